@@ -1,0 +1,1 @@
+"""The pipeline: raw fashion annotation files to validated tables and to WebDataset shards."""

@@ -1,0 +1,155 @@
+"""`fprep`: raw annotation files to tables and shards. Heavy imports stand inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from fschemas.command_line import run_command
+from fschemas.failures import IntegrityError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Raw fashion annotation files to validated tables and WebDataset shards.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes all cores.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first rows.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, write nothing.")]
+
+
+@app.command()
+def sample(
+    dataset: Annotated[str, typer.Argument(help="Data set whose raw layout to write, such as fashionai-keypoints.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the raw tree into.")],
+    images: Annotated[int, typer.Option(min=1, help="Pictures in all.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Another seed draws other garments.")] = 0,
+    defects: Annotated[bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")] = False,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw garments into the exact raw layout of a data set."""
+    from fprep.progress import Reporter
+    from fprep.samples import find_sample
+
+    writer = find_sample(dataset)
+    with Reporter(quiet=quiet) as report:
+        counts = writer(
+            out, images=images, seed=seed, workers=workers, defects=defects, progress=lambda done: report("drawing", done, images)
+        )
+    _print(counts, as_json, f"{out}: " + ", ".join(f"{value} {name}" for name, value in counts.items()))
+
+
+@app.command()
+def convert(
+    dataset: Annotated[str, typer.Argument(help="Reader, such as fashionai-keypoints; see `fprep readers`.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="RAW... OUT", help="Raw folders or files, then the folder to write.")],
+    images: Annotated[Literal["header", "full", "none"], typer.Option(help="How deeply to check pictures.")] = "full",
+    on_reject: Annotated[Literal["fail", "keep-going"], typer.Option(help="What a rejected row does.")] = "keep-going",
+    max_rejected: Annotated[float, typer.Option(min=0, max=1, help="Share of rows above which the exit code is 3.")] = 0.05,
+    val_share: Annotated[float, typer.Option(min=0, max=0.9, help="Validation share where the data set has none.")] = 0.1,
+    test_share: Annotated[float, typer.Option(min=0, max=0.9, help="Test share where no labelled test rows are given.")] = 0.1,
+    workers: Workers = 0,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read raw files into a validated table, with every rejected row and its reason beside it."""
+    from dataclasses import asdict, is_dataclass
+
+    from fprep.convert import convert as run_convert
+    from fprep.progress import Reporter
+
+    if len(paths) < 2:
+        raise UsageError("convert needs at least one raw folder and the folder to write: fprep convert DATASET RAW... OUT")
+    *raw, out = paths
+    with Reporter(quiet=quiet) as report:
+        result: Any = run_convert(
+            dataset, raw, out, images=images, on_reject=on_reject, max_rejected=max_rejected, val_share=val_share,
+            test_share=test_share, workers=workers, limit=limit, dry_run=dry_run, progress=report,
+        )  # fmt: skip
+    values: dict[str, Any] = asdict(result) if is_dataclass(result) and not isinstance(result, type) else dict(result)
+    rules = ", ".join(f"{rule} {count}" for rule, count in values["rejected_by_rule"].items())
+    warnings = ", ".join(f"{name} {count}" for name, count in values["warnings"].items())
+    lines = [
+        f"{out}/table.parquet: {values['kept']} rows of {values['lines']} lines, "
+        + ", ".join(f"{count} {split}" for split, count in values["splits"].items()),
+        *([f"{out}/rejected.parquet: {values['rejected']} rows: {rules}"] if rules else []),
+        *([f"kept with a warning: {warnings}"] if warnings else []),
+        *[f"note: {note}" for note in values.get("notes", [])],
+    ]
+    _print(values, as_json, "\n".join(lines))
+
+
+@app.command()
+def readers(as_json: AsJson = False) -> None:
+    """List the readers with what they recognise."""
+    from fprep.reader import readers as known_readers
+
+    values = {name: {"paper": reader.paper, "licence": reader.licence} for name, reader in known_readers().items()}
+    _print(values, as_json, "\n".join(f"{name}: {value['paper']}; {value['licence']}" for name, value in values.items()))
+
+
+@app.command()
+def shard(
+    table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the shard set into.")],
+    images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Long side in pixels of a resized copy; the original bytes if not given.")] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized and augmented pictures.")] = 90,
+    copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each training picture.")] = 0,
+    augment: Annotated[str | None, typer.Option(help="Recipe of the copies: light, geometric, strong, or a YAML file.")] = None,
+    shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
+    workers: Workers = 0,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a table and its pictures into WebDataset shards."""
+    from fprep.progress import Reporter
+    from fprep.shard import shard as run_shard
+
+    with Reporter(quiet=quiet) as report:
+        summary = run_shard(
+            table, out, images=images, size=size, quality=quality, copies=copies, augment=augment,
+            shard_samples=shard_samples, seed=seed, workers=workers, limit=limit, dry_run=dry_run,
+            progress=lambda done, total: report("sharding", done, total),
+        )  # fmt: skip
+    splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
+    _print(summary, as_json, f"{out}: {summary['shards']} shards ({summary['reused']} kept), {summary['bytes']} bytes, {splits}")
+
+
+@app.command()
+def lint(
+    shards: Annotated[Path, typer.Argument(help="Folder of a finished shard set.")],
+    loaders: Annotated[bool, typer.Option(help="Open the set with datasets and webdataset too.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Check a finished shard set: digests, index, annotations, keys, and that other loaders read it."""
+    from fprep.lint import lint as run_lint
+
+    findings = run_lint(shards, loaders=loaders)
+    values = [{"severity": finding.severity, "place": finding.place, "what": finding.what} for finding in findings]
+    _print(values, as_json, "\n".join(f"{v['severity']}: {v['place']}: {v['what']}" for v in values) or f"{shards}: sound")
+    num_errors = sum(value["severity"] == "error" for value in values)
+    if num_errors:
+        raise IntegrityError(f"{shards}: {num_errors} errors; run `fprep shard` again")
+
+
+def _print(value: Any, as_json: bool, text: str) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(lambda: app(standalone_mode=False), "fprep")

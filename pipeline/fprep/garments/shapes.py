@@ -1,0 +1,172 @@
+"""Curves, limbs and the parts that a picture is painted from. All points are (N, 2) float64 centimetres, y down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+Colour = tuple[float, float, float]  # red, green, blue in 0 … 255
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A line on a part: darkens what is under it to `tone`, or paints `colour`. `width` in cm."""
+
+    points: Points
+    width: float = 0.35
+    tone: float = 0.72
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A crease along `points` (deep at the first point, running out at the last), `width` in cm, `depth` in 0 … 1."""
+
+    points: Points
+    width: float = 1.2
+    depth: float = 0.6
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A button, an eye, a rivet: centre and radius in cm."""
+
+    centre: Points
+    radius: float
+    colour: Colour
+
+
+@dataclass
+class Part:
+    """One surface of the scene, painted over everything before it.
+
+    `outlines` are polygons whose union is the surface. `tile` (see `prints`) is wrapped over it along `surface`,
+    which maps scene centimetres to cloth centimetres. `relief` is how far from the edge (cm) the surface
+    bends away (0: a print, which leaves the light as it is); `rounded_with` are polygons that it continues into, so that no rim
+    appears there. `landmarks` are FashionAI
+    indices to points that are seen only while this part is.
+    """
+
+    outlines: list[Points]
+    colour: Colour
+    tile: NDArray[np.uint8] | None = None
+    surface: Callable[[Points], Points] | None = None
+    relief: float = 5.0
+    rounded_with: list[Points] = field(default_factory=list[Points])
+    folds: list[Fold] = field(default_factory=list[Fold])
+    strokes: list[Stroke] = field(default_factory=list[Stroke])
+    dots: list[Dot] = field(default_factory=list[Dot])
+    landmarks: dict[int, Points] = field(default_factory=dict[int, Points])
+    shadow: float = 0.35
+    gloss: float = 1.0
+
+
+def points_of(*pairs: Sequence[float]) -> Points:
+    """(N, 2) array from x, y pairs."""
+    return np.array(pairs, dtype=np.float64)
+
+
+_BASIS = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2.0
+
+
+def spline(control: Points, samples: int = 6, *, closed: bool = False) -> Points:
+    """Catmull-Rom curve through the control points with `samples` points a span; a closed one does not repeat its start."""
+    ends = (control[-1:], control[:2]) if closed else (2 * control[:1] - control[1:2], 2 * control[-1:] - control[-2:-1])
+    padded = np.concatenate([ends[0], control, ends[1]])
+    t = np.arange(samples) / samples
+    powers = np.stack([np.ones(samples), t, t * t, t * t * t], axis=1) @ _BASIS
+    windows = np.stack([padded[i : len(padded) - 3 + i] for i in range(4)], axis=1)
+    curve = np.einsum("tk,skd->std", powers, windows).reshape(-1, 2)
+    return curve if closed else np.concatenate([curve, control[-1:]])
+
+
+def ellipse(centre: Sequence[float], radius_x: float, radius_y: float, samples: int = 20) -> Points:
+    """A closed ellipse."""
+    angle = np.arange(samples) * (2 * np.pi / samples)
+    return np.stack([centre[0] + radius_x * np.cos(angle), centre[1] + radius_y * np.sin(angle)], axis=1)
+
+
+def between(start: Points, end: Points, t: NDArray[np.float64] | float) -> Points:
+    """Points of the straight line from `start` to `end` at `t` in 0 … 1."""
+    return start + np.multiply.outer(np.asarray(t), end - start)
+
+
+def rotate(points: Points, angle: float, about: Points) -> Points:
+    """Rotate clockwise on the screen by `angle` radians about a point."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return (points - about) @ np.array([[cos, sin], [-sin, cos]]) + about
+
+
+def direction(angle: float, side: int) -> Points:
+    """Unit vector of a limb that makes `angle` radians with straight down, positive away from the body; `side` -1 is left."""
+    return np.array([side * np.sin(angle), np.cos(angle)])
+
+
+@dataclass(frozen=True)
+class Limb:
+    """Two bones from `root` over `joint` to `end`. `outer_root` and `inner_root` are where cloth or skin is joined to the body."""
+
+    root: Points
+    joint: Points
+    end: Points
+    outer_root: Points
+    inner_root: Points
+    side: int
+
+    def place(self, t: float) -> tuple[Points, Points]:
+        """Point of the bones at the fraction `t` of their length (beyond 1 goes on straight), and the outward normal there."""
+        upper, lower = self.joint - self.root, self.end - self.joint
+        lengths = float(np.hypot(*upper)), float(np.hypot(*lower))
+        way = t * sum(lengths)
+        if way <= lengths[0]:
+            along = upper / lengths[0]
+            return self.root + along * way, self._outward(along)
+        along = lower / lengths[1]
+        return self.joint + along * (way - lengths[0]), self._outward(along)
+
+    def bend(self) -> float:
+        """Fraction of the length at which the joint lies."""
+        upper, lower = np.hypot(*(self.joint - self.root)), np.hypot(*(self.end - self.joint))
+        return float(upper / (upper + lower))
+
+    def outlines(self, cover: float, widths: Callable[[float], float]) -> tuple[list[Points], Points, Points]:
+        """Polygons of a tube over the first `cover` of the limb with half-width `widths(t)`, and its end: inner and outer corner."""
+        bend = self.bend()
+        first_end = min(cover, bend)
+        outer, inner = [self.outer_root], [self.inner_root]
+        for t in np.linspace(0.4, 1.0, 4) * first_end:
+            self._add_edges(outer, inner, float(t), widths)
+        polygons = [np.concatenate([spline(np.array(outer), 4), spline(np.array(inner), 4)[::-1]])]
+        if cover > bend:
+            outer, inner = [], []
+            for t in bend + 1e-6 + (cover - bend) * np.linspace(0.0, 1.0, 5):
+                self._add_edges(outer, inner, float(t), widths)
+            polygons.append(ellipse(tuple(self.joint), widths(bend), widths(bend)))
+            polygons.append(np.concatenate([spline(np.array(outer), 4), spline(np.array(inner), 4)[::-1]]))
+        return polygons, inner[-1], outer[-1]
+
+    def surface(self) -> Callable[[Points], Points]:
+        """Cloth coordinates that follow the limb: across and along it, turning at the joint."""
+        upper, lower = self.joint - self.root, self.end - self.joint
+        turn_upper = -np.arctan2(upper[0], upper[1])
+        turn_lower = -np.arctan2(lower[0], lower[1])
+
+        def to_cloth(points: Points) -> Points:
+            near = (points - self.joint) @ (upper / np.hypot(*upper) + lower / np.hypot(*lower)) < 0
+            above, below = rotate(points, -turn_upper, self.joint), rotate(points, -turn_lower, self.joint)
+            return np.where(near[:, None], above, below) - self.joint
+
+        return to_cloth
+
+    def _outward(self, along: Points) -> Points:
+        return self.side * np.array([along[1], -along[0]])
+
+    def _add_edges(self, outer: list[Points], inner: list[Points], t: float, widths: Callable[[float], float]) -> None:
+        centre, normal = self.place(t)
+        half = widths(t)
+        outer.append(centre + normal * half)
+        inner.append(centre - normal * half)

@@ -1,0 +1,213 @@
+"""The raw folder as a reader sees it: strict lines from bytes, and an account of every line.
+
+Annotation files are split at LF (or CRLF) and at nothing else. Whatever a reader does with a line, it says so here; at the
+end of a conversion the law of rows is checked per file: lines = kept + rejected + superseded + left out + joined + header + blank.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fschemas.failures import UsageError
+
+MAX_LINE = 1 << 20  # bytes; a longer line is rejected
+MAX_FILE = 1 << 31  # bytes; annotation files are read whole
+MAX_RAW = 4096  # bytes of a rejected line that are kept
+ANNOTATION_FOLDERS = ("Annotations", "Anno_fine", "Anno", "split")  # pictures stand beside such a folder, not in it
+
+# How a line that is neither kept nor rejected is accounted for.
+ACCOUNTS = ("superseded", "left_out", "joined", "header", "blank")
+
+_ABSOLUTE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class RawLine:
+    """One line: the file (relative to the raw root), the 1-based number, the byte offset, the bytes without the line end."""
+
+    file: str
+    number: int
+    offset: int
+    content: bytes
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that is not in the table: the row, the place of the fault (usually the same line), the rule and what was found."""
+
+    row: RawLine
+    place: RawLine
+    rule: str
+    message: str
+    column: str = ""
+    found: str = ""
+    rules: tuple[str, ...] = ()
+
+
+class RawFile:
+    """An annotation file in memory, addressable by line number. Raises `UsageError` for what cannot be text in UTF-8."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        content = _read_unchanged(path, name)
+        if not content:
+            raise UsageError(f"{name}: the file is empty; restore it from the archive")
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:64]:
+            raise UsageError(f"{name}: UTF-16 or binary, but UTF-8 text was expected; convert it and run the command again")
+        self.has_bom = content.startswith(b"\xef\xbb\xbf")
+        self._content = content
+        ends = np.flatnonzero(np.frombuffer(content, np.uint8) == 10)
+        starts = np.concatenate([[3 if self.has_bom else 0], ends + 1])
+        if starts[-1] >= len(content):
+            starts = starts[:-1]
+        else:
+            ends = np.append(ends, len(content))
+        self._starts: list[int] = starts.tolist()
+        self._ends: list[int] = ends.tolist()
+        self.has_crlf = b"\r\n" in content
+        self.accounts = Counter[str]()
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def line(self, number: int) -> RawLine:
+        """The line of that 1-based number."""
+        start, end = self._starts[number - 1], self._ends[number - 1]
+        content = self._content[start : min(end, start + MAX_LINE + 1)]
+        return RawLine(self.name, number, start, content[:-1] if content.endswith(b"\r") else content)
+
+    def lines(self) -> Iterator[RawLine]:
+        """All lines with more than blanks in them; the blank ones are accounted for."""
+        for number in range(1, len(self) + 1):
+            line = self.line(number)
+            if line.content.strip(b" \t\r"):
+                yield line
+            else:
+                self.accounts["blank"] += 1
+
+
+@dataclass
+class RawFolder:
+    """What a reader gets: the given folders, their common root, and the books.
+
+    `files` are the annotation files read so far, `rejects` the rows refused, `warnings` counts of things kept but worth a
+    look, `notes` sentences for the report, `totals` what was found where a total is published.
+    """
+
+    given: tuple[Path, ...]
+    root: Path
+    files: dict[str, RawFile] = field(default_factory=dict[str, RawFile])
+    rejects: list[Reject] = field(default_factory=list[Reject])
+    warnings: Counter[str] = field(default_factory=Counter[str])
+    examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    notes: list[str] = field(default_factory=list[str])
+    totals: Counter[str] = field(default_factory=Counter[str])
+    joins: dict[str, dict[str, tuple[str, list[int]]]] = field(default_factory=dict[str, dict[str, tuple[str, list[int]]]])
+
+    @classmethod
+    def open(cls, raw: Sequence[Path]) -> RawFolder:
+        """Resolve what the user gave; raises `UsageError` where nothing stands. The root is the common parent of all."""
+        if not raw:
+            raise UsageError("no raw folder given; name at least one folder or annotation file")
+        given: list[Path] = []
+        homes: list[str] = []
+        for path in raw:
+            if not path.exists():
+                raise UsageError(f"{path}: no such file or folder; name the unpacked archive")
+            if not (path.is_dir() or path.is_file()):
+                raise UsageError(f"{path}: neither a folder nor a regular file; name the unpacked archive")
+            place = path.resolve()
+            if place not in given:
+                given.append(place)
+            home = place if place.is_dir() else place.parent
+            homes.append(str(home.parent if home.name in ANNOTATION_FOLDERS else home))
+        return cls(tuple(sorted(given)), Path(os.path.commonpath(homes)))
+
+    def name_of(self, path: Path) -> str:
+        """The path relative to the root, with `/`."""
+        return path.relative_to(self.root).as_posix()
+
+    def open_file(self, path: Path) -> RawFile:
+        """Read an annotation file and enter it into the books; a byte order mark and CRLF are noted."""
+        name = self.name_of(path)
+        if name not in self.files:
+            file = self.files[name] = RawFile(path, name)
+            for quirk, present in (("bom", file.has_bom), ("crlf", file.has_crlf)):
+                if present:
+                    self.warn(quirk, name)
+        return self.files[name]
+
+    def reject(self, row: RawLine, rule: str, message: str, *, place: RawLine | None = None, column: str = "", found: str = "",
+               rules: tuple[str, ...] = ()) -> None:  # fmt: skip
+        """Refuse a row. `message` says what is wrong without the place; `place` is where, when not in the row's own line."""
+        where = place or row
+        self.rejects.append(Reject(row, where, rule, f"{where}: {message}; row rejected", column, found[:200], rules or (rule,)))
+
+    def warn(self, rule: str, place: object) -> None:
+        """Count something that is kept; the first ten places are named in the report."""
+        self.warnings[rule] += 1
+        places = self.examples.setdefault(rule, [])
+        if len(places) < 10:
+            places.append(str(place))
+
+    def join(self, rows: str, column: str, file: str, numbers: list[int]) -> None:
+        """Say that `column` of the i-th row line of file `rows` stands in line `numbers[line - 1]` of `file` (0: nowhere)."""
+        self.joins.setdefault(rows, {})[column] = (file, numbers)
+
+    def place(self, row: RawLine, column: str) -> RawLine:
+        """The line where a column of a row stands."""
+        for prefix, (file, numbers) in self.joins.get(row.file, {}).items():
+            if column.startswith(prefix) and numbers[row.number - 1]:
+                return self.files[file].line(numbers[row.number - 1])
+        return row
+
+
+def picture_path_fault(path: str) -> tuple[str, str] | None:
+    """Rule and message for an image path that must not be opened, else None. Paths are relative, with `/`, inside the root."""
+    if not path or path.endswith("/"):
+        return "bad_path", f"the image path {path!r} names no file"
+    if _ABSOLUTE.match(path):
+        return "absolute_path", f"the image path {path!r} is absolute, but must be relative to the archive"
+    if "\\" in path or ".." in path.split("/"):
+        return "path_escape", f"the image path {path!r} leaves the archive (`..` or a backslash)"
+    if _CONTROL.search(path) or any(part in ("", ".") for part in path.split("/")):
+        return "bad_path", f"the image path {path!r} has control characters or empty parts"
+    if any(len(part.encode()) > 255 for part in path.split("/")):
+        return "bad_path", "a part of the image path has more than 255 bytes"
+    return None
+
+
+def text_fault(line: RawLine) -> tuple[str, str] | None:
+    """Rule and message for a line that is too long, quoted or not UTF-8, else None."""
+    if len(line.content) > MAX_LINE:
+        return "line_too_long", f"the line has more than {MAX_LINE} bytes"
+    if b'"' in line.content:
+        return "quoted_row", 'the row holds a quotation mark ("), which these files never use'
+    try:
+        line.content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return "bad_encoding", f"byte {line.content[error.start]:#04x} at position {error.start + 1} is not UTF-8"
+    return None
+
+
+def _read_unchanged(path: Path, name: str) -> bytes:
+    with open(path, "rb") as file:
+        before = os.fstat(file.fileno())
+        if before.st_size > MAX_FILE:
+            raise UsageError(f"{name}: {before.st_size} bytes are more than an annotation file may have ({MAX_FILE})")
+        content = file.read(MAX_FILE + 1)
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(content) != after.st_size:
+        raise UsageError(f"{name}: the file changed while it was read; run the command again when it is at rest")
+    return content

@@ -1,0 +1,117 @@
+"""Readers: one decorated function per raw dataset, found by looking into `fprep.readers`.
+
+    @reader(name="my-dataset", table=LandmarkTable, landmark_set=…, variants={"archive": ("train.csv",)}, …)
+    def my_dataset(raw: RawFolder) -> pl.LazyFrame: ...
+
+A reader parses annotation files and nothing else: it decodes no image and writes nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import polars as pl
+
+import fprep.readers
+from fprep.raw import RawFolder
+from fschemas.failures import UsageError
+from fschemas.landmarks import LandmarkSet
+from fschemas.tables import SampleTable
+from fschemas.vocabularies import Vocabulary
+
+Read = Callable[[RawFolder], pl.LazyFrame]
+
+IMAGE_COLUMNS = ("width", "height", "sha256", "image_format", "image_mode", "image_orientation")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A raw dataset and the function that reads it.
+
+    `variants` gives, per recognised layout, files (glob patterns below a raw folder) that must exist. `totals` are published
+    numbers of rows by name; the reader reports what it found under the same names. `splits` says whether the raw files decide
+    train and val ("given") or `convert` cuts them from train ("cut"). `read` returns the columns of `table`; the image
+    columns are null, and so may `group` be, which then becomes the picture itself.
+    """
+
+    name: str
+    table: type[SampleTable]
+    variants: Mapping[str, tuple[str, ...]]
+    paper: str
+    licence: str
+    citation: str
+    read: Read
+    landmark_set: LandmarkSet | None = None
+    vocabularies: tuple[Vocabulary, ...] = ()
+    totals: Mapping[str, int] = field(default_factory=dict[str, int])
+    splits: Literal["cut", "given"] = "given"
+
+
+def reader(
+    *,
+    name: str,
+    table: type[SampleTable],
+    variants: Mapping[str, tuple[str, ...]],
+    paper: str,
+    licence: str,
+    citation: str,
+    landmark_set: LandmarkSet | None = None,
+    vocabularies: tuple[Vocabulary, ...] = (),
+    totals: Mapping[str, int] | None = None,
+    splits: Literal["cut", "given"] = "given",
+) -> Callable[[Read], Reader]:
+    """Make a `Reader` of a function from `RawFolder` to a lazy frame; the arguments are the fields of `Reader`."""
+
+    def decorate(read: Read) -> Reader:
+        return Reader(
+            name, table, variants, paper, licence, citation, read, landmark_set, vocabularies, dict(totals or {}), splits
+        )
+
+    return decorate
+
+
+def readers() -> dict[str, Reader]:
+    """All readers by name: every `Reader` that a module of `fprep.readers` defines."""
+    found: dict[str, Reader] = {}
+    for module_info in sorted(pkgutil.iter_modules(fprep.readers.__path__), key=lambda info: info.name):
+        module = importlib.import_module(f"fprep.readers.{module_info.name}")
+        for value in vars(module).values():
+            if isinstance(value, Reader):
+                assert found.get(value.name, value) is value, f"two readers are called {value.name}"
+                found[value.name] = value
+    return found
+
+
+def find_reader(name: str) -> Reader:
+    """The reader of that name; raises `UsageError` with the nearest match."""
+    known = readers()
+    if name in known:
+        return known[name]
+    nearest = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=1, cutoff=0.4)
+    guess = f"did you mean {nearest[0]}? " if nearest else ""
+    raise UsageError(f"unknown reader {name!r}; {guess}known are {', '.join(known)}")
+
+
+def safe_key(text: str) -> str:
+    """A sample key: ASCII letters, digits, `_` and `-`, at most 200. What had to be changed is told apart by a hash."""
+    key = re.sub(r"[^A-Za-z0-9_-]+", "_", text)
+    if key == text and len(key) <= 200:
+        return key
+    return f"{key[:180]}-{short_hash(text)}"
+
+
+def short_hash(text: str) -> str:
+    """Eight hex digits that depend on the text alone."""
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def landmark_columns(table: type[SampleTable]) -> dict[str, pl.DataType]:
+    """Column names and types of a table class, for readers that build frames by hand."""
+    return dict(table.to_polars_schema())

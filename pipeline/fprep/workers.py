@@ -1,0 +1,160 @@
+"""A few worker processes that may die or hang without taking the work with them.
+
+Each worker gets a chunk at a time over its own pipe, so a death is known to belong to that chunk; its tasks are then tried
+one by one, and a task that kills or blocks a worker alone gets the answer of `crashed`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+from fschemas.publish import die_with_parent
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+CHUNK = 32
+MEMORY_LIMIT = 4 << 30  # bytes of address space per worker: a decoder that goes wild fails alone
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    tasks: list[int]
+    since: float
+
+
+def run_isolated(
+    work: Callable[[Task], Answer],
+    tasks: Sequence[Task],
+    *,
+    crashed: Callable[[Task, str], Answer],
+    workers: int = 0,
+    seconds: float = 60.0,
+    progress: Callable[[int, int], None] | None = None,
+    preload: tuple[str, ...] = (),
+) -> list[Answer]:
+    """`[work(task) for task in tasks]` in `workers` processes (0: one per core).
+
+    A task whose worker dies, or gives no answer for `seconds`, is answered by `crashed(task, reason)`. An exception in `work`
+    is raised here. `preload` names modules that workers need, imported once. `work` must be importable by a fresh process.
+    """
+    if not tasks:
+        return []
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    runner = _Runner(context, work, tasks, crashed, seconds)
+    try:
+        return runner.run(min(workers or available_cores(), (len(tasks) + CHUNK - 1) // CHUNK), progress)
+    finally:
+        runner.stop()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+class _Runner(Generic[Task, Answer]):
+    def __init__(self, context: Any, work: Callable[[Task], Answer], tasks: Sequence[Task],
+                 crashed: Callable[[Task, str], Answer], seconds: float) -> None:  # fmt: skip
+        self.context, self.work, self.tasks, self.crashed, self.seconds = context, work, tasks, crashed, seconds
+        self.queue = deque(list(range(start, min(start + CHUNK, len(tasks)))) for start in range(0, len(tasks), CHUNK))
+        self.answers: dict[int, Answer] = {}
+        self.workers: list[_Worker] = []
+
+    def run(self, count: int, progress: Callable[[int, int], None] | None) -> list[Answer]:
+        while len(self.answers) < len(self.tasks):
+            while self.queue and len(self.workers) < count:
+                self.workers.append(self._start(self.queue.popleft()))
+            ready = wait([worker.pipe for worker in self.workers], timeout=1.0)
+            for worker in [worker for worker in self.workers if worker.pipe in ready]:
+                self._receive(worker)
+            for worker in [worker for worker in self.workers if time.monotonic() - worker.since > self.seconds]:
+                self._lose(worker, f"no answer for {self.seconds:.0f} seconds")
+            if progress is not None:
+                progress(len(self.answers), len(self.tasks))
+        return [self.answers[index] for index in range(len(self.tasks))]
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+        for worker in self.workers:
+            worker.process.join()
+            worker.pipe.close()
+        self.workers.clear()
+
+    def _start(self, chunk: list[int]) -> _Worker:
+        here, there = self.context.Pipe()
+        process = self.context.Process(target=_serve, args=(there, self.work), daemon=True)
+        process.start()
+        there.close()
+        worker = _Worker(process, here, chunk, time.monotonic())
+        self._send(worker, chunk)
+        return worker
+
+    def _send(self, worker: _Worker, chunk: list[int]) -> None:
+        worker.tasks, worker.since = chunk, time.monotonic()
+        try:
+            worker.pipe.send([self.tasks[index] for index in chunk])
+        except OSError:
+            pass  # it is dead already; the next receive says so
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            answer = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            code = worker.process.exitcode
+            self._lose(worker, f"the process died with signal {-code}" if code < 0 else f"the process ended with code {code}")
+            return
+        if isinstance(answer, BaseException):
+            raise answer
+        self.answers.update(zip(worker.tasks, answer, strict=True))
+        if self.queue:
+            self._send(worker, self.queue.popleft())
+        else:
+            self._retire(worker)
+
+    def _lose(self, worker: _Worker, reason: str) -> None:
+        if len(worker.tasks) == 1:
+            index = worker.tasks[0]
+            self.answers[index] = self.crashed(self.tasks[index], reason)
+        else:
+            self.queue.extend([index] for index in worker.tasks)
+        self._retire(worker)
+
+    def _retire(self, worker: _Worker) -> None:
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+        self.workers.remove(worker)
+
+
+def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or hard > MEMORY_LIMIT:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, hard))
+    while True:
+        try:
+            tasks = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer: Any = [work(task) for task in tasks]
+        except Exception as error:  # noqa: BLE001  (handed to the parent, which raises it)
+            answer = error
+        pipe.send(answer)

@@ -1,0 +1,90 @@
+"""Errors that users see, and the exit code each one ends a command with."""
+
+from __future__ import annotations
+
+import errno
+import os
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a finished command says to the shell, to DVC and to Slurm."""
+
+    DONE = 0
+    USAGE = 2
+    REJECTED = 3
+    ENVIRONMENT = 4
+    INTEGRITY = 5
+    NON_FINITE = 6
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class FashionkitError(ValueError):
+    """Base of every error with a sentence for the user: place, value, remedy."""
+
+    exit_code = ExitCode.USAGE
+
+
+class UsageError(FashionkitError):
+    """A wrong option, an unknown name, a missing input."""
+
+
+class RejectedError(FashionkitError):
+    """The work is finished, but more rows were rejected than the user allowed."""
+
+    exit_code = ExitCode.REJECTED
+
+
+class EnvironmentProblem(FashionkitError):
+    """The disk, the memory, a permission or a held lock stands in the way."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class IntegrityError(FashionkitError):
+    """A file is not what its digest, size or record says."""
+
+    exit_code = ExitCode.INTEGRITY
+
+
+class NonFiniteError(FashionkitError):
+    """A loss, a gradient or a weight is NaN or infinite."""
+
+    exit_code = ExitCode.NON_FINITE
+
+
+class Terminated(FashionkitError):
+    """SIGTERM arrived and the work in hand was saved."""
+
+    exit_code = ExitCode.TERMINATED
+
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space and run the command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+    errno.EFBIG: "the file would be larger than allowed here; raise the limit and run the command again",
+    errno.EIO: "the disk reports an input/output error; check it and run the command again",
+    errno.EACCES: "permission denied; check the owner and the mode of the path",
+    errno.EPERM: "permission denied; check the owner and the mode of the path",
+    errno.EROFS: "the file system is read-only; choose another output",
+    errno.ENOENT: "no such file or folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "a folder stands where a file was expected",
+}
+
+
+def explain(error: BaseException) -> tuple[ExitCode, str] | None:
+    """The exit code and one sentence for an error of the user's world, or None for a bug of ours."""
+    if isinstance(error, FashionkitError):
+        return error.exit_code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED, "interrupted; run the same command again to go on"
+    if isinstance(error, MemoryError):
+        return ExitCode.ENVIRONMENT, "out of memory; use fewer workers or smaller shards and run the command again"
+    if isinstance(error, OSError) and error.errno is not None:
+        place = f"{error.filename}: " if error.filename else ""
+        remedy = _REMEDIES.get(error.errno, os.strerror(error.errno))
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+        return (ExitCode.USAGE if missing else ExitCode.ENVIRONMENT), f"{place}{remedy}"
+    return None

@@ -1,0 +1,113 @@
+"""Landmark sets as data: names, left-right partners, valid points per garment, what normalises an error.
+
+Sources: FashionAI key points challenge (Tianchi 2018) and the READMEs of the DeepFashion benchmarks (Liu et al., CVPR 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from fschemas.failures import UsageError
+
+
+class Visibility(IntEnum):
+    """What is known of one landmark. Ordered so that `>= OCCLUDED` means "has coordinates"."""
+
+    NOT_APPLICABLE = -1  # the garment has no such point (the cuff of a skirt)
+    ABSENT = 0  # the garment has it, the annotation does not: cut off or not labelled; x and y are 0
+    OCCLUDED = 1  # coordinates are known, the point is hidden
+    VISIBLE = 2
+
+
+@dataclass(frozen=True)
+class LandmarkSet:
+    """A fixed order of K landmarks.
+
+    `partners[i]` is the index that takes the place of point i in a mirrored picture. `garments` gives the valid indices
+    per garment. `normaliser_pairs` gives, per garment, the two points whose distance divides an error; a set without pairs
+    divides x by the width and y by the height of the picture.
+    """
+
+    name: str
+    points: tuple[str, ...]
+    partners: tuple[int, ...]
+    garments: dict[str, tuple[int, ...]]
+    normaliser_pairs: dict[str, tuple[int, int]]
+    skeleton: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def valid_points(self, garment: str) -> tuple[int, ...]:
+        """Indices of the points that the garment has; raises `UsageError` for an unknown garment."""
+        if garment not in self.garments:
+            known = ", ".join(self.garments)
+            raise UsageError(f"landmark set {self.name} has no garment {garment!r}; it knows {known}")
+        return self.garments[garment]
+
+    def to_json(self) -> dict[str, object]:
+        """The set as plain JSON values, written into tables, shard sets and run folders."""
+        return {
+            "name": self.name,
+            "points": list(self.points),
+            "partners": list(self.partners),
+            "garments": {garment: list(points) for garment, points in self.garments.items()},
+            "normaliser_pairs": {garment: list(pair) for garment, pair in self.normaliser_pairs.items()},
+            "skeleton": [list(edge) for edge in self.skeleton],
+        }
+
+
+def _partners_by_name(points: tuple[str, ...]) -> tuple[int, ...]:
+    """Left and right change places; in and out do not."""
+    mirrored = [name.replace("left", "?").replace("right", "left").replace("?", "right") for name in points]
+    return tuple(points.index(name) for name in mirrored)
+
+
+_FASHIONAI_POINTS = (
+    "neckline_left", "neckline_right", "center_front", "shoulder_left", "shoulder_right", "armpit_left", "armpit_right",
+    "waistline_left", "waistline_right", "cuff_left_in", "cuff_left_out", "cuff_right_in", "cuff_right_out",
+    "top_hem_left", "top_hem_right", "waistband_left", "waistband_right", "hemline_left", "hemline_right", "crotch",
+    "bottom_left_in", "bottom_left_out", "bottom_right_in", "bottom_right_out",
+)  # fmt: skip
+
+FASHIONAI_24 = LandmarkSet(
+    name="fashionai-24",
+    points=_FASHIONAI_POINTS,
+    partners=_partners_by_name(_FASHIONAI_POINTS),
+    garments={
+        "blouse": (0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14),
+        "outwear": (0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14),
+        "dress": (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 17, 18),
+        "skirt": (15, 16, 17, 18),
+        "trousers": (15, 16, 19, 20, 21, 22, 23),
+    },
+    normaliser_pairs={"blouse": (5, 6), "outwear": (5, 6), "dress": (5, 6), "skirt": (15, 16), "trousers": (15, 16)},
+    skeleton=(
+        (0, 2), (2, 1), (0, 1), (0, 3), (1, 4), (3, 10), (4, 12), (9, 10), (11, 12), (9, 5), (11, 6), (5, 7), (6, 8),
+        (5, 13), (6, 14), (13, 14), (7, 17), (8, 18), (7, 13), (8, 14), (15, 16), (15, 17), (16, 18), (17, 18),
+        (15, 21), (16, 23), (20, 21), (22, 23), (20, 19), (22, 19),
+    ),
+)  # fmt: skip
+
+_DEEPFASHION_POINTS = (
+    "collar_left", "collar_right", "sleeve_left", "sleeve_right", "waistline_left", "waistline_right", "hem_left", "hem_right",
+)  # fmt: skip
+
+DEEPFASHION_8 = LandmarkSet(
+    name="deepfashion-8",
+    points=_DEEPFASHION_POINTS,
+    partners=_partners_by_name(_DEEPFASHION_POINTS),
+    garments={"upper": (0, 1, 2, 3, 6, 7), "lower": (4, 5, 6, 7), "full": (0, 1, 2, 3, 4, 5, 6, 7)},
+    normaliser_pairs={},
+    skeleton=((0, 1), (0, 2), (1, 3), (0, 4), (1, 5), (4, 5), (4, 6), (5, 7), (6, 7)),
+)
+
+LANDMARK_SETS = {landmark_set.name: landmark_set for landmark_set in (FASHIONAI_24, DEEPFASHION_8)}
+
+
+def landmark_set(name: str) -> LandmarkSet:
+    """The landmark set of that name; raises `UsageError` with the known names."""
+    if name not in LANDMARK_SETS:
+        raise UsageError(f"unknown landmark set {name!r}; known are {', '.join(LANDMARK_SETS)}")
+    return LANDMARK_SETS[name]

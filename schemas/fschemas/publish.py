@@ -1,0 +1,135 @@
+"""How finished things come to stand on disk: whole, durable and one writer at a time.
+
+The protocol is temporary name in the same folder, write, fsync, rename, fsync the folder. A file or folder under its final
+name is therefore complete, whatever was killed or ran full on the way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fschemas.failures import EnvironmentProblem
+
+TEMPORARY_PREFIX = ".tmp."
+_PR_SET_PDEATHSIG = 1
+
+
+@contextmanager
+def publish(final: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `final`; what the body writes there (a file or a folder) becomes `final` on success.
+
+    An existing file is replaced in one step; an existing folder is never replaced. On any error the temporary is removed and
+    `final` stays as it was. Errors of the operating system carry the path of `final`.
+    """
+    final = Path(final)
+    temporary = final.with_name(f"{TEMPORARY_PREFIX}{final.name}.{os.getpid()}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _remove(temporary)
+        yield temporary
+        _sync_tree(temporary)
+        os.rename(temporary, final) if temporary.is_dir() else os.replace(temporary, final)
+        _sync(final.parent)
+    except OSError as error:
+        _remove(temporary)
+        if error.errno is not None and (error.filename is None or TEMPORARY_PREFIX in str(error.filename)):
+            error.filename = str(final)
+        raise
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def publish_bytes(final: Path, content: bytes) -> None:
+    """Publish a small file."""
+    with publish(final) as temporary:
+        temporary.write_bytes(content)
+
+
+def publish_json(final: Path, value: object) -> None:
+    """Publish a JSON file: UTF-8, two blanks of indent, keys in the given order, no NaN, newline at the end."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    publish_bytes(final, text.encode() + b"\n")
+
+
+def remove_leftovers(folder: Path) -> list[str]:
+    """Delete temporaries that a killed writer left in `folder`. Call it only while holding `exclusive(folder)`."""
+    leftovers = sorted(path for path in folder.glob(f"{TEMPORARY_PREFIX}*"))
+    for path in leftovers:
+        _remove(path)
+    return [path.name for path in leftovers]
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the only right to write in `folder`; raises `EnvironmentProblem` when another process has it.
+
+    The lock is a `flock` on a hidden file beside the folder, so that the kernel frees it at death and no lock file becomes
+    part of a DVC output. The folder is created when it is missing.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder.resolve()
+    descriptor = os.open(place.parent / f".{place.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "an unknown process"
+            raise EnvironmentProblem(f"{folder}: {holder} is writing here; wait for it or choose another folder") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
+    """Ask Linux to send this process a signal when its parent dies (no effect elsewhere). For pool workers and DVC stages."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+
+
+def die_with_dvc() -> None:
+    """Inside a DVC stage, stop when DVC dies: DVC leaves its stages running, and the next `dvc repro` starts a second one."""
+    if os.environ.get("DVC_STAGE") or os.environ.get("DVC_ROOT"):
+        die_with_parent(signal.SIGTERM)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(path: Path) -> None:
+    if path.is_dir():
+        for child in sorted(path.iterdir()):
+            _sync_tree(child)
+    _sync(path)

@@ -1,0 +1,146 @@
+"""One shard: a plain WebDataset tar with `<key>.jpg` and `<key>.json` per sample, and the record that proves it whole.
+
+The tar is a pure function of its samples (ustar headers, fixed owner, mode and time), is hashed while it is written, and is
+published before its record: a record therefore names a finished tar.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fschemas.publish import publish, publish_bytes
+
+RECORD_FOLDER = "meta"
+_BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A key (ASCII, no dots), JPEG bytes and an annotation whose JSON keys are the same in every sample of a set."""
+
+    key: str
+    image: bytes
+    annotation: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where the content of a tar member lies, in bytes, and its CRC-32."""
+
+    offset: int
+    size: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What `meta/<name>.json` says of a shard: the plan that it belongs to, its digest, and where every sample lies."""
+
+    plan_id: str
+    name: str
+    split: str
+    bytes: int
+    sha256: str
+    keys: tuple[str, ...]
+    images: tuple[Member, ...]
+    annotations: tuple[Member, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, one short list per sample."""
+        samples = [
+            [key, image.offset, image.size, image.crc, annotation.offset, annotation.size, annotation.crc]
+            for key, image, annotation in zip(self.keys, self.images, self.annotations, strict=True)
+        ]
+        return {
+            "plan_id": self.plan_id, "name": self.name, "split": self.split, "bytes": self.bytes,
+            "sha256": self.sha256, "samples": samples,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ShardRecord:
+        """The inverse of `to_json`; raises `KeyError`, `TypeError` or `ValueError` for anything else."""
+        samples = value["samples"]
+        return cls(
+            plan_id=str(value["plan_id"]),
+            name=str(value["name"]),
+            split=str(value["split"]),
+            bytes=int(value["bytes"]),
+            sha256=str(value["sha256"]),
+            keys=tuple(str(sample[0]) for sample in samples),
+            images=tuple(Member(*map(int, sample[1:4])) for sample in samples),
+            annotations=tuple(Member(*map(int, sample[4:7])) for sample in samples),
+        )
+
+
+def shard_name(split: str, number: int) -> str:
+    """`train-000012.tar`."""
+    return f"{split}-{number:06d}.tar"
+
+
+def record_path(folder: Path, name: str) -> Path:
+    """`meta/train-000012.json`: in a folder of its own, because loaders of Hugging Face take JSON beside tars for data."""
+    return folder / RECORD_FOLDER / f"{name.removesuffix('.tar')}.json"
+
+
+def write_shard(folder: Path, name: str, split: str, plan_id: str, samples: Iterable[Sample]) -> ShardRecord:
+    """Publish the tar `folder/name` and then its record."""
+    keys: list[str] = []
+    images: list[Member] = []
+    annotations: list[Member] = []
+    digest = hashlib.sha256()
+    position = 0
+    with publish(folder / name) as temporary, open(temporary, "wb", buffering=1 << 20) as file:
+        for sample in samples:
+            text = json.dumps(sample.annotation, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+            for suffix, content, members in ((".jpg", sample.image, images), (".json", text, annotations)):
+                header = _header(sample.key + suffix, len(content))
+                padding = b"\0" * (-len(content) % _BLOCK)
+                members.append(Member(position + len(header), len(content), zlib.crc32(content)))
+                for part in (header, content, padding):
+                    digest.update(part)
+                    file.write(part)
+                position += len(header) + len(content) + len(padding)
+            keys.append(sample.key)
+        end = b"\0" * (2 * _BLOCK)
+        digest.update(end)
+        file.write(end)
+        position += len(end)
+    record = ShardRecord(
+        plan_id, name, split, position, digest.hexdigest(), tuple(keys), tuple(images), tuple(annotations)
+    )
+    publish_bytes(record_path(folder, name), json.dumps(record.to_json(), separators=(",", ":")).encode() + b"\n")
+    return record
+
+
+def read_record(folder: Path, name: str) -> ShardRecord | None:
+    """The record of a shard, or None when there is none or it cannot be read: such a shard has to be written again."""
+    try:
+        return ShardRecord.from_json(json.loads(record_path(folder, name).read_bytes()))
+    except (OSError, KeyError, TypeError, ValueError, IndexError):
+        return None
+
+
+def is_finished(folder: Path, name: str, plan_id: str) -> ShardRecord | None:
+    """The record, if it carries this plan id and the tar has the recorded size."""
+    record = read_record(folder, name)
+    if record is None or record.plan_id != plan_id or record.name != name:
+        return None
+    try:
+        return record if os.stat(folder / name).st_size == record.bytes else None
+    except OSError:
+        return None
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    info.mode = 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT)

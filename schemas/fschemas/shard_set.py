@@ -1,0 +1,169 @@
+"""A finished shard set: `dataset.json`, `index.parquet` and the tars that they name.
+
+`dataset.json` is written last; its existence means complete. Readers open a set only through it and never list a folder.
+A sample is read by its offset and checked by its CRC, so one damaged header cannot hide the rest of a shard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.publish import sha256_of
+from fschemas.table_file import read_table
+
+FORMAT = "fashionkit-shards/1"
+DATASET_FILE = "dataset.json"
+INDEX_FILE = "index.parquet"
+
+# Columns of index.parquet that say where a sample lies; what else stands there are labels that samplers need.
+POSITION_COLUMNS = (
+    "key", "split", "group", "copy", "shard", "image_offset", "image_size", "image_crc",
+    "json_offset", "json_size", "json_crc",
+)  # fmt: skip
+
+
+class Files(Protocol):
+    """Where the files of a set come from: a folder, or a local cache before a bucket."""
+
+    def path(self, name: str) -> Path:
+        """A local path with the content of `name`; raises `UsageError` when there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Files of a local folder."""
+
+    root: Path
+
+    def path(self, name: str) -> Path:
+        """`root/name`."""
+        return self.root / name
+
+
+@dataclass
+class ShardSet:
+    """An opened set: `metadata` is dataset.json, `columns` the index as numpy arrays, one entry a sample."""
+
+    place: str
+    metadata: dict[str, Any]
+    columns: dict[str, np.ndarray]
+    files: Files
+    _descriptors: dict[int, int] = field(default_factory=dict[int, int], repr=False)
+
+    @classmethod
+    def open(cls, place: str | Path, files: Files | None = None, *, digests: bool = False) -> ShardSet:
+        """Open the set at a folder (or, with `files`, anywhere) and check it before the first sample is read.
+
+        Sizes of all shards and the digest of the index are always checked, with `digests` every shard's SHA-256 too.
+        Raises `UsageError` where there is no finished set, `IntegrityError` where a file is not what dataset.json says.
+        """
+        files = files or Folder(Path(place))
+        metadata = _read_metadata(str(place), files)
+        index_path = files.path(INDEX_FILE)
+        if not index_path.exists():
+            raise IntegrityError(f"{place}/{INDEX_FILE}: missing; write the shard set again")
+        if sha256_of(index_path) != metadata["index"]["sha256"]:
+            raise IntegrityError(f"{place}/{INDEX_FILE}: not the file that {DATASET_FILE} names; write the shard set again")
+        shard_set = cls(str(place), metadata, _as_arrays(read_table(index_path)), files)
+        if isinstance(files, Folder):
+            shard_set.check_shards(digests=digests)
+        return shard_set
+
+    def check_shards(self, *, digests: bool) -> None:
+        """Compare every shard with its entry; raises `IntegrityError` at the first that differs."""
+        for shard in self.metadata["shards"]:
+            path = self.files.path(shard["name"])
+            size = path.stat().st_size if path.exists() else None
+            if size is None:
+                raise IntegrityError(f"{path}: missing; run `fprep shard` again")
+            if size != shard["bytes"]:
+                raise IntegrityError(f"{path}: {size} bytes instead of {shard['bytes']}; run `fprep shard` again")
+            if digests and sha256_of(path) != shard["sha256"]:
+                raise IntegrityError(f"{path}: SHA-256 differs from {DATASET_FILE}; delete it and run `fprep shard` again")
+
+    def __len__(self) -> int:
+        return len(self.columns["key"])
+
+    @property
+    def plan_id(self) -> str:
+        """What the content of the set is a function of: table and options."""
+        return str(self.metadata["plan_id"])
+
+    def require(self, groups: tuple[str, ...]) -> None:
+        """Raise `UsageError` unless the set carries these column groups."""
+        missing = [group for group in groups if group not in self.metadata["column_groups"]]
+        if missing:
+            carried = ", ".join(self.metadata["column_groups"]) or "no annotation"
+            raise UsageError(f"{self.place}: the task needs {', '.join(missing)}, but this shard set carries {carried}")
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers (int64) of a split in index order; raises `UsageError` for a split without samples."""
+        rows = np.flatnonzero(self.columns["split"] == split)
+        if len(rows) == 0:
+            known = ", ".join(f"{name} ({entry['samples']})" for name, entry in self.metadata["splits"].items())
+            raise UsageError(f"{self.place}: the split {split!r} has no samples; there are {known}")
+        return rows
+
+    def read(self, row: int) -> tuple[bytes, dict[str, Any]]:
+        """JPEG bytes and annotation of one sample; raises `IntegrityError` when a CRC differs or the shard is cut."""
+        columns = self.columns
+        start, size = int(columns["image_offset"][row]), int(columns["image_size"][row])
+        json_start, json_size = int(columns["json_offset"][row]), int(columns["json_size"][row])
+        shard = int(columns["shard"][row])
+        block = os.pread(self._descriptor(shard), json_start + json_size - start, start)
+        image, text = block[:size], block[json_start - start :]
+        if zlib.crc32(image) != columns["image_crc"][row] or zlib.crc32(text) != columns["json_crc"][row]:
+            name = self.metadata["shards"][shard]["name"]
+            raise IntegrityError(
+                f"{self.place}/{name}: sample {columns['key'][row]} is damaged (CRC differs); "
+                "delete the shard and run `fprep shard` again"
+            )
+        return image, json.loads(text)
+
+    def close(self) -> None:
+        """Close the shards that were opened."""
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_descriptors": {}}  # a worker process opens its own
+
+    def _descriptor(self, shard: int) -> int:
+        if shard not in self._descriptors:
+            self._descriptors[shard] = os.open(self.files.path(self.metadata["shards"][shard]["name"]), os.O_RDONLY)
+        return self._descriptors[shard]
+
+
+def _read_metadata(place: str, files: Files) -> dict[str, Any]:
+    path = files.path(DATASET_FILE)
+    try:
+        metadata = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{place}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first") from None
+    except ValueError as error:
+        raise IntegrityError(f"{place}/{DATASET_FILE}: not valid JSON ({error}); run `fprep shard` again") from None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        found = metadata.get("format") if isinstance(metadata, dict) else None
+        raise UsageError(f"{place}/{DATASET_FILE}: format {found!r}, but this version reads {FORMAT}; run `fprep shard` again")
+    return metadata
+
+
+def _as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
+    """Numbers as they are, strings as fixed-width unicode: comparisons stay vectorised and workers share pages after a fork."""
+    arrays: dict[str, np.ndarray] = {}
+    for name in table.column_names:
+        column = table.column(name).combine_chunks()
+        array = column.to_numpy(zero_copy_only=False)
+        arrays[name] = array.astype(str) if array.dtype == object else array
+    return arrays

@@ -1,0 +1,1 @@
+"""Streaming trainers that read shard sets: stream, loop, tasks, metrics."""

@@ -1,0 +1,148 @@
+"""`ftrain`: train, evaluate, predict. Heavy imports stand inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pkgutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import ftrain.tasks
+from fschemas.command_line import run_command
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help="Train, evaluate and use models from shard sets.")
+
+Run = Annotated[Path, typer.Argument(help="Run folder of a trained model.")]
+Shards = Annotated[str, typer.Argument(help="Folder of a finished shard set, or its URL (any fsspec scheme).")]
+Checkpoint = Annotated[str, typer.Option(help="best, latest, or the name of a checkpoint.")]
+Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+
+
+def _training_command(task_name: str) -> None:
+    def command(
+        shards: Shards,
+        run: Annotated[Path, typer.Option(help="Run folder to write or to go on with.")],
+        params: Annotated[Path | None, typer.Option(help="params.yaml; the one here if there is one.")] = None,
+        profile: Annotated[str | None, typer.Option(help="Profile of the section in params.yaml.")] = None,
+        overrides: Annotated[list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")] = None,
+        category: Annotated[str | None, typer.Option(help="Train one garment only (model.category).")] = None,
+        resume: Annotated[
+            Literal["auto", "never", "must"], typer.Option(help="auto: go on with the same run, set another one aside.")
+        ] = "auto",
+        init_from: Annotated[Path | None, typer.Option(help="Run folder whose weights to start from.")] = None,
+        amp: Annotated[Literal["none", "bf16"] | None, typer.Option(help="Mixed precision (fit.amp).")] = None,
+        compile: Annotated[bool, typer.Option("--compile", help="torch.compile the model (fit.compile).")] = False,  # noqa: A002
+        exact: Annotated[bool, typer.Option("--exact", help="Same bits for any number of processes (fit.exact).")] = False,
+        limit_steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
+        workers: Workers = 2,
+        threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU for the model.")] = None,
+        device: Device = "auto",
+        tracker: Annotated[Literal["dvclive", "none"], typer.Option(help="Besides the CSV files of the run folder.")] = "dvclive",
+        as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    ) -> None:
+        from ftrain.train import TrainOptions, train
+
+        here = Path("params.yaml")
+        chosen = list(overrides or [])
+        chosen += [f"model.category={category}"] if category else []
+        chosen += [f"fit.amp={amp}"] if amp else []
+        chosen += ["fit.compile=true"] if compile else []
+        chosen += ["fit.exact=true"] if exact else []
+        options = TrainOptions(
+            shards, run, params or (here if here.exists() else None), profile, tuple(chosen), resume, init_from,
+            workers, threads, device, limit_steps, tracker,
+        )  # fmt: skip
+        result = train(task_name, options)
+        best = result["best"]
+        found = f"best {best['metric']} {best['value']:.4f} at step {best['step']}" if best else "no validation yet"
+        typer.echo(json.dumps(result) if as_json else f"{run}: step {result['step']}, {found}")
+
+    command.__doc__ = _first_line_of_module(task_name)
+    app.command(task_name, rich_help_panel="Train")(command)
+
+
+def _first_line_of_module(task_name: str) -> str:
+    """The summary of a task, read without importing it: torch takes seconds."""
+    path = Path(ftrain.tasks.__path__[0]) / f"{task_name}.py"
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or task_name).splitlines()[0]
+
+
+for _module in pkgutil.iter_modules(ftrain.tasks.__path__):
+    _training_command(_module.name)
+
+
+@app.command(rich_help_panel="Use")
+def evaluate(
+    run: Run,
+    shards: Shards,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics and plots; RUN/evaluation by default.")] = None,
+    split: Annotated[str, typer.Option(help="Split to judge.")] = "test",
+    checkpoint: Checkpoint = "best",
+    workers: Workers = 2,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+) -> None:
+    """Judge a run on a split: metrics as JSON and CSV, plots as PNG, the floor beside them."""
+    from ftrain.evaluate import evaluate_run, summary_lines
+
+    target = out or run / "evaluation"
+    metrics = evaluate_run(
+        run, shards, target, split=split, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size
+    )
+    if as_json:
+        typer.echo(json.dumps(metrics))
+    else:
+        for line in summary_lines(metrics, target):
+            typer.echo(line)
+
+
+@app.command(rich_help_panel="Use")
+def predict(
+    run: Run,
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and the overlays.")],
+    category: Annotated[str | None, typer.Option(help="Garment in all pictures; named by the model if not given.")] = None,
+    checkpoint: Checkpoint = "best",
+    tta: Annotated[bool, typer.Option("--tta", help="Add turned pictures to test-time augmentation.")] = False,
+    device: Device = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first pictures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
+) -> None:
+    """Predict pictures: a JSON line and an overlay picture each."""
+    from ftrain.predict import predict_images
+
+    answers = predict_images(
+        run, images, out, garment=category, checkpoint=checkpoint, tta=tta, device=device, limit=limit
+    )
+    if as_json:
+        for answer in answers:
+            typer.echo(json.dumps(answer, ensure_ascii=False))
+    else:
+        typer.echo(f"{len(answers)} pictures: {out}/predictions.jsonl and {out}/overlays/")
+
+
+@app.command(rich_help_panel="Use")
+def submit(
+    run: Run,
+    test: Annotated[Path, typer.Argument(help="test.csv of the challenge, with Images/ beside it.")],
+    out: Annotated[Path, typer.Argument(help="CSV file to write.")],
+    checkpoint: Checkpoint = "best",
+    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Turned pictures in test-time augmentation.")] = True,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+) -> None:
+    """Write the 26-column file of the FashionAI challenge, with the checkpoint that validation NE chose."""
+    from ftrain.submit import write_submission
+
+    rows = write_submission(run, test, out, checkpoint=checkpoint, tta=tta, device=device, batch_size=batch_size)
+    typer.echo(f"{out}: {rows} rows")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(lambda: app(standalone_mode=False), "ftrain")

@@ -1,0 +1,163 @@
+"""Configuration: frozen pydantic models, filled from defaults, then params.yaml, then `--set a.b=c`; unknown keys are refused."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fschemas.failures import UsageError
+from ftrain.task import Stage, Task, find_task
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class FitConfig(BaseModel):
+    """How a task is trained. Defaults are those of a small run on a CPU."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: float = Field(10, gt=0)
+    batch_size: int = Field(32, ge=1)  # over all processes
+    micro_batches: int = Field(1, ge=1)  # parts of a batch that go through the network one after the other
+    exact: bool = False  # sum micro-batches in index order, so that the number of processes does not change a bit
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    backbone_rate: float = Field(1.0, ge=0)  # multiplies the rate of parameters named backbone.*
+    weight_decay: float = Field(1e-4, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)  # sgd
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float = Field(10.0, gt=0)
+    average: float = Field(0.0, ge=0, lt=1)  # decay of the exponential moving average of weights; 0 is off
+    amp: Literal["none", "bf16"] = "none"
+    compile: bool = False
+    seed: int = 0
+    sampler: Literal["shuffled", "windowed"] = "shuffled"
+    validate_every: float = Field(1.0, gt=0)  # epochs
+    checkpoint_every: int = Field(100, ge=1)  # steps
+    keep_checkpoints: int = Field(2, ge=1)  # besides the best
+    stages: tuple[Stage, ...] = (Stage(),)
+
+
+class RunConfig(BaseModel):
+    """Everything that decides the weights of a run, as config.yaml keeps it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    model: dict[str, Any]
+    fit: FitConfig
+    train_split: str = "train"
+    validation_split: str = "val"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the values, whatever their order in a file."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The text of config.yaml."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(task: str, params: Path | None, profile: str | None, overrides: list[str]) -> RunConfig:
+    """Resolve the configuration of a task; raises `UsageError` for unknown keys, profiles or values, with the nearest match."""
+    section = _profile(task, params, profile)
+    for override in overrides:
+        _set(section, override)
+    return resolve({"task": task, **section}, str(params) if params else "--set")
+
+
+def resolve(values: dict[str, Any], place: str) -> RunConfig:
+    """Check plain values against the models of the task and fill in the defaults."""
+    task = find_task(str(values.get("task")))
+    model = _check(task.Config, values.get("model") or {}, place, "model.")
+    values = {**values, "model": model.model_dump(mode="json")}
+    return _check(RunConfig, values, place, "")
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read the config.yaml of a run folder."""
+    if not path.exists():
+        raise UsageError(f"{path.parent}: not a run folder ({path.name} is missing); train one with `ftrain`")
+    return resolve(_read_yaml(path), str(path))
+
+
+def build_task(config: RunConfig, dataset: dict[str, Any]) -> Task:
+    """The task of a configuration, for the landmark set and vocabularies of `dataset`."""
+    task = find_task(config.task)
+    return task(task.Config(**config.model), dataset)
+
+
+def _profile(task: str, params: Path | None, profile: str | None) -> dict[str, Any]:
+    if params is None:
+        if profile not in (None, "tiny"):
+            raise UsageError(f"profile {profile!r} stands in params.yaml, but there is none here; name it with --params")
+        return {}
+    sections = _read_yaml(params)
+    section = sections.get(task)
+    if not isinstance(section, dict):
+        raise UsageError(f"{params}: no section {task!r}; add one or name another file with --params")
+    chosen = profile or section.get("profile", "tiny")
+    profiles = [name for name, value in section.items() if isinstance(value, dict)]
+    if chosen not in profiles:
+        raise UsageError(f"{params}: {task} has no profile {chosen!r}{_nearest(str(chosen), profiles)}")
+    return json.loads(json.dumps(section[chosen]))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: expected a mapping of names to values")
+    return values
+
+
+def _set(section: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set {override}: write it as name.of.parameter=value")
+    *parents, last = path.split(".")
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise UsageError(f"--set {override}: {parent} has no parts")
+    try:
+        section[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {override}: {text!r} is not a value") from None
+
+
+def _check(model: type[_Model], values: Any, place: str, prefix: str) -> _Model:
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = prefix + ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _known_names(model, first["loc"][:-1])
+            raise UsageError(f"{place}: unknown parameter {name}{_nearest(str(first['loc'][-1]), known)}") from None
+        raise UsageError(f"{place}: {name}={first['input']!r} is not possible ({first['msg']})") from None
+
+
+def _known_names(model: type[BaseModel], parents: tuple[int | str, ...]) -> list[str]:
+    for parent in parents:
+        field = model.model_fields.get(str(parent))
+        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return list(model.model_fields)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {matches[0]}?" if matches else f"; known are {', '.join(known)}"

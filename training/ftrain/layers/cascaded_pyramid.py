@@ -1,0 +1,221 @@
+"""Cascaded Pyramid Network for key points (Chen et al., CVPR 2018, sections 3.2 and 3.3) on any timm feature pyramid.
+
+GlobalNet is a feature pyramid that predicts maps at every level; RefineNet brings the levels together and predicts once
+more, for the points that GlobalNet finds hard. Two deviations, neither of which changes what can be computed: the 1x1
+convolution of the top-down path comes before its upsampling (it has neither normalisation nor activation, so the two
+commute) and is four times cheaper there; the last convolutions start near zero, so that the first maps are empty.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import timm
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from fschemas.failures import UsageError
+
+PYRAMID_STRIDES = (4, 8, 16, 32)
+
+
+class KeypointMaps(NamedTuple):
+    """What the network predicts; every map has B, K, H / 4, W / 4 cells.
+
+    `global_maps` are the four predictions of GlobalNet, the finest level (stride 4) first; `refined` is RefineNet's.
+    """
+
+    global_maps: list[Tensor]
+    refined: Tensor
+
+
+def _convolution(num_inputs: int, num_outputs: int, kernel: int, *, activate: bool = True) -> nn.Sequential:
+    """Convolution without bias, batch normalisation and, if asked for, ReLU."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(num_inputs, num_outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(num_outputs),
+    ]
+    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if activate else nn.Sequential(*layers)
+
+
+def _prediction(num_inputs: int, num_points: int) -> nn.Conv2d:
+    """The 3x3 convolution that ends a branch in one map per point; starts near zero."""
+    layer = nn.Conv2d(num_inputs, num_points, 3, padding=1)
+    nn.init.normal_(layer.weight, std=1e-3)
+    nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
+    return layer
+
+
+def _initialise(module: nn.Module) -> None:
+    """He initialisation of every convolution, before the prediction layers are put in."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _resize(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, without aligned corners: cell centres keep their place in the picture (see `heatmap`)."""
+    if (features.shape[-2], features.shape[-1]) == size:
+        return features
+    return functional.interpolate(features, size=size, mode="bilinear", align_corners=False)
+
+
+def _size(features: Tensor) -> tuple[int, int]:
+    return features.shape[-2], features.shape[-1]
+
+
+class Bottleneck(nn.Module):
+    """Residual 1x1, 3x3, 1x1 block (He et al., CVPR 2016), with a 1x1 convolution as shortcut to another width."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, num_inner: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            _convolution(num_inputs, num_inner, 1),
+            _convolution(num_inner, num_inner, 3),
+            _convolution(num_inner, num_outputs, 1, activate=False),
+        )
+        same = num_inputs == num_outputs
+        self.shortcut = nn.Identity() if same else _convolution(num_inputs, num_outputs, 1, activate=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """B, num_inputs, h, w to B, num_outputs, h, w."""
+        return functional.relu(self.shortcut(features) + self.residual(features))
+
+
+class GlobalNet(nn.Module):
+    """Feature pyramid with a predictor per level (CPN, section 3.2).
+
+    Level by level from the coarsest: lateral 1x1 convolution, plus the level above through a 1x1 convolution and a
+    bilinear upsampling; the predictor is a 1x1 and a 3x3 convolution, its maps are resized to the finest level.
+    """
+
+    def __init__(self, backbone_channels: tuple[int, ...], num_points: int, channels: int) -> None:
+        super().__init__()
+        levels = range(len(backbone_channels))
+        self.lateral = nn.ModuleList(_convolution(width, channels, 1) for width in backbone_channels)
+        self.top_down = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in levels[1:])
+        self.reduce = nn.ModuleList(_convolution(channels, channels, 1) for _ in levels)
+        _initialise(self)
+        self.predict = nn.ModuleList(_prediction(channels, num_points) for _ in levels)
+
+    def forward(self, pyramid: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Backbone features, finest first, to (fused features per level, maps per level at the finest size)."""
+        fused: list[Tensor] = []
+        for level in reversed(range(len(pyramid))):
+            features = self.lateral[level](pyramid[level])
+            if fused:
+                features = features + _resize(self.top_down[level](fused[0]), _size(features))
+            fused.insert(0, features)
+        finest = _size(fused[0])
+        maps = [
+            _resize(predict(reduce(features)), finest)
+            for features, reduce, predict in zip(fused, self.reduce, self.predict, strict=True)
+        ]
+        return fused, maps
+
+
+class RefineNet(nn.Module):
+    """Joins all levels (CPN, section 3.3): i bottlenecks on level i, resize, concatenate, one bottleneck, 3x3 K."""
+
+    def __init__(self, num_levels: int, num_points: int, channels: int, inner_channels: int) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Sequential(*(Bottleneck(channels, channels, inner_channels) for _ in range(level)))
+            for level in range(num_levels)
+        )
+        self.join = Bottleneck(num_levels * channels, channels, inner_channels)
+        _initialise(self)
+        self.predict = _prediction(channels, num_points)
+
+    def forward(self, fused: list[Tensor]) -> Tensor:
+        """Fused features per level, finest first, to B, K maps of the finest size."""
+        finest = _size(fused[0])
+        joined = [_resize(branch(features), finest) for branch, features in zip(self.levels, fused, strict=True)]
+        return self.predict(self.join(torch.cat(joined, dim=1)))
+
+
+class CascadedPyramidNetwork(nn.Module):
+    """GlobalNet and RefineNet on a timm backbone with features at strides 4, 8, 16 and 32.
+
+    `channels` is the width of the pyramid (256 in the paper; 64 to 96 for a small network), `refine_channels` that
+    inside RefineNet's bottlenecks (half of it unless given). `pretrained_state` holds backbone weights under timm's
+    names, of the classifier or of the features-only network; nothing is ever downloaded. Raises `UsageError` for an
+    unknown backbone, one without those strides, and weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        num_points: int,
+        backbone: str = "resnet18",
+        pretrained_state: Mapping[str, Tensor] | None = None,
+        channels: int = 256,
+        refine_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = _feature_backbone(backbone)
+        self._outputs, widths = _pyramid_outputs(backbone, self.backbone)
+        self._channels_last_output = str(getattr(self.backbone, "output_fmt", "")).endswith("NHWC")
+        if pretrained_state is not None:
+            load_backbone_state(self.backbone, pretrained_state)
+        self.global_net = GlobalNet(widths, num_points, channels)
+        self.refine_net = RefineNet(len(widths), num_points, channels, refine_channels or max(1, channels // 2))
+
+    def forward(self, image: Tensor) -> KeypointMaps:
+        """Pictures B, 3, H, W, normalised as the backbone expects, to maps; H and W are multiples of 32."""
+        if image.shape[-2] % PYRAMID_STRIDES[-1] or image.shape[-1] % PYRAMID_STRIDES[-1]:
+            size = f"{image.shape[-1]}x{image.shape[-2]}"
+            raise UsageError(f"the picture is {size} pixels; give a width and a height that are multiples of 32")
+        features = self.backbone(image)
+        pyramid = [features[output] for output in self._outputs]
+        if self._channels_last_output:
+            pyramid = [level.permute(0, 3, 1, 2) for level in pyramid]
+        fused, maps = self.global_net(pyramid)
+        return KeypointMaps(global_maps=maps, refined=self.refine_net(fused))
+
+
+def _feature_backbone(name: str) -> nn.Module:
+    """The timm backbone of that name as a feature pyramid with fresh weights."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() names all of them"
+        raise UsageError(f"timm has no backbone {name!r}; {hint}")
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True)
+    except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
+        raise UsageError(f"backbone {name!r} gives no feature pyramid ({error}); try resnet18") from error
+
+
+def _pyramid_outputs(name: str, backbone: nn.Module) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Which outputs of the backbone stand at strides 4, 8, 16, 32 (the deepest of each), and how wide they are."""
+    strides: list[int] = backbone.feature_info.reduction()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    widths: list[int] = backbone.feature_info.channels()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    deepest = {stride: output for output, stride in enumerate(strides)}
+    missing = [stride for stride in PYRAMID_STRIDES if stride not in deepest]
+    if missing:
+        raise UsageError(f"backbone {name!r} has features at strides {strides}, none at {missing}; choose another")
+    outputs = tuple(deepest[stride] for stride in PYRAMID_STRIDES)
+    return outputs, tuple(widths[output] for output in outputs)
+
+
+def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put weights into a features-only backbone; entries that it does not need, as a classifier's, are left out.
+
+    timm joins some module names with `_` where the classifier has `.` (`stages_0` for `stages.0`); both are understood.
+    Raises `UsageError` for a missing weight or another shape.
+    """
+    given = {name.replace(".", "_"): value for name, value in state.items()}
+    chosen: dict[str, Tensor] = {}
+    for name, own in backbone.state_dict().items():
+        value = given.get(name.replace(".", "_"))
+        if value is None:
+            raise UsageError(f"the weights hold nothing for {name}; give the weights of the same timm backbone")
+        if value.shape != own.shape:
+            shapes = f"{tuple(value.shape)} instead of {tuple(own.shape)}"
+            raise UsageError(f"weight {name} has shape {shapes}; give the weights of the same timm backbone")
+        chosen[name] = value
+    backbone.load_state_dict(chosen)

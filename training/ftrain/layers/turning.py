@@ -1,0 +1,25 @@
+"""Turning pictures and maps around their centre, on the device, for test-time augmentation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def turn(values: Tensor, degrees: float) -> Tensor:
+    """Turn B, C, H, W around the centre of the picture, bilinearly; zeros come in from outside.
+
+    Positive angles turn the y axis towards the x axis on the screen; `turn(turn(x, a), -a)` is x but for the corners.
+    """
+    radians = math.radians(degrees)
+    cosine, sine = math.cos(radians), math.sin(radians)
+    height, width = values.shape[-2:]
+    # affine_grid works in shares of half a side, so the sides' ratio enters where x and y mix.
+    matrix = torch.tensor(
+        [[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]], device=values.device, dtype=values.dtype
+    )
+    grid = F.affine_grid(matrix.expand(values.shape[0], 2, 3), list(values.shape), align_corners=False)
+    return F.grid_sample(values, grid, mode="bilinear", align_corners=False)

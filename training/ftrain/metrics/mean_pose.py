@@ -1,0 +1,63 @@
+"""The mean pose: what a model that never looks at the picture would predict; the floor for landmark models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fschemas.landmarks import LandmarkSet, Visibility
+from ftrain.metrics.normalised_error import garment_indices
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MeanPose:
+    """Mean place of every point of every garment: `means` G, K, 2 in shares of width and height, within [0, 1].
+
+    A point that a garment never shows in training takes its mean over all garments, and one never seen the middle.
+    """
+
+    landmark_set: LandmarkSet
+    means: FloatArray
+
+    @classmethod
+    def fit(
+        cls,
+        points: ArrayLike,
+        visibility: ArrayLike,
+        garments: Sequence[str] | ArrayLike,
+        width: ArrayLike,
+        height: ArrayLike,
+        landmark_set: LandmarkSet,
+    ) -> MeanPose:
+        """Means over the points with coordinates (occluded ones too) of N training pictures.
+
+        `points` N, K, 2 pixels, `visibility` N, K, `garments` N names or indices, `width` and `height` N pixels.
+        """
+        relative = (np.asarray(points, np.float64) + 0.5) / _sizes(width, height)
+        located = np.asarray(visibility) >= Visibility.OCCLUDED
+        kinds = garment_indices(garments, landmark_set)
+        num_garments, num_points = len(landmark_set.garments), len(landmark_set)
+        sums, counts = np.zeros((num_garments, num_points, 2)), np.zeros((num_garments, num_points, 1))
+        np.add.at(sums, kinds, np.where(located[..., None], relative, 0.0))
+        np.add.at(counts, kinds, located[..., None].astype(np.float64))
+        overall = _ratio(sums.sum(axis=0), counts.sum(axis=0), np.full((num_points, 2), 0.5))
+        return cls(landmark_set, np.clip(_ratio(sums, counts, overall), 0.0, 1.0))
+
+    def predict(self, garments: Sequence[str] | ArrayLike, width: ArrayLike, height: ArrayLike) -> FloatArray:
+        """Points N, K, 2 in pixels of pictures of those garments and sizes."""
+        return self.means[garment_indices(garments, self.landmark_set)] * _sizes(width, height) - 0.5
+
+
+def _sizes(width: ArrayLike, height: ArrayLike) -> FloatArray:
+    """N, 1, 2 pixels."""
+    return np.stack((np.asarray(width, np.float64), np.asarray(height, np.float64)), axis=-1)[:, None, :]
+
+
+def _ratio(sums: FloatArray, counts: FloatArray, fallback: FloatArray) -> FloatArray:
+    """sums / counts, and the fallback where nothing was counted."""
+    return np.where(counts > 0, sums / np.maximum(counts, 1.0), fallback)

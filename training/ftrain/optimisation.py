@@ -1,0 +1,64 @@
+"""Optimizer, rates and stages: pure functions of a configuration and a step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from fschemas.failures import UsageError
+from ftrain.config import FitConfig
+from ftrain.task import Stage
+
+
+def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    """One parameter group per (backbone or not, decayed or not); biases and norms are not decayed."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        groups.setdefault((name.startswith("backbone") or ".backbone." in name, parameter.ndim > 1), []).append(parameter)
+    settings = [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if decayed else 0.0,
+            "share": config.backbone_rate if is_backbone else 1.0,
+        }
+        for (is_backbone, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(settings, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.AdamW(settings, lr=config.learning_rate)
+
+
+def rate_at(step: int, num_steps: int, config: FitConfig) -> float:
+    """The learning rate of a step: linear warm-up, then half a cosine down to zero, or constant."""
+    warmup = round(config.warmup * num_steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    progress = (step - warmup) / max(1, num_steps - warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its share of `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
+
+
+def stage_at(step: int, num_steps: int, stages: tuple[Stage, ...]) -> Stage:
+    """The stage that a step belongs to."""
+    return next((stage for stage in stages if step < stage.until * num_steps), stages[-1])
+
+
+def enter_stage(model: nn.Module, stage: Stage) -> None:
+    """Freeze and thaw: frozen parameters get no gradient, and norms without a free parameter keep their statistics."""
+    for prefix in stage.frozen:
+        if not any(name.startswith(prefix) for name, _ in model.named_parameters()):
+            raise UsageError(f"fit.stages: no parameter's name starts with {prefix!r}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(stage.frozen) if stage.frozen else True)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch has no public base class
+            module.train(all(parameter.requires_grad for parameter in module.parameters()))

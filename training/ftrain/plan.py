@@ -1,0 +1,111 @@
+"""Which rows make up each global batch: pure functions of (rows, seed, position), whatever the workers and ranks.
+
+A position is one integer, the number of optimizer steps done. Ranks take micro-batches of a global batch, workers take whole
+steps, so neither changes the order; a run goes on exactly from its position.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fschemas.failures import UsageError
+
+# A sampler orders one epoch: (rows of the split, generator of the epoch) -> rows, possibly repeated.
+Sampler = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def shuffled(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Every row once, in a uniformly random order."""
+    return generator.permutation(rows)
+
+
+@dataclass(frozen=True)
+class ClassBalanced:
+    """As many draws as there are rows; every class equally often, its rows cycled through in random order."""
+
+    labels: np.ndarray  # one entry a row of the whole index
+
+    def __call__(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Round-robin over the classes, then shuffle."""
+        classes = [generator.permutation(rows[self.labels[rows] == label]) for label in np.unique(self.labels[rows])]
+        share = -(-len(rows) // len(classes))
+        drawn = np.concatenate([np.resize(members, share) for members in classes])
+        return generator.permutation(drawn)[: len(rows)]
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """Every row once; shards in random order, shuffled inside windows of a few shards, so that remote reading stays sequential."""
+
+    shards: np.ndarray  # shard number of every row of the whole index
+    window: int = 8
+
+    def __call__(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Concatenate the shuffled windows."""
+        order = generator.permutation(np.unique(self.shards[rows]))
+        windows = [order[start : start + self.window] for start in range(0, len(order), self.window)]
+        return np.concatenate([generator.permutation(rows[np.isin(self.shards[rows], window)]) for window in windows])
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Global batches of a run. `batch_size` counts all ranks; an epoch drops its last incomplete batch."""
+
+    rows: np.ndarray
+    batch_size: int
+    seed: int
+    sampler: Sampler = shuffled
+    _epochs: dict[int, np.ndarray] = field(default_factory=dict[int, np.ndarray], repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.rows) < self.batch_size:
+            raise UsageError(f"the split has {len(self.rows)} samples, fewer than fit.batch_size={self.batch_size}; lower it")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return len(self.rows) // self.batch_size
+
+    def batch(self, step: int) -> np.ndarray:
+        """Rows (int64) of the global batch that the optimizer takes at `step`, counted from 0 over all epochs."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        if epoch not in self._epochs:
+            self._epochs.clear()
+            generator = np.random.Generator(np.random.Philox(key=[self.seed & (2**64 - 1), epoch]))
+            self._epochs[epoch] = self.sampler(self.rows, generator)
+        return self._epochs[epoch][number * self.batch_size : (number + 1) * self.batch_size]
+
+
+def micro_batches_of_rank(batch_size: int, micro_batches: int, rank: int, world_size: int) -> np.ndarray:
+    """Positions inside a global batch that a rank takes, micro-batch by micro-batch: shape (micro_batches / world_size, size).
+
+    Rank r takes the micro-batches m with m mod world_size = r. Raises `UsageError` when the numbers do not divide.
+    """
+    if batch_size % micro_batches or micro_batches % world_size:
+        raise UsageError(
+            f"fit.batch_size={batch_size} must divide into fit.micro_batches={micro_batches}, "
+            f"and those into {world_size} processes; change one of them"
+        )
+    positions = np.arange(batch_size).reshape(micro_batches, -1)
+    return positions[rank::world_size]
+
+
+def evaluation_batches(rows: np.ndarray, batch_size: int, rank: int, world_size: int) -> list[np.ndarray]:
+    """Batches of one rank that together visit every row exactly once; -1 pads the ends so that all ranks have equal shapes."""
+    per_rank = -(-len(rows) // world_size)
+    num_batches = max(1, -(-per_rank // batch_size))
+    padded = np.full(num_batches * batch_size * world_size, -1, dtype=np.int64)
+    padded[: len(rows)] = rows
+    return list(padded.reshape(num_batches, world_size, batch_size)[:, rank])
+
+
+def extend_ledger(ledger: str, rows: np.ndarray) -> str:
+    """Chain the consumed rows into a running SHA-256: equal ledgers prove that nothing was lost, repeated or reordered."""
+    return hashlib.sha256(bytes.fromhex(ledger) + np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
+
+
+EMPTY_LEDGER = hashlib.sha256(b"").hexdigest()

@@ -1,0 +1,162 @@
+"""A run folder: the resolved configuration, what the shard set was, checkpoints, figures, and a receipt.
+
+It is enough to evaluate, predict or continue from on a machine without the training data.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.publish import publish_bytes, publish_json
+from fschemas.shard_set import ShardSet
+from ftrain import checkpoint
+from ftrain.checkpoint import TrainingState
+from ftrain.config import RunConfig, build_task, read_config
+from ftrain.loop import load_weights
+from ftrain.task import Task
+
+CONFIG_FILE = "config.yaml"
+DATASET_FILE = "dataset.json"
+RECEIPT_FILE = "receipt.json"
+
+# What a model must agree on with the shard set that it is shown.
+_AGREEMENT = ("landmark_set", "vocabularies")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run at `path`."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints stand."""
+        return self.path / "checkpoints"
+
+    def start(self, config: RunConfig, shards: ShardSet, resume: Literal["auto", "never", "must"]) -> str:
+        """Make the folder ready for training and say what was decided: new, resumed, or an old run set aside.
+
+        `auto` goes on with the same configuration and shard set and sets another run aside; `must` refuses to start anew;
+        `never` refuses a folder that has checkpoints.
+        """
+        decision = f"new run in {self.path}"
+        if self.checkpoints.exists() and any(self.checkpoints.glob("step-*")):
+            difference = self._difference(config, shards)
+            if resume == "never":
+                raise UsageError(f"{self.path}: holds a run already; choose another --run, or --resume auto to go on with it")
+            if difference and resume == "must":
+                raise UsageError(f"{self.path}: {difference}; choose another --run, or --resume auto to set the old run aside")
+            if difference:
+                decision = f"{difference}: starting anew, the old run stands in {self._set_aside()}"
+            else:
+                decision = f"going on with the run in {self.path}"
+        elif resume == "must":
+            raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")
+        publish_bytes(self.path / CONFIG_FILE, config.to_yaml().encode())
+        note = {name: value for name, value in shards.metadata.items() if name not in ("shards", "index")}
+        publish_json(self.path / DATASET_FILE, note)
+        return decision
+
+    def _difference(self, config: RunConfig, shards: ShardSet) -> str:
+        old = read_config(self.path / CONFIG_FILE)
+        if self.dataset()["plan_id"] != shards.plan_id:
+            return "the shard set is another one"
+        before, after = _flat(old.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
+        names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        if not names:
+            return ""
+        name = names[0]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"{name} was {before.get(name)} and is {after.get(name)}{more}"
+
+    def _set_aside(self) -> Path:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.superseded-{number}")).exists():
+            number += 1
+        aside.mkdir()
+        for child in list(self.path.iterdir()):
+            child.rename(aside / child.name)
+        return aside
+
+    def dataset(self) -> dict[str, Any]:
+        """What the shard set of the run was."""
+        try:
+            return json.loads((self.path / DATASET_FILE).read_bytes())
+        except FileNotFoundError:
+            raise UsageError(f"{self.path}: not a run folder ({DATASET_FILE} is missing); train one with `ftrain`") from None
+        except ValueError as error:
+            raise IntegrityError(f"{self.path}/{DATASET_FILE}: not valid JSON ({error})") from None
+
+    def load(self, which: str = "best") -> tuple[Task, RunConfig, TrainingState]:
+        """The trained task, in evaluation mode on the CPU, its configuration and state.
+
+        `which` is `best`, `latest` or the name of a checkpoint; averaged weights are used where there are some.
+        """
+        config = read_config(self.path / CONFIG_FILE)
+        path = self._checkpoint(which)
+        state = checkpoint.check(path)
+        tensors = checkpoint.load_tensors(path, "average")
+        if tensors:
+            tensors = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
+        else:
+            tensors = checkpoint.load_tensors(path, "model")
+        task = build_task(config, self.dataset())
+        load_weights(task, tensors, path)
+        return task.eval(), config, state
+
+    def _checkpoint(self, which: str) -> Path:
+        if which not in ("best", "latest"):
+            if not (self.checkpoints / which).is_dir():
+                raise UsageError(f"{self.checkpoints}: no checkpoint {which!r}")
+            return self.checkpoints / which
+        path = checkpoint.best(self.checkpoints) if which == "best" else None
+        if path is not None and path.is_dir():
+            return path
+        found = checkpoint.newest(self.checkpoints)
+        if found is None:
+            raise UsageError(f"{self.path}: no checkpoint; train the run first")
+        return found[0]
+
+    def check_agreement(self, shards: ShardSet) -> None:
+        """Raise `UsageError` when a shard set has other landmarks or vocabularies than the run was trained with."""
+        dataset = self.dataset()
+        for name in _AGREEMENT:
+            mine, theirs = dataset.get(name), shards.metadata.get(name)
+            if mine != theirs:
+                raise UsageError(
+                    f"{self.path}: trained with {name} {_named(mine)}, but {shards.place} has {_named(theirs)}; "
+                    "take a shard set of the same kind"
+                )
+
+    def write_receipt(self, state: TrainingState, command: list[str]) -> None:
+        """What these weights came from, without times or places."""
+        packages = {name: version(name) for name in ("fashionkit", "torch", "timm", "numpy", "opencv-python-headless")}
+        publish_json(self.path / RECEIPT_FILE, {
+            "plan_id": state.plan_id, "config_digest": state.config_digest, "seed": state.seed, "step": state.step,
+            "ledger": state.ledger, "best": state.best, "arguments": command, "python": platform.python_version(),
+            "packages": packages, "threads": torch.get_num_threads(), "platform": f"{sys.platform} {platform.machine()}",
+        })  # fmt: skip
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {name: leaf for key, child in value.items() for name, leaf in _flat(child, f"{prefix}.{key}".lstrip(".")).items()}
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("name"))
+    if isinstance(value, list):
+        return ", ".join(str(item.get("name")) for item in value) or "none"
+    return str(value)

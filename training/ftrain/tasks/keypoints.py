@@ -1,0 +1,234 @@
+"""Key points of garments with the cascaded pyramid network (Chen et al., CVPR 2018), for any landmark set.
+
+Losses as in the paper: all levels of GlobalNet learn the visible points, RefineNet learns the hardest half of the points
+that have coordinates (OHKM), among the valid points of the garment only. Beyond the paper a small head names the garment,
+so that a photograph of unknown category can be predicted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from fschemas.failures import UsageError
+from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
+from ftrain.image import apply_colour, fit_matrix, invert, move_points, random_colour, warp
+from ftrain.layers.cascaded_pyramid import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
+from ftrain.layers.hard_keypoints import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
+from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
+from ftrain.layers.turning import turn
+from ftrain.layers.weights import backbone_weights
+from ftrain.metrics.normalised_error import NormalisedError
+from ftrain.stream import Batch, RawSample
+from ftrain.task import Results, Task, TaskConfig
+
+_STRIDE = PYRAMID_STRIDES[0]
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class KeypointsConfig(TaskConfig):
+    """Network, picture and augmentation. Defaults are the tiny profile."""
+
+    backbone: str = "resnet18"
+    weights: str = "none"  # none | imagenet | path of a file
+    channels: int = Field(64, ge=8)
+    input_size: int = Field(128, ge=32, multiple_of=32)  # pixels, square
+    sigma: float = Field(1.4, gt=0)  # of the finest target, in cells of 4 pixels
+    hard_share: float = Field(0.5, gt=0, le=1)  # OHKM: share of the valid points that RefineNet trains
+    garment_loss: float = Field(0.05, ge=0)
+    category: str | None = None  # train and judge one garment only; None: all in one model
+    rotation: float = Field(30.0, ge=0)  # degrees, uniform in ±
+    zoom: tuple[float, float] = (0.75, 1.3)
+    shift: float = Field(0.1, ge=0)  # of the input size, uniform in ±
+    mirror: float = Field(0.5, ge=0, le=1)  # probability
+    colour: float = Field(0.3, ge=0, lt=1)
+    blur_sigma: float = Field(1.0, ge=0)  # of predicted maps, in cells
+    flip_test: bool = True
+    test_angles: tuple[float, ...] = ()  # degrees; maps of turned pictures are turned back and added
+
+
+@dataclass(frozen=True)
+class KeypointEncoder:
+    """Sample to network input: one matrix moves the picture and its points."""
+
+    config: KeypointsConfig
+    landmarks: LandmarkSet
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """`image` S, S, 3 uint8; `points` K, 2 and `matrix` 2, 3 (source to input); `truth` K, 2 in pixels of the source."""
+        note = sample.annotation
+        truth = np.stack([note["landmark_x"], note["landmark_y"]], axis=-1).astype(np.float32)
+        visibility = np.asarray(note["landmark_visibility"], dtype=np.int8)
+        garment = tuple(self.landmarks.garments).index(note["garment"])
+        return self.encode(sample.image, note["width"], note["height"], truth, visibility, garment, generator)
+
+    def encode(
+        self, jpeg: bytes, width: int, height: int, truth: np.ndarray, visibility: np.ndarray, garment: int,
+        generator: np.random.Generator | None,
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        """As `__call__`, from plain values."""
+        config, size = self.config, self.config.input_size
+        matrix, mirrored = self._matrix(width, height, generator)
+        image = warp(jpeg, matrix, (size, size))
+        if generator is not None and config.colour:
+            image = apply_colour(image, random_colour(config.colour, generator))
+        points, seen = move_points(truth, matrix), visibility
+        if mirrored:
+            partners = list(self.landmarks.partners)
+            points, seen = points[partners], visibility[partners]
+        return {
+            "image": image,
+            "points": points.astype(np.float32),
+            "point_visibility": seen,
+            "matrix": matrix.astype(np.float32),
+            "truth": truth,
+            "visibility": visibility,
+            "garment": np.int64(garment),
+            "size": np.array([width, height], dtype=np.float32),
+        }  # type: ignore[dict-item]
+
+    def _matrix(self, width: int, height: int, generator: np.random.Generator | None) -> tuple[np.ndarray, bool]:
+        config = self.config
+        if generator is None:
+            return fit_matrix(width, height, config.input_size), False
+        angle = generator.uniform(-config.rotation, config.rotation)
+        zoom = float(np.exp(generator.uniform(*np.log(config.zoom))))
+        shift = tuple(generator.uniform(-config.shift, config.shift, size=2))
+        mirrored = bool(generator.random() < config.mirror)
+        return fit_matrix(width, height, config.input_size, angle=angle, zoom=zoom, shift=shift, mirror=mirrored), mirrored
+
+
+class Keypoints(Task):
+    """The key-point task: 24 FashionAI points, 8 DeepFashion points, or any other landmark set."""
+
+    name = "keypoints"
+    needs = ("landmarks",)
+    Config = KeypointsConfig
+    selected_by = ("ne", "min")
+
+    def __init__(self, config: KeypointsConfig, dataset: dict[str, Any]) -> None:
+        super().__init__(config, dataset)
+        self.config: KeypointsConfig = config
+        self.landmarks = _known_set(dataset)
+        if config.category is not None:
+            self.landmarks.valid_points(config.category)  # raises for an unknown garment
+        self.encoder = KeypointEncoder(config, self.landmarks)
+        state = backbone_weights(config.backbone, config.weights)
+        self.network = CascadedPyramidNetwork(len(self.landmarks), config.backbone, state, config.channels)
+        self.garment_head = nn.Linear(self.network.coarsest_channels, len(self.landmarks.garments))
+        valid = torch.zeros(len(self.landmarks.garments), len(self.landmarks), dtype=torch.bool)
+        for row, points in enumerate(self.landmarks.garments.values()):
+            valid[row, list(points)] = True
+        self.register_buffer("valid", valid, persistent=False)
+        mean, deviation = torch.tensor(_IMAGENET_MEAN) * 255, torch.tensor(_IMAGENET_DEVIATION) * 255
+        self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", deviation.view(1, 3, 1, 1), persistent=False)
+        self.valid: Tensor
+        self.mean: Tensor
+        self.deviation: Tensor
+
+    @classmethod
+    def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        """All rows, or those of the one garment."""
+        assert isinstance(config, KeypointsConfig)
+        if config.category is None:
+            return rows
+        chosen = rows[columns["garment"][rows] == config.category]
+        if len(chosen) == 0:
+            raise UsageError(f"the split has no {config.category!r}; choose another model.category")
+        return chosen
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """uint8 B, H, W, 3 to float B, 3, H, W in channels_last memory, with ImageNet's mean and deviation."""
+        return (image.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss` and its parts `global`, `refined`, `garment`; each is 1 for empty maps whatever the size."""
+        config = self.config
+        image = self.normalise(batch["image"])
+        maps, garment_scores = self._maps(image)
+        seen = batch["point_visibility"]
+        applicable = self.valid[batch["garment"]] & _inside(batch["points"], config.input_size)
+        visible = (seen == Visibility.VISIBLE) & applicable
+        labelled = (seen >= Visibility.OCCLUDED) & applicable
+        size = (maps.refined.shape[-2], maps.refined.shape[-1])
+        levels: list[Tensor] = []
+        for sigma, level in zip(pyramid_sigmas(config.sigma), maps.global_maps, strict=True):
+            targets = gaussian_targets(batch["points"], visible, size, _STRIDE, sigma)
+            levels.append(mean_keypoint_loss(per_point_loss(level, targets, visible) * _unit(size, sigma), visible))
+        targets = gaussian_targets(batch["points"], labelled, size, _STRIDE, config.sigma)
+        errors = per_point_loss(maps.refined, targets, labelled) * _unit(size, config.sigma)
+        parts = {
+            "global": torch.stack(levels).mean(),
+            "refined": hard_keypoint_loss(errors, labelled, config.hard_share),
+            "garment": config.garment_loss * F.cross_entropy(garment_scores.float(), batch["garment"]),
+        }
+        return {"loss": parts["global"] + parts["refined"] + parts["garment"], **parts}
+
+    def predict(self, batch: Batch) -> Batch:
+        """`points` B, K, 2 in pixels of the source, `scores` B, K (peak heights), `garment_scores` B, G, and the truth."""
+        image = self.normalise(batch["image"])
+        maps, garment_scores = self._averaged_maps(image)
+        points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma)
+        back = torch.from_numpy(np.stack([invert(matrix) for matrix in batch["matrix"].double().cpu().numpy()]))
+        back = back.to(points.device, points.dtype)
+        source = torch.einsum("bij,bkj->bki", back[:, :, :2], points) + back[:, None, :, 2]
+        probabilities = garment_scores.float().softmax(dim=1)
+        passed_on = {name: batch[name] for name in ("truth", "visibility", "garment", "size")}
+        return {"points": source, "scores": scores, "garment_scores": probabilities, **passed_on}
+
+    def measure(self, results: Results) -> dict[str, Any]:
+        """NE with its parts and interval, and the share of garments named right."""
+        metric = NormalisedError(self.landmarks)
+        tensors = {name: torch.from_numpy(values) for name, values in results.items()}
+        metric.update(
+            tensors["points"], tensors["truth"], tensors["visibility"], tensors["garment"],
+            tensors["size"][:, 0], tensors["size"][:, 1],
+        )  # fmt: skip
+        named = results["garment_scores"].argmax(axis=1)
+        return {**metric.compute(), "garment_accuracy": float(np.mean(named == results["garment"]))}
+
+    def _maps(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:
+        maps, coarsest = self.network.maps_and_features(image)
+        return maps, self.garment_head(coarsest.mean(dim=(2, 3)))
+
+    def _averaged_maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Refined maps averaged over the views of test-time augmentation, and the garment scores of the plain view."""
+        views: list[Tensor] = []
+        plain_scores: Tensor | None = None
+        for angle in (0.0, *self.config.test_angles):
+            turned = turn(image, angle) if angle else image
+            maps, scores = self._maps(turned)
+            plain_scores = scores if plain_scores is None else plain_scores
+            refined = maps.refined.float()
+            if self.config.flip_test:
+                mirrored, _ = self._maps(turned.flip(3))
+                refined = (refined + flip_maps(mirrored.refined.float(), self.landmarks.partners)) / 2
+            views.append(turn(refined, -angle) if angle else refined)
+        assert plain_scores is not None
+        return torch.stack(views).mean(dim=0), plain_scores
+
+
+def _known_set(dataset: dict[str, Any]) -> LandmarkSet:
+    stored = dataset.get("landmark_set")
+    if not stored:
+        raise UsageError("the shard set carries no landmarks; the task keypoints needs them")
+    known = landmark_set(str(stored["name"]))
+    if known.to_json() != stored:
+        raise UsageError(f"the landmark set {known.name} was another one when the shard set was written; run `fprep convert` again")
+    return known
+
+
+def _inside(points: Tensor, size: int) -> Tensor:
+    return ((points >= 0) & (points <= size - 1)).all(dim=2)
+
+
+def _unit(size: tuple[int, int], sigma: float) -> float:
+    """Turns a mean over cells into a share of the target's energy, the integral of its square: pi sigma squared."""
+    return size[0] * size[1] / (np.pi * sigma**2)
