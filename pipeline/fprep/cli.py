@@ -103,7 +103,7 @@ def shard(
     table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the shard set into.")],
     images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
-    size: Annotated[int | None, typer.Option(min=16, help="Long side in pixels of a resized copy; the original bytes if not given.")] = None,
+    size: Annotated[int, typer.Option(min=0, help="Long side in pixels of a resized copy; 0 keeps the original bytes.")] = 0,
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized and augmented pictures.")] = 90,
     copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each training picture.")] = 0,
     augment: Annotated[str | None, typer.Option(help="Recipe of the copies: light, geometric, strong, or a YAML file.")] = None,
@@ -121,7 +121,7 @@ def shard(
 
     with Reporter(quiet=quiet) as report:
         summary = run_shard(
-            table, out, images=images, size=size, quality=quality, copies=copies, augment=augment,
+            table, out, images=images, size=size or None, quality=quality, copies=copies, augment=augment,
             shard_samples=shard_samples, seed=seed, workers=workers, limit=limit, dry_run=dry_run,
             progress=lambda done, total: report("sharding", done, total),
         )  # fmt: skip

@@ -112,6 +112,6 @@ def short_hash(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
-def landmark_columns(table: type[SampleTable]) -> dict[str, pl.DataType]:
-    """Column names and types of a table class, for readers that build frames by hand."""
-    return dict(table.to_polars_schema())
+def columns_of(table: type[SampleTable]) -> dict[str, pl.DataType]:
+    """Column names and polars types of a table class, in its order."""
+    return {name: column.dtype for name, column in table.columns().items()}

@@ -1,11 +1,19 @@
 """CPN against its description: shapes, parameter counts by hand, backbones, and that it learns."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from fschemas.failures import UsageError
-from ftrain.layers.cascaded_pyramid import CascadedPyramidNetwork, GlobalNet, RefineNet, load_backbone_state
+from ftrain.layers.cascaded_pyramid import (
+    CascadedPyramidNetwork,
+    GlobalNet,
+    RefineNet,
+    _pyramid_outputs,
+    load_backbone_state,
+)
 from ftrain.layers.hard_keypoints import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
 from ftrain.layers.heatmap import decode, gaussian_targets, pyramid_sigmas
 
@@ -62,6 +70,11 @@ def test_every_backbone_gives_quarter_size_maps_near_zero_and_trains_every_weigh
     sum((predicted - 1).square().mean() for predicted in (*maps.global_maps, maps.refined)).backward()
     idle = [name for name, parameter in network.named_parameters() if parameter.grad is None]
     assert idle == []
+
+
+def test_of_several_features_at_one_stride_the_deepest_serves():
+    info = SimpleNamespace(reduction=lambda: [2, 4, 4, 8, 16, 16, 32], channels=lambda: [1, 2, 3, 4, 5, 6, 7])
+    assert _pyramid_outputs("made up", SimpleNamespace(feature_info=info)) == ((2, 3, 5, 6), (3, 4, 6, 7))
 
 
 def test_levels_are_listed_finest_first():

@@ -119,10 +119,11 @@ def test_a_second_peak_far_away_does_not_move_the_first():
         torch.testing.assert_close(found, alone, rtol=0, atol=0.01)
 
 
-def test_the_blur_prefers_a_broad_peak_to_a_single_hot_cell():
-    maps = 0.7 * targets_of([[60.0, 40.0]])
+@pytest.mark.parametrize("point", [[60.0, 40.0], [3.0, 40.0], [126.0, 94.0]])
+def test_the_blur_prefers_a_broad_peak_to_a_single_hot_cell(point):
+    maps = 0.7 * targets_of([point])
     maps[0, 0, 0, 1] = 1.0
-    assert (decode(maps, 4, 1.0)[0][0, 0] - torch.tensor([60.0, 40.0])).norm() < 0.5
+    assert (decode(maps, 4, 1.0)[0][0, 0] - torch.tensor(point)).norm() < 0.5
     assert (decode(maps, 4, 0.0)[0][0, 0] - torch.tensor([5.5, 1.5])).norm() < 2.0
 
 

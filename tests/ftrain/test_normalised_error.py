@@ -319,7 +319,7 @@ def test_real_answers_of_the_challenge():
     errors, excluded_pictures, excluded_points = plain_errors(
         guess, points, visibility, garments, size, size, FASHIONAI_24
     )
-    assert floor.excluded.sum() == excluded_pictures >= 19 + 34  # lack one end, lack both
+    assert floor.excluded.sum() == excluded_pictures == 19 + 34  # lack one end, lack both
     assert floor.excluded_points.sum() == excluded_points
     assert mean_error(floor) == pytest.approx(mean([value for _, _, value in errors]), rel=1e-9)
     assert 0.1 < mean_error(floor) < 1.0

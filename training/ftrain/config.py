@@ -41,6 +41,7 @@ class FitConfig(BaseModel):
     sampler: Literal["shuffled", "windowed"] = "shuffled"
     validate_every: float = Field(1.0, gt=0)  # epochs
     checkpoint_every: int = Field(100, ge=1)  # steps
+    log_every: int = Field(25, ge=1)  # steps
     keep_checkpoints: int = Field(2, ge=1)  # besides the best
     stages: tuple[Stage, ...] = (Stage(),)
 

@@ -31,8 +31,6 @@ from ftrain.stream import Batch, training_batches
 from ftrain.task import Stage, Task
 from ftrain.tracking import Tracker
 
-_LOG_EVERY_SECONDS = 5.0
-
 
 class Trainer:
     """One run of one task. `train()` goes from the newest checkpoint of `folder` to the last step."""
@@ -173,23 +171,28 @@ class Trainer:
     def _after_step(self, losses: dict[str, float], clock: _Clock) -> None:
         step = self.state.step
         last = step == self.num_steps
+        validates = last or step % self.validate_every == 0
         stop = self.processes.any(bool(self.stop_signal))
-        if not stop and (last or step % self.validate_every == 0):
+        if validates or stop or step == self.stop_at or step % self.fit.log_every == 0:
+            self._log(losses, clock)
+        if validates and not stop:
             self._validate()
             clock.restart()
-        if stop or last or step % self.fit.checkpoint_every == 0 or step % self.validate_every == 0:
+        if validates or stop or step % self.fit.checkpoint_every == 0:
             self._save()
-        if clock.is_time_to_log or stop or step == self.stop_at:
-            rates = {"learning_rate": self.state.learning_rate, "epoch": step / self.plan.steps_per_epoch, **clock.rates()}
-            self.tracker.log("training", step, {**losses, **rates})
-            self._say(
-                f"step {step}/{self.num_steps}  loss {losses['loss']:.4f}  {rates['images_per_second']:.0f} images/s  "
-                f"waiting for data {rates['waiting_share']:.0%}"
-            )
+        if stop and self.stop_signal == signal.SIGINT:
+            raise KeyboardInterrupt
         if stop:
-            raise KeyboardInterrupt if self.stop_signal == signal.SIGINT else Terminated(
-                f"stopped by a signal after step {step}, which is saved; run the same command again to go on"
-            )
+            raise Terminated(f"stopped by a signal after step {step}, which is saved; run the same command again to go on")
+
+    def _log(self, losses: dict[str, float], clock: _Clock) -> None:
+        step, rates = self.state.step, clock.rates()
+        epoch = step / self.plan.steps_per_epoch
+        self.tracker.log("training", step, {**losses, "learning_rate": self.state.learning_rate, "epoch": epoch, **rates})
+        self._say(
+            f"step {step}/{self.num_steps}  loss {losses['loss']:.4f}  {rates['images_per_second']:.0f} images/s  "
+            f"waiting for data {rates['waiting_share']:.0%}"
+        )
 
     def _validate(self) -> None:
         model = self.average.module if self.average is not None else self.task
@@ -254,10 +257,6 @@ class _Clock:
     def step_done(self, images: int) -> None:
         self.images += images
         self.mark = time.perf_counter()
-
-    @property
-    def is_time_to_log(self) -> bool:
-        return time.perf_counter() - self.start > _LOG_EVERY_SECONDS
 
     def rates(self) -> dict[str, float]:
         seconds = max(1e-9, time.perf_counter() - self.start)

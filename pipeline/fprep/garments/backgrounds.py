@@ -21,7 +21,7 @@ def draw_background(generator: np.random.Generator, height: int, width: int, set
     kind = kinds[int(generator.choice(len(kinds), p=np.array(shares) / sum(shares)))]
     rows, columns = (height + 1) // 2, (width + 1) // 2
     small = kind(generator, rows, columns)
-    small *= 1 + 0.05 * smooth_patch(generator, rows, columns, 3)[..., None]
+    small *= 1 + 0.025 * smooth_patch(generator, rows, columns, 3)[..., None]
     large = cv2.resize(np.clip(small, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(large)
 
@@ -94,12 +94,13 @@ def _street(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
 
 
 def _clutter(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
-    picture = _filled(rows, columns, _tone(generator, 70, 220, 0.5))
-    for _ in range(int(generator.integers(12, 45))):
+    picture = _filled(rows, columns, _tone(generator, 70, 220, 0.3))
+    leaves = _tone(generator, 60, 170, 0.8)
+    for step in range(int(generator.integers(20, 60))):
         centre = (int(generator.uniform(0, columns)), int(generator.uniform(0, rows)))
-        axes = (int(generator.uniform(4, 45)), int(generator.uniform(4, 60)))
-        colour = _tone(generator, 30, 250, 0.9).tolist()
-        cv2.ellipse(picture, centre, axes, float(generator.uniform(0, 180)), 0, 360, colour, -1)
+        axes = (int(generator.uniform(4, 30)), int(generator.uniform(4, 40)))
+        colour = leaves * generator.uniform(0.5, 1.4) if step % 4 else _tone(generator, 30, 250, 0.5)
+        cv2.ellipse(picture, centre, axes, float(generator.uniform(0, 180)), 0, 360, colour.tolist(), -1)
     return cv2.GaussianBlur(picture, (0, 0), generator.uniform(2.0, 7.0))
 
 
@@ -152,7 +153,8 @@ def _planks(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
 def _textile(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
     picture = _filled(rows, columns, _tone(generator, 120, 250, 0.4))
     folds = smooth_patch(generator, rows, columns, float(generator.uniform(2, 6)))
-    return picture * (1 + 0.10 * cv2.Sobel(folds, cv2.CV_32F, 1, 0, scale=8))[..., None]
+    slope = cv2.GaussianBlur(cv2.Sobel(folds, cv2.CV_32F, 1, 0), (0, 0), 2.0)
+    return picture * (1 + np.clip(0.9 * slope, -0.22, 0.16))[..., None]
 
 
 _Kind = Callable[[np.random.Generator, int, int], _Floats]

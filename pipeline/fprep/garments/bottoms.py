@@ -174,10 +174,10 @@ def _dress_leg(part: Part, limb, design: Design, width, cover: float, generator:
         t = bend + generator.normal(0, 0.05) if cover > bend + 0.1 else generator.uniform(0.3, 0.9) * cover
         start = generator.choice([-0.95, 0.95])
         steps = ((0.0, start), (generator.normal(0, 0.015), 0.3 * start), (generator.normal(0, 0.04), -0.4 * start))
-        part.folds.append(Fold(np.array([cross(t + d, share) for d, share in steps]), generator.uniform(0.8, 1.7), generator.uniform(0.3, 0.8)))
-    for _ in range(int(generator.integers(1, 3) + (design.hem > 11) * 2)):
+        part.folds.append(Fold(np.array([cross(t + d, share) for d, share in steps]), generator.uniform(0.8, 1.7), generator.uniform(0.25, 0.6)))
+    for _ in range(int(generator.integers(0, 2) + (design.hem > 11) * 2)):
         t, share = generator.uniform(0.35, 0.75) * cover, generator.uniform(-0.6, 0.6)
-        steps = ((min(t + 0.25 * cover, cover), share), (t + 0.1 * cover, share * 0.9), (t, share * 0.8))
+        steps = ((cover, share), (t + 0.6 * (cover - t), share * 0.95), (t, share * 0.8))
         part.folds.append(Fold(np.array([cross(d, s) for d, s in steps]), generator.uniform(0.9, 2.0), generator.uniform(0.3, 0.8)))
 
 

@@ -207,7 +207,7 @@ class Canvas:
             pixels = _fixed((self.camera.project(fold.points) + 0.5) / 2 - 0.5 - half_offset)
             last = len(pixels) - 1
             for step in range(last):
-                strength = int(255 * fold.depth * (1 - 0.8 * step / last))
+                strength = int(230 * fold.depth * (1.0 if 0 < step else 0.75) * (1 - 0.75 * step / last))
                 thickness = max(round(fold.width * scale * (0.8 + 0.6 * step / last)), 1)
                 cv2.line(depth, _pair(pixels[step]), _pair(pixels[step + 1]), strength, thickness, cv2.LINE_AA, _SHIFT)
         soft = cv2.GaussianBlur(depth.astype(np.float32), (0, 0), max(0.55 * width, 0.8))

@@ -67,7 +67,7 @@ class Figure:
     def arm(self, index: int, shoulder: Points, armpit: Points) -> Limb:
         """The arm whose cloth or skin starts at two points of the (posed) trunk."""
         arm, side = self.arms[index], (-1, 1)[index]
-        root = 0.55 * shoulder + 0.45 * armpit + direction(arm.upper, side) * 2.0 + np.array([side * 0.6, -1.5])
+        root = 0.6 * shoulder + 0.4 * armpit + direction(arm.upper, side) * 1.5 + np.array([-side * 1.7, -1.0])
         elbow = root + direction(arm.upper, side) * UPPER_ARM
         wrist = elbow + direction(arm.lower, side) * FOREARM * arm.short
         return Limb(root, elbow, wrist, shoulder, armpit, side)
@@ -112,7 +112,7 @@ def draw_figure(generator: np.random.Generator, category: str, sleeve: float) ->
 def _draw_still(generator: np.random.Generator, setting: str) -> Figure:
     """A garment without a wearer: nearly symmetric, sleeves straight or folded a little."""
     degrees = np.pi / 180
-    spread = generator.uniform(10, 24) if setting != "flat" else generator.uniform(14, 58)
+    spread = generator.uniform(12, 32) if setting != "flat" else generator.uniform(14, 58)
     legs = generator.uniform(1.5, 8)
 
     def arm() -> Arm:
@@ -129,8 +129,8 @@ def _draw_still(generator: np.random.Generator, setting: str) -> Figure:
 
 
 _ACTIONS = {
-    "down": ((3, 17), (-10, 22), 0.46), "hip": ((30, 50), (80, 105), 0.14), "pocket": ((14, 30), (28, 48), 0.12),
-    "raised": ((120, 160), (-15, 75), 0.06), "out": ((28, 85), (-20, 30), 0.07), "across": ((6, 20), (78, 112), 0.06),
+    "down": ((4, 22), (-10, 22), 0.44), "hip": ((30, 50), (80, 105), 0.14), "pocket": ((14, 30), (28, 48), 0.12),
+    "raised": ((120, 160), (-15, 75), 0.06), "out": ((28, 85), (-20, 30), 0.09), "across": ((6, 20), (78, 112), 0.06),
     "back": ((12, 26), (30, 55), 0.04), "phone": ((8, 26), (115, 150), 0.05),
 }  # fmt: skip
 
@@ -150,13 +150,13 @@ def _draw_arm(generator: np.random.Generator, sleeve: float) -> Arm:
 
 def _draw_legs(generator: np.random.Generator) -> tuple[Leg, Leg]:
     degrees = np.pi / 180
-    kind = str(generator.choice(["stand", "apart", "cross", "bent", "walk"], p=[0.42, 0.2, 0.12, 0.14, 0.12]))
+    kind = str(generator.choice(["stand", "apart", "cross", "bent", "walk"], p=[0.46, 0.22, 0.07, 0.13, 0.12]))
     first, second = {
-        "stand": ((2, 6, 0, 4), (2, 6, 0, 4)),
+        "stand": ((3, 9, 2, 8), (3, 9, 2, 8)),
         "apart": ((8, 17, 6, 15), (8, 17, 6, 15)),
         "cross": ((-9, -3, -14, -6), (-3, 3, -7, 1)),
-        "bent": ((10, 22, -16, 4), (0, 4, 0, 4)),
-        "walk": ((1, 7, -6, 3), (-2, 4, -8, 2)),
+        "bent": ((10, 22, -12, 6), (2, 6, 2, 7)),
+        "walk": ((3, 8, -3, 5), (0, 5, -4, 3)),
     }[kind]
 
     def leg(ranges: tuple[int, int, int, int], short: float) -> Leg:

@@ -33,7 +33,7 @@ def draw_person(generator: np.random.Generator) -> Person:
         skin=skin,
         hair=_HAIRS[int(generator.integers(len(_HAIRS)))],
         hair_style=str(generator.choice(["short", "bob", "long", "bun"], p=[0.2, 0.2, 0.4, 0.2])),
-        hair_front=(bool(generator.random() < 0.4), bool(generator.random() < 0.4)),
+        hair_front=(bool(generator.random() < 0.6), bool(generator.random() < 0.6)),
         shoe=draw_colour(generator),
         tights=(40.0, 38.0, 44.0) if generator.random() < 0.12 else None,
     )
@@ -163,7 +163,8 @@ def _shoulder_bag(generator: np.random.Generator, figure: Figure, colour: Colour
     sign = float(generator.choice([-1.0, 1.0]))
     low = generator.uniform(48, 62)
     x = generator.uniform(11, 19)
-    start, end = points_of((-sign * 13, 0.5)), points_of((sign * x, low))
+    across = generator.random() < 0.5
+    start, end = points_of((-sign * 13, 0.5) if across else (sign * generator.uniform(14, 18), 1.0)), points_of((sign * x, low))
     line = np.concatenate([start, (start + end) / 2 + (sign * 1.0, 0), end])
     strap = figure.torso(np.concatenate([line - (1.1, 0), (line + (1.1, 0))[::-1]]), 0.5)
     hold = figure.torso(end, 0.5)[0] - (0, 12.0)

@@ -50,8 +50,8 @@ def draw_photograph(generator: np.random.Generator, size: int) -> Photograph:
     return Photograph(
         height=height,
         width=width,
-        fill=float(generator.uniform(1.0, 1.22) if close else np.clip(generator.normal(0.72, 0.14), 0.35, 0.95)),
-        place=(float(generator.beta(1.6, 1.6)), float(generator.beta(1.6, 1.6))),
+        fill=float(generator.uniform(1.0, 1.22) if close else np.clip(generator.normal(0.76, 0.13), 0.35, 0.95)),
+        place=(float(generator.beta(4, 4)), float(generator.beta(2.5, 2.5))),
         tilt=float(np.clip(generator.normal(0, 3.5), -15, 15)) * np.pi / 180 if generator.random() < 0.85 else float(generator.uniform(-15, 15)) * np.pi / 180,
         keystone=(float(generator.normal(0, 0.06)), float(generator.normal(0, 0.06))),
         lamp=(float(np.cos(angle) * slant), float(np.sin(angle) * slant)),
@@ -61,7 +61,7 @@ def draw_photograph(generator: np.random.Generator, size: int) -> Photograph:
         balance=(1 + float(warmth), 1 + float(green), 1 - float(warmth)),
         vignette=float(generator.uniform(0, 0.28)),
         blur=float(generator.choice([0.0, generator.uniform(0.4, 0.8), generator.uniform(0.8, 1.4)], p=[0.55, 0.35, 0.1])),
-        noise=float(np.clip(generator.gamma(4.0, 1.5), 2.0, 14.0)),
+        noise=float(np.clip(generator.gamma(4.0, 1.1), 1.5, 10.0)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +72,9 @@ def _worn(design: Design, garment: Garment, figure: Figure, person: Person, gene
         under += inner.trunk
         behind += inner.behind
     if design.category in ("skirt", "trousers"):
-        upper = _companion(generator, "blouse", figure)
-        (over if generator.random() < 0.3 else under).extend(upper.trunk)
+        loose = generator.random() < 0.2
+        upper = _companion(generator, "blouse", figure, None if loose else (design.waist or 40.0) + 8)
+        (over if loose else under).extend(upper.trunk)
         behind += upper.behind
         arms, sleeves = upper.arms, upper.sleeves
     limbs = [[arm_skin(person, arm), *([sleeve] if sleeve is not None else [])] for arm, sleeve in zip(arms, sleeves, strict=True)]
@@ -92,9 +93,12 @@ def _worn(design: Design, garment: Garment, figure: Figure, person: Person, gene
     return [*scene, *hair_locks(person, figure), *occluders(generator, person, figure, arms)]
 
 
-def _companion(generator: np.random.Generator, category: str, figure: Figure) -> Garment:
-    """Another garment of the outfit, without landmarks."""
-    garment = build(plain_design(generator, category), figure, generator)
+def _companion(generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None) -> Garment:
+    """Another garment of the outfit, without landmarks; a tucked top ends narrow at the height `tucked_at`."""
+    design = plain_design(generator, category)
+    if tucked_at is not None:
+        design = replace(design, length=tucked_at, hem=12.0, hem_sag=0.0, ease=min(design.ease, 3.0))
+    garment = build(design, figure, generator)
     for part in garment.parts():
         part.landmarks = {}
     return garment

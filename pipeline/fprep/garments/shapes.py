@@ -138,8 +138,8 @@ class Limb:
         bend = self.bend()
         first_end = min(cover, bend)
         outer, inner = [self.outer_root], [self.inner_root]
-        for t in np.linspace(0.4, 1.0, 4) * first_end:
-            self._add_edges(outer, inner, float(t), widths)
+        for t in (0.3, 0.55, 0.8, 1.0):
+            self._add_edges(outer, inner, t * first_end, widths)
         polygons = [np.concatenate([spline(np.array(outer), 4), spline(np.array(inner), 4)[::-1]])]
         if cover > bend:
             outer, inner = [], []

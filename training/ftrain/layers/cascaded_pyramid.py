@@ -162,11 +162,16 @@ class CascadedPyramidNetwork(nn.Module):
         self._channels_last_output = str(getattr(self.backbone, "output_fmt", "")).endswith("NHWC")
         if pretrained_state is not None:
             load_backbone_state(self.backbone, pretrained_state)
+        self.coarsest_channels = widths[-1]
         self.global_net = GlobalNet(widths, num_points, channels)
         self.refine_net = RefineNet(len(widths), num_points, channels, refine_channels or max(1, channels // 2))
 
     def forward(self, image: Tensor) -> KeypointMaps:
         """Pictures B, 3, H, W, normalised as the backbone expects, to maps; H and W are multiples of 32."""
+        return self.maps_and_features(image)[0]
+
+    def maps_and_features(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:
+        """As `forward`, and the backbone's features at stride 32: B, `coarsest_channels`, H / 32, W / 32."""
         if image.shape[-2] % PYRAMID_STRIDES[-1] or image.shape[-1] % PYRAMID_STRIDES[-1]:
             size = f"{image.shape[-1]}x{image.shape[-2]}"
             raise UsageError(f"the picture is {size} pixels; give a width and a height that are multiples of 32")
@@ -175,7 +180,7 @@ class CascadedPyramidNetwork(nn.Module):
         if self._channels_last_output:
             pyramid = [level.permute(0, 3, 1, 2) for level in pyramid]
         fused, maps = self.global_net(pyramid)
-        return KeypointMaps(global_maps=maps, refined=self.refine_net(fused))
+        return KeypointMaps(global_maps=maps, refined=self.refine_net(fused)), pyramid[-1]
 
 
 def _feature_backbone(name: str) -> nn.Module:

@@ -1,0 +1,50 @@
+# Everything a newcomer types. Needs Python 3.11 or newer and a network to a package registry; nothing else is downloaded.
+PYTHON ?= python3
+BIN := .venv/bin
+
+export NO_ALBUMENTATIONS_UPDATE := 1
+export DVC_NO_ANALYTICS := true
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test check bench lock clean install
+
+demo: install  ## from drawn garments to a trained, evaluated model, through DVC
+	@echo "==> dvc repro: sample -> convert -> shard -> train -> evaluate"
+	@$(BIN)/dvc repro
+	@echo "==> metrics (drawn garments: they show that the line works, not how well it does on photographs)"
+	@$(BIN)/dvc metrics show
+	@echo "==> pictures with predicted points: $(CURDIR)/reports/keypoints/predictions.png"
+
+test: install  ## all tests but the slow ones
+	@echo "==> pytest"
+	@$(BIN)/python -m pytest -q
+
+check: install  ## style, types, layering
+	@echo "==> ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "==> pyright"
+	@$(BIN)/pyright
+	@echo "==> layering"
+	@$(BIN)/python -m pytest -q tests/test_layering.py
+
+bench: install  ## side by side with other loaders, as ratios
+	@$(BIN)/python benchmarks/stream.py
+
+install: .venv/installed  ## the pinned packages and the two commands, into .venv
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12")'
+	@echo "==> making .venv (about 7 GB: torch brings its GPU libraries)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@echo "==> installing the packages of requirements.lock"
+	@$(BIN)/uv pip install -q --python $(BIN)/python -r requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+lock:  ## pin the newest packages that fit, without registry addresses
+	@$(BIN)/uv pip compile -q --python-version 3.11 --universal --no-emit-index-url --all-extras --upgrade pyproject.toml -o requirements.lock
+
+clean:  ## what the demo made; packages stay
+	rm -rf data runs reports

@@ -1,0 +1,115 @@
+"""Rules of a table class applied to a frame, each refusal told with the column, the value and the rule; and soft warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fprep.raw import RawFolder
+from fprep.reader import Reader
+from fschemas.landmarks import LandmarkSet, Visibility
+from fschemas.tables import landmark_rules
+
+_RULE_NAMES = {"primary_key": "duplicate_key", "image_path_leaves_root": "path_escape"}
+
+_LIMBS = ("cuff", "sleeve", "bottom")  # arms and legs cross in ordinary poses
+
+Row = dict[str, Any]
+Fault = tuple[str, str, str]  # column, message, what was found
+
+
+def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
+    """Row index -> names of the rules that it breaks, in the order of importance."""
+    broken: dict[int, list[str]] = {}
+    if reader.landmark_set is not None:
+        rules = landmark_rules(reader.landmark_set)
+        verdicts = frame.select(rule.fill_null(True).alias(name) for name, rule in rules.items())
+        for name in verdicts.columns:
+            for index in (~verdicts[name]).arg_true():
+                broken.setdefault(index, []).append(name)
+    place = {(file, line): index for index, (file, line) in enumerate(frame.select("source_file", "source_line").rows())}
+    _, failure = reader.table.filter(frame)
+    details = failure.details()
+    for name in [column for column in details.columns if column not in frame.columns]:
+        for file, line in details.filter(pl.col(name) == "invalid").select("source_file", "source_line").rows():
+            broken.setdefault(place[file, line], []).append(_RULE_NAMES.get(name, name.replace("|", "_")))
+    return broken
+
+
+def describe(rule: str, row: Row, reader: Reader) -> Fault:
+    """Column, message and value of a broken rule."""
+    known = _DESCRIPTIONS.get(rule)
+    if known is not None and (reader.landmark_set is not None or rule.startswith("box")):
+        return known(row, reader.landmark_set)
+    column = next((name for name in sorted(row, key=len, reverse=True) if rule.startswith(name)), "")
+    return column, f"rule {rule} of {reader.table.__name__} is broken", repr(row.get(column, ""))
+
+
+def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
+    """Count kept rows with points on the far border, left and right of the trunk exchanged, or without the points that normalise an error."""
+    if reader.landmark_set is None or frame.is_empty():
+        return
+    landmarks = reader.landmark_set
+    x, y = (np.array(frame[f"landmark_{axis}"].to_list(), np.float32) for axis in "xy")
+    visibility = np.array(frame["landmark_visibility"].to_list(), np.int8)
+    present = visibility >= Visibility.OCCLUDED
+    size = {side: frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height")}
+    border = (present & ((x >= size["width"]) | (y >= size["height"]) | (x < 0) | (y < 0))).any(1)
+    swapped = np.zeros(len(frame), bool)
+    for left, right in enumerate(landmarks.partners):
+        if left < right and not landmarks.points[left].startswith(_LIMBS):
+            swapped |= present[:, left] & present[:, right] & (x[:, left] > x[:, right])
+    labelled = (frame["split"] != "unlabelled").to_numpy()
+    missing = np.zeros(len(frame), bool)
+    for garment, pair in landmarks.normaliser_pairs.items():
+        missing |= (frame["garment"] == garment).to_numpy() & ~present[:, list(pair)].all(1) & labelled
+    places = frame.select("source_file", "source_line").rows()
+    for rule, rows in (("point_at_border", border), ("swapped_left_right", swapped), ("missing_normaliser", missing)):
+        for index in np.flatnonzero(rows):
+            raw.warn(rule, "{}:{}".format(*places[index]))
+
+
+def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Fault:
+    assert landmarks is not None
+    valid = landmarks.garments[row["garment"]]
+    for index, name in enumerate(landmarks.points):
+        if (index in valid) == (row["landmark_visibility"][index] == Visibility.NOT_APPLICABLE):
+            found = f"{row['landmark_x'][index]:g}_{row['landmark_y'][index]:g}"
+            return name, f"{name} ({found}) is annotated, but the garment {row['garment']} has no such point", found
+    return "landmark_visibility", "points do not fit the garment", ""
+
+
+def _outside(row: Row, landmarks: LandmarkSet | None) -> Fault:
+    assert landmarks is not None
+    width, height = row["width"], row["height"]
+    size = "the picture" if width is None else f"the picture of {width} x {height}"
+    for name, x, y in zip(landmarks.points, row["landmark_x"], row["landmark_y"], strict=False):
+        if x < -1 or y < -1 or (width is not None and (x > width or y > height)):
+            return name, f"{name} ({x:g}, {y:g}) lies outside {size}", f"{x:g}_{y:g}"
+    return "landmark_x", f"a point lies outside {size}", ""
+
+
+def _box_inverted(row: Row, landmarks: LandmarkSet | None) -> Fault:
+    x1, y1, x2, y2 = row["box"]
+    what = f"x_2 ({x2:g}) is not right of x_1 ({x1:g})" if x2 <= x1 else f"y_2 ({y2:g}) is not below y_1 ({y1:g})"
+    return "box", what, _numbers(row["box"])
+
+
+def _box_outside(row: Row, landmarks: LandmarkSet | None) -> Fault:
+    size = f"{row['width']} x {row['height']}"
+    return "box", f"the box ({_numbers(row['box'])}) leaves the picture of {size}", _numbers(row["box"])
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+_DESCRIPTIONS: dict[str, Callable[[Row, LandmarkSet | None], Fault]] = {
+    "not_applicable_point": _not_applicable,
+    "point_outside": _outside,
+    "box_inverted": _box_inverted,
+    "box_outside": _box_outside,
+}

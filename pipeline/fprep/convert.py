@@ -1,0 +1,289 @@
+"""`fprep convert`: a raw folder becomes `table.parquet`, `rejected.parquet` and `report.json`, published in this order.
+
+Reader, images, duplicates, splits, table rules: at each step a row is kept or rejected with its place and reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from fprep.checks import broken_rules, count_warnings, describe
+from fprep.image_check import ImageFacts, check_images
+from fprep.raw import RawFolder
+from fprep.reader import Reader, columns_of, find_reader
+from fprep.report import ConvertReport, account, compare_totals, plain_arrow, rejected_table
+from fprep.splits import cut_train, find_duplicates, identity, unique_keys
+from fschemas.failures import RejectedError, UsageError
+from fschemas.publish import exclusive, publish, publish_json, remove_leftovers, sha256_of
+from fschemas.table_file import write_table
+from fschemas.tables import COLUMN_GROUPS
+
+TABLE_FORMAT = "fashionkit-table/1"
+TABLE_FILE, REJECTED_FILE, REPORT_FILE = "table.parquet", "rejected.parquet", "report.json"
+
+Progress = Callable[[str, int, int], None]
+
+
+def convert(
+    reader_name: str,
+    raw: Sequence[Path],
+    out: Path,
+    *,
+    images: Literal["header", "full", "none"] = "full",
+    on_reject: Literal["fail", "keep-going"] = "keep-going",
+    max_rejected: float = 0.05,
+    val_share: float = 0.1,
+    test_share: float = 0.1,
+    workers: int = 0,
+    limit: int | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> ConvertReport:
+    """Convert `raw` with the reader of that name and publish table, rejected rows and report in the folder `out`.
+
+    `images` says how deeply pictures are checked: not at all, by header, or by decoding every pixel. With `on_reject`
+    "fail" one rejected row leaves no table; otherwise a share of rejected rows above `max_rejected` is an error after
+    everything is published. `val_share` and `test_share` of train are cut off by group where the dataset has no split of its
+    own; test only where no labelled test rows exist. `limit` keeps that many rows, evenly spread. `dry_run` publishes nothing.
+
+    Raises `UsageError` for a wrong option or unusable input, `RejectedError` as said and for an empty table,
+    `EnvironmentProblem` when another process writes in `out`, `OSError` for what the disk refuses.
+    """
+    reader = find_reader(reader_name)
+    _check_options(max_rejected, val_share, test_share, limit, out)
+    folder = RawFolder.open(raw)
+    tell = progress or (lambda stage, done, total: None)
+    report = ConvertReport(reader.name, images)
+    work = _Conversion(reader, folder, report, tell)
+    if dry_run:
+        work.run(images, val_share, test_share, workers, limit)
+        _judge(report, out, on_reject, max_rejected)
+        return report
+    with exclusive(out):
+        remove_leftovers(out)
+        table = work.run(images, val_share, test_share, workers, limit)
+        report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)
+        options = {"images": images, "val_share": val_share, "test_share": test_share, "limit": limit}
+        tell("publish", 0, 1)
+        _publish(out, reader, folder, table, report, options)
+        tell("publish", 1, 1)
+    _judge(report, out, on_reject, max_rejected)
+    return report
+
+
+class _Conversion:
+    """One run over the rows: `frame` holds those still kept."""
+
+    def __init__(self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress) -> None:
+        self.reader, self.raw, self.report, self.tell = reader, raw, report, tell
+        self.frame = pl.DataFrame()
+
+    def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> pl.DataFrame:
+        self.tell("read", 0, 1)
+        frame = self.reader.read(self.raw).collect()
+        schema = columns_of(self.reader.table)
+        self.frame = frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in frame.columns)
+        self.tell("read", 1, 1)
+        if limit is not None and limit < len(self.frame):
+            chosen = {index * len(self.frame) // limit for index in range(limit)}
+            self._leave_out([index for index in range(len(self.frame)) if index not in chosen])
+            self.raw.notes.append(f"--limit {limit}: the other rows are left out")
+        self._drop_repeated_rows()
+        if images != "none":
+            self._check_images(decode=images == "full", workers=workers)
+        if "box" in self.frame.columns:
+            self._fill_boxes()
+        self._drop_duplicates()
+        self._cut_splits(val_share, test_share)
+        keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
+        self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
+            pl.col(name).cast(kind) for name, kind in schema.items()
+        )
+        self._check_rules()
+        count_warnings(self.frame, self.reader, self.raw)
+        compare_totals(self.report, self.raw, dict(self.reader.totals))
+        account(self.report, self.raw, self.frame)
+        return self.frame
+
+    def _reject(self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()) -> None:
+        row = self._line(index)
+        place = self.raw.place(row, column)
+        self.raw.reject(row, rule, message, place=place, column=column, found=found, rules=rules)
+
+    def _line(self, index: int) -> Any:
+        file, line = self.frame.row(index, named=True)["source_file"], self.frame.row(index, named=True)["source_line"]
+        return self.raw.files[file].line(line)
+
+    def _keep(self, dropped: set[int]) -> None:
+        keep = [index not in dropped for index in range(len(self.frame))]
+        self.frame = self.frame.filter(pl.Series(keep, dtype=pl.Boolean))
+
+    def _leave_out(self, indices: Sequence[int]) -> None:
+        for file in self.frame[list(indices), "source_file"]:
+            self.raw.files[file].accounts["left_out"] += 1
+        self._keep(set(indices))
+
+    def _drop_repeated_rows(self) -> None:
+        seen: dict[tuple[str, bytes], int] = {}
+        dropped: set[int] = set()
+        images, places = self.frame["image"].to_list(), self.frame.select("source_file", "source_line").rows()
+        for index, (image, (file, line)) in enumerate(zip(images, places, strict=True)):
+            first = seen.setdefault((image, self.raw.files[file].line(line).content), index)
+            if first != index:
+                message = f"the same row stands at {places[first][0]}:{places[first][1]}"
+                self._reject(index, "duplicate_row", message, "", image)
+                dropped.add(index)
+        self._keep(dropped)
+
+    def _check_images(self, *, decode: bool, workers: int) -> None:
+        names = list(dict.fromkeys(self.frame["image"].to_list()))
+        answers = check_images(
+            str(self.raw.root), names, decode=decode, workers=workers, progress=lambda done, total: self.tell("images", done, total)
+        )
+        by_name = dict(zip(names, answers, strict=True))
+        facts = [by_name[name] for name in self.frame["image"].to_list()]
+        self.frame = self.frame.with_columns(
+            pl.Series("width", [fact.width for fact in facts], pl.Int32),
+            pl.Series("height", [fact.height for fact in facts], pl.Int32),
+            pl.Series("sha256", [fact.sha256 for fact in facts], pl.String),
+            pl.Series("image_format", [fact.format for fact in facts], pl.String),
+            pl.Series("image_mode", [fact.mode for fact in facts], pl.String),
+            pl.Series("image_orientation", [fact.orientation for fact in facts], pl.Int8),
+        )
+        facts = self._leave_out_bare_lists(facts)
+        for index, (name, fact) in enumerate(zip(self.frame["image"].to_list(), facts, strict=True)):
+            if fact.rule:
+                self._reject(index, fact.rule, f"{name}: {fact.message}", "image", fact.found or name)
+            for rule in fact.warnings:
+                self.raw.warn(rule, name)
+        self._keep({index for index, fact in enumerate(facts) if fact.rule})
+
+    def _leave_out_bare_lists(self, facts: list[ImageFacts]) -> list[ImageFacts]:
+        """Lists of names without labels, none of whose pictures is there, are no rows but files that were not unpacked."""
+        splits, files = self.frame["split"].to_list(), self.frame["source_file"].to_list()
+        if all(split == "unlabelled" for split in splits):
+            return facts
+        bare = {file for file, split in zip(files, splits, strict=True) if split == "unlabelled"}
+        bare -= {file for file, fact in zip(files, facts, strict=True) if fact.rule != "missing_image"}
+        for file in sorted(bare):
+            self.raw.notes.append(f"{file}: {files.count(file)} names without labels, and no picture of them is there; left out")
+        dropped = [index for index, file in enumerate(files) if file in bare]
+        self._leave_out(dropped)
+        return [fact for fact, file in zip(facts, files, strict=True) if file not in bare]
+
+    def _fill_boxes(self) -> None:
+        """A row without labels has no box: the whole picture stands for it, where its size is known."""
+        unknown = self.frame.select((pl.col("box").is_null() & pl.col("width").is_null()).arg_true()).to_series().to_list()
+        if unknown:
+            self.raw.notes.append(f"{len(unknown)} rows without a box and with pictures of unknown size are left out")
+            self._leave_out(unknown)
+        corners = [pl.lit(0.0), pl.lit(0.0), pl.col("width") - 1, pl.col("height") - 1]
+        whole = pl.concat_list([corner.cast(pl.Float32) for corner in corners])
+        self.frame = self.frame.with_columns(pl.col("box").fill_null(whole))
+
+    def _drop_duplicates(self) -> None:
+        images, splits = self.frame["image"].to_list(), self.frame["split"].to_list()
+        identities = [identity(image, digest) for image, digest in zip(images, self.frame["sha256"].to_list(), strict=True)]
+        dropped = find_duplicates(identities, splits, images)
+        for index, first, rule in dropped:
+            kept = f"{self._line(first)} ({images[first]}, {splits[first]})"
+            what = "is held out of training at" if rule == "leaked_image" else "is already used at"
+            self._reject(index, rule, f"the picture {images[index]} {what} {kept}", "image", images[index])
+        groups = pl.Series("group", identities, pl.String)
+        self.frame = self.frame.with_columns(pl.col("group").fill_null(groups))
+        self._keep({index for index, _, _ in dropped})
+
+    def _cut_splits(self, val_share: float, test_share: float) -> None:
+        if self.reader.splits == "given":
+            return
+        splits, groups = self.frame["split"].to_list(), self.frame["group"].to_list()
+        cut = cut_train(groups, val_share=val_share, test_share=0.0 if "test" in splits else test_share)
+        splits = [new if old == "train" else old for old, new in zip(splits, cut, strict=True)]
+        self.frame = self.frame.with_columns(pl.Series("split", splits, pl.String))
+
+    def _check_rules(self) -> None:
+        self.tell("check", 0, 1)
+        broken = broken_rules(self.frame, self.reader)
+        for index, rules in sorted(broken.items()):
+            column, message, found = describe(rules[0], self.frame.row(index, named=True), self.reader)
+            self._reject(index, rules[0], message, column, found, tuple(rules))
+        self._keep(set(broken))
+        self.tell("check", 1, 1)
+
+
+def _check_options(max_rejected: float, val_share: float, test_share: float, limit: int | None, out: Path) -> None:
+    if not 0 <= max_rejected <= 1:
+        raise UsageError(f"--max-rejected {max_rejected}: expected a share between 0 and 1")
+    if val_share < 0 or test_share < 0 or val_share + test_share >= 1:
+        raise UsageError(f"--val-share {val_share} and --test-share {test_share}: expected shares that leave some rows for train")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: expected at least 1 row")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: a file stands here; name a folder for the table")
+
+
+def _publish(
+    out: Path, reader: Reader, raw: RawFolder, table: pl.DataFrame, report: ConvertReport, options: dict[str, Any]
+) -> None:
+    """All three files are written before the first is renamed, so that a full disk leaves an earlier conversion whole."""
+    rejected = rejected_table(raw.rejects)
+    with ExitStack() as renames:  # leaves in reverse order: rejected rows, table, report
+        report_path = renames.enter_context(publish(out / REPORT_FILE))
+        if report.published:
+            table_path = renames.enter_context(publish(out / TABLE_FILE))
+            raw_root = os.path.relpath(raw.root, out.resolve())
+            write_table(table_path, plain_arrow(table), _metadata(reader, report, options, raw_root))
+            report.table_sha256 = sha256_of(table_path)
+        else:
+            renames.push(lambda kind, *_: (out / TABLE_FILE).unlink(missing_ok=True) if kind is None else None)
+        rejected_path = renames.enter_context(publish(out / REJECTED_FILE))
+        write_table(rejected_path, rejected, {"dataset": reader.name})
+        report.rejected_sha256 = sha256_of(rejected_path)
+        publish_json(report_path, report.to_json())
+
+
+def _metadata(reader: Reader, report: ConvertReport, options: dict[str, Any], raw_root: str) -> dict[str, Any]:
+    columns = columns_of(reader.table)
+    return {
+        "format": TABLE_FORMAT,
+        "dataset": reader.name,
+        "table": reader.table.__name__,
+        "column_groups": [group for group, names in COLUMN_GROUPS.items() if all(name in columns for name in names)],
+        "landmark_set": reader.landmark_set.to_json() if reader.landmark_set else None,
+        "vocabularies": [vocabulary.to_json() for vocabulary in reader.vocabularies],
+        "raw_root": raw_root,  # relative to the folder of the table
+        "paper": reader.paper,
+        "licence": reader.licence,
+        "citation": reader.citation,
+        "options": options,
+        "rows": report.kept,
+        "splits": report.splits,
+    }
+
+
+def _judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float) -> None:
+    if report.rejected:
+        worst, count = max(report.rejected_by_rule.items(), key=lambda item: item[1])
+        rows = f"{report.rejected} of {report.kept + report.rejected} rows were rejected, most by {worst} ({count})"
+    else:
+        worst, rows = "", "no row was rejected"
+    look = f"look at {out / REJECTED_FILE}"
+    if report.kept == 0:
+        help_missing = "; unpack the pictures beside the annotation or use --images none" if worst == "missing_image" else ""
+        raise RejectedError(f"{out}: no row is left for a table: {rows}; {look}{help_missing}")
+    if on_reject == "fail" and report.rejected:
+        raise RejectedError(
+            f"{out}: {rows}, so no table was written; {look}, mend the raw files, or go on with "
+            f"--on-reject keep-going --max-rejected {min(1.0, report.rejected_share + 0.005):.2f}"
+        )
+    if report.rejected_share > max_rejected:
+        raise RejectedError(
+            f"{out}: {rows}: a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}; the table is written; {look}, "
+            "then mend the raw files or raise --max-rejected"
+        )

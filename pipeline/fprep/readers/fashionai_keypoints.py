@@ -1,0 +1,279 @@
+"""FashionAI key points (Tianchi 2018): archives with `Images/<category>/<md5>.jpg` and one CSV of `x_y_v` cells.
+
+Recognised: the warm-up and train archives (`Annotations/annotations.csv`, `Annotations/train.csv`), the test archives
+(`test.csv`, names only), the answer files published later, and bare CSV files, with or without the header line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fprep.raw import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, picture_path_fault, text_fault
+from fprep.reader import reader, safe_key
+from fschemas.failures import UsageError
+from fschemas.landmarks import FASHIONAI_24, Visibility
+from fschemas.tables import LandmarkTable
+
+_POINTS = FASHIONAI_24.points
+_HEADER = ("image_id", "image_category", *_POINTS)
+_FILE_NAMES = re.compile(r"(annotations|train|test|.*answer.*)\.csv")
+_ROW = re.compile(rb"([^,]+),([^,]+)" + rb",(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)" * len(_POINTS))
+_CELL = re.compile(rb"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-?[0-9]{1,5})")
+_ABSENT = (-1, -1, -1)
+_ROLES = {"train": 0, "test": 1, "unlabelled": 2}
+
+# Published numbers of rows, and what tells an archive by its path.
+_ARCHIVES = (
+    ("round-2-test-a", re.compile(r"(test_a_20180426|round2_test_a)")),
+    ("round-2-test-b", re.compile(r"(test_b_20180530|round2_test_b)")),
+    ("test-a", re.compile(r"test_a")),
+    ("test-b", re.compile(r"test_b")),
+    ("warm-up", re.compile(r"warm_up")),
+    ("train", re.compile(r"key_points_train_2018")),
+)
+_TOTALS = {
+    "warm-up": (2997, 2138, 2312, 2292, 2795),
+    "train": (7158, 5596, 4912, 7618, 6347),
+    "test-a": (1977, 2043, 2038, 1980, 1958),
+    "test-b": (1974, 1947, 2052, 2051, 1946),
+    "round-2-test-a": (2586, 2508, 2693, 2683, 2631),
+    "round-2-test-b": (10670, 10906, 11096, 11154, 10618),
+}  # in the order of the landmark set: blouse, outwear, dress, skirt, trousers
+
+
+def _published_totals() -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for archive, counts in _TOTALS.items():
+        totals[archive] = sum(counts)
+        totals |= {f"{archive}/{garment}": count for garment, count in zip(FASHIONAI_24.garments, counts, strict=True)}
+    return totals
+
+
+@dataclass
+class _Rows:
+    """Columns of one file while it is parsed; `cells` has 72 numbers (x, y, v of 24 points) per labelled row."""
+
+    role: str
+    lines: list[RawLine] = field(default_factory=list[RawLine])
+    names: list[str] = field(default_factory=list[str])
+    garments: list[str] = field(default_factory=list[str])
+    cells: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
+
+
+@reader(
+    name="fashionai-keypoints",
+    table=LandmarkTable,
+    landmark_set=FASHIONAI_24,
+    variants={
+        "train archive": ("**/Annotations/train.csv",),
+        "warm-up archive": ("**/Annotations/annotations.csv",),
+        "test archive": ("**/test.csv",),
+        "answer file": ("**/*answer*.csv",),
+    },
+    totals=_published_totals(),
+    splits="cut",
+    paper="FashionAI Global Challenge 2018, key points detection of apparel; "
+    "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
+    licence="Tianchi terms of the FashionAI challenge: research use, no redistribution",
+    citation="@inproceedings{zou2019fashionai, title={FashionAI: A Hierarchical Dataset for Fashion Understanding}, "
+    "author={Zou, Xingxing and Kong, Xiangheng and Wong, Waikeung and Wang, Congde and Liu, Yuguang and Cao, Yang}, "
+    "booktitle={CVPR Workshops}, year={2019}}",
+)
+def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
+    """Rows of all CSV files below the given folders. An answer replaces the row of the same picture in `test.csv`.
+
+    Coordinates are pixel indices (0 is the left column); v 1 is visible, 0 occluded, -1_-1_-1 absent or not applicable.
+    """
+    paths = _annotation_files(raw)
+    parsed = {path: _parse(raw, raw.open_file(path), path) for path in paths}
+    archives = {path: _archive_of(path) for path in paths}
+    listed = {name: archives[path] for path, rows in parsed.items() if rows.role == "unlabelled" for name in rows.names}
+    answered = {name for rows in parsed.values() if rows.role == "test" for name in rows.names}
+    frames: list[pl.LazyFrame] = []
+    for path, rows in sorted(parsed.items(), key=lambda item: (_ROLES[item[1].role], item[0])):
+        folder = archives[path]
+        folders = [folder] * len(rows.names)
+        if rows.role == "test" and not (folder / "Images").is_dir():
+            siblings = sorted(place for place in folder.iterdir() if (place / "Images").is_dir())
+            folders = [_home(folder, name, listed, siblings) for name in rows.names]
+        keep = [rows.role != "unlabelled" or name not in answered for name in rows.names]
+        if superseded := keep.count(False):
+            raw.files[raw.name_of(path)].accounts["superseded"] += superseded
+            raw.notes.append(f"{raw.name_of(path)}: {superseded} rows are answered by a labelled test file, which is used instead")
+        frames.append(_frame(raw, rows, folders).filter(pl.Series(keep, dtype=pl.Boolean)).lazy())
+    return pl.concat(frames)
+
+
+def _annotation_files(raw: RawFolder) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for place in raw.given:
+        candidates = [place] if place.is_file() else _csv_files(place)
+        found |= {path.resolve(): path for path in candidates}
+    if not found:
+        given = ", ".join(str(place) for place in raw.given)
+        raise UsageError(
+            f"{given}: no FashionAI annotation file here; expected Annotations/train.csv, Annotations/annotations.csv, "
+            "test.csv or a *answer*.csv of an unpacked archive, or name the CSV file itself"
+        )
+    return sorted(found.values())
+
+
+def _csv_files(folder: Path) -> list[Path]:
+    """CSV files with the names of the archives, at most three folders deep; picture folders are not entered."""
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        depth = len(Path(place).relative_to(folder).parts)
+        folders[:] = sorted(name for name in folders if name != "Images" and not name.startswith(".") and depth < 3)
+        found += [Path(place) / name for name in files if _FILE_NAMES.fullmatch(name)]
+    return found
+
+
+def _archive_of(path: Path) -> Path:
+    return path.parent.parent if path.parent.name in ANNOTATION_FOLDERS else path.parent
+
+
+def _home(folder: Path, name: str, listed: dict[str, Path], siblings: list[Path]) -> Path:
+    """The archive of an answered picture: the one whose test.csv names it, else a sibling that has the file."""
+    if name in listed:
+        return listed[name]
+    return next((place for place in siblings if os.path.lexists(place / name)), folder)
+
+
+def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
+    lines = iter(file.lines())
+    first = next(lines, None)
+    if first is None:
+        raise UsageError(f"{file.name}: only blank lines; restore it from the archive")
+    cells = tuple(first.content.decode("utf-8", "replace").rstrip().split(","))
+    is_header = cells in (_HEADER, _HEADER[:2])
+    if not is_header and not (len(cells) in (2, len(_HEADER)) and "/" in cells[0]):
+        raise UsageError(f"{first}: {_wrong_header(cells)}; restore the file from the archive")
+    labelled = len(cells) == len(_HEADER)
+    role = "unlabelled" if not labelled else "test" if re.search(r"answer|^test", path.name) else "train"
+    rows, counts = _Rows(role), Counter[str]()
+    if is_header:
+        file.accounts["header"] += 1
+    else:
+        raw.warn("no_header", file.name)
+        _parse_row(raw, first, rows, labelled, counts)
+    for line in lines:
+        _parse_row(raw, line, rows, labelled, counts)
+    for archive, pattern in _ARCHIVES:
+        if pattern.search(str(path.relative_to(raw.root.parent))):
+            for garment in FASHIONAI_24.garments:
+                raw.totals[f"{archive}/{garment}"] = max(raw.totals[f"{archive}/{garment}"], counts[garment])
+            raw.totals[archive] = max(raw.totals[archive], counts.total())
+            break
+    return rows
+
+
+def _wrong_header(cells: tuple[str, ...]) -> str:
+    expected = _HEADER if len(cells) > 2 else _HEADER[:2]
+    for index, (found, name) in enumerate(zip(cells, expected, strict=False), start=1):
+        if found != name:
+            return f"column {index} of the header is {found[:60]!r}, expected {name!r}"
+    return f"the header has {len(cells)} columns, expected {len(_HEADER)} (labelled) or 2 (test.csv)"
+
+
+def _parse_row(raw: RawFolder, line: RawLine, rows: _Rows, labelled: bool, counts: Counter[str]) -> None:
+    match = _ROW.fullmatch(line.content) if labelled else None
+    fault = text_fault(line)
+    if fault is not None:
+        counts[""] += 1
+        return raw.reject(line, *fault, found=repr(line.content[:60]))
+    name, _, rest = line.content.decode("utf-8").partition(",")
+    garment = rest.partition(",")[0]
+    counts[garment if garment in FASHIONAI_24.garments else ""] += 1
+    if (match is None if labelled else line.content.count(b",") != 1) and not _diagnose(raw, line, labelled):
+        return None
+    if (fault := picture_path_fault(name)) is not None:
+        return raw.reject(line, *fault, column="image_id", found=name)
+    if garment not in FASHIONAI_24.garments:
+        known = ", ".join(FASHIONAI_24.garments)
+        message = f"unknown category {garment[:60]!r}; known are {known}"
+        return raw.reject(line, "unknown_category", message, column="image_category", found=garment)
+    if name.split("/")[-2:-1] != [garment]:
+        message = f"the picture lies in another folder ({name}) than its category {garment!r} says"
+        return raw.reject(line, "category_folder_mismatch", message, column="image_id", found=name)
+    if match is not None:
+        numbers = tuple(map(int, match.groups()[2:]))
+        if min(numbers) < 0 and not _absent_is_whole(raw, line, numbers):
+            return None
+        rows.cells.append(numbers)
+    rows.lines.append(line)
+    rows.names.append(name)
+    rows.garments.append(garment)
+    return None
+
+
+def _diagnose(raw: RawFolder, line: RawLine, labelled: bool) -> bool:
+    """Reject a row that does not have the form of its file, with the first cell that is to blame."""
+    cells = line.content.split(b",")
+    width = len(_HEADER) if labelled else 2
+    if len(cells) != width:
+        raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected {width}", found=str(len(cells)))
+        return False
+    for column, cell in zip(_HEADER, cells, strict=False):
+        text = cell.decode("utf-8")[:60]
+        if column in _HEADER[:2]:
+            if not cell:
+                raw.reject(line, "bad_cell", f"{column} is empty", column=column)
+                return False
+        elif (match := _CELL.fullmatch(cell)) is None:
+            message = f"{column} is {text!r}, expected x_y_v with whole numbers"
+            raw.reject(line, "bad_cell", message, column=column, found=text)
+            return False
+        elif int(match[3]) not in (-1, 0, 1):
+            message = f"the visibility of {column} is {int(match[3])}, expected 1 (visible), 0 (occluded) or -1 (absent)"
+            raw.reject(line, "bad_visibility", message, column=column, found=text)
+            return False
+    return True
+
+
+def _absent_is_whole(raw: RawFolder, line: RawLine, numbers: tuple[int, ...]) -> bool:
+    for index, column in enumerate(_POINTS):
+        cell = numbers[3 * index : 3 * index + 3]
+        if -1 in cell and cell != _ABSENT:
+            text = "_".join(map(str, cell))
+            message = f"{column} is {text!r}: a point is absent with all three of -1_-1_-1 or with none"
+            raw.reject(line, "bad_cell", message, column=column, found=text)
+            return False
+    return True
+
+
+def _frame(raw: RawFolder, rows: _Rows, folders: list[Path]) -> pl.DataFrame:
+    count, num_points = len(rows.names), len(_POINTS)
+    has_point = np.array([[index in points for index in range(num_points)] for points in FASHIONAI_24.garments.values()])
+    garment_ids = [list(FASHIONAI_24.garments).index(garment) for garment in rows.garments]
+    expected = has_point[garment_ids].reshape(count, num_points)
+    cells = np.array(rows.cells, np.int32) if rows.cells else np.tile(np.array(_ABSENT, np.int32), (count, num_points))
+    cells = cells.reshape(count, num_points, 3)
+    absent = cells[:, :, 2] < 0
+    missing = np.where(expected, Visibility.ABSENT, Visibility.NOT_APPLICABLE)
+    visibility = np.where(absent, missing, np.where(cells[:, :, 2] == 1, Visibility.VISIBLE, Visibility.OCCLUDED))
+    prefixes = {folder: "" if folder == raw.root else f"{raw.name_of(folder)}/" for folder in set(folders)}
+    stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
+    return pl.DataFrame(
+        {
+            "key": [safe_key(f"{garment}-{stem}") for garment, stem in zip(rows.garments, stems, strict=True)],
+            "image": [prefixes[folder] + name for folder, name in zip(folders, rows.names, strict=True)],
+            "split": [rows.role] * count,
+            "garment": rows.garments,
+            "landmark_x": np.where(absent, 0, cells[:, :, 0]).astype(np.float32),
+            "landmark_y": np.where(absent, 0, cells[:, :, 1]).astype(np.float32),
+            "landmark_visibility": visibility.astype(np.int8),
+            "source_file": [line.file for line in rows.lines],
+            "source_line": [line.number for line in rows.lines],
+        },
+        schema_overrides={"key": pl.String, "image": pl.String, "split": pl.String, "garment": pl.String,
+                          "source_file": pl.String, "source_line": pl.Int32,
+                          "landmark_x": pl.Array(pl.Float32, num_points), "landmark_y": pl.Array(pl.Float32, num_points),
+                          "landmark_visibility": pl.Array(pl.Int8, num_points)},
+    ).with_columns(pl.col(pl.Array(pl.Float32, num_points), pl.Array(pl.Int8, num_points)).arr.to_list())  # fmt: skip

@@ -1,0 +1,139 @@
+"""What a conversion says of itself: report.json (also a DVC metric) and the table of rejected rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from fprep.raw import ACCOUNTS, MAX_RAW, RawFolder, Reject
+
+REJECTED_SCHEMA = {
+    "source_file": pl.String,  # the place of the fault: for files that are joined row by row, the joined one
+    "source_line": pl.Int32,
+    "byte_offset": pl.Int64,
+    "column": pl.String,
+    "rule": pl.String,  # the first rule that the row broke
+    "message": pl.String,
+    "found": pl.String,
+    "raw": pl.Binary,  # bytes of the line at the place of the fault, at most 4 KiB
+    "rules": pl.List(pl.String),  # all rules that are known to be broken
+    "row_file": pl.String,  # the row that is missing in the table
+    "row_line": pl.Int32,
+}
+
+
+@dataclass
+class ConvertReport:
+    """Counts of one conversion; `to_json` gives report.json.
+
+    `lines` = `kept` + `rejected` + `superseded` + `left_out` + `joined` + `header` + `blank`, in all and for each file of
+    `files`. `categories` counts garments, `totals` compares with published numbers, `warnings` counts what was kept
+    although it is odd. `published` says whether a table was written, `table_sha256` which.
+    """
+
+    reader: str
+    images: str
+    lines: int = 0
+    kept: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    left_out: int = 0
+    joined: int = 0
+    header: int = 0
+    blank: int = 0
+    rejected_share: float = 0.0
+    published: bool = False
+    table_sha256: str = ""
+    rejected_sha256: str = ""
+    rejected_by_rule: dict[str, int] = field(default_factory=dict[str, int])
+    splits: dict[str, int] = field(default_factory=dict[str, int])
+    categories: dict[str, int] = field(default_factory=dict[str, int])
+    split_categories: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    warnings: dict[str, int] = field(default_factory=dict[str, int])
+    totals: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    files: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    warning_examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    notes: list[str] = field(default_factory=list[str])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the same for the same input."""
+        return asdict(self)
+
+
+def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
+    """Fill the counts and check the law of rows for every file."""
+    kept_lines = Counter(kept["source_file"].to_list())
+    rejected_lines = Counter(reject.row.file for reject in raw.rejects)
+    assert len({(reject.row.file, reject.row.number) for reject in raw.rejects}) == len(raw.rejects), "a row was rejected twice"
+    for name, file in sorted(raw.files.items()):
+        counts = {"lines": len(file), "kept": kept_lines[name], "rejected": rejected_lines[name]}
+        counts |= {key: file.accounts[key] for key in ACCOUNTS}
+        assert counts["lines"] == sum(counts.values()) - counts["lines"], f"law of rows broken for {name}: {counts}"
+        report.files[name] = counts
+        for key, count in counts.items():
+            setattr(report, key, getattr(report, key) + count)
+    rows = report.kept + report.rejected
+    report.rejected_share = round(report.rejected / rows, 6) if rows else 0.0
+    report.rejected_by_rule = _sorted(Counter(reject.rule for reject in raw.rejects))
+    report.splits = _sorted(Counter(kept["split"].to_list()))
+    if "garment" in kept.columns:
+        pairs = Counter(kept.select(pl.col("split").cast(pl.String), "garment").rows())
+        report.categories = _sorted(Counter(kept["garment"].to_list()))
+        for (split, garment), count in sorted(pairs.items()):
+            report.split_categories.setdefault(split, {})[garment] = count
+    report.warnings = _sorted(raw.warnings)
+    report.warning_examples = {rule: raw.examples[rule] for rule in sorted(raw.examples)}
+    report.notes = list(raw.notes)
+
+
+def compare_totals(report: ConvertReport, raw: RawFolder, published: dict[str, int]) -> None:
+    """Enter published and found numbers of rows; a difference is a warning, for excerpts are welcome."""
+    for name in sorted(set(raw.totals) & set(published)):
+        report.totals[name] = {"published": published[name], "found": raw.totals[name]}
+        if published[name] != raw.totals[name]:
+            raw.warn("totals_differ", f"{name}: {raw.totals[name]} rows instead of {published[name]}")
+
+
+def rejected_table(rejects: Sequence[Reject]) -> pa.Table:
+    """Rejected rows in the order of their files and lines."""
+    rows = [
+        {
+            "source_file": reject.place.file,
+            "source_line": reject.place.number,
+            "byte_offset": reject.place.offset,
+            "column": reject.column,
+            "rule": reject.rule,
+            "message": reject.message,
+            "found": reject.found,
+            "raw": reject.place.content[:MAX_RAW],
+            "rules": list(reject.rules),
+            "row_file": reject.row.file,
+            "row_line": reject.row.number,
+        }
+        for reject in sorted(rejects, key=lambda reject: (reject.row.file, reject.row.number))
+    ]
+    return plain_arrow(pl.DataFrame(rows, schema=REJECTED_SCHEMA))
+
+
+def plain_arrow(frame: pl.DataFrame) -> pa.Table:
+    """The frame with plain Arrow types (string, list, binary; no dictionaries), which every Parquet reader knows."""
+    enums = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Enum)]
+    table = frame.with_columns(pl.col(enums).cast(pl.String)).to_arrow(compat_level=pl.CompatLevel.oldest())
+    return table.cast(pa.schema([pa.field(entry.name, _plain(entry.type)) for entry in table.schema]))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_large_string(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_large_binary(kind) else kind
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return {name: counts[name] for name in sorted(counts) if counts[name]}

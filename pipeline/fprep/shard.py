@@ -1,0 +1,277 @@
+"""`fprep shard`: a table becomes a WebDataset shard set with an index, resumable at every shard.
+
+The plan says which sample stands in which shard before anything is written. It is a function of the table's digest and
+the options alone; its SHA-256, the plan id, stands in every shard record. A rerun keeps the shards that carry the plan
+id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fprep.augment import Recipe, load_recipe
+from fprep.shard_finish import existing_plan_id, features, finish, remove_strangers
+from fprep.shard_sample import SampleOptions, sample_key
+from fprep.shard_workers import write_shards
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.publish import exclusive, remove_leftovers, sha256_of
+from fschemas.shard import RECORD_FOLDER, ShardRecord, is_finished, shard_name
+from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
+from fschemas.table_file import read_metadata, read_table
+from fschemas.tables import SPLITS, TABLES, SampleTable
+
+CONTENT_VERSION = 1  # counts up when the same table and options begin to give other bytes
+LONGEST_KEY = 94  # characters; a ustar header holds 100 with the suffix and a NUL
+_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """A shard to be: for each sample the row of the table and the number of the copy (0: the picture itself)."""
+
+    name: str
+    split: str
+    rows: tuple[int, ...]
+    copies: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """All shards of a set in the order of dataset.json; `options` are plain JSON values without paths."""
+
+    plan_id: str
+    shards: tuple[PlannedShard, ...]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """An opened table: where it is, its digest, its metadata and its rows."""
+
+    path: Path
+    sha256: str
+    metadata: dict[str, Any]
+    frame: pl.DataFrame
+
+    @classmethod
+    def open(cls, place: Path) -> SourceTable:
+        """Read a table or the one in a folder; raises `UsageError` when missing, `IntegrityError` for broken rows."""
+        path = place / "table.parquet" if place.is_dir() else place
+        metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
+        table = TABLES.get(str(metadata.get("table")))
+        if table is None:
+            raise UsageError(f"{path}: unknown table class {metadata.get('table')!r}; known are {', '.join(TABLES)}")
+        missing = [name for name in table.column_names() if name not in frame.columns]
+        if missing or not table.is_valid(frame, cast=True):
+            broken = f"rows break the rules of {table.__name__}"
+            what = f"columns {', '.join(missing)} are missing" if missing else broken
+            raise IntegrityError(f"{path}: {what}; run `fprep convert` again")
+        return cls(path, sha256_of(path), metadata, frame)
+
+    @property
+    def annotation_columns(self) -> tuple[str, ...]:
+        """Columns that go into the annotation of a sample, in the table's order."""
+        return tuple(name for name in self.frame.columns if name not in SampleTable.column_names())
+
+    @property
+    def partners(self) -> tuple[int, ...]:
+        """Left-right partners of the landmark set; empty for a table without landmarks."""
+        landmark_set: dict[str, Any] | None = self.metadata.get("landmark_set")
+        return tuple(landmark_set["partners"]) if landmark_set else ()
+
+    def raw_root(self, images: Path | None) -> Path:
+        """Where the pictures are; raises `UsageError` when there is no such folder."""
+        root = images or self.path.parent / str(self.metadata.get("raw_root", ""))
+        if not root.is_dir():
+            raise UsageError(f"{root}: no such folder, but pictures of {self.path} should be there; name it with --images")
+        return root
+
+    def rows(self, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
+        """Rows as dicts; 32-bit floats as the shortest decimal that gives them back: 12.3 and not 12.30000019."""
+        frame = self.frame[list(numbers)]
+        shortest = [
+            pl.col(name).list.eval(pl.element().cast(pl.String).cast(pl.Float64))
+            for name, kind in frame.schema.items() if kind == pl.List(pl.Float32)
+        ]  # fmt: skip
+        shortest.append(pl.col(pl.Float32).cast(pl.String).cast(pl.Float64))
+        return frame.with_columns(shortest).to_dicts()
+
+
+def shard(
+    table: Path, out: Path, *, images: Path | None = None, size: int | None = None, quality: int = 90, copies: int = 0,
+    augment: str | None = None, shard_samples: int = 1000, seed: int = 0, workers: int = 0,
+    splits: tuple[str, ...] | None = None, limit: int | None = None, dry_run: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the shard set of a table into the folder `out` and return a summary.
+
+    `images` replaces the raw root that the table names. `size`: longest side in pixels, never enlarged; `quality`: of
+    resized and augmented JPEGs. `copies`: augmented copies of every picture of the training split, by the recipe
+    `augment` (a name or a YAML file). `shard_samples`: at most so many samples a shard. `limit`: so many pictures a
+    split, for a trial. `workers`: processes, 0 for one per core; the bytes do not depend on it. `progress(done, total)`
+    counts samples. Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`; nothing half-written is
+    left under a final name.
+    """
+    source = SourceTable.open(Path(table))
+    recipe = _check_options(size, quality, copies, augment, shard_samples, limit)
+    plan = plan_shards(
+        source, size=size, quality=quality, copies=copies, recipe=recipe, shard_samples=shard_samples, seed=seed,
+        splits=splits, limit=limit,
+    )  # fmt: skip
+    columns, partners = source.annotation_columns, source.partners
+    options = SampleOptions(source.raw_root(images), columns, size, quality, seed, recipe, partners)
+    out = Path(out)
+    _check_output(out)
+    if dry_run:
+        return _summary(plan, [], reused=_count_finished(out, plan), unchanged=existing_plan_id(out) == plan.plan_id)
+    with exclusive(out):
+        remove_leftovers(out)
+        remove_leftovers(out / RECORD_FOLDER)
+        finished = {planned.name: is_finished(out, planned.name, plan.plan_id) for planned in plan.shards}
+        records = {name: record for name, record in finished.items() if record is not None}
+        if len(records) == len(plan.shards) and existing_plan_id(out) == plan.plan_id:
+            remove_strangers(out, set(records))
+            return _summary(plan, list(records.values()), reused=len(records), unchanged=True)
+        _withdraw(out)
+        todo = [planned for planned in plan.shards if planned.name not in records]
+        report = _shifted(progress, plan, todo)
+        written = write_shards(out, plan.plan_id, options, _tasks(source, todo), workers, report)
+        in_order = [(written | records)[planned.name] for planned in plan.shards]
+        finish(out, source, plan, in_order)
+        remove_strangers(out, {planned.name for planned in plan.shards})
+    return _summary(plan, in_order, reused=len(records), unchanged=False)
+
+
+def plan_shards(
+    source: SourceTable, *, size: int | None = None, quality: int = 90, copies: int = 0, recipe: Recipe | None = None,
+    shard_samples: int = 1000, seed: int = 0, splits: tuple[str, ...] | None = None, limit: int | None = None,
+) -> ShardPlan:  # fmt: skip
+    """Which sample stands in which shard. Raises `UsageError` for a split without rows and for clashing keys."""
+    options: dict[str, Any] = {
+        "size": size, "quality": quality if size is not None or copies else None, "copies": copies,
+        "augment": recipe.to_json() if recipe else None, "shard_samples": shard_samples, "seed": seed,
+        "splits": list(splits) if splits else None, "limit": limit,
+    }  # fmt: skip
+    content = {"format": FORMAT, "content_version": CONTENT_VERSION, "table_sha256": source.sha256, "options": options}
+    plan_id = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    row_splits = source.frame["split"].cast(pl.String).to_numpy()
+    present = [split for split in SPLITS if split in set(row_splits)]
+    strangers = [split for split in splits or () if split not in present]
+    if strangers or not present:
+        wanted, known = ", ".join(strangers) or "any split", ", ".join(present) or "none"
+        raise UsageError(f"{source.path}: no rows in {wanted}; the splits with rows are {known}")
+    shards: list[PlannedShard] = []
+    for split in present if splits is None else [split for split in present if split in splits]:
+        rows = np.flatnonzero(row_splits == split)
+        rows = rows[permutation(len(rows), seed, f"{split}/rows")][:limit]
+        copies_here = copies if split == "train" else 0
+        samples = np.array([(row, copy) for row in rows for copy in range(copies_here + 1)], np.int64)
+        samples = samples[permutation(len(samples), seed, f"{split}/samples")]
+        pieces = np.array_split(samples, -(-len(samples) // shard_samples))
+        shards += [
+            PlannedShard(shard_name(split, number), split, tuple(piece[:, 0].tolist()), tuple(piece[:, 1].tolist()))
+            for number, piece in enumerate(pieces)
+        ]
+    _check_keys(source, shards)
+    _check_columns(source)
+    return ShardPlan(plan_id, tuple(shards), options)
+
+
+def permutation(length: int, seed: int, name: str) -> np.ndarray:
+    """A permutation keyed by seed and name: the order of raw Philox numbers, which NumPy keeps the same in all versions."""
+    key = int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest(), "little")
+    return np.argsort(np.random.Philox(key=key).random_raw(length), kind="stable")
+
+
+def _check_options(
+    size: int | None, quality: int, copies: int, augment: str | None, shard_samples: int, limit: int | None
+) -> Recipe | None:
+    for name, value, low, high in (
+        ("--size", size, 8, 16384), ("--quality", quality, 1, 100), ("--copies", copies, 0, 1000),
+        ("--shard-samples", shard_samples, 1, 1_000_000), ("--limit", limit, 1, 1 << 40),
+    ):  # fmt: skip
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"{name} is {value}, but {low} to {high} is allowed; choose another value")
+    if bool(copies) != bool(augment):
+        raise UsageError("--copies and --augment go together; give both, for example `--copies 2 --augment geometric`")
+    return load_recipe(augment) if augment else None
+
+
+def _check_keys(source: SourceTable, shards: list[PlannedShard]) -> None:
+    table_keys = source.frame["key"].to_list()
+    seen: set[str] = set()
+    for planned in shards:
+        for row, copy in zip(planned.rows, planned.copies, strict=True):
+            key = sample_key(table_keys[row], copy)
+            if key in seen or len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
+                fault = "occurs twice" if key in seen else f"is longer than {LONGEST_KEY} characters or not plain ASCII"
+                raise UsageError(f"{source.path}: the sample key {key!r} {fault}; change the keys in the reader")
+            seen.add(key)
+
+
+def _check_columns(source: SourceTable) -> None:
+    """Every JSON key of every sample has a value of a known type, else readers that infer types go wrong."""
+    features(source)
+    for name in source.annotation_columns:
+        if source.frame[name].null_count():
+            raise UsageError(f"{source.path}: the column {name!r} has empty rows; give them a value in the reader")
+
+
+def _check_output(out: Path) -> None:
+    """Refuse a folder that holds something else: README.md would be overwritten."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: a file stands where the shard set should be written; choose another output")
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.exists() else set[str]()
+    ours = {DATASET_FILE, INDEX_FILE, RECORD_FOLDER} & names or any(name.endswith(".tar") for name in names)
+    if names and not ours:
+        raise UsageError(f"{out}: not empty and not a shard set ({min(names)}); choose another output")
+
+
+def _withdraw(out: Path) -> None:
+    """Take dataset.json away before the first shard of the old set is replaced: no reader may see a mix."""
+    (out / DATASET_FILE).unlink(missing_ok=True)
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _tasks(source: SourceTable, todo: list[PlannedShard]) -> Iterator[tuple[str, str, list[dict[str, Any]], tuple[int, ...]]]:
+    for planned in todo:
+        yield planned.name, planned.split, source.rows(planned.rows), planned.copies
+
+
+def _shifted(
+    progress: Callable[[int, int], None] | None, plan: ShardPlan, todo: list[PlannedShard]
+) -> Callable[[int], None] | None:
+    """Progress over the whole set: what is kept counts as done."""
+    if progress is None:
+        return None
+    total = sum(len(planned.rows) for planned in plan.shards)
+    kept = total - sum(len(planned.rows) for planned in todo)
+    return lambda done: progress(kept + done, total)
+
+
+def _count_finished(out: Path, plan: ShardPlan) -> int:
+    return sum(is_finished(out, planned.name, plan.plan_id) is not None for planned in plan.shards)
+
+
+def _summary(plan: ShardPlan, records: list[ShardRecord], *, reused: int, unchanged: bool) -> dict[str, Any]:
+    splits: dict[str, int] = {}
+    for planned in plan.shards:
+        splits[planned.split] = splits.get(planned.split, 0) + len(planned.rows)
+    return {
+        "plan_id": plan.plan_id, "splits": splits, "shards": len(plan.shards), "reused": reused,
+        "bytes": sum(record.bytes for record in records), "unchanged": unchanged,
+    }  # fmt: skip
