@@ -146,11 +146,11 @@ def measure(loader: str, shards: Path, images: int, workers: int) -> float:
 def prepare(folder: Path, images: int) -> dict[str, Path]:
     """Drawn garments of 512 pixels (as FashionAI) and of 300 (as DeepFashion), as shards."""
     from fprep.convert import convert
-    from fprep.samples import find_sample
+    from fprep.sample import find_sample
     from fprep.shard import shard
 
     print(f"drawing {images} garments ...", file=sys.stderr)
-    find_sample("fashionai-keypoints")(folder / "raw", images=images, seed=SEED, workers=0)
+    find_sample("fashionai-keypoints")(folder / "raw", images=images, seed=SEED, workers=os.cpu_count() or 1)
     convert("fashionai-keypoints", [folder / "raw"], folder / "table", images="header", val_share=0.0)
     sets = {"512 px": None, "300 px": 300}
     for name, size in sets.items():

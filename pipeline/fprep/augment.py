@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,7 +138,8 @@ class Augmenter:
         library = _albumentations()
         self._transforms = [_build(transform, f"recipe {recipe.name}") for transform in recipe.transforms]
         keypoints = library.KeypointParams(format="xy", remove_invisible=False)
-        self._compose = library.Compose(self._transforms, keypoint_params=keypoints)
+        # NoOp takes key points: without any such transform Compose warns that nothing would move them.
+        self._compose = library.Compose([*self._transforms, library.NoOp()], keypoint_params=keypoints)
 
     def __call__(self, picture: np.ndarray, geometry: Geometry, key: str, copy: int) -> tuple[np.ndarray, Geometry]:
         """An augmented copy of a picture, uint8 RGB (H, W, 3), and of its geometry.
@@ -165,7 +167,9 @@ class Augmenter:
         sent = np.concatenate([markers, corners, geometry.points]).astype(np.float32)
         try:
             result = self._compose(image=picture, keypoints=sent)
-        except (ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what a transform does not like it says in its own way
             detail = " ".join(str(error).split())
             place = f"recipe {self.recipe.name}"
             raise UsageError(f"{place}: cannot be applied to {name} ({detail}); correct the recipe") from None
@@ -204,6 +208,8 @@ def _seed(name: str) -> int:
 
 def _albumentations() -> Any:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it looks for a newer version on the network
+    modules = cast("dict[str, object]", sys.modules)
+    modules.setdefault("albumentations.pytorch", None)  # else it imports torch, for seconds and half a gigabyte a worker
     import albumentations
 
     return albumentations

@@ -43,13 +43,13 @@ def describe(rule: str, row: Row, reader: Reader) -> Fault:
     """Column, message and value of a broken rule."""
     known = _DESCRIPTIONS.get(rule)
     if known is not None and (reader.landmark_set is not None or rule.startswith("box")):
-        return known(row, reader.landmark_set)
+        return known(_as_in_the_file(row, reader.origin), reader.landmark_set)
     column = next((name for name in sorted(row, key=len, reverse=True) if rule.startswith(name)), "")
     return column, f"rule {rule} of {reader.table.__name__} is broken", repr(row.get(column, ""))
 
 
 def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
-    """Count kept rows with points on the far border, left and right of the trunk exchanged, or without the points that normalise an error."""
+    """Count kept rows with points on the border, with left and right of the trunk exchanged, or without a normaliser."""
     if reader.landmark_set is None or frame.is_empty():
         return
     landmarks = reader.landmark_set
@@ -72,6 +72,12 @@ def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
             raw.warn(rule, "{}:{}".format(*places[index]))
 
 
+def _as_in_the_file(row: Row, origin: int) -> Row:
+    """The row with coordinates as the raw file counts them, for messages; 1 more for files in which the first pixel is 1."""
+    shifted = {name: [value + origin for value in row[name]] for name in ("landmark_x", "landmark_y", "box") if row.get(name)}
+    return {**row, **shifted, "origin": origin}
+
+
 def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Fault:
     assert landmarks is not None
     valid = landmarks.garments[row["garment"]]
@@ -84,21 +90,21 @@ def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Fault:
 
 def _outside(row: Row, landmarks: LandmarkSet | None) -> Fault:
     assert landmarks is not None
-    width, height = row["width"], row["height"]
+    width, height, origin = row["width"], row["height"], row["origin"]
     size = "the picture" if width is None else f"the picture of {width} x {height}"
     for name, x, y in zip(landmarks.points, row["landmark_x"], row["landmark_y"], strict=False):
-        if x < -1 or y < -1 or (width is not None and (x > width or y > height)):
+        if min(x, y) - origin < -1 or (width is not None and (x - origin > width or y - origin > height)):
             return name, f"{name} ({x:g}, {y:g}) lies outside {size}", f"{x:g}_{y:g}"
     return "landmark_x", f"a point lies outside {size}", ""
 
 
-def _box_inverted(row: Row, landmarks: LandmarkSet | None) -> Fault:
+def _box_inverted(row: Row, _: LandmarkSet | None) -> Fault:
     x1, y1, x2, y2 = row["box"]
     what = f"x_2 ({x2:g}) is not right of x_1 ({x1:g})" if x2 <= x1 else f"y_2 ({y2:g}) is not below y_1 ({y1:g})"
     return "box", what, _numbers(row["box"])
 
 
-def _box_outside(row: Row, landmarks: LandmarkSet | None) -> Fault:
+def _box_outside(row: Row, _: LandmarkSet | None) -> Fault:
     size = f"{row['width']} x {row['height']}"
     return "box", f"the box ({_numbers(row['box'])}) leaves the picture of {size}", _numbers(row["box"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,12 +38,12 @@ def sample(
 ) -> None:
     """Draw garments into the exact raw layout of a data set."""
     from fprep.progress import Reporter
-    from fprep.samples import find_sample
+    from fprep.sample import find_sample
 
-    writer = find_sample(dataset)
+    writer, workers = find_sample(dataset), workers or os.cpu_count() or 1
     with Reporter(quiet=quiet) as report:
         counts = writer(
-            out, images=images, seed=seed, workers=workers, defects=defects, progress=lambda done: report("drawing", done, images)
+            out, images=images, seed=seed, workers=workers, defects=defects, progress=lambda done: report.advance("drawing", done, images)
         )
     _print(counts, as_json, f"{out}: " + ", ".join(f"{value} {name}" for name, value in counts.items()))
 

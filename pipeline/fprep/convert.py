@@ -5,9 +5,8 @@ Reader, images, duplicates, splits, table rules: at each step a row is kept or r
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,15 +16,10 @@ from fprep.checks import broken_rules, count_warnings, describe
 from fprep.image_check import ImageFacts, check_images
 from fprep.raw import RawFolder
 from fprep.reader import Reader, columns_of, find_reader
-from fprep.report import ConvertReport, account, compare_totals, plain_arrow, rejected_table
+from fprep.report import REJECTED_FILE, ConvertReport, account, compare_totals, publish_conversion
 from fprep.splits import cut_train, find_duplicates, identity, unique_keys
 from fschemas.failures import RejectedError, UsageError
-from fschemas.publish import exclusive, publish, publish_json, remove_leftovers, sha256_of
-from fschemas.table_file import write_table
-from fschemas.tables import COLUMN_GROUPS
-
-TABLE_FORMAT = "fashionkit-table/1"
-TABLE_FILE, REJECTED_FILE, REPORT_FILE = "table.parquet", "rejected.parquet", "report.json"
+from fschemas.publish import exclusive, remove_leftovers
 
 Progress = Callable[[str, int, int], None]
 
@@ -58,7 +52,7 @@ def convert(
     reader = find_reader(reader_name)
     _check_options(max_rejected, val_share, test_share, limit, out)
     folder = RawFolder.open(raw)
-    tell = progress or (lambda stage, done, total: None)
+    tell = progress or _say_nothing
     report = ConvertReport(reader.name, images)
     work = _Conversion(reader, folder, report, tell)
     if dry_run:
@@ -71,7 +65,7 @@ def convert(
         report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)
         options = {"images": images, "val_share": val_share, "test_share": test_share, "limit": limit}
         tell("publish", 0, 1)
-        _publish(out, reader, folder, table, report, options)
+        publish_conversion(out, reader, folder, table, report, options)
         tell("publish", 1, 1)
     _judge(report, out, on_reject, max_rejected)
     return report
@@ -88,7 +82,8 @@ class _Conversion:
         self.tell("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
         schema = columns_of(self.reader.table)
-        self.frame = frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in frame.columns)
+        missing = {name: kind for name, kind in schema.items() if name not in frame.columns}
+        self.frame = frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
         self.tell("read", 1, 1)
         if limit is not None and limit < len(self.frame):
             chosen = {index * len(self.frame) // limit for index in range(limit)}
@@ -113,7 +108,8 @@ class _Conversion:
 
     def _reject(self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()) -> None:
         row = self._line(index)
-        place = self.raw.place(row, column)
+        points = self.reader.landmark_set.points if self.reader.landmark_set else ()
+        place = self.raw.place(row, "landmark" if column in points else column)
         self.raw.reject(row, rule, message, place=place, column=column, found=found, rules=rules)
 
     def _line(self, index: int) -> Any:
@@ -143,9 +139,8 @@ class _Conversion:
 
     def _check_images(self, *, decode: bool, workers: int) -> None:
         names = list(dict.fromkeys(self.frame["image"].to_list()))
-        answers = check_images(
-            str(self.raw.root), names, decode=decode, workers=workers, progress=lambda done, total: self.tell("images", done, total)
-        )
+        tell = functools.partial(self.tell, "images")
+        answers = check_images(str(self.raw.root), names, decode=decode, workers=workers, progress=tell)
         by_name = dict(zip(names, answers, strict=True))
         facts = [by_name[name] for name in self.frame["image"].to_list()]
         self.frame = self.frame.with_columns(
@@ -217,6 +212,10 @@ class _Conversion:
         self.tell("check", 1, 1)
 
 
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    pass
+
+
 def _check_options(max_rejected: float, val_share: float, test_share: float, limit: int | None, out: Path) -> None:
     if not 0 <= max_rejected <= 1:
         raise UsageError(f"--max-rejected {max_rejected}: expected a share between 0 and 1")
@@ -226,45 +225,6 @@ def _check_options(max_rejected: float, val_share: float, test_share: float, lim
         raise UsageError(f"--limit {limit}: expected at least 1 row")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file stands here; name a folder for the table")
-
-
-def _publish(
-    out: Path, reader: Reader, raw: RawFolder, table: pl.DataFrame, report: ConvertReport, options: dict[str, Any]
-) -> None:
-    """All three files are written before the first is renamed, so that a full disk leaves an earlier conversion whole."""
-    rejected = rejected_table(raw.rejects)
-    with ExitStack() as renames:  # leaves in reverse order: rejected rows, table, report
-        report_path = renames.enter_context(publish(out / REPORT_FILE))
-        if report.published:
-            table_path = renames.enter_context(publish(out / TABLE_FILE))
-            raw_root = os.path.relpath(raw.root, out.resolve())
-            write_table(table_path, plain_arrow(table), _metadata(reader, report, options, raw_root))
-            report.table_sha256 = sha256_of(table_path)
-        else:
-            renames.push(lambda kind, *_: (out / TABLE_FILE).unlink(missing_ok=True) if kind is None else None)
-        rejected_path = renames.enter_context(publish(out / REJECTED_FILE))
-        write_table(rejected_path, rejected, {"dataset": reader.name})
-        report.rejected_sha256 = sha256_of(rejected_path)
-        publish_json(report_path, report.to_json())
-
-
-def _metadata(reader: Reader, report: ConvertReport, options: dict[str, Any], raw_root: str) -> dict[str, Any]:
-    columns = columns_of(reader.table)
-    return {
-        "format": TABLE_FORMAT,
-        "dataset": reader.name,
-        "table": reader.table.__name__,
-        "column_groups": [group for group, names in COLUMN_GROUPS.items() if all(name in columns for name in names)],
-        "landmark_set": reader.landmark_set.to_json() if reader.landmark_set else None,
-        "vocabularies": [vocabulary.to_json() for vocabulary in reader.vocabularies],
-        "raw_root": raw_root,  # relative to the folder of the table
-        "paper": reader.paper,
-        "licence": reader.licence,
-        "citation": reader.citation,
-        "options": options,
-        "rows": report.kept,
-        "splits": report.splits,
-    }
 
 
 def _judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float) -> None:

@@ -11,10 +11,12 @@ import functools
 import hashlib
 import io
 import os
+import re
 import stat
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import simplejpeg
 from PIL import Image
@@ -101,12 +103,13 @@ def is_cut(content: bytes, kind: str) -> bool:
         position, is_scan = _first_scan(content)
         return not is_scan or content.find(b"\xff\xd9", position) < 0
     if kind == "PNG":
-        return b"IEND" not in content[-4096:]
+        end = content.rfind(b"IEND")
+        return end < 0 or len(content) < end + 8
     if kind == "WEBP":
         return len(content) < int.from_bytes(content[4:8], "little") + 8
     if kind == "BMP":
         return len(content) < int.from_bytes(content[2:6], "little")
-    return b"\x3b" not in content[-4096:]
+    return not content.rstrip(b"\0").endswith(b";")
 
 
 def _crashed(name: str, reason: str) -> ImageFacts:
@@ -121,10 +124,11 @@ def _read_inside(root: str, name: str) -> bytes | ImageFacts:
         descriptor = os.open(path, _OPEN_FLAGS)
     except OSError as error:
         return _unopened(error, name)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        return ImageFacts("image_not_a_file", "not a regular file but a folder, pipe or device", name)
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return ImageFacts("image_not_a_file", "not a regular file but a folder, pipe or device", name)
         if status.st_size > MAX_BYTES:
             return ImageFacts("image_too_large", f"{status.st_size} bytes are more than {MAX_BYTES}", str(status.st_size))
         return file.read(MAX_BYTES + 1)
@@ -132,7 +136,7 @@ def _read_inside(root: str, name: str) -> bytes | ImageFacts:
 
 def _unopened(error: OSError, name: str) -> ImageFacts:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-        return ImageFacts("missing_image", f"the picture {name} is missing", name)
+        return ImageFacts("missing_image", "the picture is missing", name)
     if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
         return ImageFacts("image_not_a_file", "not a regular file but a link loop, socket or device", name)
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -143,47 +147,41 @@ def _unopened(error: OSError, name: str) -> ImageFacts:
 def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageFacts:
     try:
         image = Image.open(io.BytesIO(content), formats=(kind,))
+        width, height = image.size
+        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+            limits = f"{MAX_PIXELS} pixels or {MAX_SIDE} on a side"
+            return ImageFacts("image_too_large", f"{width} x {height} is more than {limits}", f"{width}x{height}")
+        if min(width, height) < MIN_SIDE:
+            return ImageFacts("image_too_small", f"{width} x {height} is less than {MIN_SIDE} on a side", f"{width}x{height}")
+        if is_cut(content, kind):
+            return ImageFacts("truncated_image", "the end of the picture is missing", f"{len(content)} bytes")
         orientation = _orientation(image)
         odd = _warnings(image, kind, name, orientation)
+        if decode:
+            _decode(content, kind, image)
     except Image.DecompressionBombError:
         return ImageFacts("image_too_large", f"more than {MAX_PIXELS} pixels by its header")
-    except Exception as error:  # noqa: BLE001  (a damaged header makes Pillow's plugins raise anything)
+    except Exception as error:  # noqa: BLE001  (headers and data that are damaged make decoders raise anything)
         return _undecodable(content, kind, error)
-    width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        limits = f"{MAX_PIXELS} pixels or {MAX_SIDE} on a side"
-        return ImageFacts("image_too_large", f"{width} x {height} is more than {limits}", f"{width}x{height}")
-    if min(width, height) < MIN_SIDE:
-        return ImageFacts("image_too_small", f"{width} x {height} is less than {MIN_SIDE} on a side", f"{width}x{height}")
-    if is_cut(content, kind):
-        return ImageFacts("truncated_image", "the end of the picture is missing", f"{len(content)} bytes")
-    if decode:
-        verdict = _decode(content, kind, image)
-        if verdict.rule:
-            return verdict
-        odd += verdict.warnings
     if orientation >= 5:
         width, height = height, width
     digest = hashlib.sha256(content).hexdigest()
     return ImageFacts("", "", "", width, height, digest, kind, image.mode, orientation, odd)
 
 
-def _decode(content: bytes, kind: str, image: Image.Image) -> ImageFacts:
-    """Decode all pixels. libjpeg only warns of missing data and Pillow swallows that: simplejpeg's strict mode raises."""
-    try:
-        if kind != "JPEG" or image.mode not in ("RGB", "L"):
-            image.load()
-            return ImageFacts()
+def _decode(content: bytes, kind: str, image: Image.Image) -> None:
+    """Decode all pixels or raise. libjpeg only warns of missing data and Pillow swallows that: simplejpeg's strict mode raises.
+
+    Gray is enough: the bits of all channels are read, and the colour conversion is saved.
+    """
+    if kind == "JPEG" and image.mode in ("RGB", "L"):
         simplejpeg.decode_jpeg(content, "GRAY")
-        return ImageFacts()
-    except Exception as error:  # noqa: BLE001  (decoders raise anything)
-        if kind == "JPEG" and "extraneous" in str(error):
-            return ImageFacts(warnings=("jpeg_extraneous_bytes",))
-        return _undecodable(content, kind, error)
+    else:
+        image.load()
 
 
 def _undecodable(content: bytes, kind: str, error: Exception) -> ImageFacts:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].strip()[:120]
+    reason = re.sub(r" ?<[^>]*>", "", (str(error).splitlines() or [type(error).__name__])[0]).strip()[:120]  # no addresses
     position, is_scan = _first_scan(content) if kind == "JPEG" else (0, True)
     if is_scan or position + 4 > len(content):
         return ImageFacts("truncated_image", f"the {kind} data are cut or damaged ({reason})", f"{len(content)} bytes")
@@ -207,6 +205,8 @@ def _first_scan(content: bytes) -> tuple[int, bool]:
 
 
 def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode all pixels to look for it behind them
     try:
         value = image.getexif().get(0x0112, 1)
     except Exception:  # noqa: BLE001  (damaged EXIF: the picture counts as upright)
@@ -216,7 +216,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _warnings(image: Image.Image, kind: str, name: str, orientation: int) -> tuple[str, ...]:
     found = {
-        "wrong_extension": os.path.splitext(name)[1].lower() not in _EXTENSIONS[kind],
+        "wrong_extension": PurePosixPath(name).suffix.lower() not in _EXTENSIONS[kind],
         "exif_orientation": orientation != 1,
         "grayscale_image": image.mode in _GRAY_MODES,
         "cmyk_image": image.mode == "CMYK",

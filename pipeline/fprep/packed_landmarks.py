@@ -18,7 +18,7 @@ _LAST_UPPER, _LAST_LOWER = 20, 36  # categories 1-20 are upper, 21-36 lower, 37-
 
 def is_ambiguous(present: np.ndarray) -> np.ndarray:
     """Rows of `present` (N x 8) with points in the first four pairs only; shape N."""
-    return present.any(1) & ~present[:, 4:].any(1)
+    return np.asarray(present.any(1) & ~present[:, 4:].any(1))
 
 
 def unpack(points: np.ndarray, garments: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ class Reporter:
         self.start: dict[str, float] = {}
         self.last_line = time.monotonic()
         self.bars: dict[str, TaskID] = {}
+        self.counts: dict[str, int] = {}
         rate = TextColumn("{task.fields[rate]}")
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(),
@@ -34,6 +35,11 @@ class Reporter:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.progress.stop()
+
+    def advance(self, stage: str, more: int, total: int) -> None:
+        """Show that `more` are through since the last call."""
+        self.counts[stage] = self.counts.get(stage, 0) + more
+        self(stage, self.counts[stage], total)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` are through."""

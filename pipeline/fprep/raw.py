@@ -1,7 +1,8 @@
 """The raw folder as a reader sees it: strict lines from bytes, and an account of every line.
 
 Annotation files are split at LF (or CRLF) and at nothing else. Whatever a reader does with a line, it says so here; at the
-end of a conversion the law of rows is checked per file: lines = kept + rejected + superseded + left out + joined + header + blank.
+end of a conversion the law of rows is checked for each file:
+lines = kept + rejected + superseded + left out + joined + header + blank.
 """
 
 from __future__ import annotations

@@ -36,9 +36,10 @@ class Reader:
     """A raw dataset and the function that reads it.
 
     `variants` gives, per recognised layout, files (glob patterns below a raw folder) that must exist. `totals` are published
-    numbers of rows by name; the reader reports what it found under the same names. `splits` says whether the raw files decide
-    train and val ("given") or `convert` cuts them from train ("cut"). `read` returns the columns of `table`; the image
-    columns are null, and so may `group` be, which then becomes the picture itself.
+    numbers of rows by name (`part/…` for a part of one); the reader reports what it found under the same names. `splits` says
+    whether the raw files decide train and val ("given") or `convert` cuts them from train ("cut"). `origin` is the raw
+    coordinate of the first pixel, which messages use. `read` returns the columns of `table`; the image columns may be left
+    out, and `group` too, which then becomes the picture itself.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Reader:
     vocabularies: tuple[Vocabulary, ...] = ()
     totals: Mapping[str, int] = field(default_factory=dict[str, int])
     splits: Literal["cut", "given"] = "given"
+    origin: int = 0
 
 
 def reader(
@@ -66,12 +68,13 @@ def reader(
     vocabularies: tuple[Vocabulary, ...] = (),
     totals: Mapping[str, int] | None = None,
     splits: Literal["cut", "given"] = "given",
+    origin: int = 0,
 ) -> Callable[[Read], Reader]:
     """Make a `Reader` of a function from `RawFolder` to a lazy frame; the arguments are the fields of `Reader`."""
 
     def decorate(read: Read) -> Reader:
         return Reader(
-            name, table, variants, paper, licence, citation, read, landmark_set, vocabularies, dict(totals or {}), splits
+            name, table, variants, paper, licence, citation, read, landmark_set, vocabularies, dict(totals or {}), splits, origin
         )
 
     return decorate

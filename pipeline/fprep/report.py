@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from fprep.raw import ACCOUNTS, MAX_RAW, RawFolder, Reject
+from fprep.reader import Reader, columns_of
+from fschemas.publish import publish, publish_json, sha256_of
+from fschemas.table_file import write_table
+from fschemas.tables import COLUMN_GROUPS
+
+TABLE_FORMAT = "fashionkit-table/1"
+TABLE_FILE, REJECTED_FILE, REPORT_FILE = "table.parquet", "rejected.parquet", "report.json"
 
 REJECTED_SCHEMA = {
     "source_file": pl.String,  # the place of the fault: for files that are joined row by row, the joined one
@@ -95,8 +105,54 @@ def compare_totals(report: ConvertReport, raw: RawFolder, published: dict[str, i
     """Enter published and found numbers of rows; a difference is a warning, for excerpts are welcome."""
     for name in sorted(set(raw.totals) & set(published)):
         report.totals[name] = {"published": published[name], "found": raw.totals[name]}
-        if published[name] != raw.totals[name]:
+        if published[name] != raw.totals[name] and "/" not in name:
             raw.warn("totals_differ", f"{name}: {raw.totals[name]} rows instead of {published[name]}")
+
+
+def publish_conversion(
+    out: Path, reader: Reader, raw: RawFolder, table: pl.DataFrame, report: ConvertReport, options: dict[str, Any]
+) -> None:
+    """All three files are written before the first is renamed, so that a full disk leaves an earlier conversion whole."""
+    rejected = rejected_table(raw.rejects)
+    with ExitStack() as renames:  # leaves in reverse order: rejected rows, table, report
+        report_path = renames.enter_context(publish(out / REPORT_FILE))
+        if report.published:
+            table_path = renames.enter_context(publish(out / TABLE_FILE))
+            raw_root = os.path.relpath(raw.root, out.resolve())
+            write_table(table_path, plain_arrow(table), _metadata(reader, report, options, raw_root))
+            report.table_sha256 = sha256_of(table_path)
+        else:
+            renames.enter_context(_removal(out / TABLE_FILE))
+        rejected_path = renames.enter_context(publish(out / REJECTED_FILE))
+        write_table(rejected_path, rejected, {"dataset": reader.name})
+        report.rejected_sha256 = sha256_of(rejected_path)
+        publish_json(report_path, report.to_json())
+
+
+@contextmanager
+def _removal(path: Path) -> Generator[None]:
+    """Remove a file at the end, unless the body failed: a report of no table must not stand beside an old one."""
+    yield
+    path.unlink(missing_ok=True)
+
+
+def _metadata(reader: Reader, report: ConvertReport, options: dict[str, Any], raw_root: str) -> dict[str, Any]:
+    columns = columns_of(reader.table)
+    return {
+        "format": TABLE_FORMAT,
+        "dataset": reader.name,
+        "table": reader.table.__name__,
+        "column_groups": [group for group, names in COLUMN_GROUPS.items() if all(name in columns for name in names)],
+        "landmark_set": reader.landmark_set.to_json() if reader.landmark_set else None,
+        "vocabularies": [vocabulary.to_json() for vocabulary in reader.vocabularies],
+        "raw_root": raw_root,  # relative to the folder of the table
+        "paper": reader.paper,
+        "licence": reader.licence,
+        "citation": reader.citation,
+        "options": options,
+        "rows": report.kept,
+        "splits": report.splits,
+    }
 
 
 def rejected_table(rejects: Sequence[Reject]) -> pa.Table:

@@ -24,9 +24,9 @@ from fprep.augment import Augmenter, Geometry, Recipe
 from fprep.image_check import check_image
 from fschemas.failures import IntegrityError
 from fschemas.shard import Sample
-from fschemas.tables import IMAGE_FORMATS
 
 CONVERSION_QUALITY = 95  # of pictures that are encoded only because their format demands it
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # as fschemas.tables, which workers do not import: it takes polars along
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notes on odd metadata; convert has checked the size
-            image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
+            image = Image.open(io.BytesIO(content), formats=_FORMATS)
             image.load()
             return _rgb(image if facts.orientation == 1 else ImageOps.exif_transpose(image))
     except MemoryError:

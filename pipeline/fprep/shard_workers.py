@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -131,6 +132,9 @@ _workers: list[_Worker] = []  # one entry in a worker process, none in the paren
 
 def _start_worker(out: Path, plan_id: str, options: SampleOptions, counter: Any, stop: Any) -> None:
     die_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():
+        os._exit(1)  # it died before the line above, and nobody would ever tell us
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     cv2.setNumThreads(1)
     _workers.append(_Worker(out, plan_id, options, counter, stop))

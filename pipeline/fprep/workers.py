@@ -6,6 +6,7 @@ one by one, and a task that kills or blocks a worker alone gets the answer of `c
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from fschemas.failures import EnvironmentProblem
 from fschemas.publish import die_with_parent
 
 Task = TypeVar("Task")
@@ -33,6 +35,7 @@ class _Worker:
     pipe: Connection
     tasks: list[int]
     since: float
+    ready: bool = False
 
 
 def run_isolated(
@@ -48,7 +51,8 @@ def run_isolated(
     """`[work(task) for task in tasks]` in `workers` processes (0: one per core).
 
     A task whose worker dies, or gives no answer for `seconds`, is answered by `crashed(task, reason)`. An exception in `work`
-    is raised here. `preload` names modules that workers need, imported once. `work` must be importable by a fresh process.
+    is raised here; a worker that cannot even start is an `EnvironmentProblem`. `preload` names modules that workers need,
+    imported once. `work` must be importable by a fresh process, and a script that comes here needs a `__main__` guard.
     """
     if not tasks:
         return []
@@ -106,10 +110,8 @@ class _Runner(Generic[Task, Answer]):
 
     def _send(self, worker: _Worker, chunk: list[int]) -> None:
         worker.tasks, worker.since = chunk, time.monotonic()
-        try:
+        with contextlib.suppress(OSError):  # a dead worker is noticed by the next receive
             worker.pipe.send([self.tasks[index] for index in chunk])
-        except OSError:
-            pass  # it is dead already; the next receive says so
 
     def _receive(self, worker: _Worker) -> None:
         try:
@@ -117,7 +119,13 @@ class _Runner(Generic[Task, Answer]):
         except (EOFError, OSError):
             worker.process.join()
             code = worker.process.exitcode
-            self._lose(worker, f"the process died with signal {-code}" if code < 0 else f"the process ended with code {code}")
+            reason = f"the process died with signal {-code}" if code < 0 else f"the process ended with code {code}"
+            if not worker.ready:
+                raise EnvironmentProblem(f"a worker cannot start: {reason}; check the memory limits") from None
+            self._lose(worker, reason)
+            return
+        if not worker.ready:
+            worker.ready, worker.since = True, time.monotonic()
             return
         if isinstance(answer, BaseException):
             raise answer
@@ -148,6 +156,7 @@ def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or hard > MEMORY_LIMIT:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, hard))
+    pipe.send(None)  # ready
     while True:
         try:
             tasks = pipe.recv()

@@ -1,11 +1,12 @@
 """Checkpoints: a folder a step with safetensors and JSON, published whole, checked by digest, never a pickle.
 
 `checkpoints/step-00000123/` holds model, average and optimizer tensors and `state.json`; `LATEST` and `BEST` name folders.
-A damaged checkpoint is skipped with a reason and the one before it is used.
+A damaged checkpoint is set aside with a reason and the one before it is used.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -17,12 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fschemas.failures import IntegrityError, NonFiniteError
-from fschemas.publish import publish, publish_bytes, publish_json, remove_leftovers, sha256_of
+from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError
+from fschemas.publish import TEMPORARY_PREFIX, publish, publish_bytes, publish_json, remove_leftovers, sha256_of
 from ftrain.plan import EMPTY_LEDGER
 
 FORMAT = "fashionkit-checkpoint/1"
 STATE_FILE = "state.json"
+LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE = "LATEST", "BEST", "best.json"
 
 
 @dataclass
@@ -36,6 +38,8 @@ class TrainingState:
     config_digest: str = ""
     learning_rate: float = 0.0
     best: dict[str, Any] = field(default_factory=dict[str, Any])  # {"metric", "value", "step"}
+    validation_due: bool = False  # this step is one to validate after, and that was not finished
+    made_with: dict[str, Any] = field(default_factory=dict[str, Any])  # what decides the last bits: torch, threads, device
 
 
 Tensors = dict[str, dict[str, torch.Tensor]]  # file stem -> name -> tensor
@@ -46,27 +50,59 @@ def step_folder(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, keep: int) -> Path:
-    """Publish a checkpoint, point LATEST to it and delete older ones, all but `keep` and the best.
-
-    Raises `NonFiniteError` instead of saving when a tensor holds NaN or infinity.
-    """
+def not_finite(tensors: Tensors) -> str | None:
+    """The first tensor that holds NaN or infinity, or None."""
     for file, named in tensors.items():
         for name, tensor in named.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise NonFiniteError(f"step {state.step}: {file} {name} is not finite; the last good checkpoint is kept")
+                return f"{file} {name}"
+    return None
+
+
+def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, keep: int) -> Path:
+    """Publish a checkpoint, point LATEST to it and delete older ones, all but `keep` and the best.
+
+    Raises `NonFiniteError` instead of saving when a tensor holds NaN or infinity, `EnvironmentProblem` when the disk is full.
+    """
+    bad = not_finite(tensors)
+    if bad is not None:
+        raise NonFiniteError(
+            f"step {state.step}: {bad} is not finite; the last good checkpoint is kept; lower fit.learning_rate or mend the data"
+        )
     target = folder / step_folder(state.step)
-    if not target.exists():
+    if not target.exists():  # a state of the same step is the same state; what is damaged was set aside
         with publish(target) as temporary:
             temporary.mkdir()
             for file, named in tensors.items():
-                save_file({name: t.detach().contiguous().cpu() for name, t in named.items()}, temporary / f"{file}.safetensors")
+                _write_tensors(named, temporary / f"{file}.safetensors", target)
             digests = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
-            note = {"format": FORMAT, **asdict(state), "finite": True, "digests": digests}
-            (temporary / STATE_FILE).write_text(json.dumps(note, indent=2, allow_nan=False) + "\n")
-    publish_bytes(folder / "LATEST", target.name.encode() + b"\n")
+            (temporary / STATE_FILE).write_bytes(_sealed(state, digests))
+    _point(folder / LATEST_FILE, target.name)
     _retain(folder, state, keep)
     return target
+
+
+def _write_tensors(named: dict[str, torch.Tensor], path: Path, target: Path) -> None:
+    try:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in named.items()}, path)
+    except SafetensorError as error:  # its only trouble in writing is the file system
+        raise EnvironmentProblem(
+            f"{target}/{path.name}: cannot be written ({error}); free some space, run the same command again to go on"
+        ) from None
+
+
+def amend_state(folder: Path, state: TrainingState) -> None:
+    """Replace the state of the checkpoint of `state.step`, whose tensors stay: validation is done after it was saved."""
+    path = folder / step_folder(state.step) / STATE_FILE
+    digests = json.loads(path.read_bytes())["digests"]
+    publish_bytes(path, _sealed(state, digests))
+
+
+def _sealed(state: TrainingState, digests: dict[str, str]) -> bytes:
+    """The text of state.json, which states its own digest too."""
+    note = {"format": FORMAT, **asdict(state), "finite": True, "digests": digests}
+    seal = hashlib.sha256(json.dumps(note, allow_nan=False).encode()).hexdigest()
+    return json.dumps({**note, "seal": seal}, indent=2, allow_nan=False).encode() + b"\n"
 
 
 def _retain(folder: Path, state: TrainingState, keep: int) -> None:
@@ -74,31 +110,67 @@ def _retain(folder: Path, state: TrainingState, keep: int) -> None:
     best = step_folder(state.best["step"]) if state.best else None
     for path in present[:-keep]:
         if path.name != best:
-            shutil.rmtree(path)
+            going = path.rename(path.with_name(f"{TEMPORARY_PREFIX}{path.name}"))  # never half a checkpoint under its name
+            shutil.rmtree(going)
 
 
 def mark_best(folder: Path, state: TrainingState) -> None:
-    """Point BEST to the checkpoint of the best validation so far."""
-    publish_bytes(folder / "BEST", step_folder(state.best["step"]).encode() + b"\n")
-    publish_json(folder / "best.json", state.best)
+    """Point BEST to the checkpoint of the best validation so far, or remove a pointer that no validation stands behind."""
+    if not state.best:
+        (folder / BEST_FILE).unlink(missing_ok=True)
+        (folder / BEST_FIGURE_FILE).unlink(missing_ok=True)
+    elif _point(folder / BEST_FILE, step_folder(state.best["step"])):
+        publish_json(folder / BEST_FIGURE_FILE, state.best)
 
 
-def clean(folder: Path) -> None:
-    """Remove what a killed save left behind; call it while holding the run folder."""
-    if folder.exists():
-        remove_leftovers(folder)
+def _point(pointer: Path, name: str) -> bool:
+    """Let a pointer file name a checkpoint; whether it had to be changed."""
+    content = name.encode() + b"\n"
+    if pointer.exists() and pointer.read_bytes() == content:
+        return False
+    publish_bytes(pointer, content)
+    return True
+
+
+def clean(folder: Path) -> list[str]:
+    """Make a folder of checkpoints fit for going on, while holding the run; says which damaged ones were set aside and why.
+
+    Leftovers of killed saves are removed, checkpoints after the newest sound one renamed to `damaged-…`, LATEST and BEST set.
+    Raises `IntegrityError` when there are checkpoints and all are damaged.
+    """
+    if not folder.exists():
+        return []
+    remove_leftovers(folder)
+    found = newest(folder)
+    if found is None:
+        return []
+    sound, state, reasons = found
+    remove_leftovers(sound)
+    for path in folder.glob("step-*"):
+        if path.name > sound.name:
+            aside = path.with_name(f"damaged-{path.name}")
+            if aside.exists():
+                shutil.rmtree(aside)
+            path.rename(aside)
+    _point(folder / LATEST_FILE, sound.name)
+    mark_best(folder, state)
+    return reasons
 
 
 def check(path: Path) -> TrainingState:
     """Read and verify a checkpoint folder; raises `IntegrityError` saying what is wrong."""
     try:
-        note = json.loads((path / STATE_FILE).read_bytes())
+        content = (path / STATE_FILE).read_bytes()
+        note = json.loads(content)
         digests, kind, finite = note.pop("digests"), note.pop("format"), note.pop("finite")
+        note.pop("seal")
         state = TrainingState(**note)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{path}/{STATE_FILE}: not readable ({error})") from None
-    if kind != FORMAT or not finite:
+    if kind != FORMAT or finite is not True:
         raise IntegrityError(f"{path}/{STATE_FILE}: format {kind!r}, finite {finite}; expected {FORMAT!r} and true")
+    if content != _sealed(state, digests):
+        raise IntegrityError(f"{path}/{STATE_FILE}: changed (it does not bear its own digest)")
     for name, digest in digests.items():
         if not (path / name).exists() or sha256_of(path / name) != digest:
             raise IntegrityError(f"{path}/{name}: missing or changed (SHA-256 differs from {STATE_FILE})")
@@ -134,7 +206,7 @@ def newest(folder: Path) -> tuple[Path, TrainingState, list[str]] | None:
 
 def best(folder: Path) -> Path | None:
     """The checkpoint of the best validation, or None."""
-    pointer = folder / "BEST"
+    pointer = folder / BEST_FILE
     return folder / pointer.read_text().strip() if pointer.exists() else None
 
 
@@ -150,9 +222,13 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[s
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """The inverse of `pack_optimizer`; `step` counters stay on the CPU, where torch wants them."""
+    """The inverse of `pack_optimizer`. Moments get the memory layout of their parameter back, because the last bits of an
+    update depend on it; `step` counters stay on the CPU, where torch wants them.
+    """
     parameters = dict(model.named_parameters())
     for key, tensor in tensors.items():
         name, entry = key.rsplit("|", 1)
         parameter = parameters[name]
-        optimizer.state[parameter][entry] = tensor if entry == "step" else tensor.to(parameter.device)
+        is_moment = tensor.shape == parameter.shape and entry != "step"
+        laid_out = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False) if is_moment else torch.empty_like(tensor)
+        optimizer.state[parameter][entry] = laid_out.copy_(tensor)

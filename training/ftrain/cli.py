@@ -13,13 +13,22 @@ import typer
 import ftrain.tasks
 from fschemas.command_line import run_command
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help="Train, evaluate and use models from shard sets.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Train, evaluate and use models from shard sets.",
+)
 
 Run = Annotated[Path, typer.Argument(help="Run folder of a trained model.")]
 Shards = Annotated[str, typer.Argument(help="Folder of a finished shard set, or its URL (any fsspec scheme).")]
 Checkpoint = Annotated[str, typer.Option(help="best, latest, or the name of a checkpoint.")]
 Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
+Turned = Annotated[
+    bool | None, typer.Option("--tta/--no-tta", help="Turned pictures in test-time augmentation; as the run says if not given.")
+]
 
 
 def _training_command(task_name: str) -> None:
@@ -84,7 +93,8 @@ def evaluate(
     checkpoint: Checkpoint = "best",
     workers: Workers = 2,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_size: BatchSize = 32,
+    tta: Turned = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Judge a run on a split: metrics as JSON and CSV, plots as PNG, the floor beside them."""
@@ -92,13 +102,12 @@ def evaluate(
 
     target = out or run / "evaluation"
     metrics = evaluate_run(
-        run, shards, target, split=split, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size
+        run, shards, target, split=split, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, tta=tta
     )
-    if as_json:
+    if as_json and metrics:
         typer.echo(json.dumps(metrics))
-    else:
-        for line in summary_lines(metrics, target):
-            typer.echo(line)
+    elif metrics:  # only the main process of torchrun has any
+        typer.echo("\n".join(summary_lines(metrics, target)))
 
 
 @app.command(rich_help_panel="Use")
@@ -108,33 +117,35 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and the overlays.")],
     category: Annotated[str | None, typer.Option(help="Garment in all pictures; named by the model if not given.")] = None,
     checkpoint: Checkpoint = "best",
-    tta: Annotated[bool, typer.Option("--tta", help="Add turned pictures to test-time augmentation.")] = False,
+    tta: Turned = None,
     device: Device = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first pictures.")] = None,
+    batch_size: BatchSize = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
 ) -> None:
-    """Predict pictures: a JSON line and an overlay picture each."""
-    from ftrain.predict import predict_images
+    """Predict pictures: a JSON line and an overlay picture each. Exit code 3 when some cannot be read."""
+    from ftrain.predict import predict_images, refuse_broken
 
     answers = predict_images(
-        run, images, out, garment=category, checkpoint=checkpoint, tta=tta, device=device, limit=limit
+        run, images, out, garment=category, checkpoint=checkpoint, tta=tta, device=device, limit=limit, batch_size=batch_size
     )
     if as_json:
         for answer in answers:
             typer.echo(json.dumps(answer, ensure_ascii=False))
     else:
         typer.echo(f"{len(answers)} pictures: {out}/predictions.jsonl and {out}/overlays/")
+    refuse_broken(answers, out)
 
 
 @app.command(rich_help_panel="Use")
 def submit(
-    run: Run,
+    run: Annotated[Path, typer.Argument(help="Run folder, or a folder of runs named by their garment (--category models).")],
     test: Annotated[Path, typer.Argument(help="test.csv of the challenge, with Images/ beside it.")],
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],
     checkpoint: Checkpoint = "best",
     tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Turned pictures in test-time augmentation.")] = True,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    batch_size: BatchSize = 16,
 ) -> None:
     """Write the 26-column file of the FashionAI challenge, with the checkpoint that validation NE chose."""
     from ftrain.submit import write_submission

@@ -37,13 +37,13 @@ class FitConfig(BaseModel):
     average: float = Field(0.0, ge=0, lt=1)  # decay of the exponential moving average of weights; 0 is off
     amp: Literal["none", "bf16"] = "none"
     compile: bool = False
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     sampler: Literal["shuffled", "windowed"] = "shuffled"
     validate_every: float = Field(1.0, gt=0)  # epochs
     checkpoint_every: int = Field(100, ge=1)  # steps
     log_every: int = Field(25, ge=1)  # steps
     keep_checkpoints: int = Field(2, ge=1)  # besides the best
-    stages: tuple[Stage, ...] = (Stage(),)
+    stages: tuple[Stage, ...] = Field((Stage(),), min_length=1)
 
 
 class RunConfig(BaseModel):

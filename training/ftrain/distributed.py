@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,13 +34,33 @@ class Processes:
         dist.all_gather(parts, tensor)
         return parts
 
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """The mean of every figure over all ranks, summed in rank order."""
+        if self.world_size == 1:
+            return values
+        vector = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        mean = torch.stack(self.gather(vector)).sum(dim=0) / self.world_size
+        return dict(zip(values, mean.tolist(), strict=True))
+
+    def maximum(self, *numbers: int) -> list[int]:
+        """The largest of each number over all ranks: what all agree on."""
+        if self.world_size == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, device=self.device)
+        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        return [int(value) for value in values.tolist()]
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
-        if self.world_size == 1:
-            return flag
-        value = torch.tensor(int(flag), device=self.device)
-        dist.all_reduce(value, op=dist.ReduceOp.MAX)
-        return bool(value.item())
+        return bool(self.maximum(int(flag))[0])
+
+    def share(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give all ranks the tensors of rank 0, in place."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                flat = tensor.contiguous()
+                dist.broadcast(flat, src=0)
+                tensor.copy_(flat)
 
     def wait(self) -> None:
         """Let all ranks arrive here."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
+
 import numpy as np
 import torch
 
@@ -21,10 +24,12 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 @torch.inference_mode()
 def results_of_split(
-    model: torch.nn.Module, shards: ShardSet, rows: np.ndarray, processes: Processes, batch_size: int, workers: int
-) -> Results:
+    model: torch.nn.Module, shards: ShardSet, rows: np.ndarray, processes: Processes, batch_size: int, workers: int,
+    after_batch: Callable[[], None] | None = None,
+) -> Results:  # fmt: skip
     """Predict `rows` and gather all answers on every rank, sorted by row; `row` is among them.
 
+    `batch_size` counts all ranks. `after_batch` may raise, on all ranks alike, to stop. The model is left in evaluation mode.
     Raises `IntegrityError` unless each row was predicted exactly once.
     """
     task: Task = model  # type: ignore[assignment]
@@ -35,15 +40,20 @@ def results_of_split(
     batches = evaluation_stream(
         shards, encoder, rows, batch_size=per_rank, rank=processes.rank, world_size=processes.world_size, workers=workers
     )
-    for batch in batches:
-        answers = task.predict(to_device(batch, processes.device))
-        for name, tensor in {**answers, "row": batch["row"].to(processes.device)}.items():
-            for part in processes.gather(tensor):
-                gathered.setdefault(name, []).append(part.cpu().numpy().copy())
+    with closing(batches):  # type: ignore[type-var]
+        for batch in batches:
+            answers = task.predict(to_device(batch, processes.device))
+            for name, tensor in {**answers, "row": batch["row"].to(processes.device)}.items():
+                for part in processes.gather(tensor):
+                    gathered.setdefault(name, []).append(part.cpu().numpy().copy())
+            if after_batch is not None:
+                after_batch()
     results = {name: np.concatenate(parts) for name, parts in gathered.items()}
     order = np.argsort(results["row"], kind="stable")
     order = order[np.count_nonzero(results["row"] < 0) :]
     results = {name: values[order] for name, values in results.items()}
     if not np.array_equal(results["row"], np.sort(rows)):
-        raise IntegrityError(f"{shards.place}: predicted {len(results['row'])} samples instead of {len(rows)}; report this as a bug")
+        raise IntegrityError(
+            f"{shards.place}: predicted {len(results['row'])} samples instead of {len(rows)}; report this as a bug"
+        )
     return results

@@ -22,7 +22,7 @@ def decode(jpeg: bytes, scale: float = 1.0) -> tuple[np.ndarray, float]:
     """
     if scale > _HALF_DECODE_SCALE:
         return simplejpeg.decode_jpeg(jpeg, "RGB"), 1.0
-    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    height, width = (int(side) for side in simplejpeg.decode_jpeg_header(jpeg)[:2])
     picture = simplejpeg.decode_jpeg(jpeg, "RGB", min_factor=2, min_height=height // 2, min_width=width // 2)
     return picture, 0.5 if picture.shape[0] < height else 1.0
 
@@ -70,18 +70,28 @@ def fit_matrix(
 
 def warp(jpeg: bytes, matrix: np.ndarray, size: tuple[int, int], border: int = 128) -> np.ndarray:
     """Decode and warp into uint8 (height, width, 3); outside of the picture stands grey `border`."""
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    picture, factor = decode(jpeg, scale)
+    picture, factor = decode(jpeg, _scale(matrix))
     if factor != 1.0:
         matrix = compose(matrix, invert(scaling(factor, factor)))
-        scale /= factor
+    return warp_picture(picture, matrix, size, border)
+
+
+def warp_picture(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = 128) -> np.ndarray:
+    """Warp a decoded picture, uint8 H, W, 3, into (height, width, 3); outside of it stands grey `border`."""
+    scale = _scale(matrix)
     if scale < 0.75:  # bilinear sampling would skip source pixels: average them first
-        smaller = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        target = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+        smaller = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
         real = scaling(smaller.shape[1] / picture.shape[1], smaller.shape[0] / picture.shape[0])
         picture, matrix = smaller, compose(matrix, invert(real))
     return cv2.warpAffine(
         picture, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(border,) * 3
     )
+
+
+def _scale(matrix: np.ndarray) -> float:
+    """Length in the target of one pixel of the source."""
+    return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
 
 def colour_matrix(brightness: float, contrast: float, saturation: float) -> np.ndarray:

@@ -1,13 +1,12 @@
-"""The training loop: steps over a plan, with stages, averaging, checkpoints, signals and a log. torchrun starts it on many GPUs."""
+"""The training loop: steps over a plan, with stages, averaging, checkpoints, signals and a log. torchrun starts it on GPUs."""
 
 from __future__ import annotations
 
-import signal
+import gc
 import sys
-import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,24 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fschemas.failures import IntegrityError, NonFiniteError, Terminated
+from fschemas.failures import IntegrityError, NonFiniteError
 from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.checkpoint import TrainingState
+from ftrain.clock import Clock
 from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split, to_device
 from ftrain.gradients import Losses, accumulate, accumulate_exactly, split_batch
-from ftrain.optimisation import enter_stage, make_optimizer, rate_at, set_rate, stage_at
-from ftrain.plan import TrainingPlan, Windowed, extend_ledger, micro_batches_of_rank, shuffled
+from ftrain.optimisation import check_stages, enter_stage, make_optimizer, rate_at, set_rate, stage_at, weigh
+from ftrain.plan import TrainingPlan, Windowed, extend_ledger, micro_batches_of_rank, model_seed, shuffled
+from ftrain.signals import StopSignals, stop_for
 from ftrain.stream import Batch, training_batches
 from ftrain.task import Stage, Task
 from ftrain.tracking import Tracker
+
+NON_FINITE_FILE = "non_finite.json"
 
 
 class Trainer:
@@ -41,56 +44,66 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.task, self.config, self.shards, self.processes, self.tracker = task, config, shards, processes, tracker
         self.workers, self.folder, self.checkpoints = workers, folder, folder / "checkpoints"
-        self.fit: FitConfig = config.fit
+        fit: FitConfig = config.fit
+        self.fit = fit
         rows = task.rows_of_interest(task.config, shards.columns, shards.rows(config.train_split))
-        sampler = Windowed(shards.columns["shard"]) if self.fit.sampler == "windowed" else shuffled
-        self.plan = TrainingPlan(rows, self.fit.batch_size, self.fit.seed, sampler)
-        self.num_steps = max(1, round(self.fit.epochs * self.plan.steps_per_epoch))
+        self.validation_rows = task.rows_of_interest(task.config, shards.columns, shards.rows(config.validation_split))
+        sampler = Windowed(shards.columns["shard"]) if fit.sampler == "windowed" else shuffled
+        self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
+        self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
         self.stop_at = min(self.num_steps, limit_steps or self.num_steps)
-        self.validate_every = max(1, round(self.fit.validate_every * self.plan.steps_per_epoch))
-        micro_batches = max(self.fit.micro_batches, processes.world_size)
-        self.positions = micro_batches_of_rank(self.fit.batch_size, micro_batches, processes.rank, processes.world_size)
+        self.validate_every = max(1, round(fit.validate_every * self.plan.steps_per_epoch))
+        # One micro-batch a process is natural, but with `exact` their number decides the bits and is the user's alone.
+        micro_batches = fit.micro_batches if fit.exact else max(fit.micro_batches, processes.world_size)
+        self.positions = micro_batches_of_rank(fit.batch_size, micro_batches, processes.rank, processes.world_size)
         task.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(task, self.fit)
+        check_stages(task, fit.stages)
+        self.optimizer = make_optimizer(task, fit)
         self.average: AveragedModel | None = None
-        if self.fit.average:
-            self.average = AveragedModel(task, multi_avg_fn=get_ema_multi_avg_fn(self.fit.average), use_buffers=True)
-        self.state = TrainingState(seed=self.fit.seed, plan_id=shards.plan_id, config_digest=config.digest)
-        self.forward: Callable[[Batch], Losses] = task
+        if fit.average:
+            self.average = AveragedModel(task, multi_avg_fn=get_ema_multi_avg_fn(fit.average), use_buffers=True)
+        self.state = TrainingState(
+            seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_surroundings(processes)
+        )
+        self.compiled: Any = torch.compile(task) if fit.compile else task
+        self.forward: Callable[[Batch], Losses] = self.compiled
+        self.wrapped_for: list[str] = []  # parameters
         self.stage: Stage | None = None
-        self.stop_signal = 0
+        self.signals, self.stop = StopSignals(), 0
 
     def train(self) -> TrainingState:
         """Train to the last step; raises `NonFiniteError` on NaN, `Terminated` or `KeyboardInterrupt` after a clean stop."""
         self.resume()
-        previous = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        self.processes.share(tensor for module in self._modules() for tensor in module.state_dict().values())
+        with self.signals:
+            if self.state.validation_due:
+                self._validate()
             self._steps()
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
         return self.state
 
     def resume(self) -> None:
         """Take up the newest sound checkpoint, if there is one."""
         if self.processes.is_main:
-            checkpoint.clean(self.checkpoints)
+            (self.folder / NON_FINITE_FILE).unlink(missing_ok=True)
+            for reason in checkpoint.clean(self.checkpoints):
+                self._say(reason)
         self.processes.wait()
         found = checkpoint.newest(self.checkpoints)
         if found is None:
+            self.tracker.rewind(0)
             return
-        path, state, reasons = found
-        for reason in reasons:
-            self._say(reason)
+        path, state, _ = found
         if (state.config_digest, state.plan_id) != (self.state.config_digest, self.state.plan_id):
             raise IntegrityError(f"{path}: belongs to another configuration or shard set; train into another folder")
-        self.state = state
         load_weights(self.task, checkpoint.load_tensors(path, "model"), path)
         checkpoint.unpack_optimizer(self.optimizer, self.task, checkpoint.load_tensors(path, "optimizer"))
         if self.average is not None:
-            self.average.load_state_dict(checkpoint.load_tensors(path, "average"))
-        if self.processes.is_main and state.best:
-            checkpoint.mark_best(self.checkpoints, state)
+            load_weights(self.average, checkpoint.load_tensors(path, "average"), path)
+        now, before = self.state.made_with, state.made_with
+        changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
+        if changed:
+            self._say(f"not as before: {', '.join(changed)}; the last bits of the weights may differ from a run in one go")
+        self.state, self.state.made_with = state, now
         self.tracker.rewind(state.step)
         self._say(f"resumed at step {state.step} of {self.num_steps}")
 
@@ -99,94 +112,94 @@ class Trainer:
             self.shards, self.task.encoder, self.plan,
             positions=self.positions.reshape(-1), start=self.state.step, stop=self.stop_at, workers=self.workers,
         )  # fmt: skip
-        clock = _Clock()
-        for batch in batches:
-            clock.data_arrived()
-            step = self.state.step
-            losses = self._step(step, to_device(batch, self.processes.device))
-            rows = self.plan.batch(step)
-            self.state.ledger = extend_ledger(self.state.ledger, rows)
-            self.state.step = step + 1
-            clock.step_done(len(rows))
-            self._after_step(losses, clock)
-        if self.state.step == self.stop_at:
-            self._save()
+        clock = Clock()
+        with closing(batches):  # type: ignore[type-var]
+            for batch in batches:
+                clock.data_arrived()
+                step, rows = self.state.step, self.plan.batch(self.state.step)
+                losses = self._step(step, to_device(batch, self.processes.device))
+                self.state.ledger = extend_ledger(self.state.ledger, rows)
+                self.state.step = step + 1
+                clock.step_done(len(rows))
+                self._after_step(losses, clock)
+                clock.waiting_begins()
 
     def _step(self, step: int, batch: Batch) -> dict[str, float]:
-        self._enter_stage(stage_at(step, self.num_steps, self.fit.stages))
-        assert self.stage is not None
-        rate = rate_at(step, self.num_steps, self.fit) * self.stage.rate
-        set_rate(self.optimizer, rate)
-        self.state.learning_rate = rate
+        stage = self._enter_stage(stage_at(step, self.num_steps, self.fit.stages))
+        self.state.learning_rate = rate_at(step, self.num_steps, self.fit) * stage.rate
+        set_rate(self.optimizer, self.state.learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
-        gather = accumulate_exactly if self.fit.exact else accumulate
-        model = self.task if self.fit.exact else self.forward
-        tensors = gather(split_batch(batch, len(self.positions)), self._losses, model, self.processes)  # type: ignore[arg-type]
+        parts = split_batch(batch, len(self.positions))
+        if self.fit.exact:
+            losses = accumulate_exactly(parts, self._losses, self.task, self.processes)
+        else:
+            losses = accumulate(parts, self._losses, self.forward, self.processes)
         norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.clip_norm)
-        losses = {name: float(value) for name, value in tensors.items()}
-        self._stop_if_not_finite(step, {**losses, "gradient_norm": float(norm)})
+        # One transfer for all figures: on a GPU each would wait for the device on its own.
+        figures = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
+        values = dict(zip(["gradient_norm", *losses], figures, strict=True))
+        self._stop_if_not_finite(step, values)
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.task)
-        return losses
+        return values
 
     def _losses(self, part: Batch, number: int) -> Losses:
         assert self.stage is not None
         # What is random inside a model depends on seed and place alone, so that a resumed run draws the same.
-        torch.manual_seed((self.fit.seed * 1_000_003 + self.state.step) * 4099 + number)
+        torch.manual_seed(model_seed(self.fit.seed, self.state.step, number))
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.fit.amp == "bf16"):
             losses = self.forward(part)
-        if self.stage.losses:
-            weights = self.stage.losses
-            parts = [weights.get(name, 1.0) * value for name, value in losses.items() if name != "loss"]
-            losses = {**losses, "loss": torch.stack(parts).sum()}
-        return losses
+        return weigh(losses, self.stage)
 
-    def _enter_stage(self, stage: Stage) -> None:
-        if stage is self.stage:
+    def _enter_stage(self, stage: Stage) -> Stage:
+        if stage is not self.stage:
+            self.stage = stage
+            self.task.train()
+            enter_stage(self.task, stage)
+            self._wrap()
+        return stage
+
+    def _wrap(self) -> None:
+        """Wrap the task for many processes; anew only when other parameters are trained, as the wrapper waits for each one."""
+        trained = [name for name, parameter in self.task.named_parameters() if parameter.requires_grad]
+        if self.processes.world_size == 1 or self.fit.exact or trained == self.wrapped_for:
             return
-        self.stage = stage
-        self.task.train()
-        enter_stage(self.task, stage)
-        model: Any = torch.compile(self.task) if self.fit.compile else self.task
-        if self.processes.world_size > 1 and not self.fit.exact:
-            device_ids = [self.processes.device.index] if self.processes.device.type == "cuda" else None
-            model = DistributedDataParallel(model, device_ids=device_ids)
-        self.forward = model
+        self.forward, self.wrapped_for = self.compiled, trained
+        gc.collect()  # the hooks of the old wrapper go with it
+        device_ids = [self.processes.device.index] if self.processes.device.type == "cuda" else None
+        self.forward = DistributedDataParallel(self.compiled, device_ids=device_ids)
 
     def _stop_if_not_finite(self, step: int, values: dict[str, float]) -> None:
         bad = [name for name, value in values.items() if not np.isfinite(value)]
-        if not self.processes.any(bool(bad)):
+        somewhere, self.stop = self.processes.maximum(bool(bad), self.signals.number)
+        if not somewhere:
             return
-        rows = self.plan.batch(step)
         if self.processes.is_main:
-            keys = [str(key) for key in self.shards.columns["key"][rows]]
+            keys = [str(key) for key in self.shards.columns["key"][self.plan.batch(step)]]
             found = {name: repr(value) for name, value in values.items()}
-            publish_json(self.folder / "non_finite.json", {"step": step, "seed": self.fit.seed, "values": found, "keys": keys})
+            publish_json(self.folder / NON_FINITE_FILE, {"step": step, "seed": self.fit.seed, "values": found, "keys": keys})
         raise NonFiniteError(
             f"step {step}: {', '.join(bad) or 'another process'} is not finite; the samples stand in "
-            f"{self.folder}/non_finite.json and the last good checkpoint is kept; lower fit.learning_rate or mend the data"
+            f"{self.folder}/{NON_FINITE_FILE} and the last good checkpoint is kept; lower fit.learning_rate or mend the data"
         )
 
-    def _after_step(self, losses: dict[str, float], clock: _Clock) -> None:
+    def _after_step(self, losses: dict[str, float], clock: Clock) -> None:
         step = self.state.step
-        last = step == self.num_steps
-        validates = last or step % self.validate_every == 0
-        stop = self.processes.any(bool(self.stop_signal))
-        if validates or stop or step == self.stop_at or step % self.fit.log_every == 0:
+        validates = step == self.num_steps or step % self.validate_every == 0
+        ends = validates or bool(self.stop) or step == self.stop_at
+        if ends or step % self.fit.log_every == 0:
             self._log(losses, clock)
-        if validates and not stop:
+        if ends or step % self.fit.checkpoint_every == 0:
+            self.state.validation_due = validates
+            self._save()
+        stop_for(self.stop, step)
+        if validates:
             self._validate()
             clock.restart()
-        if validates or stop or step % self.fit.checkpoint_every == 0:
-            self._save()
-        if stop and self.stop_signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        if stop:
-            raise Terminated(f"stopped by a signal after step {step}, which is saved; run the same command again to go on")
 
-    def _log(self, losses: dict[str, float], clock: _Clock) -> None:
-        step, rates = self.state.step, clock.rates()
+    def _log(self, losses: dict[str, float], clock: Clock) -> None:
+        step, rates, losses = self.state.step, clock.rates(), self.processes.mean(losses)
         epoch = step / self.plan.steps_per_epoch
         self.tracker.log("training", step, {**losses, "learning_rate": self.state.learning_rate, "epoch": epoch, **rates})
         self._say(
@@ -195,38 +208,45 @@ class Trainer:
         )
 
     def _validate(self) -> None:
-        model = self.average.module if self.average is not None else self.task
-        rows = self.task.rows_of_interest(self.task.config, self.shards.columns, self.shards.rows(self.config.validation_split))
-        results = results_of_split(model, self.shards, rows, self.processes, self.fit.batch_size, self.workers)
+        """Judge the state that was just saved, and note the figure in it. A signal stops this at once: it will be due again."""
+        step, model = self.state.step, self._modules()[-1]
+        # Each process has its own statistics of normalisation; those of the first are what is saved.
+        self.processes.share(model.buffers())
+        if isinstance(model, AveragedModel):
+            model = model.module
+        results = results_of_split(
+            model, self.shards, self.validation_rows, self.processes, self.fit.batch_size, self.workers,
+            after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step),
+        )  # fmt: skip
         metrics = self.task.measure(results)
-        assert self.stage is not None
-        self.task.train()
-        enter_stage(self.task, self.stage)
+        if self.stage is not None:
+            self.task.train()
+            enter_stage(self.task, self.stage)
         metric, direction = self.task.selected_by
-        value = float(metrics[metric])
-        sign = 1 if direction == "min" else -1
+        value, sign = float(metrics[metric]), 1 if direction == "min" else -1
         if np.isfinite(value) and (not self.state.best or sign * value < sign * self.state.best["value"]):
-            self.state.best = {"metric": metric, "value": value, "step": self.state.step}
-        self.tracker.log("validation", self.state.step, {name: v for name, v in metrics.items() if isinstance(v, float)})
-        self._say(f"step {self.state.step}/{self.num_steps}  validation {metric} {value:.4f}")
+            self.state.best = {"metric": metric, "value": value, "step": step}
+        self.state.validation_due = False
+        if self.processes.is_main:
+            checkpoint.amend_state(self.checkpoints, self.state)
+            checkpoint.mark_best(self.checkpoints, self.state)
+        self.tracker.log("validation", step, {name: v for name, v in metrics.items() if isinstance(v, float)})
+        self._say(f"step {step}/{self.num_steps}  validation {metric} {value:.4f}")
 
     def _save(self) -> None:
+        tensors = {"model": self.task.state_dict(), "optimizer": checkpoint.pack_optimizer(self.optimizer, self.task)}
+        if self.average is not None:
+            tensors["average"] = self.average.state_dict()
         if self.processes.is_main:
-            tensors = {"model": self.task.state_dict(), "optimizer": checkpoint.pack_optimizer(self.optimizer, self.task)}
-            if self.average is not None:
-                tensors["average"] = self.average.state_dict()
             checkpoint.save_checkpoint(self.checkpoints, self.state, tensors, keep=self.fit.keep_checkpoints)
-            if self.state.best:
-                checkpoint.mark_best(self.checkpoints, self.state)
         self.processes.wait()
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self.stop_signal = number
+    def _modules(self) -> list[nn.Module]:
+        return [self.task] if self.average is None else [self.task, self.average]
 
     def _say(self, sentence: str) -> None:
         if self.processes.is_main:
-            print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - the progress of a command line
+            print(sentence, file=sys.stderr, flush=True)
 
 
 def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path) -> None:
@@ -241,25 +261,9 @@ def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path)
     task.load_state_dict(tensors)
 
 
-class _Clock:
-    """Splits the time between two logs into waiting for data and computing."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        self.start = self.mark = time.perf_counter()
-        self.waited, self.images = 0.0, 0
-
-    def data_arrived(self) -> None:
-        self.waited += time.perf_counter() - self.mark
-
-    def step_done(self, images: int) -> None:
-        self.images += images
-        self.mark = time.perf_counter()
-
-    def rates(self) -> dict[str, float]:
-        seconds = max(1e-9, time.perf_counter() - self.start)
-        rates = {"images_per_second": self.images / seconds, "waiting_share": self.waited / seconds}
-        self.restart()
-        return rates
+def _surroundings(processes: Processes) -> dict[str, Any]:
+    """What, besides the configuration, decides the last bits of weights."""
+    return {
+        "torch": str(torch.__version__), "device": processes.device.type, "processes": processes.world_size,
+        "threads": torch.get_num_threads(),
+    }  # fmt: skip

@@ -52,13 +52,32 @@ def stage_at(step: int, num_steps: int, stages: tuple[Stage, ...]) -> Stage:
     return next((stage for stage in stages if step < stage.until * num_steps), stages[-1])
 
 
+def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
+    """Raise `UsageError` before the first step for stages out of order, or frozen names that no parameter has."""
+    ends = [stage.until for stage in stages]
+    if not ends or ends != sorted(set(ends)):
+        raise UsageError(f"fit.stages: they end at {ends}; write at least one, in ascending order of `until`")
+    names = [name for name, _ in model.named_parameters()]
+    for prefix in [prefix for stage in stages for prefix in stage.frozen]:
+        if not any(name.startswith(prefix) for name in names):
+            raise UsageError(f"fit.stages: no parameter's name starts with {prefix!r}; the first is {names[0]}")
+
+
+def weigh(losses: dict[str, torch.Tensor], stage: Stage) -> dict[str, torch.Tensor]:
+    """Losses with `loss` as the sum of the parts in the weights of a stage; as they are where it names none."""
+    if not stage.losses:
+        return losses
+    parts = {name: value for name, value in losses.items() if name != "loss"}
+    unknown = sorted(stage.losses.keys() - parts.keys())
+    if unknown:
+        raise UsageError(f"fit.stages: the task has no loss {unknown[0]!r}; its losses are {', '.join(parts)}")
+    return {**losses, "loss": torch.stack([stage.losses.get(name, 1.0) * value for name, value in parts.items()]).sum()}
+
+
 def enter_stage(model: nn.Module, stage: Stage) -> None:
     """Freeze and thaw: frozen parameters get no gradient, and norms without a free parameter keep their statistics."""
-    for prefix in stage.frozen:
-        if not any(name.startswith(prefix) for name, _ in model.named_parameters()):
-            raise UsageError(f"fit.stages: no parameter's name starts with {prefix!r}")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith(stage.frozen) if stage.frozen else True)
+        parameter.requires_grad_(not name.startswith(stage.frozen))
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch has no public base class
             module.train(all(parameter.requires_grad for parameter in module.parameters()))

@@ -39,7 +39,7 @@ class ClassBalanced:
 
 @dataclass(frozen=True)
 class Windowed:
-    """Every row once; shards in random order, shuffled inside windows of a few shards, so that remote reading stays sequential."""
+    """Every row once; shards in random order, shuffled inside windows of a few shards: remote reading stays sequential."""
 
     shards: np.ndarray  # shard number of every row of the whole index
     window: int = 8
@@ -78,6 +78,11 @@ class TrainingPlan:
             generator = np.random.Generator(np.random.Philox(key=[self.seed & (2**64 - 1), epoch]))
             self._epochs[epoch] = self.sampler(self.rows, generator)
         return self._epochs[epoch][number * self.batch_size : (number + 1) * self.batch_size]
+
+
+def model_seed(seed: int, step: int, micro_batch: int) -> int:
+    """What to seed torch with before a micro-batch: 64 bits in which neighbours have nothing in common."""
+    return int(np.random.SeedSequence((seed, step, micro_batch)).generate_state(1, np.uint64)[0])
 
 
 def micro_batches_of_rank(batch_size: int, micro_batches: int, rank: int, world_size: int) -> np.ndarray:

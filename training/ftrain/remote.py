@@ -1,39 +1,65 @@
-"""Shard sets behind a URL: files come through a bounded local cache, checked by digest before they get their name."""
+"""Shard sets behind a URL: files come through a bounded local cache, checked by digest before they get their name.
+
+The cache is addressed by content: `<sha256>.tar`. A set that was uploaded anew can therefore not be mixed with its old self,
+sets that share shards share them here too, and one budget counts for all.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import random
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
-from fschemas.publish import publish, sha256_of
+from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
+from fschemas.publish import TEMPORARY_PREFIX, publish, sha256_of
 from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet
 
 _ATTEMPTS = 4
+_ABANDONED = 3600.0  # seconds after which a half-fetched file has nobody who still writes it
 
 
 @dataclass
 class RemoteFiles:
-    """Files under `url` (any fsspec scheme), kept in `cache` up to `budget` bytes; the least recently used shard goes first."""
+    """Files under `url` (any fsspec scheme), kept in `cache` up to `budget` bytes; what was used longest ago goes first.
+
+    A file that was used in the last `grace` seconds never goes: somebody is about to open it. `pause` is the first wait, in
+    seconds, between two attempts; it doubles.
+    """
 
     url: str
     cache: Path
     budget: int
+    grace: float = 30.0
+    pause: float = 0.5
     digests: dict[str, str] = field(default_factory=dict[str, str])
+    _checked: set[str] = field(default_factory=set[str], repr=False)
 
     def path(self, name: str) -> Path:
-        """The local copy of a file, fetched now if it is not there; raises `IntegrityError` when its digest differs."""
-        local = self.cache / name
-        if local.exists():
-            os.utime(local)
+        """The local copy of a file, fetched if it is not there or damaged; raises `IntegrityError` when its digest differs."""
+        if name not in self.digests:  # dataset.json, which says the digests of all others: fetched once by each reader
+            local = self.cache / f"{hashlib.sha256(self.url.encode()).hexdigest()}.json"
+            if name not in self._checked:
+                self._fetch(name, local, None)
+                self._checked.add(name)
             return local
-        self._fetch(name, local)
-        self._evict(keep=name)
+        digest = self.digests[name]
+        local = self.cache / f"{digest}{Path(name).suffix}"
+        try:
+            os.utime(local)
+            if digest in self._checked or sha256_of(local) == digest:
+                self._checked.add(digest)
+                return local
+        except FileNotFoundError:
+            pass
+        self._fetch(name, local, digest)
+        self._checked.add(digest)
+        self._evict()
         return local
 
     def learn(self, metadata: dict[str, Any]) -> None:
@@ -41,54 +67,71 @@ class RemoteFiles:
         self.digests = {shard["name"]: shard["sha256"] for shard in metadata["shards"]}
         self.digests[INDEX_FILE] = metadata["index"]["sha256"]
 
-    def _fetch(self, name: str, local: Path) -> None:
-        import fsspec
-
+    def _fetch(self, name: str, local: Path, digest: str | None) -> None:
+        place = f"{self.url}/{name}"
         problem: Exception | None = None
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             try:
                 with publish(local) as temporary:
-                    with fsspec.open(f"{self.url}/{name}", "rb") as source, open(temporary, "wb") as target:
-                        while block := source.read(1 << 22):  # type: ignore[attr-defined]
-                            target.write(block)
-                    expected = self.digests.get(name)
-                    if expected is not None and sha256_of(temporary) != expected:
-                        raise IntegrityError(f"{self.url}/{name}: SHA-256 differs from {DATASET_FILE}; upload the shard set again")
+                    _download(place, temporary)
+                    if digest is not None and sha256_of(temporary) != digest:
+                        raise IntegrityError(f"{place}: SHA-256 differs from {DATASET_FILE}; upload the shard set again")
                 return
             except FileNotFoundError:
-                raise UsageError(f"{self.url}/{name}: no such object; upload a shard set that `fprep lint` accepts") from None
-            except (OSError, IntegrityError) as error:
+                raise UsageError(f"{place}: no such object; upload a shard set that `fprep lint` accepts") from None
+            except IntegrityError as error:  # cut on the way, or truly another file
+                problem = error
+            except (FashionkitError, ImportError):
+                raise
+            except Exception as error:  # noqa: BLE001 - each protocol has errors of its own
                 problem = error
         if isinstance(problem, IntegrityError):
             raise problem
-        raise EnvironmentProblem(f"{self.url}/{name}: cannot be read after {_ATTEMPTS} attempts ({problem})") from problem
+        raise EnvironmentProblem(
+            f"{place}: cannot be read after {_ATTEMPTS} attempts ({problem}); look at the network and the disk"
+        )
 
-    def _evict(self, keep: str) -> None:
-        shards = sorted(self.cache.glob("*.tar"), key=lambda path: path.stat().st_mtime)
-        total = sum(path.stat().st_size for path in shards)
-        for path in shards:
-            if total <= self.budget:
-                return
-            if path.name != keep:
-                total -= path.stat().st_size
+    def _evict(self) -> None:
+        now = time.time_ns() / 1e9
+        present: list[tuple[float, int, Path]] = []
+        for path in [*self.cache.glob("*.tar"), *self.cache.glob(f"{TEMPORARY_PREFIX}*")]:
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # another process evicts too
+            if not path.name.startswith(TEMPORARY_PREFIX):
+                present.append((status.st_mtime, status.st_size, path))
+            elif now - status.st_mtime > _ABANDONED:
                 path.unlink(missing_ok=True)
+        total = sum(size for _, size, _ in present)
+        for used, size, path in sorted(present):
+            if total <= self.budget or now - used < self.grace:
+                return
+            total -= size
+            path.unlink(missing_ok=True)
+
+
+def _download(place: str, target: Path) -> None:
+    import fsspec
+
+    with fsspec.open(place, "rb") as source, open(target, "wb") as file:
+        while block := source.read(1 << 22):  # type: ignore[attr-defined]
+            file.write(block)
 
 
 def open_shards(place: str, *, cache: Path | None = None, budget: int = 64 << 30) -> ShardSet:
-    """Open a shard set in a folder or behind a URL such as `s3://bucket/set`."""
+    """Open a shard set in a folder or behind a URL such as `s3://bucket/set`.
+
+    The cache is `cache`, or `$FASHIONKIT_CACHE`, or a folder among the temporary files; `budget` bounds it in bytes.
+    """
     if "://" not in place:
         return ShardSet.open(Path(place))
-    url = place.rstrip("/")
     folder = cache or Path(os.environ.get("FASHIONKIT_CACHE", Path(tempfile.gettempdir()) / "fashionkit-cache"))
-    files = RemoteFiles(url, folder / hashlib.sha256(url.encode()).hexdigest()[:16], budget)
-    stale = files.cache / DATASET_FILE
-    stale.unlink(missing_ok=True)  # the small file is fetched anew: it says whether the rest still holds
+    files = RemoteFiles(place.rstrip("/"), folder, budget)
     try:
         files.learn(json.loads(files.path(DATASET_FILE).read_bytes()))
-    except (ValueError, KeyError, TypeError):
-        raise IntegrityError(f"{url}/{DATASET_FILE}: not the description of a shard set; upload it again") from None
-    for name, digest in files.digests.items():
-        local = files.cache / name
-        if local.exists() and sha256_of(local) != digest:
-            local.unlink()
-    return ShardSet.open(url, files)
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise IntegrityError(f"{files.url}/{DATASET_FILE}: not the description of a shard set; upload it again") from None
+    return ShardSet.open(files.url, files)

@@ -83,9 +83,8 @@ class RunFolder:
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.superseded-{number}")).exists():
             number += 1
-        aside.mkdir()
-        for child in list(self.path.iterdir()):
-            child.rename(aside / child.name)
+        self.path.rename(aside)  # in one go: a kill in between must not leave half a run here and half there
+        self.path.mkdir()
         return aside
 
     def dataset(self) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Samples from shards to batches: decoded and encoded in worker processes, handed over in a shared ring, in the order of a plan.
 
-Workers write each global step into a slot of preallocated shared memory and send only the slot's number, which spares the
-copies of torch's collation. The slot of step s is s mod slots: DataLoader asks workers for at most `prefetch x workers` steps
-beyond the one in hand, so with two slots more no slot in use is written again.
+Workers write each global step into a slot of shared memory that was mapped before they were forked, so nothing is copied,
+pickled or left behind in /dev/shm. The slot of step s is s mod slots: workers begin at most `ahead x workers` steps beyond
+the one in hand, so with two slots more no slot in use is written again.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,16 +16,15 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError
-from fschemas.publish import die_with_parent
 from fschemas.shard_set import ShardSet
 from ftrain.plan import TrainingPlan, evaluation_batches
+from ftrain.workers import in_order
 
 Batch = dict[str, torch.Tensor]
-_PREFETCH = 2
-_TIMEOUT_SECONDS = 120.0
+WORKER_TIMEOUT = 120.0  # seconds without an answer after which a data worker counts as hung
+_AHEAD = 2  # steps that a worker may be ahead
 
 
 @dataclass(frozen=True)
@@ -41,52 +42,6 @@ class Encoder(Protocol):
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Arrays by name; the stream adds the batch dimension and `row`."""
         ...
-
-
-class _Steps(Dataset[tuple[int, int, FashionkitError | None]]):
-    """Item i is step i: fills a slot of the ring and returns (step, slot, what went wrong)."""
-
-    def __init__(
-        self, shards: ShardSet, encoder: Encoder, batches: Sequence[np.ndarray], generators: _Generators | None, slots: int
-    ) -> None:
-        self.shards, self.encoder, self.batches, self.generators, self.slots = shards, encoder, batches, generators, slots
-        self.ring: Batch = {}
-        self._views: dict[str, np.ndarray] = {}
-
-    def allocate(self, batch_size: int, example_row: int) -> None:
-        """Make the ring, in the shapes that the encoder gives for one sample."""
-        example = {"row": np.zeros((), np.int64), **self._encode(example_row, None)}
-        for name, array in example.items():
-            dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
-            self.ring[name] = torch.zeros((self.slots, batch_size, *array.shape), dtype=dtype).share_memory_()
-        self._views = {name: buffer.numpy() for name, buffer in self.ring.items()}
-
-    def _encode(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        image, annotation = self.shards.read(row)
-        try:
-            return self.encoder(RawSample(row, image, annotation), generator)
-        except (ValueError, KeyError, cv2.error) as error:
-            key = self.shards.columns["key"][row]
-            raise IntegrityError(
-                f"{self.shards.place}: sample {key} cannot be used ({error}); run `fprep lint` on the set"
-            ) from error
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, step: int) -> tuple[int, int, FashionkitError | None]:
-        slot = step % self.slots
-        try:
-            for place, row in enumerate(self.batches[step]):
-                self._views["row"][slot, place] = row
-                if row < 0:
-                    continue  # padding of an evaluation batch: masked out by the row number
-                generator = self.generators.of(step, place) if self.generators else None
-                for name, array in self._encode(int(row), generator).items():
-                    self._views[name][slot, place] = array
-        except FashionkitError as error:
-            return step, slot, error  # as a value: DataLoader would wrap a raised one in a traceback
-        return step, slot, None
 
 
 @dataclass(frozen=True)
@@ -115,6 +70,62 @@ class _RankBatches(Sequence[np.ndarray]):
         return self.plan.batch(step)[self.positions]
 
 
+class _Ring:
+    """Slots of shared memory, each for one batch, and the work of filling them."""
+
+    def __init__(
+        self, shards: ShardSet, encoder: Encoder, batches: Sequence[np.ndarray], generators: _Generators | None,
+        *, batch_size: int, example_row: int, slots: int,
+    ) -> None:  # fmt: skip
+        self.shards, self.encoder, self.batches, self.generators, self.slots = shards, encoder, batches, generators, slots
+        self.example = self._encode(example_row, None)
+        arrays = {"row": np.zeros((), np.int64), **self.example}
+        self.views = {name: _shared((slots, batch_size, *array.shape), array.dtype) for name, array in arrays.items()}
+        self.tensors = {name: torch.from_numpy(view) for name, view in self.views.items()}
+
+    def fill(self, step: int) -> None:
+        """Read, encode and write the samples of a step; padding gets the example, so that nothing depends on what was there."""
+        slot = step % self.slots
+        for place, row in enumerate(self.batches[step]):
+            self.views["row"][slot, place] = row
+            generator = self.generators.of(step, place) if self.generators else None
+            encoded = self.example if row < 0 else self._encode(int(row), generator)
+            assert encoded.keys() == self.example.keys(), f"the encoder gave {sorted(encoded)}"
+            for name, array in encoded.items():
+                view = self.views[name][slot, place]
+                assert array.shape == view.shape, f"the encoder gave {name} of shape {array.shape}, not {view.shape}"
+                self.views[name][slot, place] = array
+
+    def batches_of(self, steps: range, workers: int, timeout: float) -> Iterator[Batch]:
+        """Yield the batch of each step; the tensors are views of the ring."""
+        filled = in_order(self.fill, steps, workers=workers, ahead=_AHEAD, timeout=timeout, prepare=self._prepare_worker)
+        try:
+            for step in filled:
+                batch = {name: buffer[step % self.slots] for name, buffer in self.tensors.items()}
+                if not np.array_equal(batch["row"].numpy(), self.batches[step]):
+                    raise EnvironmentProblem(f"the batch of step {step} does not hold the planned samples; report this as a bug")
+                yield batch
+        finally:
+            filled.close()  # type: ignore[attr-defined]
+
+    def _prepare_worker(self) -> None:
+        self.shards.close()  # a worker opens its own
+        cv2.setNumThreads(0)
+        torch.set_num_threads(1)
+
+    def _encode(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        image, annotation = self.shards.read(row)
+        try:
+            return self.encoder(RawSample(row, image, annotation), generator)
+        except FashionkitError:
+            raise
+        except (ValueError, KeyError, cv2.error) as error:
+            key = self.shards.columns["key"][row]
+            raise IntegrityError(
+                f"{self.shards.place}: sample {key} cannot be used ({error}); run `fprep lint` on the set"
+            ) from error
+
+
 def training_batches(
     shards: ShardSet,
     encoder: Encoder,
@@ -124,56 +135,44 @@ def training_batches(
     start: int,
     stop: int,
     workers: int,
+    timeout: float = WORKER_TIMEOUT,
 ) -> Iterator[Batch]:
     """Yield the batches of steps `start` to `stop` - 1 for one rank; `positions` are its places in a global batch.
 
     A batch is valid until the next but one is asked for. Every batch is compared with the plan before it is handed out.
+    Raises `IntegrityError` for a damaged sample and `EnvironmentProblem` for a worker that died or hung.
     """
-    generators = _Generators(plan.seed, plan.batch_size, positions)
-    steps = _Steps(shards, encoder, _RankBatches(plan, positions, stop), generators, workers * _PREFETCH + 2)
-    steps.allocate(positions.size, int(plan.rows[0]))
-    for step, batch in _load(steps, range(start, stop), workers):
-        if not np.array_equal(batch["row"].numpy(), steps.batches[step]):
-            raise EnvironmentProblem(f"the batch of step {step} does not hold the planned samples; report this as a bug")
-        yield batch
+    steps = range(start, stop)
+    if not steps:
+        return
+    ring = _Ring(
+        shards, encoder, _RankBatches(plan, positions, stop), _Generators(plan.seed, plan.batch_size, positions),
+        batch_size=positions.size, example_row=int(plan.rows[0]), slots=workers * _AHEAD + 2,
+    )  # fmt: skip
+    yield from ring.batches_of(steps, workers, timeout)
 
 
 def evaluation_stream(
-    shards: ShardSet, encoder: Encoder, rows: np.ndarray, *, batch_size: int, rank: int, world_size: int, workers: int
+    shards: ShardSet,
+    encoder: Encoder,
+    rows: np.ndarray,
+    *,
+    batch_size: int,
+    rank: int,
+    world_size: int,
+    workers: int,
+    timeout: float = WORKER_TIMEOUT,
 ) -> Iterator[Batch]:
     """Yield every row of `rows` exactly once over all ranks, unaugmented; places with `row` = -1 are padding."""
     batches = evaluation_batches(rows, min(batch_size, len(rows)), rank, world_size)
-    steps = _Steps(shards, encoder, batches, None, workers * _PREFETCH + 2)
-    steps.allocate(len(batches[0]), int(rows[0]))
-    for _, batch in _load(steps, range(len(batches)), workers):
-        yield batch
+    ring = _Ring(
+        shards, encoder, batches, None,
+        batch_size=len(batches[0]), example_row=int(rows[0]), slots=workers * _AHEAD + 2,
+    )  # fmt: skip
+    yield from ring.batches_of(range(len(batches)), workers, timeout)
 
 
-def _load(steps: _Steps, order: range, workers: int) -> Iterator[tuple[int, Batch]]:
-    loader = DataLoader(
-        steps,
-        batch_size=None,
-        sampler=order,  # type: ignore[arg-type]
-        num_workers=workers,
-        prefetch_factor=_PREFETCH if workers else None,
-        timeout=_TIMEOUT_SECONDS if workers else 0,
-        worker_init_fn=_start_worker,
-    )
-    expected = iter(order)
-    try:
-        for step, slot, failure in loader:
-            assert step == next(expected), "DataLoader changed the order of steps"
-            if failure is not None:
-                raise failure
-            yield int(step), {name: buffer[slot] for name, buffer in steps.ring.items()}
-    except RuntimeError as error:
-        if "DataLoader" not in str(error):
-            raise
-        reason = str(error).splitlines()[0]
-        raise EnvironmentProblem(f"a data worker died or hung ({reason}); run the same command again to go on") from error
-
-
-def _start_worker(worker: int) -> None:
-    die_with_parent()
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Zeros that forked processes share: an anonymous map, which no limit of /dev/shm cuts and no kill leaves behind."""
+    buffer = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize))
+    return np.frombuffer(buffer, dtype, count=math.prod(shape)).reshape(shape)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from fschemas.failures import UsageError
+from fschemas.shard_set import ShardSet
 from ftrain.stream import Batch, Encoder
 
 Results = dict[str, np.ndarray]
@@ -35,6 +38,16 @@ class Stage(TaskConfig):
     frozen: tuple[str, ...] = ()
     rate: float = 1.0
     losses: dict[str, float] = {}  # weight of each part of the loss; 1 where not named
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Predictions of one split and where they come from: what a report is made of."""
+
+    results: Results  # as `Task.measure` takes them, sorted by `row`
+    shards: ShardSet
+    split: str
+    training_rows: np.ndarray  # plain (not augmented) rows that the run trained on; empty where the set has none
 
 
 class Task(nn.Module):
@@ -70,6 +83,39 @@ class Task(nn.Module):
     @abstractmethod
     def measure(self, results: Results) -> dict[str, Any]:
         """Metrics of predictions gathered over a whole split; plain JSON values."""
+
+    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+        """What `ftrain evaluate` says of a split, plain JSON values with `model` among them; may write tables and plots.
+
+        Without a subclass's own report these are the metrics alone.
+        """
+        del out
+        return {"model": self.measure(judged.results)}
+
+    def use_turned_views(self, turned: bool | None) -> None:
+        """Test-time augmentation with turned pictures: on, off, or (None) as the configuration says."""
+        if turned:
+            raise UsageError(f"the task {self.name} has no test-time augmentation; leave --tta out")
+
+    def check_category(self, category: str | None) -> None:
+        """Raise `UsageError` unless pictures can be predicted as that category, or (None) without being told one."""
+        if category is not None:
+            raise UsageError(f"the task {self.name} takes no category; leave --category out")
+
+    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """What `predict` needs of a picture that stands in no shard: uint8 H, W, 3, upright RGB."""
+        del picture
+        raise UsageError(f"the task {self.name} cannot be shown single pictures")
+
+    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+        """What is said of picture `number` of a predicted batch, in plain JSON values."""
+        del results, number, category
+        raise UsageError(f"the task {self.name} cannot be shown single pictures")
+
+    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """An answer drawn on its picture, which may have been resized since it was predicted; uint8 RGB of any size."""
+        del answer
+        return picture
 
 
 def tasks() -> dict[str, type[Task]]:

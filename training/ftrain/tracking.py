@@ -24,32 +24,34 @@ class Tracker(Protocol):
 
 
 class CsvTracker:
-    """`training.csv` and `validation.csv`: one row a log, the columns of the first row, fit for `dvc plots`."""
+    """`training.csv` and `validation.csv`: one row a log, one column a figure, fit for `dvc plots`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
-        """Append a row; a new file starts with the header."""
+        """Append a row; a figure that the file does not have yet gets a column."""
         path = self.folder / f"{series}.csv"
-        row = {"step": step, **{name: f"{value:.6g}" for name, value in values.items()}}
+        row = {"step": str(step), **{name: f"{value:.6g}" for name, value in values.items()}}
+        rows = [row]
+        columns = list(row)
+        if path.exists():
+            with open(path, encoding="utf-8") as file:
+                columns = next(csv.reader(file), [])
+            if row.keys() - set(columns):
+                with open(path, encoding="utf-8") as file:
+                    rows = [*csv.DictReader(file), row]
+                columns += [name for name in row if name not in columns]
+                publish_bytes(path, _as_csv(columns, rows, header=True).encode())
+                return
         is_new = not path.exists()
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
         with open(path, "a", encoding="utf-8") as file:
-            file.write(text.getvalue())
+            file.write(_as_csv(columns, rows, header=is_new))
 
     def rewind(self, step: int) -> None:
         """Keep whole rows up to `step`."""
-        for path in self.folder.glob("*.csv"):
-            if path.stem not in ("training", "validation"):
-                continue
-            header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-            kept = [row for row in rows if row.endswith("\n") and row.split(",")[0].isdigit() and int(row.split(",")[0]) <= step]
-            publish_bytes(path, "".join([header, *kept]).encode())
+        for series in ("training", "validation"):
+            _rewind_file(self.folder / f"{series}.csv", step, ",")
 
 
 class DvcliveTracker:
@@ -60,7 +62,8 @@ class DvcliveTracker:
         os.environ.setdefault("DVC_NO_ANALYTICS", "true")
         from dvclive import Live
 
-        self.live = Live(dir=str(folder / "dvclive"), resume=True, save_dvc_exp=False, dvcyaml=None, report=None)
+        self.folder = folder / "dvclive"
+        self.live = Live(dir=str(self.folder), resume=True, save_dvc_exp=False, dvcyaml=None, report=None)
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
         """Log the values under `series/`."""
@@ -70,7 +73,9 @@ class DvcliveTracker:
         self.live.make_summary()
 
     def rewind(self, step: int) -> None:
-        """DVCLive appends; its plots take the last value of a repeated step."""
+        """Keep whole rows up to `step` in each of its files."""
+        for path in sorted(self.folder.glob("plots/metrics/**/*.tsv")):
+            _rewind_file(path, step, "\t")
 
 
 class Trackers:
@@ -88,3 +93,26 @@ class Trackers:
         """Rewind each."""
         for tracker in self.trackers:
             tracker.rewind(step)
+
+
+def _as_csv(columns: list[str], rows: list[dict[str, str]], *, header: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _rewind_file(path: Path, step: int, separator: str) -> None:
+    """Keep the header and the whole rows whose first column, the step, is at most `step`; a file without rows goes."""
+    if not path.exists():
+        return
+    content = path.read_text(encoding="utf-8")
+    header, *rows = content.splitlines(keepends=True) or [""]
+    steps = [row.split(separator)[0] for row in rows]
+    kept = [row for row, at in zip(rows, steps, strict=True) if row.endswith("\n") and at.isdigit() and int(at) <= step]
+    if not kept:
+        path.unlink()
+    elif len(kept) < len(rows):
+        publish_bytes(path, "".join([header, *kept]).encode())

@@ -23,7 +23,7 @@ def draw_background(generator: np.random.Generator, height: int, width: int, set
     small = kind(generator, rows, columns)
     small *= 1 + 0.025 * smooth_patch(generator, rows, columns, 3)[..., None]
     large = cv2.resize(np.clip(small, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(large)
+    return np.asarray(large, np.uint8)
 
 
 def _tone(generator: np.random.Generator, low: float, high: float, colourful: float) -> _Floats:
@@ -62,7 +62,7 @@ def _room(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
         start, end = (int(columns * (0.5 + 0.6 * (x - 0.5))), horizon), (int(columns * (0.5 + 1.6 * (x - 0.5))), rows)
         cv2.line(picture, start, end, (floor * 0.82).tolist(), 1, cv2.LINE_8)
     picture[horizon - 4 : horizon] = floor * 1.1
-    return cv2.GaussianBlur(picture, (0, 0), generator.uniform(0.6, 3.5))
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), generator.uniform(0.6, 3.5)), np.float32)
 
 
 def _box(generator: np.random.Generator, picture: _Floats, colour: _Floats, rows: int, columns: int) -> None:
@@ -90,7 +90,7 @@ def _street(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
                 cv2.rectangle(picture, (left, upper), (left + step_x // 2, upper + int(step_y * 0.6)), pane.tolist(), -1)
         x += wide
     picture[ground:] = _tone(generator, 90, 180, 0.15)
-    return cv2.GaussianBlur(picture, (0, 0), generator.uniform(1.2, 5.0))
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), generator.uniform(1.2, 5.0)), np.float32)
 
 
 def _clutter(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
@@ -101,7 +101,7 @@ def _clutter(generator: np.random.Generator, rows: int, columns: int) -> _Floats
         axes = (int(generator.uniform(4, 30)), int(generator.uniform(4, 40)))
         colour = leaves * generator.uniform(0.5, 1.4) if step % 4 else _tone(generator, 30, 250, 0.5)
         cv2.ellipse(picture, centre, axes, float(generator.uniform(0, 180)), 0, 360, colour.tolist(), -1)
-    return cv2.GaussianBlur(picture, (0, 0), generator.uniform(2.0, 7.0))
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), generator.uniform(2.0, 7.0)), np.float32)
 
 
 def _wallpaper(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
@@ -147,14 +147,14 @@ def _planks(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
             picture[start + wide - 1 : start + wide] = wood * 0.6
     grain = grain_patch(generator, rows, columns)[..., 0].astype(np.float32)
     streaks = cv2.blur(grain, (1, 31) if upright else (31, 1))
-    return picture * (1 + 0.012 * streaks[..., None])
+    return np.asarray(picture * (1 + 0.012 * streaks[..., None]), np.float32)
 
 
 def _textile(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
     picture = _filled(rows, columns, _tone(generator, 120, 250, 0.4))
     folds = smooth_patch(generator, rows, columns, float(generator.uniform(2, 6)))
     slope = cv2.GaussianBlur(cv2.Sobel(folds, cv2.CV_32F, 1, 0), (0, 0), 2.0)
-    return picture * (1 + np.clip(0.9 * slope, -0.22, 0.16))[..., None]
+    return np.asarray(picture * (1 + np.clip(0.9 * slope, -0.22, 0.16))[..., None], np.float32)
 
 
 _Kind = Callable[[np.random.Generator, int, int], _Floats]

@@ -95,12 +95,12 @@ class Canvas:
         seen: dict[int, tuple[Points, bool]] = {}
         for probe in self._probes:
             after = int(np.count_nonzero(self._disc(probe.centre) == probe.label))
-            seen[probe.landmark] = (probe.centre, probe.before > 0 and after >= 0.45 * probe.before)
+            seen[probe.landmark] = (probe.centre, probe.before > 0 and after >= 0.4 * probe.before)
         return seen
 
     def cast_shadow(self, shift: Points, softness: float, strength: float) -> None:
         """Darken the background by the silhouette of everything painted, moved by `shift` pixels and blurred."""
-        small = np.ascontiguousarray((self.owner[::4, ::4] > 0)).astype(np.float32)
+        small = (self.owner[::4, ::4] > 0).astype(np.float32)
         move = np.array([[1, 0, shift[0] / 4], [0, 1, shift[1] / 4]], dtype=np.float64)
         soft = cv2.GaussianBlur(cv2.warpAffine(small, move, small.shape[::-1]), (0, 0), max(softness / 4, 0.6))
         size = self.light.shape[::-1]
@@ -146,12 +146,15 @@ class Canvas:
         shrink = self.camera.scale / TILE_SCALE
         if shrink < 0.95:
             side = max(round(TILE_SIDE * shrink), 16)
-            tile = cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA)
+            tile = np.asarray(cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
         zoom = tile.shape[0] * TILE_SCALE / TILE_SIDE
-        maps = cv2.resize((cloth * zoom).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        return cv2.remap(tile, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        maps = [np.asarray(cloth[..., axis] * zoom, np.float32) for axis in (0, 1)]
+        across, down = (cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR) for coarse in maps)
+        return np.asarray(cv2.remap(tile, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.uint8)
 
-    def _line(self, image: NDArray[np.uint8], points: Points, offset: Points, width: float, colour: int | tuple[int, ...]) -> None:
+    def _line(
+        self, image: NDArray[np.uint8], points: Points, offset: Points, width: float, colour: int | tuple[int, ...]
+    ) -> None:
         thickness = max(round(width * self.camera.scale), 1)
         pixels = _fixed(self.camera.project(points) - offset)
         cv2.polylines(image, [pixels], False, colour, thickness, cv2.LINE_AA, _SHIFT)
@@ -176,7 +179,10 @@ class Canvas:
         relief = rise * (2 - rise) * (0.8 * radius)
         if part.folds:
             relief -= self._folds(part, size, half_offset, scale)
-        slope_x, slope_y = cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=0.125)
+        slope_x, slope_y = (
+            cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=0.125),
+            cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=0.125),
+        )
         facing = (1 - slope_x * self._lamp[0] - slope_y * self._lamp[1]) / np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)
         shade = np.clip(1 + (facing - 1) * (0.75 * part.gloss), 0.42, 1.3)
         weight = solid.astype(np.float32) * (1 / 255)
@@ -207,11 +213,11 @@ class Canvas:
             pixels = _fixed((self.camera.project(fold.points) + 0.5) / 2 - 0.5 - half_offset)
             last = len(pixels) - 1
             for step in range(last):
-                strength = int(230 * fold.depth * (1.0 if 0 < step else 0.75) * (1 - 0.75 * step / last))
+                strength = int(230 * fold.depth * (1.0 if step else 0.75) * (1 - 0.75 * step / last))
                 thickness = max(round(fold.width * scale * (0.8 + 0.6 * step / last)), 1)
                 cv2.line(depth, _pair(pixels[step]), _pair(pixels[step + 1]), strength, thickness, cv2.LINE_AA, _SHIFT)
         soft = cv2.GaussianBlur(depth.astype(np.float32), (0, 0), max(0.55 * width, 0.8))
-        return soft * (max(width, 1.0) * 1.6 / 255)
+        return np.asarray(soft * (max(width, 1.0) * 1.6 / 255), np.float32)
 
     def _probe(self, part: Part) -> None:
         for landmark, point in part.landmarks.items():

@@ -67,7 +67,7 @@ class Figure:
     def arm(self, index: int, shoulder: Points, armpit: Points) -> Limb:
         """The arm whose cloth or skin starts at two points of the (posed) trunk."""
         arm, side = self.arms[index], (-1, 1)[index]
-        root = 0.6 * shoulder + 0.4 * armpit + direction(arm.upper, side) * 1.5 + np.array([-side * 1.7, -1.0])
+        root = 0.6 * shoulder + 0.4 * armpit + direction(arm.upper, side) * 1.5 + np.array([-side * 1.2, -1.0])
         elbow = root + direction(arm.upper, side) * UPPER_ARM
         wrist = elbow + direction(arm.lower, side) * FOREARM * arm.short
         return Limb(root, elbow, wrist, shoulder, armpit, side)
@@ -86,8 +86,8 @@ def _smooth_step(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return clipped * clipped * (3 - 2 * clipped)
 
 
-def draw_figure(generator: np.random.Generator, category: str, sleeve: float) -> Figure:
-    """Draw who or what holds the garment, and how."""
+def draw_figure(generator: np.random.Generator, category: str, stride: float) -> Figure:
+    """Draw who or what holds the garment, and how; `stride` (0 … 1) is how far the legs can part."""
     upper = category in ("blouse", "outwear", "dress")
     shares = [0.72, 0.07, 0.11, 0.10] if upper else [0.8, 0.06, 0.04, 0.10]
     setting = str(generator.choice(SETTINGS, p=shares))
@@ -95,7 +95,7 @@ def draw_figure(generator: np.random.Generator, category: str, sleeve: float) ->
     if setting != "model":
         return _draw_still(generator, setting)
     back = bool(generator.random() < 0.02)
-    legs = _draw_legs(generator)
+    legs = _draw_legs(generator, stride)
     return Figure(
         setting=setting,
         lean=float(np.clip(generator.normal(0, 3.5), -9, 9)) * degrees,
@@ -103,7 +103,7 @@ def draw_figure(generator: np.random.Generator, category: str, sleeve: float) ->
         shoulder_tilt=float(generator.normal(0, 0.05)),
         hip_tilt=float(generator.normal(0, 0.05)),
         hip_shift=float(generator.normal(0, 2.0)),
-        arms=(_draw_arm(generator, sleeve), _draw_arm(generator, sleeve)),
+        arms=(_draw_arm(generator), _draw_arm(generator)),
         legs=legs if generator.random() < 0.5 else (legs[1], legs[0]),
         back=back,
     )
@@ -135,7 +135,7 @@ _ACTIONS = {
 }  # fmt: skip
 
 
-def _draw_arm(generator: np.random.Generator, sleeve: float) -> Arm:
+def _draw_arm(generator: np.random.Generator) -> Arm:
     actions = list(_ACTIONS)
     action = str(generator.choice(actions, p=[_ACTIONS[name][2] for name in actions]))
     upper_range, bend_range, _ = _ACTIONS[action]
@@ -148,7 +148,7 @@ def _draw_arm(generator: np.random.Generator, sleeve: float) -> Arm:
     return Arm(upper * degrees, (upper - bend) * degrees, float(short), action == "back", action)
 
 
-def _draw_legs(generator: np.random.Generator) -> tuple[Leg, Leg]:
+def _draw_legs(generator: np.random.Generator, stride: float) -> tuple[Leg, Leg]:
     degrees = np.pi / 180
     kind = str(generator.choice(["stand", "apart", "cross", "bent", "walk"], p=[0.46, 0.22, 0.07, 0.13, 0.12]))
     first, second = {
@@ -160,7 +160,8 @@ def _draw_legs(generator: np.random.Generator) -> tuple[Leg, Leg]:
     }[kind]
 
     def leg(ranges: tuple[int, int, int, int], short: float) -> Leg:
-        return Leg(generator.uniform(ranges[0], ranges[1]) * degrees, generator.uniform(ranges[2], ranges[3]) * degrees, short)
+        upper, lower = generator.uniform(ranges[0], ranges[1]), generator.uniform(ranges[2], ranges[3])
+        return Leg(upper * degrees * stride, lower * degrees * stride, short)
 
     shorter = generator.uniform(0.72, 0.95) if kind in ("bent", "walk") else 1.0
     return leg(first, float(shorter)), leg(second, 1.0)

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fprep.garments.design import draw_colour
 from fprep.garments.figure import Figure
-from fprep.garments.shapes import Colour, Dot, Limb, Part, Points, Stroke, direction, ellipse, points_of, rotate, spline
+from fprep.garments.shapes import Colour, Dot, Limb, Part, Points, Stroke, ellipse, points_of, rotate, shift, spline
+from fprep.garments.wardrobe import draw_colour
 
-_SKINS: tuple[Colour, ...] = ((236, 200, 178), (226, 182, 152), (206, 158, 124), (168, 118, 86), (120, 80, 58), (242, 212, 194))
+_SKINS: tuple[Colour, ...] = (
+    (236, 200, 178),
+    (226, 182, 152),
+    (206, 158, 124),
+    (168, 118, 86),
+    (120, 80, 58),
+    (242, 212, 194),
+)
 _HAIRS: tuple[Colour, ...] = ((32, 26, 24), (58, 40, 30), (96, 64, 40), (150, 108, 62), (200, 168, 112), (24, 22, 26))
 
 
@@ -41,7 +48,18 @@ def draw_person(generator: np.random.Generator) -> Person:
 
 def body_parts(person: Person, figure: Figure) -> list[Part]:
     """Neck, chest and hips in skin colour; clothes go over them."""
-    half = points_of((4.8, -11), (5.2, -4), (7.5, -1.6), (15.5, 1.2), (17.6, 4.5), (15.4, 17), (13.0, 38), (17.6, 58), (17.4, 72), (0, 76))
+    half = points_of(
+        (4.8, -11),
+        (5.2, -4),
+        (7.5, -1.6),
+        (15.5, 1.2),
+        (17.6, 4.5),
+        (15.4, 17),
+        (13.0, 38),
+        (17.6, 58),
+        (17.4, 72),
+        (0, 76),
+    )
     outline = np.concatenate([half, (half * (-1.0, 1.0))[::-1]])
     trunk = Part([figure.torso(outline)], person.skin, relief=5.0, shadow=0.2)
     collarbones = [spline(points_of((2.0, 1.8), (8, 0.8), (14, 0.8)), 3) * (sign, 1.0) for sign in (-1.0, 1.0)]
@@ -66,15 +84,42 @@ def head_parts(person: Person, figure: Figure) -> list[Part]:
     for side in (-1.0, 1.0):
         face.dots.append(Dot(figure.torso(points_of((side * 3.1 + turn, -21.5)))[0], 0.75, (52.0, 40.0, 36.0)))
         face.strokes.append(Stroke(figure.torso(points_of((side * 1.9 + turn, -23.6), (side * 4.6 + turn, -23.8))), 0.5, 0.55))
-    face.strokes.append(Stroke(figure.torso(points_of((turn * 1.25, -21), (0.5 + turn * 1.3, -17.6), (turn * 1.1 - 0.5, -17.4))), 0.35, 0.8))
-    face.strokes.append(Stroke(figure.torso(points_of((turn - 2.2, -14.4), (turn, -14.0), (turn + 2.2, -14.4))), 0.8, colour=(176.0, 84.0, 84.0)))
-    cap = spline(points_of((-8.2, -17), (-8.8, -25), (-5, -32.5), (0, -34), (5, -32.5), (8.8, -25), (8.2, -17), (6.4, -25), (1.5, -28.6), (-5.8, -26.4)), 4, closed=True)
-    parts = [face, Part([figure.torso(cap + (0.2 * turn, 0))], person.hair, relief=3.0, shadow=0.25)]
+    face.strokes.append(
+        Stroke(figure.torso(points_of((turn * 1.25, -21), (0.5 + turn * 1.3, -17.6), (turn * 1.1 - 0.5, -17.4))), 0.35, 0.8)
+    )
+    face.strokes.append(
+        Stroke(
+            figure.torso(points_of((turn - 2.2, -14.4), (turn, -14.0), (turn + 2.2, -14.4))),
+            0.8,
+            colour=(176.0, 84.0, 84.0),
+        )
+    )
+    cap = spline(
+        points_of(
+            (-8.2, -17),
+            (-8.8, -25),
+            (-5, -32.5),
+            (0, -34),
+            (5, -32.5),
+            (8.8, -25),
+            (8.2, -17),
+            (6.4, -25),
+            (1.5, -28.6),
+            (-5.8, -26.4),
+        ),
+        4,
+        closed=True,
+    )
+    parts = [face, Part([figure.torso(shift(cap, 0.2 * turn, 0))], person.hair, relief=3.0, shadow=0.25)]
     if person.hair_style == "bun":
         parts.insert(0, Part([figure.torso(ellipse((0, -35), 4.5, 4.5))], person.hair, relief=2.5, shadow=0.0))
     if figure.back:
         low = {"short": -12.0, "bun": -14.0, "bob": -6.0, "long": 16.0}[person.hair_style]
-        outline = spline(points_of((-8.6, -25), (-9.4, -14), (-8.5, low), (0, low + 2.5), (8.5, low), (9.4, -14), (8.6, -25), (0, -34.5)), 4, closed=True)
+        outline = spline(
+            points_of((-8.6, -25), (-9.4, -14), (-8.5, low), (0, low + 2.5), (8.5, low), (9.4, -14), (8.6, -25), (0, -34.5)),
+            4,
+            closed=True,
+        )
         parts.append(Part([figure.torso(outline)], person.hair, relief=4.0, shadow=0.3))
     return parts
 
@@ -86,7 +131,11 @@ def hair_locks(person: Person, figure: Figure) -> list[Part]:
     locks: list[Part] = []
     for sign, worn in zip((-1.0, 1.0), person.hair_front, strict=True):
         if worn:
-            outline = spline(points_of((7.0, -27), (8.8, -16), (10.5, -2), (12, 10), (9.5, 22), (6.2, 12), (5.4, 0), (6.2, -14)), 4, closed=True) * (sign, 1.0)
+            outline = spline(
+                points_of((7.0, -27), (8.8, -16), (10.5, -2), (12, 10), (9.5, 22), (6.2, 12), (5.4, 0), (6.2, -14)),
+                4,
+                closed=True,
+            ) * (sign, 1.0)
             lock = Part([figure.torso(outline)], person.hair, relief=2.5, shadow=0.4)
             for shift in (-1.2, 0.8):
                 strand = spline(points_of((7.6, -18), (8.4 + shift, -2), (9.0 + shift, 14)), 3) * (sign, 1.0)
@@ -130,16 +179,17 @@ def leg_parts(person: Person, figure: Figure) -> list[Part]:
 
 def _shoe(person: Person, limb: Limb, sign: float) -> Part:
     shape = spline(points_of((-3.6, -2), (3.6, -2), (4.6, 4), (5.4, 9.5), (0, 11.5), (-4.8, 9.5), (-4.4, 4)), 3, closed=True)
-    return Part([rotate(shape, -0.22 * sign, np.zeros(2)) + limb.end + (sign * 0.8, 0)], person.shoe, relief=2.5, shadow=0.3)
+    return Part([rotate(shape, -0.22 * sign, np.zeros(2)) + shift(limb.end, 0.8 * sign, 0)], person.shoe, relief=2.5, shadow=0.3)
 
 
-def occluders(generator: np.random.Generator, person: Person, figure: Figure, arms: list[Limb]) -> list[Part]:
-    """Nothing most of the time; else a bag in a hand or across the body, a scarf, or something close to the lens."""
+def occluders(generator: np.random.Generator, figure: Figure, arms: list[Limb]) -> list[Part]:
+    """Nothing most of the time; else a bag in a hand or across the body, a scarf."""
     roll = generator.random()
     colour = draw_colour(generator)
-    if roll < 0.11 and arms:
-        limb = arms[int(generator.integers(0, 2))]
-        return _bag(generator, limb.end + direction(0.0, 1) * 12.0, colour)
+    lowered = [arm for arm in arms if arm.end[1] > arm.joint[1]]
+    if roll < 0.13 and lowered:
+        limb = lowered[int(generator.integers(len(lowered)))]
+        return _bag(generator, shift(limb.end, 0, 12), colour)
     if roll < 0.2:
         return _shoulder_bag(generator, figure, colour)
     if roll < 0.25:
@@ -151,11 +201,21 @@ def occluders(generator: np.random.Generator, person: Person, figure: Figure, ar
 
 def _bag(generator: np.random.Generator, hold: Points, colour: Colour) -> list[Part]:
     half, height = generator.uniform(9, 15), generator.uniform(15, 24)
-    box = spline(points_of((-0.85, 0), (0.85, 0), (1.0, 0.5), (0.95, 1.0), (-0.95, 1.0), (-1.0, 0.5)) * (half, height) + hold + (0, 9), 3, closed=True)
+    box = spline(
+        points_of((-0.85, 0), (0.85, 0), (1.0, 0.5), (0.95, 1.0), (-0.95, 1.0), (-1.0, 0.5)) * (half, height) + shift(hold, 0, 9),
+        3,
+        closed=True,
+    )
     handle = spline(points_of((-0.5 * half, 10), (-0.3 * half, 1), (0, -1.5), (0.3 * half, 1), (0.5 * half, 10)) + hold, 4)
     flap = points_of((-0.9 * half, 9 + 0.4 * height), (0.9 * half, 9 + 0.4 * height)) + hold
-    strap = np.concatenate([handle, (handle + (0, 1.6))[::-1]])
-    bag = Part([box], colour, relief=3.0, strokes=[Stroke(flap, 0.5, 0.6)], dots=[Dot(hold + (0, 9 + 0.4 * height), 1.3, (212.0, 190.0, 120.0))])
+    strap = np.concatenate([handle, shift(handle, 0, 1.6)[::-1]])
+    bag = Part(
+        [box],
+        colour,
+        relief=3.0,
+        strokes=[Stroke(flap, 0.5, 0.6)],
+        dots=[Dot(shift(hold, 0, 9 + 0.4 * height), 1.3, (212.0, 190.0, 120.0))],
+    )
     return [Part([strap], colour, relief=0.8, shadow=0.2), bag]
 
 
@@ -164,8 +224,11 @@ def _shoulder_bag(generator: np.random.Generator, figure: Figure, colour: Colour
     low = generator.uniform(48, 62)
     x = generator.uniform(11, 19)
     across = generator.random() < 0.5
-    start, end = points_of((-sign * 13, 0.5) if across else (sign * generator.uniform(14, 18), 1.0)), points_of((sign * x, low))
-    line = np.concatenate([start, (start + end) / 2 + (sign * 1.0, 0), end])
-    strap = figure.torso(np.concatenate([line - (1.1, 0), (line + (1.1, 0))[::-1]]), 0.5)
-    hold = figure.torso(end, 0.5)[0] - (0, 12.0)
-    return [Part([strap], colour, relief=1.0, shadow=0.3), *_bag(generator, hold, colour)[1:]]
+    start, end = (
+        points_of((-sign * 13, 0.5) if across else (sign * generator.uniform(14, 18), 1.0)),
+        points_of((sign * x, low)),
+    )
+    line = np.concatenate([start, shift((start + end) / 2, sign, 0), end])
+    strap = figure.torso(np.concatenate([shift(line, -1.1, 0), shift(line, 1.1, 0)[::-1]]), 0.5)
+    hold = figure.torso(end, 0.5)[0]
+    return [Part([strap], colour, relief=1.0, shadow=0.3), *_bag(generator, shift(hold, 0, -12), colour)[1:]]

@@ -52,7 +52,9 @@ def draw_photograph(generator: np.random.Generator, size: int) -> Photograph:
         width=width,
         fill=float(generator.uniform(1.0, 1.22) if close else np.clip(generator.normal(0.76, 0.13), 0.35, 0.95)),
         place=(float(generator.beta(4, 4)), float(generator.beta(2.5, 2.5))),
-        tilt=float(np.clip(generator.normal(0, 3.5), -15, 15)) * np.pi / 180 if generator.random() < 0.85 else float(generator.uniform(-15, 15)) * np.pi / 180,
+        tilt=float(np.clip(generator.normal(0, 3.5), -15, 15)) * np.pi / 180
+        if generator.random() < 0.85
+        else float(generator.uniform(-15, 15)) * np.pi / 180,
         keystone=(float(generator.normal(0, 0.06)), float(generator.normal(0, 0.06))),
         lamp=(float(np.cos(angle) * slant), float(np.sin(angle) * slant)),
         shadow=float(generator.uniform(0.0, 0.4)),
@@ -70,7 +72,9 @@ def frame(photograph: Photograph, outlines: Points) -> Camera:
     size = np.array([photograph.width, photograph.height], dtype=np.float64)
     middle = (outlines.min(axis=0) + outlines.max(axis=0)) / 2
     cos, sin = np.cos(photograph.tilt), np.sin(photograph.tilt)
-    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]]) @ np.array([[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, 1.0]])
+    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]]) @ np.array(
+        [[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, 1.0]]
+    )
     half = max(np.ptp(outlines, axis=0)) / 2
     lens = np.array([[1, 0, 0], [0, 1, 0], [photograph.keystone[0] / half, photograph.keystone[1] / half, 1.0]])
     seen = Camera(lens @ turn, 1.0).project(outlines)
@@ -86,7 +90,7 @@ def develop(photograph: Photograph, lit: NDArray[np.float32], generator: np.rand
     """Lens and sensor: (H, W, 3) light to an 8-bit picture with vignette, blur, white balance, contrast and noise."""
     height, width = lit.shape[:2]
     if photograph.blur:
-        lit = cv2.GaussianBlur(lit, (0, 0), photograph.blur * max(height, width) / 512)
+        lit = np.asarray(cv2.GaussianBlur(lit, (0, 0), photograph.blur * max(height, width) / 512), np.float32)
     gain = np.array(photograph.balance, np.float32) * np.float32(photograph.exposure * photograph.contrast)
     lit *= gain
     lit += np.float32(118 * (1 - photograph.contrast))

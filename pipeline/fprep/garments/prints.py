@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.garments.shapes import Colour, Points, points_of
+from fprep.garments.shapes import Colour, Points, points_of, shift
 
 TILE_SCALE = 6.0  # pixels a centimetre
 TILE_SIDE = 180  # pixels, 30 cm of cloth
@@ -57,7 +57,7 @@ def smooth_patch(generator: np.random.Generator, height: int, width: int, cells:
     window = int(np.clip(256 * cells / 4, 8, 250))
     top, left = generator.integers(0, 256 - window + 1, 2)
     field = noise_bank()[1][top : top + window, left : left + window, int(generator.integers(0, 4))]
-    return cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def cloth_tile(cloth: Print, colour: Colour, weave: str) -> NDArray[np.uint8]:
@@ -74,17 +74,18 @@ def _weave(kind: str, generator: np.random.Generator) -> NDArray[np.float32]:
     down, across = np.mgrid[0:TILE_SIDE, 0:TILE_SIDE].astype(np.float32)
     grain = noise_bank()[0][:TILE_SIDE, :TILE_SIDE, int(generator.integers(0, 3))].astype(np.float32) / 32
     if kind == "denim":
-        streaks = cv2.blur(grain, (1, 9))
-        return 1 + 0.10 * np.sin((across + down) * (2 * np.pi / 4)) + 0.06 * grain + 0.16 * streaks
-    if kind == "knit":
+        twill = np.sin((across + down) * (2 * np.pi / 4))
+        threads = 0.10 * twill + 0.06 * grain + 0.16 * cv2.blur(grain, (1, 9))
+    elif kind == "knit":
         ribs = np.sin(across * (2 * np.pi / 9) + 1.2 * np.abs(np.sin(down * (np.pi / 6))))
-        return 1 + 0.11 * ribs + 0.04 * grain
-    if kind == "linen":
-        threads = cv2.blur(grain, (7, 1)) + cv2.blur(grain, (1, 7))
-        return 1 + 0.09 * threads + 0.03 * grain
-    if kind == "fleece":
-        return 1 + 0.13 * cv2.GaussianBlur(grain, (0, 0), 1.2) + 0.03 * grain
-    return 1 + 0.035 * grain  # smooth
+        threads = 0.11 * ribs + 0.04 * grain
+    elif kind == "linen":
+        threads = 0.09 * (cv2.blur(grain, (7, 1)) + cv2.blur(grain, (1, 7))) + 0.03 * grain
+    elif kind == "fleece":
+        threads = 0.13 * cv2.GaussianBlur(grain, (0, 0), 1.2) + 0.03 * grain
+    else:
+        threads = 0.035 * grain
+    return np.asarray(1 + threads, np.float32)
 
 
 Painter = Callable[[NDArray[np.float32], Print, np.random.Generator], None]
@@ -95,13 +96,13 @@ def _periods(pitch: float) -> int:
     return max(1, round(TILE_SIDE / TILE_SCALE / pitch))
 
 
-def _plain(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _plain(_tile: NDArray[np.float32], _cloth: Print, _generator: np.random.Generator) -> None:
     """Nothing but the colour of the garment."""
 
 
-def _wave(cloth: Print, shift: float = 0.0) -> NDArray[np.float32]:
+def _wave(cloth: Print) -> NDArray[np.float32]:
     """Phase 0 … 1 of the repeat along one side of the tile."""
-    return ((np.arange(TILE_SIDE, dtype=np.float32) + shift) * _periods(cloth.pitch) / TILE_SIDE) % 1.0
+    return np.asarray(np.arange(TILE_SIDE) * _periods(cloth.pitch) / TILE_SIDE % 1.0, np.float32)
 
 
 def _stripes_across(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
@@ -114,18 +115,18 @@ def _stripes_along(tile: NDArray[np.float32], cloth: Print, generator: np.random
     tile[:, _wave(cloth) < share] = cloth.colours[0]
 
 
-def _stripes_diagonal(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _stripes_diagonal(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
     phase = (_wave(cloth)[:, None] + _wave(cloth)[None, :]) % 1.0
     tile[phase < 0.4] = cloth.colours[0]
 
 
-def _gingham(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _gingham(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
     dark = (_wave(cloth) < 0.5).astype(np.float32)
     weight = (dark[:, None] + dark[None, :])[..., None] / 2
     tile += weight * (np.array(cloth.colours[0], np.float32) - tile)
 
 
-def _tartan(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _tartan(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
     first, second = (np.array(colour, np.float32) for colour in cloth.colours)
     phase = _wave(cloth)
     broad = ((phase > 0.1) & (phase < 0.45)).astype(np.float32)
@@ -142,7 +143,7 @@ def _wrapped_polygons(tile: NDArray[np.float32], shapes: list[tuple[Points, Colo
         for down in (-TILE_SIDE, 0, TILE_SIDE):
             for across in (-TILE_SIDE, 0, TILE_SIDE):
                 if low[0] + across < TILE_SIDE and high[0] + across > 0 and low[1] + down < TILE_SIDE and high[1] + down > 0:
-                    moved = np.round((outline + (across, down)) * 8).astype(np.int32)
+                    moved = np.round(shift(outline, across, down) * 8).astype(np.int32)
                     cv2.fillPoly(tile, [moved], colour, cv2.LINE_8, 3)
 
 
@@ -197,7 +198,7 @@ def _blobs(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generat
     tile[field[..., second] > 0.45] = cloth.colours[1]
 
 
-def _houndstooth(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _houndstooth(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
     repeats = max(3, _periods(max(cloth.pitch, 1.5)))
     cell = (np.arange(TILE_SIDE) * repeats * 8 // TILE_SIDE) % 8
     down, across = cell[:, None], cell[None, :]

@@ -8,20 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fprep.garments.backgrounds import draw_background
-from fprep.garments.bottoms import build_skirt, build_trousers
 from fprep.garments.canvas import Canvas
-from fprep.garments.design import Design, draw_design, plain_design
+from fprep.garments.design import Design
 from fprep.garments.figure import Figure, draw_figure
-from fprep.garments.people import Person, arm_skin, body_parts, draw_person, hair_behind, hair_locks, head_parts, leg_parts, occluders
+from fprep.garments.people import (
+    Person,
+    arm_skin,
+    body_parts,
+    draw_person,
+    hair_behind,
+    hair_locks,
+    head_parts,
+    leg_parts,
+    occluders,
+)
 from fprep.garments.photograph import develop, draw_photograph, frame
-from fprep.garments.shapes import Part, Stroke, points_of, spline
-from fprep.garments.tops import Garment, build_top
+from fprep.garments.shapes import Part, points_of, shift, spline
+from fprep.garments.skirts import build_skirt
+from fprep.garments.tops import build_top
+from fprep.garments.trousers import build_trousers
+from fprep.garments.trunk import Garment
+from fprep.garments.wardrobe import plain_design
 from fschemas.landmarks import FASHIONAI_24, Visibility
 
 
 @dataclass(frozen=True)
 class Picture:
-    """`image` (H, W, 3) uint8 RGB; `points` (24, 2) float32 pixel centres, 0 where absent; `visibility` (24,) int8 `Visibility`."""
+    """`image` (H, W, 3) RGB, `points` (24, 2) pixel centres, 0 where absent, `visibility` (24,) values of `Visibility`."""
 
     image: NDArray[np.uint8]
     points: NDArray[np.float32]
@@ -36,7 +49,7 @@ def render(design: Design, photograph_rng: np.random.Generator, size: int = 512)
     """
     generator = photograph_rng
     photograph = draw_photograph(generator, size)
-    figure = draw_figure(generator, design.category, design.sleeve)
+    figure = draw_figure(generator, design.category, stride(design))
     person = draw_person(generator)
     garment = build(design, figure, generator)
     camera = frame(photograph, np.concatenate([outline for part in garment.parts() for outline in part.outlines]))
@@ -58,6 +71,11 @@ def build(design: Design, figure: Figure, generator: np.random.Generator) -> Gar
     return builder(design, figure, generator)
 
 
+def stride(design: Design) -> float:
+    """How far legs can part in the garment, 0 … 1: little in a narrow skirt."""
+    return 0.3 if design.category in ("dress", "skirt") and design.hem < 24 else 1.0
+
+
 def _worn(design: Design, garment: Garment, figure: Figure, person: Person, generator: np.random.Generator) -> list[Part]:
     """The garment on a wearer with the rest of an outfit, in the order of painting."""
     under: list[Part] = []
@@ -77,7 +95,9 @@ def _worn(design: Design, garment: Garment, figure: Figure, person: Person, gene
         (over if loose else under).extend(upper.trunk)
         behind += upper.behind
         arms, sleeves = upper.arms, upper.sleeves
-    limbs = [[arm_skin(person, arm), *([sleeve] if sleeve is not None else [])] for arm, sleeve in zip(arms, sleeves, strict=True)]
+    limbs = [
+        [arm_skin(person, arm), *([sleeve] if sleeve is not None else [])] for arm, sleeve in zip(arms, sleeves, strict=True)
+    ]
     hidden = [parts for parts, arm in zip(limbs, figure.arms, strict=True) if arm.behind]
     shown = [parts for parts, arm in zip(limbs, figure.arms, strict=True) if not arm.behind]
     scene = [*hair_behind(person, figure), *garment.behind, *behind, *(part for parts in hidden for part in parts)]
@@ -90,7 +110,7 @@ def _worn(design: Design, garment: Garment, figure: Figure, person: Person, gene
         scene += head
     for parts in shown:
         scene += parts
-    return [*scene, *hair_locks(person, figure), *occluders(generator, person, figure, arms)]
+    return [*scene, *hair_locks(person, figure), *occluders(generator, figure, arms)]
 
 
 def _companion(generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None) -> Garment:
@@ -112,10 +132,20 @@ def _still(design: Design, garment: Garment, figure: Figure) -> list[Part]:
         hook = spline(points_of((0, -3), (0, -9), (2.4, -12), (0, -15), (-2.4, -12.5)), 5)
         top = -1.5 if design.category in ("blouse", "outwear", "dress") else (design.waist or 40.0) - 1.0
         wide = 15.0 if top < 0 else 13.0
-        bar = points_of((-wide, top + 3.5), (-2, top - 1.8), (2, top - 1.8), (wide, top + 3.5), (wide - 1, top + 5.5), (0, top + 1), (-wide + 1, top + 5.5))
+        bar = points_of(
+            (-wide, top + 3.5),
+            (-2, top - 1.8),
+            (2, top - 1.8),
+            (wide, top + 3.5),
+            (wide - 1, top + 5.5),
+            (0, top + 1),
+            (-wide + 1, top + 5.5),
+        )
         scene.append(Part([figure.torso(bar)], wood, relief=1.0))
-        stem = figure.torso(hook + (0, top + 1.5))
-        scene.append(Part([np.concatenate([stem + (-0.35, 0), (stem + (0.35, 0))[::-1]])], (190.0, 190.0, 195.0), relief=0.6))
+        stem = figure.torso(shift(hook, 0, top + 1.5))
+        scene.append(
+            Part([np.concatenate([shift(stem, -0.35, 0), shift(stem, 0.35, 0)[::-1]])], (190.0, 190.0, 195.0), relief=0.6)
+        )
     scene = [*garment.behind, *scene, *garment.trunk]
     return [*scene, *(sleeve for sleeve in garment.sleeves if sleeve is not None)]
 
@@ -132,6 +162,3 @@ def _annotate(canvas: Canvas, design: Design, width: int, height: int) -> tuple[
             points[index] = point
             visibility[index] = Visibility.VISIBLE if seen else Visibility.OCCLUDED
     return points, visibility
-
-
-__all__ = ["Picture", "Stroke", "build", "draw_design", "render"]

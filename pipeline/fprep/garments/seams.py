@@ -6,7 +6,7 @@ import numpy as np
 
 from fprep.garments.design import Design
 from fprep.garments.figure import Figure
-from fprep.garments.shapes import Colour, Dot, Fold, Part, Points, Stroke, points_of, spline
+from fprep.garments.shapes import Colour, Dot, Fold, Part, Points, Stroke, points_of, shift, spline
 from fprep.garments.trunk import Profile, Trunk, shade
 
 METAL: Colour = (178.0, 176.0, 170.0)
@@ -16,7 +16,7 @@ BRASS: Colour = (196.0, 176.0, 120.0)
 def add_seams(part: Part, trunk: Trunk, figure: Figure, hem: Points) -> None:
     """Front closure, hem stitching, waist seam, pockets and tiers of a top; `hem` is posed."""
     design = trunk.design
-    part.strokes.append(Stroke(hem + (0, -2.0), 0.25, 0.82))
+    part.strokes.append(Stroke(shift(hem, 0, -2), 0.25, 0.82))
     if design.waist is not None and not design.belt and design.category == "dress":
         part.strokes.append(_across(trunk, figure, design.waist, 0.4, 0.7))
     start = trunk.waist + 6
@@ -63,7 +63,7 @@ def _add_pockets(part: Part, figure: Figure, design: Design) -> None:
         if design.pockets == "slant":
             box = points_of((x - sign * 2, y - 5), (x + sign * 3.5, y + 9))
         else:
-            box = points_of((-half, 0), (half, 0), (half, height), (-half, height), (-half, 0)) + (x, y)
+            box = shift(points_of((-half, 0), (half, 0), (half, height), (-half, height), (-half, 0)), x, y)
         part.strokes.append(Stroke(figure.torso(box, 0.6), 0.45, 0.62))
 
 
@@ -95,7 +95,12 @@ def add_folds(part: Part, trunk: Trunk, figure: Figure, generator: np.random.Gen
 
 
 def add_skirt_folds(
-    part: Part, width: Profile, figure: Figure, design: Design, span: tuple[float, float], generator: np.random.Generator
+    part: Part,
+    width: Profile,
+    figure: Figure,
+    design: Design,
+    span: tuple[float, float],
+    generator: np.random.Generator,
 ) -> None:
     """Folds that hang between the two heights of `span`; even and sharp when the cloth is pleated."""
     top, bottom = span

@@ -70,6 +70,11 @@ def points_of(*pairs: Sequence[float]) -> Points:
     return np.array(pairs, dtype=np.float64)
 
 
+def shift(points: Points, x: float, y: float) -> Points:
+    """The points moved to the right and down."""
+    return points + np.array([x, y])
+
+
 _BASIS = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2.0
 
 
@@ -102,13 +107,13 @@ def rotate(points: Points, angle: float, about: Points) -> Points:
 
 
 def direction(angle: float, side: int) -> Points:
-    """Unit vector of a limb that makes `angle` radians with straight down, positive away from the body; `side` -1 is left."""
+    """Unit vector at `angle` radians from straight down, positive away from the body; `side` -1 is the viewer's left."""
     return np.array([side * np.sin(angle), np.cos(angle)])
 
 
 @dataclass(frozen=True)
 class Limb:
-    """Two bones from `root` over `joint` to `end`. `outer_root` and `inner_root` are where cloth or skin is joined to the body."""
+    """Two bones from `root` over `joint` to `end`; cloth and skin are joined to the body from `outer_root` to `inner_root`."""
 
     root: Points
     joint: Points
@@ -134,7 +139,7 @@ class Limb:
         return float(upper / (upper + lower))
 
     def outlines(self, cover: float, widths: Callable[[float], float]) -> tuple[list[Points], Points, Points]:
-        """Polygons of a tube over the first `cover` of the limb with half-width `widths(t)`, and its end: inner and outer corner."""
+        """Polygons of a tube of half-width `widths(t)` over the first `cover` of the limb; inner and outer corner of its end."""
         bend = self.bend()
         first_end = min(cover, bend)
         outer, inner = [self.outer_root], [self.inner_root]
@@ -142,7 +147,7 @@ class Limb:
             self._add_edges(outer, inner, t * first_end, widths)
         polygons = [np.concatenate([spline(np.array(outer), 4), spline(np.array(inner), 4)[::-1]])]
         if cover > bend:
-            outer, inner = [], []
+            outer, inner = list[Points](), list[Points]()
             for t in bend + 1e-6 + (cover - bend) * np.linspace(0.0, 1.0, 5):
                 self._add_edges(outer, inner, float(t), widths)
             polygons.append(ellipse(tuple(self.joint), widths(bend), widths(bend)))

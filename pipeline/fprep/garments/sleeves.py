@@ -27,10 +27,9 @@ def build_sleeve(
     width = _width(design)
     outlines, inner, outer = limb.outlines(design.sleeve, width)
     cap = ellipse(tuple(shoulder * 0.6 + armpit * 0.4 - (limb.side * 5.0, 2.0)), 7.0, 8.5)
-    part = Part(
-        outlines, design.colour, tile, limb.surface(), relief=4.5, rounded_with=[cap], gloss=design.gloss, shadow=0.4,
-        landmarks={CUFF_IN[index]: inner, CUFF_OUT[index]: outer},
-    )  # fmt: skip
+    part = Part(outlines, design.colour, tile, limb.surface(), relief=4.5, gloss=design.gloss, shadow=0.4)
+    part.rounded_with = [cap]
+    part.landmarks = {CUFF_IN[index]: inner, CUFF_OUT[index]: outer}
     part.strokes.append(Stroke(np.array([shoulder, (shoulder + armpit) / 2, armpit]), 0.35, 0.74))
     cross = crosser(limb, width)
     _add_cuff(part, design, cross)

@@ -12,11 +12,19 @@ from fprep.garments.design import Design
 from fprep.garments.figure import Figure
 from fprep.garments.prints import cloth_tile
 from fprep.garments.seams import add_folds, add_seams
-from fprep.garments.shapes import Dot, Part, Points, Stroke, ellipse, points_of, spline
+from fprep.garments.shapes import Dot, Part, Points, Stroke, ellipse, points_of, shift, spline
 from fprep.garments.sleeves import build_sleeve
 from fprep.garments.trunk import Garment, Trunk, shade
 
-NECKLINE, CENTER_FRONT, SHOULDER, ARMPIT, WAISTLINE, TOP_HEM, HEMLINE = (0, 1), 2, (3, 4), (5, 6), (7, 8), (13, 14), (17, 18)
+NECKLINE, CENTER_FRONT, SHOULDER, ARMPIT, WAISTLINE, TOP_HEM, HEMLINE = (
+    (0, 1),
+    2,
+    (3, 4),
+    (5, 6),
+    (7, 8),
+    (13, 14),
+    (17, 18),
+)
 # indices of FASHIONAI_24, viewer's left first
 
 
@@ -164,9 +172,9 @@ def _belt(trunk: Trunk, figure: Figure, body: Part) -> Part:
     marks = {index: body.landmarks.pop(index) for index in WAISTLINE if index in body.landmarks}
     belt = Part([figure.torso(np.concatenate([upper, lower[::-1]]))], colour, relief=2.5, shadow=0.3, landmarks=marks)
     if not figure.back:
-        buckle = points_of((-2.2, -0.9), (2.2, -0.9), (2.2, 2.6), (-2.2, 2.6), (-2.2, -0.9)) + (0, y)
+        buckle = points_of((-2.2, -0.9), (2.2, -0.9), (2.2, 2.6), (-2.2, 2.6), (-2.2, -0.9))
         metal = shade(colour, 0.6) if own_cloth else (200.0, 180.0, 120.0)
-        belt.strokes.append(Stroke(figure.torso(buckle, 1.0), 0.6, colour=metal))
+        belt.strokes.append(Stroke(figure.torso(shift(buckle, 0, y), 1.0), 0.6, colour=metal))
     return belt
 
 
@@ -181,5 +189,5 @@ def _motif(design: Design, figure: Figure) -> Part:
         outlines = [centre + np.stack([radius * np.sin(angle), -radius * np.cos(angle)], axis=1)]
     else:
         bar = points_of((-9, -1.2), (9, -1.2), (9, 1.2), (-9, 1.2))
-        outlines = [bar + centre + (0, 4.2 * row) for row in (-1, 0, 1)]
+        outlines = [shift(bar + centre, 0, 4.2 * row) for row in (-1, 0, 1)]
     return Part([figure.torso(outline, 0.95) for outline in outlines], design.accent, relief=0.0, shadow=0.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,10 +29,6 @@ _NUMBER = re.compile(rb"-?[0-9]{1,5}")
 _GROUPS = tuple(DEEPFASHION_FINE_26.groups.values())
 _SUFFIXES = {"attributes": ("attr",), "box": ("bbox",), "landmark": ("landmarks", "landmards"), "category": ("cate",)}
 _NUM_POINTS = len(DEEPFASHION_8)
-_COLUMNS = (
-    "key", "image", "split", "garment", "landmark_x", "landmark_y", "landmark_visibility", "box",
-    "attributes_positive", "attributes_negative", "source_file", "source_line",
-)  # fmt: skip
 
 
 @reader(
@@ -44,10 +41,11 @@ _COLUMNS = (
         "official": tuple(f"Anno_fine/train{end}.txt" for end in ("", "_attr", "_bbox", "_land*")),
     },
     totals={
-        "course/train": 5000, "course/val": 1000, "course/test": 1000,
-        "official/train": 14000, "official/val": 2000, "official/test": 4000,
+        "course-train": 5000, "course-val": 1000, "course-test": 1000,
+        "official-train": 14000, "official-val": 2000, "official-test": 4000,
     },
     splits="given",
+    origin=1,
     paper="Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations, CVPR 2016",
     licence="non-commercial research and educational purposes only (README of the DeepFashion benchmarks)",
     citation="@inproceedings{liu2016deepfashion, title={DeepFashion: Powering Robust Clothes Recognition and Retrieval with "
@@ -59,9 +57,8 @@ def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
     frames: list[pl.LazyFrame] = []
     for folder in _folders(raw):
         _check_vocabulary(raw, folder)
-        for split in ("train", "val", "test"):
-            if (folder / f"{split}.txt").is_file():
-                frames.append(_read_split(raw, folder, split))
+        splits = [split for split in ("train", "val", "test") if (folder / f"{split}.txt").is_file()]
+        frames += [_read_split(raw, folder, split) for split in splits]
     return pl.concat(frames)
 
 
@@ -99,7 +96,7 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.LazyFrame:
     lines = _data_lines(raw, names_file, is_list=True)
     files = {column: path for column, ends in _SUFFIXES.items() if (path := _label_file(folder, split, ends)) is not None}
     layout = "official" if folder.name == "Anno_fine" else "course"
-    raw.totals[f"{layout}/{split}"] += len(lines)
+    raw.totals[f"{layout}-{split}"] += len(lines)
     needed = [column for column in _SUFFIXES if column != "category"]
     missing = [f"{split}_{_SUFFIXES[column][0]}.txt" for column in needed if column not in files]
     if missing and len(missing) < len(needed):
@@ -213,9 +210,7 @@ def _attributes(numbers: list[int]) -> list[int] | tuple[str, str, str]:
     return [members[0] for members in chosen]
 
 
-def _labelled_frame(
-    raw: RawFolder, folder: Path, split: str, rows: list[RawLine], arrays: dict[str, np.ndarray]
-) -> pl.DataFrame:
+def _labelled_frame(raw: RawFolder, folder: Path, split: str, rows: list[RawLine], arrays: dict[str, np.ndarray]) -> pl.DataFrame:
     points, box = arrays["landmark"], arrays["box"]
     present = (points != 0).any(2)
     if "category" in arrays:
@@ -254,21 +249,21 @@ def _frame(
     present = (points != 0).any(2)
     missing = np.where(has_point[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE)
     places = np.where(present[:, :, None], points - 1, 0).astype(np.float32)
-    negatives = [sorted({member for group in _GROUPS for member in group} - set(ids)) if ids else [] for ids in attributes.tolist()]
-    return pl.DataFrame(
-        {
-            "key": [safe_key(re.sub(r"^img/|\.[^./]*$", "", name).replace("/", "-")) for name in names],
-            "image": [prefix + name for name in names],
-            "split": [split] * len(rows),
-            "garment": [GARMENTS[index] for index in garments.tolist()],
-            "landmark_x": places[:, :, 0].tolist(),
-            "landmark_y": places[:, :, 1].tolist(),
-            "landmark_visibility": np.where(present, Visibility.VISIBLE, missing).tolist(),
-            "box": [None] * len(rows) if box is None else (box - 1).astype(np.float32).tolist(),
-            "attributes_positive": attributes.tolist(),
-            "attributes_negative": negatives,
-            "source_file": [line.file for line in rows],
-            "source_line": [line.number for line in rows],
-        },
-        schema={column: kind for column, kind in columns_of(FineTable).items() if column in _COLUMNS} | {"split": pl.String},
-    )
+    every = set(range(len(DEEPFASHION_FINE_26)))
+    negatives = [sorted(every - set(ids)) if ids else [] for ids in attributes.tolist()]
+    columns: dict[str, Any] = {
+        "key": [safe_key(re.sub(r"^img/|\.[^./]*$", "", name).replace("/", "-")) for name in names],
+        "image": [prefix + name for name in names],
+        "split": [split] * len(rows),
+        "garment": [GARMENTS[index] for index in garments.tolist()],
+        "landmark_x": places[:, :, 0].tolist(),
+        "landmark_y": places[:, :, 1].tolist(),
+        "landmark_visibility": np.where(present, Visibility.VISIBLE, missing).tolist(),
+        "box": [None] * len(rows) if box is None else (box - 1).astype(np.float32).tolist(),
+        "attributes_positive": attributes.tolist(),
+        "attributes_negative": negatives,
+        "source_file": [line.file for line in rows],
+        "source_line": [line.number for line in rows],
+    }
+    schema = {column: kind for column, kind in columns_of(FineTable).items() if column in columns}
+    return pl.DataFrame(columns, schema=schema | {"split": pl.String})

@@ -106,7 +106,7 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
         keep = [rows.role != "unlabelled" or name not in answered for name in rows.names]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
-            raw.notes.append(f"{raw.name_of(path)}: {superseded} rows are answered by a labelled test file, which is used instead")
+            raw.notes.append(f"{raw.name_of(path)}: {superseded} rows are replaced by those of a labelled test file")
         frames.append(_frame(raw, rows, folders).filter(pl.Series(keep, dtype=pl.Boolean)).lazy())
     return pl.concat(frames)
 

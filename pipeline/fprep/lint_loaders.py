@@ -1,0 +1,76 @@
+"""Does a shard set come out of other people's loaders as it went in? `datasets` (streaming) and plain `webdataset`, offline."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+# (place, sentence, whether the check was made)
+Result = tuple[str, str, bool]
+
+
+def check_loaders(shards: Path, metadata: dict[str, Any], keys: dict[str, list[str]], limit: int | None) -> Iterator[Result]:
+    """Compare keys, in order, and annotations of every split with what two loaders give; `limit` samples a split, None for all.
+
+    `keys` are the sample keys per split in the order of the shards.
+    """
+    for name, load in (("webdataset", _webdataset), ("datasets", _datasets)):
+        if importlib.util.find_spec(name) is None:
+            yield name, f"not installed, so it is not known whether it reads this set; pip install {name}", False
+            continue
+        for split in metadata["splits"]:
+            yield from _compare(name, load, shards, metadata, split, keys.get(split, []), limit)
+
+
+def _compare(
+    name: str, load: Callable[[Path, dict[str, Any], str], Iterable[tuple[str, object]]], shards: Path,
+    metadata: dict[str, Any], split: str, keys: list[str], limit: int | None,
+) -> Iterator[Result]:  # fmt: skip
+    found: list[str] = []
+    place = f"{name} on {split}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for key, annotation_key in islice(load(shards, metadata, split), limit):
+                found.append(key)
+                if annotation_key != key:
+                    yield place, f"sample {key} comes with the annotation of {annotation_key}", True
+    except Exception as error:  # noqa: BLE001 - a loader may fail on a damaged set in any way
+        yield place, f"fails after {len(found)} samples: {type(error).__name__}: {' '.join(str(error).split())[:300]}", True
+        return
+    expected = keys[:limit]
+    if len(found) != len(expected):
+        yield place, f"gives {len(found)} samples instead of {len(expected)}", True
+    elif found != expected:
+        first = next(number for number, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
+        yield place, f"gives {found[first]} instead of {expected[first]} as sample {first}", True
+
+
+def _webdataset(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:
+    webdataset: Any = importlib.import_module("webdataset")
+    paths = [str(shards / entry["name"]) for entry in metadata["shards"] if entry["split"] == split]
+    for sample in webdataset.WebDataset(paths, shardshuffle=False):
+        yield _checked(sample["__key__"], sample["jpg"]), json.loads(sample["json"])["key"]
+
+
+def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:  # noqa: ARG001 - one signature
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache)  # read when it is imported
+        datasets: Any = importlib.import_module("datasets")
+        samples = datasets.load_dataset(str(shards.resolve()), split=split, streaming=True, cache_dir=cache)
+        for sample in samples.cast_column("jpg", datasets.Image(decode=False)):
+            yield _checked(sample["__key__"], sample["jpg"]["bytes"]), sample["json"]["key"]
+
+
+def _checked(key: str, picture: bytes) -> str:
+    if not picture.startswith(b"\xff\xd8"):
+        raise ValueError(f"sample {key} comes without its picture")
+    return key

@@ -1,0 +1,164 @@
+"""What `fprep lint` asks of a single sample: tar headers, key, CRC, annotation and picture."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, cast
+
+import simplejpeg
+
+from fschemas.landmarks import Visibility
+from fschemas.tables import COLUMN_GROUPS
+
+_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_BASE_KEYS = ("key", "split", "group", "width", "height", "image", "copy")
+
+
+class SampleChecks:
+    """Checks sample after sample and remembers what has to agree between them. Faults are sentences."""
+
+    def __init__(self, metadata: dict[str, Any], sample_limit: int | None) -> None:
+        self.keys: dict[str, list[str]] = {}  # per split, in the order of the shards
+        self._groups: list[str] = metadata["column_groups"]
+        landmark_set = metadata["landmark_set"]
+        self._num_points: int | None = len(landmark_set["points"]) if landmark_set else None
+        self._limit = sample_limit
+        self._shape: dict[str, str] | None = None
+
+    def pair(
+        self,
+        tar: tarfile.TarFile,
+        image: tarfile.TarInfo,
+        annotation: tarfile.TarInfo | None,
+        split: str,
+        row: dict[str, Any] | None,
+    ) -> Iterator[str]:
+        """The faults of one sample; `row` is its row of the index."""
+        key = image.name.removesuffix(".jpg")
+        keys = self.keys.setdefault(split, [])
+        keys.append(key)
+        if not image.name.endswith(".jpg") or not _KEY.fullmatch(key):
+            yield "the name is not `<key>.jpg` with a key of letters, digits, - and _"
+        if annotation is None or annotation.name != f"{key}.json":
+            yield f"is followed by {annotation.name if annotation else 'nothing'} instead of {key}.json"
+            return
+        contents: list[bytes] = []
+        for info, prefix in ((image, "image"), (annotation, "json")):
+            file = tar.extractfile(info) if info.isfile() else None
+            contents.append(file.read() if file else b"")
+            yield from _header_faults(info, prefix, contents[-1], row)
+        if row is not None and (row["key"], row["split"]) != (key, split):
+            yield f"the index has {row['key']} of {row['split']} at this place"
+        size = None
+        if self._limit is None or len(keys) <= self._limit:
+            size = _decoded_size(contents[0])
+            if size is None:
+                yield "the picture cannot be decoded"
+        yield from self._annotation_faults(contents[1], key, split, size)
+
+    def doubled_keys(self) -> Iterator[tuple[str, str]]:
+        """(key, sentence) for keys that occur more than once in the whole set."""
+        counts = Counter(key for keys in self.keys.values() for key in keys)
+        for key, count in sorted(counts.items()):
+            if count > 1:
+                yield key, f"the key occurs {count} times; loaders merge or lose such samples"
+
+    def _annotation_faults(self, text: bytes, key: str, split: str, size: tuple[int, int] | None) -> Iterator[str]:
+        try:
+            value: object = json.loads(text)
+        except ValueError as error:
+            yield f"the annotation is not JSON ({error})"
+            return
+        if not isinstance(value, dict):
+            yield "the annotation is not a JSON object"
+            return
+        annotation = cast("dict[str, Any]", value)
+        shape = {name: _kind(item) for name, item in annotation.items()}
+        if self._shape is None:
+            self._shape = shape
+            missing = [name for name in (*_BASE_KEYS, *self._columns()) if name not in shape]
+            if missing:
+                yield f"the annotation lacks {', '.join(missing)}"
+        elif list(shape) != list(self._shape):
+            yield f"the annotation has the keys {', '.join(shape)}, the first sample has {', '.join(self._shape)}"
+        else:
+            yield from self._kind_faults(shape)
+        if (annotation.get("key"), annotation.get("split")) != (key, split):
+            yield f"the annotation is that of {annotation.get('key')} of {annotation.get('split')}"
+        if size is not None and (annotation.get("width"), annotation.get("height")) != size:
+            yield f"the picture has {size[0]} x {size[1]} pixels, the annotation says otherwise"
+        try:
+            yield from self._value_faults(annotation)
+        except (KeyError, TypeError, ValueError) as error:
+            yield f"the annotation has values of a wrong kind ({error})"
+
+    def _columns(self) -> list[str]:
+        return [name for group in self._groups for name in COLUMN_GROUPS.get(group, ())]
+
+    def _kind_faults(self, shape: dict[str, str]) -> Iterator[str]:
+        assert self._shape is not None
+        for name, kind in shape.items():
+            if self._shape[name] == "[]":
+                self._shape[name] = kind
+            elif kind not in ("[]", self._shape[name]):
+                yield f"{name} is {kind}, in samples before it is {self._shape[name]}"
+
+    def _value_faults(self, annotation: dict[str, Any]) -> Iterator[str]:
+        width, height = annotation["width"], annotation["height"]
+        nulls = [name for name, value in annotation.items() if value is None or (isinstance(value, list) and None in value)]
+        if nulls:
+            yield f"null in {', '.join(nulls)}"
+            return
+        if "landmark_visibility" in annotation:
+            yield from self._landmark_faults(annotation, width, height)
+        if "box" in annotation:
+            x1, y1, x2, y2 = annotation["box"]
+            if not (-1 <= x1 < x2 <= width and -1 <= y1 < y2 <= height):
+                yield f"the box {annotation['box']} is empty or outside {width} x {height}"
+
+    def _landmark_faults(self, annotation: dict[str, Any], width: int, height: int) -> Iterator[str]:
+        x, y, visibility = annotation["landmark_x"], annotation["landmark_y"], annotation["landmark_visibility"]
+        if not len(x) == len(y) == len(visibility) == (self._num_points or len(x)):
+            yield f"{len(x)} x, {len(y)} y and {len(visibility)} visibilities for {self._num_points} landmarks"
+            return
+        for number, (left, top, code) in enumerate(zip(x, y, visibility, strict=True)):
+            if code not in iter(Visibility):
+                yield f"landmark {number}: unknown visibility {code}"
+            elif code < Visibility.OCCLUDED and (left, top) != (0, 0):
+                yield f"landmark {number}: has no coordinates by its visibility, but is at ({left}, {top})"
+            elif code >= Visibility.OCCLUDED and not (-1 <= left <= width and -1 <= top <= height):
+                yield f"landmark {number}: ({left}, {top}) lies outside {width} x {height}"
+
+
+def _header_faults(info: tarfile.TarInfo, prefix: str, content: bytes, row: dict[str, Any] | None) -> Iterator[str]:
+    if (info.type, info.mode, info.uid, info.gid, info.mtime) != (tarfile.REGTYPE, 0o644, 0, 0, 0):
+        yield f"{info.name}: not a plain file of mode 644, owner 0 and time 0"
+    if row is None:
+        return
+    if (info.offset_data, info.size) != (row[f"{prefix}_offset"], row[f"{prefix}_size"]):
+        yield f"{info.name}: {info.size} bytes at {info.offset_data}, the index says otherwise"
+    elif zlib.crc32(content) != row[f"{prefix}_crc"]:
+        yield f"{info.name}: damaged, the CRC differs from the index"
+
+
+def _decoded_size(content: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG that decodes to its end, else None. Bytes between its segments are forgiven, as at convert."""
+    try:
+        picture = simplejpeg.decode_jpeg(content, "GRAY")
+    except ValueError as error:
+        if "extraneous" not in str(error):
+            return None
+        picture = simplejpeg.decode_jpeg(content, "GRAY", strict=False)
+    return picture.shape[1], picture.shape[0]
+
+
+def _kind(value: object) -> str:
+    """`str`, `int`, `float` …, a list by its members: `[float]`, and `[]` when it is empty."""
+    if not isinstance(value, list):
+        return type(value).__name__
+    return f"[{'|'.join(sorted({type(item).__name__ for item in cast('list[object]', value)}))}]"

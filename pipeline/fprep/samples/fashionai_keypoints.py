@@ -1,0 +1,202 @@
+"""Sample of the FashionAI key points challenge: its archives, names, CSV dialect and quirks, with pictures of our own.
+
+Layout and encoding follow the round-1 archives (Tianchi 2018): `train.csv` inside `Annotations/` with 26 columns, `test.csv`
+with two, the answers of test a beside the archives, pictures under `Images/<category>/<md5 of the bytes>.jpg`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import signal
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fprep.garments.design import CATEGORIES
+from fprep.garments.render import Picture, render
+from fprep.garments.wardrobe import draw_design
+from fschemas.failures import UsageError
+from fschemas.landmarks import FASHIONAI_24, Visibility
+from fschemas.publish import die_with_parent, publish
+
+TRAIN = "fashionAI_key_points_train_20180227"
+TEST_A = "fashionAI_key_points_test_a_20180227"
+TRAIN_CSV = f"{TRAIN}/Annotations/train.csv"
+TEST_CSV = f"{TEST_A}/test.csv"
+ANSWER_CSV = "fashionAI_key_points_test_a_answer_20180426.csv"
+NOT_ANNOTATED = "-1_-1_-1"
+JPEG_QUALITY = 88
+MIN_IMAGES_FOR_DEFECTS = 48
+IMAGES_PER_WORKER = 8  # a process that starts for fewer costs more than it draws
+
+_TRAIN_CYCLE = tuple(CATEGORIES[index] for index in (0, 1, 2, 3, 4, 0, 2, 4, 1, 0, 3, 2, 4))  # shares of the real train archive
+
+
+@dataclass(frozen=True)
+class Row:
+    """One annotated picture: its path below the archive, its category and its 24 cells `x_y_v`."""
+
+    image_id: str
+    category: str
+    cells: tuple[str, ...]
+
+    def text(self) -> str:
+        """The line of a 26-column CSV, without its end."""
+        return ",".join((self.image_id, self.category, *self.cells))
+
+
+def header() -> str:
+    """First line of a CSV with annotations."""
+    return ",".join(("image_id", "image_category", *FASHIONAI_24.points))
+
+
+def write_sample(
+    out: Path,
+    *,
+    images: int,
+    seed: int,
+    workers: int,
+    defects: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, int]:
+    """Write a sample of `images` pictures, four fifths of them for training, and return how many rows each file holds.
+
+    Picture i depends on (seed, i) only, so that every number of workers writes the same bytes. `defects` plants the quirks of
+    real archives and lists them in `defects.json`. `progress` is called with 1 for each picture written. The folder
+    appears under its name when it is complete. Raises `UsageError` for an occupied folder or too few pictures.
+    """
+    out = Path(out)
+    least = MIN_IMAGES_FOR_DEFECTS if defects else 1
+    if images < least:
+        raise UsageError(f"{images} images are too few{' for --defects' if defects else ''}; ask for {least} or more")
+    if workers < 1:
+        raise UsageError(f"{workers} workers cannot draw anything; ask for 1 or more")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: exists already; remove it or choose another folder")
+    with publish(out) as folder:
+        for archive in (TRAIN, TEST_A):
+            for category in CATEGORIES:
+                (folder / archive / "Images" / category).mkdir(parents=True)
+        (folder / TRAIN_CSV).parent.mkdir()
+        rows = draw_rows(folder, range(images), seed, workers, progress)
+        train = by_category([row for index, row in enumerate(rows) if not _is_test(index)])
+        test = by_category([row for index, row in enumerate(rows) if _is_test(index)])
+        counts = {"train": len(train), "test": len(test)}
+        write_lines(folder / TEST_CSV, ["image_id,image_category", *(f"{row.image_id},{row.category}" for row in test)])
+        write_lines(folder / ANSWER_CSV, [header(), *(row.text() for row in test)])
+        if defects:
+            from fprep.samples.fashionai_defects import plant_defects
+
+            counts |= plant_defects(folder, train, test, images=images, seed=seed)
+        else:
+            write_lines(folder / TRAIN_CSV, [header(), *(row.text() for row in train)])
+    return counts
+
+
+def draw_rows(
+    folder: Path,
+    indices: range,
+    seed: int,
+    workers: int,
+    progress: Callable[[int], None] | None = None,
+    archive: str | None = None,
+) -> list[Row]:
+    """Draw and write the pictures of these indices, in order; into one archive, or into the one that each belongs to."""
+    rows: list[Row] = []
+    with _mapper(min(workers, len(indices) // IMAGES_PER_WORKER)) as mapped:
+        for row in mapped(partial(_write_picture, folder, seed, archive), indices):
+            rows.append(row)
+            if progress is not None:
+                progress(1)
+    return rows
+
+
+def draw_picture(seed: int, index: int) -> Picture:
+    """Picture `index` of a sample, 512 pixels on its longer side."""
+    generator = np.random.default_rng(np.random.SeedSequence((seed, index)))
+    return render(draw_design(generator, _category(index)), generator)
+
+
+def cells_of(picture: Picture) -> tuple[str, ...]:
+    """The 24 cells of a picture: whole pixels, 1 visible, 0 occluded, `-1_-1_-1` for the rest."""
+    cells: list[str] = []
+    for (x, y), visibility in zip(picture.points, picture.visibility, strict=True):
+        known = visibility >= Visibility.OCCLUDED
+        cells.append(f"{round(float(x))}_{round(float(y))}_{int(visibility == Visibility.VISIBLE)}" if known else NOT_ANNOTATED)
+    return tuple(cells)
+
+
+def encode(picture: Picture) -> bytes:
+    """The bytes of the picture's JPEG file."""
+    done, buffer = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done, "a rendered picture can be encoded"
+    return buffer.tobytes()
+
+
+def image_name(content: bytes) -> str:
+    """File name of a picture: the MD5 of its bytes, as in the real archives."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() + ".jpg"
+
+
+def by_category(rows: list[Row]) -> list[Row]:
+    """The rows grouped by category, in the order of the archives."""
+    return sorted(rows, key=lambda row: CATEGORIES.index(row.category))
+
+
+def write_lines(path: Path, lines: list[str], *, newline: str = "\n", encoding: str = "utf-8") -> None:
+    """Write a CSV: every line ended."""
+    path.write_bytes("".join(line + newline for line in lines).encode(encoding))
+
+
+def _is_test(index: int) -> bool:
+    return index % 5 == 4
+
+
+def _category(index: int) -> str:
+    """Category of picture `index`: a fixed cycle, so that small samples hold all five."""
+    if _is_test(index):
+        return CATEGORIES[index // 5 % 5]
+    return _TRAIN_CYCLE[(index - index // 5) % len(_TRAIN_CYCLE)]
+
+
+def _write_picture(folder: Path, seed: int, archive: str | None, index: int) -> Row:
+    picture = draw_picture(seed, index)
+    content = encode(picture)
+    image_id = f"Images/{picture.category}/{image_name(content)}"
+    (folder / (archive or (TEST_A if _is_test(index) else TRAIN)) / image_id).write_bytes(content)
+    return Row(image_id, picture.category, cells_of(picture))
+
+
+_Mapper = Callable[[Callable[[int], Row], range], Iterator[Row]]
+
+
+@contextmanager
+def _mapper(workers: int) -> Generator[_Mapper]:
+    """An ordered map over indices: in this process for one worker, else in fresh processes that die with this one."""
+    if workers <= 1:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield map
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield partial(pool.map, chunksize=4)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, die with it, and stay on one core."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+    cv2.setNumThreads(1)

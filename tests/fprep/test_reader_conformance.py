@@ -1,0 +1,127 @@
+"""What every reader must fulfil, checked on its tiny raw tree `tests/raw/<module>`. New readers are picked up by themselves."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fprep.convert import convert
+from fprep.reader import IMAGE_COLUMNS, Reader, columns_of, find_reader, readers
+from fschemas.failures import UsageError
+from fschemas.landmarks import LANDMARK_SETS
+from fschemas.table_file import read_metadata, read_table
+from fschemas.vocabularies import VOCABULARIES
+
+TREES = Path(__file__).parents[1] / "raw"
+READERS = readers()
+
+
+def tree_of(reader: Reader) -> Path:
+    return TREES / reader.read.__module__.rpartition(".")[2]
+
+
+@pytest.fixture(scope="module", params=sorted(READERS))
+def converted(request, tmp_path_factory):
+    reader = READERS[request.param]
+    out = tmp_path_factory.mktemp(request.param)
+    report = convert(reader.name, [tree_of(reader)], out / "first", max_rejected=1.0, workers=1)
+    return reader, out / "first", report
+
+
+def test_raw_tree_has_the_files_of_a_variant(converted):
+    reader, _, _ = converted
+    tree = tree_of(reader)
+    assert reader.variants
+    assert any(all(any(tree.glob(pattern)) for pattern in patterns) for patterns in reader.variants.values())
+
+
+def test_counts_are_the_expected_ones(converted):
+    reader, _, report = converted
+    expected = json.loads((tree_of(reader) / "expected.json").read_text())
+    assert {name: report.to_json()[name] for name in expected} == expected
+
+
+def test_law_of_rows(converted):
+    _, out, report = converted
+    rejected, table = pl.DataFrame(read_table(out / "rejected.parquet")), pl.DataFrame(read_table(out / "table.parquet"))
+    for name, counts in report.files.items():
+        assert counts["lines"] == sum(count for key, count in counts.items() if key != "lines"), name
+        assert counts["kept"] == table.filter(pl.col("source_file") == name).height
+        assert counts["rejected"] == rejected.filter(pl.col("row_file") == name).height
+    assert rejected.select("row_file", "row_line").n_unique() == rejected.height
+    assert report.lines == sum(counts["lines"] for counts in report.files.values())
+
+
+def test_every_line_of_the_files_was_read(converted):
+    reader, _, report = converted
+    for name, counts in report.files.items():
+        content = (tree_of(reader) / name).read_bytes()
+        assert counts["lines"] == content.count(b"\n") + (not content.endswith(b"\n"))
+
+
+def test_table_fulfils_its_class(converted):
+    reader, out, _ = converted
+    frame = pl.DataFrame(read_table(out / "table.parquet"))
+    assert frame.height > 0
+    assert frame.columns == list(columns_of(reader.table))
+    reader.table.validate(frame, cast=True)
+    assert frame["key"].n_unique() == frame.height
+    assert frame["image"].n_unique() == frame.height
+    assert frame.select(IMAGE_COLUMNS).null_count().sum_horizontal().item() == 0
+
+
+def test_groups_do_not_straddle_splits(converted):
+    _, out, _ = converted
+    frame = pl.DataFrame(read_table(out / "table.parquet", columns=["split", "group"]))
+    assert frame.group_by("group").agg(pl.col("split").n_unique())["split"].max() == 1
+
+
+def test_metadata_is_complete(converted):
+    reader, out, report = converted
+    metadata = read_metadata(out / "table.parquet")
+    assert metadata["dataset"] == reader.name
+    assert metadata["table"] == reader.table.__name__
+    assert metadata["rows"] == report.kept
+    assert metadata["splits"] == report.splits
+    assert all(metadata[name].strip() for name in ("paper", "licence", "citation"))
+    assert (out / metadata["raw_root"]).resolve() == tree_of(reader).resolve()
+    landmark_set = metadata["landmark_set"]
+    assert landmark_set is None or landmark_set == LANDMARK_SETS[landmark_set["name"]].to_json()
+    assert all(vocabulary == VOCABULARIES[vocabulary["name"]].to_json() for vocabulary in metadata["vocabularies"])
+
+
+def test_report_is_on_disk_and_names_the_table(converted):
+    _, out, report = converted
+    stored = json.loads((out / "report.json").read_text())
+    assert stored == report.to_json()
+    assert stored["published"]
+    assert len(stored["table_sha256"]) == 64
+
+
+def test_second_run_gives_the_same_bytes(converted):
+    reader, first, _ = converted
+    second = first.with_name("second")
+    convert(reader.name, [tree_of(reader)], second, max_rejected=1.0, workers=2)
+    assert sorted(path.name for path in second.iterdir()) == ["rejected.parquet", "report.json", "table.parquet"]
+    for path in second.iterdir():
+        assert path.read_bytes() == (first / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_rejected_rows_tell_place_and_bytes(name, tmp_path):
+    reader = READERS[name]
+    convert(name, [tree_of(reader)], tmp_path / "out", max_rejected=1.0, images="header")
+    for row in read_table(tmp_path / "out/rejected.parquet").to_pylist():
+        content = (tree_of(reader) / row["source_file"]).read_bytes()
+        line = content.split(b"\n")[row["source_line"] - 1]
+        assert row["raw"] == line.rstrip(b"\r")
+        assert content[row["byte_offset"] :].startswith(row["raw"])
+        assert row["message"].startswith(f"{row['source_file']}:{row['source_line']}: ")
+        assert row["message"].endswith("; row rejected")
+        assert row["rules"][0] == row["rule"]
+
+
+def test_unknown_reader_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean fashionai-keypoints"):
+        find_reader("fashionai_keypoint")

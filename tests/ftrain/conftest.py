@@ -1,0 +1,40 @@
+"""Shared by the tests of the trainers: one small shard set, and a server that forks runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tests.ftrain.forks import ForkServer
+from tests.shard_sets import write_shard_set
+
+from fschemas.shard_set import ShardSet
+
+
+@pytest.fixture(scope="session")
+def shard_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """45 training samples in 6 shards, 13 to validate; never to be changed."""
+    return write_shard_set(tmp_path_factory.mktemp("shards") / "set", {"train": 45, "val": 13})
+
+
+@pytest.fixture(scope="session")
+def shards(shard_folder: Path) -> ShardSet:
+    return ShardSet.open(shard_folder)
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    server = ForkServer(tmp_path_factory.mktemp("forks"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute on one thread, as the forked runs do: the last bits of sums depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,198 @@
+"""Runs of the trainers in processes of their own, without paying for `import torch` each time.
+
+As a script this is a server: it imports once and forks a child for each request on its standard input. Imported, it is the
+client: `ForkServer.start(function, **arguments)` gives a `Child` that can be sent signals and waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Child:
+    """A forked process, leader of its own process group; `log` holds what it wrote."""
+
+    server: ForkServer
+    pid: int
+    log: Path
+
+    def send(self, number: int, *, group: bool = True) -> None:
+        """Send a signal to the process group, or to the leader alone."""
+        (os.killpg if group else os.kill)(self.pid, number)
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """Its exit code, negative for a signal; the whole group is killed when it takes longer than `timeout` seconds."""
+        answer = self.server.ask({"wait": self.pid, "timeout": timeout})
+        if answer["code"] is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            raise AssertionError(f"still running after {timeout} s: {self.text()}")
+        return answer["code"]
+
+    def text(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def wait_for(self, words: str, timeout: float = 60.0) -> None:
+        """Wait until the words stand in the log."""
+        end = time.monotonic() + timeout
+        while words not in self.text():
+            assert time.monotonic() < end, f"{words!r} does not appear in: {self.text()}"
+            time.sleep(0.005)
+
+
+class ForkServer:
+    """The client's end of the server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.number = folder, 0
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::RuntimeWarning"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.ftrain.forks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=environment, cwd=folder,
+        )  # fmt: skip
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, function: str, environment: dict[str, str] | None = None, **arguments: Any) -> Child:
+        """Fork a child that calls one of the functions below."""
+        self.number += 1
+        log = self.folder / f"log-{self.number}.txt"
+        answer = self.ask({
+            "function": function, "arguments": arguments, "log": str(log), "environment": environment or {},
+        })  # fmt: skip
+        return Child(self, answer["pid"], log)
+
+    def run(self, function: str, **arguments: Any) -> Child:
+        """Start, wait and insist on exit code 0."""
+        child = self.start(function, **arguments)
+        code = child.wait()
+        assert code == 0, (code, child.text())
+        return child
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def tiny(shards: str, run: str, workers: int = 0, limit_steps: int | None = None, model: Any = None, **fit: Any) -> None:
+    """Train the tiny task, as one of the processes that the environment announces."""
+    from fschemas.publish import exclusive
+    from ftrain.distributed import processes
+    from tests.ftrain.tiny_task import make_trainer
+
+    with processes("cpu") as group:
+        if group.is_main:
+            with exclusive(Path(run)):
+                make_trainer(shards_of(shards), Path(run), group, workers=workers, limit_steps=limit_steps, model=model, **fit).train()
+        else:
+            make_trainer(shards_of(shards), Path(run), group, workers=workers, limit_steps=limit_steps, model=model, **fit).train()
+
+
+def shards_of(place: str) -> Any:
+    from ftrain.remote import open_shards
+
+    return open_shards(place)
+
+
+def evaluate(shards: str, out: str, rows: int, batch_size: int, workers: int) -> None:
+    """Write the results of an untrained tiny task on the first rows, from each of the processes."""
+    import numpy as np
+    import torch
+
+    from fschemas.shard_set import ShardSet
+    from ftrain.distributed import processes
+    from ftrain.evaluation import results_of_split
+    from tests.ftrain.tiny_task import Tiny, TinyConfig
+
+    torch.manual_seed(0)
+    opened = ShardSet.open(shards)
+    task = Tiny(TinyConfig(), opened.metadata)
+    with processes("cpu") as group:
+        results = results_of_split(task, opened, np.arange(rows), group, batch_size, workers)
+        np.savez(f"{out}-{group.rank}.npz", **results)
+
+
+def cli(arguments: list[str]) -> None:
+    """The console script `ftrain`."""
+    from ftrain.cli import main
+
+    sys.argv = ["ftrain", *arguments]
+    main()
+
+
+def _serve() -> None:
+    import torch
+
+    import ftrain.cli
+    import ftrain.train  # noqa: F401
+    from tests.ftrain import tiny_task  # noqa: F401
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = {"code": _wait(request["wait"], request["timeout"])}
+        else:
+            if request["function"] == "cli":
+                import ftrain.tasks.keypoints  # noqa: F401
+            pid = os.fork()
+            if pid == 0:
+                _child(request)
+            answer = {"pid": pid}
+        print(json.dumps(answer), flush=True)
+
+
+def _wait(pid: int, timeout: float) -> int | None:
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
+def _child(request: dict[str, Any]) -> None:
+    from fschemas.command_line import run_command
+
+    code = 1
+    try:
+        os.setsid()
+        os.environ.update(request["environment"])
+        descriptor = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number in (1, 2):
+            os.dup2(descriptor, number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        function = {"tiny": tiny, "evaluate": evaluate, "cli": cli}[request["function"]]
+        if function is cli:
+            cli(**request["arguments"])
+        else:
+            run_command(lambda: function(**request["arguments"]), request["function"])
+    except SystemExit as leaving:
+        code = int(leaving.code or 0)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,206 @@
+"""Predicted points on pictures: overlays for `ftrain predict`, and the contact sheet of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+import simplejpeg
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fschemas.landmarks import LandmarkSet, Visibility
+from ftrain.metrics.normalised_error import PointErrors
+from ftrain.plots import FAINT_COLOUR, STYLE, to_png
+from ftrain.task import Judged
+
+LEFT, RIGHT, CENTRE, WHITE, INK = (240, 110, 20), (30, 120, 235), (20, 160, 90), (255, 255, 255), (24, 26, 30)
+_SHEET_PICTURES = 20
+_SHIFT = 4  # binary places of OpenCV's drawing coordinates
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+Colour = tuple[int, int, int]
+
+
+def side_colour(landmarks: LandmarkSet, point: int) -> Colour:
+    """One colour for each side of the garment and one for what has no partner: a swap of sides shows at once."""
+    partner = landmarks.partners[point]
+    return CENTRE if partner == point else LEFT if point < partner else RIGHT
+
+
+def draw_answer(picture: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
+    """The points of an answer with their names and lines on a picture that stands for its `width` and `height`.
+
+    `picture` is uint8 RGB of any size; the drawing is as large on small pictures as on big ones.
+    """
+    canvas = np.ascontiguousarray(picture).copy()
+    height, width = canvas.shape[:2]
+    factor = np.array([width / answer["width"], height / answer["height"]])
+    places = {
+        landmarks.points.index(point["name"]): (np.array([point["x"], point["y"]]) + 0.5) * factor - 0.5
+        for point in answer["points"]
+    }
+    unit = max(width, height) / 800  # line widths and letters are made for 800 pixels
+    for first, second in landmarks.skeleton:
+        if first in places and second in places:
+            same = side_colour(landmarks, first) == side_colour(landmarks, second)
+            colour = side_colour(landmarks, first) if same else CENTRE
+            _line(canvas, places[first], places[second], WHITE, 4.5 * unit)
+            _line(canvas, places[first], places[second], colour, 2.2 * unit)
+    for point, place in places.items():
+        _dot(canvas, place, 7.5 * unit, WHITE)
+        _dot(canvas, place, 5.5 * unit, side_colour(landmarks, point))
+    _name_points(canvas, landmarks, places, unit)
+    _caption(canvas, f"{answer['garment']}  {100 * answer['garment_score']:.0f} %", unit)
+    return canvas
+
+
+def _name_points(canvas: np.ndarray, landmarks: LandmarkSet, places: dict[int, np.ndarray], unit: float) -> None:
+    """A label beside each point, where it covers neither another label nor a point, as far as there is room."""
+    size, gap = 0.5 * unit, 11 * unit
+    taken = [np.array([*(place - 7 * unit), *(place + 7 * unit)]) for place in places.values()]
+    middle = np.mean(list(places.values()), axis=0)
+    for point, place in places.items():
+        text = landmarks.points[point].replace("_", " ")
+        (width, height), _ = cv2.getTextSize(text, _FONT, size, max(1, round(unit)))
+        right, left = np.array([gap, height / 2]), np.array([-gap - width, height / 2])
+        below, above = np.array([-width / 2, gap + height]), np.array([-width / 2, -gap])
+        sides = [right, left] if place[0] >= middle[0] else [left, right]
+        ends = [below, above] if place[1] >= middle[1] else [above, below]
+        slants = [side + end * (0, 1) - (0, height / 2) for side in sides for end in ends]
+        candidates = [place + shift for shift in (*sides, *ends, *slants)]
+        boxes = [np.array([corner[0], corner[1] - height, corner[0] + width, corner[1]]) for corner in candidates]
+        costs = [_overlap(box, taken) + _outside(box, canvas.shape) for box in boxes]
+        best = int(np.argmin(costs))
+        taken.append(boxes[best])
+        limit = np.array([canvas.shape[1] - width - 2, canvas.shape[0] - 3])
+        _text(canvas, text, np.clip(candidates[best], (2, height + 2), np.maximum(limit, (2, height + 2))), size, unit)
+
+
+def _overlap(box: np.ndarray, others: Sequence[np.ndarray]) -> float:
+    """Covered area in pixels."""
+    corners = np.stack(others)
+    sides = np.minimum(box[2:], corners[:, 2:]) - np.maximum(box[:2], corners[:, :2])
+    return float(np.prod(np.maximum(sides, 0), axis=1).sum())
+
+
+def _outside(box: np.ndarray, shape: tuple[int, ...]) -> float:
+    """A price for leaving the picture, above that of covering a label."""
+    beyond = np.maximum(0, [-box[0], -box[1], box[2] - shape[1], box[3] - shape[0]]).sum()
+    return float(beyond) * 1000
+
+
+def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour, width: float) -> None:
+    cv2.line(canvas, _fixed(start), _fixed(end), colour, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+
+
+def _dot(canvas: np.ndarray, place: np.ndarray, radius: float, colour: Colour) -> None:
+    cv2.circle(canvas, _fixed(place), round(max(1.0, radius) * (1 << _SHIFT)), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
+def _fixed(place: np.ndarray) -> tuple[int, int]:
+    return round(float(place[0]) * (1 << _SHIFT)), round(float(place[1]) * (1 << _SHIFT))
+
+
+def _text(canvas: np.ndarray, text: str, corner: np.ndarray, size: float, unit: float) -> None:
+    """Dark letters with a white rim; `corner` is the lower left one."""
+    place, width = (round(float(corner[0])), round(float(corner[1]))), max(1, round(unit))
+    cv2.putText(canvas, text, place, _FONT, size, WHITE, width + max(2, round(3 * unit)), cv2.LINE_AA)
+    cv2.putText(canvas, text, place, _FONT, size, INK, width, cv2.LINE_AA)
+
+
+def _caption(canvas: np.ndarray, text: str, unit: float) -> None:
+    size = 0.75 * unit
+    (width, height), _ = cv2.getTextSize(text, _FONT, size, max(1, round(1.6 * unit)))
+    pad = round(10 * unit)
+    cv2.rectangle(canvas, (0, 0), (width + 2 * pad, height + 2 * pad), INK, cv2.FILLED)
+    cv2.putText(canvas, text, (pad, height + pad), _FONT, size, WHITE, max(1, round(1.6 * unit)), cv2.LINE_AA)
+
+
+def contact_sheet(landmarks: LandmarkSet, judged: Judged, errors: PointErrors, subtitle: str) -> bytes:
+    """PNG of about twenty pictures with predicted and true points: of every garment the best, the worst and steps between."""
+    chosen = _chosen(landmarks, errors)
+    num_columns = max(len(tiles) for tiles in chosen) if len(chosen) > 2 else 5
+    rows = [tiles[start : start + num_columns] for tiles in chosen for start in range(0, len(tiles), num_columns)]
+    with mpl.rc_context(STYLE):
+        width, height, head = 2.35 * num_columns, 2.62 * len(rows), 0.95
+        figure = Figure(figsize=(width, height + head))
+        figure.text(0.12 / width, 1 - 0.16 / (height + head), "Predicted and true points", size=15, weight="bold", va="top")
+        figure.text(0.12 / width, 1 - 0.47 / (height + head), subtitle, size=9.5, color=FAINT_COLOUR, va="top")
+        figure.legend(
+            handles=_legend(), ncols=5, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.62 / (height + head)), fontsize=9.5,
+            handletextpad=0.5, columnspacing=1.6, borderpad=0.3,
+        )  # fmt: skip
+        grid = figure.add_gridspec(
+            len(rows), num_columns, left=0.04 / width, right=1 - 0.04 / width, bottom=0.04 / (height + head),
+            top=height / (height + head) - 0.22 / (height + head), wspace=0.03, hspace=0.12,
+        )  # fmt: skip
+        for row, tiles in enumerate(rows):
+            for column, number in enumerate(tiles):
+                _tile(figure.add_subplot(grid[row, column]), landmarks, judged, errors, number)
+        return to_png(figure, dpi=130)
+
+
+def _chosen(landmarks: LandmarkSet, errors: PointErrors) -> list[list[int]]:
+    """Per garment the numbers of pictures, from the best to the worst in equal steps."""
+    counts = errors.counted.sum(axis=1)
+    means = errors.distances.sum(axis=1) / np.maximum(counts, 1)
+    present = [index for index in range(len(landmarks.garments)) if (counts[errors.garments == index] > 0).any()]
+    share = -(-_SHEET_PICTURES // max(1, len(present)))
+    chosen: list[list[int]] = []
+    for index in present:
+        members = np.flatnonzero((errors.garments == index) & (counts > 0))
+        members = members[np.argsort(means[members], kind="stable")]
+        steps = np.unique(np.linspace(0, len(members) - 1, min(share, len(members))).round().astype(int))
+        chosen.append(members[steps].tolist())
+    return chosen
+
+
+def _tile(axes: Axes, landmarks: LandmarkSet, judged: Judged, errors: PointErrors, number: int) -> None:
+    results = judged.results
+    image, note = judged.shards.read(int(results["row"][number]))
+    picture = simplejpeg.decode_jpeg(image, "RGB")
+    garment = str(note["garment"])
+    truth, guess = results["truth"][number], results["points"][number]
+    seen = results["visibility"][number] >= Visibility.OCCLUDED
+    axes.imshow(picture, interpolation="lanczos")
+    axes.set_xlim(-0.5, picture.shape[1] - 0.5)
+    axes.set_ylim(picture.shape[0] - 0.5, -0.5)
+    valid = landmarks.valid_points(garment)
+    for first, second in landmarks.skeleton:
+        if first in valid and second in valid:
+            line = guess[[first, second]].T
+            axes.plot(*line, color="white", lw=1.9, alpha=0.75, solid_capstyle="round")
+            axes.plot(*line, color="#3d454d", lw=0.8, solid_capstyle="round")
+    for point in valid:
+        if seen[point]:
+            axes.plot(*np.stack([truth[point], guess[point]]).T, color="#e0245e", lw=1.3)
+            axes.plot(*truth[point], "o", mfc="none", mec="white", ms=7.0, mew=2.4)
+            axes.plot(*truth[point], "o", mfc="none", mec="#e0245e", ms=7.0, mew=1.1)
+    for point in valid:
+        colour = [value / 255 for value in side_colour(landmarks, point)]
+        axes.plot(*guess[point], "o", mfc=colour, mec="white", ms=4.4, mew=0.7)
+    count = errors.counted[number].sum()
+    error = 100 * errors.distances[number].sum() / count
+    named = list(landmarks.garments)[int(results["garment_scores"][number].argmax())]
+    mistaken = "" if named == garment else f", taken for {named}"
+    axes.set_title(f"{garment}{mistaken}  {error:.1f} %", size=9, pad=3, loc="left")
+    axes.axis("off")
+
+
+def _legend() -> list[Line2D]:
+    def dot(colour: Colour, label: str) -> Line2D:
+        face = [value / 255 for value in colour]
+        return Line2D([], [], ls="", marker="o", mfc=face, mec="white", ms=7, label=label)
+
+    return [
+        dot(LEFT, "predicted, left"),
+        dot(RIGHT, "right"),
+        dot(CENTRE, "centre"),
+        Line2D([], [], color="#e0245e", lw=1.3, marker="o", mfc="none", mec="#e0245e", ms=7, label="true point and error"),
+        Line2D([], [], ls="", label="%: NE of the picture; best on the left, worst on the right"),
+    ]

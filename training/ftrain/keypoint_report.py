@@ -1,0 +1,200 @@
+"""What is said of predicted key points: the report of a split beside the mean pose, and the answer for one picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fschemas.failures import UsageError
+from fschemas.landmarks import LandmarkSet
+from fschemas.publish import publish_bytes
+from fschemas.shard_set import ShardSet
+from ftrain.metrics.bootstrap import ratio_interval
+from ftrain.metrics.keypoint_curves import detection_curve
+from ftrain.metrics.mean_pose import MeanPose
+from ftrain.metrics.normalised_error import PointErrors, mean_error, normalised_distances, summarise
+from ftrain.task import Judged, Results
+
+_PCK_PERCENTS = (5, 10, 20)
+_OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_diluted")
+
+
+@dataclass(frozen=True)
+class _Study:
+    """Errors of the model and of the mean pose on the same pictures; `floor` is None without training annotations."""
+
+    landmarks: LandmarkSet
+    judged: Judged
+    model: PointErrors
+    floor: PointErrors | None
+    majority: float | None  # share of pictures that always naming the commonest training garment names right
+
+
+def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
+    """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`.
+
+    Raises `UsageError` when no visible point of the split can be judged.
+    """
+    from ftrain.drawing import contact_sheet
+    from ftrain.plots import plot_detection_curve, plot_errors
+
+    study = _study(landmarks, judged)
+    if not study.model.counted.any():
+        place = f"{judged.shards.place}: the split {judged.split!r}"
+        raise UsageError(f"{place} has no visible points to judge; choose another --split")
+    numbers = _numbers(study)
+    curve = _curve(study)
+    garments, points = numbers["garments"], numbers["points"]
+    publish_bytes(out / "plots/detection_curve.csv", _csv(curve[0], curve[1:]))
+    publish_bytes(out / "plots/points.csv", _table("point", ("ne", "mean_pose", "count"), points))
+    columns = ("ne", "ne_low", "ne_high", "mean_pose", "count", "pictures")
+    publish_bytes(out / "plots/garments.csv", _table("garment", columns, garments))
+    publish_bytes(out / "plots/detection_curve.png", plot_detection_curve(curve[1:], _subtitle(study, numbers)))
+    publish_bytes(out / "plots/points.png", plot_errors(garments, points, _subtitle(study, numbers)))
+    publish_bytes(out / "pictures.csv", _csv(("key", "garment", "ne", "points"), _picture_rows(study)))
+    publish_bytes(out / "predictions.png", contact_sheet(landmarks, judged, study.model, _subtitle(study, numbers)))
+    return numbers
+
+
+def answer(landmarks: LandmarkSet, results: Results, number: int, garment: str | None) -> dict[str, Any]:
+    """Size, garment (the one that the model names, if not given) and its points in pixels, rounded to what can be told."""
+    garments, scores = list(landmarks.garments), results["garment_scores"][number]
+    garment = garment or garments[int(scores.argmax())]
+    width, height = (int(side) for side in results["size"][number])
+    points = [
+        {
+            "name": landmarks.points[point],
+            "x": round(float(results["points"][number, point, 0]), 2),
+            "y": round(float(results["points"][number, point, 1]), 2),
+            "score": round(float(results["scores"][number, point]), 4),
+        }
+        for point in landmarks.valid_points(garment)
+    ]
+    garment_score = round(float(scores[garments.index(garment)]), 4)
+    return {"width": width, "height": height, "garment": garment, "garment_score": garment_score, "points": points}
+
+
+def _study(landmarks: LandmarkSet, judged: Judged) -> _Study:
+    results = judged.results
+    truth = (
+        results["truth"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1], landmarks
+    )  # fmt: skip
+    model = normalised_distances(results["points"], *truth)
+    if not len(judged.training_rows):
+        return _Study(landmarks, judged, model, None, None)
+    pose, commonest = _learn_floor(landmarks, judged.shards, judged.training_rows)
+    floor = normalised_distances(pose.predict(*truth[2:5]), *truth)
+    return _Study(landmarks, judged, model, floor, float(np.mean(results["garment"] == commonest)))
+
+
+def _learn_floor(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
+    """The mean pose of training pictures, from their annotations alone, and their commonest garment."""
+    notes = [shards.read(int(row))[1] for row in rows]
+    points = np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1)
+    visibility = np.array([note["landmark_visibility"] for note in notes], np.int8)
+    kinds = [list(landmarks.garments).index(note["garment"]) for note in notes]
+    width, height = [note["width"] for note in notes], [note["height"] for note in notes]
+    pose = MeanPose.fit(points, visibility, np.array(kinds), width, height, landmarks)
+    return pose, int(np.bincount(kinds).argmax())
+
+
+def _numbers(study: _Study) -> dict[str, Any]:
+    results, model, floor = study.judged.results, study.model, study.floor
+    named = results["garment_scores"].argmax(axis=1)
+    numbers: dict[str, Any] = {
+        "model": {**_overall(study.landmarks, model), "garment_accuracy": float(np.mean(named == results["garment"]))}
+    }
+    if floor is not None:
+        low, high = ratio_interval(_sums(model), _sums(floor))
+        numbers["mean_pose"] = {**_overall(study.landmarks, floor), "garment_accuracy": study.majority}
+        numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(numbers["mean_pose"]["ne"], 1e-9)
+        numbers |= {"ratio_to_mean_pose_low": low, "ratio_to_mean_pose_high": high}
+    for kind, names in (("garments", study.landmarks.garments), ("points", study.landmarks.points)):
+        places = model.garments[:, None] if kind == "garments" else np.arange(len(study.landmarks))
+        among = {name: np.broadcast_to(places == index, model.counted.shape) for index, name in enumerate(names)}
+        numbers[kind] = {
+            name: _part(study, mask, interval=kind == "garments") for name, mask in among.items() if model.counted[mask].any()
+        }
+    numbers |= {
+        "counted_points": int(model.counted.sum()),
+        "excluded_pictures": int(model.excluded.sum()),
+        "excluded_points": int(model.excluded_points.sum()),
+    }
+    return numbers
+
+
+def _overall(landmarks: LandmarkSet, errors: PointErrors) -> dict[str, float]:
+    summary = summarise(errors, landmarks)
+    chosen = {name: summary[name] for name in _OVERALL if name in summary}
+    distances = errors.distances[errors.counted]
+    within = {f"pck_{percent}": float(np.mean(distances <= percent / 100)) for percent in _PCK_PERCENTS}
+    return {name: value for name, value in (chosen | within).items() if math.isfinite(value)}
+
+
+def _part(study: _Study, among: NDArray[np.bool_], *, interval: bool = False) -> dict[str, float | int]:
+    """Numbers of the points `among` N, K."""
+    model, floor = study.model, study.floor
+    part: dict[str, float | int] = {"ne": mean_error(model, among)}
+    if interval:
+        counted = model.counted & among
+        part["ne_low"], part["ne_high"] = ratio_interval(np.where(counted, model.distances, 0).sum(1), counted.sum(1))
+        part["pictures"] = int(counted.any(axis=1).sum())
+    if floor is not None:
+        part["mean_pose"] = mean_error(floor, among)
+    return part | {"count": int((model.counted & among).sum())}
+
+
+def _sums(errors: PointErrors) -> NDArray[np.float64]:
+    return np.array([math.fsum(row) for row in errors.distances.tolist()])
+
+
+def _curve(study: _Study) -> tuple[list[str], *tuple[list[float], ...]]:
+    """Names of the columns, then the rows threshold, model, mean pose."""
+    thresholds, model = detection_curve(study.model.distances, study.model.counted)
+    columns = {"threshold": thresholds, "model": model}
+    if study.floor is not None:
+        columns["mean_pose"] = detection_curve(study.floor.distances, study.floor.counted)[1]
+    return list(columns), *np.stack(list(columns.values()), axis=1).tolist()
+
+
+def _picture_rows(study: _Study) -> list[tuple[object, ...]]:
+    """Key, garment, NE and number of counted points of every picture, the worst first, those without NE last."""
+    garments, keys = list(study.landmarks.garments), study.judged.shards.columns["key"]
+    counts = study.model.counted.sum(axis=1)
+    rows: list[tuple[object, ...]] = []
+    errors = np.where(counts > 0, _sums(study.model) / np.maximum(counts, 1), -1.0)
+    for number in np.argsort(-errors, kind="stable"):
+        key = str(keys[study.judged.results["row"][number]])
+        error = f"{errors[number]:.6f}" if counts[number] else ""
+        rows.append((key, garments[study.model.garments[number]], error, int(counts[number])))
+    return rows
+
+
+def _subtitle(study: _Study, numbers: dict[str, Any]) -> str:
+    metadata, model = study.judged.shards.metadata, numbers["model"]
+    kind = ", drawn garments" if metadata.get("drawn") else ""
+    interval = f" ({100 * model['ne_low']:.2f} to {100 * model['ne_high']:.2f})"
+    pictures = len(study.model.garments)
+    return f"{metadata.get('dataset')}{kind}: {pictures} pictures of {study.judged.split}, NE {100 * model['ne']:.2f} %{interval}"
+
+
+def _table(name: str, columns: Sequence[str], parts: dict[str, dict[str, float | int]]) -> bytes:
+    """One row a part; a column that no part has is left out."""
+    kept = [column for column in columns if any(column in part for part in parts.values())]
+    return _csv([name, *kept], [[key, *(part[column] for column in kept)] for key, part in parts.items()])
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"{value:.6f}" if isinstance(value, float) else value for value in row] for row in rows)
+    return text.getvalue().encode()

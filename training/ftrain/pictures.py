@@ -1,0 +1,173 @@
+"""Pictures from a user's disk: found by content, decoded upright, opaque and RGB whatever their mode, within limits.
+
+The limits and the treatment of transparency, 16 bits and EXIF orientation are those of the pipeline, so that a model sees
+a loose picture as it saw the same picture in a shard.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fschemas.failures import UsageError
+
+MAX_BYTES = 64 << 20
+MAX_PIXELS = 40_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
+
+
+class PictureError(UsageError):
+    """A picture that cannot be used; the sentence does not name it."""
+
+
+@dataclass(frozen=True)
+class FoundPicture:
+    """A picture and the name for what is written about it: relative, without extension, unique among those found."""
+
+    path: Path
+    name: str
+
+
+def find_pictures(given: Sequence[Path], skip: Path | None = None) -> list[FoundPicture]:
+    """The given files, and in given folders (sorted, with what lies below them) all files that look like pictures.
+
+    In folders a file counts by its first bytes or by its extension, so that a damaged picture is found and reported.
+    Hidden files and the folder `skip` are left out, and a picture that is given twice is taken once. Raises `UsageError`
+    for a missing path, and when there is no picture at all.
+    """
+    found: dict[Path, tuple[Path, str]] = {}
+    for place in given:
+        if place.is_dir():
+            for path in _walk(place, skip):
+                found.setdefault(path.resolve(), (path, _name_below(place, path)))
+        elif place.exists():
+            found.setdefault(place.resolve(), (place, place.stem))
+        else:
+            raise UsageError(f"{readable(place)}: no such picture or folder")
+    if not found:
+        raise UsageError(f"{', '.join(map(readable, given))}: no pictures here; expected {', '.join(FORMATS)} files")
+    return _with_unique_names(list(found.values()))
+
+
+def _name_below(folder: Path, path: Path) -> str:
+    """The relative path without extension. A folder that is called like a picture must not meet a picture's output."""
+    *parents, _ = path.relative_to(folder).parts
+    return "/".join([*(f"{parent}_" if parent.lower().endswith(".jpg") else parent for parent in parents), path.stem])
+
+
+def _with_unique_names(found: list[tuple[Path, str]]) -> list[FoundPicture]:
+    """A name that is taken gets the extension of its picture, and then a number. Case does not tell names apart."""
+    taken: set[str] = set()
+    named: list[FoundPicture] = []
+    for path, name in found:
+        unique, number = readable(name), 1
+        if unique.lower() in taken and path.suffix:
+            unique += f"-{path.suffix[1:]}"
+        base = unique
+        while unique.lower() in taken:
+            number += 1
+            unique = f"{base}-{number}"
+        taken.add(unique.lower())
+        named.append(FoundPicture(path, unique))
+    return named
+
+
+def _walk(folder: Path, skip: Path | None) -> Iterator[Path]:
+    without = skip.resolve() if skip is not None else None
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != without)
+        for name in sorted(files):
+            path = here / name
+            if not name.startswith(".") and path.is_file() and (path.suffix.lower() in _EXTENSIONS or _has_magic(path)):
+                yield path
+
+
+def _has_magic(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    return start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
+
+
+def readable(path: Path | str) -> str:
+    """A path as text that UTF-8 can hold: bytes of a name that are no text become escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Silence Pillow's notes on odd metadata and large pictures, in all threads: the limits are our own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A picture as uint8 RGB (H, W, 3): first frame, upright by its EXIF orientation, on white where transparent.
+
+    Raises `PictureError` saying what is wrong with it.
+    """
+    try:
+        if not path.is_file():
+            raise PictureError("not a regular file")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise PictureError(f"{size / (1 << 20):.1f} MiB, more than {MAX_BYTES >> 20}; make it smaller")
+        content = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"cannot be read ({error.strerror})") from None
+    if not content:
+        raise PictureError("the file is empty")
+    try:
+        return _decode(content)
+    except (PictureError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - hostile bytes make Pillow raise nearly anything
+        detail = " ".join(str(error).split())[:120] or type(error).__name__
+        raise PictureError(f"cannot be decoded ({detail})") from None
+
+
+def _decode(content: bytes) -> np.ndarray:
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise PictureError(f"more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller") from None
+    except Image.UnidentifiedImageError:
+        raise PictureError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"{width} x {height} are more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller")
+    image.load()
+    return np.ascontiguousarray(_rgb(_upright(image)))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # noqa: BLE001 - damaged EXIF: the picture counts as upright
+        return image
+    return image if orientation == 1 else ImageOps.exif_transpose(image)
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion clips them
+        grey = np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+    return np.asarray(image.convert("RGB"))

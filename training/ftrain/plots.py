@@ -1,0 +1,132 @@
+"""Plots of an evaluation as PNG bytes: the same numbers give the same bytes (no dates, no versions in the files)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+MODEL_COLOUR, FLOOR_COLOUR, TEXT_COLOUR, FAINT_COLOUR = "#0f6d7c", "#b5533c", "#22262a", "#8a9299"
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": TEXT_COLOUR,
+    "axes.labelcolor": TEXT_COLOUR,
+    "axes.edgecolor": "#c9ced2",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e9eb",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#5c646b",
+    "ytick.color": "#5c646b",
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+
+
+def to_png(figure: Figure, dpi: int = 150) -> bytes:
+    """The bytes of a figure."""
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(content, format="png", dpi=dpi, metadata={"Software": None})
+    return content.getvalue()
+
+
+def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> bytes:
+    """PCK: rows of threshold, share of the model and, where there is one, of the mean pose."""
+    columns = np.array(rows).T
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+        axes = figure.add_subplot()
+        _head(figure, "Share of visible points found within a distance", subtitle)
+        curves = [("model", MODEL_COLOUR, columns[1])]
+        if len(columns) > 2:
+            curves.append(("mean pose", FLOOR_COLOUR, columns[2]))
+        for name, colour, shares in curves:
+            is_floor = name == "mean pose"
+            width, line = (1.6, (0, (5, 2))) if is_floor else (2.2, "-")
+            axes.plot(100 * columns[0], 100 * shares, color=colour, lw=width, ls=line)
+            axes.fill_between(100 * columns[0], 100 * shares, color=colour, alpha=0.05, lw=0)
+        ends = _apart([100 * shares[-1] for _, _, shares in curves], gap=5.5)
+        for (name, colour, shares), end in zip(curves, ends, strict=True):
+            text = f"{name} {100 * shares[-1]:.1f} %"
+            axes.annotate(text, (20, end), xytext=(5, 0), textcoords="offset points", color=colour, va="center", weight="bold")
+        axes.set(xlim=(0, 20), ylim=(0, 101), xlabel="distance in % of the normaliser", ylabel="share of points in %")
+        axes.grid(visible=True)
+        return to_png(figure)
+
+
+def plot_errors(garments: dict[str, dict[str, Any]], points: dict[str, dict[str, Any]], subtitle: str) -> bytes:
+    """NE per garment with its 95 % interval and per point, the largest on top, beside the mean pose."""
+    with mpl.rc_context(STYLE):
+        num_bars = len(garments) + len(points)
+        figure = Figure(figsize=(7.2, 1.9 + 0.235 * num_bars), layout="constrained")
+        _head(figure, "Normalised error per garment and per point", subtitle)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[len(garments) + 0.5, len(points) + 0.5])
+        _bars(upper, garments, interval=True)
+        _bars(lower, points, interval=False)
+        lower.set_xlabel("NE in %")
+        handles, names = lower.get_legend_handles_labels()
+        lower.legend(handles, names, loc="lower right", handlelength=1.2)
+        return to_png(figure)
+
+
+def _bars(axes: Axes, parts: dict[str, dict[str, Any]], *, interval: bool) -> None:
+    names = sorted(parts, key=lambda name: float(parts[name]["ne"]))
+    values = np.array([100 * parts[name]["ne"] for name in names])
+    places = np.arange(len(names))
+    axes.barh(places, values, height=0.66, color=MODEL_COLOUR, label="model")
+    edges = values
+    if interval:
+        low, high = (np.array([100 * parts[name][end] for name in names]) for end in ("ne_low", "ne_high"))
+        spread = np.maximum(0, [values - low, high - values])
+        axes.errorbar(values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOUR, elinewidth=1.1, capsize=2.5, capthick=1.1)
+        edges = high
+    has_floor = all("mean_pose" in parts[name] for name in names)
+    if has_floor:
+        floor = [100 * parts[name]["mean_pose"] for name in names]
+        axes.plot(floor, places, "|", color=FLOOR_COLOUR, ms=9, mew=2.2, label="mean pose")
+    for place, value, edge, name in zip(places, values, edges, names, strict=True):
+        text = f"{value:.1f}"
+        axes.annotate(text, (edge, place), xytext=(4, -0.5), textcoords="offset points", va="center", size=8)
+        count = f"{parts[name]['count']}"
+        axes.annotate(
+            count, (1, place), xycoords=("axes fraction", "data"), xytext=(4, -0.5), textcoords="offset points", va="center",
+            size=7.5, color=FAINT_COLOUR,
+        )  # fmt: skip
+    axes.annotate(
+        "points", (1, len(names) - 0.45), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+        va="bottom", size=7.5, color=FAINT_COLOUR,
+    )  # fmt: skip
+    axes.set_yticks(places, [name.replace("_", " ") for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlim(left=0)
+    axes.margins(x=0.08)
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=True, axis="x")
+
+
+def _head(figure: Figure, title: str, subtitle: str) -> None:
+    figure.suptitle(f"{title}\n", x=0.02, ha="left", size=12.5, weight="bold")
+    figure.text(0.02, 1 - 0.37 / figure.get_figheight(), subtitle, size=8.5, color=FAINT_COLOUR, va="top")
+
+
+def _apart(places: Sequence[float], gap: float) -> list[float]:
+    """Places of labels moved so that neighbours are at least `gap` apart."""
+    order = np.argsort(places)
+    moved = list(places)
+    for lower, upper in pairwise(order):
+        moved[upper] = max(moved[upper], moved[lower] + gap)
+    overflow = max(0.0, max(moved) - 100)
+    return [place - overflow if len(places) > 1 else place for place in moved]

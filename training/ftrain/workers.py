@@ -1,0 +1,147 @@
+"""Forked processes that do numbered pieces of work and finish them in order. A dead or hung one is noticed and named.
+
+Why not torch's DataLoader: it reports a dead worker by raising inside whatever the main process is doing, a save included;
+a SIGTERM or Ctrl-C to the process group kills its workers before the step in hand can be saved; and its memory comes from
+/dev/shm, of which a container has 64 MB. Here every worker has a pipe of its own, over which only numbers travel.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+from fschemas.failures import EnvironmentProblem, ExitCode, FashionkitError, IntegrityError, UsageError, explain
+from fschemas.publish import die_with_parent
+
+Work = Callable[[int], None]
+_ERRORS: dict[int, type[FashionkitError]] = {error.exit_code: error for error in (UsageError, EnvironmentProblem, IntegrityError)}
+_DEFERRED = (signal.SIGINT, signal.SIGTERM)
+
+
+def in_order(
+    work: Work, numbers: Sequence[int], *, workers: int, ahead: int, timeout: float, prepare: Callable[[], None]
+) -> Iterator[int]:
+    """Yield each number, in order, once `work(number)` is done; the work must leave its result in shared memory.
+
+    While a number is in the caller's hands, at most `ahead * workers` later ones are begun. `prepare` runs first in every
+    worker; without workers the work is done here. Close the iterator, and the workers are gone.
+
+    Raises what the work raised, and `EnvironmentProblem` when a worker dies or is silent for `timeout` seconds.
+    """
+    if workers == 0:
+        for number in numbers:
+            work(number)
+            yield number
+        return
+    pool: list[_Worker] = []
+    try:
+        for _ in range(min(workers, len(numbers))):
+            pool.append(_Worker(work, prepare))  # noqa: PERF401 - what was started must be in the list when the next fails
+        begun = ahead * len(pool)
+        for place, number in enumerate(numbers[:begun]):
+            pool[place % len(pool)].begin(number)
+        for place, number in enumerate(numbers):
+            worker = pool[place % len(pool)]
+            worker.finish(timeout)
+            if place + begun < len(numbers):
+                worker.begin(numbers[place + begun])
+            yield number
+    finally:
+        for worker in pool:
+            worker.kill()
+
+
+class _Worker:
+    """The parent's end of one process."""
+
+    def __init__(self, work: Work, prepare: Callable[[], None]) -> None:
+        self.pipe, there = Pipe()
+        parent = os.getpid()
+        # Blocked over the fork and for the whole life of the worker: signals to the process group are the parent's business.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads; a worker needs none of them
+                self.process = os.fork()
+            if self.process == 0:
+                _live(there, work, prepare, parent)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        there.close()
+
+    def begin(self, number: int) -> None:
+        """Ask for a piece of work; a dead worker is noticed by `finish`."""
+        try:
+            self.pipe.send_bytes(number.to_bytes(8, "little"))
+        except OSError:
+            return
+
+    def finish(self, timeout: float) -> None:
+        """Wait for the oldest piece of work that was begun; raises what it raised."""
+        # In slices, so that the time during which the whole machine or process group slept does not count.
+        for _ in range(math.ceil(timeout)):
+            if self.pipe.poll(min(1.0, timeout)):
+                break
+        else:
+            raise EnvironmentProblem(
+                f"a data worker has been silent for {timeout:g} seconds; look at the storage, run the same command again to go on"
+            )
+        try:
+            answer = self.pipe.recv_bytes()
+        except (EOFError, OSError):
+            raise EnvironmentProblem(f"a data worker {self._end()}; run the same command again to go on") from None
+        if answer:
+            failure = json.loads(answer)
+            known = _ERRORS.get(failure["code"])
+            raise known(failure["text"]) if known else RuntimeError(f"in a data worker:\n{failure['text']}")
+
+    def kill(self) -> None:
+        """End the process at once: it writes nothing but shared memory that nobody reads any more."""
+        self.pipe.close()
+        if self.process:
+            os.kill(self.process, signal.SIGKILL)
+            os.waitpid(self.process, 0)
+
+    def _end(self) -> str:
+        code = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+        self.process = 0
+        if code == -signal.SIGKILL:
+            return "was killed (SIGKILL), perhaps for want of memory; use fewer workers or free some memory"
+        return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def _live(pipe: Connection, work: Work, prepare: Callable[[], None], parent: int) -> None:
+    """The life of a worker; never returns."""
+    code = 1
+    try:
+        die_with_parent()
+        prepare()
+        # Nothing of the parent stays open here: neither the lock of its run folder nor its connections may outlive it.
+        os.closerange(3, pipe.fileno())
+        os.closerange(pipe.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        while os.getppid() == parent:
+            number = int.from_bytes(pipe.recv_bytes(), "little")
+            pipe.send_bytes(_answer(work, number))
+    except (EOFError, OSError):
+        code = 0
+    except BaseException:  # noqa: BLE001 - shown here, and the parent sees the end of the pipe
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _answer(work: Work, number: int) -> bytes:
+    """Nothing when the work was done, otherwise what went wrong."""
+    try:
+        work(number)
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
+        code, text = explain(error) or (ExitCode.DONE, traceback.format_exc())
+        return json.dumps({"code": int(code), "text": text}).encode()
+    return b""
