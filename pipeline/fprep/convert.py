@@ -14,6 +14,7 @@ import polars as pl
 
 from fprep.checks import broken_rules, count_warnings, describe
 from fprep.image_check import ImageFacts, check_images
+from fprep.orientation import turn_upright
 from fprep.raw import RawFolder
 from fprep.reader import Reader, columns_of, find_reader
 from fprep.report import REJECTED_FILE, ConvertReport, account, compare_totals, publish_conversion
@@ -92,6 +93,7 @@ class _Conversion:
         self._drop_repeated_rows()
         if images != "none":
             self._check_images(decode=images == "full", workers=workers)
+            self.frame = turn_upright(self.frame)
         if "box" in self.frame.columns:
             self._fill_boxes()
         self._drop_duplicates()

@@ -87,7 +87,7 @@ def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
         report.files[name] = counts
         for key, count in counts.items():
             setattr(report, key, getattr(report, key) + count)
-    rows = report.kept + report.rejected
+    rows = report.kept + report.rejected + report.left_out
     report.rejected_share = round(report.rejected / rows, 6) if rows else 0.0
     report.rejected_by_rule = _sorted(Counter(reject.rule for reject in raw.rejects))
     report.splits = _sorted(Counter(kept["split"].to_list()))

@@ -2,14 +2,16 @@
 
 import hashlib
 import io
+import json
 import os
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fprep.convert import convert
 from fprep.splits import cut_train
@@ -250,7 +252,9 @@ def test_foreign_names_become_safe_keys(tmp_path):
 def test_split_is_a_function_of_the_group_alone():
     groups = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(4000)]
     splits = cut_train(groups, val_share=0.1, test_share=0.2)
-    assert splits == cut_train(groups[:2000], val_share=0.1, test_share=0.2) + cut_train(groups[2000:], val_share=0.1, test_share=0.2)
+    assert splits == cut_train(groups[:2000], val_share=0.1, test_share=0.2) + cut_train(
+        groups[2000:], val_share=0.1, test_share=0.2
+    )
     assert abs(splits.count("val") / 4000 - 0.1) < 0.02
     assert abs(splits.count("test") / 4000 - 0.2) < 0.02
 
@@ -280,6 +284,39 @@ def test_odd_rows_are_kept_and_counted(tmp_path, cells, warning):
     assert report.warnings == {warning: 1}
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_points_of_rotated_pictures_stay_on_their_pixels(tmp_path, orientation):
+    """A white dot at the stored point is at the table's point once the picture is upright."""
+    stored = np.zeros((96, 64, 3), np.uint8)
+    stored[30:33, 10:13] = 255
+    block = Image.Exif()
+    block[0x0112] = orientation
+    path = tmp_path / name_of(1, "dress")
+    path.parent.mkdir(parents=True)
+    Image.fromarray(stored).save(path, quality=95, exif=block)
+    cells = {point: "-1_-1_-1" for point in FASHIONAI_24.points} | {"armpit_left": "11_31_1", "armpit_right": "11_31_0"}
+    _, table, _ = run(write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)]), tmp_path / "out", images="header")
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    assert (table["height"][0], table["width"][0]) == upright.shape[:2]
+    x, y = (int(table[f"landmark_{axis}"][0][FASHIONAI_24.points.index("armpit_left")]) for axis in "xy")
+    assert upright[y, x].min() > 200
+    assert upright[y - 1 : y + 2, x - 1 : x + 2].mean() > 200
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_defective_sample_is_seen_through(tmp_path, seed):
+    """Every planted defect of a drawn archive is found at its place, and nothing else is."""
+    write_sample = pytest.importorskip("fprep.samples.fashionai_keypoints").write_sample
+    write_sample(tmp_path / "raw", images=70, seed=seed, workers=1, defects=True)
+    report, _, rejected = run(tmp_path / "raw", tmp_path / "out", images="full")
+    defects = json.loads((tmp_path / "raw/defects.json").read_text())
+    planted = {(entry["file"], entry["line"]): entry["rule"] for entry in defects if entry["verdict"] == "rejected"}
+    assert {(row["source_file"], row["source_line"]): row["rule"] for row in rejected.to_dicts()} == planted
+    kept = Counter(entry["rule"] for entry in defects if entry["verdict"] == "kept")
+    assert {rule: count for rule, count in report.warnings.items() if rule != "totals_differ"} == kept
+    assert report.blank == sum(entry["verdict"] == "blank" for entry in defects)
+
+
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="real annotation files are not here")
 
 
@@ -296,7 +333,11 @@ def test_real_answers_of_test_a(tmp_path):
 @needs_real
 @pytest.mark.parametrize(
     ("name", "kept", "rejected"),
-    [("round1_test_b/test.csv", 9970, {}), ("round2_test_a/test.csv", 13101, {}), ("train_excerpt/val.csv", 6412, {"duplicate_row": 3})],
+    [
+        ("round1_test_b/test.csv", 9970, {}),
+        ("round2_test_a/test.csv", 13101, {}),
+        ("train_excerpt/val.csv", 6412, {"duplicate_row": 3}),
+    ],
 )
 def test_real_files(tmp_path, name, kept, rejected):
     report, _, _ = run(REAL / name, tmp_path / "out")
@@ -307,5 +348,3 @@ def test_real_files(tmp_path, name, kept, rejected):
 def test_real_answers_without_pictures_say_what_to_do(tmp_path):
     with pytest.raises(RejectedError, match="unpack the pictures beside the annotation or use --images none"):
         run(REAL / "round1_test_a", tmp_path / "out", images="header", limit=50)
-
-

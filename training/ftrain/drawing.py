@@ -19,6 +19,7 @@ from ftrain.plots import FAINT_COLOUR, STYLE, to_png
 from ftrain.task import Judged
 
 LEFT, RIGHT, CENTRE, WHITE, INK = (240, 110, 20), (30, 120, 235), (20, 160, 90), (255, 255, 255), (24, 26, 30)
+_ERROR = "#e0245e"
 _SHEET_PICTURES = 20
 _SHIFT = 4  # binary places of OpenCV's drawing coordinates
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -170,17 +171,16 @@ def _tile(axes: Axes, landmarks: LandmarkSet, judged: Judged, errors: PointError
     axes.imshow(picture, interpolation="lanczos")
     axes.set_xlim(-0.5, picture.shape[1] - 0.5)
     axes.set_ylim(picture.shape[0] - 0.5, -0.5)
-    valid = landmarks.valid_points(garment)
+    valid = [point for point in landmarks.valid_points(garment) if seen[point]]  # without truth there is nothing to compare
     for first, second in landmarks.skeleton:
         if first in valid and second in valid:
             line = guess[[first, second]].T
             axes.plot(*line, color="white", lw=1.9, alpha=0.75, solid_capstyle="round")
             axes.plot(*line, color="#3d454d", lw=0.8, solid_capstyle="round")
     for point in valid:
-        if seen[point]:
-            axes.plot(*np.stack([truth[point], guess[point]]).T, color="#e0245e", lw=1.3)
-            axes.plot(*truth[point], "o", mfc="none", mec="white", ms=7.0, mew=2.4)
-            axes.plot(*truth[point], "o", mfc="none", mec="#e0245e", ms=7.0, mew=1.1)
+        axes.plot(*np.stack([truth[point], guess[point]]).T, color=_ERROR, lw=1.3)
+        axes.plot(*truth[point], "o", mfc="none", mec="white", ms=7.0, mew=2.4)
+        axes.plot(*truth[point], "o", mfc="none", mec=_ERROR, ms=7.0, mew=1.1)
     for point in valid:
         colour = [value / 255 for value in side_colour(landmarks, point)]
         axes.plot(*guess[point], "o", mfc=colour, mec="white", ms=4.4, mew=0.7)
@@ -201,6 +201,6 @@ def _legend() -> list[Line2D]:
         dot(LEFT, "predicted, left"),
         dot(RIGHT, "right"),
         dot(CENTRE, "centre"),
-        Line2D([], [], color="#e0245e", lw=1.3, marker="o", mfc="none", mec="#e0245e", ms=7, label="true point and error"),
+        Line2D([], [], color=_ERROR, lw=1.3, marker="o", mfc="none", mec=_ERROR, ms=7, label="true point and error"),
         Line2D([], [], ls="", label="%: NE of the picture; best on the left, worst on the right"),
     ]

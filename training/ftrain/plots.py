@@ -63,6 +63,7 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
             text = f"{name} {100 * shares[-1]:.1f} %"
             axes.annotate(text, (20, end), xytext=(5, 0), textcoords="offset points", color=colour, va="center", weight="bold")
         axes.set(xlim=(0, 20), ylim=(0, 101), xlabel="distance in % of the normaliser", ylabel="share of points in %")
+        axes.set_xticks(range(0, 21, 5))
         axes.grid(visible=True)
         return to_png(figure)
 
@@ -78,7 +79,7 @@ def plot_errors(garments: dict[str, dict[str, Any]], points: dict[str, dict[str,
         _bars(lower, points, interval=False)
         lower.set_xlabel("NE in %")
         handles, names = lower.get_legend_handles_labels()
-        lower.legend(handles, names, loc="lower right", handlelength=1.2)
+        figure.legend(handles, names, loc="upper right", ncols=2, handlelength=1.2)
         return to_png(figure)
 
 
