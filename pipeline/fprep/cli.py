@@ -64,8 +64,6 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Read raw files into a validated table, with every rejected row and its reason beside it."""
-    from dataclasses import asdict, is_dataclass
-
     from fprep.convert import convert as run_convert
     from fprep.progress import Reporter
 
@@ -73,11 +71,10 @@ def convert(
         raise UsageError("convert needs at least one raw folder and the folder to write: fprep convert DATASET RAW... OUT")
     *raw, out = paths
     with Reporter(quiet=quiet) as report:
-        result: Any = run_convert(
+        values = run_convert(
             dataset, raw, out, images=images, on_reject=on_reject, max_rejected=max_rejected, val_share=val_share,
             test_share=test_share, workers=workers, limit=limit, dry_run=dry_run, progress=report,
-        )  # fmt: skip
-    values: dict[str, Any] = asdict(result) if is_dataclass(result) and not isinstance(result, type) else dict(result)
+        ).to_json()  # fmt: skip
     rules = ", ".join(f"{rule} {count}" for rule, count in values["rejected_by_rule"].items())
     warnings = ", ".join(f"{name} {count}" for name, count in values["warnings"].items())
     lines = [

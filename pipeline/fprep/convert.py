@@ -232,7 +232,8 @@ def _check_options(max_rejected: float, val_share: float, test_share: float, lim
 def _judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float) -> None:
     if report.rejected:
         worst, count = max(report.rejected_by_rule.items(), key=lambda item: item[1])
-        rows = f"{report.rejected} of {report.kept + report.rejected} rows were rejected, most by {worst} ({count})"
+        total = report.kept + report.rejected + report.left_out
+        rows = f"{report.rejected} of {total} rows were rejected, most by {worst} ({count})"
     else:
         worst, rows = "", "no row was rejected"
     look = f"look at {out / REJECTED_FILE}"

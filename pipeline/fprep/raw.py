@@ -136,8 +136,11 @@ class RawFolder:
         return cls(tuple(sorted(given)), Path(os.path.commonpath(homes)))
 
     def name_of(self, path: Path) -> str:
-        """The path relative to the root, with `/`."""
-        return path.relative_to(self.root).as_posix()
+        """The path relative to the root, with `/`; raises `UsageError` for a name that is not UTF-8."""
+        name = path.relative_to(self.root).as_posix()
+        if not name.isascii() and name.encode(errors="replace").decode() != name:
+            raise UsageError(f"{name!r}: the name of this file or folder is not UTF-8; rename it")
+        return name
 
     def open_file(self, path: Path) -> RawFile:
         """Read an annotation file and enter it into the books; a byte order mark and CRLF are noted."""
@@ -203,6 +206,8 @@ def text_fault(line: RawLine) -> tuple[str, str] | None:
 
 
 def _read_unchanged(path: Path, name: str) -> bytes:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise UsageError(f"{name}: not a regular file; restore it from the archive")
     with open(path, "rb") as file:
         before = os.fstat(file.fileno())
         if before.st_size > MAX_FILE:

@@ -103,11 +103,11 @@ def find_reader(name: str) -> Reader:
 
 
 def safe_key(text: str) -> str:
-    """A sample key: ASCII letters, digits, `_` and `-`, at most 200. What had to be changed is told apart by a hash."""
+    """A sample key: ASCII letters, digits, `_` and `-`, at most 90. What had to be changed is told apart by a hash."""
     key = re.sub(r"[^A-Za-z0-9_-]+", "_", text)
-    if key == text and len(key) <= 200:
+    if key == text and len(key) <= 90:
         return key
-    return f"{key[:180]}-{short_hash(text)}"
+    return f"{key[:80]}-{short_hash(text)}"
 
 
 def short_hash(text: str) -> str:

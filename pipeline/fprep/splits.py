@@ -49,7 +49,7 @@ def unique_keys(keys: Sequence[str], images: Sequence[str]) -> list[str]:
     seen: set[str] = set()
     unique: list[str] = []
     for key, image in zip(keys, images, strict=True):
-        chosen = key if key not in seen else f"{key[:180]}-{short_hash(image)}"
+        chosen = key if key not in seen else f"{key[:80]}-{short_hash(image)}"
         seen.add(chosen)
         unique.append(chosen)
     return unique

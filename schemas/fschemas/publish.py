@@ -15,7 +15,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
-def publish(final: Path) -> Iterator[Path]:
+def publish(final: Path) -> Generator[Path]:
     """Yield a temporary path beside `final`; what the body writes there (a file or a folder) becomes `final` on success.
 
     An existing file is replaced in one step; an existing folder is never replaced. On any error the temporary is removed and
@@ -72,7 +72,7 @@ def remove_leftovers(folder: Path) -> list[str]:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Generator[None]:
     """Hold the only right to write in `folder`; raises `EnvironmentProblem` when another process has it.
 
     The lock is a `flock` on a hidden file beside the folder, so that the kernel frees it at death and no lock file becomes

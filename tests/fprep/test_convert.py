@@ -215,7 +215,7 @@ def test_wrong_options(raw, tmp_path, options, message):
 
 @pytest.mark.parametrize("given", [[], ["missing"]])
 def test_raw_folder_that_is_not_there(tmp_path, given):
-    with pytest.raises(UsageError, match="no raw folder given|no such file or folder"):
+    with pytest.raises(UsageError, match=r"no raw folder given|no such file or folder"):
         convert("fashionai-keypoints", [tmp_path / name for name in given], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

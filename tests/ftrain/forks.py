@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -77,6 +78,16 @@ class ForkServer:
         })  # fmt: skip
         return Child(self, answer["pid"], log)
 
+    def start_group(self, function: str, world_size: int, **arguments: Any) -> list[Child]:
+        """Start one child for each rank, as torchrun would; with one process only, without a group."""
+        if world_size == 1:
+            return [self.start(function, **arguments)]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        together = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        return [self.start(function, {**together, "RANK": str(rank)}, **arguments) for rank in range(world_size)]
+
     def run(self, function: str, **arguments: Any) -> Child:
         """Start, wait and insist on exit code 0."""
         child = self.start(function, **arguments)
@@ -140,6 +151,7 @@ def cli(arguments: list[str]) -> None:
 
 def _serve() -> None:
     import torch
+    import torch._dynamo  # the first optimizer would import it, in each child anew
 
     import ftrain.cli
     import ftrain.train  # noqa: F401

@@ -33,7 +33,7 @@ class RandomResizedCrop:
     def __call__(self, jpeg: bytes, generator: np.random.Generator) -> np.ndarray:
         """The crop of a JPEG: size, size, 3, RGB; float32 has ImageNet's mean and deviation taken out."""
         height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
-        left, top, crop_width, crop_height = self._box(width, height, generator)
+        left, top, crop_width, crop_height = self._box(int(width), int(height), generator)
         picture, factor = decode(jpeg, self.size / min(crop_width, crop_height))
         if factor != 1.0:
             left, top = int(left * factor), int(top * factor)

@@ -12,6 +12,7 @@ import simplejpeg
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image, ImageDraw, ImageFont
 
 from fschemas.landmarks import LandmarkSet, Visibility
 from ftrain.metrics.normalised_error import PointErrors
@@ -22,7 +23,6 @@ LEFT, RIGHT, CENTRE, WHITE, INK = (240, 110, 20), (30, 120, 235), (20, 160, 90),
 _ERROR = "#e0245e"
 _SHEET_PICTURES = 20
 _SHIFT = 4  # binary places of OpenCV's drawing coordinates
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 Colour = tuple[int, int, int]
 
@@ -55,31 +55,32 @@ def draw_answer(picture: np.ndarray, answer: dict[str, Any], landmarks: Landmark
     for point, place in places.items():
         _dot(canvas, place, 7.5 * unit, WHITE)
         _dot(canvas, place, 5.5 * unit, side_colour(landmarks, point))
-    _name_points(canvas, landmarks, places, unit)
-    _caption(canvas, f"{answer['garment']}  {100 * answer['garment_score']:.0f} %", unit)
-    return canvas
+    image = Image.fromarray(canvas)
+    _name_points(image, landmarks, places, unit)
+    _caption(image, f"{answer['garment']}  {100 * answer['garment_score']:.0f} %", unit)
+    return np.asarray(image)
 
 
-def _name_points(canvas: np.ndarray, landmarks: LandmarkSet, places: dict[int, np.ndarray], unit: float) -> None:
+def _name_points(image: Image.Image, landmarks: LandmarkSet, places: dict[int, np.ndarray], unit: float) -> None:
     """A label beside each point, where it covers neither another label nor a point, as far as there is room."""
-    size, gap = 0.5 * unit, 11 * unit
+    pen, font, gap, rim = ImageDraw.Draw(image), _font(14.5 * unit), 10 * unit, max(1, round(1.8 * unit))
     taken = [np.array([*(place - 7 * unit), *(place + 7 * unit)]) for place in places.values()]
     middle = np.mean(list(places.values()), axis=0)
     for point, place in places.items():
         text = landmarks.points[point].replace("_", " ")
-        (width, height), _ = cv2.getTextSize(text, _FONT, size, max(1, round(unit)))
-        right, left = np.array([gap, height / 2]), np.array([-gap - width, height / 2])
-        below, above = np.array([-width / 2, gap + height]), np.array([-width / 2, -gap])
+        width, height = pen.textlength(text, font), 15.5 * unit
+        right, left = np.array([gap + width / 2, 0]), np.array([-gap - width / 2, 0])
+        below, above = np.array([0, gap + height / 2]), np.array([0, -gap - height / 2])
         sides = [right, left] if place[0] >= middle[0] else [left, right]
         ends = [below, above] if place[1] >= middle[1] else [above, below]
-        slants = [side + end * (0, 1) - (0, height / 2) for side in sides for end in ends]
-        candidates = [place + shift for shift in (*sides, *ends, *slants)]
-        boxes = [np.array([corner[0], corner[1] - height, corner[0] + width, corner[1]]) for corner in candidates]
-        costs = [_overlap(box, taken) + _outside(box, canvas.shape) for box in boxes]
-        best = int(np.argmin(costs))
+        slants = [side + end * 0.8 for side in sides for end in ends]
+        half = np.array([width / 2 + rim, height / 2])
+        room = np.maximum(half, image.size - half)
+        centres = [np.clip(place + shift, half, room) for shift in (*sides, *ends, *slants)]
+        boxes = [np.concatenate([centre - half, centre + half]) for centre in centres]
+        best = int(np.argmin([_overlap(box, taken) for box in boxes]))
         taken.append(boxes[best])
-        limit = np.array([canvas.shape[1] - width - 2, canvas.shape[0] - 3])
-        _text(canvas, text, np.clip(candidates[best], (2, height + 2), np.maximum(limit, (2, height + 2))), size, unit)
+        pen.text(tuple(centres[best]), text, INK, font, anchor="mm", stroke_width=rim, stroke_fill=WHITE)
 
 
 def _overlap(box: np.ndarray, others: Sequence[np.ndarray]) -> float:
@@ -87,12 +88,6 @@ def _overlap(box: np.ndarray, others: Sequence[np.ndarray]) -> float:
     corners = np.stack(others)
     sides = np.minimum(box[2:], corners[:, 2:]) - np.maximum(box[:2], corners[:, :2])
     return float(np.prod(np.maximum(sides, 0), axis=1).sum())
-
-
-def _outside(box: np.ndarray, shape: tuple[int, ...]) -> float:
-    """A price for leaving the picture, above that of covering a label."""
-    beyond = np.maximum(0, [-box[0], -box[1], box[2] - shape[1], box[3] - shape[0]]).sum()
-    return float(beyond) * 1000
 
 
 def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour, width: float) -> None:
@@ -107,19 +102,16 @@ def _fixed(place: np.ndarray) -> tuple[int, int]:
     return round(float(place[0]) * (1 << _SHIFT)), round(float(place[1]) * (1 << _SHIFT))
 
 
-def _text(canvas: np.ndarray, text: str, corner: np.ndarray, size: float, unit: float) -> None:
-    """Dark letters with a white rim; `corner` is the lower left one."""
-    place, width = (round(float(corner[0])), round(float(corner[1]))), max(1, round(unit))
-    cv2.putText(canvas, text, place, _FONT, size, WHITE, width + max(2, round(3 * unit)), cv2.LINE_AA)
-    cv2.putText(canvas, text, place, _FONT, size, INK, width, cv2.LINE_AA)
+def _caption(image: Image.Image, text: str, unit: float) -> None:
+    pen, font, pad = ImageDraw.Draw(image), _font(20 * unit, bold=True), 9 * unit
+    pen.rectangle((0, 0, pen.textlength(text, font) + 2 * pad, 20 * unit + 2 * pad), INK)
+    pen.text((pad, 10 * unit + pad), text, WHITE, font, anchor="lm")
 
 
-def _caption(canvas: np.ndarray, text: str, unit: float) -> None:
-    size = 0.75 * unit
-    (width, height), _ = cv2.getTextSize(text, _FONT, size, max(1, round(1.6 * unit)))
-    pad = round(10 * unit)
-    cv2.rectangle(canvas, (0, 0), (width + 2 * pad, height + 2 * pad), INK, cv2.FILLED)
-    cv2.putText(canvas, text, (pad, height + pad), _FONT, size, WHITE, max(1, round(1.6 * unit)), cv2.LINE_AA)
+def _font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Matplotlib's own font: OpenCV's letters differ from version to version."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/{name}", max(6.0, size))
 
 
 def contact_sheet(landmarks: LandmarkSet, judged: Judged, errors: PointErrors, subtitle: str) -> bytes:

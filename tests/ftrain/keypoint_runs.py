@@ -1,0 +1,45 @@
+"""Run folders of the key-point task without a training: fresh or hand-fitted weights, saved as a trainer saves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fschemas.shard_set import ShardSet
+from ftrain import checkpoint
+from ftrain.checkpoint import TrainingState
+from ftrain.config import RunConfig, build_task, resolve
+from ftrain.run_folder import RunFolder
+from ftrain.task import Task
+
+TINY = {"backbone": "test_efficientnet", "channels": 16, "input_size": 64}
+
+
+def tiny_config(**model: Any) -> RunConfig:
+    return resolve({"task": "keypoints", "model": {**TINY, **model}, "fit": {}}, "the test")
+
+
+def tiny_task(dataset: dict[str, Any], seed: int = 0, **model: Any) -> Task:
+    """A fresh task whose last convolutions are not near zero, so that its maps have peaks."""
+    torch.manual_seed(seed)
+    task = build_task(tiny_config(**model), dataset)
+    for module in task.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
+            torch.nn.init.normal_(module.weight, std=0.05)
+    return task.eval()
+
+
+def write_run(folder: Path, shards: ShardSet, task: Task | None = None, step: int = 7, **model: Any) -> Path:
+    """A run folder with one checkpoint, the best."""
+    config = tiny_config(**model)
+    run = RunFolder(folder)
+    folder.mkdir(parents=True)
+    run.start(config, shards, "auto")
+    task = task or tiny_task(shards.metadata, **model)
+    best = {"metric": "ne", "value": 0.5, "step": step}
+    state = TrainingState(step=step, plan_id=shards.plan_id, config_digest=config.digest, best=best)
+    checkpoint.save_checkpoint(run.checkpoints, state, {"model": task.state_dict()}, keep=1)
+    checkpoint.mark_best(run.checkpoints, state)
+    return folder

@@ -1,0 +1,321 @@
+"""Checkpoints: whole or absent, damage always noticed, the last good ones always there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fschemas import publish
+from fschemas.failures import EnvironmentProblem, ExitCode, IntegrityError, NonFiniteError, explain
+from ftrain import checkpoint
+from ftrain.checkpoint import TrainingState, check, clean, load_tensors, newest, save_checkpoint, step_folder
+
+FILES = ("model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json")
+
+
+def tensors(value: float = 0.5) -> checkpoint.Tensors:
+    moments = {"weight|exp_avg": torch.full((3, 2), value / 3), "weight|step": torch.tensor(4.0)}
+    model = {"weight": torch.full((3, 2), value), "count": torch.tensor(7)}
+    return {"model": model, "average": {"module.weight": torch.full((3, 2), value / 2)}, "optimizer": moments}
+
+
+def save(folder: Path, step: int, keep: int = 3, best: int | None = None, value: float = 0.5) -> Path:
+    state = TrainingState(step=step, plan_id="p", config_digest="c", learning_rate=0.1 + step)
+    if best is not None:
+        state.best = {"metric": "ne", "value": 0.25, "step": best}
+    return save_checkpoint(folder, state, tensors(value), keep=keep)
+
+
+def steps(folder: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = save(tmp_path, 12, best=5)
+    assert sorted(file.name for file in path.iterdir()) == sorted(FILES)
+    state = check(path)
+    assert state == TrainingState(
+        step=12, plan_id="p", config_digest="c", learning_rate=12.1, best={"metric": "ne", "value": 0.25, "step": 5}
+    )
+    for file, named in tensors().items():
+        loaded = load_tensors(path, file)
+        assert loaded.keys() == named.keys()
+        assert all(torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in named.items())
+    assert load_tensors(path, "other") == {}
+    assert (tmp_path / "LATEST").read_text() == "step-00000012\n"
+    assert not list(tmp_path.glob(".tmp.*"))
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", ["first", "middle", "last", "cut", "emptied", "missing"])
+def test_damage_is_noticed_and_the_one_before_is_used(tmp_path: Path, file: str, damage: str) -> None:
+    save(tmp_path, 1)
+    path = save(tmp_path, 2) / file
+    content = bytearray(path.read_bytes())
+    if damage in ("first", "middle", "last"):
+        content[{"first": 0, "middle": len(content) // 2, "last": -1}[damage]] ^= 1
+    path.write_bytes(content[:-3] if damage == "cut" else b"" if damage == "emptied" else content)
+    if damage == "missing":
+        path.unlink()
+    found = newest(tmp_path)
+    assert found is not None
+    assert found[0].name == step_folder(1)
+    assert len(found[2]) == 1
+    assert found[2][0].startswith(f"skipped step-00000002: {path}")
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), file=st.sampled_from(FILES))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_flipped_bit_is_noticed(tmp_path: Path, place: float, bit: int, file: str) -> None:
+    path = save(tmp_path, 1) / file
+    sound = path.read_bytes()
+    content = bytearray(sound)
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        with pytest.raises(IntegrityError, match=file):
+            check(path.parent)
+    finally:
+        path.write_bytes(sound)
+
+
+def test_all_damaged_is_an_error_never_a_silent_new_start(tmp_path: Path) -> None:
+    assert newest(tmp_path / "nothing") is None
+    for step in (1, 2):
+        (save(tmp_path, step) / "model.safetensors").write_bytes(b"")
+    for function in (newest, clean):
+        with pytest.raises(IntegrityError, match=r"no sound checkpoint \(skipped step-00000002: .*restore one or train into"):
+            function(tmp_path)
+    assert steps(tmp_path) == [1, 2], "nothing was thrown away"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "fashionkit-checkpoint/0"}, {"finite": False}, {"finite": 1}, {"unknown": 1}, {"step": 3}, {"ledger": "00"},
+        {"seal": "0" * 64}, {"digests": {}},
+    ],
+)  # fmt: skip
+def test_a_state_that_was_edited_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = save(tmp_path, 2) / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}, indent=2) + "\n")
+    with pytest.raises(IntegrityError, match=r"state\.json"):
+        check(path.parent)
+
+
+# --- what is kept -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
+    for step in range(1, 8):
+        save(tmp_path, step, keep=2, best=3 if step >= 3 else None)
+    assert steps(tmp_path) == [3, 6, 7]
+    assert not list(tmp_path.glob(".tmp.*"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("file", ["model", "average", "optimizer"])
+def test_nothing_good_is_deleted_for_a_nan(tmp_path: Path, bad: float, file: str) -> None:
+    save(tmp_path, 1, keep=1)
+    poisoned = tensors()
+    next(iter(poisoned[file].values())).view(-1)[-1] = bad
+    with pytest.raises(NonFiniteError, match=rf"step 2: {file} .* is not finite; the last good checkpoint is kept"):
+        save_checkpoint(tmp_path, TrainingState(step=2), poisoned, keep=1)
+    assert steps(tmp_path) == [1]
+    assert (tmp_path / "LATEST").read_text() == "step-00000001\n"
+    check(tmp_path / step_folder(1))
+
+
+def test_best_points_to_the_best(tmp_path: Path) -> None:
+    assert checkpoint.best(tmp_path) is None
+    save(tmp_path, 1, best=1)
+    state = TrainingState(step=1, best={"metric": "ne", "value": 0.25, "step": 1})
+    checkpoint.mark_best(tmp_path, state)
+    assert checkpoint.best(tmp_path) == tmp_path / step_folder(1)
+    assert json.loads((tmp_path / "best.json").read_text()) == state.best
+    checkpoint.mark_best(tmp_path, TrainingState(step=1))
+    assert checkpoint.best(tmp_path) is None
+    assert not (tmp_path / "best.json").exists()
+
+
+def test_amending_replaces_the_state_alone(tmp_path: Path) -> None:
+    path = save(tmp_path, 4)
+    before = {file: (path / file).read_bytes() for file in FILES}
+    state = replace(check(path), best={"metric": "ne", "value": 0.125, "step": 4})
+    checkpoint.amend_state(tmp_path, state)
+    assert check(path) == state
+    assert [file for file in FILES if (path / file).read_bytes() != before[file]] == ["state.json"]
+
+
+# --- failures while saving ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["save_file", "write_bytes", "fsync", "rename", "replace"])
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    save(tmp_path, 1, keep=1)
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place = {"save_file": (checkpoint, "save_file"), "write_bytes": (Path, "write_bytes")}.get(call, (os, call))
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            save(tmp_path, 2, keep=1)
+    assert explain(caught.value) is not None
+    assert explain(caught.value)[0] == ExitCode.ENVIRONMENT  # type: ignore[index]
+    check(tmp_path / step_folder(1))
+    if call != "replace":  # the last call of all: the new checkpoint stands already, only LATEST could not be moved
+        assert steps(tmp_path) == [1]
+    assert (tmp_path / "LATEST").read_text() == "step-00000001\n"
+    save(tmp_path, 2, keep=1)
+    assert steps(tmp_path) == [2]
+
+
+@pytest.mark.parametrize("limit", [100, 3000])
+def test_a_real_write_error_is_one_of_the_environment(tmp_path: Path, limit: int) -> None:
+    """The kernel refuses bytes beyond the limit, in Rust (the tensors) or in Python (the state)."""
+    save(tmp_path, 1)
+    big = {"model": {"weight": torch.zeros(400 if limit == 3000 else 10)}}
+    if limit == 3000:
+        big["optimizer"] = {"weight": torch.zeros(2000)}
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
+    try:
+        with pytest.raises((EnvironmentProblem, OSError)) as caught:
+            save_checkpoint(tmp_path, TrainingState(step=2), big, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, ignored)
+    code, sentence = explain(caught.value) or (None, "")
+    assert code == ExitCode.ENVIRONMENT
+    assert str(tmp_path / "step-00000002") in sentence
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LATEST", "step-00000001"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_save_killed_at_any_call_leaves_old_or_new(tmp_path: Path) -> None:
+    """The process dies before its k-th call that changes files, for every k until a save gets through."""
+    calls = 0
+    while True:
+        calls += 1
+        folder = tmp_path / str(calls)
+        save(folder, 1, keep=1)
+        pid = os.fork()
+        if pid == 0:
+            _die_before(calls, lambda: save(folder, 2, keep=1, value=0.25))
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        reasons = clean(folder)
+        found = newest(folder)
+        assert found is not None
+        assert reasons == found[2] == []
+        assert (folder / "LATEST").read_text().strip() == found[0].name
+        assert {path.name.split("-")[0] for path in folder.iterdir()} == {"LATEST", "step"}, "no leftovers"
+        save(folder, 2, keep=1, value=0.25)
+        assert steps(folder) == [2]
+        assert torch.equal(load_tensors(folder / step_folder(2), "model")["weight"], torch.full((3, 2), 0.25))
+        if code == 0:
+            break
+    assert calls > 15
+
+
+def _die_before(call: int, work: Any) -> None:
+    """In a forked child: let the calls before number `call` through."""
+    left = call
+
+    def counted(function: Any) -> Any:
+        def wrapper(*arguments: object, **options: object) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os._exit(137)
+            return function(*arguments, **options)
+
+        return wrapper
+
+    for module, name in [
+        (os, "fsync"), (os, "rename"), (os, "replace"), (os, "unlink"), (os, "rmdir"), (os, "mkdir"), (Path, "write_bytes"),
+        (Path, "mkdir"), (Path, "rename"), (checkpoint, "save_file"), (shutil, "rmtree"), (publish, "_sync"),
+    ]:  # fmt: skip
+        setattr(module, name, counted(getattr(module, name)))
+    try:
+        work()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def test_damaged_ones_are_set_aside_so_that_their_step_can_be_saved_again(tmp_path: Path) -> None:
+    """Otherwise the damaged folder would stand in the way of the sound one of the same step, for ever."""
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    for _ in range(2):
+        for step in (2, 3):
+            (tmp_path / step_folder(step) / "model.safetensors").write_bytes(b"")
+        assert [reason.split(":")[0] for reason in clean(tmp_path)] == ["skipped step-00000003", "skipped step-00000002"]
+        assert steps(tmp_path) == [1]
+        assert (tmp_path / "LATEST").read_text() == "step-00000001\n"
+        assert (tmp_path / "damaged-step-00000002").is_dir()
+        for step in (2, 3):
+            check(save(tmp_path, step))
+
+
+def test_cleaning_sets_right_what_a_kill_left(tmp_path: Path) -> None:
+    save(tmp_path, 1, best=1)
+    save(tmp_path, 2, best=1)
+    (tmp_path / ".tmp.step-00000003.77").mkdir()
+    (tmp_path / ".tmp.step-00000003.77" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "LATEST").write_text("step-00000001\n")
+    assert clean(tmp_path) == []
+    assert checkpoint.best(tmp_path) == tmp_path / step_folder(1)
+    assert (tmp_path / "LATEST").read_text() == "step-00000002\n"
+    assert not list(tmp_path.glob(".tmp.*"))
+    assert clean(tmp_path / "nothing") == []
+
+
+# --- the optimizer ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_an_optimizer_goes_on_as_if_nothing_had_happened(kind: str) -> None:
+    def make() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if kind == "sgd":
+            return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        return model, torch.optim.AdamW(model.parameters(), lr=0.1)
+
+    def advance(model: nn.Module, optimizer: torch.optim.Optimizer, start: int, stop: int) -> None:
+        for step in range(start, stop):
+            torch.manual_seed(step)
+            optimizer.zero_grad()
+            model(torch.randn(2, 3, 8, 8).to(memory_format=torch.channels_last)).square().mean().backward()
+            optimizer.step()
+
+    one, optimizer = make()
+    advance(one, optimizer, 0, 3)
+    other, restored = make()
+    other.load_state_dict(one.state_dict())
+    packed = {name: tensor.contiguous().clone() for name, tensor in checkpoint.pack_optimizer(optimizer, one).items()}
+    checkpoint.unpack_optimizer(restored, other, packed)
+    for before, after in zip(one.parameters(), other.parameters(), strict=True):
+        for entry, value in optimizer.state[before].items():
+            assert torch.equal(restored.state[after][entry], value)
+            assert restored.state[after][entry].stride() == value.stride(), "the layout decides how sums are vectorised"
+    advance(one, optimizer, 3, 6)
+    advance(other, restored, 3, 6)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

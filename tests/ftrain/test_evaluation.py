@@ -1,0 +1,100 @@
+"""Each sample of a split is predicted exactly once, on any number of processes, and the answers are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.ftrain.forks import ForkServer
+from tests.ftrain.tiny_task import ALONE, Tiny, TinyConfig, TinyEncoder
+
+from fschemas.failures import IntegrityError
+from fschemas.shard_set import ShardSet
+from ftrain import evaluation
+from ftrain.evaluation import results_of_split
+from ftrain.stream import RawSample, evaluation_stream
+
+
+@pytest.fixture
+def task(shards: ShardSet) -> Tiny:
+    torch.manual_seed(0)
+    return Tiny(TinyConfig(), shards.metadata)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("num_rows", [1, 2, 13])
+def test_ranks_together_read_every_sample_once(shards: ShardSet, num_rows: int, world_size: int) -> None:
+    """More ranks than samples is fine too: those without work see padding in the same number of batches."""
+    rows = shards.rows("val")[:num_rows]
+    by_rank = [
+        [batch["row"].tolist() for batch in evaluation_stream(
+            shards, TinyEncoder(), rows, batch_size=3, rank=rank, world_size=world_size, workers=rank
+        )]
+        for rank in range(world_size)
+    ]  # fmt: skip
+    assert len({len(batches) for batches in by_rank}) == 1
+    visited = [row for batches in by_rank for batch in batches for row in batch if row >= 0]
+    assert sorted(visited) == rows.tolist()
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 8, 9, 45])
+def test_results_hold_each_row_once_in_index_order(shards: ShardSet, task: Tiny, num_rows: int) -> None:
+    rows = np.arange(num_rows)[::-1]
+    results = results_of_split(task, shards, rows, ALONE, batch_size=8, workers=0)
+    assert results["row"].tolist() == sorted(rows.tolist())
+    assert {name: len(values) for name, values in results.items()} == dict.fromkeys(results, num_rows)
+    for row in range(num_rows):  # the answer of a row is that of its own picture
+        image, annotation = shards.read(row)
+        expected = TinyEncoder()(RawSample(row, image, annotation), None)
+        assert np.array_equal(results["image"][row], expected["image"])
+        assert results["garment"][row] == expected["garment"]
+    assert not task.training
+
+
+@pytest.mark.parametrize(("num_rows", "world_size"), [(13, 2), (1, 2), (10, 3)])
+def test_processes_gather_what_one_process_predicts(
+    forks: ForkServer, shard_folder: Path, shards: ShardSet, task: Tiny, tmp_path: Path, num_rows: int, world_size: int,
+    one_thread: None,
+) -> None:  # fmt: skip
+    children = forks.start_group(
+        "evaluate", world_size, shards=str(shard_folder), out=str(tmp_path / "out"), rows=num_rows, batch_size=6, workers=1
+    )
+    assert [child.wait() for child in children] == [0] * world_size, [child.text() for child in children]
+    expected = results_of_split(task, shards, np.arange(num_rows), ALONE, batch_size=6, workers=0)
+    for rank in range(world_size):
+        found = np.load(tmp_path / f"out-{rank}.npz")
+        assert set(found.files) == set(expected)
+        for name in ("row", "garment", "is_wide", "image"):  # int64, bool, uint8: nothing may change on the way
+            assert found[name].dtype == expected[name].dtype
+            assert np.array_equal(found[name], expected[name])
+        np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-5, atol=1e-6)  # other batch sizes
+
+
+@pytest.mark.parametrize("change", [lambda batches: batches[1:], lambda batches: [*batches, batches[0]]], ids=["lost", "repeated"])
+def test_a_lost_or_repeated_sample_is_an_error(
+    shards: ShardSet, task: Tiny, monkeypatch: pytest.MonkeyPatch, change: object
+) -> None:
+    def meddle(*arguments: object, **options: object) -> object:
+        batches = [
+            {name: tensor.clone() for name, tensor in batch.items()} for batch in evaluation_stream(*arguments, **options)  # type: ignore[arg-type]
+        ]
+        yield from change(batches)  # type: ignore[operator]
+
+    monkeypatch.setattr(evaluation, "evaluation_stream", meddle)
+    with pytest.raises(IntegrityError, match=r"predicted \d+ samples instead of 13"):
+        results_of_split(task, shards, shards.rows("val"), ALONE, batch_size=4, workers=0)
+
+
+def test_stopping_between_batches_leaves_no_worker(shards: ShardSet, task: Tiny) -> None:
+    calls: list[int] = []
+
+    def stop() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        results_of_split(task, shards, shards.rows("val"), ALONE, batch_size=4, workers=2, after_batch=stop)
+    assert len(calls) == 2
