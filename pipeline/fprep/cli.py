@@ -21,7 +21,7 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes all cores.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first rows.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, write nothing.")]
 
 
@@ -108,7 +108,7 @@ def shard(
     shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
     seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
     workers: Workers = 0,
-    limit: Limit = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many pictures of each split.")] = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -124,7 +124,9 @@ def shard(
             progress=lambda done, total: report("sharding", done, total),
         )  # fmt: skip
     splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
-    _print(summary, as_json, f"{out}: {summary['shards']} shards ({summary['reused']} kept), {summary['bytes']} bytes, {splits}")
+    state = "nothing to do: " if summary["unchanged"] else ""
+    size_of_set = f"{summary['shards']} shards ({summary['reused']} kept), {summary['bytes'] / 1e6:.1f} MB"
+    _print(summary, as_json, f"{out}: {state}{size_of_set}, {splits}")
 
 
 @app.command()

@@ -50,6 +50,6 @@ class Reporter:
             if stage not in self.bars:
                 self.bars[stage] = self.progress.add_task(stage, total=total, rate=rate)
             self.progress.update(self.bars[stage], completed=done, total=total, rate=rate)
-        elif not self.quiet and (done >= total or now - self.last_line > _SECONDS_BETWEEN_LINES):
+        elif not self.quiet and total > 1 and (done >= total or now - self.last_line > _SECONDS_BETWEEN_LINES):
             self.last_line = now
             sys.stderr.write(f"{stage}: {done}/{total}  {rate}\n")

@@ -202,9 +202,10 @@ def _check_options(
     ):  # fmt: skip
         if value is not None and not low <= value <= high:
             raise UsageError(f"{name} is {value}, but {low} to {high} is allowed; choose another value")
-    if bool(copies) != bool(augment):
-        raise UsageError("--copies and --augment go together; give both, for example `--copies 2 --augment geometric`")
-    return load_recipe(augment) if augment else None
+    if copies and not augment:
+        raise UsageError("--copies needs a recipe; name one, for example `--copies 2 --augment geometric`")
+    recipe = load_recipe(augment) if augment else None
+    return recipe if copies else None  # without copies a recipe changes nothing, so it must not change the plan either
 
 
 def _check_keys(source: SourceTable, shards: list[PlannedShard]) -> None:

@@ -351,3 +351,12 @@ def test_real_files(tmp_path, name, kept, rejected):
 def test_real_answers_without_pictures_say_what_to_do(tmp_path):
     with pytest.raises(RejectedError, match="unpack the pictures beside the annotation or use --images none"):
         run(REAL / "round1_test_a", tmp_path / "out", images="header", limit=50)
+
+
+def test_long_equal_names_get_different_keys_that_fit(tmp_path):
+    name = "Images/dress/" + "x" * 150 + ".jpg"
+    for archive in "ab":
+        write_csv(tmp_path / archive / "train.csv", [row(1, "dress", image_id=name)])
+    _, table, _ = run([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    assert table["key"].n_unique() == 2
+    assert table["key"].str.len_chars().max() <= 90

@@ -378,8 +378,8 @@ def test_second_writer_is_refused(table: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"copies": 1}, "go together"),
-        ({"augment": "light"}, "go together"),
+        ({"copies": 1}, "--copies needs a recipe"),
+        ({"augment": "lite"}, "unknown recipe 'lite'; known are light"),
         ({"copies": 1, "augment": "lite"}, "unknown recipe 'lite'; known are light"),
         ({"splits": ("test",)}, "no rows in test; the splits with rows are train, val"),
         ({"size": 4}, "--size is 4"),

@@ -41,7 +41,8 @@ class TinyEncoder:
     delay: float = 0.0
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        time.sleep(self.delay)
+        if self.delay:
+            time.sleep(self.delay)
         picture = cv2.resize(simplejpeg.decode_jpeg(sample.image, "RGB"), (self.size, self.size))
         noise = np.zeros(3, np.float32)
         if generator is not None:

@@ -168,8 +168,8 @@ class Keypoints(Task):
         maps, garment_scores = self._maps(image)
         seen = batch["point_visibility"]
         applicable = self.valid[batch["garment"]] & _inside(batch["points"], config.input_size)
-        visible = (seen == Visibility.VISIBLE) & applicable
-        labelled = (seen >= Visibility.OCCLUDED) & applicable
+        visible = (seen == Visibility.VISIBLE.value) & applicable  # plain numbers: torch.compile does not know enums
+        labelled = (seen >= Visibility.OCCLUDED.value) & applicable
         size = (maps.refined.shape[-2], maps.refined.shape[-1])
         levels: list[Tensor] = []
         for sigma, level in zip(pyramid_sigmas(config.sigma), maps.global_maps, strict=True):
