@@ -201,7 +201,7 @@ def text_fault(line: RawLine) -> tuple[str, str] | None:
     try:
         line.content.decode("utf-8")
     except UnicodeDecodeError as error:
-        return "bad_encoding", f"byte {line.content[error.start]:#04x} at position {error.start + 1} is not UTF-8"
+        return "bad_encoding", f"byte 0x{line.content[error.start]:02x} at position {error.start + 1} is not UTF-8"
     return None
 
 

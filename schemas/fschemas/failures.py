@@ -54,8 +54,8 @@ class NonFiniteError(FashionkitError):
     exit_code = ExitCode.NON_FINITE
 
 
-class Terminated(FashionkitError):
-    """SIGTERM arrived and the work in hand was saved."""
+class Terminated(BaseException):
+    """SIGTERM arrived. Like `KeyboardInterrupt` no `Exception`: it comes anywhere, and no handler of bad data may swallow it."""
 
     exit_code = ExitCode.TERMINATED
 
@@ -76,7 +76,7 @@ _REMEDIES = {
 
 def explain(error: BaseException) -> tuple[ExitCode, str] | None:
     """The exit code and one sentence for an error of the user's world, or None for a bug of ours."""
-    if isinstance(error, FashionkitError):
+    if isinstance(error, FashionkitError | Terminated):
         return error.exit_code, str(error)
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED, "interrupted; run the same command again to go on"

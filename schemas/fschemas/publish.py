@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fschemas.failures import EnvironmentProblem
@@ -41,13 +41,11 @@ def publish(final: Path) -> Generator[Path]:
         _sync_tree(temporary)
         os.rename(temporary, final) if temporary.is_dir() else os.replace(temporary, final)
         _sync(final.parent)
-    except OSError as error:
-        _remove(temporary)
-        if error.errno is not None and (error.filename is None or TEMPORARY_PREFIX in str(error.filename)):
-            error.filename = str(final)
-        raise
-    except BaseException:
-        _remove(temporary)
+    except BaseException as error:
+        with suppress(OSError):  # the first error is the one to tell
+            _remove(temporary)
+        if isinstance(error, OSError):
+            _name_place(error, final)
         raise
 
 
@@ -85,11 +83,14 @@ def exclusive(folder: Path) -> Generator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         except BlockingIOError:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "an unknown process"
             raise EnvironmentProblem(f"{folder}: {holder} is writing here; wait for it or choose another folder") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        except OSError as error:
+            _name_place(error, folder)
+            raise
         yield
     finally:
         os.close(descriptor)
@@ -111,6 +112,12 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _name_place(error: OSError, final: Path) -> None:
+    """Let an error of the operating system name what the user knows, where it names nothing or a temporary."""
+    if error.errno is not None and (error.filename is None or TEMPORARY_PREFIX in str(error.filename)):
+        error.filename = str(final)
 
 
 def _remove(path: Path) -> None:

@@ -113,8 +113,8 @@ class _Planter:
         odd: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
             "wrong_extension": ("PNG bytes under a name that ends in .jpg", _as_png),
             "exif_orientation": (
-                "stored a quarter turn to the left with EXIF orientation 6; the points belong to the picture as displayed",
-                _turned_with_orientation,
+                "EXIF orientation 6 was added; the points belong to the pixels as stored",
+                _with_orientation,
             ),
             "grayscale_image": ("a JPEG with one channel", _as_grayscale),
             "cmyk_image": ("a JPEG with four channels, CMYK", _as_cmyk),
@@ -252,11 +252,8 @@ def _saved(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _turned_with_orientation(content: bytes) -> bytes:
-    """Stored lying on its left side, with the EXIF orientation (tag 0x0112) 6 that viewers turn upright again."""
-    lying = Image.open(io.BytesIO(content)).transpose(Image.Transpose.ROTATE_90)
-    tags = Image.Exif()
-    tags[0x0112] = 6
-    buffer = io.BytesIO()
-    lying.save(buffer, "JPEG", quality=88, exif=tags)
-    return buffer.getvalue()
+def _with_orientation(content: bytes) -> bytes:
+    """The same JPEG with an EXIF segment (big-endian TIFF, one entry: tag 0x0112, orientation 6) after its start marker."""
+    tiff = b"MM\x00\x2a\x00\x00\x00\x08" + b"\x00\x01" + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + b"\x00\x00\x00\x00"
+    body = b"Exif\x00\x00" + tiff
+    return content[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + content[2:]

@@ -1,0 +1,37 @@
+"""Fork servers, started once: one with the pipeline imported, one with torch too."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.faults.harness import Forge
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    server = Forge(tmp_path_factory.mktemp("forge"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def torch_forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    server = Forge(tmp_path_factory.mktemp("forge"))
+    server.ask({"job": "import"})
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: thousands of syncs are waited for in vain on a busy disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="faults-") as folder:
+        yield Path(folder)

@@ -1,0 +1,224 @@
+"""Trials with killed and failing processes: the client of the fork server, and what must hold after any of them.
+
+A failing campaign prints a command that repeats its trial: FASHIONKIT_SEED fixes the delays, FASHIONKIT_KILLS their number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT, INTEGRITY, USAGE, REJECTED = 4, 5, 2, 3
+
+Snapshot = dict[str, str]  # path below the folder -> SHA-256
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """Digests of all files in a folder but the temporaries."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".tmp." not in str(path.relative_to(folder))
+    }
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Temporaries in a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob(".tmp.*"))
+
+
+@dataclass
+class Outcome:
+    """How a child ended: exit code (negative: signal), the job's answer, what it printed."""
+
+    code: int | None
+    seconds: float = 0.0
+    stopped: bool = False
+    left: int = 0
+    hung: bool = False
+    value: Any = None
+    error: dict[str, Any] | None = None
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    out: str = ""
+    err: str = ""
+
+
+class Forge:
+    """The client's end of `tests.faults.server`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, folder / "log"
+        environment = {
+            **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+            "NO_ALBUMENTATIONS_UPDATE": "1", "TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "200",
+        }  # fmt: skip
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=environment, cwd=folder,
+        )  # fmt: skip
+
+    def run(self, job: str, /, *, stop: dict[str, Any] | None = None, fault: dict[str, Any] | None = None, uid: int = 0,
+            environment: dict[str, str] | None = None, **arguments: Any) -> Outcome:  # fmt: skip
+        """Fork a child that does the job (a function of the server) and wait for its end."""
+        for name in ("out", "err"):
+            Path(f"{self.log}.{name}").unlink(missing_ok=True)
+        answer = self.ask({
+            "job": job, "arguments": arguments, "log": str(self.log), "stop": stop, "fault": fault, "uid": uid,
+            "environment": environment or {},
+        })  # fmt: skip
+        texts = {name: Path(f"{self.log}.{name}").read_text() for name in ("out", "err") if Path(f"{self.log}.{name}").exists()}
+        outcome = Outcome(**answer, **texts)
+        outcome.calls = [(operation, path) for operation, path in outcome.calls]
+        assert not outcome.hung, f"{job} {arguments} hangs: {outcome.err}"
+        assert outcome.left == 0, f"{job} {arguments} left processes behind"
+        return outcome
+
+    def cli(self, *arguments: Any, command: str = "fprep", **options: Any) -> Outcome:
+        """Run a console script in a forked child."""
+        outcome = self.run("cli", command=command, arguments=[str(argument) for argument in arguments], **options)
+        assert "Traceback" not in outcome.err + outcome.out, outcome.err
+        return outcome
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the fork server died"
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+
+@dataclass
+class Work:
+    """A job on a folder `out`, from an old state of it to a new one.
+
+    `before` is a copy of the old state, None for no folder; `sound(out)` raises when what stands there cannot be opened.
+    """
+
+    forge: Forge
+    job: str
+    arguments: dict[str, Any]
+    before: Path | None = None
+    sound: Callable[[Path], None] = lambda out: None
+    old: Snapshot = field(default_factory=dict)
+    new: Snapshot = field(default_factory=dict)
+    allowed: dict[str, set[str]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def learn(self, folder: Path) -> Outcome:
+        """Run without a fault: what the old and the new state are, and how long it takes."""
+        out = self.fresh(folder)
+        self.old = snapshot(out) if out.exists() else {}
+        outcome = self.run(out)
+        assert outcome.error is None, outcome.error
+        self.seconds, self.new = outcome.seconds, snapshot(out)
+        for state in (self.old, self.new, *[{name: d} for name, ds in (outcome.value or {}).items() for d in ds]):
+            for name, digest in state.items():
+                self.allowed.setdefault(name, set()).add(digest)
+        self.sound(out)
+        assert leftovers(folder) == []
+        return outcome
+
+    def fresh(self, folder: Path) -> Path:
+        """`folder/out` in its old state."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if self.before is not None:
+            shutil.copytree(self.before, folder / "out")
+        return folder / "out"
+
+    def run(self, out: Path, **options: Any) -> Outcome:
+        return self.forge.run(self.job, out=str(out), **self.arguments, **options)
+
+    def inspect(self, out: Path) -> None:
+        """Nothing half-written stands under a final name, and what looks finished is."""
+        for name, digest in (snapshot(out) if out.exists() else {}).items():
+            assert digest in self.allowed.get(name, ()), f"{name} is neither the old nor the new file"
+        if out.exists():
+            self.sound(out)
+
+    def finish(self, out: Path) -> None:
+        """The same command again gives the new state, to the byte, and leaves no temporary."""
+        outcome = self.run(out)
+        assert outcome.error is None, outcome.error
+        assert snapshot(out) == self.new, "the folder differs from that of an uninterrupted run"
+        assert leftovers(out.parent) == []
+
+    def trace(self, folder: Path) -> list[tuple[str, str]]:
+        """The file-changing calls of an undisturbed run."""
+        return self.run(self.fresh(folder), fault={"root": str(folder), "kind": "EIO", "at": 0}).calls
+
+    def faults(self, folder: Path, kind: str) -> int:
+        """Let every call fail by `kind`, one trial each, and check what is left each time. Gives their number."""
+        self.learn(folder)
+        count = len(self.trace(folder))
+        for at in range(1, count + 1):
+            out = self.fresh(folder)
+            outcome = self.run(out, fault={"root": str(folder), "kind": kind, "at": at})
+            try:
+                if kind == "KILL":
+                    assert outcome.code == 137
+                else:
+                    assert outcome.error is not None, "a silent success"
+                    assert outcome.error["code"] == ENVIRONMENT, outcome.error
+                    assert str(folder) in outcome.error["sentence"], outcome.error
+                    assert ".tmp." not in outcome.error["sentence"], outcome.error
+                    assert leftovers(folder) == []
+                self.inspect(out)
+                self.finish(out)
+            except AssertionError as wrong:
+                call = outcome.calls[at - 1] if len(outcome.calls) >= at else "unknown"
+                raise AssertionError(f"{kind} at call {at} ({call}): {wrong}") from wrong
+        return count
+
+
+def kills(work: Work, folder: Path, share: float) -> None:
+    """SIGKILL the process group after uniform delays over 1.2 times the length of a run; `share` of FASHIONKIT_KILLS."""
+    work.learn(folder)
+    count = max(1, round(int(os.environ.get("FASHIONKIT_KILLS", "60")) * share))
+    seed = int(os.environ.get("FASHIONKIT_SEED", "1"))
+    generator, hits = random.Random(f"{seed} {work.job}"), 0
+    for number in range(count):
+        delay = generator.uniform(0, 1.2 * work.seconds)
+        out = work.fresh(folder)
+        outcome = work.run(out, stop={"signal": signal.SIGKILL, "delay": delay, "group": True})
+        hits += outcome.code == -signal.SIGKILL
+        try:
+            work.inspect(out)
+            work.finish(out)
+        except AssertionError as wrong:
+            test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
+            raise AssertionError(
+                f"kill {number} after {delay:.4f} s of {work.seconds:.4f} s: {wrong}; again with "
+                f"FASHIONKIT_SEED={seed} FASHIONKIT_KILLS={os.environ.get('FASHIONKIT_KILLS', '60')} pytest '{test}'"
+            ) from wrong
+    print(f"{work.job}: {hits} of {count} runs killed, 0 torn, all finished alike (seed {seed})")
+    assert hits >= count // 4, f"only {hits} of {count} signals came before the end"
+
+
+
+
+def skip_without_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root; not run")
