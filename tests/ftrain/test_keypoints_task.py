@@ -100,7 +100,7 @@ def test_a_decoded_picture_warps_like_its_jpeg_and_a_sliver_warps_at_all():
     sliver = np.full((2, 3000, 3), 200, np.uint8)
     task = tiny_task(dataset_of(DEEPFASHION_8))
     assert task.encode_picture(sliver)["image"].shape == (64, 64, 3)
-    assert task.encode_picture(sliver[:1, :1])["image"].max() == 200
+    assert task.encode_picture(sliver[:1, :1])["image"].max() > 190
 
 
 @pytest.mark.parametrize(("number", "landmarks"), [(4, FASHIONAI_24), (3, FASHIONAI_24), (0, DEEPFASHION_8)])
@@ -115,7 +115,8 @@ def test_only_points_of_the_garment_that_are_labelled_learn(number, landmarks):
     invalid = [point for point in range(len(landmarks)) if point not in valid]
     batch["point_visibility"][:, invalid[:1]] = Visibility.VISIBLE  # a wrong label of a point that the garment has not
     task(batch)["loss"].backward()
-    heads = [m for m in task.modules() if isinstance(m, torch.nn.Conv2d) and m.out_channels == len(landmarks)]
+    layers = [m for m in task.modules() if isinstance(m, torch.nn.Conv2d) and m.bias is not None and m.kernel_size == (3, 3)]
+    heads = [layer for layer in layers if layer.out_channels == len(landmarks)]
     assert len(heads) == 5  # four levels of GlobalNet, and RefineNet
     for head in heads:
         learns = head.weight.grad.flatten(1).abs().amax(dim=1) > 0
@@ -136,14 +137,13 @@ def test_a_batch_without_any_labelled_point_has_a_finite_loss():
 
 def test_it_learns_eight_squares_by_heart(one_thread):
     torch.manual_seed(0)
-    task = Keypoints(KeypointsConfig(backbone="test_efficientnet", channels=16, input_size=64), dataset_of(DEEPFASHION_8))
+    config = KeypointsConfig(backbone="test_efficientnet", channels=16, input_size=64, flip_test=False)
+    task = Keypoints(config, dataset_of(DEEPFASHION_8)).train()
     batch = batch_of(task, range(8), DEEPFASHION_8)
-    optimizer = torch.optim.AdamW(task.parameters(), 4e-3)
-    task.train()
-    for _ in range(150):
+    optimizer = torch.optim.AdamW(task.parameters(), 5e-3)
+    for _ in range(80):
         optimizer.zero_grad()
-        losses = task(batch)
-        losses["loss"].backward()
+        task(batch)["loss"].backward()
         optimizer.step()
     # Batch statistics, as in training: eight pictures are too few for running ones.
     with torch.no_grad():
@@ -152,7 +152,7 @@ def test_it_learns_eight_squares_by_heart(one_thread):
     metric.update(
         results["points"], results["truth"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1]
     )
-    assert metric.compute()["ne"] < 0.05
+    assert metric.compute()["ne"] < 0.03
     assert task.measure({name: value.numpy() for name, value in results.items()})["garment_accuracy"] == 1.0
 
 
@@ -273,17 +273,18 @@ def test_an_answer_holds_the_points_of_its_garment():
 
 
 @pytest.mark.parametrize("landmarks", SETS, ids=lambda landmarks: landmarks.name)
-def test_it_trains_under_bfloat16_and_compiled(landmarks):
+def test_it_trains_under_bfloat16_and_compiled(landmarks, caplog):
+    caplog.set_level("WARNING")  # dynamo writes thousands of lines for whoever listens
     task = tiny_task(dataset_of(landmarks)).train()
     batch = batch_of(task, range(2), landmarks, np.random.default_rng(0))
     expected = task(batch)["loss"]
     with torch.autocast("cpu", torch.bfloat16):
         half = task(batch)["loss"]
     half.backward()
-    assert all(torch.isfinite(p.grad).all() for p in task.parameters() if p.grad is not None)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in task.parameters())
     torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.1)
     torch._dynamo.reset()
-    compiled = torch.compile(task, backend="eager")
+    compiled = torch.compile(task, backend="eager", fullgraph=True)  # whole: a part that falls out is silently slow
     torch.testing.assert_close(compiled(batch)["loss"], expected, rtol=1e-3, atol=1e-4)
 
 
