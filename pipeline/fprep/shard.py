@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from fprep.shard_finish import existing_plan_id, features, finish, remove_strang
 from fprep.shard_sample import SampleOptions, sample_key
 from fprep.shard_workers import write_shards
 from fschemas.failures import IntegrityError, UsageError
-from fschemas.publish import exclusive, remove_leftovers, sha256_of
+from fschemas.publish import exclusive, remove_leftovers, sha256_of, withdraw
 from fschemas.shard import RECORD_FOLDER, ShardRecord, is_finished, shard_name
 from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
 from fschemas.table_file import read_metadata, read_table
@@ -142,7 +141,7 @@ def shard(
         if len(records) == len(plan.shards) and existing_plan_id(out) == plan.plan_id:
             remove_strangers(out, set(records))
             return _summary(plan, list(records.values()), reused=len(records), unchanged=True)
-        _withdraw(out)
+        withdraw(out / DATASET_FILE)  # before the first shard of an old set is replaced: no reader may see a mix
         todo = [planned for planned in plan.shards if planned.name not in records]
         report = _shifted(progress, plan, todo)
         written = write_shards(out, plan.plan_id, options, _tasks(source, todo), workers, report)
@@ -236,16 +235,6 @@ def _check_output(out: Path) -> None:
     ours = {DATASET_FILE, INDEX_FILE, RECORD_FOLDER} & names or any(name.endswith(".tar") for name in names)
     if names and not ours:
         raise UsageError(f"{out}: not empty and not a shard set ({min(names)}); choose another output")
-
-
-def _withdraw(out: Path) -> None:
-    """Take dataset.json away before the first shard of the old set is replaced: no reader may see a mix."""
-    (out / DATASET_FILE).unlink(missing_ok=True)
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _tasks(source: SourceTable, todo: list[PlannedShard]) -> Iterator[tuple[str, str, list[dict[str, Any]], tuple[int, ...]]]:

@@ -61,6 +61,17 @@ def publish_json(final: Path, value: object) -> None:
     publish_bytes(final, text.encode() + b"\n")
 
 
+def withdraw(final: Path) -> None:
+    """Take a published file away, so that a power cut does not bring it back. No error when there is none."""
+    final = Path(final)
+    try:
+        final.unlink(missing_ok=True)
+        _sync(final.parent)
+    except OSError as error:
+        _name_place(error, final)
+        raise
+
+
 def remove_leftovers(folder: Path) -> list[str]:
     """Delete temporaries that a killed writer left in `folder`. Call it only while holding `exclusive(folder)`."""
     leftovers = sorted(path for path in folder.glob(f"{TEMPORARY_PREFIX}*"))

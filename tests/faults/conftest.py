@@ -21,7 +21,8 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
 @pytest.fixture(scope="session")
 def torch_forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     server = Forge(tmp_path_factory.mktemp("forge"))
-    server.ask({"job": "import"})
+    for module in ("ftrain.checkpoint", "ftrain.cli", "ftrain.train"):
+        server.ask({"job": "import", "module": module})
     yield server
     server.close()
 

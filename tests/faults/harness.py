@@ -5,7 +5,6 @@ A failing campaign prints a command that repeats its trial: FASHIONKIT_SEED fixe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -19,20 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.jobs import answer, snapshot
+from tests.faults.layer import Layer
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT, INTEGRITY, USAGE, REJECTED = 4, 5, 2, 3
 
 Snapshot = dict[str, str]  # path below the folder -> SHA-256
-
-
-def snapshot(folder: Path) -> Snapshot:
-    """Digests of all files in a folder but the temporaries."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".tmp." not in str(path.relative_to(folder))
-    }
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -127,10 +119,10 @@ class Work:
     seconds: float = 0.0
 
     def learn(self, folder: Path) -> Outcome:
-        """Run without a fault: what the old and the new state are, and how long it takes."""
+        """Run without a fault: what the old and the new state are, and how long it takes in a process of its own."""
         out = self.fresh(folder)
         self.old = snapshot(out) if out.exists() else {}
-        outcome = self.run(out)
+        outcome = self.fork(out)
         assert outcome.error is None, outcome.error
         self.seconds, self.new = outcome.seconds, snapshot(out)
         for state in (self.old, self.new, *[{name: d} for name, ds in (outcome.value or {}).items() for d in ds]):
@@ -148,8 +140,14 @@ class Work:
             shutil.copytree(self.before, folder / "out")
         return folder / "out"
 
-    def run(self, out: Path, **options: Any) -> Outcome:
+    def fork(self, out: Path, **options: Any) -> Outcome:
+        """Do the job in a process that may be killed."""
         return self.forge.run(self.job, out=str(out), **self.arguments, **options)
+
+    def run(self, out: Path, fault: Layer | None = None) -> Outcome:
+        """Do the job in this process."""
+        value, error = answer(self.job, {"out": str(out), **self.arguments}, fault)
+        return Outcome(0, value=value, error=error, calls=fault.calls if fault else [])
 
     def inspect(self, out: Path) -> None:
         """Nothing half-written stands under a final name, and what looks finished is."""
@@ -167,7 +165,7 @@ class Work:
 
     def trace(self, folder: Path) -> list[tuple[str, str]]:
         """The file-changing calls of an undisturbed run."""
-        return self.run(self.fresh(folder), fault={"root": str(folder), "kind": "EIO", "at": 0}).calls
+        return self.run(self.fresh(folder), Layer(folder)).calls
 
     def faults(self, folder: Path, kind: str) -> int:
         """Let every call fail by `kind`, one trial each, and check what is left each time. Gives their number."""
@@ -175,7 +173,10 @@ class Work:
         count = len(self.trace(folder))
         for at in range(1, count + 1):
             out = self.fresh(folder)
-            outcome = self.run(out, fault={"root": str(folder), "kind": kind, "at": at})
+            if kind == "KILL":
+                outcome = self.fork(out, fault={"root": str(folder), "kind": kind, "at": at})
+            else:
+                outcome = self.run(out, Layer(folder, kind, at))
             try:
                 if kind == "KILL":
                     assert outcome.code == 137
@@ -202,7 +203,7 @@ def kills(work: Work, folder: Path, share: float) -> None:
     for number in range(count):
         delay = generator.uniform(0, 1.2 * work.seconds)
         out = work.fresh(folder)
-        outcome = work.run(out, stop={"signal": signal.SIGKILL, "delay": delay, "group": True})
+        outcome = work.fork(out, stop={"signal": signal.SIGKILL, "delay": delay, "group": True})
         hits += outcome.code == -signal.SIGKILL
         try:
             work.inspect(out)
@@ -215,8 +216,6 @@ def kills(work: Work, folder: Path, share: float) -> None:
             ) from wrong
     print(f"{work.job}: {hits} of {count} runs killed, 0 torn, all finished alike (seed {seed})")
     assert hits >= count // 4, f"only {hits} of {count} signals came before the end"
-
-
 
 
 def skip_without_root() -> None:

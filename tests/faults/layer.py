@@ -1,3 +1,4 @@
+# ruff: noqa: PTH100, PTH112, PTH115, PTH120
 """Faults at chosen file-changing calls of a process, without ptrace and without a word in the code under test.
 
 `install` wraps the calls of `os` and `open` that change files below a folder. The k-th of them fails once with EIO, fails
@@ -124,8 +125,10 @@ class Layer:
             self.call("create" if changes else "open", place)
         return _OS_OPEN(path, flags, mode) if dir_fd is None else _OS_OPEN(path, flags, mode, dir_fd=dir_fd)
 
-    def _open(self, file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None, newline: Any = None,
-              closefd: bool = True, opener: Any = None) -> Any:  # fmt: skip
+    def _open(
+        self, file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None, newline: Any = None,
+        closefd: bool = True, opener: Any = None,
+    ) -> Any:  # fmt: skip
         place = _path_of(file) if isinstance(file, int) else _absolute(file)
         if not set(mode) & set("wax+") or not self.covers(place):
             return _OPEN(file, mode, buffering, encoding, errors, newline, closefd, opener)

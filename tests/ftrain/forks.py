@@ -6,6 +6,7 @@ client: `ForkServer.start(function, **arguments)` gives a `Child` that can be se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -150,8 +151,9 @@ def cli(arguments: list[str]) -> None:
 
 
 def _serve() -> None:
+    import pandas  # noqa: F401 - pyarrow and the first optimizer would import these two, in each child anew
     import torch
-    import torch._dynamo  # the first optimizer would import it, in each child anew
+    import torch._dynamo
 
     import ftrain.cli
     import ftrain.train  # noqa: F401
@@ -168,6 +170,7 @@ def _serve() -> None:
             pid = os.fork()
             if pid == 0:
                 _child(request)
+            _lead_own_group(pid)
             answer = {"pid": pid}
         print(json.dumps(answer), flush=True)
 
@@ -182,12 +185,18 @@ def _wait(pid: int, timeout: float) -> int | None:
     return None
 
 
+def _lead_own_group(pid: int) -> None:
+    """Called by server and child alike, so that the group exists for either of them."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.setpgid(pid, pid)
+
+
 def _child(request: dict[str, Any]) -> None:
     from fschemas.command_line import run_command
 
     code = 1
     try:
-        os.setsid()
+        _lead_own_group(0)
         os.environ.update(request["environment"])
         descriptor = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):

@@ -66,12 +66,10 @@ def test_the_uninterrupted_run_consumed_the_plan(whole: Path, shards: ShardSet) 
     assert state_of(whole)[1].step == 40
 
 
-@pytest.mark.parametrize("campaign", [
-    pytest.param(25, id="25"), pytest.param(1000, id="1000", marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
-])  # fmt: skip
-def test_kill_campaign(forks: ForkServer, shard_folder: Path, whole: Path, tmp_path: Path, campaign: int) -> None:
+@pytest.mark.timeout(7200)
+def test_kill_campaign(forks: ForkServer, shard_folder: Path, whole: Path, tmp_path: Path) -> None:
     """SIGKILL after random delays, of the whole group or of the main process alone; workers drawn anew from 0 to 3 each time."""
-    wanted = int(os.environ.get("FASHIONKIT_KILLS", campaign))
+    wanted = int(os.environ.get("FASHIONKIT_KILLS", "25"))
     seed = int(os.environ.get("FASHIONKIT_KILL_SEED", "0"))
     draw = random.Random(seed)
     kills = finished = 0
@@ -187,7 +185,7 @@ def test_a_signal_to_the_command_saves_its_step(
 def test_the_installed_command_ends_with_143(command_set: Path, tmp_path: Path) -> None:
     """Once without the fork server: the console script as a user starts it."""
     script = [Path(sys.executable).parent / "ftrain", "keypoints", command_set, "--run", tmp_path / "run", *SMALL]
-    with subprocess.Popen([*map(str, script), "-s", "fit.epochs=1000"], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*map(str, script), "-s", "fit.epochs=1000"], stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step 2/"):
@@ -248,7 +246,7 @@ def test_a_killed_worker_ends_the_command_with_4(forks: ForkServer, command_set:
 def test_an_exploding_run_ends_with_6_twice(forks: ForkServer, command_set: Path, tmp_path: Path) -> None:
     sentences: list[str] = []
     for _ in range(2):
-        child = command(forks, command_set, tmp_path / "run", "-s", "fit.learning_rate=1e38", "-s", "fit.clip_norm=1e30", "-s", "fit.checkpoint_every=1")
+        child = command(forks, command_set, tmp_path / "run", "-s", "fit.learning_rate=1e30", "-s", "fit.checkpoint_every=1")
         assert child.wait() == ExitCode.NON_FINITE, child.text()
         sentences.append(child.text().splitlines()[-1])
     assert sentences[0] == sentences[1]

@@ -119,17 +119,19 @@ def mark_best(folder: Path, state: TrainingState) -> None:
     if not state.best:
         (folder / BEST_FILE).unlink(missing_ok=True)
         (folder / BEST_FIGURE_FILE).unlink(missing_ok=True)
-    elif _point(folder / BEST_FILE, step_folder(state.best["step"])):
-        publish_json(folder / BEST_FIGURE_FILE, state.best)
+    elif not _points(folder / BEST_FILE, step_folder(state.best["step"])):
+        publish_json(folder / BEST_FIGURE_FILE, state.best)  # before the pointer: as long as that is old, both are written again
+        _point(folder / BEST_FILE, step_folder(state.best["step"]))
 
 
-def _point(pointer: Path, name: str) -> bool:
-    """Let a pointer file name a checkpoint; whether it had to be changed."""
-    content = name.encode() + b"\n"
-    if pointer.exists() and pointer.read_bytes() == content:
-        return False
-    publish_bytes(pointer, content)
-    return True
+def _point(pointer: Path, name: str) -> None:
+    """Let a pointer file name a checkpoint."""
+    if not _points(pointer, name):
+        publish_bytes(pointer, name.encode() + b"\n")
+
+
+def _points(pointer: Path, name: str) -> bool:
+    return pointer.exists() and pointer.read_bytes() == name.encode() + b"\n"
 
 
 def clean(folder: Path) -> list[str]:

@@ -164,24 +164,27 @@ def _tile(axes: Axes, landmarks: LandmarkSet, judged: Judged, errors: PointError
     axes.set_xlim(-0.5, picture.shape[1] - 0.5)
     axes.set_ylim(picture.shape[0] - 0.5, -0.5)
     valid = [point for point in landmarks.valid_points(garment) if seen[point]]  # without truth there is nothing to compare
-    for first, second in landmarks.skeleton:
-        if first in valid and second in valid:
-            line = guess[[first, second]].T
-            axes.plot(*line, color="white", lw=1.9, alpha=0.75, solid_capstyle="round")
-            axes.plot(*line, color="#3d454d", lw=0.8, solid_capstyle="round")
-    for point in valid:
-        axes.plot(*np.stack([truth[point], guess[point]]).T, color=_ERROR, lw=1.3)
-        axes.plot(*truth[point], "o", mfc="none", mec="white", ms=7.0, mew=2.4)
-        axes.plot(*truth[point], "o", mfc="none", mec=_ERROR, ms=7.0, mew=1.1)
-    for point in valid:
-        colour = [value / 255 for value in side_colour(landmarks, point)]
-        axes.plot(*guess[point], "o", mfc=colour, mec="white", ms=4.4, mew=0.7)
+    edges = np.array([edge for edge in landmarks.skeleton if edge[0] in valid and edge[1] in valid], int).reshape(-1, 2)
+    for colour, width in (("white", 1.9), ("#3d454d", 0.8)):
+        axes.plot(*_broken_line(guess[edges]), color=colour, lw=width, solid_capstyle="round")
+    axes.plot(*_broken_line(np.stack([truth[valid], guess[valid]], axis=1)), color=_ERROR, lw=1.3)
+    for colour, width in (("white", 2.4), (_ERROR, 1.1)):
+        axes.plot(*truth[valid].T, "o", mfc="none", mec=colour, ms=7.0, mew=width)
+    for colour in (LEFT, RIGHT, CENTRE):
+        same = [point for point in valid if side_colour(landmarks, point) == colour]
+        axes.plot(*guess[same].T, "o", mfc=[value / 255 for value in colour], mec="white", ms=4.4, mew=0.7)
     count = errors.counted[number].sum()
     error = 100 * errors.distances[number].sum() / count
     named = list(landmarks.garments)[int(results["garment_scores"][number].argmax())]
     mistaken = "" if named == garment else f", taken for {named}"
     axes.set_title(f"{garment}{mistaken}  {error:.1f} %", size=9, pad=3, loc="left")
     axes.axis("off")
+
+
+def _broken_line(segments: np.ndarray) -> np.ndarray:
+    """Segments N, 2, 2 as one line, x and y, that NaN interrupts."""
+    gaps = np.full((len(segments), 1, 2), np.nan)
+    return np.concatenate([segments, gaps], axis=1).reshape(-1, 2).T
 
 
 def _legend() -> list[Line2D]:

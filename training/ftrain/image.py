@@ -11,6 +11,7 @@ import simplejpeg
 
 # ITU-R BT.601 luma: what "grey" means for contrast and saturation.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_DIAGONAL = np.arange(3)
 # A half-size decode skips work in the inverse DCT; below this scale of the warp no detail that matters is lost.
 _HALF_DECODE_SCALE = 1 / 1.75
 
@@ -18,13 +19,15 @@ _HALF_DECODE_SCALE = 1 / 1.75
 def decode(jpeg: bytes, scale: float = 1.0) -> tuple[np.ndarray, float]:
     """Decode to uint8 H, W, 3 RGB, at half size where the picture will be shrunk to `scale` anyway.
 
-    Returns the picture and the factor by which it is smaller than the stored one (1.0 or 0.5).
+    Returns the picture and the factor by which it is smaller than the stored one (1.0 or 0.5). Colour is upsampled by
+    repetition: 9 % faster and half a grey level off on average (docs/log.md).
     """
     if scale > _HALF_DECODE_SCALE:
-        return simplejpeg.decode_jpeg(jpeg, "RGB"), 1.0
-    height, width = (int(side) for side in simplejpeg.decode_jpeg_header(jpeg)[:2])
-    picture = simplejpeg.decode_jpeg(jpeg, "RGB", min_factor=2, min_height=height // 2, min_width=width // 2)
-    return picture, 0.5 if picture.shape[0] < height else 1.0
+        return simplejpeg.decode_jpeg(jpeg, "RGB", fastupsample=True), 1.0
+    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    half = {"min_factor": 2, "min_height": int(height) // 2, "min_width": int(width) // 2}
+    picture = simplejpeg.decode_jpeg(jpeg, "RGB", fastupsample=True, **half)
+    return picture, 0.5 if picture.shape[0] < int(height) else 1.0
 
 
 def scaling(factor_x: float, factor_y: float) -> np.ndarray:
@@ -96,11 +99,12 @@ def _scale(matrix: np.ndarray) -> float:
 
 def colour_matrix(brightness: float, contrast: float, saturation: float) -> np.ndarray:
     """One 3 x 4 float32 matrix on RGB in 0 … 255; 1.0 leaves each property as it is. Contrast turns around mid grey."""
-    grey = np.outer(np.ones(3), _LUMA)
-    mix = saturation * np.eye(3) + (1 - saturation) * grey
-    matrix = contrast * brightness * mix
-    offset = np.full((3, 1), (1 - contrast) * 128.0)
-    return np.hstack([matrix, offset]).astype(np.float32)
+    gain = contrast * brightness
+    matrix = np.empty((3, 4), dtype=np.float32)
+    matrix[:, :3] = gain * (1 - saturation) * _LUMA
+    matrix[_DIAGONAL, _DIAGONAL] += gain * saturation
+    matrix[:, 3] = (1 - contrast) * 128.0
+    return matrix
 
 
 def random_colour(strength: float, generator: np.random.Generator) -> np.ndarray:

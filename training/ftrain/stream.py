@@ -19,6 +19,7 @@ import torch
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError
 from fschemas.shard_set import ShardSet
+from ftrain.memory import keep_freed_memory
 from ftrain.plan import TrainingPlan, evaluation_batches
 from ftrain.workers import in_order
 
@@ -112,6 +113,7 @@ class _Ring:
         self.shards.close()  # a worker opens its own
         cv2.setNumThreads(0)
         torch.set_num_threads(1)
+        keep_freed_memory()
 
     def _encode(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         image, annotation = self.shards.read(row)

@@ -1,0 +1,122 @@
+"""What the trials do: the library calls behind the commands, small checkpoints, publishing itself, and whole command lines."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.faults.layer import Layer
+
+from fschemas.failures import explain
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    """Digests of all files in a folder but the temporaries."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".tmp." not in str(path.relative_to(folder))
+    }
+
+
+def convert(raw: str, out: str, reader: str = "deepfashion-fine", **options: Any) -> None:
+    """The library call behind `fprep convert`."""
+    from fprep.convert import convert as run
+
+    run(reader, [Path(raw)], Path(out), **{"images": "none", "max_rejected": 1.0, "workers": 1, **options})
+
+
+def shard(table: str, out: str, **options: Any) -> None:
+    """The library call behind `fprep shard`."""
+    from fprep.shard import shard as run
+
+    run(Path(table), Path(out), **{"shard_samples": 3, "workers": 1, **options})
+
+
+def publishing(out: str, version: int, count: int = 2) -> dict[str, list[str]]:
+    """Publish files, JSON and a folder, as `fschemas.publish` is meant to be used."""
+    from fschemas.publish import exclusive, publish, publish_bytes, publish_json, remove_leftovers
+
+    folder = Path(out)
+    with exclusive(folder):
+        remove_leftovers(folder)
+        for number in range(count):
+            publish_bytes(folder / f"file-{number}", bytes([version]) * (30_000 + number))
+        if not (folder / f"tree-{version}").exists():
+            with publish(folder / f"tree-{version}") as temporary:
+                (temporary / "below").mkdir(parents=True)
+                (temporary / "below/leaf").write_text(f"leaf {version}")
+                (temporary / "state").write_bytes(b"x" * 50_000)
+        publish_json(folder / "last.json", {"version": version})
+    return {}
+
+
+def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
+    """A training without a model: save every step, judge every second one, go on where the newest checkpoint stands.
+
+    Gives all digests that a file had after any of the calls.
+    """
+    import torch
+
+    from fschemas.publish import exclusive
+    from ftrain import checkpoint
+
+    folder, history = Path(out), dict[str, set[str]]()
+    with exclusive(folder):
+        checkpoint.clean(folder)
+        found = checkpoint.newest(folder)
+        state = found[1] if found else checkpoint.TrainingState(plan_id="plan", config_digest="config")
+        while state.step < steps or state.validation_due:
+            if not state.validation_due:
+                state.step += 1
+                state.validation_due = state.step % 2 == 0
+                generator = torch.Generator().manual_seed(state.step)
+                tensors = {name: {"weight": torch.randn(40, 50, generator=generator)} for name in ("model", "optimizer")}
+                checkpoint.save_checkpoint(folder, state, tensors, keep=keep)
+                _note(folder, history)
+            if state.validation_due:
+                value = [0.2, 0.5, 0.3, 0.4][state.step // 2 % 4]
+                if not state.best or value < state.best["value"]:
+                    state.best = {"metric": "error", "value": value, "step": state.step}
+                state.validation_due = False
+                checkpoint.amend_state(folder, state)
+                _note(folder, history)
+                checkpoint.mark_best(folder, state)
+                _note(folder, history)
+    return {name: sorted(digests) for name, digests in history.items()}
+
+
+def cli(command: str, arguments: list[str]) -> None:
+    """A console script, as its entry point calls it."""
+    if command == "ftrain":
+        from ftrain.cli import main
+    else:
+        from fprep.cli import main
+    sys.argv = [command, *arguments]
+    main()
+
+
+JOBS = {"convert": convert, "shard": shard, "publish": publishing, "checkpoints": checkpoints, "cli": cli}
+
+
+def answer(job: str, arguments: dict[str, Any], layer: Layer | None = None) -> tuple[Any, dict[str, Any] | None]:
+    """What a job gives, or how its error reads; under a fault layer if there is one."""
+    try:
+        if layer is not None:
+            layer.install()
+        return JOBS[job](**arguments), None
+    except SystemExit:
+        raise
+    except BaseException as error:
+        code, sentence = explain(error) or (1, repr(error))
+        return None, {"type": type(error).__name__, "code": int(code), "sentence": sentence}
+    finally:
+        if layer is not None:
+            layer.uninstall()
+
+
+def _note(folder: Path, history: dict[str, set[str]]) -> None:
+    for name, digest in snapshot(folder).items():
+        history.setdefault(name, set()).add(digest)

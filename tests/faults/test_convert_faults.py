@@ -1,0 +1,70 @@
+"""`fprep convert` under kills and failing calls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.faults.harness import ROOT, Forge, Work, kills, leftovers
+from tests.faults.layer import disorder
+
+from fschemas.table_file import read_table
+
+RAW = ROOT / "tests/raw/deepfashion_fine"
+OPTIONS = {"raw": str(RAW)}
+
+
+@pytest.fixture
+def work(forge: Forge, scratch: Path) -> Work:
+    """A whole conversion over one of a few rows only."""
+    assert forge.run("convert", out=str(scratch / "before"), limit=4, **OPTIONS).error is None
+    return Work(forge, "convert", OPTIONS, scratch / "before", sound)
+
+
+def sound(out: Path) -> None:
+    """The tables that are there can be read, and the report is JSON."""
+    for name in ("table.parquet", "rejected.parquet"):
+        if (out / name).exists():
+            assert read_table(out / name).num_columns > 5
+    if (out / "report.json").exists():
+        assert json.loads((out / "report.json").read_text())["published"]
+
+
+def test_kills(work: Work, scratch: Path) -> None:
+    kills(work, scratch / "work", 0.2)
+
+
+def test_kills_while_workers_look_at_pictures(forge: Forge, scratch: Path) -> None:
+    kills(Work(forge, "convert", {**OPTIONS, "images": "full", "workers": 2}, None, sound), scratch / "work", 0.07)
+
+
+@pytest.mark.parametrize("kind", ["ENOSPC", "EIO", "KILL"])
+def test_every_call_fails(work: Work, scratch: Path, kind: str) -> None:
+    assert work.faults(scratch / "work", kind) > 30
+
+
+def test_every_call_fails_in_a_new_folder(forge: Forge, scratch: Path) -> None:
+    assert Work(forge, "convert", OPTIONS, None, sound).faults(scratch / "work", "ENOSPC") > 30
+
+
+def test_full_disk_before_the_first_rename_changes_nothing(work: Work, scratch: Path) -> None:
+    """All three files are written before the first is renamed: an earlier conversion survives as a whole."""
+    from tests.faults.layer import Layer
+
+    work.learn(scratch / "work")
+    calls = work.trace(scratch / "work")
+    first = next(number for number, (name, path) in enumerate(calls, 1) if name.startswith("replace") and ".tmp." not in path)
+    for at in [number for number, (name, _) in enumerate(calls[:first], 1) if name == "write"]:
+        out = work.fresh(scratch / "work")
+        assert work.run(out, Layer(scratch / "work", "ENOSPC", at)).error is not None
+        assert {name: digest for name, digest in work.old.items() if (out / name).exists()} == work.old
+        work.inspect(out)
+        assert leftovers(out) == []
+
+
+def test_order(work: Work, scratch: Path) -> None:
+    calls = work.trace(scratch / "work")
+    assert disorder(calls) == []
+    renamed = [path for name, path in calls if name.startswith("replace") and ".tmp." not in path]
+    assert renamed == ["out/rejected.parquet", "out/table.parquet", "out/report.json"]

@@ -1,0 +1,328 @@
+"""`ftrain evaluate`: numbers against the metric itself, the floor, files, bytes, ranks, and what is refused."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.ftrain.keypoint_runs import tiny_task, write_run
+from tests.shard_sets import write_shard_set
+
+from fschemas.failures import EnvironmentProblem, UsageError
+from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
+from fschemas.publish import exclusive, publish_json
+from fschemas.shard_set import ShardSet
+from ftrain import checkpoint
+from ftrain.evaluate import DRAWN_NOTE, evaluate_run, summary_lines
+from ftrain.keypoint_report import report
+from ftrain.metrics.mean_pose import MeanPose
+from ftrain.metrics.normalised_error import NormalisedError, normalised_distances, summarise
+from ftrain.task import Judged
+
+FILES = {
+    "metrics.json", "pictures.csv", "predictions.png", "plots/detection_curve.csv", "plots/detection_curve.png",
+    "plots/garments.csv", "plots/points.csv", "plots/points.png",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Drawn squares with FashionAI's points: 30 to train, 5 to validate, 21 to test."""
+    return write_shard_set(tmp_path_factory.mktemp("evaluate") / "set", {"train": 30, "val": 5, "test": 21}, FASHIONAI_24)
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("evaluate") / "run", ShardSet.open(folder))
+
+
+@pytest.fixture(scope="module")
+def judged(folder, run, tmp_path_factory):
+    """Metrics of the run on the test split, and the folder with what was written."""
+    out = tmp_path_factory.mktemp("evaluate") / "out"
+    return evaluate_run(run, str(folder), out, workers=1, device="cpu", batch_size=8), out
+
+
+@pytest.fixture
+def without_sheet(monkeypatch):
+    """Spare the drawing, which takes longer than all the rest."""
+    monkeypatch.setattr("ftrain.drawing.contact_sheet", lambda *_: b"")
+
+
+def truth_of(shards, rows):
+    notes = [shards.read(int(row))[1] for row in rows]
+    return {
+        "truth": np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1),
+        "visibility": np.array([note["landmark_visibility"] for note in notes], np.int8),
+        "garment": np.array([list(FASHIONAI_24.garments).index(note["garment"]) for note in notes]),
+        "size": np.array([[note["width"], note["height"]] for note in notes], np.float32),
+        "row": rows,
+    }
+
+
+def oracle(shards, split="test", error=0.0):
+    """Results as of a model that is `error` pixels off, everywhere to the right."""
+    results = truth_of(shards, shards.rows(split))
+    named = np.eye(len(FASHIONAI_24.garments))[results["garment"]]
+    points = results["truth"] + np.float32([error, 0])
+    results |= {"points": points, "scores": np.ones(points.shape[:2], np.float32), "garment_scores": named}
+    return Judged(results, shards, split, shards.rows("train"))
+
+
+def table(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_it_writes_its_files_and_returns_what_metrics_json_holds(judged):
+    metrics, out = judged
+    assert set(contents(out)) == FILES
+    text = (out / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in metrics.json")) == metrics
+    assert (metrics["task"], metrics["dataset"], metrics["split"]) == ("keypoints", "squares", "test")
+    assert (metrics["samples"], metrics["checkpoint_step"]) == (21, 7)
+    assert {name: set(part) for name, part in metrics["garments"].items()} == dict.fromkeys(
+        FASHIONAI_24.garments, {"ne", "ne_low", "ne_high", "mean_pose", "pictures", "count"}
+    )
+    assert set(metrics["points"]) <= set(FASHIONAI_24.points)
+
+
+def test_its_figures_are_those_of_the_task_and_of_the_mean_pose_of_train(judged, folder, run):
+    metrics, _ = judged
+    shards = ShardSet.open(folder)
+    task = tiny_task(shards.metadata)
+    metric = NormalisedError(FASHIONAI_24)
+    import torch
+
+    for row in shards.rows("test"):
+        one = truth_of(shards, np.array([row]))
+        image, note = shards.read(int(row))
+        encoded = task.encoder.encode(
+            image, note["width"], note["height"], one["truth"][0], one["visibility"][0], int(one["garment"][0]), None
+        )
+        with torch.no_grad():
+            answer = task.predict({name: torch.from_numpy(value)[None] for name, value in encoded.items()})
+        metric.update(
+            answer["points"], answer["truth"], answer["visibility"], answer["garment"], answer["size"][:, 0], answer["size"][:, 1]
+        )
+    expected = metric.compute()
+    for name in ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points"):
+        assert metrics["model"][name] == pytest.approx(expected[name], abs=1e-4)
+    for garment, part in metrics["garments"].items():
+        assert part["ne"] == pytest.approx(expected[f"ne_garment/{garment}"], abs=1e-4)
+    for point, part in metrics["points"].items():
+        assert part["ne"] == pytest.approx(expected[f"ne_point/{point}"], abs=1e-4)
+    train, test = truth_of(shards, shards.rows("train")), truth_of(shards, shards.rows("test"))
+    pose = MeanPose.fit(train["truth"], train["visibility"], train["garment"], *train["size"].T, FASHIONAI_24)
+    guess = pose.predict(test["garment"], *test["size"].T)
+    floor = normalised_distances(guess, test["truth"], test["visibility"], test["garment"], *test["size"].T, FASHIONAI_24)
+    assert metrics["mean_pose"]["ne"] == pytest.approx(summarise(floor, FASHIONAI_24)["ne"])
+    assert metrics["ratio_to_mean_pose"] == pytest.approx(metrics["model"]["ne"] / metrics["mean_pose"]["ne"])
+    assert metrics["ratio_to_mean_pose_low"] <= metrics["ratio_to_mean_pose"] <= metrics["ratio_to_mean_pose_high"]
+    parts = metrics["garments"].values()
+    weighted = sum(part["ne"] * part["count"] for part in parts) / sum(part["count"] for part in parts)
+    assert weighted == pytest.approx(metrics["model"]["ne"])
+
+
+def test_tables_agree_with_the_metrics(judged):
+    metrics, out = judged
+    curve = table(out / "plots/detection_curve.csv")
+    assert list(curve[0]) == ["threshold", "model", "mean_pose"]
+    assert len(curve) == 101
+    at = {round(float(row["threshold"]), 4): row for row in curve}
+    for percent in (5, 10, 20):
+        assert float(at[percent / 100]["model"]) == pytest.approx(metrics["model"][f"pck_{percent}"], abs=1e-6)
+    points = table(out / "plots/points.csv")
+    assert {row["point"]: float(row["ne"]) for row in points} == pytest.approx(
+        {name: part["ne"] for name, part in metrics["points"].items()}, abs=1e-6
+    )
+    assert sum(int(row["count"]) for row in points) == metrics["counted_points"]
+    pictures = table(out / "pictures.csv")
+    assert len(pictures) == 21
+    judged_ones = [row for row in pictures if row["ne"]]
+    errors = [float(row["ne"]) for row in judged_ones]
+    assert errors == sorted(errors, reverse=True)
+    total = sum(error * int(row["points"]) for error, row in zip(errors, judged_ones, strict=True))
+    assert total / metrics["counted_points"] == pytest.approx(metrics["model"]["ne"], abs=1e-5)
+    assert pictures[len(judged_ones) :] == [row for row in pictures if int(row["points"]) == 0]
+
+
+def test_plots_are_pictures_without_dates_or_versions(judged):
+    _, out = judged
+    for name in ("predictions.png", "plots/detection_curve.png", "plots/points.png"):
+        with Image.open(out / name) as image:
+            assert min(image.size) > 500
+            assert set(image.info) <= {"dpi"}
+
+
+def test_the_same_run_and_set_give_the_same_bytes_also_on_two_processes(judged, folder, run, tmp_path, forks):
+    _, out = judged
+    for name, world_size in (("again", 1), ("two", 2)):
+        options = ["--out", str(tmp_path / name), "--workers", "0", "--device", "cpu", "--batch-size", "8"]
+        children = forks.start_group("cli", world_size, arguments=["evaluate", str(run), str(folder), *options])
+        assert [child.wait() for child in children] == [0] * world_size, [child.text() for child in children]
+        assert "NE, with 95 % interval" in children[0].text()
+        assert all(child.text() == "" for child in children[1:])
+    one, two = contents(tmp_path / "again"), contents(tmp_path / "two")
+    assert set(one) == FILES
+    assert one == two
+    # The fixture ran in this process, with more threads: sums differ in their last digits, tables do not.
+    assert one["plots/points.csv"] == contents(out)["plots/points.csv"]
+
+
+def test_a_second_evaluation_replaces_the_first(judged, folder, run):
+    _, out = judged
+    before = contents(out)
+    (out / ".tmp.metrics.json.1").write_text("left by a killed evaluation")
+    evaluate_run(run, str(folder), out, workers=1, device="cpu", batch_size=8)
+    assert contents(out) == before
+
+
+def test_a_perfect_model_has_no_error_and_a_small_error_is_measured(folder, tmp_path, without_sheet):
+    shards = ShardSet.open(folder)
+    perfect = report(FASHIONAI_24, oracle(shards), tmp_path / "perfect")
+    assert perfect["model"]["ne"] == 0
+    assert perfect["model"]["pck_5"] == perfect["model"]["garment_accuracy"] == 1
+    assert perfect["ratio_to_mean_pose_high"] == 0
+    shifted = report(FASHIONAI_24, oracle(shards, error=2.0), tmp_path / "shifted")
+    test = truth_of(shards, shards.rows("test"))
+    pairs = np.array([FASHIONAI_24.normaliser_pairs[name] for name in FASHIONAI_24.garments])[test["garment"]]
+    ends = np.take_along_axis(test["truth"], pairs[:, :, None], axis=1).astype(float)
+    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+    counts = (test["visibility"] == Visibility.VISIBLE).sum(axis=1)
+    assert shifted["model"]["ne"] == pytest.approx((2 / lengths * counts).sum() / counts.sum())
+
+
+def test_pictures_without_normaliser_are_left_out_and_counted(folder, tmp_path, without_sheet):
+    judged = oracle(ShardSet.open(folder), error=1.0)
+    skirts = np.flatnonzero(judged.results["garment"] == list(FASHIONAI_24.garments).index("skirt"))
+    chosen = skirts[0]
+    judged.results["visibility"][chosen, 15] = Visibility.ABSENT
+    lost = int((judged.results["visibility"][chosen] == Visibility.VISIBLE).sum())
+    metrics = report(FASHIONAI_24, judged, tmp_path)
+    assert (metrics["excluded_pictures"], metrics["excluded_points"]) == (1, lost)
+    last = table(tmp_path / "pictures.csv")[-1]
+    assert (last["garment"], last["ne"], last["points"]) == ("skirt", "", "0")
+
+
+def test_without_training_pictures_there_is_no_floor(tmp_path, without_sheet):
+    shards = ShardSet.open(write_shard_set(tmp_path / "set", {"test": 6}, FASHIONAI_24))
+    run = write_run(tmp_path / "run", shards)
+    metrics = evaluate_run(run, str(tmp_path / "set"), tmp_path / "out", workers=0, device="cpu")
+    assert not {"mean_pose", "ratio_to_mean_pose"} & set(metrics)
+    assert list(table(tmp_path / "out/plots/detection_curve.csv")[0]) == ["threshold", "model"]
+    assert "mean pose" not in "\n".join(summary_lines(metrics, tmp_path))
+
+
+def test_augmented_copies_do_not_enter_the_floor(folder, run, judged, tmp_path, monkeypatch):
+    import ftrain.evaluate
+
+    shards = ShardSet.open(folder)
+    shards.columns["copy"] = np.where(np.arange(len(shards)) < 10, 1, 0)
+    monkeypatch.setattr(ftrain.evaluate, "open_shards", lambda place: shards)
+    seen = []
+    monkeypatch.setattr(
+        "ftrain.tasks.keypoints.Keypoints.report", lambda self, judged, out: seen.append(judged) or {"model": {}}
+    )
+    evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
+    assert seen[0].training_rows.tolist() == list(range(10, 30))
+
+
+def test_a_model_of_one_garment_is_judged_on_it_alone(folder, tmp_path):
+    run = write_run(tmp_path / "run", ShardSet.open(folder), category="skirt")
+    metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
+    assert list(metrics["garments"]) == ["skirt"]
+    assert metrics["samples"] == len(table(tmp_path / "out/pictures.csv")) == 4
+    assert metrics["mean_pose"]["garment_accuracy"] == 1
+
+
+def test_points_of_deepfashion_are_judged_by_the_size_of_the_picture(shard_folder, tmp_path, without_sheet):
+    run = write_run(tmp_path / "run", ShardSet.open(shard_folder))
+    metrics = evaluate_run(run, str(shard_folder), tmp_path / "out", split="val", workers=0, device="cpu", tta=True)
+    assert set(metrics["garments"]) == set(DEEPFASHION_8.garments)
+    assert metrics["model"]["ne_diluted"] < metrics["model"]["ne"]
+    assert metrics["excluded_pictures"] == 0
+
+
+def test_the_summary_is_for_a_person(judged):
+    metrics, out = judged
+    text = "\n".join(summary_lines(metrics, out))
+    assert "keypoints at step 7: 21 samples of test of squares" in text
+    assert f"{100 * metrics['model']['ne']:.2f} % ({100 * metrics['model']['ne_low']:.2f} to " in text
+    assert all(name in text for name in ("mean pose", "trousers", "hardest points: ", str(out)))
+    assert "WARNING: not clearly better" in text  # fresh weights
+    better = {**metrics, "ratio_to_mean_pose_high": 0.4, "excluded_pictures": 3, "excluded_points": 9}
+    text = "\n".join(summary_lines(better, out))
+    assert "WARNING" not in text
+    assert "left out: 3 pictures without normaliser, with 9 visible points" in text
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_numbers_on_drawn_garments_say_so(folder, run, tmp_path, drawn, monkeypatch):
+    import ftrain.evaluate
+
+    shards = ShardSet.open(folder)
+    shards.metadata["drawn"] = drawn
+    monkeypatch.setattr(ftrain.evaluate, "open_shards", lambda place: shards)
+    monkeypatch.setattr("ftrain.tasks.keypoints.Keypoints.report", lambda self, judged, out: {"model": {"ne": 0.1}})
+    metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
+    assert ("note" in metrics) == drawn
+    assert (DRAWN_NOTE in "\n".join(summary_lines(metrics, tmp_path))) == drawn
+
+
+def test_the_best_checkpoint_is_judged_unless_another_is_named(folder, run, tmp_path, without_sheet):
+    shards = ShardSet.open(folder)
+    mine = write_run(tmp_path / "run", shards)
+    state = checkpoint.check(mine / "checkpoints/step-00000007")
+    state.step = 9
+    later = tiny_task(shards.metadata, seed=5)
+    checkpoint.save_checkpoint(mine / "checkpoints", state, {"model": later.state_dict()}, keep=3)
+    steps = {}
+    for which in ("best", "latest", "step-00000009"):
+        metrics = evaluate_run(mine, str(folder), tmp_path / which, checkpoint=which, workers=0, device="cpu")
+        steps[which] = (metrics["checkpoint_step"], metrics["model"]["ne"])
+    assert steps["best"][0] == 7
+    assert steps["latest"] == steps["step-00000009"]
+    assert steps["latest"][0] == 9
+    assert steps["best"][1] != steps["latest"][1]
+
+
+def _refusals(folder, shard_folder, run, tmp_path):
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    publish_json(strange / "dataset.json", {})
+    return {
+        "another landmark set": (run, shard_folder, {}, "trained with landmark_set fashionai-24, but .* has deepfashion-8"),
+        "no such split": (run, folder, {"split": "gallery"}, "the split 'gallery' has no samples; there are train"),
+        "no such checkpoint": (run, folder, {"checkpoint": "step-99"}, "no checkpoint 'step-99'"),
+        "not a run": (tmp_path, folder, {}, "not a run folder"),
+        "half a run": (strange, folder, {}, "trained with landmark_set None"),
+        "no shard set": (run, tmp_path, {}, "no finished shard set here"),
+    }
+
+
+@pytest.mark.parametrize(
+    "case", ["another landmark set", "no such split", "no such checkpoint", "not a run", "half a run", "no shard set"]
+)
+def test_what_cannot_be_judged_is_refused_in_a_sentence(case, folder, shard_folder, run, tmp_path):
+    chosen_run, chosen_set, options, message = _refusals(folder, shard_folder, run, tmp_path)[case]
+    with pytest.raises(UsageError, match=message):
+        evaluate_run(chosen_run, str(chosen_set), tmp_path / "out", workers=0, device="cpu", **options)
+    assert not (tmp_path / "out/metrics.json").exists()
+
+
+def test_a_split_without_visible_points_is_refused(folder, tmp_path):
+    judged = oracle(ShardSet.open(folder))
+    judged.results["visibility"][:] = Visibility.ABSENT
+    with pytest.raises(UsageError, match="no visible points to judge"):
+        report(FASHIONAI_24, judged, tmp_path)
+
+
+def test_two_evaluations_do_not_write_into_one_folder(folder, run, tmp_path):
+    with exclusive(tmp_path / "out"), pytest.raises(EnvironmentProblem, match="is writing here"):
+        evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
