@@ -65,7 +65,7 @@ def _name_points(image: Image.Image, landmarks: LandmarkSet, places: dict[int, n
     """A label beside each point, where it covers neither another label nor a point, as far as there is room."""
     pen, font, gap, rim = ImageDraw.Draw(image), _font(14.5 * unit), 10 * unit, max(1, round(1.8 * unit))
     taken = [np.array([*(place - 7 * unit), *(place + 7 * unit)]) for place in places.values()]
-    middle = np.mean(list(places.values()), axis=0)
+    middle = np.mean(list(places.values()) or [[0, 0]], axis=0)
     for point, place in places.items():
         text = landmarks.points[point].replace("_", " ")
         width, height = pen.textlength(text, font), 15.5 * unit
