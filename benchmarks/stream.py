@@ -2,8 +2,8 @@
 
     python benchmarks/stream.py [--images 2000] [--rounds 3] [--workers 2]
 
-Every loader gives the same thing: shuffled float32 batches of 224 x 224 (random resized crop, mirror, brightness, contrast and
-saturation, ImageNet's mean and deviation) with labels. Ours also checks a CRC per sample, follows an exact plan and can stop
+Every loader gives the same thing: shuffled float32 batches of random resized crops (256 pixels from pictures of 512, 224 from those of
+300) with mirror, brightness, contrast and saturation, ImageNet's mean and deviation taken out, and labels. Ours also checks a CRC per sample, follows an exact plan and can stop
 and go on anywhere. The figure is CPU time of the whole process tree between two marks, so start-up does not count. Wall time
 on a shared machine says little; ratios within a round do.
 """
@@ -22,30 +22,31 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-SIZE, BATCH, SEED = 224, 64, 0
+BATCH, SEED = 64, 0
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SETS = {"512 px": (None, 256), "300 px": (300, 224)}  # long side as stored (None: as drawn), side of the crops
 TARGETS = {"webdataset + OpenCV + albumentations": 2.5, "webdataset + PIL": 5.0}
 OURS = "ftrain stream"
+GARMENTS = ("blouse", "outwear", "dress", "skirt", "trousers")
 
 
 class CropEncoder:
     """What a category model would use: a crop and the garment's number."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         from ftrain.crop import RandomResizedCrop
 
-        self.crop = RandomResizedCrop(SIZE, normalised=True)
-        self.garments = ("blouse", "outwear", "dress", "skirt", "trousers")
+        self.crop = RandomResizedCrop(size, normalised=True)
 
     def __call__(self, sample: Any, generator: Any) -> dict[str, Any]:
         import numpy as np
 
         generator = generator or np.random.default_rng(0)
-        label = np.int64(self.garments.index(sample.annotation["garment"]))
+        label = np.int64(GARMENTS.index(sample.annotation["garment"]))
         return {"image": self.crop(sample.image, generator), "label": label}
 
 
-def ours(shards: Path, workers: int) -> Iterator[int]:
+def ours(shards: Path, size: int, workers: int) -> Iterator[int]:
     import numpy as np
 
     from fschemas.shard_set import ShardSet
@@ -56,16 +57,16 @@ def ours(shards: Path, workers: int) -> Iterator[int]:
     plan = TrainingPlan(opened.rows("train"), BATCH, SEED)
     ledger = "00"
     batches = training_batches(
-        opened, CropEncoder(), plan, positions=np.arange(BATCH), start=0, stop=10**6, workers=workers
+        opened, CropEncoder(size), plan, positions=np.arange(BATCH), start=0, stop=10**6, workers=workers
     )
     for step, batch in enumerate(batches):
         ledger = extend_ledger(ledger, plan.batch(step))
         image = batch["image"].permute(0, 3, 1, 2)
-        assert image.shape == (BATCH, 3, SIZE, SIZE), image.shape
+        assert image.shape == (BATCH, 3, size, size), image.shape
         yield len(batch["label"])
 
 
-def with_albumentations(shards: Path, workers: int) -> Iterator[int]:
+def with_albumentations(shards: Path, size: int, workers: int) -> Iterator[int]:
     import albumentations as A
     import cv2
     import numpy as np
@@ -74,7 +75,7 @@ def with_albumentations(shards: Path, workers: int) -> Iterator[int]:
 
     cv2.setNumThreads(0)
     transform = A.Compose([
-        A.RandomResizedCrop(size=(SIZE, SIZE)), A.HorizontalFlip(p=0.5),
+        A.RandomResizedCrop(size=(size, size)), A.HorizontalFlip(p=0.5),
         A.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0, p=1.0),
         A.Normalize(MEAN, DEVIATION), ToTensorV2(),
     ])  # fmt: skip
@@ -86,7 +87,7 @@ def with_albumentations(shards: Path, workers: int) -> Iterator[int]:
     yield from webdataset_batches(shards, workers, decode)
 
 
-def with_pillow(shards: Path, workers: int) -> Iterator[int]:
+def with_pillow(shards: Path, size: int, workers: int) -> Iterator[int]:
     import io
 
     import torch
@@ -94,7 +95,7 @@ def with_pillow(shards: Path, workers: int) -> Iterator[int]:
     from torchvision import transforms as T
 
     transform = T.Compose([
-        T.RandomResizedCrop(SIZE), T.RandomHorizontalFlip(), T.ColorJitter(0.4, 0.4, 0.4), T.ToTensor(), T.Normalize(MEAN, DEVIATION),
+        T.RandomResizedCrop(size), T.RandomHorizontalFlip(), T.ColorJitter(0.4, 0.4, 0.4), T.ToTensor(), T.Normalize(MEAN, DEVIATION),
     ])  # fmt: skip
 
     def decode(jpeg: bytes) -> torch.Tensor:
@@ -107,10 +108,8 @@ def webdataset_batches(shards: Path, workers: int, decode: Any) -> Iterator[int]
     import webdataset as wds
     from torch.utils.data import DataLoader
 
-    garments = CropEncoder().garments
-
     def sample(item: dict[str, bytes]) -> tuple[Any, int]:
-        return decode(item["jpg"]), garments.index(json.loads(item["json"])["garment"])
+        return decode(item["jpg"]), GARMENTS.index(json.loads(item["json"])["garment"])
 
     paths = sorted(str(path) for path in shards.glob("train-*.tar"))
     dataset = wds.WebDataset(paths, resampled=True, shardshuffle=False).shuffle(1000).map(sample)
@@ -129,12 +128,12 @@ def cpu_seconds() -> float:
     return sum(time.user + time.system for time in times)
 
 
-def measure(loader: str, shards: Path, images: int, workers: int) -> float:
+def measure(loader: str, shards: Path, size: int, images: int, workers: int) -> float:
     """Images per CPU-second of the process tree, after a warm-up of eight batches."""
     import torch
 
     torch.set_num_threads(1)
-    batches = iter(LOADERS[loader](shards, workers))
+    batches = iter(LOADERS[loader](shards, size, workers))
     for _ in range(8):
         next(batches)
     start, seen = cpu_seconds(), 0
@@ -152,10 +151,9 @@ def prepare(folder: Path, images: int) -> dict[str, Path]:
     print(f"drawing {images} garments ...", file=sys.stderr)
     find_sample("fashionai-keypoints")(folder / "raw", images=images, seed=SEED, workers=os.cpu_count() or 1)
     convert("fashionai-keypoints", [folder / "raw"], folder / "table", images="header", val_share=0.0)
-    sets = {"512 px": None, "300 px": 300}
-    for name, size in sets.items():
-        shard(folder / "table", folder / name, size=size, shard_samples=250)
-    return {name: folder / name for name in sets}
+    for name, (stored, _) in SETS.items():
+        shard(folder / "table", folder / name, size=stored, shard_samples=250)
+    return {name: folder / name for name in SETS}
 
 
 def main() -> None:
@@ -163,10 +161,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="pictures to draw, and to count per measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(measure(options.measure[0], Path(options.measure[1]), options.images, options.workers))
+        print(measure(options.measure[0], Path(options.measure[1]), int(options.measure[2]), options.images, options.workers))
         return
     with tempfile.TemporaryDirectory() as temporary:
         failed = False
@@ -175,7 +173,7 @@ def main() -> None:
             for number in range(options.rounds):
                 command = [sys.executable, __file__, "--images", str(options.images), "--workers", str(options.workers)]
                 rounds.append({
-                    loader: float(subprocess.run([*command, "--measure", loader, str(shards)], check=True, stdout=subprocess.PIPE).stdout)
+                    loader: float(subprocess.run([*command, "--measure", loader, str(shards), str(SETS[data][1])], check=True, stdout=subprocess.PIPE).stdout)
                     for loader in LOADERS
                 })  # fmt: skip
                 print(f"{data} round {number + 1}: {rounds[-1]}", file=sys.stderr)

@@ -10,12 +10,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import cv2
 
 from fprep.shard_sample import SampleMaker, SampleOptions
-from fprep.workers import available_cores
+from fprep.workers import available_cores, shielded
 from fschemas.failures import EnvironmentProblem
 from fschemas.publish import die_with_parent
 from fschemas.shard import Sample, ShardRecord, record_path, write_shard
@@ -74,7 +75,9 @@ def _write_in_pool(
     try:
         while True:
             for task in islice(tasks, workers + 1 - len(running)):  # few: every task carries its rows
-                running[pool.submit(_write_task, task)] = task[0]
+                with shielded():
+                    future = pool.submit(_write_task, task)
+                running[future] = task[0]
             if not running:
                 return records
             finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -115,6 +118,7 @@ class _Worker:
         self.out, self.plan_id, self.counter, self.stop = out, plan_id, counter, stop
         self.options = options
         self.maker: SampleMaker | None = None
+        self.is_writing = False
 
     def write(self, task: ShardTask) -> ShardRecord:
         self.maker = self.maker or SampleMaker(self.options)  # here: a wrong recipe is an error and no dead worker
@@ -135,10 +139,25 @@ def _start_worker(out: Path, plan_id: str, options: SampleOptions, counter: Any,
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid != os.getppid():
         os._exit(1)  # it died before the line above, and nobody would ever tell us
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     cv2.setNumThreads(1)
     _workers.append(_Worker(out, plan_id, options, counter, stop))
+    signal.signal(signal.SIGTERM, _stop_worker)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))  # a broken pool ends its workers by this; Ctrl-C stays blocked
 
 
 def _write_task(task: ShardTask) -> ShardRecord:
-    return _workers[0].write(task)
+    worker = _workers[0]
+    try:
+        worker.is_writing = True
+        return worker.write(task)
+    except SystemExit as leaving:  # the temporary is removed by now
+        os._exit(int(leaving.code or 0))
+    finally:
+        worker.is_writing = False
+
+
+def _stop_worker(signum: int, frame: FrameType | None) -> None:
+    del frame
+    if _workers[0].is_writing:
+        raise SystemExit(128 + signum)
+    os._exit(128 + signum)

@@ -14,8 +14,9 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -65,6 +66,17 @@ def run_isolated(
         runner.stop()
 
 
+@contextlib.contextmanager
+def shielded() -> Generator[None]:
+    """Start processes that Ctrl-C and SIGTERM do not reach: their parent decides what these mean, and they die with it."""
+    resource_tracker.ensure_running()  # now: starting it lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -102,7 +114,8 @@ class _Runner(Generic[Task, Answer]):
     def _start(self, chunk: list[int]) -> _Worker:
         here, there = self.context.Pipe()
         process = self.context.Process(target=_serve, args=(there, self.work), daemon=True)
-        process.start()
+        with shielded():
+            process.start()
         there.close()
         worker = _Worker(process, here, chunk, time.monotonic())
         self._send(worker, chunk)
@@ -152,18 +165,15 @@ class _Runner(Generic[Task, Answer]):
 
 def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or hard > MEMORY_LIMIT:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, hard))
-    pipe.send(None)  # ready
-    while True:
-        try:
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        pipe.send(None)  # ready
+        while True:
             tasks = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer: Any = [work(task) for task in tasks]
-        except Exception as error:  # noqa: BLE001  (handed to the parent, which raises it)
-            answer = error
-        pipe.send(answer)
+            try:
+                answer: Any = [work(task) for task in tasks]
+            except Exception as error:  # noqa: BLE001  (handed to the parent, which raises it)
+                answer = error
+            pipe.send(answer)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -18,42 +21,94 @@ def run_command(command: Callable[[], object], name: str) -> None:
     if debug:
         sys.argv.remove("--debug")
     die_with_dvc()
-    signal.signal(signal.SIGTERM, _terminate)
+    stop = _Stop(debug=debug)
+    code, sentence = _run(command, stop, debug=debug)
+    _leave(code, f"{name}: {sentence}\n" if sentence else "", stop)
+
+
+class _Stop:
+    """What SIGTERM and Ctrl-C do: raise `Terminated` or `KeyboardInterrupt`, which `reason` keeps whatever becomes of them.
+
+    They are raised anywhere. Native code that they come through makes other errors of them and complains on stderr, so that
+    is closed from the first signal on.
+    """
+
+    def __init__(self, *, debug: bool) -> None:
+        self.reason: BaseException | None = None
+        self._debug, self._stderr = debug, -1
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._raise)
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._stderr < 0 and not self._debug:
+            self._stderr = os.dup(2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        if number == signal.SIGINT:
+            self.reason = KeyboardInterrupt()
+        else:
+            self.reason = Terminated("stopped by SIGTERM; run the same command again to go on")
+        raise self.reason
+
+    def ignore(self) -> None:
+        """From now on it is decided how this ends. Opens stderr again."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        if self._stderr >= 0:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.flush()
+            os.dup2(self._stderr, 2)
+
+
+def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[int, str]:
+    """The exit code and what there is to say."""
     try:
         result = command()
+        sys.stdout.flush()  # here, where a full disk is still an error of ours
     except SystemExit as leaving:
-        _leave(leaving.code if isinstance(leaving.code, int) else ExitCode.DONE)
-    except BrokenPipeError:
-        _leave(ExitCode.DONE)
-    except BaseException as error:  # noqa: BLE001 - the one place where all errors end
+        if stop.reason is None:
+            return leaving.code if isinstance(leaving.code, int) else ExitCode.DONE, ""
+    except BaseException as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return ExitCode.BROKEN_PIPE, ""
         show = getattr(error, "show", None)
         if show is not None:  # click's own usage errors
             show()
-            _leave(ExitCode.USAGE)
-        if type(error).__name__ == "Abort":  # click turns Ctrl-C into this
-            error = KeyboardInterrupt()
+            return ExitCode.USAGE, ""
         if debug:
             raise
-        code, sentence = explain(error) or (1, _internal(error))
-        sys.stderr.write(f"{name}: {sentence}\n")
-        _leave(code)
+        if stop.reason is None:
+            return explain(error) or (1, _internal(error))
     else:
-        _leave(result if isinstance(result, int) else ExitCode.DONE)
+        code = result if isinstance(result, int) else ExitCode.DONE
+        if code != ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+            return code, ""
+    told = explain(stop.reason or KeyboardInterrupt())
+    assert told is not None
+    return told
 
 
 def _internal(error: BaseException) -> str:
-    return f"internal error: {type(error).__name__}: {error}; run again with --debug and report it"
+    words = " ".join(str(error).split())
+    return f"internal error: {type(error).__name__}: {words}; run again with --debug and report it"
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise Terminated("stopped by SIGTERM; run the same command again to go on")
+def _nobody_reads() -> bool:
+    """Whether the other end of our output is closed, as under `| head`; other pipes lead to workers: losing one is an error."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _leave(code: int) -> None:
+def _leave(code: int, sentence: str, stop: _Stop) -> None:
     """Leave without joining pools or threads: what had to be on disk is there, and a hung worker must not hold the exit."""
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:
-        pass
-    os._exit(int(code)) if code else sys.exit(0)
+    stop.ignore()
+    for stream, text in ((sys.stdout, ""), (sys.stderr, sentence)):
+        with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe: nobody can be told
+            stream.write(text)
+            stream.flush()
+    if code:
+        gc.collect()  # semaphores of a pool, which are otherwise called leaked
+        os._exit(int(code))
+    sys.exit(0)

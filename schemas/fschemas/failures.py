@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import IntEnum
 
 
@@ -17,6 +19,7 @@ class ExitCode(IntEnum):
     INTEGRITY = 5
     NON_FINITE = 6
     INTERRUPTED = 130
+    BROKEN_PIPE = 141  # nobody reads our output any more, as under `| head`: 128 + SIGPIPE, as other programs
     TERMINATED = 143
 
 
@@ -88,3 +91,9 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
         return (ExitCode.USAGE if missing else ExitCode.ENVIRONMENT), f"{place}{remedy}"
     return None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`did you mean light? ` with the nearest of the known names, empty where none is near."""
+    nearest = get_close_matches(name.lower().replace("_", "-"), list(known), n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]}? " if nearest else ""

@@ -7,6 +7,7 @@ name is therefore complete, whatever was killed or ran full on the way.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,6 +15,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -85,26 +87,46 @@ def exclusive(folder: Path) -> Generator[None]:
     """Hold the only right to write in `folder`; raises `EnvironmentProblem` when another process has it.
 
     The lock is a `flock` on a hidden file beside the folder, so that the kernel frees it at death and no lock file becomes
-    part of a DVC output. The folder is created when it is missing.
+    part of a DVC output. The folder is created when it is missing. Raises `EnvironmentProblem` too where it is not writable.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder.resolve()
-    descriptor = os.open(place.parent / f".{place.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise EnvironmentProblem(f"{folder}: not writable for this user; check its owner and mode or choose another folder")
+    descriptor = _open_lock(folder)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         except BlockingIOError:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "an unknown process"
-            raise EnvironmentProblem(f"{folder}: {holder} is writing here; wait for it or choose another folder") from None
+            raise EnvironmentProblem(
+                f"{folder}: {_holder(descriptor)} is writing here; wait for it or choose another folder"
+            ) from None
         except OSError as error:
             _name_place(error, folder)
             raise
         yield
     finally:
         os.close(descriptor)
+
+
+def _open_lock(folder: Path) -> int:
+    """The hidden file beside the folder, or the folder itself where its parent is not ours, as that of a mounted volume."""
+    place = folder.resolve()
+    try:
+        return os.open(place.parent / f".{place.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _holder(descriptor: int) -> str:
+    with suppress(OSError):  # a folder cannot say
+        return os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
+    return "another process"
 
 
 def die_with_parent(signal_number: int = signal.SIGKILL) -> None:

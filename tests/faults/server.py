@@ -48,6 +48,8 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
     except SystemExit as leaving:
         code = int(leaving.code or 0)
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(answer_to, json.dumps(result).encode())

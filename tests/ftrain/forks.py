@@ -48,8 +48,10 @@ class Child:
         """Wait until the words stand in the log."""
         end = time.monotonic() + timeout
         while words not in self.text():
+            state = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            assert state != "Z" or words in self.text(), f"ended without {words!r}: {self.text()}"
             assert time.monotonic() < end, f"{words!r} does not appear in: {self.text()}"
-            time.sleep(0.005)
+            time.sleep(0.002)
 
 
 class ForkServer:
@@ -74,6 +76,7 @@ class ForkServer:
         """Fork a child that calls one of the functions below."""
         self.number += 1
         log = self.folder / f"log-{self.number}.txt"
+        log.touch()
         answer = self.ask({
             "function": function, "arguments": arguments, "log": str(log), "environment": environment or {},
         })  # fmt: skip
@@ -99,29 +102,35 @@ class ForkServer:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
+        self.process.kill()  # it has nothing to write, and torch takes seconds to take down
         self.process.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
 
-def tiny(shards: str, run: str, workers: int = 0, limit_steps: int | None = None, model: Any = None, **fit: Any) -> None:
-    """Train the tiny task, as one of the processes that the environment announces."""
+def tiny(
+    shards: str, run: str, workers: int = 0, limit_steps: int | None = None, model: Any = None, dump_scores: bool = False, **fit: Any
+) -> None:
+    """Train the tiny task, as one of the processes that the environment announces; may write what its validations judged."""
+    from contextlib import nullcontext
+
+    import torch
+
     from fschemas.publish import exclusive
     from ftrain.distributed import processes
+    from ftrain.remote import open_shards
     from tests.ftrain.tiny_task import make_trainer
 
-    with processes("cpu") as group:
-        if group.is_main:
-            with exclusive(Path(run)):
-                make_trainer(shards_of(shards), Path(run), group, workers=workers, limit_steps=limit_steps, model=model, **fit).train()
-        else:
-            make_trainer(shards_of(shards), Path(run), group, workers=workers, limit_steps=limit_steps, model=model, **fit).train()
-
-
-def shards_of(place: str) -> Any:
-    from ftrain.remote import open_shards
-
-    return open_shards(place)
+    with processes("cpu") as group, exclusive(Path(run)) if group.is_main else nullcontext():
+        trainer = make_trainer(
+            open_shards(shards), Path(run), group, workers=workers, limit_steps=limit_steps, model=model, **fit
+        )  # fmt: skip
+        if dump_scores:
+            measure, path = trainer.task.measure, Path(run) / f"scores-{group.rank}.pt"
+            trainer.task.measure = lambda results: (  # type: ignore[method-assign]
+                torch.save(torch.from_numpy(results["scores"]), path), measure(results)
+            )[1]  # fmt: skip
+        trainer.train()
 
 
 def evaluate(shards: str, out: str, rows: int, batch_size: int, workers: int) -> None:
@@ -201,7 +210,7 @@ def _child(request: dict[str, Any]) -> None:
         descriptor = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
             os.dup2(descriptor, number)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # else a child could take requests of the server
         function = {"tiny": tiny, "evaluate": evaluate, "cli": cli}[request["function"]]
         if function is cli:
             cli(**request["arguments"])

@@ -96,7 +96,9 @@ def test_a_decoded_picture_warps_like_its_jpeg_and_a_sliver_warps_at_all():
     picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8), (0, 0), 3)
     jpeg = simplejpeg.encode_jpeg(picture, quality=95)
     matrix = np.array([[0.9, -0.2, 5.0], [0.2, 0.9, 3.0]])
-    np.testing.assert_array_equal(warp(jpeg, matrix, (64, 64)), warp_picture(simplejpeg.decode_jpeg(jpeg, "RGB"), matrix, (64, 64)))
+    np.testing.assert_array_equal(
+        warp(jpeg, matrix, (64, 64)), warp_picture(simplejpeg.decode_jpeg(jpeg, "RGB"), matrix, (64, 64))
+    )
     sliver = np.full((2, 3000, 3), 200, np.uint8)
     task = tiny_task(dataset_of(DEEPFASHION_8))
     assert task.encode_picture(sliver)["image"].shape == (64, 64, 3)
@@ -150,7 +152,12 @@ def test_it_learns_eight_squares_by_heart(one_thread):
         results = task.predict(batch)
     metric = NormalisedError(DEEPFASHION_8, num_resamples=0)
     metric.update(
-        results["points"], results["truth"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1]
+        results["points"],
+        results["truth"],
+        results["visibility"],
+        results["garment"],
+        results["size"][:, 0],
+        results["size"][:, 1],
     )
     assert metric.compute()["ne"] < 0.03
     assert task.measure({name: value.numpy() for name, value in results.items()})["garment_accuracy"] == 1.0
@@ -290,7 +297,11 @@ def test_it_trains_under_bfloat16_and_compiled(landmarks, caplog):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"points": ["other"]}, "another one when the shard set was written"), ({"name": "hands-21"}, "unknown landmark set"), (None, "no landmarks")],
+    [
+        ({"points": ["other"]}, "another one when the shard set was written"),
+        ({"name": "hands-21"}, "unknown landmark set"),
+        (None, "no landmarks"),
+    ],
 )
 def test_a_foreign_landmark_set_is_refused(change, message):
     stored = None if change is None else {**DEEPFASHION_8.to_json(), **change}

@@ -152,7 +152,7 @@ def test_names_of_outputs_never_meet_or_leave_the_folder(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(whole)
-    os.rename(os.fsencode(tmp_path / "three/A.jpg"), os.fsencode(tmp_path / "three") + b"/\xff\xfe.jpg")
+    (tmp_path / "three/A.jpg").rename(tmp_path / os.fsdecode(b"three/\xff\xfe.jpg"))
     (tmp_path / "three/A.jpg").write_bytes(whole)
     given = [tmp_path / "one", tmp_path / "two", *sorted((tmp_path / "three").iterdir()), tmp_path / "one/../two/../one/..jpg"]
     found = find_pictures(given)
@@ -220,7 +220,9 @@ def test_answers_and_overlays_are_published_and_renewed(run, album, tmp_path):
     mine.write_bytes(b"not ours")
     again = predict_images(run, [album], out, garment="dress", device="cpu", limit=2)
     assert again == answers[:2]
-    assert sorted(path.name for path in (out / "overlays").iterdir()) == sorted([*(Path(a["overlay"]).name for a in again), "mine.jpg"])
+    assert sorted(path.name for path in (out / "overlays").iterdir()) == sorted(
+        [*(Path(a["overlay"]).name for a in again), "mine.jpg"]
+    )
     assert (out / overlays[0]).read_bytes() == first
 
 
@@ -228,7 +230,9 @@ def test_a_doctored_list_of_overlays_deletes_nothing_outside(run, album, tmp_pat
     out, precious = tmp_path / "out", tmp_path / "precious.jpg"
     out.mkdir()
     precious.write_bytes(b"mine")
-    (out / "predictions.jsonl").write_text(json.dumps({"overlay": "overlays/../../precious.jpg"}) + "\n" + json.dumps({"overlay": str(precious)}))
+    (out / "predictions.jsonl").write_text(
+        json.dumps({"overlay": "overlays/../../precious.jpg"}) + "\n" + json.dumps({"overlay": str(precious)})
+    )
     predict_images(run, [album], out, device="cpu", limit=1)
     assert precious.read_bytes() == b"mine"
 
@@ -255,7 +259,7 @@ def test_the_command_finishes_and_leaves_with_code_3(run, album, tmp_path, forks
     (album / "bad.jpg").write_bytes(b"")
     arguments = ["predict", str(run), str(album), "--out", str(tmp_path / "out"), "--json", "--device", "cpu"]
     child = forks.start("cli", arguments=arguments)
-    assert child.wait() == 3, child.text()
+    assert child.wait(180) == 3, child.text()
     *lines, last = child.text().splitlines()
     assert len([json.loads(line) for line in lines]) == 8
     assert last.startswith("ftrain: ")
@@ -289,7 +293,10 @@ def test_one_process_is_enough(run, album, tmp_path, monkeypatch):
 
 def test_a_drawing_marks_its_points_where_they_are_and_keeps_the_picture():
     picture = np.full((400, 800, 3), 128, np.uint8)
-    points = [{"name": "hemline_left", "x": 25.0, "y": 75.0, "score": 1.0}, {"name": "hemline_right", "x": 160.0, "y": 10.0, "score": 1.0}]
+    points = [
+        {"name": "hemline_left", "x": 25.0, "y": 75.0, "score": 1.0},
+        {"name": "hemline_right", "x": 160.0, "y": 10.0, "score": 1.0},
+    ]
     answer = {"width": 200, "height": 100, "garment": "skirt", "garment_score": 0.8, "points": points}
     drawn = draw_answer(picture, answer, FASHIONAI_24)
     assert drawn.shape == picture.shape

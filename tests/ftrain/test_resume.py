@@ -100,13 +100,22 @@ def test_two_kills_in_one_epoch_with_other_worker_counts(
     forks: ForkServer, shard_folder: Path, whole: Path, tmp_path: Path, first: int
 ) -> None:
     """Where litData repeats and loses samples: the second kill after the number of workers has changed."""
-    run = tmp_path / "run"
-    for steps, workers in ((first, 3), (first + 2, 1), (first + 3, 2), (None, 0)):
-        limit = {} if steps is None else {"limit_steps": steps}
-        forks.run("tiny", shards=str(shard_folder), run=str(run), workers=workers, **limit, **RUN)
-        if steps is not None:
-            assert state_of(run)[1].step == steps
-    assert_same_end(run, whole)
+    run, positions = tmp_path / "run", [0]
+    arguments: dict[str, Any] = {"shards": str(shard_folder), "run": str(run), **RUN}
+    for step, workers in ((first, 3), (first + 2, 1)):
+        child = forks.start("tiny", workers=workers, model={"delay": 0.002}, **arguments)
+        child.wait_for(f"step {step}/40")
+        child.send(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        positions.append(state_of(run)[1].step)
+    assert positions[1] in (first - 1, first + 1)
+    assert positions[2] > positions[1], "the second leg began where the first was killed"
+    forks.run("tiny", workers=2, model={"delay": 0.002}, **arguments)
+    found, state = state_of(run)
+    assert state.ledger == state_of(whole)[1].ledger
+    for file in FILES:
+        one, other = checkpoint.load_tensors(found, file), checkpoint.load_tensors(state_of(whole)[0], file)
+        assert all(torch.equal(one[name], other[name]) for name in other)
 
 
 def test_killed_while_workers_hang_the_run_can_be_taken_up_at_once(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:

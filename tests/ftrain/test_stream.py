@@ -21,7 +21,7 @@ from fschemas.failures import EnvironmentProblem, IntegrityError
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from ftrain.plan import ClassBalanced, Sampler, TrainingPlan, Windowed, evaluation_batches, micro_batches_of_rank, shuffled
-from ftrain.stream import Batch, RawSample, evaluation_stream, training_batches
+from ftrain.stream import _Generators, Batch, RawSample, evaluation_stream, training_batches
 
 NUM_STEPS = 12  # of 5 in an epoch
 
@@ -264,3 +264,13 @@ def test_evaluation_batches_are_read_in_order_by_workers(shards: ShardSet) -> No
     for workers in (0, 2):
         stream = evaluation_stream(shards, TinyEncoder(), rows, batch_size=4, rank=0, world_size=1, workers=workers)
         assert [batch["row"].tolist() for batch in stream] == [rows.tolist() for rows in evaluation_batches(rows, 4, 0, 1)]
+
+
+def test_seeds_draw_different_numbers() -> None:
+    """numpy rounds a Philox key given as a list of large integers to doubles: seeds 5 and 6 were the same."""
+    draws = {_Generators(seed, 4, np.arange(4)).of(step, place).random() for seed in (5, 6) for step in (0, 1) for place in (0, 3)}
+    assert len(draws) == 8
+    again = _Generators(5, 4, np.arange(4))
+    again.of(1, 2).random(7)
+    fresh = np.random.Generator(np.random.Philox(key=np.array([5 + 2**63, 3], dtype=np.uint64)))
+    assert again.of(0, 3).random(3).tolist() == fresh.random(3).tolist()

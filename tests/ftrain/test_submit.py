@@ -159,7 +159,7 @@ def test_what_cannot_be_submitted_is_refused(shards, run, archive, tmp_path):
     assert test.read_bytes() == before
     with pytest.raises(UsageError, match="a folder; name a CSV file"):
         write_submission(run, test, archive, device="cpu")
-    with pytest.raises(UsageError, match="no such file; give the test.csv"):
+    with pytest.raises(UsageError, match=r"no such file; give the test\.csv"):
         write_submission(run, archive / "none.csv", tmp_path / "a.csv", device="cpu")
     with pytest.raises(UsageError, match="not a run folder"):
         write_submission(tmp_path, test, tmp_path / "a.csv", device="cpu")

@@ -12,6 +12,7 @@ import typer
 
 import ftrain.tasks
 from fschemas.command_line import run_command
+from fschemas.failures import ExitCode
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -156,4 +157,11 @@ def submit(
 
 def main() -> None:
     """Entry point of the console script."""
-    run_command(lambda: app(standalone_mode=False), "ftrain")
+    run_command(_run, "ftrain")
+
+
+def _run() -> object:
+    result = app(standalone_mode=False)
+    if result == ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+        raise KeyboardInterrupt
+    return result

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -53,7 +53,7 @@ class RunConfig(BaseModel):
 
     task: str
     model: dict[str, Any]
-    fit: FitConfig
+    fit: FitConfig = FitConfig()
     train_split: str = "train"
     validation_split: str = "val"
 
@@ -154,8 +154,11 @@ def _check(model: type[_Model], values: Any, place: str, prefix: str) -> _Model:
 def _known_names(model: type[BaseModel], parents: tuple[int | str, ...]) -> list[str]:
     for parent in parents:
         field = model.model_fields.get(str(parent))
-        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
+        if field is None:
+            continue  # the number of an entry in a list
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
     return list(model.model_fields)
 
 

@@ -21,6 +21,8 @@ from fschemas.publish import TEMPORARY_PREFIX, publish, sha256_of
 from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet
 
 _ATTEMPTS = 4
+_PAUSE = 0.5  # seconds before the second attempt, twice as long before each later one
+_GRACE = 30.0  # seconds in which a file that was given out is opened
 _ABANDONED = 3600.0  # seconds after which a half-fetched file has nobody who still writes it
 
 
@@ -28,15 +30,12 @@ _ABANDONED = 3600.0  # seconds after which a half-fetched file has nobody who st
 class RemoteFiles:
     """Files under `url` (any fsspec scheme), kept in `cache` up to `budget` bytes; what was used longest ago goes first.
 
-    A file that was used in the last `grace` seconds never goes: somebody is about to open it. `pause` is the first wait, in
-    seconds, between two attempts; it doubles.
+    A file that somebody was given in the last half minute never goes: it may not be open yet.
     """
 
     url: str
     cache: Path
     budget: int
-    grace: float = 30.0
-    pause: float = 0.5
     digests: dict[str, str] = field(default_factory=dict[str, str])
     _checked: set[str] = field(default_factory=set[str], repr=False)
 
@@ -72,7 +71,7 @@ class RemoteFiles:
         problem: Exception | None = None
         for attempt in range(_ATTEMPTS):
             if attempt:
-                time.sleep(self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                time.sleep(_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             try:
                 with publish(local) as temporary:
                     _download(place, temporary)
@@ -107,7 +106,7 @@ class RemoteFiles:
                 path.unlink(missing_ok=True)
         total = sum(size for _, size, _ in present)
         for used, size, path in sorted(present):
-            if total <= self.budget or now - used < self.grace:
+            if total <= self.budget or now - used < _GRACE:
                 return
             total -= size
             path.unlink(missing_ok=True)

@@ -45,17 +45,24 @@ class Encoder(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class _Generators:
-    """Randomness of augmentation, keyed by the seed and the sample's place in the run, never by worker or rank."""
+    """Randomness of augmentation, keyed by the seed and the sample's place in the run, never by worker or rank.
 
-    seed: int
-    batch_size: int
-    positions: np.ndarray
+    One generator is put to the start of each key: making a new one costs more, as numpy asks the system for entropy first.
+    """
+
+    def __init__(self, seed: int, batch_size: int, positions: np.ndarray) -> None:
+        self.batch_size, self.positions = batch_size, positions
+        self.seed_word = (seed & (2**63 - 1)) + 2**63
+        self.generator = np.random.Generator(np.random.Philox(key=np.array([self.seed_word, 0], dtype=np.uint64)))
+        self.start = self.generator.bit_generator.state
 
     def of(self, step: int, place: int) -> np.random.Generator:
+        """The generator of one sample, good until the next is asked for."""
         drawn = step * self.batch_size + int(self.positions[place])
-        return np.random.Generator(np.random.Philox(key=[(self.seed & (2**63 - 1)) + 2**63, drawn]))
+        self.start["state"]["key"] = np.array([self.seed_word, drawn], dtype=np.uint64)
+        self.generator.bit_generator.state = self.start
+        return self.generator
 
 
 class _RankBatches(Sequence[np.ndarray]):

@@ -1,0 +1,135 @@
+"""Configuration: every value has one place, wrong names and values are refused with the nearest right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fschemas.failures import UsageError
+from ftrain.config import FitConfig, RunConfig, load_config, read_config, resolve
+
+PARAMS = {
+    "keypoints": {
+        "profile": "small",
+        "small": {"model": {"channels": 16}, "fit": {"epochs": 3, "stages": [{"until": 0.5, "frozen": ["network.backbone"]}, {"rate": 0.1}]}},
+        "large": {"model": {"channels": 256, "backbone": "resnet50"}, "fit": {"epochs": 30}, "train_split": "trainval"},
+    }
+}  # fmt: skip
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(PARAMS))
+    return path
+
+
+def test_defaults_then_profile_then_overrides(params: Path) -> None:
+    bare = load_config("keypoints", None, None, [])
+    assert (bare.fit.epochs, bare.model["channels"], bare.train_split) == (10, 64, "train")
+    small = load_config("keypoints", params, None, [])
+    assert (small.fit.epochs, small.model["channels"], small.fit.batch_size) == (3, 16, 32)
+    assert small.fit.stages[0].frozen == ("network.backbone",)
+    assert small.fit.stages[1].rate == 0.1
+    large = load_config("keypoints", params, "large", ["fit.epochs=0.5", "model.category=dress", "validation_split=test"])
+    assert (large.fit.epochs, large.model["backbone"], large.train_split) == (0.5, "resnet50", "trainval")
+    assert (large.model["category"], large.validation_split) == ("dress", "test")
+
+
+def test_overrides_leave_the_profile_alone(params: Path) -> None:
+    load_config("keypoints", params, None, ["fit.epochs=9"])
+    assert load_config("keypoints", params, None, []).fit.epochs == 3
+
+
+def test_what_is_written_is_read_back(params: Path, tmp_path: Path) -> None:
+    config = load_config("keypoints", params, None, ["model.test_angles=[-10.0, 10.0]"])
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    again = read_config(tmp_path / "config.yaml")
+    assert again == config
+    assert again.digest == config.digest
+    assert again.digest != load_config("keypoints", params, None, []).digest
+    with pytest.raises(UsageError, match="not a run folder"):
+        read_config(tmp_path / "other.yaml")
+
+
+def test_the_digest_is_of_the_values_not_of_their_order() -> None:
+    one = RunConfig(task="x", model={"a": 1, "b": 2}, fit=FitConfig())
+    other = RunConfig(task="x", model={"b": 2, "a": 1}, fit=FitConfig())
+    assert one.digest == other.digest
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["fit.learning_rat=1"], r"unknown parameter fit\.learning_rat; did you mean learning_rate\?"),
+        (["model.chanels=8"], r"unknown parameter model\.chanels; did you mean channels\?"),
+        (["fits.epochs=1"], r"unknown parameter fits; did you mean fit\?"),
+        (["fit.stages=[{frozn: [a]}]"], r"unknown parameter fit\.stages\.0\.frozn; did you mean frozen\?"),
+        (["fit.epochs=many"], r"fit\.epochs='many' is not possible"),
+        (["fit.epochs=0"], r"fit\.epochs=0 is not possible \(.*greater than 0"),
+        (["fit.epochs=.nan"], r"fit\.epochs=nan is not possible"),
+        (["fit.seed=-1"], r"fit\.seed=-1 is not possible"),
+        (["fit.optimizer=adam"], r"fit\.optimizer='adam' is not possible \(.*'adamw' or 'sgd'"),
+        (["fit.batch_size=3.5"], r"fit\.batch_size=3\.5 is not possible"),
+        (["fit.stages=[]"], r"fit\.stages=\[\] is not possible"),
+        (["model.input_size=100"], r"model\.input_size=100 is not possible \(.*multiple of 32"),
+        (["fit=3"], r"fit=3 is not possible"),
+        (["fit.epochs"], r"--set fit\.epochs: write it as name\.of\.parameter=value"),
+        (["=3"], "write it as"),
+        (["fit.epochs.x=3"], r"epochs has no parts"),
+        (["fit.epochs=[1"], r"'\[1' is not a value"),
+    ],
+)
+def test_what_is_wrong_is_named(params: Path, overrides: list[str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_config("keypoints", params, None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("task", "profile", "words"),
+    [
+        ("keypoints", "smal", r"keypoints has no profile 'smal'; did you mean small\?"),
+        ("keypoints", "profile", "has no profile 'profile'"),
+        ("attributes", None, "no section 'attributes'"),
+    ],
+)
+def test_unknown_profiles_and_sections(params: Path, task: str, profile: str | None, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_config(task, params, profile, [])
+
+
+def test_a_profile_without_params(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"profile 'full' stands in params\.yaml, but there is none here"):
+        load_config("keypoints", None, "full", [])
+    with pytest.raises(UsageError, match="no such file"):
+        load_config("keypoints", tmp_path / "none.yaml", None, [])
+
+
+@pytest.mark.parametrize(("text", "words"), [("[1, 2]", "expected a mapping"), ("a: [", "not valid YAML"), ("\x00", "not valid YAML")])
+def test_params_that_are_none(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=words):
+        load_config("keypoints", path, None, [])
+
+
+def test_an_unknown_task_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="unknown task 'keypoint'; known are .*keypoints"):
+        resolve({"task": "keypoint"}, "here")
+
+
+def test_yaml_cannot_run_code(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"keypoints: !!python/object/apply:os.mkdir ['{tmp_path}/canary']")
+    with pytest.raises(UsageError, match="not valid YAML"):
+        load_config("keypoints", path, None, [])
+    assert not (tmp_path / "canary").exists()
+
+
+def test_values_are_not_shared_between_runs() -> None:
+    one: Any = load_config("keypoints", None, None, [])
+    one.model["channels"] = 1
+    assert load_config("keypoints", None, None, []).model["channels"] == 64

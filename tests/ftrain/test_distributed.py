@@ -1,0 +1,198 @@
+"""Several processes (gloo): the same bits with `exact`, nearly the same without, and the same figures on all of them."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.ftrain.forks import ForkServer
+from tests.ftrain.tiny_task import ALONE, make_trainer
+
+from fschemas.failures import ExitCode, UsageError
+from fschemas.shard_set import ShardSet
+from ftrain import checkpoint
+from ftrain.distributed import Processes
+from ftrain.gradients import accumulate, accumulate_exactly, split_batch
+
+STAGES = [{"until": 0.4, "frozen": ["backbone", "wide"]}, {"frozen": ["head"]}]
+
+
+def train(forks: ForkServer, shards: Path, run: Path, world_size: int, **options: Any) -> None:
+    children = forks.start_group("tiny", world_size, shards=str(shards), run=str(run), **{"epochs": 2, **options})
+    codes = [child.wait() for child in children]
+    assert codes == [0] * world_size, [child.text() for child in children]
+
+
+def tensors_of(run: Path) -> dict[str, torch.Tensor]:
+    found = checkpoint.newest(run / "checkpoints")
+    assert found is not None
+    files = ("model", "average", "optimizer")
+    return {f"{file}/{name}": tensor for file in files for name, tensor in checkpoint.load_tensors(found[0], file).items()}
+
+
+def column(run: Path, series: str, name: str) -> list[float]:
+    with open(run / f"{series}.csv", encoding="utf-8") as file:
+        return [float(row[name]) for row in csv.DictReader(file)]
+
+
+def assert_same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not different, different
+
+
+EXACT: dict[str, Any] = {"exact": True, "micro_batches": 4}
+
+
+@pytest.fixture(scope="module")
+def exact_alone(forks: ForkServer, shard_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("exact") / "run"
+    train(forks, shard_folder, run, 1, **EXACT)
+    return run
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_exact_weights_do_not_depend_on_the_number_of_processes(
+    forks: ForkServer, shard_folder: Path, tmp_path: Path, exact_alone: Path, world_size: int
+) -> None:
+    """Convolutions, statistics of norms, dropout, averages and moments: every bit; and every logged figure."""
+    train(forks, shard_folder, tmp_path / "run", world_size, workers=1, **EXACT)
+    assert_same_bits(tensors_of(tmp_path / "run"), tensors_of(exact_alone))
+    for series, name in (("training", "loss"), ("training", "gradient_norm"), ("validation", "accuracy")):
+        assert column(tmp_path / "run", series, name) == pytest.approx(column(exact_alone, series, name), rel=1e-5)
+
+
+def test_exact_runs_can_be_taken_up_by_another_number_of_processes(
+    forks: ForkServer, shard_folder: Path, tmp_path: Path, exact_alone: Path
+) -> None:
+    for limit, world_size in ((3, 2), (6, 4), (8, 1)):
+        train(forks, shard_folder, tmp_path / "run", world_size, limit_steps=limit, **EXACT)
+    killed = forks.start_group("tiny", 2, shards=str(shard_folder), run=str(tmp_path / "run"), epochs=2, **EXACT)
+    killed[1].send(signal.SIGKILL)
+    killed[0].send(signal.SIGKILL)
+    assert [child.wait() for child in killed] == [-signal.SIGKILL] * 2
+    train(forks, shard_folder, tmp_path / "run", 2, **EXACT)
+    assert_same_bits(tensors_of(tmp_path / "run"), tensors_of(exact_alone))
+
+
+def test_exact_refuses_numbers_that_would_change_the_bits(shards: ShardSet, tmp_path: Path) -> None:
+    """Without `exact`, one micro-batch a process is made; with it, their number is the user's."""
+    third = Processes(0, 4, torch.device("cpu"))
+    assert make_trainer(shards, tmp_path, third, micro_batches=1).positions.shape == (1, 2)
+    with pytest.raises(UsageError, match=r"fit\.micro_batches=2, and those into 4 processes"):
+        make_trainer(shards, tmp_path, third, exact=True, micro_batches=2)
+
+
+def test_two_processes_learn_what_one_learns(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
+    """Without dropout the only difference is that each process normalises with its own half of the batch."""
+    options: dict[str, Any] = {"model": {"dropout": 0.0}, "average": 0.0, "epochs": 3}
+    train(forks, shard_folder, tmp_path / "one", 1, micro_batches=2, **options)
+    train(forks, shard_folder, tmp_path / "two", 2, **options)
+    one, two = column(tmp_path / "one", "training", "loss"), column(tmp_path / "two", "training", "loss")
+    assert two[0] == pytest.approx(one[0], rel=1e-5), "same rows, same halves, same start"
+    assert column(tmp_path / "two", "training", "gradient_norm")[0] == pytest.approx(
+        column(tmp_path / "one", "training", "gradient_norm")[0], rel=1e-4
+    )
+    assert two == pytest.approx(one, rel=0.02)
+    assert two[-1] < 0.9 * two[0]
+    assert checkpoint_ledger(tmp_path / "one") == checkpoint_ledger(tmp_path / "two")
+
+
+def checkpoint_ledger(run: Path) -> str:
+    found = checkpoint.newest(run / "checkpoints")
+    assert found is not None
+    return found[1].ledger
+
+
+def test_two_processes_resume_exactly_and_freeze_parts(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
+    """Stages change what DistributedDataParallel waits for; it must neither hang nor train what rests."""
+    options: dict[str, Any] = {"stages": STAGES, "micro_batches": 4, "checkpoint_every": 2, "keep_checkpoints": 9}
+    train(forks, shard_folder, tmp_path / "whole", 2, **options)
+    for limit in (3, 5, 10):
+        train(forks, shard_folder, tmp_path / "parts", 2, workers=limit % 2, limit_steps=limit, **options)
+    assert_same_bits(tensors_of(tmp_path / "parts"), tensors_of(tmp_path / "whole"))
+    weights = {step: checkpoint.load_tensors(tmp_path / f"whole/checkpoints/step-{step:08d}", "model") for step in (2, 4, 6, 10)}
+
+    def rests(part: str, start: int, end: int) -> bool:
+        return all(torch.equal(weights[start][name], weights[end][name]) for name in weights[2] if name.startswith(part))
+
+    assert rests("backbone", 2, 4)
+    assert rests("wide", 2, 4)
+    assert not rests("head", 2, 4)
+    assert rests("head", 4, 10)
+    assert not rests("backbone", 6, 10)
+
+
+def test_a_validation_judges_the_weights_that_are_saved(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
+    """Statistics of norms differ between processes; what is judged on all of them is what the first one saves."""
+    train(forks, shard_folder, tmp_path / "run", 2, average=0.0, learning_rate=0.1, dump_scores=True)
+    shards = ShardSet.open(shard_folder)
+    judged = torch.load(tmp_path / "run" / "scores-0.pt", weights_only=True), torch.load(tmp_path / "run" / "scores-1.pt", weights_only=True)
+    assert torch.equal(judged[0], judged[1])
+    found = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    trainer = make_trainer(shards, tmp_path / "other", average=0.0)
+    trainer.task.load_state_dict(checkpoint.load_tensors(found[0], "model"))
+    from ftrain.evaluation import results_of_split
+
+    expected = results_of_split(trainer.task, shards, shards.rows("val"), ALONE, 8, 0)
+    torch.testing.assert_close(judged[0], torch.from_numpy(expected["scores"]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_any_process_stops_all(forks: ForkServer, shard_folder: Path, tmp_path: Path, rank: int) -> None:
+    children = forks.start_group("tiny", 2, shards=str(shard_folder), run=str(tmp_path / "run"), workers=1, epochs=1000)
+    children[0].wait_for("step 3/")
+    children[rank].send(signal.SIGTERM)
+    assert [child.wait() for child in children] == [ExitCode.TERMINATED] * 2, [child.text() for child in children]
+    found = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    assert f"after step {found[1].step}, which is saved" in children[0].text()
+    shutil.rmtree(tmp_path / "run")
+
+
+def test_a_nan_on_any_process_stops_all(forks: ForkServer, shard_folder: Path, shards: ShardSet, tmp_path: Path) -> None:
+    row = int(make_trainer(shards, tmp_path / "other").plan.batch(4)[5])  # in the half of the second process
+    children = forks.start_group("tiny", 2, shards=str(shard_folder), run=str(tmp_path / "run"), model={"poison": row})
+    assert [child.wait() for child in children] == [ExitCode.NON_FINITE] * 2, [child.text() for child in children]
+    found = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    assert found[1].step == 3
+
+
+# --- the sums themselves ------------------------------------------------------------------------------------------------------
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
+    """Of a model without batch normalisation, by all three ways; and constants keep their bits."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(5, 1)
+    model.register_buffer("constant", torch.tensor([0.1, 0.7]))
+    model.register_buffer("count", torch.tensor(3))
+    batch = {"x": torch.randn(6, 5), "y": torch.randn(6, 1)}
+    seen: list[int] = []
+
+    def losses(part: dict[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
+        seen.append(number)
+        model.count += 1
+        return {"loss": (model(part["x"]) - part["y"]).square().mean()}
+
+    losses(batch, 9)["loss"].backward()
+    expected = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    whole = float(losses(batch, 9)["loss"].detach())
+    for gather in (accumulate, accumulate_exactly):
+        model.zero_grad()
+        model.count.fill_(3)
+        seen.clear()
+        totals = gather(split_batch(batch, 3), losses, model, ALONE)
+        assert seen == [0, 1, 2]
+        for parameter, gradient in zip(model.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient)
+        assert float(totals["loss"]) == pytest.approx(whole)
+        assert torch.equal(model.constant, torch.tensor([0.1, 0.7]))
+        assert int(model.count) == (6 if gather is accumulate else 4), "with exact, a count does not depend on micro-batches"

@@ -1,0 +1,107 @@
+"""The chain as users run it: once, again, with another parameter, and killed in the middle of training."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+STAGES = ["sample@fashionai-keypoints", "convert@fashionai-keypoints", "shard@fashionai-keypoints", "train@keypoints", "evaluate@keypoints"]
+
+
+def _environment() -> dict[str, str]:
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "true", "OMP_NUM_THREADS": "1", "CI": "true"}
+
+
+def _dvc(project: Path, *arguments: str) -> str:
+    done = subprocess.run([BIN / "dvc", *arguments], cwd=project, env=_environment(), capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def _change(project: Path, **fit: Any) -> None:
+    path = project / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["keypoints"]["tiny"]["fit"].update(fit)
+    path.write_text(yaml.safe_dump(params))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the project's own dvc.yaml and params.yaml, made small."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["samples"]["fashionai-keypoints"]["images"] = 60
+    params["keypoints"]["tiny"] = {
+        "model": {"backbone": "resnet18", "channels": 8, "input_size": 32},
+        "fit": {"epochs": 2, "batch_size": 8, "checkpoint_every": 2, "log_every": 1, "seed": 1},
+    }
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    _dvc(folder, "init", "--no-scm", "-q")
+    return folder
+
+
+@pytest.mark.timeout(600)
+def test_chain(project: Path) -> None:
+    output = _dvc(project, "repro")
+    assert [stage for stage in STAGES if f"Running stage '{stage}'" in output] == STAGES
+    assert "Running stage" not in _dvc(project, "repro")
+    assert "mean_pose" in _dvc(project, "metrics", "show", "reports/keypoints/metrics.json")
+    assert "index.html" in _dvc(project, "plots", "show")
+    assert (project / "reports/keypoints/predictions.png").stat().st_size > 10_000
+
+    _change(project, learning_rate=0.003)
+    changed = _dvc(project, "status")
+    assert "train@keypoints" in changed
+    for stage in STAGES[:3]:
+        assert stage not in changed
+
+    _change(project, epochs=40)
+    with subprocess.Popen(
+        [BIN / "dvc", "repro"], cwd=project, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    ) as repro:
+        log = project / "runs/keypoints/checkpoints"
+        _wait_for(lambda: any(int(path.name.removeprefix("step-")) >= 6 for path in log.glob("step-*")) and _restarted(project))
+        os.kill(repro.pid, signal.SIGKILL)  # DVC alone: its stage must not live on
+        repro.wait()
+        _wait_for(lambda: not _trainers(project))
+    output = _dvc(project, "repro")
+    assert "resumed at step" in output
+    assert "Running stage 'shard" not in output
+
+
+def _restarted(project: Path) -> bool:
+    """Whether the run folder is that of the 40 epochs, not of the two before."""
+    config = project / "runs/keypoints/config.yaml"
+    return config.exists() and yaml.safe_load(config.read_text())["fit"]["epochs"] == 40
+
+
+def _trainers(project: Path) -> list[int]:
+    """Processes with this project as their folder."""
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == project and b"ftrain" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def _wait_for(condition: Any, seconds: float = 200) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
