@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from fprep.raw import ACCOUNTS, MAX_RAW, RawFolder, Reject
 from fprep.reader import Reader, columns_of
+from fprep.samples import MARKER
 from fschemas.publish import publish, publish_json, sha256_of
 from fschemas.table_file import write_table
 from fschemas.tables import COLUMN_GROUPS
@@ -119,7 +120,7 @@ def publish_conversion(
         if report.published:
             table_path = renames.enter_context(publish(out / TABLE_FILE))
             raw_root = os.path.relpath(raw.root, out.resolve())
-            write_table(table_path, plain_arrow(table), _metadata(reader, report, options, raw_root))
+            write_table(table_path, plain_arrow(table), _metadata(reader, raw, report, options, raw_root))
             report.table_sha256 = sha256_of(table_path)
         else:
             renames.enter_context(_removal(out / TABLE_FILE))
@@ -136,7 +137,9 @@ def _removal(path: Path) -> Generator[None]:
     path.unlink(missing_ok=True)
 
 
-def _metadata(reader: Reader, report: ConvertReport, options: dict[str, Any], raw_root: str) -> dict[str, Any]:
+def _metadata(
+    reader: Reader, raw: RawFolder, report: ConvertReport, options: dict[str, Any], raw_root: str
+) -> dict[str, Any]:
     columns = columns_of(reader.table)
     return {
         "format": TABLE_FORMAT,
@@ -146,6 +149,7 @@ def _metadata(reader: Reader, report: ConvertReport, options: dict[str, Any], ra
         "landmark_set": reader.landmark_set.to_json() if reader.landmark_set else None,
         "vocabularies": [vocabulary.to_json() for vocabulary in reader.vocabularies],
         "raw_root": raw_root,  # relative to the folder of the table
+        "drawn": (raw.root / MARKER).is_file(),
         "paper": reader.paper,
         "licence": reader.licence,
         "citation": reader.citation,

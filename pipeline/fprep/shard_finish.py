@@ -106,6 +106,7 @@ def _metadata(out: Path, source: SourceTable, plan: ShardPlan, records: list[Sha
         "column_groups": table.get("column_groups", []),
         "landmark_set": table.get("landmark_set"),
         "vocabularies": table.get("vocabularies", []),
+        "drawn": bool(table.get("drawn")),
         "licence": table.get("licence"),
         "citation": table.get("citation"),
         "splits": splits,

@@ -27,14 +27,14 @@ def run_command(command: Callable[[], object], name: str) -> None:
 
 
 class _Stop:
-    """What SIGTERM and Ctrl-C do: raise `Terminated` or `KeyboardInterrupt`, which `reason` keeps whatever becomes of them.
+    """What SIGTERM and Ctrl-C do: raise `Terminated` or `KeyboardInterrupt`. `number` keeps the signal, whatever becomes of these.
 
     They are raised anywhere. Native code that they come through makes other errors of them and complains on stderr, so that
     is closed from the first signal on.
     """
 
     def __init__(self, *, debug: bool) -> None:
-        self.reason: BaseException | None = None
+        self.number = 0  # not the error itself: with it, all frames and what they hold would live on
         self._debug, self._stderr = debug, -1
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._raise)
@@ -44,11 +44,8 @@ class _Stop:
         if self._stderr < 0 and not self._debug:
             self._stderr = os.dup(2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        if number == signal.SIGINT:
-            self.reason = KeyboardInterrupt()
-        else:
-            self.reason = Terminated("stopped by SIGTERM; run the same command again to go on")
-        raise self.reason
+        self.number = number
+        raise _error_of(number)
 
     def ignore(self) -> None:
         """From now on it is decided how this ends. Opens stderr again."""
@@ -60,13 +57,19 @@ class _Stop:
             os.dup2(self._stderr, 2)
 
 
+def _error_of(number: int) -> BaseException:
+    if number == signal.SIGTERM:
+        return Terminated("stopped by SIGTERM; run the same command again to go on")
+    return KeyboardInterrupt()
+
+
 def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[int, str]:
     """The exit code and what there is to say."""
     try:
         result = command()
         sys.stdout.flush()  # here, where a full disk is still an error of ours
     except SystemExit as leaving:
-        if stop.reason is None:
+        if not stop.number:
             return leaving.code if isinstance(leaving.code, int) else ExitCode.DONE, ""
     except BaseException as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -77,13 +80,13 @@ def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[in
             return ExitCode.USAGE, ""
         if debug:
             raise
-        if stop.reason is None:
+        if not stop.number:
             return explain(error) or (1, _internal(error))
     else:
         code = result if isinstance(result, int) else ExitCode.DONE
         if code != ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C, without a word
             return code, ""
-    told = explain(stop.reason or KeyboardInterrupt())
+    told = explain(_error_of(stop.number))
     assert told is not None
     return told
 

@@ -109,17 +109,23 @@ class ForkServer:
 
 
 def tiny(
-    shards: str, run: str, workers: int = 0, limit_steps: int | None = None, model: Any = None, dump_scores: bool = False, **fit: Any
+    shards: str,
+    run: str,
+    workers: int = 0,
+    limit_steps: int | None = None,
+    model: Any = None,
+    dump_scores: bool = False,
+    **fit: Any,
 ) -> None:
     """Train the tiny task, as one of the processes that the environment announces; may write what its validations judged."""
     from contextlib import nullcontext
 
     import torch
+    from tests.ftrain.tiny_task import make_trainer
 
     from fschemas.publish import exclusive
     from ftrain.distributed import processes
     from ftrain.remote import open_shards
-    from tests.ftrain.tiny_task import make_trainer
 
     with processes("cpu") as group, exclusive(Path(run)) if group.is_main else nullcontext():
         trainer = make_trainer(
@@ -137,11 +143,11 @@ def evaluate(shards: str, out: str, rows: int, batch_size: int, workers: int) ->
     """Write the results of an untrained tiny task on the first rows, from each of the processes."""
     import numpy as np
     import torch
+    from tests.ftrain.tiny_task import Tiny, TinyConfig
 
     from fschemas.shard_set import ShardSet
     from ftrain.distributed import processes
     from ftrain.evaluation import results_of_split
-    from tests.ftrain.tiny_task import Tiny, TinyConfig
 
     torch.manual_seed(0)
     opened = ShardSet.open(shards)
@@ -163,10 +169,10 @@ def _serve() -> None:
     import pandas  # noqa: F401 - pyarrow and the first optimizer would import these two, in each child anew
     import torch
     import torch._dynamo
+    from tests.ftrain import tiny_task  # noqa: F401
 
     import ftrain.cli
-    import ftrain.train  # noqa: F401
-    from tests.ftrain import tiny_task  # noqa: F401
+    import ftrain.train
 
     torch.set_num_threads(1)
     for line in sys.stdin:

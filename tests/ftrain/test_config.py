@@ -108,7 +108,9 @@ def test_a_profile_without_params(tmp_path: Path) -> None:
         load_config("keypoints", tmp_path / "none.yaml", None, [])
 
 
-@pytest.mark.parametrize(("text", "words"), [("[1, 2]", "expected a mapping"), ("a: [", "not valid YAML"), ("\x00", "not valid YAML")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("[1, 2]", "expected a mapping"), ("a: [", "not valid YAML"), ("\x00", "not valid YAML")]
+)
 def test_params_that_are_none(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)

@@ -132,7 +132,10 @@ def test_a_validation_judges_the_weights_that_are_saved(forks: ForkServer, shard
     """Statistics of norms differ between processes; what is judged on all of them is what the first one saves."""
     train(forks, shard_folder, tmp_path / "run", 2, average=0.0, learning_rate=0.1, dump_scores=True)
     shards = ShardSet.open(shard_folder)
-    judged = torch.load(tmp_path / "run" / "scores-0.pt", weights_only=True), torch.load(tmp_path / "run" / "scores-1.pt", weights_only=True)
+    judged = (
+        torch.load(tmp_path / "run" / "scores-0.pt", weights_only=True),
+        torch.load(tmp_path / "run" / "scores-1.pt", weights_only=True),
+    )
     assert torch.equal(judged[0], judged[1])
     found = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert found is not None

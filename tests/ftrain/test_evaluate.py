@@ -164,7 +164,7 @@ def test_two_processes_write_the_same_bytes_as_one(judged, folder, run, tmp_path
     options = ["--out", str(tmp_path / "two"), "--workers", "0", "--device", "cpu", "--batch-size", "16"]
     children = forks.start_group("cli", 2, arguments=["evaluate", str(run), str(folder), *options])
     assert [child.wait(180) for child in children] == [0, 0], [child.text() for child in children]
-    assert children[0].text().splitlines() == [*summary_lines(metrics, tmp_path / "two")]
+    assert children[0].text().splitlines() == [*summary_lines(metrics), f"written to {tmp_path / 'two'}"]
     assert children[1].text() == ""
     assert contents(tmp_path / "two") == contents(out)
 
@@ -211,7 +211,7 @@ def test_without_training_pictures_there_is_no_floor(tmp_path, without_sheet):
     metrics = evaluate_run(run, str(tmp_path / "set"), tmp_path / "out", workers=0, device="cpu")
     assert not {"mean_pose", "ratio_to_mean_pose"} & set(metrics)
     assert list(table(tmp_path / "out/plots/detection_curve.csv")[0]) == ["threshold", "model"]
-    assert "mean pose" not in "\n".join(summary_lines(metrics, tmp_path))
+    assert "mean pose" not in "\n".join(summary_lines(metrics))
 
 
 def test_augmented_copies_do_not_enter_the_floor(folder, run, judged, tmp_path, monkeypatch):
@@ -244,13 +244,13 @@ def test_points_of_deepfashion_are_judged_by_the_size_of_the_picture(shard_folde
 
 def test_the_summary_is_for_a_person(judged):
     metrics, out = judged
-    text = "\n".join(summary_lines(metrics, out))
+    text = "\n".join(summary_lines(metrics))
     assert "keypoints at step 7: 21 samples of test of squares" in text
     assert f"{100 * metrics['model']['ne']:.2f} % ({100 * metrics['model']['ne_low']:.2f} to " in text
     assert all(name in text for name in ("mean pose", "trousers", "hardest points: ", str(out)))
     assert "WARNING: not clearly better" in text  # fresh weights
     better = {**metrics, "ratio_to_mean_pose_high": 0.4, "excluded_pictures": 3, "excluded_points": 9}
-    text = "\n".join(summary_lines(better, out))
+    text = "\n".join(summary_lines(better))
     assert "WARNING" not in text
     assert "left out: 3 pictures without normaliser, with 9 visible points" in text
 
@@ -265,7 +265,7 @@ def test_numbers_on_drawn_garments_say_so(folder, run, tmp_path, drawn, monkeypa
     monkeypatch.setattr("ftrain.tasks.keypoints.Keypoints.report", lambda self, judged, out: {"model": {"ne": 0.1}})
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert ("note" in metrics) == drawn
-    assert (DRAWN_NOTE in "\n".join(summary_lines(metrics, tmp_path))) == drawn
+    assert (DRAWN_NOTE in "\n".join(summary_lines(metrics))) == drawn
 
 
 def test_the_best_checkpoint_is_judged_unless_another_is_named(folder, run, tmp_path, without_sheet):

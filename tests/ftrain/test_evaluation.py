@@ -72,13 +72,16 @@ def test_processes_gather_what_one_process_predicts(
         np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-5, atol=1e-6)  # other batch sizes
 
 
-@pytest.mark.parametrize("change", [lambda batches: batches[1:], lambda batches: [*batches, batches[0]]], ids=["lost", "repeated"])
+@pytest.mark.parametrize(
+    "change", [lambda batches: batches[1:], lambda batches: [*batches, batches[0]]], ids=["lost", "repeated"]
+)
 def test_a_lost_or_repeated_sample_is_an_error(
     shards: ShardSet, task: Tiny, monkeypatch: pytest.MonkeyPatch, change: object
 ) -> None:
     def meddle(*arguments: object, **options: object) -> object:
         batches = [
-            {name: tensor.clone() for name, tensor in batch.items()} for batch in evaluation_stream(*arguments, **options)  # type: ignore[arg-type]
+            {name: tensor.clone() for name, tensor in batch.items()}
+            for batch in evaluation_stream(*arguments, **options)  # type: ignore[arg-type]
         ]
         yield from change(batches)  # type: ignore[operator]
 

@@ -54,7 +54,11 @@ def test_a_run_learns_and_leaves_what_it_promised(shards: ShardSet, tmp_path: Pa
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
     assert [int(row["step"]) for row in rows_of(tmp_path, "validation")] == list(range(5, 61, 5))
     best = max(rows_of(tmp_path, "validation"), key=lambda row: float(row["accuracy"]))
-    assert state.best == {"metric": "accuracy", "value": pytest.approx(float(best["accuracy"]), rel=1e-5), "step": int(best["step"])}
+    assert state.best == {
+        "metric": "accuracy",
+        "value": pytest.approx(float(best["accuracy"]), rel=1e-5),
+        "step": int(best["step"]),
+    }
     assert json.loads((tmp_path / "checkpoints" / "best.json").read_text()) == state.best
     kept = {path.name for path in (tmp_path / "checkpoints").glob("step-*")}
     assert kept == {step_folder(step) for step in (57, 60, state.best["step"])}
@@ -66,7 +70,11 @@ def test_a_training_step_is_what_the_textbook_says(shards: ShardSet, tmp_path: P
     expected = make_trainer(shards, tmp_path / "other", average=0, model={"dropout": 0.0}).task
     decayed = [p for p in expected.parameters() if p.ndim > 1]
     groups = [
-        {"params": [p], "weight_decay": 1e-4 if any(p is q for q in decayed) else 0.0, "share": 0.25 if n.startswith("backbone") else 1}
+        {
+            "params": [p],
+            "weight_decay": 1e-4 if any(p is q for q in decayed) else 0.0,
+            "share": 0.25 if n.startswith("backbone") else 1,
+        }
         for n, p in expected.named_parameters()
     ]
     optimizer = torch.optim.AdamW(groups, lr=0.01)
@@ -181,7 +189,9 @@ def test_the_average_follows_the_weights_and_is_what_is_judged(shards: ShardSet,
                 mean[name] = tensor if step == 1 else 0.75 * mean[name] + 0.25 * tensor
                 torch.testing.assert_close(average[f"module.{name}"], mean[name])
     copy = Tiny(trainer.task.config, shards.metadata).eval()
-    copy.load_state_dict({name.removeprefix("module."): t for name, t in saved(tmp_path, 3, "average").items() if name != "n_averaged"})
+    copy.load_state_dict(
+        {name.removeprefix("module."): t for name, t in saved(tmp_path, 3, "average").items() if name != "n_averaged"}
+    )
     assert trainer.average is not None
     assert trainer.average.module is not trainer.task
     from ftrain.evaluation import results_of_split

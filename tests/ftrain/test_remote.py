@@ -23,7 +23,7 @@ from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
 from ftrain import remote
 from ftrain.plan import TrainingPlan, Windowed
-from ftrain.remote import RemoteFiles, open_shards
+from ftrain.remote import open_shards
 from ftrain.stream import Batch, training_batches
 
 

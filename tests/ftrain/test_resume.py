@@ -25,7 +25,7 @@ from tests.shard_sets import write_shard_set
 from fschemas.failures import ExitCode
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
-from ftrain.checkpoint import TrainingState, step_folder
+from ftrain.checkpoint import TrainingState
 from ftrain.plan import EMPTY_LEDGER, extend_ledger
 
 RUN: dict[str, Any] = {"epochs": 8, "checkpoint_every": 2, "keep_checkpoints": 3}  # 40 steps
@@ -194,7 +194,9 @@ def test_a_signal_to_the_command_saves_its_step(
 def test_the_installed_command_ends_with_143(command_set: Path, tmp_path: Path) -> None:
     """Once without the fork server: the console script as a user starts it."""
     script = [Path(sys.executable).parent / "ftrain", "keypoints", command_set, "--run", tmp_path / "run", *SMALL]
-    with subprocess.Popen([*map(str, script), "-s", "fit.epochs=1000"], stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+    with subprocess.Popen(
+        [*map(str, script), "-s", "fit.epochs=1000"], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step 2/"):
@@ -242,8 +244,12 @@ def test_a_damaged_shard_ends_the_command_with_5(forks: ForkServer, command_set:
     assert ("  loss " in child.text()) <= (damage == "flipped"), "a missing shard is found before the first step"
 
 
-def test_a_killed_worker_ends_the_command_with_4(forks: ForkServer, command_set: Path, command_whole: Path, tmp_path: Path) -> None:
-    child = command(forks, command_set, tmp_path / "run", "--workers", "2", "-s", "fit.epochs=1000", "-s", "fit.checkpoint_every=1")
+def test_a_killed_worker_ends_the_command_with_4(
+    forks: ForkServer, command_set: Path, command_whole: Path, tmp_path: Path
+) -> None:
+    child = command(
+        forks, command_set, tmp_path / "run", "--workers", "2", "-s", "fit.epochs=1000", "-s", "fit.checkpoint_every=1"
+    )
     child.wait_for("step 2/")
     worker = int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0])
     os.kill(worker, signal.SIGKILL)

@@ -16,7 +16,6 @@ from fschemas.failures import IntegrityError, UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
 from ftrain import config as config_module
-from ftrain import run_folder
 from ftrain.config import FitConfig, RunConfig
 from ftrain.loop import load_weights
 from ftrain.run_folder import RunFolder
@@ -31,7 +30,9 @@ def _tiny_is_a_known_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(**fit: Any) -> RunConfig:
-    return RunConfig(task="tiny", model=TinyConfig().model_dump(mode="json"), fit=FitConfig(**{"epochs": 4, "batch_size": 8, **fit}))
+    return RunConfig(
+        task="tiny", model=TinyConfig().model_dump(mode="json"), fit=FitConfig(**{"epochs": 4, "batch_size": 8, **fit})
+    )
 
 
 def trained(shards: ShardSet, path: Path, **fit: Any) -> RunFolder:
@@ -110,7 +111,9 @@ def test_a_model_can_be_used_without_its_data(finished: Path, shards: ShardSet, 
     assert trainer.average is not None
     expected = trainer.average.module.state_dict()
     assert task.state_dict().keys() == expected.keys()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in task.state_dict().items()), "averaged weights where there are some"
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in task.state_dict().items()), (
+        "averaged weights where there are some"
+    )
     assert run.load("best")[2].step == state.best["step"]
     assert run.load("step-00000010")[2].step == 10
     with pytest.raises(UsageError, match="no checkpoint 'step-7'"):

@@ -21,7 +21,7 @@ from fschemas.failures import EnvironmentProblem, IntegrityError
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from ftrain.plan import ClassBalanced, Sampler, TrainingPlan, Windowed, evaluation_batches, micro_batches_of_rank, shuffled
-from ftrain.stream import _Generators, Batch, RawSample, evaluation_stream, training_batches
+from ftrain.stream import Batch, RawSample, _Generators, evaluation_stream, training_batches
 
 NUM_STEPS = 12  # of 5 in an epoch
 
@@ -235,9 +235,7 @@ def test_signals_to_the_group_do_not_reach_workers(shards: ShardSet, alone: list
 def test_workers_go_at_once_when_nobody_reads_on(shards: ShardSet) -> None:
     before = children()
     plan = TrainingPlan(shards.rows("train"), 8, 3)
-    batches = training_batches(
-        shards, TinyEncoder(delay=0.1), plan, positions=np.arange(8), start=0, stop=10**6, workers=3
-    )
+    batches = training_batches(shards, TinyEncoder(delay=0.1), plan, positions=np.arange(8), start=0, stop=10**6, workers=3)
     next(batches)
     assert len(children()) == len(before) + 3
     start = time.monotonic()
@@ -268,7 +266,9 @@ def test_evaluation_batches_are_read_in_order_by_workers(shards: ShardSet) -> No
 
 def test_seeds_draw_different_numbers() -> None:
     """numpy rounds a Philox key given as a list of large integers to doubles: seeds 5 and 6 were the same."""
-    draws = {_Generators(seed, 4, np.arange(4)).of(step, place).random() for seed in (5, 6) for step in (0, 1) for place in (0, 3)}
+    draws = {
+        _Generators(seed, 4, np.arange(4)).of(step, place).random() for seed in (5, 6) for step in (0, 1) for place in (0, 3)
+    }
     assert len(draws) == 8
     again = _Generators(5, 4, np.arange(4))
     again.of(1, 2).random(7)

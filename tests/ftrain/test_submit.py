@@ -12,8 +12,11 @@ from fprep.convert import convert
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.shard_set import ShardSet
+from ftrain.distributed import processes
 from ftrain.evaluate import evaluate_run
+from ftrain.evaluation import results_of_split
 from ftrain.metrics.normalised_error import mean_error, normalised_distances
+from ftrain.run_folder import RunFolder
 from ftrain.submit import HEADER, write_submission
 
 GARMENTS = tuple(FASHIONAI_24.garments)
@@ -73,6 +76,12 @@ def test_the_pipeline_reads_it_back_and_its_error_is_that_of_the_evaluation(shar
         visibility.append(note["landmark_visibility"])
         sizes.append([note["width"], note["height"]])
     assert (np.array(points) <= np.array(sizes)[:, None] - 1).all()
+    task, _, _ = RunFolder(run).load()
+    with processes("cpu") as group:
+        results = results_of_split(task, shards, shards.rows("test"), group, 4, 0)
+    expected = results["points"][::-1]  # the list has the rows in reverse
+    moved = np.abs(np.array(points) - expected)[np.array(visibility) != Visibility.NOT_APPLICABLE]
+    assert 0.4 < moved.max() < 0.502
     garments = table["garment"].to_list()
     judged = normalised_distances(points, truth, visibility, garments, *np.array(sizes).T, FASHIONAI_24)
     metrics = evaluate_run(run, shards.place, tmp_path / "out", tta=False, workers=0, device="cpu")

@@ -108,7 +108,7 @@ def evaluate(
     if as_json and metrics:
         typer.echo(json.dumps(metrics))
     elif metrics:  # only the main process of torchrun has any
-        typer.echo("\n".join(summary_lines(metrics, target)))
+        typer.echo("\n".join([*summary_lines(metrics), f"written to {target}"]))
 
 
 @app.command(rich_help_panel="Use")

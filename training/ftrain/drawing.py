@@ -125,7 +125,7 @@ def contact_sheet(landmarks: LandmarkSet, judged: Judged, errors: PointErrors, s
         figure.text(0.12 / width, 1 - 0.16 / (height + head), "Predicted and true points", size=15, weight="bold", va="top")
         figure.text(0.12 / width, 1 - 0.47 / (height + head), subtitle, size=9.5, color=FAINT_COLOUR, va="top")
         figure.legend(
-            handles=_legend(), ncols=5, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.62 / (height + head)), fontsize=9.5,
+            handles=_legend(landmarks), ncols=5, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.62 / (height + head)), fontsize=9.5,
             handletextpad=0.5, columnspacing=1.6, borderpad=0.3,
         )  # fmt: skip
         grid = figure.add_gridspec(
@@ -187,15 +187,15 @@ def _broken_line(segments: np.ndarray) -> np.ndarray:
     return np.concatenate([segments, gaps], axis=1).reshape(-1, 2).T
 
 
-def _legend() -> list[Line2D]:
-    def dot(colour: Colour, label: str) -> Line2D:
-        face = [value / 255 for value in colour]
-        return Line2D([], [], ls="", marker="o", mfc=face, mec="white", ms=7, label=label)
-
+def _legend(landmarks: LandmarkSet) -> list[Line2D]:
+    sides = {side_colour(landmarks, point) for point in range(len(landmarks))}
+    named = [(colour, name) for colour, name in ((LEFT, "left"), (RIGHT, "right"), (CENTRE, "centre")) if colour in sides]
+    dots = [
+        Line2D([], [], ls="", marker="o", mfc=[value / 255 for value in colour], mec="white", ms=7, label=f"predicted, {name}")
+        for colour, name in named
+    ]
     return [
-        dot(LEFT, "predicted, left"),
-        dot(RIGHT, "right"),
-        dot(CENTRE, "centre"),
+        *dots,
         Line2D([], [], color=_ERROR, lw=1.3, marker="o", mfc="none", mec=_ERROR, ms=7, label="true point and error"),
-        Line2D([], [], ls="", label="%: NE of the picture; best on the left, worst on the right"),
+        Line2D([], [], ls="", label="%: NE of the picture, from the best to the worst"),
     ]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from fschemas.publish import exclusive, publish_json, remove_leftovers
+from fschemas.publish import exclusive, publish_bytes, publish_json, remove_leftovers
 from fschemas.shard_set import ShardSet
 from ftrain.distributed import Processes, processes
 from ftrain.evaluation import results_of_split
@@ -19,6 +19,7 @@ from ftrain.run_folder import RunFolder
 from ftrain.task import Judged, Task
 
 METRICS_FILE = "metrics.json"
+SUMMARY_FILE = "summary.txt"
 DRAWN_NOTE = "drawn garments: these numbers say little about photographs"
 
 
@@ -52,6 +53,7 @@ def evaluate_run(
             remove_leftovers(out / "plots")
             task, judged, header = _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
             metrics = {**header, **task.report(judged, out)}
+            publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
             publish_json(out / METRICS_FILE, metrics)
             return metrics
 
@@ -80,7 +82,7 @@ def _judge(
     return task, Judged(results, shards, split, training), header
 
 
-def summary_lines(metrics: dict[str, Any], out: Path) -> Iterator[str]:
+def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
     """The metrics as a short table for a person."""
     if not metrics:
         return
@@ -106,7 +108,6 @@ def summary_lines(metrics: dict[str, Any], out: Path) -> Iterator[str]:
         yield "WARNING: not clearly better than a model that never looks at the picture"
     if "note" in metrics:
         yield f"NOTE: {metrics['note']}"
-    yield f"written to {out}"
 
 
 _LABELS = {
@@ -125,4 +126,4 @@ def _share(part: dict[str, Any], name: str) -> str:
 
 
 def _line(label: str, cells: list[str]) -> str:
-    return f"{label:<24}" + "".join(f"{cell:<26}" for cell in cells).rstrip()
+    return f"{label:<24}" + "".join(f"{cell:<28}" for cell in cells).rstrip()

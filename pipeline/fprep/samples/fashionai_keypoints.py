@@ -22,6 +22,7 @@ import numpy as np
 from fprep.garments.design import CATEGORIES
 from fprep.garments.render import Picture, render
 from fprep.garments.wardrobe import draw_design
+from fprep.samples import MARKER, MARKER_TEXT
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.publish import die_with_parent, publish
@@ -89,6 +90,7 @@ def write_sample(
         train = by_category([row for index, row in enumerate(rows) if not _is_test(index)])
         test = by_category([row for index, row in enumerate(rows) if _is_test(index)])
         counts = {"train": len(train), "test": len(test)}
+        (folder / MARKER).write_text(MARKER_TEXT)
         write_lines(folder / TEST_CSV, ["image_id,image_category", *(f"{row.image_id},{row.category}" for row in test)])
         write_lines(folder / ANSWER_CSV, [header(), *(row.text() for row in test)])
         if defects:
