@@ -2,10 +2,11 @@
 
     python benchmarks/stream.py [--images 2000] [--rounds 3] [--workers 2]
 
-Every loader gives the same thing: shuffled float32 batches of random resized crops (256 pixels from pictures of 512, 224 from those of
-300) with mirror, brightness, contrast and saturation, ImageNet's mean and deviation taken out, and labels. Ours also checks a CRC per sample, follows an exact plan and can stop
-and go on anywhere. The figure is CPU time of the whole process tree between two marks, so start-up does not count. Wall time
-on a shared machine says little; ratios within a round do.
+Every loader gives the same thing: shuffled float32 batches of random resized crops (256 pixels from pictures of 512,
+224 from those of 300) with mirror, brightness, contrast and saturation, ImageNet's mean and deviation taken out, and
+labels. Ours also checks a CRC per sample, follows an exact plan and can stop and go on anywhere. The figure is CPU time
+of the whole process tree between two marks, so start-up does not count. Wall time on a shared machine says little;
+ratios within a round do.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from typing import Any
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 BATCH, SEED = 64, 0
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SETS = {"512 px": (None, 256), "300 px": (300, 224)}  # long side as stored (None: as drawn), side of the crops
+# Long side as stored (None: as drawn), side of the crops.
+SETS = {"512 px": (None, 256), "300 px": (300, 224)}
 TARGETS = {"webdataset + OpenCV + albumentations": 2.5, "webdataset + PIL": 5.0}
 OURS = "ftrain stream"
 GARMENTS = ("blouse", "outwear", "dress", "skirt", "trousers")
@@ -56,9 +58,7 @@ def ours(shards: Path, size: int, workers: int) -> Iterator[int]:
     opened = ShardSet.open(shards)
     plan = TrainingPlan(opened.rows("train"), BATCH, SEED)
     ledger = "00"
-    batches = training_batches(
-        opened, CropEncoder(size), plan, positions=np.arange(BATCH), start=0, stop=10**6, workers=workers
-    )
+    batches = training_batches(opened, CropEncoder(size), plan, positions=np.arange(BATCH), start=0, stop=10**6, workers=workers)
     for step, batch in enumerate(batches):
         ledger = extend_ledger(ledger, plan.batch(step))
         image = batch["image"].permute(0, 3, 1, 2)

@@ -56,9 +56,7 @@ def write_shard_set(
     splits = {
         split: {"samples": count, "shards": sum(record.split == split for record in records)} for split, count in counts.items()
     }
-    shards = [
-        {"name": r.name, "split": r.split, "samples": len(r.keys), "bytes": r.bytes, "sha256": r.sha256} for r in records
-    ]
+    shards = [{"name": r.name, "split": r.split, "samples": len(r.keys), "bytes": r.bytes, "sha256": r.sha256} for r in records]
     index = {"bytes": (folder / INDEX_FILE).stat().st_size, "sha256": sha256_of(folder / INDEX_FILE)}
     publish_json(folder / DATASET_FILE, {
         "format": FORMAT, "dataset": "squares", "plan_id": plan_id, "column_groups": ["landmarks"],

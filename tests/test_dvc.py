@@ -16,7 +16,13 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-STAGES = ["sample@fashionai-keypoints", "convert@fashionai-keypoints", "shard@fashionai-keypoints", "train@keypoints", "evaluate@keypoints"]
+STAGES = [
+    "sample@fashionai-keypoints",
+    "convert@fashionai-keypoints",
+    "shard@fashionai-keypoints",
+    "train@keypoints",
+    "evaluate@keypoints",
+]
 
 
 def _environment() -> dict[str, str]:
@@ -46,7 +52,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["samples"]["fashionai-keypoints"]["images"] = 60
     params["keypoints"]["tiny"] = {
         "model": {"backbone": "resnet18", "channels": 8, "input_size": 32},
-        "fit": {"epochs": 2, "batch_size": 8, "checkpoint_every": 2, "log_every": 1, "seed": 1},
+        "fit": {"epochs": 2, "batch_size": 8, "checkpoint_every": 2, "log_every": 1, "validate_every": 8, "seed": 1},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     _dvc(folder, "init", "--no-scm", "-q")
@@ -68,9 +74,14 @@ def test_chain(project: Path) -> None:
     for stage in STAGES[:3]:
         assert stage not in changed
 
-    _change(project, epochs=40)
+    _change(project, epochs=16)
     with subprocess.Popen(
-        [BIN / "dvc", "repro"], cwd=project, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        [BIN / "dvc", "repro"],
+        cwd=project,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     ) as repro:
         log = project / "runs/keypoints/checkpoints"
         _wait_for(lambda: any(int(path.name.removeprefix("step-")) >= 6 for path in log.glob("step-*")) and _restarted(project))
@@ -83,9 +94,9 @@ def test_chain(project: Path) -> None:
 
 
 def _restarted(project: Path) -> bool:
-    """Whether the run folder is that of the 40 epochs, not of the two before."""
+    """Whether the run folder is that of the 16 epochs, not of the two before."""
     config = project / "runs/keypoints/config.yaml"
-    return config.exists() and yaml.safe_load(config.read_text())["fit"]["epochs"] == 40
+    return config.exists() and yaml.safe_load(config.read_text())["fit"]["epochs"] == 16
 
 
 def _trainers(project: Path) -> list[int]:

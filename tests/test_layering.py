@@ -20,6 +20,8 @@ FORBIDDEN = {
 }
 # Trainers must not pull in polars through the contract, so only the table classes may.
 POLARS_MODULES = {"fschemas/tables.py"}
+
+
 def _sources() -> list[tuple[str, Path]]:
     return [(package, path) for package, root in PACKAGES.items() for path in sorted(root.rglob("*.py"))]
 
@@ -52,7 +54,9 @@ def _dangers(path: Path) -> list[str]:
         name = ast.unparse(node.func)
         options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         safe_load = name == "torch.load" and options.get("weights_only") == "True"
-        dangerous = name in {"eval", "exec", "yaml.load", "torch.load", "os.system", "torch.save"} or name.endswith((".extractall", ".extract"))
+        dangerous = name in {"eval", "exec", "yaml.load", "torch.load", "os.system", "torch.save"} or name.endswith(
+            (".extractall", ".extract")
+        )
         if (dangerous and not safe_load) or options.get("shell") == "True" or options.get("allow_pickle") == "True":
             found.append(f"{path.name}:{node.lineno}: {name}")
     return found + [f"{path.name}: imports {name}" for name in _imported(path) & {"pickle", "dill", "joblib", "cloudpickle"}]
@@ -65,7 +69,9 @@ def test_nothing_runs_what_a_file_says(path: Path) -> None:
 
 def test_dangers_are_found(tmp_path: Path) -> None:
     path = tmp_path / "bad.py"
-    path.write_text("import pickle\neval('1')\nnp.load(f, allow_pickle=True)\ntorch.load(f)\nrun(c, shell=True)\nt.extractall()\n")
+    path.write_text(
+        "import pickle\neval('1')\nnp.load(f, allow_pickle=True)\ntorch.load(f)\nrun(c, shell=True)\nt.extractall()\n"
+    )
     assert len(_dangers(path)) == 6
 
 

@@ -20,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 import yaml
 
-from fschemas.failures import UsageError
+from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import Visibility
 
 DRAWS = 20  # attempts to keep the box in the picture before a copy stays as the picture is
@@ -114,7 +114,8 @@ def load_recipe(name: str) -> Recipe:
         return Recipe(name, tuple(RECIPES[name]))
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"unknown recipe {name!r}; known are {', '.join(RECIPES)}, or name a YAML file")
+        guess = did_you_mean(name, RECIPES)
+        raise UsageError(f"unknown recipe {name!r}; {guess}known are {', '.join(RECIPES)}, or name a YAML file")
     try:
         content = yaml.safe_load(path.read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""`fprep`: raw annotation files to tables and shards. Heavy imports stand inside the commands, so that `--help` answers at once."""
+"""`fprep`: raw annotation files to tables and shards. Heavy imports stand inside commands, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def sample(
     out: Annotated[Path, typer.Argument(help="Folder to write the raw tree into.")],
     images: Annotated[int, typer.Option(min=1, help="Pictures in all.")] = 1000,
     seed: Annotated[int, typer.Option(help="Another seed draws other garments.")] = 0,
-    defects: Annotated[bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")] = False,
+    defects: Annotated[
+        bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")
+    ] = False,
     workers: Workers = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -43,7 +45,12 @@ def sample(
     writer, workers = find_sample(dataset), workers or os.cpu_count() or 1
     with Reporter(quiet=quiet) as report:
         counts = writer(
-            out, images=images, seed=seed, workers=workers, defects=defects, progress=lambda done: report.advance("drawing", done, images)
+            out,
+            images=images,
+            seed=seed,
+            workers=workers,
+            defects=defects,
+            progress=lambda done: report.advance("drawing", done, images),
         )
     _print(counts, as_json, f"{out}: " + ", ".join(f"{value} {name}" for name, value in counts.items()))
 
@@ -143,7 +150,8 @@ def lint(
     _print(values, as_json, "\n".join(f"{v['severity']}: {v['place']}: {v['what']}" for v in values) or f"{shards}: sound")
     num_errors = sum(value["severity"] == "error" for value in values)
     if num_errors:
-        raise IntegrityError(f"{shards}: {num_errors} errors; run `fprep shard` again")
+        count = f"{num_errors} errors" if num_errors > 1 else "1 error"
+        raise IntegrityError(f"{shards}: {count}; delete what is damaged and run `fprep shard` again")
 
 
 def _print(value: Any, as_json: bool, text: str) -> None:

@@ -8,7 +8,6 @@ A reader parses annotation files and nothing else: it decodes no image and write
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import pkgutil
@@ -21,7 +20,7 @@ import polars as pl
 
 import fprep.readers
 from fprep.raw import RawFolder
-from fschemas.failures import UsageError
+from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import LandmarkSet
 from fschemas.tables import SampleTable
 from fschemas.vocabularies import Vocabulary
@@ -97,9 +96,7 @@ def find_reader(name: str) -> Reader:
     known = readers()
     if name in known:
         return known[name]
-    nearest = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=1, cutoff=0.4)
-    guess = f"did you mean {nearest[0]}? " if nearest else ""
-    raise UsageError(f"unknown reader {name!r}; {guess}known are {', '.join(known)}")
+    raise UsageError(f"unknown reader {name!r}; {did_you_mean(name, known)}known are {', '.join(known)}")
 
 
 def safe_key(text: str) -> str:

@@ -137,9 +137,7 @@ def _removal(path: Path) -> Generator[None]:
     path.unlink(missing_ok=True)
 
 
-def _metadata(
-    reader: Reader, raw: RawFolder, report: ConvertReport, options: dict[str, Any], raw_root: str
-) -> dict[str, Any]:
+def _metadata(reader: Reader, raw: RawFolder, report: ConvertReport, options: dict[str, Any], raw_root: str) -> dict[str, Any]:
     columns = columns_of(reader.table)
     return {
         "format": TABLE_FORMAT,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import fprep.samples
-from fschemas.failures import UsageError
+from fschemas.failures import UsageError, did_you_mean
 
 
 class SampleWriter(Protocol):
@@ -31,5 +31,6 @@ def find_sample(dataset: str) -> SampleWriter:
         if hasattr(importlib.import_module(f"fprep.samples.{module.name}"), "write_sample")
     }
     if dataset not in known:
-        raise UsageError(f"no sample data for {dataset!r}; there is some for {', '.join(sorted(known))}")
-    return cast(SampleWriter, importlib.import_module(f"fprep.samples.{known[dataset]}").write_sample)
+        guess = did_you_mean(dataset, known)
+        raise UsageError(f"no sample data for {dataset!r}; {guess}there is some for {', '.join(sorted(known))}")
+    return cast("SampleWriter", importlib.import_module(f"fprep.samples.{known[dataset]}").write_sample)

@@ -66,6 +66,7 @@ class SourceTable:
     def open(cls, place: Path) -> SourceTable:
         """Read a table or the one in a folder; raises `UsageError` when missing, `IntegrityError` for broken rows."""
         path = place / "table.parquet" if place.is_dir() else place
+        _check_digest(path)
         metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
         table = TABLES.get(str(metadata.get("table")))
         if table is None:
@@ -104,6 +105,17 @@ class SourceTable:
         ]  # fmt: skip
         shortest.append(pl.col(pl.Float32).cast(pl.String).cast(pl.Float64))
         return frame.with_columns(shortest).to_dicts()
+
+
+def _check_digest(table: Path) -> None:
+    """Compare with the report beside it, if there is one: page checksums do not cover names, types and metadata of a table."""
+    report = table.with_name("report.json")
+    try:
+        expected = json.loads(report.read_bytes()).get("table_sha256")
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+        return
+    if expected and table.exists() and sha256_of(table) != expected:
+        raise IntegrityError(f"{table}: not the table that {report.name} beside it names (SHA-256 differs); run `fprep convert` again")
 
 
 def shard(

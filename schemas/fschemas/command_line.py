@@ -27,17 +27,18 @@ def run_command(command: Callable[[], object], name: str) -> None:
 
 
 class _Stop:
-    """What SIGTERM and Ctrl-C do: raise `Terminated` or `KeyboardInterrupt`. `number` keeps the signal, whatever becomes of these.
+    """What SIGTERM and Ctrl-C do: raise `Terminated` or `KeyboardInterrupt`, and keep the signal's `number`.
 
-    They are raised anywhere. Native code that they come through makes other errors of them and complains on stderr, so that
-    is closed from the first signal on.
+    Such errors are raised anywhere. Native code that they come through makes other errors of them and complains on stderr, so
+    that is closed from the first signal on. A signal that whoever started us ignores stays ignored.
     """
 
     def __init__(self, *, debug: bool) -> None:
         self.number = 0  # not the error itself: with it, all frames and what they hold would live on
         self._debug, self._stderr = debug, -1
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._raise)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._raise)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -69,11 +70,13 @@ def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[in
         result = command()
         sys.stdout.flush()  # here, where a full disk is still an error of ours
     except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # of which typer makes a 1, without a word
+            return _of_broken_pipe(leaving.__context__)
         if not stop.number:
             return leaving.code if isinstance(leaving.code, int) else ExitCode.DONE, ""
     except BaseException as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
-            return ExitCode.BROKEN_PIPE, ""
+        if isinstance(error, BrokenPipeError):
+            return _of_broken_pipe(error)
         show = getattr(error, "show", None)
         if show is not None:  # click's own usage errors
             show()
@@ -96,12 +99,14 @@ def _internal(error: BaseException) -> str:
     return f"internal error: {type(error).__name__}: {words}; run again with --debug and report it"
 
 
-def _nobody_reads() -> bool:
-    """Whether the other end of our output is closed, as under `| head`; other pipes lead to workers: losing one is an error."""
+def _of_broken_pipe(error: BrokenPipeError) -> tuple[int, str]:
+    """No error where the other end of our output is closed, as under `| head`; other pipes lead to workers."""
     poll = select.poll()
     for descriptor in (1, 2):
         poll.register(descriptor, select.POLLOUT)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        return ExitCode.BROKEN_PIPE, ""
+    return explain(error) or (ExitCode.ENVIRONMENT, str(error))
 
 
 def _leave(code: int, sentence: str, stop: _Stop) -> None:

@@ -71,6 +71,7 @@ _REMEDIES = {
     errno.EACCES: "permission denied; check the owner and the mode of the path",
     errno.EPERM: "permission denied; check the owner and the mode of the path",
     errno.EROFS: "the file system is read-only; choose another output",
+    errno.EPIPE: "a process at work for us died (killed, or out of memory); use fewer workers and run the command again",
     errno.ENOENT: "no such file or folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EISDIR: "a folder stands where a file was expected",
@@ -95,5 +96,5 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean light? ` with the nearest of the known names, empty where none is near."""
-    nearest = get_close_matches(name.lower().replace("_", "-"), list(known), n=1, cutoff=0.5)
+    nearest = get_close_matches(name.lower().replace("_", "-"), list(known), n=1, cutoff=0.4)
     return f"did you mean {nearest[0]}? " if nearest else ""

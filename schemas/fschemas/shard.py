@@ -113,9 +113,7 @@ def write_shard(folder: Path, name: str, split: str, plan_id: str, samples: Iter
         digest.update(end)
         file.write(end)
         position += len(end)
-    record = ShardRecord(
-        plan_id, name, split, position, digest.hexdigest(), tuple(keys), tuple(images), tuple(annotations)
-    )
+    record = ShardRecord(plan_id, name, split, position, digest.hexdigest(), tuple(keys), tuple(images), tuple(annotations))
     publish_bytes(record_path(folder, name), json.dumps(record.to_json(), separators=(",", ":")).encode() + b"\n")
     return record
 

@@ -78,7 +78,8 @@ class LandmarkTable(SampleTable):
 class FineTable(LandmarkTable):
     """DeepFashion fine annotation: landmarks, box and one attribute of each group."""
 
-    box = dy.List(dy.Float32(), nullable=False, min_length=4, max_length=4)  # x1, y1, x2, y2: centres of the corner pixels, inclusive
+    # x1, y1, x2, y2: centres of the corner pixels, inclusive
+    box = dy.List(dy.Float32(), nullable=False, min_length=4, max_length=4)
     attributes_positive = dy.List(dy.Int16(), nullable=False)  # ids of the vocabulary, ascending
     attributes_negative = dy.List(dy.Int16(), nullable=False)  # ids known to be absent; the rest is unknown
 

@@ -38,7 +38,7 @@ DEEPFASHION_FINE_26 = Vocabulary(
         "tight", "loose", "conventional",
     ),
     groups={
-        "texture": tuple(range(0, 7)),
+        "texture": tuple(range(7)),
         "sleeve": tuple(range(7, 10)),
         "length": tuple(range(10, 13)),
         "neckline": tuple(range(13, 17)),

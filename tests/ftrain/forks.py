@@ -59,7 +59,8 @@ class ForkServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.number = folder, 0
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::RuntimeWarning"}
+        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONWARNINGS": "error::RuntimeWarning"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.ftrain.forks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=environment, cwd=folder,
@@ -166,7 +167,7 @@ def cli(arguments: list[str]) -> None:
 
 
 def _serve() -> None:
-    import pandas  # noqa: F401 - pyarrow and the first optimizer would import these two, in each child anew
+    import pandas as pd  # noqa: F401 - pyarrow and the first optimizer would import these two, in each child anew
     import torch
     import torch._dynamo
     from tests.ftrain import tiny_task  # noqa: F401

@@ -14,7 +14,10 @@ from ftrain.config import FitConfig, RunConfig, load_config, read_config, resolv
 PARAMS = {
     "keypoints": {
         "profile": "small",
-        "small": {"model": {"channels": 16}, "fit": {"epochs": 3, "stages": [{"until": 0.5, "frozen": ["network.backbone"]}, {"rate": 0.1}]}},
+        "small": {
+            "model": {"channels": 16},
+            "fit": {"epochs": 3, "stages": [{"until": 0.5, "frozen": ["network.backbone"]}, {"rate": 0.1}]},
+        },
         "large": {"model": {"channels": 256, "backbone": "resnet50"}, "fit": {"epochs": 30}, "train_split": "trainval"},
     }
 }  # fmt: skip
@@ -119,7 +122,7 @@ def test_params_that_are_none(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_an_unknown_task_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="unknown task 'keypoint'; known are .*keypoints"):
+    with pytest.raises(UsageError, match=r"unknown task 'keypoint'; known are .*keypoints"):
         resolve({"task": "keypoint"}, "here")
 
 

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-import os
-import signal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.ftrain.tiny_task import Tiny, make_trainer
+from tests.ftrain.tiny_task import Tiny, make_trainer, rows_of, saved
 from torch import nn
 
-from fschemas.failures import IntegrityError, NonFiniteError, Terminated, UsageError
+from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
 from ftrain.checkpoint import step_folder
 from ftrain.config import FitConfig
-from ftrain.loop import Trainer
 from ftrain.optimisation import rate_at
 from ftrain.plan import EMPTY_LEDGER, extend_ledger
 from ftrain.task import Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def saved(run: Path, step: int, file: str = "model") -> dict[str, torch.Tensor]:
-    folder = run / "checkpoints" / step_folder(step)
-    checkpoint.check(folder)
-    return checkpoint.load_tensors(folder, file)
-
-
-def rows_of(run: Path, series: str) -> list[dict[str, str]]:
-    with open(run / f"{series}.csv", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_run_learns_and_leaves_what_it_promised(shards: ShardSet, tmp_path: Path) -> None:
@@ -99,6 +83,26 @@ def test_a_training_step_is_what_the_textbook_says(shards: ShardSet, tmp_path: P
         torch.testing.assert_close(found[name], parameter, rtol=1e-5, atol=1e-7)
 
 
+def test_every_micro_batch_draws_numbers_of_its_own(shards: ShardSet, tmp_path: Path) -> None:
+    """Whatever stands in torch's generator before; dropout must not repeat from part to part or from step to step."""
+    drawn: list[list[float]] = []
+    for seed in (0, 0, 1):
+        trainer = make_trainer(shards, tmp_path / str(len(drawn)), limit_steps=3, micro_batches=2, seed=seed, checkpoint_every=99)
+        forward, numbers = trainer.forward, []
+
+        def watched(batch: Any, forward: Any = forward, numbers: list[float] = numbers) -> Any:
+            numbers.append(float(torch.rand(())))
+            torch.rand(len(drawn) + 1)
+            return forward(batch)
+
+        trainer.forward = watched
+        trainer.train()
+        drawn.append(numbers)
+    assert len(set(drawn[0])) == 6
+    assert drawn[0] == drawn[1]
+    assert not set(drawn[0]) & set(drawn[2])
+
+
 @pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("constant", 0.01)])
 def test_rates_warm_up_and_fall(schedule: Any, last: float) -> None:
     config = FitConfig(learning_rate=0.01, warmup=0.1, schedule=schedule)
@@ -107,7 +111,7 @@ def test_rates_warm_up_and_fall(schedule: Any, last: float) -> None:
     assert rates[10] == pytest.approx(0.01)
     assert rates[100] == pytest.approx(last, abs=1e-12)
     assert rates[55] == pytest.approx(0.005 if schedule == "cosine" else 0.01)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
 # --- stages -------------------------------------------------------------------------------------------------------------------
@@ -198,178 +202,3 @@ def test_the_average_follows_the_weights_and_is_what_is_judged(shards: ShardSet,
 
     expected = results_of_split(copy, shards, shards.rows("val"), trainer.processes, 8, 0)
     assert np.array_equal(judged[0], expected["scores"])
-
-
-# --- numbers that are not finite ----------------------------------------------------------------------------------------------
-
-
-def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(shards: ShardSet, tmp_path: Path) -> None:
-    row = int(make_trainer(shards, tmp_path).plan.batch(4)[2])
-    sentences: list[str] = []
-    for _ in range(2):  # the same command again says the same again
-        trainer = make_trainer(shards, tmp_path, model={"poison": row})
-        with pytest.raises(NonFiniteError) as caught:
-            trainer.train()
-        sentences.append(str(caught.value))
-        note = json.loads((tmp_path / "non_finite.json").read_text())
-        assert note["step"] == 4
-        assert note["keys"] == [str(key) for key in shards.columns["key"][trainer.plan.batch(4)]]
-        assert note["values"]["loss"] == "nan"
-        assert math.isfinite(float(note["values"]["wide"]))
-        assert all(torch.isfinite(tensor).all() for tensor in saved(tmp_path, 3).values())
-        assert [path.name for path in (tmp_path / "checkpoints").glob("step-*")] == [step_folder(3)]
-        assert all(torch.isfinite(parameter).all() for parameter in trainer.task.parameters()), "stopped before the step"
-    assert sentences[0] == sentences[1]
-    assert sentences[0].startswith("step 4: gradient_norm, loss, garment is not finite; the samples stand in")
-
-
-def test_an_exploded_run_stops_too(shards: ShardSet, tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteError, match="is not finite"):
-        make_trainer(shards, tmp_path, learning_rate=1e30, warmup=0, checkpoint_every=1).train()
-    for path in (tmp_path / "checkpoints").glob("step-*"):
-        assert all(torch.isfinite(tensor).all() for tensor in checkpoint.load_tensors(path, "model").values())
-
-
-def test_the_note_of_an_old_nan_goes_with_the_next_run(shards: ShardSet, tmp_path: Path) -> None:
-    (tmp_path / "non_finite.json").write_text("{}")
-    make_trainer(shards, tmp_path, limit_steps=1).train()
-    assert not (tmp_path / "non_finite.json").exists()
-
-
-# --- stopping and going on ----------------------------------------------------------------------------------------------------
-
-
-def raise_signal_at(trainer: Trainer, step: int, number: int, times: int = 1) -> None:
-    """Send this process a signal while the model works on a step."""
-    forward = trainer.forward
-
-    def signalled(batch: Any) -> Any:
-        if trainer.state.step == step:
-            for _ in range(times):
-                os.kill(os.getpid(), number)
-        return forward(batch)
-
-    trainer.forward = signalled
-
-
-@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
-@pytest.mark.parametrize("step", [6, 9, 19])
-def test_a_signal_ends_the_run_after_its_step(
-    shards: ShardSet, tmp_path: Path, number: int, error: type[BaseException], step: int
-) -> None:
-    """Also when the step is one to validate after (10) or the last one (20): the validation is made up for."""
-    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    trainer = make_trainer(shards, tmp_path / "stopped")
-    raise_signal_at(trainer, step, number)
-    with pytest.raises(error):
-        trainer.train()
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
-    found = checkpoint.newest(tmp_path / "stopped" / "checkpoints")
-    assert found is not None
-    assert found[1].step == step + 1
-    assert found[1].validation_due == (step in (9, 19))
-    state = make_trainer(shards, tmp_path / "stopped").train()
-    whole = make_trainer(shards, tmp_path / "whole").train()
-    assert state == whole, "the best figure too"
-    for file in ("model", "average", "optimizer"):
-        one, other = saved(tmp_path / "whole", 20, file), saved(tmp_path / "stopped", 20, file)
-        assert all(torch.equal(one[name], other[name]) for name in one)
-    for series in ("training", "validation"):
-        steps = [row["step"] for row in rows_of(tmp_path / "stopped", series)]
-        assert steps == [row["step"] for row in rows_of(tmp_path / "whole", series)]
-
-
-def test_a_second_interrupt_does_not_wait(shards: ShardSet, tmp_path: Path) -> None:
-    trainer = make_trainer(shards, tmp_path)
-    raise_signal_at(trainer, 4, signal.SIGINT, times=2)
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train()
-    assert trainer.state.step == 4
-
-
-def test_a_signal_stops_a_validation_at_once(shards: ShardSet, tmp_path: Path) -> None:
-    """Validation may take longer than a scheduler waits. What was trained is saved before it; it is due again."""
-    trainer = make_trainer(shards, tmp_path, average=0)
-    predict, calls = trainer.task.predict, []
-
-    def signalled(batch: Any) -> Any:
-        calls.append(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        return predict(batch)
-
-    trainer.task.predict = signalled  # type: ignore[method-assign]
-    with pytest.raises(Terminated, match="after step 5, which is saved"):
-        trainer.train()
-    assert len(calls) == 1
-    found = checkpoint.newest(tmp_path / "checkpoints")
-    assert found is not None
-    assert found[1].validation_due
-    make_trainer(shards, tmp_path, average=0, limit_steps=5).train()
-    found = checkpoint.newest(tmp_path / "checkpoints")
-    assert found is not None
-    assert not found[1].validation_due
-    assert found[1].best["step"] == 5
-    assert [row["step"] for row in rows_of(tmp_path, "validation")] == ["5"]
-
-
-@pytest.mark.parametrize("limit", [19, 20])
-def test_going_on_at_the_end(shards: ShardSet, tmp_path: Path, limit: int) -> None:
-    """Resumed before the last step, and after it: a finished run is left as it is."""
-    first = make_trainer(shards, tmp_path, limit_steps=limit).train()
-    assert first.step == limit
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    last = make_trainer(shards, tmp_path).train()
-    whole = make_trainer(shards, tmp_path.with_name(f"{tmp_path.name}-whole")).train()
-    assert last == whole
-    if limit == 20:
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
-def test_another_configuration_is_not_taken_up(shards: ShardSet, tmp_path: Path) -> None:
-    make_trainer(shards, tmp_path, limit_steps=3).train()
-    with pytest.raises(IntegrityError, match="belongs to another configuration or shard set"):
-        make_trainer(shards, tmp_path, learning_rate=0.02).train()
-
-
-def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
-    shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    whole = make_trainer(shards, tmp_path / "whole").train()
-    make_trainer(shards, tmp_path / "run", limit_steps=12, keep_checkpoints=3).train()
-    for step in (12, 10):
-        (tmp_path / "run/checkpoints" / step_folder(step) / "optimizer.safetensors").write_bytes(b"rot")
-    capsys.readouterr()
-    assert make_trainer(shards, tmp_path / "run", keep_checkpoints=3).train().ledger == whole.ledger
-    said = capsys.readouterr().err
-    assert "skipped step-00000012" in said
-    assert "skipped step-00000010" in said
-    assert "resumed at step 9 of 20" in said
-    one, other = saved(tmp_path / "whole", 20), saved(tmp_path / "run", 20)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_logs_of_steps_that_are_done_again_are_forgotten(shards: ShardSet, tmp_path: Path) -> None:
-    """Killed before the first checkpoint, and between two; a torn last line goes too."""
-    (tmp_path / "training.csv").write_text("step,loss\n1,0.5\n2,0.")
-    make_trainer(shards, tmp_path, limit_steps=4).train()
-    assert [row["step"] for row in rows_of(tmp_path, "training")] == ["1", "2", "3", "4"]
-    with open(tmp_path / "training.csv", "a", encoding="utf-8") as file:
-        file.write("5,0,0,0,0,0,0,0,0\n6,0")
-    make_trainer(shards, tmp_path, limit_steps=6).train()
-    assert [row["step"] for row in rows_of(tmp_path, "training")] == ["1", "2", "3", "4", "5", "6"]
-    assert all(float(row["loss"]) > 0 for row in rows_of(tmp_path, "training"))
-
-
-def test_a_missing_validation_split_is_noticed_before_the_first_step(tmp_path: Path) -> None:
-    from tests.shard_sets import write_shard_set
-
-    folder = write_shard_set(tmp_path / "set", {"train": 9})
-    with pytest.raises(UsageError, match="the split 'val' has no samples"):
-        make_trainer(folder, tmp_path / "run")
-
-
-def test_other_surroundings_are_said(shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_trainer(shards, tmp_path, limit_steps=3).train()
-    torch.set_num_threads(2)
-    make_trainer(shards, tmp_path, limit_steps=4).train()
-    assert "not as before: threads 1 -> 2; the last bits of the weights may differ" in capsys.readouterr().err

@@ -28,9 +28,7 @@ def random_set(landmark_set, num_pictures, seed=0):
     names = list(landmark_set.garments)
     garments = [names[index] for index in generator.integers(0, len(names), num_pictures)]
     width, height = generator.integers(60, 512, (2, num_pictures))
-    points = (generator.random((num_pictures, len(landmark_set), 2)) * np.stack((width, height), 1)[:, None]).astype(
-        "f4"
-    )
+    points = (generator.random((num_pictures, len(landmark_set), 2)) * np.stack((width, height), 1)[:, None]).astype("f4")
     visibility = generator.choice([0, 1, 2, 2, 2], (num_pictures, len(landmark_set)))
     for row, garment in enumerate(garments):
         mask = np.ones(len(landmark_set), bool)
@@ -104,13 +102,9 @@ def test_only_visible_points_count_but_occluded_ends_normalise():
     assert result["excluded_pictures"] == 0
 
 
-@pytest.mark.parametrize(
-    ("pictures", "lost"), [(skirt((0, 2, 2, 2)), 3), (skirt((0, 0, 2, 1)), 1), (skirt(waist=0.0), 4)]
-)
+@pytest.mark.parametrize(("pictures", "lost"), [(skirt((0, 2, 2, 2)), 3), (skirt((0, 0, 2, 1)), 1), (skirt(waist=0.0), 4)])
 def test_a_picture_without_normaliser_is_excluded_and_counted(pictures, lost):
-    both = [
-        np.concatenate((a, b)) if isinstance(a, np.ndarray) else a + b for a, b in zip(skirt(), pictures, strict=True)
-    ]
+    both = [np.concatenate((a, b)) if isinstance(a, np.ndarray) else a + b for a, b in zip(skirt(), pictures, strict=True)]
     result = measure(FASHIONAI_24, both)
     assert result["ne"] == pytest.approx(0.05)
     assert result["points"] == 4
@@ -229,9 +223,7 @@ def test_two_processes_report_what_one_does_even_when_one_has_no_picture(tmp_pat
     pictures[3] = np.array([list(FASHIONAI_24.garments).index(name) for name in pictures[3]])
     np.savez(tmp_path / "pictures.npz", *pictures)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK, str(tmp_path), str(rank)], env=environment) for rank in range(2)
-    ]
+    ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(tmp_path), str(rank)], env=environment) for rank in range(2)]
     assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     assert [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2)] == [whole, whole]
 
@@ -316,9 +308,7 @@ def test_real_answers_of_the_challenge():
     pose = MeanPose.fit(points, visibility, garments, size, size, FASHIONAI_24)
     guess = pose.predict(garments, size, size)
     floor = normalised_distances(guess, points, visibility, garments, size, size, FASHIONAI_24)
-    errors, excluded_pictures, excluded_points = plain_errors(
-        guess, points, visibility, garments, size, size, FASHIONAI_24
-    )
+    errors, excluded_pictures, excluded_points = plain_errors(guess, points, visibility, garments, size, size, FASHIONAI_24)
     assert floor.excluded.sum() == excluded_pictures == 19 + 34  # lack one end, lack both
     assert floor.excluded_points.sum() == excluded_points
     assert mean_error(floor) == pytest.approx(mean([value for _, _, value in errors]), rel=1e-9)

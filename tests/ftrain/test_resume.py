@@ -108,7 +108,7 @@ def test_two_kills_in_one_epoch_with_other_worker_counts(
         child.send(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
         positions.append(state_of(run)[1].step)
-    assert positions[1] in (first - 1, first + 1)
+    assert first - 2 <= positions[1] <= first + 1
     assert positions[2] > positions[1], "the second leg began where the first was killed"
     forks.run("tiny", workers=2, model={"delay": 0.002}, **arguments)
     found, state = state_of(run)

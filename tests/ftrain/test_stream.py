@@ -54,9 +54,8 @@ def alone(shards: ShardSet) -> list[Batch]:
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["shuffled", "class-balanced", "windowed"])
 def test_batches_do_not_depend_on_workers(shards: ShardSet, kind: str, workers: int) -> None:
-    sampler: Sampler = {
-        "shuffled": shuffled, "class-balanced": ClassBalanced(shards.columns["garment"]), "windowed": Windowed(shards.columns["shard"], 2),
-    }[kind]  # fmt: skip
+    balanced, windowed = ClassBalanced(shards.columns["garment"]), Windowed(shards.columns["shard"], 2)
+    sampler: Sampler = {"shuffled": shuffled, "class-balanced": balanced, "windowed": windowed}[kind]
     assert_equal(read(shards, workers=workers, sampler=sampler), read(shards, sampler=sampler))
 
 
@@ -248,7 +247,7 @@ def test_workers_keep_nothing_of_the_parent_open(shards: ShardSet, tmp_path: Pat
     """Otherwise the lock of a killed run would be held until its last worker is gone."""
 
     def check(sample: RawSample, encoded: dict[str, np.ndarray]) -> None:
-        targets = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        targets = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
         encoded["noise"][0] = sum(target.endswith(".lock") for target in targets)
 
     with exclusive(tmp_path / "run"):

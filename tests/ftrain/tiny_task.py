@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from torch import nn
 
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
+from ftrain import checkpoint
+from ftrain.checkpoint import step_folder
 from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.loop import Trainer
@@ -115,3 +118,16 @@ def make_trainer(
     tracker = Trackers(CsvTracker(run)) if processes.is_main else Trackers()
     run.mkdir(parents=True, exist_ok=True)
     return Trainer(task, config, opened, run, processes, tracker, workers=workers, limit_steps=limit_steps)
+
+
+def saved(run: Path, step: int, file: str = "model") -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, after its digests were checked."""
+    folder = run / "checkpoints" / step_folder(step)
+    checkpoint.check(folder)
+    return checkpoint.load_tensors(folder, file)
+
+
+def rows_of(run: Path, series: str) -> list[dict[str, str]]:
+    """What was logged."""
+    with open(run / f"{series}.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -53,7 +53,7 @@ class RunConfig(BaseModel):
 
     task: str
     model: dict[str, Any]
-    fit: FitConfig = FitConfig()
+    fit: FitConfig = Field(default_factory=lambda: FitConfig.model_validate({}))
     train_split: str = "train"
     validation_split: str = "val"
 

@@ -25,8 +25,9 @@ def decode(jpeg: bytes, scale: float = 1.0) -> tuple[np.ndarray, float]:
     if scale > _HALF_DECODE_SCALE:
         return simplejpeg.decode_jpeg(jpeg, "RGB", fastupsample=True), 1.0
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
-    half = {"min_factor": 2, "min_height": int(height) // 2, "min_width": int(width) // 2}
-    picture = simplejpeg.decode_jpeg(jpeg, "RGB", fastupsample=True, **half)
+    picture = simplejpeg.decode_jpeg(
+        jpeg, "RGB", fastupsample=True, min_factor=2, min_height=int(height) // 2, min_width=int(width) // 2
+    )
     return picture, 0.5 if picture.shape[0] < int(height) else 1.0
 
 

@@ -114,8 +114,9 @@ def _numbers(study: _Study) -> dict[str, Any]:
     }
     if floor is not None:
         low, high = ratio_interval(_sums(model), _sums(floor))
-        numbers["mean_pose"] = {**_overall(study.landmarks, floor), "garment_accuracy": study.majority}
-        numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(numbers["mean_pose"]["ne"], 1e-9)
+        overall = _overall(study.landmarks, floor)
+        numbers["mean_pose"] = {**overall, "garment_accuracy": study.majority}
+        numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(overall["ne"], 1e-9)
         numbers |= {"ratio_to_mean_pose_low": low, "ratio_to_mean_pose_high": high}
     for kind, names in (("garments", study.landmarks.garments), ("points", study.landmarks.points)):
         places = model.garments[:, None] if kind == "garments" else np.arange(len(study.landmarks))

@@ -60,7 +60,7 @@ class DvcliveTracker:
     def __init__(self, folder: Path) -> None:
         os.environ.setdefault("DVCLIVE_LOGLEVEL", "ERROR")
         os.environ.setdefault("DVC_NO_ANALYTICS", "true")
-        from dvclive import Live
+        from dvclive.live import Live
 
         self.folder = folder / "dvclive"
         self.live = Live(dir=str(self.folder), resume=True, save_dvc_exp=False, dvcyaml=None, report=None)

@@ -61,7 +61,7 @@ def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Pr
     run = RunFolder(options.run)
     if group.is_main:
         remove_leftovers(options.run)
-        print(run.start(config, shards, options.resume), file=sys.stderr)  # noqa: T201
+        print(run.start(config, shards, options.resume), file=sys.stderr)
     group.wait()
     if options.init_from is not None:
         _init_from(task, options.init_from)
@@ -95,7 +95,7 @@ def _init_from(task: Task, source: Path) -> None:
 
 def _describe(trainer: Trainer, task: Task, group: Processes) -> None:
     num_parameters = sum(parameter.numel() for parameter in task.parameters())
-    print(  # noqa: T201
+    print(
         f"{task.name}: {num_parameters / 1e6:.2f} M parameters, {len(trainer.plan.rows)} training samples, "
         f"{trainer.num_steps} steps of {trainer.fit.batch_size} on {group.world_size} x {group.device.type}, "
         f"seed {trainer.fit.seed}, checkpoints in {checkpoint.step_folder(0).removesuffix('00000000')}* of {trainer.checkpoints}",

@@ -1,4 +1,4 @@
-"""Where backbone weights come from: nowhere, a file, an installed package, or timm's hub. Files are read without unpickling code."""
+"""Where backbone weights come from: nowhere, a file, an installed package, timm's hub. No file can run code when it is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGED = {
 
 
 def pixel_statistics(backbone: str) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (3 values each, of pixels in 0 … 255) with which timm trained the backbone; ImageNet's if it is unknown."""
+    """Mean and deviation (3 values each, pixels in 0 … 255) with which timm trained the backbone; else ImageNet's."""
     settings = timm.get_pretrained_cfg(backbone, allow_unregistered=True)
     mean = settings.mean if settings is not None else IMAGENET_DEFAULT_MEAN
     deviation = settings.std if settings is not None else IMAGENET_DEFAULT_STD
@@ -58,7 +58,9 @@ def _packaged(backbone: str) -> dict[str, Tensor]:
     given = _read(Path(spec.origin).parent / file)
     own = timm.create_model(backbone, pretrained=False).state_dict()
     if [value.shape for value in own.values()] != [value.shape for value in given.values()]:
-        raise UsageError(f"the package {package} does not hold the weights of timm's {backbone}; give a file with model.weights=PATH")
+        raise UsageError(
+            f"the package {package} does not hold the weights of timm's {backbone}; give a file with model.weights=PATH"
+        )
     return dict(zip(own, given.values(), strict=True))
 
 

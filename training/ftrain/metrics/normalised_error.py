@@ -120,9 +120,7 @@ def mean_error(errors: PointErrors, among: NDArray[np.bool_] | None = None) -> f
     return math.fsum(errors.distances[counted].tolist()) / num_points if num_points else math.nan
 
 
-def summarise(
-    errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int = 1000, seed: int = 0
-) -> dict[str, float]:
+def summarise(errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int = 1000, seed: int = 0) -> dict[str, float]:
     """All numbers of a set, as `NormalisedError.compute` describes them."""
     result = {"ne": mean_error(errors)}
     if num_resamples:
