@@ -115,7 +115,9 @@ def _check_digest(table: Path) -> None:
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
         return
     if expected and table.exists() and sha256_of(table) != expected:
-        raise IntegrityError(f"{table}: not the table that {report.name} beside it names (SHA-256 differs); run `fprep convert` again")
+        raise IntegrityError(
+            f"{table}: not the table that {report.name} beside it names (SHA-256 differs); run `fprep convert` again"
+        )
 
 
 def shard(

@@ -11,6 +11,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from fschemas.failures import UsageError
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -72,6 +74,8 @@ class Processes:
 def processes(device: str = "auto") -> Generator[Processes]:
     """Join the group that torchrun announces in the environment (nccl on GPUs, gloo on CPUs) and leave it at the end."""
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
     use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_gpu else torch.device("cpu")
     if use_gpu:
