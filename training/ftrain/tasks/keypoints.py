@@ -22,7 +22,7 @@ from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
 from ftrain.image import apply_colour, fit_matrix, invert, move_points, random_colour, warp, warp_picture
 from ftrain.layers.cascaded_pyramid import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
 from ftrain.layers.hard_keypoints import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
-from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
+from ftrain.layers.heatmap import Offset, decode, flip_maps, gaussian_targets, pyramid_sigmas
 from ftrain.layers.turning import turn
 from ftrain.layers.weights import backbone_weights, pixel_statistics
 from ftrain.metrics.normalised_error import NormalisedError
@@ -50,6 +50,7 @@ class KeypointsConfig(TaskConfig):
     mirror: float = Field(0.5, ge=0, le=1)  # probability
     colour: float = Field(0.3, ge=0, lt=1)
     blur_sigma: float = Field(1.0, ge=0)  # of predicted maps, in cells
+    offset: Offset = "parabola"  # of the peak, below a cell: log-parabola, or CPN's quarter of a cell
     flip_test: bool = True
     test_angles: tuple[float, ...] = ()  # degrees; maps of turned pictures are turned back and averaged
 
@@ -191,7 +192,7 @@ class Keypoints(Task):
         """
         image = self.normalise(batch["image"])
         maps, garment_scores = self._averaged_maps(image)
-        points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma)
+        points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.offset)
         back = torch.from_numpy(np.stack([invert(matrix) for matrix in batch["matrix"].double().cpu().numpy()]))
         back = back.to(points.device, points.dtype)
         source = torch.einsum("bij,bkj->bki", back[:, :, :2], points) + back[:, None, :, 2]
