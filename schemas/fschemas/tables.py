@@ -25,7 +25,7 @@ COLUMN_GROUPS: dict[str, tuple[str, ...]] = {
 class SampleTable(dy.Schema):
     """Columns of every table: one row a picture."""
 
-    key = dy.String(primary_key=True, regex=r"^[A-Za-z0-9_-]{1,90}$")  # sample name in shards: ASCII, no dots
+    key = dy.String(primary_key=True, regex=r"^[A-Za-z0-9_-]{1,94}$")  # sample name in shards: ASCII, no dots
     image = dy.String(nullable=False, min_length=1)  # path relative to the raw root, "/" between folders
     width = dy.Int32(nullable=True, min=8, max=16384)  # pixels as displayed (EXIF orientation applied); null: not looked at
     height = dy.Int32(nullable=True, min=8, max=16384)  # pixels as displayed

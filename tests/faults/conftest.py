@@ -11,6 +11,17 @@ import pytest
 from tests.faults.harness import Forge
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow ones run with `-m slow` alone, campaigns as long as they take."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            if "kills" in item.name:
+                item.add_marker(pytest.mark.timeout(0))
+            if item.get_closest_marker("slow") and not config.option.markexpr:
+                item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+
+
 @pytest.fixture(scope="session")
 def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     server = Forge(tmp_path_factory.mktemp("forge"))

@@ -23,7 +23,7 @@ from tests.faults.layer import Layer
 
 _PR_SET_CHILD_SUBREAPER = 36
 _IMPORTS = (
-    "cv2", "simplejpeg", "pyarrow.dataset", "rich.console", "rich.markup", "typer.rich_utils",
+    "cv2", "simplejpeg", "pyarrow.dataset", "rich.console", "rich.markup", "typer.rich_utils", "typer._adapters",
     "fprep.cli", "fprep.convert", "fprep.lint", "fprep.progress", "fprep.shard",
 )  # fmt: skip
 _PATIENCE = 90.0  # seconds until a trial counts as hung
@@ -37,6 +37,8 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
             os.dup2(os.open(f"{request['log']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.update(request.get("environment", {}))
+        for number in request["ignored"]:
+            signal.signal(number, signal.SIG_IGN)
         if request.get("uid"):
             os.setgroups([])
             os.setgid(request["uid"])
@@ -129,7 +131,8 @@ def _wait_for_group(pid: int) -> int:
 
 def _serve() -> None:
     for name in _IMPORTS:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # it only saves time
+            importlib.import_module(name)
     from fprep.reader import readers
 
     readers()

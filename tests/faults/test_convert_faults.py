@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.harness import ROOT, Forge, Work, kills, leftovers
-from tests.faults.layer import disorder
+from tests.faults.layer import Layer, disorder
 
 from fschemas.table_file import read_table
 
@@ -50,8 +50,6 @@ def test_every_call_fails_in_a_new_folder(forge: Forge, scratch: Path) -> None:
 
 def test_full_disk_before_the_first_rename_changes_nothing(work: Work, scratch: Path) -> None:
     """All three files are written before the first is renamed: an earlier conversion survives as a whole."""
-    from tests.faults.layer import Layer
-
     work.learn(scratch / "work")
     calls = work.trace(scratch / "work")
     first = next(number for number, (name, path) in enumerate(calls, 1) if name.startswith("replace") and ".tmp." not in path)

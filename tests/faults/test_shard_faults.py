@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.harness import Forge, Work, kills
-from tests.faults.layer import disorder
+from tests.faults.layer import Layer, disorder
 from tests.small_tables import write_small_table
 
 from fschemas.failures import UsageError
@@ -42,6 +42,11 @@ def test_kills(work: Work, scratch: Path) -> None:
     kills(work, scratch / "work", 0.2)
 
 
+@pytest.mark.slow
+def test_a_thousand_kills(work: Work, scratch: Path) -> None:
+    kills(work, scratch / "work", 1.0, default=1000)
+
+
 def test_kills_with_a_pool(forge: Forge, table: Path, scratch: Path) -> None:
     kills(Work(forge, "shard", {"table": str(table), "workers": 2}, None, sound), scratch / "work", 0.07)
 
@@ -53,6 +58,20 @@ def test_every_call_fails(work: Work, scratch: Path, kind: str) -> None:
 
 def test_every_call_fails_in_a_new_folder(forge: Forge, table: Path, scratch: Path) -> None:
     assert Work(forge, "shard", {"table": str(table)}, None, sound).faults(scratch / "work", "ENOSPC") > 50
+
+
+def test_going_back_after_a_fault(forge: Forge, table: Path, scratch: Path) -> None:
+    """A new set stops anywhere, and the old one is asked for again: the shards have the same names and sizes, not the same bytes."""
+    old = {"table": str(table), "shard_samples": 10}
+    assert forge.run("shard", out=str(scratch / "before"), **old).error is None
+    work = Work(forge, "shard", {**old, "seed": 1}, scratch / "before", sound)
+    work.learn(scratch / "work")
+    assert work.new != work.old
+    back = Work(forge, "shard", old, new=work.old)
+    for at in range(1, len(work.trace(scratch / "work")) + 1):
+        out = work.fresh(scratch / "work")
+        assert work.run(out, Layer(scratch / "work", "EIO", at)).error is not None
+        back.finish(out)
 
 
 def test_order(work: Work, scratch: Path) -> None:

@@ -19,6 +19,7 @@ from fprep.garments.prints import PRINTS, TILE_SIDE, Print, cloth_tile
 from fprep.garments.render import render
 from fprep.garments.shapes import Part, points_of
 from fprep.garments.wardrobe import draw_design
+from fprep.samples import MARKER
 from fprep.samples.fashionai_defects import WARM_UP_CSV
 from fprep.samples.fashionai_keypoints import ANSWER_CSV, TEST_A, TEST_CSV, TRAIN, TRAIN_CSV, cells_of, draw_picture, write_sample
 from fschemas.failures import UsageError
@@ -82,7 +83,7 @@ def test_a_larger_sample_continues_a_smaller_one(sample, tmp_path):
 
 
 def test_csv_files_are_those_of_the_archives(sample):
-    assert {path for path in sample if not path.endswith(".jpg")} == {TRAIN_CSV, TEST_CSV, ANSWER_CSV}
+    assert {path for path in sample if not path.endswith(".jpg")} == {TRAIN_CSV, TEST_CSV, ANSWER_CSV, MARKER}
     for path in (TRAIN_CSV, ANSWER_CSV):
         assert b"\r" not in sample[path]
         assert not sample[path].startswith(b"\xef\xbb\xbf")

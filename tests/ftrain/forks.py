@@ -124,11 +124,11 @@ def tiny(
     import torch
     from tests.ftrain.tiny_task import make_trainer
 
-    from fschemas.publish import exclusive
     from ftrain.distributed import processes
     from ftrain.remote import open_shards
+    from ftrain.run_folder import RunFolder
 
-    with processes("cpu") as group, exclusive(Path(run)) if group.is_main else nullcontext():
+    with processes("cpu") as group, RunFolder(Path(run)).hold() if group.is_main else nullcontext():
         trainer = make_trainer(
             open_shards(shards), Path(run), group, workers=workers, limit_steps=limit_steps, model=model, **fit
         )  # fmt: skip

@@ -83,6 +83,8 @@ def test_a_save_killed_at_any_call_leaves_old_or_new(tmp_path: Path) -> None:
         assert reasons == found[2] == []
         assert (folder / "LATEST").read_text().strip() == found[0].name
         assert {path.name.split("-")[0] for path in folder.iterdir()} == {"LATEST", "step"}, "no leftovers"
+        for path in folder.glob("step-*"):
+            check(path)  # the old one too: whole, or gone
         save(folder, 2, keep=1, value=0.25)
         assert steps(folder) == [2]
         assert torch.equal(load_tensors(folder / step_folder(2), "model")["weight"], torch.full((3, 2), 0.25))

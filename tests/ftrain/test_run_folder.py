@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import torch
 from tests.ftrain.tiny_task import ALONE, Tiny, TinyConfig, make_trainer
 from tests.shard_sets import write_shard_set
 
-from fschemas.failures import IntegrityError, UsageError
+from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.landmarks import FASHIONAI_24
+from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from ftrain import config as config_module
 from ftrain.config import FitConfig, RunConfig
@@ -71,6 +74,21 @@ def test_a_new_run(shards: ShardSet, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no checkpoint to resume from"):
         RunFolder(tmp_path / "other").start(config(), shards, "must")
     assert RunFolder(tmp_path / "third").start(config(), shards, "never").startswith("new run")
+
+
+def test_a_lock_that_is_let_go_within_a_second_is_waited_for(tmp_path: Path) -> None:
+    with exclusive(tmp_path):
+        start = time.monotonic()
+        with pytest.raises(EnvironmentProblem, match="is writing here"), RunFolder(tmp_path).hold():
+            pass
+        assert 0.9 < time.monotonic() - start < 3
+    dying = exclusive(tmp_path)
+    dying.__enter__()
+    timer = threading.Timer(0.3, dying.__exit__, (None, None, None))
+    timer.start()
+    with RunFolder(tmp_path).hold(), pytest.raises(EnvironmentProblem), exclusive(tmp_path):
+        pass
+    timer.join()
 
 
 def test_the_same_run_is_taken_up(shards: ShardSet, copy: RunFolder) -> None:

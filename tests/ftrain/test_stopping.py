@@ -180,6 +180,9 @@ def test_logs_of_steps_that_are_done_again_are_forgotten(shards: ShardSet, tmp_p
     make_trainer(shards, tmp_path, limit_steps=6).train()
     assert [row["step"] for row in rows_of(tmp_path, "training")] == ["1", "2", "3", "4", "5", "6"]
     assert all(float(row["loss"]) > 0 for row in rows_of(tmp_path, "training"))
+    (tmp_path / ".tmp.training.csv.77").write_text("half")  # killed while it was rewound
+    make_trainer(shards, tmp_path, limit_steps=6).train()
+    assert not list(tmp_path.rglob(".tmp.*"))
 
 
 def test_a_missing_validation_split_is_noticed_before_the_first_step(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class Tiny(Task):
         )
         self.head = nn.Linear(width + len(GARMENTS), len(GARMENTS))
         self.wide = nn.Linear(width, 1)
-        self.register_buffer("mean", torch.full((3,), 0.1), persistent=False)  # 0.1 + 0.1 + 0.1 is not 3 x 0.1 in floats
+        self.register_buffer("mean", torch.full((3,), 0.1), persistent=False)
         self.mean: torch.Tensor
 
     def features(self, batch: Batch) -> torch.Tensor:

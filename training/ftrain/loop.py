@@ -25,7 +25,7 @@ from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split, to_device
 from ftrain.gradients import Losses, accumulate, accumulate_exactly, split_batch
-from ftrain.optimisation import check_stages, enter_stage, make_optimizer, rate_at, set_rate, stage_at, weigh
+from ftrain.optimisation import check_stages, enter_stage, make_optimizer, rate_at, seed_torch, set_rate, stage_at, weigh
 from ftrain.plan import TrainingPlan, Windowed, extend_ledger, micro_batches_of_rank, model_seed, shuffled
 from ftrain.signals import StopSignals, stop_for
 from ftrain.stream import Batch, training_batches
@@ -63,7 +63,7 @@ class Trainer:
         if fit.average:
             self.average = AveragedModel(task, multi_avg_fn=get_ema_multi_avg_fn(fit.average), use_buffers=True)
         self.state = TrainingState(
-            seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_surroundings(processes)
+            seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_surroundings(processes, fit)
         )
         self.compiled: Any = torch.compile(task) if fit.compile else task
         self.forward: Callable[[Batch], Losses] = self.compiled
@@ -147,7 +147,7 @@ class Trainer:
     def _losses(self, part: Batch, number: int) -> Losses:
         assert self.stage is not None
         # What is random inside a model depends on seed and place alone, so that a resumed run draws the same.
-        torch.manual_seed(model_seed(self.fit.seed, self.state.step, number))
+        seed_torch(model_seed(self.fit.seed, self.state.step, number), self.processes.device)
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.fit.amp == "bf16"):
             losses = self.forward(part)
         return weigh(losses, self.stage)
@@ -261,9 +261,9 @@ def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path)
     task.load_state_dict(tensors)
 
 
-def _surroundings(processes: Processes) -> dict[str, Any]:
+def _surroundings(processes: Processes, fit: FitConfig) -> dict[str, Any]:
     """What, besides the configuration, decides the last bits of weights."""
     return {
-        "torch": str(torch.__version__), "device": processes.device.type, "processes": processes.world_size,
+        "torch": str(torch.__version__), "device": processes.device.type, "processes": "any" if fit.exact else processes.world_size,
         "threads": torch.get_num_threads(),
     }  # fmt: skip

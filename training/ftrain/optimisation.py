@@ -41,6 +41,13 @@ def rate_at(step: int, num_steps: int, config: FitConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generators that a model on `device` draws from; `torch.manual_seed` would note the stack for every other kind."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group its share of `rate`."""
     for group in optimizer.param_groups:

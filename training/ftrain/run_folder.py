@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 import platform
 import sys
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +18,8 @@ from typing import Any, Literal
 
 import torch
 
-from fschemas.failures import IntegrityError, UsageError
-from fschemas.publish import publish_bytes, publish_json
+from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
+from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.checkpoint import TrainingState
@@ -27,6 +30,7 @@ from ftrain.task import Task
 CONFIG_FILE = "config.yaml"
 DATASET_FILE = "dataset.json"
 RECEIPT_FILE = "receipt.json"
+_LOCK_ATTEMPTS = 20
 
 # What a model must agree on with the shard set that it is shown.
 _AGREEMENT = ("landmark_set", "vocabularies")
@@ -42,6 +46,23 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Where the checkpoints stand."""
         return self.path / "checkpoints"
+
+    @contextmanager
+    def hold(self) -> Generator[None]:
+        """Hold the only right to write here; raises `EnvironmentProblem` when another process keeps it for a second.
+
+        A data worker that was just forked from a run that was just killed has the lock until it notices, some milliseconds later.
+        """
+        with ExitStack() as stack:
+            for attempt in range(_LOCK_ATTEMPTS):
+                try:
+                    stack.enter_context(exclusive(self.path))
+                    break
+                except EnvironmentProblem:
+                    if attempt == _LOCK_ATTEMPTS - 1:
+                        raise
+                    time.sleep(1.0 / _LOCK_ATTEMPTS)
+            yield
 
     def start(self, config: RunConfig, shards: ShardSet, resume: Literal["auto", "never", "must"]) -> str:
         """Make the folder ready for training and say what was decided: new, resumed, or an old run set aside.

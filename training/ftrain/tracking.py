@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from fschemas.publish import publish_bytes
+from fschemas.publish import publish_bytes, remove_leftovers
 
 
 class Tracker(Protocol):
@@ -106,6 +106,7 @@ def _as_csv(columns: list[str], rows: list[dict[str, str]], *, header: bool) -> 
 
 def _rewind_file(path: Path, step: int, separator: str) -> None:
     """Keep the header and the whole rows whose first column, the step, is at most `step`; a file without rows goes."""
+    remove_leftovers(path.parent)
     if not path.exists():
         return
     content = path.read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import cv2
 import torch
 
-from fschemas.publish import exclusive, publish_json, remove_leftovers
+from fschemas.publish import publish_json, remove_leftovers
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.config import RunConfig, build_task, load_config
@@ -50,7 +50,7 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     with processes(options.device) as group:
         if not group.is_main:
             return _train(config, shards, options, group)
-        with exclusive(options.run):
+        with RunFolder(options.run).hold():
             return _train(config, shards, options, group)
 
 

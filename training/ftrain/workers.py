@@ -14,6 +14,7 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
@@ -56,6 +57,8 @@ def in_order(
     finally:
         for worker in pool:
             worker.kill()
+        for worker in pool:
+            worker.bury()
 
 
 class _Worker:
@@ -78,10 +81,8 @@ class _Worker:
 
     def begin(self, number: int) -> None:
         """Ask for a piece of work; a dead worker is noticed by `finish`."""
-        try:
+        with suppress(OSError):
             self.pipe.send_bytes(number.to_bytes(8, "little"))
-        except OSError:
-            return
 
     def finish(self, timeout: float) -> None:
         """Wait for the oldest piece of work that was begun; raises what it raised."""
@@ -104,9 +105,13 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process at once: it writes nothing but shared memory that nobody reads any more."""
-        self.pipe.close()
         if self.process:
             os.kill(self.process, signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Wait until a killed process is gone."""
+        self.pipe.close()
+        if self.process:
             os.waitpid(self.process, 0)
 
     def _end(self) -> str:
@@ -123,9 +128,7 @@ def _live(pipe: Connection, work: Work, prepare: Callable[[], None], parent: int
     try:
         die_with_parent()
         prepare()
-        # Nothing of the parent stays open here: neither the lock of its run folder nor its connections may outlive it.
-        os.closerange(3, pipe.fileno())
-        os.closerange(pipe.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        _close_all_but(0, 1, 2, pipe.fileno())
         while os.getppid() == parent:
             number = int.from_bytes(pipe.recv_bytes(), "little")
             pipe.send_bytes(_answer(work, number))
@@ -135,6 +138,14 @@ def _live(pipe: Connection, work: Work, prepare: Callable[[], None], parent: int
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _close_all_but(*kept: int) -> None:
+    """Keep nothing of the parent open: neither the lock of its run folder nor its connections may outlive it."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) not in kept:
+            with suppress(OSError):  # the listing itself was one of them
+                os.close(int(name))
 
 
 def _answer(work: Work, number: int) -> bytes:

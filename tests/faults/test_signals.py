@@ -1,0 +1,119 @@
+"""SIGTERM and Ctrl-C at the command line: one sentence, 143 or 130, nothing half-done, and no process is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+from tests.faults.harness import ROOT, Forge, leftovers
+from tests.faults.jobs import snapshot
+from tests.small_tables import write_small_table
+
+from fschemas.failures import Terminated, explain
+from fschemas.shard_set import ShardSet
+
+RAW = ROOT / "tests/raw/deepfashion_fine"
+ENDS = {signal.SIGTERM: (143, "fprep: stopped by SIGTERM; "), signal.SIGINT: (130, "fprep: interrupted; ")}
+COUNTS = {"train": 36, "val": 4}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_table(tmp_path_factory.mktemp("table"), COUNTS)
+
+
+def shard_arguments(table: Path, out: Path, workers: int) -> list[object]:
+    return ["shard", table, out, "--shard-samples", 1, "--workers", workers, "--quiet"]
+
+
+def convert_arguments(out: Path) -> list[object]:
+    return ["convert", "deepfashion-fine", RAW, out, "--workers", 2, "--max-rejected", 1, "--quiet"]
+
+
+def check_end(number: signal.Signals, code: int | None, err: str) -> None:
+    expected, words = ENDS[number]
+    assert code == expected, err
+    assert err.startswith(words)
+    assert len(err.splitlines()) == 1, err
+
+
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize(("workers", "group"), [(1, False), (2, False), (2, True)], ids=["alone", "leader", "group"])
+def test_shard_is_stopped_in_the_middle(
+    forge: Forge, table: Path, scratch: Path, number: signal.Signals, group: bool, workers: int
+) -> None:
+    """As soon as the first shard is finished: of 40, so the end is far."""
+    out = scratch / "out"
+    when = {"folder": str(out), "pattern": "meta/train-*.json"}
+    outcome = forge.cli(*shard_arguments(table, out, workers), stop={"signal": number, "when": when, "group": group})
+    check_end(number, outcome.code, outcome.err)
+    assert leftovers(out) == []
+    assert 0 < len(list(out.glob("*.tar"))) < sum(COUNTS.values())
+    assert not (out / "dataset.json").exists()
+    again = forge.cli(*shard_arguments(table, out, 1))
+    assert again.code == 0
+    assert "(0 kept)" not in again.out
+    assert forge.cli(*shard_arguments(table, scratch / "fresh", 1)).code == 0
+    assert snapshot(out) == snapshot(scratch / "fresh")
+    sound_set(out)
+
+
+def sound_set(out: Path) -> None:
+    assert len(ShardSet.open(out, digests=True)) == sum(COUNTS.values())
+
+
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("command", ["convert", "shard"])
+def test_at_random_moments(forge: Forge, table: Path, scratch: Path, number: signal.Signals, command: str) -> None:
+    """While modules are imported, workers start, native code runs, or everything is done: the same ends, the same sentence."""
+    seed = int(os.environ.get("FASHIONKIT_SEED", "1"))
+    generator, stopped = random.Random(seed), 0
+
+    def arguments(out: Path, workers: int = 2) -> list[object]:
+        return shard_arguments(table, out, workers) if command == "shard" else convert_arguments(out)
+
+    whole = forge.cli(*arguments(scratch / "whole"))
+    assert whole.code == 0, whole.err
+    for trial in range(2):
+        out = scratch / str(trial)
+        stop = {"signal": number, "delay": generator.uniform(0.02, whole.seconds), "group": trial % 2 == 0}
+        outcome = forge.cli(*arguments(out), stop=stop)
+        place = f"FASHIONKIT_SEED={seed}, trial {trial}: {stop}"
+        if outcome.code != 0:
+            check_end(number, outcome.code, outcome.err)
+            stopped += 1
+        assert leftovers(scratch) == [], place
+        assert forge.cli(*arguments(out, 1)).code == 0, place
+        assert snapshot(out) == snapshot(scratch / "whole"), place
+    assert stopped > 0
+
+
+def test_workers_die_with_their_parent(forge: Forge, table: Path, scratch: Path) -> None:
+    """SIGKILL to the leader alone, as an out-of-memory killer would: `Forge.run` sees to it that no worker is left."""
+    out = scratch / "out"
+    stop = {"signal": signal.SIGKILL, "when": {"folder": str(out), "pattern": "meta/train-*.json"}, "group": False}
+    outcome = forge.cli(*shard_arguments(table, out, 2), stop=stop)
+    assert outcome.code == -signal.SIGKILL
+    assert not (out / "dataset.json").exists()
+    assert forge.cli(*shard_arguments(table, out, 2)).code == 0
+    assert leftovers(out) == []
+    sound_set(out)
+
+
+def test_ignored_signals_stay_ignored(forge: Forge, table: Path, scratch: Path) -> None:
+    """A job in the background of a script ignores Ctrl-C."""
+    out = scratch / "out"
+    stop = {"signal": signal.SIGINT, "when": {"folder": str(out), "pattern": "meta/train-*.json"}, "group": True}
+    outcome = forge.cli(*shard_arguments(table, out, 1), stop=stop, ignored=[signal.SIGINT])
+    assert outcome.stopped
+    assert outcome.code == 0
+    sound_set(out)
+
+
+def test_handlers_of_bad_data_do_not_swallow_a_stop() -> None:
+    """Many places take `ValueError` or any `Exception` for damaged data, and a signal may come in the middle of them."""
+    assert not issubclass(Terminated, Exception)
+    assert explain(Terminated("stopped")) == (143, "stopped")
