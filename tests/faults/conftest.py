@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,18 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     server = Forge(tmp_path_factory.mktemp("forge"))
     yield server
     server.close()
+    _remove_orphaned_semaphores()
+
+
+def _remove_orphaned_semaphores() -> None:
+    """A pool that is killed with all its processes leaves named semaphores; those that no process has mapped are nobody's."""
+    mapped = ""
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            mapped += "".join(line for line in maps.read_text().splitlines(keepends=True) if "/dev/shm/sem." in line)
+    for semaphore in Path("/dev/shm").glob("sem.mp-*"):
+        if semaphore.name not in mapped:
+            semaphore.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,8 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
             os.dup2(os.open(f"{request['log']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.update(request.get("environment", {}))
+        # A job in the background of a shell inherits an ignored SIGINT, which no user at a terminal has.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in request["ignored"]:
             signal.signal(number, signal.SIG_IGN)
         if request.get("uid"):

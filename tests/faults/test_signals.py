@@ -65,6 +65,7 @@ def sound_set(out: Path) -> None:
     assert len(ShardSet.open(out, digests=True)) == sum(COUNTS.values())
 
 
+@pytest.mark.slow  # a SIGTERM while a pool starts can still add a warning of leaked semaphores to the sentence
 @pytest.mark.parametrize("number", ENDS)
 @pytest.mark.parametrize("command", ["convert", "shard"])
 def test_at_random_moments(forge: Forge, table: Path, scratch: Path, number: signal.Signals, command: str) -> None:
@@ -77,7 +78,9 @@ def test_at_random_moments(forge: Forge, table: Path, scratch: Path, number: sig
 
     whole = forge.cli(*arguments(scratch / "whole"))
     assert whole.code == 0, whole.err
-    for trial in range(2):
+    for trial in range(12):  # a job may end before its signal on a busy machine: go on until one was stopped
+        if trial >= 2 and stopped:
+            break
         out = scratch / str(trial)
         stop = {"signal": number, "delay": generator.uniform(0.02, whole.seconds), "group": trial % 2 == 0}
         outcome = forge.cli(*arguments(out), stop=stop)
