@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from fprep.augment import Augmenter, Geometry, Recipe
 from fprep.image_check import check_image
 from fschemas.failures import IntegrityError
+from fschemas.pixels import as_rgb
 from fschemas.shard import Sample
 
 CONVERSION_QUALITY = 95  # of pictures that are encoded only because their format demands it
@@ -188,7 +189,7 @@ def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # notes on odd metadata; convert has checked the size
             image = Image.open(io.BytesIO(content), formats=_FORMATS)
             image.load()
-            return _rgb(image if facts.orientation == 1 else ImageOps.exif_transpose(image))
+            return as_rgb(image if facts.orientation == 1 else ImageOps.exif_transpose(image))
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - hostile bytes make Pillow raise nearly anything
@@ -198,17 +199,6 @@ def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
 def _undecodable(place: Path, error: Exception) -> IntegrityError:
     detail = " ".join(str(error).split()) or type(error).__name__
     return IntegrityError(f"{place}: cannot be decoded ({detail}); let `fprep convert` look at the pictures: it rejects it")
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion clips them
-        grey = np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
 
 
 def _facts(row: dict[str, Any], content: bytes, root: Path) -> Facts:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fschemas.failures import UsageError
+from fschemas.pixels import as_rgb
 
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
@@ -151,7 +152,7 @@ def _decode(content: bytes) -> np.ndarray:
     if width * height > MAX_PIXELS:
         raise PictureError(f"{width} x {height} are more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller")
     image.load()
-    return np.ascontiguousarray(_rgb(_upright(image)))
+    return np.ascontiguousarray(as_rgb(_upright(image)))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -160,14 +161,3 @@ def _upright(image: Image.Image) -> Image.Image:
     except Exception:  # noqa: BLE001 - damaged EXIF: the picture counts as upright
         return image
     return image if orientation == 1 else ImageOps.exif_transpose(image)
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion clips them
-        grey = np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
