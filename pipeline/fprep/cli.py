@@ -15,6 +15,7 @@ from fschemas.failures import IntegrityError, UsageError
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich costs half of the start, for frames around words
     help="Raw fashion annotation files to validated tables and WebDataset shards.",
 )
 

@@ -18,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich costs half of the start, for frames around words
     help="Train, evaluate and use models from shard sets.",
 )
 
