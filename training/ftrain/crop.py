@@ -16,7 +16,7 @@ from ftrain.image import decode, random_colour
 
 _ATTEMPTS = 10
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32) * 255
-_IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32) * 255
+_IMAGENET_DEVIATION = np.array([[0.229], [0.224], [0.225]], dtype=np.float32) * 255
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RandomResizedCrop:
         """The crop of a JPEG: size, size, 3, RGB; float32 has ImageNet's mean and deviation taken out."""
         height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
         left, top, crop_width, crop_height = self._box(int(width), int(height), generator)
-        picture, factor = decode(jpeg, self.size / min(crop_width, crop_height))
+        picture, factor = decode(jpeg, self.size / min(crop_width, crop_height), top + crop_height)
         if factor != 1.0:
             left, top = int(left * factor), int(top * factor)
             crop_width, crop_height = max(1, int(crop_width * factor)), max(1, int(crop_height * factor))
@@ -45,8 +45,8 @@ class RandomResizedCrop:
         matrix = random_colour(self.colour, generator)
         if not self.normalised:
             return cv2.transform(crop, matrix)
-        matrix = matrix / _IMAGENET_DEVIATION[:, None]
-        matrix[:, 3] -= _IMAGENET_MEAN / _IMAGENET_DEVIATION
+        matrix[:, 3] -= _IMAGENET_MEAN
+        matrix /= _IMAGENET_DEVIATION
         return cv2.transform(crop.astype(np.float32), matrix)
 
     def _box(self, width: int, height: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
