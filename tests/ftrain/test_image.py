@@ -22,7 +22,15 @@ def _jpeg(height: int = 149, width: int = 121, mode: str = "RGB", **options: obj
 
 @pytest.mark.parametrize("rows", [1, 31, 32, 33, 100, 148, 149, 500])
 @pytest.mark.parametrize(
-    "options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"restart_marker_rows": 1}, {"progressive": True}, {"mode": "L"}]
+    "options",
+    [
+        {"subsampling": 0},
+        {"subsampling": 1},
+        {"subsampling": 2},
+        {"restart_marker_rows": 1},
+        {"progressive": True},
+        {"mode": "L"},
+    ],
 )
 def test_the_first_rows_are_those_of_the_whole_picture(options: dict[str, object], rows: int) -> None:
     jpeg = _jpeg(**options)  # type: ignore[arg-type]
@@ -37,7 +45,7 @@ def test_the_first_rows_are_those_of_the_whole_picture(options: dict[str, object
 def test_a_crop_of_part_of_the_picture_is_one_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     jpeg, crop = _jpeg(300, 200), RandomResizedCrop(64, normalised=True)
     cropped = [crop(jpeg, np.random.default_rng(seed)) for seed in range(20)]
-    monkeypatch.setattr("ftrain.image._shortened", lambda jpeg, rows: None)  # noqa: ARG005
+    monkeypatch.setattr("ftrain.image._shortened", lambda jpeg, rows: None)
     assert all(np.array_equal(picture, crop(jpeg, np.random.default_rng(seed))) for seed, picture in enumerate(cropped))
 
 
