@@ -60,7 +60,7 @@ def write_shard_set(
     index = {"bytes": (folder / INDEX_FILE).stat().st_size, "sha256": sha256_of(folder / INDEX_FILE)}
     publish_json(folder / DATASET_FILE, {
         "format": FORMAT, "dataset": "squares", "plan_id": plan_id, "column_groups": ["landmarks"],
-        "landmark_set": landmarks.to_json(), "vocabularies": [], "splits": splits, "index": index, "shards": shards,
+        "landmark_set": landmarks.to_json(), "vocabularies": {}, "splits": splits, "index": index, "shards": shards,
     })  # fmt: skip
     return folder
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from fschemas.landmarks import DEEPFASHION_8, LandmarkSet, Visibility
 from fschemas.table_file import write_table
-from fschemas.tables import TABLES
-from fschemas.vocabularies import DEEPFASHION_FINE_26
+from fschemas.tables import table_named
+from fschemas.vocabularies import vocabulary
 
 
 def write_small_table(
@@ -28,15 +28,15 @@ def write_small_table(
 
 
 def write_rows(folder: Path, rows: list[dict[str, Any]], *, checked: bool = True, landmarks: LandmarkSet = DEEPFASHION_8) -> Path:
-    """Write a FineTable of these rows; without `checked` as after `fprep convert --images none`."""
-    table = TABLES["FineTable"]
+    """Write a table of these rows; without `checked` as after `fprep convert --images none`."""
+    table = table_named("landmarks+box+attributes")
     unknown = ("width", "height", "sha256", "image_format", "image_mode", "image_orientation")
     plain = [row if checked else {**row, **dict.fromkeys(unknown)} for row in rows]
     frame = table.validate(pl.DataFrame(plain, infer_schema_length=None), cast=True)
     path = folder / "table" / "table.parquet"
     metadata = {
-        "dataset": "squares", "table": "FineTable", "raw_root": "../raw", "landmark_set": landmarks.to_json(),
-        "vocabularies": [DEEPFASHION_FINE_26.to_json()], "licence": "Drawn for tests.", "citation": "None.",
+        "dataset": "squares", "table": "landmarks+box+attributes", "raw_root": "../raw", "landmark_set": landmarks.to_json(),
+        "vocabularies": {"attributes": vocabulary("deepfashion-fine-26").to_json()}, "licence": "Drawn for tests.", "citation": "None.",
         "column_groups": ["landmarks", "box", "attributes"],
     }  # fmt: skip
     write_table(path, frame.to_arrow(), metadata)
@@ -44,7 +44,7 @@ def write_rows(folder: Path, rows: list[dict[str, Any]], *, checked: bool = True
 
 
 def row_of(raw: Path, number: int, split: str, content: bytes, size: tuple[int, int], **values: Any) -> dict[str, Any]:
-    """A row of a FineTable whose picture has this content; `size` is (width, height) as displayed."""
+    """A row of a table whose picture has this content; `size` is (width, height) as displayed."""
     name = f"img/{number:04d}.jpg"
     (raw / "img").mkdir(parents=True, exist_ok=True)
     (raw / name).write_bytes(content)
@@ -53,7 +53,7 @@ def row_of(raw: Path, number: int, split: str, content: bytes, size: tuple[int, 
         "key": f"k{number:04d}", "image": name, "width": size[0], "height": size[1], "split": split, "group": f"g{number}",
         "sha256": hashlib.sha256(content).hexdigest(), **facts, "source_file": "list.txt", "source_line": number + 1,
         "garment": "full", "landmark_x": [0.0] * 8, "landmark_y": [0.0] * 8, "landmark_visibility": [0] * 8,
-        "box": [1.0, 1.0, size[0] - 2.0, size[1] - 2.0], "attributes_positive": [0, 7], "attributes_negative": [],
+        "box": [1.0, 1.0, size[0] - 2.0, size[1] - 2.0], "attributes_positive": [0, 7], "attributes_unknown": [],
     }  # fmt: skip
     return {**row, **values}
 

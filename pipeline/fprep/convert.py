@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from fprep.report import REJECTED_FILE, ConvertReport, account, compare_totals, 
 from fprep.splits import cut_train, find_duplicates, identity, unique_keys
 from fschemas.failures import RejectedError, UsageError
 from fschemas.publish import exclusive, remove_leftovers
+from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
 
 Progress = Callable[[str, int, int], None]
 
@@ -66,7 +68,7 @@ def convert(
         report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)
         options = {"images": images, "val_share": val_share, "test_share": test_share, "limit": limit}
         tell("publish", 0, 1)
-        publish_conversion(out, reader, folder, table, report, options)
+        publish_conversion(out, work.reader, folder, table, report, options)
         tell("publish", 1, 1)
     _judge(report, out, on_reject, max_rejected)
     return report
@@ -82,6 +84,8 @@ class _Conversion:
     def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> pl.DataFrame:
         self.tell("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
+        if self.reader.any_groups:
+            self.reader = replace(self.reader, table=_table_of(frame))
         schema = columns_of(self.reader.table)
         missing = {name: kind for name, kind in schema.items() if name not in frame.columns}
         self.frame = frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
@@ -115,8 +119,7 @@ class _Conversion:
         self.raw.reject(row, rule, message, place=place, column=column, found=found, rules=rules)
 
     def _line(self, index: int) -> Any:
-        file, line = self.frame.row(index, named=True)["source_file"], self.frame.row(index, named=True)["source_line"]
-        return self.raw.files[file].line(line)
+        return self.raw.line(self.frame["source_file"][index], self.frame["source_line"][index])
 
     def _keep(self, dropped: set[int]) -> None:
         keep = [index not in dropped for index in range(len(self.frame))]
@@ -124,7 +127,7 @@ class _Conversion:
 
     def _leave_out(self, indices: Sequence[int]) -> None:
         for file in self.frame[list(indices), "source_file"]:
-            self.raw.files[file].accounts["left_out"] += 1
+            self.raw.account(file, "left_out")
         self._keep(set(indices))
 
     def _drop_repeated_rows(self) -> None:
@@ -132,7 +135,9 @@ class _Conversion:
         dropped: set[int] = set()
         images, places = self.frame["image"].to_list(), self.frame.select("source_file", "source_line").rows()
         for index, (image, (file, line)) in enumerate(zip(images, places, strict=True)):
-            first = seen.setdefault((image, self.raw.files[file].line(line).content), index)
+            if file not in self.raw.files:  # a document: one row by itself
+                continue
+            first = seen.setdefault((image, self.raw.line(file, line).content), index)
             if first != index:
                 message = f"the same row stands at {places[first][0]}:{places[first][1]}"
                 self._reject(index, "duplicate_row", message, "", image)
@@ -212,6 +217,10 @@ class _Conversion:
             self._reject(index, rules[0], message, column, found, tuple(rules))
         self._keep(set(broken))
         self.tell("check", 1, 1)
+
+
+def _table_of(frame: pl.DataFrame) -> type[SampleTable]:
+    return table_class(*(group for group, names in COLUMN_GROUPS.items() if set(names) <= set(frame.columns)))
 
 
 def _say_nothing(stage: str, done: int, total: int) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fschemas.failures import UsageError
+from fschemas.vocabularies import Vocabulary
 
 MAX_LINE = 1 << 20  # bytes; a longer line is rejected
 MAX_FILE = 1 << 31  # bytes; annotation files are read whole
@@ -103,7 +104,8 @@ class RawFolder:
     """What a reader gets: the given folders, their common root, and the books.
 
     `files` are the annotation files read so far, `rejects` the rows refused, `warnings` counts of things kept but worth a
-    look, `notes` sentences for the report, `totals` what was found where a total is published.
+    look, `notes` sentences for the report, `totals` what was found where a total is published, `vocabularies` those that only
+    the raw files know, by column.
     """
 
     given: tuple[Path, ...]
@@ -114,6 +116,8 @@ class RawFolder:
     examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     notes: list[str] = field(default_factory=list[str])
     totals: Counter[str] = field(default_factory=Counter[str])
+    vocabularies: dict[str, Vocabulary] = field(default_factory=dict[str, Vocabulary])
+    documents: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     joins: dict[str, dict[str, tuple[str, list[int]]]] = field(default_factory=dict[str, dict[str, tuple[str, list[int]]]])
 
     @classmethod
@@ -152,6 +156,28 @@ class RawFolder:
                     self.warn(quirk, name)
         return self.files[name]
 
+    def count_documents(self, pattern: str, count: int, account: str = "") -> None:
+        """Enter annotation files of one row each into the books, as one entry: a million of them are not kept in memory.
+
+        `pattern` is the folder that they all stand in, relative to the root, with the rest of the name as `*.json`: it is
+        what `document_pattern` makes of each row's `source_file`. With `account` (one of ACCOUNTS) they are no rows.
+        """
+        counts = self.documents.setdefault(pattern, Counter())
+        counts["lines"] += count
+        if account:
+            counts[account] += count
+
+    def account(self, file: str, account: str) -> None:
+        """Enter one row of a file or document under one of ACCOUNTS."""
+        books = self.files[file].accounts if file in self.files else self.documents[document_pattern(file)]
+        books[account] += 1
+
+    def line(self, file: str, number: int) -> RawLine:
+        """A line by the names that a row has of it; a document is read again."""
+        if file in self.files:
+            return self.files[file].line(number)
+        return RawLine(file, number, 0, _read_unchanged(self.root / file, file)[: MAX_LINE + 1])
+
     def reject(self, row: RawLine, rule: str, message: str, *, place: RawLine | None = None, column: str = "", found: str = "",
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
         """Refuse a row. `message` says what is wrong without the place; `place` is where, when not in the row's own line."""
@@ -173,8 +199,15 @@ class RawFolder:
         """The line where a column of a row stands."""
         for prefix, (file, numbers) in self.joins.get(row.file, {}).items():
             if column.startswith(prefix) and numbers[row.number - 1]:
-                return self.files[file].line(numbers[row.number - 1])
+                return self.line(file, numbers[row.number - 1])
         return row
+
+
+def document_pattern(name: str) -> str:
+    """`labels/romantic/123.json` is one of `labels/romantic/*.json`."""
+    folder, _, last = name.rpartition("/")
+    suffix = last.rpartition(".")[2]
+    return f"{folder}/*.{suffix}" if folder else f"*.{suffix}"
 
 
 def picture_path_fault(path: str) -> tuple[str, str] | None:

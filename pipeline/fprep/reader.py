@@ -1,6 +1,6 @@
 """Readers: one decorated function per raw dataset, found by looking into `fprep.readers`.
 
-    @reader(name="my-dataset", table=LandmarkTable, landmark_set=…, variants={"archive": ("train.csv",)}, …)
+    @reader(name="my-dataset", table=table_class("landmarks"), landmark_set=…, variants={"archive": ("train.csv",)}, …)
     def my_dataset(raw: RawFolder) -> pl.LazyFrame: ...
 
 A reader parses annotation files and nothing else: it decodes no image and writes nothing.
@@ -37,8 +37,11 @@ class Reader:
     `variants` gives, per recognised layout, files (glob patterns below a raw folder) that must exist. `totals` are published
     numbers of rows by name (`part/…` for a part of one); the reader reports what it found under the same names. `splits` says
     whether the raw files decide train and val ("given") or `convert` cuts them from train ("cut"). `origin` is the raw
-    coordinate of the first pixel, which messages use. `read` returns the columns of `table`; the image columns may be left
-    out, and `group` too, which then becomes the picture itself.
+    coordinate of the first pixel, which messages use. `vocabularies` says by column (`attributes`, `category`, `style`) what the
+    ids and names of that column are. `read` returns the columns of `table`, with `any_groups` those of
+    `SampleTable` and of as many column groups as the raw files have; the image columns may be left
+    out, and `group` too, which then becomes the picture itself. `instances`: several
+    rows may show the same picture, each another garment of it.
     """
 
     name: str
@@ -49,10 +52,12 @@ class Reader:
     citation: str
     read: Read
     landmark_set: LandmarkSet | None = None
-    vocabularies: tuple[Vocabulary, ...] = ()
+    vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict[str, Vocabulary])
     totals: Mapping[str, int] = field(default_factory=dict[str, int])
     splits: Literal["cut", "given"] = "given"
     origin: int = 0
+    any_groups: bool = False
+    instances: bool = False
 
 
 def reader(
@@ -64,16 +69,31 @@ def reader(
     licence: str,
     citation: str,
     landmark_set: LandmarkSet | None = None,
-    vocabularies: tuple[Vocabulary, ...] = (),
+    vocabularies: Mapping[str, Vocabulary] | None = None,
     totals: Mapping[str, int] | None = None,
     splits: Literal["cut", "given"] = "given",
     origin: int = 0,
+    any_groups: bool = False,
+    instances: bool = False,
 ) -> Callable[[Read], Reader]:
     """Make a `Reader` of a function from `RawFolder` to a lazy frame; the arguments are the fields of `Reader`."""
 
     def decorate(read: Read) -> Reader:
         return Reader(
-            name, table, variants, paper, licence, citation, read, landmark_set, vocabularies, dict(totals or {}), splits, origin
+            name,
+            table,
+            variants,
+            paper,
+            licence,
+            citation,
+            read,
+            landmark_set,
+            dict(vocabularies or {}),
+            dict(totals or {}),
+            splits,
+            origin,
+            any_groups,
+            instances,
         )
 
     return decorate

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from fprep.raw import ACCOUNTS, MAX_RAW, RawFolder, Reject
+from fprep.raw import ACCOUNTS, MAX_RAW, RawFolder, Reject, document_pattern
 from fprep.reader import Reader, columns_of
 from fprep.samples import MARKER
 from fschemas.publish import publish, publish_json, sha256_of
@@ -81,9 +81,13 @@ def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
     kept_lines = Counter(kept["source_file"].to_list())
     rejected_lines = Counter(reject.row.file for reject in raw.rejects)
     assert len({(reject.row.file, reject.row.number) for reject in raw.rejects}) == len(raw.rejects), "a row was rejected twice"
-    for name, file in sorted(raw.files.items()):
-        counts = {"lines": len(file), "kept": kept_lines[name], "rejected": rejected_lines[name]}
-        counts |= {key: file.accounts[key] for key in ACCOUNTS}
+    for books in (kept_lines, rejected_lines):
+        for name in [name for name in books if name not in raw.files]:
+            books[document_pattern(name)] += books.pop(name)
+    entries = {name: Counter({"lines": len(file), **file.accounts}) for name, file in raw.files.items()} | raw.documents
+    for name, entry in sorted(entries.items()):
+        counts = {"lines": entry["lines"], "kept": kept_lines[name], "rejected": rejected_lines[name]}
+        counts |= {key: entry[key] for key in ACCOUNTS}
         assert counts["lines"] == sum(counts.values()) - counts["lines"], f"law of rows broken for {name}: {counts}"
         report.files[name] = counts
         for key, count in counts.items():
@@ -145,7 +149,9 @@ def _metadata(reader: Reader, raw: RawFolder, report: ConvertReport, options: di
         "table": reader.table.__name__,
         "column_groups": [group for group, names in COLUMN_GROUPS.items() if all(name in columns for name in names)],
         "landmark_set": reader.landmark_set.to_json() if reader.landmark_set else None,
-        "vocabularies": [vocabulary.to_json() for vocabulary in reader.vocabularies],
+        "vocabularies": {
+            column: vocabulary.to_json() for column, vocabulary in sorted({**reader.vocabularies, **raw.vocabularies}.items())
+        },
         "raw_root": raw_root,  # relative to the folder of the table
         "drawn": (raw.root / MARKER).is_file(),
         "paper": reader.paper,

@@ -27,7 +27,7 @@ from fschemas.publish import exclusive, remove_leftovers, sha256_of, withdraw
 from fschemas.shard import RECORD_FOLDER, ShardRecord, is_finished, shard_name
 from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
 from fschemas.table_file import read_metadata, read_table
-from fschemas.tables import SPLITS, TABLES, SampleTable
+from fschemas.tables import SPLITS, SampleTable, table_named
 
 CONTENT_VERSION = 1  # counts up when the same table and options begin to give other bytes
 LONGEST_KEY = 94  # characters; a ustar header holds 100 with the suffix and a NUL
@@ -68,9 +68,7 @@ class SourceTable:
         path = place / "table.parquet" if place.is_dir() else place
         _check_digest(path)
         metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
-        table = TABLES.get(str(metadata.get("table")))
-        if table is None:
-            raise UsageError(f"{path}: unknown table class {metadata.get('table')!r}; known are {', '.join(TABLES)}")
+        table = table_named(str(metadata.get("table")))
         missing = [name for name in table.column_names() if name not in frame.columns]
         if missing or not table.is_valid(frame, cast=True):
             broken = f"rows break the rules of {table.__name__}"

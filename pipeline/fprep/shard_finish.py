@@ -105,7 +105,7 @@ def _metadata(out: Path, source: SourceTable, plan: ShardPlan, records: list[Sha
         "options": plan.options,
         "column_groups": table.get("column_groups", []),
         "landmark_set": table.get("landmark_set"),
-        "vocabularies": table.get("vocabularies", []),
+        "vocabularies": table.get("vocabularies", {}),
         "drawn": bool(table.get("drawn")),
         "licence": table.get("licence"),
         "citation": table.get("citation"),
@@ -175,7 +175,7 @@ def _body(source: SourceTable, metadata: dict[str, Any]) -> str:
         f"| split | samples | shards |\n|---|---|---|\n{rows}",
         f"Annotation columns: {columns}. Coordinates are pixels; the centre of the top left pixel is (0, 0).",
         _landmark_text(metadata["landmark_set"]),
-        *(_vocabulary_text(vocabulary) for vocabulary in metadata["vocabularies"]),
+        *(_vocabulary_text(vocabulary) for vocabulary in metadata["vocabularies"].values()),
         (
             "## Loading\n\nRun in this folder.\n\n```python\n"
             "import webdataset\n"

@@ -23,6 +23,7 @@ from fschemas.table_file import read_table
 FORMAT = "fashionkit-shards/1"
 DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.parquet"
+_MOST_OPEN = 64  # shards of one process; what a cache has dropped keeps its disk space until it is closed
 
 # Columns of index.parquet that say where a sample lies; what else stands there are labels that samplers need.
 POSITION_COLUMNS = (
@@ -119,16 +120,16 @@ class ShardSet:
         columns = self.columns
         start, size = int(columns["image_offset"][row]), int(columns["image_size"][row])
         json_start, json_size = int(columns["json_offset"][row]), int(columns["json_size"][row])
-        shard = int(columns["shard"][row])
-        block = os.pread(self._descriptor(shard), json_start + json_size - start, start)
+        block = os.pread(self._descriptor(int(columns["shard"][row])), json_start + json_size - start, start)
         image, text = block[:size], block[json_start - start :]
-        if zlib.crc32(image) != columns["image_crc"][row] or zlib.crc32(text) != columns["json_crc"][row]:
-            name = self.metadata["shards"][shard]["name"]
-            raise IntegrityError(
-                f"{self.place}/{name}: sample {columns['key'][row]} is damaged (CRC differs); "
-                "delete the shard and run `fprep shard` again"
-            )
-        return image, json.loads(text)
+        if zlib.crc32(image) != columns["image_crc"][row]:
+            raise self._damaged(row)
+        return image, self._annotation(row, text)
+
+    def read_annotation(self, row: int) -> dict[str, Any]:
+        """The annotation alone, without reading the picture; raises as `read` does."""
+        start, size = int(self.columns["json_offset"][row]), int(self.columns["json_size"][row])
+        return self._annotation(row, os.pread(self._descriptor(int(self.columns["shard"][row])), size, start))
 
     def close(self) -> None:
         """Close the shards that were opened."""
@@ -139,10 +140,33 @@ class ShardSet:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_descriptors": {}}  # a worker process opens its own
 
+    def _annotation(self, row: int, text: bytes) -> dict[str, Any]:
+        if zlib.crc32(text) != self.columns["json_crc"][row]:
+            raise self._damaged(row)
+        return json.loads(text)
+
+    def _damaged(self, row: int) -> IntegrityError:
+        name = self.metadata["shards"][int(self.columns["shard"][row])]["name"]
+        return IntegrityError(
+            f"{self.place}/{name}: sample {self.columns['key'][row]} is damaged (CRC differs); "
+            "delete the shard and run `fprep shard` again"
+        )
+
     def _descriptor(self, shard: int) -> int:
-        if shard not in self._descriptors:
-            self._descriptors[shard] = os.open(self.files.path(self.metadata["shards"][shard]["name"]), os.O_RDONLY)
-        return self._descriptors[shard]
+        """An open shard, moved to the end of those in use; the one used longest ago is closed for it."""
+        descriptor = self._descriptors.pop(shard, None)
+        if descriptor is None:
+            descriptor = self._open(self.metadata["shards"][shard]["name"])
+            if len(self._descriptors) >= _MOST_OPEN:
+                os.close(self._descriptors.pop(next(iter(self._descriptors))))
+        self._descriptors[shard] = descriptor
+        return descriptor
+
+    def _open(self, name: str) -> int:
+        try:
+            return os.open(self.files.path(name), os.O_RDONLY)
+        except FileNotFoundError:  # another process made room in a shared cache between the two calls
+            return os.open(self.files.path(name), os.O_RDONLY)
 
 
 def _read_metadata(place: str, files: Files) -> dict[str, Any]:
@@ -160,10 +184,13 @@ def _read_metadata(place: str, files: Files) -> dict[str, Any]:
 
 
 def _as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
-    """Numbers as they are, strings as fixed-width unicode: comparisons stay vectorised and workers share pages after a fork."""
+    """Numbers as they are, strings as fixed-width unicode: comparisons stay vectorised and workers share pages after a fork.
+
+    Not by `to_numpy`: that imports pandas, which takes a second.
+    """
     arrays: dict[str, np.ndarray] = {}
     for name in table.column_names:
         column = table.column(name).combine_chunks()
-        array = column.to_numpy(zero_copy_only=False)
-        arrays[name] = array.astype(str) if array.dtype == object else array
+        is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+        arrays[name] = np.from_dlpack(column) if is_number and len(column) else np.array(column.to_pylist())
     return arrays

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fschemas.failures import IntegrityError, UsageError
+from fschemas.failures import FashionkitError, IntegrityError, UsageError
 from fschemas.publish import publish
 
 METADATA_KEY = b"fashionkit"
@@ -25,26 +27,37 @@ def write_table(path: Path, table: pa.Table, metadata: dict[str, Any] | None = N
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a table with its page checksums verified; raises `UsageError` when missing, `IntegrityError` when damaged."""
-    try:
-        return pq.read_table(path, columns=columns, page_checksum_verification=True, memory_map=False)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such table; write it with `fprep convert`") from None
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        raise IntegrityError(f"{path}: not a readable Parquet table ({_first_line(error)}); write it again") from error
+    """Read a table with its page checksums verified; raises `UsageError` when missing, `IntegrityError` when damaged.
+
+    Errors of the disk (`OSError` with a number) pass through.
+    """
+    with _parquet(path) as file:
+        return file.read(columns=columns)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `write_table` stored; raises as `read_table` does, and `UsageError` for a foreign Parquet file."""
+    with _parquet(path) as file:
+        stored = file.schema_arrow.metadata or {}
+        if METADATA_KEY not in stored:
+            raise UsageError(f"{path}: a Parquet file, but not a table of fprep; write it with `fprep convert`")
+        return json.loads(stored[METADATA_KEY])
+
+
+@contextmanager
+def _parquet(path: Path) -> Generator[pq.ParquetFile]:
+    """Whatever a damaged file makes of pyarrow becomes one sentence; `pq.read_table` would do, but imports pandas, a second."""
     try:
-        stored = pq.read_schema(path).metadata or {}
+        with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
+            yield file
     except FileNotFoundError:
         raise UsageError(f"{path}: no such table; write it with `fprep convert`") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except FashionkitError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise IntegrityError(f"{path}: not a readable Parquet table ({_first_line(error)}); write it again") from error
-    if METADATA_KEY not in stored:
-        raise UsageError(f"{path}: a Parquet file, but not a table of fprep; write it with `fprep convert`")
-    return json.loads(stored[METADATA_KEY])
 
 
 def _first_line(error: BaseException) -> str:

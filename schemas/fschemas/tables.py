@@ -1,25 +1,25 @@
 """Table classes: what a row must hold, checked by dataframely. The only modules that import polars are this one and `fprep`.
 
-A class stands for one kind of annotation; a dataset picks the class that carries its column groups. `filter` of a class gives
-the accepted rows and the rejected ones with the rule that each broke.
+A class stands for one kind of annotation, a column group; `table_class` joins those that a dataset carries. `filter` of a class
+gives the accepted rows and the rejected ones with the rule that each broke. No label column is null: an unknown name is "",
+an unknown number -1, and what is not known of attributes stands in `attributes_unknown`.
 """
 
 from __future__ import annotations
 
+import functools
+import types
+from typing import cast
+
 import dataframely as dy
 import polars as pl
 
+from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility
 
-SPLITS = ("train", "val", "test", "query", "gallery", "unlabelled")
+# Retrieval has query and gallery instead of test; some data sets have both for validation too.
+SPLITS = ("train", "val", "test", "query", "gallery", "val_query", "val_gallery", "unlabelled")
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-
-# Which columns make up an annotation; a task names the groups that it needs.
-COLUMN_GROUPS: dict[str, tuple[str, ...]] = {
-    "landmarks": ("garment", "landmark_x", "landmark_y", "landmark_visibility"),
-    "box": ("box",),
-    "attributes": ("attributes_positive", "attributes_negative"),
-}
 
 
 class SampleTable(dy.Schema):
@@ -49,8 +49,8 @@ class SampleTable(dy.Schema):
         return pl.col("width").is_null() == pl.col("height").is_null()
 
 
-class LandmarkTable(SampleTable):
-    """Rows with landmarks of one landmark set, the fixed order of which is in the table's metadata."""
+class LandmarkColumns(SampleTable):
+    """Landmarks of one landmark set, the fixed order of which is in the table's metadata."""
 
     garment = dy.String(nullable=False, min_length=1)  # a garment of the landmark set
     landmark_x = dy.List(dy.Float32(), nullable=False)  # pixels, centre of the left column is 0; 0 where absent
@@ -75,13 +75,11 @@ class LandmarkTable(SampleTable):
         return _inside("landmark_x", "width") & _inside("landmark_y", "height")
 
 
-class FineTable(LandmarkTable):
-    """DeepFashion fine annotation: landmarks, box and one attribute of each group."""
+class BoxColumns(SampleTable):
+    """The box of the garment."""
 
     # x1, y1, x2, y2: centres of the corner pixels, inclusive
     box = dy.List(dy.Float32(), nullable=False, min_length=4, max_length=4)
-    attributes_positive = dy.List(dy.Int16(), nullable=False)  # ids of the vocabulary, ascending
-    attributes_negative = dy.List(dy.Int16(), nullable=False)  # ids known to be absent; the rest is unknown
 
     @dy.rule()
     def box_inverted(cls) -> pl.Expr:
@@ -101,9 +99,141 @@ class FineTable(LandmarkTable):
         return low & right & bottom
 
 
+class AttributeColumns(SampleTable):
+    """Attributes of the vocabulary "attributes" of the table: what is neither positive nor unknown is known to be absent."""
+
+    attributes_positive = dy.List(dy.Int16(), nullable=False)  # ids of the vocabulary, ascending
+    attributes_unknown = dy.List(dy.Int16(), nullable=False)  # ids of which the source says nothing, ascending
+
+    @dy.rule()
+    def attribute_both_positive_and_unknown(cls) -> pl.Expr:
+        """An id is in one list at most."""
+        return pl.col("attributes_positive").list.set_intersection("attributes_unknown").list.len() == 0
+
+
+class MaybeColumns(SampleTable):
+    """Attributes that the annotators called possible (FashionAI's "m"): soft targets, neither positive nor unknown."""
+
+    attributes_maybe = dy.List(dy.Int16(), nullable=False)  # ids of the vocabulary "attributes", ascending
+
+
+class CategoryColumns(SampleTable):
+    """What kind of garment it is."""
+
+    category = dy.String(nullable=False)  # a name of the vocabulary "category"; "" where nobody says
+
+
+class ItemColumns(SampleTable):
+    """Which product the picture shows; pictures of one item are positives of retrieval."""
+
+    item = dy.String(nullable=False)  # unique in the table; "" where nobody says
+
+
+class DomainColumns(SampleTable):
+    """Who took the picture."""
+
+    domain = dy.Enum(("shop", "consumer", "unknown"), nullable=False)
+
+
+class PairColumns(SampleTable):
+    """Which pictures the source pairs with this one."""
+
+    pairs = dy.List(dy.String(), nullable=False)  # paths as in `image`, ascending
+
+
+class ShopColumns(SampleTable):
+    """What a shop says of a product picture."""
+
+    gender = dy.Enum(("women", "men", "unknown"), nullable=False)
+    pose = dy.String(nullable=False)  # view: front, side, back, full, flat, additional; "" where nobody says
+    colour = dy.String(nullable=False)
+    description = dy.String(nullable=False)
+
+
+class StyleColumns(SampleTable):
+    """The style of the whole picture."""
+
+    style = dy.String(nullable=False)  # a name of the vocabulary "style"; "" where nobody says
+    substyle = dy.String(nullable=False)  # a second style; "" for none
+
+
+class VariationColumns(SampleTable):
+    """How hard a picture is to read (DeepFashion's variation type)."""
+
+    variation = dy.Enum(
+        ("normal", "medium-pose", "large-pose", "medium-zoom", "large-zoom", "unknown"), nullable=False
+    )  # fmt: skip
+
+
+class JointColumns(SampleTable):
+    """Joints of the person who wears the garment, in the order of the vocabulary "joint"."""
+
+    joint_x = dy.List(dy.Float32(), nullable=False)  # pixel centres; 0 where absent
+    joint_y = dy.List(dy.Float32(), nullable=False)
+    joint_visibility = dy.List(dy.Int8(), nullable=False)  # as of landmarks
+
+
+class GarmentsColumns(SampleTable):
+    """Several garments of one picture: parallel lists, one entry a garment."""
+
+    garments = dy.List(dy.String(), nullable=False)  # names of the vocabulary "part"
+    garment_boxes = dy.List(dy.Float32(), nullable=False)  # x1, y1, x2, y2 of each garment, one after the other
+    garment_polygons = dy.List(dy.List(dy.Float32()), nullable=False)  # x, y, x, y … of each garment; empty where there is none
+
+    @dy.rule()
+    def garment_lists_differ_in_length(cls) -> pl.Expr:
+        """Four corners and one polygon per garment."""
+        length = pl.col("garments").list.len()
+        return (pl.col("garment_boxes").list.len() == 4 * length) & (pl.col("garment_polygons").list.len() == length)
+
+
+class CoarseSplitColumns(SampleTable):
+    """Where the picture stands in another benchmark of the same pictures, so that nobody trains on its test set."""
+
+    coarse_split = dy.String(nullable=False)  # split of the Category and Attribute benchmark; "" where it is not known
+
+
+class PolygonColumns(SampleTable):
+    """The outline of the garment."""
+
+    polygons = dy.List(dy.List(dy.Float32()), nullable=False)  # each x, y, x, y … in pixel centres
+
+
 def _inside(coordinates: str, size: str) -> pl.Expr:
     values = pl.col(coordinates).list
     return (values.min() >= -1) & (pl.col(size).is_null() | (values.max() <= pl.col(size)))
+
+
+GROUPS: dict[str, type[SampleTable]] = {
+    "category": CategoryColumns, "attributes": AttributeColumns, "maybe": MaybeColumns, "box": BoxColumns,
+    "landmarks": LandmarkColumns, "item": ItemColumns, "domain": DomainColumns, "pairs": PairColumns, "shop": ShopColumns,
+    "style": StyleColumns, "variation": VariationColumns, "joints": JointColumns, "garments": GarmentsColumns,
+    "polygons": PolygonColumns, "coarse_split": CoarseSplitColumns,
+}  # fmt: skip
+# Which columns make up an annotation; a task names the groups that it needs.
+COLUMN_GROUPS: dict[str, tuple[str, ...]] = {
+    group: tuple(name for name in columns.column_names() if name not in SampleTable.column_names())
+    for group, columns in GROUPS.items()
+}
+
+
+@functools.cache
+def table_class(*groups: str) -> type[SampleTable]:
+    """The table class with these column groups, in their order; its name is theirs, joined by `+`."""
+    if not groups:
+        return SampleTable
+    return cast("type[SampleTable]", types.new_class("+".join(groups), tuple(GROUPS[group] for group in groups)))
+
+
+def table_named(name: str) -> type[SampleTable]:
+    """The class that a table's metadata names; raises `UsageError` for an unknown group."""
+    if name == SampleTable.__name__:
+        return SampleTable
+    groups = name.split("+")
+    strangers = [group for group in groups if group not in GROUPS]
+    if strangers:
+        raise UsageError(f"unknown column group {strangers[0]!r}; known are {', '.join(GROUPS)}")
+    return table_class(*groups)
 
 
 def landmark_rules(landmarks: LandmarkSet) -> dict[str, pl.Expr]:
@@ -120,6 +250,3 @@ def landmark_rules(landmarks: LandmarkSet) -> dict[str, pl.Expr]:
         "wrong_number_of_points": visibility.len() == len(landmarks),
         "not_applicable_point": pl.all_horizontal(not_applicable),
     }
-
-
-TABLES: dict[str, type[SampleTable]] = {table.__name__: table for table in (SampleTable, LandmarkTable, FineTable)}

@@ -1,57 +1,70 @@
-"""Vocabularies as data: the order of a tuple is the 0-based id that tables, shards and models use.
+"""Vocabularies as data: the place of a name in its file is the 0-based id that tables, shards and models use.
 
-Sources: READMEs and list files of DeepFashion (Liu et al., CVPR 2016) and the FashionAI challenge (Tianchi 2018).
+One file each in `vocabulary/`: a line per value, with its group behind a tab where there are groups. Sources: READMEs and list
+files of DeepFashion (Liu et al., CVPR 2016), DeepFashion2 (Ge et al., CVPR 2019), the FashionAI challenge (Tianchi 2018) and
+K-Fashion (AI-Hub 2020).
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fschemas.failures import UsageError
+
+_FOLDER = Path(__file__).with_name("vocabulary")
+# Vocabularies of whose every group a picture has one member (or none that is known).
+_EXCLUSIVE = {"deepfashion-fine-26", "fashionai-attribute-54"}
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names in a fixed order; `groups` maps a group name to the ids of its members, of which a picture has one."""
+    """Names in a fixed order; `groups` maps a group name to the ids of its members.
+
+    With `exclusive` a picture has exactly one member of each group.
+    """
 
     name: str
     values: tuple[str, ...]
     groups: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    exclusive: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
 
+    @functools.cached_property
+    def ids(self) -> dict[str, int]:
+        """Name to id."""
+        return {value: number for number, value in enumerate(self.values)}
+
     def to_json(self) -> dict[str, object]:
         """The vocabulary as plain JSON values, written into tables, shard sets and run folders."""
         groups = {group: list(members) for group, members in self.groups.items()}
-        return {"name": self.name, "values": list(self.values), "groups": groups}
+        return {"name": self.name, "values": list(self.values), "groups": groups, "exclusive": self.exclusive}
 
 
-DEEPFASHION_FINE_26 = Vocabulary(
-    name="deepfashion-fine-26",
-    values=(
-        "floral", "graphic", "striped", "embroidered", "pleated", "solid", "lattice",
-        "long_sleeve", "short_sleeve", "sleeveless",
-        "maxi_length", "mini_length", "no_dress",
-        "crew_neckline", "v_neckline", "square_neckline", "no_neckline",
-        "denim", "chiffon", "cotton", "leather", "faux", "knit",
-        "tight", "loose", "conventional",
-    ),
-    groups={
-        "texture": tuple(range(7)),
-        "sleeve": tuple(range(7, 10)),
-        "length": tuple(range(10, 13)),
-        "neckline": tuple(range(13, 17)),
-        "material": tuple(range(17, 23)),
-        "fit": tuple(range(23, 26)),
-    },
-)  # fmt: skip
-
-VOCABULARIES = {vocabulary.name: vocabulary for vocabulary in (DEEPFASHION_FINE_26,)}
+def vocabulary_names() -> tuple[str, ...]:
+    """The names of all vocabularies."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.txt")))
 
 
+@functools.cache
 def vocabulary(name: str) -> Vocabulary:
     """The vocabulary of that name; raises `UsageError` with the known names."""
-    if name not in VOCABULARIES:
-        raise UsageError(f"unknown vocabulary {name!r}; known are {', '.join(VOCABULARIES)}")
-    return VOCABULARIES[name]
+    if name not in vocabulary_names():
+        raise UsageError(f"unknown vocabulary {name!r}; known are {', '.join(vocabulary_names())}")
+    lines = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    rows = [line.partition("\t") for line in lines]
+    groups: dict[str, list[int]] = {}
+    for number, (_, tab, group) in enumerate(rows):
+        if tab:
+            groups.setdefault(group, []).append(number)
+    values = tuple(value for value, _, _ in rows)
+    assert len(set(values)) == len(values), f"{name}: a value stands twice"
+    return Vocabulary(name, values, {group: tuple(members) for group, members in groups.items()}, name in _EXCLUSIVE)
+
+
+def open_vocabulary(name: str, values: tuple[str, ...]) -> Vocabulary:
+    """A vocabulary of names that only the data knows, such as the classes of a user's own folders."""
+    return Vocabulary(name, values)

@@ -12,7 +12,7 @@ from fprep.packed_landmarks import FULL, LOWER, UPPER, garment_of_category, garm
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.table_file import read_table
-from fschemas.vocabularies import DEEPFASHION_FINE_26
+from fschemas.vocabularies import vocabulary
 
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared" / "real")) / "deepfashion_fine_course_subset"
 PLAIN, DRESS, TEE = "5 2 2 3 5 2", "5 2 1 3 5 2", "5 1 2 0 5 2"
@@ -90,9 +90,9 @@ def test_columns_of_a_row(tmp_path):
     assert row["box"] == [20, 10, 79, 189]
     assert row["landmark_x"] == [19, 69, 19, 0, 19, 69, 19, 69]
     assert row["landmark_y"] == [14, 19, 29, 0, 109, 109, 184, 184]
-    names = [DEEPFASHION_FINE_26.values[index] for index in row["attributes_positive"]]
+    names = [vocabulary("deepfashion-fine-26").values[index] for index in row["attributes_positive"]]
     assert names == ["lattice", "long_sleeve", "mini_length", "square_neckline", "leather", "loose"]
-    assert sorted(row["attributes_positive"] + row["attributes_negative"]) == list(range(26))
+    assert row["attributes_unknown"] == []
     assert (row["key"], row["image"], row["split"]) == ("00000", "img/00000.jpg", "train")
 
 
@@ -158,7 +158,7 @@ def official(raw: Path, category: int, landmarks: str) -> Path:
     folder = raw / "Anno_fine"
     folder.mkdir(parents=True)
     flags = ["0"] * 26
-    for group in DEEPFASHION_FINE_26.groups.values():
+    for group in vocabulary("deepfashion-fine-26").groups.values():
         flags[group[0]] = "1"
     columns = {"": "img/Sweet_Crochet_Blouse/img_00000070.jpg", "_attr": " ".join(flags) + " ", "_bbox": BOX + " ",
                "_cate": str(category), "_landmarks": landmarks + " "}  # fmt: skip

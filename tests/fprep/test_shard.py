@@ -61,7 +61,7 @@ def test_content(table: Path, tmp_path: Path) -> None:
         orders.add(tuple(annotation))
     assert orders == {(
         "key", "split", "group", "width", "height", "image", "copy", "garment", "landmark_x", "landmark_y",
-        "landmark_visibility", "box", "attributes_positive", "attributes_negative",
+        "landmark_visibility", "box", "attributes_positive", "attributes_unknown",
     )}  # fmt: skip
     shards.close()
 

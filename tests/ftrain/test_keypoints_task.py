@@ -22,7 +22,7 @@ TROUSERS = list(FASHIONAI_24.garments).index("trousers")
 
 
 def dataset_of(landmarks):
-    return {"landmark_set": landmarks.to_json(), "vocabularies": []}
+    return {"landmark_set": landmarks.to_json(), "vocabularies": {}}
 
 
 def batch_of(task, numbers, landmarks, generator=None):

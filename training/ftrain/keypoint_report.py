@@ -97,7 +97,7 @@ def _study(landmarks: LandmarkSet, judged: Judged) -> _Study:
 
 def _learn_floor(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
     """The mean pose of training pictures, from their annotations alone, and their commonest garment."""
-    notes = [shards.read(int(row))[1] for row in rows]
+    notes = [shards.read_annotation(int(row)) for row in rows]
     points = np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1)
     visibility = np.array([note["landmark_visibility"] for note in notes], np.int8)
     kinds = [list(landmarks.garments).index(note["garment"]) for note in notes]

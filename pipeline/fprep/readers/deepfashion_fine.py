@@ -22,20 +22,23 @@ from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_faul
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
-from fschemas.tables import FineTable
-from fschemas.vocabularies import DEEPFASHION_FINE_26
+from fschemas.tables import table_class
+from fschemas.vocabularies import vocabulary
 
 _NUMBER = re.compile(rb"-?[0-9]{1,5}")
-_GROUPS = tuple(DEEPFASHION_FINE_26.groups.values())
+_TABLE = table_class("landmarks", "box", "category", "attributes")
+_VOCABULARY = vocabulary("deepfashion-fine-26")
+_CATEGORIES = vocabulary("deepfashion-category-50")
+_GROUPS = tuple(_VOCABULARY.groups.values())
 _SUFFIXES = {"attributes": ("attr",), "box": ("bbox",), "landmark": ("landmarks", "landmards"), "category": ("cate",)}
 _NUM_POINTS = len(DEEPFASHION_8)
 
 
 @reader(
     name="deepfashion-fine",
-    table=FineTable,
+    table=_TABLE,
     landmark_set=DEEPFASHION_8,
-    vocabularies=(DEEPFASHION_FINE_26,),
+    vocabularies={"attributes": _VOCABULARY, "category": _CATEGORIES},
     variants={
         "course": tuple(f"split/train{end}.txt" for end in ("", "_attr", "_bbox", "_land*")),
         "official": tuple(f"Anno_fine/train{end}.txt" for end in ("", "_attr", "_bbox", "_land*")),
@@ -84,10 +87,10 @@ def _check_vocabulary(raw: RawFolder, folder: Path) -> None:
     names = [line.content.split()[0].decode() for line in lines[2:]]
     file.accounts["header"] += 2
     file.accounts["joined"] += len(names)
-    for line, name, expected in zip(lines[2:], names, DEEPFASHION_FINE_26.values, strict=False):
+    for line, name, expected in zip(lines[2:], names, _VOCABULARY.values, strict=False):
         if name != expected:
             raise UsageError(f"{line}: attribute {name!r}, expected {expected!r}; this is not the list of the 26 fine attributes")
-    if len(names) != len(DEEPFASHION_FINE_26) or lines[0].content.split()[:1] != [b"26"]:
+    if len(names) != len(_VOCABULARY) or lines[0].content.split()[:1] != [b"26"]:
         raise UsageError(f"{file.name}: {len(names)} attributes under a count line, expected 26 and 26; restore the file")
 
 
@@ -195,16 +198,16 @@ def _attributes(numbers: list[int]) -> list[int] | tuple[str, str, str]:
     """Ids of the vocabulary, one per group, from six class ids or from 26 flags."""
     found = " ".join(map(str, numbers))
     if len(numbers) == len(_GROUPS):
-        for (group, members), value in zip(DEEPFASHION_FINE_26.groups.items(), numbers, strict=True):
+        for (group, members), value in zip(_VOCABULARY.groups.items(), numbers, strict=True):
             if not 0 <= value < len(members):
                 return "unknown_attribute", f"{group} is {value}, expected 0 to {len(members) - 1}", found
         return [members[value] for members, value in zip(_GROUPS, numbers, strict=True)]
-    if len(numbers) != len(DEEPFASHION_FINE_26):
+    if len(numbers) != len(_VOCABULARY):
         return "wrong_columns", f"{len(numbers)} numbers, expected 6 class ids or 26 flags", str(len(numbers))
     if not set(numbers) <= {0, 1}:
         return "bad_cell", "an attribute flag is neither 0 nor 1", found
     chosen = [[member for member in members if numbers[member]] for members in _GROUPS]
-    for group, members in zip(DEEPFASHION_FINE_26.groups, chosen, strict=True):
+    for group, members in zip(_VOCABULARY.groups, chosen, strict=True):
         if len(members) != 1:
             return "attribute_group", f"{len(members)} attributes of the group {group}, expected exactly one", found
     return [members[0] for members in chosen]
@@ -228,7 +231,8 @@ def _labelled_frame(raw: RawFolder, folder: Path, split: str, rows: list[RawLine
             f"points in pairs 1-4 only and were decided by attributes and geometry ({counts}), "
             f"{int((~present.any(1)).sum())} rows have no point"
         )
-    return _frame(raw, folder, split, rows, garments, points, box, arrays["attributes"])
+    categories = [_CATEGORIES.values[number - 1] for number in arrays["category"].tolist()] if "category" in arrays else None
+    return _frame(raw, folder, split, rows, garments, points, box, arrays["attributes"], categories)
 
 
 def _frame(
@@ -240,8 +244,9 @@ def _frame(
     points: np.ndarray,
     box: np.ndarray | None,
     attributes: np.ndarray,
+    categories: list[str] | None = None,
 ) -> pl.DataFrame:
-    """Columns of `FineTable` for pictures in `rows`; `points` N x 8 x 2 in their slots, 1-based, 0 0 where absent."""
+    """Columns of the table for pictures in `rows`; `points` N x 8 x 2 in their slots, 1-based, 0 0 where absent."""
     names = [line.content.decode().strip(" \t") for line in rows]
     home = next((place for place in (folder.parent, folder.parent / "Img") if (place / "img").is_dir()), folder.parent)
     prefix = "" if home == raw.root else f"{raw.name_of(home)}/"
@@ -249,8 +254,7 @@ def _frame(
     present = (points != 0).any(2)
     missing = np.where(has_point[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE)
     places = np.where(present[:, :, None], points - 1, 0).astype(np.float32)
-    every = set(range(len(DEEPFASHION_FINE_26)))
-    negatives = [sorted(every - set(ids)) if ids else [] for ids in attributes.tolist()]
+    unknown = [] if attributes.size else list(range(len(_VOCABULARY)))
     columns: dict[str, Any] = {
         "key": [safe_key(re.sub(r"^img/|\.[^./]*$", "", name).replace("/", "-")) for name in names],
         "image": [prefix + name for name in names],
@@ -260,10 +264,11 @@ def _frame(
         "landmark_y": places[:, :, 1].tolist(),
         "landmark_visibility": np.where(present, Visibility.VISIBLE, missing).tolist(),
         "box": [None] * len(rows) if box is None else (box - 1).astype(np.float32).tolist(),
+        "category": categories or [""] * len(rows),
         "attributes_positive": attributes.tolist(),
-        "attributes_negative": negatives,
+        "attributes_unknown": [unknown] * len(rows),
         "source_file": [line.file for line in rows],
         "source_line": [line.number for line in rows],
     }
-    schema = {column: kind for column, kind in columns_of(FineTable).items() if column in columns}
+    schema = {column: kind for column, kind in columns_of(_TABLE).items() if column in columns}
     return pl.DataFrame(columns, schema=schema | {"split": pl.String})

@@ -19,7 +19,7 @@ from fprep.raw import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, picture_p
 from fprep.reader import reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
-from fschemas.tables import LandmarkTable
+from fschemas.tables import table_class
 
 _POINTS = FASHIONAI_24.points
 _HEADER = ("image_id", "image_category", *_POINTS)
@@ -69,7 +69,7 @@ class _Rows:
 
 @reader(
     name="fashionai-keypoints",
-    table=LandmarkTable,
+    table=table_class("landmarks"),
     landmark_set=FASHIONAI_24,
     variants={
         "train archive": ("**/Annotations/train.csv",),
