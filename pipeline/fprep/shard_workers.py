@@ -1,17 +1,19 @@
-"""Shards written side by side by a few processes. One task is one shard; its bytes do not depend on who writes it."""
+"""Shards written side by side by a few processes. One task is one shard; its bytes do not depend on who writes it.
+
+Over pipes and not by an executor: its named semaphores stay behind in /dev/shm when all processes are killed at once.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import cv2
 
@@ -24,11 +26,7 @@ from fschemas.shard import Sample, ShardRecord, record_path, write_shard
 # name, split, rows as dicts, copy number of each
 ShardTask = tuple[str, str, list[dict[str, Any]], tuple[int, ...]]
 Progress = Callable[[int], None]
-_STEP = 16  # samples between two looks at the stop sign
-
-
-class _StoppedError(Exception):
-    """The parent gave up; the shard in hand is dropped."""
+_STEP = 16  # samples between two messages to the parent
 
 
 def write_shards(
@@ -68,33 +66,86 @@ def _write_in_pool(
     out: Path, plan_id: str, options: SampleOptions, tasks: Iterator[ShardTask], workers: int, progress: Progress | None
 ) -> dict[str, ShardRecord]:
     context = multiprocessing.get_context("spawn")
-    counter, stop = context.Value("q", 0), context.Event()
     records: dict[str, ShardRecord] = {}
-    running: dict[Future[ShardRecord], str] = {}
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (out, plan_id, options, counter, stop))
+    pool: list[_Worker] = []
+    done = 0
     try:
-        while True:
-            for task in islice(tasks, workers + 1 - len(running)):  # few: every task carries its rows
-                with shielded():
-                    future = pool.submit(_write_task, task)
-                running[future] = task[0]
-            if not running:
-                return records
-            finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in finished:
-                record = future.result()
-                records[running.pop(future)] = record
+        for task in islice(tasks, workers):
+            pool.append(_Worker(context, out, plan_id, options))  # in the list before anything can fail
+            pool[-1].give(task)
+        upcoming = next(tasks, None)  # one only: every task carries its rows
+        while busy := {worker.pipe: worker for worker in pool if worker.shard}:
+            for pipe in wait(busy, timeout=1.0):
+                answer = busy[cast("Connection", pipe)].receive(out)
+                if isinstance(answer, int):
+                    done += answer
+                    continue
+                records[answer.name] = answer
+                if upcoming is not None:
+                    busy[cast("Connection", pipe)].give(upcoming)
+                    upcoming = next(tasks, None)
             if progress is not None:
-                progress(counter.value)
-    except BrokenProcessPool:
-        names = ", ".join(sorted(running.values()))
-        raise EnvironmentProblem(
-            f"{out}: a worker died while one of {names} was written (killed, or out of memory); "
-            "use fewer workers and run the command again: finished shards are kept"
-        ) from None
+                progress(done)
+        return records
     finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        for worker in pool:
+            worker.pipe.close()  # which a worker notices at its next message, and drops the shard in hand
+        for worker in pool:
+            worker.process.join()
+
+
+class _Worker:
+    """The parent's end of a worker process: a pipe, over which tasks go and counts of samples, records and errors come."""
+
+    def __init__(self, context: SpawnContext, out: Path, plan_id: str, options: SampleOptions) -> None:
+        self.pipe, there = context.Pipe()
+        self.shard = ""  # in hand
+        self.process = context.Process(target=_serve, args=(there, out, plan_id, options), daemon=True)
+        with shielded():
+            self.process.start()
+        there.close()
+
+    def give(self, task: ShardTask) -> None:
+        """Hand over a task; a dead worker is noticed by `receive`."""
+        self.shard = task[0]
+        with contextlib.suppress(OSError):
+            self.pipe.send(task)
+
+    def receive(self, out: Path) -> int | ShardRecord:
+        """A number of samples done, or the record of the finished shard; raises what the worker raised."""
+        try:
+            answer = self.pipe.recv()
+        except (EOFError, OSError):
+            raise EnvironmentProblem(
+                f"{out}: a worker died while {self.shard} was written (killed, or out of memory); "
+                "use fewer workers and run the command again: finished shards are kept"
+            ) from None
+        if isinstance(answer, BaseException):
+            raise answer
+        if not isinstance(answer, int):
+            self.shard = ""
+        return answer
+
+
+def _serve(pipe: Connection, out: Path, plan_id: str, options: SampleOptions) -> None:
+    """The life of a worker, to which neither Ctrl-C nor SIGTERM comes; it ends with its pipe."""
+    die_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():
+        return  # it died before the line above, and nobody would ever tell us
+    cv2.setNumThreads(1)
+    maker: SampleMaker | None = None
+    with contextlib.suppress(EOFError, OSError):  # the pipe is closed: the parent gave up
+        while True:
+            task = pipe.recv()
+            try:
+                maker = maker or SampleMaker(options)  # here: a wrong recipe is an error and no dead worker
+                answer: Any = _write(out, plan_id, maker, task, pipe.send)
+            except ConnectionError:
+                return
+            except Exception as error:  # noqa: BLE001 - raised again by the parent
+                answer = error
+            pipe.send(answer)
 
 
 def _write(out: Path, plan_id: str, maker: SampleMaker, task: ShardTask, count: Callable[[int], None]) -> ShardRecord:
@@ -109,55 +160,3 @@ def _write(out: Path, plan_id: str, maker: SampleMaker, task: ShardTask, count: 
         count(len(rows) % _STEP)
 
     return write_shard(out, name, split, plan_id, samples())
-
-
-class _Worker:
-    """What a worker process keeps between its shards."""
-
-    def __init__(self, out: Path, plan_id: str, options: SampleOptions, counter: Any, stop: Any) -> None:
-        self.out, self.plan_id, self.counter, self.stop = out, plan_id, counter, stop
-        self.options = options
-        self.maker: SampleMaker | None = None
-        self.is_writing = False
-
-    def write(self, task: ShardTask) -> ShardRecord:
-        self.maker = self.maker or SampleMaker(self.options)  # here: a wrong recipe is an error and no dead worker
-        return _write(self.out, self.plan_id, self.maker, task, self._count)
-
-    def _count(self, samples: int) -> None:
-        with self.counter.get_lock():
-            self.counter.value += samples
-        if self.stop.is_set():
-            raise _StoppedError
-
-
-_workers: list[_Worker] = []  # one entry in a worker process, none in the parent
-
-
-def _start_worker(out: Path, plan_id: str, options: SampleOptions, counter: Any, stop: Any) -> None:
-    die_with_parent()
-    parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid != os.getppid():
-        os._exit(1)  # it died before the line above, and nobody would ever tell us
-    cv2.setNumThreads(1)
-    _workers.append(_Worker(out, plan_id, options, counter, stop))
-    signal.signal(signal.SIGTERM, _stop_worker)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))  # a broken pool ends its workers by this; Ctrl-C stays blocked
-
-
-def _write_task(task: ShardTask) -> ShardRecord:
-    worker = _workers[0]
-    try:
-        worker.is_writing = True
-        return worker.write(task)
-    except SystemExit as leaving:  # the temporary is removed by now
-        os._exit(int(leaving.code or 0))
-    finally:
-        worker.is_writing = False
-
-
-def _stop_worker(signum: int, frame: FrameType | None) -> None:
-    del frame
-    if _workers[0].is_writing:
-        raise SystemExit(128 + signum)
-    os._exit(128 + signum)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,15 +11,12 @@ import pytest
 from tests.faults.harness import Forge
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow ones run with `-m slow` alone, campaigns as long as they take."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Campaigns take as long as they take."""
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
-            if "kills" in item.name:
-                item.add_marker(pytest.mark.timeout(0))
-            if item.get_closest_marker("slow") and not config.option.markexpr:
-                item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+        if here in item.path.parents and "kills" in item.name:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture(scope="session")
@@ -28,18 +24,6 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     server = Forge(tmp_path_factory.mktemp("forge"))
     yield server
     server.close()
-    _remove_orphaned_semaphores()
-
-
-def _remove_orphaned_semaphores() -> None:
-    """A pool that is killed with all its processes leaves named semaphores; those that no process has mapped are nobody's."""
-    mapped = ""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):
-            mapped += "".join(line for line in maps.read_text().splitlines(keepends=True) if "/dev/shm/sem." in line)
-    for semaphore in Path("/dev/shm").glob("sem.mp-*"):
-        if semaphore.name not in mapped:
-            semaphore.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,6 @@ def sound_set(out: Path) -> None:
     assert len(ShardSet.open(out, digests=True)) == sum(COUNTS.values())
 
 
-@pytest.mark.slow  # a SIGTERM while a pool starts can still add a warning of leaked semaphores to the sentence
 @pytest.mark.parametrize("number", ENDS)
 @pytest.mark.parametrize("command", ["convert", "shard"])
 def test_at_random_moments(forge: Forge, table: Path, scratch: Path, number: signal.Signals, command: str) -> None:

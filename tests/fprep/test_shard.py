@@ -326,7 +326,7 @@ def _die(*_: object) -> None:
 
 
 def test_dead_worker_names_its_shard(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_workers, "_write_task", _die)
+    monkeypatch.setattr(shard_workers, "_serve", _die)
     with pytest.raises(EnvironmentProblem, match=r"train-00000\d.tar"):
         run(table, tmp_path / "out", workers=2)
     assert not (tmp_path / "out" / DATASET_FILE).exists()

@@ -1,7 +1,7 @@
 """Killed anywhere and resumed, a run ends with the bits of the uninterrupted one, whatever the number of workers.
 
 `FASHIONKIT_KILLS` is the number of kills of the campaign (25); a failure names the seed that repeats it:
-`FASHIONKIT_KILLS=1000 FASHIONKIT_KILL_SEED=7 pytest tests/ftrain/test_resume.py -k campaign`.
+`FASHIONKIT_KILLS=1000 FASHIONKIT_SEED=7 pytest tests/ftrain/test_resume.py -k campaign`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def test_the_uninterrupted_run_consumed_the_plan(whole: Path, shards: ShardSet) 
 def test_kill_campaign(forks: ForkServer, shard_folder: Path, whole: Path, tmp_path: Path) -> None:
     """SIGKILL after random delays, of the whole group or of the main process alone; workers drawn anew from 0 to 3 each time."""
     wanted = int(os.environ.get("FASHIONKIT_KILLS", "25"))
-    seed = int(os.environ.get("FASHIONKIT_KILL_SEED", "0"))
+    seed = int(os.environ.get("FASHIONKIT_SEED", "0"))
     draw = random.Random(seed)
     kills = finished = 0
     while kills < wanted or finished == 0:
@@ -89,7 +89,7 @@ def test_kill_campaign(forks: ForkServer, shard_folder: Path, whole: Path, tmp_p
             assert_same_end(run, whole)
             assert not list(run.rglob(".tmp.*"))
         except AssertionError as error:
-            raise AssertionError(f"after {kills} kills: repeat with FASHIONKIT_KILL_SEED={seed}") from error
+            raise AssertionError(f"after {kills} kills: repeat with FASHIONKIT_SEED={seed}") from error
         finished += 1
         shutil.rmtree(run)
     print(f"{kills} kills in {finished} runs, seed {seed}: 0 lost or repeated samples, weights bit-identical")
