@@ -96,5 +96,6 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean light? ` with the nearest of the known names, empty where none is near."""
-    nearest = get_close_matches(name.lower().replace("_", "-"), list(known), n=1, cutoff=0.4)
-    return f"did you mean {nearest[0]}? " if nearest else ""
+    plain = {entry.lower().replace("_", "-"): entry for entry in known}
+    nearest = get_close_matches(name.lower().replace("_", "-"), list(plain), n=1, cutoff=0.4)
+    return f"did you mean {plain[nearest[0]]}? " if nearest else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fschemas.failures import UsageError
+from fschemas.failures import UsageError, did_you_mean
 from ftrain.task import Stage, Task, find_task
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -108,7 +107,9 @@ def _profile(task: str, params: Path | None, profile: str | None) -> dict[str, A
     chosen = profile or section.get("profile", "tiny")
     profiles = [name for name, value in section.items() if isinstance(value, dict)]
     if chosen not in profiles:
-        raise UsageError(f"{params}: {task} has no profile {chosen!r}{_nearest(str(chosen), profiles)}")
+        raise UsageError(
+            f"{params}: {task} has no profile {chosen!r}; {did_you_mean(str(chosen), profiles)}known are {', '.join(profiles)}"
+        )
     return json.loads(json.dumps(section[chosen]))
 
 
@@ -147,7 +148,9 @@ def _check(model: type[_Model], values: Any, place: str, prefix: str) -> _Model:
         name = prefix + ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _known_names(model, first["loc"][:-1])
-            raise UsageError(f"{place}: unknown parameter {name}{_nearest(str(first['loc'][-1]), known)}") from None
+            raise UsageError(
+                f"{place}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}known are {', '.join(known)}"
+            ) from None
         raise UsageError(f"{place}: {name}={first['input']!r} is not possible ({first['msg']})") from None
 
 
@@ -160,8 +163,3 @@ def _known_names(model: type[BaseModel], parents: tuple[int | str, ...]) -> list
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 model = inner
     return list(model.model_fields)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {matches[0]}?" if matches else f"; known are {', '.join(known)}"

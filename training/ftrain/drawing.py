@@ -176,8 +176,8 @@ def _tile(axes: Axes, landmarks: LandmarkSet, judged: Judged, errors: PointError
     count = errors.counted[number].sum()
     error = 100 * errors.distances[number].sum() / count
     named = list(landmarks.garments)[int(results["garment_scores"][number].argmax())]
-    mistaken = "" if named == garment else f", taken for {named}"
-    axes.set_title(f"{garment}{mistaken}  {error:.1f} %", size=9, pad=3, loc="left")
+    mistaken = "" if named == garment else f", named {named}"
+    axes.set_title(f"{garment}{mistaken}  {error:.1f} %", size=8, pad=3, loc="left")
     axes.axis("off")
 
 
