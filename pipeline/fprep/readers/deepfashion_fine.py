@@ -83,7 +83,11 @@ def _check_vocabulary(raw: RawFolder, folder: Path) -> None:
     if not path.is_file():
         return
     file = raw.open_file(path)
-    lines = [line for line in file.lines() if text_fault(line) is None]
+    lines = list(file.lines())
+    for line in lines:
+        fault = text_fault(line)
+        if fault is not None:
+            raise UsageError(f"{line}: {fault[1]}; restore the list of the 26 fine attributes")
     names = [line.content.split()[0].decode() for line in lines[2:]]
     file.accounts["header"] += 2
     file.accounts["joined"] += len(names)

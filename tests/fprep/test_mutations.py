@@ -1,0 +1,213 @@
+"""Raw files broken at random: never a traceback, never a hang, good rows stay, bad rows are rejected with place and reason.
+
+`FASHIONKIT_MUTATIONS` is the number of mutations per reader (30; the slow campaign makes 1,000); a failure names the seed that
+repeats it: `FASHIONKIT_SEED=7 FASHIONKIT_MUTATIONS=1 pytest tests/fprep/test_mutations.py -k my-dataset`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fprep.convert import convert
+from fprep.reader import Reader, readers
+from fschemas.failures import EnvironmentProblem, FashionkitError
+from fschemas.table_file import read_table
+
+TREES = Path(__file__).parents[1] / "raw"
+READERS = readers()
+LABELS = {".txt", ".csv", ".json", ".tsv"}
+NUMBERS = [
+    b"-1",
+    b"0",
+    b"99999999999999999999",
+    b"1e9",
+    b"nan",
+    b"inf",
+    b"1_0",
+    b"0x1F",
+    b"\xd9\xa3",
+    b"",
+    b"-0",
+    b"1.5",
+    b"2147483648",
+]
+PATHS = [b"../../../etc/passwd", b"/etc/passwd", b"img/\0.jpg", b"img/" + b"a" * 10_000 + b".jpg", b"..\\x.jpg", b"file:///etc/passwd", b"~/x.jpg"]  # fmt: skip
+
+Mutation = Callable[[bytes, random.Random], bytes]
+
+
+def _flip_bytes(content: bytes, draw: random.Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(draw.choice([1, 1, 3])):
+        changed[draw.randrange(len(changed))] = draw.randrange(256)
+    return bytes(changed)
+
+
+def _on_line(change: Callable[[bytes, random.Random], list[bytes]]) -> Mutation:
+    def mutate(content: bytes, draw: random.Random) -> bytes:
+        lines = content.split(b"\n")
+        number = draw.randrange(len(lines))
+        lines[number : number + 1] = change(lines[number], draw)
+        return b"\n".join(lines)
+
+    return mutate
+
+
+def _swap_lines(content: bytes, draw: random.Random) -> bytes:
+    lines = content.split(b"\n")
+    one, other = draw.randrange(len(lines)), draw.randrange(len(lines))
+    lines[one], lines[other] = lines[other], lines[one]
+    return b"\n".join(lines)
+
+
+def _token(values: list[bytes]) -> Mutation:
+    """Put a strange value in the place of one token, whatever separates tokens."""
+
+    def change(line: bytes, draw: random.Random) -> list[bytes]:
+        separator = b"," if b"," in line else b" "
+        tokens = line.split(separator)
+        tokens[draw.randrange(len(tokens))] = draw.choice(values)
+        return [separator.join(tokens)]
+
+    return _on_line(change)
+
+
+def _to_utf16(content: bytes, draw: random.Random) -> bytes:
+    del draw
+    return content.decode("utf-8", "replace").encode("utf-16")
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "flip": _flip_bytes,
+    "cut-file": lambda content, draw: content[: draw.randrange(len(content))],
+    "cut-line": _on_line(lambda line, draw: [line[: draw.randrange(len(line) + 1)]]),
+    "drop-line": _on_line(lambda line, draw: []),
+    "double-line": _on_line(lambda line, draw: [line, line]),
+    "swap-lines": _swap_lines,
+    "number": _token(NUMBERS),
+    "path": _token(PATHS),
+    "add-column": _on_line(lambda line, draw: [line + draw.choice([b" 7", b",7", b" x", b"\t"])]),
+    "insert-line": _on_line(
+        lambda line, draw: [line, draw.choice([b"", b" ", b"garbage", b"\xff\xfe\x00", b"a,b,c", b"[{}]", b"{"])]
+    ),
+    "crlf": lambda content, draw: content.replace(b"\n", b"\r\n"),
+    "bom": lambda content, draw: b"\xef\xbb\xbf" + content,
+    "utf-16": _to_utf16,
+    "latin-1": _on_line(lambda line, draw: [line + b"\xe9"]),
+    "unicode-space": _on_line(lambda line, draw: [line.replace(b" ", "\u2028".encode(), 1)]),
+    "deep": _on_line(lambda line, draw: [b"[" * 100_000]),
+    "empty": lambda content, draw: b"",
+}
+
+
+class _Outside:
+    """Files opened outside of where a conversion has any business, seen by an audit hook (which cannot be removed)."""
+
+    def __init__(self) -> None:
+        self.allowed: tuple[str, ...] | None = None
+        self.found: list[str] = []
+        sys.addaudithook(self._look)
+
+    def _look(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and self.allowed is not None and isinstance(arguments[0], str | bytes):
+            path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100 - inside a hook no file may be looked at
+            if not path.startswith(self.allowed):
+                self.found.append(path)
+
+    @contextmanager
+    def watch(self, *allowed: Path) -> Iterator[None]:
+        code = {sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])}
+        self.found, self.allowed = [], (*map(str, allowed), *code, "/proc", "/sys", "/dev")
+        try:
+            yield
+        finally:
+            self.allowed = None
+        assert not self.found, f"opened outside: {self.found[:3]}"
+
+
+@pytest.fixture(scope="module")
+def outside() -> _Outside:
+    return _Outside()
+
+
+def _tree(reader: Reader) -> Path:
+    return TREES / reader.read.__module__.rpartition(".")[2]
+
+
+def _keys(out: Path) -> set[str]:
+    return set(pl.DataFrame(read_table(out / "table.parquet"))["key"]) if (out / "table.parquet").exists() else set()
+
+
+def _convert(reader: Reader, raw: Path, out: Path) -> FashionkitError | None:
+    try:
+        convert(reader.name, [raw], out, images="none", max_rejected=1.0, workers=1)
+    except FashionkitError as error:
+        found = error
+    else:
+        return None
+    assert str(found).strip(), "an error without words"
+    assert "\n" not in str(found).strip(), f"more than a sentence: {found}"
+    return found
+
+
+def _campaign(reader: Reader, folder: Path, outside: _Outside, number: int) -> None:
+    raw, out = folder / "raw", folder / "out"
+    shutil.copytree(_tree(reader), raw)
+    assert _convert(reader, raw, out) is None
+    whole = _keys(out)
+    files = sorted(path for path in raw.rglob("*") if path.suffix in LABELS and path.is_file() and path.name != "expected.json")
+    first = int(os.environ.get("FASHIONKIT_SEED", "0"))
+    for seed in range(first, first + number):
+        draw = random.Random(f"{reader.name}/{seed}")
+        path, name = draw.choice(files), draw.choice(list(MUTATIONS))
+        content = path.read_bytes()
+        if not content:
+            continue
+        place = f"FASHIONKIT_SEED={seed} FASHIONKIT_MUTATIONS=1: {name} in {path.relative_to(raw)} for {reader.name}"
+        path.write_bytes(MUTATIONS[name](content, draw))
+        shutil.rmtree(out)
+        try:
+            with outside.watch(folder):
+                error = _convert(reader, raw, out)
+        except Exception as error:
+            raise AssertionError(place) from error
+        finally:
+            path.write_bytes(content)
+        assert not isinstance(error, EnvironmentProblem), place
+        if error is None:
+            _check_rows(out, whole, name, place)
+
+
+def _check_rows(out: Path, whole: set[str], name: str, place: str) -> None:
+    """Rows are lost only with a reason, and a fault in one line costs no other row."""
+    rejected = pl.DataFrame(read_table(out / "rejected.parquet"))
+    assert (rejected["rule"] != "").all(), place
+    assert (rejected["message"] != "").all(), place
+    assert (rejected["source_line"] >= 1).all(), place
+    lost = whole - _keys(out)
+    if name in ("number", "add-column", "latin-1", "unicode-space"):
+        assert len(lost) <= max(2, len(rejected)), f"{place}: lost {sorted(lost)[:5]}"
+    table = pl.DataFrame(read_table(out / "table.parquet"))
+    assert not table["image"].str.contains(r"(^|/)\.\.(/|$)|^/|\\|\x00").any(), place
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_a_broken_file_is_one_sentence_or_rejected_rows(name: str, tmp_path: Path, outside: _Outside) -> None:
+    _campaign(READERS[name], tmp_path, outside, int(os.environ.get("FASHIONKIT_MUTATIONS", "30")))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_a_thousand_broken_files(name: str, tmp_path: Path, outside: _Outside) -> None:
+    _campaign(READERS[name], tmp_path, outside, 1000)
