@@ -1,7 +1,8 @@
 """Images as evidence: is the file there, is it a picture, whole, of a sane size, and what does its header say.
 
 Verdicts are rules with a message; a picture with one is out of the table. Warnings are kept and counted. A file is opened
-once without following it out of the root and without blocking, and its bytes are read once.
+once without following it out of the root and without blocking. Plain JPEGs, which is nearly all, are told by the few bytes
+that matter; whatever is unusual about a file sends it the long way, by Pillow.
 """
 
 from __future__ import annotations
@@ -21,13 +22,11 @@ from pathlib import PurePosixPath
 import simplejpeg
 from PIL import Image
 
+from fprep.image_format import HEADER_BYTES, MAX_PIXELS, MAX_SIDE, MIN_SIDE, content_type, first_scan, is_cut, plain_jpeg
 from fprep.workers import run_isolated
 
 MAX_BYTES = 64 << 20
-MAX_PIXELS = 40_000_000
-MIN_SIDE, MAX_SIDE = 8, 16384
 
-_MAGIC = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 _EXTENSIONS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "GIF": (".gif",), "BMP": (".bmp",),
 }  # fmt: skip
@@ -39,7 +38,7 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getatt
 class ImageFacts:
     """What was found: `rule` and `message` for a picture that is refused, else the columns of the table.
 
-    `width` and `height` are pixels as displayed (EXIF orientation applied), `sha256` is that of the bytes.
+    `width` and `height` are pixels as displayed (EXIF orientation applied), `sha256` is that of the bytes, where all were read.
     """
 
     rule: str = ""
@@ -70,11 +69,19 @@ def check_images(
 def check_image(root: str, name: str, *, decode: bool) -> ImageFacts:
     """Check `root/name`. With `decode` every pixel is decoded, strictly: no truncated JPEG passes.
 
-    Never raises for a bad picture; an input/output error of the disk is raised.
+    Without, only the header and the end of a plain JPEG are read, and there is no `sha256`. Never raises for a bad picture;
+    an input/output error of the disk is raised.
     """
-    content = _read_inside(root, name)
-    if isinstance(content, ImageFacts):
-        return content
+    opened = _open_inside(root, name)
+    if isinstance(opened, ImageFacts):
+        return opened
+    descriptor, size = opened
+    try:
+        if not decode and (facts := _glance(descriptor, size, name)) is not None:
+            return facts
+        content = _read_all(descriptor, size)
+    finally:
+        os.close(descriptor)
     if not content:
         return ImageFacts("zero_byte_image", "the picture has 0 bytes")
     kind = content_type(content)
@@ -85,53 +92,68 @@ def check_image(root: str, name: str, *, decode: bool) -> ImageFacts:
         return _check_content(content, kind, name, decode)
 
 
-def content_type(content: bytes) -> str | None:
-    """JPEG, PNG, WEBP, GIF or BMP by the first bytes, None for anything else."""
-    for magic, kind in _MAGIC:
-        if content.startswith(magic):
-            return kind
-    return "WEBP" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
-
-
-def is_cut(content: bytes, kind: str) -> bool:
-    """Whether the end of the file is missing, judged by its structure without decoding.
-
-    In the entropy-coded part of a JPEG every 0xFF of data is followed by 0, so an end marker behind the first scan header is
-    a real one: no cut through the scan passes, and a thumbnail's end marker is not taken for it.
-    """
-    if kind == "JPEG":
-        position, is_scan = _first_scan(content)
-        return not is_scan or content.find(b"\xff\xd9", position) < 0
-    if kind == "PNG":
-        end = content.rfind(b"IEND")
-        return end < 0 or len(content) < end + 8
-    if kind == "WEBP":
-        return len(content) < int.from_bytes(content[4:8], "little") + 8
-    if kind == "BMP":
-        return len(content) < int.from_bytes(content[2:6], "little")
-    return not content.rstrip(b"\0").endswith(b";")
-
-
 def _crashed(name: str, reason: str) -> ImageFacts:
     return ImageFacts("decoder_crash", f"the image decoder gave up ({reason})", name)
 
 
-def _read_inside(root: str, name: str) -> bytes | ImageFacts:
-    path = os.path.realpath(os.path.join(root, name))
-    if os.path.commonpath((path, root)) != root:
-        return ImageFacts("path_escape", "a symbolic link leads out of the raw root; give the folder that it points to", name)
+def _open_inside(root: str, name: str) -> tuple[int, int] | ImageFacts:
+    """A descriptor and the size of a regular file inside the root."""
+    folder, _, last = name.rpartition("/")
+    path = f"{_real_folder(root, folder)}/{last}"
     try:
-        descriptor = os.open(path, _OPEN_FLAGS)
+        descriptor = os.open(path, _OPEN_FLAGS) if path.startswith(f"{root}/") else -1
     except OSError as error:
-        return _unopened(error, name)
+        if error.errno != errno.ELOOP:
+            return _unopened(error, name)
+        descriptor = -1
+    if descriptor < 0:  # a link, in the folder's path or in the file's place: it may lead somewhere else inside
+        path = os.path.realpath(os.path.join(root, name))
+        if os.path.commonpath((path, root)) != root:
+            return ImageFacts("path_escape", "a symbolic link leads out of the raw root; give the folder that it points to", name)
+        try:
+            descriptor = os.open(path, _OPEN_FLAGS)
+        except OSError as error:
+            return _unopened(error, name)
     status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
+        return descriptor, status.st_size
+    os.close(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
         return ImageFacts("image_not_a_file", "not a regular file but a folder, pipe or device", name)
-    with os.fdopen(descriptor, "rb") as file:
-        if status.st_size > MAX_BYTES:
-            return ImageFacts("image_too_large", f"{status.st_size} bytes are more than {MAX_BYTES}", str(status.st_size))
-        return file.read(MAX_BYTES + 1)
+    return ImageFacts("image_too_large", f"{status.st_size} bytes are more than {MAX_BYTES}", str(status.st_size))
+
+
+@functools.lru_cache(maxsize=4096)
+def _real_folder(root: str, folder: str) -> str:
+    return os.path.realpath(os.path.join(root, folder))
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    content = os.read(descriptor, size + 1)
+    while 0 < len(content) < size:  # Linux gives at most 2 GiB at once, network file systems less
+        more = os.read(descriptor, size - len(content))
+        if not more:
+            break
+        content += more
+    return content
+
+
+def _glance(descriptor: int, size: int, name: str) -> ImageFacts | None:
+    """The facts of a plain JPEG without reading its pixels; None for anything else."""
+    plain = plain_jpeg(os.pread(descriptor, HEADER_BYTES, 0), os.pread(descriptor, 2, max(0, size - 2)), size)
+    if plain is None:
+        return None
+    width, height, mode = plain
+    return ImageFacts("", "", "", width, height, None, "JPEG", mode, 1, _jpeg_warnings(mode, name))
+
+
+def _jpeg_warnings(mode: str, name: str) -> tuple[str, ...]:
+    found = {
+        "wrong_extension": not name.lower().endswith(_EXTENSIONS["JPEG"]),
+        "grayscale_image": mode in _GRAY_MODES,
+        "cmyk_image": mode == "CMYK",
+    }
+    return tuple(rule for rule, present in found.items() if present)
 
 
 def _unopened(error: OSError, name: str) -> ImageFacts:
@@ -145,6 +167,15 @@ def _unopened(error: OSError, name: str) -> ImageFacts:
 
 
 def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageFacts:
+    plain = plain_jpeg(content[:HEADER_BYTES], content[-2:], len(content)) if decode and kind == "JPEG" else None
+    if plain is not None and plain[2] != "CMYK":
+        width, height, mode = plain
+        try:
+            simplejpeg.decode_jpeg(content, "GRAY")
+        except ValueError as error:
+            return _undecodable(content, kind, error)
+        digest = hashlib.sha256(content).hexdigest()
+        return ImageFacts("", "", "", width, height, digest, kind, mode, 1, _jpeg_warnings(mode, name))
     try:
         image = Image.open(io.BytesIO(content), formats=(kind,))
         width, height = image.size
@@ -165,7 +196,7 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
         return _undecodable(content, kind, error)
     if orientation >= 5:
         width, height = height, width
-    digest = hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(content).hexdigest() if decode else None
     return ImageFacts("", "", "", width, height, digest, kind, image.mode, orientation, odd)
 
 
@@ -182,26 +213,10 @@ def _decode(content: bytes, kind: str, image: Image.Image) -> None:
 
 def _undecodable(content: bytes, kind: str, error: Exception) -> ImageFacts:
     reason = re.sub(r" ?<[^>]*>", "", (str(error).splitlines() or [type(error).__name__])[0]).strip()[:120]  # no addresses
-    position, is_scan = _first_scan(content) if kind == "JPEG" else (0, True)
+    position, is_scan = first_scan(content) if kind == "JPEG" else (0, True)
     if is_scan or position + 4 > len(content):
         return ImageFacts("truncated_image", f"the {kind} data are cut or damaged ({reason})", f"{len(content)} bytes")
     return ImageFacts("not_an_image", f"begins like a {kind} but is none ({reason})", repr(content[:16]))
-
-
-def _first_scan(content: bytes) -> tuple[int, bool]:
-    """Follow the segments of a JPEG: where the first scan begins and True, or where they break off and False."""
-    position = 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-        elif marker == 0xDA:
-            return position, True
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            position += 2
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return position, False
 
 
 def _orientation(image: Image.Image) -> int:
