@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 import yaml
 
+from fprep.geometry import Geometry
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import Visibility
 
@@ -65,31 +66,6 @@ EXACT_SPATIAL = (
 )  # fmt: skip
 _SHIFTING = ("Downscale", "GlassBlur", "MotionBlur", "ZoomBlur")  # measured: the picture moves by up to 1 to 5 pixels
 _NOT_PICTURES = ("FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2")
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What moves with the pixels. Pixel centres, origin top left.
-
-    `points` is float64 (K, 2), `visibility` an int array (K,) of `Visibility`; K may be 0. `box` is (x1, y1, x2, y2),
-    float64, or None.
-    """
-
-    points: np.ndarray
-    visibility: np.ndarray
-    box: np.ndarray | None
-
-    def resized(self, scale_x: float, scale_y: float) -> Geometry:
-        """After a resize by these factors: x' = (x + 0.5) * s - 0.5; absent points stay at 0."""
-        scale = np.array([scale_x, scale_y])
-        points = np.where(self.has_coordinates[:, None], (self.points + 0.5) * scale - 0.5, 0.0)
-        box = None if self.box is None else ((self.box.reshape(2, 2) + 0.5) * scale - 0.5).reshape(4)
-        return Geometry(points, self.visibility, box)
-
-    @property
-    def has_coordinates(self) -> np.ndarray:
-        """Which points have coordinates, bool (K,)."""
-        return self.visibility >= Visibility.OCCLUDED
 
 
 @dataclass(frozen=True)
@@ -164,8 +140,8 @@ class Augmenter:
             transform.set_random_seed(_seed(f"{name}/{number}"))
         middle = np.array([width / 2, height / 2])
         markers = middle + np.array([[0, 0], [width / 4, 0], [0, height / 4]])
-        corners = np.zeros((0, 2)) if geometry.box is None else geometry.box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2)
-        sent = np.concatenate([markers, corners, geometry.points]).astype(np.float32)
+        corners = geometry.corners
+        sent = np.concatenate([markers, corners, geometry.points, geometry.others]).astype(np.float32)
         try:
             result = self._compose(image=picture, keypoints=sent)
         except MemoryError:
@@ -180,8 +156,9 @@ class Augmenter:
         assert len(moved) == len(sent)
         right, down = moved[1] - moved[0], moved[2] - moved[0]
         box = None if geometry.box is None else np.concatenate([moved[3:7].min(axis=0), moved[3:7].max(axis=0)])
-        points = moved[3 + len(corners) :]
-        return moved_picture, replace(geometry, points=points, box=box), bool(right[0] * down[1] < right[1] * down[0])
+        points, others = np.split(moved[3 + len(corners) :], [len(geometry.points)])
+        mirrored = bool(right[0] * down[1] < right[1] * down[0])
+        return moved_picture, replace(geometry, points=points, box=box, others=others), mirrored
 
     def _swapped(self, geometry: Geometry) -> Geometry:
         if not self.partners:
@@ -198,9 +175,10 @@ def _inside(geometry: Geometry, width: int, height: int) -> Geometry | None:
     visibility = np.where(lost, Visibility.ABSENT.value, geometry.visibility)
     points = np.where(here[:, None], points, 0.0)
     if geometry.box is None:
-        return Geometry(points, visibility, None)
+        return replace(geometry, points=points, visibility=visibility)
     box = np.clip(geometry.box, 0, np.tile(limits - 1, 2))
-    return Geometry(points, visibility, box) if np.all(box[2:] - box[:2] >= 1) else None
+    is_left = np.all(box[2:] - box[:2] >= 1)
+    return replace(geometry, points=points, visibility=visibility, box=box) if is_left else None
 
 
 def _seed(name: str) -> int:

@@ -20,7 +20,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from fprep.augment import Augmenter, Geometry, Recipe
+from fprep.augment import Augmenter, Recipe
+from fprep.geometry import Geometry, geometry_of, write_geometry
 from fprep.image_check import check_image
 from fschemas.failures import IntegrityError
 from fschemas.pixels import as_rgb
@@ -85,7 +86,7 @@ class SampleMaker:
         if copy or not facts.is_plain_jpeg or (width, height) != (facts.width, facts.height):
             picture = decode(content, facts, (width, height), path)
             if copy or (width, height) != (facts.width, facts.height):
-                moved = _geometry(row).resized(width / facts.width, height / facts.height)
+                moved = geometry_of(row).resized(width / facts.width, height / facts.height)
             if copy:
                 assert self._augmenter is not None
                 assert moved is not None
@@ -108,12 +109,8 @@ class SampleMaker:
             "width": width, "height": height, "image": row["image"], "copy": copy,
         }  # fmt: skip
         annotation.update((name, row[name]) for name in self.options.columns)
-        if moved is not None and "landmark_x" in annotation:
-            annotation["landmark_x"] = _floats(moved.points[:, 0])
-            annotation["landmark_y"] = _floats(moved.points[:, 1])
-            annotation["landmark_visibility"] = moved.visibility.tolist()
-        if moved is not None and moved.box is not None:
-            annotation["box"] = _floats(moved.box)
+        if moved is not None:
+            write_geometry(annotation, moved, is_copy=copy > 0)
         return annotation
 
 
@@ -218,7 +215,7 @@ def _facts(row: dict[str, Any], content: bytes, root: Path) -> Facts:
     if row["width"] not in (None, facts.width) or row["height"] not in (None, facts.height):
         sizes = f"{facts.width} x {facts.height} pixels instead of {row['width']} x {row['height']}"
         raise IntegrityError(f"{root / row['image']}: {sizes}; run `fprep convert` again")
-    geometry = _geometry(row)
+    geometry = geometry_of(row)
     points = geometry.points[geometry.has_coordinates]
     if geometry.box is not None:
         points = np.concatenate([points, geometry.box.reshape(2, 2)])
@@ -228,15 +225,3 @@ def _facts(row: dict[str, Any], content: bytes, root: Path) -> Facts:
             f"({facts.width} x {facts.height}); let `fprep convert` look at the pictures: it rejects such rows"
         )
     return facts
-
-
-def _geometry(row: dict[str, Any]) -> Geometry:
-    points = np.array([row.get("landmark_x", ()), row.get("landmark_y", ())], np.float64).T
-    visibility = np.array(row.get("landmark_visibility", ()), np.int64)
-    box = row.get("box")
-    return Geometry(points, visibility, None if box is None else np.array(box, np.float64))
-
-
-def _floats(values: np.ndarray) -> list[float]:
-    """Moved coordinates for JSON: to 0.0001 pixels, and never -0.0."""
-    return (np.round(values, 4) + 0.0).tolist()

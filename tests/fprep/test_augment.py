@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from tests.small_tables import bright_spot, spot_centre
 
-from fprep.augment import EXACT_SPATIAL, RECIPES, Augmenter, Geometry, Recipe, load_recipe
+from fprep.augment import EXACT_SPATIAL, RECIPES, Augmenter, Recipe, load_recipe
+from fprep.geometry import Geometry, geometry_of, write_geometry
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 
@@ -189,3 +190,42 @@ def test_unknown_and_missing_recipes(tmp_path: Path) -> None:
         load_recipe("mirror")
     with pytest.raises(UsageError, match="no such recipe file"):
         load_recipe(str(tmp_path / "none.yaml"))
+
+
+ROW = {
+    "width": 90, "height": 80, "joint_x": [10.0, 0.0], "joint_y": [20.0, 0.0], "joint_visibility": [2, 0],
+    "polygons": [[1.0, 2.0, 30.0, 2.0, 30.0, 40.0]], "garments": ["top", "bottom"], "garment_boxes": [5.0, 5.0, 20.0, 30.0, 80.0, 70.0, 89.0, 79.0],
+    "garment_polygons": [[6.0, 6.0, 19.0, 7.0, 8.0, 29.0], []],
+}  # fmt: skip
+
+
+def test_outlines_joints_and_garment_boxes_are_resized() -> None:
+    annotation = {**ROW, "width": 45, "height": 40}
+    write_geometry(annotation, geometry_of(ROW).resized(0.5, 0.5), is_copy=False)
+    assert annotation["joint_x"] == [4.75, 0.0]
+    assert annotation["joint_visibility"] == [2, 0]
+    assert annotation["polygons"] == [[0.25, 0.75, 14.75, 0.75, 14.75, 19.75]]
+    assert annotation["garment_polygons"] == [[2.75, 2.75, 9.25, 3.25, 3.75, 14.25], []]
+    assert annotation["garment_boxes"] == [2.25, 2.25, 9.75, 14.75, 39.75, 34.75, 44.0, 39.0]
+
+
+def test_copies_lose_joints_and_garments_outside() -> None:
+    annotation = {**ROW}
+    moved = geometry_of(ROW)
+    moved.others[:] += [-25.0, 0.0]  # the first garment leaves on the left
+    write_geometry(annotation, moved, is_copy=True)
+    assert annotation["joint_visibility"] == [0, 0]
+    assert annotation["joint_x"] == [0.0, 0.0]
+    assert annotation["garments"] == ["bottom"]
+    assert annotation["garment_boxes"] == [55.0, 70.0, 64.0, 79.0]
+    assert annotation["garment_polygons"] == [[]]
+    assert annotation["polygons"] == [[-24.0, 2.0, 5.0, 2.0, 5.0, 40.0]]
+
+
+def test_mirrored_outlines() -> None:
+    augment = Augmenter(Recipe("mirror", ({"HorizontalFlip": {"p": 1.0}},)), (), 0)
+    _, moved = augment(np.zeros((80, 90, 3), np.uint8), geometry_of(ROW), "k", 1)
+    annotation = {**ROW}
+    write_geometry(annotation, moved, is_copy=True)
+    assert annotation["garment_boxes"] == [69.0, 5.0, 84.0, 30.0, 0.0, 70.0, 9.0, 79.0]
+    assert annotation["polygons"] == [[88.0, 2.0, 59.0, 2.0, 59.0, 40.0]]

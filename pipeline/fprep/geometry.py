@@ -1,0 +1,108 @@
+"""What moves with the pixels of a picture: packed from a row, moved, and written back into its annotation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fschemas.landmarks import Visibility
+
+Row = dict[str, Any]
+_CORNERS = [0, 1, 2, 1, 2, 3, 0, 3]  # of (x1, y1, x2, y2): four points
+
+
+def _no_points() -> np.ndarray:
+    return np.zeros((0, 2))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What moves with the pixels. Pixel centres, origin top left.
+
+    `points` is float64 (K, 2), `visibility` an int array (K,) of `Visibility`; K may be 0. `box` is (x1, y1, x2, y2),
+    float64, or None. `others` (M, 2) are points without a name, as of outlines: they never become absent.
+    """
+
+    points: np.ndarray
+    visibility: np.ndarray
+    box: np.ndarray | None
+    others: np.ndarray = field(default_factory=_no_points)
+
+    def resized(self, scale_x: float, scale_y: float) -> Geometry:
+        """After a resize by these factors: x' = (x + 0.5) * s - 0.5; absent points stay at 0."""
+        scale = np.array([scale_x, scale_y])
+        points = np.where(self.has_coordinates[:, None], (self.points + 0.5) * scale - 0.5, 0.0)
+        box = None if self.box is None else ((self.box.reshape(2, 2) + 0.5) * scale - 0.5).reshape(4)
+        return Geometry(points, self.visibility, box, (self.others + 0.5) * scale - 0.5)
+
+    @property
+    def has_coordinates(self) -> np.ndarray:
+        """Which points have coordinates, bool (K,)."""
+        return self.visibility >= Visibility.OCCLUDED
+
+    @property
+    def corners(self) -> np.ndarray:
+        """The four corners of the box, or no point: (4 or 0, 2)."""
+        return _no_points() if self.box is None else self.box[_CORNERS].reshape(4, 2)
+
+
+def geometry_of(row: Row) -> Geometry:
+    """The geometry of a row: landmarks and box by name; joints, outlines and boxes of single garments in `others`."""
+    points = np.array([row.get("landmark_x", ()), row.get("landmark_y", ())], np.float64).T
+    visibility = np.array(row.get("landmark_visibility", ()), np.int64)
+    box = row.get("box")
+    joints = np.array([row.get("joint_x", ()), row.get("joint_y", ())], np.float64).T
+    outlines = [np.array(outline, np.float64).reshape(-1, 2) for outline in _outlines(row)]
+    boxes = np.array(row.get("garment_boxes", ()), np.float64).reshape(-1, 4)
+    others = np.concatenate([joints, *outlines, boxes[:, _CORNERS].reshape(-1, 2)])
+    return Geometry(points, visibility, None if box is None else np.array(box, np.float64), others)
+
+
+def write_geometry(annotation: Row, moved: Geometry, *, is_copy: bool) -> None:
+    """Put moved coordinates into the annotation, in the order of `geometry_of`.
+
+    An augmented copy may be mirrored, and nobody knows the partners of joints: there they become absent. A garment whose
+    box has left the picture leaves its lists.
+    """
+    if "landmark_x" in annotation:
+        annotation["landmark_x"] = _floats(moved.points[:, 0])
+        annotation["landmark_y"] = _floats(moved.points[:, 1])
+        annotation["landmark_visibility"] = moved.visibility.tolist()
+    if moved.box is not None:
+        annotation["box"] = _floats(moved.box)
+    rest = moved.others
+    if "joint_x" in annotation:
+        joints, rest = np.split(rest, [len(annotation["joint_x"])])
+        lost = np.array(annotation["joint_visibility"]) < Visibility.OCCLUDED
+        if is_copy:
+            lost[:] = True
+            annotation["joint_visibility"] = [min(seen, int(Visibility.ABSENT)) for seen in annotation["joint_visibility"]]
+        joints = np.where(lost[:, None], 0.0, joints)
+        annotation["joint_x"], annotation["joint_y"] = _floats(joints[:, 0]), _floats(joints[:, 1])
+    for name in ("polygons", "garment_polygons"):
+        outlines = annotation.get(name, ())
+        for number, outline in enumerate(outlines):
+            piece, rest = np.split(rest, [len(outline) // 2])
+            annotation[name] = [*annotation[name][:number], _floats(piece.reshape(-1)), *annotation[name][number + 1 :]]
+    if "garment_boxes" in annotation:
+        _write_garment_boxes(annotation, rest.reshape(-1, 4, 2))
+
+
+def _write_garment_boxes(annotation: Row, corners: np.ndarray) -> None:
+    limits = np.array([annotation["width"], annotation["height"]]) - 1.0
+    low, high = (np.clip(corner, 0, limits) for corner in (corners.min(axis=1), corners.max(axis=1)))
+    kept = np.flatnonzero(((high - low) >= 1).all(axis=1)).tolist()
+    annotation["garment_boxes"] = _floats(np.concatenate([low, high], axis=1)[kept].reshape(-1))
+    for name in ("garments", "garment_polygons"):
+        annotation[name] = [annotation[name][number] for number in kept]
+
+
+def _outlines(row: Row) -> list[list[float]]:
+    return [*row.get("polygons", ()), *row.get("garment_polygons", ())]
+
+
+def _floats(values: np.ndarray) -> list[float]:
+    """Moved coordinates for JSON: to 0.0001 pixels, and never -0.0."""
+    return (np.round(values, 4) + 0.0).tolist()
