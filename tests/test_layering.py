@@ -55,7 +55,7 @@ def _dangers(path: Path) -> list[str]:
         options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         safe_load = name == "torch.load" and options.get("weights_only") == "True"
         dangerous = name in {"eval", "exec", "yaml.load", "torch.load", "os.system", "torch.save"} or name.endswith(
-            (".extractall", ".extract")
+            (".extractall", "tar.extract", "tarfile.extract", "archive.extract")
         )
         if (dangerous and not safe_load) or options.get("shell") == "True" or options.get("allow_pickle") == "True":
             found.append(f"{path.name}:{node.lineno}: {name}")

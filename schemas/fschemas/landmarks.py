@@ -1,6 +1,7 @@
 """Landmark sets as data: names, left-right partners, valid points per garment, what normalises an error.
 
-Sources: FashionAI key points challenge (Tianchi 2018) and the READMEs of the DeepFashion benchmarks (Liu et al., CVPR 2016).
+Sources: FashionAI key points challenge (Tianchi 2018) and the READMEs of the DeepFashion benchmarks (Liu et al., CVPR 2016)
+and of DeepFashion2 (Ge et al., CVPR 2019).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from fschemas import landmarks_deepfashion2
 from fschemas.failures import UsageError
 
 
@@ -103,7 +105,16 @@ DEEPFASHION_8 = LandmarkSet(
     skeleton=((0, 1), (0, 2), (1, 3), (0, 4), (1, 5), (4, 5), (4, 6), (5, 7), (6, 7)),
 )
 
-LANDMARK_SETS = {landmark_set.name: landmark_set for landmark_set in (FASHIONAI_24, DEEPFASHION_8)}
+DEEPFASHION2_294 = LandmarkSet(
+    name="deepfashion2-294",
+    points=landmarks_deepfashion2.POINTS,
+    partners=landmarks_deepfashion2.PARTNERS,
+    garments={category: tuple(indices) for category, indices in landmarks_deepfashion2.RANGES.items()},
+    normaliser_pairs={},
+    skeleton=landmarks_deepfashion2.SKELETON,
+)
+
+LANDMARK_SETS = {landmark_set.name: landmark_set for landmark_set in (FASHIONAI_24, DEEPFASHION_8, DEEPFASHION2_294)}
 
 
 def landmark_set(name: str) -> LandmarkSet:

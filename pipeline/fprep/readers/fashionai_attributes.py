@@ -1,0 +1,245 @@
+"""FashionAI attribute recognition (Tianchi 2018): rows `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>`.
+
+Recognised: `Annotations/label.csv` of base, `Annotations/skirt_length_labels.csv` of web (the warm-up), `Tests/question.csv` of
+rank and z_rank, and any CSV file whose first row has this form, such as answers published later or an owner's split.
+A label is a word over y, n and m with one letter per value of the attribute: y is positive, m ("maybe") a soft target, n known
+to be absent. A row speaks of one attribute; the other seven are unknown. `?` stands for a label that is asked for. A file of
+probabilities is a submission and is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_fault
+from fprep.reader import columns_of, reader, safe_key
+from fschemas.failures import UsageError
+from fschemas.tables import table_class
+from fschemas.vocabularies import vocabulary
+
+_TABLE = table_class("attributes", "maybe")
+_VOCABULARY = vocabulary("fashionai-attribute-54")
+_ALL = list(range(len(_VOCABULARY)))
+_OTHERS = {name: [value for value in _ALL if value not in members] for name, members in _VOCABULARY.groups.items()}
+_KNOWN_NAMES = re.compile(r"label\.csv|question\.csv|[a-z]+_(length|design)_labels\.csv|.*answer.*\.csv")
+_FIRST_ROW = re.compile(rb"[^,]*/[^,/]*,[a-z]+_(length|design)_labels,[^,]*(,[^,]*)?")
+_PROBABILITIES = re.compile(rb"[0-9.]+(;[0-9.]+)+")
+_HOMES = ("Annotations", "Tests")  # a CSV file in one of these speaks of pictures beside it
+_ROLES = {"train": 0, "test": 1, "unlabelled": 2}
+_BASE = (11320, 8393, 7034, 5696, 17148, 7460, 19333, 13299)
+_BASE_ORDER = ("coat_length", "collar_design", "lapel_design", "neck_design", "neckline_design", "pant_length", "skirt_length",
+               "sleeve_length")  # fmt: skip
+
+
+class Label(NamedTuple):
+    """What one row says of one attribute, as ids of the vocabulary `fashionai-attribute-54`."""
+
+    positive: int
+    maybe: tuple[int, ...]
+
+
+@dataclass
+class _Rows:
+    """Rows of one file; `labels` is None where a label is asked for."""
+
+    lines: list[RawLine] = field(default_factory=list[RawLine])
+    names: list[str] = field(default_factory=list[str])
+    attributes: list[str] = field(default_factory=list[str])
+    labels: list[Label | None] = field(default_factory=list[Label | None])
+
+
+@reader(
+    name="fashionai-attributes",
+    table=_TABLE,
+    vocabularies={"attributes": _VOCABULARY},
+    variants={
+        "base archive": ("**/Annotations/label.csv",),
+        "web archive": ("**/Annotations/*_labels.csv",),
+        "rank archive": ("**/Tests/question.csv",),
+        "bare lists": ("**/*label*.csv",),
+    },
+    totals={
+        "base": sum(_BASE), "question": 10080,
+        **{f"base/{name}": count for name, count in zip(_BASE_ORDER, _BASE, strict=True)},
+    },
+    splits="cut",
+    paper="FashionAI Global Challenge 2018, attributes recognition of apparel; "
+    "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
+    licence="Tianchi terms of the FashionAI challenge: research use, no redistribution",
+    citation="@inproceedings{zou2019fashionai, title={FashionAI: A Hierarchical Dataset for Fashion Understanding}, "
+    "author={Zou, Xingxing and Kong, Xiangheng and Wong, Waikeung and Wang, Congde and Liu, Yuguang and Cao, Yang}, "
+    "booktitle={CVPR Workshops}, year={2019}}",
+)  # fmt: skip
+def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
+    """Rows of all label files below the given folders.
+
+    A labelled row replaces the question after the same picture. A file most of whose pictures are asked for, or one named
+    `…answer…` or `…_test.csv`, is test; every other label is train, from which `convert` cuts.
+    """
+    files = {path: raw.open_file(path) for path in _annotation_files(raw)}
+    parsed = {path: rows for path, file in files.items() if (rows := _parse(raw, file, path)) is not None}
+    asked = {
+        name: path for path, rows in parsed.items() for name, label in zip(rows.names, rows.labels, strict=True) if not label
+    }
+    labelled = {name for rows in parsed.values() for name, label in zip(rows.names, rows.labels, strict=True) if label}
+    frames: list[pl.DataFrame] = [pl.DataFrame(schema=_schema())]
+    for path, rows in parsed.items():
+        is_answer = 2 * sum(name in asked for name in rows.names) > len(rows.names)
+        role = "test" if is_answer or re.search(r"answer|_test\.csv$", path.name) else "train"
+        homes = [_home(asked[name] if is_answer and name in asked else path) for name in rows.names]
+        keep = [label is not None or name not in labelled for name, label in zip(rows.names, rows.labels, strict=True)]
+        if superseded := keep.count(False):
+            raw.files[raw.name_of(path)].accounts["superseded"] += superseded
+            raw.notes.append(f"{raw.name_of(path)}: questions replaced by labelled rows of the same pictures: {superseded}")
+        splits = [role if label else "unlabelled" for label in rows.labels]
+        frames.append(_frame(raw, rows, splits, homes).filter(pl.Series(keep, dtype=pl.Boolean)))
+    order = pl.col("split").replace_strict(_ROLES, return_dtype=pl.Int8)
+    return pl.concat(frames).sort(order, maintain_order=True).lazy()
+
+
+def _annotation_files(raw: RawFolder) -> list[Path]:
+    found: dict[Path, None] = {}
+    for place in raw.given:
+        candidates = [place] if place.is_file() else [path for path in _csv_files(place) if _is_ours(path)]
+        found |= dict.fromkeys(path.resolve() for path in candidates)
+    if not found:
+        given = ", ".join(str(place) for place in raw.given)
+        raise UsageError(
+            f"{given}: no FashionAI attribute labels here; expected Annotations/label.csv, Tests/question.csv or another CSV "
+            "file with rows as Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>, or name the file itself"
+        )
+    return sorted(found)
+
+
+def _csv_files(folder: Path) -> list[Path]:
+    """CSV files, at most four folders deep; picture folders are not entered."""
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        depth = len(Path(place).relative_to(folder).parts)
+        folders[:] = sorted(name for name in folders if name != "Images" and not name.startswith(".") and depth < 4)
+        found += [Path(place) / name for name in sorted(files) if name.endswith(".csv")]
+    return found
+
+
+def _is_ours(path: Path) -> bool:
+    if _KNOWN_NAMES.fullmatch(path.name):
+        return True
+    if not path.is_file():  # opening a pipe would wait for ever
+        return False
+    with open(path, "rb") as file:
+        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return _FIRST_ROW.fullmatch(start.partition(b"\n")[0].rstrip()) is not None
+
+
+def _home(path: Path) -> Path:
+    return path.parent.parent if path.parent.name in _HOMES else path.parent
+
+
+def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
+    """The rows of a file, or None for a submission."""
+    lines = list(file.lines())
+    if lines and b"/" not in lines[0].content and lines[0].content.count(b",") in (2, 3):
+        file.accounts["header"] += 1
+        raw.warn("header_line", lines[0])
+        lines = lines[1:]
+    cells = lines[0].content.split(b",") if lines else []
+    if len(cells) == 3 and _PROBABILITIES.fullmatch(cells[2].strip()):
+        file.accounts["left_out"] += len(lines)
+        raw.notes.append(f"{file.name}: {len(lines)} rows of probabilities, a submission and no labels; left out")
+        return None
+    rows = _Rows()
+    counts, extra = Counter[str](), 0
+    for line in lines:
+        extra += line.content.count(b",") == 3
+        attribute = _parse_row(raw, line, rows)
+        counts[attribute] += 1
+    if extra:
+        raw.warnings["extra_column"] += extra
+        raw.examples.setdefault("extra_column", []).append(file.name)
+    _count(raw, path, counts)
+    return rows
+
+
+def _count(raw: RawFolder, path: Path, counts: Counter[str]) -> None:
+    place = path.relative_to(raw.root.parent).as_posix()
+    if path.name == "question.csv" and not re.search(r"z_rank|round_?2", place):
+        raw.totals["question"] += counts.total()
+    elif "base" in place:
+        raw.totals["base"] += counts.total()
+        raw.totals.update({f"base/{attribute}": count for attribute, count in counts.items() if attribute})
+
+
+def _parse_row(raw: RawFolder, line: RawLine, rows: _Rows) -> str:
+    """Enter the row or reject it; gives the attribute, "" where it is not known."""
+    if (fault := text_fault(line)) is not None:
+        raw.reject(line, *fault, found=repr(line.content[:60]))
+        return ""
+    cells = line.content.decode("utf-8").rstrip().split(",")
+    if len(cells) not in (3, 4):
+        raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected picture, attribute, label", found=str(len(cells)))
+        return ""
+    name, table, word = cells[:3]
+    attribute = table.removesuffix("_labels")
+    if attribute not in _VOCABULARY.groups or attribute == table:
+        known = ", ".join(f"{group}_labels" for group in _VOCABULARY.groups)
+        message = f"unknown attribute {table[:60]!r}; known are {known}"
+        raw.reject(line, "unknown_attribute", message, column="attributes", found=table)
+        return ""
+    if (fault := picture_path_fault(name)) is not None:
+        raw.reject(line, *fault, column="image", found=name)
+    elif name.split("/")[-2:-1] != [table]:
+        message = f"the picture lies in another folder ({name[:200]}) than its attribute {table!r} says"
+        raw.reject(line, "attribute_folder_mismatch", message, column="image", found=name)
+    elif isinstance(label := None if word == "?" else parse_label(attribute, word), tuple | None):
+        rows.lines.append(line)
+        rows.names.append(name)
+        rows.attributes.append(attribute)
+        rows.labels.append(label)
+    else:
+        raw.reject(line, "bad_label", label, column="attributes", found=word)
+    return attribute
+
+
+def parse_label(attribute: str, word: str) -> Label | str:
+    """Ids of what a word over y, n and m says of `attribute`, or a sentence with what is wrong with it."""
+    members = _VOCABULARY.groups[attribute]
+    shown = repr(word[:60])
+    if not word or word.strip("ynm"):
+        return f"the label {shown} has other letters than y, n and m"
+    if len(word) != len(members):
+        return f"the label {shown} has {len(word)} letters, but {attribute} has {len(members)} values"
+    if word.count("y") != 1:
+        return f"the label {shown} has {word.count('y')} times y, expected exactly one"
+    maybe = tuple(member for member, letter in zip(members, word, strict=True) if letter == "m")
+    return Label(members[word.index("y")], maybe)
+
+
+def _schema() -> dict[str, pl.DataType]:
+    left_out = ("width", "height", "group", "sha256", "image_format", "image_mode", "image_orientation")
+    schema = {name: kind for name, kind in columns_of(_TABLE).items() if name not in left_out}
+    return schema | {"split": pl.String()}
+
+
+def _frame(raw: RawFolder, rows: _Rows, splits: list[str], homes: list[Path]) -> pl.DataFrame:
+    prefixes = {home: "" if home == raw.root else f"{raw.name_of(home)}/" for home in set(homes)}
+    stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
+    unknown = [_OTHERS[attribute] if label else _ALL for attribute, label in zip(rows.attributes, rows.labels, strict=True)]
+    columns = {
+        "key": [safe_key(f"{attribute}-{stem}") for attribute, stem in zip(rows.attributes, stems, strict=True)],
+        "image": [prefixes[home] + name for home, name in zip(homes, rows.names, strict=True)],
+        "split": splits,
+        "attributes_positive": [[label.positive] if label else [] for label in rows.labels],
+        "attributes_unknown": unknown,
+        "attributes_maybe": [list(label.maybe) if label else [] for label in rows.labels],
+        "source_file": [line.file for line in rows.lines],
+        "source_line": [line.number for line in rows.lines],
+    }
+    schema = _schema()
+    return pl.DataFrame(columns, schema_overrides=schema).select(*schema)

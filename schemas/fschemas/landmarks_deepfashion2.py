@@ -1,0 +1,122 @@
+"""The 294 landmarks of DeepFashion2 as compact data: 13 categories, each with its own consecutive range.
+
+Source: figure 2 of the dataset's README (Ge et al., DeepFashion2, CVPR 2019). Points are numbered from 1 within a category, along
+the outline: the neck first, then from the shoulder on the left of a picture from the front, down the sleeve, along the hem
+and up again. A point is called after its part and its number, as in `sleeve_9/short sleeve top`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One category. All numbers are those of the README, from 1.
+
+    `parts` gives the last number of each part, in order. `contour` is the first and last point of the run that a mirror
+    turns end for end; `mirrored` are the pairs outside of it (what is in neither is its own partner). `edges` joins points
+    that do not follow each other in the run.
+    """
+
+    parts: tuple[tuple[str, int], ...]
+    contour: tuple[int, int]
+    mirrored: Pairs
+    edges: Pairs
+
+    def __len__(self) -> int:
+        return self.parts[-1][1]
+
+
+def _upper_body(sleeve: int, side: int) -> Outline:
+    """A garment with a closed front: neck, `sleeve` points per sleeve (0: none), `side` points from armpit to hem."""
+    last, parts = 6, [("neck", 6)]
+    for part, count in (("sleeve", sleeve), ("side", side), ("hem", 3), ("side", side), ("sleeve", sleeve)):
+        last += count
+        parts += [(part, last)] if count else []
+    return Outline(tuple(parts), (7, last), ((2, 6), (3, 5)), (*_NECK, (2, 7), (6, last)))
+
+
+_NECK = ((1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 1))
+
+OUTLINES = {
+    "short sleeve top": _upper_body(sleeve=5, side=3),
+    "long sleeve top": _upper_body(sleeve=9, side=3),
+    # The two outwears have an open front: two edges from the neck to the hem, numbered after everything else.
+    "short sleeve outwear": Outline(
+        parts=(("neck", 6), ("sleeve", 11), ("side", 14), ("hem", 17), ("side", 20), ("sleeve", 25), ("front", 31)),
+        contour=(7, 25),
+        mirrored=((2, 26), (3, 5), (4, 6), (16, 29), (27, 30), (28, 31)),
+        edges=(
+            (1, 4), (4, 3), (3, 2), (1, 6), (6, 5), (5, 26), (4, 7), (6, 25),
+            (2, 30), (30, 31), (31, 16), (26, 27), (27, 28), (28, 29), (29, 17),
+        ),
+    ),
+    "long sleeve outwear": Outline(
+        parts=(("neck", 6), ("sleeve", 15), ("side", 18), ("hem", 21), ("side", 24), ("sleeve", 33), ("front", 39)),
+        contour=(7, 33),
+        mirrored=((2, 6), (3, 5), (4, 34), (20, 37), (35, 38), (36, 39)),
+        edges=(
+            (1, 2), (2, 3), (3, 4), (1, 6), (6, 5), (5, 34), (2, 7), (6, 33),
+            (4, 38), (38, 39), (39, 20), (34, 35), (35, 36), (36, 37), (37, 21),
+        ),
+    ),
+    "vest": _upper_body(sleeve=0, side=3),
+    "sling": _upper_body(sleeve=0, side=3),
+    "shorts": Outline(
+        parts=(("waist", 3), ("side", 4), ("bottom", 6), ("crotch", 7), ("bottom", 9), ("side", 10)),
+        contour=(4, 10), mirrored=((1, 3),), edges=((1, 2), (2, 3), (1, 4), (3, 10)),
+    ),
+    "trousers": Outline(
+        parts=(("waist", 3), ("bottom", 8), ("crotch", 9), ("bottom", 14)),
+        contour=(4, 14), mirrored=((1, 3),), edges=((1, 2), (2, 3), (1, 4), (3, 14)),
+    ),
+    "skirt": Outline(
+        parts=(("waist", 3), ("side", 4), ("hem", 7), ("side", 8)),
+        contour=(4, 8), mirrored=((1, 3),), edges=((1, 2), (2, 3), (1, 4), (3, 8)),
+    ),
+    "short sleeve dress": _upper_body(sleeve=5, side=5),
+    "long sleeve dress": _upper_body(sleeve=9, side=5),
+    "vest dress": _upper_body(sleeve=0, side=5),
+    "sling dress": _upper_body(sleeve=0, side=5),
+}  # fmt: skip
+
+
+def _ranges() -> dict[str, range]:
+    ranges: dict[str, range] = {}
+    start = 0
+    for category, outline in OUTLINES.items():
+        ranges[category] = range(start, start + len(outline))
+        start += len(outline)
+    return ranges
+
+
+def _names(category: str, outline: Outline) -> list[str]:
+    parts, first = list[str](), 1
+    for part, last in outline.parts:
+        parts += [f"{part}_{number}/{category}" for number in range(first, last + 1)]
+        first = last + 1
+    return parts
+
+
+def _partners(start: int, outline: Outline) -> list[int]:
+    first, last = outline.contour
+    partners = [first + last - number if first <= number <= last else number for number in range(1, len(outline) + 1)]
+    for left, right in outline.mirrored:
+        partners[left - 1], partners[right - 1] = right, left
+    return [start + number - 1 for number in partners]
+
+
+def _skeleton(start: int, outline: Outline) -> list[tuple[int, int]]:
+    first, last = outline.contour
+    open_hem = {pair for pair in outline.mirrored if first <= min(pair) <= last}  # the hem of an open front ends at such a point
+    run = [(number, number + 1) for number in range(first, last) if number not in {min(pair) for pair in open_hem}]
+    return [(start + a - 1, start + b - 1) for a, b in (*outline.edges, *run)]
+
+
+RANGES = _ranges()  # category -> indices of its points among the 294
+POINTS = tuple(name for category, outline in OUTLINES.items() for name in _names(category, outline))
+PARTNERS = tuple(index for category, outline in OUTLINES.items() for index in _partners(RANGES[category].start, outline))
+SKELETON = tuple(edge for category, outline in OUTLINES.items() for edge in _skeleton(RANGES[category].start, outline))
