@@ -14,6 +14,7 @@ demo: install  ## from drawn garments to a trained, evaluated model, through DVC
 	@echo "==> metrics of the test split (all of them: dvc metrics show)"
 	@cat reports/keypoints/summary.txt
 	@echo "==> pictures with predicted points: $(CURDIR)/reports/keypoints/predictions.png"
+	@echo "==> pages of the data sets: $(CURDIR)/reports/datasets"
 
 test: install  ## all tests but the slow ones
 	@echo "==> pytest"

@@ -49,7 +49,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(ROOT / "dvc.yaml", folder)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["samples"]["fashionai-keypoints"]["images"] = 60
+    params["samples"] = {"fashionai-keypoints": {"images": 60}}
+    params["datasets"] = {"fashionai-keypoints": params["datasets"]["fashionai-keypoints"]}
     params["keypoints"]["tiny"] = {
         "model": {"backbone": "resnet18", "channels": 8, "input_size": 32},
         "fit": {"epochs": 2, "batch_size": 8, "checkpoint_every": 2, "log_every": 1, "validate_every": 8, "seed": 1},
@@ -65,6 +66,7 @@ def test_chain(project: Path) -> None:
     assert [stage for stage in STAGES if f"Running stage '{stage}'" in output] == STAGES
     assert "Running stage" not in _dvc(project, "repro")
     assert "mean_pose" in _dvc(project, "metrics", "show", "reports/keypoints/metrics.json")
+    assert (project / "reports/datasets/fashionai-keypoints.html").stat().st_size > 10_000
     assert "index.html" in _dvc(project, "plots", "show")
     assert (project / "reports/keypoints/predictions.png").stat().st_size > 10_000
 
@@ -91,6 +93,13 @@ def test_chain(project: Path) -> None:
     output = _dvc(project, "repro")
     assert "resumed at step" in output
     assert "Running stage 'shard" not in output
+
+
+def test_every_data_set_of_a_model_has_its_stages() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert {model["dataset"] for model in params["models"].values()} <= set(params["datasets"])
+    for name, dataset in params["datasets"].items():
+        assert dataset["raw"] != f"data/sample/{name}" or name in params["samples"]
 
 
 def _restarted(project: Path) -> bool:

@@ -15,7 +15,7 @@ from fschemas.tables import landmark_rules
 
 _RULE_NAMES = {"primary_key": "duplicate_key", "image_path_leaves_root": "path_escape"}
 
-_LIMBS = ("cuff", "sleeve", "bottom")  # arms and legs cross in ordinary poses
+_LIMBS = ("cuff", "sleeve", "bottom", "front")  # arms and legs cross in ordinary poses, open fronts overlap
 
 Row = dict[str, Any]
 Fault = tuple[str, str, str]  # column, message, what was found
@@ -30,8 +30,10 @@ def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
         for name in verdicts.columns:
             for index in (~verdicts[name]).arg_true():
                 broken.setdefault(index, []).append(name)
-    place = {(file, line): index for index, (file, line) in enumerate(frame.select("source_file", "source_line").rows())}
     _, failure = reader.table.filter(frame)
+    if not len(failure):
+        return broken
+    place = {(file, line): index for index, (file, line) in enumerate(frame.select("source_file", "source_line").rows())}
     details = failure.details()
     for name in [column for column in details.columns if column not in frame.columns]:
         for file, line in details.filter(pl.col(name) == "invalid").select("source_file", "source_line").rows():
@@ -53,8 +55,9 @@ def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
     if reader.landmark_set is None or frame.is_empty():
         return
     landmarks = reader.landmark_set
-    x, y = (np.array(frame[f"landmark_{axis}"].to_list(), np.float32) for axis in "xy")
-    visibility = np.array(frame["landmark_visibility"].to_list(), np.int8)
+    x, y, visibility = (
+        frame[name].list.to_array(len(landmarks)).to_numpy() for name in ("landmark_x", "landmark_y", "landmark_visibility")
+    )
     present = visibility >= Visibility.OCCLUDED
     size = {side: frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height")}
     border = (present & ((x >= size["width"]) | (y >= size["height"]) | (x < 0) | (y < 0))).any(1)
@@ -66,10 +69,10 @@ def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
     missing = np.zeros(len(frame), bool)
     for garment, pair in landmarks.normaliser_pairs.items():
         missing |= (frame["garment"] == garment).to_numpy() & ~present[:, list(pair)].all(1) & labelled
-    places = frame.select("source_file", "source_line").rows()
+    places = frame.select("source_file", "source_line")
     for rule, rows in (("point_at_border", border), ("swapped_left_right", swapped), ("missing_normaliser", missing)):
-        for index in np.flatnonzero(rows):
-            raw.warn(rule, "{}:{}".format(*places[index]))
+        for file, line in places.filter(pl.Series(np.asarray(rows, bool))).iter_rows():
+            raw.warn(rule, f"{file}:{line}")
 
 
 def _as_in_the_file(row: Row, origin: int) -> Row:

@@ -10,38 +10,23 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from fprep.raw_file import MAX_LINE, RawFile, RawLine, read_unchanged
 from fschemas.failures import UsageError
 from fschemas.vocabularies import Vocabulary
 
-MAX_LINE = 1 << 20  # bytes; a longer line is rejected
-MAX_FILE = 1 << 31  # bytes; annotation files are read whole
 MAX_RAW = 4096  # bytes of a rejected line that are kept
-ANNOTATION_FOLDERS = ("Annotations", "Anno_fine", "Anno", "split")  # pictures stand beside such a folder, not in it
+# Pictures stand beside such a folder, not in it.
+ANNOTATION_FOLDERS = ("Annotations", "Anno_coarse", "Anno_fine", "Anno", "Eval", "split")
 
 # How a line that is neither kept nor rejected is accounted for.
 ACCOUNTS = ("superseded", "left_out", "joined", "header", "blank")
 
 _ABSOLUTE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-@dataclass(frozen=True, slots=True)
-class RawLine:
-    """One line: the file (relative to the raw root), the 1-based number, the byte offset, the bytes without the line end."""
-
-    file: str
-    number: int
-    offset: int
-    content: bytes
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,59 +42,21 @@ class Reject:
     rules: tuple[str, ...] = ()
 
 
-class RawFile:
-    """An annotation file in memory, addressable by line number. Raises `UsageError` for what cannot be text in UTF-8."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
-        content = _read_unchanged(path, name)
-        if not content:
-            raise UsageError(f"{name}: the file is empty; restore it from the archive")
-        if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:64]:
-            raise UsageError(f"{name}: UTF-16 or binary, but UTF-8 text was expected; convert it and run the command again")
-        self.has_bom = content.startswith(b"\xef\xbb\xbf")
-        self._content = content
-        ends = np.flatnonzero(np.frombuffer(content, np.uint8) == 10)
-        starts = np.concatenate([[3 if self.has_bom else 0], ends + 1])
-        if starts[-1] >= len(content):
-            starts = starts[:-1]
-        else:
-            ends = np.append(ends, len(content))
-        self._starts: list[int] = starts.tolist()
-        self._ends: list[int] = ends.tolist()
-        self.has_crlf = b"\r\n" in content
-        self.accounts = Counter[str]()
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def line(self, number: int) -> RawLine:
-        """The line of that 1-based number."""
-        start, end = self._starts[number - 1], self._ends[number - 1]
-        content = self._content[start : min(end, start + MAX_LINE + 1)]
-        return RawLine(self.name, number, start, content[:-1] if content.endswith(b"\r") else content)
-
-    def lines(self) -> Iterator[RawLine]:
-        """All lines with more than blanks in them; the blank ones are accounted for."""
-        for number in range(1, len(self) + 1):
-            line = self.line(number)
-            if line.content.strip(b" \t\r"):
-                yield line
-            else:
-                self.accounts["blank"] += 1
-
-
 @dataclass
 class RawFolder:
     """What a reader gets: the given folders, their common root, and the books.
 
     `files` are the annotation files read so far, `rejects` the rows refused, `warnings` counts of things kept but worth a
     look, `notes` sentences for the report, `totals` what was found where a total is published, `vocabularies` those that only
-    the raw files know, by column.
+    the raw files know, by column. `mapping` holds what the user says with `--map`, `workers` how many processes a reader may
+    start (0: one per core), `progress` takes (done, total) of the reading.
     """
 
     given: tuple[Path, ...]
     root: Path
+    mapping: dict[str, str] = field(default_factory=dict[str, str])
+    workers: int = 0
+    progress: Callable[[int, int], None] = field(default=lambda _done, _total: None)
     files: dict[str, RawFile] = field(default_factory=dict[str, RawFile])
     rejects: list[Reject] = field(default_factory=list[Reject])
     warnings: Counter[str] = field(default_factory=Counter[str])
@@ -176,7 +123,7 @@ class RawFolder:
         """A line by the names that a row has of it; a document is read again."""
         if file in self.files:
             return self.files[file].line(number)
-        return RawLine(file, number, 0, _read_unchanged(self.root / file, file)[: MAX_LINE + 1])
+        return RawLine(file, number, 0, read_unchanged(self.root / file, file)[: MAX_LINE + 1])
 
     def reject(self, row: RawLine, rule: str, message: str, *, place: RawLine | None = None, column: str = "", found: str = "",
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
@@ -236,17 +183,3 @@ def text_fault(line: RawLine) -> tuple[str, str] | None:
     except UnicodeDecodeError as error:
         return "bad_encoding", f"byte 0x{line.content[error.start]:02x} at position {error.start + 1} is not UTF-8"
     return None
-
-
-def _read_unchanged(path: Path, name: str) -> bytes:
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise UsageError(f"{name}: not a regular file; restore it from the archive")
-    with open(path, "rb") as file:
-        before = os.fstat(file.fileno())
-        if before.st_size > MAX_FILE:
-            raise UsageError(f"{name}: {before.st_size} bytes are more than an annotation file may have ({MAX_FILE})")
-        content = file.read(MAX_FILE + 1)
-        after = os.fstat(file.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(content) != after.st_size:
-        raise UsageError(f"{name}: the file changed while it was read; run the command again when it is at rest")
-    return content

@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,7 +41,8 @@ class Reader:
     ids and names of that column are. `read` returns the columns of `table`, with `any_groups` those of
     `SampleTable` and of as many column groups as the raw files have; the image columns may be left
     out, and `group` too, which then becomes the picture itself. `instances`: several
-    rows may show the same picture, each another garment of it.
+    rows may show the same picture, each another garment of it. `mapping`: the keys of `--map KEY=VALUE` that the reader
+    understands, each with a sentence about it; they arrive in `RawFolder.mapping`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Reader:
     origin: int = 0
     any_groups: bool = False
     instances: bool = False
+    mapping: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def reader(
@@ -75,6 +77,7 @@ def reader(
     origin: int = 0,
     any_groups: bool = False,
     instances: bool = False,
+    mapping: Mapping[str, str] | None = None,
 ) -> Callable[[Read], Reader]:
     """Make a `Reader` of a function from `RawFolder` to a lazy frame; the arguments are the fields of `Reader`."""
 
@@ -94,6 +97,7 @@ def reader(
             origin,
             any_groups,
             instances,
+            dict(mapping or {}),
         )
 
     return decorate
@@ -117,6 +121,30 @@ def find_reader(name: str) -> Reader:
     if name in known:
         return known[name]
     raise UsageError(f"unknown reader {name!r}; {did_you_mean(name, known)}known are {', '.join(known)}")
+
+
+def read_mapping(reader: Reader, entries: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` entries as a dict; raises `UsageError` for what the reader does not understand."""
+    mapping: dict[str, str] = {}
+    for entry in entries:
+        key, equals, value = entry.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--map {entry}: expected KEY=VALUE, such as category=last-word")
+        if key in mapping:
+            raise UsageError(f"--map {entry}: {key} is given twice; leave one out")
+        mapping[key] = value
+    check_mapping(reader, mapping)
+    return mapping
+
+
+def check_mapping(reader: Reader, mapping: Mapping[str, str]) -> None:
+    """Raise `UsageError` for the first key that the reader does not know."""
+    for key in mapping:
+        if not reader.mapping:
+            raise UsageError(f"--map {key}: the reader {reader.name} knows its files and takes no --map; leave it out")
+        if key not in reader.mapping:
+            known = ", ".join(reader.mapping)
+            raise UsageError(f"--map {key}: {reader.name} has no such key; {did_you_mean(key, reader.mapping)}known are {known}")
 
 
 def safe_key(text: str) -> str:

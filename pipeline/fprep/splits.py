@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
+
+import polars as pl
 
 from fprep.reader import short_hash
 
 # Of equal pictures the first one in the most binding split is kept: a test picture must not be trained on.
-_PRIORITY = {"test": 0, "gallery": 0, "query": 0, "val": 1, "train": 2, "unlabelled": 3}
-_HELD_OUT = ("test", "gallery", "query", "val")
-_MD5 = re.compile(r"[0-9a-f]{32}")
+_PRIORITY = {"test": 0, "gallery": 0, "query": 0, "val": 1, "val_query": 1, "val_gallery": 1, "train": 2, "unlabelled": 3}
+_HELD_OUT = ("test", "gallery", "query", "val", "val_query", "val_gallery")
+
+_STEM = pl.col("image").str.extract(r"([^/]*)$").str.extract(r"^(.*?)(?:\.[^.]*)?$")
+# What tells a picture from another: its digest, or without one its name where that is a digest, else its path.
+IDENTITY = pl.coalesce("sha256", pl.when(_STEM.str.contains("^[0-9a-f]{32}$")).then(_STEM), "image").alias("group")
 
 
-def identity(image: str, sha256: str | None) -> str:
-    """What tells a picture from another: its digest, or without one its name where that is a digest, else its path."""
-    stem = image.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return sha256 or (stem if _MD5.fullmatch(stem) else image)
+def duplicate_rows(frame: pl.DataFrame, *, instances: bool) -> list[tuple[int, int, str]]:
+    """Rows of a table whose picture is already there, as `find_duplicates` gives them.
+
+    With `instances` rows of one path belong together: they stay, or go as copies of another picture all at once.
+    """
+    identities = frame.select(IDENTITY).to_series()
+    rows = identities.is_duplicated().arg_true()
+    images, splits = (frame[name].gather(rows).to_list() for name in ("image", "split"))
+    members: dict[str | int, list[int]] = {}
+    for index, unit in enumerate(images if instances else rows.to_list()):
+        members.setdefault(unit, []).append(index)
+    units = list(members.values())
+    firsts = [min(indices, key=lambda index: _PRIORITY[splits[index]]) for indices in units]
+    chosen = [[values[index] for index in firsts] for values in (identities.gather(rows).to_list(), splits, images)]
+    found = find_duplicates(chosen[0], chosen[1], chosen[2])
+    return sorted((rows[index], rows[firsts[kept]], rule) for unit, kept, rule in found for index in units[unit])
 
 
 def find_duplicates(identities: Sequence[str], splits: Sequence[str], images: Sequence[str]) -> list[tuple[int, int, str]]:
@@ -46,6 +62,8 @@ def cut_train(groups: Iterable[str], *, val_share: float, test_share: float) -> 
 
 def unique_keys(keys: Sequence[str], images: Sequence[str]) -> list[str]:
     """The keys, with a hash of the image path behind every one that occurs again."""
+    if len(set(keys)) == len(keys):
+        return list(keys)
     seen: set[str] = set()
     unique: list[str] = []
     for key, image in zip(keys, images, strict=True):

@@ -1,6 +1,7 @@
 """DeepFashion fine reader: both layouts, unpacking of points, and files that do not belong together."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +226,48 @@ def test_real_course_subset(tmp_path):
     both = (v[:, 0] > 0) & (v[:, 6] > 0)
     assert (hems[both, 0] > collars[both, 0]).mean() > 0.99
     assert rejected["message"].str.contains("is already used at").all()
+
+
+FINE = REAL.with_name("deepfashion_category_attribute")
+
+
+def with_partition(raw: Path, rows: list[str], home: str = "Eval") -> Path:
+    (raw / home).mkdir()
+    text = "".join(f"{row}\n" for row in [str(len(rows)), "image_name evaluation_status", *rows])
+    (raw / home / "list_eval_partition.txt").write_text(text)
+    return raw
+
+
+def test_split_of_the_coarse_benchmark(tmp_path):
+    raw = write_course(tmp_path / "raw", [(PLAIN, BOX, points(15, 15, 185, 185))] * 3)
+    with_partition(raw, ["img/00002.jpg test", "img/00000.jpg   train", "img/9.jpg val", "/img/00001.jpg test"])
+    report, table, _ = run(raw, tmp_path / "out")
+    assert table["coarse_split"].to_list() == ["train", "", "test"]
+    assert report.warnings["in_coarse_test"] == report.warnings["bad_partition_row"] == 1
+    assert report.warning_examples["in_coarse_test"] == ["split/train.txt:3"]
+    assert report.files["Eval/list_eval_partition.txt"]["joined"] == 4
+    assert "1 of 3 train" in report.notes[-1]
+
+
+def test_without_the_coarse_partition_nothing_is_said(tmp_path):
+    raw = write_course(tmp_path / "raw", [(PLAIN, BOX, points(15, 15, 185, 185))])
+    with_partition(tmp_path, ["img/00000.jpg test"])  # above the given folder
+    _, table, _ = run(raw, tmp_path / "out")
+    assert "coarse_split" not in table.columns
+
+
+@pytest.mark.skipif(not FINE.is_dir(), reason="the real fine lists are not here")
+def test_real_fine_lists_against_the_coarse_test_set(tmp_path):
+    """Paths and attributes of all 20,000 pictures; boxes and points are in no public copy."""
+    raw = tmp_path / "raw"
+    shutil.copytree(FINE / "Anno_fine", raw / "Anno_fine")
+    pairs = (FINE / "derived/coarse_test_40000_category_and_path.tsv").read_text().split("\n")[1:]
+    with_partition(raw, [pair.partition("\t")[2] + " test" for pair in pairs if pair])
+    report, table, _ = run(raw, tmp_path / "out")
+    assert (report.kept, report.rejected, report.splits) == (20_000, 0, {"test": 4000, "train": 14_000, "val": 2000})
+    assert report.warnings["in_coarse_test"] == 4188 + 653
+    assert table.filter(pl.col("coarse_split") == "test")["split"].value_counts().sort("split").rows() == [
+        ("test", 1156), ("train", 4188), ("val", 653)
+    ]  # fmt: skip
+    assert table["attributes_positive"].list.len().unique().to_list() == [6]
+    assert "box" not in table.columns

@@ -195,7 +195,7 @@ def archives(tmp_path):
 
 
 def test_several_archives_together(archives, tmp_path):
-    report, table, rejected = run(list(archives), tmp_path / "out", images="header", val_share=0.3)
+    report, table, rejected = run(list(archives), tmp_path / "out", images="full", val_share=0.3)
     assert {row["rule"]: row["source_file"] for row in rejected.to_dicts()} == {
         "duplicate_image": "fashionAI_key_points_train_warm_up_20180222/Annotations/annotations.csv",
         "leaked_image": "fashionAI_key_points_train_20180227/Annotations/train.csv",
@@ -210,8 +210,8 @@ def test_several_archives_together(archives, tmp_path):
 
 
 def test_parent_folder_finds_the_same_archives(archives, tmp_path):
-    first, _, _ = run(list(archives), tmp_path / "a", images="header")
-    second, _, _ = run(tmp_path, tmp_path / "b", images="header")
+    first, _, _ = run(list(archives), tmp_path / "a", images="full")
+    second, _, _ = run(tmp_path, tmp_path / "b", images="full")
     assert first.to_json() | {"table_sha256": ""} == second.to_json() | {"table_sha256": ""}
 
 
@@ -224,7 +224,7 @@ def test_without_pictures_the_md5_names_tell_duplicates(archives, tmp_path):
 def test_answer_inside_the_archive(archives, tmp_path):
     _, _, test, answer = archives
     answer.rename(test / answer.name)
-    report, table, _ = run(test, tmp_path / "out", images="header")
+    report, table, _ = run(test, tmp_path / "out", images="full")
     assert (report.superseded, report.kept) == (1, 2)
     assert sorted(table["split"].to_list()) == ["test", "unlabelled"]
 
@@ -280,7 +280,7 @@ def test_odd_rows_are_kept_and_counted(tmp_path, cells, warning):
     write_picture(tmp_path / name_of(1, "dress"), 9)
     cells = {"neckline_right": "-1_-1_-1", **cells}
     path = write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)])
-    report, _, _ = run(path, tmp_path / "out", images="header")
+    report, _, _ = run(path, tmp_path / "out", images="full")
     assert report.warnings == {warning: 1}
 
 
@@ -295,7 +295,7 @@ def test_points_of_rotated_pictures_stay_on_their_pixels(tmp_path, orientation):
     path.parent.mkdir(parents=True)
     Image.fromarray(stored).save(path, quality=95, exif=block)
     cells = dict.fromkeys(FASHIONAI_24.points, "-1_-1_-1") | {"armpit_left": "11_31_1", "armpit_right": "11_31_0"}
-    _, table, _ = run(write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)]), tmp_path / "out", images="header")
+    _, table, _ = run(write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)]), tmp_path / "out", images="full")
     upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     assert (table["height"][0], table["width"][0]) == upright.shape[:2]
     x, y = (int(table[f"landmark_{axis}"][0][FASHIONAI_24.points.index("armpit_left")]) for axis in "xy")
@@ -350,7 +350,7 @@ def test_real_files(tmp_path, name, kept, rejected):
 @needs_real
 def test_real_answers_without_pictures_say_what_to_do(tmp_path):
     with pytest.raises(RejectedError, match="unpack the pictures beside the annotation or use --images none"):
-        run(REAL / "round1_test_a", tmp_path / "out", images="header", limit=50)
+        run(REAL / "round1_test_a", tmp_path / "out", images="full", limit=50)
 
 
 def test_long_equal_names_get_different_keys_that_fit(tmp_path):

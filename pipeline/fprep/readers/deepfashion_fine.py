@@ -17,21 +17,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fprep.coarse_split import add_coarse_split
 from fprep.packed_landmarks import GARMENTS, garment_of_category, garment_of_points, is_ambiguous, unpack
 from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
-from fschemas.tables import table_class
+from fschemas.tables import COLUMN_GROUPS, table_class
 from fschemas.vocabularies import vocabulary
 
 _NUMBER = re.compile(rb"-?[0-9]{1,5}")
-_TABLE = table_class("landmarks", "box", "category", "attributes")
+_TABLE = table_class("category", "attributes", "box", "landmarks")
 _VOCABULARY = vocabulary("deepfashion-fine-26")
 _CATEGORIES = vocabulary("deepfashion-category-50")
 _GROUPS = tuple(_VOCABULARY.groups.values())
 _SUFFIXES = {"attributes": ("attr",), "box": ("bbox",), "landmark": ("landmarks", "landmards"), "category": ("cate",)}
 _NUM_POINTS = len(DEEPFASHION_8)
+_PLACE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
 
 
 @reader(
@@ -49,6 +51,7 @@ _NUM_POINTS = len(DEEPFASHION_8)
     },
     splits="given",
     origin=1,
+    any_groups=True,
     paper="Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations, CVPR 2016",
     licence="non-commercial research and educational purposes only (README of the DeepFashion benchmarks)",
     citation="@inproceedings{liu2016deepfashion, title={DeepFashion: Powering Robust Clothes Recognition and Retrieval with "
@@ -56,13 +59,22 @@ _NUM_POINTS = len(DEEPFASHION_8)
     "booktitle={CVPR}, year={2016}}",
 )  # fmt: skip
 def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of train, val and test of every fine folder found; a split without label files becomes "unlabelled"."""
-    frames: list[pl.LazyFrame] = []
-    for folder in _folders(raw):
+    """Rows of train, val and test of every fine folder found; a split without label files becomes "unlabelled".
+
+    Where the partition of the coarse benchmark lies beside the folder, rows also say where they stand in that.
+    """
+    frames: list[pl.DataFrame] = []
+    names: list[pl.Series] = []
+    folders = _folders(raw)
+    for folder in folders:
         _check_vocabulary(raw, folder)
         splits = [split for split in ("train", "val", "test") if (folder / f"{split}.txt").is_file()]
         frames += [_read_split(raw, folder, split) for split in splits]
-    return pl.concat(frames)
+        names += [frame["image"].str.strip_prefix(_prefix(raw, folder)) for frame in frames[-len(splits) :]]
+    if any("box" not in frame.columns for frame in frames):
+        frames = [frame.drop(_PLACE_COLUMNS, strict=False) for frame in frames]
+        raw.notes.append("attributes only: there are no boxes and landmarks beside them")
+    return add_coarse_split(raw, folders, pl.concat(frames), pl.concat(names)).lazy()
 
 
 def _folders(raw: RawFolder) -> list[Path]:
@@ -98,7 +110,7 @@ def _check_vocabulary(raw: RawFolder, folder: Path) -> None:
         raise UsageError(f"{file.name}: {len(names)} attributes under a count line, expected 26 and 26; restore the file")
 
 
-def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.LazyFrame:
+def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     names_file = raw.open_file(folder / f"{split}.txt")
     lines = _data_lines(raw, names_file, is_list=True)
     files = {column: path for column, ends in _SUFFIXES.items() if (path := _label_file(folder, split, ends)) is not None}
@@ -106,20 +118,25 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.LazyFrame:
     raw.totals[f"{layout}-{split}"] += len(lines)
     needed = [column for column in _SUFFIXES if column != "category"]
     missing = [f"{split}_{_SUFFIXES[column][0]}.txt" for column in needed if column not in files]
-    if missing and len(missing) < len(needed):
+    bare = "attributes" in files and "box" not in files and "landmark" not in files
+    if missing and len(missing) < len(needed) and not bare:
         raise UsageError(f"{raw.name_of(folder)}: {', '.join(missing)} is missing; restore it beside {split}.txt")
     good = {line.number for line in lines if _name_is_good(raw, line)}
-    if missing:
+    if missing and not bare:
         raw.notes.append(f"{names_file.name}: names only, without label files; its rows go into the split unlabelled")
         rows = [line for line in lines if line.number in good]
         blank = np.zeros((len(rows), _NUM_POINTS, 2))
-        return _frame(raw, folder, "unlabelled", rows, np.full(len(rows), 2), blank, None, np.zeros((len(rows), 0), int)).lazy()
+        return _frame(raw, folder, "unlabelled", rows, np.full(len(rows), 2), blank, None, np.zeros((len(rows), 0), int))
     columns = {column: _read_labels(raw, column, raw.open_file(path), names_file, lines, good) for column, path in files.items()}
     kept = [index for index, line in enumerate(lines) if line.number in good]
     arrays = {column: np.array([values[index] for index in kept], int) for column, values in columns.items()}
     shapes = {"attributes": (-1, 6), "box": (-1, 4), "landmark": (-1, _NUM_POINTS, 2), "category": (-1,)}
     arrays = {column: values.reshape(shapes[column]) for column, values in arrays.items()}
-    return _labelled_frame(raw, folder, split, [lines[index] for index in kept], arrays).lazy()
+    if bare:
+        rows = [lines[index] for index in kept]
+        nowhere = np.zeros((len(rows), _NUM_POINTS, 2))
+        return _frame(raw, folder, split, rows, np.full(len(rows), 2), nowhere, None, arrays["attributes"]).drop(_PLACE_COLUMNS)
+    return _labelled_frame(raw, folder, split, [lines[index] for index in kept], arrays)
 
 
 def _label_file(folder: Path, split: str, ends: tuple[str, ...]) -> Path | None:
@@ -239,6 +256,12 @@ def _labelled_frame(raw: RawFolder, folder: Path, split: str, rows: list[RawLine
     return _frame(raw, folder, split, rows, garments, points, box, arrays["attributes"], categories)
 
 
+def _prefix(raw: RawFolder, folder: Path) -> str:
+    """What stands before the paths of the lists, seen from the root."""
+    home = next((place for place in (folder.parent, folder.parent / "Img") if (place / "img").is_dir()), folder.parent)
+    return "" if home == raw.root else f"{raw.name_of(home)}/"
+
+
 def _frame(
     raw: RawFolder,
     folder: Path,
@@ -252,8 +275,7 @@ def _frame(
 ) -> pl.DataFrame:
     """Columns of the table for pictures in `rows`; `points` N x 8 x 2 in their slots, 1-based, 0 0 where absent."""
     names = [line.content.decode().strip(" \t") for line in rows]
-    home = next((place for place in (folder.parent, folder.parent / "Img") if (place / "img").is_dir()), folder.parent)
-    prefix = "" if home == raw.root else f"{raw.name_of(home)}/"
+    prefix = _prefix(raw, folder)
     has_point = np.array([[index in DEEPFASHION_8.garments[name] for index in range(_NUM_POINTS)] for name in GARMENTS])
     present = (points != 0).any(2)
     missing = np.where(has_point[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE)

@@ -1,0 +1,214 @@
+"""One annotation file: strict lines from bytes, split at LF (or CRLF) and at nothing else, addressable by number."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fschemas.failures import UsageError
+
+MAX_LINE = 1 << 20  # bytes; a longer line is rejected
+MAX_FILE = 1 << 31  # bytes of an annotation file
+MAX_IN_MEMORY = 1 << 27  # bytes; a larger file is read in blocks and not kept
+BLOCK = 1 << 21  # bytes; more than MAX_LINE
+_LF = 10
+_LONGEST_GUESS = 1 << 14  # bytes of a line
+
+
+@dataclass(frozen=True, slots=True)
+class RawLine:
+    """One line: the file (relative to the raw root), the 1-based number, the byte offset, the bytes without the line end."""
+
+    file: str
+    number: int
+    offset: int
+    content: bytes
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}"
+
+
+@dataclass(slots=True)
+class Block:
+    """Some lines, one after the other, as an array of bytes; valid until the next block is asked for.
+
+    Line `first_line + i` (1-based in the file) is `content[starts[i]:ends[i]]`, without its LF. Where the ends are `guessed`,
+    there is an LF at each of them, but there may be others inside a line: look, and call `count_lines` when one is found.
+    """
+
+    first_line: int
+    content: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    guessed: bool = False
+
+    def count_lines(self) -> None:
+        """Find all line ends."""
+        first = self.starts[:1]
+        self.ends, self.guessed = _line_ends(self.content, np.empty(len(self.content), bool)), False
+        self.starts = np.concatenate([first, self.ends[:-1] + 1])
+
+
+class RawFile:
+    """An annotation file, addressable by line number. Raises `UsageError` for what cannot be text in UTF-8.
+
+    Files above MAX_IN_MEMORY stay on disk: they are read block by block, and single lines are read again.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self._stamp = _stamp(path, name)
+        self._content = read_unchanged(path, name) if self._stamp[0] <= MAX_IN_MEMORY else None
+        head = self._content if self._content is not None else self._read(0, BLOCK)
+        if not head:
+            raise UsageError(f"{name}: the file is empty; restore it from the archive")
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:64]:
+            raise UsageError(f"{name}: UTF-16 or binary, but UTF-8 text was expected; convert it and run the command again")
+        self.has_bom = head.startswith(b"\xef\xbb\xbf")
+        self.has_crlf = b"\r\n" in head  # of a large file: in its first block
+        self.accounts = Counter[str]()
+        self._index: tuple[np.ndarray, np.ndarray] | None = None  # byte offsets where lines start and end
+
+    def __len__(self) -> int:
+        return len(self._lines()[0])
+
+    def line(self, number: int) -> RawLine:
+        """The line of that 1-based number."""
+        starts, ends = self._lines()
+        start, end = int(starts[number - 1]), int(ends[number - 1])
+        content = self._read(start, min(end - start, MAX_LINE + 1))
+        return RawLine(self.name, number, start, content[:-1] if content.endswith(b"\r") else content)
+
+    def lines(self) -> Iterator[RawLine]:
+        """All lines with more than blanks in them; the blank ones are accounted for."""
+        for number in range(1, len(self) + 1):
+            line = self.line(number)
+            if line.content.strip(b" \t\r"):
+                yield line
+            else:
+                self.accounts["blank"] += 1
+
+    def blocks(self, *, guess: bool = False) -> Iterator[Block]:
+        """All lines, some thousand at a time, for readers that work on arrays; a line above MAX_LINE comes cut and alone.
+
+        With `guess` the line ends of blocks that look as if all lines had one length are guessed, which saves a pass.
+        """
+        starts: list[np.ndarray] = []
+        ends: list[np.ndarray] = []
+        number, flags = 1, np.empty(BLOCK, bool)
+        for offset, content in self._pieces() if self._content is None else _slices(self._content):
+            guessed = _guess_line_ends(content) if guess and offset else None
+            line_ends = _line_ends(content, flags[: len(content)]) if guessed is None else guessed
+            line_starts = np.concatenate(([3 if self.has_bom and not offset else 0], line_ends[:-1] + 1))
+            block = Block(number, content, line_starts, line_ends, guessed is not None)
+            yield block
+            starts.append(block.starts + offset)
+            ends.append(block.ends + offset)
+            number += len(block.starts)
+        self._index = np.concatenate(starts), np.concatenate(ends)
+
+    def _lines(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._index is None:
+            for _ in self.blocks():
+                pass
+        assert self._index is not None
+        return self._index
+
+    def _read(self, start: int, size: int) -> bytes:
+        if self._content is not None:
+            return self._content[start : start + size]
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            content = file.read(size)
+        _check_stamp(self._stamp, self.path, self.name)
+        return content
+
+    def _pieces(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Whole lines of a file on disk with their offset, in a buffer that is used again."""
+        buffer = bytearray(BLOCK)
+        view, array = memoryview(buffer), np.frombuffer(buffer, np.uint8)
+        offset = rest = 0
+        with open(self.path, "rb", buffering=0) as file:
+            while size := file.readinto(view[rest:]):
+                filled = rest + size
+                last = buffer.rfind(b"\n", 0, filled) + 1
+                if last:
+                    yield offset, array[:last]
+                    offset, rest = offset + last, filled - last
+                    view[:rest] = bytes(view[last:filled])
+                elif filled < BLOCK:
+                    rest = filled
+                else:
+                    yield offset, array[: MAX_LINE + 1]
+                    offset, rest = _next_line(file, offset + filled), 0
+        _check_stamp(self._stamp, self.path, self.name)
+        if rest:
+            yield offset, array[:rest]
+
+
+def _line_ends(content: np.ndarray, flags: np.ndarray) -> np.ndarray:
+    """Where lines end: at LFs and at the end. `flags` is room for as many bools."""
+    line_ends = np.flatnonzero(np.equal(content, _LF, out=flags))
+    whole = len(line_ends) and line_ends[-1] == len(content) - 1
+    return line_ends if whole else np.append(line_ends, len(content))
+
+
+def _guess_line_ends(content: np.ndarray) -> np.ndarray | None:
+    """Where lines end, if all have the length of the first; None where that cannot be."""
+    step = int((content[:_LONGEST_GUESS] == _LF).argmax()) + 1
+    if len(content) % step or not (content[step - 1 :: step] == _LF).all():
+        return None
+    return np.arange(step - 1, len(content), step)
+
+
+def _slices(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
+    """Whole lines of a file in memory with their offset, about BLOCK bytes at a time."""
+    array, start = np.frombuffer(content, np.uint8), 0
+    while start < len(content):
+        end = content.rfind(b"\n", start, start + BLOCK) + 1 if len(content) - start > BLOCK else len(content)
+        if end:
+            yield start, array[start:end]
+        else:
+            yield start, array[start : start + MAX_LINE + 1]
+            end = content.find(b"\n", start + BLOCK) + 1 or len(content)
+        start = end
+
+
+def _next_line(file: io.FileIO, offset: int) -> int:
+    """Go on behind the next LF; returns where that is, the end of the file where there is none."""
+    while content := file.read(BLOCK):
+        if (place := content.find(b"\n")) >= 0:
+            return file.seek(offset + place + 1)
+        offset += len(content)
+    return offset
+
+
+def _stamp(path: Path, name: str) -> tuple[int, int]:
+    """Size and time of change; raises `UsageError` for a file that is no file, or too large."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise UsageError(f"{name}: not a regular file; restore it from the archive")
+    found = path.stat()
+    if found.st_size > MAX_FILE:
+        raise UsageError(f"{name}: {found.st_size} bytes are more than an annotation file may have ({MAX_FILE})")
+    return found.st_size, found.st_mtime_ns
+
+
+def _check_stamp(stamp: tuple[int, int], path: Path, name: str) -> None:
+    if _stamp(path, name) != stamp:
+        raise UsageError(f"{name}: the file changed while it was read; run the command again when it is at rest")
+
+
+def read_unchanged(path: Path, name: str) -> bytes:
+    """The bytes of a file; raises `UsageError` for one that is no file, too large, or written to at the same time."""
+    stamp = _stamp(path, name)
+    with open(path, "rb") as file:
+        content = file.read(MAX_FILE + 1)
+    _check_stamp(stamp, path, name)
+    if len(content) != stamp[0]:
+        raise UsageError(f"{name}: the file changed while it was read; run the command again when it is at rest")
+    return content
