@@ -6,7 +6,7 @@ Reader, images, duplicates, splits, table rules: at each step a row is kept or r
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +14,13 @@ from typing import Any, Literal
 import polars as pl
 
 from fprep.checks import broken_rules, count_warnings, describe
+from fprep.group_split import regroup
 from fprep.image_check import ImageFacts, check_images
 from fprep.orientation import turn_upright
 from fprep.raw import RawFolder
-from fprep.reader import Reader, columns_of, find_reader
+from fprep.reader import Reader, check_mapping, columns_of, find_reader
 from fprep.report import REJECTED_FILE, ConvertReport, account, compare_totals, publish_conversion
-from fprep.splits import cut_train, find_duplicates, identity, unique_keys
+from fprep.splits import IDENTITY, cut_train, duplicate_rows, unique_keys
 from fschemas.failures import RejectedError, UsageError
 from fschemas.publish import exclusive, remove_leftovers
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
@@ -37,6 +38,8 @@ def convert(
     max_rejected: float = 0.05,
     val_share: float = 0.1,
     test_share: float = 0.1,
+    group_split: bool = False,
+    mapping: Mapping[str, str] | None = None,
     workers: int = 0,
     limit: int | None = None,
     dry_run: bool = False,
@@ -47,17 +50,21 @@ def convert(
     `images` says how deeply pictures are checked: not at all, by header, or by decoding every pixel. With `on_reject`
     "fail" one rejected row leaves no table; otherwise a share of rejected rows above `max_rejected` is an error after
     everything is published. `val_share` and `test_share` of train are cut off by group where the dataset has no split of its
-    own; test only where no labelled test rows exist. `limit` keeps that many rows, evenly spread. `dry_run` publishes nothing.
+    own; test only where no labelled test rows exist. `group_split` cuts all splits anew, so that no item, group or
+    near-identical picture stands on two sides (`fprep.group_split`). `limit` keeps that many rows, evenly spread. `dry_run`
+    publishes nothing. `mapping` holds what a reader of a user's own files is told about them (`--map`).
 
     Raises `UsageError` for a wrong option or unusable input, `RejectedError` as said and for an empty table,
     `EnvironmentProblem` when another process writes in `out`, `OSError` for what the disk refuses.
     """
     reader = find_reader(reader_name)
     _check_options(max_rejected, val_share, test_share, limit, out)
+    check_mapping(reader, mapping or {})
     folder = RawFolder.open(raw)
     tell = progress or _say_nothing
+    folder.mapping, folder.workers, folder.progress = dict(mapping or {}), workers, functools.partial(tell, "read")
     report = ConvertReport(reader.name, images)
-    work = _Conversion(reader, folder, report, tell)
+    work = _Conversion(reader, folder, report, tell, group_split)
     if dry_run:
         work.run(images, val_share, test_share, workers, limit)
         _judge(report, out, on_reject, max_rejected)
@@ -67,6 +74,8 @@ def convert(
         table = work.run(images, val_share, test_share, workers, limit)
         report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)
         options = {"images": images, "val_share": val_share, "test_share": test_share, "limit": limit}
+        options |= {"group_split": True} if group_split else {}
+        options |= {"mapping": dict(sorted(folder.mapping.items()))} if folder.mapping else {}
         tell("publish", 0, 1)
         publish_conversion(out, work.reader, folder, table, report, options)
         tell("publish", 1, 1)
@@ -77,15 +86,16 @@ def convert(
 class _Conversion:
     """One run over the rows: `frame` holds those still kept."""
 
-    def __init__(self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress) -> None:
-        self.reader, self.raw, self.report, self.tell = reader, raw, report, tell
+    def __init__(self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress, group_split: bool) -> None:
+        self.reader, self.raw, self.report, self.tell, self.group_split = reader, raw, report, tell, group_split
         self.frame = pl.DataFrame()
 
     def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> pl.DataFrame:
         self.tell("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
         if self.reader.any_groups:
-            self.reader = replace(self.reader, table=_table_of(frame))
+            landmarks = self.reader.landmark_set if "garment" in frame.columns else None
+            self.reader = replace(self.reader, table=_table_of(frame), landmark_set=landmarks)
         schema = columns_of(self.reader.table)
         missing = {name: kind for name, kind in schema.items() if name not in frame.columns}
         self.frame = frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
@@ -101,7 +111,11 @@ class _Conversion:
         if "box" in self.frame.columns:
             self._fill_boxes()
         self._drop_duplicates()
-        self._cut_splits(val_share, test_share)
+        if self.group_split:
+            root, tell = self.raw.root if images != "none" else None, functools.partial(self.tell, "looks")
+            self.frame = regroup(self.frame, root, val_share, test_share, self.raw.notes, workers=workers, progress=tell)
+        else:
+            self._cut_splits(val_share, test_share)
         keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
         self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
             pl.col(name).cast(kind) for name, kind in schema.items()
@@ -122,6 +136,8 @@ class _Conversion:
         return self.raw.line(self.frame["source_file"][index], self.frame["source_line"][index])
 
     def _keep(self, dropped: set[int]) -> None:
+        if not dropped:
+            return
         keep = [index not in dropped for index in range(len(self.frame))]
         self.frame = self.frame.filter(pl.Series(keep, dtype=pl.Boolean))
 
@@ -131,16 +147,16 @@ class _Conversion:
         self._keep(set(indices))
 
     def _drop_repeated_rows(self) -> None:
-        seen: dict[tuple[str, bytes], int] = {}
+        again = self.frame.select(pl.col("image").is_duplicated().arg_true()).to_series()
+        twins = self.frame.select("image", "source_file", "source_line")[again]
+        seen: dict[tuple[str, bytes], tuple[int, str]] = {}
         dropped: set[int] = set()
-        images, places = self.frame["image"].to_list(), self.frame.select("source_file", "source_line").rows()
-        for index, (image, (file, line)) in enumerate(zip(images, places, strict=True)):
+        for index, (image, file, line) in zip(again.to_list(), twins.iter_rows(), strict=True):
             if file not in self.raw.files:  # a document: one row by itself
                 continue
-            first = seen.setdefault((image, self.raw.line(file, line).content), index)
+            first, place = seen.setdefault((image, self.raw.line(file, line).content), (index, f"{file}:{line}"))
             if first != index:
-                message = f"the same row stands at {places[first][0]}:{places[first][1]}"
-                self._reject(index, "duplicate_row", message, "", image)
+                self._reject(index, "duplicate_row", f"the same row stands at {place}", "", image)
                 dropped.add(index)
         self._keep(dropped)
 
@@ -150,6 +166,8 @@ class _Conversion:
         answers = check_images(str(self.raw.root), names, decode=decode, workers=workers, progress=tell)
         by_name = dict(zip(names, answers, strict=True))
         facts = [by_name[name] for name in self.frame["image"].to_list()]
+        sizes = self.frame.select("width", "height").rows()  # as far as the annotation says them
+        facts = [_compare_size(fact, *size) if size[0] else fact for fact, size in zip(facts, sizes, strict=True)]
         self.frame = self.frame.with_columns(
             pl.Series("width", [fact.width for fact in facts], pl.Int32),
             pl.Series("height", [fact.height for fact in facts], pl.Int32),
@@ -190,22 +208,24 @@ class _Conversion:
         self.frame = self.frame.with_columns(pl.col("box").fill_null(whole))
 
     def _drop_duplicates(self) -> None:
-        images, splits = self.frame["image"].to_list(), self.frame["split"].to_list()
-        identities = [identity(image, digest) for image, digest in zip(images, self.frame["sha256"].to_list(), strict=True)]
-        dropped = find_duplicates(identities, splits, images)
+        """A copy of a picture goes with all its rows; where a reader gives instances, several rows of one picture stay."""
+        images, splits = self.frame["image"], self.frame["split"]
+        dropped = duplicate_rows(self.frame, instances=self.reader.instances)
         for index, first, rule in dropped:
             kept = f"{self._line(first)} ({images[first]}, {splits[first]})"
             what = "is held out of training at" if rule == "leaked_image" else "is already used at"
             self._reject(index, rule, f"the picture {images[index]} {what} {kept}", "image", images[index])
-        groups = pl.Series("group", identities, pl.String)
-        self.frame = self.frame.with_columns(pl.col("group").fill_null(groups))
+        self.frame = self.frame.with_columns(pl.coalesce("group", IDENTITY).alias("group"))
         self._keep({index for index, _, _ in dropped})
 
     def _cut_splits(self, val_share: float, test_share: float) -> None:
         if self.reader.splits == "given":
             return
         splits, groups = self.frame["split"].to_list(), self.frame["group"].to_list()
-        cut = cut_train(groups, val_share=val_share, test_share=0.0 if "test" in splits else test_share)
+        given = set(splits)
+        has_val = "val" in given  # and then a missing test split is the owner's choice
+        test_share = 0.0 if has_val or given & {"test", "query"} else test_share
+        cut = cut_train(groups, val_share=0.0 if has_val else val_share, test_share=test_share)
         splits = [new if old == "train" else old for old, new in zip(splits, cut, strict=True)]
         self.frame = self.frame.with_columns(pl.Series("split", splits, pl.String))
 
@@ -221,6 +241,16 @@ class _Conversion:
 
 def _table_of(frame: pl.DataFrame) -> type[SampleTable]:
     return table_class(*(group for group, names in COLUMN_GROUPS.items() if set(names) <= set(frame.columns)))
+
+
+def _compare_size(fact: ImageFacts, width: int, height: int) -> ImageFacts:
+    """Refuse a picture of another size than its labels are for; turned on its side it is the same."""
+    if fact.rule or {width, height} == {fact.width, fact.height}:
+        return fact
+    found = f"{fact.width}x{fact.height}"
+    return ImageFacts(
+        "size_differs", f"has {fact.width} x {fact.height} pixels, but its labels are for {width} x {height}", found
+    )
 
 
 def _say_nothing(stage: str, done: int, total: int) -> None:

@@ -24,7 +24,8 @@ from fschemas.shard import RECORD_FOLDER, read_record, record_path
 from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE, POSITION_COLUMNS
 from fschemas.table_file import read_table
 
-_EVALUATION = {"query": "evaluation", "gallery": "evaluation"}  # one split in two roles: items occur in both
+# One split in two roles: items occur in both.
+_EVALUATION = {"query": "evaluation", "gallery": "evaluation", "val_query": "validation", "val_gallery": "validation"}
 
 
 @dataclass(frozen=True)

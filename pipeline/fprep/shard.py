@@ -22,6 +22,7 @@ from fprep.augment import Recipe, load_recipe
 from fprep.shard_finish import existing_plan_id, features, finish, remove_strangers
 from fprep.shard_sample import SampleOptions, sample_key
 from fprep.shard_workers import write_shards
+from fprep.split_lock import Checked, checked_table
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import exclusive, remove_leftovers, sha256_of, withdraw
 from fschemas.shard import RECORD_FOLDER, ShardRecord, is_finished, shard_name
@@ -97,10 +98,10 @@ class SourceTable:
     def rows(self, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
         """Rows as dicts; 32-bit floats as the shortest decimal that gives them back: 12.3 and not 12.30000019."""
         frame = self.frame[list(numbers)]
-        shortest = [
-            pl.col(name).list.eval(pl.element().cast(pl.String).cast(pl.Float64))
-            for name, kind in frame.schema.items() if kind == pl.List(pl.Float32)
-        ]  # fmt: skip
+        short = pl.element().cast(pl.String).cast(pl.Float64)
+        shortest = [pl.col(name).list.eval(short) for name, kind in frame.schema.items() if kind == pl.List(pl.Float32)]
+        nested = [name for name, kind in frame.schema.items() if kind == pl.List(pl.List(pl.Float32))]
+        shortest += [pl.col(name).list.eval(pl.element().list.eval(short)) for name in nested]
         shortest.append(pl.col(pl.Float32).cast(pl.String).cast(pl.Float64))
         return frame.with_columns(shortest).to_dicts()
 
@@ -121,7 +122,8 @@ def _check_digest(table: Path) -> None:
 def shard(
     table: Path, out: Path, *, images: Path | None = None, size: int | None = None, quality: int = 90, copies: int = 0,
     augment: str | None = None, shard_samples: int = 1000, seed: int = 0, workers: int = 0,
-    splits: tuple[str, ...] | None = None, limit: int | None = None, dry_run: bool = False,
+    splits: tuple[str, ...] | None = None, limit: int | None = None, lock: Path | None = None,
+    leave_out: bool = False, dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the shard set of a table into the folder `out` and return a summary.
@@ -129,15 +131,20 @@ def shard(
     `images` replaces the raw root that the table names. `size`: longest side in pixels, never enlarged; `quality`: of
     resized and augmented JPEGs. `copies`: augmented copies of every picture of the training split, by the recipe
     `augment` (a name or a YAML file). `shard_samples`: at most so many samples a shard. `limit`: so many pictures a
-    split, for a trial. `workers`: processes, 0 for one per core; the bytes do not depend on it. `progress(done, total)`
-    counts samples. Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`; nothing half-written is
-    left under a final name.
+    split, for a trial. `lock`: a split lock that the table must agree with (`fprep.split_lock`); with `leave_out` rows
+    that do not are left out. `workers`: processes, 0 for one per core; the bytes do not depend on it. `progress(done,
+    total)` counts samples. Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`; nothing half-written
+    is left under a final name.
     """
     source = SourceTable.open(Path(table))
+    if leave_out and lock is None:
+        raise UsageError("--leave-out needs a split lock; name it with --lock")
+    dataset, place = str(source.metadata.get("dataset")), str(source.path)
+    locked = checked_table(lock, source.frame, dataset, place, leave_out=leave_out) if lock else None
     recipe = _check_options(size, quality, copies, augment, shard_samples, limit)
     plan = plan_shards(
         source, size=size, quality=quality, copies=copies, recipe=recipe, shard_samples=shard_samples, seed=seed,
-        splits=splits, limit=limit,
+        splits=splits, limit=limit, lock=locked,
     )  # fmt: skip
     columns, partners = source.annotation_columns, source.partners
     options = SampleOptions(source.raw_root(images), columns, size, quality, seed, recipe, partners)
@@ -166,16 +173,23 @@ def shard(
 def plan_shards(
     source: SourceTable, *, size: int | None = None, quality: int = 90, copies: int = 0, recipe: Recipe | None = None,
     shard_samples: int = 1000, seed: int = 0, splits: tuple[str, ...] | None = None, limit: int | None = None,
+    lock: Checked | None = None,
 ) -> ShardPlan:  # fmt: skip
-    """Which sample stands in which shard. Raises `UsageError` for a split without rows and for clashing keys."""
+    """Which sample stands in which shard; `lock` says which rows it leaves out.
+
+    Raises `UsageError` for a split without rows and for clashing keys.
+    """
     options: dict[str, Any] = {
         "size": size, "quality": quality if size is not None or copies else None, "copies": copies,
         "augment": recipe.to_json() if recipe else None, "shard_samples": shard_samples, "seed": seed,
         "splits": list(splits) if splits else None, "limit": limit,
     }  # fmt: skip
+    if lock is not None:
+        options |= {"lock": lock.digest, "left_out": len(lock.left_out)}
     content = {"format": FORMAT, "content_version": CONTENT_VERSION, "table_sha256": source.sha256, "options": options}
     plan_id = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    row_splits = source.frame["split"].cast(pl.String).to_numpy()
+    row_splits = source.frame["split"].cast(pl.String).to_numpy(writable=True)
+    row_splits[list(lock.left_out) if lock else []] = ""
     present = [split for split in SPLITS if split in set(row_splits)]
     strangers = [split for split in splits or () if split not in present]
     if strangers or not present:

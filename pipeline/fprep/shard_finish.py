@@ -25,6 +25,7 @@ SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6,}}\.tar")
 _RECORD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6,}}\.json")
 
 _TEXT: tuple[type[pl.DataType], ...] = (pl.String, pl.Enum, pl.Categorical)
+_TEXTS = ("description",)  # sentences: long, and no labels
 # Hugging Face's names of column types. Coordinates are doubles in JSON, so that nothing is cut off.
 _FEATURES: dict[Any, str] = {
     pl.String: "string", pl.Enum: "string", pl.Categorical: "string", pl.Boolean: "bool",
@@ -65,7 +66,8 @@ def remove_strangers(out: Path, names: set[str]) -> list[str]:
 def label_columns(frame: pl.DataFrame, annotation_columns: tuple[str, ...]) -> tuple[str, ...]:
     """Annotation columns that samplers can use: strings and whole numbers, no lists."""
     kinds = (*_TEXT, pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64)
-    return tuple(name for name in annotation_columns if frame.schema[name].base_type() in kinds)
+    named = [name for name in annotation_columns if name not in _TEXTS]
+    return tuple(name for name in named if frame.schema[name].base_type() in kinds)
 
 
 def _index(source: SourceTable, plan: ShardPlan, records: list[ShardRecord]) -> pl.DataFrame:
@@ -103,6 +105,7 @@ def _metadata(out: Path, source: SourceTable, plan: ShardPlan, records: list[Sha
         "table": table.get("table"),
         "table_sha256": source.sha256,
         "options": plan.options,
+        "lock": plan.options.get("lock"),
         "column_groups": table.get("column_groups", []),
         "landmark_set": table.get("landmark_set"),
         "vocabularies": table.get("vocabularies", {}),
@@ -151,15 +154,15 @@ def features(source: SourceTable) -> list[dict[str, Any]]:
     ]
     for name in source.annotation_columns:
         kind = source.frame.schema[name]
-        if isinstance(kind, pl.List):
-            fields.append({"name": name, "sequence": _feature(kind.inner)})
-        else:
-            fields.append({"name": name, "dtype": _feature(kind)})
+        feature = _feature(kind)
+        fields.append({"name": name, **(feature if isinstance(feature, dict) else {"dtype": feature})})
     text = [{"name": name, "dtype": "string"} for name in ("__key__", "__url__")]
     return [{"name": "jpg", "dtype": "image"}, {"name": "json", "struct": fields}, *text]
 
 
-def _feature(kind: Any) -> str:
+def _feature(kind: Any) -> str | dict[str, Any]:
+    if isinstance(kind, pl.List):
+        return {"sequence": _feature(kind.inner)}
     if kind.base_type() not in _FEATURES:
         raise UsageError(f"a column of type {kind} cannot be written into shards; change it in the reader")
     return _FEATURES[kind.base_type()]

@@ -45,6 +45,7 @@ def _training_command(task_name: str) -> None:
             Literal["auto", "never", "must"], typer.Option(help="auto: go on with the same run, set another one aside.")
         ] = "auto",
         init_from: Annotated[Path | None, typer.Option(help="Run folder whose weights to start from.")] = None,
+        lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry (lock).")] = None,
         amp: Annotated[Literal["none", "bf16"] | None, typer.Option(help="Mixed precision (fit.amp).")] = None,
         compile: Annotated[bool, typer.Option("--compile", help="torch.compile the model (fit.compile).")] = False,  # noqa: A002
         exact: Annotated[bool, typer.Option("--exact", help="Same bits for any number of processes (fit.exact).")] = False,
@@ -60,6 +61,7 @@ def _training_command(task_name: str) -> None:
         here = Path("params.yaml")
         chosen = list(overrides or [])
         chosen += [f"model.category={category}"] if category else []
+        chosen += [f"lock={json.dumps(str(lock))}"] if lock else []
         chosen += [f"fit.amp={amp}"] if amp else []
         chosen += ["fit.compile=true"] if compile else []
         chosen += ["fit.exact=true"] if exact else []

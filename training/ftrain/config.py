@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fschemas.failures import UsageError, did_you_mean
+from ftrain.split_lock import lock_digest
 from ftrain.task import Stage, Task, find_task
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -55,11 +56,13 @@ class RunConfig(BaseModel):
     fit: FitConfig = Field(default_factory=lambda: FitConfig.model_validate({}))
     train_split: str = "train"
     validation_split: str = "val"
+    lock: str = ""  # digest of the split lock (or its file) that the shards must carry; empty asks for none
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the values, whatever their order in a file."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """SHA-256 over the values, whatever their order in a file. A lock refuses shards, but changes no weight."""
+        values = self.model_dump(mode="json", exclude={"lock"})
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:
         """The text of config.yaml."""
@@ -79,6 +82,8 @@ def resolve(values: dict[str, Any], place: str) -> RunConfig:
     task = find_task(str(values.get("task")))
     model = _check(task.Config, values.get("model") or {}, place, "model.")
     values = {**values, "model": model.model_dump(mode="json")}
+    if isinstance(values.get("lock"), str):
+        values["lock"] = lock_digest(values["lock"])
     return _check(RunConfig, values, place, "")
 
 

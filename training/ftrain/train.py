@@ -18,6 +18,7 @@ from ftrain.distributed import Processes, processes
 from ftrain.loop import Trainer, load_weights
 from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder
+from ftrain.split_lock import check_lock
 from ftrain.task import Task
 from ftrain.tracking import CsvTracker, DvcliveTracker, Tracker, Trackers
 
@@ -47,6 +48,7 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     cv2.setNumThreads(0)
     shards = open_shards(options.shards)
+    check_lock(config.lock, shards)
     with processes(options.device) as group:
         if not group.is_main:
             return _train(config, shards, options, group)

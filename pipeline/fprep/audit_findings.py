@@ -1,0 +1,98 @@
+"""Findings: one line each, of a kind that says what is wrong, how bad it is and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+SEVERITIES = ("error", "warning", "info")
+SCHEMA: dict[str, pl.DataType] = {
+    "kind": pl.String(), "severity": pl.String(), "table": pl.String(), "key": pl.String(), "other_table": pl.String(),
+    "other_key": pl.String(), "split": pl.String(), "other_split": pl.String(), "distance": pl.Int32(), "message": pl.String(),
+}  # fmt: skip
+
+# What each kind means and what to do, in the order of the summary.
+KINDS: dict[str, tuple[str, str]] = {
+    "leak_identical": ("the same picture on both sides", "convert with --group-split, or shard with --lock and --leave-out"),
+    "leak_near": ("nearly the same picture on both sides", "convert with --group-split, or shard with --lock and --leave-out"),
+    "leak_item": ("a product on both sides", "convert with --group-split"),
+    "leak_group": ("a group (shoot, product folder) on both sides", "convert with --group-split"),
+    "leak_coarse_split": (
+        "trained here, but held out in the coarse benchmark",
+        "never judge on the coarse benchmark what learnt from these rows, or audit both with --lock and shard with --leave-out",
+    ),
+    "picture_changed": ("other bytes than when the table was written", "run fprep convert again"),
+    "picture_unreadable": ("the picture cannot be decoded", "run fprep convert with --images full"),
+    "picture_missing": ("the picture is not there", "unpack the pictures or name their folder with --images"),
+    "picture_blank": ("the picture shows nothing", "drop it"),
+    "conflict_category": ("twins with different categories", "look at both and decide; one of them is wrong"),
+    "conflict_garment": ("twins with different garments", "look at both and decide; one of them is wrong"),
+    "conflict_style": ("twins with different styles", "look at both and decide, or count both as right"),
+    "conflict_attributes": ("twins with contradicting attributes", "look at both; of many, this is the noise of the labels"),
+    "label_left_right": ("a left point of the trunk is right of its right twin", "a back view, or left and right are exchanged"),
+    "label_point_outside_picture": ("a point outside the picture", "look at it: the wrong resolution or a slip"),
+    "label_point_outside_box": ("points far outside the box", "look at it: box or points belong to another garment"),
+    "label_box_tiny": ("a box that covers next to nothing", "drop it, or take the whole picture"),
+    "label_box_whole": ("a box that covers all of the picture", "nothing, if pictures are cut to the garment"),
+    "label_no_points": ("a labelled row without a single point", "it teaches no landmark; leave it out of landmark scores"),
+    "label_group_empty": ("no value of a group of which each garment has one", "count it as unknown"),
+    "label_group_double": ("several values of a group of which each garment has one", "look at it"),
+    "label_missing": ("a labelled row without this label", "nothing, if the source left it open"),
+    "label_maybe": ("annotators were not sure", "train with soft targets; leave it out of strict scores"),
+    "duplicate_identical": ("the same picture twice on one side", "keep one; twins count double"),
+    "duplicate_near": ("nearly the same picture twice on one side", "keep one, or let it be"),
+    "duplicate_rejected": ("a picture that convert has left out as a duplicate", "nothing"),
+    "balance_unseen": ("a class that is judged but never trained", "drop the class, or convert with --group-split"),
+    "balance": ("how labels spread, and the score that needs no model", "compare every result with this floor"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A row as findings name it."""
+
+    table: str
+    key: str
+    split: str
+    side: str
+    image: str
+    number: int  # of the table
+
+
+@dataclass
+class Findings:
+    """What was found so far."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def add(
+        self, kind: str, severity: str, message: str, place: Place | None = None, other: Place | None = None, *,
+        table: str = "", split: str = "", other_split: str = "", distance: int | None = None,
+    ) -> None:  # fmt: skip
+        """Enter a finding about a row, perhaps compared with another one; or, without a row, about a table or a split of it."""
+        assert kind in KINDS, kind
+        assert severity in SEVERITIES, severity
+        self.rows.append(
+            {
+                "kind": kind, "severity": severity, "distance": distance, "message": message,
+                "table": place.table if place else table, "key": place.key if place else "",
+                "split": place.split if place else split,
+                "other_table": other.table if other else "", "other_key": other.key if other else "",
+                "other_split": other.split if other else other_split,
+            }
+        )  # fmt: skip
+
+    def frame(self) -> pl.DataFrame:
+        """All findings: the worst first, kinds in the order of KINDS, the nearest pairs first."""
+        frame = pl.DataFrame(self.rows, schema=SCHEMA)
+        severity = pl.col("severity").replace_strict({name: rank for rank, name in enumerate(SEVERITIES)}, return_dtype=pl.Int8)
+        kind = pl.col("kind").replace_strict({name: rank for rank, name in enumerate(KINDS)}, return_dtype=pl.Int16)
+        order = (severity, kind, "distance", "table", "key", "other_table", "other_key", "message")
+        return frame.sort(order, nulls_last=True, maintain_order=True)
+
+
+def places(rows: pl.DataFrame) -> list[Place]:
+    """All rows as findings name them."""
+    return [Place(*values) for values in rows.select("name", "key", "split", "side", "image", "table").iter_rows()]

@@ -1,0 +1,43 @@
+"""The split lock of a run: shards that were not checked against it are refused, so that no held-out picture is trained on.
+
+`fprep audit --lock` writes the lock, `fprep shard --lock` checks a table against it and writes its digest into dataset.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.shard_set import ShardSet
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def lock_digest(lock: str) -> str:
+    """The digest that a configuration asks for: itself, or that of the lock file it names; empty for none.
+
+    Raises `UsageError` for what is neither.
+    """
+    if not lock or _DIGEST.fullmatch(lock):
+        return lock
+    try:
+        digest = json.loads(Path(lock).read_bytes())["digest"]
+    except FileNotFoundError:
+        raise UsageError(f"{lock}: no such split lock; write one with `fprep audit TABLE --lock`") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        digest = None
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise UsageError(f"{lock}: not a split lock; name splits.lock.json of `fprep audit --lock`, or its digest")
+    return digest
+
+
+def check_lock(digest: str, shards: ShardSet) -> None:
+    """Raise `IntegrityError` unless the shards carry this lock; an empty digest asks for nothing."""
+    found = shards.metadata.get("lock")
+    if digest and found != digest:
+        carried = f"the split lock {str(found)[:12]}…" if found else "no split lock"
+        raise IntegrityError(
+            f"{shards.place}: carries {carried}, but the run asks for {digest[:12]}…; write it again with `fprep shard --lock`"
+        )
