@@ -169,6 +169,8 @@ def _sync(path: Path) -> None:
 
 
 def _sync_tree(path: Path) -> None:
+    if path.is_symlink():
+        return  # its target is not ours, and the folder keeps the link
     if path.is_dir():
         for child in sorted(path.iterdir()):
             _sync_tree(child)

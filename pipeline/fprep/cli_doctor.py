@@ -1,0 +1,26 @@
+"""The command `fprep doctor`. Heavy imports stand inside, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fschemas.failures import UsageError
+
+
+def doctor(
+    path: Annotated[Path, typer.Argument(help="Folder, archive or annotation file to look at.")],
+    trial: Annotated[bool, typer.Option("--try", help="Convert 200 rows of what is found, without writing anything.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Look at so many names at most.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+) -> None:
+    """Say which data set lies in a folder, what is wrong with it, and the line that converts it."""
+    from fprep.doctor import doctor as run_doctor
+
+    checkup = run_doctor(path, limit=limit, try_rows=200 if trial else 0)
+    typer.echo(json.dumps(checkup.to_json(), ensure_ascii=False) if as_json else checkup.to_text())
+    if not checkup.commands:
+        raise UsageError(f"{path}: nothing here can be converted as it lies")

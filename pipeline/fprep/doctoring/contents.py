@@ -1,0 +1,142 @@
+"""The first bytes of annotation files: encoding, line ends, what is no annotation at all, and known versions."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fprep.doctoring.findings import Finding
+from fprep.doctoring.signatures import HEAD, Signature
+from fprep.fingerprints import FINGERPRINTS, git_blob
+
+_SAMPLE = 1 << 16
+_MAX_FINGERPRINTED = 64 << 20  # bytes
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The start of a file: `text` is UTF-8 without byte order mark, as far as it could be read so; `raw` the bytes."""
+
+    raw: bytes
+    text: bytes
+    num_bytes: int
+
+
+def read_head(path: Path) -> Head | None:
+    """The start of a regular file, None for anything else and for what cannot be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with open(path, "rb") as file:
+            raw = file.read(_SAMPLE)
+            size = os.fstat(file.fileno()).st_size
+    except OSError:
+        return None
+    text = raw.removeprefix(_BOM)
+    if raw[:2] in _UTF16:
+        text = raw.decode("utf-16", errors="replace").encode()
+    return Head(raw, text[:HEAD].replace(b"\r\n", b"\n"), size)
+
+
+def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Finding]:
+    """What is wrong with the bytes of a file."""
+    raw = head.raw
+    if not raw.strip(b" \t\r\n" + _BOM):
+        yield Finding("problem", "empty", path, f"{head.num_bytes} bytes and no content; restore it from the archive")
+    elif raw.startswith(b"version https://git-lfs.github.com/spec"):
+        yield Finding("problem", "lfs-pointer", path, "a Git LFS pointer, not the file; fetch it with `git lfs pull`")
+    elif raw.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        yield Finding("problem", "web-page", path, "a web page, not the file: the download was refused; download it again")
+    elif raw[:2] in _UTF16 or b"\0" in raw[:64]:
+        yield Finding("problem", "utf-16", path, f"UTF-16; make it UTF-8: `iconv -f UTF-16 -t UTF-8 {path.name}` into a new file")
+    else:
+        yield from _encoding(path, raw, signature)
+
+
+def _encoding(path: Path, raw: bytes, signature: Signature | None) -> Iterator[Finding]:
+    has_bom, has_crlf = raw.startswith(_BOM), b"\r\n" in raw
+    if has_bom and not (signature and signature.bom):
+        yield Finding("note", "bom", path, "begins with a byte order mark, which the release has not; it is read past")
+    if has_crlf and not (signature and signature.crlf):
+        yield Finding(
+            "note",
+            "crlf",
+            path,
+            "lines end in CRLF, those of the release in LF: a Windows program wrote it; it is read all the same",
+        )
+    if signature and signature.bom and not has_bom:
+        yield Finding("note", "bom", path, "has no byte order mark, but the release has one: somebody wrote it anew")
+    if b"\r" in raw and b"\n" not in raw:
+        yield Finding("problem", "cr", path, "lines end in CR alone; make them LF: `tr '\\r' '\\n'` into a new file")
+    if not _is_text(raw, "utf-8"):
+        for encoding, name in (("cp949", "CP949 (Korean Windows)"), ("gb18030", "GB18030 (Chinese Windows)")):
+            if _is_text(raw, encoding):
+                yield Finding(
+                    "problem", "not-utf-8", path, f"not UTF-8, looks like {name}; make it UTF-8 with `iconv -f {encoding}`"
+                )
+                return
+        yield Finding("problem", "not-utf-8", path, "not UTF-8; restore it from the archive")
+
+
+def _is_text(raw: bytes, encoding: str) -> bool:
+    """Whether the bytes can be read so; the last character may be cut off."""
+    for cut in range(4):
+        try:
+            raw[: len(raw) - cut].decode(encoding)
+        except UnicodeDecodeError:
+            if len(raw) < _SAMPLE:
+                return False
+            continue
+        return True
+    return False
+
+
+def compare_version(path: Path, head: Head, signature: Signature) -> Finding | None:
+    """Whether a file is the released one, a known edited copy, or neither; None where nothing is recorded of it."""
+    name = signature.place.rpartition("/")[2] or path.name
+    versions = [version for version in FINGERPRINTS.get(name, ()) if version.reader == signature.reader]
+    if not versions or head.num_bytes > _MAX_FINGERPRINTED:
+        return None
+    blob = git_blob(path)
+    for version in versions:
+        if blob.startswith(version.git_blob):
+            if not version.edited:
+                return Finding("good", "released", path, f"the released file (git blob {blob[:8]}): {signature.gives}")
+            return Finding(
+                "warning", "edited", path, f"an edited copy that circulates: {version.edited}; restore it from the archive"
+            )
+    released = next((version for version in versions if not version.edited), None)
+    if released is None:
+        return None
+    size = f", {released.num_bytes} bytes" if released.num_bytes else ""
+    return Finding(
+        "warning", "edited", path,
+        f"not the released file: its git blob is {blob[:8]} ({head.num_bytes} bytes), that of the release "
+        f"{released.git_blob[:8]}{size}; it was edited, cut, or is of another release",
+    )  # fmt: skip
+
+
+def look_at_name(path: Path) -> Finding | None:
+    """What is wrong with the name of a file or folder."""
+    name = path.name
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        return Finding("problem", "name-bytes", path, f"the name {name!r} is not UTF-8; unpack again with `unzip -O cp949`")
+    if name.isascii():
+        return None
+    if not unicodedata.is_normalized("NFC", name):
+        return Finding("note", "nfd", path, "the name is decomposed (NFD), as macOS unpacks; names are compared composed (NFC)")
+    try:
+        meant = name.encode("cp437").decode("cp949")
+    except UnicodeError:
+        return None
+    if any("가" <= character <= "힣" for character in meant):
+        return Finding(
+            "problem", "name-bytes", path, f"the name was damaged by unzip and means {meant!r}; unpack with `unzip -O cp949`"
+        )
+    return None

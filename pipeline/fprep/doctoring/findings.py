@@ -1,0 +1,35 @@
+"""What the doctor finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Severity = Literal["problem", "warning", "note", "good"]
+ORDER: tuple[Severity, ...] = ("problem", "warning", "note", "good")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about one file or folder; `code` is a fixed word for programs.
+
+    A "problem" stands in the way of a conversion, with a "warning" it will lack something or be wrong, a "note" is good to know.
+    """
+
+    severity: Severity
+    code: str
+    path: Path
+    message: str
+
+
+@dataclass
+class Diagnosis:
+    """A data set that lies at `home`: the reader ("" without one), the variant, `command` to convert it ("" where that cannot
+    work), and what there is to say of its files."""
+
+    reader: str
+    variant: str
+    home: Path
+    command: str = ""
+    findings: list[Finding] = field(default_factory=list[Finding])

@@ -1,0 +1,153 @@
+"""`fprep export`: a table in the format of another tool, published as one folder.
+
+The formats are the modules of `fprep.exporting`. The same table, pictures and options give the same bytes. `export.json` in the
+folder says what it was made from: exported again, it is left as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import pkgutil
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import fprep.exporting
+from fprep.exporting.job import ExportJob, ExportOptions, size_of
+from fprep.shard import SourceTable
+from fschemas.failures import UsageError, did_you_mean
+from fschemas.publish import TEMPORARY_PREFIX, exclusive, publish, publish_json
+
+RECEIPT = "export.json"
+FORMAT = "fashionkit-export/1"
+_USED_BY = {"copy": ("yolo-pose",), "include_pictures": ("hf",), "predictions": ("label-studio",)}
+
+
+class Format(Protocol):
+    """What a module of `fprep.exporting` holds."""
+
+    def write(self, job: ExportJob, folder: Path) -> None:
+        """Write everything into the empty `folder`."""
+        ...
+
+
+def formats() -> dict[str, Format]:
+    """All formats by name: the modules of `fprep.exporting` that have a function `write`."""
+    found: dict[str, Format] = {}
+    for info in pkgutil.iter_modules(fprep.exporting.__path__):
+        module = importlib.import_module(f"fprep.exporting.{info.name}")
+        if hasattr(module, "write"):
+            found[info.name.replace("_", "-")] = cast("Format", module)
+    return dict(sorted(found.items()))
+
+
+def find_format(name: str) -> Format:
+    """The format of that name; raises `UsageError` with the nearest match."""
+    known = formats()
+    if name not in known:
+        raise UsageError(f"unknown format {name!r}; {did_you_mean(name, known)}known are {', '.join(known)}")
+    return known[name]
+
+
+def export(
+    table: Path, out: Path, to: str, *, images: Path | None = None, copy: bool = False, include_pictures: bool = False,
+    predictions: bool = False, limit: int | None = None, dry_run: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the table `table` (or the one in that folder) in the format `to` as the folder `out`, and return a summary.
+
+    `images` replaces the raw root that the table names. `copy` (yolo-pose) copies pictures instead of linking them,
+    `include_pictures` (hf) also those whose licence does not allow it, `predictions` (label-studio) writes labels as guesses
+    to be corrected. `limit` takes that many rows, evenly spread. `progress(done, total)` counts pictures.
+
+    Raises `UsageError` for an unknown format, an option that the format does not have, a table without what the format needs
+    and an `out` that holds something else; `IntegrityError` for a damaged table or a picture that changed; `OSError`.
+    """
+    writer = find_format(to)
+    options = ExportOptions(copy, include_pictures, predictions, limit)
+    for name, users in _USED_BY.items():
+        if getattr(options, name) and to not in users:
+            raise UsageError(f"--{name.replace('_', '-')} is an option of {', '.join(users)}, not of {to}; leave it out")
+    source = SourceTable.open(Path(table))
+    out = Path(out)
+    job = ExportJob(source, options, out, images)
+    done, total = 0, sum(map(len, job.splits.values()))
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None and (done % 100 == 0 or done >= total):
+            progress(done, total)
+
+    job.progress = tick
+    receipt = _receipt(job, to)
+    summary = {
+        "format": to, "dataset": job.name, "rows": len(job.numbers), "pictures": total,
+        "splits": {split: len(pictures) for split, pictures in job.splits.items()},
+    }  # fmt: skip
+    unchanged = _existing(out) == receipt["id"]
+    if unchanged or dry_run:
+        _check_place(out, unchanged=unchanged)
+        return {**summary, "counts": {}, "files": 0, "bytes": 0, "notes": [], "unchanged": unchanged}
+    existed = out.exists()
+    with exclusive(out), _removed_on_error(out, existed=existed):
+        _check_place(out, unchanged=False)
+        for leftover in out.parent.glob(f"{TEMPORARY_PREFIX}{out.name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with publish(out) as folder:
+            folder.mkdir()
+            writer.write(job, folder)
+            publish_json(folder / RECEIPT, {**receipt, **summary, "counts": job.counts, "notes": job.notes})
+            files, size = size_of(folder)
+    return {**summary, "counts": job.counts, "files": files, "bytes": size, "notes": job.notes, "unchanged": False}
+
+
+def describe(summary: dict[str, Any], out: Path, *, dry_run: bool) -> str:
+    """The summary in a few lines."""
+    splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
+    what = f"{summary['dataset']} as {summary['format']}, {summary['rows']} rows, pictures {splits}"
+    if summary["unchanged"]:
+        return f"{out}: nothing to do: {what}"
+    if dry_run:
+        return f"{out}: would be written: {what}"
+    counts = ", ".join(f"{count} {name}" for name, count in summary["counts"].items())
+    size = f"{summary['files']} files, {summary['bytes'] / 1e6:.1f} MB"
+    return "\n".join([f"{out}: {what}: {counts}; {size}", *(f"note: {note}" for note in summary["notes"])])
+
+
+@contextmanager
+def _removed_on_error(out: Path, *, existed: bool) -> Generator[None]:
+    """The lock made an empty folder; it stays only as an export."""
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            with suppress(OSError):
+                out.rmdir()
+        raise
+
+
+def _receipt(job: ExportJob, to: str) -> dict[str, Any]:
+    """What decides the content; the id is its SHA-256."""
+    content = {"export": FORMAT, "to": to, "table_sha256": job.source.sha256, "options": asdict(job.options)}
+    return {"id": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(), **content}
+
+
+def _existing(out: Path) -> str | None:
+    try:
+        return str(json.loads((out / RECEIPT).read_bytes())["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _check_place(out: Path, *, unchanged: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: a file stands where the export should be written; choose another folder")
+    if not unchanged and out.is_dir() and any(out.iterdir()):
+        what = "an export of another table or with other options" if _existing(out) else "not empty and no export"
+        raise UsageError(f"{out}: {what}; remove it or choose another folder")

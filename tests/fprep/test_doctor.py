@@ -1,0 +1,394 @@
+"""What `fprep doctor` says of folders as people have them: nested, half unpacked, edited, saved by the wrong program."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import unicodedata
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fprep.convert import convert
+from fprep.doctor import doctor
+from fprep.doctoring.diagnose import best_variant
+from fprep.doctoring.scan import scan
+from fprep.doctoring.signatures import SIGNATURES, recognise
+from fprep.fingerprints import git_blob
+from fprep.reader import readers
+from fschemas.failures import UsageError
+
+TREES = Path(__file__).parents[1] / "raw"
+REAL = Path(os.environ.get("FASHIONKIT_REAL") or Path(__file__).parents[3] / "shared" / "real")
+NAMES = [f"img/WOMEN/Dresses/id_0000000{item}/0{view}_1_front.jpg" for item in range(1, 5) for view in range(1, 4)]
+
+
+def tree_of(name):
+    return TREES / readers()[name].read.__module__.rpartition(".")[2]
+
+
+def codes(checkup):
+    found = [*checkup.findings, *(finding for diagnosis in checkup.diagnoses for finding in diagnosis.findings)]
+    return {finding.code for finding in found}
+
+
+def findings(checkup, code):
+    found = [*checkup.findings, *(finding for diagnosis in checkup.diagnoses for finding in diagnosis.findings)]
+    return [finding for finding in found if finding.code == code]
+
+
+def inshop(folder, *, size=(256, 256), pictures="img", boxes="050 060 200 250"):
+    """A small in-shop benchmark; `pictures` stands for `img` of the rows, None for none."""
+    (folder / "Anno").mkdir(parents=True)
+    (folder / "Eval").mkdir()
+    rows = "".join(f"{name:<70} {name.split('/')[3]:<11} {'train':<11}\n" for name in NAMES)
+    (folder / "Eval/list_eval_partition.txt").write_text(f"{len(NAMES)}\nimage_name item_id evaluation_status\n{rows}")
+    lines = "".join(f"{name} 3 1 {boxes}\n" for name in NAMES)
+    (folder / "Anno/list_bbox_inshop.txt").write_text(f"{len(NAMES)}\nimage_name clothes_type pose_type x_1 y_1 x_2 y_2\n{lines}")
+    for name in NAMES if pictures else ():
+        path = folder / name.replace("img", pictures, 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, "grey").save(path)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(set(readers()) - {"folders", "csv"}))
+def test_the_line_converts_every_tiny_tree(name, tmp_path):
+    tree = tree_of(name)
+    if not tree.is_dir():
+        pytest.skip("this reader has no tiny tree yet")
+    checkup = doctor(tree)
+    chosen = [diagnosis for diagnosis in checkup.diagnoses if diagnosis.reader == name]
+    assert len(chosen) == 1, checkup.to_text()
+    program, command, reader, raw, out, *options = shlex.split(chosen[0].command)
+    assert (program, command, reader, out) == ("fprep", "convert", name, f"tables/{name}")
+    images = options[1] if options else "full"
+    report = convert(reader, [Path(raw)], tmp_path / "out", images=images, max_rejected=1.0, workers=1, dry_run=True)
+    assert report.kept > 0
+
+
+def test_a_healthy_folder(tmp_path):
+    checkup = doctor(inshop(tmp_path / "a folder"), try_rows=10)
+    (diagnosis,) = checkup.diagnoses
+    assert diagnosis.reader == "deepfashion-inshop"
+    assert {finding.code for finding in diagnosis.findings if finding.severity == "good"} == {"pictures", "trial"}
+    assert not {"resolution", "nested-pictures", "renamed"} & codes(checkup)
+    assert diagnosis.command == f"fprep convert deepfashion-inshop '{tmp_path}/a folder' tables/deepfashion-inshop"
+    assert "Anno/list_landmarks_inshop.txt is missing: landmarks" in checkup.to_text()
+
+
+@pytest.mark.parametrize("inner", ["Anno", "Eval", "img", "img/WOMEN/.."])
+def test_one_level_too_low(tmp_path, monkeypatch, inner):
+    inshop(tmp_path / "inshop")
+    monkeypatch.chdir(tmp_path)
+    checkup = doctor(Path("inshop") / inner)
+    assert "too-deep" in codes(checkup)
+    assert checkup.commands == ["fprep convert deepfashion-inshop inshop tables/deepfashion-inshop"]
+
+
+def test_levels_too_high(tmp_path, monkeypatch):
+    inshop(tmp_path / "downloads/benchmark/In-shop (1)")
+    monkeypatch.chdir(tmp_path)
+    checkup = doctor(Path("downloads"))
+    assert "nested" in codes(checkup)
+    assert checkup.commands == ["fprep convert deepfashion-inshop 'downloads/benchmark/In-shop (1)' tables/deepfashion-inshop"]
+
+
+def test_two_copies_have_a_line_each(tmp_path):
+    inshop(tmp_path / "first")
+    inshop(tmp_path / "second")
+    assert len(doctor(tmp_path).commands) == 2
+
+
+def test_pictures_that_were_not_unpacked(tmp_path):
+    folder = inshop(tmp_path, pictures=None)
+    with zipfile.ZipFile(folder / "img.zip", "w") as archive:
+        archive.writestr("img/WOMEN/Dresses/id_00000001/01_1_front.jpg", b"")
+    checkup = doctor(folder)
+    assert {"no-pictures", "zipped"} <= codes(checkup)
+    assert checkup.commands[0].endswith("--images none")
+    assert "1 pictures such as img/WOMEN" in findings(checkup, "zipped")[0].message
+
+
+def test_annotations_that_were_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "In-shop.zip", "w") as archive:
+        archive.writestr("x/Anno/list_bbox_inshop.txt", "0")
+    checkup = doctor(tmp_path / "In-shop.zip")
+    assert not checkup.commands
+    assert "annotation files of deepfashion-inshop" in findings(checkup, "zipped")[0].message
+
+
+def test_a_download_that_broke_off(tmp_path):
+    (tmp_path / "img.zip").write_bytes(b"PK\x03\x04" + bytes(1000))
+    (tmp_path / "Anno.zip.crdownload").write_bytes(b"PK")
+    checkup = doctor(tmp_path)
+    assert {"zip-damaged", "unfinished"} <= codes(checkup)
+
+
+def test_pictures_unpacked_too_deep(tmp_path):
+    checkup = doctor(inshop(tmp_path, pictures="img/img/img_highres_seg-003/img_highres"))
+    (finding,) = findings(checkup, "nested-pictures")
+    assert finding.path == tmp_path / "img/img/img_highres_seg-003/img_highres"
+
+
+@pytest.mark.parametrize(
+    ("size", "boxes", "severity"),
+    [
+        ((750, 1101), "050 060 200 250", "problem"),
+        ((128, 128), "050 060 200 250", "problem"),
+        ((256, 256), "001 001 256 256", ""),
+    ],
+)
+def test_pictures_of_another_resolution(tmp_path, size, boxes, severity):
+    found = findings(doctor(inshop(tmp_path, size=size, boxes=boxes)), "resolution")
+    assert [finding.severity for finding in found] == ([severity] if severity else [])
+
+
+def test_large_pictures_without_boxes(tmp_path):
+    folder = inshop(tmp_path, size=(750, 1101))
+    (folder / "Anno/list_bbox_inshop.txt").unlink()
+    (finding,) = findings(doctor(folder), "resolution")
+    assert "high-resolution" in finding.message
+
+
+def recode(path, change):
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "severity"),
+    [
+        (lambda content: b"\xef\xbb\xbf" + content, "bom", "note"),
+        (lambda content: content.replace(b"\n", b"\r\n"), "crlf", "note"),
+        (lambda content: content.decode().encode("utf-16"), "utf-16", "problem"),
+        (lambda content: content + "한글 설명\n".encode("cp949"), "not-utf-8", "problem"),
+        (lambda content: b"\r\n\r\n", "empty", "problem"),
+        (lambda content: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "lfs-pointer", "problem"),
+        (lambda content: b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded", "web-page", "problem"),
+    ],
+)
+def test_encodings_and_what_is_no_annotation(tmp_path, change, code, severity):
+    folder = inshop(tmp_path)
+    recode(folder / "Anno/list_bbox_inshop.txt", change)
+    (finding,) = findings(doctor(folder), code)
+    assert (finding.severity, finding.path.name) == (severity, "list_bbox_inshop.txt")
+
+
+def test_the_released_line_ends_of_consumer2shop_are_no_finding(tmp_path):
+    (tmp_path / "Anno").mkdir()
+    text = "303\r\nattribute_name (Chinese)   attribute_name (English)   attribute_type\r\n"
+    (tmp_path / "Anno/list_attr_cloth.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    checkup = doctor(tmp_path)
+    assert [diagnosis.reader for diagnosis in checkup.diagnoses] == ["deepfashion-consumer2shop"]
+    assert not {"bom", "crlf"} & codes(checkup)
+
+
+def test_names(tmp_path):
+    (tmp_path / unicodedata.normalize("NFD", "로맨틱")).mkdir()
+    (tmp_path / "레트로".encode("cp949").decode("cp437")).mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xb7\xce")).mkdir()
+    (tmp_path / "힙합").mkdir()
+    checkup = doctor(tmp_path)
+    assert [finding.severity for finding in findings(checkup, "nfd")] == ["note"]
+    assert {finding.message for finding in findings(checkup, "name-bytes")} == {
+        "the name was damaged by unzip and means '레트로'; unpack with `unzip -O cp949`",
+        "the name '\\udcb7\\udcce' is not UTF-8; unpack again with `unzip -O cp949`",
+    }
+    json.dumps(checkup.to_json()).encode()
+
+
+def test_an_edited_file_and_the_released_one(tmp_path, monkeypatch):
+    from fprep import fingerprints
+
+    folder = inshop(tmp_path)
+    released = folder / "Eval/list_eval_partition.txt"
+    version = fingerprints.Fingerprint("deepfashion-inshop", git_blob(released))
+    monkeypatch.setitem(fingerprints.FINGERPRINTS, "list_eval_partition.txt", (version,))
+    assert [finding.path for finding in findings(doctor(folder), "released")] == [released]
+    recode(released, lambda content: content.replace(b"train", b"query", 1))
+    assert released in [finding.path for finding in findings(doctor(folder), "edited")]
+
+
+def test_git_blob_is_that_of_git(tmp_path):
+    (tmp_path / "file").write_bytes(b"hello\n")
+    assert git_blob(tmp_path / "file") == hashlib.sha1(b"blob 6\0hello\n").hexdigest()  # `git hash-object` says ce013625…
+    assert git_blob(tmp_path / "file") == "ce013625030ba8dba906f756967f9e9ca394464a"
+
+
+def test_a_renamed_file_is_known_by_its_content(tmp_path):
+    folder = inshop(tmp_path)
+    (folder / "Eval/list_eval_partition.txt").rename(folder / "Eval/list_eval_partition (1).txt")
+    checkup = doctor(folder)
+    assert not checkup.commands
+    assert [finding.path.name for finding in findings(checkup, "renamed")] == ["list_eval_partition (1).txt"]
+    assert any("Eval/list_eval_partition.txt is missing" in finding.message for finding in findings(checkup, "missing"))
+
+
+def test_a_file_with_the_name_of_an_annotation_and_other_content(tmp_path):
+    (tmp_path / "list_bbox.txt").write_text("shopping: milk, bread\n")
+    assert codes(doctor(tmp_path)) == {"unlike"}
+
+
+def test_documents_without_pictures(tmp_path):
+    (tmp_path / "train/annos").mkdir(parents=True)
+    (tmp_path / "train/annos/000001.json").write_text('{"source": "shop", "pair_id": 1, "item1": {}}')
+    assert "no-pictures" in codes(doctor(tmp_path))
+    (tmp_path / "train/image").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "train/image/000001.jpg")
+    assert "pictures" in codes(doctor(tmp_path))
+
+
+def test_nothing_known(tmp_path):
+    (tmp_path / "notes.md").write_text("nothing")
+    checkup = doctor(tmp_path)
+    assert not checkup.diagnoses
+    assert "readers: " in checkup.to_text()
+    with pytest.raises(UsageError, match="no such file"):
+        doctor(tmp_path / "absent")
+
+
+def test_a_huge_tree_is_looked_at_in_part(tmp_path):
+    inshop(tmp_path)
+    for number in range(40):
+        (tmp_path / f"more/{number:03d}").mkdir(parents=True)
+    checkup = doctor(tmp_path, limit=30)
+    assert "were not looked at" in checkup.to_text()
+    assert checkup.scan.entries <= 60
+    looked = scan(tmp_path, max_in_folder=5)
+    assert looked.folders[tmp_path / "more"].cut
+    assert looked.incomplete
+
+
+def test_links_in_a_circle_end(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/back").symlink_to(tmp_path, target_is_directory=True)
+    assert len(scan(tmp_path).folders) == 2
+
+
+def test_pipes_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "list_bbox.txt")
+    os.mkfifo(tmp_path / "img.zip")
+    (tmp_path / "img").symlink_to(tmp_path / "gone")
+    assert "and 2 more" in findings(doctor(tmp_path), "odd")[0].message
+
+
+def test_every_place_fits_its_signature():
+    for signature in SIGNATURES:
+        name = signature.place.rpartition("/")[2]
+        assert not name or signature.fits(name, b"") or signature.head, signature
+
+
+def test_the_same_names_of_different_benchmarks():
+    heads = {
+        b"289222\nimage_name  evaluation_status\nimg/Sheer_Blouse/img_00000001.jpg  train\n": "deepfashion-category",
+        b"52712\nimage_name item_id evaluation_status\nimg/WOMEN/Tees/id_00000001/01_1_front.jpg id train\n": "deepfashion-inshop",
+        b"9\na b c d\nimg/TOPS/Blouse/id_00000001/comsumer_01.jpg img/TOPS/x.jpg id train\n": "deepfashion-consumer2shop",
+        b"123016\nimage_name evaluation_status\nimg/img_00000001.jpg train\n": "deepfashion-landmarks",
+    }
+    for head, reader in heads.items():
+        assert [signature.reader for signature in recognise(Path("list_eval_partition.txt"), head)] == [reader]
+
+
+def test_the_nearest_variant():
+    reader = readers()["deepfashion-fine"]
+    names = ["Anno_fine/train.txt", "Anno_fine/train_attr.txt", "split/train.txt"]
+    assert best_variant(reader, names) == ("official", ["Anno_fine/train_bbox.txt", "Anno_fine/train_land*.txt"])
+
+
+def test_command(tmp_path):
+    shutil.copytree(tree_of("deepfashion-fine"), tmp_path / "raw")
+    script = "import sys; from fprep.cli import main; sys.argv[0] = 'fprep'; main()"
+    done = subprocess.run([sys.executable, "-c", script, "doctor", "raw", "--json"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert [entry["command"] for entry in value["datasets"]] == ["fprep convert deepfashion-fine raw tables/deepfashion-fine"]
+    assert str(tmp_path) not in done.stdout
+    shutil.rmtree(tmp_path / "raw/split")
+    done = subprocess.run([sys.executable, "-c", script, "doctor", "raw"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode in (0, 2)  # the pictures may be anybody's own
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
+@pytest.mark.parametrize(
+    ("folder", "reader", "released"),
+    [
+        ("deepfashion_inshop", "deepfashion-inshop", {"list_item_inshop.txt", "list_eval_partition.txt"}),
+        ("deepfashion_consumer2shop", "deepfashion-consumer2shop", {"list_attr_cloth.txt", "list_attr_type.txt", "list_item_consumer2shop.txt"}),
+        ("deepfashion_category_attribute", "deepfashion-category", {"list_attr_cloth.txt", "list_category_cloth.txt"}),
+        ("deepfashion_fine_course_subset", "deepfashion-fine", set()),
+        ("fashionai_keypoints", "fashionai-keypoints", set()),
+        ("fashionai_attributes", "fashionai-attributes", set()),
+        ("kfashion_asen_layout", "kfashion-asen", set()),
+        ("asen_fashionai", "kfashion-asen", set()),
+        ("kfashion_aihub", "kfashion", set()),
+        ("deepfashion2", "deepfashion2", set()),
+    ],
+)  # fmt: skip
+def test_real_folders(folder, reader, released):
+    checkup = doctor(REAL / folder)
+    assert reader in [diagnosis.reader for diagnosis in checkup.diagnoses], checkup.to_text()
+    assert {finding.path.name for finding in findings(checkup, "released")} == released
+
+
+def test_kfashion_begins_above_its_splits(tmp_path):
+    for split in ("Training", "Validation"):
+        folder = tmp_path / "K-Fashion 이미지" / split
+        (folder / "라벨링데이터/로맨틱").mkdir(parents=True)
+        (folder / "원천데이터/로맨틱").mkdir(parents=True)
+        (folder / f"라벨링데이터/로맨틱/{len(split)}.json").write_text('{"이미지 정보":{}}', encoding="utf-8")
+        Image.new("RGB", (20, 20)).save(folder / f"원천데이터/로맨틱/{len(split)}.jpg")
+    for given in (tmp_path, tmp_path / "K-Fashion 이미지"):
+        (diagnosis,) = doctor(given).diagnoses
+        assert (diagnosis.reader, diagnosis.home) == ("kfashion", tmp_path / "K-Fashion 이미지")
+        assert [finding.code for finding in diagnosis.findings if finding.severity == "good"] == ["pictures"]
+
+
+def test_paths_with_commas_and_entities_are_found(tmp_path):
+    (tmp_path / "Anno_coarse").mkdir()
+    names = [
+        "img/Piqu&eacute;_Dress/img_00000001.jpg",
+        "img/It's_a_Tee,_Too/img_00000002.jpg",
+        "img/Fit_&_Flare/img_00000003.jpg",
+    ]
+    rows = "".join(f"{name:<70} 41\n" for name in names)
+    (tmp_path / "Anno_coarse/list_category_img.txt").write_text(f"3\nimage_name category_label\n{rows}")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", (300, 200)).save(tmp_path / name)
+    assert [finding.message for finding in findings(doctor(tmp_path), "pictures")] == ["all of 3 sampled pictures are there"]
+
+
+@pytest.fixture
+def own_readers(monkeypatch):
+    """Readers for a user's own pictures, with the keys that a test needs."""
+    base = readers()["deepfashion2"]
+    keys = {"image": "the column of pictures", "style": "…", "category": "…"}
+    own = {"folders": replace(base, name="folders", variants={"tree": ("**/*",)}), "csv": replace(base, name="csv", mapping=keys)}
+    monkeypatch.setattr("fprep.doctoring.own_pictures.readers", lambda: readers() | own)
+
+
+def test_own_folders(tmp_path, own_readers):
+    for name in ("Floral_Dress", "Red_Dress", "Denim_Shorts"):
+        (tmp_path / "shop" / name).mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "shop" / name / "1.jpg")
+    (diagnosis,) = [found for found in doctor(tmp_path).diagnoses if found.reader == "folders"]
+    assert diagnosis.home == tmp_path / "shop"
+    assert "2 last words, such as Dress, Shorts" in diagnosis.findings[0].message
+
+
+def test_own_table(tmp_path, own_readers):
+    (tmp_path / "img").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "img/jean 1.jpg")
+    (tmp_path / "labels.csv").write_text("image_file_name,style,season\njean 1.jpg,casual,winter\n")
+    (diagnosis,) = [found for found in doctor(tmp_path).diagnoses if found.reader == "csv"]
+    line = f"fprep convert csv {tmp_path}/labels.csv tables/csv --map image=image_file_name --map style=style"
+    assert diagnosis.command == line
+    assert [finding.code for finding in diagnosis.findings] == ["own-table", "pictures"]
