@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import fprep.samples
 from fschemas.failures import UsageError, did_you_mean
@@ -16,21 +16,43 @@ class SampleWriter(Protocol):
     """Draws garments into a raw layout and returns what was written, counted by kind."""
 
     def __call__(
-        self, out: Path, *, images: int, seed: int, workers: int, defects: bool = False,
+        self, out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
         progress: Callable[[int], None] | None = None,
     ) -> dict[str, int]:  # fmt: skip
-        """Write `images` pictures; the same seed gives the same bytes, whatever the number of workers."""
+        """Write `images` pictures; the same seed gives the same bytes, whatever the number of workers.
+
+        Without `pictures` only annotations are written, fast and at any size.
+        """
         ...
 
 
 def find_sample(dataset: str) -> SampleWriter:
     """The writer for a data set; raises `UsageError` with the known names."""
-    known = {
-        module.name.replace("_", "-"): module.name
-        for module in pkgutil.iter_modules(fprep.samples.__path__)
-        if hasattr(importlib.import_module(f"fprep.samples.{module.name}"), "write_sample")
-    }
+    return cast("SampleWriter", _module_of(dataset).write_sample)
+
+
+def published_images(dataset: str) -> int:
+    """How many pictures the real data set has; raises `UsageError` for an unknown name."""
+    return cast("int", _module_of(dataset).PUBLISHED_IMAGES)
+
+
+def sample_names() -> list[str]:
+    """The data sets that there is sample data for."""
+    return sorted(_known())
+
+
+def _known() -> dict[str, str]:
+    modules = (module.name for module in pkgutil.iter_modules(fprep.samples.__path__))
+    return {name.replace("_", "-"): name for name in modules if hasattr(_import(name), "write_sample")}
+
+
+def _module_of(dataset: str) -> Any:
+    known = _known()
     if dataset not in known:
         guess = did_you_mean(dataset, known)
         raise UsageError(f"no sample data for {dataset!r}; {guess}there is some for {', '.join(sorted(known))}")
-    return cast("SampleWriter", importlib.import_module(f"fprep.samples.{known[dataset]}").write_sample)
+    return _import(known[dataset])
+
+
+def _import(name: str) -> Any:
+    return importlib.import_module(f"fprep.samples.{name}")

@@ -16,7 +16,7 @@ _Floats = NDArray[np.float32]
 
 
 def draw_background(generator: np.random.Generator, height: int, width: int, setting: str) -> Picture:
-    """A background (height, width, 3) that suits the setting of `figure.SETTINGS`."""
+    """A background (height, width, 3) that suits a setting of `figure.SETTINGS`, or a place: shop, home, street."""
     kinds, shares = _KINDS[setting]
     kind = kinds[int(generator.choice(len(kinds), p=np.array(shares) / sum(shares)))]
     rows, columns = (height + 1) // 2, (width + 1) // 2
@@ -163,4 +163,7 @@ _KINDS: dict[str, tuple[tuple[_Kind, ...], tuple[float, ...]]] = {
     "ghost": ((_studio, _wallpaper), (8, 1)),
     "hanger": ((_studio, _room, _wallpaper, _bricks, _planks), (4, 2, 1, 1, 1)),
     "flat": ((_studio, _planks, _textile, _wallpaper, _clutter), (3, 3, 3, 1, 1)),
+    "shop": ((_studio,), (1,)),
+    "home": ((_room, _clutter, _wallpaper, _bricks, _planks, _textile), (4, 3, 1, 1, 1, 1)),
+    "street": ((_street, _clutter, _bricks), (4, 2, 1)),
 }

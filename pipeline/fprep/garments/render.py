@@ -55,7 +55,9 @@ def render(design: Design, photograph_rng: np.random.Generator, size: int = 512)
     camera = frame(photograph, np.concatenate([outline for part in garment.parts() for outline in part.outlines]))
     background = draw_background(generator, photograph.height, photograph.width, figure.setting)
     canvas = Canvas(background, camera, np.array(photograph.lamp), generator)
-    scene = _worn(design, garment, figure, person, generator) if figure.setting == "model" else _still(design, garment, figure)
+    scene = (
+        _worn(design, garment, figure, person, generator) if figure.setting == "model" else still_parts(design, garment, figure)
+    )
     for part in scene:
         canvas.paint(part)
     reach = (0.02 if figure.setting == "flat" else 0.06) * size
@@ -124,7 +126,7 @@ def _companion(generator: np.random.Generator, category: str, figure: Figure, tu
     return garment
 
 
-def _still(design: Design, garment: Garment, figure: Figure) -> list[Part]:
+def still_parts(design: Design, garment: Garment, figure: Figure) -> list[Part]:
     """The garment alone."""
     scene: list[Part] = []
     if figure.setting == "hanger":

@@ -7,13 +7,11 @@ should notice it, what was done, and the verdict: `rejected`, `kept` (perhaps wi
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -30,6 +28,7 @@ from fprep.samples.fashionai_keypoints import (
     image_name,
     write_lines,
 )  # fmt: skip
+from fprep.samples.picture_defects import SPOILT_PICTURES
 from fschemas.landmarks import FASHIONAI_24
 
 WARM_UP = "fashionAI_key_points_train_warm_up_20180222"
@@ -91,18 +90,8 @@ class _Planter:
 
     def spoil_pictures(self) -> None:
         """Files that are damaged, missing, or not what their name says."""
-        broken: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
-            "truncated_image": (
-                "the file ends after 40 % of its bytes",
-                lambda content: content[: len(content) * 2 // 5],
-            ),
-            "zero_byte_image": ("the file is empty", lambda _: b""),
-            "not_an_image": (
-                "the file holds an HTML page",
-                lambda _: b"<html><body>403 Forbidden</body></html>\n",
-            ),
-        }
-        for rule, (what, change) in broken.items():
+        for rule in ("truncated_image", "zero_byte_image", "not_an_image"):
+            what, change, _ = SPOILT_PICTURES[rule]
             row = self._take()
             path = self.archive / row.image_id
             path.write_bytes(change(path.read_bytes()))
@@ -110,16 +99,8 @@ class _Planter:
         row = self._take()
         (self.archive / row.image_id).unlink()
         self._put(row, row, "missing_image", "the file was deleted")
-        odd: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
-            "wrong_extension": ("PNG bytes under a name that ends in .jpg", _as_png),
-            "exif_orientation": (
-                "EXIF orientation 6 was added; the points belong to the pixels as stored",
-                _with_orientation,
-            ),
-            "grayscale_image": ("a JPEG with one channel", _as_grayscale),
-            "cmyk_image": ("a JPEG with four channels, CMYK", _as_cmyk),
-        }
-        for rule, (what, change) in odd.items():
+        for rule in ("wrong_extension", "exif_orientation", "grayscale_image", "cmyk_image"):
+            what, change, _ = SPOILT_PICTURES[rule]
             row = self._take()
             content = change((self.archive / row.image_id).read_bytes())
             moved = self._move(row, f"Images/{row.category}/{image_name(content)}")
@@ -230,30 +211,3 @@ def _write_warm_up(folder: Path, repeated: Row, *, images: int, seed: int) -> li
     lines[place] = replace(lines[place], rule="duplicate_image", what=f"the bytes of a picture of {TRAIN}")
     write_lines(folder / WARM_UP_CSV, [header(), *(line.text for line in lines)], newline="\r\n", encoding="utf-8-sig")
     return lines
-
-
-def _as_png(content: bytes) -> bytes:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None, "our own JPEG can be decoded"
-    return cv2.imencode(".png", image)[1].tobytes()
-
-
-def _as_grayscale(content: bytes) -> bytes:
-    return _saved(Image.open(io.BytesIO(content)).convert("L"))
-
-
-def _as_cmyk(content: bytes) -> bytes:
-    return _saved(Image.open(io.BytesIO(content)).convert("CMYK"))
-
-
-def _saved(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
-    return buffer.getvalue()
-
-
-def _with_orientation(content: bytes) -> bytes:
-    """The same JPEG with an EXIF segment (big-endian TIFF, one entry: tag 0x0112, orientation 6) after its start marker."""
-    tiff = b"MM\x00\x2a\x00\x00\x00\x08" + b"\x00\x01" + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + b"\x00\x00\x00\x00"
-    body = b"Exif\x00\x00" + tiff
-    return content[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + content[2:]

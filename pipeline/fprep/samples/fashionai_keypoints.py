@@ -7,11 +7,7 @@ with two, the answers of test a beside the archives, pictures under `Images/<cat
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import signal
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,9 +19,10 @@ from fprep.garments.design import CATEGORIES
 from fprep.garments.render import Picture, render
 from fprep.garments.wardrobe import draw_design
 from fprep.samples import MARKER, MARKER_TEXT
+from fprep.samples.processes import mapper
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
-from fschemas.publish import die_with_parent, publish
+from fschemas.publish import publish
 
 TRAIN = "fashionAI_key_points_train_20180227"
 TEST_A = "fashionAI_key_points_test_a_20180227"
@@ -33,6 +30,7 @@ TRAIN_CSV = f"{TRAIN}/Annotations/train.csv"
 TEST_CSV = f"{TEST_A}/test.csv"
 ANSWER_CSV = "fashionAI_key_points_test_a_answer_20180426.csv"
 NOT_ANNOTATED = "-1_-1_-1"
+PUBLISHED_IMAGES = 31_631
 JPEG_QUALITY = 88
 MIN_IMAGES_FOR_DEFECTS = 48
 IMAGES_PER_WORKER = 8  # a process that starts for fewer costs more than it draws
@@ -65,15 +63,19 @@ def write_sample(
     seed: int,
     workers: int,
     defects: bool = False,
+    pictures: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
     """Write a sample of `images` pictures, four fifths of them for training, and return how many rows each file holds.
 
     Picture i depends on (seed, i) only, so that every number of workers writes the same bytes. `defects` plants the quirks of
     real archives and lists them in `defects.json`. `progress` is called with 1 for each picture written. The folder
-    appears under its name when it is complete. Raises `UsageError` for an occupied folder or too few pictures.
+    appears under its name when it is complete. Raises `UsageError` for an occupied folder, too few pictures, and for no
+    `pictures` at all: their names are digests of their bytes.
     """
     out = Path(out)
+    if not pictures:
+        raise UsageError("fashionai-keypoints names pictures after their bytes and cannot be written with --no-images")
     least = MIN_IMAGES_FOR_DEFECTS if defects else 1
     if images < least:
         raise UsageError(f"{images} images are too few{' for --defects' if defects else ''}; ask for {least} or more")
@@ -112,7 +114,7 @@ def draw_rows(
 ) -> list[Row]:
     """Draw and write the pictures of these indices, in order; into one archive, or into the one that each belongs to."""
     rows: list[Row] = []
-    with _mapper(min(workers, len(indices) // IMAGES_PER_WORKER)) as mapped:
+    with mapper(min(workers, len(indices) // IMAGES_PER_WORKER)) as mapped:
         for row in mapped(partial(_write_picture, folder, seed, archive), indices):
             rows.append(row)
             if progress is not None:
@@ -174,31 +176,3 @@ def _write_picture(folder: Path, seed: int, archive: str | None, index: int) -> 
     image_id = f"Images/{picture.category}/{image_name(content)}"
     (folder / (archive or (TEST_A if _is_test(index) else TRAIN)) / image_id).write_bytes(content)
     return Row(image_id, picture.category, cells_of(picture))
-
-
-_Mapper = Callable[[Callable[[int], Row], range], Iterator[Row]]
-
-
-@contextmanager
-def _mapper(workers: int) -> Generator[_Mapper]:
-    """An ordered map over indices: in this process for one worker, else in fresh processes that die with this one."""
-    if workers <= 1:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            yield map
-        finally:
-            cv2.setNumThreads(threads)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield partial(pool.map, chunksize=4)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, die with it, and stay on one core."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
-    cv2.setNumThreads(1)

@@ -1,0 +1,42 @@
+"""Drawing on several cores: an ordered map in fresh processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import cv2
+
+from fschemas.publish import die_with_parent
+
+Mapper = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
+
+
+@contextmanager
+def mapper(workers: int, chunk: int = 4) -> Generator[Mapper]:
+    """An ordered map: in this process for one worker, else in fresh processes that die with this one."""
+    if workers <= 1:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield map
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield partial(pool.map, chunksize=chunk)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, die with it, and stay on one core."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+    cv2.setNumThreads(1)
