@@ -9,6 +9,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from fprep.cli_audit import audit
+from fprep.cli_doctor import doctor
+from fprep.cli_export import export
+from fprep.cli_report import report
 from fschemas.command_line import run_command
 from fschemas.failures import IntegrityError, UsageError
 
@@ -30,20 +34,24 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be writt
 def sample(
     dataset: Annotated[str, typer.Argument(help="Data set whose raw layout to write, such as fashionai-keypoints.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the raw tree into.")],
-    images: Annotated[int, typer.Option(min=1, help="Pictures in all.")] = 1000,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Pictures in all: 1000, or the published number without pictures.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed draws other garments.")] = 0,
     defects: Annotated[
         bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")
     ] = False,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-images", help="Draw pictures, or write annotations only.")] = True,
     workers: Workers = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw garments into the exact raw layout of a data set."""
     from fprep.progress import Reporter
-    from fprep.sample import find_sample
+    from fprep.sample import find_sample, published_images
 
     writer, workers = find_sample(dataset), workers or os.cpu_count() or 1
+    images = images or (1000 if pictures else published_images(dataset))
     with Reporter(quiet=quiet) as report:
         counts = writer(
             out,
@@ -51,6 +59,7 @@ def sample(
             seed=seed,
             workers=workers,
             defects=defects,
+            pictures=pictures,
             progress=lambda done: report.advance("drawing", done, images),
         )
     _print(counts, as_json, f"{out}: " + ", ".join(f"{value} {name}" for name, value in counts.items()))
@@ -65,6 +74,13 @@ def convert(
     max_rejected: Annotated[float, typer.Option(min=0, max=1, help="Share of rows above which the exit code is 3.")] = 0.05,
     val_share: Annotated[float, typer.Option(min=0, max=0.9, help="Validation share where the data set has none.")] = 0.1,
     test_share: Annotated[float, typer.Option(min=0, max=0.9, help="Test share where no labelled test rows are given.")] = 0.1,
+    group_split: Annotated[
+        bool, typer.Option("--group-split", help="Cut new splits that part no item, group or near-identical picture.")
+    ] = False,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="KEY=VALUE", help="What your own folders or CSV columns mean; repeatable."),
+    ] = None,
     workers: Workers = 0,
     limit: Limit = None,
     dry_run: DryRun = False,
@@ -74,20 +90,23 @@ def convert(
     """Read raw files into a validated table, with every rejected row and its reason beside it."""
     from fprep.convert import convert as run_convert
     from fprep.progress import Reporter
+    from fprep.reader import find_reader, read_mapping
 
     if len(paths) < 2:
         raise UsageError("convert needs at least one raw folder and the folder to write: fprep convert DATASET RAW... OUT")
     *raw, out = paths
+    options = read_mapping(find_reader(dataset), mapping or [])
     with Reporter(quiet=quiet) as report:
         values = run_convert(
             dataset, raw, out, images=images, on_reject=on_reject, max_rejected=max_rejected, val_share=val_share,
-            test_share=test_share, workers=workers, limit=limit, dry_run=dry_run, progress=report,
+            test_share=test_share, group_split=group_split, mapping=options, workers=workers, limit=limit, dry_run=dry_run, progress=report,
         ).to_json()  # fmt: skip
     rules = ", ".join(f"{rule} {count}" for rule, count in values["rejected_by_rule"].items())
     warnings = ", ".join(f"{name} {count}" for name, count in values["warnings"].items())
     lines = [
         f"{out}/table.parquet: {values['kept']} rows of {values['lines']} lines, "
         + ", ".join(f"{count} {split}" for split, count in values["splits"].items()),
+        *([f"recognised: {', '.join(values['variants'])}"] if values["variants"] else []),
         *([f"{out}/rejected.parquet: {values['rejected']} rows: {rules}"] if rules else []),
         *([f"kept with a warning: {warnings}"] if warnings else []),
         *[f"note: {note}" for note in values.get("notes", [])],
@@ -100,7 +119,13 @@ def readers(as_json: AsJson = False) -> None:
     """List the readers with what they recognise."""
     from fprep.reader import readers as known_readers
 
-    values = {name: {"paper": reader.paper, "licence": reader.licence} for name, reader in known_readers().items()}
+    values = {
+        name: {
+            "paper": reader.paper, "licence": reader.licence, "citation": reader.citation,
+            "files": {variant: list(patterns) for variant, patterns in reader.variants.items()}, "totals": dict(reader.totals),
+        }
+        for name, reader in known_readers().items()
+    }  # fmt: skip
     _print(values, as_json, "\n".join(f"{name}: {value['paper']}; {value['licence']}" for name, value in values.items()))
 
 
@@ -117,6 +142,10 @@ def shard(
     seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
     workers: Workers = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many pictures of each split.")] = None,
+    lock: Annotated[
+        Path | None, typer.Option(help="Split lock of `fprep audit --lock`; a table that breaks it is refused.")
+    ] = None,
+    leave_out: Annotated[bool, typer.Option("--leave-out", help="Leave out the pictures that break the lock.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -128,7 +157,7 @@ def shard(
     with Reporter(quiet=quiet) as report:
         summary = run_shard(
             table, out, images=images, size=size or None, quality=quality, copies=copies, augment=augment,
-            shard_samples=shard_samples, seed=seed, workers=workers, limit=limit, dry_run=dry_run,
+            shard_samples=shard_samples, seed=seed, workers=workers, limit=limit, lock=lock, leave_out=leave_out, dry_run=dry_run,
             progress=lambda done, total: report("sharding", done, total),
         )  # fmt: skip
     splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
@@ -153,6 +182,12 @@ def lint(
     if num_errors:
         count = f"{num_errors} errors" if num_errors > 1 else "1 error"
         raise IntegrityError(f"{shards}: {count}; delete what is damaged and run `fprep shard` again")
+
+
+app.command()(doctor)
+app.command()(export)
+app.command()(report)
+app.command()(audit)
 
 
 def _print(value: Any, as_json: bool, text: str) -> None:

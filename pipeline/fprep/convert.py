@@ -19,7 +19,7 @@ from fprep.image_check import ImageFacts, check_images
 from fprep.orientation import turn_upright
 from fprep.raw import RawFolder
 from fprep.reader import Reader, check_mapping, columns_of, find_reader
-from fprep.report import REJECTED_FILE, ConvertReport, account, compare_totals, publish_conversion
+from fprep.report import REJECTED_FILE, ConvertReport, account, compare_totals, publish_conversion, recognised
 from fprep.splits import IDENTITY, cut_train, duplicate_rows, unique_keys
 from fschemas.failures import RejectedError, UsageError
 from fschemas.publish import exclusive, remove_leftovers
@@ -122,6 +122,7 @@ class _Conversion:
         )
         self._check_rules()
         count_warnings(self.frame, self.reader, self.raw)
+        self.report.variants = recognised(self.reader, self.raw)
         compare_totals(self.report, self.raw, dict(self.reader.totals))
         account(self.report, self.raw, self.frame)
         return self.frame

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -43,12 +43,13 @@ class ConvertReport:
     """Counts of one conversion; `to_json` gives report.json.
 
     `lines` = `kept` + `rejected` + `superseded` + `left_out` + `joined` + `header` + `blank`, in all and for each file of
-    `files`. `categories` counts garments, `totals` compares with published numbers, `warnings` counts what was kept
+    `files`. `variants` are the layouts recognised. `categories` counts garments, `totals` compares with published numbers, `warnings` counts what was kept
     although it is odd. `published` says whether a table was written, `table_sha256` which.
     """
 
     reader: str
     images: str
+    variants: list[str] = field(default_factory=list[str])
     lines: int = 0
     kept: int = 0
     rejected: int = 0
@@ -104,6 +105,19 @@ def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
     report.warnings = _sorted(raw.warnings)
     report.warning_examples = {rule: raw.examples[rule] for rule in sorted(raw.examples)}
     report.notes = list(raw.notes)
+
+
+def recognised(reader: Reader, raw: RawFolder) -> list[str]:
+    """The variants of the reader that the files it read belong to; one that shares files with those before it does not count."""
+    names = [PurePosixPath(name) for name in (*raw.files, *raw.documents)]
+    covered: set[PurePosixPath] = set()
+    found: list[str] = []
+    for variant, patterns in reader.variants.items():
+        matches = [{name for name in names if name.match(pattern.removeprefix("**/"))} for pattern in patterns]
+        if all(matches) and not set.union(*matches) & covered:
+            covered |= set.union(*matches)
+            found.append(variant)
+    return found
 
 
 def compare_totals(report: ConvertReport, raw: RawFolder, published: dict[str, int]) -> None:
