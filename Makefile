@@ -29,8 +29,8 @@ check: install  ## style, types, layering
 	@echo "==> layering"
 	@$(BIN)/python -m pytest -q tests/test_layering.py
 
-bench: install  ## side by side with other loaders, as ratios
-	@$(BIN)/python benchmarks/stream.py
+bench: install  ## side by side with peers, as ratios
+	@for benchmark in benchmarks/*.py; do echo "==> $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
 install: .venv/installed  ## the pinned packages and the two commands, into .venv
 
