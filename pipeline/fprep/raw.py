@@ -123,7 +123,7 @@ class RawFolder:
         """A line by the names that a row has of it; a document is read again."""
         if file in self.files:
             return self.files[file].line(number)
-        return RawLine(file, number, 0, read_unchanged(self.root / file, file)[: MAX_LINE + 1])
+        return RawLine(file, number, 0, read_unchanged(self.root / file, file)[:MAX_RAW])
 
     def reject(self, row: RawLine, rule: str, message: str, *, place: RawLine | None = None, column: str = "", found: str = "",
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
