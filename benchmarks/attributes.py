@@ -141,7 +141,7 @@ def worker(name: str, raw: Path) -> None:
 
 def parse_ours(raw: Path) -> Callable[[], tuple[int, int, int]]:
     """The parser of the reader, from the path to columns."""
-    from fprep.attribute_matrix import read_attributes
+    from fprep.parsing.attribute_matrix import read_attributes
     from fprep.raw import RawFolder
 
     def parse() -> tuple[int, int, int]:

@@ -27,8 +27,8 @@ from typing import Any
 
 import orjson
 
-from fprep.kfashion_documents import Task, read_task
-from fprep.kfashion_labels import ATTRIBUTES, PARTS, STYLES
+from fprep.parsing.kfashion_documents import Task, read_task
+from fprep.parsing.kfashion_labels import ATTRIBUTES, PARTS, STYLES
 
 TARGET = 3.0
 SIZE = (800, 1066)

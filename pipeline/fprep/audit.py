@@ -15,14 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from fprep import audit_leaks
-from fprep.audit_balance import Floor, find_balance
-from fprep.audit_findings import Findings, Place, places
-from fprep.audit_labels import find_label_faults
-from fprep.audit_pairs import LARGEST_DISTANCE, NearPairs, near_pairs
-from fprep.audit_summary import summary_text
-from fprep.audit_tables import AuditTable, Pictures, look_at_pictures, open_tables, rows_of
-from fprep.audit_twins import Labels, find_conflicts
+from fprep.auditing import leaks as audit_leaks
+from fprep.auditing.balance import Floor, find_balance
+from fprep.auditing.findings import Findings, Place, places
+from fprep.auditing.labels import find_label_faults
+from fprep.auditing.pairs import LARGEST_DISTANCE, NearPairs, near_pairs
+from fprep.auditing.summary import summary_text
+from fprep.auditing.tables import AuditTable, Pictures, look_at_pictures, open_tables, rows_of
+from fprep.auditing.twins import Labels, find_conflicts
 from fprep.report import plain_arrow
 from fprep.split_lock import LOCK_FILE, SplitLock, make_lock
 from fschemas.failures import RejectedError, UsageError

@@ -26,7 +26,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
     """Show a table as one page of HTML: counts, pictures with their labels drawn, and what is wrong."""
-    from fprep.page import write_page
+    from fprep.pages.page import write_page
     from fprep.progress import Reporter
 
     with Reporter(quiet=quiet) as reporter:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fprep.audit_pairs import near_pairs
-from fprep.perceptual_hash import BLANK_CONTRAST, PictureTask, hash_pictures
+from fprep.auditing.pairs import near_pairs
+from fprep.auditing.perceptual_hash import BLANK_CONTRAST, PictureTask, hash_pictures
 
 _HELD_BACK = 0.5  # of a split's share: a part that is larger goes to train
 _RETRIEVAL = {"query", "gallery"}

@@ -17,7 +17,7 @@ import polars as pl
 
 from fprep.lint_loaders import check_loaders
 from fprep.lint_samples import SampleChecks
-from fprep.shard_finish import README_FILE
+from fprep.sharding.finish import README_FILE
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import TEMPORARY_PREFIX, sha256_of
 from fschemas.shard import RECORD_FOLDER, read_record, record_path

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fprep.raw_file import MAX_LINE, RawFile, RawLine, read_unchanged
+from fprep.parsing.raw_file import MAX_LINE, RawFile, RawLine, read_unchanged
 from fschemas.failures import UsageError
 from fschemas.vocabularies import Vocabulary
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fprep.augment import Recipe, load_recipe
-from fprep.shard_finish import existing_plan_id, features, finish, remove_strangers
-from fprep.shard_sample import SampleOptions, sample_key
-from fprep.shard_workers import write_shards
+from fprep.sharding.augment import Recipe, load_recipe
+from fprep.sharding.finish import existing_plan_id, features, finish, remove_strangers
+from fprep.sharding.sample import SampleOptions, sample_key
+from fprep.sharding.workers import write_shards
 from fprep.split_lock import Checked, checked_table
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import exclusive, remove_leftovers, sha256_of, withdraw

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from fprep.audit_tables import SIDES
+from fprep.auditing.tables import SIDES
 from fschemas.failures import IntegrityError, UsageError
 
 if TYPE_CHECKING:
-    from fprep.audit_pairs import NearPairs
-    from fprep.audit_tables import Pictures
+    from fprep.auditing.pairs import NearPairs
+    from fprep.auditing.tables import Pictures
 
 LOCK_FILE = "splits.lock.json"
 FORMAT = "fashionkit-split-lock/1"

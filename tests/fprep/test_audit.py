@@ -17,10 +17,10 @@ from PIL import Image
 from tests.audit_tables import jpeg, photograph, write_audit_table
 
 from fprep.audit import AUDIT_FILE, SUMMARY_FILE, Audit, audit, refuse_findings
-from fprep.audit_findings import KINDS, SCHEMA
-from fprep.audit_pairs import candidate_pairs, look_the_same, near_pairs
+from fprep.auditing.findings import KINDS, SCHEMA
+from fprep.auditing.pairs import candidate_pairs, look_the_same, near_pairs
+from fprep.auditing.perceptual_hash import MIRROR_MASK, PictureTask, fingerprint, hash_picture, upright
 from fprep.convert import convert
-from fprep.perceptual_hash import MIRROR_MASK, PictureTask, fingerprint, hash_picture, upright
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_metadata, read_table
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from fprep.convert import convert
-from fprep.kfashion_documents import Answer, parse_records
-from fprep.kfashion_labels import ATTRIBUTES, PARTS, STYLES, shoot_of
-from fprep.kfashion_tree import split_of
+from fprep.parsing.kfashion_documents import Answer, parse_records
+from fprep.parsing.kfashion_labels import ATTRIBUTES, PARTS, STYLES, shoot_of
+from fprep.parsing.kfashion_tree import split_of
 from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table
 

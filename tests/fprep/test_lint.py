@@ -15,11 +15,11 @@ import polars as pl
 import pytest
 from tests.small_tables import write_small_table
 
-from fprep import shard_finish
 from fprep.lint import Finding, lint
 from fprep.lint_loaders import check_loaders
 from fprep.shard import SourceTable, plan_shards, shard
-from fprep.shard_sample import SampleMaker, SampleOptions
+from fprep.sharding import finish as shard_finish
+from fprep.sharding.sample import SampleMaker, SampleOptions
 from fschemas.failures import UsageError
 from fschemas.publish import publish_json, sha256_of
 from fschemas.shard import Sample, write_shard

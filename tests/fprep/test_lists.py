@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-import fprep.attribute_matrix
-import fprep.raw_file
-from fprep.attribute_matrix import read_attributes
-from fprep.lists import PATH, join_lists, read_list
+import fprep.parsing.attribute_matrix
+import fprep.parsing.raw_file
+from fprep.parsing.attribute_matrix import read_attributes
+from fprep.parsing.lists import PATH, join_lists, read_list
 from fprep.raw import RawFolder, picture_path_fault
 
 HEADER = b"image_name  x_1  y_1\n"
@@ -235,7 +235,7 @@ def ids_of(values: np.ndarray, value: int) -> list[list[int]]:
 @pytest.mark.parametrize(("layout", "end"), [("{:2d}", ""), ("{:2d}", "  "), ("{:2d}", " \r"), ("{:d}", "")])
 @pytest.mark.parametrize("block", [1 << 13, 1 << 21])
 def test_attributes(tmp_path, monkeypatch, num_attributes, layout, end, block):
-    for module in (fprep.raw_file, fprep.attribute_matrix):
+    for module in (fprep.parsing.raw_file, fprep.parsing.attribute_matrix):
         monkeypatch.setattr(module, "BLOCK", block)
     content, values = matrix_text(40, num_attributes, 0, layout, end)
     raw = folder(tmp_path, a=content)
@@ -265,7 +265,7 @@ def check_attributes(raw: RawFolder, path: Path, content: bytes, num_attributes:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_broken_attribute_lists_agree_with_the_oracle(tmp_path, monkeypatch, seed):
-    for module in (fprep.raw_file, fprep.attribute_matrix):
+    for module in (fprep.parsing.raw_file, fprep.parsing.attribute_matrix):
         monkeypatch.setattr(module, "BLOCK", 512)
     random_number = random.Random(seed)
     for trial in range(100):
@@ -278,7 +278,7 @@ def test_broken_attribute_lists_agree_with_the_oracle(tmp_path, monkeypatch, see
 
 def test_line_ends_that_keep_the_rhythm_are_found(tmp_path, monkeypatch):
     """Where lines of one length are guessed, a blank that became a line end does not change the length of two lines together."""
-    for module in (fprep.raw_file, fprep.attribute_matrix):
+    for module in (fprep.parsing.raw_file, fprep.parsing.attribute_matrix):
         monkeypatch.setattr(module, "BLOCK", 512)
     names = [f"{f'img/F/{row}.jpg':<70}" for row in range(20)]
     content = "".join(["20\n", "image_name labels\n", *(f"{name}{' -1' * 8}\n" for name in names)]).encode()

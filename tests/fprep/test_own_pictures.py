@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from fprep.cli import app
 from fprep.convert import convert
-from fprep.own_pictures import last_word
+from fprep.parsing.own_pictures import last_word
 from fprep.reader import find_reader, read_mapping
 from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table

@@ -22,11 +22,11 @@ from PIL import Image
 from tests.small_tables import row_of, write_small_table
 
 from fprep.convert import convert
-from fprep.page import write_page
-from fprep.page_choice import allot
-from fprep.page_data import evenly
-from fprep.page_html import element, escape, percent
-from fprep.page_marks import PointNames, marks
+from fprep.pages.choice import allot
+from fprep.pages.data import evenly
+from fprep.pages.html import element, escape, percent
+from fprep.pages.marks import PointNames, marks
+from fprep.pages.page import write_page
 from fprep.reader import readers
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.landmarks import DEEPFASHION_8

@@ -17,9 +17,9 @@ import simplejpeg
 from PIL import Image
 from tests.small_tables import bright_spot, row_of, spot_centre, write_rows, write_small_table
 
-from fprep import shard_workers
 from fprep.shard import shard
-from fprep.shard_sample import SampleMaker
+from fprep.sharding import workers as shard_workers
+from fprep.sharding.sample import SampleMaker
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.publish import exclusive, sha256_of
 from fschemas.shard import Sample, ShardRecord, record_path, write_shard

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from fprep.shard import SourceTable
-from fprep.shard_sample import read_picture
+from fprep.sharding.sample import read_picture
 from fschemas.failures import UsageError
 from fschemas.tables import SPLITS
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import polars as pl
 
-from fprep.own_pictures import SPLIT_NAMES, add_vocabulary, plain
+from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, plain
+from fprep.parsing.raw_file import MAX_LINE, RawFile, RawLine
 from fprep.raw import RawFolder, picture_path_fault
-from fprep.raw_file import MAX_LINE, RawFile, RawLine
 from fprep.reader import reader, safe_key
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.tables import SPLITS, SampleTable

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import polars as pl
 
-from fprep.deepfashion2_items import (
+from fprep.parsing.deepfashion2_items import (
     Fault,
     Garments,
     domain_of,
@@ -26,8 +26,8 @@ from fprep.deepfashion2_items import (
     read_annotation,
     read_item,
 )  # fmt: skip
+from fprep.parsing.raw_file import read_unchanged
 from fprep.raw import MAX_LINE, RawFolder, RawLine, document_pattern, picture_path_fault
-from fprep.raw_file import read_unchanged
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION2_294

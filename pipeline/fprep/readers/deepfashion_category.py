@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from fprep.attribute_matrix import read_attributes
-from fprep.deepfashion_tree import (
+from fprep.parsing.attribute_matrix import read_attributes
+from fprep.parsing.deepfashion_tree import (
     Benchmark,
     check_words,
     find_benchmarks,
@@ -22,11 +22,11 @@ from fprep.deepfashion_tree import (
     read_partition,
     warn_of_case,
 )
-from fprep.landmark_rows import GARMENTS, LandmarkRows
-from fprep.lists import ListFile, join_lists, read_list
+from fprep.parsing.landmark_rows import GARMENTS, LandmarkRows
+from fprep.parsing.lists import ListFile, join_lists, read_list
+from fprep.parsing.retrieval_lists import keys_of
 from fprep.raw import RawFolder
 from fprep.reader import reader
-from fprep.retrieval_lists import keys_of
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary

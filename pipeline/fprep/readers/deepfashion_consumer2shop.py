@@ -14,14 +14,12 @@ from pathlib import Path
 
 import polars as pl
 
-from fprep.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
-from fprep.landmark_rows import LandmarkRows
-from fprep.lists import ListFile
-from fprep.pairs import PATH_PARTS, Pairs, read_pairs, released_names
-from fprep.picture_folders import find_pictures, spelling_on_disk
-from fprep.raw import RawFolder
-from fprep.reader import reader
-from fprep.retrieval_lists import (
+from fprep.parsing.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
+from fprep.parsing.landmark_rows import LandmarkRows
+from fprep.parsing.lists import ListFile
+from fprep.parsing.pairs import PATH_PARTS, Pairs, read_pairs, released_names
+from fprep.parsing.picture_folders import find_pictures, spelling_on_disk
+from fprep.parsing.retrieval_lists import (
     annotation_file,
     compare_types,
     do_not_fit,
@@ -32,6 +30,8 @@ from fprep.retrieval_lists import (
     read_boxes,
     read_rows,
 )
+from fprep.raw import RawFolder
+from fprep.reader import reader
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.tables import table_class

@@ -5,7 +5,7 @@ Two layouts. "course" is a common re-release of 7,000 pictures: `split/train.txt
 `train_cate.txt` may give the category. Boxes and points are 1-based and become pixel centres (1 is 0); `0 0` is absent.
 
 Points are packed from the left in the order of the clothes type, which the course layout does not state: see
-`fprep.packed_landmarks`.
+`fprep.parsing.packed_landmarks`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fprep.coarse_split import add_coarse_split
-from fprep.packed_landmarks import GARMENTS, garment_of_category, garment_of_points, is_ambiguous, unpack
+from fprep.parsing.coarse_split import add_coarse_split
+from fprep.parsing.packed_landmarks import GARMENTS, garment_of_category, garment_of_points, is_ambiguous, unpack
 from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError

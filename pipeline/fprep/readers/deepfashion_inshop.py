@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fprep.inshop_descriptions import add_descriptions, read_descriptions
-from fprep.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
-from fprep.landmark_rows import LandmarkRows
-from fprep.lists import ListFile
-from fprep.picture_folders import find_pictures
-from fprep.raw import RawFolder
-from fprep.reader import reader
-from fprep.retrieval_lists import (
+from fprep.parsing.inshop_descriptions import add_descriptions, read_descriptions
+from fprep.parsing.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
+from fprep.parsing.landmark_rows import LandmarkRows
+from fprep.parsing.lists import ListFile
+from fprep.parsing.picture_folders import find_pictures
+from fprep.parsing.retrieval_lists import (
     annotation_file,
     compare_types,
     do_not_fit,
@@ -33,6 +31,8 @@ from fprep.retrieval_lists import (
     read_rows,
     refuse_leaks,
 )
+from fprep.raw import RawFolder
+from fprep.reader import reader
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary

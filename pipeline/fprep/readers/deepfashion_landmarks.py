@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from fprep.deepfashion_tree import Benchmark, find_benchmarks, picture_paths, read_partition
-from fprep.landmark_rows import LandmarkRows
-from fprep.lists import ListFile, join_lists, read_list
+from fprep.parsing.deepfashion_tree import Benchmark, find_benchmarks, picture_paths, read_partition
+from fprep.parsing.landmark_rows import LandmarkRows
+from fprep.parsing.lists import ListFile, join_lists, read_list
+from fprep.parsing.retrieval_lists import keys_of
 from fprep.raw import RawFolder
 from fprep.reader import reader
-from fprep.retrieval_lists import keys_of
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.tables import table_class
 from fschemas.vocabularies import open_vocabulary

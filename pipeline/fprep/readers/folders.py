@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from fprep.own_pictures import SPLIT_NAMES, add_vocabulary, last_word, plain, walk_pictures
+from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, last_word, plain, walk_pictures
 from fprep.raw import RawFolder, document_pattern
 from fprep.reader import reader, safe_key
 from fschemas.failures import UsageError, did_you_mean

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from fprep.kfashion_documents import Answer, Task, read_task
-from fprep.kfashion_labels import ATTRIBUTES, STYLES, folder_style, shoot_of
-from fprep.kfashion_tree import Folder, PictureFolders, scan, split_of
+from fprep.parsing.kfashion_documents import Answer, Task, read_task
+from fprep.parsing.kfashion_labels import ATTRIBUTES, STYLES, folder_style, shoot_of
+from fprep.parsing.kfashion_tree import Folder, PictureFolders, scan, split_of
 from fprep.raw import RawFolder, RawLine, document_pattern
 from fprep.reader import reader, safe_key
 from fprep.workers import run_isolated

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from fprep.asen_layout import SPLITS, Layout, find_layout, parse_label, picture_home, spelt_as_on_disk
+from fprep.parsing.asen_layout import SPLITS, Layout, find_layout, parse_label, picture_home, spelt_as_on_disk
 from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fprep.readers import fashionai_attributes

@@ -1,0 +1,1 @@
+"""Parts of `fprep report`: one self-contained HTML page."""

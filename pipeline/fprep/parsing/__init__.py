@@ -1,0 +1,1 @@
+"""Parsers that readers share, or that would make a reader too long."""
