@@ -43,6 +43,7 @@ def sample(
     ] = False,
     pictures: Annotated[bool, typer.Option("--pictures/--no-images", help="Draw pictures, or write annotations only.")] = True,
     workers: Workers = 0,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -52,6 +53,10 @@ def sample(
 
     writer, workers = find_sample(dataset), workers or os.cpu_count() or 1
     images = images or (1000 if pictures else published_images(dataset))
+    if dry_run:
+        what = "pictures and their annotations" if pictures else "rows of annotation"
+        _print({"dataset": dataset, "images": images}, as_json, f"{out}: would get {images} {what} of {dataset}")
+        return
     with Reporter(quiet=quiet) as report:
         counts = writer(
             out,

@@ -67,7 +67,7 @@ def convert(
     work = _Conversion(reader, folder, report, tell, group_split)
     if dry_run:
         work.run(images, val_share, test_share, workers, limit)
-        _judge(report, out, on_reject, max_rejected)
+        _judge(report, out, on_reject, max_rejected, dry_run=True)
         return report
     with exclusive(out):
         remove_leftovers(out)
@@ -269,14 +269,14 @@ def _check_options(max_rejected: float, val_share: float, test_share: float, lim
         raise UsageError(f"{out}: a file stands here; name a folder for the table")
 
 
-def _judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float) -> None:
+def _judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float, *, dry_run: bool = False) -> None:
     if report.rejected:
         worst, count = max(report.rejected_by_rule.items(), key=lambda item: item[1])
         total = report.kept + report.rejected + report.left_out
         rows = f"{report.rejected} of {total} rows were rejected, most by {worst} ({count})"
     else:
         worst, rows = "", "no row was rejected"
-    look = f"look at {out / REJECTED_FILE}"
+    look = "run without --dry-run to get the list" if dry_run else f"look at {out / REJECTED_FILE}"
     if report.kept == 0:
         help_missing = "; unpack the pictures beside the annotation or use --images none" if worst == "missing_image" else ""
         raise RejectedError(f"{out}: no row is left for a table: {rows}; {look}{help_missing}")
@@ -287,6 +287,7 @@ def _judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float
         )
     if report.rejected_share > max_rejected:
         raise RejectedError(
-            f"{out}: {rows}: a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}; the table is written; {look}, "
+            f"{out}: {rows}: a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}; "
+            f"{'' if dry_run else 'the table is written; '}{look}, "
             "then mend the raw files or raise --max-rejected"
         )
