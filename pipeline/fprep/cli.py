@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,8 +49,9 @@ def sample(
     """Draw garments into the exact raw layout of a data set."""
     from fprep.progress import Reporter
     from fprep.sample import find_sample, published_images
+    from fprep.workers import available_cores
 
-    writer, workers = find_sample(dataset), workers or os.cpu_count() or 1
+    writer, workers = find_sample(dataset), workers or available_cores()
     images = images or (1000 if pictures else published_images(dataset))
     if dry_run:
         what = "pictures and their annotations" if pictures else "rows of annotation"

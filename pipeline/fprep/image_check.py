@@ -17,7 +17,6 @@ import stat
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import simplejpeg
 from PIL import Image
@@ -79,7 +78,7 @@ def check_image(root: str, name: str, *, decode: bool) -> ImageFacts:
     try:
         if not decode and (facts := _glance(descriptor, size, name)) is not None:
             return facts
-        content = _read_all(descriptor, size)
+        content = read_all(descriptor, size)
     finally:
         os.close(descriptor)
     if not content:
@@ -128,7 +127,8 @@ def _real_folder(root: str, folder: str) -> str:
     return os.path.realpath(os.path.join(root, folder))
 
 
-def _read_all(descriptor: int, size: int) -> bytes:
+def read_all(descriptor: int, size: int) -> bytes:
+    """All bytes of an open file of about `size` bytes, and one more where it has grown."""
     content = os.read(descriptor, size + 1)
     while 0 < len(content) < size:  # Linux gives at most 2 GiB at once, network file systems less
         more = os.read(descriptor, size - len(content))
@@ -144,16 +144,7 @@ def _glance(descriptor: int, size: int, name: str) -> ImageFacts | None:
     if plain is None:
         return None
     width, height, mode = plain
-    return ImageFacts("", "", "", width, height, None, "JPEG", mode, 1, _jpeg_warnings(mode, name))
-
-
-def _jpeg_warnings(mode: str, name: str) -> tuple[str, ...]:
-    found = {
-        "wrong_extension": not name.lower().endswith(_EXTENSIONS["JPEG"]),
-        "grayscale_image": mode in _GRAY_MODES,
-        "cmyk_image": mode == "CMYK",
-    }
-    return tuple(rule for rule, present in found.items() if present)
+    return ImageFacts("", "", "", width, height, None, "JPEG", mode, 1, _warnings("JPEG", mode, name))
 
 
 def _unopened(error: OSError, name: str) -> ImageFacts:
@@ -175,7 +166,7 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
         except ValueError as error:
             return _undecodable(content, kind, error)
         digest = hashlib.sha256(content).hexdigest()
-        return ImageFacts("", "", "", width, height, digest, kind, mode, 1, _jpeg_warnings(mode, name))
+        return ImageFacts("", "", "", width, height, digest, kind, mode, 1, _warnings("JPEG", mode, name))
     try:
         image = Image.open(io.BytesIO(content), formats=(kind,))
         width, height = image.size
@@ -187,7 +178,8 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
         if is_cut(content, kind):
             return ImageFacts("truncated_image", "the end of the picture is missing", f"{len(content)} bytes")
         orientation = _orientation(image)
-        odd = _warnings(image, kind, name, orientation)
+        is_animated = kind != "JPEG" and getattr(image, "is_animated", False)
+        odd = _warnings(kind, image.mode, name, orientation=orientation, is_animated=is_animated)
         if decode:
             _decode(content, kind, image)
     except Image.DecompressionBombError:
@@ -229,12 +221,12 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _warnings(image: Image.Image, kind: str, name: str, orientation: int) -> tuple[str, ...]:
+def _warnings(kind: str, mode: str, name: str, *, orientation: int = 1, is_animated: bool = False) -> tuple[str, ...]:
     found = {
-        "wrong_extension": PurePosixPath(name).suffix.lower() not in _EXTENSIONS[kind],
+        "wrong_extension": not name.lower().endswith(_EXTENSIONS[kind]),
         "exif_orientation": orientation != 1,
-        "grayscale_image": image.mode in _GRAY_MODES,
-        "cmyk_image": image.mode == "CMYK",
-        "animated_image": kind != "JPEG" and getattr(image, "is_animated", False),
+        "grayscale_image": mode in _GRAY_MODES,
+        "cmyk_image": mode == "CMYK",
+        "animated_image": is_animated,
     }
     return tuple(rule for rule, present in found.items() if present)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from fprep.auditing.tables import SIDES
+from fprep.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
 
 if TYPE_CHECKING:

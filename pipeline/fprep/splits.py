@@ -9,9 +9,14 @@ import polars as pl
 
 from fprep.reader import short_hash
 
+# Which side of the fence a split is on. Query and gallery share items by design.
+SIDES = {
+    "train": "train", "val": "val", "val_query": "val", "val_gallery": "val",
+    "test": "test", "query": "test", "gallery": "test", "unlabelled": "unlabelled",
+}  # fmt: skip
+HELD_OUT = ("val", "test")  # sides that nobody trains on
 # Of equal pictures the first one in the most binding split is kept: a test picture must not be trained on.
-_PRIORITY = {"test": 0, "gallery": 0, "query": 0, "val": 1, "val_query": 1, "val_gallery": 1, "train": 2, "unlabelled": 3}
-_HELD_OUT = ("test", "gallery", "query", "val", "val_query", "val_gallery")
+_PRIORITY = {split: ("test", "val", "train", "unlabelled").index(side) for split, side in SIDES.items()}
 
 _STEM = pl.col("image").str.extract(r"([^/]*)$").str.extract(r"^(.*?)(?:\.[^.]*)?$")
 # What tells a picture from another: its digest, or without one its name where that is a digest, else its path.
@@ -45,7 +50,7 @@ def find_duplicates(identities: Sequence[str], splits: Sequence[str], images: Se
     for row in order:
         first = kept.setdefault(identities[row], row)
         if first != row:
-            leaked = splits[first] in _HELD_OUT and splits[row] == "train"
+            leaked = SIDES[splits[first]] in HELD_OUT and splits[row] == "train"
             dropped.append((row, first, "leaked_image" if leaked and images[row] != images[first] else "duplicate_image"))
     return sorted(dropped)
 

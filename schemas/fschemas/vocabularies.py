@@ -63,8 +63,3 @@ def vocabulary(name: str) -> Vocabulary:
     values = tuple(value for value, _, _ in rows)
     assert len(set(values)) == len(values), f"{name}: a value stands twice"
     return Vocabulary(name, values, {group: tuple(members) for group, members in groups.items()}, name in _EXCLUSIVE)
-
-
-def open_vocabulary(name: str, values: tuple[str, ...]) -> Vocabulary:
-    """A vocabulary of names that only the data knows, such as the classes of a user's own folders."""
-    return Vocabulary(name, values)

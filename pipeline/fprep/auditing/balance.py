@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from fprep.auditing.findings import Findings
-from fprep.auditing.tables import HELD_OUT, SIDES, AuditTable
+from fprep.auditing.tables import AuditTable
+from fprep.splits import HELD_OUT, SIDES
 from fschemas.tables import SPLITS
 
 _COLUMNS = ("category", "garment", "style", "domain", "gender", "variation")

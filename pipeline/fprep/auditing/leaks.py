@@ -12,8 +12,9 @@ import polars as pl
 
 from fprep.auditing.findings import Findings, Place
 from fprep.auditing.pairs import NearPairs
-from fprep.auditing.tables import HELD_OUT, AuditTable, Pictures
+from fprep.auditing.tables import AuditTable, Pictures
 from fprep.reader import short_hash
+from fprep.splits import HELD_OUT
 
 _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 

@@ -11,17 +11,11 @@ import numpy as np
 import polars as pl
 
 from fprep.auditing.perceptual_hash import BLANK_CONTRAST, THUMBNAIL_BYTES, PictureTask, hash_pictures
+from fprep.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_metadata, read_table
 from fschemas.tables import SampleTable
-
-# Which side of the fence a split is on. Query and gallery share items by design.
-SIDES = {
-    "train": "train", "val": "val", "val_query": "val", "val_gallery": "val",
-    "test": "test", "query": "test", "gallery": "test", "unlabelled": "unlabelled",
-}  # fmt: skip
-HELD_OUT = ("val", "test")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fprep.raw import RawFolder
-from fschemas.vocabularies import open_vocabulary
+from fschemas.vocabularies import Vocabulary
 
 PICTURE_ENDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 SPLIT_NAMES = {
@@ -33,7 +33,7 @@ def last_word(text: str) -> str:
 def add_vocabulary(raw: RawFolder, column: str, dataset: str, values: Iterable[str]) -> None:
     """The names that a column has become its vocabulary; "" is none."""
     names = tuple(sorted(set(values) - {""}))
-    raw.vocabularies[column] = open_vocabulary(f"{dataset}-{column}", names)
+    raw.vocabularies[column] = Vocabulary(f"{dataset}-{column}", names)
 
 
 def walk_pictures(raw: RawFolder) -> list[str]:

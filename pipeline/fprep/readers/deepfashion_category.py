@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from fprep.parsing.attribute_matrix import read_attributes
+from fprep.parsing.deepfashion_source import CITATION, LICENCE, PAPER
 from fprep.parsing.deepfashion_tree import (
     Benchmark,
     check_words,
@@ -53,11 +54,9 @@ _LISTS = {"category": "list_category_img.txt", "attributes": "list_attr_img.txt"
     splits="given",
     origin=1,
     any_groups=True,
-    paper="Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations, CVPR 2016",
-    licence="non-commercial research and educational purposes only (README of the DeepFashion benchmarks)",
-    citation="@inproceedings{liu2016deepfashion, title={DeepFashion: Powering Robust Clothes Recognition and Retrieval with "
-    "Rich Annotations}, author={Liu, Ziwei and Luo, Ping and Qiu, Shi and Wang, Xiaogang and Tang, Xiaoou}, "
-    "booktitle={CVPR}, year={2016}}",
+    paper=PAPER,
+    licence=LICENCE,
+    citation=CITATION,
 )
 def deepfashion_category(raw: RawFolder) -> pl.LazyFrame:
     """Rows of every Category and Attribute folder found, with the column groups that its lists give."""

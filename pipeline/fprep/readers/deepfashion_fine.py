@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from fprep.parsing.coarse_split import add_coarse_split
+from fprep.parsing.deepfashion_source import CITATION, LICENCE, PAPER
 from fprep.parsing.packed_landmarks import GARMENTS, garment_of_category, garment_of_points, is_ambiguous, unpack
 from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_fault
 from fprep.reader import columns_of, reader, safe_key
@@ -52,11 +53,9 @@ _PLACE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
     splits="given",
     origin=1,
     any_groups=True,
-    paper="Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations, CVPR 2016",
-    licence="non-commercial research and educational purposes only (README of the DeepFashion benchmarks)",
-    citation="@inproceedings{liu2016deepfashion, title={DeepFashion: Powering Robust Clothes Recognition and Retrieval with "
-    "Rich Annotations}, author={Liu, Ziwei and Luo, Ping and Qiu, Shi and Wang, Xiaogang and Tang, Xiaoou}, "
-    "booktitle={CVPR}, year={2016}}",
+    paper=PAPER,
+    licence=LICENCE,
+    citation=CITATION,
 )  # fmt: skip
 def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
     """Rows of train, val and test of every fine folder found; a split without label files becomes "unlabelled".

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fprep.parsing.deepfashion_source import CITATION, LICENCE, PAPER
 from fprep.parsing.inshop_descriptions import add_descriptions, read_descriptions
 from fprep.parsing.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
 from fprep.parsing.landmark_rows import LandmarkRows
@@ -62,11 +63,9 @@ _SIDE = 256  # pixels of a side of the pictures that the coordinates belong to
     splits="given",
     origin=1,
     any_groups=True,
-    paper="Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations, CVPR 2016",
-    licence="non-commercial research and educational purposes only (README of the DeepFashion benchmarks)",
-    citation="@inproceedings{liu2016deepfashion, title={DeepFashion: Powering Robust Clothes Recognition and Retrieval with "
-    "Rich Annotations}, author={Liu, Ziwei and Luo, Ping and Qiu, Shi and Wang, Xiaogang and Tang, Xiaoou}, "
-    "booktitle={CVPR}, year={2016}}",
+    paper=PAPER,
+    licence=LICENCE,
+    citation=CITATION,
 )
 def deepfashion_inshop(raw: RawFolder) -> pl.LazyFrame:
     """Rows of all partition files found, with as many column groups as there are lists."""

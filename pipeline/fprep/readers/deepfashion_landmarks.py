@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from fprep.parsing.deepfashion_source import LICENCE
 from fprep.parsing.deepfashion_tree import Benchmark, find_benchmarks, picture_paths, read_partition
 from fprep.parsing.landmark_rows import LandmarkRows
 from fprep.parsing.lists import ListFile, join_lists, read_list
@@ -18,10 +19,10 @@ from fprep.raw import RawFolder
 from fprep.reader import reader
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.tables import table_class
-from fschemas.vocabularies import open_vocabulary
+from fschemas.vocabularies import Vocabulary
 
 NUM_JOINTS = 14
-_JOINTS = open_vocabulary("deepfashion-joint-14", tuple(f"joint_{number}" for number in range(1, NUM_JOINTS + 1)))
+_JOINTS = Vocabulary("deepfashion-joint-14", tuple(f"joint_{number}" for number in range(1, NUM_JOINTS + 1)))
 _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], np.int8)
 
 
@@ -38,7 +39,7 @@ _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], 
     origin=1,
     any_groups=True,
     paper="Liu et al., Fashion Landmark Detection in the Wild, ECCV 2016",
-    licence="non-commercial research and educational purposes only (README of the DeepFashion benchmarks)",
+    licence=LICENCE,
     citation="@inproceedings{liu2016fashionlandmark, title={Fashion Landmark Detection in the Wild}, "
     "author={Liu, Ziwei and Yan, Sijie and Luo, Ping and Wang, Xiaogang and Tang, Xiaoou}, booktitle={ECCV}, year={2016}}",
 )

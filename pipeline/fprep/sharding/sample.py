@@ -20,7 +20,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from fprep.image_check import check_image
+from fprep.image_check import check_image, read_all
 from fprep.sharding.augment import Augmenter, Recipe
 from fprep.sharding.geometry import Geometry, geometry_of, write_geometry
 from fschemas.failures import IntegrityError
@@ -121,23 +121,13 @@ def read_picture(path: Path, sha256: str | None) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise IntegrityError(f"{path}: the picture is gone; restore it or run `fprep convert` again") from None
     try:
-        content = _read_all(descriptor, os.fstat(descriptor).st_size)
+        content = read_all(descriptor, os.fstat(descriptor).st_size)
     except IsADirectoryError:
         raise IntegrityError(f"{path}: a folder, but a picture was expected; run `fprep convert` again") from None
     finally:
         os.close(descriptor)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise IntegrityError(f"{path}: changed since convert (SHA-256 differs); run `fprep convert` again")
-    return content
-
-
-def _read_all(descriptor: int, size: int) -> bytes:
-    content = os.read(descriptor, size + 1)
-    while 0 < len(content) < size:  # Linux gives at most 2 GiB at once, network file systems less
-        more = os.read(descriptor, size - len(content))
-        if not more:
-            break
-        content += more
     return content
 
 
