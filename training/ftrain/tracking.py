@@ -64,6 +64,8 @@ class DvcliveTracker:
 
         self.folder = folder / "dvclive"
         self.live = Live(dir=str(self.folder), resume=True, save_dvc_exp=False, dvcyaml=None, report=None)
+        if self.live._dvc_repo is not None:  # noqa: SLF001 - it read the commit, and leaves Git's packs open for ever
+            self.live._dvc_repo.close()  # noqa: SLF001
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
         """Log the values under `series/`."""
