@@ -39,19 +39,95 @@ def draw_sample(number: int, split: str, landmarks: LandmarkSet, size: int = 64)
     return Sample(annotation["key"], simplejpeg.encode_jpeg(picture, quality=95), annotation)
 
 
+CATEGORIES = ("Blouse", "Jeans", "Dress", "Coat")  # of the types upper, lower, full, upper
+ATTRIBUTES = ("plain", "striped", "short", "long", "silk", "denim", "cotton")
+STYLES = ("casual", "formal", "sporty")
+LABELS: dict[str, Any] = {
+    "category": {"name": "test-category", "values": list(CATEGORIES), "exclusive": False,
+                 "groups": {"upper": [0, 3], "lower": [1], "full": [2]}},
+    "attributes": {"name": "test-attribute", "values": list(ATTRIBUTES), "exclusive": False,
+                   "groups": {"texture": [0, 1], "shape": [2, 3], "fabric": [4, 5, 6]}},
+    "style": {"name": "test-style", "values": list(STYLES), "groups": {}, "exclusive": False},
+}  # fmt: skip
+_GROUP_OF_VOCABULARY = {"category": "category", "attributes": "attributes", "style": "style"}
+
+
+def label_sample(number: int, split: str, landmarks: LandmarkSet, items: int) -> Sample:
+    """`draw_sample` under a stripe for each label: category by the hue of the top rows, attributes and style beside it, item below.
+
+    Item n is shown by the pictures n, n + items, n + 2 items …; its labels are the same on all of them.
+    """
+    plain = draw_sample(number, split, landmarks)
+    picture = simplejpeg.decode_jpeg(plain.image, "RGB").copy()
+    item = number % items
+    note = dict(plain.annotation)
+    category, style = item % len(CATEGORIES), item % len(STYLES)
+    positive = sorted({item % 2, 2 + item // 2 % 2, 4 + item % 3})
+    picture[:6, :24] = [(250, 60, 60), (60, 250, 60), (60, 60, 250), (250, 250, 60)][category]
+    picture[:6, 24:44] = [(250, 250, 250), (120, 120, 120), (0, 200, 200)][style]
+    picture[6:10, :40] = 0
+    for attribute in positive:
+        picture[6:10, 5 * attribute : 5 * attribute + 5] = 255
+    picture[-6:] = np.random.default_rng(1000 + item).integers(0, 255, 3)
+    note |= {
+        "group": f"item-{item}", "item": f"item-{item}", "category": CATEGORIES[category], "style": STYLES[style], "substyle": "",
+        "attributes_positive": positive, "attributes_unknown": [6] if 6 not in positive and number % 4 == 0 else [],
+        "box": [4.0, 3.0, note["width"] - 6.0, note["height"] - 5.0],
+    }  # fmt: skip
+    return Sample(plain.key, simplejpeg.encode_jpeg(picture, quality=95), note)
+
+
+def write_label_set(
+    folder: Path, counts: dict[str, int], landmarks: LandmarkSet = DEEPFASHION_8, *, items: int = 8, exclusive: bool = False,
+    without: tuple[str, ...] = (),
+) -> Path:  # fmt: skip
+    """A finished set with categories, attributes (in exclusive groups if asked for), boxes, landmarks, items and styles.
+
+    Column groups named in `without` are left out of the set.
+    """
+    numbers = iter(range(sum(counts.values())))
+    samples = {
+        split: [label_sample(next(numbers), split, landmarks, items) for _ in range(count)] for split, count in counts.items()
+    }
+    columns = {
+        "category": ("category",), "attributes": ("attributes_positive", "attributes_unknown"), "box": ("box",),
+        "landmarks": ("garment", "landmark_x", "landmark_y", "landmark_visibility"), "item": ("item",), "style": ("style", "substyle"),
+    }  # fmt: skip
+    for sample in (sample for members in samples.values() for sample in members):
+        for name in (name for group in without for name in columns[group]):
+            del sample.annotation[name]
+    groups = [group for group in columns if group not in without]
+    vocabularies = {name: dict(LABELS[name]) for name in LABELS if _GROUP_OF_VOCABULARY[name] in groups}
+    if exclusive and "attributes" in vocabularies:
+        vocabularies["attributes"]["exclusive"] = True
+    return write_samples(folder, samples, landmarks if "landmarks" in groups else None, groups, vocabularies)
+
+
 def write_shard_set(
     folder: Path, counts: dict[str, int], landmarks: LandmarkSet = DEEPFASHION_8, *, shard_samples: int = 8
 ) -> Path:
     """Write a finished set with the given number of samples per split."""
-    plan_id = hashlib.sha256(repr((sorted(counts.items()), landmarks.name)).encode()).hexdigest()
+    numbers = iter(range(sum(counts.values())))
+    samples = {split: [draw_sample(next(numbers), split, landmarks) for _ in range(count)] for split, count in counts.items()}
+    return write_samples(folder, samples, landmarks, ["landmarks"], {}, shard_samples=shard_samples)
+
+
+def write_samples(
+    folder: Path, drawn: dict[str, list[Sample]], landmarks: LandmarkSet | None, groups: list[str], vocabularies: dict[str, Any], *,
+    shard_samples: int = 8,
+) -> Path:  # fmt: skip
+    """Write a finished set of the samples of each split."""
+    counts = {split: len(samples) for split, samples in drawn.items()}
+    named = landmarks.name if landmarks else None
+    labels = repr((groups, vocabularies)) if vocabularies else ""
+    plan_id = hashlib.sha256((repr((sorted(counts.items()), named)) + labels).encode()).hexdigest()
     records: list[ShardRecord] = []
     samples: list[Sample] = []
-    for split, count in counts.items():
-        drawn = [draw_sample(len(samples) + number, split, landmarks) for number in range(count)]
-        for start in range(0, count, shard_samples):
+    for split, members in drawn.items():
+        for start in range(0, len(members), shard_samples):
             name = shard_name(split, start // shard_samples)
-            records.append(write_shard(folder, name, split, plan_id, drawn[start : start + shard_samples]))
-        samples += drawn
+            records.append(write_shard(folder, name, split, plan_id, members[start : start + shard_samples]))
+        samples += members
     write_table(folder / INDEX_FILE, _index(records, samples))
     splits = {
         split: {"samples": count, "shards": sum(record.split == split for record in records)} for split, count in counts.items()
@@ -59,8 +135,8 @@ def write_shard_set(
     shards = [{"name": r.name, "split": r.split, "samples": len(r.keys), "bytes": r.bytes, "sha256": r.sha256} for r in records]
     index = {"bytes": (folder / INDEX_FILE).stat().st_size, "sha256": sha256_of(folder / INDEX_FILE)}
     publish_json(folder / DATASET_FILE, {
-        "format": FORMAT, "dataset": "squares", "plan_id": plan_id, "column_groups": ["landmarks"],
-        "landmark_set": landmarks.to_json(), "vocabularies": {}, "splits": splits, "index": index, "shards": shards,
+        "format": FORMAT, "dataset": "squares", "plan_id": plan_id, "column_groups": groups,
+        "landmark_set": landmarks.to_json() if landmarks else None, "vocabularies": vocabularies, "splits": splits, "index": index, "shards": shards,
     })  # fmt: skip
     return folder
 
@@ -73,6 +149,7 @@ def _index(records: list[ShardRecord], samples: list[Sample]) -> pa.Table:
             rows.append({
                 "key": key, "split": record.split, "group": notes[key]["group"], "copy": 0, "shard": number,
                 "image_offset": image.offset, "image_size": image.size, "image_crc": image.crc,
-                "json_offset": note.offset, "json_size": note.size, "json_crc": note.crc, "garment": notes[key]["garment"],
+                "json_offset": note.offset, "json_size": note.size, "json_crc": note.crc,
+                **{name: notes[key][name] for name in ("garment", "category", "item", "style") if name in notes[key]},
             })  # fmt: skip
     return pa.Table.from_pylist(rows)

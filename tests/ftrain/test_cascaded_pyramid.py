@@ -7,13 +7,8 @@ import torch
 from torch import nn
 
 from fschemas.failures import UsageError
-from ftrain.layers.cascaded_pyramid import (
-    CascadedPyramidNetwork,
-    GlobalNet,
-    RefineNet,
-    _pyramid_outputs,
-    load_backbone_state,
-)
+from ftrain.layers.backbone import load_backbone_state, outputs_at
+from ftrain.layers.cascaded_pyramid import PYRAMID_STRIDES, CascadedPyramidNetwork, GlobalNet, RefineNet
 from ftrain.layers.hard_keypoints import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
 from ftrain.layers.heatmap import decode, gaussian_targets, pyramid_sigmas
 
@@ -74,7 +69,7 @@ def test_every_backbone_gives_quarter_size_maps_near_zero_and_trains_every_weigh
 
 def test_of_several_features_at_one_stride_the_deepest_serves():
     info = SimpleNamespace(reduction=lambda: [2, 4, 4, 8, 16, 16, 32], channels=lambda: [1, 2, 3, 4, 5, 6, 7])
-    assert _pyramid_outputs("made up", SimpleNamespace(feature_info=info)) == ((2, 3, 5, 6), (3, 4, 6, 7))
+    assert outputs_at("made up", SimpleNamespace(feature_info=info), PYRAMID_STRIDES) == ((2, 3, 5, 6), (3, 4, 6, 7))
 
 
 def test_levels_are_listed_finest_first():

@@ -40,6 +40,12 @@ def spot(width, height, place):
     return simplejpeg.encode_jpeg(picture, quality=98)
 
 
+def landmark_sample(jpeg, size, truth, visibility):
+    garment = next(iter(DEEPFASHION_8.garments))
+    places = {"landmark_x": truth[:, 0], "landmark_y": truth[:, 1], "landmark_visibility": visibility}
+    return RawSample(0, jpeg, {"width": size[0], "height": size[1], "garment": garment, **places})
+
+
 def centre_of_light(picture, border=128):
     """Centroid of what is brighter than the grey that stands outside."""
     light = np.clip(picture.astype(float).mean(axis=2) - border - 4, 0, None)
@@ -58,7 +64,7 @@ def test_a_bright_spot_stays_under_its_point(size, mirror):
         point = int(generator.integers(8))
         truth, seen = np.zeros((8, 2), np.float32), np.full(8, Visibility.ABSENT.value, np.int8)
         truth[point], seen[point] = place, Visibility.VISIBLE
-        encoded = encoder.encode(spot(*size, place), *size, truth, seen, 0, generator)
+        encoded = encoder(landmark_sample(spot(*size, place), size, truth, seen), generator)
         moved = DEEPFASHION_8.partners[point] if mirror else point
         assert encoded["point_visibility"][moved] == Visibility.VISIBLE
         assert (encoded["point_visibility"] == Visibility.VISIBLE).sum() == 1
@@ -81,11 +87,10 @@ def test_mirroring_a_mirrored_sample_gives_the_sample():
     jpeg = simplejpeg.encode_jpeg(picture, quality=100, colorsubsampling="444")
     still = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "colour": 0.0}
     size = note["width"], note["height"]
-    plain = KeypointEncoder(KeypointsConfig(**still), DEEPFASHION_8).encode(sample.image, *size, truth, seen, 0, None)
+    plain = KeypointEncoder(KeypointsConfig(**still), DEEPFASHION_8)(landmark_sample(sample.image, size, truth, seen), None)
     mirroring = KeypointEncoder(KeypointsConfig(**still, mirror=1.0), DEEPFASHION_8)
-    twice = mirroring.encode(
-        jpeg, *size, mirrored_truth[partners], seen[partners], 0, np.random.default_rng(0)
-    )  # fmt: skip
+    mirrored = landmark_sample(jpeg, size, mirrored_truth[partners], seen[partners])
+    twice = mirroring(mirrored, np.random.default_rng(0))
     assert np.abs(twice["image"].astype(int) - plain["image"]).mean() < 2
     has = seen >= Visibility.OCCLUDED
     np.testing.assert_allclose(twice["points"][has], plain["points"][has], atol=1e-4)

@@ -14,6 +14,7 @@ from fschemas.failures import UsageError
 from ftrain.plan import (
     EMPTY_LEDGER,
     ClassBalanced,
+    Identities,
     Sampler,
     TrainingPlan,
     Windowed,
@@ -22,6 +23,7 @@ from ftrain.plan import (
     micro_batches_of_rank,
     model_seed,
     shuffled,
+    with_partners,
 )
 
 ROWS = np.arange(100, 143)  # the split does not begin at row 0
@@ -86,6 +88,32 @@ def test_class_balanced_takes_every_class_equally_often() -> None:
         assert max(counts.values()) - min(counts.values()) <= 2  # 45 drawn for 43 places
         rare = Counter(row for row in drawn.tolist() if LABELS[row] == 8)
         assert max(rare.values()) - min(rare.values()) <= 2, "rows of a class take turns"
+
+
+def test_identities_stand_side_by_side_and_once_a_batch() -> None:
+    labels = np.repeat([f"item {number}" for number in range(12)], 5)
+    rows = np.flatnonzero(labels != "item 3")
+    sampler = Identities(labels, per_identity=4)
+    epoch = sampler(rows, np.random.default_rng(0)).reshape(-1)
+    assert len(epoch) == len(rows)
+    hands = labels[epoch[: 11 * 4]].reshape(-1, 4)
+    assert (hands == hands[:, :1]).all()
+    assert sorted(hands[:, 0]) == sorted(set(labels[rows]))  # first every identity once, then what is left of them
+    assert all(len(set(hand)) == 4 for hand in epoch[: 11 * 4].reshape(-1, 4).tolist())
+    assert (epoch != sampler(rows, np.random.default_rng(1))).any()
+
+
+def test_an_identity_with_few_pictures_fills_its_places_with_them() -> None:
+    labels = np.array(["a", "a", "b", "b", "b", "b", "b"])
+    epoch = Identities(labels, per_identity=4)(np.arange(7), np.random.default_rng(0))
+    hands = labels[epoch[:4]]
+    assert len(set(hands)) == 1
+    assert set(epoch) <= set(range(7))
+
+
+def test_a_picture_without_partner_cannot_be_paired() -> None:
+    labels = np.array(["a", "b", "b", "", "", "c", "b"])
+    assert with_partners(labels, np.array([0, 1, 3, 4, 5, 6])).tolist() == [1, 6]
 
 
 def test_windows_keep_reading_sequential() -> None:

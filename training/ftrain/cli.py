@@ -99,6 +99,7 @@ def evaluate(
     device: Device = "auto",
     batch_size: BatchSize = 32,
     tta: Turned = None,
+    allow_collapse: Annotated[bool, typer.Option(help="Exit code 0 although one answer dominates the predictions.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Judge a run on a split: metrics as JSON and CSV, plots as PNG, the floor beside them."""
@@ -106,7 +107,16 @@ def evaluate(
 
     target = out or run / "evaluation"
     metrics = evaluate_run(
-        run, shards, target, split=split, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, tta=tta
+        run,
+        shards,
+        target,
+        split=split,
+        checkpoint=checkpoint,
+        workers=workers,
+        device=device,
+        batch_size=batch_size,
+        tta=tta,
+        allow_collapse=allow_collapse,
     )
     if as_json and metrics:
         typer.echo(json.dumps(metrics))

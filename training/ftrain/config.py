@@ -38,7 +38,9 @@ class FitConfig(BaseModel):
     amp: Literal["none", "bf16"] = "none"
     compile: bool = False
     seed: int = Field(0, ge=0, lt=2**63)
-    sampler: Literal["shuffled", "windowed"] = "shuffled"
+    # windowed: a few shards at a time; balanced: every class equally often; identities: P identities with K pictures each
+    sampler: Literal["shuffled", "windowed", "balanced", "identities"] = "shuffled"
+    per_identity: int = Field(4, ge=2)  # K of the sampler `identities`
     validate_every: float = Field(1.0, gt=0)  # epochs
     checkpoint_every: int = Field(100, ge=1)  # steps
     log_every: int = Field(25, ge=1)  # steps
@@ -56,6 +58,7 @@ class RunConfig(BaseModel):
     fit: FitConfig = Field(default_factory=lambda: FitConfig.model_validate({}))
     train_split: str = "train"
     validation_split: str = "val"
+    hold_out: float = Field(0.1, gt=0, lt=1)  # share of the training groups that validate where the set has no such split
     lock: str = ""  # digest of the split lock (or its file) that the shards must carry; empty asks for none
 
     @property

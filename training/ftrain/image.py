@@ -78,17 +78,21 @@ def move_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def fit_matrix(
-    width: int, height: int, size: int, *, angle: float = 0.0, zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0),
-    mirror: bool = False,
+    width: int, height: int, size: int, *, region: tuple[float, float, float, float] | None = None, angle: float = 0.0,
+    zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0), mirror: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """Place a picture in a size x size square: long side fits, centred, then zoomed, rotated (degrees), shifted (shares of size).
 
-    `mirror` flips left and right of the source first.
+    With a `region` (x1, y1, x2, y2, pixel centres of its corners) that part of the picture is placed so. `mirror` flips left and
+    right of the source first.
     """
-    factor = zoom * size / max(width, height)
+    left, top, right, bottom = region or (0.0, 0.0, width - 1.0, height - 1.0)
+    factor = zoom * size / max(right - left + 1, bottom - top + 1)
     radians = np.deg2rad(angle)
     cosine, sine = factor * np.cos(radians), factor * np.sin(radians)
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2
+    if mirror:
+        centre_x = width - 1 - centre_x
     target_x = (size - 1) / 2 + shift[0] * size
     target_y = (size - 1) / 2 + shift[1] * size
     matrix = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0]])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
+from ftrain.csv_tables import csv_bytes, csv_table
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.keypoint_curves import detection_curve
 from ftrain.metrics.mean_pose import MeanPose
@@ -24,6 +23,13 @@ from ftrain.metrics.normalised_error import PointErrors, mean_error, normalised_
 from ftrain.task import Judged, Results
 
 _PCK_PERCENTS = (5, 10, 20)
+_LABELS = {
+    "ne": "NE, with 95 % interval",
+    "pck_5": "points within 5 %",
+    "pck_10": "points within 10 %",
+    "pck_20": "points within 20 %",
+    "garment_accuracy": "garments named right",
+}
 _OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_diluted")
 
 
@@ -53,15 +59,35 @@ def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
     numbers = _numbers(study)
     curve = _curve(study)
     garments, points = numbers["garments"], numbers["points"]
-    publish_bytes(out / "plots/detection_curve.csv", _csv(curve[0], curve[1:]))
-    publish_bytes(out / "plots/points.csv", _table("point", ("ne", "mean_pose", "count"), points))
+    publish_bytes(out / "plots/detection_curve.csv", csv_bytes(curve[0], curve[1:]))
+    publish_bytes(out / "plots/points.csv", csv_table("point", ("ne", "mean_pose", "count"), points))
     columns = ("ne", "ne_low", "ne_high", "mean_pose", "count", "pictures")
-    publish_bytes(out / "plots/garments.csv", _table("garment", columns, garments))
+    publish_bytes(out / "plots/garments.csv", csv_table("garment", columns, garments))
     publish_bytes(out / "plots/detection_curve.png", plot_detection_curve(curve[1:], _subtitle(study, numbers)))
     publish_bytes(out / "plots/points.png", plot_errors(garments, points, _subtitle(study, numbers)))
-    publish_bytes(out / "pictures.csv", _csv(("key", "garment", "ne", "points"), _picture_rows(study)))
+    publish_bytes(out / "pictures.csv", csv_bytes(("key", "garment", "ne", "points"), _picture_rows(study)))
     publish_bytes(out / "predictions.png", contact_sheet(landmarks, judged, study.model, _subtitle(study, numbers)))
     return numbers
+
+
+def summary(metrics: dict[str, Any]) -> Iterator[str]:
+    """The numbers of `report` as lines for a person."""
+    model, floor = metrics["model"], metrics.get("mean_pose", {})
+    columns = ["model", *(["mean pose"] if floor else [])]
+    yield _line("", columns)
+    for name in ("ne", "pck_5", "pck_10", "pck_20", "garment_accuracy"):
+        if name in model:
+            yield _line(_LABELS[name], [_share(part, name) for part in (model, floor) if part])
+    for garment, part in metrics.get("garments", {}).items():
+        yield _line(f"  {garment}", [_share(part, name) for name in ("ne", "mean_pose") if name in part])
+    if points := metrics.get("points"):
+        hardest = sorted(points, key=lambda point: -points[point]["ne"])[:3]
+        yield "hardest points: " + ", ".join(f"{name} {100 * points[name]['ne']:.1f} %" for name in hardest)
+    if metrics.get("excluded_pictures"):
+        pictures, lost = metrics["excluded_pictures"], metrics["excluded_points"]
+        yield f"left out: {pictures} pictures without normaliser, with {lost} visible points"
+    if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
+        yield "WARNING: not clearly better than a model that never looks at the picture"
 
 
 def answer(landmarks: LandmarkSet, results: Results, number: int, garment: str | None) -> dict[str, Any]:
@@ -187,15 +213,11 @@ def _subtitle(study: _Study, numbers: dict[str, Any]) -> str:
     return f"{metadata.get('dataset')}{kind}: {pictures} pictures of {study.judged.split}, NE {100 * model['ne']:.2f} %{interval}"
 
 
-def _table(name: str, columns: Sequence[str], parts: dict[str, dict[str, float | int]]) -> bytes:
-    """One row a part; a column that no part has is left out."""
-    kept = [column for column in columns if any(column in part for part in parts.values())]
-    return _csv([name, *kept], [[key, *(part[column] for column in kept)] for key, part in parts.items()])
+def _share(part: dict[str, Any], name: str) -> str:
+    value = f"{100 * part[name]:.2f} %"
+    interval = name == "ne" and "ne_low" in part
+    return f"{value} ({100 * part['ne_low']:.2f} to {100 * part['ne_high']:.2f})" if interval else value
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([f"{value:.6f}" if isinstance(value, float) else value for value in row] for row in rows)
-    return text.getvalue().encode()
+def _line(label: str, cells: list[str]) -> str:
+    return f"{label:<24}" + "".join(f"{cell:<28}" for cell in cells).rstrip()

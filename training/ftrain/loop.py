@@ -26,8 +26,9 @@ from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split, to_device
 from ftrain.gradients import Losses, accumulate, accumulate_exactly, split_batch
 from ftrain.optimisation import check_stages, enter_stage, make_optimizer, rate_at, seed_torch, set_rate, stage_at, weigh
-from ftrain.plan import TrainingPlan, Windowed, extend_ledger, micro_batches_of_rank, model_seed, shuffled
+from ftrain.plan import TrainingPlan, extend_ledger, micro_batches_of_rank, model_seed
 from ftrain.signals import StopSignals, stop_for
+from ftrain.splits import Splits, sampler_of
 from ftrain.stream import Batch, training_batches
 from ftrain.task import Stage, Task
 from ftrain.tracking import Tracker
@@ -46,10 +47,15 @@ class Trainer:
         self.workers, self.folder, self.checkpoints = workers, folder, folder / "checkpoints"
         fit: FitConfig = config.fit
         self.fit = fit
-        rows = task.rows_of_interest(task.config, shards.columns, shards.rows(config.train_split))
-        self.validation_rows = task.rows_of_interest(task.config, shards.columns, shards.rows(config.validation_split))
-        sampler = Windowed(shards.columns["shard"]) if fit.sampler == "windowed" else shuffled
+        splits = Splits(task, config, shards)
+        self.validation_rows = splits.judged(config.validation_split)
+        training_rows = splits.training()
+        sampler, rows = sampler_of(task, fit, shards, training_rows)
         self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
+        if splits.holds_out:
+            self._say(f"no split {config.validation_split!r} in the set: {len(self.validation_rows)} training pictures validate")
+        if len(rows) < len(training_rows):
+            self._say(f"{len(training_rows) - len(rows)} of {len(training_rows)} training pictures have no label or no partner")
         self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
         self.stop_at = min(self.num_steps, limit_steps or self.num_steps)
         self.validate_every = max(1, round(fit.validate_every * self.plan.steps_per_epoch))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import abstractmethod
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -48,6 +49,7 @@ class Judged:
     shards: ShardSet
     split: str
     training_rows: np.ndarray  # plain (not augmented) rows that the run trained on; empty where the set has none
+    untrained: Results | None = None  # what `Task.untrained` predicted for the same rows; None where the task has no such floor
 
 
 class Task(nn.Module):
@@ -72,6 +74,18 @@ class Task(nn.Module):
         del config, columns
         return rows
 
+    @classmethod
+    def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
+        """The splits of a shard set that together are the split that a user names: retrieval judges query and gallery at once."""
+        del known
+        return (split,)
+
+    @classmethod
+    def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
+        """What the samplers `balanced` and `identities` go by, one string per row of the index, "" for unknown."""
+        del config, columns
+        return None
+
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Losses of a batch: `loss` (a scalar to minimise) and its parts, for the log."""
@@ -91,6 +105,17 @@ class Task(nn.Module):
         """
         del out
         return {"model": self.measure(judged.results)}
+
+    @classmethod
+    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
+        """The metrics of `report` as lines of a short table for a person; those of `model`, one a line, unless written anew."""
+        for name, value in metrics["model"].items():
+            if isinstance(value, float):
+                yield f"{name:<24}{value:.4f}"
+
+    def untrained(self) -> Task | None:
+        """The same task before it learnt anything, with its backbone's given weights, as a floor; None where it says nothing."""
+        return None
 
     def use_turned_views(self, turned: bool | None) -> None:
         """Test-time augmentation with turned pictures: on, off, or (None) as the configuration says."""

@@ -8,16 +8,15 @@ commute) and is four times cheaper there; the last convolutions start near zero,
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import timm
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from ftrain.layers.backbone import feature_backbone, gives_channels_last, load_backbone_state, outputs_at
 
 PYRAMID_STRIDES = (4, 8, 16, 32)
 
@@ -156,9 +155,9 @@ class CascadedPyramidNetwork(nn.Module):
         refine_channels: int | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = _feature_backbone(backbone)
-        self._outputs, widths = _pyramid_outputs(backbone, self.backbone)
-        self._channels_last_output = str(getattr(self.backbone, "output_fmt", "")).endswith("NHWC")
+        self.backbone = feature_backbone(backbone)
+        self._outputs, widths = outputs_at(backbone, self.backbone, PYRAMID_STRIDES)
+        self._channels_last_output = gives_channels_last(self.backbone)
         if pretrained_state is not None:
             load_backbone_state(self.backbone, pretrained_state)
         self.coarsest_channels = widths[-1]
@@ -180,46 +179,3 @@ class CascadedPyramidNetwork(nn.Module):
             pyramid = [level.permute(0, 3, 1, 2) for level in pyramid]
         fused, maps = self.global_net(pyramid)
         return KeypointMaps(global_maps=maps, refined=self.refine_net(fused)), pyramid[-1]
-
-
-def _feature_backbone(name: str) -> nn.Module:
-    """The timm backbone of that name as a feature pyramid with fresh weights."""
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() names all of them"
-        raise UsageError(f"timm has no backbone {name!r}; {hint}")
-    try:
-        return timm.create_model(name, pretrained=False, features_only=True)
-    except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
-        raise UsageError(f"backbone {name!r} gives no feature pyramid ({error}); try resnet18") from error
-
-
-def _pyramid_outputs(name: str, backbone: nn.Module) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Which outputs of the backbone stand at strides 4, 8, 16, 32 (the deepest of each), and how wide they are."""
-    strides: list[int] = backbone.feature_info.reduction()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    widths: list[int] = backbone.feature_info.channels()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    deepest = {stride: output for output, stride in enumerate(strides)}
-    missing = [stride for stride in PYRAMID_STRIDES if stride not in deepest]
-    if missing:
-        raise UsageError(f"backbone {name!r} has features at strides {strides}, none at {missing}; choose another")
-    outputs = tuple(deepest[stride] for stride in PYRAMID_STRIDES)
-    return outputs, tuple(widths[output] for output in outputs)
-
-
-def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put weights into a features-only backbone; entries that it does not need, as a classifier's, are left out.
-
-    timm joins some module names with `_` where the classifier has `.` (`stages_0` for `stages.0`); both are understood.
-    Raises `UsageError` for a missing weight or another shape.
-    """
-    given = {name.replace(".", "_"): value for name, value in state.items()}
-    chosen: dict[str, Tensor] = {}
-    for name, own in backbone.state_dict().items():
-        value = given.get(name.replace(".", "_"))
-        if value is None:
-            raise UsageError(f"the weights hold nothing for {name}; give the weights of the same timm backbone")
-        if value.shape != own.shape:
-            shapes = f"{tuple(value.shape)} instead of {tuple(own.shape)}"
-            raise UsageError(f"weight {name} has shape {shapes}; give the weights of the same timm backbone")
-        chosen[name] = value
-    backbone.load_state_dict(chosen)

@@ -7,6 +7,7 @@ so that a photograph of unknown category can be predicted.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,27 +20,28 @@ from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
-from ftrain.image import apply_colour, fit_matrix, invert, move_points, random_colour, warp, warp_picture
+from ftrain.layers.affine import points_of_source
+from ftrain.layers.backbone import Normalise
 from ftrain.layers.cascaded_pyramid import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
 from ftrain.layers.hard_keypoints import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
 from ftrain.layers.heatmap import Offset, decode, flip_maps, gaussian_targets, pyramid_sigmas
 from ftrain.layers.turning import turn
-from ftrain.layers.weights import backbone_weights, pixel_statistics
+from ftrain.layers.weights import backbone_weights
 from ftrain.metrics.normalised_error import NormalisedError
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Judged, Results, Task, TaskConfig
+from ftrain.view import ViewConfig, landmarks_in_view, view_of_picture, view_of_sample
 
 _STRIDE = PYRAMID_STRIDES[0]
 _TURNED_VIEWS = (-10.0, 10.0)  # where turned pictures are asked for and the configuration names no angles
 
 
-class KeypointsConfig(TaskConfig):
+class KeypointsConfig(ViewConfig):
     """Network, picture and augmentation. Defaults are the tiny profile."""
 
     backbone: str = "resnet18"
     weights: str = "none"  # none | imagenet | path of a file
     channels: int = Field(64, ge=8)
-    input_size: int = Field(128, ge=32, multiple_of=32)  # pixels, square
     sigma: float = Field(1.4, gt=0)  # of the finest target, in cells of 4 pixels
     hard_share: float = Field(0.5, gt=0, le=1)  # OHKM: share of the valid points that RefineNet trains
     garment_loss: float = Field(0.05, ge=0)
@@ -47,8 +49,6 @@ class KeypointsConfig(TaskConfig):
     rotation: float = Field(30.0, ge=0)  # degrees, uniform in ±
     zoom: tuple[float, float] = (0.75, 1.3)
     shift: float = Field(0.1, ge=0)  # of the input size, uniform in ±
-    mirror: float = Field(0.5, ge=0, le=1)  # probability
-    colour: float = Field(0.3, ge=0, lt=1)
     blur_sigma: float = Field(1.0, ge=0)  # of predicted maps, in cells
     offset: Offset = "parabola"  # of the peak, below a cell: log-parabola, or CPN's quarter of a cell
     flip_test: bool = True
@@ -64,57 +64,24 @@ class KeypointEncoder:
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """`image` S, S, 3 uint8; `points` K, 2 and `matrix` 2, 3 (source to input); `truth` K, 2 in pixels of the source."""
-        note = sample.annotation
-        truth = np.stack([note["landmark_x"], note["landmark_y"]], axis=-1).astype(np.float32)
-        visibility = np.asarray(note["landmark_visibility"], dtype=np.int8)
-        garment = tuple(self.landmarks.garments).index(note["garment"])
-        return self.encode(sample.image, note["width"], note["height"], truth, visibility, garment, generator)
-
-    def encode(
-        self, jpeg: bytes, width: int, height: int, truth: np.ndarray, visibility: np.ndarray, garment: int,
-        generator: np.random.Generator | None,
-    ) -> dict[str, np.ndarray]:  # fmt: skip
-        """As `__call__`, from plain values."""
-        config, size = self.config, self.config.input_size
-        matrix, mirrored = self._matrix(width, height, generator)
-        image = warp(jpeg, matrix, (size, size))
-        if generator is not None and config.colour:
-            image = apply_colour(image, random_colour(config.colour, generator))
-        points, seen = move_points(truth, matrix), visibility
-        if mirrored:
-            partners = list(self.landmarks.partners)
-            points, seen = points[partners], visibility[partners]
+        note, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        landmarks = landmarks_in_view(note, self.landmarks, view)
         return {
-            "image": image,
-            "points": points.astype(np.float32),
-            "point_visibility": seen,
-            "matrix": matrix.astype(np.float32),
-            "truth": truth,
-            "visibility": visibility,
-            "garment": np.array(garment, dtype=np.int64),
-            "size": np.array([width, height], dtype=np.float32),
+            "image": view.image,
+            "points": landmarks.points,
+            "point_visibility": landmarks.point_visibility,
+            "matrix": view.matrix,
+            "truth": landmarks.truth,
+            "visibility": landmarks.visibility,
+            "garment": np.array(tuple(self.landmarks.garments).index(note["garment"]), dtype=np.int64),
+            "size": np.array([note["width"], note["height"]], dtype=np.float32),
         }
 
     def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
+        view = view_of_picture(self.config, picture)
         height, width = picture.shape[:2]
-        matrix, _ = self._matrix(width, height, None)
-        side = self.config.input_size
-        return {
-            "image": warp_picture(picture, matrix, (side, side)),
-            "matrix": matrix.astype(np.float32),
-            "size": np.array([width, height], dtype=np.float32),
-        }
-
-    def _matrix(self, width: int, height: int, generator: np.random.Generator | None) -> tuple[np.ndarray, bool]:
-        config = self.config
-        if generator is None:
-            return fit_matrix(width, height, config.input_size), False
-        angle = generator.uniform(-config.rotation, config.rotation)
-        zoom = float(np.exp(generator.uniform(*np.log(config.zoom))))
-        shift = tuple(generator.uniform(-config.shift, config.shift, size=2))
-        mirrored = bool(generator.random() < config.mirror)
-        return fit_matrix(width, height, config.input_size, angle=angle, zoom=zoom, shift=shift, mirror=mirrored), mirrored
+        return {"image": view.image, "matrix": view.matrix, "size": np.array([width, height], dtype=np.float32)}
 
 
 class Keypoints(Task):
@@ -140,12 +107,8 @@ class Keypoints(Task):
         for row, points in enumerate(self.landmarks.garments.values()):
             valid[row, list(points)] = True
         self.register_buffer("valid", valid, persistent=False)
-        mean, deviation = pixel_statistics(config.backbone)
-        self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", deviation.view(1, 3, 1, 1), persistent=False)
         self.valid: Tensor
-        self.mean: Tensor
-        self.deviation: Tensor
+        self.normalise = Normalise(config.backbone)
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -157,10 +120,6 @@ class Keypoints(Task):
         if len(chosen) == 0:
             raise UsageError(f"the split has no {config.category!r}; choose another model.category")
         return chosen
-
-    def normalise(self, image: Tensor) -> Tensor:
-        """uint8 B, H, W, 3 to float B, 3, H, W in channels_last memory, with the mean and deviation that the backbone expects."""
-        return (image.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`loss` and its parts `global`, `refined`, `garment`; each is 1 for empty maps whatever the size."""
@@ -193,11 +152,7 @@ class Keypoints(Task):
         image = self.normalise(batch["image"])
         maps, garment_scores = self._averaged_maps(image)
         points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.offset)
-        back = torch.from_numpy(np.stack([invert(matrix) for matrix in batch["matrix"].double().cpu().numpy()]))
-        back = back.to(points.device, points.dtype)
-        source = torch.einsum("bij,bkj->bki", back[:, :, :2], points) + back[:, None, :, 2]
-        last = (batch["size"] - 1)[:, None, :]
-        source = torch.minimum(source.clamp_min(0), last)
+        source = points_of_source(points, batch["matrix"], batch["size"])
         probabilities = garment_scores.float().softmax(dim=1)
         handed_on = {name: batch[name] for name in ("truth", "visibility", "garment", "size") if name in batch}
         return {"points": source, "scores": scores, "garment_scores": probabilities, **handed_on}
@@ -238,6 +193,13 @@ class Keypoints(Task):
         """As the encoder sees a picture of a shard."""
         assert isinstance(self.encoder, KeypointEncoder)
         return self.encoder.encode_picture(picture)
+
+    @classmethod
+    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
+        """NE and PCK beside the mean pose, per garment, and the hardest points."""
+        from ftrain.keypoint_report import summary
+
+        yield from summary(metrics)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Garment (`category`, or the one that the model names) with its score, and the points that it has, in pixels."""

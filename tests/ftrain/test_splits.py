@@ -1,0 +1,83 @@
+"""Which rows a run learns from and is judged on: held-out groups, samplers, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.ftrain.tiny_task import Tiny, TinyConfig
+from tests.shard_sets import write_label_set
+
+from fschemas.failures import UsageError
+from fschemas.shard_set import ShardSet
+from ftrain.config import FitConfig, RunConfig
+from ftrain.plan import ClassBalanced, Identities, shuffled
+from ftrain.splits import Splits, sampler_of
+
+
+class ByItem(Tiny):
+    @classmethod
+    def sampling_labels(cls, config: Any, columns: dict[str, np.ndarray]) -> np.ndarray:
+        return columns["item"]
+
+
+def splits_of(folder: Path, counts: dict[str, int], items: int = 8, **config: Any) -> Splits:
+    shards = ShardSet.open(write_label_set(folder, counts, items=items))
+    return Splits(ByItem(TinyConfig(), shards.metadata), RunConfig(task="tiny", model={}, **config), shards)
+
+
+def test_without_a_validation_split_groups_of_training_are_held_out(tmp_path: Path) -> None:
+    splits = splits_of(tmp_path, {"train": 80, "query": 8, "gallery": 8}, items=40, hold_out=0.25)
+    groups, training, held = splits.shards.columns["group"], splits.training(), splits.judged("val")
+    assert splits.holds_out
+    assert sorted([*training, *held]) == splits.shards.rows("train").tolist()
+    assert not set(groups[training]) & set(groups[held])
+    assert 4 <= len(set(groups[held])) <= 16
+    assert splits.training_pictures().tolist() == training.tolist()
+
+
+def test_a_split_of_the_set_is_taken_as_it_is(tmp_path: Path) -> None:
+    splits = splits_of(tmp_path, {"train": 16, "val": 8})
+    assert not splits.holds_out
+    assert splits.judged("val").tolist() == splits.shards.rows("val").tolist()
+    assert len(splits.training()) == 16
+    with pytest.raises(UsageError, match="the split 'test' has no samples; there are train"):
+        splits.judged("test")
+
+
+def test_too_small_a_share_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"hold_out=0\.001 of the training groups is none"):
+        splits_of(tmp_path, {"train": 16}, hold_out=0.001).judged("val")
+
+
+@pytest.mark.parametrize(("sampler", "kind"), [("balanced", ClassBalanced), ("identities", Identities)])
+def test_samplers_go_by_the_labels_of_the_task(tmp_path: Path, sampler: str, kind: type) -> None:
+    splits = splits_of(tmp_path, {"train": 18, "val": 4}, items=16)  # two items have two pictures
+    fit = FitConfig(batch_size=4, sampler=sampler, per_identity=2)
+    chosen, rows = sampler_of(splits.task, fit, splits.shards, splits.training())
+    assert isinstance(chosen, kind)
+    assert len(rows) == (4 if sampler == "identities" else 18)
+
+
+@pytest.mark.parametrize(
+    ("fit", "items", "sentence"),
+    [
+        ({"sampler": "identities", "batch_size": 8}, 18, "no item has two training photographs"),
+        ({"sampler": "identities", "batch_size": 6, "per_identity": 4}, 8, "does not divide into identities"),
+        ({"sampler": "identities", "batch_size": 8, "micro_batches": 4, "per_identity": 4}, 8, "does not divide into identities"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(tmp_path: Path, fit: dict[str, Any], items: int, sentence: str) -> None:
+    splits = splits_of(tmp_path, {"train": 18, "val": 4}, items=items)
+    with pytest.raises(UsageError, match=sentence):
+        sampler_of(splits.task, FitConfig(**fit), splits.shards, splits.training())
+
+
+def test_a_task_without_classes_cannot_be_balanced(tmp_path: Path) -> None:
+    shards = ShardSet.open(write_label_set(tmp_path, {"train": 8}))
+    task = Tiny(TinyConfig(), shards.metadata)
+    with pytest.raises(UsageError, match="neither classes nor identities"):
+        sampler_of(task, FitConfig(sampler="balanced"), shards, shards.rows("train"))
+    assert sampler_of(task, FitConfig(), shards, shards.rows("train"))[0] is shuffled

@@ -1,0 +1,88 @@
+"""Views: boxes and points move with the picture, and a view of a box is the view of the cut-out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import simplejpeg
+from tests.shard_sets import label_sample
+
+from fschemas.landmarks import DEEPFASHION_8
+from ftrain.image import invert, move_points
+from ftrain.stream import RawSample
+from ftrain.view import ViewConfig, landmarks_in_view, names_as_ids, place, view_of_picture, view_of_sample
+
+STILL = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "colour": 0.0}
+
+
+def raw(number: int = 0) -> RawSample:
+    sample = label_sample(number, "train", DEEPFASHION_8, items=8)
+    return RawSample(number, sample.image, sample.annotation)
+
+
+def test_a_box_fills_the_square_and_keeps_its_aspect() -> None:
+    config = ViewConfig(input_size=64, crop="box", margin=0.0)
+    matrix, mirrored = place(config, 200, 100, [20, 10, 59, 29], None)  # 40 x 20 pixels
+    corners = move_points(np.array([[19.5, 9.5], [59.5, 29.5]]), matrix)
+    np.testing.assert_allclose(corners, [[-0.5, 15.5], [63.5, 47.5]])
+    assert not mirrored
+
+
+def test_a_margin_is_a_share_of_the_longer_side() -> None:
+    wide, _ = place(ViewConfig(input_size=64, crop="box", margin=0.5), 200, 100, [20, 10, 59, 29], None)
+    expected, _ = place(ViewConfig(input_size=64, crop="box", margin=0.0), 200, 100, [0.5, -9.5, 78.5, 48.5], None)
+    np.testing.assert_allclose(wide, expected)
+
+
+def test_the_view_of_a_box_is_the_view_of_the_cut_out() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    whole = view_of_picture(ViewConfig(input_size=64, margin=0.0), picture, [30, 20, 93, 83])
+    cut = view_of_picture(ViewConfig(input_size=64), picture[20:84, 30:94])
+    np.testing.assert_array_equal(whole.image, cut.image)
+
+
+@pytest.mark.parametrize("crop", ["picture", "box"])
+def test_mirrored_points_carry_the_names_of_their_partners(crop: str) -> None:
+    sample, generator = raw(2), np.random.default_rng(0)  # a full garment: all eight points
+    plain = view_of_sample(ViewConfig(**STILL, crop=crop), sample, None)
+    mirrored = view_of_sample(ViewConfig(**STILL, crop=crop, mirror=1.0), sample, generator)
+    before = landmarks_in_view(sample.annotation, DEEPFASHION_8, plain)
+    after = landmarks_in_view(sample.annotation, DEEPFASHION_8, mirrored)
+    partners = list(DEEPFASHION_8.partners)
+    assert mirrored.mirrored
+    assert not plain.mirrored
+    np.testing.assert_allclose(after.points[:, 0], 127 - before.points[partners, 0], atol=1e-3)
+    np.testing.assert_allclose(after.points[:, 1], before.points[partners, 1], atol=1e-3)
+    assert after.point_visibility.tolist() == before.point_visibility[partners].tolist()
+    assert after.truth.tolist() == before.truth.tolist()
+    back = move_points(before.points.astype(float), invert(plain.matrix.astype(float)))
+    np.testing.assert_allclose(back, before.truth, atol=1e-3)
+
+
+def test_what_is_random_is_a_function_of_the_generator() -> None:
+    config = ViewConfig(erase=1.0)
+    first, again, other = (view_of_sample(config, raw(), np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.image, again.image)
+    assert (first.image != other.image).any()
+
+
+def test_erasing_greys_one_rectangle() -> None:
+    plain = view_of_sample(ViewConfig(**STILL, mirror=0.0), raw(), None).image
+    erased = view_of_sample(ViewConfig(**STILL, mirror=0.0, erase=1.0), raw(), np.random.default_rng(3)).image
+    changed = (plain != erased).any(axis=2)
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    inside = erased[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert (inside == 128).all()
+    assert 0.01 < inside.shape[0] * inside.shape[1] / plain.shape[0] ** 2 < 0.25
+
+
+def test_no_label_is_no_class() -> None:
+    dataset = {"vocabularies": {"category": {"values": ["Blouse", "Dress"]}}}
+    assert names_as_ids(dataset, "category") == {"": -1, "Blouse": 0, "Dress": 1}
+
+
+def test_a_picture_is_decoded_as_its_jpeg() -> None:
+    sample = raw()
+    picture = simplejpeg.decode_jpeg(sample.image, "RGB", fastupsample=True)
+    same = view_of_picture(ViewConfig(), picture).image
+    np.testing.assert_array_equal(view_of_sample(ViewConfig(), sample, None).image, same)

@@ -1,0 +1,102 @@
+"""Any timm network as a feature pyramid, with the pixel statistics that it was trained with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+import timm
+from torch import Tensor, nn
+
+from fschemas.failures import UsageError
+from ftrain.layers.weights import backbone_weights, pixel_statistics
+
+
+class Normalise(nn.Module):
+    """uint8 B, H, W, 3 to float B, 3, H, W in channels_last memory, with the mean and deviation that a backbone expects."""
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+        mean, deviation = pixel_statistics(backbone)
+        self.register_buffer("mean", mean.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", deviation.view(1, 3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.deviation: Tensor
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        return (image.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
+
+
+class Backbone(nn.Module):
+    """A timm network that takes uint8 B, H, W, 3 and gives its features at `strides`, finest first.
+
+    `weights` is `none`, `imagenet` or a file, as in `layers.weights`. `widths` are the channels of the features. Raises
+    `UsageError` for an unknown network, one without those strides, and weights that do not fit.
+    """
+
+    def __init__(self, name: str, weights: str = "none", strides: tuple[int, ...] = (32,)) -> None:
+        super().__init__()
+        self.normalise = Normalise(name)
+        self.features = feature_backbone(name)
+        self.outputs, self.widths = outputs_at(name, self.features, strides)
+        self._channels_last_output = gives_channels_last(self.features)
+        state = backbone_weights(name, weights)
+        if state is not None:
+            load_backbone_state(self.features, state)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Features B, width, H / stride, W / stride of each stride."""
+        features = self.features(self.normalise(image))
+        chosen = [features[output] for output in self.outputs]
+        return [level.permute(0, 3, 1, 2) for level in chosen] if self._channels_last_output else chosen
+
+
+def gives_channels_last(backbone: nn.Module) -> bool:
+    """Whether the features are B, H, W, C, as those of Swin and its like."""
+    return str(getattr(backbone, "output_fmt", "")).endswith("NHWC")
+
+
+def feature_backbone(name: str) -> nn.Module:
+    """The timm backbone of that name as a feature pyramid with fresh weights."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() names all of them"
+        raise UsageError(f"timm has no backbone {name!r}; {hint}")
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True)
+    except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
+        raise UsageError(f"backbone {name!r} gives no feature pyramid ({error}); try resnet18") from error
+
+
+def outputs_at(name: str, backbone: nn.Module, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Which outputs of the backbone stand at the strides (the deepest of each), and how wide they are."""
+    strides: list[int] = backbone.feature_info.reduction()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    widths: list[int] = backbone.feature_info.channels()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    deepest = {stride: output for output, stride in enumerate(strides)}
+    missing = [stride for stride in wanted if stride not in deepest]
+    if missing:
+        raise UsageError(f"backbone {name!r} has features at strides {strides}, none at {missing}; choose another")
+    outputs = tuple(deepest[stride] for stride in wanted)
+    return outputs, tuple(widths[output] for output in outputs)
+
+
+def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put weights into a features-only backbone; entries that it does not need, as a classifier's, are left out.
+
+    timm joins some module names with `_` where the classifier has `.` (`stages_0` for `stages.0`); both are understood.
+    Raises `UsageError` for a missing weight or another shape.
+    """
+    given = {name.replace(".", "_"): value for name, value in state.items()}
+    chosen: dict[str, Tensor] = {}
+    for name, own in backbone.state_dict().items():
+        value = given.get(name.replace(".", "_"))
+        if value is None and name.endswith("num_batches_tracked"):
+            value = own  # the oldest files of torchvision do not have it
+        if value is None:
+            raise UsageError(f"the weights hold nothing for {name}; give the weights of the same timm backbone")
+        if value.shape != own.shape:
+            shapes = f"{tuple(value.shape)} instead of {tuple(own.shape)}"
+            raise UsageError(f"weight {name} has shape {shapes}; give the weights of the same timm backbone")
+        chosen[name] = value
+    backbone.load_state_dict(chosen)
