@@ -10,7 +10,7 @@ from PIL import Image
 from tests.ftrain.keypoint_runs import tiny_task, write_run
 from tests.shard_sets import write_shard_set
 
-from fschemas.failures import EnvironmentProblem, UsageError
+from fschemas.failures import EnvironmentProblem, RejectedError, UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.publish import exclusive, publish_json
 from fschemas.shard_set import ShardSet
@@ -19,6 +19,7 @@ from ftrain.evaluate import DRAWN_NOTE, evaluate_run, summary_lines
 from ftrain.keypoint_report import report
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalised_error import NormalisedError, normalised_distances, summarise
+from ftrain.metrics.slices import slices
 from ftrain.stream import RawSample
 from ftrain.task import Judged
 
@@ -320,3 +321,37 @@ def test_a_split_without_visible_points_is_refused(folder, tmp_path):
 def test_two_evaluations_do_not_write_into_one_folder(folder, run, tmp_path):
     with exclusive(tmp_path / "out"), pytest.raises(EnvironmentProblem, match="is writing here"):
         evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
+
+
+def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_written(
+    folder, run, tmp_path, monkeypatch, without_sheet
+):
+    from ftrain.tasks.keypoints import Keypoints
+
+    still = report(FASHIONAI_24, oracle(ShardSet.open(folder), error=2.0), tmp_path / "moving")
+    assert not still["collapse"]["collapsed"]
+    predict = Keypoints.predict
+
+    def stand_still(self, batch):
+        answers = predict(self, batch)
+        return {**answers, "points": (0.5 * batch["size"][:, None]).expand_as(answers["points"])}
+
+    monkeypatch.setattr(Keypoints, "predict", stand_still)
+    options = {"workers": 0, "device": "cpu"}
+    with pytest.raises(RejectedError, match="the model collapsed: its points stand nearly still"):
+        evaluate_run(run, str(folder), tmp_path / "out", **options)
+    assert "WARNING: the model collapsed" in (tmp_path / "out/summary.txt").read_text()
+    assert evaluate_run(run, str(folder), tmp_path / "out", allow_collapse=True, **options)["collapse"]["collapsed"]
+
+
+@pytest.mark.parametrize("least", [1, 20])
+def test_slices_part_the_pictures(folder, tmp_path, without_sheet, least, monkeypatch):
+    monkeypatch.setattr("ftrain.keypoint_report.slices", lambda *given: slices(*given, least=least))
+    judged = oracle(ShardSet.open(folder), error=3.0)
+    parts = report(FASHIONAI_24, judged, tmp_path).get("slices", {})
+    occluded = (judged.results["visibility"] == Visibility.OCCLUDED).any(axis=1)
+    if least == 1:
+        assert parts["occlusion"]["some points occluded"]["count"] == occluded.sum()
+        assert sum(part["count"] for part in parts["extent"].values()) == 21
+    else:
+        assert all(part["count"] >= 20 for kind in parts.values() for part in kind.values())

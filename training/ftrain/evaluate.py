@@ -106,11 +106,11 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def _collapsed(metrics: dict[str, Any]) -> str:
-    """A sentence where one answer dominates (`metrics.classification.dominance` under `collapse`), else empty."""
+    """A sentence where `collapse` of a report (see `metrics.classification.dominance`) says that one answer dominates, else empty."""
     found = metrics.get("collapse")
     if not found or not found["collapsed"]:
         return ""
-    return (
-        f"the model collapsed: it answers {found['answer']!r} for {found['share']:.0%} of the pictures, "
-        f"and {found['true_share']:.0%} are; train longer, balance the classes (fit.sampler=balanced) or lower the rate"
+    what = found.get("sentence") or (
+        f"it answers {found['answer']!r} for {found['share']:.0%} of the pictures, and {found['true_share']:.0%} are"
     )
+    return f"the model collapsed: {what}; train longer, balance the classes (fit.sampler=balanced) or lower the rate"

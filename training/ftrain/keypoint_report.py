@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fschemas.failures import UsageError
-from fschemas.landmarks import LandmarkSet
+from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
 from ftrain.csv_tables import csv_bytes, csv_table
@@ -20,6 +20,7 @@ from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.keypoint_curves import detection_curve
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalised_error import PointErrors, mean_error, normalised_distances, summarise
+from ftrain.metrics.slices import slices
 from ftrain.task import Judged, Results
 
 _PCK_PERCENTS = (5, 10, 20)
@@ -30,6 +31,8 @@ _LABELS = {
     "pck_20": "points within 20 %",
     "garment_accuracy": "garments named right",
 }
+_LEAST_FOR_SPREAD, _STILL = 5, 0.1  # pictures per point; share of the true spread
+_EXTENTS = ("below 40 %", "40 to 70 %", "above 70 %")  # of the long side, spanned by the points
 _OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_diluted")
 
 
@@ -150,12 +153,47 @@ def _numbers(study: _Study) -> dict[str, Any]:
         numbers[kind] = {
             name: _part(study, mask, interval=kind == "garments") for name, mask in among.items() if model.counted[mask].any()
         }
+    if sliced := _slices(study):
+        numbers["slices"] = sliced
+    numbers["collapse"] = _collapse(study)
     numbers |= {
         "counted_points": int(model.counted.sum()),
         "excluded_pictures": int(model.excluded.sum()),
         "excluded_points": int(model.excluded_points.sum()),
     }
     return numbers
+
+
+def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
+    """NE of pictures with and without occluded points, by the share of the picture that the garment spans, and by what the set says."""
+    results, model = study.judged.results, study.model
+    seen = results["visibility"] >= Visibility.OCCLUDED.value
+    low = np.where(seen[..., None], results["truth"], np.inf).min(axis=1)
+    high = np.where(seen[..., None], results["truth"], -np.inf).max(axis=1)
+    span = np.where(seen.any(axis=1), (high - low).max(axis=1) / results["size"].max(axis=1), 0.0)
+    occluded = (results["visibility"] == Visibility.OCCLUDED.value).any(axis=1)
+    columns = study.judged.shards.columns
+    by = {
+        "occlusion": np.where(occluded, "some points occluded", "all points visible"),
+        "extent": np.array(_EXTENTS)[np.digitize(span, (0.4, 0.7))],
+        **{name: columns[name][results["row"]] for name in ("variation", "pose") if name in columns},
+    }
+    return slices(_sums(model), model.counted.sum(axis=1), by)
+
+
+def _collapse(study: _Study) -> dict[str, Any]:
+    """Whether the points stand still: their spread over pictures, in shares of the size, beside that of the true ones."""
+    results, counted = study.judged.results, study.model.counted
+    enough = counted.sum(axis=0) >= _LEAST_FOR_SPREAD
+    if not enough.any():
+        return {"collapsed": False}
+    spreads: list[float] = []
+    for points in (results["points"], results["truth"]):
+        relative = np.where(counted[..., None], points / results["size"][:, None], np.nan)[:, enough]
+        spreads.append(float(np.sqrt(np.nanvar(relative, axis=0).mean())))
+    spread = spreads[0] / max(spreads[1], 1e-9)
+    sentence = f"its points stand nearly still whatever the picture shows: their spread is {spread:.0%} of the true one"
+    return {"collapsed": spread < _STILL, "spread": spread, "sentence": sentence}
 
 
 def _overall(landmarks: LandmarkSet, errors: PointErrors) -> dict[str, float]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 _DRAWS_AT_ONCE = 2_000_000
 
@@ -31,4 +32,38 @@ def ratio_interval(
         ratios.append(values[drawn, 0].sum(axis=1) / values[drawn, 1].sum(axis=1))
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(ratios), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def pattern_interval(
+    patterns: ArrayLike,
+    figure: Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]],
+    num_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of any figure that depends only on how often each kind of picture occurs.
+
+    `patterns` N, W describe the pictures by integers (such as truth and answer); `figure(weights, kinds)` takes the
+    counts R, M of the M different patterns `kinds` M, W in R draws and gives R values. Drawing N of N pictures with
+    replacement is drawing those counts from a multinomial, so cost and result do not depend on the order of pictures.
+    NaN, NaN without pictures; draws for which the figure is NaN are left out.
+    """
+    pictures = np.asarray(patterns, np.int64)
+    if not len(pictures):
+        return math.nan, math.nan
+    kinds, counts = np.unique(pictures, axis=0, return_counts=True)
+    generator = np.random.default_rng(seed)
+    rounds = max(1, _DRAWS_AT_ONCE // len(kinds))
+    values: list[NDArray[np.float64]] = []
+    for start in range(0, num_resamples, rounds):
+        size = min(rounds, num_resamples - start)
+        drawn = generator.multinomial(len(pictures), counts / len(pictures), size=size)
+        values.append(figure(drawn.astype(np.float64), kinds))
+    finite = np.concatenate(values)
+    finite = finite[~np.isnan(finite)]
+    if not len(finite):
+        return math.nan, math.nan
+    tail = (1 - level) / 2
+    low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)

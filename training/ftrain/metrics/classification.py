@@ -1,0 +1,193 @@
+"""Figures of one answer among C classes: top-k accuracy, macro-F1, balanced accuracy, floor, and a guard against collapse.
+
+Rows with a negative label are unknown and judged nowhere. Ties count against the model: a class that shares its score
+with another has not been recognised, so that a network with constant output scores 0, not the share of class 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fschemas.failures import NonFiniteError
+from ftrain.metrics.bootstrap import pattern_interval, ratio_interval
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+_LEAST_OTHERS = 5  # pictures of other classes that a set needs before their neglect can be told
+_NEGLECT = 0.2  # other classes answered less than a fifth as often as they occur: one answer dominates
+_SCORES_AT_ONCE = 8_000_000
+
+
+def class_ranks(scores: ArrayLike, labels: ArrayLike) -> IntArray:
+    """How many classes of `scores` N, C stand before the true one `labels` N: N ranks, 0 = first.
+
+    Equal scores stand before it. A label below 0 gives -1. Raises `NonFiniteError` for a score that is NaN in a row
+    with a label; infinities are allowed (a class that is masked out has -inf).
+    """
+    values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
+    num_rows, num_classes = values.shape
+    assert truth.shape == (num_rows,), (values.shape, truth.shape)
+    assert truth.max(initial=-1) < num_classes, f"label {truth.max(initial=-1)} of {num_classes} classes"
+    ranks = np.full(num_rows, -1, np.int64)
+    step = max(1, _SCORES_AT_ONCE // max(1, num_classes))
+    for start in range(0, num_rows, step):
+        rows = start + np.flatnonzero(truth[start : start + step] >= 0)
+        block = values[rows]
+        if np.isnan(block).any():
+            row = int(rows[np.isnan(block).any(axis=1)][0])
+            raise NonFiniteError(f"scores of row {row} contain NaN; look for NaN in the weights")
+        own = block[np.arange(len(rows)), truth[rows]]
+        ranks[rows] = (block >= own[:, None]).sum(axis=1) - 1
+    return ranks
+
+
+def answers(scores: ArrayLike, labels: ArrayLike) -> IntArray:
+    """The class N that each row of `scores` N, C answers: the highest, and of several highest one that is not `labels` N."""
+    values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
+    predicted = values.argmax(axis=1).astype(np.int64) if values.shape[1] else np.zeros(len(values), np.int64)
+    lucky = np.flatnonzero((predicted == truth) & (class_ranks(values, truth) > 0))
+    others = values[lucky] == values[lucky].max(axis=1, keepdims=True, initial=-np.inf)
+    others[np.arange(len(lucky)), truth[lucky]] = False
+    predicted[lucky] = others.argmax(axis=1)
+    return predicted
+
+
+def confusion(predicted: ArrayLike, labels: ArrayLike, num_classes: int) -> IntArray:
+    """Counts C, C of rows with a label: the row of the matrix is the truth, its column the answer."""
+    guess, truth = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
+    judged = truth >= 0
+    pairs = truth[judged] * num_classes + guess[judged]
+    assert guess[judged].min(initial=0) >= 0, "a predicted class below 0"
+    assert max(guess[judged].max(initial=0), truth[judged].max(initial=0)) < num_classes, f"{num_classes} classes"
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64)
+
+
+def classification_figures(scores: ArrayLike, labels: ArrayLike, *, top: Sequence[int] = (1, 3, 5)) -> dict[str, float]:
+    """The figures of `scores` N, C against `labels` N, all as shares.
+
+    `top_<k>` (the true class is among the first k; always k = 1, others only where k < C), `top_1_low` and `top_1_high`
+    (95 % interval over pictures), `macro_f1` with its interval and `balanced_accuracy` (means of F1 and of recall over
+    the classes that occur in `labels`; answers of other classes count as errors), `count` (rows with a label).
+    NaN where no row has a label.
+    """
+    values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
+    ranks, predicted = class_ranks(values, truth), answers(values, truth)
+    judged = truth >= 0
+    num_judged, num_classes = int(judged.sum()), values.shape[1]
+    figures: dict[str, float] = {}
+    for k in sorted({1, *top}):
+        if k == 1 or k < num_classes:
+            figures[f"top_{k}"] = float(np.mean(ranks[judged] < k)) if num_judged else math.nan
+        if k == 1:
+            figures["top_1_low"], figures["top_1_high"] = ratio_interval(ranks[judged] == 0, np.ones(num_judged))
+    pairs = np.stack((truth[judged], predicted[judged]), axis=1)
+    figures["macro_f1"] = macro_f1(pairs)
+    figures["macro_f1_low"], figures["macro_f1_high"] = pattern_interval(pairs, _macro_f1)
+    figures["balanced_accuracy"] = balanced_accuracy(pairs)
+    return figures | {"count": float(num_judged)}
+
+
+def macro_f1(pairs: ArrayLike) -> float:
+    """Mean F1 over the classes that occur in the truth, of `pairs` N, 2: truth and answer; NaN without pairs."""
+    values = np.asarray(pairs, np.int64).reshape(-1, 2)
+    if not len(values):
+        return math.nan
+    kinds, counts = np.unique(values, axis=0, return_counts=True)
+    return float(_macro_f1(counts[None].astype(np.float64), kinds)[0])
+
+
+def balanced_accuracy(pairs: ArrayLike) -> float:
+    """Mean recall over the classes that occur in the truth, of `pairs` N, 2: truth and answer; NaN without pairs."""
+    truth, predicted = np.asarray(pairs, np.int64).reshape(-1, 2).T
+    if not len(truth):
+        return math.nan
+    occurring = np.bincount(truth)
+    hits = np.bincount(truth, weights=truth == predicted)
+    return float(np.mean(hits[occurring > 0] / occurring[occurring > 0]))
+
+
+def majority_figures(
+    training_labels: ArrayLike, labels: ArrayLike, num_classes: int, *, top: Sequence[int] = (1, 3, 5)
+) -> dict[str, float]:
+    """`classification_figures` of never looking: the classes in the order of their frequency in training.
+
+    Of equally frequent classes the one with the lower index comes first.
+    """
+    learnt = np.asarray(training_labels).astype(np.int64)
+    counts = np.bincount(learnt[learnt >= 0], minlength=num_classes)
+    scores = frequency_scores(counts)
+    return classification_figures(np.broadcast_to(scores, (len(np.asarray(labels)), num_classes)), labels, top=top)
+
+
+def frequency_scores(counts: ArrayLike) -> FloatArray:
+    """Scores C, all different, that rank classes by `counts` C, the lower index first among equals."""
+    values = np.asarray(counts)
+    scores = np.empty(len(values))
+    scores[np.argsort(-values, kind="stable")] = -np.arange(len(values), dtype=np.float64)
+    return scores
+
+
+def per_class(scores: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and count (rows) of every class that occurs in `labels`, in the order of `names` C.
+
+    The precision of a class that is never answered is 0.
+    """
+    matrix = confusion(answers(scores, labels), labels, len(names))
+    hits, answered, occurring = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    return {
+        names[index]: {
+            "precision": float(hits[index] / max(answered[index], 1)),
+            "recall": float(hits[index] / occurring[index]),
+            "f1": float(2 * hits[index] / (answered[index] + occurring[index])),
+            "count": float(occurring[index]),
+        }
+        for index in np.flatnonzero(occurring).tolist()
+    }
+
+
+def dominance(predicted: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> dict[str, str | float | bool]:
+    """Does one answer drown the others? Over rows with a label: `answer`, its `share`, its `true_share`, `collapsed`.
+
+    `answer` is the most frequent one, `true_share` its share of the labels. The model has collapsed when all other answers
+    together come less than a fifth as often as they should: 1 - share < 0.2 (1 - true_share). So a constant model is
+    caught on a balanced set (share 1, true share 1/C) and on one with a majority of 77 % alike; one that answers that
+    majority in 90 % of the cases is merely weak; and a set that truly has one class condemns nobody, because with fewer
+    than 5 pictures of other classes nothing can be told.
+    """
+    guess, truth = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
+    judged = truth >= 0
+    num_judged = int(judged.sum())
+    if not num_judged:
+        return {"answer": "", "share": math.nan, "true_share": math.nan, "collapsed": False}
+    answered = np.bincount(guess[judged], minlength=len(names))
+    answer = int(answered.argmax())
+    num_true = int((truth[judged] == answer).sum())
+    others_answered, others_true = num_judged - int(answered[answer]), num_judged - num_true
+    collapsed = others_true >= _LEAST_OTHERS and others_answered < _NEGLECT * others_true
+    share, true_share = float(answered[answer] / num_judged), num_true / num_judged
+    return {"answer": names[answer], "share": share, "true_share": true_share, "collapsed": collapsed}
+
+
+def _macro_f1(weights: FloatArray, kinds: IntArray) -> FloatArray:
+    """Mean F1 R over the classes in the truth, of counts `weights` R, M of the pairs `kinds` M, 2 (truth, answer)."""
+    num_classes = int(kinds.max()) + 1
+    right = kinds[:, 0] == kinds[:, 1]
+    occurring, answered = (_sums_by_class(weights, kinds[:, side], num_classes) for side in (0, 1))
+    hits = _sums_by_class(weights[:, right], kinds[right, 0], num_classes)
+    f1 = 2 * hits / np.maximum(occurring + answered, 1.0)
+    return np.where(occurring > 0, f1, 0.0).sum(axis=1) / np.maximum((occurring > 0).sum(axis=1), 1)
+
+
+def _sums_by_class(weights: FloatArray, classes: IntArray, num_classes: int) -> FloatArray:
+    """Sums R, C of the columns of `weights` R, M that belong to each class of `classes` M."""
+    sums = np.zeros((len(weights), num_classes))
+    if len(classes):
+        order = np.argsort(classes, kind="stable")
+        present, starts = np.unique(classes[order], return_index=True)
+        sums[:, present] = np.add.reduceat(weights[:, order], starts, axis=1)
+    return sums

@@ -1,0 +1,39 @@
+"""A figure per slice of a set: by category, pose, size, visibility; weak spots that a mean hides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ftrain.metrics.bootstrap import ratio_interval
+
+
+def slices(
+    values: ArrayLike, counts: ArrayLike | None, by: Mapping[str, ArrayLike], *, least: int = 20
+) -> dict[str, dict[str, dict[str, float]]]:
+    """sum(values) / sum(counts) per value of every property: slices[name][value] = {value, low, high, count}.
+
+    `values` and `counts` are N, one entry a picture, as in `ratio_interval`: `values` what is added up (hits, an AP, a sum of
+    distances), `counts` what it is divided by (1; 0 leaves the picture out; None: all 1). `by` maps the name of a property
+    to N strings; "" is unknown and in no slice. `count` is the number of pictures that count; slices with fewer than `least`
+    are left out, because their interval says nothing, and so are properties without any slice. Slices are sorted by name.
+    """
+    divisors = np.ones(len(np.asarray(values))) if counts is None else np.asarray(counts, np.float64)
+    sums = np.where(divisors > 0, np.asarray(values, np.float64), 0.0)
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for name, property_values in by.items():
+        kinds = np.asarray(property_values).astype(str)
+        assert kinds.shape == sums.shape == divisors.shape, (name, kinds.shape, sums.shape, divisors.shape)
+        parts: dict[str, dict[str, float]] = {}
+        for kind in np.unique(kinds[divisors > 0]).tolist():
+            among = (kinds == kind) & (divisors > 0)
+            if kind == "" or among.sum() < least:
+                continue
+            low, high = ratio_interval(sums[among], divisors[among])
+            value = float(sums[among].sum() / divisors[among].sum())
+            parts[kind] = {"value": value, "low": low, "high": high, "count": float(among.sum())}
+        if parts:
+            result[name] = parts
+    return result
