@@ -33,5 +33,5 @@ def test_pictures_that_do_not_count_are_left_out():
 
 
 def test_least_and_empty():
-    assert list(slices(np.ones(100), None, {"pose": POSES}, least=1)["pose"]) == ["back", "front", "side"]
+    assert list(slices(np.ones(100), None, {"pose": POSES}, least=5)["pose"]) == ["back", "front", "side"]
     assert slices([], None, {"pose": []}) == {}

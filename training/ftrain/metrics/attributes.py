@@ -1,0 +1,185 @@
+"""Figures of many attributes at once: recall among the first k, accuracy within exclusive groups, average precision.
+
+Three definitions of recall@k are in use; they stand side by side here, each ranked within the type it is named for:
+`micro` = all hits / all positives of the set (the FashionNet table as its reproductions compute it), `macro` = mean over
+pictures of hits / min(k, positives), `strict` = mean over pictures of hits / positives. An attribute that is unknown for a
+picture is neither a positive nor a rival there; pass an all-true `known` to let it compete. Ties count against the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fschemas.failures import NonFiniteError
+from ftrain.metrics.bootstrap import pattern_interval, ratio_interval
+from ftrain.metrics.classification import answers, balanced_accuracy, class_ranks, frequency_scores, macro_f1
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+_SCORES_AT_ONCE = 4_000_000
+
+
+def attribute_recall(
+    scores: ArrayLike,
+    positive: ArrayLike,
+    known: ArrayLike,
+    *,
+    types: Mapping[str, Sequence[int]] | None = None,
+    top: Sequence[int] = (3, 5),
+) -> dict[str, dict[str, float]]:
+    """Recall among the first k of `scores` N, A: the figures of "all" attributes and of each of `types` (name: ids).
+
+    `positive` and `known` are N, A bool; a positive that is not known does not count. For a type the ranking is within its
+    ids only. Each entry has `recall_<k>_micro`, `_macro`, `_strict` (for k below the number of attributes ranked; NaN
+    without positives), `positives`, `pictures` (those with a positive, over which macro and strict are means) and
+    `attributes`; "all" also the 95 % interval over pictures `recall_<k>_micro_low` and `_high`.
+    """
+    values, truth, seen = _checked(scores, positive, known)
+    assert types is None or "all" not in types, "a type cannot be named 'all'"
+    result: dict[str, dict[str, float]] = {}
+    for name, ids in {"all": range(values.shape[1]), **(types or {})}.items():
+        columns = np.array(ids, np.int64)
+        rows, _, positions = positive_positions(values[:, columns], truth[:, columns], seen[:, columns])
+        result[name] = _recalls(rows, positions, len(values), [k for k in sorted(top) if k < len(columns)], name == "all")
+        result[name]["attributes"] = float(len(columns))
+    return result
+
+
+def positive_positions(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> tuple[IntArray, IntArray, IntArray]:
+    """Where each known positive stands in its row: rows P, columns P and positions P, 0 = first.
+
+    `scores`, `positive`, `known` are N, A. Known negatives with the same score stand before it.
+    """
+    values, truth, seen = _checked(scores, positive, known)
+    rows, columns = np.nonzero(truth)
+    positions = np.empty(len(rows), np.int64)
+    step = max(1, _SCORES_AT_ONCE // max(1, values.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        block, own = values[rows[part]], values[rows[part], columns[part]][:, None]
+        fellows, before = truth[rows[part]], np.arange(values.shape[1]) < columns[part, None]
+        rivals = seen[rows[part]] & ~fellows & (block >= own)
+        ahead = fellows & ((block > own) | ((block == own) & before))
+        positions[part] = (rivals | ahead).sum(axis=1)
+    return rows, columns, positions
+
+
+def group_accuracy(
+    scores: ArrayLike, positive: ArrayLike, known: ArrayLike, groups: Mapping[str, Sequence[int]]
+) -> dict[str, dict[str, float]]:
+    """Top-1 accuracy within exclusive groups (name: ids) of `scores` N, A: the figures of each group and their "mean".
+
+    A picture is judged in a group where exactly one of its ids is positive and known; all ids of the group compete there.
+    Each group has `top_1`, `macro_f1`, `balanced_accuracy` and `count` (pictures judged; the figures are NaN without any);
+    "mean" has their means over the groups with pictures, `top_1_low` and `top_1_high` (95 % interval over pictures) and
+    `count` (pictures judged in at least one group).
+    """
+    values, truth, _ = _checked(scores, positive, known)
+    assert "mean" not in groups, "a group cannot be named 'mean'"
+    result: dict[str, dict[str, float]] = {}
+    outcomes = np.zeros((len(values), len(groups)), np.int64)  # 0 not judged, 1 wrong, 2 right
+    for number, (name, ids) in enumerate(groups.items()):
+        columns = np.array(ids, np.int64)
+        labels = group_labels(truth[:, columns])
+        ranks, predicted = class_ranks(values[:, columns], labels), answers(values[:, columns], labels)
+        judged = labels >= 0
+        outcomes[:, number] = judged * 1 + (ranks == 0)
+        pairs = np.stack((labels[judged], predicted[judged]), axis=1)
+        result[name] = {
+            "top_1": float(np.mean(ranks[judged] == 0)) if judged.any() else math.nan,
+            "macro_f1": macro_f1(pairs),
+            "balanced_accuracy": balanced_accuracy(pairs),
+            "count": float(judged.sum()),
+        }
+    judged = [part for part in result.values() if part["count"]]
+    mean = {key: _mean([part[key] for part in judged]) for key in ("top_1", "macro_f1", "balanced_accuracy")}
+    anywhere = outcomes[outcomes.any(axis=1)]
+    mean["top_1_low"], mean["top_1_high"] = pattern_interval(anywhere, _mean_of_groups)
+    return {"mean": mean | {"count": float(len(anywhere))}, **result}
+
+
+def group_majority(
+    training_positive: ArrayLike, positive: ArrayLike, known: ArrayLike, groups: Mapping[str, Sequence[int]]
+) -> dict[str, dict[str, float]]:
+    """`group_accuracy` of never looking: in each group the id that is positive most often in training.
+
+    `training_positive` is M, A bool (or its sums A), `positive` and `known` are N, A as there.
+    """
+    learnt = np.asarray(training_positive)
+    counts = learnt if learnt.ndim == 1 else learnt.astype(bool).sum(axis=0)
+    return group_accuracy(np.broadcast_to(frequency_scores(counts), np.shape(positive)), positive, known, groups)
+
+
+def group_labels(positive: ArrayLike) -> IntArray:
+    """The one positive of each row of `positive` N, G as index into the group: N, -1 where not exactly one is."""
+    marked = np.asarray(positive).astype(bool)
+    return np.where(marked.sum(axis=1) == 1, marked.argmax(axis=1), -1).astype(np.int64)
+
+
+def average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> FloatArray:
+    """Average precision A of each attribute over the pictures for which it is known; NaN without a positive.
+
+    AP = sum over thresholds of (recall step) x precision; pictures of equal score pass a threshold together, as in
+    scikit-learn. All arguments are N, A.
+    """
+    values, truth, seen = _checked(scores, positive, known)
+    result = np.full(values.shape[1], math.nan)
+    for column in range(values.shape[1]):
+        among = seen[:, column]
+        scored, right = values[among, column], truth[among, column]
+        if right.any():
+            order = np.argsort(-scored, kind="stable")
+            hits = np.cumsum(right[order])
+            last = np.append(np.diff(scored[order]) != 0, True)
+            steps = np.diff(hits[last], prepend=0)
+            result[column] = float((steps * hits[last] / (np.flatnonzero(last) + 1)).sum() / hits[-1])
+    return result
+
+
+def mean_average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> float:
+    """Mean of `average_precision` over the attributes that have a known positive; NaN when none has."""
+    precisions = average_precision(scores, positive, known)
+    return _mean(precisions[~np.isnan(precisions)].tolist())
+
+
+def _checked(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> tuple[NDArray[np.floating], BoolArray, BoolArray]:
+    """Scores, known positives and known, all N, A; `NonFiniteError` for NaN."""
+    values, truth, seen = np.asarray(scores), np.asarray(positive).astype(bool), np.asarray(known).astype(bool)
+    assert values.ndim == 2, values.shape
+    assert values.shape == truth.shape == seen.shape, (values.shape, truth.shape, seen.shape)
+    if np.isnan(values).any():
+        row, column = np.argwhere(np.isnan(values))[0]
+        raise NonFiniteError(f"the score of row {row}, attribute {column} is NaN; look for NaN in the weights")
+    return values, truth & seen, seen
+
+
+def _recalls(rows: IntArray, positions: IntArray, num_rows: int, top: Sequence[int], interval: bool) -> dict[str, float]:
+    """The figures of positives that stand at `positions` P of the `rows` P."""
+    positives = np.bincount(rows, minlength=num_rows)
+    among = positives > 0
+    figures: dict[str, float] = {}
+    for k in top:
+        hits = np.bincount(rows[positions < k], minlength=num_rows)
+        figures[f"recall_{k}_micro"] = float(hits.sum() / positives.sum()) if among.any() else math.nan
+        if interval:
+            figures[f"recall_{k}_micro_low"], figures[f"recall_{k}_micro_high"] = ratio_interval(hits, positives)
+        figures[f"recall_{k}_macro"] = _mean((hits[among] / np.minimum(k, positives[among])).tolist())
+        figures[f"recall_{k}_strict"] = _mean((hits[among] / positives[among]).tolist())
+    return figures | {"positives": float(positives.sum()), "pictures": float(among.sum())}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if len(values) else math.nan
+
+
+def _mean_of_groups(weights: FloatArray, outcomes: IntArray) -> FloatArray:
+    """Mean accuracy R over the groups that are judged in a draw; `outcomes` M, G as in `group_accuracy`."""
+    judged, right = weights @ (outcomes > 0), weights @ (outcomes == 2)
+    accuracy = np.where(judged > 0, right / np.maximum(judged, 1.0), 0.0)
+    return accuracy.sum(axis=1) / np.maximum((judged > 0).sum(axis=1), 1)
