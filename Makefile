@@ -30,7 +30,9 @@ check: install  ## style, types, layering
 	@$(BIN)/python -m pytest -q tests/test_layering.py
 
 bench: install  ## side by side with peers, as ratios
-	@for benchmark in benchmarks/*.py; do echo "==> $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+	@missed=""; for benchmark in benchmarks/*.py; do \
+		echo "==> $$benchmark"; $(BIN)/python $$benchmark || missed="$$missed $$benchmark"; \
+	done; test -z "$$missed" || { echo "==> missed an aim or failed:$$missed"; exit 1; }
 
 install: .venv/installed  ## the pinned packages and the two commands, into .venv
 

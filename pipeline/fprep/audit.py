@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 
 from fprep.auditing import leaks as audit_leaks
 from fprep.auditing.balance import Floor, find_balance
 from fprep.auditing.findings import Findings, Place, places
 from fprep.auditing.labels import find_label_faults
-from fprep.auditing.pairs import LARGEST_DISTANCE, NearPairs, near_pairs
+from fprep.auditing.pairs import LARGEST_DISTANCE, near_pairs
 from fprep.auditing.summary import summary_text
 from fprep.auditing.tables import AuditTable, Pictures, look_at_pictures, open_tables, rows_of
 from fprep.auditing.twins import Labels, find_conflicts
@@ -107,7 +106,7 @@ def _audit(
     audit_leaks.find_picture_faults(where, pictures, findings)
     identical = audit_leaks.find_identical(where, pictures, findings)
     audit_leaks.find_same_paths(where, rows, findings)
-    pairs = _near_pairs(pictures, distance, tell)
+    pairs = near_pairs(pictures.views, distance=distance, progress=lambda d, t: tell("pairs", d, t))
     similar = audit_leaks.find_near(where, pictures, pairs, findings)
     audit_leaks.find_shared_groups(where, rows, findings)
     audit_leaks.find_coarse_leaks(tables, where, rows, findings)
@@ -131,17 +130,6 @@ def _check_tables(tables: Sequence[AuditTable], where: Sequence[Place], findings
         start += len(table.frame)
     tell("labels", len(tables), len(tables))
     return floors
-
-
-def _near_pairs(pictures: Pictures, distance: int, tell: Progress) -> NearPairs:
-    """Pairs of picture numbers; blank pictures resemble everything and are left out."""
-    usable = np.flatnonzero(pictures.seen & ~pictures.blank)
-    if not len(usable):
-        return NearPairs(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int64, np.bool_)))
-    found = near_pairs(
-        pictures.bits[usable], pictures.thumbnails[usable], distance=distance, progress=lambda d, t: tell("pairs", d, t)
-    )
-    return NearPairs(usable[found.first], usable[found.second], found.distance, found.mirrored)
 
 
 def _find_rejected(table: AuditTable, findings: Findings) -> None:

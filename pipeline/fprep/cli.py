@@ -34,7 +34,8 @@ def sample(
     dataset: Annotated[str, typer.Argument(help="Data set whose raw layout to write, such as fashionai-keypoints.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the raw tree into.")],
     images: Annotated[
-        int | None, typer.Option(min=1, help="Pictures in all: 1000, or the published number without pictures.")
+        int | None,
+        typer.Option("--images", "--limit", min=1, help="Pictures in all: 1000, or the published number without pictures."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed draws other garments.")] = 0,
     defects: Annotated[
@@ -175,12 +176,20 @@ def shard(
 def lint(
     shards: Annotated[Path, typer.Argument(help="Folder of a finished shard set.")],
     loaders: Annotated[bool, typer.Option(help="Open the set with datasets and webdataset too.")] = True,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Decode only so many pictures of each split, and let loaders read no more.")
+    ] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a finished shard set: digests, index, annotations, keys, and that other loaders read it."""
     from fprep.lint import lint as run_lint
+    from fprep.progress import Reporter
 
-    findings = run_lint(shards, loaders=loaders)
+    with Reporter(unit="shards", quiet=quiet) as report:
+        findings = run_lint(
+            shards, loaders=loaders, sample_limit=limit, progress=lambda done, total: report("linting", done, total)
+        )
     values = [{"severity": finding.severity, "place": finding.place, "what": finding.what} for finding in findings]
     _print(values, as_json, "\n".join(f"{v['severity']}: {v['place']}: {v['what']}" for v in values) or f"{shards}: sound")
     num_errors = sum(value["severity"] == "error" for value in values)

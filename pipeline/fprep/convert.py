@@ -5,27 +5,31 @@ Reader, images, duplicates, splits, table rules: at each step a row is kept or r
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
+from fprep.aside import PLACE
 from fprep.checks import broken_rules, count_warnings, describe
 from fprep.group_split import regroup
 from fprep.image_check import ImageFacts, check_images
 from fprep.orientation import turn_upright
 from fprep.raw import RawFolder
 from fprep.reader import Reader, check_mapping, columns_of, find_reader
-from fprep.report import REJECTED_FILE, ConvertReport, account, compare_totals, publish_conversion, recognised
+from fprep.report import ConvertReport, account, compare_totals, judge, publish_conversion, recognised
 from fprep.splits import IDENTITY, cut_train, duplicate_rows, unique_keys
-from fschemas.failures import RejectedError, UsageError
+from fschemas.failures import UsageError
 from fschemas.publish import exclusive, remove_leftovers
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
 
 Progress = Callable[[str, int, int], None]
+
+_ROWS_AT_ONCE = 16384  # where wide columns are put aside
 
 
 def convert(
@@ -65,38 +69,40 @@ def convert(
     folder.mapping, folder.workers, folder.progress = dict(mapping or {}), workers, functools.partial(tell, "read")
     report = ConvertReport(reader.name, images)
     work = _Conversion(reader, folder, report, tell, group_split)
-    if dry_run:
-        work.run(images, val_share, test_share, workers, limit)
-        _judge(report, out, on_reject, max_rejected, dry_run=True)
-        return report
-    with exclusive(out):
-        remove_leftovers(out)
-        table = work.run(images, val_share, test_share, workers, limit)
-        report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)
-        options = {"images": images, "val_share": val_share, "test_share": test_share, "limit": limit}
-        options |= {"group_split": True} if group_split else {}
-        options |= {"mapping": dict(sorted(folder.mapping.items()))} if folder.mapping else {}
-        tell("publish", 0, 1)
-        publish_conversion(out, work.reader, folder, table, report, options)
-        tell("publish", 1, 1)
-    _judge(report, out, on_reject, max_rejected)
+    with contextlib.closing(folder):
+        if dry_run:
+            work.run(images, val_share, test_share, workers, limit)
+        else:
+            with exclusive(out):
+                remove_leftovers(out)
+                folder.scratch = out
+                work.run(images, val_share, test_share, workers, limit)
+                report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)
+                options = {"images": images, "val_share": val_share, "test_share": test_share, "limit": limit}
+                options |= {"group_split": True} if group_split else {}
+                options |= {"mapping": dict(sorted(folder.mapping.items()))} if folder.mapping else {}
+                tell("publish", 0, 1)
+                publish_conversion(out, work.reader, folder, (rows for _, rows in work.rows()), report, options)
+                tell("publish", 1, 1)
+    judge(report, out, on_reject, max_rejected, dry_run=dry_run)
     return report
 
 
 class _Conversion:
-    """One run over the rows: `frame` holds those still kept."""
+    """One run over the rows: `frame` holds those still kept, `rows` gives them with the columns that are put aside."""
 
     def __init__(self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress, group_split: bool) -> None:
         self.reader, self.raw, self.report, self.tell, self.group_split = reader, raw, report, tell, group_split
         self.frame = pl.DataFrame()
 
-    def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> pl.DataFrame:
+    def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> None:
         self.tell("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
         if self.reader.any_groups:
             landmarks = self.reader.landmark_set if "garment" in frame.columns else None
             self.reader = replace(self.reader, table=_table_of(frame), landmark_set=landmarks)
-        schema = columns_of(self.reader.table)
+        aside = self.raw.aside.schema if self.raw.aside else {}
+        schema = {name: kind for name, kind in columns_of(self.reader.table).items() if name not in aside}
         missing = {name: kind for name, kind in schema.items() if name not in frame.columns}
         self.frame = frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
         self.tell("read", 1, 1)
@@ -117,15 +123,26 @@ class _Conversion:
         else:
             self._cut_splits(val_share, test_share)
         keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
+        places = [PLACE] if self.raw.aside else []
         self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
-            pl.col(name).cast(kind) for name, kind in schema.items()
+            *(pl.col(name).cast(kind) for name, kind in schema.items()), *places
         )
         self._check_rules()
         count_warnings(self.frame, self.reader, self.raw)
         self.report.variants = recognised(self.reader, self.raw)
         compare_totals(self.report, self.raw, dict(self.reader.totals))
         account(self.report, self.raw, self.frame)
-        return self.frame
+
+    def rows(self) -> Iterator[tuple[int, pl.DataFrame]]:
+        """The rows with all columns of the table, a part after the other, and how many rows are before each part."""
+        if self.raw.aside is None:
+            yield 0, self.frame
+            return
+        schema = columns_of(self.reader.table)
+        for start in range(0, len(self.frame), _ROWS_AT_ONCE):
+            narrow = self.frame[start : start + _ROWS_AT_ONCE]
+            rows = turn_upright(narrow.hstack(self.raw.aside.take(narrow[PLACE])))
+            yield start, rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
     def _reject(self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()) -> None:
         row = self._line(index)
@@ -232,11 +249,18 @@ class _Conversion:
 
     def _check_rules(self) -> None:
         self.tell("check", 0, 1)
-        broken = broken_rules(self.frame, self.reader)
-        for index, rules in sorted(broken.items()):
-            column, message, found = describe(rules[0], self.frame.row(index, named=True), self.reader)
-            self._reject(index, rules[0], message, column, found, tuple(rules))
-        self._keep(set(broken))
+        again = self.frame["key"].is_duplicated().arg_true()
+        broken: set[int] = set()
+        for start, part in self.rows():
+            found = broken_rules(part, self.reader)
+            for index in again.filter((again >= start) & (again < start + len(part))):
+                rules = found.setdefault(index - start, [])
+                rules += [] if "duplicate_key" in rules else ["duplicate_key"]
+            for index, rules in sorted(found.items()):
+                column, message, value = describe(rules[0], part.row(index, named=True), self.reader)
+                self._reject(start + index, rules[0], message, column, value, tuple(rules))
+            broken |= {start + index for index in found}
+        self._keep(broken)
         self.tell("check", 1, 1)
 
 
@@ -267,27 +291,3 @@ def _check_options(max_rejected: float, val_share: float, test_share: float, lim
         raise UsageError(f"--limit {limit}: expected at least 1 row")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file stands here; name a folder for the table")
-
-
-def _judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float, *, dry_run: bool = False) -> None:
-    if report.rejected:
-        worst, count = max(report.rejected_by_rule.items(), key=lambda item: item[1])
-        total = report.kept + report.rejected + report.left_out
-        rows = f"{report.rejected} of {total} rows were rejected, most by {worst} ({count})"
-    else:
-        worst, rows = "", "no row was rejected"
-    look = "run without --dry-run to get the list" if dry_run else f"look at {out / REJECTED_FILE}"
-    if report.kept == 0:
-        help_missing = "; unpack the pictures beside the annotation or use --images none" if worst == "missing_image" else ""
-        raise RejectedError(f"{out}: no row is left for a table: {rows}; {look}{help_missing}")
-    if on_reject == "fail" and report.rejected:
-        raise RejectedError(
-            f"{out}: {rows}, so no table was written; {look}, mend the raw files, or go on with "
-            f"--on-reject keep-going --max-rejected {min(1.0, report.rejected_share + 0.005):.2f}"
-        )
-    if report.rejected_share > max_rejected:
-        raise RejectedError(
-            f"{out}: {rows}: a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}; "
-            f"{'' if dry_run else 'the table is written; '}{look}, "
-            "then mend the raw files or raise --max-rejected"
-        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,16 +93,20 @@ def shown(path: Path, given: Path) -> str:
     return os.path.normpath(given / os.path.relpath(path, given.resolve()))
 
 
-def doctor(path: Path, *, limit: int | None = None, try_rows: int = 0) -> Checkup:
+Progress = Callable[[str, int, int], None]
+
+
+def doctor(path: Path, *, limit: int | None = None, try_rows: int = 0, progress: Progress | None = None) -> Checkup:
     """Look at a folder, an archive or an annotation file; `limit`: at most so many names, `try_rows`: convert so many rows of
     each data set without writing anything. Raises `UsageError` where nothing stands.
     """
+    tell = progress or _say_nothing
     path = Path(path)
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder; name the folder that the archive was unpacked into")
     looked = scan(_start(path.resolve()), max_entries=limit or MAX_ENTRIES)
     checkup = Checkup(path, looked)
-    known, strange = _know_files(looked)
+    known, strange = _know_files(looked, tell)
     checkup.findings += strange + _look_at_names(looked)
     for file in looked.files():
         checkup.findings += look_at_archive(file)
@@ -121,8 +126,12 @@ def doctor(path: Path, *, limit: int | None = None, try_rows: int = 0) -> Checku
         if diagnosis.command:
             diagnosis.command = _command(diagnosis, path)
             if try_rows:
-                diagnosis.findings.append(_try(diagnosis, try_rows))
+                diagnosis.findings.append(_try(diagnosis, try_rows, tell))
     return checkup
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    pass
 
 
 def _start(path: Path) -> Path:
@@ -138,13 +147,14 @@ def _start(path: Path) -> Path:
     return start
 
 
-def _know_files(looked: Scan) -> tuple[dict[Path, tuple[Signature, Head]], list[Finding]]:
+def _know_files(looked: Scan, tell: Progress) -> tuple[dict[Path, tuple[Signature, Head]], list[Finding]]:
     """Annotation files that are known, and what is wrong with those that only have the name of one."""
     known: dict[Path, tuple[Signature, Head]] = {}
     ambiguous: dict[Path, tuple[tuple[Signature, ...], Head]] = {}
     findings: list[Finding] = []
     budget = _MAX_HEADS
-    for folder in looked.folders.values():
+    for number, folder in enumerate(looked.folders.values(), start=1):
+        tell("folders", number, len(looked.folders))
         names = [name for name in folder.files if name.lower().endswith(_TEXT_SUFFIXES)][:_HEADS_OF_A_FOLDER]
         for name in names[: max(0, budget)]:
             file = folder.path / name
@@ -198,7 +208,7 @@ def _command(diagnosis: Diagnosis, given: Path) -> str:
     return shlex.join(["fprep", "convert", diagnosis.reader, raw, f"tables/{diagnosis.reader}", *options])
 
 
-def _try(diagnosis: Diagnosis, rows: int) -> Finding:
+def _try(diagnosis: Diagnosis, rows: int, tell: Progress) -> Finding:
     """Convert some rows without writing anything, and say how it went."""
     from fprep.convert import convert
 
@@ -206,7 +216,7 @@ def _try(diagnosis: Diagnosis, rows: int) -> Finding:
     try:
         report = convert(
             diagnosis.reader, [diagnosis.home], diagnosis.home / "table", images=images, max_rejected=1.0, workers=1, limit=rows,
-            dry_run=True,
+            dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
         )  # fmt: skip
     except FashionkitError as error:
         return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {rows} rows failed: {error}")

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from fprep.auditing.pairs import near_pairs
-from fprep.auditing.perceptual_hash import BLANK_CONTRAST, PictureTask, hash_pictures
+from fprep.auditing.perceptual_hash import PictureTask, Views, hash_pictures
 
 _HELD_BACK = 0.5  # of a split's share: a part that is larger goes to train
 _RETRIEVAL = {"query", "gallery"}
@@ -150,11 +150,6 @@ def near_rows(
     first = frame.select("image", "image_orientation").with_row_index("row").unique("image", keep="first", maintain_order=True)
     tasks = [PictureTask(str(root), image, orientation or 1) for _, image, orientation in first.iter_rows()]
     hashes = hash_pictures(tasks, workers=workers, progress=progress)
-    usable = [number for number, seen in enumerate(hashes) if not seen.fault and seen.contrast >= BLANK_CONTRAST]
-    if not usable:
-        return []
-    bits = np.array([hashes[number].bits for number in usable], np.uint64)
-    thumbnails = np.frombuffer(b"".join(hashes[number].thumbnail for number in usable), np.uint8).reshape(len(usable), -1)
-    pairs = near_pairs(bits, thumbnails)
-    rows = first["row"].to_numpy()[usable]
+    pairs = near_pairs(Views.of(dict(enumerate(hashes))))
+    rows = first["row"].to_numpy()
     return list(zip(rows[pairs.first].tolist(), rows[pairs.second].tolist(), strict=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -37,11 +37,14 @@ class Finding:
     severity: Literal["error", "warning", "not run"] = "error"
 
 
-def lint(shards: Path, *, loaders: bool = True, sample_limit: int | None = None) -> list[Finding]:
+def lint(
+    shards: Path, *, loaders: bool = True, sample_limit: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> list[Finding]:
     """Everything that is wrong with the shard set in a folder, in the order of its files; an empty list for a sound set.
 
     `loaders`: open it with `datasets` and `webdataset` too. `sample_limit`: decode pictures of at most so many samples a split
-    and let the loaders read no more; structure, digests and annotations are always checked in full.
+    and let the loaders read no more; structure, digests and annotations are always checked in full. `progress` takes (done,
+    total) of the shards.
     Raises `UsageError` where there is no finished set; damage is a finding and no error.
     """
     shards = Path(shards)
@@ -66,6 +69,8 @@ def lint(shards: Path, *, loaders: bool = True, sample_limit: int | None = None)
         rows = None if index is None or "shard" not in index.columns else index.filter(pl.col("shard") == number)
         if (shards / entry["name"]).is_file():
             findings += _walk(shards / entry["name"], entry, rows, checks)
+        if progress is not None:
+            progress(number + 1, len(metadata["shards"]))
     findings += [Finding(place, what) for place, what in checks.doubled_keys()]
     findings += _check_files(shards, metadata)
     if loaders:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fprep.aside import Aside
 from fprep.parsing.raw_file import MAX_LINE, RawFile, RawLine, read_unchanged
 from fschemas.failures import UsageError
 from fschemas.vocabularies import Vocabulary
@@ -49,7 +50,8 @@ class RawFolder:
     `files` are the annotation files read so far, `rejects` the rows refused, `warnings` counts of things kept but worth a
     look, `notes` sentences for the report, `totals` what was found where a total is published, `vocabularies` those that only
     the raw files know, by column. `mapping` holds what the user says with `--map`, `workers` how many processes a reader may
-    start (0: one per core), `progress` takes (done, total) of the reading.
+    start (0: one per core), `progress` takes (done, total) of the reading. `aside` is for the wide columns of more rows than memory
+    may hold, where a reader makes it; its file then lies below `scratch`.
     """
 
     given: tuple[Path, ...]
@@ -57,6 +59,8 @@ class RawFolder:
     mapping: dict[str, str] = field(default_factory=dict[str, str])
     workers: int = 0
     progress: Callable[[int, int], None] = field(default=lambda _done, _total: None)
+    scratch: Path | None = None
+    aside: Aside | None = None
     files: dict[str, RawFile] = field(default_factory=dict[str, RawFile])
     rejects: list[Reject] = field(default_factory=list[Reject])
     warnings: Counter[str] = field(default_factory=Counter[str])
@@ -85,6 +89,11 @@ class RawFolder:
             home = place if place.is_dir() else place.parent
             homes.append(str(home.parent if home.name in ANNOTATION_FOLDERS else home))
         return cls(tuple(sorted(given)), Path(os.path.commonpath(homes)))
+
+    def close(self) -> None:
+        """Give up what was put aside."""
+        if self.aside is not None:
+            self.aside.close()
 
     def name_of(self, path: Path) -> str:
         """The path relative to the root, with `/`; raises `UsageError` for a name that is not UTF-8."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -16,8 +16,9 @@ import pyarrow as pa
 from fprep.raw import ACCOUNTS, MAX_RAW, RawFolder, Reject, document_pattern
 from fprep.reader import Reader, columns_of
 from fprep.samples import MARKER
+from fschemas.failures import RejectedError
 from fschemas.publish import publish, publish_json, sha256_of
-from fschemas.table_file import write_table
+from fschemas.table_file import write_table, write_tables
 from fschemas.tables import COLUMN_GROUPS
 
 TABLE_FORMAT = "fashionkit-table/1"
@@ -128,17 +129,45 @@ def compare_totals(report: ConvertReport, raw: RawFolder, published: dict[str, i
             raw.warn("totals_differ", f"{name}: {raw.totals[name]} rows instead of {published[name]}")
 
 
+def judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float, *, dry_run: bool = False) -> None:
+    """Raise `RejectedError` for an empty table, and where more rows were rejected than is allowed."""
+    if report.rejected:
+        worst, count = max(report.rejected_by_rule.items(), key=lambda item: item[1])
+        total = report.kept + report.rejected + report.left_out
+        rows = f"{report.rejected} of {total} rows were rejected, most by {worst} ({count})"
+    else:
+        worst, rows = "", "no row was rejected"
+    look = "run without --dry-run to get the list" if dry_run else f"look at {out / REJECTED_FILE}"
+    if report.kept == 0:
+        help_missing = "; unpack the pictures beside the annotation or use --images none" if worst == "missing_image" else ""
+        raise RejectedError(f"{out}: no row is left for a table: {rows}; {look}{help_missing}")
+    if on_reject == "fail" and report.rejected:
+        raise RejectedError(
+            f"{out}: {rows}, so no table was written; {look}, mend the raw files, or go on with "
+            f"--on-reject keep-going --max-rejected {min(1.0, report.rejected_share + 0.005):.2f}"
+        )
+    if report.rejected_share > max_rejected:
+        raise RejectedError(
+            f"{out}: {rows}: a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}; "
+            f"{'' if dry_run else 'the table is written; '}{look}, "
+            "then mend the raw files or raise --max-rejected"
+        )
+
+
 def publish_conversion(
-    out: Path, reader: Reader, raw: RawFolder, table: pl.DataFrame, report: ConvertReport, options: dict[str, Any]
+    out: Path, reader: Reader, raw: RawFolder, rows: Iterable[pl.DataFrame], report: ConvertReport, options: dict[str, Any]
 ) -> None:
-    """All three files are written before the first is renamed, so that a full disk leaves an earlier conversion whole."""
+    """Publish the rows, given in parts, the rejected ones and the report.
+
+    All three files are written before the first is renamed, so that a full disk leaves an earlier conversion whole.
+    """
     rejected = rejected_table(raw.rejects)
     with ExitStack() as renames:  # leaves in reverse order: rejected rows, table, report
         report_path = renames.enter_context(publish(out / REPORT_FILE))
         if report.published:
             table_path = renames.enter_context(publish(out / TABLE_FILE))
             raw_root = os.path.relpath(raw.root, out.resolve())
-            write_table(table_path, plain_arrow(table), _metadata(reader, raw, report, options, raw_root))
+            write_tables(table_path, map(plain_arrow, rows), _metadata(reader, raw, report, options, raw_root))
             report.table_sha256 = sha256_of(table_path)
         else:
             renames.enter_context(_removal(out / TABLE_FILE))

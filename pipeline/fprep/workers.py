@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -55,13 +55,38 @@ def run_isolated(
     is raised here; a worker that cannot even start is an `EnvironmentProblem`. `preload` names modules that workers need,
     imported once. `work` must be importable by a fresh process, and a script that comes here needs a `__main__` guard.
     """
+    return list(
+        iterate_isolated(
+            work, tasks, crashed=crashed, workers=workers, seconds=seconds, progress=progress, preload=preload, ahead=None
+        )
+    )
+
+
+def iterate_isolated(
+    work: Callable[[Task], Answer],
+    tasks: Sequence[Task],
+    *,
+    crashed: Callable[[Task, str], Answer],
+    workers: int = 0,
+    seconds: float = 60.0,
+    progress: Callable[[int, int], None] | None = None,
+    preload: tuple[str, ...] = (),
+    chunk: int = CHUNK,
+    ahead: int | None = 3,
+) -> Iterator[Answer]:
+    """As `run_isolated`, answer by answer in the order of the tasks, so that they need not all fit into memory.
+
+    Workers get `chunk` tasks at a time, and wait when they are `ahead` chunks each before the one asked for.
+    """
     if not tasks:
-        return []
+        return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
-    runner = _Runner(context, work, tasks, crashed, seconds)
+    count = min(workers or available_cores(), (len(tasks) + chunk - 1) // chunk)
+    window = len(tasks) if ahead is None else ahead * count * chunk
+    runner = _Runner(context, work, tasks, crashed, seconds, chunk, window)
     try:
-        return runner.run(min(workers or available_cores(), (len(tasks) + CHUNK - 1) // CHUNK), progress)
+        yield from runner.run(count, progress)
     finally:
         runner.stop()
 
@@ -84,24 +109,34 @@ def available_cores() -> int:
 
 class _Runner(Generic[Task, Answer]):
     def __init__(self, context: Any, work: Callable[[Task], Answer], tasks: Sequence[Task],
-                 crashed: Callable[[Task, str], Answer], seconds: float) -> None:  # fmt: skip
+                 crashed: Callable[[Task, str], Answer], seconds: float, chunk: int, window: int) -> None:  # fmt: skip
         self.context, self.work, self.tasks, self.crashed, self.seconds = context, work, tasks, crashed, seconds
-        self.queue = deque(list(range(start, min(start + CHUNK, len(tasks)))) for start in range(0, len(tasks), CHUNK))
+        self.queue = deque(list(range(start, min(start + chunk, len(tasks)))) for start in range(0, len(tasks), chunk))
         self.answers: dict[int, Answer] = {}
         self.workers: list[_Worker] = []
+        self.given, self.window = 0, window  # answers handed out, and how far before them tasks may be begun
 
-    def run(self, count: int, progress: Callable[[int, int], None] | None) -> list[Answer]:
-        while len(self.answers) < len(self.tasks):
-            while self.queue and len(self.workers) < count:
-                self.workers.append(self._start(self.queue.popleft()))
+    def run(self, count: int, progress: Callable[[int, int], None] | None) -> Iterator[Answer]:
+        while self.given < len(self.tasks):
+            for worker in [worker for worker in self.workers if not worker.tasks]:
+                self._next(worker)
+            while len(self.workers) < count and (chunk := self._chunk()):
+                self.workers.append(self._start(chunk))
             ready = wait([worker.pipe for worker in self.workers], timeout=1.0)
             for worker in [worker for worker in self.workers if worker.pipe in ready]:
                 self._receive(worker)
-            for worker in [worker for worker in self.workers if time.monotonic() - worker.since > self.seconds]:
+            late = [worker for worker in self.workers if worker.tasks and time.monotonic() - worker.since > self.seconds]
+            for worker in late:
                 self._lose(worker, f"no answer for {self.seconds:.0f} seconds")
             if progress is not None:
-                progress(len(self.answers), len(self.tasks))
-        return [self.answers[index] for index in range(len(self.tasks))]
+                progress(self.given + len(self.answers), len(self.tasks))
+            while self.given in self.answers:
+                self.given += 1
+                yield self.answers.pop(self.given - 1)
+
+    def _chunk(self) -> list[int]:
+        """The next tasks; none where there are no more, or where the answers before them are still waited for."""
+        return self.queue.popleft() if self.queue and self.queue[0][0] < self.given + self.window else []
 
     def stop(self) -> None:
         for worker in self.workers:
@@ -143,9 +178,14 @@ class _Runner(Generic[Task, Answer]):
         if isinstance(answer, BaseException):
             raise answer
         self.answers.update(zip(worker.tasks, answer, strict=True))
-        if self.queue:
-            self._send(worker, self.queue.popleft())
-        else:
+        worker.tasks = []
+        self._next(worker)
+
+    def _next(self, worker: _Worker) -> None:
+        """More work for an idle worker, which is not needed any longer once the queue is empty."""
+        if chunk := self._chunk():
+            self._send(worker, chunk)
+        elif not self.queue:
             self._retire(worker)
 
     def _lose(self, worker: _Worker, reason: str) -> None:
@@ -153,7 +193,7 @@ class _Runner(Generic[Task, Answer]):
             index = worker.tasks[0]
             self.answers[index] = self.crashed(self.tasks[index], reason)
         else:
-            self.queue.extend([index] for index in worker.tasks)
+            self.queue.extendleft([index] for index in reversed(worker.tasks))  # at once: their answers may be waited for
         self._retire(worker)
 
     def _retire(self, worker: _Worker) -> None:

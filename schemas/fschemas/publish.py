@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from fschemas.failures import EnvironmentProblem
 
 TEMPORARY_PREFIX = ".tmp."
 _PR_SET_PDEATHSIG = 1
+_SYNC_EACH = 1000  # files; more are brought to the disk with all else that is on its way to their file system
 
 
 @contextmanager
@@ -132,7 +134,11 @@ def _holder(descriptor: int) -> str:
 def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
     """Ask Linux to send this process a signal when its parent dies (no effect elsewhere). For pool workers and DVC stages."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+        _libc().prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_dvc() -> None:
@@ -169,9 +175,28 @@ def _sync(path: Path) -> None:
 
 
 def _sync_tree(path: Path) -> None:
+    """Bring a file, or a folder with all in it, to the disk: each by itself, or very many at once with their file system."""
+    places = list(itertools.islice(_sync_order(path), _SYNC_EACH + 1))
+    if len(places) <= _SYNC_EACH:
+        for place in places:
+            _sync(place)
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if sys.platform != "linux":
+            os.sync()
+        elif _libc().syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def _sync_order(path: Path) -> Generator[Path]:
+    """A file, or a folder behind all that is in it. Links are left out: their targets are not ours, and the folder keeps the link."""
     if path.is_symlink():
-        return  # its target is not ours, and the folder keeps the link
+        return
     if path.is_dir():
-        for child in sorted(path.iterdir()):
-            _sync_tree(child)
-    _sync(path)
+        for name in sorted(os.listdir(path)):
+            yield from _sync_order(path / name)
+    yield path

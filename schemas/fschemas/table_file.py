@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,18 @@ METADATA_KEY = b"fashionkit"
 
 def write_table(path: Path, table: pa.Table, metadata: dict[str, Any] | None = None) -> None:
     """Publish `table` with `metadata` (plain JSON values). The same table and metadata give the same bytes."""
+    write_tables(path, [table], metadata)
+
+
+def write_tables(path: Path, parts: Iterable[pa.Table], metadata: dict[str, Any] | None = None) -> None:
+    """As `write_table` with the rows of all `parts`, at least one, of which no two need be in memory at once."""
     note = {METADATA_KEY: json.dumps(metadata or {}, ensure_ascii=False, sort_keys=True).encode()}
+    each = iter(parts)
+    first = next(each).replace_schema_metadata(note)
     with publish(path) as temporary, open(temporary, "wb") as file:
-        pq.write_table(
-            table.replace_schema_metadata(note), file, compression="zstd", write_page_checksum=True, row_group_size=65536
-        )
+        with pq.ParquetWriter(file, first.schema, compression="zstd", write_page_checksum=True) as writer:
+            for part in itertools.chain([first], each):
+                writer.write_table(part.replace_schema_metadata(note), row_group_size=65536)
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -1,6 +1,7 @@
 """Vocabularies as data: the place of a name in its file is the 0-based id that tables, shards and models use.
 
-One file each in `vocabulary/`: a line per value, with its group behind a tab where there are groups. Sources: READMEs and list
+One file each in `vocabulary/`: a line per value, with its group behind a tab where there are groups. English names of values and
+groups that are in another script stand in `<name>.english.tsv`. Sources: READMEs and list
 files of DeepFashion (Liu et al., CVPR 2016), DeepFashion2 (Ge et al., CVPR 2019), the FashionAI challenge (Tianchi 2018) and
 K-Fashion (AI-Hub 2020).
 """
@@ -63,3 +64,13 @@ def vocabulary(name: str) -> Vocabulary:
     values = tuple(value for value, _, _ in rows)
     assert len(set(values)) == len(values), f"{name}: a value stands twice"
     return Vocabulary(name, values, {group: tuple(members) for group, members in groups.items()}, name in _EXCLUSIVE)
+
+
+@functools.cache
+def english_names(name: str) -> dict[str, str]:
+    """English for the values and groups of a vocabulary that is written in another script; {} for all others."""
+    path = _FOLDER / f"{name}.english.tsv"
+    if name not in vocabulary_names() or not path.is_file():
+        return {}
+    rows = [line.partition("\t") for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n")]
+    return {value: english for value, _, english in rows}

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from tests.audit_tables import jpeg, photograph, write_audit_table
 
 from fprep.audit import AUDIT_FILE, SUMMARY_FILE, Audit, audit, refuse_findings
 from fprep.auditing.findings import KINDS, SCHEMA
 from fprep.auditing.pairs import candidate_pairs, look_the_same, near_pairs
-from fprep.auditing.perceptual_hash import MIRROR_MASK, PictureTask, fingerprint, hash_picture, upright
+from fprep.auditing.perceptual_hash import MIRROR_MASK, PictureTask, Views, fingerprint, hash_picture, upright, without_margins
 from fprep.convert import convert
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_metadata, read_table
@@ -47,6 +47,9 @@ CHANGES: dict[str, Any] = {
     "cropped by 2 %": lambda picture: jpeg(picture.resize((480, 800), 3).crop((10, 16, 470, 784))),
     "grey": lambda picture: jpeg(picture.convert("L").convert("RGB")),
     "less contrast": lambda picture: jpeg(picture.point(lambda value: 20 + 0.9 * value)),
+    "in white": lambda picture: jpeg(ImageOps.expand(picture, (12, 20, 12, 20), "white")),
+    "between black bars": lambda picture: jpeg(ImageOps.expand(picture, (40, 0, 40, 0), "black"), 60),
+    "in a grey corner": lambda picture: jpeg(ImageOps.expand(picture.resize((240, 400), 3), (3, 100, 80, 0), "#808890"), 75),
 }  # fmt: skip
 
 
@@ -58,9 +61,43 @@ def test_changed_copies_are_found_among_others(tmp_path, change, mirrored):
         picture = photograph(seed)
         copy = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
         looks = [seen(tmp_path, jpeg(picture)), *others, seen(tmp_path, CHANGES[change](copy))]
-        thumbnails = np.array([np.frombuffer(look.thumbnail, np.uint8) for look in looks])
-        pairs = near_pairs(np.array([look.bits for look in looks], np.uint64), thumbnails)
+        pairs = near_pairs(Views.of(dict(enumerate(looks))))
         assert list(zip(pairs.first, pairs.second, pairs.mirrored, strict=True)) == [(0, 31, mirrored)]
+
+
+@pytest.mark.parametrize("scale", [1, 2.7])
+def test_two_shop_pictures_of_one_garment_on_white(tmp_path, scale):
+    """Each has margins of its own."""
+    garment = photograph(5, 60, 120)
+    looks = []
+    for sides, size in (((30, 40, 30, 40), 1.0), ((50, 10, 20, 30), scale)):
+        padded = ImageOps.expand(garment, sides, "#fafafa")
+        looks.append(seen(tmp_path, jpeg(padded.resize((int(padded.width * size), int(padded.height * size)), 3), 80)))
+    assert len(near_pairs(Views.of(dict(enumerate(looks))))) == 1
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [((0, 0, 0, 0), None), ((10, 20, 5, 0), (10, 20, 110, 140)), ((0, 1, 0, 0), None), ((400, 10, 400, 10), None)],
+)
+@pytest.mark.parametrize("colour", ["white", "black", "#778899"])
+def test_margins(sides, expected, colour):
+    picture = ImageOps.expand(photograph(4, 100, 120), sides, colour)
+    noise = np.random.default_rng(0).integers(-4, 5, (picture.height, picture.width, 3))
+    pixels = np.clip(np.asarray(picture).astype(int) + noise, 0, 255).astype(np.uint8)
+    inside = without_margins(pixels)
+    if expected is None:
+        assert inside is None
+    else:
+        left, top, right, bottom = expected
+        np.testing.assert_array_equal(inside, pixels[top:bottom, left:right])
+
+
+def test_a_plain_picture_and_a_gradient_have_no_inside():
+    assert without_margins(np.full((80, 80, 3), 200, np.uint8)) is None
+    gradient = np.broadcast_to(np.linspace(0, 255, 80).astype(np.uint8)[:, None, None], (80, 80, 3))
+    inside = without_margins(gradient)
+    assert inside is None or inside.shape[0] > 60
 
 
 def test_another_print_on_the_same_shirt_is_no_twin(tmp_path):
@@ -112,8 +149,6 @@ def test_mirrored_picture_has_the_masked_fingerprint():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_as_pillow_turns(orientation):
-    from PIL import ImageOps
-
     picture = photograph(1, 30, 20)
     exif = picture.getexif()
     exif[0x0112] = orientation

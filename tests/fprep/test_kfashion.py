@@ -47,7 +47,7 @@ def write(value) -> bytes:
 def parse(*values, style="", polygons=True) -> tuple[pl.DataFrame, Answer]:
     contents = [value if isinstance(value, bytes) else write(value) for value in values]
     answer = parse_records([f"{index}.json" for index in range(len(contents))], contents, style, polygons=polygons)
-    return pl.read_ipc_stream(answer.rows), answer
+    return pl.concat([pl.read_ipc_stream(rows) for rows in (answer.rows, answer.wide)], how="horizontal"), answer
 
 
 def names(ids) -> list[str]:

@@ -182,7 +182,7 @@ def _serve() -> None:
             answer = {"code": _wait(request["wait"], request["timeout"])}
         else:
             if request["function"] == "cli":
-                import ftrain.tasks.keypoints  # noqa: F401
+                ftrain.task.tasks()  # imported once, for all children to come
             pid = os.fork()
             if pid == 0:
                 _child(request)

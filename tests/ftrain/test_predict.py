@@ -22,7 +22,7 @@ from ftrain.distributed import processes
 from ftrain.drawing import draw_answer
 from ftrain.evaluation import results_of_split
 from ftrain.pictures import PictureError, find_pictures, quiet_decoder, read_picture
-from ftrain.predict import predict_images, refuse_broken
+from ftrain.predict import PredictOptions, is_shard_set, predict_images, predict_samples, refuse_broken
 from ftrain.run_folder import RunFolder
 
 
@@ -188,7 +188,7 @@ def album(shards, tmp_path):
 
 
 def test_loose_pictures_get_the_points_that_an_evaluation_finds(shards, run, album, tmp_path):
-    answers = predict_images(run, [album], tmp_path / "out", device="cpu", batch_size=3)
+    answers = predict_images(run, [album], tmp_path / "out", PredictOptions(device="cpu", batch_size=3))
     task, _, _ = RunFolder(run).load()
     with processes("cpu") as group:
         results = results_of_split(task, shards, shards.rows("test"), group, 7, 0)
@@ -207,7 +207,7 @@ def test_loose_pictures_get_the_points_that_an_evaluation_finds(shards, run, alb
 
 def test_answers_and_overlays_are_published_and_renewed(run, album, tmp_path):
     out = tmp_path / "out"
-    answers = predict_images(run, [album], out, garment="dress", device="cpu")
+    answers = predict_images(run, [album], out, PredictOptions(garment="dress", device="cpu"))
     lines = (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == answers
     assert {len(answer["points"]) for answer in answers} == {15}
@@ -218,7 +218,7 @@ def test_answers_and_overlays_are_published_and_renewed(run, album, tmp_path):
     first = (out / overlays[0]).read_bytes()
     mine = out / "overlays/mine.jpg"
     mine.write_bytes(b"not ours")
-    again = predict_images(run, [album], out, garment="dress", device="cpu", limit=2)
+    again = predict_images(run, [album], out, PredictOptions(garment="dress", device="cpu", limit=2))
     assert again == answers[:2]
     assert sorted(path.name for path in (out / "overlays").iterdir()) == sorted(
         [*(Path(a["overlay"]).name for a in again), "mine.jpg"]
@@ -233,14 +233,14 @@ def test_a_doctored_list_of_overlays_deletes_nothing_outside(run, album, tmp_pat
     (out / "predictions.jsonl").write_text(
         json.dumps({"overlay": "overlays/../../precious.jpg"}) + "\n" + json.dumps({"overlay": str(precious)})
     )
-    predict_images(run, [album], out, device="cpu", limit=1)
+    predict_images(run, [album], out, PredictOptions(device="cpu", limit=1))
     assert precious.read_bytes() == b"mine"
 
 
 def test_broken_pictures_are_answered_and_the_others_predicted(run, album, tmp_path):
     expected = broken(album)
     out = tmp_path / "out"
-    answers = predict_images(run, [album], out, device="cpu", batch_size=4)
+    answers = predict_images(run, [album], out, PredictOptions(device="cpu", batch_size=4))
     assert len(answers) == 12
     for answer in answers:
         words = expected.get(Path(answer["image"]))
@@ -251,7 +251,7 @@ def test_broken_pictures_are_answered_and_the_others_predicted(run, album, tmp_p
         refuse_broken(answers, out)
     assert failure.value.exit_code == ExitCode.REJECTED == 3
     refuse_broken([answer for answer in answers if "error" not in answer], out)
-    only = predict_images(run, [album / "0.jpg"], tmp_path / "only", device="cpu")
+    only = predict_images(run, [album / "0.jpg"], tmp_path / "only", PredictOptions(device="cpu"))
     assert only == [{"image": str(album / "0.jpg"), "error": "the file is empty"}]
 
 
@@ -270,7 +270,9 @@ def test_the_command_finishes_and_leaves_with_code_3(run, album, tmp_path, forks
 def test_pictures_of_any_shape_are_predicted_inside(run, size, tmp_path):
     width, height = size
     cv2.imwrite(str(tmp_path / "a.png"), np.full((height, width, 3), 90, np.uint8))
-    (answer,) = predict_images(run, [tmp_path / "a.png"], tmp_path / "out", device="cpu", garment="skirt", tta=True)
+    (answer,) = predict_images(
+        run, [tmp_path / "a.png"], tmp_path / "out", PredictOptions(device="cpu", garment="skirt", tta=True)
+    )
     assert (answer["width"], answer["height"]) == size
     for point in answer["points"]:
         assert 0 <= point["x"] <= width - 1
@@ -281,14 +283,14 @@ def test_pictures_of_any_shape_are_predicted_inside(run, size, tmp_path):
 
 def test_an_unknown_garment_is_refused_before_anything_is_written(run, album, tmp_path):
     with pytest.raises(UsageError, match="no garment 'sock'"):
-        predict_images(run, [album], tmp_path / "out", garment="sock", device="cpu")
+        predict_images(run, [album], tmp_path / "out", PredictOptions(garment="sock", device="cpu"))
     assert not (tmp_path / "out").exists()
 
 
 def test_one_process_is_enough(run, album, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="start it without torchrun"):
-        predict_images(run, [album], tmp_path / "out", device="cpu")
+        predict_images(run, [album], tmp_path / "out", PredictOptions(device="cpu"))
 
 
 def test_a_drawing_marks_its_points_where_they_are_and_keeps_the_picture():
@@ -305,3 +307,37 @@ def test_a_drawing_marks_its_points_where_they_are_and_keeps_the_picture():
     assert drawn[41, 641].tolist() == [30, 120, 235]
     assert (drawn[390, 700:] == 128).all()
     assert (draw_answer(picture, {**answer, "points": []}, FASHIONAI_24)[200:] == 128).all()
+
+
+def test_samples_of_a_shard_set_get_the_points_that_an_evaluation_finds(shards, run, tmp_path):
+    task, _, _ = RunFolder(run).load()
+    with processes("cpu") as group:
+        results = results_of_split(task, shards, shards.rows("test"), group, 7, 0)
+    out = tmp_path / "out"
+    answers = predict_samples(run, shards.place, out, options=PredictOptions(device="cpu", batch_size=3))
+    assert [answer["key"] for answer in answers] == [str(shards.columns["key"][row]) for row in results["row"]]
+    assert [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()] == answers
+    assert sorted(path.stem for path in (out / "overlays").iterdir()) == sorted(answer["key"] for answer in answers)
+    for number, answer in enumerate(answers):
+        valid = list(FASHIONAI_24.valid_points(answer["garment"]))
+        places = [[point["x"], point["y"]] for point in answer["points"]]
+        np.testing.assert_allclose(places, results["points"][number, valid], atol=0.0051)
+
+
+def test_a_shard_set_can_be_predicted_without_overlays_and_with_turned_views(shards, run, tmp_path):
+    options = PredictOptions(device="cpu", limit=2, overlays=False)
+    plain = predict_samples(run, shards.place, tmp_path / "out", split="train", options=options)
+    assert [set(answer) for answer in plain] == [{"key", "width", "height", "garment", "garment_score", "points"}] * 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.jsonl"]
+    options = PredictOptions(device="cpu", limit=2, overlays=False, tta=True)
+    turned = predict_samples(run, shards.place, tmp_path / "out", split="train", options=options)
+    assert turned != plain
+    with pytest.raises(UsageError, match=r"'autumn' has no samples; there are"):
+        predict_samples(run, shards.place, tmp_path / "out", split="autumn")
+
+
+def test_a_shard_set_is_told_from_a_folder_of_pictures(shards, album):
+    assert is_shard_set(shards.place)
+    assert is_shard_set("s3://bucket/set")
+    assert not is_shard_set(str(album))
+    assert not is_shard_set("nowhere.jpg")

@@ -13,6 +13,9 @@ import typer
 import ftrain.tasks
 from fschemas.command_line import run_command
 from fschemas.failures import ExitCode
+from ftrain import cli_retrieval
+from ftrain.cli_options import BatchSize, Checkpoint, Device, Run, Shards, Turned, Workers
+from ftrain.cli_use import register
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,16 +24,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich costs half of the start, for frames around words
     help="Train, evaluate and use models from shard sets.",
 )
-
-Run = Annotated[Path, typer.Argument(help="Run folder of a trained model.")]
-Shards = Annotated[str, typer.Argument(help="Folder of a finished shard set, or its URL (any fsspec scheme).")]
-Checkpoint = Annotated[str, typer.Option(help="best, latest, or the name of a checkpoint.")]
-Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
-Turned = Annotated[
-    bool | None, typer.Option("--tta/--no-tta", help="Turned pictures in test-time augmentation; as the run says if not given.")
-]
 
 
 def _training_command(task_name: str) -> None:
@@ -44,7 +37,7 @@ def _training_command(task_name: str) -> None:
         resume: Annotated[
             Literal["auto", "never", "must"], typer.Option(help="auto: go on with the same run, set another one aside.")
         ] = "auto",
-        init_from: Annotated[Path | None, typer.Option(help="Run folder whose weights to start from.")] = None,
+        init_from: Annotated[Path | None, typer.Option(help="Run folder, or weight file of the backbone, to start from.")] = None,
         lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry (lock).")] = None,
         amp: Annotated[Literal["none", "bf16"] | None, typer.Option(help="Mixed precision (fit.amp).")] = None,
         compile: Annotated[bool, typer.Option("--compile", help="torch.compile the model (fit.compile).")] = False,  # noqa: A002
@@ -53,7 +46,12 @@ def _training_command(task_name: str) -> None:
         workers: Workers = 2,
         threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU for the model.")] = None,
         device: Device = "auto",
-        tracker: Annotated[Literal["dvclive", "none"], typer.Option(help="Besides the CSV files of the run folder.")] = "dvclive",
+        tracker: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="dvclive, tensorboard, mlflow, none; may be repeated. The run folder has its CSV files in any case."
+            ),
+        ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     ) -> None:
         from ftrain.train import TrainOptions, train
@@ -67,7 +65,7 @@ def _training_command(task_name: str) -> None:
         chosen += ["fit.exact=true"] if exact else []
         options = TrainOptions(
             shards, run, params or (here if here.exists() else None), profile, tuple(chosen), resume, init_from,
-            workers, threads, device, limit_steps, tracker,
+            workers, threads, device, limit_steps, tuple(tracker or ["dvclive"]),
         )  # fmt: skip
         result = train(task_name, options)
         best = result["best"]
@@ -100,6 +98,7 @@ def evaluate(
     batch_size: BatchSize = 32,
     tta: Turned = None,
     allow_collapse: Annotated[bool, typer.Option(help="Exit code 0 although one answer dominates the predictions.")] = False,
+    lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry, besides that of the run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Judge a run on a split: metrics as JSON and CSV, plots as PNG, the floor beside them."""
@@ -117,38 +116,12 @@ def evaluate(
         batch_size=batch_size,
         tta=tta,
         allow_collapse=allow_collapse,
+        lock=str(lock or ""),
     )
     if as_json and metrics:
         typer.echo(json.dumps(metrics))
     elif metrics:  # only the main process of torchrun has any
         typer.echo("\n".join([*summary_lines(metrics), f"written to {target}"]))
-
-
-@app.command(rich_help_panel="Use")
-def predict(
-    run: Run,
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
-    out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and the overlays.")],
-    category: Annotated[str | None, typer.Option(help="Garment in all pictures; named by the model if not given.")] = None,
-    checkpoint: Checkpoint = "best",
-    tta: Turned = None,
-    device: Device = "auto",
-    limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first pictures.")] = None,
-    batch_size: BatchSize = 16,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
-) -> None:
-    """Predict pictures: a JSON line and an overlay picture each. Exit code 3 when some cannot be read."""
-    from ftrain.predict import predict_images, refuse_broken
-
-    answers = predict_images(
-        run, images, out, garment=category, checkpoint=checkpoint, tta=tta, device=device, limit=limit, batch_size=batch_size
-    )
-    if as_json:
-        for answer in answers:
-            typer.echo(json.dumps(answer, ensure_ascii=False))
-    else:
-        typer.echo(f"{len(answers)} pictures: {out}/predictions.jsonl and {out}/overlays/")
-    refuse_broken(answers, out)
 
 
 @app.command(rich_help_panel="Use")
@@ -166,6 +139,10 @@ def submit(
 
     rows = write_submission(run, test, out, checkpoint=checkpoint, tta=tta, device=device, batch_size=batch_size)
     typer.echo(f"{out}: {rows} rows")
+
+
+register(app)
+cli_retrieval.register(app)
 
 
 def main() -> None:

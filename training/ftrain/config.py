@@ -29,6 +29,7 @@ class FitConfig(BaseModel):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     backbone_rate: float = Field(1.0, ge=0)  # multiplies the rate of parameters named backbone.*
+    layer_decay: float = Field(1.0, gt=0, le=1)  # multiplies it once more for each layer from the head down; 1 is off
     weight_decay: float = Field(1e-4, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)  # sgd
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps

@@ -63,7 +63,7 @@ def draw_answer(picture: np.ndarray, answer: dict[str, Any], landmarks: Landmark
 
 def _name_points(image: Image.Image, landmarks: LandmarkSet, places: dict[int, np.ndarray], unit: float) -> None:
     """A label beside each point, where it covers neither another label nor a point, as far as there is room."""
-    pen, font, gap, rim = ImageDraw.Draw(image), _font(14.5 * unit), 10 * unit, max(1, round(1.8 * unit))
+    pen, font, gap, rim = ImageDraw.Draw(image), label_font(14.5 * unit), 10 * unit, max(1, round(1.8 * unit))
     taken = [np.array([*(place - 7 * unit), *(place + 7 * unit)]) for place in places.values()]
     middle = np.mean(list(places.values()) or [[0, 0]], axis=0)
     for point, place in places.items():
@@ -103,12 +103,12 @@ def _fixed(place: np.ndarray) -> tuple[int, int]:
 
 
 def _caption(image: Image.Image, text: str, unit: float) -> None:
-    pen, font, pad = ImageDraw.Draw(image), _font(20 * unit, bold=True), 9 * unit
+    pen, font, pad = ImageDraw.Draw(image), label_font(20 * unit, bold=True), 9 * unit
     pen.rectangle((0, 0, pen.textlength(text, font) + 2 * pad, 20 * unit + 2 * pad), INK)
     pen.text((pad, 10 * unit + pad), text, WHITE, font, anchor="lm")
 
 
-def _font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+def label_font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Matplotlib's own font: OpenCV's letters differ from version to version."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/{name}", max(6.0, size))

@@ -16,6 +16,7 @@ from ftrain.distributed import Processes, processes
 from ftrain.evaluation import results_of_split
 from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder
+from ftrain.split_lock import check_lock, lock_digest
 from ftrain.splits import Splits
 from ftrain.task import Judged, Task, find_task
 
@@ -36,16 +37,21 @@ def evaluate_run(
     batch_size: int = 32,
     tta: bool | None = None,
     allow_collapse: bool = False,
+    lock: str = "",
 ) -> dict[str, Any]:
     """Judge a run on a split and return what `out/metrics.json` holds (on the main process; the others return {}).
 
     `tta` adds turned views, False leaves them out, None does as the run's configuration says. The floors are learnt from
-    the training split of the same shard set, and left out where it has none. Raises `UsageError` for a run folder of
-    another landmark set or vocabulary and for a split without samples, `EnvironmentProblem` when another process writes, and,
-    unless `allow_collapse`, `RejectedError` (after everything is written) where one answer dominates the predictions.
+    the training split of the same shard set, and left out where it has none. The shards must carry the split lock that the run
+    was trained under, and `lock` (a file or a digest) if it is given. Raises `UsageError` for a run folder of
+    another landmark set or vocabulary and for a split without samples, `IntegrityError` for shards of another lock,
+    `EnvironmentProblem` when another process writes, and, unless `allow_collapse`, `RejectedError` (after everything is
+    written) where one answer dominates the predictions.
     """
     folder, opened = RunFolder(Path(run)), open_shards(shards)
     folder.check_agreement(opened)
+    for asked in (lock_digest(lock), folder.config().lock):
+        check_lock(asked, opened)
     cv2.setNumThreads(0)
     with processes(device) as group:
         if not group.is_main:

@@ -53,6 +53,19 @@ def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
     Raises `UsageError` when no visible point of the split can be judged.
     """
     from ftrain.drawing import contact_sheet
+
+    numbers, errors, subtitle = landmark_figures(landmarks, judged, out)
+    rows = _picture_rows(landmarks, judged, errors)
+    publish_bytes(out / "pictures.csv", csv_bytes(("key", "garment", "ne", "points"), rows))
+    publish_bytes(out / "predictions.png", contact_sheet(landmarks, judged, errors, subtitle))
+    return numbers
+
+
+def landmark_figures(landmarks: LandmarkSet, judged: Judged, out: Path) -> tuple[dict[str, Any], PointErrors, str]:
+    """The numbers of a split, its errors and a line about them; writes `plots/` into `out`.
+
+    For every task that predicts `points`; one that names garments as well has `garment_scores`. Raises `UsageError` as `report`.
+    """
     from ftrain.plots import plot_detection_curve, plot_errors
 
     study = _study(landmarks, judged)
@@ -61,16 +74,14 @@ def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
         raise UsageError(f"{place} has no visible points to judge; choose another --split")
     numbers = _numbers(study)
     curve = _curve(study)
-    garments, points = numbers["garments"], numbers["points"]
+    garments, points, subtitle = numbers["garments"], numbers["points"], _subtitle(study, numbers)
     publish_bytes(out / "plots/detection_curve.csv", csv_bytes(curve[0], curve[1:]))
     publish_bytes(out / "plots/points.csv", csv_table("point", ("ne", "mean_pose", "count"), points))
     columns = ("ne", "ne_low", "ne_high", "mean_pose", "count", "pictures")
     publish_bytes(out / "plots/garments.csv", csv_table("garment", columns, garments))
-    publish_bytes(out / "plots/detection_curve.png", plot_detection_curve(curve[1:], _subtitle(study, numbers)))
-    publish_bytes(out / "plots/points.png", plot_errors(garments, points, _subtitle(study, numbers)))
-    publish_bytes(out / "pictures.csv", csv_bytes(("key", "garment", "ne", "points"), _picture_rows(study)))
-    publish_bytes(out / "predictions.png", contact_sheet(landmarks, judged, study.model, _subtitle(study, numbers)))
-    return numbers
+    publish_bytes(out / "plots/detection_curve.png", plot_detection_curve(curve[1:], subtitle))
+    publish_bytes(out / "plots/points.png", plot_errors(garments, points, subtitle))
+    return numbers, study.model, subtitle
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
@@ -137,14 +148,15 @@ def _learn_floor(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int6
 
 def _numbers(study: _Study) -> dict[str, Any]:
     results, model, floor = study.judged.results, study.model, study.floor
-    named = results["garment_scores"].argmax(axis=1)
-    numbers: dict[str, Any] = {
-        "model": {**_overall(study.landmarks, model), "garment_accuracy": float(np.mean(named == results["garment"]))}
-    }
+    names_garments = "garment_scores" in results
+    numbers: dict[str, Any] = {"model": _overall(study.landmarks, model)}
+    if names_garments:
+        named = results["garment_scores"].argmax(axis=1)
+        numbers["model"]["garment_accuracy"] = float(np.mean(named == results["garment"]))
     if floor is not None:
         low, high = ratio_interval(_sums(model), _sums(floor))
         overall = _overall(study.landmarks, floor)
-        numbers["mean_pose"] = {**overall, "garment_accuracy": study.majority}
+        numbers["mean_pose"] = {**overall, **({"garment_accuracy": study.majority} if names_garments else {})}
         numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(overall["ne"], 1e-9)
         numbers |= {"ratio_to_mean_pose_low": low, "ratio_to_mean_pose_high": high}
     for kind, names in (("garments", study.landmarks.garments), ("points", study.landmarks.points)):
@@ -230,16 +242,16 @@ def _curve(study: _Study) -> tuple[list[str], *tuple[list[float], ...]]:
     return list(columns), *np.stack(list(columns.values()), axis=1).tolist()
 
 
-def _picture_rows(study: _Study) -> list[tuple[object, ...]]:
+def _picture_rows(landmarks: LandmarkSet, judged: Judged, errors: PointErrors) -> list[tuple[object, ...]]:
     """Key, garment, NE and number of counted points of every picture, the worst first, those without NE last."""
-    garments, keys = list(study.landmarks.garments), study.judged.shards.columns["key"]
-    counts = study.model.counted.sum(axis=1)
+    garments, keys = list(landmarks.garments), judged.shards.columns["key"]
+    counts = errors.counted.sum(axis=1)
     rows: list[tuple[object, ...]] = []
-    errors = np.where(counts > 0, _sums(study.model) / np.maximum(counts, 1), -1.0)
-    for number in np.argsort(-errors, kind="stable"):
-        key = str(keys[study.judged.results["row"][number]])
-        error = f"{errors[number]:.6f}" if counts[number] else ""
-        rows.append((key, garments[study.model.garments[number]], error, int(counts[number])))
+    means = np.where(counts > 0, _sums(errors) / np.maximum(counts, 1), -1.0)
+    for number in np.argsort(-means, kind="stable"):
+        key = str(keys[judged.results["row"][number]])
+        error = f"{means[number]:.6f}" if counts[number] else ""
+        rows.append((key, garments[errors.garments[number]], error, int(counts[number])))
     return rows
 
 

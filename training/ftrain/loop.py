@@ -133,7 +133,7 @@ class Trainer:
     def _step(self, step: int, batch: Batch) -> dict[str, float]:
         stage = self._enter_stage(stage_at(step, self.num_steps, self.fit.stages))
         self.state.learning_rate = rate_at(step, self.num_steps, self.fit) * stage.rate
-        set_rate(self.optimizer, self.state.learning_rate)
+        set_rate(self.optimizer, self.state.learning_rate, stage.rates)
         self.optimizer.zero_grad(set_to_none=True)
         parts = split_batch(batch, len(self.positions))
         if self.fit.exact:

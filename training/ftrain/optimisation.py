@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -13,21 +15,58 @@ from ftrain.task import Stage
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
-    """One parameter group per (backbone or not, decayed or not); biases and norms are not decayed."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """One parameter group per (share of the rate, decayed or not, part that a stage names); biases and norms are not decayed.
+
+    A backbone has the share `backbone_rate`, multiplied by `layer_decay` for every layer that lies above (see `layer_heights`).
+    """
+    heights = layer_heights(name for name, _ in model.named_parameters()) if config.layer_decay < 1 else {}
+    parts = [prefix for stage in config.stages for prefix in stage.rates]
+    groups: dict[tuple[bool, bool, int, str], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        groups.setdefault((name.startswith("backbone") or ".backbone." in name, parameter.ndim > 1), []).append(parameter)
+        kind = _is_backbone(name), parameter.ndim > 1, heights.get(name, 0), _longest_prefix(name, parts)
+        groups.setdefault(kind, []).append(parameter)
     settings = [
         {
             "params": parameters,
             "weight_decay": config.weight_decay if decayed else 0.0,
-            "share": config.backbone_rate if is_backbone else 1.0,
+            "share": (config.backbone_rate if is_backbone else 1.0) * config.layer_decay**height,
+            "part": part,
         }
-        for (is_backbone, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
+        for (is_backbone, decayed, height, part), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(settings, lr=config.learning_rate, momentum=config.momentum)
     return torch.optim.AdamW(settings, lr=config.learning_rate)
+
+
+# What timm calls the layers of its networks: layer1.0, blocks.0.0, stages_0.blocks.0, s1.b1, features_0, …
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|stages?|features|s)[._]?\d+(?:[._](?:blocks\.|b)?\d+)*(?=\.)")
+_STAGE_ENTRY = re.compile(r"((?:stages|layers)[._]\d+)\.downsample\.")  # belongs to the first block of its stage
+_INSIDE_BACKBONE = re.compile(r"((?:^|.*\.)backbone[^.]*)\.(.*)")
+
+
+def layer_heights(names: Iterable[str]) -> dict[str, int]:
+    """How many layers below the head each parameter of a backbone lies: 1 for its last layer. Other names are left out.
+
+    A layer is a residual or transformer block, or a convolution of a plain network; what stands before the first one (the stem)
+    is one more, and what stands after one belongs to it. These are timm's layers (`timm.optim.param_groups_layer_decay`), after
+    Clark et al., ICLR 2020, and Bao et al., ICLR 2022.
+    """
+    layers: dict[str, dict[str, int]] = {}  # backbone -> layer -> number from below
+    numbers: dict[str, tuple[str, int]] = {}
+    for name in names:
+        match = _INSIDE_BACKBONE.match(name)
+        if match is None:
+            continue
+        own = layers.setdefault(match[1], {})
+        found = _LAYER.search(_STAGE_ENTRY.sub(r"\1.blocks.0.entry.", match[2]))
+        layer = found[0] if found else next(reversed(own), "")
+        numbers[name] = match[1], own.setdefault(layer, len(own))
+    return {name: len(layers[backbone]) - number for name, (backbone, number) in numbers.items()}
+
+
+def _is_backbone(name: str) -> bool:
+    return name.startswith("backbone") or ".backbone." in name
 
 
 def rate_at(step: int, num_steps: int, config: FitConfig) -> float:
@@ -48,10 +87,15 @@ def seed_torch(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its share of `rate`."""
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, rates: Mapping[str, float] | None = None) -> None:
+    """Give every group its share of `rate`, and of that the share that a stage's `rates` have for the part of the model."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["share"]
+        group["lr"] = rate * group["share"] * (rates or {}).get(_longest_prefix(group["part"], rates or {}), 1.0)
+
+
+def _longest_prefix(name: str, prefixes: Iterable[str]) -> str:
+    """The most exact of the prefixes that a name has; empty where it has none."""
+    return max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default="")
 
 
 def stage_at(step: int, num_steps: int, stages: tuple[Stage, ...]) -> Stage:
@@ -60,12 +104,12 @@ def stage_at(step: int, num_steps: int, stages: tuple[Stage, ...]) -> Stage:
 
 
 def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
-    """Raise `UsageError` before the first step for stages out of order, or frozen names that no parameter has."""
+    """Raise `UsageError` before the first step for stages out of order, or names that no parameter has."""
     ends = [stage.until for stage in stages]
     if not ends or ends != sorted(set(ends)):
         raise UsageError(f"fit.stages: they end at {ends}; write at least one, in ascending order of `until`")
     names = [name for name, _ in model.named_parameters()]
-    for prefix in [prefix for stage in stages for prefix in stage.frozen]:
+    for prefix in [prefix for stage in stages for prefix in (*stage.frozen, *stage.rates)]:
         if not any(name.startswith(prefix) for name in names):
             raise UsageError(f"fit.stages: no parameter's name starts with {prefix!r}; the first is {names[0]}")
 

@@ -1,13 +1,18 @@
-"""`ftrain predict RUN PICTURES`: a JSON line and an overlay for each picture; pictures are read and drawn beside the model."""
+"""`ftrain predict RUN PICTURES`: a JSON line and an overlay for each picture, or each sample of a shard set.
+
+Pictures are read and drawn beside the model.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +23,14 @@ import torch
 
 from fschemas.failures import RejectedError, UsageError
 from fschemas.publish import exclusive, publish_bytes, remove_leftovers
+from fschemas.shard_set import DATASET_FILE
+from ftrain.config import read_config
 from ftrain.distributed import processes
-from ftrain.pictures import FoundPicture, PictureError, find_pictures, quiet_decoder, read_picture, readable
-from ftrain.run_folder import RunFolder
+from ftrain.image import decode
+from ftrain.pictures import PictureError, find_pictures, quiet_decoder, read_picture, readable
+from ftrain.remote import open_shards
+from ftrain.run_folder import CONFIG_FILE, RunFolder
+from ftrain.splits import Splits
 from ftrain.task import Results, Task
 
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -33,52 +43,103 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class PredictOptions:
+    """How pictures are predicted. `garment` says what all of them show; without it the model names it."""
+
+    garment: str | None = None
+    checkpoint: str = "best"
+    tta: bool | None = None
+    device: str = "auto"
+    limit: int | None = None
+    batch_size: int = 16
+    overlays: bool = True
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture to predict: the name of its overlay, how its answer begins, and how to get it, uint8 H, W, 3."""
+
+    name: str
+    note: dict[str, Any]
+    read: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
 class _Picture:
     """A picture on its way: what the model needs, and a copy of a size fit for drawing."""
 
-    found: FoundPicture
+    shown: Shown
     inputs: Arrays
     canvas: np.ndarray
 
 
-def predict_images(
-    run: Path,
-    images: Sequence[Path],
-    out: Path,
-    *,
-    garment: str | None = None,
-    checkpoint: str = "best",
-    tta: bool | None = None,
-    device: str = "auto",
-    limit: int | None = None,
-    batch_size: int = 16,
-) -> list[dict[str, Any]]:
+def predict_images(run: Path, images: Sequence[Path], out: Path, options: PredictOptions | None = None) -> list[dict[str, Any]]:
     """Predict files and folders of pictures; publish `predictions.jsonl` and `overlays/` in `out` and return the answers.
 
-    `garment` says what all pictures show; without it the model names it. A picture that cannot be read has the answer
-    {"image", "error"}: see `refuse_broken`. Overlays of an earlier call on `out` that the new one does not have are
-    removed. Raises `UsageError` for a missing path, no pictures at all, or a garment that the run does not know.
+    A picture that cannot be read has the answer {"image", "error"}: see `refuse_broken`. Overlays of an earlier call on `out`
+    that the new one does not have are removed. Raises `UsageError` for a missing path, no pictures at all, or a garment that
+    the run does not know.
     """
-    pictures = find_pictures(images, skip=out)[:limit]
-    with one_process(device) as place, quiet_decoder():
-        task = load_task(run, checkpoint, tta, place)
-        task.check_category(garment)
+    found = find_pictures(images, skip=out)
+    shown = [Shown(one.name, {"image": readable(one.path)}, partial(read_picture, one.path)) for one in found]
+    return _predict(run, out, options or PredictOptions(), lambda _: shown)
+
+
+def predict_samples(
+    run: Path, place: str, out: Path, *, split: str = "test", options: PredictOptions | None = None
+) -> list[dict[str, Any]]:
+    """As `predict_images` for a split of a shard set: those samples that an evaluation judges; answers begin with their `key`.
+
+    All samples of the split where the set has no annotations of the kind that the task learns from. Raises `UsageError` for a
+    split without samples.
+    """
+    shards, lock = open_shards(place), threading.Lock()
+
+    def read(row: int) -> np.ndarray:
+        with lock:  # a shard set has one set of open files
+            jpeg, _ = shards.read(row)
+        try:
+            return decode(jpeg)[0]
+        except ValueError as error:
+            raise PictureError(f"cannot be decoded ({error})") from None
+
+    def choose(task: Task) -> list[Shown]:
+        labelled = all(group in shards.metadata["column_groups"] for group in task.needs)
+        config = read_config(Path(run) / CONFIG_FILE)
+        rows = Splits(task, config, shards).judged(split) if labelled else shards.rows(split)
+        keys = [str(key) for key in shards.columns["key"][rows]]
+        return [Shown(key, {"key": key}, partial(read, int(row))) for key, row in zip(keys, rows, strict=True)]
+
+    return _predict(run, out, options or PredictOptions(), choose)
+
+
+def is_shard_set(place: str) -> bool:
+    """Whether this is a URL or a folder with a finished shard set."""
+    return "://" in place or (Path(place) / DATASET_FILE).is_file()
+
+
+def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Task], list[Shown]]) -> list[dict[str, Any]]:
+    with one_process(options.device) as place, quiet_decoder():
+        task = load_task(run, options.checkpoint, options.tta, place)
+        task.check_category(options.garment)
+        pictures = choose(task)[: options.limit]
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             remove_leftovers(out)
             answers: list[dict[str, Any]] = []
-            for loaded in load_ahead(pool, lambda found: _load(task, found), pictures, batch_size):
+            for loaded in load_ahead(pool, lambda shown: _load(task, shown), pictures, options.batch_size):
                 sound = [picture for picture in loaded if isinstance(picture, _Picture)]
                 results = predict_batch(task, [picture.inputs for picture in sound], place)
-                said = iter([task.answer(results, number, garment) for number in range(len(sound))])
+                said = iter([task.answer(results, number, options.garment) for number in range(len(sound))])
                 drawn: list[tuple[_Picture, dict[str, Any]]] = []
                 for picture in loaded:
                     if isinstance(picture, _Picture):
-                        overlay = f"{OVERLAY_FOLDER}/{picture.found.name}.jpg"
-                        answers.append({"image": readable(picture.found.path), **next(said), "overlay": overlay})
+                        overlay = {"overlay": f"{OVERLAY_FOLDER}/{picture.shown.name}.jpg"} if options.overlays else {}
+                        answers.append({**picture.shown.note, **next(said), **overlay})
                         drawn.append((picture, answers[-1]))
                     else:
                         answers.append(picture)
-                list(pool.map(lambda item: _draw(task, out, *item), drawn))
+                if options.overlays:
+                    list(pool.map(lambda item: _draw(task, out, *item), drawn))
             _publish(out, answers)
     return answers
 
@@ -88,7 +149,7 @@ def refuse_broken(answers: list[dict[str, Any]], out: Path) -> None:
     broken = [answer for answer in answers if "error" in answer]
     if broken:
         raise RejectedError(
-            f"{broken[0]['image']}: {broken[0]['error']}; {len(broken)} of {len(answers)} pictures cannot be used, "
+            f"{broken[0].get('image') or broken[0]['key']}: {broken[0]['error']}; {len(broken)} of {len(answers)} pictures cannot be used, "
             f"the answers for the others stand in {out}/{PREDICTIONS_FILE}"
         )
 
@@ -131,19 +192,23 @@ def predict_batch(task: Task, inputs: list[Arrays], device: torch.device) -> Res
     return {name: tensor.cpu().numpy() for name, tensor in task.predict(batch).items()}
 
 
-def _load(task: Task, found: FoundPicture) -> _Picture | dict[str, Any]:
+def _load(task: Task, shown: Shown) -> _Picture | dict[str, Any]:
     try:
-        picture = read_picture(found.path)
+        picture = shown.read()
     except PictureError as error:
-        return {"image": readable(found.path), "error": str(error)}
+        return {**shown.note, "error": str(error)}
+    return _Picture(shown, task.encode_picture(picture), canvas_of(picture))
+
+
+def canvas_of(picture: np.ndarray) -> np.ndarray:
+    """A picture, uint8 H, W, 3, in a size fit for drawing on it."""
     height, width = picture.shape[:2]
     low, high = _OVERLAY_SIDES
     factor = float(np.clip(1.0, low / max(width, height), high / max(width, height)))
-    canvas = picture
-    if factor != 1.0:
-        size = max(1, round(width * factor)), max(1, round(height * factor))
-        canvas = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-    return _Picture(found, task.encode_picture(picture), canvas)
+    if factor == 1.0:
+        return picture
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
 def _draw(task: Task, out: Path, picture: _Picture, answer: dict[str, Any]) -> None:

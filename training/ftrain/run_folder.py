@@ -64,8 +64,13 @@ class RunFolder:
                     time.sleep(1.0 / _LOCK_ATTEMPTS)
             yield
 
-    def start(self, config: RunConfig, shards: ShardSet, resume: Literal["auto", "never", "must"]) -> str:
+    def start(
+        self, config: RunConfig, shards: ShardSet, resume: Literal["auto", "never", "must"],
+        names: dict[str, list[str]] | None = None,
+    ) -> str:  # fmt: skip
         """Make the folder ready for training and say what was decided: new, resumed, or an old run set aside.
+
+        `names` are what the task learns by name besides the vocabularies (see `Task.names_to_learn`).
 
         `auto` goes on with the same configuration and shard set and sets another run aside; `must` refuses to start anew;
         `never` refuses a folder that has checkpoints.
@@ -85,6 +90,7 @@ class RunFolder:
             raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")
         publish_bytes(self.path / CONFIG_FILE, config.to_yaml().encode())
         note = {name: value for name, value in shards.metadata.items() if name not in ("shards", "index")}
+        note |= {"names": names} if names else {}
         publish_json(self.path / DATASET_FILE, note)
         return decision
 
@@ -92,7 +98,7 @@ class RunFolder:
         old = read_config(self.path / CONFIG_FILE)
         if self.dataset()["plan_id"] != shards.plan_id:
             return "the shard set is another one"
-        before, after = _flat(old.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
+        before, after = flat(old.model_dump(mode="json")), flat(config.model_dump(mode="json"))
         names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         if not names:
             return ""
@@ -117,12 +123,16 @@ class RunFolder:
         except ValueError as error:
             raise IntegrityError(f"{self.path}/{DATASET_FILE}: not valid JSON ({error})") from None
 
+    def config(self) -> RunConfig:
+        """The configuration that the run was trained with."""
+        return read_config(self.path / CONFIG_FILE)
+
     def load(self, which: str = "best") -> tuple[Task, RunConfig, TrainingState]:
         """The trained task, in evaluation mode on the CPU, its configuration and state.
 
         `which` is `best`, `latest` or the name of a checkpoint; averaged weights are used where there are some.
         """
-        config = read_config(self.path / CONFIG_FILE)
+        config = self.config()
         path = self._checkpoint(which)
         state = checkpoint.check(path)
         tensors = checkpoint.load_tensors(path, "average")
@@ -168,10 +178,11 @@ class RunFolder:
         })  # fmt: skip
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted names."""
     if not isinstance(value, dict):
         return {prefix: value}
-    return {name: leaf for key, child in value.items() for name, leaf in _flat(child, f"{prefix}.{key}".lstrip(".")).items()}
+    return {name: leaf for key, child in value.items() for name, leaf in flat(child, f"{prefix}.{key}".lstrip(".")).items()}
 
 
 def _named(value: Any) -> str:

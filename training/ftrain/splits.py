@@ -22,7 +22,7 @@ class Splits:
     both sides) is held out, chosen by a hash of the group's name: the same ones in every run.
     """
 
-    task: Task
+    task: Task | type[Task]  # a class where the task cannot be built yet
     config: RunConfig
     shards: ShardSet
 
@@ -65,7 +65,9 @@ class Splits:
         return np.sort(np.concatenate([self.shards.rows(name) for name in names]))
 
     def _of_interest(self, rows: np.ndarray) -> np.ndarray:
-        return self.task.rows_of_interest(self.task.config, self.shards.columns, rows)
+        task = self.task
+        config = task.config if isinstance(task, Task) else task.Config(**self.config.model)
+        return task.rows_of_interest(config, self.shards.columns, rows)
 
     def _held_out(self, rows: np.ndarray) -> np.ndarray:
         groups, places = np.unique(self.shards.columns["group"][rows], return_inverse=True)

@@ -38,6 +38,7 @@ class Stage(TaskConfig):
     until: float = 1.0  # share of the steps at which the stage ends
     frozen: tuple[str, ...] = ()
     rate: float = 1.0
+    rates: dict[str, float] = {}  # multiplies it for parameters whose names start so; of several such names the longest counts
     losses: dict[str, float] = {}  # weight of each part of the loss; 1 where not named
 
 
@@ -56,10 +57,11 @@ class Task(nn.Module):
     """Base of all models. Subclasses set the class variables and write the abstract methods."""
 
     name: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]]  # column groups of a shard set
     Config: ClassVar[type[TaskConfig]]
-    selected_by: ClassVar[tuple[str, Literal["min", "max"]]]  # metric that names the best checkpoint
 
+    # A task with several targets sets these two anew for each.
+    needs: tuple[str, ...]  # column groups of a shard set
+    selected_by: tuple[str, Literal["min", "max"]]  # metric that names the best checkpoint
     encoder: Encoder  # picklable; runs in workers
 
     def __init__(self, config: TaskConfig, dataset: dict[str, Any]) -> None:
@@ -85,6 +87,15 @@ class Task(nn.Module):
         """What the samplers `balanced` and `identities` go by, one string per row of the index, "" for unknown."""
         del config, columns
         return None
+
+    @classmethod
+    def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
+        """Names of the training `rows` alone that a model has classes for, such as items: {"item": [...]}.
+
+        A task finds them under `names` in the dataset.json that it is built with; the run folder keeps them there.
+        """
+        del config, columns, rows
+        return {}
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:

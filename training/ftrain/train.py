@@ -10,17 +10,23 @@ from typing import Any, Literal
 import cv2
 import torch
 
+from fschemas.failures import UsageError, did_you_mean
 from fschemas.publish import publish_json, remove_leftovers
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.config import RunConfig, build_task, load_config
 from ftrain.distributed import Processes, processes
-from ftrain.loop import Trainer, load_weights
+from ftrain.init_from import init_from
+from ftrain.loop import Trainer
 from ftrain.remote import open_shards
-from ftrain.run_folder import RunFolder
+from ftrain.run_folder import RunFolder, flat
 from ftrain.split_lock import check_lock
-from ftrain.task import Task
+from ftrain.splits import Splits
+from ftrain.task import Task, find_task
+from ftrain.trackers import MlflowTracker, TensorboardTracker
 from ftrain.tracking import CsvTracker, DvcliveTracker, Tracker, Trackers
+
+TRACKERS = ("dvclive", "tensorboard", "mlflow", "none")
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,16 @@ class TrainOptions:
     threads: int | None = None
     device: str = "auto"
     limit_steps: int | None = None
-    tracker: Literal["dvclive", "none"] = "dvclive"
+    trackers: tuple[str, ...] = ("dvclive",)
 
 
 def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     """Train and return the best validation figure; everything else stands in the run folder."""
+    for name in options.trackers:
+        if name not in TRACKERS:
+            raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}known are {', '.join(TRACKERS)}")
+    if "none" in options.trackers and len(set(options.trackers)) > 1:
+        raise UsageError("--tracker none stands alone; leave it out, or the others")
     config = load_config(task_name, options.params, options.profile, list(options.overrides))
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -58,17 +69,19 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
 
 def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Processes) -> dict[str, Any]:
     torch.manual_seed(config.fit.seed)
-    task = build_task(config, shards.metadata)
-    shards.require(task.needs)
+    names = _names_to_learn(config, shards)
+    task = build_task(config, {**shards.metadata, "names": names})
     run = RunFolder(options.run)
     if group.is_main:
         remove_leftovers(options.run)
-        print(run.start(config, shards, options.resume), file=sys.stderr)
+        print(run.start(config, shards, options.resume, names), file=sys.stderr)
     group.wait()
     if options.init_from is not None:
-        _init_from(task, options.init_from)
+        sentence = init_from(task, options.init_from)
+        if group.is_main:
+            print(sentence, file=sys.stderr)
     trainer = Trainer(
-        task, config, shards, options.run, group, _tracker(options, group),
+        task, config, shards, options.run, group, _tracker(config, options, group),
         workers=options.workers, limit_steps=options.limit_steps,
     )  # fmt: skip
     if group.is_main:
@@ -80,19 +93,25 @@ def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Pr
     return {"run": str(options.run), "step": state.step, "best": state.best}
 
 
-def _tracker(options: TrainOptions, group: Processes) -> Trackers:
+def _names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
+    """What a task must know of the training samples to be built, besides the vocabularies of the set."""
+    task = find_task(config.task)
+    shards.require(task.needs)
+    return task.names_to_learn(task.Config(**config.model), shards.columns, Splits(task, config, shards).training())
+
+
+def _tracker(config: RunConfig, options: TrainOptions, group: Processes) -> Trackers:
     if not group.is_main:
         return Trackers()
     chosen: list[Tracker] = [CsvTracker(options.run)]
-    if options.tracker == "dvclive":
-        chosen.append(DvcliveTracker(options.run))
+    for name in dict.fromkeys(options.trackers):
+        if name == "dvclive":
+            chosen.append(DvcliveTracker(options.run))
+        elif name == "tensorboard":
+            chosen.append(TensorboardTracker(options.run))
+        elif name == "mlflow":
+            chosen.append(MlflowTracker(options.run, flat(config.model_dump(mode="json"))))
     return Trackers(*chosen)
-
-
-def _init_from(task: Task, source: Path) -> None:
-    """Take the weights of another run, its best checkpoint's averaged ones where it has some."""
-    other, _, _ = RunFolder(source).load()
-    load_weights(task, other.state_dict(), source)
 
 
 def _describe(trainer: Trainer, task: Task, group: Processes) -> None:

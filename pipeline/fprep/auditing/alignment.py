@@ -32,7 +32,7 @@ def compare_aligned(first: np.ndarray, second: np.ndarray) -> Match:
     warp = _step(a, b, warp)
     moved, inside = _sample(a, warp)
     hopeful = np.flatnonzero(_correlation(moved, b, inside) >= _FIRST_GATE)
-    for _ in range(_STEPS - 1):
+    for _ in range(_STEPS - 1 if len(hopeful) else 0):
         warp[hopeful] = _step(a[hopeful], b[hopeful], warp[hopeful])
     moved, inside = _sample(a, warp)
     sharp, _ = _sample(first.astype(np.float32), warp)

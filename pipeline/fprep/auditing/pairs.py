@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fprep.auditing.alignment import compare_aligned
-from fprep.auditing.perceptual_hash import MIRROR_MASK, split_thumbnails
+from fprep.auditing.perceptual_hash import MIRROR_MASK, Views, split_thumbnails
 from fprep.workers import available_cores
 
 LARGEST_DISTANCE = 10
@@ -48,11 +48,10 @@ class NearPairs:
 
 
 def near_pairs(
-    bits: np.ndarray, thumbnails: np.ndarray, *, distance: int = LARGEST_DISTANCE,
-    progress: Callable[[int, int], None] | None = None,
-) -> NearPairs:  # fmt: skip
-    """All confirmed pairs of N pictures: `bits` (N,) uint64, `thumbnails` (N, THUMBNAIL_BYTES) uint8."""
-    pairs = candidate_pairs(bits, distance)
+    views: Views, *, distance: int = LARGEST_DISTANCE, progress: Callable[[int, int], None] | None = None
+) -> NearPairs:
+    """All confirmed pairs of pictures, by any view of either."""
+    pairs, thumbnails = candidate_pairs(views.bits, distance), views.thumbnails
     keep = np.zeros(len(pairs), bool)
 
     def verify(start: int) -> int:
@@ -64,7 +63,8 @@ def near_pairs(
         for done in threads.map(verify, range(0, len(pairs), _VERIFY_AT_ONCE)):
             if progress is not None:
                 progress(done, len(pairs))
-    return NearPairs(pairs.first[keep], pairs.second[keep], pairs.distance[keep], pairs.mirrored[keep])
+    first, second = views.owners[pairs.first[keep]], views.owners[pairs.second[keep]]
+    return _distinct(first, second, pairs.distance[keep], pairs.mirrored[keep])
 
 
 def candidate_pairs(bits: np.ndarray, distance: int = LARGEST_DISTANCE) -> NearPairs:
@@ -78,9 +78,14 @@ def candidate_pairs(bits: np.ndarray, distance: int = LARGEST_DISTANCE) -> NearP
         first, second, apart, mirrored = _band_pairs(bits[kept], band, distance)
         found += [(kept[first], kept[second], apart, mirrored)]
     columns = [np.concatenate([piece[column] for piece in found]) for column in range(4)]
-    low, high = np.minimum(columns[0], columns[1]), np.maximum(columns[0], columns[1])
-    order = np.lexsort((columns[3], columns[2], high, low))
-    low, high, apart, mirrored = low[order], high[order], columns[2][order], columns[3][order]
+    return _distinct(columns[0], columns[1], columns[2], columns[3])
+
+
+def _distinct(first: np.ndarray, second: np.ndarray, apart: np.ndarray, mirrored: np.ndarray) -> NearPairs:
+    """Each pair of two once, at its nearest."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    order = np.lexsort((mirrored, apart, high, low))
+    low, high, apart, mirrored = low[order], high[order], apart[order], mirrored[order]
     new = np.ones(len(low), bool)
     new[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
     new &= low != high

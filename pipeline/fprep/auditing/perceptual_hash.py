@@ -4,6 +4,7 @@ The fingerprint is the signs of 64 low frequencies of the discrete cosine transf
 Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), with zero instead of the median as threshold: the
 mirrored picture then has the same bits but for those of odd horizontal frequency, and mirrored twins are found for nothing.
 JPEGs are decoded at the smallest size that still has 64 pixels a side, which leaves little but the entropy decoding.
+A picture with margins of one colour, be they padding or the white of a shop, is seen a second time without them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,9 @@ COLOUR_SIDE = 8  # pixels of the two chroma thumbnails
 THUMBNAIL_BYTES = SIDE * SIDE + 2 * COLOUR_SIDE * COLOUR_SIDE
 BLANK_CONTRAST = 2.0  # standard deviation of luma levels below which a picture shows nothing
 _SMALLEST = 64  # pixels a side that are decoded at least, where the picture has them
+_MARGIN_RANGE, _MARGIN_DRIFT = 24, 8  # levels within a line of a margin, which JPEG disturbs, and between its lines
+_COARSE = 40  # pixels a side of what is inside of margins, below which it is decoded once more, larger
+_LEAST_MARGIN, _LEAST_INSIDE = 0.02, 0.2  # shares of the side: less is no margin, or nothing but margin
 
 # (vertical, horizontal) frequencies: the lowest 8 x 8 without the mean, and one more for 64.
 _FREQUENCIES = (*((v, h) for v in range(8) for h in range(8) if v + h), (0, 8))
@@ -55,6 +59,7 @@ class PictureHash:
     """What was seen: SHA-256 of the bytes, the fingerprint, the thumbnail (luma, then both chromas, uint8), the contrast.
 
     `fault` is empty, "missing" or "unreadable"; with a fault, the rest is empty. `contrast` is the standard deviation of luma.
+    `inner_bits` and `inner_thumbnail` are of the picture without its margins, empty where it has none.
     """
 
     sha256: str = ""
@@ -62,6 +67,30 @@ class PictureHash:
     thumbnail: bytes = b""
     contrast: float = 0.0
     fault: str = ""
+    inner_bits: int = 0
+    inner_thumbnail: bytes = b""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is compared of pictures, one or two views of each: `owners` (V,) numbers of the pictures, `bits` (V,) uint64 and
+    `thumbnails` (V, THUMBNAIL_BYTES) uint8."""
+
+    owners: np.ndarray
+    bits: np.ndarray
+    thumbnails: np.ndarray
+
+    @classmethod
+    def of(cls, looks: Mapping[int, PictureHash]) -> Views:
+        """The views of pictures by their numbers, those of blank pictures left out: they resemble everything."""
+        shown = {number: look for number, look in looks.items() if not look.fault and look.contrast >= BLANK_CONTRAST}
+        inner = {number: look for number, look in shown.items() if look.inner_thumbnail}
+        bits = [look.bits for look in shown.values()] + [look.inner_bits for look in inner.values()]
+        thumbnails = [look.thumbnail for look in shown.values()] + [look.inner_thumbnail for look in inner.values()]
+        return cls(
+            np.array([*shown, *inner], np.int64), np.array(bits, np.uint64),
+            np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_BYTES),
+        )  # fmt: skip
 
 
 def hash_pictures(
@@ -83,9 +112,50 @@ def hash_picture(task: PictureTask) -> PictureHash:
         small = upright(_decode(content), task.orientation)
     except Exception:  # noqa: BLE001  (damaged pictures make decoders raise anything)
         return PictureHash(hashlib.sha256(content).hexdigest(), fault="unreadable")
-    luma, colours = _thumbnails(small)
-    thumbnail = luma.tobytes() + colours.tobytes()
-    return PictureHash(hashlib.sha256(content).hexdigest(), fingerprint(luma), thumbnail, float(luma.std()), "")
+    bits, thumbnail, contrast = _look(small)
+    inside = without_margins(small)
+    if inside is not None and min(inside.shape[:2]) < _COARSE:
+        larger = upright(_decode(content, _SMALLEST * _SMALLEST // min(inside.shape[:2])), task.orientation)
+        inside = without_margins(larger)
+    inner = _look(inside) if inside is not None else (0, b"", 0.0)
+    inner_bits, inner_thumbnail = inner[:2] if inner[2] >= BLANK_CONTRAST else (0, b"")
+    return PictureHash(hashlib.sha256(content).hexdigest(), bits, thumbnail, contrast, "", inner_bits, inner_thumbnail)
+
+
+def without_margins(picture: np.ndarray) -> np.ndarray | None:
+    """The inside of a picture (H, W, 3) that has lines of one brightness on some side; None where it has none, or little else."""
+    plane = np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY))  # JPEG smears colours over 16 pixels
+    top, bottom = _inside_margins(plane, 1)
+    left, right = _inside_margins(plane[top:bottom], 0)
+    if right - left < plane.shape[1]:  # what was between them may have margins of its own
+        above, below = _inside_margins(plane[top:bottom, left:right], 1)
+        top, bottom = top + above, top + below
+    least = min((bottom - top) / plane.shape[0], (right - left) / plane.shape[1])
+    return picture[top:bottom, left:right] if _LEAST_INSIDE <= least <= 1 - _LEAST_MARGIN else None
+
+
+def _inside_margins(plane: np.ndarray, axis: int) -> tuple[int, int]:
+    """First and last + 1 of the lines (rows for axis 1) that are not of one brightness like the outermost on their side."""
+    lowest, highest = plane.min(axis), plane.max(axis)
+    first, last = 0, len(lowest)
+    if highest[0] - lowest[0] <= _MARGIN_RANGE:
+        first = _count(lowest, highest)
+    if highest[-1] - lowest[-1] <= _MARGIN_RANGE:
+        last -= _count(lowest[::-1], highest[::-1])
+    return (first, last) if first < last else (0, len(lowest))
+
+
+def _count(lowest: np.ndarray, highest: np.ndarray) -> int:
+    """How many lines, from the first on, stay near its brightness."""
+    middle = (int(lowest[0]) + int(highest[0])) / 2
+    is_margin = (lowest >= middle - _MARGIN_RANGE / 2 - _MARGIN_DRIFT) & (highest <= middle + _MARGIN_RANGE / 2 + _MARGIN_DRIFT)
+    return len(lowest) if is_margin.all() else int(is_margin.argmin())
+
+
+def _look(picture: np.ndarray) -> tuple[int, bytes, float]:
+    """Fingerprint, thumbnail and contrast."""
+    luma, colours = _thumbnails(picture)
+    return fingerprint(luma), luma.tobytes() + colours.tobytes(), float(luma.std())
 
 
 def fingerprint(luma: np.ndarray) -> int:
@@ -119,12 +189,12 @@ def _thumbnails(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(planes[..., 0]), np.ascontiguousarray(colours)
 
 
-def _decode(content: bytes) -> np.ndarray:
-    """RGB pixels, of a JPEG at a reduced size."""
+def _decode(content: bytes, least: int = _SMALLEST) -> np.ndarray:
+    """RGB pixels, of a JPEG at a reduced size that has `least` a side, where the picture has them."""
     if content.startswith(b"\xff\xd8"):
         try:
             return simplejpeg.decode_jpeg(
-                content, "RGB", fastdct=True, fastupsample=True, min_height=_SMALLEST, min_width=_SMALLEST, min_factor=1,
+                content, "RGB", fastdct=True, fastupsample=True, min_height=least, min_width=least, min_factor=1,
                 strict=False,
             )  # fmt: skip
         except ValueError:
@@ -132,7 +202,7 @@ def _decode(content: bytes) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP", "GIF", "BMP"))
-        image.draft("RGB", (_SMALLEST, _SMALLEST))
+        image.draft("RGB", (least, least))
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             layer = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fprep.auditing.perceptual_hash import BLANK_CONTRAST, THUMBNAIL_BYTES, PictureTask, hash_pictures
+from fprep.auditing.perceptual_hash import BLANK_CONTRAST, PictureHash, PictureTask, Views, hash_pictures
 from fprep.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import sha256_of
@@ -96,14 +96,13 @@ def rows_of(tables: Sequence[AuditTable]) -> pl.DataFrame:
 class Pictures:
     """The distinct pictures of all rows.
 
-    `of_row` gives the number of each row's picture. `bits` (P,) and `thumbnails` (P, THUMBNAIL_BYTES) are of those that were
+    `of_row` gives the number of each row's picture. `views` are what is compared of those that were
     seen, `seen` (P,) says which, `blank` (P,) which show nothing. `faults` names rows whose picture is missing, unreadable or
     other than the table says.
     """
 
     of_row: np.ndarray
-    bits: np.ndarray
-    thumbnails: np.ndarray
+    views: Views
     seen: np.ndarray
     blank: np.ndarray
     faults: list[tuple[int, str]]
@@ -131,7 +130,7 @@ def look_at_pictures(
     ]
     hashes = hash_pictures(tasks, workers=workers, progress=progress)
     faults: list[tuple[int, str]] = []
-    found: dict[str, tuple[int, bytes, float]] = {}
+    found: dict[str, PictureHash] = {}
     renamed: dict[str, str] = {}
     for (index, identity, sha256), seen in zip(first.select("index", "identity", "sha256").iter_rows(), hashes, strict=True):
         if seen.fault:
@@ -140,22 +139,19 @@ def look_at_pictures(
             faults.append((index, "changed"))
         else:
             renamed[identity] = seen.sha256
-            found[seen.sha256] = (seen.bits, seen.thumbnail, seen.contrast)
+            found[seen.sha256] = seen
     known = identities.replace(renamed) if renamed else identities
     return _numbered(known, known.unique(maintain_order=True), found, faults)
 
 
 def _numbered(
-    identities: pl.Series, distinct: pl.Series, found: dict[str, tuple[int, bytes, float]], faults: list[tuple[int, str]]
+    identities: pl.Series, distinct: pl.Series, found: dict[str, PictureHash], faults: list[tuple[int, str]]
 ) -> Pictures:
     names: list[str] = distinct.to_list()
     numbers = {name: number for number, name in enumerate(names)}
-    bits, seen = np.zeros(len(names), np.uint64), np.zeros(len(names), bool)
-    contrast = np.full(len(names), np.inf)
-    thumbnails = np.zeros((len(names) if found else 0, THUMBNAIL_BYTES), np.uint8)
-    for name, (value, thumbnail, spread) in found.items():
-        number = numbers[name]
-        bits[number], seen[number], contrast[number] = value, True, spread
-        thumbnails[number] = np.frombuffer(thumbnail, np.uint8)
+    looks = {numbers[name]: look for name, look in found.items()}
+    seen, blank = np.zeros(len(names), bool), np.zeros(len(names), bool)
+    for number, look in looks.items():
+        seen[number], blank[number] = True, look.contrast < BLANK_CONTRAST
     of_row = np.array([numbers[name] for name in identities.to_list()], np.int64)
-    return Pictures(of_row, bits, thumbnails, seen, contrast < BLANK_CONTRAST, faults)
+    return Pictures(of_row, Views.of(looks), seen, blank, faults)

@@ -70,8 +70,11 @@ class Columns:
         self.styles += (_STYLES[style], _STYLES[substyle])
         self.ends += (len(self.parts), len(self.positive), len(self.unknown))
 
-    def to_arrow(self, tell: Tell) -> bytes:
-        """The rows as an Arrow stream. Garments with an impossible box are left out, and told with the file's name."""
+    def to_arrow(self, tell: Tell) -> tuple[bytes, bytes]:
+        """The rows as two Arrow streams: the narrow columns, and the wide ones.
+
+        Garments with an impossible box are left out, and told with the file's name.
+        """
         num_rows = len(self.files)
         ends = np.array(self.ends, np.int64).reshape(-1, 3)
         num_garments, num_positive, num_unknown = np.diff(ends, axis=0, prepend=np.zeros((1, 3), np.int64)).T
@@ -91,7 +94,7 @@ class Columns:
         lengths = np.array([len(ids) for ids in self.unknown], np.int64)
         unknown = np.bincount(np.repeat(np.arange(num_rows), num_unknown), lengths, num_rows).astype(np.int64)
         styles = np.array(self.styles, np.int8).reshape(-1, 2)
-        return _stream({
+        narrow = {
             "file": _texts(self.files),
             "original": _texts(self.originals),
             "picture": _numbers(pictures[:, 0]),
@@ -99,12 +102,15 @@ class Columns:
             "height": _numbers(sizes[:, 1].astype(np.int32)),
             "style": _numbers(styles[:, 0]),
             "substyle": _numbers(styles[:, 1]),
+        }
+        wide = {
             "garments": _lists(garments, _texts([PARTS[self.parts[index]] for index in kept.tolist()])),
             "garment_boxes": _lists(4 * garments, _numbers(boxes.astype(np.float32).ravel())),
             "garment_polygons": _lists(garments, _lists(num_points, _numbers(points))),
             "attributes_positive": _lists(np.bincount(found >> 10, minlength=num_rows), _numbers((found & 1023).astype(np.int16))),
             "attributes_unknown": _lists(unknown, _numbers(np.concatenate([np.zeros(0, np.int16), *self.unknown]))),
-        })  # fmt: skip
+        }  # fmt: skip
+        return _stream(narrow), _stream(wide)
 
     def _drop_infinite(self, rows: np.ndarray, tell: Tell) -> None:
         """Numbers beyond float32 are no coordinates."""

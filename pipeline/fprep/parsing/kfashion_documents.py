@@ -49,12 +49,13 @@ class Task:
 
 @dataclass
 class Answer:
-    """Columns of the files that are rows, as an Arrow stream; the others with reasons; counts of oddities with examples.
+    """Columns of the files that are rows, as two Arrow streams; the others with reasons; counts of oddities with examples.
 
-    `rejects` holds (file, rule, message, what was found, first bytes), `foreign` the JSON files that are no records at all.
+    `rows` holds the narrow columns, `wide` those of garments and labels. `rejects` holds (file, rule, message, what was found, first bytes), `foreign` the JSON files that are no records at all.
     """
 
     rows: bytes
+    wide: bytes
     rejects: list[tuple[str, str, str, str, bytes]]
     foreign: list[str]
     warnings: Counter[str]
@@ -145,7 +146,7 @@ class _Parser:
 
     def answer(self) -> Answer:
         """What was found in all files."""
-        return Answer(self.columns.to_arrow(self.tell), self.rejects, self.foreign, self.warnings, self.examples)
+        return Answer(*self.columns.to_arrow(self.tell), self.rejects, self.foreign, self.warnings, self.examples)
 
     def tell(self, rule: str, name: str = "") -> None:
         """Count an oddity of a record, by default of the one at hand."""

@@ -10,21 +10,23 @@ labels stay. The official test set was never published: Training is train, Valid
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
+from fprep.aside import PLACE, Aside
 from fprep.parsing.kfashion_documents import Answer, Task, read_task
 from fprep.parsing.kfashion_labels import ATTRIBUTES, STYLES, folder_style, shoot_of
 from fprep.parsing.kfashion_tree import Folder, PictureFolders, scan, split_of
 from fprep.raw import RawFolder, RawLine, document_pattern
 from fprep.reader import reader, safe_key
-from fprep.workers import run_isolated
+from fprep.workers import iterate_isolated
 from fschemas.failures import EnvironmentProblem, UsageError
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
 
 _TASK = 256  # files that one call parses
+_CHUNK = 8  # calls that a process gets at a time
 _ALONE = 8 * _TASK  # so few files are not worth other processes
 
 
@@ -59,13 +61,17 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
         for folder in folders.values()
         for start in range(0, len(folder.labels), _TASK)
     ]
-    answers = _run(raw, [task for _, task in tasks])
-    _account(raw, folders.values(), [(folder, answer) for (folder, _), answer in zip(tasks, answers, strict=True)])
+    _count(raw, folders.values())
+    raw.aside = Aside(raw.scratch)
     frames: list[pl.DataFrame] = []
-    while tasks:  # each answer is given up for its frame
-        folder, _ = tasks.pop()
-        frames.append(_frame(folder, answers.pop().rows, pictures))
-    frame = pl.concat(reversed(frames))
+    foreign: list[str] = []
+    for (folder, _), answer in zip(tasks, _run(raw, [task for _, task in tasks]), strict=True):
+        _account(raw, folder, answer)
+        foreign += [_name(folder, file) for file in answer.foreign]
+        frames.append(_frame(folder, answer.rows, pictures).with_columns(raw.aside.put(answer.wide)))
+    if foreign:
+        raw.notes.append(f"{len(foreign)} JSON files are no records of K-Fashion and are left out, such as {foreign[0]}")
+    frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
     raw.notes.append(f"pictures are looked for in {len(homes)} folders, the first is {next(iter(homes), '')}")
     return _finish(raw, frame).lazy()
@@ -75,19 +81,18 @@ def _style(folder: Folder) -> str:
     return folder_style(folder.path.rpartition("/")[2])
 
 
-def _run(raw: RawFolder, tasks: list[Task]) -> list[Answer]:
+def _run(raw: RawFolder, tasks: list[Task]) -> Iterator[Answer]:
     total, done = sum(len(task.names) for task in tasks), 0
-    if total <= _ALONE or raw.workers == 1:
-        answers: list[Answer] = []
-        for task in tasks:
-            answers.append(read_task(task))
-            done += len(task.names)
-            raw.progress(done, total)
-        return answers
-    return run_isolated(
-        read_task, tasks, crashed=_crashed, workers=raw.workers, seconds=600.0, preload=(read_task.__module__,),
-        progress=lambda done, count: raw.progress(total * done // count, total),
-    )  # fmt: skip
+    if total > _ALONE and raw.workers != 1:
+        yield from iterate_isolated(
+            read_task, tasks, crashed=_crashed, workers=raw.workers, seconds=600.0, preload=(read_task.__module__,), chunk=_CHUNK,
+            progress=lambda done, count: raw.progress(total * done // count, total),
+        )  # fmt: skip
+        return
+    for task in tasks:
+        yield read_task(task)
+        done += len(task.names)
+        raw.progress(done, total)
 
 
 def _crashed(task: Task, reason: str) -> Answer:
@@ -96,25 +101,24 @@ def _crashed(task: Task, reason: str) -> Answer:
     )
 
 
-def _account(raw: RawFolder, folders: Iterable[Folder], answers: Iterable[tuple[Folder, Answer]]) -> None:
-    """Enter all files into the books; what is no row with its reason."""
-    num_foreign, example = 0, ""
+def _count(raw: RawFolder, folders: Iterable[Folder]) -> None:
+    """Enter all files into the books."""
     for folder in folders:
         for pattern, count in Counter(document_pattern(_name(folder, name)) for name in folder.labels).items():
             raw.count_documents(pattern, count)
-    for folder, answer in answers:
-        for file, rule, message, found, content in answer.rejects:
-            raw.reject(RawLine(_name(folder, file), 1, 0, content), rule, message, found=found)
-        for file in answer.foreign:
-            raw.account(_name(folder, file), "left_out")
-            num_foreign, example = num_foreign + 1, example or _name(folder, file)
-        for rule, count in answer.warnings.items():
-            examples = answer.examples[rule]
-            for file in examples:
-                raw.warn(rule, _name(folder, file))
-            raw.warnings[rule] += count - len(examples)
-    if num_foreign:
-        raw.notes.append(f"{num_foreign} JSON files are no records of K-Fashion and are left out, such as {example}")
+
+
+def _account(raw: RawFolder, folder: Folder, answer: Answer) -> None:
+    """Enter what is no row with its reason, and what is odd."""
+    for file, rule, message, found, content in answer.rejects:
+        raw.reject(RawLine(_name(folder, file), 1, 0, content), rule, message, found=found)
+    for file in answer.foreign:
+        raw.account(_name(folder, file), "left_out")
+    for rule, count in answer.warnings.items():
+        examples = answer.examples[rule]
+        for file in examples:
+            raw.warn(rule, _name(folder, file))
+        raw.warnings[rule] += count - len(examples)
 
 
 def _name(folder: Folder, file: str) -> str:
@@ -150,9 +154,5 @@ def _finish(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
         "source_file",
         pl.lit(1, pl.Int32).alias("source_line"),
         *[pl.col(name).cast(pl.Int32).replace(-1, len(STYLES)).replace_strict(dict(enumerate(styles)), return_dtype=pl.String) for name in ("style", "substyle")],
-        "garments",
-        "garment_boxes",
-        "garment_polygons",
-        "attributes_positive",
-        "attributes_unknown",
+        PLACE,
     )  # fmt: skip

@@ -37,7 +37,7 @@ def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:
     if weights == "none":
         return None
     if weights != "imagenet":
-        return _read(Path(weights))
+        return read_weights(Path(weights))
     if backbone in _PACKAGED:
         return _packaged(backbone)
     try:
@@ -55,7 +55,7 @@ def _packaged(backbone: str) -> dict[str, Tensor]:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise UsageError(f"ImageNet weights of {backbone} stand in the package {package.replace('_', '-')}; install it with pip")
-    given = _read(Path(spec.origin).parent / file)
+    given = read_weights(Path(spec.origin).parent / file)
     own = timm.create_model(backbone, pretrained=False).state_dict()
     if [value.shape for value in own.values()] != [value.shape for value in given.values()]:
         raise UsageError(
@@ -64,7 +64,11 @@ def _packaged(backbone: str) -> dict[str, Tensor]:
     return dict(zip(own, given.values(), strict=True))
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors or PyTorch file by name; raises `UsageError` for any other file.
+
+    PyTorch files are pickles: one that would need more than tensors to be read, and so could run code, is refused.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -1,0 +1,74 @@
+"""What every command of fprep has: `--json`, `--limit`, `--quiet`, and `--dry-run` where it writes; progress goes to stderr."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from fprep.cli import app
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+WRITING = {"sample", "convert", "shard", "audit", "report", "export"}
+FPREP = Path(sys.executable).with_name("fprep")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A drawn raw tree, its table and its shards."""
+    folder = tmp_path_factory.mktemp("work")
+    run("sample", "fashionai-keypoints", folder / "raw", "--images", "12", "--workers", "1")
+    run("convert", "fashionai-keypoints", folder / "raw", folder / "table", "--workers", "1")
+    run("shard", folder / "table", folder / "shards", "--workers", "1")
+    return folder
+
+
+def run(*words):
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run([FPREP, *map(str, words)], capture_output=True, text=True, check=True, timeout=120, env=environment)
+
+
+def test_all_commands_are_known():
+    assert set(COMMANDS) == WRITING | {"readers", "lint", "doctor"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_options_that_all_have(name):
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    expected = {"--json"} | ({"--dry-run"} if name in WRITING else set())
+    if name != "readers":  # which reads nothing and answers at once
+        expected |= {"--limit", "--quiet"}
+    assert expected <= options
+
+
+def calls(work):
+    return {
+        "sample": ("kfashion", work / "new", "--no-images", "--limit", "3", "--dry-run"),
+        "convert": ("fashionai-keypoints", work / "raw", work / "new", "--limit", "3", "--dry-run"),
+        "shard": (work / "table", work / "new", "--limit", "3", "--dry-run"),
+        "audit": (work / "table", "--out", work / "new", "--limit", "3", "--dry-run"),
+        "report": (work / "table", work / "new.html", "--limit", "3", "--dry-run"),
+        "export": (work / "table", work / "new", "--to", "coco", "--limit", "3", "--dry-run"),
+        "lint": (work / "shards", "--limit", "1", "--no-loaders"),
+        "doctor": (work / "raw", "--limit", "50", "--try"),
+        "readers": (),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_json_is_all_that_stdout_gets_and_a_dry_run_writes_nothing(work, name):
+    before = sorted(path.name for path in work.iterdir() if not path.name.startswith("."))
+    done = run(name, *calls(work)[name], "--json")
+    json.loads(done.stdout)
+    assert sorted(path.name for path in work.iterdir() if not path.name.startswith(".")) == before
+    if name != "readers":
+        assert run(name, *calls(work)[name], "--json", "--quiet").stderr == ""
+
+
+def test_progress_is_on_stderr(work):
+    assert "images: 12/12" in run("convert", "fashionai-keypoints", work / "raw", work / "new", "--dry-run").stderr
+    assert "fashionai-keypoints: images: 12/12" in run("doctor", work / "raw", "--try").stderr
+    assert "drawing: 2/2" in run("sample", "kfashion", work / "other", "--no-images", "--limit", "2").stderr

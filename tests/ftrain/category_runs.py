@@ -1,0 +1,51 @@
+"""Run folders of the category task without a training: weights as they come, saved as a trainer saves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fschemas.shard_set import ShardSet
+from ftrain import checkpoint
+from ftrain.checkpoint import TrainingState
+from ftrain.config import RunConfig, build_task, resolve
+from ftrain.run_folder import RunFolder
+from ftrain.splits import Splits
+from ftrain.tasks.category import Category
+
+TINY = {"backbone": "test_efficientnet", "input_size": 64}
+
+
+def tiny_config(**model: Any) -> RunConfig:
+    return resolve({"task": "category", "model": {**TINY, **model}, "fit": {}}, "the test")
+
+
+def tiny_task(shards: ShardSet, seed: int = 0, **model: Any) -> Category:
+    """A fresh task that knows the names of the training split."""
+    torch.manual_seed(seed)
+    task = build_task(tiny_config(**model), {**shards.metadata, "names": names_of(shards, **model)})
+    assert isinstance(task, Category)
+    return task.eval()
+
+
+def names_of(shards: ShardSet, **model: Any) -> dict[str, list[str]]:
+    config = tiny_config(**model)
+    task = Category
+    rows = Splits(task, config, shards).training()  # type: ignore[arg-type]
+    return task.names_to_learn(task.Config(**config.model), shards.columns, rows)
+
+
+def write_run(folder: Path, shards: ShardSet, task: Category | None = None, **model: Any) -> Path:
+    """A run folder with one checkpoint, the best."""
+    config = tiny_config(**model)
+    run = RunFolder(folder)
+    folder.mkdir(parents=True)
+    run.start(config, shards, "auto", names_of(shards, **model))
+    task = task or tiny_task(shards, **model)
+    best = {"metric": "score", "value": 0.5, "step": 7}
+    state = TrainingState(step=7, plan_id=shards.plan_id, config_digest=config.digest, best=best)
+    checkpoint.save_checkpoint(run.checkpoints, state, {"model": task.state_dict()}, keep=1)
+    checkpoint.mark_best(run.checkpoints, state)
+    return folder

@@ -1,0 +1,44 @@
+"""Retrieval tasks and trainers as small as they come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tests.ftrain.tiny_task import ALONE
+
+from fschemas.shard_set import ShardSet
+from ftrain.config import FitConfig, RunConfig, build_task, resolve
+from ftrain.loop import Trainer
+from ftrain.stream import RawSample
+from ftrain.tasks.retrieval import Retrieval
+from ftrain.tracking import Trackers
+
+TINY: dict[str, Any] = {"backbone": "test_efficientnet", "input_size": 32, "dim": 16}
+
+
+def config_of(**model: Any) -> RunConfig:
+    return resolve({"task": "retrieval", "model": {**TINY, **model}, "fit": {}}, "the test")
+
+
+def task_of(shards: ShardSet, **model: Any) -> Retrieval:
+    torch.manual_seed(0)
+    items = sorted(set(shards.columns["item"].tolist()))
+    task = build_task(config_of(**model), {**shards.metadata, "names": {"item": items}})
+    assert isinstance(task, Retrieval)
+    return task
+
+
+def batch_of(task: Retrieval, shards: ShardSet, rows: list[int]) -> dict[str, torch.Tensor]:
+    encoded = [task.encoder(RawSample(row, *shards.read(row)), None) for row in rows]
+    return {name: torch.from_numpy(np.stack([one[name] for one in encoded])) for name in encoded[0]}
+
+
+def trainer_of(shards: ShardSet, run: Path, **fit: Any) -> Trainer:
+    settings = {"batch_size": 8, "epochs": 2, "log_every": 1, "sampler": "identities", "per_identity": 2, **fit}
+    task = task_of(shards)
+    config = RunConfig(task="retrieval", model=task.config.model_dump(mode="json"), fit=FitConfig(**settings), hold_out=0.4)
+    run.mkdir()
+    return Trainer(task, config, shards, run, ALONE, Trackers(), workers=0)

@@ -1,0 +1,136 @@
+"""For tests of search: a shard set of plain coloured pictures of items, and a task that embeds without being trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+import torch
+
+from fschemas.publish import publish_json, sha256_of
+from fschemas.shard import Sample, write_shard
+from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE, ShardSet
+from fschemas.table_file import write_table
+from ftrain import checkpoint
+from ftrain.checkpoint import TrainingState
+from ftrain.config import build_task, resolve
+from ftrain.run_folder import RunFolder
+from ftrain.stream import Batch, RawSample
+from ftrain.task import Results, Task, TaskConfig
+
+SPLITS = {"train": 4, "query": 6, "gallery": 12}
+NUM_ITEMS = 6
+
+
+class SearchConfig(TaskConfig):
+    """`says` is what `predict` gives: an embedding, colours too, nothing of use, or zeros."""
+
+    says: str = "embedding"
+
+
+@dataclass(frozen=True)
+class SmallPicture:
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        return {"image": self.of(simplejpeg.decode_jpeg(sample.image, "RGB"))}
+
+    def of(self, picture: np.ndarray) -> np.ndarray:
+        return cv2.resize(picture, (4, 4), interpolation=cv2.INTER_AREA)
+
+
+class Likes(Task):
+    """The picture at 4 x 4 pixels, less grey, is the embedding."""
+
+    name = "likes"
+    needs = ("category",)
+    Config = SearchConfig
+    selected_by = ("accuracy", "max")
+
+    def __init__(self, config: SearchConfig, dataset: dict[str, Any]) -> None:
+        super().__init__(config, dataset)
+        self.says = config.says
+        self.encoder = SmallPicture()
+        self.gain = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"loss": self.gain.sum()}
+
+    def predict(self, batch: Batch) -> Batch:
+        flat = (batch["image"].float().flatten(1) - 128) * self.gain
+        if self.says == "nothing":
+            return {"scores": flat}
+        found = {"embedding": flat * (self.says != "zeros")}
+        return found | ({"colour": batch["image"].float().mean(dim=(1, 2))} if self.says == "colour" else {})
+
+    def measure(self, results: Results) -> dict[str, Any]:
+        return {"accuracy": 0.0}
+
+    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        assert isinstance(self.encoder, SmallPicture)
+        return {"image": self.encoder.of(picture)}
+
+
+def find(name: str) -> type[Task]:
+    """Instead of `ftrain.task.find_task`."""
+    assert name == "likes"
+    return Likes
+
+
+def picture_of(number: int) -> np.ndarray:
+    """A picture of item `number` modulo 6: two colours of its own, a little noise."""
+    item = np.random.default_rng(1000 + number % NUM_ITEMS)
+    view = np.random.default_rng(number)
+    picture = np.empty((48, 40, 3))
+    picture[:24], picture[24:] = item.integers(20, 236, 3), item.integers(20, 236, 3)
+    return np.clip(picture + view.normal(scale=9, size=3) + view.normal(scale=4, size=picture.shape), 0, 255).astype(np.uint8)
+
+
+def write_items(folder: Path, splits: dict[str, int] | None = None) -> Path:
+    """A finished shard set; picture n shows item n modulo 6 and stands in the raw folder as photos/<item>/<n>.jpg."""
+    records: list[Any] = []
+    notes: dict[str, dict[str, Any]] = {}
+    for split, count in (splits or SPLITS).items():
+        samples: list[Sample] = []
+        for number in range(len(notes), len(notes) + count):
+            item, key = f"item{number % NUM_ITEMS}", f"s{number:04d}"
+            notes[key] = {
+                "key": key, "split": split, "group": item, "width": 40, "height": 48, "image": f"photos/{item}/{number}.jpg",
+                "copy": 0, "category": ("Dress", "Skirt")[number % 2], "item": item,
+            }  # fmt: skip
+            samples.append(Sample(key, simplejpeg.encode_jpeg(picture_of(number), quality=95), notes[key]))
+        records.append(write_shard(folder, f"{split}-000000.tar", split, "the plan", samples))
+    rows = [
+        {
+            **{name: notes[key][name] for name in ("key", "split", "group", "copy", "category", "item")}, "shard": shard,
+            "image_offset": image.offset, "image_size": image.size, "image_crc": image.crc,
+            "json_offset": note.offset, "json_size": note.size, "json_crc": note.crc,
+        }
+        for shard, record in enumerate(records)
+        for key, image, note in zip(record.keys, record.images, record.annotations, strict=True)
+    ]  # fmt: skip
+    write_table(folder / INDEX_FILE, pa.Table.from_pylist(rows))
+    publish_json(folder / DATASET_FILE, {
+        "format": FORMAT, "dataset": "items", "plan_id": "the plan", "column_groups": ["category", "item"], "landmark_set": None,
+        "vocabularies": {}, "splits": {r.split: {"samples": len(r.keys), "shards": 1} for r in records},
+        "index": {"bytes": (folder / INDEX_FILE).stat().st_size, "sha256": sha256_of(folder / INDEX_FILE)},
+        "shards": [{"name": r.name, "split": r.split, "samples": len(r.keys), "bytes": r.bytes, "sha256": r.sha256} for r in records],
+    })  # fmt: skip
+    return folder
+
+
+def write_run(folder: Path, shards: Path, says: str = "embedding", gain: float = 1.0) -> Path:
+    """A run folder of the task with one checkpoint; call it with `ftrain.config.find_task` patched by `find`."""
+    opened = ShardSet.open(shards)
+    config = resolve({"task": "likes", "model": {"says": says}, "fit": {}}, "the test")
+    run = RunFolder(folder)
+    folder.mkdir(parents=True)
+    run.start(config, opened, "auto")
+    task = build_task(config, opened.metadata)
+    torch.nn.init.constant_(task.gain, gain)  # type: ignore[arg-type]
+    state = TrainingState(step=3, plan_id=opened.plan_id, config_digest=config.digest)
+    checkpoint.save_checkpoint(run.checkpoints, state, {"model": task.state_dict()}, keep=1)
+    return folder

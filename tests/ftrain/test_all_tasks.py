@@ -1,0 +1,243 @@
+"""What every task has to do, whatever it learns: a new one adds a row to `CASES`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.ftrain.forks import ForkServer
+from tests.ftrain.tiny_task import ALONE
+from tests.shard_sets import write_label_set, write_shard_set
+
+from fschemas.shard_set import ShardSet
+from ftrain import checkpoint
+from ftrain.config import RunConfig, build_task, resolve
+from ftrain.loop import Trainer
+from ftrain.stream import Batch, RawSample
+from ftrain.task import Task
+from ftrain.tracking import Trackers
+
+COUNTS = {"train": 24, "val": 8}
+LABELS = partial(write_label_set, counts=COUNTS)
+FEW_ITEMS = partial(write_label_set, counts=COUNTS, items=4)  # each with two pictures to validate
+SQUARES = partial(write_shard_set, counts=COUNTS)
+PAIRS = {"sampler": "identities", "per_identity": 2}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task in its smallest form. `learns` is the share of the first loss that a batch learnt by heart may keep.
+
+    `fit` is what it needs besides the defaults (a sampler, stages). A task whose loss compares the pictures of a batch with one
+    another is not `separable`: its loss over a batch is not the mean of those over the halves. `silent` parameters have no
+    gradient in any single batch (the name starts so; say why beside it).
+    """
+
+    task: str
+    model: dict[str, Any]
+    shards: Callable[[Path], Path] = LABELS
+    fit: dict[str, Any] = field(default_factory=dict)
+    learns: float = 0.3
+    steps: int = 60
+    rate: float = 5e-3
+    separable: bool = True
+    silent: tuple[str, ...] = ()
+
+
+_TINY = {"backbone": "test_efficientnet", "input_size": 64}
+
+_STYLE = {**_TINY, "embedding": 32, "attribute_width": 16, "local_backbone": "test_efficientnet", "local_size": 32}
+
+CASES = {
+    "keypoints": Case("keypoints", {**_TINY, "channels": 16}, SQUARES, steps=50, learns=0.4),
+    "category": Case("category", _TINY),
+    "category-typed": Case(
+        "category", {**_TINY, "branches": "three", "hidden": 32, "box_head": "flat", "local_stride": 32, "smoothing": 0.1}, learns=0.6
+    ),
+    "category-global": Case("category", {**_TINY, "local_size": 0, "labels": ["category"]}, partial(LABELS, without=("box",)), learns=0.4),
+    "style": Case("style", {**_STYLE, "dropout": 0.0}, separable=False),
+    "style-linear": Case("style", {**_TINY, "embedding": 32, "dropout": 0.0, "head": "linear", "triplet_loss": 0.0, "category_loss": 0.3}),
+    "style-attributes": Case("style", {**_STYLE, "target": "attributes", "triplet_loss": 1.0}, separable=False),
+    "fashionnet": Case("fashionnet", {**_TINY, "auxiliary": True}, FEW_ITEMS, learns=0.4, steps=40, separable=False),
+    "fashionnet-regression": Case("fashionnet", {**_TINY, "points": "regression", "without": ["embedding"], "gate": "hard", "distance": "squared"}),
+    "retrieval": Case("retrieval", {**_TINY, "dim": 32}, FEW_ITEMS, PAIRS, separable=False),
+    "retrieval-necked": Case(
+        "retrieval", {**_TINY, "dim": 32, "labels": "category", "neck": "batch_norm", "pooling": "gem", "mining": "all"}, LABELS, PAIRS,
+        separable=False,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+_WRITTEN: dict[str, Path] = {}
+
+
+@pytest.fixture
+def shards(case: Case, tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    """The set of the case, written once for all cases that want the same."""
+    key = repr(case.shards)
+    if key not in _WRITTEN:
+        _WRITTEN[key] = case.shards(tmp_path_factory.mktemp("shards") / "set")
+    return ShardSet.open(_WRITTEN[key])
+
+
+def config_of(case: Case, **fit: Any) -> RunConfig:
+    settings = {"batch_size": 8, "epochs": 2, "checkpoint_every": 1, "log_every": 1, **case.fit, **fit}
+    return resolve({"task": case.task, "model": case.model, "fit": settings}, "the test")
+
+
+def fresh_task(case: Case, shards: ShardSet) -> Task:
+    torch.manual_seed(0)
+    return build_task(config_of(case), shards.metadata).train()
+
+
+def batch_of(task: Task, shards: ShardSet, number: int = 8, generator: np.random.Generator | None = None) -> Batch:
+    rows = [int(row) for row in shards.rows("train")[:number]]
+    encoded = [{"row": np.int64(row), **task.encoder(RawSample(row, *shards.read(row)), generator)} for row in rows]
+    return {name: torch.from_numpy(np.stack([one[name] for one in encoded])) for name in encoded[0]}
+
+
+def trainer_of(case: Case, shards: ShardSet, run: Path, limit_steps: int | None = None, **fit: Any) -> Trainer:
+    run.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    config = config_of(case, **fit)
+    task = build_task(config, shards.metadata)
+    return Trainer(task, config, shards, run, ALONE, Trackers(), workers=0, limit_steps=limit_steps)
+
+
+def frozen_statistics(task: Task) -> Task:
+    """The task with the same losses as in training, but for what one picture does to another through batch statistics or chance."""
+    for module in task.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm | torch.nn.modules.dropout._DropoutNd):
+            module.eval()
+    return task
+
+
+def test_a_batch_is_learnt_by_heart(case: Case, shards: ShardSet, one_thread: None) -> None:
+    task = fresh_task(case, shards)
+    batch, optimizer = batch_of(task, shards), torch.optim.AdamW(task.parameters(), case.rate)
+    losses: list[float] = []
+    for _ in range(case.steps):
+        optimizer.zero_grad()
+        loss = task(batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-5:]) < case.learns * losses[0], (losses[0], losses[-5:])
+
+
+def test_every_trained_parameter_has_a_gradient(case: Case, shards: ShardSet) -> None:
+    task = fresh_task(case, shards)
+    total = {name: torch.zeros_like(parameter) for name, parameter in task.named_parameters() if parameter.requires_grad}
+    for _ in range(2):  # at its start a network may have zeros that hide others
+        task.zero_grad()
+        task(batch_of(task, shards))["loss"].backward()
+        for name, parameter in task.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None, f"{name} is in no loss"
+                assert torch.isfinite(parameter.grad).all(), name
+                total[name] += parameter.grad.abs()
+                parameter.data -= 0.01 * parameter.grad.sign()
+    idle = [name for name, gradient in total.items() if not gradient.any() and not name.startswith(case.silent or "-")]
+    assert not idle, idle
+
+
+def test_the_parts_of_the_loss_are_all_of_it(case: Case, shards: ShardSet) -> None:
+    task = fresh_task(case, shards)
+    losses = task(batch_of(task, shards))
+    parts = [value for name, value in losses.items() if name != "loss"]
+    assert parts, "stages weigh parts; name them"
+    torch.testing.assert_close(torch.stack(parts).sum(), losses["loss"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_resumed_run_has_the_same_bits(case: Case, shards: ShardSet, tmp_path: Path, one_thread: None) -> None:
+    trainer_of(case, shards, tmp_path / "whole", 4, average=0.9).train()
+    trainer_of(case, shards, tmp_path / "parts", 2, average=0.9).train()
+    trainer_of(case, shards, tmp_path / "parts", 4, average=0.9).train()
+    whole, parts = (checkpoint.newest(tmp_path / run / "checkpoints") for run in ("whole", "parts"))
+    assert whole is not None
+    assert parts is not None
+    assert (whole[1].step, whole[1].ledger) == (4, parts[1].ledger)
+    for file in ("model", "average", "optimizer"):
+        one, other = checkpoint.load_tensors(whole[0], file), checkpoint.load_tensors(parts[0], file)
+        assert one.keys() == other.keys()
+        assert not [name for name in one if not torch.equal(one[name], other[name])], file
+
+
+def test_it_compiles_whole_and_runs_in_bfloat16(case: Case, shards: ShardSet, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")  # dynamo writes thousands of lines for whoever listens
+    task = frozen_statistics(fresh_task(case, shards))
+    batch = batch_of(task, shards)
+    expected = task(batch)["loss"]
+    with torch.autocast("cpu", torch.bfloat16):
+        half = task(batch)["loss"]
+    half.backward()
+    assert all(parameter.grad is None or torch.isfinite(parameter.grad).all() for parameter in task.parameters())
+    torch.testing.assert_close(half.float(), expected, rtol=0.1, atol=0.1)
+    torch._dynamo.reset()
+    compiled = torch.compile(task, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(batch)["loss"], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_halves_of_a_batch_have_the_loss_of_the_whole(case: Case, shards: ShardSet) -> None:
+    """Where pictures are not compared with one another, so that micro-batches and processes change nothing."""
+    if not case.separable:
+        pytest.skip("the loss compares the pictures of a batch")
+    task = frozen_statistics(fresh_task(case, shards))
+    batch = batch_of(task, shards)
+    halves = [{name: values[start : start + 4] for name, values in batch.items()} for start in (0, 4)]
+    one, two, whole = (task(part) for part in (*halves, batch))
+    for name, value in whole.items():
+        torch.testing.assert_close(
+            (one[name] + two[name]) / 2, value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_two_processes_have_the_loss_of_two_halves(case: Case, shards: ShardSet, forks: ForkServer, tmp_path: Path) -> None:
+    folder = _WRITTEN[repr(case.shards)]
+    settings = {**{f"model.{name}": value for name, value in case.model.items()}, **{f"fit.{k}": v for k, v in case.fit.items()}}
+    settings |= {"fit.batch_size": 8, "fit.micro_batches": 2, "fit.log_every": 1, "fit.validate_every": 9}
+    chosen = [word for name, value in settings.items() for word in ("--set", f"{name}={_yaml(value)}")]
+    losses: list[list[float]] = []
+    for world_size in (1, 2):
+        run = tmp_path / str(world_size)
+        arguments = [
+            case.task,
+            str(folder),
+            "--run",
+            str(run),
+            "--tracker",
+            "none",
+            "--workers",
+            "0",
+            "--limit-steps",
+            "2",
+            *chosen,
+        ]
+        children = forks.start_group("cli", world_size, arguments=[*arguments, "--device", "cpu"])
+        codes = [child.wait() for child in children]
+        assert codes == [0] * world_size, [child.text() for child in children]
+        with open(run / "training.csv", encoding="utf-8") as file:
+            losses.append([float(row["loss"]) for row in csv.DictReader(file)])
+    assert len(losses[0]) == 2
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-4)
+    assert losses[1][1] == pytest.approx(losses[0][1], rel=0.05)  # statistics of norms are each process's own
+
+
+def _yaml(value: Any) -> str:
+    """A value as --set reads it."""
+    import json
+
+    return json.dumps(value)

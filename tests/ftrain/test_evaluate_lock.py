@@ -1,0 +1,59 @@
+"""`ftrain evaluate` judges on shards of the split lock that the run was trained under, or that it is told, and on no others."""
+
+import json
+
+import pytest
+import yaml
+from tests.ftrain.keypoint_runs import write_run
+from tests.shard_sets import write_shard_set
+
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.landmarks import FASHIONAI_24
+from fschemas.shard_set import ShardSet
+from ftrain.evaluate import evaluate_run
+
+OURS, OTHER = "a" * 64, "b" * 64
+
+
+@pytest.fixture
+def judge(tmp_path, monkeypatch):
+    """Evaluate as far as the lock matters: shards that carry one digest, a run that asks for another, and `--lock`."""
+    monkeypatch.setattr("ftrain.evaluate._judge", lambda *_: pytest.fail("the model was asked"))
+
+    def call(carried: str, asked: str, lock: str) -> None:
+        shards = write_shard_set(tmp_path / "set", {"train": 4, "test": 2}, FASHIONAI_24)
+        run = write_run(tmp_path / "run", ShardSet.open(shards))
+        dataset = json.loads((shards / "dataset.json").read_text()) | ({"lock": carried} if carried else {})
+        (shards / "dataset.json").write_text(json.dumps(dataset))
+        config = yaml.safe_load((run / "config.yaml").read_text()) | {"lock": asked}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        evaluate_run(run, str(shards), tmp_path / "out", workers=0, device="cpu", lock=lock)
+
+    return call
+
+
+@pytest.mark.parametrize(("asked", "lock"), [(OURS, ""), ("", OURS), (OURS, OURS), ("", "")])
+def test_the_lock_that_is_asked_for(judge, asked, lock):
+    with pytest.raises(pytest.fail.Exception, match="the model was asked"):
+        judge(OURS, asked, lock)
+
+
+@pytest.mark.parametrize(
+    ("carried", "asked", "lock"),
+    [(OTHER, OURS, ""), ("", OURS, ""), (OTHER, "", OURS), ("", "", OURS), (OURS, OURS, OTHER), (OURS, OTHER, OURS)],
+)
+def test_any_other_is_refused(judge, tmp_path, carried, asked, lock):
+    with pytest.raises(IntegrityError, match=r"split lock.*fprep shard --lock"):
+        judge(carried, asked, lock)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lock_file_is_read(judge, tmp_path):
+    (tmp_path / "splits.lock.json").write_text(json.dumps({"digest": OTHER}))
+    with pytest.raises(IntegrityError, match=OTHER[:12]):
+        judge(OURS, "", str(tmp_path / "splits.lock.json"))
+
+
+def test_a_lock_file_that_is_not_there(judge, tmp_path):
+    with pytest.raises(UsageError, match="no such split lock"):
+        judge(OURS, "", str(tmp_path / "none.json"))

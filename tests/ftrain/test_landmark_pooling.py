@@ -1,0 +1,116 @@
+"""Landmark pooling, soft-argmax and networks cut in two."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from fschemas.failures import UsageError
+from fschemas.landmarks import Visibility
+from ftrain.layers.backbone import Backbone
+from ftrain.layers.cut_backbone import cut_after
+from ftrain.layers.landmark_pooling import gates, pool_landmarks, visibility_classes
+from ftrain.layers.soft_argmax import map_loss, soft_argmax
+
+STRIDE, CELLS = 8, 12
+
+
+def ramp(num_pictures):
+    """Features B, 2, 12, 12 that say where they are: the x and y of each cell's centre in pixels, plus 1000 per picture."""
+    centres = torch.arange(CELLS) * STRIDE + (STRIDE - 1) / 2
+    x, y = centres.expand(CELLS, CELLS), centres[:, None].expand(CELLS, CELLS)
+    return torch.stack([torch.stack([x, y]) + 1000 * number for number in range(num_pictures)])
+
+
+def test_each_picture_is_pooled_from_its_own_features_around_its_own_points():
+    points = torch.tensor([[[30.0, 40.0], [50.5, 33.25]], [[44.0, 60.0], [38.0, 30.0]], [[60.0, 60.0], [31.0, 57.0]]])
+    pooled = pool_landmarks(ramp(3), points, torch.ones(3, 2), stride=STRIDE, window=24, size=2)
+    assert pooled.shape == (3, 2, 2, 2, 2)
+    expected = points + 1000 * torch.arange(3)[:, None, None]
+    torch.testing.assert_close(pooled.mean(dim=(3, 4)), expected, rtol=0, atol=1e-3)  # the middle, not a corner
+    left_right = pooled[:, :, 0, :, 1] - pooled[:, :, 0, :, 0]
+    torch.testing.assert_close(left_right, torch.full_like(left_right, 12.0), rtol=0, atol=1e-3)
+
+
+def test_a_closed_gate_shuts_out_one_landmark_of_one_picture():
+    gate = torch.tensor([[1.0, 0.0], [0.25, 1.0]])
+    points = torch.full((2, 2, 2), 44.0)
+    pooled = pool_landmarks(ramp(2), points, gate, stride=STRIDE, window=16, size=1)[..., 0, 0]
+    plain = torch.tensor([44.0, 1044.0])
+    torch.testing.assert_close(pooled, (gate * plain[:, None])[..., None].expand(2, 2, 2), rtol=0, atol=1e-3)
+
+
+def test_what_lies_outside_of_the_picture_is_empty():
+    pooled = pool_landmarks(torch.ones(1, 1, 4, 4), torch.tensor([[[-60.0, 5.0]]]), torch.ones(1, 1), stride=8, window=16, size=2)
+    assert (pooled == 0).all()
+
+
+def test_gates_open_for_visible_landmarks_and_learn_nothing():
+    logits = torch.tensor([[[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]]], requires_grad=True)
+    assert gates(logits, "hard").tolist() == [[1, 0, 0]]
+    assert gates(logits, "none").tolist() == [[1, 1, 1]]
+    soft, total = gates(logits, "soft"), float(np.exp(3) + 2)
+    assert soft[0].tolist() == pytest.approx([np.exp(3) / total, 1 / total, 1 / total])
+    assert not soft.requires_grad
+
+
+def test_a_missing_landmark_is_absent_not_visible():
+    values = [Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT, Visibility.NOT_APPLICABLE]
+    assert visibility_classes(torch.tensor([value.value for value in values], dtype=torch.int8)).tolist() == [0, 1, 2, 2]
+
+
+def test_points_teach_features_but_get_no_gradient():
+    features, points = ramp(1).requires_grad_(), torch.full((1, 1, 2), 40.0, requires_grad=True)
+    pool_landmarks(features, points, torch.ones(1, 1), stride=STRIDE, window=16, size=2).sum().backward()
+    assert features.grad is not None
+    assert features.grad.abs().sum() > 0
+    assert points.grad is None
+
+
+def test_soft_argmax_finds_a_peak_below_a_cell_and_the_middle_of_nothing():
+    place = torch.tensor([[[21.3, 34.8]]])
+    cells = torch.stack(torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="xy"), dim=-1) * 4 + 1.5
+    maps = -((cells - place[:, :, None, None]).square().sum(dim=-1) / (2 * 5.0**2))
+    torch.testing.assert_close(soft_argmax(maps, 4), place, rtol=0, atol=0.02)
+    assert soft_argmax(torch.zeros(1, 1, 16, 16), 4).tolist() == [[[pytest.approx(31.5), pytest.approx(31.5)]]]
+
+
+def test_the_loss_of_maps_is_least_for_the_target_and_0_where_nothing_counts():
+    points, counted = torch.tensor([[[20.0, 30.0], [9.0, 9.0]]]), torch.tensor([[True, False]])
+    cells = torch.stack(torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="xy"), dim=-1) * 4 + 1.5
+    best = -((cells - points[:, :, None, None]).square().sum(dim=-1) / (2 * 16 * 1.2**2))
+    losses = {shift: map_loss(best.roll(shift, dims=3), points, counted, 4, 1.2) for shift in (-2, -1, 0, 1, 2)}
+    assert min(losses, key=lambda shift: float(losses[shift][0, 0])) == 0
+    assert all(float(loss[0, 1]) == 0 for loss in losses.values())
+    spread = float(map_loss(torch.zeros_like(best), points, counted, 4, 1.2)[0, 0])
+    assert spread == pytest.approx(np.log(256), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"), [("test_efficientnet", 16), ("test_resnet", 8), ("test_convnext", 16), ("mobilenetv3_small_050", 16)]
+)
+def test_trunk_and_deep_stages_are_the_network_that_was_cut(name, stride):
+    torch.manual_seed(0)
+    backbone = Backbone(name, "none", (stride,)).eval()
+    whole = {place: value.clone() for place, value in backbone.features.state_dict().items()}
+    deep = cut_after(backbone, name, stride).eval()
+    reference = timm.create_model(name, features_only=True).eval()
+    reference.load_state_dict(whole)
+    picture = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = reference(backbone.normalise(picture))
+        trunk = backbone(picture)[-1]
+        found = deep(trunk)
+    strides = reference.feature_info.reduction()
+    torch.testing.assert_close(trunk, expected[len(strides) - 1 - strides[::-1].index(stride)])
+    torch.testing.assert_close(found, expected[-1])
+    assert (deep.width, deep.stride) == (found.shape[1], 64 // found.shape[2])
+    names = {place.replace(".", "_") for place in (*backbone.features.state_dict(), *deep.state_dict())}
+    assert names == {place.replace(".", "_") for place in whole}  # a weight file of the network fills both
+
+
+def test_a_network_that_is_no_chain_is_refused():
+    with pytest.raises(UsageError, match=r"'test_vit' cannot be cut behind stride 16; take a chain of stages such as vgg16"):
+        cut_after(Backbone("test_vit", "none", (16,)), "test_vit", 16)
+    with pytest.raises(UsageError, match="cannot be cut behind stride 32"):
+        cut_after(Backbone("test_resnet", "none", (32,)), "test_resnet", 32)

@@ -1,0 +1,173 @@
+"""`ftrain query`: answers, known items, sheets, options, broken photos, moved folders, and the commands themselves."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+from tests.ftrain.search_runs import find, picture_of, write_items, write_run
+from typer.testing import CliRunner
+
+from fschemas.failures import IntegrityError, RejectedError, UsageError
+from ftrain.cli import app
+from ftrain.retrieval.build import build_index
+from ftrain.retrieval.query import query_index, refuse_broken
+from ftrain.sheet import GOOD_COLOUR
+
+
+@pytest.fixture(autouse=True)
+def _likes(monkeypatch):
+    monkeypatch.setattr("ftrain.config.find_task", find)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """shards, run, index of the gallery, and photos as they lay in the raw folder: 6 is a query, 12 stands in the index."""
+    monkeypatch.setattr("ftrain.config.find_task", find)
+    write_items(tmp_path / "shards")
+    write_run(tmp_path / "run", tmp_path / "shards")
+    build_index(tmp_path / "run", str(tmp_path / "shards"), tmp_path / "index", workers=0)
+    for number in (6, 12):
+        path = tmp_path / f"raw/photos/item{number % 6}/{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(simplejpeg.encode_jpeg(picture_of(number), quality=95))
+    return tmp_path
+
+
+def ask(place, *photos, **options):
+    given = photos or (place / "raw/photos/item0/6.jpg",)
+    return query_index(place / "index", list(given), place / "out", **options)
+
+
+def test_the_item_is_found_and_the_hits_are_known(place):
+    (answer,) = ask(place, top=5)
+    assert answer["item"] == "item0"  # of the query split, which is not indexed, by the end of its path
+    assert answer["in_index"] == []
+    assert [match["item"] for match in answer["matches"]][:2] == ["item0", "item0"]
+    assert [match["hit"] for match in answer["matches"]] == [True, True, False, False, False]
+    assert [match["rank"] for match in answer["matches"]] == [1, 2, 3, 4, 5]
+    scores = [match["score"] for match in answer["matches"]]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 0.9
+    assert [json.loads(line) for line in (place / "out/results.jsonl").read_text().splitlines()] == [answer]
+
+
+def test_a_photo_of_the_index_is_not_its_own_answer(place):
+    (answer,) = ask(place, place / "raw/photos/item0/12.jpg", top=12)
+    assert answer["in_index"] == ["s0012"]
+    assert answer["item"] == "item0"
+    keys = [match["key"] for match in answer["matches"]]
+    assert len(keys) == 11
+    assert "s0012" not in keys
+    assert keys[0] == "s0018"
+
+
+def test_a_photo_from_elsewhere_has_no_item_unless_told(place):
+    shutil.copy(place / "raw/photos/item0/12.jpg", place / "12.jpg")
+    (answer,) = ask(place, place / "12.jpg")
+    assert answer["item"] == ""
+    assert {match["hit"] for match in answer["matches"]} == {None}
+    assert answer["matches"][0]["score"] == pytest.approx(1, abs=1e-3)
+    (told,) = ask(place, place / "12.jpg", item="item0")
+    assert [match["hit"] for match in told["matches"]][:3] == [True, True, False]
+
+
+def green(sheet):
+    colour = [int(GOOD_COLOUR[start : start + 2], 16) for start in (1, 3, 5)]
+    return int((np.abs(sheet.astype(int) - colour).sum(axis=2) < 6).sum())
+
+
+def test_sheets_frame_hits_and_show_the_pictures(place):
+    (answer,) = ask(place, top=4)
+    path = place / "out" / answer["sheet"]
+    assert answer["sheet"] == "sheets/6.png"
+    sheet = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    (other,) = ask(place, top=4, item="item5")
+    without = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    assert green(sheet) > green(without) + 500
+    shutil.rmtree(place / "shards")
+    ask(place, top=4, item="item0")  # thumbnails are gone, answers are not
+    assert green(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)) > 500
+    assert len(other["matches"]) == 4
+
+
+@pytest.mark.parametrize("says", ["embedding", "colour"])
+def test_metric_colour_and_reranking_change_scores(place, says):
+    write_run(place / "other", place / "shards", says)
+    build_index(place / "other", str(place / "shards"), place / "index", workers=0)
+    plain, far = ask(place, top=3)[0], ask(place, top=3, metric="euclidean", color_weight=0.5)[0]
+    first = far["matches"][0]
+    assert first["score"] == pytest.approx(first["deep"] + 0.5 * first["colour"], abs=2e-6)
+    assert first["colour"] < 0
+    assert first["deep"] == pytest.approx(-np.sqrt(2 - 2 * plain["matches"][0]["score"]), abs=1e-3)
+    again = ask(place, top=3, rerank=True)[0]
+    assert again["reranked"]
+    assert [match["item"] for match in again["matches"]][:2] == ["item0", "item0"]
+    assert again["matches"][0]["score"] <= 0
+
+
+def test_broken_photos_are_reported_and_old_sheets_go(place):
+    ask(place, place / "raw")
+    assert len(list((place / "out/sheets").rglob("*.png"))) == 2
+    (place / "bad.jpg").write_bytes(b"no picture")
+    answers = ask(place, place / "bad.jpg", place / "raw/photos/item0/12.jpg")
+    assert "not a JPEG" in answers[0]["error"]
+    assert answers[1]["matches"]
+    assert [path.name for path in (place / "out/sheets").rglob("*.png")] == ["12.png"]
+    with pytest.raises(RejectedError, match=r"bad\.jpg: .*1 of 2 photos cannot be used.*results\.jsonl"):
+        refuse_broken(answers, place / "out")
+    assert ask(place, place / "bad.jpg")[0]["image"].endswith("bad.jpg")
+
+
+def test_folders_may_move_together_or_be_named(place, tmp_path_factory):
+    moved = tmp_path_factory.mktemp("moved")
+    for name in ("run", "index", "shards"):
+        shutil.copytree(place / name, moved / name)
+    photo = place / "raw/photos/item0/6.jpg"
+    shutil.rmtree(place / "run")
+    assert query_index(moved / "index", [photo], place / "out", top=2)[0]["matches"][0]["item"] == "item0"
+    with pytest.raises(UsageError, match=r"its run is not at .*--run"):
+        ask(place)
+    assert ask(place, run=moved / "run", shards=str(moved / "shards"))[0]["matches"]
+
+
+def test_what_does_not_fit_is_refused(place):
+    write_run(place / "other", place / "shards", gain=2.0)
+    with pytest.raises(UsageError, match="was not built with the weights of"):
+        ask(place, run=place / "other")
+    write_items(place / "more", {"train": 2})
+    note = json.loads((place / "more/dataset.json").read_text())
+    (place / "more/dataset.json").write_text(json.dumps({**note, "plan_id": "another plan"}))
+    with pytest.raises(UsageError, match="not the shard set that the index"):
+        ask(place, shards=str(place / "more"))
+    with pytest.raises(UsageError, match="no finished shard set"):
+        ask(place, shards=str(place / "nothing"))
+    with pytest.raises(UsageError, match="no finished index"):
+        query_index(place / "run", [place / "raw"], place / "out")
+    with pytest.raises(UsageError, match="take 1 or more"):
+        ask(place, top=0)
+    build_index(place / "run", str(place / "shards"), place / "index", workers=0, colour=False)
+    with pytest.raises(UsageError, match="the index has no colour features"):
+        ask(place, color_weight=0.1)
+    path = place / "index/features.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(IntegrityError, match="changed"):
+        ask(place)
+
+
+def test_the_commands(place, monkeypatch):
+    runner = CliRunner()
+    monkeypatch.chdir(place)
+    done = runner.invoke(app, ["index", "run", "shards", "again", "--split", "query", "--split", "gallery", "--workers", "0"])
+    assert done.exit_code == 0, done.output
+    assert "18 pictures of gallery, query, 48 dimensions, colours of the picture" in done.output
+    done = runner.invoke(app, ["query", "again", "raw", "--out", "found", "--top", "3", "--color-weight", "0.2", "--json"])
+    assert done.exit_code == 0, done.output
+    answers = [json.loads(line) for line in done.output.splitlines()]
+    assert [answer["in_index"] for answer in answers] == [["s0012"], ["s0006"]]
+    assert all(len(answer["matches"]) == 3 for answer in answers)
+    assert answers[0]["color_weight"] == 0.2

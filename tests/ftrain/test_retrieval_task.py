@@ -1,0 +1,239 @@
+"""The retrieval task: identities and roles, losses, embeddings, splits, and what the system that it follows did wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.ftrain.retrieval_runs import TINY, batch_of, task_of, trainer_of
+from tests.ftrain.tiny_task import ALONE
+from tests.shard_sets import write_label_set
+
+from fschemas.failures import UsageError
+from fschemas.shard_set import ShardSet
+from ftrain.config import FitConfig
+from ftrain.evaluation import results_of_split
+from ftrain.layers.metric_learning import ProxyAnchor
+from ftrain.plan import TrainingPlan
+from ftrain.splits import sampler_of
+from ftrain.stream import RawSample
+from ftrain.tasks.retrieval import BOTH, GALLERY_ONLY, QUERY_ONLY, Retrieval, RetrievalConfig, number_of
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    """Six items, each in training, query and gallery: what a search finds depends on the roles alone."""
+    counts = {"train": 24, "query": 12, "gallery": 18}
+    return ShardSet.open(write_label_set(tmp_path_factory.mktemp("set") / "set", counts, items=6))
+
+
+def results_of(embedding: Any, identity: Any, role: Any) -> dict[str, np.ndarray]:
+    return {
+        "embedding": np.array(embedding, np.float32), "identity": np.array(identity), "role": np.array(role),
+        "row": np.arange(len(identity)),
+    }  # fmt: skip
+
+
+def test_the_published_network_has_the_parameters_of_its_description() -> None:
+    """24,567,380: ResNet-50 without classifier, 2048 -> 512, 512 -> 20 (the README of the original says 1024 -> 512)."""
+    values = [f"category {number}" for number in range(20)]
+    dataset = {"vocabularies": {"category": {"values": values}}}
+    task = Retrieval(RetrievalConfig(backbone="resnet50"), dataset)
+    assert sum(parameter.numel() for parameter in task.parameters()) == 24_567_380
+
+
+def test_all_categories_are_classes_and_learn() -> None:
+    """The original keeps 20 of the 50 categories."""
+    values = [f"category {number}" for number in range(50)]
+    task = Retrieval(RetrievalConfig(**TINY, labels="category"), {"vocabularies": {"category": {"values": values}}})
+    assert task.classifier is not None
+    assert task.encoder.categories["category 49"] == 49
+    image = torch.randint(0, 255, (4, 32, 32, 3), dtype=torch.uint8)
+    labels = torch.tensor([49, 49, 21, 33])
+    task({"image": image, "category": labels, "identity": labels, "item_class": labels})["loss"].backward()
+    assert task.classifier.weight.grad is not None
+    assert task.classifier.weight.grad[[21, 33, 49]].abs().sum(dim=1).min() > 1e-3
+
+
+@pytest.mark.parametrize("labels", ["item", "category"])
+def test_every_picture_is_an_anchor_with_partners(shards: ShardSet, labels: str) -> None:
+    """The original's category triplets have one anchor for ever, and its loaders never reshuffle."""
+    task = task_of(shards, labels=labels)
+    fit = FitConfig(batch_size=8, sampler="identities", per_identity=2)
+    sampler, rows = sampler_of(task, fit, shards, shards.rows("train"))
+    plan = TrainingPlan(rows, fit.batch_size, 0, sampler)
+    epochs = [[plan.batch(epoch * plan.steps_per_epoch + step) for step in range(3)] for epoch in range(2)]
+    for batch in epochs[0]:
+        identity = batch_of(task, shards, batch.tolist())["identity"]
+        same = identity[:, None] == identity[None, :]
+        assert (same.sum(dim=1) >= 2).all()
+        assert (~same).any(dim=1).all()
+    assert set(np.concatenate(epochs[0])) == set(rows)
+    assert not np.array_equal(np.concatenate(epochs[0]), np.concatenate(epochs[1]))
+
+
+def test_training_goes_on_in_training_mode_after_validation(shards: ShardSet, tmp_path: Path) -> None:
+    """The original stays in evaluation mode from its first test on."""
+    trainer = trainer_of(
+        shards, tmp_path / "run", epochs=4, validate_every=0.5, stages=[{"until": 0.5, "frozen": ["backbone."]}, {}]
+    )
+    modes: list[tuple[bool, bool]] = []
+    trainer.task.register_forward_pre_hook(
+        lambda module, _: modes.append((module.training, any(norm.training for norm in norms(module))))
+    )
+    trainer.train()
+    assert trainer.num_steps == len(modes) >= 4
+    assert {training for training, _ in modes} == {True}
+    frozen = len(modes) // 2
+    assert [moving for _, moving in modes] == [False] * frozen + [True] * (len(modes) - frozen)
+
+
+def norms(task: Any) -> list[torch.nn.Module]:
+    return [module for module in task.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+
+def test_figures_do_not_depend_on_the_size_of_batches(shards: ShardSet) -> None:
+    """The original divides the hits of 32 batches by 30, and the last incomplete one by a whole one."""
+    task = task_of(shards)
+    rows = np.concatenate([shards.rows("query"), shards.rows("gallery")])
+    figures = [task.measure(results_of_split(task, shards, rows, ALONE, size, 0)) for size in (7, 30)]
+    assert figures[0] == pytest.approx(figures[1], abs=1e-6)
+    assert (figures[0]["queries"], figures[0]["gallery"], figures[0]["queries_without_match"]) == (12, 18, 0)
+
+
+def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
+    """The original merges query and gallery, and counts the query among its own hits."""
+    task = Retrieval(RetrievalConfig(**TINY, classify="none"), {"vocabularies": {}})
+    east, north = [1.0, 0.0], [0.0, 1.0]
+    roles = [QUERY_ONLY, QUERY_ONLY, GALLERY_ONLY, GALLERY_ONLY]
+    figures = task.measure(results_of([east, east, north, east], [1, 1, 1, 2], roles))
+    assert (figures["hit_1"], figures["recall_5"], figures["queries"], figures["gallery"]) == (0.0, 1.0, 2, 2)
+    alone = task.measure(results_of([east, north, east], [1, 1, 2], [BOTH] * 3))  # each asks, and the others answer
+    assert (alone["hit_1"], alone["queries_without_match"]) == (0.0, 1)
+    with pytest.raises(UsageError, match="no item has two validation pictures"):
+        task.measure(results_of([east, north], [1, 2], [BOTH] * 2))
+
+
+@pytest.mark.parametrize("neck", ["none", "batch_norm"])
+@pytest.mark.parametrize("flip", [False, True])
+def test_embeddings_have_length_one_whatever_the_picture(shards: ShardSet, neck: str, flip: bool) -> None:
+    """The original adds distances of embeddings of any length to distances of colours."""
+    task = task_of(shards, neck=neck, flip_test=flip).eval()
+    floor = task.untrained().eval()
+    batch = batch_of(task, shards, [0, 1, 2])
+    batch["image"][0] = 0
+    batch["image"][1] = 255
+    for model, dim in ((task, 16), (floor, task.backbone.widths[-1])):
+        found = model.predict(batch)
+        assert found["embedding"].shape == (3, dim)
+        torch.testing.assert_close(found["embedding"].norm(dim=1), torch.ones(3))
+        torch.testing.assert_close(found["colour"].norm(dim=1), torch.ones(3))
+    assert "class_scores" not in floor.predict(batch)
+    if flip:
+        mirrored = {**batch, "image": batch["image"].flip(2)}
+        torch.testing.assert_close(task.predict(batch)["embedding"], task.predict(mirrored)["embedding"])
+
+
+def test_the_floor_is_the_same_each_time_and_leaves_chance_alone(shards: ShardSet) -> None:
+    task = task_of(shards)
+    batch = batch_of(task, shards, [0, 1])
+    before = torch.get_rng_state()
+    one, two = (task.untrained().eval().predict(batch)["embedding"] for _ in range(2))
+    assert torch.equal(one, two)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_items_categories_and_roles_of_samples(shards: ShardSet) -> None:
+    task = task_of(shards, classify="item")
+    rows = [int(shards.rows(split)[0]) for split in ("train", "query", "gallery")]
+    batch = batch_of(task, shards, rows)
+    assert batch["role"].tolist() == [BOTH, QUERY_ONLY, GALLERY_ONLY]
+    items = shards.columns["item"][rows].tolist()
+    assert batch["identity"].tolist() == [number_of(item) for item in items]
+    assert batch["item_class"].tolist() == [sorted(set(shards.columns["item"].tolist())).index(item) for item in items]
+    image, note = shards.read(rows[0])
+    unknown = task.encoder(RawSample(0, image, {**note, "item": "", "category": ""}), None)
+    assert [int(unknown[name]) for name in ("identity", "item_class", "category")] == [-1, -1, -1]
+    new = task.encoder(RawSample(0, image, {**note, "item": "never seen"}), None)
+    assert int(new["item_class"]) == -1
+    assert int(new["identity"]) == number_of("never seen") > 0
+
+
+def test_unknown_labels_are_in_no_loss(shards: ShardSet) -> None:
+    task = task_of(shards, classify="item", proxy=1.0, smoothing=0.1, cosine_scale=16.0, neck="none").eval()
+    rows = shards.rows("train")[:8].tolist()
+    batch = batch_of(task, shards, rows)
+    expected = task(batch)
+    assert set(expected) == {"loss", "classification", "triplet", "proxy"}
+    more = {name: torch.cat([values, values[:3]]) for name, values in batch.items()}
+    for name in ("identity", "item_class", "category"):
+        more[name][8:] = -1
+    for name, value in task(more).items():
+        torch.testing.assert_close(value, expected[name], msg=lambda text, name=name: f"{name}: {text}")
+    for name in ("identity", "item_class", "category"):
+        more[name][:] = -1
+    nothing = task(more)
+    assert (float(nothing["classification"].detach()), float(nothing["triplet"].detach())) == (0.0, 0.0)
+    nothing["loss"].backward()
+
+
+def test_losses_of_weight_zero_have_no_parameters(shards: ShardSet) -> None:
+    task = task_of(shards, classify="none", triplet=1.0)
+    assert [name for name, _ in task.named_parameters() if not name.startswith("backbone.")] == ["embed.weight", "embed.bias"]
+    proxies = task_of(shards, classify="none", triplet=0.0, proxy=1.0)
+    assert isinstance(proxies.proxies, ProxyAnchor)
+    assert proxies.proxies.proxies.shape == (6, 16)
+    assert set(proxies(batch_of(proxies, shards, [0, 1]))) == {"loss", "proxy"}
+
+
+@pytest.mark.parametrize(
+    ("split", "known", "expected"),
+    [
+        ("test", ["train", "query", "gallery"], ("query", "gallery")),
+        ("test", ["train", "test"], ("test",)),
+        ("val", ["train", "val_query", "val_gallery"], ("val_query", "val_gallery")),
+        ("val", ["train", "query", "gallery"], ("val",)),
+        ("query", ["train", "query", "gallery"], ("query",)),
+        ("test+train", ["train", "test"], ("test", "train")),
+    ],
+)
+def test_names_of_splits(split: str, known: list[str], expected: tuple[str, ...]) -> None:
+    assert Retrieval.splits_of(split, known) == expected
+
+
+def test_nothing_is_named_below_the_least_score(shards: ShardSet) -> None:
+    task = task_of(shards, least_score=0.6).eval()
+    embedding = np.ones((2, 16), np.float32) / 4
+    results = {"class_scores": np.array([[0.1, 0.7, 0.1, 0.1], [0.4, 0.2, 0.2, 0.2]], np.float32), "embedding": embedding}
+    sure, unsure = (task.answer(results, number) for number in range(2))
+    assert (sure["category"], sure["category_score"], sure["least_score"]) == ("Jeans", 0.7, 0.6)
+    assert (unsure["category"], unsure["category_score"], unsure["recognised"], sure["recognised"]) == (None, 0.4, False, True)
+    assert sure["embedding"] == [0.25] * 16
+    picture = np.full((90, 120, 3), 200, np.uint8)
+    assert not np.array_equal(task.draw(picture, sure), task.draw(picture, unsure))
+    silent = task_of(shards, classify="none")
+    assert list(silent.answer({"embedding": embedding}, 0)) == ["embedding"]
+    assert silent.draw(picture, silent.answer({"embedding": embedding}, 0)) is picture
+
+
+def test_the_graph_that_is_exported_gives_embeddings(shards: ShardSet) -> None:
+    task = task_of(shards).eval()
+
+    class Predicts(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.task = task
+
+        def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            return self.task.predict({"image": image})
+
+    image = batch_of(task, shards, [0, 1])["image"]
+    with torch.no_grad():
+        exported = torch.export.export(Predicts(), (image,)).module()
+        found, expected = exported(image), task.predict({"image": image})
+    assert set(found) == {"embedding", "attention", "class_scores"}
+    assert "colour" in expected
+    torch.testing.assert_close(found["embedding"], expected["embedding"])

@@ -1,0 +1,107 @@
+"""Contact sheets and plots of labels: the same bytes each time, nothing cut off, and what stands where."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ftrain.label_drawing import Line, draw_labels
+from ftrain.label_plots import plot_bars, plot_confusion
+from ftrain.label_report import figure_lines, labels_of, properties, spread
+from ftrain.sheet import Tile, sheet, shortened
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def count_near(picture, colour, distance=40):
+    return int((np.abs(picture - np.array(colour)).sum(axis=2) < distance).sum())
+
+
+GREEN, RED, CYAN = (0x1F, 0x8A, 0x4C), (0xD0, 0x34, 0x2C), (0x0F, 0x9F, 0xB8)
+
+
+def tile(good, **more):
+    return Tile(np.full((60, 40, 3), 200, np.uint8), ["a line"], good, **more)
+
+
+def test_frames_tell_right_from_wrong_and_free_places_stay_free():
+    tiles = [tile(True), tile(False), None, tile(None)]
+    png = sheet(tiles, "Title", "subtitle", columns=2)
+    assert png == sheet(tiles, "Title", "subtitle", columns=2)
+    picture = pixels(png)
+    half = picture.shape[1] // 2
+    assert count_near(picture[:, :half], GREEN) > 500 > count_near(picture[:, half:], GREEN)
+    assert count_near(picture[:, half:], RED) > 500 > count_near(picture[:, :half], RED)
+    lower = picture[picture.shape[0] * 2 // 3 :, : half - 20]
+    assert (lower == 255).all(), "the third place was left free"
+
+
+def test_boxes_and_points_are_drawn_where_they_are():
+    plain = pixels(sheet([tile(None)], "t", columns=1))
+    boxed = pixels(sheet([tile(None, boxes=[[10.0, 20.0, 29.0, 49.0]])], "t", columns=1))
+    pointed = pixels(sheet([tile(None, points=np.array([[20.0, 30.0]]))], "t", columns=1))
+    changed = np.argwhere(np.abs(boxed - plain).sum(axis=2) > 30)
+    height, width = np.ptp(changed, axis=0)
+    assert height / width == pytest.approx(30 / 20, rel=0.1)
+    assert count_near(boxed, CYAN) > 100
+    assert count_near(pointed, CYAN) > 20
+
+
+def test_long_lines_end_with_an_ellipsis():
+    assert shortened("short") == "short"
+    assert shortened("a very long line indeed", 10) == "a very lo…"
+
+
+def test_a_confusion_leaves_out_classes_that_nobody_has_and_bars_take_any_parts():
+    matrix = np.zeros((40, 40), int)
+    matrix[:3, :3] = [[5, 1, 0], [0, 4, 2], [0, 0, 7]]
+    names = [f"class {number}" for number in range(40)]
+    png = plot_confusion(matrix, names, "subtitle")
+    assert png == plot_confusion(matrix[:3, :3], names[:3], "subtitle")
+    whole = plot_bars({"a": {"value": 0.5, "low": 0.4, "high": 0.6, "floor": 0.2, "count": 9}, "b": {"value": 0.3}}, "title")
+    assert whole.startswith(b"\x89PNG")
+    assert whole != plot_bars({"a": {"value": 0.5}, "b": {"value": 0.3}}, "title")
+
+
+def test_a_drawing_has_its_box_and_panel_and_leaves_the_picture_alone():
+    picture = np.full((400, 800, 3), 90, np.uint8)
+    drawn = draw_labels(picture, [Line("Dress", 0.8), Line("long", 0.4, "sleeve")], size=(80, 40), box=[10, 5, 29, 24])
+    assert (picture == 90).all()
+    edges = np.argwhere(np.abs(drawn.astype(int) - np.array([15, 159, 184])).sum(axis=2) < 30)
+    edges = edges[edges[:, 0] < 251]  # above the panel
+    assert edges[:, 1].min() == pytest.approx(100, abs=3)
+    assert edges[:, 1].max() == pytest.approx(300, abs=3)
+    assert edges[:, 0].min() == pytest.approx(50, abs=3)
+    assert (drawn[-5:, :20] != 90).any()
+    assert np.array_equal(draw_labels(picture, [], size=(80, 40)), picture)
+
+
+def test_properties_name_sizes_and_what_is_hidden():
+    note = {"width": 100, "height": 100, "category": "Tee", "landmark_visibility": [2, 2, 1, -1], "box": [0.0, 0.0, 19.0, 19.0]}
+    full = {"width": 100, "height": 100, "category": "", "landmark_visibility": [-1, -1, 2, 2], "box": [0.0, 0.0, 99.0, 89.0]}
+    assert properties([note, full]) == {
+        "category": ["Tee", ""], "box": ["small box", "large box"], "landmarks": ["one hidden", "all visible"],
+    }  # fmt: skip
+
+
+def test_sheets_show_best_to_worst():
+    assert spread(np.array([0.9, 0.1, 0.5, 0.3]), 2) == [1, 0]
+    assert spread(np.array([0.9, 0.1, 0.5, 0.3]), 9) == [1, 3, 2, 0]
+
+
+def test_tables_for_a_person_leave_out_what_is_not_there():
+    lines = list(
+        figure_lines({"a": 0.5, "a_low": 0.4, "a_high": 0.6, "b": float("nan")}, {"a": 0.1}, {"a": "first", "b": "b"}, "floor")
+    )
+    assert len(lines) == 2
+    assert lines[1].split() == ["first", "50.0", "%", "(40.0", "to", "60.0)", "10.0", "%"]
+
+
+def test_labels_of_unknown_names_are_minus_one():
+    class Shards:
+        columns = {"style": np.array(["b", "", "a", "z"])}
+
+    assert labels_of(Shards(), np.array([0, 1, 2, 3]), "style", ["a", "b"]).tolist() == [1, -1, 0, -1]

@@ -1,0 +1,105 @@
+"""Picture by picture: what the category task got right, the table of the worst, and the tiles of a contact sheet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftrain import label_report
+from ftrain.metrics.classification import class_ranks
+from ftrain.sheet import Tile
+from ftrain.task import Judged, Results
+
+if TYPE_CHECKING:
+    from ftrain.tasks.category import Category
+
+
+def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over union N of boxes N, 4 (x1, y1, x2, y2, centres of corner pixels, both of which belong to the box)."""
+    first, last = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
+    shared = np.prod(np.maximum(last - first + 1, 0), axis=1)
+    areas = [np.prod(box[:, 2:] - box[:, :2] + 1, axis=1) for box in (boxes, truth)]
+    return shared / (areas[0] + areas[1] - shared)
+
+
+def hits(task: Category, results: Results) -> tuple[np.ndarray, np.ndarray]:
+    """What slices are of: the category right or wrong; without categories the groups, without those attribute hits."""
+    number = len(results["row"])
+    labels = results.get("category")
+    if labels is not None and (labels >= 0).any():
+        return (class_ranks(results["category_scores"], labels) == 0).astype(float), (labels >= 0).astype(float)
+    hits, counts = np.zeros(number), np.zeros(number)
+    targets, scores = results["attributes"], results["attribute_scores"]
+    for members in task.groups.values() if task.exclusive else [range(len(task.attributes))]:
+        own, columns = scores[:, list(members)], targets[:, list(members)]
+        has = (columns == 1).any(axis=1)
+        best = own.argmax(axis=1)
+        hits += has & (columns[np.arange(number), best] == 1)
+        counts += has
+    return hits, counts
+
+
+def pictures(task: Category, judged: Judged) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
+    """How bad each picture is (share of its labels that are wrong, then how unsure), with header and rows of a table, the worst first."""
+    results, number = judged.results, len(judged.results["row"])
+    wrong, total, unsure = np.zeros(number), np.zeros(number), np.zeros(number)
+    header = ["key"]
+    columns: list[list[Any]] = [judged.shards.columns["key"][results["row"]].tolist()]
+    labels = results.get("category")
+    if labels is not None and (labels >= 0).any():
+        best = results["category_scores"].argmax(axis=1)
+        header += ["category", "answer", "score"]
+        columns += [
+            [task.categories[label] if label >= 0 else "" for label in labels],
+            [task.categories[index] for index in best],
+            results["category_scores"].max(axis=1).astype(float).tolist(),
+        ]  # fmt: skip
+        wrong, total = wrong + ((best != labels) & (labels >= 0)), total + (labels >= 0)
+        unsure = unsure - results["category_scores"][np.arange(number), np.maximum(labels, 0)]
+    if "attributes" in results and (results["attributes"] == 1).any():
+        right, counts = hits(task, {name: values for name, values in results.items() if name != "category"})
+        header += ["attributes_right", "attributes"]
+        columns += [right.astype(int).tolist(), counts.astype(int).tolist()]
+        wrong, total = wrong + counts - right, total + counts
+        unsure = unsure - (results["attribute_scores"] * (results["attributes"] == 1)).sum(axis=1)
+    if "true_box" in results:
+        header.append("box_iou")
+        columns.append(box_overlap(results["boxes"], results["true_box"]).astype(float).tolist())
+    badness = np.where(total > 0, wrong / np.maximum(total, 1), -1.0) + 1e-6 * unsure
+    table = list(zip(*columns, strict=True))
+    return badness, header, [table[index] for index in np.argsort(-badness, kind="stable")]
+
+
+def tile(task: Category, judged: Judged, number: int, badness: float) -> Tile:
+    """A picture with its box, the category and the attributes as answered, in brackets where the truth is another."""
+    results = judged.results
+    picture, note = label_report.picture_of(judged, number)
+    lines: list[str] = []
+    labels = results.get("category")
+    if labels is not None and "category_scores" in results and labels[number] >= 0:
+        scores = results["category_scores"][number]
+        best = int(scores.argmax())
+        truth = "" if best == labels[number] else f", truth {task.categories[labels[number]]}"
+        lines.append(f"{task.categories[best]} {100 * scores[best]:.0f} %{truth}")
+    if "attributes" in results:
+        lines += _attribute_lines(task, results, number)
+    boxes = [results["boxes"][number].tolist()] if task.has_boxes else []
+    return Tile(picture, lines[:7], badness < 0.2, boxes, [note["box"]] if task.has_boxes else [])
+
+
+def _attribute_lines(task: Category, results: Results, number: int) -> list[str]:
+    scores, targets = results["attribute_scores"][number], results["attributes"][number]
+    lines: list[str] = []
+    if task.exclusive:
+        for name, members in task.groups.items():
+            true = [index for index in members if targets[index] == 1]
+            best = max(members, key=lambda index: scores[index])
+            if true:
+                mistaken = "" if best in true else f" ({task.attributes[true[0]]})"
+                lines.append(f"{name}: {task.attributes[best]}{mistaken}")
+        return lines
+    best = np.argsort(-scores, kind="stable")[:5]
+    marked = [f"{task.attributes[index]}{' ✓' if targets[index] == 1 else ''}" for index in best]
+    missed = [task.attributes[index] for index in np.flatnonzero(targets == 1) if index not in best]
+    return [", ".join(marked[:2]), ", ".join(marked[2:]), f"missed: {', '.join(missed)}" if missed else "all found"]

@@ -1,0 +1,18 @@
+"""Arguments and options that several commands of `ftrain` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Run = Annotated[Path, typer.Argument(help="Run folder of a trained model.")]
+Shards = Annotated[str, typer.Argument(help="Folder of a finished shard set, or its URL (any fsspec scheme).")]
+Checkpoint = Annotated[str, typer.Option(help="best, latest, or the name of a checkpoint.")]
+Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
+Turned = Annotated[
+    bool | None, typer.Option("--tta/--no-tta", help="Turned pictures in test-time augmentation; as the run says if not given.")
+]

@@ -1,0 +1,84 @@
+"""`ftrain index` and `ftrain query`: an index of a shard set, and the most alike pictures of a photo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ftrain.cli_options import BatchSize, Checkpoint, Device, Run, Shards, Workers
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command(rich_help_panel="Use")(index)
+    app.command(rich_help_panel="Use")(query)
+
+
+def index(
+    run: Run,
+    shards: Shards,
+    out: Annotated[Path, typer.Argument(help="Folder of the index; one that stands there is replaced.")],
+    kind: Annotated[
+        Literal["exact", "ivf", "hnsw"], typer.Option(help="Exact search, or lists or a graph (faiss) that a sweep tunes.")
+    ] = "exact",
+    recall: Annotated[float, typer.Option(help="Recall@20 that approximate search shall reach.")] = 0.98,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Split to index (may be repeated); the gallery if there is one, or all.")
+    ] = None,
+    colour: Annotated[bool, typer.Option("--colour/--no-colour", help="Index colours too.")] = True,
+    checkpoint: Checkpoint = "best",
+    workers: Workers = 2,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what index.json holds.")] = False,
+) -> None:
+    """Index the pictures of a shard set by embedding and colour, for `ftrain query`."""
+    from ftrain.retrieval.approximate import Approximation
+    from ftrain.retrieval.build import build_index
+
+    note = build_index(
+        run, shards, out, splits=split, kind=kind, recall=recall, colour=colour, checkpoint=checkpoint, workers=workers,
+        device=device, batch_size=batch_size,
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(note, ensure_ascii=False))
+        return
+    if note["approximate"]:
+        typer.echo("\n".join(Approximation.from_json(note["approximate"]).lines()))
+    colours = f", colours of the {note['colour']}" if note["colour"] != "none" else ""
+    typer.echo(f"{out}: {note['samples']} pictures of {', '.join(note['splits'])}, {note['dimensions']} dimensions{colours}")
+
+
+def query(
+    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of an index.")],
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    out: Annotated[Path, typer.Option(help="Folder for results.jsonl and the contact sheets.")],
+    metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="How alike two features are.")] = "cosine",
+    color_weight: Annotated[
+        float, typer.Option(min=0.0, help="Weight of the likeness of colours; that of deep features is 1.")
+    ] = 0.0,
+    top: Annotated[int, typer.Option(min=1, help="Answers for each photo.")] = 10,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbours.")] = False,
+    run: Annotated[Path | None, typer.Option(help="Run folder of the index, if it is not where it was.")] = None,
+    shards: Annotated[str | None, typer.Option(help="Shard set of the index, if it is not where it was.")] = None,
+    item: Annotated[str | None, typer.Option(help="Item that the photos show, to mark hits.")] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON lines.")] = False,
+) -> None:
+    """Find the most alike pictures of an index: a JSON line and a contact sheet each. Exit code 3 when photos cannot be read."""
+    from ftrain.retrieval.query import query_index, refuse_broken
+
+    answers = query_index(
+        folder, photos, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, item=item,
+        device=device, batch_size=batch_size,
+    )  # fmt: skip
+    if as_json:
+        for answer in answers:
+            typer.echo(json.dumps(answer, ensure_ascii=False))
+    else:
+        typer.echo(f"{len(answers)} photos: {out}/results.jsonl and {out}/sheets/")
+    refuse_broken(answers, out)

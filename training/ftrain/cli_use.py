@@ -1,0 +1,101 @@
+"""Commands of `ftrain` that use trained models: predict, describe, export, summary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ftrain.cli_options import BatchSize, Checkpoint, Device, Run, Turned
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (predict, describe, export, summary):
+        app.command(rich_help_panel="Use")(command)
+
+
+def predict(
+    run: Run,
+    images: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or one finished shard set.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and the overlays.")],
+    split: Annotated[str, typer.Option(help="Split of a shard set.")] = "test",
+    category: Annotated[str | None, typer.Option(help="Garment in all pictures; named by the model if not given.")] = None,
+    overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Draw each answer on its picture.")] = True,
+    checkpoint: Checkpoint = "best",
+    tta: Turned = None,
+    device: Device = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first pictures.")] = None,
+    batch_size: BatchSize = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
+) -> None:
+    """Predict pictures: a JSON line and an overlay picture each. Exit code 3 when some cannot be read."""
+    from ftrain.predict import PredictOptions, is_shard_set, predict_images, predict_samples, refuse_broken
+
+    options = PredictOptions(category, checkpoint, tta, device, limit, batch_size, overlays)
+    if len(images) == 1 and is_shard_set(images[0]):
+        answers = predict_samples(run, images[0], out, split=split, options=options)
+    else:
+        answers = predict_images(run, [Path(image) for image in images], out, options)
+    if as_json:
+        for answer in answers:
+            typer.echo(json.dumps(answer, ensure_ascii=False))
+    else:
+        drawn = f" and {out}/overlays/" if overlays else ""
+        typer.echo(f"{len(answers)} pictures: {out}/predictions.jsonl{drawn}")
+    refuse_broken(answers, out)
+
+
+def describe(
+    photo: Annotated[Path, typer.Argument(help="A picture.")],
+    more_runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="More runs.")] = None,
+    runs: Annotated[list[Path] | None, typer.Option(help="Run folders of trained models, one or more.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for description.json and description.jpg.")] = None,
+    category: Annotated[str | None, typer.Option(help="Garment in the picture, for models that can be told.")] = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
+) -> None:
+    """Show one photograph to several models: their answers in one JSON and one picture."""
+    from ftrain.describe import describe_photo, description_lines
+
+    description = describe_photo(photo, [*(runs or []), *(more_runs or [])], out, category=category, device=device)
+    if as_json:
+        typer.echo(json.dumps(description, ensure_ascii=False))
+    else:
+        typer.echo("\n".join([*description_lines(description), *([f"written to {out}"] if out else [])]))
+
+
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Argument(help="Folder for the model and export.json.")],
+    to: Annotated[Literal["onnx", "torch-export"], typer.Option(help="Format.")],
+    checkpoint: Checkpoint = "best",
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference allowed, as a share of the largest number.")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random pictures that the comparison is made with.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what export.json holds.")] = False,
+) -> None:
+    """Write a model that runs without this package; its numbers are compared with the checkpoint's first."""
+    from ftrain.export import difference_lines, export_run
+
+    note = export_run(run, out, to=to, checkpoint=checkpoint, tolerance=tolerance, seed=seed)
+    typer.echo(json.dumps(note, ensure_ascii=False) if as_json else "\n".join([*difference_lines(note), f"written to {out}"]))
+
+
+def summary(
+    run: Annotated[Path | None, typer.Argument(help="Run folder; or name a --task.")] = None,
+    task: Annotated[str | None, typer.Option(help="Name of a task, where there is no run yet.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile of its section in params.yaml.")] = None,
+    params: Annotated[Path | None, typer.Option(help="params.yaml; the one here if there is one.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Shard set that says which classes and landmarks there are.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")] = None,
+    depth: Annotated[int, typer.Option(min=1, help="How far to go into modules.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Table of a network: parameters, multiply-adds for one picture and outputs, module by module."""
+    from ftrain.summary import network_of, summarise, summary_lines
+
+    network, config = network_of(run, task, profile, params, dataset, overrides or [])
+    found = summarise(network, config, depth=depth)
+    typer.echo(json.dumps(found) if as_json else "\n".join(summary_lines(found)))

@@ -1,0 +1,114 @@
+"""Attribute-specific embeddings: spatial and channel attention that an attribute steers, and the crop that a map points at.
+
+ASEN (Ma et al., "Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding Network", AAAI 2020) and ASEN++
+(Dong et al., "Fine-Grained Fashion Similarity Prediction by Attribute-Specific Embedding Learning", IEEE TIP 2021).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+_FLAT = 1e-3  # a map whose brightest cell exceeds the darkest by less, relative to it, points nowhere
+_FINER = 4  # a box is found on a grid so many times finer than the map
+_SAMPLES = 2  # of each side of a pixel of the crop
+
+
+class AttributeAttention(nn.Module):
+    """Features B, `width`, h, w and A attributes to an embedding of each picture under each attribute.
+
+    Spatial: features and attribute are moved into a space of `common` numbers, and the softmax over cells of their product (divided
+    by the root of `common`) weighs the cells. Channel: a gate of the pooled features and the attribute, of two layers with
+    `width / 2` numbers between. Then a linear layer to `embedding` numbers. Embeddings are compared by their cosine.
+    """
+
+    def __init__(self, width: int, attribute_width: int, common: int, embedding: int) -> None:
+        super().__init__()
+        self.scale = common**-0.5
+        self.features_to_common = nn.Conv2d(width, common, 1)
+        self.attribute_to_common = nn.Linear(attribute_width, common)
+        self.attribute_to_gate = nn.Linear(attribute_width, attribute_width)
+        self.squeeze = nn.Linear(width + attribute_width, width // 2)
+        self.excite = nn.Linear(width // 2, width)
+        self.project = nn.Linear(width, embedding)
+
+    def forward(self, features: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings B, A, E, of any length, and maps B, A, h, w that sum to 1, both float32.
+
+        `attributes` are the vectors A, D of all attributes, asked of every picture, or B, A, D: of each picture its own.
+        """
+        batch_size, _, height, columns = features.shape
+        attributes = attributes.expand(batch_size, -1, -1) if attributes.dim() == 2 else attributes
+        keys = self.features_to_common(features).tanh().flatten(2)
+        queries = self.attribute_to_common(attributes).tanh()
+        maps = (torch.bmm(queries, keys).float() * self.scale).softmax(dim=2)
+        pooled = torch.bmm(maps.to(features.dtype), features.flatten(2).transpose(1, 2))
+        asked = self.attribute_to_gate(attributes).relu()
+        gate = self.excite(self.squeeze(torch.cat([pooled, asked.to(pooled.dtype)], dim=2)).relu()).sigmoid()
+        return self.project(pooled * gate).float(), maps.unflatten(2, (height, columns))
+
+
+@torch.no_grad()
+def attended_boxes(maps: Tensor, threshold: float, least: float) -> Tensor:
+    """Squares B, 4 (x1, y1, x2, y2 as shares of the picture, edges of pixels) around what maps B, h, w point at.
+
+    A map is stretched to 0 … 1 and cut at `threshold`; of the bright regions only the one with the brightest cell counts (ASEN++
+    takes the box of all of them, so that one stray cell opens it to the whole picture). The box becomes a square of its
+    longer side, at least `least` of the picture, moved inside. A flat map gives the whole picture. No gradient, and no number
+    leaves the device.
+    """
+    height, width = maps.shape[-2:]
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    flat = high - low <= _FLAT * high
+    stretched = torch.where(flat, torch.ones_like(maps), (maps - low) / torch.where(flat, torch.ones_like(high), high - low))
+    region = _region_of_peak(stretched, stretched >= threshold)
+    finer = (_FINER * height, _FINER * width)
+    bright = _enlarged(stretched, finer) >= threshold
+    bright &= _enlarged(region.float(), finer) > 0  # between cells of the region, or at its edge
+    left, right = _extent(bright.any(dim=1))
+    top, bottom = _extent(bright.any(dim=2))
+    side = torch.maximum(right - left, bottom - top).clamp(least, 1.0)
+    x = ((left + right - side) / 2).clamp_min(0).minimum(1 - side)
+    y = ((top + bottom - side) / 2).clamp_min(0).minimum(1 - side)
+    return torch.stack([x, y, x + side, y + side], dim=1)
+
+
+def crops(pictures: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Cut `boxes` B, 4 (shares, as of `attended_boxes`) out of pictures B, S, S, 3 and resize: B, size, size, 3 float32.
+
+    Values stay in 0 … 255. Each pixel is the mean of four bilinear samples.
+    """
+    side = pictures.shape[1]
+    with torch.autocast(pictures.device.type, enabled=False):
+        channels_first = pictures.permute(0, 3, 1, 2).float()
+        numbers = torch.arange(len(boxes), device=boxes.device, dtype=torch.float32)[:, None]
+        regions = torch.cat([numbers, boxes.detach().float() * side], dim=1)
+        cut = roi_align(channels_first, regions, (size, size), sampling_ratio=_SAMPLES, aligned=True)
+    return cut.permute(0, 2, 3, 1)
+
+
+def _region_of_peak(values: Tensor, bright: Tensor) -> Tensor:
+    """The cells B, h, w that hang together with the highest one, by steps to bright neighbours (also diagonal ones)."""
+    height, width = values.shape[-2:]
+    peak = values.flatten(1).argmax(dim=1)
+    places = torch.arange(height * width, device=values.device).reshape(1, height, width)
+    region = (places == peak[:, None, None]).float()
+    within = bright.float()
+    for _ in range(height + width):  # far enough for all but mazes
+        region = F.max_pool2d(region, 3, stride=1, padding=1) * within
+    return region > 0
+
+
+def _enlarged(values: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(values[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _extent(marked: Tensor) -> tuple[Tensor, Tensor]:
+    """Edges of the first and the last marked of B, N places, as shares of N."""
+    num_places = marked.shape[1]
+    places = torch.arange(num_places, device=marked.device, dtype=torch.float32)
+    first = torch.where(marked, places, float(num_places)).amin(dim=1)
+    last = torch.where(marked, places, -1.0).amax(dim=1)
+    return first / num_places, (last + 1) / num_places

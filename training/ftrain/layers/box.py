@@ -1,0 +1,102 @@
+"""A predicted box and what is seen in it: a head that cannot give an impossible box, its losses, pooling that teaches it.
+
+Boxes here are x1, y1, x2, y2 as shares of the picture, edge to edge: 0 is its left or upper edge, 1 its right or lower one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import generalized_box_iou_loss
+
+_SAMPLES = 2  # per bin and axis, as ROIAlign takes them
+_FIRST_SLOPE = 8.0  # of maps before anything is learnt: edges at 0.15 and 0.85 or so
+_FIRST_SIDE = 1.4  # its sigmoid, 0.8, is the side of the box before anything is learnt
+
+
+class BoxHead(nn.Module):
+    """Features B, C, H, W to boxes B, 4 inside the picture, ordered whatever the weights.
+
+    A 1 x 1 convolution to 32 channels and one linear layer (Ghadiri's classifier of clothes has the same); of its four values two
+    are the sides, two the share of the room left over that lies before the box.
+    """
+
+    def __init__(self, num_channels: int, cells: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(num_channels, 32, 1)
+        self.out = nn.Linear(32 * cells * cells, 4)
+        nn.init.normal_(self.out.weight, std=0.01)
+        with torch.no_grad():
+            self.out.bias.copy_(torch.tensor([0.0, 0.0, _FIRST_SIDE, _FIRST_SIDE]))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class; float32."""
+        values = self.out(F.relu(self.reduce(features)).flatten(1)).float().sigmoid()
+        sides = values[:, 2:]
+        first = values[:, :2] * (1 - sides)
+        return torch.cat([first, first + sides], dim=1)
+
+
+class BoxMaps(nn.Module):
+    """Features of one or two strides, finest first, to boxes B, 4: each edge is the mean place of a map of its own.
+
+    Integral regression (Sun et al., ECCV 2018): what finds an edge in one place finds it in all, so that a few hundred pictures
+    teach more than they teach `BoxHead`. `prior` is what the maps are without looking, at first a box of most of the picture.
+    """
+
+    def __init__(self, widths: Sequence[int], cells: int, channels: int = 64) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
+        self.maps = nn.Conv2d(channels, 4, 1)
+        places = torch.linspace(0, 1, cells)
+        self.register_buffer("places", places, persistent=False)
+        self.places: Tensor
+        across, down = places.expand(cells, cells), places[:, None].expand(cells, cells)
+        self.prior = nn.Parameter(_FIRST_SLOPE * torch.stack([-across, -down, across, down]))
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """See the class; float32."""
+        size = features[0].shape[-2:]
+        levels = [lateral(level) for lateral, level in zip(self.laterals, features, strict=True)]
+        joined = torch.stack([F.interpolate(level, size, mode="nearest") for level in levels]).sum(dim=0)
+        shares = (self.maps(F.relu(joined)).float() + self.prior).flatten(2).softmax(dim=2).unflatten(2, size)
+        across, down = (shares.sum(dim=2) * self.places).sum(dim=2), (shares.sum(dim=3) * self.places).sum(dim=2)
+        ends = torch.stack([across[:, 0], down[:, 1], across[:, 2], down[:, 3]], dim=1)
+        first, last = ends[:, :2], ends[:, 2:]
+        return torch.cat([torch.minimum(first, last), torch.maximum(first, last)], dim=1)
+
+
+def box_loss(boxes: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """L1 plus generalised IoU loss (Rezatofighi et al., CVPR 2019) of boxes B, 4: a mean over rows, those not `known` B as 0."""
+    distances = (boxes - truth).abs().mean(dim=1)
+    overlaps = generalized_box_iou_loss(boxes, truth, reduction="none")
+    return ((distances + overlaps) * known).mean()
+
+
+def pool_box(features: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """ROIAlign (He et al., ICCV 2017) of one box per picture: B, C, size, size from features B, C, H, W and boxes B, 4.
+
+    The same numbers as `torchvision.ops.roi_align` with aligned=True and two samples per bin and axis, but computed as two
+    products with matrices of bilinear weights, so that gradients reach the boxes as well (as in Jaderberg et al., NIPS 2015, and
+    Jiang et al., ECCV 2018, section 3), nothing is added in an undefined order on a GPU, and an export needs no special operator.
+    """
+    height, width = features.shape[-2:]
+    across = _weights(boxes[:, 0], boxes[:, 2], width, size)
+    down = _weights(boxes[:, 1], boxes[:, 3], height, size)
+    with torch.autocast(features.device.type, enabled=False):
+        rows = torch.einsum("bph,bchw->bcpw", down, features.float())
+        return torch.einsum("bcpw,bqw->bcpq", rows, across)
+
+
+def _weights(start: Tensor, end: Tensor, cells: int, size: int) -> Tensor:
+    """Weight of each cell of one axis in each of `size` bins between two shares of it: B, size, cells."""
+    number = size * _SAMPLES
+    steps = (torch.arange(number, device=start.device, dtype=torch.float32) + 0.5) / number
+    places = (start[:, None] + (end - start)[:, None] * steps) * cells - 0.5
+    places = places.clamp(0, cells - 1)
+    centres = torch.arange(cells, device=start.device, dtype=torch.float32)
+    weights = (1 - (places[:, :, None] - centres).abs()).clamp_min(0)
+    return weights.unflatten(1, (size, _SAMPLES)).mean(dim=2)

@@ -1,0 +1,73 @@
+"""A timm network cut in two: a trunk that several branches share, and the deep stages, of which each branch has its own copy."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from timm.models import FeatureListNet
+from torch import Tensor, nn
+
+from fschemas.failures import UsageError
+from ftrain.layers.backbone import Backbone, gives_channels_last
+
+
+class DeepStages(nn.Module):
+    """The stages of a timm network behind a cut: B, C, H, W to B, `width`, H', W' at `stride` of the picture.
+
+    Its tensors have timm's names, so that a weight file of the whole network fills it as well (`load_backbone_state`).
+    """
+
+    def __init__(self, stages: OrderedDict[str, nn.Module], feature_info: Any, *, channels_last: bool) -> None:
+        super().__init__()
+        self.feature_info = feature_info
+        self.width, self.stride = int(feature_info.channels()[-1]), int(feature_info.reduction()[-1])
+        self._channels_last = channels_last
+        for name, stage in stages.items():
+            self.add_module(name.replace(".", "_"), stage)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        if self._channels_last:
+            features = features.permute(0, 2, 3, 1)
+        for stage in self.children():
+            features = stage(features)
+        return features.permute(0, 3, 1, 2) if self._channels_last else features
+
+
+def cut_after(backbone: Backbone, name: str, stride: int) -> DeepStages:
+    """Take the stages behind `stride` out of a backbone and return them; what is left computes the features up to there.
+
+    The cut is behind the last stage at `stride` (behind conv4_3 of VGG-16 at stride 8). Raises `UsageError` for a network
+    that is not a chain of stages, such as HRNet, or that has nothing behind the cut.
+    """
+    features: Any = backbone.features
+    strides: list[int] = features.feature_info.reduction()
+    assert stride in strides, (stride, strides)
+    output = len(strides) - 1 - strides[::-1].index(stride)
+    chain = _chain(features, output)
+    if chain is None or output == len(strides) - 1:
+        raise UsageError(
+            f"backbone {name!r} cannot be cut behind stride {stride}; take a chain of stages such as vgg16, resnet50 or "
+            "tf_efficientnet_lite0, and a smaller model.trunk_stride"
+        )
+    return DeepStages(chain, features.feature_info, channels_last=gives_channels_last(features))
+
+
+def _chain(features: Any, output: int) -> OrderedDict[str, nn.Module] | None:
+    """The modules behind the given output, removed from the network; None where it is not known to be a chain."""
+    if isinstance(features, FeatureListNet):
+        names = list(features.keys())
+        behind = names[names.index(_layer_of(features.return_layers, output)) + 1 :]
+        return OrderedDict((name, features.pop(name)) for name in behind)
+    if hasattr(features, "blocks") and hasattr(features, "_stage_out_idx"):  # EfficientNets and MobileNets
+        stage = int(features.feature_info.get_dicts()[output]["stage"])
+        behind_blocks = list(features.blocks)[stage:]
+        features.blocks = features.blocks[:stage]
+        return OrderedDict((f"blocks.{stage + place}", block) for place, block in enumerate(behind_blocks))
+    return None
+
+
+def _layer_of(return_layers: dict[str, Any], output: int) -> str:
+    """The name of the module that gives an output; timm lists them in order."""
+    return list(return_layers)[output]

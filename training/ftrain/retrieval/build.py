@@ -1,0 +1,163 @@
+"""`ftrain index RUN SHARDS OUT`: embeddings and colours of a shard set, as an index to query."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import simplejpeg
+import torch
+
+from fschemas.failures import NonFiniteError, UsageError
+from fschemas.publish import exclusive
+from fschemas.shard_set import ShardSet
+from ftrain.checkpoint import TrainingState, step_folder
+from ftrain.distributed import Processes
+from ftrain.evaluation import results_of_split
+from ftrain.predict import one_process
+from ftrain.remote import open_shards
+from ftrain.retrieval.approximate import Kind, build_approximate, require_faiss
+from ftrain.retrieval.colour import colour_feature
+from ftrain.retrieval.exact import Features
+from ftrain.retrieval.index_file import write_index
+from ftrain.run_folder import RunFolder
+from ftrain.task import Results, Task
+
+EMBEDDING, COLOUR = "embedding", "colour"  # what a task's `predict` calls its deep and its colour features
+ColourSource = Literal["network", "picture", "none"]
+
+
+def build_index(
+    run: Path,
+    shards: str,
+    out: Path,
+    *,
+    splits: Sequence[str] | None = None,
+    kind: Literal["exact"] | Kind = "exact",
+    recall: float = 0.98,
+    colour: bool = True,
+    checkpoint: str = "best",
+    batch_size: int = 64,
+    workers: int = 2,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Index the pictures of some splits and return what `out/index.json` holds; an index in `out` is replaced.
+
+    Without `splits` these are the gallery where the set has one, and else all. Colours are the network's own where the task
+    gives some, and else those around the middle of the picture. Raises `UsageError` for a task without embeddings or a set
+    that does not fit the run, `EnvironmentProblem` where `kind` needs faiss, `NonFiniteError` for embeddings without length.
+    """
+    if not 0 < recall <= 1:
+        raise UsageError(f"recall {recall:g}: take a share above 0 and not above 1")
+    if kind != "exact":
+        require_faiss()
+    folder, opened = RunFolder(Path(run)), open_shards(shards)
+    folder.check_agreement(opened)
+    with one_process(device) as place, exclusive(out):
+        task, _, state = folder.load(checkpoint)
+        opened.require(task.needs)
+        digest = weights_digest(task)
+        task.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        rows = _rows(task, opened, splits)
+        results = results_of_split(task, opened, rows, Processes(0, 1, place), batch_size, workers)
+        features, source = _features(task, results, opened, rows, colour=colour, workers=workers)
+        approximate = None if kind == "exact" else build_approximate(features, kind, recall)
+        note = {
+            "dataset": opened.metadata.get("dataset"),
+            "splits": sorted(set(opened.columns["split"][rows].tolist())),
+            "colour": source,
+            "run": {"place": _relative(run, out), **_trained(task, state, digest)},
+            "shards": {"place": shards if "://" in shards else _relative(Path(shards), out), "plan_id": opened.plan_id},
+        }
+        return write_index(out, features, _items(opened, rows), note, approximate)
+
+
+def deep_features(task: Task, results: Results) -> np.ndarray:
+    """The embeddings among predictions, float32 B, D, brought to length 1.
+
+    Raises `UsageError` where there are none, `NonFiniteError` where one has no direction.
+    """
+    if EMBEDDING not in results:
+        raise UsageError(f"the task {task.name} gives no embeddings to search among; take a run of `ftrain retrieval`")
+    deep = np.ascontiguousarray(results[EMBEDDING], dtype=np.float32)
+    lengths = np.linalg.norm(deep, axis=1, keepdims=True)
+    bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
+    if len(bad):
+        raise NonFiniteError(f"{len(bad)} of {len(deep)} embeddings are 0 or not finite; take another checkpoint")
+    return deep / lengths
+
+
+def weights_digest(task: Task) -> str:
+    """SHA-256 over names, shapes and values of a task's state: two runs with the same digest see pictures alike."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(task.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data if values.numel() else b"")
+    return digest.hexdigest()
+
+
+def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None) -> np.ndarray:
+    """Plain rows (no augmented copies) of the splits that the task can use."""
+    known = list(shards.metadata["splits"])
+    chosen = list(splits) if splits else ["gallery"] if "gallery" in known else known
+    rows = np.unique(np.concatenate([shards.rows(split) for split in chosen]))
+    rows = rows[shards.columns["copy"][rows] == 0]
+    rows = task.rows_of_interest(task.config, shards.columns, rows)
+    if len(rows) == 0:
+        raise UsageError(f"{shards.place}: nothing to index in {', '.join(chosen)}; name other splits with --split")
+    return rows
+
+
+def _features(
+    task: Task, results: Results, shards: ShardSet, rows: np.ndarray, *, colour: bool, workers: int
+) -> tuple[Features, ColourSource]:
+    deep = deep_features(task, results)
+    if not colour:
+        return Features(deep), "none"
+    if COLOUR in results:
+        return Features(deep, unit(results[COLOUR])), "network"
+
+    def of(row: int) -> np.ndarray:
+        return colour_feature(simplejpeg.decode_jpeg(shards.read(row)[0], "RGB"))
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        return Features(deep, np.stack(list(pool.map(of, rows.tolist())))), "picture"
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Rows of length 1, float32; rows of 0 stay."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.ascontiguousarray(features / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _items(shards: ShardSet, rows: np.ndarray) -> dict[str, Any]:
+    columns, empty = shards.columns, [""] * len(rows)
+    return {
+        "key": columns["key"][rows].tolist(),
+        "split": columns["split"][rows].tolist(),
+        "item": columns["item"][rows].tolist() if "item" in columns else empty,
+        "category": columns["category"][rows].tolist() if "category" in columns else empty,
+        "image": [str(shards.read_annotation(row)["image"]) for row in rows.tolist()],
+        "row": rows.astype(np.int64),
+    }
+
+
+def _trained(task: Task, state: TrainingState, digest: str) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "plan_id": state.plan_id,
+        "config_digest": state.config_digest,
+        "checkpoint": step_folder(state.step),
+        "weights_sha256": digest,
+    }
+
+
+def _relative(path: Path, start: Path) -> str:
+    """The path as seen from the index, so that both can be moved together and nothing absolute stands in a file."""
+    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()

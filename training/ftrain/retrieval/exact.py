@@ -1,0 +1,228 @@
+"""Exact search: one matrix product in single precision finds a short list, double precision decides it.
+
+A score that single precision gives is off by less than a bound that is known (Higham, Accuracy and Stability of Numerical
+Algorithms, section 3.1). So all rows within twice the bound of the k-th best are scored again in double precision, each by the
+same sum whatever its place, and sorted. The answer is the one of brute force in double precision: it depends neither on how
+queries are batched, nor on the number of threads, nor on the device, and of equal rows the lowest comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+
+from fschemas.failures import UsageError
+
+Metric = Literal["cosine", "euclidean"]
+
+_UNIT = 2.0**-24  # unit roundoff of single precision
+_BLOCK_BYTES = 64 << 20  # of scores at a time: the whole query x gallery matrix never exists
+_PER_BLOCK = 64  # rows whose best stands for them when the bound of the k-th best is sought
+_PAIRS = 1 << 14  # scored in double precision at a time
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best rows of each query, best first; the parts of the score are kept apart."""
+
+    rows: np.ndarray  # B, K int64
+    scores: np.ndarray  # B, K float64; higher is better
+    deep: np.ndarray  # B, K float64: cosine, or minus the Euclidean distance, of the deep features
+    colour: np.ndarray  # B, K float64: the same of the colour features; 0 where they do not count
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a gallery or of queries: `deep` N, D and `colour` N, C or None, float32."""
+
+    deep: np.ndarray
+    colour: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.deep)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Features:
+        return Features(self.deep[rows], None if self.colour is None else self.colour[rows])
+
+    @cached_property
+    def deep_squares(self) -> np.ndarray:
+        """Squared lengths of the deep features, float32 N."""
+        return np.einsum("nd,nd->n", self.deep, self.deep)
+
+    @cached_property
+    def colour_squares(self) -> np.ndarray:
+        """Squared lengths of the colour features, float32 N."""
+        assert self.colour is not None
+        return np.einsum("nd,nd->n", self.colour, self.colour)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike two pictures are: the likeness of their deep features and `color_weight` times that of their colours.
+
+    `cosine` is the dot product of features of length 1, `euclidean` minus the distance. On deep features alone both put
+    features of length 1 in the same order; with colour they do not, as sums of products and of distances differ.
+    """
+
+    metric: Metric = "cosine"
+    color_weight: float = 0.0
+
+    def check(self, gallery: Features, queries: Features) -> None:
+        """Raise `UsageError` where queries and gallery cannot be compared."""
+        if queries.deep.ndim != 2 or queries.deep.shape[1] != gallery.deep.shape[1]:
+            mine, theirs = queries.deep.shape[-1], gallery.deep.shape[1]
+            raise UsageError(f"the queries have {mine} dimensions, the index has {theirs}; use the run of the index")
+        if not (np.isfinite(self.color_weight) and self.color_weight >= 0):
+            raise UsageError(f"color weight {self.color_weight}: take a number from 0 up")
+        if not self.color_weight:
+            return
+        if gallery.colour is None or queries.colour is None:
+            where = "index" if gallery.colour is None else "query"
+            raise UsageError(
+                f"color weight {self.color_weight:g}: the {where} has no colour features; build the index with them, or take 0"
+            )
+        if queries.colour.shape[1] != gallery.colour.shape[1]:
+            raise UsageError(
+                f"the colour feature of the queries has {queries.colour.shape[1]} dimensions, that of the index "
+                f"{gallery.colour.shape[1]}; build the index again"
+            )
+
+    def pairs(self, gallery: Features, queries: Features, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Deep and colour likeness of query `number` and some rows, in double precision.
+
+        Every pair by itself, not as a matrix product, of which a place near the edge changes the last bits.
+        """
+        deep = self._likeness(gallery.deep, queries.deep[number], rows)
+        if not self.color_weight:
+            return deep, np.zeros(len(rows))
+        assert gallery.colour is not None
+        assert queries.colour is not None
+        return deep, self._likeness(gallery.colour, queries.colour[number], rows)
+
+    def _likeness(self, gallery: np.ndarray, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        parts = [self._pairs(gallery[rows[start : start + _PAIRS]], query) for start in range(0, len(rows), _PAIRS)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0)])
+
+    def _pairs(self, those: np.ndarray, this: np.ndarray) -> np.ndarray:
+        wide, one = those.astype(np.float64), this.astype(np.float64)
+        if self.metric == "cosine":
+            return np.einsum("nd,d->n", wide, one)
+        wide -= one
+        return -np.sqrt(np.einsum("nd,nd->n", wide, wide))
+
+    def decide(self, gallery: Features, queries: Features, shortlists: list[np.ndarray], top: int) -> Found:
+        """The best `top` of each query's short list (sorted rows, at least `top` of them), in double precision."""
+        found = Found(*(np.zeros((len(queries), top), kind) for kind in (np.int64, np.float64, np.float64, np.float64)))
+        for number, rows in enumerate(shortlists):
+            deep, colour = self.pairs(gallery, queries, number, rows)
+            scores = deep + self.color_weight * colour if self.color_weight else deep
+            best = np.argsort(-scores, kind="stable")[:top]
+            found.rows[number], found.scores[number] = rows[best], scores[best]
+            found.deep[number], found.colour[number] = deep[best], colour[best]
+        return found
+
+
+class ExactSearch:
+    """All rows of a gallery compared with every query; on a GPU the features are kept there."""
+
+    def __init__(self, gallery: Features, device: torch.device | None = None) -> None:
+        self.gallery = gallery
+        self.device = device if device is not None and device.type != "cpu" else None
+        if self.device is not None:
+            self._deep = torch.from_numpy(gallery.deep).to(self.device)
+            self._colour = None if gallery.colour is None else torch.from_numpy(gallery.colour).to(self.device)
+
+    def search(self, queries: Features, likeness: Likeness, top: int) -> Found:
+        """The `top` most alike rows of each query (all rows where there are fewer), of equal ones the lowest first.
+
+        Memory is bounded whatever the number of queries. Raises `UsageError` for other dimensions or missing colours.
+        """
+        likeness.check(self.gallery, queries)
+        top = min(top, len(self.gallery))
+        size = max(1, _BLOCK_BYTES // (4 * len(self.gallery)))
+        shortlists: list[np.ndarray] = []
+        for start in range(0, len(queries), size):
+            block = queries[start : start + size]
+            scores = self._scores(block, likeness)
+            slack = 2 * _error_bound(self.gallery, block, likeness)
+            shortlists += self._above(scores, top, slack)
+        return likeness.decide(self.gallery, queries, shortlists, top)
+
+    def _scores(self, queries: Features, likeness: Likeness) -> np.ndarray | torch.Tensor:
+        """Scores B, N in single precision, or for Euclidean distances without colour their squares, negative."""
+        weight, is_cosine = likeness.color_weight, likeness.metric == "cosine"
+        scores = self._products(queries.deep, "deep")
+        if not is_cosine:
+            scores = self._negative_squares(scores, queries.deep_squares, self.gallery.deep_squares)
+        if not weight:
+            return scores
+        assert queries.colour is not None
+        colour = self._products(queries.colour, "colour")
+        if not is_cosine:
+            colour = self._negative_squares(colour, queries.colour_squares, self.gallery.colour_squares)
+            scores, colour = -((-scores) ** 0.5), -((-colour) ** 0.5)
+        colour *= weight
+        scores += colour  # type: ignore[operator]
+        return scores
+
+    def _products(self, queries: np.ndarray, part: Literal["deep", "colour"]) -> np.ndarray | torch.Tensor:
+        if self.device is None:
+            # NumPy's BLAS reads memory twice as fast as torch's for one query, and is 1.3 times as fast for a hundred.
+            return np.matmul(queries, getattr(self.gallery, part).T)
+        rows = self._deep if part == "deep" else self._colour
+        assert rows is not None
+        return torch.from_numpy(np.ascontiguousarray(queries)).to(self.device) @ rows.T
+
+    def _negative_squares(
+        self, products: np.ndarray | torch.Tensor, mine: np.ndarray, theirs: np.ndarray
+    ) -> np.ndarray | torch.Tensor:
+        """Minus the squared distances, made of the products in place, never above 0."""
+        if isinstance(products, torch.Tensor):
+            lengths = torch.from_numpy(theirs).to(products.device), torch.from_numpy(mine[:, None]).to(products.device)
+            return products.mul_(2).sub_(lengths[0]).sub_(lengths[1]).clamp_(max=0)
+        products *= 2
+        products -= theirs
+        products -= mine[:, None]
+        return np.minimum(products, 0, out=products)
+
+    def _above(self, scores: np.ndarray | torch.Tensor, top: int, slack: float) -> list[np.ndarray]:
+        """Per query the sorted rows that may be among the best `top`, at least as many."""
+        if isinstance(scores, torch.Tensor):
+            bounds = scores.topk(top, dim=1).values[:, -1:] - slack
+            return [torch.nonzero(row >= bound)[:, 0].cpu().numpy() for row, bound in zip(scores, bounds, strict=True)]
+        return [np.flatnonzero(row >= _lower_bound(row, top) - slack) for row in scores]
+
+
+def _lower_bound(scores: np.ndarray, top: int) -> float:
+    """A number that at least `top` scores reach, near the `top`-th best.
+
+    The `top`-th best of block maxima: sixty times fewer to sort. A block takes rows from all over, as neighbours are alike.
+    """
+    num_blocks = len(scores) // _PER_BLOCK
+    if num_blocks < 2 * top:
+        return float(np.partition(scores, len(scores) - top)[len(scores) - top])
+    maxima = scores[: num_blocks * _PER_BLOCK].reshape(_PER_BLOCK, num_blocks).max(axis=0)
+    return float(np.partition(maxima, num_blocks - top)[num_blocks - top])
+
+
+def _error_bound(gallery: Features, queries: Features, likeness: Likeness) -> float:
+    """By how much a score of `_scores` may be off."""
+
+    def of(mine: np.ndarray, theirs: np.ndarray, dims: int) -> float:
+        longest = float(np.sqrt(mine.max(initial=0))), float(np.sqrt(theirs.max(initial=0)))
+        products = 1.01 * (dims + 4) * _UNIT * longest[0] * longest[1]
+        squares = 1.01 * (dims + 8) * _UNIT * (longest[0] + longest[1]) ** 2
+        if likeness.metric == "cosine":
+            return products
+        return float(np.sqrt(squares)) if likeness.color_weight else squares
+
+    bound = of(queries.deep_squares, gallery.deep_squares, gallery.deep.shape[1])
+    if likeness.color_weight:
+        assert gallery.colour is not None
+        bound += likeness.color_weight * of(queries.colour_squares, gallery.colour_squares, gallery.colour.shape[1])
+        bound += 4 * _UNIT * (1 + likeness.color_weight)
+    return bound

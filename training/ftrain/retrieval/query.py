@@ -1,0 +1,275 @@
+"""`ftrain query INDEX PHOTOS`: the most alike pictures of an index, as JSON lines and a contact sheet for each photo."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fschemas.failures import RejectedError, UsageError
+from fschemas.publish import exclusive, publish_bytes, remove_leftovers
+from fschemas.shard_set import ShardSet
+from ftrain.pictures import FoundPicture, PictureError, find_pictures, quiet_decoder, read_picture, readable
+from ftrain.predict import load_ahead, one_process, predict_batch
+from ftrain.remote import open_shards
+from ftrain.retrieval.approximate import ApproximateSearch
+from ftrain.retrieval.build import COLOUR, deep_features, unit, weights_digest
+from ftrain.retrieval.colour import colour_feature
+from ftrain.retrieval.exact import ExactSearch, Features, Found, Likeness, Metric
+from ftrain.retrieval.index_file import IndexFolder
+from ftrain.retrieval.rerank import num_candidates, rerank_candidates
+from ftrain.retrieval.result_sheet import draw_result, small
+from ftrain.run_folder import RunFolder
+from ftrain.task import Task
+
+RESULTS_FILE, SHEET_FOLDER = "results.jsonl", "sheets"
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """A photo on its way: what the model needs, its colour where the index has colours of pictures, and a small copy."""
+
+    found: FoundPicture
+    tile: np.ndarray
+    inputs: dict[str, np.ndarray]
+    colour: np.ndarray | None
+
+
+def query_index(
+    index: Path,
+    photos: Sequence[Path],
+    out: Path,
+    *,
+    metric: Metric = "cosine",
+    color_weight: float = 0.0,
+    top: int = 10,
+    rerank: bool = False,
+    run: Path | None = None,
+    shards: str | None = None,
+    item: str | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
+) -> list[Answer]:
+    """Search an index for the likes of files and folders of photos; publish `results.jsonl` and `sheets/` in `out`.
+
+    `run` and `shards` are those that the index names, unless given. A photo that stands in the index itself is not among its
+    own answers, and its item is known, so that hits are framed on its sheet; `item` says it of photos from elsewhere. A photo
+    that cannot be read has the answer {"image", "error"}: see `refuse_broken`. Raises `UsageError` where the index, the run
+    and the options do not fit each other, `IntegrityError` for a damaged index.
+    """
+    if top < 1:
+        raise UsageError(f"top {top}: take 1 or more")
+    found = find_pictures(photos, skip=out)
+    opened = IndexFolder.open(index)
+    likeness = Likeness(metric, color_weight)
+    likeness.check(opened.features, opened.features[:1])
+    with one_process(device) as place, quiet_decoder():
+        task = _load_task(opened, run, place)
+        pictures = _pictures_of(opened, shards)
+        search = _Search(opened, opened.searcher(place), likeness, top, rerank)
+        known = _KnownItems(opened, pictures, item)
+        with exclusive(out), ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            remove_leftovers(out)
+            answers: list[Answer] = []
+            for loaded in load_ahead(pool, lambda photo: _load(task, opened, photo), found, batch_size):
+                sound = [photo for photo in loaded if isinstance(photo, _Photo)]
+                said = iter(_answers(search, known, sound, _queries(task, opened, sound, place)))
+                for photo in loaded:
+                    if not isinstance(photo, _Photo):
+                        answers.append(photo)
+                        continue
+                    answers.append(next(said))
+                    publish_bytes(out / answers[-1]["sheet"], draw_result(photo.tile, answers[-1], pictures))
+            _publish(out, answers)
+    return answers
+
+
+def refuse_broken(answers: list[Answer], out: Path) -> None:
+    """Raise `RejectedError` (exit code 3) when there are photos that could not be read."""
+    broken = [answer for answer in answers if "error" in answer]
+    if broken:
+        raise RejectedError(
+            f"{broken[0]['image']}: {broken[0]['error']}; {len(broken)} of {len(answers)} photos cannot be used, "
+            f"the answers for the others stand in {out}/{RESULTS_FILE}"
+        )
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What is searched, and how."""
+
+    index: IndexFolder
+    searcher: ExactSearch | ApproximateSearch
+    likeness: Likeness
+    top: int
+    reranks: bool
+
+    def __call__(self, queries: Features, without: list[np.ndarray]) -> list[Found]:
+        """The best of each query, without some rows of its own: the photo itself."""
+        count = num_candidates(self.top) if self.reranks else self.top
+        most = max(len(rows) for rows in without)
+        found = self.searcher.search(queries, self.likeness, count + most)
+        return [self._one(found, number, rows, count) for number, rows in enumerate(without)]
+
+    def _one(self, found: Found, number: int, without: np.ndarray, count: int) -> Found:
+        keep = np.flatnonzero(~np.isin(found.rows[number], without))[:count]
+        one = Found(*(part[number : number + 1, keep] for part in (found.rows, found.scores, found.deep, found.colour)))
+        if not self.reranks:
+            return one
+        return rerank_candidates(self.index.features, one, self.likeness, self.top)
+
+
+class _KnownItems:
+    """Which rows of an index are a photo, and what item it shows, by the end of its path."""
+
+    def __init__(self, index: IndexFolder, shards: ShardSet | None, item: str | None) -> None:
+        self.index, self.shards, self.item = index, shards, item
+        self._rows: dict[str, list[int]] = {}
+        for row, image in enumerate(index.items["image"].tolist()):
+            self._rows.setdefault(image, []).append(row)
+
+    def rows(self, photo: Path) -> np.ndarray:
+        """Rows of the index that are this very picture; of a path two parts at least must agree."""
+        return np.array([row for end in _ends(photo) for row in self._rows.get(end, [])], dtype=np.int64)
+
+    def of(self, photo: Path) -> str:
+        """The item, "" where it is not known."""
+        if self.item is not None:
+            return self.item
+        rows = self.rows(photo)
+        if len(rows):
+            return str(self.index.items["item"][rows[0]])
+        return next((self._others[end] for end in _ends(photo) if end in self._others), "")
+
+    @cached_property
+    def _others(self) -> dict[str, str]:
+        """Items of pictures that the set holds beside the indexed and the training ones: those of an official query split."""
+        if self.shards is None or "item" not in self.shards.columns:
+            return {}
+        columns = self.shards.columns
+        rows = np.flatnonzero((columns["split"] != "train") & (columns["copy"] == 0))
+        rows = np.setdiff1d(rows, self.index.items["row"])
+        return {str(self.shards.read_annotation(row)["image"]): str(columns["item"][row]) for row in rows.tolist()}
+
+
+def _ends(photo: Path) -> list[str]:
+    parts = photo.resolve().parts[1:]
+    return ["/".join(parts[start:]) for start in range(len(parts) - 1)]
+
+
+def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Task:
+    """The task that made the index; raises `UsageError` where its weights are others."""
+    made_by = index.note["run"]
+    place = Path(index.place_of("run")) if run is None else run
+    if run is None and not place.is_dir():
+        raise UsageError(f"{index.path}: its run is not at {place} any more; name it with --run")
+    task, _, _ = RunFolder(place).load(str(made_by["checkpoint"]))
+    if weights_digest(task) != made_by["weights_sha256"]:
+        raise UsageError(f"{index.path}: was not built with the weights of {place}; name its run with --run, or build it again")
+    task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return task
+
+
+def _pictures_of(index: IndexFolder, shards: str | None) -> ShardSet | None:
+    """The shard set that thumbnails come from; None where the one that the index names is not there any more."""
+    try:
+        opened = open_shards(shards or index.place_of("shards"))
+    except (UsageError, OSError):
+        if shards is not None:
+            raise
+        return None
+    if opened.plan_id != index.note["shards"]["plan_id"]:
+        if shards is not None:
+            raise UsageError(f"{shards}: not the shard set that the index {index.path} was built from; leave --shards out")
+        return None
+    return opened
+
+
+def _load(task: Task, index: IndexFolder, photo: FoundPicture) -> _Photo | Answer:
+    try:
+        picture = read_picture(photo.path)
+    except PictureError as error:
+        return {"image": readable(photo.path), "error": str(error)}
+    colour = colour_feature(picture) if index.note["colour"] == "picture" else None
+    return _Photo(photo, small(picture), task.encode_picture(picture), colour)
+
+
+def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch.device) -> Features:
+    """Features of photos, as the index has them."""
+    if not photos:
+        return index.features[:0]
+    results = predict_batch(task, [photo.inputs for photo in photos], device)
+    source, colour = index.note["colour"], None
+    if source == "network":
+        colour = unit(results[COLOUR])
+    elif source == "picture":
+        colour = np.stack([photo.colour for photo in photos if photo.colour is not None])
+    return Features(deep_features(task, results), colour)
+
+
+def _answers(search: _Search, known: _KnownItems, photos: list[_Photo], queries: Features) -> list[Answer]:
+    if not photos:
+        return []
+    answers: list[Answer] = []
+    themselves = [known.rows(photo.found.path) for photo in photos]
+    for photo, itself, found in zip(photos, themselves, search(queries, themselves), strict=True):
+        item = known.of(photo.found.path)
+        answers.append(
+            {
+                "image": readable(photo.found.path),
+                "item": item,
+                "in_index": [str(search.index.items["key"][row]) for row in itself],
+                "metric": search.likeness.metric,
+                "color_weight": search.likeness.color_weight,
+                "reranked": search.reranks,
+                "matches": [_match(search.index.items, found, place, item) for place in range(found.rows.shape[1])],
+                "sheet": f"{SHEET_FOLDER}/{photo.found.name}.png",
+            }
+        )
+    return answers
+
+
+def _match(items: dict[str, np.ndarray], found: Found, place: int, item: str) -> Answer:
+    row = int(found.rows[0, place])
+    labels = {name: str(items[name][row]) for name in ("key", "item", "category", "split", "image")}
+    figures = {name: round(float(getattr(found, part)[0, place]), 6) for name, part in _FIGURES.items()}
+    return {
+        "rank": place + 1,
+        **figures,
+        **labels,
+        "hit": labels["item"] == item if item else None,
+        "row": int(items["row"][row]),
+    }
+
+
+_FIGURES = {"score": "scores", "deep": "deep", "colour": "colour"}
+
+
+def _publish(out: Path, answers: list[Answer]) -> None:
+    """Write the answers, and remove the sheets of an earlier call that the new one does not have."""
+    before = _sheets_of(out / RESULTS_FILE)
+    lines = "".join(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
+    publish_bytes(out / RESULTS_FILE, lines.encode())
+    folder = (out / SHEET_FOLDER).resolve()
+    for name in before - {str(answer.get("sheet")) for answer in answers}:
+        stale = (out / name).resolve()
+        if stale.is_relative_to(folder):
+            stale.unlink(missing_ok=True)
+
+
+def _sheets_of(results: Path) -> set[str]:
+    try:
+        lines = results.read_text(encoding="utf-8").splitlines()
+        return {str(answer["sheet"]) for answer in map(json.loads, lines) if "sheet" in answer}
+    except (OSError, ValueError, TypeError):
+        return set()

@@ -1,0 +1,169 @@
+"""What `ftrain evaluate` says of a style model: styles here, attributes that are searched for in `attribute_report`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fschemas.failures import UsageError
+from fschemas.publish import publish_bytes
+from ftrain.attribute_search import chance_figures, entries, search_figures
+from ftrain.csv_tables import csv_bytes
+from ftrain.label_report import (
+    classification,
+    figure_lines,
+    notes_of,
+    percent,
+    picture_of,
+    properties,
+    spread,
+    subtitle,
+    write_classification,
+)
+from ftrain.metrics.classification import answers, classification_figures, per_class
+from ftrain.metrics.slices import slices
+from ftrain.sheet import Tile, sheet
+from ftrain.style_answer import glow
+from ftrain.style_labels import Labels, main_styles
+from ftrain.task import Judged, Results
+
+TOP = (1, 3)
+_ANSWERED = {
+    "top_1": "top-1", "top_3": "top-3", "macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy",
+    "calibration_error": "calibration error",
+}  # fmt: skip
+_SEARCHED = {"map": "mAP of the search", "map_of_attributes": "mAP, mean of attributes"}
+_BINS = 15
+_ROWS, _COLUMNS = 4, 5
+
+
+def measure(labels: Labels, results: Results) -> dict[str, Any]:
+    """The figures by which a checkpoint is chosen, and those beside them."""
+    if labels.classes is None:
+        return search_figures(labels, results)
+    return finite(classification_figures(results["scores"], results["values"][:, 0], top=TOP))
+
+
+def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
+    """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`."""
+    if labels.classes is None:
+        from ftrain.attribute_report import report as report_attributes
+
+        return report_attributes(labels, judged, out)
+    numbers = _numbers(labels, judged)
+    truth, scores, names = judged.results["values"][:, 0], judged.results["scores"], labels.values[0]
+    title = subtitle(judged, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}")
+    write_classification(out, "style", scores, truth, _learnt(labels, judged), names, title)
+    header = ("key", "style", "answer", "score", "score_of_truth")
+    publish_bytes(out / "pictures.csv", csv_bytes(header, _picture_rows(labels, judged)))
+    publish_bytes(out / "predictions.png", _sheet(labels, judged, title))
+    return numbers
+
+
+def summary(metrics: dict[str, Any]) -> Iterator[str]:
+    """The numbers of `report` as lines for a person."""
+    model, majority = metrics["model"], metrics.get("majority", {})
+    searched = metrics.get("untrained") or metrics["chance"]
+    yield from figure_lines(model, majority, _ANSWERED, "majority")
+    yield from figure_lines(model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order")
+    for attribute, part in metrics.get("attributes", {}).items():
+        said = [f"mAP {percent(part['map'])}", f"random order {percent(part['chance'])}"]
+        said += [f"named right {percent(part['top_1'])}"] if "top_1" in part else []
+        yield f"  {attribute:<24}{', '.join(said)}"
+    classes = metrics.get("classes", {})
+    if len(classes) > 1:
+        hardest = sorted(classes, key=lambda name: classes[name]["f1"])[:3]
+        yield "hardest styles: " + ", ".join(f"{name} (F1 {100 * classes[name]['f1']:.0f} %)" for name in hardest)
+    if "macro_f1_low" in model and model["macro_f1_low"] <= majority.get("macro_f1", -1):
+        yield "WARNING: not clearly better than always answering the commonest style"
+
+
+def calibration_error(scores: np.ndarray, truth: np.ndarray) -> float:
+    """How far the best score is from the share of right answers: mean over 15 bins, weighted by pictures (Guo et al., ICML 2017)."""
+    known = truth >= 0
+    best, right = scores[known].max(axis=1), scores[known].argmax(axis=1) == truth[known]
+    bins = np.minimum((best * _BINS).astype(int), _BINS - 1)
+    gaps = np.bincount(bins, weights=best.astype(np.float64) - right, minlength=_BINS)
+    return float(np.abs(gaps).sum() / max(1, known.sum()))
+
+
+def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
+    results = judged.results
+    truth, scores, names = results["values"][:, 0], results["scores"], labels.values[0]
+    if not (truth >= 0).any():
+        raise UsageError(f"{judged.shards.place}: no picture of the split {judged.split!r} has a style; choose another --split")
+    found = entries(labels, results)
+    searched = {name: value for name, value in search_figures(labels, results, found).items() if "/" not in name}
+    numbers = classification(scores, truth, _learnt(labels, judged), names, top=TOP)
+    numbers["model"] = finite(searched | numbers["model"] | {"calibration_error": calibration_error(scores, truth)})
+    numbers["chance"] = chance_figures(labels, found)
+    notes = notes_of(judged)
+    groups = main_styles()
+    cuts = properties(notes) | {"main_style": [groups.get(note["style"], "") for note in notes]}
+    cuts["form"] = ["upright" if note["height"] > note["width"] else "square or wide" for note in notes]
+    if all("garments" in note for note in notes):
+        cuts["garments"] = [f"{len(note['garments'])} garments" for note in notes]
+    numbers["classes"] = per_class(scores, truth, names)
+    numbers["slices"] = slices(answers(scores, truth) == truth, truth >= 0, cuts)
+    return numbers
+
+
+def _learnt(labels: Labels, judged: Judged) -> np.ndarray:
+    """Classes of the training pictures."""
+    assert labels.classes is not None
+    styles = judged.shards.columns["style"][judged.training_rows]
+    return np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
+
+
+def _picture_rows(labels: Labels, judged: Judged) -> list[tuple[object, ...]]:
+    results, names = judged.results, labels.values[0]
+    truth, scores = results["values"][:, 0], results["scores"]
+    of_truth = scores[np.arange(len(truth)), truth]
+    rows: list[tuple[object, ...]] = []
+    for number in np.lexsort((results["row"], of_truth)):
+        best = int(scores[number].argmax())
+        key = str(judged.shards.columns["key"][results["row"][number]])
+        rows.append((key, names[truth[number]], names[best], float(scores[number, best]), float(of_truth[number])))
+    return rows
+
+
+def _sheet(labels: Labels, judged: Judged, title: str) -> bytes:
+    """A row for each of the commonest styles: the picture that was surest right, the one that was surest wrong, steps between."""
+    results = judged.results
+    truth, scores = results["values"][:, 0], results["scores"]
+    doubt = 1 - scores[np.arange(len(truth)), truth]
+    tiles: list[Tile | None] = []
+    for style in np.argsort(-np.bincount(truth, minlength=len(labels.values[0])), kind="stable")[:_ROWS]:
+        members = np.flatnonzero(truth == style)
+        row = [_tile(labels, judged, int(members[place])) for place in spread(doubt[members], _COLUMNS)] if len(members) else []
+        tiles += [*row, *[None] * (_COLUMNS - len(row))] if row else []
+    return sheet(tiles, "Answers, and where the network looked", title, _COLUMNS)
+
+
+def _tile(labels: Labels, judged: Judged, number: int) -> Tile:
+    results, names = judged.results, labels.values[0]
+    scores, truth = results["scores"][number], int(results["values"][number, 0])
+    best = int(scores.argmax())
+    lines = [f"{names[best]} {100 * scores[best]:.0f} %"]
+    if best != truth:
+        lines.append(f"true: {names[truth]} {100 * scores[truth]:.0f} %")
+    return Tile(attended_picture(judged, number, 0), lines=lines, good=best == truth)
+
+
+def attended_picture(judged: Judged, number: int, attribute: int) -> np.ndarray:
+    """Picture `number` of the results under the attention of an attribute, uint8 H, W, 3."""
+    results, (picture, _) = judged.results, picture_of(judged, number)
+    height, width = picture.shape[:2]
+    factor = np.array([width, height, width, height]) / np.tile(results["size"][number], 2)
+    grid = results["attention"][number, attribute].astype(np.float32)
+    stretched = (grid - grid.min()) / max(float(grid.max() - grid.min()), 1e-9)
+    return glow(picture, stretched, results["region"][number] * factor)
+
+
+def finite(figures: dict[str, float]) -> dict[str, float]:
+    """Without what nothing could be said of: JSON knows no NaN."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}

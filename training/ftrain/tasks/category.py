@@ -1,0 +1,258 @@
+"""Category, attributes and box of the garment on a photograph, with local features from the predicted box.
+
+After the open classifier of Ghadiri (2019), on the benchmark of DeepFashion (Liu et al., CVPR 2016): for any vocabularies of
+categories and attributes. Attributes in exclusive groups are learnt by a softmax per group, others by balanced binary
+cross-entropy. """
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fschemas.failures import UsageError
+from ftrain.image import move_points
+from ftrain.layers.affine import invert_matrices
+from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
+from ftrain.layers.box import box_loss
+from ftrain.layers.category_network import CategoryNetwork, CategoryOutputs
+from ftrain.stream import Batch, RawSample
+from ftrain.task import Judged, Results, Task, TaskConfig
+from ftrain.view import View, ViewConfig, names_as_ids, view_of_picture, view_of_sample
+
+_LEAST_SIDE = 0.02  # of the input: a box of which less is in view teaches nothing
+
+
+class CategoryConfig(ViewConfig):
+    """Network, picture, losses. Defaults are the tiny profile."""
+
+    backbone: str = "resnet18"
+    weights: str = "none"  # none | imagenet | path of a file
+    labels: tuple[Literal["category", "attributes"], ...] = Field(("category", "attributes"), min_length=1)
+    branches: Literal["flat", "three"] = "flat"  # one head of all categories, or one for each type of clothes
+    local_size: int = Field(3, ge=0, le=14)  # cells a side that are pooled from the box; 0: global features alone
+    local_stride: Literal[8, 16, 32] = 16  # of the features that are pooled
+    box_head: Literal["maps", "flat"] = "maps"  # how the box is found; flat: one linear layer, as the original
+    box_gradient: bool = True  # whether what is classified moves the box
+    hidden: int = Field(0, ge=0)  # width of a layer below the heads; 0: none
+    dropout: float = Field(0.0, ge=0, lt=1)  # below the heads
+    # auto: a softmax in exclusive groups, else balanced; plain: unweighted, as the original
+    attribute_loss: Literal["auto", "balanced", "plain"] = "auto"
+    positive_rate: float | None = Field(None, gt=0, lt=1)  # of the training set, for `balanced`; None: each picture's own
+    attribute_weight: float = Field(1.0, ge=0)
+    category_weight: float = Field(1.0, ge=0)
+    box_weight: float = Field(1.0, ge=0)
+    smoothing: float = Field(0.0, ge=0, lt=1)  # of labels, where a softmax is learnt
+    flip_test: bool = False  # average with the mirrored picture
+    least_score: float = Field(0.2, ge=0, lt=1)  # below this the answer is that nothing is recognised
+
+
+@dataclass(frozen=True)
+class CategoryEncoder:
+    """Sample to network input: one matrix moves the picture and its box."""
+
+    config: CategoryConfig
+    categories: dict[str, int]  # name to number; empty where no category is learnt
+    num_attributes: int
+    has_boxes: bool
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """`image` S, S, 3 uint8, `matrix` 2, 3 (source to input) and `size` of the source, and what there is to learn.
+
+        That is, as far as the set has it, `category` (-1: unknown); `attributes` A (1, 0, -1); `box` 4 as shares of the input
+        with `has_box`, and `true_box` in pixels of the source.
+        """
+        note, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        encoded = {"image": view.image, "matrix": view.matrix, "size": np.array([note["width"], note["height"]], np.float32)}
+        if self.categories:
+            encoded["category"] = np.array(self.categories[note["category"]], np.int64)
+        if self.num_attributes:
+            encoded["attributes"] = attribute_targets(note, self.num_attributes)
+        if self.has_boxes:
+            true_box = np.asarray(note["box"], np.float32)
+            box, has_box = _box_in_view(true_box, view)
+            encoded |= {"box": box, "has_box": np.array(has_box), "true_box": true_box}
+        return encoded
+
+    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
+        view = view_of_picture(self.config, picture)
+        height, width = picture.shape[:2]
+        return {"image": view.image, "matrix": view.matrix, "size": np.array([width, height], np.float32)}
+
+
+class Category(Task):
+    """The classifier of clothes. Either of categories and attributes may be missing in a shard set, and boxes as well."""
+
+    name = "category"
+    needs = ()  # category or attributes, as far as the set has them; each task then needs what it was built for
+    Config = CategoryConfig
+    selected_by = ("score", "max")
+
+    def __init__(self, config: CategoryConfig, dataset: dict[str, Any]) -> None:
+        super().__init__(config, dataset)
+        self.config: CategoryConfig = config
+        learnt = _learnt(config, dataset)
+        self.needs = (*learnt, *(name for name in ("box",) if name in dataset["column_groups"]))
+        category, attributes = learnt.get("category"), learnt.get("attributes")
+        self.categories: list[str] = category["values"] if category else []
+        self.types: dict[str, list[int]] = category["groups"] if category else {}
+        self.attributes: list[str] = attributes["values"] if attributes else []
+        self.groups: dict[str, list[int]] = attributes["groups"] if attributes else {}
+        self.exclusive = bool(attributes and attributes["exclusive"])
+        self.has_boxes = "box" in self.needs
+        if config.branches == "three" and category and not self.types:
+            raise UsageError(f"the categories {category['name']} have no types; take model.branches=flat")
+        self.encoder = CategoryEncoder(
+            config, names_as_ids(dataset, "category") if category else {}, len(self.attributes), self.has_boxes
+        )
+        self.network = CategoryNetwork(
+            config.backbone, config.weights, config.input_size, len(self.categories), len(self.attributes),
+            types=self.types if config.branches == "three" else None, local_size=config.local_size,
+            local_stride=config.local_stride, box_head=config.box_head, box_gradient=config.box_gradient,
+            true_boxes=self.has_boxes, hidden=config.hidden, dropout=config.dropout,
+        )  # fmt: skip
+        self.flip_test = config.flip_test
+        named = dataset.get("names", {}).get("category", self.categories)
+        never = torch.tensor([name not in named for name in self.categories], dtype=torch.bool)
+        self.register_buffer("never_seen", never, persistent=False)  # classes of the vocabulary without a training picture
+        self.never_seen: Tensor
+
+    @classmethod
+    def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
+        """The categories that training pictures have: 46 of DeepFashion's 50, and none where all are unknown."""
+        del config
+        return {"category": sorted({str(name) for name in columns["category"][rows]} - {""})} if "category" in columns else {}
+
+    @classmethod
+    def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
+        """Categories, where the index has them."""
+        del config
+        return columns.get("category")
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss` and its parts: `category`, `attributes`, `box`, as far as the shard set has them; each a mean over all rows."""
+        config, outputs = self.config, self.network(batch["image"])
+        parts: dict[str, Tensor] = {}
+        if outputs.category is not None:
+            parts["category"] = config.category_weight * class_loss(outputs.category, batch["category"], config.smoothing)
+        if outputs.attributes is not None:
+            parts["attributes"] = config.attribute_weight * self._attribute_loss(outputs.attributes, batch["attributes"])
+        if self.has_boxes:
+            parts["box"] = config.box_weight * box_loss(outputs.boxes, batch["box"], batch["has_box"])
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def predict(self, batch: Batch) -> Batch:
+        """`category_scores` B, C and `attribute_scores` B, A (probabilities), `boxes` B, 4 in pixels of the source.
+
+        What the batch holds of the truth is handed on.
+        """
+        views = [self._scores(self.network(batch["image"]))]
+        if self.flip_test:
+            scores, boxes = self._scores(self.network(batch["image"].flip(2)))
+            views.append((scores, torch.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], dim=1)))
+        results = {name: torch.stack([scores[name] for scores, _ in views]).mean(dim=0) for name in views[0][0]}
+        boxes = torch.stack([boxes for _, boxes in views]).mean(dim=0)
+        results["boxes"] = _box_of_source(boxes * self.config.input_size, batch["matrix"], batch["size"])
+        handed_on = ("category", "attributes", "true_box", "has_box", "size")
+        return results | {name: batch[name] for name in handed_on if name in batch}
+
+    def measure(self, results: Results) -> dict[str, Any]:
+        """Figures of what has labels, and `score`, their mean, by which checkpoints are chosen."""
+        from ftrain.category_report import figures
+
+        return figures(self, results)
+
+    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+        """Figures beside the majority and the mean box, per class and group, slices, the worst pictures."""
+        from ftrain.category_report import report
+
+        return report(self, judged, out)
+
+    @classmethod
+    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
+        """The figures beside those of the floors."""
+        from ftrain.category_report import summary
+
+        yield from summary(metrics)
+
+    def use_turned_views(self, turned: bool | None) -> None:
+        """The mirrored picture as a second view; None: as the configuration says."""
+        self.flip_test = self.config.flip_test if turned is None else turned
+
+    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """As the encoder sees a picture of a shard."""
+        assert isinstance(self.encoder, CategoryEncoder)
+        return self.encoder.encode_picture(picture)
+
+    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+        """Category with its score and rivals, attributes, box in pixels; or that nothing is recognised."""
+        from ftrain.category_answer import answer
+
+        del category
+        return answer(self, results, number)
+
+    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """The box and what is said of it."""
+        from ftrain.category_answer import draw
+
+        return draw(picture, answer)
+
+    def _attribute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        config = self.config
+        if self.exclusive and config.attribute_loss == "auto":
+            return exclusive_loss(logits, targets, list(self.groups.values()), config.smoothing)
+        return binary_loss(logits, targets, balanced=config.attribute_loss != "plain", positive_rate=config.positive_rate)
+
+    def _scores(self, outputs: CategoryOutputs) -> tuple[dict[str, Tensor], Tensor]:
+        scores: dict[str, Tensor] = {}
+        if outputs.category is not None:
+            scores["category_scores"] = outputs.category.float().masked_fill(self.never_seen, -math.inf).softmax(dim=1)
+        if outputs.attributes is not None:
+            groups = list(self.groups.values()) if self.exclusive else []
+            scores["attribute_scores"] = exclusive_shares(outputs.attributes, groups)
+        return scores, outputs.boxes
+
+
+def _learnt(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The vocabularies of what is learnt: what the configuration wants and the set carries, but no category that nobody has."""
+    carried, vocabularies = dataset["column_groups"], dataset["vocabularies"]
+    learnt = {name: vocabularies[name] for name in config.labels if name in carried}
+    if dataset.get("names", {}).get("category", ["any"]) == []:
+        learnt.pop("category", None)
+    if not learnt:
+        raise UsageError(
+            f"the task category needs {' or '.join(config.labels)}, but this shard set carries {', '.join(carried) or 'nothing'}"
+            f"{' without a name' if 'category' in carried else ''}; take another set or another model.labels"
+        )
+    return learnt
+
+
+def _box_of_source(edges: Tensor, matrices: Tensor, size: Tensor) -> Tensor:
+    """Edges B, 4 in pixels of an input that is not turned, as centres of the corner pixels in the source, inside it."""
+    back = invert_matrices(matrices).to(edges.dtype)
+    corners = torch.einsum("bij,bkj->bki", back[:, :, :2], edges.unflatten(1, (2, 2)) - 0.5) + back[:, None, :, 2]
+    first, last = corners[:, 0] + 0.5, corners[:, 1] - 0.5  # half a pixel inwards
+    first = torch.minimum(first.clamp_min(0), size - 1)
+    return torch.cat([first, torch.maximum(torch.minimum(last, size - 1), first)], dim=1)
+
+
+def _box_in_view(box: np.ndarray, view: View) -> tuple[np.ndarray, bool]:
+    """A box of the source as shares of the input, and whether enough of it is in view.
+
+    Of a turned box the extent of the ellipse in it is taken: that of its corners would grow with the angle, which garments,
+    that do not fill the corners, do not.
+    """
+    size = view.image.shape[0]
+    centre = move_points((box[:2] + box[2:])[None] / 2, view.matrix)[0]
+    half = np.sqrt(np.square(view.matrix[:, :2] * ((box[2:] - box[:2] + 1) / 2)).sum(axis=1))
+    edges = (np.concatenate([centre - half, centre + half]) + 0.5) / size
+    seen = np.clip(edges, 0, 1).astype(np.float32)
+    return seen, bool(((seen[2:] - seen[:2]) >= _LEAST_SIDE).all())

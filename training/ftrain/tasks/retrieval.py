@@ -1,0 +1,300 @@
+"""Find the same garment again: embeddings of length 1 by cross-entropy, triplets mined in the batch, and proxy anchors.
+
+After ihciah/deep-fashion-retrieval: a ResNet-50 with a 512-d deep feature, cross-entropy over categories plus a triplet loss, the
+backbone frozen and then thawed (`fit.stages`). Batches are P identities x K pictures (`fit.sampler=identities`), so that every
+picture is an anchor and meets its positives. Judged by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from fschemas.failures import UsageError
+from ftrain.layers.backbone import Backbone
+from ftrain.layers.metric_learning import Distance, Mining, ProxyAnchor, triplet_loss
+from ftrain.layers.pooling import AveragePooling, GeneralisedMean, strength
+from ftrain.metrics.retrieval import judge_retrieval
+from ftrain.retrieval.colour import colour_features
+from ftrain.stream import Batch, RawSample
+from ftrain.task import Judged, Results, Task, TaskConfig
+from ftrain.view import ViewConfig, names_as_ids, view_of_picture, view_of_sample
+
+Identity = Literal["item", "category"]
+
+# What a user calls a split, and the splits of query and gallery pictures that it is where a set has them.
+_PAIRS = {"test": ("query", "gallery"), "val": ("val_query", "val_gallery")}
+_QUERIES, _GALLERIES = ("query", "val_query"), ("gallery", "val_gallery")
+BOTH, QUERY_ONLY, GALLERY_ONLY = 0, 1, 2
+
+
+class RetrievalConfig(ViewConfig):
+    """Network, losses, picture and augmentation. Defaults are the tiny profile."""
+
+    backbone: str = "resnet18"
+    weights: str = "none"  # none | imagenet | path of a file
+    dim: int = Field(512, ge=2)  # of the embedding
+    pooling: Literal["average", "gem"] = "average"
+    neck: Literal["none", "batch_norm"] = "none"  # batch_norm: between triplets and classifier (Luo et al., CVPRW 2019)
+    labels: Identity = "item"  # what is found again, and what triplets go by
+    classify: Literal["category", "item", "none"] = "category"  # classes of the cross-entropy
+    classification: float = Field(1.0, ge=0)  # weights of the losses; one of weight 0 is left out
+    triplet: float = Field(1.0, ge=0)
+    proxy: float = Field(0.0, ge=0)
+    smoothing: float = Field(0.0, ge=0, lt=1)  # of the labels of the cross-entropy
+    cosine_scale: float = Field(
+        0.0, ge=0
+    )  # 0: a linear classifier; else the cosine with each class x this (Zhai and Wu, BMVC 2019)
+    margin: float = Field(0.2, ge=0)  # of triplets
+    mining: Mining = "batch_hard"
+    distance: Distance = "cosine"
+    proxy_margin: float = 0.1
+    proxy_scale: float = Field(32.0, gt=0)
+    flip_test: bool = False  # the embedding is that of the picture and its mirror image together
+    least_score: float = Field(0.2, ge=0, le=1)  # `ftrain predict`: below it no category is named
+
+
+@dataclass(frozen=True)
+class RetrievalEncoder:
+    """Sample to network input and its labels as numbers."""
+
+    config: RetrievalConfig
+    categories: dict[str, int]  # "" and, in a set without categories, every name: -1
+    items: dict[str, int]  # of training, where the losses need classes of them
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """`image` S, S, 3 uint8; numbers of `identity`, `category` and `item_class` (-1 unknown); `role` in a search."""
+        note = sample.annotation
+        item, category = str(note.get("item", "")), self.categories.get(note.get("category", ""), -1)
+        split = note["split"]
+        role = QUERY_ONLY if split in _QUERIES else GALLERY_ONLY if split in _GALLERIES else BOTH
+        numbers = {
+            "identity": number_of(item) if self.config.labels == "item" else category,
+            "category": category,
+            "item_class": self.items.get(item, -1),
+            "role": role,
+        }
+        image = view_of_sample(self.config, sample, generator).image
+        return {"image": image, **{name: np.array(value, dtype=np.int64) for name, value in numbers.items()}}
+
+
+class Retrieval(Task):
+    """The retrieval task, for items (products) or, where a set has none, categories."""
+
+    name = "retrieval"
+    needs = ()  # item or category, as the configuration says: see `names_to_learn`
+    Config = RetrievalConfig
+    selected_by = ("map", "max")
+
+    def __init__(self, config: RetrievalConfig, dataset: dict[str, Any]) -> None:
+        super().__init__(config, dataset)
+        self.config: RetrievalConfig = config
+        self.categories = _categories(config, dataset)
+        items = _items(config, dataset)
+        numbers = names_as_ids(dataset, "category") if self.categories else {}
+        self.encoder = RetrievalEncoder(config, numbers, {name: number for number, name in enumerate(items)})
+        self.backbone = Backbone(config.backbone, config.weights)
+        self.pool = GeneralisedMean() if config.pooling == "gem" else AveragePooling()
+        self.embed = nn.Linear(self.backbone.widths[-1], config.dim)
+        nn.init.orthogonal_(self.embed.weight)  # keeps angles: at the start an embedding tells what the backbone's features tell
+        nn.init.zeros_(self.embed.bias)
+        self.neck = nn.BatchNorm1d(config.dim) if config.neck == "batch_norm" else nn.Identity()
+        num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[config.classify]
+        self.classifier = nn.Linear(config.dim, num_classes, bias=not config.cosine_scale) if num_classes else None
+        self.proxies = ProxyAnchor(len(items), config.dim, config.proxy_margin, config.proxy_scale) if config.proxy else None
+        self.flip_test = config.flip_test
+        self.learnt = True  # False: embeddings are the features of the backbone
+
+    @classmethod
+    def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
+        """`test` is query and gallery where a set has them; `test+train` judges test among the pictures of both."""
+        parts = split.split("+")
+        if len(parts) > 1:
+            if strangers := [part for part in parts if part not in known]:
+                raise UsageError(f"--split {split}: no split {strangers[0]!r}; there are {', '.join(known)}")
+            return tuple(parts)
+        pair = _PAIRS.get(split, ())
+        return pair if pair and split not in known and all(name in known for name in pair) else (split,)
+
+    @classmethod
+    def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
+        """What is found again: item or category."""
+        assert isinstance(config, RetrievalConfig)
+        return columns.get(config.labels)
+
+    @classmethod
+    def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
+        """The items of training, where cross-entropy or proxies need them as classes.
+
+        Raises `UsageError` where no training picture has what is to be found again.
+        """
+        assert isinstance(config, RetrievalConfig)
+        if config.labels not in columns or not (columns[config.labels][rows] != "").any():
+            other = "category" if config.labels == "item" else "item"
+            raise UsageError(
+                f"model.labels={config.labels}: no training picture of the shard set has a known {config.labels}; "
+                f"take another set, or {other}"
+            )
+        if not _learns_items(config) or "item" not in columns:
+            return {}
+        return {"item": [str(name) for name in np.unique(columns["item"][rows]) if name]}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss` and its weighted parts `classification`, `triplet`, `proxy`, as far as the configuration has them."""
+        config = self.config
+        parts: dict[str, Tensor] = {}
+        deep = self.embed(self.pool(self.backbone(batch["image"])[-1]))
+        through = self.neck(deep)
+        if self.classifier is not None:
+            labels = batch["category" if config.classify == "category" else "item_class"]
+            parts["classification"] = config.classification * self._cross_entropy(through, labels)
+        if config.triplet:
+            loss = triplet_loss(
+                deep if config.distance == "cosine" else F.normalize(deep.float(), dim=1), batch["identity"],
+                margin=config.margin, mining=config.mining, distance=config.distance,
+            )  # fmt: skip
+            parts["triplet"] = config.triplet * loss
+        if self.proxies is not None:
+            parts["proxy"] = config.proxy * self.proxies(through, batch["item_class"])
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def predict(self, batch: Batch) -> Batch:
+        """`embedding` B, D of length 1; `attention` B, h, w; `class_scores` B, C; `colour` B, 125 (not in an exported graph).
+
+        The numbers of identity, category and role are handed on.
+        """
+        embedding, scores, attention = self._view(batch["image"])
+        if self.flip_test:
+            mirrored, mirrored_scores, _ = self._view(batch["image"].flip(2))
+            embedding = F.normalize(embedding + mirrored, dim=1)
+            scores = None if scores is None or mirrored_scores is None else (scores + mirrored_scores) / 2
+        found = {"embedding": embedding, "attention": attention}
+        if scores is not None:
+            found["class_scores"] = scores
+        if not torch.compiler.is_compiling():
+            colours = colour_features(batch["image"].cpu().numpy(), attention.detach().cpu().numpy())
+            found["colour"] = torch.from_numpy(colours).to(embedding.device)
+        return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
+
+    def measure(self, results: Results) -> dict[str, Any]:
+        """hit@k, recall@k, mAP; by the roles of query and gallery, or leaving one out where there are none."""
+        asks, answers = results["role"] != GALLERY_ONLY, results["role"] != QUERY_ONLY
+        figures = judge_retrieval(
+            results["embedding"][asks], results["embedding"][answers], results["identity"][asks], results["identity"][answers],
+            query_rows=results["row"][asks], gallery_rows=results["row"][answers],
+        ).summary()  # fmt: skip
+        if not np.isfinite(figures["map"]):
+            raise UsageError(
+                f"no {self.config.labels} has two validation pictures, so nothing can be found again; raise hold_out, or take "
+                "a set with another validation split"
+            )
+        return figures
+
+    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+        """Figures beside the untrained backbone and chance, slices, the worst queries, rankings: JSON values, tables and plots."""
+        from ftrain.retrieval_report import report
+
+        return report(self.config.labels, self.categories if self.config.classify == "category" else (), judged, out)
+
+    @classmethod
+    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
+        """hit@k, recall@k and mAP beside the floors."""
+        from ftrain.retrieval_report import summary
+
+        yield from summary(metrics)
+
+    def untrained(self) -> Task:
+        """The given backbone's pooled features, of another dimension, in place of the embedding."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            floor = Retrieval(self.config, self.dataset)
+        floor.learnt, floor.flip_test = False, self.flip_test
+        return floor
+
+    def use_turned_views(self, turned: bool | None) -> None:
+        """Whether the mirror image is looked at too."""
+        self.flip_test = self.config.flip_test if turned is None else turned
+
+    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """`image` of a picture without annotation, uint8 H, W, 3."""
+        return {"image": view_of_picture(self.config, picture).image}
+
+    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+        """Category with its score where the model names them, or that none is recognised; the `embedding`, rounded."""
+        del category
+        from ftrain.retrieval_drawing import answer
+
+        return answer(self.categories, self.config.least_score, results, number)
+
+    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """The category on the picture; an embedding cannot be drawn."""
+        from ftrain.retrieval_drawing import draw_answer
+
+        return draw_answer(picture, answer)
+
+    def _view(self, image: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Embedding of length 1, class probabilities (if any) and attention of one view."""
+        features = self.backbone(image)[-1]
+        pooled = self.pool(features)
+        if not self.learnt:
+            return F.normalize(features.float().mean(dim=(2, 3)), dim=1), None, strength(features)
+        through = self.neck(self.embed(pooled))
+        scores = None
+        if self.classifier is not None and self.config.classify == "category":
+            scores = self._logits(through).softmax(dim=1)
+        return F.normalize(through.float(), dim=1), scores, strength(features)
+
+    def _logits(self, through: Tensor) -> Tensor:
+        assert self.classifier is not None
+        if not self.config.cosine_scale:
+            return self.classifier(through).float()
+        return (
+            self.config.cosine_scale * F.linear(F.normalize(through, dim=1), F.normalize(self.classifier.weight, dim=1)).float()
+        )
+
+    def _cross_entropy(self, through: Tensor, labels: Tensor) -> Tensor:
+        """The mean over known labels; 0 where there is none, and not NaN as torch has it."""
+        known = labels >= 0
+        losses = F.cross_entropy(
+            self._logits(through), labels.clamp_min(0), reduction="none", label_smoothing=self.config.smoothing
+        )  # fmt: skip
+        return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
+
+
+def number_of(item: str) -> int:
+    """A number of 63 bits for the name of an item, the same in every run; -1 for "", which is unknown."""
+    return int.from_bytes(hashlib.blake2b(item.encode(), digest_size=8, person=b"item").digest(), "big") >> 1 if item else -1
+
+
+def _learns_items(config: RetrievalConfig) -> bool:
+    return bool((config.classify == "item" and config.classification) or config.proxy)
+
+
+def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
+    """Names of all categories, none where the set has no vocabulary of them; raises `UsageError` where they are needed."""
+    vocabulary = dataset["vocabularies"].get("category")
+    needed = [f"model.{key}=category" for key in ("labels", "classify") if getattr(config, key) == "category"]
+    if needed and vocabulary is None:
+        raise UsageError(f"{needed[0]}: the shard set carries no categories; take item, or none for classify")
+    if not (config.triplet or config.proxy or (config.classify != "none" and config.classification)):
+        raise UsageError("every loss has the weight 0; raise model.triplet, model.classification or model.proxy")
+    return tuple(vocabulary["values"]) if vocabulary else ()
+
+
+def _items(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
+    if not _learns_items(config):
+        return ()
+    names = dataset.get("names", {}).get("item", [])
+    if not names:
+        asked = "model.classify=item" if config.classify == "item" else f"model.proxy={config.proxy:g}"
+        raise UsageError(f"{asked} needs items to learn, and no training picture of the shard set has one")
+    return tuple(names)

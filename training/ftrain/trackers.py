@@ -1,0 +1,134 @@
+"""TensorBoard and MLflow behind the two methods of a tracker. Both are optional, extras of the package that `--tracker` asks for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fschemas.failures import EnvironmentProblem
+from fschemas.publish import publish_json
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+EXPERIMENT = "fashionkit"
+
+
+class TensorboardTracker:
+    """Event files in `tensorboard/` of the run folder: `tensorboard --logdir RUN`."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError:
+            raise _missing("tensorboard", "tensorboard") from None
+        self.folder = folder / "tensorboard"
+        self.writer: SummaryWriter | None = None
+        self._open = SummaryWriter
+
+    def log(self, series: str, step: int, values: dict[str, float]) -> None:
+        """Add the values under `series/`; they are on disk when this returns."""
+        writer = self.writer or self._start(None)
+        for name, value in values.items():
+            writer.add_scalar(f"{series}/{name}", value, step)
+        writer.flush()
+
+    def rewind(self, step: int) -> None:
+        """Begin a file that tells readers to drop what they have seen after `step`."""
+        if self.folder.exists():
+            self._start(step + 1)
+
+    def _start(self, purge_step: int | None) -> SummaryWriter:
+        if self.writer is not None:
+            self.writer.close()
+        self.writer = self._open(str(self.folder), purge_step=purge_step)
+        weakref.finalize(self, self.writer.close)
+        return self.writer
+
+
+class MlflowTracker:
+    """A run of the experiment `fashionkit`, in `mlflow/` of the run folder or where MLFLOW_TRACKING_URI says.
+
+    Its id is kept in `mlflow.json`, so that a run that was stopped goes on under it. MLflow forgets nothing: figures of steps that
+    are done again are not logged again. `parameters` are shown beside the figures. MLflow's telemetry is switched off.
+    """
+
+    def __init__(self, folder: Path, parameters: dict[str, Any] | None = None) -> None:
+        os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # its other local store needs SQLAlchemy
+        try:
+            from mlflow.entities import Metric
+            from mlflow.exceptions import MlflowException
+            from mlflow.tracking import MlflowClient
+            from mlflow.utils.time import get_current_time_millis
+        except ImportError:
+            raise _missing("mlflow", "mlflow-skinny") from None
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        self._metric, self._now, self._failures = Metric, get_current_time_millis, (MlflowException, ImportError, OSError)
+        self.place = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlflow").resolve().as_uri()
+        self.last_steps: dict[str, int] = {}  # what the run had when it was taken up again
+        try:
+            self.client = MlflowClient(tracking_uri=self.place)
+            self.run = self._take_up(folder / "mlflow.json") or self._create(folder, parameters or {})
+        except self._failures as error:
+            raise self._trouble(error) from None
+        weakref.finalize(self, _finish, self.client, self.run)
+
+    def log(self, series: str, step: int, values: dict[str, float]) -> None:
+        """Log the values under `series/`, but for those of steps that the run has already."""
+        now = self._now()  # MLflow's own stamp, as its clients put it on figures
+        figures = {f"{series}/{name}": value for name, value in values.items()}
+        fresh = [
+            self._metric(name, figure, now, step) for name, figure in figures.items() if step > self.last_steps.get(name, -1)
+        ]
+        try:
+            self.client.log_batch(self.run, metrics=fresh)
+        except self._failures as error:
+            raise self._trouble(error) from None
+
+    def rewind(self, step: int) -> None:
+        """Nothing: what was logged after `step` stays, and is not logged a second time."""
+
+    def _take_up(self, note: Path) -> str | None:
+        """The run that this folder had before, if the store still knows it."""
+        try:
+            run = str(json.loads(note.read_bytes())["run"])
+            figures = self.client.get_run(run).data.metrics
+        except (*self._failures, ValueError, KeyError, TypeError):
+            return None
+        for name in figures:
+            self.last_steps[name] = max(entry.step for entry in self.client.get_metric_history(run, name))
+        self.client.update_run(run, status="RUNNING")
+        return run
+
+    def _create(self, folder: Path, parameters: dict[str, Any]) -> str:
+        from mlflow.entities import Param
+
+        known = self.client.get_experiment_by_name(EXPERIMENT)
+        experiment = known.experiment_id if known is not None else self.client.create_experiment(EXPERIMENT)
+        run = self.client.create_run(experiment, run_name=folder.resolve().name).info.run_id
+        shown = [Param(name, str(value)[:500]) for name, value in parameters.items()]
+        for start in range(0, len(shown), 100):  # as many as a server takes at once
+            self.client.log_batch(run, params=shown[start : start + 100])
+        publish_json(folder / "mlflow.json", {"run": run})
+        return run
+
+    def _trouble(self, error: Exception) -> EnvironmentProblem:
+        words = " ".join(str(error).split())[:200]
+        return EnvironmentProblem(f"{self.place}: MLflow cannot write here ({words}); set MLFLOW_TRACKING_URI to another place")
+
+
+def _finish(client: MlflowClient, run: str) -> None:
+    """Mark a run as finished when its process ends; one that was killed stays running, as it will be taken up again."""
+    with suppress(Exception):
+        client.set_terminated(run)
+
+
+def _missing(name: str, package: str) -> EnvironmentProblem:
+    return EnvironmentProblem(f"--tracker {name}: the package {package} is not installed; install it with pip")
