@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from torchvision.ops import roi_align
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import Visibility
@@ -30,6 +31,19 @@ def test_each_picture_is_pooled_from_its_own_features_around_its_own_points():
     torch.testing.assert_close(pooled.mean(dim=(3, 4)), expected, rtol=0, atol=1e-3)  # the middle, not a corner
     left_right = pooled[:, :, 0, :, 1] - pooled[:, :, 0, :, 0]
     torch.testing.assert_close(left_right, torch.full_like(left_right, 12.0), rtol=0, atol=1e-3)
+
+
+def test_the_windows_are_those_of_roi_align():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 5, 9, 12, generator=generator)
+    points = torch.rand(3, 8, 2, generator=generator) * 130 - 17  # some outside of the picture
+    pictures = torch.arange(3.0).repeat_interleave(8)[:, None]
+    for window, size in ((20.0, 2), (33.0, 3), (7.0, 1), (200.0, 2)):
+        centres = points.flatten(0, 1) + 0.5
+        regions = torch.cat([pictures, centres - window / 2, centres + window / 2], dim=1)
+        expected = roi_align(features, regions, size, spatial_scale=1 / STRIDE, sampling_ratio=2, aligned=True)
+        found = pool_landmarks(features, points, torch.ones(3, 8), stride=STRIDE, window=window, size=size)
+        torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_closed_gate_shuts_out_one_landmark_of_one_picture():

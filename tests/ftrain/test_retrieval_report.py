@@ -72,6 +72,10 @@ def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_pa
     assert (model["queries"], model["gallery"], model["items"]) == (24, 24, ITEMS)
     assert model["hit_1_low"] <= model["hit_1"] <= model["hit_1_high"]
     assert model["hit_1"] > floor["hit_1"] > chance["hit_1"] == pytest.approx(3 / 24)
+    gain = numbers["gain"]
+    assert gain["hit_1"] == pytest.approx(model["hit_1"] - floor["hit_1"])
+    assert gain["map"] == pytest.approx(model["map"] - floor["map"])
+    assert 0 < gain["map_low"] < gain["map"] < gain["map_high"]
     assert numbers["category"]["model"]["top_1"] == 1.0
     assert "colour_weights" not in numbers, "weights are chosen on validation pictures"
     assert not numbers["collapse"]["collapsed"]

@@ -41,7 +41,7 @@ def hits(task: Category, results: Results) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pictures(task: Category, judged: Judged) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
-    """How bad each picture is (share of its labels that are wrong, then how unsure), with header and rows of a table, the worst first."""
+    """How bad each picture is (share of its labels that are wrong, then how unsure), and the header and rows of a table."""
     results, number = judged.results, len(judged.results["row"])
     wrong, total, unsure = np.zeros(number), np.zeros(number), np.zeros(number)
     header = ["key"]

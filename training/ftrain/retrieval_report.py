@@ -76,6 +76,7 @@ def report(identity: str, categories: Sequence[str], judged: Judged, out: Path) 
     }
     if study.floor is not None:
         numbers["untrained"] = {**study.floor.summary(), **_intervals(study, study.floor)}
+        numbers["gain"] = _gain(study, study.floor)
     by = {name: judged.shards.columns[name][study.queries] for name in _SLICED if name in judged.shards.columns}
     numbers["slices"] = slices(study.model.hits(1), study.model.judged, by)
     if judged.split.startswith("val") and "colour" in judged.results:
@@ -104,8 +105,11 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     if "category" in metrics:
         named = {"top_1": "category named right", "macro_f1": "category, macro-F1"}
         yield from figure_lines(metrics["category"]["model"], metrics["category"].get("majority", {}), named, "majority")
-    if floor and model["hit_1_low"] <= floor["hit_1"]:
-        yield "WARNING: not clearly better than the untrained backbone"
+    if gain := metrics.get("gain"):
+        low, high = 100 * gain["map_low"], 100 * gain["map_high"]
+        yield f"mAP beyond the untrained backbone, on the same queries: {100 * gain['map']:+.1f} ({low:+.1f} to {high:+.1f}) points"
+        if low <= 0:
+            yield "WARNING: not clearly better than the untrained backbone"
 
 
 def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -172,12 +176,31 @@ def _compared(study: _Study) -> Rows:
 
 def _intervals(study: _Study, figures: RetrievalFigures) -> dict[str, float]:
     """95 % intervals over items: pictures of one item are found or missed together."""
-    counted = figures.judged
-    _, item = np.unique(study.labels[study.queries][counted], return_inverse=True)
-    counts, found = np.bincount(item), dict[str, float]()
-    for name, values in (("hit_1", figures.hits(1)[counted]), ("map", figures.average_precision[counted])):
-        found[f"{name}_low"], found[f"{name}_high"] = ratio_interval(np.bincount(item, weights=values), counts)
-    return found | {"items": float(len(counts))}
+    found: dict[str, float] = {}
+    for name, values in _per_query(figures).items():
+        found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, values)
+    return found | {"items": float(len(np.unique(study.labels[study.queries][figures.judged])))}
+
+
+def _gain(study: _Study, floor: RetrievalFigures) -> dict[str, float]:
+    """Differences to the floor query by query, with their intervals: narrower than both intervals suggest."""
+    found: dict[str, float] = {}
+    below = _per_query(floor)
+    for name, values in _per_query(study.model).items():
+        difference = values - below[name]
+        found[name] = float(difference[study.model.judged].mean())
+        found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, difference)
+    return found
+
+
+def _per_query(figures: RetrievalFigures) -> dict[str, np.ndarray]:
+    return {"hit_1": figures.hits(1).astype(np.float64), "map": figures.average_precision}
+
+
+def _interval_over_items(study: _Study, values: np.ndarray) -> tuple[float, float]:
+    judged = study.model.judged
+    _, item = np.unique(study.labels[study.queries][judged], return_inverse=True)
+    return ratio_interval(np.bincount(item, weights=values[judged]), np.bincount(item))
 
 
 def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None:

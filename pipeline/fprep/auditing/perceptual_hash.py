@@ -139,9 +139,9 @@ def _inside_margins(plane: np.ndarray, axis: int) -> tuple[int, int]:
     lowest, highest = plane.min(axis), plane.max(axis)
     first, last = 0, len(lowest)
     if highest[0] - lowest[0] <= _MARGIN_RANGE:
-        first = _count(lowest, highest)
+        first = _count(lowest, highest) + 1  # and the line that is half margin, as pictures are decoded smaller
     if highest[-1] - lowest[-1] <= _MARGIN_RANGE:
-        last -= _count(lowest[::-1], highest[::-1])
+        last -= _count(lowest[::-1], highest[::-1]) + 1
     return (first, last) if first < last else (0, len(lowest))
 
 

@@ -65,8 +65,8 @@ class CategoryNetwork(nn.Module):
 
     `num_categories` and `num_attributes` of 0 leave a head out; `types` (name to category ids) asks for a branch per type.
     `local_size` cells a side of the box are joined to the global features (0: none) from the features at `local_stride`.
-    `box_head` is `maps` or `flat`, the original's. Where not `box_gradient`, the classification does not move the box. With `true_boxes` something else
-    teaches it; a box that nothing teaches is the whole picture.
+    `box_head` is `maps` or `flat`, the original's. Where not `box_gradient`, the classification does not move the box. With
+    `true_boxes` something else teaches it; a box that nothing teaches is the whole picture.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 After the open classifier of Ghadiri (2019), on the benchmark of DeepFashion (Liu et al., CVPR 2016): for any vocabularies of
 categories and attributes. Attributes in exclusive groups are learnt by a softmax per group, others by balanced binary
-cross-entropy. """
+cross-entropy."""
 
 from __future__ import annotations
 
