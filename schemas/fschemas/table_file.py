@@ -28,10 +28,13 @@ def write_tables(path: Path, parts: Iterable[pa.Table], metadata: dict[str, Any]
     note = {METADATA_KEY: json.dumps(metadata or {}, ensure_ascii=False, sort_keys=True).encode()}
     each = iter(parts)
     first = next(each).replace_schema_metadata(note)
-    with publish(path) as temporary, open(temporary, "wb") as file:
-        with pq.ParquetWriter(file, first.schema, compression="zstd", write_page_checksum=True) as writer:
-            for part in itertools.chain([first], each):
-                writer.write_table(part.replace_schema_metadata(note), row_group_size=65536)
+    with (
+        publish(path) as temporary,
+        open(temporary, "wb") as file,
+        pq.ParquetWriter(file, first.schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for part in itertools.chain([first], each):
+            writer.write_table(part.replace_schema_metadata(note), row_group_size=65536)
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -360,11 +360,12 @@ def test_an_answer_names_what_is_recognised_and_nothing_below_the_stated_score(s
         results = task.predict({name: torch.from_numpy(value[None]) for name, value in encoded.items()})
     results = {name: value.numpy() for name, value in results.items()}
     results["category_scores"][:] = 0.01
-    results["category_scores"][0, 1] = 0.29
-    nothing = task.answer(results, 0)
-    assert (nothing["recognised"], nothing["category"], nothing["points"], nothing["attributes"]) == (False, None, [], [])
-    results["category_scores"][0, 1] = 0.31
-    results["visibility_scores"][0] = [0.1, 0.1, 0.8]
+    for score, presence in ((0.29, 0.7), (0.31, 0.4)):
+        results["category_scores"][0, 1] = score
+        results["visibility_scores"][0] = [0.1, 0.1, 0.8]
+        results["visibility_scores"][0, 2] = [0.2, presence - 0.2, 1 - presence]
+        nothing = task.answer(results, 0)
+        assert (nothing["recognised"], nothing["category"], nothing["points"], nothing["attributes"]) == (False, None, [], [])
     results["visibility_scores"][0, 2] = [0.2, 0.5, 0.3]
     said = task.answer(results, 0)
     assert (said["recognised"], said["category"], said["score"]) == (True, task.answers.categories[1], pytest.approx(0.31))

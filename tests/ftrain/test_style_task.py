@@ -386,6 +386,7 @@ def test_photographs_are_answered_and_drawn(shards, tmp_path, model):
         left, top, right, bottom = answer["attributes"]["shape"]["box"]
         assert right - left == pytest.approx(bottom - top, abs=0.02)
     else:
+        assert not answer["recognised"]
         assert answer["style"] == ""  # nothing is recognised below a score that the answer states
         assert answer["score"] < answer["least_score"]
         assert [entry["style"] for entry in answer["styles"]] == sorted(STYLES, key=lambda name: -_score(answer, name))
@@ -405,6 +406,26 @@ def test_categories_are_learnt_beside_styles(shards):
     known = task(batch)["category"]
     assert known > 0
     assert task({**batch, "category": torch.full_like(batch["category"], -1)})["category"] == 0
+
+
+def test_it_can_be_exported_for_batches_of_any_size(shards):
+    task = task_of(shards.metadata, flip_test=False, **LOCAL).eval()
+    batch = {name: values for name, values in batch_of(task, shards, 5).items() if name in ("image", "matrix", "size")}
+
+    class Predict(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.task = task
+
+        def forward(self, image, matrix, size):
+            return self.task.predict({"image": image, "matrix": matrix, "size": size})
+
+    any_size = {name: {0: torch.export.Dim("batch", min=1)} for name in batch}
+    exported = torch.export.export(Predict(), tuple(value[:2] for value in batch.values()), dynamic_shapes=any_size).module()
+    with torch.no_grad():
+        wanted = task.predict(batch)
+        for name, found in exported(*batch.values()).items():
+            torch.testing.assert_close(found, wanted[name], atol=1e-3, rtol=1e-3)
 
 
 def test_the_mirror_image_is_averaged_on_request(shards):

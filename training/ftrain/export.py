@@ -97,7 +97,9 @@ def export_run(
         "outputs": {name: _described(array) for name, array in outputs.items()},
         "preprocessing": _preprocessing(task, example),
         "comparison": {"tolerance": tolerance, "batch_sizes": list(BATCH_SIZES), "seed": seed, "differences": differences},
-        "model": task.config.model_dump(mode="json", exclude={"weights"}),  # which may be a place on this machine
+        "model": task.config.model_dump(
+            mode="json", exclude={"weights", "local_weights"}
+        ),  # which may be a place on this machine
         "landmark_set": task.dataset.get("landmark_set"),
         "vocabularies": task.dataset.get("vocabularies"),
     }

@@ -25,8 +25,8 @@ _VISIBILITIES = ("visible", "occluded", "absent")
 def answer(answers: Answers, results: Results, number: int, category: str | None, least_score: float) -> dict[str, Any]:
     """Size, category with its score (`category` if given), attributes, and the landmarks that are thought to be in the picture.
 
-    `recognised` is false, and nothing is named, where `score` is below `least_score`: the category's, or without categories
-    the mean certainty that a landmark is there, of those thought to be there. Coordinates are pixels.
+    `recognised` is false, and nothing is named, where no landmark is thought to be there, or where `score` is below `least_score`: the
+    category's, or without categories the mean certainty of the landmarks that are there. Coordinates are pixels.
     """
     width, height = (int(side) for side in results["size"][number])
     points = _points(answers.landmarks, results, number)
@@ -39,7 +39,7 @@ def answer(answers: Answers, results: Results, number: int, category: str | None
         chosen = int(order[0]) if category is None else list(answers.categories).index(category)
         score = float(shares[chosen])
         said["category"] = answers.categories[chosen]
-    said |= {"score": _rounded(score), "recognised": category is not None or score >= least_score}
+    said |= {"score": _rounded(score), "recognised": category is not None or (bool(points) and score >= least_score)}
     if not said["recognised"]:
         return {**said, **({"category": None} if "category" in said else {}), "attributes": [], "points": []}
     return {**said, "attributes": _attributes(answers, results, number), "points": points}

@@ -39,7 +39,14 @@ def answer(labels: Labels, least_certainty: float, results: Results, number: int
     named = [{"style": entry.pop("value"), **entry} for entry in style.pop("best")]
     found = style.pop("value")
     original = labels.originals[labels.values[0].index(found)] if found else ""
-    return {**said, "style": found, **({"label": original} if original != found else {}), **style, "styles": named}
+    return {
+        **said,
+        "recognised": bool(found),
+        "style": found,
+        **({"label": original} if original != found else {}),
+        **style,
+        "styles": named,
+    }
 
 
 def _named(values: tuple[str, ...], scores: np.ndarray, least_certainty: float) -> dict[str, Any]:

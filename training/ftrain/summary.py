@@ -25,7 +25,7 @@ from ftrain.run_folder import CONFIG_FILE, RunFolder
 from ftrain.task import Stage, Task
 
 # What tasks call test-time augmentation, and what backbone weights, in their configurations.
-_PLAIN = {"flip_test": False, "test_angles": [], "weights": "none"}
+_PLAIN = {"flip_test": False, "test_angles": [], "weights": "none", "local_weights": "none"}
 
 
 def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:

@@ -83,7 +83,7 @@ def crops(pictures: Tensor, boxes: Tensor, size: int) -> Tensor:
     side = pictures.shape[1]
     with torch.autocast(pictures.device.type, enabled=False):
         channels_first = pictures.permute(0, 3, 1, 2).float()
-        numbers = torch.arange(len(boxes), device=boxes.device, dtype=torch.float32)[:, None]
+        numbers = torch.arange(boxes.shape[0], device=boxes.device, dtype=torch.float32)[:, None]
         regions = torch.cat([numbers, boxes.detach().float() * side], dim=1)
         cut = roi_align(channels_first, regions, (size, size), sampling_ratio=_SAMPLES, aligned=True)
     return cut.permute(0, 2, 3, 1)

@@ -120,7 +120,7 @@ class Style(Task):
             parts["category"] = config.category_loss * class_loss(named, batch["category"], config.smoothing)
         if self.local is not None and self.local.attention.project.weight.requires_grad:
             asked = batch["asked"]
-            rows = torch.arange(len(asked), device=asked.device)
+            rows = torch.arange(asked.shape[0], device=asked.device)
             second = self.local(batch["image"], maps[rows, asked], self.attribute_vectors[asked])
             seen = torch.where(F.one_hot(asked, values.shape[1]).bool(), values, -1)
             parts["local"] = config.local_loss * self._triplets(second[:, None].expand(-1, values.shape[1], -1), seen)
@@ -223,7 +223,9 @@ class Style(Task):
         if self.local is None:
             return {**answers, "embedding": embedding}
         asked = range(len(self.labels.attributes))
-        second = [self.local(image, maps[:, number], self.attribute_vectors[number].expand(len(image), -1)) for number in asked]
+        second = [
+            self.local(image, maps[:, number], self.attribute_vectors[number].expand(image.shape[0], -1)) for number in asked
+        ]
         share = self.local_trained.float() * self.config.local_share
         local = F.normalize(torch.stack(second, dim=1), dim=2)
         answers["box"] = torch.stack([self.local.boxes(image.shape[1], maps[:, number]) for number in asked], dim=1)
@@ -238,7 +240,7 @@ class Style(Task):
 
     def _class_loss(self, embedding: Tensor, deep: Tensor | None, values: Tensor) -> Tensor:
         """Cross-entropy of every known value: mean over the attributes of a picture, then over pictures (0 where none is known)."""
-        costs = torch.zeros(len(values), device=values.device)
+        costs = torch.zeros(values.shape[0], device=values.device)
         for number, (head, judged) in enumerate(zip(self.heads, self._judged(embedding, deep), strict=True)):
             true = values[:, number]
             if isinstance(head, ArcFace):
