@@ -8,12 +8,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test check bench lock clean install
 
-demo: install  ## from drawn garments to a trained, evaluated model, through DVC
-	@echo "==> dvc repro: sample -> convert -> shard -> train -> evaluate"
+demo: install  ## from drawn garments to five trained, evaluated models, through DVC
+	@echo "==> dvc repro: sample -> convert -> shard -> train -> evaluate -> index"
 	@$(BIN)/dvc repro
-	@echo "==> metrics of the test split (all of them: dvc metrics show)"
-	@cat reports/keypoints/summary.txt
-	@echo "==> pictures with predicted points: $(CURDIR)/reports/keypoints/predictions.png"
+	@echo "==> metrics of splits that the models never saw (all of them: dvc metrics show)"
+	@for summary in reports/*/summary.txt; do cat $$summary; echo; done
+	@echo "==> pictures with predictions: $(CURDIR)/reports/keypoints/predictions.png, and beside it those of the other models"
 	@echo "==> pages of the data sets: $(CURDIR)/reports/datasets"
 
 test: install  ## all tests but the slow ones
