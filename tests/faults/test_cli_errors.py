@@ -144,7 +144,7 @@ def test_damaged_shard_set(forge: Forge, table: Path, tmp_path: Path, damage: Ca
     assert forge.run("shard", table=str(table), out=str(tmp_path / "out")).error is None
     assert forge.cli("lint", tmp_path / "out", "--no-loaders").code == 0
     damage(tmp_path / "out")
-    outcome = forge.cli("lint", tmp_path / "out", "--no-loaders")
+    outcome = forge.cli("lint", tmp_path / "out", "--no-loaders", "-q")
     assert outcome.code == 5
     assert words in outcome.out + sentence(outcome.err)
 
