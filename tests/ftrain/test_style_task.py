@@ -400,7 +400,7 @@ def _score(answer, style):
 
 def test_categories_are_learnt_beside_styles(shards):
     task = task_of(shards.metadata, category_loss=0.5)
-    assert task.needs == ("style", "category")
+    assert task.needed_groups(task.config) == ("style", "category")
     batch = batch_of(task, shards)
     assert batch["category"].tolist() == [row % 4 for row in range(8)] + [row % 4 for row in range(4)]
     known = task(batch)["category"]
@@ -463,7 +463,7 @@ def test_a_set_without_the_columns_or_without_a_style_is_refused(shards, tmp_pat
     for target, group in (("style", "style"), ("attributes", "attributes")):
         task = task_of(shards.metadata, target=target)
         with pytest.raises(UsageError, match=f"needs {group}, but this shard set carries"):
-            bare.require(task.needs)
+            bare.require(task.needed_groups(task.config))
         assert task.selected_by[0] == {"style": "macro_f1", "attributes": "map"}[target]
     unknown = replace(shards, columns={**shards.columns, "style": np.full(len(shards), "")})
     config = resolve({"task": "style", "model": TINY, "fit": {}}, "the test")

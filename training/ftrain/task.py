@@ -57,10 +57,9 @@ class Task(nn.Module):
     """Base of all models. Subclasses set the class variables and write the abstract methods."""
 
     name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]]  # column groups of a shard set
     Config: ClassVar[type[TaskConfig]]
 
-    # A task with several targets sets these two anew for each.
-    needs: tuple[str, ...]  # column groups of a shard set
     selected_by: tuple[str, Literal["min", "max"]]  # metric that names the best checkpoint
     encoder: Encoder  # picklable; runs in workers
 
@@ -69,6 +68,12 @@ class Task(nn.Module):
         super().__init__()
         self.config = config
         self.dataset = dataset
+
+    @classmethod
+    def needed_groups(cls, config: TaskConfig) -> tuple[str, ...]:
+        """The column groups that a configuration needs: `needs`, unless a task has several targets."""
+        del config
+        return cls.needs
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:

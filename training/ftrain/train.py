@@ -96,8 +96,9 @@ def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Pr
 def _names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
     """What a task must know of the training samples to be built, besides the vocabularies of the set."""
     task = find_task(config.task)
-    shards.require(task.needs)
-    return task.names_to_learn(task.Config(**config.model), shards.columns, Splits(task, config, shards).training())
+    task_config = task.Config(**config.model)
+    shards.require(task.needed_groups(task_config))
+    return task.names_to_learn(task_config, shards.columns, Splits(task, config, shards).training())
 
 
 def _tracker(config: RunConfig, options: TrainOptions, group: Processes) -> Trackers:

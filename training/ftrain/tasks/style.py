@@ -32,7 +32,7 @@ from ftrain.view import names_as_ids
 
 
 class Style(Task):
-    """The style task: `needs` and `selected_by` follow the target."""
+    """The style task: what it needs and what it is judged by follow the target."""
 
     name = "style"
     needs = ("style",)
@@ -44,7 +44,7 @@ class Style(Task):
         self.config: StyleConfig = config
         of_style = config.target == "style"
         if not of_style:
-            self.needs, self.selected_by = ("attributes",), ("map", "max")
+            self.selected_by = ("map", "max")
         elif config.head == "none":
             raise UsageError("model.head=none leaves a style without classes; take arcface or linear")
         self.labels = style_labels(dataset, config.styles) if of_style else attribute_labels(dataset)
@@ -73,6 +73,14 @@ class Style(Task):
         # A branch that has not learnt yet says nothing of similarity.
         self.register_buffer("local_trained", torch.tensor(False))
         self.local_trained: Tensor
+
+    @classmethod
+    def needed_groups(cls, config: TaskConfig) -> tuple[str, ...]:
+        """Attributes, or styles and what is learnt beside them."""
+        assert isinstance(config, StyleConfig)
+        if config.target == "attributes":
+            return ("attributes",)
+        return ("style", "category") if config.category_loss else ("style",)
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -201,7 +209,6 @@ class Style(Task):
             return {}
         if not of_style or "category" not in self.dataset["vocabularies"]:
             raise UsageError("model.category_loss: categories are learnt beside styles, of a set that has both; set it to 0")
-        self.needs = ("style", "category")
         return names_as_ids(self.dataset, "category")
 
     def _look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
