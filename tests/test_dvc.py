@@ -51,6 +51,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["samples"] = {"fashionai-keypoints": {"images": 60}}
     params["datasets"] = {"fashionai-keypoints": params["datasets"]["fashionai-keypoints"]}
+    params["models"] = {"keypoints": params["models"]["keypoints"]}
+    params["indices"] = {}
     params["keypoints"]["tiny"] = {
         "model": {"backbone": "resnet18", "channels": 8, "input_size": 32},
         "fit": {"epochs": 2, "batch_size": 8, "checkpoint_every": 2, "log_every": 1, "validate_every": 8, "seed": 1},
@@ -98,6 +100,8 @@ def test_chain(project: Path) -> None:
 def test_every_data_set_of_a_model_has_its_stages() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     assert {model["dataset"] for model in params["models"].values()} <= set(params["datasets"])
+    assert set(params["models"]) == {path.stem for path in (ROOT / "training/ftrain/tasks").glob("[a-z]*.py")}
+    assert set(params["indices"]) <= set(params["models"])
     for name, dataset in params["datasets"].items():
         assert dataset["raw"] != f"data/sample/{name}" or name in params["samples"]
 
