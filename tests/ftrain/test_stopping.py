@@ -14,7 +14,7 @@ import torch
 from tests.ftrain.tiny_task import make_trainer, rows_of, saved
 from tests.shard_sets import write_shard_set
 
-from fschemas.failures import IntegrityError, NonFiniteError, Terminated, UsageError
+from fschemas.failures import IntegrityError, NonFiniteError, Terminated
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.checkpoint import step_folder
@@ -185,10 +185,14 @@ def test_logs_of_steps_that_are_done_again_are_forgotten(shards: ShardSet, tmp_p
     assert not list(tmp_path.rglob(".tmp.*"))
 
 
-def test_a_missing_validation_split_is_noticed_before_the_first_step(tmp_path: Path) -> None:
-    folder = write_shard_set(tmp_path / "set", {"train": 9})
-    with pytest.raises(UsageError, match="the split 'val' has no samples"):
-        make_trainer(folder, tmp_path / "run")
+def test_a_missing_validation_split_is_cut_out_of_training_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_shard_set(tmp_path / "set", {"train": 40})
+    trainer = make_trainer(folder, tmp_path / "run")
+    held, trained = set(trainer.validation_rows.tolist()), set(trainer.plan.rows.tolist())
+    assert held
+    assert not held & trained
+    assert len(held | trained) == 40
+    assert f"no split 'val' in the set: {len(held)} training pictures validate" in capsys.readouterr().err
 
 
 def test_other_surroundings_are_said(shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
