@@ -74,7 +74,7 @@ def _judge(
     tta: bool | None,
 ) -> tuple[Task, Judged, dict[str, Any]]:  # fmt: skip
     task, config, state = folder.load(checkpoint)
-    shards.require(task.needed_groups(task.config))
+    shards.require(task.needs)
     task.use_turned_views(tta)
     task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = Splits(task, config, shards)

@@ -104,7 +104,7 @@ def predict_samples(
             raise PictureError(f"cannot be decoded ({error})") from None
 
     def choose(task: Task) -> list[Shown]:
-        labelled = all(group in shards.metadata["column_groups"] for group in task.needed_groups(task.config))
+        labelled = all(group in shards.metadata["column_groups"] for group in task.needs)
         config = read_config(Path(run) / CONFIG_FILE)
         rows = Splits(task, config, shards).judged(split) if labelled else shards.rows(split)
         keys = [str(key) for key in shards.columns["key"][rows]]

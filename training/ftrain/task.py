@@ -57,7 +57,7 @@ class Task(nn.Module):
     """Base of all models. Subclasses set the class variables and write the abstract methods."""
 
     name: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]]  # column groups of a shard set
+    needs: tuple[str, ...]  # column groups of a shard set; those of an instance follow its configuration and labels
     Config: ClassVar[type[TaskConfig]]
 
     selected_by: tuple[str, Literal["min", "max"]]  # metric that names the best checkpoint
@@ -68,6 +68,7 @@ class Task(nn.Module):
         super().__init__()
         self.config = config
         self.dataset = dataset
+        self.needs = self.needed_groups(config)
 
     @classmethod
     def needed_groups(cls, config: TaskConfig) -> tuple[str, ...]:
