@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -93,13 +94,27 @@ def iterate_isolated(
 
 @contextlib.contextmanager
 def shielded() -> Generator[None]:
-    """Start processes that Ctrl-C and SIGTERM do not reach: their parent decides what these mean, and they die with it."""
+    """Start processes that Ctrl-C and SIGTERM do not reach: their parent decides what these mean, and they die with it.
+
+    A signal that comes meanwhile takes effect at the end. To block it is not enough for that: where a native library has threads,
+    one of them takes the signal, Python's handler runs all the same, and a child that was begun finds no message and complains.
+    """
     resource_tracker.ensure_running()  # now: starting it lets signals through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    numbers, came = (signal.SIGINT, signal.SIGTERM), list[int]()
+    mine = threading.current_thread() is threading.main_thread()  # where alone handlers run and can be set
+    handlers = {number: signal.getsignal(number) for number in numbers if mine}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, lambda number, _: came.append(number))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)  # blocked until the next line
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def available_cores() -> int:

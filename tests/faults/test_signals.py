@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.faults.harness import ROOT, Forge, leftovers
 from tests.faults.jobs import snapshot
 from tests.small_tables import write_small_table
 
+from fprep.workers import shielded
 from fschemas.failures import Terminated, explain
 from fschemas.shard_set import ShardSet
 
@@ -91,6 +94,35 @@ def test_at_random_moments(forge: Forge, table: Path, scratch: Path, number: sig
         assert forge.cli(*arguments(out, 1)).code == 0, place
         assert snapshot(out) == snapshot(scratch / "whole"), place
     assert stopped > 0
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_waits_until_a_process_is_started(number: signal.Signals) -> None:
+    """A thread of a native library takes a signal that the main thread blocks, and Python handles it in the main thread."""
+    came, ended = [], threading.Event()
+    before = signal.signal(number, lambda number, _: came.append(number))
+    thread = threading.Thread(target=ended.wait)  # begun outside, so that it blocks nothing
+    thread.start()
+    try:
+        with shielded():
+            os.kill(os.getpid(), number)
+            for _ in range(1000):
+                time.sleep(0)
+            assert came == []
+        assert came == [number]
+    finally:
+        ended.set()
+        thread.join()
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_sample_is_stopped_in_the_middle(forge: Forge, scratch: Path, number: signal.Signals) -> None:
+    """To the whole group, as a terminal sends Ctrl-C: workers say nothing of it."""
+    when = {"folder": str(scratch), "pattern": "**/*.jpg"}
+    arguments = ["sample", "fashionai-keypoints", scratch / "out", "--images", 400, "--workers", 2, "--quiet"]
+    outcome = forge.cli(*arguments, stop={"signal": number, "when": when, "group": True})
+    check_end(number, outcome.code, outcome.err)
 
 
 def test_workers_die_with_their_parent(forge: Forge, table: Path, scratch: Path) -> None:

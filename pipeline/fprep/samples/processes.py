@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import cv2
 
+from fprep.workers import shielded
 from fschemas.publish import die_with_parent
 
 Mapper = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
@@ -29,14 +28,18 @@ def mapper(workers: int, chunk: int = 4) -> Generator[Mapper]:
             cv2.setNumThreads(threads)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+
+    def begin(work: Callable[..., Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        with shielded():  # the processes are started at the first task
+            return pool.map(work, tasks, chunksize=chunk)
+
     try:
-        yield partial(pool.map, chunksize=chunk)
+        yield begin
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, die with it, and stay on one core."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Die with the parent, and stay on one core."""
     die_with_parent()
     cv2.setNumThreads(1)
