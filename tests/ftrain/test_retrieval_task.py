@@ -20,7 +20,7 @@ from ftrain.layers.metric_learning import ProxyAnchor
 from ftrain.plan import TrainingPlan
 from ftrain.splits import sampler_of
 from ftrain.stream import RawSample
-from ftrain.tasks.retrieval import BOTH, GALLERY_ONLY, QUERY_ONLY, Retrieval, RetrievalConfig, number_of
+from ftrain.tasks.retrieval import BOTH, GALLERY_ONLY, QUERY_ONLY, Retrieval, RetrievalConfig, item_number
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +152,14 @@ def test_items_categories_and_roles_of_samples(shards: ShardSet) -> None:
     batch = batch_of(task, shards, rows)
     assert batch["role"].tolist() == [BOTH, QUERY_ONLY, GALLERY_ONLY]
     items = shards.columns["item"][rows].tolist()
-    assert batch["identity"].tolist() == [number_of(item) for item in items]
+    assert batch["identity"].tolist() == [item_number(item) for item in items]
     assert batch["item_class"].tolist() == [sorted(set(shards.columns["item"].tolist())).index(item) for item in items]
     image, note = shards.read(rows[0])
     unknown = task.encoder(RawSample(0, image, {**note, "item": "", "category": ""}), None)
     assert [int(unknown[name]) for name in ("identity", "item_class", "category")] == [-1, -1, -1]
     new = task.encoder(RawSample(0, image, {**note, "item": "never seen"}), None)
     assert int(new["item_class"]) == -1
-    assert int(new["identity"]) == number_of("never seen") > 0
+    assert int(new["identity"]) == item_number("never seen") > 0
 
 
 def test_unknown_labels_are_in_no_loss(shards: ShardSet) -> None:

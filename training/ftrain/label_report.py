@@ -67,7 +67,8 @@ def write_classification(
     out: Path, name: str, scores: np.ndarray, labels: np.ndarray, training_labels: np.ndarray, names: Sequence[str], subtitle: str
 ) -> None:
     """`plots/<name>.csv` and `.png` (recall per class beside that of always answering the commonest), and the confusion."""
-    matrix = confusion(answers(scores, labels), labels, len(names))
+    predicted = answers(scores, labels)
+    matrix = confusion(predicted, labels, len(names))
     rows = [[names[index], *matrix[index].tolist()] for index in range(len(names))]
     publish_bytes(out / f"plots/{name}_confusion.csv", csv_bytes(["truth", *names], rows))
     publish_bytes(out / f"plots/{name}_confusion.png", plot_confusion(matrix, names, subtitle, f"{name}: truth and answer"))
@@ -76,7 +77,7 @@ def write_classification(
     bars: dict[str, dict[str, float]] = {}
     for key, part in parts.items():
         index = list(names).index(key)
-        hit = np.where(labels == index, answers(scores, labels) == index, 0.0)
+        hit = np.where(labels == index, predicted == index, 0.0)
         low, high = ratio_interval(hit, labels == index)
         bars[key] = {"value": part["recall"], "low": low, "high": high, "count": part["count"]}
         if commonest is not None:

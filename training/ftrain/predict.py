@@ -5,7 +5,6 @@ Pictures are read and drawn beside the model.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ import torch
 from fschemas.failures import RejectedError, UsageError
 from fschemas.publish import exclusive, publish_bytes, remove_leftovers
 from fschemas.shard_set import DATASET_FILE
+from ftrain.answer_file import publish_answers
 from ftrain.config import read_config
 from ftrain.distributed import processes
 from ftrain.image import decode
@@ -140,7 +140,7 @@ def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Ta
                         answers.append(picture)
                 if options.overlays:
                     list(pool.map(lambda item: _draw(task, out, *item), drawn))
-            _publish(out, answers)
+            publish_answers(out / PREDICTIONS_FILE, answers, OVERLAY_FOLDER, "overlay")
     return answers
 
 
@@ -214,23 +214,3 @@ def canvas_of(picture: np.ndarray) -> np.ndarray:
 def _draw(task: Task, out: Path, picture: _Picture, answer: dict[str, Any]) -> None:
     drawn = task.draw(picture.canvas, answer)
     publish_bytes(out / answer["overlay"], simplejpeg.encode_jpeg(np.ascontiguousarray(drawn), quality=90, colorspace="RGB"))
-
-
-def _publish(out: Path, answers: list[dict[str, Any]]) -> None:
-    before = _overlays_of(out / PREDICTIONS_FILE)
-    lines = "".join(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
-    publish_bytes(out / PREDICTIONS_FILE, lines.encode())
-    folder = (out / OVERLAY_FOLDER).resolve()
-    for overlay in before - {str(answer.get("overlay")) for answer in answers}:
-        stale = (out / overlay).resolve()
-        if stale.is_relative_to(folder):
-            stale.unlink(missing_ok=True)
-
-
-def _overlays_of(predictions: Path) -> set[str]:
-    """The overlays that an earlier call wrote; none where there is no readable account of them."""
-    try:
-        lines = predictions.read_text(encoding="utf-8").splitlines()
-        return {str(answer["overlay"]) for answer in map(json.loads, lines) if "overlay" in answer}
-    except (OSError, ValueError, TypeError):
-        return set()

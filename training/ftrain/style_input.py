@@ -11,7 +11,7 @@ from pydantic import Field
 from ftrain.layers.metric_learning import Mining
 from ftrain.stream import RawSample
 from ftrain.style_labels import Labels, Styles
-from ftrain.view import ViewConfig, view_of_picture, view_of_sample
+from ftrain.view import ViewConfig, encoded_picture, view_of_sample
 
 QUERY, GALLERY = 1, 2  # role of a picture in a search; 0 is both
 _ROLES = {"query": QUERY, "val_query": QUERY, "gallery": GALLERY, "val_gallery": GALLERY}
@@ -76,8 +76,7 @@ class StyleEncoder:
 
     def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
-        view = view_of_picture(_seen(self.config), picture)
-        return {"image": view.image, "matrix": view.matrix, "size": np.array(picture.shape[1::-1], np.float32)}
+        return encoded_picture(_seen(self.config), picture)
 
 
 def _seen(config: StyleConfig) -> ViewConfig:

@@ -161,21 +161,22 @@ class Task(nn.Module):
 
 
 def tasks() -> dict[str, type[Task]]:
-    """All tasks by name: every module of `ftrain.tasks` is imported and its `Task` subclasses taken."""
-    import ftrain.tasks
-
-    found: dict[str, type[Task]] = {}
-    for module in pkgutil.iter_modules(ftrain.tasks.__path__):
-        members = vars(importlib.import_module(f"ftrain.tasks.{module.name}")).values()
-        for member in members:
-            if isinstance(member, type) and issubclass(member, Task) and member is not Task and "name" in vars(member):
-                found[member.name] = member
-    return found
+    """All tasks by name: every module of `ftrain.tasks` is imported and its `Task` subclass taken."""
+    return {name: find_task(name) for name in _names()}
 
 
 def find_task(name: str) -> type[Task]:
     """The task class of that name; raises `UsageError` with the known names."""
-    known = tasks()
+    known = _names()
     if name not in known:
         raise UsageError(f"unknown task {name!r}; known are {', '.join(sorted(known))}")
-    return known[name]
+    members = vars(importlib.import_module(f"ftrain.tasks.{name}")).values()
+    found = [member for member in members if isinstance(member, type) and issubclass(member, Task) and "name" in vars(member)]
+    return next(member for member in found if member.name == name)
+
+
+def _names() -> list[str]:
+    """A task is called as its file, and only the one that is asked for is imported."""
+    import ftrain.tasks
+
+    return [module.name for module in pkgutil.iter_modules(ftrain.tasks.__path__)]

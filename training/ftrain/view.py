@@ -5,6 +5,7 @@ Shared by all tasks, so that points and boxes move with the picture in one way o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from fschemas.landmarks import LandmarkSet
+from fschemas.failures import UsageError
+from fschemas.landmarks import LandmarkSet, landmark_set
 from ftrain.image import apply_colour, fit_matrix, move_points, random_colour, warp, warp_picture
 from ftrain.stream import RawSample
 from ftrain.task import TaskConfig
@@ -82,6 +84,12 @@ def place(
     return matrix, mirrored
 
 
+def encoded_picture(config: ViewConfig, picture: np.ndarray) -> dict[str, np.ndarray]:
+    """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3: what the encoders give of one without truth."""
+    view = view_of_picture(config, picture)
+    return {"image": view.image, "matrix": view.matrix, "size": np.array(picture.shape[1::-1], np.float32)}
+
+
 @dataclass(frozen=True)
 class SeenLandmarks:
     """Landmarks of a sample: `truth` K, 2 pixels of the source with their `visibility` K, and both as the view shows them."""
@@ -101,6 +109,25 @@ def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: 
         partners = list(landmarks.partners)
         points, seen = points[partners], visibility[partners]
     return SeenLandmarks(truth, visibility, points, seen)
+
+
+def known_landmarks(dataset: dict[str, Any], task: str) -> LandmarkSet:
+    """The landmark set of dataset.json; raises `UsageError` where there is none, or where it is another one by now."""
+    stored = dataset.get("landmark_set")
+    if not stored:
+        raise UsageError(f"the shard set carries no landmarks; the task {task} needs them")
+    known = landmark_set(str(stored["name"]))
+    if known.to_json() != stored:
+        raise UsageError(
+            f"the landmark set {known.name} was another one when the shard set was written; run `fprep convert` again"
+        )
+    return known
+
+
+def item_number(item: str) -> int:
+    """A number for an item that is the same in every run: 63 bits of a hash of its name; -1 for an unknown one ("")."""
+    digest = hashlib.blake2b(item.encode(), digest_size=8, person=b"item").digest()
+    return int.from_bytes(digest, "big") >> 1 if item else -1
 
 
 def names_as_ids(dataset: dict[str, Any], vocabulary: str) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import torch
 from fschemas.failures import RejectedError, UsageError
 from fschemas.publish import exclusive, publish_bytes, remove_leftovers
 from fschemas.shard_set import ShardSet
+from ftrain.answer_file import publish_answers
 from ftrain.pictures import FoundPicture, PictureError, find_pictures, quiet_decoder, read_picture, readable
 from ftrain.predict import load_ahead, one_process, predict_batch
 from ftrain.remote import open_shards
@@ -90,7 +90,7 @@ def query_index(
                         continue
                     answers.append(next(said))
                     publish_bytes(out / answers[-1]["sheet"], draw_result(photo.tile, answers[-1], pictures))
-            _publish(out, answers)
+            publish_answers(out / RESULTS_FILE, answers, SHEET_FOLDER, "sheet")
     return answers
 
 
@@ -253,23 +253,3 @@ def _match(items: dict[str, np.ndarray], found: Found, place: int, item: str) ->
 
 
 _FIGURES = {"score": "scores", "deep": "deep", "colour": "colour"}
-
-
-def _publish(out: Path, answers: list[Answer]) -> None:
-    """Write the answers, and remove the sheets of an earlier call that the new one does not have."""
-    before = _sheets_of(out / RESULTS_FILE)
-    lines = "".join(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
-    publish_bytes(out / RESULTS_FILE, lines.encode())
-    folder = (out / SHEET_FOLDER).resolve()
-    for name in before - {str(answer.get("sheet")) for answer in answers}:
-        stale = (out / name).resolve()
-        if stale.is_relative_to(folder):
-            stale.unlink(missing_ok=True)
-
-
-def _sheets_of(results: Path) -> set[str]:
-    try:
-        lines = results.read_text(encoding="utf-8").splitlines()
-        return {str(answer["sheet"]) for answer in map(json.loads, lines) if "sheet" in answer}
-    except (OSError, ValueError, TypeError):
-        return set()

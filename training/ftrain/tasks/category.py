@@ -25,7 +25,7 @@ from ftrain.layers.box import box_loss
 from ftrain.layers.category_network import CategoryNetwork, CategoryOutputs
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Judged, Results, Task, TaskConfig
-from ftrain.view import View, ViewConfig, names_as_ids, view_of_picture, view_of_sample
+from ftrain.view import View, ViewConfig, encoded_picture, names_as_ids, view_of_sample
 
 _LEAST_SIDE = 0.02  # of the input: a box of which less is in view teaches nothing
 
@@ -80,12 +80,6 @@ class CategoryEncoder:
             box, has_box = _box_in_view(true_box, view)
             encoded |= {"box": box, "has_box": np.array(has_box), "true_box": true_box}
         return encoded
-
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
-        view = view_of_picture(self.config, picture)
-        height, width = picture.shape[:2]
-        return {"image": view.image, "matrix": view.matrix, "size": np.array([width, height], np.float32)}
 
 
 class Category(Task):
@@ -189,8 +183,7 @@ class Category(Task):
 
     def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """As the encoder sees a picture of a shard."""
-        assert isinstance(self.encoder, CategoryEncoder)
-        return self.encoder.encode_picture(picture)
+        return encoded_picture(self.config, picture)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category with its score and rivals, attributes, box in pixels; or that nothing is recognised."""

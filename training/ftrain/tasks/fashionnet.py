@@ -6,7 +6,6 @@ stages of a run (`fit.stages`). Differences from the original are listed in docs
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fschemas.failures import UsageError
-from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
+from fschemas.landmarks import LandmarkSet, Visibility
 from ftrain.fashionnet_figures import Answers
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
@@ -29,7 +28,7 @@ from ftrain.layers.metric_learning import Mining, triplet_loss
 from ftrain.layers.soft_argmax import map_loss
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Judged, Results, Task, TaskConfig
-from ftrain.view import landmarks_in_view, names_as_ids, view_of_picture, view_of_sample
+from ftrain.view import encoded_picture, item_number, known_landmarks, landmarks_in_view, names_as_ids, view_of_sample
 
 _UNIT = 0.1  # share of the input's side: a point so far off costs 1
 _SIGMA = 1.2  # of the targets of landmark maps, in cells
@@ -86,12 +85,6 @@ class FashionNetEncoder:
             **labels,
         }
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
-        view = view_of_picture(self.config, picture)
-        height, width = picture.shape[:2]
-        return {"image": view.image, "matrix": view.matrix, "size": np.array([width, height], np.float32)}
-
 
 class FashionNet(Task):
     """Landmarks and visibility first, and by them category, attributes and an embedding for retrieval."""
@@ -104,7 +97,7 @@ class FashionNet(Task):
     def __init__(self, config: FashionNetConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
         self.config: FashionNetConfig = config
-        self.landmarks = _known_landmarks(dataset)
+        self.landmarks = known_landmarks(dataset, self.name)
         heads = _heads(config, dataset)
         vocabularies = dataset["vocabularies"]
         attributes: dict[str, Any] = (
@@ -238,8 +231,7 @@ class FashionNet(Task):
 
     def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """As the encoder sees a picture of a shard."""
-        assert isinstance(self.encoder, FashionNetEncoder)
-        return self.encoder.encode_picture(picture)
+        return encoded_picture(self.config, picture)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category, attributes, and the landmarks that are in the picture; nothing where no garment is recognised."""
@@ -254,12 +246,6 @@ class FashionNet(Task):
         return draw(picture, answer, self.landmarks)
 
 
-def item_number(item: str) -> int:
-    """A number for an item that is the same in every run: 63 bits of a hash of its name; -1 for an unknown one ("")."""
-    digest = hashlib.blake2b(item.encode(), digest_size=8, person=b"item").digest()
-    return int.from_bytes(digest, "big") >> 1 if item else -1
-
-
 def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:
     """The answers in float32: points in pixels of the input, and scores that can be averaged."""
     found = {"points": seen.pose.points.float(), "visibility_scores": seen.pose.visibility.float().softmax(dim=2)}
@@ -270,18 +256,6 @@ def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:
     if seen.embedding is not None:
         found["embedding"] = seen.embedding
     return found
-
-
-def _known_landmarks(dataset: dict[str, Any]) -> LandmarkSet:
-    stored = dataset.get("landmark_set")
-    if not stored:
-        raise UsageError("the shard set carries no landmarks; the task fashionnet needs them")
-    known = landmark_set(str(stored["name"]))
-    if known.to_json() != stored:
-        raise UsageError(
-            f"the landmark set {known.name} was another one when the shard set was written; run `fprep convert` again"
-        )
-    return known
 
 
 def _heads(config: FashionNetConfig, dataset: dict[str, Any]) -> tuple[Head, ...]:

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
-from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
+from fschemas.landmarks import LandmarkSet, Visibility
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.backbone import Normalise
 from ftrain.layers.cascaded_pyramid import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
@@ -30,7 +30,7 @@ from ftrain.layers.weights import backbone_weights
 from ftrain.metrics.normalised_error import NormalisedError
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Judged, Results, Task, TaskConfig
-from ftrain.view import ViewConfig, landmarks_in_view, view_of_picture, view_of_sample
+from ftrain.view import ViewConfig, encoded_picture, known_landmarks, landmarks_in_view, view_of_sample
 
 _STRIDE = PYRAMID_STRIDES[0]
 _TURNED_VIEWS = (-10.0, 10.0)  # where turned pictures are asked for and the configuration names no angles
@@ -77,12 +77,6 @@ class KeypointEncoder:
             "size": np.array([note["width"], note["height"]], dtype=np.float32),
         }
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
-        view = view_of_picture(self.config, picture)
-        height, width = picture.shape[:2]
-        return {"image": view.image, "matrix": view.matrix, "size": np.array([width, height], dtype=np.float32)}
-
 
 class Keypoints(Task):
     """The key-point task: 24 FashionAI points, 8 DeepFashion points, or any other landmark set."""
@@ -95,7 +89,7 @@ class Keypoints(Task):
     def __init__(self, config: KeypointsConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
         self.config: KeypointsConfig = config
-        self.landmarks = _known_set(dataset)
+        self.landmarks = known_landmarks(dataset, self.name)
         if config.category is not None:
             self.landmarks.valid_points(config.category)  # raises for an unknown garment
         self.encoder = KeypointEncoder(config, self.landmarks)
@@ -191,8 +185,7 @@ class Keypoints(Task):
 
     def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """As the encoder sees a picture of a shard."""
-        assert isinstance(self.encoder, KeypointEncoder)
-        return self.encoder.encode_picture(picture)
+        return encoded_picture(self.config, picture)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
@@ -238,18 +231,6 @@ class Keypoints(Task):
             mirrored, _ = self._maps(image.flip(3))
             refined = (refined + flip_maps(mirrored.refined.float(), self.landmarks.partners)) / 2
         return refined, garment_scores
-
-
-def _known_set(dataset: dict[str, Any]) -> LandmarkSet:
-    stored = dataset.get("landmark_set")
-    if not stored:
-        raise UsageError("the shard set carries no landmarks; the task keypoints needs them")
-    known = landmark_set(str(stored["name"]))
-    if known.to_json() != stored:
-        raise UsageError(
-            f"the landmark set {known.name} was another one when the shard set was written; run `fprep convert` again"
-        )
-    return known
 
 
 def _inside(points: Tensor, size: int) -> Tensor:

@@ -7,7 +7,6 @@ picture is an anchor and meets its positives. Judged by DeepFashion's in-shop pr
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.retrieval.colour import colour_features
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Judged, Results, Task, TaskConfig
-from ftrain.view import ViewConfig, names_as_ids, view_of_picture, view_of_sample
+from ftrain.view import ViewConfig, item_number, names_as_ids, view_of_picture, view_of_sample
 
 Identity = Literal["item", "category"]
 
@@ -78,7 +77,7 @@ class RetrievalEncoder:
         split = note["split"]
         role = QUERY_ONLY if split in _QUERIES else GALLERY_ONLY if split in _GALLERIES else BOTH
         numbers = {
-            "identity": number_of(item) if self.config.labels == "item" else category,
+            "identity": item_number(item) if self.config.labels == "item" else category,
             "category": category,
             "item_class": self.items.get(item, -1),
             "role": role,
@@ -268,11 +267,6 @@ class Retrieval(Task):
             self._logits(through), labels.clamp_min(0), reduction="none", label_smoothing=self.config.smoothing
         )  # fmt: skip
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
-
-
-def number_of(item: str) -> int:
-    """A number of 63 bits for the name of an item, the same in every run; -1 for "", which is unknown."""
-    return int.from_bytes(hashlib.blake2b(item.encode(), digest_size=8, person=b"item").digest(), "big") >> 1 if item else -1
 
 
 def _learns_items(config: RetrievalConfig) -> bool:

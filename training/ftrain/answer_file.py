@@ -1,0 +1,33 @@
+"""The JSON lines of `predict` and `query`, and the pictures that belong to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fschemas.publish import publish_bytes
+
+
+def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, field: str) -> None:
+    """Write a line an answer into `path`, and remove the pictures of an earlier call that the new one does not have.
+
+    `field` of an answer names its picture, which stands in `folder` beside the file; nothing outside of that is removed.
+    """
+    before = _pictures_of(path, field)
+    lines = "".join(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
+    publish_bytes(path, lines.encode())
+    inside = (path.parent / folder).resolve()
+    for name in before - {str(answer.get(field)) for answer in answers}:
+        stale = (path.parent / name).resolve()
+        if stale.is_relative_to(inside):
+            stale.unlink(missing_ok=True)
+
+
+def _pictures_of(path: Path, field: str) -> set[str]:
+    """The pictures that an earlier call wrote; none where there is no readable account of them."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return {str(answer[field]) for answer in map(json.loads, lines) if field in answer}
+    except (OSError, ValueError, TypeError):
+        return set()
