@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle  # noqa: TID251 - to write what must not be read
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.init_from import backbones, init_from
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.cut_backbone import cut_after
+from ftrain.layers.weights import backbone_weights
 from ftrain.run_folder import RunFolder
 
 BACKBONE = "test_efficientnet"
@@ -77,6 +79,19 @@ def test_a_run_of_another_task_gives_its_backbone(run: Path, shards: ShardSet, n
             assert torch.equal(tensor, wanted[name.split(".", 3)[3]])
         else:
             assert torch.equal(tensor, before[name])
+
+
+def test_a_run_needs_its_first_weights_no_longer(run: Path, shards: ShardSet, tmp_path: Path) -> None:
+    """On another machine, without a network and without the file that it began from."""
+    moved = Path(shutil.copytree(run, tmp_path / "run")) / "config.yaml"
+    text = moved.read_text()
+    assert "weights: none" in text
+    moved.write_text(text.replace("weights: none", f"weights: {tmp_path}/gone.safetensors"))
+    task, _, _ = RunFolder(moved.parent).load()
+    expected = tiny_task(shards.metadata, seed=5).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in task.state_dict().items())
+    with pytest.raises(UsageError, match="no such weight file"):
+        backbone_weights(BACKBONE, f"{tmp_path}/gone.safetensors")
 
 
 def test_a_run_with_another_backbone_is_refused_and_nothing_changes(run: Path) -> None:

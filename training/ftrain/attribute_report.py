@@ -12,12 +12,12 @@ from fschemas.publish import publish_bytes
 from ftrain.attribute_search import Entries, chance_figures, entries, nearest, search_figures
 from ftrain.csv_tables import csv_bytes, csv_table
 from ftrain.label_plots import plot_bars
-from ftrain.label_report import percent, subtitle
+from ftrain.label_report import finite, percent, subtitle
 from ftrain.metrics.attributes import group_accuracy, group_majority
 from ftrain.metrics.classification import dominance
 from ftrain.sheet import Tile, sheet
 from ftrain.style_labels import Labels
-from ftrain.style_report import attended_picture, finite
+from ftrain.style_report import attended_picture
 from ftrain.task import Judged, Results
 
 _NEIGHBOURS = 5

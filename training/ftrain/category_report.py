@@ -16,7 +16,6 @@ from ftrain import label_report
 from ftrain.category_pictures import box_overlap, hits, pictures, tile
 from ftrain.csv_tables import csv_bytes, csv_table
 from ftrain.label_plots import plot_bars
-from ftrain.layers.attribute_loss import attribute_targets
 from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import answers, classification_figures, dominance
@@ -149,11 +148,10 @@ def _type_figures(task: Category, scores: np.ndarray, labels: np.ndarray) -> dic
 def _learn_floors(task: Category, judged: Judged) -> _Floors:
     rows, shards = judged.training_rows, judged.shards
     notes = [shards.read_annotation(int(row)) for row in rows]
-    ids = {name: number for number, name in enumerate(task.categories)}
-    categories = np.array([ids.get(note.get("category", ""), -1) for note in notes], np.int64)
-    counts = np.zeros(len(task.attributes), np.int64)
-    for note in notes if task.attributes else ():
-        counts += attribute_targets(note, len(task.attributes)) == 1
+    categories = np.full(len(rows), -1)
+    if task.categories and "category" in shards.columns:
+        categories = label_report.labels_of(shards, rows, "category", task.categories)
+    counts = label_report.positive_counts(notes, len(task.attributes))
     box = None
     if task.has_boxes and notes:
         sizes = np.array([[note["width"], note["height"]] * 2 for note in notes], float)

@@ -23,10 +23,9 @@ from ftrain.fashionnet_figures import (
 )
 from ftrain.keypoint_report import landmark_figures
 from ftrain.label_plots import plot_bars
-from ftrain.layers.attribute_loss import attribute_targets
 from ftrain.metrics.attributes import group_labels
 from ftrain.metrics.classification import answers as class_answers
-from ftrain.metrics.classification import class_ranks, dominance, frequency_scores
+from ftrain.metrics.classification import class_ranks, dominance
 from ftrain.metrics.normalised_error import PointErrors
 from ftrain.metrics.slices import slices
 from ftrain.task import Judged, Results
@@ -75,7 +74,7 @@ def report(answers: Answers, judged: Judged, out: Path) -> dict[str, Any]:
     if notes:
         seen = commonest_visibility(np.array([note["landmark_visibility"] for note in notes], np.int8))
         numbers["majority"] |= visibility_figures(np.broadcast_to(seen, results["visibility"].shape), results["visibility"])
-    category = _report_category(answers, judged, notes, numbers, out, subtitle)
+    category = _report_category(answers, judged, numbers, out, subtitle)
     attributes = _report_attributes(answers, judged, notes, numbers, out, subtitle)
     items = _report_items(judged, splits, numbers)
     scores = _Scores(errors, category, attributes, items)
@@ -104,15 +103,12 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         yield "WARNING: the landmarks are not clearly better than those of a model that never looks at the picture"
 
 
-def _report_category(
-    answers: Answers, judged: Judged, notes: list[dict[str, Any]], numbers: dict[str, Any], out: Path, subtitle: str
-) -> np.ndarray | None:
+def _report_category(answers: Answers, judged: Judged, numbers: dict[str, Any], out: Path, subtitle: str) -> np.ndarray | None:
     results = judged.results
     if "top_1" not in numbers["model"]:
         return None
     scores, labels = results["category_scores"], results["category"]
-    ids = {name: number for number, name in enumerate(answers.categories)}
-    training = np.array([ids.get(note["category"], -1) for note in notes], np.int64)
+    training = label_report.labels_of(judged.shards, judged.training_rows, "category", answers.categories)
     found = label_report.classification(scores, labels, training, answers.categories)
     numbers["majority"] |= found.get("majority", {})
     if not numbers["collapse"]["collapsed"]:
@@ -131,8 +127,7 @@ def _report_attributes(
     figure = "top_1" if answers.exclusive else "recall_5_micro" if len(answers.attributes) > 5 else "recall_3_micro"
     parts = attribute_figures(answers, scores, targets)
     if notes:
-        counts = sum((attribute_targets(note, len(answers.attributes)) == 1).astype(np.int64) for note in notes)
-        never_looking = np.broadcast_to(frequency_scores(np.asarray(counts)), scores.shape)
+        never_looking = label_report.ranking_floor(label_report.positive_counts(notes, len(answers.attributes)), len(scores))
         floors = attribute_figures(answers, never_looking, targets)
         overall = floors["mean" if answers.exclusive else "all"]
         numbers["majority"] |= {f"attributes_{name}": value for name, value in overall.items()}

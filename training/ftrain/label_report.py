@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
 from ftrain.csv_tables import csv_bytes, csv_table
 from ftrain.label_plots import plot_bars, plot_confusion
+from ftrain.layers.attribute_loss import attribute_targets
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import (
     answers,
@@ -91,6 +93,14 @@ def ranking_floor(training_counts: np.ndarray, num_rows: int) -> np.ndarray:
     return np.broadcast_to(frequency_scores(training_counts), (num_rows, len(training_counts)))
 
 
+def positive_counts(notes: Sequence[Mapping[str, Any]], num_attributes: int) -> np.ndarray:
+    """How often each of the attributes is positive in the annotations, A."""
+    counts = np.zeros(num_attributes, np.int64)
+    for note in notes if num_attributes else ():
+        counts += attribute_targets(note, num_attributes) == 1
+    return counts
+
+
 def subtitle(judged: Judged, figure: str) -> str:
     """What stands below the title of a plot: the set, its split and one figure."""
     metadata = judged.shards.metadata
@@ -101,6 +111,11 @@ def subtitle(judged: Judged, figure: str) -> str:
 def percent(value: float) -> str:
     """A share as a person reads it."""
     return f"{100 * value:.1f} %"
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Without what nothing could be said of: JSON knows no NaN."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def picture_of(judged: Judged, number: int) -> tuple[np.ndarray, dict[str, Any]]:

@@ -24,6 +24,7 @@ from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.checkpoint import TrainingState
 from ftrain.config import RunConfig, build_task, read_config
+from ftrain.layers.weights import weights_to_come
 from ftrain.loop import load_weights
 from ftrain.task import Task
 
@@ -140,7 +141,8 @@ class RunFolder:
             tensors = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
         else:
             tensors = checkpoint.load_tensors(path, "model")
-        task = build_task(config, self.dataset())
+        with weights_to_come():
+            task = build_task(config, self.dataset())
         load_weights(task, tensors, path)
         return task.eval(), config, state
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from ftrain.csv_tables import csv_bytes
 from ftrain.label_report import (
     classification,
     figure_lines,
+    finite,
+    labels_of,
     notes_of,
     percent,
     picture_of,
@@ -114,9 +115,7 @@ def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
 
 def _learnt(labels: Labels, judged: Judged) -> np.ndarray:
     """Classes of the training pictures."""
-    assert labels.classes is not None
-    styles = judged.shards.columns["style"][judged.training_rows]
-    return np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
+    return labels_of(judged.shards, judged.training_rows, "style", labels.values[0])
 
 
 def _picture_rows(labels: Labels, judged: Judged) -> list[tuple[object, ...]]:
@@ -162,8 +161,3 @@ def attended_picture(judged: Judged, number: int, attribute: int) -> np.ndarray:
     grid = results["attention"][number, attribute].astype(np.float32)
     stretched = (grid - grid.min()) / max(float(grid.max() - grid.min()), 1e-9)
     return glow(picture, stretched, results["region"][number] * factor)
-
-
-def finite(figures: dict[str, float]) -> dict[str, float]:
-    """Without what nothing could be said of: JSON knows no NaN."""
-    return {name: value for name, value in figures.items() if math.isfinite(value)}

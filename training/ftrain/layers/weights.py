@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +23,19 @@ _PACKAGED = {
 }
 
 
+_to_come: ContextVar[bool] = ContextVar("weights_to_come", default=False)
+
+
+@contextmanager
+def weights_to_come() -> Generator[None]:
+    """Networks that are built in here ask for no weights, as those of a checkpoint will replace them: they need not be at hand."""
+    token = _to_come.set(True)
+    try:
+        yield
+    finally:
+        _to_come.reset(token)
+
+
 def pixel_statistics(backbone: str) -> tuple[Tensor, Tensor]:
     """Mean and deviation (3 values each, pixels in 0 … 255) with which timm trained the backbone; else ImageNet's."""
     settings = timm.get_pretrained_cfg(backbone, allow_unregistered=True)
@@ -34,7 +50,7 @@ def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:
     `imagenet` takes an installed package where there is one for this network and asks timm's hub otherwise. Raises
     `UsageError` when the weights cannot be had or a file would need more than tensors to be read.
     """
-    if weights == "none":
+    if weights == "none" or _to_come.get():
         return None
     if weights != "imagenet":
         return read_weights(Path(weights))
