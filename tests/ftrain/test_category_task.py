@@ -13,12 +13,12 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import vocabulary
-from ftrain.category_pictures import box_overlap
-from ftrain.category_report import figures
 from ftrain.config import build_task
 from ftrain.evaluate import evaluate_run
 from ftrain.layers.category_network import CategoryNetwork, TypedCategories
 from ftrain.predict import PredictOptions, predict_images
+from ftrain.reports.category_pictures import box_overlap
+from ftrain.reports.category_report import figures
 from ftrain.splits import Splits
 from ftrain.stream import RawSample
 from ftrain.task import Judged

@@ -16,10 +16,10 @@ from fschemas.publish import exclusive, publish_json
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.evaluate import DRAWN_NOTE, evaluate_run, summary_lines
-from ftrain.keypoint_report import report
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalised_error import NormalisedError, normalised_distances, summarise
 from ftrain.metrics.slices import slices
+from ftrain.reports.keypoint_report import report
 from ftrain.stream import RawSample
 from ftrain.task import Judged
 
@@ -53,7 +53,7 @@ def judged(folder, run, tmp_path_factory):
 @pytest.fixture
 def without_sheet(monkeypatch):
     """Spare the drawing, which takes longer than all the rest."""
-    monkeypatch.setattr("ftrain.drawing.contact_sheet", lambda *_: b"")
+    monkeypatch.setattr("ftrain.reports.drawing.contact_sheet", lambda *_: b"")
 
 
 def truth_of(shards, rows):
@@ -346,7 +346,7 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
 
 @pytest.mark.parametrize("least", [1, 20])
 def test_slices_part_the_pictures(folder, tmp_path, without_sheet, least, monkeypatch):
-    monkeypatch.setattr("ftrain.keypoint_report.slices", lambda *given: slices(*given, least=least))
+    monkeypatch.setattr("ftrain.reports.keypoint_report.slices", lambda *given: slices(*given, least=least))
     judged = oracle(ShardSet.open(folder), error=3.0)
     parts = report(FASHIONAI_24, judged, tmp_path).get("slices", {})
     occluded = (judged.results["visibility"] == Visibility.OCCLUDED).any(axis=1)

@@ -14,10 +14,10 @@ from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.shard_set import ShardSet
 from ftrain.config import resolve
 from ftrain.evaluation import results_of_split
-from ftrain.fashionnet_figures import Answers, classes_of, figures, visibility_figures
-from ftrain.fashionnet_report import report, summary
 from ftrain.layers.fashionnet import FashionNetwork, Heads, NetworkConfig
 from ftrain.layers.landmark_pooling import visibility_classes
+from ftrain.reports.fashionnet_figures import Answers, classes_of, figures, visibility_figures
+from ftrain.reports.fashionnet_report import report, summary
 from ftrain.splits import Splits
 from ftrain.stream import RawSample
 from ftrain.task import Judged
@@ -330,7 +330,7 @@ def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_pat
 
 
 def test_a_constant_answer_is_a_collapse(shop, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftrain.fashionnet_answer.prediction_sheet", lambda *_: b"")
+    monkeypatch.setattr("ftrain.reports.fashionnet_answer.prediction_sheet", lambda *_: b"")
     task = task_of(shop)
     judged = oracle(task, shop, "test")
     judged.results["category_scores"][:] = np.eye(1, judged.results["category_scores"].shape[1], 1)

@@ -19,10 +19,10 @@ from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
 from ftrain import pictures
 from ftrain.distributed import processes
-from ftrain.drawing import draw_answer
 from ftrain.evaluation import results_of_split
 from ftrain.pictures import PictureError, find_pictures, quiet_decoder, read_picture
 from ftrain.predict import PredictOptions, is_shard_set, predict_images, predict_samples, refuse_broken
+from ftrain.reports.drawing import draw_answer
 from ftrain.run_folder import RunFolder
 
 

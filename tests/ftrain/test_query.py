@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from fschemas.failures import IntegrityError, RejectedError, UsageError
 from ftrain.cli import app
+from ftrain.reports.sheet import GOOD_COLOUR
 from ftrain.retrieval.build import build_index
 from ftrain.retrieval.query import query_index, refuse_broken
-from ftrain.sheet import GOOD_COLOUR
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from fschemas.shard_set import ShardSet
 from ftrain import retrieval_report
 from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.metrics.retrieval_chance import chance_figures
-from ftrain.retrieval_report import collapse, colour_weights, report, summary
+from ftrain.reports.retrieval_report import collapse, colour_weights, report, summary
 from ftrain.task import Judged
 
 ITEMS = 8

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ftrain.label_drawing import Line, draw_labels
-from ftrain.label_plots import plot_bars, plot_confusion
-from ftrain.label_report import figure_lines, labels_of, properties, spread
-from ftrain.sheet import Tile, sheet, shortened
+from ftrain.reports.label_drawing import Line, draw_labels
+from ftrain.reports.label_plots import plot_bars, plot_confusion
+from ftrain.reports.label_report import figure_lines, labels_of, properties, spread
+from ftrain.reports.sheet import Tile, sheet, shortened
 
 
 def pixels(png):

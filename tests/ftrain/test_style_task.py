@@ -15,7 +15,6 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import english_names, vocabulary
 from ftrain import checkpoint
-from ftrain.attribute_search import Entries, chance_figures, entries, nearest, search_figures
 from ftrain.checkpoint import TrainingState
 from ftrain.config import FitConfig, build_task, resolve
 from ftrain.evaluate import evaluate_run, summary_lines
@@ -24,12 +23,13 @@ from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.optimisation import check_stages, make_optimizer, set_rate
 from ftrain.plan import ClassBalanced
 from ftrain.predict import PredictOptions, predict_images
+from ftrain.reports.attribute_search import Entries, chance_figures, entries, nearest, search_figures
+from ftrain.reports.style_report import calibration_error
 from ftrain.run_folder import RunFolder
 from ftrain.splits import Splits, sampler_of
 from ftrain.stream import RawSample
 from ftrain.style_input import GALLERY, QUERY
 from ftrain.style_labels import Labels, attribute_labels, style_labels
-from ftrain.style_report import calibration_error
 from ftrain.task import Stage
 from ftrain.tasks.style import Style, StyleConfig
 from ftrain.tracking import Trackers

@@ -18,9 +18,9 @@ from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
 from fschemas.publish import exclusive, publish_bytes, publish_json, remove_leftovers
-from ftrain.drawing import INK, WHITE, label_font
 from ftrain.pictures import PictureError, quiet_decoder, read_picture, readable
 from ftrain.predict import canvas_of, one_process, predict_batch
+from ftrain.reports.drawing import INK, WHITE, label_font
 from ftrain.run_folder import RunFolder
 from ftrain.task import Task
 

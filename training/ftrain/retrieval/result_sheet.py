@@ -9,7 +9,7 @@ import numpy as np
 import simplejpeg
 
 from fschemas.shard_set import ShardSet
-from ftrain.sheet import Tile, sheet
+from ftrain.reports.sheet import Tile, sheet
 
 _COLUMNS = 6
 _SIDE = 320  # pixels: larger pictures are shrunk for their tile

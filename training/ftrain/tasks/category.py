@@ -160,20 +160,20 @@ class Category(Task):
 
     def measure(self, results: Results) -> dict[str, Any]:
         """Figures of what has labels, and `score`, their mean, by which checkpoints are chosen."""
-        from ftrain.category_report import figures
+        from ftrain.reports.category_report import figures
 
         return figures(self, results)
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
         """Figures beside the majority and the mean box, per class and group, slices, the worst pictures."""
-        from ftrain.category_report import report
+        from ftrain.reports.category_report import report
 
         return report(self, judged, out)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
         """The figures beside those of the floors."""
-        from ftrain.category_report import summary
+        from ftrain.reports.category_report import summary
 
         yield from summary(metrics)
 
@@ -187,14 +187,14 @@ class Category(Task):
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category with its score and rivals, attributes, box in pixels; or that nothing is recognised."""
-        from ftrain.category_answer import answer
+        from ftrain.reports.category_answer import answer
 
         del category
         return answer(self, results, number)
 
     def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """The box and what is said of it."""
-        from ftrain.category_answer import draw
+        from ftrain.reports.category_answer import draw
 
         return draw(picture, answer)
 

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility
-from ftrain.fashionnet_figures import Answers
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
 from ftrain.layers.fashionnet import FashionNetwork, Heads, NetworkConfig, Pose, Seen
 from ftrain.layers.landmark_pooling import visibility_classes
 from ftrain.layers.metric_learning import Mining, triplet_loss
 from ftrain.layers.soft_argmax import map_loss
+from ftrain.reports.fashionnet_figures import Answers
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Judged, Results, Task, TaskConfig
 from ftrain.view import encoded_picture, item_number, known_landmarks, landmarks_in_view, names_as_ids, view_of_sample
@@ -206,20 +206,20 @@ class FashionNet(Task):
 
     def measure(self, results: Results) -> dict[str, Any]:
         """Figures of all answers; items are sought among the other pictures of the split."""
-        from ftrain.fashionnet_figures import figures
+        from ftrain.reports.fashionnet_figures import figures
 
         return figures(self.answers, results)
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
         """All figures beside their floors (mean pose, majority, untrained features), slices, tables, plots, pictures."""
-        from ftrain.fashionnet_report import report
+        from ftrain.reports.fashionnet_report import report
 
         return report(self.answers, judged, out)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
         """Model and floors side by side."""
-        from ftrain.fashionnet_report import summary
+        from ftrain.reports.fashionnet_report import summary
 
         yield from summary(metrics)
 
@@ -235,13 +235,13 @@ class FashionNet(Task):
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category, attributes, and the landmarks that are in the picture; nothing where no garment is recognised."""
-        from ftrain.fashionnet_answer import answer
+        from ftrain.reports.fashionnet_answer import answer
 
         return answer(self.answers, results, number, category, self.config.least_score)
 
     def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """Landmarks with their names, and what the garment is."""
-        from ftrain.fashionnet_answer import draw
+        from ftrain.reports.fashionnet_answer import draw
 
         return draw(picture, answer, self.landmarks)
 

@@ -164,7 +164,7 @@ class Keypoints(Task):
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
         """NE against the mean pose, per garment and point, PCK curves, the worst pictures: JSON values, tables and plots."""
-        from ftrain.keypoint_report import report
+        from ftrain.reports.keypoint_report import report
 
         return report(self.landmarks, judged, out)
 
@@ -190,19 +190,19 @@ class Keypoints(Task):
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
         """NE and PCK beside the mean pose, per garment, and the hardest points."""
-        from ftrain.keypoint_report import summary
+        from ftrain.reports.keypoint_report import summary
 
         yield from summary(metrics)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Garment (`category`, or the one that the model names) with its score, and the points that it has, in pixels."""
-        from ftrain.keypoint_report import answer
+        from ftrain.reports.keypoint_report import answer
 
         return answer(self.landmarks, results, number, category or self.config.category)
 
     def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """Points with their names and the lines between them."""
-        from ftrain.drawing import draw_answer
+        from ftrain.reports.drawing import draw_answer
 
         return draw_answer(picture, answer, self.landmarks)
 

@@ -200,14 +200,14 @@ class Retrieval(Task):
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
         """Figures beside the untrained backbone and chance, slices, the worst queries, rankings: JSON values, tables and plots."""
-        from ftrain.retrieval_report import report
+        from ftrain.reports.retrieval_report import report
 
         return report(self.config.labels, self.categories if self.config.classify == "category" else (), judged, out)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
         """hit@k, recall@k and mAP beside the floors."""
-        from ftrain.retrieval_report import summary
+        from ftrain.reports.retrieval_report import summary
 
         yield from summary(metrics)
 
@@ -230,13 +230,13 @@ class Retrieval(Task):
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category with its score where the model names them, or that none is recognised; the `embedding`, rounded."""
         del category
-        from ftrain.retrieval_drawing import answer
+        from ftrain.reports.retrieval_drawing import answer
 
         return answer(self.categories, self.config.least_score, results, number)
 
     def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """The category on the picture; an embedding cannot be drawn."""
-        from ftrain.retrieval_drawing import draw_answer
+        from ftrain.reports.retrieval_drawing import draw_answer
 
         return draw_answer(picture, answer)
 

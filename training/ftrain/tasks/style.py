@@ -157,20 +157,20 @@ class Style(Task):
 
     def measure(self, results: Results) -> dict[str, Any]:
         """Style: top-k, macro-F1, balanced accuracy. Attributes: mAP of each and over all."""
-        from ftrain.style_report import measure
+        from ftrain.reports.style_report import measure
 
         return measure(self.labels, results)
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
         """The figures beside the floors, tables, plots and a sheet of pictures."""
-        from ftrain.style_report import report
+        from ftrain.reports.style_report import report
 
         return report(self.labels, judged, out)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
         """The figures beside the floors, a line each."""
-        from ftrain.style_report import summary
+        from ftrain.reports.style_report import summary
 
         yield from summary(metrics)
 
@@ -193,14 +193,14 @@ class Style(Task):
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """The style (or the value of each attribute) with its score, and where the network looked."""
-        from ftrain.style_answer import answer
+        from ftrain.reports.style_answer import answer
 
         del category
         return answer(self.labels, self.config.least_certainty, results, number)
 
     def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """Attention as heat on the picture, the attended square, and the likeliest answers."""
-        from ftrain.style_answer import draw
+        from ftrain.reports.style_answer import draw
 
         return draw(picture, answer)
 

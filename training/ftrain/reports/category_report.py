@@ -12,15 +12,15 @@ import numpy as np
 
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
-from ftrain import label_report
-from ftrain.category_pictures import box_overlap, hits, pictures, tile
-from ftrain.csv_tables import csv_bytes, csv_table
-from ftrain.label_plots import plot_bars
 from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import answers, classification_figures, dominance
 from ftrain.metrics.slices import slices
-from ftrain.sheet import sheet
+from ftrain.reports import label_report
+from ftrain.reports.category_pictures import box_overlap, hits, pictures, tile
+from ftrain.reports.csv_tables import csv_bytes, csv_table
+from ftrain.reports.label_plots import plot_bars
+from ftrain.reports.sheet import sheet
 from ftrain.task import Judged, Results
 
 if TYPE_CHECKING:

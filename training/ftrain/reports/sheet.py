@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ftrain.plots import FAINT_COLOUR, STYLE, TEXT_COLOUR, to_png
+from ftrain.reports.plots import FAINT_COLOUR, STYLE, TEXT_COLOUR, to_png
 
 GOOD_COLOUR, BAD_COLOUR, PREDICTED_COLOUR, TRUE_COLOUR = "#1f8a4c", "#d0342c", "#0f9fb8", "#f2b705"
 

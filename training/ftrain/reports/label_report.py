@@ -13,8 +13,6 @@ import simplejpeg
 from fschemas.landmarks import Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
-from ftrain.csv_tables import csv_bytes, csv_table
-from ftrain.label_plots import plot_bars, plot_confusion
 from ftrain.layers.attribute_loss import attribute_targets
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import (
@@ -26,6 +24,8 @@ from ftrain.metrics.classification import (
     majority_figures,
     per_class,
 )
+from ftrain.reports.csv_tables import csv_bytes, csv_table
+from ftrain.reports.label_plots import plot_bars, plot_confusion
 from ftrain.task import Judged
 
 _PROPERTIES = ("category", "garment", "variation", "pose", "gender", "style")  # texts of an annotation that a set is cut by

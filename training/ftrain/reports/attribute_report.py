@@ -9,15 +9,15 @@ import numpy as np
 
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
-from ftrain.attribute_search import Entries, chance_figures, entries, nearest, search_figures
-from ftrain.csv_tables import csv_bytes, csv_table
-from ftrain.label_plots import plot_bars
-from ftrain.label_report import finite, percent, subtitle
 from ftrain.metrics.attributes import group_accuracy, group_majority
 from ftrain.metrics.classification import dominance
-from ftrain.sheet import Tile, sheet
+from ftrain.reports.attribute_search import Entries, chance_figures, entries, nearest, search_figures
+from ftrain.reports.csv_tables import csv_bytes, csv_table
+from ftrain.reports.label_plots import plot_bars
+from ftrain.reports.label_report import finite, percent, subtitle
+from ftrain.reports.sheet import Tile, sheet
+from ftrain.reports.style_report import attended_picture
 from ftrain.style_labels import Labels
-from ftrain.style_report import attended_picture
 from ftrain.task import Judged, Results
 
 _NEIGHBOURS = 5

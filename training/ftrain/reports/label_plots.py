@@ -9,8 +9,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ftrain.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, TEXT_COLOUR, to_png
-from ftrain.sheet import shortened
+from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, TEXT_COLOUR, to_png
+from ftrain.reports.sheet import shortened
 
 _NUMBERED = 20  # classes: beyond that, cells are too small for numbers
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftrain.label_drawing import Line, draw_labels
+from ftrain.reports.label_drawing import Line, draw_labels
 from ftrain.task import Results
 
 if TYPE_CHECKING:

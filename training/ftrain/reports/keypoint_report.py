@@ -15,12 +15,12 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
-from ftrain.csv_tables import csv_bytes, csv_table
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.keypoint_curves import detection_curve
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalised_error import PointErrors, mean_error, normalised_distances, summarise
 from ftrain.metrics.slices import slices
+from ftrain.reports.csv_tables import csv_bytes, csv_table
 from ftrain.task import Judged, Results
 
 _PCK_PERCENTS = (5, 10, 20)
@@ -52,7 +52,7 @@ def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
 
     Raises `UsageError` when no visible point of the split can be judged.
     """
-    from ftrain.drawing import contact_sheet
+    from ftrain.reports.drawing import contact_sheet
 
     numbers, errors, subtitle = landmark_figures(landmarks, judged, out)
     rows = _picture_rows(landmarks, judged, errors)
@@ -66,7 +66,7 @@ def landmark_figures(landmarks: LandmarkSet, judged: Judged, out: Path) -> tuple
 
     For every task that predicts `points`; one that names garments as well has `garment_scores`. Raises `UsageError` as `report`.
     """
-    from ftrain.plots import plot_detection_curve, plot_errors
+    from ftrain.reports.plots import plot_detection_curve, plot_errors
 
     study = _study(landmarks, judged)
     if not study.model.counted.any():

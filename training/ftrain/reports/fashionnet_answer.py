@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fschemas.landmarks import LandmarkSet
-from ftrain import label_report
-from ftrain.drawing import INK, WHITE, draw_answer
-from ftrain.fashionnet_figures import Answers
 from ftrain.metrics.normalised_error import PointErrors
-from ftrain.sheet import Tile, sheet
+from ftrain.reports import label_report
+from ftrain.reports.drawing import INK, WHITE, draw_answer
+from ftrain.reports.fashionnet_figures import Answers
+from ftrain.reports.sheet import Tile, sheet
 from ftrain.task import Judged, Results
 
 _FIRST_CATEGORIES, _FIRST_ATTRIBUTES = 3, 6

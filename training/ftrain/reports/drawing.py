@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fschemas.landmarks import LandmarkSet, Visibility
 from ftrain.metrics.normalised_error import PointErrors
-from ftrain.plots import FAINT_COLOUR, STYLE, to_png
+from ftrain.reports.plots import FAINT_COLOUR, STYLE, to_png
 from ftrain.task import Judged
 
 LEFT, RIGHT, CENTRE, WHITE, INK = (240, 110, 20), (30, 120, 235), (20, 160, 90), (255, 255, 255), (24, 26, 30)

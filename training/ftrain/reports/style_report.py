@@ -10,9 +10,11 @@ import numpy as np
 
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
-from ftrain.attribute_search import chance_figures, entries, search_figures
-from ftrain.csv_tables import csv_bytes
-from ftrain.label_report import (
+from ftrain.metrics.classification import answers, classification_figures, per_class
+from ftrain.metrics.slices import slices
+from ftrain.reports.attribute_search import chance_figures, entries, search_figures
+from ftrain.reports.csv_tables import csv_bytes
+from ftrain.reports.label_report import (
     classification,
     figure_lines,
     finite,
@@ -25,10 +27,8 @@ from ftrain.label_report import (
     subtitle,
     write_classification,
 )
-from ftrain.metrics.classification import answers, classification_figures, per_class
-from ftrain.metrics.slices import slices
-from ftrain.sheet import Tile, sheet
-from ftrain.style_answer import glow
+from ftrain.reports.sheet import Tile, sheet
+from ftrain.reports.style_answer import glow
 from ftrain.style_labels import Labels, main_styles
 from ftrain.task import Judged, Results
 
@@ -52,7 +52,7 @@ def measure(labels: Labels, results: Results) -> dict[str, Any]:
 def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`."""
     if labels.classes is None:
-        from ftrain.attribute_report import report as report_attributes
+        from ftrain.reports.attribute_report import report as report_attributes
 
         return report_attributes(labels, judged, out)
     numbers = _numbers(labels, judged)

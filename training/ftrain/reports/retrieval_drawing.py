@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from fschemas.shard_set import ShardSet
-from ftrain.drawing import INK, WHITE, label_font
-from ftrain.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, to_png
-from ftrain.sheet import Tile, sheet
+from ftrain.reports.drawing import INK, WHITE, label_font
+from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, to_png
+from ftrain.reports.sheet import Tile, sheet
 from ftrain.task import Results
 
 SHEET_QUERIES, SHEET_RANKS = 10, 5

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 
 from fschemas.publish import publish_bytes
-from ftrain import label_report
-from ftrain.csv_tables import csv_bytes, csv_table
-from ftrain.fashionnet_figures import (
+from ftrain.metrics.attributes import group_labels
+from ftrain.metrics.classification import answers as class_answers
+from ftrain.metrics.classification import class_ranks, dominance
+from ftrain.metrics.normalised_error import PointErrors
+from ftrain.metrics.slices import slices
+from ftrain.reports import label_report
+from ftrain.reports.csv_tables import csv_bytes, csv_table
+from ftrain.reports.fashionnet_figures import (
     Answers,
     attribute_figures,
     commonest_visibility,
@@ -21,13 +26,8 @@ from ftrain.fashionnet_figures import (
     retrieval,
     visibility_figures,
 )
-from ftrain.keypoint_report import landmark_figures
-from ftrain.label_plots import plot_bars
-from ftrain.metrics.attributes import group_labels
-from ftrain.metrics.classification import answers as class_answers
-from ftrain.metrics.classification import class_ranks, dominance
-from ftrain.metrics.normalised_error import PointErrors
-from ftrain.metrics.slices import slices
+from ftrain.reports.keypoint_report import landmark_figures
+from ftrain.reports.label_plots import plot_bars
 from ftrain.task import Judged, Results
 
 _SHEET_PICTURES = 20
@@ -62,7 +62,7 @@ class _Scores:
 
 def report(answers: Answers, judged: Judged, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`."""
-    from ftrain.fashionnet_answer import prediction_sheet
+    from ftrain.reports.fashionnet_answer import prediction_sheet
 
     results, shards = judged.results, judged.shards
     splits = shards.columns["split"][results["row"]]

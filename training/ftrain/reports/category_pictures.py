@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftrain import label_report
 from ftrain.metrics.classification import class_ranks
-from ftrain.sheet import Tile
+from ftrain.reports import label_report
+from ftrain.reports.sheet import Tile
 from ftrain.task import Judged, Results
 
 if TYPE_CHECKING:
