@@ -138,8 +138,8 @@ def _find_rejected(table: AuditTable, findings: Findings) -> None:
     if not path.is_file():
         return
     rejected = pl.DataFrame(read_table(path, ["rule", "message"]))
-    for rule, message in rejected.filter(pl.col("rule").is_in(["duplicate_image", "leaked_image"])).iter_rows():
-        severity = "warning" if rule == "leaked_image" else "info"
+    for rule, message in rejected.filter(pl.col("rule").is_in(["duplicate_image", "leaked_image", "leaked_twin"])).iter_rows():
+        severity = "info" if rule == "duplicate_image" else "warning"
         findings.add("duplicate_rejected", severity, message, table=table.name)
 
 

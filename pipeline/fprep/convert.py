@@ -119,7 +119,8 @@ class _Conversion:
         self._drop_duplicates()
         if self.group_split:
             root, tell = self.raw.root if images != "none" else None, functools.partial(self.tell, "looks")
-            self.frame = regroup(self.frame, root, val_share, test_share, self.raw.notes, workers=workers, progress=tell)
+            self.frame, twins = regroup(self.frame, root, val_share, test_share, self.raw.notes, workers=workers, progress=tell)
+            self._drop_twins(twins)
         else:
             self._cut_splits(val_share, test_share)
         keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
@@ -235,6 +236,13 @@ class _Conversion:
             self._reject(index, rule, f"the picture {images[index]} {what} {kept}", "image", images[index])
         self.frame = self.frame.with_columns(pl.coalesce("group", IDENTITY).alias("group"))
         self._keep({index for index, _, _ in dropped})
+
+    def _drop_twins(self, twins: list[tuple[int, int]]) -> None:
+        images, splits = self.frame["image"], self.frame["split"]
+        for index, other in twins:
+            message = f"the picture {images[index]} looks like {images[other]}, which is held out ({splits[other]})"
+            self._reject(index, "leaked_twin", message, "image", images[index])
+        self._keep({index for index, _ in twins})
 
     def _cut_splits(self, val_share: float, test_share: float) -> None:
         if self.reader.splits == "given":

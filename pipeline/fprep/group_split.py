@@ -2,12 +2,17 @@
 
 Rows are joined by their group, item, picture, the pairs that the source names, and by near-identical pictures where these were
 looked for. The connected parts are put in the order of a hash of their smallest name and fill test, then val, then train, so
-that the shares are met within one part, and nothing depends on the order of the rows.
+that the shares are met within one part, and nothing depends on the order of the rows. Where pictures have classes (styles, else
+categories) each class is spread over the splits in the same shares, so that none with several parts is judged but never trained.
+
+Pictures that are found by searching for words are found again by other words, and such twins chain most groups into one part.
+Then the groups alone are kept together, and of near-identical pictures on two sides the one that is less held out has to go.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,27 +24,37 @@ from fprep.auditing.pairs import near_pairs
 from fprep.auditing.perceptual_hash import PictureTask, Views, hash_pictures
 
 _HELD_BACK = 0.5  # of a split's share: a part that is larger goes to train
+_CHAINED = 0.5  # of all rows in one part by looks alone: nothing is left to cut
+_CLASSES = ("style", "category")
 _RETRIEVAL = {"query", "gallery"}
 
 
 @dataclass(frozen=True)
 class GroupSplit:
-    """New `split` and `group` of each row, and what to say of it."""
+    """New `split` and `group` of each row, and what to say of it.
+
+    `twins` holds pairs (row that has to go, row of a more held-out split that it looks like).
+    """
 
     splits: list[str]
     groups: list[str]
     note: str
+    twins: list[tuple[int, int]]
 
 
 def regroup(
     frame: pl.DataFrame, root: Path | None, val_share: float, test_share: float, notes: list[str], *, workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> pl.DataFrame:  # fmt: skip
-    """The frame with new `split` and `group`; a note says so. Pictures below `root` are looked at, if it is given."""
+) -> tuple[pl.DataFrame, list[tuple[int, int]]]:  # fmt: skip
+    """The frame with new `split` and `group`, and the `twins` of `GroupSplit`; a note says so.
+
+    Pictures below `root` are looked at, if it is given.
+    """
     pairs = near_rows(frame, root, workers=workers, progress=progress) if root else []
     cut = split_by_groups(frame, val_share=val_share, test_share=test_share, pairs=pairs)
     notes.append(cut.note)
-    return frame.with_columns(pl.Series("split", cut.splits, pl.String), pl.Series("group", cut.groups, pl.String))
+    frame = frame.with_columns(pl.Series("split", cut.splits, pl.String), pl.Series("group", cut.groups, pl.String))
+    return frame, cut.twins
 
 
 def split_by_groups(
@@ -50,26 +65,47 @@ def split_by_groups(
     Unlabelled rows stay so. Where the frame has query and gallery, the test side becomes query and gallery again: consumer
     pictures ask and shop pictures answer, or the first picture of each item asks.
     """
-    parts = connected(len(frame), [*_edges(frame), *pairs])
     splits: list[str] = frame["split"].cast(pl.String).to_list()
     labelled = np.array([split != "unlabelled" for split in splits])
+    edges = _edges(frame)
+    parts = connected(len(frame), [*edges, *pairs])
+    by_groups = connected(len(frame), edges) if pairs else parts
+    chained = _largest(parts, labelled) > _CHAINED * labelled.sum() >= _largest(by_groups, labelled)
+    notes = [f"near-identical pictures chain {_largest(parts, labelled)} of them, so groups alone are kept"] if chained else []
+    parts = by_groups if chained else parts
     names = frame["group"].to_list()
     members: dict[int, list[int]] = {}
     for row, part in enumerate(parts.tolist()):
         members.setdefault(part, []).append(row)
     smallest = {part: min(names[row] for row in rows) for part, rows in members.items()}
     sizes = {part: int(labelled[rows].sum()) for part, rows in members.items()}
-    sides = _fill(smallest, sizes, {"test": test_share, "val": val_share})
+    order = _interleaved(smallest, sizes, _class_of_parts(frame, members))
+    sides = _fill(order, sizes, {"test": test_share, "val": val_share})
     new = [sides[part] if labelled[row] else "unlabelled" for row, part in enumerate(parts.tolist())]
+    twins = _twins(new, pairs) if chained else []
+    notes += [f"{len(twins)} rows that look like one of a more held-out split are rejected"] if chained else []
     if _RETRIEVAL & set(splits):
         new = _ask_and_answer(frame, new)
-    largest = max(sizes.values(), default=0)
     moved = sum(before != after for before, after in zip(splits, new, strict=True))
-    note = (
-        f"--group-split: {len(frame)} rows in {len(members)} parts that belong together, the largest of {largest} rows; "
-        f"{moved} rows are in another split than the source says"
-    )
-    return GroupSplit(new, [smallest[part] for part in parts.tolist()], note)
+    notes.append(f"{moved} rows are in another split than the source says")
+    counted = f"{len(members)} parts that belong together, the largest of {_largest(parts, labelled)} rows"
+    note = f"--group-split: {len(frame)} rows in {counted}; {'; '.join(notes)}"
+    return GroupSplit(new, [smallest[part] for part in parts.tolist()], note, twins)
+
+
+def _largest(parts: np.ndarray, labelled: np.ndarray) -> int:
+    return int(np.bincount(parts[labelled]).max()) if labelled.any() else 0
+
+
+def _twins(splits: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(row, its twin in a split that is further from training), one for each such row."""
+    binding = {"train": 0, "val": 1, "test": 2}
+    found: dict[int, int] = {}
+    for pair in pairs:
+        low, high = sorted(pair, key=lambda row: binding.get(splits[row], -1))
+        if 0 <= binding.get(splits[low], -1) < binding[splits[high]]:
+            found.setdefault(low, high)
+    return sorted(found.items())
 
 
 def connected(num_rows: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -106,13 +142,37 @@ def _edges(frame: pl.DataFrame) -> list[tuple[int, int]]:
     return edges
 
 
-def _fill(names: dict[int, str], sizes: dict[int, int], shares: dict[str, float]) -> dict[int, str]:
+def _class_of_parts(frame: pl.DataFrame, members: dict[int, list[int]]) -> dict[int, str]:
+    """The commonest class of each part; "" for all where the frame has none."""
+    column = next((name for name in _CLASSES if name in frame.columns), None)
+    if column is None:
+        return dict.fromkeys(members, "")
+    values = frame[column].cast(pl.String).fill_null("").to_list()
+    counts = {part: Counter(values[row] for row in rows) for part, rows in members.items()}
+    return {part: min(found, key=lambda value: (-found[value], value)) for part, found in counts.items()}
+
+
+def _interleaved(names: dict[int, str], sizes: dict[int, int], classes: dict[int, str]) -> list[int]:
+    """Parts in the order of their place within their class, from 0 to 1; in a class the order is that of a hash of the name."""
+    digests = {part: hashlib.blake2b(name.encode(), digest_size=8).digest() for part, name in names.items()}
+    by_hash = sorted(names, key=lambda part: (digests[part], names[part]))
+    totals = Counter[str]()
+    for part in by_hash:
+        totals[classes[part]] += sizes[part]
+    before, places = Counter[str](), dict[int, float]()
+    for part in by_hash:
+        places[part] = (before[classes[part]] + sizes[part] / 2) / max(1, totals[classes[part]])
+        before[classes[part]] += sizes[part]
+    return sorted(by_hash, key=lambda part: places[part])
+
+
+def _fill(order: Sequence[int], sizes: dict[int, int], shares: dict[str, float]) -> dict[int, str]:
     """Fill each split of `shares` up to its part of all rows; what remains is train."""
     total = sum(sizes.values())
     wanted = {split: share * total for split, share in shares.items()}
     room = dict(wanted)
     sides: dict[int, str] = {}
-    for part in sorted(names, key=lambda part: (hashlib.blake2b(names[part].encode(), digest_size=8).digest(), names[part])):
+    for part in order:
         size = sizes[part]
         fits = (split for split in room if size <= _HELD_BACK * max(wanted[split], 2.0) and size <= room[split] + size / 2)
         side = next((split for split in fits if room[split] > 0), "train")

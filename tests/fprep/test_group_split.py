@@ -91,6 +91,38 @@ def test_shares_are_met(largest):
     assert cut.splits[0] == "train" or largest < 100
 
 
+def test_classes_are_spread_over_the_splits():
+    """A hash alone put all three folders of a class into test, so that a quarter of it could not be named right."""
+    folders = {"Dress": 23, "Top": 20, "Shorts": 10, "Blouse": 3, "Tee": 2, "Sweater": 1}
+    rows = [(name, f"{name}/{folder}") for name, number in folders.items() for folder in range(number) for _ in range(40)]
+    frame = frame_of(category=[name for name, _ in rows], group=[group for _, group in rows])
+    cut = split_by_groups(frame, val_share=0.1, test_share=0.3)
+    found = frame.with_columns(new=pl.Series(cut.splits)).group_by("category", "new").agg(pl.col("group").n_unique())
+    numbers = {(name, split): number for name, split, number in found.rows()}
+    assert {(name, "train") for name in folders} <= numbers.keys()
+    assert {name for name, split in numbers if split == "test"} == set(folders) - {"Sweater"}
+    assert numbers["Dress", "test"] in (6, 7, 8)
+    assert abs(cut.splits.count("test") / len(rows) - 0.3) < 0.03
+    assert abs(cut.splits.count("val") / len(rows) - 0.1) < 0.03
+
+
+def test_looks_that_chain_everything_cost_their_rows_instead():
+    """As among answers to searches for words: the same picture comes back for other words."""
+    groups = [f"g{row // 10}" for row in range(400)]
+    pairs = [(10 * group, 10 * group + 10) for group in range(39)]
+    cut = split_by_groups(frame_of(group=groups), val_share=0.1, test_share=0.2, pairs=pairs)
+    assert cut.groups == groups
+    assert {name: cut.splits.count(name) for name in ("val", "test")} == {"val": 40, "test": 80}
+    gone, order = {row for row, _ in cut.twins}, ("train", "val", "test")
+    assert all(order.index(cut.splits[row]) < order.index(cut.splits[other]) for row, other in cut.twins)
+    assert all(cut.splits[a] == cut.splits[b] or {a, b} & gone for a, b in pairs)
+    assert 0 < len(gone) < 39
+    assert f"{len(gone)} rows that look like one of a more held-out split are rejected" in cut.note
+    whole = split_by_groups(frame_of(group=groups), val_share=0.1, test_share=0.2, pairs=pairs[:5])
+    assert whole.twins == []
+    assert len(set(whole.groups)) == 35
+
+
 def test_order_of_the_rows_does_not_matter():
     groups = [f"g{row // 3}" for row in range(300)]
     frame = frame_of(group=groups)
@@ -161,3 +193,24 @@ def test_convert_makes_a_split_without_leaks(raw, tmp_path):
 def test_without_pictures_groups_are_all_that_is_known(raw, tmp_path):
     report = convert("fashionai-keypoints", [raw], tmp_path / "cut", images="none", group_split=True)
     assert any("60 rows in 60 parts" in note for note in report.notes)
+
+
+def test_rows_that_look_like_a_held_out_one_are_rejected(tmp_path):
+    """Folders that all share a picture with the next one, in another size: twelve of them, four pictures each."""
+    for folder in range(12):
+        place = tmp_path / f"raw/{folder:02}_Dress"
+        place.mkdir(parents=True)
+        for number in range(3):
+            (place / f"{number}.jpg").write_bytes(jpeg(photograph(4 * folder + number)))
+        shared = photograph(4 * ((folder + 1) % 12)).resize((108, 180), Image.Resampling.BICUBIC)
+        (place / "3.jpg").write_bytes(jpeg(shared))
+    report = convert(
+        "folders", [tmp_path / "raw"], tmp_path / "cut", mapping={"item": "folder"}, val_share=0.1, test_share=0.3,
+        group_split=True, max_rejected=0.5,
+    )  # fmt: skip
+    assert leaks(tmp_path / "cut") == 0
+    rejected = pl.DataFrame(read_table(tmp_path / "cut/rejected.parquet"))
+    assert set(rejected["rule"]) == {"leaked_twin"}
+    assert len(rejected) == report.rejected > 0
+    assert "looks like" in rejected["message"][0]
+    assert pl.DataFrame(read_table(tmp_path / "cut/table.parquet"))["group"].n_unique() == 12
