@@ -9,7 +9,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from ftrain.config import FitConfig
-from ftrain.optimisation import layer_heights, make_optimizer, set_rate
+from ftrain.optimisation import average_decay, layer_heights, make_optimizer, set_rate
 
 DECAY = 0.7
 
@@ -81,3 +81,14 @@ def test_two_backbones_have_heights_of_their_own() -> None:
         "local.backbone_b.blocks.0.weight",
     ]
     assert list(layer_heights([*names, "head.weight"]).items()) == [(names[0], 2), (names[1], 1), (names[2], 1), (names[3], 1)]
+
+
+@pytest.mark.parametrize(("steps", "decay"), [(20, 0.998), (690, 0.998), (690, 0.9), (10_000, 0.999)])
+def test_an_average_forgets_how_it_began(steps: int, decay: float) -> None:
+    """With a constant .998, a quarter of the first weights would be left after 690 steps."""
+    left = 1.0
+    for step in range(1, steps):
+        assert 0 < average_decay(decay, step) <= decay
+        left *= average_decay(decay, step)
+    assert left < 1e-4
+    assert average_decay(decay, 100_000) == decay

@@ -25,7 +25,17 @@ from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split, to_device
 from ftrain.gradients import Losses, accumulate, accumulate_exactly, split_batch
-from ftrain.optimisation import check_stages, enter_stage, make_optimizer, rate_at, seed_torch, set_rate, stage_at, weigh
+from ftrain.optimisation import (
+    average_decay,
+    check_stages,
+    enter_stage,
+    make_optimizer,
+    rate_at,
+    seed_torch,
+    set_rate,
+    stage_at,
+    weigh,
+)
 from ftrain.plan import TrainingPlan, extend_ledger, micro_batches_of_rank, model_seed
 from ftrain.signals import StopSignals, stop_for
 from ftrain.splits import Splits, sampler_of
@@ -67,7 +77,7 @@ class Trainer:
         self.optimizer = make_optimizer(task, fit)
         self.average: AveragedModel | None = None
         if fit.average:
-            self.average = AveragedModel(task, multi_avg_fn=get_ema_multi_avg_fn(fit.average), use_buffers=True)
+            self.average = AveragedModel(task, multi_avg_fn=self._blend, use_buffers=True)
         self.state = TrainingState(
             seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_surroundings(processes, fit)
         )
@@ -149,6 +159,9 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.task)
         return values
+
+    def _blend(self, averaged: Any, current: Any, number: Any) -> None:
+        get_ema_multi_avg_fn(average_decay(self.fit.average, self.state.step))(averaged, current, number)
 
     def _losses(self, part: Batch, number: int) -> Losses:
         assert self.stage is not None
