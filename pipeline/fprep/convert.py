@@ -22,7 +22,7 @@ from fprep.orientation import turn_upright
 from fprep.raw import RawFolder
 from fprep.reader import Reader, check_mapping, columns_of, find_reader
 from fprep.report import ConvertReport, account, compare_totals, judge, publish_conversion, recognised
-from fprep.splits import IDENTITY, cut_train, duplicate_rows, unique_keys
+from fprep.splits import IDENTITY, cut_missing, duplicate_rows, unique_keys
 from fschemas.failures import UsageError
 from fschemas.publish import exclusive, remove_leftovers
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
@@ -248,11 +248,7 @@ class _Conversion:
         if self.reader.splits == "given":
             return
         splits, groups = self.frame["split"].to_list(), self.frame["group"].to_list()
-        given = set(splits)
-        has_val = "val" in given  # and then a missing test split is the owner's choice
-        test_share = 0.0 if has_val or given & {"test", "query"} else test_share
-        cut = cut_train(groups, val_share=0.0 if has_val else val_share, test_share=test_share)
-        splits = [new if old == "train" else old for old, new in zip(splits, cut, strict=True)]
+        splits = cut_missing(splits, groups, val_share=val_share, test_share=test_share)
         self.frame = self.frame.with_columns(pl.Series("split", splits, pl.String))
 
     def _check_rules(self) -> None:

@@ -65,6 +65,15 @@ def cut_train(groups: Iterable[str], *, val_share: float, test_share: float) -> 
     return splits
 
 
+def cut_missing(splits: Sequence[str], groups: Sequence[str], *, val_share: float, test_share: float) -> list[str]:
+    """The splits, with val and test cut off train where the source gives none."""
+    given = set(splits)
+    has_val = "val" in given  # and then a missing test split is the owner's choice
+    test_share = 0.0 if has_val or given & {"test", "query"} else test_share
+    cut = cut_train(groups, val_share=0.0 if has_val else val_share, test_share=test_share)
+    return [new if old == "train" else old for old, new in zip(splits, cut, strict=True)]
+
+
 def unique_keys(keys: Sequence[str], images: Sequence[str]) -> list[str]:
     """The keys, with a hash of the image path behind every one that occurs again."""
     if len(set(keys)) == len(keys):
