@@ -14,9 +14,9 @@ from tests.shard_sets import CATEGORIES, write_label_set
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain import retrieval_report
 from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.metrics.retrieval_chance import chance_figures
+from ftrain.reports import retrieval_report
 from ftrain.reports.retrieval_report import collapse, colour_weights, report, summary
 from ftrain.task import Judged
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from ftrain.optimisation import check_stages, make_optimizer, set_rate
 from ftrain.plan import ClassBalanced
 from ftrain.predict import PredictOptions, predict_images
 from ftrain.reports.attribute_search import Entries, chance_figures, entries, nearest, search_figures
-from ftrain.reports.style_report import calibration_error
+from ftrain.reports.style_report import calibration_error, learnt_classes
 from ftrain.run_folder import RunFolder
 from ftrain.splits import Splits, sampler_of
 from ftrain.stream import RawSample
@@ -147,6 +148,17 @@ def test_styles_of_k_fashion_have_english_names_and_ten_main_styles():
     assert [main.originals[main.classes[style]] for style in ("힙합", "스트리트")] == ["서브컬쳐", "캐주얼"]
     assert set(english_names(known.name)) == {*known.values, *known.groups}
     assert english_names("deepfashion-fine-26") == english_names("../kfashion-style-24") == {}
+
+
+@pytest.mark.parametrize("styles", ["fine", "main"])
+def test_the_majority_is_counted_by_the_names_of_the_data_set(styles):
+    """Answers have English names, shards Korean ones."""
+    labels = style_labels(KFASHION, styles)
+    columns = {"style": np.array(["프레피", "클래식", "", "힙합"])}
+    judged = SimpleNamespace(shards=SimpleNamespace(columns=columns), training_rows=np.arange(4))
+    expected = [labels.classes["프레피"], labels.classes["클래식"], -1, labels.classes["힙합"]]
+    assert len(set(expected)) == (4 if styles == "fine" else 3)
+    assert learnt_classes(labels, judged).tolist() == expected
 
 
 def test_main_styles_balance_the_sampler_too():

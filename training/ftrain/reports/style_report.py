@@ -18,7 +18,6 @@ from ftrain.reports.label_report import (
     classification,
     figure_lines,
     finite,
-    labels_of,
     notes_of,
     percent,
     picture_of,
@@ -58,7 +57,7 @@ def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
     numbers = _numbers(labels, judged)
     truth, scores, names = judged.results["values"][:, 0], judged.results["scores"], labels.values[0]
     title = subtitle(judged, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}")
-    write_classification(out, "style", scores, truth, _learnt(labels, judged), names, title)
+    write_classification(out, "style", scores, truth, learnt_classes(labels, judged), names, title)
     header = ("key", "style", "answer", "score", "score_of_truth")
     publish_bytes(out / "pictures.csv", csv_bytes(header, _picture_rows(labels, judged)))
     publish_bytes(out / "predictions.png", _sheet(labels, judged, title))
@@ -99,7 +98,7 @@ def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
         raise UsageError(f"{judged.shards.place}: no picture of the split {judged.split!r} has a style; choose another --split")
     found = entries(labels, results)
     searched = {name: value for name, value in search_figures(labels, results, found).items() if "/" not in name}
-    numbers = classification(scores, truth, _learnt(labels, judged), names, top=TOP)
+    numbers = classification(scores, truth, learnt_classes(labels, judged), names, top=TOP)
     numbers["model"] = finite(searched | numbers["model"] | {"calibration_error": calibration_error(scores, truth)})
     numbers["chance"] = chance_figures(labels, found)
     notes = notes_of(judged)
@@ -113,9 +112,11 @@ def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
     return numbers
 
 
-def _learnt(labels: Labels, judged: Judged) -> np.ndarray:
-    """Classes of the training pictures."""
-    return labels_of(judged.shards, judged.training_rows, "style", labels.values[0])
+def learnt_classes(labels: Labels, judged: Judged) -> np.ndarray:
+    """Classes of the training pictures, by the names of the data set, which need not be those that an answer has."""
+    assert labels.classes is not None
+    styles = judged.shards.columns["style"][judged.training_rows]
+    return np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
 
 
 def _picture_rows(labels: Labels, judged: Judged) -> list[tuple[object, ...]]:
