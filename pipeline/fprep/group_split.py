@@ -22,6 +22,7 @@ import polars as pl
 
 from fprep.auditing.pairs import near_pairs
 from fprep.auditing.perceptual_hash import PictureTask, Views, hash_pictures
+from fprep.splits import PRIORITY
 
 _HELD_BACK = 0.5  # of a split's share: a part that is larger goes to train
 _CHAINED = 0.5  # of all rows in one part by looks alone: nothing is left to cut
@@ -70,8 +71,8 @@ def split_by_groups(
     edges = _edges(frame)
     parts = connected(len(frame), [*edges, *pairs])
     by_groups = connected(len(frame), edges) if pairs else parts
-    chained = _largest(parts, labelled) > _CHAINED * labelled.sum() >= _largest(by_groups, labelled)
-    notes = [f"near-identical pictures chain {_largest(parts, labelled)} of them, so groups alone are kept"] if chained else []
+    largest = _largest(parts, labelled)
+    chained = largest > _CHAINED * labelled.sum() >= _largest(by_groups, labelled)
     parts = by_groups if chained else parts
     names = frame["group"].to_list()
     members: dict[int, list[int]] = {}
@@ -82,13 +83,16 @@ def split_by_groups(
     order = _interleaved(smallest, sizes, _class_of_parts(frame, members))
     sides = _fill(order, sizes, {"test": test_share, "val": val_share})
     new = [sides[part] if labelled[row] else "unlabelled" for row, part in enumerate(parts.tolist())]
-    twins = _twins(new, pairs) if chained else []
-    notes += [f"{len(twins)} rows that look like one of a more held-out split are rejected"] if chained else []
+    twins, notes = [], []
+    if chained:
+        twins = _twins(new, pairs)
+        notes.append(f"near-identical pictures chain {largest} of them, so groups alone are kept")
+        notes.append(f"{len(twins)} rows that look like one of a more held-out split are rejected")
     if _RETRIEVAL & set(splits):
         new = _ask_and_answer(frame, new)
     moved = sum(before != after for before, after in zip(splits, new, strict=True))
     notes.append(f"{moved} rows are in another split than the source says")
-    counted = f"{len(members)} parts that belong together, the largest of {_largest(parts, labelled)} rows"
+    counted = f"{len(members)} parts that belong together, the largest of {max(sizes.values(), default=0)} rows"
     note = f"--group-split: {len(frame)} rows in {counted}; {'; '.join(notes)}"
     return GroupSplit(new, [smallest[part] for part in parts.tolist()], note, twins)
 
@@ -99,12 +103,11 @@ def _largest(parts: np.ndarray, labelled: np.ndarray) -> int:
 
 def _twins(splits: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """(row, its twin in a split that is further from training), one for each such row."""
-    binding = {"train": 0, "val": 1, "test": 2}
     found: dict[int, int] = {}
     for pair in pairs:
-        low, high = sorted(pair, key=lambda row: binding.get(splits[row], -1))
-        if 0 <= binding.get(splits[low], -1) < binding[splits[high]]:
-            found.setdefault(low, high)
+        kept, row = sorted(pair, key=lambda row: PRIORITY[splits[row]])
+        if splits[row] not in ("unlabelled", splits[kept]):
+            found.setdefault(row, kept)
     return sorted(found.items())
 
 

@@ -16,7 +16,7 @@ SIDES = {
 }  # fmt: skip
 HELD_OUT = ("val", "test")  # sides that nobody trains on
 # Of equal pictures the first one in the most binding split is kept: a test picture must not be trained on.
-_PRIORITY = {split: ("test", "val", "train", "unlabelled").index(side) for split, side in SIDES.items()}
+PRIORITY = {split: ("test", "val", "train", "unlabelled").index(side) for split, side in SIDES.items()}
 
 _STEM = pl.col("image").str.extract(r"([^/]*)$").str.extract(r"^(.*?)(?:\.[^.]*)?$")
 # What tells a picture from another: its digest, or without one its name where that is a digest, else its path.
@@ -35,7 +35,7 @@ def duplicate_rows(frame: pl.DataFrame, *, instances: bool) -> list[tuple[int, i
     for index, unit in enumerate(images if instances else rows.to_list()):
         members.setdefault(unit, []).append(index)
     units = list(members.values())
-    firsts = [min(indices, key=lambda index: _PRIORITY[splits[index]]) for indices in units]
+    firsts = [min(indices, key=lambda index: PRIORITY[splits[index]]) for indices in units]
     chosen = [[values[index] for index in firsts] for values in (identities.gather(rows).to_list(), splits, images)]
     found = find_duplicates(chosen[0], chosen[1], chosen[2])
     return sorted((rows[index], rows[firsts[kept]], rule) for unit, kept, rule in found for index in units[unit])
@@ -44,7 +44,7 @@ def duplicate_rows(frame: pl.DataFrame, *, instances: bool) -> list[tuple[int, i
 def find_duplicates(identities: Sequence[str], splits: Sequence[str], images: Sequence[str]) -> list[tuple[int, int, str]]:
     """Rows to drop as (row, the row that is kept, rule): `leaked_image` when the kept one is held out of training, else
     `duplicate_image`."""
-    order = sorted(range(len(identities)), key=lambda row: (_PRIORITY[splits[row]], row))
+    order = sorted(range(len(identities)), key=lambda row: (PRIORITY[splits[row]], row))
     kept: dict[str, int] = {}
     dropped: list[tuple[int, int, str]] = []
     for row in order:

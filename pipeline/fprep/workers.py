@@ -102,12 +102,11 @@ def shielded() -> Generator[None]:
     resource_tracker.ensure_running()  # now: starting it lets signals through again
     numbers, came = (signal.SIGINT, signal.SIGTERM), list[int]()
     mine = threading.current_thread() is threading.main_thread()  # where alone handlers run and can be set
-    handlers = {number: signal.getsignal(number) for number in numbers if mine}
+    handlers = {number: handler for number in numbers if mine and callable(handler := signal.getsignal(number))}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
-        for number, handler in handlers.items():
-            if callable(handler):
-                signal.signal(number, lambda number, _: came.append(number))
+        for number in handlers:
+            signal.signal(number, lambda number, _: came.append(number))
         yield
     finally:
         for number, handler in handlers.items():
