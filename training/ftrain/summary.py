@@ -20,12 +20,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fschemas.failures import UsageError
 from ftrain.config import RunConfig, build_task, load_config, read_config
+from ftrain.layers.weights import weights_to_come
 from ftrain.remote import open_shards
 from ftrain.run_folder import CONFIG_FILE, RunFolder
 from ftrain.task import Stage, Task
 
-# What tasks call test-time augmentation, and what backbone weights, in their configurations.
-_PLAIN = {"flip_test": False, "test_angles": [], "weights": "none", "local_weights": "none"}
+# What tasks call test-time augmentation in their configurations.
+_PLAIN = {"flip_test": False, "test_angles": []}
 
 
 def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
@@ -59,7 +60,8 @@ def network_of(
         config = load_config(task, params or (here if here.exists() else None), profile, list(overrides))
         facts = open_shards(dataset).metadata
     plain = {name: value for name, value in _PLAIN.items() if name in config.model}
-    network = build_task(config.model_copy(update={"model": {**config.model, **plain}}), facts)
+    with weights_to_come():  # numbers do not depend on them
+        network = build_task(config.model_copy(update={"model": {**config.model, **plain}}), facts)
     return network.eval(), config
 
 

@@ -171,8 +171,9 @@ def find_task(name: str) -> type[Task]:
     if name not in known:
         raise UsageError(f"unknown task {name!r}; known are {', '.join(sorted(known))}")
     members = vars(importlib.import_module(f"ftrain.tasks.{name}")).values()
-    found = [member for member in members if isinstance(member, type) and issubclass(member, Task) and "name" in vars(member)]
-    return next(member for member in found if member.name == name)
+    return next(
+        member for member in members if isinstance(member, type) and issubclass(member, Task) and vars(member).get("name") == name
+    )
 
 
 def _names() -> list[str]:

@@ -28,7 +28,7 @@ _to_come: ContextVar[bool] = ContextVar("weights_to_come", default=False)
 
 @contextmanager
 def weights_to_come() -> Generator[None]:
-    """Networks that are built in here ask for no weights, as those of a checkpoint will replace them: they need not be at hand."""
+    """Networks that are built in here ask for no weights, which need not be at hand: a checkpoint replaces them, or only shapes matter."""
     token = _to_come.set(True)
     try:
         yield
