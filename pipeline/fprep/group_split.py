@@ -68,13 +68,8 @@ def split_by_groups(
     """
     splits: list[str] = frame["split"].cast(pl.String).to_list()
     labelled = np.array([split != "unlabelled" for split in splits])
-    edges = _edges(frame)
-    parts = connected(len(frame), [*edges, *pairs])
-    by_groups = connected(len(frame), edges) if pairs else parts
-    largest = _largest(parts, labelled)
-    chained = largest > _CHAINED * labelled.sum() >= _largest(by_groups, labelled)
-    parts = by_groups if chained else parts
     names = frame["group"].to_list()
+    parts, chain = _parts(frame, labelled, pairs)
     members: dict[int, list[int]] = {}
     for row, part in enumerate(parts.tolist()):
         members.setdefault(part, []).append(row)
@@ -84,9 +79,9 @@ def split_by_groups(
     sides = _fill(order, sizes, {"test": test_share, "val": val_share})
     new = [sides[part] if labelled[row] else "unlabelled" for row, part in enumerate(parts.tolist())]
     twins, notes = [], []
-    if chained:
+    if chain:
         twins = _twins(new, pairs)
-        notes.append(f"near-identical pictures chain {largest} of them, so groups alone are kept")
+        notes.append(f"near-identical pictures chain {chain} of them, so groups alone are kept")
         notes.append(f"{len(twins)} rows that look like one of a more held-out split are rejected")
     if _RETRIEVAL & set(splits):
         new = _ask_and_answer(frame, new)
@@ -95,6 +90,19 @@ def split_by_groups(
     counted = f"{len(members)} parts that belong together, the largest of {max(sizes.values(), default=0)} rows"
     note = f"--group-split: {len(frame)} rows in {counted}; {'; '.join(notes)}"
     return GroupSplit(new, [smallest[part] for part in parts.tolist()], note, twins)
+
+
+def _parts(frame: pl.DataFrame, labelled: np.ndarray, pairs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, int]:
+    """What has to stay together, as `connected` numbers it, and the rows of a chain of looks that had to be broken, else 0.
+
+    By groups and looks; by groups alone where looks chain most rows into one part and groups do not.
+    """
+    edges = _edges(frame)
+    parts = connected(len(frame), [*edges, *pairs])
+    by_groups = connected(len(frame), edges) if pairs else parts
+    largest = _largest(parts, labelled)
+    chained = largest > _CHAINED * labelled.sum() >= _largest(by_groups, labelled)
+    return (by_groups, largest) if chained else (parts, 0)
 
 
 def _largest(parts: np.ndarray, labelled: np.ndarray) -> int:

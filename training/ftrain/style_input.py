@@ -11,7 +11,7 @@ from pydantic import Field
 from ftrain.layers.metric_learning import Mining
 from ftrain.stream import RawSample
 from ftrain.style_labels import Labels, Styles
-from ftrain.view import ViewConfig, encoded_picture, view_of_sample
+from ftrain.view import ViewConfig, view_of_sample
 
 QUERY, GALLERY = 1, 2  # role of a picture in a search; 0 is both
 _ROLES = {"query": QUERY, "val_query": QUERY, "gallery": GALLERY, "val_gallery": GALLERY}
@@ -62,7 +62,7 @@ class StyleEncoder:
         `values` A (one of each attribute, -1 unknown), `asked` the attribute that the local branch learns, `role` in a search,
         of attributes `positive` V uint8, all values that the picture has, and `category` where it is learnt.
         """
-        note, view = sample.annotation, view_of_sample(_seen(self.config), sample, generator)
+        note, view = sample.annotation, view_of_sample(prepared_view(self.config), sample, generator)
         values = self.labels.values_of(note, generator)
         known = np.flatnonzero(values >= 0)
         asked = 0 if not len(known) else known[0] if generator is None else generator.choice(known)
@@ -74,12 +74,8 @@ class StyleEncoder:
             arrays["category"] = np.array(self.categories[note["category"]], np.int64)
         return arrays if self.labels.classes is not None else {**arrays, "positive": self.labels.positive(note)}
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
-        return encoded_picture(_seen(self.config), picture)
 
-
-def _seen(config: StyleConfig) -> ViewConfig:
+def prepared_view(config: StyleConfig) -> ViewConfig:
     """The view that workers prepare: larger where the local branch cuts its square out of it."""
     if not config.local_backbone:
         return config

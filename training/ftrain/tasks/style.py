@@ -25,10 +25,10 @@ from ftrain.layers.attribute_loss import class_loss
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.metric_learning import triplet_loss
 from ftrain.stream import Batch
-from ftrain.style_input import StyleConfig, StyleEncoder
+from ftrain.style_input import StyleConfig, StyleEncoder, prepared_view
 from ftrain.style_labels import attribute_labels, main_styles, style_labels
 from ftrain.task import Judged, Results, Task, TaskConfig
-from ftrain.view import names_as_ids
+from ftrain.view import encoded_picture, names_as_ids
 
 
 class Style(Task):
@@ -187,9 +187,8 @@ class Style(Task):
         self.flipped = self.config.flip_test if turned is None else turned
 
     def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """As the encoder sees a picture of a shard."""
-        assert isinstance(self.encoder, StyleEncoder)
-        return self.encoder.encode_picture(picture)
+        """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
+        return encoded_picture(prepared_view(self.config), picture)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """The style (or the value of each attribute) with its score, and where the network looked."""
