@@ -36,6 +36,18 @@ def test_dvclive_leaves_no_pack_of_git_open(tmp_path: Path, monkeypatch: pytest.
     gc.collect()
 
 
+def test_dvclive_takes_a_figure_and_its_parts(tmp_path: Path) -> None:
+    """The search by attribute has `map` over all queries and `map/ATTRIBUTE` of each."""
+    tracker = DvcliveTracker(tmp_path)
+    for step in (1, 2):
+        tracker.log("validation", step, {"map": 0.5, "map/skirt_length": 0.25 * step})
+    summary = json.loads((tmp_path / "dvclive" / "metrics.json").read_text())
+    assert summary["validation"] == {"map": 0.5, "map.skirt_length": 0.5}
+    tracker.rewind(1)
+    rows = (tmp_path / "dvclive/plots/metrics/validation/map.skirt_length.tsv").read_text().splitlines()
+    assert rows[1:] == ["1\t0.25"]
+
+
 def test_tensorboard_shows_every_step_once_after_a_resume(tmp_path: Path) -> None:
     first = TensorboardTracker(tmp_path)
     first.rewind(0)

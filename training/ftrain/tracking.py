@@ -71,7 +71,8 @@ class DvcliveTracker:
         """Log the values under `series/`."""
         self.live.step = step
         for name, value in values.items():
-            self.live.log_metric(f"{series}/{name}", value)
+            # Its summary nests names at slashes, and `map` cannot be a number and hold `map/skirt_length`.
+            self.live.log_metric(f"{series}/{name.replace('/', '.')}", value)
         self.live.make_summary()
 
     def rewind(self, step: int) -> None:
