@@ -148,6 +148,10 @@ def shard(
     seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
     workers: Workers = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many pictures of each split.")] = None,
+    boxes: Annotated[
+        list[Path] | None,
+        typer.Option(help="Answers of `ftrain predict`, whose boxes take the place of the table's; repeatable."),
+    ] = None,
     lock: Annotated[
         Path | None, typer.Option(help="Split lock of `fprep audit --lock`; a table that breaks it is refused.")
     ] = None,
@@ -163,7 +167,8 @@ def shard(
     with Reporter(quiet=quiet) as report:
         summary = run_shard(
             table, out, images=images, size=size or None, quality=quality, copies=copies, augment=augment,
-            shard_samples=shard_samples, seed=seed, workers=workers, limit=limit, lock=lock, leave_out=leave_out, dry_run=dry_run,
+            shard_samples=shard_samples, seed=seed, workers=workers, limit=limit, boxes=boxes or (), lock=lock, leave_out=leave_out,
+            dry_run=dry_run,
             progress=lambda done, total: report("sharding", done, total),
         )  # fmt: skip
     splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())

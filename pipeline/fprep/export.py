@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 
 import fprep.exporting
 from fprep.exporting.job import ExportJob, ExportOptions, size_of
-from fprep.shard import SourceTable
+from fprep.sharding.source_table import SourceTable
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.publish import TEMPORARY_PREFIX, exclusive, publish, publish_json
 

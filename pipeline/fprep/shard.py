@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ import polars as pl
 from fprep.sharding.augment import Recipe, load_recipe
 from fprep.sharding.finish import existing_plan_id, features, finish, remove_strangers
 from fprep.sharding.sample import SampleOptions, sample_key
+from fprep.sharding.source_table import SourceTable
 from fprep.sharding.workers import write_shards
 from fprep.split_lock import Checked, checked_table
-from fschemas.failures import IntegrityError, UsageError
-from fschemas.publish import exclusive, remove_leftovers, sha256_of, withdraw
+from fschemas.failures import UsageError
+from fschemas.publish import exclusive, remove_leftovers, withdraw
 from fschemas.shard import RECORD_FOLDER, ShardRecord, is_finished, shard_name
 from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
-from fschemas.table_file import read_metadata, read_table
-from fschemas.tables import SPLITS, SampleTable, table_named
+from fschemas.tables import SPLITS
 
 CONTENT_VERSION = 1  # counts up when the same table and options begin to give other bytes
 LONGEST_KEY = 94  # characters; a ustar header holds 100 with the suffix and a NUL
@@ -54,75 +54,10 @@ class ShardPlan:
     options: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class SourceTable:
-    """An opened table: where it is, its digest, its metadata and its rows."""
-
-    path: Path
-    sha256: str
-    metadata: dict[str, Any]
-    frame: pl.DataFrame
-
-    @classmethod
-    def open(cls, place: Path) -> SourceTable:
-        """Read a table or the one in a folder; raises `UsageError` when missing, `IntegrityError` for broken rows."""
-        path = place / "table.parquet" if place.is_dir() else place
-        _check_digest(path)
-        metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
-        table = table_named(str(metadata.get("table")))
-        missing = [name for name in table.column_names() if name not in frame.columns]
-        if missing or not table.is_valid(frame, cast=True):
-            broken = f"rows break the rules of {table.__name__}"
-            what = f"columns {', '.join(missing)} are missing" if missing else broken
-            raise IntegrityError(f"{path}: {what}; run `fprep convert` again")
-        return cls(path, sha256_of(path), metadata, frame)
-
-    @property
-    def annotation_columns(self) -> tuple[str, ...]:
-        """Columns that go into the annotation of a sample, in the table's order."""
-        return tuple(name for name in self.frame.columns if name not in SampleTable.column_names())
-
-    @property
-    def partners(self) -> tuple[int, ...]:
-        """Left-right partners of the landmark set; empty for a table without landmarks."""
-        landmark_set: dict[str, Any] | None = self.metadata.get("landmark_set")
-        return tuple(landmark_set["partners"]) if landmark_set else ()
-
-    def raw_root(self, images: Path | None) -> Path:
-        """Where the pictures are; raises `UsageError` when there is no such folder."""
-        root = images or self.path.parent / str(self.metadata.get("raw_root", ""))
-        if not root.is_dir():
-            raise UsageError(f"{root}: no such folder, but pictures of {self.path} should be there; name it with --images")
-        return root
-
-    def rows(self, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
-        """Rows as dicts; 32-bit floats as the shortest decimal that gives them back: 12.3 and not 12.30000019."""
-        frame = self.frame[list(numbers)]
-        short = pl.element().cast(pl.String).cast(pl.Float64)
-        shortest = [pl.col(name).list.eval(short) for name, kind in frame.schema.items() if kind == pl.List(pl.Float32)]
-        nested = [name for name, kind in frame.schema.items() if kind == pl.List(pl.List(pl.Float32))]
-        shortest += [pl.col(name).list.eval(pl.element().list.eval(short)) for name in nested]
-        shortest.append(pl.col(pl.Float32).cast(pl.String).cast(pl.Float64))
-        return frame.with_columns(shortest).to_dicts()
-
-
-def _check_digest(table: Path) -> None:
-    """Compare with the report beside it, if there is one: page checksums do not cover names, types and metadata of a table."""
-    report = table.with_name("report.json")
-    try:
-        expected = json.loads(report.read_bytes()).get("table_sha256")
-    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
-        return
-    if expected and table.exists() and sha256_of(table) != expected:
-        raise IntegrityError(
-            f"{table}: not the table that {report.name} beside it names (SHA-256 differs); run `fprep convert` again"
-        )
-
-
 def shard(
     table: Path, out: Path, *, images: Path | None = None, size: int | None = None, quality: int = 90, copies: int = 0,
     augment: str | None = None, shard_samples: int = 1000, seed: int = 0, workers: int = 0,
-    splits: tuple[str, ...] | None = None, limit: int | None = None, lock: Path | None = None,
+    splits: tuple[str, ...] | None = None, limit: int | None = None, boxes: Sequence[Path] = (), lock: Path | None = None,
     leave_out: bool = False, dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -131,12 +66,14 @@ def shard(
     `images` replaces the raw root that the table names. `size`: longest side in pixels, never enlarged; `quality`: of
     resized and augmented JPEGs. `copies`: augmented copies of every picture of the training split, by the recipe
     `augment` (a name or a YAML file). `shard_samples`: at most so many samples a shard. `limit`: so many pictures a
-    split, for a trial. `lock`: a split lock that the table must agree with (`fprep.split_lock`); with `leave_out` rows
+    split, for a trial. `boxes`: answers of `ftrain predict` over shards of the table, whose boxes take the place of its own.
+    `lock`: a split lock that the table must agree with (`fprep.split_lock`); with `leave_out` rows
     that do not are left out. `workers`: processes, 0 for one per core; the bytes do not depend on it. `progress(done,
     total)` counts samples. Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`; nothing half-written
     is left under a final name.
     """
     source = SourceTable.open(Path(table))
+    source = source.with_found_boxes(boxes) if boxes else source
     if leave_out and lock is None:
         raise UsageError("--leave-out needs a split lock; name it with --lock")
     dataset, place = str(source.metadata.get("dataset")), str(source.path)
@@ -186,6 +123,8 @@ def plan_shards(
     }  # fmt: skip
     if lock is not None:
         options |= {"lock": lock.digest, "left_out": len(lock.left_out)}
+    if source.boxes_digest:
+        options["boxes"] = source.boxes_digest
     content = {"format": FORMAT, "content_version": CONTENT_VERSION, "table_sha256": source.sha256, "options": options}
     plan_id = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     row_splits = source.frame["split"].cast(pl.String).to_numpy(writable=True)

@@ -17,9 +17,10 @@ from tests.small_tables import write_small_table
 
 from fprep.lint import Finding, lint
 from fprep.lint_loaders import check_loaders
-from fprep.shard import SourceTable, plan_shards, shard
+from fprep.shard import plan_shards, shard
 from fprep.sharding import finish as shard_finish
 from fprep.sharding.sample import SampleMaker, SampleOptions
+from fprep.sharding.source_table import SourceTable
 from fschemas.failures import UsageError
 from fschemas.publish import publish_json, sha256_of
 from fschemas.shard import Sample, write_shard

@@ -69,7 +69,7 @@ class Likes(Task):
     def measure(self, results: Results) -> dict[str, Any]:
         return {"accuracy": 0.0}
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_picture(self, picture: np.ndarray, box: Any = None) -> dict[str, np.ndarray]:
         assert isinstance(self.encoder, SmallPicture)
         return {"image": self.encoder.of(picture)}
 

@@ -31,7 +31,7 @@ class Classifier(Tiny):
     def predict(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"scores": self.network(batch["image"].permute(0, 3, 1, 2).float())}
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_picture(self, picture: np.ndarray, box: Any = None) -> dict[str, np.ndarray]:
         return {"image": np.zeros((224, 224, 3), np.uint8)}
 
 

@@ -12,6 +12,10 @@ Shards = Annotated[str, typer.Argument(help="Folder of a finished shard set, or 
 Checkpoint = Annotated[str, typer.Option(help="best, latest, or the name of a checkpoint.")]
 Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+Boxes = Annotated[
+    Path | None,
+    typer.Option(help="Run of category that finds the garment, for a run with model.crop=box; else its own box, or all."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 Turned = Annotated[
     bool | None, typer.Option("--tta/--no-tta", help="Turned pictures in test-time augmentation; as the run says if not given.")

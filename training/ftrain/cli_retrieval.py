@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ftrain.cli_options import BatchSize, Checkpoint, Device, Run, Shards, Workers
+from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Run, Shards, Workers
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +64,7 @@ def query(
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbours.")] = False,
     run: Annotated[Path | None, typer.Option(help="Run folder of the index, if it is not where it was.")] = None,
     shards: Annotated[str | None, typer.Option(help="Shard set of the index, if it is not where it was.")] = None,
+    boxes: Boxes = None,
     item: Annotated[str | None, typer.Option(help="Item that the photos show, to mark hits.")] = None,
     device: Device = "auto",
     batch_size: BatchSize = 16,
@@ -73,8 +74,8 @@ def query(
     from ftrain.retrieval.query import query_index, refuse_broken
 
     answers = query_index(
-        folder, photos, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, item=item,
-        device=device, batch_size=batch_size,
+        folder, photos, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, boxes=boxes,
+        item=item, device=device, batch_size=batch_size,
     )  # fmt: skip
     if as_json:
         for answer in answers:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ftrain.cli_options import BatchSize, Checkpoint, Device, Run, Turned
+from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Run, Turned
 
 
 def register(app: typer.Typer) -> None:
@@ -21,20 +21,21 @@ def predict(
     run: Run,
     images: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or one finished shard set.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and the overlays.")],
-    split: Annotated[str, typer.Option(help="Split of a shard set.")] = "test",
+    split: Annotated[str, typer.Option(help="Split of a shard set, or several: train+val+test.")] = "test",
     category: Annotated[str | None, typer.Option(help="Garment in all pictures; named by the model if not given.")] = None,
     overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Draw each answer on its picture.")] = True,
     checkpoint: Checkpoint = "best",
     tta: Turned = None,
     device: Device = "auto",
+    boxes: Boxes = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first pictures.")] = None,
     batch_size: BatchSize = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
 ) -> None:
     """Predict pictures: a JSON line and an overlay picture each. Exit code 3 when some cannot be read."""
-    from ftrain.predict import PredictOptions, is_shard_set, predict_images, predict_samples, refuse_broken
+    from ftrain.predict import SEEN, PredictOptions, is_shard_set, predict_images, predict_samples, refuse_broken
 
-    options = PredictOptions(category, checkpoint, tta, device, limit, batch_size, overlays)
+    options = PredictOptions(category, checkpoint, tta, device, limit, batch_size, overlays, boxes)
     if len(images) == 1 and is_shard_set(images[0]):
         answers = predict_samples(run, images[0], out, split=split, options=options)
     else:
@@ -45,6 +46,8 @@ def predict(
     else:
         drawn = f" and {out}/overlays/" if overlays else ""
         typer.echo(f"{len(answers)} pictures: {out}/predictions.jsonl{drawn}")
+        if any(answer.get(SEEN, "") is None for answer in answers):
+            typer.echo(f"{run} was trained on boxes and was shown whole pictures; name a run that finds them with --boxes")
     refuse_broken(answers, out)
 
 
@@ -54,13 +57,14 @@ def describe(
     runs: Annotated[list[Path] | None, typer.Option(help="Run folders of trained models, one or more.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for description.json and description.jpg.")] = None,
     category: Annotated[str | None, typer.Option(help="Garment in the picture, for models that can be told.")] = None,
+    boxes: Boxes = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
     """Show one photograph to several models: their answers in one JSON and one picture."""
     from ftrain.describe import describe_photo, description_lines
 
-    description = describe_photo(photo, [*(runs or []), *(more_runs or [])], out, category=category, device=device)
+    description = describe_photo(photo, [*(runs or []), *(more_runs or [])], out, category=category, boxes=boxes, device=device)
     if as_json:
         typer.echo(json.dumps(description, ensure_ascii=False))
     else:

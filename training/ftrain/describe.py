@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
 from fschemas.publish import exclusive, publish_bytes, publish_json, remove_leftovers
+from ftrain.box_finder import BoxFinder, looks_at_boxes
 from ftrain.pictures import PictureError, quiet_decoder, read_picture, readable
 from ftrain.predict import canvas_of, one_process, predict_batch
 from ftrain.reports.drawing import INK, WHITE, label_font
@@ -39,12 +40,19 @@ class _Tile:
 
 
 def describe_photo(
-    photo: Path, runs: Sequence[Path], out: Path | None = None, *, category: str | None = None, device: str = "auto"
+    photo: Path,
+    runs: Sequence[Path],
+    out: Path | None = None,
+    *,
+    category: str | None = None,
+    boxes: Path | None = None,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Predict one photograph with the best checkpoint of every run; with `out`, publish the JSON and the picture there.
 
-    `category` is told to those models that can be told. Raises `UsageError` without runs, for a photograph that cannot be
-    read, for a run that cannot be shown single pictures, and for a category that no model can be told.
+    `category` is told to those models that can be told; `boxes` is a run that finds the garment for those that look at it alone.
+    Raises `UsageError` without runs, for a photograph that cannot be read, for a run that cannot be shown single pictures, and for
+    a category or boxes that no model can be told.
     """
     if not runs:
         raise UsageError("no run to describe the photograph with; name one or more with --runs")
@@ -54,15 +62,20 @@ def describe_photo(
         picture = _read(photo)
         canvas = canvas_of(picture)
         told: list[bool] = []
+        used = False
         for run in runs:
             task, _, state = RunFolder(run).load()
             told.append(_can_be_told(task, category))
-            answer = _answer(task, picture, category if told[-1] else None, place)
+            find = BoxFinder(boxes, task, place) if boxes is not None and looks_at_boxes(task) else None
+            used = used or find is not None
+            answer = _answer(task, picture, category if told[-1] else None, place, find)
             name = readable(run.resolve().name)
             answers.append({"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": answer})
             drawn = task.draw(canvas, answer)
             is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
             tiles.append(_Tile(task.name, f"{name}, step {state.step}", drawn if is_drawn else None, answer_lines(answer)))
+    if boxes is not None and not used:
+        raise UsageError("all of the runs look at whole pictures; leave --boxes out")
     if category is not None and not any(told):
         raise UsageError(f"none of the runs knows the category {category!r}; leave --category out")
     height, width = picture.shape[:2]
@@ -123,9 +136,12 @@ def _can_be_told(task: Task, category: str | None) -> bool:
     return True
 
 
-def _answer(task: Task, picture: np.ndarray, category: str | None, device: torch.device) -> dict[str, Any]:
+def _answer(
+    task: Task, picture: np.ndarray, category: str | None, device: torch.device, find: BoxFinder | None
+) -> dict[str, Any]:
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    results = predict_batch(task, [task.encode_picture(picture)], device)
+    box = None if find is None else find(picture)
+    results = predict_batch(task, [task.encode_picture(picture, box)], device)
     answer = task.answer(results, 0, category)
     return json.loads(json.dumps(answer, allow_nan=False))  # plain values, whatever a task gave
 

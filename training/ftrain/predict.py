@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.publish import exclusive, publish_bytes, remove_leftovers
 from fschemas.shard_set import DATASET_FILE
 from ftrain.answer_file import publish_answers
+from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.config import read_config
 from ftrain.distributed import processes
 from ftrain.image import decode
@@ -37,6 +38,7 @@ PREDICTIONS_FILE = "predictions.jsonl"
 OVERLAY_FOLDER = "overlays"
 _OVERLAY_SIDES = (800, 1600)  # pixels: smaller pictures are enlarged for the drawing, larger ones shrunk
 
+SEEN = "seen"  # in answers of a run that looks at boxes: the box that it was shown, null for the whole picture
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 Arrays = dict[str, np.ndarray]
@@ -44,7 +46,11 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How pictures are predicted. `garment` says what all of them show; without it the model names it."""
+    """How pictures are predicted.
+
+    `garment` says what all of them show; without it the model names it. `boxes` is a run that finds the garment for a model that
+    looks at it alone; without it samples have their own box, and of loose pictures the whole is looked at.
+    """
 
     garment: str | None = None
     checkpoint: str = "best"
@@ -53,15 +59,17 @@ class PredictOptions:
     limit: int | None = None
     batch_size: int = 16
     overlays: bool = True
+    boxes: Path | None = None
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture to predict: the name of its overlay, how its answer begins, and how to get it, uint8 H, W, 3."""
+    """A picture to predict: the name of its overlay, how its answer begins, how to get it (uint8 H, W, 3) and its own box."""
 
     name: str
     note: dict[str, Any]
     read: Callable[[], np.ndarray]
+    box: Callable[[], Box | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -88,10 +96,10 @@ def predict_images(run: Path, images: Sequence[Path], out: Path, options: Predic
 def predict_samples(
     run: Path, place: str, out: Path, *, split: str = "test", options: PredictOptions | None = None
 ) -> list[dict[str, Any]]:
-    """As `predict_images` for a split of a shard set: those samples that an evaluation judges; answers begin with their `key`.
+    """As `predict_images` for a split of a shard set (or several, joined by `+`): those samples that an evaluation judges.
 
-    All samples of the split where the set has no annotations of the kind that the task learns from. Raises `UsageError` for a
-    split without samples.
+    Answers begin with their `key`. All samples of the split where the set has no annotations of the kind that the task learns
+    from. Raises `UsageError` for a split without samples.
     """
     shards, lock = open_shards(place), threading.Lock()
 
@@ -103,12 +111,19 @@ def predict_samples(
         except ValueError as error:
             raise PictureError(f"cannot be decoded ({error})") from None
 
+    def box(row: int) -> Box | None:
+        with lock:
+            return shards.read_annotation(row).get("box")
+
     def choose(task: Task) -> list[Shown]:
         labelled = all(group in shards.metadata["column_groups"] for group in task.needs)
         config = read_config(Path(run) / CONFIG_FILE)
-        rows = Splits(task, config, shards).judged(split) if labelled else shards.rows(split)
+        splits = Splits(task, config, shards)
+        rows = np.concatenate([splits.judged(name) if labelled else shards.rows(name) for name in split.split("+")])
         keys = [str(key) for key in shards.columns["key"][rows]]
-        return [Shown(key, {"key": key}, partial(read, int(row))) for key, row in zip(keys, rows, strict=True)]
+        return [
+            Shown(key, {"key": key}, partial(read, int(row)), partial(box, int(row))) for key, row in zip(keys, rows, strict=True)
+        ]
 
     return _predict(run, out, options or PredictOptions(), choose)
 
@@ -123,10 +138,11 @@ def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Ta
         task = load_task(run, options.checkpoint, options.tta, place)
         task.check_category(options.garment)
         pictures = choose(task)[: options.limit]
+        find = None if options.boxes is None else BoxFinder(options.boxes, task, place)
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             remove_leftovers(out)
             answers: list[dict[str, Any]] = []
-            for loaded in load_ahead(pool, lambda shown: _load(task, shown), pictures, options.batch_size):
+            for loaded in load_ahead(pool, lambda shown: _load(task, shown, find), pictures, options.batch_size):
                 sound = [picture for picture in loaded if isinstance(picture, _Picture)]
                 results = predict_batch(task, [picture.inputs for picture in sound], place)
                 said = iter([task.answer(results, number, options.garment) for number in range(len(sound))])
@@ -192,12 +208,16 @@ def predict_batch(task: Task, inputs: list[Arrays], device: torch.device) -> Res
     return {name: tensor.cpu().numpy() for name, tensor in task.predict(batch).items()}
 
 
-def _load(task: Task, shown: Shown) -> _Picture | dict[str, Any]:
+def _load(task: Task, shown: Shown, find: BoxFinder | None) -> _Picture | dict[str, Any]:
     try:
         picture = shown.read()
     except PictureError as error:
         return {**shown.note, "error": str(error)}
-    return _Picture(shown, task.encode_picture(picture), canvas_of(picture))
+    if not looks_at_boxes(task):
+        return _Picture(shown, task.encode_picture(picture), canvas_of(picture))
+    box = shown.box() if find is None else find(picture)
+    shown = replace(shown, note={**shown.note, SEEN: None if box is None else [round(float(edge), 2) for edge in box]})
+    return _Picture(shown, task.encode_picture(picture, box), canvas_of(picture))
 
 
 def canvas_of(picture: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,6 +30,10 @@ class TaskConfig(BaseModel):
     """Base of the frozen `model` section of a task."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def groups_to_view(self) -> tuple[str, ...]:
+        """Column groups without which a sample cannot be placed before the network."""
+        return ()
 
 
 class Stage(TaskConfig):
@@ -72,9 +76,8 @@ class Task(nn.Module):
 
     @classmethod
     def needed_groups(cls, config: TaskConfig) -> tuple[str, ...]:
-        """The column groups that a configuration needs: `needs`, unless a task has several targets."""
-        del config
-        return cls.needs
+        """The column groups that a configuration needs: `needs`, unless a task has several targets, and what its view needs."""
+        return (*cls.needs, *config.groups_to_view())
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -144,9 +147,12 @@ class Task(nn.Module):
         if category is not None:
             raise UsageError(f"the task {self.name} takes no category; leave --category out")
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """What `predict` needs of a picture that stands in no shard: uint8 H, W, 3, upright RGB."""
-        del picture
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """What `predict` needs of a picture that stands in no shard: uint8 H, W, 3, upright RGB.
+
+        Of a task that is shown boxes the whole picture is taken, unless `box` says where the garment is.
+        """
+        del picture, box
         raise UsageError(f"the task {self.name} cannot be shown single pictures")
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:

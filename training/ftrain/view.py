@@ -33,6 +33,10 @@ class ViewConfig(TaskConfig):
     colour: float = Field(0.3, ge=0, lt=1)  # brightness, contrast and saturation are drawn from 1 ± colour
     erase: float = Field(0.0, ge=0, le=1)  # probability that a random rectangle is greyed (Zhong et al., AAAI 2020)
 
+    def groups_to_view(self) -> tuple[str, ...]:
+        """The box, where that is looked at."""
+        return ("box",) if self.crop == "box" else ()
+
 
 @dataclass(frozen=True)
 class View:
@@ -84,9 +88,12 @@ def place(
     return matrix, mirrored
 
 
-def encoded_picture(config: ViewConfig, picture: np.ndarray) -> dict[str, np.ndarray]:
-    """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3: what the encoders give of one without truth."""
-    view = view_of_picture(config, picture)
+def encoded_picture(config: ViewConfig, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+    """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3: what the encoders give of one without truth.
+
+    A `box` is looked at where the configuration says so, else the whole picture.
+    """
+    view = view_of_picture(config, picture, box if config.crop == "box" else None)
     return {"image": view.image, "matrix": view.matrix, "size": np.array(picture.shape[1::-1], np.float32)}
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from fprep.shard import SourceTable
 from fprep.sharding.sample import read_picture
+from fprep.sharding.source_table import SourceTable
 from fschemas.failures import UsageError
 from fschemas.tables import SPLITS
 

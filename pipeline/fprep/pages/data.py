@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from fprep.report import REJECTED_FILE, REPORT_FILE
-from fprep.shard import SourceTable
+from fprep.sharding.source_table import SourceTable
 from fschemas.failures import UsageError
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_metadata, read_table

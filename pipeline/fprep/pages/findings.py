@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from fprep.pages.data import PageData
-from fprep.shard import SourceTable
+from fprep.sharding.source_table import SourceTable
 from fschemas.failures import FashionkitError
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_metadata, read_table

@@ -18,7 +18,8 @@ from fschemas.table_file import write_table
 from fschemas.tables import SPLITS
 
 if TYPE_CHECKING:
-    from fprep.shard import ShardPlan, SourceTable
+    from fprep.shard import ShardPlan
+    from fprep.sharding.source_table import SourceTable
 
 README_FILE = "README.md"
 SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6,}}\.tar")

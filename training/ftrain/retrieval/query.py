@@ -17,6 +17,7 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.publish import exclusive, publish_bytes, remove_leftovers
 from fschemas.shard_set import ShardSet
 from ftrain.answer_file import publish_answers
+from ftrain.box_finder import BoxFinder
 from ftrain.pictures import FoundPicture, PictureError, find_pictures, quiet_decoder, read_picture, readable
 from ftrain.predict import load_ahead, one_process, predict_batch
 from ftrain.remote import open_shards
@@ -56,6 +57,7 @@ def query_index(
     rerank: bool = False,
     run: Path | None = None,
     shards: str | None = None,
+    boxes: Path | None = None,
     item: str | None = None,
     device: str = "auto",
     batch_size: int = 16,
@@ -63,8 +65,8 @@ def query_index(
     """Search an index for the likes of files and folders of photos; publish `results.jsonl` and `sheets/` in `out`.
 
     `run` and `shards` are those that the index names, unless given. A photo that stands in the index itself is not among its
-    own answers, and its item is known, so that hits are framed on its sheet; `item` says it of photos from elsewhere. A photo
-    that cannot be read has the answer {"image", "error"}: see `refuse_broken`. Raises `UsageError` where the index, the run
+    own answers, and its item is known, so that hits are framed on its sheet; `item` says it of photos from elsewhere. `boxes` is a
+    run that finds the garment for a run that looks at it alone. A photo that cannot be read has the answer {"image", "error"}: see `refuse_broken`. Raises `UsageError` where the index, the run
     and the options do not fit each other, `IntegrityError` for a damaged index.
     """
     if top < 1:
@@ -75,13 +77,14 @@ def query_index(
     likeness.check(opened.features, opened.features[:1])
     with one_process(device) as place, quiet_decoder():
         task = _load_task(opened, run, place)
+        find = None if boxes is None else BoxFinder(boxes, task, place)
         pictures = _pictures_of(opened, shards)
         search = _Search(opened, opened.searcher(place), likeness, top, rerank)
         known = _KnownItems(opened, pictures, item)
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             remove_leftovers(out)
             answers: list[Answer] = []
-            for loaded in load_ahead(pool, lambda photo: _load(task, opened, photo), found, batch_size):
+            for loaded in load_ahead(pool, lambda photo: _load(task, opened, photo, find), found, batch_size):
                 sound = [photo for photo in loaded if isinstance(photo, _Photo)]
                 said = iter(_answers(search, known, sound, _queries(task, opened, sound, place)))
                 for photo in loaded:
@@ -195,13 +198,14 @@ def _pictures_of(index: IndexFolder, shards: str | None) -> ShardSet | None:
     return opened
 
 
-def _load(task: Task, index: IndexFolder, photo: FoundPicture) -> _Photo | Answer:
+def _load(task: Task, index: IndexFolder, photo: FoundPicture, find: BoxFinder | None) -> _Photo | Answer:
     try:
         picture = read_picture(photo.path)
     except PictureError as error:
         return {"image": readable(photo.path), "error": str(error)}
     colour = colour_feature(picture) if index.note["colour"] == "picture" else None
-    return _Photo(photo, small(picture), task.encode_picture(picture), colour)
+    box = None if find is None else find(picture)
+    return _Photo(photo, small(picture), task.encode_picture(picture, box), colour)
 
 
 def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch.device) -> Features:

@@ -7,7 +7,7 @@ cross-entropy."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -94,14 +94,14 @@ class Category(Task):
         super().__init__(config, dataset)
         self.config: CategoryConfig = config
         learnt = _learnt(config, dataset)
-        self.needs = (*learnt, *(name for name in ("box",) if name in dataset["column_groups"]))
+        self.has_boxes = "box" in dataset["column_groups"]
+        self.needs = tuple(dict.fromkeys([*learnt, *(["box"] if self.has_boxes else []), *config.groups_to_view()]))
         category, attributes = learnt.get("category"), learnt.get("attributes")
         self.categories: list[str] = category["values"] if category else []
         self.types: dict[str, list[int]] = category["groups"] if category else {}
         self.attributes: list[str] = attributes["values"] if attributes else []
         self.groups: dict[str, list[int]] = attributes["groups"] if attributes else {}
         self.exclusive = bool(attributes and attributes["exclusive"])
-        self.has_boxes = "box" in self.needs
         if config.branches == "three" and category and not self.types:
             raise UsageError(f"the categories {category['name']} have no types; take model.branches=flat")
         self.encoder = CategoryEncoder(
@@ -181,9 +181,9 @@ class Category(Task):
         """The mirrored picture as a second view; None: as the configuration says."""
         self.flip_test = self.config.flip_test if turned is None else turned
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """As the encoder sees a picture of a shard."""
-        return encoded_picture(self.config, picture)
+        return encoded_picture(self.config, picture, box)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category with its score and rivals, attributes, box in pixels; or that nothing is recognised."""

@@ -6,7 +6,7 @@ stages of a run (`fit.stages`). Differences from the original are listed in docs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -229,9 +229,9 @@ class FashionNet(Task):
             known = ", ".join(self.answers.categories) or "none: the run learnt no categories"
             raise UsageError(f"unknown category {category!r}; known are {known}")
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """As the encoder sees a picture of a shard."""
-        return encoded_picture(self.config, picture)
+        return encoded_picture(self.config, picture, box)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category, attributes, and the landmarks that are in the picture; nothing where no garment is recognised."""

@@ -7,7 +7,7 @@ so that a photograph of unknown category can be predicted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,9 +183,9 @@ class Keypoints(Task):
         if own is None and category is None and self.config.garment_loss == 0:
             raise UsageError("the run did not learn to name garments (model.garment_loss=0); name one with --category")
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """As the encoder sees a picture of a shard."""
-        return encoded_picture(self.config, picture)
+        return encoded_picture(self.config, picture, box)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ picture is an anchor and meets its positives. Judged by DeepFashion's in-shop pr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.retrieval.colour import colour_features
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Judged, Results, Task, TaskConfig
-from ftrain.view import ViewConfig, item_number, names_as_ids, view_of_picture, view_of_sample
+from ftrain.view import ViewConfig, encoded_picture, item_number, names_as_ids, view_of_sample
 
 Identity = Literal["item", "category"]
 
@@ -223,9 +223,9 @@ class Retrieval(Task):
         """Whether the mirror image is looked at too."""
         self.flip_test = self.config.flip_test if turned is None else turned
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """`image` of a picture without annotation, uint8 H, W, 3."""
-        return {"image": view_of_picture(self.config, picture).image}
+        return {"image": encoded_picture(self.config, picture, box)["image"]}
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category with its score where the model names them, or that none is recognised; the `embedding`, rounded."""

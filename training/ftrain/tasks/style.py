@@ -8,7 +8,7 @@ when is configuration (`fit.stages`), as in the paper: first the global one, the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,8 @@ class Style(Task):
         """Attributes, or styles and what is learnt beside them."""
         assert isinstance(config, StyleConfig)
         if config.target == "attributes":
-            return ("attributes",)
-        return ("style", "category") if config.category_loss else ("style",)
+            return ("attributes", *config.groups_to_view())
+        return ("style", *(["category"] if config.category_loss else []), *config.groups_to_view())
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -186,9 +186,9 @@ class Style(Task):
         """Test-time augmentation is the mirror image here: on, off, or as `flip_test` says."""
         self.flipped = self.config.flip_test if turned is None else turned
 
-    def encode_picture(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
-        return encoded_picture(prepared_view(self.config), picture)
+        return encoded_picture(prepared_view(self.config), picture, box)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """The style (or the value of each attribute) with its score, and where the network looked."""
