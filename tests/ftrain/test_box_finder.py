@@ -16,6 +16,7 @@ from ftrain.box_finder import BoxFinder
 from ftrain.cli import app
 from ftrain.describe import describe_photo
 from ftrain.distributed import processes
+from ftrain.evaluate import evaluate_run
 from ftrain.evaluation import results_of_split
 from ftrain.predict import SEEN, PredictOptions, predict_images, predict_samples
 from ftrain.run_folder import RunFolder
@@ -59,6 +60,12 @@ def test_samples_are_shown_their_own_box_as_an_evaluation_shows_it(shards, runs,
     for answer, row, scores in zip(answers, judged["row"], judged["category_scores"], strict=True):
         assert answer[SEEN] == pytest.approx(shards.read_annotation(int(row))["box"], abs=0.01)
         assert answer["category_score"] == pytest.approx(scores.max(), abs=1e-3)
+    close, whole = (
+        evaluate_run(runs / name, str(shards.place), tmp_path / name, device="cpu", workers=0, allow_collapse=True)
+        for name in ("close", "whole")
+    )
+    assert "box_iou" in whole["model"]
+    assert "box_iou" not in close["model"]  # who is shown the box has nothing to find
     plain = predict_samples(runs / "whole", str(shards.place), tmp_path / "plain", options=quick())
     assert not any(SEEN in answer for answer in plain)
 

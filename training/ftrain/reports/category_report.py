@@ -153,7 +153,7 @@ def _learn_floors(task: Category, judged: Judged) -> _Floors:
         categories = label_report.labels_of(shards, rows, "category", task.categories)
     counts = label_report.positive_counts(notes, len(task.attributes))
     box = None
-    if task.has_boxes and notes:
+    if "true_box" in judged.results and notes:
         sizes = np.array([[note["width"], note["height"]] * 2 for note in notes], float)
         box = ((np.array([note["box"] for note in notes]) + 0.5) / sizes).mean(axis=0)
     return _Floors(categories, counts, box)

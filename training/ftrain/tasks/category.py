@@ -155,7 +155,9 @@ class Category(Task):
         results = {name: torch.stack([scores[name] for scores, _ in views]).mean(dim=0) for name in views[0][0]}
         boxes = torch.stack([boxes for _, boxes in views]).mean(dim=0)
         results["boxes"] = _box_of_source(boxes * self.config.input_size, batch["matrix"], batch["size"])
-        handed_on = ("category", "attributes", "true_box", "has_box", "size")
+        handed_on = ["category", "attributes", "has_box", "size"]
+        if self.config.crop == "picture":  # who is shown the box has nothing to find
+            handed_on.append("true_box")
         return results | {name: batch[name] for name in handed_on if name in batch}
 
     def measure(self, results: Results) -> dict[str, Any]:
