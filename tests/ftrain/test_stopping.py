@@ -195,6 +195,19 @@ def test_a_missing_validation_split_is_cut_out_of_training_and_said(tmp_path: Pa
     assert f"no split 'val' in the set: {len(held)} training pictures validate" in capsys.readouterr().err
 
 
+def test_a_run_can_do_without_validation(tmp_path: Path) -> None:
+    folder = write_shard_set(tmp_path / "set", {"train": 40})
+    trainer = make_trainer(folder, tmp_path / "run", validation_split="none")
+    assert sorted(trainer.plan.rows.tolist()) == list(range(40))  # nothing is held out either
+    state = trainer.train()
+    assert (state.step, state.best, state.validation_due) == (trainer.num_steps, {}, False)
+    assert not (tmp_path / "run/validation.csv").exists()
+    assert checkpoint.best(tmp_path / "run/checkpoints") is None  # `best` then is the newest
+    newest = checkpoint.newest(tmp_path / "run/checkpoints")
+    assert newest is not None
+    assert newest[0].name == step_folder(trainer.num_steps)
+
+
 def test_other_surroundings_are_said(shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_trainer(shards, tmp_path, limit_steps=3).train()
     torch.set_num_threads(2)

@@ -107,14 +107,15 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 def make_trainer(
     shards: Path | ShardSet, run: Path, processes: Processes = ALONE, *, workers: int = 0, limit_steps: int | None = None,
-    model: dict[str, Any] | None = None, **fit: Any,
+    model: dict[str, Any] | None = None, validation_split: str = "val", **fit: Any,
 ) -> Trainer:  # fmt: skip
     """A trainer of the tiny task; `fit` overrides `DEFAULT_FIT`."""
     opened = shards if isinstance(shards, ShardSet) else ShardSet.open(shards)
     settings = FitConfig(**{**DEFAULT_FIT, **fit})
     torch.manual_seed(settings.seed)
     task = Tiny(TinyConfig(**(model or {})), opened.metadata)
-    config = RunConfig(task="tiny", model=task.config.model_dump(mode="json"), fit=settings)
+    model_values = task.config.model_dump(mode="json")
+    config = RunConfig(task="tiny", model=model_values, fit=settings, validation_split=validation_split)
     tracker = Trackers(CsvTracker(run)) if processes.is_main else Trackers()
     run.mkdir(parents=True, exist_ok=True)
     return Trainer(task, config, opened, run, processes, tracker, workers=workers, limit_steps=limit_steps)

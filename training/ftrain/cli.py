@@ -69,7 +69,7 @@ def _training_command(task_name: str) -> None:
         )  # fmt: skip
         result = train(task_name, options)
         best = result["best"]
-        found = f"best {best['metric']} {best['value']:.4f} at step {best['step']}" if best else "no validation yet"
+        found = f"best {best['metric']} {best['value']:.4f} at step {best['step']}" if best else "no validation"
         typer.echo(json.dumps(result) if as_json else f"{run}: step {result['step']}, {found}")
 
     command.__doc__ = _first_line_of_module(task_name)

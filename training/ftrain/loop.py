@@ -58,7 +58,7 @@ class Trainer:
         fit: FitConfig = config.fit
         self.fit = fit
         splits = Splits(task, config, shards)
-        self.validation_rows = splits.judged(config.validation_split)
+        self.validation_rows = splits.validation()
         training_rows = splits.training()
         sampler, rows = sampler_of(task, fit, shards, training_rows)
         self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
@@ -205,7 +205,7 @@ class Trainer:
 
     def _after_step(self, losses: dict[str, float], clock: Clock) -> None:
         step = self.state.step
-        validates = step == self.num_steps or step % self.validate_every == 0
+        validates = len(self.validation_rows) > 0 and (step == self.num_steps or step % self.validate_every == 0)
         ends = validates or bool(self.stop) or step == self.stop_at
         if ends or step % self.fit.log_every == 0:
             self._log(losses, clock)

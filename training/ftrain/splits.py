@@ -30,7 +30,9 @@ class Splits:
     def holds_out(self) -> bool:
         """Whether validation is cut out of the training split."""
         known = self.shards.metadata["splits"]
-        return not any(name in known for name in self.task.splits_of(self.config.validation_split, known))
+        return self.config.validation_split != "none" and not any(
+            name in known for name in self.task.splits_of(self.config.validation_split, known)
+        )
 
     def training(self) -> np.ndarray:
         """Rows to learn from, augmented copies among them."""
@@ -38,6 +40,11 @@ class Splits:
         if self.holds_out:
             rows = rows[~self._held_out(rows)]
         return self._of_interest(rows)
+
+    def validation(self) -> np.ndarray:
+        """Rows that choose the best checkpoint; empty where there shall be none."""
+        chosen = self.config.validation_split
+        return self.judged(chosen) if chosen != "none" else np.empty(0, dtype=np.int64)
 
     def training_pictures(self) -> np.ndarray:
         """Rows to learn from without augmented copies; empty where the set has none."""
