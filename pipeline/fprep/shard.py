@@ -67,10 +67,10 @@ def shard(
     resized and augmented JPEGs. `copies`: augmented copies of every picture of the training split, by the recipe
     `augment` (a name or a YAML file). `shard_samples`: at most so many samples a shard. `limit`: so many pictures a
     split, for a trial. `boxes`: answers of `ftrain predict` over shards of the table, whose boxes take the place of its own.
-    `lock`: a split lock that the table must agree with (`fprep.split_lock`); with `leave_out` rows
-    that do not are left out. `workers`: processes, 0 for one per core; the bytes do not depend on it. `progress(done,
-    total)` counts samples. Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`; nothing half-written
-    is left under a final name.
+    `lock`: a split lock that the table must agree with (`fprep.split_lock`); with `leave_out` rows that do not are left
+    out. `workers`: processes, 0 for one per core; the bytes do not depend on it. `progress(done, total)` counts samples.
+    Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`; nothing half-written is left under a final
+    name.
     """
     source = SourceTable.open(Path(table))
     source = source.with_found_boxes(boxes) if boxes else source

@@ -65,7 +65,9 @@ class SourceTable:
         accepted, _ = BoxColumns.filter(frame.select(BoxColumns.column_names()), cast=True)
         if len(accepted) < len(frame):
             wrong = frame.filter(~pl.col("key").is_in(accepted["key"].to_list()))["key"][0]
-            raise UsageError(f"the box {boxes[wrong]} of {wrong} is empty or leaves the picture; predict it again")
+            raise UsageError(
+                f"the box {boxes[wrong]} of {wrong} is empty or leaves the picture; take a model that finds better ones"
+            )
         digest = hashlib.sha256(json.dumps([boxes[key] for key in keys]).encode()).hexdigest()
         metadata = {**self.metadata, "table": "+".join(groups), "column_groups": groups}
         return replace(self, metadata=metadata, frame=frame, boxes_digest=digest)

@@ -65,9 +65,10 @@ def query_index(
     """Search an index for the likes of files and folders of photos; publish `results.jsonl` and `sheets/` in `out`.
 
     `run` and `shards` are those that the index names, unless given. A photo that stands in the index itself is not among its
-    own answers, and its item is known, so that hits are framed on its sheet; `item` says it of photos from elsewhere. `boxes` is a
-    run that finds the garment for a run that looks at it alone. A photo that cannot be read has the answer {"image", "error"}: see `refuse_broken`. Raises `UsageError` where the index, the run
-    and the options do not fit each other, `IntegrityError` for a damaged index.
+    own answers, and its item is known, so that hits are framed on its sheet; `item` says it of photos from elsewhere. `boxes`
+    is a run that finds the garment for a run that looks at it alone. A photo that cannot be read has the answer
+    {"image", "error"}: see `refuse_broken`. Raises `UsageError` where the index, the run and the options do not fit each
+    other, `IntegrityError` for a damaged index.
     """
     if top < 1:
         raise UsageError(f"top {top}: take 1 or more")
