@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from fschemas.failures import UsageError
-from ftrain.run_folder import RunFolder
 from ftrain.task import Task
+from ftrain.trained_task import load_task, predict_batch
 
 Box = Sequence[float]  # x1, y1, x2, y2: centres of the corner pixels, inclusive
 
@@ -30,11 +30,10 @@ class BoxFinder:
             raise UsageError(
                 f"the run of {task.name} looks at whole pictures; --boxes is for one that was trained with model.crop=box"
             )
-        self.task, _, _ = RunFolder(finder).load()
+        self.device = device
+        self.task = load_task(finder, "best", None, device)
         if looks_at_boxes(self.task):
             raise UsageError(f"{finder}: looks at boxes itself; name a run that was trained on whole pictures")
-        self.task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device = device
         if "box" not in self._answer(np.full((64, 64, 3), 128, np.uint8)):
             raise UsageError(f"{finder}: finds no boxes; name a run of category that was trained on a set with boxes")
 
@@ -42,10 +41,8 @@ class BoxFinder:
         """The box of the garment on a picture, uint8 H, W, 3, in its pixels."""
         return self._answer(picture)["box"]
 
-    @torch.inference_mode()
     def _answer(self, picture: np.ndarray) -> dict[str, Box]:
-        batch = {name: torch.from_numpy(array[None]).to(self.device) for name, array in self.task.encode_picture(picture).items()}
-        results = {name: tensor.cpu().numpy() for name, tensor in self.task.predict(batch).items()}
+        results = predict_batch(self.task, [self.task.encode_picture(picture)], self.device)
         return self.task.answer(results, 0)
 
 

@@ -18,12 +18,13 @@ from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
 from fschemas.publish import exclusive, publish_bytes, publish_json, remove_leftovers
-from ftrain.box_finder import BoxFinder, looks_at_boxes
+from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.pictures import PictureError, quiet_decoder, read_picture, readable
-from ftrain.predict import canvas_of, one_process, predict_batch
+from ftrain.predict import canvas_of, one_process
 from ftrain.reports.drawing import INK, WHITE, label_font
 from ftrain.run_folder import RunFolder
 from ftrain.task import Task
+from ftrain.trained_task import predict_batch
 
 DESCRIPTION_FILE, PICTURE_FILE = "description.json", "description.jpg"
 _TILE_HEIGHT, _TITLE_HEIGHT, _GAP = 720, 52, 12  # pixels
@@ -62,19 +63,19 @@ def describe_photo(
         picture = _read(photo)
         canvas = canvas_of(picture)
         told: list[bool] = []
-        used = False
+        box: Box | None = None
         for run in runs:
             task, _, state = RunFolder(run).load()
             told.append(_can_be_told(task, category))
-            find = BoxFinder(boxes, task, place) if boxes is not None and looks_at_boxes(task) else None
-            used = used or find is not None
-            answer = _answer(task, picture, category if told[-1] else None, place, find)
+            if boxes is not None and box is None and looks_at_boxes(task):
+                box = BoxFinder(boxes, task, place)(picture)
+            answer = _answer(task, picture, category if told[-1] else None, place, box)
             name = readable(run.resolve().name)
             answers.append({"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": answer})
             drawn = task.draw(canvas, answer)
             is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
             tiles.append(_Tile(task.name, f"{name}, step {state.step}", drawn if is_drawn else None, answer_lines(answer)))
-    if boxes is not None and not used:
+    if boxes is not None and box is None:
         raise UsageError("all of the runs look at whole pictures; leave --boxes out")
     if category is not None and not any(told):
         raise UsageError(f"none of the runs knows the category {category!r}; leave --category out")
@@ -136,11 +137,8 @@ def _can_be_told(task: Task, category: str | None) -> bool:
     return True
 
 
-def _answer(
-    task: Task, picture: np.ndarray, category: str | None, device: torch.device, find: BoxFinder | None
-) -> dict[str, Any]:
+def _answer(task: Task, picture: np.ndarray, category: str | None, device: torch.device, box: Box | None) -> dict[str, Any]:
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    box = None if find is None else find(picture)
     results = predict_batch(task, [task.encode_picture(picture, box)], device)
     answer = task.answer(results, 0, category)
     return json.loads(json.dumps(answer, allow_nan=False))  # plain values, whatever a task gave

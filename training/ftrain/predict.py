@@ -30,18 +30,18 @@ from ftrain.distributed import processes
 from ftrain.image import decode
 from ftrain.pictures import PictureError, find_pictures, quiet_decoder, read_picture, readable
 from ftrain.remote import open_shards
-from ftrain.run_folder import CONFIG_FILE, RunFolder
+from ftrain.run_folder import CONFIG_FILE
 from ftrain.splits import Splits
-from ftrain.task import Results, Task
+from ftrain.task import Task
+from ftrain.trained_task import Arrays, load_task, predict_batch
 
 PREDICTIONS_FILE = "predictions.jsonl"
 OVERLAY_FOLDER = "overlays"
+SEEN = "seen"  # in answers of a run that looks at boxes: the box that it was shown, null for the whole picture
 _OVERLAY_SIDES = (800, 1600)  # pixels: smaller pictures are enlarged for the drawing, larger ones shrunk
 
-SEEN = "seen"  # in answers of a run that looks at boxes: the box that it was shown, null for the whole picture
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,11 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture to predict: the name of its overlay, how its answer begins, how to get it (uint8 H, W, 3) and its own box."""
+    """A picture to predict: the name of its overlay, how its answer begins, how to get it, uint8 H, W, 3, with its own box."""
 
     name: str
     note: dict[str, Any]
-    read: Callable[[], np.ndarray]
-    box: Callable[[], Box | None] = lambda: None
+    read: Callable[[], tuple[np.ndarray, Box | None]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def predict_images(run: Path, images: Sequence[Path], out: Path, options: Predic
     the run does not know.
     """
     found = find_pictures(images, skip=out)
-    shown = [Shown(one.name, {"image": readable(one.path)}, partial(read_picture, one.path)) for one in found]
+    shown = [Shown(one.name, {"image": readable(one.path)}, partial(_read_file, one.path)) for one in found]
     return _predict(run, out, options or PredictOptions(), lambda _: shown)
 
 
@@ -103,17 +102,13 @@ def predict_samples(
     """
     shards, lock = open_shards(place), threading.Lock()
 
-    def read(row: int) -> np.ndarray:
+    def read(row: int) -> tuple[np.ndarray, Box | None]:
         with lock:  # a shard set has one set of open files
-            jpeg, _ = shards.read(row)
+            jpeg, annotation = shards.read(row)
         try:
-            return decode(jpeg)[0]
+            return decode(jpeg)[0], annotation.get("box")
         except ValueError as error:
             raise PictureError(f"cannot be decoded ({error})") from None
-
-    def box(row: int) -> Box | None:
-        with lock:
-            return shards.read_annotation(row).get("box")
 
     def choose(task: Task) -> list[Shown]:
         labelled = all(group in shards.metadata["column_groups"] for group in task.needs)
@@ -121,9 +116,7 @@ def predict_samples(
         splits = Splits(task, config, shards)
         rows = np.concatenate([splits.judged(name) if labelled else shards.rows(name) for name in split.split("+")])
         keys = [str(key) for key in shards.columns["key"][rows]]
-        return [
-            Shown(key, {"key": key}, partial(read, int(row)), partial(box, int(row))) for key, row in zip(keys, rows, strict=True)
-        ]
+        return [Shown(key, {"key": key}, partial(read, int(row))) for key, row in zip(keys, rows, strict=True)]
 
     return _predict(run, out, options or PredictOptions(), choose)
 
@@ -180,14 +173,6 @@ def one_process(device: str) -> Iterator[torch.device]:
         yield group.device
 
 
-def load_task(run: Path, checkpoint: str, tta: bool | None, device: torch.device) -> Task:
-    """The trained task of a run, ready on the device, with turned views as asked for."""
-    task, _, _ = RunFolder(Path(run)).load(checkpoint)
-    task.use_turned_views(tta)
-    task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return task
-
-
 def load_ahead(
     pool: ThreadPoolExecutor, load: Callable[[Item], Loaded], items: Sequence[Item], batch_size: int
 ) -> Iterator[list[Loaded]]:
@@ -199,23 +184,19 @@ def load_ahead(
         yield [future.result() for future in current]
 
 
-@torch.inference_mode()
-def predict_batch(task: Task, inputs: list[Arrays], device: torch.device) -> Results:
-    """Predictions of encoded pictures, as arrays with the first dimension len(inputs); {} for none."""
-    if not inputs:
-        return {}
-    batch = {name: torch.from_numpy(np.stack([one[name] for one in inputs])).to(device) for name in inputs[0]}
-    return {name: tensor.cpu().numpy() for name, tensor in task.predict(batch).items()}
+def _read_file(path: Path) -> tuple[np.ndarray, None]:
+    return read_picture(path), None
 
 
 def _load(task: Task, shown: Shown, find: BoxFinder | None) -> _Picture | dict[str, Any]:
     try:
-        picture = shown.read()
+        picture, box = shown.read()
     except PictureError as error:
         return {**shown.note, "error": str(error)}
     if not looks_at_boxes(task):
         return _Picture(shown, task.encode_picture(picture), canvas_of(picture))
-    box = shown.box() if find is None else find(picture)
+    if find is not None:
+        box = find(picture)
     shown = replace(shown, note={**shown.note, SEEN: None if box is None else [round(float(edge), 2) for edge in box]})
     return _Picture(shown, task.encode_picture(picture, box), canvas_of(picture))
 

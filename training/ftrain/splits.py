@@ -30,9 +30,7 @@ class Splits:
     def holds_out(self) -> bool:
         """Whether validation is cut out of the training split."""
         known = self.shards.metadata["splits"]
-        return self.config.validation_split != "none" and not any(
-            name in known for name in self.task.splits_of(self.config.validation_split, known)
-        )
+        return self._validates and not any(name in known for name in self.task.splits_of(self.config.validation_split, known))
 
     def training(self) -> np.ndarray:
         """Rows to learn from, augmented copies among them."""
@@ -43,8 +41,7 @@ class Splits:
 
     def validation(self) -> np.ndarray:
         """Rows that choose the best checkpoint; empty where there shall be none."""
-        chosen = self.config.validation_split
-        return self.judged(chosen) if chosen != "none" else np.empty(0, dtype=np.int64)
+        return self.judged(self.config.validation_split) if self._validates else np.empty(0, dtype=np.int64)
 
     def training_pictures(self) -> np.ndarray:
         """Rows to learn from without augmented copies; empty where the set has none."""
@@ -65,6 +62,10 @@ class Splits:
                 )
             return self._of_interest(rows)
         return self._of_interest(self._of(split))
+
+    @property
+    def _validates(self) -> bool:
+        return self.config.validation_split != "none"
 
     def _of(self, split: str) -> np.ndarray:
         known = self.shards.metadata["splits"]

@@ -19,10 +19,11 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import publish_bytes
 from ftrain.pictures import PictureError, quiet_decoder, read_picture
-from ftrain.predict import Arrays, load_ahead, load_task, one_process, predict_batch
+from ftrain.predict import load_ahead, one_process
 from ftrain.run_folder import CONFIG_FILE
 from ftrain.task import Results
 from ftrain.tasks.keypoints import Keypoints
+from ftrain.trained_task import Arrays, load_task, predict_batch
 
 HEADER = ("image_id", "image_category", *FASHIONAI_24.points)
 _ABSENT = "-1_-1_-1"

@@ -19,7 +19,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.answer_file import publish_answers
 from ftrain.box_finder import BoxFinder
 from ftrain.pictures import FoundPicture, PictureError, find_pictures, quiet_decoder, read_picture, readable
-from ftrain.predict import load_ahead, one_process, predict_batch
+from ftrain.predict import load_ahead, one_process
 from ftrain.remote import open_shards
 from ftrain.retrieval.approximate import ApproximateSearch
 from ftrain.retrieval.build import COLOUR, deep_features, unit, weights_digest
@@ -30,6 +30,7 @@ from ftrain.retrieval.rerank import num_candidates, rerank_candidates
 from ftrain.retrieval.result_sheet import draw_result, small
 from ftrain.run_folder import RunFolder
 from ftrain.task import Task
+from ftrain.trained_task import predict_batch
 
 RESULTS_FILE, SHEET_FOLDER = "results.jsonl", "sheets"
 
