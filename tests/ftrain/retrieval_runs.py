@@ -10,8 +10,10 @@ import torch
 from tests.ftrain.tiny_task import ALONE
 
 from fschemas.shard_set import ShardSet
+from ftrain.checkpoint import TrainingState, save_checkpoint
 from ftrain.config import FitConfig, RunConfig, build_task, resolve
 from ftrain.loop import Trainer
+from ftrain.run_folder import RunFolder
 from ftrain.stream import RawSample
 from ftrain.tasks.retrieval import Retrieval
 from ftrain.tracking import Trackers
@@ -42,3 +44,14 @@ def trainer_of(shards: ShardSet, run: Path, **fit: Any) -> Trainer:
     config = RunConfig(task="retrieval", model=task.config.model_dump(mode="json"), fit=FitConfig(**settings), hold_out=0.4)
     run.mkdir()
     return Trainer(task, config, shards, run, ALONE, Trackers(), workers=0)
+
+
+def write_run(folder: Path, shards: ShardSet, **model: Any) -> Path:
+    """A run folder with one checkpoint, of a task as it comes."""
+    task = task_of(shards, **model)
+    config, run = config_of(**model), RunFolder(folder)
+    folder.mkdir(parents=True)
+    run.start(config, shards, "auto", {"item": sorted(set(shards.columns["item"].tolist()))})
+    state = TrainingState(step=5, plan_id=shards.plan_id, config_digest=config.digest)
+    save_checkpoint(run.checkpoints, state, {"model": task.state_dict()}, keep=1)
+    return folder

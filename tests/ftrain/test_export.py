@@ -18,7 +18,7 @@ from tests.ftrain.keypoint_runs import write_run
 from fschemas.failures import EnvironmentProblem, ExitCode, IntegrityError, UsageError
 from fschemas.shard_set import ShardSet
 from ftrain import export_formats
-from ftrain.export import as_batch, difference_lines, export_run, exportable, random_pictures
+from ftrain.export import batch_of, difference_lines, export_run, exportable, random_pictures
 from ftrain.run_folder import RunFolder
 from ftrain.tasks.keypoints import Keypoints
 
@@ -43,7 +43,7 @@ def expected_of(run: Path, count: int) -> tuple[dict[str, torch.Tensor], dict[st
     """A batch, and what the checkpoint says of it without turned views."""
     task, _, _ = RunFolder(run).load()
     task.use_turned_views(False)
-    batch = as_batch(task, random_pictures(count, 9))
+    batch = batch_of(task, random_pictures(count, 9))
     with torch.no_grad():
         return batch, task.predict(batch)
 
@@ -119,7 +119,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Brightness().eval()
 
     def own(self: Keypoints) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
-        return module, as_batch(self, random_pictures(2, 0))
+        return module, batch_of(self, random_pictures(2, 0))
 
     monkeypatch.setattr(Keypoints, "exportable", own, raising=False)
 

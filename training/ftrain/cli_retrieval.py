@@ -1,4 +1,4 @@
-"""`ftrain index` and `ftrain query`: an index of a shard set, and the most alike pictures of a photo."""
+"""`ftrain join`, `ftrain index` and `ftrain query`: runs that search together, an index, the most alike pictures of a photo."""
 
 from __future__ import annotations
 
@@ -13,8 +13,33 @@ from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Run, Shards
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
+    app.command(rich_help_panel="Use")(join)
     app.command(rich_help_panel="Use")(index)
     app.command(rich_help_panel="Use")(query)
+
+
+def join(
+    shards: Shards,
+    runs: Annotated[list[Path], typer.Argument(help="Runs to search with together; one at least of retrieval.")],
+    run: Annotated[Path, typer.Option(help="Run folder to write.")],
+    dim: Annotated[int, typer.Option(min=1, help="Length of the joined embedding.")] = 512,
+    checkpoint: Checkpoint = "best",
+    workers: Workers = 2,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Join several runs into one that searches better than each: nothing is trained, the training pictures are seen once."""
+    from ftrain.retrieval.join import join_runs
+
+    made = join_runs(shards, runs, run, dim=dim, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size)
+    if as_json:
+        typer.echo(json.dumps(made))
+        return
+    typer.echo(
+        f"{run}: {made['runs']} runs with their untrained backbones, {made['parts']} parts in {made['dimensions']} dimensions, "
+        f"from {made['pictures']} training pictures"
+    )
 
 
 def index(

@@ -23,6 +23,7 @@ from ftrain.layers.backbone import Normalise
 from ftrain.run_folder import RunFolder
 from ftrain.stream import Batch
 from ftrain.task import Task
+from ftrain.trained_task import as_batch
 
 NOTE_FILE = "export.json"
 FORMAT = "fashionkit-export/1"
@@ -54,7 +55,7 @@ def exportable(task: Task) -> tuple[nn.Module, Batch]:
     own = getattr(task, "exportable", None)
     if own is not None:
         return own()
-    return Exportable(task).eval(), as_batch(task, [np.full((256, 192, 3), 128, np.uint8)] * 2)
+    return Exportable(task).eval(), batch_of(task, [np.full((256, 192, 3), 128, np.uint8)] * 2)
 
 
 def export_run(
@@ -119,10 +120,9 @@ def difference_lines(note: dict[str, Any]) -> Iterator[str]:
     yield f"within the tolerance of {comparison['tolerance']:g} for batches of {', '.join(map(str, comparison['batch_sizes']))}"
 
 
-def as_batch(task: Task, pictures: list[np.ndarray]) -> Batch:
+def batch_of(task: Task, pictures: list[np.ndarray]) -> Batch:
     """The batch that `predict` takes for decoded pictures."""
-    encoded = [task.encode_picture(picture) for picture in pictures]
-    return {name: torch.from_numpy(np.stack([one[name] for one in encoded])) for name in encoded[0]}
+    return as_batch([task.encode_picture(picture) for picture in pictures], torch.device("cpu"))
 
 
 def random_pictures(count: int, seed: int) -> list[np.ndarray]:
@@ -141,7 +141,7 @@ def random_pictures(count: int, seed: int) -> list[np.ndarray]:
 def _compare(task: Task, module: nn.Module, predict: Predict, names: list[str], seed: int) -> dict[str, dict[str, float]]:
     largest = {name: {"absolute": 0.0, "relative": 0.0} for name in names}
     for size in BATCH_SIZES:
-        batch = as_batch(task, random_pictures(size, seed))
+        batch = batch_of(task, random_pictures(size, seed))
         expected, found = module(batch), predict(batch)
         for name in names:
             one, other = expected[name].numpy().astype(np.float64), found[name].astype(np.float64)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ftrain.run_folder import RunFolder
+from ftrain.stream import Batch
 from ftrain.task import Results, Task
 
 Arrays = dict[str, np.ndarray]
@@ -26,5 +28,9 @@ def predict_batch(task: Task, inputs: list[Arrays], device: torch.device) -> Res
     """Predictions of encoded pictures, as arrays with the first dimension len(inputs); {} for none."""
     if not inputs:
         return {}
-    batch = {name: torch.from_numpy(np.stack([one[name] for one in inputs])).to(device) for name in inputs[0]}
-    return {name: tensor.cpu().numpy() for name, tensor in task.predict(batch).items()}
+    return {name: tensor.cpu().numpy() for name, tensor in task.predict(as_batch(inputs, device)).items()}
+
+
+def as_batch(inputs: Sequence[Arrays], device: torch.device) -> Batch:
+    """Encoded pictures as the batch that `predict` takes."""
+    return {name: torch.from_numpy(np.stack([one[name] for one in inputs])).to(device) for name in inputs[0]}

@@ -71,8 +71,11 @@ class RetrievalEncoder:
     items: dict[str, int]  # of training, where the losses need classes of them
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3 uint8; numbers of `identity`, `category` and `item_class` (-1 unknown); `role` in a search."""
-        note = sample.annotation
+        """`image` S, S, 3 uint8 and the `labels`."""
+        return {"image": view_of_sample(self.config, sample, generator).image, **self.labels(sample.annotation)}
+
+    def labels(self, note: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Numbers of `identity`, `category` and `item_class` (-1 unknown) of an annotation, and its `role` in a search."""
         item, category = str(note.get("item", "")), self.categories.get(note.get("category", ""), -1)
         split = note["split"]
         role = QUERY_ONLY if split in _QUERIES else GALLERY_ONLY if split in _GALLERIES else BOTH
@@ -82,8 +85,7 @@ class RetrievalEncoder:
             "item_class": self.items.get(item, -1),
             "role": role,
         }
-        image = view_of_sample(self.config, sample, generator).image
-        return {"image": image, **{name: np.array(value, dtype=np.int64) for name, value in numbers.items()}}
+        return {name: np.array(value, dtype=np.int64) for name, value in numbers.items()}
 
 
 class Retrieval(Task):

@@ -1,0 +1,201 @@
+"""Joined runs: what the embedding is made of, that every command takes them, and what cannot be joined."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from tests.ftrain import category_runs, retrieval_runs
+from tests.shard_sets import write_label_set
+from typer.testing import CliRunner
+
+from fschemas.failures import UsageError
+from fschemas.shard_set import ShardSet
+from ftrain.cli import app
+from ftrain.evaluate import evaluate_run
+from ftrain.export import export_run
+from ftrain.predict import PredictOptions, predict_images
+from ftrain.retrieval.build import build_index
+from ftrain.retrieval.join import join_runs
+from ftrain.retrieval.joined import Joined, JoinedConfig, Member, parts_of
+from ftrain.retrieval.query import query_index
+from ftrain.run_folder import RunFolder
+from ftrain.trained_task import as_batch, load_task, predict_batch
+
+CPU = torch.device("cpu")
+COUNTS = {"train": 24, "query": 12, "gallery": 18}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    return ShardSet.open(write_label_set(tmp_path_factory.mktemp("set") / "set", COUNTS, items=6))
+
+
+@pytest.fixture(scope="module")
+def runs(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`search` is a run of retrieval, `whole` and `close` are of category, `close` looks at boxes; `joined` is all of them."""
+    folder = tmp_path_factory.mktemp("runs")
+    retrieval_runs.write_run(folder / "search", shards)
+    category_runs.write_run(folder / "whole", shards)
+    category_runs.write_run(folder / "close", shards, crop="box")
+    made = join(shards, folder, "joined", "close", "search", "whole", dim=12)
+    assert made == {"dimensions": 12, "runs": 3, "parts": 7, "pictures": 20}
+    return folder
+
+
+def join(shards: ShardSet, folder: Path, out: str, *names: str, **options: Any) -> dict[str, Any]:
+    return join_runs(str(shards.place), [folder / name for name in names], folder / out, workers=0, device="cpu", **options)
+
+
+def picture(shards: ShardSet, row: int) -> np.ndarray:
+    return np.asarray(np.random.default_rng(row).integers(0, 255, (96, 80, 3)), np.uint8)
+
+
+def joined_run(runs: Path) -> Joined:
+    task = load_task(runs / "joined", "best", None, CPU)
+    assert isinstance(task, Joined)
+    return task
+
+
+def test_the_run_of_retrieval_leads_and_its_untrained_backbone_stands_beside_it(runs: Path) -> None:
+    task = joined_run(runs)
+    assert [(member.task, member.learnt) for member in task.config.members] == [
+        ("retrieval", True), ("retrieval", False), ("category", True), ("category", True),
+    ]  # fmt: skip
+    assert [task.config.members[number].model["crop"] for number in (2, 3)] == ["box", "picture"]
+    given, _, _ = RunFolder(runs / "search").load()
+    for name, tensor in given.state_dict().items():
+        torch.testing.assert_close(task.members[0].state_dict()[name], tensor)
+    floor = given.untrained()
+    assert floor is not None
+    for name, tensor in floor.state_dict().items():
+        torch.testing.assert_close(task.members[1].state_dict()[name], tensor)
+
+
+def test_parts_are_what_a_run_sees_and_says(shards: ShardSet, runs: Path) -> None:
+    search, whole = (load_task(runs / name, "best", None, CPU) for name in ("search", "whole"))
+    shown = picture(shards, 0)
+    inputs = {
+        f"{number}.{name}": value
+        for number, task in enumerate((search, whole))
+        for name, value in task.encode_picture(shown).items()
+    }
+    with torch.inference_mode():
+        first, parts = parts_of((search, whole), as_batch([inputs], CPU))
+        features = search.backbone(torch.from_numpy(inputs["0.image"])[None])[-1][0]  # type: ignore[operator]
+    seen, embedding, seen_too, scores = parts
+    torch.testing.assert_close(seen[0], torch.cat([features.mean(dim=(1, 2)), features.std(dim=(1, 2), correction=0)]))
+    assert torch.equal(embedding, first["embedding"])
+    assert torch.equal(embedding[0], torch.from_numpy(predict_batch(search, [search.encode_picture(shown)], CPU)["embedding"][0]))
+    said = predict_batch(whole, [whole.encode_picture(shown)], CPU)
+    expected = np.log(np.maximum(np.concatenate([said["attribute_scores"], said["category_scores"]], axis=1), 1e-4))
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5)
+    assert seen_too.shape[1] > 0
+
+
+def test_the_embedding_weakens_strong_components_of_parts_that_count_alike() -> None:
+    """Against scikit-learn: the first part is a thousand times as long as the second, and counts as much."""
+    member = Member(task="retrieval", model=retrieval_runs.config_of(classify="none").model, dataset={"vocabularies": {}})
+    task = Joined(JoinedConfig(members=(member,), widths=(6, 4), dim=5), {"vocabularies": {}})
+    generator = np.random.default_rng(0)
+    parts = generator.normal(size=(50, 10)) * np.array([1000] * 6 + [1] * 4) + generator.normal(size=10)
+    task.fit(torch.from_numpy(parts).float())
+    centred = parts - parts.mean(axis=0)
+    units = np.concatenate(
+        [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (centred[:, :6], centred[:, 6:])], axis=1
+    )
+    analysis = PCA(5).fit(units)
+    expected = analysis.transform(units) / (analysis.explained_variance_ * 49 / 50) ** 0.25
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    found = (task._units(torch.from_numpy(parts).float() - task.part_means) - task.mean) @ task.projection.T
+    found = torch.nn.functional.normalize(found, dim=1).numpy()
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)  # the sign of a component says nothing
+
+
+def test_the_same_runs_join_to_the_same_weights(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
+    join_runs(
+        str(shards.place),
+        [runs / name for name in ("close", "search", "whole")],
+        tmp_path / "again",
+        dim=12,
+        workers=0,
+        device="cpu",
+    )
+    again = load_task(tmp_path / "again", "best", None, CPU)
+    for name, tensor in joined_run(runs).state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_a_box_moves_what_looks_at_it(shards: ShardSet, runs: Path) -> None:
+    task, shown = joined_run(runs), picture(shards, 1)
+    whole, close = task.encode_picture(shown), task.encode_picture(shown, (10, 10, 40, 50))
+    moved = {name for name in whole if not np.array_equal(whole[name], close[name])}
+    assert {name.split(".")[0] for name in moved} == {"2"}
+    embeddings = predict_batch(task, [whole, close], CPU)["embedding"]
+    assert embeddings.shape == (2, 12)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+    assert not np.allclose(embeddings[0], embeddings[1], atol=1e-3)
+
+
+def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
+    place = str(shards.place)
+    figures = evaluate_run(runs / "joined", place, tmp_path / "judged", device="cpu", workers=0, allow_collapse=True)
+    assert figures["task"] == "joined"
+    assert figures["model"]["queries"] == 12
+    assert set(figures["untrained"]) >= {"hit_1", "map"}
+    assert (tmp_path / "judged/predictions.png").exists()
+    note = build_index(runs / "joined", place, tmp_path / "index", workers=0, device="cpu")
+    assert (note["samples"], note["dimensions"], note["colour"]) == (18, 12, "network")
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(shards.read(int(shards.rows("query")[0]))[0])
+    (found,) = query_index(tmp_path / "index", [photo], tmp_path / "found", boxes=runs / "whole", device="cpu", top=3)
+    assert len(found["matches"]) == 3
+    (said,) = predict_images(runs / "joined", [photo], tmp_path / "said", PredictOptions(device="cpu", boxes=runs / "whole"))
+    assert len(said["embedding"]) == 12
+    assert said["seen"] is not None
+
+
+def test_samples_are_shown_as_pictures_are(shards: ShardSet, runs: Path) -> None:
+    """The index is made of samples and a query of a picture: the same picture must come out alike."""
+    from ftrain.image import decode
+    from ftrain.stream import RawSample
+
+    task, row = joined_run(runs), int(shards.rows("gallery")[0])
+    jpeg, annotation = shards.read(row)
+    sample = task.encoder(RawSample(row, jpeg, annotation), None)
+    loose = task.encode_picture(decode(jpeg)[0], annotation["box"])
+    for name, value in loose.items():
+        np.testing.assert_array_equal(sample[name], value)
+
+
+def test_what_cannot_be_joined(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
+    def refused(message: str, place: ShardSet = shards, out: str = "out", names: tuple[str, ...] = ("search", "close")) -> None:
+        with pytest.raises(UsageError, match=message):
+            join_runs(str(place.place), [runs / name for name in names], tmp_path / out, workers=0, device="cpu")
+        assert not (tmp_path / "out/checkpoints").exists()
+
+    refused("none of the runs is of `ftrain retrieval`", names=("whole", "close"))
+    refused("a joined run cannot be joined again", names=("search", "joined"))
+    refused("not a run folder", names=("search", "nothing"))
+    without = ShardSet.open(write_label_set(tmp_path / "bare", COUNTS, items=6, without=("box",)))
+    refused("box", place=without)
+    alone = ShardSet.open(write_label_set(tmp_path / "alone", {"query": 6, "gallery": 6}, items=6))
+    refused("no train split to learn from", place=alone)
+    with pytest.raises(UsageError, match="holds a run already"):
+        join(shards, runs, "joined", "search")
+    with pytest.raises(UsageError, match="cannot be exported; export each of them"):
+        export_run(runs / "joined", tmp_path / "exported", to="torch-export")
+
+
+def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
+    arguments = ["join", str(shards.place), str(runs / "search"), str(runs / "whole"), "--workers", "0", "--device", "cpu"]
+    said = CliRunner().invoke(app, [*arguments, "--run", str(tmp_path / "one")])
+    assert said.exit_code == 0, said.output
+    assert "one: 2 runs with their untrained backbones, 5 parts in 19 dimensions, from 20 training pictures" in said.output
+    as_json = CliRunner().invoke(app, [*arguments, "--run", str(tmp_path / "two"), "--dim", "4", "--json"])
+    assert json.loads(as_json.output) == {"dimensions": 4, "runs": 2, "parts": 5, "pictures": 20}

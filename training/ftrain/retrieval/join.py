@@ -1,0 +1,116 @@
+"""`ftrain join SHARDS RUN… --run OUT`: several runs as one that searches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fschemas.failures import UsageError
+from fschemas.publish import remove_leftovers
+from fschemas.shard_set import ShardSet
+from ftrain.checkpoint import TrainingState, save_checkpoint
+from ftrain.config import RunConfig
+from ftrain.distributed import Processes
+from ftrain.evaluation import results_of_split
+from ftrain.layers.weights import weights_to_come
+from ftrain.predict import one_process
+from ftrain.remote import open_shards
+from ftrain.retrieval.joined import Joined, JoinedConfig, Member, inputs_of, parts_of
+from ftrain.run_folder import RunFolder
+from ftrain.splits import Splits
+from ftrain.task import Task
+from ftrain.tasks.retrieval import Retrieval
+from ftrain.trained_task import as_batch
+
+_MOST_PICTURES = 20_000  # that means and components are learnt from, evenly spread; more change nothing that can be measured
+_FACTS = ("landmark_set", "vocabularies", "column_groups", "names")  # of a shard set that a task is built from
+
+
+def join_runs(
+    shards: str,
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    dim: int = 512,
+    checkpoint: str = "best",
+    batch_size: int = 64,
+    workers: int = 2,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Join runs into the run folder `out`; returns its `dimensions`, how many `runs`, `parts` and training `pictures`.
+
+    One of them, a run of retrieval, leads: it says what is found again and on which split it was trained, whose pictures the means
+    and components are learnt from. Beside each run of retrieval stands its untrained backbone. Raises `UsageError` where none is of
+    retrieval, where the set does not fit that one or has no boxes for a run that looks at them, and where `out` holds a run.
+    """
+    opened, folder = open_shards(shards), RunFolder(out)
+    if folder.checkpoints.exists():
+        raise UsageError(f"{out}: holds a run already; name another folder with --run")
+    with one_process(device) as place, folder.hold():
+        remove_leftovers(out)
+        tasks, members, config = _members(runs, opened, checkpoint)
+        widths = _widths(tasks)
+        config = config.model_copy(update={"task": Joined.name})
+        rows = _rows(tasks[0], config, opened)
+        dim = min(dim, sum(widths), len(rows) - 1)
+        if dim < 1:
+            raise UsageError(f"{shards}: one training picture is too few to join runs by; take a larger set")
+        model = JoinedConfig(members=tuple(members), widths=tuple(widths), dim=dim)
+        opened.require(model.groups_to_view())
+        with weights_to_come():
+            joined = Joined(model, opened.metadata)
+        for own, task in zip(joined.tasks, tasks, strict=True):
+            own.load_state_dict(task.state_dict())
+        joined.fitted = False
+        joined.eval().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        parts = results_of_split(joined, opened, rows, Processes(0, 1, place), batch_size, workers)["parts"]
+        joined.cpu().fit(torch.from_numpy(parts))
+        config = config.model_copy(update={"model": model.model_dump(mode="json")})
+        folder.start(config, opened, "never")
+        state = TrainingState(plan_id=opened.plan_id, config_digest=config.digest, seed=config.fit.seed)
+        save_checkpoint(folder.checkpoints, state, {"model": joined.state_dict()}, keep=1)
+        folder.write_receipt(state, [Joined.name, *(run.name for run in runs)])
+    return {"dimensions": dim, "runs": len(runs), "parts": len(widths), "pictures": len(rows)}
+
+
+def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[list[Task], list[Member], RunConfig]:
+    """The tasks, a leading one first and the untrained ones among them, what is written of each, and the leader's configuration."""
+    loaded = [(RunFolder(run), *RunFolder(run).load(checkpoint)[:2]) for run in runs]
+    leading = [number for number, (_, task, _) in enumerate(loaded) if isinstance(task, Retrieval)]
+    if not leading:
+        raise UsageError("none of the runs is of `ftrain retrieval`, and one has to say what is found again; name one")
+    loaded.insert(0, loaded.pop(leading[0]))
+    folder, _, lead = loaded[0]
+    folder.check_agreement(shards)
+    tasks: list[Task] = []
+    members: list[Member] = []
+    for _, task, config in loaded:
+        if isinstance(task, Joined):
+            raise UsageError("a joined run cannot be joined again; name the runs that it was made of")
+        facts = {name: task.dataset[name] for name in _FACTS if name in task.dataset}
+        for one in (task, task.untrained()) if isinstance(task, Retrieval) else (task,):
+            tasks.append(one.eval())
+            members.append(Member(task=config.task, model=config.model, dataset=facts, learnt=one is task))
+    return tasks, members, lead
+
+
+@torch.inference_mode()
+def _widths(tasks: Sequence[Task]) -> list[int]:
+    """Widths of the parts, by trying them on a grey picture."""
+    inputs = inputs_of(tasks, np.full((64, 64, 3), 128, np.uint8), None)
+    _, parts = parts_of(tasks, as_batch([inputs], torch.device("cpu")))
+    return [part.shape[1] for part in parts]
+
+
+def _rows(lead: Task, config: RunConfig, shards: ShardSet) -> np.ndarray:
+    """Training pictures of the leading run, at most `_MOST_PICTURES`, evenly spread."""
+    rows = Splits(lead, config, shards).training_pictures()
+    if len(rows) == 0:
+        raise UsageError(
+            f"{shards.place}: no {config.train_split} split to learn from; take the set that the runs were trained on"
+        )
+    return rows[:: -(-len(rows) // _MOST_PICTURES)]
