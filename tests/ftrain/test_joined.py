@@ -25,6 +25,7 @@ from ftrain.retrieval.join import join_runs
 from ftrain.retrieval.joined import Joined, JoinedConfig, Member, parts_of
 from ftrain.retrieval.query import query_index
 from ftrain.run_folder import RunFolder
+from ftrain.summary import network_of, summarise, summary_lines
 from ftrain.trained_task import as_batch, load_task, predict_batch
 
 CPU = torch.device("cpu")
@@ -158,6 +159,16 @@ def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: 
     (said,) = predict_images(runs / "joined", [photo], tmp_path / "said", PredictOptions(device="cpu", boxes=runs / "whole"))
     assert len(said["embedding"]) == 12
     assert said["seen"] is not None
+
+
+def test_a_summary_counts_every_run_once(runs: Path) -> None:
+    network, config = network_of(runs / "joined", None, None, None, None, [])
+    found = summarise(network, config)
+    single = [summarise(*network_of(runs / name, None, None, None, None, [])) for name in ("search", "close", "whole")]
+    assert found["totals"]["parameters"] == sum(one["totals"]["parameters"] for one in [single[0], *single])
+    assert found["totals"]["trainable"] == 0
+    assert found["totals"]["multiply_adds"] > sum(one["totals"]["multiply_adds"] for one in single)
+    assert "joined: one picture, test-time" in next(summary_lines(found))
 
 
 def test_samples_are_shown_as_pictures_are(shards: ShardSet, runs: Path) -> None:

@@ -62,6 +62,7 @@ def network_of(
     plain = {name: value for name, value in _PLAIN.items() if name in config.model}
     with weights_to_come():  # numbers do not depend on them
         network = build_task(config.model_copy(update={"model": {**config.model, **plain}}), facts)
+    network.use_turned_views(False)  # nor those of runs that are joined
     return network.eval(), config
 
 
@@ -143,7 +144,7 @@ def _trained(task: Task, stages: Sequence[Stage]) -> set[str]:
 
 
 def _measured(task: Task, depth: int) -> tuple[dict[str, int], dict[str, list[list[int]]], list[int] | None]:
-    """Multiply-adds and output shapes by module name ("" for all), and the picture's width and height."""
+    """Multiply-adds and output shapes by module name ("" for all), and the picture's width and height; [] where there are several."""
     try:
         encoded = task.encode_picture(np.full((256, 256, 3), 128, np.uint8))
     except UsageError:
@@ -170,8 +171,8 @@ def _measured(task: Task, depth: int) -> tuple[dict[str, int], dict[str, list[li
             hook.remove()
     counts = {name: sum(parts.values()) // 2 for name, parts in counter.flop_counts.items()}
     found = _of_module(task, type(task).__name__, "", counts)
-    height, width = encoded["image"].shape[:2] if "image" in encoded else (256, 256)
-    return {**found, "": counter.get_total_flops() // 2}, outputs, [int(width), int(height)]
+    size = [int(side) for side in encoded["image"].shape[1::-1]] if "image" in encoded else []
+    return {**found, "": counter.get_total_flops() // 2}, outputs, size
 
 
 def _of_module(module: nn.Module, place: str, name: str, counts: dict[str, int]) -> dict[str, int]:

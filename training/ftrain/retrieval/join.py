@@ -13,7 +13,7 @@ from fschemas.failures import UsageError
 from fschemas.publish import remove_leftovers
 from fschemas.shard_set import ShardSet
 from ftrain.checkpoint import TrainingState, save_checkpoint
-from ftrain.config import RunConfig
+from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split
 from ftrain.layers.weights import weights_to_come
@@ -54,7 +54,7 @@ def join_runs(
         remove_leftovers(out)
         tasks, members, config = _members(runs, opened, checkpoint)
         widths = _widths(tasks)
-        config = config.model_copy(update={"task": Joined.name})
+        config = config.model_copy(update={"task": Joined.name, "fit": FitConfig.model_validate({})})
         rows = _rows(tasks[0], config, opened)
         dim = min(dim, sum(widths), len(rows) - 1)
         if dim < 1:

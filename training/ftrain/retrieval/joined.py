@@ -94,6 +94,7 @@ class Joined(Task):
         self.mean: Tensor
         self.projection: Tensor
         self.fitted = True
+        self.requires_grad_(False)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
