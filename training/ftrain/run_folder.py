@@ -165,8 +165,9 @@ class RunFolder:
         for name in _AGREEMENT:
             mine, theirs = dataset.get(name), shards.metadata.get(name)
             if mine != theirs:
+                others = " other values under that name" if _named(mine) == _named(theirs) else f" {_named(theirs)}"
                 raise UsageError(
-                    f"{self.path}: trained with {name} {_named(mine)}, but {shards.place} has {_named(theirs)}; "
+                    f"{self.path}: trained with {name} {_named(mine)}, but {shards.place} has{others}; "
                     "take a shard set of the same kind"
                 )
 
@@ -188,8 +189,7 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _named(value: Any) -> str:
-    if isinstance(value, dict):
-        return str(value.get("name"))
-    if isinstance(value, list):
-        return ", ".join(str(item.get("name")) for item in value) or "none"
-    return str(value)
+    """Name of a landmark set, names of the vocabularies by what they are for, or that there is none."""
+    if not value:
+        return "none"
+    return str(value["name"]) if "name" in value else ", ".join(str(one.get("name")) for one in value.values())
