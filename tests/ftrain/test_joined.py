@@ -15,14 +15,16 @@ from tests.shard_sets import write_label_set
 from typer.testing import CliRunner
 
 from fschemas.failures import UsageError
+from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
 from ftrain.cli import app
+from ftrain.config import build_task, resolve
 from ftrain.evaluate import evaluate_run
 from ftrain.export import export_run
 from ftrain.predict import PredictOptions, predict_images
 from ftrain.retrieval.build import build_index
 from ftrain.retrieval.join import join_runs
-from ftrain.retrieval.joined import Joined, JoinedConfig, Member, parts_of
+from ftrain.retrieval.joined import Joined, JoinedConfig, Member, inputs_of, parts_of
 from ftrain.retrieval.query import query_index
 from ftrain.run_folder import RunFolder
 from ftrain.summary import network_of, summarise, summary_lines
@@ -207,6 +209,38 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
     arguments = ["join", str(shards.place), str(runs / "search"), str(runs / "whole"), "--workers", "0", "--device", "cpu"]
     said = CliRunner().invoke(app, [*arguments, "--run", str(tmp_path / "one")])
     assert said.exit_code == 0, said.output
-    assert "one: 2 runs with their untrained backbones, 5 parts in 19 dimensions, from 20 training pictures" in said.output
+    assert "one: 2 runs, 5 parts in 19 dimensions, fitted on 20 training pictures" in said.output
     as_json = CliRunner().invoke(app, [*arguments, "--run", str(tmp_path / "two"), "--dim", "4", "--json"])
     assert json.loads(as_json.output) == {"dimensions": 4, "runs": 2, "parts": 5, "pictures": 20}
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "num_parts"),
+    [
+        ("fashionnet", {"auxiliary": True}, 2),
+        ("fashionnet", {"without": ["embedding"]}, 2),
+        ("style", {"embedding": 32, "attribute_width": 16}, 2),
+        ("style", {"embedding": 32, "attribute_width": 16, "local_backbone": "test_efficientnet", "local_size": 32}, 2),
+        ("retrieval", {"dim": 8}, 2),
+        ("category", {"hidden": 16}, 2),
+    ],
+)
+def test_every_task_with_a_backbone_has_parts(shards: ShardSet, task: str, model: dict[str, Any], num_parts: int) -> None:
+    config = resolve({"task": task, "model": {"backbone": "test_efficientnet", "input_size": 64, **model}}, "the test")
+    built = build_task(config, {**shards.metadata, "names": {"item": ["a", "b"]}}).eval()
+    inputs = [inputs_of((built,), picture(shards, row), (5, 5, 60, 70)) for row in (0, 1, 2)]
+    with torch.inference_mode():
+        _, parts = parts_of((built,), as_batch(inputs, CPU))
+    assert len(parts) == num_parts
+    for part in parts:
+        assert part.dtype == torch.float32
+        assert part.shape[0] == 3
+        assert torch.isfinite(part).all()
+        assert not torch.allclose(part[0], part[1])
+
+
+def test_a_task_without_a_backbone_is_refused() -> None:
+    built = build_task(resolve({"task": "keypoints", "model": {"backbone": "test_efficientnet", "channels": 16}}, "the test"),
+                       {"landmark_set": FASHIONAI_24.to_json(), "vocabularies": {}, "column_groups": ["landmarks"]})  # fmt: skip
+    with pytest.raises(UsageError, match="runs of keypoints cannot be joined"):
+        parts_of((built,), {})

@@ -29,7 +29,7 @@ def join(
     batch_size: BatchSize = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Join several runs into one that searches better than each: nothing is trained, the training pictures are seen once."""
+    """Join several runs into one that searches with what all of them see and say; nothing is trained."""
     from ftrain.retrieval.join import join_runs
 
     made = join_runs(shards, runs, run, dim=dim, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size)
@@ -37,8 +37,8 @@ def join(
         typer.echo(json.dumps(made))
         return
     typer.echo(
-        f"{run}: {made['runs']} runs with their untrained backbones, {made['parts']} parts in {made['dimensions']} dimensions, "
-        f"from {made['pictures']} training pictures"
+        f"{run}: {made['runs']} runs, {made['parts']} parts in {made['dimensions']} dimensions, "
+        f"fitted on {made['pictures']} training pictures"
     )
 
 
