@@ -21,12 +21,14 @@ from ftrain.cli import app
 from ftrain.config import build_task, resolve
 from ftrain.evaluate import evaluate_run
 from ftrain.export import export_run
+from ftrain.image import decode
 from ftrain.predict import PredictOptions, predict_images
 from ftrain.retrieval.build import build_index
 from ftrain.retrieval.join import join_runs
 from ftrain.retrieval.joined import Joined, JoinedConfig, Member, inputs_of, parts_of
 from ftrain.retrieval.query import query_index
 from ftrain.run_folder import RunFolder
+from ftrain.stream import RawSample
 from ftrain.summary import network_of, summarise, summary_lines
 from ftrain.trained_task import as_batch, load_task, predict_batch
 
@@ -55,7 +57,7 @@ def join(shards: ShardSet, folder: Path, out: str, *names: str, **options: Any) 
     return join_runs(str(shards.place), [folder / name for name in names], folder / out, workers=0, device="cpu", **options)
 
 
-def picture(shards: ShardSet, row: int) -> np.ndarray:
+def picture(row: int) -> np.ndarray:
     return np.asarray(np.random.default_rng(row).integers(0, 255, (96, 80, 3)), np.uint8)
 
 
@@ -80,9 +82,9 @@ def test_the_run_of_retrieval_leads_and_its_untrained_backbone_stands_beside_it(
         torch.testing.assert_close(task.members[1].state_dict()[name], tensor)
 
 
-def test_parts_are_what_a_run_sees_and_says(shards: ShardSet, runs: Path) -> None:
+def test_parts_are_what_a_run_sees_and_says(runs: Path) -> None:
     search, whole = (load_task(runs / name, "best", None, CPU) for name in ("search", "whole"))
-    shown = picture(shards, 0)
+    shown = picture(0)
     inputs = {
         f"{number}.{name}": value
         for number, task in enumerate((search, whole))
@@ -134,8 +136,8 @@ def test_the_same_runs_join_to_the_same_weights(shards: ShardSet, runs: Path, tm
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-def test_a_box_moves_what_looks_at_it(shards: ShardSet, runs: Path) -> None:
-    task, shown = joined_run(runs), picture(shards, 1)
+def test_a_box_moves_what_looks_at_it(runs: Path) -> None:
+    task, shown = joined_run(runs), picture(1)
     whole, close = task.encode_picture(shown), task.encode_picture(shown, (10, 10, 40, 50))
     moved = {name for name in whole if not np.array_equal(whole[name], close[name])}
     assert {name.split(".")[0] for name in moved} == {"2"}
@@ -175,9 +177,6 @@ def test_a_summary_counts_every_run_once(runs: Path) -> None:
 
 def test_samples_are_shown_as_pictures_are(shards: ShardSet, runs: Path) -> None:
     """The index is made of samples and a query of a picture: the same picture must come out alike."""
-    from ftrain.image import decode
-    from ftrain.stream import RawSample
-
     task, row = joined_run(runs), int(shards.rows("gallery")[0])
     jpeg, annotation = shards.read(row)
     sample = task.encoder(RawSample(row, jpeg, annotation), None)
@@ -228,7 +227,7 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
 def test_every_task_with_a_backbone_has_parts(shards: ShardSet, task: str, model: dict[str, Any], num_parts: int) -> None:
     config = resolve({"task": task, "model": {"backbone": "test_efficientnet", "input_size": 64, **model}}, "the test")
     built = build_task(config, {**shards.metadata, "names": {"item": ["a", "b"]}}).eval()
-    inputs = [inputs_of((built,), picture(shards, row), (5, 5, 60, 70)) for row in (0, 1, 2)]
+    inputs = [inputs_of((built,), picture(row), (5, 5, 60, 70)) for row in (0, 1, 2)]
     with torch.inference_mode():
         _, parts = parts_of((built,), as_batch(inputs, CPU))
     assert len(parts) == num_parts

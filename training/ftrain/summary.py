@@ -25,8 +25,8 @@ from ftrain.remote import open_shards
 from ftrain.run_folder import CONFIG_FILE, RunFolder
 from ftrain.task import Stage, Task
 
-# What tasks call test-time augmentation in their configurations.
-_PLAIN = {"flip_test": False, "test_angles": []}
+# Test-time augmentation that `Task.use_turned_views` does not reach: the mirror image of key points.
+_PLAIN = {"flip_test": False}
 
 
 def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
@@ -62,7 +62,7 @@ def network_of(
     plain = {name: value for name, value in _PLAIN.items() if name in config.model}
     with weights_to_come():  # numbers do not depend on them
         network = build_task(config.model_copy(update={"model": {**config.model, **plain}}), facts)
-    network.use_turned_views(False)  # nor those of runs that are joined
+    network.use_turned_views(False)
     return network.eval(), config
 
 

@@ -25,7 +25,7 @@ from ftrain.stream import Batch, Encoder
 
 Results = dict[str, np.ndarray]
 
-_UNTRAINED = {"joined": "ftrain.retrieval.joined"}  # tasks that no training makes, and that have no command of their name
+_NOT_TRAINED = {"joined": "ftrain.retrieval.joined"}  # tasks that no training makes, and that have no command of their name
 
 
 class TaskConfig(BaseModel):
@@ -176,9 +176,9 @@ def tasks() -> dict[str, type[Task]]:
 def find_task(name: str) -> type[Task]:
     """The task class of that name; raises `UsageError` with the known names."""
     known = _names()
-    if name not in known and name not in _UNTRAINED:
+    if name not in known and name not in _NOT_TRAINED:
         raise UsageError(f"unknown task {name!r}; known are {', '.join(sorted(known))}")
-    members = vars(importlib.import_module(_UNTRAINED.get(name, f"ftrain.tasks.{name}"))).values()
+    members = vars(importlib.import_module(_NOT_TRAINED.get(name, f"ftrain.tasks.{name}"))).values()
     return next(
         member for member in members if isinstance(member, type) and issubclass(member, Task) and vars(member).get("name") == name
     )

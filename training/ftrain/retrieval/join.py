@@ -70,23 +70,22 @@ def join_runs(
 
 def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[list[Task], list[Member], RunConfig]:
     """The tasks, a leading one first and the untrained ones among them, what is written of each, and the leader's configuration."""
-    loaded = [(RunFolder(run), *RunFolder(run).load(checkpoint)[:2]) for run in runs]
-    leading = [number for number, (_, task, _) in enumerate(loaded) if isinstance(task, Retrieval)]
-    if not leading:
+    loaded = [RunFolder(run).load(checkpoint)[:2] for run in runs]
+    leading = next((number for number, (task, _) in enumerate(loaded) if isinstance(task, Retrieval)), None)
+    if leading is None:
         raise UsageError("none of the runs is of `ftrain retrieval`, and one has to say what is found again; name one")
-    loaded.insert(0, loaded.pop(leading[0]))
-    folder, _, lead = loaded[0]
-    folder.check_agreement(shards)
+    RunFolder(runs[leading]).check_agreement(shards)
+    loaded.insert(0, loaded.pop(leading))
     tasks: list[Task] = []
     members: list[Member] = []
-    for _, task, config in loaded:
+    for task, config in loaded:
         if isinstance(task, Joined):
             raise UsageError("a joined run cannot be joined again; name the runs that it was made of")
         facts = {name: task.dataset[name] for name in _FACTS if name in task.dataset}
         for one in (task, task.untrained()) if isinstance(task, Retrieval) else (task,):
             tasks.append(one.eval())
             members.append(Member(task=config.task, model=config.model, dataset=facts, learnt=one is task))
-    return tasks, members, lead
+    return tasks, members, loaded[0][1]
 
 
 def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSet, dim: int) -> Joined:

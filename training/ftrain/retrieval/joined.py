@@ -61,7 +61,7 @@ class JoinedConfig(TaskConfig):
 
 @dataclass(frozen=True)
 class JoinedEncoder:
-    """Sample to the inputs of every run, named `0.image`, `1.image`, …, with the labels that the first one is judged by."""
+    """Sample to the inputs of every run, named `0.image`, `1.image`, …; the first one's hold the labels that it is judged by."""
 
     members: tuple[Task, ...]
     lead: RetrievalEncoder
@@ -70,7 +70,8 @@ class JoinedEncoder:
         """Nothing is random; a joined run does not train."""
         del generator
         picture = decode(sample.image)[0]
-        return {**inputs_of(self.members, picture, sample.annotation.get("box")), **self.lead.labels(sample.annotation)}
+        labels = {f"0.{name}": value for name, value in self.lead.labels(sample.annotation).items()}
+        return {**inputs_of(self.members, picture, sample.annotation.get("box")), **labels}
 
 
 class Joined(Task):
@@ -136,11 +137,10 @@ class Joined(Task):
     def predict(self, batch: Batch) -> Batch:
         """`embedding` B, D of length 1; all else (`attention`, `colour`, labels) is the first run's."""
         said, parts = parts_of(self.tasks, batch)
-        shown = {name: batch[name] for name in ("identity", "category", "role") if name in batch}
         if not self.fitted:
             return {"parts": torch.cat(parts, dim=1)}
         joined = self._units(torch.cat(parts, dim=1) - self.part_means) - self.mean
-        return {**said, **shown, "embedding": F.normalize(joined @ self.projection.T, dim=1)}
+        return {**said, "embedding": F.normalize(joined @ self.projection.T, dim=1)}
 
     def measure(self, results: Results) -> dict[str, Any]:
         """As `ftrain retrieval`."""
@@ -160,10 +160,9 @@ class Joined(Task):
         return self.lead.untrained()
 
     def use_turned_views(self, turned: bool | None) -> None:
-        """On or off for every run that can."""
+        """On, off, or as each run has it, for all of them."""
         for task in self.tasks:
-            if turned is not True or "flip_test" in type(task.config).model_fields:
-                task.use_turned_views(turned)
+            task.use_turned_views(turned)
 
     def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """The inputs of every run; a box is for those that look at it."""
@@ -204,17 +203,17 @@ def parts_of(tasks: Sequence[Task], batch: Batch) -> tuple[Batch, list[Tensor]]:
         own = {name.removeprefix(f"{number}."): value for name, value in batch.items() if name.startswith(f"{number}.")}
         said, seen = _watched(task, own)
         first = first or said
-        parts.append(torch.cat([seen.mean(dim=(2, 3)), seen.std(dim=(2, 3), correction=0)], dim=1))
-        if getattr(task, "learnt", True):
-            parts += _sayings(said)
+        parts += [torch.cat([seen.mean(dim=(2, 3)), seen.std(dim=(2, 3), correction=0)], dim=1), *_sayings(said)]
     return first, parts
 
 
 def _watched(task: Task, batch: Batch) -> tuple[Batch, Tensor]:
-    """What a task predicts, and the deepest features B, C, h, w that its backbone saw in the unturned picture."""
+    """What a task predicts, nothing if it is an untrained one, and the deepest features B, C, h, w of the unturned picture."""
     backbone = next((module for module in task.modules() if isinstance(module, Backbone)), None)
     if backbone is None:
         raise UsageError(f"runs of {task.name} cannot be joined: their network has no backbone to look into")
+    if not getattr(task, "learnt", True):
+        return {}, backbone(batch["image"])[-1].float()
     seen: list[Tensor] = []
 
     def look(module: nn.Module, inputs: tuple[Tensor], features: list[Tensor]) -> None:
