@@ -18,7 +18,7 @@ demo: install  ## from drawn garments to five trained, evaluated models, through
 
 test: install  ## all tests but the slow ones
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: install  ## style, types, layering
 	@echo "==> ruff"
