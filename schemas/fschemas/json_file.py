@@ -1,0 +1,169 @@
+"""JSON documents that we wrote ourselves, read as strictly as they are written: whatever is wrong with one is one sentence.
+
+A **shape** says what a document must hold, in JSON's own form:
+
+    str, int, float, bool, dict, list    a value of that kind; `float` takes whole numbers too, neither takes true or NaN
+    None                                 null
+    range(0, 10)                         a whole number of that range; `COUNT` is any that is not negative
+    re.compile("[0-9a-f]{64}")           a string that matches as a whole; `DIGEST` is this one
+    [shape]                              a list of such values
+    (shape, shape)                       one of these
+    {"a": shape, "b?": shape, "*": shape}  an object with `a`, perhaps with `b`, whose other values are all of the last shape;
+                                         without "*" further names hold anything
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.regular_file import open_regular
+
+Shape = Any  # as above; a recursive alias says no more
+COUNT = range(1 << 62)
+DIGEST = re.compile(r"[0-9a-f]{64}")
+_MOST_BYTES = 1 << 30  # a split lock of 30 million images
+_DEEPEST = 64  # ours nest up to 8 deep; Python gives up at about 1,000
+_REMEDY = "restore the file, or write it again with the command that made it"
+_KINDS: dict[type, str] = {
+    str: "a string", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object",
+}  # fmt: skip
+
+
+def read_json(
+    path: Path,
+    shape: Shape = dict,
+    *,
+    place: str = "",
+    missing: str = "no such file",
+    remedy: str = _REMEDY,
+    limit: int = _MOST_BYTES,
+) -> dict[str, Any]:
+    """The JSON object in a file of ours, checked against `shape` (see the module).
+
+    Messages call the file `place` (by default its path). Raises `UsageError` with `missing` where there is no such file or what
+    stands there is no regular file, and `IntegrityError` with the name of the entry at fault and `remedy` where the file is empty,
+    larger than `limit` bytes, not UTF-8, not JSON, nested too deeply, no object, or not of the shape. Other errors of the disk
+    pass through.
+    """
+    place = place or str(path)
+    try:
+        with open_regular(path) as file:
+            content = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{place}: {missing}") from None
+    if len(content) > limit:
+        raise IntegrityError(f"{place}: larger than {limit} bytes; {remedy}")
+    return parse_json(content, shape, place=place, remedy=remedy)
+
+
+def parse_json(content: bytes, shape: Shape = dict, *, place: str, remedy: str = _REMEDY) -> dict[str, Any]:
+    """As `read_json`, for the content of a file or one line of it."""
+    try:
+        value: object = json.loads(content.decode(), parse_constant=_refuse)
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"{place}: not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}); {remedy}") from None
+    except RecursionError:
+        raise IntegrityError(f"{place}: nested too deeply to be a file of ours; {remedy}") from None
+    except ValueError as error:
+        raise IntegrityError(f"{place}: {'not valid JSON' if content.strip() else 'empty'} ({error}); {remedy}") from None
+    if not isinstance(value, dict):
+        raise IntegrityError(f"{place}: holds {_kind(value)} instead of an object; {remedy}")
+    fault = _deep(cast("dict[str, object]", value)) or fault_of(cast("object", value), shape)
+    if fault:
+        raise IntegrityError(f"{place}: {fault}; {remedy}")
+    return cast("dict[str, Any]", value)
+
+
+def fault_of(value: object, shape: Shape, name: str = "") -> str:
+    """What is wrong with a JSON value, beginning with the dotted name of the entry; empty where it has the shape."""
+    if isinstance(shape, tuple):
+        faults = [fault_of(value, one, name) for one in cast("tuple[Shape, ...]", shape)]
+        return "" if "" in faults else faults[0]
+    if isinstance(shape, Mapping) and isinstance(value, dict):
+        return _fault_of_object(cast("dict[str, object]", value), cast("Mapping[str, Shape]", shape), name)
+    if isinstance(shape, list) and isinstance(value, list):
+        (member,) = cast("list[Shape]", shape)
+        faults = (fault_of(one, member, f"{name}[{number}]") for number, one in enumerate(cast("list[object]", value)))
+        return next(filter(None, faults), "")
+    return "" if _fits(value, shape) else f"{name or 'the document'} {_found(value, shape)}"
+
+
+def _fault_of_object(value: dict[str, object], shape: Mapping[str, Shape], name: str) -> str:
+    dotted = f"{name}." if name else ""
+    wanted = {key.removesuffix("?"): one for key, one in shape.items() if key != "*"}
+    for key, one in wanted.items():
+        if key in value:
+            fault = fault_of(value[key], one, dotted + key)
+            if fault:
+                return fault
+        elif f"{key}?" not in shape:
+            return f"{dotted}{key} is missing"
+    if "*" in shape:
+        faults = (fault_of(one, shape["*"], dotted + key) for key, one in value.items() if key not in wanted)
+        return next(filter(None, faults), "")
+    return ""
+
+
+def _fits(value: object, shape: Shape) -> bool:
+    if shape is None or value is None:
+        return value is shape or shape is object
+    if isinstance(shape, re.Pattern):
+        return isinstance(value, str) and cast("re.Pattern[str]", shape).fullmatch(value) is not None
+    if isinstance(shape, range):
+        return type(value) is int and value in shape
+    if shape is float:
+        return type(value) is int or (type(value) is float and math.isfinite(value))
+    return shape is object or (isinstance(shape, type) and type(value) is shape)
+
+
+def _found(value: object, shape: Shape) -> str:
+    """`is a string instead of a number`, or the value where it is of the right kind."""
+    if isinstance(shape, range) and type(value) is int:
+        return f"is {value}, which is not possible"
+    if isinstance(shape, re.Pattern) and isinstance(value, str):
+        return f"is {value[:80]!r}, which is not possible"
+    kinds: Mapping[type, type] = {re.Pattern: str, range: int, list: list, dict: dict}
+    wanted = shape if isinstance(shape, type) else kinds.get(type(shape))
+    return f"is {_kind(value)} instead of {_KINDS.get(wanted, 'null') if wanted else 'null'}"
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else _KINDS[type(value)]
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _deep(document: dict[str, object]) -> str:
+    """What no later step could cope with: nesting, and halves of surrogate pairs, which cannot be written or printed."""
+    level: list[object] = [document]
+    for _ in range(_DEEPEST):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                items = cast("dict[str, object]", value)
+                inner += [*items, *items.values()]
+            elif isinstance(value, list):
+                inner += cast("list[object]", value)
+        broken = next((one for one in inner if isinstance(one, str) and not one.isascii() and not _encodable(one)), None)
+        if broken is not None:
+            return f"the string {broken[:80]!a} is no Unicode text"
+        level = [one for one in inner if isinstance(one, dict | list)]
+        if not level:
+            return ""
+    return "nested too deeply to be a file of ours"
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
