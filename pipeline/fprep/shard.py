@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +24,13 @@ from fprep.sharding.source_table import SourceTable
 from fprep.sharding.workers import write_shards
 from fprep.split_lock import Checked, checked_table
 from fschemas.failures import UsageError
+from fschemas.names import KEY, LONGEST_KEY
 from fschemas.publish import exclusive, remove_leftovers, withdraw
 from fschemas.shard import RECORD_FOLDER, ShardRecord, is_finished, shard_name
 from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
 from fschemas.tables import SPLITS
 
 CONTENT_VERSION = 1  # counts up when the same table and options begin to give other bytes
-LONGEST_KEY = 94  # characters; a ustar header holds 100 with the suffix and a NUL
-_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ def _check_keys(source: SourceTable, shards: list[PlannedShard]) -> None:
     for planned in shards:
         for row, copy in zip(planned.rows, planned.copies, strict=True):
             key = sample_key(table_keys[row], copy)
-            if key in seen or len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
+            if key in seen or not KEY.fullmatch(key):
                 fault = "occurs twice" if key in seen else f"is longer than {LONGEST_KEY} characters or not plain ASCII"
                 raise UsageError(f"{source.path}: the sample key {key!r} {fault}; change the keys in the reader")
             seen.add(key)

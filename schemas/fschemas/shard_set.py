@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fschemas.failures import IntegrityError, UsageError
+from fschemas.names import DIGEST, KEY_PATTERN, SHARD_NAME
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_table
 
@@ -75,7 +77,9 @@ class ShardSet:
             raise IntegrityError(f"{place}/{INDEX_FILE}: missing; write the shard set again")
         if sha256_of(index_path) != metadata["index"]["sha256"]:
             raise IntegrityError(f"{place}/{INDEX_FILE}: not the file that {DATASET_FILE} names; write the shard set again")
-        shard_set = cls(str(place), metadata, _as_arrays(read_table(index_path)), files)
+        table = read_table(index_path)
+        _check_index(f"{place}/{INDEX_FILE}", table, len(metadata["shards"]))
+        shard_set = cls(str(place), metadata, _as_arrays(table), files)
         if isinstance(files, Folder):
             shard_set.check_shards(digests=digests)
         return shard_set
@@ -180,7 +184,41 @@ def _read_metadata(place: str, files: Files) -> dict[str, Any]:
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         found = metadata.get("format") if isinstance(metadata, dict) else None
         raise UsageError(f"{place}/{DATASET_FILE}: format {found!r}, but this version reads {FORMAT}; run `fprep shard` again")
+    check_names(f"{place}/{DATASET_FILE}", metadata)
     return metadata
+
+
+def check_names(place: str, metadata: dict[str, Any]) -> None:
+    """Raise `IntegrityError` where dataset.json names a shard or a digest that could lead out of a folder."""
+    for shard in metadata["shards"]:
+        if not SHARD_NAME.fullmatch(str(shard["name"])):
+            raise IntegrityError(f"{place}: {shard['name']!r} is not the name of a shard; do not use this set, or write it again")
+    for name, digest in [
+        (INDEX_FILE, metadata["index"]["sha256"]),
+        *((one["name"], one["sha256"]) for one in metadata["shards"]),
+    ]:
+        if not DIGEST.fullmatch(str(digest)):
+            raise IntegrityError(f"{place}: the SHA-256 of {name} is {digest!r}; do not use this set, or write it again")
+
+
+def _check_index(place: str, table: pa.Table, num_shards: int) -> None:
+    """Raise `IntegrityError` for keys that no writer of ours makes and for samples that stand nowhere.
+
+    Keys become names of files: one such as `../../x` must not get any further.
+    """
+    missing = [name for name in POSITION_COLUMNS if name not in table.column_names]
+    if missing:
+        raise IntegrityError(f"{place}: columns are missing ({', '.join(missing)}); write the shard set again")
+    keys = table.column("key")
+    sound = pc.match_substring_regex(keys, f"^{KEY_PATTERN}$")
+    if not pc.all(pc.fill_null(sound, False)).as_py():
+        key = pc.filter(keys, pc.invert(pc.fill_null(sound, False)))[0].as_py()
+        raise IntegrityError(f"{place}: {key!r} is not a key of a sample; do not use this set, or write it again")
+    for name in POSITION_COLUMNS[4:]:
+        column = table.column(name)
+        low, high = pc.min_max(column).values() if len(column) else (None, None)
+        if column.null_count or (low is not None and (low.as_py() < 0 or (name == "shard" and high.as_py() >= num_shards))):
+            raise IntegrityError(f"{place}: {name} has values that are not possible; write the shard set again")
 
 
 def _as_arrays(table: pa.Table) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError
+from fschemas.names import CHECKPOINT_NAME
 from fschemas.publish import TEMPORARY_PREFIX, publish, publish_bytes, publish_json, remove_leftovers, sha256_of
 from ftrain.plan import EMPTY_LEDGER
 
@@ -209,7 +210,14 @@ def newest(folder: Path) -> tuple[Path, TrainingState, list[str]] | None:
 def best(folder: Path) -> Path | None:
     """The checkpoint of the best validation, or None."""
     pointer = folder / BEST_FILE
-    return folder / pointer.read_text().strip() if pointer.exists() else None
+    if not pointer.exists():
+        return None
+    name = pointer.read_bytes().decode("utf-8", "replace").strip()
+    if not CHECKPOINT_NAME.fullmatch(name):
+        raise IntegrityError(
+            f"{pointer}: {name[:80]!r} is not the name of a checkpoint; restore it, or name one with --checkpoint"
+        )
+    return folder / name
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ import simplejpeg
 import torch
 
 from fschemas.failures import RejectedError, UsageError
+from fschemas.names import output_path
 from fschemas.publish import exclusive, publish_bytes, remove_leftovers
 from fschemas.shard_set import DATASET_FILE
 from ftrain.answer_file import publish_answers
@@ -142,7 +143,7 @@ def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Ta
                 drawn: list[tuple[_Picture, dict[str, Any]]] = []
                 for picture in loaded:
                     if isinstance(picture, _Picture):
-                        overlay = {"overlay": f"{OVERLAY_FOLDER}/{picture.shown.name}.jpg"} if options.overlays else {}
+                        overlay = {"overlay": _overlay(picture.shown.name)} if options.overlays else {}
                         answers.append({**picture.shown.note, **next(said), **overlay})
                         drawn.append((picture, answers[-1]))
                     else:
@@ -210,6 +211,10 @@ def canvas_of(picture: np.ndarray) -> np.ndarray:
         return picture
     size = max(1, round(width * factor)), max(1, round(height * factor))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+
+
+def _overlay(name: str) -> str:
+    return output_path(Path(OVERLAY_FOLDER), name, ".jpg").as_posix()
 
 
 def _draw(task: Task, out: Path, picture: _Picture, answer: dict[str, Any]) -> None:

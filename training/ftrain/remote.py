@@ -18,7 +18,7 @@ from typing import Any
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
 from fschemas.publish import TEMPORARY_PREFIX, publish, sha256_of
-from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet
+from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet, check_names
 
 _ATTEMPTS = 4
 _PAUSE = 0.5  # seconds before the second attempt, twice as long before each later one
@@ -62,7 +62,8 @@ class RemoteFiles:
         return local
 
     def learn(self, metadata: dict[str, Any]) -> None:
-        """Take the digests that dataset.json states."""
+        """Take the digests that dataset.json states; raises `IntegrityError` for names that lead out of the cache."""
+        check_names(f"{self.url}/{DATASET_FILE}", metadata)
         self.digests = {shard["name"]: shard["sha256"] for shard in metadata["shards"]}
         self.digests[INDEX_FILE] = metadata["index"]["sha256"]
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
+from fschemas.names import CHECKPOINT_NAME
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
@@ -148,7 +149,7 @@ class RunFolder:
 
     def _checkpoint(self, which: str) -> Path:
         if which not in ("best", "latest"):
-            if not (self.checkpoints / which).is_dir():
+            if not CHECKPOINT_NAME.fullmatch(which) or not (self.checkpoints / which).is_dir():
                 raise UsageError(f"{self.checkpoints}: no checkpoint {which!r}")
             return self.checkpoints / which
         path = checkpoint.best(self.checkpoints) if which == "best" else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 from pathlib import Path
 from typing import Protocol
 
+from fschemas.csv_text import csv_bytes, csv_rows, plain_text
 from fschemas.publish import publish_bytes, remove_leftovers
 
 
@@ -37,16 +37,17 @@ class CsvTracker:
         columns = list(row)
         if path.exists():
             with open(path, encoding="utf-8") as file:
-                columns = next(csv.reader(file), [])
+                columns = [plain_text(name) for name in next(csv.reader(file), [])]
             if row.keys() - set(columns):
                 with open(path, encoding="utf-8") as file:
-                    rows = [*csv.DictReader(file), row]
+                    rows = [*csv.DictReader(file, columns), row][1:]
                 columns += [name for name in row if name not in columns]
-                publish_bytes(path, _as_csv(columns, rows, header=True).encode())
+                publish_bytes(path, csv_bytes(columns, _in_order(columns, rows)))
                 return
-        is_new = not path.exists()
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(_as_csv(columns, rows, header=is_new))
+        content = _in_order(columns, rows)
+        appended = csv_rows(content) if path.exists() else csv_bytes(columns, content)
+        with open(path, "ab") as file:
+            file.write(appended)
 
     def rewind(self, step: int) -> None:
         """Keep whole rows up to `step`."""
@@ -98,13 +99,8 @@ class Trackers:
             tracker.rewind(step)
 
 
-def _as_csv(columns: list[str], rows: list[dict[str, str]], *, header: bool) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _in_order(columns: list[str], rows: list[dict[str, str]]) -> list[list[str]]:
+    return [[row.get(name) or "" for name in columns] for row in rows]
 
 
 def _rewind_file(path: Path, step: int, separator: str) -> None:

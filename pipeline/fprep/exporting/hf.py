@@ -14,6 +14,7 @@ import polars as pl
 import yaml
 
 from fprep.exporting.job import ExportJob, may_be_published, picture_suffix
+from fschemas.names import output_name
 from fschemas.publish import publish_bytes
 
 _MOST_FILES = 5000  # in a folder: the Hub refuses more than 10,000
@@ -57,7 +58,7 @@ def write(job: ExportJob, folder: Path) -> None:
 
 def _place_picture(job: ExportJob, folder: Path, split: str, number: int, row: dict[str, Any]) -> str:
     many = len(job.splits[split]) > _MOST_FILES
-    name = (f"{number // _MOST_FILES:04d}/" if many else "") + row["key"] + picture_suffix(row)
+    name = (f"{number // _MOST_FILES:04d}/" if many else "") + output_name(row["key"]) + picture_suffix(row)
     job.place_picture(row, Path("data", split, name), folder, copy=True)
     return name
 

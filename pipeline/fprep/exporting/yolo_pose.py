@@ -14,6 +14,7 @@ import yaml
 
 from fprep.exporting.geometry import Instance, class_names, instances
 from fprep.exporting.job import UNLABELLED, ExportJob, picture_suffix
+from fschemas.names import output_name
 from fschemas.publish import publish_bytes
 
 _DIGITS = 7  # of a share: a thousandth of a pixel in a picture of 10,000
@@ -29,7 +30,7 @@ def write(job: ExportJob, folder: Path) -> None:
         (folder / "labels" / split).mkdir(parents=True)
         for rows in job.pictures(split):
             found = [instance for row in rows for instance in instances(row)]
-            name = rows[0]["key"]
+            name = output_name(rows[0]["key"])
             job.place_picture(rows[0], Path("images", split, name + picture_suffix(rows[0])), folder, copy=job.options.copy)
             lines = "".join(f"{label_line(instance, ids)}\n" for instance in found)
             (folder / "labels" / split / f"{name}.txt").write_text(lines, encoding="utf-8")

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from ftrain.metrics.attributes import group_accuracy, group_majority
 from ftrain.metrics.classification import dominance
 from ftrain.reports.attribute_search import Entries, chance_figures, entries, nearest, search_figures
-from ftrain.reports.csv_tables import csv_bytes, csv_table
 from ftrain.reports.label_plots import plot_bars
 from ftrain.reports.label_report import finite, percent, subtitle
 from ftrain.reports.sheet import Tile, sheet

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
@@ -18,7 +19,6 @@ from ftrain.metrics.classification import answers, classification_figures, domin
 from ftrain.metrics.slices import slices
 from ftrain.reports import label_report
 from ftrain.reports.category_pictures import box_overlap, hits, pictures, tile
-from ftrain.reports.csv_tables import csv_bytes, csv_table
 from ftrain.reports.label_plots import plot_bars
 from ftrain.reports.sheet import sheet
 from ftrain.task import Judged, Results

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.publish import publish_bytes
 from ftrain.metrics.attributes import group_labels
 from ftrain.metrics.classification import answers as class_answers
@@ -16,7 +17,6 @@ from ftrain.metrics.classification import class_ranks, dominance
 from ftrain.metrics.normalised_error import PointErrors
 from ftrain.metrics.slices import slices
 from ftrain.reports import label_report
-from ftrain.reports.csv_tables import csv_bytes, csv_table
 from ftrain.reports.fashionnet_figures import (
     Answers,
     attribute_figures,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.publish import publish_bytes
@@ -20,7 +21,6 @@ from ftrain.metrics.keypoint_curves import detection_curve
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalised_error import PointErrors, mean_error, normalised_distances, summarise
 from ftrain.metrics.slices import slices
-from ftrain.reports.csv_tables import csv_bytes, csv_table
 from ftrain.task import Judged, Results
 
 _PCK_PERCENTS = (5, 10, 20)

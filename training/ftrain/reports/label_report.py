@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
+from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.landmarks import Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
@@ -24,7 +25,6 @@ from ftrain.metrics.classification import (
     majority_figures,
     per_class,
 )
-from ftrain.reports.csv_tables import csv_bytes, csv_table
 from ftrain.reports.label_plots import plot_bars, plot_confusion
 from ftrain.task import Judged
 

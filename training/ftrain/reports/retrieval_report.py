@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
 from ftrain.metrics.retrieval_chance import chance_figures
 from ftrain.metrics.slices import slices
-from ftrain.reports.csv_tables import csv_bytes, csv_table
 from ftrain.reports.label_plots import plot_bars
 from ftrain.reports.label_report import classification, figure_lines, labels_of, spread, subtitle, write_classification
 from ftrain.reports.retrieval_drawing import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet

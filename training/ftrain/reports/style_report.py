@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from fschemas.csv_text import csv_bytes
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from ftrain.metrics.classification import answers, classification_figures, per_class
 from ftrain.metrics.slices import slices
 from ftrain.reports.attribute_search import chance_figures, entries, search_figures
-from ftrain.reports.csv_tables import csv_bytes
 from ftrain.reports.label_report import (
     classification,
     figure_lines,

@@ -137,6 +137,9 @@ def _read_note(path: Path) -> dict[str, Any]:
     if not isinstance(note, dict) or note.get("format") != FORMAT:
         found = note.get("format") if isinstance(note, dict) else None
         raise UsageError(f"{path}/{INDEX_FILE}: format {found!r}, but this version reads {FORMAT}; build the index again")
+    strangers = sorted(set(note.get("files") or ()) - {FEATURES_FILE, COLOURS_FILE, ITEMS_FILE, APPROXIMATE_FILE})
+    if strangers:
+        raise IntegrityError(f"{path}/{INDEX_FILE}: {strangers[0]!r} is not a file of an index; build the index again")
     missing = {"samples", "dimensions", "colour_dimensions", "approximate", "files", "run", "shards"} - note.keys()
     if missing:
         raise IntegrityError(f"{path}/{INDEX_FILE}: {', '.join(sorted(missing))} is missing; build the index again")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from fschemas.failures import RejectedError, UsageError
+from fschemas.names import output_path
 from fschemas.publish import exclusive, publish_bytes, remove_leftovers
 from fschemas.shard_set import ShardSet
 from ftrain.answer_file import publish_answers
@@ -239,7 +240,7 @@ def _answers(search: _Search, known: _KnownItems, photos: list[_Photo], queries:
                 "color_weight": search.likeness.color_weight,
                 "reranked": search.reranks,
                 "matches": [_match(search.index.items, found, place, item) for place in range(found.rows.shape[1])],
-                "sheet": f"{SHEET_FOLDER}/{photo.found.name}.png",
+                "sheet": output_path(Path(SHEET_FOLDER), photo.found.name, ".png").as_posix(),
             }
         )
     return answers
