@@ -98,7 +98,59 @@ def cli(command: str, arguments: list[str]) -> None:
     main()
 
 
-JOBS = {"convert": convert, "shard": shard, "publish": publishing, "checkpoints": checkpoints, "cli": cli}
+def read_table(place: str) -> str:
+    """Everything that later commands take from a table folder, as a digest."""
+    from fschemas.table_file import read_metadata
+    from fschemas.table_file import read_table as read
+
+    path = Path(place)
+    parts = [(read(path / name).to_pylist(), read_metadata(path / name)) for name in ("table.parquet", "rejected.parquet")]
+    return _digest(parts)
+
+
+def read_shards(place: str) -> str:
+    """Everything that a trainer takes from a shard set, as a digest."""
+    from fschemas.shard_set import ShardSet
+
+    shards = ShardSet.open(place)
+    metadata = {name: value for name, value in shards.metadata.items() if name not in ("shards", "index")}
+    columns = {name: values.tolist() for name, values in shards.columns.items()}
+    return _digest([metadata, columns, [shards.read(row) for row in range(len(shards))]])
+
+
+def read_run(place: str) -> str:
+    """Everything that evaluation, prediction and resuming take from a run folder, as a digest."""
+    from ftrain.run_folder import RunFolder
+
+    run = RunFolder(Path(place))
+    digests = []
+    for which in ("best", "latest"):
+        task, config, state = run.load(which)
+        weights = {name: tensor.numpy().tobytes() for name, tensor in task.state_dict().items()}
+        digests.append(_digest([weights, config.model_dump(mode="json"), state.step, state.ledger, state.best]))
+    dataset = run.dataset()
+    return _digest([digests, dataset])
+
+
+def read_index(place: str) -> str:
+    """Everything that a query takes from an index, as a digest."""
+    from ftrain.retrieval.index_file import IndexFolder
+
+    index = IndexFolder.open(Path(place))
+    deep, color = index.features.deep, index.features.colour
+    arrays = [deep.tobytes(), None if color is None else color.tobytes()]
+    index.searcher()
+    return _digest([arrays, index.note, {name: values.tolist() for name, values in index.items.items()}])
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+JOBS = {
+    "convert": convert, "shard": shard, "publish": publishing, "checkpoints": checkpoints, "cli": cli,
+    "read_table": read_table, "read_shards": read_shards, "read_run": read_run, "read_index": read_index,
+}  # fmt: skip
 
 
 def answer(job: str, arguments: dict[str, Any], layer: Layer | None = None) -> tuple[Any, dict[str, Any] | None]:

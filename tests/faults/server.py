@@ -32,6 +32,7 @@ _PATIENCE = 90.0  # seconds until a trial counts as hung
 def _child(request: dict[str, Any], answer_to: int) -> None:
     """Do one job and answer; never returns."""
     code, result = 1, dict[str, Any]()
+    layer: Layer | None = None
     try:
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{request['log']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -54,6 +55,8 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
+        if layer is not None:
+            result["calls"] = layer.calls
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(answer_to, json.dumps(result).encode())

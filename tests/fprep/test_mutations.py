@@ -10,12 +10,13 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.fprep.mutations import ANNOTATION_SUFFIXES, MUTATIONS
 
 from fprep.convert import convert
 from fprep.reader import Reader, readers
@@ -24,89 +25,6 @@ from fschemas.table_file import read_table
 
 TREES = Path(__file__).parents[1] / "raw"
 READERS = readers()
-LABELS = {".txt", ".csv", ".json", ".tsv"}
-NUMBERS = [
-    b"-1",
-    b"0",
-    b"99999999999999999999",
-    b"1e9",
-    b"nan",
-    b"inf",
-    b"1_0",
-    b"0x1F",
-    b"\xd9\xa3",
-    b"",
-    b"-0",
-    b"1.5",
-    b"2147483648",
-]
-PATHS = [b"../../../etc/passwd", b"/etc/passwd", b"img/\0.jpg", b"img/" + b"a" * 10_000 + b".jpg", b"..\\x.jpg", b"file:///etc/passwd", b"~/x.jpg"]  # fmt: skip
-
-Mutation = Callable[[bytes, random.Random], bytes]
-
-
-def _flip_bytes(content: bytes, draw: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(draw.choice([1, 1, 3])):
-        changed[draw.randrange(len(changed))] = draw.randrange(256)
-    return bytes(changed)
-
-
-def _on_line(change: Callable[[bytes, random.Random], list[bytes]]) -> Mutation:
-    def mutate(content: bytes, draw: random.Random) -> bytes:
-        lines = content.split(b"\n")
-        number = draw.randrange(len(lines))
-        lines[number : number + 1] = change(lines[number], draw)
-        return b"\n".join(lines)
-
-    return mutate
-
-
-def _swap_lines(content: bytes, draw: random.Random) -> bytes:
-    lines = content.split(b"\n")
-    one, other = draw.randrange(len(lines)), draw.randrange(len(lines))
-    lines[one], lines[other] = lines[other], lines[one]
-    return b"\n".join(lines)
-
-
-def _token(values: list[bytes]) -> Mutation:
-    """Put a strange value in the place of one token, whatever separates tokens."""
-
-    def change(line: bytes, draw: random.Random) -> list[bytes]:
-        separator = b"," if b"," in line else b" "
-        tokens = line.split(separator)
-        tokens[draw.randrange(len(tokens))] = draw.choice(values)
-        return [separator.join(tokens)]
-
-    return _on_line(change)
-
-
-def _to_utf16(content: bytes, draw: random.Random) -> bytes:
-    del draw
-    return content.decode("utf-8", "replace").encode("utf-16")
-
-
-MUTATIONS: dict[str, Mutation] = {
-    "flip": _flip_bytes,
-    "cut-file": lambda content, draw: content[: draw.randrange(len(content))],
-    "cut-line": _on_line(lambda line, draw: [line[: draw.randrange(len(line) + 1)]]),
-    "drop-line": _on_line(lambda line, draw: []),
-    "double-line": _on_line(lambda line, draw: [line, line]),
-    "swap-lines": _swap_lines,
-    "number": _token(NUMBERS),
-    "path": _token(PATHS),
-    "add-column": _on_line(lambda line, draw: [line + draw.choice([b" 7", b",7", b" x", b"\t"])]),
-    "insert-line": _on_line(
-        lambda line, draw: [line, draw.choice([b"", b" ", b"garbage", b"\xff\xfe\x00", b"a,b,c", b"[{}]", b"{"])]
-    ),
-    "crlf": lambda content, draw: content.replace(b"\n", b"\r\n"),
-    "bom": lambda content, draw: b"\xef\xbb\xbf" + content,
-    "utf-16": _to_utf16,
-    "latin-1": _on_line(lambda line, draw: [line + b"\xe9"]),
-    "unicode-space": _on_line(lambda line, draw: [line.replace(b" ", "\u2028".encode(), 1)]),
-    "deep": _on_line(lambda line, draw: [b"[" * 100_000]),
-    "empty": lambda content, draw: b"",
-}
 
 
 class _Outside:
@@ -164,7 +82,9 @@ def _campaign(reader: Reader, folder: Path, outside: _Outside, number: int) -> N
     shutil.copytree(_tree(reader), raw)
     assert _convert(reader, raw, out) is None
     whole = _keys(out)
-    files = sorted(path for path in raw.rglob("*") if path.suffix in LABELS and path.is_file() and path.name != "expected.json")
+    files = sorted(
+        path for path in raw.rglob("*") if path.suffix in ANNOTATION_SUFFIXES and path.is_file() and path.name != "expected.json"
+    )
     first = int(os.environ.get("FASHIONKIT_SEED", "0"))
     for seed in range(first, first + number):
         draw = random.Random(f"{reader.name}/{seed}")

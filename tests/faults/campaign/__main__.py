@@ -1,0 +1,131 @@
+"""Run the campaigns: `python -m tests.faults.campaign --minutes 10`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import queue
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.faults.campaign.bench import Bench
+from tests.faults.campaign.concurrency import Concurrency
+from tests.faults.campaign.flips import Flips
+from tests.faults.campaign.hostile import HostileImages, HostileModels
+from tests.faults.campaign.kills import FailingCalls, FullDisks, Kills
+from tests.faults.campaign.page import COMMAND, page
+from tests.faults.campaign.raw_files import RawFiles
+from tests.faults.campaign.trial import Campaign, Tally, TrialName, rounds, run_trial
+from tests.faults.harness import ROOT
+
+CAMPAIGNS: dict[str, Campaign] = {
+    campaign.name: campaign
+    for campaign in (Kills(), FailingCalls(), FullDisks(), Flips(), RawFiles(), HostileImages(), HostileModels(), Concurrency())
+}
+_RECORD = ROOT / "docs/reliability.json"
+
+
+class Runner:
+    """Trials on several fork servers at once, until the list is done or the time is up."""
+
+    def __init__(self, names: list[TrialName], seed: int, deadline: float, scratch: Path) -> None:
+        self.seed, self.deadline, self.scratch = seed, deadline, scratch
+        self.tallies: dict[str, dict[str, Tally]] = {}
+        self._names: queue.SimpleQueue[TrialName] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        for name in names:
+            self._names.put(name)
+
+    def run(self, benches: list[Bench]) -> None:
+        """Work through the list, one thread for each fork server."""
+        threads = [threading.Thread(target=self._work, args=(bench, number)) for number, bench in enumerate(benches)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _work(self, bench: Bench, number: int) -> None:
+        while time.monotonic() < self.deadline:
+            try:
+                name = self._names.get_nowait()
+            except queue.Empty:
+                return
+            words = run_trial(CAMPAIGNS, name, self.seed, bench, self.scratch / f"trial-{number}")
+            with self._lock:
+                tally = self.tallies.setdefault(name.campaign, {}).setdefault(name.case, Tally())
+                tally.tried += 1
+                if words:
+                    tally.failures.append((name, words))
+                    print(f"{name}: {words}", flush=True)
+
+
+def main() -> int:
+    """Parse the command line, run, and write the record and the page; the exit code is 1 when a trial failed."""
+    options = _parse()
+    wanted = dict(entry.split("=") for entry in options.trials)
+    chosen = {name: CAMPAIGNS[name] for name in (options.only or wanted or CAMPAIGNS)}
+    if os.geteuid() != 0:
+        chosen.pop("full-disks", None)  # nobody else may mount
+    if options.replay:
+        names = [TrialName.parse(options.replay)]
+    else:
+        names = rounds(chosen, {name: int(count) for name, count in wanted.items()}, options.first, endless=options.minutes > 0)
+    start = time.monotonic()
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="campaign-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        root = Path(folder)
+        benches = [Bench.start(root / "bench", root / f"log-{number}") for number in range(1 if options.replay else options.jobs)]
+        benches[0].build()
+        deadline = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+        runner = Runner(names, options.seed, deadline, root)
+        runner.run(benches)
+    failed = sum(len(tally.failures) for cases in runner.tallies.values() for tally in cases.values())
+    tried = sum(tally.tried for cases in runner.tallies.values() for tally in cases.values())
+    print(f"{tried} trials, {failed} failures, seed {options.seed}")
+    if options.write:
+        _write(runner, options.seed, (time.monotonic() - start) / 60)
+    return int(failed > 0)
+
+
+def _write(runner: Runner, seed: int, minutes: float) -> None:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    record: dict[str, Any] = {
+        "command": shlex.join([*COMMAND.split(), *sys.argv[1:]]), "seed": seed, "minutes": round(minutes, 1), "commit": commit,
+        "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
+        "campaigns": {
+            name: {case: {"tried": tally.tried, "failures": [(str(trial), words) for trial, words in tally.failures]}
+                   for case, tally in sorted(runner.tallies[name].items())}
+            for name in CAMPAIGNS if name in runner.tallies
+        },
+    }  # fmt: skip
+    _RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _RECORD.with_suffix(".md").write_text(page(record, CAMPAIGNS), encoding="utf-8")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes; without, one trial of each case")
+    parser.add_argument("--only", action="append", choices=list(CAMPAIGNS), help="this campaign alone; may be repeated")
+    parser.add_argument(
+        "--trials", action="append", default=[], metavar="CAMPAIGN=N", help="so many trials of a campaign; may be repeated"
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first trial of each case")
+    parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
+    parser.add_argument("--replay", metavar="TRIAL", help="repeat one trial, such as kills/shard/17")
+    parser.add_argument("--write", action="store_true", help="write docs/reliability.json and docs/reliability.md")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
