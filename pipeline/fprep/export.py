@@ -20,7 +20,8 @@ from typing import Any, Protocol, cast
 import fprep.exporting
 from fprep.exporting.job import ExportJob, ExportOptions, size_of
 from fprep.sharding.source_table import SourceTable
-from fschemas.failures import UsageError, did_you_mean
+from fschemas.failures import FashionkitError, UsageError, did_you_mean
+from fschemas.json_file import read_json
 from fschemas.publish import TEMPORARY_PREFIX, exclusive, publish, publish_json
 
 RECEIPT = "export.json"
@@ -140,8 +141,8 @@ def _receipt(job: ExportJob, to: str) -> dict[str, Any]:
 
 def _existing(out: Path) -> str | None:
     try:
-        return str(json.loads((out / RECEIPT).read_bytes())["id"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(out / RECEIPT, {"id": str})["id"])
+    except (OSError, FashionkitError):
         return None
 
 

@@ -6,12 +6,11 @@ annotations are parsed, pictures decoded, and the set is opened with `datasets` 
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import polars as pl
 
@@ -21,7 +20,7 @@ from fprep.sharding.finish import README_FILE
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import TEMPORARY_PREFIX, sha256_of
 from fschemas.shard import RECORD_FOLDER, read_record, record_path
-from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE, POSITION_COLUMNS
+from fschemas.shard_set import DATASET_FILE, INDEX_FILE, POSITION_COLUMNS, read_dataset_file
 from fschemas.table_file import read_table
 
 # One split in two roles: items occur in both.
@@ -80,21 +79,13 @@ def lint(
 
 
 def _read_metadata(shards: Path) -> dict[str, Any]:
-    """dataset.json; raises `ValueError` for one that names no format of ours or lacks what the checks need."""
-    value: object = json.loads((shards / DATASET_FILE).read_bytes())
-    if not isinstance(value, dict):
-        raise IntegrityError("not an object")
-    metadata = cast("dict[str, Any]", value)
-    if metadata.get("format") != FORMAT:
-        raise IntegrityError(f"format {metadata.get('format')!r}, this version reads {FORMAT}")
-    try:
-        wanted = [metadata["plan_id"], metadata["index"]["sha256"], metadata["column_groups"], metadata["landmark_set"]]
-        for entry in metadata["shards"]:
-            wanted += [metadata["splits"][entry["split"]]["samples"], entry["samples"], entry["bytes"], entry["sha256"]]
-            if Path(entry["name"]).name != entry["name"]:
-                raise IntegrityError(f"the shard name {entry['name']!r} leads out of the folder")
-    except (KeyError, TypeError) as error:
-        raise IntegrityError(f"the entry {error} is missing or of another kind") from None
+    """dataset.json; raises `ValueError` for one that is not of our format, lacks what the checks need or leads elsewhere."""
+    metadata = read_dataset_file(shards / DATASET_FILE, str(shards))
+    for entry in metadata["shards"]:
+        if entry["split"] not in metadata["splits"]:
+            raise IntegrityError(f"splits.{entry['split']} is missing, but {entry['name']} belongs to it")
+        if Path(entry["name"]).name != entry["name"]:
+            raise IntegrityError(f"the shard name {entry['name']!r} leads out of the folder")
     return metadata
 
 

@@ -71,7 +71,7 @@ class SampleChecks:
     def _annotation_faults(self, text: bytes, key: str, split: str, size: tuple[int, int] | None) -> Iterator[str]:
         try:
             value: object = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield f"the annotation is not JSON ({error})"
             return
         if not isinstance(value, dict):

@@ -17,6 +17,7 @@ from fprep.raw import ACCOUNTS, MAX_RAW, RawFolder, Reject, document_pattern
 from fprep.reader import Reader, columns_of
 from fprep.samples import MARKER
 from fschemas.failures import RejectedError
+from fschemas.json_file import COUNT
 from fschemas.publish import publish, publish_json, sha256_of
 from fschemas.table_file import write_table, write_tables
 from fschemas.tables import COLUMN_GROUPS
@@ -37,6 +38,15 @@ REJECTED_SCHEMA = {
     "row_file": pl.String,  # the row that is missing in the table
     "row_line": pl.Int32,
 }
+
+_COUNTS = {"*": COUNT}
+REPORT_SHAPE = {  # of `ConvertReport.to_json`; what an earlier version did not write may be missing
+    "reader": str, "published?": bool, "table_sha256?": str, "rejected_sha256?": str, "rejected_share?": float, "notes?": [str],
+    **{f"{name}?": COUNT for name in ("lines", "kept", "rejected", "superseded", "left_out", "joined", "header", "blank")},
+    **{f"{name}?": _COUNTS for name in ("rejected_by_rule", "splits", "categories", "warnings")},
+    "split_categories?": {"*": _COUNTS}, "files?": {"*": {"lines": COUNT, "*": COUNT}}, "warning_examples?": {"*": [str]},
+    "totals?": {"*": {"found": COUNT, "published": COUNT}},
+}  # fmt: skip
 
 
 @dataclass

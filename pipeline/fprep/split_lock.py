@@ -19,6 +19,8 @@ import polars as pl
 
 from fprep.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
+from fschemas.json_file import COUNT, read_json
+from fschemas.names import DIGEST
 
 if TYPE_CHECKING:
     from fprep.auditing.pairs import NearPairs
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 LOCK_FILE = "splits.lock.json"
 FORMAT = "fashionkit-split-lock/1"
 _DIGITS = 16  # hex digits of a name: two of a million pictures share one with a chance of 1 in 37 million
+_SHAPE = {"digits": COUNT, "pictures": {"*": str}, "groups": {"*": str}, "digest": DIGEST}
 _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 
 
@@ -58,19 +61,15 @@ class SplitLock:
     def read(cls, path: Path) -> SplitLock:
         """Read a lock; raises `UsageError` when there is none, `IntegrityError` when it is not as it was written."""
         path = path / LOCK_FILE if path.is_dir() else path
-        try:
-            content = json.loads(path.read_bytes())
-            if content["format"] != FORMAT:
-                raise UsageError(f"{path}: format {content['format']!r}, but this version reads {FORMAT}; make the lock anew")
-            lock = cls(_unpacked(content["pictures"]), _unpacked(content["groups"]))
-            whole = content["digest"] == lock.digest
-        except FileNotFoundError:
-            raise UsageError(f"{path}: no such split lock; write one with `fprep audit TABLE --lock`") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, UsageError):
-                raise
-            raise IntegrityError(f"{path}: not a split lock; write it again with `fprep audit TABLE --lock`") from None
-        if not whole:
+        content = read_json(
+            path,
+            _SHAPE,
+            format=FORMAT,
+            missing=f"{path}: no such split lock; write one with `fprep audit TABLE --lock`",
+            remedy="write it again with `fprep audit TABLE --lock`",
+        )
+        lock = cls(_unpacked(content["pictures"]), _unpacked(content["groups"]))
+        if content["digest"] != lock.digest:
             raise IntegrityError(f"{path}: changed since it was written (its digest differs); restore it, or make it anew")
         return lock
 

@@ -5,7 +5,7 @@ A **shape** says what a document must hold, in JSON's own form:
     str, int, float, bool, dict, list    a value of that kind; `float` takes whole numbers too, neither takes true or NaN
     None                                 null
     range(0, 10)                         a whole number of that range; `COUNT` is any that is not negative
-    re.compile("[0-9a-f]{64}")           a string that matches as a whole; `DIGEST` is this one
+    re.compile("[0-9a-f]{64}")           a string that matches as a whole, such as `names.DIGEST`
     [shape]                              a list of such values
     (shape, shape)                       one of these
     {"a": shape, "b?": shape, "*": shape}  an object with `a`, perhaps with `b`, whose other values are all of the last shape;
@@ -26,7 +26,6 @@ from fschemas.regular_file import open_regular
 
 Shape = Any  # as above; a recursive alias says no more
 COUNT = range(1 << 62)
-DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_BYTES = 1 << 30  # a split lock of 30 million images
 _DEEPEST = 64  # ours nest up to 8 deep; Python gives up at about 1,000
 _REMEDY = "restore the file, or write it again with the command that made it"
@@ -39,30 +38,38 @@ def read_json(
     path: Path,
     shape: Shape = dict,
     *,
+    format: str = "",  # noqa: A002 - the name of the entry
     place: str = "",
-    missing: str = "no such file",
+    missing: str = "",
     remedy: str = _REMEDY,
     limit: int = _MOST_BYTES,
 ) -> dict[str, Any]:
     """The JSON object in a file of ours, checked against `shape` (see the module).
 
-    Messages call the file `place` (by default its path). Raises `UsageError` with `missing` where there is no such file or what
-    stands there is no regular file, and `IntegrityError` with the name of the entry at fault and `remedy` where the file is empty,
-    larger than `limit` bytes, not UTF-8, not JSON, nested too deeply, no object, or not of the shape. Other errors of the disk
-    pass through.
+    Messages call the file `place` (by default its path). Raises `UsageError` where there is no such file (`missing` is the sentence),
+    where it is no regular file, and where its entry "format" is not `format`; `IntegrityError` with the name of the entry at fault
+    and `remedy` where the file is empty, larger than `limit` bytes, not UTF-8, not JSON, nested too deeply, no object, or not of
+    the shape. Other errors of the disk pass through.
     """
     place = place or str(path)
     try:
         with open_regular(path) as file:
             content = file.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{place}: {missing}") from None
+        raise UsageError(missing or f"{place}: no such file") from None
     if len(content) > limit:
         raise IntegrityError(f"{place}: larger than {limit} bytes; {remedy}")
-    return parse_json(content, shape, place=place, remedy=remedy)
+    return parse_json(content, shape, format=format, place=place, remedy=remedy)
 
 
-def parse_json(content: bytes, shape: Shape = dict, *, place: str, remedy: str = _REMEDY) -> dict[str, Any]:
+def parse_json(
+    content: bytes,
+    shape: Shape = dict,
+    *,
+    format: str = "",  # noqa: A002
+    place: str,
+    remedy: str = _REMEDY,
+) -> dict[str, Any]:
     """As `read_json`, for the content of a file or one line of it."""
     try:
         value: object = json.loads(content.decode(), parse_constant=_refuse)
@@ -74,10 +81,14 @@ def parse_json(content: bytes, shape: Shape = dict, *, place: str, remedy: str =
         raise IntegrityError(f"{place}: {'not valid JSON' if content.strip() else 'empty'} ({error}); {remedy}") from None
     if not isinstance(value, dict):
         raise IntegrityError(f"{place}: holds {_kind(value)} instead of an object; {remedy}")
-    fault = _deep(cast("dict[str, object]", value)) or fault_of(cast("object", value), shape)
+    document = cast("dict[str, Any]", value)
+    fault = _deep(document)
+    if not fault and format and document.get("format") != format:
+        raise UsageError(f"{place}: format {_shown(document.get('format'))}, but this version reads {format}; {remedy}")
+    fault = fault or fault_of(document, shape)
     if fault:
         raise IntegrityError(f"{place}: {fault}; {remedy}")
-    return cast("dict[str, Any]", value)
+    return document
 
 
 def fault_of(value: object, shape: Shape, name: str = "") -> str:
@@ -135,6 +146,10 @@ def _found(value: object, shape: Shape) -> str:
 
 def _kind(value: object) -> str:
     return "null" if value is None else _KINDS[type(value)]
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80]
 
 
 def _refuse(constant: str) -> object:

@@ -11,6 +11,12 @@ from enum import IntEnum
 
 from fschemas import landmarks_deepfashion2
 from fschemas.failures import UsageError
+from fschemas.json_file import COUNT
+
+LANDMARK_SET_SHAPE = {  # of `LandmarkSet.to_json`
+    "name": str, "points": [str], "partners": [COUNT], "garments": {"*": [COUNT]}, "normaliser_pairs": {"*": [COUNT]},
+    "skeleton": [[COUNT]],
+}  # fmt: skip
 
 
 class Visibility(IntEnum):

@@ -16,10 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fschemas.failures import FashionkitError
+from fschemas.json_file import COUNT, read_json
+from fschemas.names import DIGEST
 from fschemas.publish import publish, publish_bytes
 
 RECORD_FOLDER = "meta"
 _BLOCK = tarfile.BLOCKSIZE
+_RECORD_SHAPE = {"plan_id": str, "name": str, "split": str, "bytes": COUNT, "sha256": DIGEST, "samples": [[(str, COUNT)]]}
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,8 @@ def write_shard(folder: Path, name: str, split: str, plan_id: str, samples: Iter
 def read_record(folder: Path, name: str) -> ShardRecord | None:
     """The record of a shard, or None when there is none or it cannot be read: such a shard has to be written again."""
     try:
-        return ShardRecord.from_json(json.loads(record_path(folder, name).read_bytes()))
-    except (OSError, KeyError, TypeError, ValueError, IndexError):
+        return ShardRecord.from_json(read_json(record_path(folder, name), _RECORD_SHAPE))
+    except (OSError, FashionkitError, TypeError, ValueError, IndexError):
         return None
 
 

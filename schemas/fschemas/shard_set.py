@@ -18,9 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fschemas.failures import IntegrityError, UsageError
+from fschemas.json_file import COUNT, read_json
+from fschemas.landmarks import LANDMARK_SET_SHAPE
 from fschemas.names import DIGEST, KEY_PATTERN, SHARD_NAME
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_table
+from fschemas.vocabularies import VOCABULARY_SHAPE
 
 FORMAT = "fashionkit-shards/1"
 DATASET_FILE = "dataset.json"
@@ -32,6 +35,17 @@ POSITION_COLUMNS = (
     "key", "split", "group", "copy", "shard", "image_offset", "image_size", "image_crc",
     "json_offset", "json_size", "json_crc",
 )  # fmt: skip
+
+
+# What dataset.json says of the samples; a run folder keeps this much of it.
+DATASET_SHAPE = {
+    "plan_id": str, "column_groups": [str], "landmark_set": (None, LANDMARK_SET_SHAPE), "vocabularies": {"*": VOCABULARY_SHAPE},
+    "splits": {"*": {"samples": COUNT, "shards": COUNT}}, "dataset?": (None, str), "drawn?": bool, "lock?": (None, str),
+}  # fmt: skip
+_SET_SHAPE = {
+    **DATASET_SHAPE, "index": {"sha256": DIGEST},
+    "shards": [{"name": SHARD_NAME, "split": str, "samples": COUNT, "bytes": COUNT, "sha256": DIGEST}],
+}  # fmt: skip
 
 
 class Files(Protocol):
@@ -71,7 +85,7 @@ class ShardSet:
         Raises `UsageError` where there is no finished set, `IntegrityError` where a file is not what dataset.json says.
         """
         files = files or Folder(Path(place))
-        metadata = _read_metadata(str(place), files)
+        metadata = read_dataset_file(files.path(DATASET_FILE), str(place))
         index_path = files.path(INDEX_FILE)
         if not index_path.exists():
             raise IntegrityError(f"{place}/{INDEX_FILE}: missing; write the shard set again")
@@ -147,7 +161,10 @@ class ShardSet:
     def _annotation(self, row: int, text: bytes) -> dict[str, Any]:
         if zlib.crc32(text) != self.columns["json_crc"][row]:
             raise self._damaged(row)
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):  # not by `parse_json`, which takes longer, and this is done for every sample
+            raise self._damaged(row) from None
 
     def _damaged(self, row: int) -> IntegrityError:
         name = self.metadata["shards"][int(self.columns["shard"][row])]["name"]
@@ -173,32 +190,16 @@ class ShardSet:
             return os.open(self.files.path(name), os.O_RDONLY)
 
 
-def _read_metadata(place: str, files: Files) -> dict[str, Any]:
-    path = files.path(DATASET_FILE)
-    try:
-        metadata = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{place}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first") from None
-    except ValueError as error:
-        raise IntegrityError(f"{place}/{DATASET_FILE}: not valid JSON ({error}); run `fprep shard` again") from None
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        found = metadata.get("format") if isinstance(metadata, dict) else None
-        raise UsageError(f"{place}/{DATASET_FILE}: format {found!r}, but this version reads {FORMAT}; run `fprep shard` again")
-    check_names(f"{place}/{DATASET_FILE}", metadata)
-    return metadata
-
-
-def check_names(place: str, metadata: dict[str, Any]) -> None:
-    """Raise `IntegrityError` where dataset.json names a shard or a digest that could lead out of a folder."""
-    for shard in metadata["shards"]:
-        if not SHARD_NAME.fullmatch(str(shard["name"])):
-            raise IntegrityError(f"{place}: {shard['name']!r} is not the name of a shard; do not use this set, or write it again")
-    for name, digest in [
-        (INDEX_FILE, metadata["index"]["sha256"]),
-        *((one["name"], one["sha256"]) for one in metadata["shards"]),
-    ]:
-        if not DIGEST.fullmatch(str(digest)):
-            raise IntegrityError(f"{place}: the SHA-256 of {name} is {digest!r}; do not use this set, or write it again")
+def read_dataset_file(path: Path, place: str) -> dict[str, Any]:
+    """dataset.json of a shard set, in messages that of the folder or URL `place`; raises as `read_json` does."""
+    return read_json(
+        path,
+        _SET_SHAPE,
+        format=FORMAT,
+        place=f"{place}/{DATASET_FILE}",
+        missing=f"{place}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first",
+        remedy="run `fprep shard` again",
+    )
 
 
 def _check_index(place: str, table: pa.Table, num_shards: int) -> None:

@@ -13,9 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fschemas.failures import FashionkitError, IntegrityError, UsageError
+from fschemas.json_file import parse_json
+from fschemas.landmarks import LANDMARK_SET_SHAPE
 from fschemas.publish import publish
+from fschemas.vocabularies import VOCABULARY_SHAPE
 
 METADATA_KEY = b"fashionkit"
+_SHAPE = {
+    "table?": str, "dataset?": (None, str), "column_groups?": [str], "raw_root?": str, "drawn?": bool,
+    "landmark_set?": (None, LANDMARK_SET_SHAPE), "vocabularies?": {"*": VOCABULARY_SHAPE}, "tables?": [dict],
+}  # fmt: skip
 
 
 def write_table(path: Path, table: pa.Table, metadata: dict[str, Any] | None = None) -> None:
@@ -52,7 +59,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         stored = file.schema_arrow.metadata or {}
         if METADATA_KEY not in stored:
             raise UsageError(f"{path}: a Parquet file, but not a table of fprep; write it with `fprep convert`")
-        return json.loads(stored[METADATA_KEY])
+        return parse_json(stored[METADATA_KEY], _SHAPE, place=f"{path}: its metadata", remedy="write it again")
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fschemas.failures import IntegrityError, UsageError
-from fschemas.json_file import COUNT, DIGEST, fault_of, read_json
+from fschemas.json_file import COUNT, fault_of, read_json
+from fschemas.names import DIGEST
 
 
 def _file(folder: Path, content: bytes | str | dict[str, Any]) -> Path:
@@ -87,8 +88,8 @@ def test_what_is_no_document_is_damage_in_one_sentence(tmp_path: Path, content: 
 
 
 def test_a_missing_file_is_no_damage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"set/dataset\.json: nothing here"):
-        read_json(tmp_path / "a", place="set/dataset.json", missing="nothing here")
+    with pytest.raises(UsageError, match=r"set/dataset\.json: no such file"):
+        read_json(tmp_path / "a" / "b", place="set/dataset.json")
     with pytest.raises(UsageError, match="a folder, but must be a regular file"):
         read_json(tmp_path)
 

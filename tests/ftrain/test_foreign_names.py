@@ -60,17 +60,17 @@ def test_keys(place, key, monkeypatch):
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_shard_names(place, name, monkeypatch):
     change_metadata(place, lambda value: value["shards"][1].update(name=name))
-    refused(place, "is not the name of a shard", monkeypatch)
+    refused(place, r"dataset\.json: shards\[1\]\.name is ", monkeypatch)
 
 
 @pytest.mark.parametrize("digest", BAD_DIGESTS)
 def test_digests(place, digest, monkeypatch):
     before = (place / "dataset.json").read_text()
     change_metadata(place, lambda value: value["shards"][1].update(sha256=digest))
-    refused(place, "the SHA-256 of .*tar is", monkeypatch)
+    refused(place, r"dataset\.json: shards\[1\]\.sha256 is ", monkeypatch)
     (place / "dataset.json").write_text(before)
     change_metadata(place, lambda value: value["index"].update(sha256=digest))
-    refused(place, "the SHA-256 of index.parquet is", monkeypatch)
+    refused(place, r"dataset\.json: index\.sha256 is ", monkeypatch)
 
 
 @pytest.mark.parametrize(("column", "value"), [("shard", 3), ("shard", -1), ("image_offset", -1), ("json_size", -5)])

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fschemas.failures import FashionkitError
+from fschemas.json_file import parse_json
 from fschemas.publish import publish_bytes
 
 
@@ -27,7 +29,11 @@ def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, fiel
 def _pictures_of(path: Path, field: str) -> set[str]:
     """The pictures that an earlier call wrote; none where there is no readable account of them."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return {str(answer[field]) for answer in map(json.loads, lines) if field in answer}
-    except (OSError, ValueError, TypeError):
+        lines = path.read_bytes().splitlines()
+        return {
+            answer[field]
+            for answer in (parse_json(line, {f"{field}?": str}, place=str(path)) for line in lines)
+            if field in answer
+        }
+    except (OSError, FashionkitError):
         return set()

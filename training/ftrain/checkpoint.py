@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError
-from fschemas.names import CHECKPOINT_NAME
+from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
+from fschemas.json_file import COUNT, read_json
+from fschemas.names import CHECKPOINT_NAME, DIGEST
 from fschemas.publish import TEMPORARY_PREFIX, publish, publish_bytes, publish_json, remove_leftovers, sha256_of
+from fschemas.regular_file import read_regular
 from ftrain.plan import EMPTY_LEDGER
 
 FORMAT = "fashionkit-checkpoint/1"
+_REMEDY = "restore the checkpoint from a copy of the run, or remove it"
+_SHAPE = {
+    "finite": bool, "digests": {"*": DIGEST}, "seal": DIGEST, "step": COUNT, "ledger": str, "seed": COUNT, "plan_id": str,
+    "config_digest": str, "learning_rate": float, "best": {"metric?": str, "value?": float, "step?": COUNT},
+    "validation_due": bool, "made_with": dict,
+}  # fmt: skip
 STATE_FILE = "state.json"
 LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE = "LATEST", "BEST", "best.json"
 
@@ -95,8 +104,7 @@ def _write_tensors(named: dict[str, torch.Tensor], path: Path, target: Path) -> 
 def amend_state(folder: Path, state: TrainingState) -> None:
     """Replace the state of the checkpoint of `state.step`, whose tensors stay: validation is done after it was saved."""
     path = folder / step_folder(state.step) / STATE_FILE
-    digests = json.loads(path.read_bytes())["digests"]
-    publish_bytes(path, _sealed(state, digests))
+    publish_bytes(path, _sealed(state, read_json(path, _SHAPE)["digests"]))
 
 
 def _sealed(state: TrainingState, digests: dict[str, str]) -> bytes:
@@ -162,17 +170,19 @@ def clean(folder: Path) -> list[str]:
 
 def check(path: Path) -> TrainingState:
     """Read and verify a checkpoint folder; raises `IntegrityError` saying what is wrong."""
+    place = path / STATE_FILE
     try:
-        content = (path / STATE_FILE).read_bytes()
-        note = json.loads(content)
-        digests, kind, finite = note.pop("digests"), note.pop("format"), note.pop("finite")
-        note.pop("seal")
-        state = TrainingState(**note)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{path}/{STATE_FILE}: not readable ({error})") from None
-    if kind != FORMAT or finite is not True:
-        raise IntegrityError(f"{path}/{STATE_FILE}: format {kind!r}, finite {finite}; expected {FORMAT!r} and true")
-    if content != _sealed(state, digests):
+        note = read_json(place, _SHAPE, format=FORMAT, remedy=_REMEDY)
+    except UsageError as error:  # missing, or of another format
+        raise IntegrityError(str(error)) from None
+    digests = note["digests"]
+    fields = {name: value for name, value in note.items() if name not in ("format", "finite", "digests", "seal")}
+    unknown = fields.keys() - {field.name for field in dataclass_fields(TrainingState)}
+    if unknown or not note["finite"]:
+        what = f"{min(unknown)} is no entry of this version" if unknown else "says that its weights are not finite"
+        raise IntegrityError(f"{place}: {what}; {_REMEDY}")
+    state = TrainingState(**fields)
+    if place.read_bytes() != _sealed(state, digests):
         raise IntegrityError(f"{path}/{STATE_FILE}: changed (it does not bear its own digest)")
     for name, digest in digests.items():
         if not (path / name).exists() or sha256_of(path / name) != digest:
@@ -212,7 +222,7 @@ def best(folder: Path) -> Path | None:
     pointer = folder / BEST_FILE
     if not pointer.exists():
         return None
-    name = pointer.read_bytes().decode("utf-8", "replace").strip()
+    name = read_regular(pointer, 1000).decode("utf-8", "replace").strip()
     if not CHECKPOINT_NAME.fullmatch(name):
         raise IntegrityError(
             f"{pointer}: {name[:80]!r} is not the name of a checkpoint; restore it, or name one with --checkpoint"

@@ -7,7 +7,6 @@ sets that share shards share them here too, and one budget counts for all.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
 from fschemas.publish import TEMPORARY_PREFIX, publish, sha256_of
-from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet, check_names
+from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet, read_dataset_file
 
 _ATTEMPTS = 4
 _PAUSE = 0.5  # seconds before the second attempt, twice as long before each later one
@@ -62,8 +61,7 @@ class RemoteFiles:
         return local
 
     def learn(self, metadata: dict[str, Any]) -> None:
-        """Take the digests that dataset.json states; raises `IntegrityError` for names that lead out of the cache."""
-        check_names(f"{self.url}/{DATASET_FILE}", metadata)
+        """Take the digests that dataset.json states."""
         self.digests = {shard["name"]: shard["sha256"] for shard in metadata["shards"]}
         self.digests[INDEX_FILE] = metadata["index"]["sha256"]
 
@@ -130,8 +128,5 @@ def open_shards(place: str, *, cache: Path | None = None, budget: int = 64 << 30
         return ShardSet.open(Path(place))
     folder = cache or Path(os.environ.get("FASHIONKIT_CACHE", Path(tempfile.gettempdir()) / "fashionkit-cache"))
     files = RemoteFiles(place.rstrip("/"), folder, budget)
-    try:
-        files.learn(json.loads(files.path(DATASET_FILE).read_bytes()))
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise IntegrityError(f"{files.url}/{DATASET_FILE}: not the description of a shard set; upload it again") from None
+    files.learn(read_dataset_file(files.path(DATASET_FILE), files.url))
     return ShardSet.open(files.url, files)

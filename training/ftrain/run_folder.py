@@ -5,7 +5,6 @@ It is enough to evaluate, predict or continue from on a machine without the trai
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
@@ -18,10 +17,11 @@ from typing import Any, Literal
 
 import torch
 
-from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
+from fschemas.failures import EnvironmentProblem, UsageError
+from fschemas.json_file import read_json
 from fschemas.names import CHECKPOINT_NAME
 from fschemas.publish import exclusive, publish_bytes, publish_json
-from fschemas.shard_set import ShardSet
+from fschemas.shard_set import DATASET_SHAPE, ShardSet
 from ftrain import checkpoint
 from ftrain.checkpoint import TrainingState
 from ftrain.config import RunConfig, build_task, read_config
@@ -118,12 +118,12 @@ class RunFolder:
 
     def dataset(self) -> dict[str, Any]:
         """What the shard set of the run was."""
-        try:
-            return json.loads((self.path / DATASET_FILE).read_bytes())
-        except FileNotFoundError:
-            raise UsageError(f"{self.path}: not a run folder ({DATASET_FILE} is missing); train one with `ftrain`") from None
-        except ValueError as error:
-            raise IntegrityError(f"{self.path}/{DATASET_FILE}: not valid JSON ({error})") from None
+        return read_json(
+            self.path / DATASET_FILE,
+            {**DATASET_SHAPE, "names?": {"*": [str]}},
+            missing=f"{self.path}: not a run folder ({DATASET_FILE} is missing); train one with `ftrain`",
+            remedy="restore the file from a copy of the run, or train it again",
+        )
 
     def config(self) -> RunConfig:
         """The configuration that the run was trained with."""

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
-from fschemas.failures import IntegrityError, UsageError
+from fschemas.failures import IntegrityError
+from fschemas.json_file import read_json
+from fschemas.names import DIGEST
 from fschemas.shard_set import ShardSet
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+FORMAT = "fashionkit-split-lock/1"
 
 
 def lock_digest(lock: str) -> str:
@@ -20,17 +20,16 @@ def lock_digest(lock: str) -> str:
 
     Raises `UsageError` for what is neither.
     """
-    if not lock or _DIGEST.fullmatch(lock):
+    if not lock or DIGEST.fullmatch(lock):
         return lock
-    try:
-        digest = json.loads(Path(lock).read_bytes())["digest"]
-    except FileNotFoundError:
-        raise UsageError(f"{lock}: no such split lock; write one with `fprep audit TABLE --lock`") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        digest = None
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise UsageError(f"{lock}: not a split lock; name splits.lock.json of `fprep audit --lock`, or its digest")
-    return digest
+    content = read_json(
+        Path(lock),
+        {"digest": DIGEST},
+        format=FORMAT,
+        missing=f"{lock}: no such split lock; write one with `fprep audit TABLE --lock`",
+        remedy="name splits.lock.json of `fprep audit --lock`, or its digest",
+    )
+    return str(content["digest"])
 
 
 def check_lock(digest: str, shards: ShardSet) -> None:

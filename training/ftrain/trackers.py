@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import weakref
@@ -10,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fschemas.failures import EnvironmentProblem
+from fschemas.failures import EnvironmentProblem, FashionkitError
+from fschemas.json_file import read_json
 from fschemas.publish import publish_json
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ class MlflowTracker:
     def _take_up(self, note: Path) -> str | None:
         """The run that this folder had before, if the store still knows it."""
         try:
-            run = str(json.loads(note.read_bytes())["run"])
+            run = str(read_json(note, {"run": str})["run"])
             figures = self.client.get_run(run).data.metrics
-        except (*self._failures, ValueError, KeyError, TypeError):
+        except (*self._failures, FashionkitError):
             return None
         for name in figures:
             self.last_steps[name] = max(entry.step for entry in self.client.get_metric_history(run, name))

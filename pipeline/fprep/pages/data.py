@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from fprep.report import REJECTED_FILE, REPORT_FILE
+from fprep.report import REJECTED_FILE, REPORT_FILE, REPORT_SHAPE
 from fprep.sharding.source_table import SourceTable
 from fschemas.failures import UsageError
+from fschemas.json_file import read_json
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_metadata, read_table
 from fschemas.tables import SPLITS
@@ -95,19 +95,10 @@ def evenly(total: int, wanted: int) -> list[int]:
 
 
 def _report(path: Path, remarks: list[str]) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    if not path.exists():
         remarks.append(f"There is no {REPORT_FILE} beside the table, so this page says nothing of the rows that were not kept.")
         return {}
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        remarks.append(
-            f"{REPORT_FILE} beside the table is not readable; run fprep convert again to see the rows that were not kept."
-        )
-        return {}
-    return value
+    return read_json(path, REPORT_SHAPE, remedy="run `fprep convert` again")
 
 
 def _rejected(path: Path, report: dict[str, Any], remarks: list[str]) -> pl.DataFrame | None:

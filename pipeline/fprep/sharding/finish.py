@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import yaml
 
-from fschemas.failures import UsageError
+from fschemas.failures import FashionkitError, UsageError
 from fschemas.publish import publish_bytes, publish_json, sha256_of
 from fschemas.shard import RECORD_FOLDER, ShardRecord
-from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
+from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE, read_dataset_file
 from fschemas.table_file import write_table
 from fschemas.tables import SPLITS
 
@@ -47,10 +46,10 @@ def finish(out: Path, source: SourceTable, plan: ShardPlan, records: list[ShardR
 def existing_plan_id(out: Path) -> str | None:
     """The plan id of the finished set in a folder, None where there is none or its index or card is not the one it names."""
     try:
-        metadata = json.loads((out / DATASET_FILE).read_bytes())
+        metadata = read_dataset_file(out / DATASET_FILE, str(out))
         whole = sha256_of(out / INDEX_FILE) == metadata["index"]["sha256"] and (out / README_FILE).is_file()
-        return str(metadata["plan_id"]) if whole and metadata["format"] == FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(metadata["plan_id"]) if whole else None
+    except (OSError, FashionkitError):
         return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from fschemas.failures import IntegrityError, UsageError
+from fprep.report import REPORT_FILE, REPORT_SHAPE
+from fschemas.failures import FashionkitError, IntegrityError, UsageError
+from fschemas.json_file import parse_json, read_json
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_metadata, read_table
 from fschemas.tables import COLUMN_GROUPS, BoxColumns, SampleTable, table_named
@@ -103,10 +104,10 @@ class SourceTable:
 
 def _check_digest(table: Path) -> None:
     """Compare with the report beside it, if there is one: page checksums do not cover names, types and metadata of a table."""
-    report = table.with_name("report.json")
+    report = table.with_name(REPORT_FILE)
     try:
-        expected = json.loads(report.read_bytes()).get("table_sha256")
-    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+        expected = read_json(report, REPORT_SHAPE, remedy="run `fprep convert` again").get("table_sha256")
+    except UsageError:  # there is none
         return
     if expected and table.exists() and sha256_of(table) != expected:
         raise IntegrityError(
@@ -123,12 +124,9 @@ def _found_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    answer = json.loads(line)
+                    answer = parse_json(line, {"key?": str, "box?": [float]}, place=str(path))
                     if "box" in answer:
-                        box = [float(edge) for edge in answer["box"]]
-                        if not all(map(math.isfinite, box)):
-                            raise ValueError(box)
-                        boxes[str(answer["key"])] = box
-                except (ValueError, KeyError, TypeError):
+                        boxes[answer["key"]] = [float(edge) for edge in answer["box"]]
+                except (FashionkitError, KeyError):
                     raise UsageError(f"{path}:{number}: not an answer of `ftrain predict` over a shard set") from None
     return boxes

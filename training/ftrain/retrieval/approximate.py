@@ -8,6 +8,7 @@ recall of the first 20. A system that probed one list only lost what lies beyond
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
+from fschemas.json_file import COUNT
 from ftrain.retrieval.exact import ExactSearch, Features, Found, Likeness
 
 Kind = Literal["ivf", "hnsw"]
@@ -31,6 +33,11 @@ _TRAINING_VECTORS = 65_536
 _VALUES = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
 _SHORTLIST = (50, 2.5)  # rows at least, and per wanted one: compression swaps near neighbours
 _COLOUR_SHORTLIST = (200, 10.0)  # the same where colour has a say that the index does not know of
+
+APPROXIMATION_SHAPE = {  # of `Approximation.to_json`
+    "kind": re.compile("ivf|hnsw"), "specification": str, "value": COUNT, "target": float, "recall": float, "reached": bool,
+    "pictures": COUNT, "sweep": [{"value": COUNT, "recall": float, "low": float, "compared": float}],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ Arrays are plain .npy files, mapped into memory on opening; nothing in the folde
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +19,29 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fschemas.failures import IntegrityError, UsageError
+from fschemas.failures import IntegrityError, NonFiniteError
+from fschemas.json_file import COUNT, read_json
+from fschemas.names import DIGEST
 from fschemas.publish import publish, publish_json, remove_leftovers, sha256_of, withdraw
 from fschemas.table_file import read_table, write_table
-from ftrain.retrieval.approximate import ApproximateSearch, Approximation, load_approximate, write_approximate
+from ftrain.retrieval.approximate import (
+    APPROXIMATION_SHAPE,
+    ApproximateSearch,
+    Approximation,
+    load_approximate,
+    write_approximate,
+)
 from ftrain.retrieval.exact import ExactSearch, Features
 
 FORMAT = "fashionkit-index/1"
 INDEX_FILE, FEATURES_FILE, COLOURS_FILE = "index.json", "features.npy", "colours.npy"
 ITEMS_FILE, APPROXIMATE_FILE = "items.parquet", "approximate.faiss"
+_ROWS_AT_ONCE = 65_536
 ITEM_COLUMNS = ("key", "split", "item", "category", "image", "row")
+_SHAPE = {
+    "samples": COUNT, "dimensions": COUNT, "colour_dimensions": COUNT, "approximate": (None, APPROXIMATION_SHAPE),
+    "files": {"*": {"bytes": COUNT, "sha256": DIGEST}}, "run": {"place": str}, "shards": {"place": str},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,10 @@ class IndexFolder:
             if digests and sha256_of(place) != file["sha256"]:
                 raise IntegrityError(f"{place}: changed (SHA-256 differs from {INDEX_FILE}); build the index again")
         count = note["samples"]
-        deep = _map(path / FEATURES_FILE, (count, note["dimensions"]))
-        colour = _map(path / COLOURS_FILE, (count, note["colour_dimensions"])) if note["colour_dimensions"] else None
+        deep = _map(path / FEATURES_FILE, (count, note["dimensions"]), finite=digests)
+        colour = None
+        if note["colour_dimensions"]:
+            colour = _map(path / COLOURS_FILE, (count, note["colour_dimensions"]), finite=digests)
         table = read_table(path / ITEMS_FILE)
         if table.num_rows != count or table.column_names != list(ITEM_COLUMNS):
             raise IntegrityError(f"{path}/{ITEMS_FILE}: {table.num_rows} rows instead of {count}; build the index again")
@@ -97,6 +111,11 @@ def write_index(
 
     `note` says what made it. The same values give the same bytes.
     """
+    bad = first_not_finite(features.deep)
+    if bad is not None:
+        raise NonFiniteError(
+            f"the model gives no finite features for {items['image'][bad]}; train it again, or correct its weights"
+        )
     remove_leftovers(path)
     withdraw(path / INDEX_FILE)
     _publish_array(path / FEATURES_FILE, features.deep)
@@ -128,33 +147,43 @@ def write_index(
 
 
 def _read_note(path: Path) -> dict[str, Any]:
-    try:
-        note = json.loads((path / INDEX_FILE).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{path}: no finished index here ({INDEX_FILE} is missing); build one with `ftrain index`") from None
-    except ValueError as error:
-        raise IntegrityError(f"{path}/{INDEX_FILE}: not valid JSON ({error}); build the index again") from None
-    if not isinstance(note, dict) or note.get("format") != FORMAT:
-        found = note.get("format") if isinstance(note, dict) else None
-        raise UsageError(f"{path}/{INDEX_FILE}: format {found!r}, but this version reads {FORMAT}; build the index again")
-    strangers = sorted(set(note.get("files") or ()) - {FEATURES_FILE, COLOURS_FILE, ITEMS_FILE, APPROXIMATE_FILE})
+    note = read_json(
+        path / INDEX_FILE,
+        _SHAPE,
+        format=FORMAT,
+        missing=f"{path}: no finished index here ({INDEX_FILE} is missing); build one with `ftrain index`",
+        remedy="build the index again",
+    )
+    strangers = sorted(note["files"].keys() - {FEATURES_FILE, COLOURS_FILE, ITEMS_FILE, APPROXIMATE_FILE})
     if strangers:
         raise IntegrityError(f"{path}/{INDEX_FILE}: {strangers[0]!r} is not a file of an index; build the index again")
-    missing = {"samples", "dimensions", "colour_dimensions", "approximate", "files", "run", "shards"} - note.keys()
+    missing = {FEATURES_FILE, ITEMS_FILE} - note["files"].keys()
     if missing:
-        raise IntegrityError(f"{path}/{INDEX_FILE}: {', '.join(sorted(missing))} is missing; build the index again")
+        raise IntegrityError(f"{path}/{INDEX_FILE}: files.{min(missing)} is missing; build the index again")
     return note
 
 
-def _map(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """A .npy file mapped into memory. Copy on write: torch wants memory that could be written."""
+def _map(path: Path, shape: tuple[int, int], *, finite: bool) -> np.ndarray:
+    """A .npy file mapped into memory. Copy on write: torch wants memory that could be written. `finite`: look at every number."""
     try:
         array = np.load(path, mmap_mode="c").view(np.ndarray)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise IntegrityError(f"{path}: not a plain .npy file ({error}); build the index again") from None
     if array.shape != shape or array.dtype != np.float32:
         raise IntegrityError(f"{path}: {array.dtype} {array.shape} instead of float32 {shape}; build the index again")
+    bad = first_not_finite(array) if finite else None
+    if bad is not None:
+        raise IntegrityError(f"{path}: the features of row {bad} are not finite; build the index again")
     return array
+
+
+def first_not_finite(array: np.ndarray) -> int | None:
+    """The first row (of N, D) that holds NaN or infinity, or None; read in pieces, for it may be larger than memory."""
+    for start in range(0, len(array), _ROWS_AT_ONCE):
+        finite = np.isfinite(array[start : start + _ROWS_AT_ONCE]).all(axis=1)
+        if not finite.all():
+            return start + int(np.argmin(finite))
+    return None
 
 
 def _publish_array(path: Path, array: np.ndarray) -> None:
