@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
 
+from fschemas.foreign import explain_foreign, shortened, system_error_of
+
 
 class ExitCode(IntEnum):
     """What a finished command says to the shell, to DVC and to Slurm."""
@@ -68,6 +70,14 @@ _REMEDIES = {
     errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
     errno.EFBIG: "the file would be larger than allowed here; raise the limit and run the command again",
     errno.EIO: "the disk reports an input/output error; check it and run the command again",
+    errno.ENOMEM: "out of memory; use fewer workers or smaller batches and run the command again",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n) or use fewer workers",
+    errno.ENFILE: "too many open files on this machine; raise its limit or use fewer workers",
+    errno.ESTALE: "the network file system lost the file; run the command again",
+    errno.ETIMEDOUT: "no answer in time; check the network or the storage and run the command again",
+    errno.ECONNREFUSED: "nobody answers at this address; check it and run the command again",
+    errno.ELOOP: "a link leads in a circle; remove it",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
     errno.EACCES: "permission denied; check the owner and the mode of the path",
     errno.EPERM: "permission denied; check the owner and the mode of the path",
     errno.EROFS: "the file system is read-only; choose another output",
@@ -86,12 +96,40 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
         return ExitCode.INTERRUPTED, "interrupted; run the same command again to go on"
     if isinstance(error, MemoryError):
         return ExitCode.ENVIRONMENT, "out of memory; use fewer workers or smaller shards and run the command again"
-    if isinstance(error, OSError) and error.errno is not None:
-        place = f"{error.filename}: " if error.filename else ""
-        remedy = _REMEDIES.get(error.errno, os.strerror(error.errno))
-        missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-        return (ExitCode.USAGE if missing else ExitCode.ENVIRONMENT), f"{place}{remedy}"
+    number = system_error_of(error)
+    if number is not None:
+        return _of_the_system(error, number)
+    known = explain_foreign(error)
+    if known is not None:
+        return ExitCode(known[0]), known[1]
+    if isinstance(error, OSError):  # without a number: raised by a library that reads or writes for us
+        words = shortened(str(error)) or type(error).__name__
+        if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            return ExitCode.USAGE, f"{words}: no such file or folder"
+        return ExitCode.ENVIRONMENT, f"the system or the storage reports: {words}; check it and run the command again"
     return None
+
+
+def placed(error: Exception, place: object) -> FashionkitError | None:
+    """The error of another library as one of ours that names the place it was at, if it is one of the environment; else None.
+
+    For errors that say no place themselves: those of the operating system have one, and ours do.
+    """
+    if isinstance(error, FashionkitError) or getattr(error, "errno", None) is not None:
+        return None
+    known = explain(error)
+    if known is None or known[0] != ExitCode.ENVIRONMENT:
+        return None
+    return EnvironmentProblem(f"{place}: {known[1]}")
+
+
+def _of_the_system(error: BaseException, number: int) -> tuple[ExitCode, str]:
+    filename = error.filename if isinstance(error, OSError) else None
+    place = f"{filename}: " if filename else ""
+    if not place and not (isinstance(error, OSError) and error.errno is not None):
+        place = f"{shortened(str(error))}: "
+    missing = number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+    return (ExitCode.USAGE if missing else ExitCode.ENVIRONMENT), f"{place}{_REMEDIES.get(number, os.strerror(number))}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -47,7 +47,7 @@ def read_json(
     """The JSON object in a file of ours, checked against `shape` (see the module).
 
     Messages call the file `place` (by default its path). Raises `UsageError` where there is no such file (`missing` is the sentence),
-    where it is no regular file, and where its entry "format" is not `format`; `IntegrityError` with the name of the entry at fault
+    where it is no regular file, and where its entry "format" names another one than `format`; `IntegrityError` with the name of the entry at fault
     and `remedy` where the file is empty, larger than `limit` bytes, not UTF-8, not JSON, nested too deeply, no object, or not of
     the shape. Other errors of the disk pass through.
     """
@@ -83,8 +83,10 @@ def parse_json(
         raise IntegrityError(f"{place}: holds {_kind(value)} instead of an object; {remedy}")
     document = cast("dict[str, Any]", value)
     fault = _deep(document)
-    if not fault and format and document.get("format") != format:
-        raise UsageError(f"{place}: format {_shown(document.get('format'))}, but this version reads {format}; {remedy}")
+    if format and not fault:
+        fault = fault_of(document, {"format": str})
+        if not fault and document["format"] != format:
+            raise UsageError(f"{place}: format {document['format'][:80]!r}, but this version reads {format}; {remedy}")
     fault = fault or fault_of(document, shape)
     if fault:
         raise IntegrityError(f"{place}: {fault}; {remedy}")
@@ -146,10 +148,6 @@ def _found(value: object, shape: Shape) -> str:
 
 def _kind(value: object) -> str:
     return "null" if value is None else _KINDS[type(value)]
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:80]
 
 
 def _refuse(constant: str) -> object:

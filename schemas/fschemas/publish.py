@@ -22,7 +22,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fschemas.failures import EnvironmentProblem
+from fschemas.failures import EnvironmentProblem, placed
 
 TEMPORARY_PREFIX = ".tmp."
 _PR_SET_PDEATHSIG = 1
@@ -34,7 +34,7 @@ def publish(final: Path) -> Generator[Path]:
     """Yield a temporary path beside `final`; what the body writes there (a file or a folder) becomes `final` on success.
 
     An existing file is replaced in one step; an existing folder is never replaced. On any error the temporary is removed and
-    `final` stays as it was. Errors of the operating system carry the path of `final`.
+    `final` stays as it was. Errors of the operating system carry the path of `final`, also where a library lost their number.
     """
     final = Path(final)
     temporary = final.with_name(f"{TEMPORARY_PREFIX}{final.name}.{os.getpid()}")
@@ -50,6 +50,9 @@ def publish(final: Path) -> Generator[Path]:
             _remove(temporary)
         if isinstance(error, OSError):
             _name_place(error, final)
+        told = placed(error, final) if isinstance(error, Exception) else None
+        if told is not None:
+            raise told from error
         raise
 
 

@@ -70,7 +70,7 @@ DAMAGES: list[tuple[Callable[[Path], Any], set[str], str]] = [
     (lambda out: (out / "train-000009.tar").write_bytes(b""), {"train-000009.tar"}, "does not name"),
     (lambda out: (out / "meta/stats.json").write_bytes(b"{}"), {"meta/stats.json"}, "does not name"),
     (lambda out: (out / DATASET_FILE).write_bytes(b"{"), {DATASET_FILE}, "not readable"),
-    (lambda out: (out / DATASET_FILE).write_bytes(b"{}"), {DATASET_FILE}, "format None"),
+    (lambda out: (out / DATASET_FILE).write_bytes(b"{}"), {DATASET_FILE}, "format is missing"),
 ]  # fmt: skip
 
 

@@ -176,11 +176,17 @@ def test_trainer_asks_for_the_lock(table, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "no such split lock"), ("{}", "not a split lock"), ('{"digest": 1}', "not a split lock")]
+    ("content", "words"),
+    [
+        (None, "no such split lock"),
+        ("{}", "format is missing"),
+        ('{"format": "fashionkit-split-lock/1", "digest": 1}', "digest is a whole number"),
+        ("[" * 9999, "nested too deeply"),
+    ],
 )
 def test_lock_that_is_none(tmp_path, content, words):
     path = tmp_path / "lock.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(IntegrityError if content else UsageError, match=words):
         lock_digest(str(path))

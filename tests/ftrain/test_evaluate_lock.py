@@ -49,7 +49,7 @@ def test_any_other_is_refused(judge, tmp_path, carried, asked, lock):
 
 
 def test_a_lock_file_is_read(judge, tmp_path):
-    (tmp_path / "splits.lock.json").write_text(json.dumps({"digest": OTHER}))
+    (tmp_path / "splits.lock.json").write_text(json.dumps({"format": "fashionkit-split-lock/1", "digest": OTHER}))
     with pytest.raises(IntegrityError, match=OTHER[:12]):
         judge(OURS, "", str(tmp_path / "splits.lock.json"))
 

@@ -197,7 +197,7 @@ def test_no_server_and_no_set(server: Server, tmp_path: Path) -> None:
 def test_a_description_that_is_none(shard_folder: Path, tmp_path: Path, content: bytes) -> None:
     copy = Path(shutil.copytree(shard_folder, tmp_path / "set"))
     (copy / "dataset.json").write_bytes(content)
-    with pytest.raises(IntegrityError, match="not the description of a shard set"):
+    with pytest.raises(IntegrityError, match=r"set/dataset\.json: .*; run `fprep shard` again"):
         open_shards(f"file://{copy}", cache=tmp_path / "cache")
 
 

