@@ -26,7 +26,7 @@ import pytest
 import torch
 
 from fschemas.failures import EnvironmentProblem, ExitCode, explain
-from fschemas.foreign import KNOWN
+from fschemas.foreign_errors import KNOWN
 from fschemas.publish import publish
 
 ENVIRONMENT, INTEGRITY, USAGE = ExitCode.ENVIRONMENT, ExitCode.INTEGRITY, ExitCode.USAGE
