@@ -100,7 +100,8 @@ class _Conversion:
         frame = self.reader.read(self.raw).collect()
         if self.reader.any_groups:
             landmarks = self.reader.landmark_set if "garment" in frame.columns else None
-            self.reader = replace(self.reader, table=_table_of(frame), landmark_set=landmarks)
+            instances = self.reader.instances or self.raw.instances
+            self.reader = replace(self.reader, table=_table_of(frame), landmark_set=landmarks, instances=instances)
         aside = self.raw.aside.schema if self.raw.aside else {}
         schema = {name: kind for name, kind in columns_of(self.reader.table).items() if name not in aside}
         missing = {name: kind for name, kind in schema.items() if name not in frame.columns}

@@ -1,6 +1,6 @@
 """The raw folder as a reader sees it: strict lines from bytes, and an account of every line.
 
-Annotation files are split at LF (or CRLF) and at nothing else. Whatever a reader does with a line, it says so here; at the
+Annotation files are split at LF (or CRLF; at CR where there is no LF) and at nothing else. Whatever a reader does with a line, it says so here; at the
 end of a conversion the law of rows is checked for each file:
 lines = kept + rejected + superseded + left out + joined + header + blank.
 """
@@ -50,7 +50,8 @@ class RawFolder:
     `files` are the annotation files read so far, `rejects` the rows refused, `warnings` counts of things kept but worth a
     look, `notes` sentences for the report, `totals` what was found where a total is published, `vocabularies` those that only
     the raw files know, by column. `mapping` holds what the user says with `--map`, `workers` how many processes a reader may
-    start (0: one per core), `progress` takes (done, total) of the reading. `aside` is for the wide columns of more rows than memory
+    start (0: one per core), `progress` takes (done, total) of the reading. `guessed` are columns by the key of `--map` that
+    would have named them, `instances` says that several rows show the same image. `aside` is for the wide columns of more rows than memory
     may hold, where a reader makes it; its file then lies below `scratch`.
     """
 
@@ -68,6 +69,8 @@ class RawFolder:
     notes: list[str] = field(default_factory=list[str])
     totals: Counter[str] = field(default_factory=Counter[str])
     vocabularies: dict[str, Vocabulary] = field(default_factory=dict[str, Vocabulary])
+    guessed: dict[str, str] = field(default_factory=dict[str, str])
+    instances: bool = False
     documents: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     joins: dict[str, dict[str, tuple[str, list[int]]]] = field(default_factory=dict[str, dict[str, tuple[str, list[int]]]])
 
@@ -103,11 +106,11 @@ class RawFolder:
         return name
 
     def open_file(self, path: Path) -> RawFile:
-        """Read an annotation file and enter it into the books; a byte order mark and CRLF are noted."""
+        """Read an annotation file and enter it into the books; a byte order mark and line ends other than LF are noted."""
         name = self.name_of(path)
         if name not in self.files:
             file = self.files[name] = RawFile(path, name)
-            for quirk, present in (("bom", file.has_bom), ("crlf", file.has_crlf)):
+            for quirk, present in (("bom", file.has_bom), ("crlf", file.has_crlf), ("cr", file.has_cr)):
                 if present:
                     self.warn(quirk, name)
         return self.files[name]

@@ -55,7 +55,7 @@ class ConvertReport:
 
     `lines` = `kept` + `rejected` + `superseded` + `left_out` + `joined` + `header` + `blank`, in all and for each file of
     `files`. `variants` are the layouts recognised. `categories` counts garments, `totals` compares with published numbers, `warnings` counts what was kept
-    although it is odd. `published` says whether a table was written, `table_sha256` which.
+    although it is odd. `guessed` are columns that nobody named, by the key of `--map` that would have. `published` says whether a table was written, `table_sha256` which.
     """
 
     reader: str
@@ -82,6 +82,7 @@ class ConvertReport:
     files: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     warning_examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     notes: list[str] = field(default_factory=list[str])
+    guessed: dict[str, str] = field(default_factory=dict[str, str])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, the same for the same input."""
@@ -116,6 +117,7 @@ def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
     report.warnings = _sorted(raw.warnings)
     report.warning_examples = {rule: raw.examples[rule] for rule in sorted(raw.examples)}
     report.notes = list(raw.notes)
+    report.guessed = dict(raw.guessed)
 
 
 def recognised(reader: Reader, raw: RawFolder) -> list[str]:
@@ -150,7 +152,7 @@ def judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float,
     look = "run without --dry-run to get the list" if dry_run else f"look at {out / REJECTED_FILE}"
     if report.kept == 0:
         help_missing = "; unpack the pictures beside the annotation or use --images none" if worst == "missing_image" else ""
-        raise RejectedError(f"{out}: no row is left for a table: {rows}; {look}{help_missing}")
+        raise RejectedError(f"{out}: no row is left for a table: {rows}; {look}{help_missing}{_guesses(report)}")
     if on_reject == "fail" and report.rejected:
         raise RejectedError(
             f"{out}: {rows}, so no table was written; {look}, mend the raw files, or go on with "
@@ -160,8 +162,16 @@ def judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float,
         raise RejectedError(
             f"{out}: {rows}: a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}; "
             f"{'' if dry_run else 'the table is written; '}{look}, "
-            "then mend the raw files or raise --max-rejected"
+            f"then mend the raw files or raise --max-rejected{_guesses(report)}"
         )
+
+
+def _guesses(report: ConvertReport) -> str:
+    """The columns that were guessed, any of which may be why rows were rejected, and how to say otherwise."""
+    if not report.guessed:
+        return ""
+    guesses = " ".join(f"{key}={names}" for key, names in report.guessed.items())
+    return f"; guessed were the columns {guesses}: say what they are with --map KEY=COLUMN, or --map KEY= for none"
 
 
 def publish_conversion(

@@ -243,7 +243,7 @@ def test_csv_dialects(tmp_path, delimiter, start, end):
 def test_csv_rows_are_kept_or_rejected(tmp_path, row, rule):
     raw = shop(tmp_path, "")
     (raw / "shop.csv").write_bytes(b"path,label,box,split\nb.jpg,coat,1 2 3 4,val\n" + row + b"\nc.jpg,coat,1 2 3 4,val\n")
-    report, table = run("csv", raw, tmp_path / "out", box="box")
+    report, table = run("csv", raw, tmp_path / "out", box="box", split="split")
     assert report.rejected_by_rule == ({rule: 1} if rule else {})
     assert [name[0] for name in table["image"]] == ["b", "c"] if rule else ["b", "a", "c"]
 
@@ -321,5 +321,10 @@ def test_real_rows_with_odd_names_and_quotes(tmp_path):
     report = convert("csv", [tmp_path / "labels.csv"], tmp_path / "out", images="none", max_rejected=1.0, mapping=mapping)
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     repeated = len(rows) - len({row["이미지파일명"] for row in rows})
-    assert report.kept + report.rejected == len(rows) == 64026
-    assert report.rejected_by_rule == {"bad_path": 14, "duplicate_image": repeated}  # 14 names have more than 255 bytes
+    styles: dict[str, set[str]] = {}
+    for row in rows:
+        styles.setdefault(row["이미지파일명"], set()).add(row["스타일"])
+    contradictions = sum(len(found) > 1 for found in styles.values())  # few: two images of one name, and no row a label
+    assert report.kept + report.rejected + report.joined == len(rows) == 64026
+    assert report.rejected_by_rule == {"bad_path": 14, "conflicting_rows": contradictions}  # 14 names have more than 255 bytes
+    assert report.joined == repeated - contradictions

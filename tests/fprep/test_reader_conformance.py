@@ -1,6 +1,7 @@
 """What every reader must fulfil, checked on its tiny raw tree `tests/raw/<module>`. New readers are picked up by themselves."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 
 from fprep.convert import convert
+from fprep.doctor import doctor
 from fprep.raw import document_pattern
 from fprep.reader import IMAGE_COLUMNS, Reader, columns_of, find_reader, readers
 from fschemas.failures import UsageError
@@ -146,3 +148,21 @@ def test_rejected_rows_tell_place_and_bytes(name, tmp_path):
 def test_unknown_reader_names_the_nearest():
     with pytest.raises(UsageError, match="did you mean fashionai-keypoints"):
         find_reader("fashionai_keypoint")
+
+
+@pytest.mark.parametrize("name", sorted(set(READERS) - {"folders"}))
+def test_lines_that_end_in_cr_alone_are_read_all_the_same(name, tmp_path):
+    """As old Macs write them, and Excel's "CSV (Macintosh)"; the books are those of the same lines with LF."""
+    shutil.copytree(tree_of(find_reader(name)), tmp_path / "raw")
+    whole = convert(name, [tmp_path / "raw"], tmp_path / "lf", images="none", max_rejected=1.0, workers=1)
+    for path in (tmp_path / "raw").rglob("*"):
+        if path.suffix in (".txt", ".csv", ".json") and path.name != "expected.json":
+            path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r"))
+    report = convert(name, [tmp_path / "raw"], tmp_path / "cr", images="none", max_rejected=1.0, workers=1)
+    tables = [read_table(tmp_path / end / "table.parquet") for end in ("lf", "cr")]
+    assert tables[0].equals(tables[1])
+    assert report.files == whole.files
+    assert report.rejected_by_rule == whole.rejected_by_rule
+    documents = all("*" in file for file in report.files)
+    assert documents or report.warnings["cr"] >= 1
+    assert [diagnosis for diagnosis in doctor(tmp_path / "raw").diagnoses if diagnosis.reader == name and diagnosis.command]

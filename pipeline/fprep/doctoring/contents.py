@@ -12,8 +12,10 @@ from pathlib import Path
 from fprep.doctoring.findings import Finding
 from fprep.doctoring.signatures import HEAD, Signature
 from fprep.fingerprints import FINGERPRINTS, git_blob
+from fprep.parsing.dialect import HEAD as TABLE_HEAD
+from fprep.parsing.raw_file import ends_in_cr, foreign_encoding, is_text, with_line_feeds
 
-_SAMPLE = 1 << 16
+_SAMPLE = TABLE_HEAD
 _MAX_FINGERPRINTED = 64 << 20  # bytes
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -21,11 +23,17 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class Head:
-    """The start of a file: `text` is UTF-8 without byte order mark, as far as it could be read so; `raw` the bytes."""
+    """The start of a file: `raw` the bytes, `sample` the same as UTF-8 without byte order mark and with LF line ends, as far as
+    it could be read so, `text` the beginning of that."""
 
     raw: bytes
-    text: bytes
+    sample: bytes
     num_bytes: int
+
+    @property
+    def text(self) -> bytes:
+        """What signatures are compared with."""
+        return self.sample[:HEAD]
 
 
 def read_head(path: Path) -> Head | None:
@@ -34,14 +42,14 @@ def read_head(path: Path) -> Head | None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
         with open(path, "rb") as file:
-            raw = file.read(_SAMPLE)
+            raw = file.read(_SAMPLE + len(_BOM))
             size = os.fstat(file.fileno()).st_size
     except OSError:
         return None
     text = raw.removeprefix(_BOM)
     if raw[:2] in _UTF16:
         text = raw.decode("utf-16", errors="replace").encode()
-    return Head(raw, text[:HEAD].replace(b"\r\n", b"\n"), size)
+    return Head(raw, with_line_feeds(text[:_SAMPLE]), size)
 
 
 def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Finding]:
@@ -60,7 +68,7 @@ def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Fin
 
 
 def _encoding(path: Path, raw: bytes, signature: Signature | None) -> Iterator[Finding]:
-    has_bom, has_crlf = raw.startswith(_BOM), b"\r\n" in raw
+    has_bom, has_crlf = raw.startswith(_BOM), b"\r\n" in raw and not ends_in_cr(raw)
     if has_bom and not (signature and signature.bom):
         yield Finding("note", "bom", path, "begins with a byte order mark, which the release has not; it is read past")
     if has_crlf and not (signature and signature.crlf):
@@ -72,29 +80,13 @@ def _encoding(path: Path, raw: bytes, signature: Signature | None) -> Iterator[F
         )
     if signature and signature.bom and not has_bom:
         yield Finding("note", "bom", path, "has no byte order mark, but the release has one: somebody wrote it anew")
-    if b"\r" in raw and b"\n" not in raw:
-        yield Finding("problem", "cr", path, "lines end in CR alone; make them LF: `tr '\\r' '\\n'` into a new file")
-    if not _is_text(raw, "utf-8"):
-        for encoding, name in (("cp949", "CP949 (Korean Windows)"), ("gb18030", "GB18030 (Chinese Windows)")):
-            if _is_text(raw, encoding):
-                yield Finding(
-                    "problem", "not-utf-8", path, f"not UTF-8, looks like {name}; make it UTF-8 with `iconv -f {encoding}`"
-                )
-                return
-        yield Finding("problem", "not-utf-8", path, "not UTF-8; restore it from the archive")
-
-
-def _is_text(raw: bytes, encoding: str) -> bool:
-    """Whether the bytes can be read so; the last character may be cut off."""
-    for cut in range(4):
-        try:
-            raw[: len(raw) - cut].decode(encoding)
-        except UnicodeDecodeError:
-            if len(raw) < _SAMPLE:
-                return False
-            continue
-        return True
-    return False
+    if ends_in_cr(raw):
+        yield Finding("note", "cr", path, "lines end in CR alone, as old Macs and Excel for them write; it is read all the same")
+    whole = len(raw) < _SAMPLE
+    if not is_text(raw, "utf-8", whole):
+        encoding = foreign_encoding(raw, whole=whole)
+        what = f"not UTF-8, looks like {encoding}; make it UTF-8 with `iconv -f {encoding.partition(' ')[0]}`"
+        yield Finding("problem", "not-utf-8", path, what if encoding else "not UTF-8; restore it from the archive")
 
 
 def compare_version(path: Path, head: Head, signature: Signature) -> Finding | None:

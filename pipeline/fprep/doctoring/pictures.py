@@ -15,6 +15,7 @@ from PIL import Image
 from fprep.doctoring.findings import Finding
 from fprep.doctoring.scan import Scan
 from fprep.doctoring.signatures import LONG_SIDE
+from fprep.parsing.raw_file import with_line_feeds
 
 NUM_SAMPLES = 48
 _SUFFIX = rb"\.(?:jpe?g|png|webp|bmp|gif)(?![^\s,\";|])"
@@ -63,7 +64,7 @@ def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tupl
             size = os.fstat(file.fileno()).st_size
             for place in range(number):
                 file.seek(size * place // number)
-                lines = file.read(_CHUNK).split(b"\n")
+                lines = with_line_feeds(file.read(_CHUNK)).split(b"\n")
                 for line in lines if place == 0 else lines[1:]:
                     if match := pattern.search(line):
                         yield line, match

@@ -92,13 +92,16 @@ def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
 def picture_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
     """Paths relative to the root for names as the lists have them, after a look at where the pictures were unpacked."""
     base = "" if home == raw.root else f"{raw.name_of(home)}/"
-    if not names.str.starts_with("img/").all():
+    inside = names.str.starts_with("img/")
+    if not inside.any():
         return names if not base else (pl.Series([base]) + names)
-    rest = names.str.slice(len("img/"))
+    rest = names.filter(inside).str.slice(len("img/"))
     probes = rest.gather(np.unique(np.linspace(0, len(rest) - 1, _NUM_PROBES).astype(int))).to_list() if len(rest) else []
     folders = [folder for folder in _PICTURES if (home / folder).is_dir()]
     full = [folder for folder in folders if any((home / folder / probe).is_file() for probe in probes)]
-    return pl.Series([f"{base}{(full or ['img'])[0]}/"]) + rest
+    front = pl.lit(f"{base}{(full or ['img'])[0]}/")
+    paths = pl.when(inside).then(front + pl.col("name").str.slice(len("img/"))).otherwise(pl.lit(base) + pl.col("name"))
+    return pl.DataFrame({"name": names}).select(paths).to_series()
 
 
 def warn_of_case(raw: RawFolder, names: pl.Series) -> None:

@@ -24,24 +24,26 @@ _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], 
 class LandmarkRows:
     """Landmarks of the N rows of a list that was read with `numbers=None`; faults of rows are entered into the list.
 
-    `garments` (N + 1) index GARMENTS, `variations` (N + 1) VARIATIONS, -1 where the list has no such column; `points` is
+    `garments` (N + 1) index GARMENTS, `variations` (N + 1) VARIATIONS, -1 where the list has no such column, which most of its
+    good rows decide; `points` is
     N + 1 x 8 x 2 in pixel centres, 0 where absent, and `visibility` N + 1 x 8. The last entry, -1, stands for no row.
     """
 
     def __init__(self, raw: RawFolder, listed: ListFile) -> None:
         counts, numbers = listed.counts, listed.matrix(2 + 3 * _NUM_POINTS)
-        has_variation = counts % 3 == 2
-        types, variations = numbers[:, 0], np.where(has_variation, numbers[:, 1], 0)
+        has_variation = _has_variation(listed)
+        types = numbers[:, 0]
+        variations = numbers[:, 1] if has_variation else np.zeros_like(types)
         known = (types >= 1) & (types <= len(GARMENTS))
         listed.require(known, lambda row: _unknown("clothes type", types[row], len(GARMENTS)))
         garments = np.where(known, types - 1, 0)
         expected = 1 + has_variation + 3 * _COUNTS[garments]
-        listed.require(counts == expected, lambda row: _wrong_count(counts[row], GARMENTS[garments[row]]))
-        in_range = np.where(has_variation, (variations >= 1) & (variations <= len(VARIATIONS)), True)
+        listed.require(counts == expected, lambda row: _wrong_count(counts[row], GARMENTS[garments[row]], has_variation))
+        in_range = (variations >= 1) & (variations <= len(VARIATIONS)) if has_variation else np.ones(len(types), bool)
         listed.require(in_range, lambda row: _unknown("variation type", variations[row], len(VARIATIONS)))
         self.garments = np.append(garments, 0)
         self.variations = np.append(np.where(in_range, variations - 1, -1), -1)
-        shifted = np.where(has_variation[:, None], numbers[:, 2:], numbers[:, 1:-1]).reshape(-1, _NUM_POINTS, 3)
+        shifted = (numbers[:, 2:] if has_variation else numbers[:, 1:-1]).reshape(-1, _NUM_POINTS, 3)
         states = np.where(np.arange(_NUM_POINTS) < _COUNTS[garments][:, None], shifted[:, :, 0], 0)
         good = np.asarray(((states >= 0) & (states <= 2)).all(1))
         listed.require(good, lambda row: _bad_state(states[row]))
@@ -96,9 +98,17 @@ def _unknown(what: str, value: int, count: int) -> Fault:
     return rule, f"{what} {value}, expected 1 to {count}", str(value)
 
 
-def _wrong_count(count: int, garment: str) -> Fault:
+def _has_variation(listed: ListFile) -> bool:
+    """Whether the rows of a list have a variation type: a row that is rejected, or of another form, must not decide for the others."""
+    good = np.ones(len(listed), bool)
+    good[list(listed.faults)] = False
+    forms = listed.counts[good] % 3
+    return bool((forms == 2).sum() > (forms == 1).sum())
+
+
+def _wrong_count(count: int, garment: str, has_variation: bool) -> Fault:
     points = len(DEEPFASHION_8.garments[garment])
-    message = f"{count} numbers, expected {2 + 3 * points} for the {points} landmarks of clothes type {garment}"
+    message = f"{count} numbers, expected {1 + has_variation + 3 * points} for the {points} landmarks of clothes type {garment}"
     return "wrong_columns", message, str(count)
 
 

@@ -1,8 +1,12 @@
-"""One annotation file: strict lines from bytes, split at LF (or CRLF) and at nothing else, addressable by number."""
+"""One annotation file: strict lines from bytes, split at LF or CRLF and at nothing else, addressable by number.
+
+A file that has no LF but CRs was written with the line ends of old Macs (Excel's "CSV (Macintosh)"); it is split at the CRs.
+"""
 
 from __future__ import annotations
 
 import io
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +20,8 @@ MAX_LINE = 1 << 20  # bytes; a longer line is rejected
 MAX_FILE = 1 << 31  # bytes of an annotation file
 MAX_IN_MEMORY = 1 << 27  # bytes; a larger file is read in blocks and not kept
 BLOCK = 1 << 21  # bytes; more than MAX_LINE
-_LF = 10
+_LF, _CR = 10, 13
+_BOM = b"\xef\xbb\xbf"
 _LONGEST_GUESS = 1 << 14  # bytes of a line
 
 
@@ -64,15 +69,23 @@ class RawFile:
         self.path, self.name = path, name
         self._stamp = _stamp(path, name)
         self._content = read_unchanged(path, name) if self._stamp[0] <= MAX_IN_MEMORY else None
+        self.has_cr = False  # lines end in CR alone; in `content` of lines and blocks an LF stands for each
         head = self._content if self._content is not None else self._read(0, BLOCK)
         if not head:
             raise UsageError(f"{name}: the file is empty; restore it from the archive")
         if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:64]:
-            raise UsageError(f"{name}: UTF-16 or binary, but UTF-8 text was expected; convert it and run the command again")
-        self.has_bom = head.startswith(b"\xef\xbb\xbf")
+            raise UsageError(f"{name}: UTF-16 or binary, but UTF-8 text was expected; {_recode(head, name)}")
+        self.has_cr = ends_in_cr(head)
+        if self.has_cr and self._content is not None:
+            self._content = head = with_line_feeds(self._content)
+        self.has_bom = head.startswith(_BOM)
         self.has_crlf = b"\r\n" in head  # of a large file: in its first block
         self.accounts = Counter[str]()
         self._index: tuple[np.ndarray, np.ndarray] | None = None  # byte offsets where lines start and end
+
+    def head(self, size: int) -> bytes:
+        """The first bytes, without byte order mark and with an LF for each line end in CR alone."""
+        return self._read(0, size + 3).removeprefix(_BOM)[:size]
 
     def __len__(self) -> int:
         return len(self._lines()[0])
@@ -126,7 +139,7 @@ class RawFile:
             file.seek(start)
             content = file.read(size)
         _check_stamp(self._stamp, self.path, self.name)
-        return content
+        return content.replace(b"\r", b"\n") if self.has_cr else content
 
     def _pieces(self) -> Iterator[tuple[int, np.ndarray]]:
         """Whole lines of a file on disk with their offset, in a buffer that is used again."""
@@ -136,6 +149,9 @@ class RawFile:
         with open(self.path, "rb", buffering=0) as file:
             while size := file.readinto(view[rest:]):
                 filled = rest + size
+                if self.has_cr:
+                    new = array[rest:filled]
+                    new[new == _CR] = _LF
                 last = buffer.rfind(b"\n", 0, filled) + 1
                 if last:
                     yield offset, array[:last]
@@ -145,10 +161,45 @@ class RawFile:
                     rest = filled
                 else:
                     yield offset, array[: MAX_LINE + 1]
-                    offset, rest = _next_line(file, offset + filled), 0
+                    offset, rest = _next_line(file, offset + filled, b"\r" if self.has_cr else b"\n"), 0
         _check_stamp(self._stamp, self.path, self.name)
         if rest:
             yield offset, array[:rest]
+
+
+def ends_in_cr(head: bytes) -> bool:
+    """Whether the lines of a file that begins so end in CR alone: there is no LF, except perhaps at its very end."""
+    body = head.rstrip(b"\r\n")
+    return b"\r" in body and b"\n" not in body
+
+
+def with_line_feeds(content: bytes) -> bytes:
+    """Lines that end in CR alone, or in CRLF, with an LF instead; as many bytes in the first case."""
+    return content.replace(b"\r", b"\n") if ends_in_cr(content) else content.replace(b"\r\n", b"\n")
+
+
+def is_text(raw: bytes, encoding: str, whole: bool = False) -> bool:
+    """Whether bytes can be read in an encoding; the last character may be cut off unless they are the `whole` file."""
+    for cut in range(1 if whole else 4):
+        try:
+            raw[: len(raw) - cut].decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return True
+    return False
+
+
+def foreign_encoding(head: bytes, *, whole: bool = False) -> str:
+    """What the first bytes of a file that is not UTF-8 look like, with the name that `iconv` knows; "" for nothing known."""
+    encodings = (("cp949", "CP949 (Korean Windows)"), ("gb18030", "GB18030 (Chinese Windows)"))
+    return next((name for encoding, name in encodings if is_text(head, encoding, whole)), "")
+
+
+def _recode(head: bytes, name: str) -> str:
+    """What to do with a file that is not UTF-8 by its first bytes."""
+    if head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        return "restore it from the archive"
+    return f"save it as UTF-8 (`iconv -f UTF-16 -t UTF-8 {shlex.quote(name)}` into a new file) and run the command again"
 
 
 def _line_ends(content: np.ndarray, flags: np.ndarray) -> np.ndarray:
@@ -179,10 +230,10 @@ def _slices(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
         start = end
 
 
-def _next_line(file: io.FileIO, offset: int) -> int:
-    """Go on behind the next LF; returns where that is, the end of the file where there is none."""
+def _next_line(file: io.FileIO, offset: int, line_end: bytes) -> int:
+    """Go on behind the next line end; returns where that is, the end of the file where there is none."""
     while content := file.read(BLOCK):
-        if (place := content.find(b"\n")) >= 0:
+        if (place := content.find(line_end)) >= 0:
             return file.seek(offset + place + 1)
         offset += len(content)
     return offset

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from fprep.parsing.raw_file import with_line_feeds
 from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
@@ -134,7 +135,7 @@ def _is_ours(path: Path) -> bool:
     if not path.is_file():  # opening a pipe would wait for ever
         return False
     with open(path, "rb") as file:
-        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+        start = with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf")).lstrip()
     return _FIRST_ROW.fullmatch(start.partition(b"\n")[0].rstrip()) is not None
 
 

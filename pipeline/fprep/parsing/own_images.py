@@ -1,0 +1,57 @@
+"""Where the images of a user's own table are, and which file a name means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fprep.parsing.own_pictures import PICTURE_ENDS
+from fprep.raw import RawFolder, picture_path_fault
+from fschemas.failures import UsageError
+
+IMAGE_FOLDERS = ("", "img", "images", "image", "pictures", "photos")
+_NUM_SAMPLES = 20
+_ENDS = tuple(end for lower in PICTURE_ENDS for end in (lower, lower.upper()))
+
+
+def file_of(folder: Path, name: str) -> str | None:
+    """The file below a folder that a name means, as written or with the extension that it lacks; None where there is none."""
+    if picture_path_fault(name) is not None:
+        return None
+    return next((name + end for end in ("", *_ENDS) if (folder / (name + end)).is_file()), None)
+
+
+class ImagePlaces:
+    """The folders where the images of a table may be: beside it, in the raw folders given with it, and in `img` or `images` there.
+
+    With `--map folder=` that folder alone; raises `UsageError` where it is not there.
+    """
+
+    def __init__(self, raw: RawFolder, table: Path) -> None:
+        self.raw, self.table = raw, table
+        if "folder" in raw.mapping:
+            place = (table.parent / raw.mapping["folder"]).resolve()
+            if not place.is_dir() or not place.is_relative_to(raw.root):
+                raise UsageError(
+                    f"--map folder={raw.mapping['folder']}: no such folder beside {table.name}; give it as a raw folder"
+                )
+            self.folders = [place]
+            return
+        homes = dict.fromkeys([table.parent, *(given for given in raw.given if given.is_dir()), raw.root])
+        folders = dict.fromkeys(home / name if name else home for home in homes for name in IMAGE_FOLDERS)
+        self.folders = [folder for folder in folders if folder.is_relative_to(raw.root) and folder.is_dir()]
+
+    def has(self, name: str) -> bool:
+        """Whether a name is that of an image in one of the folders."""
+        return any(file_of(folder, name) is not None for folder in self.folders)
+
+    def find(self, names: Sequence[str]) -> list[str]:
+        """Paths from the raw root: below the first folder that has some of the first images, with the extension that a name lacks."""
+        some = names[:_NUM_SAMPLES]
+        home = next((folder for folder in self.folders if any(file_of(folder, name) for name in some)), self.folders[0])
+        prefix = "" if home == self.raw.root else f"{self.raw.name_of(home)}/"
+        found = [name if Path(name).suffix.lower() in PICTURE_ENDS else file_of(home, name) or name for name in names]
+        extended = sum(name != other for name, other in zip(names, found, strict=True))
+        if extended:
+            self.raw.notes.append(f"{self.table.name}: {extended} names of images lack the extension that the files have")
+        return [prefix + name for name in found]
