@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fprep.orientation import as_stored
 from fprep.raw import RawFolder
-from fprep.reader import Reader
+from fprep.reader import BOX_TEXT, Reader
+from fprep.units import Written, as_written
 from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.tables import landmark_rules
 
@@ -41,11 +43,11 @@ def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
     return broken
 
 
-def describe(rule: str, row: Row, reader: Reader) -> Fault:
-    """Column, message and value of a broken rule."""
+def describe(rule: str, row: Row, reader: Reader, written: Written) -> Fault:
+    """Column, message and value of a broken rule; coordinates and size are quoted as they are in the files."""
     known = _DESCRIPTIONS.get(rule)
     if known is not None and (reader.landmark_set is not None or rule.startswith("box")):
-        return known(_as_in_the_file(row, reader.origin), reader.landmark_set)
+        return known(_as_in_the_file(as_stored(row), reader.origin, written), reader.landmark_set)
     column = next((name for name in sorted(row, key=len, reverse=True) if rule.startswith(name)), "")
     return column, f"rule {rule} of {reader.table.__name__} is broken", repr(row.get(column, ""))
 
@@ -75,10 +77,16 @@ def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
             raw.warn(rule, f"{file}:{line}")
 
 
-def _as_in_the_file(row: Row, origin: int) -> Row:
-    """The row with coordinates as the raw file counts them, for messages; 1 more for files in which the first pixel is 1."""
+def _as_in_the_file(row: Row, origin: int, written: Written) -> Row:
+    """The row with coordinates as the raw file counts them: 1 more for files in which the first pixel is 1.
+
+    `quoted_x` and `quoted_y` are the points in the file's unit and order of axes.
+    """
     shifted = {name: [value + origin for value in row[name]] for name in ("landmark_x", "landmark_y", "box") if row.get(name)}
-    return {**row, **shifted, "origin": origin}
+    quoted = as_written({**row, **shifted}, written)
+    return {
+        **row, **shifted, "origin": origin, "quoted_x": quoted.get("landmark_x"), "quoted_y": quoted.get("landmark_y"),
+    }  # fmt: skip
 
 
 def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Fault:
@@ -86,7 +94,7 @@ def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Fault:
     valid = landmarks.garments[row["garment"]]
     for index, name in enumerate(landmarks.points):
         if (index in valid) == (row["landmark_visibility"][index] == Visibility.NOT_APPLICABLE):
-            found = f"{row['landmark_x'][index]:g}_{row['landmark_y'][index]:g}"
+            found = f"{row['quoted_x'][index]:g}_{row['quoted_y'][index]:g}"
             return name, f"{name} ({found}) is annotated, but the garment {row['garment']} has no such point", found
     return "landmark_visibility", "points do not fit the garment", ""
 
@@ -94,22 +102,25 @@ def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Fault:
 def _outside(row: Row, landmarks: LandmarkSet | None) -> Fault:
     assert landmarks is not None
     width, height, origin = row["width"], row["height"], row["origin"]
-    size = "the picture" if width is None else f"the picture of {width} x {height}"
-    for name, x, y in zip(landmarks.points, row["landmark_x"], row["landmark_y"], strict=False):
+    size = "the image" if width is None else f"the image of {width} x {height}"
+    for index, (name, x, y) in enumerate(zip(landmarks.points, row["landmark_x"], row["landmark_y"], strict=False)):
         if min(x, y) - origin < -1 or (width is not None and (x - origin > width or y - origin > height)):
-            return name, f"{name} ({x:g}, {y:g}) lies outside {size}", f"{x:g}_{y:g}"
+            first, second = row["quoted_x"][index], row["quoted_y"][index]
+            return name, f"{name} ({first:g}, {second:g}) lies outside {size}", f"{first:g}_{second:g}"
     return "landmark_x", f"a point lies outside {size}", ""
 
 
 def _box_inverted(row: Row, _: LandmarkSet | None) -> Fault:
     x1, y1, x2, y2 = row["box"]
+    if row.get(BOX_TEXT):
+        return "box", f"the box ({row[BOX_TEXT]}) has no width or no height", row[BOX_TEXT]
     what = f"x_2 ({x2:g}) is not right of x_1 ({x1:g})" if x2 <= x1 else f"y_2 ({y2:g}) is not below y_1 ({y1:g})"
     return "box", what, _numbers(row["box"])
 
 
 def _box_outside(row: Row, _: LandmarkSet | None) -> Fault:
-    size = f"{row['width']} x {row['height']}"
-    return "box", f"the box ({_numbers(row['box'])}) leaves the picture of {size}", _numbers(row["box"])
+    size, quoted = f"{row['width']} x {row['height']}", row.get(BOX_TEXT) or _numbers(row["box"])
+    return "box", f"the box ({quoted}) leaves the image of {size}", quoted
 
 
 def _numbers(values: list[float]) -> str:

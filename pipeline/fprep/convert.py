@@ -12,24 +12,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from fprep.aside import PLACE
 from fprep.checks import broken_rules, count_warnings, describe
+from fprep.evidence import Evidence, share_rows
 from fprep.group_split import regroup
 from fprep.image_check import ImageFacts, check_images
-from fprep.orientation import turn_upright
+from fprep.orientation import COORDINATES, TURN, turn_upright, turns
 from fprep.raw import RawFolder
-from fprep.reader import Reader, check_mapping, columns_of, find_reader
+from fprep.reader import BOX_TEXT, Reader, check_mapping, columns_of, find_reader
 from fprep.report import ConvertReport, account, compare_totals, judge, publish_conversion, recognised
 from fprep.splits import IDENTITY, cut_missing, duplicate_rows, unique_keys
-from fschemas.failures import UsageError
+from fprep.units import Written, to_pixels
+from fschemas.failures import UsageError, count_of
 from fschemas.publish import exclusive, remove_leftovers
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
 
 Progress = Callable[[str, int, int], None]
 
 _ROWS_AT_ONCE = 16384  # where wide columns are put aside
+_LOOK_AT = 8  # so many times fewer rows are looked at where columns are put aside, of so many times larger blocks
+_ASSUMED = "assumed_orientation"
 
 
 def convert(
@@ -94,14 +99,17 @@ class _Conversion:
     def __init__(self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress, group_split: bool) -> None:
         self.reader, self.raw, self.report, self.tell, self.group_split = reader, raw, report, tell, group_split
         self.frame = pl.DataFrame()
+        self.written = Written.of(raw.mapping)
+        reader.orientation_of(raw.mapping)
 
     def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> None:
         self.tell("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
         if self.reader.any_groups:
-            landmarks = self.reader.landmark_set if "garment" in frame.columns else None
+            landmarks = self.raw.landmark_set or self.reader.landmark_set if "garment" in frame.columns else None
+            table = _table_of(frame, self.raw.column_groups)
             instances = self.reader.instances or self.raw.instances
-            self.reader = replace(self.reader, table=_table_of(frame), landmark_set=landmarks, instances=instances)
+            self.reader = replace(self.reader, table=table, landmark_set=landmarks, instances=instances)
         aside = self.raw.aside.schema if self.raw.aside else {}
         schema = {name: kind for name, kind in columns_of(self.reader.table).items() if name not in aside}
         missing = {name: kind for name, kind in schema.items() if name not in frame.columns}
@@ -114,7 +122,8 @@ class _Conversion:
         self._drop_repeated_rows()
         if images != "none":
             self._check_images(decode=images == "full", workers=workers)
-            self.frame = turn_upright(self.frame)
+        self._check_evidence()
+        self.frame = turn_upright(self.frame)
         if "box" in self.frame.columns:
             self._fill_boxes()
         self._drop_duplicates()
@@ -125,7 +134,7 @@ class _Conversion:
         else:
             self._cut_splits(val_share, test_share)
         keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
-        places = [PLACE] if self.raw.aside else []
+        places = [name for name in (PLACE, TURN, BOX_TEXT) if name in self.frame.columns]
         self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
             *(pl.col(name).cast(kind) for name, kind in schema.items()), *places
         )
@@ -137,14 +146,21 @@ class _Conversion:
 
     def rows(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """The rows with all columns of the table, a part after the other, and how many rows are before each part."""
-        if self.raw.aside is None:
-            yield 0, self.frame
-            return
         schema = columns_of(self.reader.table)
+        if self.raw.aside is None:
+            yield 0, self.frame.select(*schema)
+            return
         for start in range(0, len(self.frame), _ROWS_AT_ONCE):
             narrow = self.frame[start : start + _ROWS_AT_ONCE]
-            rows = turn_upright(narrow.hstack(self.raw.aside.take(narrow[PLACE])))
+            wide = turn_upright(self._aside(narrow))
+            rows = narrow.hstack([wide[name] for name in self.raw.aside.schema])
             yield start, rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+    def _aside(self, narrow: pl.DataFrame) -> pl.DataFrame:
+        """The columns that are put aside of these rows, with what it takes to turn them."""
+        assert self.raw.aside is not None
+        sizes = narrow.select(name for name in ("width", "height", TURN) if name in narrow.columns)
+        return self.raw.aside.take(narrow[PLACE]).hstack(sizes)
 
     def _reject(self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()) -> None:
         row = self._line(index)
@@ -188,6 +204,7 @@ class _Conversion:
         facts = [by_name[name] for name in self.frame["image"].to_list()]
         sizes = self.frame.select("width", "height").rows()  # as far as the annotation says them
         facts = [_compare_size(fact, *size) if size[0] else fact for fact, size in zip(facts, sizes, strict=True)]
+        turned, assumed = self._turns(facts, sizes)
         self.frame = self.frame.with_columns(
             pl.Series("width", [fact.width for fact in facts], pl.Int32),
             pl.Series("height", [fact.height for fact in facts], pl.Int32),
@@ -195,6 +212,8 @@ class _Conversion:
             pl.Series("image_format", [fact.format for fact in facts], pl.String),
             pl.Series("image_mode", [fact.mode for fact in facts], pl.String),
             pl.Series("image_orientation", [fact.orientation for fact in facts], pl.Int8),
+            pl.Series(TURN, turned, pl.Int8),
+            pl.Series(_ASSUMED, assumed, pl.Boolean),
         )
         facts = self._leave_out_bare_lists(facts)
         for index, (name, fact) in enumerate(zip(self.frame["image"].to_list(), facts, strict=True)):
@@ -203,6 +222,51 @@ class _Conversion:
             for rule in fact.warnings:
                 self.raw.warn(rule, name)
         self._keep({index for index, fact in enumerate(facts) if fact.rule})
+        self._tell_assumed()
+
+    def _turns(self, facts: list[ImageFacts], sizes: list[tuple[int | None, int | None]]) -> tuple[np.ndarray, np.ndarray]:
+        """How the coordinates of each row have to be turned, and for which rows that is an assumption."""
+        has_any = set(COORDINATES) & {*self.frame.columns, *(self.raw.aside.schema if self.raw.aside else ())}
+        orientations = np.array([fact.orientation or 1 for fact in facts], np.int8)
+        if not has_any or (orientations == 1).all():
+            return np.ones_like(orientations), np.zeros(len(facts), bool)
+        upright = np.array([(fact.width or 0, fact.height or 0) for fact in facts], np.int64).reshape(-1, 2)
+        stated = np.array([(width or 0, height or 0) for width, height in sizes], np.int64).reshape(-1, 2)
+        return turns(orientations, upright, stated, self.reader.orientation_of(self.raw.mapping))
+
+    def _tell_assumed(self) -> None:
+        """Say where no stated size tells which pixels coordinates belong to."""
+        rows = self.frame.filter(pl.col(_ASSUMED)).select("width", "height")
+        self.frame = self.frame.drop(_ASSUMED)
+        if len(rows):
+            assumed = self.reader.orientation_of(self.raw.mapping)
+            squares = int((rows["width"] == rows["height"]).sum())
+            shapes = f" ({squares} on square images, whose size cannot tell)" if squares else ""
+            other = "stored" if assumed == "upright" else "upright"
+            given = "as --map says" if "orientation" in self.raw.mapping else f"--map orientation={other} says otherwise"
+            self.raw.notes.append(
+                f"coordinates of {count_of(len(rows), 'row')} on images with an EXIF orientation{shapes} are taken to belong to the "
+                f"{assumed} pixels, {given}"
+            )
+
+    def _check_evidence(self) -> None:
+        """Refuse a table whose coordinates are in another unit or form, and the single rows that are."""
+        self.frame = to_pixels(self.frame, self.written)
+        evidence = Evidence()
+        evidence.add(self.frame)
+        if self.raw.aside is not None:
+            for start in range(0, len(self.frame), _ROWS_AT_ONCE * _LOOK_AT):
+                evidence.add(self._aside(self.frame[start : start + _ROWS_AT_ONCE // _LOOK_AT]))
+        note = evidence.judge(self.reader, self.raw.mapping.get("box-form") or self.raw.box_form)
+        self.raw.notes += [note] if note else []
+        dropped: set[int] = set()
+        for column, rows in share_rows(self.frame).items():
+            for index in (set(rows.arg_true().to_list()) - dropped) if rows.any() else ():
+                what = "the box lies" if column == "box" else "all points lie"
+                message = f"{what} within 0 to 1, unlike those of other rows: shares of the image instead of pixels"
+                self._reject(index, "not_pixels", message, column, str(self.frame[column][index].to_list())[:100])
+                dropped.add(index)
+        self._keep(dropped)
 
     def _leave_out_bare_lists(self, facts: list[ImageFacts]) -> list[ImageFacts]:
         """Lists of names without labels, none of whose pictures is there, are no rows but files that were not unpacked."""
@@ -246,7 +310,7 @@ class _Conversion:
         self._keep({index for index, _ in twins})
 
     def _cut_splits(self, val_share: float, test_share: float) -> None:
-        if self.reader.splits == "given":
+        if self.reader.splits == "given" or self.raw.splits_are_given:
             return
         splits, groups = self.frame["split"].to_list(), self.frame["group"].to_list()
         splits = cut_missing(splits, groups, val_share=val_share, test_share=test_share)
@@ -262,25 +326,32 @@ class _Conversion:
                 rules = found.setdefault(index - start, [])
                 rules += [] if "duplicate_key" in rules else ["duplicate_key"]
             for index, rules in sorted(found.items()):
-                column, message, value = describe(rules[0], part.row(index, named=True), self.reader)
+                column, message, value = describe(rules[0], self._as_read(part, start, index), self.reader, self.written)
                 self._reject(start + index, rules[0], message, column, value, tuple(rules))
             broken |= {start + index for index in found}
         self._keep(broken)
         self.tell("check", 1, 1)
 
+    def _as_read(self, part: pl.DataFrame, start: int, index: int) -> dict[str, Any]:
+        """A row of `part`, which begins at row `start`, with what is known of how it was written."""
+        extra = {name: self.frame[name][start + index] for name in (TURN, BOX_TEXT) if name in self.frame.columns}
+        return {**part.row(index, named=True), **extra}
 
-def _table_of(frame: pl.DataFrame) -> type[SampleTable]:
-    return table_class(*(group for group, names in COLUMN_GROUPS.items() if set(names) <= set(frame.columns)))
+
+def _table_of(frame: pl.DataFrame, groups: Sequence[str]) -> type[SampleTable]:
+    """The class of `groups`, or of all column groups that the frame has."""
+    found = [group for group in groups or COLUMN_GROUPS if set(COLUMN_GROUPS[group]) <= set(frame.columns)]
+    return table_class(*found)
 
 
 def _compare_size(fact: ImageFacts, width: int, height: int) -> ImageFacts:
-    """Refuse a picture of another size than its labels are for; turned on its side it is the same."""
-    if fact.rule or {width, height} == {fact.width, fact.height}:
+    """Refuse an image of another size than its labels are for; the size as stored is as good as the upright one."""
+    size = fact.width, fact.height
+    if fact.rule or (width, height) == size or ((height, width) == size and (fact.orientation or 1) >= 5):
         return fact
-    found = f"{fact.width}x{fact.height}"
-    return ImageFacts(
-        "size_differs", f"has {fact.width} x {fact.height} pixels, but its labels are for {width} x {height}", found
-    )
+    turned = ": one of them is turned on its side" if (height, width) == size else ""
+    message = f"has {fact.width} x {fact.height} pixels, but its labels are for {width} x {height}{turned}"
+    return ImageFacts("size_differs", message, f"{fact.width}x{fact.height}")
 
 
 def _say_nothing(stage: str, done: int, total: int) -> None:

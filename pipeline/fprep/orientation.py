@@ -1,21 +1,32 @@
-"""EXIF orientation of annotations: from pixels as stored, which annotation tools show, to the upright picture of the table."""
+"""EXIF orientation of annotations: which pixels coordinates belong to, and from stored pixels to the upright image of the table.
+
+A stated size decides: labels for 64 x 112 of an image that is stored as 112 x 64 and displayed as 64 x 112 belong to the upright
+image. Where no size is stated, or the sizes are the same (squares, half turns, mirrors), the reader's `orientation` is assumed and the
+rows are counted with a warning; `--map orientation=` says otherwise.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from fschemas.landmarks import Visibility
 
 Row = dict[str, Any]
-_MOVED = (
+Frame = Literal["stored", "upright"]
+
+TURN = "coordinate_turn"  # column: the EXIF orientation by which the coordinates of a row have to be turned; 1 for none
+COORDINATES = (
     "landmark_x", "landmark_y", "box", "joint_x", "joint_y", "polygons", "garment_polygons", "garment_boxes",
 )  # fmt: skip
+_BACK = {6: 8, 8: 6}  # the orientation that undoes another one; all others undo themselves
+_ROWS_AT_ONCE = 16384
 
 
 def upright_point(x: float, y: float, orientation: int, width: int, height: int) -> tuple[float, float]:
-    """Where a stored pixel centre is displayed. `orientation` is the EXIF value 1-8, `width` and `height` the displayed size."""
+    """Where a stored pixel center is displayed. `orientation` is the EXIF value 1-8, `width` and `height` the displayed size."""
     if orientation >= 5:  # transposed first; what follows happens in the displayed frame
         x, y = y, x
     flips_x = orientation in (2, 3, 6, 7)
@@ -23,60 +34,86 @@ def upright_point(x: float, y: float, orientation: int, width: int, height: int)
     return (width - 1 - x if flips_x else x), (height - 1 - y if flips_y else y)
 
 
-def turn_upright(frame: pl.DataFrame) -> pl.DataFrame:
-    """Turn the points, boxes and outlines of rows with an EXIF orientation; their `width` and `height` are upright already.
+def turns(orientations: np.ndarray, upright: np.ndarray, stated: np.ndarray, assumed: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """By which EXIF orientation the coordinates of each row have to be turned, and the rows for which that was assumed.
 
-    The raw formats are silent here. Raw coordinates are taken to belong to the pixels as stored: so did MATLAB, OpenCV before
-    3.1 and browsers before 2020, with which these sets were annotated.
+    `orientations` (rows,) are those of the images, `upright` (rows, 2) their displayed width and height, `stated` (rows, 2) the
+    size that the labels are for, 0 where it is not stated.
     """
-    turned = frame["image_orientation"].fill_null(1) != 1
-    if not turned.any():
+    tells = (orientations >= 5) & (upright[:, 0] != upright[:, 1]) & (stated[:, 0] > 0)
+    is_upright = np.where(tells, (stated == upright).all(1), assumed == "upright")
+    turned = np.where(is_upright, 1, orientations)
+    return turned.astype(np.int8), (orientations != 1) & ~tells
+
+
+def turn_upright(frame: pl.DataFrame) -> pl.DataFrame:
+    """Turn the points, boxes and outlines of rows by their `TURN`; `width` and `height` are those of the upright image already.
+
+    Blocks of rows without such a row are not copied.
+    """
+    if TURN not in frame.columns or not (turned := frame[TURN] != 1).any():
         return frame
-    columns = [name for name in _MOVED if name in frame.columns]
-    values: dict[str, list[Any]] = {name: frame[name].to_list() for name in columns}
-    for index in turned.arg_true():
-        row = frame.row(index, named=True)
-        for name, moved in _turned(row).items():
-            values[name][index] = moved
-    return frame.with_columns(pl.Series(name, values[name], frame.schema[name]) for name in columns)
+    columns = [name for name in COORDINATES if name in frame.columns]
+    blocks: list[pl.DataFrame] = []
+    for start in range(0, len(frame), _ROWS_AT_ONCE):
+        block, places = frame[start : start + _ROWS_AT_ONCE], turned[start : start + _ROWS_AT_ONCE].arg_true().to_numpy()
+        if len(places):
+            rows = [moved(row, row[TURN]) for row in block[places.tolist()].iter_rows(named=True)]
+            order = np.arange(len(block))
+            order[places] = len(block) + np.arange(len(places))
+            block = block.with_columns(
+                pl.concat([block[name], pl.Series(name, [row[name] for row in rows], block.schema[name])]).gather(order)
+                for name in columns
+            )
+        blocks.append(block)
+    return pl.concat(blocks, rechunk=False)
 
 
-def _turned(row: Row) -> Row:
-    """The columns of a row that move, moved."""
-    moved: Row = {}
+def as_stored(row: Row) -> Row:
+    """A row with coordinates and size as they were before it was turned, for messages."""
+    turn = int(row.get(TURN) or 1)
+    if turn == 1 or not row["width"]:
+        return row
+    size = {"width": row["height"], "height": row["width"]} if turn >= 5 else {}
+    return {**row, **moved({**row, **size}, _BACK.get(turn, turn)), **size}
+
+
+def moved(row: Row, orientation: int) -> Row:
+    """The coordinate columns of a row, turned by `orientation` into an image of the row's width and height."""
+    values: Row = {name: row[name] for name in COORDINATES if name in row}
+    turn = (orientation, row["width"], row["height"])
     for kind in ("landmark", "joint"):
-        if f"{kind}_x" in row:
-            moved[f"{kind}_x"], moved[f"{kind}_y"] = _points(row, kind)
-    if row.get("box") is not None:
-        moved["box"] = _box(row, row["box"])
-    if "garment_boxes" in row:
+        if values.get(f"{kind}_x") is not None:
+            values[f"{kind}_x"], values[f"{kind}_y"] = _points(row, kind, turn)
+    if values.get("box") is not None:
+        values["box"] = _box(row["box"], turn)
+    if values.get("garment_boxes") is not None:
         flat: list[float] = row["garment_boxes"]
         boxes = [flat[start : start + 4] for start in range(0, len(flat), 4)]
-        moved["garment_boxes"] = [value for box in boxes for value in _box(row, box)]
+        values["garment_boxes"] = [value for box in boxes for value in _box(box, turn)]
     for name in ("polygons", "garment_polygons"):
-        if name in row:
-            moved[name] = [_outline(row, outline) for outline in row[name]]
-    return moved
+        if values.get(name) is not None:
+            values[name] = [_outline(outline, turn) for outline in row[name]]
+    return values
 
 
-def _points(row: Row, kind: str) -> tuple[list[float], list[float]]:
+def _points(row: Row, kind: str, turn: tuple[int, int, int]) -> tuple[list[float], list[float]]:
     points = list(zip(row[f"{kind}_x"], row[f"{kind}_y"], strict=True))
     for index, visibility in enumerate(row[f"{kind}_visibility"]):
         if visibility >= Visibility.OCCLUDED:
-            points[index] = upright_point(*points[index], row["image_orientation"], row["width"], row["height"])
+            points[index] = upright_point(*points[index], *turn)
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _outline(row: Row, outline: list[float]) -> list[float]:
-    turn = (row["image_orientation"], row["width"], row["height"])
+def _outline(outline: list[float], turn: tuple[int, int, int]) -> list[float]:
     points = zip(outline[::2], outline[1::2], strict=True)
     return [value for x, y in points for value in upright_point(x, y, *turn)]
 
 
-def _box(row: Row, box: list[float]) -> list[float]:
+def _box(box: list[float], turn: tuple[int, int, int]) -> list[float]:
+    """An inverted box stays inverted, so that the rule sees it."""
     x1, y1, x2, y2 = box
-    if x1 > x2 or y1 > y2:
-        return [x1, y1, x2, y2]  # inverted: left as it is, so that the rule sees it
-    turn = (row["image_orientation"], row["width"], row["height"])
     (left, top), (right, bottom) = upright_point(x1, y1, *turn), upright_point(x2, y2, *turn)
+    if x1 > x2 or y1 > y2:
+        return [max(left, right), max(top, bottom), min(left, right), min(top, bottom)]
     return [min(left, right), min(top, bottom), max(left, right), max(top, bottom)]

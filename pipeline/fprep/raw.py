@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fprep.aside import Aside
-from fprep.parsing.raw_file import MAX_LINE, RawFile, RawLine, read_unchanged
+from fprep.parsing.raw_file import MAX_LINE, RawFile, RawLine
 from fschemas.failures import UsageError
+from fschemas.landmarks import LandmarkSet
+from fschemas.regular_file import open_regular
 from fschemas.vocabularies import Vocabulary
 
 MAX_RAW = 4096  # bytes of a rejected line that are kept
@@ -51,7 +53,9 @@ class RawFolder:
     look, `notes` sentences for the report, `totals` what was found where a total is published, `vocabularies` those that only
     the raw files know, by column. `mapping` holds what the user says with `--map`, `workers` how many processes a reader may
     start (0: one per core), `progress` takes (done, total) of the reading. `guessed` are columns by the key of `--map` that
-    would have named them, `instances` says that several rows show the same image. `aside` is for the wide columns of more rows than memory
+    would have named them, `instances` says that several rows show the same image. `box_form` is how the files write boxes
+    (`fprep.units`), `landmark_set` and `column_groups` what only they know, `splits_are_given` says that none is cut from train
+    although the reader may leave that to `convert`. `aside` is for the wide columns of more rows than memory
     may hold, where a reader makes it; its file then lies below `scratch`.
     """
 
@@ -61,6 +65,10 @@ class RawFolder:
     workers: int = 0
     progress: Callable[[int, int], None] = field(default=lambda _done, _total: None)
     scratch: Path | None = None
+    box_form: str = "corners"
+    landmark_set: LandmarkSet | None = None
+    column_groups: tuple[str, ...] = ()
+    splits_are_given: bool = False
     aside: Aside | None = None
     files: dict[str, RawFile] = field(default_factory=dict[str, RawFile])
     rejects: list[Reject] = field(default_factory=list[Reject])
@@ -132,10 +140,11 @@ class RawFolder:
         books[account] += 1
 
     def line(self, file: str, number: int) -> RawLine:
-        """A line by the names that a row has of it; a document is read again."""
+        """A line by the names that a row has of it; the start of a document is read again."""
         if file in self.files:
             return self.files[file].line(number)
-        return RawLine(file, number, 0, read_unchanged(self.root / file, file)[:MAX_RAW])
+        with open_regular(self.root / file) as document:
+            return RawLine(file, number, 0, document.read(MAX_RAW))
 
     def reject(self, row: RawLine, rule: str, message: str, *, place: RawLine | None = None, column: str = "", found: str = "",
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip

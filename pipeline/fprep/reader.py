@@ -19,6 +19,7 @@ from typing import Literal
 import polars as pl
 
 import fprep.readers
+from fprep.orientation import COORDINATES
 from fprep.raw import RawFolder
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import LandmarkSet
@@ -27,6 +28,7 @@ from fschemas.vocabularies import Vocabulary
 
 Read = Callable[[RawFolder], pl.LazyFrame]
 
+BOX_TEXT = "box_text"  # column that a reader may give: the box as it is written in the file, for messages
 IMAGE_COLUMNS = ("width", "height", "sha256", "image_format", "image_mode", "image_orientation")
 
 
@@ -42,7 +44,8 @@ class Reader:
     `SampleTable` and of as many column groups as the raw files have; the image columns may be left
     out, and `group` too, which then becomes the picture itself. `instances`: several
     rows may show the same picture, each another garment of it. `mapping`: the keys of `--map KEY=VALUE` that the reader
-    understands, each with a sentence about it; they arrive in `RawFolder.mapping`.
+    understands, each with a sentence about it; they arrive in `RawFolder.mapping`. `orientation`: which pixels coordinates belong to
+    where an image has an EXIF orientation and no size is stated: those "stored" or those of the "upright" image.
     """
 
     name: str
@@ -60,6 +63,14 @@ class Reader:
     any_groups: bool = False
     instances: bool = False
     mapping: Mapping[str, str] = field(default_factory=dict[str, str])
+    orientation: Literal["stored", "upright"] = "stored"
+
+    def orientation_of(self, mapping: Mapping[str, str]) -> Literal["stored", "upright"]:
+        """What `--map orientation=` says, else the reader's own; raises `UsageError` for anything else."""
+        value = mapping.get("orientation", self.orientation)
+        if value == "stored" or value == "upright":
+            return value
+        raise UsageError(f"--map orientation={value}: expected stored or upright")
 
 
 def reader(
@@ -78,6 +89,7 @@ def reader(
     any_groups: bool = False,
     instances: bool = False,
     mapping: Mapping[str, str] | None = None,
+    orientation: Literal["stored", "upright"] = "stored",
 ) -> Callable[[Read], Reader]:
     """Make a `Reader` of a function from `RawFolder` to a lazy frame; the arguments are the fields of `Reader`."""
 
@@ -97,10 +109,20 @@ def reader(
             origin,
             any_groups,
             instances,
-            dict(mapping or {}),
+            dict(mapping or {}) | (orientation_key(orientation) if set(COORDINATES) & set(table.column_names()) else {}),
+            orientation,
         )
 
     return decorate
+
+
+def orientation_key(assumed: str) -> dict[str, str]:
+    """The key of `--map` that every reader of coordinates has."""
+    other = "stored" if assumed == "upright" else "upright"
+    return {
+        "orientation": f"{other}: coordinates on images with an EXIF orientation belong to the {other} pixels, where no size is stated "
+        f"(default: {assumed})"
+    }
 
 
 def readers() -> dict[str, Reader]:
@@ -140,8 +162,9 @@ def read_mapping(reader: Reader, entries: Sequence[str]) -> dict[str, str]:
 def check_mapping(reader: Reader, mapping: Mapping[str, str]) -> None:
     """Raise `UsageError` for the first key that the reader does not know."""
     for key in mapping:
-        if not reader.mapping:
-            raise UsageError(f"--map {key}: the reader {reader.name} knows its files and takes no --map; leave it out")
+        if not set(reader.mapping) - {"orientation"} and key not in reader.mapping:
+            but = " but orientation" if reader.mapping else ""
+            raise UsageError(f"--map {key}: the reader {reader.name} knows its files and takes no --map{but}; leave it out")
         if key not in reader.mapping:
             known = ", ".join(reader.mapping)
             raise UsageError(f"--map {key}: {reader.name} has no such key; {did_you_mean(key, reader.mapping)}known are {known}")

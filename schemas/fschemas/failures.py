@@ -132,6 +132,11 @@ def _of_the_system(error: BaseException, number: int) -> tuple[ExitCode, str]:
     return (ExitCode.USAGE if missing else ExitCode.ENVIRONMENT), f"{place}{_REMEDIES.get(number, os.strerror(number))}"
 
 
+def count_of(count: int, noun: str, plural: str = "") -> str:
+    """`1 row`, `2 rows`, `1,000 rows`; `plural` for nouns that do not end in s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean light? ` with the nearest of the known names, empty where none is near."""
     plain = {entry.lower().replace("_", "-"): entry for entry in known}

@@ -186,6 +186,15 @@ class GarmentsColumns(SampleTable):
         length = pl.col("garments").list.len()
         return (pl.col("garment_boxes").list.len() == 4 * length) & (pl.col("garment_polygons").list.len() == length)
 
+    @dy.rule()
+    def garment_box_outside(cls) -> pl.Expr:
+        """Inside the image, one pixel of tolerance on each side, as for the box of a single garment."""
+        corners = pl.col("garment_boxes").list
+        across, down = corners.gather_every(2, 0).list, corners.gather_every(2, 1).list
+        right = pl.col("width").is_null() | (across.max() <= pl.col("width"))
+        bottom = pl.col("height").is_null() | (down.max() <= pl.col("height"))
+        return ((corners.min() >= -1) & right & bottom).fill_null(value=True)
+
 
 class CoarseSplitColumns(SampleTable):
     """Where the picture stands in another benchmark of the same pictures, so that nobody trains on its test set."""

@@ -23,7 +23,10 @@ _WORD = re.compile(rb"[^\s\"]+?" + _SUFFIX, re.IGNORECASE)  # in lists, whose pa
 _CELL = re.compile(rb"[^,;|\t\"]+?" + _SUFFIX, re.IGNORECASE)  # in tables, whose paths have blanks
 _BOX = re.compile(rb"\s(\d+) +(\d+) +(\d+) +(\d+)\s*$")
 _CHUNK = 1 << 14
-_USUAL = ("", "Img", "img", "images", "train", "train/images")
+_USUAL = (
+    "", "Img", "img", "images", "train", "train/images", "val", "valid", "test", "images/train", "images/val", "images/test", "train2017",
+    "val2017", "images/train2017", "images/val2017",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

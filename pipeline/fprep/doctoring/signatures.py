@@ -16,6 +16,7 @@ HEAD = 4096  # bytes that are looked at
 CATEGORY, FINE, INSHOP = "deepfashion-category", "deepfashion-fine", "deepfashion-inshop"
 CONSUMER, LANDMARKS, DEEPFASHION2 = "deepfashion-consumer2shop", "deepfashion-landmarks", "deepfashion2"
 KEYPOINTS, ATTRIBUTES, KFASHION, ASEN = "fashionai-keypoints", "fashionai-attributes", "kfashion", "kfashion-asen"
+COCO = "coco"
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(DEEPFASHION2, r"\d+\.json", rb'"(pair_id|item\d+)"\s*:', "labels of a picture"),
     Signature(DEEPFASHION2, r".*deepfash?ion_?2.*\.json", rb'"(info|images|annotations|categories|licenses)"\s*:', "COCO conversion",
               rows=True),
-    Signature("", r".*\.json", rb'"taxonomy_id"\s*:', "Fashionpedia in COCO's format"),
-    Signature("", r".*\.json", rb'\A\s*\{\s*"(info|images|annotations|categories|licenses)"\s*:', "a COCO file"),
+    Signature(COCO, r".*\.json", rb'\A\s*\{\s*"(info|images|annotations|categories|licenses|attributes|type)"\s*:', "a COCO file", rows=True),
 )  # fmt: skip
 
 # Folders that annotation files lie in; the data set begins above them.
@@ -134,7 +134,7 @@ LABEL_FOLDERS = {
 SPLIT_FOLDERS = {"training", "validation", "train", "val", "test"}  # around those, and read by readers as splits
 PICTURE_FOLDERS = {"img", "imgs", "image", "images", "img_highres", "원천데이터", "원천 데이터"}
 # Readers that take any number of archives or documents below one folder.
-COLLECTIVE = {KEYPOINTS, ATTRIBUTES, KFASHION, DEEPFASHION2}
+COLLECTIVE = {KEYPOINTS, ATTRIBUTES, KFASHION, DEEPFASHION2, COCO}
 DOCUMENTS = {KFASHION, DEEPFASHION2}  # a file a picture, in a folder a split
 # Long side in pixels of the pictures that the coordinates were made for.
 LONG_SIDE = {CATEGORY: 301, INSHOP: 256, CONSUMER: 301, LANDMARKS: 512, KEYPOINTS: 512}

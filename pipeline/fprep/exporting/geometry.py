@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fprep.exporting.job import UNLABELLED, ExportJob
-from fschemas.landmarks import Visibility
+from fschemas.landmarks import LANDMARK_SETS, Visibility
 
 NO_NAME = "garment"
 _MARGIN = 0.1  # of the extent of the points, on each side
@@ -22,7 +22,8 @@ _MARGIN = 0.1  # of the extent of the points, on each side
 class Instance:
     """A garment of a picture: its class, its box, its outlines and its points.
 
-    `box` is x1, y1, x2, y2 between pixel corners, inside the picture; `box_from` says where it comes from. `polygons` are x, y,
+    `box` is x1, y1, x2, y2 between pixel corners, inside the picture; `box_from` says where it comes from. `source_box` is that of the
+    row, where it has one, and `num_outlines` how many outlines that has, also those of less than three points. `polygons` are x, y,
     x, y … and `points` (x, y, v) in pixel centres, v as in COCO: 0 not labelled (x = y = 0), 1 labelled but hidden, 2 visible.
     """
 
@@ -32,12 +33,15 @@ class Instance:
     polygons: tuple[tuple[float, ...], ...] = ()
     points: tuple[tuple[float, float, int], ...] = ()
     row: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    source_box: tuple[float, ...] = ()
+    num_outlines: int = 0
 
 
 def class_names(job: ExportJob) -> tuple[str, ...]:
-    """The classes of the table: garments of the landmark set, parts, categories, or the one class `garment`."""
+    """The classes of the table: garments of the landmark set in its own order, parts, categories, or the one class `garment`."""
     if job.landmark_set is not None:
-        return tuple(job.landmark_set["garments"])
+        known = LANDMARK_SETS.get(job.landmark_set["name"])
+        return tuple(known.garments if known else job.landmark_set["garments"])
     column = "garments" if "garments" in job.groups else "category"
     if column not in job.frame.columns:
         return (NO_NAME,)
@@ -60,7 +64,8 @@ def instances(row: dict[str, Any]) -> list[Instance]:
     points = _points(row) if "landmark_x" in row else ()
     box, origin = _box(row, points)
     polygons = tuple(tuple(polygon) for polygon in row.get("polygons", ()) if len(polygon) >= 6)
-    return [Instance(label, box, origin, polygons, points, row)]
+    outlines = len(row.get("polygons", ()))
+    return [Instance(label, box, origin, polygons, points, row, tuple(row.get("box", ())), outlines)]
 
 
 def corner_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
@@ -79,8 +84,10 @@ def polygon_area(polygon: Sequence[float]) -> float:
 def _of_parts(row: dict[str, Any]) -> list[Instance]:
     found: list[Instance] = []
     for number, (label, polygon) in enumerate(zip(row["garments"], row["garment_polygons"], strict=True)):
-        box = corner_box(row["garment_boxes"][4 * number : 4 * number + 4], row["width"], row["height"])
-        found.append(Instance(label, box, "box", (tuple(polygon),) if len(polygon) >= 6 else (), (), row))
+        source = tuple(row["garment_boxes"][4 * number : 4 * number + 4])
+        box = corner_box(source, row["width"], row["height"])
+        polygons = (tuple(polygon),) if len(polygon) >= 6 else ()
+        found.append(Instance(label, box, "box", polygons, (), row, source, len(polygons)))
     return found
 
 
@@ -102,4 +109,4 @@ def _box(row: dict[str, Any], points: tuple[tuple[float, float, int], ...]) -> A
 
 
 def _inside(value: float, size: int) -> float:
-    return round(min(max(float(value), 0.0), float(size)), 4)
+    return min(max(float(value), 0.0), float(size))

@@ -108,7 +108,7 @@ def parse_document(content: bytes) -> dict[str, Any] | Fault:
     except (ValueError, RecursionError) as error:
         return Fault("bad_json", f"this is not JSON ({str(error)[:100] or 'nested too deeply'})")
     if not isinstance(document, dict):
-        return Fault("bad_json", "this is JSON, but no object with source, pair_id and items")
+        return Fault("bad_json", "this is JSON, but no object")
     return cast("dict[str, Any]", document)
 
 
@@ -165,9 +165,16 @@ def read_item(item: object) -> Garment | Fault:
     return _garment(category - 1, style, box, points, entry.get("segmentation"))
 
 
-def read_annotation(entry: dict[str, Any]) -> Garment | Fault:
-    """A garment from an annotation of the COCO conversion: box as x, y, width, height, and all 294 points."""
+def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment | Fault:
+    """A garment from an annotation of the COCO conversion: box as x, y, width, height, and all 294 points.
+
+    `name` is what the file calls the category, None where it has no categories: then the number is that of the release.
+    """
+    named = {_spelled(known): number for number, known in enumerate(CATEGORIES, start=1)}
     category, style = number_of(entry, "category_id", low=1, high=len(CATEGORIES)), number_of({"style": 0} | entry, "style")
+    if name is not None:
+        message = f"the category {name[:40]!r} is none of the 13 of DeepFashion2; the reader coco takes any"
+        category = named.get(_spelled(name)) or Fault("unknown_category", message, "category", name)
     if isinstance(category, Fault):
         return category._replace(rule="unknown_category", column="category")
     if isinstance(style, Fault):
@@ -186,6 +193,10 @@ def read_annotation(entry: dict[str, Any]) -> Garment | Fault:
             return Fault("not_applicable_point", message, "landmark_x")
         points = points[3 * own.start : 3 * own.stop]
     return _garment(category - 1, style, box, points, entry.get("segmentation"))
+
+
+def _spelled(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def _garment(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from fprep.parsing.dialect import join_names, plain_name, read_names
 from fprep.parsing.own_pictures import PICTURE_ENDS, SPLIT_NAMES
+from fprep.units import corners_of
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.tables import SPLITS
 
@@ -124,16 +125,15 @@ def value_fits(key: str, value: str) -> bool:
     return not value or value.casefold() in KNOWN_VALUES[key]
 
 
-def read_box(cells: Sequence[str], *, as_size: bool) -> list[float] | None:
-    """x1, y1, x2, y2; [] for empty cells, None for what are not four numbers."""
+def read_box(cells: Sequence[str], form: str, *, pixels: bool) -> list[float] | None:
+    """x1, y1, x2, y2 of a box in one of BOX_FORMS; [] for empty cells, None for what are not four numbers."""
     numbers = cells if len(cells) == 4 else re.split(r"[\s,;]+", cells[0].strip().strip("[]()").strip())
     numbers = [number.strip() for number in numbers]
     if not any(numbers):
         return []
     if len(numbers) != 4 or not all(_NUMBER.fullmatch(number) for number in numbers):
         return None
-    x, y, x2, y2 = map(float, numbers)
-    return [x, y, x + x2 - 1, y + y2 - 1] if as_size else [x, y, x2, y2]
+    return corners_of([float(number) for number in numbers], form, pixels=pixels)
 
 
 def _usual(names: Sequence[str], usual: Sequence[str]) -> int | None:

@@ -20,7 +20,8 @@ _MAX_EXAMPLES = 3
 
 @dataclass
 class OwnRow:
-    """A row: its line, the image as written, single values by key, x1, y1, x2, y2 or [], and the values of attribute columns.
+    """A row: its line, the image as written, single values by key, x1, y1, x2, y2 or [], the values of attribute columns,
+    and the box as written.
 
     `labels` has all values of the keys in LABEL_KEYS; they are one each until rows are joined.
     """
@@ -30,6 +31,7 @@ class OwnRow:
     values: dict[str, str]
     box: list[float]
     attributes: list[list[str]]
+    box_text: str = ""
     labels: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def give_up(self, key: str) -> None:
@@ -126,7 +128,8 @@ def _join(first: OwnRow, row: OwnRow) -> None:
         first.labels.setdefault(key, [first.values.get(key, "")]).append(row.values.get(key, ""))
     for key, value in row.values.items():
         first.values[key] = first.values.get(key) or value
-    first.box = first.box or row.box
+    if not first.box:
+        first.box, first.box_text = row.box, row.box_text
     first.attributes = [[*values, *more] for values, more in zip(first.attributes, row.attributes, strict=True)]
 
 

@@ -25,7 +25,8 @@ from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, plain
 from fprep.parsing.own_rows import ROW_MEANINGS, OwnRow, joined_groups, merge_rows
 from fprep.parsing.raw_file import RawFile, foreign_encoding
 from fprep.raw import RawFolder, picture_path_fault
-from fprep.reader import reader, safe_key
+from fprep.reader import BOX_TEXT, orientation_key, reader, safe_key
+from fprep.units import BOX_FORMS, PLACE_KEYS
 from fschemas.failures import UsageError
 from fschemas.tables import SampleTable
 from fschemas.vocabularies import Vocabulary
@@ -47,10 +48,14 @@ class _Rows:
     variants={"csv": ("**/*.csv",), "tsv": ("**/*.tsv",)},
     splits="cut",
     any_groups=True,
+    orientation="upright",
     mapping={
         **{key: f"the column that holds the {key}" for key in USUAL_NAMES},
         "box": "four columns x1,y1,x2,y2, or one column with four numbers",
-        "box-form": "corners (default: x1, y1, x2, y2, the last pixel included) or size (x, y, width, height)",
+        "box-form": "corners (default: x1, y1, x2, y2, the last pixel included), size (x, y, width, height) or center (x, y of the "
+        "center, width, height)",
+        **PLACE_KEYS,
+        **orientation_key("upright"),
         "attributes": "columns separated by commas; each value becomes an attribute of the group that the column is",
         "folder": "the folder of the images, relative to the table",
         "delimiter": "the sign between fields, or comma, semicolon, tab, pipe, space (default: the one that fits)",
@@ -64,7 +69,7 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
     """One row an image, or a garment of one, with the column groups that are mapped."""
     path = _file(raw)
     file = raw.open_file(path)
-    as_size = _choice(raw, "box-form", ("corners", "size")) == "size"
+    form, pixels = _choice(raw, "box-form", BOX_FORMS), raw.mapping.get("unit", "pixel") == "pixel"
     meaning = _choice(raw, "rows", ("", *ROW_MEANINGS))
     dialect = find_dialect(file.head(HEAD), read_delimiter(raw.mapping["delimiter"]) if raw.mapping.get("delimiter") else "")
     file.accounts["header"] += dialect.has_sep_line
@@ -80,7 +85,7 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
     rows = _Rows()
     for record in records:
         file.accounts["joined"] += record.num_more
-        fault = _read_row(record, columns, rows, as_size=as_size)
+        fault = _read_row(record, columns, rows, form=form, pixels=pixels)
         if fault is not None:
             rule, message, column, found = fault
             raw.reject(record.line, rule, message, column=column, found=found)
@@ -130,7 +135,7 @@ def _tell(raw: RawFolder, file: RawFile, columns: Columns) -> None:
         raw.notes.append(f"{file.name}: {not_utf8} rows are not UTF-8; the file looks like {encoding}: save it as UTF-8")
 
 
-def _read_row(record: Record, columns: Columns, rows: _Rows, *, as_size: bool) -> Fault | None:
+def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixels: bool) -> Fault | None:
     """Add a row; or say what is wrong with it."""
     if record.fault is not None:
         rule, message, found = record.fault
@@ -145,10 +150,12 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, as_size: bool) -
         return (*fault, "image", image)
     strange = {key: values[key] for key in KNOWN_VALUES if not value_fits(key, values.get(key, ""))}
     box: list[float] | None = []
+    box_text = ""
     if columns.box:
-        cut = [cells[number] for number in columns.box]
-        box = read_box(cut, as_size=as_size)
-        strange |= {"box": " ".join(cut)} if box is None else {}
+        cut = [cells[number].strip() for number in columns.box]
+        box_text = " ".join(cut)
+        box = read_box(cut, form, pixels=pixels)
+        strange |= {"box": box_text} if box is None else {}
     for key, value in strange.items():
         if key not in columns.guessed:
             if key == "box":
@@ -156,7 +163,9 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, as_size: bool) -
             return f"unknown_{key}", f"{key} {value!r}, expected one of {', '.join(KNOWN_VALUES[key])}", key, value
     for key, value in strange.items():
         rows.strange.setdefault(key, []).append(value)
-    rows.good.append(OwnRow(record.line, image, values, box or [], [[_plain(cells[number])] for number in columns.attributes]))
+    rows.good.append(
+        OwnRow(record.line, image, values, box or [], [[_plain(cells[number])] for number in columns.attributes], box_text)
+    )
     return None
 
 
@@ -199,6 +208,7 @@ def _frame(raw: RawFolder, places: ImagePlaces, columns: Columns, rows: list[Own
     frame_columns: dict[str, pl.Series] = {key: pl.Series(values, dtype=pl.String) for key, values in cells.items()}
     if columns.box:
         frame_columns["box"] = pl.Series([row.box or None for row in rows], dtype=pl.List(pl.Float32))
+        frame_columns[BOX_TEXT] = pl.Series([row.box_text or None for row in rows], dtype=pl.String)
     if columns.attributes or label_keys:
         frame_columns |= _attributes(raw, _attribute_values(columns, rows, label_keys))
     return pl.DataFrame({

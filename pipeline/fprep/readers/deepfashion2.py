@@ -7,15 +7,15 @@ splits is the pair. The COCO conversion of the dataset's tools (one JSON file a 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
 
 import polars as pl
 
+from fprep.parsing.coco_file import CocoFile, image_prefix, is_coco, read_coco, split_named
+from fprep.parsing.coco_rows import read_rows, stated_size
 from fprep.parsing.deepfashion2_items import (
     Fault,
     Garments,
@@ -37,7 +37,6 @@ from fschemas.vocabularies import vocabulary
 _TABLE = table_class("category", "landmarks", "box", "polygons", "item", "domain")
 _SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 _CHUNK = 4096  # documents whose garments become columns at once
-_MAX_COCO = 1 << 28  # bytes of a COCO file, which is parsed whole
 
 
 @reader(
@@ -67,7 +66,7 @@ def deepfashion2(raw: RawFolder) -> pl.LazyFrame:
             raw.notes.append(f"{raw.name_of(path)}: a COCO conversion beside the documents it was made from; not read")
         else:
             frames.append(_read_coco(raw, path))
-    return pl.concat(frames).lazy()
+    return pl.concat(frames, how="diagonal").lazy()
 
 
 def _schema() -> dict[str, pl.DataType]:
@@ -96,19 +95,11 @@ def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
                 continue
             deep = len(here.relative_to(given).parts) >= 4
             names[:] = [] if deep else sorted(name for name in names if name not in ("image", "images") and name[0] != ".")
-            files |= dict.fromkeys(here / name for name in sorted(entries) if name.endswith(".json") and _is_coco(here / name))
+            files |= dict.fromkeys(here / name for name in sorted(entries) if name.endswith(".json") and is_coco(here / name))
     if not folders and not files:
         places = ", ".join(str(place) for place in raw.given)
         raise UsageError(f"{places}: no DeepFashion2 annotation here; expected train/annos/000001.json and train/image, unpacked")
     return sorted(folders), sorted(files)
-
-
-def _is_coco(path: Path) -> bool:
-    if not path.is_file():  # opening a pipe would wait for ever
-        return False
-    with open(path, "rb") as file:
-        head = file.read(1 << 14).lstrip()
-    return head.startswith(b"{") and (b'"images"' in head or b'"annotations"' in head)
 
 
 def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
@@ -177,24 +168,25 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
 
 
 def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
-    name = raw.name_of(path)
-    if path.stat().st_size > _MAX_COCO:
-        raise UsageError(f"{name}: a COCO file of more than {_MAX_COCO} bytes; give the folder of the original documents (annos)")
-    document = parse_document(read_unchanged(path, name))
-    if isinstance(document, Fault):
-        raise UsageError(f"{name}: {document.message}; restore the file")
-    pictures, annotations = (_entries(document, key, name) for key in ("images", "annotations"))
-    files = {str(picture.get("id")): str(picture.get("file_name", "")) for picture in pictures}
-    split = next((split for word, split in _SPLITS.items() if word in path.stem.lower()), "train")
-    prefix = _picture_prefix(raw, path, list(files.values()))
-    raw.count_documents(document_pattern(name), len(annotations))
-    raw.totals[f"{split}-pictures"] += len(files)
-    garments, places = Garments(), (raw.line(name, 1) if annotations else None)
-    for number, entry in enumerate(annotations, start=1):
+    """The rows of a COCO file; one that `fprep export` wrote has all columns of the table it was made of."""
+    file = read_coco(raw, path)
+    if file.labels is not None:
+        return _conform_ours(read_rows(raw, [file]), file)
+    name = file.name
+    split = split_named(name) or "train"
+    paths = {number: str(entry.get("file_name", "")).replace("\\", "/") for number, entry in file.images.items()}
+    prefix = image_prefix(raw, path, list(paths.values()))
+    raw.count_documents(document_pattern(name), len(file.annotations))
+    raw.totals[f"{split}-pictures"] += len(paths)
+    garments, places = Garments(), (raw.line(name, 1) if file.annotations else None)
+    sizes: list[tuple[int | None, int | None]] = []
+    for number, entry in enumerate(file.annotations, start=1):
         assert places is not None
-        picture = files.get(str(entry.get("image_id")), "")
+        image_id = str(entry.get("image_id"))
+        picture = paths.get(image_id, "")
         fault = picture_path_fault(picture)
-        garment, pair = read_annotation(entry), number_of({"pair_id": 0} | entry, "pair_id")
+        category = file.category_name(entry) if file.categories else None
+        garment, pair = read_annotation(entry, category), number_of({"pair_id": 0} | entry, "pair_id")
         answers = (Fault(*fault, "image", picture) if fault else None, pair, garment)
         reason = next((answer for answer in answers if isinstance(answer, Fault)), None)
         if reason is not None:
@@ -213,20 +205,16 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
             source_file=name,
             source_line=number,
         )
-    return _conform(garments) if len(garments) else pl.DataFrame(schema=_schema())
+        sizes.append(stated_size(file.images[image_id]))
+    if not sizes:
+        return pl.DataFrame(schema=_schema())
+    columns = zip(("width", "height"), zip(*sizes, strict=True), strict=True)
+    return _conform(garments).with_columns(pl.Series(side, values, pl.Int32) for side, values in columns)
 
 
-def _entries(document: dict[str, Any], key: str, name: str) -> list[dict[str, Any]]:
-    value = document.get(key)
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in cast("list[object]", value)):
-        raise UsageError(f"{name}: {key} is no list of objects ({json.dumps(value)[:60]}); this is no COCO file")
-    return cast("list[dict[str, Any]]", value)
-
-
-def _picture_prefix(raw: RawFolder, path: Path, names: list[str]) -> str:
-    """Where the pictures of a COCO file lie: beside it, or in a folder that the dataset's layout has."""
-    homes = [path.parent, *(base / part for base in (path.parent, path.parent.parent) for part in
-             ("image", "images", "train/image", "validation/image", "test/image"))]  # fmt: skip
-    inside = [home for home in homes if home.is_relative_to(raw.root)]
-    home = next((home for home in inside if any((home / name).is_file() for name in names[:20])), path.parent)
-    return "" if home == raw.root else f"{raw.name_of(home)}/"
+def _conform_ours(frame: pl.DataFrame, file: CocoFile) -> pl.DataFrame:
+    missing = [name for name in _schema() if name not in frame.columns]
+    if missing:
+        raise UsageError(f"{file.name}: an export of a table without {missing[0]}; convert it with the reader coco")
+    sizes = {"width": pl.Int32, "height": pl.Int32}
+    return frame.select(pl.col(name).cast(kind) for name, kind in {**_schema(), **sizes}.items())
