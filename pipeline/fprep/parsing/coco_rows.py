@@ -14,7 +14,7 @@ from typing import Any, cast
 import polars as pl
 
 from fprep.parsing.coco_file import CocoFile, Entry, image_prefix, split_named
-from fprep.parsing.deepfashion2_items import Fault
+from fprep.parsing.deepfashion2_items import Fault, spelled
 from fprep.parsing.own_pictures import plain
 from fprep.raw import MAX_RAW, RawFolder, RawLine, document_pattern, picture_path_fault
 from fprep.reader import BOX_TEXT, safe_key
@@ -122,8 +122,8 @@ def _match_category(name: str, category: Entry, landmarks: LandmarkSet) -> tuple
         return None
     numbers = {point.lower(): index for index, point in enumerate(landmarks.points)}
     words = [str(point).strip().lower() for point in cast("list[object]", points)]
-    spelled = {_spelled(garment): garment for garment in landmarks.garments}
-    garment = spelled.get(_spelled(name))
+    spelled = {spelled(garment): garment for garment in landmarks.garments}
+    garment = spelled.get(spelled(name))
     if garment is not None and words == [str(number) for number in range(1, len(landmarks) + 1)]:
         return garment, tuple(range(len(landmarks)))  # numbered, and as many as the garment's set has
     places = tuple(numbers.get(word, -1) for word in words)
@@ -132,10 +132,6 @@ def _match_category(name: str, category: Entry, landmarks: LandmarkSet) -> tuple
     if garment is None:
         garment = next((known for known, valid in landmarks.garments.items() if set(valid) == set(places)), None)
     return None if garment is None else (garment, places)
-
-
-def _spelled(name: str) -> str:
-    return "".join(character for character in name.lower() if character.isalnum())
 
 
 class _Reading:

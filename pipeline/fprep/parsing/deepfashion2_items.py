@@ -170,11 +170,11 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
 
     `name` is what the file calls the category, None where it has no categories: then the number is that of the release.
     """
-    named = {_spelled(known): number for number, known in enumerate(CATEGORIES, start=1)}
+    named = {spelled(known): number for number, known in enumerate(CATEGORIES, start=1)}
     category, style = number_of(entry, "category_id", low=1, high=len(CATEGORIES)), number_of({"style": 0} | entry, "style")
     if name is not None:
         message = f"the category {name[:40]!r} is none of the 13 of DeepFashion2; the reader coco takes any"
-        category = named.get(_spelled(name)) or Fault("unknown_category", message, "category", name)
+        category = named.get(spelled(name)) or Fault("unknown_category", message, "category", name)
     if isinstance(category, Fault):
         return category._replace(rule="unknown_category", column="category")
     if isinstance(style, Fault):
@@ -195,8 +195,9 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
     return _garment(category - 1, style, box, points, entry.get("segmentation"))
 
 
-def _spelled(name: str) -> str:
-    return "".join(character for character in name.lower() if character.isalnum())
+def spelled(name: str) -> str:
+    """One spelling of a category: `long_sleeved_dress`, as another conversion of the data set has it, is `long sleeve dress`."""
+    return "".join(character for character in name.lower() if character.isalnum()).replace("sleeved", "sleeve")
 
 
 def _garment(
