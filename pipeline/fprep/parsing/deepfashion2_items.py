@@ -196,8 +196,9 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
 
 
 def spelled(name: str) -> str:
-    """One spelling of a category: `long_sleeved_dress`, as another conversion of the data set has it, is `long sleeve dress`."""
-    return "".join(character for character in name.lower() if character.isalnum()).replace("sleeved", "sleeve")
+    """One spelling of a category: `long_sleeved_shirt`, as another conversion of the data set has it, is `long sleeve top`."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    return "".join("sleeve" if word == "sleeved" else word for word in words).replace("sleeveshirt", "sleevetop")
 
 
 def _garment(
