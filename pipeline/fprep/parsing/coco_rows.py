@@ -122,8 +122,8 @@ def _match_category(name: str, category: Entry, landmarks: LandmarkSet) -> tuple
         return None
     numbers = {point.lower(): index for index, point in enumerate(landmarks.points)}
     words = [str(point).strip().lower() for point in cast("list[object]", points)]
-    spelled = {spelled(garment): garment for garment in landmarks.garments}
-    garment = spelled.get(spelled(name))
+    by_name = {spelled(garment): garment for garment in landmarks.garments}
+    garment = by_name.get(spelled(name))
     if garment is not None and words == [str(number) for number in range(1, len(landmarks) + 1)]:
         return garment, tuple(range(len(landmarks)))  # numbered, and as many as the garment's set has
     places = tuple(numbers.get(word, -1) for word in words)
