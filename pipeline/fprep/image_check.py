@@ -21,10 +21,9 @@ from dataclasses import dataclass
 import simplejpeg
 from PIL import Image
 
-from fprep.image_format import HEADER_BYTES, MAX_PIXELS, MAX_SIDE, MIN_SIDE, content_type, first_scan, is_cut, plain_jpeg
+from fprep.image_format import HEADER_BYTES, content_type, first_scan, is_cut, plain_jpeg
 from fprep.workers import run_isolated
-
-MAX_BYTES = 64 << 20
+from fschemas.image_limits import MAX_BYTES, MAX_PIXELS, MAX_SIDE, MIN_SIDE, TooMuchError, check_jpeg, count_segments
 
 _EXTENSIONS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "GIF": (".gif",), "BMP": (".bmp",),
@@ -162,12 +161,16 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
     if plain is not None and plain[2] != "CMYK":
         width, height, mode = plain
         try:
+            check_jpeg(content, width, height)
             simplejpeg.decode_jpeg(content, "GRAY")
+        except TooMuchError as error:
+            return ImageFacts("image_too_large", str(error), f"{width}x{height}")
         except ValueError as error:
             return _undecodable(content, kind, error)
         digest = hashlib.sha256(content).hexdigest()
         return ImageFacts("", "", "", width, height, digest, kind, mode, 1, _warnings("JPEG", mode, name))
     try:
+        count_segments(content)
         image = Image.open(io.BytesIO(content), formats=(kind,))
         width, height = image.size
         if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
@@ -175,6 +178,8 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
             return ImageFacts("image_too_large", f"{width} x {height} is more than {limits}", f"{width}x{height}")
         if min(width, height) < MIN_SIDE:
             return ImageFacts("image_too_small", f"{width} x {height} is less than {MIN_SIDE} on a side", f"{width}x{height}")
+        if kind == "JPEG":
+            check_jpeg(content, width, height)
         if is_cut(content, kind):
             return ImageFacts("truncated_image", "the end of the picture is missing", f"{len(content)} bytes")
         orientation = _orientation(image)
@@ -184,6 +189,8 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
             _decode(content, kind, image)
     except Image.DecompressionBombError:
         return ImageFacts("image_too_large", f"more than {MAX_PIXELS} pixels by its header")
+    except TooMuchError as error:
+        return ImageFacts("image_too_large", str(error), f"{len(content)} bytes")
     except Exception as error:  # noqa: BLE001  (headers and data that are damaged make decoders raise anything)
         return _undecodable(content, kind, error)
     if orientation >= 5:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import simplejpeg
 
-MAX_PIXELS = 40_000_000
-MIN_SIDE, MAX_SIDE = 8, 16384
+from fschemas.image_limits import MAX_PIXELS, MAX_SIDE, MIN_SIDE
+
 HEADER_BYTES = 4096  # tables and frame header of a JPEG without EXIF take less than one
 _JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB", "CMYK": "CMYK", "YCCK": "CMYK"}  # Pillow's names
 

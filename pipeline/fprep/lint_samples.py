@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import simplejpeg
 
+from fschemas.image_limits import check_jpeg
 from fschemas.landmarks import Visibility
 from fschemas.tables import COLUMN_GROUPS
 
@@ -149,6 +150,8 @@ def _header_faults(info: tarfile.TarInfo, prefix: str, content: bytes, row: dict
 def _decoded_size(content: bytes) -> tuple[int, int] | None:
     """Width and height of a JPEG that decodes to its end, else None. Bytes between its segments are forgiven, as at convert."""
     try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+        check_jpeg(content, int(width), int(height))
         picture = simplejpeg.decode_jpeg(content, "GRAY")
     except ValueError as error:
         if "extraneous" not in str(error):

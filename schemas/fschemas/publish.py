@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fschemas.failures import EnvironmentProblem, placed
+from fschemas.regular_file import open_regular
 
 TEMPORARY_PREFIX = ".tmp."
 _PR_SET_PDEATHSIG = 1
@@ -151,8 +152,8 @@ def die_with_dvc() -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
+    """SHA-256 of a regular file, in hex; raises `UsageError` for a pipe or device."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

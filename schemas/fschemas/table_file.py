@@ -16,6 +16,7 @@ from fschemas.failures import FashionkitError, IntegrityError, UsageError
 from fschemas.json_file import parse_json
 from fschemas.landmarks import LANDMARK_SET_SHAPE
 from fschemas.publish import publish
+from fschemas.regular_file import open_regular
 from fschemas.vocabularies import VOCABULARY_SHAPE
 
 METADATA_KEY = b"fashionkit"
@@ -66,6 +67,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _parquet(path: Path) -> Generator[pq.ParquetFile]:
     """Whatever a damaged file makes of pyarrow becomes one sentence; `pq.read_table` would do, but imports pandas, a second."""
     try:
+        open_regular(path).close()  # a pipe would be waited for
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
             yield file
     except FileNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -11,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fschemas.failures import UsageError, did_you_mean
+from fschemas.yaml_file import parse_yaml, read_yaml
 from ftrain.split_lock import lock_digest
 from ftrain.task import Stage, Task, find_task
 
@@ -123,12 +125,7 @@ def _profile(task: str, params: Path | None, profile: str | None) -> dict[str, A
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise UsageError(f"{path}: expected a mapping of names to values")
     return values
@@ -144,9 +141,9 @@ def _set(section: dict[str, Any], override: str) -> None:
         if not isinstance(section, dict):
             raise UsageError(f"--set {override}: {parent} has no parts")
     try:
-        section[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {override}: {text!r} is not a value") from None
+        section[last] = parse_yaml(text, "")
+    except UsageError as error:
+        raise UsageError(f"--set {path}={reprlib.repr(text)[1:-1]}: {reprlib.repr(text)} is not a value{error}") from None
 
 
 def _check(model: type[_Model], values: Any, place: str, prefix: str) -> _Model:
@@ -160,7 +157,7 @@ def _check(model: type[_Model], values: Any, place: str, prefix: str) -> _Model:
             raise UsageError(
                 f"{place}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}known are {', '.join(known)}"
             ) from None
-        raise UsageError(f"{place}: {name}={first['input']!r} is not possible ({first['msg']})") from None
+        raise UsageError(f"{place}: {name}={reprlib.repr(first['input'])} is not possible ({first['msg']})") from None
 
 
 def _known_names(model: type[BaseModel], parents: tuple[int | str, ...]) -> list[str]:

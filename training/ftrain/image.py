@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from fschemas.image_limits import check_jpeg
+
 # ITU-R BT.601 luma: what "grey" means for contrast and saturation.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _DIAGONAL = np.arange(3)
@@ -24,18 +26,26 @@ def decode(jpeg: bytes, scale: float = 1.0, rows: int | None = None) -> tuple[np
 
     Of a picture of which only the first `rows` rows are needed, the rest may be left out. Returns the picture and the factor
     by which it is smaller than the stored one (1.0 or 0.5). Colour is upsampled by repetition: 9 % faster and half a grey
-    level off on average (docs/log.md).
+    level off on average (docs/log.md). Raises `TooMuchError` for an image beyond the limits, `ValueError` for a damaged one.
     """
+    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    check_jpeg(jpeg, int(width), int(height))
     if scale > _HALF_DECODE_SCALE:
         short = None if rows is None else _shortened(jpeg, rows)
         if short is not None:  # not strict: the bytes that are left over are what it would complain of
             return simplejpeg.decode_jpeg(short, "RGB", fastupsample=True, strict=False), 1.0
         return simplejpeg.decode_jpeg(jpeg, "RGB", fastupsample=True), 1.0
-    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
     picture = simplejpeg.decode_jpeg(
         jpeg, "RGB", fastupsample=True, min_factor=2, min_height=int(height) // 2, min_width=int(width) // 2
     )
     return picture, 0.5 if picture.shape[0] < int(height) else 1.0
+
+
+def decode_exactly(jpeg: bytes) -> np.ndarray:
+    """The whole image, uint8 H, W, 3 RGB, with smooth colours; raises as `decode`."""
+    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    check_jpeg(jpeg, int(width), int(height))
+    return simplejpeg.decode_jpeg(jpeg, "RGB")
 
 
 def _shortened(jpeg: bytes, rows: int) -> bytearray | None:

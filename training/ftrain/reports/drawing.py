@@ -8,13 +8,13 @@ from typing import Any
 import cv2
 import matplotlib as mpl
 import numpy as np
-import simplejpeg
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw, ImageFont
 
 from fschemas.landmarks import LandmarkSet, Visibility
+from ftrain.image import decode_exactly
 from ftrain.metrics.normalised_error import PointErrors
 from ftrain.reports.plots import FAINT_COLOUR, STYLE, to_png
 from ftrain.task import Judged
@@ -156,7 +156,7 @@ def _chosen(landmarks: LandmarkSet, errors: PointErrors) -> list[list[int]]:
 def _tile(axes: Axes, landmarks: LandmarkSet, judged: Judged, errors: PointErrors, number: int) -> None:
     results = judged.results
     image, note = judged.shards.read(int(results["row"][number]))
-    picture = simplejpeg.decode_jpeg(image, "RGB")
+    picture = decode_exactly(image)
     garment = str(note["garment"])
     truth, guess = results["truth"][number], results["points"][number]
     seen = results["visibility"][number] >= Visibility.OCCLUDED

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
 
 from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.landmarks import Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
+from ftrain.image import decode_exactly
 from ftrain.layers.attribute_loss import attribute_targets
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import (
@@ -121,7 +121,7 @@ def finite(figures: Mapping[str, float]) -> dict[str, float]:
 def picture_of(judged: Judged, number: int) -> tuple[np.ndarray, dict[str, Any]]:
     """The decoded picture number `number` of the judged ones, uint8 H, W, 3, and its annotation."""
     image, note = judged.shards.read(int(judged.results["row"][number]))
-    return simplejpeg.decode_jpeg(image, "RGB"), note
+    return decode_exactly(image), note
 
 
 def spread(badness: np.ndarray, num_tiles: int) -> list[int]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import simplejpeg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from fschemas.shard_set import ShardSet
+from ftrain.image import decode_exactly
 from ftrain.reports.drawing import INK, WHITE, label_font
 from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, to_png
 from ftrain.reports.sheet import Tile, sheet
@@ -94,4 +94,4 @@ def draw_answer(picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
 
 
 def _picture(shards: ShardSet, row: int) -> np.ndarray:
-    return simplejpeg.decode_jpeg(shards.read(row)[0], "RGB")
+    return decode_exactly(shards.read(row)[0])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import simplejpeg
 import torch
 
 from fschemas.failures import NonFiniteError, UsageError
@@ -19,6 +18,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.checkpoint import TrainingState, step_folder
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split
+from ftrain.image import decode_exactly
 from ftrain.predict import one_process
 from ftrain.remote import open_shards
 from ftrain.retrieval.approximate import Kind, build_approximate, require_faiss
@@ -124,7 +124,7 @@ def _features(
         return Features(deep, unit(results[COLOUR])), "network"
 
     def of(row: int) -> np.ndarray:
-        return colour_feature(simplejpeg.decode_jpeg(shards.read(row)[0], "RGB"))
+        return colour_feature(decode_exactly(shards.read(row)[0]))
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         return Features(deep, np.stack(list(pool.map(of, rows.tolist())))), "picture"

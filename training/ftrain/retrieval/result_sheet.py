@@ -6,9 +6,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import simplejpeg
 
 from fschemas.shard_set import ShardSet
+from ftrain.image import decode_exactly
 from ftrain.reports.sheet import Tile, sheet
 
 _COLUMNS = 6
@@ -68,7 +68,7 @@ def _lines(match: dict[str, Any], answer: dict[str, Any]) -> list[str]:
 def _thumbnail(match: dict[str, Any], shards: ShardSet | None) -> np.ndarray:
     if shards is None:
         return _EMPTY
-    return small(simplejpeg.decode_jpeg(shards.read(match["row"])[0], "RGB"))
+    return small(decode_exactly(shards.read(match["row"])[0]))
 
 
 def small(picture: np.ndarray) -> np.ndarray:
