@@ -11,7 +11,7 @@ import pyarrow as pa
 import simplejpeg
 
 from fschemas.landmarks import DEEPFASHION_8, LandmarkSet, Visibility
-from fschemas.publish import publish_json, sha256_of
+from fschemas.publish import publish_sealed, sha256_of
 from fschemas.shard import Sample, ShardRecord, shard_name, write_shard
 from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
 from fschemas.table_file import write_table
@@ -134,7 +134,7 @@ def write_samples(
     }
     shards = [{"name": r.name, "split": r.split, "samples": len(r.keys), "bytes": r.bytes, "sha256": r.sha256} for r in records]
     index = {"bytes": (folder / INDEX_FILE).stat().st_size, "sha256": sha256_of(folder / INDEX_FILE)}
-    publish_json(folder / DATASET_FILE, {
+    publish_sealed(folder / DATASET_FILE, {
         "format": FORMAT, "dataset": "squares", "plan_id": plan_id, "column_groups": groups,
         "landmark_set": landmarks.to_json() if landmarks else None, "vocabularies": vocabularies, "splits": splits, "index": index, "shards": shards,
     })  # fmt: skip

@@ -27,7 +27,7 @@ from fprep.report import ConvertReport, account, compare_totals, judge, publish_
 from fprep.splits import IDENTITY, cut_missing, duplicate_rows, unique_keys
 from fprep.units import Written, to_pixels
 from fschemas.failures import UsageError, count_of
-from fschemas.publish import exclusive, remove_leftovers
+from fschemas.publish import exclusive
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
 
 Progress = Callable[[str, int, int], None]
@@ -79,7 +79,6 @@ def convert(
             work.run(images, val_share, test_share, workers, limit)
         else:
             with exclusive(out):
-                remove_leftovers(out)
                 folder.scratch = out
                 work.run(images, val_share, test_share, workers, limit)
                 report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)

@@ -10,9 +10,7 @@ import hashlib
 import importlib
 import json
 import pkgutil
-import shutil
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -22,7 +20,7 @@ from fprep.exporting.job import ExportJob, ExportOptions, size_of
 from fprep.sharding.source_table import SourceTable
 from fschemas.failures import FashionkitError, UsageError, did_you_mean
 from fschemas.json_file import read_json
-from fschemas.publish import TEMPORARY_PREFIX, exclusive, publish, publish_json
+from fschemas.publish import new_folder, publish, publish_json
 
 RECEIPT = "export.json"
 FORMAT = "fashionkit-export/1"
@@ -95,11 +93,8 @@ def export(
     if unchanged or dry_run:
         _check_place(out, unchanged=unchanged)
         return {**summary, "counts": {}, "files": 0, "bytes": 0, "notes": [], "unchanged": unchanged}
-    existed = out.exists()
-    with exclusive(out), _removed_on_error(out, existed=existed):
+    with new_folder(out):
         _check_place(out, unchanged=False)
-        for leftover in out.parent.glob(f"{TEMPORARY_PREFIX}{out.name}.*"):
-            shutil.rmtree(leftover, ignore_errors=True)
         with publish(out) as folder:
             folder.mkdir()
             writer.write(job, folder)
@@ -119,18 +114,6 @@ def describe(summary: dict[str, Any], out: Path, *, dry_run: bool) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in summary["counts"].items())
     size = f"{summary['files']} files, {summary['bytes'] / 1e6:.1f} MB"
     return "\n".join([f"{out}: {what}: {counts}; {size}", *(f"note: {note}" for note in summary["notes"])])
-
-
-@contextmanager
-def _removed_on_error(out: Path, *, existed: bool) -> Generator[None]:
-    """The lock made an empty folder; it stays only as an export."""
-    try:
-        yield
-    except BaseException:
-        if not existed:
-            with suppress(OSError):
-                out.rmdir()
-        raise
 
 
 def _receipt(job: ExportJob, to: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fprep.reader import Reader, columns_of
 from fprep.samples import MARKER
 from fschemas.failures import RejectedError
 from fschemas.json_file import COUNT
-from fschemas.publish import publish, publish_json, sha256_of
+from fschemas.publish import publish, publish_sealed, sha256_of
 from fschemas.table_file import write_table, write_tables
 from fschemas.tables import COLUMN_GROUPS
 
@@ -194,7 +194,7 @@ def publish_conversion(
         rejected_path = renames.enter_context(publish(out / REJECTED_FILE))
         write_table(rejected_path, rejected, {"dataset": reader.name})
         report.rejected_sha256 = sha256_of(rejected_path)
-        publish_json(report_path, report.to_json())
+        publish_sealed(report_path, report.to_json())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ from fprep.sharding.workers import write_shards
 from fprep.split_lock import Checked, checked_table
 from fschemas.failures import UsageError
 from fschemas.names import KEY, LONGEST_KEY
-from fschemas.publish import exclusive, remove_leftovers, withdraw
+from fschemas.publish import exclusive, withdraw
 from fschemas.shard import RECORD_FOLDER, ShardRecord, is_finished, shard_name
 from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
 from fschemas.tables import SPLITS
 
 CONTENT_VERSION = 1  # counts up when the same table and options begin to give other bytes
+_READERS = 4  # threads that compute digests
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,7 @@ def shard(
     if dry_run:
         return _summary(plan, [], reused=_count_finished(out, plan), unchanged=existing_plan_id(out) == plan.plan_id)
     with exclusive(out):
-        remove_leftovers(out)
-        remove_leftovers(out / RECORD_FOLDER)
-        finished = {planned.name: is_finished(out, planned.name, plan.plan_id) for planned in plan.shards}
-        records = {name: record for name, record in finished.items() if record is not None}
+        records = _kept(out, plan)
         if len(records) == len(plan.shards) and existing_plan_id(out) == plan.plan_id:
             remove_strangers(out, set(records))
             return _summary(plan, list(records.values()), reused=len(records), unchanged=True)
@@ -216,8 +215,16 @@ def _shifted(
     return lambda done: progress(kept + done, total)
 
 
+def _kept(out: Path, plan: ShardPlan) -> dict[str, ShardRecord]:
+    """Records of the shards that stand there already, read in full: one that was damaged meanwhile is written again."""
+    names = [planned.name for planned in plan.shards]
+    with ThreadPoolExecutor(max_workers=_READERS) as pool:
+        records = pool.map(lambda name: is_finished(out, name, plan.plan_id), names)
+        return {name: record for name, record in zip(names, records, strict=True) if record is not None}
+
+
 def _count_finished(out: Path, plan: ShardPlan) -> int:
-    return sum(is_finished(out, planned.name, plan.plan_id) is not None for planned in plan.shards)
+    return sum(is_finished(out, planned.name, plan.plan_id, digests=False) is not None for planned in plan.shards)
 
 
 def _summary(plan: ShardPlan, records: list[ShardRecord], *, reused: int, unchanged: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import polars as pl
 
 from fprep.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
-from fschemas.json_file import COUNT, read_json
+from fschemas.json_file import COUNT, read_json, seal
 from fschemas.names import DIGEST
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class SplitLock:
             "counts": {"pictures": len(self.pictures), "groups": len(self.groups)},
             "digest": self.digest,
         }
-        return json.dumps(content, indent=1).encode() + b"\n"
+        return json.dumps(seal(content), indent=1).encode() + b"\n"
 
     def _content(self) -> dict[str, Any]:
         return {"format": FORMAT, "digits": _DIGITS, "pictures": _packed(self.pictures), "groups": _packed(self.groups)}
@@ -65,6 +65,7 @@ class SplitLock:
             path,
             _SHAPE,
             format=FORMAT,
+            sealed=True,
             missing=f"{path}: no such split lock; write one with `fprep audit TABLE --lock`",
             remedy="write it again with `fprep audit TABLE --lock`",
         )

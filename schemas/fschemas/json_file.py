@@ -14,6 +14,7 @@ A **shape** says what a document must hold, in JSON's own form:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -26,6 +27,7 @@ from fschemas.regular_file import open_regular
 
 Shape = Any  # as above; a recursive alias says no more
 COUNT = range(1 << 62)
+SEAL = "seal"
 _MOST_BYTES = 1 << 30  # a split lock of 30 million images
 _DEEPEST = 64  # ours nest up to 8 deep; Python gives up at about 1,000
 _REMEDY = "restore the file, or write it again with the command that made it"
@@ -39,12 +41,15 @@ def read_json(
     shape: Shape = dict,
     *,
     format: str = "",  # noqa: A002 - the name of the entry
+    sealed: bool = False,
     place: str = "",
     missing: str = "",
     remedy: str = _REMEDY,
     limit: int = _MOST_BYTES,
 ) -> dict[str, Any]:
     """The JSON object in a file of ours, checked against `shape` (see the module).
+
+    The digest of a `sealed` document (see `seal`) is compared with its content, so that no bit of it changes in silence.
 
     Messages call the file `place` (by default its path). Raises `UsageError` where there is no such file (`missing` is the sentence),
     where it is no regular file, and where its entry "format" names another one than `format`; `IntegrityError` with the name of the entry at fault
@@ -59,7 +64,7 @@ def read_json(
         raise UsageError(missing or f"{place}: no such file") from None
     if len(content) > limit:
         raise IntegrityError(f"{place}: larger than {limit} bytes; {remedy}")
-    return parse_json(content, shape, format=format, place=place, remedy=remedy)
+    return parse_json(content, shape, format=format, sealed=sealed, place=place, remedy=remedy)
 
 
 def parse_json(
@@ -67,6 +72,7 @@ def parse_json(
     shape: Shape = dict,
     *,
     format: str = "",  # noqa: A002
+    sealed: bool = False,
     place: str,
     remedy: str = _REMEDY,
 ) -> dict[str, Any]:
@@ -83,6 +89,8 @@ def parse_json(
         raise IntegrityError(f"{place}: holds {_kind(value)} instead of an object; {remedy}")
     document = cast("dict[str, Any]", value)
     fault = _deep(document)
+    if not fault and sealed:
+        fault = _broken_seal(document)
     if format and not fault:
         fault = fault_of(document, {"format": str})
         if not fault and document["format"] != format:
@@ -91,6 +99,19 @@ def parse_json(
     if fault:
         raise IntegrityError(f"{place}: {fault}; {remedy}")
     return document
+
+
+def seal(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the SHA-256 of its values as a last entry, whatever their order and layout in a file."""
+    content = {name: value for name, value in document.items() if name != SEAL}
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return {**content, SEAL: hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()}
+
+
+def _broken_seal(document: dict[str, Any]) -> str:
+    """Empty where an earlier version wrote the document, which sealed nothing: no single damage makes a sealed one look like that."""
+    whole = SEAL not in document or seal(document)[SEAL] == document[SEAL]
+    return "" if whole else "was changed since it was written (it does not bear its own digest)"
 
 
 def fault_of(value: object, shape: Shape, name: str = "") -> str:

@@ -13,19 +13,26 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from fschemas.failures import EnvironmentProblem, placed
+from fschemas.json_file import seal
 from fschemas.regular_file import open_regular
 
 TEMPORARY_PREFIX = ".tmp."
+_HOST = re.sub("[^A-Za-z0-9-]", "-", socket.gethostname())[:40] or "here"
+_LONGEST_NAME = 255  # bytes
+_DAY = 86_400.0
 _PR_SET_PDEATHSIG = 1
 _SYNC_EACH = 1000  # files; more are brought to the disk with all else that is on its way to their file system
 
@@ -38,7 +45,7 @@ def publish(final: Path) -> Generator[Path]:
     `final` stays as it was. Errors of the operating system carry the path of `final`, also where a library lost their number.
     """
     final = Path(final)
-    temporary = final.with_name(f"{TEMPORARY_PREFIX}{final.name}.{os.getpid()}")
+    temporary = temporary_of(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
@@ -69,6 +76,11 @@ def publish_json(final: Path, value: object) -> None:
     publish_bytes(final, text.encode() + b"\n")
 
 
+def publish_sealed(final: Path, document: dict[str, Any]) -> None:
+    """As `publish_json`, for a document that decides results: with its own digest, which `read_json(…, sealed=True)` asks for."""
+    publish_json(final, seal(document))
+
+
 def withdraw(final: Path) -> None:
     """Take a published file away, so that a power cut does not bring it back. No error when there is none."""
     final = Path(final)
@@ -80,17 +92,74 @@ def withdraw(final: Path) -> None:
         raise
 
 
+def temporary_of(final: Path) -> Path:
+    """The name under which this process writes what is to become `final`: beside it, with our host and process number."""
+    mark = f".{_HOST}.{os.getpid()}"
+    name = final.name
+    if len(os.fsencode(name)) > _LONGEST_NAME - len(TEMPORARY_PREFIX) - len(mark):
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return final.with_name(f"{TEMPORARY_PREFIX}{name}{mark}")
+
+
 def remove_leftovers(folder: Path) -> list[str]:
-    """Delete temporaries that a killed writer left in `folder`. Call it only while holding `exclusive(folder)`."""
-    leftovers = sorted(path for path in folder.glob(f"{TEMPORARY_PREFIX}*"))
+    """Delete temporaries that killed writers left: in `folder`, in all folders below it, and beside it those of itself.
+
+    `exclusive` does this for every command that writes into a folder. Names of removed ones are returned, relative to the parent
+    of the folder. Links are not followed, and what another living process of this host writes in a folder below stays.
+    """
+    folder = Path(folder)
+    found = _temporaries_of(folder)
+    for place, folders, files in os.walk(folder):
+        temporaries = [name for name in (*folders, *files) if name.startswith(TEMPORARY_PREFIX)]
+        found += [Path(place, name) for name in temporaries]
+        folders[:] = [name for name in folders if not name.startswith(TEMPORARY_PREFIX)]
+    leftovers = sorted(path for path in found if not is_being_written(path))
     for path in leftovers:
         _remove(path)
-    return [path.name for path in leftovers]
+    return [str(path.relative_to(folder.parent)) for path in leftovers]
+
+
+def remove_leftovers_of(final: Path) -> None:
+    """Delete what killed writers left of a single file, for which nobody holds a lock: other hosts have a day to finish theirs."""
+    for path in _temporaries_of(Path(final)):
+        with suppress(FileNotFoundError):  # another process sweeps too
+            age = time.time() - path.stat().st_mtime
+            if not is_being_written(path) and (age > _DAY or _writer(path)[0] == _HOST):
+                _remove(path)
+
+
+def is_being_written(temporary: Path) -> bool:
+    """Whether another process of this host lives that began this temporary."""
+    host, process = _writer(temporary)
+    if host != _HOST or process in (0, os.getpid()):
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _temporaries_of(final: Path) -> list[Path]:
+    start = f"{TEMPORARY_PREFIX}{final.name}."
+    with suppress(OSError), os.scandir(final.parent) as entries:
+        return [final.parent / entry.name for entry in entries if entry.name.startswith(start)]
+    return []
+
+
+def _writer(temporary: Path) -> tuple[str, int]:
+    """Host and process number in the name of a temporary; ("", 0) where it has none."""
+    parts = temporary.name.rsplit(".", 2)
+    return (parts[1], int(parts[2])) if len(parts) == 3 and parts[2].isascii() and parts[2].isdigit() else ("", 0)
 
 
 @contextmanager
 def exclusive(folder: Path) -> Generator[None]:
-    """Hold the only right to write in `folder`; raises `EnvironmentProblem` when another process has it.
+    """Hold the only right to write in `folder`, and remove what killed writers left there (`remove_leftovers`).
+
+    Raises `EnvironmentProblem` when another process has that right.
 
     The lock is a `flock` on a hidden file beside the folder, so that the kernel frees it at death and no lock file becomes
     part of a DVC output. The folder is created when it is missing. Raises `EnvironmentProblem` too where it is not writable.
@@ -113,9 +182,24 @@ def exclusive(folder: Path) -> Generator[None]:
         except OSError as error:
             _name_place(error, folder)
             raise
+        remove_leftovers(folder)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def new_folder(out: Path) -> Generator[None]:
+    """`exclusive(out)` for a folder that is to be published in one piece: on an error it is not left behind empty."""
+    existed = Path(out).exists()
+    try:
+        with exclusive(out):
+            yield
+    except BaseException:
+        if not existed:
+            with suppress(OSError):
+                Path(out).rmdir()
+        raise
 
 
 def _open_lock(folder: Path) -> int:

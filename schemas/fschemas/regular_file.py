@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from fschemas.failures import UsageError
 
@@ -20,7 +20,7 @@ def kind_of(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "not a regular file")
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading without ever blocking; raises `UsageError` for anything but a regular file.
 
     Opening a FIFO without a writer blocks forever, and reading `/dev/zero` never ends: `O_NONBLOCK` avoids the first, the

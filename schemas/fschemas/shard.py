@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from fschemas.failures import FashionkitError
-from fschemas.json_file import COUNT, read_json
+from fschemas.json_file import COUNT, read_json, seal
 from fschemas.names import DIGEST
-from fschemas.publish import publish, publish_bytes
+from fschemas.publish import publish, publish_bytes, sha256_of
 
 RECORD_FOLDER = "meta"
 _BLOCK = tarfile.BLOCKSIZE
@@ -118,27 +118,28 @@ def write_shard(folder: Path, name: str, split: str, plan_id: str, samples: Iter
         file.write(end)
         position += len(end)
     record = ShardRecord(plan_id, name, split, position, digest.hexdigest(), tuple(keys), tuple(images), tuple(annotations))
-    publish_bytes(record_path(folder, name), json.dumps(record.to_json(), separators=(",", ":")).encode() + b"\n")
+    publish_bytes(record_path(folder, name), json.dumps(seal(record.to_json()), separators=(",", ":")).encode() + b"\n")
     return record
 
 
 def read_record(folder: Path, name: str) -> ShardRecord | None:
     """The record of a shard, or None when there is none or it cannot be read: such a shard has to be written again."""
     try:
-        return ShardRecord.from_json(read_json(record_path(folder, name), _RECORD_SHAPE))
+        return ShardRecord.from_json(read_json(record_path(folder, name), _RECORD_SHAPE, sealed=True))
     except (OSError, FashionkitError, TypeError, ValueError, IndexError):
         return None
 
 
-def is_finished(folder: Path, name: str, plan_id: str) -> ShardRecord | None:
-    """The record, if it carries this plan id and the tar has the recorded size."""
+def is_finished(folder: Path, name: str, plan_id: str, *, digests: bool = True) -> ShardRecord | None:
+    """The record, if it carries this plan id and the tar has the recorded size and, with `digests`, the recorded SHA-256."""
     record = read_record(folder, name)
     if record is None or record.plan_id != plan_id or record.name != name:
         return None
     try:
-        return record if os.stat(folder / name).st_size == record.bytes else None
-    except OSError:
+        whole = os.stat(folder / name).st_size == record.bytes and (not digests or sha256_of(folder / name) == record.sha256)
+    except (OSError, FashionkitError):
         return None
+    return record if whole else None
 
 
 def _header(name: str, size: int) -> bytes:

@@ -196,6 +196,7 @@ def read_dataset_file(path: Path, place: str) -> dict[str, Any]:
         path,
         _SET_SHAPE,
         format=FORMAT,
+        sealed=True,
         place=f"{place}/{DATASET_FILE}",
         missing=f"{place}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first",
         remedy="run `fprep shard` again",

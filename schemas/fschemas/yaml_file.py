@@ -20,6 +20,10 @@ MOST_LEVELS = 100
 _TOO_LARGE = object()
 
 
+class YamlLimitError(UsageError):
+    """YAML that is larger, or stands for more, than is read."""
+
+
 class _Loader(yaml.SafeLoader):
     """Plain values only, and nothing nested so deeply that reading takes quadratic time and then the whole stack."""
 
@@ -50,14 +54,14 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(content: bytes | str, place: str) -> Any:
     """The value of a YAML text, plain values only; `place` begins the sentence of a `UsageError`."""
     if len(content) > MOST_BYTES:
-        raise UsageError(f"{place}: more than {MOST_BYTES} characters of YAML, the most that is read; shorten it")
+        raise YamlLimitError(f"{place}: more than {MOST_BYTES} characters of YAML, the most that is read; shorten it")
     try:
         value = _value(content)
     # Not all that a scalar can do wrong is an error of YAML's: a date of month 13, a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
         raise UsageError(f"{place}: not valid YAML ({' '.join(str(error).split())})") from None
     if value is _TOO_LARGE:
-        raise UsageError(f"{place}: its aliases stand for more than {MOST_VALUES} values; write out what is needed")
+        raise YamlLimitError(f"{place}: its aliases stand for more than {MOST_VALUES} values; write out what is needed")
     return value
 
 

@@ -22,7 +22,7 @@ from fprep.sharding import finish as shard_finish
 from fprep.sharding.sample import SampleMaker, SampleOptions
 from fprep.sharding.source_table import SourceTable
 from fschemas.failures import UsageError
-from fschemas.publish import publish_json, sha256_of
+from fschemas.publish import publish_sealed, sha256_of
 from fschemas.shard import Sample, write_shard
 from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet
 
@@ -185,7 +185,7 @@ def test_group_in_two_splits_is_a_warning(tmp_path: Path) -> None:
 def test_counts_that_do_not_agree(out: Path) -> None:
     metadata = json.loads((out / DATASET_FILE).read_text())
     metadata["splits"]["train"]["samples"] += 1
-    publish_json(out / DATASET_FILE, metadata)
+    publish_sealed(out / DATASET_FILE, metadata)
     [finding] = lint(out, loaders=False)
     assert finding.place == INDEX_FILE
     assert "15" in finding.what

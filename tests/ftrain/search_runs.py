@@ -12,7 +12,7 @@ import pyarrow as pa
 import simplejpeg
 import torch
 
-from fschemas.publish import publish_json, sha256_of
+from fschemas.publish import publish_sealed, sha256_of
 from fschemas.shard import Sample, write_shard
 from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE, ShardSet
 from fschemas.table_file import write_table
@@ -113,7 +113,7 @@ def write_items(folder: Path, splits: dict[str, int] | None = None) -> Path:
         for key, image, note in zip(record.keys, record.images, record.annotations, strict=True)
     ]  # fmt: skip
     write_table(folder / INDEX_FILE, pa.Table.from_pylist(rows))
-    publish_json(folder / DATASET_FILE, {
+    publish_sealed(folder / DATASET_FILE, {
         "format": FORMAT, "dataset": "items", "plan_id": "the plan", "column_groups": ["category", "item"], "landmark_set": None,
         "vocabularies": {}, "splits": {r.split: {"samples": len(r.keys), "shards": 1} for r in records},
         "index": {"bytes": (folder / INDEX_FILE).stat().st_size, "sha256": sha256_of(folder / INDEX_FILE)},

@@ -123,8 +123,11 @@ def test_best_points_to_the_best(tmp_path: Path) -> None:
     assert checkpoint.best(tmp_path) == tmp_path / step_folder(1)
     assert json.loads((tmp_path / "best.json").read_text()) == state.best
     checkpoint.mark_best(tmp_path, TrainingState(step=1))
-    assert checkpoint.best(tmp_path) is None
+    assert not (tmp_path / "BEST").exists()
     assert not (tmp_path / "best.json").exists()
+    assert checkpoint.best(tmp_path) == tmp_path / step_folder(1)  # as the state of the newest still says
+    save(tmp_path, 2)
+    assert checkpoint.best(tmp_path) is None
 
 
 def test_amending_replaces_the_state_alone(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from tests.ftrain.keypoint_runs import write_run
 from tests.shard_sets import write_shard_set
 
 from fschemas.failures import IntegrityError, UsageError
+from fschemas.json_file import seal
 from fschemas.landmarks import FASHIONAI_24
+from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
+from ftrain import checkpoint
 from ftrain.evaluate import evaluate_run
 
 OURS, OTHER = "a" * 64, "b" * 64
@@ -24,9 +27,12 @@ def judge(tmp_path, monkeypatch):
         shards = write_shard_set(tmp_path / "set", {"train": 4, "test": 2}, FASHIONAI_24)
         run = write_run(tmp_path / "run", ShardSet.open(shards))
         dataset = json.loads((shards / "dataset.json").read_text()) | ({"lock": carried} if carried else {})
-        (shards / "dataset.json").write_text(json.dumps(dataset))
+        (shards / "dataset.json").write_text(json.dumps(seal(dataset)))
         config = yaml.safe_load((run / "config.yaml").read_text()) | {"lock": asked}
         (run / "config.yaml").write_text(yaml.safe_dump(config))
+        state = checkpoint.check(run / "checkpoints/step-00000007")
+        state.files["config.yaml"] = sha256_of(run / "config.yaml")
+        checkpoint.amend_state(run / "checkpoints", state)
         evaluate_run(run, str(shards), tmp_path / "out", workers=0, device="cpu", lock=lock)
 
     return call

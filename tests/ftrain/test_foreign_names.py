@@ -7,6 +7,7 @@ import pytest
 from tests.shard_sets import write_shard_set
 
 from fschemas.failures import IntegrityError, UsageError
+from fschemas.json_file import seal
 from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import read_table, write_table
@@ -36,7 +37,7 @@ def change_index(place, column, change):
 def change_metadata(place, change):
     metadata = json.loads((place / "dataset.json").read_text())
     change(metadata)
-    (place / "dataset.json").write_text(json.dumps(metadata))
+    (place / "dataset.json").write_text(json.dumps(seal(metadata)))
 
 
 def refused(place, words, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from tests.ftrain.search_runs import SPLITS, find, picture_of, write_items, write_run
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
-from fschemas.publish import exclusive, publish_json, sha256_of
+from fschemas.publish import exclusive, publish_sealed, sha256_of
 from ftrain.retrieval.approximate import Approximation, build_approximate
 from ftrain.retrieval.build import build_index
 from ftrain.retrieval.colour import colour_feature
@@ -99,7 +99,7 @@ def seal(folder, **changes):
     """Write index.json anew, with fresh digests, as one who tampers would."""
     note = json.loads((folder / INDEX_FILE).read_bytes())
     note["files"] = {n: {"bytes": (folder / n).stat().st_size, "sha256": sha256_of(folder / n)} for n in note["files"]}
-    publish_json(folder / INDEX_FILE, {**note, **changes})
+    publish_sealed(folder / INDEX_FILE, {**note, **changes})
 
 
 def test_arrays_of_another_kind_are_refused(tmp_path, shards):

@@ -243,3 +243,30 @@ def test_a_task_without_a_backbone_is_refused() -> None:
                        {"landmark_set": FASHIONAI_24.to_json(), "vocabularies": {}, "column_groups": ["landmarks"]})  # fmt: skip
     with pytest.raises(UsageError, match="runs of keypoints cannot be joined"):
         parts_of((built,), {})
+
+
+@pytest.mark.parametrize("call", ["discard", "save_checkpoint", "RunFolder.write_receipt"])
+def test_a_killed_join_goes_on(shards: ShardSet, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Killed before the configuration, before the weights and before the receipt, which is the last of it."""
+
+    def killed(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    arguments = str(shards.place), [runs / name for name in ("close", "search", "whole")], tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"ftrain.retrieval.join.{call}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            join_runs(*arguments, dim=12, workers=0, device="cpu")
+    (tmp_path / "out/checkpoints/.tmp.step-00000000.elsewhere.77").mkdir(parents=True)
+    join_runs(*arguments, dim=12, workers=0, device="cpu")
+    for path in (runs / "joined").rglob("*"):
+        if path.is_file():
+            assert (tmp_path / "out" / path.relative_to(runs / "joined")).read_bytes() == path.read_bytes(), path
+    assert not list(tmp_path.rglob(".tmp.*"))
+    with pytest.raises(UsageError, match="holds a run already"):
+        join_runs(*arguments, dim=12, workers=0, device="cpu")
+
+
+def test_an_unfinished_training_is_not_written_over(shards: ShardSet, runs: Path) -> None:
+    with pytest.raises(UsageError, match="holds a run already"):
+        join(shards, runs, "whole", "close", "search")

@@ -10,21 +10,28 @@ import pytest
 
 from fschemas.failures import FashionkitError, UsageError
 from fschemas.publish import sha256_of
+from fschemas.shard_set import ShardSet
 from fschemas.table_file import read_metadata, read_table
 from ftrain.layers.weights import read_weights
 from ftrain.pictures import PictureError, find_pictures, read_picture
+from ftrain.retrieval.index_file import IndexFolder
 from ftrain.run_folder import RunFolder
+from ftrain.split_lock import lock_digest
 from ftrain.submit import read_test_list
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "--init-from of safetensors": ("w.safetensors", read_weights),
     "--init-from of PyTorch": ("w.pth", read_weights),
+    "--lock": ("splits.lock.json", lambda path: lock_digest(str(path))),
     "submit": ("test.csv", read_test_list),
     "an image": ("a.jpg", read_picture),
     "a digest": ("table.parquet", sha256_of),
     "a table": ("table.parquet", read_table),
     "its metadata": ("table.parquet", read_metadata),
     "config.yaml of a run": ("config.yaml", lambda path: RunFolder(path.parent).config()),
+    "dataset.json of a run": ("dataset.json", lambda path: RunFolder(path.parent).dataset()),
+    "dataset.json of a shard set": ("dataset.json", lambda path: ShardSet.open(path.parent)),
+    "index.json": ("index.json", lambda path: IndexFolder.open(path.parent)),
 }
 
 

@@ -11,6 +11,7 @@ from tests.ftrain.search_runs import find, picture_of, write_items, write_run
 from typer.testing import CliRunner
 
 from fschemas.failures import IntegrityError, RejectedError, UsageError
+from fschemas.json_file import seal
 from ftrain.cli import app
 from ftrain.reports.sheet import GOOD_COLOUR
 from ftrain.retrieval.build import build_index
@@ -139,7 +140,7 @@ def test_what_does_not_fit_is_refused(place):
         ask(place, run=place / "other")
     write_items(place / "more", {"train": 2})
     note = json.loads((place / "more/dataset.json").read_text())
-    (place / "more/dataset.json").write_text(json.dumps({**note, "plan_id": "another plan"}))
+    (place / "more/dataset.json").write_text(json.dumps(seal({**note, "plan_id": "another plan"})))
     with pytest.raises(UsageError, match="not the shard set that the index"):
         ask(place, shards=str(place / "more"))
     with pytest.raises(UsageError, match="no finished shard set"):

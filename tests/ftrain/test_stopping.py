@@ -19,6 +19,7 @@ from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.checkpoint import step_folder
 from ftrain.loop import Trainer
+from ftrain.tracking import CsvTracker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -180,9 +181,6 @@ def test_logs_of_steps_that_are_done_again_are_forgotten(shards: ShardSet, tmp_p
     make_trainer(shards, tmp_path, limit_steps=6).train()
     assert [row["step"] for row in rows_of(tmp_path, "training")] == ["1", "2", "3", "4", "5", "6"]
     assert all(float(row["loss"]) > 0 for row in rows_of(tmp_path, "training"))
-    (tmp_path / ".tmp.training.csv.77").write_text("half")  # killed while it was rewound
-    make_trainer(shards, tmp_path, limit_steps=6).train()
-    assert not list(tmp_path.rglob(".tmp.*"))
 
 
 def test_a_missing_validation_split_is_cut_out_of_training_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,3 +211,35 @@ def test_other_surroundings_are_said(shards: ShardSet, tmp_path: Path, capsys: p
     torch.set_num_threads(2)
     make_trainer(shards, tmp_path, limit_steps=4).train()
     assert "not as before: threads 1 -> 2; the last bits of the weights may differ" in capsys.readouterr().err
+
+
+class _Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("call", ["log", "amend_state", "mark_best"])
+def test_a_validation_has_one_row_wherever_it_was_killed(
+    shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, when: str
+) -> None:
+    make_trainer(shards, tmp_path / "whole", epochs=2).train()
+    place = CsvTracker if call == "log" else checkpoint
+    real, calls = getattr(place, call), [0]
+
+    def killed(*arguments: Any) -> None:
+        is_it = call != "log" or arguments[1] == "validation"
+        calls[0] += is_it
+        if is_it and calls[0] == 1 and when == "before":
+            raise _Killed
+        real(*arguments)
+        if is_it and calls[0] == 1:
+            raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, call, killed)
+        with pytest.raises(_Killed):
+            make_trainer(shards, tmp_path / "killed", epochs=2).train()
+    make_trainer(shards, tmp_path / "killed", epochs=2).train()
+    rows = rows_of(tmp_path / "whole", "validation")
+    assert len(rows) == 2
+    assert rows_of(tmp_path / "killed", "validation") == rows

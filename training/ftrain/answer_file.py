@@ -29,7 +29,7 @@ def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, fiel
 def _pictures_of(path: Path, field: str) -> set[str]:
     """The pictures that an earlier call wrote; none where there is no readable account of them."""
     try:
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().splitlines() if path.is_file() else []
         return {
             answer[field]
             for answer in (parse_json(line, {f"{field}?": str}, place=str(path)) for line in lines)

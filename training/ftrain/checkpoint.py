@@ -22,7 +22,15 @@ from torch import nn
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
 from fschemas.json_file import COUNT, read_json
 from fschemas.names import CHECKPOINT_NAME, DIGEST
-from fschemas.publish import TEMPORARY_PREFIX, publish, publish_bytes, publish_json, remove_leftovers, sha256_of
+from fschemas.publish import (
+    publish,
+    publish_bytes,
+    publish_json,
+    remove_leftovers,
+    sha256_of,
+    temporary_of,
+    withdraw,
+)
 from fschemas.regular_file import read_regular
 from ftrain.plan import EMPTY_LEDGER
 
@@ -31,9 +39,10 @@ _REMEDY = "restore the checkpoint from a copy of the run, or remove it"
 _SHAPE = {
     "finite": bool, "digests": {"*": DIGEST}, "seal": DIGEST, "step": COUNT, "ledger": str, "seed": COUNT, "plan_id": str,
     "config_digest": str, "learning_rate": float, "best": {"metric?": str, "value?": float, "step?": COUNT},
-    "validation_due": bool, "made_with": dict,
+    "validation_due": bool, "made_with": dict, "files?": {"*": DIGEST},
 }  # fmt: skip
 STATE_FILE = "state.json"
+CONFIG_FILE, DATASET_FILE = "config.yaml", "dataset.json"  # of the run; checkpoints hold their digests
 LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE = "LATEST", "BEST", "best.json"
 
 
@@ -50,6 +59,7 @@ class TrainingState:
     best: dict[str, Any] = field(default_factory=dict[str, Any])  # {"metric", "value", "step"}
     validation_due: bool = False  # this step is one to validate after, and that was not finished
     made_with: dict[str, Any] = field(default_factory=dict[str, Any])  # what decides the last bits: torch, threads, device
+    files: dict[str, str] = field(default_factory=dict[str, str])  # SHA-256 of the run's other files that decide a result
 
 
 Tensors = dict[str, dict[str, torch.Tensor]]  # file stem -> name -> tensor
@@ -80,6 +90,7 @@ def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, kee
             f"step {state.step}: {bad} is not finite; the last good checkpoint is kept; lower fit.learning_rate or mend the data"
         )
     target = folder / step_folder(state.step)
+    state.files = state.files or _digests(folder.parent)
     if not target.exists():  # a state of the same step is the same state; what is damaged was set aside
         with publish(target) as temporary:
             temporary.mkdir()
@@ -90,6 +101,10 @@ def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, kee
     _point(folder / LATEST_FILE, target.name)
     _retain(folder, state, keep)
     return target
+
+
+def _digests(run: Path) -> dict[str, str]:
+    return {name: sha256_of(run / name) for name in (CONFIG_FILE, DATASET_FILE) if (run / name).exists()}
 
 
 def _write_tensors(named: dict[str, torch.Tensor], path: Path, target: Path) -> None:
@@ -109,7 +124,10 @@ def amend_state(folder: Path, state: TrainingState) -> None:
 
 def _sealed(state: TrainingState, digests: dict[str, str]) -> bytes:
     """The text of state.json, which states its own digest too."""
-    note = {"format": FORMAT, **asdict(state), "finite": True, "digests": digests}
+    return _with_seal({"format": FORMAT, **asdict(state), "finite": True, "digests": digests})
+
+
+def _with_seal(note: dict[str, Any]) -> bytes:
     seal = hashlib.sha256(json.dumps(note, allow_nan=False).encode()).hexdigest()
     return json.dumps({**note, "seal": seal}, indent=2, allow_nan=False).encode() + b"\n"
 
@@ -119,8 +137,17 @@ def _retain(folder: Path, state: TrainingState, keep: int) -> None:
     best = step_folder(state.best["step"]) if state.best else None
     for path in present[:-keep]:
         if path.name != best:
-            going = path.rename(path.with_name(f"{TEMPORARY_PREFIX}{path.name}"))  # never half a checkpoint under its name
+            going = path.rename(temporary_of(path))  # never half a checkpoint under its name
             shutil.rmtree(going)
+
+
+def discard(folder: Path) -> None:
+    """Remove all checkpoints of a folder, each in one step, and what points to them."""
+    for name in (LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE):
+        if (folder / name).exists():
+            withdraw(folder / name)
+    for path in sorted(folder.glob("step-*")):
+        shutil.rmtree(path.rename(temporary_of(path)))
 
 
 def mark_best(folder: Path, state: TrainingState) -> None:
@@ -128,9 +155,9 @@ def mark_best(folder: Path, state: TrainingState) -> None:
     if not state.best:
         (folder / BEST_FILE).unlink(missing_ok=True)
         (folder / BEST_FIGURE_FILE).unlink(missing_ok=True)
-    elif not _points(folder / BEST_FILE, step_folder(state.best["step"])):
+    elif not _points(folder / BEST_FILE, _signed(step_folder(state.best["step"]))):
         publish_json(folder / BEST_FIGURE_FILE, state.best)  # before the pointer: as long as that is old, both are written again
-        _point(folder / BEST_FILE, step_folder(state.best["step"]))
+        _point(folder / BEST_FILE, _signed(step_folder(state.best["step"])))
 
 
 def _point(pointer: Path, name: str) -> None:
@@ -139,8 +166,13 @@ def _point(pointer: Path, name: str) -> None:
         publish_bytes(pointer, name.encode() + b"\n")
 
 
+def _signed(name: str) -> str:
+    """The name with its own digest: one wrong bit in a pointer must not choose other weights."""
+    return f"{name} {hashlib.sha256(name.encode()).hexdigest()}"
+
+
 def _points(pointer: Path, name: str) -> bool:
-    return pointer.exists() and pointer.read_bytes() == name.encode() + b"\n"
+    return pointer.is_file() and pointer.read_bytes() == name.encode() + b"\n"
 
 
 def clean(folder: Path) -> list[str]:
@@ -156,7 +188,6 @@ def clean(folder: Path) -> list[str]:
     if found is None:
         return []
     sound, state, reasons = found
-    remove_leftovers(sound)
     for path in folder.glob("step-*"):
         if path.name > sound.name:
             aside = path.with_name(f"damaged-{path.name}")
@@ -170,6 +201,34 @@ def clean(folder: Path) -> list[str]:
 
 def check(path: Path) -> TrainingState:
     """Read and verify a checkpoint folder; raises `IntegrityError` saying what is wrong."""
+    state, digests = _read_state(path)
+    for name, digest in digests.items():
+        if not (path / name).exists() or sha256_of(path / name) != digest:
+            raise IntegrityError(f"{path}/{name}: missing or changed (SHA-256 differs from {STATE_FILE})")
+    return state
+
+
+def check_file(folder: Path, name: str) -> None:
+    """Compare a file of the run above `folder` with its digest in the newest checkpoint whose state is whole.
+
+    Raises `IntegrityError` where it is missing or was changed; says nothing where no checkpoint holds its digest.
+    """
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            digest = _read_state(path)[0].files.get(name)
+        except IntegrityError:
+            continue
+        place = folder.parent / name
+        if digest is not None and not (place.is_file() and sha256_of(place) == digest):
+            what = "changed since the run was trained" if place.exists() else "missing"
+            raise IntegrityError(
+                f"{place}: {what} (checkpoints/{path.name} holds its SHA-256); restore it from a copy of the run"
+            )
+        return
+
+
+def _read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
+    """The state of a checkpoint and the digests of its other files; raises `IntegrityError` unless state.json is as it was written."""
     place = path / STATE_FILE
     try:
         note = read_json(place, _SHAPE, format=FORMAT, remedy=_REMEDY)
@@ -182,12 +241,11 @@ def check(path: Path) -> TrainingState:
         what = f"{min(unknown)} is no entry of this version" if unknown else "says that its weights are not finite"
         raise IntegrityError(f"{place}: {what}; {_REMEDY}")
     state = TrainingState(**fields)
-    if place.read_bytes() != _sealed(state, digests):
-        raise IntegrityError(f"{path}/{STATE_FILE}: changed (it does not bear its own digest)")
-    for name, digest in digests.items():
-        if not (path / name).exists() or sha256_of(path / name) != digest:
-            raise IntegrityError(f"{path}/{name}: missing or changed (SHA-256 differs from {STATE_FILE})")
-    return state
+    if place.read_bytes() != _with_seal({name: value for name, value in note.items() if name != "seal"}):
+        raise IntegrityError(f"{place}: changed (it does not bear its own digest)")
+    if step_folder(state.step) != path.name:
+        raise IntegrityError(f"{place}: is of step {state.step}, but stands in {path.name}; {_REMEDY}")
+    return state, digests
 
 
 def load_tensors(path: Path, file: str) -> dict[str, torch.Tensor]:
@@ -218,16 +276,37 @@ def newest(folder: Path) -> tuple[Path, TrainingState, list[str]] | None:
 
 
 def best(folder: Path) -> Path | None:
-    """The checkpoint of the best validation, or None."""
-    pointer = folder / BEST_FILE
+    """The checkpoint of the best validation, or None; raises `IntegrityError` where it is gone or the pointer is damaged.
+
+    Without a pointer, as after a kill before it was written, the state of the newest checkpoint says which it is.
+    """
+    pointer, named = folder / BEST_FILE, _best_of_newest(folder)
     if not pointer.exists():
-        return None
-    name = read_regular(pointer, 1000).decode("utf-8", "replace").strip()
+        if named is not None and not named.is_dir():
+            raise IntegrityError(f"{named}: missing, but the best of the run; name another checkpoint with --checkpoint")
+        return named
+    text = read_regular(pointer, 1000).decode("utf-8", "replace").strip()
+    name, _, digest = text.partition(" ")
     if not CHECKPOINT_NAME.fullmatch(name):
         raise IntegrityError(
             f"{pointer}: {name[:80]!r} is not the name of a checkpoint; restore it, or name one with --checkpoint"
         )
+    # An earlier version wrote the name alone.
+    if text != _signed(name) if digest else named is None or name != named.name:
+        raise IntegrityError(f"{pointer}: damaged, the name does not have its digest; restore it, or name one with --checkpoint")
+    if not (folder / name).is_dir():
+        raise IntegrityError(f"{pointer}: names {name}, which is missing; name another one with --checkpoint")
     return folder / name
+
+
+def _best_of_newest(folder: Path) -> Path | None:
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            state, _ = _read_state(path)
+        except IntegrityError:
+            continue
+        return folder / step_folder(state.best["step"]) if "step" in state.best else None
+    return None
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:

@@ -147,6 +147,8 @@ def _set(section: dict[str, Any], override: str) -> None:
 
 
 def _check(model: type[_Model], values: Any, place: str, prefix: str) -> _Model:
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise UsageError(f"{place}: expected a mapping of names to values{f' as {prefix[:-1]}' if prefix else ''}")
     try:
         return model(**values)
     except ValidationError as error:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
-from fschemas.publish import exclusive, publish_bytes, publish_json, remove_leftovers
+from fschemas.publish import exclusive, publish_bytes, publish_json
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.pictures import PictureError, quiet_decoder, read_picture, readable
 from ftrain.predict import canvas_of, one_process
@@ -83,7 +83,6 @@ def describe_photo(
     description = {"image": readable(photo), "width": width, "height": height, "answers": answers}
     if out is not None:
         with exclusive(out):
-            remove_leftovers(out)
             publish_bytes(out / PICTURE_FILE, simplejpeg.encode_jpeg(_tiled(canvas, tiles), quality=90, colorspace="RGB"))
             publish_json(out / DESCRIPTION_FILE, description)
     return description

@@ -10,7 +10,7 @@ import cv2
 import torch
 
 from fschemas.failures import RejectedError
-from fschemas.publish import exclusive, publish_bytes, publish_json, remove_leftovers
+from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.shard_set import ShardSet
 from ftrain.distributed import Processes, processes
 from ftrain.evaluation import results_of_split
@@ -58,8 +58,6 @@ def evaluate_run(
             _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
             return {}
         with exclusive(out):
-            remove_leftovers(out)
-            remove_leftovers(out / "plots")
             task, judged, header = _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
             metrics = {**header, **task.report(judged, out)}
             publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())

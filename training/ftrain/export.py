@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fschemas.failures import IntegrityError, UsageError
-from fschemas.publish import exclusive, publish_bytes, publish_json, remove_leftovers, withdraw
+from fschemas.publish import exclusive, publish_bytes, publish_json, withdraw
 from ftrain.export_formats import BATCH, Predict, archive_predictor, as_archive, as_onnx, onnx_predictor, require_onnx, traced
 from ftrain.layers.backbone import Normalise
 from ftrain.run_folder import RunFolder
@@ -105,7 +105,6 @@ def export_run(
         "vocabularies": task.dataset.get("vocabularies"),
     }
     with exclusive(out):
-        remove_leftovers(out)
         withdraw(out / NOTE_FILE)
         publish_bytes(out / _FILES[to], content)
         publish_json(out / NOTE_FILE, note)

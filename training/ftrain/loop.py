@@ -120,7 +120,7 @@ class Trainer:
         if changed:
             self._say(f"not as before: {', '.join(changed)}; the last bits of the weights may differ from a run in one go")
         self.state, self.state.made_with = state, now
-        self.tracker.rewind(state.step)
+        self.tracker.rewind(state.step, validated=not state.validation_due)
         self._say(f"resumed at step {state.step} of {self.num_steps}")
 
     def _steps(self) -> None:
@@ -245,11 +245,12 @@ class Trainer:
         value, sign = float(metrics[metric]), 1 if direction == "min" else -1
         if np.isfinite(value) and (not self.state.best or sign * value < sign * self.state.best["value"]):
             self.state.best = {"metric": metric, "value": value, "step": step}
+        # The row before the state: killed in between, the validation is still due, and its row is taken back and written again.
+        self.tracker.log("validation", step, {name: v for name, v in metrics.items() if isinstance(v, float)})
         self.state.validation_due = False
         if self.processes.is_main:
             checkpoint.amend_state(self.checkpoints, self.state)
             checkpoint.mark_best(self.checkpoints, self.state)
-        self.tracker.log("validation", step, {name: v for name, v in metrics.items() if isinstance(v, float)})
         self._say(f"step {step}/{self.num_steps}  validation {metric} {value:.4f}")
 
     def _save(self) -> None:

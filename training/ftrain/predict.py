@@ -22,16 +22,15 @@ import torch
 
 from fschemas.failures import RejectedError, UsageError
 from fschemas.names import output_path
-from fschemas.publish import exclusive, publish_bytes, remove_leftovers
+from fschemas.publish import exclusive, publish_bytes
 from fschemas.shard_set import DATASET_FILE
 from ftrain.answer_file import publish_answers
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
-from ftrain.config import read_config
 from ftrain.distributed import processes
 from ftrain.image import decode
 from ftrain.pictures import PictureError, find_pictures, quiet_decoder, read_picture, readable
 from ftrain.remote import open_shards
-from ftrain.run_folder import CONFIG_FILE
+from ftrain.run_folder import RunFolder
 from ftrain.splits import Splits
 from ftrain.task import Task
 from ftrain.trained_task import Arrays, load_task, predict_batch
@@ -113,7 +112,7 @@ def predict_samples(
 
     def choose(task: Task) -> list[Shown]:
         labelled = all(group in shards.metadata["column_groups"] for group in task.needs)
-        config = read_config(Path(run) / CONFIG_FILE)
+        config = RunFolder(Path(run)).config()
         splits = Splits(task, config, shards)
         rows = np.concatenate([splits.judged(name) if labelled else shards.rows(name) for name in split.split("+")])
         keys = [str(key) for key in shards.columns["key"][rows]]
@@ -134,7 +133,6 @@ def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Ta
         pictures = choose(task)[: options.limit]
         find = None if options.boxes is None else BoxFinder(options.boxes, task, place)
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            remove_leftovers(out)
             answers: list[dict[str, Any]] = []
             for loaded in load_ahead(pool, lambda shown: _load(task, shown, find), pictures, options.batch_size):
                 sound = [picture for picture in loaded if isinstance(picture, _Picture)]

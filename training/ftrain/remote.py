@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
-from fschemas.publish import TEMPORARY_PREFIX, publish, sha256_of
+from fschemas.publish import TEMPORARY_PREFIX, is_being_written, publish, remove_leftovers_of, sha256_of
 from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet, read_dataset_file
 
 _ATTEMPTS = 4
@@ -72,6 +72,7 @@ class RemoteFiles:
             if attempt:
                 time.sleep(_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             try:
+                remove_leftovers_of(local)
                 with publish(local) as temporary:
                     _download(place, temporary)
                     if digest is not None and sha256_of(temporary) != digest:
@@ -101,7 +102,7 @@ class RemoteFiles:
                 continue  # another process evicts too
             if not path.name.startswith(TEMPORARY_PREFIX):
                 present.append((status.st_mtime, status.st_size, path))
-            elif now - status.st_mtime > _ABANDONED:
+            elif now - status.st_mtime > _ABANDONED and not is_being_written(path):
                 path.unlink(missing_ok=True)
         total = sum(size for _, size, _ in present)
         for used, size, path in sorted(present):

@@ -17,20 +17,19 @@ from typing import Any, Literal
 
 import torch
 
-from fschemas.failures import EnvironmentProblem, UsageError
+from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.json_file import read_json
 from fschemas.names import CHECKPOINT_NAME
-from fschemas.publish import exclusive, publish_bytes, publish_json
+from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sealed
 from fschemas.shard_set import DATASET_SHAPE, ShardSet
+from fschemas.yaml_file import YamlLimitError
 from ftrain import checkpoint
-from ftrain.checkpoint import TrainingState
+from ftrain.checkpoint import CONFIG_FILE, DATASET_FILE, TrainingState
 from ftrain.config import RunConfig, build_task, read_config
 from ftrain.layers.weights import weights_to_come
 from ftrain.loop import load_weights
 from ftrain.task import Task
 
-CONFIG_FILE = "config.yaml"
-DATASET_FILE = "dataset.json"
 RECEIPT_FILE = "receipt.json"
 _LOCK_ATTEMPTS = 20
 
@@ -87,17 +86,17 @@ class RunFolder:
             if difference:
                 decision = f"{difference}: starting anew, the old run stands in {self._set_aside()}"
             else:
-                decision = f"going on with the run in {self.path}"
+                return f"going on with the run in {self.path}"  # its files stay as they are: checkpoints hold their digests
         elif resume == "must":
             raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")
         publish_bytes(self.path / CONFIG_FILE, config.to_yaml().encode())
         note = {name: value for name, value in shards.metadata.items() if name not in ("shards", "index")}
         note |= {"names": names} if names else {}
-        publish_json(self.path / DATASET_FILE, note)
+        publish_sealed(self.path / DATASET_FILE, note)
         return decision
 
     def _difference(self, config: RunConfig, shards: ShardSet) -> str:
-        old = read_config(self.path / CONFIG_FILE)
+        old = self.config()
         if self.dataset()["plan_id"] != shards.plan_id:
             return "the shard set is another one"
         before, after = flat(old.model_dump(mode="json")), flat(config.model_dump(mode="json"))
@@ -117,17 +116,28 @@ class RunFolder:
         return aside
 
     def dataset(self) -> dict[str, Any]:
-        """What the shard set of the run was."""
+        """What the shard set of the run was; raises `IntegrityError` where the file is not as it was written."""
+        checkpoint.check_file(self.checkpoints, DATASET_FILE)
         return read_json(
             self.path / DATASET_FILE,
             {**DATASET_SHAPE, "names?": {"*": [str]}},
+            sealed=True,
             missing=f"{self.path}: not a run folder ({DATASET_FILE} is missing); train one with `ftrain`",
             remedy="restore the file from a copy of the run, or train it again",
         )
 
     def config(self) -> RunConfig:
-        """The configuration that the run was trained with."""
-        return read_config(self.path / CONFIG_FILE)
+        """The configuration that the run was trained with; raises `IntegrityError` where the file is not as it was written."""
+        path = self.path / CONFIG_FILE
+        try:
+            config = read_config(path)
+        except YamlLimitError:
+            raise
+        except UsageError:  # what is damaged may well be no configuration any more
+            checkpoint.check_file(self.checkpoints, CONFIG_FILE)
+            raise
+        checkpoint.check_file(self.checkpoints, CONFIG_FILE)
+        return config
 
     def load(self, which: str = "best") -> tuple[Task, RunConfig, TrainingState]:
         """The trained task, in evaluation mode on the CPU, its configuration and state.
@@ -153,12 +163,15 @@ class RunFolder:
                 raise UsageError(f"{self.checkpoints}: no checkpoint {which!r}")
             return self.checkpoints / which
         path = checkpoint.best(self.checkpoints) if which == "best" else None
-        if path is not None and path.is_dir():
+        if path is not None:
             return path
         found = checkpoint.newest(self.checkpoints)
         if found is None:
             raise UsageError(f"{self.path}: no checkpoint; train the run first")
-        return found[0]
+        path, _, reasons = found
+        if reasons:  # other weights than those asked for must not be taken in silence
+            raise IntegrityError(f"{reasons[0].removeprefix('skipped ')}; take a sound one with --checkpoint {path.name}")
+        return path
 
     def check_agreement(self, shards: ShardSet) -> None:
         """Raise `UsageError` when a shard set has other landmarks or vocabularies than the run was trained with."""

@@ -26,6 +26,7 @@ def lock_digest(lock: str) -> str:
         Path(lock),
         {"digest": DIGEST},
         format=FORMAT,
+        sealed=True,
         missing=f"{lock}: no such split lock; write one with `fprep audit TABLE --lock`",
         remedy="name splits.lock.json of `fprep audit --lock`, or its digest",
     )

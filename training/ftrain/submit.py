@@ -17,7 +17,7 @@ import torch
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
-from fschemas.publish import publish_bytes
+from fschemas.publish import publish_bytes, remove_leftovers_of
 from fschemas.regular_file import read_regular
 from ftrain.pictures import PictureError, quiet_decoder, read_picture
 from ftrain.predict import load_ahead, one_process
@@ -72,6 +72,7 @@ def write_submission(
             own = [rows[number] for number in numbers]
             for number, line in zip(numbers, _predict_rows(task, own, place, pool, batch_size), strict=True):
                 lines[number] = line
+    remove_leftovers_of(out)
     publish_bytes(out, "\n".join([",".join(HEADER), *lines, ""]).encode())
     return len(rows)
 

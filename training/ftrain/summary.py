@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fschemas.failures import UsageError
-from ftrain.config import RunConfig, build_task, load_config, read_config
+from ftrain.config import RunConfig, build_task, load_config
 from ftrain.layers.weights import weights_to_come
 from ftrain.remote import open_shards
-from ftrain.run_folder import CONFIG_FILE, RunFolder
+from ftrain.run_folder import RunFolder
 from ftrain.task import Stage, Task
 
 # Test-time augmentation that `Task.use_turned_views` does not reach: the mirror image of key points.
@@ -51,7 +51,7 @@ def network_of(
     if run is not None:
         if overrides or profile or params:
             raise UsageError("a run has its configuration; leave --profile, --params and --set out, or name a --task instead")
-        config, facts = read_config(run / CONFIG_FILE), RunFolder(run).dataset()
+        config, facts = RunFolder(run).config(), RunFolder(run).dataset()
     else:
         assert task is not None
         if dataset is None:

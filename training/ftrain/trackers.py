@@ -39,7 +39,7 @@ class TensorboardTracker:
             writer.add_scalar(f"{series}/{name}", value, step)
         writer.flush()
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, *, validated: bool = True) -> None:  # noqa: ARG002 - done again, it gives the same figures
         """Begin a file that tells readers to drop what they have seen after `step`."""
         if self.folder.exists():
             self._start(step + 1)
@@ -92,7 +92,7 @@ class MlflowTracker:
         except self._failures as error:
             raise self._trouble(error) from None
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, *, validated: bool = True) -> None:
         """Nothing: what was logged after `step` stays, and is not logged a second time."""
 
     def _take_up(self, note: Path) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fschemas.csv_text import csv_bytes, csv_rows, plain_text
-from fschemas.publish import publish_bytes, remove_leftovers
+from fschemas.publish import publish_bytes
 
 
 class Tracker(Protocol):
@@ -18,8 +18,8 @@ class Tracker(Protocol):
         """Add a row to `training` or `validation`."""
         ...
 
-    def rewind(self, step: int) -> None:
-        """Forget what was logged after `step`: those steps will be done again."""
+    def rewind(self, step: int, *, validated: bool = True) -> None:
+        """Forget what was logged after `step`: those steps will be done again, and the validation of `step` unless `validated`."""
         ...
 
 
@@ -49,10 +49,10 @@ class CsvTracker:
         with open(path, "ab") as file:
             file.write(appended)
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, *, validated: bool = True) -> None:
         """Keep whole rows up to `step`."""
-        for series in ("training", "validation"):
-            _rewind_file(self.folder / f"{series}.csv", step, ",")
+        _rewind_file(self.folder / "training.csv", step, ",")
+        _rewind_file(self.folder / "validation.csv", step if validated else step - 1, ",")
 
 
 class DvcliveTracker:
@@ -76,10 +76,12 @@ class DvcliveTracker:
             self.live.log_metric(f"{series}/{name.replace('/', '.')}", value)
         self.live.make_summary()
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, *, validated: bool = True) -> None:
         """Keep whole rows up to `step` in each of its files."""
-        for path in sorted(self.folder.glob("plots/metrics/**/*.tsv")):
-            _rewind_file(path, step, "\t")
+        series = self.folder / "plots/metrics"
+        for path in sorted(series.glob("**/*.tsv")):
+            is_validation = path.relative_to(series).parts[0] == "validation"
+            _rewind_file(path, step - 1 if is_validation and not validated else step, "\t")
 
 
 class Trackers:
@@ -93,10 +95,10 @@ class Trackers:
         for tracker in self.trackers:
             tracker.log(series, step, values)
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, *, validated: bool = True) -> None:
         """Rewind each."""
         for tracker in self.trackers:
-            tracker.rewind(step)
+            tracker.rewind(step, validated=validated)
 
 
 def _in_order(columns: list[str], rows: list[dict[str, str]]) -> list[list[str]]:
@@ -105,8 +107,7 @@ def _in_order(columns: list[str], rows: list[dict[str, str]]) -> list[list[str]]
 
 def _rewind_file(path: Path, step: int, separator: str) -> None:
     """Keep the header and the whole rows whose first column, the step, is at most `step`; a file without rows goes."""
-    remove_leftovers(path.parent)
-    if not path.exists():
+    if not path.is_file():
         return
     content = path.read_text(encoding="utf-8")
     header, *rows = content.splitlines(keepends=True) or [""]

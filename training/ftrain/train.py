@@ -11,7 +11,7 @@ import cv2
 import torch
 
 from fschemas.failures import UsageError, did_you_mean
-from fschemas.publish import publish_json, remove_leftovers
+from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.config import RunConfig, build_task, load_config
@@ -73,7 +73,6 @@ def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Pr
     task = build_task(config, {**shards.metadata, "names": names})
     run = RunFolder(options.run)
     if group.is_main:
-        remove_leftovers(options.run)
         print(run.start(config, shards, options.resume, names), file=sys.stderr)
     group.wait()
     if options.init_from is not None:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from fprep.auditing.perceptual_hash import BLANK_CONTRAST, PictureHash, PictureTask, Views, hash_pictures
+from fprep.sharding.source_table import check_table_digest
 from fprep.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import sha256_of
@@ -56,6 +57,7 @@ def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
         path = place / "table.parquet" if place.is_dir() else place
         if any(table.path.resolve() == path.resolve() for table in tables):
             raise UsageError(f"{path}: given twice; name every table once")
+        check_table_digest(path)
         metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
         missing = [name for name in SampleTable.column_names() if name not in frame.columns]
         if missing:

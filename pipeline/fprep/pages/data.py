@@ -98,7 +98,7 @@ def _report(path: Path, remarks: list[str]) -> dict[str, Any]:
     if not path.exists():
         remarks.append(f"There is no {REPORT_FILE} beside the table, so this page says nothing of the rows that were not kept.")
         return {}
-    return read_json(path, REPORT_SHAPE, remedy="run `fprep convert` again")
+    return read_json(path, REPORT_SHAPE, sealed=True, remedy="run `fprep convert` again")
 
 
 def _rejected(path: Path, report: dict[str, Any], remarks: list[str]) -> pl.DataFrame | None:

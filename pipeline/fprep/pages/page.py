@@ -21,7 +21,7 @@ from fprep.pages.numbers import attribute_section, rows_section, split_section
 from fprep.pages.shapes import landmark_section, size_section
 from fprep.pages.sheets import audit_section, item_section, sheet_section
 from fschemas.failures import UsageError
-from fschemas.publish import publish_bytes
+from fschemas.publish import publish_bytes, remove_leftovers_of
 
 _BEGIN = b"<!doctype html>"
 _MOST_PICTURES = 2000
@@ -51,6 +51,7 @@ def write_page(
     parts = _sections(data, drawn, choice)
     page = document(f"{data.dataset}: report", _header(data), parts, _footer(data))
     if not dry_run:
+        remove_leftovers_of(out)
         publish_bytes(out, page)
     num_shown = sum(bool(entry.content) for entry in drawn.small.values())
     missing = {drawn.rows[number]["image"]: entry.problem for number, entry in drawn.small.items() if entry.problem}

@@ -22,7 +22,7 @@ from fprep.samples import MARKER, MARKER_TEXT
 from fprep.samples.processes import mapper
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
-from fschemas.publish import publish
+from fschemas.publish import new_folder, publish
 
 TRAIN = "fashionAI_key_points_train_20180227"
 TEST_A = "fashionAI_key_points_test_a_20180227"
@@ -83,7 +83,7 @@ def write_sample(
         raise UsageError(f"{workers} workers cannot draw anything; ask for 1 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: exists already; remove it or choose another folder")
-    with publish(out) as folder:
+    with new_folder(out), publish(out) as folder:
         for archive in (TRAIN, TEST_A):
             for category in CATEGORIES:
                 (folder / archive / "Images" / category).mkdir(parents=True)

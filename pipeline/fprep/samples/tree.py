@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fprep.samples import MARKER, MARKER_TEXT
 from fprep.samples.processes import mapper
 from fschemas.failures import UsageError
-from fschemas.publish import publish
+from fschemas.publish import new_folder, publish
 
 JPEG_QUALITY = 88
 _PICTURES_PER_WORKER = 8  # a process that starts for fewer costs more than it draws
@@ -61,7 +61,7 @@ def sample_folder(out: Path, request: Request, least: int = 1) -> Generator[Path
         raise UsageError(f"{request.workers} workers cannot draw anything; ask for 1 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: exists already; remove it or choose another folder")
-    with publish(out) as folder:
+    with new_folder(out), publish(out) as folder:
         folder.mkdir(exist_ok=True)
         (folder / MARKER).write_text(MARKER_TEXT)
         yield folder

@@ -10,7 +10,7 @@ import polars as pl
 import yaml
 
 from fschemas.failures import FashionkitError, UsageError
-from fschemas.publish import publish_bytes, publish_json, sha256_of
+from fschemas.publish import publish_bytes, publish_sealed, sha256_of
 from fschemas.shard import RECORD_FOLDER, ShardRecord
 from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE, read_dataset_file
 from fschemas.table_file import write_table
@@ -40,7 +40,7 @@ def finish(out: Path, source: SourceTable, plan: ShardPlan, records: list[ShardR
     write_table(out / INDEX_FILE, _index(source, plan, records).to_arrow(), {"plan_id": plan.plan_id})
     metadata = _metadata(out, source, plan, records)
     publish_bytes(out / README_FILE, _card(source, metadata).encode())
-    publish_json(out / DATASET_FILE, metadata)
+    publish_sealed(out / DATASET_FILE, metadata)
 
 
 def existing_plan_id(out: Path) -> str | None:

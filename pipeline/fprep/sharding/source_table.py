@@ -35,7 +35,7 @@ class SourceTable:
     def open(cls, place: Path) -> SourceTable:
         """Read a table or the one in a folder; raises `UsageError` when missing, `IntegrityError` for broken rows."""
         path = place / "table.parquet" if place.is_dir() else place
-        _check_digest(path)
+        check_table_digest(path)
         metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
         table = table_named(str(metadata.get("table")))
         missing = [name for name in table.column_names() if name not in frame.columns]
@@ -102,11 +102,14 @@ class SourceTable:
         return frame.with_columns(shortest).to_dicts()
 
 
-def _check_digest(table: Path) -> None:
-    """Compare with the report beside it, if there is one: page checksums do not cover names, types and metadata of a table."""
+def check_table_digest(table: Path) -> None:
+    """Raise `IntegrityError` where the report beside a table, if there is one, names another.
+
+    Page checksums do not cover names, types and metadata of a table.
+    """
     report = table.with_name(REPORT_FILE)
     try:
-        expected = read_json(report, REPORT_SHAPE, remedy="run `fprep convert` again").get("table_sha256")
+        expected = read_json(report, REPORT_SHAPE, sealed=True, remedy="run `fprep convert` again").get("table_sha256")
     except UsageError:  # there is none
         return
     if expected and table.exists() and sha256_of(table) != expected:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from fschemas.failures import IntegrityError
 from fschemas.json_file import COUNT, read_json
 from fschemas.names import DIGEST
-from fschemas.publish import publish, publish_json, remove_leftovers, sha256_of, withdraw
+from fschemas.publish import publish, publish_sealed, sha256_of, withdraw
 from fschemas.table_file import read_table, write_table
 from ftrain.retrieval.approximate import (
     APPROXIMATION_SHAPE,
@@ -111,7 +111,6 @@ def write_index(
 
     `note` says what made it. The same values give the same bytes.
     """
-    remove_leftovers(path)
     withdraw(path / INDEX_FILE)
     _publish_array(path / FEATURES_FILE, features.deep)
     write_table(path / ITEMS_FILE, pa.table({name: items[name] for name in ITEM_COLUMNS}))
@@ -137,7 +136,7 @@ def write_index(
         "approximate": approximate.approximation.to_json() if approximate else None,
         "files": files,
     }
-    publish_json(path / INDEX_FILE, whole)
+    publish_sealed(path / INDEX_FILE, whole)
     return whole
 
 
@@ -146,6 +145,7 @@ def _read_note(path: Path) -> dict[str, Any]:
         path / INDEX_FILE,
         _SHAPE,
         format=FORMAT,
+        sealed=True,
         missing=f"{path}: no finished index here ({INDEX_FILE} is missing); build one with `ftrain index`",
         remedy="build the index again",
     )

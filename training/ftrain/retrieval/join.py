@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from fschemas.failures import UsageError
-from fschemas.publish import remove_leftovers
 from fschemas.shard_set import ShardSet
-from ftrain.checkpoint import TrainingState, save_checkpoint
+from ftrain.checkpoint import TrainingState, discard, save_checkpoint
 from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split
@@ -20,7 +19,7 @@ from ftrain.layers.weights import weights_to_come
 from ftrain.predict import one_process
 from ftrain.remote import open_shards
 from ftrain.retrieval.joined import Joined, JoinedConfig, Member, inputs_of, parts_of
-from ftrain.run_folder import RunFolder
+from ftrain.run_folder import RECEIPT_FILE, RunFolder
 from ftrain.splits import Splits
 from ftrain.task import Task
 from ftrain.tasks.retrieval import Retrieval
@@ -48,10 +47,8 @@ def join_runs(
     retrieval, where the set does not fit that one or has no boxes for a run that looks at them, and where `out` holds a run.
     """
     opened, folder = open_shards(shards), RunFolder(out)
-    if folder.checkpoints.exists():
-        raise UsageError(f"{out}: holds a run already; name another folder with --run")
+    _check_output(folder)
     with one_process(device) as place, folder.hold():
-        remove_leftovers(out)
         tasks, members, lead = _members(runs, opened, checkpoint)
         rows = _rows(tasks[0], lead, opened)
         joined = _assembled(tasks, members, opened, min(dim, len(rows) - 1))
@@ -60,12 +57,22 @@ def join_runs(
         joined.cpu().fit(torch.from_numpy(parts))
         made: dict[str, Any] = {"task": Joined.name, "model": joined.config.model_dump(mode="json")}
         config = lead.model_copy(update={**made, "fit": FitConfig.model_validate({})})
+        discard(folder.checkpoints)  # of this command, killed before its receipt: the runs may have changed since
         folder.start(config, opened, "never")
         state = TrainingState(plan_id=opened.plan_id, config_digest=config.digest, seed=config.fit.seed)
         save_checkpoint(folder.checkpoints, state, {"model": joined.state_dict()}, keep=1)
         folder.write_receipt(state, [Joined.name, *(run.name for run in runs)])
     sizes = joined.config
     return {"dimensions": sizes.dim, "runs": len(runs), "parts": len(sizes.widths), "pictures": len(rows)}
+
+
+def _check_output(folder: RunFolder) -> None:
+    """Refuse a run; a joined one without its receipt, which is written last, was not finished and may be written anew."""
+    if not folder.checkpoints.exists() or not any(folder.checkpoints.glob("step-*")):
+        return
+    finished = (folder.path / RECEIPT_FILE).exists()
+    if finished or folder.config().task != Joined.name:
+        raise UsageError(f"{folder.path}: holds a run already; name another folder with --run")
 
 
 def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[list[Task], list[Member], RunConfig]:

@@ -15,7 +15,7 @@ import torch
 
 from fschemas.failures import RejectedError, UsageError
 from fschemas.names import output_path
-from fschemas.publish import exclusive, publish_bytes, remove_leftovers
+from fschemas.publish import exclusive, publish_bytes
 from fschemas.shard_set import ShardSet
 from ftrain.answer_file import publish_answers
 from ftrain.box_finder import BoxFinder
@@ -85,7 +85,6 @@ def query_index(
         search = _Search(opened, opened.searcher(place), likeness, top, rerank)
         known = _KnownItems(opened, pictures, item)
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            remove_leftovers(out)
             answers: list[Answer] = []
             for loaded in load_ahead(pool, lambda photo: _load(task, opened, photo, find), found, batch_size):
                 sound = [photo for photo in loaded if isinstance(photo, _Photo)]

@@ -1,0 +1,233 @@
+"""One wrong bit, in any byte of what decides a result: exit code 5, or the same result; never another result, never another error."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.ftrain import search_runs
+from tests.shard_sets import write_label_set
+
+from fprep.audit import audit
+from fprep.convert import convert
+from fprep.lint import lint
+from fprep.shard import shard
+from fprep.sharding.source_table import SourceTable
+from fprep.split_lock import LOCK_FILE, SplitLock
+from fschemas.failures import ExitCode, IntegrityError, UsageError, explain
+from fschemas.json_file import SEAL, seal
+from fschemas.shard import read_record
+from fschemas.shard_set import ShardSet
+from ftrain import checkpoint
+from ftrain import config as config_module
+from ftrain.retrieval.build import build_index, weights_digest
+from ftrain.retrieval.index_file import IndexFolder
+from ftrain.run_folder import RunFolder
+from ftrain.split_lock import lock_digest
+from ftrain.task import Task
+
+RAW = Path(__file__).parents[1] / "raw" / "folders"
+SMALL, SAMPLED = 1500, 150  # bytes: of a file that is longer than the first, so many
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`table` with its report and lock, `set`, `run` with two checkpoints of which the older is the best, `index`."""
+    folder = tmp_path_factory.mktemp("damage")
+    convert("folders", [RAW], folder / "table", images="none", max_rejected=1.0, workers=1)
+    audit([folder / "table"], lock=True, near=False)
+    write_label_set(folder / "set", {"train": 5, "query": 4, "gallery": 5}, items=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_module, "find_task", find)
+        write_run(folder / "run", ShardSet.open(folder / "set"))
+        build_index(folder / "run", str(folder / "set"), folder / "index", workers=0, device="cpu")
+    return folder
+
+
+def write_run(folder: Path, shards: ShardSet) -> None:
+    config = config_module.resolve({"task": "likes", "model": {}, "fit": {}}, "the test")
+    run = RunFolder(folder)
+    folder.mkdir()
+    run.start(config, shards, "auto")
+    task = config_module.build_task(config, shards.metadata)
+    for step in (3, 6):
+        task.gain.data.fill_(float(step))  # type: ignore[union-attr]
+        state = checkpoint.TrainingState(step=step, plan_id=shards.plan_id, config_digest=config.digest)
+        state.best = {"metric": "accuracy", "value": 1.0, "step": 3}
+        checkpoint.save_checkpoint(run.checkpoints, state, {"model": task.state_dict()}, keep=2)
+    checkpoint.mark_best(run.checkpoints, state)
+
+
+@pytest.fixture(autouse=True)
+def _the_small_task_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "find_task", find)
+
+
+def find(name: str) -> type[Task]:
+    """As `ftrain.task.find_task`."""
+    if name != "likes":
+        raise UsageError(f"unknown task {name!r}")
+    return search_runs.Likes
+
+
+def read_set(folder: Path) -> Any:
+    opened = ShardSet.open(folder / "set")
+    samples = [opened.read(row) for row in range(len(opened))]
+    opened.close()
+    return known(opened.metadata), {name: column.tolist() for name, column in opened.columns.items()}, samples
+
+
+def read_run(folder: Path) -> Any:
+    run = RunFolder(folder / "run")
+    task, config, state = run.load()
+    return weights_digest(task), config, state, known(run.dataset())
+
+
+def read_index(folder: Path) -> Any:
+    index = IndexFolder.open(folder / "index")
+    return known(index.note), index.features.deep.tobytes(), {name: column.tolist() for name, column in index.items.items()}
+
+
+def read_table(folder: Path) -> Any:
+    source = SourceTable.open(folder / "table")
+    return source.frame.to_dicts(), source.metadata, source.sha256
+
+
+def read_lock(folder: Path) -> Any:
+    lock = SplitLock.read(folder / "table")
+    return lock.pictures, lock.groups, lock_digest(str(folder / "table" / LOCK_FILE))
+
+
+def known(document: dict[str, Any]) -> dict[str, Any]:
+    """Without its digest, whose name may be what was damaged."""
+    digests = {name: seal({key: value for key, value in document.items() if key != name})[SEAL] for name in document}
+    return {name: value for name, value in document.items() if value != digests[name]}
+
+
+FILES: dict[str, Callable[[Path], Any]] = {
+    "set/dataset.json": read_set, "set/index.parquet": read_set, "set/train-000000.tar": read_set,
+    "run/config.yaml": read_run, "run/dataset.json": read_run, "run/checkpoints/BEST": read_run, "run/checkpoints/LATEST": read_run,
+    "run/checkpoints/step-00000003/state.json": read_run, "run/checkpoints/step-00000003/model.safetensors": read_run,
+    "run/checkpoints/step-00000006/state.json": read_run, "run/checkpoints/step-00000006/model.safetensors": read_run,
+    "index/index.json": read_index, "index/features.npy": read_index, "index/items.parquet": read_index,
+    "table/report.json": read_table, "table/table.parquet": read_table, f"table/{LOCK_FILE}": read_lock,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_is_noticed_or_changes_nothing(work: Path, name: str) -> None:
+    path, read = work / name, FILES[name]
+    content, expected = path.read_bytes(), read(work)
+    places = range(len(content))
+    if len(content) > SMALL:
+        generator = np.random.default_rng(len(content))
+        ends = {*range(20), *range(len(content) - 20, len(content))}
+        places = sorted(ends | set(generator.choice(len(content), SAMPLED, replace=False).tolist()))
+    try:
+        for place in places:
+            flipped = bytes([content[place] ^ (1 << place % 8)])
+            path.write_bytes(content[:place] + flipped + content[place + 1 :])
+            _expect_integrity_or(expected, lambda: read(work), f"{name}: bit {place % 8} of byte {place}")
+        for size in (0, 1, len(content) // 2, len(content) - 1):
+            path.write_bytes(content[:size])
+            _expect_integrity_or(expected, lambda: read(work), f"{name}: cut to {size} bytes")
+    finally:
+        path.write_bytes(content)
+    assert read(work) == expected
+
+
+def _expect_integrity_or(expected: Any, read: Callable[[], Any], what: str) -> None:
+    try:
+        found = read()
+    except Exception as error:
+        found = explain(error) or (1, f"{type(error).__name__}: {error}")
+    else:
+        assert found == expected, f"{what}: another result"
+        return
+    assert found[0] == ExitCode.INTEGRITY, f"{what}: exit {found[0]}: {found[1]}"
+
+
+@pytest.mark.parametrize("name", ["run/config.yaml", "run/dataset.json"])
+def test_a_lost_file_of_a_run_is_damage(work: Path, name: str) -> None:
+    path = work / name
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        with pytest.raises(IntegrityError, match="missing"):
+            RunFolder(work / "run").load()
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_lost_pointer_is_found_again_in_the_state(work: Path, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(work / "run", tmp_path / "run")))
+    (run.checkpoints / "BEST").unlink()
+    assert run.load()[2].step == 3
+    (run.checkpoints / "BEST").write_text("step-00000003\n")  # as earlier versions wrote it
+    assert run.load()[2].step == 3
+    (run.checkpoints / "BEST").write_text("step-00000006\n")
+    with pytest.raises(IntegrityError, match="damaged"):
+        run.load()
+    shutil.rmtree(run.checkpoints / "step-00000003")
+    (run.checkpoints / "BEST").unlink()
+    with pytest.raises(IntegrityError):
+        run.load()
+
+
+def test_a_damaged_newest_checkpoint_is_not_replaced_by_an_older_one_in_silence(work: Path, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(work / "run", tmp_path / "run")))
+    (run.checkpoints / "step-00000006/model.safetensors").write_bytes(b"?")
+    with pytest.raises(IntegrityError, match="take a sound one with --checkpoint step-00000003"):
+        run.load("latest")
+    assert run.load("step-00000003")[2].step == 3
+
+
+def test_a_checkpoint_under_another_name_is_refused(work: Path, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(work / "run", tmp_path / "run")))
+    shutil.rmtree(run.checkpoints / "step-00000003")
+    (run.checkpoints / "step-00000006").rename(run.checkpoints / "step-00000003")
+    with pytest.raises(IntegrityError, match="is of step 6"):
+        run.load()
+
+
+def test_training_does_not_start_anew_over_a_damaged_configuration(work: Path, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(work / "run", tmp_path / "run")))
+    shards, config = ShardSet.open(work / "set"), run.config()
+    path = run.path / "config.yaml"
+    path.write_text(path.read_text().replace("epochs: 10", "epochs: 18"))
+    with pytest.raises(IntegrityError, match="changed since the run was trained"):
+        run.start(config, shards, "auto")
+    assert not (tmp_path / "run.superseded-1").exists()
+
+
+def test_lint_says_that_a_description_was_changed(work: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(work / "set", tmp_path / "set"))
+    path = folder / "dataset.json"
+    path.write_bytes(path.read_bytes().replace(b'"category"', b'"catdgory"', 1))
+    (found,) = lint(folder, loaders=False)
+    assert "does not bear its own digest" in found.what
+
+
+@pytest.mark.parametrize("damaged", ["train-000000.tar", "meta/train-000000.json"])
+def test_a_kept_shard_is_read_before_it_counts(tmp_path: Path, damaged: str) -> None:
+    from tests.small_tables import write_small_table
+
+    table = write_small_table(tmp_path, {"train": 6, "val": 2})
+    shard(table, tmp_path / "set", shard_samples=3, workers=1)
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file()}
+    (tmp_path / "set/dataset.json").unlink()
+    content = bytearray((tmp_path / "set" / damaged).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "set" / damaged).write_bytes(content)
+    assert shard(table, tmp_path / "set", shard_samples=3, workers=1)["reused"] == 2
+    assert {path.name: path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file()} == expected
+    assert read_record(tmp_path / "set", "train-000000.tar") is not None
+    content = bytearray((tmp_path / "set/train-000001.tar").read_bytes())
+    content[1200] ^= 4  # of a finished set
+    (tmp_path / "set/train-000001.tar").write_bytes(content)
+    assert shard(table, tmp_path / "set", shard_samples=3, workers=1)["reused"] == 2
+    assert {path.name: path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file()} == expected
