@@ -22,7 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fschemas.cores import let_waiting_threads_sleep
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+let_waiting_threads_sleep()  # before any loader brings torch
 BATCH, SEED = 64, 0
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Long side as stored (None: as drawn), side of the crops.

@@ -50,7 +50,7 @@ def sample(
     """Draw garments into the exact raw layout of a data set."""
     from fprep.progress import Reporter
     from fprep.sample import find_sample, published_images
-    from fprep.workers import available_cores
+    from fschemas.cores import available_cores
 
     writer, workers = find_sample(dataset), workers or available_cores()
     images = images or (1000 if pictures else published_images(dataset))

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import resource
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -21,6 +19,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from fschemas.cores import available_cores
 from fschemas.failures import EnvironmentProblem
 from fschemas.publish import die_with_parent
 
@@ -114,11 +113,6 @@ def shielded() -> Generator[None]:
         for number in came:
             signal.raise_signal(number)  # blocked until the next line
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class _Runner(Generic[Task, Answer]):

@@ -11,6 +11,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from fschemas.cores import compute_threads
 from fschemas.failures import UsageError
 
 
@@ -71,8 +72,15 @@ class Processes:
 
 
 @contextmanager
-def processes(device: str = "auto") -> Generator[Processes]:
-    """Join the group that torchrun announces in the environment (nccl on GPUs, gloo on CPUs) and leave it at the end."""
+def processes(device: str = "auto", workers: int = 0, threads: int | None = None) -> Generator[Processes]:
+    """Join the group that torchrun announces in the environment (nccl on GPUs, gloo on CPUs) and leave it at the end.
+
+    The model computes on `threads`; without a number on the cores that `workers` data workers leave, or as OMP_NUM_THREADS says.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(compute_threads(workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")

@@ -53,7 +53,7 @@ def evaluate_run(
     for asked in (lock_digest(lock), folder.config().lock):
         check_lock(asked, opened)
     cv2.setNumThreads(0)
-    with processes(device) as group:
+    with processes(device, workers) as group:
         if not group.is_main:
             _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
             return {}

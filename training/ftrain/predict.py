@@ -20,6 +20,7 @@ import numpy as np
 import simplejpeg
 import torch
 
+from fschemas.cores import available_cores
 from fschemas.failures import RejectedError, UsageError
 from fschemas.names import output_path
 from fschemas.publish import exclusive, publish_bytes
@@ -132,7 +133,7 @@ def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Ta
         task.check_category(options.garment)
         pictures = choose(task)[: options.limit]
         find = None if options.boxes is None else BoxFinder(options.boxes, task, place)
-        with exclusive(out), ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        with exclusive(out), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
             answers: list[dict[str, Any]] = []
             for loaded in load_ahead(pool, lambda shown: _load(task, shown, find), pictures, options.batch_size):
                 sound = [picture for picture in loaded if isinstance(picture, _Picture)]
@@ -163,12 +164,12 @@ def refuse_broken(answers: list[dict[str, Any]], out: Path) -> None:
 
 
 @contextmanager
-def one_process(device: str) -> Iterator[torch.device]:
-    """The device of a command that does not share its work among processes."""
+def one_process(device: str, workers: int = 0) -> Iterator[torch.device]:
+    """The device of a command that does not share its work among processes, but may have data workers."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("this command runs in one process; start it without torchrun")
     cv2.setNumThreads(0)
-    with processes(device) as group:
+    with processes(device, workers) as group:
         yield group.device
 
 

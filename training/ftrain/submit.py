@@ -6,7 +6,6 @@ the winners trained one model per category.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fschemas.cores import available_cores
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import publish_bytes, remove_leftovers_of
@@ -62,7 +62,7 @@ def write_submission(
         raise UsageError(f"{out}: a folder; name a CSV file to write")
     rows = read_test_list(test)
     lines: list[str] = [""] * len(rows)
-    with one_process(device) as place, quiet_decoder(), ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+    with one_process(device) as place, quiet_decoder(), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
         for folder, numbers in _share_out(run, rows).items():
             task = load_task(folder, checkpoint, tta, place)
             if not isinstance(task, Keypoints) or task.landmarks.name != FASHIONAI_24.name:

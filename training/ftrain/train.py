@@ -55,12 +55,10 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     if "none" in options.trackers and len(set(options.trackers)) > 1:
         raise UsageError("--tracker none stands alone; leave it out, or the others")
     config = load_config(task_name, options.params, options.profile, list(options.overrides))
-    if options.threads:
-        torch.set_num_threads(options.threads)
     cv2.setNumThreads(0)
     shards = open_shards(options.shards)
     check_lock(config.lock, shards)
-    with processes(options.device) as group:
+    with processes(options.device, options.workers, options.threads) as group:
         if not group.is_main:
             return _train(config, shards, options, group)
         with RunFolder(options.run).hold():

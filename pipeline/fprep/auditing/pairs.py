@@ -16,7 +16,7 @@ import numpy as np
 
 from fprep.auditing.alignment import compare_aligned
 from fprep.auditing.perceptual_hash import MIRROR_MASK, Views, split_thumbnails
-from fprep.workers import available_cores
+from fschemas.cores import available_cores
 
 LARGEST_DISTANCE = 10
 _BANDS, _BAND_BITS = 4, 16

@@ -18,7 +18,8 @@ from typing import Any, cast
 import cv2
 
 from fprep.sharding.sample import SampleMaker, SampleOptions
-from fprep.workers import available_cores, shielded
+from fprep.workers import shielded
+from fschemas.cores import available_cores
 from fschemas.failures import EnvironmentProblem
 from fschemas.publish import die_with_parent
 from fschemas.shard import Sample, ShardRecord, record_path, write_shard

@@ -58,7 +58,7 @@ def build_index(
         require_faiss()
     folder, opened = RunFolder(Path(run)), open_shards(shards)
     folder.check_agreement(opened)
-    with one_process(device) as place, exclusive(out):
+    with one_process(device, workers) as place, exclusive(out):
         task, _, state = folder.load(checkpoint)
         opened.require(task.needs)
         digest = weights_digest(task)

@@ -48,7 +48,7 @@ def join_runs(
     """
     opened, folder = open_shards(shards), RunFolder(out)
     _check_output(folder)
-    with one_process(device) as place, folder.hold():
+    with one_process(device, workers) as place, folder.hold():
         tasks, members, lead = _members(runs, opened, checkpoint)
         rows = _rows(tasks[0], lead, opened)
         joined = _assembled(tasks, members, opened, min(dim, len(rows) - 1))

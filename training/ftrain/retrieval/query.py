@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fschemas.cores import available_cores
 from fschemas.failures import RejectedError, UsageError
 from fschemas.names import output_path
 from fschemas.publish import exclusive, publish_bytes
@@ -84,7 +84,7 @@ def query_index(
         pictures = _pictures_of(opened, shards)
         search = _Search(opened, opened.searcher(place), likeness, top, rerank)
         known = _KnownItems(opened, pictures, item)
-        with exclusive(out), ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        with exclusive(out), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
             answers: list[Answer] = []
             for loaded in load_ahead(pool, lambda photo: _load(task, opened, photo, find), found, batch_size):
                 sound = [photo for photo in loaded if isinstance(photo, _Photo)]

@@ -1,0 +1,76 @@
+"""Cores within affinity and cgroup quotas, and a wait policy that the user's own choice wins over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fschemas import cores
+
+
+def tree(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "files", "quota"),
+    [
+        ("0::/\n", {}, None),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/slice/job\n", {"slice/job/cpu.max": "max 100000\n", "slice/cpu.max": "400000 100000\n"}, 4.0),
+        ("0::/slice/job\n", {"slice/job/cpu.max": "200000 100000\n", "slice/cpu.max": "400000 100000\n"}, 2.0),
+        ("0::/docker/abc\n", {"cpu.max": "50000 100000\n"}, 0.5),  # a container that sees its own cgroup as the root
+        ("4:memory:/\n3:cpu,cpuacct:/job\n0::/\n",
+         {"cpu,cpuacct/job/cpu.cfs_quota_us": "300000\n", "cpu,cpuacct/job/cpu.cfs_period_us": "100000\n"}, 3.0),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ("1:cpuset:/\n", {"cpuset/cpu.max": "100000 100000\n"}, None),  # another controller
+        ("0::/\n", {"cpu.max": "nonsense\n"}, None),
+        ("0::/../../other\n", {}, None),
+    ],
+)  # fmt: skip
+def test_quotas_of_both_versions(tmp_path: Path, cgroups: str, files: dict[str, str], quota: float | None) -> None:
+    mount = tree(tmp_path / "cgroup", {".keep": "", **files})
+    assert cores.cpu_quota(tree(tmp_path, {"self": cgroups}) / "self", mount) == quota
+
+
+def test_a_machine_without_cgroups_has_no_quota(tmp_path: Path) -> None:
+    assert cores.cpu_quota(tmp_path / "none", tmp_path) is None
+
+
+@pytest.mark.parametrize(("quota", "expected"), [(None, 8), (0.5, 1), (1.5, 2), (4.0, 4), (64.0, 8)])
+def test_cores_are_within_affinity_and_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, expected: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(cores, "cpu_quota", lambda: quota)
+    assert cores.available_cores() == expected
+    assert cores.compute_threads(0) == expected
+    assert cores.compute_threads(3) == max(1, expected - 3)
+    assert cores.compute_threads(1, processes=2) == max(1, expected // 2 - 1)
+
+
+@pytest.mark.parametrize("package", ["ftrain", "ftrain.cli", "ftrain.layers.heatmap"])
+@pytest.mark.parametrize("chosen", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "100"}])
+def test_importing_the_trainers_sets_the_policy_before_torch(package: str, chosen: dict[str, str]) -> None:
+    """An OpenMP library reads the environment when it is loaded, so the order counts."""
+    code = (
+        "import os, sys\n"
+        "names = ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME')\n"
+        "class Spy:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': print([os.environ.get(n) for n in names]); os._exit(0)\n"
+        "sys.meta_path.insert(0, Spy())\n"
+        f"import {package}\n"
+        "print([os.environ.get(n) for n in names])\n"
+    )
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    said = subprocess.run([sys.executable, "-c", code], env={**plain, **chosen}, capture_output=True, text=True, check=True)
+    wanted = [chosen.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")]
+    assert said.stdout.strip() == str(wanted if chosen else ["PASSIVE", "0", "0"])
