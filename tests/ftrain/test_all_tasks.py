@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,37 @@ def test_it_compiles_whole_and_runs_in_bfloat16(case: Case, shards: ShardSet, ca
     torch._dynamo.reset()
     compiled = torch.compile(task, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(batch)["loss"], expected, rtol=1e-3, atol=1e-4)
+
+
+def passes_of(task: Task, batch: Batch) -> tuple[int, Batch]:
+    """How many images the network is shown for each one of a batch, and what is predicted."""
+    calls: list[int] = []
+    first = next(module for module in task.modules() if isinstance(module, torch.nn.Conv2d))
+    watch = first.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        predicted = task.predict(batch)
+    watch.remove()
+    return len(calls), predicted
+
+
+def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
+    """`--no-tta` leaves every other view out, `--tta` takes all, neither does as the run says: the same in every task."""
+    views = {"flip_test": True, **({"test_angles": [5.0]} if case.task == "keypoints" else {})}
+    plain, rich = (
+        fresh_task(replace(case, model={**case.model, **model}), shards).eval() for model in ({"flip_test": False}, views)
+    )
+    batch = batch_of(plain, shards, 4)
+    once, expected = passes_of(plain, batch)
+    assert once == 1
+    for choice, more in ((None, True), (False, False), (True, True), (False, False)):
+        rich.use_turned_views(choice)
+        passes, predicted = passes_of(rich, batch)
+        assert (passes > 1) == more, choice
+        assert all(torch.equal(predicted[name], expected[name]) for name in expected) != more, choice
+        floor = rich.untrained()
+        assert floor is None or (passes_of(floor.eval(), batch)[0] > 1) == more, choice
+    plain.use_turned_views(True)
+    assert passes_of(plain, batch)[0] > 1
 
 
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.separable], indirect=True)

@@ -130,7 +130,7 @@ def submit(
     test: Annotated[Path, typer.Argument(help="test.csv of the challenge, with Images/ beside it.")],
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],
     checkpoint: Checkpoint = "best",
-    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Turned pictures in test-time augmentation.")] = True,
+    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Test-time augmentation: every view of the task, or the plain image alone.")] = True,
     device: Device = "auto",
     batch_size: BatchSize = 16,
 ) -> None:

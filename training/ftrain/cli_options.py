@@ -18,5 +18,5 @@ Boxes = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 Turned = Annotated[
-    bool | None, typer.Option("--tta/--no-tta", help="Turned pictures in test-time augmentation; as the run says if not given.")
+    bool | None, typer.Option("--tta/--no-tta", help="Test-time augmentation: every view of the task, or the plain image alone; as the run says if not given.")
 ]

@@ -64,7 +64,7 @@ def export_run(
     """Export a checkpoint and return what `export.json` holds.
 
     `tolerance` bounds |difference| / max(1, largest magnitude) of every output, over batches of 1, 2 and 5 random pictures drawn
-    from `seed`. Turned views of test-time augmentation are left out. Raises `IntegrityError`, with nothing published, when the
+    from `seed`. The views of test-time augmentation (mirror image, rotations) are left out. Raises `IntegrityError`, with nothing published, when the
     bound is broken, `EnvironmentProblem` for a missing package, and `UsageError` for a task that cannot be exported.
     """
     if out.suffix in (".onnx", ".pt2") or out.is_file():

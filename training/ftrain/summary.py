@@ -25,9 +25,6 @@ from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder
 from ftrain.task import Stage, Task
 
-# Test-time augmentation that `Task.use_turned_views` does not reach: the mirror image of key points.
-_PLAIN = {"flip_test": False}
-
 
 def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
     """Parameters by module name, down to `depth` dots, and of all together under the name "" (first)."""
@@ -59,9 +56,8 @@ def network_of(
         here = Path("params.yaml")
         config = load_config(task, params or (here if here.exists() else None), profile, list(overrides))
         facts = open_shards(dataset).metadata
-    plain = {name: value for name, value in _PLAIN.items() if name in config.model}
     with weights_to_come():  # numbers do not depend on them
-        network = build_task(config.model_copy(update={"model": {**config.model, **plain}}), facts)
+        network = build_task(config, facts)
     network.use_turned_views(False)
     return network.eval(), config
 

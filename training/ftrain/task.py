@@ -140,7 +140,7 @@ class Task(nn.Module):
         return None
 
     def use_turned_views(self, turned: bool | None) -> None:
-        """Test-time augmentation with turned pictures: on, off, or (None) as the configuration says."""
+        """Test-time augmentation: every view that the task knows, the plain one alone (False), or (None) as the configuration says."""
         if turned:
             raise UsageError(f"the task {self.name} has no test-time augmentation; leave --tta out")
 

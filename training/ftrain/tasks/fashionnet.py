@@ -202,7 +202,9 @@ class FashionNet(Task):
             return None
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            return FashionNet(self.config, self.dataset).eval()
+            floor = FashionNet(self.config, self.dataset).eval()
+        floor.flip_test = self.flip_test
+        return floor
 
     def measure(self, results: Results) -> dict[str, Any]:
         """Figures of all answers; items are sought among the other pictures of the split."""

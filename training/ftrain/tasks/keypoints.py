@@ -93,7 +93,7 @@ class Keypoints(Task):
         if config.category is not None:
             self.landmarks.valid_points(config.category)  # raises for an unknown garment
         self.encoder = KeypointEncoder(config, self.landmarks)
-        self.test_angles = config.test_angles
+        self.flip_test, self.test_angles = config.flip_test, config.test_angles
         state = backbone_weights(config.backbone, config.weights)
         self.network = CascadedPyramidNetwork(len(self.landmarks), config.backbone, state, config.channels)
         self.garment_head = nn.Linear(self.network.coarsest_channels, len(self.landmarks.garments))
@@ -169,8 +169,9 @@ class Keypoints(Task):
         return report(self.landmarks, judged, out)
 
     def use_turned_views(self, turned: bool | None) -> None:
-        """Turned by `test_angles`, or by ±10 degrees where the configuration names none."""
+        """The mirror image, and rotations by `test_angles` or, where the configuration names none, by ±10 degrees."""
         chosen = self.config.test_angles
+        self.flip_test = self.config.flip_test if turned is None else turned
         self.test_angles = () if turned is False else chosen or (_TURNED_VIEWS if turned else ())
 
     def check_category(self, category: str | None) -> None:
@@ -224,10 +225,10 @@ class Keypoints(Task):
         return total / weight, garment_scores
 
     def _view(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Refined maps of one view (with `flip_test` the mean of it and its mirror image) and the garment scores."""
+        """Refined maps of one view (with `flip_test` the mean of it and its mirror image) and the garment scores of it alone."""
         maps, garment_scores = self._maps(image)
         refined = maps.refined.float()
-        if self.config.flip_test:
+        if self.flip_test:
             mirrored, _ = self._maps(image.flip(3))
             refined = (refined + flip_maps(mirrored.refined.float(), self.landmarks.partners)) / 2
         return refined, garment_scores

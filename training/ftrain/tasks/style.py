@@ -180,7 +180,9 @@ class Style(Task):
             return None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return Style(self.config, self.dataset).eval()
+            floor = Style(self.config, self.dataset).eval()
+        floor.flipped = self.flipped
+        return floor
 
     def use_turned_views(self, turned: bool | None) -> None:
         """Test-time augmentation is the mirror image here: on, off, or as `flip_test` says."""
