@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from fschemas.failures import UsageError
-from ftrain.config import FitConfig, RunConfig, load_config, read_config, resolve
+from ftrain.config import PACKAGED_PARAMS, FitConfig, RunConfig, load_config, read_config, resolve
 
 PARAMS = {
     "keypoints": {
@@ -96,6 +97,8 @@ def test_what_is_wrong_is_named(params: Path, overrides: list[str], words: str) 
     [
         ("keypoints", "smal", r"keypoints has no profile 'smal'; did you mean small\?"),
         ("keypoints", "profile", "has no profile 'profile'"),
+        ("keypoints", "larg", r"known are large, small, tiny, full"),
+        ("category", None, r"no section 'category'; choose a profile of ftrain with --profile \(tiny, .*full"),
         ("attributes", None, "no section 'attributes'"),
     ],
 )
@@ -104,9 +107,63 @@ def test_unknown_profiles_and_sections(params: Path, task: str, profile: str | N
         load_config(task, params, profile, [])
 
 
-def test_a_profile_without_params(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"profile 'full' stands in params\.yaml, but there is none here"):
-        load_config("keypoints", None, "full", [])
+PACKAGED = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "task", [name for name, section in PACKAGED.items() if isinstance(section, dict) and "profile" in section]
+)
+def test_profiles_come_with_the_package(task: str, params: Path) -> None:
+    """Without a params.yaml, or with one that does not have that profile, those of the project count."""
+    for name, values in PACKAGED[task].items():
+        if isinstance(values, dict):
+            config = load_config(task, None, name, [])
+            assert config == resolve({"task": task, **values}, "here")
+            assert load_config(task, params, name, []) == config
+    assert len({load_config(task, None, name, []).digest for name in PACKAGED[task] if name != "profile"}) > 1
+    with pytest.raises(UsageError, match=rf"^{task} has no profile 'tinny'; did you mean tiny\?"):
+        load_config(task, None, "tinny", [])
+
+
+def test_the_profiles_of_the_package_are_those_of_the_project() -> None:
+    """One file: a link here, which a wheel holds the content of."""
+    assert PACKAGED_PARAMS.resolve() == Path(__file__).parents[2] / "params.yaml"
+    assert Path(str(resources.files("ftrain"))) / "params.yaml" == PACKAGED_PARAMS
+
+
+def test_a_profile_of_the_users_file_replaces_that_of_the_package(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("keypoints: {profile: full, tiny: {fit: {epochs: 2}}}")
+    assert load_config("keypoints", path, "tiny", []).fit.epochs == 2
+    assert load_config("keypoints", path, "tiny", []).model["backbone"] == "resnet18"  # nothing of the other one is mixed in
+    assert load_config("keypoints", path, None, []) == load_config("keypoints", None, "full", [])
+    path.write_text("keypoints: {large: {fit: {epochs: 2}}}")
+    with pytest.raises(UsageError, match="names no profile and has no 'tiny'; choose one with --profile: large, tiny, full"):
+        load_config("keypoints", path, None, [])  # no name: the file must hold what counts
+
+
+@pytest.mark.parametrize(
+    ("overrides", "place"),
+    [
+        (["fit.epochs=many"], r"--set fit\.epochs=many"),
+        (["fit={epochs: many}"], r"--set fit=\{epochs: many\}"),
+        (["fit.epoch=1"], r"--set fit\.epoch=1"),
+        (["fit.seed=2", "model.input_size=33", "model.margin=0.5"], r"--set model\.input_size=33"),
+        (["model.sigma=2"], r".*params\.yaml"),  # the file's own fault
+        ([], r".*params\.yaml"),
+    ],
+)
+def test_an_error_names_what_gave_the_value(tmp_path: Path, overrides: list[str], place: str) -> None:
+    path = tmp_path / "params.yaml"
+    fault = "" if any("epoch" in one or "input" in one for one in overrides) else "weight_decay: none"
+    path.write_text(f"keypoints: {{tiny: {{fit: {{{fault}}}}}}}")
+    with pytest.raises(UsageError, match=rf"^{place}: "):
+        load_config("keypoints", path, None, overrides)
+    with pytest.raises(UsageError, match=r"^--set fit\.batch_size=no: fit\.batch_size="):
+        load_config("keypoints", None, None, ["fit.batch_size=no"])
+
+
+def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_config("keypoints", tmp_path / "none.yaml", None, [])
 

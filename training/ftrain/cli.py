@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import pkgutil
 from pathlib import Path
@@ -14,7 +15,7 @@ import ftrain.tasks
 from fschemas.command_line import run_command
 from fschemas.failures import ExitCode
 from ftrain import cli_retrieval
-from ftrain.cli_options import BatchSize, Checkpoint, Device, Run, Shards, Turned, Workers
+from ftrain.cli_options import BatchSize, Checkpoint, Device, Run, Shards, Turned, Workers, command_line
 from ftrain.cli_use import register
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ def _training_command(task_name: str) -> None:
         shards: Shards,
         run: Annotated[Path, typer.Option(help="Run folder to write or to go on with.")],
         params: Annotated[Path | None, typer.Option(help="params.yaml; the one here if there is one.")] = None,
-        profile: Annotated[str | None, typer.Option(help="Profile of the section in params.yaml.")] = None,
+        profile: Annotated[str | None, typer.Option(help="Profile of params.yaml, or of ftrain itself.")] = None,
         overrides: Annotated[list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")] = None,
         category: Annotated[str | None, typer.Option(help="Train one garment only (model.category).")] = None,
         resume: Annotated[
@@ -65,7 +66,7 @@ def _training_command(task_name: str) -> None:
         chosen += ["fit.exact=true"] if exact else []
         options = TrainOptions(
             shards, run, params or (here if here.exists() else None), profile, tuple(chosen), resume, init_from,
-            workers, threads, device, limit_steps, tuple(tracker or ["dvclive"]),
+            workers, threads, device, limit_steps, tuple(tracker or ["dvclive"]), command_line(),
         )  # fmt: skip
         result = train(task_name, options)
         best = result["best"]
@@ -73,6 +74,10 @@ def _training_command(task_name: str) -> None:
         typer.echo(json.dumps(result) if as_json else f"{run}: step {result['step']}, {found}")
 
     command.__doc__ = _first_line_of_module(task_name)
+    if task_name != "keypoints":  # of the others none can learn one garment alone
+        signature = inspect.signature(command, eval_str=True)
+        kept = [parameter for name, parameter in signature.parameters.items() if name != "category"]
+        command.__signature__ = signature.replace(parameters=kept)  # pyright: ignore[reportFunctionMemberAccess]
     app.command(task_name, rich_help_panel="Train")(command)
 
 
@@ -130,7 +135,9 @@ def submit(
     test: Annotated[Path, typer.Argument(help="test.csv of the challenge, with Images/ beside it.")],
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],
     checkpoint: Checkpoint = "best",
-    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Test-time augmentation: every view of the task, or the plain image alone.")] = True,
+    tta: Annotated[
+        bool, typer.Option("--tta/--no-tta", help="Test-time augmentation: every view of the task, or the plain image alone.")
+    ] = True,
     device: Device = "auto",
     batch_size: BatchSize = 16,
 ) -> None:

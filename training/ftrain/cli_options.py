@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,5 +19,14 @@ Boxes = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
 Turned = Annotated[
-    bool | None, typer.Option("--tta/--no-tta", help="Test-time augmentation: every view of the task, or the plain image alone; as the run says if not given.")
+    bool | None,
+    typer.Option(
+        "--tta/--no-tta",
+        help="Test-time augmentation: every view of the task, or the plain image alone; as the run says if not given.",
+    ),
 ]
+
+
+def command_line() -> tuple[str, ...]:
+    """The words that this process was started with, the program by its name alone."""
+    return (Path(sys.argv[0]).name, *sys.argv[1:])

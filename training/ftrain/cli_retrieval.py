@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Run, Shards, Workers
+from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Run, Shards, Workers, command_line
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,10 @@ def join(
     """Join several runs into one that searches with what all of them see and say; nothing is trained."""
     from ftrain.retrieval.join import join_runs
 
-    made = join_runs(shards, runs, run, dim=dim, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size)
+    made = join_runs(
+        shards, runs, run,
+        dim=dim, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, command=command_line(),
+    )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(made))
         return

@@ -90,9 +90,14 @@ def export(
 def summary(
     run: Annotated[Path | None, typer.Argument(help="Run folder; or name a --task.")] = None,
     task: Annotated[str | None, typer.Option(help="Name of a task, where there is no run yet.")] = None,
-    profile: Annotated[str | None, typer.Option(help="Profile of its section in params.yaml.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile of params.yaml, or of ftrain itself.")] = None,
     params: Annotated[Path | None, typer.Option(help="params.yaml; the one here if there is one.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Shard set that says which classes and landmarks there are.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Shard set whose classes and landmarks count; without it those of the data set that the task was published on."
+        ),
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")] = None,
     depth: Annotated[int, typer.Option(min=1, help="How far to go into modules.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
@@ -102,4 +107,9 @@ def summary(
 
     network, config = network_of(run, task, profile, params, dataset, overrides or [])
     found = summarise(network, config, depth=depth)
-    typer.echo(json.dumps(found) if as_json else "\n".join(summary_lines(found)))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    typer.echo("\n".join(summary_lines(found)))
+    if run is None and dataset is None:
+        typer.echo("for the classes and landmarks of the data set that the task was published on; give --dataset for yours")

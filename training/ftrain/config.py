@@ -1,10 +1,15 @@
-"""Configuration: frozen pydantic models, filled from defaults, then params.yaml, then `--set a.b=c`; unknown keys are refused."""
+"""Configuration: frozen pydantic models, filled from defaults, then a profile, then `--set a.b=c`; unknown keys are refused.
+
+Profiles are those of a params.yaml, and those that the package brings: its own params.yaml, a link in a checkout and a file in the
+wheel. A profile of the user's file takes the place of the one of the same name in the package.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -17,6 +22,7 @@ from ftrain.split_lock import lock_digest
 from ftrain.task import Stage, Task, find_task
 
 _Model = TypeVar("_Model", bound=BaseModel)
+PACKAGED_PARAMS = Path(__file__).with_name("params.yaml")
 
 
 class FitConfig(BaseModel):
@@ -76,21 +82,27 @@ class RunConfig(BaseModel):
 
 
 def load_config(task: str, params: Path | None, profile: str | None, overrides: list[str]) -> RunConfig:
-    """Resolve the configuration of a task; raises `UsageError` for unknown keys, profiles or values, with the nearest match."""
-    section = _profile(task, params, profile)
+    """Resolve the configuration of a task; raises `UsageError` for unknown keys, profiles or values, with the nearest match.
+
+    Without a file and a profile the defaults of the models count.
+    """
+    section, place = _profile(task, params, profile)
     for override in overrides:
         _set(section, override)
-    return resolve({"task": task, **section}, str(params) if params else "--set")
+    return resolve({"task": task, **section}, place, overrides)
 
 
-def resolve(values: dict[str, Any], place: str) -> RunConfig:
-    """Check plain values against the models of the task and fill in the defaults."""
+def resolve(values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Check plain values against the models of the task and fill in the defaults.
+
+    An error names the override that gave a value, or else the `place` where the values were read.
+    """
     task = find_task(str(values.get("task")))
-    model = _check(task.Config, values.get("model") or {}, place, "model.")
+    model = _check(task.Config, values.get("model") or {}, place, "model.", overrides)
     values = {**values, "model": model.model_dump(mode="json")}
     if isinstance(values.get("lock"), str):
         values["lock"] = lock_digest(values["lock"])
-    return _check(RunConfig, values, place, "")
+    return _check(RunConfig, values, place, "", overrides)
 
 
 def read_config(path: Path) -> RunConfig:
@@ -106,22 +118,31 @@ def build_task(config: RunConfig, dataset: dict[str, Any]) -> Task:
     return task(task.Config(**config.model), dataset)
 
 
-def _profile(task: str, params: Path | None, profile: str | None) -> dict[str, Any]:
-    if params is None:
-        if profile not in (None, "tiny"):
-            raise UsageError(f"profile {profile!r} stands in params.yaml, but there is none here; name it with --params")
-        return {}
-    sections = _read_yaml(params)
-    section = sections.get(task)
-    if not isinstance(section, dict):
-        raise UsageError(f"{params}: no section {task!r}; add one or name another file with --params")
-    chosen = profile or section.get("profile", "tiny")
-    profiles = [name for name, value in section.items() if isinstance(value, dict)]
-    if chosen not in profiles:
-        raise UsageError(
-            f"{params}: {task} has no profile {chosen!r}; {did_you_mean(str(chosen), profiles)}known are {', '.join(profiles)}"
-        )
-    return json.loads(json.dumps(section[chosen]))
+def _profile(task: str, params: Path | None, profile: str | None) -> tuple[dict[str, Any], str]:
+    """The values of the profile that is asked for, and where they were read."""
+    if params is None and profile is None:
+        return {}, "the defaults"
+    section = {} if params is None else _read_yaml(params).get(task)
+    asked = profile or (section.get("profile") if isinstance(section, dict) else None)
+    own, chosen = _profiles(section), asked or "tiny"
+    if chosen in own:
+        return json.loads(json.dumps(own[chosen])), str(params)
+    packaged = _profiles(_read_yaml(PACKAGED_PARAMS).get(task))
+    if asked in packaged:  # without a name the user's file must hold what counts
+        return packaged[asked], f"profile {asked} of ftrain"
+    if not isinstance(section, dict) and profile is None:
+        known = f"choose a profile of ftrain with --profile ({', '.join(packaged)})" if packaged else "add one"
+        raise UsageError(f"{params}: no section {task!r}; {known}, or another file with --params")
+    known = dict.fromkeys([*own, *packaged])
+    if not asked:
+        raise UsageError(f"{params}: {task} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}")
+    where = f"{params}: " if params else ""
+    raise UsageError(f"{where}{task} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}known are {', '.join(known)}")
+
+
+def _profiles(section: Any) -> dict[str, dict[str, Any]]:
+    """The profiles of a section of params.yaml, beside which stands the name of the one that counts."""
+    return {name: value for name, value in section.items() if isinstance(value, dict)} if isinstance(section, dict) else {}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -146,20 +167,31 @@ def _set(section: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {path}={reprlib.repr(text)[1:-1]}: {reprlib.repr(text)} is not a value{error}") from None
 
 
-def _check(model: type[_Model], values: Any, place: str, prefix: str) -> _Model:
+def _check(model: type[_Model], values: Any, place: str, prefix: str, overrides: Sequence[str] = ()) -> _Model:
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        place = _origin(prefix.rstrip("."), overrides) or place
         raise UsageError(f"{place}: expected a mapping of names to values{f' as {prefix[:-1]}' if prefix else ''}")
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = prefix + ".".join(str(part) for part in first["loc"])
+        place = _origin(name, overrides) or place
         if first["type"] == "extra_forbidden":
             known = _known_names(model, first["loc"][:-1])
             raise UsageError(
                 f"{place}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}known are {', '.join(known)}"
             ) from None
         raise UsageError(f"{place}: {name}={reprlib.repr(first['input'])} is not possible ({first['msg']})") from None
+
+
+def _origin(name: str, overrides: Sequence[str]) -> str:
+    """The last `--set` that gave a parameter, all of it or a part; empty where none did."""
+    for override in reversed(overrides):
+        given = override.partition("=")[0]
+        if f"{name}.".startswith(f"{given}.") or given.startswith(f"{name}."):
+            return f"--set {given}={reprlib.repr(override[len(given) + 1 :])[1:-1]}"
+    return ""
 
 
 def _known_names(model: type[BaseModel], parents: tuple[int | str, ...]) -> list[str]:

@@ -36,9 +36,9 @@ from ftrain.optimisation import (
     stage_at,
     weigh,
 )
-from ftrain.plan import TrainingPlan, extend_ledger, micro_batches_of_rank, model_seed
+from ftrain.plan import TrainingPlan, extend_ledger, model_seed
 from ftrain.signals import StopSignals, stop_for
-from ftrain.splits import Splits, sampler_of
+from ftrain.splits import Splits, positions_of_rank, sampler_of
 from ftrain.stream import Batch, training_batches
 from ftrain.task import Stage, Task
 from ftrain.tracking import Tracker
@@ -69,9 +69,7 @@ class Trainer:
         self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
         self.stop_at = min(self.num_steps, limit_steps or self.num_steps)
         self.validate_every = max(1, round(fit.validate_every * self.plan.steps_per_epoch))
-        # One micro-batch a process is natural, but with `exact` their number decides the bits and is the user's alone.
-        micro_batches = fit.micro_batches if fit.exact else max(fit.micro_batches, processes.world_size)
-        self.positions = micro_batches_of_rank(fit.batch_size, micro_batches, processes.rank, processes.world_size)
+        self.positions = positions_of_rank(fit, processes)
         task.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         check_stages(task, fit.stages)
         self.optimizer = make_optimizer(task, fit)

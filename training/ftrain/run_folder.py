@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -185,12 +185,12 @@ class RunFolder:
                     "take a shard set of the same kind"
                 )
 
-    def write_receipt(self, state: TrainingState, command: list[str]) -> None:
-        """What these weights came from, without times or places."""
+    def write_receipt(self, state: TrainingState, command: Sequence[str]) -> None:
+        """What these weights came from: data, configuration, the words of the `command` line and the packages."""
         packages = {name: version(name) for name in ("fashionkit", "torch", "timm", "numpy", "opencv-python-headless")}
         publish_json(self.path / RECEIPT_FILE, {
             "plan_id": state.plan_id, "config_digest": state.config_digest, "seed": state.seed, "step": state.step,
-            "ledger": state.ledger, "best": state.best, "arguments": command, "python": platform.python_version(),
+            "ledger": state.ledger, "best": state.best, "command": list(command), "python": platform.python_version(),
             "packages": packages, "threads": torch.get_num_threads(), "platform": f"{sys.platform} {platform.machine()}",
         })  # fmt: skip
 

@@ -10,8 +10,9 @@ import numpy as np
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.config import FitConfig, RunConfig
-from ftrain.plan import ClassBalanced, Identities, Sampler, Windowed, shuffled, with_partners
-from ftrain.task import Task
+from ftrain.distributed import Processes
+from ftrain.plan import ClassBalanced, Identities, Sampler, Windowed, micro_batches_of_rank, shuffled, with_partners
+from ftrain.task import Task, find_task
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,24 @@ class Splits:
         digests = [hashlib.blake2b(str(group).encode(), digest_size=8, person=b"hold-out").digest() for group in groups]
         chosen = np.array([int.from_bytes(digest, "big") < self.config.hold_out * 2**64 for digest in digests])
         return chosen[places]
+
+
+def names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
+    """What a task must know of the training samples to be built, besides the vocabularies of the set.
+
+    Raises `UsageError` where the set does not carry the column groups that the task needs.
+    """
+    task = find_task(config.task)
+    task_config = task.Config(**config.model)
+    shards.require(task.needed_groups(task_config))
+    return task.names_to_learn(task_config, shards.columns, Splits(task, config, shards).training())
+
+
+def positions_of_rank(fit: FitConfig, group: Processes) -> np.ndarray:
+    """Places in a global batch of this process: micro-batches x size of one. Raises `UsageError` when the numbers do not divide."""
+    # One micro-batch a process is natural, but with `exact` their number decides the bits and is the user's alone.
+    micro_batches = fit.micro_batches if fit.exact else max(fit.micro_batches, group.world_size)
+    return micro_batches_of_rank(fit.batch_size, micro_batches, group.rank, group.world_size)
 
 
 def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -> tuple[Sampler, np.ndarray]:

@@ -123,16 +123,19 @@ class _Ring:
         keep_freed_memory()
 
     def _encode(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        image, annotation = self.shards.read(row)
-        try:
-            return self.encoder(RawSample(row, image, annotation), generator)
-        except FashionkitError:
-            raise
-        except (ValueError, KeyError, cv2.error) as error:
-            key = self.shards.columns["key"][row]
-            raise IntegrityError(
-                f"{self.shards.place}: sample {key} cannot be used ({error}); run `fprep lint` on the set"
-            ) from error
+        return encode_row(self.shards, self.encoder, row, generator)
+
+
+def encode_row(shards: ShardSet, encoder: Encoder, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+    """What the encoder makes of a row; raises `IntegrityError` for a sample that it cannot use."""
+    image, annotation = shards.read(row)
+    try:
+        return encoder(RawSample(row, image, annotation), generator)
+    except FashionkitError:
+        raise
+    except (ValueError, KeyError, cv2.error) as error:
+        key = shards.columns["key"][row]
+        raise IntegrityError(f"{shards.place}: sample {key} cannot be used ({error}); run `fprep lint` on the set") from error
 
 
 def training_batches(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -68,11 +68,16 @@ class StyleEncoder:
         asked = 0 if not len(known) else known[0] if generator is None else generator.choice(known)
         arrays = {
             "image": view.image, "matrix": view.matrix, "size": np.array([note["width"], note["height"]], np.float32),
-            "values": values, "asked": np.array(asked, np.int64), "role": np.array(_ROLES.get(note["split"], 0), np.int8),
+            "values": values, "asked": np.array(asked, np.int64), "role": np.array(role_of(note), np.int8),
         }  # fmt: skip
         if self.categories:
             arrays["category"] = np.array(self.categories[note["category"]], np.int64)
         return arrays if self.labels.classes is not None else {**arrays, "positive": self.labels.positive(note)}
+
+
+def role_of(annotation: dict[str, Any]) -> int:
+    """The role of a sample in a search."""
+    return _ROLES.get(annotation["split"], 0)
 
 
 def prepared_view(config: StyleConfig) -> ViewConfig:

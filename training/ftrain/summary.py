@@ -23,7 +23,8 @@ from ftrain.config import RunConfig, build_task, load_config
 from ftrain.layers.weights import weights_to_come
 from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder
-from ftrain.task import Stage, Task
+from ftrain.splits import names_to_learn
+from ftrain.task import Stage, Task, find_task
 
 
 def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
@@ -39,27 +40,37 @@ def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
 def network_of(
     run: Path | None, task: str | None, profile: str | None, params: Path | None, dataset: str | None, overrides: Sequence[str]
 ) -> tuple[Task, RunConfig]:
-    """A fresh network (no weights are read) as a run has it, or as a task of params.yaml would on a shard set.
+    """A fresh network (no weights are read) as a run has it, or as a task would on a shard set.
 
-    Raises `UsageError` unless there is a run or a task with a shard set.
+    Without a shard set it is that of the data set which the task was published on. Raises `UsageError` unless there is a run or a
+    task.
     """
     if (run is None) == (task is None):
-        raise UsageError("name either a run folder or a --task (with --dataset SHARDS)")
+        raise UsageError("give either a run folder or a --task")
     if run is not None:
         if overrides or profile or params:
             raise UsageError("a run has its configuration; leave --profile, --params and --set out, or name a --task instead")
         config, facts = RunFolder(run).config(), RunFolder(run).dataset()
     else:
         assert task is not None
-        if dataset is None:
-            raise UsageError("--task needs --dataset SHARDS: the shard set says which classes and landmarks there are")
         here = Path("params.yaml")
         config = load_config(task, params or (here if here.exists() else None), profile, list(overrides))
-        facts = open_shards(dataset).metadata
+        facts = _facts_of(dataset, config) if dataset else published_facts(config)
     with weights_to_come():  # numbers do not depend on them
         network = build_task(config, facts)
     network.use_turned_views(False)
     return network.eval(), config
+
+
+def published_facts(config: RunConfig) -> dict[str, Any]:
+    """What dataset.json says of the data set that a task was published on."""
+    task = find_task(config.task)
+    return task.published_dataset(task.Config(**config.model))
+
+
+def _facts_of(dataset: str, config: RunConfig) -> dict[str, Any]:
+    shards = open_shards(dataset)
+    return {**shards.metadata, "names": names_to_learn(config, shards)}
 
 
 def summarise(task: Task, config: RunConfig, *, depth: int = 2) -> dict[str, Any]:

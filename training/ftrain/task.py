@@ -49,6 +49,24 @@ class Stage(TaskConfig):
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Some rows of a shard set, as checks before the first step look at them."""
+
+    shards: ShardSet
+    rows: np.ndarray
+
+    def names(self, column: str) -> np.ndarray:
+        """What stands in a column of labels of the index, without "" for unknown; none where the set does not have it."""
+        values = self.shards.columns.get(column)
+        return np.empty(0, dtype=str) if values is None else values[self.rows][values[self.rows] != ""]
+
+    def annotations(self) -> Iterator[dict[str, Any]]:
+        """The annotations one by one, without the images; whoever finds what it looks for stops."""
+        for row in self.rows:
+            yield self.shards.read_annotation(int(row))
+
+
+@dataclass(frozen=True)
 class Judged:
     """Predictions of one split and where they come from: what a report is made of."""
 
@@ -107,6 +125,24 @@ class Task(nn.Module):
         """
         del config, columns, rows
         return {}
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """What dataset.json would say (see `ftrain.published`) of the data set that the task was published on.
+
+        `ftrain summary` builds a network on it where there is no shard set. Raises `UsageError` where there is none.
+        """
+        del config
+        raise UsageError(f"the task {cls.name} has no published data set; give --dataset SHARDS")
+
+    def check_training(self, rows: Rows) -> list[str]:
+        """What will not be learned from these rows, a sentence each; raises `UsageError` where nothing can be learned at all."""
+        del rows
+        return []
+
+    def check_validation(self, rows: Rows) -> None:
+        """Raise `UsageError` where the figure that chooses checkpoints cannot be measured on these rows."""
+        del rows
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:

@@ -18,11 +18,12 @@ from ftrain.config import RunConfig, build_task, load_config
 from ftrain.distributed import Processes, processes
 from ftrain.init_from import init_from
 from ftrain.loop import Trainer
+from ftrain.preflight import check_before_training
 from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder, flat
 from ftrain.split_lock import check_lock
-from ftrain.splits import Splits
-from ftrain.task import Task, find_task
+from ftrain.splits import names_to_learn
+from ftrain.task import Task
 from ftrain.trackers import MlflowTracker, TensorboardTracker
 from ftrain.tracking import CsvTracker, DvcliveTracker, Tracker, Trackers
 
@@ -45,6 +46,7 @@ class TrainOptions:
     device: str = "auto"
     limit_steps: int | None = None
     trackers: tuple[str, ...] = ("dvclive",)
+    command: tuple[str, ...] = ()  # the words of the command line, for the receipt
 
 
 def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
@@ -67,10 +69,13 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
 
 def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Processes) -> dict[str, Any]:
     torch.manual_seed(config.fit.seed)
-    names = _names_to_learn(config, shards)
+    names = names_to_learn(config, shards)
     task = build_task(config, {**shards.metadata, "names": names})
+    notes = check_before_training(task, config, shards, group)
     run = RunFolder(options.run)
     if group.is_main:
+        for note in notes:
+            print(note, file=sys.stderr)
         print(run.start(config, shards, options.resume, names), file=sys.stderr)
     group.wait()
     if options.init_from is not None:
@@ -85,17 +90,9 @@ def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Pr
         _describe(trainer, task, group)
     state = trainer.train()
     if group.is_main:
-        run.write_receipt(state, [task.name, *options.overrides])
+        run.write_receipt(state, options.command)
         publish_json(options.run / "metrics.json", {"validation": state.best, "step": state.step, "steps": trainer.num_steps})
     return {"run": str(options.run), "step": state.step, "best": state.best}
-
-
-def _names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
-    """What a task must know of the training samples to be built, besides the vocabularies of the set."""
-    task = find_task(config.task)
-    task_config = task.Config(**config.model)
-    shards.require(task.needed_groups(task_config))
-    return task.names_to_learn(task_config, shards.columns, Splits(task, config, shards).training())
 
 
 def _tracker(config: RunConfig, options: TrainOptions, group: Processes) -> Trackers:

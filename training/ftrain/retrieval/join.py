@@ -39,12 +39,13 @@ def join_runs(
     batch_size: int = 64,
     workers: int = 2,
     device: str = "auto",
+    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Join runs into the run folder `out`; returns its `dimensions`, how many `runs`, `parts` and training `pictures`.
 
     One of them, a run of retrieval, leads: it says what is found again and on which split it was trained, whose pictures the means
     and components are learnt from. Beside each run of retrieval stands its untrained backbone. Raises `UsageError` where none is of
-    retrieval, where the set does not fit that one or has no boxes for a run that looks at them, and where `out` holds a run.
+    retrieval, where the set does not fit that one or has no boxes for a run that looks at them, and where `out` holds a run. `command` is for the receipt.
     """
     opened, folder = open_shards(shards), RunFolder(out)
     _check_output(folder)
@@ -61,7 +62,7 @@ def join_runs(
         folder.start(config, opened, "never")
         state = TrainingState(plan_id=opened.plan_id, config_digest=config.digest, seed=config.fit.seed)
         save_checkpoint(folder.checkpoints, state, {"model": joined.state_dict()}, keep=1)
-        folder.write_receipt(state, [Joined.name, *(run.name for run in runs)])
+        folder.write_receipt(state, command)
     sizes = joined.config
     return {"dimensions": sizes.dim, "runs": len(runs), "parts": len(sizes.widths), "pictures": len(rows)}
 

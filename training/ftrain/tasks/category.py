@@ -19,12 +19,14 @@ from torch import Tensor
 
 from fschemas.failures import UsageError
 from ftrain.image import move_points
+from ftrain.label_checks import has_attributes
 from ftrain.layers.affine import invert_matrices
 from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
 from ftrain.layers.box import box_loss
 from ftrain.layers.category_network import CategoryNetwork, CategoryOutputs
+from ftrain.published import published_dataset
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Judged, Results, Task, TaskConfig
+from ftrain.task import Judged, Results, Rows, Task, TaskConfig
 from ftrain.view import View, ViewConfig, encoded_picture, names_as_ids, view_of_sample
 
 _LEAST_SIDE = 0.02  # of the input: a box of which less is in view teaches nothing
@@ -131,6 +133,41 @@ class Category(Task):
         del config
         return columns.get("category")
 
+    def check_training(self, rows: Rows) -> list[str]:
+        """Two categories, or attributes, or boxes."""
+        classes = sorted(set(rows.names("category").tolist()))
+        lacks = {}
+        if self.categories and len(classes) < 2:
+            lacks["category"] = (
+                f"all training images have the category {classes[0]!r}" if classes else "no training image has one"
+            )
+        if self.attributes and not has_attributes(rows):
+            lacks["attributes"] = "no training image has one"
+        learned = [
+            name for name, have in (("category", self.categories), ("attributes", self.attributes)) if have and name not in lacks
+        ]
+        if not learned and not (self.has_boxes and self.config.box_weight):
+            name, why = next(iter(lacks.items()))
+            raise UsageError(f"nothing can be learned for {name}: {why}; take a set with more classes")
+        return [f"nothing is learned for {name}: {why}" for name, why in lacks.items()]
+
+    def check_validation(self, rows: Rows) -> None:
+        """One at least of categories and attributes; boxes alone where neither is known."""
+        if self.categories and len(rows.names("category")):
+            return
+        if self.attributes and has_attributes(rows, tuple(self.groups.values()) if self.exclusive else (), len(self.attributes)):
+            return
+        if not (self.has_boxes and self.config.crop == "picture"):
+            raise UsageError("no image has a label that the run learns")
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """DeepFashion: 50 categories, 1,000 attributes, boxes."""
+        del config
+        return published_dataset(
+            ("category", "attributes", "box"), category="deepfashion-category-50", attributes="deepfashion-attribute-1000"
+        )
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`loss` and its parts: `category`, `attributes`, `box`, as far as the shard set has them; each a mean over all rows."""
         config, outputs = self.config, self.network(batch["image"])
@@ -219,7 +256,7 @@ class Category(Task):
 def _learnt(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The vocabularies of what is learnt: what the configuration wants and the set carries, but no category that nobody has."""
     carried, vocabularies = dataset["column_groups"], dataset["vocabularies"]
-    learnt = {name: vocabularies[name] for name in config.labels if name in carried}
+    learnt = {name: vocabularies[name] for name in config.labels if name in carried and vocabularies[name]["values"]}
     if dataset.get("names", {}).get("category", ["any"]) == []:
         learnt.pop("category", None)
     if not learnt:

@@ -18,21 +18,30 @@ from pydantic import Field
 from torch import Tensor
 
 from fschemas.failures import UsageError
-from fschemas.landmarks import LandmarkSet, Visibility
+from fschemas.landmarks import DEEPFASHION_8, LandmarkSet, Visibility
+from ftrain.label_checks import counts_for_error, has_attributes, has_coordinates, has_pairs
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
 from ftrain.layers.fashionnet import FashionNetwork, Heads, NetworkConfig, Pose, Seen
 from ftrain.layers.landmark_pooling import visibility_classes
 from ftrain.layers.metric_learning import Mining, triplet_loss
 from ftrain.layers.soft_argmax import map_loss
+from ftrain.published import published_dataset
 from ftrain.reports.fashionnet_figures import Answers
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Judged, Results, Task, TaskConfig
+from ftrain.task import Judged, Results, Rows, Task, TaskConfig
 from ftrain.view import encoded_picture, item_number, known_landmarks, landmarks_in_view, names_as_ids, view_of_sample
 
 _UNIT = 0.1  # share of the input's side: a point so far off costs 1
 _SIGMA = 1.2  # of the targets of landmark maps, in cells
 _TRUTHS = ("truth", "visibility", "garment", "category", "attributes", "item")
+
+_LACKS = {
+    "category": "the training images have one category at most",
+    "attributes": "no training image has one",
+    "embedding": "no item has two training images",
+    "landmarks": "no training image has one with coordinates",
+}
 
 Head = Literal["category", "attributes", "embedding"]
 
@@ -130,6 +139,40 @@ class FashionNet(Task):
         del config
         found = [columns[name] for name in ("item", "category") if name in columns and (columns[name] != "").any()]
         return found[0] if found else None
+
+    def check_training(self, rows: Rows) -> list[str]:
+        """Landmarks or labels; items with a partner for the embedding."""
+        known = [("category", len(set(rows.names("category").tolist())) > 1)] if self.answers.categories else []
+        known += [("attributes", has_attributes(rows))] if self.answers.attributes else []
+        if self.network.fusion.embedding is not None:
+            known.append(("embedding", has_pairs(rows.names("item"))))
+        if not any(has_coordinates(note) for note in rows.annotations()):
+            if not any(learned for _, learned in known):
+                raise UsageError(
+                    "no training image has a landmark with coordinates, and no labels tell images apart; take another set"
+                )
+            known.append(("landmarks", False))
+        return [f"nothing is learned for {name}: {_LACKS[name]}" for name, learned in known if not learned]
+
+    def check_validation(self, rows: Rows) -> None:
+        """One at least of visible landmarks, categories, attributes and items with a partner."""
+        known = (
+            (self.network.fusion.embedding is not None and has_pairs(rows.names("item")))
+            or (self.answers.categories and len(rows.names("category")))
+            or (self.answers.attributes and has_attributes(rows))
+            or any(counts_for_error(note, self.landmarks) for note in rows.annotations())
+        )
+        if not known:
+            raise UsageError("no image has a visible landmark or a label that the run learns")
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """DeepFashion: 8 landmarks, 50 categories, 1,000 attributes."""
+        del config
+        return published_dataset(
+            ("landmarks", "category", "attributes"), DEEPFASHION_8,
+            category="deepfashion-category-50", attributes="deepfashion-attribute-1000",
+        )  # fmt: skip
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`loss` and its parts `landmarks`, `maps`, `visibility`, `auxiliary`, `category`, `attributes`, `triplet`.
@@ -263,7 +306,8 @@ def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:
 def _heads(config: FashionNetConfig, dataset: dict[str, Any]) -> tuple[Head, ...]:
     """The heads that the shard set has labels for, and that are wanted."""
     groups = dataset["column_groups"]
-    has = {"category": "category" in groups, "attributes": "attributes" in groups, "embedding": "item" in groups}
+    has = {name: name in groups and bool(dataset["vocabularies"][name]["values"]) for name in ("category", "attributes")}
+    has["embedding"] = "item" in groups
     if not (has["category"] or has["attributes"]):
         carried = ", ".join(groups) or "no annotation"
         raise UsageError(

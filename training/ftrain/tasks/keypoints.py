@@ -19,7 +19,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
-from fschemas.landmarks import LandmarkSet, Visibility
+from fschemas.landmarks import FASHIONAI_24, LandmarkSet, Visibility
+from ftrain.label_checks import counts_for_error, has_coordinates
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.backbone import Normalise
 from ftrain.layers.cascaded_pyramid import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
@@ -28,8 +29,9 @@ from ftrain.layers.heatmap import Offset, decode, flip_maps, gaussian_targets, p
 from ftrain.layers.turning import turn
 from ftrain.layers.weights import backbone_weights
 from ftrain.metrics.normalised_error import NormalisedError
+from ftrain.published import published_dataset
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Judged, Results, Task, TaskConfig
+from ftrain.task import Judged, Results, Rows, Task, TaskConfig
 from ftrain.view import ViewConfig, encoded_picture, known_landmarks, landmarks_in_view, view_of_sample
 
 _STRIDE = PYRAMID_STRIDES[0]
@@ -114,6 +116,23 @@ class Keypoints(Task):
         if len(chosen) == 0:
             raise UsageError(f"the split has no {config.category!r}; choose another model.category")
         return chosen
+
+    def check_training(self, rows: Rows) -> list[str]:
+        """At least one landmark with coordinates."""
+        if not any(has_coordinates(note) for note in rows.annotations()):
+            raise UsageError("no training image has a landmark with coordinates; take another set")
+        return []
+
+    def check_validation(self, rows: Rows) -> None:
+        """At least one visible landmark on an image whose normalizing distance is known."""
+        if not any(counts_for_error(note, self.landmarks) for note in rows.annotations()):
+            raise UsageError("no image has a visible landmark and the distance that errors are divided by")
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """FashionAI, 24 landmarks."""
+        del config
+        return published_dataset(("landmarks",), FASHIONAI_24)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`loss` and its parts `global`, `refined`, `garment`; each is 1 for empty maps whatever the size."""

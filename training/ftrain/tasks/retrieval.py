@@ -19,13 +19,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from ftrain.label_checks import has_pairs
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.metric_learning import Distance, Mining, ProxyAnchor, triplet_loss
 from ftrain.layers.pooling import AveragePooling, GeneralisedMean, strength
 from ftrain.metrics.retrieval import judge_retrieval
+from ftrain.published import published_dataset
 from ftrain.retrieval.colour import colour_features
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Judged, Results, Task, TaskConfig
+from ftrain.task import Judged, Results, Rows, Task, TaskConfig
 from ftrain.view import ViewConfig, encoded_picture, item_number, names_as_ids, view_of_sample
 
 Identity = Literal["item", "category"]
@@ -148,6 +150,48 @@ class Retrieval(Task):
         if not _learns_items(config) or "item" not in columns:
             return {}
         return {"item": [str(name) for name in np.unique(columns["item"][rows]) if name]}
+
+    def check_training(self, rows: Rows) -> list[str]:
+        """Pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
+        config, lacks = self.config, {}
+        sought, several = rows.names(config.labels), "two at least are needed to tell apart"
+        if config.triplet and not has_pairs(sought):
+            lacks["triplet"] = f"no {config.labels} has two training images, so there are no pairs to learn from"
+        elif config.triplet and len(set(sought.tolist())) < 2:
+            lacks["triplet"] = f"all training images have the {config.labels} {str(sought[0])!r}; {several}"
+        if self.classifier is not None and config.classification:
+            classes = sorted(set(rows.names(config.classify).tolist()))
+            if len(classes) < 2:
+                found = (
+                    f"all training images have the {config.classify} {classes[0]!r}" if classes else "no training image has one"
+                )
+                lacks["classification"] = f"{found}; {several}"
+        if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
+            lacks["proxy"] = f"there are not two items; {several}"
+        learning = [config.triplet, self.classifier is not None and config.classification, self.proxies is not None]
+        if len(lacks) == sum(map(bool, learning)):
+            name, why = next(iter(lacks.items()))
+            raise UsageError(f"model.{name}: {why}; take a set with more images, or another loss")
+        return [f"model.{name}: {why}" for name, why in lacks.items()]
+
+    def check_validation(self, rows: Rows) -> None:
+        """An image that is sought, and another of the same item or category among those that are searched."""
+        asked, offered = set[int](), set[int]()
+        for note in rows.annotations():
+            labels = self.encoder.labels(note)
+            identity, role = int(labels["identity"]), int(labels["role"])
+            asks, offers = role != GALLERY_ONLY, role != QUERY_ONLY
+            if identity >= 0 and ((asks and identity in offered) or (offers and identity in asked)):
+                return
+            asked |= {identity} if asks else set()
+            offered |= {identity} if offers else set()
+        raise UsageError(f"no {self.config.labels} has two images, so nothing can be found again (hold_out holds out more)")
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """In-shop: 3,997 items to learn, 17 categories."""
+        del config
+        return published_dataset(("item", "category"), items=3997, category="deepfashion-inshop-category-17")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`loss` and its weighted parts `classification`, `triplet`, `proxy`, as far as the configuration has them."""
@@ -279,7 +323,7 @@ def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, 
     """Names of all categories, none where the set has no vocabulary of them; raises `UsageError` where they are needed."""
     vocabulary = dataset["vocabularies"].get("category")
     needed = [f"model.{key}=category" for key in ("labels", "classify") if getattr(config, key) == "category"]
-    if needed and vocabulary is None:
+    if needed and not (vocabulary and vocabulary["values"]):
         raise UsageError(f"{needed[0]}: the shard set carries no categories; take item, or none for classify")
     if not (config.triplet or config.proxy or (config.classify != "none" and config.classification)):
         raise UsageError("every loss has the weight 0; raise model.triplet, model.classification or model.proxy")

@@ -24,10 +24,11 @@ from ftrain.layers.attribute_attention import AttributeAttention
 from ftrain.layers.attribute_loss import class_loss
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.metric_learning import triplet_loss
+from ftrain.published import published_dataset
 from ftrain.stream import Batch
-from ftrain.style_input import StyleConfig, StyleEncoder, prepared_view
+from ftrain.style_input import GALLERY, QUERY, StyleConfig, StyleEncoder, prepared_view, role_of
 from ftrain.style_labels import attribute_labels, main_styles, style_labels
-from ftrain.task import Judged, Results, Task, TaskConfig
+from ftrain.task import Judged, Results, Rows, Task, TaskConfig
 from ftrain.view import encoded_picture, names_as_ids
 
 
@@ -109,6 +110,42 @@ class Style(Task):
             return columns["style"]
         groups = main_styles()
         return np.array([groups.get(str(style), "") for style in columns["style"]])
+
+    def check_training(self, rows: Rows) -> list[str]:
+        """Two styles, or two values of an attribute."""
+        seen: list[set[int]] = [set() for _ in self.labels.attributes]
+        for note in rows.annotations():
+            for number, value in enumerate(self.labels.values_of(note, None)):
+                if value >= 0:
+                    seen[number].add(int(value))
+                    if len(seen[number]) > 1:
+                        return []
+        what = "style" if self.config.target == "style" else "value of each attribute"
+        raise UsageError(f"the training images have one {what} at most, so there is nothing to tell apart; take another set")
+
+    def check_validation(self, rows: Rows) -> None:
+        """A known style; of attributes a value that an image which is sought shares with one that is searched."""
+        asked, offered = set[tuple[int, int]](), set[tuple[int, int]]()
+        for note in rows.annotations():
+            role = role_of(note)
+            values = {(number, int(value)) for number, value in enumerate(self.labels.values_of(note, None)) if value >= 0}
+            if values and self.config.target == "style":
+                return
+            if (role != GALLERY and values & offered) or (role != QUERY and values & asked):
+                return
+            asked |= values if role != GALLERY else set()
+            offered |= values if role != QUERY else set()
+        if self.config.target == "style":
+            raise UsageError("no image has a style")
+        raise UsageError("no two images share a value of an attribute, so nothing can be found again")
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """K-Fashion: 24 styles, with the categories of DeepFashion beside them; of attributes FashionAI, 54 of 8 kinds."""
+        assert isinstance(config, StyleConfig)
+        if config.target == "attributes":
+            return published_dataset(("attributes",), attributes="fashionai-attribute-54")
+        return published_dataset(("style", "category"), style="kfashion-style-24", category="deepfashion-category-50")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`loss` and its parts: `classes`, `triplet`, `local` (triplets of the local branch) and `align` (1 - cosine of both),
@@ -208,7 +245,7 @@ class Style(Task):
     def _categories(self, of_style: bool) -> dict[str, int]:
         if not self.config.category_loss:
             return {}
-        if not of_style or "category" not in self.dataset["vocabularies"]:
+        if not of_style or not self.dataset["vocabularies"].get("category", {}).get("values"):
             raise UsageError("model.category_loss: categories are learnt beside styles, of a set that has both; set it to 0")
         return names_as_ids(self.dataset, "category")
 
