@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,9 +123,9 @@ def doctor(path: Path, *, limit: int | None = None, try_rows: int = 0, progress:
         )
     checkup.diagnoses += diagnose(looked, known, path.resolve())
     checkup.diagnoses += diagnose_own_pictures(looked, [found.home for found in checkup.diagnoses])
-    for diagnosis in checkup.diagnoses:
+    for diagnosis, out in zip(checkup.diagnoses, _name_outputs(checkup.diagnoses), strict=True):
         if diagnosis.command:
-            diagnosis.command = _command(diagnosis, path)
+            diagnosis.command = _command(diagnosis, path, out)
             if try_rows:
                 diagnosis.findings.append(_try(diagnosis, try_rows, tell))
     return checkup
@@ -201,22 +202,39 @@ def _look_at_names(looked: Scan) -> list[Finding]:
     return findings
 
 
-def _command(diagnosis: Diagnosis, given: Path) -> str:
-    """The line with paths as the user types them; `diagnosis.command` holds the options so far."""
-    raw = shown(given.resolve() if given.is_file() and diagnosis.home == given.resolve().parent else diagnosis.home, given)
-    options = diagnosis.command.removeprefix("convert").split()
-    return shlex.join(["fprep", "convert", diagnosis.reader, raw, f"tables/{diagnosis.reader}", *options])
+def _command(diagnosis: Diagnosis, given: Path, out: str) -> str:
+    """The line with paths as the user types them, quoted for the shell."""
+    home = given.resolve() if given.is_file() and diagnosis.home == given.resolve().parent else diagnosis.home
+    raw = [_as_argument(shown(path, given)) for path in diagnosis.raw or [home]]
+    return shlex.join(["fprep", "convert", diagnosis.reader, *raw, f"tables/{out}", *diagnosis.options])
+
+
+def _as_argument(path: str) -> str:
+    """A path that is neither taken for an option nor for a home folder."""
+    return f"./{path}" if path.startswith(("-", "~")) else path
+
+
+def _name_outputs(diagnoses: list[Diagnosis]) -> list[str]:
+    """A folder name for the table of each: that of the reader, numbered where there are several."""
+    seen = Counter[str]()
+    names: list[str] = []
+    for diagnosis in diagnoses:
+        seen[diagnosis.reader] += bool(diagnosis.command)
+        number = seen[diagnosis.reader]
+        names.append(diagnosis.reader if number < 2 else f"{diagnosis.reader}-{number}")
+    return names
 
 
 def _try(diagnosis: Diagnosis, rows: int, tell: Progress) -> Finding:
     """Convert some rows without writing anything, and say how it went."""
     from fprep.convert import convert
 
-    images = "none" if "--images none" in diagnosis.command else "header"
+    images = "none" if "--images" in diagnosis.options else "header"
+    mapping = dict(entry.split("=", 1) for entry in diagnosis.options if "=" in entry)
     try:
         report = convert(
-            diagnosis.reader, [diagnosis.home], diagnosis.home / "table", images=images, max_rejected=1.0, workers=1, limit=rows,
-            dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
+            diagnosis.reader, diagnosis.raw or [diagnosis.home], diagnosis.home.parent / "table", images=images, max_rejected=1.0,
+            workers=1, limit=rows, mapping=mapping, dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
         )  # fmt: skip
     except FashionkitError as error:
         return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {rows} rows failed: {error}")

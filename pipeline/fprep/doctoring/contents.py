@@ -36,20 +36,20 @@ class Head:
         return self.sample[:HEAD]
 
 
-def read_head(path: Path) -> Head | None:
-    """The start of a regular file, None for anything else and for what cannot be read."""
+def read_head(path: Path, size: int = _SAMPLE) -> Head | None:
+    """The first `size` bytes of a regular file, None for anything else and for what cannot be read."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
         with open(path, "rb") as file:
-            raw = file.read(_SAMPLE + len(_BOM))
-            size = os.fstat(file.fileno()).st_size
+            raw = file.read(size + len(_BOM))
+            num_bytes = os.fstat(file.fileno()).st_size
     except OSError:
         return None
     text = raw.removeprefix(_BOM)
     if raw[:2] in _UTF16:
         text = raw.decode("utf-16", errors="replace").encode()
-    return Head(raw, with_line_feeds(text[:_SAMPLE]), size)
+    return Head(raw, with_line_feeds(text[:size]), num_bytes)
 
 
 def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Finding]:
@@ -64,10 +64,11 @@ def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Fin
     elif raw[:2] in _UTF16 or b"\0" in raw[:64]:
         yield Finding("problem", "utf-16", path, f"UTF-16; make it UTF-8: `iconv -f UTF-16 -t UTF-8 {path.name}` into a new file")
     else:
-        yield from _encoding(path, raw, signature)
+        yield from _encoding(path, head, signature)
 
 
-def _encoding(path: Path, raw: bytes, signature: Signature | None) -> Iterator[Finding]:
+def _encoding(path: Path, head: Head, signature: Signature | None) -> Iterator[Finding]:
+    raw = head.raw
     has_bom, has_crlf = raw.startswith(_BOM), b"\r\n" in raw and not ends_in_cr(raw)
     if has_bom and not (signature and signature.bom):
         yield Finding("note", "bom", path, "begins with a byte order mark, which the release has not; it is read past")
@@ -82,7 +83,7 @@ def _encoding(path: Path, raw: bytes, signature: Signature | None) -> Iterator[F
         yield Finding("note", "bom", path, "has no byte order mark, but the release has one: somebody wrote it anew")
     if ends_in_cr(raw):
         yield Finding("note", "cr", path, "lines end in CR alone, as old Macs and Excel for them write; it is read all the same")
-    whole = len(raw) < _SAMPLE
+    whole = len(raw) == head.num_bytes
     if not is_text(raw, "utf-8", whole):
         encoding = foreign_encoding(raw, whole=whole)
         what = f"not UTF-8, looks like {encoding}; make it UTF-8 with `iconv -f {encoding.partition(' ')[0]}`"

@@ -96,9 +96,10 @@ def _diagnose_one(looked: Scan, name: str, home: Path, ours: Known, known: Known
     say += _cut(_missing(name, home, ours, missing), "missing")
     images = [finding for finding in _check_pictures(looked, home, ours) if finding.code != "resolution" or not is_drawn]
     say += images
-    if complete:
+    if complete and not any(finding.code in ("utf-16", "empty") for finding in say):
         without = any(finding.code == "no-pictures" for finding in images)
-        diagnosis.command = "convert --images none" if without else "convert"
+        diagnosis.command = "convert"
+        diagnosis.options = ["--images", "none"] if without else []
     return diagnosis
 
 

@@ -26,10 +26,15 @@ class Finding:
 @dataclass
 class Diagnosis:
     """A data set that lies at `home`: the reader ("" without one), the variant, `command` to convert it ("" where that cannot
-    work), and what there is to say of its files."""
+    work), and what there is to say of its files.
+
+    The command reads `raw` (`home` where there is nothing) and has these `options`.
+    """
 
     reader: str
     variant: str
     home: Path
     command: str = ""
+    raw: list[Path] = field(default_factory=list[Path])
+    options: list[str] = field(default_factory=list[str])
     findings: list[Finding] = field(default_factory=list[Finding])

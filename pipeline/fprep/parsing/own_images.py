@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,11 +48,41 @@ class ImagePlaces:
 
     def find(self, names: Sequence[str]) -> list[str]:
         """Paths from the raw root: below the first folder that has some of the first images, with the extension that a name lacks."""
-        some = names[:_NUM_SAMPLES]
+        some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if names else []
         home = next((folder for folder in self.folders if any(file_of(folder, name) for name in some)), self.folders[0])
         prefix = "" if home == self.raw.root else f"{self.raw.name_of(home)}/"
         found = [name if Path(name).suffix.lower() in PICTURE_ENDS else file_of(home, name) or name for name in names]
         extended = sum(name != other for name, other in zip(names, found, strict=True))
         if extended:
             self.raw.notes.append(f"{self.table.name}: {extended} names of images lack the extension that the files have")
-        return [prefix + name for name in found]
+        if all(file_of(home, name) for name in some):
+            return [prefix + name for name in found]
+        return self._find_below(home, prefix, found)
+
+    def _find_below(self, home: Path, prefix: str, names: Sequence[str]) -> list[str]:
+        """The same for images that lie in folders which the table does not name; only a name that occurs once is taken."""
+        paths = self._by_name()
+        found: list[str] = []
+        for name in names:
+            places = paths.get(name, []) if "/" not in name else []
+            is_elsewhere = len(places) == 1 and not (home / name).is_file()
+            found.append(places[0] if is_elsewhere else prefix + name)
+        elsewhere = sum(path != prefix + name for path, name in zip(found, names, strict=True))
+        if elsewhere:
+            self.raw.notes.append(f"{self.table.name}: {elsewhere} images lie in folders that the table does not name")
+        return found
+
+    def _by_name(self) -> dict[str, list[str]]:
+        """Paths from the raw root of all images below the folders, by their names with and without extension."""
+        paths: dict[str, None] = {}
+        for folder in self.folders:
+            for place, folders, files in os.walk(folder):
+                folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+                pictures = [name for name in sorted(files) if name[0] != "." and name.lower().endswith(PICTURE_ENDS)]
+                paths |= dict.fromkeys(self.raw.name_of(Path(place) / name) for name in pictures)
+        found: dict[str, list[str]] = {}
+        for path in paths:
+            last = path.rpartition("/")[2]
+            for name in {last, last.rpartition(".")[0]}:
+                found.setdefault(name, []).append(path)
+        return found

@@ -1,0 +1,267 @@
+"""A user's own table: which column names the images, what the others may mean, and the line that converts it.
+
+The table is read by the functions that `fprep convert csv` reads it with. What is proposed was held against all rows that were
+looked at, for what `--map` says rejects rows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from fprep.doctoring.contents import look_at, read_head
+from fprep.doctoring.findings import Diagnosis, Finding
+from fprep.doctoring.pictures import Row, Sampled, judge_pictures
+from fprep.doctoring.scan import Scan
+from fprep.parsing.dialect import HEAD, find_dialect, join_names, plain_name, sample_records
+from fprep.parsing.own_columns import (
+    KNOWN_VALUES,
+    USUAL_BOXES,
+    USUAL_NAMES,
+    fitting_image_column,
+    looks_like_picture,
+    map_columns,
+    read_box,
+    value_fits,
+)
+from fprep.parsing.own_images import IMAGE_FOLDERS, file_of
+from fprep.parsing.own_pictures import SPLIT_NAMES
+from fschemas.failures import UsageError
+
+_TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt")
+_MAX_TABLES = 8
+_MAX_BYTES = 4 << 20  # of a table, that proposals are held against
+_NUM_SAMPLES = 48
+_MAX_CLASSES = 200
+_UNREADABLE = ("empty", "lfs-pointer", "web-page", "utf-16", "not-utf-8")
+_CLASS_WORDS = re.compile(r"categ|class|label|kind|type|article|garment|cloth|부류|종류|카테고리|类", re.IGNORECASE)
+_ITEM_WORDS = re.compile(r"(product|item|sku|article|style)[ _-]?(id|code|no|nr|number)?", re.IGNORECASE)
+_SIZE_BOXES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
+_CORNER_BOXES = (*USUAL_BOXES, ("left", "top", "right", "bottom"), ("x0", "y0", "x1", "y1"))
+
+
+@dataclass
+class _Table:
+    """The names of the columns, and the rows that have as many fields."""
+
+    path: Path
+    header: list[str]
+    rows: list[list[str]]
+    options: dict[str, str] = field(default_factory=dict[str, str])
+
+    def values(self, number: int) -> list[str]:
+        """What a column has in its rows, without empty cells."""
+        return [row[number].strip() for row in self.rows if row[number].strip()]
+
+    def taken(self) -> set[str]:
+        """Columns that mean something already."""
+        return set(self.options.values())
+
+
+class _Places:
+    """Where the images that a table names are: as `fprep convert csv` looks for them, or anywhere that was looked at."""
+
+    def __init__(self, looked: Scan, table: Path) -> None:
+        self.looked, self.table = looked, table
+        beside = [table.parent / name for name in IMAGE_FOLDERS]
+        self.usual = [folder for folder in beside if folder.is_dir()]
+        self.folders = [folder.path for folder in looked.folders.values() if folder.pictures]
+        self.by_name: dict[str, list[Path]] = {}
+        for folder in looked.folders.values():
+            for name in folder.pictures:
+                for spelling in {name, PurePosixPath(name).stem}:
+                    self.by_name.setdefault(spelling, []).append(folder.path / name)
+
+    def find(self, name: str) -> Path | None:
+        """The image of that name."""
+        name = name.removeprefix("./")
+        for folder in self.usual:
+            if (found := file_of(folder, name)) is not None:
+                return folder / found
+        parts = PurePosixPath(name).parts
+        for path in self.by_name.get(parts[-1], []) if parts else []:
+            if path.parent.parts[len(path.parent.parts) - len(parts) + 1 :] == parts[:-1]:
+                return path
+        for folder in self.folders if len(parts) == 1 else []:  # of large folders a part of the names is known
+            if self.looked.folders[folder].cut and (found := file_of(folder, name)) is not None:
+                return folder / found
+        return None
+
+    def has(self, name: str) -> bool:
+        """Whether there is an image of that name."""
+        return self.find(name) is not None
+
+    def folder_to_give(self, names: Sequence[str]) -> Path | None:
+        """The folder to give with the table, None where `fprep convert` finds these images without."""
+        found = [(name, path) for name in names if (path := self.find(name)) is not None]
+        if not found or all(
+            any(path.is_relative_to(folder) and file_of(folder, name) for folder in self.usual) for name, path in found
+        ):
+            return None
+        homes = Counter(path.parents[len(PurePosixPath(name.removeprefix("./")).parts) - 1] for name, path in found)
+        home, count = homes.most_common(1)[0]
+        return home if 2 * count > len(found) else Path(os.path.commonpath([path.parent for _, path in found]))
+
+
+def diagnose_tables(looked: Scan, root: Path) -> Iterator[Diagnosis]:
+    """Tables below `root` that have a column that names images."""
+    paths = [path for path in looked.files() if path.is_relative_to(root) and path.suffix.lower() in _TABLE_SUFFIXES]
+    for path in paths[:_MAX_TABLES]:
+        diagnosis = _diagnose(looked, path)
+        if diagnosis is not None:
+            yield diagnosis
+
+
+def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
+    head = read_head(path, _MAX_BYTES)
+    if head is None:
+        return None
+    problems = [finding for finding in look_at(path, head, None) if finding.code in _UNREADABLE]
+    dialect = find_dialect(head.sample[:HEAD])
+    records = sample_records(head.sample, dialect)
+    if not records or (path.suffix.lower() == ".txt" and len(records[0].fields) < 2):
+        return None
+    header = [plain_name(name) for name in records[0].fields]
+    table = _Table(path, header, [record.fields for record in records[1:] if len(record.fields) == len(header)])
+    places = _Places(looked, path)
+    image = _image_column(table, places)
+    if image is None:
+        return None
+    diagnosis = Diagnosis("csv", f"images in the column {header[image]!r}", path)
+    say = diagnosis.findings
+    say += problems
+    if looks_like_picture(header[image]):
+        what = "its first line names an image; put a line with the names of the columns before it"
+        say.append(Finding("problem", "no-header", path, what))
+        return diagnosis
+    names = list(dict.fromkeys(table.values(image)))
+    some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if len(names) > _NUM_SAMPLES else names
+    _propose(table, image)
+    _tell(table, say)
+    rows = [Row(name, path) for name in some]
+    found = {row: place for row in rows if (place := places.find(row.name)) is not None}
+    say += judge_pictures(Sampled(rows, found), path.parent, nested=False)
+    if not problems and _is_readable(table, places, say):
+        diagnosis.command = "convert"
+        folder = places.folder_to_give(some)
+        diagnosis.raw = [path, *([folder] if folder else [])]
+        diagnosis.options = [] if found else ["--images", "none"]
+        for key, value in table.options.items():
+            diagnosis.options += ["--map", f"{key}={value}"]
+    return diagnosis
+
+
+def _image_column(table: _Table, places: _Places) -> int | None:
+    """The column whose values name images; its own name too may be one, where the table has no header."""
+    rows = [table.rows[place * len(table.rows) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if table.rows else []
+    exact = fitting_image_column(table.header, rows, lambda value: looks_like_picture(value) and places.has(value))
+    if exact is None:
+        exact = fitting_image_column(table.header, rows, looks_like_picture)
+    return fitting_image_column(table.header, rows, places.has) if exact is None else exact
+
+
+def _is_readable(table: _Table, places: _Places, say: list[Finding]) -> bool:
+    """Whether `fprep convert` takes the header and the options; what it would guess and we do not propose is taken back."""
+    options = table.options
+    try:
+        guessed = map_columns(table.header, options, table.rows[:_NUM_SAMPLES], table.path.name, places.has).guessed
+    except UsageError as error:
+        say.append(Finding("problem", "unreadable-table", table.path, str(error)))
+        return False
+    options |= dict.fromkeys(sorted(guessed), "")
+    return True
+
+
+def _tell(table: _Table, say: list[Finding]) -> None:
+    mapped = {key: value for key, value in table.options.items() if key != "image"}
+    others = [name for name in table.header if name not in table.taken() and name]
+    told = ", ".join(f"{key} {value!r}" for key, value in mapped.items()) or "none"
+    rest = f"; others: {', '.join(others)}" if others else ""
+    say.append(Finding("note", "own-table", table.path, f"columns taken for {told}{rest}; --map says what they mean"))
+
+
+def _propose(table: _Table, image: int) -> None:
+    """Fill the options by names and values."""
+    header, options = table.header, table.options
+    options["image"] = header[image]
+    lower = [name.casefold() for name in header]
+    for key, usual in USUAL_NAMES.items():
+        numbers = (lower.index(name) for name in usual if name in lower)
+        number = next((number for number in numbers if header[number] not in table.taken() and _fits(table, key, number)), None)
+        if key != "image" and number is not None:
+            options[key] = header[number]
+    for key, propose in (("split", _split_column), ("item", _item_column)):
+        if key not in options and (number := propose(table)) is not None:
+            options[key] = header[number]
+    _propose_box(table)
+    if "category" not in options and "style" not in options and (number := _label_column(table)) is not None:
+        options["category"] = header[number]
+    if "substyle" in options and "style" not in options:
+        del options["substyle"]
+
+
+def _fits(table: _Table, key: str, number: int) -> bool:
+    """Whether a column of a usual name holds what its name says."""
+    values = set(table.values(number))
+    if not values:
+        return False
+    return all(value_fits(key, value) for value in values) if key in KNOWN_VALUES else True
+
+
+def _free(table: _Table) -> Iterator[tuple[int, str, list[str]]]:
+    """Columns without a meaning so far: number, name and values."""
+    for number, name in enumerate(table.header):
+        if name and name not in table.taken() and (values := table.values(number)):
+            yield number, name, values
+
+
+def _split_column(table: _Table) -> int | None:
+    return next((number for number, _, values in _free(table) if all(value.casefold() in SPLIT_NAMES for value in values)), None)
+
+
+def _item_column(table: _Table) -> int | None:
+    """A column called after products, with a product for at most some tens of images each."""
+    for number, name, values in _free(table):
+        if _ITEM_WORDS.fullmatch(name) and 50 * len(set(values)) >= len(values) and len(set(values)) > 1:
+            return number
+    return None
+
+
+def _label_column(table: _Table) -> int | None:
+    """The column with few values that are words: one that is called like a class, else the one with the most values."""
+    found: list[tuple[bool, int, int]] = []
+    for number, name, values in _free(table):
+        distinct = set(values)
+        is_words = not all(
+            re.fullmatch(r"[\d.,:/ -]*|true|false|yes|no|nan|none|null", value, re.IGNORECASE) for value in distinct
+        )
+        if is_words and 1 < len(distinct) <= min(_MAX_CLASSES, max(2, len(values) // 2)):
+            found.append((bool(_CLASS_WORDS.search(name)), len(distinct), -number))
+    return -max(found)[2] if found else None
+
+
+def _propose_box(table: _Table) -> None:
+    """Four columns of usual names, or one whose cells are four numbers; only boxes that have a right and a lower end."""
+    lower = [name.casefold() for name in table.header]
+    choices = [([lower.index(name) for name in names], False) for names in _CORNER_BOXES if set(names) <= set(lower)]
+    choices += [([lower.index(name) for name in names], True) for names in _SIZE_BOXES if set(names) <= set(lower)]
+    for number, name, _ in _free(table):
+        if re.search(r"box|bbox|rect", name, re.IGNORECASE):
+            choices += [([number], False), ([number], True)]
+    for numbers, as_size in choices:
+        boxes = [read_box([row[number] for number in numbers], as_size=as_size) for row in table.rows]
+        if any(boxes) and all(box is not None and (not box or _is_box(box)) for box in boxes):
+            table.options["box"] = join_names([table.header[number] for number in numbers], table.header)
+            if as_size:
+                table.options["box-form"] = "size"
+            return
+
+
+def _is_box(box: Sequence[float]) -> bool:
+    """Whether x1, y1, x2, y2 can be a box in pixels; shares of the image are none."""
+    x1, y1, x2, y2 = box
+    return x1 >= 0 and y1 >= 0 and x2 > x1 and y2 > y1 and max(x2, y2) > 1
