@@ -102,9 +102,6 @@ def test_lines_for_tables_work_as_printed(case):
                 assert all((root / image).is_file() for image in table["image"])
 
 
-NUMBER_OF_ROWS = {"deepfashion-inshop": 10, "fashionai-keypoints": 10, "folders": 6}
-
-
 @pytest.mark.parametrize("folder", ["a folder", "-raw", "~raw", "R&D (copy)", "K-Fashion '이미지'", 'say "$HOME"; [x]'])
 @pytest.mark.parametrize("name", ["deepfashion_inshop", "kfashion_asen", "folders"])
 def test_lines_for_data_sets_work_as_printed(name, folder, tmp_path, monkeypatch):
@@ -153,6 +150,10 @@ def test_an_unknown_folder_with_a_table_and_images(tmp_path, monkeypatch):
         ("file,label,x,y,w,h", "{name}.jpg,{kind},20,30,10,12", ["image=file", "category=label", "box=x,y,w,h", "box-form=size"]),
         ("file,label,x1,y1,x2,y2", "{name}.jpg,{kind},20,30,10,12", ["image=file", "category=label", "box="]),
         ("file,label,bbox", '{name}.jpg,{kind},"[1, 2, 30, 40]"', ["image=file", "category=label", "box=bbox"]),
+        (
+            "file,label,cx,cy,w,h", "{name}.jpg,{kind},0.5,0.5,0.4,0.2",
+            ["image=file", "category=label", "box=cx,cy,w,h", "box-form=center", "unit=relative"],
+        ),
         ("image_id,file_name,label", "{i},{name}.jpg,{kind}", ["image=file_name", "category=label"]),
     ],
 )  # fmt: skip
@@ -167,7 +168,7 @@ def test_columns_are_proposed_by_their_values(header, row, options, tmp_path, mo
     (tmp_path / "raw/list.csv").write_text("\n".join([header, *(row.format(**value) for value in values), ""]))
     (line,) = doctor(Path("raw")).commands
     assert sorted(word for word in shlex.split(line) if "=" in word) == sorted(options)
-    table, _ = run_line(line, "--images", "none")
+    table, _ = run_line(line, "--images", "header" if "unit=relative" in options else "none")
     assert len(table) == 24
 
 

@@ -40,8 +40,11 @@ _MAX_CLASSES = 200
 _UNREADABLE = ("empty", "lfs-pointer", "web-page", "utf-16", "not-utf-8")
 _CLASS_WORDS = re.compile(r"categ|class|label|kind|type|article|garment|cloth|부류|종류|카테고리|类", re.IGNORECASE)
 _ITEM_WORDS = re.compile(r"(product|item|sku|article|style)[ _-]?(id|code|no|nr|number)?", re.IGNORECASE)
-_SIZE_BOXES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
-_CORNER_BOXES = (*USUAL_BOXES, ("left", "top", "right", "bottom"), ("x0", "y0", "x1", "y1"))
+_BOXES = (
+    *((names, "corners") for names in (*USUAL_BOXES, ("left", "top", "right", "bottom"), ("x0", "y0", "x1", "y1"))),
+    *((names, "size") for names in (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))),
+    *((names, "center") for names in (("cx", "cy", "w", "h"), ("x_center", "y_center", "width", "height"))),
+)
 
 
 @dataclass
@@ -140,10 +143,10 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
         return diagnosis
     names = list(dict.fromkeys(table.values(image)))
     some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if len(names) > _NUM_SAMPLES else names
-    _propose(table, image)
-    _tell(table, say)
     rows = [Row(name, path) for name in some]
     found = {row: place for row in rows if (place := places.find(row.name)) is not None}
+    _propose(table, image, has_images=bool(found))
+    _tell(table, say)
     say += judge_pictures(Sampled(rows, found), path.parent, nested=False)
     if not problems and _is_readable(table, places, say):
         diagnosis.command = "convert"
@@ -184,7 +187,7 @@ def _tell(table: _Table, say: list[Finding]) -> None:
     say.append(Finding("note", "own-table", table.path, f"columns taken for {told}{rest}; --map says what they mean"))
 
 
-def _propose(table: _Table, image: int) -> None:
+def _propose(table: _Table, image: int, *, has_images: bool) -> None:
     """Fill the options by names and values."""
     header, options = table.header, table.options
     options["image"] = header[image]
@@ -197,7 +200,7 @@ def _propose(table: _Table, image: int) -> None:
     for key, propose in (("split", _split_column), ("item", _item_column)):
         if key not in options and (number := propose(table)) is not None:
             options[key] = header[number]
-    _propose_box(table)
+    _propose_box(table, has_images=has_images)
     if "category" not in options and "style" not in options and (number := _label_column(table)) is not None:
         options["category"] = header[number]
     if "substyle" in options and "style" not in options:
@@ -244,24 +247,26 @@ def _label_column(table: _Table) -> int | None:
     return -max(found)[2] if found else None
 
 
-def _propose_box(table: _Table) -> None:
-    """Four columns of usual names, or one whose cells are four numbers; only boxes that have a right and a lower end."""
+def _propose_box(table: _Table, *, has_images: bool) -> None:
+    """Four columns of usual names, or one whose cells are four numbers, in the first form and unit that fits all rows."""
     lower = [name.casefold() for name in table.header]
-    choices = [([lower.index(name) for name in names], False) for names in _CORNER_BOXES if set(names) <= set(lower)]
-    choices += [([lower.index(name) for name in names], True) for names in _SIZE_BOXES if set(names) <= set(lower)]
+    choices = [([lower.index(name) for name in names], form) for names, form in _BOXES if set(names) <= set(lower)]
     for number, name, _ in _free(table):
-        if re.search(r"box|bbox|rect", name, re.IGNORECASE):
-            choices += [([number], False), ([number], True)]
-    for numbers, as_size in choices:
-        boxes = [read_box([row[number] for number in numbers], as_size=as_size) for row in table.rows]
-        if any(boxes) and all(box is not None and (not box or _is_box(box)) for box in boxes):
-            table.options["box"] = join_names([table.header[number] for number in numbers], table.header)
-            if as_size:
-                table.options["box-form"] = "size"
-            return
+        if re.search(r"box|rect", name, re.IGNORECASE):
+            choices += [([number], form) for form in ("corners", "size")]
+    for unit in ("pixel", "relative") if has_images else ("pixel",):  # shares become pixels by the sizes of the images
+        for numbers, form in choices:
+            cells = [[row[number] for number in numbers] for row in table.rows]
+            boxes = [read_box(cell, form, pixels=unit == "pixel") for cell in cells]
+            if any(boxes) and all(box is not None and (not box or _is_box(box, unit)) for box in boxes):
+                table.options["box"] = join_names([table.header[number] for number in numbers], table.header)
+                table.options |= {} if form == "corners" else {"box-form": form}
+                table.options |= {} if unit == "pixel" else {"unit": unit}
+                return
 
 
-def _is_box(box: Sequence[float]) -> bool:
-    """Whether x1, y1, x2, y2 can be a box in pixels; shares of the image are none."""
+def _is_box(box: Sequence[float], unit: str) -> bool:
+    """Whether x1, y1, x2, y2 can be a box in that unit."""
     x1, y1, x2, y2 = box
-    return x1 >= 0 and y1 >= 0 and x2 > x1 and y2 > y1 and max(x2, y2) > 1
+    far = max(x2, y2)
+    return x1 >= -1 and y1 >= -1 and x2 > x1 and y2 > y1 and (far > 1 if unit == "pixel" else far <= 1.001)
