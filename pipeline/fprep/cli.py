@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+CONTINUES = frozenset({"shard"})  # keeps the shards that are finished
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes all cores.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")]
@@ -48,9 +49,9 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Draw garments into the exact raw layout of a data set."""
-    from fprep.progress import Reporter
     from fprep.sample import find_sample, published_images
     from fschemas.cores import available_cores
+    from fschemas.progress import Reporter
 
     writer, workers = find_sample(dataset), workers or available_cores()
     images = images or (1000 if pictures else published_images(dataset))
@@ -95,8 +96,8 @@ def convert(
 ) -> None:
     """Read raw files into a validated table, with every rejected row and its reason beside it."""
     from fprep.convert import convert as run_convert
-    from fprep.progress import Reporter
     from fprep.reader import find_reader, read_mapping
+    from fschemas.progress import Reporter
 
     if len(paths) < 2:
         raise UsageError("convert needs at least one raw folder and the folder to write: fprep convert DATASET RAW... OUT")
@@ -161,8 +162,8 @@ def shard(
     as_json: AsJson = False,
 ) -> None:
     """Write a table and its pictures into WebDataset shards."""
-    from fprep.progress import Reporter
     from fprep.shard import shard as run_shard
+    from fschemas.progress import Reporter
 
     with Reporter(quiet=quiet) as report:
         summary = run_shard(
@@ -189,7 +190,7 @@ def lint(
 ) -> None:
     """Check a finished shard set: digests, index, annotations, keys, and that other loaders read it."""
     from fprep.lint import lint as run_lint
-    from fprep.progress import Reporter
+    from fschemas.progress import Reporter
 
     with Reporter(unit="shards", quiet=quiet) as report:
         findings = run_lint(
@@ -215,4 +216,4 @@ def _print(value: Any, as_json: bool, text: str) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    run_command(lambda: app(standalone_mode=False), "fprep")
+    run_command(lambda: app(standalone_mode=False), "fprep", CONTINUES)

@@ -28,7 +28,7 @@ def audit(
     """Find duplicates, leaks between splits and benchmarks, conflicting and implausible labels, and the majority floor."""
     from fprep.audit import audit as run_audit
     from fprep.audit import refuse_findings
-    from fprep.progress import Reporter
+    from fschemas.progress import Reporter
 
     with Reporter(quiet=quiet) as report:
         result = run_audit(

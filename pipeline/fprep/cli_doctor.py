@@ -20,7 +20,7 @@ def doctor(
 ) -> None:
     """Say which data set lies in a folder, what is wrong with it, and the line that converts it."""
     from fprep.doctor import doctor as run_doctor
-    from fprep.progress import Reporter
+    from fschemas.progress import Reporter
 
     with Reporter(unit="entries", quiet=quiet) as report:
         checkup = run_doctor(path, limit=limit, try_rows=200 if trial else 0, progress=report)

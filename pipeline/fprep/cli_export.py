@@ -29,7 +29,7 @@ def export(
     """Write a table in the format of another tool."""
     from fprep.export import describe
     from fprep.export import export as run_export
-    from fprep.progress import Reporter
+    from fschemas.progress import Reporter
 
     with Reporter(quiet=quiet) as report:
         summary = run_export(

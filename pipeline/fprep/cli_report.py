@@ -27,7 +27,7 @@ def report(
 ) -> None:
     """Show a table as one page of HTML: counts, pictures with their labels drawn, and what is wrong."""
     from fprep.pages.page import write_page
-    from fprep.progress import Reporter
+    from fschemas.progress import Reporter
 
     with Reporter(quiet=quiet) as reporter:
         values = write_page(

@@ -8,21 +8,27 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import FrameType
 
 from fschemas.failures import ExitCode, Terminated, explain
+from fschemas.progress import restore_terminal
 from fschemas.publish import die_with_dvc
 
 
-def run_command(command: Callable[[], object], name: str) -> None:
-    """Run a command line and leave the process with its exit code (DESIGN: 0, 2, 3, 4, 5, 6, 130, 143)."""
+def run_command(command: Callable[[], object], name: str, continues: Collection[str] = ()) -> None:
+    """Run a command line and leave the process with its exit code (DESIGN: 0, 2, 3, 4, 5, 6, 130, 143).
+
+    `continues` names the commands that go on from where they were stopped; the others start over, and say so when stopped.
+    """
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
     die_with_dvc()
     stop = _Stop(debug=debug)
     code, sentence = _run(command, stop, debug=debug)
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        sentence = f"{sentence}; {_after_a_stop(continues)}"
     _leave(code, f"{name}: {sentence}\n" if sentence else "", stop)
 
 
@@ -58,9 +64,15 @@ class _Stop:
             os.dup2(self._stderr, 2)
 
 
+def _after_a_stop(continues: Collection[str]) -> str:
+    """What running the command again does; its name is the first word of the command line."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    return "run the same command again to continue" if command in continues else "run again, the command starts over"
+
+
 def _error_of(number: int) -> BaseException:
     if number == signal.SIGTERM:
-        return Terminated("stopped by SIGTERM; run the same command again to go on")
+        return Terminated("stopped by SIGTERM")
     return KeyboardInterrupt()
 
 
@@ -82,6 +94,7 @@ def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[in
             show()
             return ExitCode.USAGE, ""
         if debug:
+            sys.stderr.write(restore_terminal())
             raise
         if not stop.number:
             return explain(error) or (1, _internal(error))
@@ -112,7 +125,7 @@ def _of_broken_pipe(error: BrokenPipeError) -> tuple[int, str]:
 def _leave(code: int, sentence: str, stop: _Stop) -> None:
     """Leave without joining pools or threads: what had to be on disk is there, and a hung worker must not hold the exit."""
     stop.ignore()
-    for stream, text in ((sys.stdout, ""), (sys.stderr, sentence)):
+    for stream, text in ((sys.stdout, ""), (sys.stderr, restore_terminal() + sentence)):
         with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe: nobody can be told
             stream.write(text)
             stream.flush()

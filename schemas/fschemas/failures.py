@@ -93,7 +93,7 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
     if isinstance(error, FashionkitError | Terminated):
         return error.exit_code, str(error)
     if isinstance(error, KeyboardInterrupt):
-        return ExitCode.INTERRUPTED, "interrupted; run the same command again to go on"
+        return ExitCode.INTERRUPTED, "interrupted"
     if isinstance(error, MemoryError):
         return ExitCode.ENVIRONMENT, "out of memory; use fewer workers or smaller shards and run the command again"
     number = system_error_of(error)

@@ -112,7 +112,7 @@ def _write_tensors(named: dict[str, torch.Tensor], path: Path, target: Path) -> 
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in named.items()}, path)
     except SafetensorError as error:  # its only trouble in writing is the file system
         raise EnvironmentProblem(
-            f"{target}/{path.name}: cannot be written ({error}); free some space, run the same command again to go on"
+            f"{target}/{path.name}: cannot be written ({error}); free some space and run the same command again"
         ) from None
 
 

@@ -14,8 +14,9 @@ import typer
 import ftrain.tasks
 from fschemas.command_line import run_command
 from fschemas.failures import ExitCode
+from fschemas.progress import Reporter
 from ftrain import cli_retrieval
-from ftrain.cli_options import BatchSize, Checkpoint, Device, Run, Shards, Turned, Workers, command_line
+from ftrain.cli_options import BatchSize, Checkpoint, Device, Quiet, Run, Shards, Turned, Workers, command_line
 from ftrain.cli_use import register
 
 app = typer.Typer(
@@ -53,6 +54,7 @@ def _training_command(task_name: str) -> None:
                 help="dvclive, tensorboard, mlflow, none; may be repeated. The run folder has its CSV files in any case."
             ),
         ] = None,
+        quiet: Quiet = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     ) -> None:
         from ftrain.train import TrainOptions, train
@@ -68,7 +70,8 @@ def _training_command(task_name: str) -> None:
             shards, run, params or (here if here.exists() else None), profile, tuple(chosen), resume, init_from,
             workers, threads, device, limit_steps, tuple(tracker or ["dvclive"]), command_line(),
         )  # fmt: skip
-        result = train(task_name, options)
+        with Reporter(units={"training": "steps"}, quiet=quiet):
+            result = train(task_name, options)
         best = result["best"]
         found = f"best {best['metric']} {best['value']:.4f} at step {best['step']}" if best else "no validation"
         typer.echo(json.dumps(result) if as_json else f"{run}: step {result['step']}, {found}")
@@ -87,8 +90,9 @@ def _first_line_of_module(task_name: str) -> str:
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or task_name).splitlines()[0]
 
 
-for _module in pkgutil.iter_modules(ftrain.tasks.__path__):
-    _training_command(_module.name)
+CONTINUES = frozenset(module.name for module in pkgutil.iter_modules(ftrain.tasks.__path__))  # training, from its checkpoint
+for _name in sorted(CONTINUES):
+    _training_command(_name)
 
 
 @app.command(rich_help_panel="Use")
@@ -104,25 +108,27 @@ def evaluate(
     tta: Turned = None,
     allow_collapse: Annotated[bool, typer.Option(help="Exit code 0 although one answer dominates the predictions.")] = False,
     lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry, besides that of the run.")] = None,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Judge a run on a split: metrics as JSON and CSV, plots as PNG, the floor beside them."""
     from ftrain.evaluate import evaluate_run, summary_lines
 
     target = out or run / "evaluation"
-    metrics = evaluate_run(
-        run,
-        shards,
-        target,
-        split=split,
-        checkpoint=checkpoint,
-        workers=workers,
-        device=device,
-        batch_size=batch_size,
-        tta=tta,
-        allow_collapse=allow_collapse,
-        lock=str(lock or ""),
-    )
+    with Reporter(quiet=quiet):
+        metrics = evaluate_run(
+            run,
+            shards,
+            target,
+            split=split,
+            checkpoint=checkpoint,
+            workers=workers,
+            device=device,
+            batch_size=batch_size,
+            tta=tta,
+            allow_collapse=allow_collapse,
+            lock=str(lock or ""),
+        )
     if as_json and metrics:
         typer.echo(json.dumps(metrics))
     elif metrics:  # only the main process of torchrun has any
@@ -139,12 +145,14 @@ def submit(
         bool, typer.Option("--tta/--no-tta", help="Test-time augmentation: every view of the task, or the plain image alone.")
     ] = True,
     device: Device = "auto",
+    quiet: Quiet = False,
     batch_size: BatchSize = 16,
 ) -> None:
     """Write the 26-column file of the FashionAI challenge, with the checkpoint that validation NE chose."""
     from ftrain.submit import write_submission
 
-    rows = write_submission(run, test, out, checkpoint=checkpoint, tta=tta, device=device, batch_size=batch_size)
+    with Reporter(quiet=quiet):
+        rows = write_submission(run, test, out, checkpoint=checkpoint, tta=tta, device=device, batch_size=batch_size)
     typer.echo(f"{out}: {rows} rows")
 
 
@@ -154,7 +162,7 @@ cli_retrieval.register(app)
 
 def main() -> None:
     """Entry point of the console script."""
-    run_command(_run, "ftrain")
+    run_command(_run, "ftrain", CONTINUES)
 
 
 def _run() -> object:

@@ -13,6 +13,7 @@ Shards = Annotated[str, typer.Argument(help="Folder of a finished shard set, or 
 Checkpoint = Annotated[str, typer.Option(help="best, latest, or the name of a checkpoint.")]
 Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Boxes = Annotated[
     Path | None,
     typer.Option(help="Run of category that finds the garment, for a run with model.crop=box; else its own box, or all."),

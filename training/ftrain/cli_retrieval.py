@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Run, Shards, Workers, command_line
+from fschemas.progress import Reporter
+from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Shards, Workers, command_line
 
 
 def register(app: typer.Typer) -> None:
@@ -27,15 +28,17 @@ def join(
     workers: Workers = 2,
     device: Device = "auto",
     batch_size: BatchSize = 64,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Join several runs into one that searches with what all of them see and say; nothing is trained."""
     from ftrain.retrieval.join import join_runs
 
-    made = join_runs(
-        shards, runs, run,
-        dim=dim, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, command=command_line(),
-    )  # fmt: skip
+    with Reporter(quiet=quiet):
+        made = join_runs(
+            shards, runs, run,
+            dim=dim, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, command=command_line(),
+        )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(made))
         return
@@ -61,16 +64,18 @@ def index(
     workers: Workers = 2,
     device: Device = "auto",
     batch_size: BatchSize = 64,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what index.json holds.")] = False,
 ) -> None:
     """Index the pictures of a shard set by embedding and colour, for `ftrain query`."""
     from ftrain.retrieval.approximate import Approximation
     from ftrain.retrieval.build import build_index
 
-    note = build_index(
-        run, shards, out, splits=split, kind=kind, recall=recall, colour=colour, checkpoint=checkpoint, workers=workers,
-        device=device, batch_size=batch_size,
-    )  # fmt: skip
+    with Reporter(quiet=quiet):
+        note = build_index(
+            run, shards, out, splits=split, kind=kind, recall=recall, colour=colour, checkpoint=checkpoint, workers=workers,
+            device=device, batch_size=batch_size,
+        )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(note, ensure_ascii=False))
         return
@@ -96,15 +101,17 @@ def query(
     item: Annotated[str | None, typer.Option(help="Item that the photos show, to mark hits.")] = None,
     device: Device = "auto",
     batch_size: BatchSize = 16,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON lines.")] = False,
 ) -> None:
     """Find the most alike pictures of an index: a JSON line and a contact sheet each. Exit code 3 when photos cannot be read."""
     from ftrain.retrieval.query import query_index, refuse_broken
 
-    answers = query_index(
-        folder, photos, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, boxes=boxes,
-        item=item, device=device, batch_size=batch_size,
-    )  # fmt: skip
+    with Reporter(quiet=quiet):
+        answers = query_index(
+            folder, photos, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, boxes=boxes,
+            item=item, device=device, batch_size=batch_size,
+        )  # fmt: skip
     if as_json:
         for answer in answers:
             typer.echo(json.dumps(answer, ensure_ascii=False))

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Run, Turned
+from fschemas.progress import Reporter
+from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Turned
 
 
 def register(app: typer.Typer) -> None:
@@ -30,16 +31,18 @@ def predict(
     boxes: Boxes = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first pictures.")] = None,
     batch_size: BatchSize = 16,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
 ) -> None:
     """Predict pictures: a JSON line and an overlay picture each. Exit code 3 when some cannot be read."""
     from ftrain.predict import SEEN, PredictOptions, is_shard_set, predict_images, predict_samples, refuse_broken
 
     options = PredictOptions(category, checkpoint, tta, device, limit, batch_size, overlays, boxes)
-    if len(images) == 1 and is_shard_set(images[0]):
-        answers = predict_samples(run, images[0], out, split=split, options=options)
-    else:
-        answers = predict_images(run, [Path(image) for image in images], out, options)
+    with Reporter(quiet=quiet):
+        if len(images) == 1 and is_shard_set(images[0]):
+            answers = predict_samples(run, images[0], out, split=split, options=options)
+        else:
+            answers = predict_images(run, [Path(image) for image in images], out, options)
     if as_json:
         for answer in answers:
             typer.echo(json.dumps(answer, ensure_ascii=False))
@@ -78,12 +81,14 @@ def export(
     checkpoint: Checkpoint = "best",
     tolerance: Annotated[float, typer.Option(min=0, help="Largest difference allowed, as a share of the largest number.")] = 1e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of the random pictures that the comparison is made with.")] = 0,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what export.json holds.")] = False,
 ) -> None:
     """Write a model that runs without this package; its numbers are compared with the checkpoint's first."""
     from ftrain.export import difference_lines, export_run
 
-    note = export_run(run, out, to=to, checkpoint=checkpoint, tolerance=tolerance, seed=seed)
+    with Reporter(unit="parts", quiet=quiet):
+        note = export_run(run, out, to=to, checkpoint=checkpoint, tolerance=tolerance, seed=seed)
     typer.echo(json.dumps(note, ensure_ascii=False) if as_json else "\n".join([*difference_lines(note), f"written to {out}"]))
 
 

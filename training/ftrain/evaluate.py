@@ -77,11 +77,11 @@ def _judge(
     task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = Splits(task, config, shards)
     rows = splits.judged(split)
-    results = results_of_split(task, shards, rows, group, batch_size, workers)
+    results = results_of_split(task, shards, rows, group, batch_size, workers, stage="evaluating")
     floor, untrained = task.untrained(), None
     if floor is not None:
         floor.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        untrained = results_of_split(floor, shards, rows, group, batch_size, workers)
+        untrained = results_of_split(floor, shards, rows, group, batch_size, workers, stage="baseline")
     header: dict[str, Any] = {
         "task": task.name,
         "dataset": shards.metadata.get("dataset"),

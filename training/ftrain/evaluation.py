@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fschemas.failures import IntegrityError
+from fschemas.progress import show
 from fschemas.shard_set import ShardSet
 from ftrain.distributed import Processes
 from ftrain.stream import Batch, Encoder, evaluation_stream
@@ -25,11 +26,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 @torch.inference_mode()
 def results_of_split(
     model: torch.nn.Module, shards: ShardSet, rows: np.ndarray, processes: Processes, batch_size: int, workers: int,
-    after_batch: Callable[[], None] | None = None,
+    after_batch: Callable[[], None] | None = None, stage: str = "predicting",
 ) -> Results:  # fmt: skip
     """Predict `rows` and gather all answers on every rank, sorted by row; `row` is among them.
 
-    `batch_size` counts all ranks. `after_batch` may raise, on all ranks alike, to stop. The model is left in evaluation mode.
+    `batch_size` counts all ranks. `after_batch` may raise, on all ranks alike, to stop. `stage` names the work in progress reports. The model is left in evaluation mode.
     Raises `IntegrityError` unless each row was predicted exactly once.
     """
     task: Task = model  # type: ignore[assignment]
@@ -41,11 +42,14 @@ def results_of_split(
         shards, encoder, rows, batch_size=per_rank, rank=processes.rank, world_size=processes.world_size, workers=workers
     )
     with closing(batches):  # type: ignore[type-var]
+        done = 0
         for batch in batches:
             answers = task.predict(to_device(batch, processes.device))
             for name, tensor in {**answers, "row": batch["row"].to(processes.device)}.items():
                 for part in processes.gather(tensor):
                     gathered.setdefault(name, []).append(part.cpu().numpy().copy())
+            done = min(len(rows), done + per_rank * processes.world_size)
+            show(stage, done, len(rows))
             if after_batch is not None:
                 after_batch()
     results = {name: np.concatenate(parts) for name, parts in gathered.items()}

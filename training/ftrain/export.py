@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fschemas.failures import IntegrityError, UsageError
+from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes, publish_json, withdraw
 from ftrain.export_formats import BATCH, Predict, archive_predictor, as_archive, as_onnx, onnx_predictor, require_onnx, traced
 from ftrain.layers.backbone import Normalise
@@ -28,6 +29,7 @@ from ftrain.trained_task import as_batch
 NOTE_FILE = "export.json"
 FORMAT = "fashionkit-export/1"
 BATCH_SIZES = (1, 2, 5)  # of the comparison
+_NUM_PARTS = 4 + len(BATCH_SIZES)  # of an export, for progress: loading, tracing, writing, comparing each size
 _FILES = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 
 Format = Literal["onnx", "torch-export"]
@@ -71,12 +73,16 @@ def export_run(
         raise UsageError(f"{out}: OUT is the folder for {_FILES[to]} and {NOTE_FILE}; leave the name of the file out")
     if to == "onnx":
         require_onnx()
+    show("exporting", 0, _NUM_PARTS)
     task, _, state = RunFolder(run).load(checkpoint)
     task.use_turned_views(False)
     module, example = exportable(task)
     with torch.no_grad():
+        show("exporting", 1, _NUM_PARTS)
         program = traced(module, example, task.name)
+        show("exporting", 2, _NUM_PARTS)
         content = as_onnx(program, list(example)) if to == "onnx" else as_archive(program)
+        show("exporting", 3, _NUM_PARTS)
         predict = onnx_predictor(content, list(example)) if to == "onnx" else archive_predictor(content)
         outputs = predict(example)
         differences = _compare(task, module, predict, list(outputs), seed)
@@ -108,6 +114,7 @@ def export_run(
         withdraw(out / NOTE_FILE)
         publish_bytes(out / _FILES[to], content)
         publish_json(out / NOTE_FILE, note)
+    show("exporting", _NUM_PARTS, _NUM_PARTS)
     return note
 
 
@@ -139,7 +146,8 @@ def random_pictures(count: int, seed: int) -> list[np.ndarray]:
 
 def _compare(task: Task, module: nn.Module, predict: Predict, names: list[str], seed: int) -> dict[str, dict[str, float]]:
     largest = {name: {"absolute": 0.0, "relative": 0.0} for name in names}
-    for size in BATCH_SIZES:
+    for number, size in enumerate(BATCH_SIZES):
+        show("exporting", 4 + number, _NUM_PARTS)
         batch = batch_of(task, random_pictures(size, seed))
         expected, found = module(batch), predict(batch)
         for name in names:

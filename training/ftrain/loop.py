@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fschemas.failures import IntegrityError, NonFiniteError
+from fschemas.progress import is_live, log, say, show
 from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
@@ -206,7 +206,9 @@ class Trainer:
         validates = len(self.validation_rows) > 0 and (step == self.num_steps or step % self.validate_every == 0)
         ends = validates or bool(self.stop) or step == self.stop_at
         if ends or step % self.fit.log_every == 0:
-            self._log(losses, clock)
+            self._log(losses, clock, always=ends)
+        if is_live():
+            show("training", step, self.num_steps)
         if ends or step % self.fit.checkpoint_every == 0:
             self.state.validation_due = validates
             self._save()
@@ -215,14 +217,13 @@ class Trainer:
             self._validate()
             clock.restart()
 
-    def _log(self, losses: dict[str, float], clock: Clock) -> None:
+    def _log(self, losses: dict[str, float], clock: Clock, *, always: bool) -> None:
         step, rates, losses = self.state.step, clock.rates(), self.processes.mean(losses)
         epoch = step / self.plan.steps_per_epoch
         self.tracker.log("training", step, {**losses, "learning_rate": self.state.learning_rate, "epoch": epoch, **rates})
-        self._say(
-            f"step {step}/{self.num_steps}  loss {losses['loss']:.4f}  {rates['images_per_second']:.0f} images/s  "
-            f"waiting for data {rates['waiting_share']:.0%}"
-        )
+        if self.processes.is_main:
+            note = f"loss {losses['loss']:.4f}  {rates['images_per_second']:.0f} images/s  waiting for data {rates['waiting_share']:.0%}"
+            log("training", step, self.num_steps, f"step {step}/{self.num_steps}  {note}", note, always=always)
 
     def _validate(self) -> None:
         """Judge the state that was just saved, and note the figure in it. A signal stops this at once: it will be due again."""
@@ -233,7 +234,7 @@ class Trainer:
             model = model.module
         results = results_of_split(
             model, self.shards, self.validation_rows, self.processes, self.fit.batch_size, self.workers,
-            after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step),
+            after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step), stage="validating",
         )  # fmt: skip
         metrics = self.task.measure(results)
         if self.stage is not None:
@@ -264,7 +265,7 @@ class Trainer:
 
     def _say(self, sentence: str) -> None:
         if self.processes.is_main:
-            print(sentence, file=sys.stderr, flush=True)
+            say(sentence)
 
 
 def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path) -> None:

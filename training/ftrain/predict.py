@@ -23,6 +23,7 @@ import torch
 from fschemas.cores import available_cores
 from fschemas.failures import RejectedError, UsageError
 from fschemas.names import output_path
+from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes
 from fschemas.shard_set import DATASET_FILE
 from ftrain.answer_file import publish_answers
@@ -149,6 +150,7 @@ def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Ta
                         answers.append(picture)
                 if options.overlays:
                     list(pool.map(lambda item: _draw(task, out, *item), drawn))
+                show("predicting", len(answers), len(pictures))
             publish_answers(out / PREDICTIONS_FILE, answers, OVERLAY_FOLDER, "overlay")
     return answers
 

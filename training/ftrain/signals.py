@@ -38,4 +38,4 @@ def stop_for(number: int, step: int) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     if number:
-        raise Terminated(f"stopped by a signal after step {step}, which is saved; run the same command again to go on")
+        raise Terminated(f"stopped by a signal after step {step}, which is saved")

@@ -17,6 +17,7 @@ import torch
 from fschemas.cores import available_cores
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
+from fschemas.progress import show
 from fschemas.publish import publish_bytes, remove_leftovers_of
 from fschemas.regular_file import read_regular
 from ftrain.pictures import PictureError, quiet_decoder, read_picture
@@ -62,6 +63,7 @@ def write_submission(
         raise UsageError(f"{out}: a folder; name a CSV file to write")
     rows = read_test_list(test)
     lines: list[str] = [""] * len(rows)
+    done = 0
     with one_process(device) as place, quiet_decoder(), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
         for folder, numbers in _share_out(run, rows).items():
             task = load_task(folder, checkpoint, tta, place)
@@ -72,6 +74,8 @@ def write_submission(
             own = [rows[number] for number in numbers]
             for number, line in zip(numbers, _predict_rows(task, own, place, pool, batch_size), strict=True):
                 lines[number] = line
+                done += 1
+                show("predicting", done, len(rows))
     remove_leftovers_of(out)
     publish_bytes(out, "\n".join([",".join(HEADER), *lines, ""]).encode())
     return len(rows)

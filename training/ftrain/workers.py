@@ -92,12 +92,12 @@ class _Worker:
                 break
         else:
             raise EnvironmentProblem(
-                f"a data worker has been silent for {timeout:g} seconds; look at the storage, run the same command again to go on"
+                f"a data worker has been silent for {timeout:g} seconds; look at the storage and run the same command again"
             )
         try:
             answer = self.pipe.recv_bytes()
         except (EOFError, OSError):
-            raise EnvironmentProblem(f"a data worker {self._end()}; run the same command again to go on") from None
+            raise EnvironmentProblem(f"a data worker {self._end()}; run the same command again") from None
         if answer:
             failure = json.loads(answer)
             known = _ERRORS.get(failure["code"])

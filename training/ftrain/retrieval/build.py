@@ -64,7 +64,7 @@ def build_index(
         digest = weights_digest(task)
         task.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows = _rows(task, opened, splits)
-        results = results_of_split(task, opened, rows, Processes(0, 1, place), batch_size, workers)
+        results = results_of_split(task, opened, rows, Processes(0, 1, place), batch_size, workers, stage="indexing")
         features, source = _features(task, results, opened, rows, colour=colour, workers=workers)
         approximate = None if kind == "exact" else build_approximate(features, kind, recall)
         note = {

@@ -15,6 +15,7 @@ import torch
 from fschemas.cores import available_cores
 from fschemas.failures import RejectedError, UsageError
 from fschemas.names import output_path
+from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes
 from fschemas.shard_set import ShardSet
 from ftrain.answer_file import publish_answers
@@ -95,6 +96,7 @@ def query_index(
                         continue
                     answers.append(next(said))
                     publish_bytes(out / answers[-1]["sheet"], draw_result(photo.tile, answers[-1], pictures))
+                show("querying", len(answers), len(found))
             publish_answers(out / RESULTS_FILE, answers, SHEET_FOLDER, "sheet")
     return answers
 

@@ -1,0 +1,177 @@
+"""Progress on stderr: one bar in a terminal, few plain lines elsewhere, nothing when asked to be quiet.
+
+A bar is one line that is written over. It needs no thread, which a process that forks must not have, and the cursor stays visible;
+`restore_terminal` is what every command does at its end, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+_SHOW_CURSOR = "\x1b[?25h"
+_CLEAR = "\r\x1b[K"
+_BETWEEN_FRAMES = 0.1  # seconds
+_BAR = 24  # characters
+_FIRST_LINES = 20  # of a log that are always written
+_SOON, _LATER = 5.0, 30.0  # seconds between plain lines: at a new tenth of the work, and at any moment
+_active: list[Reporter] = []  # those of the commands that run, the innermost last
+_drawn: list[Reporter] = []  # the one whose bar stands in the terminal
+
+
+def show(stage: str, done: int, total: int) -> None:
+    """Report to the command that runs, if one is running: work that is far below a command need not carry its reporter along."""
+    if _active:
+        _active[-1](stage, done, total)
+
+
+def is_live() -> bool:
+    """Whether a bar is shown in a terminal, so that a call for every step is worth it."""
+    return bool(_active) and _active[-1].live
+
+
+def log(stage: str, done: int, total: int, sentence: str, note: str, *, always: bool = False) -> None:
+    """A line of a log, see `Reporter.log`; without a running command the line alone."""
+    if _active:
+        _active[-1].log(stage, done, total, sentence, note, always=always)
+    else:
+        say(sentence)
+
+
+class Reporter:
+    """Reports stages of work, as a context manager; call it with (stage, done, total).
+
+    Without a terminal a stage writes a line at each new tenth, at least 5 s apart, and else every 30 s, or every tenth of the time
+    that it has taken so far: some tens of lines for a day. The last line of a stage is written once.
+    """
+
+    def __init__(self, *, unit: str = "images", units: Mapping[str, str] | None = None, quiet: bool = False) -> None:
+        """`unit` is what is counted, `units` where a stage counts something else. Of several processes the first reports."""
+        quiet = quiet or os.environ.get("RANK", "0") != "0"
+        self.unit, self.units, self.quiet = unit, units or {}, quiet
+        self.live = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.stage, self.note, self.counts = "", "", dict[str, int]()
+        self._began, self._first, self._last, self._tenth, self._finished, self._logged = 0.0, 0, 0.0, 0, False, 0
+
+    def __enter__(self) -> Self:
+        _active.append(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        _active.remove(self)
+        self.leave_line()
+
+    def advance(self, stage: str, more: int, total: int) -> None:
+        """Show that `more` are through since the last call."""
+        self.counts[stage] = self.counts.get(stage, 0) + more
+        self(stage, self.counts[stage], total)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are through."""
+        if self.quiet or total < 1:
+            return
+        now = time.monotonic()
+        self._enter_stage(stage, done, now)
+        ends = done >= total
+        if self._finished and ends:
+            return
+        if self.live:
+            if ends or now - self._last >= _BETWEEN_FRAMES:
+                self._draw(self._bar(done, total, now), now)
+        elif total > 1 and (ends or self._due(done, total, now)):
+            sys.stderr.write(f"{stage}: {done}/{total}{self._pace(done, total, now)}\n")
+        self._finished = ends
+        if ends:
+            self.leave_line()
+
+    def log(self, stage: str, done: int, total: int, sentence: str, note: str, *, always: bool = False) -> None:
+        """A line of a log: the first 20, those that are written `always`, and else as rarely as plain progress.
+
+        In a terminal `note` stands behind the bar instead.
+        """
+        if self.quiet:
+            return
+        now = time.monotonic()
+        self._enter_stage(stage, done, now)
+        if self.live:
+            self.note = f"  {note}"
+            return
+        due = self._due(done, total, now)
+        if due or always or self._logged < _FIRST_LINES:
+            self._logged += 1
+            say(f"{sentence}{self._left(done, total, now)}")
+
+    def _enter_stage(self, stage: str, done: int, now: float) -> None:
+        if stage != self.stage:
+            self.leave_line()
+            self.stage, self.note, self._began, self._first, self._last = stage, "", now, done, now if not self.live else 0.0
+            self._tenth, self._finished, self._logged = 0, False, 0
+
+    def _due(self, done: int, total: int, now: float) -> bool:
+        waited, tenth = now - self._last, 10 * done // max(1, total)
+        if waited < _SOON or (tenth <= self._tenth and waited < max(_LATER, (now - self._began) / 10)):
+            return False
+        self._last, self._tenth = now, tenth
+        return True
+
+    def _bar(self, done: int, total: int, now: float) -> str:
+        filled = min(_BAR, _BAR * done // total)
+        return f"{self.stage} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}{self._pace(done, total, now)}{self.note}"
+
+    def _pace(self, done: int, total: int, now: float) -> str:
+        seconds = now - self._began
+        if seconds < 0.2 or done <= self._first:
+            return ""
+        rate = (done - self._first) / seconds
+        shown = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
+        return f"  {shown} {self.units.get(self.stage, self.unit)}/s{self._left(done, total, now)}"
+
+    def _left(self, done: int, total: int, now: float) -> str:
+        if done <= self._first or done >= total:
+            return ""
+        left = round((now - self._began) * (total - done) / (done - self._first))
+        return f"  {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+
+    def _draw(self, line: str, now: float) -> None:
+        self._last = now
+        if _drawn and _drawn[0] is not self:
+            _drawn[0].leave_line()
+        _drawn[:] = [self]
+        sys.stderr.write(f"{_CLEAR}{line[: _width() - 1]}")
+        sys.stderr.flush()
+
+    def leave_line(self) -> None:
+        """Let the bar stand as it is, and go to the next line."""
+        if _drawn and _drawn[0] is self:
+            _drawn.clear()
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+
+
+def say(sentence: str) -> None:
+    """Write a sentence on stderr, above the bar if there is one."""
+    sys.stderr.write(f"{_CLEAR if _drawn else ''}{sentence}\n")
+    sys.stderr.flush()
+
+
+def restore_terminal() -> str:
+    """What has to be written to a terminal on stderr when a command ends: off the line of a bar, and the cursor shown.
+
+    Libraries that we call draw bars too, and hide the cursor for it; a signal can come before they show it again.
+    """
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return ""
+    line = "\n" if _drawn else ""
+    _drawn.clear()
+    return _SHOW_CURSOR + line
+
+
+def _width() -> int:
+    try:
+        return max(20, os.get_terminal_size(2).columns)
+    except OSError:
+        return 80
