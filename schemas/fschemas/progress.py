@@ -159,19 +159,18 @@ def say(sentence: str) -> None:
 
 
 def restore_terminal() -> str:
-    """What has to be written to a terminal on stderr when a command ends: off the line of a bar, and the cursor shown.
+    """What has to be written to a terminal on stderr when a command ends: a bar that stands there is wiped, the cursor shown.
 
     Libraries that we call draw bars too, and hide the cursor for it; a signal can come before they show it again.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return ""
-    line = "\n" if _drawn else ""
     _drawn.clear()
-    return _SHOW_CURSOR + line
+    return _SHOW_CURSOR + _CLEAR  # the end of a bar's line is not always written: a signal closes stderr first
 
 
 def _width() -> int:
     try:
-        return max(20, os.get_terminal_size(2).columns)
+        return os.get_terminal_size(2).columns or 80
     except OSError:
         return 80

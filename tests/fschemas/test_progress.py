@@ -93,8 +93,7 @@ def test_sentences_stand_above_the_bar(clock: Clock, monkeypatch: pytest.MonkeyP
         show("working", 1, 3)
         progress.say("a word")
         assert sys.stderr.getvalue().endswith("\r\x1b[Ka word\n")  # type: ignore[attr-defined]
-        assert restore_terminal() == "\x1b[?25h\n", "a command that ends here leaves the line of the bar"
-        assert restore_terminal() == "\x1b[?25h"
+        assert restore_terminal() == "\x1b[?25h\r\x1b[K", "a command that ends here wipes the bar"
 
 
 @pytest.mark.parametrize("how", ["quiet", "rank", "nobody"])
@@ -131,5 +130,5 @@ def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, number: signal.S
         assert process.wait(60) == code, text
     os.close(there)
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l"), text[-300:]
-    last = text.replace("\r", "").splitlines()[-1]
+    last = text.rstrip().rpartition("\x1b[K")[2]
     assert re.match(r"fprep: (interrupted|stopped by SIGTERM); run again, the command starts over$", last), text[-300:]
