@@ -167,7 +167,7 @@ def command_whole(forks: ForkServer, command_set: Path, tmp_path_factory: pytest
 
 @pytest.mark.parametrize(("number", "code", "words"), [
     (signal.SIGTERM, ExitCode.TERMINATED, "stopped by a signal after step"),
-    (signal.SIGINT, ExitCode.INTERRUPTED, "interrupted; run the same command again to go on"),
+    (signal.SIGINT, ExitCode.INTERRUPTED, "interrupted; run the same command again to continue"),
 ])  # fmt: skip
 @pytest.mark.parametrize("group", [True, False], ids=["group", "alone"])
 def test_a_signal_to_the_command_saves_its_step(
