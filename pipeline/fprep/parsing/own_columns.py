@@ -116,8 +116,8 @@ def fitting_image_column(
 
 
 def looks_like_picture(value: str) -> bool:
-    """Whether a value ends as the name of a picture does."""
-    return value.strip().lower().endswith(PICTURE_ENDS)
+    """Whether a value ends as the name of an image does, and is no address of one."""
+    return value.strip().lower().endswith(PICTURE_ENDS) and "://" not in value
 
 
 def value_fits(key: str, value: str) -> bool:
