@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -100,10 +101,83 @@ def test_chain(project: Path) -> None:
 def test_every_data_set_of_a_model_has_its_stages() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     assert {model["dataset"] for model in params["models"].values()} <= set(params["datasets"])
-    assert set(params["models"]) == {path.stem for path in (ROOT / "training/ftrain/tasks").glob("[a-z]*.py")}
+    assert set(params["models"]) <= set(params), "a model has a section of its name"
+    assert {model["task"] for model in params["models"].values()} == {
+        path.stem for path in (ROOT / "training/ftrain/tasks").glob("[a-z]*.py")
+    }
     assert set(params["indices"]) <= set(params["models"])
     for name, dataset in params["datasets"].items():
         assert dataset["raw"] != f"data/sample/{name}" or name in params["samples"]
+
+
+_STUB_FTRAIN = """#!/bin/sh
+# What the stages are called with and what they leave behind, without a model: figures follow from the section of params.yaml.
+if [ "$1" = evaluate ]; then
+    mkdir -p "$5/plots"
+    for file in report.json pictures.csv summary.txt predictions.png plots/points.csv; do echo x > "$5/$file"; done
+    printf '{"ne": %s}' "$(cat "$2/weights")" > "$5/metrics.json"
+    printf 'step,ne\\n1,%s\\n' "$(cat "$2/weights")" > "$5/validation_curve.csv"
+    printf 'step,loss\\n' > "$5/training_curve.csv"
+else
+    mkdir -p "$4"
+    sed -n "/^$6:/,/epochs/s/.*epochs: //p" params.yaml > "$4/weights"
+fi
+"""
+
+
+@pytest.fixture
+def stubbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Git repository with the project's dvc.yaml, a shard set, two variants of one task, and an `ftrain` that trains nothing."""
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin/ftrain"
+    stub.write_text(_STUB_FTRAIN)
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    project = tmp_path / "project"
+    (project / "data/shards/set").mkdir(parents=True)
+    (project / "data/shards/set/dataset.json").write_text("{}")
+    shutil.copy(ROOT / "dvc.yaml", project)
+    shutil.copy(ROOT / ".gitignore", project)
+    models = {name: {"task": "keypoints", "dataset": "set", "split": "test"} for name in ("keypoints", "keypoints-wide")}
+    sections = {name: {"tiny": {"fit": {"epochs": epochs}}} for name, epochs in (("keypoints", 1), ("keypoints-wide", 2))}
+    params = {"samples": {}, "datasets": {}, "models": models, "indices": {}, **sections}
+    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for command in (["git", "init", "-q"], ["git", "config", "user.email", "a@b.c"], ["git", "config", "user.name", "a"]):
+        subprocess.run(command, cwd=project, check=True)
+    _stub_dvc(project, "init", "-q")
+    _stub_dvc(project, "add", "-q", "data/shards/set")
+    return project
+
+
+def _stub_dvc(project: Path, *arguments: str) -> str:
+    path = f"{project.parent / 'bin'}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [BIN / "dvc", *arguments], cwd=project, env={**_environment(), "PATH": path}, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.timeout(600)
+def test_variants_are_trained_compared_and_retrained_alone(stubbed: Path) -> None:
+    _stub_dvc(stubbed, "repro")
+    assert (stubbed / "runs/keypoints-wide/weights").read_text().strip() == "2"
+    subprocess.run(["git", "add", "-A"], cwd=stubbed, check=True)
+    subprocess.run(["git", "commit", "-qm", "first"], cwd=stubbed, check=True)
+
+    output = _stub_dvc(stubbed, "exp", "run", "--temp", "--name", "longer", "-S", "keypoints-wide.tiny.fit.epochs=9")
+    running = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    assert running == ["train@keypoints-wide", "evaluate@keypoints-wide"]
+
+    changes = json.loads(_stub_dvc(stubbed, "metrics", "diff", "HEAD", "longer", "--json"))
+    assert changes == {"reports/keypoints-wide/metrics.json": {"ne": {"old": 2, "new": 9, "diff": 7}}}
+    header = _stub_dvc(stubbed, "exp", "show", "--csv").splitlines()[0].split(",")
+    assert [name for name in header if name.endswith("metrics.json:ne")] == [
+        "reports/keypoints/metrics.json:ne", "reports/keypoints-wide/metrics.json:ne",
+    ]  # fmt: skip
+    page = json.dumps(json.loads(_stub_dvc(stubbed, "plots", "diff", "HEAD", "longer", "--json", "--split")))
+    for name in ("keypoints", "keypoints-wide"):
+        assert f"reports/{name}/validation_curve.csv" in page
 
 
 def _restarted(project: Path) -> bool:

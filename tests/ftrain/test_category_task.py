@@ -348,6 +348,6 @@ def test_an_evaluation_of_one_answer_fails_with_its_figures_written(shards, tmp_
     run = write_run(tmp_path / "run", shards, task)
     with pytest.raises(RejectedError, match="the model collapsed"):
         evaluate_run(run, str(shards.place), tmp_path / "out", workers=0)
-    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    metrics = json.loads((tmp_path / "out/report.json").read_text())
     assert metrics["collapse"]["share"] == 1
     assert metrics["model"]["category_count"] == COUNTS["test"]

@@ -16,6 +16,7 @@ from fschemas.publish import exclusive, publish_json
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.evaluate import DRAWN_NOTE, evaluate_run, summary_lines
+from ftrain.key_metrics import MOST
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalised_error import NormalisedError, normalised_distances, summarise
 from ftrain.metrics.slices import slices
@@ -23,7 +24,7 @@ from ftrain.reports.keypoint_report import report
 from ftrain.stream import RawSample
 from ftrain.task import Judged
 
-FILES = {"summary.txt",
+FILES = {"summary.txt", "training_curve.csv", "validation_curve.csv", "report.json",
     "metrics.json", "pictures.csv", "predictions.png", "plots/detection_curve.csv", "plots/detection_curve.png",
     "plots/garments.csv", "plots/points.csv", "plots/points.png",
 }  # fmt: skip
@@ -85,17 +86,27 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_it_writes_its_files_and_returns_what_metrics_json_holds(judged):
+def test_it_writes_its_files_and_returns_what_report_json_holds(judged):
     metrics, out = judged
     assert set(contents(out)) == FILES
-    text = (out / "metrics.json").read_text()
-    assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in metrics.json")) == metrics
+    text = (out / "report.json").read_text()
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in report.json")) == metrics
     assert (metrics["task"], metrics["dataset"], metrics["split"]) == ("keypoints", "squares", "test")
     assert (metrics["samples"], metrics["checkpoint_step"]) == (21, 7)
     assert list(metrics["garments"]) == list(FASHIONAI_24.garments)
     for part in metrics["garments"].values():
         assert set(part) == {"ne", "ne_low", "ne_high", "mean_pose", "pictures", "count"}
     assert set(metrics["points"]) <= set(FASHIONAI_24.points)
+
+
+def test_metrics_json_is_small_and_flat(judged):
+    report, out = judged
+    figures = json.loads((out / "metrics.json").read_text())
+    assert list(figures)[:5] == ["samples", "ne", "ne_low", "ne_high", "mean_pose_ne"]
+    assert 8 <= len(figures) <= MOST
+    assert all(isinstance(value, int | float) for value in figures.values())
+    assert figures["ne"] == pytest.approx(report["model"]["ne"], abs=1e-6)
+    assert figures["mean_pose_ne"] == pytest.approx(report["mean_pose"]["ne"], abs=1e-6)
 
 
 def test_its_figures_are_those_of_the_task_and_of_the_mean_pose_of_train(judged, folder, run):

@@ -368,7 +368,11 @@ def test_an_answer_names_what_is_recognised_and_nothing_below_the_stated_score(s
         assert (nothing["recognised"], nothing["category"], nothing["points"], nothing["attributes"]) == (False, None, [], [])
     results["visibility_scores"][0, 2] = [0.2, 0.5, 0.3]
     said = task.answer(results, 0)
-    assert (said["recognised"], said["category"], said["score"]) == (True, task.answers.categories[1], pytest.approx(0.31))
+    assert (said["recognised"], said["category"], said["category_score"]) == (
+        True,
+        task.answers.categories[1],
+        pytest.approx(0.31),
+    )
     (point,) = said["points"]
     assert (point["name"], point["visibility"], point["score"]) == ("sleeve_left", "occluded", pytest.approx(0.7))
     assert 0 <= point["x"] <= 59

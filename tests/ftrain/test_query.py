@@ -100,8 +100,8 @@ def test_metric_colour_and_reranking_change_scores(place, says):
     build_index(place / "other", str(place / "shards"), place / "index", workers=0)
     plain, far = ask(place, top=3)[0], ask(place, top=3, metric="euclidean", color_weight=0.5)[0]
     first = far["matches"][0]
-    assert first["score"] == pytest.approx(first["deep"] + 0.5 * first["colour"], abs=2e-6)
-    assert first["colour"] < 0
+    assert first["score"] == pytest.approx(first["deep"] + 0.5 * first["color"], abs=2e-6)
+    assert first["color"] < 0
     assert first["deep"] == pytest.approx(-np.sqrt(2 - 2 * plain["matches"][0]["score"]), abs=1e-3)
     again = ask(place, top=3, rerank=True)[0]
     assert again["reranked"]
@@ -165,7 +165,7 @@ def test_the_commands(place, monkeypatch):
     monkeypatch.chdir(place)
     done = runner.invoke(app, ["index", "run", "shards", "again", "--split", "query", "--split", "gallery", "--workers", "0"])
     assert done.exit_code == 0, done.output
-    assert "18 pictures of gallery, query, 48 dimensions, colours of the picture" in done.output
+    assert "18 images of gallery, query, 48 dimensions, colours of the picture" in done.output
     done = runner.invoke(app, ["query", "again", "raw", "--out", "found", "--top", "3", "--color-weight", "0.2", "--json"])
     assert done.exit_code == 0, done.output
     answers = [json.loads(line) for line in done.output.splitlines()]

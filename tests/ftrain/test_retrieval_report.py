@@ -77,7 +77,7 @@ def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_pa
     assert gain["map"] == pytest.approx(model["map"] - floor["map"])
     assert 0 < gain["map_low"] < gain["map"] < gain["map_high"]
     assert numbers["category"]["model"]["top_1"] == 1.0
-    assert "colour_weights" not in numbers, "weights are chosen on validation pictures"
+    assert "color_weights" not in numbers, "weights are chosen on validation pictures"
     assert not numbers["collapse"]["collapsed"]
     lines = list(summary(numbers))
     assert any(line.startswith("hit@1") and "untrained" not in line for line in lines)
@@ -141,7 +141,7 @@ def test_intervals_are_over_items_whose_pictures_fail_together(shards: ShardSet,
 
 def test_validation_tries_weights_of_the_colour(shards: ShardSet, tmp_path: Path) -> None:
     judged = judged_of(shards, "val", ("val",), noise=0.8)
-    found = report("item", (), judged, tmp_path)["colour_weights"]
+    found = report("item", (), judged, tmp_path)["color_weights"]
     assert [entry["weight"] for entry in found] == [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     assert found[-1]["map"] > found[0]["map"] + 0.05, "the colours of these results tell more than the embeddings"
     places = np.arange(24)

@@ -4,12 +4,15 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ftrain.reports.label_drawing import Line, draw_labels
 from ftrain.reports.label_plots import plot_bars, plot_confusion
 from ftrain.reports.label_report import figure_lines, labels_of, properties, spread
-from ftrain.reports.sheet import Tile, sheet, shortened
+from ftrain.reports.legend import Entry, Head
+from ftrain.reports.sheet import Tile, mistaken, sheet, shortened
 
 
 def pixels(png):
@@ -40,14 +43,58 @@ def test_frames_tell_right_from_wrong_and_free_places_stay_free():
 
 
 def test_boxes_and_points_are_drawn_where_they_are():
-    plain = pixels(sheet([tile(None)], "t", columns=1))
-    boxed = pixels(sheet([tile(None, boxes=[[10.0, 20.0, 29.0, 49.0]])], "t", columns=1))
-    pointed = pixels(sheet([tile(None, points=np.array([[20.0, 30.0]]))], "t", columns=1))
+    plain = pixels(sheet([tile(None)], "t", columns=1))[-260:]
+    boxed = pixels(sheet([tile(None, boxes=[[10.0, 20.0, 29.0, 49.0]])], "t", columns=1))[-260:]
+    pointed = pixels(sheet([tile(None, points=np.array([[20.0, 30.0]]))], "t", columns=1))[-260:]
     changed = np.argwhere(np.abs(boxed - plain).sum(axis=2) > 30)
     height, width = np.ptp(changed, axis=0)
     assert height / width == pytest.approx(30 / 20, rel=0.1)
     assert count_near(boxed, CYAN) > 100
     assert count_near(pointed, CYAN) > 20
+
+
+def test_a_sheet_explains_what_its_tiles_have_and_nothing_else():
+    plain = sheet([tile(None)], "t", columns=3)
+    framed = sheet([tile(True), tile(False)], "t", columns=3)
+    assert pixels(framed).shape[0] > pixels(plain).shape[0]
+    head = pixels(framed)[: pixels(framed).shape[0] - pixels(plain).shape[0] + 40]
+    assert count_near(head, GREEN) > 20
+    assert count_near(head, RED) > 20
+    assert sheet([tile(True)], "t", meaning={"good": "the same item"}) != sheet([tile(True)], "t")
+
+
+@pytest.mark.parametrize("width", [2.5, 4.9, 11.8])
+def test_no_line_of_a_head_is_wider_than_its_sheet(width):
+    entries = [
+        Entry("dot", "#35b3f5", "predicted, left"),
+        Entry("ring", "#e0245e", "a sentence of the legend that is rather long"),
+    ] * 3
+    head = Head(
+        "A title of several words",
+        "data set, synthetic garments: 1,234 images of test, NE 12.34 % (11.1 to 13.2)",
+        entries,
+        width,
+        0.12,
+    )
+    figure = Figure(figsize=(width, head.height))
+    head.draw(figure)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in figure.texts]
+    assert len(boxes) >= 2 + len(entries)
+    assert all(
+        box.x0 >= 0 and box.x1 <= width * figure.dpi and box.y0 >= 0 and box.y1 <= head.height * figure.dpi for box in boxes
+    )
+
+
+def test_a_wrong_label_is_worded_one_way():
+    assert mistaken("Dress", "Dress") == mistaken("Dress", None) == "Dress"
+    assert mistaken("Dress", "Skirt") == "Dress (true: Skirt)"
+
+
+def test_scores_that_are_no_probabilities_are_not_written_in_percent():
+    picture = np.full((400, 800, 3), 90, np.uint8)
+    both = [draw_labels(picture, [Line("floral", 0.8, probability=sure)], size=(80, 40)) for sure in (True, False)]
+    assert not np.array_equal(*both)
 
 
 def test_long_lines_end_with_an_ellipsis():

@@ -347,7 +347,7 @@ def test_a_constant_embedding_is_called_collapsed(shards, tmp_path):
     checkpoint.save_checkpoint(path.parent, state, {"model": task.state_dict()}, keep=1)
     with pytest.raises(RejectedError, match="collapsed"):
         evaluate_run(run, shards.place, tmp_path / "out", checkpoint="latest", workers=0, device="cpu")
-    assert (tmp_path / "out/metrics.json").exists()
+    assert (tmp_path / "out/report.json").exists()
 
 
 def test_calibration_error_by_hand():
@@ -400,7 +400,7 @@ def test_photographs_are_answered_and_drawn(shards, tmp_path, model):
     else:
         assert not answer["recognised"]
         assert answer["style"] == ""  # nothing is recognised below a score that the answer states
-        assert answer["score"] < answer["least_score"]
+        assert answer["style_score"] < answer["least_score"]
         assert [entry["style"] for entry in answer["styles"]] == sorted(STYLES, key=lambda name: -_score(answer, name))
     with Image.open(tmp_path / "out" / answer["overlay"]) as drawn:
         assert max(drawn.size) >= 400

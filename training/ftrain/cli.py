@@ -15,6 +15,7 @@ import ftrain.tasks
 from fschemas.command_line import run_command
 from fschemas.failures import ExitCode
 from fschemas.progress import Reporter
+from fschemas.wording import count
 from ftrain import cli_retrieval
 from ftrain.cli_options import BatchSize, Checkpoint, Device, Quiet, Run, Shards, Turned, Workers, command_line
 from ftrain.cli_use import register
@@ -33,6 +34,9 @@ def _training_command(task_name: str) -> None:
         shards: Shards,
         run: Annotated[Path, typer.Option(help="Run folder to write or to go on with.")],
         params: Annotated[Path | None, typer.Option(help="params.yaml; the one here if there is one.")] = None,
+        section: Annotated[
+            str | None, typer.Option(help="Section of params.yaml with the profiles; that of the task's name if not given.")
+        ] = None,
         profile: Annotated[str | None, typer.Option(help="Profile of params.yaml, or of ftrain itself.")] = None,
         overrides: Annotated[list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")] = None,
         category: Annotated[str | None, typer.Option(help="Train one garment only (model.category).")] = None,
@@ -68,7 +72,7 @@ def _training_command(task_name: str) -> None:
         chosen += ["fit.exact=true"] if exact else []
         options = TrainOptions(
             shards, run, params or (here if here.exists() else None), profile, tuple(chosen), resume, init_from,
-            workers, threads, device, limit_steps, tuple(tracker or ["dvclive"]), command_line(),
+            workers, threads, device, limit_steps, tuple(tracker or ["dvclive"]), command_line(), section,
         )  # fmt: skip
         with Reporter(units={"training": "steps"}, quiet=quiet):
             result = train(task_name, options)
@@ -153,7 +157,7 @@ def submit(
 
     with Reporter(quiet=quiet):
         rows = write_submission(run, test, out, checkpoint=checkpoint, tta=tta, device=device, batch_size=batch_size)
-    typer.echo(f"{out}: {rows} rows")
+    typer.echo(f"{out}: {count(rows, 'row')}")
 
 
 register(app)

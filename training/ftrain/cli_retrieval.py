@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from fschemas.progress import Reporter
+from fschemas.wording import count
 from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Shards, Workers, command_line
 
 
@@ -43,8 +44,8 @@ def join(
         typer.echo(json.dumps(made))
         return
     typer.echo(
-        f"{run}: {made['runs']} runs, {made['parts']} parts in {made['dimensions']} dimensions, "
-        f"fitted on {made['pictures']} training pictures"
+        f"{run}: {count(made['runs'], 'run')}, {count(made['parts'], 'part')} in {made['dimensions']} dimensions, "
+        f"fitted on {count(made['pictures'], 'training image')}"
     )
 
 
@@ -59,7 +60,7 @@ def index(
     split: Annotated[
         list[str] | None, typer.Option(help="Split to index (may be repeated); the gallery if there is one, or all.")
     ] = None,
-    colour: Annotated[bool, typer.Option("--colour/--no-colour", help="Index colours too.")] = True,
+    colour: Annotated[bool, typer.Option("--color/--no-color", help="Index colors too.")] = True,
     checkpoint: Checkpoint = "best",
     workers: Workers = 2,
     device: Device = "auto",
@@ -82,7 +83,9 @@ def index(
     if note["approximate"]:
         typer.echo("\n".join(Approximation.from_json(note["approximate"]).lines()))
     colours = f", colours of the {note['colour']}" if note["colour"] != "none" else ""
-    typer.echo(f"{out}: {note['samples']} pictures of {', '.join(note['splits'])}, {note['dimensions']} dimensions{colours}")
+    typer.echo(
+        f"{out}: {count(note['samples'], 'image')} of {', '.join(note['splits'])}, {note['dimensions']} dimensions{colours}"
+    )
 
 
 def query(
@@ -91,7 +94,7 @@ def query(
     out: Annotated[Path, typer.Option(help="Folder for results.jsonl and the contact sheets.")],
     metric: Annotated[Literal["cosine", "euclidean"], typer.Option(help="How alike two features are.")] = "cosine",
     color_weight: Annotated[
-        float, typer.Option(min=0.0, help="Weight of the likeness of colours; that of deep features is 1.")
+        float, typer.Option(min=0.0, help="Weight of the similarity of colors; that of deep features is 1.")
     ] = 0.0,
     top: Annotated[int, typer.Option(min=1, help="Answers for each photo.")] = 10,
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbours.")] = False,
@@ -116,5 +119,5 @@ def query(
         for answer in answers:
             typer.echo(json.dumps(answer, ensure_ascii=False))
     else:
-        typer.echo(f"{len(answers)} photos: {out}/results.jsonl and {out}/sheets/")
+        typer.echo(f"{count(len(answers), 'photo')}: {out}/results.jsonl and {out}/sheets/")
     refuse_broken(answers, out)

@@ -1,4 +1,4 @@
-"""Commands of `ftrain` that use trained models: predict, describe, export, summary."""
+"""Commands of `ftrain` that use trained models: predict, describe, export, summary, compare."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 import typer
 
 from fschemas.progress import Reporter
+from fschemas.wording import count
 from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Turned
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (predict, describe, export, summary):
+    for command in (predict, describe, export, summary, compare):
         app.command(rich_help_panel="Use")(command)
 
 
@@ -48,7 +49,7 @@ def predict(
             typer.echo(json.dumps(answer, ensure_ascii=False))
     else:
         drawn = f" and {out}/overlays/" if overlays else ""
-        typer.echo(f"{len(answers)} pictures: {out}/predictions.jsonl{drawn}")
+        typer.echo(f"{count(len(answers), 'image')}: {out}/predictions.jsonl{drawn}")
         if any(answer.get(SEEN, "") is None for answer in answers):
             typer.echo(f"{run} was trained on boxes and was shown whole pictures; name a run that finds them with --boxes")
     refuse_broken(answers, out)
@@ -118,3 +119,21 @@ def summary(
     typer.echo("\n".join(summary_lines(found)))
     if run is None and dataset is None:
         typer.echo("for the classes and landmarks of the data set that the task was published on; give --dataset for yours")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, two or more.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for comparison.csv, comparison.json and comparison.png.")] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="Folder with the evaluations, named like the runs, as dvc.yaml writes them.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Compare runs: the parameters that differ and the metrics with their intervals, side by side."""
+    from ftrain.compare import compare_runs, comparison_lines
+
+    found = compare_runs(runs, out, reports=reports)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        typer.echo("\n".join([*comparison_lines(found), *([f"written to {out}"] if out else [])]))

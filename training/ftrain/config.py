@@ -81,15 +81,18 @@ class RunConfig(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def load_config(task: str, params: Path | None, profile: str | None, overrides: list[str]) -> RunConfig:
+def load_config(
+    task: str, params: Path | None, profile: str | None, overrides: list[str], *, section: str | None = None
+) -> RunConfig:
     """Resolve the configuration of a task; raises `UsageError` for unknown keys, profiles or values, with the nearest match.
 
-    Without a file and a profile the defaults of the models count.
+    `section` is the part of `params` that holds the profiles: that of the task's name, unless given. Without a file and a profile the
+    defaults of the models count.
     """
-    section, place = _profile(task, params, profile)
+    values, place = _profile(task, params, profile, section)
     for override in overrides:
-        _set(section, override)
-    return resolve({"task": task, **section}, place, overrides)
+        _set(values, override)
+    return resolve({"task": task, **values}, place, overrides)
 
 
 def resolve(values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -118,11 +121,14 @@ def build_task(config: RunConfig, dataset: dict[str, Any]) -> Task:
     return task(task.Config(**config.model), dataset)
 
 
-def _profile(task: str, params: Path | None, profile: str | None) -> tuple[dict[str, Any], str]:
+def _profile(task: str, params: Path | None, profile: str | None, named: str | None = None) -> tuple[dict[str, Any], str]:
     """The values of the profile that is asked for, and where they were read."""
+    name = named or task
+    if named is not None:
+        _require_section(params, named)
     if params is None and profile is None:
         return {}, "the defaults"
-    section = {} if params is None else _read_yaml(params).get(task)
+    section = {} if params is None else _read_yaml(params).get(name)
     asked = profile or (section.get("profile") if isinstance(section, dict) else None)
     own, chosen = _profiles(section), asked or "tiny"
     if chosen in own:
@@ -132,12 +138,23 @@ def _profile(task: str, params: Path | None, profile: str | None) -> tuple[dict[
         return packaged[asked], f"profile {asked} of ftrain"
     if not isinstance(section, dict) and profile is None:
         known = f"choose a profile of ftrain with --profile ({', '.join(packaged)})" if packaged else "add one"
-        raise UsageError(f"{params}: no section {task!r}; {known}, or another file with --params")
+        raise UsageError(f"{params}: no section {name!r}; {known}, or another file with --params")
     known = dict.fromkeys([*own, *packaged])
     if not asked:
-        raise UsageError(f"{params}: {task} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}")
+        raise UsageError(f"{params}: {name} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}")
     where = f"{params}: " if params else ""
-    raise UsageError(f"{where}{task} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}known are {', '.join(known)}")
+    raise UsageError(f"{where}{name} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}known are {', '.join(known)}")
+
+
+def _require_section(params: Path | None, name: str) -> None:
+    if params is None:
+        raise UsageError(f"--section {name}: there is no params.yaml here; choose one with --params")
+    sections = _read_yaml(params)
+    if not isinstance(sections.get(name), dict):
+        known = [key for key, value in sections.items() if isinstance(value, dict)]
+        raise UsageError(
+            f"{params}: no section {name!r}; {did_you_mean(name, known)}add one, or choose another file with --params"
+        )
 
 
 def _profiles(section: Any) -> dict[str, dict[str, Any]]:

@@ -12,15 +12,18 @@ import torch
 from fschemas.failures import RejectedError
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.shard_set import ShardSet
+from fschemas.wording import count
 from ftrain.distributed import Processes, processes
 from ftrain.evaluation import results_of_split
+from ftrain.key_metrics import key_metrics, publish_curves
 from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder
 from ftrain.split_lock import check_lock, lock_digest
 from ftrain.splits import Splits
 from ftrain.task import Judged, Task, find_task
 
-METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.json"  # every figure
+METRICS_FILE = "metrics.json"  # about ten of them, for `dvc metrics diff` and `dvc exp show`; written last
 SUMMARY_FILE = "summary.txt"
 DRAWN_NOTE = "drawn garments: these numbers say little about photographs"
 
@@ -39,7 +42,7 @@ def evaluate_run(
     allow_collapse: bool = False,
     lock: str = "",
 ) -> dict[str, Any]:
-    """Judge a run on a split and return what `out/metrics.json` holds (on the main process; the others return {}).
+    """Judge a run on a split and return what `out/report.json` holds (on the main process; the others return {}).
 
     `tta` adds turned views, False leaves them out, None does as the run's configuration says. The floors are learnt from
     the training split of the same shard set, and left out where it has none. The shards must carry the split lock that the run
@@ -61,7 +64,9 @@ def evaluate_run(
             task, judged, header = _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
             metrics = {**header, **task.report(judged, out)}
             publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
-            publish_json(out / METRICS_FILE, metrics)
+            publish_curves(folder.path, out, task.selected_by[0])
+            publish_json(out / REPORT_FILE, metrics)
+            publish_json(out / METRICS_FILE, key_metrics(metrics, task.key_metrics))
     if (collapse := _collapsed(metrics)) and not allow_collapse:
         raise RejectedError(f"{run}: {collapse}")
     return metrics
@@ -100,7 +105,7 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
         return
     yield (
         f"{metrics['task']} at step {metrics['checkpoint_step']}: "
-        f"{metrics['samples']} samples of {metrics['split']} of {metrics['dataset']}"
+        f"{count(metrics['samples'], 'sample')} of {metrics['split']} of {metrics['dataset']}"
     )
     yield from find_task(metrics["task"]).summary(metrics)
     if collapse := _collapsed(metrics):

@@ -18,6 +18,7 @@ from fschemas.failures import IntegrityError, NonFiniteError
 from fschemas.progress import is_live, log, say, show
 from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
+from fschemas.wording import count
 from ftrain import checkpoint
 from ftrain.checkpoint import TrainingState
 from ftrain.clock import Clock
@@ -63,7 +64,9 @@ class Trainer:
         sampler, rows = sampler_of(task, fit, shards, training_rows)
         self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
         if splits.holds_out:
-            self._say(f"no split {config.validation_split!r} in the set: {len(self.validation_rows)} training pictures validate")
+            self._say(
+                f"no split {config.validation_split!r} in the set: {count(len(self.validation_rows), 'training image')} for validation"
+            )
         if len(rows) < len(training_rows):
             self._say(f"{len(training_rows) - len(rows)} of {len(training_rows)} training pictures have no label or no partner")
         self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))

@@ -85,6 +85,7 @@ class Task(nn.Module):
     Config: ClassVar[type[TaskConfig]]
 
     selected_by: tuple[str, Literal["min", "max"]]  # metric that names the best checkpoint
+    key_metrics: tuple[str, ...] = ()  # what runs are compared by, the most important first: see `ftrain.key_metrics`
     encoder: Encoder  # picklable; runs in workers
 
     def __init__(self, config: TaskConfig, dataset: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import torch
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
+from fschemas.wording import count
 from ftrain import checkpoint
 from ftrain.config import RunConfig, build_task, load_config
 from ftrain.distributed import Processes, processes
@@ -47,6 +48,7 @@ class TrainOptions:
     limit_steps: int | None = None
     trackers: tuple[str, ...] = ("dvclive",)
     command: tuple[str, ...] = ()  # the words of the command line, for the receipt
+    section: str | None = None  # of `params`; that of the task's name if None
 
 
 def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
             raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}known are {', '.join(TRACKERS)}")
     if "none" in options.trackers and len(set(options.trackers)) > 1:
         raise UsageError("--tracker none stands alone; leave it out, or the others")
-    config = load_config(task_name, options.params, options.profile, list(options.overrides))
+    config = load_config(task_name, options.params, options.profile, list(options.overrides), section=options.section)
     cv2.setNumThreads(0)
     shards = open_shards(options.shards)
     check_lock(config.lock, shards)
@@ -112,8 +114,8 @@ def _tracker(config: RunConfig, options: TrainOptions, group: Processes) -> Trac
 def _describe(trainer: Trainer, task: Task, group: Processes) -> None:
     num_parameters = sum(parameter.numel() for parameter in task.parameters())
     print(
-        f"{task.name}: {num_parameters / 1e6:.2f} M parameters, {len(trainer.plan.rows)} training samples, "
-        f"{trainer.num_steps} steps of {trainer.fit.batch_size} on {group.world_size} x {group.device.type}, "
+        f"{task.name}: {num_parameters / 1e6:.2f} M parameters, {count(len(trainer.plan.rows), 'training sample')}, "
+        f"{count(trainer.num_steps, 'step')} of {trainer.fit.batch_size} on {group.world_size} x {group.device.type}, "
         f"seed {trainer.fit.seed}, checkpoints in {checkpoint.step_folder(0).removesuffix('00000000')}* of {trainer.checkpoints}",
         file=sys.stderr,
     )

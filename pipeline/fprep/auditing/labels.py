@@ -81,7 +81,7 @@ def _check_boxes(frame: pl.DataFrame, column: str, where: Sequence[Place], label
     for kind, severity, hits in (("label_box_tiny", "warning", tiny), ("label_box_whole", "info", share > _WHOLE)):
         for number in np.flatnonzero(hits & labelled[rows]).tolist():
             row = int(rows[number])
-            part = "" if np.isnan(share[number]) else f", {100 * share[number]:.2g} % of the picture"
+            part = "" if np.isnan(share[number]) else f", {100 * share[number]:.1f} % of the picture"
             what = f"{where[row].image}: a box of {width[number]:.0f} x {height[number]:.0f} pixels{part}"
             findings.add(kind, severity, what, where[row])
 

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from fprep.pages.html import Markup, breakable, count, details, element, join, percent
+from fprep.pages.html import Markup, breakable, details, element, join, percent
+from fschemas.wording import count
 
 WIDTH, HEIGHT = 420, 240  # of an SVG chart, in its own units; they are CSS pixels on a wide screen
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 40  # margins around the plot

@@ -8,7 +8,8 @@ import polars as pl
 
 from fprep.pages.charts import Bar, bars, panel
 from fprep.pages.data import PageData
-from fprep.pages.html import Markup, Section, count, details, element, join, table
+from fprep.pages.html import Markup, Section, details, element, join, table
+from fschemas.wording import count
 
 _EXAMPLES = 5
 _WARNINGS = 10

@@ -10,10 +10,11 @@ from typing import Any
 
 from fprep.pages.data import PageData, names_of
 from fprep.pages.findings import Neighbours, RowId
-from fprep.pages.html import Markup, count, details, element
+from fprep.pages.html import Markup, details, element
 from fprep.pages.marks import PointNames, marks
 from fprep.pages.pictures import LONG_SIDE, Thumbnail, thumbnails
 from fschemas.failures import UsageError
+from fschemas.wording import count
 
 Row = dict[str, Any]
 NO_IMAGES = "none"

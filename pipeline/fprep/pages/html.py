@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fschemas.palette import SIDE_COLORS
+
 _STYLE = Path(__file__).with_name("page.css")
 _VOID = {"meta", "img", "input", "br"}
 LONGEST_TEXT = 300  # characters of a foreign text that a page shows
@@ -32,6 +34,12 @@ class Section:
     name: str
     title: str
     body: Markup
+
+
+def _style() -> str:
+    """The style sheet, with the colors that overlays of ftrain have as well."""
+    colors = "; ".join(f"--mark-{side}: {color}" for side, color in SIDE_COLORS.items())
+    return f":root {{ {colors} }}\n{_STYLE.read_text(encoding='utf-8')}"
 
 
 def escape(text: object, longest: int = LONGEST_TEXT) -> Markup:
@@ -74,11 +82,6 @@ def breakable(text: str) -> Markup:
     return Markup(escape(text).replace("_", "_<wbr>"))
 
 
-def count(number: int, name: str = "", plural: str = "") -> str:
-    """`1,234 pictures`, `1 picture`, or the bare number."""
-    return f"{number:,} {name if number == 1 else plural or name + 's'}" if name else f"{number:,}"
-
-
 def percent(part: float, whole: float) -> str:
     """A share for people: `12 %`, `0.4 %`, `<0.1 %`."""
     share = 100 * part / whole if whole else 0.0
@@ -116,7 +119,7 @@ def document(title: str, header: Markup, sections: Iterable[Section], footer: Ma
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title),
-        element("style", Markup(_STYLE.read_text(encoding="utf-8"))),
+        element("style", Markup(_style())),
     )
     links = [element("a", part.title, href=f"#{part.name}") for part in parts]
     bodies = [element("section", element("h2", part.title), part.body, id=part.name) for part in parts]

@@ -12,6 +12,7 @@ from typing import Any
 
 from fprep.pages.html import Markup, element, join
 from fschemas.landmarks import Visibility
+from fschemas.palette import side_of
 
 Row = dict[str, Any]
 _COLOURS = ("#b6f03c", "#4fd8ff", "#ff9ad5", "#ffd84d", "#cbb0ff", "#ffab7a")  # of garments; bright, for names on photographs
@@ -33,13 +34,13 @@ class PointNames:
             return cls()
         names = tuple(str(name) for name in landmark_set["points"])
         partners: list[int] = landmark_set["partners"]
-        sides = tuple(_side(names[index], partners[index], index) for index in range(len(names)))
+        sides = tuple(side_of(names[index], partners[index], index) for index in range(len(names)))
         return cls(names, sides, tuple((edge[0], edge[1]) for edge in landmark_set.get("skeleton") or ()))
 
     @classmethod
     def of_joints(cls, names: Sequence[str]) -> PointNames:
         """Joints have names only."""
-        return cls(tuple(names), tuple(_side(name, -1, -1) for name in names))
+        return cls(tuple(names), tuple(side_of(name, -1, -1) for name in names))
 
     def name(self, index: int) -> str:
         """The name of a point, its number where the set is shorter."""
@@ -48,15 +49,6 @@ class PointNames:
     def side(self, index: int) -> str:
         """The CSS class of a point's side."""
         return self.sides[index] if index < len(self.sides) else "middle"
-
-
-def _side(name: str, partner: int, index: int) -> str:
-    for side in ("left", "right"):
-        if side in name.lower():
-            return side
-    if partner == index or partner < 0:
-        return "middle"
-    return "left" if index < partner else "right"
 
 
 def marks(row: Row, landmarks: PointNames, joints: PointNames, scale: float) -> Markup:

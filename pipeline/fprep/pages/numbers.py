@@ -9,7 +9,8 @@ import polars as pl
 
 from fprep.pages.charts import Bar, bars, legend, panel, shares
 from fprep.pages.data import CLASS_COLUMNS, PageData, counts_by_split, flat, texts
-from fprep.pages.html import Markup, Section, count, details, element, escape, join, percent, table
+from fprep.pages.html import Markup, Section, details, element, escape, join, percent, table
+from fschemas.wording import count
 
 # Colour classes of the style sheet, by what they stand for.
 _ACCOUNTS = (

@@ -16,12 +16,13 @@ from fprep.pages.data import PageData, load
 from fprep.pages.faults import rejected_section, warning_section
 from fprep.pages.figure import NO_IMAGES, Pictures, read_pictures
 from fprep.pages.findings import Neighbours
-from fprep.pages.html import Markup, Section, count, details, document, element, join, percent
+from fprep.pages.html import Markup, Section, details, document, element, join, percent
 from fprep.pages.numbers import attribute_section, rows_section, split_section
 from fprep.pages.shapes import landmark_section, size_section
 from fprep.pages.sheets import audit_section, item_section, sheet_section
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes, remove_leftovers_of
+from fschemas.wording import count
 
 _BEGIN = b"<!doctype html>"
 _MOST_PICTURES = 2000

@@ -10,9 +10,10 @@ import polars as pl
 
 from fprep.pages.charts import Bar, bars, histogram, legend, panel, scatter
 from fprep.pages.data import PageData, evenly, flat, texts
-from fprep.pages.html import Markup, Section, count, details, element, join, percent
+from fprep.pages.html import Markup, Section, details, element, join, percent
 from fprep.pages.marks import PointNames
 from fschemas.landmarks import Visibility
+from fschemas.wording import count
 
 _CLOUD = 220  # side of a cloud of points, in units of its SVG
 _CLOUD_ROWS = 160

@@ -8,7 +8,8 @@ from fprep.pages.charts import legend
 from fprep.pages.choice import Choice
 from fprep.pages.figure import Pictures
 from fprep.pages.findings import Finding, Side, severity_rank
-from fprep.pages.html import Markup, Section, count, details, element, join, percent, table
+from fprep.pages.html import Markup, Section, details, element, join, percent, table
+from fschemas.wording import count
 
 _NUM_LINES = 12  # lines of the audit as text, per kind
 

@@ -15,8 +15,9 @@ from ftrain.metrics.classification import dominance
 from ftrain.reports.attribute_search import Entries, chance_figures, entries, nearest, search_figures
 from ftrain.reports.label_plots import plot_bars
 from ftrain.reports.label_report import finite, percent, subtitle
+from ftrain.reports.legend import Entry
 from ftrain.reports.sheet import Tile, sheet
-from ftrain.reports.style_report import attended_picture
+from ftrain.reports.style_report import LOOKED, attended_picture
 from ftrain.style_labels import Labels
 from ftrain.task import Judged, Results
 
@@ -140,4 +141,6 @@ def _sheet(
             picture = attended_picture(judged, int(found.pictures[entry]), number)
             row.append(Tile(picture, [*head, values[found.values[entry]]], right))
         tiles += [*row, *[None] * (_NEIGHBOURS + 1 - len(row))]
-    return sheet(tiles, "Pictures and their nearest under an attribute", title, _NEIGHBOURS + 1)
+    meaning = {"good": "green frame: the same value", "bad": "red frame: another value"}
+    legend = [Entry("text", "", LOOKED), Entry("text", "", "first of a row: the query")]
+    return sheet(tiles, "Images and their nearest under an attribute", title, _NEIGHBOURS + 1, meaning=meaning, legend=legend)

@@ -48,7 +48,7 @@ def draw(picture: np.ndarray, said: dict[str, Any]) -> np.ndarray:
     if said["recognised"]:
         lines = [Line(said["category"], said["category_score"])] if "category" in said else []
         kinds = said.get("attributes", {})
-        best = [Line(entries[0]["name"], entries[0]["score"], kind) for kind, entries in kinds.items()]
+        best = [Line(entries[0]["name"], entries[0]["score"], kind, probability=False) for kind, entries in kinds.items()]
         lines += best[: _LINES - len(lines)]
     return draw_labels(picture, lines, size=(said["width"], said["height"]), box=said.get("box"))
 

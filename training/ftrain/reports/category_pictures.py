@@ -8,7 +8,7 @@ import numpy as np
 
 from ftrain.metrics.classification import class_ranks
 from ftrain.reports import label_report
-from ftrain.reports.sheet import Tile
+from ftrain.reports.sheet import MARKS, Tile, mistaken
 from ftrain.task import Judged, Results
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def pictures(task: Category, judged: Judged) -> tuple[np.ndarray, list[str], lis
 
 
 def tile(task: Category, judged: Judged, number: int, badness: float) -> Tile:
-    """A picture with its box, the category and the attributes as answered, in brackets where the truth is another."""
+    """A picture with its box, the category and the attributes as answered, and the truth where it is another."""
     results = judged.results
     picture, note = label_report.picture_of(judged, number)
     lines: list[str] = []
@@ -80,8 +80,12 @@ def tile(task: Category, judged: Judged, number: int, badness: float) -> Tile:
     if labels is not None and "category_scores" in results and labels[number] >= 0:
         scores = results["category_scores"][number]
         best = int(scores.argmax())
-        truth = "" if best == labels[number] else f", truth {task.categories[labels[number]]}"
-        lines.append(f"{task.categories[best]} {100 * scores[best]:.0f} %{truth}")
+        lines.append(
+            mistaken(
+                f"{task.categories[best]} {100 * scores[best]:.0f} %",
+                None if best == labels[number] else task.categories[labels[number]],
+            )
+        )
     if "attributes" in results:
         lines += _attribute_lines(task, results, number)
     boxes = [results["boxes"][number].tolist()] if task.has_boxes else []
@@ -96,10 +100,10 @@ def _attribute_lines(task: Category, results: Results, number: int) -> list[str]
             true = [index for index in members if targets[index] == 1]
             best = max(members, key=lambda index: scores[index])
             if true:
-                mistaken = "" if best in true else f" ({task.attributes[true[0]]})"
-                lines.append(f"{name}: {task.attributes[best]}{mistaken}")
+                truth = None if best in true else task.attributes[true[0]]
+                lines.append(f"{name}: {mistaken(task.attributes[best], truth)}")
         return lines
     best = np.argsort(-scores, kind="stable")[:5]
-    marked = [f"{task.attributes[index]}{' ✓' if targets[index] == 1 else ''}" for index in best]
+    marked = [f"{MARKS[int(targets[index])]} {task.attributes[index]}" for index in best]
     missed = [task.attributes[index] for index in np.flatnonzero(targets == 1) if index not in best]
     return [", ".join(marked[:2]), ", ".join(marked[2:]), f"missed: {', '.join(missed)}" if missed else "all found"]

@@ -20,7 +20,7 @@ from ftrain.metrics.slices import slices
 from ftrain.reports import label_report
 from ftrain.reports.category_pictures import box_overlap, hits, pictures, tile
 from ftrain.reports.label_plots import plot_bars
-from ftrain.reports.sheet import sheet
+from ftrain.reports.sheet import MARKS_ENTRY, ORDER_ENTRY, sheet
 from ftrain.task import Judged, Results
 
 if TYPE_CHECKING:
@@ -97,7 +97,11 @@ def report(task: Category, judged: Judged, out: Path) -> dict[str, Any]:
     badness, header, rows = pictures(task, judged)
     publish_bytes(out / "pictures.csv", csv_bytes(header, rows))
     tiles = [tile(task, judged, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)]
-    publish_bytes(out / "predictions.png", sheet(tiles, "Predicted and true labels, from the best to the worst", line))
+    legend = [*([MARKS_ENTRY] if "attributes" in results and not task.exclusive else []), ORDER_ENTRY]
+    meaning = {"good": "green frame: at most one label in five is wrong", "bad": "red frame: more are"}
+    if not task.attributes:
+        meaning = {"good": "green frame: category right", "bad": "red frame: wrong"}
+    publish_bytes(out / "predictions.png", sheet(tiles, "Predicted and true labels", line, meaning=meaning, legend=legend))
     return numbers
 
 
@@ -105,9 +109,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """The numbers of `report` as lines for a person."""
     floor = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
     yield from label_report.figure_lines(metrics["model"], floor, _NAMES, "never looking")
-    for name, part in {**metrics.get("groups", {}), **metrics.get("attributes", {})}.items():
-        beside = f"   {label_report.percent(part['floor'])}" if "floor" in part else ""
-        yield f"  {name:<30}{label_report.percent(part['value'])}{beside}"
+    for title, parts in (("top 1 of each group", metrics.get("groups")), ("recall@3 of each type", metrics.get("attributes"))):
+        yield from label_report.part_lines(title, parts or {}, "never looking")
 
 
 def _parts(task: Category, results: Results) -> dict[str, dict[str, Any]]:

@@ -10,27 +10,35 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw, ImageFont
 
 from fschemas.landmarks import LandmarkSet, Visibility
+from fschemas.palette import SIDE_COLORS, rgb, side_of
 from ftrain.image import decode_exactly
 from ftrain.metrics.normalised_error import PointErrors
-from ftrain.reports.plots import FAINT_COLOUR, STYLE, to_png
+from ftrain.reports.legend import Entry, Head
+from ftrain.reports.plots import STYLE, to_png
+from ftrain.reports.sheet import mistaken
 from ftrain.task import Judged
 
-LEFT, RIGHT, CENTRE, WHITE, INK = (240, 110, 20), (30, 120, 235), (20, 160, 90), (255, 255, 255), (24, 26, 30)
+WHITE, INK = (255, 255, 255), (24, 26, 30)
 _ERROR = "#e0245e"
-_SHEET_PICTURES = 20
+_RIM = "#22262a"
+_SHEET_PICTURES, _LEAST_COLUMNS = 20, 4
 _SHIFT = 4  # binary places of OpenCV's drawing coordinates
 
 Colour = tuple[int, int, int]
 
 
-def side_colour(landmarks: LandmarkSet, point: int) -> Colour:
-    """One colour for each side of the garment and one for what has no partner: a swap of sides shows at once."""
-    partner = landmarks.partners[point]
-    return CENTRE if partner == point else LEFT if point < partner else RIGHT
+def side_color(landmarks: LandmarkSet, point: int) -> str:
+    """One color for each side of the garment and one for what has no partner, as on the pages of fprep: a swap of sides shows."""
+    return SIDE_COLORS[side_of(landmarks.points[point], landmarks.partners[point], point)]
+
+
+def side_entries(landmarks: LandmarkSet) -> list[Entry]:
+    """The legend of predicted landmarks."""
+    shown = {side_of(name, landmarks.partners[point], point) for point, name in enumerate(landmarks.points)}
+    return [Entry("dot", color, f"predicted, {side}") for side, color in SIDE_COLORS.items() if side in shown]
 
 
 def draw_answer(picture: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
@@ -48,16 +56,18 @@ def draw_answer(picture: np.ndarray, answer: dict[str, Any], landmarks: Landmark
     unit = max(width, height) / 800  # line widths and letters are made for 800 pixels
     for first, second in landmarks.skeleton:
         if first in places and second in places:
-            same = side_colour(landmarks, first) == side_colour(landmarks, second)
-            colour = side_colour(landmarks, first) if same else CENTRE
-            _line(canvas, places[first], places[second], WHITE, 4.5 * unit)
-            _line(canvas, places[first], places[second], colour, 2.2 * unit)
+            same = side_color(landmarks, first) == side_color(landmarks, second)
+            color = side_color(landmarks, first) if same else SIDE_COLORS["middle"]
+            _line(canvas, places[first], places[second], INK, 4.5 * unit)
+            _line(canvas, places[first], places[second], rgb(color), 2.6 * unit)
     for point, place in places.items():
+        _dot(canvas, place, 8.5 * unit, INK)
         _dot(canvas, place, 7.5 * unit, WHITE)
-        _dot(canvas, place, 5.5 * unit, side_colour(landmarks, point))
+        _dot(canvas, place, 5.5 * unit, rgb(side_color(landmarks, point)))
     image = Image.fromarray(canvas)
     _name_points(image, landmarks, places, unit)
-    _caption(image, f"{answer['garment']}  {100 * answer['garment_score']:.0f} %", unit)
+    score = answer.get("garment_score")
+    _caption(image, answer["garment"] + ("" if score is None else f"  {100 * score:.0f} %"), unit)
     return np.asarray(image)
 
 
@@ -117,17 +127,19 @@ def label_font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
 def contact_sheet(landmarks: LandmarkSet, judged: Judged, errors: PointErrors, subtitle: str) -> bytes:
     """PNG of about twenty pictures with predicted and true points: of every garment the best, the worst and steps between."""
     chosen = _chosen(landmarks, errors)
-    num_columns = max(len(tiles) for tiles in chosen) if len(chosen) > 2 else 5
+    num_columns = max(_LEAST_COLUMNS, *(len(tiles) for tiles in chosen)) if len(chosen) > 2 else 5
     rows = [tiles[start : start + num_columns] for tiles in chosen for start in range(0, len(tiles), num_columns)]
+    width, height = 2.35 * num_columns, 2.62 * len(rows)
+    legend = [
+        *side_entries(landmarks),
+        Entry("ring", _ERROR, "true landmark, with a line to the predicted one"),
+        Entry("text", "", "NE: error of the image; from the best to the worst of each garment"),
+    ]
+    top = Head("Predicted and true landmarks", subtitle, legend, width, 0.12)
+    head = top.height
     with mpl.rc_context(STYLE):
-        width, height, head = 2.35 * num_columns, 2.62 * len(rows), 0.95
         figure = Figure(figsize=(width, height + head))
-        figure.text(0.12 / width, 1 - 0.16 / (height + head), "Predicted and true points", size=15, weight="bold", va="top")
-        figure.text(0.12 / width, 1 - 0.47 / (height + head), subtitle, size=9.5, color=FAINT_COLOUR, va="top")
-        figure.legend(
-            handles=_legend(landmarks), ncols=5, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.62 / (height + head)), fontsize=9.5,
-            handletextpad=0.5, columnspacing=1.6, borderpad=0.3,
-        )  # fmt: skip
+        top.draw(figure)
         grid = figure.add_gridspec(
             len(rows), num_columns, left=0.04 / width, right=1 - 0.04 / width, bottom=0.04 / (height + head),
             top=height / (height + head) - 0.22 / (height + head), wspace=0.03, hspace=0.12,
@@ -170,14 +182,13 @@ def _tile(axes: Axes, landmarks: LandmarkSet, judged: Judged, errors: PointError
     axes.plot(*_broken_line(np.stack([truth[valid], guess[valid]], axis=1)), color=_ERROR, lw=1.3)
     for colour, width in (("white", 2.4), (_ERROR, 1.1)):
         axes.plot(*truth[valid].T, "o", mfc="none", mec=colour, ms=7.0, mew=width)
-    for colour in (LEFT, RIGHT, CENTRE):
-        same = [point for point in valid if side_colour(landmarks, point) == colour]
-        axes.plot(*guess[same].T, "o", mfc=[value / 255 for value in colour], mec="white", ms=4.4, mew=0.7)
+    for color in SIDE_COLORS.values():
+        same = [point for point in valid if side_color(landmarks, point) == color]
+        axes.plot(*guess[same].T, "o", mfc=color, mec=_RIM, ms=4.8, mew=0.8)
     count = errors.counted[number].sum()
     error = 100 * errors.distances[number].sum() / count
     named = list(landmarks.garments)[int(results["garment_scores"][number].argmax())]
-    mistaken = "" if named == garment else f", named {named}"
-    axes.set_title(f"{garment}{mistaken}  {error:.1f} %", size=8, pad=3, loc="left")
+    axes.set_title(f"{mistaken(named, garment)}  NE {error:.1f} %", size=8, pad=3, loc="left")
     axes.axis("off")
 
 
@@ -185,17 +196,3 @@ def _broken_line(segments: np.ndarray) -> np.ndarray:
     """Segments N, 2, 2 as one line, x and y, that NaN interrupts."""
     gaps = np.full((len(segments), 1, 2), np.nan)
     return np.concatenate([segments, gaps], axis=1).reshape(-1, 2).T
-
-
-def _legend(landmarks: LandmarkSet) -> list[Line2D]:
-    sides = {side_colour(landmarks, point) for point in range(len(landmarks))}
-    named = [(colour, name) for colour, name in ((LEFT, "left"), (RIGHT, "right"), (CENTRE, "centre")) if colour in sides]
-    dots = [
-        Line2D([], [], ls="", marker="o", mfc=[value / 255 for value in colour], mec="white", ms=7, label=f"predicted, {name}")
-        for colour, name in named
-    ]
-    return [
-        *dots,
-        Line2D([], [], color=_ERROR, lw=1.3, marker="o", mfc="none", mec=_ERROR, ms=7, label="true point and error"),
-        Line2D([], [], ls="", label="%: NE of the picture, from the best to the worst"),
-    ]

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from fschemas.landmarks import LandmarkSet
 from ftrain.metrics.normalised_error import PointErrors
 from ftrain.reports import label_report
-from ftrain.reports.drawing import INK, WHITE, draw_answer
+from ftrain.reports.drawing import INK, WHITE, draw_answer, side_color, side_entries
 from ftrain.reports.fashionnet_figures import Answers
-from ftrain.reports.sheet import Tile, sheet
+from ftrain.reports.sheet import MARKS, MARKS_ENTRY, ORDER_ENTRY, Tile, mistaken, sheet
 from ftrain.task import Judged, Results
 
 _FIRST_CATEGORIES, _FIRST_ATTRIBUTES = 3, 6
@@ -25,8 +25,8 @@ _VISIBILITIES = ("visible", "occluded", "absent")
 def answer(answers: Answers, results: Results, number: int, category: str | None, least_score: float) -> dict[str, Any]:
     """Size, category with its score (`category` if given), attributes, and the landmarks that are thought to be in the picture.
 
-    `recognised` is false, and nothing is named, where no landmark is thought to be there, or where `score` is below `least_score`: the
-    category's, or without categories the mean certainty of the landmarks that are there. Coordinates are pixels.
+    `recognised` is false, and nothing is named, where no landmark is thought to be there, or where the score is below `least_score`:
+    `category_score`, or without categories `landmark_score`, the mean certainty of the landmarks that are there. Coordinates are pixels.
     """
     width, height = (int(side) for side in results["size"][number])
     points = _points(answers.landmarks, results, number)
@@ -39,7 +39,8 @@ def answer(answers: Answers, results: Results, number: int, category: str | None
         chosen = int(order[0]) if category is None else list(answers.categories).index(category)
         score = float(shares[chosen])
         said["category"] = answers.categories[chosen]
-    said |= {"score": _rounded(score), "recognised": category is not None or (bool(points) and score >= least_score)}
+    name = "category_score" if answers.categories else "landmark_score"
+    said |= {name: _rounded(score), "recognised": category is not None or (bool(points) and score >= least_score)}
     if not said["recognised"]:
         return {**said, **({"category": None} if "category" in said else {}), "attributes": [], "points": []}
     return {**said, "attributes": _attributes(answers, results, number), "points": points}
@@ -48,7 +49,7 @@ def answer(answers: Answers, results: Results, number: int, category: str | None
 def draw(picture: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
     """The landmarks of an answer on its picture, what the garment is above them, and its attributes below."""
     name = answer.get("category") or ("garment" if answer["recognised"] else "nothing recognised")
-    drawn = draw_answer(picture, {**answer, "garment": name, "garment_score": answer["score"]}, landmarks)
+    drawn = draw_answer(picture, {**answer, "garment": name, "garment_score": answer.get("category_score")}, landmarks)
     lines = [one["name"].rpartition("/")[2].replace("_", " ") for one in answer["attributes"]]
     lines = [line for line in lines if line.isascii()]
     if not lines:
@@ -67,8 +68,9 @@ def draw(picture: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) ->
 def prediction_sheet(answers: Answers, judged: Judged, errors: PointErrors, chosen: Sequence[int], subtitle: str) -> bytes:
     """PNG of the chosen pictures with their predicted landmarks, the category and the attributes beside the true ones."""
     tiles = [_tile(answers, judged, errors, number) for number in chosen]
-    legend = "dots: predicted landmarks; green frame: category right, red: wrong; ✓ attribute right, ✗ wrong; from the best to the worst"
-    return sheet(tiles, "Landmarks, category and attributes", f"{subtitle}\n{legend}")
+    legend = [*side_entries(answers.landmarks), *([MARKS_ENTRY] if answers.attributes else []), ORDER_ENTRY]
+    meaning = {"good": "green frame: category right", "bad": "red frame: wrong"}
+    return sheet(tiles, "Landmarks, category and attributes", subtitle, meaning=meaning, legend=legend)
 
 
 def _tile(answers: Answers, judged: Judged, errors: PointErrors, number: int) -> Tile:
@@ -80,15 +82,15 @@ def _tile(answers: Answers, judged: Judged, errors: PointErrors, number: int) ->
     if answers.categories:
         truth, said = int(results["category"][number]), int(results["category_scores"][number].argmax())
         good = None if truth < 0 else truth == said
-        lines.append(answers.categories[said] + (f" (is {answers.categories[truth]})" if good is False else ""))
-    lines.append(f"landmarks: {100 * errors.distances[number].sum() / count:.1f} %" if count else "no visible landmark")
+        lines.append(mistaken(answers.categories[said], answers.categories[truth] if good is False else None))
+    lines.append(f"landmarks: NE {100 * errors.distances[number].sum() / count:.1f} %" if count else "no visible landmark")
     if answers.attributes:
         targets = results["attributes"][number]
         named = [one["name"] for one in _attributes(answers, results, number)]
-        marks = {1: "✓", 0: "✗", -1: "?"}
-        words = [f"{marks[int(targets[list(answers.attributes).index(name)])]} {name.rpartition('/')[2]}" for name in named]
+        words = [f"{MARKS[int(targets[list(answers.attributes).index(name)])]} {name.rpartition('/')[2]}" for name in named]
         lines += [", ".join(words[place : place + 2]) for place in range(0, len(words), 2)]
-    return Tile(picture, lines, good, points=results["points"][number][present])
+    colors = [side_color(answers.landmarks, point) for point in np.flatnonzero(present).tolist()]
+    return Tile(picture, lines, good, points=results["points"][number][present], point_colors=colors)
 
 
 def _points(landmarks: LandmarkSet, results: Results, number: int) -> list[dict[str, Any]]:

@@ -96,9 +96,17 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         value = _percent(metrics["model"], name)
         below = "".join(f"{_percent(metrics[floor], name, plain=True):<14}" for floor in floors)
         yield f"{label:<26}{value:<28}{below}".rstrip()
-    for kind, part in metrics.get("types", {}).items():
-        floor = f"{100 * part['floor']:.1f} %" if "floor" in part else ""
-        yield f"  {kind.replace('_', ' '):<24}{100 * part['value']:<5.1f}%{'':<22}{floor}".rstrip()
+    if types := metrics.get("types"):
+        shown = [name if any("floor" in part for part in types.values()) and name == "majority" else "" for name in floors]
+        title = (
+            f"{metrics.get('types_figure', 'attributes')} of each {'group' if 'attributes_top_1' in metrics['model'] else 'type'}"
+        )
+        yield f"{title:<26}{'model':<28}{''.join(f'{name:<14}' for name in shown)}".rstrip()
+        before = 14 * floors.index("majority") if "majority" in floors else 0
+        for kind, part in types.items():
+            floor = f"{'':<{before}}{100 * part['floor']:.2f} %" if "floor" in part else ""
+            value = f"{100 * part['value']:.2f} %"
+            yield f"  {kind.replace('_', ' '):<24}{value:<28}{floor}".rstrip()
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
         yield "WARNING: the landmarks are not clearly better than those of a model that never looks at the picture"
 
@@ -135,6 +143,7 @@ def _report_attributes(
         floors = {}
     bars = {kind: _bar(part, floors.get(kind), figure) for kind, part in parts.items() if np.isfinite(part.get(figure, np.nan))}
     numbers["attributes"] = {kind: {k: v for k, v in part.items() if np.isfinite(v)} for kind, part in parts.items()}
+    numbers["types_figure"] = figure.removesuffix("_micro").replace("recall_", "recall@").replace("_", " ")
     numbers["types"] = {kind: bar for kind, bar in bars.items() if kind not in ("mean", "all")}
     publish_bytes(out / "plots/attributes.csv", csv_table("type", ("value", "floor", "count"), bars))
     title = "Attributes named right, per group" if answers.exclusive else "Attributes found among the first five, per type"

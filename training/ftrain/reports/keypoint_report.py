@@ -16,6 +16,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
+from fschemas.wording import count
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.keypoint_curves import detection_curve
 from ftrain.metrics.mean_pose import MeanPose
@@ -92,6 +93,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     for name in ("ne", "pck_5", "pck_10", "pck_20", "garment_accuracy"):
         if name in model:
             yield _line(_LABELS[name], [_share(part, name) for part in (model, floor) if part])
+    if metrics.get("garments"):
+        yield _line("NE of each garment", columns)
     for garment, part in metrics.get("garments", {}).items():
         yield _line(f"  {garment}", [_share(part, name) for name in ("ne", "mean_pose") if name in part])
     if points := metrics.get("points"):
@@ -99,7 +102,7 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         yield "hardest points: " + ", ".join(f"{name} {100 * points[name]['ne']:.1f} %" for name in hardest)
     if metrics.get("excluded_pictures"):
         pictures, lost = metrics["excluded_pictures"], metrics["excluded_points"]
-        yield f"left out: {pictures} pictures without normaliser, with {lost} visible points"
+        yield f"left out: {count(pictures, 'image')} without a reference length, with {count(lost, 'visible landmark')}"
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
         yield "WARNING: not clearly better than a model that never looks at the picture"
 
@@ -260,7 +263,7 @@ def _subtitle(study: _Study, numbers: dict[str, Any]) -> str:
     kind = ", drawn garments" if metadata.get("drawn") else ""
     interval = f" ({100 * model['ne_low']:.2f} to {100 * model['ne_high']:.2f})"
     pictures = len(study.model.garments)
-    return f"{metadata.get('dataset')}{kind}: {pictures} pictures of {study.judged.split}, NE {100 * model['ne']:.2f} %{interval}"
+    return f"{metadata.get('dataset')}{kind}: {count(pictures, 'image')} of {study.judged.split}, NE {100 * model['ne']:.2f} %{interval}"
 
 
 def _share(part: dict[str, Any], name: str) -> str:

@@ -16,11 +16,15 @@ _MADE_FOR = 800  # pixels of the longer side that letters and lines are made for
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a panel: a name, what is said of it, and how sure it is (None: no bar). The first is set larger."""
+    """A line of a panel: a name, what is said of it, and how sure it is (None: no bar). The first is set larger.
+
+    A score that is a probability is written in percent; others, such as those of attributes learnt with balanced losses, are not.
+    """
 
     text: str
     score: float | None = None
     name: str = ""
+    probability: bool = True
 
 
 def draw_labels(
@@ -62,7 +66,8 @@ def _panel(image: Image.Image, lines: Sequence[Line], unit: float) -> Image.Imag
             start = width - pad - bars + 2 * unit
             pen.rectangle((start, middle - 3 * unit, start + bar, middle + 3 * unit), (70, 76, 82))
             pen.rectangle((start, middle - 3 * unit, start + bar * min(1.0, line.score), middle + 3 * unit), _BAR)
-            pen.text((width - pad, middle), f"{100 * line.score:.0f} %", _WHITE, _font(13 * unit), anchor="rm")
+            written = f"{100 * line.score:.0f} %" if line.probability else f"{line.score:.2f}"
+            pen.text((width - pad, middle), written, _WHITE, _font(13 * unit), anchor="rm")
         top += letters * step
     image.paste(panel, corner)
     return image

@@ -13,6 +13,7 @@ from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.landmarks import Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
+from fschemas.wording import count
 from ftrain.image import decode_exactly
 from ftrain.layers.attribute_loss import attribute_targets
 from ftrain.metrics.bootstrap import ratio_interval
@@ -105,7 +106,7 @@ def subtitle(judged: Judged, figure: str) -> str:
     """What stands below the title of a plot: the set, its split and one figure."""
     metadata = judged.shards.metadata
     kind = ", drawn garments" if metadata.get("drawn") else ""
-    return f"{metadata.get('dataset')}{kind}: {len(judged.results['row'])} pictures of {judged.split}, {figure}"
+    return f"{metadata.get('dataset')}{kind}: {count(len(judged.results['row']), 'image')} of {judged.split}, {figure}"
 
 
 def percent(value: float) -> str:
@@ -141,6 +142,15 @@ def figure_lines(model: Mapping[str, Any], floor: Mapping[str, Any], names: Mapp
             value += f" ({100 * model[f'{name}_low']:.1f} to {100 * model[f'{name}_high']:.1f})"
         below = percent(floor[name]) if isinstance(floor.get(name), float) else ""
         yield f"{names[name]:<32}{value:<30}{below}".rstrip()
+
+
+def part_lines(title: str, parts: Mapping[str, Mapping[str, float]], floor_name: str) -> Iterator[str]:
+    """A block of a table for a person: a heading, and `value` and `floor` of each part, in the columns of `figure_lines`."""
+    if parts:
+        yield f"{title:<32}{'model':<30}{floor_name if any('floor' in part for part in parts.values()) else ''}".rstrip()
+    for name, part in parts.items():
+        below = percent(part["floor"]) if "floor" in part else ""
+        yield f"  {name.replace('_', ' '):<30}{percent(part['value']):<30}{below}".rstrip()
 
 
 def _commonest(training_labels: np.ndarray, num_classes: int) -> int | None:

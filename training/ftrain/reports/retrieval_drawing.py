@@ -13,11 +13,13 @@ from PIL import Image, ImageDraw
 from fschemas.shard_set import ShardSet
 from ftrain.image import decode_exactly
 from ftrain.reports.drawing import INK, WHITE, label_font
+from ftrain.reports.legend import Entry
 from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, to_png
 from ftrain.reports.sheet import Tile, sheet
 from ftrain.task import Results
 
 SHEET_QUERIES, SHEET_RANKS = 10, 5
+FOUND = {"good": "green frame: the same one", "bad": "red frame: another one"}
 
 
 def ranking_sheet(
@@ -37,7 +39,8 @@ def ranking_sheet(
                 continue
             right = bool(labels[row] == labels[query])
             tiles.append(Tile(_picture(shards, row), (f"{rank}: {'hit' if right else 'other'}", str(labels[row])), right))
-    return sheet(tiles, "What is found first", subtitle, columns=1 + ranked.shape[1])
+    legend = [Entry("text", "", "a row for each query, from the best to the worst; AP: its average precision")]
+    return sheet(tiles, "What is found first", subtitle, columns=1 + ranked.shape[1], meaning=FOUND, legend=legend)
 
 
 def plot_hits(curves: Mapping[str, Mapping[int, float]], subtitle: str) -> bytes:

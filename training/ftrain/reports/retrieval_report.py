@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
+from fschemas.wording import count
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
 from ftrain.metrics.retrieval_chance import chance_figures
@@ -80,7 +81,7 @@ def report(identity: str, categories: Sequence[str], judged: Judged, out: Path) 
     by = {name: judged.shards.columns[name][study.queries] for name in _SLICED if name in judged.shards.columns}
     numbers["slices"] = slices(study.model.hits(1), study.model.judged, by)
     if judged.split.startswith("val") and "colour" in judged.results:
-        numbers["colour_weights"] = colour_weights(study.judged.results, study.asks, study.answers, study.labels)
+        numbers["color_weights"] = colour_weights(study.judged.results, study.asks, study.answers, study.labels)
     line = subtitle(judged, f"hit@1 {100 * numbers['model']['hit_1']:.1f} %, {study.protocol}")
     if categories and "class_scores" in judged.results and "category" in judged.shards.columns:
         scores, named = judged.results["class_scores"], [judged.results["row"], judged.training_rows]
@@ -97,8 +98,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     model, floor, chance = metrics["model"], metrics.get("untrained", {}), metrics["chance"]
     left_out = int(model["queries_without_match"])
     yield (
-        f"{model['queries']:.0f} queries, {model['gallery']:.0f} gallery pictures, {metrics['protocol']}"
-        + (f"; {left_out} queries without a right picture are left out" if left_out else "")
+        f"{count(int(model['queries']), 'query', 'queries')}, {count(int(model['gallery']), 'gallery image')}, {metrics['protocol']}"
+        + (f"; left out without a match: {count(left_out, 'query', 'queries')}" if left_out else "")
     )
     yield from figure_lines(model, floor, _LABELS, "untrained backbone")
     yield f"chance: hit@1 {100 * chance['hit_1']:.1f} %, mAP {100 * chance['map']:.1f} %"

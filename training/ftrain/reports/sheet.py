@@ -1,11 +1,12 @@
 """Contact sheets for people: tiles of a picture with a frame for right or wrong, boxes, points and lines of text below.
 
-What a tile says is its task's affair; how a sheet looks is decided here, after `drawing.contact_sheet`.
+What a tile says is its task's affair; how a sheet looks is decided here. Every sheet explains what is drawn on it: frames, boxes
+and points have an entry in its legend (see `ftrain.reports.legend`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import matplotlib as mpl
@@ -14,12 +15,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ftrain.reports.plots import FAINT_COLOUR, STYLE, TEXT_COLOUR, to_png
+from ftrain.reports.legend import Entry, Head
+from ftrain.reports.plots import STYLE, TEXT_COLOUR, to_png
 
 GOOD_COLOUR, BAD_COLOUR, PREDICTED_COLOUR, TRUE_COLOUR = "#1f8a4c", "#d0342c", "#0f9fb8", "#f2b705"
 
 _TILE, _LINE, _GAP, _SIDE = 2.2, 0.145, 0.1, 0.14  # inches: side of a picture, height of a line, between tiles, at the edges
 _LETTERS = 36  # of a line at most, as many as stand below a picture of that width
+
+MARKS = {1: "✓", 0: "✗", -1: "?"}  # before an attribute that was named: it is true, it is not, nobody said
+MARKS_ENTRY = Entry("text", "", "✓ named and true   ✗ named but not true   ? not known")
+ORDER_ENTRY = Entry("text", "", "from the best to the worst")
 
 Box = Sequence[float]
 
@@ -29,7 +35,8 @@ class Tile:
     """One picture of a sheet, uint8 H, W, 3 RGB, with what is drawn on it in its own pixels.
 
     `good` frames it green (True), red (False) or not at all (None: the query of a search, or no truth). The first of `lines` is
-    bold. `boxes` are predicted, `true_boxes` true ones (x1, y1, x2, y2, pixel centres of the corners); `points` N, 2.
+    bold. `boxes` are predicted, `true_boxes` true ones (x1, y1, x2, y2, pixel centres of the corners); `points` N, 2, each with
+    one of `point_colors` (all alike where there are none).
     """
 
     picture: np.ndarray
@@ -38,19 +45,38 @@ class Tile:
     boxes: Sequence[Box] = ()
     true_boxes: Sequence[Box] = ()
     points: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    point_colors: Sequence[str] = ()
 
 
-def sheet(tiles: Sequence[Tile | None], title: str, subtitle: str = "", columns: int = 5) -> bytes:
-    """PNG of tiles, row after row of `columns`; None leaves a place free. The same tiles give the same bytes."""
+_MEANING = {
+    "good": "green frame: right", "bad": "red frame: wrong", "box": "predicted box", "true_box": "true box", "points": "predicted landmark",
+}  # fmt: skip
+
+
+def sheet(
+    tiles: Sequence[Tile | None],
+    title: str,
+    subtitle: str = "",
+    columns: int = 5,
+    *,
+    meaning: Mapping[str, str] | None = None,
+    legend: Sequence[Entry] = (),
+) -> bytes:
+    """PNG of tiles, row after row of `columns`; None leaves a place free. The same tiles give the same bytes.
+
+    The legend explains what the tiles have: `meaning` says what good, bad, box, true_box and points stand for where it is not the
+    usual, and `legend` adds entries.
+    """
     num_rows = max(1, -(-len(tiles) // columns))
     num_lines = max([len(tile.lines) for tile in tiles if tile is not None], default=0)
     cell = _TILE + _LINE * num_lines + _GAP
-    head = 0.62 + 0.17 * subtitle.count("\n")
-    width, height = 2 * _SIDE + columns * (_TILE + _GAP) - _GAP, head + num_rows * cell + _SIDE
+    width = 2 * _SIDE + columns * (_TILE + _GAP) - _GAP
+    top = Head(title, subtitle, [*_entries(tiles, {**_MEANING, **(meaning or {})}), *legend], width, _SIDE)
+    head = top.height
+    height = head + num_rows * cell + _SIDE
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
-        figure.text(_SIDE / width, 1 - 0.12 / height, title, size=13, weight="bold", va="top")
-        figure.text(_SIDE / width, 1 - 0.38 / height, subtitle, size=8.5, color=FAINT_COLOUR, va="top")
+        top.draw(figure)
         for number, tile in enumerate(tiles):
             if tile is None:
                 continue
@@ -64,6 +90,19 @@ def sheet(tiles: Sequence[Tile | None], title: str, subtitle: str = "", columns:
                     va="top", weight="bold" if place == 0 else "normal", color=TEXT_COLOUR,
                 )  # fmt: skip
         return to_png(figure, dpi=110)
+
+
+def _entries(tiles: Sequence[Tile | None], meaning: Mapping[str, str]) -> list[Entry]:
+    """What the tiles have that wants to be explained."""
+    some = [tile for tile in tiles if tile is not None]
+    looks = [
+        (any(tile.good is True for tile in some), Entry("frame", GOOD_COLOUR, meaning["good"])),
+        (any(tile.good is False for tile in some), Entry("frame", BAD_COLOUR, meaning["bad"])),
+        (any(len(tile.boxes) for tile in some), Entry("box", PREDICTED_COLOUR, meaning["box"])),
+        (any(len(tile.true_boxes) for tile in some), Entry("dashed", TRUE_COLOUR, meaning["true_box"])),
+        (any(len(tile.points) and not tile.point_colors for tile in some), Entry("dot", PREDICTED_COLOUR, meaning["points"])),
+    ]
+    return [entry for shown, entry in looks if shown]
 
 
 def shortened(text: str, letters: int = _LETTERS) -> str:
@@ -88,5 +127,12 @@ def _draw_picture(axes: Axes, tile: Tile) -> None:
             for shade, thickness in (("white", 2.2), (paint, 1.2)):
                 size = right - left + 1, bottom - top + 1
                 axes.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, ec=shade, lw=thickness, ls=line))
-    if len(tile.points):
-        axes.plot(*np.asarray(tile.points).T, "o", mfc=PREDICTED_COLOUR, mec="white", ms=4.2, mew=0.7)
+    points = np.asarray(tile.points).reshape(-1, 2)
+    colors = np.asarray(tile.point_colors or [PREDICTED_COLOUR] * len(points), dtype=object)
+    for color in dict.fromkeys(colors):
+        axes.plot(*points[colors == color].T, "o", mfc=color, mec="white", ms=4.6, mew=0.8)
+
+
+def mistaken(answer: str, truth: str | None) -> str:
+    """An answer, with the truth behind it where it is another: the one wording of all sheets. No truth is known where it is None."""
+    return answer if truth is None or truth == answer else f"{answer} (true: {truth})"

@@ -38,6 +38,7 @@ def answer(labels: Labels, least_certainty: float, results: Results, number: int
     style = parts["style"]
     named = [{"style": entry.pop("value"), **entry} for entry in style.pop("best")]
     found = style.pop("value")
+    style = {"style_score" if name == "score" else name: value for name, value in style.items()}
     original = labels.originals[labels.values[0].index(found)] if found else ""
     return {
         **said,

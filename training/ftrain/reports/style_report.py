@@ -11,6 +11,7 @@ import numpy as np
 from fschemas.csv_text import csv_bytes
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
+from fschemas.wording import count
 from ftrain.metrics.classification import answers, classification_figures, per_class
 from ftrain.metrics.slices import slices
 from ftrain.reports.attribute_search import chance_figures, entries, search_figures
@@ -26,7 +27,8 @@ from ftrain.reports.label_report import (
     subtitle,
     write_classification,
 )
-from ftrain.reports.sheet import Tile, sheet
+from ftrain.reports.legend import Entry
+from ftrain.reports.sheet import Tile, mistaken, sheet
 from ftrain.reports.style_answer import glow
 from ftrain.style_labels import Labels, main_styles
 from ftrain.task import Judged, Results
@@ -37,6 +39,7 @@ _ANSWERED = {
     "calibration_error": "calibration error",
 }  # fmt: skip
 _SEARCHED = {"map": "mAP of the search", "map_of_attributes": "mAP, mean of attributes"}
+LOOKED = "bright: where the network looked, dark: where it did not"
 _BINS = 15
 _ROWS, _COLUMNS = 4, 5
 
@@ -70,10 +73,11 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     searched = metrics.get("untrained") or metrics["chance"]
     yield from figure_lines(model, majority, _ANSWERED, "majority")
     yield from figure_lines(model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order")
-    for attribute, part in metrics.get("attributes", {}).items():
-        said = [f"mAP {percent(part['map'])}", f"random order {percent(part['chance'])}"]
-        said += [f"named right {percent(part['top_1'])}"] if "top_1" in part else []
-        yield f"  {attribute:<24}{', '.join(said)}"
+    if attributes := metrics.get("attributes"):
+        yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}named right".rstrip()
+        for attribute, part in attributes.items():
+            named = percent(part["top_1"]) if "top_1" in part else ""
+            yield f"  {attribute.replace('_', ' '):<30}{percent(part['map']):<12}{percent(part['chance']):<18}{named}".rstrip()
     classes = metrics.get("classes", {})
     if len(classes) > 1:
         hardest = sorted(classes, key=lambda name: classes[name]["f1"])[:3]
@@ -106,7 +110,7 @@ def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
     cuts = properties(notes) | {"main_style": [groups.get(note["style"], "") for note in notes]}
     cuts["form"] = ["upright" if note["height"] > note["width"] else "square or wide" for note in notes]
     if all("garments" in note for note in notes):
-        cuts["garments"] = [f"{len(note['garments'])} garments" for note in notes]
+        cuts["garments"] = [count(len(note["garments"]), "garment") for note in notes]
     numbers["classes"] = per_class(scores, truth, names)
     numbers["slices"] = slices(answers(scores, truth) == truth, truth >= 0, cuts)
     return numbers
@@ -141,16 +145,17 @@ def _sheet(labels: Labels, judged: Judged, title: str) -> bytes:
         members = np.flatnonzero(truth == style)
         row = [_tile(labels, judged, int(members[place])) for place in spread(doubt[members], _COLUMNS)] if len(members) else []
         tiles += [*row, *[None] * (_COLUMNS - len(row))] if row else []
-    return sheet(tiles, "Answers, and where the network looked", title, _COLUMNS)
+    legend = [Entry("text", "", LOOKED), Entry("text", "", "a row for each of the commonest styles, from the best to the worst")]
+    return sheet(tiles, "Answers, and where the network looked", title, _COLUMNS, legend=legend)
 
 
 def _tile(labels: Labels, judged: Judged, number: int) -> Tile:
     results, names = judged.results, labels.values[0]
     scores, truth = results["scores"][number], int(results["values"][number, 0])
     best = int(scores.argmax())
-    lines = [f"{names[best]} {100 * scores[best]:.0f} %"]
+    lines = [mistaken(names[best], names[truth]), f"{100 * scores[best]:.0f} %"]
     if best != truth:
-        lines.append(f"true: {names[truth]} {100 * scores[truth]:.0f} %")
+        lines[1] += f" (true: {100 * scores[truth]:.0f} %)"
     return Tile(attended_picture(judged, number, 0), lines=lines, good=best == truth)
 
 

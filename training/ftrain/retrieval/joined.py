@@ -81,6 +81,7 @@ class Joined(Task):
     needs = ()
     Config = JoinedConfig
     selected_by = ("map", "max")
+    key_metrics = Retrieval.key_metrics
 
     def __init__(self, config: JoinedConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)

@@ -260,4 +260,4 @@ def _match(items: dict[str, np.ndarray], found: Found, place: int, item: str) ->
     }
 
 
-_FIGURES = {"score": "scores", "deep": "deep", "colour": "colour"}
+_FIGURES = {"score": "scores", "deep": "deep", "color": "colour"}

@@ -27,7 +27,8 @@ def draw_result(picture: np.ndarray, answer: dict[str, Any], shards: ShardSet | 
         if number and number % (_COLUMNS - 1) == 0:
             tiles.append(None)  # the first column is the photo's
         tiles.append(Tile(_thumbnail(match, shards), _lines(match, answer), match["hit"]))
-    return sheet(tiles, _title(answer), _subtitle(answer, shards), _COLUMNS)
+    meaning = {"good": "green frame: the same item", "bad": "red frame: another item"}
+    return sheet(tiles, _title(answer), _subtitle(answer, shards), _COLUMNS, meaning=meaning)
 
 
 def _title(answer: dict[str, Any]) -> str:
@@ -45,7 +46,7 @@ def _title(answer: dict[str, Any]) -> str:
 
 def _subtitle(answer: dict[str, Any], shards: ShardSet | None) -> str:
     weight, likeness = answer["color_weight"], _LIKENESS[answer["metric"]]
-    parts = [f"score: {likeness} of deep features" + (f" + {weight:g} x that of colours" if weight else "")]
+    parts = [f"score: {likeness} of deep features" + (f" + {weight:g} x that of colors" if weight else "")]
     if answer["reranked"]:
         parts = [f"re-ranked by k-reciprocal neighbours; score: minus their distance; likeness: {parts[0].partition(': ')[2]}"]
     if shards is None:
@@ -59,7 +60,7 @@ _LIKENESS = {"cosine": "cosine", "euclidean": "minus the Euclidean distance"}
 def _lines(match: dict[str, Any], answer: dict[str, Any]) -> list[str]:
     lines = [f"{match['rank']}   {match['score']:.3f}", match["item"] or match["key"], match["category"].replace("_", " ")]
     if answer["color_weight"]:
-        lines.append(f"deep {match['deep']:.3f}, colour {match['colour']:.3f}")
+        lines.append(f"deep {match['deep']:.3f}, color {match['color']:.3f}")
     elif answer["reranked"]:
         lines.append(f"deep {match['deep']:.3f}")
     return lines

@@ -91,6 +91,10 @@ class Category(Task):
     needs = ()  # category or attributes, as far as the set has them; each task then needs what it was built for
     Config = CategoryConfig
     selected_by = ("score", "max")
+    key_metrics = (
+        "category_top_1", "category_top_3", "category_top_5", "category_macro_f1", "groups_top_1", "attribute_recall_3_micro",
+        "attribute_recall_5_micro", "box_iou",
+    )  # fmt: skip
 
     def __init__(self, config: CategoryConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)

@@ -102,6 +102,16 @@ class FashionNet(Task):
     needs = ("landmarks",)
     Config = FashionNetConfig
     selected_by = ("quality", "max")
+    key_metrics = (
+        "ne",
+        "visibility_accuracy",
+        "top_1",
+        "macro_f1",
+        "attributes_top_1",
+        "attributes_recall_5_micro",
+        "hit_1",
+        "map",
+    )
 
     def __init__(self, config: FashionNetConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)

@@ -87,6 +87,7 @@ class Keypoints(Task):
     needs = ("landmarks",)
     Config = KeypointsConfig
     selected_by = ("ne", "min")
+    key_metrics = ("ne", "pck_5", "pck_10", "pck_20", "pck_auc", "garment_accuracy")
 
     def __init__(self, config: KeypointsConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)

@@ -97,6 +97,7 @@ class Retrieval(Task):
     needs = ()  # item or category, as the configuration says: see `names_to_learn`
     Config = RetrievalConfig
     selected_by = ("map", "max")
+    key_metrics = ("hit_1", "hit_10", "hit_20", "map", "map_r", "category/top_1")
 
     def __init__(self, config: RetrievalConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)

@@ -39,13 +39,14 @@ class Style(Task):
     needs = ("style",)
     Config = StyleConfig
     selected_by = ("macro_f1", "max")
+    key_metrics = ("top_1", "top_3", "macro_f1", "map", "calibration_error")
 
     def __init__(self, config: StyleConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
         self.config: StyleConfig = config
         of_style = config.target == "style"
         if not of_style:
-            self.selected_by = ("map", "max")
+            self.selected_by, self.key_metrics = ("map", "max"), ("map", "map_of_attributes", "top_1", "macro_f1")
         elif config.head == "none":
             raise UsageError("model.head=none leaves a style without classes; take arcface or linear")
         self.labels = style_labels(dataset, config.styles) if of_style else attribute_labels(dataset)

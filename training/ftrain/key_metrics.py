@@ -1,0 +1,78 @@
+"""The few figures of an evaluation that runs are compared by: flat, rounded, fit for a column each of `dvc exp show`."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fschemas.csv_text import csv_bytes
+from fschemas.publish import publish_bytes
+
+MOST = 12  # figures; a table of several models is to stay readable
+BASELINES = (
+    "mean_pose",
+    "majority",
+    "untrained",
+    "chance",
+)  # parts of a report that never looked at the image, the best known first
+TRAINING_CURVE, VALIDATION_CURVE = "training_curve.csv", "validation_curve.csv"
+_DIGITS = 6
+
+
+def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
+    """At most `MOST` figures of a full report, most important first: `samples`, those of `names`, an interval and a baseline.
+
+    The first of `names` that the report has comes with its 95 % interval (`<name>_low`, `<name>_high`) and with the same figure of
+    a baseline (`<baseline>_<name>`). Figures are those of `report["model"]`; `category/top_1` is that of `report["category"]["model"]`,
+    and its column is called `category_top_1`. Without `names`, the first figures of the model.
+    """
+    model: Mapping[str, Any] = report["model"]
+    found = {name: figure_of(report, name) for name in names or [name for name in model if not name.endswith(("_low", "_high"))]}
+    found = {name: value for name, value in found.items() if value is not None}
+    chosen: dict[str, float] = {"samples": report["samples"]} if "samples" in report else {}
+    for number, (name, value) in enumerate(found.items()):
+        chosen[name.replace("/", "_")] = value
+        if number == 0:
+            chosen |= {
+                f"{name}_{end}": edge for end in ("low", "high") if (edge := figure_of(report, f"{name}_{end}")) is not None
+            }
+            chosen |= _baseline(report, name)
+    return {name: round(value, _DIGITS) for name, value in list(chosen.items())[:MOST]}
+
+
+def publish_curves(run: Path, out: Path, metric: str) -> None:
+    """Write the learning curves of a run beside its report: `step` and `loss`, `step` and the `metric` that chose the checkpoint.
+
+    A run without such figures (nothing was validated, or nothing was trained) has the header alone, so that the files are there
+    for every run.
+    """
+    for source, target, column in (("training.csv", TRAINING_CURVE, "loss"), ("validation.csv", VALIDATION_CURVE, metric)):
+        rows = [(row["step"], row[column]) for row in read_curve(run / source) if row.get("step") and row.get(column)]
+        publish_bytes(out / target, csv_bytes(["step", column], rows))
+
+
+def read_curve(path: Path) -> list[dict[str, str]]:
+    """The rows of `training.csv` or `validation.csv`; none where there is no such file."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+def figure_of(report: Mapping[str, Any], name: str) -> float | None:
+    """A finite figure of the model, or of one of its parts (`part/name`)."""
+    part, slash, last = name.rpartition("/")
+    figures = report.get(part, {}).get("model", {}) if slash else report["model"]
+    value = figures.get(last)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_number else None
+
+
+def _baseline(report: Mapping[str, Any], name: str) -> dict[str, float]:
+    """The figure of the first baseline that has it."""
+    known = [baseline for baseline in BASELINES if isinstance(report.get(baseline, {}).get(name), int | float)]
+    return {f"{known[0]}_{name}": report[known[0]][name]} if known else {}
