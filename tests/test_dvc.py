@@ -137,7 +137,7 @@ def stubbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (project / "data/shards/set").mkdir(parents=True)
     (project / "data/shards/set/dataset.json").write_text("{}")
     shutil.copy(ROOT / "dvc.yaml", project)
-    shutil.copy(ROOT / ".gitignore", project)
+    (project / ".gitignore").write_text("/runs/\n/reports/\n")  # as in the project, whose data are ignored as well
     models = {name: {"task": "keypoints", "dataset": "set", "split": "test"} for name in ("keypoints", "keypoints-wide")}
     sections = {name: {"tiny": {"fit": {"epochs": epochs}}} for name, epochs in (("keypoints", 1), ("keypoints-wide", 2))}
     params = {"samples": {}, "datasets": {}, "models": models, "indices": {}, **sections}
