@@ -193,6 +193,15 @@ def test_images_in_folders_of_classes_that_the_table_does_not_name(tmp_path, mon
     assert all((root / image).is_file() for image in table["image"])
 
 
+def test_a_table_goes_with_the_folder_of_its_name_where_names_repeat(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "set", *(f"{folder}/{number}.png" for folder in ("test", "train") for number in range(8)))
+    for folder in ("test", "train"):
+        (tmp_path / f"set/{folder}.csv").write_text("id,label\n" + "".join(f"{number},c{number % 2}\n" for number in range(8)))
+    lines = doctor(Path("set")).commands
+    assert [shlex.split(line)[3:5] for line in lines] == [[f"set/{name}.csv", f"set/{name}"] for name in ("test", "train")]
+
+
 def test_two_tables_are_written_into_two_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     put(tmp_path / "set", "a.jpg", "b.jpg")

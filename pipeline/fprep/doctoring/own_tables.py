@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -105,9 +104,21 @@ class _Places:
             any(path.is_relative_to(folder) and file_of(folder, name) for folder in self.usual) for name, path in found
         ):
             return None
-        homes = Counter(path.parents[len(PurePosixPath(name.removeprefix("./")).parts) - 1] for name, path in found)
-        home, count = homes.most_common(1)[0]
-        return home if 2 * count > len(found) else Path(os.path.commonpath([path.parent for _, path in found]))
+        homes = list(dict.fromkeys(home for name, _ in found for home in self._homes(name)))
+        counts = {home: sum(file_of(home, name.removeprefix("./")) is not None for name, _ in found) for home in homes}
+        home = max(
+            homes, key=lambda home: (counts[home], home.name in self.table.stem or self.table.stem in home.name), default=None
+        )
+        if home is not None and 2 * counts[home] > len(found):
+            return home
+        return Path(os.path.commonpath([path.parent for _, path in found]))
+
+    def _homes(self, name: str) -> Iterator[Path]:
+        """The folders that a name leads to an image from."""
+        parts = PurePosixPath(name.removeprefix("./")).parts
+        for path in [*self.by_name.get(parts[-1], []), self.find(name)] if parts else []:
+            if path is not None and path.parent.parts[len(path.parent.parts) - len(parts) + 1 :] == parts[:-1]:
+                yield path.parents[len(parts) - 1]
 
 
 def diagnose_tables(looked: Scan, root: Path) -> Iterator[Diagnosis]:

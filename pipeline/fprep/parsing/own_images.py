@@ -47,9 +47,9 @@ class ImagePlaces:
         return any(file_of(folder, name) is not None for folder in self.folders)
 
     def find(self, names: Sequence[str]) -> list[str]:
-        """Paths from the raw root: below the first folder that has some of the first images, with the extension that a name lacks."""
+        """Paths from the raw root: below the folder that has most of the images, with the extension that a name lacks."""
         some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if names else []
-        home = next((folder for folder in self.folders if any(file_of(folder, name) for name in some)), self.folders[0])
+        home = max(self.folders, key=lambda folder: sum(file_of(folder, name) is not None for name in some))
         prefix = "" if home == self.raw.root else f"{self.raw.name_of(home)}/"
         found = [name if Path(name).suffix.lower() in PICTURE_ENDS else file_of(home, name) or name for name in names]
         extended = sum(name != other for name, other in zip(names, found, strict=True))
