@@ -42,8 +42,9 @@ install: .venv/installed  ## the pinned packages and the two commands, into .ven
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@echo "==> installing the packages of requirements.lock"
-	@$(BIN)/uv pip install -q --python $(BIN)/python -r requirements.lock
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@$(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -r requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --compile-bytecode -e .
+	@$(BIN)/python -m compileall -q schemas pipeline training  # the packages of a checkout are not installed, but linked
 	@touch $@
 
 lock:  ## pin the newest packages that fit, without registry addresses

@@ -14,6 +14,7 @@ from fprep.cli_export import export
 from fprep.cli_report import report
 from fschemas.command_line import run_command
 from fschemas.failures import IntegrityError, UsageError
+from fschemas.preflight import check_paths, check_shards, check_tables
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -95,6 +96,9 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Read raw files into a validated table, with every rejected row and its reason beside it."""
+    if len(paths) > 1:
+        check_paths(paths[:-1], "no such file or folder; name the unpacked archive")
+
     from fprep.convert import convert as run_convert
     from fprep.reader import find_reader, read_mapping
     from fschemas.progress import Reporter
@@ -162,6 +166,8 @@ def shard(
     as_json: AsJson = False,
 ) -> None:
     """Write a table and its pictures into WebDataset shards."""
+    check_tables([table])
+
     from fprep.shard import shard as run_shard
     from fschemas.progress import Reporter
 
@@ -189,6 +195,8 @@ def lint(
     as_json: AsJson = False,
 ) -> None:
     """Check a finished shard set: digests, index, annotations, keys, and that other loaders read it."""
+    check_shards(shards)
+
     from fprep.lint import lint as run_lint
     from fschemas.progress import Reporter
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from fschemas.preflight import check_tables
+
 
 def audit(
     tables: Annotated[list[Path], typer.Argument(help="Tables (table.parquet, or the folder) to look at together.")],
@@ -26,6 +28,8 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
     """Find duplicates, leaks between splits and benchmarks, conflicting and implausible labels, and the majority floor."""
+    check_tables(tables)
+
     from fprep.audit import audit as run_audit
     from fprep.audit import refuse_findings
     from fschemas.progress import Reporter

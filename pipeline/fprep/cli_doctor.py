@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fschemas.failures import UsageError
+from fschemas.preflight import check_paths
 
 
 def doctor(
@@ -19,6 +20,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
     """Say which data set lies in a folder, what is wrong with it, and the line that converts it."""
+    check_paths([path], "no such file or folder; name the folder that the archive was unpacked into")
+
     from fprep.doctor import doctor as run_doctor
     from fschemas.progress import Reporter
 

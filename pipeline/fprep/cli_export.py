@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from fschemas.preflight import check_tables
+
 
 def export(
     table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
@@ -27,6 +29,8 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
     """Write a table in the format of another tool."""
+    check_tables([table])
+
     from fprep.export import describe
     from fprep.export import export as run_export
     from fschemas.progress import Reporter

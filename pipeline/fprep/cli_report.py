@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from fschemas.preflight import check_tables
+
 
 def report(
     table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
@@ -26,6 +28,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
     """Show a table as one page of HTML: counts, pictures with their labels drawn, and what is wrong."""
+    check_tables([table])
+
     from fprep.pages.page import write_page
     from fschemas.progress import Reporter
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from fschemas.failures import UsageError
-from ftrain.config import PACKAGED_PARAMS, FitConfig, RunConfig, load_config, read_config, resolve
+from ftrain.config import FitConfig, RunConfig, load_config, read_config, resolve
+from ftrain.profiles import PACKAGED_PARAMS
 
 PARAMS = {
     "keypoints": {

@@ -17,7 +17,8 @@ from torch import nn
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.config import PACKAGED_PARAMS, FitConfig, RunConfig, load_config
+from ftrain.config import FitConfig, RunConfig, load_config
+from ftrain.profiles import PACKAGED_PARAMS
 from ftrain.summary import count_parameters, network_of, summarise, summary_lines
 from ftrain.task import Stage, tasks
 

@@ -14,6 +14,7 @@ import typer
 import ftrain.tasks
 from fschemas.command_line import run_command
 from fschemas.failures import ExitCode
+from fschemas.preflight import check_paths, check_run, check_shards
 from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain import cli_retrieval
@@ -61,9 +62,16 @@ def _training_command(task_name: str) -> None:
         quiet: Quiet = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     ) -> None:
-        from ftrain.train import TrainOptions, train
+        from ftrain.profiles import profile_values
 
         here = Path("params.yaml")
+        params = params or (here if here.exists() else None)
+        check_shards(shards)
+        check_paths([init_from], "no such run folder or weight file")
+        profile_values(task_name, params, profile, section)
+
+        from ftrain.train import TrainOptions, train
+
         chosen = list(overrides or [])
         chosen += [f"model.category={category}"] if category else []
         chosen += [f"lock={json.dumps(str(lock))}"] if lock else []
@@ -71,7 +79,7 @@ def _training_command(task_name: str) -> None:
         chosen += ["fit.compile=true"] if compile else []
         chosen += ["fit.exact=true"] if exact else []
         options = TrainOptions(
-            shards, run, params or (here if here.exists() else None), profile, tuple(chosen), resume, init_from,
+            shards, run, params, profile, tuple(chosen), resume, init_from,
             workers, threads, device, limit_steps, tuple(tracker or ["dvclive"]), command_line(), section,
         )  # fmt: skip
         with Reporter(units={"training": "steps"}, quiet=quiet):
@@ -116,6 +124,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Judge a run on a split: metrics as JSON and CSV, plots as PNG, the floor beside them."""
+    check_run(run)
+    check_shards(shards)
+
     from ftrain.evaluate import evaluate_run, summary_lines
 
     target = out or run / "evaluation"
@@ -153,6 +164,9 @@ def submit(
     batch_size: BatchSize = 16,
 ) -> None:
     """Write the 26-column file of the FashionAI challenge, with the checkpoint that validation NE chose."""
+    check_run(run)
+    check_paths([test], "no such file; give the test.csv of the challenge")
+
     from ftrain.submit import write_submission
 
     with Reporter(quiet=quiet):

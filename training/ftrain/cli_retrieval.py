@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from fschemas.preflight import check_index, check_paths, check_run, check_shards
 from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Shards, Workers, command_line
@@ -33,6 +34,10 @@ def join(
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Join several runs into one that searches with what all of them see and say; nothing is trained."""
+    check_shards(shards)
+    for one in runs:
+        check_run(one)
+
     from ftrain.retrieval.join import join_runs
 
     with Reporter(quiet=quiet):
@@ -69,6 +74,9 @@ def index(
     as_json: Annotated[bool, typer.Option("--json", help="Print what index.json holds.")] = False,
 ) -> None:
     """Index the pictures of a shard set by embedding and colour, for `ftrain query`."""
+    check_run(run)
+    check_shards(shards)
+
     from ftrain.retrieval.approximate import Approximation
     from ftrain.retrieval.build import build_index
 
@@ -108,6 +116,12 @@ def query(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON lines.")] = False,
 ) -> None:
     """Find the most alike pictures of an index: a JSON line and a contact sheet each. Exit code 3 when photos cannot be read."""
+    check_index(folder)
+    check_run(run)
+    check_run(boxes)
+    check_shards(shards)
+    check_paths(photos, "no such image or folder")
+
     from ftrain.retrieval.query import query_index, refuse_broken
 
     with Reporter(quiet=quiet):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from fschemas.preflight import check_paths, check_run, check_shards
 from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Turned
@@ -36,6 +37,10 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
 ) -> None:
     """Predict pictures: a JSON line and an overlay picture each. Exit code 3 when some cannot be read."""
+    check_run(run)
+    check_run(boxes)
+    check_paths([Path(image) for image in images if "://" not in image], "no such image or folder")
+
     from ftrain.predict import SEEN, PredictOptions, is_shard_set, predict_images, predict_samples, refuse_broken
 
     options = PredictOptions(category, checkpoint, tta, device, limit, batch_size, overlays, boxes)
@@ -66,6 +71,10 @@ def describe(
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
     """Show one photograph to several models: their answers in one JSON and one picture."""
+    check_paths([photo], "no such image")
+    for one in (*(runs or []), *(more_runs or []), boxes):
+        check_run(one)
+
     from ftrain.describe import describe_photo, description_lines
 
     description = describe_photo(photo, [*(runs or []), *(more_runs or [])], out, category=category, boxes=boxes, device=device)
@@ -86,6 +95,8 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print what export.json holds.")] = False,
 ) -> None:
     """Write a model that runs without this package; its numbers are compared with the checkpoint's first."""
+    check_run(run)
+
     from ftrain.export import difference_lines, export_run
 
     with Reporter(unit="parts", quiet=quiet):
@@ -109,6 +120,10 @@ def summary(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Table of a network: parameters, multiply-adds for one picture and outputs, module by module."""
+    check_run(run)
+    check_shards(dataset)
+    check_paths([params], "no such file")
+
     from ftrain.summary import network_of, summarise, summary_lines
 
     network, config = network_of(run, task, profile, params, dataset, overrides or [])
@@ -130,6 +145,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare runs: the parameters that differ and the metrics with their intervals, side by side."""
+    for run in runs:
+        check_run(run)
+
     from ftrain.compare import compare_runs, comparison_lines
 
     found = compare_runs(runs, out, reports=reports)

@@ -17,12 +17,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fschemas.failures import UsageError, did_you_mean
-from fschemas.yaml_file import parse_yaml, read_yaml
+from ftrain.profiles import profile_values, read_values, set_value
 from ftrain.split_lock import lock_digest
 from ftrain.task import Stage, Task, find_task
 
 _Model = TypeVar("_Model", bound=BaseModel)
-PACKAGED_PARAMS = Path(__file__).with_name("params.yaml")
 
 
 class FitConfig(BaseModel):
@@ -89,9 +88,9 @@ def load_config(
     `section` is the part of `params` that holds the profiles: that of the task's name, unless given. Without a file and a profile the
     defaults of the models count.
     """
-    values, place = _profile(task, params, profile, section)
+    values, place = profile_values(task, params, profile, section)
     for override in overrides:
-        _set(values, override)
+        set_value(values, override)
     return resolve({"task": task, **values}, place, overrides)
 
 
@@ -112,76 +111,13 @@ def read_config(path: Path) -> RunConfig:
     """Read the config.yaml of a run folder."""
     if not path.exists():
         raise UsageError(f"{path.parent}: not a run folder ({path.name} is missing); train one with `ftrain`")
-    return resolve(_read_yaml(path), str(path))
+    return resolve(read_values(path), str(path))
 
 
 def build_task(config: RunConfig, dataset: dict[str, Any]) -> Task:
     """The task of a configuration, for the landmark set and vocabularies of `dataset`."""
     task = find_task(config.task)
     return task(task.Config(**config.model), dataset)
-
-
-def _profile(task: str, params: Path | None, profile: str | None, named: str | None = None) -> tuple[dict[str, Any], str]:
-    """The values of the profile that is asked for, and where they were read."""
-    name = named or task
-    if named is not None:
-        _require_section(params, named)
-    if params is None and profile is None:
-        return {}, "the defaults"
-    section = {} if params is None else _read_yaml(params).get(name)
-    asked = profile or (section.get("profile") if isinstance(section, dict) else None)
-    own, chosen = _profiles(section), asked or "tiny"
-    if chosen in own:
-        return json.loads(json.dumps(own[chosen])), str(params)
-    packaged = _profiles(_read_yaml(PACKAGED_PARAMS).get(task))
-    if asked in packaged:  # without a name the user's file must hold what counts
-        return packaged[asked], f"profile {asked} of ftrain"
-    if not isinstance(section, dict) and profile is None:
-        known = f"choose a profile of ftrain with --profile ({', '.join(packaged)})" if packaged else "add one"
-        raise UsageError(f"{params}: no section {name!r}; {known}, or another file with --params")
-    known = dict.fromkeys([*own, *packaged])
-    if not asked:
-        raise UsageError(f"{params}: {name} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}")
-    where = f"{params}: " if params else ""
-    raise UsageError(f"{where}{name} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}known are {', '.join(known)}")
-
-
-def _require_section(params: Path | None, name: str) -> None:
-    if params is None:
-        raise UsageError(f"--section {name}: there is no params.yaml here; choose one with --params")
-    sections = _read_yaml(params)
-    if not isinstance(sections.get(name), dict):
-        known = [key for key, value in sections.items() if isinstance(value, dict)]
-        raise UsageError(
-            f"{params}: no section {name!r}; {did_you_mean(name, known)}add one, or choose another file with --params"
-        )
-
-
-def _profiles(section: Any) -> dict[str, dict[str, Any]]:
-    """The profiles of a section of params.yaml, beside which stands the name of the one that counts."""
-    return {name: value for name, value in section.items() if isinstance(value, dict)} if isinstance(section, dict) else {}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: expected a mapping of names to values")
-    return values
-
-
-def _set(section: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise UsageError(f"--set {override}: write it as name.of.parameter=value")
-    *parents, last = path.split(".")
-    for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
-            raise UsageError(f"--set {override}: {parent} has no parts")
-    try:
-        section[last] = parse_yaml(text, "")
-    except UsageError as error:
-        raise UsageError(f"--set {path}={reprlib.repr(text)[1:-1]}: {reprlib.repr(text)} is not a value{error}") from None
 
 
 def _check(model: type[_Model], values: Any, place: str, prefix: str, overrides: Sequence[str] = ()) -> _Model:

@@ -1,0 +1,81 @@
+"""Plain values of a configuration before a model checks them: profiles, and `--set a.b=c`.
+
+Nothing here imports torch, so that a wrong name is answered at once.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from fschemas.failures import UsageError, did_you_mean
+from fschemas.yaml_file import parse_yaml, read_yaml
+
+PACKAGED_PARAMS = Path(__file__).with_name("params.yaml")
+
+
+def profile_values(task: str, params: Path | None, profile: str | None, named: str | None = None) -> tuple[dict[str, Any], str]:
+    """The values of the profile that is asked for, and where they were read; raises `UsageError` where there is no such profile."""
+    name = named or task
+    if named is not None:
+        _require_section(params, named)
+    if params is None and profile is None:
+        return {}, "the defaults"
+    section = {} if params is None else read_values(params).get(name)
+    asked = profile or (section.get("profile") if isinstance(section, dict) else None)
+    own, chosen = _profiles(section), asked or "tiny"
+    if chosen in own:
+        return json.loads(json.dumps(own[chosen])), str(params)
+    packaged = _profiles(read_values(PACKAGED_PARAMS).get(task))
+    if asked in packaged:  # without a name the user's file must hold what counts
+        return packaged[asked], f"profile {asked} of ftrain"
+    if not isinstance(section, dict) and profile is None:
+        known = f"choose a profile of ftrain with --profile ({', '.join(packaged)})" if packaged else "add one"
+        raise UsageError(f"{params}: no section {name!r}; {known}, or another file with --params")
+    known = dict.fromkeys([*own, *packaged])
+    if not asked:
+        raise UsageError(f"{params}: {name} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}")
+    where = f"{params}: " if params else ""
+    raise UsageError(f"{where}{name} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}known are {', '.join(known)}")
+
+
+def _require_section(params: Path | None, name: str) -> None:
+    if params is None:
+        raise UsageError(f"--section {name}: there is no params.yaml here; choose one with --params")
+    sections = read_values(params)
+    if not isinstance(sections.get(name), dict):
+        known = [key for key, value in sections.items() if isinstance(value, dict)]
+        raise UsageError(
+            f"{params}: no section {name!r}; {did_you_mean(name, known)}add one, or choose another file with --params"
+        )
+
+
+def _profiles(section: Any) -> dict[str, dict[str, Any]]:
+    """The profiles of a section of params.yaml, beside which stands the name of the one that counts."""
+    return {name: value for name, value in section.items() if isinstance(value, dict)} if isinstance(section, dict) else {}
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; raises `UsageError` where there is none."""
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: expected a mapping of names to values")
+    return values
+
+
+def set_value(section: dict[str, Any], override: str) -> None:
+    """Put the value of `a.b=c` into nested values; raises `UsageError` for what is not written so."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set {override}: write it as name.of.parameter=value")
+    *parents, last = path.split(".")
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise UsageError(f"--set {override}: {parent} has no parts")
+    try:
+        section[last] = parse_yaml(text, "")
+    except UsageError as error:
+        raise UsageError(f"--set {path}={reprlib.repr(text)[1:-1]}: {reprlib.repr(text)} is not a value{error}") from None
