@@ -64,13 +64,13 @@ class Audit:
 
 
 def audit(
-    places_of_tables: Sequence[Path], *, out: Path | None = None, images: Path | None = None, near: bool = True,
+    places_of_tables: Sequence[Path], *, out: Path | None = None, images: Path | None = None, follow_links: bool = False, near: bool = True,
     distance: int = LARGEST_DISTANCE, lock: bool = False, workers: int = 0, limit: int | None = None, dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Audit:  # fmt: skip
     """Audit the tables together and publish what was found in `out` (the folder of the first table).
 
-    `images` replaces the raw root of a single table. With `near` every picture is decoded at reduced size and compared,
+    `images` replaces the raw root of a single table; `follow_links`: images may lie behind links that leave it. With `near` every picture is decoded at reduced size and compared,
     `distance` bits of 64 apart at most; without it pictures are the same by SHA-256 alone. `lock` writes the split lock too.
     `limit` takes so many rows of each table. `dry_run` publishes nothing. Raises `UsageError` and `IntegrityError`.
     """
@@ -79,7 +79,7 @@ def audit(
     tables = open_tables(places_of_tables, limit)
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file stands here; name a folder for the audit")
-    result = _audit(tables, images, near, distance, lock, workers, tell)
+    result = _audit(tables, images, follow_links, near, distance, lock, workers, tell)
     if not dry_run:
         _publish(out or tables[0].path.parent, result, {"near": near, "distance": distance, "limit": limit})
     return result
@@ -95,12 +95,25 @@ def refuse_findings(result: Audit, allowed_not: Literal["leak", "error"] | None)
 
 
 def _audit(
-    tables: list[AuditTable], images: Path | None, near: bool, distance: int, lock: bool, workers: int, tell: Progress
+    tables: list[AuditTable],
+    images: Path | None,
+    follow_links: bool,
+    near: bool,
+    distance: int,
+    lock: bool,
+    workers: int,
+    tell: Progress,
 ) -> Audit:
     rows = rows_of(tables)
     where = places(rows)
     pictures = look_at_pictures(
-        tables, rows, near=near, images=images, workers=workers, progress=lambda d, t: tell("pictures", d, t)
+        tables,
+        rows,
+        near=near,
+        images=images,
+        follow_links=follow_links,
+        workers=workers,
+        progress=lambda d, t: tell("pictures", d, t),
     )
     findings, notes = Findings(), _notes(pictures, near)
     audit_leaks.find_picture_faults(where, pictures, findings)

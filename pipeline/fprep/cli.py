@@ -85,6 +85,9 @@ def convert(
     group_split: Annotated[
         bool, typer.Option("--group-split", help="Cut new splits that part no item, group or near-identical picture.")
     ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Read files behind links that leave the raw folder; for folders you trust.")
+    ] = False,
     mapping: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="KEY=VALUE", help="What your own folders or CSV columns mean; repeatable."),
@@ -110,7 +113,7 @@ def convert(
     with Reporter(quiet=quiet) as report:
         values = run_convert(
             dataset, raw, out, images=images, on_reject=on_reject, max_rejected=max_rejected, val_share=val_share,
-            test_share=test_share, group_split=group_split, mapping=options, workers=workers, limit=limit, dry_run=dry_run, progress=report,
+            test_share=test_share, group_split=group_split, follow_links=follow_links, mapping=options, workers=workers, limit=limit, dry_run=dry_run, progress=report,
         ).to_json()  # fmt: skip
     rules = ", ".join(f"{rule} {count}" for rule, count in values["rejected_by_rule"].items())
     warnings = ", ".join(f"{name} {count}" for name, count in values["warnings"].items())
@@ -145,6 +148,9 @@ def shard(
     table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the shard set into.")],
     images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
+    ] = False,
     size: Annotated[int, typer.Option(min=0, help="Long side in pixels of a resized copy; 0 keeps the original bytes.")] = 0,
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized and augmented pictures.")] = 90,
     copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each training picture.")] = 0,
@@ -173,7 +179,7 @@ def shard(
 
     with Reporter(quiet=quiet) as report:
         summary = run_shard(
-            table, out, images=images, size=size or None, quality=quality, copies=copies, augment=augment,
+            table, out, images=images, follow_links=follow_links, size=size or None, quality=quality, copies=copies, augment=augment,
             shard_samples=shard_samples, seed=seed, workers=workers, limit=limit, boxes=boxes or (), lock=lock, leave_out=leave_out,
             dry_run=dry_run,
             progress=lambda done, total: report("sharding", done, total),

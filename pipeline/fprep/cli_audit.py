@@ -15,6 +15,9 @@ def audit(
     tables: Annotated[list[Path], typer.Argument(help="Tables (table.parquet, or the folder) to look at together.")],
     out: Annotated[Path | None, typer.Option(help="Folder for audit.parquet and audit.txt; that of the first table.")] = None,
     images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
+    ] = False,
     near: Annotated[bool, typer.Option("--near/--no-near", help="Look at the pictures for near-identical ones.")] = True,
     distance: Annotated[int, typer.Option(min=0, max=10, help="Bits of 64 by which near-identical pictures may differ.")] = 10,
     lock: Annotated[bool, typer.Option("--lock", help="Write splits.lock.json, which shard and ftrain check.")] = False,
@@ -36,7 +39,7 @@ def audit(
 
     with Reporter(quiet=quiet) as report:
         result = run_audit(
-            tables, out=out, images=images, near=near, distance=distance, lock=lock, workers=workers, limit=limit,
+            tables, out=out, images=images, follow_links=follow_links, near=near, distance=distance, lock=lock, workers=workers, limit=limit,
             dry_run=dry_run, progress=report,
         )  # fmt: skip
     typer.echo(json.dumps(result.to_json(), ensure_ascii=False) if as_json else result.text, nl=as_json)

@@ -22,6 +22,9 @@ def report(
     pictures: Annotated[
         int, typer.Option(min=0, max=2000, help="At most so many pictures, which decide the size of the page.")
     ] = 60,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the page, but write nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -35,7 +38,8 @@ def report(
 
     with Reporter(quiet=quiet) as reporter:
         values = write_page(
-            table, out, audit=audit, images=images, pictures=pictures, limit=limit, dry_run=dry_run, progress=reporter,
+            table, out, audit=audit, images=images, pictures=pictures, limit=limit, follow_links=follow_links, dry_run=dry_run,
+            progress=reporter,
         )  # fmt: skip
     gone = f", {len(values['missing'])} could not be shown" if values["missing"] else ""
     size = f"{values['bytes'] / 1e6:.1f} MB"

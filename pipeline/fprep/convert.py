@@ -19,11 +19,12 @@ from fprep.aside import PLACE
 from fprep.checks import broken_rules, count_warnings, describe
 from fprep.evidence import Evidence, share_rows
 from fprep.group_split import regroup
-from fprep.image_check import ImageFacts, check_images
+from fprep.image_check import ImageFacts
 from fprep.orientation import COORDINATES, TURN, turn_upright, turns
 from fprep.raw import RawFolder
 from fprep.reader import BOX_TEXT, Reader, check_mapping, columns_of, find_reader
 from fprep.report import ConvertReport, account, compare_totals, judge, publish_conversion, recognised
+from fprep.row_images import look_at_images, tell_links
 from fprep.splits import IDENTITY, cut_missing, duplicate_rows, unique_keys
 from fprep.units import Written, to_pixels
 from fschemas.failures import UsageError, count_of
@@ -48,6 +49,7 @@ def convert(
     val_share: float = 0.1,
     test_share: float = 0.1,
     group_split: bool = False,
+    follow_links: bool = False,
     mapping: Mapping[str, str] | None = None,
     workers: int = 0,
     limit: int | None = None,
@@ -61,7 +63,8 @@ def convert(
     everything is published. `val_share` and `test_share` of train are cut off by group where the dataset has no split of its
     own; test only where no labelled test rows exist. `group_split` cuts all splits anew, so that no item, group or
     near-identical picture stands on two sides (`fprep.group_split`). `limit` keeps that many rows, evenly spread. `dry_run`
-    publishes nothing. `mapping` holds what a reader of a user's own files is told about them (`--map`).
+    publishes nothing. With `follow_links` files behind links that leave the raw folder are read, which the table records for those
+    who open its images later. `mapping` holds what a reader of a user's own files is told about them (`--map`).
 
     Raises `UsageError` for a wrong option or unusable input, `RejectedError` as said and for an empty table,
     `EnvironmentProblem` when another process writes in `out`, `OSError` for what the disk refuses.
@@ -69,7 +72,7 @@ def convert(
     reader = find_reader(reader_name)
     _check_options(max_rejected, val_share, test_share, limit, out)
     check_mapping(reader, mapping or {})
-    folder = RawFolder.open(raw)
+    folder = RawFolder.open(raw, follow_links=follow_links)
     tell = progress or _say_nothing
     folder.mapping, folder.workers, folder.progress = dict(mapping or {}), workers, functools.partial(tell, "read")
     report = ConvertReport(reader.name, images)
@@ -84,6 +87,7 @@ def convert(
                 report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)
                 options = {"images": images, "val_share": val_share, "test_share": test_share, "limit": limit}
                 options |= {"group_split": True} if group_split else {}
+                options |= {"follow_links": True} if follow_links else {}
                 options |= {"mapping": dict(sorted(folder.mapping.items()))} if folder.mapping else {}
                 tell("publish", 0, 1)
                 publish_conversion(out, work.reader, folder, (rows for _, rows in work.rows()), report, options)
@@ -104,6 +108,7 @@ class _Conversion:
     def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> None:
         self.tell("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
+        tell_links(self.raw)
         if self.reader.any_groups:
             landmarks = self.raw.landmark_set or self.reader.landmark_set if "garment" in frame.columns else None
             table = _table_of(frame, self.raw.column_groups)
@@ -128,7 +133,16 @@ class _Conversion:
         self._drop_duplicates()
         if self.group_split:
             root, tell = self.raw.root if images != "none" else None, functools.partial(self.tell, "looks")
-            self.frame, twins = regroup(self.frame, root, val_share, test_share, self.raw.notes, workers=workers, progress=tell)
+            self.frame, twins = regroup(
+                self.frame,
+                root,
+                val_share,
+                test_share,
+                self.raw.notes,
+                follow_links=self.raw.follow_links,
+                workers=workers,
+                progress=tell,
+            )
             self._drop_twins(twins)
         else:
             self._cut_splits(val_share, test_share)
@@ -196,11 +210,8 @@ class _Conversion:
         self._keep(dropped)
 
     def _check_images(self, *, decode: bool, workers: int) -> None:
-        names = list(dict.fromkeys(self.frame["image"].to_list()))
         tell = functools.partial(self.tell, "images")
-        answers = check_images(str(self.raw.root), names, decode=decode, workers=workers, progress=tell)
-        by_name = dict(zip(names, answers, strict=True))
-        facts = [by_name[name] for name in self.frame["image"].to_list()]
+        self.frame, facts = look_at_images(self.raw, self.frame, decode=decode, workers=workers, progress=tell)
         sizes = self.frame.select("width", "height").rows()  # as far as the annotation says them
         facts = [_compare_size(fact, *size) if size[0] else fact for fact, size in zip(facts, sizes, strict=True)]
         turned, assumed = self._turns(facts, sizes)

@@ -22,8 +22,11 @@ from fprep.doctoring.findings import ORDER, Diagnosis, Finding
 from fprep.doctoring.own_pictures import diagnose_own_pictures
 from fprep.doctoring.scan import MAX_ENTRIES, Scan, scan
 from fprep.doctoring.signatures import LABEL_FOLDERS, PICTURE_FOLDERS, SIGNATURES, Signature, recognise
+from fprep.raw import absent, real_path
 from fprep.reader import readers
+from fprep.safe_open import HOW_TO_FOLLOW
 from fschemas.failures import FashionkitError, UsageError
+from fschemas.walk import list_folder
 
 _TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".json")
 _MAX_HEADS = 4_000  # files whose first bytes are read
@@ -91,21 +94,29 @@ class Checkup:
 
 def shown(path: Path, given: Path) -> str:
     """A path as the user would type it who typed `given`."""
-    return os.path.normpath(given / os.path.relpath(path, given.resolve()))
+    return os.path.normpath(given / os.path.relpath(path, real_path(given)))
 
 
 Progress = Callable[[str, int, int], None]
 
 
-def doctor(path: Path, *, limit: int | None = None, try_rows: int = 0, progress: Progress | None = None) -> Checkup:
+def doctor(
+    path: Path,
+    *,
+    limit: int | None = None,
+    try_rows: int = 0,
+    follow_links: bool = False,
+    progress: Progress | None = None,
+) -> Checkup:
     """Look at a folder, an archive or an annotation file; `limit`: at most so many names, `try_rows`: convert so many rows of
-    each data set without writing anything. Raises `UsageError` where nothing stands.
+    each data set without writing anything. `follow_links` as in `fprep convert`. Raises `UsageError` where nothing stands.
     """
     tell = progress or _say_nothing
     path = Path(path)
     if not path.exists():
-        raise UsageError(f"{path}: no such file or folder; name the folder that the archive was unpacked into")
-    looked = scan(_start(path.resolve()), max_entries=limit or MAX_ENTRIES)
+        raise UsageError(f"{path}: {absent(path)}; name the folder that the archive was unpacked into")
+    home = real_path(path)
+    looked = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)
     checkup = Checkup(path, looked)
     known, strange = _know_files(looked, tell)
     checkup.findings += strange + _look_at_names(looked)
@@ -117,17 +128,21 @@ def doctor(path: Path, *, limit: int | None = None, try_rows: int = 0, progress:
         checkup.findings.append(
             Finding("warning", "odd", first, f"a broken link, or no regular file{more}; restore or remove it")
         )
+    if looked.links:
+        first, more = looked.links[0], f", and {len(looked.links) - 1} more" if len(looked.links) > 1 else ""
+        told = f"a link to {os.path.realpath(first)}{more}: not followed, as by convert; {HOW_TO_FOLLOW}"
+        checkup.findings.append(Finding("warning", "links", first, told))
     if looked.junk:
         checkup.findings.append(
-            Finding("note", "junk", looked.root, f"{looked.junk} files that macOS or Windows added, never read")
+            Finding("note", "junk", looked.root, f"{looked.junk} files that macOS, Windows or an editor left, never read")
         )
-    checkup.diagnoses += diagnose(looked, known, path.resolve())
+    checkup.diagnoses += diagnose(looked, known, home)
     checkup.diagnoses += diagnose_own_pictures(looked, [found.home for found in checkup.diagnoses])
     for diagnosis, out in zip(checkup.diagnoses, _name_outputs(checkup.diagnoses), strict=True):
         if diagnosis.command:
-            diagnosis.command = _command(diagnosis, path, out)
+            diagnosis.command = _command(diagnosis, path, out) + (" --follow-links" if follow_links else "")
             if try_rows:
-                diagnosis.findings.append(_try(diagnosis, try_rows, tell))
+                diagnosis.findings.append(_try(diagnosis, try_rows, follow_links, tell))
     return checkup
 
 
@@ -141,7 +156,8 @@ def _start(path: Path) -> Path:
     start = path
     while start.is_dir() and start.name.lower() in inner and start.parent != start:
         parent = start.parent
-        beside = {entry.name.lower() for entry in os.scandir(parent) if entry.is_dir()} - {start.name.lower()}
+        below = list_folder(parent)
+        beside = {name.lower() for name in (*below.folders, *below.linked)} - {start.name.lower()}
         if not (beside & LABEL_FOLDERS or start.name.lower() in LABEL_FOLDERS):
             break
         start = parent
@@ -204,7 +220,7 @@ def _look_at_names(looked: Scan) -> list[Finding]:
 
 def _command(diagnosis: Diagnosis, given: Path, out: str) -> str:
     """The line with paths as the user types them, quoted for the shell."""
-    home = given.resolve() if given.is_file() and diagnosis.home == given.resolve().parent else diagnosis.home
+    home = real_path(given) if given.is_file() and diagnosis.home == real_path(given).parent else diagnosis.home
     raw = [_as_argument(shown(path, given)) for path in diagnosis.raw or [home]]
     return shlex.join(["fprep", "convert", diagnosis.reader, *raw, f"tables/{out}", *diagnosis.options])
 
@@ -225,7 +241,7 @@ def _name_outputs(diagnoses: list[Diagnosis]) -> list[str]:
     return names
 
 
-def _try(diagnosis: Diagnosis, rows: int, tell: Progress) -> Finding:
+def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) -> Finding:
     """Convert some rows without writing anything, and say how it went."""
     from fprep.convert import convert
 
@@ -234,7 +250,7 @@ def _try(diagnosis: Diagnosis, rows: int, tell: Progress) -> Finding:
     try:
         report = convert(
             diagnosis.reader, diagnosis.raw or [diagnosis.home], diagnosis.home.parent / "table", images=images, max_rejected=1.0,
-            workers=1, limit=rows, mapping=mapping, dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
+            workers=1, limit=rows, mapping=mapping, follow_links=follow_links, dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
         )  # fmt: skip
     except FashionkitError as error:
         return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {rows} rows failed: {error}")

@@ -12,6 +12,7 @@ Then the groups alone are kept together, and of near-identical pictures on two s
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,14 +45,14 @@ class GroupSplit:
 
 
 def regroup(
-    frame: pl.DataFrame, root: Path | None, val_share: float, test_share: float, notes: list[str], *, workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    frame: pl.DataFrame, root: Path | None, val_share: float, test_share: float, notes: list[str], *,
+    follow_links: bool = False, workers: int = 0, progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pl.DataFrame, list[tuple[int, int]]]:  # fmt: skip
     """The frame with new `split` and `group`, and the `twins` of `GroupSplit`; a note says so.
 
     Pictures below `root` are looked at, if it is given.
     """
-    pairs = near_rows(frame, root, workers=workers, progress=progress) if root else []
+    pairs = near_rows(frame, root, follow_links=follow_links, workers=workers, progress=progress) if root else []
     cut = split_by_groups(frame, val_share=val_share, test_share=test_share, pairs=pairs)
     notes.append(cut.note)
     frame = frame.with_columns(pl.Series("split", cut.splits, pl.String), pl.Series("group", cut.groups, pl.String))
@@ -215,11 +216,18 @@ def _ask_and_answer(frame: pl.DataFrame, sides: list[str]) -> list[str]:
 
 
 def near_rows(
-    frame: pl.DataFrame, root: Path, *, workers: int = 0, progress: Callable[[int, int], None] | None = None
+    frame: pl.DataFrame,
+    root: Path,
+    *,
+    follow_links: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[int, int]]:
     """Row numbers of near-identical pictures below `root`; of several rows of one picture the first."""
     first = frame.select("image", "image_orientation").with_row_index("row").unique("image", keep="first", maintain_order=True)
-    tasks = [PictureTask(str(root), image, orientation or 1) for _, image, orientation in first.iter_rows()]
+    tasks = [
+        PictureTask(os.path.realpath(root), image, orientation or 1, follow_links) for _, image, orientation in first.iter_rows()
+    ]
     hashes = hash_pictures(tasks, workers=workers, progress=progress)
     pairs = near_pairs(Views.of(dict(enumerate(hashes))))
     rows = first["row"].to_numpy()

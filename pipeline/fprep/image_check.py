@@ -7,21 +7,20 @@ that matter; whatever is unusual about a file sends it the long way, by Pillow.
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
 import io
 import os
 import re
-import stat
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import simplejpeg
 from PIL import Image
 
 from fprep.image_format import HEADER_BYTES, content_type, first_scan, is_cut, plain_jpeg
+from fprep.safe_open import CannotOpen, open_inside, read_all
 from fprep.workers import run_isolated
 from fschemas.image_limits import MAX_BYTES, MAX_PIXELS, MAX_SIDE, MIN_SIDE, TooMuchError, check_jpeg, count_segments
 
@@ -29,7 +28,6 @@ _EXTENSIONS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "GIF": (".gif",), "BMP": (".bmp",),
 }  # fmt: skip
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "F")
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +54,40 @@ def check_images(
     names: Sequence[str],
     *,
     decode: bool,
+    follow_links: bool = False,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageFacts]:
     """`check_image` for all names, in `workers` processes (0: all cores). The answer does not depend on their number."""
-    work = functools.partial(check_image, root, decode=decode)
+    work = functools.partial(check_image, root, decode=decode, follow_links=follow_links)
     return run_isolated(work, names, crashed=_crashed, workers=workers, progress=progress, preload=(__name__,))
 
 
-def check_image(root: str, name: str, *, decode: bool) -> ImageFacts:
+def check_image(root: str, name: str, *, decode: bool, follow_links: bool = False) -> ImageFacts:
     """Check `root/name`. With `decode` every pixel is decoded, strictly: no truncated JPEG passes.
 
     Without, only the header and the end of a plain JPEG are read, and there is no `sha256`. Never raises for a bad picture;
-    an input/output error of the disk is raised.
+    an input/output error of the disk is raised. `follow_links`: see `fprep.safe_open.open_inside`.
     """
-    opened = _open_inside(root, name)
-    if isinstance(opened, ImageFacts):
-        return opened
-    descriptor, size = opened
     try:
-        if not decode and (facts := _glance(descriptor, size, name)) is not None:
-            return facts
-        content = read_all(descriptor, size)
+        opened = open_inside(root, name, follow_links=follow_links)
+    except CannotOpen as fault:
+        return ImageFacts(fault.rule, fault.message, fault.found)
+    try:
+        facts = _look(opened.descriptor, opened.size, name, decode)
     finally:
-        os.close(descriptor)
+        os.close(opened.descriptor)
+    if opened.outside and not facts.rule:
+        return replace(facts, warnings=(*facts.warnings, "link_out_of_root"))
+    return facts
+
+
+def _look(descriptor: int, size: int, name: str, decode: bool) -> ImageFacts:
+    if size > MAX_BYTES:
+        return ImageFacts("image_too_large", f"{size} bytes are more than {MAX_BYTES}", str(size))
+    if not decode and (facts := _glance(descriptor, size, name)) is not None:
+        return facts
+    content = read_all(descriptor, size)
     if not content:
         return ImageFacts("zero_byte_image", "the picture has 0 bytes")
     kind = content_type(content)
@@ -94,49 +102,6 @@ def _crashed(name: str, reason: str) -> ImageFacts:
     return ImageFacts("decoder_crash", f"the image decoder gave up ({reason})", name)
 
 
-def _open_inside(root: str, name: str) -> tuple[int, int] | ImageFacts:
-    """A descriptor and the size of a regular file inside the root."""
-    folder, _, last = name.rpartition("/")
-    path = f"{_real_folder(root, folder)}/{last}"
-    try:
-        descriptor = os.open(path, _OPEN_FLAGS) if path.startswith(f"{root}/") else -1
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            return _unopened(error, name)
-        descriptor = -1
-    if descriptor < 0:  # a link, in the folder's path or in the file's place: it may lead somewhere else inside
-        path = os.path.realpath(os.path.join(root, name))
-        if os.path.commonpath((path, root)) != root:
-            return ImageFacts("path_escape", "a symbolic link leads out of the raw root; give the folder that it points to", name)
-        try:
-            descriptor = os.open(path, _OPEN_FLAGS)
-        except OSError as error:
-            return _unopened(error, name)
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
-        return descriptor, status.st_size
-    os.close(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        return ImageFacts("image_not_a_file", "not a regular file but a folder, pipe or device", name)
-    return ImageFacts("image_too_large", f"{status.st_size} bytes are more than {MAX_BYTES}", str(status.st_size))
-
-
-@functools.lru_cache(maxsize=4096)
-def _real_folder(root: str, folder: str) -> str:
-    return os.path.realpath(os.path.join(root, folder))
-
-
-def read_all(descriptor: int, size: int) -> bytes:
-    """All bytes of an open file of about `size` bytes, and one more where it has grown."""
-    content = os.read(descriptor, size + 1)
-    while 0 < len(content) < size:  # Linux gives at most 2 GiB at once, network file systems less
-        more = os.read(descriptor, size - len(content))
-        if not more:
-            break
-        content += more
-    return content
-
-
 def _glance(descriptor: int, size: int, name: str) -> ImageFacts | None:
     """The facts of a plain JPEG without reading its pixels; None for anything else."""
     plain = plain_jpeg(os.pread(descriptor, HEADER_BYTES, 0), os.pread(descriptor, 2, max(0, size - 2)), size)
@@ -144,16 +109,6 @@ def _glance(descriptor: int, size: int, name: str) -> ImageFacts | None:
         return None
     width, height, mode = plain
     return ImageFacts("", "", "", width, height, None, "JPEG", mode, 1, _warnings("JPEG", mode, name))
-
-
-def _unopened(error: OSError, name: str) -> ImageFacts:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-        return ImageFacts("missing_image", "the picture is missing", name)
-    if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
-        return ImageFacts("image_not_a_file", "not a regular file but a link loop, socket or device", name)
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return ImageFacts("unreadable_image", "permission to read the picture was denied", name)
-    raise error
 
 
 def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageFacts:

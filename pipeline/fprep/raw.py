@@ -8,28 +8,29 @@ lines = kept + rejected + superseded + left out + joined + header + blank.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from fprep.aside import Aside
+from fprep.image_names import ImageFinder
 from fprep.parsing.raw_file import MAX_LINE, RawFile, RawLine
+from fprep.safe_open import HOW_TO_FOLLOW, CannotOpen, open_inside, read_all
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet
-from fschemas.regular_file import open_regular
 from fschemas.vocabularies import Vocabulary
+from fschemas.walk import Walked, is_below, is_stored_by_content, list_folder, readable, walk
 
 MAX_RAW = 4096  # bytes of a rejected line that are kept
 # Pictures stand beside such a folder, not in it.
 ANNOTATION_FOLDERS = ("Annotations", "Anno_coarse", "Anno_fine", "Anno", "Eval", "split")
 
+MISNAMED = "the name of this file or of a folder above it is not UTF-8; rename it"
+
 # How a line that is neither kept nor rejected is accounted for.
 ACCOUNTS = ("superseded", "left_out", "joined", "header", "blank")
-
-_ABSOLUTE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,14 @@ class RawFolder:
     would have named them, `instances` says that several rows show the same image. `box_form` is how the files write boxes
     (`fprep.units`), `landmark_set` and `column_groups` what only they know, `splits_are_given` says that none is cut from train
     although the reader may leave that to `convert`. `aside` is for the wide columns of more rows than memory
-    may hold, where a reader makes it; its file then lies below `scratch`.
+    may hold, where a reader makes it; its file then lies below `scratch`. `follow_links`: whether files behind links that leave
+    the root may be read. `walked` counts what `walk` passed over.
     """
 
     given: tuple[Path, ...]
     root: Path
+    follow_links: bool = False
+    walked: Walked = field(default_factory=Walked)
     mapping: dict[str, str] = field(default_factory=dict[str, str])
     workers: int = 0
     progress: Callable[[int, int], None] = field(default=lambda _done, _total: None)
@@ -81,9 +85,10 @@ class RawFolder:
     instances: bool = False
     documents: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     joins: dict[str, dict[str, tuple[str, list[int]]]] = field(default_factory=dict[str, dict[str, tuple[str, list[int]]]])
+    _odd_paths: dict[str, Path] = field(default_factory=dict[str, Path])
 
     @classmethod
-    def open(cls, raw: Sequence[Path]) -> RawFolder:
+    def open(cls, raw: Sequence[Path], *, follow_links: bool = False) -> RawFolder:
         """Resolve what the user gave; raises `UsageError` where nothing stands. The root is the common parent of all."""
         if not raw:
             raise UsageError("no raw folder given; name at least one folder or annotation file")
@@ -91,15 +96,33 @@ class RawFolder:
         homes: list[str] = []
         for path in raw:
             if not path.exists():
-                raise UsageError(f"{path}: no such file or folder; name the unpacked archive")
+                raise UsageError(f"{readable(path)}: {absent(path)}; name the unpacked archive")
             if not (path.is_dir() or path.is_file()):
-                raise UsageError(f"{path}: neither a folder nor a regular file; name the unpacked archive")
-            place = path.resolve()
+                raise UsageError(f"{readable(path)}: neither a folder nor a regular file; name the unpacked archive")
+            place = real_path(path)
             if place not in given:
                 given.append(place)
             home = place if place.is_dir() else place.parent
             homes.append(str(home.parent if home.name in ANNOTATION_FOLDERS else home))
-        return cls(tuple(sorted(given)), Path(os.path.commonpath(homes)))
+        return cls(tuple(sorted(given)), Path(os.path.commonpath(homes)), follow_links)
+
+    def walk(self, folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+        """`fschemas.walk.walk` under the rule of this conversion about links."""
+        return walk(folder, follow_links=self.follow_links, walked=self.walked)
+
+    def folders_in(self, folder: Path) -> list[Path]:
+        """The folders in a folder, links to folders among them, by name; junk and hidden ones are left out."""
+        found = list_folder(folder)
+        return [folder / name for name in sorted([*found.folders, *found.linked])]
+
+    @cached_property
+    def images(self) -> ImageFinder:
+        """Finds images below the root by names that may be spelled differently on the disk."""
+        return ImageFinder(str(self.root))
+
+    def has_image(self, folder: Path, name: str) -> bool:
+        """Whether the folder, which lies below the root, has a file of that name or nearly that."""
+        return self.images.has("/".join((*folder.relative_to(self.root).parts, name)))
 
     def close(self) -> None:
         """Give up what was put aside."""
@@ -107,21 +130,43 @@ class RawFolder:
             self.aside.close()
 
     def name_of(self, path: Path) -> str:
-        """The path relative to the root, with `/`; raises `UsageError` for a name that is not UTF-8."""
+        """The path relative to the root, with `/`; bytes that are not UTF-8 become escapes, and `path_of` knows what they were."""
         name = path.relative_to(self.root).as_posix()
-        if not name.isascii() and name.encode(errors="replace").decode() != name:
-            raise UsageError(f"{name!r}: the name of this file or folder is not UTF-8; rename it")
-        return name
+        text = name if name.isascii() else readable(name)
+        if text != name:
+            self._odd_paths[text] = path
+        return text
+
+    def path_of(self, name: str) -> Path:
+        """The path that `name_of` made the name of."""
+        return self._odd_paths.get(name) or self.root / name
+
+    def check_link(self, path: Path) -> None:
+        """Raise `UsageError` for an annotation file behind a link that leaves the raw folders, unless links are followed."""
+        real = os.path.realpath(path)
+        if self.follow_links or is_below(real, str(self.root)) or any(is_below(real, str(given)) for given in self.given):
+            return
+        if not is_stored_by_content(real):
+            raise UsageError(f"{self.name_of(path)}: a symbolic link leads out of the raw folder, to {real}; {HOW_TO_FOLLOW}")
 
     def open_file(self, path: Path) -> RawFile:
         """Read an annotation file and enter it into the books; a byte order mark and line ends other than LF are noted."""
         name = self.name_of(path)
         if name not in self.files:
+            self.check_link(path)
             file = self.files[name] = RawFile(path, name)
             for quirk, present in (("bom", file.has_bom), ("crlf", file.has_crlf), ("cr", file.has_cr)):
                 if present:
                     self.warn(quirk, name)
         return self.files[name]
+
+    def read_document(self, path: Path, limit: int) -> bytes:
+        """The bytes of an annotation file of one row, at most `limit` + 1 of them; raises `CannotOpen`."""
+        opened = open_inside(str(self.root), path.relative_to(self.root).as_posix(), follow_links=self.follow_links)
+        try:
+            return read_all(opened.descriptor, min(opened.size, limit + 1))
+        finally:
+            os.close(opened.descriptor)
 
     def count_documents(self, pattern: str, count: int, account: str = "") -> None:
         """Enter annotation files of one row each into the books, as one entry: a million of them are not kept in memory.
@@ -143,8 +188,10 @@ class RawFolder:
         """A line by the names that a row has of it; the start of a document is read again."""
         if file in self.files:
             return self.files[file].line(number)
-        with open_regular(self.root / file) as document:
-            return RawLine(file, number, 0, document.read(MAX_RAW))
+        try:
+            return RawLine(file, number, 0, self.read_document(self.path_of(file), MAX_RAW)[:MAX_RAW])
+        except CannotOpen:
+            return RawLine(file, number, 0, b"")
 
     def reject(self, row: RawLine, rule: str, message: str, *, place: RawLine | None = None, column: str = "", found: str = "",
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
@@ -171,26 +218,23 @@ class RawFolder:
         return row
 
 
+def real_path(path: Path) -> Path:
+    """The path without links. Unlike `Path.resolve` it raises nothing for a link that leads to itself."""
+    return Path(os.path.realpath(path))
+
+
+def absent(path: Path) -> str:
+    """Why nothing is at a path: there is nothing, or a link leads nowhere."""
+    if path.is_symlink():
+        return f"a link to {path.readlink()}, which leads nowhere"
+    return "no such file or folder"
+
+
 def document_pattern(name: str) -> str:
     """`labels/romantic/123.json` is one of `labels/romantic/*.json`."""
     folder, _, last = name.rpartition("/")
     suffix = last.rpartition(".")[2]
     return f"{folder}/*.{suffix}" if folder else f"*.{suffix}"
-
-
-def picture_path_fault(path: str) -> tuple[str, str] | None:
-    """Rule and message for an image path that must not be opened, else None. Paths are relative, with `/`, inside the root."""
-    if not path or path.endswith("/"):
-        return "bad_path", f"the image path {path!r} names no file"
-    if _ABSOLUTE.match(path):
-        return "absolute_path", f"the image path {path!r} is absolute, but must be relative to the archive"
-    if "\\" in path or ".." in path.split("/"):
-        return "path_escape", f"the image path {path!r} leaves the archive (`..` or a backslash)"
-    if _CONTROL.search(path) or any(part in ("", ".") for part in path.split("/")):
-        return "bad_path", f"the image path {path!r} has control characters or empty parts"
-    if any(len(part.encode()) > 255 for part in path.split("/")):
-        return "bad_path", "a part of the image path has more than 255 bytes"
-    return None
 
 
 def text_fault(line: RawLine) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fprep.safe_open import follows_links
 from fprep.sharding.augment import Recipe, load_recipe
 from fprep.sharding.finish import existing_plan_id, features, finish, remove_strangers
 from fprep.sharding.sample import SampleOptions, sample_key
@@ -55,7 +56,7 @@ class ShardPlan:
 
 
 def shard(
-    table: Path, out: Path, *, images: Path | None = None, size: int | None = None, quality: int = 90, copies: int = 0,
+    table: Path, out: Path, *, images: Path | None = None, follow_links: bool = False, size: int | None = None, quality: int = 90, copies: int = 0,
     augment: str | None = None, shard_samples: int = 1000, seed: int = 0, workers: int = 0,
     splits: tuple[str, ...] | None = None, limit: int | None = None, boxes: Sequence[Path] = (), lock: Path | None = None,
     leave_out: bool = False, dry_run: bool = False,
@@ -63,7 +64,7 @@ def shard(
 ) -> dict[str, Any]:  # fmt: skip
     """Write the shard set of a table into the folder `out` and return a summary.
 
-    `images` replaces the raw root that the table names. `size`: longest side in pixels, never enlarged; `quality`: of
+    `images` replaces the raw root that the table names; `follow_links`: images may lie behind links that leave it. `size`: longest side in pixels, never enlarged; `quality`: of
     resized and augmented JPEGs. `copies`: augmented copies of every picture of the training split, by the recipe
     `augment` (a name or a YAML file). `shard_samples`: at most so many samples a shard. `limit`: so many pictures a
     split, for a trial. `boxes`: answers of `ftrain predict` over shards of the table, whose boxes take the place of its own.
@@ -84,7 +85,8 @@ def shard(
         splits=splits, limit=limit, lock=locked,
     )  # fmt: skip
     columns, partners = source.annotation_columns, source.partners
-    options = SampleOptions(source.raw_root(images), columns, size, quality, seed, recipe, partners)
+    follow_links = follow_links or follows_links(source.metadata)
+    options = SampleOptions(source.raw_root(images), columns, size, quality, seed, recipe, partners, follow_links)
     out = Path(out)
     _check_output(out)
     if dry_run:

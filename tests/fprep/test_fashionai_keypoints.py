@@ -78,7 +78,7 @@ DEFECTS = {
     "quoted_row": [{"image_id": '"Images/blouse/a.jpg"'}],
     "unknown_category": [{"image_category": "Blouse"}, {"image_category": "shoe"}],
     "category_folder_mismatch": [{"image_category": "dress", "armpit_left": "1_1_1"}, {"image_id": "blouse.jpg"}],
-    "path_escape": [{"image_id": "Images/../blouse/a.jpg"}, {"image_id": "Images\\blouse\\a.jpg"}],
+    "path_escape": [{"image_id": "Images/../blouse/a.jpg"}, {"image_id": "Images\\..\\blouse\\a.jpg"}],
     "absolute_path": [{"image_id": "/etc/blouse/a.jpg"}, {"image_id": "C:/blouse/a.jpg"}, {"image_id": "http://a/blouse/a.jpg"}],
     "bad_path": [{"image_id": "Images/blouse/a\x00.jpg"}, {"image_id": "Images//blouse/a.jpg"}, {"image_id": "Images/blouse/"},
                  {"image_id": "Images/blouse/a\u2028.jpg"}, {"image_id": "Images/blouse/" + "x" * 300 + ".jpg"}],

@@ -416,7 +416,7 @@ def test_links_folders_and_pipes_called_json_are_no_records(tmp_path):
     (tmp_path / "raw" / "elsewhere").symlink_to(here)
     (here / "._1.json").write_bytes(b"Mac")
     report, _ = run(tmp_path / "raw", tmp_path / "out")
-    assert (report.kept, report.rejected_by_rule) == (1, {"empty_file": 1, "unreadable_file": 2})
+    assert (report.kept, report.rejected_by_rule) == (1, {"duplicate_image": 1, "unreadable_file": 1})
 
 
 def test_polygons_can_be_left_out(tmp_path):

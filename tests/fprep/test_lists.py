@@ -10,9 +10,10 @@ import pytest
 
 import fprep.parsing.attribute_matrix
 import fprep.parsing.raw_file
+from fprep.image_names import picture_path_fault
 from fprep.parsing.attribute_matrix import read_attributes
 from fprep.parsing.lists import PATH, join_lists, read_list
-from fprep.raw import RawFolder, picture_path_fault
+from fprep.raw import RawFolder
 
 HEADER = b"image_name  x_1  y_1\n"
 ROWS = b"img/A/1.jpg  001 -2\nimg/B/2.jpg  30  4  \n"

@@ -23,6 +23,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from fprep.image_check import MAX_BYTES
+from fprep.safe_open import CannotOpen, open_inside, read_all
 from fprep.workers import run_isolated
 
 SIDE = 32  # pixels of the luma thumbnail
@@ -47,11 +49,15 @@ MIRROR_MASK = int(sum(1 << bit for bit, (_, h) in enumerate(_FREQUENCIES) if h %
 
 @dataclass(frozen=True, slots=True)
 class PictureTask:
-    """A picture to look at: its path relative to the root, and the EXIF orientation (1 to 8) under which it is shown."""
+    """A picture to look at: its path relative to the root, and the EXIF orientation (1 to 8) under which it is shown.
+
+    `root` is a real path, without links; `follow_links`: see `fprep.safe_open.open_inside`.
+    """
 
     root: str
     name: str
     orientation: int = 1
+    follow_links: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +108,16 @@ def hash_pictures(
 
 def hash_picture(task: PictureTask) -> PictureHash:
     """Look at one picture. A picture that is missing or broken has a fault; an input/output error of the disk is raised."""
-    path = os.path.join(task.root, task.name)
     try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return PictureHash(fault="missing")
+        opened = open_inside(task.root, task.name, follow_links=task.follow_links)
+    except CannotOpen as fault:
+        return PictureHash(fault="missing" if fault.rule == "missing_image" else "unreadable")
+    try:
+        if opened.size > MAX_BYTES:
+            return PictureHash(fault="unreadable")
+        content = read_all(opened.descriptor, opened.size)
+    finally:
+        os.close(opened.descriptor)
     try:
         small = upright(_decode(content), task.orientation)
     except Exception:  # noqa: BLE001  (damaged pictures make decoders raise anything)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from fprep.auditing.perceptual_hash import BLANK_CONTRAST, PictureHash, PictureTask, Views, hash_pictures
+from fprep.safe_open import follows_links
 from fprep.sharding.source_table import check_table_digest
 from fprep.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
@@ -111,13 +113,13 @@ class Pictures:
 
 
 def look_at_pictures(
-    tables: Sequence[AuditTable], rows: pl.DataFrame, *, near: bool, images: Path | None = None, workers: int = 0,
+    tables: Sequence[AuditTable], rows: pl.DataFrame, *, near: bool, images: Path | None = None, follow_links: bool = False, workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Pictures:  # fmt: skip
     """Number the pictures, and with `near` look at each of them once.
 
     Two rows show the same picture where the SHA-256 of its bytes is the same, or where it is not known: the table and the path.
-    `images` replaces the raw root of a single table.
+    `images` replaces the raw root of a single table; `follow_links` as convert, where the table does not say so itself.
     """
     identities = rows.select(
         pl.when(pl.col("sha256") != "").then("sha256").otherwise(pl.format("{}/{}", "table", "image")).alias("identity")
@@ -125,9 +127,10 @@ def look_at_pictures(
     first = rows.with_columns(identity=identities).with_row_index("index").unique("identity", keep="first", maintain_order=True)
     if not near:
         return _numbered(identities, first["identity"], {}, [])
-    roots = [str(images or table.raw_root) for table in tables]
+    roots = [os.path.realpath(images or table.raw_root) for table in tables]
+    follow = [follow_links or follows_links(table.metadata) for table in tables]
     tasks = [
-        PictureTask(roots[table], image, orientation)
+        PictureTask(roots[table], image, orientation, follow[table])
         for table, image, orientation in first.select("table", "image", "orientation").iter_rows()
     ]
     hashes = hash_pictures(tasks, workers=workers, progress=progress)

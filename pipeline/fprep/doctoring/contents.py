@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from fprep.doctoring.signatures import HEAD, Signature
 from fprep.fingerprints import FINGERPRINTS, git_blob
 from fprep.parsing.dialect import HEAD as TABLE_HEAD
 from fprep.parsing.raw_file import ends_in_cr, foreign_encoding, is_text, with_line_feeds
+from fschemas.failures import UsageError
+from fschemas.regular_file import open_regular
 
 _SAMPLE = TABLE_HEAD
 _MAX_FINGERPRINTED = 64 << 20  # bytes
@@ -39,12 +40,10 @@ class Head:
 def read_head(path: Path, size: int = _SAMPLE) -> Head | None:
     """The first `size` bytes of a regular file, None for anything else and for what cannot be read."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return None
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             raw = file.read(size + len(_BOM))
             num_bytes = os.fstat(file.fileno()).st_size
-    except OSError:
+    except (OSError, UsageError):
         return None
     text = raw.removeprefix(_BOM)
     if raw[:2] in _UTF16:

@@ -16,6 +16,7 @@ from fprep.doctoring.contents import look_at, read_head
 from fprep.doctoring.findings import Diagnosis, Finding
 from fprep.doctoring.pictures import Row, Sampled, judge_pictures
 from fprep.doctoring.scan import Scan
+from fprep.image_names import MAX_LISTED, ImageFinder, clean_path
 from fprep.parsing.dialect import HEAD, find_dialect, join_names, plain_name, sample_records
 from fprep.parsing.own_columns import (
     KNOWN_VALUES,
@@ -27,7 +28,7 @@ from fprep.parsing.own_columns import (
     read_box,
     value_fits,
 )
-from fprep.parsing.own_images import IMAGE_FOLDERS, file_of
+from fprep.parsing.own_images import IMAGE_FOLDERS
 from fprep.parsing.own_pictures import SPLIT_NAMES
 from fschemas.failures import UsageError
 
@@ -70,6 +71,7 @@ class _Places:
     def __init__(self, looked: Scan, table: Path) -> None:
         self.looked, self.table = looked, table
         beside = [table.parent / name for name in IMAGE_FOLDERS]
+        self.finders: dict[Path, ImageFinder] = {}
         self.usual = [folder for folder in beside if folder.is_dir()]
         self.folders = [folder.path for folder in looked.folders.values() if folder.pictures]
         self.by_name: dict[str, list[Path]] = {}
@@ -80,18 +82,24 @@ class _Places:
 
     def find(self, name: str) -> Path | None:
         """The image of that name."""
-        name = name.removeprefix("./")
+        name = clean_path(name)
         for folder in self.usual:
-            if (found := file_of(folder, name)) is not None:
+            if (found := self._file_of(folder, name)) is not None:
                 return folder / found
         parts = PurePosixPath(name).parts
         for path in self.by_name.get(parts[-1], []) if parts else []:
             if path.parent.parts[len(path.parent.parts) - len(parts) + 1 :] == parts[:-1]:
                 return path
         for folder in self.folders if len(parts) == 1 else []:  # of large folders a part of the names is known
-            if self.looked.folders[folder].cut and (found := file_of(folder, name)) is not None:
+            if self.looked.folders[folder].cut and (found := self._file_of(folder, name)) is not None:
                 return folder / found
         return None
+
+    def _file_of(self, folder: Path, name: str) -> str | None:
+        """The file below a folder that has the name or, as convert takes it, nearly the name."""
+        if folder not in self.finders:
+            self.finders[folder] = ImageFinder(os.path.realpath(folder), MAX_LISTED)
+        return self.finders[folder].only(clean_path(name))
 
     def has(self, name: str) -> bool:
         """Whether there is an image of that name."""
@@ -101,11 +109,11 @@ class _Places:
         """The folder to give with the table, None where `fprep convert` finds these images without."""
         found = [(name, path) for name in names if (path := self.find(name)) is not None]
         if not found or all(
-            any(path.is_relative_to(folder) and file_of(folder, name) for folder in self.usual) for name, path in found
+            any(path.is_relative_to(folder) and self._file_of(folder, name) for folder in self.usual) for name, path in found
         ):
             return None
         homes = list(dict.fromkeys(home for name, _ in found for home in self._homes(name)))
-        counts = {home: sum(file_of(home, name.removeprefix("./")) is not None for name, _ in found) for home in homes}
+        counts = {home: sum(self._file_of(home, name) is not None for name, _ in found) for home in homes}
         home = max(
             homes, key=lambda home: (counts[home], home.name in self.table.stem or self.table.stem in home.name), default=None
         )
@@ -115,7 +123,7 @@ class _Places:
 
     def _homes(self, name: str) -> Iterator[Path]:
         """The folders that a name leads to an image from."""
-        parts = PurePosixPath(name.removeprefix("./")).parts
+        parts = PurePosixPath(clean_path(name)).parts
         for path in [*self.by_name.get(parts[-1], []), self.find(name)] if parts else []:
             if path is not None and path.parent.parts[len(path.parent.parts) - len(parts) + 1 :] == parts[:-1]:
                 yield path.parents[len(parts) - 1]

@@ -15,7 +15,10 @@ from PIL import Image
 from fprep.doctoring.findings import Finding
 from fprep.doctoring.scan import Scan
 from fprep.doctoring.signatures import LONG_SIDE
+from fprep.image_names import MAX_LISTED, ImageFinder, clean_path, picture_path_fault
 from fprep.parsing.raw_file import with_line_feeds
+from fschemas.failures import UsageError
+from fschemas.regular_file import open_regular
 
 NUM_SAMPLES = 48
 _SUFFIX = rb"\.(?:jpe?g|png|webp|bmp|gif)(?![^\s,\";|])"
@@ -56,14 +59,14 @@ def sample_rows(paths: Sequence[Path]) -> list[Row]:
         for line, match in _lines(path, each, pattern):
             box = _BOX.search(line[match.end() :]) if "bbox" in path.name else None
             x1, y1, x2, y2 = map(int, box.groups()) if box else (0, 0, 0, 0)
-            rows[Row(match[0].decode("utf-8", errors="replace"), path, (x1, y1, x2, y2) if box else None)] = None
+            rows[Row(clean_path(match[0].decode("utf-8", errors="replace")), path, (x1, y1, x2, y2) if box else None)] = None
     return list(rows)
 
 
 def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tuple[bytes, re.Match[bytes]]]:
     """Lines that the pattern fits, at evenly spread places; of a file of one gigabyte as quick as of one of a kilobyte."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             for place in range(number):
                 file.seek(size * place // number)
@@ -72,7 +75,7 @@ def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tupl
                     if match := pattern.search(line):
                         yield line, match
                         break
-    except OSError:
+    except (OSError, UsageError):
         return
 
 
@@ -83,16 +86,27 @@ def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
     for path, folder in scan.folders.items():
         if folder.pictures:
             by_last.setdefault(path.name, []).append(path)
+    finders = {home: ImageFinder(os.path.realpath(home), MAX_LISTED) for home in homes}
     for row in rows:
-        if "\0" in row.name or ".." in row.name.split("/") or row.name.startswith("/"):
+        if picture_path_fault(row.name) is not None:
             continue
-        place = next((home / usual / row.name for home in homes for usual in _USUAL if (home / usual / row.name).is_file()), None)
+        place = next((found for home in homes if (found := _below(finders[home], row.name)) is not None), None)
         if place is None and (elsewhere := _elsewhere(by_last, row.name)) is not None:
             place, front = elsewhere
             result.nested[str(front)] += 1
         if place is not None:
             result.found[row] = place
     return result
+
+
+def _below(finder: ImageFinder, name: str) -> Path | None:
+    """The file in one of the usual folders that has the name or, as convert takes it, nearly the name."""
+    for usual in _USUAL:
+        found = finder.only(f"{usual}/{name}" if usual else name)
+        place = Path(finder.root, found) if found else None
+        if place is not None and place.is_file():
+            return place
+    return None
 
 
 def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] | None:
@@ -182,7 +196,7 @@ def judge_sizes(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
 
 def _size(path: Path) -> tuple[int, int] | None:
     try:
-        with Image.open(path) as picture:
+        with open_regular(path) as file, Image.open(file) as picture:
             return picture.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fschemas.walk import is_below, is_stored_by_content, list_folder
+
 MAX_ENTRIES = 300_000  # files and folders in all
 MAX_IN_FOLDER = 4_000  # names kept of one folder
 MAX_DEPTH = 9
@@ -32,7 +34,9 @@ class Scan:
     folders: dict[Path, Folder] = field(default_factory=dict[Path, Folder])
     entries: int = 0
     incomplete: str = ""
-    junk: int = 0  # files of macOS, which no reader looks at
+    follow_links: bool = False
+    junk: int = 0  # what operating systems and editors left, which no reader looks at
+    links: list[Path] = field(default_factory=list[Path])  # links that leave the root and are not followed
     unreadable: list[Path] = field(default_factory=list[Path])
     odd: list[Path] = field(default_factory=list[Path])  # broken links, pipes and the like
 
@@ -48,19 +52,25 @@ class Scan:
 
 
 def scan(
-    root: Path, *, max_entries: int = MAX_ENTRIES, max_in_folder: int = MAX_IN_FOLDER, max_depth: int = MAX_DEPTH
-) -> Scan:  # fmt: skip
-    """Look at a folder level by level, so that what lies near the root is seen first; links to folders are followed once.
+    root: Path,
+    *,
+    max_entries: int = MAX_ENTRIES,
+    max_in_folder: int = MAX_IN_FOLDER,
+    max_depth: int = MAX_DEPTH,
+    follow_links: bool = False,
+) -> Scan:
+    """Look at a folder level by level, so that what lies near the root is seen first.
 
+    Links are treated as `fprep convert` does: one that leaves the root is noted and, without `follow_links`, not followed.
     A file gives a scan of this file alone.
     """
-    result = Scan(root)
+    result = Scan(root, follow_links=follow_links)
     if root.is_file():
         home = Folder(root.parent)
         (home.pictures if is_picture(root.name) else home.files).append(root.name)
         result.folders[root.parent], result.entries = home, 1
         return result
-    queue, seen, cut = deque([(root, 0)]), set[tuple[int, int]](), 0
+    queue, seen, cut = deque([(root, 0)]), {os.path.realpath(root)}, 0
     while queue:
         path, depth = queue.popleft()
         if result.entries >= max_entries:
@@ -82,38 +92,42 @@ def is_picture(name: str) -> bool:
     return name.lower().endswith(PICTURE_SUFFIXES)
 
 
-def _look(result: Scan, path: Path, seen: set[tuple[int, int]], limit: int) -> tuple[Folder, list[str]]:
-    folder, below = Folder(path), list[str]()
+def _look(result: Scan, path: Path, seen: set[str], limit: int) -> tuple[Folder, list[str]]:
+    folder = result.folders[path] = Folder(path)
     try:
-        status = path.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return folder, []
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(path) as entries:
-            for number, entry in enumerate(entries):
-                if number >= limit:
-                    folder.cut = True
-                    break
-                _sort_in(result, folder, below, entry)
+        found = list_folder(path, limit)
     except OSError:
         result.unreadable.append(path)
-    folder.files.sort()
-    folder.pictures.sort()
-    result.folders[path] = folder
+        return folder, []
+    result.entries += len(found.folders) + len(found.files) + len(found.linked) + found.junk
+    result.junk += found.junk
+    folder.cut = found.cut
+    without = {name for name in found.odd if not _may_be_opened(result, path / name)}
+    for name in found.files:
+        if name not in without:
+            (folder.pictures if is_picture(name) else folder.files).append(name)
+    below = list(found.folders)
+    root = os.path.realpath(result.root)
+    for name in found.linked:
+        target = os.path.realpath(path / name)
+        if is_below(target, root):
+            continue  # met on its own way
+        if not result.follow_links:
+            result.links.append(path / name)
+        elif target not in seen and not is_below(root, target):
+            seen.add(target)
+            below.append(name)
     return folder, sorted(below)
 
 
-def _sort_in(result: Scan, folder: Folder, below: list[str], entry: os.DirEntry[str]) -> None:
-    result.entries += 1
-    if entry.name == "__MACOSX" or entry.name.startswith("._") or entry.name in (".DS_Store", "Thumbs.db"):
-        result.junk += 1
-    elif entry.name.startswith("."):
-        pass
-    elif entry.is_dir():
-        below.append(entry.name)
-    elif not entry.is_file():
-        result.odd.append(folder.path / entry.name)
-    elif is_picture(entry.name):
-        folder.pictures.append(entry.name)
-    else:
-        folder.files.append(entry.name)
+def _may_be_opened(result: Scan, place: Path) -> bool:
+    """Whether convert would open a link, a pipe or the like; else it is noted as what it is."""
+    target = os.path.realpath(place)
+    allowed = result.follow_links or is_below(target, os.path.realpath(result.root)) or is_stored_by_content(target)
+    if not allowed and Path(target).exists():
+        result.links.append(place)
+        return False
+    if not place.is_file():
+        result.odd.append(place)
+        return False
+    return True

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from fprep.safe_open import follows_links
 from fprep.sharding.sample import read_picture
 from fprep.sharding.source_table import SourceTable
 from fschemas.failures import UsageError
@@ -138,7 +139,7 @@ class ExportJob:
             home = (self.final / target).parent.absolute().resolve()
             self._ways[place.parent] = os.path.relpath(self.raw_root.resolve(), home)
         if copy:
-            place.write_bytes(read_picture(path, row["sha256"]))
+            place.write_bytes(read_picture(self.raw_root, row["image"], row["sha256"], follow_links=follows_links(self.metadata)))
         elif path.is_file():
             place.symlink_to(f"{self._ways[place.parent]}/{row['image']}")
         else:

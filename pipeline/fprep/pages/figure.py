@@ -13,6 +13,7 @@ from fprep.pages.findings import Neighbours, RowId
 from fprep.pages.html import Markup, details, element
 from fprep.pages.marks import PointNames, marks
 from fprep.pages.pictures import LONG_SIDE, Thumbnail, thumbnails
+from fprep.safe_open import follows_links
 from fschemas.failures import UsageError
 from fschemas.wording import count
 
@@ -140,7 +141,13 @@ def _tell(tell: Callable[[int, int], None], before: int, total: int, done: int, 
 
 
 def read_pictures(
-    data: PageData, neighbours: Neighbours, numbers: Sequence[RowId], images: str | None, tell: Callable[[int, int], None]
+    data: PageData,
+    neighbours: Neighbours,
+    numbers: Sequence[RowId],
+    images: str | None,
+    tell: Callable[[int, int], None],
+    *,
+    follow_links: bool = False,
 ) -> Pictures:
     """Read the pictures of these rows; where there is none at all, say why. `tell(done, total)` counts them.
 
@@ -164,7 +171,12 @@ def read_pictures(
         folder = root if not name else source.path.parent / str(source.metadata.get("raw_root", ""))
         found = source.rows(tuple(here))
         tasks = [(row["image"], row["sha256"]) for row in found]
-        taken = thumbnails(folder, tasks, progress=functools.partial(_tell, tell, len(small), len(numbers)))
+        taken = thumbnails(
+            folder,
+            tasks,
+            progress=functools.partial(_tell, tell, len(small), len(numbers)),
+            follow_links=follow_links or follows_links(source.metadata),
+        )
         rows.update(((name, number), row) for number, row in zip(here, found, strict=True))
         small.update(((name, number), entry) for number, entry in zip(here, taken, strict=True))
     nothing = ""

@@ -32,13 +32,14 @@ Progress = Callable[[str, int, int], None]
 
 def write_page(
     table: Path, out: Path, *, audit: Path | None = None, images: str | None = None, pictures: int = 60,
-    limit: int | None = None, dry_run: bool = False, progress: Progress | None = None,
+    limit: int | None = None, follow_links: bool = False, dry_run: bool = False, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Publish the page of a table as the file `out` and return a summary.
 
     `table` is a table.parquet or its folder, `audit` an audit.parquet elsewhere than beside it. `images` is the raw root, if
     it is no longer where convert found it, or "none" for a page without pictures. `pictures` bounds their number in all,
-    `limit` the rows that are looked at, evenly spread. `dry_run` makes the page and publishes nothing.
+    `limit` the rows that are looked at, evenly spread. `follow_links`: images may lie behind links
+    that leave the raw root, which the table says itself where it was converted so. `dry_run` makes the page and publishes nothing.
 
     Raises `UsageError` for a wrong option or a missing table, `IntegrityError` for a damaged one, `OSError` for what the disk
     refuses. A picture that is gone or damaged is no error: the page says so in its place.
@@ -48,7 +49,9 @@ def write_page(
     data = load(table, audit, limit)
     neighbours = Neighbours(data)
     choice = choose(data, neighbours, 0 if images == NO_IMAGES else pictures)
-    drawn = read_pictures(data, neighbours, choice.rows(), images, lambda done, total: tell("pictures", done, total))
+    drawn = read_pictures(
+        data, neighbours, choice.rows(), images, lambda done, total: tell("pictures", done, total), follow_links=follow_links
+    )
     parts = _sections(data, drawn, choice)
     page = document(f"{data.dataset}: report", _header(data), parts, _footer(data))
     if not dry_run:

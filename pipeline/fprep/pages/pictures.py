@@ -43,17 +43,21 @@ class Thumbnail:
 
 
 def thumbnails(
-    root: Path, tasks: Sequence[tuple[str, str | None]], progress: Callable[[int, int], None] | None = None
+    root: Path,
+    tasks: Sequence[tuple[str, str | None]],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    follow_links: bool = False,
 ) -> list[Thumbnail]:
     """Small pictures of (path below `root`, digest or None), each made in a worker that a hostile file may kill."""
-    work = functools.partial(thumbnail, os.path.realpath(root))
+    work = functools.partial(thumbnail, os.path.realpath(root), follow_links=follow_links)
     return run_isolated(work, tasks, crashed=_crashed, progress=progress, preload=(__name__,))
 
 
-def thumbnail(root: str, task: tuple[str, str | None]) -> Thumbnail:
+def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = False) -> Thumbnail:
     """The small picture of one (path, digest). Never raises for a bad picture; an input/output error of the disk is raised."""
     name, sha256 = task
-    found = check_image(root, name, decode=False)
+    found = check_image(root, name, decode=False, follow_links=follow_links)
     if found.rule:
         return Thumbnail(problem=found.message)
     assert found.width is not None
@@ -62,7 +66,7 @@ def thumbnail(root: str, task: tuple[str, str | None]) -> Thumbnail:
     scale = min(1.0, LONG_SIDE / max(facts.width, facts.height))
     target = max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
     try:
-        content = read_picture(Path(root, name), None)
+        content = read_picture(Path(root), name, None, follow_links=follow_links)
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
             return Thumbnail(problem="the picture has changed since convert (SHA-256 differs)")
         picture = decode(content, facts, target, Path(name))

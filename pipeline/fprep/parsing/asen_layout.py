@@ -7,7 +7,6 @@ forms of meta.json are known: one dataset with the names of its values, or secti
 from __future__ import annotations
 
 import json
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from fprep.parsing.raw_file import read_unchanged
 from fprep.raw import RawFolder
 from fschemas.failures import UsageError
 from fschemas.vocabularies import Vocabulary, vocabulary
@@ -78,11 +78,11 @@ def find_layout(raw: RawFolder) -> Layout:
     folders: dict[Path, None] = {}
     for given in raw.given:
         place = given if given.is_dir() else given.parent
-        for here, names, files in os.walk(place):
-            depth = len(Path(here).relative_to(place).parts)
-            names[:] = sorted(name for name in names if name[0] != "." and depth < 3 and name not in ("Images", "images", "img"))
+        for here, names, files in raw.walk(place):
+            depth = len(here.relative_to(place).parts)
+            names[:] = [name for name in names if depth < 3 and name not in ("Images", "images", "img")]
             if any(f"filenames_{split}.txt" in files for split in SPLITS):
-                folders[Path(here)] = None
+                folders[here] = None
                 names.clear()
         if given.is_file() and given.name not in _META and given.suffix == ".json":
             raise UsageError(f"{given}: expected meta.json or the folder of filenames_train.txt")
@@ -111,7 +111,7 @@ def _with_meta(raw: RawFolder, folder: Path) -> Layout:
     file = raw.open_file(path)
     file.accounts["header"] += len(file)
     try:
-        meta: object = json.loads(path.read_bytes().decode("utf-8-sig"))
+        meta: object = json.loads(read_unchanged(path, file.name).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file.name}: this is not JSON ({str(error)[:100]}); restore it") from None
     if not isinstance(meta, dict):
@@ -179,12 +179,10 @@ def parse_label(content: bytes) -> tuple[int, list[tuple[int, int]]] | None:
 def picture_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
     """What stands before the names of pictures to make them paths from the raw root; looks for the first few of them."""
     folder = layout.folder
-    inner = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    inner = raw.folders_in(folder)
     homes = [folder, *inner, *(place / "images" for place in (folder, *inner)), folder.parent]
     for home in homes:
-        if home.is_relative_to(raw.root) and any(
-            os.path.lexists(home / spelt) for name in names[:20] for spelt in _spellings(name)
-        ):
+        if home.is_relative_to(raw.root) and any(raw.has_image(home, name) for name in names[:20]):
             break
     else:
         home = folder

@@ -6,6 +6,7 @@ benchmark: who trains on both must leave them out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFram
 def _partition_beside(raw: RawFolder, folder: Path) -> Path | None:
     homes = (folder.parent, folder.parent.parent)
     found = [path for home in homes for name in ("Eval", "eval") if (path := home / name / PARTITION).is_file()]
-    return next((path for path in found if any(path.resolve().is_relative_to(place) for place in raw.given)), None)
+    return next((path for path in found if any(Path(os.path.normpath(path)).is_relative_to(place) for place in raw.given)), None)
 
 
 def _read(raw: RawFolder, path: Path) -> pl.DataFrame:

@@ -74,6 +74,7 @@ def is_coco(path: Path) -> bool:
 def read_coco(raw: RawFolder, path: Path) -> CocoFile:
     """Parse a COCO file; raises `UsageError` for what is none."""
     name = raw.name_of(path)
+    raw.check_link(path)
     if path.stat().st_size > MAX_COCO:
         raise UsageError(f"{name}: a COCO file of more than {MAX_COCO} bytes; split it by images")
     document = parse_document(read_unchanged(path, name))
@@ -109,9 +110,9 @@ def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
     bases = [path.parent, path.parent.parent, *(given if given.is_dir() else given.parent for given in raw.given), raw.root]
     parts = [*own, *(f"images/{folder}" for folder in own), *(split + folder for folder in _PICTURE_FOLDERS for split in splits)]
     homes = dict.fromkeys(base / part for part in parts for base in bases)
-    inside = [home for home in homes if home.is_relative_to(raw.root) and home.is_dir()]
+    inside = [home for home in homes if home.is_relative_to(raw.root)]
     sample = names[:: max(1, len(names) // 20)][:20]
-    hits = {home: sum((home / name).is_file() for name in sample) for home in inside}
+    hits = {home: sum(bool(name) and raw.has_image(home, name) for name in sample) for home in inside}
     home = max(hits, key=lambda home: hits[home]) if any(hits.values()) else path.parent
     return "" if home == raw.root else f"{raw.name_of(home)}/"
 

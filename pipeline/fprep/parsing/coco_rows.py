@@ -13,10 +13,11 @@ from typing import Any, cast
 
 import polars as pl
 
+from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.coco_file import CocoFile, Entry, image_prefix, split_named
 from fprep.parsing.deepfashion2_items import Fault, spelled
 from fprep.parsing.own_pictures import plain
-from fprep.raw import MAX_RAW, RawFolder, RawLine, document_pattern, picture_path_fault
+from fprep.raw import MAX_RAW, RawFolder, RawLine, document_pattern
 from fprep.reader import BOX_TEXT, safe_key
 from fprep.units import corners_of
 from fschemas.failures import UsageError, count_of
@@ -302,7 +303,7 @@ def stated_size(image: Entry) -> tuple[int | None, int | None]:
 
 
 def _path(image: Entry) -> str:
-    return str(image.get("file_name", "")).replace("\\", "/").removeprefix("./")
+    return clean_path(str(image.get("file_name", "")))
 
 
 def numbers_of(value: object) -> list[float] | None:

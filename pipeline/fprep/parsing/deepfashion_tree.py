@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +44,9 @@ def find_benchmarks(raw: RawFolder, needed: Collection[str], strangers: Collecti
     """
     folders: dict[Path, None] = {}
     for place in [place for place in raw.given if place.is_dir()]:
-        below = sorted(child for child in place.iterdir() if child.is_dir())
+        below = raw.folders_in(place)
         for home in (place, *below):
-            choices = [(home / name).resolve() for name in _ANNOTATION]
+            choices = [home / name for name in _ANNOTATION]
             folders |= dict.fromkeys([path for path in choices if _holds(path, needed) and not _holds(path, strangers)][:1])
     if not folders:
         given = ", ".join(str(place) for place in raw.given)
@@ -70,7 +71,7 @@ def _benchmark(raw: RawFolder, lists: Path) -> Benchmark:
 
 
 def _is_given(raw: RawFolder, path: Path) -> bool:
-    return any(path.resolve().is_relative_to(place) for place in raw.given)
+    return any(Path(os.path.normpath(path)).is_relative_to(place) for place in raw.given)
 
 
 def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
@@ -98,7 +99,7 @@ def picture_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
     rest = names.filter(inside).str.slice(len("img/"))
     probes = rest.gather(np.unique(np.linspace(0, len(rest) - 1, _NUM_PROBES).astype(int))).to_list() if len(rest) else []
     folders = [folder for folder in _PICTURES if (home / folder).is_dir()]
-    full = [folder for folder in folders if any((home / folder / probe).is_file() for probe in probes)]
+    full = [folder for folder in folders if any(raw.has_image(home / folder, probe) for probe in probes)]
     front = pl.lit(f"{base}{(full or ['img'])[0]}/")
     paths = pl.when(inside).then(front + pl.col("name").str.slice(len("img/"))).otherwise(pl.lit(base) + pl.col("name"))
     return pl.DataFrame({"name": names}).select(paths).to_series()

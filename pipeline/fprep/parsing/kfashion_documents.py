@@ -10,6 +10,7 @@ import contextlib
 import errno
 import gc
 import os
+import stat
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ import orjson
 
 from fprep.parsing.kfashion_columns import Columns
 from fprep.parsing.kfashion_labels import PARTS, part_ids, style_of, unknown_ids
+from fprep.safe_open import FLAGS, CannotOpen, open_inside
+from fschemas.regular_file import kind_of
 
 MAX_DOCUMENT = 1 << 20  # bytes
 MAX_RAW = 4096  # bytes of a refused record that are kept
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _RECTS, _POLYGONS, _LABELS = "렉트좌표", "폴리곤좌표", "라벨링"
 _FRONT, _BACK = f'"{_POLYGONS}":'.encode(), f',"{_LABELS}":'.encode()
-_NO_FILE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ENOENT)
+_NO_FILE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ENOENT)
 _SHORTEST = 200  # bytes before the polygons: so long are the keys alone
 _ABSENT: list[dict[str, Any]] = [{}]
 _NOTHING: dict[str, Any] = {}
@@ -39,12 +41,18 @@ Sections = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Files of one folder; `style` is the style that the folder's name is, or ""; `polygons` False leaves these out."""
+    """Files of one `folder` below the real path `root`.
 
+    `style` is the style that the folder's name is, or ""; `polygons` False leaves these out; `follow_links`: files may lie
+    behind links that leave the root.
+    """
+
+    root: str
     folder: str
     names: tuple[str, ...]
     style: str
     polygons: bool = True
+    follow_links: bool = False
 
 
 @dataclass
@@ -69,12 +77,14 @@ class NotARecord(Exception):
 def read_task(task: Task) -> Answer:
     """Read and parse the files of a task; the order is kept. Raises `OSError` for what the disk refuses."""
     parser = _Parser(task)
-    folder = os.open(task.folder, os.O_RDONLY | os.O_CLOEXEC)
+    folder = os.open(os.path.join(task.root, task.folder), os.O_RDONLY | os.O_CLOEXEC)
     try:
         with _without_collector():
             for name in task.names:
                 try:
-                    content = _read(name, folder)
+                    content = _read(name, folder, task)
+                except CannotOpen as fault:
+                    parser.rejects.append((name, "unreadable_file", fault.message, name, b""))
                 except OSError as error:
                     parser.refuse(name, error)
                 else:
@@ -86,16 +96,23 @@ def read_task(task: Task) -> Answer:
 
 def parse_records(names: Sequence[str], contents: Sequence[bytes], style: str, *, polygons: bool = True) -> Answer:
     """Parse records that are in memory; `style` is that of their folder."""
-    parser = _Parser(Task("", tuple(names), style, polygons))
+    parser = _Parser(Task("", "", tuple(names), style, polygons))
     for name, content in zip(names, contents, strict=True):
         parser.parse(name, content)
     return parser.answer()
 
 
-def _read(name: str, folder: int) -> bytes:
-    file = os.open(name, _FLAGS, dir_fd=folder)
+def _read(name: str, folder: int, task: Task) -> bytes:
+    try:
+        file = os.open(name, FLAGS, dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        file = open_inside(task.root, f"{task.folder}/{name}", follow_links=task.follow_links).descriptor
     try:
         content = os.read(file, 1 << 13)
+        if not content and not stat.S_ISREG(mode := os.fstat(file).st_mode):
+            raise CannotOpen("unreadable_file", f"not a regular file but {kind_of(mode)}", name)
         if len(content) == 1 << 13:
             while len(content) <= MAX_DOCUMENT and (more := os.read(file, 1 << 16)):
                 content += more

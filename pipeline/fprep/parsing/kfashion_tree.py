@@ -6,15 +6,14 @@ and `images`. Names are compared after NFC normalisation, for an archive unpacke
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fprep.raw import RawFolder
 from fschemas.failures import UsageError
+from fschemas.walk import list_folder, readable
 
 _LABELS = re.compile(r"^(\[?라벨\]?|라벨링데이터|labels?|annotations?)")
 _PICTURES = re.compile(r"^(\[?원천\]?|원천데이터|images?|pictures?)")
@@ -24,10 +23,14 @@ _PICTURE_ENDS = (".jpg", ".jpeg", ".png")
 
 @dataclass
 class Folder:
-    """A folder of the tree: its path from the root in the disk's spelling, its label files, and what pictures it has."""
+    """A folder of the tree: its path from the root in the disk's spelling, its label files, and what pictures it has.
+
+    `misnamed` are label files whose name, or that of a folder above, is not UTF-8.
+    """
 
     path: str
     labels: list[str] = field(default_factory=list[str])
+    misnamed: list[str] = field(default_factory=list[str])
     has_pictures: bool = False
     is_regular: bool = True  # all pictures end in .jpg
 
@@ -47,61 +50,44 @@ def split_of(path: str) -> str:
 
 
 def scan(raw: RawFolder) -> dict[str, Folder]:
-    """All folders below what was given, by path. Links to folders are not followed; what is hidden is passed over.
-
-    Raises `UsageError` for names that are not UTF-8 and where there is no label file.
-    """
+    """All folders below what was given, by path. Raises `UsageError` where there is no label file."""
     folders: dict[str, Folder] = {}
-    links, archives = 0, 0
+    archives = 0
     for given in raw.given:
         if given.is_file():
             path = raw.name_of(given.parent)
             folders.setdefault(path, Folder(path)).labels.append(given.name)
             continue
-        waiting = [given]
-        while waiting:
-            place = waiting.pop()
+        for place, _, files in raw.walk(given):
             path = raw.name_of(place)
             folder = folders[path] = Folder(path)
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    name = entry.name
-                    end = name[-5:].lower()
-                    if name[0] == "." or name == "__MACOSX":
-                        continue
-                    if end == ".json":
-                        folder.labels.append(name)
-                    elif end.endswith(_PICTURE_ENDS) or end == ".jpeg":
-                        folder.has_pictures = True
-                        folder.is_regular &= name.endswith(".jpg")
-                    elif entry.is_dir(follow_symlinks=False):
-                        waiting.append(place / name)
-                    else:
-                        links += entry.is_symlink()
-                        archives += end.endswith(".zip")
-            folder.labels.sort()
-    _check_names(folders.values())
-    if links:
-        raw.notes.append(f"{links} symbolic links are not followed; name the folders that they point to")
-    if not any(folder.labels for folder in folders.values()):
+            is_text = path == place.relative_to(raw.root).as_posix()
+            for name in files:
+                end = name[-5:].lower()
+                if end == ".json":
+                    (folder.labels if is_text and _is_text(name) else folder.misnamed).append(name)
+                elif end.endswith(_PICTURE_ENDS) or end == ".jpeg":
+                    folder.has_pictures = True
+                    folder.is_regular &= name.endswith(".jpg")
+                else:
+                    archives += end.endswith(".zip")
+    if not any(folder.labels or folder.misnamed for folder in folders.values()):
         places = ", ".join(str(place) for place in raw.given)
         hint = "unpack the archives (라벨링데이터.zip)" if archives else "name the folder that 라벨링데이터 was unpacked into"
         raise UsageError(f"{places}: no label file (*.json) below; {hint}")
     return dict(sorted(folders.items()))
 
 
-def _check_names(folders: Iterable[Folder]) -> None:
-    for folder in folders:
-        for name in folder.labels:
-            if not name.isascii() and name.encode(errors="replace").decode() != name:
-                raise UsageError(f"{folder.path}/{name!r}: the name of this file is not UTF-8; rename it")
+def _is_text(name: str) -> bool:
+    return name.isascii() or readable(name) == name
 
 
 class PictureFolders:
-    """Finds the picture of a record: `<stem>.jpg` or `<id>.jpg`."""
+    """Finds the picture of a record: `<stem>.jpg` or `<id>.jpg`; `near` are those that are spelled otherwise, by the usual name."""
 
     def __init__(self, root: Path, folders: dict[str, Folder]) -> None:
         self.root = root
+        self.near: dict[str, str] = {}
         self.folders = [folder for folder in folders.values() if folder.has_pictures]
         self.by_plain_path: dict[str, list[Folder]] = {}
         for folder in self.folders:
@@ -121,19 +107,26 @@ class PictureFolders:
         first = _prefix(candidates[0])
         if len(candidates) == 1 and candidates[0].is_regular and all(map(_is_id, stems, ids)):
             return [f"{first}{stem}.jpg" for stem in stems]
-        there: dict[str, str] = {}
-        for folder in reversed(candidates):
-            names = sorted(os.listdir(self.root / folder.path), reverse=True) if folder.has_pictures else []
-            there |= {
-                unicodedata.normalize("NFC", name.rpartition(".")[0]): _prefix(folder) + name
-                for name in names
-                if _is_picture(name)
-            }
-        expected = [unicodedata.normalize("NFC", stem) for stem in stems]
-        return [
-            there.get(stem) or there.get(str(number)) or f"{first}{number if number >= 0 else stem}.jpg"
-            for stem, number in zip(expected, ids, strict=True)
-        ]
+        there = [self._files(folder) for folder in candidates if folder.has_pictures]
+        return [self._find(there, first, stem, number) for stem, number in zip(stems, ids, strict=True)]
+
+    def _files(self, folder: Folder) -> dict[str, list[str]]:
+        """The pictures in a folder by their names in NFC without extension."""
+        files: dict[str, list[str]] = {}
+        for name in filter(_is_picture, list_folder(self.root / folder.path).files):
+            files.setdefault(unicodedata.normalize("NFC", name.rpartition(".")[0]), []).append(_prefix(folder) + name)
+        return files
+
+    def _find(self, there: list[dict[str, list[str]]], first: str, stem: str, number: int) -> str:
+        for wanted in (stem, str(number)):
+            found = next((files[key] for files in there if (key := unicodedata.normalize("NFC", wanted)) in files), [])
+            exact = [path for path in found if path.rpartition("/")[2] == f"{wanted}.jpg"]
+            if exact:
+                return exact[0]
+            if len(found) == 1:
+                self.near[found[0].rpartition("/")[0] + f"/{wanted}.jpg"] = found[0]
+                return found[0]
+        return f"{first}{number if number >= 0 else stem}.jpg"
 
 
 def _is_id(stem: str, number: int) -> bool:

@@ -13,7 +13,7 @@ from fprep.raw import MAX_LINE, RawFolder, text_fault
 
 Fault = tuple[str, str, str]  # rule, message without the place, what was found
 
-PATH = re.compile(rb"[^ \t]*/")  # how the key of a row begins where it is a path; headers have no slash
+PATH = re.compile(rb"[^ \t]*[/\\]")  # how the key of a row begins where it is a path; headers have no slash
 _NUMBER_BYTES = 7  # longest number: a sign and six digits
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.list_rows import PATH, Fault, Heading, Part, read_heading, read_part
 from fprep.parsing.raw_file import RawFile, RawLine
-from fprep.raw import RawFolder, picture_path_fault
+from fprep.raw import RawFolder
 
 # Paths that need no closer look: parts that begin with a letter, a digit or _, and hold what released files have.
 _PLAIN_PATH = r"^[A-Za-z0-9_][A-Za-z0-9_&.,';()%+!-]*(/[A-Za-z0-9_][A-Za-z0-9_&.,';()%+!-]*)*$"
@@ -204,6 +205,13 @@ def _joined_parts(file: RawFile, parts: list[Part], words: int, text: bool) -> L
     return ListFile(file, lines, tuple(columns), counts, numbers, texts, faults)
 
 
+def clean_paths(names: pl.Series) -> pl.Series:
+    """`fprep.image_names.clean_path` of all names."""
+    if not names.str.contains(r"\\|\./").any():
+        return names
+    return names.map_elements(clean_path, return_dtype=pl.String)
+
+
 def unusual_paths(names: pl.Series) -> list[int]:
     """Indices of names that are not plainly paths that may be opened."""
     plain = names.str.contains(_PLAIN_PATH) & (names.str.len_bytes() <= 255)
@@ -211,8 +219,18 @@ def unusual_paths(names: pl.Series) -> list[int]:
 
 
 def check_paths(listed: ListFile, unusual: list[int] | None = None) -> None:
-    """Rows whose first word is no path that may be opened have a fault; only the `unusual` ones are looked at if given."""
-    for row in unusual_paths(listed.names) if unusual is None else unusual:
-        fault = picture_path_fault(listed.names[row])
+    """Rows whose first word is no path that may be opened have a fault; only the `unusual` ones are looked at if given.
+
+    `\\` and `./` of the paths are made plain.
+    """
+    unusual = unusual_paths(listed.names) if unusual is None else unusual
+    cleaned = {row: clean_path(listed.names[row]) for row in unusual}
+    if any(listed.names[row] != name for row, name in cleaned.items()):
+        names = listed.names.to_list()
+        for row, name in cleaned.items():
+            names[row] = name
+        listed.words = (pl.Series(names, dtype=pl.String), *listed.words[1:])
+    for row, name in cleaned.items():
+        fault = picture_path_fault(name)
         if fault is not None and row not in listed.faults:
             listed.faults[row] = (*fault, listed.names[row][:200])

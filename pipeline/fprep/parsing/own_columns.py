@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fprep.image_names import IMAGE_SUFFIXES
 from fprep.parsing.dialect import join_names, plain_name, read_names
-from fprep.parsing.own_pictures import PICTURE_ENDS, SPLIT_NAMES
+from fprep.parsing.own_pictures import SPLIT_NAMES
 from fprep.units import corners_of
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.tables import SPLITS
@@ -117,7 +118,7 @@ def fitting_image_column(
 
 def looks_like_picture(value: str) -> bool:
     """Whether a value ends as the name of an image does, and is no address of one."""
-    return value.strip().lower().endswith(PICTURE_ENDS) and "://" not in value
+    return value.strip().lower().endswith(IMAGE_SUFFIXES) and "://" not in value
 
 
 def value_fits(key: str, value: str) -> bool:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from fprep.image_names import IMAGE_SUFFIXES
 from fprep.raw import RawFolder
 from fschemas.vocabularies import Vocabulary
+from fschemas.walk import readable
 
-PICTURE_ENDS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test",
     "testing": "test", "query": "query", "gallery": "gallery",
@@ -36,36 +36,26 @@ def add_vocabulary(raw: RawFolder, column: str, dataset: str, values: Iterable[s
     raw.vocabularies[column] = Vocabulary(f"{dataset}-{column}", names)
 
 
-def walk_pictures(raw: RawFolder) -> list[str]:
-    """Paths from the root of all pictures below what was given, by name; links to folders are not followed.
+def walk_pictures(raw: RawFolder) -> tuple[list[str], list[str]]:
+    """Paths from the root of all pictures below what was given, by name, and of those whose names are not UTF-8.
 
-    What is no picture by its name is counted in a note. Raises `UsageError` for a name that is not UTF-8.
+    What is no picture by its name is counted in a note.
     """
-    found: set[str] = set()
-    others, links = Counter[str](), 0
+    found, misnamed = set[str](), set[str]()
+    others = Counter[str]()
     for given in raw.given:
-        waiting = [given]
-        while waiting:
-            place = waiting.pop()
-            if place.is_file():
-                found.add(raw.name_of(place))
-                continue
+        places = [(given.parent, [given.name])] if given.is_file() else ((place, files) for place, _, files in raw.walk(given))
+        for place, files in places:
             prefix = "" if place == raw.root else f"{raw.name_of(place)}/"
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    if entry.name[0] == "." or entry.name == "__MACOSX":
-                        continue
-                    end = os.fsencode(Path(entry.name).suffix.lower()).decode(errors="replace")
-                    if entry.is_dir():
-                        links += entry.is_symlink()
-                        waiting += [] if entry.is_symlink() else [place / entry.name]
-                    elif end in PICTURE_ENDS:
-                        found.add(prefix + entry.name if entry.name.isascii() else raw.name_of(place / entry.name))
-                    else:
-                        others[end or "without an extension"] += 1
+            is_text = prefix.isascii() or prefix[:-1] == place.relative_to(raw.root).as_posix()
+            for name in files:
+                shown = name if name.isascii() else readable(name)
+                end = Path(shown).suffix.lower()
+                if end not in IMAGE_SUFFIXES and not given.is_file():
+                    others[end or "without an extension"] += 1
+                else:
+                    (found if is_text and shown == name else misnamed).add(prefix + shown)
     if others:
         kinds = ", ".join(f"{count} {end}" for end, count in sorted(others.items())[:6])
         raw.notes.append(f"{sum(others.values())} files that are no pictures by their names are passed over: {kinds}")
-    if links:
-        raw.notes.append(f"{links} links to folders are not followed; name the folders that they point to")
-    return sorted(found)
+    return sorted(found), sorted(misnamed)

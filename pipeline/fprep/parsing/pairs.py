@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fprep.parsing.lists import ListFile
+from fprep.parsing.lists import ListFile, clean_paths
 from fprep.parsing.raw_file import RawFile
 from fprep.parsing.retrieval_lists import read_rows
 from fprep.raw import RawFolder
@@ -56,7 +56,7 @@ def read_pairs(raw: RawFolder, path: Path, pictures: pl.Series) -> Pairs:
     All lines are entered into the books: pairs of which no picture is listed are left out, with a warning.
     """
     listed = read_rows(raw, path, words=4)
-    first, second = (released_names(raw, listed.file.name, column) for column in listed.words[:2])
+    first, second = (released_names(raw, listed.file.name, clean_paths(column)) for column in listed.words[:2])
     _check(listed, first, second)
     good = np.ones(len(listed), bool)
     for row, (rule, message, found) in listed.faults.items():

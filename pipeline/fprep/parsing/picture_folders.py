@@ -6,7 +6,6 @@ Lists say `img/…`, also where the high-resolution pictures of `img_highres/…
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,14 +27,15 @@ def find_pictures(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[s
     of these the one with the shortest path; without any it is `img/` beside the lists.
     """
     found: list[tuple[bool, int, str]] = []
-    for place, folders, _ in os.walk(home):
-        relative = Path(place).relative_to(home)
-        if any((Path(place) / marker).is_dir() for marker in markers):
+    lower = {marker.lower() for marker in markers}
+    for place, folders, _ in raw.walk(home):
+        relative = place.relative_to(home)
+        if any(name.lower() in lower for name in folders):
             name = relative.as_posix()
             found.append(("highres" in name.lower(), len(relative.parts), name))
             folders[:] = [folder for folder in folders if folder.lower().startswith("img")]
         depth = len(relative.parts)
-        folders[:] = sorted(folder for folder in folders if depth < _MAX_DEPTH and folder not in markers and folder[0] != ".")
+        folders[:] = [folder for folder in folders if depth < _MAX_DEPTH and folder.lower() not in lower]
     base = "" if home == raw.root else f"{raw.name_of(home)}/"
     if not found:
         return f"{base}img/", False
@@ -49,7 +49,7 @@ def find_pictures(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[s
 def are_larger(raw: RawFolder, images: pl.Series, side: int) -> bool:
     """Whether most of some evenly spread pictures, as far as they are there, have a side of more than `side` pixels."""
     chosen = images.gather(np.unique(np.linspace(0, len(images) - 1, _NUM_PROBES).astype(int))).to_list() if len(images) else []
-    facts = [check_image(str(raw.root), name, decode=False) for name in chosen]
+    facts = [check_image(str(raw.root), name, decode=False, follow_links=raw.follow_links) for name in chosen]
     sizes = [max(fact.width, fact.height) for fact in facts if fact.width and fact.height]
     return sum(size > side for size in sizes) * 2 > len(sizes)
 

@@ -5,8 +5,10 @@ A file that has no LF but CRs was written with the line ends of old Macs (Excel'
 
 from __future__ import annotations
 
+import errno
 import io
 import shlex
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fschemas.failures import UsageError
+from fschemas.regular_file import kind_of, open_regular
 
 MAX_LINE = 1 << 20  # bytes; a longer line is rejected
 MAX_FILE = 1 << 31  # bytes of an annotation file
@@ -241,9 +244,14 @@ def _next_line(file: io.FileIO, offset: int, line_end: bytes) -> int:
 
 def _stamp(path: Path, name: str) -> tuple[int, int]:
     """Size and time of change; raises `UsageError` for a file that is no file, or too large."""
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise UsageError(f"{name}: not a regular file; restore it from the archive")
-    found = path.stat()
+    try:
+        found = path.stat()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UsageError(f"{name}: a link that leads to itself; restore the file from the archive") from None
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+        raise UsageError(f"{name}: {kind_of(found.st_mode)}, but must be a regular file; restore it from the archive")
     if found.st_size > MAX_FILE:
         raise UsageError(f"{name}: {found.st_size} bytes are more than an annotation file may have ({MAX_FILE})")
     return found.st_size, found.st_mtime_ns
@@ -257,7 +265,7 @@ def _check_stamp(stamp: tuple[int, int], path: Path, name: str) -> None:
 def read_unchanged(path: Path, name: str) -> bytes:
     """The bytes of a file; raises `UsageError` for one that is no file, too large, or written to at the same time."""
     stamp = _stamp(path, name)
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         content = file.read(MAX_FILE + 1)
     _check_stamp(stamp, path, name)
     if len(content) != stamp[0]:

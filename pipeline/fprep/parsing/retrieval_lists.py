@@ -29,7 +29,8 @@ def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
         home = place.parent if place.name in ("Anno", "Eval") and place != raw.root else place
         choices = [home / "Eval" / PARTITION, home / "eval" / PARTITION, home / PARTITION]
         here = [path for path in choices if path.is_file()][:1]
-        found |= set(here or home.glob(f"*/Eval/{PARTITION}"))
+        below = [folder / "Eval" / PARTITION for folder in raw.folders_in(home)]
+        found |= set(here or [path for path in below if path.is_file()])
     if not found:
         given = ", ".join(str(place) for place in raw.given)
         raise UsageError(f"{given}: no Eval/{PARTITION} here; name the folder with Anno, Eval and Img or img of the benchmark")

@@ -9,7 +9,6 @@ those of a landmark set that we know. `fprep export --to coco` writes more than 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import polars as pl
@@ -61,10 +60,9 @@ def coco_files(raw: RawFolder) -> list[Path]:
         if given.is_file():
             found |= {given: None} if given.suffix.lower() == ".json" else {}
             continue
-        for place, names, entries in os.walk(given):
-            here = Path(place)
+        for here, names, entries in raw.walk(given):
             deep = len(here.relative_to(given).parts) >= _MAX_DEPTH
-            names[:] = [] if deep else sorted(name for name in names if name[0] != "." and name != "__MACOSX")
-            jsons = sorted(name for name in entries if name.lower().endswith(".json") and name[0] != ".")
+            names[:] = [] if deep else names
+            jsons = [name for name in entries if name.lower().endswith(".json")]
             found |= dict.fromkeys(here / name for name in jsons if is_coco(here / name))
     return sorted(found)

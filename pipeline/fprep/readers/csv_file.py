@@ -18,18 +18,20 @@ from pathlib import Path
 
 import polars as pl
 
+from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.dialect import HEAD, Record, find_dialect, read_delimiter, read_records, sample_records
 from fprep.parsing.own_columns import KNOWN_VALUES, USUAL_NAMES, Columns, map_columns, read_box, value_fits
 from fprep.parsing.own_images import ImagePlaces
 from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, plain
 from fprep.parsing.own_rows import ROW_MEANINGS, OwnRow, joined_groups, merge_rows
 from fprep.parsing.raw_file import RawFile, foreign_encoding
-from fprep.raw import RawFolder, picture_path_fault
+from fprep.raw import RawFolder
 from fprep.reader import BOX_TEXT, orientation_key, reader, safe_key
 from fprep.units import BOX_FORMS, PLACE_KEYS
 from fschemas.failures import UsageError
 from fschemas.tables import SampleTable
 from fschemas.vocabularies import Vocabulary
+from fschemas.walk import list_folder
 
 Fault = tuple[str, str, str, str]  # rule, message, column, what was found
 
@@ -99,7 +101,8 @@ def _file(raw: RawFolder) -> Path:
     found = [given for given in raw.given if given.is_file()]
     for folder in raw.given:
         if folder.is_dir() and not found:
-            found += [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".csv", ".tsv") and path.is_file()]
+            files = [folder / name for name in list_folder(folder).files]
+            found += [path for path in files if path.suffix.lower() in (".csv", ".tsv") and path.is_file()]
     if len(found) == 1:
         return found[0]
     places = ", ".join(str(path) for path in (found or raw.given))
@@ -144,7 +147,7 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixel
     if len(cells) != len(columns.header):
         return "wrong_columns", f"{len(cells)} fields, expected {len(columns.header)} as in the first line", "", str(len(cells))
     values = {key: _plain(cells[number]) for key, number in columns.single.items() if key != "image"}
-    image = cells[columns.single["image"]].strip().removeprefix("./")
+    image = clean_path(cells[columns.single["image"]].strip())
     fault = picture_path_fault(image)
     if fault is not None:
         return (*fault, "image", image)

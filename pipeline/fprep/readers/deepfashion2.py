@@ -7,13 +7,14 @@ splits is the pair. The COCO conversion of the dataset's tools (one JSON file a 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.coco_file import CocoFile, image_prefix, is_coco, read_coco, split_named
 from fprep.parsing.coco_rows import read_rows, stated_size
 from fprep.parsing.deepfashion2_items import (
@@ -26,13 +27,14 @@ from fprep.parsing.deepfashion2_items import (
     read_annotation,
     read_item,
 )  # fmt: skip
-from fprep.parsing.raw_file import read_unchanged
-from fprep.raw import MAX_LINE, RawFolder, RawLine, document_pattern, picture_path_fault
+from fprep.raw import MAX_LINE, MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.reader import columns_of, reader, safe_key
+from fprep.safe_open import CannotOpen
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION2_294
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
+from fschemas.walk import list_folder, readable
 
 _TABLE = table_class("category", "landmarks", "box", "polygons", "item", "domain")
 _SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
@@ -87,15 +89,14 @@ def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
         if given.is_file():
             files[given] = None
             continue
-        for place, names, entries in os.walk(given):
-            here = Path(place)
+        for here, names, entries in raw.walk(given):
             if here.name == "annos":
                 folders[here] = None
                 names.clear()
                 continue
             deep = len(here.relative_to(given).parts) >= 4
-            names[:] = [] if deep else sorted(name for name in names if name not in ("image", "images") and name[0] != ".")
-            files |= dict.fromkeys(here / name for name in sorted(entries) if name.endswith(".json") and is_coco(here / name))
+            names[:] = [] if deep else [name for name in names if name not in ("image", "images")]
+            files |= dict.fromkeys(here / name for name in entries if name.endswith(".json") and is_coco(here / name))
     if not folders and not files:
         places = ", ".join(str(place) for place in raw.given)
         raise UsageError(f"{places}: no DeepFashion2 annotation here; expected train/annos/000001.json and train/image, unpacked")
@@ -111,12 +112,12 @@ def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
         raw.notes.append(f"{raw.name_of(folder)}: the folder {home.name!r} names no split; its rows go into train")
         split = "train"
     pictures = home / ("images" if (home / "images").is_dir() and not (home / "image").is_dir() else "image")
-    names = iter(sorted(name for name in os.listdir(folder) if name.endswith(".json")))
+    names = iter([name for name in list_folder(folder).files if name.endswith(".json")])
     prefix, found = f"{raw.name_of(pictures)}/", 0
     while chunk := list(islice(names, _CHUNK)):
         garments = Garments()
         for name in chunk:
-            _read_document(raw, folder / name, f"{prefix}{name[:-5]}.jpg", split, garments)
+            _read_document(raw, folder / name, f"{prefix}{readable(name[:-5])}.jpg", split, garments)
         found += len(chunk)
         if len(garments):
             yield _conform(garments)
@@ -127,8 +128,7 @@ def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
 
 def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments: Garments) -> None:
     name = raw.name_of(path)
-    content = read_unchanged(path, name)
-    document = parse_document(content) if len(content) <= MAX_LINE else Fault("line_too_long", f"more than {MAX_LINE} bytes")
+    content, document = _document(raw, path)
     numbers, strange = ({}, []) if isinstance(document, Fault) else item_numbers(document)
     first_free = max(numbers, default=0) + 1
     misnamed = dict(enumerate(strange, start=first_free))  # what should be rows gets the numbers behind the others
@@ -167,6 +167,19 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
     return None
 
 
+def _document(raw: RawFolder, path: Path) -> tuple[bytes, dict[str, Any] | Fault]:
+    """The bytes of a document and what they say, or what is wrong with them or with its name."""
+    if raw.name_of(path) != path.relative_to(raw.root).as_posix():
+        return b"", Fault("bad_name", MISNAMED)
+    try:
+        content = raw.read_document(path, MAX_LINE)
+    except CannotOpen as fault:
+        return b"", Fault("unreadable_file", fault.message)
+    if len(content) > MAX_LINE:
+        return content, Fault("line_too_long", f"more than {MAX_LINE} bytes")
+    return content, parse_document(content)
+
+
 def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
     """The rows of a COCO file; one that `fprep export` wrote has all columns of the table it was made of."""
     file = read_coco(raw, path)
@@ -174,7 +187,7 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
         return _conform_ours(read_rows(raw, [file]), file)
     name = file.name
     split = split_named(name) or "train"
-    paths = {number: str(entry.get("file_name", "")).replace("\\", "/") for number, entry in file.images.items()}
+    paths = {number: clean_path(str(entry.get("file_name", ""))) for number, entry in file.images.items()}
     prefix = image_prefix(raw, path, list(paths.values()))
     raw.count_documents(document_pattern(name), len(file.annotations))
     raw.totals[f"{split}-pictures"] += len(paths)

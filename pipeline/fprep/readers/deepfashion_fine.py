@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.coarse_split import add_coarse_split
 from fprep.parsing.deepfashion_source import CITATION, LICENCE, PAPER
 from fprep.parsing.packed_landmarks import GARMENTS, garment_of_category, garment_of_points, is_ambiguous, unpack
-from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_fault
+from fprep.raw import RawFile, RawFolder, RawLine, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
@@ -146,7 +147,7 @@ def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine
     """Lines with data: without blank ones and without the header line that one re-release inserted."""
     lines = list(file.lines())
     first = lines[0].content.split() if lines else []
-    has_header = b"/" not in lines[0].content if lines and is_list else not any(map(_NUMBER.fullmatch, first))
+    has_header = not re.search(rb"[/\\]", lines[0].content) if lines and is_list else not any(map(_NUMBER.fullmatch, first))
     if lines and has_header:
         file.accounts["header"] += 1
         raw.warn("header_line", lines[0])
@@ -157,7 +158,7 @@ def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine
 def _name_is_good(raw: RawFolder, line: RawLine) -> bool:
     fault = text_fault(line)
     if fault is None:
-        fault = picture_path_fault(line.content.decode().strip(" \t"))
+        fault = picture_path_fault(clean_path(line.content.decode().strip(" \t")))
     if fault is not None:
         raw.reject(line, *fault, column="image", found=repr(line.content[:100]))
     return fault is None
@@ -273,7 +274,7 @@ def _frame(
     categories: list[str] | None = None,
 ) -> pl.DataFrame:
     """Columns of the table for pictures in `rows`; `points` N x 8 x 2 in their slots, 1-based, 0 0 where absent."""
-    names = [line.content.decode().strip(" \t") for line in rows]
+    names = [clean_path(line.content.decode().strip(" \t")) for line in rows]
     prefix = _prefix(raw, folder)
     has_point = np.array([[index in DEEPFASHION_8.garments[name] for index in range(_NUM_POINTS)] for name in GARMENTS])
     present = (points != 0).any(2)

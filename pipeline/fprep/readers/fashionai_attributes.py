@@ -9,7 +9,6 @@ probabilities is a submission and is left out.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,10 +17,12 @@ from typing import NamedTuple
 
 import polars as pl
 
+from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.raw_file import with_line_feeds
-from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_fault
+from fprep.raw import RawFile, RawFolder, RawLine, real_path, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
+from fschemas.regular_file import open_regular
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
 
@@ -30,7 +31,7 @@ _VOCABULARY = vocabulary("fashionai-attribute-54")
 _ALL = list(range(len(_VOCABULARY)))
 _OTHERS = {name: [value for value in _ALL if value not in members] for name, members in _VOCABULARY.groups.items()}
 _KNOWN_NAMES = re.compile(r"label\.csv|question\.csv|[a-z]+_(length|design)_labels\.csv|.*answer.*\.csv")
-_FIRST_ROW = re.compile(rb"[^,]*/[^,/]*,[a-z]+_(length|design)_labels,[^,]*(,[^,]*)?")
+_FIRST_ROW = re.compile(rb"[^,]*[/\\][^,/\\]*,[a-z]+_(length|design)_labels,[^,]*(,[^,]*)?")
 _PROBABILITIES = re.compile(rb"[0-9.]+(;[0-9.]+)+")
 _HOMES = ("Annotations", "Tests")  # a CSV file in one of these speaks of pictures beside it
 _ROLES = {"train": 0, "test": 1, "unlabelled": 2}
@@ -106,26 +107,26 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
 
 
 def _annotation_files(raw: RawFolder) -> list[Path]:
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for place in raw.given:
-        candidates = [place] if place.is_file() else [path for path in _csv_files(place) if _is_ours(path)]
-        found |= dict.fromkeys(path.resolve() for path in candidates)
+        candidates = [place] if place.is_file() else [path for path in _csv_files(raw, place) if _is_ours(path)]
+        found |= {real_path(path): path for path in candidates}
     if not found:
         given = ", ".join(str(place) for place in raw.given)
         raise UsageError(
             f"{given}: no FashionAI attribute labels here; expected Annotations/label.csv, Tests/question.csv or another CSV "
             "file with rows as Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>, or name the file itself"
         )
-    return sorted(found)
+    return sorted(found.values())
 
 
-def _csv_files(folder: Path) -> list[Path]:
+def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
     """CSV files, at most four folders deep; picture folders are not entered."""
     found: list[Path] = []
-    for place, folders, files in os.walk(folder):
-        depth = len(Path(place).relative_to(folder).parts)
-        folders[:] = sorted(name for name in folders if name != "Images" and not name.startswith(".") and depth < 4)
-        found += [Path(place) / name for name in sorted(files) if name.endswith(".csv")]
+    for place, folders, files in raw.walk(folder):
+        depth = len(place.relative_to(folder).parts)
+        folders[:] = [name for name in folders if name != "Images" and depth < 4]
+        found += [place / name for name in files if name.endswith(".csv")]
     return found
 
 
@@ -134,7 +135,7 @@ def _is_ours(path: Path) -> bool:
         return True
     if not path.is_file():  # opening a pipe would wait for ever
         return False
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         start = with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf")).lstrip()
     return _FIRST_ROW.fullmatch(start.partition(b"\n")[0].rstrip()) is not None
 
@@ -146,7 +147,7 @@ def _home(path: Path) -> Path:
 def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
     """The rows of a file, or None for a submission."""
     lines = list(file.lines())
-    if lines and b"/" not in lines[0].content and lines[0].content.count(b",") in (2, 3):
+    if lines and not re.search(rb"[/\\]", lines[0].content) and lines[0].content.count(b",") in (2, 3):
         file.accounts["header"] += 1
         raw.warn("header_line", lines[0])
         lines = lines[1:]
@@ -186,7 +187,7 @@ def _parse_row(raw: RawFolder, line: RawLine, rows: _Rows) -> str:
     if len(cells) not in (3, 4):
         raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected picture, attribute, label", found=str(len(cells)))
         return ""
-    name, table, word = cells[:3]
+    name, table, word = clean_path(cells[0]), cells[1], cells[2]
     attribute = table.removesuffix("_labels")
     if attribute not in _VOCABULARY.groups or attribute == table:
         known = ", ".join(f"{group}_labels" for group in _VOCABULARY.groups)

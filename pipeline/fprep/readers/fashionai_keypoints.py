@@ -6,7 +6,6 @@ Recognised: the warm-up and train archives (`Annotations/annotations.csv`, `Anno
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fprep.raw import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, picture_path_fault, text_fault
+from fprep.image_names import clean_path, picture_path_fault
+from fprep.raw import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, real_path, text_fault
 from fprep.reader import reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
@@ -101,8 +101,8 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
         folder = archives[path]
         folders = [folder] * len(rows.names)
         if rows.role == "test" and not (folder / "Images").is_dir():
-            siblings = sorted(place for place in folder.iterdir() if (place / "Images").is_dir())
-            folders = [_home(folder, name, listed, siblings) for name in rows.names]
+            siblings = [place for place in raw.folders_in(folder) if (place / "Images").is_dir()]
+            folders = [_home(raw, folder, name, listed, siblings) for name in rows.names]
         keep = [rows.role != "unlabelled" or name not in answered for name in rows.names]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
@@ -114,8 +114,8 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
 def _annotation_files(raw: RawFolder) -> list[Path]:
     found: dict[Path, Path] = {}
     for place in raw.given:
-        candidates = [place] if place.is_file() else _csv_files(place)
-        found |= {path.resolve(): path for path in candidates}
+        candidates = [place] if place.is_file() else _csv_files(raw, place)
+        found |= {real_path(path): path for path in candidates}
     if not found:
         given = ", ".join(str(place) for place in raw.given)
         raise UsageError(
@@ -125,13 +125,13 @@ def _annotation_files(raw: RawFolder) -> list[Path]:
     return sorted(found.values())
 
 
-def _csv_files(folder: Path) -> list[Path]:
+def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
     """CSV files with the names of the archives, at most three folders deep; picture folders are not entered."""
     found: list[Path] = []
-    for place, folders, files in os.walk(folder):
-        depth = len(Path(place).relative_to(folder).parts)
-        folders[:] = sorted(name for name in folders if name != "Images" and not name.startswith(".") and depth < 3)
-        found += [Path(place) / name for name in files if _FILE_NAMES.fullmatch(name)]
+    for place, folders, files in raw.walk(folder):
+        depth = len(place.relative_to(folder).parts)
+        folders[:] = [name for name in folders if name != "Images" and depth < 3]
+        found += [place / name for name in files if _FILE_NAMES.fullmatch(name)]
     return found
 
 
@@ -139,11 +139,11 @@ def _archive_of(path: Path) -> Path:
     return path.parent.parent if path.parent.name in ANNOTATION_FOLDERS else path.parent
 
 
-def _home(folder: Path, name: str, listed: dict[str, Path], siblings: list[Path]) -> Path:
+def _home(raw: RawFolder, folder: Path, name: str, listed: dict[str, Path], siblings: list[Path]) -> Path:
     """The archive of an answered picture: the one whose test.csv names it, else a sibling that has the file."""
     if name in listed:
         return listed[name]
-    return next((place for place in siblings if os.path.lexists(place / name)), folder)
+    return next((place for place in siblings if raw.has_image(place, name)), folder)
 
 
 def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
@@ -153,7 +153,7 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
         raise UsageError(f"{file.name}: only blank lines; restore it from the archive")
     cells = tuple(first.content.decode("utf-8", "replace").rstrip().split(","))
     is_header = cells in (_HEADER, _HEADER[:2])
-    if not is_header and not (len(cells) in (2, len(_HEADER)) and "/" in cells[0]):
+    if not is_header and not (len(cells) in (2, len(_HEADER)) and re.search(r"[/\\]", cells[0])):
         raise UsageError(f"{first}: {_wrong_header(cells)}; restore the file from the archive")
     labelled = len(cells) == len(_HEADER)
     role = "unlabelled" if not labelled else "test" if re.search(r"answer|^test", path.name) else "train"
@@ -189,6 +189,7 @@ def _parse_row(raw: RawFolder, line: RawLine, rows: _Rows, labelled: bool, count
         counts[""] += 1
         return raw.reject(line, *fault, found=repr(line.content[:60]))
     name, _, rest = line.content.decode("utf-8").partition(",")
+    name = clean_path(name)
     garment = rest.partition(",")[0]
     counts[garment if garment in FASHIONAI_24.garments else ""] += 1
     if (match is None if labelled else line.content.count(b",") != 1) and not _diagnose(raw, line, labelled):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import polars as pl
 
 from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, last_word, plain, walk_pictures
-from fprep.raw import RawFolder, document_pattern
+from fprep.raw import MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.reader import reader, safe_key
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.tables import SampleTable
@@ -56,12 +56,14 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
     sources = {
         key: _source(raw, key, default) for key, default in (("category", "folder"), ("item", "folder"), ("style", "none"))
     }
-    images = walk_pictures(raw)
-    if not images:
+    images, misnamed = walk_pictures(raw)
+    if not images and not misnamed:
         places = ", ".join(str(place) for place in raw.given)
         raise UsageError(f"{places}: no picture below (by its name: .jpg, .png, .webp …); name the folder of your pictures")
-    for pattern, count in Counter(map(document_pattern, images)).items():
+    for pattern, count in Counter(map(document_pattern, [*images, *misnamed])).items():
         raw.count_documents(pattern, count)
+    for name in misnamed:
+        raw.reject(RawLine(name, 1, 0, b""), "bad_name", MISNAMED, column="image", found=name)
     parts = [tuple(map(plain, image.split("/")[:-1])) for image in images]
     splits = _splits(raw, parts)
     if splits is not None:

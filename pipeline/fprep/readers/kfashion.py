@@ -15,15 +15,17 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 
 from fprep.aside import PLACE, Aside
+from fprep.near_names import tell_near
 from fprep.parsing.kfashion_documents import Answer, Task, read_task
 from fprep.parsing.kfashion_labels import ATTRIBUTES, STYLES, folder_style, shoot_of
 from fprep.parsing.kfashion_tree import Folder, PictureFolders, scan, split_of
-from fprep.raw import RawFolder, RawLine, document_pattern
+from fprep.raw import MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.reader import reader, safe_key
 from fprep.workers import iterate_isolated
 from fschemas.failures import EnvironmentProblem, UsageError
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
+from fschemas.walk import readable
 
 _TASK = 256  # files that one call parses
 _CHUNK = 8  # calls that a process gets at a time
@@ -56,7 +58,14 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
     tasks = [
         (
             folder,
-            Task(str(raw.root / folder.path), tuple(folder.labels[start : start + _TASK]), _style(folder), polygons == "yes"),
+            Task(
+                str(raw.root),
+                folder.path,
+                tuple(folder.labels[start : start + _TASK]),
+                _style(folder),
+                polygons == "yes",
+                raw.follow_links,
+            ),
         )
         for folder in folders.values()
         for start in range(0, len(folder.labels), _TASK)
@@ -71,6 +80,7 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
         frames.append(_frame(folder, answer.rows, pictures).with_columns(raw.aside.put(answer.wide)))
     if foreign:
         raw.notes.append(f"{len(foreign)} JSON files are no records of K-Fashion and are left out, such as {foreign[0]}")
+    tell_near(raw, pictures.near)
     frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
     raw.notes.append(f"pictures are looked for in {len(homes)} folders, the first is {next(iter(homes), '')}")
@@ -106,6 +116,10 @@ def _count(raw: RawFolder, folders: Iterable[Folder]) -> None:
     for folder in folders:
         for pattern, count in Counter(document_pattern(_name(folder, name)) for name in folder.labels).items():
             raw.count_documents(pattern, count)
+        for name in folder.misnamed:
+            shown = _name(folder, readable(name))
+            raw.count_documents(document_pattern(shown), 1)
+            raw.reject(RawLine(shown, 1, 0, b""), "bad_name", MISNAMED, found=shown)
 
 
 def _account(raw: RawFolder, folder: Folder, answer: Answer) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.asen_layout import SPLITS, Layout, find_layout, parse_label, picture_home, spelt_as_on_disk
-from fprep.raw import RawFile, RawFolder, RawLine, picture_path_fault, text_fault
+from fprep.raw import RawFile, RawFolder, RawLine, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fprep.readers import fashionai_attributes
 from fschemas.failures import UsageError
@@ -80,6 +81,8 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
             raw.notes.append(f"{raw.name_of(path)}: names without label files; its rows go into the split unlabelled")
         raw.totals[f"{layout.name}-{split}"] += len(pictures)
         frames.append(_frame(raw, layout, words, split, [picture for picture in pictures.values() if picture.good], schema))
+    if not frames:
+        raise UsageError(f"{raw.name_of(layout.folder)}: no filenames_{'|'.join(SPLITS)}.txt can be read; restore them")
     return pl.concat(frames).lazy()
 
 
@@ -87,7 +90,7 @@ def _pictures(raw: RawFolder, file: RawFile) -> dict[int, _Picture]:
     """Pictures by the 0-based place of their line."""
     pictures: dict[int, _Picture] = {}
     for line in file.lines():
-        fault = text_fault(line) or picture_path_fault(line.content.decode().strip(" \t"))
+        fault = text_fault(line) or picture_path_fault(clean_path(line.content.decode().strip(" \t")))
         if fault is not None:
             raw.reject(line, *fault, column="image", found=repr(line.content[:100]))
         pictures[line.number - 1] = _Picture(line, fault is None)
@@ -138,11 +141,11 @@ def _label_fault(layout: Layout, picture: _Picture, pair: tuple[int, int]) -> tu
 
 def _check_annotations(raw: RawFolder, layout: Layout, split: str, pictures: dict[int, _Picture], words: Vocabulary) -> None:
     """Compare with `<split>/Annotations/label.csv` of FashionAI, from which the lists were made."""
-    homes = [layout.folder, *sorted(path for path in layout.folder.iterdir() if path.is_dir())]
+    homes = [layout.folder, *raw.folders_in(layout.folder)]
     path = next((csv for home in homes if (csv := home / split / "Annotations" / "label.csv").is_file()), None)
     if path is None or layout.name != "fashionai":
         return
-    by_name = {picture.line.content.decode().strip(" \t"): picture for picture in pictures.values() if picture.good}
+    by_name = {clean_path(picture.line.content.decode().strip(" \t")): picture for picture in pictures.values() if picture.good}
     file = raw.open_file(path)
     for line in file.lines():
         file.accounts["joined"] += 1
@@ -162,7 +165,7 @@ def _id(layout: Layout, pair: tuple[int, int]) -> int:
 def _frame(
     raw: RawFolder, layout: Layout, words: Vocabulary, split: str, pictures: list[_Picture], schema: dict[str, pl.DataType]
 ) -> pl.DataFrame:
-    names = [picture.line.content.decode().strip(" \t") for picture in pictures]
+    names = [clean_path(picture.line.content.decode().strip(" \t")) for picture in pictures]
     prefix = picture_home(raw, layout, names)
     splits = list(_table_splits(raw, split, pictures))
     columns: dict[str, object] = {

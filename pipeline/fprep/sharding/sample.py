@@ -20,7 +20,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
-from fprep.image_check import check_image, read_all
+from fprep.image_check import check_image
+from fprep.safe_open import CannotOpen, open_inside, read_all
 from fprep.sharding.augment import Augmenter, Recipe
 from fprep.sharding.geometry import Geometry, geometry_of, write_geometry
 from fschemas.failures import IntegrityError
@@ -33,7 +34,10 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # as fschemas.tables, which wo
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What a sample depends on besides its row: `columns` are those of the annotation, `size` the longest side in pixels."""
+    """What a sample depends on besides its row: `columns` are those of the annotation, `size` the longest side in pixels.
+
+    `follow_links`: images may lie behind links that leave the root, see `fprep.safe_open.open_inside`.
+    """
 
     root: Path
     columns: tuple[str, ...]
@@ -42,6 +46,7 @@ class SampleOptions:
     seed: int = 0
     recipe: Recipe | None = None
     partners: tuple[int, ...] = ()
+    follow_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,8 @@ class SampleMaker:
         saw.
         """
         path = self.options.root / row["image"]
-        content = read_picture(path, row["sha256"])
-        facts = _facts(row, content, self.options.root)
+        content = read_picture(self.options.root, row["image"], row["sha256"], follow_links=self.options.follow_links)
+        facts = _facts(row, content, self.options.root, self.options.follow_links)
         width, height = self._target(facts)
         moved: Geometry | None = None
         if copy or not facts.is_plain_jpeg or (width, height) != (facts.width, facts.height):
@@ -114,18 +119,19 @@ class SampleMaker:
         return annotation
 
 
-def read_picture(path: Path, sha256: str | None) -> bytes:
-    """The bytes of a picture; raises `IntegrityError` when it is missing or not the one with this digest."""
+def read_picture(root: Path, name: str, sha256: str | None, *, follow_links: bool = False) -> bytes:
+    """The bytes of the image `root/name`; raises `IntegrityError` when it is missing, may not be opened, or has another digest."""
+    path = root / name
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hold us
-    except (FileNotFoundError, NotADirectoryError):
-        raise IntegrityError(f"{path}: the picture is gone; restore it or run `fprep convert` again") from None
+        opened = open_inside(os.path.realpath(root), name, follow_links=follow_links)
+    except CannotOpen as fault:
+        if fault.rule == "missing_image":
+            raise IntegrityError(f"{path}: the picture is gone; restore it or run `fprep convert` again") from None
+        raise IntegrityError(f"{path}: {fault.message}; run `fprep convert` again") from None
     try:
-        content = read_all(descriptor, os.fstat(descriptor).st_size)
-    except IsADirectoryError:
-        raise IntegrityError(f"{path}: a folder, but a picture was expected; run `fprep convert` again") from None
+        content = read_all(opened.descriptor, opened.size)
     finally:
-        os.close(descriptor)
+        os.close(opened.descriptor)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise IntegrityError(f"{path}: changed since convert (SHA-256 differs); run `fprep convert` again")
     return content
@@ -188,13 +194,13 @@ def _undecodable(place: Path, error: Exception) -> IntegrityError:
     return IntegrityError(f"{place}: cannot be decoded ({detail}); let `fprep convert` look at the pictures: it rejects it")
 
 
-def _facts(row: dict[str, Any], content: bytes, root: Path) -> Facts:
+def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) -> Facts:
     """From the table where convert looked at the picture, else by the same check, and points outside are then an error."""
     known = (row["sha256"], row["width"], row["image_format"], row["image_mode"], row["image_orientation"])
     if None not in known:
         is_jpeg = row["image_format"] == "JPEG"
         return Facts(row["width"], row["height"], is_jpeg, row["image_mode"], row["image_orientation"])
-    found = check_image(os.path.realpath(root), row["image"], decode=True)
+    found = check_image(os.path.realpath(root), row["image"], decode=True, follow_links=follow_links)
     if found.rule:
         raise IntegrityError(f"{root / row['image']}: {found.message}; let `fprep convert` look at the pictures: it rejects it")
     if found.sha256 != hashlib.sha256(content).hexdigest():

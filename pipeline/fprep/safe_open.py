@@ -1,0 +1,107 @@
+"""Opening files of a raw folder: never out of it by a link unless that was asked for, never a pipe or device, never blocking.
+
+Images and annotation documents are opened here and nowhere else, by `convert`, `shard`, `audit`, `report` and `export` alike.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fschemas.regular_file import kind_of
+from fschemas.walk import is_below, is_stored_by_content
+
+FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+HOW_TO_FOLLOW = "if you trust the folder, follow its links with --follow-links"
+
+
+class CannotOpen(Exception):
+    """A file that is not opened: `rule` (`missing_image`, `path_escape`, `image_not_a_file`, `unreadable_image`), `message`
+    without the name, and what was `found`."""
+
+    def __init__(self, rule: str, message: str, found: str) -> None:
+        super().__init__(message)
+        self.rule, self.message, self.found = rule, message, found
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open regular file: its descriptor, its size in bytes, and whether a link led out of the root to it."""
+
+    descriptor: int
+    size: int
+    outside: bool = False
+
+
+def open_inside(root: str, name: str, *, follow_links: bool = False) -> Opened:
+    """Open the regular file `root/name`; `root` is a real path, without links.
+
+    Links that stay inside are followed, and so are those into a store that names files by their content (see
+    `fschemas.walk.is_stored_by_content`); any other that leaves the root only with `follow_links`. Raises `CannotOpen`, and
+    `OSError` for an input/output error of the disk.
+    """
+    folder, _, last = name.rpartition("/")
+    real = _real_folder(root, folder)
+    inside = is_below(real, root)
+    descriptor, outside = -1, False
+    if inside:
+        try:
+            descriptor = os.open(os.path.join(real, last), FLAGS)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise_unopened(error, name)
+    if descriptor < 0:  # a link, in the folder's path or in the file's place: it may lead somewhere else inside
+        path = os.path.realpath(os.path.join(root, name))
+        outside = not is_below(path, root)
+        if outside and not follow_links and not is_stored_by_content(path):
+            raise CannotOpen("path_escape", f"a symbolic link leads out of the raw root, to {path}; {HOW_TO_FOLLOW}", name)
+        try:
+            descriptor = os.open(path, FLAGS)
+        except OSError as error:
+            if error.errno == errno.ENOENT and Path(root, name).is_symlink():
+                raise CannotOpen("missing_image", f"a link to {path}, which does not exist", name) from None
+            raise_unopened(error, name)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return Opened(descriptor, status.st_size, outside)
+    os.close(descriptor)
+    raise CannotOpen("image_not_a_file", f"not a regular file but {kind_of(status.st_mode)}", name)
+
+
+def follows_links(metadata: Mapping[str, Any]) -> bool:
+    """Whether a table was converted with `--follow-links`, which holds for everybody who opens its images later."""
+    options: Mapping[str, Any] = metadata.get("options") or {}
+    return options.get("follow_links") is True
+
+
+def read_all(descriptor: int, size: int) -> bytes:
+    """All bytes of an open file of about `size` bytes, and one more where it has grown."""
+    content = os.read(descriptor, size + 1)
+    while 0 < len(content) < size:  # Linux gives at most 2 GiB at once, network file systems less
+        more = os.read(descriptor, size - len(content))
+        if not more:
+            break
+        content += more
+    return content
+
+
+def raise_unopened(error: OSError, name: str) -> NoReturn:
+    """Raise `CannotOpen` for an error that is the file's own, and anything else as it is."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        raise CannotOpen("missing_image", "the picture is missing", name) from None
+    if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
+        raise CannotOpen("image_not_a_file", "not a regular file but a link loop, socket or device", name) from None
+    if error.errno in (errno.EACCES, errno.EPERM):
+        raise CannotOpen("unreadable_image", "permission to read the picture was denied", name) from None
+    raise error
+
+
+@functools.lru_cache(maxsize=4096)
+def _real_folder(root: str, folder: str) -> str:
+    return os.path.realpath(os.path.join(root, folder))
