@@ -25,7 +25,7 @@ from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import exclusive, is_being_written, publish_bytes, remove_leftovers, temporary_of
 from fschemas.shard_set import ShardSet
 from ftrain import config as config_module
-from ftrain import train as train_module
+from ftrain import splits as splits_module
 from ftrain.describe import describe_photo
 from ftrain.evaluate import evaluate_run
 from ftrain.export import export_run
@@ -98,7 +98,7 @@ REFUSE_FULL_FOLDERS = ("sample", "sample of key points", "fprep export")
 def _the_small_task_is_known(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if any(name in request.node.name for name in ("train]", "index]", "query]")) and "ftrain" not in request.node.name:
         monkeypatch.setattr(config_module, "find_task", search_runs.find)
-        monkeypatch.setattr(train_module, "find_task", search_runs.find)
+        monkeypatch.setattr(splits_module, "find_task", search_runs.find)
 
 
 def snapshot(folder: Path) -> dict[str, str]:
