@@ -12,6 +12,7 @@ from ftrain.reports.label_drawing import Line, draw_labels
 from ftrain.reports.label_plots import plot_bars, plot_confusion
 from ftrain.reports.label_report import figure_lines, labels_of, properties, spread
 from ftrain.reports.legend import Entry, Head
+from ftrain.reports.plots import plot_errors
 from ftrain.reports.sheet import Tile, mistaken, sheet, shortened
 
 
@@ -152,3 +153,33 @@ def test_labels_of_unknown_names_are_minus_one():
         columns = {"style": np.array(["b", "", "a", "z"])}
 
     assert labels_of(Shards(), np.array([0, 1, 2, 3]), "style", ["a", "b"]).tolist() == [1, -1, 0, -1]
+
+
+def inside(figure):
+    """Whether every text of a figure is within its canvas; numbers of the axis below are matplotlib's own affair."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        texts += [*axes.texts, axes.xaxis.label, axes.yaxis.label, *axes.get_yticklabels()]
+    texts = [text for text in texts if text.get_text().strip()]
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in texts]
+    width, height = figure.bbox.size
+    return all(box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1 for box in boxes)
+
+
+def test_nothing_of_a_plot_is_cut_off(monkeypatch):
+    """A long subtitle over a small matrix, a bar of 100 % beside its count, points that are worse than every garment."""
+    for module in ("plots", "label_plots"):
+        monkeypatch.setattr(f"ftrain.reports.{module}.to_png", lambda figure: figure)
+    line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6 % (22.2 to 88.9)"
+    assert inside(plot_confusion(np.eye(3, dtype=int), ["a", "b", "c"], line, "category: truth and answer"))
+    bars = plot_bars(
+        {"a": {"value": 1.0, "low": 0.9, "high": 1.0, "floor": 1.0, "count": 1234}, "b": {"value": 0.0}}, "title", line
+    )
+    assert inside(bars)
+    assert bars.axes[0].get_xlim()[1] > 110
+    part = {"ne": 0.2, "ne_low": 0.1, "ne_high": 0.3, "mean_pose": 0.2, "count": 5}
+    errors = plot_errors({"dress": part}, {"hem": {"ne": 3.0, "mean_pose": 0.1, "count": 2}}, line)
+    assert inside(errors)
+    assert all(axes.get_xlim()[1] > 300 for axes in errors.axes)

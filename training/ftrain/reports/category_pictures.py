@@ -76,10 +76,14 @@ def tile(task: Category, judged: Judged, number: int, badness: float) -> Tile:
     results = judged.results
     picture, note = label_report.picture_of(judged, number)
     lines: list[str] = []
+    good: bool | None = badness < 0.2
     labels = results.get("category")
+    if labels is not None and (labels >= 0).any():  # the frame says one thing: of pictures without a category, nothing
+        good = None
     if labels is not None and "category_scores" in results and labels[number] >= 0:
         scores = results["category_scores"][number]
         best = int(scores.argmax())
+        good = best == int(labels[number])
         lines.append(
             mistaken(
                 f"{task.categories[best]} {100 * scores[best]:.0f} %",
@@ -89,7 +93,7 @@ def tile(task: Category, judged: Judged, number: int, badness: float) -> Tile:
     if "attributes" in results:
         lines += _attribute_lines(task, results, number)
     boxes = [results["boxes"][number].tolist()] if task.has_boxes else []
-    return Tile(picture, lines[:7], badness < 0.2, boxes, [note["box"]] if task.has_boxes else [])
+    return Tile(picture, lines[:7], good, boxes, [note["box"]] if task.has_boxes else [])
 
 
 def _attribute_lines(task: Category, results: Results, number: int) -> list[str]:

@@ -98,9 +98,8 @@ def report(task: Category, judged: Judged, out: Path) -> dict[str, Any]:
     publish_bytes(out / "pictures.csv", csv_bytes(header, rows))
     tiles = [tile(task, judged, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)]
     legend = [*([MARKS_ENTRY] if "attributes" in results and not task.exclusive else []), ORDER_ENTRY]
-    meaning = {"good": "green frame: at most one label in five is wrong", "bad": "red frame: more are"}
-    if not task.attributes:
-        meaning = {"good": "green frame: category right", "bad": "red frame: wrong"}
+    judged_by = "category right" if "category_top_1" in model else "at most one label in five is wrong"
+    meaning = {"good": f"green frame: {judged_by}", "bad": "red frame: not so"}
     publish_bytes(out / "predictions.png", sheet(tiles, "Predicted and true labels", line, meaning=meaning, legend=legend))
     return numbers
 

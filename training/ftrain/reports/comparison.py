@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fschemas.csv_text import csv_bytes
-from ftrain.reports.plots import FAINT_COLOUR, MODEL_COLOUR, STYLE, TEXT_COLOUR, to_png
+from ftrain.reports.plots import FAINT_COLOUR, MODEL_COLOUR, STYLE, TEXT_COLOUR, draw_head, to_png
 from ftrain.reports.sheet import shortened
 
 _COLUMNS = 3
@@ -39,10 +39,9 @@ def plot_comparison(found: Mapping[str, Any]) -> bytes:
     width, height = 2.6 * columns + 2.2, rows * (0.85 + 0.28 * len(names)) + 0.75
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        figure.suptitle("Runs compared\n", x=0.02, ha="left", size=12.5, weight="bold")
         sources = sorted({run["source"] for run in found["runs"]})
         line = sources[0] if len(sources) == 1 else "each run on what it was evaluated on"
-        figure.text(0.02, 1 - 0.37 / height, f"{line}; bars: 95 % interval", size=8.5, color=FAINT_COLOUR, va="top")
+        draw_head(figure, "Runs compared", f"{line}; bars: 95 % interval")
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for number, axes in enumerate(panels.flat):
             if number < len(metrics):

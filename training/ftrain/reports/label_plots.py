@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, TEXT_COLOUR, to_png
+from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, TEXT_COLOUR, draw_head, to_png
 from ftrain.reports.sheet import shortened
 
 _NUMBERED = 20  # classes: beyond that, cells are too small for numbers
@@ -24,14 +24,14 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], subtitle: str = "",
     size = max(3.6, 0.32 * len(kept) + 1.6)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(size + 0.4, size + 0.5), layout="constrained")
-        _head(figure, title, subtitle)
+        draw_head(figure, title, subtitle)
         axes = figure.add_subplot()
         axes.imshow(shares, cmap="BuGn", vmin=0, vmax=1, aspect="equal")
         axes.set_xticks(range(len(kept)), labels, rotation=90, size=7.5)
         axes.set_yticks(
             range(len(kept)), [f"{label}  {total}" for label, total in zip(labels, counts.sum(axis=1), strict=True)], size=7.5
         )
-        axes.set(xlabel="answer", ylabel="truth, with its number of pictures")
+        axes.set(xlabel="answer, in % of its truth", ylabel="truth, with its number of images")
         for spine in axes.spines.values():
             spine.set_visible(False)
         if len(kept) <= _NUMBERED:
@@ -52,7 +52,7 @@ def plot_bars(
     values, places = np.array([100 * parts[name]["value"] for name in names]), np.arange(len(names))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.0, 1.25 + 0.24 * len(names)), layout="constrained")
-        _head(figure, title, subtitle)
+        draw_head(figure, title, subtitle)
         axes = figure.add_subplot()
         axes.barh(places, values, height=0.66, color=MODEL_COLOUR, label="model")
         ends = values.copy()
@@ -73,16 +73,21 @@ def plot_bars(
                 text = f"{parts[name]['count']:.0f}"
                 side = ("axes fraction", "data")
                 axes.annotate(text, (1, place), xycoords=side, xytext=(4, -0.5), size=7.5, color=FAINT_COLOUR, **note)
+        if any("count" in part for part in parts.values()):
+            axes.annotate(
+                "count",
+                (1, len(names) - 0.45),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 0),
+                size=7.5,
+                color=FAINT_COLOUR,
+                textcoords="offset points",
+                va="bottom",
+            )
         axes.set_yticks(places, [shortened(name.replace("_", " "), 30) for name in names])
         axes.set_ylim(-0.6, len(names) - 0.4)
-        axes.set_xlim(left=0)
-        axes.margins(x=0.08)
+        axes.set_xlim(0, 1.14 * max([*ends, *(100 * parts[name].get("floor", 0.0) for name in names), 0.1]))
         axes.set_xlabel(unit)
         axes.spines["left"].set_visible(False)
         axes.grid(visible=True, axis="x")
         return to_png(figure)
-
-
-def _head(figure: Figure, title: str, subtitle: str) -> None:
-    figure.suptitle(f"{title}\n", x=0.02, ha="left", size=12.5, weight="bold")
-    figure.text(0.02, 1 - 0.37 / figure.get_figheight(), subtitle, size=8.5, color=FAINT_COLOUR, va="top")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 MODEL_COLOUR, FLOOR_COLOUR, TEXT_COLOUR, FAINT_COLOUR = "#0f6d7c", "#b5533c", "#22262a", "#8a9299"
+
+_LETTER = 0.073  # inches: width of a letter of a subtitle, on the safe side
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -49,7 +52,7 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes = figure.add_subplot()
-        _head(figure, "Share of visible points found within a distance", subtitle)
+        draw_head(figure, "Share of visible points found within a distance", subtitle)
         curves = [("model", MODEL_COLOUR, columns[1])]
         if len(columns) > 2:
             curves.append(("mean pose", FLOOR_COLOUR, columns[2]))
@@ -73,11 +76,13 @@ def plot_errors(garments: dict[str, dict[str, Any]], points: dict[str, dict[str,
     with mpl.rc_context(STYLE):
         num_bars = len(garments) + len(points)
         figure = Figure(figsize=(7.2, 1.9 + 0.235 * num_bars), layout="constrained")
-        _head(figure, "Normalised error per garment and per point", subtitle)
+        draw_head(figure, "Normalised error per garment and per point", subtitle)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[len(garments) + 0.5, len(points) + 0.5])
         _bars(upper, garments, interval=True)
         _bars(lower, points, interval=False)
         lower.set_xlabel("NE in %")
+        ends = [part.get(name, 0.0) for part in (*garments.values(), *points.values()) for name in ("ne", "ne_high", "mean_pose")]
+        lower.set_xlim(0, 100 * 1.14 * max([*ends, 1e-3]))  # of both, with room for the numbers behind the bars
         handles, names = lower.get_legend_handles_labels()
         figure.legend(handles, names, loc="upper right", ncols=2, handlelength=1.2)
         return to_png(figure)
@@ -112,15 +117,16 @@ def _bars(axes: Axes, parts: dict[str, dict[str, Any]], *, interval: bool) -> No
     )  # fmt: skip
     axes.set_yticks(places, [name.replace("_", " ") for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlim(left=0)
-    axes.margins(x=0.08)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=True, axis="x")
 
 
-def _head(figure: Figure, title: str, subtitle: str) -> None:
-    figure.suptitle(f"{title}\n", x=0.02, ha="left", size=12.5, weight="bold")
-    figure.text(0.02, 1 - 0.37 / figure.get_figheight(), subtitle, size=8.5, color=FAINT_COLOUR, va="top")
+def draw_head(figure: Figure, title: str, subtitle: str) -> None:
+    """Title and subtitle of a plot with a constrained layout, the subtitle wrapped to the width of the figure."""
+    lines = textwrap.wrap(subtitle, max(20, int(figure.get_figwidth() * 0.96 / _LETTER))) or [""]
+    figure.suptitle(title + "\n" * len(lines), x=0.02, ha="left", size=12.5, weight="bold")
+    place = 1 - 0.37 / figure.get_figheight()
+    figure.text(0.02, place, "\n".join(lines), size=8.5, color=FAINT_COLOUR, va="top")
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:

@@ -14,7 +14,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.image import decode_exactly
 from ftrain.reports.drawing import INK, WHITE, label_font
 from ftrain.reports.legend import Entry
-from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, to_png
+from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, draw_head, to_png
 from ftrain.reports.sheet import Tile, sheet
 from ftrain.task import Results
 
@@ -47,8 +47,7 @@ def plot_hits(curves: Mapping[str, Mapping[int, float]], subtitle: str) -> bytes
     """PNG of hit@k over k, one curve for each of `curves`: the model first, then its floors."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.6, 4.4), layout="constrained")
-        figure.suptitle("Share of queries with a hit among the first k\n", x=0.02, ha="left", size=12.5, weight="bold")
-        figure.text(0.02, 1 - 0.37 / 4.4, subtitle, size=8.5, color=FAINT_COLOUR, va="top")
+        draw_head(figure, "Share of queries with a hit among the first k", subtitle)
         axes = figure.add_subplot()
         looks = ((MODEL_COLOUR, "-", 2.2), (FLOOR_COLOUR, (0, (5, 2)), 1.6), (FAINT_COLOUR, (0, (1, 1.5)), 1.6))
         for (name, shares), (colour, line, width) in zip(curves.items(), looks, strict=False):
