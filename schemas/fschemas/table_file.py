@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Generator, Iterable
@@ -20,6 +21,7 @@ from fschemas.regular_file import open_regular
 from fschemas.vocabularies import VOCABULARY_SHAPE
 
 METADATA_KEY = b"fashionkit"
+_SEAL_KEY = b"fashionkit-seal"
 _SHAPE = {
     "table?": str, "dataset?": (None, str), "column_groups?": [str], "raw_root?": str, "drawn?": bool,
     "landmark_set?": (None, LANDMARK_SET_SHAPE), "vocabularies?": {"*": VOCABULARY_SHAPE}, "tables?": [dict],
@@ -33,16 +35,19 @@ def write_table(path: Path, table: pa.Table, metadata: dict[str, Any] | None = N
 
 def write_tables(path: Path, parts: Iterable[pa.Table], metadata: dict[str, Any] | None = None) -> None:
     """As `write_table` with the rows of all `parts`, at least one, of which no two need be in memory at once."""
-    note = {METADATA_KEY: json.dumps(metadata or {}, ensure_ascii=False, sort_keys=True).encode()}
+    note = json.dumps(metadata or {}, ensure_ascii=False, sort_keys=True).encode()
     each = iter(parts)
-    first = next(each).replace_schema_metadata(note)
+    first = next(each).replace_schema_metadata()
     with (
         publish(path) as temporary,
         open(temporary, "wb") as file,
         pq.ParquetWriter(file, first.schema, compression="zstd", write_page_checksum=True) as writer,
     ):
+        rows = 0
         for part in itertools.chain([first], each):
-            writer.write_table(part.replace_schema_metadata(note), row_group_size=65536)
+            rows += part.num_rows
+            writer.write_table(part.replace_schema_metadata(), row_group_size=65536)
+        writer.add_key_value_metadata({METADATA_KEY: note, _SEAL_KEY: _seal(first.schema, note, rows)})
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -57,7 +62,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `write_table` stored; raises as `read_table` does, and `UsageError` for a foreign Parquet file."""
     with _parquet(path) as file:
-        stored = file.schema_arrow.metadata or {}
+        stored = file.metadata.metadata or {}
         if METADATA_KEY not in stored:
             raise UsageError(f"{path}: a Parquet file, but not a table of fprep; write it with `fprep convert`")
         return parse_json(stored[METADATA_KEY], _SHAPE, place=f"{path}: its metadata", remedy="write it again")
@@ -69,6 +74,7 @@ def _parquet(path: Path) -> Generator[pq.ParquetFile]:
     try:
         open_regular(path).close()  # a pipe would be waited for
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
+            _check_seal(path, file)
             yield file
     except FileNotFoundError:
         raise UsageError(f"{path}: no such table; write it with `fprep convert`") from None
@@ -78,6 +84,41 @@ def _parquet(path: Path) -> Generator[pq.ParquetFile]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise IntegrityError(f"{path}: not a readable Parquet table ({_first_line(error)}); write it again") from error
+
+
+def _seal(schema: pa.Schema, note: bytes, rows: int) -> bytes:
+    """A digest of what page checksums leave out: the names and types of the columns, our metadata, the number of rows."""
+    columns = "\n".join(f"{field.name}: {_type_name(field.type)}" for field in schema)
+    return hashlib.sha256(b"\0".join((columns.encode(), note, str(rows).encode()))).hexdigest().encode()
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """A type without what a round trip through Parquet may change: offsets and views of strings, names of list elements."""
+    if pa.types.is_struct(kind):
+        return f"struct of {', '.join(f'{field.name}: {_type_name(field.type)}' for field in kind)}"
+    if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+        return f"list of {_type_name(kind.value_type)}"
+    return str(kind).removeprefix("large_").removesuffix("_view")
+
+
+def _check_seal(path: Path, file: pq.ParquetFile) -> None:
+    """Raise `IntegrityError` for a table of ours whose footer changed; a foreign Parquet file has neither metadata nor seal."""
+    footer = file.metadata
+    stored = footer.metadata or {}
+    note = stored.get(METADATA_KEY, b"")
+    rows = sum(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
+    if stored.get(_SEAL_KEY) == _seal(file.schema_arrow, note, rows) or not _names_seal(path):
+        return
+    raise IntegrityError(f"{path}: the footer of this table changed (its digest differs); write it again")
+
+
+def _names_seal(path: Path) -> bool:
+    """Whether the bytes of the footer name our seal: a flipped bit can hide it from Parquet's own reader."""
+    with open_regular(path) as file:
+        file.seek(-8, 2)
+        size = int.from_bytes(file.read(4), "little")
+        file.seek(-8 - size, 2)
+        return _SEAL_KEY in file.read(size)
 
 
 def _first_line(error: BaseException) -> str:
