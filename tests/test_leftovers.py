@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.ftrain import keypoint_runs, search_runs
@@ -25,6 +26,7 @@ from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import exclusive, is_being_written, publish_bytes, remove_leftovers, temporary_of
 from fschemas.shard_set import ShardSet
 from ftrain import config as config_module
+from ftrain import export as export_module
 from ftrain import splits as splits_module
 from ftrain.describe import describe_photo
 from ftrain.evaluate import evaluate_run
@@ -73,6 +75,20 @@ def _train(given: Inputs, out: Path) -> None:
     train("likes", TrainOptions(str(given.items), out, overrides=overrides, workers=0, device="cpu", trackers=("none",)))
 
 
+def _export(given: Inputs, out: Path) -> None:
+    """Without tracing, which takes a minute: the model itself stands for what was made of it."""
+    traced: list[Any] = []
+
+    def answers(batch: Any) -> dict[str, Any]:
+        return {name: tensor.numpy() for name, tensor in traced[-1](batch).items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "traced", lambda module, example, name: traced.append(module))
+        patch.setattr(export_module, "as_archive", lambda program: b"an archive")
+        patch.setattr(export_module, "archive_predictor", lambda content: answers)
+        export_run(given.run, out, to="torch-export")
+
+
 CPU = PredictOptions(device="cpu")
 FOLDERS: dict[str, Callable[[Inputs, Path], object]] = {
     "sample": lambda given, out: find_sample("deepfashion-landmarks")(out, images=4, seed=0, workers=1),
@@ -87,7 +103,7 @@ FOLDERS: dict[str, Callable[[Inputs, Path], object]] = {
     ),
     "predict": lambda given, out: predict_images(given.run, [given.photos], out, CPU),
     "describe": lambda given, out: describe_photo(given.photos / "a.jpg", [given.run], out, device="cpu"),
-    "ftrain export": lambda given, out: export_run(given.run, out, to="torch-export"),
+    "ftrain export": _export,
     "index": lambda given, out: build_index(given.likes, str(given.items), out, workers=0, device="cpu"),
     "query": lambda given, out: query_index(given.index, [given.photos], out, device="cpu", top=3),
 }  # fmt: skip
