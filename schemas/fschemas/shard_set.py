@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fschemas.failures import IntegrityError, UsageError
+from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
 from fschemas.json_file import COUNT, read_json
 from fschemas.landmarks import LANDMARK_SET_SHAPE
 from fschemas.names import DIGEST, KEY_PATTERN, SHARD_NAME
@@ -86,6 +86,13 @@ class ShardSet:
         """
         files = files or Folder(Path(place))
         metadata = read_dataset_file(files.path(DATASET_FILE), str(place))
+        try:
+            return cls._checked(str(place), metadata, files, digests=digests)
+        except IntegrityError as error:
+            raise _unless_rewritten(error, str(place), metadata, files) from None
+
+    @classmethod
+    def _checked(cls, place: str, metadata: dict[str, Any], files: Files, *, digests: bool) -> ShardSet:
         index_path = files.path(INDEX_FILE)
         if not index_path.exists():
             raise IntegrityError(f"{place}/{INDEX_FILE}: missing; write the shard set again")
@@ -93,7 +100,7 @@ class ShardSet:
             raise IntegrityError(f"{place}/{INDEX_FILE}: not the file that {DATASET_FILE} names; write the shard set again")
         table = read_table(index_path)
         _check_index(f"{place}/{INDEX_FILE}", table, len(metadata["shards"]))
-        shard_set = cls(str(place), metadata, _as_arrays(table), files)
+        shard_set = cls(place, metadata, _as_arrays(table), files)
         if isinstance(files, Folder):
             shard_set.check_shards(digests=digests)
         return shard_set
@@ -166,12 +173,13 @@ class ShardSet:
         except (ValueError, RecursionError):  # not by `parse_json`, which takes longer, and this is done for every sample
             raise self._damaged(row) from None
 
-    def _damaged(self, row: int) -> IntegrityError:
+    def _damaged(self, row: int) -> FashionkitError:
         name = self.metadata["shards"][int(self.columns["shard"][row])]["name"]
-        return IntegrityError(
+        error = IntegrityError(
             f"{self.place}/{name}: sample {self.columns['key'][row]} is damaged (CRC differs); "
             "delete the shard and run `fprep shard` again"
         )
+        return _unless_rewritten(error, self.place, self.metadata, self.files)
 
     def _descriptor(self, shard: int) -> int:
         """An open shard, moved to the end of those in use; the one used longest ago is closed for it."""
@@ -188,6 +196,20 @@ class ShardSet:
             return os.open(self.files.path(name), os.O_RDONLY)
         except FileNotFoundError:  # another process made room in a shared cache between the two calls
             return os.open(self.files.path(name), os.O_RDONLY)
+
+
+def _unless_rewritten(error: IntegrityError, place: str, metadata: dict[str, Any], files: Files) -> FashionkitError:
+    """The error, or that the set was written anew since it was opened: then nothing is damaged, and nothing must be deleted."""
+    try:
+        if read_dataset_file(files.path(DATASET_FILE), place) == metadata:
+            return error
+    except UsageError:  # taken away, as the first step of writing
+        pass
+    except (IntegrityError, OSError):
+        return error
+    return EnvironmentProblem(
+        f"{place}: the shard set was written anew while it was read; wait until that is done and run the command again"
+    )
 
 
 def read_dataset_file(path: Path, place: str) -> dict[str, Any]:
