@@ -210,7 +210,7 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
     assert said.exit_code == 0, said.output
     assert "one: 2 runs, 5 parts in 19 dimensions, fitted on 20 training pictures" in said.output
     as_json = CliRunner().invoke(app, [*arguments, "--run", str(tmp_path / "two"), "--dim", "4", "--json"])
-    assert json.loads(as_json.output) == {"dimensions": 4, "runs": 2, "parts": 5, "pictures": 20}
+    assert json.loads(as_json.stdout) == {"dimensions": 4, "runs": 2, "parts": 5, "pictures": 20}
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_the_commands(place, monkeypatch):
     assert "18 images of gallery, query, 48 dimensions, colours of the picture" in done.output
     done = runner.invoke(app, ["query", "again", "raw", "--out", "found", "--top", "3", "--color-weight", "0.2", "--json"])
     assert done.exit_code == 0, done.output
-    answers = [json.loads(line) for line in done.output.splitlines()]
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["in_index"] for answer in answers] == [["s0012"], ["s0006"]]
     assert all(len(answer["matches"]) == 3 for answer in answers)
     assert answers[0]["color_weight"] == 0.2

@@ -1,0 +1,9 @@
+"""Counts as people read them."""
+
+from fschemas.wording import count
+
+
+def test_one_is_singular_and_thousands_are_grouped():
+    assert [count(number, "image") for number in (0, 1, 1234)] == ["0 images", "1 image", "1,234 images"]
+    assert count(2, "query", "queries") == "2 queries"
+    assert count(7) == "7"
