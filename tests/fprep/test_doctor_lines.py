@@ -211,6 +211,16 @@ def test_two_tables_are_written_into_two_folders(tmp_path, monkeypatch):
     assert [shlex.split(line)[4] for line in lines] == ["tables/csv", "tables/csv-2"]
 
 
+def test_a_line_for_a_table_with_losses_allows_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "set", *(f"{number}.jpg" for number in range(6)))
+    rows = [f"{number}.jpg,c{number % 2}" for number in range(9)]  # three are missing
+    (tmp_path / "set/t.csv").write_text("\n".join(["image,label", *rows, "5.jpg", "../6.jpg,c1", ",c1", ""]))
+    (line,) = doctor(Path("set")).commands
+    table, _ = run_line(line)
+    assert len(table) == 6
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [
@@ -218,6 +228,7 @@ def test_two_tables_are_written_into_two_folders(tmp_path, monkeypatch):
         ("image,종류\na.jpg,바지\n".encode("cp949"), "not-utf-8"),
         (b"a.jpg,x\nb.jpg,y\n", "no-header"),
         (b"image,x,x\na.jpg,1,2\n", "unreadable-table"),
+        (b"image,x\n/home/me/a.jpg,1\n/home/me/b.jpg,1\n", "bad-paths"),
     ],
 )
 def test_no_line_for_a_table_that_cannot_be_read(content, code, tmp_path):

@@ -16,8 +16,8 @@ from fprep.doctoring.contents import look_at, read_head
 from fprep.doctoring.findings import Diagnosis, Finding
 from fprep.doctoring.pictures import Row, Sampled, judge_pictures
 from fprep.doctoring.scan import Scan
-from fprep.image_names import MAX_LISTED, ImageFinder, clean_path
-from fprep.parsing.dialect import HEAD, find_dialect, join_names, plain_name, sample_records
+from fprep.image_names import MAX_LISTED, ImageFinder, clean_path, picture_path_fault
+from fprep.parsing.dialect import HEAD, Record, find_dialect, join_names, plain_name, sample_records
 from fprep.parsing.own_columns import (
     KNOWN_VALUES,
     USUAL_BOXES,
@@ -37,6 +37,7 @@ _MAX_TABLES = 8
 _MAX_BYTES = 4 << 20  # of a table, that proposals are held against
 _NUM_SAMPLES = 48
 _MAX_CLASSES = 200
+_MAX_LOST = 0.03  # share of rows; `fprep convert` allows 0.05
 _UNREADABLE = ("empty", "lfs-pointer", "web-page", "utf-16", "not-utf-8")
 _CLASS_WORDS = re.compile(r"categ|class|label|kind|type|article|garment|cloth|부류|종류|카테고리|类", re.IGNORECASE)
 _ITEM_WORDS = re.compile(r"(product|item|sku|article|style)[ _-]?(id|code|no|nr|number)?", re.IGNORECASE)
@@ -167,14 +168,29 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
     _propose(table, image, has_images=bool(found))
     _tell(table, say)
     say += judge_pictures(Sampled(rows, found), path.parent, nested=False)
-    if not problems and _is_readable(table, places, say):
+    lost = _lost_share(records[1:], table, names, image, say) + (1 - len(found) / len(rows) if found else 0)
+    if not problems and lost < 1 and _is_readable(table, places, say):
         diagnosis.command = "convert"
         folder = places.folder_to_give(some)
         diagnosis.raw = [path, *([folder] if folder else [])]
         diagnosis.options = [] if found else ["--images", "none"]
+        if lost > _MAX_LOST:  # else the line would do its work, but end as if it had failed
+            diagnosis.options += ["--max-rejected", f"{min(1.0, lost + 0.1):.2f}"]
         for key, value in table.options.items():
             diagnosis.options += ["--map", f"{key}={value}"]
     return diagnosis
+
+
+def _lost_share(records: Sequence[Record], table: _Table, names: Sequence[str], image: int, say: list[Finding]) -> float:
+    """The share of rows that cannot be kept as they are written; what is wrong with the first path is a finding."""
+    faults = [fault for name in names if (fault := picture_path_fault(clean_path(name))) is not None]
+    if faults:
+        severity = "problem" if len(faults) == len(names) else "warning"
+        what = f"{len(faults)} of {len(names)} images cannot be read by their names: {faults[0][1]}"
+        say.append(Finding(severity, "bad-paths", table.path, what))
+    empty = sum(not row[image].strip() for row in table.rows)
+    num_bad = len(records) - len(table.rows) + empty
+    return num_bad / max(1, len(records)) + len(faults) / max(1, len(names))
 
 
 def _image_column(table: _Table, places: _Places) -> int | None:
