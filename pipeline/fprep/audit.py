@@ -22,6 +22,7 @@ from fprep.auditing.pairs import LARGEST_DISTANCE, near_pairs
 from fprep.auditing.summary import summary_text
 from fprep.auditing.tables import AuditTable, Pictures, look_at_pictures, open_tables, rows_of
 from fprep.auditing.twins import Labels, find_conflicts
+from fprep.class_names import near_names_of
 from fprep.report import plain_arrow
 from fprep.split_lock import LOCK_FILE, SplitLock, make_lock
 from fschemas.failures import RejectedError, UsageError
@@ -140,6 +141,8 @@ def _check_tables(tables: Sequence[AuditTable], where: Sequence[Place], findings
         find_label_faults(table, where[start : start + len(table.frame)], findings)
         floors += find_balance(table, findings)
         _find_rejected(table, findings)
+        for sentence in (sentence for told in near_names_of(table.frame, table.open_vocabularies).values() for sentence in told):
+            findings.add("label_near_equal", "warning", sentence, table=table.name)
         start += len(table.frame)
     tell("labels", len(tables), len(tables))
     return floors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from fprep.cli_doctor import doctor
 from fprep.cli_export import export
 from fprep.cli_report import report
 from fschemas.command_line import run_command
-from fschemas.failures import IntegrityError, UsageError
+from fschemas.failures import IntegrityError, UsageError, count_of
 from fschemas.preflight import check_paths, check_shards, check_tables
 
 app = typer.Typer(
@@ -29,6 +30,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes all cores.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, write nothing.")]
+
+_MAP_HELP = (
+    "What your own files mean; repeatable. csv: image, category, style, substyle, item, group, split, domain, attributes=COLUMN, "
+    "box=x1,y1,x2,y2, box-form, unit, axes, orientation, folder, delimiter, rows. folders: category, style, item, group, split. coco: "
+    "box-form, unit, axes, orientation. kfashion: polygons. Readers of coordinates: orientation. `fprep readers` explains each."
+)
 
 
 @app.command()
@@ -90,7 +97,7 @@ def convert(
     ] = False,
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="KEY=VALUE", help="What your own folders or CSV columns mean; repeatable."),
+        typer.Option("--map", metavar="KEY=VALUE", help=_MAP_HELP),
     ] = None,
     workers: Workers = 0,
     limit: Limit = None,
@@ -100,47 +107,76 @@ def convert(
 ) -> None:
     """Read raw files into a validated table, with every rejected row and its reason beside it."""
     if len(paths) > 1:
-        check_paths(paths[:-1], "no such file or folder; name the unpacked archive")
+        if "/" in dataset:
+            from fprep.whereabouts import not_a_reader
+
+            not_a_reader(dataset)
+        exchanged = (
+            f" (or exchange the arguments: {paths[-1]} exists, and the folder to write comes last)" if paths[-1].is_dir() else ""
+        )
+        check_paths(paths[:-1], f"no such file or folder; name the unpacked archive{exchanged}")
 
     from fprep.convert import convert as run_convert
     from fprep.reader import find_reader, read_mapping
+    from fprep.report import ConversionRejected
+    from fprep.whereabouts import look_around
     from fschemas.progress import Reporter
 
     if len(paths) < 2:
         raise UsageError("convert needs at least one raw folder and the folder to write: fprep convert DATASET RAW... OUT")
     *raw, out = paths
     options = read_mapping(find_reader(dataset), mapping or [])
+    failure: ConversionRejected | None = None
     with Reporter(quiet=quiet) as report:
-        values = run_convert(
-            dataset, raw, out, images=images, on_reject=on_reject, max_rejected=max_rejected, val_share=val_share,
-            test_share=test_share, group_split=group_split, follow_links=follow_links, mapping=options, workers=workers, limit=limit, dry_run=dry_run, progress=report,
-        ).to_json()  # fmt: skip
+        try:
+            found = run_convert(
+                dataset, raw, out, images=images, on_reject=on_reject, max_rejected=max_rejected, val_share=val_share,
+                test_share=test_share, group_split=group_split, follow_links=follow_links, mapping=options, workers=workers, limit=limit,
+                dry_run=dry_run, progress=report,
+            )  # fmt: skip
+        except ConversionRejected as error:
+            found, failure = error.report, error
+        except UsageError as error:
+            raise UsageError(f"{error}{look_around(dataset, raw, out)}") from None
+    if failure is not None and not found.kept:
+        failure = ConversionRejected(found, f"{failure}{look_around(dataset, raw, out)}")
+    values = found.to_json()
     rules = ", ".join(f"{rule} {count}" for rule, count in values["rejected_by_rule"].items())
     warnings = ", ".join(f"{name} {count}" for name, count in values["warnings"].items())
+    splits = "".join(f", {count} {split}" for split, count in values["splits"].items())
+    rows = f"{count_of(values['kept'], 'row')} of {count_of(values['lines'], 'line')}{splits}"
     lines = [
-        f"{out}/table.parquet: {values['kept']} rows of {values['lines']} lines, "
-        + ", ".join(f"{count} {split}" for split, count in values["splits"].items()),
-        *([f"recognised: {', '.join(values['variants'])}"] if values["variants"] else []),
-        *([f"{out}/rejected.parquet: {values['rejected']} rows: {rules}"] if rules else []),
+        f"{out}/table.parquet: {rows}" if found.published or dry_run else f"no table: {rows}",
+        *([f"recognized: {', '.join(values['variants'])}"] if values["variants"] else []),
+        *([f"{out}/rejected.parquet: {count_of(values['rejected'], 'row')}: {rules}"] if rules else []),
         *([f"kept with a warning: {warnings}"] if warnings else []),
         *[f"note: {note}" for note in values.get("notes", [])],
+        *([f"next: fprep report {shlex.quote(str(out))} report.html"] if found.published else []),
     ]
     _print(values, as_json, "\n".join(lines))
+    if failure is not None:
+        raise failure
 
 
 @app.command()
 def readers(as_json: AsJson = False) -> None:
-    """List the readers with what they recognise."""
+    """List the readers with the files that each recognizes and the keys of --map that it takes."""
     from fprep.reader import readers as known_readers
 
     values = {
         name: {
             "paper": reader.paper, "licence": reader.licence, "citation": reader.citation,
             "files": {variant: list(patterns) for variant, patterns in reader.variants.items()}, "totals": dict(reader.totals),
+            "map": dict(reader.mapping),
         }
         for name, reader in known_readers().items()
     }  # fmt: skip
-    _print(values, as_json, "\n".join(f"{name}: {value['paper']}; {value['licence']}" for name, value in values.items()))
+    lines: list[str] = []
+    for name, reader in known_readers().items():
+        lines += [f"{name}: {reader.paper}; {reader.licence}"]
+        lines += [f"  recognizes {variant}: {', '.join(patterns)}" for variant, patterns in reader.variants.items()]
+        lines += [f"  --map {key}=…  {meaning}" for key, meaning in reader.mapping.items()]
+    _print(values, as_json, "\n".join(lines))
 
 
 @app.command()
@@ -186,7 +222,7 @@ def shard(
         )  # fmt: skip
     splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
     state = "nothing to do: " if summary["unchanged"] else ""
-    size_of_set = f"{summary['shards']} shards ({summary['reused']} kept), {summary['bytes'] / 1e6:.1f} MB"
+    size_of_set = f"{count_of(summary['shards'], 'shard')} ({summary['reused']} kept), {summary['bytes'] / 1e6:.1f} MB"
     _print(summary, as_json, f"{out}: {state}{size_of_set}, {splits}")
 
 

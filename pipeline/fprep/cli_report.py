@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from fschemas.failures import count_of
 from fschemas.preflight import check_tables
 
 
@@ -44,6 +45,6 @@ def report(
     gone = f", {len(values['missing'])} could not be shown" if values["missing"] else ""
     size = f"{values['bytes'] / 1e6:.1f} MB"
     verb = "would be written: " if dry_run else ""
-    lines = [f"{out}: {verb}{values['rows']} rows, {values['pictures']} pictures{gone}, {size}"]
+    lines = [f"{out}: {verb}{count_of(values['rows'], 'row')}, {count_of(values['pictures'], 'image')}{gone}, {size}"]
     lines += [f"note: {remark}" for remark in values["remarks"]]
     typer.echo(json.dumps(values, ensure_ascii=False) if as_json else "\n".join(lines))

@@ -25,7 +25,7 @@ from fprep.doctoring.signatures import LABEL_FOLDERS, PICTURE_FOLDERS, SIGNATURE
 from fprep.raw import absent, real_path
 from fprep.reader import readers
 from fprep.safe_open import HOW_TO_FOLLOW
-from fschemas.failures import FashionkitError, UsageError
+from fschemas.failures import FashionkitError, UsageError, count_of
 from fschemas.walk import list_folder
 
 _TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".json")
@@ -68,7 +68,8 @@ class Checkup:
 
     def to_text(self) -> str:
         """The same for a person."""
-        looked = f"{self.scan.entries} names in {len(self.scan.folders)} folders, {self.scan.num_pictures} pictures"
+        names, folders = count_of(self.scan.entries, "name"), count_of(len(self.scan.folders), "folder")
+        looked = f"{names} in {folders}, {count_of(self.scan.num_pictures, 'image')}"
         lines = [f"{self.path}: {looked}" + (f"; {self.scan.incomplete}" if self.scan.incomplete else "")]
         for diagnosis in self.diagnoses:
             what = " (".join(part for part in (diagnosis.reader or "no reader", diagnosis.variant) if part)
@@ -134,7 +135,9 @@ def doctor(
         checkup.findings.append(Finding("warning", "links", first, told))
     if looked.junk:
         checkup.findings.append(
-            Finding("note", "junk", looked.root, f"{looked.junk} files that macOS, Windows or an editor left, never read")
+            Finding(
+                "note", "junk", looked.root, f"{count_of(looked.junk, 'file')} that macOS, Windows or an editor left, never read"
+            )
         )
     checkup.diagnoses += diagnose(looked, known, home)
     checkup.diagnoses += diagnose_own_pictures(looked, [found.home for found in checkup.diagnoses])
@@ -260,7 +263,9 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) ->
             "problem", "trial", diagnosis.home, f"a trial conversion of {rows} rows failed by a fault of the reader: {words}"
         )
     rules = ", ".join(f"{rule} {count}" for rule, count in report.rejected_by_rule.items())
-    told = f"a trial conversion kept {report.kept} rows and rejected {report.rejected}" + (f" ({rules})" if rules else "")
+    told = f"a trial conversion kept {count_of(report.kept, 'row')} and rejected {report.rejected}" + (
+        f" ({rules})" if rules else ""
+    )
     return Finding("problem" if report.kept == 0 else "good", "trial", diagnosis.home, told)
 
 

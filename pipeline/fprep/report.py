@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
@@ -144,26 +145,37 @@ def compare_totals(report: ConvertReport, raw: RawFolder, published: dict[str, i
 def judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float, *, dry_run: bool = False) -> None:
     """Raise `RejectedError` for an empty table, and where more rows were rejected than is allowed."""
     if report.rejected:
-        worst, count = max(report.rejected_by_rule.items(), key=lambda item: item[1])
-        total = report.kept + report.rejected + report.left_out
-        rows = f"{report.rejected} of {total} rows were rejected, most by {worst} ({count})"
+        ordered = sorted(report.rejected_by_rule.items(), key=lambda item: -item[1])
+        worst, total = ordered[0][0], report.kept + report.rejected + report.left_out
+        rows = f"{report.rejected} of {total} rows were rejected, by {', '.join(f'{rule} ({count})' for rule, count in ordered)}"
     else:
         worst, rows = "", "no row was rejected"
     look = "run without --dry-run to get the list" if dry_run else f"look at {out / REJECTED_FILE}"
+    page = "" if dry_run else f", or at the page of `fprep report {shlex.quote(str(out))} report.html`,"
     if report.kept == 0:
         help_missing = "; unpack the pictures beside the annotation or use --images none" if worst == "missing_image" else ""
-        raise RejectedError(f"{out}: no row is left for a table: {rows}; {look}{help_missing}{_guesses(report)}")
+        raise ConversionRejected(report, f"{out}: no row is left for a table: {rows}; {look}{help_missing}{_guesses(report)}")
     if on_reject == "fail" and report.rejected:
-        raise RejectedError(
-            f"{out}: {rows}, so no table was written; {look}, mend the raw files, or go on with "
-            f"--on-reject keep-going --max-rejected {min(1.0, report.rejected_share + 0.005):.2f}"
+        raise ConversionRejected(
+            report,
+            f"{out}: {rows}, so no table was written; {look}, correct the raw files, or go on with "
+            f"--on-reject keep-going --max-rejected {min(1.0, report.rejected_share + 0.005):.2f}",
         )
     if report.rejected_share > max_rejected:
-        raise RejectedError(
+        raise ConversionRejected(
+            report,
             f"{out}: {rows}: a share of {report.rejected_share:.4f}, allowed is {max_rejected:g}; "
-            f"{'' if dry_run else 'the table is written; '}{look}, "
-            f"then mend the raw files or raise --max-rejected{_guesses(report)}"
+            f"{'' if dry_run else 'the table is written; '}{look}{page or ','} "
+            f"then correct the raw files or raise --max-rejected{_guesses(report)}",
         )
+
+
+class ConversionRejected(RejectedError):
+    """More rows were rejected than allowed; `report` counts them."""
+
+    def __init__(self, report: ConvertReport, sentence: str) -> None:
+        super().__init__(sentence)
+        self.report = report
 
 
 def _guesses(report: ConvertReport) -> str:

@@ -67,11 +67,16 @@ def cut_train(groups: Iterable[str], *, val_share: float, test_share: float) -> 
 
 def cut_missing(splits: Sequence[str], groups: Sequence[str], *, val_share: float, test_share: float) -> list[str]:
     """The splits, with val and test cut off train where the source gives none."""
+    shares = shares_to_cut(splits, val_share=val_share, test_share=test_share)
+    cut = cut_train(groups, val_share=shares["val"], test_share=shares["test"])
+    return [new if old == "train" else old for old, new in zip(splits, cut, strict=True)]
+
+
+def shares_to_cut(splits: Iterable[str], *, val_share: float, test_share: float) -> dict[str, float]:
+    """Which shares of train become val and test: none where the source has that split."""
     given = set(splits)
     has_val = "val" in given  # and then a missing test split is the owner's choice
-    test_share = 0.0 if has_val or given & {"test", "query"} else test_share
-    cut = cut_train(groups, val_share=0.0 if has_val else val_share, test_share=test_share)
-    return [new if old == "train" else old for old, new in zip(splits, cut, strict=True)]
+    return {"val": 0.0 if has_val else val_share, "test": 0.0 if has_val or given & {"test", "query"} else test_share}
 
 
 def unique_keys(keys: Sequence[str], images: Sequence[str]) -> list[str]:

@@ -132,13 +132,26 @@ def _of_the_system(error: BaseException, number: int) -> tuple[ExitCode, str]:
     return (ExitCode.USAGE if missing else ExitCode.ENVIRONMENT), f"{place}{_REMEDIES.get(number, os.strerror(number))}"
 
 
+_NEAR = 0.67  # of `difflib`: about one letter in three may be another
+_SHORTEST_PART = 3
+
+
 def count_of(count: int, noun: str, plural: str = "") -> str:
-    """`1 row`, `2 rows`, `1,000 rows`; `plural` for nouns that do not end in s."""
-    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+    """`1 row`, `2 rows`; `plural` for nouns whose plural is another word."""
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`did you mean light? ` with the nearest of the known names, empty where none is near."""
-    plain = {entry.lower().replace("_", "-"): entry for entry in known}
-    nearest = get_close_matches(name.lower().replace("_", "-"), list(plain), n=1, cutoff=0.4)
+    """`did you mean light? ` with the nearest of the known names, empty where none is near: nonsense gets no suggestion.
+
+    Near is a name with a few letters changed, or one that contains what was given, or is contained in it.
+    """
+    plain = {_letters(entry): entry for entry in known}
+    given = _letters(name)
+    parts = [entry for entry in plain if min(len(entry), len(given)) >= _SHORTEST_PART and (entry in given or given in entry)]
+    nearest = get_close_matches(given, list(plain), n=1, cutoff=_NEAR) or sorted(parts, key=len)[:1]
     return f"did you mean {plain[nearest[0]]}? " if nearest else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum() or character == ".")

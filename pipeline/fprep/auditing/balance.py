@@ -10,6 +10,7 @@ import polars as pl
 from fprep.auditing.findings import Findings
 from fprep.auditing.tables import AuditTable
 from fprep.splits import HELD_OUT, SIDES
+from fschemas.failures import count_of
 from fschemas.tables import SPLITS
 
 _COLUMNS = ("category", "garment", "style", "domain", "gender", "variation")
@@ -106,7 +107,7 @@ def _by_split(known: pl.DataFrame) -> dict[str, int]:
 
 
 def _sentence(floor: Floor) -> str:
-    head = f"{floor.label} in {floor.split}: {floor.rows} rows, {floor.classes} values"
+    head = f"{floor.label} in {floor.split}: {count_of(floor.rows, 'row')}, {count_of(floor.classes, 'value')}"
     if floor.several:
         return f"{head}, {floor.mean:.2f} a row; {floor.majority} in {100 * floor.share:.1f} %, {floor.rarest} in {floor.rarest_rows} rows"
     always = f"always saying {floor.majority} is right in {100 * floor.share:.1f} %"

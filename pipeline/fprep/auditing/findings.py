@@ -39,6 +39,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "label_no_points": ("a labelled row without a single point", "it teaches no landmark; leave it out of landmark scores"),
     "label_group_empty": ("no value of a group of which each garment has one", "count it as unknown"),
     "label_group_double": ("several values of a group of which each garment has one", "look at it"),
+    "label_near_equal": (
+        "classes whose names differ in case, whitespace or look-alike letters alone",
+        "spell them alike in the raw files",
+    ),
     "label_missing": ("a labelled row without this label", "nothing, if the source left it open"),
     "label_maybe": ("annotators were not sure", "train with soft targets; leave it out of strict scores"),
     "duplicate_identical": ("the same picture twice on one side", "keep one; twins count double"),

@@ -81,7 +81,7 @@ def _check_boxes(frame: pl.DataFrame, column: str, where: Sequence[Place], label
     for kind, severity, hits in (("label_box_tiny", "warning", tiny), ("label_box_whole", "info", share > _WHOLE)):
         for number in np.flatnonzero(hits & labelled[rows]).tolist():
             row = int(rows[number])
-            part = "" if np.isnan(share[number]) else f", {100 * share[number]:.1f} % of the picture"
+            part = "" if np.isnan(share[number]) else f", {_percent(share[number])} of the picture"
             what = f"{where[row].image}: a box of {width[number]:.0f} x {height[number]:.0f} pixels{part}"
             findings.add(kind, severity, what, where[row])
 
@@ -122,3 +122,8 @@ def _check_presence(frame: pl.DataFrame, where: Sequence[Place], labelled: np.nd
         for row in np.flatnonzero(counts > 0).tolist():
             what = f"{where[row].image}: {counts[row]} values are only possible"
             findings.add("label_maybe", "info", what, where[row])
+
+
+def _percent(share: float) -> str:
+    """`0.034 %`, `12 %`, `100 %`: two digits where they say something, never an exponent."""
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %" if share >= 1e-6 else "0 %"

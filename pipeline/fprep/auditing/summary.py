@@ -9,6 +9,7 @@ import polars as pl
 from fprep.auditing.balance import Floor
 from fprep.auditing.findings import KINDS, SEVERITIES
 from fprep.auditing.tables import AuditTable
+from fschemas.failures import count_of
 
 _EXAMPLES = {"error": 3, "warning": 2, "info": 1}
 _MOST_FLOORS = 24
@@ -20,7 +21,9 @@ def summary_text(tables: Sequence[AuditTable], findings: pl.DataFrame, floors: S
     lines: list[str] = []
     for table in tables:
         counts = table.frame.group_by(pl.col("split").cast(pl.String)).len().sort("split").iter_rows()
-        lines.append(f"{table.name}: {len(table.frame)} rows, " + ", ".join(f"{number} {split}" for split, number in counts))
+        lines.append(
+            f"{table.name}: {count_of(len(table.frame), 'row')}, " + ", ".join(f"{number} {split}" for split, number in counts)
+        )
     lines += [f"note: {note}" for note in notes]
     shown = findings.filter(pl.col("kind") != "balance")
     if shown.is_empty():

@@ -19,6 +19,7 @@ from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_metadata, read_table
 from fschemas.tables import SampleTable
+from fschemas.vocabularies import vocabulary_names
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class AuditTable:
     def dataset(self) -> str:
         """Name of the reader."""
         return str(self.metadata.get("dataset", self.path.parent.name))
+
+    @property
+    def open_vocabularies(self) -> dict[str, list[str]]:
+        """By column, the names of vocabularies that came from the raw files, not from a published data set."""
+        stored: dict[str, dict[str, Any]] = dict(self.metadata.get("vocabularies") or {})
+        known = vocabulary_names()
+        return {column: list(entry.get("values", ())) for column, entry in stored.items() if entry.get("name") not in known}
 
     @property
     def family(self) -> str:

@@ -10,6 +10,7 @@ from fprep.doctoring.findings import Diagnosis, Finding
 from fprep.doctoring.own_tables import diagnose_tables
 from fprep.doctoring.scan import Scan
 from fprep.reader import readers
+from fschemas.failures import count_of
 
 
 def diagnose_own_pictures(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
@@ -46,9 +47,7 @@ def _folders(looked: Scan, root: Path) -> list[Diagnosis]:
     names = sorted(path.name for path in counts if path.parent == home)
     lasts = sorted({re.split(r"[_\s]", name)[-1] for name in names})
     diagnosis = Diagnosis("folders", f"{number} folders", home, "convert")
-    what = (
-        f"{sum(counts.values())} pictures in folders such as {names[0]}; {len(lasts)} last words, such as {', '.join(lasts[:5])}"
-    )
+    what = f"{count_of(sum(counts.values()), 'image')} in folders such as {names[0]}; {len(lasts)} last words, such as {', '.join(lasts[:5])}"
     diagnosis.findings.append(Finding("good", "own-folders", home, what))
     if any(folder.cut for folder in looked.folders.values()):
         diagnosis.findings.append(Finding("note", "cut", home, "of large folders a part was looked at"))

@@ -71,6 +71,8 @@ def _check(out: Path, pictures: int, limit: int | None) -> None:
         raise UsageError(f"--pictures {pictures}: expected 0 to {_MOST_PICTURES}")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")
+    if out.suffix.lower() not in (".html", ".htm") and not out.is_dir():
+        raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {out.with_suffix('.html').name}")
     if out.is_dir():
         raise UsageError(f"{out}: a folder stands here; name a file for the page, such as {out / 'report.html'}")
     if out.exists():

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from fprep.parsing.coco_file import is_coco, read_coco
-from fprep.parsing.coco_rows import read_rows
+from fprep.parsing.coco_tables import read_rows
 from fprep.raw import RawFolder
 from fprep.reader import orientation_key, reader
 from fprep.units import BOX_FORMS, PLACE_KEYS

@@ -16,7 +16,8 @@ import polars as pl
 
 from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.coco_file import CocoFile, image_prefix, is_coco, read_coco, split_named
-from fprep.parsing.coco_rows import read_rows, stated_size
+from fprep.parsing.coco_rows import stated_size
+from fprep.parsing.coco_tables import read_rows
 from fprep.parsing.deepfashion2_items import (
     Fault,
     Garments,

@@ -1,0 +1,77 @@
+"""Names of classes that a person would take for one: they differ in case, whitespace, Unicode form or look-alike letters alone."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+
+# Letters of other scripts that look like Latin ones (Unicode Technical Standard 39, the common Cyrillic and Greek ones).
+_LOOK_ALIKE = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХаеіјѕорсухԁԛԝһӏ" "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαινορυχϲ" "ıɑɡ",
+    "ABESIJKMHOPCTYXaeijsopcyxdqwhl" "ABEZHIKMNOPTYXaivopuxc" "iag",
+)  # fmt: skip
+_COLUMNS = ("category", "style", "substyle", "item", "colour", "pose", "garment")
+_MAX_TOLD = 5
+
+
+def skeleton(name: str) -> str:
+    """What is left of a name without case, whitespace, invisible characters, compatibility forms and look-alike letters."""
+    text = unicodedata.normalize("NFKC", name).translate(_LOOK_ALIKE)
+    kept = (character for character in text if not character.isspace() and unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFC", "".join(kept).casefold()).translate(_LOOK_ALIKE)
+
+
+def near_names(names: Iterable[str]) -> list[list[str]]:
+    """Groups of different names with one skeleton, each sorted, in the order of their first names."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        if name:
+            found.setdefault(skeleton(name), set()).add(name)
+    return sorted(sorted(group) for group in found.values() if len(group) > 1)
+
+
+def how_they_differ(group: Iterable[str]) -> str:
+    """In words, such as `case` or `look-alike letters`: the least that makes the names one."""
+    names = list(group)
+    steps = {
+        "Unicode form": lambda name: unicodedata.normalize("NFC", name),
+        "case": str.casefold,
+        "whitespace": lambda name: "".join(name.split()),
+        "case and whitespace": lambda name: "".join(name.casefold().split()),
+        "compatibility forms or invisible characters": lambda name: "".join(
+            character for character in unicodedata.normalize("NFKC", name) if unicodedata.category(character) != "Cf"
+        ),
+        "look-alike letters of other scripts": lambda name: name.translate(_LOOK_ALIKE),
+    }
+    return next((what for what, change in steps.items() if len(set(map(change, names))) == 1), "case, whitespace or look-alikes")
+
+
+def near_names_of(frame: pl.DataFrame, vocabularies: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """By column, a sentence for each group of names that a table has: those of its columns, and of the vocabularies given."""
+    names: dict[str, Counter[str]] = {}
+    for column in _COLUMNS:
+        if column in frame.columns:
+            kept = frame[column].cast(pl.String).drop_nulls().value_counts()
+            names.setdefault("style" if column == "substyle" else column, Counter()).update(dict(kept.iter_rows()))
+    for column, values in vocabularies.items():
+        names.setdefault(column, Counter()).update(dict.fromkeys(values, 0))
+    return {column: told for column, counts in names.items() if (told := _tell(column, counts))}
+
+
+def _tell(column: str, counts: Counter[str]) -> list[str]:
+    told: list[str] = []
+    for group in near_names(counts):
+        how = how_they_differ(group)
+        write = repr if how.startswith(("case", "whitespace")) else ascii  # what cannot be seen is written out
+        shown = ", ".join(f"{write(name)} ({counts[name]})" for name in group)
+        told.append(f"{column}: {shown} differ in {how} alone; if they are one class, spell them alike")
+    return told
+
+
+def shortened(told: list[str]) -> list[str]:
+    """The first of many sentences, and how many more there are."""
+    more = [f"{len(told) - _MAX_TOLD} more names differ so"] if len(told) > _MAX_TOLD else []
+    return [*told[:_MAX_TOLD], *more]

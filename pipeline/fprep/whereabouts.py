@@ -1,0 +1,58 @@
+"""What to say when a conversion was pointed at something else: another data set, a folder of ours, or arguments in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fprep.doctor import doctor
+from fprep.reader import readers
+from fschemas.failures import FashionkitError, UsageError
+
+_LOOK_AT = 20_000  # names
+# Files by which folders that our commands write are known, in this order: a run and an index may hold a `dataset.json` too.
+_OURS = (
+    (("config.yaml", "checkpoints"), "is a run folder of ftrain"),
+    (("index.json",), "is an index of ftrain index"),
+    (("dataset.json", "index.parquet"), "is a shard set of fprep shard"),
+    (("table.parquet", "report.json"), "is a table of fprep convert"),
+)
+
+
+def not_a_reader(name: str) -> None:
+    """Raise `UsageError` where a path stands in the place of the reader."""
+    if name in readers() or not ("/" in name or Path(name).exists()):
+        return
+    found = what_it_is(Path(name))
+    raise UsageError(
+        f"{name}: the reader comes first, as in `fprep convert READER RAW... OUT`{f'; {name} {found}' if found else ''}"
+    )
+
+
+def look_around(reader: str, raw: Sequence[Path], out: Path) -> str:
+    """An addition to an error: what the raw folders are, where they are nothing for this reader; else "".
+
+    A reader of a user's own files takes nearly anything, so that another data set is no surprise there.
+    """
+    missing = [path for path in raw if not path.exists()]
+    if missing and out.is_dir() and any(out.iterdir()):
+        return f" (or exchange the arguments: {out} exists, and the folder to write comes last)"
+    for path in raw:
+        if path.exists() and (found := what_it_is(path, but=reader)):
+            return f"; {path} {found}"
+    return ""
+
+
+def what_it_is(path: Path, but: str = "") -> str:
+    """In words, such as `is a run folder of ftrain`, or a data set with the line that converts it; "" for what is unknown or `but`."""
+    if path.is_dir():
+        for names, what in _OURS:
+            if all((path / name).exists() for name in names):
+                return what
+    try:
+        diagnoses = [found for found in doctor(path, limit=_LOOK_AT).diagnoses if found.command]
+    except (FashionkitError, OSError):  # what cannot be looked at has an error of its own already
+        return ""
+    if not diagnoses or any(found.reader == but for found in diagnoses):
+        return ""
+    return f"looks like {diagnoses[0].reader}; use that reader: {diagnoses[0].command}"
