@@ -92,6 +92,10 @@ def convert(
     group_split: Annotated[
         bool, typer.Option("--group-split", help="Cut new splits that part no item, group or near-identical picture.")
     ] = False,
+    raw_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE:KEY", help="Take RAW from a key of a YAML file, such as params.yaml:datasets.kfashion.raw."),
+    ] = None,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Read files behind links that leave the raw folder; for folders you trust.")
     ] = False,
@@ -117,14 +121,13 @@ def convert(
         check_paths(paths[:-1], f"no such file or folder; name the unpacked archive{exchanged}")
 
     from fprep.convert import convert as run_convert
+    from fprep.params_file import raw_and_out
     from fprep.reader import find_reader, read_mapping
     from fprep.report import ConversionRejected
     from fprep.whereabouts import look_around
     from fschemas.progress import Reporter
 
-    if len(paths) < 2:
-        raise UsageError("convert needs at least one raw folder and the folder to write: fprep convert DATASET RAW... OUT")
-    *raw, out = paths
+    raw, out = raw_and_out(paths, raw_from)
     options = read_mapping(find_reader(dataset), mapping or [])
     failure: ConversionRejected | None = None
     with Reporter(quiet=quiet) as report:

@@ -6,9 +6,11 @@ import importlib
 import importlib.util
 import json
 import os
+import tarfile
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,23 @@ def check_loaders(shards: Path, metadata: dict[str, Any], keys: dict[str, list[s
 
     `keys` are the sample keys per split in the order of the shards.
     """
-    for name, load in (("webdataset", _webdataset), ("datasets", _datasets)):
-        if importlib.util.find_spec(name) is None:
-            yield name, f"not installed, so it is not known whether it reads this set; pip install {name}", False
-            continue
-        for split in metadata["splits"]:
-            yield from _compare(name, load, shards, metadata, split, keys.get(split, []), limit)
+    with _plainly_named(shards) as place:
+        for name, load in (("webdataset", _webdataset), ("datasets", _datasets)):
+            if importlib.util.find_spec(name) is None:
+                yield name, f"not installed, so it is not known whether it reads this set; pip install {name}", False
+                continue
+            for split in metadata["splits"]:
+                yield from _compare(name, load, place, metadata, split, keys.get(split, []), limit)
+
+
+@contextmanager
+def _plainly_named(shards: Path) -> Generator[Path]:
+    """A folder of links to the files of the set: loaders take `[v2]`, `#3`, `?`, `*` or `::` in a path for a pattern or a URL."""
+    with tempfile.TemporaryDirectory(prefix="fprep-lint-") as folder:
+        for path in sorted(shards.iterdir()):
+            if path.is_file() and not path.name.startswith("."):
+                Path(folder, path.name).symlink_to(path.resolve())
+        yield Path(folder)
 
 
 def _compare(
@@ -43,6 +56,13 @@ def _compare(
                 found.append(key)
                 if annotation_key != key:
                     yield place, f"sample {key} comes with the annotation of {annotation_key}", True
+    except (ImportError, OSError, NotImplementedError) as error:
+        if not found and _can_be_read(shards, metadata, split):
+            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            yield place, f"cannot be started ({words}), so it is not known whether it reads this set", False
+        else:
+            yield place, f"fails after {len(found)} samples: {type(error).__name__}: {' '.join(str(error).split())[:300]}", True
+        return
     except Exception as error:  # noqa: BLE001 - a loader may fail on a damaged set in any way
         yield place, f"fails after {len(found)} samples: {type(error).__name__}: {' '.join(str(error).split())[:300]}", True
         return
@@ -52,6 +72,16 @@ def _compare(
     elif found != expected:
         first = next(number for number, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
         yield place, f"gives {found[first]} instead of {expected[first]} as sample {first}", True
+
+
+def _can_be_read(shards: Path, metadata: dict[str, Any], split: str) -> bool:
+    """Whether the first shard of a split is a tar archive that Python reads: else it is the set that is at fault."""
+    try:
+        first = next(entry["name"] for entry in metadata["shards"] if entry["split"] == split)
+        with tarfile.open(shards / first) as archive:
+            return archive.next() is not None
+    except (OSError, tarfile.TarError, StopIteration):
+        return False
 
 
 def _webdataset(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:

@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Collection
+from pathlib import Path
 from types import FrameType
 
 from fschemas.failures import ExitCode, Terminated, explain
@@ -24,12 +25,24 @@ def run_command(command: Callable[[], object], name: str, continues: Collection[
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
+    sys.argv[1:] = map(expand_home, sys.argv[1:])
     die_with_dvc()
     stop = _Stop(debug=debug)
     code, sentence = _run(command, stop, debug=debug)
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         sentence = f"{sentence}; {_after_a_stop(continues)}"
     _leave(code, f"{name}: {sentence}\n" if sentence else "", stop)
+
+
+def expand_home(argument: str) -> str:
+    """An argument with `~` for the home folder, where the shell left it: quoted, in `--out=~/x`, or in a command of DVC.
+
+    What exists under that very name stays as it is.
+    """
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if not (value == "~" or value.startswith("~/")) or Path(value).exists():
+        return argument
+    return f"{option}{equals}{Path(value).expanduser()}"
 
 
 class _Stop:

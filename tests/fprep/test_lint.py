@@ -97,6 +97,25 @@ def test_loaders_are_compared_sample_by_sample(sound: Path) -> None:
         assert (f"{name} on val", f"gives {keys['val'][0]} instead of {keys['val'][1]} as sample 0") in found
 
 
+@pytest.mark.parametrize("name", ["fashion [v2]", "set#3", "what?", "a*b", "c::d", "100%25", "{0..3}", "-x", "körper"])
+def test_signs_in_the_name_of_a_folder_are_no_patterns(sound: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(sound / "out", tmp_path / name)
+    metadata = json.loads((sound / "out" / DATASET_FILE).read_text())
+    shards = ShardSet.open(tmp_path / name)
+    keys = {split: shards.columns["key"][shards.rows(split)].tolist() for split in COUNTS}
+    assert [result for result in check_loaders(tmp_path / name, metadata, keys, 2) if result[2]] == []
+
+
+def test_a_loader_that_cannot_be_started_is_no_damage(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ImportError("no such module")
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    findings = lint(sound / "out", loaders=True)
+    assert {finding.severity for finding in findings} == {"not run"}
+    assert any("cannot be started" in finding.what for finding in findings)
+
+
 def test_temporaries_are_a_warning(out: Path) -> None:
     (out / ".tmp.train-000000.tar.77").write_bytes(b"")
     assert [(finding.place, finding.severity) for finding in lint(out, loaders=False)] == [

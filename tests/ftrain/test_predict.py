@@ -133,16 +133,30 @@ def test_a_picture_that_cannot_be_used_says_why(tmp_path, monkeypatch):
 
 def test_pictures_are_found_by_content_or_extension_in_order(tmp_path):
     whole = simplejpeg.encode_jpeg(gradient(), quality=90)
-    for name in ("b/two.JPG", "b/one", "a.png", "c/.hidden.jpg", ".cache/x.jpg", "out/overlays/a.jpg", "note.txt", "d/torn.gif"):
+    for name in (
+        "b/two.JPG",
+        "b/one",
+        "a.png",
+        "c/.hidden.jpg",
+        ".cache/x.jpg",
+        "__MACOSX/a.png",
+        "a.png~",
+        "out/overlays/a.jpg",
+        "note.txt",
+        "d/torn.gif",
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(b"text" if name == "note.txt" else b"" if name == "d/torn.gif" else whole)
-    (tmp_path / "b/again").symlink_to(tmp_path / "a.png")
+    (tmp_path / "b/again").symlink_to(tmp_path / "a.png")  # another name is another input
+    (tmp_path / "b/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     found = find_pictures([tmp_path, tmp_path / "b/one", tmp_path / "note.txt"], skip=tmp_path / "out")
     assert [picture.path.relative_to(tmp_path).as_posix() for picture in found] == [
-        "a.png", "b/one", "b/two.JPG", "d/torn.gif", "note.txt",
+        "a.png", "b/again", "b/gone.jpg", "b/one", "b/two.JPG", "d/torn.gif", "note.txt",
     ]  # fmt: skip
-    assert [picture.name for picture in found] == ["a", "b/one", "b/two", "d/torn", "note"]
+    assert [picture.name for picture in found] == ["a", "b/again", "b/gone", "b/one", "b/two", "d/torn", "note"]
+    with pytest.raises(UsageError, match="a link to .*nowhere.jpg, which leads nowhere"):
+        find_pictures([tmp_path / "b/gone.jpg"])
 
 
 def test_names_of_outputs_never_meet_or_leave_the_folder(tmp_path):

@@ -21,6 +21,7 @@ from fschemas.failures import UsageError
 from fschemas.image_limits import FORMATS, MAX_BYTES, MAX_PIXELS, TooMuchError, check_jpeg, count_segments, within
 from fschemas.pixels import as_rgb
 from fschemas.regular_file import open_regular
+from fschemas.walk import walk
 
 _EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
@@ -42,16 +43,19 @@ def find_pictures(given: Sequence[Path], skip: Path | None = None) -> list[Found
     """The given files, and in given folders (sorted, with what lies below them) all files that look like pictures.
 
     In folders a file counts by its first bytes or by its extension, so that a damaged picture is found and reported.
-    Hidden files and the folder `skip` are left out, and a picture that is given twice is taken once. Raises `UsageError`
+    Hidden files, what systems and editors leave (`fschemas.walk`) and the folder `skip` are left out. A path that is given twice
+    is taken once, but two names of the same bytes are two pictures. Raises `UsageError`
     for a missing path, and when there is no picture at all.
     """
-    found: dict[Path, tuple[Path, str]] = {}
+    found: dict[str, tuple[Path, str]] = {}
     for place in given:
         if place.is_dir():
             for path in _walk(place, skip):
-                found.setdefault(path.resolve(), (path, _name_below(place, path)))
+                found.setdefault(os.path.normpath(path.absolute()), (path, _name_below(place, path)))
         elif place.exists():
-            found.setdefault(place.resolve(), (place, place.stem))
+            found.setdefault(os.path.normpath(place.absolute()), (place, place.stem))
+        elif place.is_symlink():
+            raise UsageError(f"{readable(place)}: a link to {readable(place.readlink())}, which leads nowhere")
         else:
             raise UsageError(f"{readable(place)}: no such picture or folder")
     if not found:
@@ -84,12 +88,13 @@ def _with_unique_names(found: list[tuple[Path, str]]) -> list[FoundPicture]:
 
 def _walk(folder: Path, skip: Path | None) -> Iterator[Path]:
     without = skip.resolve() if skip is not None else None
-    for place, folders, files in os.walk(folder):
-        here = Path(place)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != without)
-        for name in sorted(files):
+    for here, folders, files in walk(folder, on_error=lambda _: None):
+        folders[:] = [name for name in folders if (here / name).resolve() != without]
+        for name in files:
             path = here / name
-            if not name.startswith(".") and path.is_file() and (path.suffix.lower() in _EXTENSIONS or _has_magic(path)):
+            is_named = path.suffix.lower() in _EXTENSIONS
+            dangles = path.is_symlink() and not path.exists()
+            if (is_named and (dangles or path.is_file())) or (path.is_file() and _has_magic(path)):
                 yield path
 
 
