@@ -155,7 +155,7 @@ def test_pictures_are_found_by_content_or_extension_in_order(tmp_path):
         "a.png", "b/again", "b/gone.jpg", "b/one", "b/two.JPG", "d/torn.gif", "note.txt",
     ]  # fmt: skip
     assert [picture.name for picture in found] == ["a", "b/again", "b/gone", "b/one", "b/two", "d/torn", "note"]
-    with pytest.raises(UsageError, match="a link to .*nowhere.jpg, which leads nowhere"):
+    with pytest.raises(UsageError, match=r"a link to .*nowhere.jpg, which leads nowhere"):
         find_pictures([tmp_path / "b/gone.jpg"])
 
 
