@@ -26,6 +26,7 @@ from fprep.class_names import near_names_of
 from fprep.report import plain_arrow
 from fprep.split_lock import LOCK_FILE, SplitLock, make_lock
 from fschemas.failures import RejectedError, UsageError
+from fschemas.folders import claim_output
 from fschemas.publish import exclusive, publish
 from fschemas.table_file import read_table, write_table
 
@@ -78,11 +79,10 @@ def audit(
     _check_options(places_of_tables, images, distance, limit, lock)
     tell = progress or _say_nothing
     tables = open_tables(places_of_tables, limit)
-    if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: a file stands here; name a folder for the audit")
+    out = claim_output(out or tables[0].path.parent, "audit")
     result = _audit(tables, images, follow_links, near, distance, lock, workers, tell)
     if not dry_run:
-        _publish(out or tables[0].path.parent, result, {"near": near, "distance": distance, "limit": limit})
+        _publish(out, result, {"near": near, "distance": distance, "limit": limit})
     return result
 
 

@@ -121,6 +121,7 @@ def convert(
         check_paths(paths[:-1], f"no such file or folder; name the unpacked archive{exchanged}")
 
     from fprep.convert import convert as run_convert
+    from fprep.doctoring.wrong_reader import refuse_outputs
     from fprep.params_file import raw_and_out
     from fprep.reader import find_reader, read_mapping
     from fprep.report import ConversionRejected
@@ -129,6 +130,7 @@ def convert(
 
     raw, out = raw_and_out(paths, raw_from)
     options = read_mapping(find_reader(dataset), mapping or [])
+    refuse_outputs(raw)
     failure: ConversionRejected | None = None
     with Reporter(quiet=quiet) as report:
         try:

@@ -16,6 +16,7 @@ from fprep.raw import RawFolder
 from fprep.reader import check_mapping, find_reader
 from fprep.report import ConvertReport, judge, publish_conversion
 from fschemas.failures import UsageError
+from fschemas.folders import claim_output
 from fschemas.publish import exclusive
 
 
@@ -50,8 +51,8 @@ def convert(
     Raises `UsageError` for a wrong option or unusable input, `RejectedError` as said and for an empty table,
     `EnvironmentProblem` when another process writes in `out`, `OSError` for what the disk refuses.
     """
-    reader = find_reader(reader_name)
-    _check_options(max_rejected, val_share, test_share, limit, out)
+    reader, out = find_reader(reader_name), claim_output(Path(out), "table")
+    _check_options(max_rejected, val_share, test_share, limit)
     check_mapping(reader, mapping or {})
     folder = RawFolder.open(raw, follow_links=follow_links)
     tell = progress or _say_nothing
@@ -81,12 +82,10 @@ def _say_nothing(stage: str, done: int, total: int) -> None:
     pass
 
 
-def _check_options(max_rejected: float, val_share: float, test_share: float, limit: int | None, out: Path) -> None:
+def _check_options(max_rejected: float, val_share: float, test_share: float, limit: int | None) -> None:
     if not 0 <= max_rejected <= 1:
         raise UsageError(f"--max-rejected {max_rejected}: expected a share between 0 and 1")
     if val_share < 0 or test_share < 0 or val_share + test_share >= 1:
         raise UsageError(f"--val-share {val_share} and --test-share {test_share}: expected shares that leave some rows for train")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: a file stands here; name a folder for the table")

@@ -26,6 +26,7 @@ from fprep.raw import absent, real_path
 from fprep.reader import readers
 from fprep.safe_open import HOW_TO_FOLLOW
 from fschemas.failures import FashionkitError, UsageError, count_of
+from fschemas.folders import kind_of_folder
 from fschemas.walk import list_folder
 
 _TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".json")
@@ -116,9 +117,12 @@ def doctor(
     path = Path(path)
     if not path.exists():
         raise UsageError(f"{path}: {absent(path)}; name the folder that the archive was unpacked into")
+    ours = kind_of_folder(path)
     home = real_path(path)
     looked = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)
     checkup = Checkup(path, looked)
+    if ours is not None:
+        checkup.findings.append(Finding("note", "ours", looked.root, f"this is {ours.words}, which fprep or ftrain has written"))
     known, strange = _know_files(looked, tell)
     checkup.findings += strange + _look_at_names(looked)
     for file in looked.files():

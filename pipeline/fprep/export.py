@@ -19,6 +19,7 @@ import fprep.exporting
 from fprep.exporting.job import ExportJob, ExportOptions, size_of
 from fprep.sharding.source_table import SourceTable
 from fschemas.failures import FashionkitError, UsageError, count_of, did_you_mean
+from fschemas.folders import claim_output
 from fschemas.json_file import read_json
 from fschemas.publish import new_folder, publish, publish_json
 
@@ -72,8 +73,8 @@ def export(
     for name, users in _USED_BY.items():
         if getattr(options, name) and to not in users:
             raise UsageError(f"--{name.replace('_', '-')} is an option of {', '.join(users)}, not of {to}; leave it out")
+    out = claim_output(Path(out), "export")
     source = SourceTable.open(Path(table))
-    out = Path(out)
     job = ExportJob(source, options, out, images)
     done, total = 0, sum(map(len, job.splits.values()))
 
@@ -130,8 +131,6 @@ def _existing(out: Path) -> str | None:
 
 
 def _check_place(out: Path, *, unchanged: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: a file stands where the export should be written; choose another folder")
     if not unchanged and out.is_dir() and any(out.iterdir()):
         what = "an export of another table or with other options" if _existing(out) else "not empty and no export"
         raise UsageError(f"{out}: {what}; remove it or choose another folder")

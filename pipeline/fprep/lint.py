@@ -20,7 +20,7 @@ from fprep.sharding.finish import README_FILE
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import TEMPORARY_PREFIX, sha256_of
 from fschemas.shard import RECORD_FOLDER, read_record, record_path
-from fschemas.shard_set import DATASET_FILE, INDEX_FILE, POSITION_COLUMNS, read_dataset_file
+from fschemas.shard_set import DATASET_FILE, INDEX_FILE, POSITION_COLUMNS, read_dataset_file, require_shards
 from fschemas.table_file import read_table
 
 # One split in two roles: items occur in both.
@@ -47,6 +47,7 @@ def lint(
     Raises `UsageError` where there is no finished set; damage is a finding and no error.
     """
     shards = Path(shards)
+    require_shards(shards)
     if not (shards / DATASET_FILE).is_file():
         raise UsageError(f"{shards}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first")
     try:

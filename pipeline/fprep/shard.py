@@ -26,10 +26,11 @@ from fprep.sharding.source_table import SourceTable
 from fprep.sharding.workers import write_shards
 from fprep.split_lock import Checked, checked_table
 from fschemas.failures import UsageError
+from fschemas.folders import claim_output
 from fschemas.names import KEY, LONGEST_KEY
 from fschemas.publish import exclusive, withdraw
-from fschemas.shard import RECORD_FOLDER, ShardRecord, is_finished, shard_name
-from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
+from fschemas.shard import ShardRecord, is_finished, shard_name
+from fschemas.shard_set import DATASET_FILE, FORMAT
 from fschemas.tables import SPLITS
 
 CONTENT_VERSION = 1  # counts up when the same table and options begin to give other bytes
@@ -73,6 +74,7 @@ def shard(
     Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`; nothing half-written is left under a final
     name.
     """
+    out = claim_output(Path(out), "shards")
     source = SourceTable.open(Path(table))
     source = source.with_found_boxes(boxes) if boxes else source
     if leave_out and lock is None:
@@ -87,8 +89,6 @@ def shard(
     columns, partners = source.annotation_columns, source.partners
     follow_links = follow_links or follows_links(source.metadata)
     options = SampleOptions(source.raw_root(images), columns, size, quality, seed, recipe, partners, follow_links)
-    out = Path(out)
-    _check_output(out)
     if dry_run:
         return _summary(plan, [], reused=_count_finished(out, plan), unchanged=existing_plan_id(out) == plan.plan_id)
     with exclusive(out):
@@ -189,16 +189,6 @@ def _check_columns(source: SourceTable) -> None:
     for name in source.annotation_columns:
         if source.frame[name].null_count():
             raise UsageError(f"{source.path}: the column {name!r} has empty rows; give them a value in the reader")
-
-
-def _check_output(out: Path) -> None:
-    """Refuse a folder that holds something else: README.md would be overwritten."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: a file stands where the shard set should be written; choose another output")
-    names = {path.name for path in out.iterdir() if not path.name.startswith(".")} if out.exists() else set[str]()
-    ours = {DATASET_FILE, INDEX_FILE, RECORD_FOLDER} & names or any(name.endswith(".tar") for name in names)
-    if names and not ours:
-        raise UsageError(f"{out}: not empty and not a shard set ({min(names)}); choose another output")
 
 
 def _tasks(source: SourceTable, todo: list[PlannedShard]) -> Iterator[tuple[str, str, list[dict[str, Any]], tuple[int, ...]]]:

@@ -6,6 +6,7 @@ A sample is read by its offset and checked by its CRC, so one damaged header can
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
@@ -15,9 +16,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
+from fschemas.folders import require_folder
 from fschemas.json_file import COUNT, read_json
 from fschemas.landmarks import LANDMARK_SET_SHAPE
 from fschemas.names import DIGEST, KEY_PATTERN, SHARD_NAME
@@ -25,6 +27,7 @@ from fschemas.publish import sha256_of
 from fschemas.table_file import read_table
 from fschemas.vocabularies import VOCABULARY_SHAPE
 
+pc: Any = pyarrow.compute  # its functions are made on import, so that type checkers know none
 FORMAT = "fashionkit-shards/1"
 DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.parquet"
@@ -35,6 +38,8 @@ POSITION_COLUMNS = (
     "key", "split", "group", "copy", "shard", "image_offset", "image_size", "image_crc",
     "json_offset", "json_size", "json_crc",
 )  # fmt: skip
+
+DIGEST_COLUMN = "sha256"  # of the source image of each sample, "" where it is not known; read on demand, older sets lack it
 
 
 # What dataset.json says of the samples; a run folder keeps this much of it.
@@ -75,6 +80,7 @@ class ShardSet:
     metadata: dict[str, Any]
     columns: dict[str, np.ndarray]
     files: Files
+    _has_digests: bool = field(default=False, repr=False)
     _descriptors: dict[int, int] = field(default_factory=dict[int, int], repr=False)
 
     @classmethod
@@ -84,6 +90,8 @@ class ShardSet:
         Sizes of all shards and the digest of the index are always checked, with `digests` every shard's SHA-256 too.
         Raises `UsageError` where there is no finished set, `IntegrityError` where a file is not what dataset.json says.
         """
+        if files is None:
+            require_shards(Path(place))
         files = files or Folder(Path(place))
         metadata = read_dataset_file(files.path(DATASET_FILE), str(place))
         try:
@@ -100,7 +108,7 @@ class ShardSet:
             raise IntegrityError(f"{place}/{INDEX_FILE}: not the file that {DATASET_FILE} names; write the shard set again")
         table = read_table(index_path)
         _check_index(f"{place}/{INDEX_FILE}", table, len(metadata["shards"]))
-        shard_set = cls(place, metadata, _as_arrays(table), files)
+        shard_set = cls(place, metadata, _as_arrays(_without_digests(table)), files, DIGEST_COLUMN in table.column_names)
         if isinstance(files, Folder):
             shard_set.check_shards(digests=digests)
         return shard_set
@@ -155,6 +163,19 @@ class ShardSet:
         """The annotation alone, without reading the picture; raises as `read` does."""
         start, size = int(self.columns["json_offset"][row]), int(self.columns["json_size"][row])
         return self._annotation(row, os.pread(self._descriptor(int(self.columns["shard"][row])), size, start))
+
+    def image_digests(self, rows: np.ndarray) -> list[str]:
+        """SHA-256 (hex) of the source images of some rows, which is their identity whatever path they have.
+
+        Where the set does not say it, that of the stored JPEG: of the same bytes, unless `fprep shard` resized or re-encoded it.
+        """
+        path = self.files.path(INDEX_FILE)
+        known = read_table(path, [DIGEST_COLUMN]).column(0).to_pylist() if self._has_digests else None
+        digests = [str(known[row]) if known else "" for row in rows.tolist()]
+        return [digest or self._stored_digest(row) for digest, row in zip(digests, rows.tolist(), strict=True)]
+
+    def _stored_digest(self, row: int) -> str:
+        return hashlib.sha256(self.read(row)[0]).hexdigest()
 
     def close(self) -> None:
         """Close the shards that were opened."""
@@ -212,6 +233,12 @@ def _unless_rewritten(error: IntegrityError, place: str, metadata: dict[str, Any
     )
 
 
+def require_shards(place: Path) -> None:
+    """Raise `UsageError` that says what a folder is where it is no shard set; a look at names, not at the content."""
+    missing = f"no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first"
+    require_folder(place, "shards", missing=missing)
+
+
 def read_dataset_file(path: Path, place: str) -> dict[str, Any]:
     """dataset.json of a shard set, in messages that of the folder or URL `place`; raises as `read_json` does."""
     return read_json(
@@ -240,9 +267,15 @@ def _check_index(place: str, table: pa.Table, num_shards: int) -> None:
         raise IntegrityError(f"{place}: {key!r} is not a key of a sample; do not use this set, or write it again")
     for name in POSITION_COLUMNS[4:]:
         column = table.column(name)
-        low, high = pc.min_max(column).values() if len(column) else (None, None)
-        if column.null_count or (low is not None and (low.as_py() < 0 or (name == "shard" and high.as_py() >= num_shards))):
+        range_of = pc.min_max(column).as_py() if len(column) else {"min": 0, "max": 0}
+        too_large = name == "shard" and len(column) and range_of["max"] >= num_shards
+        if column.null_count or range_of["min"] < 0 or too_large:
             raise IntegrityError(f"{place}: {name} has values that are not possible; write the shard set again")
+
+
+def _without_digests(table: pa.Table) -> pa.Table:
+    """64 characters of each sample would be most of the memory, and only a search needs them."""
+    return table.drop_columns([DIGEST_COLUMN]) if DIGEST_COLUMN in table.column_names else table
 
 
 def _as_arrays(table: pa.Table) -> dict[str, np.ndarray]:

@@ -54,9 +54,9 @@ def sentence(err: str) -> str:
     (["convert", "deepfashion-fine", "RAW", "OUT", "--val-share", 0.6, "--test-share", 0.6], "leave some rows"),
     (["convert", "deepfashion-fine", "RAW", "FILE"], "file: a file stands here"),
     (["convert", "deepfashion-fine", "RAW", "FILE/below"], "file/below: a part of the path is a file, not a folder"),
-    (["shard", "TABLE", "FILE"], "file: a file stands where the shard set should be written"),
+    (["shard", "TABLE", "FILE"], "file: a file stands here"),
     (["shard", "TABLE", "FILE/below"], "file/below: a part of the path is a file, not a folder"),
-    (["shard", "TABLE", "RAW"], "deepfashion_fine: not empty and not a shard set"),
+    (["shard", "TABLE", "RAW"], "deepfashion_fine: this is raw data of deepfashion-fine, which a shard set would be mixed with"),
     (["lint", "nowhere"], "nowhere: no finished shard set here (dataset.json is missing)"),
 ])  # fmt: skip
 def test_usage(forge: Forge, table: Path, tmp_path: Path, arguments: list[object], words: str) -> None:

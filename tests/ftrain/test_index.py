@@ -121,8 +121,8 @@ def test_arrays_of_another_kind_are_refused(tmp_path, shards):
         (None, UsageError, "no finished index here"),
         (b"{", IntegrityError, "not valid JSON"),
         (b"[]", IntegrityError, "holds a list"),
-        (b'{"format": "fashionkit-index/9"}', UsageError, "this version reads fashionkit-index/1"),
-        (b'{"format": "fashionkit-index/1"}', IntegrityError, "samples is missing"),
+        (b'{"format": "fashionkit-index/9"}', UsageError, "this version reads fashionkit-index/2"),
+        (b'{"format": "fashionkit-index/2"}', IntegrityError, "samples is missing"),
     ],
 )
 def test_index_json_of_every_kind(tmp_path, content, kind, words):
@@ -192,7 +192,7 @@ def test_the_sweep_keeps_its_word(tmp_path, kind):
     same = found.rows == exact.rows
     np.testing.assert_array_equal(found.scores[same], exact.scores[same])  # scores are exact, not the index's
     note = {"run": {"place": "run"}, "shards": {"place": "shards"}, "splits": []}
-    labels = {name: [""] * 3000 for name in ("key", "split", "item", "category", "image")} | {"row": np.arange(3000)}
+    labels = {name: [""] * 3000 for name in ("key", "split", "item", "category", "image", "sha256")} | {"row": np.arange(3000)}
     written = write_index(tmp_path, gallery, labels, note, built)
     assert Approximation.from_json(written["approximate"]) == approximation
     opened = IndexFolder.open(tmp_path).searcher()

@@ -1,5 +1,6 @@
 """`ftrain query`: answers, known items, sheets, options, broken photos, moved folders, and the commands themselves."""
 
+import hashlib
 import json
 import shutil
 
@@ -7,14 +8,18 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from tests.ftrain.search_runs import find, picture_of, write_items, write_run
+from tests.ftrain.search_runs import SPLITS, find, picture_of, write_items, write_run
 from typer.testing import CliRunner
 
 from fschemas.failures import IntegrityError, RejectedError, UsageError
 from fschemas.json_file import seal
+from fschemas.publish import sha256_of
+from fschemas.shard_set import ShardSet
+from fschemas.table_file import read_table, write_table
 from ftrain.cli import app
 from ftrain.reports.sheet import GOOD_COLOUR
 from ftrain.retrieval.build import build_index
+from ftrain.retrieval.index_file import IndexFolder
 from ftrain.retrieval.query import query_index, refuse_broken
 
 
@@ -44,7 +49,7 @@ def ask(place, *photos, **options):
 
 def test_the_item_is_found_and_the_hits_are_known(place):
     (answer,) = ask(place, top=5)
-    assert answer["item"] == "item0"  # of the query split, which is not indexed, by the end of its path
+    assert answer["item"] == "item0"  # of the query split, which is not indexed, by its content
     assert answer["in_index"] == []
     assert [match["item"] for match in answer["matches"]][:2] == ["item0", "item0"]
     assert [match["hit"] for match in answer["matches"]] == [True, True, False, False, False]
@@ -66,13 +71,42 @@ def test_a_photo_of_the_index_is_not_its_own_answer(place):
 
 
 def test_a_photo_from_elsewhere_has_no_item_unless_told(place):
-    shutil.copy(place / "raw/photos/item0/12.jpg", place / "12.jpg")
+    (place / "12.jpg").write_bytes(simplejpeg.encode_jpeg(picture_of(12), quality=90))
     (answer,) = ask(place, place / "12.jpg")
     assert answer["item"] == ""
     assert {match["hit"] for match in answer["matches"]} == {None}
-    assert answer["matches"][0]["score"] == pytest.approx(1, abs=1e-3)
+    assert answer["matches"][0]["score"] == pytest.approx(1, abs=1e-2)
     (told,) = ask(place, place / "12.jpg", item="item0")
     assert [match["hit"] for match in told["matches"]][:3] == [True, True, False]
+
+
+def test_an_image_is_known_by_its_content_and_not_by_its_path(place):
+    """A stranger's photo at the path of an image of the index, and an image of the index under another name."""
+    stranger, renamed = place / "customer/photos/item0/12.jpg", place / "other/photo.jpg"
+    for path, number in ((stranger, 13), (renamed, 12)):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(simplejpeg.encode_jpeg(picture_of(number), quality=95 if number == 12 else 90))
+    at_path, by_content = ask(place, stranger, renamed, top=12)
+    assert (at_path["in_index"], at_path["item"], len(at_path["matches"])) == ([], "", 12)
+    assert {match["hit"] for match in at_path["matches"]} == {None}
+    assert (by_content["in_index"], by_content["item"], len(by_content["matches"])) == (["s0012"], "item0", 11)
+
+
+def test_the_source_image_is_known_where_shards_hold_a_smaller_one(place):
+    """The column of the index of the set counts, not the stored JPEG."""
+    digests = [hashlib.sha256(b"source of %d" % number).hexdigest() for number in range(sum(SPLITS.values()))]
+    path = place / "shards/index.parquet"
+    write_table(path, read_table(path).append_column("sha256", [digests]))
+    metadata = json.loads((place / "shards/dataset.json").read_text())
+    metadata["index"] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    (place / "shards/dataset.json").write_text(json.dumps(metadata))
+    opened = ShardSet.open(place / "shards")
+    assert "sha256" not in opened.columns
+    assert opened.image_digests(np.array([3, 12])) == [digests[3], digests[12]]
+    build_index(place / "run", str(place / "shards"), place / "index", workers=0)
+    (answer,) = ask(place, place / "raw/photos/item0/12.jpg", top=12)
+    assert (answer["in_index"], answer["item"]) == ([], "")
+    assert IndexFolder.open(place / "index").items["sha256"].tolist() == digests[10:]
 
 
 def green(sheet):

@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
+from fschemas.folders import claim_output
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.pictures import PictureError, quiet_decoder, read_picture, readable
@@ -57,6 +58,7 @@ def describe_photo(
     """
     if not runs:
         raise UsageError("no run to describe the photograph with; name one or more with --runs")
+    out = None if out is None else claim_output(Path(out), "description")
     answers: list[dict[str, Any]] = []
     tiles: list[_Tile] = []
     with one_process(device) as place, quiet_decoder():

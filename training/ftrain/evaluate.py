@@ -10,6 +10,7 @@ import cv2
 import torch
 
 from fschemas.failures import RejectedError
+from fschemas.folders import claim_output
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
@@ -51,6 +52,7 @@ def evaluate_run(
     `EnvironmentProblem` when another process writes, and, unless `allow_collapse`, `RejectedError` (after everything is
     written) where one answer dominates the predictions.
     """
+    out = claim_output(Path(out), "evaluation")
     folder, opened = RunFolder(Path(run)), open_shards(shards)
     folder.check_agreement(opened)
     for asked in (lock_digest(lock), folder.config().lock):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fschemas.failures import IntegrityError, UsageError
+from fschemas.folders import claim_output
 from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes, publish_json, withdraw
 from ftrain.export_formats import BATCH, Predict, archive_predictor, as_archive, as_onnx, onnx_predictor, require_onnx, traced
@@ -71,6 +72,7 @@ def export_run(
     """
     if out.suffix in (".onnx", ".pt2") or out.is_file():
         raise UsageError(f"{out}: OUT is the folder for {_FILES[to]} and {NOTE_FILE}; leave the name of the file out")
+    out = claim_output(out, "model")
     if to == "onnx":
         require_onnx()
     show("exporting", 0, _NUM_PARTS)

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fschemas.failures import UsageError
+from fschemas.folders import kind_of_folder
 from fschemas.image_limits import FORMATS, MAX_BYTES, MAX_PIXELS, TooMuchError, check_jpeg, count_segments, within
 from fschemas.pixels import as_rgb
 from fschemas.regular_file import open_regular
@@ -59,7 +60,9 @@ def find_pictures(given: Sequence[Path], skip: Path | None = None) -> list[Found
         else:
             raise UsageError(f"{readable(place)}: no such picture or folder")
     if not found:
-        raise UsageError(f"{', '.join(map(readable, given))}: no pictures here; expected {', '.join(FORMATS)} files")
+        kind = kind_of_folder(given[0]) if len(given) == 1 else None
+        here = f"this is {kind.words}, and there are no pictures in it" if kind else "no pictures here"
+        raise UsageError(f"{', '.join(map(readable, given))}: {here}; expected {', '.join(FORMATS)} files")
     return _with_unique_names(list(found.values()))
 
 

@@ -22,6 +22,7 @@ import torch
 
 from fschemas.cores import available_cores
 from fschemas.failures import RejectedError, UsageError
+from fschemas.folders import claim_output
 from fschemas.names import output_path
 from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes
@@ -89,6 +90,7 @@ def predict_images(run: Path, images: Sequence[Path], out: Path, options: Predic
     that the new one does not have are removed. Raises `UsageError` for a missing path, no pictures at all, or a garment that
     the run does not know.
     """
+    out = claim_output(Path(out), "predictions")
     found = find_pictures(images, skip=out)
     shown = [Shown(one.name, {"image": readable(one.path)}, partial(_read_file, one.path)) for one in found]
     return _predict(run, out, options or PredictOptions(), lambda _: shown)
@@ -102,6 +104,7 @@ def predict_samples(
     Answers begin with their `key`. All samples of the split where the set has no annotations of the kind that the task learns
     from. Raises `UsageError` for a split without samples.
     """
+    out = claim_output(Path(out), "predictions")
     shards, lock = open_shards(place), threading.Lock()
 
     def read(row: int) -> tuple[np.ndarray, Box | None]:

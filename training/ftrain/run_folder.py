@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
+from fschemas.folders import require_folder
 from fschemas.json_file import read_json
 from fschemas.names import CHECKPOINT_NAME
 from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sealed
@@ -47,6 +48,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Where the checkpoints stand."""
         return self.path / "checkpoints"
+
+    def require(self) -> None:
+        """Raise `UsageError` that says what the folder is where it is no run folder."""
+        require_folder(self.path, "run", missing=f"not a run folder ({CONFIG_FILE} is missing); train one with `ftrain`")
 
     @contextmanager
     def hold(self) -> Generator[None]:
@@ -117,6 +122,7 @@ class RunFolder:
 
     def dataset(self) -> dict[str, Any]:
         """What the shard set of the run was; raises `IntegrityError` where the file is not as it was written."""
+        self.require()
         checkpoint.check_file(self.checkpoints, DATASET_FILE)
         return read_json(
             self.path / DATASET_FILE,
@@ -128,6 +134,7 @@ class RunFolder:
 
     def config(self) -> RunConfig:
         """The configuration that the run was trained with; raises `IntegrityError` where the file is not as it was written."""
+        self.require()
         path = self.path / CONFIG_FILE
         try:
             config = read_config(path)

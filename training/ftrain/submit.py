@@ -16,6 +16,7 @@ import torch
 
 from fschemas.cores import available_cores
 from fschemas.failures import UsageError
+from fschemas.folders import claim_file
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.progress import show
 from fschemas.publish import publish_bytes, remove_leftovers_of
@@ -57,10 +58,9 @@ def write_submission(
     Valid points of the garment are whole pixels inside the picture with visibility 1, all others -1_-1_-1. Raises
     `UsageError` for a malformed list, a missing or damaged picture, and a garment or landmark set the run does not know.
     """
-    if out.resolve() == test.resolve():
+    if out.exists() and test.exists() and out.samefile(test):
         raise UsageError(f"{out}: would replace the test list; name another file")
-    if out.is_dir():
-        raise UsageError(f"{out}: a folder; name a CSV file to write")
+    out = claim_file(out, "a submission", _is_submission)
     rows = read_test_list(test)
     lines: list[str] = [""] * len(rows)
     done = 0
@@ -79,6 +79,11 @@ def write_submission(
     remove_leftovers_of(out)
     publish_bytes(out, "\n".join([",".join(HEADER), *lines, ""]).encode())
     return len(rows)
+
+
+def _is_submission(content: bytes) -> bool:
+    """Whether a file looks as ours do: no list of images, and no annotation, which has occluded points (visibility 0)."""
+    return content.startswith(",".join(HEADER).encode()) and b"_0," not in content and b"_0\n" not in content
 
 
 def read_test_list(test: Path) -> list[TestRow]:

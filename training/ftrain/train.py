@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import cv2
 import torch
 
 from fschemas.failures import UsageError, did_you_mean
+from fschemas.folders import claim_output
 from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
@@ -58,6 +59,7 @@ def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
             raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}known are {', '.join(TRACKERS)}")
     if "none" in options.trackers and len(set(options.trackers)) > 1:
         raise UsageError("--tracker none stands alone; leave it out, or the others")
+    options = replace(options, run=claim_output(Path(options.run), "run"))
     config = load_config(task_name, options.params, options.profile, list(options.overrides), section=options.section)
     cv2.setNumThreads(0)
     shards = open_shards(options.shards)

@@ -13,7 +13,7 @@ import polars as pl
 
 from fprep.auditing.perceptual_hash import BLANK_CONTRAST, PictureHash, PictureTask, Views, hash_pictures
 from fprep.safe_open import follows_links
-from fprep.sharding.source_table import check_table_digest
+from fprep.sharding.source_table import check_table_digest, table_path
 from fprep.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import sha256_of
@@ -64,7 +64,7 @@ def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
         raise UsageError("audit needs at least one table; name table.parquet or its folder, for example `fprep audit data/fine`")
     tables: list[AuditTable] = []
     for place in places:
-        path = place / "table.parquet" if place.is_dir() else place
+        path = table_path(place)
         if any(table.path.resolve() == path.resolve() for table in tables):
             raise UsageError(f"{path}: given twice; name every table once")
         check_table_digest(path)

@@ -21,10 +21,11 @@ from fprep.pages.numbers import attribute_section, rows_section, split_section
 from fprep.pages.shapes import landmark_section, size_section
 from fprep.pages.sheets import audit_section, item_section, sheet_section
 from fschemas.failures import UsageError
+from fschemas.folders import claim_file
 from fschemas.publish import publish_bytes, remove_leftovers_of
 from fschemas.wording import count
 
-_BEGIN = b"<!doctype html>"
+_BEGIN, _END = b"<!doctype html>", b"Made by fprep report."
 _MOST_PICTURES = 2000
 
 Progress = Callable[[str, int, int], None]
@@ -44,7 +45,10 @@ def write_page(
     Raises `UsageError` for a wrong option or a missing table, `IntegrityError` for a damaged one, `OSError` for what the disk
     refuses. A picture that is gone or damaged is no error: the page says so in its place.
     """
-    _check(out, pictures, limit)
+    _check(pictures, limit)
+    if out.suffix.lower() not in (".html", ".htm") and not out.is_dir():
+        raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {out.with_suffix('.html').name}")
+    out = claim_file(Path(out), "a page of `fprep report`", _is_page)
     tell = progress or _say_nothing
     data = load(table, audit, limit)
     neighbours = Neighbours(data)
@@ -66,19 +70,15 @@ def write_page(
     }  # fmt: skip
 
 
-def _check(out: Path, pictures: int, limit: int | None) -> None:
+def _check(pictures: int, limit: int | None) -> None:
     if not 0 <= pictures <= _MOST_PICTURES:
         raise UsageError(f"--pictures {pictures}: expected 0 to {_MOST_PICTURES}")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")
-    if out.suffix.lower() not in (".html", ".htm") and not out.is_dir():
-        raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {out.with_suffix('.html').name}")
-    if out.is_dir():
-        raise UsageError(f"{out}: a folder stands here; name a file for the page, such as {out / 'report.html'}")
-    if out.exists():
-        with open(out, "rb") as file:
-            if file.read(len(_BEGIN)).lower() not in (_BEGIN, b""):
-                raise UsageError(f"{out}: a file that is no page of HTML stands here; name another one")
+
+
+def _is_page(content: bytes) -> bool:
+    return content.lower().startswith(_BEGIN) and _END in content
 
 
 def _say_nothing(stage: str, done: int, total: int) -> None:
@@ -140,4 +140,4 @@ def _footer(data: PageData) -> Markup:
         f"Rows on this page: {share}.",
     ]
     digest = element("p", "Table ", element("code", data.source.sha256))
-    return element("footer", element("p", join(words, " ")), digest, element("p", "Made by fprep report."))
+    return element("footer", element("p", join(words, " ")), digest, element("p", _END.decode()))

@@ -21,6 +21,7 @@ from fprep.garments.wardrobe import draw_design
 from fprep.samples import MARKER, MARKER_TEXT
 from fprep.samples.processes import mapper
 from fschemas.failures import UsageError
+from fschemas.folders import claim_output
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.publish import new_folder, publish
 
@@ -81,7 +82,8 @@ def write_sample(
         raise UsageError(f"{images} images are too few{' for --defects' if defects else ''}; ask for {least} or more")
     if workers < 1:
         raise UsageError(f"{workers} workers cannot draw anything; ask for 1 or more")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    out = claim_output(out, "sample")
+    if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out}: exists already; remove it or choose another folder")
     with new_folder(out), publish(out) as folder:
         for archive in (TRAIN, TEST_A):

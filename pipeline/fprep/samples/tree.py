@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fprep.samples import MARKER, MARKER_TEXT
 from fprep.samples.processes import mapper
 from fschemas.failures import UsageError
+from fschemas.folders import claim_output
 from fschemas.publish import new_folder, publish
 
 JPEG_QUALITY = 88
@@ -59,7 +60,8 @@ def sample_folder(out: Path, request: Request, least: int = 1) -> Generator[Path
         raise UsageError("--defects spoils pictures too, so it cannot be combined with --no-images; drop one of them")
     if request.workers < 1:
         raise UsageError(f"{request.workers} workers cannot draw anything; ask for 1 or more")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    out = claim_output(out, "sample")
+    if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out}: exists already; remove it or choose another folder")
     with new_folder(out), publish(out) as folder:
         folder.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ import yaml
 from fschemas.failures import FashionkitError, UsageError
 from fschemas.publish import publish_bytes, publish_sealed, sha256_of
 from fschemas.shard import RECORD_FOLDER, ShardRecord
-from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE, read_dataset_file
+from fschemas.shard_set import DATASET_FILE, DIGEST_COLUMN, FORMAT, INDEX_FILE, read_dataset_file
 from fschemas.table_file import write_table
 from fschemas.tables import SPLITS
 
@@ -78,6 +78,7 @@ def _index(source: SourceTable, plan: ShardPlan, records: list[ShardRecord]) -> 
         "group": rows["group"],
         "copy": pl.Series([copy for planned in plan.shards for copy in planned.copies], dtype=pl.Int32),
         "shard": pl.Series([shard for shard, record in enumerate(records) for _ in record.keys], dtype=pl.Int32),
+        DIGEST_COLUMN: rows["sha256"].fill_null(""),
     }
     images = [member for record in records for member in record.images]
     annotations = [member for record in records for member in record.annotations]

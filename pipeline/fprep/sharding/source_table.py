@@ -13,6 +13,7 @@ import polars as pl
 
 from fprep.report import REPORT_FILE, REPORT_SHAPE
 from fschemas.failures import FashionkitError, IntegrityError, UsageError
+from fschemas.folders import require_folder
 from fschemas.json_file import parse_json, read_json
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_metadata, read_table
@@ -34,7 +35,7 @@ class SourceTable:
     @classmethod
     def open(cls, place: Path) -> SourceTable:
         """Read a table or the one in a folder; raises `UsageError` when missing, `IntegrityError` for broken rows."""
-        path = place / "table.parquet" if place.is_dir() else place
+        path = table_path(place)
         check_table_digest(path)
         metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
         table = table_named(str(metadata.get("table")))
@@ -100,6 +101,14 @@ class SourceTable:
         shortest += [pl.col(name).list.eval(pl.element().list.eval(short)) for name in nested]
         shortest.append(pl.col(pl.Float32).cast(pl.String).cast(pl.Float64))
         return frame.with_columns(shortest).to_dicts()
+
+
+def table_path(place: Path) -> Path:
+    """The table at a place, a file or the folder that holds it; raises `UsageError` for a folder of another kind."""
+    if not place.is_dir():
+        return place
+    require_folder(place, "table", missing="no such table; write it with `fprep convert`")
+    return place / "table.parquet"
 
 
 def check_table_digest(table: Path) -> None:

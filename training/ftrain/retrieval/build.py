@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from fschemas.failures import NonFiniteError, UsageError
+from fschemas.folders import claim_output
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from ftrain.checkpoint import TrainingState, step_folder
@@ -56,6 +57,7 @@ def build_index(
         raise UsageError(f"recall {recall:g}: take a share above 0 and not above 1")
     if kind != "exact":
         require_faiss()
+    out = claim_output(Path(out), "index")
     folder, opened = RunFolder(Path(run)), open_shards(shards)
     folder.check_agreement(opened)
     with one_process(device, workers) as place, exclusive(out):
@@ -144,6 +146,7 @@ def _items(shards: ShardSet, rows: np.ndarray) -> dict[str, Any]:
         "item": columns["item"][rows].tolist() if "item" in columns else empty,
         "category": columns["category"][rows].tolist() if "category" in columns else empty,
         "image": [str(shards.read_annotation(row)["image"]) for row in rows.tolist()],
+        "sha256": shards.image_digests(rows),
         "row": rows.astype(np.int64),
     }
 

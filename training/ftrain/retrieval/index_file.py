@@ -2,7 +2,7 @@
 
     features.npy       float32 N, D: deep features of length 1
     colours.npy        float32 N, C: colour features of length 1 (optional)
-    items.parquet      key, split, item, category, image (path in the raw folder) and row (in the shard set) of each
+    items.parquet      key, split, item, category, image (path in the raw folder), sha256 (of the image) and row (in the shard set) of each
     approximate.faiss  the approximate index (optional)
     index.json         format, what made it, dimensions, the recall sweep, sizes and SHA-256
 
@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from fschemas.failures import IntegrityError
+from fschemas.folders import require_folder
 from fschemas.json_file import COUNT, read_json
 from fschemas.names import DIGEST
 from fschemas.publish import publish, publish_sealed, sha256_of, withdraw
@@ -33,11 +34,11 @@ from ftrain.retrieval.approximate import (
 )
 from ftrain.retrieval.exact import ExactSearch, Features
 
-FORMAT = "fashionkit-index/1"
+FORMAT = "fashionkit-index/2"
 INDEX_FILE, FEATURES_FILE, COLOURS_FILE = "index.json", "features.npy", "colours.npy"
 ITEMS_FILE, APPROXIMATE_FILE = "items.parquet", "approximate.faiss"
 _ROWS_AT_ONCE = 65_536
-ITEM_COLUMNS = ("key", "split", "item", "category", "image", "row")
+ITEM_COLUMNS = ("key", "split", "item", "category", "image", "sha256", "row")
 _SHAPE = {
     "samples": COUNT, "dimensions": COUNT, "colour_dimensions": COUNT, "approximate": (None, APPROXIMATION_SHAPE),
     "files": {"*": {"bytes": COUNT, "sha256": DIGEST}}, "run": {"place": str}, "shards": {"place": str},
@@ -59,6 +60,7 @@ class IndexFolder:
 
         Raises `UsageError` where there is no finished index, `IntegrityError` where a file is not what index.json says.
         """
+        require_folder(path, "index", missing=f"no finished index here ({INDEX_FILE} is missing); build one with `ftrain index`")
         note = _read_note(path)
         for name, file in note["files"].items():
             place = path / name

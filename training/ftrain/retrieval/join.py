@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fschemas.failures import UsageError
+from fschemas.folders import claim_output
 from fschemas.shard_set import ShardSet
 from ftrain.checkpoint import TrainingState, discard, save_checkpoint
 from ftrain.config import FitConfig, RunConfig
@@ -47,6 +48,7 @@ def join_runs(
     and components are learnt from. Beside each run of retrieval stands its untrained backbone. Raises `UsageError` where none is of
     retrieval, where the set does not fit that one or has no boxes for a run that looks at them, and where `out` holds a run. `command` is for the receipt.
     """
+    out = claim_output(Path(out), "run")
     opened, folder = open_shards(shards), RunFolder(out)
     _check_output(folder)
     with one_process(device, workers) as place, folder.hold():

@@ -14,9 +14,10 @@ import torch
 
 from fschemas.cores import available_cores
 from fschemas.failures import RejectedError, UsageError
+from fschemas.folders import claim_output
 from fschemas.names import output_path
 from fschemas.progress import show
-from fschemas.publish import exclusive, publish_bytes
+from fschemas.publish import exclusive, publish_bytes, sha256_of
 from fschemas.shard_set import ShardSet
 from ftrain.answer_file import publish_answers
 from ftrain.box_finder import BoxFinder
@@ -41,9 +42,10 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Photo:
-    """A photo on its way: what the model needs, its colour where the index has colours of pictures, and a small copy."""
+    """A photo on its way: its SHA-256, what the model needs, its colour where the index has colours of pictures, a small copy."""
 
     found: FoundPicture
+    digest: str
     tile: np.ndarray
     inputs: dict[str, np.ndarray]
     colour: np.ndarray | None
@@ -67,14 +69,15 @@ def query_index(
 ) -> list[Answer]:
     """Search an index for the likes of files and folders of photos; publish `results.jsonl` and `sheets/` in `out`.
 
-    `run` and `shards` are those that the index names, unless given. A photo that stands in the index itself is not among its
-    own answers, and its item is known, so that hits are framed on its sheet; `item` says it of photos from elsewhere. `boxes`
+    `run` and `shards` are those that the index names, unless given. A photo whose bytes are those of an image of the index is not
+    among its own answers, and its item is known, so that hits are framed on its sheet; `item` says it of photos from elsewhere. `boxes`
     is a run that finds the garment for a run that looks at it alone. A photo that cannot be read has the answer
     {"image", "error"}: see `refuse_broken`. Raises `UsageError` where the index, the run and the options do not fit each
     other, `IntegrityError` for a damaged index.
     """
     if top < 1:
         raise UsageError(f"top {top}: take 1 or more")
+    out = claim_output(Path(out), "query")
     found = find_pictures(photos, skip=out)
     opened = IndexFolder.open(index)
     likeness = Likeness(metric, color_weight)
@@ -137,41 +140,34 @@ class _Search:
 
 
 class _KnownItems:
-    """Which rows of an index are a photo, and what item it shows, by the end of its path."""
+    """Which rows of an index are a photo, and what item it shows. An image is known by its content, never by its path."""
 
     def __init__(self, index: IndexFolder, shards: ShardSet | None, item: str | None) -> None:
         self.index, self.shards, self.item = index, shards, item
         self._rows: dict[str, list[int]] = {}
-        for row, image in enumerate(index.items["image"].tolist()):
-            self._rows.setdefault(image, []).append(row)
+        for row, digest in enumerate(index.items["sha256"].tolist()):
+            self._rows.setdefault(digest, []).append(row)
 
-    def rows(self, photo: Path) -> np.ndarray:
-        """Rows of the index that are this very picture; of a path two parts at least must agree."""
-        return np.array([row for end in _ends(photo) for row in self._rows.get(end, [])], dtype=np.int64)
+    def rows(self, photo: _Photo) -> np.ndarray:
+        """Rows of the index that are this very image."""
+        return np.array(self._rows.get(photo.digest, []), dtype=np.int64)
 
-    def of(self, photo: Path) -> str:
+    def of(self, photo: _Photo) -> str:
         """The item, "" where it is not known."""
         if self.item is not None:
             return self.item
         rows = self.rows(photo)
-        if len(rows):
-            return str(self.index.items["item"][rows[0]])
-        return next((self._others[end] for end in _ends(photo) if end in self._others), "")
+        return str(self.index.items["item"][rows[0]]) if len(rows) else self._others.get(photo.digest, "")
 
     @cached_property
     def _others(self) -> dict[str, str]:
-        """Items of pictures that the set holds beside the indexed and the training ones: those of an official query split."""
+        """Items of images that the set holds beside the indexed and the training ones: those of an official query split."""
         if self.shards is None or "item" not in self.shards.columns:
             return {}
         columns = self.shards.columns
         rows = np.flatnonzero((columns["split"] != "train") & (columns["copy"] == 0))
         rows = np.setdiff1d(rows, self.index.items["row"])
-        return {str(self.shards.read_annotation(row)["image"]): str(columns["item"][row]) for row in rows.tolist()}
-
-
-def _ends(photo: Path) -> list[str]:
-    parts = photo.resolve().parts[1:]
-    return ["/".join(parts[start:]) for start in range(len(parts) - 1)]
+        return dict(zip(self.shards.image_digests(rows), columns["item"][rows].tolist(), strict=True))
 
 
 def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Task:
@@ -209,7 +205,7 @@ def _load(task: Task, index: IndexFolder, photo: FoundPicture, find: BoxFinder |
         return {"image": readable(photo.path), "error": str(error)}
     colour = colour_feature(picture) if index.note["colour"] == "picture" else None
     box = None if find is None else find(picture)
-    return _Photo(photo, small(picture), task.encode_picture(picture, box), colour)
+    return _Photo(photo, sha256_of(photo.path), small(picture), task.encode_picture(picture, box), colour)
 
 
 def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch.device) -> Features:
@@ -229,9 +225,9 @@ def _answers(search: _Search, known: _KnownItems, photos: list[_Photo], queries:
     if not photos:
         return []
     answers: list[Answer] = []
-    themselves = [known.rows(photo.found.path) for photo in photos]
+    themselves = [known.rows(photo) for photo in photos]
     for photo, itself, found in zip(photos, themselves, search(queries, themselves), strict=True):
-        item = known.of(photo.found.path)
+        item = known.of(photo)
         answers.append(
             {
                 "image": readable(photo.found.path),
