@@ -15,7 +15,6 @@ from tests.ftrain.tiny_task import ALONE, Tiny, TinyConfig, make_trainer
 from tests.shard_sets import write_shard_set
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
-from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from ftrain import config as config_module
@@ -168,13 +167,6 @@ def test_weights_of_another_model_are_named(shards: ShardSet, tmp_path: Path) ->
         load_weights(task, {name: tensor for name, tensor in state.items() if name != "head.bias"}, tmp_path)
     with pytest.raises(IntegrityError, match="tensor more is unknown to this model"):
         load_weights(task, {**state, "more": torch.zeros(1)}, tmp_path)
-
-
-def test_shard_sets_of_another_kind_are_refused(finished: Path, shards: ShardSet, tmp_path: Path) -> None:
-    RunFolder(finished).check_agreement(shards)
-    other = ShardSet.open(write_shard_set(tmp_path / "set", {"test": 2}, FASHIONAI_24))
-    with pytest.raises(UsageError, match=r"trained with landmark_set deepfashion-8, but .* has fashionai-24"):
-        RunFolder(finished).check_agreement(other)
 
 
 def test_the_receipt_names_origins_and_the_command_line(finished: Path) -> None:

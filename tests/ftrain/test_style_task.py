@@ -483,14 +483,6 @@ def test_a_set_without_the_columns_or_without_a_style_is_refused(shards, tmp_pat
         Splits(build_task(config, shards.metadata), config, unknown).training()
 
 
-def test_a_run_of_other_styles_is_not_judged(shards, tmp_path):
-    run = write_run(tmp_path / "run", shards)
-    other = replace(shards, metadata=json.loads(json.dumps(shards.metadata)))
-    other.metadata["vocabularies"]["style"]["values"].append("punk")
-    with pytest.raises(UsageError, match=r"trained with vocabularies .*, but .* has other values under that name"):
-        RunFolder(run).check_agreement(other)
-
-
 def test_an_entry_list_may_be_empty(shards):
     labels = attribute_labels(shards.metadata)
     none = np.empty(0, np.int64)

@@ -14,6 +14,7 @@ from fschemas.folders import claim_output
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
+from ftrain.agreement import agree, unknown_labels, unknown_lines
 from ftrain.distributed import Processes, processes
 from ftrain.evaluation import results_of_split
 from ftrain.key_metrics import key_metrics, publish_curves
@@ -54,7 +55,6 @@ def evaluate_run(
     """
     out = claim_output(Path(out), "evaluation")
     folder, opened = RunFolder(Path(run)), open_shards(shards)
-    folder.check_agreement(opened)
     for asked in (lock_digest(lock), folder.config().lock):
         check_lock(asked, opened)
     cv2.setNumThreads(0)
@@ -79,7 +79,7 @@ def _judge(
     tta: bool | None,
 ) -> tuple[Task, Judged, dict[str, Any]]:  # fmt: skip
     task, config, state = folder.load(checkpoint)
-    shards.require(task.needs)
+    given, shards = shards, agree(task, folder.path, shards)
     task.use_turned_views(tta)
     task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = Splits(task, config, shards)
@@ -96,6 +96,8 @@ def _judge(
         "samples": len(rows),
         "checkpoint_step": state.step,
     }
+    if unknown := unknown_labels(task, given, split):
+        header["unknown_labels"] = unknown
     if shards.metadata.get("drawn"):
         header["note"] = DRAWN_NOTE
     return task, Judged(results, shards, split, splits.training_pictures(), untrained), header
@@ -112,6 +114,8 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
     yield from find_task(metrics["task"]).summary(metrics)
     if collapse := _collapsed(metrics):
         yield f"WARNING: {collapse}"
+    for line in unknown_lines(metrics.get("unknown_labels", {})):
+        yield f"NOTE: {line}"
     if "note" in metrics:
         yield f"NOTE: {metrics['note']}"
 

@@ -26,16 +26,18 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 @torch.inference_mode()
 def results_of_split(
     model: torch.nn.Module, shards: ShardSet, rows: np.ndarray, processes: Processes, batch_size: int, workers: int,
-    after_batch: Callable[[], None] | None = None, stage: str = "predicting",
+    after_batch: Callable[[], None] | None = None, encoder: Encoder | None = None,
+    stage: str = "predicting",
 ) -> Results:  # fmt: skip
     """Predict `rows` and gather all answers on every rank, sorted by row; `row` is among them.
 
-    `batch_size` counts all ranks. `after_batch` may raise, on all ranks alike, to stop. `stage` names the work in progress reports. The model is left in evaluation mode.
+    `batch_size` counts all ranks. `encoder` stands for that of the task. `after_batch` may raise, on all ranks alike, to
+    stop. `stage` names the work in progress reports. The model is left in evaluation mode.
     Raises `IntegrityError` unless each row was predicted exactly once.
     """
     task: Task = model  # type: ignore[assignment]
     task.eval()
-    encoder: Encoder = task.encoder
+    encoder = encoder or task.encoder
     per_rank = max(1, batch_size // processes.world_size)
     gathered: dict[str, list[np.ndarray]] = {}
     batches = evaluation_stream(

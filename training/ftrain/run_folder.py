@@ -34,9 +34,6 @@ from ftrain.task import Task
 RECEIPT_FILE = "receipt.json"
 _LOCK_ATTEMPTS = 20
 
-# What a model must agree on with the shard set that it is shown.
-_AGREEMENT = ("landmark_set", "vocabularies")
-
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -180,18 +177,6 @@ class RunFolder:
             raise IntegrityError(f"{reasons[0].removeprefix('skipped ')}; take a sound one with --checkpoint {path.name}")
         return path
 
-    def check_agreement(self, shards: ShardSet) -> None:
-        """Raise `UsageError` when a shard set has other landmarks or vocabularies than the run was trained with."""
-        dataset = self.dataset()
-        for name in _AGREEMENT:
-            mine, theirs = dataset.get(name), shards.metadata.get(name)
-            if mine != theirs:
-                others = " other values under that name" if _named(mine) == _named(theirs) else f" {_named(theirs)}"
-                raise UsageError(
-                    f"{self.path}: trained with {name} {_named(mine)}, but {shards.place} has{others}; "
-                    "take a shard set of the same kind"
-                )
-
     def write_receipt(self, state: TrainingState, command: Sequence[str]) -> None:
         """What these weights came from: data, configuration, the words of the `command` line and the packages."""
         packages = {name: version(name) for name in ("fashionkit", "torch", "timm", "numpy", "opencv-python-headless")}
@@ -207,10 +192,3 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {prefix: value}
     return {name: leaf for key, child in value.items() for name, leaf in flat(child, f"{prefix}.{key}".lstrip(".")).items()}
-
-
-def _named(value: Any) -> str:
-    """Name of a landmark set, names of the vocabularies by what they are for, or that there is none."""
-    if not value:
-        return "none"
-    return str(value["name"]) if "name" in value else ", ".join(str(one.get("name")) for one in value.values())

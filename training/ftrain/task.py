@@ -100,6 +100,10 @@ class Task(nn.Module):
         """The column groups that a configuration needs: `needs`, unless a task has several targets, and what its view needs."""
         return (*cls.needs, *config.groups_to_view())
 
+    def label_groups(self) -> tuple[str, ...]:
+        """The column groups without which a sample cannot be evaluated: what a set must agree on with a trained task."""
+        return self.needs
+
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
         """The rows of a split that this task uses; all of them unless a subclass says otherwise."""

@@ -16,6 +16,7 @@ from fschemas.failures import NonFiniteError, UsageError
 from fschemas.folders import claim_output
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
+from ftrain.agreement import PictureEncoder, has_annotations
 from ftrain.checkpoint import TrainingState, step_folder
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split
@@ -50,8 +51,8 @@ def build_index(
     """Index the pictures of some splits and return what `out/index.json` holds; an index in `out` is replaced.
 
     Without `splits` these are the gallery where the set has one, and else all. Colours are the network's own where the task
-    gives some, and else those around the middle of the picture. Raises `UsageError` for a task without embeddings or a set
-    that does not fit the run, `EnvironmentProblem` where `kind` needs faiss, `NonFiniteError` for embeddings without length.
+    gives some, and else those around the middle of the picture. Any images can be indexed, with or without labels of any kind. Raises `UsageError`
+    for a task without embeddings and for a set without boxes where the run looks at them, `EnvironmentProblem` where `kind` needs faiss, `NonFiniteError` for embeddings without length.
     """
     if not 0 < recall <= 1:
         raise UsageError(f"recall {recall:g}: take a share above 0 and not above 1")
@@ -59,14 +60,16 @@ def build_index(
         require_faiss()
     out = claim_output(Path(out), "index")
     folder, opened = RunFolder(Path(run)), open_shards(shards)
-    folder.check_agreement(opened)
     with one_process(device, workers) as place, exclusive(out):
         task, _, state = folder.load(checkpoint)
-        opened.require(task.needs)
+        opened.require(task.config.groups_to_view())
+        encoder = None if has_annotations(task, opened) else PictureEncoder(task)
         digest = weights_digest(task)
         task.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        rows = _rows(task, opened, splits)
-        results = results_of_split(task, opened, rows, Processes(0, 1, place), batch_size, workers, stage="indexing")
+        rows = _rows(task, opened, splits, labelled=encoder is None)
+        results = results_of_split(
+            task, opened, rows, Processes(0, 1, place), batch_size, workers, encoder=encoder, stage="indexing"
+        )
         features, source = _features(task, results, opened, rows, colour=colour, workers=workers)
         approximate = None if kind == "exact" else build_approximate(features, kind, recall)
         note = {
@@ -104,13 +107,14 @@ def weights_digest(task: Task) -> str:
     return digest.hexdigest()
 
 
-def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None) -> np.ndarray:
+def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, labelled: bool) -> np.ndarray:
     """Plain rows (no augmented copies) of the splits that the task can use."""
     known = list(shards.metadata["splits"])
     chosen = list(splits) if splits else ["gallery"] if "gallery" in known else known
     rows = np.unique(np.concatenate([shards.rows(split) for split in chosen]))
     rows = rows[shards.columns["copy"][rows] == 0]
-    rows = task.rows_of_interest(task.config, shards.columns, rows)
+    if labelled:
+        rows = task.rows_of_interest(task.config, shards.columns, rows)
     if len(rows) == 0:
         raise UsageError(f"{shards.place}: nothing to index in {', '.join(chosen)}; name other splits with --split")
     return rows

@@ -12,6 +12,7 @@ import torch
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.shard_set import ShardSet
+from ftrain.agreement import agree
 from ftrain.checkpoint import TrainingState, discard, save_checkpoint
 from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
@@ -84,7 +85,7 @@ def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[l
     leading = next((number for number, (task, _) in enumerate(loaded) if isinstance(task, Retrieval)), None)
     if leading is None:
         raise UsageError("none of the runs is of `ftrain retrieval`, and one has to say what is found again; name one")
-    RunFolder(runs[leading]).check_agreement(shards)
+    agree(loaded[leading][0], runs[leading], shards)
     loaded.insert(0, loaded.pop(leading))
     tasks: list[Task] = []
     members: list[Member] = []

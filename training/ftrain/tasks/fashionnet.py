@@ -136,6 +136,11 @@ class FashionNet(Task):
         ))  # fmt: skip
         self.flip_test = config.flip_test
 
+    def label_groups(self) -> tuple[str, ...]:
+        """Landmarks, and what the heads answer."""
+        heads = _heads(self.config, self.dataset)
+        return (*self.needs, *("item" if head == "embedding" else head for head in heads))
+
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
         """`test` of a set for retrieval is its queries and its gallery; neither is ever validated on."""
