@@ -291,6 +291,8 @@ def explain_wrong(path: Path, wanted: str, *, missing: str) -> UsageError:
     found, kind = what_is(path), kind_of_folder(path)
     if not path.exists() or found == "an empty folder" or (kind is not None and kind.name == wanted):
         return UsageError(f"{path}: {missing}")
+    if kind is None and path.is_dir() and raw_data_of(path) is None:
+        return UsageError(f"{path}: {missing}; this is {found}")
     return UsageError(f"{path}: this is {found}, but {_BY_NAME[wanted].words} is needed here; {_way(path, wanted)}")
 
 

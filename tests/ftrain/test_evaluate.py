@@ -307,7 +307,7 @@ def _refusals(folder, shard_folder, run, tmp_path):
         "no such split": (run, folder, {"split": "gallery"}, "the split 'gallery' has no samples; there are train"),
         "no such checkpoint": (run, folder, {"checkpoint": "step-99"}, "no checkpoint 'step-99'"),
         "not a run": (tmp_path, folder, {}, "not a run folder"),
-        "half a run": (strange, folder, {}, "trained with landmark_set none"),
+        "half a run": (strange, folder, {}, "not a run folder"),
         "no shard set": (run, tmp_path, {}, "no finished shard set here"),
     }
 

@@ -245,7 +245,7 @@ def test_a_doctored_list_of_overlays_deletes_nothing_outside(run, album, tmp_pat
     out.mkdir()
     precious.write_bytes(b"mine")
     (out / "predictions.jsonl").write_text(
-        json.dumps({"overlay": "overlays/../../precious.jpg"}) + "\n" + json.dumps({"overlay": str(precious)})
+        json.dumps({"image": "a.jpg", "overlay": "overlays/../../precious.jpg"}) + "\n" + json.dumps({"overlay": str(precious)})
     )
     predict_images(run, [album], out, PredictOptions(device="cpu", limit=1))
     assert precious.read_bytes() == b"mine"
