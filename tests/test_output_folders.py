@@ -225,6 +225,8 @@ def test_what_an_interrupted_command_left_is_its_own(tmp_path):
     (["ftrain", "predict", "SHARDS", "PHOTO", "--out", OUT], "SHARDS: this is a shard set, but a run folder"),
     (["ftrain", "predict", "RUN", "TABLE", "--out", OUT], "TABLE: this is a table folder, and there are no pictures in it"),
     (["ftrain", "describe", "PHOTO", "SHARDS", "--out", OUT], "SHARDS: this is a shard set, but a run folder"),
+    (["ftrain", "describe", "RUN", "PHOTO", "--out", OUT], "RUN: this is a run folder, but one image is needed here"),
+    (["ftrain", "predict", "PHOTO", "RUN", "--out", OUT], "RUN: this is a run folder, but a shard set"),
     (["ftrain", "index", "RUN", "RUN", OUT], "RUN: this is a run folder, but a shard set"),
     (["ftrain", "index", "SHARDS", "SHARDS", OUT], "SHARDS: this is a shard set, but a run folder"),
     (["ftrain", "query", "RUN", "PHOTO", "--out", OUT], "RUN: this is a run folder, but a search index is needed here; index with it"),
@@ -252,6 +254,12 @@ def test_a_wrong_folder_is_called_what_it_is(tmp_path, places, arguments, words)
     for name, place in sorted(given.items(), key=lambda item: -len(str(item[1]))):
         said = said.replace(str(place), name)
     assert words in said
+
+
+def test_doctor_says_what_we_have_written(places):
+    for name, words in (("RUN", "a run folder"), ("SHARDS", "a shard set"), ("INDEX", "a search index")):
+        code, said = call(["fprep", "doctor", name, "-q"], places, Path("unused"))
+        assert (code, f"this is {words}, which fprep or ftrain has written" in said) == (0, True), said
 
 
 def test_shard_sets_of_tests_are_known(places):

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
-from fschemas.folders import claim_output
+from fschemas.folders import claim_output, what_is
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.pictures import PictureError, quiet_decoder, read_picture, readable
@@ -118,6 +118,10 @@ def _in_words(value: Any) -> str:
 
 
 def _read(photo: Path) -> np.ndarray:
+    if photo.is_dir():
+        raise UsageError(
+            f"{readable(photo)}: this is {what_is(photo)}, but one image is needed here; the image comes before the runs"
+        )
     if not photo.exists():
         raise UsageError(f"{readable(photo)}: no such picture")
     try:

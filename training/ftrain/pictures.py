@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from fschemas.failures import UsageError
 from fschemas.folders import kind_of_folder
 from fschemas.image_limits import FORMATS, MAX_BYTES, MAX_PIXELS, TooMuchError, check_jpeg, count_segments, within
+from fschemas.names import output_path
 from fschemas.pixels import as_rgb
 from fschemas.regular_file import open_regular
 from fschemas.walk import walk
@@ -77,7 +78,7 @@ def _with_unique_names(found: list[tuple[Path, str]]) -> list[FoundPicture]:
     taken: set[str] = set()
     named: list[FoundPicture] = []
     for path, name in found:
-        unique, number = readable(name), 1
+        unique, number = output_path(Path(), readable(name)).as_posix(), 1
         if unique.lower() in taken and path.suffix:
             unique += f"-{path.suffix[1:]}"
         base = unique
