@@ -39,6 +39,7 @@ FOLDER_COMMANDS = {
     "index": (["ftrain", "index", "RUN", "SHARDS", OUT], ("index",)),
     "query": (["ftrain", "query", "INDEX", "PHOTO", "--out", OUT], ("query",)),
     "join": (["ftrain", "join", "SHARDS", "RUN", "--run", OUT], ("run",)),
+    "compare": (["ftrain", "compare", "RUN", "RUN", "--out", OUT], ("comparison",)),
     "ftrain export": (["ftrain", "export", "RUN", OUT, "--to", "torch-export"], ("model",)),
 }  # fmt: skip
 FILE_COMMANDS = {
@@ -56,6 +57,7 @@ MARKS: dict[str, dict[str, object]] = {
     "predictions": {"predictions.jsonl": {"image": "a.jpg"}, "overlays/a.jpg": ""},
     "query": {"results.jsonl": {"image": "a.jpg"}, "sheets/a.png": ""},
     "description": {"description.json": {"image": "a.jpg", "answers": []}},
+    "comparison": {"comparison.json": {"runs": [], "metrics": []}, "comparison.csv": "what\n"},
     "model": {"export.json": {"format": "fashionkit-export/1", "kind": "onnx"}, "model.onnx": ""},
     "export": {"export.json": {"export": "fashionkit-export/1", "to": "coco"}, "annotations/train.json": {}},
     "sample": {"DRAWN.txt": "Garments drawn by `fprep sample`.", "list.txt": ""},
@@ -67,7 +69,7 @@ MARKS: dict[str, dict[str, object]] = {
 WORDS = {
     "run": "a run folder", "shards": "a shard set", "table": "a table folder", "audit": "an audit", "index": "a search index",
     "evaluation": "an evaluation", "predictions": "a folder of predictions", "query": "a folder of search results",
-    "description": "a description of an image", "model": "an exported model", "export": "an exported data set",
+    "description": "a description of an image", "comparison": "a comparison of runs", "model": "an exported model", "export": "an exported data set",
     "sample": "sample data of `fprep sample`", "raw data": "raw data of deepfashion-category", "images": "a folder of images (2)",
     "hidden": "a folder with other things ('.secret')", "one's own": "a folder with other things ('plots' and 1 more)",
 }  # fmt: skip
@@ -121,7 +123,7 @@ def test_kinds_are_known(tmp_path, kind):
     folder = write_folder(tmp_path / "folder", kind)
     assert what_is(folder) == WORDS[kind]
     found = kind_of_folder(folder)
-    assert (found.name if found else None) == (kind if kind in list(MARKS)[:12] else None)
+    assert (found.name if found else None) == (kind if kind in list(MARKS)[:13] else None)
 
 
 @pytest.mark.parametrize("command", FOLDER_COMMANDS)
@@ -189,7 +191,7 @@ def test_a_link_to_a_folder_is_that_folder(tmp_path, places, command):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
 
 
-@pytest.mark.parametrize("kind", list(MARKS)[:11])
+@pytest.mark.parametrize("kind", list(MARKS)[:12])
 def test_its_own_kind_leftovers_and_what_systems_leave_are_taken(tmp_path, kind):
     assert claim_output(tmp_path / "missing", kind) == tmp_path / "missing"
     assert claim_output(write_folder(tmp_path / "own", kind), kind) == tmp_path / "own"

@@ -165,6 +165,12 @@ _KINDS = (
         ("description.json", "description.jpg"),
         lambda path: _json_has(path / "description.json", "image", "answers"),
     ),
+    FolderKind(
+        "comparison",
+        "a comparison of runs",
+        ("comparison.csv", "comparison.json", "comparison.png"),
+        lambda path: _json_has(path / "comparison.json", "runs", "metrics"),
+    ),
     FolderKind("model", "an exported model", ("export.json", "model.onnx", "model.pt2"), _is_model_export),
     FolderKind(
         "export",

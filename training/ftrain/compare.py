@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fschemas.failures import UsageError
+from fschemas.folders import claim_output
 from fschemas.json_file import read_json
 from fschemas.publish import exclusive, publish_bytes, publish_json, remove_leftovers
 from fschemas.wording import count
@@ -52,6 +53,7 @@ def compare_runs(places: Sequence[Path], out: Path | None = None, *, reports: Pa
     """
     if len(places) < 2:
         raise UsageError("compare two runs or more: `ftrain compare RUN RUN`")
+    out = None if out is None else claim_output(Path(out), "comparison")
     names = _names(places)
     runs = [_read(place, name, reports) for place, name in zip(places, names, strict=True)]
     found: dict[str, Any] = {
