@@ -210,6 +210,7 @@ KNOWN: tuple[Known, ...] = (
            "an archive or a compressed file is damaged or is none ({words}); fetch it again"),
     _known("python", "concurrent.futures.process.BrokenProcessPool concurrent.futures._base.BrokenExecutor", "", _ENVIRONMENT,
            f"a process at work for us died (killed, or out of memory); use fewer workers {_AGAIN}"),
+    _known("python", "builtins.UnicodeDecodeError", "", _INTEGRITY, "a text file is not UTF-8 ({words}); restore it from its source"),
     _known("python", "builtins.UnicodeEncodeError", r"surrogates not allowed", _USAGE,
            "a name is not valid UTF-8 ({words}); rename the file or folder"),
     _known("python", "builtins.ValueError", r"embedded null (byte|character)", _USAGE, "a path contains a NUL byte; correct it"),

@@ -340,6 +340,7 @@ RAISED: dict[str, tuple[Callable[[], Any], ExitCode, str]] = {
     "zip": (lambda: zipfile.ZipFile("junk"), INTEGRITY, "damaged"),
     "zlib": (lambda: zlib.decompress(b"junk"), INTEGRITY, "damaged"),
     "gzip": (lambda: gzip.decompress(b"junk"), INTEGRITY, "damaged"),
+    "a text": (b"\xff".decode, INTEGRITY, "not UTF-8"),
     "a name": ("\udc80".encode, USAGE, "not valid UTF-8"),
     "NUL": (lambda: Path("a\0b").read_bytes(), USAGE, "NUL"),
     "pool": (throw("concurrent.futures.process.BrokenProcessPool", "terminated abruptly"), ENVIRONMENT, "fewer workers"),

@@ -22,6 +22,7 @@ from ftrain.checkpoint import TrainingState, save_checkpoint
 from ftrain.retrieval.exact import Features
 from ftrain.retrieval.index_file import IndexFolder, write_index
 from ftrain.split_lock import lock_digest
+from ftrain.tracking import CsvTracker
 
 READERS = {
     "set/dataset.json": (lambda root: ShardSet.open(root / "set").metadata, lambda root: existing_plan_id(root / "set"),
@@ -147,3 +148,12 @@ def test_an_index_with_features_that_are_not_finite(root):
     write_index(root / "index", Features(features), items, {"run": {"place": "run"}, "shards": {"place": "set"}})
     with pytest.raises(IntegrityError, match=r"features\.npy: the features of row 2 are not finite; build the index again"):
         IndexFolder.open(root / "index")
+
+
+@pytest.mark.parametrize("name", ["training.csv", "validation.csv"])
+def test_figures_that_are_not_utf8(tmp_path, name):
+    (tmp_path / name).write_bytes(b"step,\xff\n1,2\n")
+    with pytest.raises(IntegrityError, match=f"{name}: not UTF-8"):
+        CsvTracker(tmp_path).rewind(1)
+    with pytest.raises(IntegrityError, match=f"{name}: not UTF-8"):
+        CsvTracker(tmp_path).log(name.removesuffix(".csv"), 2, {"loss": 1.0})

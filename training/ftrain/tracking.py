@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fschemas.csv_text import csv_bytes, csv_rows, plain_text
+from fschemas.failures import IntegrityError
 from fschemas.publish import publish_bytes
 
 
@@ -36,11 +37,10 @@ class CsvTracker:
         rows = [row]
         columns = list(row)
         if path.exists():
-            with open(path, encoding="utf-8") as file:
-                columns = [plain_text(name) for name in next(csv.reader(file), [])]
+            lines = _text_of(path).splitlines()
+            columns = [plain_text(name) for name in next(csv.reader(lines), [])]
             if row.keys() - set(columns):
-                with open(path, encoding="utf-8") as file:
-                    rows = [*csv.DictReader(file, columns), row][1:]
+                rows = [*csv.DictReader(lines, columns), row][1:]
                 columns += [name for name in row if name not in columns]
                 publish_bytes(path, csv_bytes(columns, _in_order(columns, rows)))
                 return
@@ -109,7 +109,7 @@ def _rewind_file(path: Path, step: int, separator: str) -> None:
     """Keep the header and the whole rows whose first column, the step, is at most `step`; a file without rows goes."""
     if not path.is_file():
         return
-    content = path.read_text(encoding="utf-8")
+    content = _text_of(path)
     header, *rows = content.splitlines(keepends=True) or [""]
     steps = [row.split(separator)[0] for row in rows]
     kept = [row for row, at in zip(rows, steps, strict=True) if row.endswith("\n") and at.isdigit() and int(at) <= step]
@@ -117,3 +117,11 @@ def _rewind_file(path: Path, step: int, separator: str) -> None:
         path.unlink()
     elif len(kept) < len(rows):
         publish_bytes(path, "".join([header, *kept]).encode())
+
+
+def _text_of(path: Path) -> str:
+    """The text of a file of figures; raises `IntegrityError` where it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"{path}: not UTF-8 (byte {error.start}); restore the file, or remove it to log anew") from None
