@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import fprep.cli
 import ftrain.cli
+from fprep.doctor import doctor
 from fschemas.failures import ExitCode, explain
 from fschemas.folders import claim_output, kind_of_folder, what_is
 from fschemas.publish import exclusive
@@ -227,8 +228,6 @@ def test_what_an_interrupted_command_left_is_its_own(tmp_path):
     (["ftrain", "predict", "SHARDS", "PHOTO", "--out", OUT], "SHARDS: this is a shard set, but a run folder"),
     (["ftrain", "predict", "RUN", "TABLE", "--out", OUT], "TABLE: this is a table folder, and there are no pictures in it"),
     (["ftrain", "describe", "PHOTO", "SHARDS", "--out", OUT], "SHARDS: this is a shard set, but a run folder"),
-    (["ftrain", "describe", "RUN", "PHOTO", "--out", OUT], "RUN: this is a run folder, but one image is needed here"),
-    (["ftrain", "predict", "PHOTO", "RUN", "--out", OUT], "RUN: this is a run folder, but a shard set"),
     (["ftrain", "index", "RUN", "RUN", OUT], "RUN: this is a run folder, but a shard set"),
     (["ftrain", "index", "SHARDS", "SHARDS", OUT], "SHARDS: this is a shard set, but a run folder"),
     (["ftrain", "query", "RUN", "PHOTO", "--out", OUT], "RUN: this is a run folder, but a search index is needed here; index with it"),
@@ -242,7 +241,7 @@ def test_what_an_interrupted_command_left_is_its_own(tmp_path):
     (["fprep", "shard", "RAWDATA", OUT], "this is raw data of deepfashion-category, but a table folder is needed here; convert it"),
     (["fprep", "export", "RUN", OUT, "--to", "coco"], "RUN: this is a run folder, but a table folder"),
     (["fprep", "audit", "SHARDS", "--out", OUT], "SHARDS: this is a shard set, but a table folder"),
-    (["fprep", "report", "INDEX", OUT], "INDEX: this is a search index, but a table folder"),
+    (["fprep", "report", "INDEX", "PAGE"], "INDEX: this is a search index, but a table folder"),
     (["fprep", "lint", "TABLE"], "TABLE: this is a table folder, but a shard set"),
     (["fprep", "lint", "RUN"], "RUN: this is a run folder, but a shard set"),
     (["fprep", "convert", "csv", "RUN", OUT, "-q"], "RUN: this is a run folder, not raw data"),
@@ -250,7 +249,7 @@ def test_what_an_interrupted_command_left_is_its_own(tmp_path):
 ])  # fmt: skip
 def test_a_wrong_folder_is_called_what_it_is(tmp_path, places, arguments, words):
     raw = write_folder(tmp_path / "rawdata", "raw data")
-    given = {**places, "TABLE": places["TABLE"].parent, "RAWDATA": raw}
+    given = {**places, "TABLE": places["TABLE"].parent, "RAWDATA": raw, "PAGE": tmp_path / "page.html"}
     code, said = call(arguments, given, tmp_path / "out")
     assert code == ExitCode.USAGE, said
     for name, place in sorted(given.items(), key=lambda item: -len(str(item[1]))):
@@ -260,8 +259,8 @@ def test_a_wrong_folder_is_called_what_it_is(tmp_path, places, arguments, words)
 
 def test_doctor_says_what_we_have_written(places):
     for name, words in (("RUN", "a run folder"), ("SHARDS", "a shard set"), ("INDEX", "a search index")):
-        code, said = call(["fprep", "doctor", name, "-q"], places, Path("unused"))
-        assert (code, f"this is {words}, which fprep or ftrain has written" in said) == (0, True), said
+        said = [finding.message for finding in doctor(places[name]).findings]
+        assert f"this is {words}, which fprep or ftrain has written" in said
 
 
 def test_shard_sets_of_tests_are_known(places):

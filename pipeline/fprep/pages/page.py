@@ -46,9 +46,9 @@ def write_page(
     refuses. A picture that is gone or damaged is no error: the page says so in its place.
     """
     _check(pictures, limit)
-    if out.suffix.lower() not in (".html", ".htm") and not out.is_dir():
-        raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {out.with_suffix('.html').name}")
     out = claim_file(Path(out), "a page of `fprep report`", _is_page)
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {out.with_suffix('.html').name}")
     tell = progress or _say_nothing
     data = load(table, audit, limit)
     neighbours = Neighbours(data)
