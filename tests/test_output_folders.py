@@ -19,7 +19,8 @@ import fprep.cli
 import ftrain.cli
 from fprep.doctor import doctor
 from fschemas.failures import ExitCode, explain
-from fschemas.folders import claim_output, kind_of_folder, what_is
+from fschemas.folder_kinds import kind_of_folder, what_is
+from fschemas.folders import claim_output
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import write_table

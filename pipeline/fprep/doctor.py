@@ -26,7 +26,7 @@ from fprep.raw import absent, real_path
 from fprep.reader import readers
 from fprep.safe_open import HOW_TO_FOLLOW
 from fschemas.failures import FashionkitError, UsageError, count_of
-from fschemas.folders import kind_of_folder
+from fschemas.folder_kinds import kind_of_folder
 from fschemas.walk import list_folder
 
 _TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".json")

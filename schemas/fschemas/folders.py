@@ -1,250 +1,24 @@
-"""What a folder is, told by what lies in it, and which folders a command may write into.
+"""Which folders a command may write into or read from.
 
 Every command that writes calls `claim_output` before it changes anything: a missing or an empty folder and one of its own kind are
 taken, all else is refused with a sentence that says what it is. Every command that reads a folder of another command says the same
-of a wrong one (`explain_wrong`). Nothing is opened that is not a regular file, and at most a few KiB of it are read.
+of a wrong one (`explain_wrong`). `fschemas.folder_kinds` tells what a folder is.
 """
 
 from __future__ import annotations
 
 import errno
 import fnmatch
-import itertools
-import json
 import os
-import re
-from collections.abc import Callable, Collection
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
-from fschemas.failures import FashionkitError, UsageError
+from fschemas.failures import UsageError
+from fschemas.folder_kinds import BY_NAME, foreign_names, kind_of_folder, names_in, raw_data_of, what_is
 from fschemas.regular_file import open_regular
 
-_BEGIN = 1 << 16  # bytes that are read of a file
-_LIST = 10_000  # names of a folder that are looked at
-_FOLDERS = 50  # that are looked into for raw data
-# What operating systems, Git, DVC and our own killed processes leave; a folder with nothing else is empty.
-_IGNORED = re.compile(
-    r"\.tmp\..*|\..*\.lock|\.git(ignore|keep|attributes)|\.dvcignore|\.nfs.*|\.fuse_hidden.*|\.DS_Store|\._.*|\.directory|"
-    r"Thumbs\.db|desktop\.ini|lost\+found"
-)
-_SHARD = re.compile(r"[a-z_]+-\d{6,}\.(tar|json)")
-
-
-@dataclass(frozen=True)
-class FolderKind:
-    """A kind of folder: its name, what it is called in messages, the names that its command writes, and whether one is it."""
-
-    name: str
-    words: str
-    contents: tuple[str, ...]
-    is_one: Callable[[Path], bool]
-
-
-def _json_has(path: Path, *keys: str, form: str = "") -> bool:
-    """Whether a JSON object has these keys and perhaps a format; decided by its first bytes where it is large."""
-    text = _begin(path)
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return all(f'"{key}"' in text for key in keys) and form in text and bool(keys or form)
-    if not isinstance(value, dict):
-        return False
-    found = cast("dict[str, object]", value)
-    return all(key in found for key in keys) and str(found.get("format", "")).startswith(form)
-
-
-def _begin(path: Path) -> str:
-    try:
-        with open_regular(path) as file:
-            return file.read(_BEGIN).decode("utf-8", "replace")
-    except (OSError, FashionkitError):
-        return ""
-
-
-def _is_table_file(path: Path) -> bool:
-    """Whether a Parquet file carries our metadata, which stand in its last bytes."""
-    try:
-        with open_regular(path) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - (1 << 22)))
-            end = file.read()
-    except (OSError, FashionkitError):
-        return False
-    return end.endswith(b"PAR1") and b"fashionkit" in end
-
-
-def _is_run(path: Path) -> bool:
-    checkpoints = path / "checkpoints"
-    if checkpoints.is_dir() and any(name.startswith("step-") for name in _names(checkpoints)):
-        return True
-    return "task:" in _begin(path / "config.yaml") and (path / "dataset.json").is_file()
-
-
-def _is_shard_set(path: Path) -> bool:
-    if (path / "config.yaml").exists() or (path / "checkpoints").exists():
-        return False
-    if _json_has(path / "dataset.json", form="fashionkit-shards"):
-        return True
-    records = path / "meta"
-    return records.is_dir() and any(_SHARD.fullmatch(name) for name in _names(records))
-
-
-def _is_table(path: Path) -> bool:
-    return (
-        _is_table_file(path / "table.parquet")
-        or _is_table_file(path / "rejected.parquet")
-        or _json_has(path / "report.json", "rejected_by_rule")
-    )
-
-
-def _is_evaluation(path: Path) -> bool:
-    return (
-        re.match(r"\w+ at step \d+: ", _begin(path / "summary.txt")) is not None
-        or _json_has(path / "report.json", "task", "checkpoint_step")
-        or _json_has(path / "metrics.json", "task", "checkpoint_step")
-    )
-
-
-def _is_model_export(path: Path) -> bool:
-    return _json_has(path / "export.json", "kind", form="fashionkit-export")
-
-
-_KINDS = (
-    FolderKind(
-        "run",
-        "a run folder",
-        ("config.yaml", "dataset.json", "checkpoints", "metrics.json", "receipt.json", "training.csv", "validation.csv", "dvclive",
-         "tensorboard", "mlruns", "mlflow*", "evaluation", "*.sha256", "digests.json"),
-        _is_run,
-    ),
-    FolderKind(
-        "shards",
-        "a shard set",
-        ("dataset.json", "index.parquet", "README.md", "meta", "train-*.tar", "val*-*.tar", "test*-*.tar", "query-*.tar",
-         "gallery-*.tar", "unlabelled-*.tar"),
-        _is_shard_set,
-    ),
-    FolderKind(
-        "audit",
-        "an audit",
-        ("audit.parquet", "audit.txt", "splits.lock.json"),
-        lambda path: _is_table_file(path / "audit.parquet") or _json_has(path / "splits.lock.json", form="fashionkit-split-lock"),
-    ),
-    FolderKind("table", "a table folder", ("table.parquet", "rejected.parquet", "report.json"), _is_table),
-    FolderKind(
-        "index",
-        "a search index",
-        ("index.json", "features.npy", "colours.npy", "colors.npy", "items.parquet", "approximate.faiss"),
-        lambda path: _json_has(path / "index.json", form="fashionkit-index")
-        or ((path / "features.npy").is_file() and _is_table_file(path / "items.parquet")),
-    ),
-    FolderKind(
-        "evaluation",
-        "an evaluation",
-        ("metrics.json", "report.json", "summary.txt", "*.csv", "predictions.png", "plots"),
-        _is_evaluation,
-    ),
-    FolderKind(
-        "predictions",
-        "a folder of predictions",
-        ("predictions.jsonl", "overlays"),
-        lambda path: re.match(r'\{"(image|key)": ', _begin(path / "predictions.jsonl")) is not None,
-    ),
-    FolderKind(
-        "query",
-        "a folder of search results",
-        ("results.jsonl", "sheets"),
-        lambda path: re.match(r'\{"image": ', _begin(path / "results.jsonl")) is not None,
-    ),
-    FolderKind(
-        "description",
-        "a description of an image",
-        ("description.json", "description.jpg"),
-        lambda path: _json_has(path / "description.json", "image", "answers"),
-    ),
-    FolderKind(
-        "comparison",
-        "a comparison of runs",
-        ("comparison.csv", "comparison.json", "comparison.png"),
-        lambda path: _json_has(path / "comparison.json", "runs", "metrics"),
-    ),
-    FolderKind("model", "an exported model", ("export.json", "model.onnx", "model.pt2"), _is_model_export),
-    FolderKind(
-        "export",
-        "an exported data set",
-        ("export.json",),
-        lambda path: _json_has(path / "export.json", "export", "to"),
-    ),
-    FolderKind("sample", "sample data of `fprep sample`", (), lambda path: "by `fprep sample`" in _begin(path / "DRAWN.txt")),
-)  # fmt: skip
-_BY_NAME = {kind.name: kind for kind in _KINDS}
 _TOGETHER = {"table": ("table", "audit"), "audit": ("audit", "table")}  # kinds that share a folder
 _CLOSED = ("shards", "index", "model", "export")  # nothing else may lie inside of them: other programs read all that is there
-
-# Files and folders by which raw data are known, in the folder itself or one or two below it; the first that fits counts.
-_RAW_MARKS = (
-    ("deepfashion-inshop", ("list_item_inshop.txt", "list_bbox_inshop.txt", "list_description_inshop.json")),
-    ("deepfashion-consumer2shop", ("list_item_consumer2shop.txt", "list_bbox_consumer2shop.txt")),
-    ("deepfashion-category", ("list_category_img.txt", "list_category_cloth.txt", "Anno_coarse")),
-    ("deepfashion-fine", ("Anno_fine",)),
-    ("deepfashion-landmarks", ("list_landmarks.txt", "list_joints.txt")),
-    ("kfashion", ("라벨링데이터", "원천데이터")),
-    ("kfashion-asen", ("filenames_train.txt", "candidate_test.txt")),
-    ("deepfashion2", ("annos+image",)),
-    (
-        "fashionai-keypoints",
-        ("fashionAI_key_points_train_20180227", "fashionAI_key_points_test_a_20180227", "blouse+dress+skirt"),
-    ),
-    ("fashionai-attributes", ("skirt_length_labels+sleeve_length_labels", "coat_length_labels+collar_design_labels")),
-)
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
-
-
-def kind_of_folder(path: Path) -> FolderKind | None:
-    """The kind of output that a folder is; None for any other folder, a file, or nothing."""
-    return next((kind for kind in _KINDS if kind.is_one(path)), None) if path.is_dir() else None
-
-
-def raw_data_of(path: Path) -> str | None:
-    """The reader whose raw data lie in a folder or up to two below it, by the names of files; None where they are unknown."""
-    level = [path]
-    for _ in range(3):
-        names = {name for folder in level for name in _names(folder)}
-        for reader, marks in _RAW_MARKS:
-            if any(names.issuperset(mark.split("+")) for mark in marks):
-                return reader
-        below = (folder / name for folder in level for name in sorted(_names(folder)) if "." not in name)
-        level = list(itertools.islice((folder for folder in below if folder.is_dir() and not folder.is_symlink()), _FOLDERS))
-    return None
-
-
-def what_is(path: Path) -> str:
-    """What stands at a path, in words that follow "this is": `a run folder`, `raw data of deepfashion-category`, `an empty folder`."""
-    if not path.exists():
-        return "a broken link" if path.is_symlink() else "nothing"
-    if not path.is_dir():
-        return "a file"
-    kind = kind_of_folder(path)
-    if kind is not None:
-        return kind.words
-    names = foreign_names(path)
-    if not names:
-        return "an empty folder"
-    reader = raw_data_of(path)
-    if reader is not None:
-        return f"raw data of {reader}"
-    images = sum(name.lower().endswith(_IMAGES) for name in names)
-    if images:
-        return f"a folder of images ({images if len(names) < _LIST else f'more than {images}'})"
-    return f"a folder with other things ({names[0]!r}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
-
-
-def foreign_names(path: Path) -> list[str]:
-    """The names in a folder, sorted, without what systems and killed processes leave; at most 10,000."""
-    return sorted(name for name in _names(path) if not _IGNORED.fullmatch(name))
 
 
 def claim_output(path: Path, kind: str) -> Path:
@@ -254,14 +28,14 @@ def claim_output(path: Path, kind: str) -> Path:
     a folder is that folder: the real path is returned. Raises `UsageError`, having changed nothing, for a folder of anything else,
     a file, a link that leads nowhere, and a place inside of a shard set, an index or an export.
     """
-    own, place = _BY_NAME[kind], _real(path)
+    own, place = BY_NAME[kind], _real(path)
     if place.exists() and not place.is_dir():
         raise UsageError(f"{path}: a file stands here; name a folder for {own.words}")
     _refuse_inside(path, place)
     if not place.is_dir():
         return place
     names = foreign_names(place)
-    if not names or any(_BY_NAME[name].is_one(place) for name in _TOGETHER.get(kind, (kind,))):
+    if not names or any(BY_NAME[name].is_one(place) for name in _TOGETHER.get(kind, (kind,))):
         return place
     if _is_begun(place) and all(any(fnmatch.fnmatchcase(name, one) for one in own.contents) for name in names):
         return place
@@ -299,7 +73,7 @@ def explain_wrong(path: Path, wanted: str, *, missing: str) -> UsageError:
         return UsageError(f"{path}: {missing}")
     if kind is None and path.is_dir() and raw_data_of(path) is None:
         return UsageError(f"{path}: {missing}; this is {found}")
-    return UsageError(f"{path}: this is {found}, but {_BY_NAME[wanted].words} is needed here; {_way(path, wanted)}")
+    return UsageError(f"{path}: this is {found}, but {BY_NAME[wanted].words} is needed here; {_way(path, wanted)}")
 
 
 def require_folder(path: Path, wanted: str, *, missing: str) -> None:
@@ -310,7 +84,7 @@ def require_folder(path: Path, wanted: str, *, missing: str) -> None:
     kind = kind_of_folder(path)
     if kind is not None and kind.name in _TOGETHER.get(wanted, (wanted,)):
         return
-    if kind is None and path.is_dir() and any(fnmatch.fnmatchcase(name, _BY_NAME[wanted].contents[0]) for name in _names(path)):
+    if kind is None and path.is_dir() and any(fnmatch.fnmatchcase(name, BY_NAME[wanted].contents[0]) for name in names_in(path)):
         return
     raise explain_wrong(path, wanted, missing=missing)
 
@@ -377,13 +151,3 @@ def _is_begun(place: Path) -> bool:
     """Whether one of our commands has held this folder: it leaves the lock beside it."""
     real = Path(os.path.realpath(place))
     return (real.parent / f".{real.name}.lock").exists()
-
-
-def _names(path: Path) -> Collection[str]:
-    names: list[str] = []
-    with suppress(OSError), os.scandir(path) as entries:
-        for entry in entries:
-            names.append(entry.name)
-            if len(names) >= _LIST:
-                break
-    return names

@@ -17,7 +17,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
-from fschemas.folders import claim_output, what_is
+from fschemas.folder_kinds import what_is
+from fschemas.folders import claim_output
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.pictures import PictureError, quiet_decoder, read_picture, readable

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fschemas.failures import UsageError
-from fschemas.folders import kind_of_folder
+from fschemas.folder_kinds import kind_of_folder
 from fschemas.image_limits import FORMATS, MAX_BYTES, MAX_PIXELS, TooMuchError, check_jpeg, count_segments, within
 from fschemas.names import output_path
 from fschemas.pixels import as_rgb

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fschemas.failures import UsageError
-from fschemas.folders import kind_of_folder
+from fschemas.folder_kinds import kind_of_folder
 
 _NEVER_RAW = ("run", "shards", "index")
 

@@ -1,0 +1,252 @@
+"""What a folder is, told by what lies in it: an output of one of our commands, raw data of a reader, images, or nothing of these.
+
+Nothing is opened that is not a regular file, and at most a few KiB of it are read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from fschemas.failures import FashionkitError
+from fschemas.regular_file import open_regular
+
+_BEGIN = 1 << 16  # bytes that are read of a file
+_LIST = 10_000  # names of a folder that are looked at
+_FOLDERS = 50  # that are looked into for raw data
+# What operating systems, Git, DVC and our own killed processes leave; a folder with nothing else is empty.
+_IGNORED = re.compile(
+    r"\.tmp\..*|\..*\.lock|\.git(ignore|keep|attributes)|\.dvcignore|\.nfs.*|\.fuse_hidden.*|\.DS_Store|\._.*|\.directory|"
+    r"Thumbs\.db|desktop\.ini|lost\+found"
+)
+_SHARD = re.compile(r"[a-z_]+-\d{6,}\.(tar|json)")
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """A kind of folder: its name, what it is called in messages, the names that its command writes, and whether one is it."""
+
+    name: str
+    words: str
+    contents: tuple[str, ...]
+    is_one: Callable[[Path], bool]
+
+
+def _json_has(path: Path, *keys: str, form: str = "") -> bool:
+    """Whether a JSON object has these keys and perhaps a format; decided by its first bytes where it is large."""
+    text = _begin(path)
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return all(f'"{key}"' in text for key in keys) and form in text and bool(keys or form)
+    if not isinstance(value, dict):
+        return False
+    found = cast("dict[str, object]", value)
+    return all(key in found for key in keys) and str(found.get("format", "")).startswith(form)
+
+
+def _begin(path: Path) -> str:
+    try:
+        with open_regular(path) as file:
+            return file.read(_BEGIN).decode("utf-8", "replace")
+    except (OSError, FashionkitError):
+        return ""
+
+
+def _is_table_file(path: Path) -> bool:
+    """Whether a Parquet file carries our metadata, which stand in its last bytes."""
+    try:
+        with open_regular(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - (1 << 22)))
+            end = file.read()
+    except (OSError, FashionkitError):
+        return False
+    return end.endswith(b"PAR1") and b"fashionkit" in end
+
+
+def _is_run(path: Path) -> bool:
+    checkpoints = path / "checkpoints"
+    if checkpoints.is_dir() and any(name.startswith("step-") for name in names_in(checkpoints)):
+        return True
+    return "task:" in _begin(path / "config.yaml") and (path / "dataset.json").is_file()
+
+
+def _is_shard_set(path: Path) -> bool:
+    if (path / "config.yaml").exists() or (path / "checkpoints").exists():
+        return False
+    if _json_has(path / "dataset.json", form="fashionkit-shards"):
+        return True
+    records = path / "meta"
+    return records.is_dir() and any(_SHARD.fullmatch(name) for name in names_in(records))
+
+
+def _is_table(path: Path) -> bool:
+    return (
+        _is_table_file(path / "table.parquet")
+        or _is_table_file(path / "rejected.parquet")
+        or _json_has(path / "report.json", "rejected_by_rule")
+    )
+
+
+def _is_evaluation(path: Path) -> bool:
+    return (
+        re.match(r"\w+ at step \d+: ", _begin(path / "summary.txt")) is not None
+        or _json_has(path / "report.json", "task", "checkpoint_step")
+        or _json_has(path / "metrics.json", "task", "checkpoint_step")
+    )
+
+
+def _is_model_export(path: Path) -> bool:
+    return _json_has(path / "export.json", "kind", form="fashionkit-export")
+
+
+_KINDS = (
+    FolderKind(
+        "run",
+        "a run folder",
+        ("config.yaml", "dataset.json", "checkpoints", "metrics.json", "receipt.json", "training.csv", "validation.csv", "dvclive",
+         "tensorboard", "mlruns", "mlflow*", "evaluation", "*.sha256", "digests.json"),
+        _is_run,
+    ),
+    FolderKind(
+        "shards",
+        "a shard set",
+        ("dataset.json", "index.parquet", "README.md", "meta", "train-*.tar", "val*-*.tar", "test*-*.tar", "query-*.tar",
+         "gallery-*.tar", "unlabelled-*.tar"),
+        _is_shard_set,
+    ),
+    FolderKind(
+        "audit",
+        "an audit",
+        ("audit.parquet", "audit.txt", "splits.lock.json"),
+        lambda path: _is_table_file(path / "audit.parquet") or _json_has(path / "splits.lock.json", form="fashionkit-split-lock"),
+    ),
+    FolderKind("table", "a table folder", ("table.parquet", "rejected.parquet", "report.json"), _is_table),
+    FolderKind(
+        "index",
+        "a search index",
+        ("index.json", "features.npy", "colours.npy", "colors.npy", "items.parquet", "approximate.faiss"),
+        lambda path: _json_has(path / "index.json", form="fashionkit-index")
+        or ((path / "features.npy").is_file() and _is_table_file(path / "items.parquet")),
+    ),
+    FolderKind(
+        "evaluation",
+        "an evaluation",
+        ("metrics.json", "report.json", "summary.txt", "*.csv", "predictions.png", "plots"),
+        _is_evaluation,
+    ),
+    FolderKind(
+        "predictions",
+        "a folder of predictions",
+        ("predictions.jsonl", "overlays"),
+        lambda path: re.match(r'\{"(image|key)": ', _begin(path / "predictions.jsonl")) is not None,
+    ),
+    FolderKind(
+        "query",
+        "a folder of search results",
+        ("results.jsonl", "sheets"),
+        lambda path: re.match(r'\{"image": ', _begin(path / "results.jsonl")) is not None,
+    ),
+    FolderKind(
+        "description",
+        "a description of an image",
+        ("description.json", "description.jpg"),
+        lambda path: _json_has(path / "description.json", "image", "answers"),
+    ),
+    FolderKind(
+        "comparison",
+        "a comparison of runs",
+        ("comparison.csv", "comparison.json", "comparison.png"),
+        lambda path: _json_has(path / "comparison.json", "runs", "metrics"),
+    ),
+    FolderKind("model", "an exported model", ("export.json", "model.onnx", "model.pt2"), _is_model_export),
+    FolderKind(
+        "export",
+        "an exported data set",
+        ("export.json",),
+        lambda path: _json_has(path / "export.json", "export", "to"),
+    ),
+    FolderKind("sample", "sample data of `fprep sample`", (), lambda path: "by `fprep sample`" in _begin(path / "DRAWN.txt")),
+)  # fmt: skip
+BY_NAME = {kind.name: kind for kind in _KINDS}
+
+# Files and folders by which raw data are known, in the folder itself or one or two below it; the first that fits counts.
+_RAW_MARKS = (
+    ("deepfashion-inshop", ("list_item_inshop.txt", "list_bbox_inshop.txt", "list_description_inshop.json")),
+    ("deepfashion-consumer2shop", ("list_item_consumer2shop.txt", "list_bbox_consumer2shop.txt")),
+    ("deepfashion-category", ("list_category_img.txt", "list_category_cloth.txt", "Anno_coarse")),
+    ("deepfashion-fine", ("Anno_fine",)),
+    ("deepfashion-landmarks", ("list_landmarks.txt", "list_joints.txt")),
+    ("kfashion", ("라벨링데이터", "원천데이터")),
+    ("kfashion-asen", ("filenames_train.txt", "candidate_test.txt")),
+    ("deepfashion2", ("annos+image",)),
+    (
+        "fashionai-keypoints",
+        ("fashionAI_key_points_train_20180227", "fashionAI_key_points_test_a_20180227", "blouse+dress+skirt"),
+    ),
+    ("fashionai-attributes", ("skirt_length_labels+sleeve_length_labels", "coat_length_labels+collar_design_labels")),
+)
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+
+
+def kind_of_folder(path: Path) -> FolderKind | None:
+    """The kind of output that a folder is; None for any other folder, a file, or nothing."""
+    return next((kind for kind in _KINDS if kind.is_one(path)), None) if path.is_dir() else None
+
+
+def raw_data_of(path: Path) -> str | None:
+    """The reader whose raw data lie in a folder or up to two below it, by the names of files; None where they are unknown."""
+    level = [path]
+    for _ in range(3):
+        names = {name for folder in level for name in names_in(folder)}
+        for reader, marks in _RAW_MARKS:
+            if any(names.issuperset(mark.split("+")) for mark in marks):
+                return reader
+        below = (folder / name for folder in level for name in sorted(names_in(folder)) if "." not in name)
+        level = list(itertools.islice((folder for folder in below if folder.is_dir() and not folder.is_symlink()), _FOLDERS))
+    return None
+
+
+def what_is(path: Path) -> str:
+    """What stands at a path, in words that follow "this is": `a run folder`, `raw data of deepfashion-category`, `an empty folder`."""
+    if not path.exists():
+        return "a broken link" if path.is_symlink() else "nothing"
+    if not path.is_dir():
+        return "a file"
+    kind = kind_of_folder(path)
+    if kind is not None:
+        return kind.words
+    names = foreign_names(path)
+    if not names:
+        return "an empty folder"
+    reader = raw_data_of(path)
+    if reader is not None:
+        return f"raw data of {reader}"
+    images = sum(name.lower().endswith(_IMAGES) for name in names)
+    if images:
+        return f"a folder of images ({images if len(names) < _LIST else f'more than {images}'})"
+    return f"a folder with other things ({names[0]!r}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
+
+
+def foreign_names(path: Path) -> list[str]:
+    """The names in a folder, sorted, without what systems and killed processes leave; at most 10,000."""
+    return sorted(name for name in names_in(path) if not _IGNORED.fullmatch(name))
+
+
+def names_in(path: Path) -> Collection[str]:
+    """The names in a folder in any order, at most 10,000; none where it cannot be listed."""
+    names: list[str] = []
+    with suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) >= _LIST:
+                break
+    return names
