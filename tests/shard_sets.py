@@ -13,7 +13,8 @@ import simplejpeg
 from fschemas.landmarks import DEEPFASHION_8, LandmarkSet, Visibility
 from fschemas.publish import publish_sealed, sha256_of
 from fschemas.shard import Sample, ShardRecord, shard_name, write_shard
-from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE
+from fschemas.shard_index import INDEX_FILE
+from fschemas.shard_set import DATASET_FILE, FORMAT
 from fschemas.table_file import write_table
 
 

@@ -20,7 +20,8 @@ from fprep.sharding.finish import README_FILE
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import TEMPORARY_PREFIX, sha256_of
 from fschemas.shard import RECORD_FOLDER, read_record, record_path
-from fschemas.shard_set import DATASET_FILE, INDEX_FILE, POSITION_COLUMNS, read_dataset_file, require_shards
+from fschemas.shard_index import INDEX_FILE, POSITION_COLUMNS
+from fschemas.shard_set import DATASET_FILE, read_dataset_file, require_shards
 from fschemas.table_file import read_table
 
 # One split in two roles: items occur in both.

@@ -16,32 +16,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
 from fschemas.folders import require_folder
 from fschemas.json_file import COUNT, read_json
 from fschemas.landmarks import LANDMARK_SET_SHAPE
-from fschemas.names import DIGEST, KEY_PATTERN, SHARD_NAME
+from fschemas.names import DIGEST, SHARD_NAME
 from fschemas.publish import sha256_of
+from fschemas.shard_index import DIGEST_COLUMN, INDEX_FILE, as_arrays, check_index
 from fschemas.table_file import read_table
 from fschemas.vocabularies import VOCABULARY_SHAPE
 
-pc: Any = pyarrow.compute  # its functions are made on import, so that type checkers know none
 FORMAT = "fashionkit-shards/1"
 DATASET_FILE = "dataset.json"
-INDEX_FILE = "index.parquet"
 _MOST_OPEN = 64  # shards of one process; what a cache has dropped keeps its disk space until it is closed
-
-# Columns of index.parquet that say where a sample lies; what else stands there are labels that samplers need.
-POSITION_COLUMNS = (
-    "key", "split", "group", "copy", "shard", "image_offset", "image_size", "image_crc",
-    "json_offset", "json_size", "json_crc",
-)  # fmt: skip
-
-DIGEST_COLUMN = "sha256"  # of the source image of each sample, "" where it is not known; read on demand, older sets lack it
-
 
 # What dataset.json says of the samples; a run folder keeps this much of it.
 DATASET_SHAPE = {
@@ -109,8 +97,8 @@ class ShardSet:
         if sha256_of(index_path) != metadata["index"]["sha256"]:
             raise IntegrityError(f"{place}/{INDEX_FILE}: not the file that {DATASET_FILE} names; write the shard set again")
         table = read_table(index_path)
-        _check_index(f"{place}/{INDEX_FILE}", table, len(metadata["shards"]))
-        shard_set = cls(place, metadata, _as_arrays(_without_digests(table)), files, DIGEST_COLUMN in table.column_names)
+        check_index(f"{place}/{INDEX_FILE}", table, len(metadata["shards"]))
+        shard_set = cls(place, metadata, as_arrays(table), files, DIGEST_COLUMN in table.column_names)
         if isinstance(files, Folder):
             shard_set.check_shards(digests=digests)
         return shard_set
@@ -267,42 +255,3 @@ def read_dataset_file(path: Path, place: str) -> dict[str, Any]:
         missing=f"{place}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first",
         remedy="run `fprep shard` again",
     )
-
-
-def _check_index(place: str, table: pa.Table, num_shards: int) -> None:
-    """Raise `IntegrityError` for keys that no writer of ours makes and for samples that stand nowhere.
-
-    Keys become names of files: one such as `../../x` must not get any further.
-    """
-    missing = [name for name in POSITION_COLUMNS if name not in table.column_names]
-    if missing:
-        raise IntegrityError(f"{place}: columns are missing ({', '.join(missing)}); write the shard set again")
-    keys = table.column("key")
-    sound = pc.match_substring_regex(keys, f"^{KEY_PATTERN}$")
-    if not pc.all(pc.fill_null(sound, False)).as_py():
-        key = pc.filter(keys, pc.invert(pc.fill_null(sound, False)))[0].as_py()
-        raise IntegrityError(f"{place}: {key!r} is not a key of a sample; do not use this set, or write it again")
-    for name in POSITION_COLUMNS[4:]:
-        column = table.column(name)
-        range_of = pc.min_max(column).as_py() if len(column) else {"min": 0, "max": 0}
-        too_large = name == "shard" and len(column) and range_of["max"] >= num_shards
-        if column.null_count or range_of["min"] < 0 or too_large:
-            raise IntegrityError(f"{place}: {name} has values that are not possible; write the shard set again")
-
-
-def _without_digests(table: pa.Table) -> pa.Table:
-    """64 characters of each sample would be most of the memory, and only a search needs them."""
-    return table.drop_columns([DIGEST_COLUMN]) if DIGEST_COLUMN in table.column_names else table
-
-
-def _as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
-    """Numbers as they are, strings as fixed-width unicode: comparisons stay vectorised and workers share pages after a fork.
-
-    Not by `to_numpy`: that imports pandas, which takes a second.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    for name in table.column_names:
-        column = table.column(name).combine_chunks()
-        is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        arrays[name] = np.from_dlpack(column) if is_number and len(column) else np.array(column.to_pylist())
-    return arrays

@@ -24,7 +24,8 @@ from fprep.sharding.source_table import SourceTable
 from fschemas.failures import UsageError
 from fschemas.publish import publish_sealed, sha256_of
 from fschemas.shard import Sample, write_shard
-from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet
+from fschemas.shard_index import INDEX_FILE
+from fschemas.shard_set import DATASET_FILE, ShardSet
 
 COUNTS = {"train": 7, "val": 3}
 

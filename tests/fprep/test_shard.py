@@ -23,7 +23,8 @@ from fprep.sharding.sample import SampleMaker
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.publish import exclusive, sha256_of
 from fschemas.shard import Sample, ShardRecord, record_path, write_shard
-from fschemas.shard_set import DATASET_FILE, POSITION_COLUMNS, ShardSet
+from fschemas.shard_index import POSITION_COLUMNS
+from fschemas.shard_set import DATASET_FILE, ShardSet
 
 COUNTS = {"train": 13, "val": 5, "query": 2, "gallery": 3}
 

@@ -14,7 +14,8 @@ import torch
 
 from fschemas.publish import publish_sealed, sha256_of
 from fschemas.shard import Sample, write_shard
-from fschemas.shard_set import DATASET_FILE, FORMAT, INDEX_FILE, ShardSet
+from fschemas.shard_index import INDEX_FILE
+from fschemas.shard_set import DATASET_FILE, FORMAT, ShardSet
 from fschemas.table_file import write_table
 from ftrain import checkpoint
 from ftrain.checkpoint import TrainingState

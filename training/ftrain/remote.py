@@ -17,7 +17,8 @@ from typing import Any
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
 from fschemas.publish import TEMPORARY_PREFIX, is_being_written, publish, remove_leftovers_of, sha256_of
-from fschemas.shard_set import DATASET_FILE, INDEX_FILE, ShardSet, read_dataset_file
+from fschemas.shard_index import INDEX_FILE
+from fschemas.shard_set import DATASET_FILE, ShardSet, read_dataset_file
 
 _ATTEMPTS = 4
 _PAUSE = 0.5  # seconds before the second attempt, twice as long before each later one

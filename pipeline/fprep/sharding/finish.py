@@ -12,7 +12,8 @@ import yaml
 from fschemas.failures import FashionkitError, UsageError
 from fschemas.publish import publish_bytes, publish_sealed, sha256_of
 from fschemas.shard import RECORD_FOLDER, ShardRecord
-from fschemas.shard_set import DATASET_FILE, DIGEST_COLUMN, FORMAT, INDEX_FILE, read_dataset_file
+from fschemas.shard_index import DIGEST_COLUMN, INDEX_FILE
+from fschemas.shard_set import DATASET_FILE, FORMAT, read_dataset_file
 from fschemas.table_file import write_table
 from fschemas.tables import SPLITS
 
