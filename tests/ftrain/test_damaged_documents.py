@@ -46,7 +46,7 @@ def sound(tmp_path_factory):
     root = tmp_path_factory.mktemp("sound")
     write_shard_set(root / "set", {"train": 9, "val": 3})
     features = np.eye(4, 6, dtype=np.float32)
-    items = {name: [""] * 4 for name in ("key", "split", "item", "category", "image")} | {"row": np.arange(4)}
+    items = {name: [""] * 4 for name in ("key", "split", "item", "category", "image", "sha256")} | {"row": np.arange(4)}
     (root / "index").mkdir()
     write_index(root / "index", Features(features), items, {"run": {"place": "run"}, "shards": {"place": "set"}})
     save_checkpoint(root / "checkpoints", TrainingState(step=3), {"model": {"weight": torch.ones(2)}}, keep=1)
@@ -144,7 +144,7 @@ def test_a_set_that_is_damaged_says_so(root):
 def test_an_index_with_features_that_are_not_finite(root):
     features = np.eye(4, 6, dtype=np.float32)
     features[2, 1] = np.nan
-    items = {name: [""] * 4 for name in ("key", "split", "item", "category", "image")} | {"row": np.arange(4)}
+    items = {name: [""] * 4 for name in ("key", "split", "item", "category", "image", "sha256")} | {"row": np.arange(4)}
     write_index(root / "index", Features(features), items, {"run": {"place": "run"}, "shards": {"place": "set"}})
     with pytest.raises(IntegrityError, match=r"features\.npy: the features of row 2 are not finite; build the index again"):
         IndexFolder.open(root / "index")
