@@ -62,12 +62,13 @@ def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
 
     from fschemas.publish import exclusive
     from ftrain import checkpoint
+    from ftrain.checkpoint_state import TrainingState, amend_state
 
     folder, history = Path(out), dict[str, set[str]]()
     with exclusive(folder):
         checkpoint.clean(folder)
         found = checkpoint.newest(folder)
-        state = found[1] if found else checkpoint.TrainingState(plan_id="plan", config_digest="config")
+        state = found[1] if found else TrainingState(plan_id="plan", config_digest="config")
         while state.step < steps or state.validation_due:
             if not state.validation_due:
                 state.step += 1
@@ -81,7 +82,7 @@ def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
                 if not state.best or value < state.best["value"]:
                     state.best = {"metric": "error", "value": value, "step": state.step}
                 state.validation_due = False
-                checkpoint.amend_state(folder, state)
+                amend_state(folder, state)
                 _note(folder, history)
                 checkpoint.mark_best(folder, state)
                 _note(folder, history)

@@ -24,6 +24,7 @@ from fschemas.shard import read_record
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain import config as config_module
+from ftrain.checkpoint_state import TrainingState
 from ftrain.retrieval.build import build_index, weights_digest
 from ftrain.retrieval.index_file import IndexFolder
 from ftrain.run_folder import RunFolder
@@ -56,7 +57,7 @@ def write_run(folder: Path, shards: ShardSet) -> None:
     task = config_module.build_task(config, shards.metadata)
     for step in (3, 6):
         task.gain.data.fill_(float(step))  # type: ignore[union-attr]
-        state = checkpoint.TrainingState(step=step, plan_id=shards.plan_id, config_digest=config.digest)
+        state = TrainingState(step=step, plan_id=shards.plan_id, config_digest=config.digest)
         state.best = {"metric": "accuracy", "value": 1.0, "step": 3}
         checkpoint.save_checkpoint(run.checkpoints, state, {"model": task.state_dict()}, keep=2)
     checkpoint.mark_best(run.checkpoints, state)

@@ -9,7 +9,7 @@ import torch
 
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
-from ftrain.checkpoint import TrainingState
+from ftrain.checkpoint_state import TrainingState
 from ftrain.config import RunConfig, build_task, resolve
 from ftrain.run_folder import RunFolder
 from ftrain.task import Task

@@ -10,7 +10,8 @@ import torch
 from tests.ftrain.tiny_task import ALONE
 
 from fschemas.shard_set import ShardSet
-from ftrain.checkpoint import TrainingState, save_checkpoint
+from ftrain.checkpoint import save_checkpoint
+from ftrain.checkpoint_state import TrainingState
 from ftrain.config import FitConfig, RunConfig, build_task, resolve
 from ftrain.loop import Trainer
 from ftrain.run_folder import RunFolder

@@ -18,7 +18,7 @@ from fschemas.shard_index import INDEX_FILE
 from fschemas.shard_set import DATASET_FILE, FORMAT, ShardSet
 from fschemas.table_file import write_table
 from ftrain import checkpoint
-from ftrain.checkpoint import TrainingState
+from ftrain.checkpoint_state import TrainingState
 from ftrain.config import build_task, resolve
 from ftrain.run_folder import RunFolder
 from ftrain.stream import Batch, RawSample

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from ftrain import checkpoint
-from ftrain.checkpoint import TrainingState, save_checkpoint
+from ftrain.checkpoint import save_checkpoint
+from ftrain.checkpoint_state import TrainingState
 
 FILES = ("model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json")
 

@@ -16,7 +16,8 @@ from torch import nn
 
 from fschemas.failures import IntegrityError, NonFiniteError
 from ftrain import checkpoint
-from ftrain.checkpoint import TrainingState, check, clean, load_tensors, newest, save_checkpoint, step_folder
+from ftrain.checkpoint import check, clean, load_tensors, newest, save_checkpoint
+from ftrain.checkpoint_state import TrainingState, amend_state, step_folder
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_amending_replaces_the_state_alone(tmp_path: Path) -> None:
     path = save(tmp_path, 4)
     before = {file: (path / file).read_bytes() for file in FILES}
     state = replace(check(path), best={"metric": "ne", "value": 0.125, "step": 4})
-    checkpoint.amend_state(tmp_path, state)
+    amend_state(tmp_path, state)
     assert check(path) == state
     assert [file for file in FILES if (path / file).read_bytes() != before[file]] == ["state.json"]
 

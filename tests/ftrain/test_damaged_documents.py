@@ -18,7 +18,8 @@ from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityErro
 from fschemas.shard import read_record
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
-from ftrain.checkpoint import TrainingState, save_checkpoint
+from ftrain.checkpoint import save_checkpoint
+from ftrain.checkpoint_state import TrainingState
 from ftrain.retrieval.exact import Features
 from ftrain.retrieval.index_file import IndexFolder, write_index
 from ftrain.split_lock import lock_digest

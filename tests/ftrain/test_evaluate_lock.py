@@ -13,6 +13,7 @@ from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
+from ftrain.checkpoint_state import amend_state
 from ftrain.evaluate import evaluate_run
 
 OURS, OTHER = "a" * 64, "b" * 64
@@ -32,7 +33,7 @@ def judge(tmp_path, monkeypatch):
         (run / "config.yaml").write_text(yaml.safe_dump(config))
         state = checkpoint.check(run / "checkpoints/step-00000007")
         state.files["config.yaml"] = sha256_of(run / "config.yaml")
-        checkpoint.amend_state(run / "checkpoints", state)
+        amend_state(run / "checkpoints", state)
         evaluate_run(run, str(shards), tmp_path / "out", workers=0, device="cpu", lock=lock)
 
     return call

@@ -15,7 +15,7 @@ from torch import nn
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.checkpoint import step_folder
+from ftrain.checkpoint_state import step_folder
 from ftrain.config import FitConfig
 from ftrain.optimisation import rate_at
 from ftrain.plan import EMPTY_LEDGER, extend_ledger

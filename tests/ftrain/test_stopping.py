@@ -17,7 +17,7 @@ from tests.shard_sets import write_shard_set
 from fschemas.failures import IntegrityError, NonFiniteError, Terminated
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
-from ftrain.checkpoint import step_folder
+from ftrain.checkpoint_state import step_folder
 from ftrain.loop import Trainer
 from ftrain.tracking import CsvTracker
 

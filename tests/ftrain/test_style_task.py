@@ -16,7 +16,7 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import english_names, vocabulary
 from ftrain import checkpoint
-from ftrain.checkpoint import TrainingState
+from ftrain.checkpoint_state import TrainingState
 from ftrain.config import FitConfig, build_task, resolve
 from ftrain.evaluate import evaluate_run, summary_lines
 from ftrain.loop import Trainer

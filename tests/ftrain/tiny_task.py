@@ -18,7 +18,7 @@ from torch import nn
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
-from ftrain.checkpoint import step_folder
+from ftrain.checkpoint_state import step_folder
 from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.loop import Trainer

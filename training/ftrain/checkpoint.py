@@ -7,21 +7,16 @@ A damaged checkpoint is set aside with a reason and the one before it is used.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from dataclasses import asdict, dataclass, field
-from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
-from fschemas.json_file import COUNT, read_json
-from fschemas.names import CHECKPOINT_NAME, DIGEST
+from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError
+from fschemas.names import CHECKPOINT_NAME
 from fschemas.publish import (
     publish,
     publish_bytes,
@@ -32,42 +27,12 @@ from fschemas.publish import (
     withdraw,
 )
 from fschemas.regular_file import read_regular
-from ftrain.plan import EMPTY_LEDGER
+from ftrain.checkpoint_state import STATE_FILE, TrainingState, read_state, sealed, step_folder
 
-FORMAT = "fashionkit-checkpoint/1"
-_REMEDY = "restore the checkpoint from a copy of the run, or remove it"
-_SHAPE = {
-    "finite": bool, "digests": {"*": DIGEST}, "seal": DIGEST, "step": COUNT, "ledger": str, "seed": COUNT, "plan_id": str,
-    "config_digest": str, "learning_rate": float, "best": {"metric?": str, "value?": float, "step?": COUNT},
-    "validation_due": bool, "made_with": dict, "files?": {"*": DIGEST},
-}  # fmt: skip
-STATE_FILE = "state.json"
 CONFIG_FILE, DATASET_FILE = "config.yaml", "dataset.json"  # of the run; checkpoints hold their digests
 LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE = "LATEST", "BEST", "best.json"
 
-
-@dataclass
-class TrainingState:
-    """Where a run stands. `step` optimizer steps are done; random states follow from seed and step alone."""
-
-    step: int = 0
-    ledger: str = EMPTY_LEDGER  # running SHA-256 of the consumed rows
-    seed: int = 0
-    plan_id: str = ""
-    config_digest: str = ""
-    learning_rate: float = 0.0
-    best: dict[str, Any] = field(default_factory=dict[str, Any])  # {"metric", "value", "step"}
-    validation_due: bool = False  # this step is one to validate after, and that was not finished
-    made_with: dict[str, Any] = field(default_factory=dict[str, Any])  # what decides the last bits: torch, threads, device
-    files: dict[str, str] = field(default_factory=dict[str, str])  # SHA-256 of the run's other files that decide a result
-
-
 Tensors = dict[str, dict[str, torch.Tensor]]  # file stem -> name -> tensor
-
-
-def step_folder(step: int) -> str:
-    """`step-00000123`."""
-    return f"step-{step:08d}"
 
 
 def not_finite(tensors: Tensors) -> str | None:
@@ -97,7 +62,7 @@ def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, kee
             for file, named in tensors.items():
                 _write_tensors(named, temporary / f"{file}.safetensors", target)
             digests = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
-            (temporary / STATE_FILE).write_bytes(_sealed(state, digests))
+            (temporary / STATE_FILE).write_bytes(sealed(state, digests))
     _point(folder / LATEST_FILE, target.name)
     _retain(folder, state, keep)
     return target
@@ -114,22 +79,6 @@ def _write_tensors(named: dict[str, torch.Tensor], path: Path, target: Path) -> 
         raise EnvironmentProblem(
             f"{target}/{path.name}: cannot be written ({error}); free some space and run the same command again"
         ) from None
-
-
-def amend_state(folder: Path, state: TrainingState) -> None:
-    """Replace the state of the checkpoint of `state.step`, whose tensors stay: validation is done after it was saved."""
-    path = folder / step_folder(state.step) / STATE_FILE
-    publish_bytes(path, _sealed(state, read_json(path, _SHAPE)["digests"]))
-
-
-def _sealed(state: TrainingState, digests: dict[str, str]) -> bytes:
-    """The text of state.json, which states its own digest too."""
-    return _with_seal({"format": FORMAT, **asdict(state), "finite": True, "digests": digests})
-
-
-def _with_seal(note: dict[str, Any]) -> bytes:
-    seal = hashlib.sha256(json.dumps(note, allow_nan=False).encode()).hexdigest()
-    return json.dumps({**note, "seal": seal}, indent=2, allow_nan=False).encode() + b"\n"
 
 
 def _retain(folder: Path, state: TrainingState, keep: int) -> None:
@@ -201,7 +150,7 @@ def clean(folder: Path) -> list[str]:
 
 def check(path: Path) -> TrainingState:
     """Read and verify a checkpoint folder; raises `IntegrityError` saying what is wrong."""
-    state, digests = _read_state(path)
+    state, digests = read_state(path)
     for name, digest in digests.items():
         if not (path / name).exists() or sha256_of(path / name) != digest:
             raise IntegrityError(f"{path}/{name}: missing or changed (SHA-256 differs from {STATE_FILE})")
@@ -215,7 +164,7 @@ def check_file(folder: Path, name: str) -> None:
     """
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            digest = _read_state(path)[0].files.get(name)
+            digest = read_state(path)[0].files.get(name)
         except IntegrityError:
             continue
         place = folder.parent / name
@@ -225,27 +174,6 @@ def check_file(folder: Path, name: str) -> None:
                 f"{place}: {what} (checkpoints/{path.name} holds its SHA-256); restore it from a copy of the run"
             )
         return
-
-
-def _read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
-    """The state of a checkpoint and the digests of its other files; raises `IntegrityError` unless state.json is as it was written."""
-    place = path / STATE_FILE
-    try:
-        note = read_json(place, _SHAPE, format=FORMAT, remedy=_REMEDY)
-    except UsageError as error:  # missing, or of another format
-        raise IntegrityError(str(error)) from None
-    digests = note["digests"]
-    fields = {name: value for name, value in note.items() if name not in ("format", "finite", "digests", "seal")}
-    unknown = fields.keys() - {field.name for field in dataclass_fields(TrainingState)}
-    if unknown or not note["finite"]:
-        what = f"{min(unknown)} is no entry of this version" if unknown else "says that its weights are not finite"
-        raise IntegrityError(f"{place}: {what}; {_REMEDY}")
-    state = TrainingState(**fields)
-    if place.read_bytes() != _with_seal({name: value for name, value in note.items() if name != "seal"}):
-        raise IntegrityError(f"{place}: changed (it does not bear its own digest)")
-    if step_folder(state.step) != path.name:
-        raise IntegrityError(f"{place}: is of step {state.step}, but stands in {path.name}; {_REMEDY}")
-    return state, digests
 
 
 def load_tensors(path: Path, file: str) -> dict[str, torch.Tensor]:
@@ -302,7 +230,7 @@ def best(folder: Path) -> Path | None:
 def _best_of_newest(folder: Path) -> Path | None:
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            state, _ = _read_state(path)
+            state, _ = read_state(path)
         except IntegrityError:
             continue
         return folder / step_folder(state.best["step"]) if "step" in state.best else None

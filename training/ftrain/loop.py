@@ -20,7 +20,7 @@ from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain import checkpoint
-from ftrain.checkpoint import TrainingState
+from ftrain.checkpoint_state import TrainingState, amend_state
 from ftrain.clock import Clock
 from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
@@ -251,7 +251,7 @@ class Trainer:
         self.tracker.log("validation", step, {name: v for name, v in metrics.items() if isinstance(v, float)})
         self.state.validation_due = False
         if self.processes.is_main:
-            checkpoint.amend_state(self.checkpoints, self.state)
+            amend_state(self.checkpoints, self.state)
             checkpoint.mark_best(self.checkpoints, self.state)
         self._say(f"step {step}/{self.num_steps}  validation {metric} {value:.4f}")
 

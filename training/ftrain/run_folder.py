@@ -25,7 +25,8 @@ from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sea
 from fschemas.shard_set import DATASET_SHAPE, ShardSet
 from fschemas.yaml_file import YamlLimitError
 from ftrain import checkpoint
-from ftrain.checkpoint import CONFIG_FILE, DATASET_FILE, TrainingState
+from ftrain.checkpoint import CONFIG_FILE, DATASET_FILE
+from ftrain.checkpoint_state import TrainingState
 from ftrain.config import RunConfig, build_task, read_config
 from ftrain.layers.weights import weights_to_come
 from ftrain.loop import load_weights

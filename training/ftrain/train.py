@@ -15,7 +15,7 @@ from fschemas.folders import claim_output
 from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
-from ftrain import checkpoint
+from ftrain.checkpoint_state import step_folder
 from ftrain.config import RunConfig, build_task, load_config
 from ftrain.distributed import Processes, processes
 from ftrain.init_from import init_from
@@ -118,6 +118,6 @@ def _describe(trainer: Trainer, task: Task, group: Processes) -> None:
     print(
         f"{task.name}: {num_parameters / 1e6:.2f} M parameters, {count(len(trainer.plan.rows), 'training sample')}, "
         f"{count(trainer.num_steps, 'step')} of {trainer.fit.batch_size} on {group.world_size} x {group.device.type}, "
-        f"seed {trainer.fit.seed}, checkpoints in {checkpoint.step_folder(0).removesuffix('00000000')}* of {trainer.checkpoints}",
+        f"seed {trainer.fit.seed}, checkpoints in {step_folder(0).removesuffix('00000000')}* of {trainer.checkpoints}",
         file=sys.stderr,
     )

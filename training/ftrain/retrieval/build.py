@@ -17,7 +17,7 @@ from fschemas.folders import claim_output
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from ftrain.agreement import PictureEncoder, has_annotations
-from ftrain.checkpoint import TrainingState, step_folder
+from ftrain.checkpoint_state import TrainingState, step_folder
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split
 from ftrain.image import decode_exactly

@@ -13,7 +13,8 @@ from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.shard_set import ShardSet
 from ftrain.agreement import agree
-from ftrain.checkpoint import TrainingState, discard, save_checkpoint
+from ftrain.checkpoint import discard, save_checkpoint
+from ftrain.checkpoint_state import TrainingState
 from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split
