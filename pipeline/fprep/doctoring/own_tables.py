@@ -1,69 +1,31 @@
-"""A user's own table: which column names the images, what the others may mean, and the line that converts it.
+"""A user's own table: which column names the images, where those are, and the line that converts it.
 
-The table is read by the functions that `fprep convert csv` reads it with. What is proposed was held against all rows that were
-looked at, for what `--map` says rejects rows.
+The table is read by the functions that `fprep convert csv` reads it with; `proposed_columns` says what its other columns may mean.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fprep.doctoring.contents import look_at, read_head
 from fprep.doctoring.findings import Diagnosis, Finding
 from fprep.doctoring.pictures import Row, Sampled, judge_pictures
+from fprep.doctoring.proposed_columns import OwnTable, propose
 from fprep.doctoring.scan import Scan
 from fprep.image_names import MAX_LISTED, ImageFinder, clean_path, picture_path_fault
-from fprep.parsing.dialect import HEAD, Record, find_dialect, join_names, plain_name, sample_records
-from fprep.parsing.own_columns import (
-    KNOWN_VALUES,
-    USUAL_BOXES,
-    USUAL_NAMES,
-    fitting_image_column,
-    looks_like_picture,
-    map_columns,
-    read_box,
-    value_fits,
-)
+from fprep.parsing.dialect import HEAD, Record, find_dialect, plain_name, sample_records
+from fprep.parsing.own_columns import fitting_image_column, looks_like_picture, map_columns
 from fprep.parsing.own_images import IMAGE_FOLDERS
-from fprep.parsing.own_pictures import SPLIT_NAMES
 from fschemas.failures import UsageError
 
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt")
 _MAX_TABLES = 8
 _MAX_BYTES = 4 << 20  # of a table, that proposals are held against
 _NUM_SAMPLES = 48
-_MAX_CLASSES = 200
 _MAX_LOST = 0.03  # share of rows; `fprep convert` allows 0.05
 _UNREADABLE = ("empty", "lfs-pointer", "web-page", "utf-16", "not-utf-8")
-_CLASS_WORDS = re.compile(r"categ|class|label|kind|type|article|garment|cloth|부류|종류|카테고리|类", re.IGNORECASE)
-_ITEM_WORDS = re.compile(r"(product|item|sku|article|style)[ _-]?(id|code|no|nr|number)?", re.IGNORECASE)
-_BOXES = (
-    *((names, "corners") for names in (*USUAL_BOXES, ("left", "top", "right", "bottom"), ("x0", "y0", "x1", "y1"))),
-    *((names, "size") for names in (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))),
-    *((names, "center") for names in (("cx", "cy", "w", "h"), ("x_center", "y_center", "width", "height"))),
-)
-
-
-@dataclass
-class _Table:
-    """The names of the columns, and the rows that have as many fields."""
-
-    path: Path
-    header: list[str]
-    rows: list[list[str]]
-    options: dict[str, str] = field(default_factory=dict[str, str])
-
-    def values(self, number: int) -> list[str]:
-        """What a column has in its rows, without empty cells."""
-        return [row[number].strip() for row in self.rows if row[number].strip()]
-
-    def taken(self) -> set[str]:
-        """Columns that mean something already."""
-        return set(self.options.values())
 
 
 class _Places:
@@ -149,7 +111,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
     if not records or (path.suffix.lower() == ".txt" and len(records[0].fields) < 2):
         return None
     header = [plain_name(name) for name in records[0].fields]
-    table = _Table(path, header, [record.fields for record in records[1:] if len(record.fields) == len(header)])
+    table = OwnTable(path, header, [record.fields for record in records[1:] if len(record.fields) == len(header)])
     places = _Places(looked, path)
     image = _image_column(table, places)
     if image is None:
@@ -165,7 +127,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
     some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if len(names) > _NUM_SAMPLES else names
     rows = [Row(name, path) for name in some]
     found = {row: place for row in rows if (place := places.find(row.name)) is not None}
-    _propose(table, image, has_images=bool(found))
+    propose(table, image, has_images=bool(found))
     _tell(table, say)
     say += judge_pictures(Sampled(rows, found), path.parent, nested=False)
     lost = _lost_share(records[1:], table, names, image, say) + (1 - len(found) / len(rows) if found else 0)
@@ -181,7 +143,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
     return diagnosis
 
 
-def _lost_share(records: Sequence[Record], table: _Table, names: Sequence[str], image: int, say: list[Finding]) -> float:
+def _lost_share(records: Sequence[Record], table: OwnTable, names: Sequence[str], image: int, say: list[Finding]) -> float:
     """The share of rows that cannot be kept as they are written; what is wrong with the first path is a finding."""
     faults = [fault for name in names if (fault := picture_path_fault(clean_path(name))) is not None]
     if faults:
@@ -193,7 +155,7 @@ def _lost_share(records: Sequence[Record], table: _Table, names: Sequence[str], 
     return num_bad / max(1, len(records)) + len(faults) / max(1, len(names))
 
 
-def _image_column(table: _Table, places: _Places) -> int | None:
+def _image_column(table: OwnTable, places: _Places) -> int | None:
     """The column whose values name images; its own name too may be one, where the table has no header."""
     rows = [table.rows[place * len(table.rows) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if table.rows else []
     exact = fitting_image_column(table.header, rows, lambda value: looks_like_picture(value) and places.has(value))
@@ -202,7 +164,7 @@ def _image_column(table: _Table, places: _Places) -> int | None:
     return fitting_image_column(table.header, rows, places.has) if exact is None else exact
 
 
-def _is_readable(table: _Table, places: _Places, say: list[Finding]) -> bool:
+def _is_readable(table: OwnTable, places: _Places, say: list[Finding]) -> bool:
     """Whether `fprep convert` takes the header and the options; what it would guess and we do not propose is taken back."""
     options = table.options
     try:
@@ -214,94 +176,9 @@ def _is_readable(table: _Table, places: _Places, say: list[Finding]) -> bool:
     return True
 
 
-def _tell(table: _Table, say: list[Finding]) -> None:
+def _tell(table: OwnTable, say: list[Finding]) -> None:
     mapped = {key: value for key, value in table.options.items() if key != "image"}
     others = [name for name in table.header if name not in table.taken() and name]
     told = ", ".join(f"{key} {value!r}" for key, value in mapped.items()) or "none"
     rest = f"; others: {', '.join(others)}" if others else ""
     say.append(Finding("note", "own-table", table.path, f"columns taken for {told}{rest}; --map says what they mean"))
-
-
-def _propose(table: _Table, image: int, *, has_images: bool) -> None:
-    """Fill the options by names and values."""
-    header, options = table.header, table.options
-    options["image"] = header[image]
-    lower = [name.casefold() for name in header]
-    for key, usual in USUAL_NAMES.items():
-        numbers = (lower.index(name) for name in usual if name in lower)
-        number = next((number for number in numbers if header[number] not in table.taken() and _fits(table, key, number)), None)
-        if key != "image" and number is not None:
-            options[key] = header[number]
-    for key, propose in (("split", _split_column), ("item", _item_column)):
-        if key not in options and (number := propose(table)) is not None:
-            options[key] = header[number]
-    _propose_box(table, has_images=has_images)
-    if "category" not in options and "style" not in options and (number := _label_column(table)) is not None:
-        options["category"] = header[number]
-    if "substyle" in options and "style" not in options:
-        del options["substyle"]
-
-
-def _fits(table: _Table, key: str, number: int) -> bool:
-    """Whether a column of a usual name holds what its name says."""
-    values = set(table.values(number))
-    if not values:
-        return False
-    return all(value_fits(key, value) for value in values) if key in KNOWN_VALUES else True
-
-
-def _free(table: _Table) -> Iterator[tuple[int, str, list[str]]]:
-    """Columns without a meaning so far: number, name and values."""
-    for number, name in enumerate(table.header):
-        if name and name not in table.taken() and (values := table.values(number)):
-            yield number, name, values
-
-
-def _split_column(table: _Table) -> int | None:
-    return next((number for number, _, values in _free(table) if all(value.casefold() in SPLIT_NAMES for value in values)), None)
-
-
-def _item_column(table: _Table) -> int | None:
-    """A column called after products, with a product for at most some tens of images each."""
-    for number, name, values in _free(table):
-        if _ITEM_WORDS.fullmatch(name) and 50 * len(set(values)) >= len(values) and len(set(values)) > 1:
-            return number
-    return None
-
-
-def _label_column(table: _Table) -> int | None:
-    """The column with few values that are words: one that is called like a class, else the one with the most values."""
-    found: list[tuple[bool, int, int]] = []
-    for number, name, values in _free(table):
-        distinct = set(values)
-        is_words = not all(
-            re.fullmatch(r"[\d.,:/ -]*|true|false|yes|no|nan|none|null", value, re.IGNORECASE) for value in distinct
-        )
-        if is_words and 1 < len(distinct) <= min(_MAX_CLASSES, max(2, len(values) // 2)):
-            found.append((bool(_CLASS_WORDS.search(name)), len(distinct), -number))
-    return -max(found)[2] if found else None
-
-
-def _propose_box(table: _Table, *, has_images: bool) -> None:
-    """Four columns of usual names, or one whose cells are four numbers, in the first form and unit that fits all rows."""
-    lower = [name.casefold() for name in table.header]
-    choices = [([lower.index(name) for name in names], form) for names, form in _BOXES if set(names) <= set(lower)]
-    for number, name, _ in _free(table):
-        if re.search(r"box|rect", name, re.IGNORECASE):
-            choices += [([number], form) for form in ("corners", "size")]
-    for unit in ("pixel", "relative") if has_images else ("pixel",):  # shares become pixels by the sizes of the images
-        for numbers, form in choices:
-            cells = [[row[number] for number in numbers] for row in table.rows]
-            boxes = [read_box(cell, form, pixels=unit == "pixel") for cell in cells]
-            if any(boxes) and all(box is not None and (not box or _is_box(box, unit)) for box in boxes):
-                table.options["box"] = join_names([table.header[number] for number in numbers], table.header)
-                table.options |= {} if form == "corners" else {"box-form": form}
-                table.options |= {} if unit == "pixel" else {"unit": unit}
-                return
-
-
-def _is_box(box: Sequence[float], unit: str) -> bool:
-    """Whether x1, y1, x2, y2 can be a box in that unit."""
-    x1, y1, x2, y2 = box
-    far = max(x2, y2)
-    return x1 >= -1 and y1 >= -1 and x2 > x1 and y2 > y1 and (far > 1 if unit == "pixel" else far <= 1.001)
