@@ -14,6 +14,7 @@ from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.shard_set import ShardSet
 from ftrain.config import resolve
 from ftrain.evaluation import results_of_split
+from ftrain.fashionnet_input import FashionNetConfig, FashionNetEncoder
 from ftrain.layers.fashionnet import FashionNetwork, Heads, NetworkConfig
 from ftrain.layers.landmark_pooling import visibility_classes
 from ftrain.reports.fashionnet_figures import Answers, classes_of, figures, visibility_figures
@@ -21,7 +22,8 @@ from ftrain.reports.fashionnet_report import report, summary
 from ftrain.splits import Splits
 from ftrain.stream import RawSample
 from ftrain.task import Judged
-from ftrain.tasks.fashionnet import FashionNet, FashionNetConfig, FashionNetEncoder, item_number
+from ftrain.tasks.fashionnet import FashionNet
+from ftrain.view import item_number
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 PUBLISHED = {

@@ -7,30 +7,29 @@ stages of a run (`fit.stages`). Differences from the original are listed in docs
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from fschemas.failures import UsageError
-from fschemas.landmarks import DEEPFASHION_8, LandmarkSet, Visibility
+from fschemas.landmarks import DEEPFASHION_8, Visibility
+from ftrain.fashionnet_input import FashionNetConfig, FashionNetEncoder, Head
 from ftrain.label_checks import counts_for_error, has_attributes, has_coordinates, has_pairs
 from ftrain.layers.affine import points_of_source
-from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
-from ftrain.layers.fashionnet import FashionNetwork, Heads, NetworkConfig, Pose, Seen
+from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss, exclusive_shares
+from ftrain.layers.fashionnet import FashionNetwork, Heads, Pose, Seen
 from ftrain.layers.landmark_pooling import visibility_classes
-from ftrain.layers.metric_learning import Mining, triplet_loss
+from ftrain.layers.metric_learning import triplet_loss
 from ftrain.layers.soft_argmax import map_loss
 from ftrain.published import published_dataset
 from ftrain.reports.fashionnet_figures import Answers
-from ftrain.stream import Batch, RawSample
+from ftrain.stream import Batch
 from ftrain.task import Judged, Results, Rows, Task, TaskConfig
-from ftrain.view import encoded_picture, item_number, known_landmarks, landmarks_in_view, names_as_ids, view_of_sample
+from ftrain.view import encoded_picture, known_landmarks, names_as_ids
 
 _UNIT = 0.1  # share of the input's side: a point so far off costs 1
 _SIGMA = 1.2  # of the targets of landmark maps, in cells
@@ -42,57 +41,6 @@ _LACKS = {
     "embedding": "no item has two training images",
     "landmarks": "no training image has one with coordinates",
 }
-
-Head = Literal["category", "attributes", "embedding"]
-
-
-class FashionNetConfig(NetworkConfig):
-    """Network, picture, augmentation and losses. Defaults are the tiny profile; weights of losses stand in `fit.stages`."""
-
-    without: tuple[Head, ...] = ()  # heads to leave out; each other one is there where the shard set has its labels
-    embedding: int = Field(128, ge=2)
-    auxiliary: bool = False  # the pose branch names the category as well
-    distance: Literal["absolute", "squared"] = "absolute"  # what a landmark costs; squared as published
-    map_loss: float = Field(0.2, ge=0)  # of maps beside their mean places
-    margin: float = Field(0.2, gt=0)  # of triplets, in cosine
-    mining: Mining = "batch_hard"
-    smoothing: float = Field(0.0, ge=0, lt=1)  # of categories and exclusive attributes
-    flip_test: bool = False  # predictions are means over a picture and its mirror image; so is `--tta`
-    least_score: float = Field(0.1, ge=0, le=1)  # below it nothing is said to be recognised
-
-
-@dataclass(frozen=True)
-class FashionNetEncoder:
-    """Sample to network input: one matrix moves the picture and its landmarks."""
-
-    config: FashionNetConfig
-    landmarks: LandmarkSet
-    categories: dict[str, int]
-    num_attributes: int
-    has_items: bool
-
-    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3 uint8; `points` K, 2 in its pixels; `truth` K, 2 in pixels of the source; labels, -1 for unknown ones."""
-        note, view = sample.annotation, view_of_sample(self.config, sample, generator)
-        seen = landmarks_in_view(note, self.landmarks, view)
-        labels: dict[str, np.ndarray] = {}
-        if self.categories:
-            labels["category"] = np.array(self.categories[note["category"]], np.int64)
-        if self.num_attributes:
-            labels["attributes"] = attribute_targets(note, self.num_attributes)
-        if self.has_items:
-            labels["item"] = np.array(item_number(note["item"]), np.int64)
-        return {
-            "image": view.image,
-            "points": seen.points,
-            "point_visibility": seen.point_visibility,
-            "matrix": view.matrix,
-            "truth": seen.truth,
-            "visibility": seen.visibility,
-            "garment": np.array(tuple(self.landmarks.garments).index(note["garment"]), np.int64),
-            "size": np.array([note["width"], note["height"]], np.float32),
-            **labels,
-        }
 
 
 class FashionNet(Task):
