@@ -21,10 +21,12 @@ from ftrain.agreement import agree, has_annotations, unknown_labels, unknown_lin
 from ftrain.config import build_task, resolve
 from ftrain.evaluate import evaluate_run
 from ftrain.evaluation import results_of_split
+from ftrain.fashionnet_input import FashionNetConfig
 from ftrain.retrieval.build import build_index
 from ftrain.retrieval.index_file import IndexFolder
-from ftrain.tasks.fashionnet import FashionNet, FashionNetConfig
-from ftrain.tasks.style import Style, StyleConfig
+from ftrain.style_input import StyleConfig
+from ftrain.tasks.fashionnet import FashionNet
+from ftrain.tasks.style import Style
 
 RUN = Path("run")
 GROUPS = ["category", "attributes", "box", "landmarks", "item", "style"]

@@ -18,9 +18,12 @@ from ftrain.config import FitConfig
 from ftrain.evaluation import results_of_split
 from ftrain.layers.metric_learning import ProxyAnchor
 from ftrain.plan import TrainingPlan
+from ftrain.retrieval_input import RetrievalConfig
+from ftrain.search_roles import BOTH, GALLERY, QUERY
 from ftrain.splits import sampler_of
 from ftrain.stream import RawSample
-from ftrain.tasks.retrieval import BOTH, GALLERY_ONLY, QUERY_ONLY, Retrieval, RetrievalConfig, item_number
+from ftrain.tasks.retrieval import Retrieval
+from ftrain.view import item_number
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +111,7 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
     """The original merges query and gallery, and counts the query among its own hits."""
     task = Retrieval(RetrievalConfig(**TINY, classify="none"), {"vocabularies": {}})
     east, north = [1.0, 0.0], [0.0, 1.0]
-    roles = [QUERY_ONLY, QUERY_ONLY, GALLERY_ONLY, GALLERY_ONLY]
+    roles = [QUERY, QUERY, GALLERY, GALLERY]
     figures = task.measure(results_of([east, east, north, east], [1, 1, 1, 2], roles))
     assert (figures["hit_1"], figures["recall_5"], figures["queries"], figures["gallery"]) == (0.0, 1.0, 2, 2)
     alone = task.measure(results_of([east, north, east], [1, 1, 2], [BOTH] * 3))  # each asks, and the others answer
@@ -150,7 +153,7 @@ def test_items_categories_and_roles_of_samples(shards: ShardSet) -> None:
     task = task_of(shards, classify="item")
     rows = [int(shards.rows(split)[0]) for split in ("train", "query", "gallery")]
     batch = batch_of(task, shards, rows)
-    assert batch["role"].tolist() == [BOTH, QUERY_ONLY, GALLERY_ONLY]
+    assert batch["role"].tolist() == [BOTH, QUERY, GALLERY]
     items = shards.columns["item"][rows].tolist()
     assert batch["identity"].tolist() == [item_number(item) for item in items]
     assert batch["item_class"].tolist() == [sorted(set(shards.columns["item"].tolist())).index(item) for item in items]

@@ -27,12 +27,13 @@ from ftrain.predict import PredictOptions, predict_images
 from ftrain.reports.attribute_search import Entries, chance_figures, entries, nearest, search_figures
 from ftrain.reports.style_report import calibration_error, learnt_classes
 from ftrain.run_folder import RunFolder
+from ftrain.search_roles import GALLERY, QUERY
 from ftrain.splits import Splits, sampler_of
 from ftrain.stream import RawSample
-from ftrain.style_input import GALLERY, QUERY
+from ftrain.style_input import StyleConfig
 from ftrain.style_labels import Labels, attribute_labels, style_labels
 from ftrain.task import Stage
-from ftrain.tasks.style import Style, StyleConfig
+from ftrain.tasks.style import Style
 from ftrain.tracking import Trackers
 
 TINY = {"backbone": "test_efficientnet", "embedding": 32, "attribute_width": 16, "input_size": 64}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from ftrain.layers.metric_learning import Mining
+from ftrain.search_roles import role_of
 from ftrain.stream import RawSample
 from ftrain.style_labels import Labels, Styles
 from ftrain.view import ViewConfig, view_of_sample
-
-QUERY, GALLERY = 1, 2  # role of a picture in a search; 0 is both
-_ROLES = {"query": QUERY, "val_query": QUERY, "gallery": GALLERY, "val_gallery": GALLERY}
 
 
 class StyleConfig(ViewConfig):
@@ -73,11 +71,6 @@ class StyleEncoder:
         if self.categories:
             arrays["category"] = np.array(self.categories[note["category"]], np.int64)
         return arrays if self.labels.classes is not None else {**arrays, "positive": self.labels.positive(note)}
-
-
-def role_of(annotation: dict[str, Any]) -> int:
-    """The role of a sample in a search."""
-    return _ROLES.get(annotation["split"], 0)
 
 
 def prepared_view(config: StyleConfig) -> ViewConfig:

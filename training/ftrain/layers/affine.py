@@ -23,3 +23,10 @@ def points_of_source(points: Tensor, matrices: Tensor, size: Tensor) -> Tensor:
     back = invert_matrices(matrices).to(points.dtype)
     source = torch.einsum("bij,bkj->bki", back[:, :, :2], points) + back[:, None, :, 2]
     return torch.minimum(source.clamp_min(0), (size - 1)[:, None, :])
+
+
+def region_in_source(matrix: Tensor, size: int) -> Tensor:
+    """Edges x1, y1, x2, y2 in the source of an upright input of `size` pixels, by matrices B, 2, 3; the source begins at 0."""
+    scale = matrix[:, [0, 1], [0, 1]]
+    start = (-0.5 - matrix[:, :, 2]) / scale + 0.5
+    return torch.cat([start, start + size / scale], dim=1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftrain.metrics.retrieval import attribute_map
-from ftrain.style_input import GALLERY, QUERY
+from ftrain.search_roles import GALLERY, QUERY
 from ftrain.style_labels import Labels
 from ftrain.task import Results
 

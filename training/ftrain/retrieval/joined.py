@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from fschemas.failures import UsageError
 from ftrain.image import decode
 from ftrain.layers.backbone import Backbone
+from ftrain.retrieval_input import RetrievalEncoder
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Judged, Results, Task, TaskConfig, find_task
-from ftrain.tasks.retrieval import Retrieval, RetrievalEncoder
+from ftrain.tasks.retrieval import Retrieval
 
 _SCORES = ("attribute_scores", "category_scores")  # what a run without an embedding says
 _LEAST_SCORE = 1e-4  # smaller probabilities are taken as this, so that a class that was never seen does not outweigh all others

@@ -8,86 +8,30 @@ picture is an anchor and meets its positives. Judged by DeepFashion's in-shop pr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from ftrain.label_checks import has_pairs
 from ftrain.layers.backbone import Backbone
-from ftrain.layers.metric_learning import Distance, Mining, ProxyAnchor, triplet_loss
+from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
 from ftrain.layers.pooling import AveragePooling, GeneralisedMean, strength
 from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.published import published_dataset
 from ftrain.retrieval.colour import colour_features
-from ftrain.stream import Batch, RawSample
+from ftrain.retrieval_input import RetrievalConfig, RetrievalEncoder
+from ftrain.search_roles import GALLERY, QUERY, has_match
+from ftrain.stream import Batch
 from ftrain.task import Judged, Results, Rows, Task, TaskConfig
-from ftrain.view import ViewConfig, encoded_picture, item_number, names_as_ids, view_of_sample
-
-Identity = Literal["item", "category"]
+from ftrain.view import encoded_picture, names_as_ids
 
 # What a user calls a split, and the splits of query and gallery pictures that it is where a set has them.
 _PAIRS = {"test": ("query", "gallery"), "val": ("val_query", "val_gallery")}
-_QUERIES, _GALLERIES = ("query", "val_query"), ("gallery", "val_gallery")
-BOTH, QUERY_ONLY, GALLERY_ONLY = 0, 1, 2
-
-
-class RetrievalConfig(ViewConfig):
-    """Network, losses, picture and augmentation. Defaults are the tiny profile."""
-
-    backbone: str = "resnet18"
-    weights: str = "none"  # none | imagenet | path of a file
-    dim: int = Field(512, ge=2)  # of the embedding
-    pooling: Literal["average", "gem"] = "average"
-    neck: Literal["none", "batch_norm"] = "none"  # batch_norm: between triplets and classifier (Luo et al., CVPRW 2019)
-    labels: Identity = "item"  # what is found again, and what triplets go by
-    classify: Literal["category", "item", "none"] = "category"  # classes of the cross-entropy
-    classification: float = Field(1.0, ge=0)  # weights of the losses; one of weight 0 is left out
-    triplet: float = Field(1.0, ge=0)
-    proxy: float = Field(0.0, ge=0)
-    smoothing: float = Field(0.0, ge=0, lt=1)  # of the labels of the cross-entropy
-    cosine_scale: float = Field(
-        0.0, ge=0
-    )  # 0: a linear classifier; else the cosine with each class x this (Zhai and Wu, BMVC 2019)
-    margin: float = Field(0.2, ge=0)  # of triplets
-    mining: Mining = "batch_hard"
-    distance: Distance = "cosine"
-    proxy_margin: float = 0.1
-    proxy_scale: float = Field(32.0, gt=0)
-    flip_test: bool = False  # the embedding is that of the picture and its mirror image together
-    least_score: float = Field(0.2, ge=0, le=1)  # `ftrain predict`: below it no category is named
-
-
-@dataclass(frozen=True)
-class RetrievalEncoder:
-    """Sample to network input and its labels as numbers."""
-
-    config: RetrievalConfig
-    categories: dict[str, int]  # "" and, in a set without categories, every name: -1
-    items: dict[str, int]  # of training, where the losses need classes of them
-
-    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3 uint8 and the `labels`."""
-        return {"image": view_of_sample(self.config, sample, generator).image, **self.labels(sample.annotation)}
-
-    def labels(self, note: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Numbers of `identity`, `category` and `item_class` (-1 unknown) of an annotation, and its `role` in a search."""
-        item, category = str(note.get("item", "")), self.categories.get(note.get("category", ""), -1)
-        split = note["split"]
-        role = QUERY_ONLY if split in _QUERIES else GALLERY_ONLY if split in _GALLERIES else BOTH
-        numbers = {
-            "identity": item_number(item) if self.config.labels == "item" else category,
-            "category": category,
-            "item_class": self.items.get(item, -1),
-            "role": role,
-        }
-        return {name: np.array(value, dtype=np.int64) for name, value in numbers.items()}
 
 
 class Retrieval(Task):
@@ -177,16 +121,10 @@ class Retrieval(Task):
 
     def check_validation(self, rows: Rows) -> None:
         """An image that is sought, and another of the same item or category among those that are searched."""
-        asked, offered = set[int](), set[int]()
-        for note in rows.annotations():
-            labels = self.encoder.labels(note)
-            identity, role = int(labels["identity"]), int(labels["role"])
-            asks, offers = role != GALLERY_ONLY, role != QUERY_ONLY
-            if identity >= 0 and ((asks and identity in offered) or (offers and identity in asked)):
-                return
-            asked |= {identity} if asks else set()
-            offered |= {identity} if offers else set()
-        raise UsageError(f"no {self.config.labels} has two images, so nothing can be found again (hold_out holds out more)")
+        assert isinstance(self.encoder, RetrievalEncoder)
+        labels = map(self.encoder.labels, rows.annotations())
+        if not has_match((int(found["role"]), {int(found["identity"])} - {-1}) for found in labels):
+            raise UsageError(f"no {self.config.labels} has two images, so nothing can be found again (hold_out holds out more)")
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
@@ -233,7 +171,7 @@ class Retrieval(Task):
 
     def measure(self, results: Results) -> dict[str, Any]:
         """hit@k, recall@k, mAP; by the roles of query and gallery, or leaving one out where there are none."""
-        asks, answers = results["role"] != GALLERY_ONLY, results["role"] != QUERY_ONLY
+        asks, answers = results["role"] != GALLERY, results["role"] != QUERY
         figures = judge_retrieval(
             results["embedding"][asks], results["embedding"][answers], results["identity"][asks], results["identity"][answers],
             query_rows=results["row"][asks], gallery_rows=results["row"][answers],

@@ -18,15 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from ftrain.layers.affine import region_in_source
 from ftrain.layers.arcface import ArcFace
 from ftrain.layers.asen import ATTENDED_STRIDE, DEEP_STRIDE, LocalBranch, StyleNeck, attended_backbone
 from ftrain.layers.attribute_attention import AttributeAttention
 from ftrain.layers.attribute_loss import class_loss
 from ftrain.layers.backbone import Backbone
-from ftrain.layers.metric_learning import triplet_loss
+from ftrain.layers.value_losses import value_loss, value_triplets
 from ftrain.published import published_dataset
+from ftrain.search_roles import has_match, role_of
 from ftrain.stream import Batch
-from ftrain.style_input import GALLERY, QUERY, StyleConfig, StyleEncoder, prepared_view, role_of
+from ftrain.style_input import StyleConfig, StyleEncoder, prepared_view
 from ftrain.style_labels import attribute_labels, main_styles, style_labels
 from ftrain.task import Judged, Results, Rows, Task, TaskConfig
 from ftrain.view import encoded_picture, names_as_ids
@@ -126,19 +128,15 @@ class Style(Task):
 
     def check_validation(self, rows: Rows) -> None:
         """A known style; of attributes a value that an image which is sought shares with one that is searched."""
-        asked, offered = set[tuple[int, int]](), set[tuple[int, int]]()
-        for note in rows.annotations():
-            role = role_of(note)
-            values = {(number, int(value)) for number, value in enumerate(self.labels.values_of(note, None)) if value >= 0}
-            if values and self.config.target == "style":
-                return
-            if (role != GALLERY and values & offered) or (role != QUERY and values & asked):
-                return
-            asked |= values if role != GALLERY else set()
-            offered |= values if role != QUERY else set()
         if self.config.target == "style":
-            raise UsageError("no image has a style")
-        raise UsageError("no two images share a value of an attribute, so nothing can be found again")
+            if not any((self.labels.values_of(note, None) >= 0).any() for note in rows.annotations()):
+                raise UsageError("no image has a style")
+        elif not has_match((role_of(note), self._known_values(note)) for note in rows.annotations()):
+            raise UsageError("no two images share a value of an attribute, so nothing can be found again")
+
+    def _known_values(self, note: dict[str, Any]) -> set[tuple[int, int]]:
+        """The values of an image, each with the number of its attribute."""
+        return {(number, int(value)) for number, value in enumerate(self.labels.values_of(note, None)) if value >= 0}
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
@@ -189,7 +187,7 @@ class Style(Task):
                 if name in answers:
                     answers[name] = (answers[name] + mirrored[name]) / 2
         answers["embedding"] = F.normalize(answers["embedding"], dim=2).half()
-        region = _region(batch["matrix"], batch["image"].shape[1])
+        region = region_in_source(batch["matrix"], batch["image"].shape[1])
         handed_on = {name: batch[name] for name in ("values", "positive", "role", "size") if name in batch}
         return {**answers, "region": region, **handed_on}
 
@@ -285,36 +283,14 @@ class Style(Task):
         return [self.neck(embedding[:, 0], deep)]
 
     def _class_loss(self, embedding: Tensor, deep: Tensor | None, values: Tensor) -> Tensor:
-        """Cross-entropy of every known value: mean over the attributes of a picture, then over pictures (0 where none is known)."""
-        costs = torch.zeros(values.shape[0], device=values.device)
-        for number, (head, judged) in enumerate(zip(self.heads, self._judged(embedding, deep), strict=True)):
-            true = values[:, number]
-            if isinstance(head, ArcFace):
-                logits = head.with_margin(judged, F.one_hot(true.clamp_min(0), len(self.labels.values[number])).bool())
-            else:
-                logits = head(judged).float()
-            smoothing = self.config.smoothing
-            costs = costs + F.cross_entropy(logits, true, ignore_index=-1, label_smoothing=smoothing, reduction="none")
-        return (costs / (values >= 0).sum(dim=1).clamp_min(1)).mean()
+        num_values = [len(known) for known in self.labels.values]
+        return value_loss(self.heads, self._judged(embedding, deep), values, num_values, self.config.smoothing)
 
     def _triplets(self, embedding: Tensor, values: Tensor) -> Tensor:
-        """Triplets within each attribute of embeddings B, A, E, mined in the batch: mean over the known values B, A."""
-        known = (values >= 0).sum(dim=0)
-        losses = [
-            triplet_loss(embedding[:, number], values[:, number], margin=self.config.margin, mining=self.config.mining)
-            for number in range(values.shape[1])
-        ]
-        return (torch.stack(losses) * known).sum() / known.sum().clamp_min(1)
+        return value_triplets(embedding, values, margin=self.config.margin, mining=self.config.mining)
 
 
 def _head(config: StyleConfig, width: int, num_classes: int) -> nn.Module:
     if config.head == "arcface":
         return ArcFace(width, num_classes, config.scale, config.arc_margin)
     return nn.Linear(width, num_classes)
-
-
-def _region(matrix: Tensor, size: int) -> Tensor:
-    """Edges x1, y1, x2, y2 in the source of an upright input of `size` pixels, by matrices B, 2, 3; the source begins at 0."""
-    scale = matrix[:, [0, 1], [0, 1]]
-    start = (-0.5 - matrix[:, :, 2]) / scale + 0.5
-    return torch.cat([start, start + size / scale], dim=1)
