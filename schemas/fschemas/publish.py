@@ -129,7 +129,7 @@ def remove_leftovers_of(final: Path) -> None:
 
 
 def is_being_written(temporary: Path) -> bool:
-    """Whether another process of this host lives that began this temporary."""
+    """Whether another process of this host lives that began this temporary. One that nobody has waited for is dead."""
     host, process = _writer(temporary)
     if host != _HOST or process in (0, os.getpid()):
         return False
@@ -139,7 +139,13 @@ def is_being_written(temporary: Path) -> bool:
         return False
     except OSError:
         return True
-    return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    with suppress(OSError):  # no such file outside Linux
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return False
 
 
 def _temporaries_of(final: Path) -> list[Path]:

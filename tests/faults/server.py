@@ -23,7 +23,7 @@ from tests.faults.layer import Layer
 
 _PR_SET_CHILD_SUBREAPER = 36
 _IMPORTS = (
-    "cv2", "simplejpeg", "pyarrow.dataset", "rich.console", "rich.markup", "typer.rich_utils", "typer._adapters",
+    "cv2", "simplejpeg", "statistics", "pyarrow.dataset", "rich.console", "rich.markup", "typer.rich_utils", "typer._adapters",
     "fprep.cli", "fprep.convert", "fprep.lint", "fschemas.progress", "fprep.shard",
 )  # fmt: skip
 _PATIENCE = 90.0  # seconds until a trial counts as hung

@@ -56,7 +56,7 @@ def sentence(err: str) -> str:
     (["convert", "deepfashion-fine", "RAW", "FILE/below"], "file/below: a part of the path is a file, not a folder"),
     (["shard", "TABLE", "FILE"], "file: a file stands here"),
     (["shard", "TABLE", "FILE/below"], "file/below: a part of the path is a file, not a folder"),
-    (["shard", "TABLE", "RAW"], "deepfashion_fine: this is raw data of deepfashion-fine, which a shard set would be mixed with"),
+    (["shard", "TABLE", "RAW"], "deepfashion_fine: this is a folder with other things"),
     (["lint", "nowhere"], "nowhere: no finished shard set here (dataset.json is missing)"),
 ])  # fmt: skip
 def test_usage(forge: Forge, table: Path, tmp_path: Path, arguments: list[object], words: str) -> None:

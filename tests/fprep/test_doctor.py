@@ -115,7 +115,7 @@ def test_pictures_that_were_not_unpacked(tmp_path):
     checkup = doctor(folder)
     assert {"no-pictures", "zipped"} <= codes(checkup)
     assert checkup.commands[0].endswith("--images none")
-    assert "1 pictures such as img/WOMEN" in findings(checkup, "zipped")[0].message
+    assert "holds 1 image such as img/WOMEN" in findings(checkup, "zipped")[0].message
 
 
 def test_annotations_that_were_not_unpacked(tmp_path):

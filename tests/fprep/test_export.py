@@ -336,7 +336,7 @@ def test_wrong_options(table, tmp_path, options, message):
 def test_other_folders_are_not_touched(table, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine.txt").write_text("precious")
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="a folder with other things"):
         export(table, tmp_path / "out", "coco")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 

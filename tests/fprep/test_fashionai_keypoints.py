@@ -281,7 +281,7 @@ def test_odd_rows_are_kept_and_counted(tmp_path, cells, warning):
     cells = {"neckline_right": "-1_-1_-1", **cells}
     path = write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)])
     report, _, _ = run(path, tmp_path / "out", images="full")
-    assert report.warnings == {warning: 1}
+    assert report.warnings == {warning: 1, "empty_split": 2}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

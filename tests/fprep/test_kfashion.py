@@ -447,7 +447,7 @@ def test_real_records(tmp_path):
     report, table = run(REAL, tmp_path / "out", images="full")
     assert (report.lines, report.kept) == (4, 2)
     assert report.rejected_by_rule == {"missing_image": 2}
-    assert report.warnings == {"file_name_is_not_the_id": 2, "polygon_with_gaps": 1}
+    assert report.warnings == {"file_name_is_not_the_id": 2, "polygon_with_gaps": 1, "empty_split": 2}
     assert table["style"].to_list() == ["로맨틱", ""]
     assert table["group"].n_unique() == 2
     for boxes, polygons in table.select("garment_boxes", "garment_polygons").iter_rows():

@@ -370,10 +370,10 @@ def test_an_audit_of_something_else_is_told(table: Path, tmp_path: Path):
 
 def test_nothing_but_a_page_is_replaced(table: Path, tmp_path: Path):
     before = (table / "table.parquet").read_bytes()
-    with pytest.raises(UsageError, match="no page of HTML"):
+    with pytest.raises(UsageError, match="not a page of `fprep report`"):
         write_page(table, table / "table.parquet")
     assert (table / "table.parquet").read_bytes() == before
-    with pytest.raises(UsageError, match="a folder stands here"):
+    with pytest.raises(UsageError, match="this is a table folder"):
         write_page(table, table)
     (tmp_path / "a.html").write_bytes(b"")
     write_page(table, tmp_path / "a.html")
@@ -459,6 +459,6 @@ def test_command_line(small: Path, tmp_path: Path):
     assert (planned.returncode, planned.stderr, out.exists()) == (0, "", False)
     done = run(str(out), "--pictures", "3")
     assert done.returncode == 0
-    assert "13 rows, 3 pictures" in done.stdout
+    assert "13 rows, 3 images" in done.stdout
     assert "pictures: 3/3" in done.stderr
     assert json.loads(planned.stdout)["pictures"] == 13

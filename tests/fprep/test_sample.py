@@ -239,7 +239,7 @@ def test_impossible_samples_are_refused(tmp_path, images, workers, defects):
 
 def test_an_occupied_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="remove it or choose another folder"):
+    with pytest.raises(UsageError, match="choose another output folder"):
         write_sample(tmp_path, images=1, seed=0, workers=1)
 
 

@@ -400,7 +400,7 @@ def test_missing_table_and_foreign_output(table: Path, tmp_path: Path) -> None:
         run(tmp_path / "nothing", tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/README.md").write_text("my notes")
-    with pytest.raises(UsageError, match="not empty and not a shard set"):
+    with pytest.raises(UsageError, match="a folder with other things"):
         run(table, tmp_path / "mine")
     assert (tmp_path / "mine/README.md").read_text() == "my notes"
 
