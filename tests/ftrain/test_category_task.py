@@ -1,5 +1,6 @@
 """The classifier of clothes: labels and boxes of its encoder, what its heads mean, its answers, its report; and old bugs."""
 
+import copy
 import json
 
 import numpy as np
@@ -334,10 +335,16 @@ def test_boxes_or_one_kind_of_label_may_be_missing(tmp_path):
         task.report(Judged(results, shards, "test", shards.rows("train")), tmp_path / "out")
 
 
-def test_another_number_of_classes_and_an_empty_split_are_refused(shards, grouped, tmp_path):
+def test_other_classes_and_an_empty_split_are_refused(shards, tmp_path):
     run = write_run(tmp_path / "run", shards)
-    with pytest.raises(UsageError, match="trained with vocabularies"):
-        evaluate_run(run, str(grouped.place), tmp_path / "out")
+    samples = {split: [label_sample(number, split, DEEPFASHION_8, 8) for number in range(4)] for split in ("train", "test")}
+    for sample in (sample for members in samples.values() for sample in members):
+        sample.annotation["category"] = "Poncho"
+    groups, vocabularies = shards.metadata["column_groups"], copy.deepcopy(shards.metadata["vocabularies"])
+    vocabularies["category"] |= {"values": ["Poncho"], "groups": {}}
+    other = write_samples(tmp_path / "other", samples, DEEPFASHION_8, groups, vocabularies)
+    with pytest.raises(UsageError, match=r"category has learnt other classes of category .* than .* has \(Poncho\)"):
+        evaluate_run(run, str(other), tmp_path / "out", workers=0, device="cpu")
     with pytest.raises(UsageError, match="the split 'query' has no samples"):
         evaluate_run(run, str(shards.place), tmp_path / "out", split="query", workers=0)
 

@@ -176,7 +176,9 @@ def test_two_processes_write_the_same_bytes_as_one(judged, folder, run, tmp_path
     options = ["--out", str(tmp_path / "two"), "--workers", "0", "--device", "cpu", "--batch-size", "16"]
     children = forks.start_group("cli", 2, arguments=["evaluate", str(run), str(folder), *options])
     assert [child.wait(180) for child in children] == [0, 0], [child.text() for child in children]
-    assert children[0].text().splitlines() == [*summary_lines(metrics), f"written to {tmp_path / 'two'}"]
+    progress, *said = children[0].text().splitlines()
+    assert progress == "evaluating: 21/21"
+    assert said == [*summary_lines(metrics), f"written to {tmp_path / 'two'}"]
     assert children[1].text() == ""
     assert contents(tmp_path / "two") == contents(out)
 
@@ -265,7 +267,7 @@ def test_the_summary_is_for_a_person(judged):
     better = {**metrics, "ratio_to_mean_pose_high": 0.4, "excluded_pictures": 3, "excluded_points": 9}
     text = "\n".join(summary_lines(better))
     assert "WARNING" not in text
-    assert "left out: 3 pictures without normaliser, with 9 visible points" in text
+    assert "left out: 3 images without a reference length, with 9 visible landmarks" in text
 
 
 @pytest.mark.parametrize("drawn", [True, False])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle  # noqa: TID251 - to write what must not be read
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +80,13 @@ def test_a_run_of_another_task_gives_its_backbone(run: Path, shards: ShardSet, n
             assert torch.equal(tensor, before[name])
 
 
-def test_a_run_needs_its_first_weights_no_longer(run: Path, shards: ShardSet, tmp_path: Path) -> None:
+def test_a_run_needs_its_first_weights_no_longer(shards: ShardSet, tmp_path: Path) -> None:
     """On another machine, without a network and without the file that it began from."""
-    moved = Path(shutil.copytree(run, tmp_path / "run")) / "config.yaml"
-    text = moved.read_text()
-    assert "weights: none" in text
-    moved.write_text(text.replace("weights: none", f"weights: {tmp_path}/gone.safetensors"))
-    task, _, _ = RunFolder(moved.parent).load()
-    expected = tiny_task(shards.metadata, seed=5).state_dict()
+    trained = tiny_task(shards.metadata, seed=5)
+    moved = write_run(tmp_path / "run", shards, trained, weights=f"{tmp_path}/gone.safetensors")
+    assert f"weights: {tmp_path}/gone.safetensors" in (moved / "config.yaml").read_text()
+    task, _, _ = RunFolder(moved).load()
+    expected = trained.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in task.state_dict().items())
     with pytest.raises(UsageError, match="no such weight file"):
         backbone_weights(BACKBONE, f"{tmp_path}/gone.safetensors")

@@ -208,7 +208,7 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
     arguments = ["join", str(shards.place), str(runs / "search"), str(runs / "whole"), "--workers", "0", "--device", "cpu"]
     said = CliRunner().invoke(app, [*arguments, "--run", str(tmp_path / "one")])
     assert said.exit_code == 0, said.output
-    assert "one: 2 runs, 5 parts in 19 dimensions, fitted on 20 training pictures" in said.output
+    assert "one: 2 runs, 5 parts in 19 dimensions, fitted on 20 training images" in said.output
     as_json = CliRunner().invoke(app, [*arguments, "--run", str(tmp_path / "two"), "--dim", "4", "--json"])
     assert json.loads(as_json.stdout) == {"dimensions": 4, "runs": 2, "parts": 5, "pictures": 20}
 

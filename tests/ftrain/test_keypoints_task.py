@@ -233,12 +233,15 @@ def test_turned_views_are_chosen_and_keep_shapes():
     turned = task.predict(batch)
     assert {name: value.shape for name, value in plain.items()} == {name: value.shape for name, value in turned.items()}
     assert not torch.equal(plain["scores"], turned["scores"])
-    task.use_turned_views(False)
+    task.use_turned_views(None)
     assert torch.equal(plain["points"], task.predict(batch)["points"])
+    task.use_turned_views(False)  # one plain view: the mirror image is left out too
+    alone = tiny_task(dataset_of(FASHIONAI_24), flip_test=False)
+    assert torch.equal(alone.predict(batch)["points"], task.predict(batch)["points"])
     own = tiny_task(dataset_of(FASHIONAI_24), test_angles=(5.0,))
     for choice, angles in ((None, (5.0,)), (True, (5.0,)), (False, ())):
         own.use_turned_views(choice)
-        assert own.test_angles == angles
+        assert (own.test_angles, own.flip_test) == (angles, choice is not False)
 
 
 def test_cells_that_a_turned_view_does_not_show_are_averaged_over_the_others(monkeypatch):

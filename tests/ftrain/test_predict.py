@@ -16,6 +16,7 @@ from tests.shard_sets import write_shard_set
 
 from fschemas.failures import ExitCode, RejectedError, UsageError
 from fschemas.landmarks import FASHIONAI_24
+from fschemas.palette import SIDE_COLORS, rgb
 from fschemas.shard_set import ShardSet
 from ftrain import pictures
 from ftrain.distributed import processes
@@ -274,7 +275,8 @@ def test_the_command_finishes_and_leaves_with_code_3(run, album, tmp_path, forks
     arguments = ["predict", str(run), str(album), "--out", str(tmp_path / "out"), "--json", "--device", "cpu"]
     child = forks.start("cli", arguments=arguments)
     assert child.wait(180) == 3, child.text()
-    *lines, last = child.text().splitlines()
+    progress, *lines, last = child.text().splitlines()
+    assert progress == "predicting: 8/8"
     assert len([json.loads(line) for line in lines]) == 8
     assert last.startswith("ftrain: ")
     assert "1 of 8 pictures cannot be used" in last
@@ -317,8 +319,8 @@ def test_a_drawing_marks_its_points_where_they_are_and_keeps_the_picture():
     drawn = draw_answer(picture, answer, FASHIONAI_24)
     assert drawn.shape == picture.shape
     assert (picture == 128).all()
-    assert drawn[301, 101].tolist() == [240, 110, 20]  # (25 + 0.5) * 4 - 0.5: the left side
-    assert drawn[41, 641].tolist() == [30, 120, 235]
+    assert drawn[301, 101].tolist() == [*rgb(SIDE_COLORS["left"])]  # (25 + 0.5) * 4 - 0.5: the left side
+    assert drawn[41, 641].tolist() == [*rgb(SIDE_COLORS["right"])]
     assert (drawn[390, 700:] == 128).all()
     assert (draw_answer(picture, {**answer, "points": []}, FASHIONAI_24)[200:] == 128).all()
 

@@ -16,7 +16,7 @@ from tests.shard_sets import write_shard_set
 
 from fschemas.failures import IntegrityError, NonFiniteError, Terminated
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
+from ftrain import checkpoint, loop
 from ftrain.checkpoint_state import step_folder
 from ftrain.loop import Trainer
 from ftrain.tracking import CsvTracker
@@ -190,7 +190,7 @@ def test_a_missing_validation_split_is_cut_out_of_training_and_said(tmp_path: Pa
     assert held
     assert not held & trained
     assert len(held | trained) == 40
-    assert f"no split 'val' in the set: {len(held)} training pictures validate" in capsys.readouterr().err
+    assert f"no split 'val' in the set: {len(held)} training images for validation" in capsys.readouterr().err
 
 
 def test_a_run_can_do_without_validation(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_validation_has_one_row_wherever_it_was_killed(
     shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, when: str
 ) -> None:
     make_trainer(shards, tmp_path / "whole", epochs=2).train()
-    place = CsvTracker if call == "log" else checkpoint
+    place = {"log": CsvTracker, "amend_state": loop, "mark_best": checkpoint}[call]
     real, calls = getattr(place, call), [0]
 
     def killed(*arguments: Any) -> None:

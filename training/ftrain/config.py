@@ -88,6 +88,7 @@ def load_config(
     `section` is the part of `params` that holds the profiles: that of the task's name, unless given. Without a file and a profile the
     defaults of the models count.
     """
+    find_task(task)  # a name that is no task is no missing section either
     values, place = profile_values(task, params, profile, section)
     for override in overrides:
         set_value(values, override)

@@ -79,14 +79,14 @@ class RemoteFiles:
                     if digest is not None and sha256_of(temporary) != digest:
                         raise IntegrityError(f"{place}: SHA-256 differs from {DATASET_FILE}; upload the shard set again")
                 return
-            except FileNotFoundError:
-                raise UsageError(f"{place}: no such object; upload a shard set that `fprep lint` accepts") from None
             except IntegrityError as error:  # cut on the way, or truly another file
                 problem = error
-            except (FashionkitError, ImportError):
-                raise
             except Exception as error:  # noqa: BLE001 - each protocol has errors of its own
-                problem = error
+                problem = _of_protocol(error)
+                if isinstance(problem, FileNotFoundError):
+                    raise UsageError(f"{place}: no such object; upload a shard set that `fprep lint` accepts") from None
+                if isinstance(problem, FashionkitError | ImportError):
+                    raise problem from None
         if isinstance(problem, IntegrityError):
             raise problem
         raise EnvironmentProblem(
@@ -111,6 +111,12 @@ class RemoteFiles:
                 return
             total -= size
             path.unlink(missing_ok=True)
+
+
+def _of_protocol(error: Exception) -> Exception:
+    """What the protocol raised, without the local place that `publish` puts before it: an address is what a person knows."""
+    cause = error.__cause__
+    return cause if isinstance(error, EnvironmentProblem) and isinstance(cause, Exception) else error
 
 
 def _download(place: str, target: Path) -> None:
