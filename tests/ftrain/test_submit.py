@@ -77,6 +77,7 @@ def test_the_pipeline_reads_it_back_and_its_error_is_that_of_the_evaluation(shar
         sizes.append([note["width"], note["height"]])
     assert (np.array(points) <= np.array(sizes)[:, None] - 1).all()
     task, _, _ = RunFolder(run).load()
+    task.use_turned_views(False)
     with processes("cpu") as group:
         results = results_of_split(task, shards, shards.rows("test"), group, 4, 0)
     expected = results["points"][::-1]  # the list has the rows in reverse
@@ -154,10 +155,11 @@ def test_a_bad_list_is_named_with_its_line(content, message, run, archive, tmp_p
     (archive / "Images/torn.jpg").write_bytes(b"")
     bad = archive / "bad.csv"
     bad.write_bytes(content if isinstance(content, bytes) else content.encode())
-    (tmp_path / "out.csv").write_text("the last submission")
+    last = f"{','.join(HEADER)}\nthe last submission"
+    (tmp_path / "out.csv").write_text(last)
     with pytest.raises(UsageError, match=rf"bad\.csv{message}"):
         write_submission(run, bad, tmp_path / "out.csv", device="cpu")
-    assert (tmp_path / "out.csv").read_text() == "the last submission"
+    assert (tmp_path / "out.csv").read_text() == last
 
 
 def test_what_cannot_be_submitted_is_refused(shards, run, archive, tmp_path):
