@@ -20,6 +20,8 @@ from fschemas.regular_file import open_regular
 
 _BEGIN = 1 << 16  # bytes that are read of a file
 _LIST = 10_000  # names of a folder that are looked at
+# Why a file cannot be a mark of ours. A disk that fails says nothing about a folder, and is an error.
+_NOT_OURS = (FileNotFoundError, NotADirectoryError, PermissionError, FashionkitError)
 _FOLDERS = 50  # that are looked into for raw data
 # What operating systems, Git, DVC and our own killed processes leave; a folder with nothing else is empty.
 _IGNORED = re.compile(
@@ -56,7 +58,7 @@ def _begin(path: Path) -> str:
     try:
         with open_regular(path) as file:
             return file.read(_BEGIN).decode("utf-8", "replace")
-    except (OSError, FashionkitError):
+    except _NOT_OURS:
         return ""
 
 
@@ -67,7 +69,7 @@ def _is_table_file(path: Path) -> bool:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - (1 << 22)))
             end = file.read()
-    except (OSError, FashionkitError):
+    except _NOT_OURS:
         return False
     return end.endswith(b"PAR1") and b"fashionkit" in end
 

@@ -123,10 +123,13 @@ def write_shard(folder: Path, name: str, split: str, plan_id: str, samples: Iter
 
 
 def read_record(folder: Path, name: str) -> ShardRecord | None:
-    """The record of a shard, or None when there is none or it cannot be read: such a shard has to be written again."""
+    """The record of a shard, or None when there is none or it is damaged: such a shard has to be written again.
+
+    Errors of the disk (`OSError`) pass through.
+    """
     try:
         return ShardRecord.from_json(read_json(record_path(folder, name), _RECORD_SHAPE, sealed=True))
-    except (OSError, FashionkitError, TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError):  # FashionkitError is a ValueError
         return None
 
 
@@ -137,7 +140,7 @@ def is_finished(folder: Path, name: str, plan_id: str, *, digests: bool = True) 
         return None
     try:
         whole = os.stat(folder / name).st_size == record.bytes and (not digests or sha256_of(folder / name) == record.sha256)
-    except (OSError, FashionkitError):
+    except (FileNotFoundError, FashionkitError):
         return None
     return record if whole else None
 

@@ -158,7 +158,7 @@ def under_strace(strace: str, log: Path, arguments: list[object], *injections: s
 def number_of_call(log: Path, name: str, words: str) -> int:
     """Which of the calls of the main process has these words, from 1."""
     lines = log.read_text(errors="replace").splitlines()
-    process = lines[0].split()[0]
+    process = next(line.split()[0] for line in lines if " rename(" in line)  # other lines tell of threads that end
     calls = [line for line in lines if re.match(rf"{process} +{name}\(", line)]
     return next(number for number, line in enumerate(calls, 1) if words in line)
 

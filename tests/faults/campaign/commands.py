@@ -13,11 +13,15 @@ Arguments = Sequence[object]
 
 @dataclass(frozen=True)
 class Command:
-    """A console script and its arguments for an output path; `steps` when it publishes part by part and continues after a stop."""
+    """A console script and its arguments for an output path.
+
+    `steps`: it publishes part by part and continues after a stop. `once`: it refuses to write over what it finished.
+    """
 
     script: str
     arguments: Callable[[Bench, Path], Arguments]
     steps: bool = False
+    once: bool = False
 
 
 def _fprep(arguments: Callable[[Bench, Path], Arguments], *, steps: bool = False) -> Command:
@@ -37,7 +41,9 @@ def _export(form: str) -> Command:
 
 
 COMMANDS: dict[str, Command] = {
-    "sample": _fprep(lambda bench, out: ["sample", "fashionai-keypoints", out, "--images", 6, "--workers", 1]),
+    "sample": Command("fprep", lambda bench, out: [
+        "sample", "fashionai-keypoints", out, "--images", 6, "--workers", 1, "--quiet",
+    ], once=True),
     "convert": _fprep(lambda bench, out: [
         "convert", "deepfashion-category", bench.raw("deepfashion-category"), out, "--workers", 1, "--max-rejected", 1,
     ]),
