@@ -143,13 +143,14 @@ def test_a_model_that_differs_is_not_written(run: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr("ftrain.export.archive_predictor", disturbed)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "export.json").write_text("the one before")
+    before = json.dumps({"format": "fashionkit-export/1", "kind": "onnx"})
+    (tmp_path / "out" / "export.json").write_text(before)
     with pytest.raises(
         IntegrityError, match=r"scores of the exported model differs by .*, more than 0.0001; nothing was written"
     ):
         export_run(run, tmp_path / "out", to="torch-export", tolerance=1e-4)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["export.json"]
-    assert (tmp_path / "out" / "export.json").read_text() == "the one before"
+    assert (tmp_path / "out" / "export.json").read_text() == before
 
 
 def test_missing_packages_and_wrong_places_are_one_sentence(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
