@@ -11,7 +11,7 @@ from typing import Any
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.json_file import read_json
-from fschemas.publish import exclusive, publish_bytes, publish_json, remove_leftovers
+from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.wording import count
 from ftrain.checkpoint import BEST_FIGURE_FILE
 from ftrain.evaluate import REPORT_FILE
@@ -64,7 +64,6 @@ def compare_runs(places: Sequence[Path], out: Path | None = None, *, reports: Pa
     }
     if out is not None:
         with exclusive(out):
-            remove_leftovers(out)
             publish_bytes(out / TABLE_FILE, table_csv(found))
             publish_bytes(out / PLOT_FILE, plot_comparison(found))
             publish_json(out / JSON_FILE, found)
