@@ -56,6 +56,8 @@ def _json_has(path: Path, *keys: str, form: str = "") -> bool:
 
 def _begin(path: Path) -> str:
     try:
+        if not path.is_file():  # most are missing: of folders above an output, nothing is opened that is not there
+            return ""
         with open_regular(path) as file:
             return file.read(_BEGIN).decode("utf-8", "replace")
     except _NOT_OURS:
@@ -65,6 +67,8 @@ def _begin(path: Path) -> str:
 def _is_table_file(path: Path) -> bool:
     """Whether a Parquet file carries our metadata, which stand in its last bytes."""
     try:
+        if not path.is_file():
+            return False
         with open_regular(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - (1 << 22)))

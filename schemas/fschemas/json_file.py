@@ -84,7 +84,9 @@ def parse_json(
     except RecursionError:
         raise IntegrityError(f"{place}: nested too deeply to be a file of ours; {remedy}") from None
     except ValueError as error:
-        raise IntegrityError(f"{place}: {'not valid JSON' if content.strip() else 'empty'} ({error}); {remedy}") from None
+        # Of a long number, Python names a function to call.
+        reason = "a number of too many digits" if "set_int_max_str_digits" in str(error) else str(error)
+        raise IntegrityError(f"{place}: {'not valid JSON' if content.strip() else 'empty'} ({reason}); {remedy}") from None
     if not isinstance(value, dict):
         raise IntegrityError(f"{place}: holds {_kind(value)} instead of an object; {remedy}")
     document = cast("dict[str, Any]", value)

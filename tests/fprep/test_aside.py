@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.fprep.test_kfashion import DIAMOND, record, write
 
-from fprep import aside, convert
+from fprep import aside, conversion, convert
 from fprep.aside import Aside
 from fprep.workers import iterate_isolated
 from fschemas.failures import explain
@@ -52,11 +52,11 @@ def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
 
 
 def tree(folder, *, turned=()):
-    """30 records with pictures; those of `turned` are stored on their side."""
+    """30 records with pictures; those of `turned` are stored on their side, and labeled as they are stored."""
     (folder / "모던").mkdir(parents=True)
     for number in range(30):
         garments = {"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드" if number % 2 else "블루"})}
-        value = record(garments, number=number, size=(60, 40) if number in turned else (40, 60))
+        value = record(garments, number=number, size=(40, 60))
         (folder / "모던" / f"{number}.json").write_bytes(write(value) if number != 11 else b"{")
         picture = Image.fromarray(np.full((60, 40, 3), 8 * number, np.uint8))
         exif = picture.getexif()
@@ -76,7 +76,7 @@ def test_a_conversion_in_many_parts_is_the_same(tmp_path, monkeypatch, turned):
     raw = tree(tmp_path / "raw", turned=turned)
     table, report = outcome(raw, tmp_path / "whole")
     monkeypatch.setattr(aside, "IN_MEMORY", 1000)
-    monkeypatch.setattr(convert, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(conversion, "_ROWS_AT_ONCE", 7)
     monkeypatch.setattr("fprep.readers.kfashion._TASK", 4)
     parts, other_report = outcome(raw, tmp_path / "parts")
     assert table.equals(parts)
@@ -90,8 +90,8 @@ def test_a_conversion_in_many_parts_is_the_same(tmp_path, monkeypatch, turned):
 
 
 def test_keys_that_occur_in_two_parts_are_told_apart_or_rejected(tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "_ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(convert, "unique_keys", lambda keys, images: [key[:1] for key in keys])
+    monkeypatch.setattr(conversion, "_ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(conversion, "unique_keys", lambda keys, images: [key[:1] for key in keys])
     with_pictures = tree(tmp_path / "raw")
     report = convert.convert("kfashion", [with_pictures], tmp_path / "out", images="none", max_rejected=1.0)
     assert report.rejected_by_rule["duplicate_key"] + report.kept == 29

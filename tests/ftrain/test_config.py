@@ -100,7 +100,7 @@ def test_what_is_wrong_is_named(params: Path, overrides: list[str], words: str) 
         ("keypoints", "profile", "has no profile 'profile'"),
         ("keypoints", "larg", r"known are large, small, tiny, full"),
         ("category", None, r"no section 'category'; choose a profile of ftrain with --profile \(tiny, .*full"),
-        ("attributes", None, "no section 'attributes'"),
+        ("attributes", None, "unknown task 'attributes'; known are category, "),
     ],
 )
 def test_unknown_profiles_and_sections(params: Path, task: str, profile: str | None, words: str) -> None:

@@ -99,7 +99,7 @@ def test_the_source_image_is_known_where_shards_hold_a_smaller_one(place):
     write_table(path, read_table(path).append_column("sha256", [digests]))
     metadata = json.loads((place / "shards/dataset.json").read_text())
     metadata["index"] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-    (place / "shards/dataset.json").write_text(json.dumps(metadata))
+    (place / "shards/dataset.json").write_text(json.dumps(seal(metadata)))
     opened = ShardSet.open(place / "shards")
     assert "sha256" not in opened.columns
     assert opened.image_digests(np.array([3, 12])) == [digests[3], digests[12]]
@@ -179,7 +179,7 @@ def test_what_does_not_fit_is_refused(place):
         ask(place, shards=str(place / "more"))
     with pytest.raises(UsageError, match="no finished shard set"):
         ask(place, shards=str(place / "nothing"))
-    with pytest.raises(UsageError, match="no finished index"):
+    with pytest.raises(UsageError, match="this is a run folder, but a search index is needed here"):
         query_index(place / "run", [place / "raw"], place / "out")
     with pytest.raises(UsageError, match="take 1 or more"):
         ask(place, top=0)
