@@ -30,6 +30,7 @@ CAMPAIGNS: dict[str, Campaign] = {
     campaign.name: campaign
     for campaign in (Kills(), FailingCalls(), FullDisks(), Flips(), RawFiles(), HostileImages(), HostileModels(), Concurrency())
 }
+_TELL = 60  # seconds between lines of progress
 _RECORD = ROOT / "docs/reliability.json"
 
 
@@ -39,6 +40,7 @@ class Runner:
     def __init__(self, names: list[TrialName], seed: int, deadline: float, scratch: Path) -> None:
         self.seed, self.deadline, self.scratch = seed, deadline, scratch
         self.tallies: dict[str, dict[str, Tally]] = {}
+        self._wanted, self._done, self._told = len(names), 0, time.monotonic()
         self._names: queue.SimpleQueue[TrialName] = queue.SimpleQueue()
         self._lock = threading.Lock()
         for name in names:
@@ -62,6 +64,10 @@ class Runner:
             with self._lock:
                 tally = self.tallies.setdefault(name.campaign, {}).setdefault(name.case, Tally())
                 tally.tried += 1
+                self._done += 1
+                if time.monotonic() - self._told > _TELL:
+                    self._told = time.monotonic()
+                    print(f"{self._done:,} of {self._wanted:,} trials", file=sys.stderr, flush=True)
                 if words:
                     tally.failures.append((name, words))
                     print(f"{name}: {words}", flush=True)
