@@ -1,23 +1,19 @@
-"""NE against hand-worked cases, a plain loop, real answers of the challenge; ranks, intervals, curves, the floor."""
+"""NE against hand-worked cases, a plain loop, real answers of the challenge; intervals, curves, the floor."""
 
 import csv
-import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from fschemas.failures import NonFiniteError, UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.keypoint_curves import area_under_curve, detection_curve
 from ftrain.metrics.mean_pose import MeanPose
-from ftrain.metrics.normalised_error import NormalisedError, mean_error, normalised_distances
+from ftrain.metrics.normalised_error import mean_error, normalised_distances, summarise
 
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared" / "real"))
 
@@ -64,15 +60,8 @@ def mean(values):
     return sum(values) / len(values)
 
 
-def update(metric, predicted, points, visibility, garments, width, height):
-    tensors = [torch.from_numpy(np.asarray(value)) for value in (predicted, points, visibility, width, height)]
-    metric.update(tensors[0], tensors[1], tensors[2], garments, tensors[3], tensors[4])
-
-
 def measure(landmark_set, pictures, **options):
-    metric = NormalisedError(landmark_set, **options)
-    update(metric, *pictures)
-    return metric.compute()
+    return summarise(normalised_distances(*pictures, landmark_set), landmark_set, **options)
 
 
 def skirt(visibility=(2, 2, 2, 2), waist=100.0):
@@ -153,10 +142,10 @@ def test_agrees_with_a_plain_loop(landmark_set):
 
 def test_garments_may_be_names_or_indices_and_an_unknown_one_is_a_sentence():
     pictures = random_set(FASHIONAI_24, 20)
-    indices = torch.tensor([list(FASHIONAI_24.garments).index(name) for name in pictures[3]])
+    indices = np.array([list(FASHIONAI_24.garments).index(name) for name in pictures[3]])
     by_index = (*pictures[:3], indices, *pictures[4:])
     assert measure(FASHIONAI_24, by_index) == measure(FASHIONAI_24, pictures)
-    for unknown in (["hat"] * 20, torch.full((20,), 5), torch.full((20,), -1)):
+    for unknown in (["hat"] * 20, np.full(20, 5), np.full(20, -1)):
         with pytest.raises(UsageError, match="has no garment"):
             measure(FASHIONAI_24, (*pictures[:3], unknown, *pictures[4:]))
 
@@ -175,57 +164,16 @@ def part(pictures, rows):
     return [[value[row] for row in rows] if isinstance(value, list) else value[rows] for value in pictures]
 
 
-def test_batches_order_and_ranks_do_not_change_a_digit():
+def test_the_order_of_pictures_does_not_change_a_digit():
     pictures = random_set(FASHIONAI_24, 101)
-    whole = measure(FASHIONAI_24, pictures)
     order = np.random.default_rng(1).permutation(101).tolist()
-    first, second, idle = (NormalisedError(FASHIONAI_24) for _ in range(3))
-    update(first, *part(pictures, order[:7]))
-    update(first, *part(pictures, order[7:60]))
-    update(second, *part(pictures, order[60:]))
-    first.merge_state(second)
-    first.merge_state(idle)
-    assert first.compute() == whole
+    assert measure(FASHIONAI_24, part(pictures, order)) == measure(FASHIONAI_24, pictures)
 
 
-def test_reset_forgets_and_an_empty_set_has_no_number():
-    metric = NormalisedError(FASHIONAI_24)
-    update(metric, *skirt())
-    metric.reset()
-    with pytest.warns(UserWarning, match="before the ``update``"):
-        result = metric.compute()
+def test_an_empty_set_has_no_number():
+    result = measure(FASHIONAI_24, part(skirt(), []))
     assert math.isnan(result["ne"])
     assert result["pictures"] == result["points"] == 0
-
-
-RANK = """
-import json, pathlib, sys, warnings
-import numpy as np, torch
-from fschemas.landmarks import FASHIONAI_24
-from ftrain.metrics.normalised_error import NormalisedError
-
-folder, rank = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-metric = NormalisedError(FASHIONAI_24)
-if rank == 0:
-    arrays = np.load(folder / "pictures.npz")
-    metric.update(*(torch.from_numpy(arrays[f"arr_{index}"]) for index in range(6)))
-else:
-    warnings.simplefilter("ignore")  # torchmetrics remarks that this rank has seen no picture
-(folder / f"rank-{rank}.json").write_text(json.dumps(metric.compute()))
-torch.distributed.destroy_process_group()
-"""
-
-
-def test_two_processes_report_what_one_does_even_when_one_has_no_picture(tmp_path):
-    pictures = list(random_set(FASHIONAI_24, 30))
-    whole = measure(FASHIONAI_24, pictures)
-    pictures[3] = np.array([list(FASHIONAI_24.garments).index(name) for name in pictures[3]])
-    np.savez(tmp_path / "pictures.npz", *pictures)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(tmp_path), str(rank)], env=environment) for rank in range(2)]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    assert [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2)] == [whole, whole]
 
 
 def test_the_interval_is_that_of_a_plain_bootstrap_and_covers_the_mean():

@@ -1,1 +1,1 @@
-"""Metrics: numpy functions that define each number, and torchmetrics classes that gather it over a set."""
+"""Metrics: functions that define each number, on arrays of a whole set."""

@@ -15,10 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
-from torchmetrics import Metric
 
 from fschemas.failures import NonFiniteError
 from fschemas.landmarks import LandmarkSet, Visibility
@@ -44,7 +41,7 @@ class PointErrors:
 def garment_indices(garments: Sequence[str] | ArrayLike, landmark_set: LandmarkSet) -> NDArray[np.int64]:
     """Garments N, names or indices, as indices into `tuple(landmark_set.garments)`; `UsageError` for an unknown one."""
     names = list(landmark_set.garments)
-    values = np.asarray(garments.cpu() if isinstance(garments, Tensor) else garments)
+    values = np.asarray(garments)
     if values.dtype.kind == "U":
         for name in set(values.tolist()) - set(names):
             landmark_set.valid_points(name)  # raises
@@ -121,7 +118,14 @@ def mean_error(errors: PointErrors, among: NDArray[np.bool_] | None = None) -> f
 
 
 def summarise(errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int = 1000, seed: int = 0) -> dict[str, float]:
-    """All numbers of a set, as `NormalisedError.compute` describes them."""
+    """All numbers of a set, as shares (0.0477 is "4.77 %"); NaN where no point counts.
+
+    "ne" with "ne_low" and "ne_high" (95 % interval over `num_resamples` draws of images with replacement, 0: none), "pck_auc" (area
+    under the share of points within t, t up to 0.2), "ne_mean_of_points" (mean of the points' means, as the DeepFashion tables
+    reduce), "ne_garment/<garment>" and "ne_point/<point>" where any counts, "pictures", "points", "excluded_pictures",
+    "excluded_points". For a set without pairs also "ne_diluted": invisible points count as found without error, as mmfashion
+    computes NE; for comparison with its tables only. Neither batches nor the order of images change a digit.
+    """
     result = {"ne": mean_error(errors)}
     if num_resamples:
         sums = np.array([math.fsum(row) for row in errors.distances.tolist()])
@@ -149,80 +153,3 @@ def summarise(errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int
         "excluded_pictures": float(errors.excluded.sum()),
         "excluded_points": float(errors.excluded_points.sum()),
     }  # fmt: skip
-
-
-class NormalisedError(Metric):
-    """NE over a set of pictures, gathered picture by picture; works with torchmetrics' synchronisation of ranks.
-
-    The result does not depend on batches, ranks or the order of pictures. `num_resamples` pictures-with-replacement
-    draws (0: none) of fixed `seed` give the 95 % interval.
-    """
-
-    is_differentiable = False
-    higher_is_better = False
-    full_state_update = False
-
-    distances: list[Tensor]
-    counted: list[Tensor]
-    about: list[Tensor]
-
-    def __init__(self, landmark_set: LandmarkSet, num_resamples: int = 1000, seed: int = 0) -> None:
-        super().__init__()
-        self.landmark_set = landmark_set
-        self.num_resamples = num_resamples
-        self.seed = seed
-        for state in ("distances", "counted", "about"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
-        self._put_empty()
-
-    def reset(self) -> None:
-        """Forget every picture."""
-        super().reset()
-        self._put_empty()
-
-    def _put_empty(self) -> None:
-        """A rank without pictures must still have tensors of the right type and width to gather."""
-        num_points = len(self.landmark_set)
-        self.distances.append(torch.zeros(0, num_points, dtype=torch.float64, device=self.device))
-        self.counted.append(torch.zeros(0, num_points, dtype=torch.uint8, device=self.device))
-        self.about.append(torch.zeros(0, 3, dtype=torch.int64, device=self.device))
-
-    def update(
-        self,
-        predicted: Tensor,
-        points: Tensor,
-        visibility: Tensor,
-        garments: Sequence[str] | Tensor,
-        width: Tensor,
-        height: Tensor,
-    ) -> None:
-        """Take in N pictures; the arguments are those of `normalised_distances`."""
-        arrays = [value.detach().cpu().numpy() for value in (predicted.double(), points, visibility, width, height)]
-        guess, truth, seen, widths, heights = arrays
-        errors = normalised_distances(guess, truth, seen, garments, widths, heights, self.landmark_set)
-        about = np.stack((errors.garments, errors.excluded.astype(np.int64), errors.excluded_points), axis=1)
-        self.distances.append(torch.from_numpy(errors.distances).to(self.device))
-        self.counted.append(torch.from_numpy(errors.counted.astype(np.uint8)).to(self.device))
-        self.about.append(torch.from_numpy(about).to(self.device))
-
-    def errors(self) -> PointErrors:
-        """The distances gathered so far on this rank, for curves, tables of the worst pictures and so on."""
-        gathered = (_joined(state).cpu().numpy() for state in (self.distances, self.counted, self.about))
-        distances, counted, about = gathered
-        return PointErrors(distances, counted.astype(bool), about[:, 0], about[:, 1].astype(bool), about[:, 2])
-
-    def compute(self) -> dict[str, float]:
-        """Every number of the set, as shares (0.0477 is "4.77 %"); NaN where no point counts.
-
-        "ne" with "ne_low" and "ne_high" (95 % interval over pictures), "pck_auc" (area under the share of points within
-        t, t up to 0.2), "ne_mean_of_points" (mean of the points' means, as the DeepFashion tables reduce),
-        "ne_garment/<garment>" and "ne_point/<point>" where any counts, "pictures", "points", "excluded_pictures",
-        "excluded_points". For a set without pairs also "ne_diluted": invisible points count as found without error, as
-        mmfashion computes NE; for comparison with its tables only.
-        """
-        return summarise(self.errors(), self.landmark_set, self.num_resamples, self.seed)
-
-
-def _joined(state: list[Tensor] | Tensor) -> Tensor:
-    """A list state is one tensor after synchronisation."""
-    return state if isinstance(state, Tensor) else torch.cat(state)

@@ -28,7 +28,7 @@ from ftrain.layers.hard_keypoints import hard_keypoint_loss, mean_keypoint_loss,
 from ftrain.layers.heatmap import Offset, decode, flip_maps, gaussian_targets, pyramid_sigmas
 from ftrain.layers.turning import turn
 from ftrain.layers.weights import backbone_weights
-from ftrain.metrics.normalised_error import NormalisedError
+from ftrain.metrics.normalised_error import normalised_distances, summarise
 from ftrain.published import published_dataset
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Judged, Results, Rows, Task, TaskConfig
@@ -173,14 +173,11 @@ class Keypoints(Task):
 
     def measure(self, results: Results) -> dict[str, Any]:
         """NE with its parts and interval, and the share of garments named right."""
-        metric = NormalisedError(self.landmarks)
-        tensors = {name: torch.from_numpy(values) for name, values in results.items()}
-        metric.update(
-            tensors["points"], tensors["truth"], tensors["visibility"], tensors["garment"],
-            tensors["size"][:, 0], tensors["size"][:, 1],
-        )  # fmt: skip
+        points, truth, visibility, garment = (results[name] for name in ("points", "truth", "visibility", "garment"))
+        width, height = results["size"].T
+        errors = normalised_distances(points, truth, visibility, garment, width, height, self.landmarks)
         named = results["garment_scores"].argmax(axis=1)
-        return {**metric.compute(), "garment_accuracy": float(np.mean(named == results["garment"]))}
+        return {**summarise(errors, self.landmarks), "garment_accuracy": float(np.mean(named == results["garment"]))}
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
         """NE against the mean pose, per garment and point, PCK curves, the worst pictures: JSON values, tables and plots."""
