@@ -115,7 +115,8 @@ DEFECTS = [
     ("../skirt_length_labels/x.jpg,skirt_length_labels,nnnnny", "path_escape", "leaves the archive"),
     (name(2), "wrong_columns", "1 columns"),
     (row(2, "nnnnny") + ",0,0", "wrong_columns", "5 columns"),
-    (f'"{name(2)}",skirt_length_labels,nnnnny', "quoted_row", "quotation mark"),
+    (f'"{name(2)},skirt_length_labels,nnnnny', "quoted_row", "quotation mark"),
+    (f'{name(2)[:-4]}".jpg,skirt_length_labels,nnnnny', "quoted_row", "quotation mark"),
 ]
 
 

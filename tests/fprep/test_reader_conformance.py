@@ -1,5 +1,7 @@
 """What every reader must fulfil, checked on its tiny raw tree `tests/raw/<module>`. New readers are picked up by themselves."""
 
+import csv
+import io
 import json
 import shutil
 from collections import Counter
@@ -167,3 +169,48 @@ def test_lines_that_end_in_cr_alone_are_read_all_the_same(name, tmp_path):
     documents = all("*" in file for file in report.files)
     assert documents or report.warnings["cr"] >= 1
     assert [diagnosis for diagnosis in doctor(tmp_path / "raw").diagnoses if diagnosis.reader == name and diagnosis.command]
+
+
+DELIMITED = [name for name in sorted(READERS) if any(tree_of(READERS[name]).rglob("*.csv"))]
+DIALECTS = {
+    "semicolon": {"delimiter": ";"},
+    "tab": {"delimiter": "\t"},
+    "pipe": {"delimiter": "|"},
+    "quoted": {"delimiter": ",", "quoting": csv.QUOTE_ALL},
+    "quoted-semicolon-cr": {"delimiter": ";", "quoting": csv.QUOTE_ALL, "lineterminator": "\r"},
+    "sep-line": {"delimiter": ";", "sep": True},
+    "bom-crlf-sep-line": {"delimiter": "|", "sep": True, "bom": True, "lineterminator": "\r\n"},
+}  # fmt: skip
+
+
+def rewrite(path: Path, dialect: dict) -> None:
+    """Write a comma-separated table as another program would; a line with a quotation mark too many keeps it."""
+    end = dialect.get("lineterminator", "\n")
+    text = io.StringIO()
+    options = {key: value for key, value in dialect.items() if key in ("delimiter", "quoting")}
+    writer = csv.writer(text, lineterminator=end, **options)
+    for line in path.read_text().splitlines():
+        if line.count('"') % 2:
+            text.write(line.replace(",", dialect["delimiter"]) + end)
+        else:
+            writer.writerow(next(csv.reader([line]), []))
+    first = f"sep={dialect['delimiter']}{end}" if dialect.get("sep") else ""
+    path.write_bytes((b"\xef\xbb\xbf" if dialect.get("bom") else b"") + (first + text.getvalue()).encode())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("name", DELIMITED)
+def test_tables_are_read_in_every_dialect(name, dialect, tmp_path):
+    """As spreadsheets save them; the table is that of the comma-separated file, and doctor proposes a line that works."""
+    shutil.copytree(tree_of(find_reader(name)), tmp_path / "raw")
+    options = {"images": "none", "max_rejected": 1.0, "workers": 1}
+    whole = convert(name, [tmp_path / "raw"], tmp_path / "plain", **options)
+    for path in (tmp_path / "raw").rglob("*.csv"):
+        rewrite(path, DIALECTS[dialect])
+    report = convert(name, [tmp_path / "raw"], tmp_path / "other", **options)
+    tables = [pl.DataFrame(read_table(tmp_path / kind / "table.parquet")).drop("source_line") for kind in ("plain", "other")]
+    assert tables[0].equals(tables[1])
+    assert report.rejected_by_rule == whole.rejected_by_rule
+    (diagnosis,) = [found for found in doctor(tmp_path / "raw", try_rows=100).diagnoses if found.reader == name]
+    assert diagnosis.command
+    assert [finding.severity for finding in diagnosis.findings if finding.code == "trial"] == ["good"]

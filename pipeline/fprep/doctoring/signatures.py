@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from fprep.parsing.dialect import with_commas
+
 HEAD = 4096  # bytes that are looked at
 CATEGORY, FINE, INSHOP = "deepfashion-category", "deepfashion-fine", "deepfashion-inshop"
 CONSUMER, LANDMARKS, DEEPFASHION2 = "deepfashion-consumer2shop", "deepfashion-landmarks", "deepfashion2"
@@ -25,7 +27,8 @@ class Signature:
 
     `name` is a regular expression for the whole name in lower case, `head` one for the first bytes. `place` is where the release
     has the file, "" where its name is free. `rows`: its lines name pictures. `layout` keeps apart files of which a release has
-    only one kind. `crlf` and `bom`: the released file has them.
+    only one kind. `crlf` and `bom`: the released file has them. `widths`: how many columns a table has; it is compared with
+    commas between them, whatever its dialect.
     """
 
     reader: str
@@ -37,6 +40,7 @@ class Signature:
     layout: str = ""
     crlf: bool = False
     bom: bool = False
+    widths: tuple[int, ...] = ()
 
     @cached_property
     def _name(self) -> re.Pattern[str]:
@@ -48,7 +52,9 @@ class Signature:
 
     def fits(self, name: str, head: bytes) -> bool:
         """Whether a file of this name begins as it should; `head` is UTF-8 without byte order mark."""
-        return self._name.fullmatch(name.lower()) is not None and self._head.search(head) is not None
+        if self._name.fullmatch(name.lower()) is None:
+            return False
+        return self._head.search(with_commas(head, self.widths) if self.widths else head) is not None
 
 
 def _list(
@@ -113,8 +119,8 @@ SIGNATURES: tuple[Signature, ...] = (
     _list(LANDMARKS, "list_joints", _FLAT, "joints", rows=True),
     _list(LANDMARKS, "list_eval_partition", _FLAT, "splits", "Eval", rows=True),
     Signature(KEYPOINTS, r".*\.csv", rb"\Aimage_id,image_category|^Images/(blouse|outwear|dress|skirt|trousers)/[^,]+,", "rows",
-              rows=True),
-    Signature(ATTRIBUTES, r".*\.csv", rb"^[^,\n]*,[a-z]+_(length|design)_labels,", "rows", rows=True),
+              rows=True, widths=(2, 26)),
+    Signature(ATTRIBUTES, r".*\.csv", rb"^[^,\n]*,[a-z]+_(length|design)_labels,", "rows", rows=True, widths=(3, 4)),
     Signature(KFASHION, r".*\.json", "이미지 정보|데이터셋 정보".encode() + rb"|\\uc774\\ubbf8\\uc9c0 \\uc815\\ubcf4", "labels of a picture"),
     *(Signature(ASEN, rf"{kind}_(train|valid|test)\w*\.txt", head, gives, rows=kind == "filenames")
       for kind, head, gives in (("filenames", rb"^.+/.+\.(jpe?g|png)\s*$", "names"), ("label", rb"\A\d+ \d+ \d+", "labels"),

@@ -1,7 +1,7 @@
 """How a text table is written: its delimiter, Excel's `sep=` line, and records whose quoted fields hold delimiters or line ends.
 
     dialect = find_dialect(file.head(HEAD))
-    for record in read_records(file.lines(), dialect): ...
+    for record in read_table(file, dialect): ...
 
 `fprep doctor` and `fprep convert` read every table through these functions, so that what one recognizes the other can read.
 """
@@ -12,11 +12,11 @@ import re
 import string
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from fprep.parsing.raw_file import MAX_LINE, RawLine
+from fprep.parsing.raw_file import MAX_LINE, RawFile, RawLine
 from fschemas.failures import UsageError, did_you_mean
 
 HEAD = 1 << 16  # bytes that the dialect is found by
@@ -49,17 +49,18 @@ class Record:
     fault: tuple[str, str, str] | None = None
 
 
-def find_dialect(head: bytes, delimiter: str = "") -> Dialect:
+def find_dialect(head: bytes, delimiter: str = "", widths: Collection[int] = ()) -> Dialect:
     """The dialect of a table from its first bytes (at most HEAD of them, UTF-8 with LF line ends, no byte order mark).
 
     The delimiter is the one given, or what a `sep=` line names, or the sign that cuts the header and most records into equally
-    many fields, more than one; signs inside quotes do not count.
+    many fields, more than one; signs inside quotes do not count. Of a published format, whose tables have `widths` fields,
+    the sign that cuts the first line into so many comes first: cells of other formats hold several delimiters.
     """
     lines = _lines(head)
     match = _SEP_LINE.fullmatch(lines[0].content.decode("utf-8", "replace")) if lines else None
     if match and not delimiter:
         return Dialect(_NAMES.get(match[1], match[1]), has_sep_line=True)
-    chosen = delimiter or max(_DELIMITERS, key=lambda sign: _fit(lines, sign))
+    chosen = delimiter or max(_DELIMITERS, key=lambda sign: _fit(lines, sign, widths))
     return Dialect(chosen, has_sep_line=match is not None)
 
 
@@ -88,6 +89,14 @@ def read_records(lines: Iterable[RawLine], dialect: Dialect) -> Iterator[Record]
         yield record
 
 
+def read_table(file: RawFile, dialect: Dialect) -> Iterator[Record]:
+    """The records of an annotation file. A `sep=` line is entered into its books as a header, what a record runs over as joined."""
+    file.accounts["header"] += dialect.has_sep_line
+    for record in read_records(file.lines(), dialect):
+        file.accounts["joined"] += record.num_more
+        yield record
+
+
 def _read_record(
     line: RawLine, waiting: deque[RawLine], source: Iterator[RawLine], delimiter: str, width: int
 ) -> tuple[Record, list[RawLine]]:
@@ -111,6 +120,11 @@ def _read_record(
         'a quotation mark (") is not closed in this line' if parser.is_open or taken else "text follows a closing quotation mark"
     )
     return Record(line, fault=("quoted_row", message, text[:100])), taken
+
+
+def stray_quote(record: Record) -> tuple[str, str, str] | None:
+    """The fault of a record of a published format that has a quotation mark inside a field: no name or value there has one."""
+    return ("quoted_row", 'a quotation mark (") inside a field, which these files never use', "") if record.has_strays else None
 
 
 class _Fields:
@@ -185,17 +199,24 @@ def _lines(head: bytes) -> list[RawLine]:
     return [RawLine("", number, 0, content) for number, content in enumerate(contents, start=1) if content.strip(b" \t\r")]
 
 
-def _fit(lines: list[RawLine], delimiter: str) -> tuple[bool, float, int]:
-    """How well a delimiter fits: whether it cuts the header, the share of records that it cuts alike, the number of fields."""
+def _fit(lines: list[RawLine], delimiter: str, widths: Collection[int]) -> tuple[bool, bool, float, int]:
+    """How well a delimiter fits: whether it cuts the first line into as many fields as expected, whether it cuts it at all, the
+    share of records that it cuts alike, the number of fields."""
     records = list(islice(read_records(lines, Dialect(delimiter)), _NUM_SAMPLES))
     width = len(records[0].fields) if records else 0
     alike = sum(len(record.fields) == width and not record.has_strays for record in records)
-    return width > 1, alike / max(1, len(records)), width
+    return width in widths, width > 1, alike / max(1, len(records)), width
 
 
 def sample_records(head: bytes, dialect: Dialect) -> list[Record]:
     """The header and the first records of a table, as far as its first bytes go."""
     return list(read_records(_lines(head), dialect))
+
+
+def with_commas(head: bytes, widths: Collection[int]) -> bytes:
+    """The first records of a table of a published format, one a line with plain commas between fields, whatever its dialect."""
+    records = sample_records(head, find_dialect(head, widths=widths))
+    return "".join(",".join(record.fields) + "\n" for record in records).encode()
 
 
 def read_names(value: str, known: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from fprep.image_names import clean_path, picture_path_fault
-from fprep.parsing.dialect import HEAD, Record, find_dialect, read_delimiter, read_records, sample_records
+from fprep.parsing.dialect import HEAD, Record, find_dialect, read_delimiter, read_table, sample_records
 from fprep.parsing.own_columns import KNOWN_VALUES, USUAL_NAMES, Columns, map_columns, read_box, value_fits
 from fprep.parsing.own_images import ImagePlaces
 from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, plain
@@ -74,19 +74,17 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
     form, pixels = _choice(raw, "box-form", BOX_FORMS), raw.mapping.get("unit", "pixel") == "pixel"
     meaning = _choice(raw, "rows", ("", *ROW_MEANINGS))
     dialect = find_dialect(file.head(HEAD), read_delimiter(raw.mapping["delimiter"]) if raw.mapping.get("delimiter") else "")
-    file.accounts["header"] += dialect.has_sep_line
-    records = read_records(file.lines(), dialect)
+    records = read_table(file, dialect)
     header = next(records, None)
     if header is None:
         raise UsageError(f"{file.name}: no row; the first line must name the columns")
     _check_header(file, header)
-    file.accounts["header"] += 1 + header.num_more
+    file.accounts["header"] += 1
     places = ImagePlaces(raw, path)
     sampled = [record.fields for record in sample_records(file.head(HEAD), dialect)[1:]]
     columns = map_columns(header.fields, raw.mapping, sampled, str(header.line), places.has)
     rows = _Rows()
     for record in records:
-        file.accounts["joined"] += record.num_more
         fault = _read_row(record, columns, rows, form=form, pixels=pixels)
         if fault is not None:
             rule, message, column, found = fault

@@ -4,7 +4,8 @@ Recognised: `Annotations/label.csv` of base, `Annotations/skirt_length_labels.cs
 rank and z_rank, and any CSV file whose first row has this form, such as answers published later or an owner's split.
 A label is a word over y, n and m with one letter per value of the attribute: y is positive, m ("maybe") a soft target, n known
 to be absent. A row speaks of one attribute; the other seven are unknown. `?` stands for a label that is asked for. A file of
-probabilities is a submission and is left out.
+probabilities is a submission and is left out. Copies that a spreadsheet saved with another delimiter or with quotes are read as
+well (`fprep.parsing.dialect`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import NamedTuple
 import polars as pl
 
 from fprep.image_names import clean_path, picture_path_fault
+from fprep.parsing.dialect import HEAD, Record, find_dialect, read_table, stray_quote, with_commas
 from fprep.parsing.raw_file import with_line_feeds
-from fprep.raw import RawFile, RawFolder, RawLine, real_path, text_fault
+from fprep.raw import RawFile, RawFolder, RawLine, real_path
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
@@ -31,8 +33,9 @@ _VOCABULARY = vocabulary("fashionai-attribute-54")
 _ALL = list(range(len(_VOCABULARY)))
 _OTHERS = {name: [value for value in _ALL if value not in members] for name, members in _VOCABULARY.groups.items()}
 _KNOWN_NAMES = re.compile(r"label\.csv|question\.csv|[a-z]+_(length|design)_labels\.csv|.*answer.*\.csv")
-_FIRST_ROW = re.compile(rb"[^,]*[/\\][^,/\\]*,[a-z]+_(length|design)_labels,[^,]*(,[^,]*)?")
-_PROBABILITIES = re.compile(rb"[0-9.]+(;[0-9.]+)+")
+WIDTHS = (3, 4)  # columns: image, attribute, label, and in some answers one more
+_ROW = re.compile(rb"^[^,\n]*[/\\][^,/\\\n]*,[a-z]+_(length|design)_labels,", re.MULTILINE)
+_PROBABILITIES = re.compile(r"[0-9.]+(;[0-9.]+)+")
 _HOMES = ("Annotations", "Tests")  # a CSV file in one of these speaks of pictures beside it
 _ROLES = {"train": 0, "test": 1, "unlabelled": 2}
 _BASE = (11320, 8393, 7034, 5696, 17148, 7460, 19333, 13299)
@@ -136,8 +139,7 @@ def _is_ours(path: Path) -> bool:
     if not path.is_file():  # opening a pipe would wait for ever
         return False
     with open_regular(path) as file:
-        start = with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf")).lstrip()
-    return _FIRST_ROW.fullmatch(start.partition(b"\n")[0].rstrip()) is not None
+        return _ROW.search(with_commas(with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf")), WIDTHS)) is not None
 
 
 def _home(path: Path) -> Path:
@@ -146,22 +148,21 @@ def _home(path: Path) -> Path:
 
 def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
     """The rows of a file, or None for a submission."""
-    lines = list(file.lines())
-    if lines and not re.search(rb"[/\\]", lines[0].content) and lines[0].content.count(b",") in (2, 3):
+    records = list(read_table(file, find_dialect(file.head(HEAD), widths=WIDTHS)))
+    if records and len(records[0].fields) in WIDTHS and not re.search(r"[/\\]", "".join(records[0].fields)):
         file.accounts["header"] += 1
-        raw.warn("header_line", lines[0])
-        lines = lines[1:]
-    cells = lines[0].content.split(b",") if lines else []
+        raw.warn("header_line", records[0].line)
+        records = records[1:]
+    cells = records[0].fields if records else []
     if len(cells) == 3 and _PROBABILITIES.fullmatch(cells[2].strip()):
-        file.accounts["left_out"] += len(lines)
-        raw.notes.append(f"{file.name}: {len(lines)} rows of probabilities, a submission and no labels; left out")
+        file.accounts["left_out"] += len(records)
+        raw.notes.append(f"{file.name}: {len(records)} rows of probabilities, a submission and no labels; left out")
         return None
     rows = _Rows()
     counts, extra = Counter[str](), 0
-    for line in lines:
-        extra += line.content.count(b",") == 3
-        attribute = _parse_row(raw, line, rows)
-        counts[attribute] += 1
+    for record in records:
+        extra += len(record.fields) == 4
+        counts[_parse_row(raw, record, rows)] += 1
     if extra:
         raw.warnings["extra_column"] += extra
         raw.examples.setdefault("extra_column", []).append(file.name)
@@ -178,16 +179,17 @@ def _count(raw: RawFolder, path: Path, counts: Counter[str]) -> None:
         raw.totals.update({f"base/{attribute}": count for attribute, count in counts.items() if attribute})
 
 
-def _parse_row(raw: RawFolder, line: RawLine, rows: _Rows) -> str:
+def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
     """Enter the row or reject it; gives the attribute, "" where it is not known."""
-    if (fault := text_fault(line)) is not None:
-        raw.reject(line, *fault, found=repr(line.content[:60]))
+    line, cells = record.line, record.fields
+    if (fault := record.fault or stray_quote(record)) is not None:
+        rule, message, _ = fault
+        raw.reject(line, rule, message, found=repr(line.content[:60]))
         return ""
-    cells = line.content.decode("utf-8").rstrip().split(",")
-    if len(cells) not in (3, 4):
+    if len(cells) not in WIDTHS:
         raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected picture, attribute, label", found=str(len(cells)))
         return ""
-    name, table, word = clean_path(cells[0]), cells[1], cells[2]
+    name, table, word = clean_path(cells[0]), cells[1], cells[2].rstrip()
     attribute = table.removesuffix("_labels")
     if attribute not in _VOCABULARY.groups or attribute == table:
         known = ", ".join(f"{group}_labels" for group in _VOCABULARY.groups)

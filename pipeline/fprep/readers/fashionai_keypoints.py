@@ -1,21 +1,25 @@
 """FashionAI key points (Tianchi 2018): archives with `Images/<category>/<md5>.jpg` and one CSV of `x_y_v` cells.
 
 Recognised: the warm-up and train archives (`Annotations/annotations.csv`, `Annotations/train.csv`), the test archives
-(`test.csv`, names only), the answer files published later, and bare CSV files, with or without the header line.
+(`test.csv`, names only), the answer files published later, and bare CSV files, with or without the header line. Copies that a
+spreadsheet saved with another delimiter or with quotes are read as well (`fprep.parsing.dialect`).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from fprep.image_names import clean_path, picture_path_fault
-from fprep.raw import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, real_path, text_fault
+from fprep.parsing.dialect import HEAD, Record, find_dialect, read_table, stray_quote
+from fprep.raw import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, real_path
 from fprep.reader import reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
@@ -24,8 +28,9 @@ from fschemas.tables import table_class
 _POINTS = FASHIONAI_24.points
 _HEADER = ("image_id", "image_category", *_POINTS)
 _FILE_NAMES = re.compile(r"(annotations|train|test|.*answer.*)\.csv")
-_ROW = re.compile(rb"([^,]+),([^,]+)" + rb",(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)" * len(_POINTS))
-_CELL = re.compile(rb"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-?[0-9]{1,5})")
+_WIDTHS = (2, len(_HEADER))  # columns of test.csv, and of a labelled file
+_POINT_CELLS = re.compile(",".join([r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)"] * len(_POINTS)))
+_CELL = re.compile(r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-?[0-9]{1,5})")
 _ABSENT = (-1, -1, -1)
 _ROLES = {"train": 0, "test": 1, "unlabelled": 2}
 
@@ -147,14 +152,12 @@ def _home(raw: RawFolder, folder: Path, name: str, listed: dict[str, Path], sibl
 
 
 def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
-    lines = iter(file.lines())
-    first = next(lines, None)
-    if first is None:
-        raise UsageError(f"{file.name}: only blank lines; restore it from the archive")
-    cells = tuple(first.content.decode("utf-8", "replace").rstrip().split(","))
-    is_header = cells in (_HEADER, _HEADER[:2])
-    if not is_header and not (len(cells) in (2, len(_HEADER)) and re.search(r"[/\\]", cells[0])):
-        raise UsageError(f"{first}: {_wrong_header(cells)}; restore the file from the archive")
+    records = read_table(file, find_dialect(file.head(HEAD), widths=_WIDTHS))
+    unread, first = _first_record(file, records)
+    cells = tuple(cell.strip() for cell in first.fields) if first else _HEADER
+    is_header = first is not None and cells in (_HEADER, _HEADER[:2])
+    if not is_header and not (len(cells) in _WIDTHS and (first is None or re.search(r"[/\\]", cells[0]))):
+        raise UsageError(f"{first.line if first else file.name}: {_wrong_header(cells)}; restore the file from the archive")
     labelled = len(cells) == len(_HEADER)
     role = "unlabelled" if not labelled else "test" if re.search(r"answer|^test", path.name) else "train"
     rows, counts = _Rows(role), Counter[str]()
@@ -162,9 +165,9 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
         file.accounts["header"] += 1
     else:
         raw.warn("no_header", file.name)
-        _parse_row(raw, first, rows, labelled, counts)
-    for line in lines:
-        _parse_row(raw, line, rows, labelled, counts)
+        unread += [first] if first else []
+    for record in chain(unread, records):
+        _parse_row(raw, record, rows, labelled, counts)
     for archive, pattern in _ARCHIVES:
         if pattern.search(str(path.relative_to(raw.root.parent))):
             for garment in FASHIONAI_24.garments:
@@ -172,6 +175,20 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
             raw.totals[archive] = max(raw.totals[archive], counts.total())
             break
     return rows
+
+
+def _first_record(file: RawFile, records: Iterator[Record]) -> tuple[list[Record], Record | None]:
+    """The first record that can be read, and rows before it that cannot; raises `UsageError` where a header cannot be read."""
+    faulty: list[Record] = []
+    for record in records:
+        if record.fault is None:
+            return faulty, record
+        if not faulty and not re.search(rb"[/\\]", record.line.content):
+            raise UsageError(f"{record.line}: {record.fault[1]}; restore the file from the archive")
+        faulty.append(record)
+    if not faulty:
+        raise UsageError(f"{file.name}: only blank lines; restore it from the archive")
+    return faulty, None
 
 
 def _wrong_header(cells: tuple[str, ...]) -> str:
@@ -182,18 +199,19 @@ def _wrong_header(cells: tuple[str, ...]) -> str:
     return f"the header has {len(cells)} columns, expected {len(_HEADER)} (labelled) or 2 (test.csv)"
 
 
-def _parse_row(raw: RawFolder, line: RawLine, rows: _Rows, labelled: bool, counts: Counter[str]) -> None:
-    match = _ROW.fullmatch(line.content) if labelled else None
-    fault = text_fault(line)
-    if fault is not None:
+def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, counts: Counter[str]) -> None:
+    line = record.line
+    if (fault := record.fault or stray_quote(record)) is not None:
         counts[""] += 1
-        return raw.reject(line, *fault, found=repr(line.content[:60]))
-    name, _, rest = line.content.decode("utf-8").partition(",")
+        rule, message, _ = fault
+        return raw.reject(line, rule, message, found=repr(line.content[:60]))
+    name, garment = (*map(str, record.fields[:2]), "")[:2]
     name = clean_path(name)
-    garment = rest.partition(",")[0]
     counts[garment if garment in FASHIONAI_24.garments else ""] += 1
-    if (match is None if labelled else line.content.count(b",") != 1) and not _diagnose(raw, line, labelled):
-        return None
+    match = _POINT_CELLS.fullmatch(",".join(record.fields[2:])) if labelled else None
+    has_form = len(record.fields) == _WIDTHS[labelled] and all(record.fields[:2]) and (match is not None or not labelled)
+    if not has_form:
+        return _reject_form(raw, record, labelled)
     if (fault := picture_path_fault(name)) is not None:
         return raw.reject(line, *fault, column="image_id", found=name)
     if garment not in FASHIONAI_24.garments:
@@ -204,7 +222,7 @@ def _parse_row(raw: RawFolder, line: RawLine, rows: _Rows, labelled: bool, count
         message = f"the picture lies in another folder ({name}) than its category {garment!r} says"
         return raw.reject(line, "category_folder_mismatch", message, column="image_id", found=name)
     if match is not None:
-        numbers = tuple(map(int, match.groups()[2:]))
+        numbers = tuple(map(int, match.groups()))
         if min(numbers) < 0 and not _absent_is_whole(raw, line, numbers):
             return None
         rows.cells.append(numbers)
@@ -214,28 +232,23 @@ def _parse_row(raw: RawFolder, line: RawLine, rows: _Rows, labelled: bool, count
     return None
 
 
-def _diagnose(raw: RawFolder, line: RawLine, labelled: bool) -> bool:
+def _reject_form(raw: RawFolder, record: Record, labelled: bool) -> None:
     """Reject a row that does not have the form of its file, with the first cell that is to blame."""
-    cells = line.content.split(b",")
-    width = len(_HEADER) if labelled else 2
+    line, cells, width = record.line, record.fields, _WIDTHS[labelled]
     if len(cells) != width:
-        raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected {width}", found=str(len(cells)))
-        return False
+        return raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected {width}", found=str(len(cells)))
     for column, cell in zip(_HEADER, cells, strict=False):
-        text = cell.decode("utf-8")[:60]
+        text = cell[:60]
         if column in _HEADER[:2]:
             if not cell:
-                raw.reject(line, "bad_cell", f"{column} is empty", column=column)
-                return False
+                return raw.reject(line, "bad_cell", f"{column} is empty", column=column)
         elif (match := _CELL.fullmatch(cell)) is None:
             message = f"{column} is {text!r}, expected x_y_v with whole numbers"
-            raw.reject(line, "bad_cell", message, column=column, found=text)
-            return False
-        elif int(match[3]) not in (-1, 0, 1):
-            message = f"the visibility of {column} is {int(match[3])}, expected 1 (visible), 0 (occluded) or -1 (absent)"
-            raw.reject(line, "bad_visibility", message, column=column, found=text)
-            return False
-    return True
+            return raw.reject(line, "bad_cell", message, column=column, found=text)
+        elif match[3] not in ("-1", "0", "1"):
+            message = f"the visibility of {column} is {match[3]}, expected 1 (visible), 0 (occluded) or -1 (absent)"
+            return raw.reject(line, "bad_visibility", message, column=column, found=text)
+    raise AssertionError(f"{line} has the form of its file")
 
 
 def _absent_is_whole(raw: RawFolder, line: RawLine, numbers: tuple[int, ...]) -> bool:

@@ -15,6 +15,7 @@ import polars as pl
 
 from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.asen_layout import SPLITS, Layout, find_layout, parse_label, picture_home, spelt_as_on_disk
+from fprep.parsing.dialect import HEAD, find_dialect, read_table
 from fprep.raw import RawFile, RawFolder, RawLine, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fprep.readers import fashionai_attributes
@@ -147,15 +148,15 @@ def _check_annotations(raw: RawFolder, layout: Layout, split: str, pictures: dic
         return
     by_name = {clean_path(picture.line.content.decode().strip(" \t")): picture for picture in pictures.values() if picture.good}
     file = raw.open_file(path)
-    for line in file.lines():
+    for record in read_table(file, find_dialect(file.head(HEAD), widths=fashionai_attributes.WIDTHS)):
         file.accounts["joined"] += 1
-        name, table, word = (*line.content.decode("utf-8", "replace").strip(" \t").split(","), "", "")[:3]
+        name, table, word = (*(cell.strip() for cell in record.fields), "", "", "")[:3]
         picture = by_name.get(f"{split}/{name}")
         attribute = table.removesuffix("_labels")
         label = fashionai_attributes.parse_label(attribute, word) if attribute in words.groups else ""
         listed = {_id(layout, pair) for pair in picture.labels} if picture else set[int]()
         if isinstance(label, str) or label.positive not in listed:
-            raw.warn("label_csv_differs", line)
+            raw.warn("label_csv_differs", record.line)
 
 
 def _id(layout: Layout, pair: tuple[int, int]) -> int:
