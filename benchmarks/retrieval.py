@@ -181,9 +181,9 @@ def clustered(rows: int) -> tuple[Any, Any]:
     items = np.repeat(np.arange(rows), views)[:rows]
     share = 1 / np.arange(1, 51) ** 0.8
     categories = generator.choice(50, items[-1] + 1, p=share / share.sum())
-    centres = spread(50)[categories] + spread(len(categories))
+    centers = spread(50)[categories] + spread(len(categories))
     asked = generator.integers(0, len(categories), TEST_QUERIES)
-    return unit(centres[items] + 0.5 * spread(rows)), unit(centres[asked] + 0.5 * spread(TEST_QUERIES))
+    return unit(centers[items] + 0.5 * spread(rows)), unit(centers[asked] + 0.5 * spread(TEST_QUERIES))
 
 
 def unclustered(rows: int) -> tuple[Any, Any]:

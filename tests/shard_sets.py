@@ -19,7 +19,7 @@ from fschemas.table_file import write_table
 
 
 def draw_sample(number: int, split: str, landmarks: LandmarkSet, size: int = 64) -> Sample:
-    """A picture with one coloured square per valid point."""
+    """A picture with one colored square per valid point."""
     generator = np.random.default_rng(number)
     garment = list(landmarks.garments)[number % len(landmarks.garments)]
     width, height = size, size - 8 * (number % 2)
@@ -28,8 +28,8 @@ def draw_sample(number: int, split: str, landmarks: LandmarkSet, size: int = 64)
     visibility = np.full(len(landmarks), Visibility.NOT_APPLICABLE.value)
     for point in landmarks.valid_points(garment):
         x, y = generator.integers(6, width - 6), generator.integers(6, height - 6)
-        colour = np.array([80 + 20 * point, 255 - 25 * point, (97 * point) % 256])
-        picture[y - 2 : y + 3, x - 2 : x + 3] = np.clip(colour, 0, 255)
+        color = np.array([80 + 20 * point, 255 - 25 * point, (97 * point) % 256])
+        picture[y - 2 : y + 3, x - 2 : x + 3] = np.clip(color, 0, 255)
         points[point] = x, y
         visibility[point] = Visibility.VISIBLE.value if generator.random() < 0.9 else Visibility.OCCLUDED.value
     annotation: dict[str, Any] = {

@@ -36,7 +36,7 @@ def write_rows(folder: Path, rows: list[dict[str, Any]], *, checked: bool = True
     path = folder / "table" / "table.parquet"
     metadata = {
         "dataset": "squares", "table": "landmarks+box+attributes", "raw_root": "../raw", "landmark_set": landmarks.to_json(),
-        "vocabularies": {"attributes": vocabulary("deepfashion-fine-26").to_json()}, "licence": "Drawn for tests.", "citation": "None.",
+        "vocabularies": {"attributes": vocabulary("deepfashion-fine-26").to_json()}, "license": "Drawn for tests.", "citation": "None.",
         "column_groups": ["landmarks", "box", "attributes"],
     }  # fmt: skip
     write_table(path, frame.to_arrow(), metadata)
@@ -59,14 +59,14 @@ def row_of(raw: Path, number: int, split: str, content: bytes, size: tuple[int, 
 
 
 def bright_spot(width: int, height: int, x: float, y: float, radius: float = 3.0) -> np.ndarray:
-    """A grey picture with a smooth bright spot whose centre is at (x, y), uint8 (H, W, 3)."""
+    """A grey picture with a smooth bright spot whose center is at (x, y), uint8 (H, W, 3)."""
     rows, columns = np.mgrid[:height, :width]
     spot = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * radius**2))
     return np.repeat((40 + 200 * spot).round().astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def spot_centre(picture: np.ndarray) -> tuple[float, float]:
-    """Centre of gravity of what is bright."""
+def spot_center(picture: np.ndarray) -> tuple[float, float]:
+    """Center of gravity of what is bright."""
     weights = np.clip(picture.astype(np.float64).mean(axis=2) - 80, 0, None)
     rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
     return float((weights * columns).sum() / weights.sum()), float((weights * rows).sum() / weights.sum())

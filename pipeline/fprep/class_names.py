@@ -13,7 +13,7 @@ _LOOK_ALIKE = str.maketrans(
     "АВЕЅІЈКМНОРСТУХаеіјѕорсухԁԛԝһӏ" "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαινορυχϲ" "ıɑɡ",
     "ABESIJKMHOPCTYXaeijsopcyxdqwhl" "ABEZHIKMNOPTYXaivopuxc" "iag",
 )  # fmt: skip
-_COLUMNS = ("category", "style", "substyle", "item", "colour", "pose", "garment")
+_COLUMNS = ("category", "style", "substyle", "item", "color", "pose", "garment")
 _MAX_TOLD = 5
 
 

@@ -170,7 +170,7 @@ def readers(as_json: AsJson = False) -> None:
 
     values = {
         name: {
-            "paper": reader.paper, "licence": reader.licence, "citation": reader.citation,
+            "paper": reader.paper, "license": reader.license, "citation": reader.citation,
             "files": {variant: list(patterns) for variant, patterns in reader.variants.items()}, "totals": dict(reader.totals),
             "map": dict(reader.mapping),
         }
@@ -178,7 +178,7 @@ def readers(as_json: AsJson = False) -> None:
     }  # fmt: skip
     lines: list[str] = []
     for name, reader in known_readers().items():
-        lines += [f"{name}: {reader.paper}; {reader.licence}"]
+        lines += [f"{name}: {reader.paper}; {reader.license}"]
         lines += [f"  recognizes {variant}: {', '.join(patterns)}" for variant, patterns in reader.variants.items()]
         lines += [f"  --map {key}=…  {meaning}" for key, meaning in reader.mapping.items()]
     _print(values, as_json, "\n".join(lines))

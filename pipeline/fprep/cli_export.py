@@ -18,7 +18,7 @@ def export(
     images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="yolo-pose: copy pictures instead of linking them.")] = False,
     include_pictures: Annotated[
-        bool, typer.Option("--include-pictures", help="hf: also pictures whose licence does not say that they may be passed on.")
+        bool, typer.Option("--include-pictures", help="hf: also pictures whose license does not say that they may be passed on.")
     ] = False,
     predictions: Annotated[
         bool, typer.Option("--predictions", help="label-studio: labels are guesses to be corrected, not ground truth.")

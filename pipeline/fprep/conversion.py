@@ -18,7 +18,7 @@ from fprep.image_sizes import ASSUMED, compare_size, tell_assumed, turns_of
 from fprep.orientation import TURN, turn_upright
 from fprep.raw import RawFolder
 from fprep.reader import BOX_TEXT, Reader, columns_of
-from fprep.report import ConvertReport, account, compare_totals, recognised
+from fprep.report import ConvertReport, account, compare_totals, recognized
 from fprep.row_images import look_at_images, tell_links
 from fprep.splits import IDENTITY, cut_missing, duplicate_rows, shares_to_cut, unique_keys
 from fprep.told import tell_empty_splits, tell_near_names
@@ -87,7 +87,7 @@ class Conversion:
         count_warnings(self.frame, self.reader, self.raw)
         tell_near_names(self.frame, self.raw)
         tell_empty_splits(self.frame, self.raw, self.wanted_splits)
-        self.report.variants = recognised(self.reader, self.raw)
+        self.report.variants = recognized(self.reader, self.raw)
         compare_totals(self.report, self.raw, dict(self.reader.totals))
         account(self.report, self.raw, self.frame)
 

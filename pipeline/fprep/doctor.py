@@ -21,7 +21,7 @@ from fprep.doctoring.diagnose import diagnose
 from fprep.doctoring.findings import ORDER, Diagnosis, Finding
 from fprep.doctoring.own_pictures import diagnose_own_pictures
 from fprep.doctoring.scan import MAX_ENTRIES, Scan, scan
-from fprep.doctoring.signatures import LABEL_FOLDERS, PICTURE_FOLDERS, SIGNATURES, Signature, recognise
+from fprep.doctoring.signatures import LABEL_FOLDERS, PICTURE_FOLDERS, SIGNATURES, Signature, recognize
 from fprep.raw import absent, real_path
 from fprep.reader import readers
 from fprep.safe_open import HOW_TO_FOLLOW
@@ -185,7 +185,7 @@ def _know_files(looked: Scan, tell: Progress) -> tuple[dict[Path, tuple[Signatur
             head = read_head(file)
             if head is None:
                 continue
-            fitting = recognise(file, head.text)
+            fitting = recognize(file, head.text)
             if len(fitting) == 1:
                 known[file] = (fitting[0], head)
             elif fitting:

@@ -62,7 +62,7 @@ def export(
     """Write the table `table` (or the one in that folder) in the format `to` as the folder `out`, and return a summary.
 
     `images` replaces the raw root that the table names. `copy` (yolo-pose) copies pictures instead of linking them,
-    `include_pictures` (hf) also those whose licence does not allow it, `predictions` (label-studio) writes labels as guesses
+    `include_pictures` (hf) also those whose license does not allow it, `predictions` (label-studio) writes labels as guesses
     to be corrected. `limit` takes that many rows, evenly spread. `progress(done, total)` counts pictures.
 
     Raises `UsageError` for an unknown format, an option that the format does not have, a table without what the format needs

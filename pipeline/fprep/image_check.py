@@ -157,7 +157,7 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
 def _decode(content: bytes, kind: str, image: Image.Image) -> None:
     """Decode all pixels or raise. libjpeg only warns of missing data and Pillow swallows that: simplejpeg's strict mode raises.
 
-    Gray is enough: the bits of all channels are read, and the colour conversion is saved.
+    Gray is enough: the bits of all channels are read, and the color conversion is saved.
     """
     if kind == "JPEG" and image.mode in ("RGB", "L"):
         simplejpeg.decode_jpeg(content, "GRAY")

@@ -47,11 +47,11 @@ def plain_jpeg(head: bytes, end: bytes, size: int) -> tuple[int, int, str] | Non
     if not is_scan or position >= size - 2 or head.find(b"\xff\xe1", 0, position) >= 0:
         return None
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(head)
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(head)
         height, width = int(height), int(width)
     except ValueError:
         return None
-    mode = _JPEG_MODES.get(colours)
+    mode = _JPEG_MODES.get(colors)
     if mode is None or min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         return None
     return width, height, mode

@@ -36,7 +36,7 @@ IMAGE_COLUMNS = ("width", "height", "sha256", "image_format", "image_mode", "ima
 class Reader:
     """A raw dataset and the function that reads it.
 
-    `variants` gives, per recognised layout, files (glob patterns below a raw folder) that must exist. `totals` are published
+    `variants` gives, per recognized layout, files (glob patterns below a raw folder) that must exist. `totals` are published
     numbers of rows by name (`part/…` for a part of one); the reader reports what it found under the same names. `splits` says
     whether the raw files decide train and val ("given") or `convert` cuts them from train ("cut"). `origin` is the raw
     coordinate of the first pixel, which messages use. `vocabularies` says by column (`attributes`, `category`, `style`) what the
@@ -52,7 +52,7 @@ class Reader:
     table: type[SampleTable]
     variants: Mapping[str, tuple[str, ...]]
     paper: str
-    licence: str
+    license: str
     citation: str
     read: Read
     landmark_set: LandmarkSet | None = None
@@ -79,7 +79,7 @@ def reader(
     table: type[SampleTable],
     variants: Mapping[str, tuple[str, ...]],
     paper: str,
-    licence: str,
+    license: str,  # noqa: A002 - the word that data cards use
     citation: str,
     landmark_set: LandmarkSet | None = None,
     vocabularies: Mapping[str, Vocabulary] | None = None,
@@ -99,7 +99,7 @@ def reader(
             table,
             variants,
             paper,
-            licence,
+            license,
             citation,
             read,
             landmark_set,

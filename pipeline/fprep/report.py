@@ -55,7 +55,7 @@ class ConvertReport:
     """Counts of one conversion; `to_json` gives report.json.
 
     `lines` = `kept` + `rejected` + `superseded` + `left_out` + `joined` + `header` + `blank`, in all and for each file of
-    `files`. `variants` are the layouts recognised. `categories` counts garments, `totals` compares with published numbers, `warnings` counts what was kept
+    `files`. `variants` are the layouts recognized. `categories` counts garments, `totals` compares with published numbers, `warnings` counts what was kept
     although it is odd. `guessed` are columns that nobody named, by the key of `--map` that would have. `published` says whether a table was written, `table_sha256` which.
     """
 
@@ -121,7 +121,7 @@ def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
     report.guessed = dict(raw.guessed)
 
 
-def recognised(reader: Reader, raw: RawFolder) -> list[str]:
+def recognized(reader: Reader, raw: RawFolder) -> list[str]:
     """The variants of the reader that the files it read belong to; one that shares files with those before it does not count."""
     names = [PurePosixPath(name) for name in (*raw.files, *raw.documents)]
     covered: set[PurePosixPath] = set()
@@ -230,7 +230,7 @@ def _metadata(reader: Reader, raw: RawFolder, report: ConvertReport, options: di
         "raw_root": raw_root,  # relative to the folder of the table
         "drawn": (raw.root / MARKER).is_file(),
         "paper": reader.paper,
-        "licence": reader.licence,
+        "license": reader.license,
         "citation": reader.citation,
         "options": options,
         "rows": report.kept,

@@ -139,7 +139,7 @@ _KINDS = (
     FolderKind(
         "index",
         "a search index",
-        ("index.json", "features.npy", "colours.npy", "colors.npy", "items.parquet", "approximate.faiss"),
+        ("index.json", "features.npy", "colors.npy", "items.parquet", "approximate.faiss"),
         lambda path: _json_has(path / "index.json", form="fashionkit-index")
         or ((path / "features.npy").is_file() and _is_table_file(path / "items.parquet")),
     ),

@@ -53,8 +53,8 @@ class LandmarkColumns(SampleTable):
     """Landmarks of one landmark set, the fixed order of which is in the table's metadata."""
 
     garment = dy.String(nullable=False, min_length=1)  # a garment of the landmark set
-    landmark_x = dy.List(dy.Float32(), nullable=False)  # pixels, centre of the left column is 0; 0 where absent
-    landmark_y = dy.List(dy.Float32(), nullable=False)  # pixels, centre of the top row is 0; 0 where absent
+    landmark_x = dy.List(dy.Float32(), nullable=False)  # pixels, center of the left column is 0; 0 where absent
+    landmark_y = dy.List(dy.Float32(), nullable=False)  # pixels, center of the top row is 0; 0 where absent
     landmark_visibility = dy.List(dy.Int8(), nullable=False)  # fschemas.landmarks.Visibility
 
     @dy.rule()
@@ -78,7 +78,7 @@ class LandmarkColumns(SampleTable):
 class BoxColumns(SampleTable):
     """The box of the garment."""
 
-    # x1, y1, x2, y2: centres of the corner pixels, inclusive
+    # x1, y1, x2, y2: centers of the corner pixels, inclusive
     box = dy.List(dy.Float32(), nullable=False, min_length=4, max_length=4)
 
     @dy.rule()
@@ -146,7 +146,7 @@ class ShopColumns(SampleTable):
 
     gender = dy.Enum(("women", "men", "unknown"), nullable=False)
     pose = dy.String(nullable=False)  # view: front, side, back, full, flat, additional; "" where nobody says
-    colour = dy.String(nullable=False)
+    color = dy.String(nullable=False)
     description = dy.String(nullable=False)
 
 
@@ -168,7 +168,7 @@ class VariationColumns(SampleTable):
 class JointColumns(SampleTable):
     """Joints of the person who wears the garment, in the order of the vocabulary "joint"."""
 
-    joint_x = dy.List(dy.Float32(), nullable=False)  # pixel centres; 0 where absent
+    joint_x = dy.List(dy.Float32(), nullable=False)  # pixel centers; 0 where absent
     joint_y = dy.List(dy.Float32(), nullable=False)
     joint_visibility = dy.List(dy.Int8(), nullable=False)  # as of landmarks
 
@@ -205,7 +205,7 @@ class CoarseSplitColumns(SampleTable):
 class PolygonColumns(SampleTable):
     """The outline of the garment."""
 
-    polygons = dy.List(dy.List(dy.Float32()), nullable=False)  # each x, y, x, y … in pixel centres
+    polygons = dy.List(dy.List(dy.Float32()), nullable=False)  # each x, y, x, y … in pixel centers
 
 
 def _inside(coordinates: str, size: str) -> pl.Expr:

@@ -138,7 +138,7 @@ def read_index(place: str) -> str:
     from ftrain.retrieval.index_file import IndexFolder
 
     index = IndexFolder.open(Path(place))
-    deep, color = index.features.deep, index.features.colour
+    deep, color = index.features.deep, index.features.color
     arrays = [deep.tobytes(), None if color is None else color.tobytes()]
     index.searcher()
     return _digest([arrays, index.note, {name: values.tolist() for name, values in index.items.items()}])

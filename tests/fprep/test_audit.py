@@ -81,9 +81,9 @@ def test_two_shop_pictures_of_one_garment_on_white(tmp_path, scale):
     ("sides", "expected"),
     [((0, 0, 0, 0), None), ((10, 20, 5, 0), (11, 21, 109, 140)), ((0, 1, 0, 0), None), ((400, 10, 400, 10), None)],
 )
-@pytest.mark.parametrize("colour", ["white", "black", "#778899"])
-def test_margins(sides, expected, colour):
-    picture = ImageOps.expand(photograph(4, 100, 120), sides, colour)
+@pytest.mark.parametrize("color", ["white", "black", "#778899"])
+def test_margins(sides, expected, color):
+    picture = ImageOps.expand(photograph(4, 100, 120), sides, color)
     noise = np.random.default_rng(0).integers(-4, 5, (picture.height, picture.width, 3))
     pixels = np.clip(np.asarray(picture).astype(int) + noise, 0, 255).astype(np.uint8)
     inside = without_margins(pixels)

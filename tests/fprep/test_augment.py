@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.small_tables import bright_spot, spot_centre
+from tests.small_tables import bright_spot, spot_center
 
 from fprep.sharding.augment import EXACT_SPATIAL, RECIPES, Augmenter, Recipe, load_recipe
 from fprep.sharding.geometry import Geometry, geometry_of, write_geometry
@@ -42,7 +42,7 @@ def test_bright_pixel_follows_its_keypoint(name: str) -> None:
     for copy in range(12):
         x, y = generator.uniform(60, 100), generator.uniform(50, 75)
         picture, moved = augment(bright_spot(WIDTH, HEIGHT, x, y, radius=2.0), one_point(x, y), "k", copy)
-        assert spot_centre(picture) == pytest.approx(moved.points[0], abs=0.03 if name != "Perspective" else 0.08)
+        assert spot_center(picture) == pytest.approx(moved.points[0], abs=0.03 if name != "Perspective" else 0.08)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -51,12 +51,12 @@ def test_recipes_keep_points_on_pixels(recipe: str) -> None:
     for copy in range(20):
         picture, moved = augment(bright_spot(WIDTH, HEIGHT, 85, 55, radius=4.0), one_point(85, 55), "k", copy)
         assert moved.visibility[0] == Visibility.VISIBLE
-        # noise and compression of the strong recipe blur the centre of gravity; half a pixel would show in the mean
+        # noise and compression of the strong recipe blur the center of gravity; half a pixel would show in the mean
         assert _brightest(picture) == pytest.approx(moved.points[0], abs=1.0)
 
 
 def _brightest(picture: np.ndarray) -> tuple[float, float]:
-    """Centre of the spot alone: what lies far from the brightest pixel (noise, filled corners) does not count."""
+    """Center of the spot alone: what lies far from the brightest pixel (noise, filled corners) does not count."""
     import cv2
 
     smooth = cv2.GaussianBlur(picture.mean(axis=2), (0, 0), 2.0)

@@ -198,7 +198,7 @@ def test_point_that_the_category_does_not_have(tmp_path):
     assert (rejected["rule"].to_list(), table["source_line"].to_list()) == (["not_applicable_point"], [2])
 
 
-def test_slots_are_recognised_by_pairs_that_packing_never_uses():
+def test_slots_are_recognized_by_pairs_that_packing_never_uses():
     present = np.zeros((3, 8), bool)
     present[:2, 6:] = True
     assert garment_of_category(present, np.array([3, 30, 41]))[1]

@@ -18,7 +18,7 @@ TREE = Path(__file__).parents[1] / "raw" / "deepfashion_inshop"
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared" / "real")) / "deepfashion_inshop"
 PARTITION, BOXES = "Eval/list_eval_partition.txt", "Anno/list_bbox_inshop.txt"
 LANDMARKS, DESCRIPTIONS = "Anno/list_landmarks_inshop.txt", "Anno/list_description_inshop.json"
-ATTRIBUTES, COLOURS = "Anno/attributes/list_attr_items.txt", "Anno/attributes/list_color_cloth.txt"
+ATTRIBUTES, COLORS = "Anno/attributes/list_attr_items.txt", "Anno/attributes/list_color_cloth.txt"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
 
 
@@ -49,7 +49,7 @@ def test_columns_of_a_row(raw, tmp_path):
     row = row_of(table, "WOMEN-Dresses-id_00000002-02_1_front")
     assert (row["image"], row["split"]) == ("img/WOMEN/Dresses/id_00000002/02_1_front.jpg", "train")
     assert (row["item"], row["group"], row["category"]) == ("id_00000002", "id_00000002", "Dresses")
-    assert (row["gender"], row["pose"], row["colour"], row["variation"]) == ("women", "front", "Cream", "normal")
+    assert (row["gender"], row["pose"], row["color"], row["variation"]) == ("women", "front", "Cream", "normal")
     assert row["description"] == 'A sheer dress by Bouclé™ with 3/4 sleeves.\nUnlined\n24" full length, 38" chest'
     assert row["box"] == [64, 44, 232, 251]
     assert row["garment"] == "full"
@@ -101,7 +101,7 @@ def test_releases_with_fewer_lists(raw, tmp_path, removed, groups):
     assert read_metadata(tmp_path / "out/table.parquet")["column_groups"] == groups
     assert table.height == (14 if "Anno" in removed else 13 if LANDMARKS in removed else 12)
     row = row_of(table, "WOMEN-Dresses-id_00000002-02_1_front")
-    assert (row["colour"], row["pose"]) == ("", "front")  # three variants of the item: the description names one colour
+    assert (row["color"], row["pose"]) == ("", "front")  # three variants of the item: the description names one color
 
 
 def picture(path: Path, width: int, height: int) -> None:
@@ -250,21 +250,21 @@ def test_real_excerpts_without_header(tmp_path, letter):
 
 
 @needs_real
-def test_real_colours_descriptions_and_attribute_names(tmp_path):
+def test_real_colors_descriptions_and_attribute_names(tmp_path):
     raw = tmp_path / "raw"
     shutil.copytree(REAL / "Eval", raw / "Eval", ignore=shutil.ignore_patterns("*excerpt*"))
     (raw / "Anno").mkdir()
     shutil.copy(REAL / "Anno/list_description_inshop__4_records.json", raw / "Anno/list_description_inshop.json")
     shutil.copy(REAL / "Anno/attributes/list_attr_cloth__count_line_removed.txt", raw / "Anno/list_attr_cloth.txt")
     rows = (REAL / "derived/list_color_cloth.csv").read_text("utf-8-sig").removesuffix("\n").split("\n")[1:]
-    lines = [f"{name:<72}  {colour}\n" for name, _, colour in (row.partition(",") for row in rows)]
+    lines = [f"{name:<72}  {color}\n" for name, _, color in (row.partition(",") for row in rows)]
     (raw / "Anno/list_color_cloth.txt").write_text(f"{len(rows)}\nimage_name  clothes_color\n{''.join(lines)}")
     report, table, _ = run(raw, tmp_path / "out")
     assert (report.kept, report.warnings) == (52712, {})
     assert report.files["Anno/list_color_cloth.txt"]["joined"] == 52712
     assert report.files["Anno/list_attr_cloth.txt"] | {"joined": 463, "header": 1} == report.files["Anno/list_attr_cloth.txt"]
-    assert table.filter(pl.col("colour") == "").height == 0
-    assert table["colour"].n_unique() == 961
+    assert table.filter(pl.col("color") == "").height == 0
+    assert table["color"].n_unique() == 961
     described = table.filter(pl.col("description") != "")
     assert set(described["item"]) == {"id_00000001", "id_00000007", "id_00000009", "id_00000023"}
     assert "Snoop Dogg™" in described.filter(pl.col("item") == "id_00000007")["description"][0]

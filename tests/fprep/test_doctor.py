@@ -21,7 +21,7 @@ from fprep.convert import convert
 from fprep.doctor import doctor
 from fprep.doctoring.diagnose import best_variant
 from fprep.doctoring.scan import scan
-from fprep.doctoring.signatures import SIGNATURES, recognise
+from fprep.doctoring.signatures import SIGNATURES, recognize
 from fprep.fingerprints import git_blob
 from fprep.reader import readers
 from fschemas.failures import UsageError
@@ -294,7 +294,7 @@ def test_the_same_names_of_different_benchmarks():
         b"123016\nimage_name evaluation_status\nimg/img_00000001.jpg train\n": "deepfashion-landmarks",
     }
     for head, reader in heads.items():
-        assert [signature.reader for signature in recognise(Path("list_eval_partition.txt"), head)] == [reader]
+        assert [signature.reader for signature in recognize(Path("list_eval_partition.txt"), head)] == [reader]
 
 
 def test_the_nearest_variant():

@@ -48,7 +48,7 @@ def in_groups(folder, groups, rows, vocabularies=None):
     names = [name for name in kind.column_names() if name in plain[0]]
     frame = kind.validate(pl.DataFrame(plain, infer_schema_length=None).select(names), cast=True)
     metadata = {
-        "dataset": "parts", "table": groups, "raw_root": "../raw", "licence": "CC BY 4.0", "citation": "",
+        "dataset": "parts", "table": groups, "raw_root": "../raw", "license": "CC BY 4.0", "citation": "",
         "vocabularies": vocabularies or {}, "column_groups": groups.split("+"), "landmark_set": None,
     }  # fmt: skip
     write_table(folder / "table" / "table.parquet", frame.to_arrow(), metadata)
@@ -118,7 +118,7 @@ def test_coco_of_parts_has_an_annotation_each_with_its_outline(tmp_path):
     mask = coco.annToMask(top)
     assert mask[4:22, 3:11].all()
     assert mask.sum() == 9 * 19
-    assert top["area"] == pytest.approx(9 * 19)  # between the centres of the corner pixels
+    assert top["area"] == pytest.approx(9 * 19)  # between the centers of the corner pixels
     assert top["bbox"] == [2, 3, 10, 20]
     assert skirt["bbox"] == [0, 0, 6, 10]
     assert skirt["segmentation"] == []
@@ -175,8 +175,8 @@ def test_yolo_pose_layout(table, tmp_path, copy):
         assert len(numbers) == 5 + 3 * 8
         assert min(numbers) >= 0
         assert max(numbers[1:5]) <= 1
-        centre_x, centre_y, width, height = np.array(numbers[1:5]) * np.tile([row["width"], row["height"]], 2)
-        box = [centre_x - width / 2, centre_y - height / 2, centre_x + width / 2 - 1, centre_y + height / 2 - 1]
+        center_x, center_y, width, height = np.array(numbers[1:5]) * np.tile([row["width"], row["height"]], 2)
+        box = [center_x - width / 2, center_y - height / 2, center_x + width / 2 - 1, center_y + height / 2 - 1]
         assert box == pytest.approx(row["box"], abs=1e-3)
         points = np.array(numbers[5:]).reshape(-1, 3)
         places = points[:, :2] * (row["width"], row["height"]) - 0.5
@@ -357,16 +357,16 @@ def test_yolo_pose_needs_landmarks(tmp_path):
 @pytest.mark.parametrize(
     ("metadata", "expected"),
     [
-        ({"licence": "non-commercial research and educational purposes only"}, False),
-        ({"licence": "Tianchi terms of the FashionAI challenge: research use, no redistribution"}, False),
-        ({"licence": "CC BY-NC 4.0"}, True),
-        ({"licence": "CC BY-NC 4.0, no redistribution of pictures"}, False),
-        ({"licence": "permitted for nobody"}, False),
-        ({"licence": None}, False),
-        ({"licence": "research use", "drawn": True}, True),
+        ({"license": "non-commercial research and educational purposes only"}, False),
+        ({"license": "Tianchi terms of the FashionAI challenge: research use, no redistribution"}, False),
+        ({"license": "CC BY-NC 4.0"}, True),
+        ({"license": "CC BY-NC 4.0, no redistribution of pictures"}, False),
+        ({"license": "permitted for nobody"}, False),
+        ({"license": None}, False),
+        ({"license": "research use", "drawn": True}, True),
     ],
 )
-def test_licences(metadata, expected):
+def test_licenses(metadata, expected):
     assert may_be_published(metadata) == expected
 
 

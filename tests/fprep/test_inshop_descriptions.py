@@ -11,7 +11,7 @@ from fprep.convert import convert
 from fschemas.table_file import read_table
 
 TREE = Path(__file__).parents[1] / "raw" / "deepfashion_inshop"
-DESCRIPTIONS, COLOURS = "Anno/list_description_inshop.json", "Anno/attributes/list_color_cloth.txt"
+DESCRIPTIONS, COLORS = "Anno/list_description_inshop.json", "Anno/attributes/list_color_cloth.txt"
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_colours_of_descriptions_are_believed_of_items_with_one_variant(raw, tmp_path):
-    (raw / COLOURS).unlink()
+def test_colors_of_descriptions_are_believed_of_items_with_one_variant(raw, tmp_path):
+    (raw / COLORS).unlink()
     _, table, _ = run(raw, tmp_path / "out")
-    colours = dict(table.select("item", "colour").unique().rows())
-    assert colours == {
+    colors = dict(table.select("item", "color").unique().rows())
+    assert colors == {
         "id_00000002": "",
         "id_00000004": "Medium blue",
         "id_00000230": "",
@@ -45,12 +45,12 @@ def test_colours_of_descriptions_are_believed_of_items_with_one_variant(raw, tmp
     }
 
 
-def test_description_of_the_colour_of_the_picture(raw, tmp_path):
+def test_description_of_the_color_of_the_picture(raw, tmp_path):
     records = json.loads((raw / DESCRIPTIONS).read_text())
     records.append({"item": "id_00000230", "color": "White", "description": ["A blouse. ", "Sheer"]})
     (raw / DESCRIPTIONS).write_text(json.dumps(records))  # also on one line
     _, table, _ = run(raw, tmp_path / "out")
-    found = dict(table.filter(pl.col("item") == "id_00000230").select("colour", "description").rows())
+    found = dict(table.filter(pl.col("item") == "id_00000230").select("color", "description").rows())
     assert found == {"White": "A blouse.\nSheer", "Black-white": "A striped tee.", "": ""}
 
 

@@ -73,7 +73,7 @@ def test_vocabulary_has_every_label_once_and_plainly():
     assert len(STYLES) == 24
 
 
-def test_polygon_points_come_in_their_order_and_boxes_in_pixel_centres():
+def test_polygon_points_come_in_their_order_and_boxes_in_pixel_centers():
     frame, _ = parse(record({"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드"})}))
     assert frame["garments"].to_list() == [["상의"]]
     assert frame["garment_boxes"].to_list() == [[2.5, 4.5, 19.5, 49.5]]

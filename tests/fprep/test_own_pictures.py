@@ -28,8 +28,8 @@ def put(root: Path, *names: str) -> Path:
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        colour = tuple(hash_of(name, channel) for channel in range(3))
-        Image.new("RGB", (24, 32), colour).save(path, format="PNG" if name.endswith(".png") else "JPEG")
+        color = tuple(hash_of(name, channel) for channel in range(3))
+        Image.new("RGB", (24, 32), color).save(path, format="PNG" if name.endswith(".png") else "JPEG")
     return root
 
 

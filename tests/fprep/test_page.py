@@ -100,7 +100,7 @@ def full_row(raw: Path, number: int) -> dict[str, Any]:
     )  # fmt: skip
     return row | {
         "attributes_maybe": [3], "category": ("원피스", 'Tee & "Top"')[number % 2], "item": f"상품 <{number // 3}>", "pairs": [],
-        "domain": ("shop", "consumer")[number % 2], "gender": "women", "pose": "front", "colour": "빨강", "description": "</figure>",
+        "domain": ("shop", "consumer")[number % 2], "gender": "women", "pose": "front", "color": "빨강", "description": "</figure>",
         "style": "<script>alert(1)</script>", "substyle": "", "variation": "unknown", "joint_x": [9.0], "joint_y": [9.0],
         "joint_visibility": [2], "garments": ["상의", "<b>"], "garment_boxes": [4.0, 4.0, 30.0, 30.0, 5.0, 40.0, 30.0, 80.0],
         "garment_polygons": [[4.0, 4.0, 30.0, 4.0, 30.0, 30.0], []], "polygons": [[1.0, 1.0, 20.0, 1.0, 20.0, 20.0]],
@@ -118,7 +118,7 @@ def write_full_table(folder: Path) -> Path:
     }
     metadata = {
         "dataset": "모든 <것>", "table": "+".join(GROUPS), "raw_root": "../raw", "landmark_set": DEEPFASHION_8.to_json(),
-        "vocabularies": vocabularies, "licence": "Drawn <i>for</i> tests.", "column_groups": list(GROUPS),
+        "vocabularies": vocabularies, "license": "Drawn <i>for</i> tests.", "column_groups": list(GROUPS),
     }  # fmt: skip
     path = folder / "table" / "table.parquet"
     write_table(path, table.validate(pl.DataFrame(rows, infer_schema_length=None), cast=True).to_arrow(), metadata)
@@ -158,7 +158,7 @@ def test_page_shows_every_picture_of_a_small_table_with_its_marks(small: Path, t
     assert "floral" in page.text
 
 
-def test_coordinates_are_pixel_centres():
+def test_coordinates_are_pixel_centers():
     row = {
         "box": [1.0, 2.0, 3.0, 7.0],
         "landmark_x": [0.0, 9.5, 0.0],

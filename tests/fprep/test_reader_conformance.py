@@ -107,7 +107,7 @@ def test_metadata_is_complete(converted):
     assert metadata["table"] == table_of(reader, out).__name__
     assert metadata["rows"] == report.kept
     assert metadata["splits"] == report.splits
-    assert all(metadata[name].strip() for name in ("paper", "licence", "citation"))
+    assert all(metadata[name].strip() for name in ("paper", "license", "citation"))
     assert (out / metadata["raw_root"]).resolve() == tree_of(reader).resolve()
     landmark_set = metadata["landmark_set"]
     assert landmark_set is None or landmark_set == LANDMARK_SETS[landmark_set["name"]].to_json()

@@ -175,8 +175,8 @@ def test_the_mean_pose_is_a_poor_guess(pictures):
 def test_a_garment_stays_the_same_over_photographs():
     """The cloth is the design's, the pose and the place are the photograph's."""
     design = draw_design(np.random.default_rng(0), "dress")
-    red = replace(design, colour=(200.0, 20.0, 30.0), cloth=replace(design.cloth, kind="plain"))
-    blue = replace(red, colour=(20.0, 30.0, 200.0))
+    red = replace(design, color=(200.0, 20.0, 30.0), cloth=replace(design.cloth, kind="plain"))
+    blue = replace(red, color=(20.0, 30.0, 200.0))
     first, second = (render(each, np.random.default_rng(1)) for each in (red, blue))
     assert np.array_equal(first.points, second.points)
     difference = first.image.astype(int) - second.image
@@ -212,8 +212,8 @@ def test_a_point_is_visible_as_long_as_its_part_is():
 @pytest.mark.parametrize("kind", PRINTS)
 def test_prints_wrap_without_a_seam(kind):
     """Across the border of the tile neighbours differ no more than anywhere inside."""
-    colours = ((240.0, 240.0, 240.0), (30.0, 120.0, 40.0))
-    tile = cloth_tile(Print(kind, colours, 5.0, 1), (60.0, 30.0, 120.0), "smooth").astype(float)
+    colors = ((240.0, 240.0, 240.0), (30.0, 120.0, 40.0))
+    tile = cloth_tile(Print(kind, colors, 5.0, 1), (60.0, 30.0, 120.0), "smooth").astype(float)
     assert tile.shape == (TILE_SIDE, TILE_SIDE, 3)
     for axis in (0, 1):
         step = np.abs(tile - np.roll(tile, 1, axis=axis)).mean(axis=(1 - axis, 2))

@@ -5,7 +5,7 @@ import pytest
 
 from fprep.garments.items import draw_item, item_of, pick
 from fprep.garments.kinds import KINDS, SLEEVES
-from fprep.garments.palette import COLOURS, LOOKS, nearest_colour
+from fprep.garments.palette import COLORS, LOOKS, nearest_color
 from fprep.garments.shoot import VIEWS, photograph
 from fprep.samples import consumer2shop_words, deepfashion_words, inshop_words, kfashion_words
 from fprep.samples.deepfashion2_points import category_of, landmarks_of, oval_points
@@ -35,9 +35,9 @@ def shots():
     ]
 
 
-def test_looks_name_colours_and_kinds_that_exist():
+def test_looks_name_colors_and_kinds_that_exist():
     for look in LOOKS.values():
-        assert set(look.colours) | set(look.accents) <= set(COLOURS)
+        assert set(look.colors) | set(look.accents) <= set(COLORS)
         assert set(look.kinds) <= set(KINDS)
     assert set(kfashion_words.STYLE_OF_LOOK) == set(LOOKS)
     assert set(kfashion_words.STYLE_OF_LOOK.values()) < set(vocabulary("kfashion-style-24").values)
@@ -61,8 +61,8 @@ def test_every_word_is_in_its_vocabulary(items):
             assert {f"{part}/{family}/{each}" for each in spelt} <= known, (item.kind, family, value)
 
 
-def test_colours_of_items_are_those_of_their_names(items):
-    right = [nearest_colour(item.design.colour) == item.colour for item in items]
+def test_colors_of_items_are_those_of_their_names(items):
+    right = [nearest_color(item.design.color) == item.color for item in items]
     assert np.mean(right) > 0.9
 
 
@@ -149,7 +149,7 @@ def test_outfits_hold_at_most_one_piece_of_a_part():
 
 
 def test_styles_can_be_learnt_from_pixels_alone():
-    """The nearest neighbour by colours and sharpness of the clothes beats the most frequent style by far, on unseen outfits."""
+    """The nearest neighbour by colors and sharpness of the clothes beats the most frequent style by far, on unseen outfits."""
     features, looks = [], []
     for number in range(240):
         look, outfit = outfit_of(3, number)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
-from tests.small_tables import bright_spot, row_of, spot_centre, write_rows, write_small_table
+from tests.small_tables import bright_spot, row_of, spot_center, write_rows, write_small_table
 
 from fprep.shard import shard
 from fprep.sharding import workers as shard_workers
@@ -230,7 +230,7 @@ def test_size_moves_points_with_the_pixels(tmp_path: Path, width: int, height: i
     assert small.shape[1::-1] == (annotation["width"], annotation["height"])
     assert max(small.shape) == 40
     found = (annotation["landmark_x"][0], annotation["landmark_y"][0])
-    assert found == pytest.approx(spot_centre(small), abs=0.03)
+    assert found == pytest.approx(spot_center(small), abs=0.03)
     assert found == pytest.approx(((x + 0.5) * small.shape[1] / width - 0.5, (y + 0.5) * small.shape[0] / height - 0.5), abs=1e-4)
     assert annotation["landmark_x"][1:] == [0.0] * 7
     assert annotation["box"][2] == pytest.approx((width + 0.5) * small.shape[1] / width - 0.5, abs=1e-4)
@@ -249,7 +249,7 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _other_format(name: str) -> tuple[bytes, dict[str, Any], tuple[int, int, int]]:
-    """Content, facts and the colour that the left half must have in the shard (the right half is white)."""
+    """Content, facts and the color that the left half must have in the shard (the right half is white)."""
     plain = Image.new("RGB", (48, 32), (255, 255, 255))
     plain.paste((200, 30, 30), (0, 0, 24, 32))
     clear = plain.convert("RGBA")
@@ -274,14 +274,14 @@ def _other_format(name: str) -> tuple[bytes, dict[str, Any], tuple[int, int, int
 @pytest.mark.parametrize("checked", [True, False])
 @pytest.mark.parametrize("name", ["png", "webp", "bmp", "gif", "transparent", "16 bit", "cmyk", "turned"])
 def test_other_formats_become_upright_rgb_jpegs(tmp_path: Path, name: str, checked: bool) -> None:
-    content, facts, colour = _other_format(name)
+    content, facts, color = _other_format(name)
     rows = [row_of(tmp_path / "raw", 0, "train", content, (48, 32), **facts)]
     run(write_rows(tmp_path, rows, checked=checked), tmp_path / "out")
     image, annotation = ShardSet.open(tmp_path / "out").read(0)
     picture = np.asarray(Image.open(io.BytesIO(image)))
     assert picture.shape == (32, 48, 3)
     assert (annotation["width"], annotation["height"]) == (48, 32)
-    assert np.abs(picture[:, 2:20].astype(int) - colour).max() <= 6
+    assert np.abs(picture[:, 2:20].astype(int) - color).max() <= 6
     assert np.abs(picture[:, 28:46].astype(int) - 255).max() <= 6
     assert Image.open(io.BytesIO(image)).getexif().get(0x0112, 1) == 1
 

@@ -1,4 +1,4 @@
-"""For tests of search: a shard set of plain coloured pictures of items, and a task that embeds without being trained."""
+"""For tests of search: a shard set of plain colored pictures of items, and a task that embeds without being trained."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUM_ITEMS = 6
 
 
 class SearchConfig(TaskConfig):
-    """`says` is what `predict` gives: an embedding, colours too, nothing of use, or zeros."""
+    """`says` is what `predict` gives: an embedding, colors too, nothing of use, or zeros."""
 
     says: str = "embedding"
 
@@ -65,7 +65,7 @@ class Likes(Task):
         if self.says == "nothing":
             return {"scores": flat}
         found = {"embedding": flat * (self.says != "zeros")}
-        return found | ({"colour": batch["image"].float().mean(dim=(1, 2))} if self.says == "colour" else {})
+        return found | ({"color": batch["image"].float().mean(dim=(1, 2))} if self.says == "color" else {})
 
     def measure(self, results: Results) -> dict[str, Any]:
         return {"accuracy": 0.0}
@@ -82,7 +82,7 @@ def find(name: str) -> type[Task]:
 
 
 def picture_of(number: int) -> np.ndarray:
-    """A picture of item `number` modulo 6: two colours of its own, a little noise."""
+    """A picture of item `number` modulo 6: two colors of its own, a little noise."""
     item = np.random.default_rng(1000 + number % NUM_ITEMS)
     view = np.random.default_rng(number)
     picture = np.empty((48, 40, 3))

@@ -57,7 +57,7 @@ def test_the_box_holds_the_brightest_region_and_no_stray_cell():
     with_stray = attended_boxes(spots(*region, (7, 7, 0.7)), 0.5, 0.0)
     torch.testing.assert_close(with_stray, alone)
     left, top, right, bottom = alone[0].tolist()
-    # Bright cells 2 and 3 of 8, bilinearly: down to a half at a quarter to half a cell outside of their centres.
+    # Bright cells 2 and 3 of 8, bilinearly: down to a half at a quarter to half a cell outside of their centers.
     assert (left, top) == (pytest.approx(2 / 8, abs=1 / 16), pytest.approx(2 / 8, abs=1 / 16))
     assert (right, bottom) == (pytest.approx(4 / 8, abs=1 / 16), pytest.approx(4 / 8, abs=1 / 16))
 
@@ -95,16 +95,16 @@ def test_boxes_turn_with_the_map_are_never_empty_and_stay_inside(threshold):
 
 
 def test_a_crop_shows_its_part_of_the_picture():
-    """On a ramp every pixel of a crop has the value of its place, by pixel centres."""
+    """On a ramp every pixel of a crop has the value of its place, by pixel centers."""
     size = 64
     ramp = torch.arange(size, dtype=torch.float32).expand(size, size)
     picture = torch.stack([ramp, ramp.T, torch.zeros(size, size)], dim=2)[None].to(torch.uint8)
     box = torch.tensor([[0.25, 0.125, 0.75, 0.625]])
     cut = crops(picture, box, 16)
     assert cut.shape == (1, 16, 16, 3)
-    centres = (torch.arange(16) + 0.5) / 16
-    torch.testing.assert_close(cut[0, 3, :, 0], (0.25 + 0.5 * centres) * size - 0.5, atol=1e-4, rtol=0)
-    torch.testing.assert_close(cut[0, :, 3, 1], (0.125 + 0.5 * centres) * size - 0.5, atol=1e-4, rtol=0)
+    centers = (torch.arange(16) + 0.5) / 16
+    torch.testing.assert_close(cut[0, 3, :, 0], (0.25 + 0.5 * centers) * size - 0.5, atol=1e-4, rtol=0)
+    torch.testing.assert_close(cut[0, :, 3, 1], (0.125 + 0.5 * centers) * size - 0.5, atol=1e-4, rtol=0)
 
 
 def test_no_gradient_flows_into_the_choice_of_the_square():

@@ -159,7 +159,7 @@ def rectangle_sample(width, height, box):
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
 @pytest.mark.parametrize("size", [(150, 100), (70, 130)])
 def test_the_box_moves_with_the_picture(mirror, size):
-    config = CategoryConfig(input_size=128, mirror=mirror, colour=0, rotation=0, zoom=(0.8, 1.2), shift=0.1)
+    config = CategoryConfig(input_size=128, mirror=mirror, color=0, rotation=0, zoom=(0.8, 1.2), shift=0.1)
     encoder, generator, box = CategoryEncoder(config, {}, 0, has_boxes=True), np.random.default_rng(0), (20, 30, 49, 79)
     for _ in range(8):
         encoded = encoder(rectangle_sample(*size, box), generator)
@@ -295,7 +295,7 @@ def test_a_photograph_without_a_garment_is_not_given_a_name(shards, tmp_path):
     picture = np.full((40, 50, 3), 128, np.uint8)
     (tmp_path / "grey.jpg").write_bytes(simplejpeg.encode_jpeg(picture, quality=90))
     (answer,) = predict_images(run, [tmp_path / "grey.jpg"], tmp_path / "out", PredictOptions(tta=True))
-    assert (answer["recognised"], answer["category"], answer["least_score"]) == (False, None, 0.9)
+    assert (answer["recognized"], answer["category"], answer["least_score"]) == (False, None, 0.9)
     assert len(answer["categories"]) == 4
     assert (tmp_path / "out" / answer["overlay"]).stat().st_size > 500
 

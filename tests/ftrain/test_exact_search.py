@@ -1,4 +1,4 @@
-"""Exact search against brute force in double precision: metrics, colours, ties, batches, bad queries."""
+"""Exact search against brute force in double precision: metrics, colors, ties, batches, bad queries."""
 
 import numpy as np
 import pytest
@@ -21,10 +21,10 @@ def brute_force(gallery, queries, metric, weight, top):
     """Scores as the seed had them, by scipy in double precision."""
     if metric == "cosine":
         deep = queries.deep.astype(float) @ gallery.deep.T.astype(float)
-        colour = queries.colour.astype(float) @ gallery.colour.T.astype(float)
+        color = queries.color.astype(float) @ gallery.color.T.astype(float)
     else:
-        deep, colour = -cdist(queries.deep, gallery.deep), -cdist(queries.colour, gallery.colour)
-    scores = deep + weight * colour
+        deep, color = -cdist(queries.deep, gallery.deep), -cdist(queries.color, gallery.color)
+    scores = deep + weight * color
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return rows, np.take_along_axis(scores, rows, axis=1)
 
@@ -41,7 +41,7 @@ def test_the_answers_of_brute_force(count, metric, weight, unit, monkeypatch):
     rows, scores = brute_force(gallery, queries, metric, weight, 10)
     np.testing.assert_array_equal(found.rows, rows)
     np.testing.assert_allclose(found.scores, scores, atol=1e-12)
-    np.testing.assert_allclose(found.deep + weight * found.colour, scores, atol=1e-12)
+    np.testing.assert_allclose(found.deep + weight * found.color, scores, atol=1e-12)
 
 
 def test_metrics_differ_where_lengths_do_and_agree_where_they_do_not():
@@ -58,15 +58,15 @@ def test_metrics_differ_where_lengths_do_and_agree_where_they_do_not():
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_of_equal_pictures_the_lowest_row_comes_first(metric, weight):
-    one, colour = vectors(1, 48, 0), np.abs(vectors(1, 5, 0))
-    deep, colours = vectors(4001, 48, 1), np.abs(vectors(4001, 5, 1))
+    one, color = vectors(1, 48, 0), np.abs(vectors(1, 5, 0))
+    deep, colors = vectors(4001, 48, 1), np.abs(vectors(4001, 5, 1))
     twins = [0, 3, 64, 1999, 2000, 3999, 4000]  # at edges of blocks, where a matrix product may round otherwise
-    deep[twins], colours[twins] = one, colour
-    found = ExactSearch(Features(deep, colours)).search(Features(one, colour), Likeness(metric, weight), 9)
+    deep[twins], colors[twins] = one, color
+    found = ExactSearch(Features(deep, colors)).search(Features(one, color), Likeness(metric, weight), 9)
     assert found.rows[0, :7].tolist() == twins
     assert len(set(found.scores[0, :7])) == 1
     assert found.scores[0, 0] == pytest.approx(0 if metric == "euclidean" else 1 + weight, abs=1e-6)
-    few = ExactSearch(Features(deep, colours)).search(Features(one, colour), Likeness(metric, weight), 3)
+    few = ExactSearch(Features(deep, colors)).search(Features(one, color), Likeness(metric, weight), 3)
     assert few.rows[0].tolist() == twins[:3]
 
 
@@ -86,7 +86,7 @@ def test_torch_finds_what_numpy_finds(monkeypatch):
     queries = Features(vectors(9, 24, 2), np.abs(vectors(9, 6, 3)))
     search, by_torch = ExactSearch(gallery), ExactSearch(gallery)
     by_torch.device = torch.device("cpu")
-    by_torch._deep, by_torch._colour = torch.from_numpy(gallery.deep), torch.from_numpy(gallery.colour)
+    by_torch._deep, by_torch._color = torch.from_numpy(gallery.deep), torch.from_numpy(gallery.color)
     for metric in ("cosine", "euclidean"):
         for weight in WEIGHTS:
             mine, theirs = (one.search(queries, Likeness(metric, weight), 12) for one in (search, by_torch))
@@ -94,7 +94,7 @@ def test_torch_finds_what_numpy_finds(monkeypatch):
             np.testing.assert_array_equal(mine.scores, theirs.scores)
 
 
-def test_colour_decides_between_equal_shapes():
+def test_color_decides_between_equal_shapes():
     deep = np.tile(vectors(1, 8, 0), (3, 1))
     gallery = Features(deep, np.eye(3, dtype=np.float32))
     query = Features(deep[:1], np.array([[0.0, 0.0, 1.0]], np.float32))
@@ -107,7 +107,7 @@ def test_colour_decides_between_equal_shapes():
     ("queries", "weight", "words"),
     [
         (Features(vectors(2, 7, 0)), 0.0, "the queries have 7 dimensions, the index has 8"),
-        (Features(vectors(2, 8, 0)), 0.3, r"color weight 0\.3: the query has no colour features"),
+        (Features(vectors(2, 8, 0)), 0.3, r"color weight 0\.3: the query has no color features"),
         (Features(vectors(2, 8, 0), vectors(2, 4, 0)), 1.0, "has 4 dimensions, that of the index 3"),
         (Features(vectors(2, 8, 0), vectors(2, 3, 0)), -1.0, "take a number from 0 up"),
         (Features(vectors(2, 8, 0), vectors(2, 3, 0)), float("nan"), "take a number from 0 up"),

@@ -354,7 +354,7 @@ def test_visibility_is_judged_where_the_garment_has_the_landmark():
     assert visibility_figures(predicted[:, 3:], visibility[:, 3:]) == {}
 
 
-def test_an_answer_names_what_is_recognised_and_nothing_below_the_stated_score(shop):
+def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(shop):
     task = task_of(shop, least_score=0.3)
     picture = np.random.default_rng(0).integers(0, 255, (90, 60, 3), np.uint8)
     encoded = task.encode_picture(picture)
@@ -367,10 +367,10 @@ def test_an_answer_names_what_is_recognised_and_nothing_below_the_stated_score(s
         results["visibility_scores"][0] = [0.1, 0.1, 0.8]
         results["visibility_scores"][0, 2] = [0.2, presence - 0.2, 1 - presence]
         nothing = task.answer(results, 0)
-        assert (nothing["recognised"], nothing["category"], nothing["points"], nothing["attributes"]) == (False, None, [], [])
+        assert (nothing["recognized"], nothing["category"], nothing["points"], nothing["attributes"]) == (False, None, [], [])
     results["visibility_scores"][0, 2] = [0.2, 0.5, 0.3]
     said = task.answer(results, 0)
-    assert (said["recognised"], said["category"], said["category_score"]) == (
+    assert (said["recognized"], said["category"], said["category_score"]) == (
         True,
         task.answers.categories[1],
         pytest.approx(0.31),

@@ -1,4 +1,4 @@
-"""The centre rule, targets, decoding near and far from the border, flipping."""
+"""The center rule, targets, decoding near and far from the border, flipping."""
 
 import numpy as np
 import pytest
@@ -19,23 +19,23 @@ def targets_of(points, stride=STRIDE, size=SIZE, sigma=2.0, **options):
 
 
 def random_points(num_points, margin, size=SIZE, stride=STRIDE, seed=0):
-    """Points of the picture in pixel centres, `margin` pixels or more from its border."""
+    """Points of the picture in pixel centers, `margin` pixels or more from its border."""
     extent = torch.tensor([size[1] * stride - 1.0, size[0] * stride - 1.0])
     share = torch.rand(num_points, 2, generator=torch.Generator().manual_seed(seed))
     return margin + share * (extent - 2 * margin)
 
 
-@pytest.mark.parametrize(("stride", "centre_of_cell_2"), [(1, 2.0), (2, 4.5), (4, 9.5), (8, 19.5)])
-def test_a_cell_has_its_centre_in_the_middle_of_its_pixels(stride, centre_of_cell_2):
+@pytest.mark.parametrize(("stride", "center_of_cell_2"), [(1, 2.0), (2, 4.5), (4, 9.5), (8, 19.5)])
+def test_a_cell_has_its_center_in_the_middle_of_its_pixels(stride, center_of_cell_2):
     pixels = torch.arange(2 * stride, 3 * stride).float()
-    assert pixels.mean() == centre_of_cell_2
-    assert to_pixels(torch.tensor(2.0), stride) == centre_of_cell_2
-    assert to_cells(torch.tensor(centre_of_cell_2), stride) == 2.0
+    assert pixels.mean() == center_of_cell_2
+    assert to_pixels(torch.tensor(2.0), stride) == center_of_cell_2
+    assert to_cells(torch.tensor(center_of_cell_2), stride) == 2.0
 
 
 @pytest.mark.parametrize("amplitude", [1.0, 255.0])
 def test_a_target_is_a_gaussian_round_its_point(amplitude):
-    maps = targets_of([[9.5, 21.5]], amplitude=amplitude)  # the centre of cell (2, 5)
+    maps = targets_of([[9.5, 21.5]], amplitude=amplitude)  # the center of cell (2, 5)
     assert maps[0, 0, 5, 2] == amplitude == maps.max()
     row, column = np.mgrid[: SIZE[0], : SIZE[1]]
     expected = amplitude * np.exp(-((column - 2) ** 2 + (row - 5) ** 2) / (2 * 2.0**2))

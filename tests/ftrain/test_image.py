@@ -51,7 +51,7 @@ def test_a_crop_of_part_of_the_picture_is_one_of_the_whole(monkeypatch: pytest.M
 
 def test_normalised_crops_are_plain_ones_less_mean_over_deviation() -> None:
     jpeg = _jpeg(300, 200, quality=95)
-    plain, normal = (RandomResizedCrop(64, normalised=normalised, colour=0.0) for normalised in (False, True))
+    plain, normal = (RandomResizedCrop(64, normalised=normalised, color=0.0) for normalised in (False, True))
     picture = plain(jpeg, np.random.default_rng(0)) / 255
     expected = (picture - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     assert np.allclose(normal(jpeg, np.random.default_rng(0)), expected, atol=1e-4)

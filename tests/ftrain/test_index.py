@@ -11,7 +11,7 @@ from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError
 from fschemas.publish import exclusive, publish_sealed, sha256_of
 from ftrain.retrieval.approximate import Approximation, build_approximate
 from ftrain.retrieval.build import build_index
-from ftrain.retrieval.colour import colour_feature
+from ftrain.retrieval.color import color_feature
 from ftrain.retrieval.exact import ExactSearch, Features, Likeness
 from ftrain.retrieval.index_file import FEATURES_FILE, INDEX_FILE, IndexFolder, write_index
 
@@ -51,12 +51,12 @@ def test_the_gallery_is_indexed_with_its_labels(tmp_path, shards):
 
 
 def test_splits_can_be_named_and_an_index_is_replaced(tmp_path, shards):
-    build(tmp_path, shards, says="colour")
-    assert (tmp_path / "index/colours.npy").exists()
-    note = build(tmp_path, shards, splits=["train", "query"], colour=False)
+    build(tmp_path, shards, says="color")
+    assert (tmp_path / "index/colors.npy").exists()
+    note = build(tmp_path, shards, splits=["train", "query"], color=False)
     assert note["samples"] == SPLITS["train"] + SPLITS["query"]
-    assert not (tmp_path / "index/colours.npy").exists()
-    assert IndexFolder.open(tmp_path / "index").features.colour is None
+    assert not (tmp_path / "index/colors.npy").exists()
+    assert IndexFolder.open(tmp_path / "index").features.color is None
 
 
 def test_a_set_without_gallery_is_indexed_whole(tmp_path):
@@ -65,22 +65,22 @@ def test_a_set_without_gallery_is_indexed_whole(tmp_path):
     assert note["samples"] == 8
 
 
-def test_colours_are_the_networks_own_or_those_of_the_pictures(tmp_path, shards):
-    own, other = build(tmp_path, shards, says="colour"), build(tmp_path, shards, out="other")
-    assert (own["colour"], own["colour_dimensions"]) == ("network", 3)
-    assert (other["colour"], other["colour_dimensions"]) == ("picture", 125)
-    colours = IndexFolder.open(tmp_path / "other").features.colour
-    assert colours[0] @ colour_feature(picture_of(10)) > 0.98
+def test_colors_are_the_networks_own_or_those_of_the_pictures(tmp_path, shards):
+    own, other = build(tmp_path, shards, says="color"), build(tmp_path, shards, out="other")
+    assert (own["color"], own["color_dimensions"]) == ("network", 3)
+    assert (other["color"], other["color_dimensions"]) == ("picture", 125)
+    colors = IndexFolder.open(tmp_path / "other").features.color
+    assert colors[0] @ color_feature(picture_of(10)) > 0.98
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path, shards):
-    build(tmp_path, shards, says="colour")
-    build(tmp_path, shards, says="colour", out="again")
+    build(tmp_path, shards, says="color")
+    build(tmp_path, shards, says="color", out="again")
     for path in (tmp_path / "index").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["features.npy", "colours.npy", "items.parquet"])
+@pytest.mark.parametrize("name", ["features.npy", "colors.npy", "items.parquet"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
 def test_damage_is_noticed(tmp_path, shards, name, harm):
     build(tmp_path, shards)
@@ -136,7 +136,7 @@ def test_a_build_that_was_cut_short_leaves_no_index(tmp_path, shards, monkeypatc
     build(tmp_path, shards)
     monkeypatch.setattr("ftrain.retrieval.index_file.write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
     with pytest.raises(OSError, match="no space"):
-        build(tmp_path, shards, says="colour")
+        build(tmp_path, shards, says="color")
     with pytest.raises(UsageError, match="no finished index"):
         IndexFolder.open(tmp_path / "index")
 
@@ -231,10 +231,10 @@ def test_few_probed_rows_never_shorten_an_answer():
     ).all()
 
 
-def test_colour_widens_the_short_list():
+def test_color_widens_the_short_list():
     gallery = clusters(1000)
-    colours = np.abs(np.random.default_rng(1).normal(size=(1000, 8))).astype(np.float32)
-    gallery = Features(gallery.deep, colours / np.linalg.norm(colours, axis=1, keepdims=True))
+    colors = np.abs(np.random.default_rng(1).normal(size=(1000, 8))).astype(np.float32)
+    gallery = Features(gallery.deep, colors / np.linalg.norm(colors, axis=1, keepdims=True))
     built = build_approximate(gallery, "hnsw", 0.99)
     queries, likeness = gallery[np.arange(0, 1000, 20)], Likeness("cosine", 0.1)
     exact, found = ExactSearch(gallery).search(queries, likeness, 10), built.search(queries, likeness, 10)

@@ -110,9 +110,9 @@ def test_the_embedding_weakens_strong_components_of_parts_that_count_alike() -> 
     generator = np.random.default_rng(0)
     parts = generator.normal(size=(50, 10)) * np.array([1000] * 6 + [1] * 4) + generator.normal(size=10)
     task.fit(torch.from_numpy(parts).float())
-    centred = parts - parts.mean(axis=0)
+    centered = parts - parts.mean(axis=0)
     units = np.concatenate(
-        [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (centred[:, :6], centred[:, 6:])], axis=1
+        [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (centered[:, :6], centered[:, 6:])], axis=1
     )
     analysis = PCA(5).fit(units)
     expected = analysis.transform(units) / (analysis.explained_variance_ * 49 / 50) ** 0.25
@@ -155,7 +155,7 @@ def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: 
     assert set(figures["untrained"]) >= {"hit_1", "map"}
     assert (tmp_path / "judged/predictions.png").exists()
     note = build_index(runs / "joined", place, tmp_path / "index", workers=0, device="cpu")
-    assert (note["samples"], note["dimensions"], note["colour"]) == (18, 12, "network")
+    assert (note["samples"], note["dimensions"], note["color"]) == (18, 12, "network")
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(shards.read(int(shards.rows("query")[0]))[0])
     (found,) = query_index(tmp_path / "index", [photo], tmp_path / "found", boxes=runs / "whole", device="cpu", top=3)

@@ -45,7 +45,7 @@ def landmark_sample(jpeg, size, truth, visibility):
     return RawSample(0, jpeg, {"width": size[0], "height": size[1], "garment": garment, **places})
 
 
-def centre_of_light(picture, border=128):
+def center_of_light(picture, border=128):
     """Centroid of what is brighter than the grey that stands outside."""
     light = np.clip(picture.astype(float).mean(axis=2) - border - 4, 0, None)
     rows, columns = np.mgrid[: light.shape[0], : light.shape[1]]
@@ -55,7 +55,7 @@ def centre_of_light(picture, border=128):
 @pytest.mark.parametrize("size", [(160, 120), (97, 131), (40, 64)])
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
 def test_a_bright_spot_stays_under_its_point(size, mirror):
-    config = KeypointsConfig(input_size=128, mirror=mirror, colour=0.0, rotation=40.0, zoom=(0.7, 1.4), shift=0.1)
+    config = KeypointsConfig(input_size=128, mirror=mirror, color=0.0, rotation=40.0, zoom=(0.7, 1.4), shift=0.1)
     encoder = KeypointEncoder(config, DEEPFASHION_8)
     generator, compared = np.random.default_rng(0), 0
     for _ in range(40):
@@ -70,7 +70,7 @@ def test_a_bright_spot_stays_under_its_point(size, mirror):
         assert encoded["truth"][point].tolist() == place.tolist()
         expected = encoded["points"][moved]
         if np.all((expected > 10) & (expected < 117)):
-            assert np.abs(centre_of_light(encoded["image"]) - expected).max() < 0.5
+            assert np.abs(center_of_light(encoded["image"]) - expected).max() < 0.5
             compared += 1
     assert compared > 10
 
@@ -84,7 +84,7 @@ def test_mirroring_a_mirrored_sample_gives_the_sample():
     mirrored_truth[:, 0] = note["width"] - 1 - truth[:, 0]
     picture = np.ascontiguousarray(simplejpeg.decode_jpeg(sample.image, "RGB")[:, ::-1])
     jpeg = simplejpeg.encode_jpeg(picture, quality=100, colorsubsampling="444")
-    still = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "colour": 0.0}
+    still = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "color": 0.0}
     size = note["width"], note["height"]
     plain = KeypointEncoder(KeypointsConfig(**still), DEEPFASHION_8)(landmark_sample(sample.image, size, truth, seen), None)
     mirroring = KeypointEncoder(KeypointsConfig(**still, mirror=1.0), DEEPFASHION_8)

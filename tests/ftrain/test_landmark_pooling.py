@@ -17,9 +17,9 @@ STRIDE, CELLS = 8, 12
 
 
 def ramp(num_pictures):
-    """Features B, 2, 12, 12 that say where they are: the x and y of each cell's centre in pixels, plus 1000 per picture."""
-    centres = torch.arange(CELLS) * STRIDE + (STRIDE - 1) / 2
-    x, y = centres.expand(CELLS, CELLS), centres[:, None].expand(CELLS, CELLS)
+    """Features B, 2, 12, 12 that say where they are: the x and y of each cell's center in pixels, plus 1000 per picture."""
+    centers = torch.arange(CELLS) * STRIDE + (STRIDE - 1) / 2
+    x, y = centers.expand(CELLS, CELLS), centers[:, None].expand(CELLS, CELLS)
     return torch.stack([torch.stack([x, y]) + 1000 * number for number in range(num_pictures)])
 
 
@@ -39,8 +39,8 @@ def test_the_windows_are_those_of_roi_align():
     points = torch.rand(3, 8, 2, generator=generator) * 130 - 17  # some outside of the picture
     pictures = torch.arange(3.0).repeat_interleave(8)[:, None]
     for window, size in ((20.0, 2), (33.0, 3), (7.0, 1), (200.0, 2)):
-        centres = points.flatten(0, 1) + 0.5
-        regions = torch.cat([pictures, centres - window / 2, centres + window / 2], dim=1)
+        centers = points.flatten(0, 1) + 0.5
+        regions = torch.cat([pictures, centers - window / 2, centers + window / 2], dim=1)
         expected = roi_align(features, regions, size, spatial_scale=1 / STRIDE, sampling_ratio=2, aligned=True)
         found = pool_landmarks(features, points, torch.ones(3, 8), stride=STRIDE, window=window, size=size)
         torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)

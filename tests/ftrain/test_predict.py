@@ -40,8 +40,8 @@ def run(shards, tmp_path_factory):
 def gradient(width=48, height=32):
     """Smooth, so that lossy formats keep it; no two corners alike."""
     rows, columns = np.mgrid[:height, :width]
-    colours = [columns * 255 // (width - 1), rows * 255 // (height - 1), np.full_like(rows, 60)]
-    return np.stack(colours, axis=2).astype(np.uint8)
+    colors = [columns * 255 // (width - 1), rows * 255 // (height - 1), np.full_like(rows, 60)]
+    return np.stack(colors, axis=2).astype(np.uint8)
 
 
 def save(path, kind):

@@ -17,7 +17,7 @@ from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import read_table, write_table
 from ftrain.cli import app
-from ftrain.reports.sheet import GOOD_COLOUR
+from ftrain.reports.sheet import GOOD_COLOR
 from ftrain.retrieval.build import build_index
 from ftrain.retrieval.index_file import IndexFolder
 from ftrain.retrieval.query import query_index, refuse_broken
@@ -110,8 +110,8 @@ def test_the_source_image_is_known_where_shards_hold_a_smaller_one(place):
 
 
 def green(sheet):
-    colour = [int(GOOD_COLOUR[start : start + 2], 16) for start in (1, 3, 5)]
-    return int((np.abs(sheet.astype(int) - colour).sum(axis=2) < 6).sum())
+    color = [int(GOOD_COLOR[start : start + 2], 16) for start in (1, 3, 5)]
+    return int((np.abs(sheet.astype(int) - color).sum(axis=2) < 6).sum())
 
 
 def test_sheets_frame_hits_and_show_the_pictures(place):
@@ -128,8 +128,8 @@ def test_sheets_frame_hits_and_show_the_pictures(place):
     assert len(other["matches"]) == 4
 
 
-@pytest.mark.parametrize("says", ["embedding", "colour"])
-def test_metric_colour_and_reranking_change_scores(place, says):
+@pytest.mark.parametrize("says", ["embedding", "color"])
+def test_metric_color_and_reranking_change_scores(place, says):
     write_run(place / "other", place / "shards", says)
     build_index(place / "other", str(place / "shards"), place / "index", workers=0)
     plain, far = ask(place, top=3)[0], ask(place, top=3, metric="euclidean", color_weight=0.5)[0]
@@ -183,8 +183,8 @@ def test_what_does_not_fit_is_refused(place):
         query_index(place / "run", [place / "raw"], place / "out")
     with pytest.raises(UsageError, match="take 1 or more"):
         ask(place, top=0)
-    build_index(place / "run", str(place / "shards"), place / "index", workers=0, colour=False)
-    with pytest.raises(UsageError, match="the index has no colour features"):
+    build_index(place / "run", str(place / "shards"), place / "index", workers=0, color=False)
+    with pytest.raises(UsageError, match="the index has no color features"):
         ask(place, color_weight=0.1)
     path = place / "index/features.npy"
     content = bytearray(path.read_bytes())
@@ -199,7 +199,7 @@ def test_the_commands(place, monkeypatch):
     monkeypatch.chdir(place)
     done = runner.invoke(app, ["index", "run", "shards", "again", "--split", "query", "--split", "gallery", "--workers", "0"])
     assert done.exit_code == 0, done.output
-    assert "18 images of gallery, query, 48 dimensions, colours of the picture" in done.output
+    assert "18 images of gallery, query, 48 dimensions, colors of the picture" in done.output
     done = runner.invoke(app, ["query", "again", "raw", "--out", "found", "--top", "3", "--color-weight", "0.2", "--json"])
     assert done.exit_code == 0, done.output
     answers = [json.loads(line) for line in done.stdout.splitlines()]

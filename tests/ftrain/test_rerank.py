@@ -60,9 +60,9 @@ def test_a_stranger_between_two_groups_falls_behind():
 @pytest.mark.parametrize("weight", [0.0, 0.4])
 def test_candidates_are_reordered_and_nothing_else(metric, weight):
     generator = np.random.default_rng(0)
-    deep, colour = generator.normal(size=(300, 16)).astype(np.float32), generator.random((300, 5)).astype(np.float32)
-    deep, colour = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (deep, colour))
-    gallery, likeness = Features(deep, colour), Likeness(metric, weight)
+    deep, color = generator.normal(size=(300, 16)).astype(np.float32), generator.random((300, 5)).astype(np.float32)
+    deep, color = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (deep, color))
+    gallery, likeness = Features(deep, color), Likeness(metric, weight)
     queries = gallery[np.arange(0, 300, 60)]
     candidates = ExactSearch(gallery).search(queries, likeness, 50)
     found = rerank_candidates(gallery, candidates, likeness, 10)
@@ -72,7 +72,7 @@ def test_candidates_are_reordered_and_nothing_else(metric, weight):
         assert found.rows[number, 0] == candidates.rows[number, 0] == 60 * number  # nobody is nearer than itself
         places = [candidates.rows[number].tolist().index(row) for row in found.rows[number]]
         np.testing.assert_array_equal(found.deep[number], candidates.deep[number, places])
-        np.testing.assert_array_equal(found.colour[number], candidates.colour[number, places])
+        np.testing.assert_array_equal(found.color[number], candidates.color[number, places])
 
 
 def test_all_of_a_gallery_as_candidates_is_the_paper():

@@ -31,9 +31,9 @@ def on_a_line(*places):
 def random_set(num_queries=70, num_gallery=150, num_items=25, seed=0):
     """Embeddings around their item, and the items of both; some queries have no match."""
     generator = np.random.default_rng(seed)
-    centres = generator.normal(size=(num_items, 16))
+    centers = generator.normal(size=(num_items, 16))
     items = generator.integers(0, num_items, num_queries), generator.integers(3, num_items, num_gallery)
-    query, gallery = (centres[part] + generator.normal(size=(len(part), 16)) for part in items)
+    query, gallery = (centers[part] + generator.normal(size=(len(part), 16)) for part in items)
     return query.astype("f4"), gallery.astype("f4"), *items
 
 

@@ -17,7 +17,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.metrics.retrieval_chance import chance_figures
 from ftrain.reports import retrieval_report
-from ftrain.reports.retrieval_report import collapse, colour_weights, report, summary
+from ftrain.reports.retrieval_report import collapse, color_weights, report, summary
 from ftrain.task import Judged
 
 ITEMS = 8
@@ -37,7 +37,7 @@ def _few_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 def judged_of(shards: ShardSet, split: str, splits: tuple[str, ...], noise: float = 0.4) -> Judged:
-    """Embeddings and colours that stand near the direction of their item; those of the floor much less so."""
+    """Embeddings and colors that stand near the direction of their item; those of the floor much less so."""
     rows = np.sort(np.concatenate([shards.rows(name) for name in splits]))
     generator = np.random.default_rng(0)
     item = np.array([int(name.removeprefix("item-")) for name in shards.columns["item"][rows]])
@@ -48,7 +48,7 @@ def judged_of(shards: ShardSet, split: str, splits: tuple[str, ...], noise: floa
         return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
     scores = np.eye(len(CATEGORIES), dtype=np.float32)[item % len(CATEGORIES)]
-    results = {"row": rows, "embedding": near(noise), "colour": near(0.3), "class_scores": scores}
+    results = {"row": rows, "embedding": near(noise), "color": near(0.3), "class_scores": scores}
     untrained = {"row": rows, "embedding": near(1.0)[:, :9]}
     return Judged(results, shards, split, shards.rows("train"), untrained)
 
@@ -139,15 +139,15 @@ def test_intervals_are_over_items_whose_pictures_fail_together(shards: ShardSet,
     assert model["hit_1_high"] - model["hit_1_low"] == pytest.approx(spread_of_items, rel=0.2)
 
 
-def test_validation_tries_weights_of_the_colour(shards: ShardSet, tmp_path: Path) -> None:
+def test_validation_tries_weights_of_the_color(shards: ShardSet, tmp_path: Path) -> None:
     judged = judged_of(shards, "val", ("val",), noise=0.8)
     found = report("item", (), judged, tmp_path)["color_weights"]
     assert [entry["weight"] for entry in found] == [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
-    assert found[-1]["map"] > found[0]["map"] + 0.05, "the colours of these results tell more than the embeddings"
+    assert found[-1]["map"] > found[0]["map"] + 0.05, "the colors of these results tell more than the embeddings"
     places = np.arange(24)
-    one = colour_weights(judged.results, places, places, shards.columns["item"])[4]
+    one = color_weights(judged.results, places, places, shards.columns["item"])[4]
     scores = (
-        judged.results["embedding"] @ judged.results["embedding"].T + 0.2 * judged.results["colour"] @ judged.results["colour"].T
+        judged.results["embedding"] @ judged.results["embedding"].T + 0.2 * judged.results["color"] @ judged.results["color"].T
     )
     np.fill_diagonal(scores, -9)
     items = shards.columns["item"][judged.results["row"]]
@@ -159,8 +159,8 @@ def test_nothing_to_find_is_said(shards: ShardSet, tmp_path: Path) -> None:
     few = {name: values[:5] for name, values in judged.results.items()}
     with pytest.raises(UsageError, match="no picture of the split 'test' has another one of its item"):
         report("item", (), Judged(few, shards, "test", judged.training_rows), tmp_path)
-    with pytest.raises(UsageError, match="carries no colour, so nothing can be judged"):
-        report("colour", (), judged, tmp_path)
+    with pytest.raises(UsageError, match="carries no color, so nothing can be judged"):
+        report("color", (), judged, tmp_path)
 
 
 @pytest.mark.parametrize(("noise", "collapsed"), [(0.0, True), (0.02, True), (0.3, False), (3.0, False)])

@@ -123,7 +123,7 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
 @pytest.mark.parametrize("neck", ["none", "batch_norm"])
 @pytest.mark.parametrize("flip", [False, True])
 def test_embeddings_have_length_one_whatever_the_picture(shards: ShardSet, neck: str, flip: bool) -> None:
-    """The original adds distances of embeddings of any length to distances of colours."""
+    """The original adds distances of embeddings of any length to distances of colors."""
     task = task_of(shards, neck=neck, flip_test=flip).eval()
     floor = task.untrained().eval()
     batch = batch_of(task, shards, [0, 1, 2])
@@ -133,7 +133,7 @@ def test_embeddings_have_length_one_whatever_the_picture(shards: ShardSet, neck:
         found = model.predict(batch)
         assert found["embedding"].shape == (3, dim)
         torch.testing.assert_close(found["embedding"].norm(dim=1), torch.ones(3))
-        torch.testing.assert_close(found["colour"].norm(dim=1), torch.ones(3))
+        torch.testing.assert_close(found["color"].norm(dim=1), torch.ones(3))
     assert "class_scores" not in floor.predict(batch)
     if flip:
         mirrored = {**batch, "image": batch["image"].flip(2)}
@@ -213,7 +213,7 @@ def test_nothing_is_named_below_the_least_score(shards: ShardSet) -> None:
     results = {"class_scores": np.array([[0.1, 0.7, 0.1, 0.1], [0.4, 0.2, 0.2, 0.2]], np.float32), "embedding": embedding}
     sure, unsure = (task.answer(results, number) for number in range(2))
     assert (sure["category"], sure["category_score"], sure["least_score"]) == ("Jeans", 0.7, 0.6)
-    assert (unsure["category"], unsure["category_score"], unsure["recognised"], sure["recognised"]) == (None, 0.4, False, True)
+    assert (unsure["category"], unsure["category_score"], unsure["recognized"], sure["recognized"]) == (None, 0.4, False, True)
     assert sure["embedding"] == [0.25] * 16
     picture = np.full((90, 120, 3), 200, np.uint8)
     assert not np.array_equal(task.draw(picture, sure), task.draw(picture, unsure))
@@ -238,5 +238,5 @@ def test_the_graph_that_is_exported_gives_embeddings(shards: ShardSet) -> None:
         exported = torch.export.export(Predicts(), (image,)).module()
         found, expected = exported(image), task.predict({"image": image})
     assert set(found) == {"embedding", "attention", "class_scores"}
-    assert "colour" in expected
+    assert "color" in expected
     torch.testing.assert_close(found["embedding"], expected["embedding"])

@@ -20,8 +20,8 @@ def pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
-def count_near(picture, colour, distance=40):
-    return int((np.abs(picture - np.array(colour)).sum(axis=2) < distance).sum())
+def count_near(picture, color, distance=40):
+    return int((np.abs(picture - np.array(color)).sum(axis=2) < distance).sum())
 
 
 GREEN, RED, CYAN = (0x1F, 0x8A, 0x4C), (0xD0, 0x34, 0x2C), (0x0F, 0x9F, 0xB8)

@@ -399,8 +399,8 @@ def test_photographs_are_answered_and_drawn(shards, tmp_path, model):
         left, top, right, bottom = answer["attributes"]["shape"]["box"]
         assert right - left == pytest.approx(bottom - top, abs=0.02)
     else:
-        assert not answer["recognised"]
-        assert answer["style"] == ""  # nothing is recognised below a score that the answer states
+        assert not answer["recognized"]
+        assert answer["style"] == ""  # nothing is recognized below a score that the answer states
         assert answer["style_score"] < answer["least_score"]
         assert [entry["style"] for entry in answer["styles"]] == sorted(STYLES, key=lambda name: -_score(answer, name))
     with Image.open(tmp_path / "out" / answer["overlay"]) as drawn:

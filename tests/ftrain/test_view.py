@@ -12,7 +12,7 @@ from ftrain.image import invert, move_points
 from ftrain.stream import RawSample
 from ftrain.view import ViewConfig, landmarks_in_view, names_as_ids, place, view_of_picture, view_of_sample
 
-STILL = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "colour": 0.0}
+STILL = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "color": 0.0}
 
 
 def raw(number: int = 0) -> RawSample:

@@ -16,7 +16,7 @@ from fschemas.failures import UsageError
 from ftrain.task import Task
 from ftrain.trained_task import load_task, predict_batch
 
-Box = Sequence[float]  # x1, y1, x2, y2: centres of the corner pixels, inclusive
+Box = Sequence[float]  # x1, y1, x2, y2: centers of the corner pixels, inclusive
 
 
 class BoxFinder:

@@ -65,7 +65,7 @@ def index(
     split: Annotated[
         list[str] | None, typer.Option(help="Split to index (may be repeated); the gallery if there is one, or all.")
     ] = None,
-    colour: Annotated[bool, typer.Option("--color/--no-color", help="Index colors too.")] = True,
+    color: Annotated[bool, typer.Option("--color/--no-color", help="Index colors too.")] = True,
     checkpoint: Checkpoint = "best",
     workers: Workers = 2,
     device: Device = "auto",
@@ -73,7 +73,7 @@ def index(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what index.json holds.")] = False,
 ) -> None:
-    """Index the pictures of a shard set by embedding and colour, for `ftrain query`."""
+    """Index the pictures of a shard set by embedding and color, for `ftrain query`."""
     check_run(run)
     check_shards(shards)
 
@@ -82,7 +82,7 @@ def index(
 
     with Reporter(quiet=quiet):
         note = build_index(
-            run, shards, out, splits=split, kind=kind, recall=recall, colour=colour, checkpoint=checkpoint, workers=workers,
+            run, shards, out, splits=split, kind=kind, recall=recall, color=color, checkpoint=checkpoint, workers=workers,
             device=device, batch_size=batch_size,
         )  # fmt: skip
     if as_json:
@@ -90,9 +90,9 @@ def index(
         return
     if note["approximate"]:
         typer.echo("\n".join(Approximation.from_json(note["approximate"]).lines()))
-    colours = f", colours of the {note['colour']}" if note["colour"] != "none" else ""
+    colors = f", colors of the {note['color']}" if note["color"] != "none" else ""
     typer.echo(
-        f"{out}: {count(note['samples'], 'image')} of {', '.join(note['splits'])}, {note['dimensions']} dimensions{colours}"
+        f"{out}: {count(note['samples'], 'image')} of {', '.join(note['splits'])}, {note['dimensions']} dimensions{colors}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Random resized crops, the augmentation of models that need no points moved: decode, slice, resize, colour; no warp.
+"""Random resized crops, the augmentation of models that need no points moved: decode, slice, resize, color; no warp.
 
 About half the cost of a warp at 224 pixels. The distribution of crops is that of Inception (Szegedy et al., CVPR 2015).
 """
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from ftrain.image import decode, random_colour
+from ftrain.image import decode, random_color
 
 _ATTEMPTS = 10
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32) * 255
@@ -21,13 +21,13 @@ _IMAGENET_DEVIATION = np.array([[0.229], [0.224], [0.225]], dtype=np.float32) * 
 
 @dataclass(frozen=True)
 class RandomResizedCrop:
-    """Crop a random area and aspect, mirror half of them, change colours, resize to `size`; uint8, or float32 normalised."""
+    """Crop a random area and aspect, mirror half of them, change colors, resize to `size`; uint8, or float32 normalised."""
 
     size: int = 224
     area: tuple[float, float] = (0.08, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     mirror: float = 0.5
-    colour: float = 0.4
+    color: float = 0.4
     normalised: bool = False
 
     def __call__(self, jpeg: bytes, generator: np.random.Generator) -> np.ndarray:
@@ -42,7 +42,7 @@ class RandomResizedCrop:
         crop = cv2.resize(crop, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
         if generator.random() < self.mirror:
             crop = cv2.flip(crop, 1)
-        matrix = random_colour(self.colour, generator)
+        matrix = random_color(self.color, generator)
         if not self.normalised:
             return cv2.transform(crop, matrix)
         matrix[:, 3] -= _IMAGENET_MEAN

@@ -134,7 +134,7 @@ def batch_of(task: Task, pictures: list[np.ndarray]) -> Batch:
 
 
 def random_pictures(count: int, seed: int) -> list[np.ndarray]:
-    """Smooth coloured clouds of several sizes: in noise without shapes most models see nothing, and all choices are between equals."""
+    """Smooth colored clouds of several sizes: in noise without shapes most models see nothing, and all choices are between equals."""
     generator = np.random.default_rng([seed, count])
     pictures: list[np.ndarray] = []
     for _ in range(count):
@@ -172,8 +172,8 @@ def _preprocessing(task: Task, example: Batch) -> dict[str, Any]:
     """How a picture becomes the inputs, for a user of the file alone."""
     found: dict[str, Any] = {
         "picture": "upright RGB, uint8, pixels 0 … 255, B x H x W x 3",
-        "place": "as large as fits into the square and centred; what is left over is grey 128; bilinear, averaged when shrunk",
-        "matrix": "2 x 3, takes pixel centres of the picture (x, y; top left is 0, 0) to those of the input",
+        "place": "as large as fits into the square and centered; what is left over is grey 128; bilinear, averaged when shrunk",
+        "matrix": "2 x 3, takes pixel centers of the picture (x, y; top left is 0, 0) to those of the input",
         "size": "width and height of the picture in pixels",
     }
     shown = {name: text for name, text in found.items() if name in ("picture", "place") or name in example}

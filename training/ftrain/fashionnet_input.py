@@ -30,7 +30,7 @@ class FashionNetConfig(NetworkConfig):
     mining: Mining = "batch_hard"
     smoothing: float = Field(0.0, ge=0, lt=1)  # of categories and exclusive attributes
     flip_test: bool = False  # predictions are means over a picture and its mirror image; so is `--tta`
-    least_score: float = Field(0.1, ge=0, le=1)  # below it nothing is said to be recognised
+    least_score: float = Field(0.1, ge=0, le=1)  # below it nothing is said to be recognized
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Pixels in workers: decode no more than needed, one matrix per sample for picture and points, colour as one 3 x 4 matrix.
+"""Pixels in workers: decode no more than needed, one matrix per sample for picture and points, color as one 3 x 4 matrix.
 
-Matrices are 2 x 3, act on pixel centres and map the source picture to the network's input.
+Matrices are 2 x 3, act on pixel centers and map the source picture to the network's input.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def decode(jpeg: bytes, scale: float = 1.0, rows: int | None = None) -> tuple[np
     """Decode to uint8 H, W, 3 RGB, at half size where the picture will be shrunk to `scale` anyway.
 
     Of a picture of which only the first `rows` rows are needed, the rest may be left out. Returns the picture and the factor
-    by which it is smaller than the stored one (1.0 or 0.5). Colour is upsampled by repetition: 9 % faster and half a grey
+    by which it is smaller than the stored one (1.0 or 0.5). Color is upsampled by repetition: 9 % faster and half a grey
     level off on average (docs/log.md). Raises `TooMuchError` for an image beyond the limits, `ValueError` for a damaged one.
     """
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
@@ -42,7 +42,7 @@ def decode(jpeg: bytes, scale: float = 1.0, rows: int | None = None) -> tuple[np
 
 
 def decode_exactly(jpeg: bytes) -> np.ndarray:
-    """The whole image, uint8 H, W, 3 RGB, with smooth colours; raises as `decode`."""
+    """The whole image, uint8 H, W, 3 RGB, with smooth colors; raises as `decode`."""
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
     check_jpeg(jpeg, int(width), int(height))
     return simplejpeg.decode_jpeg(jpeg, "RGB")
@@ -68,7 +68,7 @@ def _shortened(jpeg: bytes, rows: int) -> bytearray | None:
 
 
 def scaling(factor_x: float, factor_y: float) -> np.ndarray:
-    """The matrix of a resize: pixel centres x -> (x + 0.5) * factor - 0.5."""
+    """The matrix of a resize: pixel centers x -> (x + 0.5) * factor - 0.5."""
     return np.array([[factor_x, 0, factor_x / 2 - 0.5], [0, factor_y, factor_y / 2 - 0.5]], dtype=np.float64)
 
 
@@ -91,22 +91,22 @@ def fit_matrix(
     width: int, height: int, size: int, *, region: tuple[float, float, float, float] | None = None, angle: float = 0.0,
     zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0), mirror: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """Place a picture in a size x size square: long side fits, centred, then zoomed, rotated (degrees), shifted (shares of size).
+    """Place a picture in a size x size square: long side fits, centered, then zoomed, rotated (degrees), shifted (shares of size).
 
-    With a `region` (x1, y1, x2, y2, pixel centres of its corners) that part of the picture is placed so. `mirror` flips left and
+    With a `region` (x1, y1, x2, y2, pixel centers of its corners) that part of the picture is placed so. `mirror` flips left and
     right of the source first.
     """
     left, top, right, bottom = region or (0.0, 0.0, width - 1.0, height - 1.0)
     factor = zoom * size / max(right - left + 1, bottom - top + 1)
     radians = np.deg2rad(angle)
     cosine, sine = factor * np.cos(radians), factor * np.sin(radians)
-    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2
+    center_x, center_y = (left + right) / 2, (top + bottom) / 2
     if mirror:
-        centre_x = width - 1 - centre_x
+        center_x = width - 1 - center_x
     target_x = (size - 1) / 2 + shift[0] * size
     target_y = (size - 1) / 2 + shift[1] * size
     matrix = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0]])
-    matrix[:, 2] = (target_x, target_y) - matrix[:, :2] @ (centre_x, centre_y)
+    matrix[:, 2] = (target_x, target_y) - matrix[:, :2] @ (center_x, center_y)
     if mirror:
         matrix = compose(matrix, np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]]))
     return matrix
@@ -138,7 +138,7 @@ def _scale(matrix: np.ndarray) -> float:
     return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
 
-def colour_matrix(brightness: float, contrast: float, saturation: float) -> np.ndarray:
+def color_matrix(brightness: float, contrast: float, saturation: float) -> np.ndarray:
     """One 3 x 4 float32 matrix on RGB in 0 … 255; 1.0 leaves each property as it is. Contrast turns around mid grey."""
     gain = contrast * brightness
     matrix = np.empty((3, 4), dtype=np.float32)
@@ -148,11 +148,11 @@ def colour_matrix(brightness: float, contrast: float, saturation: float) -> np.n
     return matrix
 
 
-def random_colour(strength: float, generator: np.random.Generator) -> np.ndarray:
-    """A colour matrix with each property drawn from 1 ± `strength`."""
-    return colour_matrix(*generator.uniform(1 - strength, 1 + strength, size=3))
+def random_color(strength: float, generator: np.random.Generator) -> np.ndarray:
+    """A color matrix with each property drawn from 1 ± `strength`."""
+    return color_matrix(*generator.uniform(1 - strength, 1 + strength, size=3))
 
 
-def apply_colour(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def apply_color(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Transform uint8 RGB; values saturate at 0 and 255."""
     return cv2.transform(picture, matrix)

@@ -13,7 +13,7 @@ _TRIM_THRESHOLD = 1 << 30
 def keep_freed_memory() -> None:
     """Let glibc keep freed pictures for the next one instead of giving them back to the kernel, which clears every page anew.
 
-    A decode, crop and colour change of a 512-pixel picture took 2.2 ms of CPU without this and 0.9 ms with it, on a virtual
+    A decode, crop and color change of a 512-pixel picture took 2.2 ms of CPU without this and 0.9 ms with it, on a virtual
     machine, where page faults are dear (docs/log.md). No effect on other C libraries.
     """
     if sys.platform == "linux":

@@ -43,7 +43,7 @@ class StyleConfig(ViewConfig):
     margin: float = Field(0.2, gt=0)  # of the triplets, in cosine
     mining: Mining = "batch_hard"
     flip_test: bool = True  # predictions are means over the picture and its mirror image
-    least_certainty: float = Field(0.15, ge=0, lt=1)  # of the way from chance to 1: below it nothing counts as recognised
+    least_certainty: float = Field(0.15, ge=0, lt=1)  # of the way from chance to 1: below it nothing counts as recognized
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, landmark_set
-from ftrain.image import apply_colour, fit_matrix, move_points, random_colour, warp, warp_picture
+from ftrain.image import apply_color, fit_matrix, move_points, random_color, warp, warp_picture
 from ftrain.stream import RawSample
 from ftrain.task import TaskConfig
 
@@ -30,7 +30,7 @@ class ViewConfig(TaskConfig):
     zoom: tuple[float, float] = (0.8, 1.25)
     shift: float = Field(0.08, ge=0)  # of the input size, uniform in ±
     mirror: float = Field(0.5, ge=0, le=1)  # probability
-    colour: float = Field(0.3, ge=0, lt=1)  # brightness, contrast and saturation are drawn from 1 ± colour
+    color: float = Field(0.3, ge=0, lt=1)  # brightness, contrast and saturation are drawn from 1 ± color
     erase: float = Field(0.0, ge=0, le=1)  # probability that a random rectangle is greyed (Zhong et al., AAAI 2020)
 
     def groups_to_view(self) -> tuple[str, ...]:
@@ -57,8 +57,8 @@ def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.G
     matrix, mirrored = place(config, note["width"], note["height"], box, generator)
     image = warp(sample.image, matrix, (config.input_size, config.input_size))
     if generator is not None:
-        if config.colour:
-            image = apply_colour(image, random_colour(config.colour, generator))
+        if config.color:
+            image = apply_color(image, random_color(config.color, generator))
         if config.erase and generator.random() < config.erase:
             image = _erased(image, generator)
     return View(image, matrix.astype(np.float32), mirrored)

@@ -48,8 +48,8 @@ def _step(a: np.ndarray, b: np.ndarray, warp: np.ndarray) -> np.ndarray:
     side = a.shape[1]
     moved, inside = _sample(a, warp)
     down, right = np.gradient(moved, axis=(1, 2))
-    centred = np.arange(side, dtype=np.float32) - (side - 1) / 2
-    parts = (moved, np.ones_like(moved), right, down, right * centred, down * centred[:, None])
+    centered = np.arange(side, dtype=np.float32) - (side - 1) / 2
+    parts = (moved, np.ones_like(moved), right, down, right * centered, down * centered[:, None])
     matrix = (np.stack(parts, -1) * inside[..., None]).reshape(len(a), side * side, len(parts))
     transposed = matrix.transpose(0, 2, 1)
     normal = (transposed @ matrix).astype(np.float64)
@@ -64,9 +64,9 @@ def _step(a: np.ndarray, b: np.ndarray, warp: np.ndarray) -> np.ndarray:
 def _sample(a: np.ndarray, warp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pictures at the warped places, bilinear, and 1 where these lie inside, else 0."""
     side = a.shape[1]
-    centred = np.arange(side, dtype=np.float32) - (side - 1) / 2
-    columns = np.arange(side) + warp[:, :1] + warp[:, 2:3] * centred  # (N, S): the warp is separable
-    rows = np.arange(side) + warp[:, 1:2] + warp[:, 3:4] * centred
+    centered = np.arange(side, dtype=np.float32) - (side - 1) / 2
+    columns = np.arange(side) + warp[:, :1] + warp[:, 2:3] * centered  # (N, S): the warp is separable
+    rows = np.arange(side) + warp[:, 1:2] + warp[:, 3:4] * centered
     left, right_share = _corner(columns, side)
     top, bottom_share = _corner(rows, side)
     wide = (

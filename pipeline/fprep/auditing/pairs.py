@@ -3,7 +3,7 @@
 Candidates share one of four 16-bit bands of the fingerprint but for one bit at most (multi-index hashing; Norouzi, Punjani and
 Fleet, Fast Search in Hamming Space with Multi-Index Hashing, CVPR 2012). So every pair up to 7 bits apart is found, and of
 pairs 8, 9 and 10 apart 96, 88 and 78 %. Shop pictures on white look alike without being the same: a candidate counts only
-if, after the small shift and stretch of a crop is undone, luma, fine detail and colour agree.
+if, after the small shift and stretch of a crop is undone, luma, fine detail and color agree.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _VERIFY_AT_ONCE = 512  # pairs, 13 MB a thread
 
 # Measured on 11,327 shop and street photographs and on copies of them, resized, recompressed and cropped by up to 4 %.
 _LEAST_ROUGH = 0.80  # correlation of luma before the alignment
-_MOST_ROUGH_COLOUR = 4.0  # mean difference of chroma levels before the alignment
+_MOST_ROUGH_COLOR = 4.0  # mean difference of chroma levels before the alignment
 _LEAST_CORRELATION = 0.99
 _LEAST_DETAIL = 0.88  # correlation of what is finer than five pixels of the thumbnail
 _MOST_DIFFERENCE = 14.0  # root mean square of luma levels
-_MOST_COLOUR = 3.0
+_MOST_COLOR = 3.0
 _GREY = 2.5  # mean distance of chroma from grey below which a picture counts as black and white
 
 
@@ -151,20 +151,20 @@ def _expand(queries: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> Iterato
 
 def look_the_same(first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     """Whether the thumbnails (N, THUMBNAIL_BYTES) of each pair show the same picture; the second ones are mirrored where told."""
-    luma, colour = split_thumbnails(first)
-    other_luma, other_colour = (
+    luma, color = split_thumbnails(first)
+    other_luma, other_color = (
         np.where(mirrored.reshape(-1, *[1] * (plane.ndim - 1)), plane[:, :, ::-1], plane) for plane in split_thumbnails(second)
     )
-    saturation, other_saturation = (np.abs(plane.astype(np.float32) - 128).mean((1, 2, 3)) for plane in (colour, other_colour))
-    colour_difference = np.abs(colour.astype(np.float32) - other_colour.astype(np.float32)).mean((1, 2, 3))
+    saturation, other_saturation = (np.abs(plane.astype(np.float32) - 128).mean((1, 2, 3)) for plane in (color, other_color))
+    color_difference = np.abs(color.astype(np.float32) - other_color.astype(np.float32)).mean((1, 2, 3))
     one_is_grey = np.minimum(saturation, other_saturation) < _GREY
-    verdict = (_correlation(luma, other_luma) >= _LEAST_ROUGH) & ((colour_difference <= _MOST_ROUGH_COLOUR) | one_is_grey)
+    verdict = (_correlation(luma, other_luma) >= _LEAST_ROUGH) & ((color_difference <= _MOST_ROUGH_COLOR) | one_is_grey)
     rows = np.flatnonzero(verdict)
     if len(rows):
         match = compare_aligned(luma[rows], other_luma[rows])
         verdict[rows] = (
             (match.correlation >= _LEAST_CORRELATION) & (match.detail >= _LEAST_DETAIL)
-            & (match.difference <= _MOST_DIFFERENCE) & ((colour_difference[rows] <= _MOST_COLOUR) | one_is_grey[rows])
+            & (match.difference <= _MOST_DIFFERENCE) & ((color_difference[rows] <= _MOST_COLOR) | one_is_grey[rows])
         )  # fmt: skip
     return verdict
 

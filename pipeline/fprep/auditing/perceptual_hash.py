@@ -4,7 +4,7 @@ The fingerprint is the signs of 64 low frequencies of the discrete cosine transf
 Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), with zero instead of the median as threshold: the
 mirrored picture then has the same bits but for those of odd horizontal frequency, and mirrored twins are found for nothing.
 JPEGs are decoded at the smallest size that still has 64 pixels a side, which leaves little but the entropy decoding.
-A picture with margins of one colour, be they padding or the white of a shop, is seen a second time without them.
+A picture with margins of one color, be they padding or the white of a shop, is seen a second time without them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from fprep.safe_open import CannotOpen, open_inside, read_all
 from fprep.workers import run_isolated
 
 SIDE = 32  # pixels of the luma thumbnail
-COLOUR_SIDE = 8  # pixels of the two chroma thumbnails
-THUMBNAIL_BYTES = SIDE * SIDE + 2 * COLOUR_SIDE * COLOUR_SIDE
+COLOR_SIDE = 8  # pixels of the two chroma thumbnails
+THUMBNAIL_BYTES = SIDE * SIDE + 2 * COLOR_SIDE * COLOR_SIDE
 BLANK_CONTRAST = 2.0  # standard deviation of luma levels below which a picture shows nothing
 _SMALLEST = 64  # pixels a side that are decoded at least, where the picture has them
 _MARGIN_RANGE, _MARGIN_DRIFT = 24, 8  # levels within a line of a margin, which JPEG disturbs, and between its lines
@@ -134,7 +134,7 @@ def hash_picture(task: PictureTask) -> PictureHash:
 
 def without_margins(picture: np.ndarray) -> np.ndarray | None:
     """The inside of a picture (H, W, 3) that has lines of one brightness on some side; None where it has none, or little else."""
-    plane = np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY))  # JPEG smears colours over 16 pixels
+    plane = np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY))  # JPEG smears colors over 16 pixels
     top, bottom = _inside_margins(plane, 1)
     left, right = _inside_margins(plane[top:bottom], 0)
     if right - left < plane.shape[1]:  # what was between them may have margins of its own
@@ -164,8 +164,8 @@ def _count(lowest: np.ndarray, highest: np.ndarray) -> int:
 
 def _look(picture: np.ndarray) -> tuple[int, bytes, float]:
     """Fingerprint, thumbnail and contrast."""
-    luma, colours = _thumbnails(picture)
-    return fingerprint(luma), luma.tobytes() + colours.tobytes(), float(luma.std())
+    luma, colors = _thumbnails(picture)
+    return fingerprint(luma), luma.tobytes() + colors.tobytes(), float(luma.std())
 
 
 def fingerprint(luma: np.ndarray) -> int:
@@ -188,15 +188,15 @@ def upright(picture: np.ndarray, orientation: int) -> np.ndarray:
 def split_thumbnails(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Luma (N, 32, 32) and chroma (N, 8, 8, 2) of stored thumbnails (N, THUMBNAIL_BYTES), all uint8."""
     luma = thumbnails[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE)
-    return luma, thumbnails[:, SIDE * SIDE :].reshape(-1, COLOUR_SIDE, COLOUR_SIDE, 2)
+    return luma, thumbnails[:, SIDE * SIDE :].reshape(-1, COLOR_SIDE, COLOR_SIDE, 2)
 
 
 def _thumbnails(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _one_thread()
     small: Any = cv2.resize(np.ascontiguousarray(picture), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     planes: Any = cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)
-    colours: Any = cv2.resize(planes[..., 1:], (COLOUR_SIDE, COLOUR_SIDE), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(planes[..., 0]), np.ascontiguousarray(colours)
+    colors: Any = cv2.resize(planes[..., 1:], (COLOR_SIDE, COLOR_SIDE), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(planes[..., 0]), np.ascontiguousarray(colors)
 
 
 def _decode(content: bytes, least: int = _SMALLEST) -> np.ndarray:

@@ -106,7 +106,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(INSHOP, r"list_description_inshop(__.*)?\.json", rb'"description"', "descriptions", "Anno/list_description_inshop.json"),
     _list(INSHOP, "list_attr_cloth", rb"^attribute_name\s*$", "names of the attributes", "Anno/attributes"),
     _list(INSHOP, "list_attr_items", _ITEMS, "attributes", "Anno/attributes"),
-    _list(INSHOP, "list_color_cloth", _SHOP, "colours", "Anno/attributes", rows=True),
+    _list(INSHOP, "list_color_cloth", _SHOP, "colors", "Anno/attributes", rows=True),
     _list(CONSUMER, "list_eval_partition", _STREET, "pairs and splits", "Eval", rows=True),
     _list(CONSUMER, "list_bbox_consumer2shop", rb"", "boxes and who took the picture", rows=True),
     _list(CONSUMER, "list_landmarks_consumer2shop", rb"", "landmarks", rows=True),
@@ -146,7 +146,7 @@ DOCUMENTS = {KFASHION, DEEPFASHION2}  # a file a picture, in a folder a split
 LONG_SIDE = {CATEGORY: 301, INSHOP: 256, CONSUMER: 301, LANDMARKS: 512, KEYPOINTS: 512}
 
 
-def recognise(path: Path, head: bytes) -> tuple[Signature, ...]:
+def recognize(path: Path, head: bytes) -> tuple[Signature, ...]:
     """The first signature that fits, and those of other data sets that cannot be told from it; empty for an unknown file."""
     fitting = [signature for signature in SIGNATURES if signature.fits(path.name, head)]
     return tuple(entry for entry in fitting if (entry.name, entry.head) == (fitting[0].name, fitting[0].head))

@@ -57,7 +57,7 @@ def _write_split(job: ExportJob, split: str, file: TextIO, ids: dict[str, int], 
             "description": f"{job.name}, split {split}", "citation": str(job.metadata.get("citation") or ""),
             "paper": str(job.metadata.get("paper") or ""), "table_sha256": job.source.sha256, "table": _table(job),
         },
-        "licenses": [{"id": 1, "name": str(job.metadata.get("licence") or "unknown"), "url": ""}],
+        "licenses": [{"id": 1, "name": str(job.metadata.get("license") or "unknown"), "url": ""}],
         "categories": list(_categories(job, ids)),
         "attributes": list(_attributes(job)),
     }  # fmt: skip

@@ -43,8 +43,8 @@ _DESCRIPTIONS = {
     "key": "Unique name of the row.", "image": "Path of the picture in the original archive.", "split": "Split of the row.",
     "width": "Pixels, as the picture is displayed.", "height": "Pixels, as the picture is displayed.",
     "group": "What must not straddle splits.", "sha256": "SHA-256 of the bytes of the picture.",
-    "box": "x1, y1, x2, y2: centres of the corner pixels, inclusive; the centre of the top left pixel is (0, 0).",
-    "landmark_x": "Pixels; the centre of the left column is 0.", "landmark_y": "Pixels; the centre of the top row is 0.",
+    "box": "x1, y1, x2, y2: centers of the corner pixels, inclusive; the center of the top left pixel is (0, 0).",
+    "landmark_x": "Pixels; the center of the left column is 0.", "landmark_y": "Pixels; the center of the top row is 0.",
     "landmark_visibility": "-1 not applicable, 0 absent, 1 occluded, 2 visible.",
     "attributes_positive": "Ids of the vocabulary of attributes.", "attributes_unknown": "Ids of which the source says nothing.",
 }  # fmt: skip
@@ -88,7 +88,7 @@ def _head(job: ExportJob, digest: str) -> dict[str, Any]:
         "name": job.name,
         "description": f"Labels of {job.name} as one validated table: {rows}. {job.metadata.get('paper') or ''}".strip(),
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "license": str(job.metadata.get("licence") or "unknown"),
+        "license": str(job.metadata.get("license") or "unknown"),
         "version": "1.0.0",
         **{name: value for name, value in optional.items() if value},
         "distribution": [

@@ -1,6 +1,6 @@
 """Boxes, outlines and points of a row as other formats want them.
 
-Two systems of coordinates meet here. In tables the centre of the top left pixel is (0, 0) and a box holds its corner pixels. In
+Two systems of coordinates meet here. In tables the center of the top left pixel is (0, 0) and a box holds its corner pixels. In
 COCO boxes and in normalised coordinates the corner of the top left pixel is (0, 0): half a pixel more, and a box that holds the
 pixels 2 to 4 goes from 2 to 5.
 """
@@ -24,7 +24,7 @@ class Instance:
 
     `box` is x1, y1, x2, y2 between pixel corners, inside the picture; `box_from` says where it comes from. `source_box` is that of the
     row, where it has one, and `num_outlines` how many outlines that has, also those of less than three points. `polygons` are x, y,
-    x, y … and `points` (x, y, v) in pixel centres, v as in COCO: 0 not labelled (x = y = 0), 1 labelled but hidden, 2 visible.
+    x, y … and `points` (x, y, v) in pixel centers, v as in COCO: 0 not labelled (x = y = 0), 1 labelled but hidden, 2 visible.
     """
 
     label: str
@@ -69,7 +69,7 @@ def instances(row: dict[str, Any]) -> list[Instance]:
 
 
 def corner_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
-    """A box of pixel centres, inclusive, as one between pixel corners, cut off at the border of the picture."""
+    """A box of pixel centers, inclusive, as one between pixel corners, cut off at the border of the picture."""
     x1, y1, x2, y2 = box
     return _inside(x1, width), _inside(y1, height), _inside(x2 + 1, width), _inside(y2 + 1, height)
 

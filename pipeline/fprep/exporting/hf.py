@@ -1,6 +1,6 @@
 """A folder for the Hugging Face Hub: pictures with `metadata.jsonl` per split (imagefolder), and README.md, the card.
 
-Where the licence of the pictures does not let anybody pass them on, only what we know of them is written, as
+Where the license of the pictures does not let anybody pass them on, only what we know of them is written, as
 `data/<split>.jsonl`: `source_image` says which picture is meant.
 """
 
@@ -26,7 +26,7 @@ _TASKS = {
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 
 _CONVENTIONS = (
-    "Coordinates are pixels of the upright picture; the centre of the top left pixel is (0, 0). A box is x1, y1, x2, y2, its "
+    "Coordinates are pixels of the upright picture; the center of the top left pixel is (0, 0). A box is x1, y1, x2, y2, its "
     "corner pixels included. Ids of attributes are places in the vocabulary below, from 0."
 )
 _TYPES: dict[Any, str] = {pl.Boolean: "bool", pl.Float32: "float64", pl.Float64: "float64"}
@@ -38,8 +38,8 @@ def write(job: ExportJob, folder: Path) -> None:
     with_pictures = job.options.include_pictures or may_be_published(job.metadata)
     if not with_pictures:
         job.notes.append(
-            "only metadata: the licence of the pictures does not say that they may be passed on "
-            f"({job.metadata.get('licence') or 'none is stated'}); with the right to, add --include-pictures"
+            "only metadata: the license of the pictures does not say that they may be passed on "
+            f"({job.metadata.get('license') or 'none is stated'}); with the right to, add --include-pictures"
         )
     (folder / "data").mkdir()
     for split in job.splits:
@@ -98,7 +98,7 @@ def _card(job: ExportJob, *, with_pictures: bool) -> str:
         _CONVENTIONS,
         _landmark_text(job.landmark_set),
         *(_vocabulary_text(column, vocabulary) for column, vocabulary in sorted(job.vocabularies.items())),
-        f"## Licence and citation\n\n{job.metadata.get('licence') or 'See the source of the pictures.'}",
+        f"## License and citation\n\n{job.metadata.get('license') or 'See the source of the pictures.'}",
         str(job.metadata.get("paper") or ""),
         f"```bibtex\n{job.metadata['citation']}\n```" if job.metadata.get("citation") else "",
     ]

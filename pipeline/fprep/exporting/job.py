@@ -28,7 +28,7 @@ _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Choices of the user. `copy`: pictures are copied where they would be linked. `include_pictures`: also those whose licence
+    """Choices of the user. `copy`: pictures are copied where they would be linked. `include_pictures`: also those whose license
     does not allow it. `predictions`: labels are guesses to be corrected. `limit`: so many rows, evenly spread."""
 
     copy: bool = False
@@ -156,9 +156,9 @@ def picture_suffix(row: dict[str, Any]) -> str:
 
 
 def may_be_published(metadata: dict[str, Any]) -> bool:
-    """Whether the licence of the pictures lets anybody pass them on: ours are drawn, others must say so."""
-    licence = str(metadata.get("licence") or "")
-    return bool(metadata.get("drawn")) or (bool(_OPEN.search(licence)) and not _CLOSED.search(licence))
+    """Whether the license of the pictures lets anybody pass them on: ours are drawn, others must say so."""
+    terms = str(metadata.get("license") or "")
+    return bool(metadata.get("drawn")) or (bool(_OPEN.search(terms)) and not _CLOSED.search(terms))
 
 
 def size_of(folder: Path) -> tuple[int, int]:

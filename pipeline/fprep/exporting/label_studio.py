@@ -20,7 +20,7 @@ from fschemas.publish import publish_bytes
 
 LOCAL_FILES = "/data/local-files/?d="
 _POINT_SIZE = 0.6  # of a drawn point, in percent
-_CHOICES = ("category", "style", "substyle", "domain", "gender", "pose", "colour", "variation")
+_CHOICES = ("category", "style", "substyle", "domain", "gender", "pose", "color", "variation")
 _MOST_CHOICES = 2000  # a page with more does not open
 
 

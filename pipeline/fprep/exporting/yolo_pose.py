@@ -1,7 +1,7 @@
 """Ultralytics' layout for pose: `images/<split>/`, `labels/<split>/` and `data.yaml`.
 
 A label line is `class cx cy w h` and `x y v` per point, all divided by the size of the picture as it is displayed. Coordinates count
-from the corner of the top left pixel, so that they stay right in a resized picture: x = (pixel centre + 0.5) / width. Points with
+from the corner of the top left pixel, so that they stay right in a resized picture: x = (pixel center + 0.5) / width. Points with
 v = 0 are `0 0 0`.
 """
 
@@ -72,5 +72,5 @@ def _data(job: ExportJob, splits: list[str], ids: dict[str, int]) -> str:
         "names": {number: name for name, number in ids.items()},
         "kpt_names": {number: list(points["points"]) for number in ids.values()},
     }
-    head = f"# {job.name}. Paths are relative to this file. Licence: {' '.join(str(job.metadata.get('licence')).split())}\n"
+    head = f"# {job.name}. Paths are relative to this file. License: {' '.join(str(job.metadata.get('license')).split())}\n"
     return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)

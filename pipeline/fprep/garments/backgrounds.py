@@ -26,15 +26,15 @@ def draw_background(generator: np.random.Generator, height: int, width: int, set
     return np.asarray(large, np.uint8)
 
 
-def _tone(generator: np.random.Generator, low: float, high: float, colourful: float) -> _Floats:
-    """A muted colour of the given brightness."""
-    rgb = colorsys.hsv_to_rgb(generator.random(), colourful * generator.random(), generator.uniform(low, high) / 255)
+def _tone(generator: np.random.Generator, low: float, high: float, colorful: float) -> _Floats:
+    """A muted color of the given brightness."""
+    rgb = colorsys.hsv_to_rgb(generator.random(), colorful * generator.random(), generator.uniform(low, high) / 255)
     return np.array(rgb, np.float32) * 255
 
 
-def _filled(rows: int, columns: int, colour: _Floats) -> _Floats:
+def _filled(rows: int, columns: int, color: _Floats) -> _Floats:
     picture = np.empty((rows, columns, 3), np.float32)
-    picture[:] = colour
+    picture[:] = color
     return picture
 
 
@@ -65,13 +65,13 @@ def _room(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), generator.uniform(0.6, 3.5)), np.float32)
 
 
-def _box(generator: np.random.Generator, picture: _Floats, colour: _Floats, rows: int, columns: int) -> None:
+def _box(generator: np.random.Generator, picture: _Floats, color: _Floats, rows: int, columns: int) -> None:
     """A frame, shelf, door or plant pot."""
     x, y = generator.uniform(-0.1, 0.9) * columns, generator.uniform(-0.1, 0.6) * rows
     w, h = generator.uniform(0.1, 0.4) * columns, generator.uniform(0.1, 0.7) * rows
-    cv2.rectangle(picture, (int(x), int(y)), (int(x + w), int(y + h)), colour.tolist(), -1)
+    cv2.rectangle(picture, (int(x), int(y)), (int(x + w), int(y + h)), color.tolist(), -1)
     if generator.random() < 0.6:
-        cv2.rectangle(picture, (int(x), int(y)), (int(x + w), int(y + h)), (colour * 0.6).tolist(), int(generator.integers(1, 4)))
+        cv2.rectangle(picture, (int(x), int(y)), (int(x + w), int(y + h)), (color * 0.6).tolist(), int(generator.integers(1, 4)))
 
 
 def _street(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
@@ -97,10 +97,10 @@ def _clutter(generator: np.random.Generator, rows: int, columns: int) -> _Floats
     picture = _filled(rows, columns, _tone(generator, 70, 220, 0.3))
     leaves = _tone(generator, 60, 170, 0.8)
     for step in range(int(generator.integers(20, 60))):
-        centre = (int(generator.uniform(0, columns)), int(generator.uniform(0, rows)))
+        center = (int(generator.uniform(0, columns)), int(generator.uniform(0, rows)))
         axes = (int(generator.uniform(4, 30)), int(generator.uniform(4, 40)))
-        colour = leaves * generator.uniform(0.5, 1.4) if step % 4 else _tone(generator, 30, 250, 0.5)
-        cv2.ellipse(picture, centre, axes, float(generator.uniform(0, 180)), 0, 360, colour.tolist(), -1)
+        color = leaves * generator.uniform(0.5, 1.4) if step % 4 else _tone(generator, 30, 250, 0.5)
+        cv2.ellipse(picture, center, axes, float(generator.uniform(0, 180)), 0, 360, color.tolist(), -1)
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), generator.uniform(2.0, 7.0)), np.float32)
 
 
@@ -126,8 +126,8 @@ def _bricks(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
     high, wide = int(generator.integers(9, 20)), int(generator.integers(20, 46))
     for row, top in enumerate(range(0, rows, high)):
         for left in range(-(row % 2) * wide // 2, columns, wide):
-            colour = (brick * generator.uniform(0.85, 1.12)).tolist()
-            cv2.rectangle(picture, (left + 1, top + 1), (left + wide - 1, top + high - 1), colour, -1)
+            color = (brick * generator.uniform(0.85, 1.12)).tolist()
+            cv2.rectangle(picture, (left + 1, top + 1), (left + wide - 1, top + high - 1), color, -1)
     return picture
 
 

@@ -1,4 +1,4 @@
-"""Painting parts: colour, lines, soft light and who hides whom, in pixels."""
+"""Painting parts: color, lines, soft light and who hides whom, in pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fprep.garments.prints import TILE_SCALE, TILE_SIDE, smooth_patch
-from fprep.garments.shapes import Colour, Part, Points
+from fprep.garments.shapes import Color, Part, Points
 
 _SHIFT = 4  # sub-pixel bits of polygon corners
 _PROBE = 5  # pixels at a side of 512: radius of the disc in which a landmark must be seen
@@ -17,7 +17,7 @@ _PROBE = 5  # pixels at a side of 512: radius of the disc in which a landmark mu
 
 @dataclass(frozen=True)
 class Camera:
-    """`matrix` (3, 3) maps scene centimetres to pixel centres; `scale` is pixels a centimetre near the garment."""
+    """`matrix` (3, 3) maps scene centimetres to pixel centers; `scale` is pixels a centimetre near the garment."""
 
     matrix: NDArray[np.float64]
     scale: float
@@ -39,13 +39,13 @@ class _Probe:
     label: int
     before: int
     landmark: int
-    centre: Points
+    center: Points
 
 
 class Canvas:
     """A picture in the making.
 
-    `albedo` (H, W, 3) is colour without light, `ink` (H, W) darkens it line by line, `light` (h, w) is brightness at half the
+    `albedo` (H, W, 3) is color without light, `ink` (H, W) darkens it line by line, `light` (h, w) is brightness at half the
     size, `owner` (H, W) the number of the part that is seen at each pixel (0 is the background).
     """
 
@@ -78,10 +78,10 @@ class Canvas:
         mask = np.zeros((bottom - top, right - left), np.uint8)
         for outline in outlines:
             cv2.fillPoly(mask, [_fixed(outline - offset)], 255, cv2.LINE_AA, _SHIFT)
-        self._colour(part, mask, window, offset)
+        self._color(part, mask, window, offset)
         ink = np.full_like(mask, 255)
         for stroke in part.strokes:
-            if stroke.colour is None:
+            if stroke.color is None:
                 self._line(ink, stroke.points, offset, stroke.width, int(stroke.tone * 255))
         solid = mask > 127
         self.ink[window][solid] = ink[solid]
@@ -91,11 +91,11 @@ class Canvas:
         self._probe(part)
 
     def visible(self) -> dict[int, tuple[Points, bool]]:
-        """Pixel centre of every landmark and whether its surroundings are still those of its part."""
+        """Pixel center of every landmark and whether its surroundings are still those of its part."""
         seen: dict[int, tuple[Points, bool]] = {}
         for probe in self._probes:
-            after = int(np.count_nonzero(self._disc(probe.centre) == probe.label))
-            seen[probe.landmark] = (probe.centre, probe.before > 0 and after >= 0.4 * probe.before)
+            after = int(np.count_nonzero(self._disc(probe.center) == probe.label))
+            seen[probe.landmark] = (probe.center, probe.before > 0 and after >= 0.4 * probe.before)
         return seen
 
     def cast_shadow(self, shift: Points, softness: float, strength: float) -> None:
@@ -116,20 +116,20 @@ class Canvas:
         picture += 6.0
         return picture * light[..., None]
 
-    def _colour(self, part: Part, mask: NDArray[np.uint8], window: tuple[slice, slice], offset: Points) -> None:
+    def _color(self, part: Part, mask: NDArray[np.uint8], window: tuple[slice, slice], offset: Points) -> None:
         target = self.albedo[window]
         cloth = np.empty_like(target)
         if part.tile is None:
-            cloth[:] = _byte(part.colour)
+            cloth[:] = _byte(part.color)
         else:
             cloth = self._cloth(part, part.tile, mask.shape, offset)
         for stroke in part.strokes:
-            if stroke.colour is not None:
-                self._line(cloth, stroke.points, offset, stroke.width, _byte(stroke.colour))
+            if stroke.color is not None:
+                self._line(cloth, stroke.points, offset, stroke.width, _byte(stroke.color))
         for dot in part.dots:
-            centre = _fixed(self.camera.project(dot.centre[None]) - offset)[0]
+            center = _fixed(self.camera.project(dot.center[None]) - offset)[0]
             radius = max(int(dot.radius * self.camera.scale * 2**_SHIFT), 10)
-            cv2.circle(cloth, (int(centre[0]), int(centre[1])), radius, _byte(dot.colour), -1, cv2.LINE_AA, _SHIFT)
+            cv2.circle(cloth, (int(center[0]), int(center[1])), radius, _byte(dot.color), -1, cv2.LINE_AA, _SHIFT)
         weight = mask.astype(np.float32) * (1 / 255)
         target[:] = cv2.blendLinear(cloth, np.ascontiguousarray(target), weight, 1 - weight)
 
@@ -152,12 +152,10 @@ class Canvas:
         across, down = (cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR) for coarse in maps)
         return np.asarray(cv2.remap(tile, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.uint8)
 
-    def _line(
-        self, image: NDArray[np.uint8], points: Points, offset: Points, width: float, colour: int | tuple[int, ...]
-    ) -> None:
+    def _line(self, image: NDArray[np.uint8], points: Points, offset: Points, width: float, color: int | tuple[int, ...]) -> None:
         thickness = max(round(width * self.camera.scale), 1)
         pixels = _fixed(self.camera.project(points) - offset)
-        cv2.polylines(image, [pixels], False, colour, thickness, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(image, [pixels], False, color, thickness, cv2.LINE_AA, _SHIFT)
 
     def _shade(self, part: Part, mask: NDArray[np.uint8], window: tuple[slice, slice], offset: Points) -> None:
         """Round the part off at its edges, press its folds in, light it, and let it shade what lies under it."""
@@ -221,14 +219,14 @@ class Canvas:
 
     def _probe(self, part: Part) -> None:
         for landmark, point in part.landmarks.items():
-            centre = self.camera.project(point[None])[0]
-            before = int(np.count_nonzero(self._disc(centre) == self._count))
-            self._probes.append(_Probe(self._count, before, landmark, centre))
+            center = self.camera.project(point[None])[0]
+            before = int(np.count_nonzero(self._disc(center) == self._count))
+            self._probes.append(_Probe(self._count, before, landmark, center))
 
-    def _disc(self, centre: Points) -> NDArray[np.uint8]:
+    def _disc(self, center: Points) -> NDArray[np.uint8]:
         """Owners of the pixels in a small square around a point; empty outside the picture."""
         reach = max(round(_PROBE * max(self.ink.shape) / 512), 2)
-        column, row = (round(float(value)) for value in np.clip(centre, -9999, 9999))
+        column, row = (round(float(value)) for value in np.clip(center, -9999, 9999))
         return self.owner[max(row - reach, 0) : max(row + reach + 1, 0), max(column - reach, 0) : max(column + reach + 1, 0)]
 
 
@@ -240,6 +238,6 @@ def _pair(point: NDArray[np.int32]) -> tuple[int, int]:
     return int(point[0]), int(point[1])
 
 
-def _byte(colour: Colour) -> tuple[int, int, int]:
-    red, green, blue = (int(min(max(value, 0), 255)) for value in colour)
+def _byte(color: Color) -> tuple[int, int, int]:
+    red, green, blue = (int(min(max(value, 0), 255)) for value in color)
     return red, green, blue

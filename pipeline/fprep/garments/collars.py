@@ -41,7 +41,7 @@ def _leaves(
         parts.append(
             Part(
                 [outline],
-                design.colour,
+                design.color,
                 relief=relief,
                 shadow=0.4,
                 strokes=[Stroke(np.concatenate([outline, outline[:1]]), 0.35, 0.7)],
@@ -57,7 +57,7 @@ def _leaves(
             ]
         )
     )
-    return [Part([stand], shade(design.colour, 0.7), relief=2.0)], parts, ((parts[0], marks[0]), (parts[1], marks[1]))
+    return [Part([stand], shade(design.color, 0.7), relief=2.0)], parts, ((parts[0], marks[0]), (parts[1], marks[1]))
 
 
 def _shirt(design: Design, figure: Figure) -> _Built:
@@ -85,18 +85,18 @@ def _band(design: Design, figure: Figure, height: float, split: bool) -> _Built:
     lower = figure.torso(np.stack([7.0 * u, -0.8 + (design.neck_depth + 1.2) * (1 - u * u)], axis=1), np.sqrt(1 - u * u))
     part = Part(
         [np.concatenate([upper, lower[::-1]])],
-        design.colour,
+        design.color,
         relief=3.0,
         shadow=0.3,
         strokes=[Stroke(lower, 0.35, 0.7)],
     )
     if split:
-        part.strokes.append(Stroke(np.array([upper[4], lower[4]]), 0.8, colour=(178.0, 176.0, 170.0)))
+        part.strokes.append(Stroke(np.array([upper[4], lower[4]]), 0.8, color=(178.0, 176.0, 170.0)))
     else:
         part.strokes.append(Stroke(0.45 * upper + 0.55 * lower, 0.4, 0.78))
     inside = figure.torso(np.concatenate([points_of((-6.2, 0), (-5.8, height)), points_of((5.8, height), (6.2, 0))]))
     return (
-        [Part([inside], shade(design.colour, 0.6), relief=2.0)],
+        [Part([inside], shade(design.color, 0.6), relief=2.0)],
         [part],
         ((part, upper[0] * 0.2 + lower[0] * 0.8), (part, upper[-1] * 0.2 + lower[-1] * 0.8)),
     )
@@ -114,5 +114,5 @@ def _hood(design: Design, figure: Figure) -> _Built:
     half = points_of((5.0, -8.0), (9.5, -6.5), (11.0, 0.5), (6.5, 7.0), (1.5, design.neck_depth + 4), (3.2, 1.0), (4.6, -3.0))
     behind, front, marks = _leaves(design, figure, spline(half, 4, closed=True), np.linspace(0, 1, 28) * 0.6, (6.2, -4.0), 3.0)
     hood = ellipse((0, -9.0), 12.5, 10.5, 24)
-    behind.insert(0, Part([figure.torso(hood)], design.colour, relief=5.0))
+    behind.insert(0, Part([figure.torso(hood)], design.color, relief=5.0))
     return behind, front, marks

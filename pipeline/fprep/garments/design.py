@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fprep.garments.prints import Print
-from fprep.garments.shapes import Colour
+from fprep.garments.shapes import Color
 
 CATEGORIES = ("blouse", "outwear", "trousers", "dress", "skirt")  # the order of the FashionAI archives
 
@@ -24,8 +24,8 @@ class Design:
     """
 
     category: str
-    colour: Colour
-    accent: Colour
+    color: Color
+    accent: Color
     cloth: Print
     seed: int
     ease: float

@@ -14,7 +14,7 @@ import numpy as np
 
 from fprep.garments.design import CROTCH, Design
 from fprep.garments.kinds import KINDS, SLEEVES
-from fprep.garments.palette import COLOURS, LOOKS, draw_named_colour
+from fprep.garments.palette import COLORS, LOOKS, draw_named_color
 from fprep.garments.prints import Print
 
 _PITCH = {"floral": (4, 9), "tartan": (6, 13), "blobs": (6, 15), "gingham": (3, 6), "stripes along": (2, 5)}
@@ -23,12 +23,12 @@ _LEATHER_GLOSS = 2.0
 
 @dataclass(frozen=True)
 class Item:
-    """A garment for sale. `kind` is a key of `KINDS`, `look` of `LOOKS`, `colour` and `accent` of `COLOURS`."""
+    """A garment for sale. `kind` is a key of `KINDS`, `look` of `LOOKS`, `color` and `accent` of `COLORS`."""
 
     number: int
     kind: str
     look: str
-    colour: str
+    color: str
     accent: str
     design: Design
 
@@ -86,28 +86,28 @@ def draw_item(seed: int, number: int, kinds: Mapping[str, float], looks: Mapping
 def item_of(generator: np.random.Generator, number: int, kind: str, look: str) -> Item:
     """An item of this kind and look."""
     rules, style = KINDS[kind], LOOKS[look]
-    colour = _one(generator, rules.colours or style.colours)
-    accents = [name for name in style.accents if name != colour] or [name for name in ("white", "black") if name != colour]
+    color = _one(generator, rules.colors or style.colors)
+    accents = [name for name in style.accents if name != color] or [name for name in ("white", "black") if name != color]
     accent = _one(generator, tuple(accents))
     cloth = "plain" if rules.plain else _one(generator, style.prints)
-    other = "white" if "white" not in (colour, accent) else "black" if "black" not in (colour, accent) else "yellow"
-    accents_rgb = draw_named_colour(generator, accent), COLOURS[other]
+    other = "white" if "white" not in (color, accent) else "black" if "black" not in (color, accent) else "yellow"
+    accents_rgb = draw_named_color(generator, accent), COLORS[other]
     low, high = _PITCH.get(cloth, (2.0, 5.0))
     seeds = generator.integers(2**31, size=2)
     fields: dict[str, Any] = {"hem_sag": 1.0, "gloss": float(generator.uniform(0.7, 1.2)), "trim": False, **rules.draw(generator)}
-    if kind == "jacket" and fields["weave"] == "smooth" and colour in ("black", "brown", "wine", "red"):
+    if kind == "jacket" and fields["weave"] == "smooth" and color in ("black", "brown", "wine", "red"):
         fields["gloss"], cloth = _LEATHER_GLOSS + 0.2, "plain"
     if fields.get("motif", "none") != "none":
         cloth = "plain"
     design = Design(
         category=rules.category,
-        colour=draw_named_colour(generator, colour),
+        color=draw_named_color(generator, color),
         accent=accents_rgb[0],
         cloth=Print(cloth, accents_rgb, float(generator.uniform(low, high)), int(seeds[0])),
         seed=int(seeds[1]),
         **fields,
     )
-    return Item(number, kind, look, colour, accent, design)
+    return Item(number, kind, look, color, accent, design)
 
 
 def pick(generator: np.random.Generator, weights: Mapping[str, float]) -> str:

@@ -29,7 +29,7 @@ class Kind:
     category: str
     draw: Callable[[np.random.Generator], _Fields]
     gender: str = "WM"
-    colours: tuple[str, ...] = ()  # instead of those of the look
+    colors: tuple[str, ...] = ()  # instead of those of the look
     plain: bool = False
 
 

@@ -1,4 +1,4 @@
-"""Named colours of clothing and looks: which colours, prints and garments go together, so that a style can be seen."""
+"""Named colors of clothing and looks: which colors, prints and garments go together, so that a style can be seen."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fprep.garments.shapes import Colour
+from fprep.garments.shapes import Color
 
-COLOURS: dict[str, Colour] = {
+COLORS: dict[str, Color] = {
     "black": (34.0, 33.0, 37.0), "white": (241.0, 239.0, 235.0), "grey": (142.0, 143.0, 147.0), "navy": (33.0, 45.0, 88.0),
     "beige": (212.0, 190.0, 156.0), "brown": (112.0, 76.0, 51.0), "red": (194.0, 38.0, 44.0), "wine": (110.0, 29.0, 50.0),
     "pink": (233.0, 161.0, 180.0), "orange": (228.0, 120.0, 46.0), "yellow": (238.0, 203.0, 74.0), "green": (48.0, 122.0, 72.0),
@@ -21,16 +21,16 @@ ACHROMATIC = ("black", "white", "grey")
 
 @dataclass(frozen=True)
 class Look:
-    """A way of dressing: equally likely colours, accents and prints (a name may stand twice), and the garments worn for it."""
+    """A way of dressing: equally likely colors, accents and prints (a name may stand twice), and the garments worn for it."""
 
-    colours: tuple[str, ...]
+    colors: tuple[str, ...]
     accents: tuple[str, ...]
     prints: tuple[str, ...]
     kinds: tuple[str, ...]
 
 
-def _look(colours: str, accents: str, prints: str, kinds: str) -> Look:
-    parts = [tuple(part.strip() for part in text.split(",")) for text in (colours, accents, prints, kinds)]
+def _look(colors: str, accents: str, prints: str, kinds: str) -> Look:
+    parts = [tuple(part.strip() for part in text.split(",")) for text in (colors, accents, prints, kinds)]
     return Look(*parts)
 
 
@@ -62,13 +62,13 @@ LOOKS: dict[str, Look] = {
 }
 
 
-def draw_named_colour(generator: np.random.Generator, name: str) -> Colour:
-    """The colour as one dyer makes it: a little lighter or darker, a little off."""
-    rgb = np.array(COLOURS[name]) * generator.uniform(0.92, 1.06) + generator.uniform(-5, 5, 3)
+def draw_named_color(generator: np.random.Generator, name: str) -> Color:
+    """The color as one dyer makes it: a little lighter or darker, a little off."""
+    rgb = np.array(COLORS[name]) * generator.uniform(0.92, 1.06) + generator.uniform(-5, 5, 3)
     red, green, blue = np.clip(rgb, 12, 250)
     return float(red), float(green), float(blue)
 
 
-def nearest_colour(colour: Colour) -> str:
-    """Name of the nearest named colour."""
-    return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLOURS[name], colour, strict=True)))
+def nearest_color(color: Color) -> str:
+    """Name of the nearest named color."""
+    return min(COLORS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLORS[name], color, strict=True)))

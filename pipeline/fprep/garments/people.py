@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fprep.garments.figure import Figure
-from fprep.garments.shapes import Colour, Dot, Limb, Part, Points, Stroke, ellipse, points_of, rotate, shift, spline
-from fprep.garments.wardrobe import draw_colour
+from fprep.garments.shapes import Color, Dot, Limb, Part, Points, Stroke, ellipse, points_of, rotate, shift, spline
+from fprep.garments.wardrobe import draw_color
 
-_SKINS: tuple[Colour, ...] = (
+_SKINS: tuple[Color, ...] = (
     (236, 200, 178),
     (226, 182, 152),
     (206, 158, 124),
@@ -18,19 +18,19 @@ _SKINS: tuple[Colour, ...] = (
     (120, 80, 58),
     (242, 212, 194),
 )
-_HAIRS: tuple[Colour, ...] = ((32, 26, 24), (58, 40, 30), (96, 64, 40), (150, 108, 62), (200, 168, 112), (24, 22, 26))
+_HAIRS: tuple[Color, ...] = ((32, 26, 24), (58, 40, 30), (96, 64, 40), (150, 108, 62), (200, 168, 112), (24, 22, 26))
 
 
 @dataclass(frozen=True)
 class Person:
     """Looks of the wearer, not of the garment."""
 
-    skin: Colour
-    hair: Colour
+    skin: Color
+    hair: Color
     hair_style: str  # short, bob, long, bun
     hair_front: tuple[bool, bool]  # a lock over the shoulder, per side
-    shoe: Colour
-    tights: Colour | None
+    shoe: Color
+    tights: Color | None
 
 
 def draw_person(generator: np.random.Generator) -> Person:
@@ -41,13 +41,13 @@ def draw_person(generator: np.random.Generator) -> Person:
         hair=_HAIRS[int(generator.integers(len(_HAIRS)))],
         hair_style=str(generator.choice(["short", "bob", "long", "bun"], p=[0.2, 0.2, 0.4, 0.2])),
         hair_front=(bool(generator.random() < 0.6), bool(generator.random() < 0.6)),
-        shoe=draw_colour(generator),
+        shoe=draw_color(generator),
         tights=(40.0, 38.0, 44.0) if generator.random() < 0.12 else None,
     )
 
 
 def body_parts(person: Person, figure: Figure) -> list[Part]:
-    """Neck, chest and hips in skin colour; clothes go over them."""
+    """Neck, chest and hips in skin color; clothes go over them."""
     half = points_of(
         (4.8, -11),
         (5.2, -4),
@@ -91,7 +91,7 @@ def head_parts(person: Person, figure: Figure) -> list[Part]:
         Stroke(
             figure.torso(points_of((turn - 2.2, -14.4), (turn, -14.0), (turn + 2.2, -14.4))),
             0.8,
-            colour=(176.0, 84.0, 84.0),
+            color=(176.0, 84.0, 84.0),
         )
     )
     cap = spline(
@@ -185,21 +185,21 @@ def _shoe(person: Person, limb: Limb, sign: float) -> Part:
 def occluders(generator: np.random.Generator, figure: Figure, arms: list[Limb]) -> list[Part]:
     """Nothing most of the time; else a bag in a hand or across the body, a scarf."""
     roll = generator.random()
-    colour = draw_colour(generator)
+    color = draw_color(generator)
     lowered = [arm for arm in arms if arm.end[1] > arm.joint[1]]
     if roll < 0.13 and lowered:
         limb = lowered[int(generator.integers(len(lowered)))]
-        return _bag(generator, shift(limb.end, 0, 12), colour)
+        return _bag(generator, shift(limb.end, 0, 12), color)
     if roll < 0.2:
-        return _shoulder_bag(generator, figure, colour)
+        return _shoulder_bag(generator, figure, color)
     if roll < 0.25:
         ring = spline(points_of((-10, -5), (-11, 2), (-5, 8), (2, 9), (8, 6), (11, 0), (9, -6), (0, -3)), 4, closed=True)
         tail = spline(points_of((-3, 5), (4, 5), (7, 38), (-1, 40)), 3, closed=True)
-        return [Part([figure.torso(shape)], colour, relief=3.5, shadow=0.45) for shape in (tail, ring)]
+        return [Part([figure.torso(shape)], color, relief=3.5, shadow=0.45) for shape in (tail, ring)]
     return []
 
 
-def _bag(generator: np.random.Generator, hold: Points, colour: Colour) -> list[Part]:
+def _bag(generator: np.random.Generator, hold: Points, color: Color) -> list[Part]:
     half, height = generator.uniform(9, 15), generator.uniform(15, 24)
     box = spline(
         points_of((-0.85, 0), (0.85, 0), (1.0, 0.5), (0.95, 1.0), (-0.95, 1.0), (-1.0, 0.5)) * (half, height) + shift(hold, 0, 9),
@@ -211,15 +211,15 @@ def _bag(generator: np.random.Generator, hold: Points, colour: Colour) -> list[P
     strap = np.concatenate([handle, shift(handle, 0, 1.6)[::-1]])
     bag = Part(
         [box],
-        colour,
+        color,
         relief=3.0,
         strokes=[Stroke(flap, 0.5, 0.6)],
         dots=[Dot(shift(hold, 0, 9 + 0.4 * height), 1.3, (212.0, 190.0, 120.0))],
     )
-    return [Part([strap], colour, relief=0.8, shadow=0.2), bag]
+    return [Part([strap], color, relief=0.8, shadow=0.2), bag]
 
 
-def _shoulder_bag(generator: np.random.Generator, figure: Figure, colour: Colour) -> list[Part]:
+def _shoulder_bag(generator: np.random.Generator, figure: Figure, color: Color) -> list[Part]:
     sign = float(generator.choice([-1.0, 1.0]))
     low = generator.uniform(48, 62)
     x = generator.uniform(11, 19)
@@ -231,4 +231,4 @@ def _shoulder_bag(generator: np.random.Generator, figure: Figure, colour: Colour
     line = np.concatenate([start, shift((start + end) / 2, sign, 0), end])
     strap = figure.torso(np.concatenate([shift(line, -1.1, 0), shift(line, 1.1, 0)[::-1]]), 0.5)
     hold = figure.torso(end, 0.5)[0]
-    return [Part([strap], colour, relief=1.0, shadow=0.3), *_bag(generator, shift(hold, 0, -12), colour)[1:]]
+    return [Part([strap], color, relief=1.0, shadow=0.3), *_bag(generator, shift(hold, 0, -12), color)[1:]]

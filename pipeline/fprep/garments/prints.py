@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.garments.shapes import Colour, Points, points_of, shift
+from fprep.garments.shapes import Color, Points, points_of, shift
 
 TILE_SCALE = 6.0  # pixels a centimetre
 TILE_SIDE = 180  # pixels, 30 cm of cloth
@@ -22,7 +22,7 @@ class Print:
     """What is printed on or woven into the cloth. `pitch` is the size of the motif in cm; `seed` fixes random motifs."""
 
     kind: str  # a key of PRINTS
-    colours: tuple[Colour, Colour]  # second and third colour; the first is that of the garment
+    colors: tuple[Color, Color]  # second and third color; the first is that of the garment
     pitch: float
     seed: int
 
@@ -60,11 +60,11 @@ def smooth_patch(generator: np.random.Generator, height: int, width: int, cells:
     return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def cloth_tile(cloth: Print, colour: Colour, weave: str) -> NDArray[np.uint8]:
+def cloth_tile(cloth: Print, color: Color, weave: str) -> NDArray[np.uint8]:
     """Tile (180, 180, 3), 6 pixels a centimetre, that can be wrapped without a seam."""
     generator = np.random.default_rng(cloth.seed)
     tile = np.empty((TILE_SIDE, TILE_SIDE, 3), np.float32)
-    tile[:] = colour
+    tile[:] = color
     PRINTS[cloth.kind](tile, cloth, generator)
     return np.clip(tile * _weave(weave, generator)[..., None], 0, 255).astype(np.uint8)
 
@@ -97,7 +97,7 @@ def _periods(pitch: float) -> int:
 
 
 def _plain(_tile: NDArray[np.float32], _cloth: Print, _generator: np.random.Generator) -> None:
-    """Nothing but the colour of the garment."""
+    """Nothing but the color of the garment."""
 
 
 def _wave(cloth: Print) -> NDArray[np.float32]:
@@ -107,44 +107,44 @@ def _wave(cloth: Print) -> NDArray[np.float32]:
 
 def _stripes_across(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
     share = generator.uniform(0.25, 0.55)
-    tile[_wave(cloth) < share] = cloth.colours[0]
+    tile[_wave(cloth) < share] = cloth.colors[0]
 
 
 def _stripes_along(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
     share = generator.uniform(0.15, 0.5)
-    tile[:, _wave(cloth) < share] = cloth.colours[0]
+    tile[:, _wave(cloth) < share] = cloth.colors[0]
 
 
 def _stripes_diagonal(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
     phase = (_wave(cloth)[:, None] + _wave(cloth)[None, :]) % 1.0
-    tile[phase < 0.4] = cloth.colours[0]
+    tile[phase < 0.4] = cloth.colors[0]
 
 
 def _gingham(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
     dark = (_wave(cloth) < 0.5).astype(np.float32)
     weight = (dark[:, None] + dark[None, :])[..., None] / 2
-    tile += weight * (np.array(cloth.colours[0], np.float32) - tile)
+    tile += weight * (np.array(cloth.colors[0], np.float32) - tile)
 
 
 def _tartan(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
-    first, second = (np.array(colour, np.float32) for colour in cloth.colours)
+    first, second = (np.array(color, np.float32) for color in cloth.colors)
     phase = _wave(cloth)
     broad = ((phase > 0.1) & (phase < 0.45)).astype(np.float32)
     thin = (((phase > 0.62) & (phase < 0.68)) | ((phase > 0.84) & (phase < 0.9))).astype(np.float32)
-    for line, colour, weight in ((broad, first, 0.5), (thin, second, 0.6)):
-        tile += (weight * line)[:, None, None] * (colour - tile)
-        tile += (weight * line)[None, :, None] * (colour - tile)
+    for line, color, weight in ((broad, first, 0.5), (thin, second, 0.6)):
+        tile += (weight * line)[:, None, None] * (color - tile)
+        tile += (weight * line)[None, :, None] * (color - tile)
 
 
-def _wrapped_polygons(tile: NDArray[np.float32], shapes: list[tuple[Points, Colour]]) -> None:
+def _wrapped_polygons(tile: NDArray[np.float32], shapes: list[tuple[Points, Color]]) -> None:
     """Fill polygons (tile pixels), also where they come in again over the opposite edges."""
-    for outline, colour in shapes:
+    for outline, color in shapes:
         low, high = outline.min(axis=0), outline.max(axis=0)
         for down in (-TILE_SIDE, 0, TILE_SIDE):
             for across in (-TILE_SIDE, 0, TILE_SIDE):
                 if low[0] + across < TILE_SIDE and high[0] + across > 0 and low[1] + down < TILE_SIDE and high[1] + down > 0:
                     moved = np.round(shift(outline, across, down) * 8).astype(np.int32)
-                    cv2.fillPoly(tile, [moved], colour, cv2.LINE_8, 3)
+                    cv2.fillPoly(tile, [moved], color, cv2.LINE_8, 3)
 
 
 _RING = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
@@ -155,7 +155,7 @@ def _dots(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generato
     step = TILE_SIDE / periods
     radius = step * generator.uniform(0.18, 0.34)
     shapes = [
-        (_RING * radius + ((i + 0.5 * (j % 2)) * step, (j + 0.5) * step), cloth.colours[0])
+        (_RING * radius + ((i + 0.5 * (j % 2)) * step, (j + 0.5) * step), cloth.colors[0])
         for i in range(periods)
         for j in range(periods)
     ]
@@ -170,21 +170,21 @@ def _scattered(generator: np.random.Generator, count: int) -> Points:
 
 
 def _floral(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
-    shapes: list[tuple[Points, Colour]] = []
+    shapes: list[tuple[Points, Color]] = []
     leaf = points_of((0, -1), (0.42, -0.3), (0.3, 0.5), (0, 1), (-0.3, 0.5), (-0.42, -0.3))
-    centre_colour = (240.0, 210.0, 90.0)
+    center_color = (240.0, 210.0, 90.0)
     for place in _scattered(generator, _periods(cloth.pitch) ** 2):
         size = cloth.pitch * TILE_SCALE * generator.uniform(0.26, 0.42)
         turn = generator.uniform(0, 2 * np.pi)
         for angle in turn + np.array([0.9, 2.6]):
             along = np.array([np.sin(angle), -np.cos(angle)])
             spin = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-            shapes.append(((leaf * size * 0.7) @ spin + place + along * size * 1.1, cloth.colours[1]))
+            shapes.append(((leaf * size * 0.7) @ spin + place + along * size * 1.1, cloth.colors[1]))
         for petal in range(5):
             angle = turn + petal * 2 * np.pi / 5
             offset = np.array([np.cos(angle), np.sin(angle)]) * size * 0.55
-            shapes.append((_RING * size * 0.46 + place + offset, cloth.colours[0]))
-        shapes.append((_RING * size * 0.26 + place, centre_colour))
+            shapes.append((_RING * size * 0.46 + place + offset, cloth.colors[0]))
+        shapes.append((_RING * size * 0.26 + place, center_color))
     _wrapped_polygons(tile, shapes)
 
 
@@ -194,8 +194,8 @@ def _blobs(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generat
     periods = int(np.clip(_periods(cloth.pitch) // 3, 1, 3))
     field = np.tile(repeat[::periods, ::periods], (periods, periods, 1))[:TILE_SIDE, :TILE_SIDE]
     first, second = generator.permutation(4)[:2]
-    tile[field[..., first] > 0.25] = cloth.colours[0]
-    tile[field[..., second] > 0.45] = cloth.colours[1]
+    tile[field[..., first] > 0.25] = cloth.colors[0]
+    tile[field[..., second] > 0.45] = cloth.colors[1]
 
 
 def _houndstooth(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
@@ -204,7 +204,7 @@ def _houndstooth(tile: NDArray[np.float32], cloth: Print, _generator: np.random.
     down, across = cell[:, None], cell[None, :]
     warp, weft = (across % 8) < 4, (down % 8) < 4
     twill = ((across + down) % 4) < 2
-    tile[np.where(warp == weft, warp, twill)] = cloth.colours[0]
+    tile[np.where(warp == weft, warp, twill)] = cloth.colors[0]
 
 
 PRINTS: dict[str, Painter] = {

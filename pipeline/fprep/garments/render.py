@@ -34,7 +34,7 @@ from fschemas.landmarks import FASHIONAI_24, Visibility
 
 @dataclass(frozen=True)
 class Picture:
-    """`image` (H, W, 3) RGB, `points` (24, 2) pixel centres, 0 where absent, `visibility` (24,) values of `Visibility`."""
+    """`image` (H, W, 3) RGB, `points` (24, 2) pixel centers, 0 where absent, `visibility` (24,) values of `Visibility`."""
 
     image: NDArray[np.uint8]
     points: NDArray[np.float32]

@@ -6,11 +6,11 @@ import numpy as np
 
 from fprep.garments.design import Design
 from fprep.garments.figure import Figure
-from fprep.garments.shapes import Colour, Dot, Fold, Part, Points, Stroke, points_of, shift, spline
+from fprep.garments.shapes import Color, Dot, Fold, Part, Points, Stroke, points_of, shift, spline
 from fprep.garments.trunk import Profile, Trunk, shade
 
-METAL: Colour = (178.0, 176.0, 170.0)
-BRASS: Colour = (196.0, 176.0, 120.0)
+METAL: Color = (178.0, 176.0, 170.0)
+BRASS: Color = (196.0, 176.0, 120.0)
 
 
 def add_seams(part: Part, trunk: Trunk, figure: Figure, hem: Points) -> None:
@@ -43,12 +43,12 @@ def _add_closure(part: Part, figure: Figure, design: Design, y: Points) -> None:
     coat = design.category == "outwear"
     edge = {"buttons": 1.4, "double": 4.5, "zip": 0.0}[design.closure]
     line = figure.torso(np.stack([np.full(len(y), edge), y], axis=1), 1.0)
-    part.strokes.append(Stroke(line, 0.9, colour=METAL) if design.closure == "zip" else Stroke(line, 0.3, 0.66))
+    part.strokes.append(Stroke(line, 0.9, color=METAL) if design.closure == "zip" else Stroke(line, 0.3, 0.66))
     last = min(design.length - 4, 62.0) if coat else design.length - 4
     for x in {"buttons": (0.0,), "double": (-4.5, 3.0), "zip": ()}[design.closure]:
         for height in np.arange(y[0] + 3, last, 13.0 if coat else 8.5):
-            centre = figure.torso(points_of((x, float(height))), 1.0)[0]
-            part.dots.append(Dot(centre, 1.3 if coat else 0.75, shade(design.accent, 0.8)))
+            center = figure.torso(points_of((x, float(height))), 1.0)[0]
+            part.dots.append(Dot(center, 1.3 if coat else 0.75, shade(design.accent, 0.8)))
 
 
 def _add_pockets(part: Part, figure: Figure, design: Design) -> None:

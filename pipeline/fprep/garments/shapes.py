@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
-Colour = tuple[float, float, float]  # red, green, blue in 0 … 255
+Color = tuple[float, float, float]  # red, green, blue in 0 … 255
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line on a part: darkens what is under it to `tone`, or paints `colour`. `width` in cm."""
+    """A line on a part: darkens what is under it to `tone`, or paints `color`. `width` in cm."""
 
     points: Points
     width: float = 0.35
     tone: float = 0.72
-    colour: Colour | None = None
+    color: Color | None = None
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Fold:
 
 @dataclass(frozen=True)
 class Dot:
-    """A button, an eye, a rivet: centre and radius in cm."""
+    """A button, an eye, a rivet: center and radius in cm."""
 
-    centre: Points
+    center: Points
     radius: float
-    colour: Colour
+    color: Color
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Part:
     """
 
     outlines: list[Points]
-    colour: Colour
+    color: Color
     tile: NDArray[np.uint8] | None = None
     surface: Callable[[Points], Points] | None = None
     relief: float = 5.0
@@ -89,10 +89,10 @@ def spline(control: Points, samples: int = 6, *, closed: bool = False) -> Points
     return curve if closed else np.concatenate([curve, control[-1:]])
 
 
-def ellipse(centre: Sequence[float], radius_x: float, radius_y: float, samples: int = 20) -> Points:
+def ellipse(center: Sequence[float], radius_x: float, radius_y: float, samples: int = 20) -> Points:
     """A closed ellipse."""
     angle = np.arange(samples) * (2 * np.pi / samples)
-    return np.stack([centre[0] + radius_x * np.cos(angle), centre[1] + radius_y * np.sin(angle)], axis=1)
+    return np.stack([center[0] + radius_x * np.cos(angle), center[1] + radius_y * np.sin(angle)], axis=1)
 
 
 def between(start: Points, end: Points, t: NDArray[np.float64] | float) -> Points:
@@ -171,7 +171,7 @@ class Limb:
         return self.side * np.array([along[1], -along[0]])
 
     def _add_edges(self, outer: list[Points], inner: list[Points], t: float, widths: Callable[[float], float]) -> None:
-        centre, normal = self.place(t)
+        center, normal = self.place(t)
         half = widths(t)
-        outer.append(centre + normal * half)
-        inner.append(centre - normal * half)
+        outer.append(center + normal * half)
+        inner.append(center - normal * half)

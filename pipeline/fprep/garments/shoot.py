@@ -68,8 +68,8 @@ VIEWS: dict[str, View] = {
 
 @dataclass(frozen=True)
 class Piece:
-    """One garment in a picture. `points` (24, 2) pixel centres, 0 where absent, `visibility` (24,); `mask` (H, W) is what is seen
-    of it; `box` is its extent (left, top, right, bottom), pixel centres, both ends included.
+    """One garment in a picture. `points` (24, 2) pixel centers, 0 where absent, `visibility` (24,); `mask` (H, W) is what is seen
+    of it; `box` is its extent (left, top, right, bottom), pixel centers, both ends included.
     """
 
     item: Item
@@ -83,7 +83,7 @@ class Piece:
 class Shot:
     """A photograph: `image` (H, W, 3) RGB, the pieces that can be seen in the order of the outfit, and how it was taken.
 
-    `joints` (14, 2) are those of `JOINTS` in pixel centres, also outside the picture; None where nobody wears the clothes.
+    `joints` (14, 2) are those of `JOINTS` in pixel centers, also outside the picture; None where nobody wears the clothes.
     """
 
     image: NDArray[np.uint8]

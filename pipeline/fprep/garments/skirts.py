@@ -33,8 +33,8 @@ def build_skirt(design: Design, figure: Figure, generator: np.random.Generator) 
     left, right = (figure.torso(side * (sign, 1.0) + sway * fall) for sign in (-1.0, 1.0))
     top = waist_line(design, figure, waist_width)
     outline = np.concatenate([left, hem[1:-1], right[::-1], top[1:-1][::-1]])
-    tile = cloth_tile(design.cloth, design.colour, design.weave)
-    part = Part([outline], design.colour, tile, width.surface(figure, hip), relief=7.0, gloss=design.gloss, shadow=0.3)
+    tile = cloth_tile(design.cloth, design.color, design.weave)
+    part = Part([outline], design.color, tile, width.surface(figure, hip), relief=7.0, gloss=design.gloss, shadow=0.3)
     part.landmarks = {HEMLINE[0]: left[-1], HEMLINE[1]: right[-1]}
     add_skirt_folds(part, width, figure, design, (waist + 3, bottom), generator)
     part.strokes.append(Stroke(shift(hem, 0, -1.8), 0.25, 0.8))
@@ -62,7 +62,7 @@ def waist_line(design: Design, figure: Figure, waist_width: float) -> Points:
 def inside_of(design: Design, top: Points, bottom: Points) -> Part:
     """The inner back, seen above a sagging waistband or below a raised front hem."""
     outline = np.concatenate([shift(top, 0, -1.3), shift(bottom, 0, -2)[::-1]])
-    return Part([outline], shade(design.colour, 0.5), relief=5.0, shadow=0.0)
+    return Part([outline], shade(design.color, 0.5), relief=5.0, shadow=0.0)
 
 
 def build_waistband(design: Design, figure: Figure, part: Part, width: Profile, landmarks: dict[int, Points]) -> Part:
@@ -71,11 +71,11 @@ def build_waistband(design: Design, figure: Figure, part: Part, width: Profile, 
     upper, lower = (
         figure.torso(np.stack([_U * (width(y) + 0.15), y + 1.2 * (1 - _U**2)], axis=1), _FRONT) for y in (waist, waist + height)
     )
-    colour = design.accent if design.belt else shade(design.colour, 0.9)
+    color = design.accent if design.belt else shade(design.color, 0.9)
     tile = None if design.belt else part.tile
     band = Part(
         [np.concatenate([upper, lower[::-1]])],
-        colour,
+        color,
         tile,
         figure.upright,
         relief=2.5,
@@ -87,7 +87,7 @@ def build_waistband(design: Design, figure: Figure, part: Part, width: Profile, 
         return band
     if design.belt:
         box = points_of((-2.4, 0.8), (2.4, 0.8), (2.4, height + 1.5), (-2.4, height + 1.5), (-2.4, 0.8))
-        band.strokes.append(Stroke(figure.torso(shift(box, 0, waist), 0.8), 0.6, colour=BRASS))
+        band.strokes.append(Stroke(figure.torso(shift(box, 0, waist), 0.8), 0.6, color=BRASS))
     else:
         band.dots.append(Dot(figure.torso(points_of((0, waist + 1.2 + height / 2)), 0.8)[0], 0.85, BRASS))
         for share in (-0.6, 0.6):

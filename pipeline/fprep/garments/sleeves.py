@@ -27,7 +27,7 @@ def build_sleeve(
     width = _width(design)
     outlines, inner, outer = limb.outlines(design.sleeve, width)
     cap = ellipse(tuple(shoulder * 0.6 + armpit * 0.4 - (limb.side * 5.0, 2.0)), 7.0, 8.5)
-    part = Part(outlines, design.colour, tile, limb.surface(), relief=4.5, gloss=design.gloss, shadow=0.4)
+    part = Part(outlines, design.color, tile, limb.surface(), relief=4.5, gloss=design.gloss, shadow=0.4)
     part.rounded_with = [cap]
     part.landmarks = {CUFF_IN[index]: inner, CUFF_OUT[index]: outer}
     part.strokes.append(Stroke(np.array([shoulder, (shoulder + armpit) / 2, armpit]), 0.35, 0.74))
@@ -41,8 +41,8 @@ def crosser(limb: Limb, width: Callable[[float], float]) -> Callable[[float, flo
     """Point at a fraction `t` of a limb and at a share of its half-width, -1 (inner edge) … 1 (outer edge)."""
 
     def cross(t: float, share: float) -> Points:
-        centre, normal = limb.place(t)
-        return centre + normal * (width(t) * share)
+        center, normal = limb.place(t)
+        return center + normal * (width(t) * share)
 
     return cross
 
@@ -71,7 +71,7 @@ def _add_cuff(part: Part, design: Design, cross: Callable[[float, float], Points
     if design.trim:
         for edge in (0.015, 0.045):
             line = np.array([cross(cover - edge * cover, share) for share in (-1.0, 1.0)])
-            part.strokes.append(Stroke(line, 1.3, colour=design.accent))
+            part.strokes.append(Stroke(line, 1.3, color=design.accent))
     if design.sleeve_shape == "puff":
         for share in (-0.6, -0.25, 0.1, 0.4, 0.75):
             gather = ((0.97, 1.0), (0.85, 0.95), (0.7, 0.9))

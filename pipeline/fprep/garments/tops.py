@@ -31,7 +31,7 @@ NECKLINE, CENTER_FRONT, SHOULDER, ARMPIT, WAISTLINE, TOP_HEM, HEMLINE = (
 def build_top(design: Design, figure: Figure, generator: np.random.Generator) -> Garment:
     """Parts of a blouse, a coat or a dress in the pose of the figure."""
     trunk = Trunk(design, figure)
-    tile = cloth_tile(design.cloth, design.colour, design.weave)
+    tile = cloth_tile(design.cloth, design.color, design.weave)
     body = _body(trunk, figure, tile, generator)
     garment = Garment(behind=[_back_panel(trunk, figure)], trunk=[body])
     if design.motif != "none" and not figure.back:
@@ -96,7 +96,7 @@ def _body(trunk: Trunk, figure: Figure, tile: NDArray[np.uint8], generator: np.r
     elif design.closure == "open" and not figure.back:
         outlines = _open_fronts(trunk, figure, seams)
     surface = trunk.width.surface(figure, float(trunk.armpit[0]))
-    part = Part(outlines, design.colour, tile, surface, relief=7.5, gloss=design.gloss, landmarks=landmarks, shadow=0.25)
+    part = Part(outlines, design.color, tile, surface, relief=7.5, gloss=design.gloss, landmarks=landmarks, shadow=0.25)
     add_seams(part, trunk, figure, seams.hem)
     add_folds(part, trunk, figure, generator)
     return part
@@ -155,7 +155,7 @@ def _back_panel(trunk: Trunk, figure: Figure) -> Part:
     else:
         ends = np.array([right, right_armpit]), np.array([left_armpit, left])
         outline = np.concatenate([figure.torso(neck), ends[0], bottom, ends[1]])
-    part = Part([outline], shade(trunk.design.colour, 0.62), relief=6.0, shadow=0.3)
+    part = Part([outline], shade(trunk.design.color, 0.62), relief=6.0, shadow=0.3)
     if figure.setting != "model":
         part.dots.append(Dot(figure.torso(points_of((0, neck[8, 1] + 2.2)))[0], 1.2, (235.0, 232.0, 225.0)))
     return part
@@ -168,26 +168,26 @@ def _belt(trunk: Trunk, figure: Figure, body: Part) -> Part:
         np.stack([u * (trunk.width(height) + 0.3), height + 1.0 * (1 - u**2)], axis=1) for height in (y - 1.8, y + 1.8)
     )
     own_cloth = trunk.design.category == "outwear"
-    colour = shade(trunk.design.colour, 0.8) if own_cloth else trunk.design.accent
+    color = shade(trunk.design.color, 0.8) if own_cloth else trunk.design.accent
     marks = {index: body.landmarks.pop(index) for index in WAISTLINE if index in body.landmarks}
-    belt = Part([figure.torso(np.concatenate([upper, lower[::-1]]))], colour, relief=2.5, shadow=0.3, landmarks=marks)
+    belt = Part([figure.torso(np.concatenate([upper, lower[::-1]]))], color, relief=2.5, shadow=0.3, landmarks=marks)
     if not figure.back:
         buckle = points_of((-2.2, -0.9), (2.2, -0.9), (2.2, 2.6), (-2.2, 2.6), (-2.2, -0.9))
-        metal = shade(colour, 0.6) if own_cloth else (200.0, 180.0, 120.0)
-        belt.strokes.append(Stroke(figure.torso(shift(buckle, 0, y), 1.0), 0.6, colour=metal))
+        metal = shade(color, 0.6) if own_cloth else (200.0, 180.0, 120.0)
+        belt.strokes.append(Stroke(figure.torso(shift(buckle, 0, y), 1.0), 0.6, color=metal))
     return belt
 
 
 def _motif(design: Design, figure: Figure) -> Part:
     """A print on the chest."""
-    centre = np.array([0.0, 24.0])
+    center = np.array([0.0, 24.0])
     if design.motif == "disc":
-        outlines = [ellipse(tuple(centre), 6.5, 6.5, 24)]
+        outlines = [ellipse(tuple(center), 6.5, 6.5, 24)]
     elif design.motif == "star":
         angle = np.arange(10) * np.pi / 5
         radius = np.where(np.arange(10) % 2 == 0, 8.0, 3.4)
-        outlines = [centre + np.stack([radius * np.sin(angle), -radius * np.cos(angle)], axis=1)]
+        outlines = [center + np.stack([radius * np.sin(angle), -radius * np.cos(angle)], axis=1)]
     else:
         bar = points_of((-9, -1.2), (9, -1.2), (9, 1.2), (-9, 1.2))
-        outlines = [shift(bar + centre, 0, 4.2 * row) for row in (-1, 0, 1)]
+        outlines = [shift(bar + center, 0, 4.2 * row) for row in (-1, 0, 1)]
     return Part([figure.torso(outline, 0.95) for outline in outlines], design.accent, relief=0.0, shadow=0.0)

@@ -61,8 +61,8 @@ def _half(design: Design, figure: Figure, pelvis: _Pelvis, index: int, cover: fl
     width = _width(design, thigh, cover)
     outlines, inner, outer = limb.outlines(cover, width)
     seat = np.concatenate([side, pelvis.front])
-    tile = cloth_tile(design.cloth, design.colour, design.weave)
-    part = Part([seat, *outlines], design.colour, tile, limb.surface(), relief=5.5, gloss=design.gloss)
+    tile = cloth_tile(design.cloth, design.color, design.weave)
+    part = Part([seat, *outlines], design.color, tile, limb.surface(), relief=5.5, gloss=design.gloss)
     part.rounded_with = [pelvis.outline()]
     part.landmarks = {BOTTOM_IN[index]: inner, BOTTOM_OUT[index]: outer}
     _dress_leg(part, limb, design, crosser(limb, width), cover, generator)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fprep.garments.design import HIP, WAIST, Design
 from fprep.garments.figure import Figure
-from fprep.garments.shapes import Colour, Limb, Part, Points, points_of, spline
+from fprep.garments.shapes import Color, Limb, Part, Points, points_of, spline
 
 
 @dataclass
@@ -28,9 +28,9 @@ class Garment:
         return [*self.behind, *self.trunk, *(sleeve for sleeve in self.sleeves if sleeve is not None)]
 
 
-def shade(colour: Colour, factor: float) -> Colour:
-    """A darker (below 1) or lighter tone of a colour."""
-    red, green, blue = (min(value * factor, 255.0) for value in colour)
+def shade(color: Color, factor: float) -> Color:
+    """A darker (below 1) or lighter tone of a color."""
+    red, green, blue = (min(value * factor, 255.0) for value in color)
     return red, green, blue
 
 

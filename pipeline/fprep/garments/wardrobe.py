@@ -11,7 +11,7 @@ import numpy as np
 
 from fprep.garments.design import CROTCH, WAIST, Design
 from fprep.garments.prints import Print
-from fprep.garments.shapes import Colour
+from fprep.garments.shapes import Color
 
 _Fields = dict[str, Any]  # fields of Design
 _SHIRT_COLLAR: _Fields = {"collar": "shirt", "closure": "buttons", "neckline": "round", "neck_width": 6.6, "neck_depth": 3.5}
@@ -19,8 +19,8 @@ _SHIRT_COLLAR: _Fields = {"collar": "shirt", "closure": "buttons", "neckline": "
 
 def draw_design(generator: np.random.Generator, category: str) -> Design:
     """Draw a garment of the category; the same state of the generator gives the same garment."""
-    colour = draw_colour(generator)
-    accent = _contrast(generator, colour)
+    color = draw_color(generator)
+    accent = _contrast(generator, color)
     fields: _Fields = {
         "hem_sag": _within(generator, 0.0, 3.0),
         "gloss": _within(generator, 0.7, 1.25),
@@ -28,21 +28,21 @@ def draw_design(generator: np.random.Generator, category: str) -> Design:
         "seed": int(generator.integers(2**31)),
         "cloth": _draw_print(generator, category, accent),
     }
-    return Design(category=category, colour=colour, accent=accent, **{**fields, **_DRAWERS[category](generator)})
+    return Design(category=category, color=color, accent=accent, **{**fields, **_DRAWERS[category](generator)})
 
 
 def plain_design(generator: np.random.Generator, category: str) -> Design:
     """A garment worn with another one: quiet, so that it is not taken for the subject."""
     design = draw_design(generator, category)
-    design = replace(design, cloth=Print("plain", design.cloth.colours, 4.0, design.seed))
+    design = replace(design, cloth=Print("plain", design.cloth.colors, 4.0, design.seed))
     if category != "blouse":
         return design
     neckline = _pick(generator, ["round", "v", "boat"])
     return replace(design, collar="none", closure="none", motif="none", neckline=neckline, neck_width=8.0, neck_depth=9.0)
 
 
-def draw_colour(generator: np.random.Generator) -> Colour:
-    """A colour of clothing: white, black, grey, navy and beige more than half of the time, otherwise any hue."""
+def draw_color(generator: np.random.Generator) -> Color:
+    """A color of clothing: white, black, grey, navy and beige more than half of the time, otherwise any hue."""
     kind = generator.random()
     if kind < 0.16:
         rgb = generator.uniform(222, 250) + generator.uniform(-8, 5, 3)
@@ -61,13 +61,13 @@ def draw_colour(generator: np.random.Generator) -> Colour:
     return float(red), float(green), float(blue)
 
 
-def _contrast(generator: np.random.Generator, colour: Colour) -> Colour:
-    """A colour that can be told from the given one."""
+def _contrast(generator: np.random.Generator, color: Color) -> Color:
+    """A color that can be told from the given one."""
     for _ in range(7):
-        other = draw_colour(generator)
-        if sum(abs(a - b) for a, b in zip(colour, other, strict=True)) > 170:
+        other = draw_color(generator)
+        if sum(abs(a - b) for a, b in zip(color, other, strict=True)) > 170:
             return other
-    return (245.0, 243.0, 238.0) if sum(colour) < 380 else (30.0, 32.0, 40.0)
+    return (245.0, 243.0, 238.0) if sum(color) < 380 else (30.0, 32.0, 40.0)
 
 
 def _within(generator: np.random.Generator, low: float, high: float) -> float:
@@ -93,7 +93,7 @@ _PRINT_WEIGHTS = {
 }  # for blouse, outwear, trousers, dress, skirt
 
 
-def _draw_print(generator: np.random.Generator, category: str, accent: Colour) -> Print:
+def _draw_print(generator: np.random.Generator, category: str, accent: Color) -> Print:
     column = list(_DRAWERS).index(category)
     kind = _pick(generator, list(_PRINT_WEIGHTS), [weights[column] for weights in _PRINT_WEIGHTS.values()])
     low, high = {"floral": (4, 10), "tartan": (6, 15), "blobs": (5, 15)}.get(kind, (1.5, 7))

@@ -59,7 +59,7 @@ def _bar(bar: Bar, longest: float) -> Markup:
 
 
 def legend(entries: Sequence[tuple[str, object]]) -> Markup:
-    """What the colours mean: CSS class and name."""
+    """What the colors mean: CSS class and name."""
     items = [element("span", element("i", class_=f"swatch {kind}"), name) for kind, name in entries]
     return element("p", *items, class_="legend")
 

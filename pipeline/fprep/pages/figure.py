@@ -77,7 +77,7 @@ class Pictures:
 
 def _chips(row: Row, metadata: dict[str, Any]) -> Markup:
     chips: list[Markup] = []
-    for name in ("style", "substyle", "garment", "domain", "gender", "pose", "colour", "variation"):
+    for name in ("style", "substyle", "garment", "domain", "gender", "pose", "color", "variation"):
         value = row.get(name)
         if value and value not in ("unknown", "normal") and value != _title(row):
             chips.append(element("span", value, class_="chip", title=name))

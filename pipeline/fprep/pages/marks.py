@@ -1,7 +1,7 @@
 """What is drawn over a picture, as SVG in the pixels of the small picture: boxes, outlines, points, skeleton, joints.
 
 Left points are blue, right ones orange, those without a partner yellow; a ring is an occluded point. Coordinates of tables are
-pixel centres, those of SVG pixel corners: x becomes (x + 0.5) * scale.
+pixel centers, those of SVG pixel corners: x becomes (x + 0.5) * scale.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fschemas.landmarks import Visibility
 from fschemas.palette import side_of
 
 Row = dict[str, Any]
-_COLOURS = ("#b6f03c", "#4fd8ff", "#ff9ad5", "#ffd84d", "#cbb0ff", "#ffab7a")  # of garments; bright, for names on photographs
+_COLORS = ("#b6f03c", "#4fd8ff", "#ff9ad5", "#ffd84d", "#cbb0ff", "#ffab7a")  # of garments; bright, for names on photographs
 _STATES = {Visibility.OCCLUDED: "occluded", Visibility.VISIBLE: "visible"}
 
 
@@ -62,7 +62,7 @@ def marks(row: Row, landmarks: PointNames, joints: PointNames, scale: float) -> 
     for number, name in enumerate(names):
         if number < len(outlines) and len(outlines[number]) >= 6:
             areas.append(_polygon(outlines[number], scale, number, name))
-        areas.append(_box(corners[4 * number : 4 * number + 4], scale, name, _COLOURS[number % len(_COLOURS)]))
+        areas.append(_box(corners[4 * number : 4 * number + 4], scale, name, _COLORS[number % len(_COLORS)]))
     if row.get("box"):
         areas.append(_box(row["box"], scale, "", ""))
     points = _points(row, "landmark", landmarks, scale)
@@ -83,11 +83,11 @@ def _polygon(values: Sequence[float], scale: float, number: int, name: str) -> M
         element("title", name or "outline"),
         points=path,
         class_="outline",
-        style=f"color:{_COLOURS[number % len(_COLOURS)]}",
+        style=f"color:{_COLORS[number % len(_COLORS)]}",
     )
 
 
-def _box(box: Sequence[float], scale: float, name: str, colour: str) -> Markup:
+def _box(box: Sequence[float], scale: float, name: str, color: str) -> Markup:
     """A rectangle along the outer edges of its corner pixels, with its name in its upper left corner."""
     if len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
         return Markup()
@@ -97,7 +97,7 @@ def _box(box: Sequence[float], scale: float, name: str, colour: str) -> Markup:
     parts = [element("rect", class_="halo", **shape), element("rect", element("title", name or "box"), class_="box", **shape)]
     if name:
         parts.append(element("text", name, x=left + 5, y=top + 17, class_="name"))
-    return element("g", *parts, style=f"color:{colour}" if colour else None)
+    return element("g", *parts, style=f"color:{color}" if color else None)
 
 
 def _points(row: Row, kind: str, names: PointNames, scale: float) -> list[Markup]:
@@ -115,12 +115,12 @@ def _points(row: Row, kind: str, names: PointNames, scale: float) -> list[Markup
     for index, (x, y) in places.items():
         state = _STATES[Visibility(codes[index])]
         title = element("title", f"{names.name(index)}, {state}")
-        colour = f"{kind} {state} {names.side(index)}"
+        color = f"{kind} {state} {names.side(index)}"
         if kind == "joint":
             side = 2 * radius
             shapes.append(
-                element("rect", title, x=round(x - radius, 1), y=round(y - radius, 1), width=side, height=side, class_=colour)
+                element("rect", title, x=round(x - radius, 1), y=round(y - radius, 1), width=side, height=side, class_=color)
             )
         else:
-            shapes.append(element("circle", title, cx=x, cy=y, r=radius, class_=colour))
+            shapes.append(element("circle", title, cx=x, cy=y, r=radius, class_=color))
     return shapes

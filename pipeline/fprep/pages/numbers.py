@@ -12,7 +12,7 @@ from fprep.pages.data import CLASS_COLUMNS, PageData, counts_by_split, flat, tex
 from fprep.pages.html import Markup, Section, details, element, escape, join, percent, table
 from fschemas.wording import count
 
-# Colour classes of the style sheet, by what they stand for.
+# Color classes of the style sheet, by what they stand for.
 _ACCOUNTS = (
     ("kept", "good", "kept"), ("rejected", "bad", "rejected"), ("superseded", "quiet1", "superseded"),
     ("left_out", "quiet2", "left out"), ("joined", "quiet3", "joined to other rows"), ("header", "quiet4", "headers"),
@@ -20,15 +20,15 @@ _ACCOUNTS = (
 )  # fmt: skip
 _LABELS = {
     "garment": "Garments", "category": "Categories", "style": "Styles", "substyle": "Second styles", "domain": "Who took the picture",
-    "gender": "Genders", "pose": "Views", "colour": "Colours", "variation": "Pose and zoom", "coarse_split": "Split in the coarse benchmark",
+    "gender": "Genders", "pose": "Views", "color": "Colors", "variation": "Pose and zoom", "coarse_split": "Split in the coarse benchmark",
 }  # fmt: skip
 _NOTHING = ("", "unknown")
 _NUM_FILES = 200
 _MAX_IDS = 1 << 15
 
 
-def split_colour(data: PageData, split: str) -> str:
-    """The CSS class of a split's colour."""
+def split_color(data: PageData, split: str) -> str:
+    """The CSS class of a split's color."""
     return f"split{data.splits.index(split) + 1}"
 
 
@@ -37,7 +37,7 @@ def rows_section(data: PageData) -> Section | None:
     report = data.report
     if not report.get("lines"):
         return None
-    parts = [(colour, int(report.get(key, 0)), name) for key, colour, name in _ACCOUNTS]
+    parts = [(color, int(report.get(key, 0)), name) for key, color, name in _ACCOUNTS]
     what = element("p", f"{count(report['lines'], 'line')} of raw files, each accounted for once.", class_="faint")
     blocks = [what, shares(parts), _totals(report), _files(report)]
     return Section("rows", "What became of the lines", join(block for block in blocks if block))
@@ -75,7 +75,7 @@ def _files(report: dict[str, Any]) -> Markup | None:
 def split_section(data: PageData) -> Section:
     """Rows per split, and per class and split."""
     numbers = dict(texts(data.frame, "split").value_counts().rows())
-    parts = [(split_colour(data, split), numbers[split], split) for split in data.splits]
+    parts = [(split_color(data, split), numbers[split], split) for split in data.splits]
     blocks = [shares(parts)]
     columns = [name for name in _LABELS if data.has(name)]
     filled = [name for name in columns if not texts(data.frame, name).is_in(_NOTHING).all()]
@@ -96,7 +96,7 @@ def split_section(data: PageData) -> Section:
 def _label_chart(data: PageData, column: str) -> Markup:
     counts = counts_by_split(data, column)
     rows = [
-        Bar(value, [(split_colour(data, split), by_split[split], f"{split} {count(by_split[split])}")
+        Bar(value, [(split_color(data, split), by_split[split], f"{split} {count(by_split[split])}")
                     for split in data.splits if split in by_split], count(sum(by_split.values())))
         for value, by_split in counts
     ]  # fmt: skip
@@ -118,7 +118,7 @@ def _part_chart(data: PageData) -> Markup:
         counts.setdefault(name, {})[split] = number
     ordered = sorted(counts.items(), key=lambda entry: (-sum(entry[1].values()), entry[0]))
     rows = [
-        Bar(name, [(split_colour(data, split), by_split[split], f"{split} {count(by_split[split])}")
+        Bar(name, [(split_color(data, split), by_split[split], f"{split} {count(by_split[split])}")
                    for split in data.splits if split in by_split], count(sum(by_split.values())))
         for name, by_split in ordered
     ]  # fmt: skip

@@ -114,7 +114,7 @@ def _header(data: PageData) -> Markup:
     drawn = element("p", "Drawn by fprep sample: these are no photographs.", class_="notice") if metadata.get("drawn") else None
     lines = [
         element("p", element("b", name), " ", element("span", metadata[key]))
-        for name, key in (("Paper", "paper"), ("Licence", "licence")) if metadata.get(key)
+        for name, key in (("Paper", "paper"), ("License", "license")) if metadata.get(key)
     ]  # fmt: skip
     citation = details("Citation", element("pre", metadata["citation"])) if metadata.get("citation") else None
     remarks = [element("p", remark, class_="notice") for remark in data.remarks]

@@ -86,13 +86,13 @@ def _state_charts(data: PageData, names: PointNames) -> list[Markup]:
 def _state_bars(
     states: dict[int, np.ndarray], names: PointNames, members: Sequence[int] | None = None, whole: float | None = None
 ) -> Markup:
-    colours = {"visible": "seen", "occluded": "hidden", "absent": "nothing"}
+    colors = {"visible": "seen", "occluded": "hidden", "absent": "nothing"}
     rows: list[Bar] = []
     for index in range(len(states[Visibility.VISIBLE.value])) if members is None else members:
         numbers = {name: int(states[code.value][index]) for code, name in _STATES}
         applicable = sum(numbers.values())
         known = numbers["visible"] + numbers["occluded"]
-        parts = [(colours[name], number, f"{name} {count(number)}") for name, number in numbers.items()]
+        parts = [(colors[name], number, f"{name} {count(number)}") for name, number in numbers.items()]
         rows.append(Bar(names.name(index).partition("/")[0], parts, f"{count(applicable)} · {percent(known, applicable)}"))
     return bars(rows, whole=whole, shown=_MOST_POINTS)
 
@@ -116,18 +116,18 @@ def _cloud(data: PageData, names: PointNames, garment: str, number: int) -> Mark
 
 
 def _cloud_drawing(placed: dict[int, list[tuple[float, float]]], names: PointNames) -> Markup:
-    scale, centre = 0.86 * _CLOUD, _CLOUD / 2
+    scale, center = 0.86 * _CLOUD, _CLOUD / 2
     shapes: list[Markup] = []
     medians: dict[int, tuple[float, float]] = {}
     num_rows = max(len(points) for points in placed.values())
     for index in sorted(placed):
         points = placed[index]
         radius = 1.6
-        dots = "".join(f"M{centre + scale * x:.1f} {centre + scale * y:.1f}h0" for x, y in points)
+        dots = "".join(f"M{center + scale * x:.1f} {center + scale * y:.1f}h0" for x, y in points)
         shapes.append(element("path", d=Markup(dots), class_=f"speck {names.side(index)}", stroke_width=2 * radius))
         if len(points) >= 0.1 * num_rows:
             middle = np.median(np.array(points), axis=0)
-            medians[index] = round(centre + scale * middle[0], 1), round(centre + scale * middle[1], 1)
+            medians[index] = round(center + scale * middle[0], 1), round(center + scale * middle[1], 1)
     edges = "".join(
         f"M{medians[a][0]} {medians[a][1]}L{medians[b][0]} {medians[b][1]}"
         for a, b in names.skeleton
@@ -142,7 +142,7 @@ def _cloud_drawing(placed: dict[int, list[tuple[float, float]]], names: PointNam
 
 
 def size_section(data: PageData) -> Section:
-    """Sizes, formats, colour modes and orientations of the pictures, and how much of them the boxes cover."""
+    """Sizes, formats, color modes and orientations of the pictures, and how much of them the boxes cover."""
     known = data.frame.filter(pl.col("width").is_not_null())
     charts: list[Markup] = []
     if known.is_empty():
@@ -190,7 +190,7 @@ def _size_charts(known: pl.DataFrame) -> list[Markup]:
 
 def _kind_charts(known: pl.DataFrame) -> list[Markup]:
     charts: list[Markup] = []
-    for column, title in (("image_format", "Formats"), ("image_mode", "Colour modes"), ("image_orientation", "EXIF orientation")):
+    for column, title in (("image_format", "Formats"), ("image_mode", "Color modes"), ("image_orientation", "EXIF orientation")):
         counts: list[tuple[Any, int]] = known[column].cast(pl.String).fill_null("").value_counts().rows()
         ordered = sorted(counts, key=lambda entry: (-entry[1], entry[0]))
         rows = [
@@ -199,7 +199,7 @@ def _kind_charts(known: pl.DataFrame) -> list[Markup]:
         ]
         note = "1 is upright" if column == "image_orientation" else ""
         charts.append(element("div", element("h4", title), element("p", note, class_="faint") if note else None, bars(rows)))
-    return [panel("Formats and colours", join(charts))]
+    return [panel("Formats and colors", join(charts))]
 
 
 def _box_chart(data: PageData) -> Markup | None:

@@ -31,7 +31,7 @@ def sheet_section(pictures: Pictures, choice: Choice) -> Section:
 
 
 def _legend(pictures: Pictures) -> Markup:
-    """Colours of what is drawn, with switches that work without a script."""
+    """Colors of what is drawn, with switches that work without a script."""
     data, blocks = pictures.data, []
     switches: list[Markup] = []
     if data.has("box") or data.has("garments") or data.has("polygons"):

@@ -141,9 +141,9 @@ class Columns:
         return points, counts[kept]
 
     def _boxes(self, rows: np.ndarray, sizes: np.ndarray, tell: Tell) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes in pixel centres within the pictures, and which garments have one.
+        """Boxes in pixel centers within the pictures, and which garments have one.
 
-        A rect begins at the left edge of the first pixel of its polygon, half a pixel before that pixel's centre, and its
+        A rect begins at the left edge of the first pixel of its polygon, half a pixel before that pixel's center, and its
         width is the distance of the outermost points. -0.5 is therefore the border of the picture and no fault.
         """
         rects = _decimals(self.rects).reshape(-1, 4)

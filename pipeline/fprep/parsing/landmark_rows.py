@@ -26,7 +26,7 @@ class LandmarkRows:
 
     `garments` (N + 1) index GARMENTS, `variations` (N + 1) VARIATIONS, -1 where the list has no such column, which most of its
     good rows decide; `points` is
-    N + 1 x 8 x 2 in pixel centres, 0 where absent, and `visibility` N + 1 x 8. The last entry, -1, stands for no row.
+    N + 1 x 8 x 2 in pixel centers, 0 where absent, and `visibility` N + 1 x 8. The last entry, -1, stands for no row.
     """
 
     def __init__(self, raw: RawFolder, listed: ListFile) -> None:

@@ -38,7 +38,7 @@ _MAX_DEPTH = 5
         **orientation_key("upright"),
     },
     paper="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014 (the format)",
-    licence="that of the images; the converter knows none",
+    license="that of the images; the converter knows none",
     citation="none: the format is COCO's, the images are your own",
 )
 def coco(raw: RawFolder) -> pl.LazyFrame:

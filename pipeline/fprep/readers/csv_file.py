@@ -64,7 +64,7 @@ class _Rows:
         "rows": f"what one row is: {', '.join(ROW_MEANINGS)}; default: garment or label where images repeat with other boxes or labels",
     },
     paper="none: a user's own pictures",
-    licence="that of the pictures; the converter knows none",
+    license="that of the pictures; the converter knows none",
     citation="none: a user's own pictures",
 )
 def csv_file(raw: RawFolder) -> pl.LazyFrame:

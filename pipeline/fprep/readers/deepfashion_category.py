@@ -3,7 +3,7 @@
 `Anno/` in the old release, `Anno_coarse/` in the present one; both hold the same lists, each with a count line and a header
 line. The rows are those of `Eval/list_eval_partition.txt`; the other lists are joined by path, as far as they are there.
 
-Boxes and points are 1-based pixels, inclusive, and become pixel centres (1 is 0). Visibility is 0 visible, 1 occluded, 2 cut off.
+Boxes and points are 1-based pixels, inclusive, and become pixel centers (1 is 0). Visibility is 0 visible, 1 occluded, 2 cut off.
 An attribute is 1 (positive), -1 (known to be absent) or 0 (unknown). Category labels are 1-based; Cape, Nightdress, Shirtdress
 and Sundress were merged into Dress, so that 46 of the 50 occur.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from fprep.parsing.attribute_matrix import read_attributes
-from fprep.parsing.deepfashion_source import CITATION, LICENCE, PAPER
+from fprep.parsing.deepfashion_source import CITATION, LICENSE, PAPER
 from fprep.parsing.deepfashion_tree import (
     Benchmark,
     check_words,
@@ -55,7 +55,7 @@ _LISTS = {"category": "list_category_img.txt", "attributes": "list_attr_img.txt"
     origin=1,
     any_groups=True,
     paper=PAPER,
-    licence=LICENCE,
+    license=LICENSE,
     citation=CITATION,
 )
 def deepfashion_category(raw: RawFolder) -> pl.LazyFrame:

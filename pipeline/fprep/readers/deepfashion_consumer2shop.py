@@ -3,7 +3,7 @@
 `Eval/list_eval_partition.txt` has a row per pair (and counts pairs), so the rows of the table are those of the box list, or of
 the landmark list where there is none. The split of a picture is that of its item's pairs: of val and test, pictures by
 consumers are the queries and pictures by shops the gallery. Consumers' pictures are called `comsumer_NN.jpg` in the release;
-a copy with `consumer_` is read all the same. Boxes and points are 1-based pixels (up to 301) and become pixel centres.
+a copy with `consumer_` is read all the same. Boxes and points are 1-based pixels (up to 301) and become pixel centers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fprep.parsing.deepfashion_source import CITATION, LICENCE, PAPER
+from fprep.parsing.deepfashion_source import CITATION, LICENSE, PAPER
 from fprep.parsing.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
 from fprep.parsing.landmark_rows import LandmarkRows
 from fprep.parsing.lists import ListFile
@@ -66,7 +66,7 @@ _SIDE = 301  # pixels of the longest side of the pictures that the coordinates b
     origin=1,
     any_groups=True,
     paper=PAPER,
-    licence=LICENCE,
+    license=LICENSE,
     citation=CITATION,
 )
 def deepfashion_consumer2shop(raw: RawFolder) -> pl.LazyFrame:

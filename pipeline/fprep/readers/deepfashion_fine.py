@@ -2,7 +2,7 @@
 
 Two layouts. "course" is a common re-release of 7,000 pictures: `split/train.txt`, `train_attr.txt` (six class ids),
 `train_bbox.txt`, `train_landmards.txt` (misspelt so). "official" is `Anno_fine/`: `train_attr.txt` holds 26 x 0/1 and
-`train_cate.txt` may give the category. Boxes and points are 1-based and become pixel centres (1 is 0); `0 0` is absent.
+`train_cate.txt` may give the category. Boxes and points are 1-based and become pixel centers (1 is 0); `0 0` is absent.
 
 Points are packed from the left in the order of the clothes type, which the course layout does not state: see
 `fprep.parsing.packed_landmarks`.
@@ -19,7 +19,7 @@ import polars as pl
 
 from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.coarse_split import add_coarse_split
-from fprep.parsing.deepfashion_source import CITATION, LICENCE, PAPER
+from fprep.parsing.deepfashion_source import CITATION, LICENSE, PAPER
 from fprep.parsing.packed_landmarks import GARMENTS, garment_of_category, garment_of_points, is_ambiguous, unpack
 from fprep.raw import RawFile, RawFolder, RawLine, text_fault
 from fprep.reader import columns_of, reader, safe_key
@@ -55,7 +55,7 @@ _PLACE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
     origin=1,
     any_groups=True,
     paper=PAPER,
-    licence=LICENCE,
+    license=LICENSE,
     citation=CITATION,
 )  # fmt: skip
 def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:

@@ -3,7 +3,7 @@
 The rows are those of `Eval/list_eval_partition.txt`; everything else is joined, by picture or by item, as far as it is there.
 Gender and folder category come from the path `img/{WOMEN|MEN}/<folder>/<item>/NN_V_<view>.jpg`: 99 items have pictures in
 several folders, so the category is one of the picture. Boxes and points are 1-based pixels of the 256 x 256 pictures (img.zip)
-and become pixel centres. Where the pictures are those of `img_highres`, there is no scale that the lists state: boxes and
+and become pixel centers. Where the pictures are those of `img_highres`, there is no scale that the lists state: boxes and
 landmarks are left out, with a note.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fprep.parsing.deepfashion_source import CITATION, LICENCE, PAPER
+from fprep.parsing.deepfashion_source import CITATION, LICENSE, PAPER
 from fprep.parsing.inshop_descriptions import add_descriptions, read_descriptions
 from fprep.parsing.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
 from fprep.parsing.landmark_rows import LandmarkRows
@@ -64,7 +64,7 @@ _SIDE = 256  # pixels of a side of the pictures that the coordinates belong to
     origin=1,
     any_groups=True,
     paper=PAPER,
-    licence=LICENCE,
+    license=LICENSE,
     citation=CITATION,
 )
 def deepfashion_inshop(raw: RawFolder) -> pl.LazyFrame:
@@ -99,7 +99,7 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     for split in _SPLITS:
         raw.totals[split] += int((rows.words[2] == split).sum())
     raw.totals["pictures"] += len(rows)
-    return _add_words(raw, home, frame, places, lists.get("colour"))
+    return _add_words(raw, home, frame, places, lists.get("color"))
 
 
 def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
@@ -130,7 +130,7 @@ def _read_lists(raw: RawFolder, home: Path, *, has_coordinates: bool) -> dict[st
     if has_coordinates and (path := annotation_file(home, "list_landmarks_inshop.txt")):
         lists["landmark"] = read_rows(raw, path, numbers=None)
     if path := annotation_file(home, "list_color_cloth.txt"):
-        lists["colour"] = read_rows(raw, path, text=True)
+        lists["color"] = read_rows(raw, path, text=True)
     return lists
 
 
@@ -153,16 +153,16 @@ def _check_views(
 
 
 def _add_words(
-    raw: RawFolder, home: Path, frame: pl.DataFrame, places: dict[str, np.ndarray], colours: ListFile | None
+    raw: RawFolder, home: Path, frame: pl.DataFrame, places: dict[str, np.ndarray], colors: ListFile | None
 ) -> pl.DataFrame:
-    """Columns colour and description, and the attributes of the item."""
-    colour = pl.Series([""] * len(frame), dtype=pl.String)
-    if colours is not None and colours.texts is not None:
-        colour = pl.concat([colours.texts, pl.Series([""])]).gather(places["colour"] % (len(colours) + 1))
-    frame = frame.with_columns(colour.alias("colour"), pl.lit("").alias("description"))
+    """Columns color and description, and the attributes of the item."""
+    color = pl.Series([""] * len(frame), dtype=pl.String)
+    if colors is not None and colors.texts is not None:
+        color = pl.concat([colors.texts, pl.Series([""])]).gather(places["color"] % (len(colors) + 1))
+    frame = frame.with_columns(color.alias("color"), pl.lit("").alias("description"))
     if path := annotation_file(home, "list_description_inshop.json"):
         records = read_descriptions(raw, path)
-        frame = add_descriptions(frame.drop("description"), records, has_colours=colours is not None)
+        frame = add_descriptions(frame.drop("description"), records, has_colors=colors is not None)
     frame = frame.drop("variant")
     if path := annotation_file(home, "list_item_inshop.txt"):
         check_items(raw, path, frame["item"])

@@ -1,7 +1,7 @@
 """DeepFashion Fashion Landmark Detection: 123,016 pictures with box, 8 landmarks, variation and, since v1.1, 14 joints.
 
 Rows are those of `Eval/list_eval_partition.txt`; `Anno/list_bbox.txt`, `list_landmarks.txt` and `list_joints.txt` are joined by path.
-Boxes and points are 1-based pixels and become pixel centres (1 is 0). Visibility is 0 visible, 1 occluded, 2 cut off; a joint is
+Boxes and points are 1-based pixels and become pixel centers (1 is 0). Visibility is 0 visible, 1 occluded, 2 cut off; a joint is
 0 visible or 1 invisible. The README names no joint, so they are called by their number.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from fprep.parsing.deepfashion_source import LICENCE
+from fprep.parsing.deepfashion_source import LICENSE
 from fprep.parsing.deepfashion_tree import Benchmark, find_benchmarks, picture_paths, read_partition
 from fprep.parsing.landmark_rows import LandmarkRows
 from fprep.parsing.lists import ListFile, join_lists, read_list
@@ -39,7 +39,7 @@ _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], 
     origin=1,
     any_groups=True,
     paper="Liu et al., Fashion Landmark Detection in the Wild, ECCV 2016",
-    licence=LICENCE,
+    license=LICENSE,
     citation="@inproceedings{liu2016fashionlandmark, title={Fashion Landmark Detection in the Wild}, "
     "author={Liu, Ziwei and Yan, Sijie and Luo, Ping and Wang, Xiaogang and Tang, Xiaoou}, booktitle={ECCV}, year={2016}}",
 )
@@ -87,7 +87,7 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
 class _Joints:
     """Joints of the N rows of a list; faults of rows are entered into it.
 
-    `points` is N + 1 x 14 x 2 in pixel centres, 0 where absent, `visibility` N + 1 x 14. The last entry, -1, stands for no row.
+    `points` is N + 1 x 14 x 2 in pixel centers, 0 where absent, `visibility` N + 1 x 14. The last entry, -1, stands for no row.
     """
 
     def __init__(self, raw: RawFolder, listed: ListFile) -> None:

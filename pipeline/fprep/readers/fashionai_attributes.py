@@ -1,6 +1,6 @@
 """FashionAI attribute recognition (Tianchi 2018): rows `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>`.
 
-Recognised: `Annotations/label.csv` of base, `Annotations/skirt_length_labels.csv` of web (the warm-up), `Tests/question.csv` of
+Recognized: `Annotations/label.csv` of base, `Annotations/skirt_length_labels.csv` of web (the warm-up), `Tests/question.csv` of
 rank and z_rank, and any CSV file whose first row has this form, such as answers published later or an owner's split.
 A label is a word over y, n and m with one letter per value of the attribute: y is positive, m ("maybe") a soft target, n known
 to be absent. A row speaks of one attribute; the other seven are unknown. `?` stands for a label that is asked for. A file of
@@ -77,7 +77,7 @@ class _Rows:
     splits="cut",
     paper="FashionAI Global Challenge 2018, attributes recognition of apparel; "
     "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
-    licence="Tianchi terms of the FashionAI challenge: research use, no redistribution",
+    license="Tianchi terms of the FashionAI challenge: research use, no redistribution",
     citation="@inproceedings{zou2019fashionai, title={FashionAI: A Hierarchical Dataset for Fashion Understanding}, "
     "author={Zou, Xingxing and Kong, Xiangheng and Wong, Waikeung and Wang, Congde and Liu, Yuguang and Cao, Yang}, "
     "booktitle={CVPR Workshops}, year={2019}}",

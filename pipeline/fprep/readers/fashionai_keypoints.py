@@ -1,6 +1,6 @@
 """FashionAI key points (Tianchi 2018): archives with `Images/<category>/<md5>.jpg` and one CSV of `x_y_v` cells.
 
-Recognised: the warm-up and train archives (`Annotations/annotations.csv`, `Annotations/train.csv`), the test archives
+Recognized: the warm-up and train archives (`Annotations/annotations.csv`, `Annotations/train.csv`), the test archives
 (`test.csv`, names only), the answer files published later, and bare CSV files, with or without the header line. Copies that a
 spreadsheet saved with another delimiter or with quotes are read as well (`fprep.parsing.dialect`).
 """
@@ -86,7 +86,7 @@ class _Rows:
     splits="cut",
     paper="FashionAI Global Challenge 2018, key points detection of apparel; "
     "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
-    licence="Tianchi terms of the FashionAI challenge: research use, no redistribution",
+    license="Tianchi terms of the FashionAI challenge: research use, no redistribution",
     citation="@inproceedings{zou2019fashionai, title={FashionAI: A Hierarchical Dataset for Fashion Understanding}, "
     "author={Zou, Xingxing and Kong, Xiangheng and Wong, Waikeung and Wang, Congde and Liu, Yuguang and Cao, Yang}, "
     "booktitle={CVPR Workshops}, year={2019}}",

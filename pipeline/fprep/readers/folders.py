@@ -48,7 +48,7 @@ _WHERE = "folder, last-word (of the folder's name), parent, top, path or none"
         "split": "top: the topmost folder is the split; none: it is not; default top where it can be",
     },
     paper="none: a user's own pictures",
-    licence="that of the pictures; the converter knows none",
+    license="that of the pictures; the converter knows none",
     citation="none: a user's own pictures",
 )
 def folders(raw: RawFolder) -> pl.LazyFrame:

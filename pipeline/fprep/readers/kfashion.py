@@ -1,7 +1,7 @@
 """K-Fashion (AI-Hub 7988 and 51): a JSON file a picture, `라벨링데이터/<style>/<id>.json`; styles, garments, labels.
 
 Each of four parts (아우터, 하의, 원피스, 상의) may have a rect, a polygon and labels of eleven families. Polygons are in pixel
-centres: on pictures of 800 pixels they reach from 0 to 799. A rect begins half a pixel before the polygon. What is unknown and
+centers: on pictures of 800 pixels they reach from 0 to 799. A rect begins half a pixel before the polygon. What is unknown and
 what is absent, and how shoots are told from file names, says `kfashion_labels`. A file that cannot be parsed is rejected;
 a garment with an impossible rect (no size, outside the picture, not four numbers) is left out of its row with a warning, while its
 labels stay. The official test set was never published: Training is train, Validation is val. Elsewhere splits are cut by shoot.
@@ -44,7 +44,7 @@ _ALONE = 8 * _TASK  # so few files are not worth other processes
     splits="cut",
     mapping={"polygons": "no: leave the polygons out, which are two thirds of the work and of the table"},
     paper="K-Fashion image (K-패션 이미지), AI-Hub 2020, National Information Society Agency of Korea",
-    licence="AI-Hub terms: use for research and development after application, no redistribution",
+    license="AI-Hub terms: use for research and development after application, no redistribution",
     citation="@misc{kfashion2020, title={K-Fashion image}, author={{National Information Society Agency of Korea}}, "
     "howpublished={AI-Hub}, year={2020}}",
 )

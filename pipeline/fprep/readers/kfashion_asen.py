@@ -53,7 +53,7 @@ class _Picture:
     splits="given",
     any_groups=True,
     paper="Ma et al., Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding Network, AAAI 2020",
-    licence="lists without a licence; the pictures are those of AI-Hub K-Fashion (AI-Hub terms), FashionAI, DARN or DeepFashion",
+    license="lists without a license; the pictures are those of AI-Hub K-Fashion (AI-Hub terms), FashionAI, DARN or DeepFashion",
     citation="@inproceedings{ma2020asen, title={Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding "
     "Network}, author={Ma, Zhe and Dong, Jianfeng and Long, Zhongzi and Zhang, Yao and He, Yuan and Xue, Hui and Ji, "
     "Shouling}, booktitle={AAAI}, year={2020}}",

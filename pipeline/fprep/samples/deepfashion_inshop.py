@@ -1,6 +1,6 @@
 """Sample of DeepFashion's In-shop Clothes Retrieval benchmark (Liu et al., CVPR 2016), version 2.0 without masks and DensePose.
 
-Items of a shop in one or two colours, each photographed from several sides before a plain ground. Names, row widths, trailing spaces
+Items of a shop in one or two colors, each photographed from several sides before a plain ground. Names, row widths, trailing spaces
 and the order of rows are those of the released files; `Img/img` holds the pictures, 256 x 256.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fprep.garments.items import Item, draw_item
-from fprep.garments.palette import COLOURS, draw_named_colour
+from fprep.garments.palette import COLORS, draw_named_color
 from fprep.garments.people import Person, draw_person
 from fprep.garments.shoot import VIEWS, photograph
 from fprep.samples.deepfashion_marks import (
@@ -34,7 +34,7 @@ from fprep.samples.inshop_words import (
     KIND_WEIGHTS,
     SECOND_FOLDER,
     attribute_words,
-    colour_of,
+    color_of,
     description_of,
     folder_of,
     gender_of,
@@ -90,14 +90,14 @@ def write_sample(
 
 
 def item_of(seed: int, number: int, variant: int = 0) -> Item:
-    """Item `number` of a sample in its first or second colour."""
+    """Item `number` of a sample in its first or second color."""
     item = draw_item(seed, number, KIND_WEIGHTS)
     if not variant:
         return item
     generator = chance(seed, 106, number, variant)
-    others = [name for name in COLOURS if name not in (item.colour, item.accent)]
-    colour = others[int(generator.integers(len(others)))]
-    return replace(item, colour=colour, design=replace(item.design, colour=draw_named_colour(generator, colour)))
+    others = [name for name in COLORS if name not in (item.color, item.accent)]
+    color = others[int(generator.integers(len(others)))]
+    return replace(item, color=color, design=replace(item.design, color=draw_named_color(generator, color)))
 
 
 def _listings(request: Request) -> Iterator[Listing]:
@@ -151,7 +151,7 @@ def _write_lists(folder: Path, listings: list[Listing], marks: NDArray[np.int32]
         [count, "image_name clothes_type pose_type x_1 y_1 x_2 y_2"],
         [count, _single(landmark_header(variation=True))],
     )
-    colours: list[str] = []
+    colors: list[str] = []
     attributes: list[str] = []
     described: list[dict[str, object]] = []
     ids = vocabulary("deepfashion-inshop-attribute-463").ids
@@ -163,21 +163,21 @@ def _write_lists(folder: Path, listings: list[Listing], marks: NDArray[np.int32]
         ):
             boxes.append(f"{padded(path)}{kind} {_POSE[view]} {box_text(row)}")
             points.append(f"{padded(path)}{kind} {row[VARIATION]}{landmark_text(row)}")
-            colour = colour_of(item_of(seed, listing.number, variant))
-            colours.append(f"{padded(path)}  {colour}{'' if ' ' in colour else ' '}")
+            color = color_of(item_of(seed, listing.number, variant))
+            colors.append(f"{padded(path)}  {color}{'' if ' ' in color else ' '}")
         positive = {ids[word] for word in attribute_words(item)}
         attributes.append(f"{listing.name} " + " ".join("1" if place in positive else "-1" for place in range(len(ids))))
-        described.append({"item": listing.name, "color": colour_of(item), "description": description_of(item)})
+        described.append({"item": listing.name, "color": color_of(item), "description": description_of(item)})
     write_text(anno / "list_bbox_inshop.txt", boxes)
     write_text(anno / "list_landmarks_inshop.txt", points)
     text = json.dumps(described, indent=4, ensure_ascii=False)
     (anno / "list_description_inshop.json").write_bytes(text.encode())
     write_text(anno / "attributes/list_attr_cloth.txt", ["463", "attribute_name", *ids])
     write_text(anno / "attributes/list_attr_items.txt", [str(len(listings)), "item_id attribute_labels", *attributes])
-    # The released colour list has an order of its own: here every seventh picture comes first.
-    order = sorted(range(len(colours)), key=lambda place: place % 7 != 3)
+    # The released color list has an order of its own: here every seventh picture comes first.
+    order = sorted(range(len(colors)), key=lambda place: place % 7 != 3)
     write_text(
-        anno / "attributes/list_color_cloth.txt", [count, "image_name  clothes_color", *(colours[place] for place in order)]
+        anno / "attributes/list_color_cloth.txt", [count, "image_name  clothes_color", *(colors[place] for place in order)]
     )
     return _write_partition(folder, listings, seed)
 

@@ -66,7 +66,7 @@ def attribute_ids(item: Item) -> tuple[list[int], list[int]]:
 def _words(item: Item) -> Iterator[str]:
     design = item.design
     yield from _PRINT_WORDS[item.print].split(",")
-    if item.print == "blobs" and item.colour in ("khaki", "green", "brown"):
+    if item.print == "blobs" and item.color in ("khaki", "green", "brown"):
         yield from ("camo", "camouflage")
     if design.motif != "none":
         yield from ("graphic", *(("star", "stars") if design.motif == "star" else ()))

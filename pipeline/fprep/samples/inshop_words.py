@@ -1,4 +1,4 @@
-"""What a shop writes about a drawn item: its department, colour, description and the attributes of DeepFashion's In-shop benchmark."""
+"""What a shop writes about a drawn item: its department, color, description and the attributes of DeepFashion's In-shop benchmark."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KIND_WEIGHTS = {
     **dict.fromkeys(FOLDER_OF_KIND, 1.0), "tee": 5.0, "tank": 3.0, "blouse": 3.0, "shirt": 3.0, "dress": 3.0, "mini dress": 2.5,
     "sweater": 2.5, "shorts": 2.0,
 }  # fmt: skip
-_COLOURS = {
+_COLORS = {
     "black": "Black", "white": "White", "grey": "Heather grey", "navy": "Navy", "beige": "Taupe", "brown": "Brown", "red": "Red",
     "wine": "Burgundy", "pink": "Pink", "orange": "Orange", "yellow": "Yellow", "green": "Green", "mint": "Mint", "khaki": "Olive",
     "blue": "Blue", "sky blue": "Light blue", "lavender": "Lavender", "purple": "Purple",
@@ -49,12 +49,12 @@ def folder_of(item: Item) -> str:
     return _MENS.get(folder, folder) if gender_of(item) == "MEN" else folder
 
 
-def colour_of(item: Item) -> str:
-    """The colour as the shop calls it, with the second one of a print."""
+def color_of(item: Item) -> str:
+    """The color as the shop calls it, with the second one of a print."""
     if item.fabric == "denim":
-        return _DENIM.get(item.colour, _COLOURS[item.colour])
-    first = _COLOURS[item.colour]
-    return first if item.print == "plain" else f"{first}-{_COLOURS[item.accent].lower()}"
+        return _DENIM.get(item.color, _COLORS[item.color])
+    first = _COLORS[item.color]
+    return first if item.print == "plain" else f"{first}-{_COLORS[item.accent].lower()}"
 
 
 _PRINT_WORDS = {
@@ -114,7 +114,7 @@ def _words(item: Item) -> Iterator[str]:
 def description_of(item: Item) -> list[str]:
     """Sentences of the shop; the first ends in a space, as most of the released ones do."""
     words = [word for word in attribute_words(item) if " " not in word]
-    first = f"A {colour_of(item).lower()} {item.kind} with {', '.join(words[:4])} details. "
+    first = f"A {color_of(item).lower()} {item.kind} with {', '.join(words[:4])} details. "
     if item.look == "romantic":
         first = f"This décolleté {item.kind} from L'Été™ is made for a night à la carte. "
     cloth = {"knit": "100% acrylic", "denim": "99% cotton, 1% spandex", "leather": "100% polyurethane"}.get(

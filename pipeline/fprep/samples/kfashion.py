@@ -185,9 +185,9 @@ def _invented(generator: np.random.Generator, item: Item, height: int) -> Polygo
     """A plausible outline in a picture that nobody draws."""
     top, bottom = np.array(_PLACES[item.category]) * height
     angle = np.linspace(0, 2 * np.pi, int(generator.integers(8, 30)), endpoint=False)
-    centre = np.array([generator.uniform(300, 500), (top + bottom) / 2])
+    center = np.array([generator.uniform(300, 500), (top + bottom) / 2])
     radius = np.array([generator.uniform(90, 200), (bottom - top) / 2])
-    return centre + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1) * generator.uniform(0.9, 1.0, (len(angle), 1))
+    return center + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1) * generator.uniform(0.9, 1.0, (len(angle), 1))
 
 
 def _six(value: float) -> float:

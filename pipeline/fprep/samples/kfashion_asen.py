@@ -1,6 +1,6 @@
 """Sample of K-Fashion in the text layout of ASEN (Ma et al., AAAI 2020): lists of names, labels, queries and candidates.
 
-One attribute, the style, in three classes that can be seen: 0 plain without colour (black, white, grey), 1 plain in a colour, 2 with a
+One attribute, the style, in three classes that can be seen: 0 plain without color (black, white, grey), 1 plain in a color, 2 with a
 print. A folder of a style holds pictures of several classes, as in the re-release; so the folder does not tell the class.
 """
 
@@ -62,11 +62,11 @@ def write_sample(
 
 
 def class_of(outfit: Sequence[Item]) -> int:
-    """0 plain and colourless, 1 plain and coloured, 2 printed, by the piece that covers most."""
+    """0 plain and colorless, 1 plain and colored, 2 printed, by the piece that covers most."""
     item = next((item for item in outfit if item.category in ("dress", "blouse")), outfit[0])
     if item.print != "plain" or item.design.motif != "none":
         return 2
-    return 0 if item.colour in ACHROMATIC else 1
+    return 0 if item.color in ACHROMATIC else 1
 
 
 def _draw_session(folder: Path | None, seed: int, session: tuple[int, int, int]) -> list[Named]:

@@ -20,7 +20,7 @@ def plant_defects(folder: Path, seed: int) -> int:
     planter.edit("box_cut_at_border", "X좌표 of a rectangle is -3.5", _move_rectangle, "kept")
     planter.edit("garment_of_no_size", "가로 and 세로 of a rectangle are 0", _empty_rectangle, "kept")
     planter.edit("polygon_with_gaps", "a polygon without its X좌표2", _drop_key, "kept")
-    planter.edit("unknown_label", "a colour that the vocabulary does not have", _strange_colour, "kept")
+    planter.edit("unknown_label", "a color that the vocabulary does not have", _strange_color, "kept")
     planter.edit("alias", "a neckline spelt `원 숄더`, with a space", _alias, "kept")
     planter.edit("unknown_style", "a style that does not exist", _strange_style, "kept")
     planter.edit("style_is_not_the_folder", "another style than that of the folder", _other_style, "kept")
@@ -108,7 +108,7 @@ def _labels(document: Document) -> Document:
     return next(cast("Document", labels[part][0]) for part in ("상의", "원피스", "하의", "아우터") if labels[part][0])
 
 
-def _strange_colour(document: Document) -> None:
+def _strange_color(document: Document) -> None:
     _labels(document)["색상"] = "자주초록"
 
 

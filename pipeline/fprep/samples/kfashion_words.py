@@ -31,7 +31,7 @@ _CATEGORIES = {
     "jacket": "재킷", "parka": "점퍼", "coat": "코트", "peacoat": "코트", "trench": "코트", "jeans": "청바지",
     "skinny jeans": "청바지", "denim shorts": "청바지", "leggings": "래깅스", "joggers": "조거팬츠",
 }  # fmt: skip
-_COLOURS = {
+_COLORS = {
     "black": "블랙", "white": "화이트", "grey": "그레이", "navy": "네이비", "beige": "베이지", "brown": "브라운", "red": "레드",
     "wine": "와인", "pink": "핑크", "orange": "오렌지", "yellow": "옐로우", "green": "그린", "mint": "민트", "khaki": "카키",
     "blue": "블루", "sky blue": "스카이블루", "lavender": "라벤더", "purple": "퍼플",
@@ -76,8 +76,8 @@ def part_of(item: Item) -> str:
 def labels_of(item: Item) -> dict[str, Any]:
     """The labels of a part, in the order of the released files."""
     two = item.print != "plain" or item.design.motif != "none"
-    labels: dict[str, Any] = {"기장": length_of(item), "색상": _COLOURS[item.colour]}
-    labels |= {"서브색상": _COLOURS[item.accent]} if two else {}
+    labels: dict[str, Any] = {"기장": length_of(item), "색상": _COLORS[item.color]}
+    labels |= {"서브색상": _COLORS[item.accent]} if two else {}
     labels |= {"카테고리": category_of(item)}
     details = _details(item)
     labels |= {"디테일": details} if details else {}
@@ -111,7 +111,7 @@ def length_of(item: Item) -> str:
 def _print(item: Item) -> str:
     if item.design.motif != "none":
         return "그래픽"
-    if item.print == "blobs" and item.colour in ("khaki", "green"):
+    if item.print == "blobs" and item.color in ("khaki", "green"):
         return "카무플라쥬"
     return "스트라이프" if item.print.startswith("stripes") else _PRINTS[item.print]
 

@@ -2,7 +2,7 @@
 
 A recipe is data: class names of albumentations with their arguments. Randomness is a function of (seed, key, copy,
 draw), so a copy is the same whichever process makes it. Of the transforms that move pixels only those are allowed that
-were measured to move key points with them, to 0.001 pixels, in pixel-centre coordinates (albumentations 2.0.8): its
+were measured to move key points with them, to 0.001 pixels, in pixel-center coordinates (albumentations 2.0.8): its
 resizing transforms are off by half a pixel times (scale - 1), its distortions by one pixel and more, and some blurs
 shift the picture and leave the points.
 """
@@ -27,7 +27,7 @@ from fschemas.yaml_file import read_yaml
 DRAWS = 20  # attempts to keep the box in the picture before a copy stays as the picture is
 _FILL = [124, 116, 104]  # the mean of ImageNet: what a rotation uncovers
 
-_COLOUR: dict[str, Any] = {
+_COLOR: dict[str, Any] = {
     "ColorJitter": {"brightness": [0.8, 1.2], "contrast": [0.8, 1.2], "saturation": [0.8, 1.2], "hue": [-0.03, 0.03],
                     "p": 0.8}
 }  # fmt: skip
@@ -35,7 +35,7 @@ _FLIP: dict[str, Any] = {"HorizontalFlip": {"p": 0.5}}
 
 RECIPES: dict[str, list[dict[str, Any]]] = {
     "light": [
-        _COLOUR,
+        _COLOR,
         {"GaussianBlur": {"blur_limit": 0, "sigma_limit": [0.3, 1.5], "p": 0.2}},
         {"GaussNoise": {"std_range": [0.01, 0.04], "p": 0.3}},
         {"ImageCompression": {"quality_range": [50, 95], "p": 0.3}},
@@ -44,7 +44,7 @@ RECIPES: dict[str, list[dict[str, Any]]] = {
         _FLIP,
         {"Affine": {"rotate": [-30, 30], "scale": [0.8, 1.2], "translate_percent": [-0.06, 0.06], "keep_ratio": True,
                     "fill": _FILL, "p": 0.9}},
-        _COLOUR,
+        _COLOR,
     ],
     "strong": [
         _FLIP,

@@ -112,7 +112,7 @@ def _metadata(out: Path, source: SourceTable, plan: ShardPlan, records: list[Sha
         "landmark_set": table.get("landmark_set"),
         "vocabularies": table.get("vocabularies", {}),
         "drawn": bool(table.get("drawn")),
-        "licence": table.get("licence"),
+        "license": table.get("license"),
         "citation": table.get("citation"),
         "splits": splits,
         "index": {"sha256": sha256_of(index), "bytes": index.stat().st_size},
@@ -178,7 +178,7 @@ def _body(source: SourceTable, metadata: dict[str, Any]) -> str:
     sections = [
         f"# {metadata['dataset']}\n\nA WebDataset written by `fprep shard`: `<key>.jpg` and `<key>.json` per sample.",
         f"| split | samples | shards |\n|---|---|---|\n{rows}",
-        f"Annotation columns: {columns}. Coordinates are pixels; the centre of the top left pixel is (0, 0).",
+        f"Annotation columns: {columns}. Coordinates are pixels; the center of the top left pixel is (0, 0).",
         _landmark_text(metadata["landmark_set"]),
         *(_vocabulary_text(vocabulary) for vocabulary in metadata["vocabularies"].values()),
         (
@@ -190,7 +190,7 @@ def _body(source: SourceTable, metadata: dict[str, Any]) -> str:
             "from fschemas.shard_set import ShardSet  # checked random access, as `ftrain` does\n"
             'jpeg, annotation = ShardSet.open(".").read(0)\n```'
         ),
-        f"## Licence and citation\n\n{metadata['licence'] or 'See the source of the pictures.'}",
+        f"## License and citation\n\n{metadata['license'] or 'See the source of the pictures.'}",
         str(metadata["citation"] or ""),
     ]
     return "\n" + "\n\n".join(section for section in sections if section).rstrip() + "\n"

@@ -19,7 +19,7 @@ def _no_points() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What moves with the pixels. Pixel centres, origin top left.
+    """What moves with the pixels. Pixel centers, origin top left.
 
     `points` is float64 (K, 2), `visibility` an int array (K,) of `Visibility`; K may be 0. `box` is (x1, y1, x2, y2),
     float64, or None. `others` (M, 2) are points without a name, as of outlines: they never become absent.

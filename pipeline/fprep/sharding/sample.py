@@ -2,7 +2,7 @@
 
 Kept as they are: upright JPEGs in RGB or grey that need neither a smaller size nor an augmentation. Everything else is
 decoded, turned upright by its EXIF orientation, put on white where it is transparent, and encoded as JPEG with full
-colour resolution.
+color resolution.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def decode(content: bytes, facts: Facts, target: tuple[int, int], place: Path) -
 
 
 def encode(picture: np.ndarray, quality: int) -> bytes:
-    """JPEG bytes of an RGB picture, colours at full resolution (4:4:4)."""
+    """JPEG bytes of an RGB picture, colors at full resolution (4:4:4)."""
     return simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality, "RGB", "444", fastdct=False)
 
 

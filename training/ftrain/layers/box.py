@@ -97,6 +97,6 @@ def _weights(start: Tensor, end: Tensor, cells: int, size: int) -> Tensor:
     steps = (torch.arange(number, device=start.device, dtype=torch.float32) + 0.5) / number
     places = (start[:, None] + (end - start)[:, None] * steps) * cells - 0.5
     places = places.clamp(0, cells - 1)
-    centres = torch.arange(cells, device=start.device, dtype=torch.float32)
-    weights = (1 - (places[:, :, None] - centres).abs()).clamp_min(0)
+    centers = torch.arange(cells, device=start.device, dtype=torch.float32)
+    weights = (1 - (places[:, :, None] - centers).abs()).clamp_min(0)
     return weights.unflatten(1, (size, _SAMPLES)).mean(dim=2)

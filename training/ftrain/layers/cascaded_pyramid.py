@@ -58,7 +58,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _resize(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, without aligned corners: cell centres keep their place in the picture (see `heatmap`)."""
+    """Bilinear, without aligned corners: cell centers keep their place in the picture (see `heatmap`)."""
     if (features.shape[-2], features.shape[-1]) == size:
         return features
     return functional.interpolate(features, size=size, mode="bilinear", align_corners=False)

@@ -57,11 +57,11 @@ def pool_landmarks(features: Tensor, points: Tensor, gate: Tensor, *, stride: in
         return torch.einsum("bkcpw,bkqw->bkcpq", rows, across) * gate[:, :, None, None, None]
 
 
-def _weights(centres: Tensor, window: float, num_cells: int, size: int) -> Tensor:
-    """Weight of each cell of one axis in each of `size` bins of windows around `centres` B, K: B, K, size, num_cells."""
-    steps = (torch.arange(size * _SAMPLES, device=centres.device, dtype=torch.float32) + 0.5) / (size * _SAMPLES) - 0.5
-    places = centres[..., None] + window * steps
+def _weights(centers: Tensor, window: float, num_cells: int, size: int) -> Tensor:
+    """Weight of each cell of one axis in each of `size` bins of windows around `centers` B, K: B, K, size, num_cells."""
+    steps = (torch.arange(size * _SAMPLES, device=centers.device, dtype=torch.float32) + 0.5) / (size * _SAMPLES) - 0.5
+    places = centers[..., None] + window * steps
     inside = (places >= -1) & (places <= num_cells)
-    cells = torch.arange(num_cells, device=centres.device, dtype=torch.float32)
+    cells = torch.arange(num_cells, device=centers.device, dtype=torch.float32)
     weights = (1 - (places.clamp(0, num_cells - 1)[..., None] - cells).abs()).clamp_min(0) * inside[..., None]
     return weights.unflatten(2, (size, _SAMPLES)).mean(dim=3)

@@ -11,7 +11,7 @@ from ftrain.layers.heatmap import gaussian_targets, to_pixels
 def soft_argmax(maps: Tensor, stride: int) -> Tensor:
     """Points B, K, 2 (float32 pixels: x, y) of maps of logits B, K, h, w: the mean place under their softmax.
 
-    It is differentiable, finer than a cell, and inside the outermost centres of cells. Maps without contrast give the middle.
+    It is differentiable, finer than a cell, and inside the outermost centers of cells. Maps without contrast give the middle.
     """
     with torch.autocast(maps.device.type, enabled=False):
         height, width = maps.shape[2:]

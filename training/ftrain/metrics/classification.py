@@ -1,7 +1,7 @@
 """Figures of one answer among C classes: top-k accuracy, macro-F1, balanced accuracy, floor, and a guard against collapse.
 
 Rows with a negative label are unknown and judged nowhere. Ties count against the model: a class that shares its score
-with another has not been recognised, so that a network with constant output scores 0, not the share of class 0.
+with another has not been recognized, so that a network with constant output scores 0, not the share of class 0.
 """
 
 from __future__ import annotations

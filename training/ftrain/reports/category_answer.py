@@ -20,11 +20,11 @@ _LINES = 9  # of the panel
 def answer(task: Category, results: Results, number: int) -> dict[str, Any]:
     """The answer for picture `number` of a predicted batch.
 
-    `recognised` is false where the best score (of the category, or without one the mean of the best of each group of attributes)
+    `recognized` is false where the best score (of the category, or without one the mean of the best of each group of attributes)
     is below `least_score`: then nothing is claimed, but the candidates stand there all the same.
     """
     width, height = (int(side) for side in results["size"][number])
-    said: dict[str, Any] = {"width": width, "height": height, "recognised": True, "least_score": task.config.least_score}
+    said: dict[str, Any] = {"width": width, "height": height, "recognized": True, "least_score": task.config.least_score}
     sure: list[float] = []
     if task.categories:
         scores = results["category_scores"][number]
@@ -38,14 +38,14 @@ def answer(task: Category, results: Results, number: int) -> dict[str, Any]:
     if task.has_boxes:
         said["box"] = [round(float(edge), 2) for edge in results["boxes"][number]]
     if not sure or sure[0] < task.config.least_score:
-        said |= {"recognised": False, **({"category": None} if "category" in said else {})}
+        said |= {"recognized": False, **({"category": None} if "category" in said else {})}
     return said
 
 
 def draw(picture: np.ndarray, said: dict[str, Any]) -> np.ndarray:
     """The answer on its picture, which may have been resized since."""
-    lines = [Line(f"nothing recognised (all scores below {said['least_score']:.2f})")]
-    if said["recognised"]:
+    lines = [Line(f"nothing recognized (all scores below {said['least_score']:.2f})")]
+    if said["recognized"]:
         lines = [Line(said["category"], said["category_score"])] if "category" in said else []
         kinds = said.get("attributes", {})
         best = [Line(entries[0]["name"], entries[0]["score"], kind, probability=False) for kind, entries in kinds.items()]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over union N of boxes N, 4 (x1, y1, x2, y2, centres of corner pixels, both of which belong to the box)."""
+    """Intersection over union N of boxes N, 4 (x1, y1, x2, y2, centers of corner pixels, both of which belong to the box)."""
     first, last = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
     shared = np.prod(np.maximum(last - first + 1, 0), axis=1)
     areas = [np.prod(box[:, 2:] - box[:, :2] + 1, axis=1) for box in (boxes, truth)]

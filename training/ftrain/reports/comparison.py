@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fschemas.csv_text import csv_bytes
-from ftrain.reports.plots import FAINT_COLOUR, MODEL_COLOUR, STYLE, TEXT_COLOUR, draw_head, to_png
+from ftrain.reports.plots import FAINT_COLOR, MODEL_COLOR, STYLE, TEXT_COLOR, draw_head, to_png
 from ftrain.reports.sheet import shortened
 
 _COLUMNS = 3
@@ -50,7 +50,7 @@ def plot_comparison(found: Mapping[str, Any]) -> bytes:
             else:
                 axes.set_axis_off()
         if not metrics:
-            figure.text(0.5, 0.4, "none of the runs was evaluated", ha="center", color=FAINT_COLOUR)
+            figure.text(0.5, 0.4, "none of the runs was evaluated", ha="center", color=FAINT_COLOR)
         return to_png(figure)
 
 
@@ -60,10 +60,10 @@ def _panel(axes: Axes, name: str, parts: list[dict[str, float] | None], runs: li
         if part is None:
             continue
         value, low, high = part["value"], part.get("low", part["value"]), part.get("high", part["value"])
-        axes.plot([low, high], [place, place], color=MODEL_COLOUR, lw=2.2, alpha=0.45, solid_capstyle="round")
-        axes.plot(value, place, "o", color=MODEL_COLOUR, ms=6)
+        axes.plot([low, high], [place, place], color=MODEL_COLOR, lw=2.2, alpha=0.45, solid_capstyle="round")
+        axes.plot(value, place, "o", color=MODEL_COLOR, ms=6)
         axes.annotate(
-            f"{value:.3f}", (value, place), xytext=(0, 5), textcoords="offset points", ha="center", size=7.5, color=TEXT_COLOUR
+            f"{value:.3f}", (value, place), xytext=(0, 5), textcoords="offset points", ha="center", size=7.5, color=TEXT_COLOR
         )
     axes.set_yticks(range(len(runs)), [shortened(run, 26) for run in runs])
     axes.set_ylim(len(runs) - 0.5, -0.7)

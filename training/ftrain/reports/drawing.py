@@ -27,7 +27,7 @@ _RIM = "#22262a"
 _SHEET_PICTURES, _LEAST_COLUMNS = 20, 4
 _SHIFT = 4  # binary places of OpenCV's drawing coordinates
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 def side_color(landmarks: LandmarkSet, point: int) -> str:
@@ -86,11 +86,11 @@ def _name_points(image: Image.Image, landmarks: LandmarkSet, places: dict[int, n
         slants = [side + end * 0.8 for side in sides for end in ends]
         half = np.array([width / 2 + rim, height / 2])
         room = np.maximum(half, image.size - half)
-        centres = [np.clip(place + shift, half, room) for shift in (*sides, *ends, *slants)]
-        boxes = [np.concatenate([centre - half, centre + half]) for centre in centres]
+        centers = [np.clip(place + shift, half, room) for shift in (*sides, *ends, *slants)]
+        boxes = [np.concatenate([center - half, center + half]) for center in centers]
         best = int(np.argmin([_overlap(box, taken) for box in boxes]))
         taken.append(boxes[best])
-        pen.text(tuple(centres[best]), text, INK, font, anchor="mm", stroke_width=rim, stroke_fill=WHITE)
+        pen.text(tuple(centers[best]), text, INK, font, anchor="mm", stroke_width=rim, stroke_fill=WHITE)
 
 
 def _overlap(box: np.ndarray, others: Sequence[np.ndarray]) -> float:
@@ -100,12 +100,12 @@ def _overlap(box: np.ndarray, others: Sequence[np.ndarray]) -> float:
     return float(np.prod(np.maximum(sides, 0), axis=1).sum())
 
 
-def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour, width: float) -> None:
-    cv2.line(canvas, _fixed(start), _fixed(end), colour, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, width: float) -> None:
+    cv2.line(canvas, _fixed(start), _fixed(end), color, max(1, round(width)), cv2.LINE_AA, _SHIFT)
 
 
-def _dot(canvas: np.ndarray, place: np.ndarray, radius: float, colour: Colour) -> None:
-    cv2.circle(canvas, _fixed(place), round(max(1.0, radius) * (1 << _SHIFT)), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+def _dot(canvas: np.ndarray, place: np.ndarray, radius: float, color: Color) -> None:
+    cv2.circle(canvas, _fixed(place), round(max(1.0, radius) * (1 << _SHIFT)), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
 def _fixed(place: np.ndarray) -> tuple[int, int]:
@@ -177,11 +177,11 @@ def _tile(axes: Axes, landmarks: LandmarkSet, judged: Judged, errors: PointError
     axes.set_ylim(picture.shape[0] - 0.5, -0.5)
     valid = [point for point in landmarks.valid_points(garment) if seen[point]]  # without truth there is nothing to compare
     edges = np.array([edge for edge in landmarks.skeleton if edge[0] in valid and edge[1] in valid], int).reshape(-1, 2)
-    for colour, width in (("white", 1.9), ("#3d454d", 0.8)):
-        axes.plot(*_broken_line(guess[edges]), color=colour, lw=width, solid_capstyle="round")
+    for color, width in (("white", 1.9), ("#3d454d", 0.8)):
+        axes.plot(*_broken_line(guess[edges]), color=color, lw=width, solid_capstyle="round")
     axes.plot(*_broken_line(np.stack([truth[valid], guess[valid]], axis=1)), color=_ERROR, lw=1.3)
-    for colour, width in (("white", 2.4), (_ERROR, 1.1)):
-        axes.plot(*truth[valid].T, "o", mfc="none", mec=colour, ms=7.0, mew=width)
+    for color, width in (("white", 2.4), (_ERROR, 1.1)):
+        axes.plot(*truth[valid].T, "o", mfc="none", mec=color, ms=7.0, mew=width)
     for color in SIDE_COLORS.values():
         same = [point for point in valid if side_color(landmarks, point) == color]
         axes.plot(*guess[same].T, "o", mfc=color, mec=_RIM, ms=4.8, mew=0.8)

@@ -25,7 +25,7 @@ _VISIBILITIES = ("visible", "occluded", "absent")
 def answer(answers: Answers, results: Results, number: int, category: str | None, least_score: float) -> dict[str, Any]:
     """Size, category with its score (`category` if given), attributes, and the landmarks that are thought to be in the picture.
 
-    `recognised` is false, and nothing is named, where no landmark is thought to be there, or where the score is below `least_score`:
+    `recognized` is false, and nothing is named, where no landmark is thought to be there, or where the score is below `least_score`:
     `category_score`, or without categories `landmark_score`, the mean certainty of the landmarks that are there. Coordinates are pixels.
     """
     width, height = (int(side) for side in results["size"][number])
@@ -40,15 +40,15 @@ def answer(answers: Answers, results: Results, number: int, category: str | None
         score = float(shares[chosen])
         said["category"] = answers.categories[chosen]
     name = "category_score" if answers.categories else "landmark_score"
-    said |= {name: _rounded(score), "recognised": category is not None or (bool(points) and score >= least_score)}
-    if not said["recognised"]:
+    said |= {name: _rounded(score), "recognized": category is not None or (bool(points) and score >= least_score)}
+    if not said["recognized"]:
         return {**said, **({"category": None} if "category" in said else {}), "attributes": [], "points": []}
     return {**said, "attributes": _attributes(answers, results, number), "points": points}
 
 
 def draw(picture: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
     """The landmarks of an answer on its picture, what the garment is above them, and its attributes below."""
-    name = answer.get("category") or ("garment" if answer["recognised"] else "nothing recognised")
+    name = answer.get("category") or ("garment" if answer["recognized"] else "nothing recognized")
     drawn = draw_answer(picture, {**answer, "garment": name, "garment_score": answer.get("category_score")}, landmarks)
     lines = [one["name"].rpartition("/")[2].replace("_", " ") for one in answer["attributes"]]
     lines = [line for line in lines if line.isascii()]

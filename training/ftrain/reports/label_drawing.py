@@ -38,8 +38,8 @@ def draw_labels(
         factors = np.array([width / size[0], height / size[1]] * 2)
         edges = (np.asarray(box, float) + [-0.5, -0.5, 0.5, 0.5] + 0.5) * factors - 0.5
         first, last = (tuple(int(value) for value in edges[part].round()) for part in (slice(2), slice(2, 4)))
-        for colour, thickness in ((_WHITE, 6), (_BOX, 3)):
-            cv2.rectangle(canvas, first, last, colour, max(1, round(thickness * unit)), cv2.LINE_AA)
+        for color, thickness in ((_WHITE, 6), (_BOX, 3)):
+            cv2.rectangle(canvas, first, last, color, max(1, round(thickness * unit)), cv2.LINE_AA)
     return np.asarray(_panel(Image.fromarray(canvas), lines, unit)) if lines else canvas
 
 

@@ -9,14 +9,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, TEXT_COLOUR, draw_head, to_png
+from ftrain.reports.plots import FAINT_COLOR, FLOOR_COLOR, MODEL_COLOR, STYLE, TEXT_COLOR, draw_head, to_png
 from ftrain.reports.sheet import shortened
 
 _NUMBERED = 20  # classes: beyond that, cells are too small for numbers
 
 
 def plot_confusion(matrix: np.ndarray, names: Sequence[str], subtitle: str = "", title: str = "True and answered") -> bytes:
-    """PNG of counts C, C (row: truth, column: answer), coloured by the share of the row; classes that nobody has are left out."""
+    """PNG of counts C, C (row: truth, column: answer), colored by the share of the row; classes that nobody has are left out."""
     counts = np.asarray(matrix)
     kept = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     counts, labels = counts[np.ix_(kept, kept)], [shortened(names[index], 22) for index in kept.tolist()]
@@ -36,7 +36,7 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], subtitle: str = "",
             spine.set_visible(False)
         if len(kept) <= _NUMBERED:
             for row, column in zip(*np.nonzero(counts), strict=True):
-                shade = "white" if shares[row, column] > 0.55 else TEXT_COLOUR
+                shade = "white" if shares[row, column] > 0.55 else TEXT_COLOR
                 axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", size=7, color=shade)
         return to_png(figure)
 
@@ -54,17 +54,17 @@ def plot_bars(
         figure = Figure(figsize=(7.0, 1.25 + 0.24 * len(names)), layout="constrained")
         draw_head(figure, title, subtitle)
         axes = figure.add_subplot()
-        axes.barh(places, values, height=0.66, color=MODEL_COLOUR, label="model")
+        axes.barh(places, values, height=0.66, color=MODEL_COLOR, label="model")
         ends = values.copy()
         if all("low" in parts[name] for name in names):
             low, high = (np.array([100 * parts[name][end] for name in names]) for end in ("low", "high"))
             spread = np.maximum(0, [values - low, high - values])
-            axes.errorbar(values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOUR, elinewidth=1.1, capsize=2.5, capthick=1.1)
+            axes.errorbar(values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOR, elinewidth=1.1, capsize=2.5, capthick=1.1)
             ends = np.maximum(values, high)
         floored = [number for number, name in enumerate(names) if "floor" in parts[name]]
         if floored:
             floors = [100 * parts[names[number]]["floor"] for number in floored]
-            axes.plot(floors, floored, "|", color=FLOOR_COLOUR, ms=9, mew=2.2, label=floor_name)
+            axes.plot(floors, floored, "|", color=FLOOR_COLOR, ms=9, mew=2.2, label=floor_name)
             figure.legend(loc="upper right", ncols=2, handlelength=1.2)
         note: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
         for place, value, end, name in zip(places, values, ends, names, strict=True):
@@ -72,7 +72,7 @@ def plot_bars(
             if "count" in parts[name]:
                 text = f"{parts[name]['count']:.0f}"
                 side = ("axes fraction", "data")
-                axes.annotate(text, (1, place), xycoords=side, xytext=(4, -0.5), size=7.5, color=FAINT_COLOUR, **note)
+                axes.annotate(text, (1, place), xycoords=side, xytext=(4, -0.5), size=7.5, color=FAINT_COLOR, **note)
         if any("count" in part for part in parts.values()):
             axes.annotate(
                 "count",
@@ -80,7 +80,7 @@ def plot_bars(
                 xycoords=("axes fraction", "data"),
                 xytext=(4, 0),
                 size=7.5,
-                color=FAINT_COLOUR,
+                color=FAINT_COLOR,
                 textcoords="offset points",
                 va="bottom",
             )

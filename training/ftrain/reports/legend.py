@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from ftrain.reports.plots import FAINT_COLOUR, TEXT_COLOUR
+from ftrain.reports.plots import FAINT_COLOR, TEXT_COLOR
 
 _TITLE, _TEXT = 13.0, 8.5  # points
 _ROW = 0.2  # inches: a line of the legend or of the subtitle
@@ -46,7 +46,7 @@ class Head:
         """Draw it at the top of a figure of that width."""
         height, left = figure.get_figheight(), self.left / self.width
         figure.text(left, 1 - 0.12 / height, "\n".join(self.title), size=_TITLE, weight="bold", va="top")
-        figure.text(left, 1 - self._text_top / height, "\n".join(self.subtitle), size=_TEXT, color=FAINT_COLOUR, va="top")
+        figure.text(left, 1 - self._text_top / height, "\n".join(self.subtitle), size=_TEXT, color=FAINT_COLOR, va="top")
         for number, row in enumerate(self.rows):
             middle = height - self._legend_top - _ROW * (number + 0.5)
             place = self.left
@@ -54,7 +54,7 @@ class Head:
                 mark = _MARK if entry.kind != "text" else 0.0
                 _draw_mark(figure, entry, place, middle, self.width, height)
                 figure.text(
-                    (place + mark) / self.width, middle / height, entry.label, size=_TEXT, color=TEXT_COLOUR, va="center_baseline"
+                    (place + mark) / self.width, middle / height, entry.label, size=_TEXT, color=TEXT_COLOR, va="center_baseline"
                 )
                 place += _width(entry)
 

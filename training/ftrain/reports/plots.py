@@ -14,15 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-MODEL_COLOUR, FLOOR_COLOUR, TEXT_COLOUR, FAINT_COLOUR = "#0f6d7c", "#b5533c", "#22262a", "#8a9299"
+MODEL_COLOR, FLOOR_COLOR, TEXT_COLOR, FAINT_COLOR = "#0f6d7c", "#b5533c", "#22262a", "#8a9299"
 
 _LETTER = 0.073  # inches: width of a letter of a subtitle, on the safe side
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
-    "text.color": TEXT_COLOUR,
-    "axes.labelcolor": TEXT_COLOUR,
+    "text.color": TEXT_COLOR,
+    "axes.labelcolor": TEXT_COLOR,
     "axes.edgecolor": "#c9ced2",
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
@@ -53,18 +53,18 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes = figure.add_subplot()
         draw_head(figure, "Share of visible points found within a distance", subtitle)
-        curves = [("model", MODEL_COLOUR, columns[1])]
+        curves = [("model", MODEL_COLOR, columns[1])]
         if len(columns) > 2:
-            curves.append(("mean pose", FLOOR_COLOUR, columns[2]))
-        for name, colour, shares in curves:
+            curves.append(("mean pose", FLOOR_COLOR, columns[2]))
+        for name, color, shares in curves:
             is_floor = name == "mean pose"
             width, line = (1.6, (0, (5, 2))) if is_floor else (2.2, "-")
-            axes.plot(100 * columns[0], 100 * shares, color=colour, lw=width, ls=line)
-            axes.fill_between(100 * columns[0], 100 * shares, color=colour, alpha=0.05, lw=0)
+            axes.plot(100 * columns[0], 100 * shares, color=color, lw=width, ls=line)
+            axes.fill_between(100 * columns[0], 100 * shares, color=color, alpha=0.05, lw=0)
         ends = _apart([100 * shares[-1] for _, _, shares in curves], gap=5.5)
-        for (name, colour, shares), end in zip(curves, ends, strict=True):
+        for (name, color, shares), end in zip(curves, ends, strict=True):
             text = f"{name} {100 * shares[-1]:.1f} %"
-            axes.annotate(text, (20, end), xytext=(5, 0), textcoords="offset points", color=colour, va="center", weight="bold")
+            axes.annotate(text, (20, end), xytext=(5, 0), textcoords="offset points", color=color, va="center", weight="bold")
         axes.set(xlim=(0, 20), ylim=(0, 101), xlabel="distance in % of the normaliser", ylabel="share of points in %")
         axes.set_xticks(range(0, 21, 5))
         axes.grid(visible=True)
@@ -92,28 +92,28 @@ def _bars(axes: Axes, parts: dict[str, dict[str, Any]], *, interval: bool) -> No
     names = sorted(parts, key=lambda name: float(parts[name]["ne"]))
     values = np.array([100 * parts[name]["ne"] for name in names])
     places = np.arange(len(names))
-    axes.barh(places, values, height=0.66, color=MODEL_COLOUR, label="model")
+    axes.barh(places, values, height=0.66, color=MODEL_COLOR, label="model")
     edges = values
     if interval:
         low, high = (np.array([100 * parts[name][end] for name in names]) for end in ("ne_low", "ne_high"))
         spread = np.maximum(0, [values - low, high - values])
-        axes.errorbar(values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOUR, elinewidth=1.1, capsize=2.5, capthick=1.1)
+        axes.errorbar(values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOR, elinewidth=1.1, capsize=2.5, capthick=1.1)
         edges = high
     has_floor = all("mean_pose" in parts[name] for name in names)
     if has_floor:
         floor = [100 * parts[name]["mean_pose"] for name in names]
-        axes.plot(floor, places, "|", color=FLOOR_COLOUR, ms=9, mew=2.2, label="mean pose")
+        axes.plot(floor, places, "|", color=FLOOR_COLOR, ms=9, mew=2.2, label="mean pose")
     for place, value, edge, name in zip(places, values, edges, names, strict=True):
         text = f"{value:.1f}"
         axes.annotate(text, (edge, place), xytext=(4, -0.5), textcoords="offset points", va="center", size=8)
         count = f"{parts[name]['count']}"
         axes.annotate(
             count, (1, place), xycoords=("axes fraction", "data"), xytext=(4, -0.5), textcoords="offset points", va="center",
-            size=7.5, color=FAINT_COLOUR,
+            size=7.5, color=FAINT_COLOR,
         )  # fmt: skip
     axes.annotate(
         "points", (1, len(names) - 0.45), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-        va="bottom", size=7.5, color=FAINT_COLOUR,
+        va="bottom", size=7.5, color=FAINT_COLOR,
     )  # fmt: skip
     axes.set_yticks(places, [name.replace("_", " ") for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
@@ -126,7 +126,7 @@ def draw_head(figure: Figure, title: str, subtitle: str) -> None:
     lines = textwrap.wrap(subtitle, max(20, int(figure.get_figwidth() * 0.96 / _LETTER))) or [""]
     figure.suptitle(title + "\n" * len(lines), x=0.02, ha="left", size=12.5, weight="bold")
     place = 1 - 0.37 / figure.get_figheight()
-    figure.text(0.02, place, "\n".join(lines), size=8.5, color=FAINT_COLOUR, va="top")
+    figure.text(0.02, place, "\n".join(lines), size=8.5, color=FAINT_COLOR, va="top")
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:

@@ -14,7 +14,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.image import decode_exactly
 from ftrain.reports.drawing import INK, WHITE, label_font
 from ftrain.reports.legend import Entry
-from ftrain.reports.plots import FAINT_COLOUR, FLOOR_COLOUR, MODEL_COLOUR, STYLE, draw_head, to_png
+from ftrain.reports.plots import FAINT_COLOR, FLOOR_COLOR, MODEL_COLOR, STYLE, draw_head, to_png
 from ftrain.reports.sheet import Tile, sheet
 from ftrain.task import Results
 
@@ -49,14 +49,14 @@ def plot_hits(curves: Mapping[str, Mapping[int, float]], subtitle: str) -> bytes
         figure = Figure(figsize=(6.6, 4.4), layout="constrained")
         draw_head(figure, "Share of queries with a hit among the first k", subtitle)
         axes = figure.add_subplot()
-        looks = ((MODEL_COLOUR, "-", 2.2), (FLOOR_COLOUR, (0, (5, 2)), 1.6), (FAINT_COLOUR, (0, (1, 1.5)), 1.6))
-        for (name, shares), (colour, line, width) in zip(curves.items(), looks, strict=False):
+        looks = ((MODEL_COLOR, "-", 2.2), (FLOOR_COLOR, (0, (5, 2)), 1.6), (FAINT_COLOR, (0, (1, 1.5)), 1.6))
+        for (name, shares), (color, line, width) in zip(curves.items(), looks, strict=False):
             ranks = sorted(shares)
             values = [100 * shares[k] for k in ranks]
-            axes.plot(range(len(ranks)), values, color=colour, ls=line, lw=width, marker="o", ms=3.5, label=name)
+            axes.plot(range(len(ranks)), values, color=color, ls=line, lw=width, marker="o", ms=3.5, label=name)
             axes.annotate(
                 f"{values[0]:.1f}", (0, values[0]), xytext=(-6, 0), textcoords="offset points", ha="right", va="center", size=8,
-                color=colour, weight="bold",
+                color=color, weight="bold",
             )  # fmt: skip
         ranks = sorted(next(iter(curves.values())))
         axes.set_xticks(range(len(ranks)), [str(k) for k in ranks])
@@ -69,15 +69,15 @@ def plot_hits(curves: Mapping[str, Mapping[int, float]], subtitle: str) -> bytes
 def answer(categories: Sequence[str], least_score: float, results: Results, number: int) -> dict[str, Any]:
     """What is said of picture `number`: plain JSON values.
 
-    Where the results have `class_scores`, the best of `categories` with its score, and `recognised`; below `least_score` the
+    Where the results have `class_scores`, the best of `categories` with its score, and `recognized`; below `least_score` the
     category is None. Always the `embedding`, to four decimals.
     """
     said: dict[str, Any] = {}
     if "class_scores" in results:
         scores = results["class_scores"][number]
         best, score = int(scores.argmax()), round(float(scores.max()), 4)
-        recognised = score >= least_score
-        said = {"recognised": recognised, "least_score": least_score, "category": categories[best] if recognised else None}
+        recognized = score >= least_score
+        said = {"recognized": recognized, "least_score": least_score, "category": categories[best] if recognized else None}
         said["category_score"] = score
     return said | {"embedding": [round(float(value), 4) for value in results["embedding"][number]]}
 
@@ -87,7 +87,7 @@ def draw_answer(picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
     if "category" not in answer:
         return picture
     image = Image.fromarray(np.ascontiguousarray(picture))
-    said = (answer["category"] or "nothing recognised").replace("_", " ")
+    said = (answer["category"] or "nothing recognized").replace("_", " ")
     text, unit = f"{said}  {100 * answer['category_score']:.0f} %", max(image.size) / 800  # letters are made for 800 pixels
     pen, font, pad = ImageDraw.Draw(image), label_font(20 * unit, bold=True), 9 * unit
     pen.rectangle((0, 0, pen.textlength(text, font) + 2 * pad, 20 * unit + 2 * pad), INK)

@@ -30,8 +30,8 @@ from ftrain.retrieval.exact import ExactSearch, Features, Likeness
 from ftrain.task import Judged, Results
 
 TOP = (1, 5, 10, 20, 50)
-_COLOUR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_SLICED = ("category", "pose", "colour", "gender", "variation", "garment")  # columns of the index, where a set has them
+_COLOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_SLICED = ("category", "pose", "color", "gender", "variation", "garment")  # columns of the index, where a set has them
 _ALIKE, _COLLAPSED = 0.99, "nearly the same embedding"
 _LABELS = {
     **{f"hit_{k}": f"hit@{k}: a right one among {k}" for k in TOP},
@@ -80,8 +80,8 @@ def report(identity: str, categories: Sequence[str], judged: Judged, out: Path) 
         numbers["gain"] = _gain(study, study.floor)
     by = {name: judged.shards.columns[name][study.queries] for name in _SLICED if name in judged.shards.columns}
     numbers["slices"] = slices(study.model.hits(1), study.model.judged, by)
-    if judged.split.startswith("val") and "colour" in judged.results:
-        numbers["color_weights"] = colour_weights(study.judged.results, study.asks, study.answers, study.labels)
+    if judged.split.startswith("val") and "color" in judged.results:
+        numbers["color_weights"] = color_weights(study.judged.results, study.asks, study.answers, study.labels)
     line = subtitle(judged, f"hit@1 {100 * numbers['model']['hit_1']:.1f} %, {study.protocol}")
     if categories and "class_scores" in judged.results and "category" in judged.shards.columns:
         scores, named = judged.results["class_scores"], [judged.results["row"], judged.training_rows]
@@ -129,11 +129,11 @@ def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     return {"answer": _COLLAPSED, "share": share, "true_share": true_share, "collapsed": collapsed, "mean_cosine": mean_cosine}
 
 
-def colour_weights(results: Results, asks: Rows, answers: Rows, labels: np.ndarray) -> list[dict[str, float]]:
-    """hit@1 and mAP where the dot product of colours counts `weight` times beside that of embeddings: to choose it by."""
+def color_weights(results: Results, asks: Rows, answers: Rows, labels: np.ndarray) -> list[dict[str, float]]:
+    """hit@1 and mAP where the dot product of colors counts `weight` times beside that of embeddings: to choose it by."""
     found: list[dict[str, float]] = []
-    for weight in _COLOUR_WEIGHTS:
-        both = np.concatenate([results["embedding"], np.sqrt(weight) * results["colour"]], axis=1)  # one dot product for the sum
+    for weight in _COLOR_WEIGHTS:
+        both = np.concatenate([results["embedding"], np.sqrt(weight) * results["color"]], axis=1)  # one dot product for the sum
         figures = _judge(both, results["row"], asks, answers, labels).summary()
         found.append({"weight": weight, "hit_1": figures["hit_1"], "map": figures["map"]})
     return found

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ftrain.reports.legend import Entry, Head
-from ftrain.reports.plots import STYLE, TEXT_COLOUR, to_png
+from ftrain.reports.plots import STYLE, TEXT_COLOR, to_png
 
-GOOD_COLOUR, BAD_COLOUR, PREDICTED_COLOUR, TRUE_COLOUR = "#1f8a4c", "#d0342c", "#0f9fb8", "#f2b705"
+GOOD_COLOR, BAD_COLOR, PREDICTED_COLOR, TRUE_COLOR = "#1f8a4c", "#d0342c", "#0f9fb8", "#f2b705"
 
 _TILE, _LINE, _GAP, _SIDE = 2.2, 0.145, 0.1, 0.14  # inches: side of a picture, height of a line, between tiles, at the edges
 _LETTERS = 36  # of a line at most, as many as stand below a picture of that width
@@ -35,7 +35,7 @@ class Tile:
     """One picture of a sheet, uint8 H, W, 3 RGB, with what is drawn on it in its own pixels.
 
     `good` frames it green (True), red (False) or not at all (None: the query of a search, or no truth). The first of `lines` is
-    bold. `boxes` are predicted, `true_boxes` true ones (x1, y1, x2, y2, pixel centres of the corners); `points` N, 2, each with
+    bold. `boxes` are predicted, `true_boxes` true ones (x1, y1, x2, y2, pixel centers of the corners); `points` N, 2, each with
     one of `point_colors` (all alike where there are none).
     """
 
@@ -87,7 +87,7 @@ def sheet(
             for place, line in enumerate(tile.lines):
                 figure.text(
                     (left + 0.01) / width, (top - _TILE - 0.03 - _LINE * place) / height, shortened(line), size=7.4,
-                    va="top", weight="bold" if place == 0 else "normal", color=TEXT_COLOUR,
+                    va="top", weight="bold" if place == 0 else "normal", color=TEXT_COLOR,
                 )  # fmt: skip
         return to_png(figure, dpi=110)
 
@@ -96,11 +96,11 @@ def _entries(tiles: Sequence[Tile | None], meaning: Mapping[str, str]) -> list[E
     """What the tiles have that wants to be explained."""
     some = [tile for tile in tiles if tile is not None]
     looks = [
-        (any(tile.good is True for tile in some), Entry("frame", GOOD_COLOUR, meaning["good"])),
-        (any(tile.good is False for tile in some), Entry("frame", BAD_COLOUR, meaning["bad"])),
-        (any(len(tile.boxes) for tile in some), Entry("box", PREDICTED_COLOUR, meaning["box"])),
-        (any(len(tile.true_boxes) for tile in some), Entry("dashed", TRUE_COLOUR, meaning["true_box"])),
-        (any(len(tile.points) and not tile.point_colors for tile in some), Entry("dot", PREDICTED_COLOUR, meaning["points"])),
+        (any(tile.good is True for tile in some), Entry("frame", GOOD_COLOR, meaning["good"])),
+        (any(tile.good is False for tile in some), Entry("frame", BAD_COLOR, meaning["bad"])),
+        (any(len(tile.boxes) for tile in some), Entry("box", PREDICTED_COLOR, meaning["box"])),
+        (any(len(tile.true_boxes) for tile in some), Entry("dashed", TRUE_COLOR, meaning["true_box"])),
+        (any(len(tile.points) and not tile.point_colors for tile in some), Entry("dot", PREDICTED_COLOR, meaning["points"])),
     ]
     return [entry for shown, entry in looks if shown]
 
@@ -119,16 +119,16 @@ def _draw_picture(axes: Axes, tile: Tile) -> None:
     axes.set_facecolor("#f3f4f5")
     axes.set_xticks([])
     axes.set_yticks([])
-    colour = {None: "#dfe2e4", True: GOOD_COLOUR, False: BAD_COLOUR}[tile.good]
+    color = {None: "#dfe2e4", True: GOOD_COLOR, False: BAD_COLOR}[tile.good]
     for spine in axes.spines.values():
-        spine.set(visible=True, color=colour, linewidth=0.8 if tile.good is None else 2.6)
-    for boxes, line, paint in ((tile.true_boxes, (0, (3, 2)), TRUE_COLOUR), (tile.boxes, "-", PREDICTED_COLOUR)):
+        spine.set(visible=True, color=color, linewidth=0.8 if tile.good is None else 2.6)
+    for boxes, line, paint in ((tile.true_boxes, (0, (3, 2)), TRUE_COLOR), (tile.boxes, "-", PREDICTED_COLOR)):
         for left, top, right, bottom in boxes:
             for shade, thickness in (("white", 2.2), (paint, 1.2)):
                 size = right - left + 1, bottom - top + 1
                 axes.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, ec=shade, lw=thickness, ls=line))
     points = np.asarray(tile.points).reshape(-1, 2)
-    colors = np.asarray(tile.point_colors or [PREDICTED_COLOUR] * len(points), dtype=object)
+    colors = np.asarray(tile.point_colors or [PREDICTED_COLOR] * len(points), dtype=object)
     for color in dict.fromkeys(colors):
         axes.plot(*points[colors == color].T, "o", mfc=color, mec="white", ms=4.6, mew=0.8)
 

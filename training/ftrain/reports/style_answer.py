@@ -42,7 +42,7 @@ def answer(labels: Labels, least_certainty: float, results: Results, number: int
     original = labels.originals[labels.values[0].index(found)] if found else ""
     return {
         **said,
-        "recognised": bool(found),
+        "recognized": bool(found),
         "style": found,
         **({"label": original} if original != found else {}),
         **style,
@@ -83,7 +83,7 @@ def glow(picture: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.n
     height, width = picture.shape[:2]
     rows, columns = attention.shape
     step = (region[2:] - region[:2]) / (columns, rows)
-    # Centre of a pixel -> place in the grid, where 0 is the centre of the first cell.
+    # Center of a pixel -> place in the grid, where 0 is the center of the first cell.
     matrix = np.array([[1 / step[0], 0, (0.5 - region[0]) / step[0] - 0.5], [0, 1 / step[1], (0.5 - region[1]) / step[1] - 0.5]])
     grid = np.ascontiguousarray(attention, np.float32)
     heat = cv2.warpAffine(
@@ -122,22 +122,22 @@ def _draw_one(
     unit = max(width, height) / 800  # letters and lines are made for 800 pixels
     if "box" in part:
         left, top, right, bottom = (round(value) for value in np.array(part["box"]) * factor)
-        for colour, thickness in ((_PAPER, 4.5), (_FRAME, 2.2)):
-            cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, max(1, round(thickness * unit)), cv2.LINE_AA)
+        for color, thickness in ((_PAPER, 4.5), (_FRAME, 2.2)):
+            cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), color, max(1, round(thickness * unit)), cv2.LINE_AA)
     image = Image.fromarray(canvas)
     _write(image, title, part, named, max(unit, 0.7))
     return np.asarray(image)
 
 
 def _write(image: Image.Image, title: str, part: dict[str, Any], named: list[tuple[str, float]], unit: float) -> None:
-    """A title, and a line with a bar for every answer; the first is bold if it counts as recognised."""
+    """A title, and a line with a bar for every answer; the first is bold if it counts as recognized."""
     pen, pad, line = ImageDraw.Draw(image), 9 * unit, 27 * unit
     lines: list[tuple[str, float | None, bool]] = [(title, None, True)] if title else []
     if "value" in part or "style" in part:
-        recognised = bool(part.get("value") or part.get("style"))
-        if not recognised:
-            lines.append((f"nothing recognised (below {100 * part['least_score']:.0f} %)", None, False))
-        lines += [(text, score, recognised and number == 0) for number, (text, score) in enumerate(named)]
+        recognized = bool(part.get("value") or part.get("style"))
+        if not recognized:
+            lines.append((f"nothing recognized (below {100 * part['least_score']:.0f} %)", None, False))
+        lines += [(text, score, recognized and number == 0) for number, (text, score) in enumerate(named)]
     if not lines:
         return
     fonts = {bold: _font(18 * unit, bold=bold) for bold in (False, True)}

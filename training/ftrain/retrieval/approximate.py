@@ -1,6 +1,6 @@
 """Approximate search with faiss: it finds a short list, which is scored exactly as in the exact search.
 
-Vectors are compressed (the main axes that hold most of the variance, a byte each) and arranged in lists around k-means centres
+Vectors are compressed (the main axes that hold most of the variance, a byte each) and arranged in lists around k-means centers
 (`ivf`; Jegou et al., PAMI 2011) or in a graph of neighbours (`hnsw`; Malkov and Yashunin, PAMI 2020). How many lists are
 probed, or how wide the graph is searched, is never fixed: a sweep against exact search chooses the least that reaches the wanted
 recall of the first 20. A system that probed one list only lost what lies beyond its border, and did not know how much.
@@ -32,7 +32,7 @@ _LINKS = 24  # of a node of the graph
 _TRAINING_VECTORS = 65_536
 _VALUES = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
 _SHORTLIST = (50, 2.5)  # rows at least, and per wanted one: compression swaps near neighbours
-_COLOUR_SHORTLIST = (200, 10.0)  # the same where colour has a say that the index does not know of
+_COLOR_SHORTLIST = (200, 10.0)  # the same where color has a say that the index does not know of
 
 APPROXIMATION_SHAPE = {  # of `Approximation.to_json`
     "kind": re.compile("ivf|hnsw"), "specification": str, "value": COUNT, "target": float, "recall": float, "reached": bool,
@@ -127,7 +127,7 @@ class ApproximateSearch:
 
     def suggest(self, queries: Features, top: int, likeness: Likeness) -> list[np.ndarray]:
         """Per query the sorted rows among which the best `top` are looked for."""
-        least, times = _COLOUR_SHORTLIST if likeness.color_weight else _SHORTLIST
+        least, times = _COLOR_SHORTLIST if likeness.color_weight else _SHORTLIST
         count = min(len(self.gallery), max(least, round(times * top)))
         _, suggested = self.index.search(np.ascontiguousarray(queries.deep), count)
         return [np.sort(rows[rows >= 0]) for rows in suggested]
@@ -214,7 +214,7 @@ def _specification(features: np.ndarray, kind: Kind, generator: np.random.Genera
     variances = np.linalg.eigvalsh(np.cov(sample, rowvar=False).reshape(dims, dims))[::-1]
     shares = np.cumsum(variances) / max(variances.sum(), np.finfo(float).tiny)
     axes = next((kept for kept in _AXES if 2 * kept <= dims and kept < count and shares[kept - 1] >= _VARIANCE), None)
-    # As many lists as keep centres and probed rows in balance; a power of two not above 4 sqrt(N).
+    # As many lists as keep centers and probed rows in balance; a power of two not above 4 sqrt(N).
     num_lists = 2 ** max(0, int(np.log2(4 * np.sqrt(count))))
     num_lists = min(num_lists, max(1, count // 8))
     arrangement = f"IVF{num_lists},SQ8" if kind == "ivf" else f"HNSW{_LINKS}_SQ8"

@@ -1,4 +1,4 @@
-"""`ftrain index RUN SHARDS OUT`: embeddings and colours of a shard set, as an index to query."""
+"""`ftrain index RUN SHARDS OUT`: embeddings and colors of a shard set, as an index to query."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from ftrain.image import decode_exactly
 from ftrain.predict import one_process
 from ftrain.remote import open_shards
 from ftrain.retrieval.approximate import Kind, build_approximate, require_faiss
-from ftrain.retrieval.colour import colour_feature
+from ftrain.retrieval.color import color_feature
 from ftrain.retrieval.exact import Features
 from ftrain.retrieval.index_file import write_index
 from ftrain.run_folder import RunFolder
 from ftrain.task import Results, Task
 
-EMBEDDING, COLOUR = "embedding", "colour"  # what a task's `predict` calls its deep and its colour features
-ColourSource = Literal["network", "picture", "none"]
+EMBEDDING, COLOR = "embedding", "color"  # what a task's `predict` calls its deep and its color features
+ColorSource = Literal["network", "picture", "none"]
 
 
 def build_index(
@@ -42,7 +42,7 @@ def build_index(
     splits: Sequence[str] | None = None,
     kind: Literal["exact"] | Kind = "exact",
     recall: float = 0.98,
-    colour: bool = True,
+    color: bool = True,
     checkpoint: str = "best",
     batch_size: int = 64,
     workers: int = 2,
@@ -50,7 +50,7 @@ def build_index(
 ) -> dict[str, Any]:
     """Index the pictures of some splits and return what `out/index.json` holds; an index in `out` is replaced.
 
-    Without `splits` these are the gallery where the set has one, and else all. Colours are the network's own where the task
+    Without `splits` these are the gallery where the set has one, and else all. Colors are the network's own where the task
     gives some, and else those around the middle of the picture. Any images can be indexed, with or without labels of any kind. Raises `UsageError`
     for a task without embeddings and for a set without boxes where the run looks at them, `EnvironmentProblem` where `kind` needs faiss, `NonFiniteError` for embeddings without length.
     """
@@ -70,12 +70,12 @@ def build_index(
         results = results_of_split(
             task, opened, rows, Processes(0, 1, place), batch_size, workers, encoder=encoder, stage="indexing"
         )
-        features, source = _features(task, results, opened, rows, colour=colour, workers=workers)
+        features, source = _features(task, results, opened, rows, color=color, workers=workers)
         approximate = None if kind == "exact" else build_approximate(features, kind, recall)
         note = {
             "dataset": opened.metadata.get("dataset"),
             "splits": sorted(set(opened.columns["split"][rows].tolist())),
-            "colour": source,
+            "color": source,
             "run": {"place": _relative(run, out), **_trained(task, state, digest)},
             "shards": {"place": shards if "://" in shards else _relative(Path(shards), out), "plan_id": opened.plan_id},
         }
@@ -121,16 +121,16 @@ def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, labelle
 
 
 def _features(
-    task: Task, results: Results, shards: ShardSet, rows: np.ndarray, *, colour: bool, workers: int
-) -> tuple[Features, ColourSource]:
+    task: Task, results: Results, shards: ShardSet, rows: np.ndarray, *, color: bool, workers: int
+) -> tuple[Features, ColorSource]:
     deep = deep_features(task, results)
-    if not colour:
+    if not color:
         return Features(deep), "none"
-    if COLOUR in results:
-        return Features(deep, unit(results[COLOUR])), "network"
+    if COLOR in results:
+        return Features(deep, unit(results[COLOR])), "network"
 
     def of(row: int) -> np.ndarray:
-        return colour_feature(decode_exactly(shards.read(row)[0]))
+        return color_feature(decode_exactly(shards.read(row)[0]))
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         return Features(deep, np.stack(list(pool.map(of, rows.tolist())))), "picture"

@@ -32,21 +32,21 @@ class Found:
     rows: np.ndarray  # B, K int64
     scores: np.ndarray  # B, K float64; higher is better
     deep: np.ndarray  # B, K float64: cosine, or minus the Euclidean distance, of the deep features
-    colour: np.ndarray  # B, K float64: the same of the colour features; 0 where they do not count
+    color: np.ndarray  # B, K float64: the same of the color features; 0 where they do not count
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of a gallery or of queries: `deep` N, D and `colour` N, C or None, float32."""
+    """Features of a gallery or of queries: `deep` N, D and `color` N, C or None, float32."""
 
     deep: np.ndarray
-    colour: np.ndarray | None = None
+    color: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.deep)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Features:
-        return Features(self.deep[rows], None if self.colour is None else self.colour[rows])
+        return Features(self.deep[rows], None if self.color is None else self.color[rows])
 
     @cached_property
     def deep_squares(self) -> np.ndarray:
@@ -54,18 +54,18 @@ class Features:
         return np.einsum("nd,nd->n", self.deep, self.deep)
 
     @cached_property
-    def colour_squares(self) -> np.ndarray:
-        """Squared lengths of the colour features, float32 N."""
-        assert self.colour is not None
-        return np.einsum("nd,nd->n", self.colour, self.colour)
+    def color_squares(self) -> np.ndarray:
+        """Squared lengths of the color features, float32 N."""
+        assert self.color is not None
+        return np.einsum("nd,nd->n", self.color, self.color)
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike two pictures are: the likeness of their deep features and `color_weight` times that of their colours.
+    """How alike two pictures are: the likeness of their deep features and `color_weight` times that of their colors.
 
     `cosine` is the dot product of features of length 1, `euclidean` minus the distance. On deep features alone both put
-    features of length 1 in the same order; with colour they do not, as sums of products and of distances differ.
+    features of length 1 in the same order; with color they do not, as sums of products and of distances differ.
     """
 
     metric: Metric = "cosine"
@@ -80,28 +80,28 @@ class Likeness:
             raise UsageError(f"color weight {self.color_weight}: take a number from 0 up")
         if not self.color_weight:
             return
-        if gallery.colour is None or queries.colour is None:
-            where = "index" if gallery.colour is None else "query"
+        if gallery.color is None or queries.color is None:
+            where = "index" if gallery.color is None else "query"
             raise UsageError(
-                f"color weight {self.color_weight:g}: the {where} has no colour features; build the index with them, or take 0"
+                f"color weight {self.color_weight:g}: the {where} has no color features; build the index with them, or take 0"
             )
-        if queries.colour.shape[1] != gallery.colour.shape[1]:
+        if queries.color.shape[1] != gallery.color.shape[1]:
             raise UsageError(
-                f"the colour feature of the queries has {queries.colour.shape[1]} dimensions, that of the index "
-                f"{gallery.colour.shape[1]}; build the index again"
+                f"the color feature of the queries has {queries.color.shape[1]} dimensions, that of the index "
+                f"{gallery.color.shape[1]}; build the index again"
             )
 
     def pairs(self, gallery: Features, queries: Features, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Deep and colour likeness of query `number` and some rows, in double precision.
+        """Deep and color likeness of query `number` and some rows, in double precision.
 
         Every pair by itself, not as a matrix product, of which a place near the edge changes the last bits.
         """
         deep = self._likeness(gallery.deep, queries.deep[number], rows)
         if not self.color_weight:
             return deep, np.zeros(len(rows))
-        assert gallery.colour is not None
-        assert queries.colour is not None
-        return deep, self._likeness(gallery.colour, queries.colour[number], rows)
+        assert gallery.color is not None
+        assert queries.color is not None
+        return deep, self._likeness(gallery.color, queries.color[number], rows)
 
     def _likeness(self, gallery: np.ndarray, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
         parts = [self._pairs(gallery[rows[start : start + _PAIRS]], query) for start in range(0, len(rows), _PAIRS)]
@@ -118,11 +118,11 @@ class Likeness:
         """The best `top` of each query's short list (sorted rows, at least `top` of them), in double precision."""
         found = Found(*(np.zeros((len(queries), top), kind) for kind in (np.int64, np.float64, np.float64, np.float64)))
         for number, rows in enumerate(shortlists):
-            deep, colour = self.pairs(gallery, queries, number, rows)
-            scores = deep + self.color_weight * colour if self.color_weight else deep
+            deep, color = self.pairs(gallery, queries, number, rows)
+            scores = deep + self.color_weight * color if self.color_weight else deep
             best = np.argsort(-scores, kind="stable")[:top]
             found.rows[number], found.scores[number] = rows[best], scores[best]
-            found.deep[number], found.colour[number] = deep[best], colour[best]
+            found.deep[number], found.color[number] = deep[best], color[best]
         return found
 
 
@@ -134,12 +134,12 @@ class ExactSearch:
         self.device = device if device is not None and device.type != "cpu" else None
         if self.device is not None:
             self._deep = torch.from_numpy(gallery.deep).to(self.device)
-            self._colour = None if gallery.colour is None else torch.from_numpy(gallery.colour).to(self.device)
+            self._color = None if gallery.color is None else torch.from_numpy(gallery.color).to(self.device)
 
     def search(self, queries: Features, likeness: Likeness, top: int) -> Found:
         """The `top` most alike rows of each query (all rows where there are fewer), of equal ones the lowest first.
 
-        Memory is bounded whatever the number of queries. Raises `UsageError` for other dimensions or missing colours.
+        Memory is bounded whatever the number of queries. Raises `UsageError` for other dimensions or missing colors.
         """
         likeness.check(self.gallery, queries)
         top = min(top, len(self.gallery))
@@ -153,27 +153,27 @@ class ExactSearch:
         return likeness.decide(self.gallery, queries, shortlists, top)
 
     def _scores(self, queries: Features, likeness: Likeness) -> np.ndarray | torch.Tensor:
-        """Scores B, N in single precision, or for Euclidean distances without colour their squares, negative."""
+        """Scores B, N in single precision, or for Euclidean distances without color their squares, negative."""
         weight, is_cosine = likeness.color_weight, likeness.metric == "cosine"
         scores = self._products(queries.deep, "deep")
         if not is_cosine:
             scores = self._negative_squares(scores, queries.deep_squares, self.gallery.deep_squares)
         if not weight:
             return scores
-        assert queries.colour is not None
-        colour = self._products(queries.colour, "colour")
+        assert queries.color is not None
+        color = self._products(queries.color, "color")
         if not is_cosine:
-            colour = self._negative_squares(colour, queries.colour_squares, self.gallery.colour_squares)
-            scores, colour = -((-scores) ** 0.5), -((-colour) ** 0.5)
-        colour *= weight
-        scores += colour  # type: ignore[operator]
+            color = self._negative_squares(color, queries.color_squares, self.gallery.color_squares)
+            scores, color = -((-scores) ** 0.5), -((-color) ** 0.5)
+        color *= weight
+        scores += color  # type: ignore[operator]
         return scores
 
-    def _products(self, queries: np.ndarray, part: Literal["deep", "colour"]) -> np.ndarray | torch.Tensor:
+    def _products(self, queries: np.ndarray, part: Literal["deep", "color"]) -> np.ndarray | torch.Tensor:
         if self.device is None:
             # NumPy's BLAS reads memory twice as fast as torch's for one query, and is 1.3 times as fast for a hundred.
             return np.matmul(queries, getattr(self.gallery, part).T)
-        rows = self._deep if part == "deep" else self._colour
+        rows = self._deep if part == "deep" else self._color
         assert rows is not None
         return torch.from_numpy(np.ascontiguousarray(queries)).to(self.device) @ rows.T
 
@@ -222,7 +222,7 @@ def _error_bound(gallery: Features, queries: Features, likeness: Likeness) -> fl
 
     bound = of(queries.deep_squares, gallery.deep_squares, gallery.deep.shape[1])
     if likeness.color_weight:
-        assert gallery.colour is not None
-        bound += likeness.color_weight * of(queries.colour_squares, gallery.colour_squares, gallery.colour.shape[1])
+        assert gallery.color is not None
+        bound += likeness.color_weight * of(queries.color_squares, gallery.color_squares, gallery.color.shape[1])
         bound += 4 * _UNIT * (1 + likeness.color_weight)
     return bound

@@ -1,7 +1,7 @@
 """An index on disk: features, what they belong to, and `index.json`, which is written last and names the others' digests.
 
     features.npy       float32 N, D: deep features of length 1
-    colours.npy        float32 N, C: colour features of length 1 (optional)
+    colors.npy        float32 N, C: color features of length 1 (optional)
     items.parquet      key, split, item, category, image (path in the raw folder), sha256 (of the image) and row (in the shard set) of each
     approximate.faiss  the approximate index (optional)
     index.json         format, what made it, dimensions, the recall sweep, sizes and SHA-256
@@ -35,12 +35,12 @@ from ftrain.retrieval.approximate import (
 from ftrain.retrieval.exact import ExactSearch, Features
 
 FORMAT = "fashionkit-index/2"
-INDEX_FILE, FEATURES_FILE, COLOURS_FILE = "index.json", "features.npy", "colours.npy"
+INDEX_FILE, FEATURES_FILE, COLORS_FILE = "index.json", "features.npy", "colors.npy"
 ITEMS_FILE, APPROXIMATE_FILE = "items.parquet", "approximate.faiss"
 _ROWS_AT_ONCE = 65_536
 ITEM_COLUMNS = ("key", "split", "item", "category", "image", "sha256", "row")
 _SHAPE = {
-    "samples": COUNT, "dimensions": COUNT, "colour_dimensions": COUNT, "approximate": (None, APPROXIMATION_SHAPE),
+    "samples": COUNT, "dimensions": COUNT, "color_dimensions": COUNT, "approximate": (None, APPROXIMATION_SHAPE),
     "files": {"*": {"bytes": COUNT, "sha256": DIGEST}}, "run": {"place": str}, "shards": {"place": str},
 }  # fmt: skip
 
@@ -71,14 +71,14 @@ class IndexFolder:
                 raise IntegrityError(f"{place}: changed (SHA-256 differs from {INDEX_FILE}); build the index again")
         count = note["samples"]
         deep = _map(path / FEATURES_FILE, (count, note["dimensions"]), finite=digests)
-        colour = None
-        if note["colour_dimensions"]:
-            colour = _map(path / COLOURS_FILE, (count, note["colour_dimensions"]), finite=digests)
+        color = None
+        if note["color_dimensions"]:
+            color = _map(path / COLORS_FILE, (count, note["color_dimensions"]), finite=digests)
         table = read_table(path / ITEMS_FILE)
         if table.num_rows != count or table.column_names != list(ITEM_COLUMNS):
             raise IntegrityError(f"{path}/{ITEMS_FILE}: {table.num_rows} rows instead of {count}; build the index again")
         items = {name: np.array(table.column(name).to_pylist()) for name in ITEM_COLUMNS}
-        return cls(path, note, Features(deep, colour), items)
+        return cls(path, note, Features(deep, color), items)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -117,11 +117,11 @@ def write_index(
     _publish_array(path / FEATURES_FILE, features.deep)
     write_table(path / ITEMS_FILE, pa.table({name: items[name] for name in ITEM_COLUMNS}))
     names = [FEATURES_FILE, ITEMS_FILE]
-    if features.colour is None:
-        withdraw(path / COLOURS_FILE)
+    if features.color is None:
+        withdraw(path / COLORS_FILE)
     else:
-        _publish_array(path / COLOURS_FILE, features.colour)
-        names.append(COLOURS_FILE)
+        _publish_array(path / COLORS_FILE, features.color)
+        names.append(COLORS_FILE)
     if approximate is None:
         withdraw(path / APPROXIMATE_FILE)
     else:
@@ -134,7 +134,7 @@ def write_index(
         **note,
         "samples": len(features),
         "dimensions": features.deep.shape[1],
-        "colour_dimensions": 0 if features.colour is None else features.colour.shape[1],
+        "color_dimensions": 0 if features.color is None else features.color.shape[1],
         "approximate": approximate.approximation.to_json() if approximate else None,
         "files": files,
     }
@@ -151,7 +151,7 @@ def _read_note(path: Path) -> dict[str, Any]:
         missing=f"{path}: no finished index here ({INDEX_FILE} is missing); build one with `ftrain index`",
         remedy="build the index again",
     )
-    strangers = sorted(note["files"].keys() - {FEATURES_FILE, COLOURS_FILE, ITEMS_FILE, APPROXIMATE_FILE})
+    strangers = sorted(note["files"].keys() - {FEATURES_FILE, COLORS_FILE, ITEMS_FILE, APPROXIMATE_FILE})
     if strangers:
         raise IntegrityError(f"{path}/{INDEX_FILE}: {strangers[0]!r} is not a file of an index; build the index again")
     missing = {FEATURES_FILE, ITEMS_FILE} - note["files"].keys()

@@ -123,21 +123,21 @@ class Joined(Task):
     def fit(self, parts: Tensor) -> None:
         """Learn means and the projection from the parts N, sum of `widths`, of N training pictures.
 
-        Each part is centred and brought to length 1, so that each counts alike. Of the `dim` principal components of all together
+        Each part is centered and brought to length 1, so that each counts alike. Of the `dim` principal components of all together
         the strong ones are weakened, by the fourth root of their variance: half of a whitening (Jégou and Chum, ECCV 2012).
         """
         parts = parts.double()
         self.part_means.copy_(parts.mean(dim=0))
         joined = self._units(parts - self.part_means.to(parts))
         self.mean.copy_(joined.mean(dim=0))
-        centred = joined - self.mean.to(joined)
-        variances, components = torch.linalg.eigh(centred.T @ centred / len(centred))
+        centered = joined - self.mean.to(joined)
+        variances, components = torch.linalg.eigh(centered.T @ centered / len(centered))
         strongest = slice(-self.config.dim, None)
         self.projection.copy_((components[:, strongest] / variances[strongest].clamp_min(1e-12) ** 0.25).T)
         self.fitted = True
 
     def predict(self, batch: Batch) -> Batch:
-        """`embedding` B, D of length 1; all else (`attention`, `colour`, labels) is the first run's."""
+        """`embedding` B, D of length 1; all else (`attention`, `color`, labels) is the first run's."""
         said, parts = parts_of(self.tasks, batch)
         if not self.fitted:
             return {"parts": torch.cat(parts, dim=1)}

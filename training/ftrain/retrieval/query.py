@@ -25,8 +25,8 @@ from ftrain.pictures import FoundPicture, PictureError, find_pictures, quiet_dec
 from ftrain.predict import load_ahead, one_process
 from ftrain.remote import open_shards
 from ftrain.retrieval.approximate import ApproximateSearch
-from ftrain.retrieval.build import COLOUR, deep_features, unit, weights_digest
-from ftrain.retrieval.colour import colour_feature
+from ftrain.retrieval.build import COLOR, deep_features, unit, weights_digest
+from ftrain.retrieval.color import color_feature
 from ftrain.retrieval.exact import ExactSearch, Features, Found, Likeness, Metric
 from ftrain.retrieval.index_file import IndexFolder
 from ftrain.retrieval.rerank import num_candidates, rerank_candidates
@@ -42,13 +42,13 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Photo:
-    """A photo on its way: its SHA-256, what the model needs, its colour where the index has colours of pictures, a small copy."""
+    """A photo on its way: its SHA-256, what the model needs, its color where the index has colors of pictures, a small copy."""
 
     found: FoundPicture
     digest: str
     tile: np.ndarray
     inputs: dict[str, np.ndarray]
-    colour: np.ndarray | None
+    color: np.ndarray | None
 
 
 def query_index(
@@ -133,7 +133,7 @@ class _Search:
 
     def _one(self, found: Found, number: int, without: np.ndarray, count: int) -> Found:
         keep = np.flatnonzero(~np.isin(found.rows[number], without))[:count]
-        one = Found(*(part[number : number + 1, keep] for part in (found.rows, found.scores, found.deep, found.colour)))
+        one = Found(*(part[number : number + 1, keep] for part in (found.rows, found.scores, found.deep, found.color)))
         if not self.reranks:
             return one
         return rerank_candidates(self.index.features, one, self.likeness, self.top)
@@ -203,9 +203,9 @@ def _load(task: Task, index: IndexFolder, photo: FoundPicture, find: BoxFinder |
         picture = read_picture(photo.path)
     except PictureError as error:
         return {"image": readable(photo.path), "error": str(error)}
-    colour = colour_feature(picture) if index.note["colour"] == "picture" else None
+    color = color_feature(picture) if index.note["color"] == "picture" else None
     box = None if find is None else find(picture)
-    return _Photo(photo, sha256_of(photo.path), small(picture), task.encode_picture(picture, box), colour)
+    return _Photo(photo, sha256_of(photo.path), small(picture), task.encode_picture(picture, box), color)
 
 
 def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch.device) -> Features:
@@ -213,12 +213,12 @@ def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch
     if not photos:
         return index.features[:0]
     results = predict_batch(task, [photo.inputs for photo in photos], device)
-    source, colour = index.note["colour"], None
+    source, color = index.note["color"], None
     if source == "network":
-        colour = unit(results[COLOUR])
+        color = unit(results[COLOR])
     elif source == "picture":
-        colour = np.stack([photo.colour for photo in photos if photo.colour is not None])
-    return Features(deep_features(task, results), colour)
+        color = np.stack([photo.color for photo in photos if photo.color is not None])
+    return Features(deep_features(task, results), color)
 
 
 def _answers(search: _Search, known: _KnownItems, photos: list[_Photo], queries: Features) -> list[Answer]:
@@ -256,4 +256,4 @@ def _match(items: dict[str, np.ndarray], found: Found, place: int, item: str) ->
     }
 
 
-_FIGURES = {"score": "scores", "deep": "deep", "color": "colour"}
+_FIGURES = {"score": "scores", "deep": "deep", "color": "color"}

@@ -35,14 +35,14 @@ def rerank_candidates(
     """
     top = min(top, found.rows.shape[1])
     result = Found(
-        *(np.empty((len(found.rows), top), part.dtype) for part in (found.rows, found.scores, found.deep, found.colour))
+        *(np.empty((len(found.rows), top), part.dtype) for part in (found.rows, found.scores, found.deep, found.color))
     )
     for number, rows in enumerate(found.rows):
         distances = _distances(gallery, rows, found.scores[number], likeness)
         mixed = reciprocal_distances(distances, neighbours, expansion, share)
         best = np.lexsort((rows, np.round(mixed, 12)))[:top]
         result.rows[number], result.scores[number] = rows[best], -mixed[best]
-        result.deep[number], result.colour[number] = found.deep[number, best], found.colour[number, best]
+        result.deep[number], result.color[number] = found.deep[number, best], found.color[number, best]
     return result
 
 
@@ -84,5 +84,5 @@ def _distances(gallery: Features, rows: np.ndarray, scores: np.ndarray, likeness
     return np.maximum(whole, 0.0)
 
 
-def _combined(deep: np.ndarray, colour: np.ndarray, likeness: Likeness) -> np.ndarray:
-    return deep + likeness.color_weight * colour
+def _combined(deep: np.ndarray, color: np.ndarray, likeness: Likeness) -> np.ndarray:
+    return deep + likeness.color_weight * color

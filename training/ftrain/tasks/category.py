@@ -53,7 +53,7 @@ class CategoryConfig(ViewConfig):
     box_weight: float = Field(1.0, ge=0)
     smoothing: float = Field(0.0, ge=0, lt=1)  # of labels, where a softmax is learnt
     flip_test: bool = False  # average with the mirrored picture
-    least_score: float = Field(0.2, ge=0, lt=1)  # below this the answer is that nothing is recognised
+    least_score: float = Field(0.2, ge=0, lt=1)  # below this the answer is that nothing is recognized
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class Category(Task):
         return encoded_picture(self.config, picture, box)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """Category with its score and rivals, attributes, box in pixels; or that nothing is recognised."""
+        """Category with its score and rivals, attributes, box in pixels; or that nothing is recognized."""
         from ftrain.reports.category_answer import answer
 
         del category
@@ -272,7 +272,7 @@ def _learnt(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[s
 
 
 def _box_of_source(edges: Tensor, matrices: Tensor, size: Tensor) -> Tensor:
-    """Edges B, 4 in pixels of an input that is not turned, as centres of the corner pixels in the source, inside it."""
+    """Edges B, 4 in pixels of an input that is not turned, as centers of the corner pixels in the source, inside it."""
     back = invert_matrices(matrices).to(edges.dtype)
     corners = torch.einsum("bij,bkj->bki", back[:, :, :2], edges.unflatten(1, (2, 2)) - 0.5) + back[:, None, :, 2]
     first, last = corners[:, 0] + 0.5, corners[:, 1] - 0.5  # half a pixel inwards
@@ -287,8 +287,8 @@ def _box_in_view(box: np.ndarray, view: View) -> tuple[np.ndarray, bool]:
     that do not fill the corners, do not.
     """
     size = view.image.shape[0]
-    centre = move_points((box[:2] + box[2:])[None] / 2, view.matrix)[0]
+    center = move_points((box[:2] + box[2:])[None] / 2, view.matrix)[0]
     half = np.sqrt(np.square(view.matrix[:, :2] * ((box[2:] - box[:2] + 1) / 2)).sum(axis=1))
-    edges = (np.concatenate([centre - half, centre + half]) + 0.5) / size
+    edges = (np.concatenate([center - half, center + half]) + 0.5) / size
     seen = np.clip(edges, 0, 1).astype(np.float32)
     return seen, bool(((seen[2:] - seen[:2]) >= _LEAST_SIDE).all())

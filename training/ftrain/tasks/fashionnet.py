@@ -242,7 +242,7 @@ class FashionNet(Task):
         return encoded_picture(self.config, picture, box)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """Category, attributes, and the landmarks that are in the picture; nothing where no garment is recognised."""
+        """Category, attributes, and the landmarks that are in the picture; nothing where no garment is recognized."""
         from ftrain.reports.fashionnet_answer import answer
 
         return answer(self.answers, results, number, category, self.config.least_score)

@@ -23,7 +23,7 @@ from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
 from ftrain.layers.pooling import AveragePooling, GeneralisedMean, strength
 from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.published import published_dataset
-from ftrain.retrieval.colour import colour_features
+from ftrain.retrieval.color import color_features
 from ftrain.retrieval_input import RetrievalConfig, RetrievalEncoder
 from ftrain.search_roles import GALLERY, QUERY, has_match
 from ftrain.stream import Batch
@@ -152,7 +152,7 @@ class Retrieval(Task):
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
-        """`embedding` B, D of length 1; `attention` B, h, w; `class_scores` B, C; `colour` B, 125 (not in an exported graph).
+        """`embedding` B, D of length 1; `attention` B, h, w; `class_scores` B, C; `color` B, 125 (not in an exported graph).
 
         The numbers of identity, category and role are handed on.
         """
@@ -165,8 +165,8 @@ class Retrieval(Task):
         if scores is not None:
             found["class_scores"] = scores
         if not torch.compiler.is_compiling():
-            colours = colour_features(batch["image"].cpu().numpy(), attention.detach().cpu().numpy())
-            found["colour"] = torch.from_numpy(colours).to(embedding.device)
+            colors = color_features(batch["image"].cpu().numpy(), attention.detach().cpu().numpy())
+            found["color"] = torch.from_numpy(colors).to(embedding.device)
         return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
 
     def measure(self, results: Results) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class Retrieval(Task):
         return {"image": encoded_picture(self.config, picture, box)["image"]}
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """Category with its score where the model names them, or that none is recognised; the `embedding`, rounded."""
+        """Category with its score where the model names them, or that none is recognized; the `embedding`, rounded."""
         del category
         from ftrain.reports.retrieval_drawing import answer
 

@@ -1,32 +1,32 @@
-"""The colour feature: its length, what is near and far, that place only weighs, and weights of any kind."""
+"""The color feature: its length, what is near and far, that place only weighs, and weights of any kind."""
 
 import cv2
 import numpy as np
 import pytest
 
-from ftrain.retrieval.colour import CHROMA_CENTRES, COLOUR_DIMS, LIGHTNESS_CENTRES, colour_feature, colour_features
+from ftrain.retrieval.color import CHROMA_CENTERS, COLOR_DIMS, LIGHTNESS_CENTERS, color_feature, color_features
 
 RED, DARKER_RED, BLUE, WHITE, GREY = (200, 30, 40), (180, 26, 36), (30, 40, 200), (255, 255, 255), (128, 128, 128)
 
 
-def plain(colour, size=(40, 30)):
-    return np.full((*size, 3), colour, np.uint8)
+def plain(color, size=(40, 30)):
+    return np.full((*size, 3), color, np.uint8)
 
 
 def likeness(first, second, **options):
-    return float(colour_feature(first, **options) @ colour_feature(second, **options))
+    return float(color_feature(first, **options) @ color_feature(second, **options))
 
 
-@pytest.mark.parametrize("colour", [RED, BLUE, WHITE, GREY, (0, 0, 0), (0, 255, 0)])
-def test_a_plain_picture_has_the_colours_beside_its_own(colour):
-    feature = colour_feature(plain(colour))
-    assert feature.shape == (COLOUR_DIMS,)
+@pytest.mark.parametrize("color", [RED, BLUE, WHITE, GREY, (0, 0, 0), (0, 255, 0)])
+def test_a_plain_picture_has_the_colors_beside_its_own(color):
+    feature = color_feature(plain(color))
+    assert feature.shape == (COLOR_DIMS,)
     assert feature.dtype == np.float32
     assert (feature >= 0).all()
     assert np.linalg.norm(feature) == pytest.approx(1, abs=1e-6)
-    lab = cv2.cvtColor(plain(colour, (1, 1)).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
-    centres = np.stack(np.meshgrid(LIGHTNESS_CENTRES, CHROMA_CENTRES, CHROMA_CENTRES, indexing="ij"), axis=-1).reshape(-1, 3)
-    mean = (feature.astype(float) ** 2) @ centres  # linear interpolation keeps the mean, inside of all centres
+    lab = cv2.cvtColor(plain(color, (1, 1)).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
+    centers = np.stack(np.meshgrid(LIGHTNESS_CENTERS, CHROMA_CENTERS, CHROMA_CENTERS, indexing="ij"), axis=-1).reshape(-1, 3)
+    mean = (feature.astype(float) ** 2) @ centers  # linear interpolation keeps the mean, inside of all centers
     bounds = np.array([[10, 90], [-64, 64], [-64, 64]], float)
     np.testing.assert_allclose(mean, np.clip(lab, *bounds.T), atol=1e-3)
 
@@ -35,14 +35,14 @@ def test_the_dot_product_is_the_bhattacharyya_coefficient():
     half = plain(RED)
     half[:, 15:] = BLUE
     weight = np.ones((40, 30))
-    red, blue, both = (colour_feature(picture, weight) for picture in (plain(RED), plain(BLUE), half))
+    red, blue, both = (color_feature(picture, weight) for picture in (plain(RED), plain(BLUE), half))
     assert red @ blue == pytest.approx(0, abs=1e-6)
     assert both @ red == pytest.approx(np.sqrt(0.5), abs=1e-3)
     shares = both.astype(float) ** 2
     assert shares.sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_near_colours_are_near():
+def test_near_colors_are_near():
     assert likeness(plain(RED), plain(DARKER_RED)) > 0.9
     assert likeness(plain(RED), plain(GREY)) < 0.3
     steps = [likeness(plain((120, 60, 60)), plain((120 + step, 60, 60))) for step in range(0, 60, 4)]
@@ -51,39 +51,39 @@ def test_near_colours_are_near():
 
 
 def test_place_weighs_but_does_not_order():
-    """The seed compared its ten strongest cells position by position: a moved collar was another colour."""
+    """The seed compared its ten strongest cells position by position: a moved collar was another color."""
     left, right = plain(RED), plain(RED)
     left[10:20, 8:14] = right[10:20, 16:22] = WHITE
     even = np.ones((8, 6))
     assert likeness(left, right, weight=even) == pytest.approx(1, abs=1e-4)
     inside = np.zeros((40, 30))
     inside[10:20, 8:14] = 1
-    assert colour_feature(left, inside) @ colour_feature(plain(WHITE)) > 0.99
+    assert color_feature(left, inside) @ color_feature(plain(WHITE)) > 0.99
 
 
 def test_without_weight_the_middle_counts_most():
     middle, edge = plain(WHITE), plain(WHITE)
     middle[15:25, 10:20], edge[:10, :10] = RED, RED
-    assert colour_feature(middle) @ colour_feature(plain(RED)) > 2 * (colour_feature(edge) @ colour_feature(plain(RED)))
+    assert color_feature(middle) @ color_feature(plain(RED)) > 2 * (color_feature(edge) @ color_feature(plain(RED)))
 
 
 @pytest.mark.parametrize("weight", [np.zeros((3, 3)), np.full((2, 2), -1.0), np.full((2, 2), np.nan)])
 def test_a_weight_without_any_place_is_no_weight(weight):
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(colour_feature(picture, weight), colour_feature(picture))
+    np.testing.assert_array_equal(color_feature(picture, weight), color_feature(picture))
 
 
 def test_size_does_not_matter():
     picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8), (500, 600))
     small = cv2.resize(picture, (100, 120), interpolation=cv2.INTER_AREA)
     assert likeness(picture, small) > 0.995
-    assert colour_feature(np.zeros((1, 900, 3), np.uint8)).shape == (COLOUR_DIMS,)
+    assert color_feature(np.zeros((1, 900, 3), np.uint8)).shape == (COLOR_DIMS,)
 
 
 def test_a_batch_is_its_pictures():
     pictures = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
     weights = np.random.default_rng(1).random((3, 7, 7), dtype=np.float32)
     for given in (None, weights):
-        expected = np.stack([colour_feature(pictures[n], None if given is None else given[n]) for n in range(3)])
-        np.testing.assert_array_equal(colour_features(pictures, given), expected)
-    assert colour_features(pictures[:0]).shape == (0, COLOUR_DIMS)
+        expected = np.stack([color_feature(pictures[n], None if given is None else given[n]) for n in range(3)])
+        np.testing.assert_array_equal(color_features(pictures, given), expected)
+    assert color_features(pictures[:0]).shape == (0, COLOR_DIMS)

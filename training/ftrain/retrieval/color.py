@@ -1,13 +1,13 @@
-"""The colour of a garment as a vector whose dot product is a likeness: a soft histogram in CIELAB, weighted by place.
+"""The color of a garment as a vector whose dot product is a likeness: a soft histogram in CIELAB, weighted by place.
 
 The system that this follows compared the ten strongest cells of a 7 x 7 picture position by position, in whatever order they
 came, on pixels without their mean: a red garment with a white collar was far from itself moved by a cell. Here every pixel
-votes for the eight nearest of 5 x 5 x 5 colours (lightness, a*, b*; linear interpolation, so that a little more light moves
+votes for the eight nearest of 5 x 5 x 5 colors (lightness, a*, b*; linear interpolation, so that a little more light moves
 the vector only a little), and place decides the weight of its vote only. Of the shares the square root is taken: the dot
-product of two features is the Bhattacharyya coefficient, 1 for equal and 0 for disjoint colours, and their Euclidean distance
+product of two features is the Bhattacharyya coefficient, 1 for equal and 0 for disjoint colors, and their Euclidean distance
 is sqrt(2) times Hellinger's. Square roots also keep a white background from drowning a small bright print.
 
-Colours are compared in CIELAB because equal steps look equally large there. Lightness, which shade and exposure change, counts
+Colors are compared in CIELAB because equal steps look equally large there. Lightness, which shade and exposure change, counts
 as much as each of a* and b*, but its steps are as wide as theirs; that is coarse on purpose.
 """
 
@@ -16,21 +16,21 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-# Centres of the votes. Around grey, where most clothes are, they stand closer.
-LIGHTNESS_CENTRES = (10.0, 30.0, 50.0, 70.0, 90.0)
-CHROMA_CENTRES = (-64.0, -24.0, 0.0, 24.0, 64.0)
-COLOUR_DIMS = len(LIGHTNESS_CENTRES) * len(CHROMA_CENTRES) ** 2  # 125
+# Centers of the votes. Around grey, where most clothes are, they stand closer.
+LIGHTNESS_CENTERS = (10.0, 30.0, 50.0, 70.0, 90.0)
+CHROMA_CENTERS = (-64.0, -24.0, 0.0, 24.0, 64.0)
+COLOR_DIMS = len(LIGHTNESS_CENTERS) * len(CHROMA_CENTERS) ** 2  # 125
 
 _SIDE = 64  # pixels: larger pictures are averaged down first
-_PRIOR = (0.2, 0.3)  # deviation of the centre prior, shares of width and height
+_PRIOR = (0.2, 0.3)  # deviation of the center prior, shares of width and height
 
 
-def colour_feature(picture: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """The colour of the weighted part of a picture: float32 C = 125, not negative, of length 1.
+def color_feature(picture: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """The color of the weighted part of a picture: float32 C = 125, not negative, of length 1.
 
     `picture` is uint8 H, W, 3 RGB. `weight` (any size h, w, negative values count as 0) says how much each place counts: the
     spatial activation of a network, a mask, the inside of a box. Without it, or where it is 0 everywhere, places count less and
-    less away from the centre.
+    less away from the center.
     """
     small = picture
     factor = _SIDE / max(picture.shape[:2])
@@ -40,32 +40,32 @@ def colour_feature(picture: np.ndarray, weight: np.ndarray | None = None) -> np.
     height, width = small.shape[:2]
     votes = _spread(weight, height, width).ravel()
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
-    histogram = np.zeros(COLOUR_DIMS)
-    axes = [_neighbours(lab[:, axis], centres) for axis, centres in enumerate(_AXES)]
+    histogram = np.zeros(COLOR_DIMS)
+    axes = [_neighbours(lab[:, axis], centers) for axis, centers in enumerate(_AXES)]
     for lightness, lightness_share in axes[0]:
         for red, red_share in axes[1]:
             for blue, blue_share in axes[2]:
-                cells = (lightness * len(CHROMA_CENTRES) + red) * len(CHROMA_CENTRES) + blue
+                cells = (lightness * len(CHROMA_CENTERS) + red) * len(CHROMA_CENTERS) + blue
                 share = votes * lightness_share * red_share * blue_share
-                histogram += np.bincount(cells, weights=share, minlength=COLOUR_DIMS)
+                histogram += np.bincount(cells, weights=share, minlength=COLOR_DIMS)
     feature = np.sqrt(histogram / histogram.sum())
     return (feature / np.linalg.norm(feature)).astype(np.float32)
 
 
-def colour_features(pictures: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """`colour_feature` of B pictures, uint8 B, H, W, 3 with weights B, h, w or none: float32 B, 125."""
-    one = [colour_feature(picture, None if weights is None else weights[number]) for number, picture in enumerate(pictures)]
-    return np.stack(one) if one else np.empty((0, COLOUR_DIMS), np.float32)
+def color_features(pictures: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """`color_feature` of B pictures, uint8 B, H, W, 3 with weights B, h, w or none: float32 B, 125."""
+    one = [color_feature(picture, None if weights is None else weights[number]) for number, picture in enumerate(pictures)]
+    return np.stack(one) if one else np.empty((0, COLOR_DIMS), np.float32)
 
 
-_AXES = (np.array(LIGHTNESS_CENTRES), np.array(CHROMA_CENTRES), np.array(CHROMA_CENTRES))
+_AXES = (np.array(LIGHTNESS_CENTERS), np.array(CHROMA_CENTERS), np.array(CHROMA_CENTERS))
 
 
-def _neighbours(values: np.ndarray, centres: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The two nearest centres of each value and their shares, which sum to 1; outside of all, the last one has it all."""
-    inside = np.clip(values, centres[0], centres[-1])
-    lower = np.clip(np.searchsorted(centres, inside, side="right") - 1, 0, len(centres) - 2)
-    upper_share = (inside - centres[lower]) / (centres[lower + 1] - centres[lower])
+def _neighbours(values: np.ndarray, centers: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The two nearest centers of each value and their shares, which sum to 1; outside of all, the last one has it all."""
+    inside = np.clip(values, centers[0], centers[-1])
+    lower = np.clip(np.searchsorted(centers, inside, side="right") - 1, 0, len(centers) - 2)
+    upper_share = (inside - centers[lower]) / (centers[lower + 1] - centers[lower])
     return [(lower, 1 - upper_share), (lower + 1, upper_share)]
 
 
