@@ -46,7 +46,7 @@ def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
 def describe(rule: str, row: Row, reader: Reader, written: Written) -> Fault:
     """Column, message and value of a broken rule; coordinates and size are quoted as they are in the files."""
     known = _DESCRIPTIONS.get(rule)
-    if known is not None and (reader.landmark_set is not None or rule.startswith("box")):
+    if known is not None and (reader.landmark_set is not None or rule.startswith(("box", "garment_box"))):
         return known(_as_in_the_file(as_stored(row), reader.origin, written), reader.landmark_set)
     column = next((name for name in sorted(row, key=len, reverse=True) if rule.startswith(name)), "")
     return column, f"rule {rule} of {reader.table.__name__} is broken", repr(row.get(column, ""))
@@ -123,6 +123,16 @@ def _box_outside(row: Row, _: LandmarkSet | None) -> Fault:
     return "box", f"the box ({quoted}) leaves the image of {size}", quoted
 
 
+def _garment_box_outside(row: Row, _: LandmarkSet | None) -> Fault:
+    width, height, corners = row["width"], row["height"], row["garment_boxes"]
+    for number, garment in enumerate(row["garments"]):
+        x1, y1, x2, y2 = box = corners[4 * number : 4 * number + 4]
+        if min(x1, y1, x2, y2) < -1 or (width is not None and (max(x1, x2) > width or max(y1, y2) > height)):
+            size = "the image" if width is None else f"the image of {width} x {height}"
+            return "garment_boxes", f"the box of the {garment or 'garment'} ({_numbers(box)}) leaves {size}", _numbers(box)
+    return "garment_boxes", "the box of a garment leaves the image", ""
+
+
 def _numbers(values: list[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
@@ -132,4 +142,5 @@ _DESCRIPTIONS: dict[str, Callable[[Row, LandmarkSet | None], Fault]] = {
     "point_outside": _outside,
     "box_inverted": _box_inverted,
     "box_outside": _box_outside,
+    "garment_box_outside": _garment_box_outside,
 }

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from fprep.convert import convert
+from fprep.export import export
 from fprep.orientation import turns, upright_point
+from fprep.reader import readers
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_table
 
@@ -272,3 +274,101 @@ def test_shares_need_the_sizes_of_the_images(tmp_path):
         run(
             "csv", csv_of(tmp_path / "raw", [[0.1, 0.1, 0.8, 0.9]]), tmp_path / "out", mapping={"unit": "relative"}, images="none"
         )
+
+
+_STATED = ("width", "height", "이미지 너비", "이미지 높이")
+
+
+def scale_stated_sizes(value, share):
+    """A document with the sizes that it states of images made smaller, and all coordinates as they are."""
+    if isinstance(value, list):
+        return [scale_stated_sizes(entry, share) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: max(1, int(entry * share)) if name in _STATED and isinstance(entry, int) else scale_stated_sizes(entry, share)
+        for name, entry in value.items()
+    }
+
+
+def shrink(raw, share):
+    """Make the images smaller, and the sizes of them that documents state, but not the annotations."""
+    for path in sorted(raw.rglob("*")):
+        if path.suffix in (".jpg", ".png") and path.stat().st_size > 100:
+            with Image.open(path) as image:
+                size = [max(1, int(side * share)) for side in image.size]
+                image.resize(size).save(path, format=image.format)
+        elif path.suffix == ".json" and path.name != "expected.json":
+            try:
+                document = json.loads(path.read_text())
+            except ValueError:
+                continue
+            path.write_text(json.dumps(scale_stated_sizes(document, share), ensure_ascii=False))
+
+
+def boxes_outside(table):
+    """How many boxes the table has, and which leave their images by more than the pixel that is allowed."""
+    count, outside = 0, []
+    for row in table.iter_rows(named=True):
+        flat = [*(row.get("box") or []), *(row.get("garment_boxes") or [])]
+        for x1, y1, x2, y2 in zip(*[iter(flat)] * 4, strict=True):
+            count += 1
+            if x1 < -1 or y1 < -1 or x2 > row["width"] or y2 > row["height"]:
+                outside.append((row["image"], x1, y1, x2, y2))
+    return count, outside
+
+
+@pytest.fixture(scope="module")
+def trees_with_boxes(tmp_path_factory):
+    """The tiny raw trees, by reader, of those whose tables have boxes of garments; COCO both with a row and a list of garments."""
+    trees = {name: TREES / entry.read.__module__.rpartition(".")[2] for name, entry in readers().items()}
+    home = tmp_path_factory.mktemp("garments")
+    convert("kfashion", [trees["kfashion"]], home / "table", images="full", max_rejected=1.0, workers=1)
+    export(home / "table/table.parquet", home / "coco", "coco")
+    shutil.copytree(trees["kfashion"], home / "coco/images", ignore=shutil.ignore_patterns("*.json"))
+    return {**trees, "coco of garments": home / "coco"}
+
+
+WITH_BOXES = [
+    "coco", "coco of garments", "csv", "deepfashion-category", "deepfashion-consumer2shop", "deepfashion-fine", "deepfashion-inshop",
+    "deepfashion-landmarks", "deepfashion2", "kfashion",
+]  # fmt: skip
+
+
+def test_every_reader_with_boxes_is_tried():
+    groups = {name: set(entry.table.column_names()) for name, entry in readers().items()}
+    have_boxes = {name for name, columns in groups.items() if columns & {"box", "garment_boxes"}}
+    assert have_boxes | {"coco", "csv"} == set(WITH_BOXES) - {"coco of garments"}
+
+
+@pytest.mark.parametrize("name", WITH_BOXES)
+def test_no_box_is_kept_outside_its_image(name, trees_with_boxes, tmp_path):
+    """Annotations of larger images than those that are here: such boxes are cut at the border, or their rows are rejected."""
+    shutil.copytree(trees_with_boxes[name], tmp_path / "raw")
+    options = {"images": "full", "max_rejected": 1.0, "workers": 1}
+    before = convert(name.split(" ")[0], [tmp_path / "raw"], tmp_path / "before", **options)
+    count, outside = boxes_outside(pl.DataFrame(read_table(tmp_path / "before/table.parquet")))
+    assert count > 0
+    assert not outside
+    shrink(tmp_path / "raw", 0.6)
+    try:
+        report = convert(name.split(" ")[0], [tmp_path / "raw"], tmp_path / "out", **options)
+    except (RejectedError, UsageError) as error:
+        assert any(said in str(error) for said in ("box_outside", "point_outside", "leave their images"))
+        return
+    _, outside = boxes_outside(pl.DataFrame(read_table(tmp_path / "out/table.parquet")))
+    assert not outside
+    told = {**report.rejected_by_rule, **report.warnings}
+    assert any(told.get(rule, 0) > before.rejected_by_rule.get(rule, 0) + before.warnings.get(rule, 0) for rule in (
+        "box_outside", "garment_box_outside", "garment_outside_picture", "box_cut_at_border", "point_outside",
+    )), told  # fmt: skip
+
+
+def test_a_garment_box_outside_is_told_with_its_garment(trees_with_boxes, tmp_path):
+    shutil.copytree(trees_with_boxes["coco of garments"], tmp_path / "raw")
+    shrink(tmp_path / "raw", 0.75)
+    convert("coco", [tmp_path / "raw"], tmp_path / "out", images="full", max_rejected=1.0, workers=1)
+    rejected = pl.DataFrame(read_table(tmp_path / "out/rejected.parquet")).filter(rule="garment_box_outside")
+    assert rejected.height > 0
+    assert rejected["column"].unique().to_list() == ["garment_boxes"]
+    assert rejected["message"].str.contains(r"the box of the \S+ \([-\d. ]+\) leaves the image of \d+ x \d+").all()
