@@ -350,6 +350,30 @@ def test_an_annotation_that_leads_to_itself_is_told_in_a_sentence(name, tmp_path
         convert(name, [raw], tmp_path / "out", max_rejected=1.0, workers=1)
 
 
+@pytest.mark.parametrize("spoil", [lambda path: path.symlink_to("/gone/file"), os.mkfifo], ids=["link", "pipe"])
+@pytest.mark.parametrize("name", NAMED)
+def test_an_annotation_file_that_cannot_be_read_is_never_passed_over(name, spoil, tmp_path):
+    """A checkout without its cache: labels behind a broken link are no labels that the data set lacks."""
+    raw = copied(name, tmp_path)
+    silent: list[str] = []
+    for path in files_of(raw, images=False)[:16]:
+        content = path.read_bytes()
+        path.unlink()
+        spoil(path)
+        said = ""
+        try:
+            report = convert(name, [raw], tmp_path / "out", images="none", max_rejected=1.0, workers=1)
+            said = " ".join(report.notes)
+        except (UsageError, RejectedError) as error:
+            said = str(error)
+        if (tmp_path / "out/rejected.parquet").exists():
+            said += " ".join(pl.DataFrame(read_table(tmp_path / "out/rejected.parquet"))["message"])
+        silent += [] if path.name in said else [str(path.relative_to(raw))]
+        path.unlink()
+        path.write_bytes(content)
+    assert not silent
+
+
 @pytest.mark.parametrize(("path", "stored"), [
     ("/c/files/md5/d4/1d8cd98f00b204e9800998ecf8427e", True), ("/hub/blobs/" + "a" * 40, True), ("/hub/blobs/" + "0" * 64, True),
     ("/r/.git/annex/objects/x/SHA256E-s5--" + "0" * 64 + ".jpg", True), ("/etc/passwd", False), ("/home/u/" + "a" * 31, False),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from fprep.parsing.raw_file import read_unchanged
+from fprep.parsing.raw_file import is_file, read_unchanged
 from fprep.raw import RawFolder
 from fschemas.failures import UsageError
 from fschemas.vocabularies import Vocabulary, vocabulary
@@ -70,7 +70,7 @@ class Layout:
     def files(self, split: str) -> dict[str, Path]:
         """The label files of a split that are there, by role."""
         paths = {role: self.folder / f"{role}_{split}.txt" for role in ROLES}
-        return {role: path for role, path in paths.items() if path.is_file()}
+        return {role: path for role, path in paths.items() if is_file(path)}
 
 
 def find_layout(raw: RawFolder) -> Layout:
@@ -101,7 +101,7 @@ def find_layout(raw: RawFolder) -> Layout:
 def _with_meta(raw: RawFolder, folder: Path) -> Layout:
     places = [folder, *folder.parents, *(given.parent for given in raw.given)]
     inside = [place for place in places if place.is_relative_to(raw.root)]
-    path = next((place / name for place in inside for name in _META if (place / name).is_file()), None)
+    path = next((place / name for place in inside for name in _META if is_file(place / name)), None)
     if path is None:
         name = _match(folder, _KNOWN)
         if not name:

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from fprep.parsing.lists import read_list
+from fprep.parsing.raw_file import is_file
 from fprep.raw import RawFolder
 
 PARTITION = "list_eval_partition.txt"
@@ -45,7 +46,7 @@ def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFram
 
 def _partition_beside(raw: RawFolder, folder: Path) -> Path | None:
     homes = (folder.parent, folder.parent.parent)
-    found = [path for home in homes for name in ("Eval", "eval") if (path := home / name / PARTITION).is_file()]
+    found = [path for home in homes for name in ("Eval", "eval") if is_file(path := home / name / PARTITION)]
     return next((path for path in found if any(Path(os.path.normpath(path)).is_relative_to(place) for place in raw.given)), None)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fprep.parsing.deepfashion2_items import Fault, parse_document
-from fprep.parsing.raw_file import read_unchanged
+from fprep.parsing.raw_file import is_file, read_unchanged
 from fprep.raw import RawFolder
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
@@ -56,8 +56,8 @@ class CocoFile:
 
 
 def is_coco(path: Path) -> bool:
-    """Whether a JSON file has the list `images` or `annotations`, wherever in the file it is."""
-    if not path.is_file():
+    """Whether a JSON file has the list `images` or `annotations`, wherever in the file it is; raises `UsageError` as `is_file`."""
+    if not is_file(path):
         return False
     with open_regular(path) as file:
         rest = b""

@@ -12,6 +12,7 @@ import polars as pl
 
 from fprep.fingerprints import known_version
 from fprep.parsing.lists import ListFile, read_list
+from fprep.parsing.raw_file import is_file
 from fprep.raw import RawFolder, text_fault
 from fschemas.failures import UsageError
 from fschemas.vocabularies import Vocabulary
@@ -34,7 +35,7 @@ class Benchmark:
 
     def file(self, name: str) -> Path | None:
         """A list by name, None where it is not there."""
-        return path if (path := self.lists / name).is_file() else None
+        return path if is_file(path := self.lists / name) else None
 
 
 def find_benchmarks(raw: RawFolder, needed: Collection[str], strangers: Collection[str] = ()) -> list[Benchmark]:
@@ -55,13 +56,13 @@ def find_benchmarks(raw: RawFolder, needed: Collection[str], strangers: Collecti
 
 
 def _holds(folder: Path, names: Collection[str]) -> bool:
-    return any((folder / name).is_file() for name in names)
+    return any(is_file(folder / name) for name in names)
 
 
 def _benchmark(raw: RawFolder, lists: Path) -> Benchmark:
     above = lists.parent.parent if lists.parent.name == "Anno" else lists.parent
     places = [above / "Eval", above / "eval", above, lists / "Eval", lists, *raw.given, *(place / "Eval" for place in raw.given)]
-    found = [path for place in places if (path := place / PARTITION).is_file() and _is_given(raw, path)]
+    found = [path for place in places if is_file(path := place / PARTITION) and _is_given(raw, path)]
     if not found:
         raise UsageError(
             f"{raw.name_of(lists)}: Eval/{PARTITION} is missing, which says what is train, val and test; "

@@ -170,6 +170,27 @@ class RawFile:
             yield offset, array[:rest]
 
 
+def is_file(path: Path) -> bool:
+    """Whether an annotation file is at a path.
+
+    Raises `UsageError` for what has its name and cannot be read: a table without the labels of a file that is there, behind a
+    broken link, would be taken for complete.
+    """
+    if path.is_file():
+        return True
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISLNK(mode):
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            where = "itself" if error.errno == errno.ELOOP else f"{path.readlink()}, which does not exist"
+            raise UsageError(f"{path}: a link to {where}; restore the file (where DVC manages it, `dvc checkout`)") from None
+    raise UsageError(f"{path}: {kind_of(mode)}, but must be a regular file; restore it from the archive")
+
+
 def ends_in_cr(head: bytes) -> bool:
     """Whether the lines of a file that begins so end in CR alone: there is no LF, except perhaps at its very end."""
     body = head.rstrip(b"\r\n")

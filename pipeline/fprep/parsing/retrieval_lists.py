@@ -11,6 +11,7 @@ import polars as pl
 from fprep.parsing.landmark_rows import GARMENTS, LandmarkRows, absent_landmarks
 from fprep.parsing.lists import ListFile, join_lists, read_list
 from fprep.parsing.picture_folders import are_larger
+from fprep.parsing.raw_file import is_file
 from fprep.raw import RawFolder
 from fprep.reader import safe_key
 from fschemas.failures import UsageError
@@ -28,9 +29,9 @@ def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
             continue
         home = place.parent if place.name in ("Anno", "Eval") and place != raw.root else place
         choices = [home / "Eval" / PARTITION, home / "eval" / PARTITION, home / PARTITION]
-        here = [path for path in choices if path.is_file()][:1]
+        here = [path for path in choices if is_file(path)][:1]
         below = [folder / "Eval" / PARTITION for folder in raw.folders_in(home)]
-        found |= set(here or [path for path in below if path.is_file()])
+        found |= set(here or [path for path in below if is_file(path)])
     if not found:
         given = ", ".join(str(place) for place in raw.given)
         raise UsageError(f"{given}: no Eval/{PARTITION} here; name the folder with Anno, Eval and Img or img of the benchmark")
@@ -41,7 +42,7 @@ def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
 def annotation_file(home: Path, *names: str) -> Path | None:
     """The first of these files in the usual places of a benchmark."""
     places = [home / folder / name for name in names for folder in _FOLDERS]
-    return next((path for path in places if path.is_file()), None)
+    return next((path for path in places if is_file(path)), None)
 
 
 def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None = 0, text: bool = False) -> ListFile:

@@ -24,7 +24,7 @@ from fprep.parsing.own_columns import KNOWN_VALUES, USUAL_NAMES, Columns, map_co
 from fprep.parsing.own_images import ImagePlaces
 from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, plain
 from fprep.parsing.own_rows import ROW_MEANINGS, OwnRow, joined_groups, merge_rows
-from fprep.parsing.raw_file import RawFile, foreign_encoding
+from fprep.parsing.raw_file import RawFile, foreign_encoding, is_file
 from fprep.raw import RawFolder
 from fprep.reader import BOX_TEXT, orientation_key, reader, safe_key
 from fprep.units import BOX_FORMS, PLACE_KEYS
@@ -100,7 +100,7 @@ def _file(raw: RawFolder) -> Path:
     for folder in raw.given:
         if folder.is_dir() and not found:
             files = [folder / name for name in list_folder(folder).files]
-            found += [path for path in files if path.suffix.lower() in (".csv", ".tsv") and path.is_file()]
+            found += [path for path in files if path.suffix.lower() in (".csv", ".tsv") and is_file(path)]
     if len(found) == 1:
         return found[0]
     places = ", ".join(str(path) for path in (found or raw.given))

@@ -21,6 +21,7 @@ from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.coarse_split import add_coarse_split
 from fprep.parsing.deepfashion_source import CITATION, LICENSE, PAPER
 from fprep.parsing.packed_landmarks import GARMENTS, garment_of_category, garment_of_points, is_ambiguous, unpack
+from fprep.parsing.raw_file import is_file
 from fprep.raw import RawFile, RawFolder, RawLine, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
@@ -68,7 +69,7 @@ def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
     folders = _folders(raw)
     for folder in folders:
         _check_vocabulary(raw, folder)
-        splits = [split for split in ("train", "val", "test") if (folder / f"{split}.txt").is_file()]
+        splits = [split for split in ("train", "val", "test") if is_file(folder / f"{split}.txt")]
         frames += [_read_split(raw, folder, split) for split in splits]
         names += [frame["image"].str.strip_prefix(_prefix(raw, folder)) for frame in frames[-len(splits) :]]
     if any("box" not in frame.columns for frame in frames):
@@ -82,7 +83,7 @@ def _folders(raw: RawFolder) -> list[Path]:
         folder
         for place in raw.given
         for folder in (place, place / "split", place / "Anno_fine", place / "Anno" / "Anno_fine")
-        if (folder / "train.txt").is_file() or (folder / "val.txt").is_file() or (folder / "test.txt").is_file()
+        if any(is_file(folder / f"{split}.txt") for split in ("train", "val", "test"))
     }
     if not found:
         given = ", ".join(str(place) for place in raw.given)
@@ -92,7 +93,7 @@ def _folders(raw: RawFolder) -> list[Path]:
 
 def _check_vocabulary(raw: RawFolder, folder: Path) -> None:
     path = folder / "list_attr_cloth.txt"
-    if not path.is_file():
+    if not is_file(path):
         return
     file = raw.open_file(path)
     lines = list(file.lines())
@@ -140,7 +141,7 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
 
 
 def _label_file(folder: Path, split: str, ends: tuple[str, ...]) -> Path | None:
-    return next((path for end in ends if (path := folder / f"{split}_{end}.txt").is_file()), None)
+    return next((path for end in ends if is_file(path := folder / f"{split}_{end}.txt")), None)
 
 
 def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine]:

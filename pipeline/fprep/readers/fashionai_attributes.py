@@ -20,7 +20,7 @@ import polars as pl
 
 from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.dialect import HEAD, Record, find_dialect, read_table, stray_quote, with_commas
-from fprep.parsing.raw_file import with_line_feeds
+from fprep.parsing.raw_file import is_file, with_line_feeds
 from fprep.raw import RawFile, RawFolder, RawLine, real_path
 from fprep.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
@@ -136,7 +136,7 @@ def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
 def _is_ours(path: Path) -> bool:
     if _KNOWN_NAMES.fullmatch(path.name):
         return True
-    if not path.is_file():  # opening a pipe would wait for ever
+    if not is_file(path):
         return False
     with open_regular(path) as file:
         return _ROW.search(with_commas(with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf")), WIDTHS)) is not None

@@ -16,6 +16,7 @@ import polars as pl
 from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.asen_layout import SPLITS, Layout, find_layout, parse_label, picture_home, spelt_as_on_disk
 from fprep.parsing.dialect import HEAD, find_dialect, read_table
+from fprep.parsing.raw_file import is_file
 from fprep.raw import RawFile, RawFolder, RawLine, text_fault
 from fprep.reader import columns_of, reader, safe_key
 from fprep.readers import fashionai_attributes
@@ -68,7 +69,7 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
     frames: list[pl.DataFrame] = []
     for split in SPLITS:
         path, labels = layout.folder / f"filenames_{split}.txt", layout.files(split)
-        if not path.is_file():
+        if not is_file(path):
             if labels:
                 raise UsageError(
                     f"{raw.name_of(next(iter(labels.values())))}: {path.name} is missing; restore it beside this file"
@@ -143,7 +144,7 @@ def _label_fault(layout: Layout, picture: _Picture, pair: tuple[int, int]) -> tu
 def _check_annotations(raw: RawFolder, layout: Layout, split: str, pictures: dict[int, _Picture], words: Vocabulary) -> None:
     """Compare with `<split>/Annotations/label.csv` of FashionAI, from which the lists were made."""
     homes = [layout.folder, *raw.folders_in(layout.folder)]
-    path = next((csv for home in homes if (csv := home / split / "Annotations" / "label.csv").is_file()), None)
+    path = next((csv for home in homes if is_file(csv := home / split / "Annotations" / "label.csv")), None)
     if path is None or layout.name != "fashionai":
         return
     by_name = {clean_path(picture.line.content.decode().strip(" \t")): picture for picture in pictures.values() if picture.good}
