@@ -46,6 +46,8 @@ def open_inside(root: str, name: str, *, follow_links: bool = False) -> Opened:
     `fschemas.walk.is_stored_by_content`); any other that leaves the root only with `follow_links`. Raises `CannotOpen`, and
     `OSError` for an input/output error of the disk.
     """
+    if "\0" in name:
+        raise CannotOpen("missing_image", "no file has a name with a zero byte", repr(name))
     folder, _, last = name.rpartition("/")
     real = _real_folder(root, folder)
     inside = is_below(real, root)

@@ -134,11 +134,11 @@ def test_defect_costs_one_garment(tmp_path, defect, rule, message):
 
 
 DOCUMENTS = [
-    (b"", "bad_json", 1),
+    (b"", "empty_file", 1),
     (b"[]", "bad_json", 1),
     (b'{"source": "shop", "pair_id": 1, "item1": NaN}', "bad_json", 1),
     (b'{"source": "shop", "pair_id": 1, "item1": {"style": ' + b"9" * 5000 + b"}}", "bad_json", 1),
-    (b"\xff\xfe", "bad_json", 1),
+    (b"\xff\xfe", "bad_encoding", 1),
     (b"[" * 200_000, "bad_json", 1),
     (b'{"source": "shop", "pair_id": 1, "x": "' + b"y" * (1 << 20) + b'"}', "line_too_long", 1),
     (json.dumps({"source": "shop", "pair_id": -1, "item1": item(), "item2": item()}).encode(), "bad_number", 2),

@@ -229,7 +229,7 @@ DETAILS = ("데이터셋 정보", "데이터셋 상세설명")
         (b"[1]", "bad_json"),
         (write(record())[:-1], "bad_json"),
         (write(record()) + b"x", "bad_json"),
-        (write(record()).replace("너비".encode(), b"\xff\xfe"), "bad_json"),
+        (write(record()).replace("너비".encode(), b"\xff\xfe"), "bad_encoding"),
         (b'{"a": NaN}', "bad_json"),
         (b"[" * 100_000, "bad_json"),
         (b" " * (1 << 20) + b"{}", "file_too_long"),

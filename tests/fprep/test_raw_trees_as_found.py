@@ -374,6 +374,26 @@ def test_an_annotation_file_that_cannot_be_read_is_never_passed_over(name, spoil
     assert not silent
 
 
+@pytest.mark.parametrize("name", ["coco", "deepfashion2", "kfashion"])
+def test_json_with_a_byte_order_mark_is_read_and_in_utf_16_called_so(name, tmp_path):
+    raw = copied(name, tmp_path)
+    options = {"images": "none", "max_rejected": 1.0, "workers": 1}
+    convert(name, [raw], tmp_path / "plain", **options)
+    for path in raw.rglob("*.json"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    convert(name, [raw], tmp_path / "marked", **options)
+    tables = [pl.DataFrame(read_table(tmp_path / out / "table.parquet")) for out in ("plain", "marked")]
+    assert tables[0].equals(tables[1])
+    for path in raw.rglob("*.json"):
+        path.write_bytes(path.read_bytes().decode("utf-8-sig", "replace").encode("utf-16"))
+    with pytest.raises((UsageError, RejectedError)) as caught:
+        convert(name, [raw], tmp_path / "wide", **options)
+    rejected = tmp_path / "wide/rejected.parquet"
+    said = str(caught.value) + " ".join(read_table(rejected)["message"].to_pylist() if rejected.exists() else [])
+    assert "UTF-16" in said
+    assert "UTF-8" in said
+
+
 @pytest.mark.parametrize(("path", "stored"), [
     ("/c/files/md5/d4/1d8cd98f00b204e9800998ecf8427e", True), ("/hub/blobs/" + "a" * 40, True), ("/hub/blobs/" + "0" * 64, True),
     ("/r/.git/annex/objects/x/SHA256E-s5--" + "0" * 64 + ".jpg", True), ("/etc/passwd", False), ("/home/u/" + "a" * 31, False),

@@ -62,6 +62,8 @@ def is_coco(path: Path) -> bool:
     with open_regular(path) as file:
         rest = b""
         start = file.read(_BLOCK)
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):  # whoever reads it says that it must be UTF-8
+            return _KEYS.search(start.decode("utf-16", "ignore").encode("utf-8", "ignore")) is not None
         if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
             return False
         while start:

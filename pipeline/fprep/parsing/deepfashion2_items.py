@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fprep.parsing.raw_file import encoding_fault
 from fschemas.landmarks import DEEPFASHION2_294, Visibility
 from fschemas.vocabularies import vocabulary
 
@@ -103,8 +104,12 @@ def _nested(rows: Sequence[list[list[float]]]) -> pl.Series:
 
 def parse_document(content: bytes) -> dict[str, Any] | Fault:
     """The JSON object in `content`; NaN, Infinity, other encodings and what is no object are a fault."""
+    if not content.strip():
+        return Fault("empty_file", "the file is empty")
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=_refuse)
+        document = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
+    except UnicodeDecodeError:
+        return Fault("bad_encoding", encoding_fault(content))
     except (ValueError, RecursionError) as error:
         return Fault("bad_json", f"this is not JSON ({str(error)[:100] or 'nested too deeply'})")
     if not isinstance(document, dict):

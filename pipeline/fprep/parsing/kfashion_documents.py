@@ -22,6 +22,7 @@ import orjson
 
 from fprep.parsing.kfashion_columns import Columns
 from fprep.parsing.kfashion_labels import PARTS, part_ids, style_of, unknown_ids
+from fprep.parsing.raw_file import encoding_fault
 from fprep.safe_open import FLAGS, CannotOpen, open_inside
 from fschemas.regular_file import kind_of
 
@@ -229,6 +230,8 @@ def load_record(content: bytes) -> Any:
     try:
         return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
+        if wrong := encoding_fault(content):
+            raise NotARecord("bad_encoding", wrong, repr(content[:40])) from None
         raise NotARecord("bad_json", f"no JSON: {error.msg} (character {error.pos + 1})", repr(content[:40])) from None
 
 

@@ -219,6 +219,19 @@ def foreign_encoding(head: bytes, *, whole: bool = False) -> str:
     return next((name for encoding, name in encodings if is_text(head, encoding, whole)), "")
 
 
+def encoding_fault(content: bytes) -> str:
+    """What is wrong with the bytes of a whole document that should be UTF-8, "" for nothing."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "UTF-16, but UTF-8 was expected; save it as UTF-8"
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        encoding = foreign_encoding(content, whole=True)
+        looks = f"; the file looks like {encoding}: save it as UTF-8" if encoding else ""
+        return f"byte 0x{content[error.start]:02x} at position {error.start + 1} is not UTF-8{looks}"
+    return ""
+
+
 def _recode(head: bytes, name: str) -> str:
     """What to do with a file that is not UTF-8 by its first bytes."""
     if head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
