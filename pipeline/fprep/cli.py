@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from fprep.cli_audit import audit
 from fprep.cli_doctor import doctor
 from fprep.cli_export import export
 from fprep.cli_report import report
-from fschemas.command_line import run_command
+from fschemas.command_line import run_command, say
 from fschemas.failures import IntegrityError, UsageError, count_of
 from fschemas.preflight import check_paths, check_shards, check_tables
 
@@ -266,7 +265,7 @@ app.command()(audit)
 
 
 def _print(value: Any, as_json: bool, text: str) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
+    say(value, text, as_json=as_json)
 
 
 def main() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from fschemas.command_line import say
 from fschemas.preflight import check_tables
 
 
@@ -42,5 +42,5 @@ def audit(
             tables, out=out, images=images, follow_links=follow_links, near=near, distance=distance, lock=lock, workers=workers, limit=limit,
             dry_run=dry_run, progress=report,
         )  # fmt: skip
-    typer.echo(json.dumps(result.to_json(), ensure_ascii=False) if as_json else result.text, nl=as_json)
+    say(result.to_json(), result.text.removesuffix("\n"), as_json=as_json)
     refuse_findings(result, fail_on)

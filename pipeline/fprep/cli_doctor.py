@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fschemas.command_line import say
 from fschemas.failures import UsageError
 from fschemas.preflight import check_paths
 
@@ -30,6 +30,6 @@ def doctor(
 
     with Reporter(unit="entries", quiet=quiet) as report:
         checkup = run_doctor(path, limit=limit, try_rows=200 if trial else 0, follow_links=follow_links, progress=report)
-    typer.echo(json.dumps(checkup.to_json(), ensure_ascii=False) if as_json else checkup.to_text())
+    say(checkup.to_json(), checkup.to_text(), as_json=as_json)
     if not checkup.commands:
         raise UsageError(f"{path}: nothing here can be converted as it lies")

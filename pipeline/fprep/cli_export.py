@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fschemas.command_line import say
 from fschemas.preflight import check_tables
 
 
@@ -40,4 +40,4 @@ def export(
             table, out, to, images=images, copy=copy, include_pictures=include_pictures, predictions=predictions,
             limit=limit, dry_run=dry_run, progress=lambda done, total: report("exporting", done, total),
         )  # fmt: skip
-    typer.echo(json.dumps(summary, ensure_ascii=False) if as_json else describe(summary, out, dry_run=dry_run))
+    say(summary, describe(summary, out, dry_run=dry_run), as_json=as_json)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fschemas.command_line import say
 from fschemas.failures import count_of
 from fschemas.preflight import check_tables
 
@@ -47,4 +47,4 @@ def report(
     verb = "would be written: " if dry_run else ""
     lines = [f"{out}: {verb}{count_of(values['rows'], 'row')}, {count_of(values['pictures'], 'image')}{gone}, {size}"]
     lines += [f"note: {remark}" for remark in values["remarks"]]
-    typer.echo(json.dumps(values, ensure_ascii=False) if as_json else "\n".join(lines))
+    say(values, "\n".join(lines), as_json=as_json)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,9 +24,10 @@ from fprep.doctoring.signatures import LABEL_FOLDERS, PICTURE_FOLDERS, SIGNATURE
 from fprep.raw import absent, real_path
 from fprep.reader import readers
 from fprep.safe_open import HOW_TO_FOLLOW
+from fschemas.command_line import shell_word
 from fschemas.failures import FashionkitError, UsageError, count_of
 from fschemas.folder_kinds import kind_of_folder
-from fschemas.walk import list_folder
+from fschemas.walk import is_utf8, list_folder, readable
 
 _TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".json")
 _MAX_HEADS = 4_000  # files whose first bytes are read
@@ -123,6 +123,9 @@ def doctor(
     checkup = Checkup(path, looked)
     if ours is not None:
         checkup.findings.append(Finding("note", "ours", looked.root, f"this is {ours.words}, which fprep or ftrain has written"))
+    if not is_utf8(str(path)):
+        told = f"{readable(path)} is not UTF-8; rename it, for convert refuses it"
+        checkup.findings.append(Finding("problem", "name-bytes", looked.root, told))
     known, strange = _know_files(looked, tell)
     checkup.findings += strange + _look_at_names(looked)
     for file in looked.files():
@@ -146,10 +149,12 @@ def doctor(
     checkup.diagnoses += diagnose(looked, known, home)
     checkup.diagnoses += diagnose_own_pictures(looked, [found.home for found in checkup.diagnoses])
     for diagnosis, out in zip(checkup.diagnoses, _name_outputs(checkup.diagnoses), strict=True):
-        if diagnosis.command:
+        if diagnosis.command and is_utf8(str(path)):
             diagnosis.command = _command(diagnosis, path, out) + (" --follow-links" if follow_links else "")
             if try_rows:
                 diagnosis.findings.append(_try(diagnosis, try_rows, follow_links, tell))
+        else:
+            diagnosis.command = ""
     return checkup
 
 
@@ -229,7 +234,7 @@ def _command(diagnosis: Diagnosis, given: Path, out: str) -> str:
     """The line with paths as the user types them, quoted for the shell."""
     home = real_path(given) if given.is_file() and diagnosis.home == real_path(given).parent else diagnosis.home
     raw = [_as_argument(shown(path, given)) for path in diagnosis.raw or [home]]
-    return shlex.join(["fprep", "convert", diagnosis.reader, *raw, f"tables/{out}", *diagnosis.options])
+    return " ".join(map(shell_word, ["fprep", "convert", diagnosis.reader, *raw, f"tables/{out}", *diagnosis.options]))
 
 
 def _as_argument(path: str) -> str:

@@ -21,7 +21,7 @@ from fprep.safe_open import HOW_TO_FOLLOW, CannotOpen, open_inside, read_all
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet
 from fschemas.vocabularies import Vocabulary
-from fschemas.walk import Walked, is_below, is_stored_by_content, list_folder, readable, walk
+from fschemas.walk import Walked, is_below, is_stored_by_content, is_utf8, list_folder, readable, walk
 
 MAX_RAW = 4096  # bytes of a rejected line that are kept
 # Pictures stand beside such a folder, not in it.
@@ -100,6 +100,8 @@ class RawFolder:
             if not (path.is_dir() or path.is_file()):
                 raise UsageError(f"{readable(path)}: neither a folder nor a regular file; name the unpacked archive")
             place = real_path(path)
+            if not is_utf8(str(place)):
+                raise UsageError(f"{readable(place)}: the name is not UTF-8; rename the folder")
             if place not in given:
                 given.append(place)
             home = place if place.is_dir() else place.parent

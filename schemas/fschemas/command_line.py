@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
+import re
 import select
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from fschemas.failures import ExitCode, Terminated, explain
 from fschemas.progress import restore_terminal
 from fschemas.publish import die_with_dvc
+
+# What a terminal obeys instead of showing it, what turns text around, and bytes of names that are no text.
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text that may hold names of files and classes of anybody, with escapes for what is no text: `\\x1b`, `\\xff`."""
+    return _NO_TEXT.sub(lambda match: _escape(ord(match[0])), text)
+
+
+def _escape(code: int) -> str:
+    code -= 0xDC00 if 0xDC80 <= code <= 0xDCFF else 0  # a byte of a name that is not UTF-8
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def shell_word(word: str) -> str:
+    """A word of a command line as a shell reads it, on one line that can be copied: `$'a\\x1b'` where a terminal would obey it."""
+    if printable(word) == word and "\n" not in word:
+        return shlex.quote(word)
+    plain = word.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"$'{printable(plain)}'"
+
+
+def say(value: Any, text: str, *, as_json: bool) -> None:
+    """Print the result of a command on stdout: as JSON, or as text."""
+    if as_json:
+        line = json.dumps(value, ensure_ascii=False)
+        text = line if line == printable(line) else json.dumps(value)
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def run_command(command: Callable[[], object], name: str, continues: Collection[str] = ()) -> None:
@@ -138,7 +171,7 @@ def _of_broken_pipe(error: BrokenPipeError) -> tuple[int, str]:
 def _leave(code: int, sentence: str, stop: _Stop) -> None:
     """Leave without joining pools or threads: what had to be on disk is there, and a hung worker must not hold the exit."""
     stop.ignore()
-    for stream, text in ((sys.stdout, ""), (sys.stderr, restore_terminal() + sentence)):
+    for stream, text in ((sys.stdout, ""), (sys.stderr, restore_terminal() + printable(sentence))):
         with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe: nobody can be told
             stream.write(text)
             stream.flush()

@@ -16,6 +16,7 @@ from pathlib import Path
 from fschemas.failures import UsageError
 from fschemas.folder_kinds import BY_NAME, foreign_names, kind_of_folder, names_in, raw_data_of, what_is
 from fschemas.regular_file import open_regular
+from fschemas.walk import is_utf8, readable
 
 _TOGETHER = {"table": ("table", "audit"), "audit": ("audit", "table")}  # kinds that share a folder
 _CLOSED = ("shards", "index", "model", "export")  # nothing else may lie inside of them: other programs read all that is there
@@ -120,7 +121,10 @@ _WAYS = {
 
 
 def _real(path: Path) -> Path:
-    """The place that a path leads to: of a link its target. Raises `UsageError` for a link that leads nowhere, also on the way."""
+    """The place that a path leads to: of a link its target. Raises `UsageError` for a link that leads nowhere, also on the way, and
+    for a name that no file of ours could hold."""
+    if not is_utf8(str(path)):
+        raise UsageError(f"{readable(path)}: the name is not UTF-8; choose another output")
     for place in (path, *path.parents):
         if place.is_symlink() and not _exists(place):
             raise UsageError(

@@ -154,6 +154,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_utf8(path: str) -> bool:
+    """Whether a path can be written as UTF-8: no part of it has bytes that are no text."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
 def readable(path: Path | str) -> str:
     """A path as text that UTF-8 can hold: bytes of a name that are no text become escapes such as `\\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
+import lzma
 import os
+import random
 import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import unicodedata
 import zipfile
 from dataclasses import replace
@@ -24,6 +29,7 @@ from fprep.doctoring.scan import scan
 from fprep.doctoring.signatures import SIGNATURES, recognize
 from fprep.fingerprints import git_blob
 from fprep.reader import readers
+from fschemas.command_line import printable
 from fschemas.failures import UsageError
 
 TREES = Path(__file__).parents[1] / "raw"
@@ -133,6 +139,74 @@ def test_a_download_that_broke_off(tmp_path):
     assert {"zip-damaged", "unfinished"} <= codes(checkup)
 
 
+def test_a_damaged_archive_is_one_finding(tmp_path):
+    """Whatever bytes of an archive are damaged, the rest of the folder is looked at."""
+    plain, packed = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        for number in range(4):
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = 3000
+            archive.addfile(member, io.BytesIO(random.Random(number).randbytes(3000)))
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.jpg", b"abc")
+    contents = {"a.tar": plain.getvalue(), "a.tar.gz": gzip.compress(plain.getvalue()), "a.tar.xz": lzma.compress(plain.getvalue()),
+                "a.tgz": gzip.compress(plain.getvalue()), "a.zip": packed.getvalue()}  # fmt: skip
+    for name, content in contents.items():
+        for place in (*range(0, 120, 3), *range(len(content) // 2, len(content) // 2 + 30, 5)):
+            damaged = bytearray(content)
+            damaged[place % len(content)] ^= 0x55
+            (tmp_path / name).write_bytes(damaged)
+            assert codes(doctor(tmp_path)) <= {"zipped", "zip-damaged"}, (name, place)
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        assert codes(doctor(tmp_path)) == {"zip-damaged"} if name != "a.tar" else {"zipped"}
+        (tmp_path / name).unlink()
+
+
+def test_a_packed_tar_is_unpacked_only_as_far_as_it_is_worth(tmp_path, monkeypatch):
+    """A member may claim to have terabytes of zeros, and its name gigabytes."""
+    monkeypatch.setattr("fprep.doctoring.archives._MAX_UNPACKED", 1 << 20)
+    first, name = tarfile.TarInfo("a.jpg"), tarfile.TarInfo("long")
+    first.size, name.size, name.type = 1 << 24, 1 << 30, tarfile.GNUTYPE_LONGNAME
+    with gzip.open(tmp_path / "bomb.tar.gz", "wb") as file:
+        file.write(first.tobuf() + bytes(1 << 24) + tarfile.TarInfo("b.jpg").tobuf() + bytes(1024))
+    (tmp_path / "long.tar").write_bytes(name.tobuf() + bytes(1024))
+    said = {finding.path.name: finding for finding in doctor(tmp_path).findings}
+    assert "holds 1 image such as a.jpg" in said["bomb.tar.gz"].message
+    assert said["long.tar"].code == "zip-damaged"
+
+
+def test_members_that_leave_the_folder_are_told(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("../../a.jpg"))
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("/etc/b.jpg", b"")
+    (tmp_path / "c.zip").write_bytes((tmp_path / "b.zip").read_bytes().replace(b"/etc/b", b"img/cb"))
+    said = {finding.path.name: "leads out of the folder" in finding.message for finding in doctor(tmp_path).findings}
+    assert said == {"a.tar": True, "b.zip": True, "c.zip": False}
+
+
+def test_a_line_for_a_folder_with_control_characters_works_as_printed(tmp_path):
+    raw = tmp_path / "a\x1b[31m'\n$HOME"
+    shutil.copytree(tree_of("folders"), raw)
+    command = doctor(raw).commands[0]
+    assert printable(command) == command
+    assert "\n" not in command
+    words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], check=True, capture_output=True).stdout.split(b"\0")
+    assert words[3] == os.fsencode(raw)
+
+
+def test_no_line_for_a_folder_whose_name_is_no_text(tmp_path):
+    raw = Path(os.fsdecode(os.fsencode(tmp_path) + b"/raw\xff"))
+    shutil.copytree(tree_of("folders"), raw)
+    checkup = doctor(raw)
+    assert not checkup.commands
+    assert "name-bytes" in codes(checkup)
+    with pytest.raises(UsageError, match=r"raw\\xff: the name is not UTF-8; rename the folder"):
+        convert("folders", [raw], tmp_path / "out")
+    with pytest.raises(UsageError, match=r"out\\xff: the name is not UTF-8; choose another output"):
+        convert("folders", [tree_of("folders")], Path(os.fsdecode(os.fsencode(tmp_path) + b"/out\xff")))
+
+
 def test_pictures_unpacked_too_deep(tmp_path):
     checkup = doctor(inshop(tmp_path, pictures="img/img/img_highres_seg-003/img_highres"))
     (finding,) = findings(checkup, "nested-pictures")
@@ -200,7 +274,7 @@ def test_names(tmp_path):
     assert [finding.severity for finding in findings(checkup, "nfd")] == ["note"]
     assert {finding.message for finding in findings(checkup, "name-bytes")} == {
         "the name was damaged by unzip and means '레트로'; unpack with `unzip -O cp949`",
-        "the name '\\udcb7\\udcce' is not UTF-8; unpack again with `unzip -O cp949`",
+        "the name '\\xb7\\xce' is not UTF-8; unpack again with `unzip -O cp949`",
     }
     json.dumps(checkup.to_json()).encode()
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import os
 import re
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -16,9 +21,15 @@ from fprep.doctoring.signatures import SIGNATURES
 from fschemas.failures import count_of
 
 _ARCHIVE = re.compile(r".*\.(zip|tar|tgz|tar\.gz|tar\.xz|7z|rar|gz)|.*\.(zip|7z)\.\d{3}|.*\.z\d\d", re.IGNORECASE)
+_TAR = re.compile(r"\.(tar|tgz|tar\.gz|tar\.xz)$", re.IGNORECASE)
 _UNFINISHED = (".part", ".crdownload", ".aria2", ".download", ".filepart")
 _MAX_MEMBERS = 100_000  # of a zip whose directory is read
 _MAX_TAR = 200  # members that are read of a tar, which has no directory
+_MAX_UNPACKED = 1 << 26  # bytes that are unpacked of a compressed tar for the names in it
+_MAX_HEADER = 1 << 20  # bytes; a longer name of a member is none
+_DAMAGED = (
+    OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError, struct.error, zlib.error, lzma.LZMAError,
+)  # fmt: skip
 
 
 def look_at_archive(path: Path) -> Iterator[Finding]:
@@ -37,6 +48,9 @@ def look_at_archive(path: Path) -> Iterator[Finding]:
     if "damaged" in what:
         yield Finding("problem", "zip-damaged", path, f"{what}; download it again")
         return
+    escaping = next((name for name in names if name.startswith("/") or ".." in PurePosixPath(name).parts), None)
+    if escaping is not None:
+        what += f", but the name {escaping!r} leads out of the folder: unpack it only where nothing can be overwritten"
     yield Finding("warning", "zipped", path, f"still packed{what}{_holds(names)}; {command} it here")
 
 
@@ -53,15 +67,46 @@ def _members(path: Path) -> tuple[list[str], str]:
             return [member.filename for member in members], f", {count_of(len(members), 'file')}{locked}"
         if path.suffix.lower() == ".zip":
             return [], "a damaged or unfinished zip archive: its directory at the end is missing"
-        if tarfile.is_tarfile(path):
-            names: list[str] = []
-            with tarfile.open(path) as archive:
+        return (_names_in_tar(path), "") if _TAR.search(path.name) else ([], "")
+    except _DAMAGED as error:
+        return [], f"a damaged archive ({type(error).__name__})"
+
+
+class _Begin(io.RawIOBase):
+    """The begin of a tar archive, unpacked as it is read: as much of it as is worth the time, and never much at once."""
+
+    def __init__(self, path: Path, reach: int | None) -> None:
+        opened = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}.get(path.suffix.lower(), open)
+        self._file, self._reach = opened(path, "rb"), reach
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_HEADER:
+            raise tarfile.ReadError("a name that is too long")
+        return self._file.read(size)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if self._reach is not None and place > self._reach:
+            raise StopIteration
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _names_in_tar(path: Path) -> list[str]:
+    names: list[str] = []
+    is_packed = path.suffix.lower() != ".tar"
+    with _Begin(path, _MAX_UNPACKED if is_packed else None) as begin:
+        try:
+            with tarfile.open(fileobj=begin, mode="r:") as archive:
                 while len(names) < _MAX_TAR and (member := archive.next()) is not None:
                     names.append(member.name)
-            return names, ""
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, struct.error) as error:
-        return [], f"a damaged archive ({type(error).__name__})"
-    return [], ""
+        except StopIteration:
+            pass  # further members lie behind more data than we unpack
+    return names
 
 
 def _num_members(path: Path) -> int:

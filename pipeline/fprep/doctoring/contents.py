@@ -15,6 +15,7 @@ from fprep.parsing.dialect import HEAD as TABLE_HEAD
 from fprep.parsing.raw_file import ends_in_cr, foreign_encoding, is_text, with_line_feeds
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
+from fschemas.walk import is_utf8, readable
 
 _SAMPLE = TABLE_HEAD
 _MAX_FINGERPRINTED = 64 << 20  # bytes
@@ -117,8 +118,10 @@ def compare_version(path: Path, head: Head, signature: Signature) -> Finding | N
 def look_at_name(path: Path) -> Finding | None:
     """What is wrong with the name of a file or folder."""
     name = path.name
-    if any("\ud800" <= character <= "\udfff" for character in name):
-        return Finding("problem", "name-bytes", path, f"the name {name!r} is not UTF-8; unpack again with `unzip -O cp949`")
+    if not is_utf8(name):
+        return Finding(
+            "problem", "name-bytes", path, f"the name '{readable(name)}' is not UTF-8; unpack again with `unzip -O cp949`"
+        )
     if name.isascii():
         return None
     if not unicodedata.is_normalized("NFC", name):
