@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 from tests.ftrain.keypoint_runs import tiny_task, write_run
 from tests.shard_sets import write_shard_set
+from typer.testing import CliRunner
 
 from fschemas.failures import EnvironmentProblem, RejectedError, UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.publish import exclusive, publish_json
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
+from ftrain.cli import app
 from ftrain.evaluate import DRAWN_NOTE, evaluate_run, summary_lines
 from ftrain.key_metrics import MOST
 from ftrain.metrics.mean_pose import MeanPose
@@ -354,6 +356,11 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
     with pytest.raises(RejectedError, match="the model collapsed: its points stand nearly still"):
         evaluate_run(run, str(folder), tmp_path / "out", **options)
     assert "WARNING: the model collapsed" in (tmp_path / "out/summary.txt").read_text()
+    line = ["evaluate", str(run), str(folder), "--out", str(tmp_path / "out"), "--workers", "0", "--device", "cpu"]
+    refused, allowed = (CliRunner().invoke(app, [*line, *more]) for more in ([], ["--allow-collapse"]))
+    assert isinstance(refused.exception, RejectedError)
+    assert (allowed.exit_code, refused.stdout) == (0, allowed.stdout), "a refusal says all that success says"
+    assert f"written to {tmp_path}/out" in refused.stdout
     assert evaluate_run(run, str(folder), tmp_path / "out", allow_collapse=True, **options)["collapse"]["collapsed"]
 
 

@@ -141,9 +141,13 @@ def test_a_build_that_was_cut_short_leaves_no_index(tmp_path, shards, monkeypatc
         IndexFolder.open(tmp_path / "index")
 
 
-def test_runs_and_sets_that_do_not_fit(tmp_path, shards):
-    with pytest.raises(UsageError, match="the task likes gives no embeddings"):
-        build(tmp_path, shards, says="nothing")
+def test_runs_and_sets_that_do_not_fit(tmp_path, shards, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "ftrain.retrieval.build.results_of_split", lambda *_, **__: pytest.fail("every image went through it first")
+        )
+        with pytest.raises(UsageError, match="the task likes gives no embeddings"):
+            build(tmp_path, shards, says="nothing")
     with pytest.raises(NonFiniteError, match="12 of 12 embeddings are 0 or not finite"):
         build(tmp_path, shards, says="zeros")
     with pytest.raises(UsageError, match="val"):

@@ -131,7 +131,7 @@ class Poison:
 def test_a_weight_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     for name, write in (("a.pth", torch.save), ("b.pth", lambda value, path: path.write_bytes(pickle.dumps(value)))):
         write({"conv1.weight": Poison(tmp_path / "harm")}, tmp_path / name)
-        with pytest.raises(UsageError, match=rf"{name}: not a file of plain tensors, so it is not read") as failure:
+        with pytest.raises(UsageError, match=rf"{name}: not a file of plain tensors.*could run code") as failure:
             init_from(Other("resnet18"), tmp_path / name)
         assert "\n" not in str(failure.value)
     assert not (tmp_path / "harm").exists()

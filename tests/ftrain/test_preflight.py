@@ -189,6 +189,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "no such loss": ("category", {"fit": {"stages": [{"losses": {"triplets": 2}}]}}, "the task has no loss 'triplets'"),
     "no such parameter": ("category", {"fit": {"stages": [{"frozen": ["backbon"]}]}}, "no parameter's name starts with 'backbon'"),
+    "nothing thawed": ("category", {"fit": {"stages": [{"until": 0.5}, {"frozen": [""]}]}}, "leaves nothing to train"),
     "a batch that is no number of parts": ("category", {"fit": {"micro_batches": 3}}, "must divide into fit.micro_batches=3"),
     "more than there is": ("category", {"fit": {"batch_size": 64}}, "fewer than fit.batch_size=64"),
     "weights that are not there": ("category", {"model": {**TINY, "weights": "nowhere.pt"}}, "nowhere.pt: no such weight file"),
@@ -254,6 +255,17 @@ def test_a_refused_command_changes_no_run(labels: str, tmp_path: Path) -> None:
     chosen = ("model.backbone=resnet18", "model.input_size=32", "fit.batch_size=1")
     options = TrainOptions(labels, tmp_path / "run", overrides=chosen, workers=0, device="cpu", trackers=("none",))
     with pytest.raises(UsageError, match="batch normalization"):
+        train("category", options)
+    assert not any((tmp_path / "run").iterdir())
+
+
+def test_weights_to_start_from_are_read_before_a_run_begins(labels: str, tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(b"no weights")
+    options = TrainOptions(
+        labels, tmp_path / "run", overrides=("model.backbone=test_efficientnet", "model.input_size=32", "fit.batch_size=4"),
+        init_from=tmp_path / "weights.safetensors", workers=0, device="cpu", trackers=("none",),
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="not a safetensors file"):
         train("category", options)
     assert not any((tmp_path / "run").iterdir())
 

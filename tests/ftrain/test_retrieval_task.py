@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.ftrain.retrieval_runs import TINY, batch_of, task_of, trainer_of
+from tests.ftrain.retrieval_runs import TINY, batch_of, task_of, trainer_of, write_run
 from tests.ftrain.tiny_task import ALONE
 from tests.shard_sets import write_label_set
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.config import FitConfig
+from ftrain.evaluate import evaluate_run
 from ftrain.evaluation import results_of_split
 from ftrain.layers.metric_learning import ProxyAnchor
 from ftrain.plan import TrainingPlan
@@ -240,3 +241,11 @@ def test_the_graph_that_is_exported_gives_embeddings(shards: ShardSet) -> None:
     assert set(found) == {"embedding", "attention", "class_scores"}
     assert "color" in expected
     torch.testing.assert_close(found["embedding"], expected["embedding"])
+
+
+def test_a_set_that_nothing_can_be_found_in_is_refused_before_its_images_are_seen(tmp_path, shards, monkeypatch):
+    run = write_run(tmp_path / "run", shards)
+    monkeypatch.setattr("ftrain.evaluate.results_of_split", lambda *_, **__: pytest.fail("images went through the network first"))
+    nothing = write_label_set(tmp_path / "no items", {"test": 4}, without=("item",))
+    with pytest.raises(UsageError, match="the split 'test' cannot be evaluated: no item has two images"):
+        evaluate_run(run, str(nothing), tmp_path / "out", workers=0, device="cpu")

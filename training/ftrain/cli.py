@@ -127,7 +127,7 @@ def evaluate(
     check_run(run)
     check_shards(shards)
 
-    from ftrain.evaluate import evaluate_run, summary_lines
+    from ftrain.evaluate import evaluate_run, refuse_collapse, summary_lines
 
     target = out or run / "evaluation"
     with Reporter(quiet=quiet):
@@ -141,13 +141,15 @@ def evaluate(
             device=device,
             batch_size=batch_size,
             tta=tta,
-            allow_collapse=allow_collapse,
+            allow_collapse=True,  # refused below, when everything is printed
             lock=str(lock or ""),
         )
     if as_json and metrics:
         typer.echo(json.dumps(metrics))
     elif metrics:  # only the main process of torchrun has any
         typer.echo("\n".join([*summary_lines(metrics), f"written to {target}"]))
+    if not allow_collapse:
+        refuse_collapse(run, metrics)
 
 
 @app.command(rich_help_panel="Use")

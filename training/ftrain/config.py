@@ -27,9 +27,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class FitConfig(BaseModel):
     """How a task is trained. Defaults are those of a small run on a CPU."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: float = Field(10, gt=0)
+    epochs: float = Field(10, gt=0, le=1e6)
     batch_size: int = Field(32, ge=1)  # over all processes
     micro_batches: int = Field(1, ge=1)  # parts of a batch that go through the network one after the other
     exact: bool = False  # sum micro-batches in index order, so that the number of processes does not change a bit
@@ -49,7 +49,7 @@ class FitConfig(BaseModel):
     # windowed: a few shards at a time; balanced: every class equally often; identities: P identities with K pictures each
     sampler: Literal["shuffled", "windowed", "balanced", "identities"] = "shuffled"
     per_identity: int = Field(4, ge=2)  # K of the sampler `identities`
-    validate_every: float = Field(1.0, gt=0)  # epochs
+    validate_every: float = Field(1.0, gt=0, le=1e9)  # epochs
     checkpoint_every: int = Field(100, ge=1)  # steps
     log_every: int = Field(25, ge=1)  # steps
     keep_checkpoints: int = Field(2, ge=1)  # besides the best
@@ -59,7 +59,7 @@ class FitConfig(BaseModel):
 class RunConfig(BaseModel):
     """Everything that decides the weights of a run, as config.yaml keeps it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     task: str
     model: dict[str, Any]
@@ -92,7 +92,12 @@ def load_config(
     values, place = profile_values(task, params, profile, section)
     for override in overrides:
         set_value(values, override)
-    return resolve({"task": task, **values}, place, overrides)
+    if values.setdefault("task", task) != task:
+        place = _origin("task", overrides) or place
+        raise UsageError(
+            f"{place}: task={values['task']}, but this command is for {task}; leave it out, or use `ftrain {values['task']}`"
+        )
+    return resolve(values, place, overrides)
 
 
 def resolve(values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -136,7 +141,9 @@ def _check(model: type[_Model], values: Any, place: str, prefix: str, overrides:
             raise UsageError(
                 f"{place}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}known are {', '.join(known)}"
             ) from None
-        raise UsageError(f"{place}: {name}={reprlib.repr(first['input'])} is not possible ({first['msg']})") from None
+        raise UsageError(
+            f"{place}: {name}={reprlib.repr(first['input'])} is not possible ({first['msg'].removeprefix('Value error, ')})"
+        ) from None
 
 
 def _origin(name: str, overrides: Sequence[str]) -> str:

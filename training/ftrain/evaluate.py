@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import torch
 
-from fschemas.failures import RejectedError
+from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.shard_set import ShardSet
@@ -22,7 +22,7 @@ from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder
 from ftrain.split_lock import check_lock, lock_digest
 from ftrain.splits import Splits
-from ftrain.task import Judged, Task, find_task
+from ftrain.task import Judged, Rows, Task, find_task
 
 REPORT_FILE = "report.json"  # every figure
 METRICS_FILE = "metrics.json"  # about ten of them, for `dvc metrics diff` and `dvc exp show`; written last
@@ -69,9 +69,15 @@ def evaluate_run(
             publish_curves(folder.path, out, task.selected_by[0])
             publish_json(out / REPORT_FILE, metrics)
             publish_json(out / METRICS_FILE, key_metrics(metrics, task.key_metrics))
-    if (collapse := _collapsed(metrics)) and not allow_collapse:
-        raise RejectedError(f"{run}: {collapse}")
+    if not allow_collapse:
+        refuse_collapse(run, metrics)
     return metrics
+
+
+def refuse_collapse(run: Path, metrics: dict[str, Any]) -> None:
+    """Raise `RejectedError` (exit code 3) where one answer dominates the predictions that a report is about."""
+    if collapse := _collapsed(metrics):
+        raise RejectedError(f"{run}: {collapse}")
 
 
 def _judge(
@@ -84,6 +90,10 @@ def _judge(
     task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = Splits(task, config, shards)
     rows = splits.judged(split)
+    try:
+        task.check_validation(Rows(shards, rows))
+    except UsageError as error:
+        raise UsageError(f"{shards.place}: the split {split!r} cannot be evaluated: {error}") from None
     results = results_of_split(task, shards, rows, group, batch_size, workers, stage="evaluating")
     floor, untrained = task.untrained(), None
     if floor is not None:

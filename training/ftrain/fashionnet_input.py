@@ -22,7 +22,7 @@ class FashionNetConfig(NetworkConfig):
     """Network, picture, augmentation and losses. Defaults are the tiny profile; weights of losses stand in `fit.stages`."""
 
     without: tuple[Head, ...] = ()  # heads to leave out; each other one is there where the shard set has its labels
-    embedding: int = Field(128, ge=2)
+    embedding: int = Field(128, ge=2, le=65_536)
     auxiliary: bool = False  # the pose branch names the category as well
     distance: Literal["absolute", "squared"] = "absolute"  # what a landmark costs; squared as published
     map_loss: float = Field(0.2, ge=0)  # of maps beside their mean places

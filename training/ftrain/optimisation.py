@@ -121,6 +121,9 @@ def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
     for prefix in [prefix for stage in stages for prefix in (*stage.frozen, *stage.rates)]:
         if not any(name.startswith(prefix) for name in names):
             raise UsageError(f"fit.stages: no parameter's name starts with {prefix!r}; the first is {names[0]}")
+    for stage in stages:
+        if all(name.startswith(stage.frozen) for name in names):
+            raise UsageError(f"fit.stages: frozen={list(stage.frozen)} leaves nothing to train; freeze fewer parameters")
 
 
 def weigh(losses: dict[str, torch.Tensor], stage: Stage) -> dict[str, torch.Tensor]:

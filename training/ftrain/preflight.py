@@ -43,7 +43,8 @@ def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group
     with _named(shards.place, ""):
         notes = task.check_training(Rows(shards, rows))
     if len(validation):
-        remedy = f"; take a set with another split {config.validation_split!r}, or train with --set validation_split=none"
+        other = "raise hold_out" if splits.holds_out else f"take a set with another split {config.validation_split!r}"
+        remedy = f"; {other}, or train with --set validation_split=none"
         with _named(f"{shards.place}: validation cannot be measured", remedy):
             task.check_validation(Rows(shards, validation))
     task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -21,7 +21,7 @@ class RetrievalConfig(ViewConfig):
 
     backbone: str = "resnet18"
     weights: str = "none"  # none | imagenet | path of a file
-    dim: int = Field(512, ge=2)  # of the embedding
+    dim: int = Field(512, ge=2, le=65_536)  # of the embedding
     pooling: Literal["average", "gem"] = "average"
     neck: Literal["none", "batch_norm"] = "none"  # batch_norm: between triplets and classifier (Luo et al., CVPRW 2019)
     labels: Identity = "item"  # what is found again, and what triplets go by

@@ -24,12 +24,12 @@ class StyleConfig(ViewConfig):
     weights: str = "none"  # none | imagenet | path of a file
     local_backbone: str = ""  # network of the local branch; empty: there is none
     local_weights: str = "none"
-    local_size: int = Field(64, ge=32, multiple_of=16)  # pixels of the attended square
+    local_size: int = Field(64, ge=32, le=4096, multiple_of=16)  # pixels of the attended square
     detail: int = Field(2, ge=1, le=4)  # the square is cut out of a picture of so many times input_size
     threshold: float = Field(0.1, gt=0, le=0.7)  # of the attention map, stretched to 0 … 1
     local_share: float = Field(0.4, ge=0, le=1)  # of the local branch in the similarity of two pictures
-    embedding: int = Field(256, ge=8, multiple_of=2)
-    attribute_width: int = Field(128, ge=8)
+    embedding: int = Field(256, ge=8, le=65_536, multiple_of=2)
+    attribute_width: int = Field(128, ge=8, le=65_536)
     head: Literal["arcface", "linear", "none"] = "arcface"  # none: attributes only, by triplets alone, as published
     scale: float = Field(10.0, gt=0)  # ArcFace
     arc_margin: float = Field(0.5, ge=0, lt=1.57)  # ArcFace, radians

@@ -12,11 +12,11 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from fschemas.failures import UsageError
@@ -31,21 +31,26 @@ _NOT_TRAINED = {"joined": "ftrain.retrieval.joined"}  # tasks that no training m
 class TaskConfig(BaseModel):
     """Base of the frozen `model` section of a task."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def groups_to_view(self) -> tuple[str, ...]:
         """Column groups without which a sample cannot be placed before the network."""
         return ()
 
 
+NotNegative = Annotated[float, Field(ge=0)]
+
+
 class Stage(TaskConfig):
     """A stretch of a run: parameters whose names start with one of `frozen` rest, rates are multiplied, losses weighed."""
 
-    until: float = 1.0  # share of the steps at which the stage ends
+    until: float = Field(1.0, gt=0, le=1)  # share of the steps at which the stage ends
     frozen: tuple[str, ...] = ()
-    rate: float = 1.0
-    rates: dict[str, float] = {}  # multiplies it for parameters whose names start so; of several such names the longest counts
-    losses: dict[str, float] = {}  # weight of each part of the loss; 1 where not named
+    rate: float = Field(1.0, ge=0)
+    rates: dict[
+        str, NotNegative
+    ] = {}  # multiplies it for parameters whose names start so; of several such names the longest counts
+    losses: dict[str, NotNegative] = {}  # weight of each part of the loss; 1 where not named
 
 
 @dataclass(frozen=True)

@@ -76,16 +76,15 @@ def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Pr
     names = names_to_learn(config, shards)
     task = build_task(config, {**shards.metadata, "names": names})
     notes = check_before_training(task, config, shards, group)
+    if options.init_from is not None:  # before the folder is touched, which may be the one that is named here
+        notes.append(init_from(task, options.init_from))
+    group.wait()
     run = RunFolder(options.run)
     if group.is_main:
+        print(run.start(config, shards, options.resume, names), file=sys.stderr)
         for note in notes:
             print(note, file=sys.stderr)
-        print(run.start(config, shards, options.resume, names), file=sys.stderr)
     group.wait()
-    if options.init_from is not None:
-        sentence = init_from(task, options.init_from)
-        if group.is_main:
-            print(sentence, file=sys.stderr)
     trainer = Trainer(
         task, config, shards, options.run, group, _tracker(config, options, group),
         workers=options.workers, limit_steps=options.limit_steps,

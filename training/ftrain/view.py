@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, landmark_set
@@ -23,7 +23,7 @@ from ftrain.task import TaskConfig
 class ViewConfig(TaskConfig):
     """What a network is shown. A task's own configuration extends this one."""
 
-    input_size: int = Field(128, ge=32, multiple_of=32)  # pixels, square
+    input_size: int = Field(128, ge=32, le=4096, multiple_of=32)  # pixels, square
     crop: Literal["picture", "box"] = "picture"  # what fills the square: the picture, or the box of the annotation
     margin: float = Field(0.1, ge=0)  # around the box, share of its longer side
     rotation: float = Field(15.0, ge=0)  # degrees, uniform in ±
@@ -32,6 +32,13 @@ class ViewConfig(TaskConfig):
     mirror: float = Field(0.5, ge=0, le=1)  # probability
     color: float = Field(0.3, ge=0, lt=1)  # brightness, contrast and saturation are drawn from 1 ± color
     erase: float = Field(0.0, ge=0, le=1)  # probability that a random rectangle is greyed (Zhong et al., AAAI 2020)
+
+    @field_validator("zoom")
+    @classmethod
+    def _is_a_range(cls, zoom: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < zoom[0] <= zoom[1]:
+            raise ValueError("a range of two numbers above 0, the smaller one first")
+        return zoom
 
     def groups_to_view(self) -> tuple[str, ...]:
         """The box, where that is looked at."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,17 +39,17 @@ class NetworkConfig(ViewConfig):
     neck: Literal["pool", "flatten"] = "pool"  # what the fully connected layers see: mean (pose: few channels), or all
     norm: bool = True  # batch normalisation in the fully connected layers
     dropout: float = Field(0.0, ge=0, lt=1)
-    pose_widths: tuple[int, ...] = Field((256, 256), min_length=1)  # fc6_pose, fc7_pose
+    pose_widths: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field((256, 256), min_length=1)  # fc6_pose, fc7_pose
     points: Literal["regression", "heatmap"] = "heatmap"
     map_stride: Literal[4, 8] = 4  # of the maps of `heatmap`, pixels
-    map_channels: int = Field(64, ge=8)
-    local_channels: int = Field(64, ge=0)  # features are reduced to so many before pooling; 0: not at all
+    map_channels: int = Field(64, ge=8, le=65_536)
+    local_channels: int = Field(64, ge=0, le=65_536)  # features are reduced to so many before pooling; 0: not at all
     window: float = Field(0.25, gt=0, le=1)  # side of the window around a landmark, share of the input
-    pooled: int = Field(2, ge=1)  # cells of a pooled window, along each side
+    pooled: int = Field(2, ge=1, le=64)  # cells of a pooled window, along each side
     gate: Gate = "soft"
-    local_width: int = Field(256, ge=1)  # fc6_local
-    global_width: int = Field(512, ge=1)  # fc6_global
-    fusion_width: int = Field(512, ge=0)  # fc7_fusion; 0: none, heads on local and global side by side
+    local_width: int = Field(256, ge=1, le=65_536)  # fc6_local
+    global_width: int = Field(512, ge=1, le=65_536)  # fc6_global
+    fusion_width: int = Field(512, ge=0, le=65_536)  # fc7_fusion; 0: none, heads on local and global side by side
 
 
 @dataclass(frozen=True)

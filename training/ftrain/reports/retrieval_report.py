@@ -126,7 +126,11 @@ def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     share = float(np.mean(unit @ (total / max(float(np.linalg.norm(total)), 1e-12)) > _ALIKE))
     true_share = float(np.unique(labels, return_counts=True)[1].max() / number)
     collapsed = bool(mean_cosine > _ALIKE and true_share < 1)
-    return {"answer": _COLLAPSED, "share": share, "true_share": true_share, "collapsed": collapsed, "mean_cosine": mean_cosine}
+    sentence = f"{share:.0%} of the images have nearly the same embedding, though at most {true_share:.0%} show the same thing"
+    return {
+        "answer": _COLLAPSED, "share": share, "true_share": true_share, "collapsed": collapsed, "mean_cosine": mean_cosine,
+        "sentence": sentence,
+    }  # fmt: skip
 
 
 def color_weights(results: Results, asks: Rows, answers: Rows, labels: np.ndarray) -> list[dict[str, float]]:

@@ -29,6 +29,7 @@ from ftrain.retrieval.exact import Features
 from ftrain.retrieval.index_file import write_index
 from ftrain.run_folder import RunFolder
 from ftrain.task import Results, Task
+from ftrain.trained_task import predict_batch
 
 EMBEDDING, COLOR = "embedding", "color"  # what a task's `predict` calls its deep and its color features
 ColorSource = Literal["network", "picture", "none"]
@@ -63,14 +64,15 @@ def build_index(
     with one_process(device, workers) as place, exclusive(out):
         task, _, state = folder.load(checkpoint)
         opened.require(task.config.groups_to_view())
+        task.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        require_embeddings(task, place)
         encoder = None if has_annotations(task, opened) else PictureEncoder(task)
         digest = weights_digest(task)
-        task.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
         rows = _rows(task, opened, splits, labelled=encoder is None)
         results = results_of_split(
             task, opened, rows, Processes(0, 1, place), batch_size, workers, encoder=encoder, stage="indexing"
         )
-        features, source = _features(task, results, opened, rows, color=color, workers=workers)
+        features, source = _features(results, opened, rows, color=color, workers=workers)
         approximate = None if kind == "exact" else build_approximate(features, kind, recall)
         note = {
             "dataset": opened.metadata.get("dataset"),
@@ -82,13 +84,18 @@ def build_index(
         return write_index(out, features, _items(opened, rows), note, approximate)
 
 
-def deep_features(task: Task, results: Results) -> np.ndarray:
+def require_embeddings(task: Task, device: torch.device) -> None:
+    """Raise `UsageError` for a task on this device that gives no embeddings, before a whole set has gone through it."""
+    blank = np.zeros((32, 32, 3), np.uint8)
+    if EMBEDDING not in predict_batch(task, [task.encode_picture(blank)], device):
+        raise UsageError(f"the task {task.name} gives no embeddings to search among; take a run of `ftrain retrieval`")
+
+
+def deep_features(results: Results) -> np.ndarray:
     """The embeddings among predictions, float32 B, D, brought to length 1.
 
-    Raises `UsageError` where there are none, `NonFiniteError` where one has no direction.
+    Raises `NonFiniteError` where one has no direction.
     """
-    if EMBEDDING not in results:
-        raise UsageError(f"the task {task.name} gives no embeddings to search among; take a run of `ftrain retrieval`")
     deep = np.ascontiguousarray(results[EMBEDDING], dtype=np.float32)
     lengths = np.linalg.norm(deep, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
@@ -120,10 +127,8 @@ def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, labelle
     return rows
 
 
-def _features(
-    task: Task, results: Results, shards: ShardSet, rows: np.ndarray, *, color: bool, workers: int
-) -> tuple[Features, ColorSource]:
-    deep = deep_features(task, results)
+def _features(results: Results, shards: ShardSet, rows: np.ndarray, *, color: bool, workers: int) -> tuple[Features, ColorSource]:
+    deep = deep_features(results)
     if not color:
         return Features(deep), "none"
     if COLOR in results:

@@ -19,6 +19,7 @@ from fschemas.failures import UsageError
 
 Metric = Literal["cosine", "euclidean"]
 
+MOST_COLOR_WEIGHT = 1e6
 _UNIT = 2.0**-24  # unit roundoff of single precision
 _BLOCK_BYTES = 64 << 20  # of scores at a time: the whole query x gallery matrix never exists
 _PER_BLOCK = 64  # rows whose best stands for them when the bound of the k-th best is sought
@@ -76,8 +77,8 @@ class Likeness:
         if queries.deep.ndim != 2 or queries.deep.shape[1] != gallery.deep.shape[1]:
             mine, theirs = queries.deep.shape[-1], gallery.deep.shape[1]
             raise UsageError(f"the queries have {mine} dimensions, the index has {theirs}; use the run of the index")
-        if not (np.isfinite(self.color_weight) and self.color_weight >= 0):
-            raise UsageError(f"color weight {self.color_weight}: take a number from 0 up")
+        if not 0 <= self.color_weight <= MOST_COLOR_WEIGHT:  # more would overflow single precision
+            raise UsageError(f"color weight {self.color_weight:g}: take a number between 0 and {MOST_COLOR_WEIGHT:g}")
         if not self.color_weight:
             return
         if gallery.color is None or queries.color is None:

@@ -23,7 +23,7 @@ from ftrain.image import decode
 from ftrain.layers.backbone import Backbone
 from ftrain.retrieval_input import RetrievalEncoder
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Judged, Results, Task, TaskConfig, find_task
+from ftrain.task import Judged, Results, Rows, Task, TaskConfig, find_task
 from ftrain.tasks.retrieval import Retrieval
 
 _SCORES = ("attribute_scores", "category_scores")  # what a run without an embedding says
@@ -143,6 +143,10 @@ class Joined(Task):
             return {"parts": torch.cat(parts, dim=1)}
         joined = self._units(torch.cat(parts, dim=1) - self.part_means) - self.mean
         return {**said, "embedding": F.normalize(joined @ self.projection.T, dim=1)}
+
+    def check_validation(self, rows: Rows) -> None:
+        """As the first run: what it learned to find again is what the joined one is evaluated by."""
+        self.lead.check_validation(rows)
 
     def measure(self, results: Results) -> dict[str, Any]:
         """As `ftrain retrieval`."""

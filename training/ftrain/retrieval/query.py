@@ -218,7 +218,7 @@ def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch
         color = unit(results[COLOR])
     elif source == "picture":
         color = np.stack([photo.color for photo in photos if photo.color is not None])
-    return Features(deep_features(task, results), color)
+    return Features(deep_features(results), color)
 
 
 def _answers(search: _Search, known: _KnownItems, photos: list[_Photo], queries: Features) -> list[Answer]:

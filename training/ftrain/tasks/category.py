@@ -43,7 +43,7 @@ class CategoryConfig(ViewConfig):
     local_stride: Literal[8, 16, 32] = 16  # of the features that are pooled
     box_head: Literal["maps", "flat"] = "maps"  # how the box is found; flat: one linear layer, as the original
     box_gradient: bool = True  # whether what is classified moves the box
-    hidden: int = Field(0, ge=0)  # width of a layer below the heads; 0: none
+    hidden: int = Field(0, ge=0, le=65_536)  # width of a layer below the heads; 0: none
     dropout: float = Field(0.0, ge=0, lt=1)  # below the heads
     # auto: a softmax in exclusive groups, else balanced; plain: unweighted, as the original
     attribute_loss: Literal["auto", "balanced", "plain"] = "auto"

@@ -43,7 +43,7 @@ class KeypointsConfig(ViewConfig):
 
     backbone: str = "resnet18"
     weights: str = "none"  # none | imagenet | path of a file
-    channels: int = Field(64, ge=8)
+    channels: int = Field(64, ge=8, le=65_536)
     sigma: float = Field(1.4, gt=0)  # of the finest target, in cells of 4 pixels
     hard_share: float = Field(0.5, gt=0, le=1)  # OHKM: share of the valid points that RefineNet trains
     garment_loss: float = Field(0.05, ge=0)

@@ -124,7 +124,7 @@ class Retrieval(Task):
         assert isinstance(self.encoder, RetrievalEncoder)
         labels = map(self.encoder.labels, rows.annotations())
         if not has_match((int(found["role"]), {int(found["identity"])} - {-1}) for found in labels):
-            raise UsageError(f"no {self.config.labels} has two images, so nothing can be found again (hold_out holds out more)")
+            raise UsageError(f"no {self.config.labels} has two images, so nothing can be found again")
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
