@@ -1,7 +1,7 @@
 """`fprep export`: a table in the format of another tool, published as one folder.
 
 The formats are the modules of `fprep.exporting`. The same table, pictures and options give the same bytes. `export.json` in the
-folder says what it was made from: exported again, it is left as it is.
+folder says what it was made from, and bears a digest of the folder: exported again, an export that is whole is left as it is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import pkgutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,10 +19,11 @@ from typing import Any, Protocol, cast
 import fprep.exporting
 from fprep.exporting.job import ExportJob, ExportOptions, size_of
 from fprep.sharding.source_table import SourceTable
-from fschemas.failures import FashionkitError, UsageError, count_of, did_you_mean
+from fschemas.failures import IntegrityError, UsageError, count_of, did_you_mean
 from fschemas.folders import claim_output
 from fschemas.json_file import read_json
-from fschemas.publish import new_folder, publish, publish_json
+from fschemas.publish import new_folder, publish, publish_sealed, sha256_of
+from fschemas.walk import is_junk
 
 RECEIPT = "export.json"
 FORMAT = "fashionkit-export/1"
@@ -99,7 +101,8 @@ def export(
         with publish(out) as folder:
             folder.mkdir()
             writer.write(job, folder)
-            publish_json(folder / RECEIPT, {**receipt, **summary, "counts": job.counts, "notes": job.notes})
+            content = {**receipt, **summary, "counts": job.counts, "notes": job.notes, "content_sha256": _digest_of(folder)}
+            publish_sealed(folder / RECEIPT, content)
             files, size = size_of(folder)
     return {**summary, "counts": job.counts, "files": files, "bytes": size, "notes": job.notes, "unchanged": False}
 
@@ -124,10 +127,30 @@ def _receipt(job: ExportJob, to: str) -> dict[str, Any]:
 
 
 def _existing(out: Path) -> str | None:
-    try:
-        return str(read_json(out / RECEIPT, {"id": str})["id"])
-    except (OSError, FashionkitError):
+    """The id of the export that stands there; raises `IntegrityError` where one of its files is not as it was written."""
+    if not (out / RECEIPT).exists():
         return None
+    again = "remove the folder and run `fprep export` again"
+    receipt = read_json(out / RECEIPT, {"id": str, "content_sha256?": str}, sealed=True, remedy=again)
+    if receipt.get("content_sha256", _digest_of(out)) != _digest_of(out):
+        raise IntegrityError(f"{out}: a file was changed, lost or added since the export was written; {again}")
+    return str(receipt["id"])
+
+
+def _digest_of(folder: Path) -> str:
+    """The SHA-256 of the names and contents of an export without its receipt; of links the names alone.
+
+    What others leave there does not count: hidden files, and the caches of labels that trainers of YOLO make.
+    """
+    digest = hashlib.sha256()
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(place, name)
+            if not (is_junk(name) or name.startswith(".") or name.endswith(".cache") or path == folder / RECEIPT):
+                content = "a link" if path.is_symlink() else sha256_of(path)
+                digest.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _check_place(out: Path, *, unchanged: bool) -> None:

@@ -178,7 +178,7 @@ _KINDS = (
         "export",
         "an exported data set",
         ("export.json",),
-        lambda path: _json_has(path / "export.json", "export", "to"),
+        lambda path: _json_has(path / "export.json", "export", "to") or _json_has(path / "export.json", "id", "table_sha256"),
     ),
     FolderKind("sample", "sample data of `fprep sample`", (), lambda path: "by `fprep sample`" in _begin(path / "DRAWN.txt")),
 )  # fmt: skip

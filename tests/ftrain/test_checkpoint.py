@@ -15,6 +15,7 @@ from tests.ftrain.small_checkpoints import FILES, save, steps, tensors
 from torch import nn
 
 from fschemas.failures import IntegrityError, NonFiniteError
+from fschemas.json_file import seal
 from ftrain import checkpoint
 from ftrain.checkpoint import check, clean, load_tensors, newest, save_checkpoint
 from ftrain.checkpoint_state import TrainingState, amend_state, step_folder
@@ -122,7 +123,7 @@ def test_best_points_to_the_best(tmp_path: Path) -> None:
     state = TrainingState(step=1, best={"metric": "ne", "value": 0.25, "step": 1})
     checkpoint.mark_best(tmp_path, state)
     assert checkpoint.best(tmp_path) == tmp_path / step_folder(1)
-    assert json.loads((tmp_path / "best.json").read_text()) == state.best
+    assert json.loads((tmp_path / "best.json").read_text()) == seal(state.best)
     checkpoint.mark_best(tmp_path, TrainingState(step=1))
     assert not (tmp_path / "BEST").exists()
     assert not (tmp_path / "best.json").exists()

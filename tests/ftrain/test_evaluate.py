@@ -12,6 +12,7 @@ from tests.shard_sets import write_shard_set
 from typer.testing import CliRunner
 
 from fschemas.failures import EnvironmentProblem, RejectedError, UsageError
+from fschemas.json_file import seal
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.publish import exclusive, publish_json
 from fschemas.shard_set import ShardSet
@@ -92,7 +93,7 @@ def test_it_writes_its_files_and_returns_what_report_json_holds(judged):
     metrics, out = judged
     assert set(contents(out)) == FILES
     text = (out / "report.json").read_text()
-    assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in report.json")) == metrics
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in report.json")) == seal(metrics)
     assert (metrics["task"], metrics["dataset"], metrics["split"]) == ("keypoints", "squares", "test")
     assert (metrics["samples"], metrics["checkpoint_step"]) == (21, 7)
     assert list(metrics["garments"]) == list(FASHIONAI_24.garments)

@@ -14,6 +14,7 @@ from tests.ftrain.tiny_task import Tiny, make_trainer, rows_of, saved
 from torch import nn
 
 from fschemas.failures import UsageError
+from fschemas.json_file import seal
 from fschemas.shard_set import ShardSet
 from ftrain.checkpoint_state import step_folder
 from ftrain.config import FitConfig
@@ -43,7 +44,7 @@ def test_a_run_learns_and_leaves_what_it_promised(shards: ShardSet, tmp_path: Pa
         "value": pytest.approx(float(best["accuracy"]), rel=1e-5),
         "step": int(best["step"]),
     }
-    assert json.loads((tmp_path / "checkpoints" / "best.json").read_text()) == state.best
+    assert json.loads((tmp_path / "checkpoints" / "best.json").read_text()) == seal(state.best)
     kept = {path.name for path in (tmp_path / "checkpoints").glob("step-*")}
     assert kept == {step_folder(step) for step in (57, 60, state.best["step"])}
 

@@ -15,6 +15,7 @@ from tests.ftrain.keypoint_runs import write_run
 from tests.shard_sets import write_shard_set
 
 from fschemas.failures import ExitCode, RejectedError, UsageError
+from fschemas.json_file import seal
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.palette import SIDE_COLORS, rgb
 from fschemas.shard_set import ShardSet
@@ -332,7 +333,8 @@ def test_samples_of_a_shard_set_get_the_points_that_an_evaluation_finds(shards, 
     out = tmp_path / "out"
     answers = predict_samples(run, shards.place, out, options=PredictOptions(device="cpu", batch_size=3))
     assert [answer["key"] for answer in answers] == [str(shards.columns["key"][row]) for row in results["row"]]
-    assert [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()] == answers
+    lines = (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [seal(answer) for answer in answers]
     assert sorted(path.stem for path in (out / "overlays").iterdir()) == sorted(answer["key"] for answer in answers)
     for number, answer in enumerate(answers):
         valid = list(FASHIONAI_24.valid_points(answer["garment"]))

@@ -57,7 +57,7 @@ def test_the_item_is_found_and_the_hits_are_known(place):
     scores = [match["score"] for match in answer["matches"]]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 0.9
-    assert [json.loads(line) for line in (place / "out/results.jsonl").read_text().splitlines()] == [answer]
+    assert [json.loads(line) for line in (place / "out/results.jsonl").read_text().splitlines()] == [seal(answer)]
 
 
 def test_a_photo_of_the_index_is_not_its_own_answer(place):

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from fschemas.failures import FashionkitError
-from fschemas.json_file import parse_json
+from fschemas.json_file import parse_json, seal
 from fschemas.publish import publish_bytes
 
 
 def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, field: str) -> None:
     """Write a line an answer into `path`, and remove the pictures of an earlier call that the new one does not have.
 
+    Each line bears its own digest (`seal`), because `fprep shard --boxes` makes shards of the answers.
     `field` of an answer names its picture, which stands in `folder` beside the file; nothing outside of that is removed.
     """
     before = _pictures_of(path, field)
-    lines = "".join(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
+    lines = "".join(json.dumps(seal(answer), ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
     publish_bytes(path, lines.encode())
     inside = (path.parent / folder).resolve()
     for name in before - {str(answer.get(field)) for answer in answers}:

@@ -20,7 +20,7 @@ from fschemas.names import CHECKPOINT_NAME
 from fschemas.publish import (
     publish,
     publish_bytes,
-    publish_json,
+    publish_sealed,
     remove_leftovers,
     sha256_of,
     temporary_of,
@@ -105,7 +105,9 @@ def mark_best(folder: Path, state: TrainingState) -> None:
         (folder / BEST_FILE).unlink(missing_ok=True)
         (folder / BEST_FIGURE_FILE).unlink(missing_ok=True)
     elif not _points(folder / BEST_FILE, _signed(step_folder(state.best["step"]))):
-        publish_json(folder / BEST_FIGURE_FILE, state.best)  # before the pointer: as long as that is old, both are written again
+        publish_sealed(
+            folder / BEST_FIGURE_FILE, state.best
+        )  # before the pointer: as long as that is old, both are written again
         _point(folder / BEST_FILE, _signed(step_folder(state.best["step"])))
 
 

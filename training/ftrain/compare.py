@@ -134,7 +134,7 @@ def _read(place: Path, name: str, reports: Path | None) -> _Run:
     }
     where = place / EVALUATION_FOLDER if reports is None else reports / place.resolve().name
     if (where / REPORT_FILE).exists():
-        report = read_json(where / REPORT_FILE, _EVALUATED)
+        report = read_json(where / REPORT_FILE, _EVALUATED, sealed=True)
         if report["task"] != config.task:
             raise UsageError(f"{where}: an evaluation of the task {report['task']}, but {place} is one of {config.task}")
         source = f"{report['split']} of {report.get('dataset')}, {count(report['samples'], 'sample')}, step {report['checkpoint_step']}"
@@ -153,7 +153,7 @@ def _validation(folder: RunFolder) -> tuple[dict[str, Any], str]:
     if not rows:
         return {"model": {}}, "not evaluated"
     best = folder.checkpoints / BEST_FIGURE_FILE
-    step = int(read_json(best, {"step": int})["step"]) if best.exists() else max(rows)
+    step = int(read_json(best, {"step": int}, sealed=True)["step"]) if best.exists() else max(rows)
     step = step if step in rows else max(rows)
     return {
         "model": {name: float(value) for name, value in rows[step].items() if value and name != "step"}

@@ -11,7 +11,7 @@ import torch
 
 from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
-from fschemas.publish import exclusive, publish_bytes, publish_json
+from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sealed
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.agreement import agree, unknown_labels, unknown_lines
@@ -67,7 +67,7 @@ def evaluate_run(
             metrics = {**header, **task.report(judged, out)}
             publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
             publish_curves(folder.path, out, task.selected_by[0])
-            publish_json(out / REPORT_FILE, metrics)
+            publish_sealed(out / REPORT_FILE, metrics)
             publish_json(out / METRICS_FILE, key_metrics(metrics, task.key_metrics))
     if not allow_collapse:
         refuse_collapse(run, metrics)

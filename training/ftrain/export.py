@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.folders import claim_output
 from fschemas.progress import show
-from fschemas.publish import exclusive, publish_bytes, publish_json, withdraw
+from fschemas.publish import exclusive, publish_bytes, publish_sealed, withdraw
 from ftrain.export_formats import BATCH, Predict, archive_predictor, as_archive, as_onnx, onnx_predictor, require_onnx, traced
 from ftrain.layers.backbone import Normalise
 from ftrain.run_folder import RunFolder
@@ -64,7 +64,7 @@ def exportable(task: Task) -> tuple[nn.Module, Batch]:
 def export_run(
     run: Path, out: Path, *, to: Format, checkpoint: str = "best", tolerance: float = 1e-3, seed: int = 0
 ) -> dict[str, Any]:
-    """Export a checkpoint and return what `export.json` holds.
+    """Export a checkpoint and return what `export.json` holds, which also bears its own digest (`seal`).
 
     `tolerance` bounds |difference| / max(1, largest magnitude) of every output, over batches of 1, 2 and 5 random pictures drawn
     from `seed`. The views of test-time augmentation (mirror image, rotations) are left out. Raises `IntegrityError`, with nothing published, when the
@@ -115,7 +115,7 @@ def export_run(
     with exclusive(out):
         withdraw(out / NOTE_FILE)
         publish_bytes(out / _FILES[to], content)
-        publish_json(out / NOTE_FILE, note)
+        publish_sealed(out / NOTE_FILE, note)
     show("exporting", _NUM_PARTS, _NUM_PARTS)
     return note
 

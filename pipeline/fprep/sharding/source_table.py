@@ -14,12 +14,13 @@ import polars as pl
 from fprep.report import REPORT_FILE, REPORT_SHAPE
 from fschemas.failures import FashionkitError, IntegrityError, UsageError
 from fschemas.folders import require_folder
-from fschemas.json_file import parse_json, read_json
+from fschemas.json_file import SEAL, parse_json, read_json
 from fschemas.publish import sha256_of
 from fschemas.table_file import read_metadata, read_table
 from fschemas.tables import COLUMN_GROUPS, BoxColumns, SampleTable, table_named
 
 _ANSWERS = "predictions.jsonl"
+_REPEAT = "run `ftrain predict` again"
 
 
 @dataclass(frozen=True)
@@ -128,17 +129,28 @@ def check_table_digest(table: Path) -> None:
 
 
 def _found_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
-    """Boxes by key; answers without a box (pictures that could not be read) are left out."""
+    """Boxes by key; answers without a box (pictures that could not be read) are left out.
+
+    Raises `IntegrityError` for a line that does not bear its digest, `UsageError` for what `ftrain predict` did not write.
+    """
     boxes: dict[str, list[float]] = {}
     for path in files:
         if not path.is_file():
             raise UsageError(f"{path}: no such file; write one with `ftrain predict RUN SHARDS --out FOLDER`")
+        if not path.stat().st_size:
+            raise IntegrityError(f"{path}: empty; {_REPEAT}")
+        is_sealed = False
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
+                is_sealed |= SEAL.encode() in line  # its name may be what was damaged
                 try:
-                    answer = parse_json(line, {"key?": str, "box?": [float]}, place=str(path))
+                    answer = parse_json(
+                        line, {"key?": str, "box?": [float]}, sealed=True, place=f"{path}:{number}", remedy=_REPEAT
+                    )
                     if "box" in answer:
                         boxes[answer["key"]] = [float(edge) for edge in answer["box"]]
-                except (FashionkitError, KeyError):
+                except (FashionkitError, KeyError) as error:
+                    if is_sealed and isinstance(error, IntegrityError):
+                        raise
                     raise UsageError(f"{path}:{number}: not an answer of `ftrain predict` over a shard set") from None
     return boxes
