@@ -141,7 +141,8 @@ def convert(
         except ConversionRejected as error:
             found, failure = error.report, error
         except UsageError as error:
-            raise UsageError(f"{error}{look_around(dataset, raw, out)}") from None
+            is_of_an_option = str(error).startswith("--")  # where the folder is not to blame
+            raise UsageError(f"{error}{'' if is_of_an_option else look_around(dataset, raw, out)}") from None
     if failure is not None and not found.kept:
         failure = ConversionRejected(found, f"{failure}{look_around(dataset, raw, out)}")
     values = found.to_json()

@@ -106,7 +106,7 @@ class Conversion:
     def _aside(self, narrow: pl.DataFrame) -> pl.DataFrame:
         """The columns that are put aside of these rows, with what it takes to turn them."""
         assert self.raw.aside is not None
-        sizes = narrow.select(name for name in ("width", "height", TURN) if name in narrow.columns)
+        sizes = narrow.select(name for name in ("width", "height", TURN, ASSUMED, "image_orientation") if name in narrow.columns)
         return self.raw.aside.take(narrow[PLACE]).hstack(sizes)
 
     def _reject(self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()) -> None:
@@ -166,7 +166,7 @@ class Conversion:
             for rule in fact.warnings:
                 self.raw.warn(rule, name)
         self._keep({index for index, fact in enumerate(facts) if fact.rule})
-        self.frame = tell_assumed(self.frame, self.raw, self.reader)
+        tell_assumed(self.frame, self.raw, self.reader)
 
     def _check_evidence(self) -> None:
         """Refuse a table whose coordinates are in another unit or form, and the single rows that are."""
@@ -176,7 +176,10 @@ class Conversion:
         if self.raw.aside is not None:
             for start in range(0, len(self.frame), _ROWS_AT_ONCE * _LOOK_AT):
                 evidence.add(self._aside(self.frame[start : start + _ROWS_AT_ONCE // _LOOK_AT]))
-        note = evidence.judge(self.reader, self.raw.mapping.get("box-form") or self.raw.box_form)
+        note = evidence.judge(
+            self.reader, self.raw.mapping.get("box-form") or self.raw.box_form, self.reader.orientation_of(self.raw.mapping)
+        )
+        self.frame = self.frame.drop(ASSUMED, strict=False)
         self.raw.notes += [note] if note else []
         dropped: set[int] = set()
         for column, rows in share_rows(self.frame).items():

@@ -117,6 +117,8 @@ def doctor(
     path = Path(path)
     if not path.exists():
         raise UsageError(f"{path}: {absent(path)}; name the folder that the archive was unpacked into")
+    if not (path.is_dir() or path.is_file()):
+        raise UsageError(f"{path}: neither a folder nor a regular file; name the folder that the archive was unpacked into")
     ours = kind_of_folder(path)
     home = real_path(path)
     looked = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)

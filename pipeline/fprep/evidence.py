@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from fprep.image_sizes import ASSUMED
 from fprep.orientation import TURN
 from fprep.reader import Reader
 from fschemas.failures import UsageError
@@ -34,26 +35,31 @@ class Evidence:
     box_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 2), NaN where unknown
     extents: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (rows, 4): smallest and largest x, y of the points
     point_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    box_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes), whether the size may be the other way round
+    point_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take rows whose coordinates belong to the pixels that `TURN` says (upright where there is no such column)."""
         frame = frame.gather_every(max(1, len(frame) // _ENOUGH))
-        sizes = _sizes(frame)
+        sizes, lying = _sizes(frame), _may_lie(frame)
         if "box" in frame.columns:
             known = frame["box"].is_not_null() & (frame["box"].list.len() == 4)
-            self._add_boxes(frame["box"].filter(known).explode(), sizes[known.to_numpy()])
+            self._add_boxes(frame["box"].filter(known).explode(), sizes[known.to_numpy()], lying[known.to_numpy()])
         if "garment_boxes" in frame.columns and len(frame):
             counts = frame["garment_boxes"].list.len().to_numpy() // 4
-            self._add_boxes(frame["garment_boxes"].explode().drop_nulls(), np.repeat(sizes, counts, axis=0))
+            self._add_boxes(
+                frame["garment_boxes"].explode().drop_nulls(), np.repeat(sizes, counts, axis=0), np.repeat(lying, counts)
+            )
         for kind in ("landmark", "joint"):
             if f"{kind}_x" in frame.columns and len(frame):
-                self._add_points(frame, kind, sizes)
+                self._add_points(frame, kind, sizes, lying)
 
-    def _add_boxes(self, values: pl.Series, sizes: np.ndarray) -> None:
+    def _add_boxes(self, values: pl.Series, sizes: np.ndarray, lying: np.ndarray) -> None:
         self.boxes.append(values.cast(pl.Float64).to_numpy().reshape(-1, 4))
         self.box_sizes.append(sizes)
+        self.box_lying.append(lying)
 
-    def _add_points(self, frame: pl.DataFrame, kind: str, sizes: np.ndarray) -> None:
+    def _add_points(self, frame: pl.DataFrame, kind: str, sizes: np.ndarray, lying: np.ndarray) -> None:
         lengths = frame[f"{kind}_visibility"].list.len().to_numpy()
         rows = np.repeat(np.arange(len(frame)), lengths)
         x, y, visibility = (frame[f"{kind}_{name}"].explode().drop_nulls().to_numpy() for name in ("x", "y", "visibility"))
@@ -69,19 +75,27 @@ class Evidence:
         np.maximum.at(extents[:, 3], rows, y)
         self.extents.append(extents[several])
         self.point_sizes.append(sizes[several])
+        self.point_lying.append(lying[several])
 
-    def judge(self, reader: Reader, form: str = "corners") -> str:
+    def judge(self, reader: Reader, form: str = "corners", orientation: str = "upright") -> str:
         """Raise `UsageError` for a table that is read wrongly; else a note of what only may be wrong, or "".
 
-        `form` is how boxes are written in the file, of `fprep.units.BOX_FORMS`.
+        `form` is how boxes are written in the file, of `fprep.units.BOX_FORMS`; `orientation` is which pixels of images with an EXIF
+        orientation coordinates are taken to belong to where no size tells: "stored" or "upright".
         """
         note = ""
-        for what, parts, sides in (("boxes", self.boxes, self.box_sizes), ("rows of points", self.extents, self.point_sizes)):
-            values, sizes = _joined(parts, 4), _joined(sides, 2)
+        for what, parts, sides, lie in (
+            ("boxes", self.boxes, self.box_sizes, self.box_lying),
+            ("rows of points", self.extents, self.point_sizes, self.point_lying),
+        ):
+            values, sizes, lying = _joined(parts, 4), _joined(sides, 2), np.concatenate([np.zeros(0, bool), *lie])
             if not len(values):
                 continue
             found = (
-                _shares(values, what) or (_forms(values, sizes, form) if what == "boxes" else None) or _axes(values, sizes, what)
+                _shares(values, what)
+                or (_forms(values, sizes, form) if what == "boxes" else None)
+                or _turn(values[lying], sizes[lying], what, orientation)
+                or _axes(values, sizes, what)
             )
             if found is not None:
                 raise UsageError(f"{found[0]}: {_remedy(reader, *found[1:])}")
@@ -139,6 +153,16 @@ def _forms(boxes: np.ndarray, sizes: np.ndarray, form: str) -> Cause | None:
     return None
 
 
+def _turn(values: np.ndarray, sizes: np.ndarray, what: str, orientation: str) -> Cause | None:
+    """Coordinates on images with an EXIF orientation that leave the pixels that they are taken to belong to, but fit the others."""
+    outside, turned = _outside(values, sizes), _outside(values, sizes[:, ::-1])
+    count, other = int(outside.sum()), "stored" if orientation == "upright" else "upright"
+    if count < _FEW or 2 * count <= len(values) or turned.mean() > 1 - _NEARLY_ALL:
+        return None
+    found = f"{count} of {len(values)} {what} on images that EXIF turns on their side leave the {orientation} pixels"
+    return f"{found}, but fit the {other} ones", "orientation", other
+
+
 def _axes(values: np.ndarray, sizes: np.ndarray, what: str) -> Cause | None:
     outside, exchanged = _outside(values, sizes), _outside(values[:, (1, 0, 3, 2)], sizes)
     count = int(outside.sum())
@@ -175,6 +199,13 @@ def _sizes(frame: pl.DataFrame) -> np.ndarray:
         transposed = (frame[TURN] >= 5).to_numpy()
         sizes[transposed] = sizes[transposed][:, ::-1]
     return sizes
+
+
+def _may_lie(frame: pl.DataFrame) -> np.ndarray:
+    """(rows) whether EXIF turns the image on its side, and no stated size tells which pixels the coordinates belong to."""
+    if ASSUMED not in frame.columns:
+        return np.zeros(len(frame), bool)
+    return (frame[ASSUMED] & (frame["image_orientation"] >= 5).fill_null(value=False)).to_numpy()
 
 
 def _joined(parts: Iterable[np.ndarray], columns: int) -> np.ndarray:

@@ -27,10 +27,9 @@ def turns_of(
     return turns(orientations, upright, stated, reader.orientation_of(raw.mapping))
 
 
-def tell_assumed(frame: pl.DataFrame, raw: RawFolder, reader: Reader) -> pl.DataFrame:
-    """Say where no stated size tells which pixels coordinates belong to; the frame without the column that knew."""
+def tell_assumed(frame: pl.DataFrame, raw: RawFolder, reader: Reader) -> None:
+    """Say where no stated size tells which pixels coordinates belong to."""
     rows = frame.filter(pl.col(ASSUMED)).select("width", "height")
-    frame = frame.drop(ASSUMED)
     if len(rows):
         assumed = reader.orientation_of(raw.mapping)
         squares = int((rows["width"] == rows["height"]).sum())
@@ -41,7 +40,6 @@ def tell_assumed(frame: pl.DataFrame, raw: RawFolder, reader: Reader) -> pl.Data
             f"coordinates of {count_of(len(rows), 'row')} on images with an EXIF orientation{shapes} are taken to belong to the "
             f"{assumed} pixels, {given}"
         )
-    return frame
 
 
 def compare_size(fact: ImageFacts, width: int, height: int) -> ImageFacts:

@@ -154,7 +154,8 @@ def judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float,
     page = "" if dry_run else f", or at the page of `fprep report {shlex.quote(str(out))} report.html`,"
     if report.kept == 0:
         help_missing = "; unpack the pictures beside the annotation or use --images none" if worst == "missing_image" else ""
-        raise ConversionRejected(report, f"{out}: no row is left for a table: {rows}; {look}{help_missing}{_guesses(report)}")
+        told = f"{rows}; {look}" if report.rejected else "none of the files holds one"
+        raise ConversionRejected(report, f"{out}: no row is left for a table: {told}{help_missing}{_guesses(report)}")
     if on_reject == "fail" and report.rejected:
         raise ConversionRejected(
             report,

@@ -169,6 +169,20 @@ def test_nonsense_gets_no_suggestion(name, nearest):
     assert did_you_mean(name, [*READERS, "light", "geometric"]) == (f"did you mean {nearest}? " if nearest else "")
 
 
+def test_a_mistake_in_an_option_is_not_blamed_on_the_folder(tmp_path):
+    _, error = say("convert", "folders", tree_of(READERS["coco"]), tmp_path / "out", "--map", "category=last_word", "-q")
+    assert str(error).startswith("--map category=last_word: did you mean last-word?")
+    assert "use that reader" not in str(error)
+
+
+def test_files_of_others_are_no_rejected_rows(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/a.json").write_text('{"a": 1}')
+    said, error = say("convert", "kfashion", tmp_path / "raw", tmp_path / "out", "-q")
+    assert "no row is left for a table: none of the files holds one" in str(error)
+    assert "0 folders" not in said
+
+
 def test_numbers_in_words():
     assert [count_of(0, "row"), count_of(1, "row"), count_of(2, "row"), count_of(2, "class", "classes")] == [
         "0 rows",

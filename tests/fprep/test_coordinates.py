@@ -94,6 +94,24 @@ def test_without_a_size_the_option_decides(tmp_path, reader, option, frame):
     assert any(f"taken to belong to the {frame} pixels" in note for note in report.notes)
 
 
+@pytest.mark.parametrize("frame", ["upright", "stored"])
+@pytest.mark.parametrize("reader", ["csv", "coco"])
+def test_boxes_that_fit_the_other_pixels_name_the_orientation(tmp_path, reader, frame):
+    """Not `--map axes=yx`, which fits as well where all images lie on their side, and reads other places."""
+    orientations, box = (1, 6, 5, 8, 7), [4, 10, 30, 100]
+    draw(tmp_path / "raw", orientations)
+    boxes = [stored(box, orientation) if frame == "stored" else box for orientation in orientations]
+    if reader == "csv":
+        csv_of(tmp_path / "raw", boxes)
+    else:
+        coco_of(tmp_path / "raw", boxes, [None] * len(boxes))
+    wrong = "upright" if frame == "stored" else "stored"
+    with pytest.raises(UsageError, match=rf"4 of 4 boxes on images that EXIF turns .* run again with --map orientation={frame};"):
+        run(reader, tmp_path / "raw", tmp_path / "out", mapping={"orientation": wrong})
+    _, table = run(reader, tmp_path / "raw", tmp_path / "out", mapping={"orientation": frame})
+    assert [[round(x) for x in found] for found in table["box"].to_list()] == [box] * len(orientations)
+
+
 def test_squares_are_said_to_be_ambiguous(tmp_path):
     draw(tmp_path / "raw", [6, 6, 1], size=(64, 64))
     raw = coco_of(tmp_path / "raw", [[5, 20, 40, 50]] * 3, [(64, 64)] * 3)

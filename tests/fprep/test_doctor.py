@@ -195,6 +195,19 @@ def test_a_line_for_a_folder_with_control_characters_works_as_printed(tmp_path):
     assert words[3] == os.fsencode(raw)
 
 
+def test_a_pipe_is_no_folder(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="neither a folder nor a regular file"):
+        doctor(tmp_path / "pipe")
+
+
+def test_columns_of_a_box_are_not_called_others(tmp_path):
+    Image.new("RGB", (40, 50)).save(tmp_path / "0.jpg")
+    (tmp_path / "t.csv").write_text("image,label,x1,y1,x2,y2,price\n0.jpg,a,1,2,30,40,9\n")
+    notes = [finding.message for diagnosis in doctor(tmp_path).diagnoses for finding in diagnosis.findings]
+    assert any("box 'x1,y1,x2,y2'; others: price; --map" in note for note in notes)
+
+
 def test_no_line_for_a_folder_whose_name_is_no_text(tmp_path):
     raw = Path(os.fsdecode(os.fsencode(tmp_path) + b"/raw\xff"))
     shutil.copytree(tree_of("folders"), raw)

@@ -34,6 +34,20 @@ def run(tmp_path: Path, text: str | bytes, *, images: str = "none", max_rejected
     return report, pl.DataFrame(read_table(tmp_path / "out/table.parquet"))
 
 
+@pytest.mark.parametrize("key", ["unit=relative", "axes=yx", "box-form=size"])
+def test_an_option_for_boxes_without_boxes_is_refused(tmp_path, key):
+    name, value = key.split("=")
+    with pytest.raises(UsageError, match=rf"--map {key}: no column of t.csv:1 is read as boxes; say which with --map box=COLUMN"):
+        run(tmp_path, "image,label,place\n0.jpg,a,1 2 3 4\n", **{name.replace("-", "_"): value})
+
+
+def test_known_values_are_listed_once(tmp_path):
+    with pytest.raises(RejectedError):
+        run(tmp_path, "image,label\n0.jpg,a\n", split="label")
+    (message,) = read_table(tmp_path / "out/rejected.parquet")["message"].to_pylist()
+    assert message.count("gallery") == 2  # gallery and val_gallery
+
+
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize(
     "text",

@@ -93,6 +93,15 @@ def test_annotations_alone_are_read_too(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", TREES)
+def test_small_samples_are_read_too(name, tmp_path):
+    """A split that gets no picture has no list, for an empty one is a damaged file."""
+    for images in (2, 3, 8):
+        find_sample(name)(tmp_path / f"raw{images}", images=images, seed=0, workers=1, pictures=False)
+        report = convert(name, [tmp_path / f"raw{images}"], tmp_path / f"table{images}", images="none")
+        assert report.kept > 0
+
+
+@pytest.mark.parametrize("name", TREES)
 def test_another_seed_draws_other_pictures(name, drawn, tmp_path):
     find_sample(name)(tmp_path / "raw", images=8, seed=9, workers=1)
     pictures = {content for path, content in tree(tmp_path / "raw").items() if path.endswith(".jpg")}

@@ -15,7 +15,7 @@ from fprep.doctoring.pictures import Row, Sampled, judge_pictures
 from fprep.doctoring.proposed_columns import OwnTable, propose
 from fprep.doctoring.scan import Scan
 from fprep.image_names import MAX_LISTED, ImageFinder, clean_path, picture_path_fault
-from fprep.parsing.dialect import HEAD, Record, find_dialect, plain_name, sample_records
+from fprep.parsing.dialect import HEAD, Record, find_dialect, plain_name, read_names, sample_records
 from fprep.parsing.own_columns import fitting_image_column, looks_like_picture, map_columns
 from fprep.parsing.own_images import IMAGE_FOLDERS
 from fschemas.failures import UsageError
@@ -176,9 +176,13 @@ def _is_readable(table: OwnTable, places: _Places, say: list[Finding]) -> bool:
     return True
 
 
+_LISTS = ("box", "attributes")  # keys that name several columns
+
+
 def _tell(table: OwnTable, say: list[Finding]) -> None:
     mapped = {key: value for key, value in table.options.items() if key != "image"}
-    others = [name for name in table.header if name not in table.taken() and name]
+    taken = {name for key, value in mapped.items() for name in (read_names(value, table.header) if key in _LISTS else [value])}
+    others = [name for name in table.header if name not in taken | table.taken() and name]
     told = ", ".join(f"{key} {value!r}" for key, value in mapped.items()) or "none"
     rest = f"; others: {', '.join(others)}" if others else ""
     say.append(Finding("note", "own-table", table.path, f"columns taken for {told}{rest}; --map says what they mean"))

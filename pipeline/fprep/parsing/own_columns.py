@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fprep.image_names import IMAGE_SUFFIXES
 from fprep.parsing.dialect import join_names, plain_name, read_names
 from fprep.parsing.own_pictures import SPLIT_NAMES
-from fprep.units import corners_of
+from fprep.units import PLACE_KEYS, corners_of
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.tables import SPLITS
 
@@ -30,7 +30,10 @@ USUAL_NAMES = {
 }  # fmt: skip
 USUAL_BOXES = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x_1", "y_1", "x_2", "y_2"))
 DOMAINS = ("shop", "consumer", "unknown")
-KNOWN_VALUES = {"split": (*SPLIT_NAMES, *SPLITS), "domain": DOMAINS}  # of columns whose values are not the user's own
+KNOWN_VALUES = {
+    "split": tuple(dict.fromkeys((*SPLIT_NAMES, *SPLITS))),
+    "domain": DOMAINS,
+}  # of columns whose values are not the user's own
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
 NamesPicture = Callable[[str], bool]
@@ -95,6 +98,12 @@ def map_columns(
         )
     columns.attributes = [_column(names, name, "attributes", file) for name in read_names(mapping.get("attributes", ""), names)]
     columns.box = _box_columns(names, mapping, file)
+    idle = next((key for key in ("box-form", *PLACE_KEYS) if mapping.get(key) and not columns.box), None)
+    if idle is not None:
+        raise UsageError(
+            f"--map {idle}={mapping[idle]}: no column of {file} is read as boxes; say which with --map box=COLUMN; there are "
+            f"{', '.join(names)}"
+        )
     columns.guessed |= {"box"} if columns.box and "box" not in mapping else set()
     return columns
 

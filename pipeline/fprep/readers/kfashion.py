@@ -83,7 +83,8 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
     tell_near(raw, pictures.near)
     frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
-    raw.notes.append(f"pictures are looked for in {len(homes)} folders, the first is {next(iter(homes), '')}")
+    if len(homes):
+        raw.notes.append(f"pictures are looked for in {len(homes)} folders, the first is {homes[0]}")
     return _finish(raw, frame).lazy()
 
 

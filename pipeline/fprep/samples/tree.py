@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,14 @@ def jpeg_bytes(image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
 
 
 def write_text(path: Path, lines: Iterable[str], *, newline: str = "\n", encoding: str = "utf-8") -> None:
-    """Write lines as they come, every one ended, with the folders above."""
+    """Write lines as they come, every one ended, with the folders above; without a line there is no file, which readers refuse."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    lines = iter(lines)
+    first = next(lines, None)
+    if first is None:
+        return
     with path.open("w", encoding=encoding, newline="") as file:
-        file.writelines(line + newline for line in lines)
+        file.writelines(line + newline for line in chain([first], lines))
 
 
 def write_defects(folder: Path, defects: Sequence[Defect], *, wrapped: bool = False) -> None:
