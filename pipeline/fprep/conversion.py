@@ -19,7 +19,7 @@ from fprep.orientation import TURN, turn_upright
 from fprep.raw import RawFolder
 from fprep.reader import BOX_TEXT, Reader, columns_of
 from fprep.report import ConvertReport, account, compare_totals, recognized
-from fprep.row_images import look_at_images, tell_links
+from fprep.row_images import find_images, look_at_images, tell_links
 from fprep.splits import IDENTITY, cut_missing, duplicate_rows, shares_to_cut, unique_keys
 from fprep.told import tell_empty_splits, tell_near_names
 from fprep.units import Written, to_pixels
@@ -63,6 +63,8 @@ class Conversion:
         self._drop_repeated_rows()
         if images != "none":
             self._check_images(decode=images == "full", workers=workers)
+        else:
+            self.frame = find_images(self.raw, self.frame)
         self._check_evidence()
         self.frame = turn_upright(self.frame)
         if "box" in self.frame.columns:

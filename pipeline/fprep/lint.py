@@ -18,10 +18,11 @@ from fprep.lint_loaders import check_loaders
 from fprep.lint_samples import SampleChecks
 from fprep.sharding.finish import README_FILE
 from fschemas.failures import IntegrityError, UsageError
+from fschemas.preflight import check_shards
 from fschemas.publish import TEMPORARY_PREFIX, sha256_of
 from fschemas.shard import RECORD_FOLDER, read_record, record_path
 from fschemas.shard_index import INDEX_FILE, POSITION_COLUMNS
-from fschemas.shard_set import DATASET_FILE, read_dataset_file, require_shards
+from fschemas.shard_set import DATASET_FILE, read_dataset_file
 from fschemas.table_file import read_table
 
 # One split in two roles: items occur in both.
@@ -48,7 +49,7 @@ def lint(
     Raises `UsageError` where there is no finished set; damage is a finding and no error.
     """
     shards = Path(shards)
-    require_shards(shards)
+    check_shards(shards)
     if not (shards / DATASET_FILE).is_file():
         raise UsageError(f"{shards}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first")
     try:

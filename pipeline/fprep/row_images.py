@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import polars as pl
 
 from fprep.image_check import ImageFacts, check_images
+from fprep.image_names import Matches, picture_path_fault
 from fprep.near_names import tell_near
 from fprep.raw import RawFolder
 from fprep.safe_open import HOW_TO_FOLLOW
@@ -31,6 +34,29 @@ def look_at_images(
     return frame, [by_name[name] for name in frame["image"].to_list()]
 
 
+def find_images(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with the paths that images have on the disk: as `look_at_images`, but no image is opened, and none need be there."""
+    names: list[str] = frame["image"].unique(maintain_order=True).to_list()
+    missing = _not_listed(raw, names)
+    matches = raw.images.match((name for name in missing if picture_path_fault(name) is None), set(names) - missing)
+    return _renamed(raw, frame, matches)
+
+
+def _not_listed(raw: RawFolder, names: list[str]) -> set[str]:
+    """The names of which no file is there. Folders are listed one by one, which is faster than a look at each file."""
+    folders: dict[str, set[str]] = {}
+    for name in names:
+        folders.setdefault(name.rpartition("/")[0], set()).add(name)
+    missing: set[str] = set()
+    for folder, members in folders.items():
+        listed: list[str] = []
+        if picture_path_fault(f"{folder}/name" if folder else "name") is None:
+            with suppress(OSError):
+                listed = os.listdir(raw.root / folder)
+        missing |= members.difference(f"{folder}/{file}" if folder else file for file in listed)
+    return {name for name in missing if not os.path.lexists(raw.path_of(name))}
+
+
 def tell_links(raw: RawFolder) -> None:
     """Note the links to folders that were not followed; junk is nobody's business."""
     walked = raw.walked
@@ -49,10 +75,15 @@ def _take_near(
     matches = raw.images.match(missing, facts.keys() - set(missing))
     for name, why in matches.refused.items():
         facts[name] = replace(facts[name], message=f"{facts[name].message}; {why}")
+    found = [near.path for near in matches.found.values()]
+    return _renamed(raw, frame, matches), facts | dict(zip(found, check(found) if found else [], strict=True))
+
+
+def _renamed(raw: RawFolder, frame: pl.DataFrame, matches: Matches) -> pl.DataFrame:
+    """The frame with the names that were found in the place of those that were missing; they are counted."""
     if not matches.found:
-        return frame, facts
+        return frame
     names = {name: near.path for name, near in matches.found.items()}
-    pairs = [pl.col("pairs").list.eval(pl.element().replace(names))] if "pairs" in frame.columns else []
-    frame = frame.with_columns(pl.col("image").replace(names), *pairs)
     tell_near(raw, names)
-    return frame, facts | dict(zip(names.values(), check(list(names.values())), strict=True))
+    pairs = [pl.col("pairs").list.eval(pl.element().replace(names))] if "pairs" in frame.columns else []
+    return frame.with_columns(pl.col("image").replace(names), *pairs)

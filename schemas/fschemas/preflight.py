@@ -1,6 +1,6 @@
-"""What commands look at before anything slow is imported: whether the paths are there at all.
+"""What commands look at before anything slow is imported: whether paths lead to what is needed.
 
-Whoever opens a path checks it again and says more of it; here only a wrong path is answered at once. Sentences are the same.
+Whoever opens a folder asks the same functions again, so the sentences are the same; only content is checked later.
 """
 
 from __future__ import annotations
@@ -9,26 +9,47 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fschemas.failures import UsageError
+from fschemas.folder_kinds import what_is
+from fschemas.folders import require_folder
+from fschemas.names import CHECKPOINT_NAME
 
-_INDEX_FILE, _CONFIG_FILE, _DATASET_FILE, _TABLE_FILE = "index.json", "config.yaml", "dataset.json", "table.parquet"
+_INDEX_FILE, _CONFIG_FILE, _DATASET_FILE = "index.json", "config.yaml", "dataset.json"
 
 
 def check_run(run: Path | None) -> None:
-    """Raise `UsageError` where there is no folder that could be a run; None is none asked for."""
-    if run is not None and not run.is_dir():
-        raise UsageError(f"{run}: not a run folder ({_CONFIG_FILE} is missing); train one with `ftrain`")
+    """Raise `UsageError` that says what a folder is where it is no run; None is none asked for."""
+    if run is not None:
+        require_folder(run, "run", missing=f"not a run folder ({_CONFIG_FILE} is missing); train one with `ftrain`")
+
+
+def check_run_or_runs(run: Path, names: Iterable[str]) -> None:
+    """As `check_run`, but a folder that holds a run of one of the `names` passes."""
+    if not any((run / name / _CONFIG_FILE).is_file() for name in names):
+        check_run(run)
+
+
+def check_checkpoint(run: Path, which: str) -> None:
+    """Raise `UsageError` for a checkpoint that a run does not have; `best` and `latest` depend on what is sound, and pass."""
+    checkpoints = run / "checkpoints"
+    if which not in ("best", "latest") and not (CHECKPOINT_NAME.fullmatch(which) and (checkpoints / which).is_dir()):
+        raise UsageError(f"{checkpoints}: no checkpoint {which!r}")
 
 
 def check_shards(place: str | Path | None) -> None:
-    """Raise `UsageError` where there is no folder that could be a shard set; a URL passes."""
-    if place is not None and "://" not in str(place) and not Path(place).is_dir():
-        raise UsageError(f"{place}: no finished shard set here ({_DATASET_FILE} is missing); run `fprep shard` first")
+    """Raise `UsageError` that says what a folder is where it is no shard set: a look at names, not at the content. A URL passes."""
+    if place is not None and "://" not in str(place):
+        missing = f"no finished shard set here ({_DATASET_FILE} is missing); run `fprep shard` first"
+        require_folder(Path(place), "shards", missing=missing)
+
+
+def is_shard_set(place: str) -> bool:
+    """Whether this is a URL or a folder with a finished shard set."""
+    return "://" in place or (Path(place) / _DATASET_FILE).is_file()
 
 
 def check_index(index: Path) -> None:
-    """Raise `UsageError` where there is no folder that could be an index."""
-    if not index.is_dir():
-        raise UsageError(f"{index}: no finished index here ({_INDEX_FILE} is missing); build one with `ftrain index`")
+    """Raise `UsageError` that says what a folder is where it is no index."""
+    require_folder(index, "index", missing=f"no finished index here ({_INDEX_FILE} is missing); build one with `ftrain index`")
 
 
 def check_tables(tables: Iterable[Path]) -> None:
@@ -36,6 +57,14 @@ def check_tables(tables: Iterable[Path]) -> None:
     for table in tables:
         if not table.exists():
             raise UsageError(f"{table}: no such table; write it with `fprep convert`")
+
+
+def check_file(path: Path, missing: str, remedy: str) -> None:
+    """Raise `UsageError` that says what stands at a path where it is no file."""
+    if not path.exists():
+        raise UsageError(f"{path}: {missing}; {remedy}")
+    if path.is_dir():
+        raise UsageError(f"{path}: this is {what_is(path)}; {remedy}")
 
 
 def check_paths(paths: Iterable[Path | None], what: str) -> None:

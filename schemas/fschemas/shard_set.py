@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError, UsageError
-from fschemas.folders import require_folder
 from fschemas.json_file import COUNT, read_json
 from fschemas.landmarks import LANDMARK_SET_SHAPE
 from fschemas.names import DIGEST, SHARD_NAME
+from fschemas.preflight import check_shards
 from fschemas.publish import sha256_of
 from fschemas.shard_index import DIGEST_COLUMN, INDEX_FILE, as_arrays, check_index
 from fschemas.table_file import read_table
@@ -81,7 +81,7 @@ class ShardSet:
         Raises `UsageError` where there is no finished set, `IntegrityError` where a file is not what dataset.json says.
         """
         if files is None:
-            require_shards(Path(place))
+            check_shards(Path(place))
         files = files or Folder(Path(place))
         metadata = read_dataset_file(files.path(DATASET_FILE), str(place))
         try:
@@ -236,12 +236,6 @@ def _unless_rewritten(error: IntegrityError, place: str, metadata: dict[str, Any
     return EnvironmentProblem(
         f"{place}: the shard set was written anew while it was read; wait until that is done and run the command again"
     )
-
-
-def require_shards(place: Path) -> None:
-    """Raise `UsageError` that says what a folder is where it is no shard set; a look at names, not at the content."""
-    missing = f"no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first"
-    require_folder(place, "shards", missing=missing)
 
 
 def read_dataset_file(path: Path, place: str) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def files_of(raw: Path, *, images: bool | None = None) -> list[Path]:
     return [path for path in found if images is None or (path.suffix in IMAGES) == images]
 
 
-def converted(name: str, raw: Path, out: Path, **options) -> tuple[ConvertReport, pl.DataFrame]:
-    report = convert(name, [raw], out, images="full", max_rejected=1.0, workers=1, **options)
+def converted(name: str, raw: Path, out: Path, images: str = "full", **options) -> tuple[ConvertReport, pl.DataFrame]:
+    report = convert(name, [raw], out, images=images, max_rejected=1.0, workers=1, **options)
     return report, pl.DataFrame(read_table(out / "table.parquet"))
 
 
@@ -129,6 +129,19 @@ def test_images_are_found_under_other_spellings(name, spelling, tmp_path, clean)
     assert all((raw / image).is_file() for image in table["image"])
     if "pairs" in table.columns:
         assert all((raw / other).is_file() for pairs in table["pairs"] for other in pairs)
+    for images in ("header", "none"):
+        other, other_table = converted(name, raw, tmp_path / images, images)
+        assert other.warnings["near_image_name"] == report.warnings["near_image_name"]
+        lines = ["source_file", "source_line"]
+        pairs = other_table.join(table, on=lines, how="semi"), table.join(other_table, on=lines, how="semi")
+        assert len(pairs[0]) > 0
+        assert (
+            pairs[0]
+            .select(*lines, "image")
+            .unique()
+            .sort(pl.all())
+            .equals(pairs[1].select(*lines, "image").unique().sort(pl.all()))
+        )
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -10,9 +10,10 @@ import torch
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.checkpoint_state import TrainingState
-from ftrain.config import RunConfig, build_task, resolve
+from ftrain.config import build_task, resolve
 from ftrain.run_folder import RunFolder
 from ftrain.splits import Splits
+from ftrain.task_config import RunConfig
 from ftrain.tasks.category import Category
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}

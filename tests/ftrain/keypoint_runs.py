@@ -10,9 +10,10 @@ import torch
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.checkpoint_state import TrainingState
-from ftrain.config import RunConfig, build_task, resolve
+from ftrain.config import build_task, resolve
 from ftrain.run_folder import RunFolder
 from ftrain.task import Task
+from ftrain.task_config import RunConfig
 
 TINY = {"backbone": "test_efficientnet", "channels": 16, "input_size": 64}
 

@@ -12,10 +12,11 @@ from tests.ftrain.tiny_task import ALONE
 from fschemas.shard_set import ShardSet
 from ftrain.checkpoint import save_checkpoint
 from ftrain.checkpoint_state import TrainingState
-from ftrain.config import FitConfig, RunConfig, build_task, resolve
+from ftrain.config import build_task, resolve
 from ftrain.loop import Trainer
 from ftrain.run_folder import RunFolder
 from ftrain.stream import RawSample
+from ftrain.task_config import FitConfig, RunConfig
 from ftrain.tasks.retrieval import Retrieval
 from ftrain.tracking import Trackers
 

@@ -22,7 +22,8 @@ from ftrain.checkpoint_state import TrainingState
 from ftrain.config import build_task, resolve
 from ftrain.run_folder import RunFolder
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Results, Task, TaskConfig
+from ftrain.task import Results, Task
+from ftrain.task_config import TaskConfig
 
 SPLITS = {"train": 4, "query": 6, "gallery": 12}
 NUM_ITEMS = 6

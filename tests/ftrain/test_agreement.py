@@ -19,12 +19,12 @@ from fschemas.shard import Sample
 from fschemas.shard_set import ShardSet
 from ftrain.agreement import agree, has_annotations, unknown_labels, unknown_lines
 from ftrain.config import build_task, resolve
+from ftrain.configs.fashionnet import FashionNetConfig
+from ftrain.configs.style import StyleConfig
 from ftrain.evaluate import evaluate_run
 from ftrain.evaluation import results_of_split
-from ftrain.fashionnet_input import FashionNetConfig
 from ftrain.retrieval.build import build_index
 from ftrain.retrieval.index_file import IndexFolder
-from ftrain.style_input import StyleConfig
 from ftrain.tasks.fashionnet import FashionNet
 from ftrain.tasks.style import Style
 

@@ -18,10 +18,11 @@ from tests.shard_sets import write_label_set, write_shard_set
 
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
-from ftrain.config import RunConfig, build_task, resolve
+from ftrain.config import build_task, resolve
 from ftrain.loop import Trainer
 from ftrain.stream import Batch, RawSample
 from ftrain.task import Task
+from ftrain.task_config import RunConfig
 from ftrain.tracking import Trackers
 
 COUNTS = {"train": 24, "val": 8}

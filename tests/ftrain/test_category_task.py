@@ -15,6 +15,7 @@ from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import vocabulary
 from ftrain.config import build_task
+from ftrain.configs.category import CategoryConfig
 from ftrain.evaluate import evaluate_run
 from ftrain.layers.category_network import CategoryNetwork, TypedCategories
 from ftrain.predict import PredictOptions, predict_images
@@ -23,7 +24,7 @@ from ftrain.reports.category_report import figures
 from ftrain.splits import Splits
 from ftrain.stream import RawSample
 from ftrain.task import Judged
-from ftrain.tasks.category import Category, CategoryConfig, CategoryEncoder
+from ftrain.tasks.category import Category, CategoryEncoder
 
 COUNTS = {"train": 24, "val": 8, "test": 16}
 

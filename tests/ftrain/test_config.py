@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from fschemas.failures import UsageError
-from ftrain.config import FitConfig, RunConfig, load_config, read_config, resolve
+from ftrain.config import load_config, read_config, resolve
 from ftrain.profiles import PACKAGED_PARAMS
+from ftrain.task_config import FitConfig, RunConfig
 
 PARAMS = {
     "keypoints": {

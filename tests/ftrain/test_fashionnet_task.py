@@ -13,9 +13,10 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.shard_set import ShardSet
 from ftrain.config import resolve
+from ftrain.configs.fashionnet import FashionNetConfig, NetworkConfig
 from ftrain.evaluation import results_of_split
-from ftrain.fashionnet_input import FashionNetConfig, FashionNetEncoder
-from ftrain.layers.fashionnet import FashionNetwork, Heads, NetworkConfig
+from ftrain.fashionnet_input import FashionNetEncoder
+from ftrain.layers.fashionnet import FashionNetwork, Heads
 from ftrain.layers.landmark_pooling import visibility_classes
 from ftrain.reports.fashionnet_figures import Answers, classes_of, figures, visibility_figures
 from ftrain.reports.fashionnet_report import report, summary

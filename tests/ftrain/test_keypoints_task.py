@@ -10,11 +10,12 @@ from tests.shard_sets import draw_sample
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
+from ftrain.configs.keypoints import KeypointsConfig
 from ftrain.image import warp, warp_picture
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets
 from ftrain.layers.turning import turn
 from ftrain.stream import RawSample
-from ftrain.tasks.keypoints import KeypointEncoder, Keypoints, KeypointsConfig
+from ftrain.tasks.keypoints import KeypointEncoder, Keypoints
 
 SETS = (DEEPFASHION_8, FASHIONAI_24)
 TROUSERS = list(FASHIONAI_24.garments).index("trousers")

@@ -17,10 +17,9 @@ from fschemas.failures import UsageError
 from fschemas.json_file import seal
 from fschemas.shard_set import ShardSet
 from ftrain.checkpoint_state import step_folder
-from ftrain.config import FitConfig
 from ftrain.optimisation import rate_at
 from ftrain.plan import EMPTY_LEDGER, extend_ledger
-from ftrain.task import Stage
+from ftrain.task_config import FitConfig, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,15 +14,15 @@ from tests.shard_sets import write_label_set
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.config import FitConfig
+from ftrain.configs.retrieval import RetrievalConfig
 from ftrain.evaluate import evaluate_run
 from ftrain.evaluation import results_of_split
 from ftrain.layers.metric_learning import ProxyAnchor
 from ftrain.plan import TrainingPlan
-from ftrain.retrieval_input import RetrievalConfig
 from ftrain.search_roles import BOTH, GALLERY, QUERY
 from ftrain.splits import sampler_of
 from ftrain.stream import RawSample
+from ftrain.task_config import FitConfig
 from ftrain.tasks.retrieval import Retrieval
 from ftrain.view import item_number
 

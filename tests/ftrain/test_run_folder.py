@@ -18,9 +18,9 @@ from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from ftrain import config as config_module
-from ftrain.config import FitConfig, RunConfig
 from ftrain.loop import load_weights
 from ftrain.run_folder import RunFolder
+from ftrain.task_config import FitConfig, RunConfig
 from ftrain.tracking import CsvTracker
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,7 +17,8 @@ from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import english_names, vocabulary
 from ftrain import checkpoint
 from ftrain.checkpoint_state import TrainingState
-from ftrain.config import FitConfig, build_task, resolve
+from ftrain.config import build_task, resolve
+from ftrain.configs.style import StyleConfig
 from ftrain.evaluate import evaluate_run, summary_lines
 from ftrain.loop import Trainer
 from ftrain.metrics.retrieval import judge_retrieval
@@ -30,9 +31,8 @@ from ftrain.run_folder import RunFolder
 from ftrain.search_roles import GALLERY, QUERY
 from ftrain.splits import Splits, sampler_of
 from ftrain.stream import RawSample
-from ftrain.style_input import StyleConfig
 from ftrain.style_labels import Labels, attribute_labels, style_labels
-from ftrain.task import Stage
+from ftrain.task_config import FitConfig, Stage
 from ftrain.tasks.style import Style
 from ftrain.tracking import Trackers
 

@@ -17,10 +17,11 @@ from torch import nn
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.config import FitConfig, RunConfig, load_config
+from ftrain.config import load_config
 from ftrain.profiles import PACKAGED_PARAMS
 from ftrain.summary import count_parameters, network_of, summarise, summary_lines
-from ftrain.task import Stage, tasks
+from ftrain.task import tasks
+from ftrain.task_config import FitConfig, RunConfig, Stage
 
 
 class Classifier(Tiny):

@@ -19,11 +19,11 @@ from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
 from ftrain import checkpoint
 from ftrain.checkpoint_state import step_folder
-from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.loop import Trainer
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Results, Task, TaskConfig
+from ftrain.task import Results, Task
+from ftrain.task_config import FitConfig, RunConfig, TaskConfig
 from ftrain.tracking import CsvTracker, Trackers
 
 GARMENTS = tuple(DEEPFASHION_8.garments)

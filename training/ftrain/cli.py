@@ -14,7 +14,9 @@ import typer
 import ftrain.tasks
 from fschemas.command_line import run_command
 from fschemas.failures import ExitCode
-from fschemas.preflight import check_paths, check_run, check_shards
+from fschemas.folders import claim_output
+from fschemas.landmarks import FASHIONAI_24
+from fschemas.preflight import check_checkpoint, check_file, check_paths, check_run, check_run_or_runs, check_shards
 from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain import cli_retrieval
@@ -62,25 +64,30 @@ def _training_command(task_name: str) -> None:
         quiet: Quiet = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     ) -> None:
-        from ftrain.profiles import profile_values
+        from ftrain.config_values import check_config
+        from ftrain.profiles import params_here
+        from ftrain.trackers import check_trackers
 
-        here = Path("params.yaml")
-        params = params or (here if here.exists() else None)
-        check_shards(shards)
-        check_paths([init_from], "no such run folder or weight file")
-        profile_values(task_name, params, profile, section)
-
-        from ftrain.train import TrainOptions, train
-
+        params = params_here(params)
         chosen = list(overrides or [])
         chosen += [f"model.category={category}"] if category else []
         chosen += [f"lock={json.dumps(str(lock))}"] if lock else []
         chosen += [f"fit.amp={amp}"] if amp else []
         chosen += ["fit.compile=true"] if compile else []
         chosen += ["fit.exact=true"] if exact else []
+        trackers = tuple(tracker or ["dvclive"])
+        check_shards(shards)
+        check_paths([init_from], "no such run folder or weight file")
+        check_run(init_from if init_from is not None and init_from.is_dir() else None)
+        check_trackers(trackers)
+        check_config(task_name, params, profile, chosen, section)
+        claim_output(run, "run")
+
+        from ftrain.train import TrainOptions, train
+
         options = TrainOptions(
             shards, run, params, profile, tuple(chosen), resume, init_from,
-            workers, threads, device, limit_steps, tuple(tracker or ["dvclive"]), command_line(), section,
+            workers, threads, device, limit_steps, trackers, command_line(), section,
         )  # fmt: skip
         with Reporter(units={"training": "steps"}, quiet=quiet):
             result = train(task_name, options)
@@ -124,12 +131,15 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Judge a run on a split: metrics as JSON and CSV, plots as PNG, the floor beside them."""
+    from ftrain.split_lock import lock_digest
+
     check_run(run)
+    check_checkpoint(run, checkpoint)
     check_shards(shards)
+    digest, target = lock_digest(str(lock or "")), claim_output(out or run / "evaluation", "evaluation")
 
     from ftrain.evaluate import evaluate_run, refuse_collapse, summary_lines
 
-    target = out or run / "evaluation"
     with Reporter(quiet=quiet):
         metrics = evaluate_run(
             run,
@@ -142,7 +152,7 @@ def evaluate(
             batch_size=batch_size,
             tta=tta,
             allow_collapse=True,  # refused below, when everything is printed
-            lock=str(lock or ""),
+            lock=digest,
         )
     if as_json and metrics:
         typer.echo(json.dumps(metrics))
@@ -166,8 +176,8 @@ def submit(
     batch_size: BatchSize = 16,
 ) -> None:
     """Write the 26-column file of the FashionAI challenge, with the checkpoint that validation NE chose."""
-    check_run(run)
-    check_paths([test], "no such file; give the test.csv of the challenge")
+    check_run_or_runs(run, FASHIONAI_24.garments)
+    check_file(test, "no such file", "give the test.csv of the challenge")
 
     from ftrain.submit import write_submission
 

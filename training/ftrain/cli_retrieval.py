@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from fschemas.preflight import check_index, check_paths, check_run, check_shards
+from fschemas.failures import UsageError
+from fschemas.folders import claim_output
+from fschemas.preflight import check_checkpoint, check_index, check_run, check_shards
 from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Shards, Workers, command_line
@@ -37,6 +39,7 @@ def join(
     check_shards(shards)
     for one in runs:
         check_run(one)
+    claim_output(run, "run")
 
     from ftrain.retrieval.join import join_runs
 
@@ -75,7 +78,11 @@ def index(
 ) -> None:
     """Index the pictures of a shard set by embedding and color, for `ftrain query`."""
     check_run(run)
+    check_checkpoint(run, checkpoint)
     check_shards(shards)
+    if not 0 < recall <= 1:
+        raise UsageError(f"--recall {recall:g}: take a share above 0 and not above 1")
+    claim_output(out, "index")
 
     from ftrain.retrieval.approximate import Approximation
     from ftrain.retrieval.build import build_index
@@ -116,11 +123,14 @@ def query(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON lines.")] = False,
 ) -> None:
     """Find the most alike pictures of an index: a JSON line and a contact sheet each. Exit code 3 when photos cannot be read."""
+    from ftrain.pictures import check_pictures
+
     check_index(folder)
     check_run(run)
     check_run(boxes)
     check_shards(shards)
-    check_paths(photos, "no such image or folder")
+    check_pictures(photos)
+    claim_output(out, "query")
 
     from ftrain.retrieval.query import query_index, refuse_broken
 

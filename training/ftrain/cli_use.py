@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from fschemas.preflight import check_paths, check_run, check_shards
+from fschemas.failures import UsageError
+from fschemas.folders import claim_output
+from fschemas.preflight import check_checkpoint, check_paths, check_run, check_shards, is_shard_set
 from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Turned
@@ -37,15 +39,21 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
 ) -> None:
     """Predict pictures: a JSON line and an overlay picture each. Exit code 3 when some cannot be read."""
-    check_run(run)
-    check_run(boxes)
-    check_paths([Path(image) for image in images if "://" not in image], "no such image or folder")
+    from ftrain.pictures import check_pictures
 
-    from ftrain.predict import SEEN, PredictOptions, is_shard_set, predict_images, predict_samples, refuse_broken
+    check_run(run)
+    check_checkpoint(run, checkpoint)
+    check_run(boxes)
+    from_shards = len(images) == 1 and is_shard_set(images[0])
+    if not from_shards:
+        check_pictures([Path(image) for image in images])
+    claim_output(out, "predictions")
+
+    from ftrain.predict import SEEN, PredictOptions, predict_images, predict_samples, refuse_broken
 
     options = PredictOptions(category, checkpoint, tta, device, limit, batch_size, overlays, boxes)
     with Reporter(quiet=quiet):
-        if len(images) == 1 and is_shard_set(images[0]):
+        if from_shards:
             answers = predict_samples(run, images[0], out, split=split, options=options)
         else:
             answers = predict_images(run, [Path(image) for image in images], out, options)
@@ -71,13 +79,20 @@ def describe(
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
     """Show one photograph to several models: their answers in one JSON and one picture."""
-    check_paths([photo], "no such image")
-    for one in (*(runs or []), *(more_runs or []), boxes):
+    from ftrain.pictures import check_photo
+
+    asked = [*(runs or []), *(more_runs or [])]
+    check_photo(photo)
+    for one in (*asked, boxes):
         check_run(one)
+    if not asked:
+        raise UsageError("no run to describe the photograph with; name one or more with --runs")
+    if out is not None:
+        claim_output(out, "description")
 
     from ftrain.describe import describe_photo, description_lines
 
-    description = describe_photo(photo, [*(runs or []), *(more_runs or [])], out, category=category, boxes=boxes, device=device)
+    description = describe_photo(photo, asked, out, category=category, boxes=boxes, device=device)
     if as_json:
         typer.echo(json.dumps(description, ensure_ascii=False))
     else:
@@ -96,6 +111,8 @@ def export(
 ) -> None:
     """Write a model that runs without this package; its numbers are compared with the checkpoint's first."""
     check_run(run)
+    check_checkpoint(run, checkpoint)
+    claim_output(out, "model")
 
     from ftrain.export import difference_lines, export_run
 
@@ -120,9 +137,16 @@ def summary(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Table of a network: parameters, multiply-adds for one picture and outputs, module by module."""
+    from ftrain.config_values import check_config
+    from ftrain.profiles import params_here
+
+    if (run is None) == (task is None):
+        raise UsageError("give either a run folder or a --task")
     check_run(run)
     check_shards(dataset)
     check_paths([params], "no such file")
+    if task is not None:
+        check_config(task, params_here(params), profile, overrides or [])
 
     from ftrain.summary import network_of, summarise, summary_lines
 
@@ -147,6 +171,9 @@ def compare(
     """Compare runs: the parameters that differ and the metrics with their intervals, side by side."""
     for run in runs:
         check_run(run)
+    check_paths([reports], "no such folder of evaluations")
+    if out is not None:
+        claim_output(out, "comparison")
 
     from ftrain.compare import compare_runs, comparison_lines
 

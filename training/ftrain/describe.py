@@ -17,11 +17,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
-from fschemas.folder_kinds import what_is
 from fschemas.folders import claim_output
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
-from ftrain.pictures import PictureError, quiet_decoder, read_picture, readable
+from ftrain.pictures import PictureError, check_photo, quiet_decoder, read_picture, readable
 from ftrain.predict import canvas_of, one_process
 from ftrain.reports.drawing import INK, WHITE, label_font
 from ftrain.run_folder import RunFolder
@@ -119,12 +118,7 @@ def _in_words(value: Any) -> str:
 
 
 def _read(photo: Path) -> np.ndarray:
-    if photo.is_dir():
-        raise UsageError(
-            f"{readable(photo)}: this is {what_is(photo)}, but one image is needed here; the image comes before the runs"
-        )
-    if not photo.exists():
-        raise UsageError(f"{readable(photo)}: no such picture")
+    check_photo(photo)
     try:
         return read_picture(photo)
     except PictureError as error:

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from fschemas.landmarks import LandmarkSet
+from ftrain.configs.fashionnet import FashionNetConfig
 from ftrain.layers.attribute_loss import attribute_targets
-from ftrain.layers.fashionnet import NetworkConfig
-from ftrain.layers.metric_learning import Mining
 from ftrain.stream import RawSample
 from ftrain.view import item_number, landmarks_in_view, view_of_sample
-
-Head = Literal["category", "attributes", "embedding"]
-
-
-class FashionNetConfig(NetworkConfig):
-    """Network, picture, augmentation and losses. Defaults are the tiny profile; weights of losses stand in `fit.stages`."""
-
-    without: tuple[Head, ...] = ()  # heads to leave out; each other one is there where the shard set has its labels
-    embedding: int = Field(128, ge=2, le=65_536)
-    auxiliary: bool = False  # the pose branch names the category as well
-    distance: Literal["absolute", "squared"] = "absolute"  # what a landmark costs; squared as published
-    map_loss: float = Field(0.2, ge=0)  # of maps beside their mean places
-    margin: float = Field(0.2, gt=0)  # of triplets, in cosine
-    mining: Mining = "batch_hard"
-    smoothing: float = Field(0.0, ge=0, lt=1)  # of categories and exclusive attributes
-    flip_test: bool = False  # predictions are means over a picture and its mirror image; so is `--tta`
-    least_score: float = Field(0.1, ge=0, le=1)  # below it nothing is said to be recognized
 
 
 @dataclass(frozen=True)

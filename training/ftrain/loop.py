@@ -22,7 +22,6 @@ from fschemas.wording import count
 from ftrain import checkpoint
 from ftrain.checkpoint_state import TrainingState, amend_state
 from ftrain.clock import Clock
-from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split, to_device
 from ftrain.gradients import Losses, accumulate, accumulate_exactly, split_batch
@@ -41,7 +40,8 @@ from ftrain.plan import TrainingPlan, extend_ledger, model_seed
 from ftrain.signals import StopSignals, stop_for
 from ftrain.splits import Splits, positions_of_rank, sampler_of
 from ftrain.stream import Batch, training_batches
-from ftrain.task import Stage, Task
+from ftrain.task import Task
+from ftrain.task_config import FitConfig, RunConfig, Stage
 from ftrain.tracking import Tracker
 
 NON_FINITE_FILE = "non_finite.json"

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from fschemas.failures import UsageError
-from ftrain.config import FitConfig
-from ftrain.task import Stage
+from ftrain.task_config import FitConfig, Stage
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fschemas.failures import UsageError
-from fschemas.folder_kinds import kind_of_folder
+from fschemas.folder_kinds import kind_of_folder, what_is
 from fschemas.image_limits import FORMATS, MAX_BYTES, MAX_PIXELS, TooMuchError, check_jpeg, count_segments, within
 from fschemas.names import output_path
 from fschemas.pixels import as_rgb
@@ -61,10 +61,33 @@ def find_pictures(given: Sequence[Path], skip: Path | None = None) -> list[Found
         else:
             raise UsageError(f"{readable(place)}: no such picture or folder")
     if not found:
-        kind = kind_of_folder(given[0]) if len(given) == 1 else None
-        here = f"this is {kind.words}, and there are no pictures in it" if kind else "no pictures here"
-        raise UsageError(f"{', '.join(map(readable, given))}: {here}; expected {', '.join(FORMATS)} files")
+        raise _no_pictures(given)
     return _with_unique_names(list(found.values()))
+
+
+def check_pictures(given: Sequence[Path]) -> None:
+    """Raise `UsageError` as `find_pictures` does, having looked no further than to the first picture."""
+    for place in given:
+        if not place.is_dir():
+            find_pictures([place])
+    if not any(not place.is_dir() or next(_walk(place, None), None) for place in given):
+        raise _no_pictures(given)
+
+
+def check_photo(photo: Path) -> None:
+    """Raise `UsageError` unless this is a file, which may be a picture."""
+    if photo.is_dir():
+        raise UsageError(
+            f"{readable(photo)}: this is {what_is(photo)}, but one image is needed here; the image comes before the runs"
+        )
+    if not photo.exists():
+        raise UsageError(f"{readable(photo)}: no such picture")
+
+
+def _no_pictures(given: Sequence[Path]) -> UsageError:
+    kind = kind_of_folder(given[0]) if len(given) == 1 else None
+    here = f"this is {kind.words}, and there are no pictures in it" if kind else "no pictures here"
+    return UsageError(f"{', '.join(map(readable, given))}: {here}; expected {', '.join(FORMATS)} files")
 
 
 def _name_below(folder: Path, path: Path) -> str:

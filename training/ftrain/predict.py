@@ -26,7 +26,6 @@ from fschemas.folders import claim_output
 from fschemas.names import output_path
 from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes
-from fschemas.shard_set import DATASET_FILE
 from ftrain.answer_file import publish_answers
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.distributed import processes
@@ -124,11 +123,6 @@ def predict_samples(
         return [Shown(key, {"key": key}, partial(read, int(row))) for key, row in zip(keys, rows, strict=True)]
 
     return _predict(run, out, options or PredictOptions(), choose)
-
-
-def is_shard_set(place: str) -> bool:
-    """Whether this is a URL or a folder with a finished shard set."""
-    return "://" in place or (Path(place) / DATASET_FILE).is_file()
 
 
 def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Task], list[Shown]]) -> list[dict[str, Any]]:

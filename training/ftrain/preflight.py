@@ -16,13 +16,13 @@ import torch
 
 from fschemas.failures import EnvironmentProblem, UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.optimisation import check_stages, enter_stage, weigh
 from ftrain.plan import TrainingPlan
 from ftrain.splits import Splits, positions_of_rank, sampler_of
 from ftrain.stream import Batch, encode_row
 from ftrain.task import Rows, Task
+from ftrain.task_config import FitConfig, RunConfig
 
 _TIMM = str(Path(timm.__file__).parent)
 _REHEARSED = 2  # images: whatever a larger batch would meet, two meet as well

@@ -57,6 +57,12 @@ def _profiles(section: Any) -> dict[str, dict[str, Any]]:
     return {name: value for name, value in section.items() if isinstance(value, dict)} if isinstance(section, dict) else {}
 
 
+def params_here(params: Path | None) -> Path | None:
+    """The file that is asked for, or else the params.yaml in the working folder, if there is one."""
+    here = Path("params.yaml")
+    return params or (here if here.exists() else None)
+
+
 def read_values(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; raises `UsageError` where there is none."""
     values = read_yaml(path)

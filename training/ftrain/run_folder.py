@@ -18,19 +18,19 @@ from typing import Any, Literal
 import torch
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
-from fschemas.folders import require_folder
 from fschemas.json_file import read_json
-from fschemas.names import CHECKPOINT_NAME
+from fschemas.preflight import check_checkpoint, check_run
 from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sealed
 from fschemas.shard_set import DATASET_SHAPE, ShardSet
 from fschemas.yaml_file import YamlLimitError
 from ftrain import checkpoint
 from ftrain.checkpoint import CONFIG_FILE, DATASET_FILE
 from ftrain.checkpoint_state import TrainingState
-from ftrain.config import RunConfig, build_task, read_config
+from ftrain.config import build_task, read_config
 from ftrain.layers.weights import weights_to_come
 from ftrain.loop import load_weights
 from ftrain.task import Task
+from ftrain.task_config import RunConfig
 
 RECEIPT_FILE = "receipt.json"
 _LOCK_ATTEMPTS = 20
@@ -49,7 +49,7 @@ class RunFolder:
 
     def require(self) -> None:
         """Raise `UsageError` that says what the folder is where it is no run folder."""
-        require_folder(self.path, "run", missing=f"not a run folder ({CONFIG_FILE} is missing); train one with `ftrain`")
+        check_run(self.path)
 
     @contextmanager
     def hold(self) -> Generator[None]:
@@ -164,8 +164,7 @@ class RunFolder:
 
     def _checkpoint(self, which: str) -> Path:
         if which not in ("best", "latest"):
-            if not CHECKPOINT_NAME.fullmatch(which) or not (self.checkpoints / which).is_dir():
-                raise UsageError(f"{self.checkpoints}: no checkpoint {which!r}")
+            check_checkpoint(self.path, which)
             return self.checkpoints / which
         path = checkpoint.best(self.checkpoints) if which == "best" else None
         if path is not None:

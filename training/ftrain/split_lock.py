@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fschemas.failures import IntegrityError
 from fschemas.json_file import read_json
 from fschemas.names import DIGEST
-from fschemas.shard_set import ShardSet
+
+if TYPE_CHECKING:  # opens tables, which takes a while
+    from fschemas.shard_set import ShardSet
 
 FORMAT = "fashionkit-split-lock/1"
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.plan import ClassBalanced, Identities, Sampler, Windowed, micro_batches_of_rank, shuffled, with_partners
 from ftrain.task import Task, find_task
+from ftrain.task_config import FitConfig, RunConfig
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ of style data, an exclusive group (or a type, of whose values a picture may have
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fschemas.failures import UsageError
 from fschemas.vocabularies import english_names, vocabulary
+from ftrain.configs.style import Styles
 from ftrain.view import names_as_ids
 
-Styles = Literal["fine", "main"]
 _WITH_MAIN_STYLES = "kfashion-style-24"
 
 

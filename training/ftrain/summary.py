@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fschemas.failures import UsageError
-from ftrain.config import RunConfig, build_task, load_config
+from ftrain.config import build_task, load_config
 from ftrain.layers.weights import weights_to_come
+from ftrain.profiles import params_here
 from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder
 from ftrain.splits import names_to_learn
-from ftrain.task import Stage, Task, find_task
+from ftrain.task import Task, find_task
+from ftrain.task_config import RunConfig, Stage
 
 
 def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
@@ -53,8 +55,7 @@ def network_of(
         config, facts = RunFolder(run).config(), RunFolder(run).dataset()
     else:
         assert task is not None
-        here = Path("params.yaml")
-        config = load_config(task, params or (here if here.exists() else None), profile, list(overrides))
+        config = load_config(task, params_here(params), profile, list(overrides))
         facts = _facts_of(dataset, config) if dataset else published_facts(config)
     with weights_to_come():  # numbers do not depend on them
         network = build_task(config, facts)

@@ -7,50 +7,25 @@ subclass of `Task`, and one section in params.yaml; the command line finds it by
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
+from ftrain.config_values import check_task_name, task_names
 from ftrain.stream import Batch, Encoder
+from ftrain.task_config import TaskConfig
 
 Results = dict[str, np.ndarray]
 
 _NOT_TRAINED = {"joined": "ftrain.retrieval.joined"}  # tasks that no training makes, and that have no command of their name
-
-
-class TaskConfig(BaseModel):
-    """Base of the frozen `model` section of a task."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def groups_to_view(self) -> tuple[str, ...]:
-        """Column groups without which a sample cannot be placed before the network."""
-        return ()
-
-
-NotNegative = Annotated[float, Field(ge=0)]
-
-
-class Stage(TaskConfig):
-    """A stretch of a run: parameters whose names start with one of `frozen` rest, rates are multiplied, losses weighed."""
-
-    until: float = Field(1.0, gt=0, le=1)  # share of the steps at which the stage ends
-    frozen: tuple[str, ...] = ()
-    rate: float = Field(1.0, ge=0)
-    rates: dict[
-        str, NotNegative
-    ] = {}  # multiplies it for parameters whose names start so; of several such names the longest counts
-    losses: dict[str, NotNegative] = {}  # weight of each part of the loss; 1 where not named
 
 
 @dataclass(frozen=True)
@@ -216,22 +191,14 @@ class Task(nn.Module):
 
 def tasks() -> dict[str, type[Task]]:
     """All tasks by name: every module of `ftrain.tasks` is imported and its `Task` subclass taken."""
-    return {name: find_task(name) for name in _names()}
+    return {name: find_task(name) for name in task_names()}
 
 
 def find_task(name: str) -> type[Task]:
     """The task class of that name; raises `UsageError` with the known names."""
-    known = _names()
-    if name not in known and name not in _NOT_TRAINED:
-        raise UsageError(f"unknown task {name!r}; known are {', '.join(sorted(known))}")
+    if name not in _NOT_TRAINED:
+        check_task_name(name)
     members = vars(importlib.import_module(_NOT_TRAINED.get(name, f"ftrain.tasks.{name}"))).values()
     return next(
         member for member in members if isinstance(member, type) and issubclass(member, Task) and vars(member).get("name") == name
     )
-
-
-def _names() -> list[str]:
-    """A task is called as its file, and only the one that is asked for is imported."""
-    import ftrain.tasks
-
-    return [module.name for module in pkgutil.iter_modules(ftrain.tasks.__path__)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fschemas.failures import EnvironmentProblem, FashionkitError
+from fschemas.failures import EnvironmentProblem, FashionkitError, UsageError, did_you_mean
 from fschemas.json_file import read_json
 from fschemas.publish import publish_json
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 EXPERIMENT = "fashionkit"
+TRACKERS = ("dvclive", "tensorboard", "mlflow", "none")
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise `UsageError` for a name that is no tracker, and for others beside `none`."""
+    for name in names:
+        if name not in TRACKERS:
+            raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}known are {', '.join(TRACKERS)}")
+    if "none" in names and len(set(names)) > 1:
+        raise UsageError("--tracker none stands alone; leave it out, or the others")
 
 
 class TensorboardTracker:

@@ -10,13 +10,12 @@ from typing import Any, Literal
 import cv2
 import torch
 
-from fschemas.failures import UsageError, did_you_mean
 from fschemas.folders import claim_output
 from fschemas.publish import publish_json
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.checkpoint_state import step_folder
-from ftrain.config import RunConfig, build_task, load_config
+from ftrain.config import build_task, load_config
 from ftrain.distributed import Processes, processes
 from ftrain.init_from import init_from
 from ftrain.loop import Trainer
@@ -26,10 +25,9 @@ from ftrain.run_folder import RunFolder, flat
 from ftrain.split_lock import check_lock
 from ftrain.splits import names_to_learn
 from ftrain.task import Task
-from ftrain.trackers import MlflowTracker, TensorboardTracker
+from ftrain.task_config import RunConfig
+from ftrain.trackers import MlflowTracker, TensorboardTracker, check_trackers
 from ftrain.tracking import CsvTracker, DvcliveTracker, Tracker, Trackers
-
-TRACKERS = ("dvclive", "tensorboard", "mlflow", "none")
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,7 @@ class TrainOptions:
 
 def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
     """Train and return the best validation figure; everything else stands in the run folder."""
-    for name in options.trackers:
-        if name not in TRACKERS:
-            raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}known are {', '.join(TRACKERS)}")
-    if "none" in options.trackers and len(set(options.trackers)) > 1:
-        raise UsageError("--tracker none stands alone; leave it out, or the others")
+    check_trackers(options.trackers)
     options = replace(options, run=claim_output(Path(options.run), "run"))
     config = load_config(task_name, options.params, options.profile, list(options.overrides), section=options.section)
     cv2.setNumThreads(0)

@@ -8,41 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, landmark_set
 from ftrain.image import apply_color, fit_matrix, move_points, random_color, warp, warp_picture
 from ftrain.stream import RawSample
-from ftrain.task import TaskConfig
-
-
-class ViewConfig(TaskConfig):
-    """What a network is shown. A task's own configuration extends this one."""
-
-    input_size: int = Field(128, ge=32, le=4096, multiple_of=32)  # pixels, square
-    crop: Literal["picture", "box"] = "picture"  # what fills the square: the picture, or the box of the annotation
-    margin: float = Field(0.1, ge=0)  # around the box, share of its longer side
-    rotation: float = Field(15.0, ge=0)  # degrees, uniform in ±
-    zoom: tuple[float, float] = (0.8, 1.25)
-    shift: float = Field(0.08, ge=0)  # of the input size, uniform in ±
-    mirror: float = Field(0.5, ge=0, le=1)  # probability
-    color: float = Field(0.3, ge=0, lt=1)  # brightness, contrast and saturation are drawn from 1 ± color
-    erase: float = Field(0.0, ge=0, le=1)  # probability that a random rectangle is greyed (Zhong et al., AAAI 2020)
-
-    @field_validator("zoom")
-    @classmethod
-    def _is_a_range(cls, zoom: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < zoom[0] <= zoom[1]:
-            raise ValueError("a range of two numbers above 0, the smaller one first")
-        return zoom
-
-    def groups_to_view(self) -> tuple[str, ...]:
-        """The box, where that is looked at."""
-        return ("box",) if self.crop == "box" else ()
+from ftrain.task_config import ViewConfig
 
 
 @dataclass(frozen=True)

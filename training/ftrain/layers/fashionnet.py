@@ -13,43 +13,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
+from ftrain.configs.fashionnet import Gate, NetworkConfig
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.cut_backbone import DeepStages, cut_after
-from ftrain.layers.landmark_pooling import Gate, gates, pool_landmarks
+from ftrain.layers.landmark_pooling import gates, pool_landmarks
 from ftrain.layers.soft_argmax import soft_argmax
-from ftrain.view import ViewConfig
 
 NUM_VISIBILITIES = 3  # visible, occluded, absent
 _POSE_CHANNELS = 128  # of the `pool` neck's map that keeps places for the pose branch
-
-
-class NetworkConfig(ViewConfig):
-    """The network. Defaults are small; `neck: flatten` with vgg16 and `norm: false` is the published one."""
-
-    backbone: str = "resnet18"
-    weights: str = "none"  # none | imagenet | path of a file
-    trunk_stride: Literal[8, 16] = 16  # where the branches part; 8 is behind conv4_3 of VGG-16
-    neck: Literal["pool", "flatten"] = "pool"  # what the fully connected layers see: mean (pose: few channels), or all
-    norm: bool = True  # batch normalisation in the fully connected layers
-    dropout: float = Field(0.0, ge=0, lt=1)
-    pose_widths: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field((256, 256), min_length=1)  # fc6_pose, fc7_pose
-    points: Literal["regression", "heatmap"] = "heatmap"
-    map_stride: Literal[4, 8] = 4  # of the maps of `heatmap`, pixels
-    map_channels: int = Field(64, ge=8, le=65_536)
-    local_channels: int = Field(64, ge=0, le=65_536)  # features are reduced to so many before pooling; 0: not at all
-    window: float = Field(0.25, gt=0, le=1)  # side of the window around a landmark, share of the input
-    pooled: int = Field(2, ge=1, le=64)  # cells of a pooled window, along each side
-    gate: Gate = "soft"
-    local_width: int = Field(256, ge=1, le=65_536)  # fc6_local
-    global_width: int = Field(512, ge=1, le=65_536)  # fc6_global
-    fusion_width: int = Field(512, ge=0, le=65_536)  # fc7_fusion; 0: none, heads on local and global side by side
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
+
+from ftrain.configs.keypoints import Offset
 
 PAPER_SIGMA = 1.4
 """Standard deviation in cells of CPN's finest target: a 7x7 kernel under OpenCV's rule 0.3 ((k - 1) / 2 - 1) + 0.8."""
 
 PYRAMID_SIGMA_RATIOS = tuple(sigma / PAPER_SIGMA for sigma in (1.4, 1.7, 2.0, 2.6))
 """Target widths per level of GlobalNet, finest first, for CPN's kernels 7, 9, 11, 15, relative to the finest."""
-
-Offset = Literal["parabola", "quarter"]
 
 
 def pyramid_sigmas(sigma: float, ratios: Sequence[float] = PYRAMID_SIGMA_RATIOS) -> tuple[float, ...]:

@@ -6,14 +6,11 @@ the point is not visible. The windows of all landmarks are stacked, not added up
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from fschemas.landmarks import Visibility
-
-Gate = Literal["soft", "hard", "none"]
+from ftrain.configs.fashionnet import Gate
 
 _SAMPLES = 2  # per bin and axis, as ROIAlign takes them
 VISIBLE = 0  # first of the three classes visible, occluded, absent (the numbers of DeepFashion's files)

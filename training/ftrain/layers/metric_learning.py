@@ -8,14 +8,12 @@ all embeddings are equal. Computed in float32, also under autocast.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Mining = Literal["batch_hard", "semi_hard", "all"]
-Distance = Literal["cosine", "euclidean"]
+from ftrain.task_config import Distance, Mining
 
 _LEAST_SQUARE = 1e-12  # below it the square root of a distance has no gradient
 

@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from fschemas.failures import IntegrityError
-from fschemas.folders import require_folder
 from fschemas.json_file import COUNT, read_json
 from fschemas.names import DIGEST
+from fschemas.preflight import check_index
 from fschemas.publish import publish, publish_sealed, sha256_of, withdraw
 from fschemas.table_file import read_table, write_table
 from ftrain.retrieval.approximate import (
@@ -60,7 +60,7 @@ class IndexFolder:
 
         Raises `UsageError` where there is no finished index, `IntegrityError` where a file is not what index.json says.
         """
-        require_folder(path, "index", missing=f"no finished index here ({INDEX_FILE} is missing); build one with `ftrain index`")
+        check_index(path)
         note = _read_note(path)
         for name, file in note["files"].items():
             place = path / name

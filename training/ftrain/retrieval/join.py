@@ -15,7 +15,6 @@ from fschemas.shard_set import ShardSet
 from ftrain.agreement import agree
 from ftrain.checkpoint import discard, save_checkpoint
 from ftrain.checkpoint_state import TrainingState
-from ftrain.config import FitConfig, RunConfig
 from ftrain.distributed import Processes
 from ftrain.evaluation import results_of_split
 from ftrain.layers.weights import weights_to_come
@@ -25,6 +24,7 @@ from ftrain.retrieval.joined import Joined, JoinedConfig, Member, inputs_of, par
 from ftrain.run_folder import RECEIPT_FILE, RunFolder
 from ftrain.splits import Splits
 from ftrain.task import Task
+from ftrain.task_config import FitConfig, RunConfig
 from ftrain.tasks.retrieval import Retrieval
 from ftrain.trained_task import as_batch
 

@@ -23,7 +23,8 @@ from ftrain.image import decode
 from ftrain.layers.backbone import Backbone
 from ftrain.retrieval_input import RetrievalEncoder
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Judged, Results, Rows, Task, TaskConfig, find_task
+from ftrain.task import Judged, Results, Rows, Task, find_task
+from ftrain.task_config import TaskConfig
 from ftrain.tasks.retrieval import Retrieval
 
 _SCORES = ("attribute_scores", "category_scores")  # what a run without an embedding says

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
-from ftrain.fashionnet_input import FashionNetConfig, FashionNetEncoder, Head
+from ftrain.configs.fashionnet import FashionNetConfig, Head
+from ftrain.fashionnet_input import FashionNetEncoder
 from ftrain.label_checks import counts_for_error, has_attributes, has_coordinates, has_pairs
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss, exclusive_shares
@@ -28,7 +29,8 @@ from ftrain.layers.soft_argmax import map_loss
 from ftrain.published import published_dataset
 from ftrain.reports.fashionnet_figures import Answers
 from ftrain.stream import Batch
-from ftrain.task import Judged, Results, Rows, Task, TaskConfig
+from ftrain.task import Judged, Results, Rows, Task
+from ftrain.task_config import TaskConfig
 from ftrain.view import encoded_picture, known_landmarks, names_as_ids
 
 _UNIT = 0.1  # share of the input's side: a point so far off costs 1

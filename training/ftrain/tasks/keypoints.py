@@ -15,46 +15,28 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, LandmarkSet, Visibility
+from ftrain.configs.keypoints import KeypointsConfig
 from ftrain.label_checks import counts_for_error, has_coordinates
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.backbone import Normalise
 from ftrain.layers.cascaded_pyramid import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
 from ftrain.layers.hard_keypoints import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
-from ftrain.layers.heatmap import Offset, decode, flip_maps, gaussian_targets, pyramid_sigmas
+from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
 from ftrain.layers.turning import turn
 from ftrain.layers.weights import backbone_weights
 from ftrain.metrics.normalised_error import normalised_distances, summarise
 from ftrain.published import published_dataset
 from ftrain.stream import Batch, RawSample
-from ftrain.task import Judged, Results, Rows, Task, TaskConfig
-from ftrain.view import ViewConfig, encoded_picture, known_landmarks, landmarks_in_view, view_of_sample
+from ftrain.task import Judged, Results, Rows, Task
+from ftrain.task_config import TaskConfig
+from ftrain.view import encoded_picture, known_landmarks, landmarks_in_view, view_of_sample
 
 _STRIDE = PYRAMID_STRIDES[0]
 _TURNED_VIEWS = (-10.0, 10.0)  # where turned pictures are asked for and the configuration names no angles
-
-
-class KeypointsConfig(ViewConfig):
-    """Network, picture and augmentation. Defaults are the tiny profile."""
-
-    backbone: str = "resnet18"
-    weights: str = "none"  # none | imagenet | path of a file
-    channels: int = Field(64, ge=8, le=65_536)
-    sigma: float = Field(1.4, gt=0)  # of the finest target, in cells of 4 pixels
-    hard_share: float = Field(0.5, gt=0, le=1)  # OHKM: share of the valid points that RefineNet trains
-    garment_loss: float = Field(0.05, ge=0)
-    category: str | None = None  # train and judge one garment only; None: all in one model
-    rotation: float = Field(30.0, ge=0)  # degrees, uniform in ±
-    zoom: tuple[float, float] = (0.75, 1.3)
-    shift: float = Field(0.1, ge=0)  # of the input size, uniform in ±
-    blur_sigma: float = Field(1.0, ge=0)  # of predicted maps, in cells
-    offset: Offset = "parabola"  # of the peak, below a cell: log-parabola, or CPN's quarter of a cell
-    flip_test: bool = True
-    test_angles: tuple[float, ...] = ()  # degrees; maps of turned pictures are turned back and averaged
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from ftrain.configs.retrieval import RetrievalConfig
 from ftrain.label_checks import has_pairs
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
@@ -24,10 +25,11 @@ from ftrain.layers.pooling import AveragePooling, GeneralisedMean, strength
 from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.published import published_dataset
 from ftrain.retrieval.color import color_features
-from ftrain.retrieval_input import RetrievalConfig, RetrievalEncoder
+from ftrain.retrieval_input import RetrievalEncoder
 from ftrain.search_roles import GALLERY, QUERY, has_match
 from ftrain.stream import Batch
-from ftrain.task import Judged, Results, Rows, Task, TaskConfig
+from ftrain.task import Judged, Results, Rows, Task
+from ftrain.task_config import TaskConfig
 from ftrain.view import encoded_picture, names_as_ids
 
 # What a user calls a split, and the splits of query and gallery pictures that it is where a set has them.

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from ftrain.configs.style import StyleConfig
 from ftrain.layers.affine import region_in_source
 from ftrain.layers.arcface import ArcFace
 from ftrain.layers.asen import ATTENDED_STRIDE, DEEP_STRIDE, LocalBranch, StyleNeck, attended_backbone
@@ -28,9 +29,10 @@ from ftrain.layers.value_losses import value_loss, value_triplets
 from ftrain.published import published_dataset
 from ftrain.search_roles import has_match, role_of
 from ftrain.stream import Batch
-from ftrain.style_input import StyleConfig, StyleEncoder, prepared_view
+from ftrain.style_input import StyleEncoder, prepared_view
 from ftrain.style_labels import attribute_labels, main_styles, style_labels
-from ftrain.task import Judged, Results, Rows, Task, TaskConfig
+from ftrain.task import Judged, Results, Rows, Task
+from ftrain.task_config import TaskConfig
 from ftrain.view import encoded_picture, names_as_ids
 
 
