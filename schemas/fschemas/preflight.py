@@ -12,6 +12,7 @@ from fschemas.failures import UsageError
 from fschemas.folder_kinds import what_is
 from fschemas.folders import require_folder
 from fschemas.names import CHECKPOINT_NAME
+from fschemas.walk import readable
 
 _INDEX_FILE, _CONFIG_FILE, _DATASET_FILE = "index.json", "config.yaml", "dataset.json"
 
@@ -65,6 +66,15 @@ def check_file(path: Path, missing: str, remedy: str) -> None:
         raise UsageError(f"{path}: {missing}; {remedy}")
     if path.is_dir():
         raise UsageError(f"{path}: this is {what_is(path)}; {remedy}")
+
+
+def check_photo(photo: Path) -> None:
+    """Raise `UsageError` unless this is a file, which may be an image."""
+    name = readable(photo)
+    if photo.is_dir():
+        raise UsageError(f"{name}: this is {what_is(photo)}, but one image is needed here; the image comes before the runs")
+    if not photo.exists():
+        raise UsageError(f"{name}: no such image")
 
 
 def check_paths(paths: Iterable[Path | None], what: str) -> None:

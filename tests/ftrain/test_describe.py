@@ -79,7 +79,7 @@ def test_a_category_is_told_to_those_that_can_be_told(runs: list[Path], photo: P
 
 @pytest.mark.parametrize(
     ("given", "category", "words"),
-    [("photo.jpg", "sock", "none of the runs knows"), ("none.jpg", None, "no such picture"), ("empty.jpg", None, "is empty")],
+    [("photo.jpg", "sock", "none of the runs knows"), ("none.jpg", None, "no such image"), ("empty.jpg", None, "is empty")],
 )
 def test_what_cannot_be_described_is_one_sentence(
     given: str, category: str | None, words: str, runs: list[Path], photo: Path, tmp_path: Path

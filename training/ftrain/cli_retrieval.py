@@ -10,7 +10,7 @@ import typer
 
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
-from fschemas.preflight import check_checkpoint, check_index, check_run, check_shards
+from fschemas.preflight import check_checkpoint, check_index, check_paths, check_run, check_shards
 from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Shards, Workers, command_line
@@ -123,14 +123,16 @@ def query(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON lines.")] = False,
 ) -> None:
     """Find the most alike pictures of an index: a JSON line and a contact sheet each. Exit code 3 when photos cannot be read."""
-    from ftrain.pictures import check_pictures
-
     check_index(folder)
     check_run(run)
     check_run(boxes)
     check_shards(shards)
-    check_pictures(photos)
+    check_paths(photos, "no such image or folder")
     claim_output(out, "query")
+
+    from ftrain.pictures import check_pictures
+
+    check_pictures(photos)
 
     from ftrain.retrieval.query import query_index, refuse_broken
 

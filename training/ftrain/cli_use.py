@@ -10,7 +10,7 @@ import typer
 
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
-from fschemas.preflight import check_checkpoint, check_paths, check_run, check_shards, is_shard_set
+from fschemas.preflight import check_checkpoint, check_paths, check_photo, check_run, check_shards, is_shard_set
 from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli_options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Turned
@@ -39,13 +39,14 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
 ) -> None:
     """Predict pictures: a JSON line and an overlay picture each. Exit code 3 when some cannot be read."""
-    from ftrain.pictures import check_pictures
-
     check_run(run)
     check_checkpoint(run, checkpoint)
     check_run(boxes)
     from_shards = len(images) == 1 and is_shard_set(images[0])
     if not from_shards:
+        check_paths([Path(image) for image in images], "no such image or folder")
+        from ftrain.pictures import check_pictures
+
         check_pictures([Path(image) for image in images])
     claim_output(out, "predictions")
 
@@ -79,8 +80,6 @@ def describe(
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
     """Show one photograph to several models: their answers in one JSON and one picture."""
-    from ftrain.pictures import check_photo
-
     asked = [*(runs or []), *(more_runs or [])]
     check_photo(photo)
     for one in (*asked, boxes):

@@ -18,9 +18,11 @@ from PIL import Image, ImageDraw
 
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
+from fschemas.preflight import check_photo
 from fschemas.publish import exclusive, publish_bytes, publish_json
+from fschemas.walk import readable
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
-from ftrain.pictures import PictureError, check_photo, quiet_decoder, read_picture, readable
+from ftrain.pictures import PictureError, quiet_decoder, read_picture
 from ftrain.predict import canvas_of, one_process
 from ftrain.reports.drawing import INK, WHITE, label_font
 from ftrain.run_folder import RunFolder

@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fschemas.failures import UsageError
-from fschemas.folder_kinds import kind_of_folder, what_is
+from fschemas.folder_kinds import kind_of_folder
 from fschemas.image_limits import FORMATS, MAX_BYTES, MAX_PIXELS, TooMuchError, check_jpeg, count_segments, within
 from fschemas.names import output_path
 from fschemas.pixels import as_rgb
 from fschemas.regular_file import open_regular
-from fschemas.walk import walk
+from fschemas.walk import readable, walk
 
 _EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
@@ -74,16 +74,6 @@ def check_pictures(given: Sequence[Path]) -> None:
         raise _no_pictures(given)
 
 
-def check_photo(photo: Path) -> None:
-    """Raise `UsageError` unless this is a file, which may be a picture."""
-    if photo.is_dir():
-        raise UsageError(
-            f"{readable(photo)}: this is {what_is(photo)}, but one image is needed here; the image comes before the runs"
-        )
-    if not photo.exists():
-        raise UsageError(f"{readable(photo)}: no such picture")
-
-
 def _no_pictures(given: Sequence[Path]) -> UsageError:
     kind = kind_of_folder(given[0]) if len(given) == 1 else None
     here = f"this is {kind.words}, and there are no pictures in it" if kind else "no pictures here"
@@ -132,11 +122,6 @@ def _has_magic(path: Path) -> bool:
     except (OSError, UsageError):
         return False
     return start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
-
-
-def readable(path: Path | str) -> str:
-    """A path as text that UTF-8 can hold: bytes of a name that are no text become escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextmanager

@@ -26,11 +26,12 @@ from fschemas.folders import claim_output
 from fschemas.names import output_path
 from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes
+from fschemas.walk import readable
 from ftrain.answer_file import publish_answers
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.distributed import processes
 from ftrain.image import decode
-from ftrain.pictures import PictureError, find_pictures, quiet_decoder, read_picture, readable
+from ftrain.pictures import PictureError, find_pictures, quiet_decoder, read_picture
 from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder
 from ftrain.splits import Splits

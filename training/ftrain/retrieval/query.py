@@ -19,9 +19,10 @@ from fschemas.names import output_path
 from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes, sha256_of
 from fschemas.shard_set import ShardSet
+from fschemas.walk import readable
 from ftrain.answer_file import publish_answers
 from ftrain.box_finder import BoxFinder
-from ftrain.pictures import FoundPicture, PictureError, find_pictures, quiet_decoder, read_picture, readable
+from ftrain.pictures import FoundPicture, PictureError, find_pictures, quiet_decoder, read_picture
 from ftrain.predict import load_ahead, one_process
 from ftrain.remote import open_shards
 from ftrain.retrieval.approximate import ApproximateSearch
