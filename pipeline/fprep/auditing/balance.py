@@ -109,6 +109,6 @@ def _by_split(known: pl.DataFrame) -> dict[str, int]:
 def _sentence(floor: Floor) -> str:
     head = f"{floor.label} in {floor.split}: {count_of(floor.rows, 'row')}, {count_of(floor.classes, 'value')}"
     if floor.several:
-        return f"{head}, {floor.mean:.2f} a row; {floor.majority} in {100 * floor.share:.1f} %, {floor.rarest} in {floor.rarest_rows} rows"
+        return f"{head}, {floor.mean:.2f} a row; {floor.majority} in {100 * floor.share:.1f} %, {floor.rarest} in {count_of(floor.rarest_rows, 'row')}"
     always = f"always saying {floor.majority} is right in {100 * floor.share:.1f} %"
     return f"{head}; {always}; the rarest is {floor.rarest} ({floor.rarest_rows})"

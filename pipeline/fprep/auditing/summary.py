@@ -58,14 +58,14 @@ def verdict(findings: pl.DataFrame) -> str:
         return f"LEAKS: {kinds}. Scores on these splits are too good; mend the splits before any number is believed."
     warned = findings.filter((pl.col("severity") == "warning") & pl.col("kind").str.starts_with("leak"))
     if not warned.is_empty():
-        return f"No held-out picture, item or group of these tables is trained on; {len(warned)} warnings of leaks remain."
+        return f"No held-out picture, item or group of these tables is trained on; leaks that are only warned of: {len(warned)}."
     return "No leak: no held-out picture, item or group is trained on."
 
 
 def _floor_line(floor: Floor) -> str:
     label = f"{floor.table} {floor.label}, {floor.split}"
     several = f", {floor.mean:.2f} a row" if floor.several else ""
-    return f"{100 * floor.share:>6.1f} %  {label}: {floor.majority}; {floor.classes} values{several}, rarest {floor.rarest} ({floor.rarest_rows})"
+    return f"{100 * floor.share:>6.1f} %  {label}: {floor.majority}; {count_of(floor.classes, 'value')}{several}, rarest {floor.rarest} ({floor.rarest_rows})"
 
 
 def _cut(message: str) -> str:

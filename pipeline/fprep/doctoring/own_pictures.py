@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 
 from fprep.doctoring.findings import Diagnosis, Finding
 from fprep.doctoring.own_tables import diagnose_tables
 from fprep.doctoring.scan import Scan
+from fprep.parsing.own_pictures import last_word
 from fprep.reader import readers
 from fschemas.failures import count_of
 
@@ -45,9 +45,9 @@ def _folders(looked: Scan, root: Path) -> list[Diagnosis]:
     if number < 2:
         return []
     names = sorted(path.name for path in counts if path.parent == home)
-    lasts = sorted({re.split(r"[_\s]", name)[-1] for name in names})
+    lasts = sorted({last_word(name) for name in names})
     diagnosis = Diagnosis("folders", f"{number} folders", home, "convert")
-    what = f"{count_of(sum(counts.values()), 'image')} in folders such as {names[0]}; {len(lasts)} last words, such as {', '.join(lasts[:5])}"
+    what = f"{count_of(sum(counts.values()), 'image')} in folders such as {names[0]}; {count_of(len(lasts), 'last word')}, such as {', '.join(lasts[:5])}"
     diagnosis.findings.append(Finding("good", "own-folders", home, what))
     if any(folder.cut for folder in looked.folders.values()):
         diagnosis.findings.append(Finding("note", "cut", home, "of large folders a part was looked at"))

@@ -175,7 +175,7 @@ def _plant(folder: Path, seed: int) -> int:
     change("box_inverted", "x2 is left of x1", bounding_box=[300, 10, 200, 400])
     change("wrong_number_of_points", "two numbers too few", landmarks=[0])
     change("bad_polygon", "a polygon of five numbers", segmentation=[[1.0, 2.0, 3.0, 4.0, 5.0]])
-    for rule, what, content in (("bad_json", "cut after 100 bytes", None), ("bad_json", "an empty file", b"")):
+    for rule, what, content in (("bad_json", "cut after 100 bytes", None), ("empty_file", "an empty file", b"")):
         name = next(chosen)
         path = folder / f"train/annos/{name}.json"
         path.write_bytes(path.read_bytes()[:100] if content is None else content)

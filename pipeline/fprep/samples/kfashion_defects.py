@@ -28,7 +28,7 @@ def plant_defects(folder: Path, seed: int) -> int:
     planter.edit("missing_key", "no 데이터셋 정보", lambda document: document.pop("데이터셋 정보"))
     planter.spoil("bad_json", "cut after 200 bytes", lambda content: content[:200])
     planter.spoil("empty_file", "the file is empty", lambda _: b"")
-    planter.spoil("bad_json", "the document in EUC-KR", lambda content: content.decode().encode("euc-kr", "replace"))
+    planter.spoil("bad_encoding", "the document in EUC-KR", lambda content: content.decode().encode("euc-kr", "replace"))
     planter.spoil("bom", "EF BB BF before the document", lambda content: b"\xef\xbb\xbf" + content, "kept")
     planter.spoil("bad_json", "a list around the document", lambda content: b"[" + content + b"]")
     planter.spoil_pictures()
