@@ -13,7 +13,7 @@ demo: install  ## from drawn garments to five trained, evaluated models, through
 	@$(BIN)/dvc repro
 	@echo "==> metrics of splits that the models never saw (all of them: dvc metrics show)"
 	@for summary in reports/*/summary.txt; do cat $$summary; echo; done
-	@echo "==> pictures with predictions: $(CURDIR)/reports/keypoints/predictions.png, and beside it those of the other models"
+	@echo "==> images with predictions: $(CURDIR)/reports/keypoints/predictions.png, and beside it those of the other models"
 	@echo "==> pages of the data sets: $(CURDIR)/reports/datasets"
 
 test: install  ## all tests but the slow ones

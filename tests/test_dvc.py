@@ -114,7 +114,7 @@ _STUB_FTRAIN = """#!/bin/sh
 # What the stages are called with and what they leave behind, without a model: figures follow from the section of params.yaml.
 if [ "$1" = evaluate ]; then
     mkdir -p "$5/plots"
-    for file in report.json pictures.csv summary.txt predictions.png plots/points.csv; do echo x > "$5/$file"; done
+    for file in report.json images.csv summary.txt predictions.png plots/points.csv; do echo x > "$5/$file"; done
     printf '{"ne": %s}' "$(cat "$2/weights")" > "$5/metrics.json"
     printf 'step,ne\\n1,%s\\n' "$(cat "$2/weights")" > "$5/validation_curve.csv"
     printf 'step,loss\\n' > "$5/training_curve.csv"

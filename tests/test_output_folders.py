@@ -227,7 +227,7 @@ def test_what_an_interrupted_command_left_is_its_own(tmp_path):
     (["ftrain", "evaluate", "SHARDS", "SHARDS", "--out", OUT], "SHARDS: this is a shard set, but a run folder is needed here"),
     (["ftrain", "evaluate", "TABLE", "SHARDS", "--out", OUT], "TABLE: this is a table folder, but a run folder is needed here"),
     (["ftrain", "predict", "SHARDS", "PHOTO", "--out", OUT], "SHARDS: this is a shard set, but a run folder"),
-    (["ftrain", "predict", "RUN", "TABLE", "--out", OUT], "TABLE: this is a table folder, and there are no pictures in it"),
+    (["ftrain", "predict", "RUN", "TABLE", "--out", OUT], "TABLE: this is a table folder, and there are no images in it"),
     (["ftrain", "describe", "PHOTO", "SHARDS", "--out", OUT], "SHARDS: this is a shard set, but a run folder"),
     (["ftrain", "index", "RUN", "RUN", OUT], "RUN: this is a run folder, but a shard set"),
     (["ftrain", "index", "SHARDS", "SHARDS", OUT], "SHARDS: this is a shard set, but a run folder"),

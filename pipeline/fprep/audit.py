@@ -25,6 +25,7 @@ from fprep.auditing.twins import Labels, find_conflicts
 from fprep.class_names import near_names_of
 from fprep.report import plain_arrow
 from fprep.split_lock import LOCK_FILE, SplitLock, make_lock
+from fschemas import wording
 from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
 from fschemas.publish import exclusive, publish
@@ -59,7 +60,7 @@ class Audit:
             by_severity.setdefault(severity, {})[kind] = number
         return {
             "tables": [{"name": table.name, "rows": len(table.frame), "sha256": table.sha256} for table in self.tables],
-            "pictures": self.num_pictures, "findings": by_severity, "leaks": self.num_leaks,
+            "images": self.num_pictures, "findings": by_severity, "leaks": self.num_leaks,
             "floors": [asdict(floor) for floor in self.floors], "notes": self.notes,
             "lock": self.lock.digest if self.lock else None,
         }  # fmt: skip
@@ -114,7 +115,7 @@ def _audit(
         images=images,
         follow_links=follow_links,
         workers=workers,
-        progress=lambda d, t: tell("pictures", d, t),
+        progress=lambda d, t: tell("images", d, t),
     )
     findings, notes = Findings(), _notes(pictures, near)
     audit_leaks.find_picture_faults(where, pictures, findings)
@@ -162,10 +163,10 @@ def _find_rejected(table: AuditTable, findings: Findings) -> None:
 def _notes(pictures: Pictures, near: bool) -> list[str]:
     missing = sum(fault == "missing" for _, fault in pictures.faults)
     if not near:
-        return ["near-identical pictures were not looked for (--no-near)"]
+        return ["near-identical images were not looked for (--no-near)"]
     if missing and not pictures.seen.any():
-        return ["no picture is at hand, so near-identical ones were not looked for; name their folder with --images"]
-    return [f"{missing} pictures are not at hand and were not compared"] if missing else []
+        return ["no image is at hand, so near-identical ones were not looked for; name their folder with --images"]
+    return [f"{wording.count(missing, 'image')} not at hand and not compared"] if missing else []
 
 
 def _publish(out: Path, result: Audit, options: dict[str, Any]) -> None:
@@ -179,7 +180,7 @@ def _publish(out: Path, result: Audit, options: dict[str, Any]) -> None:
                 }
                 for table in result.tables
             ],
-            "options": options, "pictures": result.num_pictures,
+            "options": options, "images": result.num_pictures,
         }  # fmt: skip
         with ExitStack() as renames:  # leaves in reverse order: the findings come last
             path = renames.enter_context(publish(out / AUDIT_FILE))
@@ -191,7 +192,7 @@ def _publish(out: Path, result: Audit, options: dict[str, Any]) -> None:
 
 def _check_options(given: Sequence[Path], images: Path | None, distance: int, limit: int | None, lock: bool) -> None:
     if images is not None and len(given) > 1:
-        raise UsageError("--images names the pictures of one table; with several, put each where its convert found it")
+        raise UsageError("--images names the images of one table; with several, put each where its convert found it")
     if images is not None and not images.is_dir():
         raise UsageError(f"{images}: no such folder; name the raw root with --images")
     if not 0 <= distance <= LARGEST_DISTANCE:

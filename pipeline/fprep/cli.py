@@ -12,6 +12,7 @@ from fprep.cli_audit import audit
 from fprep.cli_doctor import doctor
 from fprep.cli_export import export
 from fprep.cli_report import report
+from fschemas import wording
 from fschemas.command_line import run_command, say
 from fschemas.failures import IntegrityError, UsageError, count_of
 from fschemas.preflight import check_paths, check_shards, check_tables
@@ -43,13 +44,13 @@ def sample(
     out: Annotated[Path, typer.Argument(help="Folder to write the raw tree into.")],
     images: Annotated[
         int | None,
-        typer.Option("--images", "--limit", min=1, help="Pictures in all: 1000, or the published number without pictures."),
+        typer.Option("--images", "--limit", min=1, help="Images in all: 1000, or the published number without images."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed draws other garments.")] = 0,
     defects: Annotated[
         bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")
     ] = False,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-images", help="Draw pictures, or write annotations only.")] = True,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-images", help="Draw images, or write annotations only.")] = True,
     workers: Workers = 0,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -63,7 +64,7 @@ def sample(
     writer, workers = find_sample(dataset), workers or available_cores()
     images = images or (1000 if pictures else published_images(dataset))
     if dry_run:
-        what = "pictures and their annotations" if pictures else "rows of annotation"
+        what = "images and their annotations" if pictures else "rows of annotation"
         _print({"dataset": dataset, "images": images}, as_json, f"{out}: would get {images} {what} of {dataset}")
         return
     with Reporter(quiet=quiet) as report:
@@ -83,13 +84,13 @@ def sample(
 def convert(
     dataset: Annotated[str, typer.Argument(help="Reader, such as fashionai-keypoints; see `fprep readers`.")],
     paths: Annotated[list[Path], typer.Argument(metavar="RAW... OUT", help="Raw folders or files, then the folder to write.")],
-    images: Annotated[Literal["header", "full", "none"], typer.Option(help="How deeply to check pictures.")] = "full",
+    images: Annotated[Literal["header", "full", "none"], typer.Option(help="How deeply to check images.")] = "full",
     on_reject: Annotated[Literal["fail", "keep-going"], typer.Option(help="What a rejected row does.")] = "keep-going",
     max_rejected: Annotated[float, typer.Option(min=0, max=1, help="Share of rows above which the exit code is 3.")] = 0.05,
     val_share: Annotated[float, typer.Option(min=0, max=0.9, help="Validation share where the data set has none.")] = 0.1,
     test_share: Annotated[float, typer.Option(min=0, max=0.9, help="Test share where no labelled test rows are given.")] = 0.1,
     group_split: Annotated[
-        bool, typer.Option("--group-split", help="Cut new splits that part no item, group or near-identical picture.")
+        bool, typer.Option("--group-split", help="Cut new splits that part no item, group or near-identical image.")
     ] = False,
     raw_from: Annotated[
         str | None,
@@ -193,13 +194,13 @@ def shard(
         bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
     ] = False,
     size: Annotated[int, typer.Option(min=0, help="Long side in pixels of a resized copy; 0 keeps the original bytes.")] = 0,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized and augmented pictures.")] = 90,
-    copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each training picture.")] = 0,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized and augmented images.")] = 90,
+    copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each training image.")] = 0,
     augment: Annotated[str | None, typer.Option(help="Recipe of the copies: light, geometric, strong, or a YAML file.")] = None,
     shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
     seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
     workers: Workers = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many pictures of each split.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images of each split.")] = None,
     boxes: Annotated[
         list[Path] | None,
         typer.Option(help="Answers of `ftrain predict`, whose boxes take the place of the table's; repeatable."),
@@ -207,12 +208,12 @@ def shard(
     lock: Annotated[
         Path | None, typer.Option(help="Split lock of `fprep audit --lock`; a table that breaks it is refused.")
     ] = None,
-    leave_out: Annotated[bool, typer.Option("--leave-out", help="Leave out the pictures that break the lock.")] = False,
+    leave_out: Annotated[bool, typer.Option("--leave-out", help="Leave out the images that break the lock.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a table and its pictures into WebDataset shards."""
+    """Write a table and its images into WebDataset shards."""
     check_tables([table])
 
     from fprep.shard import shard as run_shard
@@ -236,7 +237,7 @@ def lint(
     shards: Annotated[Path, typer.Argument(help="Folder of a finished shard set.")],
     loaders: Annotated[bool, typer.Option(help="Open the set with datasets and webdataset too.")] = True,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Decode only so many pictures of each split, and let loaders read no more.")
+        int | None, typer.Option(min=1, help="Decode only so many images of each split, and let loaders read no more.")
     ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -255,7 +256,7 @@ def lint(
     _print(values, as_json, "\n".join(f"{v['severity']}: {v['place']}: {v['what']}" for v in values) or f"{shards}: sound")
     num_errors = sum(value["severity"] == "error" for value in values)
     if num_errors:
-        count = f"{num_errors} errors" if num_errors > 1 else "1 error"
+        count = wording.count(num_errors, "error")
         raise IntegrityError(f"{shards}: {count}; delete what is damaged and run `fprep shard` again")
 
 

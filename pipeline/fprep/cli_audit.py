@@ -18,8 +18,8 @@ def audit(
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
     ] = False,
-    near: Annotated[bool, typer.Option("--near/--no-near", help="Look at the pictures for near-identical ones.")] = True,
-    distance: Annotated[int, typer.Option(min=0, max=10, help="Bits of 64 by which near-identical pictures may differ.")] = 10,
+    near: Annotated[bool, typer.Option("--near/--no-near", help="Look at the images for near-identical ones.")] = True,
+    distance: Annotated[int, typer.Option(min=0, max=10, help="Bits of 64 by which near-identical images may differ.")] = 10,
     lock: Annotated[bool, typer.Option("--lock", help="Write splits.lock.json, which shard and ftrain check.")] = False,
     fail_on: Annotated[
         Literal["leak", "error"] | None, typer.Option(help="Exit with code 3 for a leak, or for any error.")

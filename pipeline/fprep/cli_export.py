@@ -16,9 +16,9 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not hold anything else.")],
     to: Annotated[str, typer.Option(help="Format: coco, yolo-pose, label-studio, hf or croissant.")],
     images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="yolo-pose: copy pictures instead of linking them.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="yolo-pose: copy images instead of linking them.")] = False,
     include_pictures: Annotated[
-        bool, typer.Option("--include-pictures", help="hf: also pictures whose license does not say that they may be passed on.")
+        bool, typer.Option("--include-pictures", help="hf: also images whose license does not say that they may be passed on.")
     ] = False,
     predictions: Annotated[
         bool, typer.Option("--predictions", help="label-studio: labels are guesses to be corrected, not ground truth.")

@@ -18,10 +18,10 @@ def report(
     audit: Annotated[Path | None, typer.Option(help="audit.parquet, if it does not lie beside the table.")] = None,
     images: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER|none", help="Raw root, if it is no longer where convert found it; none: no pictures."),
+        typer.Option(metavar="FOLDER|none", help="Raw root, if it is no longer where convert found it; none: no images."),
     ] = None,
     pictures: Annotated[
-        int, typer.Option(min=0, max=2000, help="At most so many pictures, which decide the size of the page.")
+        int, typer.Option(min=0, max=2000, help="At most so many images, which decide the size of the page.")
     ] = 60,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
@@ -45,6 +45,6 @@ def report(
     gone = f", {len(values['missing'])} could not be shown" if values["missing"] else ""
     size = f"{values['bytes'] / 1e6:.1f} MB"
     verb = "would be written: " if dry_run else ""
-    lines = [f"{out}: {verb}{count_of(values['rows'], 'row')}, {count_of(values['pictures'], 'image')}{gone}, {size}"]
+    lines = [f"{out}: {verb}{count_of(values['rows'], 'row')}, {count_of(values['images'], 'image')}{gone}, {size}"]
     lines += [f"note: {remark}" for remark in values["remarks"]]
     say(values, "\n".join(lines), as_json=as_json)

@@ -24,6 +24,7 @@ from fprep.splits import IDENTITY, cut_missing, duplicate_rows, shares_to_cut, u
 from fprep.told import tell_empty_splits, tell_near_names
 from fprep.units import Written, to_pixels
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
+from fschemas.wording import count
 
 Progress = Callable[[str, int, int], None]
 
@@ -200,7 +201,7 @@ class Conversion:
         bare = {file for file, split in zip(files, splits, strict=True) if split == "unlabelled"}
         bare -= {file for file, fact in zip(files, facts, strict=True) if fact.rule != "missing_image"}
         for file in sorted(bare):
-            self.raw.notes.append(f"{file}: {files.count(file)} names without labels, and no picture of them is there; left out")
+            self.raw.notes.append(f"{file}: left out: {count(files.count(file), 'name')} without labels and without an image")
         dropped = [index for index, file in enumerate(files) if file in bare]
         self._leave_out(dropped)
         return [fact for fact, file in zip(facts, files, strict=True) if file not in bare]
@@ -209,7 +210,7 @@ class Conversion:
         """A row without labels has no box: the whole picture stands for it, where its size is known."""
         unknown = self.frame.select((pl.col("box").is_null() & pl.col("width").is_null()).arg_true()).to_series().to_list()
         if unknown:
-            self.raw.notes.append(f"{len(unknown)} rows without a box and with pictures of unknown size are left out")
+            self.raw.notes.append(f"left out: {count(len(unknown), 'row')} without a box, of images of unknown size")
             self._leave_out(unknown)
         corners = [pl.lit(0.0), pl.lit(0.0), pl.col("width") - 1, pl.col("height") - 1]
         whole = pl.concat_list([corner.cast(pl.Float32) for corner in corners])
@@ -222,14 +223,14 @@ class Conversion:
         for index, first, rule in dropped:
             kept = f"{self._line(first)} ({images[first]}, {splits[first]})"
             what = "is held out of training at" if rule == "leaked_image" else "is already used at"
-            self._reject(index, rule, f"the picture {images[index]} {what} {kept}", "image", images[index])
+            self._reject(index, rule, f"the image {images[index]} {what} {kept}", "image", images[index])
         self.frame = self.frame.with_columns(pl.coalesce("group", IDENTITY).alias("group"))
         self._keep({index for index, _, _ in dropped})
 
     def _drop_twins(self, twins: list[tuple[int, int]]) -> None:
         images, splits = self.frame["image"], self.frame["split"]
         for index, other in twins:
-            message = f"the picture {images[index]} looks like {images[other]}, which is held out ({splits[other]})"
+            message = f"the image {images[index]} looks like {images[other]}, which is held out ({splits[other]})"
             self._reject(index, "leaked_twin", message, "image", images[index])
         self._keep({index for index, _ in twins})
 

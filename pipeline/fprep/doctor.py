@@ -24,6 +24,7 @@ from fprep.doctoring.signatures import LABEL_FOLDERS, PICTURE_FOLDERS, SIGNATURE
 from fprep.raw import absent, real_path
 from fprep.reader import readers
 from fprep.safe_open import HOW_TO_FOLLOW
+from fschemas import wording
 from fschemas.command_line import shell_word
 from fschemas.failures import FashionkitError, UsageError, count_of
 from fschemas.folder_kinds import kind_of_folder
@@ -54,7 +55,7 @@ class Checkup:
         return {
             "path": str(self.path),
             "looked_at": {
-                "folders": len(self.scan.folders), "names": self.scan.entries, "pictures": self.scan.num_pictures,
+                "folders": len(self.scan.folders), "names": self.scan.entries, "images": self.scan.num_pictures,
                 "incomplete": self.scan.incomplete,
             },
             "datasets": [
@@ -267,11 +268,14 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) ->
             workers=1, limit=rows, mapping=mapping, follow_links=follow_links, dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
         )  # fmt: skip
     except FashionkitError as error:
-        return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {rows} rows failed: {error}")
+        return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {wording.count(rows, 'row')} failed: {error}")
     except Exception as error:  # noqa: BLE001  a fault of a reader must not hide what the doctor saw
         words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return Finding(
-            "problem", "trial", diagnosis.home, f"a trial conversion of {rows} rows failed by a fault of the reader: {words}"
+            "problem",
+            "trial",
+            diagnosis.home,
+            f"a trial conversion of {wording.count(rows, 'row')} failed by a fault of the reader: {words}",
         )
     rules = ", ".join(f"{rule} {count}" for rule, count in report.rejected_by_rule.items())
     told = f"a trial conversion kept {count_of(report.kept, 'row')} and rejected {report.rejected}" + (

@@ -89,7 +89,7 @@ def export(
     job.progress = tick
     receipt = _receipt(job, to)
     summary = {
-        "format": to, "dataset": job.name, "rows": len(job.numbers), "pictures": total,
+        "format": to, "dataset": job.name, "rows": len(job.numbers), "images": total,
         "splits": {split: len(pictures) for split, pictures in job.splits.items()},
     }  # fmt: skip
     unchanged = _existing(out) == receipt["id"]

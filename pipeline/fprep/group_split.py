@@ -24,6 +24,7 @@ import polars as pl
 from fprep.auditing.pairs import near_pairs
 from fprep.auditing.perceptual_hash import PictureTask, Views, hash_pictures
 from fprep.splits import PRIORITY
+from fschemas import wording
 
 _HELD_BACK = 0.5  # of a split's share: a part that is larger goes to train
 _CHAINED = 0.5  # of all rows in one part by looks alone: nothing is left to cut
@@ -82,14 +83,14 @@ def split_by_groups(
     twins, notes = [], []
     if chain:
         twins = _twins(new, pairs)
-        notes.append(f"near-identical pictures chain {chain} of them, so groups alone are kept")
-        notes.append(f"{len(twins)} rows that look like one of a more held-out split are rejected")
+        notes.append(f"near-identical images chain {chain} of them, so groups alone are kept")
+        notes.append(f"rejected for looking like a row of a more held-out split: {wording.count(len(twins), 'row')}")
     if _RETRIEVAL & set(splits):
         new = _ask_and_answer(frame, new)
     moved = sum(before != after for before, after in zip(splits, new, strict=True))
-    notes.append(f"{moved} rows are in another split than the source says")
-    counted = f"{len(members)} parts that belong together, the largest of {max(sizes.values(), default=0)} rows"
-    note = f"--group-split: {len(frame)} rows in {counted}; {'; '.join(notes)}"
+    notes.append(f"{wording.count(moved, 'row')} in another split than the source says")
+    counted = f"{wording.count(len(members), 'part')} that belong together, the largest of {wording.count(max(sizes.values(), default=0), 'row')}"
+    note = f"--group-split: {wording.count(len(frame), 'row')} in {counted}; {'; '.join(notes)}"
     return GroupSplit(new, [smallest[part] for part in parts.tolist()], note, twins)
 
 

@@ -89,7 +89,7 @@ def _look(descriptor: int, size: int, name: str, decode: bool) -> ImageFacts:
         return facts
     content = read_all(descriptor, size)
     if not content:
-        return ImageFacts("zero_byte_image", "the picture has 0 bytes")
+        return ImageFacts("zero_byte_image", "the image has 0 bytes")
     kind = content_type(content)
     if kind is None:
         return ImageFacts("not_an_image", "the content is no JPEG, PNG, WEBP, GIF or BMP", repr(content[:16]))
@@ -136,7 +136,7 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
         if kind == "JPEG":
             check_jpeg(content, width, height)
         if is_cut(content, kind):
-            return ImageFacts("truncated_image", "the end of the picture is missing", f"{len(content)} bytes")
+            return ImageFacts("truncated_image", "the end of the image is missing", f"{len(content)} bytes")
         orientation = _orientation(image)
         is_animated = kind != "JPEG" and getattr(image, "is_animated", False)
         odd = _warnings(kind, image.mode, name, orientation=orientation, is_animated=is_animated)

@@ -17,6 +17,7 @@ import polars as pl
 from fprep.lint_loaders import check_loaders
 from fprep.lint_samples import SampleChecks
 from fprep.sharding.finish import README_FILE
+from fschemas import wording
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.preflight import check_shards
 from fschemas.publish import TEMPORARY_PREFIX, sha256_of
@@ -123,7 +124,7 @@ def _check_groups(index: pl.DataFrame) -> Iterator[Finding]:
     roles = index.select("group", pl.col("split").replace(_EVALUATION)).unique()
     straddling = roles.group_by("group").agg(pl.col("split").sort()).filter(pl.col("split").list.len() > 1).sort("group")
     for splits, groups in straddling.group_by(pl.col("split").list.join(" and "), maintain_order=True).agg("group").iter_rows():
-        what = f"{len(groups)} groups stand in {splits}, the first is {groups[0]}; scores on them are too good"
+        what = f"{wording.count(len(groups), 'group')} in {splits}, the first is {groups[0]}; scores on them are too good"
         yield Finding(INDEX_FILE, what, "warning")
 
 
@@ -161,7 +162,7 @@ def _walk(path: Path, entry: dict[str, Any], rows: pl.DataFrame | None, checks: 
         yield Finding(path.name, f"sample {number}: not a readable tar ({_sentence(error)})")
     for count, source in ((entry["samples"], DATASET_FILE), (None if indexed is None else len(indexed), INDEX_FILE)):
         if count is not None and count != number:
-            yield Finding(path.name, f"holds {number} samples, but {source} says {count}")
+            yield Finding(path.name, f"holds {wording.count(number, 'sample')}, but {source} says {count}")
 
 
 def _check_files(shards: Path, metadata: dict[str, Any]) -> Iterator[Finding]:

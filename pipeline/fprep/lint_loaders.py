@@ -15,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fschemas.wording import count
+
 # (place, sentence, whether the check was made)
 Result = tuple[str, str, bool]
 
@@ -61,14 +63,22 @@ def _compare(
             words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             yield place, f"cannot be started ({words}), so it is not known whether it reads this set", False
         else:
-            yield place, f"fails after {len(found)} samples: {type(error).__name__}: {' '.join(str(error).split())[:300]}", True
+            yield (
+                place,
+                f"fails after {count(len(found), 'sample')}: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                True,
+            )
         return
     except Exception as error:  # noqa: BLE001 - a loader may fail on a damaged set in any way
-        yield place, f"fails after {len(found)} samples: {type(error).__name__}: {' '.join(str(error).split())[:300]}", True
+        yield (
+            place,
+            f"fails after {count(len(found), 'sample')}: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+            True,
+        )
         return
     expected = keys[:limit]
     if len(found) != len(expected):
-        yield place, f"gives {len(found)} samples instead of {len(expected)}", True
+        yield place, f"gives {count(len(found), 'sample')} instead of {len(expected)}", True
     elif found != expected:
         first = next(number for number, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
         yield place, f"gives {found[first]} instead of {expected[first]} as sample {first}", True
@@ -102,5 +112,5 @@ def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tu
 
 def _checked(key: str, picture: bytes) -> str:
     if not picture.startswith(b"\xff\xd8"):
-        raise ValueError(f"sample {key} comes without its picture")
+        raise ValueError(f"sample {key} comes without its image")
     return key

@@ -59,7 +59,7 @@ class SampleChecks:
         if self._limit is None or len(keys) <= self._limit:
             size = _decoded_size(contents[0])
             if size is None:
-                yield "the picture cannot be decoded"
+                yield "the image cannot be decoded"
         yield from self._annotation_faults(contents[1], key, split, size)
 
     def doubled_keys(self) -> Iterator[tuple[str, str]]:
@@ -92,7 +92,7 @@ class SampleChecks:
         if (annotation.get("key"), annotation.get("split")) != (key, split):
             yield f"the annotation is that of {annotation.get('key')} of {annotation.get('split')}"
         if size is not None and (annotation.get("width"), annotation.get("height")) != size:
-            yield f"the picture has {size[0]} x {size[1]} pixels, the annotation says otherwise"
+            yield f"the image has {size[0]} x {size[1]} pixels, the annotation says otherwise"
         try:
             yield from self._value_faults(annotation)
         except (KeyError, TypeError, ValueError) as error:

@@ -153,7 +153,7 @@ def judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float,
     look = "run without --dry-run to get the list" if dry_run else f"look at {out / REJECTED_FILE}"
     page = "" if dry_run else f", or at the page of `fprep report {shlex.quote(str(out))} report.html`,"
     if report.kept == 0:
-        help_missing = "; unpack the pictures beside the annotation or use --images none" if worst == "missing_image" else ""
+        help_missing = "; unpack the images beside the annotation or use --images none" if worst == "missing_image" else ""
         told = f"{rows}; {look}" if report.rejected else "none of the files holds one"
         raise ConversionRejected(report, f"{out}: no row is left for a table: {told}{help_missing}{_guesses(report)}")
     if on_reject == "fail" and report.rejected:

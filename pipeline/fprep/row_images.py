@@ -15,6 +15,7 @@ from fprep.image_names import Matches, picture_path_fault
 from fprep.near_names import tell_near
 from fprep.raw import RawFolder
 from fprep.safe_open import HOW_TO_FOLLOW
+from fschemas.wording import count
 
 Check = Callable[[list[str]], list[ImageFacts]]
 
@@ -65,7 +66,7 @@ def tell_links(raw: RawFolder) -> None:
     inside = walked.links - walked.outside
     parts = [f"{walked.outside} leave the raw folder: {HOW_TO_FOLLOW}"] if walked.outside else []
     parts += [f"{inside} lead to where the walk comes by anyway"] if inside else []
-    raw.notes.append(f"{walked.links} links to folders are not followed; {'; '.join(parts)}")
+    raw.notes.append(f"{count(walked.links, 'link')} to folders not followed; {'; '.join(parts)}")
 
 
 def _take_near(

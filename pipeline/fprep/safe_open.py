@@ -96,11 +96,11 @@ def read_all(descriptor: int, size: int) -> bytes:
 def raise_unopened(error: OSError, name: str) -> NoReturn:
     """Raise `CannotOpen` for an error that is the file's own, and anything else as it is."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-        raise CannotOpen("missing_image", "the picture is missing", name) from None
+        raise CannotOpen("missing_image", "the image is missing", name) from None
     if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):
         raise CannotOpen("image_not_a_file", "not a regular file but a link loop, socket or device", name) from None
     if error.errno in (errno.EACCES, errno.EPERM):
-        raise CannotOpen("unreadable_image", "permission to read the picture was denied", name) from None
+        raise CannotOpen("unreadable_image", "permission to read the image was denied", name) from None
     raise error
 
 

@@ -21,6 +21,7 @@ from fprep.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.json_file import COUNT, read_json, seal
 from fschemas.names import DIGEST
+from fschemas.wording import count
 
 if TYPE_CHECKING:
     from fprep.auditing.pairs import NearPairs
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 LOCK_FILE = "splits.lock.json"
 FORMAT = "fashionkit-split-lock/1"
 _DIGITS = 16  # hex digits of a name: two of a million pictures share one with a chance of 1 in 37 million
-_SHAPE = {"digits": COUNT, "pictures": {"*": str}, "groups": {"*": str}, "digest": DIGEST}
+_SHAPE = {"digits": COUNT, "images": {"*": str}, "groups": {"*": str}, "digest": DIGEST}
 _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 
 
@@ -49,13 +50,13 @@ class SplitLock:
         """The file: names of one split stand one after the other, ascending."""
         content = {
             **self._content(),
-            "counts": {"pictures": len(self.pictures), "groups": len(self.groups)},
+            "counts": {"images": len(self.pictures), "groups": len(self.groups)},
             "digest": self.digest,
         }
         return json.dumps(seal(content), indent=1).encode() + b"\n"
 
     def _content(self) -> dict[str, Any]:
-        return {"format": FORMAT, "digits": _DIGITS, "pictures": _packed(self.pictures), "groups": _packed(self.groups)}
+        return {"format": FORMAT, "digits": _DIGITS, "images": _packed(self.pictures), "groups": _packed(self.groups)}
 
     @classmethod
     def read(cls, path: Path) -> SplitLock:
@@ -69,7 +70,7 @@ class SplitLock:
             missing=f"{path}: no such split lock; write one with `fprep audit TABLE --lock`",
             remedy="write it again with `fprep audit TABLE --lock`",
         )
-        lock = cls(_unpacked(content["pictures"]), _unpacked(content["groups"]))
+        lock = cls(_unpacked(content["images"]), _unpacked(content["groups"]))
         if content["digest"] != lock.digest:
             raise IntegrityError(f"{path}: changed since it was written (its digest differs); restore it, or make it anew")
         return lock
@@ -112,7 +113,9 @@ def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: b
     locked = [lock.pictures.get(name) or lock.pictures.get(path, "") for name, path in names]
     sides = [lock.groups.get(name, "") for name in _group_names(rows)]
     if len(rows) and not any(locked) and not any(sides):
-        raise UsageError(f"{place}: the lock knows none of its {len(rows)} rows; name the lock that was made of this table")
+        raise UsageError(
+            f"{place}: the lock knows no row of it ({count(len(rows), 'row')}); name the lock that was made of this table"
+        )
     compared = rows.with_columns(pl.Series("locked", locked, pl.String), pl.Series("locked_side", sides, pl.String))
     held = (pl.col("locked") != "") & (pl.col("locked") != "train")
     other = (pl.col("locked") != "") & (pl.col("locked") != pl.col("split"))
@@ -121,15 +124,15 @@ def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: b
         return compared.filter(other | moved)["row"].to_list()
     for what, column, rule in (
         ("would be trained on, but the lock holds them out", "locked", (pl.col("split") == "train") & held),
-        ("are in another split than the lock says", "locked", other),
-        ("belong to groups that the lock keeps on another side", "locked_side", moved),
+        ("in another split than the lock says", "locked", other),
+        ("of groups that the lock keeps on another side", "locked_side", moved),
     ):
         bad = compared.filter(rule)
         if not bad.is_empty():
             key, split, expected = bad.select("key", "split", column).row(0)
             raise IntegrityError(
-                f"{place}: {len(bad)} pictures {what} (the first is {key}: {split} instead of {expected}); "
-                "leave such pictures out with --leave-out, or mend the splits"
+                f"{place}: {count(len(bad), 'image')} {what} (the first is {key}: {split} instead of {expected}); "
+                "leave such images out with --leave-out, or fix the splits"
             )
     return []
 

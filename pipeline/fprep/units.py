@@ -10,6 +10,7 @@ import polars as pl
 
 from fprep.orientation import TURN
 from fschemas.failures import UsageError, did_you_mean
+from fschemas.wording import are, count
 
 Row = dict[str, Any]
 
@@ -66,7 +67,9 @@ def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
     if written.plain:
         return frame
     if written.whole is not None and (unknown := frame["width"].null_count()):
-        raise UsageError(f"--map unit needs the sizes of the images, which {unknown} rows lack; use --images header or full")
+        raise UsageError(
+            f"--map unit needs the sizes of the images, and {count(unknown, 'row')} without one {are(unknown)} here; use --images header or full"
+        )
     turned = pl.col(TURN) >= 5 if TURN in frame.columns else pl.lit(value=False)
     sides = [pl.when(turned).then(other).otherwise(side) for side, other in (("width", "height"), ("height", "width"))]
     scale = [side.cast(pl.Float64) / written.whole if written.whole else pl.lit(1.0) for side in sides]

@@ -198,7 +198,7 @@ def test_everything_that_was_planted_is_found(planted):
     result = audit([planted], lock=True)
     assert kinds(result) == {
         "leak_identical": 1, "leak_near": 1, "leak_group": 2, "conflict_category": 1, "conflict_attributes": 1,
-        "duplicate_near": 1, "duplicate_identical": 1, "picture_blank": 1,
+        "duplicate_near": 1, "duplicate_identical": 1, "image_blank": 1,
     }  # fmt: skip
     [identical], [near], [mirrored] = (of_kind(result, kind) for kind in ("leak_identical", "leak_near", "duplicate_near"))
     assert (identical["key"], identical["other_key"], identical["split"], identical["other_split"]) == (
@@ -260,7 +260,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"landmark_x": [20.0, 60.0, 70.0, 60.0, 20.0, 60.0, 20.0, 60.0]}, ""),  # sleeves may cross
     (
         {"landmark_x": [-0.9, 60.0, 20.0, 60.0, 20.0, 60.0, 20.0, 60.0], "box": [0.0, 10.0, 110.0, 180.0]},
-        "label_point_outside_picture",
+        "label_point_outside_image",
     ),
     ({"box": [10.0, 60.0, 110.0, 180.0]}, "label_point_outside_box"),
     ({"box": [10.0, 35.0, 110.0, 180.0]}, ""),  # sticks out a little
@@ -345,8 +345,8 @@ def test_pictures_that_changed_or_went(planted):
     (raw / "0007.jpg").write_bytes(jpeg(photograph(77)))
     (raw / "0008.jpg").write_bytes(b"\xff\xd8")
     found = kinds(audit([planted], dry_run=True))
-    assert {name: found[name] for name in found if name.startswith("picture")} == {
-        "picture_missing": 1, "picture_changed": 1, "picture_unreadable": 1, "picture_blank": 1,
+    assert {name: found[name] for name in found if name.startswith("image_")} == {
+        "image_missing": 1, "image_changed": 1, "image_unreadable": 1, "image_blank": 1,
     }  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def test_recipe_file(tmp_path: Path) -> None:
         ("- Resize: {height: 3, width: 3}", "Resize does not keep points on their pixels"),
         ("- ElasticTransform", "ElasticTransform does not keep"),
         ("- MotionBlur", "MotionBlur does not keep"),
-        ("- Normalize", "or does not give a picture"),
+        ("- Normalize", "or does not give an image"),
         ("- Compose", "no transform 'Compose'"),
         ("- os.system: {command: ls}", "no transform 'os.system'"),
         ("- random_utils", "no transform"),

@@ -383,7 +383,7 @@ def test_no_box_is_kept_outside_its_image(name, trees_with_boxes, tmp_path):
     assert not outside
     told = {**report.rejected_by_rule, **report.warnings}
     assert any(told.get(rule, 0) > before.rejected_by_rule.get(rule, 0) + before.warnings.get(rule, 0) for rule in (
-        "box_outside", "garment_box_outside", "garment_outside_picture", "box_cut_at_border", "point_outside",
+        "box_outside", "garment_box_outside", "garment_outside_image", "box_cut_at_border", "point_outside",
     )), told  # fmt: skip
 
 

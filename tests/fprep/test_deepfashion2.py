@@ -219,7 +219,7 @@ def test_coco_annotation_that_is_wrong(tmp_path, changes, rule):
     assert rejected["rule"].to_list() == [rule]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real pictures are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 def test_every_real_row_is_accounted_for(tmp_path):
     report, table, rejected = run(REAL, tmp_path / "out", images="full")
     assert (report.lines, report.kept, len(rejected)) == (2, 2, 0)

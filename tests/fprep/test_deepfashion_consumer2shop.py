@@ -67,7 +67,7 @@ def test_splits_follow_pairs_items_and_domains(raw, tmp_path):
     }  # fmt: skip
     alone = table.row(by_predicate=pl.col("image").str.ends_with("id_00000023/shop_02.jpg"), named=True)
     assert (alone["split"], alone["pairs"]) == ("train", [])
-    assert report.warnings["picture_without_pair"] == 1
+    assert report.warnings["image_without_pair"] == 1
     assert rejected.filter(pl.col("rule") == "no_split").select("source_file", "source_line").rows() == [(BOXES, 14), (BOXES, 15)]
 
 
@@ -162,7 +162,7 @@ def test_pairs_of_pictures_that_no_list_names(raw, tmp_path):
     report, table, _ = run(raw, tmp_path / "out")
     counts = report.files[PARTITION]
     assert (counts["joined"], counts["left_out"]) == (8, 1)
-    assert (report.warnings["pair_without_picture"], report.warnings["repeated_row"]) == (2, 2)
+    assert (report.warnings["pair_without_image"], report.warnings["repeated_row"]) == (2, 2)
     shop = table.row(by_predicate=pl.col("image") == f"{SHIRT}/shop_01.jpg", named=True)
     assert shop["pairs"] == [f"{SHIRT}/comsumer_01.jpg", f"{SHIRT}/comsumer_02.jpg"]
 
@@ -189,7 +189,7 @@ def test_another_vocabulary_is_one_sentence(raw, tmp_path, file, old, new, messa
 
 def test_corrupt_box_list_of_four_bytes(raw, tmp_path):
     (raw / BOXES).write_bytes(b"\r\n\r\n")
-    with pytest.raises(UsageError, match="no row that begins with the path of a picture"):
+    with pytest.raises(UsageError, match="no row that begins with the path of an image"):
         run(raw, tmp_path / "out")
 
 
@@ -221,7 +221,7 @@ def test_real_boxes_pairs_and_vocabularies(tmp_path):
     accounts = {name: report.files[f"Anno/{name}.txt"]["joined"] for name in ("list_attr_cloth", "list_attr_type")}
     assert accounts == {"list_attr_cloth": 303, "list_attr_type": 18}
     assert report.files["Anno/list_item_consumer2shop.txt"]["joined"] == 33881
-    assert report.warnings["item_without_picture"] == 33881 - 1467
+    assert report.warnings["item_without_image"] == 33881 - 1467
     assert report.warnings["repaired_spelling"] == 2
     assert rejected.height == 0
     by_split = dict(meta.group_by("split").agg(pl.col("consumer_path").n_unique()).rows())

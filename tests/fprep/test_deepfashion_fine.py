@@ -139,7 +139,7 @@ def test_files_of_different_length_are_one_sentence(tmp_path, name):
     raw = write_course(tmp_path / "raw", [(PLAIN, BOX, points(15))] * 3)
     path = raw / "split" / f"train{name}.txt"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
-    with pytest.raises(UsageError, match=r"(2 rows, but .* names 3|3 rows, but .* names 2) pictures"):
+    with pytest.raises(UsageError, match=r"(2 rows, but .* names 3|3 rows, but .* names 2) images"):
         run(raw, tmp_path / "out")
 
 

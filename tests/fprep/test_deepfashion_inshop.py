@@ -207,7 +207,7 @@ def test_clothes_types_that_differ_and_odd_views_are_warnings(raw, tmp_path):
 
 
 UNUSABLE = [
-    (BOXES, b"\r\n\r\n", r"list_bbox_inshop.txt: no row that begins with the path of a picture"),
+    (BOXES, b"\r\n\r\n", r"list_bbox_inshop.txt: no row that begins with the path of an image"),
     (DESCRIPTIONS, b'{"item": 1}', "not a JSON array"),
     ("Anno/attributes/list_attr_cloth.txt", b"463\nattribute_name\npolyester\n", r"list_attr_cloth.txt:3: 'polyester', expected 'light"),
     ("Anno/attributes/list_attr_cloth.txt", b"463\nattribute_name\nlightweight\n", "1 names, expected 463"),

@@ -94,7 +94,7 @@ def test_pictures_are_found_where_they_were_unpacked(tmp_path, raw, folder):
     assert report.kept == 8
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real pictures are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 def test_real_pictures_and_points(tmp_path):
     """The two released pictures that a library tests with; their points were converted to COCO's codes and are written back."""
     labels = json.loads((REAL / "mmpose_fld/test_fld.json").read_text())
@@ -124,7 +124,7 @@ def test_real_pictures_and_points(tmp_path):
     assert table["box"].to_list()[1] == [0, 0, 199, 249]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real pictures are not here")
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 def test_real_crops_without_lists_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"no list_landmarks\.txt here; name the folder that holds Anno"):
         run(REAL, tmp_path / "out")

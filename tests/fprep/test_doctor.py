@@ -85,8 +85,8 @@ def test_a_healthy_folder(tmp_path):
     checkup = doctor(inshop(tmp_path / "a folder"), try_rows=10)
     (diagnosis,) = checkup.diagnoses
     assert diagnosis.reader == "deepfashion-inshop"
-    assert {finding.code for finding in diagnosis.findings if finding.severity == "good"} == {"pictures", "trial"}
-    assert not {"resolution", "nested-pictures", "renamed"} & codes(checkup)
+    assert {finding.code for finding in diagnosis.findings if finding.severity == "good"} == {"images", "trial"}
+    assert not {"resolution", "nested-images", "renamed"} & codes(checkup)
     assert diagnosis.command == f"fprep convert deepfashion-inshop '{tmp_path}/a folder' tables/deepfashion-inshop"
     assert "Anno/list_landmarks_inshop.txt is missing: landmarks" in checkup.to_text()
 
@@ -119,7 +119,7 @@ def test_pictures_that_were_not_unpacked(tmp_path):
     with zipfile.ZipFile(folder / "img.zip", "w") as archive:
         archive.writestr("img/WOMEN/Dresses/id_00000001/01_1_front.jpg", b"")
     checkup = doctor(folder)
-    assert {"no-pictures", "zipped"} <= codes(checkup)
+    assert {"no-images", "zipped"} <= codes(checkup)
     assert checkup.commands[0].endswith("--images none")
     assert "holds 1 image such as img/WOMEN" in findings(checkup, "zipped")[0].message
 
@@ -222,7 +222,7 @@ def test_no_line_for_a_folder_whose_name_is_no_text(tmp_path):
 
 def test_pictures_unpacked_too_deep(tmp_path):
     checkup = doctor(inshop(tmp_path, pictures="img/img/img_highres_seg-003/img_highres"))
-    (finding,) = findings(checkup, "nested-pictures")
+    (finding,) = findings(checkup, "nested-images")
     assert finding.path == tmp_path / "img/img/img_highres_seg-003/img_highres"
 
 
@@ -327,10 +327,10 @@ def test_a_file_with_the_name_of_an_annotation_and_other_content(tmp_path):
 def test_documents_without_pictures(tmp_path):
     (tmp_path / "train/annos").mkdir(parents=True)
     (tmp_path / "train/annos/000001.json").write_text('{"source": "shop", "pair_id": 1, "item1": {}}')
-    assert "no-pictures" in codes(doctor(tmp_path))
+    assert "no-images" in codes(doctor(tmp_path))
     (tmp_path / "train/image").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "train/image/000001.jpg")
-    assert "pictures" in codes(doctor(tmp_path))
+    assert "images" in codes(doctor(tmp_path))
 
 
 def test_nothing_known(tmp_path):
@@ -435,7 +435,7 @@ def test_kfashion_begins_above_its_splits(tmp_path):
     for given in (tmp_path, tmp_path / "K-Fashion 이미지"):
         (diagnosis,) = doctor(given).diagnoses
         assert (diagnosis.reader, diagnosis.home) == ("kfashion", tmp_path / "K-Fashion 이미지")
-        assert [finding.code for finding in diagnosis.findings if finding.severity == "good"] == ["pictures"]
+        assert [finding.code for finding in diagnosis.findings if finding.severity == "good"] == ["images"]
 
 
 def test_paths_with_commas_and_entities_are_found(tmp_path):
@@ -450,7 +450,7 @@ def test_paths_with_commas_and_entities_are_found(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True)
         Image.new("RGB", (300, 200)).save(tmp_path / name)
-    assert [finding.message for finding in findings(doctor(tmp_path), "pictures")] == ["all of 3 sampled pictures are there"]
+    assert [finding.message for finding in findings(doctor(tmp_path), "images")] == ["all of 3 sampled images are there"]
 
 
 @pytest.fixture
@@ -478,4 +478,4 @@ def test_own_table(tmp_path, own_readers):
     (diagnosis,) = [found for found in doctor(tmp_path).diagnoses if found.reader == "csv"]
     line = f"fprep convert csv {tmp_path}/labels.csv tables/csv --map image=image_file_name --map style=style"
     assert diagnosis.command == line
-    assert [finding.code for finding in diagnosis.findings] == ["own-table", "pictures"]
+    assert [finding.code for finding in diagnosis.findings] == ["own-table", "images"]

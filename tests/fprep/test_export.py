@@ -132,7 +132,7 @@ def test_coco_of_categories_uses_the_whole_picture_and_says_so(tmp_path):
     assert [category["name"] for category in coco.dataset["categories"]] == ["Dress", "Tee"]
     assert [annotation["image_id"] for annotation in coco.dataset["annotations"]] == [1, 3]
     assert coco.anns[1]["bbox"] == [0, 0, coco.imgs[1]["width"], coco.imgs[1]["height"]]
-    assert any("whole picture" in note for note in summary["notes"])
+    assert any("whole image" in note for note in summary["notes"])
 
 
 def test_boxes_around_points_stay_in_the_picture(tmp_path, table):
@@ -382,7 +382,7 @@ def test_command(tmp_path):
     script = "import sys; from fprep.cli import main; sys.argv = sys.argv[1:]; main()"
     done = subprocess.run([sys.executable, "-c", script, *command[2:]], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["counts"] == {"pictures": 3, "annotations": 3}
+    assert json.loads(done.stdout)["counts"] == {"images": 3, "annotations": 3}
     again = subprocess.run([sys.executable, "-c", script, *command[2:-3], "--to", "nothing"], capture_output=True, text=True)
     assert again.returncode == 2
     assert "known are" in again.stderr

@@ -349,7 +349,7 @@ def test_real_files(tmp_path, name, kept, rejected):
 
 @needs_real
 def test_real_answers_without_pictures_say_what_to_do(tmp_path):
-    with pytest.raises(RejectedError, match="unpack the pictures beside the annotation or use --images none"):
+    with pytest.raises(RejectedError, match="unpack the images beside the annotation or use --images none"):
         run(REAL / "round1_test_a", tmp_path / "out", images="full", limit=50)
 
 

@@ -70,9 +70,9 @@ def test_a_table_without_boxes_gets_some(table, tmp_path):
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        ([20, 3, 10, 30], "the box [20.0, 3.0, 10.0, 30.0] of k0002 is empty or leaves the picture"),
-        ([1, 1, 999, 9], "of k0002 is empty or leaves the picture"),
-        ([1, 1, 9], "of k0002 is empty or leaves the picture"),
+        ([20, 3, 10, 30], "the box [20.0, 3.0, 10.0, 30.0] of k0002 is empty or leaves the image"),
+        ([1, 1, 999, 9], "of k0002 is empty or leaves the image"),
+        ([1, 1, 9], "of k0002 is empty or leaves the image"),
         ([1, 1, 9, float("nan")], "predictions.jsonl:3: not an answer of `ftrain predict` over a shard set"),
         (["a", 1, 9, 9], "predictions.jsonl:3: not an answer"),
         (7, "predictions.jsonl:3: not an answer"),
@@ -90,7 +90,7 @@ def test_every_picture_needs_a_box(table, tmp_path):
     path = found / "predictions.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:5]) + '{"key": "k0005", "error": "cannot be decoded"}\n')
-    with pytest.raises(UsageError, match=r"no box for 2 of 7 pictures .* such as k0005; predict every split"):
+    with pytest.raises(UsageError, match=r"no box for 2 of 7 images .* such as k0005; predict every split"):
         shard(table, tmp_path / "out", boxes=[found], workers=1)
     (tmp_path / "rest").mkdir()
     (tmp_path / "rest/predictions.jsonl").write_text("".join(lines[5:]))

@@ -117,7 +117,7 @@ def test_looks_that_chain_everything_cost_their_rows_instead():
     assert all(order.index(cut.splits[row]) < order.index(cut.splits[other]) for row, other in cut.twins)
     assert all(cut.splits[a] == cut.splits[b] or {a, b} & gone for a, b in pairs)
     assert 0 < len(gone) < 39
-    assert f"{len(gone)} rows that look like one of a more held-out split are rejected" in cut.note
+    assert f"rejected for looking like a row of a more held-out split: {len(gone)} row" in cut.note
     whole = split_by_groups(frame_of(group=groups), val_share=0.1, test_share=0.2, pairs=pairs[:5])
     assert whole.twins == []
     assert len(set(whole.groups)) == 35

@@ -88,7 +88,7 @@ def test_polygon_points_come_in_their_order_and_boxes_in_pixel_centers():
         ((10.5, 20.5, 20, 44), [11, 21, 31, 59], "box_cut_at_border"),
         ((5.5, 5.5, 0, 0), None, "garment_of_no_size"),
         ((5.5, 5.5, -4, 9), None, "garment_of_no_size"),
-        ((50.5, 5.5, 9, 9), None, "garment_outside_picture"),
+        ((50.5, 5.5, 9, 9), None, "garment_outside_image"),
         (("5", 5.5, 9, 9), None, "garment_without_rect"),
         ((5.5, None, 9, 9), None, "garment_without_rect"),
         ((5.5, 1e300, 9, 9), None, "garment_without_rect"),
@@ -280,7 +280,7 @@ def test_a_picture_of_unknown_size_cuts_no_box():
     frame, answer = parse(record({"상의": ((2.0, 4.0, 700, 45), None, {})}, size=("40", 60)))
     assert frame["garment_boxes"].to_list() == [[2.5, 4.5, 702.5, 49.5]]
     assert frame.select("width", "height").row(0) == (0, 0)
-    assert dict(answer.warnings) == {"no_picture_size": 1}
+    assert dict(answer.warnings) == {"no_image_size": 1}
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_real_rects():
     assert (len(contents), num_rects, len(frame)) == (65487, 96971, 65487)
     assert not answer.rejects
     boxes = frame["garment_boxes"].explode(empty_as_null=False).to_numpy().reshape(-1, 4)
-    assert len(boxes) == num_rects - answer.warnings["garment_of_no_size"] - answer.warnings["garment_outside_picture"]
+    assert len(boxes) == num_rects - answer.warnings["garment_of_no_size"] - answer.warnings["garment_outside_image"]
     assert dict(answer.warnings) == {"garment_of_no_size": 15, "box_cut_at_border": 1266}
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()

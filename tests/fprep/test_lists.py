@@ -95,7 +95,7 @@ def test_words_and_text(tmp_path):
 JOIN = {
     "in order": (b"img/1 5\nimg/2 6\nimg/3 7\n", {}),
     "another order": (b"img/3 7\nimg/1 5\nimg/2 6\n", {}),
-    "one more": (b"img/3 7\nimg/9 9\nimg/1 5\nimg/2 6\n", {"row_without_picture": 1, "count_differs": 1}),
+    "one more": (b"img/3 7\nimg/9 9\nimg/1 5\nimg/2 6\n", {"row_without_image": 1, "count_differs": 1}),
     "one twice": (b"img/1 5\nimg/2 6\nimg/3 7\nimg/2 6\n", {"repeated_row": 1, "count_differs": 1}),
 }
 
@@ -110,7 +110,7 @@ def test_join_by_path(tmp_path, case):
     assert (kept.tolist(), side.matrix(1)[places["box"], 0].tolist(), dict(raw.warnings)) == ([0, 1, 2], [5, 6, 7], warnings)
     accounts = side.file.accounts
     assert accounts["joined"] + accounts["left_out"] == len(side)
-    assert accounts["left_out"] == warnings.get("row_without_picture", 0)
+    assert accounts["left_out"] == warnings.get("row_without_image", 0)
     for row, place in enumerate(places["box"].tolist()):
         assert raw.place(rows.line(row), "box") == side.line(place)
 

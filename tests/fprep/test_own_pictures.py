@@ -165,7 +165,7 @@ def test_folder_mappings_that_cannot_be(tmp_path, mapping, message):
 
 
 def test_an_empty_folder_is_a_sentence(tmp_path):
-    with pytest.raises(UsageError, match="no picture below"):
+    with pytest.raises(UsageError, match="no image below"):
         run("folders", tmp_path, tmp_path / "out")
 
 

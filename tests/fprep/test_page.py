@@ -145,7 +145,7 @@ def test_page_shows_every_picture_of_a_small_table_with_its_marks(small: Path, t
     summary = write_page(small, tmp_path / "a.html")
     page = Page(tmp_path / "a.html")
     frame = pl.read_parquet(small / "table.parquet")
-    assert summary["pictures"] == len(page.pictures) == len(frame) == 13
+    assert summary["images"] == len(page.pictures) == len(frame) == 13
     sizes = sorted(Image.open(io.BytesIO(content)).size for content in page.pictures)
     assert sizes == sorted(frame.select("width", "height").rows())
     present = (frame["landmark_visibility"].explode() > 0).sum()
@@ -153,8 +153,8 @@ def test_page_shows_every_picture_of_a_small_table_with_its_marks(small: Path, t
     assert len(page.of_class("landmark")) == present
     assert len(page.of_class("landmark", "occluded")) == occluded > 0
     assert len(page.of_class("box")) == len(frame)
-    assert "train 9 of 9 pictures" in page.text
-    assert "val 4 of 4 pictures" in page.text
+    assert "train 9 of 9 images" in page.text
+    assert "val 4 of 4 images" in page.text
     assert "floral" in page.text
 
 
@@ -190,7 +190,7 @@ def test_every_column_group_is_shown_and_escaped(tmp_path: Path):
                   "상품 <0>", "left & <wrist>, visible", "라벨/a&b.json:1", "embroidered", "consumer"):  # fmt: skip
         assert words in page.text, words
     assert [attributes["id"] for tag, attributes in page.tags if tag == "section"] == summary["sections"]
-    assert {"items", "attributes", "landmarks", "sizes", "pictures"} <= set(summary["sections"])
+    assert {"items", "attributes", "landmarks", "sizes", "images"} <= set(summary["sections"])
     shown = len(page.of_class("frame"))
     assert len(page.of_class("joint")) - 1 == len(page.of_class("name")) // 2 == shown  # one more in the legend
     assert len(page.of_class("outline")) == 2 * shown
@@ -198,7 +198,7 @@ def test_every_column_group_is_shown_and_escaped(tmp_path: Path):
 
 def test_a_picture_that_is_gone_keeps_its_place_and_its_marks(tmp_path: Path):
     summary = write_page(write_full_table(tmp_path), tmp_path / "a.html")
-    assert summary["missing"] == {"img/0004.jpg": "the picture is missing"}
+    assert summary["missing"] == {"img/0004.jpg": "the image is missing"}
     page = Page(tmp_path / "a.html")
     assert len(page.of_class("gone")) == 2  # in its sheet, and among the pictures of its item
     assert len(page.pictures) == len(page.of_class("frame")) - 2
@@ -240,22 +240,22 @@ def test_a_bad_picture_is_a_sentence(table: Path, tmp_path: Path, spoil: Any):
 def test_pages_without_pictures_say_why(table: Path, tmp_path: Path):
     out = tmp_path / "a.html"
     write_page(table, out, images="none")
-    assert "without pictures (--images none)" in Page(out).text
+    assert "without images (--images none)" in Page(out).text
     assert Page(out).pictures == []
     shutil.move(table.parent / "raw", tmp_path / "moved")
     write_page(table, out)
     assert "not where convert found them" in Page(out).text
-    assert write_page(table, out, images=str(tmp_path / "moved"))["pictures"] == 13
+    assert write_page(table, out, images=str(tmp_path / "moved"))["images"] == 13
     (tmp_path / "empty").mkdir()
-    assert write_page(table, out, images=str(tmp_path / "empty"))["pictures"] == 0
-    assert "None of 13 chosen pictures can be shown" in Page(out).text
+    assert write_page(table, out, images=str(tmp_path / "empty"))["images"] == 0
+    assert "None of 13 chosen images can be shown" in Page(out).text
     with pytest.raises(UsageError, match="no such folder"):
         write_page(table, out, images=str(tmp_path / "nowhere"))
 
 
 def test_a_table_whose_pictures_nobody_looked_at(tmp_path: Path):
     table = write_small_table(tmp_path, {"train": 3}, checked=False)
-    assert write_page(table, tmp_path / "a.html")["pictures"] == 3
+    assert write_page(table, tmp_path / "a.html")["images"] == 3
     page = Page(tmp_path / "a.html")
     assert "nothing is known of their sizes" in page.text
     frame = pl.read_parquet(table)
@@ -300,7 +300,7 @@ def test_tables_of_all_readers_have_a_page(name: str, tmp_path: Path):
         pytest.skip("no tiny raw tree yet")
     convert(name, [tree], tmp_path / "table", max_rejected=1.0, workers=1, images="header")
     summary = write_page(tmp_path / "table", tmp_path / "a.html", pictures=8)
-    assert summary["pictures"] > 0
+    assert summary["images"] > 0
     assert summary["missing"] == {}
     assert "internal" not in Page(tmp_path / "a.html").text
 
@@ -460,5 +460,5 @@ def test_command_line(small: Path, tmp_path: Path):
     done = run(str(out), "--pictures", "3")
     assert done.returncode == 0
     assert "13 rows, 3 images" in done.stdout
-    assert "pictures: 3/3" in done.stderr
-    assert json.loads(planned.stdout)["pictures"] == 13
+    assert "images: 3/3" in done.stderr
+    assert json.loads(planned.stdout)["images"] == 13

@@ -269,7 +269,7 @@ def test_later_commands_follow_the_links_that_convert_followed(tmp_path, capsys)
     assert shard(tmp_path / "table", tmp_path / "shards", workers=1)["shards"] > 0
     assert (
         not audit([tmp_path / "table"], out=tmp_path / "audit", workers=1)
-        .findings.filter(pl.col("kind") == "picture_missing")
+        .findings.filter(pl.col("kind") == "image_missing")
         .height
     )
     assert write_page(tmp_path / "table", tmp_path / "page.html")["missing"] == {}

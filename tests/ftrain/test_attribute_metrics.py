@@ -56,7 +56,7 @@ def test_the_three_recalls_by_hand():
     assert found["recall_3_micro"] == pytest.approx(2 / 5)
     assert found["recall_3_macro"] == pytest.approx((2 / 3 + 0) / 2)
     assert found["recall_3_strict"] == pytest.approx((2 / 4 + 0) / 2)
-    assert (found["positives"], found["pictures"], found["attributes"]) == (5, 2, 6)
+    assert (found["positives"], found["images"], found["attributes"]) == (5, 2, 6)
     assert found["recall_3_micro_low"] <= 0.4 <= found["recall_3_micro_high"]
 
 
@@ -117,9 +117,9 @@ def test_a_network_with_constant_output_recalls_nothing():
 def test_without_positives_nothing_is_claimed():
     found = attribute_recall(np.zeros((2, 15)), np.zeros((2, 15)), np.ones((2, 15)), types=TYPES)
     assert all(math.isnan(value) for part in found.values() for key, value in part.items() if key.startswith("recall"))
-    assert found["texture"]["positives"] == found["all"]["pictures"] == 0
+    assert found["texture"]["positives"] == found["all"]["images"] == 0
     empty = np.zeros((0, 15))
-    assert attribute_recall(empty, empty, empty)["all"]["pictures"] == 0
+    assert attribute_recall(empty, empty, empty)["all"]["images"] == 0
 
 
 def test_a_score_that_is_no_number_is_an_error():

@@ -87,7 +87,7 @@ def test_another_run_says_where_the_garment_is(shards, runs, photo, tmp_path):
 
 def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
     whole, close = tiny_task(shards), tiny_task(shards, crop="box")
-    with pytest.raises(UsageError, match="looks at whole pictures"):
+    with pytest.raises(UsageError, match="looks at whole images"):
         BoxFinder(runs / "whole", whole, CPU)
     with pytest.raises(UsageError, match="looks at boxes itself"):
         BoxFinder(runs / "close", close, CPU)
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
     write_run(tmp_path / "boxless", bare)
     with pytest.raises(UsageError, match="finds no boxes"):
         BoxFinder(tmp_path / "boxless", close, CPU)
-    with pytest.raises(UsageError, match="all of the runs look at whole pictures"):
+    with pytest.raises(UsageError, match="all of the runs look at whole images"):
         describe_photo(photo, [runs / "whole"], boxes=runs / "whole", device="cpu")
     for number, task in enumerate(("category", "retrieval", "style", "fashionnet", "keypoints")):
         options = TrainOptions(str(bare.place), tmp_path / str(number), device="cpu", overrides=("model.crop=box",), workers=0)
@@ -106,9 +106,9 @@ def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
 def test_the_command_says_that_whole_pictures_were_shown(runs, photo, tmp_path):
     call = ["predict", str(runs / "close"), str(photo), "--device", "cpu", "--no-overlays", "--out"]
     without = CliRunner().invoke(app, [*call, str(tmp_path / "without")])
-    assert "was shown whole pictures; name a run that finds them with --boxes" in without.output
+    assert "was shown whole images; name a run that finds them with --boxes" in without.output
     result = CliRunner().invoke(app, [*call, str(tmp_path / "with"), "--boxes", str(runs / "whole")])
-    assert (result.exit_code, "whole pictures" in result.output) == (0, False)
+    assert (result.exit_code, "whole images" in result.output) == (0, False)
     answer = json.loads((tmp_path / "with/predictions.jsonl").read_text())
     assert np.asarray(answer[SEEN]).shape == (4,)
     assert Path(answer["image"]) == photo

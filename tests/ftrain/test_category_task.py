@@ -244,7 +244,7 @@ def test_a_report_stands_beside_its_floors(shards, tmp_path):
     assert not numbers["collapse"]["collapsed"]
     assert set(numbers["attributes"]) == {"all"}  # the types have 3 ids at most: all of them are among the first 3
     written = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
-    assert {"predictions.png", "pictures.csv", "plots/category.png", "plots/category_confusion.csv"} <= set(map(str, written))
+    assert {"predictions.png", "images.csv", "plots/category.png", "plots/category_confusion.csv"} <= set(map(str, written))
     assert all((tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes() for path in written)
     lines = list(Category.summary({**numbers, "task": "category"}))
     assert any("category, top 1" in line and "100.0 %" in line and "25.0 %" in line for line in lines)

@@ -28,7 +28,7 @@ from ftrain.stream import RawSample
 from ftrain.task import Judged
 
 FILES = {"summary.txt", "training_curve.csv", "validation_curve.csv", "report.json",
-    "metrics.json", "pictures.csv", "predictions.png", "plots/detection_curve.csv", "plots/detection_curve.png",
+    "metrics.json", "images.csv", "predictions.png", "plots/detection_curve.csv", "plots/detection_curve.png",
     "plots/garments.csv", "plots/points.csv", "plots/points.png",
 }  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_it_writes_its_files_and_returns_what_report_json_holds(judged):
     assert (metrics["samples"], metrics["checkpoint_step"]) == (21, 7)
     assert list(metrics["garments"]) == list(FASHIONAI_24.garments)
     for part in metrics["garments"].values():
-        assert set(part) == {"ne", "ne_low", "ne_high", "mean_pose", "pictures", "count"}
+        assert set(part) == {"ne", "ne_low", "ne_high", "mean_pose", "images", "count"}
     assert set(metrics["points"]) <= set(FASHIONAI_24.points)
 
 
@@ -156,7 +156,7 @@ def test_tables_agree_with_the_metrics(judged):
         {name: part["ne"] for name, part in metrics["points"].items()}, abs=1e-6
     )
     assert sum(int(row["count"]) for row in points) == metrics["counted_points"]
-    pictures = table(out / "pictures.csv")
+    pictures = table(out / "images.csv")
     assert len(pictures) == 21
     judged_ones = [row for row in pictures if row["ne"]]
     errors = [float(row["ne"]) for row in judged_ones]
@@ -217,8 +217,8 @@ def test_pictures_without_normaliser_are_left_out_and_counted(folder, tmp_path, 
     judged.results["visibility"][chosen, 15] = Visibility.ABSENT
     lost = int((judged.results["visibility"][chosen] == Visibility.VISIBLE).sum())
     metrics = report(FASHIONAI_24, judged, tmp_path)
-    assert (metrics["excluded_pictures"], metrics["excluded_points"]) == (1, lost)
-    last = table(tmp_path / "pictures.csv")[-1]
+    assert (metrics["excluded_images"], metrics["excluded_points"]) == (1, lost)
+    last = table(tmp_path / "images.csv")[-1]
     assert (last["garment"], last["ne"], last["points"]) == ("skirt", "", "0")
 
 
@@ -247,7 +247,7 @@ def test_a_model_of_one_garment_is_judged_on_it_alone(folder, tmp_path):
     run = write_run(tmp_path / "run", ShardSet.open(folder), category="skirt")
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert list(metrics["garments"]) == ["skirt"]
-    assert metrics["samples"] == len(table(tmp_path / "out/pictures.csv")) == 4
+    assert metrics["samples"] == len(table(tmp_path / "out/images.csv")) == 4
     assert metrics["mean_pose"]["garment_accuracy"] == 1
 
 
@@ -256,7 +256,7 @@ def test_points_of_deepfashion_are_judged_by_the_size_of_the_picture(shard_folde
     metrics = evaluate_run(run, str(shard_folder), tmp_path / "out", split="val", workers=0, device="cpu", tta=True)
     assert set(metrics["garments"]) == set(DEEPFASHION_8.garments)
     assert metrics["model"]["ne_diluted"] < metrics["model"]["ne"]
-    assert metrics["excluded_pictures"] == 0
+    assert metrics["excluded_images"] == 0
 
 
 def test_the_summary_is_for_a_person(judged):
@@ -267,7 +267,7 @@ def test_the_summary_is_for_a_person(judged):
     assert all(name in text for name in ("mean pose", "trousers", "hardest points: "))
     assert (out / "summary.txt").read_text() == text + "\n"
     assert "WARNING: not clearly better" in text  # fresh weights
-    better = {**metrics, "ratio_to_mean_pose_high": 0.4, "excluded_pictures": 3, "excluded_points": 9}
+    better = {**metrics, "ratio_to_mean_pose_high": 0.4, "excluded_images": 3, "excluded_points": 9}
     text = "\n".join(summary_lines(better))
     assert "WARNING" not in text
     assert "left out: 3 images without a reference length, with 9 visible landmarks" in text

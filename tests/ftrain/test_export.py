@@ -79,7 +79,7 @@ def test_the_note_is_enough_to_use_the_file(exported: dict[str, Path], kind: str
         "points": {"dtype": "float32", "shape": ["batch", 8, 2]}, "scores": {"dtype": "float32", "shape": ["batch", 8]},
         "garment_scores": {"dtype": "float32", "shape": ["batch", 3]},
     }  # fmt: skip
-    assert note["preprocessing"]["normalisation"]["mean"] == [123.675, 116.28, 103.53]
+    assert note["preprocessing"]["normalization"]["mean"] == [123.675, 116.28, 103.53]
     assert note["preprocessing"]["input_size"] == [64, 64]
     assert note["landmark_set"] == shards.metadata["landmark_set"]
     assert note["plan_id"] == shards.plan_id

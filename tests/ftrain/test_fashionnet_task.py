@@ -326,7 +326,7 @@ def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_pat
     assert {"category", "attributes"} <= set(metrics["slices"])
     json.dumps(metrics, allow_nan=False)
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert {"pictures.csv", "predictions.png", "plots/category.csv", "plots/attributes.png", "plots/detection_curve.csv"} <= files
+    assert {"images.csv", "predictions.png", "plots/category.csv", "plots/attributes.png", "plots/detection_curve.csv"} <= files
     lines = list(summary(metrics))
     assert any("items, hit@1" in line and "100.00 %" in line for line in lines)
     assert figures(task.answers, judged.results)["quality"] == pytest.approx(1, abs=0.01)

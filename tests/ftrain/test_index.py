@@ -68,7 +68,7 @@ def test_a_set_without_gallery_is_indexed_whole(tmp_path):
 def test_colors_are_the_networks_own_or_those_of_the_pictures(tmp_path, shards):
     own, other = build(tmp_path, shards, says="color"), build(tmp_path, shards, out="other")
     assert (own["color"], own["color_dimensions"]) == ("network", 3)
-    assert (other["color"], other["color_dimensions"]) == ("picture", 125)
+    assert (other["color"], other["color_dimensions"]) == ("image", 125)
     colors = IndexFolder.open(tmp_path / "other").features.color
     assert colors[0] @ color_feature(picture_of(10)) > 0.98
 
@@ -156,7 +156,7 @@ def test_runs_and_sets_that_do_not_fit(tmp_path, shards, monkeypatch):
         build(tmp_path, shards, kind="ivf", recall=1.5)
     with exclusive(tmp_path / "index"), pytest.raises(EnvironmentProblem, match="is writing here"):
         build(tmp_path, shards)
-    with pytest.raises(UsageError, match="12 pictures are too few"):
+    with pytest.raises(UsageError, match="12 images are too few"):
         build(tmp_path, shards, kind="hnsw")
 
 
@@ -218,7 +218,7 @@ def test_an_index_that_cannot_reach_its_recall_or_gains_nothing_says_so(monkeypa
     approximation = build_approximate(gallery, "ivf", 0.95).approximation
     assert approximation.specification == "IVF128,SQ8"  # no few axes hold the variance of directions without structure
     assert approximation.reached
-    assert "of 1,800 pictures, which gains little; use --kind exact" in approximation.lines()[-1]
+    assert "of 1,800 images, which gains little; use --kind exact" in approximation.lines()[-1]
     monkeypatch.setattr("ftrain.retrieval.approximate._SHORTLIST", (20, 1.0))  # compression swaps some of the last
     approximation = build_approximate(gallery, "ivf", 1.0).approximation
     assert not approximation.reached

@@ -49,7 +49,7 @@ def runs(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     category_runs.write_run(folder / "whole", shards)
     category_runs.write_run(folder / "close", shards, crop="box")
     made = join(shards, folder, "joined", "close", "search", "whole", dim=12)
-    assert made == {"dimensions": 12, "runs": 3, "parts": 7, "pictures": 20}
+    assert made == {"dimensions": 12, "runs": 3, "parts": 7, "images": 20}
     return folder
 
 
@@ -72,7 +72,7 @@ def test_the_run_of_retrieval_leads_and_its_untrained_backbone_stands_beside_it(
     assert [(member.task, member.learnt) for member in task.config.members] == [
         ("retrieval", True), ("retrieval", False), ("category", True), ("category", True),
     ]  # fmt: skip
-    assert [task.config.members[number].model["crop"] for number in (2, 3)] == ["box", "picture"]
+    assert [task.config.members[number].model["crop"] for number in (2, 3)] == ["box", "image"]
     given, _, _ = RunFolder(runs / "search").load()
     for name, tensor in given.state_dict().items():
         torch.testing.assert_close(task.members[0].state_dict()[name], tensor)
@@ -172,7 +172,7 @@ def test_a_summary_counts_every_run_once(runs: Path) -> None:
     assert found["totals"]["parameters"] == sum(one["totals"]["parameters"] for one in [single[0], *single])
     assert found["totals"]["trainable"] == 0
     assert found["totals"]["multiply_adds"] > sum(one["totals"]["multiply_adds"] for one in single)
-    assert "joined: one picture, test-time" in next(summary_lines(found))
+    assert "joined: one image, test-time" in next(summary_lines(found))
 
 
 def test_samples_are_shown_as_pictures_are(shards: ShardSet, runs: Path) -> None:
@@ -210,7 +210,7 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
     assert said.exit_code == 0, said.output
     assert "one: 2 runs, 5 parts in 19 dimensions, fitted on 20 training images" in said.output
     as_json = CliRunner().invoke(app, [*arguments, "--run", str(tmp_path / "two"), "--dim", "4", "--json"])
-    assert json.loads(as_json.stdout) == {"dimensions": 4, "runs": 2, "parts": 5, "pictures": 20}
+    assert json.loads(as_json.stdout) == {"dimensions": 4, "runs": 2, "parts": 5, "images": 20}
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_pipe_or_a_device_is_refused(tmp_path: Path, reader: str, kind: str) -
 def test_pipes_and_devices_in_a_folder_of_images_are_passed_by(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").symlink_to("/dev/zero")
-    with pytest.raises(UsageError, match="no pictures"):
+    with pytest.raises(UsageError, match="no images"):
         find_pictures([tmp_path])
     for name in ("a.jpg", "b.jpg"):
         with pytest.raises(PictureError, match="regular"):

@@ -77,7 +77,7 @@ def test_by_hand_a_skirt_of_four_points_five_pixels_off():
     result = measure(FASHIONAI_24, skirt())
     assert result["ne"] == result["ne_garment/skirt"] == result["ne_point/hemline_left"] == pytest.approx(0.05)
     assert result["points"] == 4
-    assert result["pictures"] == 1
+    assert result["images"] == 1
     assert "ne_garment/blouse" not in result
     assert "ne_diluted" not in result
 
@@ -88,7 +88,7 @@ def test_only_visible_points_count_but_occluded_ends_normalise():
     result = measure(FASHIONAI_24, pictures)
     assert result["ne"] == pytest.approx(0.05)
     assert result["points"] == 1
-    assert result["excluded_pictures"] == 0
+    assert result["excluded_images"] == 0
 
 
 @pytest.mark.parametrize(("pictures", "lost"), [(skirt((0, 2, 2, 2)), 3), (skirt((0, 0, 2, 1)), 1), (skirt(waist=0.0), 4)])
@@ -97,8 +97,8 @@ def test_a_picture_without_normaliser_is_excluded_and_counted(pictures, lost):
     result = measure(FASHIONAI_24, both)
     assert result["ne"] == pytest.approx(0.05)
     assert result["points"] == 4
-    assert result["pictures"] == 2
-    assert result["excluded_pictures"] == 1
+    assert result["images"] == 2
+    assert result["excluded_images"] == 1
     assert result["excluded_points"] == lost
 
 
@@ -125,10 +125,10 @@ def test_by_hand_deepfashion_divides_by_the_picture_and_dilutes_apart():
 @pytest.mark.parametrize("landmark_set", [FASHIONAI_24, DEEPFASHION_8], ids=lambda value: value.name)
 def test_agrees_with_a_plain_loop(landmark_set):
     pictures = random_set(landmark_set, 300)
-    errors, excluded_pictures, excluded_points = plain_errors(*pictures, landmark_set)
+    errors, excluded_images, excluded_points = plain_errors(*pictures, landmark_set)
     result = measure(landmark_set, pictures)
-    assert (excluded_pictures > 0) == bool(landmark_set.normaliser_pairs)
-    assert result["excluded_pictures"] == excluded_pictures
+    assert (excluded_images > 0) == bool(landmark_set.normaliser_pairs)
+    assert result["excluded_images"] == excluded_images
     assert result["excluded_points"] == excluded_points
     assert result["points"] == len(errors)
     assert result["ne"] == pytest.approx(mean([value for _, _, value in errors]), rel=1e-9)
@@ -156,7 +156,7 @@ def test_a_prediction_that_is_not_finite_stops_where_it_counts_only():
     pictures[0][0, 0] = np.nan  # no point of a skirt
     assert measure(FASHIONAI_24, pictures)["points"] == 3
     pictures[0][0, 17, 1] = np.inf
-    with pytest.raises(NonFiniteError, match="picture 0 of the batch, hemline_left"):
+    with pytest.raises(NonFiniteError, match="image 0 of the batch, hemline_left"):
         measure(FASHIONAI_24, pictures)
 
 
@@ -173,7 +173,7 @@ def test_the_order_of_pictures_does_not_change_a_digit():
 def test_an_empty_set_has_no_number():
     result = measure(FASHIONAI_24, part(skirt(), []))
     assert math.isnan(result["ne"])
-    assert result["pictures"] == result["points"] == 0
+    assert result["images"] == result["points"] == 0
 
 
 def test_the_interval_is_that_of_a_plain_bootstrap_and_covers_the_mean():
@@ -256,8 +256,8 @@ def test_real_answers_of_the_challenge():
     pose = MeanPose.fit(points, visibility, garments, size, size, FASHIONAI_24)
     guess = pose.predict(garments, size, size)
     floor = normalised_distances(guess, points, visibility, garments, size, size, FASHIONAI_24)
-    errors, excluded_pictures, excluded_points = plain_errors(guess, points, visibility, garments, size, size, FASHIONAI_24)
-    assert floor.excluded.sum() == excluded_pictures == 19 + 34  # lack one end, lack both
+    errors, excluded_images, excluded_points = plain_errors(guess, points, visibility, garments, size, size, FASHIONAI_24)
+    assert floor.excluded.sum() == excluded_images == 19 + 34  # lack one end, lack both
     assert floor.excluded_points.sum() == excluded_points
     assert mean_error(floor) == pytest.approx(mean([value for _, _, value in errors]), rel=1e-9)
     assert 0.1 < mean_error(floor) < 1.0

@@ -111,7 +111,7 @@ def broken(folder):
     whole = simplejpeg.encode_jpeg(gradient(), quality=90)
     contents = {
         "the file is empty": b"",
-        "not a JPEG, PNG, WEBP, GIF or BMP picture": b"hello, world",
+        "not a JPEG, PNG, WEBP, GIF or BMP image": b"hello, world",
         "cannot be decoded": whole[: len(whole) // 2],
         "8000 x 6000 are more than 40 megapixels": png_header(8000, 6000),
         "more than 40 megapixels; make": png_header(60000, 60000),
@@ -183,7 +183,7 @@ def test_names_of_outputs_never_meet_or_leave_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [(["nowhere.jpg"], "nowhere.jpg: no such picture"), (["empty"], "empty: no pictures here")]
+    ("given", "message"), [(["nowhere.jpg"], "nowhere.jpg: no such image"), (["empty"], "empty: no images here")]
 )
 def test_missing_pictures_are_an_error_before_any_work(given, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -264,7 +264,7 @@ def test_broken_pictures_are_answered_and_the_others_predicted(run, album, tmp_p
         assert ("error" in answer) == (words is not None)
         assert words is None or words in answer["error"]
     assert len((out / "predictions.jsonl").read_text().splitlines()) == 12
-    with pytest.raises(RejectedError, match=r"0\.jpg: the file is empty; 5 of 12 pictures cannot be used") as failure:
+    with pytest.raises(RejectedError, match=r"0\.jpg: the file is empty; 5 of 12 images cannot be used") as failure:
         refuse_broken(answers, out)
     assert failure.value.exit_code == ExitCode.REJECTED == 3
     refuse_broken([answer for answer in answers if "error" not in answer], out)
@@ -281,7 +281,7 @@ def test_the_command_finishes_and_leaves_with_code_3(run, album, tmp_path, forks
     assert progress == "predicting: 8/8"
     assert len([json.loads(line) for line in lines]) == 8
     assert last.startswith("ftrain: ")
-    assert "1 of 8 pictures cannot be used" in last
+    assert "1 of 8 images cannot be used" in last
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 2), (2, 900), (2400, 1800)])

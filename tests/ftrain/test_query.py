@@ -199,7 +199,7 @@ def test_the_commands(place, monkeypatch):
     monkeypatch.chdir(place)
     done = runner.invoke(app, ["index", "run", "shards", "again", "--split", "query", "--split", "gallery", "--workers", "0"])
     assert done.exit_code == 0, done.output
-    assert "18 images of gallery, query, 48 dimensions, colors of the picture" in done.output
+    assert "18 images of gallery, query, 48 dimensions, colors of the image" in done.output
     done = runner.invoke(app, ["query", "again", "raw", "--out", "found", "--top", "3", "--color-weight", "0.2", "--json"])
     assert done.exit_code == 0, done.output
     answers = [json.loads(line) for line in done.stdout.splitlines()]

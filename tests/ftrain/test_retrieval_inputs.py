@@ -29,9 +29,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
         (
             {},
             ("item",),
-            "model.labels=item: no training picture of the shard set has a known item; take another set, or category",
+            "model.labels=item: no training image of the shard set has a known item; take another set, or category",
         ),
-        ({"labels": "category", "classify": "none"}, ("category",), "no training picture of the shard set has a known category"),
+        ({"labels": "category", "classify": "none"}, ("category",), "no training image of the shard set has a known category"),
         ({"classify": "category"}, ("category",), "model.classify=category: the shard set carries no categories"),
         ({"labels": "category", "classify": "item"}, ("item",), "model.classify=item needs items to learn"),
         ({"triplet": 0.0, "classify": "none"}, (), "every loss has the weight 0"),
@@ -56,7 +56,7 @@ def test_items_with_one_photograph_are_left_out_and_none_with_two_is_refused(
     assert sorted(trainer.plan.rows.tolist()) == sorted(
         int(row) for row in few.rows("train") if few.columns["item"][row] in ("item-0", "item-1")
     )
-    assert "16 of 20 training pictures have no label or no partner" in capsys.readouterr().err
+    assert "16 of 20 training images have no label or no partner" in capsys.readouterr().err
     lone = ShardSet.open(write_label_set(tmp_path / "lone", {"train": 18, "val": 36}, items=18))
     with pytest.raises(UsageError, match="no item has two training photographs"):
         trainer_of(lone, tmp_path / "other", batch_size=4)

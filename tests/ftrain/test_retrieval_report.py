@@ -63,7 +63,7 @@ def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_pa
     report("item", CATEGORIES, judged, tmp_path / "two")
     json.dumps(numbers, allow_nan=False)
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
-    expected = {"plots/hits.csv", "plots/hits.png", "plots/category_confusion.png", "pictures.csv", "predictions.png"}
+    expected = {"plots/hits.csv", "plots/hits.png", "plots/category_confusion.png", "images.csv", "predictions.png"}
     assert expected <= {path.as_posix() for path in files}
     for path in files:
         assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
@@ -95,11 +95,11 @@ def test_queries_and_gallery_are_kept_apart_and_one_is_left_out_otherwise(shards
     assert {name: numbers["model"][name] for name in ("hit_1", "hit_5", "recall_5", "map")} == {
         name: alone[name] for name in ("hit_1", "hit_5", "recall_5", "map")
     }
-    assert set(shards.columns["split"][_rows_of(shards, table(tmp_path / "official/pictures.csv"), "found")]) == {"gallery"}
+    assert set(shards.columns["split"][_rows_of(shards, table(tmp_path / "official/images.csv"), "found")]) == {"gallery"}
     left_out = report("item", (), judged_of(shards, "test", ("test",)), tmp_path / "one")
     assert (left_out["protocol"], left_out["model"]["queries"], left_out["model"]["gallery"]) == ("leaving one out", 40, 40)
     assert left_out["chance"]["hit_1"] == pytest.approx(4 / 39)
-    for row in table(tmp_path / "one/pictures.csv"):
+    for row in table(tmp_path / "one/images.csv"):
         assert row["key"] != row["found"]
 
 
@@ -118,7 +118,7 @@ def test_other_splits_may_only_answer(shards: ShardSet, tmp_path: Path) -> None:
 def test_pictures_come_worst_first_and_name_what_was_found(shards: ShardSet, tmp_path: Path) -> None:
     judged = judged_of(shards, "test", ("query", "gallery"), noise=0.9)
     report("item", (), judged, tmp_path)
-    rows = table(tmp_path / "pictures.csv")
+    rows = table(tmp_path / "images.csv")
     precisions = [float(row["average_precision"]) for row in rows]
     assert precisions == sorted(precisions)
     assert 0 < len([row for row in rows if row["first_hit"] == "1"]) < 24
@@ -157,7 +157,7 @@ def test_validation_tries_weights_of_the_color(shards: ShardSet, tmp_path: Path)
 def test_nothing_to_find_is_said(shards: ShardSet, tmp_path: Path) -> None:
     judged = judged_of(shards, "test", ("test",))
     few = {name: values[:5] for name, values in judged.results.items()}
-    with pytest.raises(UsageError, match="no picture of the split 'test' has another one of its item"):
+    with pytest.raises(UsageError, match="no image of the split 'test' has another one of its item"):
         report("item", (), Judged(few, shards, "test", judged.training_rows), tmp_path)
     with pytest.raises(UsageError, match="carries no color, so nothing can be judged"):
         report("color", (), judged, tmp_path)

@@ -117,7 +117,7 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
     assert (figures["hit_1"], figures["recall_5"], figures["queries"], figures["gallery"]) == (0.0, 1.0, 2, 2)
     alone = task.measure(results_of([east, north, east], [1, 1, 2], [BOTH] * 3))  # each asks, and the others answer
     assert (alone["hit_1"], alone["queries_without_match"]) == (0.0, 1)
-    with pytest.raises(UsageError, match="no item has two validation pictures"):
+    with pytest.raises(UsageError, match="no item has two validation images"):
         task.measure(results_of([east, north], [1, 2], [BOTH] * 2))
 
 

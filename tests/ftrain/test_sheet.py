@@ -8,12 +8,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ftrain.reports import fashionnet_report, keypoint_report, retrieval_report, style_report
 from ftrain.reports.label_drawing import Line, draw_labels
 from ftrain.reports.label_plots import plot_bars, plot_confusion
-from ftrain.reports.label_report import figure_lines, labels_of, properties, spread
+from ftrain.reports.label_report import figure_lines, labels_of, part_lines, properties, spread
 from ftrain.reports.legend import Entry, Head
 from ftrain.reports.plots import plot_errors
-from ftrain.reports.sheet import Tile, mistaken, sheet, shortened
+from ftrain.reports.sheet import Tile, drawn_colors, mistaken, sheet, shortened
 
 
 def pixels(png):
@@ -183,3 +184,44 @@ def test_nothing_of_a_plot_is_cut_off(monkeypatch):
     errors = plot_errors({"dress": part}, {"hem": {"ne": 3.0, "mean_pose": 0.1, "count": 2}}, line)
     assert inside(errors)
     assert all(axes.get_xlim()[1] > 300 for axes in errors.axes)
+
+
+def test_a_color_that_the_legend_does_not_explain_is_not_drawn():
+    """Frames, boxes and points of one color are explained by the sheet; colors of sides come with their entries."""
+    boxes = {"boxes": [[1.0, 2.0, 9.0, 9.0]], "true_boxes": [[1.0, 2.0, 9.0, 8.0]]}
+    tiles = [tile(True), tile(False, **boxes), tile(None, points=np.array([[2.0, 3.0]])), None]
+    assert len(drawn_colors(tiles)) == 4
+    sheet(tiles, "t")
+    sided = [tile(None, points=np.array([[2.0, 3.0]]), point_colors=["#35b3f5"])]
+    with pytest.raises(AssertionError, match="the legend does not explain"):
+        sheet(sided, "t")
+    assert sheet(sided, "t", legend=[Entry("dot", "#35b3f5", "predicted, left")])
+
+
+def test_every_block_of_a_summary_has_a_heading():
+    """A heading begins at the left; the lines below belong to it."""
+    part = {"value": 0.5, "floor": 0.25}
+    figures = {"top_1": 0.5, "macro_f1": 0.5, "map": 0.5, "hit_1": 0.5, "queries": 2, "gallery": 3, "queries_without_match": 0}
+    both = {"model": figures, "majority": figures, "chance": figures, "protocol": "all", "category": {"model": figures}}
+    said = {
+        "keypoints": keypoint_report.summary(
+            {"model": {"ne": 0.5}, "mean_pose": {"ne": 0.6}, "garments": {"dress": {"ne": 0.5, "mean_pose": 0.6}}}
+        ),
+        "fashionnet": fashionnet_report.summary({"model": figures, "types": {"fabric": part}}),
+        "retrieval": retrieval_report.summary(both),
+        "style": style_report.summary(both | {"attributes": {"neck": {"map": 0.5, "chance": 0.1}}}),
+        "labels": [
+            *figure_lines(figures, figures, {"top_1": "top 1"}, "majority"),
+            *part_lines("types", {"fabric": part}, "never"),
+        ],
+    }
+    for task, lines in said.items():
+        heading = ""
+        for line in lines:
+            assert line.strip(), task
+            if line.rstrip().endswith("%") and "  " in line.strip():
+                assert heading, (task, line)
+            elif "model" in line or "mAP" in line:
+                assert not line.startswith(" "), (task, line)
+                heading = line
+        assert heading, task

@@ -374,7 +374,7 @@ def test_a_report_has_floors_tables_plots_and_pictures(shards, tmp_path, model):
         assert set(metrics["attributes"]) == {"texture", "shape", "fabric"}
         assert ("top_1" in metrics["model"]) == ("head" not in model)
         assert metrics["untrained"]["map"] == pytest.approx(metrics["model"]["map"], abs=0.3)
-    with open(out / "pictures.csv", encoding="utf-8") as file:
+    with open(out / "images.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     worst = "score_of_truth" if of_style else "right_of_5"
     assert [float(row[worst]) for row in rows] == sorted(float(row[worst]) for row in rows)
@@ -480,7 +480,7 @@ def test_a_set_without_the_columns_or_without_a_style_is_refused(shards, tmp_pat
         assert task.selected_by[0] == {"style": "macro_f1", "attributes": "map"}[target]
     unknown = replace(shards, columns={**shards.columns, "style": np.full(len(shards), "")})
     config = resolve({"task": "style", "model": TINY, "fit": {}}, "the test")
-    with pytest.raises(UsageError, match="no picture of the split has a style"):
+    with pytest.raises(UsageError, match="no image of the split has a style"):
         Splits(build_task(config, shards.metadata), config, unknown).training()
 
 

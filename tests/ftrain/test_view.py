@@ -42,7 +42,7 @@ def test_the_view_of_a_box_is_the_view_of_the_cut_out() -> None:
     np.testing.assert_array_equal(whole.image, cut.image)
 
 
-@pytest.mark.parametrize("crop", ["picture", "box"])
+@pytest.mark.parametrize("crop", ["image", "box"])
 def test_mirrored_points_carry_the_names_of_their_partners(crop: str) -> None:
     sample, generator = raw(2), np.random.default_rng(0)  # a full garment: all eight points
     plain = view_of_sample(ViewConfig(**STILL, crop=crop), sample, None)

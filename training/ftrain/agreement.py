@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.image import decode
@@ -116,12 +117,12 @@ def unknown_lines(unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
     lines: list[str] = []
     for name, counts in unknown.items():
         if name == "attributes":
-            many = f"{len(counts)} attributes of the data are" if len(counts) > 1 else "1 attribute of the data is"
+            many = f"{wording.count(len(counts), 'attribute')} of the data {wording.are(len(counts))}"
             lines.append(f"{many} unknown to the run and left out: {_some(list(counts))}")
         else:
             named = [f"{one} {count}" for one, count in sorted(counts.items(), key=lambda item: -item[1])]
             total = sum(counts.values())
-            many = f"{total} images" if total > 1 else "1 image"
+            many = wording.count(total, "image")
             lines.append(f"left out of the metrics of {name}, because the run does not know it: {many}: {_some(named)}")
     return lines
 

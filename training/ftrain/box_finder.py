@@ -28,12 +28,12 @@ class BoxFinder:
     def __init__(self, finder: Path, task: Task, device: torch.device) -> None:
         if not looks_at_boxes(task):
             raise UsageError(
-                f"the run of {task.name} looks at whole pictures; --boxes is for one that was trained with model.crop=box"
+                f"the run of {task.name} looks at whole images; --boxes is for one that was trained with model.crop=box"
             )
         self.device = device
         self.task = load_task(finder, "best", None, device)
         if looks_at_boxes(self.task):
-            raise UsageError(f"{finder}: looks at boxes itself; name a run that was trained on whole pictures")
+            raise UsageError(f"{finder}: looks at boxes itself; name a run that was trained on whole images")
         if "box" not in self._answer(np.full((64, 64, 3), 128, np.uint8)):
             raise UsageError(f"{finder}: finds no boxes; name a run of category that was trained on a set with boxes")
 

@@ -18,7 +18,7 @@ Boxes = Annotated[
     Path | None,
     typer.Option(help="Run of category that finds the garment, for a run with model.crop=box; else its own box, or all."),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at a time.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Turned = Annotated[
     bool | None,
     typer.Option(

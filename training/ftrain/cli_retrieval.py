@@ -53,7 +53,7 @@ def join(
         return
     typer.echo(
         f"{run}: {count(made['runs'], 'run')}, {count(made['parts'], 'part')} in {made['dimensions']} dimensions, "
-        f"fitted on {count(made['pictures'], 'training image')}"
+        f"fitted on {count(made['images'], 'training image')}"
     )
 
 

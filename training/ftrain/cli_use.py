@@ -24,16 +24,16 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     run: Run,
-    images: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or one finished shard set.")],
+    images: Annotated[list[str], typer.Argument(help="Images, folders of images, or one finished shard set.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and the overlays.")],
     split: Annotated[str, typer.Option(help="Split of a shard set, or several: train+val+test.")] = "test",
-    category: Annotated[str | None, typer.Option(help="Garment in all pictures; named by the model if not given.")] = None,
-    overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Draw each answer on its picture.")] = True,
+    category: Annotated[str | None, typer.Option(help="Garment in all images; named by the model if not given.")] = None,
+    overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Draw each answer on its image.")] = True,
     checkpoint: Checkpoint = "best",
     tta: Turned = None,
     device: Device = "auto",
     boxes: Boxes = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first images.")] = None,
     batch_size: BatchSize = 16,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
@@ -65,16 +65,16 @@ def predict(
         drawn = f" and {out}/overlays/" if overlays else ""
         typer.echo(f"{count(len(answers), 'image')}: {out}/predictions.jsonl{drawn}")
         if any(answer.get(SEEN, "") is None for answer in answers):
-            typer.echo(f"{run} was trained on boxes and was shown whole pictures; name a run that finds them with --boxes")
+            typer.echo(f"{run} was trained on boxes and was shown whole images; name a run that finds them with --boxes")
     refuse_broken(answers, out)
 
 
 def describe(
-    photo: Annotated[Path, typer.Argument(help="A picture.")],
+    photo: Annotated[Path, typer.Argument(help="An image.")],
     more_runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="More runs.")] = None,
     runs: Annotated[list[Path] | None, typer.Option(help="Run folders of trained models, one or more.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for description.json and description.jpg.")] = None,
-    category: Annotated[str | None, typer.Option(help="Garment in the picture, for models that can be told.")] = None,
+    category: Annotated[str | None, typer.Option(help="Garment in the image, for models that can be told.")] = None,
     boxes: Boxes = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
@@ -104,7 +104,7 @@ def export(
     to: Annotated[Literal["onnx", "torch-export"], typer.Option(help="Format.")],
     checkpoint: Checkpoint = "best",
     tolerance: Annotated[float, typer.Option(min=0, help="Largest difference allowed, as a share of the largest number.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random pictures that the comparison is made with.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random images that the comparison is made with.")] = 0,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what export.json holds.")] = False,
 ) -> None:

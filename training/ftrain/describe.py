@@ -80,7 +80,7 @@ def describe_photo(
             is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
             tiles.append(_Tile(task.name, f"{name}, step {state.step}", drawn if is_drawn else None, answer_lines(answer)))
     if boxes is not None and box is None:
-        raise UsageError("all of the runs look at whole pictures; leave --boxes out")
+        raise UsageError("all of the runs look at whole images; leave --boxes out")
     if category is not None and not any(told):
         raise UsageError(f"none of the runs knows the category {category!r}; leave --category out")
     height, width = picture.shape[:2]

@@ -136,6 +136,6 @@ def _collapsed(metrics: dict[str, Any]) -> str:
     if not found or not found["collapsed"]:
         return ""
     what = found.get("sentence") or (
-        f"it answers {found['answer']!r} for {found['share']:.0%} of the pictures, and {found['true_share']:.0%} are"
+        f"it answers {found['answer']!r} for {found['share']:.0%} of the images, and {found['true_share']:.0%} are"
     )
     return f"the model collapsed: {what}; train longer, balance the classes (fit.sampler=balanced) or lower the rate"

@@ -171,17 +171,17 @@ def _described(array: np.ndarray) -> dict[str, Any]:
 def _preprocessing(task: Task, example: Batch) -> dict[str, Any]:
     """How a picture becomes the inputs, for a user of the file alone."""
     found: dict[str, Any] = {
-        "picture": "upright RGB, uint8, pixels 0 … 255, B x H x W x 3",
+        "image": "upright RGB, uint8, pixels 0 … 255, B x H x W x 3",
         "place": "as large as fits into the square and centered; what is left over is grey 128; bilinear, averaged when shrunk",
-        "matrix": "2 x 3, takes pixel centers of the picture (x, y; top left is 0, 0) to those of the input",
-        "size": "width and height of the picture in pixels",
+        "matrix": "2 x 3, takes pixel centers of the image (x, y; top left is 0, 0) to those of the input",
+        "size": "width and height of the image in pixels",
     }
-    shown = {name: text for name, text in found.items() if name in ("picture", "place") or name in example}
+    shown = {name: text for name, text in found.items() if name in ("image", "place") or name in example}
     if "image" in example:
         shown["input_size"] = [int(example["image"].shape[2]), int(example["image"].shape[1])]
     normalise = next((module for module in task.modules() if isinstance(module, Normalise)), None)
     if normalise is not None:
-        shown["normalisation"] = {
+        shown["normalization"] = {
             "where": "inside the model", "mean": _numbers(normalise.mean), "deviation": _numbers(normalise.deviation),
         }  # fmt: skip
     return shown

@@ -68,7 +68,7 @@ class Trainer:
                 f"no split {config.validation_split!r} in the set: {count(len(self.validation_rows), 'training image')} for validation"
             )
         if len(rows) < len(training_rows):
-            self._say(f"{len(training_rows) - len(rows)} of {len(training_rows)} training pictures have no label or no partner")
+            self._say(f"{len(training_rows) - len(rows)} of {len(training_rows)} training images have no label or no partner")
         self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
         self.stop_at = min(self.num_steps, limit_steps or self.num_steps)
         self.validate_every = max(1, round(fit.validate_every * self.plan.steps_per_epoch))

@@ -59,7 +59,7 @@ def find_pictures(given: Sequence[Path], skip: Path | None = None) -> list[Found
         elif place.is_symlink():
             raise UsageError(f"{readable(place)}: a link to {readable(place.readlink())}, which leads nowhere")
         else:
-            raise UsageError(f"{readable(place)}: no such picture or folder")
+            raise UsageError(f"{readable(place)}: no such image or folder")
     if not found:
         raise _no_pictures(given)
     return _with_unique_names(list(found.values()))
@@ -76,7 +76,7 @@ def check_pictures(given: Sequence[Path]) -> None:
 
 def _no_pictures(given: Sequence[Path]) -> UsageError:
     kind = kind_of_folder(given[0]) if len(given) == 1 else None
-    here = f"this is {kind.words}, and there are no pictures in it" if kind else "no pictures here"
+    here = f"this is {kind.words}, and there are no images in it" if kind else "no images here"
     return UsageError(f"{', '.join(map(readable, given))}: {here}; expected {', '.join(FORMATS)} files")
 
 
@@ -168,7 +168,7 @@ def _decode(content: bytes) -> np.ndarray:
     except Image.DecompressionBombError:
         raise PictureError(f"more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller") from None
     except Image.UnidentifiedImageError:
-        raise PictureError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from None
+        raise PictureError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise PictureError(f"{width} x {height} are more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller")

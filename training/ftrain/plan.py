@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fschemas.failures import UsageError
+from fschemas.wording import count
 
 # A sampler orders one epoch: (rows of the split, generator of the epoch) -> rows, possibly repeated.
 Sampler = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -96,7 +97,9 @@ class TrainingPlan:
 
     def __post_init__(self) -> None:
         if len(self.rows) < self.batch_size:
-            raise UsageError(f"the split has {len(self.rows)} samples, fewer than fit.batch_size={self.batch_size}; lower it")
+            raise UsageError(
+                f"the split has {count(len(self.rows), 'sample')}, fewer than fit.batch_size={self.batch_size}; lower it"
+            )
 
     @property
     def steps_per_epoch(self) -> int:

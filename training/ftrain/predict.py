@@ -21,7 +21,7 @@ import simplejpeg
 import torch
 
 from fschemas.cores import available_cores
-from fschemas.failures import RejectedError, UsageError
+from fschemas.failures import RejectedError, UsageError, count_of
 from fschemas.folders import claim_output
 from fschemas.names import output_path
 from fschemas.progress import show
@@ -158,7 +158,7 @@ def refuse_broken(answers: list[dict[str, Any]], out: Path) -> None:
     broken = [answer for answer in answers if "error" in answer]
     if broken:
         raise RejectedError(
-            f"{broken[0].get('image') or broken[0]['key']}: {broken[0]['error']}; {len(broken)} of {len(answers)} pictures cannot be used, "
+            f"{broken[0].get('image') or broken[0]['key']}: {broken[0]['error']}; {len(broken)} of {count_of(len(answers), 'image')} cannot be used, "
             f"the answers for the others stand in {out}/{PREDICTIONS_FILE}"
         )
 

@@ -124,7 +124,7 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
     if part % fit.per_identity:
         raise UsageError(
             f"fit.batch_size={fit.batch_size} in {fit.micro_batches} parts does not divide into identities with "
-            f"fit.per_identity={fit.per_identity} pictures; change one of them"
+            f"fit.per_identity={fit.per_identity} images; change one of them"
         )
     paired = with_partners(labels, rows)
     if len(paired) == 0:

@@ -118,7 +118,7 @@ def _row(test: Path, number: int, line: str, num_columns: int) -> TestRow:
         raise UsageError(f"{place}: {image[:60]!r} is not a path below the folder of the file; mend the line")
     path = test.parent / image
     if not path.is_file():
-        raise UsageError(f"{place}: {image} is missing; unpack the pictures beside {test.name}")
+        raise UsageError(f"{place}: {image} is missing; unpack the images beside {test.name}")
     return TestRow(place, image, garment, path)
 
 
@@ -159,7 +159,7 @@ def _load(task: Keypoints, row: TestRow) -> Arrays:
     try:
         return task.encode_picture(read_picture(row.path))
     except PictureError as error:
-        raise UsageError(f"{row.place}: {row.image}: {error}; restore the picture from the archive") from None
+        raise UsageError(f"{row.place}: {row.image}: {error}; restore the image from the archive") from None
 
 
 def _line(row: TestRow, results: Results, number: int) -> str:

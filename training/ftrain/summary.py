@@ -123,7 +123,7 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         ))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     at = f", {'x'.join(map(str, summary['input']))} pixels" if summary["input"] else ""
-    yield f"{summary['task']}: one picture{at}, test-time augmentation off"
+    yield f"{summary['task']}: one image{at}, test-time augmentation off"
     for row in rows:
         left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
         right = [cell.rjust(width) for cell, width in zip(row[2:5], widths[2:5], strict=True)]

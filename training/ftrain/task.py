@@ -176,12 +176,12 @@ class Task(nn.Module):
         Of a task that is shown boxes the whole picture is taken, unless `box` says where the garment is.
         """
         del picture, box
-        raise UsageError(f"the task {self.name} cannot be shown single pictures")
+        raise UsageError(f"the task {self.name} cannot be shown single images")
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """What is said of picture `number` of a predicted batch, in plain JSON values."""
         del results, number, category
-        raise UsageError(f"the task {self.name} cannot be shown single pictures")
+        raise UsageError(f"the task {self.name} cannot be shown single images")
 
     def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """An answer drawn on its picture, which may have been resized since it was predicted; uint8 RGB of any size."""

@@ -45,7 +45,7 @@ class ViewConfig(TaskConfig):
     """What a network is shown. A task's own configuration extends this one."""
 
     input_size: int = Field(128, ge=32, le=4096, multiple_of=32)  # pixels, square
-    crop: Literal["picture", "box"] = "picture"  # what fills the square: the picture, or the box of the annotation
+    crop: Literal["image", "box"] = "image"  # what fills the square: the picture, or the box of the annotation
     margin: float = Field(0.1, ge=0)  # around the box, share of its longer side
     rotation: float = Field(15.0, ge=0)  # degrees, uniform in ±
     zoom: tuple[float, float] = (0.8, 1.25)

@@ -11,6 +11,7 @@ import polars as pl
 from fprep.auditing.findings import Findings, Place
 from fprep.auditing.tables import AuditTable
 from fschemas.landmarks import Visibility
+from fschemas.wording import count
 
 _OUTSIDE = 0.05  # of the box's longer side: a point may stick out so far
 _TINY, _TINY_SIDE = 0.005, 12.0  # share of the picture, pixels
@@ -47,7 +48,7 @@ def _check_points(table: AuditTable, where: Sequence[Place], labelled: np.ndarra
     _tell_points("label_left_right", "info", "lies right of its right twin", swapped, x, y, names, where, findings)
     size = [frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height")]
     beyond = present & ((x < -0.5) | (y < -0.5) | (x > size[0] - 0.5) | (y > size[1] - 0.5))
-    _tell_points("label_point_outside_picture", "info", "lies outside the picture", beyond, x, y, names, where, findings)
+    _tell_points("label_point_outside_image", "info", "lies outside the image", beyond, x, y, names, where, findings)
     if "box" in frame.columns:
         box = np.array(frame["box"].to_list(), np.float32)
         margin = _OUTSIDE * np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])[:, None]
@@ -81,7 +82,7 @@ def _check_boxes(frame: pl.DataFrame, column: str, where: Sequence[Place], label
     for kind, severity, hits in (("label_box_tiny", "warning", tiny), ("label_box_whole", "info", share > _WHOLE)):
         for number in np.flatnonzero(hits & labelled[rows]).tolist():
             row = int(rows[number])
-            part = "" if np.isnan(share[number]) else f", {_percent(share[number])} of the picture"
+            part = "" if np.isnan(share[number]) else f", {_percent(share[number])} of the image"
             what = f"{where[row].image}: a box of {width[number]:.0f} x {height[number]:.0f} pixels{part}"
             findings.add(kind, severity, what, where[row])
 
@@ -120,7 +121,7 @@ def _check_presence(frame: pl.DataFrame, where: Sequence[Place], labelled: np.nd
     if "attributes_maybe" in frame.columns:
         counts = frame["attributes_maybe"].list.len().to_numpy()
         for row in np.flatnonzero(counts > 0).tolist():
-            what = f"{where[row].image}: {counts[row]} values are only possible"
+            what = f"{where[row].image}: {count(int(counts[row]), 'value')} only possible"
             findings.add("label_maybe", "info", what, where[row])
 
 

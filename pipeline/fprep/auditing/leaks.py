@@ -25,10 +25,10 @@ def find_picture_faults(where: Sequence[Place], pictures: Pictures, findings: Fi
     for row, fault in pictures.faults:
         place = where[row]
         severity = "warning" if fault == "missing" else "error"
-        findings.add(f"picture_{fault}", severity, f"{place.image} {whats[fault]}", place)
+        findings.add(f"image_{fault}", severity, f"{place.image} {whats[fault]}", place)
     for row in np.flatnonzero(pictures.blank[pictures.of_row]).tolist():
         what = f"{where[row].image} is of one and the same shade"
-        findings.add("picture_blank", "warning", what, where[row])
+        findings.add("image_blank", "warning", what, where[row])
 
 
 def find_identical(where: Sequence[Place], pictures: Pictures, findings: Findings) -> list[tuple[int, int]]:
@@ -101,7 +101,7 @@ def find_near(where: Sequence[Place], pictures: Pictures, pairs: NearPairs, find
         if (row, bool(severity)) in seen:
             continue
         seen[row, bool(severity)] = index
-        alike = f"{'the mirror image of' if mirrored else 'nearly the same picture as'} {other.image}"
+        alike = f"{'the mirror image of' if mirrored else 'nearly the same image as'} {other.image}"
         if severity:
             verb = "is trained on and is" if place.side == "train" else f"is {place.split} and is"
             what = f"{place.image} {verb} {alike}, which is {other.split}{_elsewhere(place, other)}"

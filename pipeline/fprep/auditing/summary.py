@@ -58,8 +58,8 @@ def verdict(findings: pl.DataFrame) -> str:
         return f"LEAKS: {kinds}. Scores on these splits are too good; mend the splits before any number is believed."
     warned = findings.filter((pl.col("severity") == "warning") & pl.col("kind").str.starts_with("leak"))
     if not warned.is_empty():
-        return f"No held-out picture, item or group of these tables is trained on; leaks that are only warned of: {len(warned)}."
-    return "No leak: no held-out picture, item or group is trained on."
+        return f"No held-out image, item or group of these tables is trained on; leaks that are only warned of: {len(warned)}."
+    return "No leak: no held-out image, item or group is trained on."
 
 
 def _floor_line(floor: Floor) -> str:

@@ -97,7 +97,7 @@ def _diagnose_one(looked: Scan, name: str, home: Path, ours: Known, known: Known
     images = [finding for finding in _check_pictures(looked, home, ours) if finding.code != "resolution" or not is_drawn]
     say += images
     if complete and not any(finding.code in ("utf-16", "empty") for finding in say):
-        without = any(finding.code == "no-pictures" for finding in images)
+        without = any(finding.code == "no-images" for finding in images)
         diagnosis.command = "convert"
         diagnosis.options = ["--images", "none"] if without else []
     return diagnosis
@@ -163,16 +163,16 @@ def _check_documents(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]
     beside = {name.rpartition(".")[0] for folder in folders for name in folder.pictures}
     cut = any(folder.cut for folder in folders)
     if not folders:
-        yield Finding("warning", "no-pictures", home, f"no pictures below it, for {len(ours)} or more annotation files")
+        yield Finding("warning", "no-images", home, f"no images below it, for {len(ours)} or more annotation files")
     elif (absent := sorted(stems - beside)) and not cut:
         yield Finding(
             "warning",
-            "some-pictures",
+            "some-images",
             home,
-            f"{len(absent)} of {len(stems)} annotation files have no picture, such as {absent[0]}",
+            f"{len(absent)} of {len(stems)} annotation files have no image, such as {absent[0]}",
         )
     elif not absent:
-        yield Finding("good", "pictures", home, f"all of {len(stems)} annotation files looked at have a picture")
+        yield Finding("good", "images", home, f"all of {len(stems)} annotation files looked at have an image")
 
 
 def _release_file(name: str, pattern: str) -> str:

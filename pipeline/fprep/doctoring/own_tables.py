@@ -19,6 +19,7 @@ from fprep.parsing.dialect import HEAD, Record, find_dialect, plain_name, read_n
 from fprep.parsing.own_columns import fitting_image_column, looks_like_picture, map_columns
 from fprep.parsing.own_images import IMAGE_FOLDERS
 from fschemas.failures import UsageError
+from fschemas.wording import count
 
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt")
 _MAX_TABLES = 8
@@ -148,7 +149,7 @@ def _lost_share(records: Sequence[Record], table: OwnTable, names: Sequence[str]
     faults = [fault for name in names if (fault := picture_path_fault(clean_path(name))) is not None]
     if faults:
         severity = "problem" if len(faults) == len(names) else "warning"
-        what = f"{len(faults)} of {len(names)} images cannot be read by their names: {faults[0][1]}"
+        what = f"{len(faults)} of {count(len(names), 'image')} cannot be read by their names: {faults[0][1]}"
         say.append(Finding(severity, "bad-paths", table.path, what))
     empty = sum(not row[image].strip() for row in table.rows)
     num_bad = len(records) - len(table.rows) + empty

@@ -17,6 +17,7 @@ from fprep.doctoring.scan import Scan
 from fprep.doctoring.signatures import LONG_SIDE
 from fprep.image_names import MAX_LISTED, ImageFinder, clean_path, picture_path_fault
 from fprep.parsing.raw_file import with_line_feeds
+from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
 
@@ -139,23 +140,23 @@ def judge_pictures(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Fi
         return
     if not found:
         yield Finding(
-            "warning", "no-pictures", home,
-            f"none of {len(rows)} sampled pictures is there: unpack them here, so that {missing[0].name} exists below it; "
+            "warning", "no-images", home,
+            f"none of {wording.count(len(rows), 'sampled image')} is there: unpack them here, so that {missing[0].name} exists below it; "
             "--images none converts without them",
         )  # fmt: skip
         return
     if missing:
         bare = sorted({row.file.name for row in missing} - {row.file.name for row in sampled.found})
-        of_lists = f"; no picture that {', '.join(bare)} names is there" if bare else ""
-        what = f"{len(missing)} of {len(rows)} sampled pictures are missing, such as {missing[0].name}{of_lists}"
-        yield Finding("warning", "some-pictures", home, what)
+        of_lists = f"; no image that {', '.join(bare)} names is there" if bare else ""
+        what = f"{len(missing)} of {len(rows)} sampled images are missing, such as {missing[0].name}{of_lists}"
+        yield Finding("warning", "some-images", home, what)
     else:
-        yield Finding("good", "pictures", home, f"all of {len(rows)} sampled pictures are there")
+        yield Finding("good", "images", home, f"all of {len(rows)} sampled images are there")
     front, count = sampled.nested.most_common(1)[0] if sampled.nested else ("", 0)
     if nested and 4 * count > len(found):
         yield Finding(
-            "warning", "nested-pictures", Path(front),
-            f"{count} of {len(rows)} sampled pictures lie here, but the rows lead to {next(iter(found))} beside the lists; if "
+            "warning", "nested-images", Path(front),
+            f"{count} of {len(rows)} sampled images lie here, but the rows lead to {next(iter(found))} beside the lists; if "
             "`fprep convert` (or --try) misses them, move or link them there",
         )  # fmt: skip
 
@@ -171,25 +172,25 @@ def judge_sizes(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
     if len(shares) >= 3 and max(shares) <= 0.6:
         yield Finding(
             "problem", "resolution", home,
-            f"the boxes belong to a smaller release of the pictures: of {len(shares)} sampled boxes none reaches beyond "
-            f"{max(shares):.0%} of its picture (long side {long_side:.0f} px); unpack the pictures of low resolution",
+            f"the boxes belong to a smaller release of the images: of {len(shares)} sampled boxes none reaches beyond "
+            f"{max(shares):.0%} of its image (long side {long_side:.0f} px); unpack the images of low resolution",
         )  # fmt: skip
     elif len(shares) >= 3 and median(shares) > 1.02:
         yield Finding(
             "problem", "resolution", home,
-            f"the boxes belong to a larger release of the pictures: half of {len(shares)} sampled boxes reach beyond "
-            f"{median(shares):.0%} of their picture (long side {long_side:.0f} px); unpack the pictures that the lists were made for",
+            f"the boxes belong to a larger release of the images: half of {len(shares)} sampled boxes reach beyond "
+            f"{median(shares):.0%} of their image (long side {long_side:.0f} px); unpack the images that the lists were made for",
         )  # fmt: skip
     elif expected and long_side > 1.3 * expected:
         yield Finding(
             "warning", "resolution", home,
-            f"the pictures have a long side of {long_side:.0f} px, the coordinates were made for {expected} px: this is the "
-            "high-resolution release beside lists of the low one; unpack the pictures of low resolution",
+            f"the images have a long side of {long_side:.0f} px, the coordinates were made for {expected} px: this is the "
+            "high-resolution release beside lists of the low one; unpack the images of low resolution",
         )  # fmt: skip
     elif expected and long_side < 0.7 * expected:
         yield Finding(
             "warning", "resolution", home,
-            f"the pictures have a long side of {long_side:.0f} px, the coordinates were made for {expected} px: the pictures were "
+            f"the images have a long side of {long_side:.0f} px, the coordinates were made for {expected} px: the images were "
             "made smaller; unpack the released ones",
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fschemas.walk import is_below, is_stored_by_content, list_folder
+from fschemas.wording import count
 
 MAX_ENTRIES = 300_000  # files and folders in all
 MAX_IN_FOLDER = 4_000  # names kept of one folder
@@ -83,7 +84,7 @@ def scan(
         elif below:
             result.incomplete = f"folders more than {max_depth} levels down were not looked at"
     if cut and not result.incomplete:
-        result.incomplete = f"{cut} folders have more than {max_in_folder} files; the others in them were not looked at"
+        result.incomplete = f"{count(cut, 'folder')} with more than {max_in_folder} files; the others in them were not looked at"
     return result
 
 

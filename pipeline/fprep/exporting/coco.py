@@ -21,6 +21,7 @@ import numpy as np
 from fprep.exporting.geometry import Instance, class_names, instances, polygon_area
 from fprep.exporting.job import CHUNK, UNLABELLED, ExportJob
 from fschemas.tables import COLUMN_GROUPS
+from fschemas.wording import count
 
 # Column groups that have a place of their own; columns of all others go into "labels" of an annotation, as they are.
 _SHAPES = {"landmarks", "box", "polygons", "garments", "attributes", "maybe"}
@@ -31,7 +32,7 @@ _IDS = {
 }
 _FROM = {
     "points": "boxes are drawn around the points, with a tenth of their extent on each side: the table has none",
-    "picture": "some boxes are the whole picture: the table has none there",
+    "image": "some boxes are the whole image: the table has none there",
 }
 
 
@@ -48,7 +49,7 @@ def write(job: ExportJob, folder: Path) -> None:
     job.notes += [_FROM[origin] for origin in sorted(origins) if origin in _FROM]
     turned = int((job.frame["image_orientation"].fill_null(1) > 1).sum())
     if turned:
-        job.notes.append(f"{turned} pictures are turned by their EXIF tag: coordinates are those of the upright picture")
+        job.notes.append(f"{count(turned, 'image')} with an EXIF orientation: coordinates are those of the upright image")
 
 
 def _write_split(job: ExportJob, split: str, file: TextIO, ids: dict[str, int], origins: set[str]) -> None:
@@ -82,7 +83,7 @@ def _images(job: ExportJob, split: str) -> Iterator[str]:
     wanted = ("key", "group", *(name for group in job.groups for name in COLUMN_GROUPS[group] if not name.startswith("garment_")))
     for image_id, rows in enumerate(_pictures(job, split), 1):
         row = rows[0]
-        job.count("pictures")
+        job.count("images")
         value = {"id": image_id, "file_name": row["image"], "width": row["width"], "height": row["height"], "license": 1,
                  "key": row["key"]}  # fmt: skip
         listed = [row for row in rows if several or not instances(row)]
@@ -114,7 +115,7 @@ def _annotations(job: ExportJob, split: str, ids: dict[str, int], origins: set[s
     for image_id, rows in enumerate(job.pictures(split), 1):
         found = [instance for row in rows for instance in instances(row)]
         if not found and split != UNLABELLED:
-            job.count("pictures without a labelled garment")
+            job.count("images without a labelled garment")
         for instance in found:
             number += 1
             origins.add(instance.box_from)

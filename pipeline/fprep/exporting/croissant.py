@@ -40,9 +40,9 @@ _HOMES = (
     ("kfashion", "https://www.aihub.or.kr/"),
 )
 _DESCRIPTIONS = {
-    "key": "Unique name of the row.", "image": "Path of the picture in the original archive.", "split": "Split of the row.",
-    "width": "Pixels, as the picture is displayed.", "height": "Pixels, as the picture is displayed.",
-    "group": "What must not straddle splits.", "sha256": "SHA-256 of the bytes of the picture.",
+    "key": "Unique name of the row.", "image": "Path of the image in the original archive.", "split": "Split of the row.",
+    "width": "Pixels, as the image is displayed.", "height": "Pixels, as the image is displayed.",
+    "group": "What must not straddle splits.", "sha256": "SHA-256 of the bytes of the image.",
     "box": "x1, y1, x2, y2: centers of the corner pixels, inclusive; the center of the top left pixel is (0, 0).",
     "landmark_x": "Pixels; the center of the left column is 0.", "landmark_y": "Pixels; the center of the top row is 0.",
     "landmark_visibility": "-1 not applicable, 0 absent, 1 occluded, 2 visible.",
@@ -63,7 +63,7 @@ def write(job: ExportJob, folder: Path) -> None:
     job.count("rows", len(job.numbers))
     job.count("fields", len(fields))
     records = [{
-        "@type": "cr:RecordSet", "@id": "rows", "name": "rows", "description": "One row a labelled picture or garment.",
+        "@type": "cr:RecordSet", "@id": "rows", "name": "rows", "description": "One row a labelled image or garment.",
         "key": {"@id": "rows/key"}, "field": fields,
     }]  # fmt: skip
     publish_json(folder / "croissant.json", _head(job, sha256_of(folder / TABLE)) | {"recordSet": records + _side_sets(job)})

@@ -29,7 +29,7 @@ class Instance:
 
     label: str
     box: tuple[float, float, float, float]
-    box_from: Literal["box", "points", "picture"]
+    box_from: Literal["box", "points", "image"]
     polygons: tuple[tuple[float, ...], ...] = ()
     points: tuple[tuple[float, float, int], ...] = ()
     row: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
@@ -102,7 +102,7 @@ def _box(row: dict[str, Any], points: tuple[tuple[float, float, int], ...]) -> A
         return corner_box(row["box"], width, height), "box"
     placed = [(x, y) for x, y, v in points if v]
     if len(placed) < 2:
-        return (0.0, 0.0, float(width), float(height)), "picture"
+        return (0.0, 0.0, float(width), float(height)), "image"
     xs, ys = [x for x, _ in placed], [y for _, y in placed]
     wide, high = _MARGIN * (max(xs) - min(xs)), _MARGIN * (max(ys) - min(ys))
     return corner_box((min(xs) - wide, min(ys) - high, max(xs) + wide, max(ys) + high), width, height), "points"

@@ -26,7 +26,7 @@ _TASKS = {
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 
 _CONVENTIONS = (
-    "Coordinates are pixels of the upright picture; the center of the top left pixel is (0, 0). A box is x1, y1, x2, y2, its "
+    "Coordinates are pixels of the upright image; the center of the top left pixel is (0, 0). A box is x1, y1, x2, y2, its "
     "corner pixels included. Ids of attributes are places in the vocabulary below, from 0."
 )
 _TYPES: dict[Any, str] = {pl.Boolean: "bool", pl.Float32: "float64", pl.Float64: "float64"}
@@ -38,7 +38,7 @@ def write(job: ExportJob, folder: Path) -> None:
     with_pictures = job.options.include_pictures or may_be_published(job.metadata)
     if not with_pictures:
         job.notes.append(
-            "only metadata: the license of the pictures does not say that they may be passed on "
+            "only metadata: the license of the images does not say that they may be passed on "
             f"({job.metadata.get('license') or 'none is stated'}); with the right to, add --include-pictures"
         )
     (folder / "data").mkdir()
@@ -52,7 +52,7 @@ def write(job: ExportJob, folder: Path) -> None:
                     head = {"file_name": name} if name else {}
                     json.dump(head | _record(job, row), file, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
                     file.write("\n")
-                job.count("pictures" if with_pictures else "pictures named")
+                job.count("images" if with_pictures else "images named")
     publish_bytes(folder / "README.md", _card(job, with_pictures=with_pictures).encode())
 
 
@@ -90,15 +90,15 @@ def _card(job: ExportJob, *, with_pictures: bool) -> str:
         "dataset_info": {"config_name": "default", "features": _features(job, with_pictures=with_pictures)},
     }
     rows = "\n".join(f"| {split} | {count} |" for split, count in counts.items())
-    shown = "Pictures and labels" if with_pictures else "Labels without the pictures, which are not ours to pass on:"
-    where = "." if with_pictures else " `source_image` is the path of a picture in the original archive."
+    shown = "Images and labels" if with_pictures else "Labels without the images, which are not ours to pass on:"
+    where = "." if with_pictures else " `source_image` is the path of an image in the original archive."
     sections = [
         f"# {job.name}\n\n{shown}{where}",
         f"| split | rows |\n|---|---|\n{rows}",
         _CONVENTIONS,
         _landmark_text(job.landmark_set),
         *(_vocabulary_text(column, vocabulary) for column, vocabulary in sorted(job.vocabularies.items())),
-        f"## License and citation\n\n{job.metadata.get('license') or 'See the source of the pictures.'}",
+        f"## License and citation\n\n{job.metadata.get('license') or 'See the source of the images.'}",
         str(job.metadata.get("paper") or ""),
         f"```bibtex\n{job.metadata['citation']}\n```" if job.metadata.get("citation") else "",
     ]

@@ -15,6 +15,7 @@ import polars as pl
 from fprep.safe_open import follows_links
 from fprep.sharding.sample import read_picture
 from fprep.sharding.source_table import SourceTable
+from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.tables import SPLITS
 
@@ -115,7 +116,7 @@ class ExportJob:
         unknown = self.frame["width"].null_count()
         if unknown:
             raise UsageError(
-                f"{self.source.path}: the sizes of {unknown} pictures are not known, and this format needs them; "
+                f"{self.source.path}: the size of {wording.count(unknown, 'image')} is not known, and this format needs it; "
                 "run `fprep convert` again with `--images header`"
             )
 
@@ -143,7 +144,7 @@ class ExportJob:
         elif path.is_file():
             place.symlink_to(f"{self._ways[place.parent]}/{row['image']}")
         else:
-            raise UsageError(f"{path}: no such picture; name the raw root with --images, or convert again")
+            raise UsageError(f"{path}: no such image; name the raw root with --images, or convert again")
 
     def count(self, name: str, more: int = 1) -> None:
         """Count something for the summary."""

@@ -14,6 +14,7 @@ import yaml
 
 from fprep.exporting.geometry import Instance, class_names, instances
 from fprep.exporting.job import UNLABELLED, ExportJob, picture_suffix
+from fschemas import wording
 from fschemas.names import output_name
 from fschemas.publish import publish_bytes
 
@@ -34,11 +35,13 @@ def write(job: ExportJob, folder: Path) -> None:
             job.place_picture(rows[0], Path("images", split, name + picture_suffix(rows[0])), folder, copy=job.options.copy)
             lines = "".join(f"{label_line(instance, ids)}\n" for instance in found)
             (folder / "labels" / split / f"{name}.txt").write_text(lines, encoding="utf-8")
-            job.count("pictures")
+            job.count("images")
             job.count("labels", len(found))
     if UNLABELLED in job.splits:
         count = len(job.splits[UNLABELLED])
-        job.notes.append(f"{count} pictures without labels are left out: in this layout they would be pictures without a garment")
+        job.notes.append(
+            f"left out: {wording.count(count, 'image')} without labels, which in this layout would be without a garment"
+        )
     publish_bytes(folder / "data.yaml", _data(job, splits, ids).encode())
 
 

@@ -156,11 +156,11 @@ def read_pictures(
     styles = {"": Style.of(data.metadata)}
     root = Path(images) if images else data.source.path.parent / str(data.metadata.get("raw_root", ""))
     if images == NO_IMAGES:
-        return Pictures(data, styles, "This page was made without pictures (--images none).")
+        return Pictures(data, styles, "This page was made without images (--images none).")
     if not root.is_dir():
         if images:
-            raise UsageError(f"{root}: no such folder; name the raw root with --images, or none for a page without pictures")
-        return Pictures(data, styles, "The pictures are not where convert found them; name their folder with --images.")
+            raise UsageError(f"{root}: no such folder; name the raw root with --images, or none for a page without images")
+        return Pictures(data, styles, "The images are not where convert found them; name their folder with --images.")
     rows: dict[RowId, Row] = {}
     small: dict[RowId, Thumbnail] = {}
     for name in dict.fromkeys(name for name, _ in numbers):
@@ -182,6 +182,6 @@ def read_pictures(
     nothing = ""
     if numbers and not any(entry.content for entry in small.values()):
         first = rows[numbers[0]]["image"]
-        what = count(len(small), "chosen picture")
+        what = count(len(small), "chosen image")
         nothing = f"None of {what} can be shown; the first, {first}: {small[numbers[0]].problem}."
     return Pictures(data, styles, nothing, rows, small)

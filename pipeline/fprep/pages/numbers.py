@@ -19,7 +19,7 @@ _ACCOUNTS = (
     ("blank", "quiet5", "blank"),
 )  # fmt: skip
 _LABELS = {
-    "garment": "Garments", "category": "Categories", "style": "Styles", "substyle": "Second styles", "domain": "Who took the picture",
+    "garment": "Garments", "category": "Categories", "style": "Styles", "substyle": "Second styles", "domain": "Who took the image",
     "gender": "Genders", "pose": "Views", "color": "Colors", "variation": "Pose and zoom", "coarse_split": "Split in the coarse benchmark",
 }  # fmt: skip
 _NOTHING = ("", "unknown")
@@ -123,8 +123,8 @@ def _part_chart(data: PageData) -> Markup:
         for name, by_split in ordered
     ]  # fmt: skip
     without = int((data.frame["garments"].list.len() == 0).sum())
-    note = f"garments of a picture may be several; {count(without, 'picture')} without any"
-    return panel("Garments in the pictures", bars(rows, shown=20), note)
+    note = f"garments of an image may be several; {count(without, 'image')} without any"
+    return panel("Garments in the images", bars(rows, shown=20), note)
 
 
 def attribute_section(data: PageData) -> Section | None:
@@ -151,17 +151,17 @@ def attribute_section(data: PageData) -> Section | None:
     ]
     positives = data.frame["attributes_positive"].list.len()
     mean = float(positives.mean() or 0)  # pyright: ignore[reportArgumentType]
-    said = f"{count(size, 'attribute')}; {mean:.1f} positive ones per picture, {count(int((positives == 0).sum()), 'picture')} without any"
+    said = f"{count(size, 'attribute')}; {mean:.1f} positive ones per image, {count(int((positives == 0).sum()), 'image')} without any"
     entries = [
         ("positive", "positive"),
         *([("maybe", "possible (“maybe”)")] if "attributes_maybe" in numbers else []),
         ("unknown", "unknown"),
     ]
     entries.append(("track", "known to be absent"))
-    how = "Behind a bar: count · share of the pictures where it is known."
+    how = "Behind a bar: count · share of the images where it is known."
     body = [element("p", f"{said}. {how}", class_="faint"), legend(entries), element("div", *charts, class_="panels")]
     if unused:
-        body.append(element("p", escape(f"In no picture: {', '.join(unused)}.", 4000), class_="faint"))
+        body.append(element("p", escape(f"In no image: {', '.join(unused)}.", 4000), class_="faint"))
     return Section("attributes", "Attributes", join(body))
 
 
@@ -207,7 +207,7 @@ def _attribute_chart(data: PageData, group: str, members: list[int], names: list
     ]
     never = sum(not entry["positive"] for entry in found.values())
     notes = [
-        f"known in {count(known, 'picture')}" if known < len(data.frame) else "",
+        f"known in {count(known, 'image')}" if known < len(data.frame) else "",
         f"{never} never positive" if never else "",
         "a full track is the most frequent one" if rare else "",
     ]

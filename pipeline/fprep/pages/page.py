@@ -54,7 +54,7 @@ def write_page(
     neighbours = Neighbours(data)
     choice = choose(data, neighbours, 0 if images == NO_IMAGES else pictures)
     drawn = read_pictures(
-        data, neighbours, choice.rows(), images, lambda done, total: tell("pictures", done, total), follow_links=follow_links
+        data, neighbours, choice.rows(), images, lambda done, total: tell("images", done, total), follow_links=follow_links
     )
     parts = _sections(data, drawn, choice)
     page = document(f"{data.dataset}: report", _header(data), parts, _footer(data))
@@ -65,7 +65,7 @@ def write_page(
     missing = {drawn.rows[number]["image"]: entry.problem for number, entry in drawn.small.items() if entry.problem}
     return {
         "out": str(out), "written": not dry_run, "bytes": len(page), "dataset": data.dataset, "rows": len(data.frame),
-        "pictures": num_shown, "missing": dict(sorted(missing.items())), "sections": [part.name for part in parts],
+        "images": num_shown, "missing": dict(sorted(missing.items())), "sections": [part.name for part in parts],
         "pairs": len(choice.findings), "items": len(choice.items), "remarks": [*data.remarks, *([drawn.nothing] if drawn.nothing else [])],
     }  # fmt: skip
 
@@ -96,7 +96,7 @@ def _sections(data: PageData, pictures: Pictures, choice: Choice) -> list[Sectio
 
 def _header(data: PageData) -> Markup:
     metadata, report = data.metadata, data.report
-    facts = [(len(data.frame), "picture" if data.frame["image"].n_unique() == len(data.frame) else "row")]
+    facts = [(len(data.frame), "image" if data.frame["image"].n_unique() == len(data.frame) else "row")]
     facts.append((len(data.splits), "split"))
     column = data.class_column()
     if column is not None:

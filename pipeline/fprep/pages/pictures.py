@@ -68,10 +68,10 @@ def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = F
     try:
         content = read_picture(Path(root), name, None, follow_links=follow_links)
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            return Thumbnail(problem="the picture has changed since convert (SHA-256 differs)")
+            return Thumbnail(problem="the image has changed since convert (SHA-256 differs)")
         picture = decode(content, facts, target, Path(name))
     except IntegrityError:  # its message may hold an address in memory
-        return Thumbnail(problem="the picture cannot be decoded")
+        return Thumbnail(problem="the image cannot be decoded")
     small = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), QUALITY, "RGB", "420", fastdct=False)
     return Thumbnail(small, *target, facts.width, facts.height)
 

@@ -37,11 +37,13 @@ def landmark_section(data: PageData, names: PointNames, joints: PointNames) -> S
     if data.has("joint_x"):
         charts.append(panel("Joints", _state_bars(_states(data.frame["joint_visibility"], len(joints.names)), joints)))
     blocks.append(
-        element("div", *charts, class_="panels") if len(charts) <= 2 else details(f"Points of {len(charts)} garments", *charts)
+        element("div", *charts, class_="panels")
+        if len(charts) <= 2
+        else details(f"Points of {count(len(charts), 'garment')}", *charts)
     )
     drawn = [cloud for cloud in clouds if cloud]
     if drawn:
-        how = f"Points of up to {_CLOUD_ROWS} pictures per garment, each fitted into the square, and their medians; left is blue, right orange."
+        how = f"Points of up to {_CLOUD_ROWS} images per garment, each fitted into the square, and their medians; left is blue, right orange."
         blocks += [
             element("h3", "Where the points lie"),
             element("p", how, class_="faint"),
@@ -73,12 +75,12 @@ def _state_charts(data: PageData, names: PointNames) -> list[Markup]:
         size = len(states[Visibility.VISIBLE.value])
         half = size if size <= _MOST_IN_COLUMN else (size + 1) // 2
         whole = float(np.sum(list(states.values()), axis=0).max(initial=0))
-        note = "pictures whose garment has the point · share of them with coordinates"
+        note = "images whose garment has the point · share of them with coordinates"
         columns = [range(half), range(half, size)] if half < size else [range(size)]
         return [panel("Points", _state_bars(states, names, part, whole), note) for part in columns]
     garments: dict[str, Sequence[int]] = (data.metadata.get("landmark_set") or {}).get("garments", {})
     return [
-        panel(garment, _state_bars(states, names, garments.get(garment, ())), "pictures · share of them that have coordinates")
+        panel(garment, _state_bars(states, names, garments.get(garment, ())), "images · share of them that have coordinates")
         for garment, _ in _garments(data)
     ]
 
@@ -149,7 +151,7 @@ def size_section(data: PageData) -> Section:
         blocks = [
             element(
                 "p",
-                "The table was converted without looking at pictures (--images none): nothing is known of their sizes.",
+                "The table was converted without looking at images (--images none): nothing is known of their sizes.",
                 class_="notice",
             )
         ]
@@ -161,30 +163,30 @@ def size_section(data: PageData) -> Section:
         charts.append(boxes)
     if charts:
         blocks.append(element("div", *charts, class_="panels"))
-    return Section("sizes", "Picture sizes and formats", join(blocks))
+    return Section("sizes", "Image sizes and formats", join(blocks))
 
 
 def _size_words(known: pl.DataFrame, total: int) -> str:
     median = known.select(pl.col("width", "height").median()).row(0)
     ends = known.select(low=pl.min_horizontal("width", "height").min(), high=pl.max_horizontal("width", "height").max()).row(0)
     words = f"Median {median[0]:,.0f} × {median[1]:,.0f} pixels; shortest side {ends[0]:,}, longest {ends[1]:,}."
-    return words if len(known) == total else f"{words} Known of {count(len(known))} of {count(total, 'picture')}."
+    return words if len(known) == total else f"{words} Known of {count(len(known))} of {count(total, 'image')}."
 
 
 def _size_charts(known: pl.DataFrame) -> list[Markup]:
     sizes = known.group_by("width", "height").len().sort("len", "width", "height", descending=[True, False, False])
-    note = f"{count(len(sizes), 'size')}; area of a circle: pictures of that size; the dashed line: squares"
+    note = f"{count(len(sizes), 'size')}; area of a circle: images of that size; the dashed line: squares"
     points = [(float(width), float(height), number) for width, height, number in sizes.head(_MOST_CIRCLES).rows()]
     aspects = (known["width"] / known["height"]).log(2).to_numpy().clip(-2, 2)
     counts, edges = np.histogram(aspects, bins=np.linspace(-2.1, 2.1, 43))
     middle = float(np.median(aspects))
-    shape = f"the median picture is {2**middle:.2f} times as wide as high; the axis is logarithmic"
+    shape = f"the median image is {2**middle:.2f} times as wide as high; the axis is logarithmic"
     ticks = [
         (float(np.log2(wide / high)), f"{wide}:{high}") for wide, high in ((1, 4), (1, 2), (3, 4), (1, 1), (4, 3), (2, 1), (4, 1))
     ]
     return [
         panel("Sizes", scatter(points, ("width in pixels", "height")), note),
-        panel("Shapes", histogram(counts.tolist(), edges.round(3).tolist(), "width : height", "pictures", ticks), shape),
+        panel("Shapes", histogram(counts.tolist(), edges.round(3).tolist(), "width : height", "images", ticks), shape),
     ]
 
 
@@ -211,9 +213,9 @@ def _box_chart(data: PageData) -> Markup | None:
     if shares.is_empty():
         return None
     counts, edges = np.histogram(shares.to_numpy().clip(0, 1), bins=np.linspace(0, 1, 26))
-    note = f"half of the boxes cover more than {percent(float(np.median(shares.to_numpy())), 1)} of their picture"
+    note = f"half of the boxes cover more than {percent(float(np.median(shares.to_numpy())), 1)} of their image"
     return panel(
         "Boxes",
-        histogram(counts.tolist(), (100 * edges).round(3).tolist(), "percent of the picture that the box covers", "pictures"),
+        histogram(counts.tolist(), (100 * edges).round(3).tolist(), "percent of the image that the box covers", "images"),
         note,
     )

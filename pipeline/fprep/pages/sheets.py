@@ -17,17 +17,17 @@ _NUM_LINES = 12  # lines of the audit as text, per kind
 def sheet_section(pictures: Pictures, choice: Choice) -> Section:
     """Contact sheets, one per split, the classes in the order of their names."""
     if pictures.nothing or not choice.sheets:
-        why = pictures.nothing or "No pictures were asked for (--pictures 0)."
-        return Section("pictures", "Pictures", element("p", why, class_="notice"))
+        why = pictures.nothing or "No images were asked for (--pictures 0)."
+        return Section("images", "Images", element("p", why, class_="notice"))
     data = pictures.data
     column = data.class_column() or ("garments" if data.has("garments") else None)
     blocks, style = [_legend(pictures)], f"--shape:{pictures.shape}"
     for split, rows in choice.sheets.items():
         total = int((data.frame["split"] == split).sum())
-        spread = f"{len(rows)} of {count(total, 'picture')}" + (f", spread over {column}" if column else "")
+        spread = f"{len(rows)} of {count(total, 'image')}" + (f", spread over {column}" if column else "")
         heading = element("h3", split, element("small", f" {spread}"))
         blocks.append(join([heading, element("div", *(pictures.figure(("", row)) for row in rows), class_="sheet", style=style)]))
-    return Section("pictures", "Pictures", join(blocks))
+    return Section("images", "Images", join(blocks))
 
 
 def _legend(pictures: Pictures) -> Markup:
@@ -67,12 +67,12 @@ def item_section(pictures: Pictures, choice: Choice) -> Section | None:
     if sizes.is_empty():
         return Section("items", "Items", element("p", "No row names an item.", class_="faint"))
     alone = int((sizes == 1).sum())
-    words = f"{count(len(sizes), 'item')} with {sizes.mean():.1f} pictures each on average, {sizes.max():,} at most; "
-    words += f"{count(alone)} ({percent(alone, len(sizes))}) with a single picture, which no search can find."
+    words = f"{count(len(sizes), 'item')} with {sizes.mean():.1f} images each on average, {sizes.max():,} at most; "
+    words += f"{count(alone)} ({percent(alone, len(sizes))}) with a single image, which no search can find."
     blocks = [element("p", words, class_="faint")]
     for item, rows in ({} if pictures.nothing else choice.items).items():
         total = int((named["item"] == item).sum())
-        heading = element("h3", item, element("small", f" {len(rows)} of {count(total, 'picture')}"))
+        heading = element("h3", item, element("small", f" {len(rows)} of {count(total, 'image')}"))
         figures = [pictures.figure(("", row), element("span", pictures.rows["", row]["split"], class_="badge")) for row in rows]
         blocks.append(join([heading, element("div", *figures, class_="sheet strip", style=f"--shape:{pictures.shape}")]))
     return Section("items", "Items", join(blocks))

@@ -39,7 +39,7 @@ def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFram
     )
     told = ", ".join(f"{test} of {every} {split}" for split, every, test in counts.iter_rows())
     raw.notes.append(
-        f"pictures that stand in the coarse test set: {told}; do not train on them what the Category and Attribute benchmark tests"
+        f"images that stand in the coarse test set: {told}; do not train on them what the Category and Attribute benchmark tests"
     )
     return frame
 

@@ -79,7 +79,7 @@ def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
     """The rows of a benchmark: picture and split. Raises `UsageError` for a list without rows."""
     rows = read_list(raw, benchmark.partition, words=2)
     if not len(rows):
-        raise UsageError(f"{rows.file.name}: no row that begins with the path of a picture; restore it from the archive")
+        raise UsageError(f"{rows.file.name}: no row that begins with the path of an image; restore it from the archive")
     splits = rows.words[1]
     rows.require(
         splits.is_in(list(SPLITS)).to_numpy(),

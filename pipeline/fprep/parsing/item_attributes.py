@@ -81,7 +81,7 @@ def check_items(raw: RawFolder, path: Path, wanted: pl.Series) -> None:
     raw.totals["items"] = len(listed)
     pictured = set(wanted.unique().to_list())
     for item in sorted(set(listed) - pictured):
-        raw.warn("item_without_picture", f"{file.name}:{listed[item]}")
+        raw.warn("item_without_image", f"{file.name}:{listed[item]}")
     for item in sorted(pictured - set(listed)):
         raw.warn("item_not_listed", item)
 
@@ -128,7 +128,7 @@ def _account(raw: RawFolder, listed: ListFile, good: np.ndarray, wanted: pl.Seri
     listed.file.accounts["joined"] += int(known.sum())
     listed.file.accounts["left_out"] += int((~known).sum())
     for row in good[~known].tolist():
-        raw.warn("row_without_picture", listed.line(row))
+        raw.warn("row_without_image", listed.line(row))
 
 
 def _merge_twins(raw: RawFolder, listed: ListFile, good: np.ndarray, names: pl.Series, flags: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ class Columns:
         sizes = pictures[:, 1:].copy()
         sizes[(sizes.min(1) < _MIN_SIDE) | (sizes.max(1) > _MAX_SIDE)] = 0
         for row in np.flatnonzero(sizes[:, 0] == 0).tolist():
-            tell("no_picture_size", self.files[row])
+            tell("no_image_size", self.files[row])
         rows = np.repeat(np.arange(num_rows), num_garments)
         self._drop_infinite(rows, tell)
         boxes, kept = self._boxes(rows, sizes, tell)
@@ -164,7 +164,7 @@ class Columns:
         kept = whole & ~empty & ~outside
         cut = kept & (np.abs(inside - boxes) > 0.5).any(1)
         for rule, flags in (("garment_without_rect", ~whole), ("garment_of_no_size", empty),
-                            ("garment_outside_picture", outside), ("box_cut_at_border", cut)):  # fmt: skip
+                            ("garment_outside_image", outside), ("box_cut_at_border", cut)):  # fmt: skip
             for index in np.flatnonzero(flags).tolist():
                 tell(rule, self.files[rows[index]])
         return inside[kept], np.flatnonzero(kept)

@@ -175,7 +175,7 @@ def _places(raw: RawFolder, wanted: pl.Series, other: ListFile, faults: dict[int
     other.file.accounts["joined"] += int(known.sum())
     other.file.accounts["left_out"] += int((~known).sum())
     for row in (~known).arg_true().to_list():
-        raw.warn("row_without_picture", other.line(row))
+        raw.warn("row_without_image", other.line(row))
     found = pl.DataFrame({"name": wanted}).join(first.select("name", "row"), on="name", how="left", maintain_order="left")
     return found["row"].fill_null(-1).to_numpy().copy()
 

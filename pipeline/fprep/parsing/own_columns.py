@@ -88,7 +88,7 @@ def map_columns(
                 columns.guessed.add(key)
     if "image" not in columns.single:
         raise UsageError(
-            f"{file}: no column is called image or path, and none holds names of pictures that are here; say which it is with "
+            f"{file}: no column is called image or path, and none holds names of images that are here; say which it is with "
             f"--map image=COLUMN; there are {', '.join(names)}"
         )
     if looks_like_picture(names[columns.single["image"]]):

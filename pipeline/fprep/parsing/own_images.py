@@ -10,6 +10,7 @@ from fprep.image_names import IMAGE_SUFFIXES, clean_path, picture_path_fault
 from fprep.raw import RawFolder
 from fschemas.failures import UsageError
 from fschemas.walk import walk
+from fschemas.wording import count
 
 IMAGE_FOLDERS = ("", "img", "images", "image", "pictures", "photos")
 _NUM_SAMPLES = 20
@@ -47,7 +48,7 @@ class ImagePlaces:
         found = [prefix + name if _has_suffix(name) else self._with_suffix(prefix, name) for name in names]
         extended = sum(prefix + name != other for name, other in zip(names, found, strict=True))
         if extended:
-            self.raw.notes.append(f"{self.table.name}: {extended} names of images lack the extension that the files have")
+            self.raw.notes.append(f"{self.table.name}: {count(extended, 'image name')} without the extension that the file has")
         if all(self._in(home, name) for name in some):
             return found
         return self._find_below(home, names, found)
@@ -61,7 +62,7 @@ class ImagePlaces:
             found.append(places[0] if len(places) == 1 and not self._in(home, name) else path)
         elsewhere = sum(path != other for path, other in zip(found, paths, strict=True))
         if elsewhere:
-            self.raw.notes.append(f"{self.table.name}: {elsewhere} images lie in folders that the table does not name")
+            self.raw.notes.append(f"{self.table.name}: {count(elsewhere, 'image')} in folders that the table does not name")
         return found
 
     def _by_name(self) -> dict[str, list[str]]:

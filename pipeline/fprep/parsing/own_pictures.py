@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fprep.image_names import IMAGE_SUFFIXES
 from fprep.raw import RawFolder
+from fschemas import wording
 from fschemas.vocabularies import Vocabulary
 from fschemas.walk import readable
 
@@ -57,5 +58,5 @@ def walk_pictures(raw: RawFolder) -> tuple[list[str], list[str]]:
                     (found if is_text and shown == name else misnamed).add(prefix + shown)
     if others:
         kinds = ", ".join(f"{count} {end}" for end, count in sorted(others.items())[:6])
-        raw.notes.append(f"{sum(others.values())} files that are no pictures by their names are passed over: {kinds}")
+        raw.notes.append(f"passed over: {wording.count(sum(others.values()), 'file')} that by their names are no images: {kinds}")
     return sorted(found), sorted(misnamed)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from fprep.parsing.raw_file import RawLine
 from fprep.raw import RawFolder
+from fschemas.wording import count
 
 ROW_MEANINGS = ("image", "label", "garment")  # values of `--map rows=`
 LABEL_KEYS = ("category", "style")
@@ -140,7 +141,7 @@ def _tell(
     file, image = again[0][0].line.file, again[0][0].image
     if garments:
         raw.notes.append(
-            f"{file}: {len(again)} images have several rows with other boxes or products (such as {image}): a row is a garment"
+            f"{file}: {count(len(again), 'image')} with several rows of other boxes or products (such as {image}): a row is a garment"
         )
     if label_keys:
         keys = " and ".join(label_keys)
@@ -150,7 +151,7 @@ def _tell(
         )
     if num_joined:
         raw.notes.append(
-            f"{file}: {num_joined} rows are joined with the first row of the same {'garment' if garments else 'image'}"
+            f"{file}: {count(num_joined, 'row')} joined with the first row of the same {'garment' if garments else 'image'}"
         )
 
 

@@ -64,7 +64,7 @@ def read_pairs(raw: RawFolder, path: Path, pictures: pl.Series) -> Pairs:
         good[row] = False
     known = first.is_in(pictures.implode()).to_numpy().astype(int) + second.is_in(pictures.implode()).to_numpy()
     for row in np.flatnonzero(good & (known < 2)).tolist():
-        raw.warn("pair_without_picture", listed.line(row))
+        raw.warn("pair_without_image", listed.line(row))
     listed.file.accounts["joined"] += int((good & (known > 0)).sum())
     listed.file.accounts["left_out"] += int((good & (known == 0)).sum())
     columns = {"a": first, "b": second, "item": listed.words[2], "split": listed.words[3]}
@@ -83,7 +83,7 @@ def _check(listed: ListFile, first: pl.Series, second: pl.Series) -> None:
     roles = [part["2"].fill_null("").str.extract_groups("^(comsumer|shop)_").struct.field("1").fill_null("") for part in parts]
     listed.require(
         ((of_path[0] != "") & (of_path[1] != "")).to_numpy(),
-        lambda row: ("unexpected_path", "not two paths img/<part>/<folder>/<item>/<picture>", second[row][:200]),
+        lambda row: ("unexpected_path", "not two paths img/<part>/<folder>/<item>/<image>", second[row][:200]),
     )
     listed.require(
         ((of_path[0] == items) & (of_path[1] == items)).to_numpy(),
@@ -95,7 +95,7 @@ def _check(listed: ListFile, first: pl.Series, second: pl.Series) -> None:
     )
     listed.require(
         ((roles[0] != roles[1]) | (roles[0] == "")).to_numpy(),
-        lambda row: ("not_a_pair", f"both pictures are called {roles[0][row]}_", first[row][:200]),
+        lambda row: ("not_a_pair", f"both images are called {roles[0][row]}_", first[row][:200]),
     )
     listed.require(
         splits.is_in(list(_BINDING)).to_numpy(),

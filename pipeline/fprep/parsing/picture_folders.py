@@ -42,7 +42,7 @@ def find_pictures(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[s
     is_highres, _, name = min(found)
     if len(found) > 1:
         others = ", ".join(other or "." for _, _, other in sorted(found)[1:4])
-        raw.notes.append(f"pictures are taken from {base}{name}; there are others in {others}")
+        raw.notes.append(f"images are taken from {base}{name}; there are others in {others}")
     return (base if name == "." else f"{base}{name}/"), is_highres
 
 
@@ -61,6 +61,6 @@ def spelling_on_disk(raw: RawFolder, images: pl.Series, spellings: Sequence[tupl
         first = next(iter(images.filter(images.str.contains(listed, literal=True)).head(1)), None)
         if first is None or (raw.root / first).exists() or not (raw.root / first.replace(listed, other, 1)).exists():
             continue
-        raw.notes.append(f"the lists say {listed}, the pictures are called {other}: the latter is taken")
+        raw.notes.append(f"the lists say {listed}, the images are called {other}: the latter is taken")
         images = images.str.replace(listed, other, literal=True)
     return images

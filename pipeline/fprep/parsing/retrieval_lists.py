@@ -49,7 +49,7 @@ def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None
     """`read_list`, but raises `UsageError` for a file without a single row, such as one that was emptied by a tool."""
     listed = read_list(raw, path, words=words, numbers=numbers, text=text)
     if not len(listed):
-        raise UsageError(f"{listed.file.name}: no row that begins with the path of a picture; restore it from the archive")
+        raise UsageError(f"{listed.file.name}: no row that begins with the path of an image; restore it from the archive")
     return listed
 
 
@@ -95,7 +95,7 @@ def do_not_fit(raw: RawFolder, images: pl.Series, pictures: str, is_highres: boo
         return False
     raw.warn("high_resolution", pictures)
     raw.notes.append(
-        f"{pictures} holds pictures of high resolution, but the coordinates of the lists are pixels of pictures with sides of at "
+        f"{pictures} holds images of high resolution, but the coordinates of the lists are pixels of images with sides of at "
         f"most {side}, and the lists state no scale: boxes and landmarks are left out; unpack img.zip instead to have them"
     )
     return True

@@ -32,6 +32,7 @@ from fschemas.failures import UsageError
 from fschemas.tables import SampleTable
 from fschemas.vocabularies import Vocabulary
 from fschemas.walk import list_folder
+from fschemas.wording import are, count
 
 Fault = tuple[str, str, str, str]  # rule, message, column, what was found
 
@@ -63,9 +64,9 @@ class _Rows:
         "delimiter": "the sign between fields, or comma, semicolon, tab, pipe, space (default: the one that fits)",
         "rows": f"what one row is: {', '.join(ROW_MEANINGS)}; default: garment or label where images repeat with other boxes or labels",
     },
-    paper="none: a user's own pictures",
-    license="that of the pictures; the converter knows none",
-    citation="none: a user's own pictures",
+    paper="none: a user's own images",
+    license="that of the images; the converter knows none",
+    citation="none: a user's own images",
 )
 def csv_file(raw: RawFolder) -> pl.LazyFrame:
     """One row an image, or a garment of one, with the column groups that are mapped."""
@@ -133,7 +134,9 @@ def _tell(raw: RawFolder, file: RawFile, columns: Columns) -> None:
     raw.guessed = {key: columns.names_of(key) for key in columns.said() if key in columns.guessed}
     not_utf8 = sum(reject.rule == "bad_encoding" and reject.row.file == file.name for reject in raw.rejects)
     if not_utf8 and (encoding := foreign_encoding(file.head(HEAD))):
-        raw.notes.append(f"{file.name}: {not_utf8} rows are not UTF-8; the file looks like {encoding}: save it as UTF-8")
+        raw.notes.append(
+            f"{file.name}: {count(not_utf8, 'row')} {are(not_utf8)} not UTF-8; the file looks like {encoding}: save it as UTF-8"
+        )
 
 
 def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixels: bool) -> Fault | None:
@@ -180,7 +183,7 @@ def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Row
         names = columns.names_of(key)
         examples = ", ".join(repr(value[:40]) for value in list(dict.fromkeys(strange))[:3])
         raw.notes.append(
-            f"{file.name}: {names} was guessed to be the {key}, but {len(strange)} rows have other values ({examples}), so it is not "
+            f"{file.name}: {names} was guessed to be the {key}, but other values stand in {count(len(strange), 'row')} ({examples}), so it is not "
             f"read; --map {key}={names} reads it and rejects these rows"
         )
         columns.guessed.discard(key)

@@ -48,7 +48,7 @@ _CHUNK = 4096  # documents whose garments become columns at once
     landmark_set=DEEPFASHION2_294,
     vocabularies={"category": vocabulary("deepfashion2-category-13")},
     variants={"documents": ("**/annos/*.json",), "coco": ("**/*.json",)},
-    totals={"train-pictures": 191961, "val-pictures": 32153},
+    totals={"train-images": 191961, "val-images": 32153},
     splits="given",
     instances=True,
     paper="Ge et al., DeepFashion2: A Versatile Benchmark for Detection, Pose Estimation, Segmentation and Re-Identification "
@@ -107,7 +107,7 @@ def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
 def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
     home = folder.parent
     if not home.is_relative_to(raw.root):
-        raise UsageError(f"{folder}: the pictures stand beside this folder; name the one above it")
+        raise UsageError(f"{folder}: the images stand beside this folder; name the one above it")
     split = _SPLITS.get(home.name, "")
     if not split:
         raw.notes.append(f"{raw.name_of(folder)}: the folder {home.name!r} names no split; its rows go into train")
@@ -122,7 +122,7 @@ def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
         found += len(chunk)
         if len(garments):
             yield _conform(garments)
-    raw.totals[f"{split}-pictures"] += found
+    raw.totals[f"{split}-images"] += found
     if not found:
         raise UsageError(f"{raw.name_of(folder)}: no JSON document in it; unpack the annotation archive again")
 
@@ -191,7 +191,7 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
     paths = {number: clean_path(str(entry.get("file_name", ""))) for number, entry in file.images.items()}
     prefix = image_prefix(raw, path, list(paths.values()))
     raw.count_documents(document_pattern(name), len(file.annotations))
-    raw.totals[f"{split}-pictures"] += len(paths)
+    raw.totals[f"{split}-images"] += len(paths)
     garments, places = Garments(), (raw.line(name, 1) if file.annotations else None)
     sizes: list[tuple[int | None, int | None]] = []
     for number, entry in enumerate(file.annotations, start=1):

@@ -61,7 +61,7 @@ _SIDE = 301  # pixels of the longest side of the pictures that the coordinates b
         "boxes": ("**/list_eval_partition.txt", f"**/{_BOXES}"),
         "landmarks only": ("**/list_eval_partition.txt", f"**/{_LANDMARKS}"),
     },
-    totals={"pictures": 239557, "pairs": 195540, "items": 33881},
+    totals={"images": 239557, "pairs": 195540, "items": 33881},
     splits="given",
     origin=1,
     any_groups=True,
@@ -99,8 +99,8 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     if not do_not_fit(raw, images, pictures, is_highres, _SIDE):
         frame = frame.with_columns(label_columns(places, lists.get("box"), landmarks))
     for row in kept[(frame["pairs"].list.len() == 0).to_numpy()].tolist():
-        raw.warn("picture_without_pair", rows.line(row))
-    raw.totals["pictures"] += len(rows)
+        raw.warn("image_without_pair", rows.line(row))
+    raw.totals["images"] += len(rows)
     raw.totals["pairs"] += len(pairs)
     return _add_attributes(raw, home, frame)
 
@@ -114,7 +114,7 @@ def _read_lists(raw: RawFolder, home: Path) -> dict[str, ListFile]:
     if not lists:
         raise UsageError(
             f"{home}: neither Anno/{_BOXES} nor Anno/{_LANDMARKS} is here; the partition lists pairs only, so one of them is "
-            "needed for a row per picture"
+            "needed for a row per image"
         )
     for listed in lists.values():
         listed.words = (released_names(raw, listed.file.name, listed.names),)
@@ -137,7 +137,7 @@ def _domains(raw: RawFolder, rows: ListFile, boxes: ListFile | None) -> pl.Serie
 def _check_rows(rows: ListFile, pairs: Pairs, item: pl.Series, split: pl.Series, domain: pl.Series) -> None:
     rows.require(
         (item != "").to_numpy(),
-        lambda row: ("unexpected_path", "not a path img/<part>/<folder>/<item>/<picture>", rows.names[row][:200]),
+        lambda row: ("unexpected_path", "not a path img/<part>/<folder>/<item>/<image>", rows.names[row][:200]),
     )
     rows.require(
         (split != "").to_numpy(),

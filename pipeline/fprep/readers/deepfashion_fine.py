@@ -172,7 +172,7 @@ def _read_labels(
     file.accounts["joined"] += len(lines)
     if len(lines) != len(names):
         raise UsageError(
-            f"{file.name}: {len(lines)} rows, but {names_file.name} names {len(names)} pictures; row i of each belongs "
+            f"{file.name}: {len(lines)} rows, but {names_file.name} names {len(names)} images; row i of each belongs "
             "together, so restore both files from the archive"
         )
     numbers = [0] * len(names_file)

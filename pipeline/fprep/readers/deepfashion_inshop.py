@@ -59,7 +59,7 @@ _SIDE = 256  # pixels of a side of the pictures that the coordinates belong to
         "version 1.2 (landmarks)": ("**/list_eval_partition.txt", "**/list_landmarks_inshop.txt"),
         "partition only": ("**/list_eval_partition.txt",),
     },
-    totals={"pictures": 52712, "train": 25882, "query": 14218, "gallery": 12612, "items": 7982},
+    totals={"images": 52712, "train": 25882, "query": 14218, "gallery": 12612, "items": 7982},
     splits="given",
     origin=1,
     any_groups=True,
@@ -98,7 +98,7 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     _check_views(raw, rows, kept, places, view["code"], lists.get("box"))
     for split in _SPLITS:
         raw.totals[split] += int((rows.words[2] == split).sum())
-    raw.totals["pictures"] += len(rows)
+    raw.totals["images"] += len(rows)
     return _add_words(raw, home, frame, places, lists.get("color"))
 
 
@@ -106,7 +106,7 @@ def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
     words, splits = rows.words[1], rows.words[2]
     rows.require(
         (item != "").to_numpy(),
-        lambda row: ("unexpected_path", "not a path img/<gender>/<folder>/<item>/<picture>", rows.names[row][:200]),
+        lambda row: ("unexpected_path", "not a path img/<gender>/<folder>/<item>/<image>", rows.names[row][:200]),
     )
     rows.require(
         folder.is_in(list(_CATEGORIES.values)).to_numpy(),

@@ -23,6 +23,7 @@ from fprep.parsing.dialect import HEAD, Record, find_dialect, read_table, stray_
 from fprep.parsing.raw_file import is_file, with_line_feeds
 from fprep.raw import RawFile, RawFolder, RawLine, real_path
 from fprep.reader import columns_of, reader, safe_key
+from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
 from fschemas.tables import table_class
@@ -102,7 +103,7 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
         keep = [label is not None or name not in labelled for name, label in zip(rows.names, rows.labels, strict=True)]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
-            raw.notes.append(f"{raw.name_of(path)}: questions replaced by labelled rows of the same pictures: {superseded}")
+            raw.notes.append(f"{raw.name_of(path)}: questions replaced by labelled rows of the same images: {superseded}")
         splits = [role if label else "unlabelled" for label in rows.labels]
         frames.append(_frame(raw, rows, splits, homes).filter(pl.Series(keep, dtype=pl.Boolean)))
     order = pl.col("split").replace_strict(_ROLES, return_dtype=pl.Int8)
@@ -156,7 +157,9 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
     cells = records[0].fields if records else []
     if len(cells) == 3 and _PROBABILITIES.fullmatch(cells[2].strip()):
         file.accounts["left_out"] += len(records)
-        raw.notes.append(f"{file.name}: {len(records)} rows of probabilities, a submission and no labels; left out")
+        raw.notes.append(
+            f"{file.name}: left out: {wording.count(len(records), 'row')} of probabilities, a submission and no labels"
+        )
         return None
     rows = _Rows()
     counts, extra = Counter[str](), 0
@@ -187,7 +190,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
         raw.reject(line, rule, message, found=repr(line.content[:60]))
         return ""
     if len(cells) not in WIDTHS:
-        raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected picture, attribute, label", found=str(len(cells)))
+        raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected image, attribute, label", found=str(len(cells)))
         return ""
     name, table, word = clean_path(cells[0]), cells[1], cells[2].rstrip()
     attribute = table.removesuffix("_labels")
@@ -199,7 +202,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
     if (fault := picture_path_fault(name)) is not None:
         raw.reject(line, *fault, column="image", found=name)
     elif name.split("/")[-2:-1] != [table]:
-        message = f"the picture lies in another folder ({name[:200]}) than its attribute {table!r} says"
+        message = f"the image lies in another folder ({name[:200]}) than its attribute {table!r} says"
         raw.reject(line, "attribute_folder_mismatch", message, column="image", found=name)
     elif isinstance(label := None if word == "?" else parse_label(attribute, word), tuple | None):
         rows.lines.append(line)

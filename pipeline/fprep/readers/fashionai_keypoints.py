@@ -21,6 +21,7 @@ from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.dialect import HEAD, Record, find_dialect, read_table, stray_quote
 from fprep.raw import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, real_path
 from fprep.reader import reader, safe_key
+from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.tables import table_class
@@ -111,7 +112,7 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
         keep = [rows.role != "unlabelled" or name not in answered for name in rows.names]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
-            raw.notes.append(f"{raw.name_of(path)}: {superseded} rows are replaced by those of a labelled test file")
+            raw.notes.append(f"{raw.name_of(path)}: replaced by rows of a labelled test file: {wording.count(superseded, 'row')}")
         frames.append(_frame(raw, rows, folders).filter(pl.Series(keep, dtype=pl.Boolean)).lazy())
     return pl.concat(frames)
 
@@ -219,7 +220,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, coun
         message = f"unknown category {garment[:60]!r}; known are {known}"
         return raw.reject(line, "unknown_category", message, column="image_category", found=garment)
     if name.split("/")[-2:-1] != [garment]:
-        message = f"the picture lies in another folder ({name}) than its category {garment!r} says"
+        message = f"the image lies in another folder ({name}) than its category {garment!r} says"
         return raw.reject(line, "category_folder_mismatch", message, column="image_id", found=name)
     if match is not None:
         numbers = tuple(map(int, match.groups()))

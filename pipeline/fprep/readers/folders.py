@@ -18,6 +18,7 @@ import polars as pl
 from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, last_word, plain, walk_pictures
 from fprep.raw import MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.reader import reader, safe_key
+from fschemas import wording
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.tables import SampleTable
 
@@ -37,7 +38,7 @@ _WHERE = "folder, last-word (of the folder's name), parent, top, path or none"
 @reader(
     name="folders",
     table=SampleTable,
-    variants={"pictures": ("**/*.[jJpPwWgGbB][pPnNeEiIfFmM]*",)},
+    variants={"images": ("**/*.[jJpPwWgGbB][pPnNeEiIfFmM]*",)},
     splits="cut",
     any_groups=True,
     mapping={
@@ -47,9 +48,9 @@ _WHERE = "folder, last-word (of the folder's name), parent, top, path or none"
         "group": f"what must not straddle splits: {_WHERE}; default the item",
         "split": "top: the topmost folder is the split; none: it is not; default top where it can be",
     },
-    paper="none: a user's own pictures",
-    license="that of the pictures; the converter knows none",
-    citation="none: a user's own pictures",
+    paper="none: a user's own images",
+    license="that of the images; the converter knows none",
+    citation="none: a user's own images",
 )
 def folders(raw: RawFolder) -> pl.LazyFrame:
     """One row a picture, with category, item and style as far as they are mapped."""
@@ -59,7 +60,7 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
     images, misnamed = walk_pictures(raw)
     if not images and not misnamed:
         places = ", ".join(str(place) for place in raw.given)
-        raise UsageError(f"{places}: no picture below (by its name: .jpg, .png, .webp …); name the folder of your pictures")
+        raise UsageError(f"{places}: no image below (by its name: .jpg, .png, .webp …); name the folder of your images")
     for pattern, count in Counter(map(document_pattern, [*images, *misnamed])).items():
         raw.count_documents(pattern, count)
     for name in misnamed:
@@ -75,7 +76,7 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
             add_vocabulary(raw, key, "folders", columns[key])
             unnamed = columns[key].count("")
             if unnamed:
-                raw.notes.append(f"{unnamed} pictures stand in no folder that gives the {key}; theirs is unknown")
+                raw.notes.append(f"no folder gives the {key} of {wording.count(unnamed, 'image')}, where it is unknown")
     frame = pl.DataFrame({
         "key": [safe_key(image.rpartition(".")[0].replace("/", "-")) for image in images],
         "image": images,
@@ -125,6 +126,6 @@ def _groups(raw: RawFolder, parts: list[Parts], columns: dict[str, list[str]]) -
     if items is None:
         return [None] * len(parts)
     if categories is not None and len(set(zip(categories, items, strict=True))) == len(set(categories)):
-        raw.notes.append("each class is one folder: splits are cut by picture; say --map group=folder if folders are products")
+        raw.notes.append("each class is one folder: splits are cut by image; say --map group=folder if folders are products")
         return [None] * len(parts)
     return [item or None for item in items]

@@ -22,7 +22,7 @@ from fprep.parsing.kfashion_tree import Folder, PictureFolders, scan, split_of
 from fprep.raw import MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.reader import reader, safe_key
 from fprep.workers import iterate_isolated
-from fschemas.failures import EnvironmentProblem, UsageError
+from fschemas.failures import EnvironmentProblem, UsageError, count_of
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
 from fschemas.walk import readable
@@ -84,7 +84,7 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
     frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
     if len(homes):
-        raw.notes.append(f"pictures are looked for in {len(homes)} folders, the first is {homes[0]}")
+        raw.notes.append(f"images are looked for in {count_of(len(homes), 'folder')}, the first is {homes[0]}")
     return _finish(raw, frame).lazy()
 
 

@@ -54,7 +54,7 @@ class _Picture:
     splits="given",
     any_groups=True,
     paper="Ma et al., Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding Network, AAAI 2020",
-    license="lists without a license; the pictures are those of AI-Hub K-Fashion (AI-Hub terms), FashionAI, DARN or DeepFashion",
+    license="lists without a license; the images are those of AI-Hub K-Fashion (AI-Hub terms), FashionAI, DARN or DeepFashion",
     citation="@inproceedings{ma2020asen, title={Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding "
     "Network}, author={Ma, Zhe and Dong, Jianfeng and Long, Zhongzi and Zhang, Yao and He, Yuan and Xue, Hui and Ji, "
     "Shouling}, booktitle={AAAI}, year={2020}}",
@@ -104,13 +104,13 @@ def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, pictures: di
     for line in file.lines():
         parsed = parse_label(line.content)
         if parsed is None:
-            message = f"{line.content[:60]!r} is not the place of a picture and pairs of attribute and value"
+            message = f"{line.content[:60]!r} is not the place of an image and pairs of attribute and value"
             raw.reject(line, "bad_label", message, found=repr(line.content[:60]))
             continue
         place, pairs = parsed
         picture = pictures.get(place)
         if picture is None:
-            raw.reject(line, "unknown_picture", f"there is no picture {place}; places count from 0", found=str(place))
+            raw.reject(line, "unknown_image", f"there is no image {place}; places count from 0", found=str(place))
             continue
         file.accounts["joined"] += 1
         if not picture.good:

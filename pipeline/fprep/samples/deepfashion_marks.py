@@ -23,7 +23,7 @@ from fprep.garments.shoot import Piece, Shot
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 
 WIDTH, HEIGHT, BOX, VARIATION, POINTS = 0, 1, slice(2, 6), 6, slice(7, 31)
-"""Columns of the marks of a picture: 31 whole numbers; points are 8 x (visibility, x, y), visibility -1 where not applicable."""
+"""Columns of the marks of an image: 31 whole numbers; points are 8 x (visibility, x, y), visibility -1 where not applicable."""
 NUM_COLUMNS = 31
 _POINT = {name: index for index, name in enumerate(FASHIONAI_24.points)}
 _ARMPIT_HEIGHT = 17.0

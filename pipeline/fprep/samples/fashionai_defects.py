@@ -159,7 +159,7 @@ class _Planter:
         self._insert(row, copy, "duplicate_image", "the bytes of the line before under another name")
         row, leaked = self._take(), test[0]
         (self.archive / leaked.image_id).write_bytes((test_archive / leaked.image_id).read_bytes())
-        self._insert(row, leaked, "leaked_image", "a picture of test a")
+        self._insert(row, leaked, "leaked_image", "an image of test a")
 
     def _take(self, suits: Callable[[Row], bool] = bool) -> Row:
         """The next untouched row that suits."""
@@ -208,6 +208,6 @@ def _write_warm_up(folder: Path, repeated: Row, *, images: int, seed: int) -> li
     (folder / WARM_UP / repeated.image_id).write_bytes((folder / TRAIN / repeated.image_id).read_bytes())
     lines = [_Line(row.text(), row.image_id) for row in by_category([*rows, repeated])]
     place = next(place for place, line in enumerate(lines) if line.image == repeated.image_id)
-    lines[place] = replace(lines[place], rule="duplicate_image", what=f"the bytes of a picture of {TRAIN}")
+    lines[place] = replace(lines[place], rule="duplicate_image", what=f"the bytes of an image of {TRAIN}")
     write_lines(folder / WARM_UP_CSV, [header(), *(line.text for line in lines)], newline="\r\n", encoding="utf-8-sig")
     return lines

@@ -24,6 +24,7 @@ from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.publish import new_folder, publish
+from fschemas.wording import are, count
 
 TRAIN = "fashionAI_key_points_train_20180227"
 TEST_A = "fashionAI_key_points_test_a_20180227"
@@ -76,10 +77,12 @@ def write_sample(
     """
     out = Path(out)
     if not pictures:
-        raise UsageError("fashionai-keypoints names pictures after their bytes and cannot be written with --no-images")
+        raise UsageError("fashionai-keypoints names images after their bytes and cannot be written with --no-images")
     least = MIN_IMAGES_FOR_DEFECTS if defects else 1
     if images < least:
-        raise UsageError(f"{images} images are too few{' for --defects' if defects else ''}; ask for {least} or more")
+        raise UsageError(
+            f"{count(images, 'image')} {are(images)} too few{' for --defects' if defects else ''}; ask for {least} or more"
+        )
     if workers < 1:
         raise UsageError(f"{workers} workers cannot draw anything; ask for 1 or more")
     out = claim_output(out, "sample")
@@ -142,7 +145,7 @@ def cells_of(picture: Picture) -> tuple[str, ...]:
 def encode(picture: Picture) -> bytes:
     """The bytes of the picture's JPEG file."""
     done, buffer = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert done, "a rendered picture can be encoded"
+    assert done, "a rendered image can be encoded"
     return buffer.tobytes()
 
 

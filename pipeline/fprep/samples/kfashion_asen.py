@@ -118,7 +118,7 @@ def _plant(names: list[str], labels: list[str], folder: Path) -> list[Defect]:
         image = names[last - back] if rule == "unknown_attribute" else None  # a line that cannot be read concerns no picture
         planted.append(Defect(list_of_labels, last - back + 1, image, rule, f"the label is {text!r}"))
     labels.append(f"{last + 1000} 0 1")
-    planted.append(Defect(list_of_labels, last + 1, None, "unknown_picture", "a place beyond the list of names"))
+    planted.append(Defect(list_of_labels, last + 1, None, "unknown_image", "a place beyond the list of names"))
     (folder / ROOT / "train/images" / names[last - 4]).unlink()
     planted.append(Defect(list_of_names, last - 3, names[last - 4], "missing_image", "the file was deleted"))
     (folder / ROOT / "train/images" / names[last - 5]).write_bytes(b"")

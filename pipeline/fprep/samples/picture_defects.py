@@ -46,4 +46,4 @@ SPOILT_PICTURES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "grayscale_image": ("a JPEG with one channel", _as_grayscale, "kept"),
     "cmyk_image": ("a JPEG with four channels, CMYK", _as_cmyk, "kept"),
 }
-"""Rule, then what was done, how, and the verdict of a row with such a picture."""
+"""Rule, then what was done, how, and the verdict of a row with such an image."""

@@ -19,6 +19,7 @@ from fprep.samples.processes import mapper
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.publish import new_folder, publish
+from fschemas.wording import are, count
 
 JPEG_QUALITY = 88
 _PICTURES_PER_WORKER = 8  # a process that starts for fewer costs more than it draws
@@ -56,9 +57,9 @@ def sample_folder(out: Path, request: Request, least: int = 1) -> Generator[Path
     """The folder to write into, published under its name when complete; raises `UsageError` for one that is occupied."""
     if request.images < least:
         kind = " for --defects" if request.defects else ""
-        raise UsageError(f"{request.images} images are too few{kind}; ask for {least} or more")
+        raise UsageError(f"{count(request.images, 'image')} {are(request.images)} too few{kind}; ask for {least} or more")
     if request.defects and not request.pictures:
-        raise UsageError("--defects spoils pictures too, so it cannot be combined with --no-images; drop one of them")
+        raise UsageError("--defects spoils images too, so it cannot be combined with --no-images; drop one of them")
     if request.workers < 1:
         raise UsageError(f"{request.workers} workers cannot draw anything; ask for 1 or more")
     out = claim_output(out, "sample")
@@ -102,7 +103,7 @@ def write_picture(path: Path, image: NDArray[np.uint8], quality: int = JPEG_QUAL
 def jpeg_bytes(image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
     """The JPEG file of a picture (H, W, 3) RGB."""
     done, buffer = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done, "a rendered picture can be encoded"
+    assert done, "a rendered image can be encoded"
     return buffer.tobytes()
 
 

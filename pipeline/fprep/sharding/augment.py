@@ -149,7 +149,7 @@ class Augmenter:
             raise UsageError(f"{place}: cannot be applied to {name} ({detail}); correct the recipe") from None
         moved_picture, moved = result["image"], np.asarray(result["keypoints"], np.float64)
         if moved_picture.dtype != np.uint8 or moved_picture.ndim != 3 or moved_picture.shape[2] != 3:
-            raise UsageError(f"recipe {self.recipe.name}: gives no 8-bit RGB picture; remove what changes the type")
+            raise UsageError(f"recipe {self.recipe.name}: gives no 8-bit RGB image; remove what changes the type")
         assert len(moved) == len(sent)
         right, down = moved[1] - moved[0], moved[2] - moved[0]
         box = None if geometry.box is None else np.concatenate([moved[3:7].min(axis=0), moved[3:7].max(axis=0)])
@@ -212,7 +212,7 @@ def _build(transform: dict[str, dict[str, Any]], place: str) -> Any:
     moves_pixels = not issubclass(found, library.ImageOnlyTransform)
     if (moves_pixels and name not in EXACT_SPATIAL) or name in _SHIFTING + _NOT_PICTURES:
         raise UsageError(
-            f"{place}: {name} does not keep points on their pixels or does not give a picture; "
+            f"{place}: {name} does not keep points on their pixels or does not give an image; "
             f"of the transforms that move pixels use {', '.join(EXACT_SPATIAL)}"
         )
     try:

@@ -190,7 +190,7 @@ def _body(source: SourceTable, metadata: dict[str, Any]) -> str:
             "from fschemas.shard_set import ShardSet  # checked random access, as `ftrain` does\n"
             'jpeg, annotation = ShardSet.open(".").read(0)\n```'
         ),
-        f"## License and citation\n\n{metadata['license'] or 'See the source of the pictures.'}",
+        f"## License and citation\n\n{metadata['license'] or 'See the source of the images.'}",
         str(metadata["citation"] or ""),
     ]
     return "\n" + "\n\n".join(section for section in sections if section).rstrip() + "\n"

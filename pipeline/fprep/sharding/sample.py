@@ -126,7 +126,7 @@ def read_picture(root: Path, name: str, sha256: str | None, *, follow_links: boo
         opened = open_inside(os.path.realpath(root), name, follow_links=follow_links)
     except CannotOpen as fault:
         if fault.rule == "missing_image":
-            raise IntegrityError(f"{path}: the picture is gone; restore it or run `fprep convert` again") from None
+            raise IntegrityError(f"{path}: the image is gone; restore it or run `fprep convert` again") from None
         raise IntegrityError(f"{path}: {fault.message}; run `fprep convert` again") from None
     try:
         content = read_all(opened.descriptor, opened.size)
@@ -191,7 +191,7 @@ def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
 
 def _undecodable(place: Path, error: Exception) -> IntegrityError:
     detail = " ".join(str(error).split()) or type(error).__name__
-    return IntegrityError(f"{place}: cannot be decoded ({detail}); let `fprep convert` look at the pictures: it rejects it")
+    return IntegrityError(f"{place}: cannot be decoded ({detail}); let `fprep convert` look at the images: it rejects it")
 
 
 def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) -> Facts:
@@ -202,7 +202,7 @@ def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) 
         return Facts(row["width"], row["height"], is_jpeg, row["image_mode"], row["image_orientation"])
     found = check_image(os.path.realpath(root), row["image"], decode=True, follow_links=follow_links)
     if found.rule:
-        raise IntegrityError(f"{root / row['image']}: {found.message}; let `fprep convert` look at the pictures: it rejects it")
+        raise IntegrityError(f"{root / row['image']}: {found.message}; let `fprep convert` look at the images: it rejects it")
     if found.sha256 != hashlib.sha256(content).hexdigest():
         raise IntegrityError(f"{root / row['image']}: changed while it was read; run the command again")
     assert found.width is not None
@@ -218,6 +218,6 @@ def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) 
     if len(points) and np.any(points > (facts.width, facts.height)):
         raise IntegrityError(
             f"{row['source_file']}:{row['source_line']}: a point or box lies outside {row['image']} "
-            f"({facts.width} x {facts.height}); let `fprep convert` look at the pictures: it rejects such rows"
+            f"({facts.width} x {facts.height}); let `fprep convert` look at the images: it rejects such rows"
         )
     return facts

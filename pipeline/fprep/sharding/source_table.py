@@ -59,7 +59,7 @@ class SourceTable:
         if missing:
             files = ", ".join(str(path) for path in answers)
             raise UsageError(
-                f"{files}: no box for {len(missing)} of {len(keys)} pictures of {self.path}, such as {missing[0]}; "
+                f"{files}: no box for {len(missing)} of {len(keys)} images of {self.path}, such as {missing[0]}; "
                 "predict every split of its shards with a model that finds boxes"
             )
         found = pl.Series("box", [boxes[key] for key in keys], pl.List(pl.Float32))
@@ -69,7 +69,7 @@ class SourceTable:
         if len(accepted) < len(frame):
             wrong = frame.filter(~pl.col("key").is_in(accepted["key"].to_list()))["key"][0]
             raise UsageError(
-                f"the box {boxes[wrong]} of {wrong} is empty or leaves the picture; take a model that finds better ones"
+                f"the box {boxes[wrong]} of {wrong} is empty or leaves the image; take a model that finds better ones"
             )
         digest = hashlib.sha256(json.dumps([boxes[key] for key in keys]).encode()).hexdigest()
         metadata = {**self.metadata, "table": "+".join(groups), "column_groups": groups}
@@ -90,7 +90,7 @@ class SourceTable:
         """Where the pictures are; raises `UsageError` when there is no such folder."""
         root = images or self.path.parent / str(self.metadata.get("raw_root", ""))
         if not root.is_dir():
-            raise UsageError(f"{root}: no such folder, but pictures of {self.path} should be there; name it with --images")
+            raise UsageError(f"{root}: no such folder, but images of {self.path} should be there; name it with --images")
         return root
 
     def rows(self, numbers: tuple[int, ...]) -> list[dict[str, Any]]:

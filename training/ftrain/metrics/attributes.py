@@ -171,7 +171,7 @@ def _recalls(rows: IntArray, positions: IntArray, num_rows: int, top: Sequence[i
             figures[f"recall_{k}_micro_low"], figures[f"recall_{k}_micro_high"] = ratio_interval(hits, positives)
         figures[f"recall_{k}_macro"] = _mean((hits[among] / np.minimum(k, positives[among])).tolist())
         figures[f"recall_{k}_strict"] = _mean((hits[among] / positives[among]).tolist())
-    return figures | {"positives": float(positives.sum()), "pictures": float(among.sum())}
+    return figures | {"positives": float(positives.sum()), "images": float(among.sum())}
 
 
 def _mean(values: Sequence[float]) -> float:

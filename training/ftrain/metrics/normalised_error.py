@@ -101,7 +101,7 @@ def normalised_distances(
     distances = np.hypot(*np.moveaxis(difference / np.where(excluded[:, None], 1.0, divisors)[:, None, :], -1, 0))
     if not np.isfinite(distances).all():
         picture, point = np.argwhere(~np.isfinite(distances))[0]
-        place = f"picture {picture} of the batch, {landmark_set.points[point]}"
+        place = f"image {picture} of the batch, {landmark_set.points[point]}"
         raise NonFiniteError(f"{place}: predicted at {guess[picture, point].tolist()}; look for NaN in the weights")
     lost = np.where(excluded, visible.sum(axis=1), 0).astype(np.int64)
     return PointErrors(distances, counted, kinds, excluded, lost)
@@ -122,7 +122,7 @@ def summarise(errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int
 
     "ne" with "ne_low" and "ne_high" (95 % interval over `num_resamples` draws of images with replacement, 0: none), "pck_auc" (area
     under the share of points within t, t up to 0.2), "ne_mean_of_points" (mean of the points' means, as the DeepFashion tables
-    reduce), "ne_garment/<garment>" and "ne_point/<point>" where any counts, "pictures", "points", "excluded_pictures",
+    reduce), "ne_garment/<garment>" and "ne_point/<point>" where any counts, "images", "points", "excluded_images",
     "excluded_points". For a set without pairs also "ne_diluted": invisible points count as found without error, as mmfashion
     computes NE; for comparison with its tables only. Neither batches nor the order of images change a digit.
     """
@@ -148,8 +148,8 @@ def summarise(errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int
         if (errors.counted & among).any():
             result[f"ne_garment/{garment}"] = mean_error(errors, among)
     return result | point_errors | {
-        "pictures": float(len(errors.excluded)),
+        "images": float(len(errors.excluded)),
         "points": float(errors.counted.sum()),
-        "excluded_pictures": float(errors.excluded.sum()),
+        "excluded_images": float(errors.excluded.sum()),
         "excluded_points": float(errors.excluded_points.sum()),
     }  # fmt: skip

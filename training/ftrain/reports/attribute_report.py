@@ -27,10 +27,10 @@ _MOST_QUERIES = 2000  # of an attribute, for the table of pictures and the guard
 
 
 def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`."""
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
     results, found = judged.results, entries(labels, judged.results)
     if not (found.asks.any() and found.offers.any()):
-        raise UsageError(f"{judged.shards.place}: no picture of the split {judged.split!r} has a value; choose another --split")
+        raise UsageError(f"{judged.shards.place}: no image of the split {judged.split!r} has a value; choose another --split")
     figures, chance = search_figures(labels, results, found), chance_figures(labels, found)
     numbers: dict[str, Any] = {
         "model": {name: value for name, value in figures.items() if "/" not in name},
@@ -102,7 +102,7 @@ def _write(
     bars = {name: {"value": part["map"], "floor": part["chance"], "count": part["queries"]} for name, part in parts.items()}
     publish_bytes(out / "plots/attributes.png", plot_bars(bars, "mAP of each attribute", title, "mAP in %", "random order"))
     header = ("key", "attribute", "value", "nearest", "nearest_value", f"right_of_{_NEIGHBOURS}")
-    publish_bytes(out / "pictures.csv", csv_bytes(header, _picture_rows(labels, judged, found, searches)))
+    publish_bytes(out / "images.csv", csv_bytes(header, _picture_rows(labels, judged, found, searches)))
     publish_bytes(out / "predictions.png", _sheet(labels, judged, found, searches, title))
 
 

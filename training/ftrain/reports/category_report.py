@@ -70,7 +70,7 @@ def figures(task: Category, results: Results) -> dict[str, Any]:
 
 
 def report(task: Category, judged: Judged, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`.
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
     Raises `UsageError` when no picture of the split has a label that the run learnt.
     """
@@ -95,11 +95,12 @@ def report(task: Category, judged: Judged, out: Path) -> dict[str, Any]:
     numbers["slices"] = slices(*hits(task, results), label_report.properties(notes))
     numbers["collapse"] = _collapse(task, results)
     badness, header, rows = pictures(task, judged)
-    publish_bytes(out / "pictures.csv", csv_bytes(header, rows))
+    publish_bytes(out / "images.csv", csv_bytes(header, rows))
     tiles = [tile(task, judged, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)]
     legend = [*([MARKS_ENTRY] if "attributes" in results and not task.exclusive else []), ORDER_ENTRY]
-    judged_by = "category right" if "category_top_1" in model else "at most one label in five is wrong"
-    meaning = {"good": f"green frame: {judged_by}", "bad": "red frame: not so"}
+    frames = ("category right", "category wrong"), ("at most one label in five wrong", "more labels wrong")
+    right, wrong = frames["category_top_1" not in model]
+    meaning = {"good": f"green frame: {right}", "bad": f"red frame: {wrong}"}
     publish_bytes(out / "predictions.png", sheet(tiles, "Predicted and true labels", line, meaning=meaning, legend=legend))
     return numbers
 
@@ -211,7 +212,7 @@ def _beside(found: dict[str, dict[str, float]], below: dict[str, dict[str, float
     for key, part in kept.items():
         floor = {"floor": below[key][name]} if key in below else {}
         ends = {end: part[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in part}
-        count = {"count": part.get("count", part.get("pictures", 0.0))}
+        count = {"count": part.get("count", part.get("images", 0.0))}
         parts[key] = {"value": part[name], **ends, **floor, **{k: v for k, v in part.items() if not math.isnan(v)}, **count}
     return parts
 

@@ -61,7 +61,7 @@ class _Scores:
 
 
 def report(answers: Answers, judged: Judged, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`."""
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
     from ftrain.reports.fashionnet_answer import prediction_sheet
 
     results, shards = judged.results, judged.shards
@@ -80,7 +80,7 @@ def report(answers: Answers, judged: Judged, out: Path) -> dict[str, Any]:
     scores = _Scores(errors, category, attributes, items)
     numbers["slices"] = _slices(judged, scores, numbers.get("slices", {}))
     badness = _badness(scores)
-    publish_bytes(out / "pictures.csv", _pictures(answers, judged, scores, badness))
+    publish_bytes(out / "images.csv", _pictures(answers, judged, scores, badness))
     chosen = label_report.spread(badness, _SHEET_PICTURES)
     publish_bytes(out / "predictions.png", prediction_sheet(answers, judged, errors, chosen, subtitle))
     return {name: value for name, value in numbers.items() if value != {}}
@@ -89,7 +89,7 @@ def report(answers: Answers, judged: Judged, out: Path) -> dict[str, Any]:
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Model and floors side by side, and the types of attributes."""
     floors = [name for name in _FLOORS if name in metrics]
-    yield f"{'':<26}{'model, 95 % interval':<28}" + "".join(f"{_FLOORS[name]:<14}" for name in floors).rstrip()
+    yield f"{'metric':<26}{'model, 95 % interval':<28}" + "".join(f"{_FLOORS[name]:<14}" for name in floors).rstrip()
     for name, label in _LABELS.items():
         if name not in metrics["model"]:
             continue
@@ -108,7 +108,7 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
             value = f"{100 * part['value']:.2f} %"
             yield f"  {kind.replace('_', ' '):<24}{value:<28}{floor}".rstrip()
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
-        yield "WARNING: the landmarks are not clearly better than those of a model that never looks at the picture"
+        yield "WARNING: the landmarks are not clearly better than those of a model that never looks at the image"
 
 
 def _report_category(answers: Answers, judged: Judged, numbers: dict[str, Any], out: Path, subtitle: str) -> np.ndarray | None:

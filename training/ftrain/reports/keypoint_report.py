@@ -49,7 +49,7 @@ class _Study:
 
 
 def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`.
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
     Raises `UsageError` when no visible point of the split can be judged.
     """
@@ -57,7 +57,7 @@ def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
 
     numbers, errors, subtitle = landmark_figures(landmarks, judged, out)
     rows = _picture_rows(landmarks, judged, errors)
-    publish_bytes(out / "pictures.csv", csv_bytes(("key", "garment", "ne", "points"), rows))
+    publish_bytes(out / "images.csv", csv_bytes(("key", "garment", "ne", "points"), rows))
     publish_bytes(out / "predictions.png", contact_sheet(landmarks, judged, errors, subtitle))
     return numbers
 
@@ -78,7 +78,7 @@ def landmark_figures(landmarks: LandmarkSet, judged: Judged, out: Path) -> tuple
     garments, points, subtitle = numbers["garments"], numbers["points"], _subtitle(study, numbers)
     publish_bytes(out / "plots/detection_curve.csv", csv_bytes(curve[0], curve[1:]))
     publish_bytes(out / "plots/points.csv", csv_table("point", ("ne", "mean_pose", "count"), points))
-    columns = ("ne", "ne_low", "ne_high", "mean_pose", "count", "pictures")
+    columns = ("ne", "ne_low", "ne_high", "mean_pose", "count", "images")
     publish_bytes(out / "plots/garments.csv", csv_table("garment", columns, garments))
     publish_bytes(out / "plots/detection_curve.png", plot_detection_curve(curve[1:], subtitle))
     publish_bytes(out / "plots/points.png", plot_errors(garments, points, subtitle))
@@ -89,7 +89,7 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """The numbers of `report` as lines for a person."""
     model, floor = metrics["model"], metrics.get("mean_pose", {})
     columns = ["model", *(["mean pose"] if floor else [])]
-    yield _line("", columns)
+    yield _line("metric", columns)
     for name in ("ne", "pck_5", "pck_10", "pck_20", "garment_accuracy"):
         if name in model:
             yield _line(_LABELS[name], [_share(part, name) for part in (model, floor) if part])
@@ -100,11 +100,11 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     if points := metrics.get("points"):
         hardest = sorted(points, key=lambda point: -points[point]["ne"])[:3]
         yield "hardest points: " + ", ".join(f"{name} {100 * points[name]['ne']:.1f} %" for name in hardest)
-    if metrics.get("excluded_pictures"):
-        pictures, lost = metrics["excluded_pictures"], metrics["excluded_points"]
+    if metrics.get("excluded_images"):
+        pictures, lost = metrics["excluded_images"], metrics["excluded_points"]
         yield f"left out: {count(pictures, 'image')} without a reference length, with {count(lost, 'visible landmark')}"
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
-        yield "WARNING: not clearly better than a model that never looks at the picture"
+        yield "WARNING: not clearly better than a model that never looks at the image"
 
 
 def answer(landmarks: LandmarkSet, results: Results, number: int, garment: str | None) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _numbers(study: _Study) -> dict[str, Any]:
     numbers["collapse"] = _collapse(study)
     numbers |= {
         "counted_points": int(model.counted.sum()),
-        "excluded_pictures": int(model.excluded.sum()),
+        "excluded_images": int(model.excluded.sum()),
         "excluded_points": int(model.excluded_points.sum()),
     }
     return numbers
@@ -207,7 +207,7 @@ def _collapse(study: _Study) -> dict[str, Any]:
         relative = np.where(counted[..., None], points / results["size"][:, None], np.nan)[:, enough]
         spreads.append(float(np.sqrt(np.nanvar(relative, axis=0).mean())))
     spread = spreads[0] / max(spreads[1], 1e-9)
-    sentence = f"its points stand nearly still whatever the picture shows: their spread is {spread:.0%} of the true one"
+    sentence = f"its points stand nearly still whatever the image shows: their spread is {spread:.0%} of the true one"
     return {"collapsed": spread < _STILL, "spread": spread, "sentence": sentence}
 
 
@@ -226,7 +226,7 @@ def _part(study: _Study, among: NDArray[np.bool_], *, interval: bool = False) ->
     if interval:
         counted = model.counted & among
         part["ne_low"], part["ne_high"] = ratio_interval(np.where(counted, model.distances, 0).sum(1), counted.sum(1))
-        part["pictures"] = int(counted.any(axis=1).sum())
+        part["images"] = int(counted.any(axis=1).sum())
     if floor is not None:
         part["mean_pose"] = mean_error(floor, among)
     return part | {"count": int((model.counted & among).sum())}

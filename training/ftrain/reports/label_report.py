@@ -131,11 +131,13 @@ def spread(badness: np.ndarray, num_tiles: int) -> list[int]:
     return order[np.unique(np.linspace(0, len(order) - 1, min(num_tiles, len(order))).round().astype(int))].tolist()
 
 
-def figure_lines(model: Mapping[str, Any], floor: Mapping[str, Any], names: Mapping[str, str], floor_name: str) -> Iterator[str]:
-    """A table for a person: figures of the model (with intervals where there are) beside those of the floor."""
+def figure_lines(
+    model: Mapping[str, Any], floor: Mapping[str, Any], names: Mapping[str, str], floor_name: str, title: str = "metric"
+) -> Iterator[str]:
+    """A block of a table for a person: a heading, and figures of the model (with intervals where there are) beside the floor's."""
     shown = [name for name in names if isinstance(model.get(name), float) and np.isfinite(model[name])]
     if shown:
-        yield f"{'':<32}{'model':<30}{floor_name if floor else ''}".rstrip()
+        yield f"{title:<32}{'model':<30}{floor_name if floor else ''}".rstrip()
     for name in shown:
         value = percent(model[name])
         if f"{name}_low" in model:

@@ -62,7 +62,7 @@ class _Study:
 
 
 def report(identity: str, categories: Sequence[str], judged: Judged, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`.
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
     `identity` (item or category) is what has to be found again; `categories` are the classes of `class_scores`, where there are
     some. Raises `UsageError` where no query has a right picture in the gallery.
@@ -101,11 +101,13 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         f"{count(int(model['queries']), 'query', 'queries')}, {count(int(model['gallery']), 'gallery image')}, {metrics['protocol']}"
         + (f"; left out without a match: {count(left_out, 'query', 'queries')}" if left_out else "")
     )
-    yield from figure_lines(model, floor, _LABELS, "untrained backbone")
+    yield from figure_lines(model, floor, _LABELS, "untrained backbone", "search")
     yield f"chance: hit@1 {100 * chance['hit_1']:.1f} %, mAP {100 * chance['map']:.1f} %"
     if "category" in metrics:
         named = {"top_1": "category named right", "macro_f1": "category, macro-F1"}
-        yield from figure_lines(metrics["category"]["model"], metrics["category"].get("majority", {}), named, "majority")
+        yield from figure_lines(
+            metrics["category"]["model"], metrics["category"].get("majority", {}), named, "majority", "category"
+        )
     if gain := metrics.get("gain"):
         low, high = 100 * gain["map_low"], 100 * gain["map_high"]
         yield f"mAP beyond the untrained backbone, on the same queries: {100 * gain['map']:+.1f} ({low:+.1f} to {high:+.1f}) points"
@@ -159,7 +161,7 @@ def _study(identity: str, judged: Judged) -> _Study:
     model = _judge(judged.results["embedding"], rows, *places, labels)
     if not model.judged.any():
         raise UsageError(
-            f"{judged.shards.place}: no picture of the split {judged.split!r} has another one of its {identity} to be found; "
+            f"{judged.shards.place}: no image of the split {judged.split!r} has another one of its {identity} to be found; "
             "choose another --split"
         )
     untrained = judged.untrained
@@ -221,9 +223,7 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
     ranked = _ranked(study)
     order = _worst_first(study.model)
     rows = [_picture_row(study, ranked, place) for place in order.tolist()]
-    publish_bytes(
-        out / "pictures.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows)
-    )
+    publish_bytes(out / "images.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows))
     best_first = order[study.model.judged[order]][::-1]
     shown = best_first[spread(np.arange(len(best_first)), SHEET_QUERIES)]
     notes = [f"AP {100 * study.model.average_precision[place]:.0f} %" for place in shown.tolist()]

@@ -71,7 +71,9 @@ def sheet(
     num_lines = max([len(tile.lines) for tile in tiles if tile is not None], default=0)
     cell = _TILE + _LINE * num_lines + _GAP
     width = 2 * _SIDE + columns * (_TILE + _GAP) - _GAP
-    top = Head(title, subtitle, [*_entries(tiles, {**_MEANING, **(meaning or {})}), *legend], width, _SIDE)
+    entries = [*_entries(tiles, {**_MEANING, **(meaning or {})}), *legend]
+    assert drawn_colors(tiles) <= {entry.color for entry in entries}, "a color is drawn that the legend does not explain"
+    top = Head(title, subtitle, entries, width, _SIDE)
     head = top.height
     height = head + num_rows * cell + _SIDE
     with mpl.rc_context(STYLE):
@@ -90,6 +92,15 @@ def sheet(
                     va="top", weight="bold" if place == 0 else "normal", color=TEXT_COLOR,
                 )  # fmt: skip
         return to_png(figure, dpi=110)
+
+
+def drawn_colors(tiles: Sequence[Tile | None]) -> set[str]:
+    """The colors of frames, boxes and points that tell something: each has an entry in the legend."""
+    some = [tile for tile in tiles if tile is not None]
+    colors = {GOOD_COLOR if tile.good else BAD_COLOR for tile in some if tile.good is not None}
+    colors |= {PREDICTED_COLOR for tile in some if len(tile.boxes) or (len(tile.points) and not tile.point_colors)}
+    colors |= {TRUE_COLOR for tile in some if len(tile.true_boxes)}
+    return colors.union(*(tile.point_colors for tile in some))
 
 
 def _entries(tiles: Sequence[Tile | None], meaning: Mapping[str, str]) -> list[Entry]:

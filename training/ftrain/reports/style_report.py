@@ -52,7 +52,7 @@ def measure(labels: Labels, results: Results) -> dict[str, Any]:
 
 
 def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `pictures.csv` (worst first) and `predictions.png` into `out`."""
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
     if labels.classes is None:
         from ftrain.reports.attribute_report import report as report_attributes
 
@@ -62,7 +62,7 @@ def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
     title = subtitle(judged, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}")
     write_classification(out, "style", scores, truth, learnt_classes(labels, judged), names, title)
     header = ("key", "style", "answer", "score", "score_of_truth")
-    publish_bytes(out / "pictures.csv", csv_bytes(header, _picture_rows(labels, judged)))
+    publish_bytes(out / "images.csv", csv_bytes(header, _picture_rows(labels, judged)))
     publish_bytes(out / "predictions.png", _sheet(labels, judged, title))
     return numbers
 
@@ -71,8 +71,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """The numbers of `report` as lines for a person."""
     model, majority = metrics["model"], metrics.get("majority", {})
     searched = metrics.get("untrained") or metrics["chance"]
-    yield from figure_lines(model, majority, _ANSWERED, "majority")
-    yield from figure_lines(model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order")
+    yield from figure_lines(model, majority, _ANSWERED, "majority", "answers")
+    yield from figure_lines(model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order", "search")
     if attributes := metrics.get("attributes"):
         yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}named right".rstrip()
         for attribute, part in attributes.items():
@@ -99,7 +99,7 @@ def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
     results = judged.results
     truth, scores, names = results["values"][:, 0], results["scores"], labels.values[0]
     if not (truth >= 0).any():
-        raise UsageError(f"{judged.shards.place}: no picture of the split {judged.split!r} has a style; choose another --split")
+        raise UsageError(f"{judged.shards.place}: no image of the split {judged.split!r} has a style; choose another --split")
     found = entries(labels, results)
     searched = {name: value for name, value in search_figures(labels, results, found).items() if "/" not in name}
     numbers = classification(scores, truth, learnt_classes(labels, judged), names, top=TOP)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fschemas import wording
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.json_file import COUNT
 from ftrain.retrieval.exact import ExactSearch, Features, Found, Likeness
@@ -36,7 +37,7 @@ _COLOR_SHORTLIST = (200, 10.0)  # the same where color has a say that the index 
 
 APPROXIMATION_SHAPE = {  # of `Approximation.to_json`
     "kind": re.compile("ivf|hnsw"), "specification": str, "value": COUNT, "target": float, "recall": float, "reached": bool,
-    "pictures": COUNT, "sweep": [{"value": COUNT, "recall": float, "low": float, "compared": float}],
+    "images": COUNT, "sweep": [{"value": COUNT, "recall": float, "low": float, "compared": float}],
 }  # fmt: skip
 
 
@@ -60,7 +61,7 @@ class Approximation:
     target: float
     recall: float
     reached: bool
-    pictures: int  # in the index when it was tuned
+    images: int  # in the index when it was tuned
     sweep: tuple[SweepRow, ...]
 
     @property
@@ -75,7 +76,7 @@ class Approximation:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Approximation:
         """The inverse of `to_json`."""
-        fields = {name: value[name] for name in ("kind", "specification", "value", "target", "recall", "reached", "pictures")}
+        fields = {name: value[name] for name in ("kind", "specification", "value", "target", "recall", "reached", "images")}
         return cls(**fields, sweep=tuple(SweepRow(**row) for row in value["sweep"]))
 
     def lines(self) -> list[str]:
@@ -92,9 +93,9 @@ class Approximation:
                 f"WARNING: recall@{RECALL_AT} {self.target:g} is out of reach, {self.recall:.4f} is the most; these vectors have "
                 "too little structure for such an index: use --kind exact"
             )
-        elif compared > _MOST_COMPARED * self.pictures:
+        elif compared > _MOST_COMPARED * self.images:
             rows.append(
-                f"WARNING: each query is compared with {compared:,.0f} of {self.pictures:,} pictures, which gains little; use --kind exact"
+                f"WARNING: each query is compared with {compared:,.0f} of {self.images:,} images, which gains little; use --kind exact"
             )
         return head + rows
 
@@ -141,7 +142,9 @@ def build_approximate(gallery: Features, kind: Kind, target: float = 0.98, seed:
     """
     faiss = _faiss()
     if len(gallery) < _FEWEST:
-        raise UsageError(f"{len(gallery)} pictures are too few to tune an approximate index with; use --kind exact")
+        raise UsageError(
+            f"{wording.count(len(gallery), 'image')} {wording.are(len(gallery))} too few to tune an approximate index with; use --kind exact"
+        )
     generator = np.random.default_rng(seed)
     features = np.ascontiguousarray(gallery.deep)
     specification = _specification(features, kind, generator)
@@ -160,7 +163,7 @@ def build_approximate(gallery: Features, kind: Kind, target: float = 0.98, seed:
         index.train(features[sample])
         index.add_with_ids(features[others], others)
         search = ApproximateSearch(
-            gallery, index, Approximation(kind, specification, 1, target, 0.0, reached=False, pictures=0, sweep=())
+            gallery, index, Approximation(kind, specification, 1, target, 0.0, reached=False, images=0, sweep=())
         )
         search.approximation = _tune(search, Features(features[others]), Features(features[held_out]))
         index.add_with_ids(features[held_out], held_out)
@@ -248,5 +251,5 @@ def _tune(search: ApproximateSearch, inside: Features, queries: Features) -> App
     reached = rows[-1].low >= approximation.target
     chosen = rows[-1] if reached else max(rows, key=lambda row: (row.recall, -row.value))
     return replace(
-        approximation, value=chosen.value, recall=chosen.recall, reached=reached, pictures=len(inside), sweep=tuple(rows)
+        approximation, value=chosen.value, recall=chosen.recall, reached=reached, images=len(inside), sweep=tuple(rows)
     )

@@ -32,7 +32,7 @@ from ftrain.task import Results, Task
 from ftrain.trained_task import predict_batch
 
 EMBEDDING, COLOR = "embedding", "color"  # what a task's `predict` calls its deep and its color features
-ColorSource = Literal["network", "picture", "none"]
+ColorSource = Literal["network", "image", "none"]
 
 
 def build_index(
@@ -138,7 +138,7 @@ def _features(results: Results, shards: ShardSet, rows: np.ndarray, *, color: bo
         return color_feature(decode_exactly(shards.read(row)[0]))
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        return Features(deep, np.stack(list(pool.map(of, rows.tolist())))), "picture"
+        return Features(deep, np.stack(list(pool.map(of, rows.tolist())))), "image"
 
 
 def unit(features: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ def join_runs(
         save_checkpoint(folder.checkpoints, state, {"model": joined.state_dict()}, keep=1)
         folder.write_receipt(state, command)
     sizes = joined.config
-    return {"dimensions": sizes.dim, "runs": len(runs), "parts": len(sizes.widths), "pictures": len(rows)}
+    return {"dimensions": sizes.dim, "runs": len(runs), "parts": len(sizes.widths), "images": len(rows)}
 
 
 def _check_output(folder: RunFolder) -> None:
@@ -103,7 +103,7 @@ def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[l
 def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSet, dim: int) -> Joined:
     """The joined task with the weights of its runs, before it has seen a picture."""
     if dim < 1:
-        raise UsageError(f"{shards.place}: one training picture is too few to join runs by; take a larger set")
+        raise UsageError(f"{shards.place}: one training image is too few to join runs by; take a larger set")
     widths = _widths(tasks)
     config = JoinedConfig(members=tuple(members), widths=tuple(widths), dim=min(dim, sum(widths)))
     shards.require(config.groups_to_view())

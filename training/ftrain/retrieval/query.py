@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fschemas import wording
 from fschemas.cores import available_cores
 from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
@@ -110,7 +111,7 @@ def refuse_broken(answers: list[Answer], out: Path) -> None:
     broken = [answer for answer in answers if "error" in answer]
     if broken:
         raise RejectedError(
-            f"{broken[0]['image']}: {broken[0]['error']}; {len(broken)} of {len(answers)} photos cannot be used, "
+            f"{broken[0]['image']}: {broken[0]['error']}; {len(broken)} of {wording.count(len(answers), 'photo')} cannot be used, "
             f"the answers for the others stand in {out}/{RESULTS_FILE}"
         )
 
@@ -204,7 +205,7 @@ def _load(task: Task, index: IndexFolder, photo: FoundPicture, find: BoxFinder |
         picture = read_picture(photo.path)
     except PictureError as error:
         return {"image": readable(photo.path), "error": str(error)}
-    color = color_feature(picture) if index.note["color"] == "picture" else None
+    color = color_feature(picture) if index.note["color"] == "image" else None
     box = None if find is None else find(picture)
     return _Photo(photo, sha256_of(photo.path), small(picture), task.encode_picture(picture, box), color)
 
@@ -217,7 +218,7 @@ def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch
     source, color = index.note["color"], None
     if source == "network":
         color = unit(results[COLOR])
-    elif source == "picture":
+    elif source == "image":
         color = np.stack([photo.color for photo in photos if photo.color is not None])
     return Features(deep_features(results), color)
 

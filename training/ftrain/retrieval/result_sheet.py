@@ -50,7 +50,7 @@ def _subtitle(answer: dict[str, Any], shards: ShardSet | None) -> str:
     if answer["reranked"]:
         parts = [f"re-ranked by k-reciprocal neighbours; score: minus their distance; likeness: {parts[0].partition(': ')[2]}"]
     if shards is None:
-        parts.append("the shard set is not where the index says, name it with --shards for pictures")
+        parts.append("the shard set is not where the index says, name it with --shards for images")
     return "; ".join(parts)
 
 

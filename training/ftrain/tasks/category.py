@@ -138,7 +138,7 @@ class Category(Task):
             return
         if self.attributes and has_attributes(rows, tuple(self.groups.values()) if self.exclusive else (), len(self.attributes)):
             return
-        if not (self.has_boxes and self.config.crop == "picture"):
+        if not (self.has_boxes and self.config.crop == "image"):
             raise UsageError("no image has a label that the run learns")
 
     @classmethod
@@ -174,7 +174,7 @@ class Category(Task):
         boxes = torch.stack([boxes for _, boxes in views]).mean(dim=0)
         results["boxes"] = _box_of_source(boxes * self.config.input_size, batch["matrix"], batch["size"])
         handed_on = ["category", "attributes", "has_box", "size"]
-        if self.config.crop == "picture":  # who is shown the box has nothing to find
+        if self.config.crop == "image":  # who is shown the box has nothing to find
             handed_on.append("true_box")
         return results | {name: batch[name] for name in handed_on if name in batch}
 

@@ -91,7 +91,7 @@ class Retrieval(Task):
         if config.labels not in columns or not (columns[config.labels][rows] != "").any():
             other = "category" if config.labels == "item" else "item"
             raise UsageError(
-                f"model.labels={config.labels}: no training picture of the shard set has a known {config.labels}; "
+                f"model.labels={config.labels}: no training image of the shard set has a known {config.labels}; "
                 f"take another set, or {other}"
             )
         if not _learns_items(config) or "item" not in columns:
@@ -180,7 +180,7 @@ class Retrieval(Task):
         ).summary()  # fmt: skip
         if not np.isfinite(figures["map"]):
             raise UsageError(
-                f"no {self.config.labels} has two validation pictures, so nothing can be found again; raise hold_out, or take "
+                f"no {self.config.labels} has two validation images, so nothing can be found again; raise hold_out, or take "
                 "a set with another validation split"
             )
         return figures
@@ -277,5 +277,5 @@ def _items(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
     names = dataset.get("names", {}).get("item", [])
     if not names:
         asked = "model.classify=item" if config.classify == "item" else f"model.proxy={config.proxy:g}"
-        raise UsageError(f"{asked} needs items to learn, and no training picture of the shard set has one")
+        raise UsageError(f"{asked} needs items to learn, and no training image of the shard set has one")
     return tuple(names)

@@ -96,7 +96,7 @@ class Style(Task):
             return rows
         chosen = rows[columns["style"][rows] != ""]
         if len(rows) and not len(chosen):
-            raise UsageError("no picture of the split has a style; choose another split or another shard set")
+            raise UsageError("no image of the split has a style; choose another split or another shard set")
         return chosen
 
     @classmethod
