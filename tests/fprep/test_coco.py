@@ -30,6 +30,18 @@ def write(folder, document, name="instances_train2017.json", size=(64, 112)):
     return folder
 
 
+@pytest.mark.parametrize(("place", "front"), [("photos of 2020", ""), ("a/b/deep", ""), ("shop/set one", "set one/")])
+def test_images_in_a_folder_of_any_name(tmp_path, place, front):
+    raw = write(tmp_path / "raw", document())
+    (raw / place).parent.mkdir(parents=True, exist_ok=True)
+    (raw / "images").rename(raw / place)
+    file = raw / "instances_train2017.json"
+    file.write_text(file.read_text().replace('"file_name": "', f'"file_name": "{front}'))
+    convert("coco", [raw], tmp_path / "out", workers=1, max_rejected=1.0, images="header")
+    assert set(pl.DataFrame(read_table(tmp_path / "out/table.parquet"))["image"]) <= {f"{place}/a.png", f"{place}/b.png"}
+    assert all("--images none" not in command for command in doctor(raw).commands)
+
+
 def document(**annotation):
     """Two images, three garments, with ids that are no numbers in order."""
     images = [

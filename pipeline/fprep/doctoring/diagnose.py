@@ -151,7 +151,9 @@ def _check_pictures(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
         return
     name = ours[listing[0]][0].reader
     homes = [home, *dict.fromkeys(_home(looked, name, path) for path in listing), *dict.fromkeys(path.parent for path in listing)]
-    sampled = look_for(looked, homes, sample_rows(listing))
+    if name == "coco":  # whose images may lie in any folder
+        homes += [path for path, folder in looked.folders.items() if folder.pictures and path.is_relative_to(home)]
+    sampled = look_for(looked, list(dict.fromkeys(homes)), sample_rows(listing))
     yield from judge_pictures(sampled, home, nested=name not in COLLECTIVE)
     yield from judge_sizes(sampled, home, name)
 

@@ -6,6 +6,7 @@ file gives them. What `fprep export --to coco` wrote is recognized, because it h
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -19,11 +20,13 @@ from fprep.raw import RawFolder
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
 from fschemas.tables import SPLITS
+from fschemas.walk import walk
 
 Entry = dict[str, Any]
 
 MAX_COCO = 1 << 30  # bytes of a file, which is parsed whole
 _BLOCK = 1 << 22
+_MAX_FOLDERS = 10_000  # that are looked into for images
 _KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[')
 _SPLIT_WORDS = {
     **{name: name for name in SPLITS}, "training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test",
@@ -105,7 +108,8 @@ def split_named(name: str) -> str | None:
 
 
 def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
-    """Where the images of a COCO file lie, as a prefix from the root: beside it, or in a folder as the usual layouts have it."""
+    """Where the images of a COCO file lie, as a prefix from the root: beside it, in a folder as the usual layouts have it, else in
+    the folder below the root that has most of them."""
     stem = path.stem.lower()
     own = [folder for folder in ("train2017", "val2017", "test2017", "train2020", "val2020") if folder in stem]
     splits = ("", "train/", "validation/", "val/", "valid/", "test/")
@@ -115,6 +119,14 @@ def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
     inside = [home for home in homes if home.is_relative_to(raw.root)]
     sample = names[:: max(1, len(names) // 20)][:20]
     hits = {home: sum(bool(name) and raw.has_image(home, name) for name in sample) for home in inside}
+    if not any(hits.values()):
+        lasts = {name.rpartition("/")[2] for name in sample if name}
+        for place, _, files in itertools.islice(walk(raw.root, follow_links=raw.follow_links), _MAX_FOLDERS):
+            for name in lasts.intersection(files):
+                up = next(full for full in sample if full.rpartition("/")[2] == name).count("/")
+                hits.setdefault(place.parents[up - 1] if up else place, 0)
+        inside = [home for home in hits if home.is_relative_to(raw.root)]
+        hits = {home: sum(bool(name) and raw.has_image(home, name) for name in sample) for home in inside}
     home = max(hits, key=lambda home: hits[home]) if any(hits.values()) else path.parent
     return "" if home == raw.root else f"{raw.name_of(home)}/"
 
