@@ -8,15 +8,9 @@ from pathlib import Path
 from fprep.doctor import doctor
 from fprep.reader import readers
 from fschemas.failures import FashionkitError, UsageError
+from fschemas.folder_kinds import kind_of_folder
 
 _LOOK_AT = 20_000  # names
-# Files by which folders that our commands write are known, in this order: a run and an index may hold a `dataset.json` too.
-_OURS = (
-    (("config.yaml", "checkpoints"), "is a run folder of ftrain"),
-    (("index.json",), "is an index of ftrain index"),
-    (("dataset.json", "index.parquet"), "is a shard set of fprep shard"),
-    (("table.parquet", "report.json"), "is a table of fprep convert"),
-)
 
 
 def not_a_reader(name: str) -> None:
@@ -44,11 +38,10 @@ def look_around(reader: str, raw: Sequence[Path], out: Path) -> str:
 
 
 def what_it_is(path: Path, but: str = "") -> str:
-    """In words, such as `is a run folder of ftrain`, or a data set with the line that converts it; "" for what is unknown or `but`."""
-    if path.is_dir():
-        for names, what in _OURS:
-            if all((path / name).exists() for name in names):
-                return what
+    """In words, such as `is a run folder`, or a data set with the line that converts it; "" for what is unknown or `but`."""
+    kind = kind_of_folder(path)
+    if kind is not None and kind.name != "sample":  # which is raw data
+        return f"is {kind.words}"
     try:
         diagnoses = [found for found in doctor(path, limit=_LOOK_AT).diagnoses if found.command]
     except (FashionkitError, OSError):  # what cannot be looked at has an error of its own already

@@ -66,7 +66,7 @@ def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
 
     folder, history = Path(out), dict[str, set[str]]()
     with exclusive(folder):
-        checkpoint.clean(folder)
+        checkpoint.clean(folder, keep=keep)
         found = checkpoint.newest(folder)
         state = found[1] if found else TrainingState(plan_id="plan", config_digest="config")
         while state.step < steps or state.validation_due:

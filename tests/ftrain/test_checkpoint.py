@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +77,7 @@ def test_all_damaged_is_an_error_never_a_silent_new_start(tmp_path: Path) -> Non
     assert newest(tmp_path / "nothing") is None
     for step in (1, 2):
         (save(tmp_path, step) / "model.safetensors").write_bytes(b"")
-    for function in (newest, clean):
+    for function in (newest, partial(clean, keep=3)):
         with pytest.raises(IntegrityError, match=r"no sound checkpoint \(skipped step-00000002: .*restore one or train into"):
             function(tmp_path)
     assert steps(tmp_path) == [1, 2], "nothing was thrown away"
@@ -148,7 +151,7 @@ def test_damaged_ones_are_set_aside_so_that_their_step_can_be_saved_again(tmp_pa
     for _ in range(2):
         for step in (2, 3):
             (tmp_path / step_folder(step) / "model.safetensors").write_bytes(b"")
-        assert [reason.split(":")[0] for reason in clean(tmp_path)] == ["skipped step-00000003", "skipped step-00000002"]
+        assert [reason.split(":")[0] for reason in clean(tmp_path, keep=3)] == ["skipped step-00000003", "skipped step-00000002"]
         assert steps(tmp_path) == [1]
         assert (tmp_path / "LATEST").read_text() == "step-00000001\n"
         assert (tmp_path / "damaged-step-00000002").is_dir()
@@ -159,14 +162,32 @@ def test_damaged_ones_are_set_aside_so_that_their_step_can_be_saved_again(tmp_pa
 def test_cleaning_sets_right_what_a_kill_left(tmp_path: Path) -> None:
     save(tmp_path, 1, best=1)
     save(tmp_path, 2, best=1)
-    (tmp_path / ".tmp.step-00000003.77").mkdir()
-    (tmp_path / ".tmp.step-00000003.77" / "model.safetensors").write_bytes(b"half")
     (tmp_path / "LATEST").write_text("step-00000001\n")
-    assert clean(tmp_path) == []
+    assert clean(tmp_path, keep=3) == []
     assert checkpoint.best(tmp_path) == tmp_path / step_folder(1)
     assert (tmp_path / "LATEST").read_text() == "step-00000002\n"
-    assert not list(tmp_path.glob(".tmp.*"))
-    assert clean(tmp_path / "nothing") == []
+    assert clean(tmp_path / "nothing", keep=3) == []
+
+
+def test_what_a_failed_save_did_not_delete_is_deleted_when_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step, best=1, keep=2)
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ftrain.checkpoint.shutil.rmtree", fail)
+        patch.setattr(Path, "rename", lambda path, _: fail(path))
+        with pytest.raises(OSError, match="Input/output error"):
+            save(tmp_path, 4, best=1, keep=2)
+    assert steps(tmp_path) == [1, 2, 3, 4]
+    assert clean(tmp_path, keep=2) == []
+    assert steps(tmp_path) == [1, 3, 4]
+    assert clean(tmp_path, keep=2) == []
+    assert steps(tmp_path) == [1, 3, 4]
 
 
 # --- the optimizer ------------------------------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ def test_a_save_killed_at_any_call_leaves_old_or_new(tmp_path: Path) -> None:
         if pid == 0:
             _die_before(calls, partial(save, folder, 2, keep=1, value=0.25))
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        reasons = clean(folder)
+        with publish.exclusive(folder):  # which sweeps
+            reasons = clean(folder, keep=1)
         found = newest(folder)
         assert found is not None
         assert reasons == found[2] == []

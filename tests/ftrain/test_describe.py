@@ -57,6 +57,16 @@ def test_answers_are_those_of_predict_and_stand_side_by_side(runs: list[Path], p
     assert sum(line.startswith("  points: ") for line in lines) == 2
 
 
+def test_another_name_of_an_image_is_another_input(runs: list[Path], photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.jpg").symlink_to(photo)
+    (tmp_path / "hard.jpg").hardlink_to(photo)
+    names = [photo, tmp_path / "link.jpg", tmp_path / "hard.jpg"]
+    found = [describe_photo(name, runs[:1], tmp_path / "out" / name.stem, device="cpu") for name in names]
+    assert [description["image"] for description in found] == [str(name) for name in names]
+    assert found[0]["answers"] == found[1]["answers"] == found[2]["answers"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["hard", "link", "photo"]
+
+
 def test_an_answer_that_is_not_drawn_stands_there_in_words(
     runs: list[Path], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

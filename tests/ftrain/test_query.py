@@ -60,6 +60,16 @@ def test_the_item_is_found_and_the_hits_are_known(place):
     assert [json.loads(line) for line in (place / "out/results.jsonl").read_text().splitlines()] == [seal(answer)]
 
 
+def test_another_name_of_an_image_is_another_input(place):
+    photo = place / "raw/photos/item0/6.jpg"
+    (place / "link.jpg").symlink_to(photo)
+    (place / "hard.jpg").hardlink_to(photo)
+    answers = ask(place, photo, place / "link.jpg", place / "hard.jpg", top=3)
+    assert [answer["image"] for answer in answers] == [str(photo), str(place / "link.jpg"), str(place / "hard.jpg")]
+    assert answers[0]["matches"] == answers[1]["matches"] == answers[2]["matches"]
+    assert len(list((place / "out/sheets").iterdir())) == 3
+
+
 def test_a_photo_of_the_index_is_not_its_own_answer(place):
     (answer,) = ask(place, place / "raw/photos/item0/12.jpg", top=12)
     assert answer["in_index"] == ["s0012"]

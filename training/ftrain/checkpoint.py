@@ -21,7 +21,6 @@ from fschemas.publish import (
     publish,
     publish_bytes,
     publish_sealed,
-    remove_leftovers,
     sha256_of,
     temporary_of,
     withdraw,
@@ -126,15 +125,14 @@ def _points(pointer: Path, name: str) -> bool:
     return pointer.is_file() and pointer.read_bytes() == name.encode() + b"\n"
 
 
-def clean(folder: Path) -> list[str]:
+def clean(folder: Path, *, keep: int) -> list[str]:
     """Make a folder of checkpoints fit for going on, while holding the run; says which damaged ones were set aside and why.
 
-    Leftovers of killed saves are removed, checkpoints after the newest sound one renamed to `damaged-…`, LATEST and BEST set.
-    Raises `IntegrityError` when there are checkpoints and all are damaged.
+    Checkpoints after the newest sound one are renamed to `damaged-…`, LATEST and BEST set, and what the last save should have
+    deleted, but could not, is deleted. Leftovers of killed saves are gone already: the lock of the run has swept. Raises `IntegrityError` when there are checkpoints and all are damaged.
     """
     if not folder.exists():
         return []
-    remove_leftovers(folder)
     found = newest(folder)
     if found is None:
         return []
@@ -147,6 +145,7 @@ def clean(folder: Path) -> list[str]:
             path.rename(aside)
     _point(folder / LATEST_FILE, sound.name)
     mark_best(folder, state)
+    _retain(folder, state, keep)
     return reasons
 
 

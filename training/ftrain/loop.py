@@ -102,7 +102,7 @@ class Trainer:
         """Take up the newest sound checkpoint, if there is one."""
         if self.processes.is_main:
             (self.folder / NON_FINITE_FILE).unlink(missing_ok=True)
-            for reason in checkpoint.clean(self.checkpoints):
+            for reason in checkpoint.clean(self.checkpoints, keep=self.fit.keep_checkpoints):
                 self._say(reason)
         self.processes.wait()
         found = checkpoint.newest(self.checkpoints)
