@@ -26,6 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from fschemas.cores import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()  # before torch or another library loads OpenMP; also for what is started from here
+
 NUM_ATTRIBUTES, SEED, BLOCK = 1000, 0, 4096
 PUBLISHED_ROWS = 289_222
 POSITIVES, UNKNOWNS = 3.3, 1.0  # ids per row, on average

@@ -17,6 +17,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fschemas.cores import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()  # before torch or another library loads OpenMP; also for what is started from here
+
 AIMS = {"full check": 0.8, "header check": 10.0}
 SIZES = {"512 px": None, "300 px": 300}
 

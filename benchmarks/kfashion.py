@@ -31,6 +31,9 @@ import orjson
 
 from fprep.parsing.kfashion_documents import Task, read_task
 from fprep.parsing.kfashion_labels import ATTRIBUTES, PARTS, STYLES
+from fschemas.cores import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()  # before torch or another library loads OpenMP; also for what is started from here
 
 AIMS = {"fprep kfashion": 3.0, "fprep kfashion, polygons=no": 3.0}
 BASE = "open + json.load"

@@ -24,6 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fschemas.cores import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()  # before torch or another library loads OpenMP; also for what is started from here
+
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 DIMS, TOP, RECALL, SEED = 512, 20, 0.98, 0
 BATCH, SINGLES, TEST_QUERIES = 100, 20, 1000

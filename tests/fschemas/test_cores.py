@@ -74,3 +74,10 @@ def test_importing_the_trainers_sets_the_policy_before_torch(package: str, chose
     said = subprocess.run([sys.executable, "-c", code], env={**plain, **chosen}, capture_output=True, text=True, check=True)
     wanted = [chosen.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")]
     assert said.stdout.strip() == str(wanted if chosen else ["PASSIVE", "0", "0"])
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_benchmarks_set_the_policy_too(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert "let_waiting_threads_sleep()" in text
+    assert "\nimport torch" not in text.partition("let_waiting_threads_sleep()")[0]

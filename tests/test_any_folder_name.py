@@ -1,0 +1,59 @@
+"""Folders whose names are patterns, URLs or escapes to some library: every command reads and writes them as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from tests.shard_sets import write_label_set
+from typer.testing import CliRunner
+
+import fprep.cli
+from ftrain.remote import open_shards
+
+NAME = "a[1] #b?*::c%20{0..1}"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / NAME).mkdir()
+    return tmp_path / NAME
+
+
+def call(app: object, *words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)  # type: ignore[arg-type]
+    assert result.exit_code == 0, (words, result.output)
+    return result.output
+
+
+def write_photos(folder: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for number in range(12):
+        path = folder / ("dress", "coat")[number % 2] / f"{number}{NAME}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(simplejpeg.encode_jpeg(generator.integers(0, 255, (64, 64, 3), dtype=np.uint8)))
+    return folder
+
+
+def test_every_command_of_fprep(home: Path) -> None:
+    raw, table, shards = write_photos(home / "raw"), home / f"table{NAME}", home / f"set{NAME}"
+    call(fprep.cli.app, "doctor", raw)
+    call(fprep.cli.app, "convert", "folders", raw, table, "-q", "--group-split")
+    call(fprep.cli.app, "shard", table, shards, "-q")
+    call(fprep.cli.app, "lint", shards, "-q")
+    call(fprep.cli.app, "audit", table, "-q")
+    call(fprep.cli.app, "report", table, home / f"{NAME}.html", "-q")
+    call(fprep.cli.app, "export", table, home / f"coco{NAME}", "--to", "coco", "-q")
+    call(fprep.cli.app, "sample", "fashionai-keypoints", home / f"sample{NAME}", "--images", "6")
+    assert not [path for path in home.parent.iterdir() if path.name != NAME and not path.name.startswith(".")]
+
+
+def test_a_url_is_no_pattern(home: Path) -> None:
+    """`::` chains file systems in a URL of fsspec, so that it is left out here."""
+    shards = write_label_set(home / "set[1] #?*%20{0..1}", {"train": 4, "val": 2})
+    (link := home.parent / "b[1] #?*%20{0..1}").symlink_to(shards)
+    opened = open_shards(f"file://{link}", cache=home / "cache")
+    assert len(opened) == 6
+    opened.read(5)
