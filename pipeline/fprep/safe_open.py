@@ -61,6 +61,8 @@ def open_inside(root: str, name: str, *, follow_links: bool = False) -> Opened:
     if descriptor < 0:  # a link, in the folder's path or in the file's place: it may lead somewhere else inside
         path = os.path.realpath(os.path.join(root, name))
         outside = not is_below(path, root)
+        if outside and not os.path.lexists(path):  # what no option would help
+            raise CannotOpen("missing_image", f"a link to {path}, which does not exist", name)
         if outside and not follow_links and not is_stored_by_content(path):
             raise CannotOpen("path_escape", f"a symbolic link leads out of the raw root, to {path}; {HOW_TO_FOLLOW}", name)
         try:

@@ -339,6 +339,15 @@ def test_one_bad_image_is_one_rejected_row(name, tmp_path, clean):
     assert json.loads((tmp_path / "out/report.json").read_text())["published"]
 
 
+def test_a_broken_link_out_of_the_folder_is_no_matter_of_trust(tmp_path):
+    raw = copied("folders", tmp_path)
+    (raw / "Long_Coat/gone.jpg").symlink_to("/gone/x.jpg")
+    converted("folders", raw, tmp_path / "out")
+    rejected = pl.DataFrame(read_table(tmp_path / "out/rejected.parquet")).filter(pl.col("source_file") == "Long_Coat/gone.jpg")
+    assert rejected["rule"].to_list() == ["missing_image"]
+    assert "a link to /gone/x.jpg, which does not exist" in rejected["message"][0]
+
+
 @pytest.mark.parametrize("name", ["folders", "kfashion", "deepfashion2"])
 def test_a_name_that_is_not_utf_8_is_one_rejected_row(name, tmp_path, clean):
     raw = copied(name, tmp_path)
