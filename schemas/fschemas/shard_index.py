@@ -36,6 +36,8 @@ def check_index(place: str, table: pa.Table, num_shards: int) -> None:
     if not pc.all(pc.fill_null(sound, False)).as_py():
         key = pc.filter(keys, pc.invert(pc.fill_null(sound, False)))[0].as_py()
         raise IntegrityError(f"{place}: {key!r} is not a key of a sample; do not use this set, or write it again")
+    if pc.count_distinct(keys).as_py() != len(keys):  # files named after them would be written twice at a time
+        raise IntegrityError(f"{place}: a key stands there twice; do not use this set, or write it again")
     for name in POSITION_COLUMNS[4:]:
         column = table.column(name)
         range_of = pc.min_max(column).as_py() if len(column) else {"min": 0, "max": 0}

@@ -58,6 +58,11 @@ def test_keys(place, key, monkeypatch):
     refused(place, "is not a key of a sample", monkeypatch)
 
 
+def test_a_key_of_two_samples(place, monkeypatch):
+    change_index(place, "key", "s00001")
+    refused(place, "a key stands there twice", monkeypatch)
+
+
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_shard_names(place, name, monkeypatch):
     change_metadata(place, lambda value: value["shards"][1].update(name=name))

@@ -12,7 +12,7 @@ import torch
 from tests.ftrain.tiny_task import ALONE
 from tests.shard_sets import label_sample, write_samples
 
-from fschemas.failures import EnvironmentProblem, ExitCode, UsageError
+from fschemas.failures import EnvironmentProblem, ExitCode, IntegrityError, UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, LandmarkSet, Visibility
 from fschemas.shard import Sample
 from fschemas.shard_set import ShardSet
@@ -248,6 +248,32 @@ def test_a_rehearsal_changes_nothing(task: str, labels: str) -> None:
     assert all(torch.equal(value, before[name]) for name, value in built.state_dict().items())
     assert flags == ([module.training for module in built.modules()], [p.requires_grad for p in built.parameters()])
     assert all(parameter.grad is None for parameter in built.parameters())
+
+
+ALL = ("category", "fashionnet", "keypoints", "retrieval", "style")
+# Annotations that no writer of ours makes, under the right digests, and the tasks that look at what is wrong.
+WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "a size that is a word": ({"width": "x"}, ALL),
+    "no size": ({"height": None}, ("category", "fashionnet", "retrieval", "style")),
+    "attributes that are a word": ({"attributes_positive": "abc"}, ("category", "fashionnet")),
+    "an attribute beyond the last": ({"attributes_positive": [999]}, ("category", "fashionnet")),
+    "an attribute below the first": ({"attributes_positive": [-2]}, ("category", "fashionnet")),
+    "too few points": ({"landmark_x": [1.0]}, ("fashionnet", "keypoints")),
+    "points without coordinates": ({"landmark_x": None}, ("fashionnet", "keypoints")),
+    "a visibility that is none": ({"landmark_visibility": [*[2] * 7, 99]}, ("fashionnet", "keypoints")),
+    "a category that is none": ({"category": "Spaceship"}, ("category", "fashionnet")),
+    "a category that is a list": ({"category": []}, ("category", "fashionnet")),
+    "a box of two edges": ({"box": [1, 2]}, ("category",)),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_annotation_that_cannot_be_used_is_damage_of_the_set(tmp_path: Path, wrong: str) -> None:
+    changed, whose = WRONG[wrong]
+    place = label_set(tmp_path / "set", lambda note: note.update(changed))
+    for task in whose:
+        with pytest.raises(IntegrityError, match=r"(sample s\d+|an annotation) cannot be used .*; run `fprep lint` on the set"):
+            preflight(task, place)
 
 
 def test_a_refused_command_changes_no_run(labels: str, tmp_path: Path) -> None:

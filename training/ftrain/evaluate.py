@@ -22,6 +22,7 @@ from ftrain.remote import open_shards
 from ftrain.run_folder import RunFolder
 from ftrain.split_lock import check_lock, lock_digest
 from ftrain.splits import Splits
+from ftrain.stream import usable_annotations
 from ftrain.task import Judged, Rows, Task, find_task
 
 REPORT_FILE = "report.json"  # every figure
@@ -91,7 +92,8 @@ def _judge(
     splits = Splits(task, config, shards)
     rows = splits.judged(split)
     try:
-        task.check_validation(Rows(shards, rows))
+        with usable_annotations(shards):
+            task.check_validation(Rows(shards, rows))
     except UsageError as error:
         raise UsageError(f"{shards.place}: the split {split!r} cannot be evaluated: {error}") from None
     results = results_of_split(task, shards, rows, group, batch_size, workers, stage="evaluating")

@@ -20,7 +20,7 @@ from ftrain.distributed import Processes
 from ftrain.optimisation import check_stages, enter_stage, weigh
 from ftrain.plan import TrainingPlan
 from ftrain.splits import Splits, positions_of_rank, sampler_of
-from ftrain.stream import Batch, encode_row
+from ftrain.stream import Batch, encode_row, usable_annotations
 from ftrain.task import Rows, Task
 from ftrain.task_config import FitConfig, RunConfig
 
@@ -40,12 +40,12 @@ def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group
     plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
     positions = positions_of_rank(fit, group)
     check_stages(task, fit.stages)
-    with _named(shards.place, ""):
+    with _named(shards.place, ""), usable_annotations(shards):
         notes = task.check_training(Rows(shards, rows))
     if len(validation):
         other = "raise hold_out" if splits.holds_out else f"take a set with another split {config.validation_split!r}"
         remedy = f"; {other}, or train with --set validation_split=none"
-        with _named(f"{shards.place}: validation cannot be measured", remedy):
+        with _named(f"{shards.place}: validation cannot be measured", remedy), usable_annotations(shards):
             task.check_validation(Rows(shards, validation))
     task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = example_batch(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +26,8 @@ from ftrain.workers import in_order
 
 Batch = dict[str, torch.Tensor]
 WORKER_TIMEOUT = 120.0  # seconds without an answer after which a data worker counts as hung
+# What code that takes an annotation as it should be raises of another one.
+_UNUSABLE = (ValueError, KeyError, TypeError, IndexError, OverflowError, cv2.error)
 _AHEAD = 2  # steps that a worker may be ahead
 
 
@@ -133,9 +136,24 @@ def encode_row(shards: ShardSet, encoder: Encoder, row: int, generator: np.rando
         return encoder(RawSample(row, image, annotation), generator)
     except FashionkitError:
         raise
-    except (ValueError, KeyError, cv2.error) as error:
-        key = shards.columns["key"][row]
-        raise IntegrityError(f"{shards.place}: sample {key} cannot be used ({error}); run `fprep lint` on the set") from error
+    except _UNUSABLE as error:
+        raise _unusable(shards, f"sample {shards.columns['key'][row]}", error) from error
+
+
+@contextmanager
+def usable_annotations(shards: ShardSet) -> Generator[None]:
+    """Say that it is an annotation of the set that cannot be used, where one is not of the form that it must have."""
+    try:
+        yield
+    except FashionkitError:
+        raise
+    except _UNUSABLE as error:
+        raise _unusable(shards, "an annotation", error) from error
+
+
+def _unusable(shards: ShardSet, what: str, error: Exception) -> IntegrityError:
+    reason = f"{error} is missing or unknown" if isinstance(error, KeyError) else error
+    return IntegrityError(f"{shards.place}: {what} cannot be used ({reason}); run `fprep lint` on the set")
 
 
 def training_batches(

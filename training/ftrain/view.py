@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from fschemas.failures import UsageError
-from fschemas.landmarks import LandmarkSet, landmark_set
+from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
 from ftrain.image import apply_color, fit_matrix, move_points, random_color, warp, warp_picture
 from ftrain.stream import RawSample
 from ftrain.task_config import ViewConfig
+
+_VISIBILITIES = frozenset(value.value for value in Visibility)
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,18 @@ class SeenLandmarks:
 
 
 def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: View) -> SeenLandmarks:
-    """Move the landmarks of an annotation with the picture; where it is mirrored, partners change places."""
+    """Move the landmarks of an annotation with the picture; where it is mirrored, partners change places.
+
+    Raises `ValueError` for other points than the landmark set has, or a visibility that is none.
+    """
     truth = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1).astype(np.float32)
     visibility = np.asarray(annotation["landmark_visibility"], dtype=np.int8)
+    if (
+        truth.shape != (len(landmarks), 2)
+        or visibility.shape != (len(landmarks),)
+        or not _VISIBILITIES.issuperset(visibility.tolist())
+    ):
+        raise ValueError(f"its landmarks are not {len(landmarks)} points with a visibility each")
     points, seen = move_points(truth, view.matrix).astype(np.float32), visibility
     if view.mirrored:
         partners = list(landmarks.partners)

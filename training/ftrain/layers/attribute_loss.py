@@ -18,10 +18,16 @@ _NEVER = -1e4  # a logit whose exponential is 0, and which times 0 is not NaN
 
 
 def attribute_targets(annotation: Mapping[str, Any], num_attributes: int) -> np.ndarray:
-    """int8 A of a sample's annotation: 1 positive, 0 known to be absent, -1 unknown (ids listed as unknown or as maybe)."""
+    """int8 A of a sample's annotation: 1 positive, 0 known to be absent, -1 unknown (ids listed as unknown or as maybe).
+
+    Raises `ValueError` or `IndexError` for ids that are none.
+    """
     targets = np.zeros(num_attributes, np.int8)
     for name, value in (("attributes_unknown", -1), ("attributes_maybe", -1), ("attributes_positive", 1)):
-        targets[np.asarray(annotation.get(name, ()), np.int64)] = value
+        ids = np.asarray(annotation.get(name, ()), np.int64)
+        if ids.size and ids.min() < 0:  # would count from the end
+            raise ValueError(f"{name} holds {ids.min()}")
+        targets[ids] = value
     return targets
 
 
