@@ -18,6 +18,7 @@ from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
 from ftrain import config as config_module
+from ftrain.evaluate import evaluate_run
 from ftrain.loop import load_weights
 from ftrain.run_folder import RunFolder
 from ftrain.task_config import FitConfig, RunConfig
@@ -175,6 +176,19 @@ def test_the_receipt_names_origins_and_the_command_line(finished: Path) -> None:
     assert receipt["step"] == 10
     assert len(receipt["ledger"]) == len(receipt["plan_id"]) == len(receipt["config_digest"]) == 64
     assert "torch" in receipt["packages"]
+
+
+@pytest.mark.parametrize("name", ["training.csv", "validation.csv"])
+def test_one_wrong_bit_in_a_curve_is_no_other_curve(copy: RunFolder, shards: ShardSet, tmp_path: Path, name: str) -> None:
+    path = copy.path / name
+    copy.check_curve(name)
+    path.write_bytes(bytes([*path.read_bytes()[:-2], path.read_bytes()[-2] ^ 1]) + b"\n")
+    with pytest.raises(IntegrityError, match=rf"{name}: changed since the run was trained"):
+        copy.check_curve(name)
+    with pytest.raises(IntegrityError, match=rf"{name}: changed since the run was trained"):
+        evaluate_run(copy.path, shards.place, tmp_path / "out", workers=0, device="cpu")
+    assert copy.start(same_config(copy), shards, "auto").startswith("going on"), "from here on the curve gets longer"
+    copy.check_curve(name)
 
 
 def test_csv_columns_may_come_later(tmp_path: Path) -> None:

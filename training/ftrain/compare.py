@@ -149,6 +149,7 @@ def _read(place: Path, name: str, reports: Path | None) -> _Run:
 
 def _validation(folder: RunFolder) -> tuple[dict[str, Any], str]:
     """The figures of the validation that chose the checkpoint, in the form of a report, and what they are."""
+    folder.check_curve("validation.csv")
     rows = {int(row["step"]): row for row in read_curve(folder.path / "validation.csv") if row.get("step")}
     if not rows:
         return {"model": {}}, "not evaluated"

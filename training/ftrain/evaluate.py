@@ -19,7 +19,7 @@ from ftrain.distributed import Processes, processes
 from ftrain.evaluation import results_of_split
 from ftrain.key_metrics import key_metrics, publish_curves
 from ftrain.remote import open_shards
-from ftrain.run_folder import RunFolder
+from ftrain.run_folder import CURVE_FILES, RunFolder
 from ftrain.split_lock import check_lock, lock_digest
 from ftrain.splits import Splits
 from ftrain.stream import usable_annotations
@@ -58,6 +58,8 @@ def evaluate_run(
     folder, opened = RunFolder(Path(run)), open_shards(shards)
     for asked in (lock_digest(lock), folder.config().lock):
         check_lock(asked, opened)
+    for name in CURVE_FILES:
+        folder.check_curve(name)
     cv2.setNumThreads(0)
     with processes(device, workers) as group:
         if not group.is_main:

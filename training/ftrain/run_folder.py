@@ -20,7 +20,7 @@ import torch
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.json_file import read_json
 from fschemas.preflight import check_checkpoint, check_run
-from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sealed
+from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sealed, sha256_of
 from fschemas.shard_set import DATASET_SHAPE, ShardSet
 from fschemas.yaml_file import YamlLimitError
 from ftrain import checkpoint
@@ -33,6 +33,7 @@ from ftrain.task import Task
 from ftrain.task_config import RunConfig
 
 RECEIPT_FILE = "receipt.json"
+CURVE_FILES = ("training.csv", "validation.csv")  # what evaluations and comparisons read of them bears a digest in the receipt
 _LOCK_ATTEMPTS = 20
 
 
@@ -89,7 +90,8 @@ class RunFolder:
             if difference:
                 decision = f"{difference}: starting anew, the old run stands in {self._set_aside()}"
             else:
-                return f"going on with the run in {self.path}"  # its files stay as they are: checkpoints hold their digests
+                (self.path / RECEIPT_FILE).unlink(missing_ok=True)  # it is of what is finished, and curves get longer now
+                return f"going on with the run in {self.path}"  # other files stay: checkpoints hold their digests
         elif resume == "must":
             raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")
         publish_bytes(self.path / CONFIG_FILE, config.to_yaml().encode())
@@ -180,11 +182,27 @@ class RunFolder:
     def write_receipt(self, state: TrainingState, command: Sequence[str]) -> None:
         """What these weights came from: data, configuration, the words of the `command` line and the packages."""
         packages = {name: version(name) for name in ("fashionkit", "torch", "timm", "numpy", "opencv-python-headless")}
+        curves = {name: sha256_of(self.path / name) for name in CURVE_FILES if (self.path / name).exists()}
         publish_json(self.path / RECEIPT_FILE, {
             "plan_id": state.plan_id, "config_digest": state.config_digest, "seed": state.seed, "step": state.step,
             "ledger": state.ledger, "best": state.best, "command": list(command), "python": platform.python_version(),
-            "packages": packages, "threads": torch.get_num_threads(), "platform": f"{sys.platform} {platform.machine()}",
+            "curves": curves, "packages": packages, "threads": torch.get_num_threads(), "platform": f"{sys.platform} {platform.machine()}",
         })  # fmt: skip
+
+    def check_curve(self, name: str) -> None:
+        """Compare one of `CURVE_FILES` with its digest in the receipt; raises `IntegrityError` where it was changed.
+
+        Says nothing where the file is gone, or where no training has ended since the file got longer.
+        """
+        path, receipt = self.path / name, self.path / RECEIPT_FILE
+        if not (path.is_file() and receipt.is_file()):
+            return
+        digest = read_json(receipt, {"curves?": {"*": str}}).get("curves", {}).get(name)
+        if digest is not None and digest != sha256_of(path):
+            raise IntegrityError(
+                f"{path}: changed since the run was trained ({RECEIPT_FILE} holds its SHA-256); restore it from a copy of the run, "
+                "or remove it to go without its curve"
+            )
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
