@@ -217,3 +217,16 @@ def test_values_are_not_shared_between_runs() -> None:
     one: Any = load_config("keypoints", None, None, [])
     one.model["channels"] = 1
     assert load_config("keypoints", None, None, []).model["channels"] == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("keypoints: {profile: [a], tiny: {}}", r"keypoints\.profile=\['a'\] is not possible"),
+        ("keypoints: {tiny: {fit: {epochs: 2020-01-01}}}", r"fit\.epochs=datetime\.date.* is not possible"),
+    ],
+)
+def test_values_of_yaml_that_json_does_not_have(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        load_config("keypoints", tmp_path / "params.yaml", None, [])

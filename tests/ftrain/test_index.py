@@ -10,7 +10,7 @@ from tests.ftrain.search_runs import SPLITS, find, picture_of, write_items, writ
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
 from fschemas.publish import exclusive, publish_sealed, sha256_of
 from ftrain.retrieval.approximate import Approximation, build_approximate
-from ftrain.retrieval.build import build_index
+from ftrain.retrieval.build import build_index, deep_features
 from ftrain.retrieval.color import color_feature
 from ftrain.retrieval.exact import ExactSearch, Features, Likeness
 from ftrain.retrieval.index_file import FEATURES_FILE, INDEX_FILE, IndexFolder, write_index
@@ -48,6 +48,15 @@ def test_the_gallery_is_indexed_with_its_labels(tmp_path, shards):
     found = ExactSearch(opened.features).search(opened.features, Likeness(), 2)
     labels = opened.items["item"][found.rows]
     assert (labels[:, 0] == labels[:, 1]).all()  # each item has two pictures, and finds its other one
+
+
+def test_embeddings_of_each_attribute_stand_side_by_side():
+    """Of styles B, 1, D: normalized along the 1, an index held signs alone, and no query could open it."""
+    parts = np.random.default_rng(0).standard_normal((5, 3, 4)).astype(np.float32)
+    deep = deep_features({"embedding": parts})
+    np.testing.assert_allclose(
+        deep, parts.reshape(5, 12) / np.linalg.norm(parts.reshape(5, 12), axis=1, keepdims=True), rtol=1e-6
+    )
 
 
 def test_splits_can_be_named_and_an_index_is_replaced(tmp_path, shards):

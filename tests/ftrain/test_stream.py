@@ -160,7 +160,8 @@ def fail(error: BaseException) -> Callable[[RawSample, dict[str, np.ndarray]], N
     ("error", "kind", "words"),
     [
         (ValueError("bad garment"), IntegrityError, r"sample s00020 cannot be used \(bad garment\)"),
-        (TypeError("a bug"), (TypeError, RuntimeError), "a bug"),
+        (TypeError("not a number"), IntegrityError, r"sample s00020 cannot be used \(not a number\)"),
+        (ZeroDivisionError("a bug"), (ZeroDivisionError, RuntimeError), "a bug"),
         (MemoryError("of memory"), (MemoryError, EnvironmentProblem), "of memory"),
         (PermissionError(13, "no", "x.tar"), (PermissionError, EnvironmentProblem), "x.tar"),
     ],

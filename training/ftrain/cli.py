@@ -53,7 +53,7 @@ def _training_command(task_name: str) -> None:
         exact: Annotated[bool, typer.Option("--exact", help="Same bits for any number of processes (fit.exact).")] = False,
         limit_steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
         workers: Workers = 2,
-        threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU for the model.")] = None,
+        threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of the CPU for the model.")] = None,
         device: Device = "auto",
         tracker: Annotated[
             list[str] | None,

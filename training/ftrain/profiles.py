@@ -5,8 +5,8 @@ Nothing here imports torch, so that a wrong name is answered at once.
 
 from __future__ import annotations
 
-import json
 import reprlib
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ def profile_values(task: str, params: Path | None, profile: str | None, named: s
         return {}, "the defaults"
     section = {} if params is None else read_values(params).get(name)
     asked = profile or (section.get("profile") if isinstance(section, dict) else None)
+    if asked is not None and not isinstance(asked, str):
+        raise UsageError(f"{params}: {name}.profile={asked!r} is not possible; write the name of one profile")
     own, chosen = _profiles(section), asked or "tiny"
     if chosen in own:
-        return json.loads(json.dumps(own[chosen])), str(params)
+        return deepcopy(own[chosen]), str(params)
     packaged = _profiles(read_values(PACKAGED_PARAMS).get(task))
     if asked in packaged:  # without a name the user's file must hold what counts
         return packaged[asked], f"profile {asked} of ftrain"
@@ -35,9 +37,9 @@ def profile_values(task: str, params: Path | None, profile: str | None, named: s
         known = f"choose a profile of ftrain with --profile ({', '.join(packaged)})" if packaged else "add one"
         raise UsageError(f"{params}: no section {name!r}; {known}, or another file with --params")
     known = dict.fromkeys([*own, *packaged])
-    if not asked:
-        raise UsageError(f"{params}: {name} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}")
     where = f"{params}: " if params else ""
+    if not asked:
+        raise UsageError(f"{where}{name} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}")
     raise UsageError(f"{where}{name} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}known are {', '.join(known)}")
 
 

@@ -92,11 +92,11 @@ def require_embeddings(task: Task, device: torch.device) -> None:
 
 
 def deep_features(results: Results) -> np.ndarray:
-    """The embeddings among predictions, float32 B, D, brought to length 1.
+    """The embeddings among predictions, float32 B, D, brought to length 1; those of several attributes B, A, D side by side.
 
     Raises `NonFiniteError` where one has no direction.
     """
-    deep = np.ascontiguousarray(results[EMBEDDING], dtype=np.float32)
+    deep = np.ascontiguousarray(results[EMBEDDING], dtype=np.float32).reshape(len(results[EMBEDDING]), -1)
     lengths = np.linalg.norm(deep, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
     if len(bad):
