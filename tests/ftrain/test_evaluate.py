@@ -180,7 +180,7 @@ def test_two_processes_write_the_same_bytes_as_one(judged, folder, run, tmp_path
     children = forks.start_group("cli", 2, arguments=["evaluate", str(run), str(folder), *options])
     assert [child.wait(180) for child in children] == [0, 0], [child.text() for child in children]
     progress, *said = children[0].text().splitlines()
-    assert progress == "evaluating: 21/21"
+    assert progress.startswith("evaluating: 21/21")  # a slow machine says its rate as well
     assert said == [*summary_lines(metrics), f"written to {tmp_path / 'two'}"]
     assert children[1].text() == ""
     assert contents(tmp_path / "two") == contents(out)
