@@ -14,8 +14,9 @@ from fprep.cli_export import export
 from fprep.cli_report import report
 from fschemas import wording
 from fschemas.command_line import run_command, say
-from fschemas.failures import IntegrityError, UsageError, count_of
+from fschemas.failures import IntegrityError, UsageError
 from fschemas.preflight import check_paths, check_shards, check_tables
+from fschemas.wording import count
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -150,11 +151,11 @@ def convert(
     rules = ", ".join(f"{rule} {count}" for rule, count in values["rejected_by_rule"].items())
     warnings = ", ".join(f"{name} {count}" for name, count in values["warnings"].items())
     splits = "".join(f", {count} {split}" for split, count in values["splits"].items())
-    rows = f"{count_of(values['kept'], 'row')} of {count_of(values['lines'], 'line')}{splits}"
+    rows = f"{count(values['kept'], 'row')} of {count(values['lines'], 'line')}{splits}"
     lines = [
         f"{out}/table.parquet: {rows}" if found.published or dry_run else f"no table: {rows}",
         *([f"recognized: {', '.join(values['variants'])}"] if values["variants"] else []),
-        *([f"{out}/rejected.parquet: {count_of(values['rejected'], 'row')}: {rules}"] if rules else []),
+        *([f"{out}/rejected.parquet: {count(values['rejected'], 'row')}: {rules}"] if rules else []),
         *([f"kept with a warning: {warnings}"] if warnings else []),
         *[f"note: {note}" for note in values.get("notes", [])],
         *([f"next: fprep report {shlex.quote(str(out))} report.html"] if found.published else []),
@@ -228,7 +229,7 @@ def shard(
         )  # fmt: skip
     splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
     state = "nothing to do: " if summary["unchanged"] else ""
-    size_of_set = f"{count_of(summary['shards'], 'shard')} ({summary['reused']} kept), {summary['bytes'] / 1e6:.1f} MB"
+    size_of_set = f"{count(summary['shards'], 'shard')} ({summary['reused']} kept), {summary['bytes'] / 1e6:.1f} MB"
     _print(summary, as_json, f"{out}: {state}{size_of_set}, {splits}")
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from fschemas.command_line import say
-from fschemas.failures import count_of
 from fschemas.preflight import check_tables
+from fschemas.wording import count
 
 
 def report(
@@ -45,6 +45,6 @@ def report(
     gone = f", {len(values['missing'])} could not be shown" if values["missing"] else ""
     size = f"{values['bytes'] / 1e6:.1f} MB"
     verb = "would be written: " if dry_run else ""
-    lines = [f"{out}: {verb}{count_of(values['rows'], 'row')}, {count_of(values['images'], 'image')}{gone}, {size}"]
+    lines = [f"{out}: {verb}{count(values['rows'], 'row')}, {count(values['images'], 'image')}{gone}, {size}"]
     lines += [f"note: {remark}" for remark in values["remarks"]]
     say(values, "\n".join(lines), as_json=as_json)

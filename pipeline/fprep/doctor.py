@@ -26,9 +26,10 @@ from fprep.reader import readers
 from fprep.safe_open import HOW_TO_FOLLOW
 from fschemas import wording
 from fschemas.command_line import shell_word
-from fschemas.failures import FashionkitError, UsageError, count_of
+from fschemas.failures import FashionkitError, UsageError
 from fschemas.folder_kinds import kind_of_folder
 from fschemas.walk import is_utf8, list_folder, readable
+from fschemas.wording import count
 
 _TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".json")
 _MAX_HEADS = 4_000  # files whose first bytes are read
@@ -70,8 +71,8 @@ class Checkup:
 
     def to_text(self) -> str:
         """The same for a person."""
-        names, folders = count_of(self.scan.entries, "name"), count_of(len(self.scan.folders), "folder")
-        looked = f"{names} in {folders}, {count_of(self.scan.num_pictures, 'image')}"
+        names, folders = count(self.scan.entries, "name"), count(len(self.scan.folders), "folder")
+        looked = f"{names} in {folders}, {count(self.scan.num_pictures, 'image')}"
         lines = [f"{self.path}: {looked}" + (f"; {self.scan.incomplete}" if self.scan.incomplete else "")]
         for diagnosis in self.diagnoses:
             what = " (".join(part for part in (diagnosis.reader or "no reader", diagnosis.variant) if part)
@@ -146,7 +147,7 @@ def doctor(
     if looked.junk:
         checkup.findings.append(
             Finding(
-                "note", "junk", looked.root, f"{count_of(looked.junk, 'file')} that macOS, Windows or an editor left, never read"
+                "note", "junk", looked.root, f"{count(looked.junk, 'file')} that macOS, Windows or an editor left, never read"
             )
         )
     checkup.diagnoses += diagnose(looked, known, home)
@@ -278,7 +279,7 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) ->
             f"a trial conversion of {wording.count(rows, 'row')} failed by a fault of the reader: {words}",
         )
     rules = ", ".join(f"{rule} {count}" for rule, count in report.rejected_by_rule.items())
-    told = f"a trial conversion kept {count_of(report.kept, 'row')} and rejected {report.rejected}" + (
+    told = f"a trial conversion kept {count(report.kept, 'row')} and rejected {report.rejected}" + (
         f" ({rules})" if rules else ""
     )
     return Finding("problem" if report.kept == 0 else "good", "trial", diagnosis.home, told)

@@ -19,11 +19,12 @@ from typing import Any, Protocol, cast
 import fprep.exporting
 from fprep.exporting.job import ExportJob, ExportOptions, size_of
 from fprep.sharding.source_table import SourceTable
-from fschemas.failures import IntegrityError, UsageError, count_of, did_you_mean
+from fschemas.failures import IntegrityError, UsageError, did_you_mean
 from fschemas.folders import claim_output
 from fschemas.json_file import read_json
 from fschemas.publish import new_folder, publish, publish_sealed, sha256_of
 from fschemas.walk import is_junk
+from fschemas.wording import count
 
 RECEIPT = "export.json"
 FORMAT = "fashionkit-export/1"
@@ -110,13 +111,13 @@ def export(
 def describe(summary: dict[str, Any], out: Path, *, dry_run: bool) -> str:
     """The summary in a few lines."""
     splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
-    what = f"{summary['dataset']} as {summary['format']}, {count_of(summary['rows'], 'row')}, images {splits}"
+    what = f"{summary['dataset']} as {summary['format']}, {count(summary['rows'], 'row')}, images {splits}"
     if summary["unchanged"]:
         return f"{out}: nothing to do: {what}"
     if dry_run:
         return f"{out}: would be written: {what}"
     counts = ", ".join(f"{count} {name}" for name, count in summary["counts"].items())
-    size = f"{count_of(summary['files'], 'file')}, {summary['bytes'] / 1e6:.1f} MB"
+    size = f"{count(summary['files'], 'file')}, {summary['bytes'] / 1e6:.1f} MB"
     return "\n".join([f"{out}: {what}: {counts}; {size}", *(f"note: {note}" for note in summary["notes"])])
 
 

@@ -9,7 +9,7 @@ from fprep.image_check import ImageFacts
 from fprep.orientation import COORDINATES, turns
 from fprep.raw import RawFolder
 from fprep.reader import Reader
-from fschemas.failures import count_of
+from fschemas.wording import count
 
 ASSUMED = "assumed_orientation"  # column: whether the row's turn is an assumption
 
@@ -37,7 +37,7 @@ def tell_assumed(frame: pl.DataFrame, raw: RawFolder, reader: Reader) -> None:
         other = "stored" if assumed == "upright" else "upright"
         given = "as --map says" if "orientation" in raw.mapping else f"--map orientation={other} says otherwise"
         raw.notes.append(
-            f"coordinates of {count_of(len(rows), 'row')} on images with an EXIF orientation{shapes} are taken to belong to the "
+            f"coordinates of {count(len(rows), 'row')} on images with an EXIF orientation{shapes} are taken to belong to the "
             f"{assumed} pixels, {given}"
         )
 

@@ -10,7 +10,7 @@ import polars as pl
 from fprep.class_names import near_names_of, shortened
 from fprep.raw import RawFolder
 from fprep.splits import SIDES
-from fschemas.failures import count_of
+from fschemas.wording import count
 
 
 def tell_near_names(frame: pl.DataFrame, raw: RawFolder) -> None:
@@ -30,8 +30,8 @@ def tell_empty_splits(frame: pl.DataFrame, raw: RawFolder, wanted: Mapping[str, 
             groups = frame["group"].n_unique()
             raw.warn("empty_split", split)
             raw.notes.append(
-                f"the split {split} is empty: {count_of(len(frame), 'row')} in {count_of(groups, 'group')} leave nothing for a share "
+                f"the split {split} is empty: {count(len(frame), 'row')} in {count(groups, 'group')} leave nothing for a share "
                 f"of {wanted[split]:g}; add images, or choose another --{split}-share"
                 if split != "train"
-                else f"the split train is empty: {count_of(groups, 'group')} went into val and test; add images, or choose smaller shares"
+                else f"the split train is empty: {count(groups, 'group')} went into val and test; add images, or choose smaller shares"
             )

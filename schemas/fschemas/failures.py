@@ -136,11 +136,6 @@ _NEAR = 0.67  # of `difflib`: about one letter in three may be another
 _SHORTEST_PART = 3
 
 
-def count_of(count: int, noun: str, plural: str = "") -> str:
-    """`1 row`, `2 rows`; `plural` for nouns whose plural is another word."""
-    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
-
-
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean light? ` with the nearest of the known names, empty where none is near: nonsense gets no suggestion.
 

@@ -15,8 +15,9 @@ from fprep.cli import app
 from fprep.convert import convert
 from fprep.pages.page import write_page
 from fprep.report import ConversionRejected
-from fschemas.failures import UsageError, count_of, did_you_mean
+from fschemas.failures import UsageError, did_you_mean
 from fschemas.progress import Reporter
+from fschemas.wording import count
 
 
 def images_of(folder, rows, header="image,category"):
@@ -183,7 +184,7 @@ def test_files_of_others_are_no_rejected_rows(tmp_path):
 
 
 def test_numbers_in_words():
-    assert [count_of(0, "row"), count_of(1, "row"), count_of(2, "row"), count_of(2, "class", "classes")] == [
+    assert [count(0, "row"), count(1, "row"), count(2, "row"), count(2, "class", "classes")] == [
         "0 rows",
         "1 row",
         "2 rows",

@@ -21,12 +21,13 @@ import simplejpeg
 import torch
 
 from fschemas.cores import available_cores
-from fschemas.failures import RejectedError, UsageError, count_of
+from fschemas.failures import RejectedError, UsageError
 from fschemas.folders import claim_output
 from fschemas.names import output_path
 from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes
 from fschemas.walk import readable
+from fschemas.wording import count
 from ftrain.answer_file import publish_answers
 from ftrain.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.distributed import processes
@@ -158,7 +159,7 @@ def refuse_broken(answers: list[dict[str, Any]], out: Path) -> None:
     broken = [answer for answer in answers if "error" in answer]
     if broken:
         raise RejectedError(
-            f"{broken[0].get('image') or broken[0]['key']}: {broken[0]['error']}; {len(broken)} of {count_of(len(answers), 'image')} cannot be used, "
+            f"{broken[0].get('image') or broken[0]['key']}: {broken[0]['error']}; {len(broken)} of {count(len(answers), 'image')} cannot be used, "
             f"the answers for the others stand in {out}/{PREDICTIONS_FILE}"
         )
 

@@ -10,8 +10,8 @@ import polars as pl
 from fprep.auditing.findings import Findings
 from fprep.auditing.tables import AuditTable
 from fprep.splits import HELD_OUT, SIDES
-from fschemas.failures import count_of
 from fschemas.tables import SPLITS
+from fschemas.wording import count
 
 _COLUMNS = ("category", "garment", "style", "domain", "gender", "variation")
 _UNKNOWN = ("", "unknown")
@@ -43,7 +43,7 @@ def find_balance(table: AuditTable, findings: Findings) -> list[Floor]:
     floors: list[Floor] = []
     for label, counts, totals, several in _label_counts(table):
         for split in (split for split in SPLITS if totals.get(split)):
-            here = {value: count[split] for value, count in counts.items() if count.get(split)}
+            here = {value: rows[split] for value, rows in counts.items() if rows.get(split)}
             if not here:
                 continue
             majority, rarest = (
@@ -62,11 +62,11 @@ def find_balance(table: AuditTable, findings: Findings) -> list[Floor]:
 
 
 def _find_unseen(table: AuditTable, label: str, counts: dict[str, dict[str, int]], several: bool, findings: Findings) -> None:
-    if not any(count.get("train") for count in counts.values()):
+    if not any(rows.get("train") for rows in counts.values()):
         return
-    for value, count in counts.items():
-        held_out = {split: number for split, number in count.items() if SIDES[split] in HELD_OUT and number}
-        if held_out and not count.get("train"):
+    for value, rows in counts.items():
+        held_out = {split: number for split, number in rows.items() if SIDES[split] in HELD_OUT and number}
+        if held_out and not rows.get("train"):
             split, number = next(iter(held_out.items()))
             what = f"{label} {value} is in {number} rows of {split}, and never in train"
             findings.add("balance_unseen", "info" if several else "warning", what, table=table.name, split=split)
@@ -107,8 +107,8 @@ def _by_split(known: pl.DataFrame) -> dict[str, int]:
 
 
 def _sentence(floor: Floor) -> str:
-    head = f"{floor.label} in {floor.split}: {count_of(floor.rows, 'row')}, {count_of(floor.classes, 'value')}"
+    head = f"{floor.label} in {floor.split}: {count(floor.rows, 'row')}, {count(floor.classes, 'value')}"
     if floor.several:
-        return f"{head}, {floor.mean:.2f} a row; {floor.majority} in {100 * floor.share:.1f} %, {floor.rarest} in {count_of(floor.rarest_rows, 'row')}"
+        return f"{head}, {floor.mean:.2f} a row; {floor.majority} in {100 * floor.share:.1f} %, {floor.rarest} in {count(floor.rarest_rows, 'row')}"
     always = f"always saying {floor.majority} is right in {100 * floor.share:.1f} %"
     return f"{head}; {always}; the rarest is {floor.rarest} ({floor.rarest_rows})"

@@ -9,7 +9,7 @@ import polars as pl
 from fprep.auditing.balance import Floor
 from fprep.auditing.findings import KINDS, SEVERITIES
 from fprep.auditing.tables import AuditTable
-from fschemas.failures import count_of
+from fschemas.wording import count
 
 _EXAMPLES = {"error": 3, "warning": 2, "info": 1}
 _MOST_FLOORS = 24
@@ -22,7 +22,7 @@ def summary_text(tables: Sequence[AuditTable], findings: pl.DataFrame, floors: S
     for table in tables:
         counts = table.frame.group_by(pl.col("split").cast(pl.String)).len().sort("split").iter_rows()
         lines.append(
-            f"{table.name}: {count_of(len(table.frame), 'row')}, " + ", ".join(f"{number} {split}" for split, number in counts)
+            f"{table.name}: {count(len(table.frame), 'row')}, " + ", ".join(f"{number} {split}" for split, number in counts)
         )
     lines += [f"note: {note}" for note in notes]
     shown = findings.filter(pl.col("kind") != "balance")
@@ -65,7 +65,7 @@ def verdict(findings: pl.DataFrame) -> str:
 def _floor_line(floor: Floor) -> str:
     label = f"{floor.table} {floor.label}, {floor.split}"
     several = f", {floor.mean:.2f} a row" if floor.several else ""
-    return f"{100 * floor.share:>6.1f} %  {label}: {floor.majority}; {count_of(floor.classes, 'value')}{several}, rarest {floor.rarest} ({floor.rarest_rows})"
+    return f"{100 * floor.share:>6.1f} %  {label}: {floor.majority}; {count(floor.classes, 'value')}{several}, rarest {floor.rarest} ({floor.rarest_rows})"
 
 
 def _cut(message: str) -> str:

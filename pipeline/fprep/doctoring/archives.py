@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from fprep.doctoring.findings import Finding
 from fprep.doctoring.scan import is_picture
 from fprep.doctoring.signatures import SIGNATURES
-from fschemas.failures import count_of
+from fschemas.wording import count
 
 _ARCHIVE = re.compile(r".*\.(zip|tar|tgz|tar\.gz|tar\.xz|7z|rar|gz)|.*\.(zip|7z)\.\d{3}|.*\.z\d\d", re.IGNORECASE)
 _TAR = re.compile(r"\.(tar|tgz|tar\.gz|tar\.xz)$", re.IGNORECASE)
@@ -64,7 +64,7 @@ def _members(path: Path) -> tuple[list[str], str]:
             with zipfile.ZipFile(path) as archive:
                 members = [member for member in archive.infolist() if not member.is_dir()]
             locked = ", locked with a password that the authors send" if any(member.flag_bits & 1 for member in members) else ""
-            return [member.filename for member in members], f", {count_of(len(members), 'file')}{locked}"
+            return [member.filename for member in members], f", {count(len(members), 'file')}{locked}"
         if path.suffix.lower() == ".zip":
             return [], "a damaged or unfinished zip archive: its directory at the end is missing"
         return (_names_in_tar(path), "") if _TAR.search(path.name) else ([], "")
@@ -128,7 +128,7 @@ def _holds(names: list[str]) -> str:
     telling = [entry for entry in SIGNATURES if entry.reader and entry.place]
     known = sorted({entry.reader for entry in telling if any(PurePosixPath(entry.place).name.lower() == last for last in lasts)})
     pictures = sum(is_picture(name) for name in lasts)
-    parts = [f"{count_of(pictures, 'image')} such as {next(n for n in names if is_picture(n))}"] if pictures else []
+    parts = [f"{count(pictures, 'image')} such as {next(n for n in names if is_picture(n))}"] if pictures else []
     parts += [f"annotation files of {' or '.join(known)}"] if known else []
     others = len(names) - pictures
     if not known and others and names:

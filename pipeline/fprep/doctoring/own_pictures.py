@@ -10,7 +10,7 @@ from fprep.doctoring.own_tables import diagnose_tables
 from fprep.doctoring.scan import Scan
 from fprep.parsing.own_pictures import last_word
 from fprep.reader import readers
-from fschemas.failures import count_of
+from fschemas.wording import count
 
 
 def diagnose_own_pictures(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
@@ -47,7 +47,7 @@ def _folders(looked: Scan, root: Path) -> list[Diagnosis]:
     names = sorted(path.name for path in counts if path.parent == home)
     lasts = sorted({last_word(name) for name in names})
     diagnosis = Diagnosis("folders", f"{number} folders", home, "convert")
-    what = f"{count_of(sum(counts.values()), 'image')} in folders such as {names[0]}; {count_of(len(lasts), 'last word')}, such as {', '.join(lasts[:5])}"
+    what = f"{count(sum(counts.values()), 'image')} in folders such as {names[0]}; {count(len(lasts), 'last word')}, such as {', '.join(lasts[:5])}"
     diagnosis.findings.append(Finding("good", "own-folders", home, what))
     if any(folder.cut for folder in looked.folders.values()):
         diagnosis.findings.append(Finding("note", "cut", home, "of large folders a part was looked at"))

@@ -19,10 +19,10 @@ from fprep.parsing.own_pictures import plain
 from fprep.raw import MAX_RAW, RawFolder, RawLine, document_pattern
 from fprep.reader import BOX_TEXT, safe_key
 from fprep.units import corners_of
-from fschemas.failures import count_of
 from fschemas.landmarks import Visibility
 from fschemas.regular_file import open_regular
 from fschemas.tables import COLUMN_GROUPS, GROUPS, SampleTable
+from fschemas.wording import count
 
 _LIMIT = 100_000  # pixels; a number beyond is a fault and not a place
 _Number = int | float
@@ -56,7 +56,7 @@ class Reading:
             else:
                 found.append(row)
         if crowds:
-            raw.notes.append(f"{name}: {count_of(crowds, 'annotation')} of a crowd (iscrowd 1) left out: no single garment")
+            raw.notes.append(f"{name}: {count(crowds, 'annotation')} of a crowd (iscrowd 1) left out: no single garment")
         seen = {str(entry.get("image_id")) for entry in self.file.annotations}
         for number in sorted(set(self.file.images) - seen):
             raw.warn("no_garment", f"{name}: image {number}")

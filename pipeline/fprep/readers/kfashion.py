@@ -22,10 +22,11 @@ from fprep.parsing.kfashion_tree import Folder, PictureFolders, scan, split_of
 from fprep.raw import MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.reader import reader, safe_key
 from fprep.workers import iterate_isolated
-from fschemas.failures import EnvironmentProblem, UsageError, count_of
+from fschemas.failures import EnvironmentProblem, UsageError
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
 from fschemas.walk import readable
+from fschemas.wording import count
 
 _TASK = 256  # files that one call parses
 _CHUNK = 8  # calls that a process gets at a time
@@ -84,7 +85,7 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
     frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
     if len(homes):
-        raw.notes.append(f"images are looked for in {count_of(len(homes), 'folder')}, the first is {homes[0]}")
+        raw.notes.append(f"images are looked for in {count(len(homes), 'folder')}, the first is {homes[0]}")
     return _finish(raw, frame).lazy()
 
 
@@ -115,8 +116,8 @@ def _crashed(task: Task, reason: str) -> Answer:
 def _count(raw: RawFolder, folders: Iterable[Folder]) -> None:
     """Enter all files into the books."""
     for folder in folders:
-        for pattern, count in Counter(document_pattern(_name(folder, name)) for name in folder.labels).items():
-            raw.count_documents(pattern, count)
+        for pattern, number in Counter(document_pattern(_name(folder, name)) for name in folder.labels).items():
+            raw.count_documents(pattern, number)
         for name in folder.misnamed:
             shown = _name(folder, readable(name))
             raw.count_documents(document_pattern(shown), 1)
@@ -129,11 +130,11 @@ def _account(raw: RawFolder, folder: Folder, answer: Answer) -> None:
         raw.reject(RawLine(_name(folder, file), 1, 0, content), rule, message, found=found)
     for file in answer.foreign:
         raw.account(_name(folder, file), "left_out")
-    for rule, count in answer.warnings.items():
+    for rule, number in answer.warnings.items():
         examples = answer.examples[rule]
         for file in examples:
             raw.warn(rule, _name(folder, file))
-        raw.warnings[rule] += count - len(examples)
+        raw.warnings[rule] += number - len(examples)
 
 
 def _name(folder: Folder, file: str) -> str:
