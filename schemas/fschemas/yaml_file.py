@@ -37,6 +37,17 @@ class _Loader(yaml.SafeLoader):
         self._check(len(self.indents))
         return super().add_indent(column)
 
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Read a mapping; of a key that stands twice in it, YAML's own loader would take the last."""
+        node = super().compose_mapping_node(anchor)
+        seen = set[str]()
+        for key, _ in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen and key.value != "<<":
+                    raise yaml.YAMLError(f"{key.value!r} stands twice, again in line {key.start_mark.line + 1}")
+                seen.add(str(key.value))
+        return node
+
     def _check(self, levels: int) -> None:
         if levels > MOST_LEVELS:
             raise yaml.YAMLError(f"nested more than {MOST_LEVELS} levels deep")

@@ -132,6 +132,33 @@ def test_near_equal_classes_are_reported_by_convert_and_audit(tmp_path, column):
     assert findings["kind"].to_list().count("label_near_equal") == 4
 
 
+@pytest.mark.parametrize("reader", ["csv", "folders", "coco"])
+def test_names_that_look_the_same_are_one_class_and_that_is_told(tmp_path, reader):
+    names = ["Caf\u00e9", "Cafe\u0301"] + (["Dress", " Dress"] if reader != "folders" else [])
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    places = [f"{name}/{number}.png" if reader == "folders" else f"{number}.png" for number, name in enumerate(names)]
+    for number, place in enumerate(places):
+        (raw / place).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20), (number * 9, 0, 0)).save(raw / place)
+    if reader == "csv":
+        lines = ["image,category", *(f"{place},{name}" for place, name in zip(places, names, strict=True))]
+        (raw / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    elif reader == "coco":
+        (raw / "list.json").write_text(json.dumps({
+            "images": [{"id": number, "file_name": place, "width": 20, "height": 20} for number, place in enumerate(places)],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
+            "annotations": [
+                {"id": number, "image_id": number, "category_id": number, "bbox": [1, 1, 9, 9]} for number in range(len(names))
+            ],
+        }))  # fmt: skip
+    report = convert(reader, [raw], tmp_path / "out", workers=1)
+    assert report.kept == len(names)
+    assert report.warnings["respelled_names"] == len(names) // 2
+    told = [note for note in report.notes if "are read as one" in note]
+    assert "'Cafe\\u0301', 'Caf\\xe9' are read as one, 'Café'" in told[0]
+
+
 def test_map_keys_are_in_the_help():
     text = CliRunner().invoke(app, ["convert", "--help"]).stdout
     keys = {key for reader in READERS.values() for key in reader.mapping}

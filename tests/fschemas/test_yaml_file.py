@@ -66,6 +66,12 @@ def test_a_pipe_is_no_yaml_file(tmp_path: Path) -> None:
         read_yaml(tmp_path / "params.yaml")
 
 
+def test_a_key_that_stands_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"p.yaml: not valid YAML \('a' stands twice, again in line 3\)"):
+        parse_yaml("a: 1\nb: 2\na: 3\n", "p.yaml")
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {x: 1}\n", "p")["b"] == {"x": 3, "y": 2}
+
+
 def test_what_people_write_is_read() -> None:
     text = "base: &base {a: 1, b: [x, 2.5]}\nother:\n  <<: *base\n  b: null\nempty:\n"
     assert parse_yaml(text, "here") == {"base": {"a": 1, "b": ["x", 2.5]}, "other": {"a": 1, "b": None}, "empty": None}

@@ -8,7 +8,7 @@ from typing import cast
 
 from fprep.parsing.coco_file import CocoFile, Entry
 from fprep.parsing.deepfashion2_items import spelled
-from fprep.parsing.own_pictures import plain
+from fprep.parsing.own_pictures import Spellings, plain
 from fprep.raw import RawFolder
 from fschemas.landmarks import LANDMARK_SETS, LandmarkSet
 from fschemas.vocabularies import Vocabulary, vocabulary, vocabulary_names
@@ -32,7 +32,9 @@ class Plan:
 def make_plan(raw: RawFolder, files: Sequence[CocoFile]) -> Plan:
     """The column groups and vocabularies of all files together; enters the vocabularies."""
     annotations = [entry for file in files for entry in file.annotations]
-    names = list(dict.fromkeys(plain(str(entry.get("name", ""))) for file in files for entry in file.categories.values()))
+    spellings, entries = Spellings(), [entry for file in files for entry in file.categories.values()]
+    names = list(dict.fromkeys(spellings.plain("category", str(entry.get("name", ""))) for entry in entries))
+    spellings.tell(raw)
     raw.vocabularies["category"] = _known("category", tuple(name for name in names if name), {})
     groups = ["category", "box"]
     if any(isinstance(entry.get("segmentation"), list) and entry["segmentation"] for entry in annotations):

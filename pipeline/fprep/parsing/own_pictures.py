@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from fprep.class_names import shortened
 from fprep.image_names import IMAGE_SUFFIXES
 from fprep.raw import RawFolder
 from fschemas import wording
@@ -24,6 +25,33 @@ _WORDS = re.compile(r"[\s_.-]+")
 def plain(text: str) -> str:
     """One spelling of a name: NFC, no blanks at the ends."""
     return unicodedata.normalize("NFC", text).strip()
+
+
+class Spellings:
+    """Names of classes in one spelling each, and an account of those that were written in several.
+
+    On a screen "Café" looks the same however its é is stored, so nobody means two classes by it; but nothing is merged in silence.
+    """
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[str, str], set[str]] = {}
+
+    def plain(self, column: str, text: str) -> str:
+        """`plain` of a name in a column."""
+        name = plain(text)
+        self._written.setdefault((column, name), set()).add(text)
+        return name
+
+    def tell(self, raw: RawFolder) -> None:
+        """Note and count the names that were written in several ways."""
+        told = [
+            f"{column}: {', '.join(ascii(text) for text in sorted(texts))} are read as one, {name!r}"
+            for (column, name), texts in sorted(self._written.items())
+            if name and len(texts) > 1
+        ]
+        raw.notes += shortened(told)
+        for sentence in told:
+            raw.warn("respelled_names", sentence)
 
 
 def last_word(text: str) -> str:

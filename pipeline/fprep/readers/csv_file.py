@@ -22,7 +22,7 @@ from fprep.image_names import clean_path, picture_path_fault
 from fprep.parsing.dialect import HEAD, Record, find_dialect, read_delimiter, read_table, sample_records
 from fprep.parsing.own_columns import KNOWN_VALUES, USUAL_NAMES, Columns, map_columns, read_box, value_fits
 from fprep.parsing.own_images import ImagePlaces
-from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, plain
+from fprep.parsing.own_pictures import SPLIT_NAMES, Spellings, add_vocabulary
 from fprep.parsing.own_rows import ROW_MEANINGS, OwnRow, joined_groups, merge_rows
 from fprep.parsing.raw_file import RawFile, foreign_encoding, is_file
 from fprep.raw import RawFolder
@@ -43,6 +43,7 @@ class _Rows:
 
     good: list[OwnRow] = field(default_factory=list[OwnRow])
     strange: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    spellings: Spellings = field(default_factory=Spellings)
 
 
 @reader(
@@ -92,6 +93,7 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
             raw.reject(record.line, rule, message, column=column, found=found)
     _give_up_guesses(raw, file, columns, rows)
     _tell(raw, file, columns)
+    rows.spellings.tell(raw)
     kept, label_keys = merge_rows(raw, rows.good, meaning)
     return _frame(raw, places, columns, kept, label_keys).lazy()
 
@@ -147,7 +149,9 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixel
     cells = record.fields
     if len(cells) != len(columns.header):
         return "wrong_columns", f"{len(cells)} fields, expected {len(columns.header)} as in the first line", "", str(len(cells))
-    values = {key: _plain(cells[number]) for key, number in columns.single.items() if key != "image"}
+    values = {
+        key: rows.spellings.plain(key, _one_line(cells[number])) for key, number in columns.single.items() if key != "image"
+    }
     image = clean_path(cells[columns.single["image"]].strip())
     fault = picture_path_fault(image)
     if fault is not None:
@@ -168,13 +172,20 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixel
     for key, value in strange.items():
         rows.strange.setdefault(key, []).append(value)
     rows.good.append(
-        OwnRow(record.line, image, values, box or [], [[_plain(cells[number])] for number in columns.attributes], box_text)
+        OwnRow(
+            record.line,
+            image,
+            values,
+            box or [],
+            [[rows.spellings.plain("attributes", _one_line(cells[number]))] for number in columns.attributes],
+            box_text,
+        )
     )
     return None
 
 
-def _plain(cell: str) -> str:
-    return plain(" ".join(cell.split()) if "\n" in cell else cell)
+def _one_line(cell: str) -> str:
+    return " ".join(cell.split()) if "\n" in cell else cell
 
 
 def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Rows) -> None:

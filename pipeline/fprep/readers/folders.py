@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from fprep.parsing.own_pictures import SPLIT_NAMES, add_vocabulary, last_word, plain, walk_pictures
+from fprep.parsing.own_pictures import SPLIT_NAMES, Spellings, add_vocabulary, last_word, walk_pictures
 from fprep.raw import MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.reader import reader, safe_key
 from fschemas import wording
@@ -65,7 +65,9 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
         raw.count_documents(pattern, count)
     for name in misnamed:
         raw.reject(RawLine(name, 1, 0, b""), "bad_name", MISNAMED, column="image", found=name)
-    parts = [tuple(map(plain, image.split("/")[:-1])) for image in images]
+    spellings = Spellings()
+    parts = [tuple(spellings.plain("folder", name) for name in image.split("/")[:-1]) for image in images]
+    spellings.tell(raw)
     splits = _splits(raw, parts)
     if splits is not None:
         parts = [each[1:] for each in parts]
