@@ -165,6 +165,21 @@ def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: 
     assert said["seen"] is not None
 
 
+def test_an_embedding_of_several_runs_takes_any_images(runs: Path, tmp_path: Path) -> None:
+    """No label of a set counts for it, whatever its members were trained on; boxes it looks at, and evaluated it is by items."""
+    counts = {"query": 6, "gallery": 10}
+    plain = ("landmarks", "attributes", "style", "category")
+    bare = write_label_set(tmp_path / "bare", counts, FASHIONAI_24, items=4, without=plain)
+    note = build_index(runs / "joined", str(bare), tmp_path / "index", workers=0, device="cpu")
+    assert (note["samples"], note["dimensions"]) == (10, 12)
+    figures = evaluate_run(runs / "joined", str(bare), tmp_path / "evaluated", device="cpu", workers=0, allow_collapse=True)
+    assert figures["model"]["queries"] == 6
+    nameless = write_label_set(tmp_path / "nameless", counts, FASHIONAI_24, without=(*plain, "item"))
+    assert build_index(runs / "joined", str(nameless), tmp_path / "other", workers=0, device="cpu")["samples"] == 10
+    with pytest.raises(UsageError, match="item"):
+        evaluate_run(runs / "joined", str(nameless), tmp_path / "no", device="cpu", workers=0, allow_collapse=True)
+
+
 def test_a_summary_counts_every_run_once(runs: Path) -> None:
     network, config = network_of(runs / "joined", None, None, None, None, [])
     found = summarise(network, config)

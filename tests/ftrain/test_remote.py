@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import shutil
+import socket
 import socketserver
 import threading
 from collections import Counter
@@ -191,6 +192,12 @@ def test_no_server_and_no_set(server: Server, tmp_path: Path) -> None:
     server.faults["/dataset.json"] = ["503"] * 9
     with pytest.raises(EnvironmentProblem, match="cannot be read after 4 attempts"):
         open_shards(server.url, cache=tmp_path)
+    with socket.socket() as closed:  # bound and not listening: every connection is refused
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(EnvironmentProblem, match=r"cannot be read after 4 attempts \(Cannot connect"):
+            open_shards(f"http://127.0.0.1:{closed.getsockname()[1]}", cache=tmp_path)
+    with pytest.raises(UsageError, match="fsspec knows no protocol 'nothing'"):
+        open_shards("nothing://set", cache=tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[]", b"not JSON", b'{"shards": 1, "index": 2}'])

@@ -87,6 +87,8 @@ class RemoteFiles:
                     raise UsageError(f"{place}: no such object; upload a shard set that `fprep lint` accepts") from None
                 if isinstance(problem, FashionkitError | ImportError):
                     raise problem from None
+                if "Protocol not known" in str(problem):
+                    raise UsageError(f"{place}: fsspec knows no protocol {place.partition('://')[0]!r}") from None
         if isinstance(problem, IntegrityError):
             raise problem
         raise EnvironmentProblem(
@@ -114,9 +116,16 @@ class RemoteFiles:
 
 
 def _of_protocol(error: Exception) -> Exception:
-    """What the protocol raised, without the local place that `publish` puts before it: an address is what a person knows."""
+    """What the protocol raised, without the local place that `publish` puts before it: an address is what a person knows.
+
+    fsspec says of a server that it cannot reach that there is no such file; what happened is the cause of that error.
+    """
     cause = error.__cause__
-    return cause if isinstance(error, EnvironmentProblem) and isinstance(cause, Exception) else error
+    if isinstance(error, EnvironmentProblem) and isinstance(cause, Exception):
+        return _of_protocol(cause)
+    if isinstance(error, FileNotFoundError) and isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+        return cause
+    return error
 
 
 def _download(place: str, target: Path) -> None:
