@@ -52,6 +52,21 @@ def test_all_commands_are_tried() -> None:
     assert commands - NO_INPUT - tasks == WRONG.keys() - tasks
 
 
+@pytest.mark.parametrize(("script", "place", "told"), [
+    ("fprep", "", "argument 2 is empty; is a variable of the shell not set?"),
+    ("ftrain", "", "argument 2 is empty; is a variable of the shell not set?"),
+    ("fprep", "no\nwhere", "no\\nwhere: "),
+    ("ftrain", "no\nwhere", "no\\nwhere: "),
+])  # fmt: skip
+def test_an_empty_path_and_one_of_two_lines_are_told_in_one(script: str, place: str, told: str, tmp_path: Path) -> None:
+    """An empty path would be the current folder."""
+    command = ["shard", place, "out"] if script == "fprep" else ["evaluate", place, "set"]
+    done = subprocess.run([BIN / script, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{script}: {told}")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", WRONG)
 def test_a_wrong_path_costs_little(command: str, tmp_path: Path) -> None:
     places = {"NOWHERE": "nowhere", **{kind.upper(): str(write_folder(tmp_path / kind, kind)) for kind in ("run", "shards")}}

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fschemas.failures import ExitCode, Terminated, explain
+from fschemas.failures import ExitCode, Terminated, UsageError, explain
 from fschemas.progress import restore_terminal
 from fschemas.publish import die_with_dvc
 
@@ -64,6 +64,7 @@ def run_command(command: Callable[[], object], name: str, continues: Collection[
     code, sentence = _run(command, stop, debug=debug)
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         sentence = f"{sentence}; {_after_a_stop(continues)}"
+    sentence = printable(sentence).replace("\n", "\\n")  # one line, whatever the names in it
     _leave(code, f"{name}: {sentence}\n" if sentence else "", stop)
 
 
@@ -125,6 +126,8 @@ def _error_of(number: int) -> BaseException:
 def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[int, str]:
     """The exit code and what there is to say."""
     try:
+        if "" in sys.argv[1:]:  # as a path it would be the current folder
+            raise UsageError(f"argument {sys.argv.index('', 1)} is empty; is a variable of the shell not set?")
         result = command()
         sys.stdout.flush()  # here, where a full disk is still an error of ours
     except SystemExit as leaving:

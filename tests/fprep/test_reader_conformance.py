@@ -179,6 +179,7 @@ DIALECTS = {
     "quoted": {"delimiter": ",", "quoting": csv.QUOTE_ALL},
     "quoted-semicolon-cr": {"delimiter": ";", "quoting": csv.QUOTE_ALL, "lineterminator": "\r"},
     "sep-line": {"delimiter": ";", "sep": True},
+    "blanks": {"delimiter": ",", "lineterminator": " \n"},
     "bom-crlf-sep-line": {"delimiter": "|", "sep": True, "bom": True, "lineterminator": "\r\n"},
 }  # fmt: skip
 

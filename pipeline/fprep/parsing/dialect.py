@@ -48,6 +48,11 @@ class Record:
     has_strays: bool = False
     fault: tuple[str, str, str] | None = None
 
+    @property
+    def cells(self) -> list[str]:
+        """The fields without blanks around them, which some programs write after a delimiter or at the end of a line."""
+        return [text.strip(" \t") for text in self.fields]
+
 
 def find_dialect(head: bytes, delimiter: str = "", widths: Collection[int] = ()) -> Dialect:
     """The dialect of a table from its first bytes (at most HEAD of them, UTF-8 with LF line ends, no byte order mark).

@@ -184,7 +184,7 @@ def _count(raw: RawFolder, path: Path, counts: Counter[str]) -> None:
 
 def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
     """Enter the row or reject it; gives the attribute, "" where it is not known."""
-    line, cells = record.line, record.fields
+    line, cells = record.line, record.cells
     if (fault := record.fault or stray_quote(record)) is not None:
         rule, message, _ = fault
         raw.reject(line, rule, message, found=repr(line.content[:60]))
@@ -192,7 +192,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
     if len(cells) not in WIDTHS:
         raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected image, attribute, label", found=str(len(cells)))
         return ""
-    name, table, word = clean_path(cells[0]), cells[1], cells[2].rstrip()
+    name, table, word = clean_path(cells[0]), cells[1], cells[2]
     attribute = table.removesuffix("_labels")
     if attribute not in _VOCABULARY.groups or attribute == table:
         known = ", ".join(f"{group}_labels" for group in _VOCABULARY.groups)

@@ -206,11 +206,12 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, coun
         counts[""] += 1
         rule, message, _ = fault
         return raw.reject(line, rule, message, found=repr(line.content[:60]))
-    name, garment = (*map(str, record.fields[:2]), "")[:2]
+    cells = record.cells
+    name, garment = (*cells[:2], "")[:2]
     name = clean_path(name)
     counts[garment if garment in FASHIONAI_24.garments else ""] += 1
-    match = _POINT_CELLS.fullmatch(",".join(record.fields[2:])) if labelled else None
-    has_form = len(record.fields) == _WIDTHS[labelled] and all(record.fields[:2]) and (match is not None or not labelled)
+    match = _POINT_CELLS.fullmatch(",".join(cells[2:])) if labelled else None
+    has_form = len(cells) == _WIDTHS[labelled] and all(cells[:2]) and (match is not None or not labelled)
     if not has_form:
         return _reject_form(raw, record, labelled)
     if (fault := picture_path_fault(name)) is not None:
@@ -235,7 +236,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, coun
 
 def _reject_form(raw: RawFolder, record: Record, labelled: bool) -> None:
     """Reject a row that does not have the form of its file, with the first cell that is to blame."""
-    line, cells, width = record.line, record.fields, _WIDTHS[labelled]
+    line, cells, width = record.line, record.cells, _WIDTHS[labelled]
     if len(cells) != width:
         return raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected {width}", found=str(len(cells)))
     for column, cell in zip(_HEADER, cells, strict=False):
