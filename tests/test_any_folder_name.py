@@ -11,9 +11,13 @@ from tests.shard_sets import write_label_set
 from typer.testing import CliRunner
 
 import fprep.cli
+import ftrain.cli
 from ftrain.remote import open_shards
 
 NAME = "a[1] #b?*::c%20{0..1}"
+
+_VALUES = ("model.backbone=test_efficientnet", "model.weights=none", "model.input_size=64", "fit.batch_size=4", "fit.epochs=1")
+SMALL = [word for value in _VALUES for word in ("--set", value)]
 
 
 @pytest.fixture
@@ -48,6 +52,55 @@ def test_every_command_of_fprep(home: Path) -> None:
     call(fprep.cli.app, "export", table, home / f"coco{NAME}", "--to", "coco", "-q")
     call(fprep.cli.app, "sample", "fashionai-keypoints", home / f"sample{NAME}", "--images", "6")
     assert not [path for path in home.parent.iterdir() if path.name != NAME and not path.name.startswith(".")]
+
+
+def test_every_command_of_ftrain(home: Path) -> None:
+    shards = write_label_set(home / f"set{NAME}", {"train": 8, "val": 4, "test": 4}, items=3)
+    photo = next(write_photos(home / "photos").rglob("*.jpg"))
+    run, index = home / f"run{NAME}", home / f"index{NAME}"
+    trackers = ["--tracker", "dvclive", "--tracker", "tensorboard", "--tracker", "mlflow"]
+    call(
+        ftrain.cli.app,
+        "category",
+        shards,
+        "--run",
+        run,
+        *SMALL,
+        "--set",
+        "model.labels=[category]",
+        "--workers",
+        0,
+        "-q",
+        *trackers,
+    )
+    call(ftrain.cli.app, "evaluate", run, shards, "--workers", 0, "-q", "--allow-collapse")
+    call(ftrain.cli.app, "predict", run, photo.parent, "--out", home / f"predictions{NAME}", "-q")
+    call(ftrain.cli.app, "describe", photo, run, "--out", home / f"description{NAME}")
+    call(ftrain.cli.app, "summary", run)
+    call(ftrain.cli.app, "export", run, home / f"model{NAME}", "--to", "onnx", "-q")
+    search = home / f"search{NAME}"
+    call(
+        ftrain.cli.app,
+        "retrieval",
+        shards,
+        "--run",
+        search,
+        *SMALL,
+        "--set",
+        "model.dim=8",
+        "--workers",
+        0,
+        "-q",
+        "--tracker",
+        "none",
+    )
+    call(ftrain.cli.app, "compare", run, search, "--out", home / f"comparison{NAME}")
+    call(ftrain.cli.app, "index", search, shards, index, "--workers", 0, "-q")
+    call(ftrain.cli.app, "query", index, photo, "--out", home / f"answers{NAME}", "-q")
+    assert (run / "mlflow").is_dir()
+    assert (run / "tensorboard").is_dir()
+    assert [path.name for path in home.parent.iterdir()] == [NAME]
+    assert not [path for path in Path.cwd().iterdir() if "%20" in path.name]
 
 
 def test_a_url_is_no_pattern(home: Path) -> None:
