@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.faults.campaign.bench import Bench
 from tests.faults.campaign.trial import check
-from tests.faults.harness import ROOT, USAGE
+from tests.faults.harness import INTEGRITY, REJECTED, ROOT, USAGE
 from tests.fprep.mutations import ANNOTATION_SUFFIXES, MUTATIONS
 
 from fprep.reader import readers
@@ -30,9 +30,7 @@ class RawFiles:
     about: str = (
         "a broken annotation file (17 kinds of damage) or an unexpected entry (pipe, link, device, odd name) in a raw tree"
     )
-    promise: str = (
-        "one sentence with exit code 2 or 5, or a table in which good rows stay and bad ones are rejected with a reason"
-    )
+    promise: str = "one sentence with exit code 2, 5, or 3 where no row is left, or a table in which good rows stay and bad ones are rejected with a reason"
 
     def cases(self) -> Sequence[str]:
         """All readers."""
@@ -51,7 +49,7 @@ class RawFiles:
             _ENTRIES[kind](parent)
             where = f"{kind} in {parent.relative_to(raw)}"
         outcome = bench.fprep(*self._arguments(case, raw, out))
-        check(outcome.code in (0, USAGE, 5), f"{where}: exit code {outcome.code}: {outcome.err.strip()}")
+        check(outcome.code in (0, USAGE, REJECTED, INTEGRITY), f"{where}: exit code {outcome.code}: {outcome.err.strip()}")
         if outcome.code != 0:
             check(len(outcome.err.strip().splitlines()) == 1, f"{where}: more than a sentence: {outcome.err}")
             check(kind in MUTATIONS, f"{where}: refused the whole tree: {outcome.err.strip()}")
