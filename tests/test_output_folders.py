@@ -223,7 +223,7 @@ def test_what_an_interrupted_command_left_is_its_own(tmp_path):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["ftrain", "category", "RUN", "--run", OUT], "RUN: this is a run folder, but a shard set is needed here; perhaps the arguments are swapped"),
-    (["ftrain", "evaluate", "SHARDS", "RUN", "--out", OUT], "this is a run folder, but a shard set"),
+    (["ftrain", "evaluate", "SHARDS", "RUN", "--out", OUT], "SHARDS: this is a shard set, but a run folder is needed here; perhaps the arguments"),
     (["ftrain", "evaluate", "SHARDS", "SHARDS", "--out", OUT], "SHARDS: this is a shard set, but a run folder is needed here"),
     (["ftrain", "evaluate", "TABLE", "SHARDS", "--out", OUT], "TABLE: this is a table folder, but a run folder is needed here"),
     (["ftrain", "predict", "SHARDS", "PHOTO", "--out", OUT], "SHARDS: this is a shard set, but a run folder"),

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from fschemas.cores import available_cores
 from fschemas.failures import EnvironmentProblem
-from fschemas.publish import die_with_parent
+from fschemas.parent_process import die_with_parent
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")

@@ -17,8 +17,8 @@ from types import FrameType
 from typing import Any
 
 from fschemas.failures import ExitCode, Terminated, UsageError, explain
+from fschemas.parent_process import die_with_dvc
 from fschemas.progress import restore_terminal
-from fschemas.publish import die_with_dvc
 
 # What a terminal obeys instead of showing it, what turns text around, and bytes of names that are no text.
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import stat
 import sys
@@ -33,7 +32,6 @@ TEMPORARY_PREFIX = ".tmp."
 _HOST = re.sub("[^A-Za-z0-9-]", "-", socket.gethostname())[:40] or "here"
 _LONGEST_NAME = 255  # bytes
 _DAY = 86_400.0
-_PR_SET_PDEATHSIG = 1
 _SYNC_EACH = 1000  # files; more are brought to the disk with all else that is on its way to their file system
 
 
@@ -87,6 +85,16 @@ def withdraw(final: Path) -> None:
     try:
         final.unlink(missing_ok=True)
         _sync(final.parent)
+    except OSError as error:
+        _name_place(error, final)
+        raise
+
+
+def withdraw_folder(final: Path) -> None:
+    """Take a published folder away: never half of it stands under its name."""
+    final = Path(final)
+    try:
+        shutil.rmtree(final.rename(temporary_of(final)))
     except OSError as error:
         _name_place(error, final)
         raise
@@ -225,22 +233,6 @@ def _holder(descriptor: int) -> str:
     return "another process"
 
 
-def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
-    """Ask Linux to send this process a signal when its parent dies (no effect elsewhere). For pool workers and DVC stages."""
-    if sys.platform == "linux":
-        _libc().prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def die_with_dvc() -> None:
-    """Inside a DVC stage, stop when DVC dies: DVC leaves its stages running, and the next `dvc repro` starts a second one."""
-    if os.environ.get("DVC_STAGE") or os.environ.get("DVC_ROOT"):
-        die_with_parent(signal.SIGTERM)
-
-
 def sha256_of(path: Path) -> str:
     """SHA-256 of a regular file, in hex; raises `UsageError` for a pipe or device."""
     with open_regular(path) as file:
@@ -279,7 +271,7 @@ def _sync_tree(path: Path) -> None:
     try:
         if sys.platform != "linux":
             os.sync()
-        elif _libc().syncfs(descriptor):
+        elif ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(path))
     finally:

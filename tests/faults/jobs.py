@@ -85,6 +85,7 @@ def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
                 amend_state(folder, state)
                 _note(folder, history)
                 checkpoint.mark_best(folder, state)
+                checkpoint.retain(folder, state, keep)
                 _note(folder, history)
     return {name: sorted(digests) for name, digests in history.items()}
 

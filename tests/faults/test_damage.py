@@ -178,7 +178,8 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(work: Path, name: str) -> N
             _expect_integrity_or(expected, lambda: read(work), f"{name}: bit {place % 8} of byte {place}")
         for size in (0, 1, len(content) // 2, len(content) - 1):
             path.write_bytes(content[:size])
-            also = (ExitCode.USAGE,) if name in KIND and size < 2 else ()
+            # Whole lines less: every image of the table that has no answer is named.
+            also = (ExitCode.USAGE,) if name in KIND and (size < 2 or content[size - 1 : size] == b"\n") else ()
             _expect_integrity_or(expected, lambda: read(work), f"{name}: cut to {size} bytes", also)
     finally:
         path.write_bytes(content)

@@ -198,7 +198,7 @@ def test_group_in_two_splits_is_a_warning(tmp_path: Path) -> None:
 
     write_table(path, frame.to_arrow(), source.metadata)
     shard(path, tmp_path / "out", workers=1)
-    what = "1 groups stand in train and val, the first is item2; scores on them are too good"
+    what = "1 group in train and val, the first is item2; scores on them are too good"
     assert lint(tmp_path / "out", loaders=False) == [Finding(INDEX_FILE, what, "warning")]
 
 

@@ -129,7 +129,7 @@ def test_folders_pass_over_what_is_no_picture(tmp_path):
     report, _ = run("folders", raw, tmp_path / "out")
     assert report.kept == 5
     assert any("1 .txt" in note for note in report.notes)
-    assert any("links" in note for note in report.notes)
+    assert any("not followed" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,10 @@ def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, number: signal.S
             if "drawing [" in text and not sent:
                 sent = True
                 process.send_signal(number)
-        assert process.wait(60) == code, text
+        try:
+            assert process.wait(60) == code, text
+        finally:
+            process.kill()
     os.close(there)
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l"), text[-300:]
     last = text.rstrip().rpartition("\x1b[K")[2]

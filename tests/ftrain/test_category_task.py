@@ -338,7 +338,8 @@ def test_boxes_or_one_kind_of_label_may_be_missing(tmp_path):
 
 def test_other_classes_and_an_empty_split_are_refused(shards, tmp_path):
     run = write_run(tmp_path / "run", shards)
-    samples = {split: [label_sample(number, split, DEEPFASHION_8, 8) for number in range(4)] for split in ("train", "test")}
+    numbers = iter(range(8))
+    samples = {split: [label_sample(next(numbers), split, DEEPFASHION_8, 8) for _ in range(4)] for split in ("train", "test")}
     for sample in (sample for members in samples.values() for sample in members):
         sample.annotation["category"] = "Poncho"
     groups, vocabularies = shards.metadata["column_groups"], copy.deepcopy(shards.metadata["vocabularies"])

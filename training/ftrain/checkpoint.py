@@ -22,8 +22,8 @@ from fschemas.publish import (
     publish_bytes,
     publish_sealed,
     sha256_of,
-    temporary_of,
     withdraw,
+    withdraw_folder,
 )
 from fschemas.regular_file import read_regular
 from ftrain.checkpoint_state import STATE_FILE, TrainingState, read_state, sealed, step_folder
@@ -63,7 +63,7 @@ def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, kee
             digests = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
             (temporary / STATE_FILE).write_bytes(sealed(state, digests))
     _point(folder / LATEST_FILE, target.name)
-    _retain(folder, state, keep)
+    retain(folder, state, keep)
     return target
 
 
@@ -80,13 +80,13 @@ def _write_tensors(named: dict[str, torch.Tensor], path: Path, target: Path) -> 
         ) from None
 
 
-def _retain(folder: Path, state: TrainingState, keep: int) -> None:
+def retain(folder: Path, state: TrainingState, keep: int) -> None:
+    """Delete all checkpoints but the newest `keep` and the best."""
     present = sorted(path for path in folder.glob("step-*") if path.is_dir())
     best = step_folder(state.best["step"]) if state.best else None
     for path in present[:-keep]:
         if path.name != best:
-            going = path.rename(temporary_of(path))  # never half a checkpoint under its name
-            shutil.rmtree(going)
+            withdraw_folder(path)
 
 
 def discard(folder: Path) -> None:
@@ -95,7 +95,7 @@ def discard(folder: Path) -> None:
         if (folder / name).exists():
             withdraw(folder / name)
     for path in sorted(folder.glob("step-*")):
-        shutil.rmtree(path.rename(temporary_of(path)))
+        withdraw_folder(path)
 
 
 def mark_best(folder: Path, state: TrainingState) -> None:
@@ -129,7 +129,8 @@ def clean(folder: Path, *, keep: int) -> list[str]:
     """Make a folder of checkpoints fit for going on, while holding the run; says which damaged ones were set aside and why.
 
     Checkpoints after the newest sound one are renamed to `damaged-…`, LATEST and BEST set, and what the last save should have
-    deleted, but could not, is deleted. Leftovers of killed saves are gone already: the lock of the run has swept. Raises `IntegrityError` when there are checkpoints and all are damaged.
+    deleted, but could not, is deleted. Leftovers of killed saves are gone already: the lock of the run has swept. Raises
+    `IntegrityError` when there are checkpoints and all are damaged.
     """
     if not folder.exists():
         return []
@@ -145,7 +146,7 @@ def clean(folder: Path, *, keep: int) -> list[str]:
             path.rename(aside)
     _point(folder / LATEST_FILE, sound.name)
     mark_best(folder, state)
-    _retain(folder, state, keep)
+    retain(folder, state, keep)
     return reasons
 
 

@@ -19,7 +19,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from fschemas.failures import EnvironmentProblem, ExitCode, FashionkitError, IntegrityError, UsageError, explain
-from fschemas.publish import die_with_parent
+from fschemas.parent_process import die_with_parent
 
 Work = Callable[[int], None]
 _ERRORS: dict[int, type[FashionkitError]] = {error.exit_code: error for error in (UsageError, EnvironmentProblem, IntegrityError)}

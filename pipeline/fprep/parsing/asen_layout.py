@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from fprep.parsing.raw_file import is_file, read_unchanged
+from fprep.parsing.raw_file import is_file
+from fprep.parsing.unchanged import read_unchanged
 from fprep.raw import RawFolder
 from fschemas.failures import UsageError
 from fschemas.vocabularies import Vocabulary, vocabulary

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from fprep.parsing.deepfashion2_items import Fault, parse_document
-from fprep.parsing.raw_file import is_file, read_unchanged
+from fprep.parsing.raw_file import is_file
+from fprep.parsing.unchanged import read_unchanged
 from fprep.raw import RawFolder
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular

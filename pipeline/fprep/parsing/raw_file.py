@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fprep.parsing.unchanged import check_stamp, read_unchanged, stamp_of
 from fschemas.failures import UsageError
-from fschemas.regular_file import kind_of, open_regular
+from fschemas.regular_file import kind_of
 
 MAX_LINE = 1 << 20  # bytes; a longer line is rejected
-MAX_FILE = 1 << 31  # bytes of an annotation file
 MAX_IN_MEMORY = 1 << 27  # bytes; a larger file is read in blocks and not kept
 BLOCK = 1 << 21  # bytes; more than MAX_LINE
 _LF, _CR = 10, 13
@@ -70,7 +70,7 @@ class RawFile:
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
-        self._stamp = _stamp(path, name)
+        self._stamp = stamp_of(path, name)
         self._content = read_unchanged(path, name) if self._stamp[0] <= MAX_IN_MEMORY else None
         self.has_cr = False  # lines end in CR alone; in `content` of lines and blocks an LF stands for each
         head = self._content if self._content is not None else self._read(0, BLOCK)
@@ -141,7 +141,7 @@ class RawFile:
         with open(self.path, "rb") as file:
             file.seek(start)
             content = file.read(size)
-        _check_stamp(self._stamp, self.path, self.name)
+        check_stamp(self._stamp, self.path, self.name)
         return content.replace(b"\r", b"\n") if self.has_cr else content
 
     def _pieces(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -165,7 +165,7 @@ class RawFile:
                 else:
                     yield offset, array[: MAX_LINE + 1]
                     offset, rest = _next_line(file, offset + filled, b"\r" if self.has_cr else b"\n"), 0
-        _check_stamp(self._stamp, self.path, self.name)
+        check_stamp(self._stamp, self.path, self.name)
         if rest:
             yield offset, array[:rest]
 
@@ -274,34 +274,3 @@ def _next_line(file: io.FileIO, offset: int, line_end: bytes) -> int:
             return file.seek(offset + place + 1)
         offset += len(content)
     return offset
-
-
-def _stamp(path: Path, name: str) -> tuple[int, int]:
-    """Size and time of change; raises `UsageError` for a file that is no file, or too large."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise UsageError(f"{name}: a link that leads to itself; restore the file from the archive") from None
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
-        raise UsageError(f"{name}: {kind_of(found.st_mode)}, but must be a regular file; restore it from the archive")
-    if found.st_size > MAX_FILE:
-        raise UsageError(f"{name}: {found.st_size} bytes are more than an annotation file may have ({MAX_FILE})")
-    return found.st_size, found.st_mtime_ns
-
-
-def _check_stamp(stamp: tuple[int, int], path: Path, name: str) -> None:
-    if _stamp(path, name) != stamp:
-        raise UsageError(f"{name}: the file changed while it was read; run the command again when it is at rest")
-
-
-def read_unchanged(path: Path, name: str) -> bytes:
-    """The bytes of a file; raises `UsageError` for one that is no file, too large, or written to at the same time."""
-    stamp = _stamp(path, name)
-    with open_regular(path) as file:
-        content = file.read(MAX_FILE + 1)
-    _check_stamp(stamp, path, name)
-    if len(content) != stamp[0]:
-        raise UsageError(f"{name}: the file changed while it was read; run the command again when it is at rest")
-    return content

@@ -4,8 +4,7 @@ Two layouts. "course" is a common re-release of 7,000 pictures: `split/train.txt
 `train_bbox.txt`, `train_landmards.txt` (misspelt so). "official" is `Anno_fine/`: `train_attr.txt` holds 26 x 0/1 and
 `train_cate.txt` may give the category. Boxes and points are 1-based and become pixel centers (1 is 0); `0 0` is absent.
 
-Points are packed from the left in the order of the clothes type, which the course layout does not state: see
-`fprep.parsing.packed_landmarks`.
+Points are packed from the left in the order of the clothes type, which the course layout does not state (`packed_landmarks`).
 """
 
 from __future__ import annotations

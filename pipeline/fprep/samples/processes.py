@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from fprep.workers import shielded
-from fschemas.publish import die_with_parent
+from fschemas.parent_process import die_with_parent
 
 Mapper = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
 

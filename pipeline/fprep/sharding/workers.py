@@ -21,7 +21,7 @@ from fprep.sharding.sample import SampleMaker, SampleOptions
 from fprep.workers import shielded
 from fschemas.cores import available_cores
 from fschemas.failures import EnvironmentProblem
-from fschemas.publish import die_with_parent
+from fschemas.parent_process import die_with_parent
 from fschemas.shard import Sample, ShardRecord, record_path, write_shard
 
 # name, split, rows as dicts, copy number of each
