@@ -92,10 +92,11 @@ def withdraw(final: Path) -> None:
 
 def withdraw_folder(final: Path) -> None:
     """Take a published folder away: never half of it stands under its name."""
-    final = Path(final)
+    final, going = Path(final), temporary_of(Path(final))
     try:
-        shutil.rmtree(final.rename(temporary_of(final)))
+        shutil.rmtree(final.rename(going))
     except OSError as error:
+        _remove(going)  # as far as that goes; the next sweep takes the rest
         _name_place(error, final)
         raise
 
