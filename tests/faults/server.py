@@ -52,6 +52,8 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
         code = 0
     except SystemExit as leaving:
         code = int(leaving.code or 0)
+    except KeyboardInterrupt:  # before the command has begun
+        code = 130
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
