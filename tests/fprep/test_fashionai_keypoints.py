@@ -71,7 +71,7 @@ def test_cells_become_pixels_and_visibility(tmp_path):
 
 DEFECTS = {
     "bad_cell": [{"crotch": ""}, {"crotch": "1_2"}, {"crotch": "1_000_2_1"}, {"crotch": "nan_2_1"}, {"crotch": "1.5_2_1"},
-                 {"crotch": "٣_2_1"}, {"crotch": " 1_2_1"}, {"neckline_left": "-1_5_1"}, {"neckline_left": "5_5_-1"},
+                 {"crotch": "٣_2_1"}, {"crotch": "1_ 2_1"}, {"neckline_left": "-1_5_1"}, {"neckline_left": "5_5_-1"},
                  {"crotch": "1_2_1\x0b"}, {"neckline_left": "123456_1_1"}, {"image_id": ""}],
     "bad_visibility": [{"neckline_left": "5_5_2"}, {"neckline_left": "5_5_-2"}, {"neckline_left": "5_5_01"}],
     "wrong_columns": [{"crotch": "1_2_1,1_2_1"}, {"image_id": "a,b"}],
