@@ -174,7 +174,7 @@ def _of_broken_pipe(error: BrokenPipeError) -> tuple[int, str]:
 def _leave(code: int, sentence: str, stop: _Stop) -> None:
     """Leave without joining pools or threads: what had to be on disk is there, and a hung worker must not hold the exit."""
     stop.ignore()
-    for stream, text in ((sys.stdout, ""), (sys.stderr, restore_terminal() + printable(sentence))):
+    for stream, text in ((sys.stdout, ""), (sys.stderr, restore_terminal() + sentence)):
         with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe: nobody can be told
             stream.write(text)
             stream.flush()

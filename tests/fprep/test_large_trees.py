@@ -1,5 +1,6 @@
 """Trees of very many files: brought to the disk at once, and published as a whole."""
 
+import ctypes
 import os
 
 import pytest
@@ -18,14 +19,14 @@ def fill(place, num_files):
 @pytest.mark.parametrize("num_files", [publishing._SYNC_EACH // 2, 2 * publishing._SYNC_EACH])
 def test_a_tree_is_synced_before_it_is_renamed(tmp_path, monkeypatch, num_files):
     calls: list[str] = []
-    libc, sync, rename = publishing._libc(), os.fsync, os.rename
+    libc, sync, rename = ctypes.CDLL(None, use_errno=True), os.fsync, os.rename
 
     class Libc:
         def syncfs(self, descriptor: int) -> int:
             calls.append("syncfs")
             return libc.syncfs(descriptor)
 
-    monkeypatch.setattr(publishing, "_libc", Libc)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Libc())
     monkeypatch.setattr(os, "fsync", lambda descriptor: (calls.append("fsync"), sync(descriptor)))
     monkeypatch.setattr(os, "rename", lambda old, new: (calls.append("rename"), rename(old, new)))
     fill(tmp_path / "tree", num_files)
@@ -38,10 +39,10 @@ def test_a_tree_is_synced_before_it_is_renamed(tmp_path, monkeypatch, num_files)
 def test_a_disk_that_refuses_leaves_nothing(tmp_path, monkeypatch):
     class Libc:
         def syncfs(self, descriptor: int) -> int:
-            publishing.ctypes.set_errno(5)
+            ctypes.set_errno(5)
             return -1
 
-    monkeypatch.setattr(publishing, "_libc", Libc)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Libc())
     monkeypatch.setattr(publishing, "_SYNC_EACH", 1)
     with pytest.raises(OSError, match="Input/output error"):
         fill(tmp_path / "tree", 3)

@@ -104,9 +104,8 @@ def mark_best(folder: Path, state: TrainingState) -> None:
         (folder / BEST_FILE).unlink(missing_ok=True)
         (folder / BEST_FIGURE_FILE).unlink(missing_ok=True)
     elif not _points(folder / BEST_FILE, _signed(step_folder(state.best["step"]))):
-        publish_sealed(
-            folder / BEST_FIGURE_FILE, state.best
-        )  # before the pointer: as long as that is old, both are written again
+        # Before the pointer: as long as that is old, both are written again.
+        publish_sealed(folder / BEST_FIGURE_FILE, state.best)
         _point(folder / BEST_FILE, _signed(step_folder(state.best["step"])))
 
 

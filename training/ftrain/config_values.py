@@ -40,9 +40,10 @@ def check_config(
 ) -> None:
     """Raise `UsageError` as `ftrain.config.load_config` does, without importing the task."""
     check_task_name(task)
-    profile_values(task, params, profile, section)
     if task in [module.name for module in pkgutil.iter_modules(ftrain.configs.__path__)]:
         load_values(_config_class(task), task, params, profile, overrides, section)
+    else:
+        profile_values(task, params, profile, section)
 
 
 def _config_class(task: str) -> type[TaskConfig]:

@@ -35,9 +35,8 @@ class Stage(TaskConfig):
     until: float = Field(1.0, gt=0, le=1)  # share of the steps at which the stage ends
     frozen: tuple[str, ...] = ()
     rate: float = Field(1.0, ge=0)
-    rates: dict[
-        str, NotNegative
-    ] = {}  # multiplies it for parameters whose names start so; of several such names the longest counts
+    # Multiplies `rate` for parameters whose names start so; of several such names the longest counts.
+    rates: dict[str, NotNegative] = {}
     losses: dict[str, NotNegative] = {}  # weight of each part of the loss; 1 where not named
 
 

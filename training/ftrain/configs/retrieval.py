@@ -25,9 +25,8 @@ class RetrievalConfig(ViewConfig):
     triplet: float = Field(1.0, ge=0)
     proxy: float = Field(0.0, ge=0)
     smoothing: float = Field(0.0, ge=0, lt=1)  # of the labels of the cross-entropy
-    cosine_scale: float = Field(
-        0.0, ge=0
-    )  # 0: a linear classifier; else the cosine with each class x this (Zhai and Wu, BMVC 2019)
+    # 0: a linear classifier; else the cosine with each class x this (Zhai and Wu, BMVC 2019).
+    cosine_scale: float = Field(0.0, ge=0)
     margin: float = Field(0.2, ge=0)  # of triplets
     mining: Mining = "batch_hard"
     distance: Distance = "cosine"
