@@ -11,7 +11,7 @@ import select
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -48,6 +48,15 @@ def say(value: Any, text: str, *, as_json: bool) -> None:
         line = json.dumps(value, ensure_ascii=False)
         text = line if line == printable(line) else json.dumps(value)
     sys.stdout.write(f"{printable(text)}\n")
+
+
+def say_each(values: Iterable[Any], text: str, *, as_json: bool) -> None:
+    """Print the results of a command on stdout: as a line of JSON each, or as one text."""
+    if not as_json:
+        say(None, text, as_json=False)
+        return
+    for value in values:
+        say(value, "", as_json=True)
 
 
 def run_command(command: Callable[[], object], name: str, continues: Collection[str] = ()) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 import ftrain.tasks
-from fschemas.command_line import run_command
+from fschemas.command_line import run_command, say
 from fschemas.failures import ExitCode
 from fschemas.folders import claim_output
 from fschemas.landmarks import FASHIONAI_24
@@ -93,7 +93,7 @@ def _training_command(task_name: str) -> None:
             result = train(task_name, options)
         best = result["best"]
         found = f"best {best['metric']} {best['value']:.4f} at step {best['step']}" if best else "no validation"
-        typer.echo(json.dumps(result) if as_json else f"{run}: step {result['step']}, {found}")
+        say(result, f"{run}: step {result['step']}, {found}", as_json=as_json)
 
     command.__doc__ = _first_line_of_module(task_name)
     if task_name != "keypoints":  # of the others none can learn one garment alone
@@ -154,10 +154,8 @@ def evaluate(
             allow_collapse=True,  # refused below, when everything is printed
             lock=digest,
         )
-    if as_json and metrics:
-        typer.echo(json.dumps(metrics))
-    elif metrics:  # only the main process of torchrun has any
-        typer.echo("\n".join([*summary_lines(metrics), f"written to {target}"]))
+    if metrics:  # only the main process of torchrun has any
+        say(metrics, "\n".join([*summary_lines(metrics), f"written to {target}"]), as_json=as_json)
     if not allow_collapse:
         refuse_collapse(run, metrics)
 
@@ -183,7 +181,7 @@ def submit(
 
     with Reporter(quiet=quiet):
         rows = write_submission(run, test, out, checkpoint=checkpoint, tta=tta, device=device, batch_size=batch_size)
-    typer.echo(f"{out}: {count(rows, 'row')}")
+    say(rows, f"{out}: {count(rows, 'row')}", as_json=False)
 
 
 register(app)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from fschemas.command_line import say, say_each
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.preflight import check_checkpoint, check_index, check_paths, check_run, check_shards
@@ -48,13 +48,11 @@ def join(
             shards, runs, run,
             dim=dim, checkpoint=checkpoint, workers=workers, device=device, batch_size=batch_size, command=command_line(),
         )  # fmt: skip
-    if as_json:
-        typer.echo(json.dumps(made))
-        return
-    typer.echo(
+    text = (
         f"{run}: {count(made['runs'], 'run')}, {count(made['parts'], 'part')} in {made['dimensions']} dimensions, "
         f"fitted on {count(made['images'], 'training image')}"
     )
+    say(made, text, as_json=as_json)
 
 
 def index(
@@ -92,15 +90,10 @@ def index(
             run, shards, out, splits=split, kind=kind, recall=recall, color=color, checkpoint=checkpoint, workers=workers,
             device=device, batch_size=batch_size,
         )  # fmt: skip
-    if as_json:
-        typer.echo(json.dumps(note, ensure_ascii=False))
-        return
-    if note["approximate"]:
-        typer.echo("\n".join(Approximation.from_json(note["approximate"]).lines()))
+    lines = Approximation.from_json(note["approximate"]).lines() if note["approximate"] else []
     colors = f", colors of the {note['color']}" if note["color"] != "none" else ""
-    typer.echo(
-        f"{out}: {count(note['samples'], 'image')} of {', '.join(note['splits'])}, {note['dimensions']} dimensions{colors}"
-    )
+    text = f"{out}: {count(note['samples'], 'image')} of {', '.join(note['splits'])}, {note['dimensions']} dimensions{colors}"
+    say(note, "\n".join([*lines, text]), as_json=as_json)
 
 
 def query(
@@ -141,9 +134,5 @@ def query(
             folder, photos, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, boxes=boxes,
             item=item, device=device, batch_size=batch_size,
         )  # fmt: skip
-    if as_json:
-        for answer in answers:
-            typer.echo(json.dumps(answer, ensure_ascii=False))
-    else:
-        typer.echo(f"{count(len(answers), 'photo')}: {out}/results.jsonl and {out}/sheets/")
+    say_each(answers, f"{count(len(answers), 'photo')}: {out}/results.jsonl and {out}/sheets/", as_json=as_json)
     refuse_broken(answers, out)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from fschemas.command_line import say, say_each
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.preflight import check_checkpoint, check_paths, check_photo, check_run, check_shards, is_shard_set
@@ -58,14 +58,10 @@ def predict(
             answers = predict_samples(run, images[0], out, split=split, options=options)
         else:
             answers = predict_images(run, [Path(image) for image in images], out, options)
-    if as_json:
-        for answer in answers:
-            typer.echo(json.dumps(answer, ensure_ascii=False))
-    else:
-        drawn = f" and {out}/overlays/" if overlays else ""
-        typer.echo(f"{count(len(answers), 'image')}: {out}/predictions.jsonl{drawn}")
-        if any(answer.get(SEEN, "") is None for answer in answers):
-            typer.echo(f"{run} was trained on boxes and was shown whole images; name a run that finds them with --boxes")
+    text = f"{count(len(answers), 'image')}: {out}/predictions.jsonl{f' and {out}/overlays/' if overlays else ''}"
+    if any(answer.get(SEEN, "") is None for answer in answers):
+        text = f"{text}\n{run} was trained on boxes and was shown whole images; name a run that finds them with --boxes"
+    say_each(answers, text, as_json=as_json)
     refuse_broken(answers, out)
 
 
@@ -92,10 +88,8 @@ def describe(
     from ftrain.describe import describe_photo, description_lines
 
     description = describe_photo(photo, asked, out, category=category, boxes=boxes, device=device)
-    if as_json:
-        typer.echo(json.dumps(description, ensure_ascii=False))
-    else:
-        typer.echo("\n".join([*description_lines(description), *([f"written to {out}"] if out else [])]))
+    lines = [*description_lines(description), *([f"written to {out}"] if out else [])]
+    say(description, "\n".join(lines), as_json=as_json)
 
 
 def export(
@@ -117,7 +111,7 @@ def export(
 
     with Reporter(unit="parts", quiet=quiet):
         note = export_run(run, out, to=to, checkpoint=checkpoint, tolerance=tolerance, seed=seed)
-    typer.echo(json.dumps(note, ensure_ascii=False) if as_json else "\n".join([*difference_lines(note), f"written to {out}"]))
+    say(note, "\n".join([*difference_lines(note), f"written to {out}"]), as_json=as_json)
 
 
 def summary(
@@ -151,12 +145,10 @@ def summary(
 
     network, config = network_of(run, task, profile, params, dataset, overrides or [])
     found = summarise(network, config, depth=depth)
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
-    typer.echo("\n".join(summary_lines(found)))
+    lines = list(summary_lines(found))
     if run is None and dataset is None:
-        typer.echo("for the classes and landmarks of the data set that the task was published on; give --dataset for yours")
+        lines.append("for the classes and landmarks of the data set that the task was published on; give --dataset for yours")
+    say(found, "\n".join(lines), as_json=as_json)
 
 
 def compare(
@@ -177,7 +169,5 @@ def compare(
     from ftrain.compare import compare_runs, comparison_lines
 
     found = compare_runs(runs, out, reports=reports)
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
-    else:
-        typer.echo("\n".join([*comparison_lines(found), *([f"written to {out}"] if out else [])]))
+    lines = [*comparison_lines(found), *([f"written to {out}"] if out else [])]
+    say(found, "\n".join(lines), as_json=as_json)

@@ -116,7 +116,7 @@ def _in_words(value: Any) -> str:
         if len(value) > 8 and all(isinstance(part, int | float) for part in value):
             return f"{len(value)} numbers"
         return "; ".join(_in_words(part) for part in value) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value in (None, "") else str(value)
 
 
 def _read(photo: Path) -> np.ndarray:
