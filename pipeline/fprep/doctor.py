@@ -84,6 +84,11 @@ class Checkup:
             lines += self._lines(self.findings, self.path)
         elif not self.diagnoses:
             lines += ["", f"nothing that a reader knows; readers: {', '.join(readers())}"]
+            if self.scan.num_pictures:
+                lines += [
+                    "images need labels: put them into a folder for each class and convert with `folders`, or list them in a",
+                    "table and convert with `csv`; `ftrain predict`, `describe` and `query` take them as they are",
+                ]
         return "\n".join(lines)
 
     def _lines(self, findings: list[Finding], home: Path) -> list[str]:

@@ -479,3 +479,9 @@ def test_own_table(tmp_path, own_readers):
     line = f"fprep convert csv {tmp_path}/labels.csv tables/csv --map image=image_file_name --map style=style"
     assert diagnosis.command == line
     assert [finding.code for finding in diagnosis.findings] == ["own-table", "images"]
+
+
+def test_images_alone_are_told_how_to_get_labels_and_who_takes_them_as_they_are(tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.jpg")
+    assert "convert with `folders`" in doctor(tmp_path).to_text()
+    assert "`ftrain predict`" in doctor(tmp_path).to_text()
