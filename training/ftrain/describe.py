@@ -78,7 +78,8 @@ def describe_photo(
             answers.append({"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": answer})
             drawn = task.draw(canvas, answer)
             is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
-            tiles.append(_Tile(task.name, f"{name}, step {state.step}", drawn if is_drawn else None, answer_lines(answer)))
+            subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(answer) if is_drawn else [])])
+            tiles.append(_Tile(task.name, subtitle, drawn if is_drawn else None, answer_lines(answer)))
     if boxes is not None and box is None:
         raise UsageError("all of the runs look at whole images; leave --boxes out")
     if category is not None and not any(told):
@@ -104,6 +105,13 @@ def answer_lines(answer: dict[str, Any]) -> list[str]:
     return [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in answer.items()]
 
 
+def _legend(answer: dict[str, Any]) -> list[str]:
+    """What lights and frames in a task's drawing mean."""
+    if "attention" in answer:
+        return ["bright: where it looked", *(["frame: the part it saw enlarged"] if "box" in answer else [])]
+    return ["frame: the garment"] if "box" in answer else []
+
+
 def _in_words(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -113,6 +121,8 @@ def _in_words(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')} {_in_words(part)}" for name, part in value.items()) or "none"
     if isinstance(value, list):
+        if value and all(isinstance(part, list) for part in value):
+            return f"{len(value)} x {len(value[0])} numbers"
         if len(value) > 8 and all(isinstance(part, int | float) for part in value):
             return f"{len(value)} numbers"
         return "; ".join(_in_words(part) for part in value) or "none"

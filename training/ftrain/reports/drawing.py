@@ -133,6 +133,7 @@ def contact_sheet(landmarks: LandmarkSet, judged: Judged, errors: PointErrors, s
     legend = [
         *side_entries(landmarks),
         Entry("ring", _ERROR, "true landmark, with a line to the predicted one"),
+        Entry("text", "", "white lines: outline through the predicted landmarks"),
         Entry("text", "", "NE: error of the image; from the best to the worst of each garment"),
     ]
     top = Head("Predicted and true landmarks", subtitle, legend, width, 0.12)
