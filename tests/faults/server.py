@@ -26,6 +26,7 @@ _IMPORTS = (
     "cv2", "simplejpeg", "statistics", "pyarrow.dataset", "rich.console", "rich.markup", "typer.rich_utils", "typer._adapters",
     "fprep.cli", "fprep.convert", "fprep.lint", "fschemas.progress", "fprep.shard",
 )  # fmt: skip
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 90.0  # seconds until a trial counts as hung
 
 
@@ -42,6 +43,7 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in request["ignored"]:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         if request.get("uid"):
             os.setgroups([])
             os.setgid(request["uid"])
@@ -68,11 +70,13 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     read, write = os.pipe()
     start = time.monotonic()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # until the child can answer for them
     pid = os.fork()
     if pid == 0:
         os.setsid()
         os.close(read)
         _child(request, write)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     os.close(write)
     stop, stopped = request.get("stop"), False
     content, ended = b"", False

@@ -17,7 +17,7 @@ from typing import Any, cast
 from fprep.parsing.deepfashion2_items import Fault, parse_document
 from fprep.parsing.raw_file import is_file
 from fprep.parsing.unchanged import read_unchanged
-from fprep.raw import RawFolder
+from fprep.raw import RawFolder, RawLine, document_pattern
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
 from fschemas.tables import SPLITS
@@ -75,6 +75,17 @@ def is_coco(path: Path) -> bool:
                 return True
             rest, start = start[-64:], file.read(_BLOCK)
     return False
+
+
+def is_coco_among(raw: RawFolder, path: Path) -> bool:
+    """Whether a file that was not named, but found in a folder, is one; what cannot be looked into is rejected, for nobody knows."""
+    try:
+        return is_coco(path)
+    except UsageError as error:
+        name = raw.name_of(path)
+        raw.count_documents(document_pattern(name), 1)
+        raw.reject(RawLine(name, 1, 0, b""), "unreadable_file", str(error), found=name)
+        return False
 
 
 def read_coco(raw: RawFolder, path: Path) -> CocoFile:

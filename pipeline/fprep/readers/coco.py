@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fprep.parsing.coco_file import is_coco, read_coco
+from fprep.parsing.coco_file import is_coco_among, read_coco
 from fprep.parsing.coco_tables import read_rows
 from fprep.raw import RawFolder
 from fprep.reader import orientation_key, reader
@@ -64,5 +64,5 @@ def coco_files(raw: RawFolder) -> list[Path]:
             deep = len(here.relative_to(given).parts) >= _MAX_DEPTH
             names[:] = [] if deep else names
             jsons = [name for name in entries if name.lower().endswith(".json")]
-            found |= dict.fromkeys(here / name for name in jsons if is_coco(here / name))
+            found |= dict.fromkeys(here / name for name in jsons if is_coco_among(raw, here / name))
     return sorted(found)

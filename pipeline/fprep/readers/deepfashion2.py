@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from fprep.image_names import clean_path, picture_path_fault
-from fprep.parsing.coco_file import CocoFile, image_prefix, is_coco, read_coco, split_named
+from fprep.parsing.coco_file import CocoFile, image_prefix, is_coco_among, read_coco, split_named
 from fprep.parsing.coco_rows import stated_size
 from fprep.parsing.coco_tables import read_rows
 from fprep.parsing.deepfashion2_items import (
@@ -97,22 +97,11 @@ def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
                 continue
             deep = len(here.relative_to(given).parts) >= 4
             names[:] = [] if deep else [name for name in names if name not in ("image", "images")]
-            files |= dict.fromkeys(here / name for name in entries if name.endswith(".json") and _is_coco(raw, here / name))
+            files |= dict.fromkeys(here / name for name in entries if name.endswith(".json") and is_coco_among(raw, here / name))
     if not folders and not files:
         places = ", ".join(str(place) for place in raw.given)
         raise UsageError(f"{places}: no DeepFashion2 annotation here; expected train/annos/000001.json and train/image, unpacked")
     return sorted(folders), sorted(files)
-
-
-def _is_coco(raw: RawFolder, path: Path) -> bool:
-    """Whether a file among the folders holds annotations; one that cannot be looked into is rejected, for nobody knows."""
-    try:
-        return is_coco(path)
-    except UsageError as error:
-        name = raw.name_of(path)
-        raw.count_documents(document_pattern(name), 1)
-        raw.reject(RawLine(name, 1, 0, b""), "unreadable_file", str(error), found=name)
-        return False
 
 
 def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
