@@ -56,4 +56,7 @@ def test_the_page_counts_what_the_record_holds() -> None:
     text = page(record, CAMPAIGNS)
     assert "**1,230 trials, 1 failure.**" in text
     assert "| shard | 1,200 | 1 |" in text
-    assert "- `kills/shard/3`: left behind" in text
+    assert "- `kills/shard/3`: left behind\n" in text
+    failure.append("def")
+    assert "**1,230 trials, 1 failure, 1 of them fixed since.**" in page(record, CAMPAIGNS)
+    assert "- `kills/shard/3`: left behind (fixed in `def`)" in page(record, CAMPAIGNS)

@@ -80,7 +80,11 @@ def main() -> int:
     chosen = {name: CAMPAIGNS[name] for name in (options.only or wanted or CAMPAIGNS)}
     if os.geteuid() != 0:
         chosen.pop("full-disks", None)  # nobody else may mount
-    if options.replay:
+    if options.recheck:
+        record = json.loads(_RECORD.read_text(encoding="utf-8"))
+        options.seed = record["seed"]
+        names = [TrialName.parse(trial) for trial, *_ in _failures(record)]
+    elif options.replay:
         names = [TrialName.parse(options.replay)]
     else:
         names = rounds(chosen, {name: int(count) for name, count in wanted.items()}, options.first, endless=options.minutes > 0)
@@ -96,17 +100,33 @@ def main() -> int:
     failed = sum(len(tally.failures) for cases in runner.tallies.values() for tally in cases.values())
     tried = sum(tally.tried for cases in runner.tallies.values() for tally in cases.values())
     print(f"{tried} trials, {failed} failures, seed {options.seed}")
-    if options.write:
+    if options.recheck:
+        _note_fixed(record, runner)
+        _publish(record)
+    elif options.write:
         _write(runner, options.seed, (time.monotonic() - start) / 60)
     return int(failed > 0)
 
 
+def _failures(record: dict[str, Any]) -> list[list[str]]:
+    return [failure for cases in record["campaigns"].values() for case in cases.values() for failure in case["failures"]]
+
+
+def _note_fixed(record: dict[str, Any], runner: Runner) -> None:
+    """Write beside each failure of a record the commit at which its trial passes."""
+    failing = {str(name) for cases in runner.tallies.values() for case in cases.values() for name, _ in case.failures}
+    for failure in _failures(record):
+        failure[2:] = [] if failure[0] in failing else [_commit()]
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def _write(runner: Runner, seed: int, minutes: float) -> None:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
     record: dict[str, Any] = {
-        "command": shlex.join([*COMMAND.split(), *sys.argv[1:]]), "seed": seed, "minutes": round(minutes, 1), "commit": commit,
+        "command": shlex.join([*COMMAND.split(), *sys.argv[1:]]), "seed": seed, "minutes": round(minutes, 1), "commit": _commit(),
         "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
         "campaigns": {
             name: {case: {"tried": tally.tried, "failures": [(str(trial), words) for trial, words in tally.failures]}
@@ -114,6 +134,10 @@ def _write(runner: Runner, seed: int, minutes: float) -> None:
             for name in CAMPAIGNS if name in runner.tallies
         },
     }  # fmt: skip
+    _publish(record)
+
+
+def _publish(record: dict[str, Any]) -> None:
     _RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     _RECORD.with_suffix(".md").write_text(page(record, CAMPAIGNS), encoding="utf-8")
 
@@ -129,6 +153,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="number of the first trial of each case")
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
     parser.add_argument("--replay", metavar="TRIAL", help="repeat one trial, such as kills/shard/17")
+    parser.add_argument("--recheck", action="store_true", help="replay the failures of docs/reliability.json and note which pass")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.json and docs/reliability.md")
     return parser.parse_args()
 

@@ -7,13 +7,16 @@ from typing import Any
 
 from tests.faults.campaign.trial import Campaign
 
+from fschemas.wording import count
+
 COMMAND = "python -m tests.faults.campaign"
 
 
 def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
     """The page as Markdown."""
     total = sum(case["tried"] for cases in record["campaigns"].values() for case in cases.values())
-    failed = sum(len(case["failures"]) for cases in record["campaigns"].values() for case in cases.values())
+    failures = [failure for cases in record["campaigns"].values() for case in cases.values() for failure in case["failures"]]
+    fixed = sum(len(failure) > 2 for failure in failures)
     lines = [
         "# Reliability",
         "",
@@ -27,7 +30,7 @@ def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
             f"`{record['commit']}`, {record['machine']}."
         ),
         "",
-        f"**{total:,} trials, {failed} failures.**" if failed != 1 else f"**{total:,} trials, 1 failure.**",
+        f"**{count(total, 'trial')}, {count(len(failures), 'failure')}{f', {fixed} of them fixed since' if fixed else ''}.**",
         "",
         "| campaign | fault | promise | trials | failed |",
         "|---|---|---|---|---|",
@@ -47,7 +50,10 @@ def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
         lines += [f"## {name}", "", "| case | trials | failed |", "|---|---|---|"]
         lines += [f"| {case} | {entry['tried']:,} | {len(entry['failures'])} |" for case, entry in sorted(cases.items())]
         failures = [failure for entry in cases.values() for failure in entry["failures"]]
-        lines += ["", *(f"- `{trial}`: {words}" for trial, words in failures)]
+        lines += [
+            "",
+            *(f"- `{trial}`: {words}{f' (fixed in `{commit[0]}`)' if commit else ''}" for trial, words, *commit in failures),
+        ]
         lines += [""] if failures else []
     lines += [
         "## What is not covered",
