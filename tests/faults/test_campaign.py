@@ -50,7 +50,7 @@ def test_every_case_gets_its_turn() -> None:
 def test_the_page_counts_what_the_record_holds() -> None:
     failure = ["kills/shard/3", "left behind"]
     record = {
-        "command": "x", "minutes": 1, "seed": 1, "commit": "abc", "machine": "here",
+        "commands": ["x"], "minutes": 1, "seed": 1, "commit": "abc", "machine": "here",
         "campaigns": {"kills": {"shard": {"tried": 1200, "failures": [failure]}, "convert": {"tried": 30, "failures": []}}},
     }  # fmt: skip
     text = page(record, CAMPAIGNS)

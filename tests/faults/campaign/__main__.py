@@ -103,8 +103,9 @@ def main() -> int:
     if options.recheck:
         _note_fixed(record, runner)
         _publish(record)
-    elif options.write:
-        _write(runner, options.seed, (time.monotonic() - start) / 60)
+    elif options.write or options.add:
+        record = _record(runner, options.seed, (time.monotonic() - start) / 60)
+        _publish(_sum(json.loads(_RECORD.read_text(encoding="utf-8")), record) if options.add else record)
     return int(failed > 0)
 
 
@@ -124,9 +125,9 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-def _write(runner: Runner, seed: int, minutes: float) -> None:
-    record: dict[str, Any] = {
-        "command": shlex.join([*COMMAND.split(), *sys.argv[1:]]), "seed": seed, "minutes": round(minutes, 1), "commit": _commit(),
+def _record(runner: Runner, seed: int, minutes: float) -> dict[str, Any]:
+    return {
+        "commands": [shlex.join([*COMMAND.split(), *sys.argv[1:]])], "seed": seed, "minutes": round(minutes, 1), "commit": _commit(),
         "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
         "campaigns": {
             name: {case: {"tried": tally.tried, "failures": [(str(trial), words) for trial, words in tally.failures]}
@@ -134,7 +135,20 @@ def _write(runner: Runner, seed: int, minutes: float) -> None:
             for name in CAMPAIGNS if name in runner.tallies
         },
     }  # fmt: skip
-    _publish(record)
+
+
+def _sum(record: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """A record with the trials of a later run added, which were others (`--first`)."""
+    assert record["seed"] == more["seed"], "trials of one seed are added"
+    record["commands"] += more["commands"]
+    record["minutes"] += more["minutes"]
+    for name, cases in more["campaigns"].items():
+        known = record["campaigns"].setdefault(name, {})
+        for case, entry in cases.items():
+            sum_ = known.setdefault(case, {"tried": 0, "failures": []})
+            sum_["tried"] += entry["tried"]
+            sum_["failures"] += entry["failures"]
+    return record
 
 
 def _publish(record: dict[str, Any]) -> None:
@@ -154,6 +168,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
     parser.add_argument("--replay", metavar="TRIAL", help="repeat one trial, such as kills/shard/17")
     parser.add_argument("--recheck", action="store_true", help="replay the failures of docs/reliability.json and note which pass")
+    parser.add_argument("--add", action="store_true", help="add these trials to docs/reliability.json; start at another --first")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.json and docs/reliability.md")
     return parser.parse_args()
 

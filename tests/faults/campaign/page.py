@@ -21,9 +21,9 @@ def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
         "# Reliability",
         "",
         "What happens to the commands when they are killed, when a disk fills up, when a bit flips, and when somebody feeds them",
-        "what they were not made for. The page is generated: every figure is the count of one run of",
+        "what they were not made for. The page is generated: every figure is a count of",
         "",
-        f"    {record['command']}",
+        *(f"    {command}" for command in record["commands"]),
         "",
         (
             f"against the real commands on small synthetic data, {record['minutes']:.0f} minutes, seed {record['seed']}, commit "
