@@ -26,8 +26,8 @@ check: install  ## style, types, layering
 	@$(BIN)/ruff format --check .
 	@echo "==> pyright"
 	@$(BIN)/pyright
-	@echo "==> layering"
-	@$(BIN)/python -m pytest -q tests/test_layering.py
+	@echo "==> layers"
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 bench: install  ## side by side with peers, as ratios
 	@missed=""; for benchmark in benchmarks/*.py; do \

@@ -153,8 +153,8 @@ def worker(name: str, raw: Path) -> None:
 
 def parse_ours(raw: Path) -> Callable[[], tuple[int, int, int]]:
     """The parser of the reader, from the path to columns."""
-    from fprep.parsing.attribute_matrix import read_attributes
-    from fprep.raw import RawFolder
+    from fprep.raw.folder import RawFolder
+    from fprep.readers.deepfashion.attribute_matrix import read_attributes
 
     def parse() -> tuple[int, int, int]:
         listed, positive, unknown = read_attributes(RawFolder.open([raw]), raw / "Anno_coarse/list_attr_img.txt", NUM_ATTRIBUTES)

@@ -29,7 +29,7 @@ def prepare(folder: Path, images: int) -> dict[str, list[str]]:
     """Drawn garments of 512 pixels and a copy of 300, as plain files; names relative to the folder."""
     import cv2
 
-    from fprep.sample import find_sample
+    from fprep.synthetic.command import find_sample
 
     find_sample("fashionai-keypoints")(folder / "512 px", images=images, seed=0, workers=os.cpu_count() or 1)
     names: dict[str, list[str]] = {"512 px": [], "300 px": []}
@@ -47,7 +47,7 @@ def loops(root: Path) -> dict[str, Callable[[str], object]]:
     """One function of a file name per contestant."""
     import simplejpeg
 
-    from fprep.image_check import check_image
+    from fprep.images.check import check_image
 
     def bare(name: str) -> object:
         with open(root / name, "rb") as file:

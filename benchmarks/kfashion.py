@@ -29,8 +29,8 @@ from typing import Any
 
 import orjson
 
-from fprep.parsing.kfashion_documents import Task, read_task
-from fprep.parsing.kfashion_labels import ATTRIBUTES, PARTS, STYLES
+from fprep.readers.kfashion.documents import Task, read_task
+from fprep.readers.kfashion.labels import ATTRIBUTES, PARTS, STYLES
 from fschemas.cores import let_waiting_threads_sleep
 
 let_waiting_threads_sleep()  # before torch or another library loads OpenMP; also for what is started from here

@@ -63,8 +63,8 @@ def measure(name: str, gallery: Any, queries: Any, kinds: list[str], rounds: int
     """Build, time and judge one set of vectors; True when an aim is missed."""
     import numpy as np
 
-    from ftrain.retrieval.approximate import build_approximate
-    from ftrain.retrieval.exact import ExactSearch, Features, Likeness
+    from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+    from ftrain.search.approximate import build_approximate
 
     features, asked, likeness = Features(gallery), Features(queries), Likeness()
     features.deep_squares  # noqa: B018 - once per gallery, not per query
@@ -207,8 +207,8 @@ def tiled(folder: Path, rows: int) -> tuple[Any, Any]:
     """
     import numpy as np
 
-    from ftrain.retrieval.exact import ExactSearch, Features, Likeness
-    from ftrain.retrieval.index_file import IndexFolder
+    from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+    from ftrain.search.index_file import IndexFolder
 
     generator = np.random.default_rng(SEED)
     real = IndexFolder.open(folder).features.deep

@@ -1,202 +1,146 @@
-"""The training stream against two usual loaders, on the same shards, in one interleaved run: images per CPU-second as ratios.
+"""What an image costs the data workers of each task: its encoder as the commands run it, bare decoding, the same recipe in albumentations.
 
-    python benchmarks/stream.py [--images 2000] [--rounds 3] [--workers 2]
+    python benchmarks/stream.py [--profile full] [--images 200] [--rounds 5] [--shards keypoints=SET ...]
 
-Every loader gives the same thing: shuffled float32 batches of random resized crops (256 pixels from pictures of 512,
-224 from those of 300) with mirror, brightness, contrast and saturation, ImageNet's mean and deviation taken out, and
-labels. Ours also checks a CRC per sample, follows an exact plan and can stop and go on anywhere. The figure is CPU time
-of the whole process tree between two marks, so start-up does not count. Wall time on a shared machine says little;
-ratios within a round do.
+The encoder is the one that `ftrain TASK` hands to its workers, with the settings of the profile: it decodes a JPEG, moves the image
+and its landmarks or box by one random matrix, and changes the colors. albumentations gets the same decoded size, ranges and
+output (uint8, the points moved). Everything runs in one process on one thread; the three take turns on each image, so that a
+busy machine slows all of them alike. The figures are CPU time. Without `--shards` the images are synthetic garments of the size
+that the data set has; photographs compress differently.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fschemas.cores import let_waiting_threads_sleep
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-let_waiting_threads_sleep()  # before any loader brings torch
-BATCH, SEED = 64, 0
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Long side as stored (None: as drawn), side of the crops.
-SETS = {"512 px": (None, 256), "300 px": (300, 224)}
-TARGETS = {"webdataset + OpenCV + albumentations": 2.5, "webdataset + PIL": 5.0}
-OURS = "ftrain stream"
-GARMENTS = ("blouse", "outwear", "dress", "skirt", "trousers")
+let_waiting_threads_sleep()  # before anything brings torch
+DATASETS = {
+    "keypoints": "fashionai-keypoints", "category": "deepfashion-category", "fashionnet": "deepfashion-category",
+    "retrieval": "deepfashion-inshop", "style": "kfashion",
+}  # fmt: skip
 
 
-class CropEncoder:
-    """What a category model would use: a crop and the garment's number."""
+def prepare(folder: Path, dataset: str, images: int) -> Path:
+    """A shard set of synthetic garments in their original bytes."""
+    from fprep.convert.command import convert
+    from fprep.shard.command import shard
+    from fprep.synthetic.command import find_sample
 
-    def __init__(self, size: int) -> None:
-        from ftrain.crop import RandomResizedCrop
-
-        self.crop = RandomResizedCrop(size, normalised=True)
-
-    def __call__(self, sample: Any, generator: Any) -> dict[str, Any]:
-        import numpy as np
-
-        generator = generator or np.random.default_rng(0)
-        label = np.int64(GARMENTS.index(sample.annotation["garment"]))
-        return {"image": self.crop(sample.image, generator), "label": label}
+    print(f"drawing {images} images of {dataset} ...", file=sys.stderr)
+    find_sample(dataset)(folder / f"{dataset}-raw", images=images, seed=0, workers=os.cpu_count() or 1)
+    convert(dataset, [folder / f"{dataset}-raw"], folder / f"{dataset}-table", images="header", max_rejected=1.0)
+    shard(folder / f"{dataset}-table", folder / dataset)
+    return folder / dataset
 
 
-def ours(shards: Path, size: int, workers: int) -> Iterator[int]:
-    import numpy as np
-
-    from fschemas.shard_set import ShardSet
-    from ftrain.plan import TrainingPlan, extend_ledger
-    from ftrain.stream import training_batches
-
-    opened = ShardSet.open(shards)
-    plan = TrainingPlan(opened.rows("train"), BATCH, SEED)
-    ledger = "00"
-    batches = training_batches(opened, CropEncoder(size), plan, positions=np.arange(BATCH), start=0, stop=10**6, workers=workers)
-    for step, batch in enumerate(batches):
-        ledger = extend_ledger(ledger, plan.batch(step))
-        image = batch["image"].permute(0, 3, 1, 2)
-        assert image.shape == (BATCH, 3, size, size), image.shape
-        yield len(batch["label"])
-
-
-def with_albumentations(shards: Path, size: int, workers: int) -> Iterator[int]:
+def recipe(config: Any, has_points: bool) -> Callable[[bytes, dict[str, Any]], Any]:
+    """The view of a task in albumentations: the long side fits a gray square; rotation, zoom, shift, flip and color as configured."""
     import albumentations as A
     import cv2
     import numpy as np
+
+    low, high = config.zoom
+    size, color = config.input_size, config.color
+    steps = [
+        A.LongestMaxSize(size, interpolation=cv2.INTER_AREA), A.PadIfNeeded(size, size, border_mode=cv2.BORDER_CONSTANT, fill=128),
+        A.Affine(
+            scale=(low, high), rotate=(-config.rotation, config.rotation), translate_percent=(-config.shift, config.shift), fill=128, p=1.0
+        ),
+        A.HorizontalFlip(p=config.mirror), A.ColorJitter((1 - color, 1 + color), (1 - color, 1 + color), (1 - color, 1 + color), (0, 0), p=1.0),
+    ]  # fmt: skip
+    points = A.KeypointParams("xy", remove_invisible=False) if has_points else None
+    compose = A.Compose(steps, keypoint_params=points)
+
+    def run(jpeg: bytes, note: dict[str, Any]) -> Any:
+        image = cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        if config.crop == "box":
+            left, top, right, bottom = (round(edge) for edge in note["box"])
+            image = image[max(0, top) : bottom + 1, max(0, left) : right + 1]
+        moved = {"keypoints": np.stack([note["landmark_x"], note["landmark_y"]], axis=1)} if has_points else {}
+        return compose(image=image, **moved)
+
+    return run
+
+
+def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int) -> dict[str, list[float]]:
+    """Microseconds of CPU per image, of each round, for the encoder, bare decoding and albumentations."""
+    import cv2
+    import numpy as np
+    import simplejpeg
     import torch
-    from albumentations.pytorch import ToTensorV2
 
-    cv2.setNumThreads(0)
-    transform = A.Compose([
-        A.RandomResizedCrop(size=(size, size)), A.HorizontalFlip(p=0.5),
-        A.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0, p=1.0),
-        A.Normalize(MEAN, DEVIATION), ToTensorV2(),
-    ])  # fmt: skip
-
-    def decode(jpeg: bytes) -> torch.Tensor:
-        picture = cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        return transform(image=picture)["image"]
-
-    yield from webdataset_batches(shards, workers, decode)
-
-
-def with_pillow(shards: Path, size: int, workers: int) -> Iterator[int]:
-    import io
-
-    import torch
-    from PIL import Image
-    from torchvision import transforms as T
-
-    transform = T.Compose([
-        T.RandomResizedCrop(size), T.RandomHorizontalFlip(), T.ColorJitter(0.4, 0.4, 0.4), T.ToTensor(), T.Normalize(MEAN, DEVIATION),
-    ])  # fmt: skip
-
-    def decode(jpeg: bytes) -> torch.Tensor:
-        return transform(Image.open(io.BytesIO(jpeg)).convert("RGB"))
-
-    yield from webdataset_batches(shards, workers, decode)
-
-
-def webdataset_batches(shards: Path, workers: int, decode: Any) -> Iterator[int]:
-    import webdataset as wds
-    from torch.utils.data import DataLoader
-
-    def sample(item: dict[str, bytes]) -> tuple[Any, int]:
-        return decode(item["jpg"]), GARMENTS.index(json.loads(item["json"])["garment"])
-
-    paths = sorted(str(path) for path in shards.glob("train-*.tar"))
-    dataset = wds.WebDataset(paths, resampled=True, shardshuffle=False).shuffle(1000).map(sample)
-    for _, label in DataLoader(dataset, batch_size=BATCH, num_workers=workers):
-        yield len(label)
-
-
-LOADERS = {OURS: ours, "webdataset + OpenCV + albumentations": with_albumentations, "webdataset + PIL": with_pillow}
-
-
-def cpu_seconds() -> float:
-    import psutil
-
-    process = psutil.Process()
-    times = [child.cpu_times() for child in (process, *process.children(recursive=True))]
-    return sum(time.user + time.system for time in times)
-
-
-def measure(loader: str, shards: Path, size: int, images: int, workers: int) -> float:
-    """Images per CPU-second of the process tree, after a warm-up of eight batches."""
-    import torch
+    from fschemas.shard_set import ShardSet
+    from ftrain.data.stream import RawSample
+    from ftrain.fit.config import build_task, load_config
+    from ftrain.fit.splits import names_to_learn
+    from ftrain.tasks.task import find_task
 
     torch.set_num_threads(1)
-    batches = iter(LOADERS[loader](shards, size, workers))
-    for _ in range(8):
-        next(batches)
-    start, seen = cpu_seconds(), 0
-    while seen < images:
-        seen += next(batches)
-    return seen / (cpu_seconds() - start)
-
-
-def prepare(folder: Path, images: int) -> dict[str, Path]:
-    """Drawn garments of 512 pixels (as FashionAI) and of 300 (as DeepFashion), as shards."""
-    from fprep.convert import convert
-    from fprep.sample import find_sample
-    from fprep.shard import shard
-
-    print(f"drawing {images} garments ...", file=sys.stderr)
-    find_sample("fashionai-keypoints")(folder / "raw", images=images, seed=SEED, workers=os.cpu_count() or 1)
-    convert("fashionai-keypoints", [folder / "raw"], folder / "table", images="header", val_share=0.0)
-    for name, (stored, _) in SETS.items():
-        shard(folder / "table", folder / name, size=stored, shard_samples=250)
-    return {name: folder / name for name in SETS}
+    cv2.setNumThreads(0)
+    opened = ShardSet.open(shards)
+    rows = opened.rows("train")[:images]
+    weights = [name for name in find_task(task_name).Config.model_fields if name.endswith("weights")]  # the network is not asked
+    config = load_config(task_name, None, profile, [f"model.{name}=none" for name in weights])
+    task = build_task(config, {**opened.metadata, "names": names_to_learn(config, opened)})
+    samples = [RawSample(int(row), *opened.read(int(row))) for row in rows]
+    theirs = recipe(task.config, "landmark_x" in samples[0].annotation and "landmarks" in task.needs)
+    ways: dict[str, Callable[[RawSample, int], Any]] = {
+        "ftrain": lambda sample, number: task.encoder(sample, np.random.default_rng(number)),
+        "decoding": lambda sample, _: simplejpeg.decode_jpeg(sample.image, "RGB"),
+        "albumentations": lambda sample, _: theirs(sample.image, sample.annotation),
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):  # the first one warms up
+        spent = dict.fromkeys(ways, 0.0)
+        for position, sample in enumerate(samples):
+            for name, way in ways.items():
+                start = time.process_time_ns()
+                way(sample, number * len(samples) + position)
+                spent[name] += time.process_time_ns() - start
+        if number:
+            for name, nanoseconds in spent.items():
+                found[name].append(nanoseconds / 1000 / len(samples))
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=2000, help="pictures to draw, and to count per measurement")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="full")
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--shards", action="append", default=[], metavar="TASK=SET", help="a shard set instead of synthetic images"
+    )
     options = parser.parse_args()
-    if options.measure:
-        print(measure(options.measure[0], Path(options.measure[1]), int(options.measure[2]), options.images, options.workers))
-        return
+    own = dict(entry.split("=", 1) for entry in options.shards)
+    print(
+        "| task | encoder, µs | images per core-second | bare decoding / encoder | albumentations / encoder (lowest, highest) |\n|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as temporary:
-        failed = False
-        for data, shards in prepare(Path(temporary), options.images).items():
-            rounds: list[dict[str, float]] = []
-            for number in range(options.rounds):
-                command = [sys.executable, __file__, "--images", str(options.images), "--workers", str(options.workers)]
-                rounds.append({
-                    loader: float(subprocess.run([*command, "--measure", loader, str(shards), str(SETS[data][1])], check=True, stdout=subprocess.PIPE).stdout)
-                    for loader in LOADERS
-                })  # fmt: skip
-                print(f"{data} round {number + 1}: {rounds[-1]}", file=sys.stderr)
-            failed |= report(data, rounds)
-    sys.exit(1 if failed else 0)
-
-
-def report(data: str, rounds: list[dict[str, float]]) -> bool:
-    """Print one table; True when a target is missed."""
-    failed = False
-    print(f"\n{data}, {len(rounds)} rounds: images per CPU-second (median), and ours over theirs (median, lowest, highest)")
-    for loader in LOADERS:
-        rate = statistics.median(entry[loader] for entry in rounds)
-        ratios = [entry[OURS] / entry[loader] for entry in rounds]
-        ratio = f"{statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f})"
-        target = TARGETS.get(loader)
-        verdict = "" if target is None else f"  target {target}: {'reached' if statistics.median(ratios) >= target else 'MISSED'}"
-        failed |= target is not None and statistics.median(ratios) < target
-        print(f"  {loader:40s} {rate:8.0f}  {ratio if target else '':24s}{verdict}")
-    return failed
+        sets: dict[str, Path] = {}
+        for task in own or DATASETS:
+            dataset = DATASETS[task]
+            if task not in own and dataset not in sets:
+                sets[dataset] = prepare(Path(temporary), dataset, options.images * 2)
+            found = measure(
+                task, options.profile, Path(own[task]) if task in own else sets[dataset], options.images, options.rounds
+            )
+            cost = statistics.median(found["ftrain"])
+            ratios = [theirs / ours for theirs, ours in zip(found["albumentations"], found["ftrain"], strict=True)]
+            decoding = statistics.median(found["decoding"]) / cost
+            spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            print(f"| {task} | {cost:,.0f} | {1e6 / cost:,.0f} | {decoding:.2f} | {spread} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import fprep.cli
 import ftrain.cli
-from ftrain.remote import open_shards
+from ftrain.data.remote import open_shards
 
 NAME = "a[1] #b?*::c%20{0..1}"
 

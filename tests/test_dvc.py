@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ftrain.tasks import task_names
+
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 STAGES = [
@@ -102,9 +104,7 @@ def test_every_data_set_of_a_model_has_its_stages() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     assert {model["dataset"] for model in params["models"].values()} <= set(params["datasets"])
     assert set(params["models"]) <= set(params), "a model has a section of its name"
-    assert {model["task"] for model in params["models"].values()} == {
-        path.stem for path in (ROOT / "training/ftrain/tasks").glob("[a-z]*.py")
-    }
+    assert {model["task"] for model in params["models"].values()} == set(task_names())
     assert set(params["indices"]) <= set(params["models"])
     for name, dataset in params["datasets"].items():
         assert dataset["raw"] != f"data/sample/{name}" or name in params["samples"]

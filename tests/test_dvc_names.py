@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fprep.params_file import paths_from, raw_and_out
+from fprep.cli.params_file import paths_from, raw_and_out
 from fschemas.command_line import expand_home
 from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata
@@ -38,7 +38,7 @@ def test_every_name_in_a_command_is_quoted() -> None:
 def test_raw_folders_with_any_name_go_through_dvc(tmp_path: Path) -> None:
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     for key, name in NAMES.items():
-        tree = {"csv": "csv_file"}.get(key, key.replace("-", "_"))
+        tree = key.replace("-", "_")
         shutil.copytree(ROOT / "tests/raw" / tree, tmp_path / name)
     options = {"images": "header", "max-rejected": 1.0, "follow-links": True}
     datasets = {key: {"raw": name, "convert": options, "shard": {}} for key, name in NAMES.items()}

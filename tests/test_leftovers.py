@@ -16,27 +16,27 @@ from tests.ftrain import keypoint_runs, search_runs
 from tests.shard_sets import write_shard_set
 from tests.small_tables import write_small_table
 
-from fprep.audit import audit
-from fprep.convert import convert
-from fprep.export import export
-from fprep.pages.page import write_page
-from fprep.sample import find_sample
-from fprep.shard import shard
+from fprep.audit.command import audit
+from fprep.convert.command import convert
+from fprep.export.command import export
+from fprep.report.command import write_page
+from fprep.shard.command import shard
+from fprep.synthetic.command import find_sample
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import exclusive, is_being_written, publish_bytes, remove_leftovers, temporary_of
 from fschemas.shard_set import ShardSet
-from ftrain import config as config_module
-from ftrain import export as export_module
-from ftrain import splits as splits_module
-from ftrain.describe import describe_photo
-from ftrain.evaluate import evaluate_run
-from ftrain.export import export_run
-from ftrain.predict import PredictOptions, predict_images
-from ftrain.remote import RemoteFiles
-from ftrain.retrieval.build import build_index
-from ftrain.retrieval.query import query_index
-from ftrain.submit import write_submission
-from ftrain.train import TrainOptions, train
+from ftrain.data.remote import RemoteFiles
+from ftrain.fit import config as config_module
+from ftrain.fit import splits as splits_module
+from ftrain.fit.train import TrainOptions, train
+from ftrain.search.build import build_index
+from ftrain.search.query import query_index
+from ftrain.use import export as export_module
+from ftrain.use.describe import describe_photo
+from ftrain.use.evaluate import evaluate_run
+from ftrain.use.export import export_run
+from ftrain.use.predict import PredictOptions, predict_images
+from ftrain.use.submit import write_submission
 
 RAW = Path(__file__).parent / "raw" / "folders"
 

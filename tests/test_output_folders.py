@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import fprep.cli
 import ftrain.cli
-from fprep.doctor import doctor
+from fprep.doctor.command import doctor
 from fschemas.failures import ExitCode, explain
 from fschemas.folder_kinds import kind_of_folder, what_is
 from fschemas.folders import claim_output

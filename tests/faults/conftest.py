@@ -29,7 +29,7 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
 @pytest.fixture(scope="session")
 def torch_forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     server = Forge(tmp_path_factory.mktemp("forge"))
-    for module in ("ftrain.checkpoint", "ftrain.cli", "ftrain.train"):
+    for module in ("ftrain.fit.checkpoint", "ftrain.cli", "ftrain.fit.train"):
         server.ask({"job": "import", "module": module})
     yield server
     server.close()

@@ -23,14 +23,14 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 def convert(raw: str, out: str, reader: str = "deepfashion-fine", **options: Any) -> None:
     """The library call behind `fprep convert`."""
-    from fprep.convert import convert as run
+    from fprep.convert.command import convert as run
 
     run(reader, [Path(raw)], Path(out), **{"images": "none", "max_rejected": 1.0, "workers": 1, **options})
 
 
 def shard(table: str, out: str, **options: Any) -> None:
     """The library call behind `fprep shard`."""
-    from fprep.shard import shard as run
+    from fprep.shard.command import shard as run
 
     run(Path(table), Path(out), **{"shard_samples": 3, "workers": 1, **options})
 
@@ -61,8 +61,8 @@ def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
     import torch
 
     from fschemas.publish import exclusive
-    from ftrain import checkpoint
-    from ftrain.checkpoint_state import TrainingState, amend_state
+    from ftrain.fit import checkpoint
+    from ftrain.fit.checkpoint_state import TrainingState, amend_state
 
     folder, history = Path(out), dict[str, set[str]]()
     with exclusive(folder):
@@ -122,7 +122,7 @@ def read_shards(place: str) -> str:
 
 def read_run(place: str) -> str:
     """Everything that evaluation, prediction and resuming take from a run folder, as a digest."""
-    from ftrain.run_folder import RunFolder
+    from ftrain.fit.run_folder import RunFolder
 
     run = RunFolder(Path(place))
     digests = []
@@ -136,7 +136,7 @@ def read_run(place: str) -> str:
 
 def read_index(place: str) -> str:
     """Everything that a query takes from an index, as a digest."""
-    from ftrain.retrieval.index_file import IndexFolder
+    from ftrain.search.index_file import IndexFolder
 
     index = IndexFolder.open(Path(place))
     deep, color = index.features.deep, index.features.color

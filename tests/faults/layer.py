@@ -62,7 +62,7 @@ class Layer:
             self._replace(os, name, self._on_path(name, getattr(os, name)))
         for name in ("rename", "replace", "link"):
             self._replace(os, name, self._on_two_paths(name, getattr(os, name)))
-        for module, name in (("ftrain.checkpoint", "save_file"),):  # what Rust writes
+        for module, name in (("ftrain.fit.checkpoint", "save_file"),):  # what Rust writes
             if module in sys.modules:
                 self._replace(sys.modules[module], name, self._on_saved_tensors(getattr(sys.modules[module], name)))
 

@@ -24,7 +24,7 @@ from tests.faults.layer import Layer
 _PR_SET_CHILD_SUBREAPER = 36
 _IMPORTS = (
     "cv2", "simplejpeg", "statistics", "pyarrow.dataset", "rich.console", "rich.markup", "typer.rich_utils", "typer._adapters",
-    "fprep.cli", "fprep.convert", "fprep.lint", "fschemas.progress", "fprep.shard",
+    "fprep.cli", "fprep.convert.command", "fprep.lint.command", "fschemas.progress", "fprep.shard.command",
 )  # fmt: skip
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE = 90.0  # seconds until a trial counts as hung
@@ -144,7 +144,7 @@ def _serve() -> None:
     for name in _IMPORTS:
         with contextlib.suppress(ImportError):  # it only saves time
             importlib.import_module(name)
-    from fprep.reader import readers
+    from fprep.readers.registry import readers
 
     readers()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

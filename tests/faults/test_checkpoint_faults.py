@@ -8,7 +8,7 @@ import pytest
 from tests.faults.harness import Forge, Work, kills
 from tests.faults.layer import disorder
 
-from ftrain import checkpoint
+from ftrain.fit import checkpoint
 
 
 def work_of(forge: Forge, scratch: Path | None = None, steps: int = 4) -> Work:

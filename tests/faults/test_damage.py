@@ -14,28 +14,28 @@ from tests.ftrain import search_runs
 from tests.shard_sets import write_label_set
 from tests.small_tables import write_small_table
 
-from fprep.audit import audit
-from fprep.convert import convert
-from fprep.export import export
-from fprep.lint import lint
-from fprep.shard import shard
-from fprep.sharding.source_table import SourceTable
-from fprep.split_lock import LOCK_FILE, SplitLock
+from fprep.audit.command import audit
+from fprep.audit.split_lock import LOCK_FILE, SplitLock
+from fprep.convert.command import convert
+from fprep.convert.source_table import SourceTable
+from fprep.export.command import export
+from fprep.lint.command import lint
+from fprep.shard.command import shard
 from fschemas.failures import ExitCode, IntegrityError, UsageError, explain
 from fschemas.json_file import SEAL, seal
 from fschemas.publish import publish_sealed
 from fschemas.shard import read_record
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
-from ftrain import compare as compare_module
-from ftrain import config as config_module
-from ftrain.answer_file import publish_answers
-from ftrain.checkpoint_state import TrainingState
-from ftrain.retrieval.build import build_index, weights_digest
-from ftrain.retrieval.index_file import IndexFolder
-from ftrain.run_folder import RunFolder
-from ftrain.split_lock import lock_digest
-from ftrain.task import Task
+from ftrain.data.split_lock import lock_digest
+from ftrain.fit import checkpoint
+from ftrain.fit import config as config_module
+from ftrain.fit.answer_file import publish_answers
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.run_folder import RunFolder
+from ftrain.search.build import build_index, weights_digest
+from ftrain.search.index_file import IndexFolder
+from ftrain.tasks.task import Task
+from ftrain.use import compare as compare_module
 
 RAW = Path(__file__).parents[1] / "raw" / "folders"
 SMALL, SAMPLED = 1500, 150  # bytes: of a file that is longer than the first, so many
@@ -90,7 +90,7 @@ def _the_small_task_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find(name: str) -> type[Task]:
-    """As `ftrain.task.find_task`."""
+    """As `ftrain.tasks.task.find_task`."""
     if name != "likes":
         raise UsageError(f"unknown task {name!r}")
     return search_runs.Likes

@@ -84,7 +84,7 @@ def test_full_disk(forge: Forge, table: Path, tmp_path: Path, disk: Disk, comman
 
 def test_full_disk_under_checkpoints(torch_forge: Forge, tmp_path: Path, disk: Disk) -> None:
     """Tensors are written by safetensors itself: its errors are told like ours, and it leaves nothing behind."""
-    from ftrain import checkpoint
+    from ftrain.fit import checkpoint
 
     assert torch_forge.run("checkpoints", out=str(tmp_path / "whole"), steps=4).error is None
     out, refused, tensors = disk.place / "out", 0, 0

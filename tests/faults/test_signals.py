@@ -14,7 +14,7 @@ from tests.faults.harness import ROOT, Forge, leftovers
 from tests.faults.jobs import snapshot
 from tests.small_tables import write_small_table
 
-from fprep.workers import shielded
+from fprep.engine.local import shielded
 from fschemas.failures import Terminated, explain
 from fschemas.shard_set import ShardSet
 

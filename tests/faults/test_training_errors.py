@@ -21,7 +21,7 @@ def shards(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trainer(torch_forge: Forge) -> Forge:
     """With the task imported too: that takes longer than a trial."""
-    torch_forge.ask({"job": "import", "module": "ftrain.tasks.keypoints"})
+    torch_forge.ask({"job": "import", "module": "ftrain.tasks.keypoints.task"})
     return torch_forge
 
 

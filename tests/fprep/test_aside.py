@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 from tests.fprep.test_kfashion import DIAMOND, record, write
 
-from fprep import aside, conversion, convert
-from fprep.aside import Aside
-from fprep.workers import iterate_isolated
+from fprep.convert import command as convert
+from fprep.convert import conversion
+from fprep.engine.local import iterate_isolated
+from fprep.raw import spill as aside
+from fprep.raw.spill import Aside
 from fschemas.failures import explain
 from fschemas.table_file import read_table
 
@@ -77,7 +79,7 @@ def test_a_conversion_in_many_parts_is_the_same(tmp_path, monkeypatch, turned):
     table, report = outcome(raw, tmp_path / "whole")
     monkeypatch.setattr(aside, "IN_MEMORY", 1000)
     monkeypatch.setattr(conversion, "_ROWS_AT_ONCE", 7)
-    monkeypatch.setattr("fprep.readers.kfashion._TASK", 4)
+    monkeypatch.setattr("fprep.readers.kfashion.reader._TASK", 4)
     parts, other_report = outcome(raw, tmp_path / "parts")
     assert table.equals(parts)
     assert report == other_report

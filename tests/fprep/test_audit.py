@@ -16,12 +16,20 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 from tests.audit_tables import jpeg, photograph, write_audit_table
 
-from fprep.audit import AUDIT_FILE, SUMMARY_FILE, Audit, audit, refuse_findings
-from fprep.auditing.alignment import compare_aligned
-from fprep.auditing.findings import KINDS, SCHEMA
-from fprep.auditing.pairs import candidate_pairs, look_the_same, near_pairs
-from fprep.auditing.perceptual_hash import MIRROR_MASK, PictureTask, Views, fingerprint, hash_picture, upright, without_margins
-from fprep.convert import convert
+from fprep.audit.command import AUDIT_FILE, SUMMARY_FILE, Audit, audit, refuse_findings
+from fprep.audit.findings import KINDS, SCHEMA
+from fprep.convert.command import convert
+from fprep.near_duplicates.alignment import compare_aligned
+from fprep.near_duplicates.pairs import candidate_pairs, look_the_same, near_pairs
+from fprep.near_duplicates.perceptual_hash import (
+    MIRROR_MASK,
+    PictureTask,
+    Views,
+    fingerprint,
+    hash_picture,
+    upright,
+    without_margins,
+)
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_metadata, read_table
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests.small_tables import bright_spot, spot_center
 
-from fprep.sharding.augment import EXACT_SPATIAL, RECIPES, Augmenter, Recipe, load_recipe
-from fprep.sharding.geometry import Geometry, geometry_of, write_geometry
+from fprep.shard.augment import EXACT_SPATIAL, RECIPES, Augmenter, Recipe, load_recipe
+from fprep.shard.geometry import Geometry, geometry_of, write_geometry
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from tests.fprep.test_reader_conformance import READERS, tree_of
 
-from fprep.convert import convert
-from fprep.doctor import doctor
-from fprep.export import export
+from fprep.convert.command import convert
+from fprep.doctor.command import doctor
+from fprep.export.command import export
 from fschemas.failures import RejectedError, UsageError
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.table_file import read_metadata, read_table

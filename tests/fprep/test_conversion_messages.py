@@ -8,13 +8,13 @@ from PIL import Image
 from tests.fprep.test_reader_conformance import READERS, tree_of
 from typer.testing import CliRunner
 
-from fprep.audit import audit
-from fprep.auditing.labels import _percent
-from fprep.class_names import how_they_differ, near_names
+from fprep.audit.command import audit
+from fprep.audit.labels import _percent
 from fprep.cli import app
-from fprep.convert import convert
-from fprep.pages.page import write_page
-from fprep.report import ConversionRejected
+from fprep.convert.command import convert
+from fprep.convert.report import ConversionRejected
+from fprep.readers.class_names import how_they_differ, near_names
+from fprep.report.command import write_page
 from fschemas.failures import UsageError, did_you_mean
 from fschemas.progress import Reporter
 from fschemas.wording import count

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fprep.convert import convert
+from fprep.convert.command import convert
 from fschemas.failures import EnvironmentProblem, ExitCode, RejectedError, UsageError, explain
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import exclusive
@@ -106,7 +106,7 @@ def test_output_does_not_depend_on_environment(raw, tmp_path):
     """Another hash seed, locale, time zone and working folder give the same bytes."""
     run(raw, tmp_path / "here", images="full")
     program = (
-        "import sys, pathlib\nfrom fprep.convert import convert\n"
+        "import sys, pathlib\nfrom fprep.convert.command import convert\n"
         "if __name__ == '__main__':\n"
         "    convert('fashionai-keypoints', [pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), images='full')\n"
     )
@@ -120,7 +120,7 @@ def test_full_disk_leaves_the_earlier_conversion_whole(raw, tmp_path):
     run(raw, tmp_path / "out")
     before = listing(tmp_path / "out")
     program = (
-        "import resource, sys, pathlib\nfrom fprep.convert import convert\nfrom fschemas.failures import explain\n"
+        "import resource, sys, pathlib\nfrom fprep.convert.command import convert\nfrom fschemas.failures import explain\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
         "try:\n"
         "    convert('fashionai-keypoints', [pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), images='none')\n"

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from PIL import Image, ImageOps
 
-from fprep.convert import convert
-from fprep.export import export
-from fprep.orientation import turns, upright_point
-from fprep.reader import readers
+from fprep.convert.command import convert
+from fprep.export.command import export
+from fprep.readers.orientation import turns, upright_point
+from fprep.readers.registry import readers
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_table
 
@@ -340,7 +340,7 @@ def boxes_outside(table):
 @pytest.fixture(scope="module")
 def trees_with_boxes(tmp_path_factory):
     """The tiny raw trees, by reader, of those whose tables have boxes of garments; COCO both with a row and a list of garments."""
-    trees = {name: TREES / entry.read.__module__.rpartition(".")[2] for name, entry in readers().items()}
+    trees = {name: TREES / name.replace("-", "_") for name in readers()}
     home = tmp_path_factory.mktemp("garments")
     convert("kfashion", [trees["kfashion"]], home / "table", images="full", max_rejected=1.0, workers=1)
     export(home / "table/table.parquet", home / "coco", "coco")

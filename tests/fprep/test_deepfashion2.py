@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fprep.convert import convert
+from fprep.convert.command import convert
 from fschemas.failures import RejectedError, UsageError
 from fschemas.landmarks import DEEPFASHION2_294, Visibility
 from fschemas.table_file import read_metadata, read_table

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fprep.convert import convert
-from fprep.fingerprints import FINGERPRINTS, git_blob, known_version
+from fprep.convert.command import convert
+from fprep.raw.fingerprints import FINGERPRINTS, git_blob, known_version
 from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table
 from fschemas.vocabularies import vocabulary

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fprep.convert import convert
-from fprep.readers.deepfashion_consumer2shop import attribute_names
+from fprep.convert.command import convert
+from fprep.readers.deepfashion.consumer2shop import attribute_names
 from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table
 from fschemas.vocabularies import vocabulary

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fprep.convert import convert
-from fprep.parsing.packed_landmarks import FULL, LOWER, UPPER, garment_of_category, garment_of_points, unpack
+from fprep.convert.command import convert
+from fprep.readers.deepfashion.packed_landmarks import FULL, LOWER, UPPER, garment_of_category, garment_of_points, unpack
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.table_file import read_table

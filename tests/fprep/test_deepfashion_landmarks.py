@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fprep.convert import convert
+from fprep.convert.command import convert
 from fschemas.failures import UsageError
 from fschemas.landmarks import Visibility
 from fschemas.table_file import read_metadata, read_table

@@ -22,13 +22,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fprep.convert import convert
-from fprep.doctor import doctor
-from fprep.doctoring.diagnose import best_variant
-from fprep.doctoring.scan import scan
-from fprep.doctoring.signatures import SIGNATURES, recognize
-from fprep.fingerprints import git_blob
-from fprep.reader import readers
+from fprep.convert.command import convert
+from fprep.doctor.command import doctor
+from fprep.doctor.diagnose import best_variant
+from fprep.doctor.scan import scan
+from fprep.doctor.signatures import SIGNATURES, recognize
+from fprep.raw.fingerprints import git_blob
+from fprep.readers.registry import readers
 from fschemas.command_line import printable
 from fschemas.failures import UsageError
 
@@ -38,7 +38,7 @@ NAMES = [f"img/WOMEN/Dresses/id_0000000{item}/0{view}_1_front.jpg" for item in r
 
 
 def tree_of(name):
-    return TREES / readers()[name].read.__module__.rpartition(".")[2]
+    return TREES / name.replace("-", "_")
 
 
 def codes(checkup):
@@ -164,7 +164,7 @@ def test_a_damaged_archive_is_one_finding(tmp_path):
 
 def test_a_packed_tar_is_unpacked_only_as_far_as_it_is_worth(tmp_path, monkeypatch):
     """A member may claim to have terabytes of zeros, and its name gigabytes."""
-    monkeypatch.setattr("fprep.doctoring.archives._MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr("fprep.doctor.archives._MAX_UNPACKED", 1 << 20)
     first, name = tarfile.TarInfo("a.jpg"), tarfile.TarInfo("long")
     first.size, name.size, name.type = 1 << 24, 1 << 30, tarfile.GNUTYPE_LONGNAME
     with gzip.open(tmp_path / "bomb.tar.gz", "wb") as file:
@@ -293,7 +293,7 @@ def test_names(tmp_path):
 
 
 def test_an_edited_file_and_the_released_one(tmp_path, monkeypatch):
-    from fprep import fingerprints
+    from fprep.raw import fingerprints
 
     folder = inshop(tmp_path)
     released = folder / "Eval/list_eval_partition.txt"
@@ -459,7 +459,7 @@ def own_readers(monkeypatch):
     base = readers()["deepfashion2"]
     keys = {"image": "the column of pictures", "style": "…", "category": "…"}
     own = {"folders": replace(base, name="folders", variants={"tree": ("**/*",)}), "csv": replace(base, name="csv", mapping=keys)}
-    monkeypatch.setattr("fprep.doctoring.own_pictures.readers", lambda: readers() | own)
+    monkeypatch.setattr("fprep.doctor.own_images.readers", lambda: readers() | own)
 
 
 def test_own_folders(tmp_path, own_readers):

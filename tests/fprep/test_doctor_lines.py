@@ -18,8 +18,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fprep.cli import app
-from fprep.doctor import doctor
-from fprep.parsing.dialect import join_names, plain_name, read_names
+from fprep.doctor.command import doctor
+from fprep.raw.dialect import join_names, plain_name, read_names
 from fschemas.table_file import read_metadata, read_table
 
 TREES = Path(__file__).parents[1] / "raw"

@@ -19,9 +19,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tests.small_tables import write_rows, write_small_table
 
-from fprep.export import export, formats
-from fprep.exporting.geometry import corner_box, polygon_area
-from fprep.exporting.job import may_be_published
+from fprep.export.command import export, formats
+from fprep.export.geometry import corner_box, polygon_area
+from fprep.export.job import may_be_published
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.table_file import read_metadata, read_table, write_table

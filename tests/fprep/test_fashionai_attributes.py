@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fprep.convert import convert
-from fprep.readers.fashionai_attributes import parse_label
+from fprep.convert.command import convert
+from fprep.readers.fashionai.attributes import parse_label
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_metadata, read_table
 from fschemas.vocabularies import vocabulary

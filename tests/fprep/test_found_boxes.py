@@ -9,9 +9,9 @@ from tests.small_tables import write_small_table
 from typer.testing import CliRunner
 
 from fprep.cli import app
-from fprep.lint import lint
-from fprep.shard import shard
-from fprep.sharding.source_table import SourceTable
+from fprep.convert.source_table import SourceTable
+from fprep.lint.command import lint
+from fprep.shard.command import shard
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import read_metadata, read_table, write_table

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from tests.audit_tables import jpeg, photograph
 
-from fprep.audit import audit
-from fprep.convert import convert
-from fprep.group_split import connected, near_rows, split_by_groups
+from fprep.audit.command import audit
+from fprep.convert.command import convert
+from fprep.convert.group_split import connected, near_rows, split_by_groups
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.table_file import read_metadata, read_table
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fprep.image_check import ImageFacts, check_image, check_images
-from fprep.workers import run_isolated
+from fprep.engine.local import run_isolated
+from fprep.images.check import ImageFacts, check_image, check_images
 from fschemas.failures import EnvironmentProblem
 
 
@@ -185,7 +185,7 @@ def test_exception_in_a_worker_is_raised_here():
 
 
 def test_worker_that_cannot_start_is_no_verdict_on_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr("fprep.workers._serve", os.abort)  # takes no arguments: every worker ends with a TypeError
+    monkeypatch.setattr("fprep.engine.local._serve", os.abort)  # takes no arguments: every worker ends with a TypeError
     with pytest.raises(EnvironmentProblem, match="a worker cannot start"):
         check_images(str(tmp_path), ["a.jpg"], decode=True)
 

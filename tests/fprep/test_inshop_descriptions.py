@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fprep.convert import convert
+from fprep.convert.command import convert
 from fschemas.table_file import read_table
 
 TREE = Path(__file__).parents[1] / "raw" / "deepfashion_inshop"

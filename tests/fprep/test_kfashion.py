@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from fprep.convert import convert
-from fprep.parsing.kfashion_documents import Answer, parse_records
-from fprep.parsing.kfashion_labels import ATTRIBUTES, PARTS, STYLES, shoot_of
-from fprep.parsing.kfashion_tree import split_of
+from fprep.convert.command import convert
+from fprep.readers.kfashion.documents import Answer, parse_records
+from fprep.readers.kfashion.labels import ATTRIBUTES, PARTS, STYLES, shoot_of
+from fprep.readers.kfashion.tree import split_of
 from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fschemas.crosswalk import CROSSWALKS, corresponding_garments, crosswalk
+from fprep.synthetic.crosswalk import CROSSWALKS, corresponding_garments, crosswalk
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION2_294, DEEPFASHION_8, FASHIONAI_24, LANDMARK_SETS
 from fschemas.vocabularies import vocabulary

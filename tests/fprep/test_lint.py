@@ -15,12 +15,13 @@ import polars as pl
 import pytest
 from tests.small_tables import write_small_table
 
-from fprep.lint import Finding, lint
-from fprep.lint_loaders import check_loaders
-from fprep.shard import plan_shards, shard
-from fprep.sharding import finish as shard_finish
-from fprep.sharding.sample import SampleMaker, SampleOptions
-from fprep.sharding.source_table import SourceTable
+from fprep.convert.source_table import SourceTable
+from fprep.lint.command import Finding, lint
+from fprep.lint.loaders import check_loaders
+from fprep.shard import finish as shard_finish
+from fprep.shard.command import shard
+from fprep.shard.plan import plan_shards
+from fprep.shard.sample import SampleMaker, SampleOptions
 from fschemas.failures import UsageError
 from fschemas.publish import publish_sealed, sha256_of
 from fschemas.shard import Sample, write_shard

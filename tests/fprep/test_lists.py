@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-import fprep.parsing.attribute_matrix
-import fprep.parsing.raw_file
-from fprep.image_names import picture_path_fault
-from fprep.parsing.attribute_matrix import read_attributes
-from fprep.parsing.lists import PATH, join_lists, read_list
-from fprep.raw import RawFolder
+import fprep.raw.file
+import fprep.readers.deepfashion.attribute_matrix
+from fprep.raw.folder import RawFolder
+from fprep.raw.image_names import picture_path_fault
+from fprep.readers.deepfashion.attribute_matrix import read_attributes
+from fprep.readers.deepfashion.lists import PATH, join_lists, read_list
 
 HEADER = b"image_name  x_1  y_1\n"
 ROWS = b"img/A/1.jpg  001 -2\nimg/B/2.jpg  30  4  \n"
@@ -236,7 +236,7 @@ def ids_of(values: np.ndarray, value: int) -> list[list[int]]:
 @pytest.mark.parametrize(("layout", "end"), [("{:2d}", ""), ("{:2d}", "  "), ("{:2d}", " \r"), ("{:d}", "")])
 @pytest.mark.parametrize("block", [1 << 13, 1 << 21])
 def test_attributes(tmp_path, monkeypatch, num_attributes, layout, end, block):
-    for module in (fprep.parsing.raw_file, fprep.parsing.attribute_matrix):
+    for module in (fprep.raw.file, fprep.readers.deepfashion.attribute_matrix):
         monkeypatch.setattr(module, "BLOCK", block)
     content, values = matrix_text(40, num_attributes, 0, layout, end)
     raw = folder(tmp_path, a=content)
@@ -266,7 +266,7 @@ def check_attributes(raw: RawFolder, path: Path, content: bytes, num_attributes:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_broken_attribute_lists_agree_with_the_oracle(tmp_path, monkeypatch, seed):
-    for module in (fprep.parsing.raw_file, fprep.parsing.attribute_matrix):
+    for module in (fprep.raw.file, fprep.readers.deepfashion.attribute_matrix):
         monkeypatch.setattr(module, "BLOCK", 512)
     random_number = random.Random(seed)
     for trial in range(100):
@@ -279,7 +279,7 @@ def test_broken_attribute_lists_agree_with_the_oracle(tmp_path, monkeypatch, see
 
 def test_line_ends_that_keep_the_rhythm_are_found(tmp_path, monkeypatch):
     """Where lines of one length are guessed, a blank that became a line end does not change the length of two lines together."""
-    for module in (fprep.parsing.raw_file, fprep.parsing.attribute_matrix):
+    for module in (fprep.raw.file, fprep.readers.deepfashion.attribute_matrix):
         monkeypatch.setattr(module, "BLOCK", 512)
     names = [f"{f'img/F/{row}.jpg':<70}" for row in range(20)]
     content = "".join(["20\n", "image_name labels\n", *(f"{name}{' -1' * 8}\n" for name in names)]).encode()

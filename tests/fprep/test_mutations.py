@@ -18,8 +18,9 @@ import polars as pl
 import pytest
 from tests.fprep.mutations import ANNOTATION_SUFFIXES, MUTATIONS
 
-from fprep.convert import convert
-from fprep.reader import Reader, readers
+from fprep.convert.command import convert
+from fprep.readers.reader import Reader
+from fprep.readers.registry import readers
 from fschemas.failures import EnvironmentProblem, FashionkitError
 from fschemas.table_file import read_table
 
@@ -58,7 +59,7 @@ def outside() -> _Outside:
 
 
 def _tree(reader: Reader) -> Path:
-    return TREES / reader.read.__module__.rpartition(".")[2]
+    return TREES / reader.name.replace("-", "_")
 
 
 def _keys(out: Path) -> set[str]:

@@ -14,9 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fprep.cli import app
-from fprep.convert import convert
-from fprep.parsing.own_pictures import last_word
-from fprep.reader import find_reader, read_mapping
+from fprep.convert.command import convert
+from fprep.readers.own.conventions import last_word
+from fprep.readers.reader import read_mapping
+from fprep.readers.registry import find_reader
 from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fprep.convert import convert
-from fprep.parsing.dialect import Dialect, find_dialect, read_records
-from fprep.parsing.raw_file import RawLine
+from fprep.convert.command import convert
+from fprep.raw.dialect import Dialect, find_dialect, read_records
+from fprep.raw.file import RawLine
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_metadata, read_table
 

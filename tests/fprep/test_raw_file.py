@@ -4,17 +4,17 @@ import random
 
 import pytest
 
-import fprep.parsing.raw_file
-from fprep.parsing.raw_file import RawFile
+import fprep.raw.file
+from fprep.raw.file import RawFile
 from fschemas.failures import UsageError
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r"])
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_lines_of_a_file_on_disk_are_those_in_memory(tmp_path, monkeypatch, in_memory, line_end):
-    monkeypatch.setattr(fprep.parsing.raw_file, "MAX_LINE", 40)
-    monkeypatch.setattr(fprep.parsing.raw_file, "BLOCK", 64)
-    monkeypatch.setattr(fprep.parsing.raw_file, "MAX_IN_MEMORY", 1 << 20 if in_memory else 0)
+    monkeypatch.setattr(fprep.raw.file, "MAX_LINE", 40)
+    monkeypatch.setattr(fprep.raw.file, "BLOCK", 64)
+    monkeypatch.setattr(fprep.raw.file, "MAX_IN_MEMORY", 1 << 20 if in_memory else 0)
     random_number = random.Random(0)
     for _ in range(300):
         lines = [b"x" * random_number.choice([0, 1, 5, 20, 63, 64, 65, 200]) for _ in range(random_number.randint(1, 12))]
@@ -31,7 +31,7 @@ def test_lines_of_a_file_on_disk_are_those_in_memory(tmp_path, monkeypatch, in_m
 
 
 def test_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(fprep.parsing.raw_file, "MAX_IN_MEMORY", 0)
+    monkeypatch.setattr(fprep.raw.file, "MAX_IN_MEMORY", 0)
     (tmp_path / "a.txt").write_bytes(b"img/A/1.jpg 1\n" * 10)
     file = RawFile(tmp_path / "a.txt", "a.txt")
     (tmp_path / "a.txt").write_bytes(b"img/A/1.jpg 1\n")

@@ -14,14 +14,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fprep.audit import audit
-from fprep.convert import convert
-from fprep.doctor import doctor
-from fprep.image_names import ImageFinder, clean_path
-from fprep.pages.page import write_page
-from fprep.reader import readers
-from fprep.report import ConvertReport
-from fprep.shard import shard
+from fprep.audit.command import audit
+from fprep.convert.command import convert
+from fprep.convert.report import ConvertReport
+from fprep.doctor.command import doctor
+from fprep.raw.image_names import ImageFinder, clean_path
+from fprep.readers.registry import readers
+from fprep.report.command import write_page
+from fprep.shard.command import shard
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_table
 from fschemas.walk import Walked, is_junk, is_stored_by_content, walk
@@ -36,7 +36,7 @@ JUNK = (
 
 
 def tree_of(name: str) -> Path:
-    return TREES / READERS[name].read.__module__.rpartition(".")[2]
+    return TREES / name.replace("-", "_")
 
 
 def copied(name: str, folder: Path) -> Path:

@@ -10,10 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fprep.convert import convert
-from fprep.doctor import doctor
-from fprep.raw import document_pattern
-from fprep.reader import IMAGE_COLUMNS, Reader, columns_of, find_reader, readers
+from fprep.convert.command import convert
+from fprep.doctor.command import doctor
+from fprep.raw.folder import document_pattern
+from fprep.readers.reader import IMAGE_COLUMNS, Reader, columns_of
+from fprep.readers.registry import find_reader, readers
 from fschemas.failures import UsageError
 from fschemas.landmarks import LANDMARK_SETS
 from fschemas.table_file import read_metadata, read_table
@@ -35,7 +36,7 @@ def table_of(reader: Reader, out: Path):
 
 
 def tree_of(reader: Reader) -> Path:
-    return TREES / reader.read.__module__.rpartition(".")[2]
+    return TREES / reader.name.replace("-", "_")
 
 
 @pytest.fixture(scope="module", params=sorted(READERS))

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fprep.garments.canvas import Camera, Canvas
-from fprep.garments.design import CATEGORIES
-from fprep.garments.prints import PRINTS, TILE_SIDE, Print, cloth_tile
-from fprep.garments.render import render
-from fprep.garments.shapes import Part, points_of
-from fprep.garments.wardrobe import draw_design
-from fprep.samples import MARKER
-from fprep.samples.fashionai_defects import WARM_UP_CSV
-from fprep.samples.fashionai_keypoints import ANSWER_CSV, TEST_A, TEST_CSV, TRAIN, TRAIN_CSV, cells_of, draw_picture, write_sample
+from fprep.raw.marker import MARKER
+from fprep.synthetic.garments.canvas import Camera, Canvas
+from fprep.synthetic.garments.design import CATEGORIES
+from fprep.synthetic.garments.prints import PRINTS, TILE_SIDE, Print, cloth_tile
+from fprep.synthetic.garments.render import render
+from fprep.synthetic.garments.shapes import Part, points_of
+from fprep.synthetic.garments.wardrobe import draw_design
+from fprep.synthetic.layouts.fashionai_defects import WARM_UP_CSV
+from fprep.synthetic.layouts.fashionai_keypoints import ANSWER_CSV, TEST_CSV, write_sample
+from fprep.synthetic.layouts.fashionai_rows import TEST_A, TRAIN, TRAIN_CSV, cells_of, draw_picture
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from fprep.garments.items import draw_item, item_of, pick
-from fprep.garments.kinds import KINDS, SLEEVES
-from fprep.garments.palette import COLORS, LOOKS, nearest_color
-from fprep.garments.shoot import VIEWS, photograph
-from fprep.samples import consumer2shop_words, deepfashion_words, inshop_words, kfashion_words
-from fprep.samples.deepfashion2_points import category_of, landmarks_of, oval_points
-from fprep.samples.deepfashion_marks import BOX, POINTS, clothes_type, invent, measure, valid_points
-from fprep.samples.kfashion import outfit_of
-from fprep.samples.tree import chance
+from fprep.synthetic.garments.items import draw_item, item_of, pick
+from fprep.synthetic.garments.kinds import KINDS, SLEEVES
+from fprep.synthetic.garments.palette import COLORS, LOOKS, nearest_color
+from fprep.synthetic.garments.shoot import VIEWS, photograph
+from fprep.synthetic.layouts import consumer2shop_words, deepfashion_words, inshop_words, kfashion_words
+from fprep.synthetic.layouts.deepfashion2_points import category_of, landmarks_of, oval_points
+from fprep.synthetic.layouts.deepfashion_marks import BOX, POINTS, clothes_type, invent, measure, valid_points
+from fprep.synthetic.layouts.kfashion import outfit_of
+from fprep.synthetic.layouts.tree import chance
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.landmarks_deepfashion2 import OUTLINES
 from fschemas.vocabularies import vocabulary

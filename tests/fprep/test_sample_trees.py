@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from fprep.convert import convert
-from fprep.sample import find_sample, published_images, sample_names
-from fprep.samples import MARKER
-from fprep.samples.tree import group_sizes
+from fprep.convert.command import convert
+from fprep.raw.marker import MARKER
+from fprep.synthetic.command import find_sample, published_images, sample_names
+from fprep.synthetic.layouts.tree import group_sizes
 from fschemas.failures import UsageError
 from fschemas.vocabularies import vocabulary
 
@@ -53,7 +53,7 @@ def lines_of(folder, path):
 
 
 def test_there_is_a_sample_for_every_dataset():
-    from fprep.reader import readers
+    from fprep.readers.registry import readers
 
     assert set(sample_names()) >= {name for name in readers() if name not in ("folders", "csv", "coco")}
 
@@ -125,7 +125,7 @@ def test_occupied_folders_and_odd_requests_are_refused(name, tmp_path):
 
 @pytest.mark.parametrize("name", TREES)
 def test_planted_defects_get_the_verdict_that_is_listed(name, tmp_path):
-    least = importlib.import_module(f"fprep.samples.{name.replace('-', '_')}").MIN_IMAGES_FOR_DEFECTS
+    least = importlib.import_module(f"fprep.synthetic.layouts.{name.replace('-', '_')}").MIN_IMAGES_FOR_DEFECTS
     counts = find_sample(name)(tmp_path / "raw", images=least, seed=1, workers=1, defects=True)
     listed = json.loads((tmp_path / "raw/defects.json").read_text(encoding="utf-8"))
     listed = listed["defects"] if isinstance(listed, dict) else listed
@@ -243,7 +243,7 @@ def test_consumer_to_shop_lists_have_their_oddities(drawn):
 
 
 def test_group_sizes_give_away_all_pictures():
-    from fprep.samples.tree import Request
+    from fprep.synthetic.layouts.tree import Request
 
     for images in (1, 5, 100, 30_000):
         sizes = list(group_sizes(Request(images, 0, 1), 2, 9, 50, 1))

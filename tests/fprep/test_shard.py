@@ -17,9 +17,9 @@ import simplejpeg
 from PIL import Image
 from tests.small_tables import bright_spot, row_of, spot_center, write_rows, write_small_table
 
-from fprep.shard import shard
-from fprep.sharding import workers as shard_workers
-from fprep.sharding.sample import SampleMaker
+from fprep.shard import writing as shard_workers
+from fprep.shard.command import shard
+from fprep.shard.sample import SampleMaker
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.publish import exclusive, sha256_of
 from fschemas.shard import Sample, ShardRecord, record_path, write_shard
@@ -349,7 +349,7 @@ def _running(group: int) -> list[str]:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
 def test_kill_leaves_whole_shards_and_no_set(tmp_path: Path) -> None:
     table, out = write_small_table(tmp_path, {"train": 300}), tmp_path / "out"
-    script = "import sys; from pathlib import Path; from fprep.shard import shard; "
+    script = "import sys; from pathlib import Path; from fprep.shard.command import shard; "
     script += "shard(Path(sys.argv[1]), Path(sys.argv[2]), shard_samples=4, workers=2)"
     process = subprocess.Popen([sys.executable, "-c", script, str(table), str(out)], start_new_session=True)
     while len(list(out.glob("meta/*.json"))) < 5:

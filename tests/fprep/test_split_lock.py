@@ -11,15 +11,15 @@ import polars as pl
 import pytest
 from tests.audit_tables import jpeg, photograph, write_audit_table
 
-from fprep.audit import audit
-from fprep.lint import lint
-from fprep.shard import shard
-from fprep.split_lock import LOCK_FILE, SplitLock
+from fprep.audit.command import audit
+from fprep.audit.split_lock import LOCK_FILE, SplitLock
+from fprep.lint.command import lint
+from fprep.shard.command import shard
 from fschemas.failures import ExitCode, IntegrityError, UsageError
 from fschemas.shard_set import DATASET_FILE, ShardSet
 from fschemas.table_file import read_metadata, read_table, write_table
-from ftrain.config import load_config
-from ftrain.split_lock import check_lock, lock_digest
+from ftrain.data.split_lock import check_lock, lock_digest
+from ftrain.fit.config import load_config
 
 ROWS = [
     {"split": "train", "group": "img/a"}, {"split": "train", "group": "img/a"}, {"split": "train"},

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from fprep.splits import IDENTITY, duplicate_rows
+from fprep.convert.splits import IDENTITY, duplicate_rows
 
 MD5 = "0123456789abcdef0123456789abcdef"
 ROWS = [  # image, digest, split

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fprep.image_check import check_image
-from fprep.lint_samples import _decoded_size
+from fprep.images.check import check_image
+from fprep.lint.samples import _decoded_size
 from fschemas import image_limits
 from fschemas.image_limits import MAX_SCANS, TooMuchError, check_jpeg, count_scans, count_segments, within
-from ftrain import pictures
-from ftrain.image import decode, decode_exactly
-from ftrain.pictures import PictureError, read_picture
+from ftrain.data import user_images as pictures
+from ftrain.data.image import decode, decode_exactly
+from ftrain.data.user_images import PictureError, read_picture
 
 
 def jpeg_of_scans(scans: int, size: tuple[int, int] = (64, 48), **options: object) -> bytes:
@@ -67,7 +67,7 @@ def test_an_image_that_asks_too_much_is_refused_at_once_everywhere(tmp_path: Pat
         read_picture(tmp_path / name)
     assert facts.rule == "image_too_large"
     if name in ("scans.jpg", "large.jpg"):
-        for read in (decode, decode_exactly, lambda content: decode(content, 0.2), lambda content: decode(content, 1.0, 20)):
+        for read in (decode, decode_exactly, lambda content: decode(content, 0.2)):
             with pytest.raises(TooMuchError, match="scans"):
                 read(content)
         assert _decoded_size(content) is None

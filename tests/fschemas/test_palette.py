@@ -2,15 +2,15 @@
 
 import pytest
 
-from fprep.pages.html import Markup, document
-from fprep.pages.marks import PointNames
+from fprep.report.html import Markup, document
+from fprep.report.marks import PointNames
 from fschemas.landmarks import DEEPFASHION2_294, DEEPFASHION_8, FASHIONAI_24
 from fschemas.palette import SIDE_COLORS, rgb, side_of
 
 
 @pytest.mark.parametrize("landmarks", [FASHIONAI_24, DEEPFASHION_8, DEEPFASHION2_294], ids=lambda one: one.name)
 def test_pages_and_overlays_agree_on_the_side_of_every_landmark(landmarks):
-    from ftrain.reports.drawing import side_color
+    from ftrain.plots.drawing import side_color
 
     names = PointNames.of(landmarks.to_json())
     for point in range(len(landmarks)):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fprep.sharding.augment import load_recipe
+from fprep.shard.augment import load_recipe
 from fschemas.failures import UsageError
 from fschemas.yaml_file import MOST_BYTES, parse_yaml, read_yaml
-from ftrain.config import load_config, read_config
+from ftrain.fit.config import load_config, read_config
 
 _TENS = ",".join(["*{}"] * 10)
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(

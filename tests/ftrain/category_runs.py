@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
-from ftrain.checkpoint_state import TrainingState
-from ftrain.config import build_task, resolve
-from ftrain.run_folder import RunFolder
-from ftrain.splits import Splits
-from ftrain.task_config import RunConfig
-from ftrain.tasks.category import Category
+from ftrain.data.config import RunConfig
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.config import build_task, resolve
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.splits import Splits
+from ftrain.tasks.category.task import Category
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 

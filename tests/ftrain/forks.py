@@ -124,9 +124,9 @@ def tiny(
     import torch
     from tests.ftrain.tiny_task import make_trainer
 
-    from ftrain.distributed import processes
-    from ftrain.remote import open_shards
-    from ftrain.run_folder import RunFolder
+    from ftrain.data.remote import open_shards
+    from ftrain.fit.distributed import processes
+    from ftrain.fit.run_folder import RunFolder
 
     with processes("cpu") as group, RunFolder(Path(run)).hold() if group.is_main else nullcontext():
         trainer = make_trainer(
@@ -147,8 +147,8 @@ def evaluate(shards: str, out: str, rows: int, batch_size: int, workers: int) ->
     from tests.ftrain.tiny_task import Tiny, TinyConfig
 
     from fschemas.shard_set import ShardSet
-    from ftrain.distributed import processes
-    from ftrain.evaluation import results_of_split
+    from ftrain.fit.distributed import processes
+    from ftrain.fit.evaluation import results_of_split
 
     torch.manual_seed(0)
     opened = ShardSet.open(shards)
@@ -173,7 +173,7 @@ def _serve() -> None:
     from tests.ftrain import tiny_task  # noqa: F401
 
     import ftrain.cli
-    import ftrain.train
+    import ftrain.fit.train
 
     torch.set_num_threads(1)
     for line in sys.stdin:
@@ -182,7 +182,7 @@ def _serve() -> None:
             answer = {"code": _wait(request["wait"], request["timeout"])}
         else:
             if request["function"] == "cli":
-                ftrain.task.tasks()  # imported once, for all children to come
+                ftrain.tasks.task.tasks()  # imported once, for all children to come
             pid = os.fork()
             if pid == 0:
                 _child(request)

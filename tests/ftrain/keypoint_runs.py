@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
-from ftrain.checkpoint_state import TrainingState
-from ftrain.config import build_task, resolve
-from ftrain.run_folder import RunFolder
-from ftrain.task import Task
-from ftrain.task_config import RunConfig
+from ftrain.data.config import RunConfig
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.config import build_task, resolve
+from ftrain.fit.run_folder import RunFolder
+from ftrain.tasks.task import Task
 
 TINY = {"backbone": "test_efficientnet", "channels": 16, "input_size": 64}
 

@@ -10,15 +10,15 @@ import torch
 from tests.ftrain.tiny_task import ALONE
 
 from fschemas.shard_set import ShardSet
-from ftrain.checkpoint import save_checkpoint
-from ftrain.checkpoint_state import TrainingState
-from ftrain.config import build_task, resolve
-from ftrain.loop import Trainer
-from ftrain.run_folder import RunFolder
-from ftrain.stream import RawSample
-from ftrain.task_config import FitConfig, RunConfig
-from ftrain.tasks.retrieval import Retrieval
-from ftrain.tracking import Trackers
+from ftrain.data.config import FitConfig, RunConfig
+from ftrain.data.stream import RawSample
+from ftrain.fit.checkpoint import save_checkpoint
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.config import build_task, resolve
+from ftrain.fit.loop import Trainer
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.tracking import Trackers
+from ftrain.tasks.retrieval.task import Retrieval
 
 TINY: dict[str, Any] = {"backbone": "test_efficientnet", "input_size": 32, "dim": 16}
 

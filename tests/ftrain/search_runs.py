@@ -17,13 +17,14 @@ from fschemas.shard import Sample, write_shard
 from fschemas.shard_index import INDEX_FILE
 from fschemas.shard_set import DATASET_FILE, FORMAT, ShardSet
 from fschemas.table_file import write_table
-from ftrain import checkpoint
-from ftrain.checkpoint_state import TrainingState
-from ftrain.config import build_task, resolve
-from ftrain.run_folder import RunFolder
-from ftrain.stream import Batch, RawSample
-from ftrain.task import Results, Task
-from ftrain.task_config import TaskConfig
+from ftrain.data.config import TaskConfig
+from ftrain.data.stream import Batch, RawSample
+from ftrain.data.types import Results
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.config import build_task, resolve
+from ftrain.fit.run_folder import RunFolder
+from ftrain.tasks.task import Task
 
 SPLITS = {"train": 4, "query": 6, "gallery": 12}
 NUM_ITEMS = 6
@@ -77,7 +78,7 @@ class Likes(Task):
 
 
 def find(name: str) -> type[Task]:
-    """Instead of `ftrain.task.find_task`."""
+    """Instead of `ftrain.tasks.task.find_task`."""
     assert name == "likes"
     return Likes
 
@@ -125,7 +126,7 @@ def write_items(folder: Path, splits: dict[str, int] | None = None) -> Path:
 
 
 def write_run(folder: Path, shards: Path, says: str = "embedding", gain: float = 1.0) -> Path:
-    """A run folder of the task with one checkpoint; call it with `ftrain.config.find_task` patched by `find`."""
+    """A run folder of the task with one checkpoint; call it with `ftrain.fit.config.find_task` patched by `find`."""
     opened = ShardSet.open(shards)
     config = resolve({"task": "likes", "model": {"says": says}, "fit": {}}, "the test")
     run = RunFolder(folder)

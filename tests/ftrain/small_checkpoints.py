@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from ftrain import checkpoint
-from ftrain.checkpoint import save_checkpoint
-from ftrain.checkpoint_state import TrainingState
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint import save_checkpoint
+from ftrain.fit.checkpoint_state import TrainingState
 
 FILES = ("model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json")
 

@@ -17,16 +17,16 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24
 from fschemas.shard import Sample
 from fschemas.shard_set import ShardSet
-from ftrain.agreement import agree, has_annotations, unknown_labels, unknown_lines
-from ftrain.config import build_task, resolve
-from ftrain.configs.fashionnet import FashionNetConfig
-from ftrain.configs.style import StyleConfig
-from ftrain.evaluate import evaluate_run
-from ftrain.evaluation import results_of_split
-from ftrain.retrieval.build import build_index
-from ftrain.retrieval.index_file import IndexFolder
-from ftrain.tasks.fashionnet import FashionNet
-from ftrain.tasks.style import Style
+from ftrain.fit.agreement import agree, has_annotations, unknown_labels, unknown_lines
+from ftrain.fit.config import build_task, resolve
+from ftrain.fit.evaluation import results_of_split
+from ftrain.search.build import build_index
+from ftrain.search.index_file import IndexFolder
+from ftrain.tasks.fashionnet.config import FashionNetConfig
+from ftrain.tasks.fashionnet.task import FashionNet
+from ftrain.tasks.style.config import StyleConfig
+from ftrain.tasks.style.task import Style
+from ftrain.use.evaluate import evaluate_run
 
 RUN = Path("run")
 GROUPS = ["category", "attributes", "box", "landmarks", "item", "style"]
@@ -192,7 +192,7 @@ def test_images_without_landmarks_or_with_new_categories_are_indexed(known, stra
 
 
 def test_a_task_that_reads_labels_embeds_images_that_have_none(tmp_path, monkeypatch):
-    monkeypatch.setattr("ftrain.config.find_task", search_runs.find)
+    monkeypatch.setattr("ftrain.fit.config.find_task", search_runs.find)
     search_runs.write_items(tmp_path / "shards")
     search_runs.write_run(tmp_path / "run", tmp_path / "shards")
     build_index(tmp_path / "run", str(tmp_path / "shards"), tmp_path / "index", workers=0)
@@ -200,7 +200,7 @@ def test_a_task_that_reads_labels_embeds_images_that_have_none(tmp_path, monkeyp
     bare.metadata["column_groups"] = []
     task = build_task(resolve({"task": "likes", "model": {}, "fit": {}}, "the test"), bare.metadata)
     assert not has_annotations(task, bare)
-    monkeypatch.setattr("ftrain.retrieval.build.open_shards", lambda place: bare)
+    monkeypatch.setattr("ftrain.search.build.open_shards", lambda place: bare)
     build_index(tmp_path / "run", str(tmp_path / "shards"), tmp_path / "other", workers=0)
     first, second = (IndexFolder.open(tmp_path / name).features.deep for name in ("index", "other"))
     np.testing.assert_allclose(first, second, atol=1e-6)

@@ -17,13 +17,13 @@ from tests.ftrain.tiny_task import ALONE
 from tests.shard_sets import write_label_set, write_shard_set
 
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
-from ftrain.config import build_task, resolve
-from ftrain.loop import Trainer
-from ftrain.stream import Batch, RawSample
-from ftrain.task import Task
-from ftrain.task_config import RunConfig
-from ftrain.tracking import Trackers
+from ftrain.data.config import RunConfig
+from ftrain.data.stream import Batch, RawSample
+from ftrain.fit import checkpoint
+from ftrain.fit.config import build_task, resolve
+from ftrain.fit.loop import Trainer
+from ftrain.fit.tracking import Trackers
+from ftrain.tasks.task import Task
 
 COUNTS = {"train": 24, "val": 8}
 LABELS = partial(write_label_set, counts=COUNTS)

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ftrain.layers.arcface import ArcFace
-from ftrain.layers.asen import StyleNeck
-from ftrain.layers.attribute_attention import AttributeAttention, attended_boxes, crops
+from ftrain.tasks.style.arcface import ArcFace
+from ftrain.tasks.style.attention import AttributeAttention, attended_boxes, crops
+from ftrain.tasks.style.network import StyleNeck
 
 
 def block(width=12, attribute_width=5, common=6, embedding=8):

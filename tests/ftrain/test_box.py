@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import box_iou, roi_align
 
-from ftrain.layers.box import BoxHead, BoxMaps, box_loss, pool_box
+from ftrain.tasks.category.box import BoxHead, BoxMaps, box_loss, pool_box
 
 
 def heads(scale):

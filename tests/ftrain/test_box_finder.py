@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.box_finder import BoxFinder
 from ftrain.cli import app
-from ftrain.describe import describe_photo
-from ftrain.distributed import processes
-from ftrain.evaluate import evaluate_run
-from ftrain.evaluation import results_of_split
-from ftrain.predict import SEEN, PredictOptions, predict_images, predict_samples
-from ftrain.run_folder import RunFolder
-from ftrain.train import TrainOptions, train
+from ftrain.fit.box_finder import BoxFinder
+from ftrain.fit.distributed import processes
+from ftrain.fit.evaluation import results_of_split
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.train import TrainOptions, train
+from ftrain.use.describe import describe_photo
+from ftrain.use.evaluate import evaluate_run
+from ftrain.use.predict import SEEN, PredictOptions, predict_images, predict_samples
 
 COUNTS = {"train": 12, "val": 4, "test": 8}
 CPU = torch.device("cpu")

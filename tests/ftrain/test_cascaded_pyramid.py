@@ -8,9 +8,9 @@ from torch import nn
 
 from fschemas.failures import UsageError
 from ftrain.layers.backbone import load_backbone_state, outputs_at
-from ftrain.layers.cascaded_pyramid import PYRAMID_STRIDES, CascadedPyramidNetwork, GlobalNet, RefineNet
-from ftrain.layers.hard_keypoints import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
 from ftrain.layers.heatmap import decode, gaussian_targets, pyramid_sigmas
+from ftrain.tasks.keypoints.losses import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
+from ftrain.tasks.keypoints.network import PYRAMID_STRIDES, CascadedPyramidNetwork, GlobalNet, RefineNet
 
 RESNET50_WIDTHS = (256, 512, 1024, 2048)
 

@@ -14,17 +14,17 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import vocabulary
-from ftrain.config import build_task
-from ftrain.configs.category import CategoryConfig
-from ftrain.evaluate import evaluate_run
-from ftrain.layers.category_network import CategoryNetwork, TypedCategories
-from ftrain.predict import PredictOptions, predict_images
-from ftrain.reports.category_pictures import box_overlap
-from ftrain.reports.category_report import figures
-from ftrain.splits import Splits
-from ftrain.stream import RawSample
-from ftrain.task import Judged
-from ftrain.tasks.category import Category, CategoryEncoder
+from ftrain.data.stream import RawSample
+from ftrain.data.types import Judged
+from ftrain.fit.config import build_task
+from ftrain.fit.splits import Splits
+from ftrain.tasks.category.config import CategoryConfig
+from ftrain.tasks.category.network import CategoryNetwork, TypedCategories
+from ftrain.tasks.category.per_image import box_overlap
+from ftrain.tasks.category.report import figures
+from ftrain.tasks.category.task import Category, CategoryEncoder
+from ftrain.use.evaluate import evaluate_run
+from ftrain.use.predict import PredictOptions, predict_images
 
 COUNTS = {"train": 24, "val": 8, "test": 16}
 
@@ -222,10 +222,10 @@ def test_recall_of_a_type_ranks_that_type_alone(shards):
     scores = np.array([[0.9, 0.8, 0.3, 0.2, 0.1, 0.7, 0.05]])
     targets = np.array([[0, 0, 0, 0, 1, 0, 0]])  # of the type fabric: 4, 5, 6
     results = {"attribute_scores": scores, "attributes": targets, "row": np.zeros(1, int)}
-    assert figures(task, results)["attribute_recall_5_micro"] == 0
+    assert figures(task.labels, results)["attribute_recall_5_micro"] == 0
     from ftrain.metrics.attributes import attribute_recall
 
-    found = attribute_recall(scores, targets == 1, targets >= 0, types=task.groups, top=(1, 2))
+    found = attribute_recall(scores, targets == 1, targets >= 0, types=task.labels.groups, top=(1, 2))
     assert found["fabric"]["recall_2_micro"] == 1
     assert found["all"]["recall_2_micro"] == 0
 
@@ -252,7 +252,7 @@ def test_a_report_stands_beside_its_floors(shards, tmp_path):
 
 def test_groups_are_judged_and_a_set_without_names_of_categories_has_no_such_head(grouped, tmp_path):
     task = tiny_task(grouped)
-    assert (task.categories, task.needs) == ([], ("attributes", "box"))
+    assert (task.labels.categories, task.needs) == ([], ("attributes", "box"))
     losses = task.train()(batch_of(task, grouped))
     assert set(losses) == {"loss", "attributes", "box"}
     results = predicted(task.eval(), grouped)

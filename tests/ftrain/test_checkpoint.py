@@ -19,9 +19,9 @@ from torch import nn
 
 from fschemas.failures import IntegrityError, NonFiniteError
 from fschemas.json_file import seal
-from ftrain import checkpoint
-from ftrain.checkpoint import check, clean, load_tensors, newest, save_checkpoint
-from ftrain.checkpoint_state import TrainingState, amend_state, step_folder
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint import check, clean, load_tensors, newest, save_checkpoint
+from ftrain.fit.checkpoint_state import TrainingState, amend_state, step_folder
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_what_a_failed_save_did_not_delete_is_deleted_when_training_goes_on(
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("ftrain.checkpoint.shutil.rmtree", fail)
+        patch.setattr("ftrain.fit.checkpoint.shutil.rmtree", fail)
         patch.setattr(Path, "rename", lambda path, _: fail(path))
         with pytest.raises(OSError, match="Input/output error"):
             save(tmp_path, 4, best=1, keep=2)

@@ -17,9 +17,9 @@ from tests.ftrain.small_checkpoints import save, steps
 
 from fschemas import publish
 from fschemas.failures import EnvironmentProblem, ExitCode, explain
-from ftrain import checkpoint
-from ftrain.checkpoint import check, clean, load_tensors, newest, save_checkpoint
-from ftrain.checkpoint_state import TrainingState, step_folder
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint import check, clean, load_tensors, newest, save_checkpoint
+from ftrain.fit.checkpoint_state import TrainingState, step_folder
 
 
 @pytest.mark.parametrize("call", ["save_file", "write_bytes", "fsync", "rename", "replace"])

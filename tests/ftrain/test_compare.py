@@ -9,9 +9,9 @@ from PIL import Image
 
 from fschemas.failures import UsageError
 from fschemas.publish import publish_json
-from ftrain.compare import compare_runs, comparison_lines
-from ftrain.config import load_config
-from ftrain.run_folder import CONFIG_FILE, DATASET_FILE
+from ftrain.fit.config import load_config
+from ftrain.fit.run_folder import CONFIG_FILE, DATASET_FILE
+from ftrain.use.compare import compare_runs, comparison_lines
 
 
 def write(folder, *overrides, task="keypoints", ne=0.2):

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from fschemas.failures import UsageError
-from ftrain.config import load_config, read_config, resolve
-from ftrain.profiles import PACKAGED_PARAMS
-from ftrain.task_config import FitConfig, RunConfig
+from ftrain.data.config import FitConfig, RunConfig
+from ftrain.fit.config import load_config, read_config, resolve
+from ftrain.fit.profiles import PACKAGED_PARAMS
 
 PARAMS = {
     "keypoints": {
@@ -150,7 +150,7 @@ def test_profiles_come_with_the_package(task: str, params: Path) -> None:
 def test_the_profiles_of_the_package_are_those_of_the_project() -> None:
     """One file: a link here, which a wheel holds the content of."""
     assert PACKAGED_PARAMS.resolve() == Path(__file__).parents[2] / "params.yaml"
-    assert Path(str(resources.files("ftrain"))) / "params.yaml" == PACKAGED_PARAMS
+    assert Path(str(resources.files("ftrain.fit"))) / "params.yaml" == PACKAGED_PARAMS
 
 
 def test_a_profile_of_the_users_file_replaces_that_of_the_package(tmp_path: Path) -> None:

@@ -11,19 +11,19 @@ import pytest
 import torch
 from tests.shard_sets import write_shard_set
 
-from fprep.lint import lint
-from fprep.sharding.finish import existing_plan_id
-from fprep.split_lock import SplitLock
+from fprep.audit.split_lock import SplitLock
+from fprep.lint.command import lint
+from fprep.shard.finish import existing_plan_id
 from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError
 from fschemas.shard import read_record
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
-from ftrain.checkpoint import save_checkpoint
-from ftrain.checkpoint_state import TrainingState
-from ftrain.retrieval.exact import Features
-from ftrain.retrieval.index_file import IndexFolder, write_index
-from ftrain.split_lock import lock_digest
-from ftrain.tracking import CsvTracker
+from ftrain.data.split_lock import lock_digest
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint import save_checkpoint
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.tracking import CsvTracker
+from ftrain.metrics.exact_search import Features
+from ftrain.search.index_file import IndexFolder, write_index
 
 READERS = {
     "set/dataset.json": (lambda root: ShardSet.open(root / "set").metadata, lambda root: existing_plan_id(root / "set"),

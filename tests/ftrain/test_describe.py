@@ -14,9 +14,9 @@ from tests.shard_sets import write_shard_set
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
-from ftrain.describe import answer_lines, describe_photo, description_lines
-from ftrain.predict import PredictOptions, predict_images
-from ftrain.tasks.keypoints import Keypoints
+from ftrain.tasks.keypoints.task import Keypoints
+from ftrain.use.describe import answer_lines, describe_photo, description_lines
+from ftrain.use.predict import PredictOptions, predict_images
 
 
 @pytest.fixture(scope="module")

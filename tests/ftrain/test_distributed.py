@@ -15,9 +15,9 @@ from tests.ftrain.tiny_task import ALONE, make_trainer
 
 from fschemas.failures import ExitCode, UsageError
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
-from ftrain.distributed import Processes
-from ftrain.gradients import accumulate, accumulate_exactly, split_batch
+from ftrain.fit import checkpoint
+from ftrain.fit.distributed import Processes
+from ftrain.fit.gradients import accumulate, accumulate_exactly, split_batch
 
 STAGES = [{"until": 0.4, "frozen": ["backbone", "wide"]}, {"frozen": ["head"]}]
 
@@ -143,7 +143,7 @@ def test_a_validation_judges_the_weights_that_are_saved(forks: ForkServer, shard
     assert found is not None
     trainer = make_trainer(shards, tmp_path / "other", average=0.0)
     trainer.task.load_state_dict(checkpoint.load_tensors(found[0], "model"))
-    from ftrain.evaluation import results_of_split
+    from ftrain.fit.evaluation import results_of_split
 
     expected = results_of_split(trainer.task, shards, shards.rows("val"), ALONE, 8, 0)
     torch.testing.assert_close(judged[0], torch.from_numpy(expected["scores"]), rtol=1e-5, atol=1e-6)

@@ -16,16 +16,16 @@ from fschemas.json_file import seal
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.publish import exclusive, publish_json
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
 from ftrain.cli import app
-from ftrain.evaluate import DRAWN_NOTE, evaluate_run, summary_lines
-from ftrain.key_metrics import MOST
+from ftrain.data.stream import RawSample
+from ftrain.data.types import Judged
+from ftrain.fit import checkpoint
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalised_error import normalised_distances, summarise
 from ftrain.metrics.slices import slices
-from ftrain.reports.keypoint_report import report
-from ftrain.stream import RawSample
-from ftrain.task import Judged
+from ftrain.tasks.keypoints.report import report
+from ftrain.use.evaluate import DRAWN_NOTE, evaluate_run, summary_lines
+from ftrain.use.key_metrics import MOST
 
 FILES = {"summary.txt", "training_curve.csv", "validation_curve.csv", "report.json",
     "metrics.json", "images.csv", "predictions.png", "plots/detection_curve.csv", "plots/detection_curve.png",
@@ -57,7 +57,7 @@ def judged(folder, run, tmp_path_factory):
 @pytest.fixture
 def without_sheet(monkeypatch):
     """Spare the drawing, which takes longer than all the rest."""
-    monkeypatch.setattr("ftrain.reports.drawing.contact_sheet", lambda *_: b"")
+    monkeypatch.setattr("ftrain.plots.drawing.contact_sheet", lambda *_: b"")
 
 
 def truth_of(shards, rows):
@@ -232,13 +232,15 @@ def test_without_training_pictures_there_is_no_floor(tmp_path, without_sheet):
 
 
 def test_augmented_copies_do_not_enter_the_floor(folder, run, judged, tmp_path, monkeypatch):
-    import ftrain.evaluate
+    import ftrain.use.evaluate
 
     shards = ShardSet.open(folder)
     shards.columns["copy"] = np.where(np.arange(len(shards)) < 10, 1, 0)
-    monkeypatch.setattr(ftrain.evaluate, "open_shards", lambda place: shards)
+    monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
     seen = []
-    monkeypatch.setattr("ftrain.tasks.keypoints.Keypoints.report", lambda self, judged, out: seen.append(judged) or {"model": {}})
+    monkeypatch.setattr(
+        "ftrain.tasks.keypoints.task.Keypoints.report", lambda self, judged, out: seen.append(judged) or {"model": {}}
+    )
     evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert seen[0].training_rows.tolist() == list(range(10, 30))
 
@@ -275,12 +277,12 @@ def test_the_summary_is_for_a_person(judged):
 
 @pytest.mark.parametrize("drawn", [True, False])
 def test_numbers_on_drawn_garments_say_so(folder, run, tmp_path, drawn, monkeypatch):
-    import ftrain.evaluate
+    import ftrain.use.evaluate
 
     shards = ShardSet.open(folder)
     shards.metadata["drawn"] = drawn
-    monkeypatch.setattr(ftrain.evaluate, "open_shards", lambda place: shards)
-    monkeypatch.setattr("ftrain.tasks.keypoints.Keypoints.report", lambda self, judged, out: {"model": {"ne": 0.1}})
+    monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
+    monkeypatch.setattr("ftrain.tasks.keypoints.task.Keypoints.report", lambda self, judged, out: {"model": {"ne": 0.1}})
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert ("note" in metrics) == drawn
     assert (DRAWN_NOTE in "\n".join(summary_lines(metrics))) == drawn
@@ -342,7 +344,7 @@ def test_two_evaluations_do_not_write_into_one_folder(folder, run, tmp_path):
 def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_written(
     folder, run, tmp_path, monkeypatch, without_sheet
 ):
-    from ftrain.tasks.keypoints import Keypoints
+    from ftrain.tasks.keypoints.task import Keypoints
 
     still = report(FASHIONAI_24, oracle(ShardSet.open(folder), error=2.0), tmp_path / "moving")
     assert not still["collapse"]["collapsed"]
@@ -367,7 +369,7 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
 
 @pytest.mark.parametrize("least", [1, 20])
 def test_slices_part_the_pictures(folder, tmp_path, without_sheet, least, monkeypatch):
-    monkeypatch.setattr("ftrain.reports.keypoint_report.slices", lambda *given: slices(*given, least=least))
+    monkeypatch.setattr("ftrain.plots.landmark_report.slices", lambda *given: slices(*given, least=least))
     judged = oracle(ShardSet.open(folder), error=3.0)
     parts = report(FASHIONAI_24, judged, tmp_path).get("slices", {})
     occluded = (judged.results["visibility"] == Visibility.OCCLUDED).any(axis=1)

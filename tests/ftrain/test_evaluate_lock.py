@@ -12,9 +12,9 @@ from fschemas.json_file import seal
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
-from ftrain.checkpoint_state import amend_state
-from ftrain.evaluate import evaluate_run
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint_state import amend_state
+from ftrain.use.evaluate import evaluate_run
 
 OURS, OTHER = "a" * 64, "b" * 64
 
@@ -22,7 +22,7 @@ OURS, OTHER = "a" * 64, "b" * 64
 @pytest.fixture
 def judge(tmp_path, monkeypatch):
     """Evaluate as far as the lock matters: shards that carry one digest, a run that asks for another, and `--lock`."""
-    monkeypatch.setattr("ftrain.evaluate._judge", lambda *_: pytest.fail("the model was asked"))
+    monkeypatch.setattr("ftrain.use.evaluate._judge", lambda *_: pytest.fail("the model was asked"))
 
     def call(carried: str, asked: str, lock: str) -> None:
         shards = write_shard_set(tmp_path / "set", {"train": 4, "test": 2}, FASHIONAI_24)

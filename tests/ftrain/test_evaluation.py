@@ -12,9 +12,9 @@ from tests.ftrain.tiny_task import ALONE, Tiny, TinyConfig, TinyEncoder
 
 from fschemas.failures import IntegrityError
 from fschemas.shard_set import ShardSet
-from ftrain import evaluation
-from ftrain.evaluation import results_of_split
-from ftrain.stream import RawSample, evaluation_stream
+from ftrain.data.stream import RawSample, evaluation_stream
+from ftrain.fit import evaluation
+from ftrain.fit.evaluation import results_of_split
 
 
 @pytest.fixture

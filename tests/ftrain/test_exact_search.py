@@ -6,8 +6,8 @@ import torch
 from scipy.spatial.distance import cdist
 
 from fschemas.failures import UsageError
-from ftrain.retrieval import exact
-from ftrain.retrieval.exact import ExactSearch, Features, Likeness
+from ftrain.metrics import exact_search as exact
+from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
 
 WEIGHTS = (0.0, 0.5)
 

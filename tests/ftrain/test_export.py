@@ -17,10 +17,10 @@ from tests.ftrain.keypoint_runs import write_run
 
 from fschemas.failures import EnvironmentProblem, ExitCode, IntegrityError, UsageError
 from fschemas.shard_set import ShardSet
-from ftrain import export_formats
-from ftrain.export import batch_of, difference_lines, export_run, exportable, random_pictures
-from ftrain.run_folder import RunFolder
-from ftrain.tasks.keypoints import Keypoints
+from ftrain.fit.run_folder import RunFolder
+from ftrain.tasks.keypoints.task import Keypoints
+from ftrain.use import export_formats
+from ftrain.use.export import batch_of, difference_lines, export_run, exportable, random_pictures
 
 FILES = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 NAMES = ["points", "scores", "garment_scores"]
@@ -141,7 +141,7 @@ def test_a_model_that_differs_is_not_written(run: Path, tmp_path: Path, monkeypa
         predict = real(content)
         return lambda batch: {name: array * (1.01 if name == "scores" else 1) for name, array in predict(batch).items()}
 
-    monkeypatch.setattr("ftrain.export.archive_predictor", disturbed)
+    monkeypatch.setattr("ftrain.use.export.archive_predictor", disturbed)
     (tmp_path / "out").mkdir()
     before = json.dumps({"format": "fashionkit-export/1", "kind": "onnx"})
     (tmp_path / "out" / "export.json").write_text(before)

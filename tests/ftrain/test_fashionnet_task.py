@@ -12,19 +12,19 @@ from tests.shard_sets import LABELS, draw_sample, write_label_set, write_shard_s
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.shard_set import ShardSet
-from ftrain.config import resolve
-from ftrain.configs.fashionnet import FashionNetConfig, NetworkConfig
-from ftrain.evaluation import results_of_split
-from ftrain.fashionnet_input import FashionNetEncoder
-from ftrain.layers.fashionnet import FashionNetwork, Heads
-from ftrain.layers.landmark_pooling import visibility_classes
-from ftrain.reports.fashionnet_figures import Answers, classes_of, figures, visibility_figures
-from ftrain.reports.fashionnet_report import report, summary
-from ftrain.splits import Splits
-from ftrain.stream import RawSample
-from ftrain.task import Judged
-from ftrain.tasks.fashionnet import FashionNet
-from ftrain.view import item_number
+from ftrain.data.stream import RawSample
+from ftrain.data.types import Judged
+from ftrain.data.view import item_number
+from ftrain.fit.config import resolve
+from ftrain.fit.evaluation import results_of_split
+from ftrain.fit.splits import Splits
+from ftrain.tasks.fashionnet.config import FashionNetConfig, NetworkConfig
+from ftrain.tasks.fashionnet.encoder import FashionNetEncoder
+from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
+from ftrain.tasks.fashionnet.metrics import Answers, classes_of, figures, visibility_figures
+from ftrain.tasks.fashionnet.network import FashionNetwork, Heads
+from ftrain.tasks.fashionnet.report import report, summary
+from ftrain.tasks.fashionnet.task import FashionNet
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 PUBLISHED = {
@@ -141,16 +141,16 @@ def test_what_an_augmentation_cuts_off_is_absent(shop):
 @pytest.mark.parametrize("points", ["regression", "heatmap"])
 def test_the_places_that_are_pooled_are_the_ones_that_are_judged(shop, points, monkeypatch):
     """The original pooled at raw logits while its loss saw their sigmoid."""
-    import ftrain.layers.fashionnet
+    import ftrain.tasks.fashionnet.network
 
     pooled_at = []
-    original = ftrain.layers.fashionnet.pool_landmarks
+    original = ftrain.tasks.fashionnet.network.pool_landmarks
 
     def spy(features, points, gate, **options):
         pooled_at.append(points)
         return original(features, points, gate, **options)
 
-    monkeypatch.setattr(ftrain.layers.fashionnet, "pool_landmarks", spy)
+    monkeypatch.setattr(ftrain.tasks.fashionnet.network, "pool_landmarks", spy)
     task = task_of(shop, points=points)
     with torch.no_grad():
         pose = task.network(batch_of(task, shop)["image"]).pose
@@ -333,7 +333,7 @@ def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_pat
 
 
 def test_a_constant_answer_is_a_collapse(shop, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftrain.reports.fashionnet_answer.prediction_sheet", lambda *_: b"")
+    monkeypatch.setattr("ftrain.tasks.fashionnet.answer.prediction_sheet", lambda *_: b"")
     task = task_of(shop)
     judged = oracle(task, shop, "test")
     judged.results["category_scores"][:] = np.eye(1, judged.results["category_scores"].shape[1], 1)

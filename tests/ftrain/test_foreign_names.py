@@ -11,9 +11,9 @@ from fschemas.json_file import seal
 from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import read_table, write_table
-from ftrain import checkpoint
-from ftrain.remote import open_shards
-from ftrain.run_folder import RunFolder
+from ftrain.data.remote import open_shards
+from ftrain.fit import checkpoint
+from ftrain.fit.run_folder import RunFolder
 
 BAD_KEYS = ("../../pwned", "/tmp/pwned", "a/b", "a\n", "", ".", "x" * 95, "바지", None)
 BAD_NAMES = ("../up.tar", "/tmp/train.tar", "a/b.tar", "..tar", ".tar", "train-000000.tar\n", "train.json", "")
@@ -43,7 +43,7 @@ def change_metadata(place, change):
 def refused(place, words, monkeypatch):
     """The folder and the same as a remote set are damaged, and nothing is written beside the cache."""
     cache = place.parent / "deep/down/cache"
-    monkeypatch.setattr("ftrain.remote._PAUSE", 0.0)
+    monkeypatch.setattr("ftrain.data.remote._PAUSE", 0.0)
     with pytest.raises(IntegrityError, match=words):
         ShardSet.open(place)
     with pytest.raises(IntegrityError, match=words):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fschemas.landmarks import FASHIONAI_24
-from ftrain.layers.hard_keypoints import hard_keypoint_loss, hardest_points, mean_keypoint_loss, per_point_loss
+from ftrain.tasks.keypoints.losses import hard_keypoint_loss, hardest_points, mean_keypoint_loss, per_point_loss
 
 
 def valid_points(*garments):

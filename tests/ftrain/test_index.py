@@ -9,16 +9,16 @@ from tests.ftrain.search_runs import SPLITS, find, picture_of, write_items, writ
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
 from fschemas.publish import exclusive, publish_sealed, sha256_of
-from ftrain.retrieval.approximate import Approximation, build_approximate
-from ftrain.retrieval.build import build_index, deep_features
-from ftrain.retrieval.color import color_feature
-from ftrain.retrieval.exact import ExactSearch, Features, Likeness
-from ftrain.retrieval.index_file import FEATURES_FILE, INDEX_FILE, IndexFolder, write_index
+from ftrain.layers.color import color_feature
+from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+from ftrain.search.approximate import Approximation, build_approximate
+from ftrain.search.build import build_index, deep_features
+from ftrain.search.index_file import FEATURES_FILE, INDEX_FILE, IndexFolder, write_index
 
 
 @pytest.fixture(autouse=True)
 def _likes(monkeypatch):
-    monkeypatch.setattr("ftrain.config.find_task", find)
+    monkeypatch.setattr("ftrain.fit.config.find_task", find)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_index_json_of_every_kind(tmp_path, content, kind, words):
 
 def test_a_build_that_was_cut_short_leaves_no_index(tmp_path, shards, monkeypatch):
     build(tmp_path, shards)
-    monkeypatch.setattr("ftrain.retrieval.index_file.write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
+    monkeypatch.setattr("ftrain.search.index_file.write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
     with pytest.raises(OSError, match="no space"):
         build(tmp_path, shards, says="color")
     with pytest.raises(UsageError, match="no finished index"):
@@ -152,9 +152,7 @@ def test_a_build_that_was_cut_short_leaves_no_index(tmp_path, shards, monkeypatc
 
 def test_runs_and_sets_that_do_not_fit(tmp_path, shards, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "ftrain.retrieval.build.results_of_split", lambda *_, **__: pytest.fail("every image went through it first")
-        )
+        patch.setattr("ftrain.search.build.results_of_split", lambda *_, **__: pytest.fail("every image went through it first"))
         with pytest.raises(UsageError, match="the task likes gives no embeddings"):
             build(tmp_path, shards, says="nothing")
     with pytest.raises(NonFiniteError, match="12 of 12 embeddings are 0 or not finite"):
@@ -228,7 +226,7 @@ def test_an_index_that_cannot_reach_its_recall_or_gains_nothing_says_so(monkeypa
     assert approximation.specification == "IVF128,SQ8"  # no few axes hold the variance of directions without structure
     assert approximation.reached
     assert "of 1,800 images, which gains little; use --kind exact" in approximation.lines()[-1]
-    monkeypatch.setattr("ftrain.retrieval.approximate._SHORTLIST", (20, 1.0))  # compression swaps some of the last
+    monkeypatch.setattr("ftrain.search.approximate._SHORTLIST", (20, 1.0))  # compression swaps some of the last
     approximation = build_approximate(gallery, "ivf", 1.0).approximation
     assert not approximation.reached
     assert approximation.recall == max(row.recall for row in approximation.sweep)

@@ -19,11 +19,11 @@ from tests.shard_sets import write_shard_set
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
-from ftrain.init_from import backbones, init_from
+from ftrain.fit.init_from import backbones, init_from
+from ftrain.fit.run_folder import RunFolder
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.cut_backbone import cut_after
 from ftrain.layers.weights import backbone_weights
-from ftrain.run_folder import RunFolder
 
 BACKBONE = "test_efficientnet"
 

@@ -18,19 +18,19 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
 from ftrain.cli import app
-from ftrain.config import build_task, resolve
-from ftrain.evaluate import evaluate_run
-from ftrain.export import export_run
-from ftrain.image import decode
-from ftrain.predict import PredictOptions, predict_images
-from ftrain.retrieval.build import build_index
-from ftrain.retrieval.join import join_runs
-from ftrain.retrieval.joined import Joined, JoinedConfig, Member, inputs_of, parts_of
-from ftrain.retrieval.query import query_index
-from ftrain.run_folder import RunFolder
-from ftrain.stream import RawSample
-from ftrain.summary import network_of, summarise, summary_lines
-from ftrain.trained_task import as_batch, load_task, predict_batch
+from ftrain.data.image import decode
+from ftrain.data.stream import RawSample
+from ftrain.fit.config import build_task, resolve
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.trained_task import as_batch, load_task, predict_batch
+from ftrain.search.build import build_index
+from ftrain.search.join import join_runs
+from ftrain.search.query import query_index
+from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, parts_of
+from ftrain.use.evaluate import evaluate_run
+from ftrain.use.export import export_run
+from ftrain.use.predict import PredictOptions, predict_images
+from ftrain.use.summary import network_of, summarise, summary_lines
 
 CPU = torch.device("cpu")
 COUNTS = {"train": 24, "query": 12, "gallery": 18}
@@ -269,7 +269,7 @@ def test_a_killed_join_goes_on(shards: ShardSet, runs: Path, tmp_path: Path, mon
 
     arguments = str(shards.place), [runs / name for name in ("close", "search", "whole")], tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(f"ftrain.retrieval.join.{call}", killed)
+        patch.setattr(f"ftrain.search.join.{call}", killed)
         with pytest.raises(KeyboardInterrupt):
             join_runs(*arguments, dim=12, workers=0, device="cpu")
     (tmp_path / "out/checkpoints/.tmp.step-00000000.elsewhere.77").mkdir(parents=True)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from ftrain.key_metrics import MOST, key_metrics, publish_curves
-from ftrain.retrieval.joined import Joined
-from ftrain.task import tasks
+from ftrain.tasks.joined.task import Joined
+from ftrain.tasks.task import tasks
+from ftrain.use.key_metrics import MOST, key_metrics, publish_curves
 
 REPORT = {
     "samples": 7,

@@ -10,12 +10,12 @@ from tests.shard_sets import draw_sample
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
-from ftrain.configs.keypoints import KeypointsConfig
-from ftrain.image import warp, warp_picture
+from ftrain.data.image import warp, warp_picture
+from ftrain.data.stream import RawSample
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets
-from ftrain.layers.turning import turn
-from ftrain.stream import RawSample
-from ftrain.tasks.keypoints import KeypointEncoder, Keypoints
+from ftrain.tasks.keypoints.config import KeypointsConfig
+from ftrain.tasks.keypoints.rotation import turn
+from ftrain.tasks.keypoints.task import KeypointEncoder, Keypoints
 
 SETS = (DEEPFASHION_8, FASHIONAI_24)
 TROUSERS = list(FASHIONAI_24.garments).index("trousers")

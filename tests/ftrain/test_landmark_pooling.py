@@ -10,8 +10,8 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import Visibility
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.cut_backbone import cut_after
-from ftrain.layers.landmark_pooling import gates, pool_landmarks, visibility_classes
-from ftrain.layers.soft_argmax import map_loss, soft_argmax
+from ftrain.tasks.fashionnet.landmark_pooling import gates, pool_landmarks, visibility_classes
+from ftrain.tasks.fashionnet.soft_argmax import map_loss, soft_argmax
 
 STRIDE, CELLS = 8, 12
 

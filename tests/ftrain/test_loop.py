@@ -16,10 +16,10 @@ from torch import nn
 from fschemas.failures import UsageError
 from fschemas.json_file import seal
 from fschemas.shard_set import ShardSet
-from ftrain.checkpoint_state import step_folder
-from ftrain.optimisation import rate_at
-from ftrain.plan import EMPTY_LEDGER, extend_ledger
-from ftrain.task_config import FitConfig, Stage
+from ftrain.data.config import FitConfig, Stage
+from ftrain.data.plan import EMPTY_LEDGER, extend_ledger
+from ftrain.fit.checkpoint_state import step_folder
+from ftrain.fit.optimization import rate_at
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,7 +62,7 @@ def test_a_training_step_is_what_the_textbook_says(shards: ShardSet, tmp_path: P
         for n, p in expected.named_parameters()
     ]
     optimizer = torch.optim.AdamW(groups, lr=0.01)
-    from ftrain.stream import training_batches
+    from ftrain.data.stream import training_batches
 
     expected.train()
     batches = training_batches(shards, trainer.task.encoder, trainer.plan, positions=np.arange(8), start=0, stop=3, workers=0)
@@ -199,7 +199,7 @@ def test_the_average_follows_the_weights_and_is_what_is_judged(shards: ShardSet,
     )
     assert trainer.average is not None
     assert trainer.average.module is not trainer.task
-    from ftrain.evaluation import results_of_split
+    from ftrain.fit.evaluation import results_of_split
 
     expected = results_of_split(copy, shards, shards.rows("val"), trainer.processes, 8, 0)
     assert np.array_equal(judged[0], expected["scores"])

@@ -12,12 +12,12 @@ from fschemas.failures import FashionkitError, UsageError
 from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import read_metadata, read_table
+from ftrain.data.split_lock import lock_digest
+from ftrain.data.user_images import PictureError, find_pictures, read_picture
+from ftrain.fit.run_folder import RunFolder
 from ftrain.layers.weights import read_weights
-from ftrain.pictures import PictureError, find_pictures, read_picture
-from ftrain.retrieval.index_file import IndexFolder
-from ftrain.run_folder import RunFolder
-from ftrain.split_lock import lock_digest
-from ftrain.submit import read_test_list
+from ftrain.search.index_file import IndexFolder
+from ftrain.use.submit import read_test_list
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "--init-from of safetensors": ("w.safetensors", read_weights),

@@ -8,8 +8,8 @@ import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
-from ftrain.optimisation import average_decay, layer_heights, make_optimizer, set_rate
-from ftrain.task_config import FitConfig
+from ftrain.data.config import FitConfig
+from ftrain.fit.optimization import average_decay, layer_heights, make_optimizer, set_rate
 
 DECAY = 0.7
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fschemas.failures import UsageError
-from ftrain.plan import (
+from ftrain.data.plan import (
     EMPTY_LEDGER,
     ClassBalanced,
     Identities,

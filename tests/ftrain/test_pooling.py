@@ -2,7 +2,7 @@
 
 import torch
 
-from ftrain.layers.pooling import GeneralisedMean, strength
+from ftrain.tasks.retrieval.pooling import GeneralisedMean, strength
 
 
 def test_generalised_means_stand_between_average_and_maximum() -> None:

@@ -20,13 +20,13 @@ from fschemas.landmarks import FASHIONAI_24
 from fschemas.palette import SIDE_COLORS, rgb
 from fschemas.preflight import is_shard_set
 from fschemas.shard_set import ShardSet
-from ftrain import pictures
-from ftrain.distributed import processes
-from ftrain.evaluation import results_of_split
-from ftrain.pictures import PictureError, find_pictures, quiet_decoder, read_picture
-from ftrain.predict import PredictOptions, predict_images, predict_samples, refuse_broken
-from ftrain.reports.drawing import draw_answer
-from ftrain.run_folder import RunFolder
+from ftrain.data import user_images as pictures
+from ftrain.data.user_images import PictureError, find_pictures, quiet_decoder, read_picture
+from ftrain.fit.distributed import processes
+from ftrain.fit.evaluation import results_of_split
+from ftrain.fit.run_folder import RunFolder
+from ftrain.plots.drawing import draw_answer
+from ftrain.use.predict import PredictOptions, predict_images, predict_samples, refuse_broken
 
 
 @pytest.fixture(scope="module")

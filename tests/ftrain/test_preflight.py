@@ -16,10 +16,10 @@ from fschemas.failures import EnvironmentProblem, ExitCode, IntegrityError, Usag
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, LandmarkSet, Visibility
 from fschemas.shard import Sample
 from fschemas.shard_set import ShardSet
-from ftrain.config import build_task, resolve
-from ftrain.preflight import check_before_training
-from ftrain.splits import names_to_learn
-from ftrain.train import TrainOptions, train
+from ftrain.fit.config import build_task, resolve
+from ftrain.fit.preflight import check_before_training
+from ftrain.fit.splits import names_to_learn
+from ftrain.fit.train import TrainOptions, train
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 Change = Callable[[dict[str, Any]], None]
@@ -298,7 +298,7 @@ def test_weights_to_start_from_are_read_before_a_run_begins(labels: str, tmp_pat
 
 def test_the_rehearsed_sample_is_a_row_of_training(labels: str) -> None:
     shards = ShardSet.open(labels)
-    from ftrain.preflight import example_batch
+    from ftrain.fit.preflight import example_batch
 
     config = resolve({"task": "category", "model": TINY, "fit": {}}, "the test")
     batch = example_batch(build_task(config, shards.metadata), shards, 1, 3)

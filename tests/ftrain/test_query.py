@@ -17,21 +17,21 @@ from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import read_table, write_table
 from ftrain.cli import app
-from ftrain.reports.sheet import GOOD_COLOR
-from ftrain.retrieval.build import build_index
-from ftrain.retrieval.index_file import IndexFolder
-from ftrain.retrieval.query import query_index, refuse_broken
+from ftrain.plots.sheet import GOOD_COLOR
+from ftrain.search.build import build_index
+from ftrain.search.index_file import IndexFolder
+from ftrain.search.query import query_index, refuse_broken
 
 
 @pytest.fixture(autouse=True)
 def _likes(monkeypatch):
-    monkeypatch.setattr("ftrain.config.find_task", find)
+    monkeypatch.setattr("ftrain.fit.config.find_task", find)
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """shards, run, index of the gallery, and photos as they lay in the raw folder: 6 is a query, 12 stands in the index."""
-    monkeypatch.setattr("ftrain.config.find_task", find)
+    monkeypatch.setattr("ftrain.fit.config.find_task", find)
     write_items(tmp_path / "shards")
     write_run(tmp_path / "run", tmp_path / "shards")
     build_index(tmp_path / "run", str(tmp_path / "shards"), tmp_path / "index", workers=0)

@@ -22,10 +22,10 @@ from tests.shard_sets import write_shard_set
 from fschemas.failures import EnvironmentProblem, IntegrityError, Terminated, UsageError
 from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
-from ftrain import remote
-from ftrain.plan import TrainingPlan, Windowed
-from ftrain.remote import open_shards
-from ftrain.stream import Batch, training_batches
+from ftrain.data import remote
+from ftrain.data.plan import TrainingPlan, Windowed
+from ftrain.data.remote import open_shards
+from ftrain.data.stream import Batch, training_batches
 
 
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):

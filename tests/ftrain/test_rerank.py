@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from ftrain.retrieval.exact import ExactSearch, Features, Likeness
-from ftrain.retrieval.rerank import num_candidates, reciprocal_distances, rerank_candidates
+from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+from ftrain.search.rerank import num_candidates, reciprocal_distances, rerank_candidates
 
 
 def by_sets(distances, k1, k2, share):

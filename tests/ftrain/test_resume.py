@@ -24,9 +24,9 @@ from tests.shard_sets import write_shard_set
 
 from fschemas.failures import ExitCode
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
-from ftrain.checkpoint_state import TrainingState
-from ftrain.plan import EMPTY_LEDGER, extend_ledger
+from ftrain.data.plan import EMPTY_LEDGER, extend_ledger
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint_state import TrainingState
 
 RUN: dict[str, Any] = {"epochs": 8, "checkpoint_every": 2, "keep_checkpoints": 3}  # 40 steps
 FILES = ("model", "average", "optimizer")

@@ -11,9 +11,9 @@ from tests.shard_sets import write_label_set
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.run_folder import RunFolder
-from ftrain.tasks.retrieval import Retrieval
-from ftrain.train import TrainOptions, train
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.train import TrainOptions, train
+from ftrain.tasks.retrieval.task import Retrieval
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from tests.shard_sets import CATEGORIES, write_label_set
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
+from ftrain.data.types import Judged
 from ftrain.metrics.retrieval import judge_retrieval
-from ftrain.metrics.retrieval_chance import chance_figures
-from ftrain.reports import retrieval_report
-from ftrain.reports.retrieval_report import collapse, color_weights, report, summary
-from ftrain.task import Judged
+from ftrain.tasks.retrieval import report as retrieval_report
+from ftrain.tasks.retrieval.chance import chance_figures
+from ftrain.tasks.retrieval.report import collapse, color_weights, report, summary
 
 ITEMS = 8
 

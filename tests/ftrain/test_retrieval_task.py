@@ -14,17 +14,17 @@ from tests.shard_sets import write_label_set
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.configs.retrieval import RetrievalConfig
-from ftrain.evaluate import evaluate_run
-from ftrain.evaluation import results_of_split
+from ftrain.data.config import FitConfig
+from ftrain.data.plan import TrainingPlan
+from ftrain.data.search_roles import BOTH, GALLERY, QUERY
+from ftrain.data.stream import RawSample
+from ftrain.data.view import item_number
+from ftrain.fit.evaluation import results_of_split
+from ftrain.fit.splits import sampler_of
 from ftrain.layers.metric_learning import ProxyAnchor
-from ftrain.plan import TrainingPlan
-from ftrain.search_roles import BOTH, GALLERY, QUERY
-from ftrain.splits import sampler_of
-from ftrain.stream import RawSample
-from ftrain.task_config import FitConfig
-from ftrain.tasks.retrieval import Retrieval
-from ftrain.view import item_number
+from ftrain.tasks.retrieval.config import RetrievalConfig
+from ftrain.tasks.retrieval.task import Retrieval
+from ftrain.use.evaluate import evaluate_run
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,9 @@ def test_the_graph_that_is_exported_gives_embeddings(shards: ShardSet) -> None:
 
 def test_a_set_that_nothing_can_be_found_in_is_refused_before_its_images_are_seen(tmp_path, shards, monkeypatch):
     run = write_run(tmp_path / "run", shards)
-    monkeypatch.setattr("ftrain.evaluate.results_of_split", lambda *_, **__: pytest.fail("images went through the network first"))
+    monkeypatch.setattr(
+        "ftrain.use.evaluate.results_of_split", lambda *_, **__: pytest.fail("images went through the network first")
+    )
     nothing = write_label_set(tmp_path / "no items", {"test": 4}, without=("item",))
     with pytest.raises(UsageError, match="the split 'test' cannot be evaluated: no item has two images"):
         evaluate_run(run, str(nothing), tmp_path / "out", workers=0, device="cpu")

@@ -17,12 +17,12 @@ from tests.shard_sets import write_shard_set
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
-from ftrain import config as config_module
-from ftrain.evaluate import evaluate_run
-from ftrain.loop import load_weights
-from ftrain.run_folder import RunFolder
-from ftrain.task_config import FitConfig, RunConfig
-from ftrain.tracking import CsvTracker
+from ftrain.data.config import FitConfig, RunConfig
+from ftrain.fit import config as config_module
+from ftrain.fit.loop import load_weights
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.tracking import CsvTracker
+from ftrain.use.evaluate import evaluate_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -206,7 +206,7 @@ def test_csv_columns_may_come_later(tmp_path: Path) -> None:
 
 
 def test_dvclive_files_are_rewound_too(tmp_path: Path, shards: ShardSet) -> None:
-    from ftrain.tracking import DvcliveTracker
+    from ftrain.fit.tracking import DvcliveTracker
 
     tracker = DvcliveTracker(tmp_path)
     for step in (1, 2, 3):

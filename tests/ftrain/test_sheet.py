@@ -8,13 +8,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ftrain.reports import fashionnet_report, keypoint_report, retrieval_report, style_report
-from ftrain.reports.label_drawing import Line, draw_labels
-from ftrain.reports.label_plots import plot_bars, plot_confusion
-from ftrain.reports.label_report import figure_lines, labels_of, part_lines, properties, spread
-from ftrain.reports.legend import Entry, Head
-from ftrain.reports.plots import plot_errors
-from ftrain.reports.sheet import Tile, drawn_colors, mistaken, sheet, shortened
+from ftrain.plots.label_plots import plot_bars, plot_confusion
+from ftrain.plots.label_report import figure_lines, labels_of, part_lines, properties, spread
+from ftrain.plots.legend import Entry, Head
+from ftrain.plots.plots import plot_errors
+from ftrain.plots.sheet import Tile, drawn_colors, mistaken, sheet, shortened
+from ftrain.tasks.category.drawing import Line, draw_labels
+from ftrain.tasks.fashionnet import report as fashionnet_report
+from ftrain.tasks.keypoints import report as keypoint_report
+from ftrain.tasks.retrieval import report as retrieval_report
+from ftrain.tasks.style import report as style_report
 
 
 def pixels(png):
@@ -172,7 +175,7 @@ def inside(figure):
 def test_nothing_of_a_plot_is_cut_off(monkeypatch):
     """A long subtitle over a small matrix, a bar of 100 % beside its count, points that are worse than every garment."""
     for module in ("plots", "label_plots"):
-        monkeypatch.setattr(f"ftrain.reports.{module}.to_png", lambda figure: figure)
+        monkeypatch.setattr(f"ftrain.plots.{module}.to_png", lambda figure: figure)
     line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6 % (22.2 to 88.9)"
     assert inside(plot_confusion(np.eye(3, dtype=int), ["a", "b", "c"], line, "category: truth and answer"))
     bars = plot_bars(

@@ -12,9 +12,9 @@ from tests.shard_sets import write_label_set
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.plan import ClassBalanced, Identities, shuffled
-from ftrain.splits import Splits, sampler_of
-from ftrain.task_config import FitConfig, RunConfig
+from ftrain.data.config import FitConfig, RunConfig
+from ftrain.data.plan import ClassBalanced, Identities, shuffled
+from ftrain.fit.splits import Splits, sampler_of
 
 
 class ByItem(Tiny):

@@ -16,10 +16,10 @@ from tests.shard_sets import write_shard_set
 
 from fschemas.failures import IntegrityError, NonFiniteError, Terminated
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint, loop
-from ftrain.checkpoint_state import step_folder
-from ftrain.loop import Trainer
-from ftrain.tracking import CsvTracker
+from ftrain.fit import checkpoint, loop
+from ftrain.fit.checkpoint_state import step_folder
+from ftrain.fit.loop import Trainer
+from ftrain.fit.tracking import CsvTracker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -20,8 +20,8 @@ from tests.ftrain.tiny_task import TinyEncoder
 from fschemas.failures import EnvironmentProblem, IntegrityError
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
-from ftrain.plan import ClassBalanced, Sampler, TrainingPlan, Windowed, evaluation_batches, micro_batches_of_rank, shuffled
-from ftrain.stream import Batch, RawSample, _Generators, evaluation_stream, training_batches
+from ftrain.data.plan import ClassBalanced, Sampler, TrainingPlan, Windowed, evaluation_batches, micro_batches_of_rank, shuffled
+from ftrain.data.stream import Batch, RawSample, _Generators, evaluation_stream, training_batches
 
 NUM_STEPS = 12  # of 5 in an epoch
 

@@ -15,26 +15,26 @@ from tests.shard_sets import STYLES, write_label_set
 from fschemas.failures import RejectedError, UsageError
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import english_names, vocabulary
-from ftrain import checkpoint
-from ftrain.checkpoint_state import TrainingState
-from ftrain.config import build_task, resolve
-from ftrain.configs.style import StyleConfig
-from ftrain.evaluate import evaluate_run, summary_lines
-from ftrain.loop import Trainer
+from ftrain.data.config import FitConfig, Stage
+from ftrain.data.plan import ClassBalanced
+from ftrain.data.search_roles import GALLERY, QUERY
+from ftrain.data.stream import RawSample
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.config import build_task, resolve
+from ftrain.fit.loop import Trainer
+from ftrain.fit.optimization import check_stages, make_optimizer, set_rate
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.splits import Splits, sampler_of
+from ftrain.fit.tracking import Trackers
 from ftrain.metrics.retrieval import judge_retrieval
-from ftrain.optimisation import check_stages, make_optimizer, set_rate
-from ftrain.plan import ClassBalanced
-from ftrain.predict import PredictOptions, predict_images
-from ftrain.reports.attribute_search import Entries, chance_figures, entries, nearest, search_figures
-from ftrain.reports.style_report import calibration_error, learnt_classes
-from ftrain.run_folder import RunFolder
-from ftrain.search_roles import GALLERY, QUERY
-from ftrain.splits import Splits, sampler_of
-from ftrain.stream import RawSample
-from ftrain.style_labels import Labels, attribute_labels, style_labels
-from ftrain.task_config import FitConfig, Stage
-from ftrain.tasks.style import Style
-from ftrain.tracking import Trackers
+from ftrain.tasks.style.attribute_search import Entries, chance_figures, entries, nearest, search_figures
+from ftrain.tasks.style.config import StyleConfig
+from ftrain.tasks.style.labels import Labels, attribute_labels, style_labels
+from ftrain.tasks.style.report import calibration_error, learnt_classes
+from ftrain.tasks.style.task import Style
+from ftrain.use.evaluate import evaluate_run, summary_lines
+from ftrain.use.predict import PredictOptions, predict_images
 
 TINY = {"backbone": "test_efficientnet", "embedding": 32, "attribute_width": 16, "input_size": 64}
 LOCAL = {"local_backbone": "test_efficientnet", "local_size": 32}

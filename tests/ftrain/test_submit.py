@@ -8,16 +8,16 @@ import pytest
 from tests.ftrain.keypoint_runs import tiny_task, write_run
 from tests.shard_sets import write_shard_set
 
-from fprep.convert import convert
+from fprep.convert.command import convert
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.shard_set import ShardSet
-from ftrain.distributed import processes
-from ftrain.evaluate import evaluate_run
-from ftrain.evaluation import results_of_split
+from ftrain.fit.distributed import processes
+from ftrain.fit.evaluation import results_of_split
+from ftrain.fit.run_folder import RunFolder
 from ftrain.metrics.normalised_error import mean_error, normalised_distances
-from ftrain.run_folder import RunFolder
-from ftrain.submit import HEADER, write_submission
+from ftrain.use.evaluate import evaluate_run
+from ftrain.use.submit import HEADER, write_submission
 
 GARMENTS = tuple(FASHIONAI_24.garments)
 
@@ -129,7 +129,7 @@ def test_a_folder_of_runs_gives_each_garment_to_its_own(shards, archive, tmp_pat
 
 def test_turned_views_are_the_default(run, archive, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("ftrain.tasks.keypoints.Keypoints.use_turned_views", lambda self, turned: asked.append(turned))
+    monkeypatch.setattr("ftrain.tasks.keypoints.task.Keypoints.use_turned_views", lambda self, turned: asked.append(turned))
     write_submission(run, archive / "test.csv", tmp_path / "a.csv", device="cpu")
     assert asked == [True]
 

@@ -17,11 +17,11 @@ from torch import nn
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.config import load_config
-from ftrain.profiles import PACKAGED_PARAMS
-from ftrain.summary import count_parameters, network_of, summarise, summary_lines
-from ftrain.task import tasks
-from ftrain.task_config import FitConfig, RunConfig, Stage
+from ftrain.data.config import FitConfig, RunConfig, Stage
+from ftrain.fit.config import load_config
+from ftrain.fit.profiles import PACKAGED_PARAMS
+from ftrain.tasks.task import tasks
+from ftrain.use.summary import count_parameters, network_of, summarise, summary_lines
 
 
 class Classifier(Tiny):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fschemas import cores
-from ftrain.distributed import processes
+from ftrain.fit.distributed import processes
 
 
 @pytest.fixture(autouse=True)

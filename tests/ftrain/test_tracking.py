@@ -15,10 +15,10 @@ from tests.ftrain.tiny_task import make_trainer, rows_of
 
 from fschemas.failures import EnvironmentProblem, UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.clock import Clock
-from ftrain.trackers import MlflowTracker, TensorboardTracker
-from ftrain.tracking import DvcliveTracker
-from ftrain.train import TrainOptions, train
+from ftrain.fit.clock import Clock
+from ftrain.fit.trackers import MlflowTracker, TensorboardTracker
+from ftrain.fit.tracking import DvcliveTracker
+from ftrain.fit.train import TrainOptions, train
 
 
 def test_dvclive_leaves_no_pack_of_git_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ftrain.cli import app
-from ftrain.cli_options import command_line
-from ftrain.task import tasks
+from ftrain.cli.options import command_line
+from ftrain.tasks.task import tasks
 
 
 @pytest.mark.parametrize("task", sorted(tasks()))

@@ -8,10 +8,10 @@ import simplejpeg
 from tests.shard_sets import label_sample
 
 from fschemas.landmarks import DEEPFASHION_8
-from ftrain.image import invert, move_points
-from ftrain.stream import RawSample
-from ftrain.task_config import ViewConfig
-from ftrain.view import landmarks_in_view, names_as_ids, place, view_of_picture, view_of_sample
+from ftrain.data.config import ViewConfig
+from ftrain.data.image import invert, move_points
+from ftrain.data.stream import RawSample
+from ftrain.data.view import landmarks_in_view, names_as_ids, place, view_of_picture, view_of_sample
 
 STILL = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "color": 0.0}
 

@@ -17,14 +17,15 @@ from torch import nn
 
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
-from ftrain import checkpoint
-from ftrain.checkpoint_state import step_folder
-from ftrain.distributed import Processes
-from ftrain.loop import Trainer
-from ftrain.stream import Batch, RawSample
-from ftrain.task import Results, Task
-from ftrain.task_config import FitConfig, RunConfig, TaskConfig
-from ftrain.tracking import CsvTracker, Trackers
+from ftrain.data.config import FitConfig, RunConfig, TaskConfig
+from ftrain.data.stream import Batch, RawSample
+from ftrain.data.types import Results
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint_state import step_folder
+from ftrain.fit.distributed import Processes
+from ftrain.fit.loop import Trainer
+from ftrain.fit.tracking import CsvTracker, Trackers
+from ftrain.tasks.task import Task
 
 GARMENTS = tuple(DEEPFASHION_8.garments)
 

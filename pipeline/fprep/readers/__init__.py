@@ -1,1 +1,1 @@
-"""One file per raw dataset. Every module here is found by `fprep.reader.readers`; nothing has to be registered."""
+"""One file per raw dataset. Every module here is found by `fprep.readers.reader.readers`; nothing has to be registered."""

@@ -16,8 +16,8 @@ _TRAIN = ["--device", "cpu", "--workers", "0", "--threads", "1", "--tracker", "n
 _BACKBONE = ["-s", "model.backbone=test_efficientnet", "-s", "model.weights=none", "-s", "model.input_size=32"]
 _FIT = ["-s", "fit.checkpoint_every=1"]
 _MODULES = (
-    "ftrain.cli", "ftrain.train", "ftrain.evaluate", "ftrain.predict", "ftrain.describe", "ftrain.submit", "ftrain.export",
-    "ftrain.retrieval.build", "ftrain.retrieval.query", "ftrain.retrieval.join",
+    "ftrain.cli", "ftrain.fit.train", "ftrain.use.evaluate", "ftrain.use.predict", "ftrain.use.describe", "ftrain.use.submit", "ftrain.use.export",
+    "ftrain.search.build", "ftrain.search.query", "ftrain.search.join",
 )  # fmt: skip
 MODELS = {
     "category": ("deepfashion-category", [*_BACKBONE, "-s", "model.hidden=8"]),

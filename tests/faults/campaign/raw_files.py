@@ -14,7 +14,7 @@ from tests.faults.campaign.trial import check
 from tests.faults.harness import INTEGRITY, REJECTED, ROOT, USAGE
 from tests.fprep.mutations import ANNOTATION_SUFFIXES, MUTATIONS
 
-from fprep.reader import readers
+from fprep.readers.registry import readers
 from fschemas.table_file import read_table
 
 _TREES = ROOT / "tests/raw"
@@ -75,7 +75,7 @@ class RawFiles:
 
 
 def _tree(reader: str) -> Path:
-    return _TREES / readers()[reader].read.__module__.rpartition(".")[2]
+    return _TREES / reader.replace("-", "_")
 
 
 def _keys(out: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""Affine matrices on the device, as operations that `torch.export` can trace: what `ftrain.image` does in workers with OpenCV."""
+"""Affine matrices on the device, as operations that `torch.export` can trace: what `ftrain.data.image` does in workers with OpenCV."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ftrain.configs.keypoints import Offset
-
+Offset = Literal["parabola", "quarter"]
 PAPER_SIGMA = 1.4
 """Standard deviation in cells of CPN's finest target: a 7x7 kernel under OpenCV's rule 0.3 ((k - 1) / 2 - 1) + 0.8."""
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ftrain.task_config import Distance, Mining
+from ftrain.data.config import Distance, Mining
 
 _LEAST_SQUARE = 1e-12  # below it the square root of a distance has no gradient
 

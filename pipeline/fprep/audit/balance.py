@@ -1,0 +1,114 @@
+"""How labels spread over the splits, and the score of a model that always gives the same answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from fprep.audit.findings import Findings
+from fprep.audit.tables import AuditTable
+from fprep.convert.splits import HELD_OUT, SIDES
+from fschemas.tables import SPLITS
+from fschemas.wording import count
+
+_COLUMNS = ("category", "garment", "style", "domain", "gender", "variation")
+_UNKNOWN = ("", "unknown")
+
+
+@dataclass(frozen=True)
+class Floor:
+    """One label in one split: rows that have it, classes, the most frequent one and its share, the rarest and its rows.
+
+    For attributes of which a picture may have several (`several`), `share` is the part of the pictures that have the most
+    frequent one, and `mean` how many a picture has.
+    """
+
+    table: str
+    label: str
+    split: str
+    rows: int
+    classes: int
+    majority: str
+    share: float
+    rarest: str
+    rarest_rows: int
+    several: bool = False
+    mean: float = 1.0
+
+
+def find_balance(table: AuditTable, findings: Findings) -> list[Floor]:
+    """One floor per label and split, each of them a finding; and one finding per class that is judged but never trained."""
+    floors: list[Floor] = []
+    for label, counts, totals, several in _label_counts(table):
+        for split in (split for split in SPLITS if totals.get(split)):
+            here = {value: rows[split] for value, rows in counts.items() if rows.get(split)}
+            if not here:
+                continue
+            majority, rarest = (
+                max(here, key=lambda value: (here[value], value)),
+                min(here, key=lambda value: (here[value], value)),
+            )
+            total = totals[split]
+            floor = Floor(
+                table.name, label, split, total, len(here), majority, here[majority] / total, rarest, here[rarest],
+                several, sum(here.values()) / total,
+            )  # fmt: skip
+            floors.append(floor)
+            findings.add("balance", "info", _sentence(floor), table=table.name, split=split)
+        _find_unseen(table, label, counts, several, findings)
+    return floors
+
+
+def _find_unseen(table: AuditTable, label: str, counts: dict[str, dict[str, int]], several: bool, findings: Findings) -> None:
+    if not any(rows.get("train") for rows in counts.values()):
+        return
+    for value, rows in counts.items():
+        held_out = {split: number for split, number in rows.items() if SIDES[split] in HELD_OUT and number}
+        if held_out and not rows.get("train"):
+            split, number = next(iter(held_out.items()))
+            what = f"{label} {value} is in {number} rows of {split}, and never in train"
+            findings.add("balance_unseen", "info" if several else "warning", what, table=table.name, split=split)
+
+
+def _label_counts(table: AuditTable) -> list[tuple[str, dict[str, dict[str, int]], dict[str, int], bool]]:
+    """For each label: rows by value and split, rows that have it by split, whether a row may have several values."""
+    frame = table.frame.with_columns(pl.col("split").cast(pl.String)).filter(pl.col("split") != "unlabelled")
+    found: list[tuple[str, dict[str, dict[str, int]], dict[str, int], bool]] = []
+    for column in _COLUMNS:
+        if column in frame.columns:
+            known = frame.select("split", pl.col(column).cast(pl.String).alias("value")).filter(~pl.col("value").is_in(_UNKNOWN))
+            found.append((column, _counted(known), _by_split(known), False))
+    vocabulary: dict[str, Any] = table.metadata.get("vocabularies", {}).get("attributes") or {}
+    if not vocabulary or "attributes_positive" not in frame.columns:
+        return found
+    names = pl.Series(vocabulary["values"], dtype=pl.String)
+    positive = frame.select("split", pl.col("attributes_positive").alias("id")).explode("id").drop_nulls()
+    if not vocabulary.get("exclusive"):
+        known = positive.with_columns(value=names.gather(positive["id"].cast(pl.UInt32)))
+        return [*found, ("attribute", _counted(known), _by_split(frame), True)]
+    for group, members in vocabulary["groups"].items():
+        part = positive.filter(pl.col("id").is_in(members))
+        known = part.with_columns(value=names.gather(part["id"].cast(pl.UInt32)))
+        found.append((f"attribute {group}", _counted(known), _by_split(known), False))
+    return found
+
+
+def _counted(known: pl.DataFrame) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for value, split, number in known.group_by("value", "split").len().sort("value", "split").iter_rows():
+        counts.setdefault(value, {})[split] = number
+    return counts
+
+
+def _by_split(known: pl.DataFrame) -> dict[str, int]:
+    return dict(known.group_by("split").len().sort("split").iter_rows())
+
+
+def _sentence(floor: Floor) -> str:
+    head = f"{floor.label} in {floor.split}: {count(floor.rows, 'row')}, {count(floor.classes, 'value')}"
+    if floor.several:
+        return f"{head}, {floor.mean:.2f} a row; {floor.majority} in {100 * floor.share:.1f} %, {floor.rarest} in {count(floor.rarest_rows, 'row')}"
+    always = f"always saying {floor.majority} is right in {100 * floor.share:.1f} %"
+    return f"{head}; {always}; the rarest is {floor.rarest} ({floor.rarest_rows})"

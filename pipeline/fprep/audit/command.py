@@ -1,0 +1,209 @@
+"""`fprep audit`: duplicates, leaks, conflicting and implausible labels, and the floor, of one table or several together.
+
+Writes `audit.parquet`, `audit.txt` and, where asked for, `splits.lock.json` beside the first table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from fprep.audit import leaks as audit_leaks
+from fprep.audit.balance import Floor, find_balance
+from fprep.audit.findings import Findings, Place, places
+from fprep.audit.labels import find_label_faults
+from fprep.audit.split_lock import LOCK_FILE, SplitLock, make_lock
+from fprep.audit.summary import summary_text
+from fprep.audit.tables import AuditTable, Pictures, look_at_pictures, open_tables, rows_of
+from fprep.audit.twins import Labels, find_conflicts
+from fprep.convert.report import plain_arrow
+from fprep.near_duplicates.pairs import LARGEST_DISTANCE, near_pairs
+from fprep.readers.class_names import near_names_of
+from fschemas import wording
+from fschemas.failures import RejectedError, UsageError
+from fschemas.folders import claim_output
+from fschemas.publish import exclusive, publish
+from fschemas.table_file import read_table, write_table
+
+AUDIT_FILE, SUMMARY_FILE = "audit.parquet", "audit.txt"
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found: `findings` has the columns of `audit_findings.SCHEMA`; `text` is the page for people."""
+
+    findings: pl.DataFrame
+    floors: list[Floor]
+    notes: list[str]
+    text: str
+    tables: list[AuditTable]
+    num_pictures: int
+    lock: SplitLock | None
+
+    @property
+    def num_leaks(self) -> int:
+        """Findings by which a score would be too good."""
+        return self.findings.filter((pl.col("severity") == "error") & pl.col("kind").str.starts_with("leak")).height
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: counts and floors, and the findings only as numbers."""
+        counts = self.findings.group_by("severity", "kind", maintain_order=True).len()
+        by_severity: dict[str, dict[str, int]] = {}
+        for severity, kind, number in counts.iter_rows():
+            by_severity.setdefault(severity, {})[kind] = number
+        return {
+            "tables": [{"name": table.name, "rows": len(table.frame), "sha256": table.sha256} for table in self.tables],
+            "images": self.num_pictures, "findings": by_severity, "leaks": self.num_leaks,
+            "floors": [asdict(floor) for floor in self.floors], "notes": self.notes,
+            "lock": self.lock.digest if self.lock else None,
+        }  # fmt: skip
+
+
+def audit(
+    places_of_tables: Sequence[Path], *, out: Path | None = None, images: Path | None = None, follow_links: bool = False, near: bool = True,
+    distance: int = LARGEST_DISTANCE, lock: bool = False, workers: int = 0, limit: int | None = None, dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Audit:  # fmt: skip
+    """Audit the tables together and publish what was found in `out` (the folder of the first table).
+
+    `images` replaces the raw root of a single table; `follow_links`: images may lie behind links that leave it. With `near` every picture is decoded at reduced size and compared,
+    `distance` bits of 64 apart at most; without it pictures are the same by SHA-256 alone. `lock` writes the split lock too.
+    `limit` takes so many rows of each table. `dry_run` publishes nothing. Raises `UsageError` and `IntegrityError`.
+    """
+    _check_options(places_of_tables, images, distance, limit, lock)
+    tell = progress or _say_nothing
+    tables = open_tables(places_of_tables, limit)
+    out = claim_output(out or tables[0].path.parent, "audit")
+    result = _audit(tables, images, follow_links, near, distance, lock, workers, tell)
+    if not dry_run:
+        _publish(out, result, {"near": near, "distance": distance, "limit": limit})
+    return result
+
+
+def refuse_findings(result: Audit, allowed_not: Literal["leak", "error"] | None) -> None:
+    """Raise `RejectedError` when something was found that the user does not allow: "leak", or "error" for every error."""
+    errors = result.findings.filter(pl.col("severity") == "error").height
+    count = {"leak": result.num_leaks, "error": errors, None: 0}[allowed_not]
+    if count:
+        many = f"{count} {allowed_not}s" if count > 1 else f"1 {allowed_not}"
+        raise RejectedError(f"the audit found {many}; mend the table as {SUMMARY_FILE} says, or leave --fail-on out")
+
+
+def _audit(
+    tables: list[AuditTable],
+    images: Path | None,
+    follow_links: bool,
+    near: bool,
+    distance: int,
+    lock: bool,
+    workers: int,
+    tell: Progress,
+) -> Audit:
+    rows = rows_of(tables)
+    where = places(rows)
+    pictures = look_at_pictures(
+        tables,
+        rows,
+        near=near,
+        images=images,
+        follow_links=follow_links,
+        workers=workers,
+        progress=lambda d, t: tell("images", d, t),
+    )
+    findings, notes = Findings(), _notes(pictures, near)
+    audit_leaks.find_picture_faults(where, pictures, findings)
+    identical = audit_leaks.find_identical(where, pictures, findings)
+    audit_leaks.find_same_paths(where, rows, findings)
+    pairs = near_pairs(pictures.views, distance=distance, progress=lambda d, t: tell("pairs", d, t))
+    similar = audit_leaks.find_near(where, pictures, pairs, findings)
+    audit_leaks.find_shared_groups(where, rows, findings)
+    audit_leaks.find_coarse_leaks(tables, where, rows, findings)
+    twins = [(row, other, 0) for row, other in identical] + similar
+    find_conflicts(Labels(tables, where), twins, findings)
+    floors = _check_tables(tables, where, findings, tell)
+    frame = findings.frame()
+    made = make_lock(rows, pictures, pairs) if lock else None
+    text = summary_text(tables, frame, floors, notes)
+    return Audit(frame, floors, notes, text, tables, int(pictures.of_row.max(initial=-1)) + 1, made)
+
+
+def _check_tables(tables: Sequence[AuditTable], where: Sequence[Place], findings: Findings, tell: Progress) -> list[Floor]:
+    floors: list[Floor] = []
+    start = 0
+    for number, table in enumerate(tables):
+        tell("labels", number, len(tables))
+        find_label_faults(table, where[start : start + len(table.frame)], findings)
+        floors += find_balance(table, findings)
+        _find_rejected(table, findings)
+        for sentence in (sentence for told in near_names_of(table.frame, table.open_vocabularies).values() for sentence in told):
+            findings.add("label_near_equal", "warning", sentence, table=table.name)
+        start += len(table.frame)
+    tell("labels", len(tables), len(tables))
+    return floors
+
+
+def _find_rejected(table: AuditTable, findings: Findings) -> None:
+    """What convert has left out as the same picture, from `rejected.parquet` beside the table."""
+    path = table.path.with_name("rejected.parquet")
+    if not path.is_file():
+        return
+    rejected = pl.DataFrame(read_table(path, ["rule", "message"]))
+    for rule, message in rejected.filter(pl.col("rule").is_in(["duplicate_image", "leaked_image", "leaked_twin"])).iter_rows():
+        severity = "info" if rule == "duplicate_image" else "warning"
+        findings.add("duplicate_rejected", severity, message, table=table.name)
+
+
+def _notes(pictures: Pictures, near: bool) -> list[str]:
+    missing = sum(fault == "missing" for _, fault in pictures.faults)
+    if not near:
+        return ["near-identical images were not looked for (--no-near)"]
+    if missing and not pictures.seen.any():
+        return ["no image is at hand, so near-identical ones were not looked for; name their folder with --images"]
+    return [f"{wording.count(missing, 'image')} not at hand and not compared"] if missing else []
+
+
+def _publish(out: Path, result: Audit, options: dict[str, Any]) -> None:
+    with exclusive(out):
+        home = out.resolve()
+        metadata = {
+            "tables": [
+                {
+                    "name": table.name, "path": os.path.relpath(table.path.resolve(), home), "sha256": table.sha256,
+                    "raw_root": os.path.relpath(table.raw_root.resolve(), home),
+                }
+                for table in result.tables
+            ],
+            "options": options, "images": result.num_pictures,
+        }  # fmt: skip
+        with ExitStack() as renames:  # leaves in reverse order: the findings come last
+            path = renames.enter_context(publish(out / AUDIT_FILE))
+            write_table(path, plain_arrow(result.findings), metadata)
+            if result.lock is not None:
+                renames.enter_context(publish(out / LOCK_FILE)).write_bytes(result.lock.to_bytes())
+            renames.enter_context(publish(out / SUMMARY_FILE)).write_bytes(result.text.encode())
+
+
+def _check_options(given: Sequence[Path], images: Path | None, distance: int, limit: int | None, lock: bool) -> None:
+    if images is not None and len(given) > 1:
+        raise UsageError("--images names the images of one table; with several, put each where its convert found it")
+    if images is not None and not images.is_dir():
+        raise UsageError(f"{images}: no such folder; name the raw root with --images")
+    if not 0 <= distance <= LARGEST_DISTANCE:
+        raise UsageError(
+            f"--distance {distance}: expected 0 to {LARGEST_DISTANCE} bits of 64; {LARGEST_DISTANCE} finds crops too"
+        )
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: expected at least 1 row")
+    if limit is not None and lock:
+        raise UsageError("--lock needs all rows; leave --limit out")
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    pass

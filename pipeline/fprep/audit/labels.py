@@ -1,0 +1,130 @@
+"""Labels that cannot be right, or that their own annotators doubted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fprep.audit.findings import Findings, Place
+from fprep.audit.tables import AuditTable
+from fschemas.landmarks import Visibility
+from fschemas.wording import count
+
+_OUTSIDE = 0.05  # of the box's longer side: a point may stick out so far
+_TINY, _TINY_SIDE = 0.005, 12.0  # share of the picture, pixels
+_WHOLE = 0.98  # share of the picture
+_LABELS = ("category", "style")
+_LIMBS = ("cuff", "sleeve", "bottom")  # arms and legs cross in ordinary poses
+
+
+def find_label_faults(table: AuditTable, where: Sequence[Place], findings: Findings) -> None:
+    """Enter every implausible label of a table; `where` are its rows."""
+    labelled = (table.frame["split"].cast(pl.String) != "unlabelled").to_numpy()
+    if "landmark_x" in table.frame.columns:
+        _check_points(table, where, labelled, findings)
+    for column in ("box", "garment_boxes"):
+        if column in table.frame.columns:
+            _check_boxes(table.frame, column, where, labelled, findings)
+    if "attributes_positive" in table.frame.columns:
+        _check_groups(table, where, labelled, findings)
+    _check_presence(table.frame, where, labelled, findings)
+
+
+def _check_points(table: AuditTable, where: Sequence[Place], labelled: np.ndarray, findings: Findings) -> None:
+    frame, landmarks = table.frame, table.metadata.get("landmark_set")
+    x, y = (np.array(frame[f"landmark_{axis}"].to_list(), np.float32) for axis in "xy")
+    visibility = np.array(frame["landmark_visibility"].to_list(), np.int8)
+    if not landmarks or visibility.ndim != 2 or not len(visibility):
+        return
+    names: list[str] = landmarks["points"]
+    present = visibility >= Visibility.OCCLUDED
+    swapped = np.zeros_like(present)
+    for left, right in enumerate(landmarks["partners"]):
+        if left < right and not names[left].startswith(_LIMBS):
+            swapped[:, left] = present[:, left] & present[:, right] & (x[:, left] > x[:, right])
+    _tell_points("label_left_right", "info", "lies right of its right twin", swapped, x, y, names, where, findings)
+    size = [frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height")]
+    beyond = present & ((x < -0.5) | (y < -0.5) | (x > size[0] - 0.5) | (y > size[1] - 0.5))
+    _tell_points("label_point_outside_image", "info", "lies outside the image", beyond, x, y, names, where, findings)
+    if "box" in frame.columns:
+        box = np.array(frame["box"].to_list(), np.float32)
+        margin = _OUTSIDE * np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])[:, None]
+        low_x, low_y, high_x, high_y = (box[:, side : side + 1] for side in range(4))
+        beyond = present & ((x < low_x - margin) | (y < low_y - margin) | (x > high_x + margin) | (y > high_y + margin))
+        _tell_points("label_point_outside_box", "warning", "lies outside the box", beyond, x, y, names, where, findings)
+    for row in np.flatnonzero(labelled & ~present.any(1)).tolist():
+        findings.add("label_no_points", "info", f"{where[row].image} has no point", where[row])
+
+
+def _tell_points(
+    kind: str, severity: str, what: str, beyond: np.ndarray, x: np.ndarray, y: np.ndarray, names: Sequence[str],
+    where: Sequence[Place], findings: Findings,
+) -> None:  # fmt: skip
+    for row in np.flatnonzero(beyond.any(1)).tolist():
+        points = np.flatnonzero(beyond[row]).tolist()
+        more = f", and {len(points) - 1} more" if len(points) > 1 else ""
+        place = f"{names[points[0]]} ({x[row, points[0]]:.0f}, {y[row, points[0]]:.0f})"
+        findings.add(kind, severity, f"{where[row].image}: {place} {what}{more}", where[row])
+
+
+def _check_boxes(frame: pl.DataFrame, column: str, where: Sequence[Place], labelled: np.ndarray, findings: Findings) -> None:
+    boxes = frame.with_row_index("row").filter(pl.col(column).list.len() > 0)
+    boxes = boxes.select("row", column, "width", "height").explode(column)
+    corners = np.array(boxes[column].to_list(), np.float32).reshape(-1, 4)
+    rows = boxes["row"].to_numpy()[::4]
+    sizes = [boxes[side].cast(pl.Float32).fill_null(np.nan).to_numpy()[::4] for side in ("width", "height")]
+    width, height = corners[:, 2] - corners[:, 0] + 1, corners[:, 3] - corners[:, 1] + 1
+    share = width * height / (sizes[0] * sizes[1])  # NaN, where the size is unknown, compares as false
+    tiny = (np.minimum(width, height) < _TINY_SIDE) | (share < _TINY)
+    for kind, severity, hits in (("label_box_tiny", "warning", tiny), ("label_box_whole", "info", share > _WHOLE)):
+        for number in np.flatnonzero(hits & labelled[rows]).tolist():
+            row = int(rows[number])
+            part = "" if np.isnan(share[number]) else f", {_percent(share[number])} of the image"
+            what = f"{where[row].image}: a box of {width[number]:.0f} x {height[number]:.0f} pixels{part}"
+            findings.add(kind, severity, what, where[row])
+
+
+def _check_groups(table: AuditTable, where: Sequence[Place], labelled: np.ndarray, findings: Findings) -> None:
+    """In a vocabulary whose groups exclude each other, every group has one positive member, or is unknown."""
+    vocabulary: dict[str, Any] = table.metadata.get("vocabularies", {}).get("attributes") or {}
+    if not vocabulary.get("exclusive"):
+        return
+    frame = table.frame
+    for group, members in vocabulary["groups"].items():
+        numbers = pl.Series(members, dtype=pl.Int16)
+        counts = frame.select(
+            pl.col("attributes_positive").list.eval(pl.element().is_in(numbers.implode())).list.sum().alias("positive"),
+            pl.col("attributes_unknown").list.eval(pl.element().is_in(numbers.implode())).list.sum().alias("unknown"),
+        ).fill_null(0)  # fmt: skip
+        positive, unknown = (counts[name].to_numpy() for name in ("positive", "unknown"))
+        maybe = np.zeros(len(frame), bool)
+        if "attributes_maybe" in frame.columns:
+            flags = pl.col("attributes_maybe").list.eval(pl.element().is_in(numbers.implode())).list.any().fill_null(False)
+            maybe = frame.select(flags.alias("maybe"))["maybe"].to_numpy()
+        for row in np.flatnonzero(labelled & (positive == 0) & (unknown == 0) & ~maybe).tolist():
+            what = f"{where[row].image}: no value of {group}"
+            findings.add("label_group_empty", "info", what, where[row])
+        for row in np.flatnonzero(positive > 1).tolist():
+            ids = [number for number in frame["attributes_positive"][row].to_list() if number in members]
+            values = " and ".join(vocabulary["values"][number] for number in ids)
+            findings.add("label_group_double", "warning", f"{where[row].image}: {group} is {values}", where[row])
+
+
+def _check_presence(frame: pl.DataFrame, where: Sequence[Place], labelled: np.ndarray, findings: Findings) -> None:
+    for column in _LABELS:
+        if column in frame.columns and (frame[column] != "").any():
+            for row in np.flatnonzero((frame[column] == "").to_numpy() & labelled).tolist():
+                findings.add("label_missing", "info", f"{where[row].image} has no {column}", where[row])
+    if "attributes_maybe" in frame.columns:
+        counts = frame["attributes_maybe"].list.len().to_numpy()
+        for row in np.flatnonzero(counts > 0).tolist():
+            what = f"{where[row].image}: {count(int(counts[row]), 'value')} only possible"
+            findings.add("label_maybe", "info", what, where[row])
+
+
+def _percent(share: float) -> str:
+    """`0.034 %`, `12 %`, `100 %`: two digits where they say something, never an exponent."""
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %" if share >= 1e-6 else "0 %"

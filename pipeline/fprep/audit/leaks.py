@@ -1,0 +1,194 @@
+"""Duplicates, and leaks: what stands on both sides of train, val and test, in one table or across several.
+
+An error where train knows a held-out picture, item or group; a warning where val knows test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from fprep.audit.findings import Findings, Place
+from fprep.audit.tables import AuditTable, Pictures
+from fprep.convert.splits import HELD_OUT
+from fprep.near_duplicates.pairs import NearPairs
+from fprep.readers.reader import short_hash
+
+_RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
+
+
+def find_picture_faults(where: Sequence[Place], pictures: Pictures, findings: Findings) -> None:
+    """Pictures that are missing, broken, blank, or not what the table says."""
+    whats = {"missing": "is not there", "unreadable": "cannot be decoded", "changed": "has other bytes than the table says"}
+    for row, fault in pictures.faults:
+        place = where[row]
+        severity = "warning" if fault == "missing" else "error"
+        findings.add(f"image_{fault}", severity, f"{place.image} {whats[fault]}", place)
+    for row in np.flatnonzero(pictures.blank[pictures.of_row]).tolist():
+        what = f"{where[row].image} is of one and the same shade"
+        findings.add("image_blank", "warning", what, where[row])
+
+
+def find_identical(where: Sequence[Place], pictures: Pictures, findings: Findings) -> list[tuple[int, int]]:
+    """Rows that show the same picture under two names or in two tables. Gives the twins as row numbers.
+
+    Of one picture the row in the most binding split is the one that others are compared with. Several garments of one picture
+    are rows of the same name in one table: no twins, but they must not straddle splits either.
+    """
+    twins: list[tuple[int, int]] = []
+    for members in groups_of(pictures.of_row):
+        ordered = sorted(members, key=lambda row: (_RANK[where[row].side], row))
+        first = where[ordered[0]]
+        for row in ordered[1:]:
+            place = where[row]
+            same_name = (place.number, place.image) == (first.number, first.image)
+            if not same_name:
+                twins.append((row, ordered[0]))
+            severity = _leak(place, first)
+            if severity:
+                verb = "trained on" if place.side == "train" else place.split
+                what = f"{place.image} is {verb}, and is {first.split} as {first.image}{_elsewhere(place, first)}"
+                findings.add("leak_identical", severity, what, place, first, distance=0)
+            elif not same_name:
+                shared = place.number != first.number
+                what = f"{place.image} is the same file as {first.image}{_elsewhere(place, first)}"
+                severity = "info" if shared else "warning"
+                findings.add("duplicate_identical", severity, what, place, first, distance=0)
+    return twins
+
+
+def find_same_paths(where: Sequence[Place], rows: pl.DataFrame, findings: Findings) -> None:
+    """Pictures of one family of benchmarks under the same path, where bytes cannot be compared in one of the tables."""
+    if rows["table"].n_unique() < 2 or not (rows["sha256"] == "").any():
+        return
+    unique = rows.with_row_index("index").unique(["table", "image"], keep="first", maintain_order=True)
+    unique = unique.select("index", "table", "family", "image", "side", "sha256")
+    pairs = unique.join(unique, on=["family", "image"], suffix="_other").filter(
+        (pl.col("table") != pl.col("table_other"))
+        & ((pl.col("sha256") == "") | (pl.col("sha256_other") == ""))
+        & pl.col("side").is_in(["train", "val"])
+        & pl.col("side_other").is_in(HELD_OUT)
+    )
+    pairs = pairs.sort("index", "index_other")
+    for row, other_row in pairs.select("index", "index_other").iter_rows():
+        place, other = where[row], where[other_row]
+        severity = _leak(place, other)
+        if severity:
+            verb = "trained on" if place.side == "train" else place.split
+            what = f"{place.image} is {verb}, and is {other.split}{_elsewhere(place, other)} under the same path"
+            findings.add("leak_identical", severity, what, place, other, distance=0)
+
+
+def find_near(where: Sequence[Place], pictures: Pictures, pairs: NearPairs, findings: Findings) -> list[tuple[int, int, int]]:
+    """Near-identical pictures; one finding per row, about its nearest twin. Gives twins as (row, row, bits apart)."""
+    members = dict(zip(*_first_rows(pictures.of_row), strict=True))
+    twins: list[tuple[int, int, int]] = []
+    seen: dict[tuple[int, bool], int] = {}
+    order = np.lexsort((pairs.second, pairs.first, pairs.distance))
+    for index in order.tolist():
+        distance, mirrored = int(pairs.distance[index]), bool(pairs.mirrored[index])
+        sides = [members[int(column[index])] for column in (pairs.first, pairs.second)]
+        a, b = (sorted(numbers, key=lambda row: (_RANK[where[row].side], row)) for numbers in sides)
+        if not mirrored:
+            twins.append((a[0], b[0], distance))
+        # The most binding row of one picture against the least binding labelled row of the other, both ways.
+        options = [(_last_labelled(a, where), b[0]), (_last_labelled(b, where), a[0])]
+        row, other_row = min(options, key=lambda option: _urgency(where[option[0]], where[option[1]]))
+        place, other = where[row], where[other_row]
+        severity = _leak(place, other)
+        if (row, bool(severity)) in seen:
+            continue
+        seen[row, bool(severity)] = index
+        alike = f"{'the mirror image of' if mirrored else 'nearly the same image as'} {other.image}"
+        if severity:
+            verb = "is trained on and is" if place.side == "train" else f"is {place.split} and is"
+            what = f"{place.image} {verb} {alike}, which is {other.split}{_elsewhere(place, other)}"
+            findings.add("leak_near", severity, what, place, other, distance=distance)
+        else:
+            what = f"{place.image} is {alike}{_elsewhere(place, other)}"
+            findings.add("duplicate_near", "info", what, place, other, distance=distance)
+    return twins
+
+
+def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Findings) -> None:
+    """Items and groups on both sides; one finding each.
+
+    Names mean the same only within a data set, those with a folder in them within a family of benchmarks.
+    """
+    told: set[tuple[str, ...]] = set()
+    for column in ("item", "group"):
+        scope = pl.when(pl.col(column).str.contains("/", literal=True)).then("family").otherwise("dataset").alias("scope")
+        named = rows.with_row_index("index").filter((pl.col(column) != "") & (pl.col("side") != "unlabelled"))
+        found = (
+            named.with_columns(scope)
+            .group_by("scope", column, maintain_order=True)
+            .agg(
+                *(pl.col("index").filter(pl.col("side") == side).first().alias(side) for side in _RANK if side != "unlabelled"),
+                *((pl.col("side") == side).sum().alias(f"num_{side}") for side in _RANK if side != "unlabelled"),
+                pl.col("image").first().alias("image"), pl.col("image").n_unique().alias("pictures"), pl.col("sha256").first(),
+            )
+            .filter(pl.sum_horizontal(pl.col(f"num_{side}") > 0 for side in ("train", "val", "test")) > 1)
+        )  # fmt: skip
+        for row in found.iter_rows(named=True):
+            present = [side for side in ("train", "val", "test") if row[f"num_{side}"]]
+            place, other = where[row[present[0]]], where[row[present[-1]]]
+            signature = (place.table, place.key, other.table, other.key)
+            if signature in told or row[column] in (row["image"], row["sha256"]):  # an item, or the picture itself: said already
+                continue
+            told.add(signature)
+            counts = " and ".join(f"{row[f'num_{side}']} in {side}" for side in present)
+            severity = "error" if "train" in present else "warning"
+            what = f"the {column} {_short(row[column])} has {counts}{_elsewhere(place, other)}"
+            findings.add(f"leak_{column}", severity, what, place, other)
+
+
+def find_coarse_leaks(tables: Sequence[AuditTable], where: Sequence[Place], rows: pl.DataFrame, findings: Findings) -> None:
+    """Training rows that the coarse benchmark holds out: an error when its table is part of the audit, else a warning."""
+    held = rows.with_row_index("index").filter((pl.col("side") == "train") & pl.col("coarse_split").is_in(["val", "test"]))
+    for row, coarse in held.select("index", "coarse_split").iter_rows():
+        place = where[row]
+        family = tables[place.number].family
+        beside = any(number != place.number and table.family == family for number, table in enumerate(tables))
+        what = f"{place.image} is trained on here, and is {coarse} in the Category and Attribute benchmark"
+        severity = "error" if beside else "warning"
+        findings.add("leak_coarse_split", severity, what, place, other_split=coarse)
+
+
+def groups_of(numbers: np.ndarray) -> list[list[int]]:
+    """Row numbers that carry the same number, for numbers that occur more than once."""
+    order = np.argsort(numbers, kind="stable")
+    cuts = np.flatnonzero(np.diff(numbers[order])) + 1
+    return [piece.tolist() for piece in np.split(order, cuts) if len(piece) > 1]
+
+
+def _first_rows(numbers: np.ndarray) -> tuple[list[int], list[list[int]]]:
+    order = np.argsort(numbers, kind="stable")
+    values, starts = np.unique(numbers[order], return_index=True)
+    return values.tolist(), [piece.tolist() for piece in np.split(order, starts[1:])]
+
+
+def _last_labelled(ordered: list[int], where: Sequence[Place]) -> int:
+    labelled = [row for row in ordered if where[row].side != "unlabelled"]
+    return (labelled or ordered)[-1]
+
+
+def _urgency(place: Place, other: Place) -> tuple[int, int, int, str]:
+    """Errors first, then warnings; else the later row is the one that could go."""
+    rank = {"error": 0, "warning": 1, "": 2}[_leak(place, other)]
+    return rank, -_RANK[place.side], -place.number, "" if place.key > other.key else "~"
+
+
+def _leak(place: Place, other: Place) -> str:
+    if place.side == "train" and other.side in HELD_OUT:
+        return "error"
+    return "warning" if place.side == "val" and other.side == "test" else ""
+
+
+def _elsewhere(place: Place, other: Place) -> str:
+    return f" of {other.table}" if place.number != other.number else ""
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 60 else f"{name[:50]}… ({short_hash(name)})"

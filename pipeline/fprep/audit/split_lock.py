@@ -1,0 +1,210 @@
+"""The split lock: which split every picture and every group belongs to, so that nothing held out is ever trained on.
+
+`fprep audit --lock` writes it over several tables together: a picture that any of them holds out is held out in all. `fprep shard
+--lock` refuses a table that says otherwise and writes the lock's digest into dataset.json, and `ftrain --lock` refuses shards
+that do not carry it. A picture is known by 64 bits of the SHA-256 of its bytes (where these are unknown by its path, which counts
+within a family of benchmarks), a group by a hash of data set and name. The same tables give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from fprep.convert.splits import SIDES
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.json_file import COUNT, read_json, seal
+from fschemas.names import DIGEST
+from fschemas.wording import count
+
+if TYPE_CHECKING:
+    from fprep.audit.tables import Pictures
+    from fprep.near_duplicates.pairs import NearPairs
+
+LOCK_FILE = "splits.lock.json"
+FORMAT = "fashionkit-split-lock/1"
+_DIGITS = 16  # hex digits of a name: two of a million pictures share one with a chance of 1 in 37 million
+_SHAPE = {"digits": COUNT, "images": {"*": str}, "groups": {"*": str}, "digest": DIGEST}
+_RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
+
+
+@dataclass(frozen=True)
+class SplitLock:
+    """Split of each picture, and side (train, val or test) of each group that lies on one side, by their short hashes."""
+
+    pictures: dict[str, str]
+    groups: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The file: names of one split stand one after the other, ascending."""
+        content = {
+            **self._content(),
+            "counts": {"images": len(self.pictures), "groups": len(self.groups)},
+            "digest": self.digest,
+        }
+        return json.dumps(seal(content), indent=1).encode() + b"\n"
+
+    def _content(self) -> dict[str, Any]:
+        return {"format": FORMAT, "digits": _DIGITS, "images": _packed(self.pictures), "groups": _packed(self.groups)}
+
+    @classmethod
+    def read(cls, path: Path) -> SplitLock:
+        """Read a lock; raises `UsageError` when there is none, `IntegrityError` when it is not as it was written."""
+        path = path / LOCK_FILE if path.is_dir() else path
+        content = read_json(
+            path,
+            _SHAPE,
+            format=FORMAT,
+            sealed=True,
+            missing=f"{path}: no such split lock; write one with `fprep audit TABLE --lock`",
+            remedy="write it again with `fprep audit TABLE --lock`",
+        )
+        lock = cls(_unpacked(content["images"]), _unpacked(content["groups"]))
+        if content["digest"] != lock.digest:
+            raise IntegrityError(f"{path}: changed since it was written (its digest differs); restore it, or make it anew")
+        return lock
+
+
+def make_lock(rows: pl.DataFrame, pictures: Pictures, pairs: NearPairs) -> SplitLock:
+    """The lock of the rows of an audit. Of a picture in several splits the most binding one counts; a picture of train that is
+    nearly the same as one held out is held out too. Groups on both sides are left to their pictures."""
+    splits = rows["split"].to_list()
+    sides = rows["side"].to_list()
+    strongest: dict[int, int] = {}
+    for row, picture in enumerate(pictures.of_row.tolist()):
+        before = strongest.setdefault(picture, row)
+        if _RANK[sides[row]] < _RANK[sides[before]]:
+            strongest[picture] = row
+    decided = {picture: splits[row] for picture, row in strongest.items()}
+    near = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
+    for first, second in [*near, *_same_paths(rows, pictures)]:
+        for picture, twin in ((first, second), (second, first)):
+            if decided[picture] == "train" and sides[strongest[twin]] in ("val", "test"):
+                decided[picture] = splits[strongest[twin]]
+    known: dict[str, str] = {}
+    for name, picture in zip(_picture_names(rows), pictures.of_row.tolist(), strict=True):
+        split = decided[picture]
+        if split != "unlabelled" and (name not in known or _RANK[SIDES[split]] < _RANK[SIDES[known[name]]]):
+            known[name] = split
+    return SplitLock(known, _groups(rows))
+
+
+def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: bool = False) -> list[int]:
+    """Compare a table's rows with the lock; `rows` has `key`, `image`, `split`, `group`, `sha256` and `dataset`.
+
+    Gives the numbers of the rows that break it, where these are to be left out. Else raises `IntegrityError` where a held-out
+    picture would be trained on or a picture or group has another split. Raises `UsageError` where the lock knows nothing of
+    the table. New pictures pass.
+    """
+    rows = rows.with_row_index("row").filter(pl.col("split") != "unlabelled")
+    rows = rows.with_columns(pl.col("split").cast(pl.String), pl.col("sha256").fill_null(""))
+    names = zip(_picture_names(rows), _path_names(rows), strict=True)
+    locked = [lock.pictures.get(name) or lock.pictures.get(path, "") for name, path in names]
+    sides = [lock.groups.get(name, "") for name in _group_names(rows)]
+    if len(rows) and not any(locked) and not any(sides):
+        raise UsageError(
+            f"{place}: the lock knows no row of it ({count(len(rows), 'row')}); name the lock that was made of this table"
+        )
+    compared = rows.with_columns(pl.Series("locked", locked, pl.String), pl.Series("locked_side", sides, pl.String))
+    held = (pl.col("locked") != "") & (pl.col("locked") != "train")
+    other = (pl.col("locked") != "") & (pl.col("locked") != pl.col("split"))
+    moved = (pl.col("locked_side") != "") & (pl.col("locked_side") != _side_of(pl.col("split")))
+    if leave_out:
+        return compared.filter(other | moved)["row"].to_list()
+    for what, column, rule in (
+        ("would be trained on, but the lock holds them out", "locked", (pl.col("split") == "train") & held),
+        ("in another split than the lock says", "locked", other),
+        ("of groups that the lock keeps on another side", "locked_side", moved),
+    ):
+        bad = compared.filter(rule)
+        if not bad.is_empty():
+            key, split, expected = bad.select("key", "split", column).row(0)
+            raise IntegrityError(
+                f"{place}: {count(len(bad), 'image')} {what} (the first is {key}: {split} instead of {expected}); "
+                "leave such images out with --leave-out, or fix the splits"
+            )
+    return []
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a table's check against a lock gave: the digest of the lock, and the rows that are left out for its sake."""
+
+    digest: str
+    left_out: tuple[int, ...] = ()
+
+
+def checked_table(path: Path, frame: pl.DataFrame, dataset: str, place: str, *, leave_out: bool) -> Checked:
+    """Check a table against the lock of that path; raises as `SplitLock.read` and `check_table`."""
+    lock = SplitLock.read(path)
+    rows = frame.select("key", "image", "group", "sha256", pl.col("split").cast(pl.String), pl.lit(dataset).alias("dataset"))
+    return Checked(lock.digest, tuple(check_table(lock, rows, place, leave_out=leave_out)))
+
+
+def _side_of(split: pl.Expr) -> pl.Expr:
+    return split.replace_strict(SIDES, default="unlabelled")
+
+
+def _groups(rows: pl.DataFrame) -> dict[str, str]:
+    labelled = rows.filter(pl.col("side") != "unlabelled")
+    named = labelled.with_columns(pl.Series("name", _group_names(labelled), pl.String)).filter(pl.col("name") != "")
+    sides = named.group_by("name").agg(pl.col("side").first(), pl.col("side").n_unique().alias("count"))
+    return dict(sides.filter(pl.col("count") == 1).select("name", "side").iter_rows())
+
+
+def _same_paths(rows: pl.DataFrame, pictures: Pictures) -> list[tuple[int, int]]:
+    """Pictures of one family under one path, where the bytes of one of them are not known."""
+    unknown = set(rows.filter(pl.col("sha256") == "")["image"].to_list())
+    first: dict[str, int] = {}
+    found: list[tuple[int, int]] = []
+    for name, image, picture in zip(_path_names(rows), rows["image"].to_list(), pictures.of_row.tolist(), strict=True):
+        if image in unknown and first.setdefault(name, picture) != picture:
+            found.append((first[name], picture))
+    return found
+
+
+def _picture_names(rows: pl.DataFrame) -> list[str]:
+    return [sha256[:_DIGITS] or path for sha256, path in zip(rows["sha256"].to_list(), _path_names(rows), strict=True)]
+
+
+def _path_names(rows: pl.DataFrame) -> list[str]:
+    """`deepfashion-fine` and `deepfashion-category` show the same pictures under the same paths."""
+    columns = rows.select("dataset", "image").iter_rows()
+    return [_hash(f"{dataset.partition('-')[0]}\0{image}") for dataset, image in columns]
+
+
+def _group_names(rows: pl.DataFrame) -> list[str]:
+    """Empty for a group that is the picture itself."""
+    columns = rows.select("group", "dataset", "image", "sha256").iter_rows()
+    return ["" if group in (image, sha256) else _hash(f"{dataset}\0group\0{group}") for group, dataset, image, sha256 in columns]
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=_DIGITS // 2).hexdigest()
+
+
+def _packed(names: dict[str, str]) -> dict[str, str]:
+    return {split: "".join(_of(names, split)) for split in sorted(set(names.values()))}
+
+
+def _of(names: dict[str, str], split: str) -> Sequence[str]:
+    return sorted(name for name, value in names.items() if value == split)
+
+
+def _unpacked(packed: dict[str, str]) -> dict[str, str]:
+    return {name: split for split, text in packed.items() for name in _pieces(text)}
+
+
+def _pieces(text: str) -> Iterable[str]:
+    return (text[place : place + _DIGITS] for place in range(0, len(text), _DIGITS))

@@ -1,0 +1,72 @@
+"""The audit on one page, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from fprep.audit.balance import Floor
+from fprep.audit.findings import KINDS, SEVERITIES
+from fprep.audit.tables import AuditTable
+from fschemas.wording import count
+
+_EXAMPLES = {"error": 3, "warning": 2, "info": 1}
+_MOST_FLOORS = 24
+_WIDTH = 160
+
+
+def summary_text(tables: Sequence[AuditTable], findings: pl.DataFrame, floors: Sequence[Floor], notes: Sequence[str]) -> str:
+    """Tables, then every kind of finding with its number, what it means, what to do and the worst examples, then the floors."""
+    lines: list[str] = []
+    for table in tables:
+        counts = table.frame.group_by(pl.col("split").cast(pl.String)).len().sort("split").iter_rows()
+        lines.append(
+            f"{table.name}: {count(len(table.frame), 'row')}, " + ", ".join(f"{number} {split}" for split, number in counts)
+        )
+    lines += [f"note: {note}" for note in notes]
+    shown = findings.filter(pl.col("kind") != "balance")
+    if shown.is_empty():
+        lines += ["", "Nothing found: no duplicates, no leaks, no implausible labels."]
+    for severity in SEVERITIES:
+        part = shown.filter(pl.col("severity") == severity)
+        if part.is_empty():
+            continue
+        lines += ["", f"{severity.upper()}"]
+        for kind, (meaning, remedy) in KINDS.items():
+            rows = part.filter(pl.col("kind") == kind)
+            if rows.is_empty():
+                continue
+            lines.append(f"{len(rows):>7}  {kind}: {meaning}; {remedy}")
+            lines += [f"{'':>9}{_cut(message)}" for message in rows["message"].head(_EXAMPLES[severity])]
+    if floors:
+        lines += [
+            "",
+            "FLOOR: the accuracy of always giving the most frequent answer; for attributes of which a row has several, how frequent it is",
+        ]
+        lines += [_floor_line(floor) for floor in floors[:_MOST_FLOORS]]
+        if len(floors) > _MOST_FLOORS:
+            lines.append(f"{'':>9}and {len(floors) - _MOST_FLOORS} more in audit.parquet (kind balance)")
+    return "\n".join([*lines, "", verdict(findings)]) + "\n"
+
+
+def verdict(findings: pl.DataFrame) -> str:
+    """One sentence: may scores be believed?"""
+    errors = findings.filter((pl.col("severity") == "error") & pl.col("kind").str.starts_with("leak"))
+    if not errors.is_empty():
+        kinds = ", ".join(f"{count} {kind}" for kind, count in errors.group_by("kind", maintain_order=True).len().iter_rows())
+        return f"LEAKS: {kinds}. Scores on these splits are too good; mend the splits before any number is believed."
+    warned = findings.filter((pl.col("severity") == "warning") & pl.col("kind").str.starts_with("leak"))
+    if not warned.is_empty():
+        return f"No held-out image, item or group of these tables is trained on; leaks that are only warned of: {len(warned)}."
+    return "No leak: no held-out image, item or group is trained on."
+
+
+def _floor_line(floor: Floor) -> str:
+    label = f"{floor.table} {floor.label}, {floor.split}"
+    several = f", {floor.mean:.2f} a row" if floor.several else ""
+    return f"{100 * floor.share:>6.1f} %  {label}: {floor.majority}; {count(floor.classes, 'value')}{several}, rarest {floor.rarest} ({floor.rarest_rows})"
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _WIDTH else f"{message[: _WIDTH - 1]}…"

@@ -1,0 +1,170 @@
+"""The tables of an audit as one list of rows, and one list of the pictures that they show."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fprep.convert.source_table import check_table_digest, table_path
+from fprep.convert.splits import SIDES
+from fprep.near_duplicates.perceptual_hash import BLANK_CONTRAST, PictureHash, PictureTask, Views, hash_pictures
+from fprep.raw.safe_open import follows_links
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.publish import sha256_of
+from fschemas.table_file import read_metadata, read_table
+from fschemas.tables import SampleTable
+from fschemas.vocabularies import vocabulary_names
+
+
+@dataclass(frozen=True)
+class AuditTable:
+    """One table: its name in the findings (the data set's, with a number where two have one), and what convert wrote."""
+
+    name: str
+    path: Path
+    sha256: str
+    metadata: dict[str, Any]
+    frame: pl.DataFrame
+
+    @property
+    def raw_root(self) -> Path:
+        """Where convert found the pictures."""
+        return self.path.parent / str(self.metadata.get("raw_root", ""))
+
+    @property
+    def dataset(self) -> str:
+        """Name of the reader."""
+        return str(self.metadata.get("dataset", self.path.parent.name))
+
+    @property
+    def open_vocabularies(self) -> dict[str, list[str]]:
+        """By column, the names of vocabularies that came from the raw files, not from a published data set."""
+        stored: dict[str, dict[str, Any]] = dict(self.metadata.get("vocabularies") or {})
+        known = vocabulary_names()
+        return {column: list(entry.get("values", ())) for column, entry in stored.items() if entry.get("name") not in known}
+
+    @property
+    def family(self) -> str:
+        """What benchmarks of the same pictures share: `deepfashion` of `deepfashion-fine`."""
+        return self.dataset.partition("-")[0]
+
+
+def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
+    """Read the tables (or those in the folders); with `limit` so many rows of each, evenly spread.
+
+    Raises `UsageError` for what is missing, no table, or given twice; `IntegrityError` for what is damaged.
+    """
+    if not places:
+        raise UsageError("audit needs at least one table; name table.parquet or its folder, for example `fprep audit data/fine`")
+    tables: list[AuditTable] = []
+    for place in places:
+        path = table_path(place)
+        if any(table.path.resolve() == path.resolve() for table in tables):
+            raise UsageError(f"{path}: given twice; name every table once")
+        check_table_digest(path)
+        metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
+        missing = [name for name in SampleTable.column_names() if name not in frame.columns]
+        if missing:
+            raise IntegrityError(f"{path}: columns {', '.join(missing)} are missing; run `fprep convert` again")
+        if limit is not None and limit < len(frame):
+            frame = frame[[index * len(frame) // limit for index in range(limit)]]
+        taken = [table.dataset for table in tables]
+        table = AuditTable("", path, sha256_of(path), metadata, frame)
+        number = taken.count(table.dataset)
+        tables.append(
+            AuditTable(f"{table.dataset}#{number + 1}" if number else table.dataset, path, table.sha256, metadata, frame)
+        )
+    return tables
+
+
+def rows_of(tables: Sequence[AuditTable]) -> pl.DataFrame:
+    """All rows: `table` (number), `name`, `row`, `key`, `image`, `split`, `side`, `group`, `item`, `sha256`, `orientation`,
+    `coarse_split`, `family`; text is never null."""
+    parts: list[pl.DataFrame] = []
+    for number, table in enumerate(tables):
+        frame = table.frame
+        optional = [name for name in ("item", "coarse_split") if name in frame.columns]
+        part = frame.select(
+            pl.lit(number).cast(pl.Int32).alias("table"), pl.lit(table.name).alias("name"), "key", "image", "group", *optional,
+            pl.col("split").cast(pl.String), pl.col("sha256").fill_null(""),
+            pl.col("image_orientation").cast(pl.Int32).fill_null(1).alias("orientation"),
+            pl.lit(table.dataset).alias("dataset"), pl.lit(table.family).alias("family"),
+        ).with_row_index("row")  # fmt: skip
+        absent = [name for name in ("item", "coarse_split") if name not in optional]
+        part = part.with_columns(pl.lit("").alias(name) for name in absent).with_columns(
+            pl.col("split").replace_strict(SIDES, default="unlabelled").alias("side")
+        )
+        parts.append(part.select(sorted(part.columns)))
+    return pl.concat(parts)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The distinct pictures of all rows.
+
+    `of_row` gives the number of each row's picture. `views` are what is compared of those that were
+    seen, `seen` (P,) says which, `blank` (P,) which show nothing. `faults` names rows whose picture is missing, unreadable or
+    other than the table says.
+    """
+
+    of_row: np.ndarray
+    views: Views
+    seen: np.ndarray
+    blank: np.ndarray
+    faults: list[tuple[int, str]]
+
+
+def look_at_pictures(
+    tables: Sequence[AuditTable], rows: pl.DataFrame, *, near: bool, images: Path | None = None, follow_links: bool = False, workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Pictures:  # fmt: skip
+    """Number the pictures, and with `near` look at each of them once.
+
+    Two rows show the same picture where the SHA-256 of its bytes is the same, or where it is not known: the table and the path.
+    `images` replaces the raw root of a single table; `follow_links` as convert, where the table does not say so itself.
+    """
+    identities = rows.select(
+        pl.when(pl.col("sha256") != "").then("sha256").otherwise(pl.format("{}/{}", "table", "image")).alias("identity")
+    )["identity"]
+    first = rows.with_columns(identity=identities).with_row_index("index").unique("identity", keep="first", maintain_order=True)
+    if not near:
+        return _numbered(identities, first["identity"], {}, [])
+    roots = [os.path.realpath(images or table.raw_root) for table in tables]
+    follow = [follow_links or follows_links(table.metadata) for table in tables]
+    tasks = [
+        PictureTask(roots[table], image, orientation, follow[table])
+        for table, image, orientation in first.select("table", "image", "orientation").iter_rows()
+    ]
+    hashes = hash_pictures(tasks, workers=workers, progress=progress)
+    faults: list[tuple[int, str]] = []
+    found: dict[str, PictureHash] = {}
+    renamed: dict[str, str] = {}
+    for (index, identity, sha256), seen in zip(first.select("index", "identity", "sha256").iter_rows(), hashes, strict=True):
+        if seen.fault:
+            faults.append((index, seen.fault))
+        elif sha256 and seen.sha256 != sha256:
+            faults.append((index, "changed"))
+        else:
+            renamed[identity] = seen.sha256
+            found[seen.sha256] = seen
+    known = identities.replace(renamed) if renamed else identities
+    return _numbered(known, known.unique(maintain_order=True), found, faults)
+
+
+def _numbered(
+    identities: pl.Series, distinct: pl.Series, found: dict[str, PictureHash], faults: list[tuple[int, str]]
+) -> Pictures:
+    names: list[str] = distinct.to_list()
+    numbers = {name: number for number, name in enumerate(names)}
+    looks = {numbers[name]: look for name, look in found.items()}
+    seen, blank = np.zeros(len(names), bool), np.zeros(len(names), bool)
+    for number, look in looks.items():
+        seen[number], blank[number] = True, look.contrast < BLANK_CONTRAST
+    of_row = np.array([numbers[name] for name in identities.to_list()], np.int64)
+    return Pictures(of_row, Views.of(looks), seen, blank, faults)

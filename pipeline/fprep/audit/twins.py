@@ -1,0 +1,100 @@
+"""Label conflicts: pictures that are the same, or nearly so, and whose labels say different things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fprep.audit.findings import Findings, Place
+from fprep.audit.tables import AuditTable
+
+_NAMES = ("category", "garment", "style")
+_MOST_NAMED = 5  # attributes in a message
+
+
+class Labels:
+    """Labels of pictures, several rows of one picture (one per garment) taken together."""
+
+    def __init__(self, tables: Sequence[AuditTable], where: Sequence[Place]) -> None:
+        self.tables, self.where = tables, where
+        self.starts: list[int] = []
+        self.columns: list[dict[str, list[Any]]] = []
+        start = 0
+        for table in tables:
+            self.starts.append(start)
+            start += len(table.frame)
+            wanted = [name for name in (*_NAMES, "substyle", *_ATTRIBUTES) if name in table.frame.columns]
+            self.columns.append({name: table.frame[name].to_list() for name in wanted})
+        self.rows_of_picture: dict[tuple[int, str], list[int]] = {}
+        for row, place in enumerate(where):
+            self.rows_of_picture.setdefault((place.number, place.image), []).append(row)
+
+    def values(self, row: int, column: str) -> set[Any]:
+        """All values of the picture that a row shows; for a list column the members of all lists."""
+        place = self.where[row]
+        stored = self.columns[place.number].get(column)
+        if stored is None:
+            return set()
+        found: set[Any] = set()
+        for other in self.rows_of_picture[place.number, place.image]:
+            value = stored[other - self.starts[place.number]]
+            found |= set(value) if isinstance(value, list) else {value}
+        return found - {""}
+
+    def vocabulary(self, row: int) -> dict[str, Any]:
+        """The attributes of the table that the row is in."""
+        return self.tables[self.where[row].number].metadata.get("vocabularies", {}).get("attributes") or {}
+
+
+_ATTRIBUTES = ("attributes_positive", "attributes_unknown", "attributes_maybe")
+
+
+def find_conflicts(labels: Labels, twins: Sequence[tuple[int, int, int]], findings: Findings) -> None:
+    """Compare the labels of each pair (row, row, bits apart)."""
+    for row, other_row, distance in twins:
+        place, other = labels.where[row], labels.where[other_row]
+        if labels.where[row].side == "unlabelled" or other.side == "unlabelled":
+            continue
+        both = f"{place.image} and {other.image}"
+        for column in _NAMES:
+            values, others = labels.values(row, column), labels.values(other_row, column)
+            if column == "style":  # a sub-style that agrees with the other's style is no conflict
+                values, others = values | labels.values(row, "substyle"), others | labels.values(other_row, "substyle")
+            if values and others and not values & others:
+                said = f"{_listed(values)} against {_listed(others)}"
+                findings.add(f"conflict_{column}", "warning", f"{both}: {column} is {said}", place, other, distance=distance)
+        said = _attribute_conflict(labels, row, other_row)
+        if said:
+            findings.add("conflict_attributes", "warning", f"{both}: {said}", place, other, distance=distance)
+
+
+def _attribute_conflict(labels: Labels, row: int, other_row: int) -> str:
+    """What one picture is said to have and the other is said not to have; empty where nothing contradicts."""
+    vocabulary = labels.vocabulary(row)
+    if not vocabulary or vocabulary != labels.vocabulary(other_row):
+        return ""
+    positive, unknown, maybe = (labels.values(row, column) for column in _ATTRIBUTES)
+    other_positive, other_unknown, other_maybe = (labels.values(other_row, column) for column in _ATTRIBUTES)
+    if not vocabulary.get("exclusive"):
+        only = positive - other_positive - other_unknown - other_maybe
+        other_only = other_positive - positive - unknown - maybe
+        if not only and not other_only:
+            return ""
+        names = vocabulary["values"]
+        return f"only the first has {_named(only, names)}, only the second {_named(other_only, names)}"
+    differing: list[str] = []
+    for group, members in vocabulary["groups"].items():
+        here, there = positive & set(members), other_positive & set(members)
+        if here and there and not here & (there | other_maybe) and not there & maybe:
+            differing.append(f"{group} is {_named(here, vocabulary['values'])} against {_named(there, vocabulary['values'])}")
+    return "; ".join(differing)
+
+
+def _named(ids: set[int], names: Sequence[str]) -> str:
+    found = [names[number] for number in sorted(ids)]
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return ", ".join(found[:_MOST_NAMED]) + more or "nothing"
+
+
+def _listed(values: set[str]) -> str:
+    return " / ".join(sorted(values))

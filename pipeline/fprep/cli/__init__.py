@@ -1,0 +1,277 @@
+"""`fprep`: raw annotation files to tables and shards. Heavy imports stand inside commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from fprep.cli.audit import audit
+from fprep.cli.doctor import doctor
+from fprep.cli.export import export
+from fprep.cli.report import report
+from fschemas import wording
+from fschemas.command_line import run_command, say
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.preflight import check_paths, check_shards, check_tables
+from fschemas.wording import count
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich costs half of the start, for frames around words
+    help="Raw fashion annotation files to validated tables and WebDataset shards.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+CONTINUES = frozenset({"shard"})  # keeps the shards that are finished
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes all cores.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, write nothing.")]
+
+_MAP_HELP = (
+    "What your own files mean; repeatable. csv: image, category, style, substyle, item, group, split, domain, attributes=COLUMN, "
+    "box=x1,y1,x2,y2, box-form, unit, axes, orientation, folder, delimiter, rows. folders: category, style, item, group, split. coco: "
+    "box-form, unit, axes, orientation. kfashion: polygons. Readers of coordinates: orientation. `fprep readers` explains each."
+)
+
+
+@app.command()
+def sample(
+    dataset: Annotated[str, typer.Argument(help="Data set whose raw layout to write, such as fashionai-keypoints.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the raw tree into.")],
+    images: Annotated[
+        int | None,
+        typer.Option("--images", "--limit", min=1, help="Images in all: 1000, or the published number without images."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other garments.")] = 0,
+    defects: Annotated[
+        bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")
+    ] = False,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-images", help="Draw images, or write annotations only.")] = True,
+    workers: Workers = 0,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw garments into the exact raw layout of a data set."""
+    from fprep.synthetic.command import find_sample, published_images
+    from fschemas.cores import available_cores
+    from fschemas.progress import Reporter
+
+    writer, workers = find_sample(dataset), workers or available_cores()
+    images = images or (1000 if pictures else published_images(dataset))
+    if dry_run:
+        what = "images and their annotations" if pictures else "rows of annotation"
+        _print({"dataset": dataset, "images": images}, as_json, f"{out}: would get {images} {what} of {dataset}")
+        return
+    with Reporter(quiet=quiet) as report:
+        counts = writer(
+            out,
+            images=images,
+            seed=seed,
+            workers=workers,
+            defects=defects,
+            pictures=pictures,
+            progress=lambda done: report.advance("drawing", done, images),
+        )
+    _print(counts, as_json, f"{out}: " + ", ".join(f"{value} {name}" for name, value in counts.items()))
+
+
+@app.command()
+def convert(
+    dataset: Annotated[str, typer.Argument(help="Reader, such as fashionai-keypoints; see `fprep readers`.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="RAW... OUT", help="Raw folders or files, then the folder to write.")],
+    images: Annotated[Literal["header", "full", "none"], typer.Option(help="How deeply to check images.")] = "full",
+    on_reject: Annotated[Literal["fail", "keep-going"], typer.Option(help="What a rejected row does.")] = "keep-going",
+    max_rejected: Annotated[float, typer.Option(min=0, max=1, help="Share of rows above which the exit code is 3.")] = 0.05,
+    val_share: Annotated[float, typer.Option(min=0, max=0.9, help="Validation share where the data set has none.")] = 0.1,
+    test_share: Annotated[float, typer.Option(min=0, max=0.9, help="Test share where no labelled test rows are given.")] = 0.1,
+    group_split: Annotated[
+        bool, typer.Option("--group-split", help="Cut new splits that part no item, group or near-identical image.")
+    ] = False,
+    raw_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE:KEY", help="Take RAW from a key of a YAML file, such as params.yaml:datasets.kfashion.raw."),
+    ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Read files behind links that leave the raw folder; for folders you trust.")
+    ] = False,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="KEY=VALUE", help=_MAP_HELP),
+    ] = None,
+    workers: Workers = 0,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read raw files into a validated table, with every rejected row and its reason beside it."""
+    if len(paths) > 1:
+        if "/" in dataset:
+            from fprep.cli.wrong_folder import not_a_reader
+
+            not_a_reader(dataset)
+        exchanged = (
+            f" (or exchange the arguments: {paths[-1]} exists, and the folder to write comes last)" if paths[-1].is_dir() else ""
+        )
+        check_paths(paths[:-1], f"no such file or folder; name the unpacked archive{exchanged}")
+
+    from fprep.cli.params_file import raw_and_out
+    from fprep.cli.wrong_folder import look_around
+    from fprep.convert.command import convert as run_convert
+    from fprep.convert.report import ConversionRejected
+    from fprep.convert.wrong_input import refuse_outputs
+    from fprep.readers.reader import read_mapping
+    from fprep.readers.registry import find_reader
+    from fschemas.progress import Reporter
+
+    raw, out = raw_and_out(paths, raw_from)
+    options = read_mapping(find_reader(dataset), mapping or [])
+    refuse_outputs(raw)
+    failure: ConversionRejected | None = None
+    with Reporter(quiet=quiet) as report:
+        try:
+            found = run_convert(
+                dataset, raw, out, images=images, on_reject=on_reject, max_rejected=max_rejected, val_share=val_share,
+                test_share=test_share, group_split=group_split, follow_links=follow_links, mapping=options, workers=workers, limit=limit,
+                dry_run=dry_run, progress=report,
+            )  # fmt: skip
+        except ConversionRejected as error:
+            found, failure = error.report, error
+        except UsageError as error:
+            is_of_an_option = str(error).startswith("--")  # where the folder is not to blame
+            raise UsageError(f"{error}{'' if is_of_an_option else look_around(dataset, raw, out)}") from None
+    if failure is not None and not found.kept:
+        failure = ConversionRejected(found, f"{failure}{look_around(dataset, raw, out)}")
+    values = found.to_json()
+    rules = ", ".join(f"{rule} {count}" for rule, count in values["rejected_by_rule"].items())
+    warnings = ", ".join(f"{name} {count}" for name, count in values["warnings"].items())
+    splits = "".join(f", {count} {split}" for split, count in values["splits"].items())
+    rows = f"{count(values['kept'], 'row')} of {count(values['lines'], 'line')}{splits}"
+    lines = [
+        f"{out}/table.parquet: {rows}" if found.published or dry_run else f"no table: {rows}",
+        *([f"recognized: {', '.join(values['variants'])}"] if values["variants"] else []),
+        *([f"{out}/rejected.parquet: {count(values['rejected'], 'row')}: {rules}"] if rules else []),
+        *([f"kept with a warning: {warnings}"] if warnings else []),
+        *[f"note: {note}" for note in values.get("notes", [])],
+        *([f"next: fprep report {shlex.quote(str(out))} report.html"] if found.published else []),
+    ]
+    _print(values, as_json, "\n".join(lines))
+    if failure is not None:
+        raise failure
+
+
+@app.command()
+def readers(as_json: AsJson = False) -> None:
+    """List the readers with the files that each recognizes and the keys of --map that it takes."""
+    from fprep.readers.registry import readers as known_readers
+
+    values = {
+        name: {
+            "paper": reader.paper, "license": reader.license, "citation": reader.citation,
+            "files": {variant: list(patterns) for variant, patterns in reader.variants.items()}, "totals": dict(reader.totals),
+            "map": dict(reader.mapping),
+        }
+        for name, reader in known_readers().items()
+    }  # fmt: skip
+    lines: list[str] = []
+    for name, reader in known_readers().items():
+        lines += [f"{name}: {reader.paper}; {reader.license}"]
+        lines += [f"  recognizes {variant}: {', '.join(patterns)}" for variant, patterns in reader.variants.items()]
+        lines += [f"  --map {key}=…  {meaning}" for key, meaning in reader.mapping.items()]
+    _print(values, as_json, "\n".join(lines))
+
+
+@app.command()
+def shard(
+    table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the shard set into.")],
+    images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
+    ] = False,
+    size: Annotated[int, typer.Option(min=0, help="Long side in pixels of a resized copy; 0 keeps the original bytes.")] = 0,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized and augmented images.")] = 90,
+    copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each training image.")] = 0,
+    augment: Annotated[str | None, typer.Option(help="Recipe of the copies: light, geometric, strong, or a YAML file.")] = None,
+    shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
+    workers: Workers = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images of each split.")] = None,
+    boxes: Annotated[
+        list[Path] | None,
+        typer.Option(help="Answers of `ftrain predict`, whose boxes take the place of the table's; repeatable."),
+    ] = None,
+    lock: Annotated[
+        Path | None, typer.Option(help="Split lock of `fprep audit --lock`; a table that breaks it is refused.")
+    ] = None,
+    leave_out: Annotated[bool, typer.Option("--leave-out", help="Leave out the images that break the lock.")] = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a table and its images into WebDataset shards."""
+    check_tables([table])
+
+    from fprep.shard.command import shard as run_shard
+    from fschemas.progress import Reporter
+
+    with Reporter(quiet=quiet) as report:
+        summary = run_shard(
+            table, out, images=images, follow_links=follow_links, size=size or None, quality=quality, copies=copies, augment=augment,
+            shard_samples=shard_samples, seed=seed, workers=workers, limit=limit, boxes=boxes or (), lock=lock, leave_out=leave_out,
+            dry_run=dry_run,
+            progress=lambda done, total: report("sharding", done, total),
+        )  # fmt: skip
+    splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
+    state = "nothing to do: " if summary["unchanged"] else ""
+    size_of_set = f"{count(summary['shards'], 'shard')} ({summary['reused']} kept), {summary['bytes'] / 1e6:.1f} MB"
+    _print(summary, as_json, f"{out}: {state}{size_of_set}, {splits}")
+
+
+@app.command()
+def lint(
+    shards: Annotated[Path, typer.Argument(help="Folder of a finished shard set.")],
+    loaders: Annotated[bool, typer.Option(help="Open the set with datasets and webdataset too.")] = True,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Decode only so many images of each split, and let loaders read no more.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a finished shard set: digests, index, annotations, keys, and that other loaders read it."""
+    check_shards(shards)
+
+    from fprep.lint.command import lint as run_lint
+    from fschemas.progress import Reporter
+
+    with Reporter(unit="shards", quiet=quiet) as report:
+        findings = run_lint(
+            shards, loaders=loaders, sample_limit=limit, progress=lambda done, total: report("linting", done, total)
+        )
+    values = [{"severity": finding.severity, "place": finding.place, "what": finding.what} for finding in findings]
+    _print(values, as_json, "\n".join(f"{v['severity']}: {v['place']}: {v['what']}" for v in values) or f"{shards}: sound")
+    num_errors = sum(value["severity"] == "error" for value in values)
+    if num_errors:
+        count = wording.count(num_errors, "error")
+        raise IntegrityError(f"{shards}: {count}; delete what is damaged and run `fprep shard` again")
+
+
+app.command()(doctor)
+app.command()(export)
+app.command()(report)
+app.command()(audit)
+
+
+def _print(value: Any, as_json: bool, text: str) -> None:
+    say(value, text, as_json=as_json)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(lambda: app(standalone_mode=False), "fprep", CONTINUES)

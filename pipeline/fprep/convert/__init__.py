@@ -1,0 +1,1 @@
+"""`fprep convert`: a raw folder to a validated table."""

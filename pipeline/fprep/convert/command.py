@@ -1,0 +1,92 @@
+"""`fprep convert`: a raw folder becomes `table.parquet`, `rejected.parquet` and `report.json`, published in this order.
+
+Reader, images, duplicates, splits, table rules: at each step a row is kept or rejected with its place and reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from fprep.convert.conversion import Conversion, Progress
+from fprep.convert.report import ConvertReport, judge, publish_conversion
+from fprep.raw.folder import RawFolder
+from fprep.readers.reader import check_mapping
+from fprep.readers.registry import find_reader
+from fschemas.failures import UsageError
+from fschemas.folders import claim_output
+from fschemas.publish import exclusive
+
+
+def convert(
+    reader_name: str,
+    raw: Sequence[Path],
+    out: Path,
+    *,
+    images: Literal["header", "full", "none"] = "full",
+    on_reject: Literal["fail", "keep-going"] = "keep-going",
+    max_rejected: float = 0.05,
+    val_share: float = 0.1,
+    test_share: float = 0.1,
+    group_split: bool = False,
+    follow_links: bool = False,
+    mapping: Mapping[str, str] | None = None,
+    workers: int = 0,
+    limit: int | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> ConvertReport:
+    """Convert `raw` with the reader of that name and publish table, rejected rows and report in the folder `out`.
+
+    `images` says how deeply pictures are checked: not at all, by header, or by decoding every pixel. With `on_reject`
+    "fail" one rejected row leaves no table; otherwise a share of rejected rows above `max_rejected` is an error after
+    everything is published. `val_share` and `test_share` of train are cut off by group where the dataset has no split of its
+    own; test only where no labelled test rows exist. `group_split` cuts all splits anew, so that no item, group or
+    near-identical picture stands on two sides (`fprep.convert.group_split`). `limit` keeps that many rows, evenly spread. `dry_run`
+    publishes nothing. With `follow_links` files behind links that leave the raw folder are read, which the table records for those
+    who open its images later. `mapping` holds what a reader of a user's own files is told about them (`--map`).
+
+    Raises `UsageError` for a wrong option or unusable input, `RejectedError` as said and for an empty table,
+    `EnvironmentProblem` when another process writes in `out`, `OSError` for what the disk refuses.
+    """
+    reader, out = find_reader(reader_name), claim_output(Path(out), "table")
+    _check_options(max_rejected, val_share, test_share, limit)
+    check_mapping(reader, mapping or {})
+    folder = RawFolder.open(raw, follow_links=follow_links)
+    tell = progress or _say_nothing
+    folder.mapping, folder.workers, folder.progress = dict(mapping or {}), workers, functools.partial(tell, "read")
+    report = ConvertReport(reader.name, images)
+    work = Conversion(reader, folder, report, tell, group_split)
+    with contextlib.closing(folder):
+        if dry_run:
+            work.run(images, val_share, test_share, workers, limit)
+        else:
+            with exclusive(out):
+                folder.scratch = out
+                work.run(images, val_share, test_share, workers, limit)
+                report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)
+                options = {"images": images, "val_share": val_share, "test_share": test_share, "limit": limit}
+                options |= {"group_split": True} if group_split else {}
+                options |= {"follow_links": True} if follow_links else {}
+                options |= {"mapping": dict(sorted(folder.mapping.items()))} if folder.mapping else {}
+                tell("publish", 0, 1)
+                publish_conversion(out, work.reader, folder, (rows for _, rows in work.rows()), report, options)
+                tell("publish", 1, 1)
+    judge(report, out, on_reject, max_rejected, dry_run=dry_run)
+    return report
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def _check_options(max_rejected: float, val_share: float, test_share: float, limit: int | None) -> None:
+    if not 0 <= max_rejected <= 1:
+        raise UsageError(f"--max-rejected {max_rejected}: expected a share between 0 and 1")
+    if val_share < 0 or test_share < 0 or val_share + test_share >= 1:
+        raise UsageError(f"--val-share {val_share} and --test-share {test_share}: expected shares that leave some rows for train")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: expected at least 1 row")

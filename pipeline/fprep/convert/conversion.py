@@ -1,0 +1,276 @@
+"""One run of `fprep convert` over the rows: reader, images, evidence, duplicates, splits, rules."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from fprep.convert.evidence import Evidence, share_rows
+from fprep.convert.group_split import regroup
+from fprep.convert.notes import tell_empty_splits, tell_near_names
+from fprep.convert.report import ConvertReport, account, compare_totals, recognized
+from fprep.convert.row_images import find_images, look_at_images, tell_links
+from fprep.convert.rules import broken_rules, count_warnings, describe
+from fprep.convert.splits import IDENTITY, cut_missing, duplicate_rows, shares_to_cut, unique_keys
+from fprep.convert.stated_sizes import ASSUMED, compare_size, tell_assumed, turns_of
+from fprep.images.check import ImageFacts
+from fprep.raw.folder import RawFolder
+from fprep.raw.spill import PLACE
+from fprep.readers.orientation import TURN, turn_upright
+from fprep.readers.reader import BOX_TEXT, Reader, columns_of
+from fprep.readers.units import Written, to_pixels
+from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
+from fschemas.wording import count
+
+Progress = Callable[[str, int, int], None]
+
+_ROWS_AT_ONCE = 16384  # where wide columns are put aside
+_LOOK_AT = 8  # so many times fewer rows are looked at where columns are put aside, of so many times larger blocks
+
+
+class Conversion:
+    """One run over the rows: `frame` holds those still kept, `rows` gives them with the columns that are put aside."""
+
+    def __init__(self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress, group_split: bool) -> None:
+        self.reader, self.raw, self.report, self.tell, self.group_split = reader, raw, report, tell, group_split
+        self.frame = pl.DataFrame()
+        self.wanted_splits: dict[str, float] = {}
+        self.written = Written.of(raw.mapping)
+        reader.orientation_of(raw.mapping)
+
+    def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> None:
+        """Read and check everything; the arguments are those of `fprep.convert.command.convert`."""
+        self.tell("read", 0, 1)
+        frame = self.reader.read(self.raw).collect()
+        tell_links(self.raw)
+        if self.reader.any_groups:
+            landmarks = self.raw.landmark_set or self.reader.landmark_set if "garment" in frame.columns else None
+            table = _table_of(frame, self.raw.column_groups)
+            instances = self.reader.instances or self.raw.instances
+            self.reader = replace(self.reader, table=table, landmark_set=landmarks, instances=instances)
+        aside = self.raw.aside.schema if self.raw.aside else {}
+        schema = {name: kind for name, kind in columns_of(self.reader.table).items() if name not in aside}
+        missing = {name: kind for name, kind in schema.items() if name not in frame.columns}
+        self.frame = frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
+        self.tell("read", 1, 1)
+        if limit is not None and limit < len(self.frame):
+            chosen = {index * len(self.frame) // limit for index in range(limit)}
+            self._leave_out([index for index in range(len(self.frame)) if index not in chosen])
+            self.raw.notes.append(f"--limit {limit}: the other rows are left out")
+        self._drop_repeated_rows()
+        if images != "none":
+            self._check_images(decode=images == "full", workers=workers)
+        else:
+            self.frame = find_images(self.raw, self.frame)
+        self._check_evidence()
+        self.frame = turn_upright(self.frame)
+        if "box" in self.frame.columns:
+            self._fill_boxes()
+        self._drop_duplicates()
+        if self.group_split:
+            root, tell = self.raw.root if images != "none" else None, functools.partial(self.tell, "looks")
+            self.frame, twins = regroup(
+                self.frame, root, val_share, test_share, self.raw.notes, follow_links=self.raw.follow_links, workers=workers,
+                progress=tell,
+            )  # fmt: skip
+            self._drop_twins(twins)
+            self._want({"val": val_share, "test": test_share})
+        else:
+            self._cut_splits(val_share, test_share)
+        keys = unique_keys(self.frame["key"].to_list(), self.frame["image"].to_list())
+        places = [name for name in (PLACE, TURN, BOX_TEXT) if name in self.frame.columns]
+        self.frame = self.frame.with_columns(pl.Series("key", keys, pl.String)).select(
+            *(pl.col(name).cast(kind) for name, kind in schema.items()), *places
+        )
+        self._check_rules()
+        count_warnings(self.frame, self.reader, self.raw)
+        tell_near_names(self.frame, self.raw)
+        tell_empty_splits(self.frame, self.raw, self.wanted_splits)
+        self.report.variants = recognized(self.reader, self.raw)
+        compare_totals(self.report, self.raw, dict(self.reader.totals))
+        account(self.report, self.raw, self.frame)
+
+    def rows(self) -> Iterator[tuple[int, pl.DataFrame]]:
+        """The rows with all columns of the table, a part after the other, and how many rows are before each part."""
+        schema = columns_of(self.reader.table)
+        if self.raw.aside is None:
+            yield 0, self.frame.select(*schema)
+            return
+        for start in range(0, len(self.frame), _ROWS_AT_ONCE):
+            narrow = self.frame[start : start + _ROWS_AT_ONCE]
+            wide = turn_upright(self._aside(narrow))
+            rows = narrow.hstack([wide[name] for name in self.raw.aside.schema])
+            yield start, rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+    def _aside(self, narrow: pl.DataFrame) -> pl.DataFrame:
+        """The columns that are put aside of these rows, with what it takes to turn them."""
+        assert self.raw.aside is not None
+        sizes = narrow.select(name for name in ("width", "height", TURN, ASSUMED, "image_orientation") if name in narrow.columns)
+        return self.raw.aside.take(narrow[PLACE]).hstack(sizes)
+
+    def _reject(self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()) -> None:
+        row = self._line(index)
+        points = self.reader.landmark_set.points if self.reader.landmark_set else ()
+        place = self.raw.place(row, "landmark" if column in points else column)
+        self.raw.reject(row, rule, message, place=place, column=column, found=found, rules=rules)
+
+    def _line(self, index: int) -> Any:
+        return self.raw.line(self.frame["source_file"][index], self.frame["source_line"][index])
+
+    def _keep(self, dropped: set[int]) -> None:
+        if not dropped:
+            return
+        keep = [index not in dropped for index in range(len(self.frame))]
+        self.frame = self.frame.filter(pl.Series(keep, dtype=pl.Boolean))
+
+    def _leave_out(self, indices: Sequence[int]) -> None:
+        for file in self.frame[list(indices), "source_file"]:
+            self.raw.account(file, "left_out")
+        self._keep(set(indices))
+
+    def _drop_repeated_rows(self) -> None:
+        again = self.frame.select(pl.col("image").is_duplicated().arg_true()).to_series()
+        twins = self.frame.select("image", "source_file", "source_line")[again]
+        seen: dict[tuple[str, bytes], tuple[int, str]] = {}
+        dropped: set[int] = set()
+        for index, (image, file, line) in zip(again.to_list(), twins.iter_rows(), strict=True):
+            if file not in self.raw.files:  # a document: one row by itself
+                continue
+            first, place = seen.setdefault((image, self.raw.line(file, line).content), (index, f"{file}:{line}"))
+            if first != index:
+                self._reject(index, "duplicate_row", f"the same row stands at {place}", "", image)
+                dropped.add(index)
+        self._keep(dropped)
+
+    def _check_images(self, *, decode: bool, workers: int) -> None:
+        tell = functools.partial(self.tell, "images")
+        self.frame, facts = look_at_images(self.raw, self.frame, decode=decode, workers=workers, progress=tell)
+        sizes = self.frame.select("width", "height").rows()  # as far as the annotation says them
+        facts = [compare_size(fact, *size) if size[0] else fact for fact, size in zip(facts, sizes, strict=True)]
+        turned, assumed = turns_of(self.frame, self.raw, self.reader, facts, sizes)
+        self.frame = self.frame.with_columns(
+            pl.Series("width", [fact.width for fact in facts], pl.Int32),
+            pl.Series("height", [fact.height for fact in facts], pl.Int32),
+            pl.Series("sha256", [fact.sha256 for fact in facts], pl.String),
+            pl.Series("image_format", [fact.format for fact in facts], pl.String),
+            pl.Series("image_mode", [fact.mode for fact in facts], pl.String),
+            pl.Series("image_orientation", [fact.orientation for fact in facts], pl.Int8),
+            pl.Series(TURN, turned, pl.Int8),
+            pl.Series(ASSUMED, assumed, pl.Boolean),
+        )
+        facts = self._leave_out_bare_lists(facts)
+        for index, (name, fact) in enumerate(zip(self.frame["image"].to_list(), facts, strict=True)):
+            if fact.rule:
+                self._reject(index, fact.rule, f"{name}: {fact.message}", "image", fact.found or name)
+            for rule in fact.warnings:
+                self.raw.warn(rule, name)
+        self._keep({index for index, fact in enumerate(facts) if fact.rule})
+        tell_assumed(self.frame, self.raw, self.reader)
+
+    def _check_evidence(self) -> None:
+        """Refuse a table whose coordinates are in another unit or form, and the single rows that are."""
+        self.frame = to_pixels(self.frame, self.written)
+        evidence = Evidence()
+        evidence.add(self.frame)
+        if self.raw.aside is not None:
+            for start in range(0, len(self.frame), _ROWS_AT_ONCE * _LOOK_AT):
+                evidence.add(self._aside(self.frame[start : start + _ROWS_AT_ONCE // _LOOK_AT]))
+        note = evidence.judge(
+            self.reader, self.raw.mapping.get("box-form") or self.raw.box_form, self.reader.orientation_of(self.raw.mapping)
+        )
+        self.frame = self.frame.drop(ASSUMED, strict=False)
+        self.raw.notes += [note] if note else []
+        dropped: set[int] = set()
+        for column, rows in share_rows(self.frame).items():
+            for index in (set(rows.arg_true().to_list()) - dropped) if rows.any() else ():
+                what = "the box lies" if column == "box" else "all points lie"
+                message = f"{what} within 0 to 1, unlike those of other rows: shares of the image instead of pixels"
+                self._reject(index, "not_pixels", message, column, str(self.frame[column][index].to_list())[:100])
+                dropped.add(index)
+        self._keep(dropped)
+
+    def _leave_out_bare_lists(self, facts: list[ImageFacts]) -> list[ImageFacts]:
+        """Lists of names without labels, none of whose pictures is there, are no rows but files that were not unpacked."""
+        splits, files = self.frame["split"].to_list(), self.frame["source_file"].to_list()
+        if all(split == "unlabelled" for split in splits):
+            return facts
+        bare = {file for file, split in zip(files, splits, strict=True) if split == "unlabelled"}
+        bare -= {file for file, fact in zip(files, facts, strict=True) if fact.rule != "missing_image"}
+        for file in sorted(bare):
+            self.raw.notes.append(f"{file}: left out: {count(files.count(file), 'name')} without labels and without an image")
+        dropped = [index for index, file in enumerate(files) if file in bare]
+        self._leave_out(dropped)
+        return [fact for fact, file in zip(facts, files, strict=True) if file not in bare]
+
+    def _fill_boxes(self) -> None:
+        """A row without labels has no box: the whole picture stands for it, where its size is known."""
+        unknown = self.frame.select((pl.col("box").is_null() & pl.col("width").is_null()).arg_true()).to_series().to_list()
+        if unknown:
+            self.raw.notes.append(f"left out: {count(len(unknown), 'row')} without a box, of images of unknown size")
+            self._leave_out(unknown)
+        corners = [pl.lit(0.0), pl.lit(0.0), pl.col("width") - 1, pl.col("height") - 1]
+        whole = pl.concat_list([corner.cast(pl.Float32) for corner in corners])
+        self.frame = self.frame.with_columns(pl.col("box").fill_null(whole))
+
+    def _drop_duplicates(self) -> None:
+        """A copy of a picture goes with all its rows; where a reader gives instances, several rows of one picture stay."""
+        images, splits = self.frame["image"], self.frame["split"]
+        dropped = duplicate_rows(self.frame, instances=self.reader.instances)
+        for index, first, rule in dropped:
+            kept = f"{self._line(first)} ({images[first]}, {splits[first]})"
+            what = "is held out of training at" if rule == "leaked_image" else "is already used at"
+            self._reject(index, rule, f"the image {images[index]} {what} {kept}", "image", images[index])
+        self.frame = self.frame.with_columns(pl.coalesce("group", IDENTITY).alias("group"))
+        self._keep({index for index, _, _ in dropped})
+
+    def _drop_twins(self, twins: list[tuple[int, int]]) -> None:
+        images, splits = self.frame["image"], self.frame["split"]
+        for index, other in twins:
+            message = f"the image {images[index]} looks like {images[other]}, which is held out ({splits[other]})"
+            self._reject(index, "leaked_twin", message, "image", images[index])
+        self._keep({index for index, _ in twins})
+
+    def _want(self, shares: dict[str, float]) -> None:
+        """Remember which splits are to have rows."""
+        self.wanted_splits = {split: share for split, share in shares.items() if share > 0}
+        self.wanted_splits |= {"train": 1 - sum(shares.values())} if self.wanted_splits else {}
+
+    def _cut_splits(self, val_share: float, test_share: float) -> None:
+        if self.reader.splits == "given" or self.raw.splits_are_given:
+            return
+        splits, groups = self.frame["split"].to_list(), self.frame["group"].to_list()
+        shares = shares_to_cut(splits, val_share=val_share, test_share=test_share)
+        self._want({split: share for split, share in shares.items() if "train" in splits})
+        splits = cut_missing(splits, groups, val_share=val_share, test_share=test_share)
+        self.frame = self.frame.with_columns(pl.Series("split", splits, pl.String))
+
+    def _check_rules(self) -> None:
+        self.tell("check", 0, 1)
+        again = self.frame["key"].is_duplicated().arg_true()
+        broken: set[int] = set()
+        for start, part in self.rows():
+            found = broken_rules(part, self.reader)
+            for index in again.filter((again >= start) & (again < start + len(part))):
+                rules = found.setdefault(index - start, [])
+                rules += [] if "duplicate_key" in rules else ["duplicate_key"]
+            for index, rules in sorted(found.items()):
+                column, message, value = describe(rules[0], self._as_read(part, start, index), self.reader, self.written)
+                self._reject(start + index, rules[0], message, column, value, tuple(rules))
+            broken |= {start + index for index in found}
+        self._keep(broken)
+        self.tell("check", 1, 1)
+
+    def _as_read(self, part: pl.DataFrame, start: int, index: int) -> dict[str, Any]:
+        """A row of `part`, which begins at row `start`, with what is known of how it was written."""
+        extra = {name: self.frame[name][start + index] for name in (TURN, BOX_TEXT) if name in self.frame.columns}
+        return {**part.row(index, named=True), **extra}
+
+
+def _table_of(frame: pl.DataFrame, groups: Sequence[str]) -> type[SampleTable]:
+    """The class of `groups`, or of all column groups that the frame has."""
+    found = [group for group in groups or COLUMN_GROUPS if set(COLUMN_GROUPS[group]) <= set(frame.columns)]
+    return table_class(*found)

@@ -1,0 +1,235 @@
+"""Splits without leaks: whatever belongs together stays together, be it by item, shoot, bytes or looks.
+
+Rows are joined by their group, item, picture, the pairs that the source names, and by near-identical pictures where these were
+looked for. The connected parts are put in the order of a hash of their smallest name and fill test, then val, then train, so
+that the shares are met within one part, and nothing depends on the order of the rows. Where pictures have classes (styles, else
+categories) each class is spread over the splits in the same shares, so that none with several parts is judged but never trained.
+
+Pictures that are found by searching for words are found again by other words, and such twins chain most groups into one part.
+Then the groups alone are kept together, and of near-identical pictures on two sides the one that is less held out has to go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fprep.convert.splits import PRIORITY
+from fprep.near_duplicates.pairs import near_pairs
+from fprep.near_duplicates.perceptual_hash import PictureTask, Views, hash_pictures
+from fschemas import wording
+
+_HELD_BACK = 0.5  # of a split's share: a part that is larger goes to train
+_CHAINED = 0.5  # of all rows in one part by looks alone: nothing is left to cut
+_CLASSES = ("style", "category")
+_RETRIEVAL = {"query", "gallery"}
+
+
+@dataclass(frozen=True)
+class GroupSplit:
+    """New `split` and `group` of each row, and what to say of it.
+
+    `twins` holds pairs (row that has to go, row of a more held-out split that it looks like).
+    """
+
+    splits: list[str]
+    groups: list[str]
+    note: str
+    twins: list[tuple[int, int]]
+
+
+def regroup(
+    frame: pl.DataFrame, root: Path | None, val_share: float, test_share: float, notes: list[str], *,
+    follow_links: bool = False, workers: int = 0, progress: Callable[[int, int], None] | None = None,
+) -> tuple[pl.DataFrame, list[tuple[int, int]]]:  # fmt: skip
+    """The frame with new `split` and `group`, and the `twins` of `GroupSplit`; a note says so.
+
+    Pictures below `root` are looked at, if it is given.
+    """
+    pairs = near_rows(frame, root, follow_links=follow_links, workers=workers, progress=progress) if root else []
+    cut = split_by_groups(frame, val_share=val_share, test_share=test_share, pairs=pairs)
+    notes.append(cut.note)
+    frame = frame.with_columns(pl.Series("split", cut.splits, pl.String), pl.Series("group", cut.groups, pl.String))
+    return frame, cut.twins
+
+
+def split_by_groups(
+    frame: pl.DataFrame, *, val_share: float, test_share: float, pairs: Sequence[tuple[int, int]] = ()
+) -> GroupSplit:
+    """Cut the labelled rows anew into train, val and test; `pairs` are row numbers of near-identical pictures.
+
+    Unlabelled rows stay so. Where the frame has query and gallery, the test side becomes query and gallery again: consumer
+    pictures ask and shop pictures answer, or the first picture of each item asks.
+    """
+    splits: list[str] = frame["split"].cast(pl.String).to_list()
+    labelled = np.array([split != "unlabelled" for split in splits])
+    names = frame["group"].to_list()
+    parts, chain = _parts(frame, labelled, pairs)
+    members: dict[int, list[int]] = {}
+    for row, part in enumerate(parts.tolist()):
+        members.setdefault(part, []).append(row)
+    smallest = {part: min(names[row] for row in rows) for part, rows in members.items()}
+    sizes = {part: int(labelled[rows].sum()) for part, rows in members.items()}
+    order = _interleaved(smallest, sizes, _class_of_parts(frame, members))
+    sides = _fill(order, sizes, {"test": test_share, "val": val_share})
+    new = [sides[part] if labelled[row] else "unlabelled" for row, part in enumerate(parts.tolist())]
+    twins, notes = [], []
+    if chain:
+        twins = _twins(new, pairs)
+        notes.append(f"near-identical images chain {chain} of them, so groups alone are kept")
+        notes.append(f"rejected for looking like a row of a more held-out split: {wording.count(len(twins), 'row')}")
+    if _RETRIEVAL & set(splits):
+        new = _ask_and_answer(frame, new)
+    moved = sum(before != after for before, after in zip(splits, new, strict=True))
+    notes.append(f"{wording.count(moved, 'row')} in another split than the source says")
+    counted = f"{wording.count(len(members), 'part')} that belong together, the largest of {wording.count(max(sizes.values(), default=0), 'row')}"
+    note = f"--group-split: {wording.count(len(frame), 'row')} in {counted}; {'; '.join(notes)}"
+    return GroupSplit(new, [smallest[part] for part in parts.tolist()], note, twins)
+
+
+def _parts(frame: pl.DataFrame, labelled: np.ndarray, pairs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, int]:
+    """What has to stay together, as `connected` numbers it, and the rows of a chain of looks that had to be broken, else 0.
+
+    By groups and looks; by groups alone where looks chain most rows into one part and groups do not.
+    """
+    edges = _edges(frame)
+    parts = connected(len(frame), [*edges, *pairs])
+    by_groups = connected(len(frame), edges) if pairs else parts
+    largest = _largest(parts, labelled)
+    chained = largest > _CHAINED * labelled.sum() >= _largest(by_groups, labelled)
+    return (by_groups, largest) if chained else (parts, 0)
+
+
+def _largest(parts: np.ndarray, labelled: np.ndarray) -> int:
+    return int(np.bincount(parts[labelled]).max()) if labelled.any() else 0
+
+
+def _twins(splits: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(row, its twin in a split that is further from training), one for each such row."""
+    found: dict[int, int] = {}
+    for pair in pairs:
+        kept, row = sorted(pair, key=lambda row: PRIORITY[splits[row]])
+        if splits[row] not in ("unlabelled", splits[kept]):
+            found.setdefault(row, kept)
+    return sorted(found.items())
+
+
+def connected(num_rows: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The smallest row number of each row's connected part, (num_rows,) int64."""
+    labels = np.arange(num_rows)
+    if not len(edges):
+        return labels
+    first, second = np.array(edges, np.int64).T
+    while True:
+        before = labels.copy()
+        lower = np.minimum(labels[first], labels[second])
+        for side in (first, second):
+            np.minimum.at(labels, labels[side], lower)
+            np.minimum.at(labels, side, lower)
+        labels = labels[labels]
+        if (labels == before).all():
+            return labels
+
+
+def _edges(frame: pl.DataFrame) -> list[tuple[int, int]]:
+    """Every row with the first one that shares its group, item, picture or path, and with the pictures that it is paired with."""
+    edges: list[tuple[int, int]] = []
+    for column in ("group", "item", "sha256", "image"):
+        if column in frame.columns:
+            known = frame.select(column).with_row_index("row").filter(pl.col(column).is_not_null() & (pl.col(column) != ""))
+            firsts = known.select("row", pl.col("row").first().over(column).alias("first")).filter(
+                pl.col("row") != pl.col("first")
+            )
+            edges += firsts.iter_rows()
+    if "pairs" in frame.columns:
+        rows = frame.select("image").with_row_index("partner").unique("image", keep="first")
+        paired = frame.select("pairs").with_row_index("row").explode("pairs").drop_nulls()
+        edges += paired.join(rows, left_on="pairs", right_on="image").select("row", "partner").sort("row", "partner").iter_rows()
+    return edges
+
+
+def _class_of_parts(frame: pl.DataFrame, members: dict[int, list[int]]) -> dict[int, str]:
+    """The commonest class of each part; "" for all where the frame has none."""
+    column = next((name for name in _CLASSES if name in frame.columns), None)
+    if column is None:
+        return dict.fromkeys(members, "")
+    values = frame[column].cast(pl.String).fill_null("").to_list()
+    counts = {part: Counter(values[row] for row in rows) for part, rows in members.items()}
+    return {part: min(found, key=lambda value: (-found[value], value)) for part, found in counts.items()}
+
+
+def _interleaved(names: dict[int, str], sizes: dict[int, int], classes: dict[int, str]) -> list[int]:
+    """Parts in the order of their place within their class, from 0 to 1; in a class the order is that of a hash of the name."""
+    digests = {part: hashlib.blake2b(name.encode(), digest_size=8).digest() for part, name in names.items()}
+    by_hash = sorted(names, key=lambda part: (digests[part], names[part]))
+    totals = Counter[str]()
+    for part in by_hash:
+        totals[classes[part]] += sizes[part]
+    before, places = Counter[str](), dict[int, float]()
+    for part in by_hash:
+        places[part] = (before[classes[part]] + sizes[part] / 2) / max(1, totals[classes[part]])
+        before[classes[part]] += sizes[part]
+    return sorted(by_hash, key=lambda part: places[part])
+
+
+def _fill(order: Sequence[int], sizes: dict[int, int], shares: dict[str, float]) -> dict[int, str]:
+    """Fill each split of `shares` up to its part of all rows; what remains is train."""
+    total = sum(sizes.values())
+    wanted = {split: share * total for split, share in shares.items()}
+    room = dict(wanted)
+    sides: dict[int, str] = {}
+    for part in order:
+        size = sizes[part]
+        fits = (split for split in room if size <= _HELD_BACK * max(wanted[split], 2.0) and size <= room[split] + size / 2)
+        side = next((split for split in fits if room[split] > 0), "train")
+        sides[part] = side
+        if side in room:
+            room[side] -= size
+    return sides
+
+
+def _ask_and_answer(frame: pl.DataFrame, sides: list[str]) -> list[str]:
+    """Query and gallery for test."""
+    domains = frame["domain"].cast(pl.String).to_list() if "domain" in frame.columns else [""] * len(frame)
+    items = frame["item"].to_list() if "item" in frame.columns else frame["group"].to_list()
+    order = sorted((row for row, side in enumerate(sides) if side == "test"), key=lambda row: (items[row], frame["image"][row]))
+    count: dict[str, int] = {}
+    for row in order:
+        count[items[row]] = count.get(items[row], 0) + 1
+    asked: set[str] = set()
+    result = list(sides)
+    for row in order:
+        if domains[row] in ("consumer", "shop"):
+            result[row] = "query" if domains[row] == "consumer" else "gallery"
+        elif count[items[row]] > 1 and items[row] not in asked:
+            asked.add(items[row])
+            result[row] = "query"
+        else:
+            result[row] = "gallery"
+    return result
+
+
+def near_rows(
+    frame: pl.DataFrame,
+    root: Path,
+    *,
+    follow_links: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[int, int]]:
+    """Row numbers of near-identical pictures below `root`; of several rows of one picture the first."""
+    first = frame.select("image", "image_orientation").with_row_index("row").unique("image", keep="first", maintain_order=True)
+    tasks = [
+        PictureTask(os.path.realpath(root), image, orientation or 1, follow_links) for _, image, orientation in first.iter_rows()
+    ]
+    hashes = hash_pictures(tasks, workers=workers, progress=progress)
+    pairs = near_pairs(Views.of(dict(enumerate(hashes))))
+    rows = first["row"].to_numpy()
+    return list(zip(rows[pairs.first].tolist(), rows[pairs.second].tolist(), strict=True))

@@ -1,0 +1,146 @@
+"""Rules of a table class applied to a frame, each refusal told with the column, the value and the rule; and soft warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from fprep.raw.folder import RawFolder
+from fprep.readers.orientation import as_stored
+from fprep.readers.reader import BOX_TEXT, Reader
+from fprep.readers.units import Written, as_written
+from fschemas.landmarks import LandmarkSet, Visibility
+from fschemas.tables import landmark_rules
+
+_RULE_NAMES = {"primary_key": "duplicate_key", "image_path_leaves_root": "path_escape"}
+
+_LIMBS = ("cuff", "sleeve", "bottom", "front")  # arms and legs cross in ordinary poses, open fronts overlap
+
+Row = dict[str, Any]
+Fault = tuple[str, str, str]  # column, message, what was found
+
+
+def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
+    """Row index -> names of the rules that it breaks, in the order of importance."""
+    broken: dict[int, list[str]] = {}
+    if reader.landmark_set is not None:
+        rules = landmark_rules(reader.landmark_set)
+        verdicts = frame.select(rule.fill_null(True).alias(name) for name, rule in rules.items())
+        for name in verdicts.columns:
+            for index in (~verdicts[name]).arg_true():
+                broken.setdefault(index, []).append(name)
+    _, failure = reader.table.filter(frame)
+    if not len(failure):
+        return broken
+    place = {(file, line): index for index, (file, line) in enumerate(frame.select("source_file", "source_line").rows())}
+    details = failure.details()
+    for name in [column for column in details.columns if column not in frame.columns]:
+        for file, line in details.filter(pl.col(name) == "invalid").select("source_file", "source_line").rows():
+            broken.setdefault(place[file, line], []).append(_RULE_NAMES.get(name, name.replace("|", "_")))
+    return broken
+
+
+def describe(rule: str, row: Row, reader: Reader, written: Written) -> Fault:
+    """Column, message and value of a broken rule; coordinates and size are quoted as they are in the files."""
+    known = _DESCRIPTIONS.get(rule)
+    if known is not None and (reader.landmark_set is not None or rule.startswith(("box", "garment_box"))):
+        return known(_as_in_the_file(as_stored(row), reader.origin, written), reader.landmark_set)
+    column = next((name for name in sorted(row, key=len, reverse=True) if rule.startswith(name)), "")
+    return column, f"rule {rule} of {reader.table.__name__} is broken", repr(row.get(column, ""))
+
+
+def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
+    """Count kept rows with points on the border, with left and right of the trunk exchanged, or without a normaliser."""
+    if reader.landmark_set is None or frame.is_empty():
+        return
+    landmarks = reader.landmark_set
+    x, y, visibility = (
+        frame[name].list.to_array(len(landmarks)).to_numpy() for name in ("landmark_x", "landmark_y", "landmark_visibility")
+    )
+    present = visibility >= Visibility.OCCLUDED
+    size = {side: frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height")}
+    border = (present & ((x >= size["width"]) | (y >= size["height"]) | (x < 0) | (y < 0))).any(1)
+    swapped = np.zeros(len(frame), bool)
+    for left, right in enumerate(landmarks.partners):
+        if left < right and not landmarks.points[left].startswith(_LIMBS):
+            swapped |= present[:, left] & present[:, right] & (x[:, left] > x[:, right])
+    labelled = (frame["split"] != "unlabelled").to_numpy()
+    missing = np.zeros(len(frame), bool)
+    for garment, pair in landmarks.normaliser_pairs.items():
+        missing |= (frame["garment"] == garment).to_numpy() & ~present[:, list(pair)].all(1) & labelled
+    places = frame.select("source_file", "source_line")
+    for rule, rows in (("point_at_border", border), ("swapped_left_right", swapped), ("missing_normaliser", missing)):
+        for file, line in places.filter(pl.Series(np.asarray(rows, bool))).iter_rows():
+            raw.warn(rule, f"{file}:{line}")
+
+
+def _as_in_the_file(row: Row, origin: int, written: Written) -> Row:
+    """The row with coordinates as the raw file counts them: 1 more for files in which the first pixel is 1.
+
+    `quoted_x` and `quoted_y` are the points in the file's unit and order of axes.
+    """
+    shifted = {name: [value + origin for value in row[name]] for name in ("landmark_x", "landmark_y", "box") if row.get(name)}
+    quoted = as_written({**row, **shifted}, written)
+    return {
+        **row, **shifted, "origin": origin, "quoted_x": quoted.get("landmark_x"), "quoted_y": quoted.get("landmark_y"),
+    }  # fmt: skip
+
+
+def _not_applicable(row: Row, landmarks: LandmarkSet | None) -> Fault:
+    assert landmarks is not None
+    valid = landmarks.garments[row["garment"]]
+    for index, name in enumerate(landmarks.points):
+        if (index in valid) == (row["landmark_visibility"][index] == Visibility.NOT_APPLICABLE):
+            found = f"{row['quoted_x'][index]:g}_{row['quoted_y'][index]:g}"
+            return name, f"{name} ({found}) is annotated, but the garment {row['garment']} has no such point", found
+    return "landmark_visibility", "points do not fit the garment", ""
+
+
+def _outside(row: Row, landmarks: LandmarkSet | None) -> Fault:
+    assert landmarks is not None
+    width, height, origin = row["width"], row["height"], row["origin"]
+    size = "the image" if width is None else f"the image of {width} x {height}"
+    for index, (name, x, y) in enumerate(zip(landmarks.points, row["landmark_x"], row["landmark_y"], strict=False)):
+        if min(x, y) - origin < -1 or (width is not None and (x - origin > width or y - origin > height)):
+            first, second = row["quoted_x"][index], row["quoted_y"][index]
+            return name, f"{name} ({first:g}, {second:g}) lies outside {size}", f"{first:g}_{second:g}"
+    return "landmark_x", f"a point lies outside {size}", ""
+
+
+def _box_inverted(row: Row, _: LandmarkSet | None) -> Fault:
+    x1, y1, x2, y2 = row["box"]
+    if row.get(BOX_TEXT):
+        return "box", f"the box ({row[BOX_TEXT]}) has no width or no height", row[BOX_TEXT]
+    what = f"x_2 ({x2:g}) is not right of x_1 ({x1:g})" if x2 <= x1 else f"y_2 ({y2:g}) is not below y_1 ({y1:g})"
+    return "box", what, _numbers(row["box"])
+
+
+def _box_outside(row: Row, _: LandmarkSet | None) -> Fault:
+    size, quoted = f"{row['width']} x {row['height']}", row.get(BOX_TEXT) or _numbers(row["box"])
+    return "box", f"the box ({quoted}) leaves the image of {size}", quoted
+
+
+def _garment_box_outside(row: Row, _: LandmarkSet | None) -> Fault:
+    width, height, corners = row["width"], row["height"], row["garment_boxes"]
+    for number, garment in enumerate(row["garments"]):
+        x1, y1, x2, y2 = box = corners[4 * number : 4 * number + 4]
+        if min(x1, y1, x2, y2) < -1 or (width is not None and (max(x1, x2) > width or max(y1, y2) > height)):
+            size = "the image" if width is None else f"the image of {width} x {height}"
+            return "garment_boxes", f"the box of the {garment or 'garment'} ({_numbers(box)}) leaves {size}", _numbers(box)
+    return "garment_boxes", "the box of a garment leaves the image", ""
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+_DESCRIPTIONS: dict[str, Callable[[Row, LandmarkSet | None], Fault]] = {
+    "not_applicable_point": _not_applicable,
+    "point_outside": _outside,
+    "box_inverted": _box_inverted,
+    "box_outside": _box_outside,
+    "garment_box_outside": _garment_box_outside,
+}

@@ -1,0 +1,296 @@
+"""`fprep doctor`: what lies in a folder, what is wrong with it, and the line that converts it.
+
+It looks around without opening anything, knows annotation files by their first bytes, and holds what it found against what the
+readers declare. It writes nothing, and its time is bounded: of a huge tree it looks at a part and says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fprep.doctor.archives import look_at_archive
+from fprep.doctor.contents import Head, look_at, look_at_name, read_head
+from fprep.doctor.diagnose import diagnose
+from fprep.doctor.finding import ORDER, Diagnosis, Finding
+from fprep.doctor.own_images import diagnose_own_pictures
+from fprep.doctor.scan import MAX_ENTRIES, Scan, scan
+from fprep.doctor.signatures import LABEL_FOLDERS, PICTURE_FOLDERS, SIGNATURES, Signature, recognize
+from fprep.raw.folder import absent, real_path
+from fprep.raw.safe_open import HOW_TO_FOLLOW
+from fprep.readers.registry import readers
+from fschemas import wording
+from fschemas.command_line import shell_word
+from fschemas.failures import FashionkitError, UsageError
+from fschemas.folder_kinds import kind_of_folder
+from fschemas.walk import is_utf8, list_folder, readable
+from fschemas.wording import count
+
+_TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".json")
+_MAX_HEADS = 4_000  # files whose first bytes are read
+_HEADS_OF_A_FOLDER = 64
+_MAX_NAMES = 3  # findings of one kind about names
+
+
+@dataclass
+class Checkup:
+    """What the doctor says of `path`: the data sets that lie there, and findings that belong to none of them."""
+
+    path: Path
+    scan: Scan
+    diagnoses: list[Diagnosis] = field(default_factory=list[Diagnosis])
+    findings: list[Finding] = field(default_factory=list[Finding])
+
+    @property
+    def commands(self) -> list[str]:
+        """The lines that convert what can be converted."""
+        return [diagnosis.command for diagnosis in self.diagnoses if diagnosis.command]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; paths as a user of the same working folder would type them."""
+        return {
+            "path": str(self.path),
+            "looked_at": {
+                "folders": len(self.scan.folders), "names": self.scan.entries, "images": self.scan.num_pictures,
+                "incomplete": self.scan.incomplete,
+            },
+            "datasets": [
+                {
+                    "reader": diagnosis.reader, "variant": diagnosis.variant, "home": shown(diagnosis.home, self.path),
+                    "command": diagnosis.command, "findings": [self._plain(finding) for finding in diagnosis.findings],
+                }
+                for diagnosis in self.diagnoses
+            ],
+            "findings": [self._plain(finding) for finding in self.findings],
+        }  # fmt: skip
+
+    def to_text(self) -> str:
+        """The same for a person."""
+        names, folders = count(self.scan.entries, "name"), count(len(self.scan.folders), "folder")
+        looked = f"{names} in {folders}, {count(self.scan.num_pictures, 'image')}"
+        lines = [f"{self.path}: {looked}" + (f"; {self.scan.incomplete}" if self.scan.incomplete else "")]
+        for diagnosis in self.diagnoses:
+            what = " (".join(part for part in (diagnosis.reader or "no reader", diagnosis.variant) if part)
+            lines += ["", f"{what}{')' if diagnosis.variant else ''} in {shown(diagnosis.home, self.path)}"]
+            lines += self._lines(diagnosis.findings, diagnosis.home)
+            lines += [f"  run: {diagnosis.command}"] if diagnosis.command else []
+        if self.findings:
+            lines += ["", "besides" if self.diagnoses else "nothing that a reader knows"]
+            lines += self._lines(self.findings, self.path)
+        elif not self.diagnoses:
+            lines += ["", f"nothing that a reader knows; readers: {', '.join(readers())}"]
+            if self.scan.num_pictures:
+                lines += [
+                    "images need labels: put them into a folder for each class and convert with `folders`, or list them in a",
+                    "table and convert with `csv`; `ftrain predict`, `describe` and `query` take them as they are",
+                ]
+        return "\n".join(lines)
+
+    def _lines(self, findings: list[Finding], home: Path) -> list[str]:
+        ordered = sorted(findings, key=lambda finding: ORDER.index(finding.severity))
+        return [f"  {finding.severity:8}{_below(finding.path, home, self.path)}{finding.message}" for finding in ordered]
+
+    def _plain(self, finding: Finding) -> dict[str, str]:
+        return {
+            "severity": finding.severity, "code": finding.code, "path": shown(finding.path, self.path), "message": finding.message,
+        }  # fmt: skip
+
+
+def shown(path: Path, given: Path) -> str:
+    """A path as the user would type it who typed `given`."""
+    return os.path.normpath(given / os.path.relpath(path, real_path(given)))
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def doctor(
+    path: Path,
+    *,
+    limit: int | None = None,
+    try_rows: int = 0,
+    follow_links: bool = False,
+    progress: Progress | None = None,
+) -> Checkup:
+    """Look at a folder, an archive or an annotation file; `limit`: at most so many names, `try_rows`: convert so many rows of
+    each data set without writing anything. `follow_links` as in `fprep convert`. Raises `UsageError` where nothing stands.
+    """
+    tell = progress or _say_nothing
+    path = Path(path)
+    if not path.exists():
+        raise UsageError(f"{path}: {absent(path)}; name the folder that the archive was unpacked into")
+    if not (path.is_dir() or path.is_file()):
+        raise UsageError(f"{path}: neither a folder nor a regular file; name the folder that the archive was unpacked into")
+    ours = kind_of_folder(path)
+    home = real_path(path)
+    looked = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)
+    checkup = Checkup(path, looked)
+    if ours is not None:
+        checkup.findings.append(Finding("note", "ours", looked.root, f"this is {ours.words}, which fprep or ftrain has written"))
+    if not is_utf8(str(path)):
+        told = f"{readable(path)} is not UTF-8; rename it, for convert refuses it"
+        checkup.findings.append(Finding("problem", "name-bytes", looked.root, told))
+    known, strange = _know_files(looked, tell)
+    checkup.findings += strange + _look_at_names(looked)
+    for file in looked.files():
+        checkup.findings += look_at_archive(file)
+    checkup.findings += [Finding("warning", "unreadable", place, "cannot be read; check its mode") for place in looked.unreadable]
+    if looked.odd:
+        first, more = looked.odd[0], f", and {len(looked.odd) - 1} more" if len(looked.odd) > 1 else ""
+        checkup.findings.append(
+            Finding("warning", "odd", first, f"a broken link, or no regular file{more}; restore or remove it")
+        )
+    if looked.links:
+        first, more = looked.links[0], f", and {len(looked.links) - 1} more" if len(looked.links) > 1 else ""
+        told = f"a link to {os.path.realpath(first)}{more}: not followed, as by convert; {HOW_TO_FOLLOW}"
+        checkup.findings.append(Finding("warning", "links", first, told))
+    if looked.junk:
+        checkup.findings.append(
+            Finding(
+                "note", "junk", looked.root, f"{count(looked.junk, 'file')} that macOS, Windows or an editor left, never read"
+            )
+        )
+    checkup.diagnoses += diagnose(looked, known, home)
+    checkup.diagnoses += diagnose_own_pictures(looked, [found.home for found in checkup.diagnoses])
+    for diagnosis, out in zip(checkup.diagnoses, _name_outputs(checkup.diagnoses), strict=True):
+        if diagnosis.command and is_utf8(str(path)):
+            diagnosis.command = _command(diagnosis, path, out) + (" --follow-links" if follow_links else "")
+            if try_rows:
+                diagnosis.findings.append(_try(diagnosis, try_rows, follow_links, tell))
+        else:
+            diagnosis.command = ""
+    return checkup
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def _start(path: Path) -> Path:
+    """Where to look from: the folder above, where the given one is a part of a data set such as `Anno`, `Eval` or `Img`."""
+    inner = LABEL_FOLDERS | PICTURE_FOLDERS
+    start = path
+    while start.is_dir() and start.name.lower() in inner and start.parent != start:
+        parent = start.parent
+        below = list_folder(parent)
+        beside = {name.lower() for name in (*below.folders, *below.linked)} - {start.name.lower()}
+        if not (beside & LABEL_FOLDERS or start.name.lower() in LABEL_FOLDERS):
+            break
+        start = parent
+    return start
+
+
+def _know_files(looked: Scan, tell: Progress) -> tuple[dict[Path, tuple[Signature, Head]], list[Finding]]:
+    """Annotation files that are known, and what is wrong with those that only have the name of one."""
+    known: dict[Path, tuple[Signature, Head]] = {}
+    ambiguous: dict[Path, tuple[tuple[Signature, ...], Head]] = {}
+    findings: list[Finding] = []
+    budget = _MAX_HEADS
+    for number, folder in enumerate(looked.folders.values(), start=1):
+        tell("folders", number, len(looked.folders))
+        names = [name for name in folder.files if name.lower().endswith(_TEXT_SUFFIXES)][:_HEADS_OF_A_FOLDER]
+        for name in names[: max(0, budget)]:
+            file = folder.path / name
+            head = read_head(file)
+            if head is None:
+                continue
+            fitting = recognize(file, head.text)
+            if len(fitting) == 1:
+                known[file] = (fitting[0], head)
+            elif fitting:
+                ambiguous[file] = (fitting, head)
+            elif any(re.fullmatch(entry.name, name.lower()) for entry in SIGNATURES if entry.place):
+                unlike = Finding("warning", "unlike", file, f"named like an annotation file, but begins with {head.raw[:40]!r}")
+                findings += list(look_at(file, head, None)) or [unlike]
+            else:
+                findings += [found for found in look_at(file, head, None) if found.code in ("lfs-pointer", "web-page", "utf-16")]
+        budget -= len(names)
+    for file, (fitting, head) in ambiguous.items():
+        near = {signature.reader: _nearness(file, signature.reader, known) for signature in fitting}
+        known[file] = (max(fitting, key=lambda signature: near[signature.reader]), head)
+    return known, findings
+
+
+def _nearness(file: Path, reader: str, known: dict[Path, tuple[Signature, Head]]) -> int:
+    """How many folders a file shares with the nearest known file of a reader."""
+    others = [other for other, (signature, _) in known.items() if signature.reader == reader]
+    return max((len(Path(os.path.commonpath([file, other])).parts) for other in others), default=0)
+
+
+def _look_at_names(looked: Scan) -> list[Finding]:
+    counts: dict[str, list[Finding]] = {}
+    for path, folder in looked.folders.items():
+        names = [*folder.files, *(name for name in folder.pictures if not name.isascii())]
+        for place in (path, *(path / name for name in names)):
+            if place != looked.root and (finding := look_at_name(place)) is not None:
+                counts.setdefault(finding.code, []).append(finding)
+    findings: list[Finding] = []
+    for found in counts.values():
+        findings += found[:_MAX_NAMES]
+        if len(found) > _MAX_NAMES:
+            first = found[0]
+            more = f"and {len(found) - _MAX_NAMES} more names of this kind"
+            findings.append(Finding(first.severity, first.code, looked.root, more))
+    return findings
+
+
+def _command(diagnosis: Diagnosis, given: Path, out: str) -> str:
+    """The line with paths as the user types them, quoted for the shell."""
+    home = real_path(given) if given.is_file() and diagnosis.home == real_path(given).parent else diagnosis.home
+    raw = [_as_argument(shown(path, given)) for path in diagnosis.raw or [home]]
+    return " ".join(map(shell_word, ["fprep", "convert", diagnosis.reader, *raw, f"tables/{out}", *diagnosis.options]))
+
+
+def _as_argument(path: str) -> str:
+    """A path that is neither taken for an option nor for a home folder."""
+    return f"./{path}" if path.startswith(("-", "~")) else path
+
+
+def _name_outputs(diagnoses: list[Diagnosis]) -> list[str]:
+    """A folder name for the table of each: that of the reader, numbered where there are several."""
+    seen = Counter[str]()
+    names: list[str] = []
+    for diagnosis in diagnoses:
+        seen[diagnosis.reader] += bool(diagnosis.command)
+        number = seen[diagnosis.reader]
+        names.append(diagnosis.reader if number < 2 else f"{diagnosis.reader}-{number}")
+    return names
+
+
+def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) -> Finding:
+    """Convert some rows without writing anything, and say how it went."""
+    from fprep.convert.command import convert
+
+    images = "none" if "--images" in diagnosis.options else "header"
+    mapping = dict(entry.split("=", 1) for entry in diagnosis.options if "=" in entry)
+    try:
+        report = convert(
+            diagnosis.reader, diagnosis.raw or [diagnosis.home], diagnosis.home.parent / "table", images=images, max_rejected=1.0,
+            workers=1, limit=rows, mapping=mapping, follow_links=follow_links, dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
+        )  # fmt: skip
+    except FashionkitError as error:
+        return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {wording.count(rows, 'row')} failed: {error}")
+    except Exception as error:  # noqa: BLE001  a fault of a reader must not hide what the doctor saw
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return Finding(
+            "problem",
+            "trial",
+            diagnosis.home,
+            f"a trial conversion of {wording.count(rows, 'row')} failed by a fault of the reader: {words}",
+        )
+    rules = ", ".join(f"{rule} {count}" for rule, count in report.rejected_by_rule.items())
+    told = f"a trial conversion kept {count(report.kept, 'row')} and rejected {report.rejected}" + (
+        f" ({rules})" if rules else ""
+    )
+    return Finding("problem" if report.kept == 0 else "good", "trial", diagnosis.home, told)
+
+
+def _below(path: Path, home: Path, given: Path) -> str:
+    if path in (home, given):
+        return ""
+    return f"{path.relative_to(home)}: " if path.is_relative_to(home) else f"{shown(path, given)}: "

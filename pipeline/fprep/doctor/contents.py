@@ -1,0 +1,137 @@
+"""The first bytes of annotation files: encoding, line ends, what is no annotation at all, and known versions."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fprep.doctor.finding import Finding
+from fprep.doctor.signatures import HEAD, Signature
+from fprep.raw.dialect import HEAD as TABLE_HEAD
+from fprep.raw.file import ends_in_cr, foreign_encoding, is_text, with_line_feeds
+from fprep.raw.fingerprints import FINGERPRINTS, git_blob
+from fschemas.failures import UsageError
+from fschemas.regular_file import open_regular
+from fschemas.walk import is_utf8, readable
+
+_SAMPLE = TABLE_HEAD
+_MAX_FINGERPRINTED = 64 << 20  # bytes
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The start of a file: `raw` the bytes, `sample` the same as UTF-8 without byte order mark and with LF line ends, as far as
+    it could be read so, `text` the beginning of that."""
+
+    raw: bytes
+    sample: bytes
+    num_bytes: int
+
+    @property
+    def text(self) -> bytes:
+        """What signatures are compared with."""
+        return self.sample[:HEAD]
+
+
+def read_head(path: Path, size: int = _SAMPLE) -> Head | None:
+    """The first `size` bytes of a regular file, None for anything else and for what cannot be read."""
+    try:
+        with open_regular(path) as file:
+            raw = file.read(size + len(_BOM))
+            num_bytes = os.fstat(file.fileno()).st_size
+    except (OSError, UsageError):
+        return None
+    text = raw.removeprefix(_BOM)
+    if raw[:2] in _UTF16:
+        text = raw.decode("utf-16", errors="replace").encode()
+    return Head(raw, with_line_feeds(text[:size]), num_bytes)
+
+
+def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Finding]:
+    """What is wrong with the bytes of a file."""
+    raw = head.raw
+    if not raw.strip(b" \t\r\n" + _BOM):
+        yield Finding("problem", "empty", path, f"{head.num_bytes} bytes and no content; restore it from the archive")
+    elif raw.startswith(b"version https://git-lfs.github.com/spec"):
+        yield Finding("problem", "lfs-pointer", path, "a Git LFS pointer, not the file; fetch it with `git lfs pull`")
+    elif raw.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        yield Finding("problem", "web-page", path, "a web page, not the file: the download was refused; download it again")
+    elif raw[:2] in _UTF16 or b"\0" in raw[:64]:
+        yield Finding("problem", "utf-16", path, f"UTF-16; make it UTF-8: `iconv -f UTF-16 -t UTF-8 {path.name}` into a new file")
+    else:
+        yield from _encoding(path, head, signature)
+
+
+def _encoding(path: Path, head: Head, signature: Signature | None) -> Iterator[Finding]:
+    raw = head.raw
+    has_bom, has_crlf = raw.startswith(_BOM), b"\r\n" in raw and not ends_in_cr(raw)
+    if has_bom and not (signature and signature.bom):
+        yield Finding("note", "bom", path, "begins with a byte order mark, which the release has not; it is read past")
+    if has_crlf and not (signature and signature.crlf):
+        yield Finding(
+            "note",
+            "crlf",
+            path,
+            "lines end in CRLF, those of the release in LF: a Windows program wrote it; it is read all the same",
+        )
+    if signature and signature.bom and not has_bom:
+        yield Finding("note", "bom", path, "has no byte order mark, but the release has one: somebody wrote it anew")
+    if ends_in_cr(raw):
+        yield Finding("note", "cr", path, "lines end in CR alone, as old Macs and Excel for them write; it is read all the same")
+    whole = len(raw) == head.num_bytes
+    if not is_text(raw, "utf-8", whole):
+        encoding = foreign_encoding(raw, whole=whole)
+        what = f"not UTF-8, looks like {encoding}; make it UTF-8 with `iconv -f {encoding.partition(' ')[0]}`"
+        yield Finding("problem", "not-utf-8", path, what if encoding else "not UTF-8; restore it from the archive")
+
+
+def compare_version(path: Path, head: Head, signature: Signature) -> Finding | None:
+    """Whether a file is the released one, a known edited copy, or neither; None where nothing is recorded of it."""
+    name = signature.place.rpartition("/")[2] or path.name
+    versions = [version for version in FINGERPRINTS.get(name, ()) if version.reader == signature.reader]
+    if not versions or head.num_bytes > _MAX_FINGERPRINTED:
+        return None
+    blob = git_blob(path)
+    for version in versions:
+        if blob.startswith(version.git_blob):
+            if not version.edited:
+                return Finding("good", "released", path, f"the released file (git blob {blob[:8]}): {signature.gives}")
+            return Finding(
+                "warning", "edited", path, f"an edited copy that circulates: {version.edited}; restore it from the archive"
+            )
+    released = next((version for version in versions if not version.edited), None)
+    if released is None:
+        return None
+    size = f", {released.num_bytes} bytes" if released.num_bytes else ""
+    return Finding(
+        "warning", "edited", path,
+        f"not the released file: its git blob is {blob[:8]} ({head.num_bytes} bytes), that of the release "
+        f"{released.git_blob[:8]}{size}; it was edited, cut, or is of another release",
+    )  # fmt: skip
+
+
+def look_at_name(path: Path) -> Finding | None:
+    """What is wrong with the name of a file or folder."""
+    name = path.name
+    if not is_utf8(name):
+        return Finding(
+            "problem", "name-bytes", path, f"the name '{readable(name)}' is not UTF-8; unpack again with `unzip -O cp949`"
+        )
+    if name.isascii():
+        return None
+    if not unicodedata.is_normalized("NFC", name):
+        return Finding("note", "nfd", path, "the name is decomposed (NFD), as macOS unpacks; names are compared composed (NFC)")
+    try:
+        meant = name.encode("cp437").decode("cp949")
+    except UnicodeError:
+        return None
+    if any("가" <= character <= "힣" for character in meant):
+        return Finding(
+            "problem", "name-bytes", path, f"the name was damaged by unzip and means {meant!r}; unpack with `unzip -O cp949`"
+        )
+    return None

@@ -1,0 +1,220 @@
+"""Which data sets the known files belong to, where each begins, what it lacks, and whether its reader can read it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from fprep.doctor.contents import Head, compare_version, look_at
+from fprep.doctor.finding import Diagnosis, Finding
+from fprep.doctor.images_found import judge_pictures, judge_sizes, look_for, sample_rows
+from fprep.doctor.scan import Scan
+from fprep.doctor.signatures import COLLECTIVE, DOCUMENTS, LABEL_FOLDERS, SIGNATURES, SPLIT_FOLDERS, Signature
+from fprep.raw.marker import MARKER
+from fprep.readers.reader import Reader
+from fprep.readers.registry import readers
+
+Known = Mapping[Path, tuple[Signature, Head]]
+
+_MAX_LISTED = 12  # findings of one kind
+
+
+def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
+    """A diagnosis per data set; `known` are the files of which a signature fits, `given` is what the user named."""
+    found: list[Diagnosis] = []
+    by_reader: dict[str, dict[Path, tuple[Signature, Head]]] = {}
+    for path, entry in known.items():
+        by_reader.setdefault(entry[0].reader, {})[path] = entry
+    for name, files in sorted(by_reader.items()):
+        if not name:
+            found += [Diagnosis("", signature.gives, path, findings=[_no_reader(path)]) for path, (signature, _) in files.items()]
+            continue
+        for home in _homes(looked, name, list(files), alone=len(by_reader) == 1):
+            ours = {path: entry for path, entry in files.items() if path.is_relative_to(home)}
+            found.append(_diagnose_one(looked, name, home, ours, known, given))
+    for name, reader in readers().items():
+        if name not in by_reader and all(signature.reader != name for signature in SIGNATURES):
+            found += _by_patterns_alone(looked, reader, known)
+    return sorted(found, key=lambda diagnosis: (not diagnosis.command, str(diagnosis.home), diagnosis.reader))
+
+
+def _no_reader(path: Path) -> Finding:
+    return Finding("note", "no-reader", path, "no reader takes this file; docs/adding-a-dataset.md says how to write one")
+
+
+def _homes(looked: Scan, name: str, paths: list[Path], *, alone: bool) -> list[Path]:
+    """Where copies of a data set begin. Archives that one reader takes together have one home."""
+    homes = sorted({_home(looked, name, path) for path in paths})
+    homes = [home for home in homes if not any(home != other and home.is_relative_to(other) for other in homes)]
+    if len(homes) < 2 or name not in COLLECTIVE:
+        return homes
+    common = Path(os.path.commonpath(homes))
+    if common != looked.root or alone:
+        return [_home(looked, name, common / "x")]
+    parts: dict[str, list[Path]] = {}
+    for home in homes:
+        parts.setdefault(home.relative_to(common).parts[0], []).append(home)
+    return [Path(os.path.commonpath(group)) for group in parts.values()]
+
+
+def _home(looked: Scan, name: str, path: Path) -> Path:
+    """The folder above the topmost one that annotation files lie in."""
+    parts = path.parent.relative_to(looked.root).parts
+    depth = next((index for index, part in enumerate(parts) if part.lower() in LABEL_FOLDERS), len(parts))
+    if name in DOCUMENTS and depth and parts[depth - 1].lower() in SPLIT_FOLDERS:
+        depth -= 1
+    return looked.root.joinpath(*parts[:depth])
+
+
+def _diagnose_one(looked: Scan, name: str, home: Path, ours: Known, known: Known, given: Path) -> Diagnosis:
+    diagnosis = Diagnosis(name, "", home)
+    say = diagnosis.findings
+    if home != given and given.is_dir():
+        inside = given.is_relative_to(home)
+        where = "the given folder is a part of it" if inside else "below the given folder"
+        say.append(Finding("note", "too-deep" if inside else "nested", home, f"the data set begins here, {where}"))
+    files = dict.fromkeys(path for path in looked.files() if path.is_relative_to(home))
+    missing: list[str] = []
+    theirs = {path for path, (signature, _) in known.items() if signature.reader != name}
+    reader = readers().get(name)
+    complete = False
+    if reader is None:
+        say.append(Finding("problem", "no-reader", home, f"no reader is called {name} in this version"))
+    else:
+        names = [path.relative_to(home).as_posix() for path in files if path not in theirs]
+        diagnosis.variant, missing = best_variant(reader, names)
+        complete = not missing
+        needs = f"the variant {diagnosis.variant!r} of the reader needs it"
+        say += [Finding("problem", "missing", home, f"{_release_file(name, pattern)}; {needs}") for pattern in missing]
+    is_drawn = (home / MARKER).is_file()
+    if is_drawn:
+        say.append(Finding("note", "drawn", home, "garments drawn by `fprep sample`, not the data set itself"))
+    for path, (signature, head) in sorted(ours.items()):
+        found = _look_at_file(path, signature, head, {other.name for other in ours})
+        say += [finding for finding in found if finding.code != "edited" or not is_drawn]
+    say += _cut(_missing(name, home, ours, missing), "missing")
+    images = [finding for finding in _check_pictures(looked, home, ours) if finding.code != "resolution" or not is_drawn]
+    say += images
+    if complete and not any(finding.code in ("utf-16", "empty") for finding in say):
+        without = any(finding.code == "no-images" for finding in images)
+        diagnosis.command = "convert"
+        diagnosis.options = ["--images", "none"] if without else []
+    return diagnosis
+
+
+def _look_at_file(path: Path, signature: Signature, head: Head, names: set[str]) -> Iterator[Finding]:
+    version = compare_version(path, head, signature)
+    expected = PurePosixPath(signature.place).name
+    if not expected or path.name == expected:
+        yield from look_at(path, head, signature)
+        if version is not None:
+            yield version
+        return
+    what = f"{expected} ({signature.gives}) under another name, which the reader passes over"
+    edited = f"; {version.message}" if version is not None and version.severity != "good" else ""
+    if expected in names:
+        yield Finding("note", "other-copy", path, f"another version of {what}{edited}")
+    elif edited:
+        yield Finding("warning", "renamed", path, f"looks like {what}{edited}")
+    else:
+        yield Finding("warning", "renamed", path, f"looks like {what}; if it is whole, rename it to {signature.place}")
+
+
+def _missing(name: str, home: Path, ours: Known, needed: list[str]) -> Iterator[Finding]:
+    """Files of the release that are not there, and what is lost with them; `needed` are patterns that are spoken of already."""
+    present = {path.name for path in ours}
+    layouts = {signature.layout for signature, _ in ours.values() if signature.rows} or {""}
+    anno = "Anno" if (home / "Anno").is_dir() and not (home / "Anno_coarse").is_dir() else "Anno_coarse"
+    for signature in SIGNATURES:
+        if signature.reader != name or not signature.place or (signature.layout and signature.layout not in layouts):
+            continue
+        place = signature.place.replace("Anno_coarse", anno)
+        file = PurePosixPath(place).name
+        if file not in present and not any(_matches(pattern.rpartition("/")[2], file) for pattern in needed):
+            yield Finding("warning", "missing", home, f"{place} is missing: {signature.gives}")
+
+
+def _cut(findings: Iterator[Finding], code: str) -> list[Finding]:
+    """The first findings of a kind, and how many more there are."""
+    listed = list(findings)
+    if len(listed) <= _MAX_LISTED:
+        return listed
+    more = Finding(listed[0].severity, code, listed[0].path, f"{len(listed) - _MAX_LISTED} more files are {code}")
+    return [*listed[:_MAX_LISTED], more]
+
+
+def _check_pictures(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
+    listing = [path for path, (signature, _) in ours.items() if signature.rows]
+    if not listing:
+        yield from _check_documents(looked, home, ours)
+        return
+    name = ours[listing[0]][0].reader
+    homes = [home, *dict.fromkeys(_home(looked, name, path) for path in listing), *dict.fromkeys(path.parent for path in listing)]
+    if name == "coco":  # whose images may lie in any folder
+        homes += [path for path, folder in looked.folders.items() if folder.pictures and path.is_relative_to(home)]
+    sampled = look_for(looked, list(dict.fromkeys(homes)), sample_rows(listing))
+    yield from judge_pictures(sampled, home, nested=name not in COLLECTIVE)
+    yield from judge_sizes(sampled, home, name)
+
+
+def _check_documents(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
+    """For one file a picture: whether there are pictures of the same names."""
+    stems = {path.stem for path, (signature, _) in ours.items() if signature.name != r"meta.*\.json"}
+    folders = [folder for path, folder in looked.folders.items() if path.is_relative_to(home) and folder.pictures]
+    beside = {name.rpartition(".")[0] for folder in folders for name in folder.pictures}
+    cut = any(folder.cut for folder in folders)
+    if not folders:
+        yield Finding("warning", "no-images", home, f"no images below it, for {len(ours)} or more annotation files")
+    elif (absent := sorted(stems - beside)) and not cut:
+        yield Finding(
+            "warning",
+            "some-images",
+            home,
+            f"{len(absent)} of {len(stems)} annotation files have no image, such as {absent[0]}",
+        )
+    elif not absent:
+        yield Finding("good", "images", home, f"all of {len(stems)} annotation files looked at have an image")
+
+
+def _release_file(name: str, pattern: str) -> str:
+    """What a pattern stands for in the release."""
+    file = pattern.rpartition("/")[2]
+    for entry in SIGNATURES:
+        if entry.reader == name and _matches(file, PurePosixPath(entry.place).name):
+            return f"{entry.place if pattern.startswith('**/') else pattern} is missing ({entry.gives})"
+    return f"{pattern} is missing"
+
+
+def best_variant(reader: Reader, names: list[str]) -> tuple[str, list[str]]:
+    """The variant of which most is there, and its patterns that no name fits; whole variants come before others.
+
+    Of a reader that takes several archives together, all whole variants.
+    """
+    scored: list[tuple[int, int, int, str, list[str]]] = []
+    for number, (variant, patterns) in enumerate(reader.variants.items()):
+        missing = [pattern for pattern in patterns if not any(_matches(pattern, name) for name in names)]
+        scored.append((min(len(missing), 1), len(missing) - len(patterns), number, variant, missing))
+    whole = [variant for lacking, _, _, variant, _ in scored if not lacking]
+    if len(whole) > 1 and reader.name in COLLECTIVE:
+        return ", ".join(whole), []
+    *_, variant, missing = min(scored)
+    return variant, missing
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether a glob pattern with `**/` fits a relative path."""
+    parts = re.split(r"(\*\*/|\*|\?)", pattern)
+    words = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    return re.fullmatch("".join(words.get(part, re.escape(part)) for part in parts), name) is not None
+
+
+def _by_patterns_alone(looked: Scan, reader: Reader, known: Known) -> Iterator[Diagnosis]:
+    """A reader of which no signature is recorded: its patterns decide, on files that nobody else claims."""
+    if reader.name in ("folders", "csv"):
+        return
+    names = [path.relative_to(looked.root).as_posix() for path in looked.files() if path not in known]
+    variant, missing = best_variant(reader, names)
+    if not missing:
+        yield Diagnosis(reader.name, variant, looked.root, "convert")

@@ -1,0 +1,203 @@
+"""Whether the pictures that the rows name are there, where they lie, and whether they are those that the boxes were drawn in."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from statistics import median
+
+from PIL import Image
+
+from fprep.doctor.finding import Finding
+from fprep.doctor.scan import Scan
+from fprep.doctor.signatures import LONG_SIDE
+from fprep.raw.file import with_line_feeds
+from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, picture_path_fault
+from fschemas import wording
+from fschemas.failures import UsageError
+from fschemas.regular_file import open_regular
+
+NUM_SAMPLES = 48
+_SUFFIX = rb"\.(?:jpe?g|png|webp|bmp|gif)(?![^\s,\";|])"
+_WORD = re.compile(rb"[^\s\"]+?" + _SUFFIX, re.IGNORECASE)  # in lists, whose paths have commas, quotes and semicolons
+_CELL = re.compile(rb"[^,;|\t\"]+?" + _SUFFIX, re.IGNORECASE)  # in tables, whose paths have blanks
+_BOX = re.compile(rb"\s(\d+) +(\d+) +(\d+) +(\d+)\s*$")
+_CHUNK = 1 << 14
+_USUAL = (
+    "", "Img", "img", "images", "train", "train/images", "val", "valid", "test", "images/train", "images/val", "images/test", "train2017",
+    "val2017", "images/train2017", "images/val2017",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sampled row: the path of its picture, the file it stands in, and its box where the line ends in one."""
+
+    name: str
+    file: Path
+    box: tuple[int, int, int, int] | None = None
+
+
+@dataclass
+class Sampled:
+    """Sampled rows, the pictures found by row, and how many were found in front folders that the rows do not lead to."""
+
+    rows: list[Row]
+    found: dict[Row, Path] = field(default_factory=dict[Row, Path])
+    nested: Counter[str] = field(default_factory=Counter[str])
+
+
+def sample_rows(paths: Sequence[Path]) -> list[Row]:
+    """Evenly spread rows of files that name pictures."""
+    rows: dict[Row, None] = {}
+    each = max(4, NUM_SAMPLES // max(1, len(paths)))
+    for path in paths[:NUM_SAMPLES]:
+        pattern = _WORD if path.suffix == ".txt" else _CELL
+        for line, match in _lines(path, each, pattern):
+            box = _BOX.search(line[match.end() :]) if "bbox" in path.name else None
+            x1, y1, x2, y2 = map(int, box.groups()) if box else (0, 0, 0, 0)
+            rows[Row(clean_path(match[0].decode("utf-8", errors="replace")), path, (x1, y1, x2, y2) if box else None)] = None
+    return list(rows)
+
+
+def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tuple[bytes, re.Match[bytes]]]:
+    """Lines that the pattern fits, at evenly spread places; of a file of one gigabyte as quick as of one of a kilobyte."""
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            for place in range(number):
+                file.seek(size * place // number)
+                lines = with_line_feeds(file.read(_CHUNK)).split(b"\n")
+                for line in lines if place == 0 else lines[1:]:
+                    if match := pattern.search(line):
+                        yield line, match
+                        break
+    except (OSError, UsageError):
+        return
+
+
+def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
+    """Look for pictures below the homes where the rows lead, in usual folders, and last in folders that end like the row's."""
+    result = Sampled(rows)
+    by_last: dict[str, list[Path]] = {}
+    for path, folder in scan.folders.items():
+        if folder.pictures:
+            by_last.setdefault(path.name, []).append(path)
+    finders = {home: ImageFinder(os.path.realpath(home), MAX_LISTED) for home in homes}
+    for row in rows:
+        if picture_path_fault(row.name) is not None:
+            continue
+        place = next((found for home in homes if (found := _below(finders[home], row.name)) is not None), None)
+        if place is None and (elsewhere := _elsewhere(by_last, row.name)) is not None:
+            place, front = elsewhere
+            result.nested[str(front)] += 1
+        if place is not None:
+            result.found[row] = place
+    return result
+
+
+def _below(finder: ImageFinder, name: str) -> Path | None:
+    """The file in one of the usual folders that has the name or, as convert takes it, nearly the name."""
+    for usual in _USUAL:
+        found = finder.only(f"{usual}/{name}" if usual else name)
+        place = Path(finder.root, found) if found else None
+        if place is not None and place.is_file():
+            return place
+    return None
+
+
+def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] | None:
+    """A picture whose path ends like the row's, by as many folders as possible, and the folder that stands for the rest."""
+    parts = PurePosixPath(name).parts
+    folders = parts[:-1]
+    candidates = by_last.get(folders[-1], []) if folders else []
+    for depth in range(len(folders), 0, -1):
+        tail = folders[-depth:]
+        for candidate in candidates:
+            if candidate.parts[-depth:] == tail and (candidate / parts[-1]).is_file():
+                front = candidate
+                for _ in tail:
+                    front = front.parent
+                return candidate / parts[-1], front
+    if len(folders) == 1:  # `img/00001.jpg`, where the folder may have any name
+        for places in by_last.values():
+            for candidate in places:
+                if (candidate / parts[-1]).is_file():
+                    return candidate / parts[-1], candidate
+    return None
+
+
+def judge_pictures(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Finding]:
+    """What was found of the sampled pictures; `nested`: say too where they lie, if not where the rows lead."""
+    rows = {row.name: row for row in sampled.rows}
+    found = {row.name for row in sampled.found}
+    missing = [row for name, row in rows.items() if name not in found]
+    if not rows:
+        return
+    if not found:
+        yield Finding(
+            "warning", "no-images", home,
+            f"none of {wording.count(len(rows), 'sampled image')} is there: unpack them here, so that {missing[0].name} exists below it; "
+            "--images none converts without them",
+        )  # fmt: skip
+        return
+    if missing:
+        bare = sorted({row.file.name for row in missing} - {row.file.name for row in sampled.found})
+        of_lists = f"; no image that {', '.join(bare)} names is there" if bare else ""
+        what = f"{len(missing)} of {len(rows)} sampled images are missing, such as {missing[0].name}{of_lists}"
+        yield Finding("warning", "some-images", home, what)
+    else:
+        yield Finding("good", "images", home, f"all of {len(rows)} sampled images are there")
+    front, count = sampled.nested.most_common(1)[0] if sampled.nested else ("", 0)
+    if nested and 4 * count > len(found):
+        yield Finding(
+            "warning", "nested-images", Path(front),
+            f"{count} of {len(rows)} sampled images lie here, but the rows lead to {next(iter(found))} beside the lists; if "
+            "`fprep convert` (or --try) misses them, move or link them there",
+        )  # fmt: skip
+
+
+def judge_sizes(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
+    """Whether the pictures have the resolution that the coordinates belong to."""
+    sizes = {row: size for row, path in sampled.found.items() if (size := _size(path)) is not None}
+    if len(sizes) < 3:
+        return
+    long_side = median(max(size) for size in sizes.values())
+    expected = LONG_SIDE.get(reader)
+    shares = [max(row.box[2] / width, row.box[3] / height) for row, (width, height) in sizes.items() if row.box]
+    if len(shares) >= 3 and max(shares) <= 0.6:
+        yield Finding(
+            "problem", "resolution", home,
+            f"the boxes belong to a smaller release of the images: of {len(shares)} sampled boxes none reaches beyond "
+            f"{max(shares):.0%} of its image (long side {long_side:.0f} px); unpack the images of low resolution",
+        )  # fmt: skip
+    elif len(shares) >= 3 and median(shares) > 1.02:
+        yield Finding(
+            "problem", "resolution", home,
+            f"the boxes belong to a larger release of the images: half of {len(shares)} sampled boxes reach beyond "
+            f"{median(shares):.0%} of their image (long side {long_side:.0f} px); unpack the images that the lists were made for",
+        )  # fmt: skip
+    elif expected and long_side > 1.3 * expected:
+        yield Finding(
+            "warning", "resolution", home,
+            f"the images have a long side of {long_side:.0f} px, the coordinates were made for {expected} px: this is the "
+            "high-resolution release beside lists of the low one; unpack the images of low resolution",
+        )  # fmt: skip
+    elif expected and long_side < 0.7 * expected:
+        yield Finding(
+            "warning", "resolution", home,
+            f"the images have a long side of {long_side:.0f} px, the coordinates were made for {expected} px: the images were "
+            "made smaller; unpack the released ones",
+        )  # fmt: skip
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        with open_regular(path) as file, Image.open(file) as picture:
+            return picture.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None

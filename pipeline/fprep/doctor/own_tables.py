@@ -1,0 +1,189 @@
+"""A user's own table: which column names the images, where those are, and the line that converts it.
+
+The table is read by the functions that `fprep convert csv` reads it with; `proposed_columns` says what its other columns may mean.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from fprep.doctor.contents import look_at, read_head
+from fprep.doctor.finding import Diagnosis, Finding
+from fprep.doctor.images_found import Row, Sampled, judge_pictures
+from fprep.doctor.proposed_columns import OwnTable, propose
+from fprep.doctor.scan import Scan
+from fprep.raw.dialect import HEAD, Record, find_dialect, plain_name, read_names, sample_records
+from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, picture_path_fault
+from fprep.readers.own.columns import fitting_image_column, looks_like_picture, map_columns
+from fprep.readers.own.images import IMAGE_FOLDERS
+from fschemas.failures import UsageError
+from fschemas.wording import count
+
+_TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt")
+_MAX_TABLES = 8
+_MAX_BYTES = 4 << 20  # of a table, that proposals are held against
+_NUM_SAMPLES = 48
+_MAX_LOST = 0.03  # share of rows; `fprep convert` allows 0.05
+_UNREADABLE = ("empty", "lfs-pointer", "web-page", "utf-16", "not-utf-8")
+
+
+class _Places:
+    """Where the images that a table names are: as `fprep convert csv` looks for them, or anywhere that was looked at."""
+
+    def __init__(self, looked: Scan, table: Path) -> None:
+        self.looked, self.table = looked, table
+        beside = [table.parent / name for name in IMAGE_FOLDERS]
+        self.finders: dict[Path, ImageFinder] = {}
+        self.usual = [folder for folder in beside if folder.is_dir()]
+        self.folders = [folder.path for folder in looked.folders.values() if folder.pictures]
+        self.by_name: dict[str, list[Path]] = {}
+        for folder in looked.folders.values():
+            for name in folder.pictures:
+                for spelling in {name, PurePosixPath(name).stem}:
+                    self.by_name.setdefault(spelling, []).append(folder.path / name)
+
+    def find(self, name: str) -> Path | None:
+        """The image of that name."""
+        name = clean_path(name)
+        for folder in self.usual:
+            if (found := self._file_of(folder, name)) is not None:
+                return folder / found
+        parts = PurePosixPath(name).parts
+        for path in self.by_name.get(parts[-1], []) if parts else []:
+            if path.parent.parts[len(path.parent.parts) - len(parts) + 1 :] == parts[:-1]:
+                return path
+        for folder in self.folders if len(parts) == 1 else []:  # of large folders a part of the names is known
+            if self.looked.folders[folder].cut and (found := self._file_of(folder, name)) is not None:
+                return folder / found
+        return None
+
+    def _file_of(self, folder: Path, name: str) -> str | None:
+        """The file below a folder that has the name or, as convert takes it, nearly the name."""
+        if folder not in self.finders:
+            self.finders[folder] = ImageFinder(os.path.realpath(folder), MAX_LISTED)
+        return self.finders[folder].only(clean_path(name))
+
+    def has(self, name: str) -> bool:
+        """Whether there is an image of that name."""
+        return self.find(name) is not None
+
+    def folder_to_give(self, names: Sequence[str]) -> Path | None:
+        """The folder to give with the table, None where `fprep convert` finds these images without."""
+        found = [(name, path) for name in names if (path := self.find(name)) is not None]
+        if not found or all(
+            any(path.is_relative_to(folder) and self._file_of(folder, name) for folder in self.usual) for name, path in found
+        ):
+            return None
+        homes = list(dict.fromkeys(home for name, _ in found for home in self._homes(name)))
+        counts = {home: sum(self._file_of(home, name) is not None for name, _ in found) for home in homes}
+        home = max(
+            homes, key=lambda home: (counts[home], home.name in self.table.stem or self.table.stem in home.name), default=None
+        )
+        if home is not None and 2 * counts[home] > len(found):
+            return home
+        return Path(os.path.commonpath([path.parent for _, path in found]))
+
+    def _homes(self, name: str) -> Iterator[Path]:
+        """The folders that a name leads to an image from."""
+        parts = PurePosixPath(clean_path(name)).parts
+        for path in [*self.by_name.get(parts[-1], []), self.find(name)] if parts else []:
+            if path is not None and path.parent.parts[len(path.parent.parts) - len(parts) + 1 :] == parts[:-1]:
+                yield path.parents[len(parts) - 1]
+
+
+def diagnose_tables(looked: Scan, root: Path) -> Iterator[Diagnosis]:
+    """Tables below `root` that have a column that names images."""
+    paths = [path for path in looked.files() if path.is_relative_to(root) and path.suffix.lower() in _TABLE_SUFFIXES]
+    for path in paths[:_MAX_TABLES]:
+        diagnosis = _diagnose(looked, path)
+        if diagnosis is not None:
+            yield diagnosis
+
+
+def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
+    head = read_head(path, _MAX_BYTES)
+    if head is None:
+        return None
+    problems = [finding for finding in look_at(path, head, None) if finding.code in _UNREADABLE]
+    dialect = find_dialect(head.sample[:HEAD])
+    records = sample_records(head.sample, dialect)
+    if not records or (path.suffix.lower() == ".txt" and len(records[0].fields) < 2):
+        return None
+    header = [plain_name(name) for name in records[0].fields]
+    table = OwnTable(path, header, [record.fields for record in records[1:] if len(record.fields) == len(header)])
+    places = _Places(looked, path)
+    image = _image_column(table, places)
+    if image is None:
+        return None
+    diagnosis = Diagnosis("csv", f"images in the column {header[image]!r}", path)
+    say = diagnosis.findings
+    say += problems
+    if looks_like_picture(header[image]):
+        what = "its first line names an image; put a line with the names of the columns before it"
+        say.append(Finding("problem", "no-header", path, what))
+        return diagnosis
+    names = list(dict.fromkeys(table.values(image)))
+    some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if len(names) > _NUM_SAMPLES else names
+    rows = [Row(name, path) for name in some]
+    found = {row: place for row in rows if (place := places.find(row.name)) is not None}
+    propose(table, image, has_images=bool(found))
+    _tell(table, say)
+    say += judge_pictures(Sampled(rows, found), path.parent, nested=False)
+    lost = _lost_share(records[1:], table, names, image, say) + (1 - len(found) / len(rows) if found else 0)
+    if not problems and lost < 1 and _is_readable(table, places, say):
+        diagnosis.command = "convert"
+        folder = places.folder_to_give(some)
+        diagnosis.raw = [path, *([folder] if folder else [])]
+        diagnosis.options = [] if found else ["--images", "none"]
+        if lost > _MAX_LOST:  # else the line would do its work, but end as if it had failed
+            diagnosis.options += ["--max-rejected", f"{min(1.0, lost + 0.1):.2f}"]
+        for key, value in table.options.items():
+            diagnosis.options += ["--map", f"{key}={value}"]
+    return diagnosis
+
+
+def _lost_share(records: Sequence[Record], table: OwnTable, names: Sequence[str], image: int, say: list[Finding]) -> float:
+    """The share of rows that cannot be kept as they are written; what is wrong with the first path is a finding."""
+    faults = [fault for name in names if (fault := picture_path_fault(clean_path(name))) is not None]
+    if faults:
+        severity = "problem" if len(faults) == len(names) else "warning"
+        what = f"{len(faults)} of {count(len(names), 'image')} cannot be read by their names: {faults[0][1]}"
+        say.append(Finding(severity, "bad-paths", table.path, what))
+    empty = sum(not row[image].strip() for row in table.rows)
+    num_bad = len(records) - len(table.rows) + empty
+    return num_bad / max(1, len(records)) + len(faults) / max(1, len(names))
+
+
+def _image_column(table: OwnTable, places: _Places) -> int | None:
+    """The column whose values name images; its own name too may be one, where the table has no header."""
+    rows = [table.rows[place * len(table.rows) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if table.rows else []
+    exact = fitting_image_column(table.header, rows, lambda value: looks_like_picture(value) and places.has(value))
+    if exact is None:
+        exact = fitting_image_column(table.header, rows, looks_like_picture)
+    return fitting_image_column(table.header, rows, places.has) if exact is None else exact
+
+
+def _is_readable(table: OwnTable, places: _Places, say: list[Finding]) -> bool:
+    """Whether `fprep convert` takes the header and the options; what it would guess and we do not propose is taken back."""
+    options = table.options
+    try:
+        guessed = map_columns(table.header, options, table.rows[:_NUM_SAMPLES], table.path.name, places.has).guessed
+    except UsageError as error:
+        say.append(Finding("problem", "unreadable-table", table.path, str(error)))
+        return False
+    options |= dict.fromkeys(sorted(guessed), "")
+    return True
+
+
+_LISTS = ("box", "attributes")  # keys that name several columns
+
+
+def _tell(table: OwnTable, say: list[Finding]) -> None:
+    mapped = {key: value for key, value in table.options.items() if key != "image"}
+    taken = {name for key, value in mapped.items() for name in (read_names(value, table.header) if key in _LISTS else [value])}
+    others = [name for name in table.header if name not in taken | table.taken() and name]
+    told = ", ".join(f"{key} {value!r}" for key, value in mapped.items()) or "none"
+    rest = f"; others: {', '.join(others)}" if others else ""
+    say.append(Finding("note", "own-table", table.path, f"columns taken for {told}{rest}; --map says what they mean"))

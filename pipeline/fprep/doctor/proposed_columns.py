@@ -1,0 +1,130 @@
+"""What the columns of a user's own table may mean, by their names and values: the `--map` options to convert it with.
+
+What is proposed was held against all rows that were looked at, for what `--map` says rejects rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fprep.raw.dialect import join_names
+from fprep.readers.own.columns import KNOWN_VALUES, USUAL_BOXES, USUAL_NAMES, read_box, value_fits
+from fprep.readers.own.conventions import SPLIT_NAMES
+
+_MAX_CLASSES = 200
+_CLASS_WORDS = re.compile(r"categ|class|label|kind|type|article|garment|cloth|부류|종류|카테고리|类", re.IGNORECASE)
+_ITEM_WORDS = re.compile(r"(product|item|sku|article|style)[ _-]?(id|code|no|nr|number)?", re.IGNORECASE)
+_BOXES = (
+    *((names, "corners") for names in (*USUAL_BOXES, ("left", "top", "right", "bottom"), ("x0", "y0", "x1", "y1"))),
+    *((names, "size") for names in (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))),
+    *((names, "center") for names in (("cx", "cy", "w", "h"), ("x_center", "y_center", "width", "height"))),
+)
+
+
+@dataclass
+class OwnTable:
+    """The names of the columns, and the rows that have as many fields."""
+
+    path: Path
+    header: list[str]
+    rows: list[list[str]]
+    options: dict[str, str] = field(default_factory=dict[str, str])
+
+    def values(self, number: int) -> list[str]:
+        """What a column has in its rows, without empty cells."""
+        return [row[number].strip() for row in self.rows if row[number].strip()]
+
+    def taken(self) -> set[str]:
+        """Columns that mean something already."""
+        return set(self.options.values())
+
+
+def propose(table: OwnTable, image: int, *, has_images: bool) -> None:
+    """Fill the options of a table whose column `image` names images, by the names and values of the others.
+
+    Boxes in shares of an image are proposed only where the table `has_images`, whose sizes make pixels of them.
+    """
+    header, options = table.header, table.options
+    options["image"] = header[image]
+    lower = [name.casefold() for name in header]
+    for key, usual in USUAL_NAMES.items():
+        numbers = (lower.index(name) for name in usual if name in lower)
+        number = next((number for number in numbers if header[number] not in table.taken() and _fits(table, key, number)), None)
+        if key != "image" and number is not None:
+            options[key] = header[number]
+    for key, column_of in (("split", _split_column), ("item", _item_column)):
+        if key not in options and (number := column_of(table)) is not None:
+            options[key] = header[number]
+    _propose_box(table, has_images=has_images)
+    if "category" not in options and "style" not in options and (number := _label_column(table)) is not None:
+        options["category"] = header[number]
+    if "substyle" in options and "style" not in options:
+        del options["substyle"]
+
+
+def _fits(table: OwnTable, key: str, number: int) -> bool:
+    """Whether a column of a usual name holds what its name says."""
+    values = set(table.values(number))
+    if not values:
+        return False
+    return all(value_fits(key, value) for value in values) if key in KNOWN_VALUES else True
+
+
+def _free(table: OwnTable) -> Iterator[tuple[int, str, list[str]]]:
+    """Columns without a meaning so far: number, name and values."""
+    for number, name in enumerate(table.header):
+        if name and name not in table.taken() and (values := table.values(number)):
+            yield number, name, values
+
+
+def _split_column(table: OwnTable) -> int | None:
+    return next((number for number, _, values in _free(table) if all(value.casefold() in SPLIT_NAMES for value in values)), None)
+
+
+def _item_column(table: OwnTable) -> int | None:
+    """A column called after products, with a product for at most some tens of images each."""
+    for number, name, values in _free(table):
+        if _ITEM_WORDS.fullmatch(name) and 50 * len(set(values)) >= len(values) and len(set(values)) > 1:
+            return number
+    return None
+
+
+def _label_column(table: OwnTable) -> int | None:
+    """The column with few values that are words: one that is called like a class, else the one with the most values."""
+    found: list[tuple[bool, int, int]] = []
+    for number, name, values in _free(table):
+        distinct = set(values)
+        is_words = not all(
+            re.fullmatch(r"[\d.,:/ -]*|true|false|yes|no|nan|none|null", value, re.IGNORECASE) for value in distinct
+        )
+        if is_words and 1 < len(distinct) <= min(_MAX_CLASSES, max(2, len(values) // 2)):
+            found.append((bool(_CLASS_WORDS.search(name)), len(distinct), -number))
+    return -max(found)[2] if found else None
+
+
+def _propose_box(table: OwnTable, *, has_images: bool) -> None:
+    """Four columns of usual names, or one whose cells are four numbers, in the first form and unit that fits all rows."""
+    lower = [name.casefold() for name in table.header]
+    choices = [([lower.index(name) for name in names], form) for names, form in _BOXES if set(names) <= set(lower)]
+    for number, name, _ in _free(table):
+        if re.search(r"box|rect", name, re.IGNORECASE):
+            choices += [([number], form) for form in ("corners", "size")]
+    for unit in ("pixel", "relative") if has_images else ("pixel",):  # shares become pixels by the sizes of the images
+        for numbers, form in choices:
+            cells = [[row[number] for number in numbers] for row in table.rows]
+            boxes = [read_box(cell, form, pixels=unit == "pixel") for cell in cells]
+            if any(boxes) and all(box is not None and (not box or _is_box(box, unit)) for box in boxes):
+                table.options["box"] = join_names([table.header[number] for number in numbers], table.header)
+                table.options |= {} if form == "corners" else {"box-form": form}
+                table.options |= {} if unit == "pixel" else {"unit": unit}
+                return
+
+
+def _is_box(box: Sequence[float], unit: str) -> bool:
+    """Whether x1, y1, x2, y2 can be a box in that unit."""
+    x1, y1, x2, y2 = box
+    far = max(x2, y2)
+    return x1 >= -1 and y1 >= -1 and x2 > x1 and y2 > y1 and (far > 1 if unit == "pixel" else far <= 1.001)

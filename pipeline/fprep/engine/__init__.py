@@ -1,0 +1,1 @@
+"""Many tasks on the processes of this machine."""

@@ -1,0 +1,197 @@
+"""COCO: `annotations/<split>.json` with boxes, key points, outlines and attributes (Lin et al., Microsoft COCO, ECCV 2014).
+
+Every category has all points of the landmark set, in its order, and the edges that its garment has. `file_name` is the path below
+the raw root. Attributes stand as in Fashionpedia (Jia et al., ECCV 2020): a list of their own, and `attribute_ids` of an
+annotation. All ids count from 1. Boxes and outlines count from the corner of the top left pixel, points from its center.
+
+`fprep convert coco` makes an equal table of it again: `info.table` states column groups and vocabularies, `labels` of an annotation
+hold the row's other columns (and its box or outlines where those of COCO had to be cut at the border), and `rows` of an image the
+rows that have no annotation, or several.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from fprep.export.geometry import Instance, class_names, instances, polygon_area
+from fprep.export.job import CHUNK, UNLABELLED, ExportJob
+from fschemas.tables import COLUMN_GROUPS
+from fschemas.wording import count
+
+# Column groups that have a place of their own; columns of all others go into "labels" of an annotation, as they are.
+_SHAPES = {"landmarks", "box", "polygons", "garments", "attributes", "maybe"}
+_IDS = {
+    "attributes_positive": "attribute_ids",
+    "attributes_unknown": "attribute_unknown_ids",
+    "attributes_maybe": "attribute_maybe_ids",
+}
+_FROM = {
+    "points": "boxes are drawn around the points, with a tenth of their extent on each side: the table has none",
+    "image": "some boxes are the whole image: the table has none there",
+}
+
+
+def write(job: ExportJob, folder: Path) -> None:
+    """Write one file a split."""
+    job.need_sizes()
+    names = class_names(job)
+    ids = {name: number for number, name in enumerate(names, 1)}
+    (folder / "annotations").mkdir()
+    origins: set[str] = set()
+    for split in job.splits:
+        with open(folder / "annotations" / f"{split}.json", "w", encoding="utf-8") as file:
+            _write_split(job, split, file, ids, origins)
+    job.notes += [_FROM[origin] for origin in sorted(origins) if origin in _FROM]
+    turned = int((job.frame["image_orientation"].fill_null(1) > 1).sum())
+    if turned:
+        job.notes.append(f"{count(turned, 'image')} with an EXIF orientation: coordinates are those of the upright image")
+
+
+def _write_split(job: ExportJob, split: str, file: TextIO, ids: dict[str, int], origins: set[str]) -> None:
+    heads = {
+        "info": {
+            "description": f"{job.name}, split {split}", "citation": str(job.metadata.get("citation") or ""),
+            "paper": str(job.metadata.get("paper") or ""), "table_sha256": job.source.sha256, "table": _table(job),
+        },
+        "licenses": [{"id": 1, "name": str(job.metadata.get("license") or "unknown"), "url": ""}],
+        "categories": list(_categories(job, ids)),
+        "attributes": list(_attributes(job)),
+    }  # fmt: skip
+    file.write("{\n")
+    file.writelines(f'"{name}": {_json(value)},\n' for name, value in heads.items())
+    _write_list(file, "images", _images(job, split))
+    file.write(",\n")
+    _write_list(file, "annotations", _annotations(job, split, ids, origins))
+    file.write("\n}\n")
+
+
+def _write_list(file: TextIO, name: str, items: Iterable[str]) -> None:
+    file.write(f'"{name}": [')
+    for number, item in enumerate(items):
+        file.write(",\n" if number else "\n")
+        file.write(item)
+    file.write("\n]")
+
+
+def _images(job: ExportJob, split: str) -> Iterator[str]:
+    several = "garments" in job.groups
+    wanted = ("key", "group", *(name for group in job.groups for name in COLUMN_GROUPS[group] if not name.startswith("garment_")))
+    for image_id, rows in enumerate(_pictures(job, split), 1):
+        row = rows[0]
+        job.count("images")
+        value = {"id": image_id, "file_name": row["image"], "width": row["width"], "height": row["height"], "license": 1,
+                 "key": row["key"]}  # fmt: skip
+        listed = [row for row in rows if several or not instances(row)]
+        if listed:
+            left_out = {"garments"} if several else set[str]()
+            value["rows"] = [{name: row[name] for name in wanted if name not in left_out} for row in listed]
+        yield _json(value)
+
+
+def _pictures(job: ExportJob, split: str) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each image of a split, without counting progress, which the annotations do."""
+    pictures = job.splits[split]
+    for start in range(0, len(pictures), CHUNK):
+        chunk = pictures[start : start + CHUNK]
+        rows = iter(job.source.rows(tuple(number for numbers in chunk for number in numbers)))
+        yield from ([next(rows) for _ in numbers] for numbers in chunk)
+
+
+def _table(job: ExportJob) -> dict[str, Any]:
+    """What the table states that COCO has no place for."""
+    named = str(job.metadata.get("table") or "").split("+")
+    groups = named if set(named) == set(job.groups) else list(job.groups)
+    landmarks = job.landmark_set
+    return {"column_groups": groups, "landmark_set": landmarks and landmarks["name"], "vocabularies": job.vocabularies}
+
+
+def _annotations(job: ExportJob, split: str, ids: dict[str, int], origins: set[str]) -> Iterator[str]:
+    number = 0
+    for image_id, rows in enumerate(job.pictures(split), 1):
+        found = [instance for row in rows for instance in instances(row)]
+        if not found and split != UNLABELLED:
+            job.count("images without a labelled garment")
+        for instance in found:
+            number += 1
+            origins.add(instance.box_from)
+            yield _json(_annotation(job, instance, number, image_id, ids))
+    job.count("annotations", number)
+
+
+def _annotation(job: ExportJob, instance: Instance, number: int, image_id: int, ids: dict[str, int]) -> dict[str, Any]:
+    x1, y1, x2, y2 = instance.box
+    width, height = x2 - x1, y2 - y1
+    row = instance.row
+    segmentation = [_outline(polygon, row["width"], row["height"]) for polygon in instance.polygons]
+    area = sum(map(polygon_area, segmentation)) if segmentation else width * height
+    value: dict[str, Any] = {
+        "id": number, "image_id": image_id, "category_id": ids[instance.label], "bbox": [x1, y1, width, height],
+        "area": round(area, 2), "iscrowd": 0, "segmentation": segmentation,
+    }  # fmt: skip
+    if instance.points:
+        value["keypoints"] = [number for point in instance.points for number in point]
+        value["num_keypoints"] = sum(v > 0 for _, _, v in instance.points)
+    for column, name in _IDS.items():
+        if column in row:
+            value[name] = [number + 1 for number in row[column]]
+    names = ("key", "group", *(name for group in job.groups if group not in _SHAPES for name in COLUMN_GROUPS[group]))
+    value["labels"] = {name: row[name] for name in names if row.get(name) is not None} | _cut(instance, value)
+    return value
+
+
+def _cut(instance: Instance, value: dict[str, Any]) -> dict[str, Any]:
+    """Box and outlines of the row, where they are not what COCO's fields give back."""
+    x, y, width, height = value["bbox"]
+    found: dict[str, Any] = {}
+    if instance.box_from == "box" and not _same((x, y, x + width - 1, y + height - 1), instance.source_box):
+        found["box"] = list(instance.source_box)
+    back = [[number - 0.5 for number in outline] for outline in value["segmentation"]]
+    if not all(map(_same, back, instance.polygons)) or len(back) < instance.num_outlines:
+        found |= {"polygon": list(instance.polygons[0])} if "garments" in instance.row else {"polygons": instance.row["polygons"]}
+    return found
+
+
+def _same(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Equal in the precision of a table."""
+    return bool((np.array(one, np.float32) == np.array(other, np.float32)).all())
+
+
+def _outline(polygon: tuple[float, ...], width: int, height: int) -> list[float]:
+    """Pixel centers become pixel corners, inside the image."""
+    sizes = (width, height)
+    return [_short(min(max(value + 0.5, 0.0), float(sizes[index % 2]))) for index, value in enumerate(polygon)]
+
+
+def _short(value: float) -> float:
+    """As few digits as give the same place in the precision of a table."""
+    rounded = round(value, 4)
+    return rounded if np.float32(rounded - 0.5) == np.float32(value - 0.5) else value
+
+
+def _categories(job: ExportJob, ids: dict[str, int]) -> Iterator[dict[str, Any]]:
+    points = job.landmark_set
+    for name, number in ids.items():
+        category: dict[str, Any] = {"id": number, "name": name, "supercategory": "garment"}
+        if points is not None:
+            valid = set(points["garments"][name])
+            edges = [[first + 1, second + 1] for first, second in points["skeleton"] if {first, second} <= valid]
+            category |= {"keypoints": list(points["points"]), "skeleton": edges, "valid_keypoints": sorted(valid)}
+        yield category
+
+
+def _attributes(job: ExportJob) -> Iterator[dict[str, Any]]:
+    vocabulary = job.vocabularies.get("attributes")
+    if vocabulary is None or "attributes" not in job.groups:
+        return
+    groups = {member: group for group, members in vocabulary["groups"].items() for member in members}
+    for number, value in enumerate(vocabulary["values"]):
+        yield {"id": number + 1, "name": value, "supercategory": groups.get(number, "")}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,160 @@
+"""`fprep export`: a table in the format of another tool, published as one folder.
+
+The formats are the modules of `fprep.export`. The same table, pictures and options give the same bytes. `export.json` in the
+folder says what it was made from, and bears a digest of the folder: exported again, an export that is whole is left as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import pkgutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import fprep.export
+from fprep.convert.source_table import SourceTable
+from fprep.export.job import ExportJob, ExportOptions, size_of
+from fschemas.failures import IntegrityError, UsageError, did_you_mean
+from fschemas.folders import claim_output
+from fschemas.json_file import read_json
+from fschemas.publish import new_folder, publish, publish_sealed, sha256_of
+from fschemas.walk import is_junk
+from fschemas.wording import count
+
+RECEIPT = "export.json"
+FORMAT = "fashionkit-export/1"
+_USED_BY = {"copy": ("yolo-pose",), "include_pictures": ("hf",), "predictions": ("label-studio",)}
+
+
+class Format(Protocol):
+    """What a module of `fprep.export` holds."""
+
+    def write(self, job: ExportJob, folder: Path) -> None:
+        """Write everything into the empty `folder`."""
+        ...
+
+
+def formats() -> dict[str, Format]:
+    """All formats by name: the modules of `fprep.export` that have a function `write`."""
+    found: dict[str, Format] = {}
+    for info in pkgutil.iter_modules(fprep.export.__path__):
+        module = importlib.import_module(f"fprep.export.{info.name}")
+        if hasattr(module, "write"):
+            found[info.name.replace("_", "-")] = cast("Format", module)
+    return dict(sorted(found.items()))
+
+
+def find_format(name: str) -> Format:
+    """The format of that name; raises `UsageError` with the nearest match."""
+    known = formats()
+    if name not in known:
+        raise UsageError(f"unknown format {name!r}; {did_you_mean(name, known)}known are {', '.join(known)}")
+    return known[name]
+
+
+def export(
+    table: Path, out: Path, to: str, *, images: Path | None = None, copy: bool = False, include_pictures: bool = False,
+    predictions: bool = False, limit: int | None = None, dry_run: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the table `table` (or the one in that folder) in the format `to` as the folder `out`, and return a summary.
+
+    `images` replaces the raw root that the table names. `copy` (yolo-pose) copies pictures instead of linking them,
+    `include_pictures` (hf) also those whose license does not allow it, `predictions` (label-studio) writes labels as guesses
+    to be corrected. `limit` takes that many rows, evenly spread. `progress(done, total)` counts pictures.
+
+    Raises `UsageError` for an unknown format, an option that the format does not have, a table without what the format needs
+    and an `out` that holds something else; `IntegrityError` for a damaged table or a picture that changed; `OSError`.
+    """
+    writer = find_format(to)
+    options = ExportOptions(copy, include_pictures, predictions, limit)
+    for name, users in _USED_BY.items():
+        if getattr(options, name) and to not in users:
+            raise UsageError(f"--{name.replace('_', '-')} is an option of {', '.join(users)}, not of {to}; leave it out")
+    out = claim_output(Path(out), "export")
+    source = SourceTable.open(Path(table))
+    job = ExportJob(source, options, out, images)
+    done, total = 0, sum(map(len, job.splits.values()))
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None and (done % 100 == 0 or done >= total):
+            progress(done, total)
+
+    job.progress = tick
+    receipt = _receipt(job, to)
+    summary = {
+        "format": to, "dataset": job.name, "rows": len(job.numbers), "images": total,
+        "splits": {split: len(pictures) for split, pictures in job.splits.items()},
+    }  # fmt: skip
+    unchanged = _existing(out) == receipt["id"]
+    if unchanged or dry_run:
+        _check_place(out, unchanged=unchanged)
+        return {**summary, "counts": {}, "files": 0, "bytes": 0, "notes": [], "unchanged": unchanged}
+    with new_folder(out):
+        _check_place(out, unchanged=False)
+        with publish(out) as folder:
+            folder.mkdir()
+            writer.write(job, folder)
+            content = {**receipt, **summary, "counts": job.counts, "notes": job.notes, "content_sha256": _digest_of(folder)}
+            publish_sealed(folder / RECEIPT, content)
+            files, size = size_of(folder)
+    return {**summary, "counts": job.counts, "files": files, "bytes": size, "notes": job.notes, "unchanged": False}
+
+
+def describe(summary: dict[str, Any], out: Path, *, dry_run: bool) -> str:
+    """The summary in a few lines."""
+    splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
+    what = f"{summary['dataset']} as {summary['format']}, {count(summary['rows'], 'row')}, images {splits}"
+    if summary["unchanged"]:
+        return f"{out}: nothing to do: {what}"
+    if dry_run:
+        return f"{out}: would be written: {what}"
+    counts = ", ".join(f"{count} {name}" for name, count in summary["counts"].items())
+    size = f"{count(summary['files'], 'file')}, {summary['bytes'] / 1e6:.1f} MB"
+    return "\n".join([f"{out}: {what}: {counts}; {size}", *(f"note: {note}" for note in summary["notes"])])
+
+
+def _receipt(job: ExportJob, to: str) -> dict[str, Any]:
+    """What decides the content; the id is its SHA-256."""
+    content = {"export": FORMAT, "to": to, "table_sha256": job.source.sha256, "options": asdict(job.options)}
+    return {"id": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(), **content}
+
+
+def _existing(out: Path) -> str | None:
+    """The id of the export that stands there; raises `IntegrityError` where one of its files is not as it was written."""
+    if not (out / RECEIPT).exists():
+        return None
+    again = "remove the folder and run `fprep export` again"
+    receipt = read_json(out / RECEIPT, {"id": str, "content_sha256?": str}, sealed=True, remedy=again)
+    if receipt.get("content_sha256", _digest_of(out)) != _digest_of(out):
+        raise IntegrityError(f"{out}: a file was changed, lost or added since the export was written; {again}")
+    return str(receipt["id"])
+
+
+def _digest_of(folder: Path) -> str:
+    """The SHA-256 of the names and contents of an export without its receipt; of links the names alone.
+
+    What others leave there does not count: hidden files, and the caches of labels that trainers of YOLO make.
+    """
+    digest = hashlib.sha256()
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(place, name)
+            if not (is_junk(name) or name.startswith(".") or name.endswith(".cache") or path == folder / RECEIPT):
+                content = "a link" if path.is_symlink() else sha256_of(path)
+                digest.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _check_place(out: Path, *, unchanged: bool) -> None:
+    if not unchanged and out.is_dir() and any(out.iterdir()):
+        what = "an export of another table or with other options" if _existing(out) else "not empty and no export"
+        raise UsageError(f"{out}: {what}; remove it or choose another folder")

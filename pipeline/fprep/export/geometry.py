@@ -1,0 +1,112 @@
+"""Boxes, outlines and points of a row as other formats want them.
+
+Two systems of coordinates meet here. In tables the center of the top left pixel is (0, 0) and a box holds its corner pixels. In
+COCO boxes and in normalised coordinates the corner of the top left pixel is (0, 0): half a pixel more, and a box that holds the
+pixels 2 to 4 goes from 2 to 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fprep.export.job import UNLABELLED, ExportJob
+from fschemas.landmarks import LANDMARK_SETS, Visibility
+
+NO_NAME = "garment"
+_MARGIN = 0.1  # of the extent of the points, on each side
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A garment of a picture: its class, its box, its outlines and its points.
+
+    `box` is x1, y1, x2, y2 between pixel corners, inside the picture; `box_from` says where it comes from. `source_box` is that of the
+    row, where it has one, and `num_outlines` how many outlines that has, also those of less than three points. `polygons` are x, y,
+    x, y … and `points` (x, y, v) in pixel centers, v as in COCO: 0 not labelled (x = y = 0), 1 labelled but hidden, 2 visible.
+    """
+
+    label: str
+    box: tuple[float, float, float, float]
+    box_from: Literal["box", "points", "image"]
+    polygons: tuple[tuple[float, ...], ...] = ()
+    points: tuple[tuple[float, float, int], ...] = ()
+    row: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    source_box: tuple[float, ...] = ()
+    num_outlines: int = 0
+
+
+def class_names(job: ExportJob) -> tuple[str, ...]:
+    """The classes of the table: garments of the landmark set in its own order, parts, categories, or the one class `garment`."""
+    if job.landmark_set is not None:
+        known = LANDMARK_SETS.get(job.landmark_set["name"])
+        return tuple(known.garments if known else job.landmark_set["garments"])
+    column = "garments" if "garments" in job.groups else "category"
+    if column not in job.frame.columns:
+        return (NO_NAME,)
+    known = job.vocabularies.get("part" if column == "garments" else column)
+    if known is not None:
+        return tuple(known["values"])
+    names = job.frame[column].explode() if column == "garments" else job.frame[column]
+    return tuple(sorted({str(name) for name in names.to_list() if name})) or (NO_NAME,)
+
+
+def instances(row: dict[str, Any]) -> list[Instance]:
+    """The garments of a row; none where nothing is labelled. The size of the picture must be known."""
+    if row["split"] == UNLABELLED:
+        return []
+    if "garments" in row:
+        return _of_parts(row)
+    label = row.get("garment") or row.get("category", NO_NAME)
+    if not label:
+        return []
+    points = _points(row) if "landmark_x" in row else ()
+    box, origin = _box(row, points)
+    polygons = tuple(tuple(polygon) for polygon in row.get("polygons", ()) if len(polygon) >= 6)
+    outlines = len(row.get("polygons", ()))
+    return [Instance(label, box, origin, polygons, points, row, tuple(row.get("box", ())), outlines)]
+
+
+def corner_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
+    """A box of pixel centers, inclusive, as one between pixel corners, cut off at the border of the picture."""
+    x1, y1, x2, y2 = box
+    return _inside(x1, width), _inside(y1, height), _inside(x2 + 1, width), _inside(y2 + 1, height)
+
+
+def polygon_area(polygon: Sequence[float]) -> float:
+    """The area of x, y, x, y …: Gauss' formula."""
+    xs, ys = polygon[0::2], polygon[1::2]
+    pairs = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
+    return abs(sum(x * next_y - next_x * y for x, y, next_x, next_y in pairs)) / 2
+
+
+def _of_parts(row: dict[str, Any]) -> list[Instance]:
+    found: list[Instance] = []
+    for number, (label, polygon) in enumerate(zip(row["garments"], row["garment_polygons"], strict=True)):
+        source = tuple(row["garment_boxes"][4 * number : 4 * number + 4])
+        box = corner_box(source, row["width"], row["height"])
+        polygons = (tuple(polygon),) if len(polygon) >= 6 else ()
+        found.append(Instance(label, box, "box", polygons, (), row, source, len(polygons)))
+    return found
+
+
+def _points(row: dict[str, Any]) -> tuple[tuple[float, float, int], ...]:
+    columns = zip(row["landmark_x"], row["landmark_y"], row["landmark_visibility"], strict=True)
+    return tuple((x, y, v) if v >= Visibility.OCCLUDED else (0.0, 0.0, 0) for x, y, v in columns)
+
+
+def _box(row: dict[str, Any], points: tuple[tuple[float, float, int], ...]) -> Any:
+    width, height = row["width"], row["height"]
+    if "box" in row:
+        return corner_box(row["box"], width, height), "box"
+    placed = [(x, y) for x, y, v in points if v]
+    if len(placed) < 2:
+        return (0.0, 0.0, float(width), float(height)), "image"
+    xs, ys = [x for x, _ in placed], [y for _, y in placed]
+    wide, high = _MARGIN * (max(xs) - min(xs)), _MARGIN * (max(ys) - min(ys))
+    return corner_box((min(xs) - wide, min(ys) - high, max(xs) + wide, max(ys) + high), width, height), "points"
+
+
+def _inside(value: float, size: int) -> float:
+    return min(max(float(value), 0.0), float(size))

@@ -1,0 +1,168 @@
+"""What a format gets: the chosen rows of a table, picture by picture, and where the pictures are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fprep.convert.source_table import SourceTable
+from fprep.raw.safe_open import follows_links
+from fprep.shard.sample import read_picture
+from fschemas import wording
+from fschemas.failures import UsageError
+from fschemas.tables import SPLITS
+
+CHUNK = 1024  # pictures whose rows are in memory at once
+UNLABELLED = "unlabelled"
+
+_OPEN = re.compile(r"\b(CC0|CC[ -]BY|public domain|MIT|Apache|BSD|Unlicense|ODC-BY|PDDL)\b", re.IGNORECASE)
+_CLOSED = re.compile(r"no redistribution|not be (re)?distributed|do not (re)?distribute", re.IGNORECASE)
+_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Choices of the user. `copy`: pictures are copied where they would be linked. `include_pictures`: also those whose license
+    does not allow it. `predictions`: labels are guesses to be corrected. `limit`: so many rows, evenly spread."""
+
+    copy: bool = False
+    include_pictures: bool = False
+    predictions: bool = False
+    limit: int | None = None
+
+
+@dataclass
+class ExportJob:
+    """One export. A format calls `progress` once per picture, adds to `counts` and says in `notes` what a reader must know.
+
+    `final` is the folder under its last name, which links are made for; the format writes into another, temporary one.
+    """
+
+    source: SourceTable
+    options: ExportOptions
+    final: Path
+    images: Path | None = None
+    progress: Callable[[], None] = lambda: None
+    notes: list[str] = field(default_factory=list[str])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+    _ways: dict[Path, str] = field(default_factory=dict[Path, str])  # from folders of pictures to the raw root
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the table."""
+        return self.source.metadata
+
+    @property
+    def name(self) -> str:
+        """The name of the data set."""
+        return str(self.metadata.get("dataset") or "dataset")
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The column groups of the table."""
+        return tuple(self.metadata.get("column_groups", ()))
+
+    @property
+    def landmark_set(self) -> dict[str, Any] | None:
+        """The landmark set as plain JSON values, None where there are no landmarks."""
+        return self.metadata.get("landmark_set") if "landmarks" in self.groups else None
+
+    @property
+    def vocabularies(self) -> dict[str, dict[str, Any]]:
+        """Vocabularies by column, as plain JSON values."""
+        return dict(self.metadata.get("vocabularies") or {})
+
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """The chosen rows, by their number in the table."""
+        height, limit = self.source.frame.height, self.options.limit
+        if limit is None or limit >= height:
+            return tuple(range(height))
+        return tuple(index * height // limit for index in range(limit))
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The chosen rows."""
+        return self.source.frame[list(self.numbers)]
+
+    @cached_property
+    def splits(self) -> dict[str, list[list[int]]]:
+        """For each split with rows, in the order of `SPLITS`: the row numbers of each picture, in the order of the table."""
+        found: dict[str, dict[str, list[int]]] = {}
+        columns = self.frame["split"].cast(pl.String).to_list(), self.frame["image"].to_list()
+        for number, split, image in zip(self.numbers, *columns, strict=True):
+            found.setdefault(split, {}).setdefault(image, []).append(number)
+        return {split: list(found[split].values()) for split in SPLITS if split in found}
+
+    def pictures(self, split: str) -> Iterator[list[dict[str, Any]]]:
+        """The rows of each picture of a split, as dicts."""
+        pictures = self.splits[split]
+        for start in range(0, len(pictures), CHUNK):
+            chunk = pictures[start : start + CHUNK]
+            rows = iter(self.source.rows(tuple(number for numbers in chunk for number in numbers)))
+            for numbers in chunk:
+                yield [next(rows) for _ in numbers]
+                self.progress()
+
+    def need_sizes(self) -> None:
+        """Raise `UsageError` where the size of a picture is not known."""
+        unknown = self.frame["width"].null_count()
+        if unknown:
+            raise UsageError(
+                f"{self.source.path}: the size of {wording.count(unknown, 'image')} is not known, and this format needs it; "
+                "run `fprep convert` again with `--images header`"
+            )
+
+    def need(self, group: str, others: str) -> None:
+        """Raise `UsageError` for a table without that column group; `others` are formats that do without."""
+        if group not in self.groups:
+            has = ", ".join(self.groups) or "no labels"
+            raise UsageError(f"{self.source.path}: this format needs {group}, but the table has {has}; take {others}")
+
+    @cached_property
+    def raw_root(self) -> Path:
+        """Where the pictures are; raises `UsageError` when there is no such folder."""
+        return self.source.raw_root(self.images)
+
+    def place_picture(self, row: dict[str, Any], target: Path, folder: Path, *, copy: bool) -> None:
+        """Put the picture of a row at `folder/target`: a copy whose digest was checked, or a relative link to the raw picture."""
+        path = self.raw_root / row["image"]
+        place = folder / target
+        if place.parent not in self._ways:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            home = (self.final / target).parent.absolute().resolve()
+            self._ways[place.parent] = os.path.relpath(self.raw_root.resolve(), home)
+        if copy:
+            place.write_bytes(read_picture(self.raw_root, row["image"], row["sha256"], follow_links=follows_links(self.metadata)))
+        elif path.is_file():
+            place.symlink_to(f"{self._ways[place.parent]}/{row['image']}")
+        else:
+            raise UsageError(f"{path}: no such image; name the raw root with --images, or convert again")
+
+    def count(self, name: str, more: int = 1) -> None:
+        """Count something for the summary."""
+        self.counts[name] = self.counts.get(name, 0) + more
+
+
+def picture_suffix(row: dict[str, Any]) -> str:
+    """The suffix that fits the content of the picture, else that of its name."""
+    return _SUFFIXES.get(row["image_format"] or "", Path(row["image"]).suffix.lower() or ".jpg")
+
+
+def may_be_published(metadata: dict[str, Any]) -> bool:
+    """Whether the license of the pictures lets anybody pass them on: ours are drawn, others must say so."""
+    terms = str(metadata.get("license") or "")
+    return bool(metadata.get("drawn")) or (bool(_OPEN.search(terms)) and not _CLOSED.search(terms))
+
+
+def size_of(folder: Path) -> tuple[int, int]:
+    """Files and bytes below a folder; links count as files of no bytes."""
+    files = [path for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+    return len(files), sum(path.stat().st_size for path in files if not path.is_symlink())

@@ -1,0 +1,79 @@
+"""Ultralytics' layout for pose: `images/<split>/`, `labels/<split>/` and `data.yaml`.
+
+A label line is `class cx cy w h` and `x y v` per point, all divided by the size of the picture as it is displayed. Coordinates count
+from the corner of the top left pixel, so that they stay right in a resized picture: x = (pixel center + 0.5) / width. Points with
+v = 0 are `0 0 0`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fprep.export.geometry import Instance, class_names, instances
+from fprep.export.job import UNLABELLED, ExportJob, picture_suffix
+from fschemas import wording
+from fschemas.names import output_name
+from fschemas.publish import publish_bytes
+
+_DIGITS = 7  # of a share: a thousandth of a pixel in a picture of 10,000
+
+
+def write(job: ExportJob, folder: Path) -> None:
+    """Write pictures (links or copies), labels and data.yaml."""
+    job.need("landmarks", "coco, label-studio or hf")
+    job.need_sizes()
+    ids = {name: number for number, name in enumerate(class_names(job))}
+    splits = [split for split in job.splits if split != UNLABELLED]
+    for split in splits:
+        (folder / "labels" / split).mkdir(parents=True)
+        for rows in job.pictures(split):
+            found = [instance for row in rows for instance in instances(row)]
+            name = output_name(rows[0]["key"])
+            job.place_picture(rows[0], Path("images", split, name + picture_suffix(rows[0])), folder, copy=job.options.copy)
+            lines = "".join(f"{label_line(instance, ids)}\n" for instance in found)
+            (folder / "labels" / split / f"{name}.txt").write_text(lines, encoding="utf-8")
+            job.count("images")
+            job.count("labels", len(found))
+    if UNLABELLED in job.splits:
+        count = len(job.splits[UNLABELLED])
+        job.notes.append(
+            f"left out: {wording.count(count, 'image')} without labels, which in this layout would be without a garment"
+        )
+    publish_bytes(folder / "data.yaml", _data(job, splits, ids).encode())
+
+
+def label_line(instance: Instance, ids: dict[str, int]) -> str:
+    """The line of a garment, without line end."""
+    width, height = instance.row["width"], instance.row["height"]
+    x1, y1, x2, y2 = instance.box
+    numbers: list[str] = [str(ids[instance.label])]
+    numbers += [_share((x1 + x2) / 2, width), _share((y1 + y2) / 2, height), _share(x2 - x1, width), _share(y2 - y1, height)]
+    for x, y, v in instance.points:
+        numbers += [_share(x + 0.5, width), _share(y + 0.5, height), str(v)] if v else ["0", "0", "0"]
+    return " ".join(numbers)
+
+
+def _share(value: float, size: int) -> str:
+    return f"{min(max(value / size, 0.0), 1.0):.{_DIGITS}g}"
+
+
+def _data(job: ExportJob, splits: list[str], ids: dict[str, int]) -> str:
+    points = job.landmark_set
+    assert points is not None
+    held_out = [split for split in ("val", "test", "val_query", "query", "train") if split in splits]
+    if held_out and held_out[0] != "val":
+        job.notes.append(f"data.yaml: there is no val split, so val is {held_out[0]}")
+    places: dict[str, Any] = {split: f"images/{split}" for split in splits}
+    if held_out:
+        places = {"train": f"images/{'train' if 'train' in splits else held_out[0]}", "val": f"images/{held_out[0]}"} | places
+    data = places | {
+        "kpt_shape": [len(points["points"]), 3],
+        "flip_idx": points["partners"],
+        "names": {number: name for name, number in ids.items()},
+        "kpt_names": {number: list(points["points"]) for number in ids.values()},
+    }
+    head = f"# {job.name}. Paths are relative to this file. License: {' '.join(str(job.metadata.get('license')).split())}\n"
+    return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)

@@ -1,0 +1,1 @@
+"""Image files: whether they are there and whole, and what their headers say."""

@@ -1,0 +1,1 @@
+"""`fprep lint`: checks of a finished shard set."""

@@ -1,0 +1,181 @@
+"""`fprep lint`: is a finished shard set what its dataset.json says, and does every loader read the same of it?
+
+Nothing is trusted but the bytes: tars are walked header by header and compared with the index, digests are computed anew,
+annotations are parsed, pictures decoded, and the set is opened with `datasets` and with plain `webdataset`.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from fprep.lint.loaders import check_loaders
+from fprep.lint.samples import SampleChecks
+from fprep.shard.finish import README_FILE
+from fschemas import wording
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.preflight import check_shards
+from fschemas.publish import TEMPORARY_PREFIX, sha256_of
+from fschemas.shard import RECORD_FOLDER, read_record, record_path
+from fschemas.shard_index import INDEX_FILE, POSITION_COLUMNS
+from fschemas.shard_set import DATASET_FILE, read_dataset_file
+from fschemas.table_file import read_table
+
+# One split in two roles: items occur in both.
+_EVALUATION = {"query": "evaluation", "gallery": "evaluation", "val_query": "validation", "val_gallery": "validation"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be, or (severity "not run") a check that could not be made."""
+
+    place: str
+    what: str
+    severity: Literal["error", "warning", "not run"] = "error"
+
+
+def lint(
+    shards: Path, *, loaders: bool = True, sample_limit: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> list[Finding]:
+    """Everything that is wrong with the shard set in a folder, in the order of its files; an empty list for a sound set.
+
+    `loaders`: open it with `datasets` and `webdataset` too. `sample_limit`: decode pictures of at most so many samples a split
+    and let the loaders read no more; structure, digests and annotations are always checked in full. `progress` takes (done,
+    total) of the shards.
+    Raises `UsageError` where there is no finished set; damage is a finding and no error.
+    """
+    shards = Path(shards)
+    check_shards(shards)
+    if not (shards / DATASET_FILE).is_file():
+        raise UsageError(f"{shards}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first")
+    try:
+        metadata = _read_metadata(shards)
+    except (OSError, ValueError) as error:
+        return [Finding(DATASET_FILE, f"not readable ({_sentence(error)})")]
+    findings: list[Finding] = []
+    index: pl.DataFrame | None = None
+    try:
+        findings += _check_index(shards, metadata)
+        index = pl.DataFrame(read_table(shards / INDEX_FILE))
+        findings += _check_counts(metadata, index)
+        findings += _check_groups(index)
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        findings.append(Finding(INDEX_FILE, f"not readable ({_sentence(error)})"))
+    checks = SampleChecks(metadata, sample_limit)
+    for number, entry in enumerate(metadata["shards"]):
+        findings += _check_shard(shards, metadata, entry)
+        rows = None if index is None or "shard" not in index.columns else index.filter(pl.col("shard") == number)
+        if (shards / entry["name"]).is_file():
+            findings += _walk(shards / entry["name"], entry, rows, checks)
+        if progress is not None:
+            progress(number + 1, len(metadata["shards"]))
+    findings += [Finding(place, what) for place, what in checks.doubled_keys()]
+    findings += _check_files(shards, metadata)
+    if loaders:
+        found = check_loaders(shards, metadata, checks.keys, sample_limit)
+        findings += [Finding(place, what, "error" if ran else "not run") for place, what, ran in found]
+    return findings
+
+
+def _read_metadata(shards: Path) -> dict[str, Any]:
+    """dataset.json; raises `ValueError` for one that is not of our format, lacks what the checks need or leads elsewhere."""
+    metadata = read_dataset_file(shards / DATASET_FILE, str(shards))
+    for entry in metadata["shards"]:
+        if entry["split"] not in metadata["splits"]:
+            raise IntegrityError(f"splits.{entry['split']} is missing, but {entry['name']} belongs to it")
+        if Path(entry["name"]).name != entry["name"]:
+            raise IntegrityError(f"the shard name {entry['name']!r} leads out of the folder")
+    return metadata
+
+
+def _check_index(shards: Path, metadata: dict[str, Any]) -> Iterator[Finding]:
+    path = shards / INDEX_FILE
+    if not path.is_file():
+        yield Finding(INDEX_FILE, "missing")
+    elif sha256_of(path) != metadata["index"]["sha256"]:
+        yield Finding(INDEX_FILE, f"SHA-256 differs from {DATASET_FILE}")
+    if not (shards / README_FILE).is_file():
+        yield Finding(README_FILE, "missing: `datasets` then guesses types and splits", "warning")
+
+
+def _check_counts(metadata: dict[str, Any], index: pl.DataFrame) -> Iterator[Finding]:
+    missing = [name for name in POSITION_COLUMNS if name not in index.columns]
+    if missing:
+        yield Finding(INDEX_FILE, f"columns are missing: {', '.join(missing)}")
+        return
+    counted = {split: entry["samples"] for split, entry in metadata["splits"].items()}
+    found = dict(index["split"].value_counts().iter_rows())
+    if found != counted:
+        yield Finding(INDEX_FILE, f"samples per split are {found}, but {DATASET_FILE} says {counted}")
+    for name in index.columns:
+        if index[name].null_count():
+            yield Finding(INDEX_FILE, f"column {name} has {index[name].null_count()} empty values")
+
+
+def _check_groups(index: pl.DataFrame) -> Iterator[Finding]:
+    """Groups (items, shoots) that stand in two splits: a test on what was trained on."""
+    if "group" not in index.columns or "split" not in index.columns:
+        return
+    roles = index.select("group", pl.col("split").replace(_EVALUATION)).unique()
+    straddling = roles.group_by("group").agg(pl.col("split").sort()).filter(pl.col("split").list.len() > 1).sort("group")
+    for splits, groups in straddling.group_by(pl.col("split").list.join(" and "), maintain_order=True).agg("group").iter_rows():
+        what = f"{wording.count(len(groups), 'group')} in {splits}, the first is {groups[0]}; scores on them are too good"
+        yield Finding(INDEX_FILE, what, "warning")
+
+
+def _check_shard(shards: Path, metadata: dict[str, Any], entry: dict[str, Any]) -> Iterator[Finding]:
+    path, name = shards / entry["name"], entry["name"]
+    if not path.is_file():
+        yield Finding(name, "missing")
+        return
+    if path.stat().st_size != entry["bytes"]:
+        yield Finding(name, f"{path.stat().st_size} bytes instead of {entry['bytes']}")
+    elif sha256_of(path) != entry["sha256"]:
+        yield Finding(name, f"SHA-256 differs from {DATASET_FILE}")
+    record, place = read_record(shards, name), record_path(shards, name).relative_to(shards).as_posix()
+    if record is None:
+        yield Finding(place, "missing or not readable: the shard would be written again")
+    elif (record.plan_id, record.name, record.split, record.bytes, record.sha256, len(record.keys)) != (
+        metadata["plan_id"], name, entry["split"], entry["bytes"], entry["sha256"], entry["samples"],
+    ):  # fmt: skip
+        yield Finding(place, f"is not the record of the shard that {DATASET_FILE} names")
+
+
+def _walk(path: Path, entry: dict[str, Any], rows: pl.DataFrame | None, checks: SampleChecks) -> Iterator[Finding]:
+    """Every header and every content of a tar, in pairs of picture and annotation."""
+    indexed = rows.to_dicts() if rows is not None and set(POSITION_COLUMNS) <= set(rows.columns) else None
+    number = 0
+    try:
+        with tarfile.open(path, "r:") as tar:
+            while (image := tar.next()) is not None:
+                annotation = tar.next()
+                row = indexed[number] if indexed is not None and number < len(indexed) else None
+                for what in checks.pair(tar, image, annotation, entry["split"], row):
+                    yield Finding(f"{path.name}:{image.name}", what)
+                number += 1
+    except (tarfile.TarError, OSError, ValueError) as error:
+        yield Finding(path.name, f"sample {number}: not a readable tar ({_sentence(error)})")
+    for count, source in ((entry["samples"], DATASET_FILE), (None if indexed is None else len(indexed), INDEX_FILE)):
+        if count is not None and count != number:
+            yield Finding(path.name, f"holds {wording.count(number, 'sample')}, but {source} says {count}")
+
+
+def _check_files(shards: Path, metadata: dict[str, Any]) -> Iterator[Finding]:
+    names = [entry["name"] for entry in metadata["shards"]]
+    known = {DATASET_FILE, INDEX_FILE, README_FILE, RECORD_FOLDER, *names}
+    known |= {record_path(shards, name).relative_to(shards).as_posix() for name in names}
+    for path in sorted([*shards.iterdir(), *(shards / RECORD_FOLDER).glob("*")]):
+        name = path.relative_to(shards).as_posix()
+        if path.name.startswith(TEMPORARY_PREFIX):
+            yield Finding(name, "left by a killed writer; `fprep shard` removes it", "warning")
+        elif name not in known:
+            yield Finding(name, f"a file that {DATASET_FILE} does not name; other loaders may read it")
+
+
+def _sentence(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

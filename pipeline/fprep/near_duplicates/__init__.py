@@ -1,0 +1,1 @@
+"""Images that look the same; used by convert (splits) and audit."""

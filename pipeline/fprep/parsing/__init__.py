@@ -1,1 +1,0 @@
-"""Parsers that readers share, or that would make a reader too long."""

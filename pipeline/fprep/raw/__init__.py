@@ -1,0 +1,1 @@
+"""Raw folders and the annotation files in them."""

@@ -1,0 +1,276 @@
+"""One annotation file: strict lines from bytes, split at LF or CRLF and at nothing else, addressable by number.
+
+A file that has no LF but CRs was written with the line ends of old Macs (Excel's "CSV (Macintosh)"); it is split at the CRs.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import shlex
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fprep.raw.unchanged import check_stamp, read_unchanged, stamp_of
+from fschemas.failures import UsageError
+from fschemas.regular_file import kind_of
+
+MAX_LINE = 1 << 20  # bytes; a longer line is rejected
+MAX_IN_MEMORY = 1 << 27  # bytes; a larger file is read in blocks and not kept
+BLOCK = 1 << 21  # bytes; more than MAX_LINE
+_LF, _CR = 10, 13
+_BOM = b"\xef\xbb\xbf"
+_LONGEST_GUESS = 1 << 14  # bytes of a line
+
+
+@dataclass(frozen=True, slots=True)
+class RawLine:
+    """One line: the file (relative to the raw root), the 1-based number, the byte offset, the bytes without the line end."""
+
+    file: str
+    number: int
+    offset: int
+    content: bytes
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}"
+
+
+@dataclass(slots=True)
+class Block:
+    """Some lines, one after the other, as an array of bytes; valid until the next block is asked for.
+
+    Line `first_line + i` (1-based in the file) is `content[starts[i]:ends[i]]`, without its LF. Where the ends are `guessed`,
+    there is an LF at each of them, but there may be others inside a line: look, and call `count_lines` when one is found.
+    """
+
+    first_line: int
+    content: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    guessed: bool = False
+
+    def count_lines(self) -> None:
+        """Find all line ends."""
+        first = self.starts[:1]
+        self.ends, self.guessed = _line_ends(self.content, np.empty(len(self.content), bool)), False
+        self.starts = np.concatenate([first, self.ends[:-1] + 1])
+
+
+class RawFile:
+    """An annotation file, addressable by line number. Raises `UsageError` for what cannot be text in UTF-8.
+
+    Files above MAX_IN_MEMORY stay on disk: they are read block by block, and single lines are read again.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self._stamp = stamp_of(path, name)
+        self._content = read_unchanged(path, name) if self._stamp[0] <= MAX_IN_MEMORY else None
+        self.has_cr = False  # lines end in CR alone; in `content` of lines and blocks an LF stands for each
+        head = self._content if self._content is not None else self._read(0, BLOCK)
+        if not head:
+            raise UsageError(f"{name}: the file is empty; restore it from the archive")
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:64]:
+            raise UsageError(f"{name}: UTF-16 or binary, but UTF-8 text was expected; {_recode(head, name)}")
+        self.has_cr = ends_in_cr(head)
+        if self.has_cr and self._content is not None:
+            self._content = head = with_line_feeds(self._content)
+        self.has_bom = head.startswith(_BOM)
+        self.has_crlf = b"\r\n" in head  # of a large file: in its first block
+        self.accounts = Counter[str]()
+        self._index: tuple[np.ndarray, np.ndarray] | None = None  # byte offsets where lines start and end
+
+    def head(self, size: int) -> bytes:
+        """The first bytes, without byte order mark and with an LF for each line end in CR alone."""
+        return self._read(0, size + 3).removeprefix(_BOM)[:size]
+
+    def __len__(self) -> int:
+        return len(self._lines()[0])
+
+    def line(self, number: int) -> RawLine:
+        """The line of that 1-based number."""
+        starts, ends = self._lines()
+        start, end = int(starts[number - 1]), int(ends[number - 1])
+        content = self._read(start, min(end - start, MAX_LINE + 1))
+        return RawLine(self.name, number, start, content[:-1] if content.endswith(b"\r") else content)
+
+    def lines(self) -> Iterator[RawLine]:
+        """All lines with more than blanks in them; the blank ones are accounted for."""
+        for number in range(1, len(self) + 1):
+            line = self.line(number)
+            if line.content.strip(b" \t\r"):
+                yield line
+            else:
+                self.accounts["blank"] += 1
+
+    def blocks(self, *, guess: bool = False) -> Iterator[Block]:
+        """All lines, some thousand at a time, for readers that work on arrays; a line above MAX_LINE comes cut and alone.
+
+        With `guess` the line ends of blocks that look as if all lines had one length are guessed, which saves a pass.
+        """
+        starts: list[np.ndarray] = []
+        ends: list[np.ndarray] = []
+        number, flags = 1, np.empty(BLOCK, bool)
+        for offset, content in self._pieces() if self._content is None else _slices(self._content):
+            guessed = _guess_line_ends(content) if guess and offset else None
+            line_ends = _line_ends(content, flags[: len(content)]) if guessed is None else guessed
+            line_starts = np.concatenate(([3 if self.has_bom and not offset else 0], line_ends[:-1] + 1))
+            block = Block(number, content, line_starts, line_ends, guessed is not None)
+            yield block
+            starts.append(block.starts + offset)
+            ends.append(block.ends + offset)
+            number += len(block.starts)
+        self._index = np.concatenate(starts), np.concatenate(ends)
+
+    def _lines(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._index is None:
+            for _ in self.blocks():
+                pass
+        assert self._index is not None
+        return self._index
+
+    def _read(self, start: int, size: int) -> bytes:
+        if self._content is not None:
+            return self._content[start : start + size]
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            content = file.read(size)
+        check_stamp(self._stamp, self.path, self.name)
+        return content.replace(b"\r", b"\n") if self.has_cr else content
+
+    def _pieces(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Whole lines of a file on disk with their offset, in a buffer that is used again."""
+        buffer = bytearray(BLOCK)
+        view, array = memoryview(buffer), np.frombuffer(buffer, np.uint8)
+        offset = rest = 0
+        with open(self.path, "rb", buffering=0) as file:
+            while size := file.readinto(view[rest:]):
+                filled = rest + size
+                if self.has_cr:
+                    new = array[rest:filled]
+                    new[new == _CR] = _LF
+                last = buffer.rfind(b"\n", 0, filled) + 1
+                if last:
+                    yield offset, array[:last]
+                    offset, rest = offset + last, filled - last
+                    view[:rest] = bytes(view[last:filled])
+                elif filled < BLOCK:
+                    rest = filled
+                else:
+                    yield offset, array[: MAX_LINE + 1]
+                    offset, rest = _next_line(file, offset + filled, b"\r" if self.has_cr else b"\n"), 0
+        check_stamp(self._stamp, self.path, self.name)
+        if rest:
+            yield offset, array[:rest]
+
+
+def is_file(path: Path) -> bool:
+    """Whether an annotation file is at a path.
+
+    Raises `UsageError` for what has its name and cannot be read: a table without the labels of a file that is there, behind a
+    broken link, would be taken for complete.
+    """
+    if path.is_file():
+        return True
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISLNK(mode):
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            where = "itself" if error.errno == errno.ELOOP else f"{path.readlink()}, which does not exist"
+            raise UsageError(f"{path}: a link to {where}; restore the file (where DVC manages it, `dvc checkout`)") from None
+    raise UsageError(f"{path}: {kind_of(mode)}, but must be a regular file; restore it from the archive")
+
+
+def ends_in_cr(head: bytes) -> bool:
+    """Whether the lines of a file that begins so end in CR alone: there is no LF, except perhaps at its very end."""
+    body = head.rstrip(b"\r\n")
+    return b"\r" in body and b"\n" not in body
+
+
+def with_line_feeds(content: bytes) -> bytes:
+    """Lines that end in CR alone, or in CRLF, with an LF instead; as many bytes in the first case."""
+    return content.replace(b"\r", b"\n") if ends_in_cr(content) else content.replace(b"\r\n", b"\n")
+
+
+def is_text(raw: bytes, encoding: str, whole: bool = False) -> bool:
+    """Whether bytes can be read in an encoding; the last character may be cut off unless they are the `whole` file."""
+    for cut in range(1 if whole else 4):
+        try:
+            raw[: len(raw) - cut].decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return True
+    return False
+
+
+def foreign_encoding(head: bytes, *, whole: bool = False) -> str:
+    """What the first bytes of a file that is not UTF-8 look like, with the name that `iconv` knows; "" for nothing known."""
+    encodings = (("cp949", "CP949 (Korean Windows)"), ("gb18030", "GB18030 (Chinese Windows)"))
+    return next((name for encoding, name in encodings if is_text(head, encoding, whole)), "")
+
+
+def encoding_fault(content: bytes) -> str:
+    """What is wrong with the bytes of a whole document that should be UTF-8, "" for nothing."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "UTF-16, but UTF-8 was expected; save it as UTF-8"
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        encoding = foreign_encoding(content, whole=True)
+        looks = f"; the file looks like {encoding}: save it as UTF-8" if encoding else ""
+        return f"byte 0x{content[error.start]:02x} at position {error.start + 1} is not UTF-8{looks}"
+    return ""
+
+
+def _recode(head: bytes, name: str) -> str:
+    """What to do with a file that is not UTF-8 by its first bytes."""
+    if head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        return "restore it from the archive"
+    return f"save it as UTF-8 (`iconv -f UTF-16 -t UTF-8 {shlex.quote(name)}` into a new file) and run the command again"
+
+
+def _line_ends(content: np.ndarray, flags: np.ndarray) -> np.ndarray:
+    """Where lines end: at LFs and at the end. `flags` is room for as many bools."""
+    line_ends = np.flatnonzero(np.equal(content, _LF, out=flags))
+    whole = len(line_ends) and line_ends[-1] == len(content) - 1
+    return line_ends if whole else np.append(line_ends, len(content))
+
+
+def _guess_line_ends(content: np.ndarray) -> np.ndarray | None:
+    """Where lines end, if all have the length of the first; None where that cannot be."""
+    step = int((content[:_LONGEST_GUESS] == _LF).argmax()) + 1
+    if len(content) % step or not (content[step - 1 :: step] == _LF).all():
+        return None
+    return np.arange(step - 1, len(content), step)
+
+
+def _slices(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
+    """Whole lines of a file in memory with their offset, about BLOCK bytes at a time."""
+    array, start = np.frombuffer(content, np.uint8), 0
+    while start < len(content):
+        end = content.rfind(b"\n", start, start + BLOCK) + 1 if len(content) - start > BLOCK else len(content)
+        if end:
+            yield start, array[start:end]
+        else:
+            yield start, array[start : start + MAX_LINE + 1]
+            end = content.find(b"\n", start + BLOCK) + 1 or len(content)
+        start = end
+
+
+def _next_line(file: io.FileIO, offset: int, line_end: bytes) -> int:
+    """Go on behind the next line end; returns where that is, the end of the file where there is none."""
+    while content := file.read(BLOCK):
+        if (place := content.find(line_end)) >= 0:
+            return file.seek(offset + place + 1)
+        offset += len(content)
+    return offset

@@ -1,0 +1,1 @@
+"""ASEN's text layout of FashionAI and K-Fashion."""

@@ -1,0 +1,206 @@
+"""The text layout of ASEN (Ma et al., AAAI 2020): where its files lie, which attributes they number, what a label line says.
+
+`filenames_<split>.txt` names a picture a line; in the label files the place of that line, from 0, stands for the picture. Two
+forms of meta.json are known: one dataset with the names of its values, or sections of several datasets with counts only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from fprep.raw.file import is_file
+from fprep.raw.folder import RawFolder
+from fprep.raw.unchanged import read_unchanged
+from fschemas.failures import UsageError
+from fschemas.vocabularies import Vocabulary, vocabulary
+
+SPLITS = ("train", "valid", "test")
+ROLES = ("label", "query", "candidate")
+_META = ("meta.json", "meta_v1.json")
+_LABEL = re.compile(rb"[0-9]{1,9}(?:[ \t]+[0-9]{1,9}[ \t]+[0-9]{1,9})+[ \t]*")
+_FASHIONAI = vocabulary("fashionai-attribute-54")
+
+# What meta.json says of the datasets that ASEN uses, for trees that came without it.
+_KNOWN: dict[str, tuple[tuple[str, int], ...]] = {
+    "kfashion": (("style", 3),),
+    "fashionai": tuple((name, len(members)) for name, members in _FASHIONAI.groups.items()),
+    "darn": (
+        ("clothes category", 20), ("clothes button", 13), ("clothes color", 55), ("clothes length", 7),
+        ("clothes pattern", 28), ("clothes shape", 11), ("collar shape", 26), ("sleeve length", 8), ("sleeve shape", 17),
+    ),
+    "deepfashion": (
+        ("texture-related", 156), ("fabric-related", 218), ("shape-related", 180), ("part-related", 216),
+        ("style-related", 230),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One dataset in this layout: its folder, its name and its attributes with their numbers of values, in the order of ids."""
+
+    folder: Path
+    name: str
+    attributes: tuple[tuple[str, int], ...]
+    values: dict[str, tuple[str, ...]]  # names of the values, where meta.json gives them
+
+    @property
+    def is_style(self) -> bool:
+        """Whether the only attribute is the style of the picture (K-Fashion)."""
+        return [name for name, _ in self.attributes] == ["style"]
+
+    def vocabulary(self) -> Vocabulary:
+        """Names of all values, `attribute/value`, grouped by attribute; `style_0` … for styles, which have no names."""
+        if self.attributes == _KNOWN["fashionai"]:
+            return _FASHIONAI
+        names: list[str] = []
+        groups: dict[str, tuple[int, ...]] = {}
+        for attribute, count in self.attributes:
+            groups[attribute] = tuple(range(len(names), len(names) + count))
+            values = self.values.get(attribute, tuple(str(value) for value in range(count)))
+            names += [f"style_{value}" if self.is_style else f"{attribute}/{value}" for value in values]
+        kind = "style" if self.is_style else "attribute"
+        return Vocabulary(f"asen-{self.name}-{kind}-{len(names)}", tuple(names), {} if self.is_style else groups)
+
+    def files(self, split: str) -> dict[str, Path]:
+        """The label files of a split that are there, by role."""
+        paths = {role: self.folder / f"{role}_{split}.txt" for role in ROLES}
+        return {role: path for role, path in paths.items() if is_file(path)}
+
+
+def find_layout(raw: RawFolder) -> Layout:
+    """The one dataset below the given folders, at most three folders deep; raises `UsageError` for none and for several."""
+    folders: dict[Path, None] = {}
+    for given in raw.given:
+        place = given if given.is_dir() else given.parent
+        for here, names, files in raw.walk(place):
+            depth = len(here.relative_to(place).parts)
+            names[:] = [name for name in names if depth < 3 and name not in ("Images", "images", "img")]
+            if any(f"filenames_{split}.txt" in files for split in SPLITS):
+                folders[here] = None
+                names.clear()
+        if given.is_file() and given.name not in _META and given.suffix == ".json":
+            raise UsageError(f"{given}: expected meta.json or the folder of filenames_train.txt")
+    if not folders:
+        places = ", ".join(str(place) for place in raw.given)
+        raise UsageError(
+            f"{places}: no lists in the layout of ASEN here; expected filenames_train.txt, label_train.txt and so on"
+        )
+    if len(folders) > 1:
+        several = ", ".join(raw.name_of(folder) for folder in sorted(folders))
+        raise UsageError(f"{several}: several datasets; name the folder of one of them, and its meta.json")
+    folder = next(iter(folders))
+    return _with_meta(raw, folder)
+
+
+def _with_meta(raw: RawFolder, folder: Path) -> Layout:
+    places = [folder, *folder.parents, *(given.parent for given in raw.given)]
+    inside = [place for place in places if place.is_relative_to(raw.root)]
+    path = next((place / name for place in inside for name in _META if is_file(place / name)), None)
+    if path is None:
+        name = _match(folder, _KNOWN)
+        if not name:
+            raise UsageError(f"{raw.name_of(folder)}: meta.json is missing; put it beside filenames_train.txt or name it too")
+        raw.notes.append(f"no meta.json; attributes are those that ASEN uses for {name}")
+        return Layout(folder, name, _KNOWN[name], {})
+    file = raw.open_file(path)
+    file.accounts["header"] += len(file)
+    try:
+        meta: object = json.loads(read_unchanged(path, file.name).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file.name}: this is not JSON ({str(error)[:100]}); restore it") from None
+    if not isinstance(meta, dict):
+        raise UsageError(f"{file.name}: this is JSON, but no object; restore it")
+    entries = cast("dict[str, Any]", meta)
+    try:
+        if "ATTRIBUTES" in entries:
+            attributes = tuple((_text(name), _count(entries["ATTRIBUTES_NUM"][name])) for name in entries["ATTRIBUTES"])
+            values = {name: tuple(map(_text, entries.get("ATTRIBUTES_VALUES", {}).get(name, ()))) for name, _ in attributes}
+            name = _match(folder, _KNOWN) or next((known for known, has in _KNOWN.items() if has == attributes), "dataset")
+            return Layout(folder, name, attributes, {name: names for name, names in values.items() if names})
+        name = _match(folder, entries) or (next(iter(entries)) if len(entries) == 1 else "")
+        if not name:
+            known = ", ".join(str(entry)[:40] for entry in entries)
+            raise UsageError(f"{file.name}: no section for the folder {folder.name!r}; it has {known}; rename the folder")
+        section = entries[name]
+        _note_absent(raw, folder, section)
+        attributes = tuple((_text(entry["name"]), _count(entry["num"])) for entry in section["attributes"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{file.name}: attributes are not told as ASEN does ({error!r:.100}); restore it") from None
+    return Layout(folder, name.lower(), attributes, {})
+
+
+def _match(folder: Path, names: Sequence[str] | dict[str, Any]) -> str:
+    """The name that the folder, or the nearest folder above it, has."""
+    by_lower = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in names}
+    parts = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in reversed(folder.parts[-3:])]
+    return next((by_lower[part] for part in parts if part in by_lower), "")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is no name")
+    return value
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= 10_000:
+        raise ValueError(f"{value!r} is no number of values")
+    return value
+
+
+def _note_absent(raw: RawFolder, folder: Path, section: dict[str, Any]) -> None:
+    """Files that meta.json names and nobody has: the lists of K-Fashion were released without those of its test split."""
+    named: list[object] = []
+    for split in SPLITS:
+        files = section.get(split, {})
+        labels = files.get("label_file", [])
+        named += [files.get("fname_list"), *(labels.values() if isinstance(labels, dict) else [labels])]
+    absent = [name for name in named if isinstance(name, str) and name and not (folder / name).is_file()]
+    if absent:
+        raw.notes.append(f"meta.json names files that are not here: {', '.join(absent)}")
+
+
+def parse_label(content: bytes) -> tuple[int, list[tuple[int, int]]] | None:
+    """Place of the picture and (attribute, value) pairs of a label line, or None for a line of another form."""
+    if _LABEL.fullmatch(content) is None:
+        return None
+    first, *numbers = map(int, content.split())
+    return first, list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def picture_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
+    """What stands before the names of pictures to make them paths from the raw root; looks for the first few of them."""
+    folder = layout.folder
+    inner = raw.folders_in(folder)
+    homes = [folder, *inner, *(place / "images" for place in (folder, *inner)), folder.parent]
+    for home in homes:
+        if home.is_relative_to(raw.root) and any(raw.has_image(home, name) for name in names[:20]):
+            break
+    else:
+        home = folder
+    return "" if home == raw.root else f"{raw.name_of(home)}/"
+
+
+def spelt_as_on_disk(root: Path, prefix: str, names: Sequence[str]) -> list[str]:
+    """The names, with folders in the normal form (NFC or NFD) that the disk has: macOS unpacks Hangul decomposed."""
+    folders = {name.rpartition("/")[0] for name in names if not name.isascii()}
+    spelt: dict[str, str] = {}
+    for folder in folders:
+        found = next((other for other in _spellings(folder) if (root / (prefix + other)).is_dir()), folder)
+        spelt[folder] = found
+    return [
+        f"{spelt.get(folder, folder)}/{last}" if slash else last for folder, slash, last in (n.rpartition("/") for n in names)
+    ]
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    return (name,) if name.isascii() else (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))

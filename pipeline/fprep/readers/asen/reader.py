@@ -1,0 +1,212 @@
+"""The text layout of ASEN: `filenames_<split>.txt`, `label_train.txt`, `query_` and `candidate_{valid,test}.txt`, meta.json.
+
+K-Fashion comes in it with one attribute, the style (3 classes), and so do FashionAI, DARN and DeepFashion with several. A row is
+a line of `filenames_…`; label lines `place attribute value …` join it. Query and candidate pictures of valid become val_query
+and val_gallery, those of test query and gallery. Of an attribute that a picture is labelled for, the other values are known to
+be absent, as ASEN compares them; attributes that nobody labelled are unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from fprep.raw.dialect import HEAD, find_dialect, read_table
+from fprep.raw.file import is_file
+from fprep.raw.folder import RawFile, RawFolder, RawLine, text_fault
+from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.readers.asen.layout import SPLITS, Layout, find_layout, parse_label, picture_home, spelt_as_on_disk
+from fprep.readers.fashionai import attributes as fashionai_attributes
+from fprep.readers.reader import columns_of, reader, safe_key
+from fschemas.failures import UsageError
+from fschemas.tables import SampleTable, table_class
+from fschemas.vocabularies import Vocabulary
+
+# split of the files, role of the label file -> split of the table; a picture in several takes the first that fits
+_SPLIT_OF = {
+    ("valid", "query"): "val_query", ("valid", "candidate"): "val_gallery", ("valid", "label"): "val",
+    ("test", "query"): "query", ("test", "candidate"): "gallery", ("test", "label"): "test", ("train", "label"): "train",
+    ("train", "query"): "train", ("train", "candidate"): "train",
+}  # fmt: skip
+_ORDER = ("query", "candidate", "label")
+
+
+@dataclass
+class _Picture:
+    """A line of filenames: pairs of attribute and value with the label line of each, the roles of the files it is in."""
+
+    line: RawLine
+    good: bool
+    labels: dict[tuple[int, int], RawLine] = field(default_factory=dict[tuple[int, int], RawLine])
+    roles: set[str] = field(default_factory=set[str])
+
+
+@reader(
+    name="kfashion-asen",
+    table=SampleTable,
+    variants={"lists": ("**/filenames_*.txt",)},
+    totals={
+        "kfashion-train": 159732, "kfashion-valid": 93217, "fashionai-train": 144000, "fashionai-valid": 18000,
+        "fashionai-test": 18000,
+    },
+    splits="given",
+    any_groups=True,
+    paper="Ma et al., Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding Network, AAAI 2020",
+    license="lists without a license; the images are those of AI-Hub K-Fashion (AI-Hub terms), FashionAI, DARN or DeepFashion",
+    citation="@inproceedings{ma2020asen, title={Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding "
+    "Network}, author={Ma, Zhe and Dong, Jianfeng and Long, Zhongzi and Zhang, Yao and He, Yuan and Xue, Hui and Ji, "
+    "Shouling}, booktitle={AAAI}, year={2020}}",
+)  # fmt: skip
+def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
+    """Rows of train, valid and test of one dataset: the group style where that is its attribute, else attributes."""
+    layout = find_layout(raw)
+    words = layout.vocabulary()
+    raw.vocabularies["style" if layout.is_style else "attributes"] = words
+    table = table_class("style") if layout.is_style else table_class("attributes")
+    schema = columns_of(table) | {"split": pl.String()}
+    frames: list[pl.DataFrame] = []
+    for split in SPLITS:
+        path, labels = layout.folder / f"filenames_{split}.txt", layout.files(split)
+        if not is_file(path):
+            if labels:
+                raise UsageError(
+                    f"{raw.name_of(next(iter(labels.values())))}: {path.name} is missing; restore it beside this file"
+                )
+            continue
+        pictures = _pictures(raw, raw.open_file(path))
+        for role, label_path in labels.items():
+            _join(raw, raw.open_file(label_path), role, layout, pictures)
+        _check_annotations(raw, layout, split, pictures, words)
+        if not labels:
+            raw.notes.append(f"{raw.name_of(path)}: names without label files; its rows go into the split unlabelled")
+        raw.totals[f"{layout.name}-{split}"] += len(pictures)
+        frames.append(_frame(raw, layout, words, split, [picture for picture in pictures.values() if picture.good], schema))
+    if not frames:
+        raise UsageError(f"{raw.name_of(layout.folder)}: no filenames_{'|'.join(SPLITS)}.txt can be read; restore them")
+    return pl.concat(frames).lazy()
+
+
+def _pictures(raw: RawFolder, file: RawFile) -> dict[int, _Picture]:
+    """Pictures by the 0-based place of their line."""
+    pictures: dict[int, _Picture] = {}
+    for line in file.lines():
+        fault = text_fault(line) or picture_path_fault(clean_path(line.content.decode().strip(" \t")))
+        if fault is not None:
+            raw.reject(line, *fault, column="image", found=repr(line.content[:100]))
+        pictures[line.number - 1] = _Picture(line, fault is None)
+    return pictures
+
+
+def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, pictures: dict[int, _Picture]) -> None:
+    """Give the pictures their labels. A line that names no picture is itself rejected; one with a wrong value its picture."""
+    for line in file.lines():
+        parsed = parse_label(line.content)
+        if parsed is None:
+            message = f"{line.content[:60]!r} is not the place of an image and pairs of attribute and value"
+            raw.reject(line, "bad_label", message, found=repr(line.content[:60]))
+            continue
+        place, pairs = parsed
+        picture = pictures.get(place)
+        if picture is None:
+            raw.reject(line, "unknown_image", f"there is no image {place}; places count from 0", found=str(place))
+            continue
+        file.accounts["joined"] += 1
+        if not picture.good:
+            continue
+        if role in picture.roles or (role != "label" and picture.roles & {"query", "candidate"}):
+            raw.warn("several_label_lines", line)
+        picture.roles.add(role)
+        for pair in pairs:
+            fault = _label_fault(layout, picture, pair)
+            if fault is not None:
+                picture.good = False
+                raw.reject(picture.line, *fault, place=line, column="attributes", found=f"{pair[0]} {pair[1]}")
+                break
+            picture.labels.setdefault(pair, line)
+
+
+def _label_fault(layout: Layout, picture: _Picture, pair: tuple[int, int]) -> tuple[str, str] | None:
+    attribute, value = pair
+    if attribute >= len(layout.attributes):
+        return "unknown_attribute", f"attribute {attribute}, expected 0 to {len(layout.attributes) - 1}"
+    name, count = layout.attributes[attribute]
+    if value >= count:
+        return "unknown_attribute", f"value {value} of {name}, expected 0 to {count - 1}"
+    if layout.is_style or layout.name == "fashionai":
+        other = next((known for known in picture.labels if known[0] == attribute and known != pair), None)
+        if other is not None:
+            return "label_conflict", f"{name} is {value}, but {other[1]} at {picture.labels[other]}"
+    return None
+
+
+def _check_annotations(raw: RawFolder, layout: Layout, split: str, pictures: dict[int, _Picture], words: Vocabulary) -> None:
+    """Compare with `<split>/Annotations/label.csv` of FashionAI, from which the lists were made."""
+    homes = [layout.folder, *raw.folders_in(layout.folder)]
+    path = next((csv for home in homes if is_file(csv := home / split / "Annotations" / "label.csv")), None)
+    if path is None or layout.name != "fashionai":
+        return
+    by_name = {clean_path(picture.line.content.decode().strip(" \t")): picture for picture in pictures.values() if picture.good}
+    file = raw.open_file(path)
+    for record in read_table(file, find_dialect(file.head(HEAD), widths=fashionai_attributes.WIDTHS)):
+        file.accounts["joined"] += 1
+        name, table, word = (*(cell.strip() for cell in record.fields), "", "", "")[:3]
+        picture = by_name.get(f"{split}/{name}")
+        attribute = table.removesuffix("_labels")
+        label = fashionai_attributes.parse_label(attribute, word) if attribute in words.groups else ""
+        listed = {_id(layout, pair) for pair in picture.labels} if picture else set[int]()
+        if isinstance(label, str) or label.positive not in listed:
+            raw.warn("label_csv_differs", record.line)
+
+
+def _id(layout: Layout, pair: tuple[int, int]) -> int:
+    return sum(count for _, count in layout.attributes[: pair[0]]) + pair[1]
+
+
+def _frame(
+    raw: RawFolder, layout: Layout, words: Vocabulary, split: str, pictures: list[_Picture], schema: dict[str, pl.DataType]
+) -> pl.DataFrame:
+    names = [clean_path(picture.line.content.decode().strip(" \t")) for picture in pictures]
+    prefix = picture_home(raw, layout, names)
+    splits = list(_table_splits(raw, split, pictures))
+    columns: dict[str, object] = {
+        "key": [_key(name) for name in names],
+        "image": [prefix + name for name in spelt_as_on_disk(raw.root, prefix, names)],
+        "split": splits,
+        "source_file": [picture.line.file for picture in pictures],
+        "source_line": [picture.line.number for picture in pictures],
+    }
+    positive = [sorted(_id(layout, pair) for pair in picture.labels) for picture in pictures]
+    if layout.is_style:
+        columns |= {"style": [words.values[ids[0]] if ids else "" for ids in positive], "substyle": [""] * len(names)}
+    else:
+        named = [tuple(sorted({attribute for attribute, _ in picture.labels})) for picture in pictures]
+        columns |= {"attributes_positive": positive, "attributes_unknown": _unknown(layout, named, schema["attributes_unknown"])}
+    return pl.DataFrame(columns, schema={name: kind for name, kind in schema.items() if name in columns})
+
+
+def _unknown(layout: Layout, named: list[tuple[int, ...]], kind: pl.DataType) -> pl.Series:
+    """Ids of the attributes that a picture is not labelled for; made once for each combination, then repeated."""
+    combinations = {attributes: place for place, attributes in enumerate(dict.fromkeys(named))}
+    lists = [
+        [_id(layout, (other, value)) for other, (_, count) in enumerate(layout.attributes) if other not in attributes
+         for value in range(count)]
+        for attributes in combinations
+    ]  # fmt: skip
+    return pl.Series(lists, dtype=kind).gather([combinations[attributes] for attributes in named])
+
+
+def _table_splits(raw: RawFolder, split: str, pictures: list[_Picture]) -> Iterator[str]:
+    for picture in pictures:
+        role = next((role for role in _ORDER if role in picture.roles), None)
+        if role is None:
+            raw.warn("no_label", picture.line)
+        yield _SPLIT_OF[split, role] if role else "unlabelled"
+
+
+def _key(name: str) -> str:
+    """The last folder and the name, or the name alone where the folder is not ASCII."""
+    folder, _, last = name.rpartition("/")
+    stem = last.rpartition(".")[0] or last
+    return safe_key(f"{folder.rpartition('/')[2]}-{stem}" if folder and name.isascii() else stem)

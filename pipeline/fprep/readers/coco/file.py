@@ -1,0 +1,154 @@
+"""COCO files (Lin et al., Microsoft COCO, ECCV 2014): lists that refer to each other by ids, with their keys in any order.
+
+Nothing is known by its position: images, categories and attributes are found by their ids, and categories have the names that the
+file gives them. What `fprep export --to coco` wrote is recognized, because it holds more than COCO has a place for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from fprep.raw.file import is_file
+from fprep.raw.folder import RawFolder, RawLine, document_pattern
+from fprep.raw.unchanged import read_unchanged
+from fprep.readers.json_document import Fault, parse_document
+from fschemas.failures import UsageError
+from fschemas.regular_file import open_regular
+from fschemas.tables import SPLITS
+from fschemas.walk import walk
+
+Entry = dict[str, Any]
+
+MAX_COCO = 1 << 30  # bytes of a file, which is parsed whole
+_BLOCK = 1 << 22
+_MAX_FOLDERS = 10_000  # that are looked into for images
+_KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[')
+_SPLIT_WORDS = {
+    **{name: name for name in SPLITS}, "training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test",
+}  # fmt: skip
+_WORD = re.compile(r"val_query|val_gallery|[a-z]+")
+_PICTURE_FOLDERS = ("", "image", "images", "img", "imgs", "data")
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """One file: entries by id (as text, since 7 and "7" are one), annotations in their order.
+
+    `ambiguous` are ids that several images have. `labels` are the column groups and vocabularies that our own export states in
+    `info`, None for files of other programs.
+    """
+
+    name: str
+    path: Path
+    images: dict[str, Entry]
+    categories: dict[str, Entry]
+    attributes: dict[str, Entry]
+    annotations: list[Entry]
+    ambiguous: frozenset[str]
+    labels: Entry | None
+
+    def category_name(self, entry: Entry) -> str | None:
+        """The name of an annotation's category, None where the file has no such id."""
+        category = self.categories.get(str(entry.get("category_id")))
+        return None if category is None else str(category.get("name", "")).strip() or None
+
+
+def is_coco(path: Path) -> bool:
+    """Whether a JSON file has the list `images` or `annotations`, wherever in the file it is; raises `UsageError` as `is_file`."""
+    if not is_file(path):
+        return False
+    with open_regular(path) as file:
+        rest = b""
+        start = file.read(_BLOCK)
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):  # whoever reads it says that it must be UTF-8
+            return _KEYS.search(start.decode("utf-16", "ignore").encode("utf-8", "ignore")) is not None
+        if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+            return False
+        while start:
+            if _KEYS.search(rest + start):
+                return True
+            rest, start = start[-64:], file.read(_BLOCK)
+    return False
+
+
+def is_coco_among(raw: RawFolder, path: Path) -> bool:
+    """Whether a file that was not named, but found in a folder, is one; what cannot be looked into is rejected, for nobody knows."""
+    try:
+        return is_coco(path)
+    except UsageError as error:
+        name = raw.name_of(path)
+        raw.count_documents(document_pattern(name), 1)
+        raw.reject(RawLine(name, 1, 0, b""), "unreadable_file", str(error), found=name)
+        return False
+
+
+def read_coco(raw: RawFolder, path: Path) -> CocoFile:
+    """Parse a COCO file; raises `UsageError` for what is none."""
+    name = raw.name_of(path)
+    raw.check_link(path)
+    if path.stat().st_size > MAX_COCO:
+        raise UsageError(f"{name}: a COCO file of more than {MAX_COCO} bytes; split it by images")
+    document = parse_document(read_unchanged(path, name))
+    if isinstance(document, Fault):
+        raise UsageError(f"{name}: {document.message}; restore the file")
+    images, annotations = (_entries(document, key, name) for key in ("images", "annotations"))
+    categories, attributes = (_entries(document, key, name) if document.get(key) else [] for key in ("categories", "attributes"))
+    seen: set[str] = set()
+    ambiguous = {number for entry in images if (number := str(entry.get("id"))) in seen or seen.add(number)}
+    info: object = document.get("info")
+    ours = cast("Entry", info).get("table") if isinstance(info, dict) else None
+    return CocoFile(
+        name, path, _by_id(images), _by_id(categories), _by_id(attributes), annotations, frozenset(ambiguous),
+        cast("Entry", ours) if isinstance(ours, dict) and isinstance(cast("Entry", ours).get("column_groups"), list) else None,
+    )  # fmt: skip
+
+
+def split_named(name: str) -> str | None:
+    """The split that the name of a file or of a folder above it says, such as `instances_val2017.json` or `valid/_annotations.json`."""
+    stem, *folders = [part.lower() for part in reversed(name.removesuffix(".json").split("/"))]
+    for part in (stem, *folders):
+        words = [_SPLIT_WORDS[word] for word in _WORD.findall(part) if word in _SPLIT_WORDS]
+        if words:
+            return words[0]
+    return None
+
+
+def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
+    """Where the images of a COCO file lie, as a prefix from the root: beside it, in a folder as the usual layouts have it, else in
+    the folder below the root that has most of them."""
+    stem = path.stem.lower()
+    own = [folder for folder in ("train2017", "val2017", "test2017", "train2020", "val2020") if folder in stem]
+    splits = ("", "train/", "validation/", "val/", "valid/", "test/")
+    bases = [path.parent, path.parent.parent, *(given if given.is_dir() else given.parent for given in raw.given), raw.root]
+    parts = [*own, *(f"images/{folder}" for folder in own), *(split + folder for folder in _PICTURE_FOLDERS for split in splits)]
+    homes = dict.fromkeys(base / part for part in parts for base in bases)
+    inside = [home for home in homes if home.is_relative_to(raw.root)]
+    sample = names[:: max(1, len(names) // 20)][:20]
+    hits = {home: sum(bool(name) and raw.has_image(home, name) for name in sample) for home in inside}
+    if not any(hits.values()):
+        lasts = {name.rpartition("/")[2] for name in sample if name}
+        for place, _, files in itertools.islice(walk(raw.root, follow_links=raw.follow_links), _MAX_FOLDERS):
+            for name in lasts.intersection(files):
+                up = next(full for full in sample if full.rpartition("/")[2] == name).count("/")
+                hits.setdefault(place.parents[up - 1] if up else place, 0)
+        inside = [home for home in hits if home.is_relative_to(raw.root)]
+        hits = {home: sum(bool(name) and raw.has_image(home, name) for name in sample) for home in inside}
+    home = max(hits, key=lambda home: hits[home]) if any(hits.values()) else path.parent
+    return "" if home == raw.root else f"{raw.name_of(home)}/"
+
+
+def _entries(document: Entry, key: str, name: str) -> list[Entry]:
+    value = document.get(key)
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in cast("list[object]", value)):
+        raise UsageError(f"{name}: {key} is no list of objects ({json.dumps(value)[:60]}); this is no COCO file")
+    return cast("list[Entry]", value)
+
+
+def _by_id(entries: list[Entry]) -> dict[str, Entry]:
+    return {str(entry.get("id")): entry for entry in entries}

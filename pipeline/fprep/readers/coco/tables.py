@@ -1,0 +1,137 @@
+"""Tables of COCO files: those of other programs, and those of `fprep export`, which hold all that a table has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import polars as pl
+
+from fprep.raw.folder import RawFolder, document_pattern
+from fprep.readers.coco.file import CocoFile, Entry
+from fprep.readers.coco.plan import Plan, make_plan
+from fprep.readers.coco.rows import Reading, frame_of
+from fprep.readers.json_document import Fault
+from fprep.readers.own.conventions import plain
+from fprep.readers.reader import safe_key
+from fschemas.failures import UsageError
+from fschemas.landmarks import LANDMARK_SETS
+from fschemas.tables import COLUMN_GROUPS, GROUPS
+from fschemas.vocabularies import Vocabulary
+
+
+def read_rows(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
+    """The rows of all files; what is no row is entered into the books of `raw`, with its reason."""
+    ours = [file for file in files if file.labels is not None]
+    if ours and len(ours) == len(files):
+        return _read_ours(raw, ours)
+    plan = make_plan(raw, files)
+    rows: list[Entry] = []
+    for file in files:
+        rows += Reading(raw, file, plan).rows()
+    return frame_of(rows, plan)
+
+
+def _read_ours(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
+    """The rows of a table that `fprep export` wrote, equal to those of the table but for where they come from."""
+    labels = files[0].labels
+    assert labels is not None
+    groups = raw.column_groups = tuple(group for group in labels["column_groups"] if group in GROUPS)
+    for column, stored in dict(labels.get("vocabularies") or {}).items():
+        members = {group: tuple(ids) for group, ids in dict(stored.get("groups") or {}).items()}
+        raw.vocabularies[column] = Vocabulary(stored["name"], tuple(stored["values"]), members, bool(stored.get("exclusive")))
+    name = labels.get("landmark_set")
+    landmarks = raw.landmark_set = LANDMARK_SETS.get(str(name)) if name else None
+    if name and landmarks is None:
+        raise UsageError(f"{files[0].name}: the landmark set {name!r} is not known in this version")
+    garments = {garment: (garment, tuple(range(len(landmarks)))) for garment in landmarks.garments} if landmarks else {}
+    plan = Plan(groups, "size", pixels=True, landmarks=landmarks, garments=garments)
+    raw.splits_are_given = True
+    raw.box_form = "size"
+    rows: list[Entry] = []
+    for file in files:
+        rows += _OurReading(raw, file, plan).rows()
+    return frame_of(rows, plan)
+
+
+class _OurReading(Reading):
+    """Rows by their keys: an annotation has the labels of its row, and an image those of rows without an annotation."""
+
+    def rows(self) -> list[Entry]:
+        """A row for every annotation and for every row that an image lists; annotations of listed rows are parts of them."""
+        raw, file = self.raw, self.file
+        listed = {str(row.get("key")): (number, row) for number, image in file.images.items() for row in image.get("rows", [])}
+        parts: dict[str, list[Entry]] = {key: [] for key in listed}
+        single: list[tuple[int, Entry]] = []
+        for number, entry in enumerate(file.annotations, start=1):
+            key = str(_labels(entry).get("key"))
+            if key in parts:
+                parts[key].append(entry)
+            else:
+                single.append((number, entry))
+        raw.count_documents(document_pattern(file.name), len(single) + len(listed))
+        found: list[Entry] = []
+        for number, entry in single:
+            row = self._whole(number, entry, _labels(entry))
+            found += self._kept(number, row)
+        for number, (key, (image_id, labels)) in enumerate(listed.items(), start=len(file.annotations) + 1):
+            row = self._whole(number, {"image_id": image_id}, labels, parts[key])
+            found += self._kept(number, row)
+        return found
+
+    def _kept(self, number: int, row: Entry | Fault) -> list[Entry]:
+        if isinstance(row, Fault):
+            self.refuse(number, row)
+            return []
+        return [row]
+
+    def _whole(self, number: int, entry: Entry, labels: Entry, parts: Sequence[Entry] = ()) -> Entry | Fault:
+        """A row of an annotation or of a listed row; labels go before what is computed from COCO's own fields."""
+        row = self.head_of(entry, number)
+        if isinstance(row, Fault):
+            return row
+        category = self.file.category_name(entry) or ""
+        if "category_id" in entry and not category:
+            return Fault(
+                "unknown_category", f"category_id is {str(entry['category_id'])[:40]}, but no category has it", "category"
+            )
+        row |= {"category": plain(category)}
+        adds = [self._add_polygons, self._add_box] + ([self._add_points] if category in self.plan.garments else [])
+        for add in adds:
+            fault = add(row, entry, category)
+            if fault is not None:
+                return fault
+        for column, name in _IDS.items():
+            row[column] = [number - 1 for number in entry.get(name, []) if type(number) is int]
+        if "garments" in self.plan.groups:
+            fault = self._add_garments(row, parts)
+            if fault is not None:
+                return fault
+        row |= {name: value for name, value in labels.items() if name not in ("image", "split", "width", "height")}
+        row["key"] = safe_key(str(row["key"]))
+        missing = [name for group in self.plan.groups for name in COLUMN_GROUPS[group] if name not in row]
+        return Fault("missing_label", f"the labels of this row lack {missing[0]}", missing[0]) if missing else row
+
+    def _add_garments(self, row: Entry, parts: Sequence[Entry]) -> Fault | None:
+        row |= {"garments": [], "garment_boxes": [], "garment_polygons": []}
+        for part in parts:
+            shape: Entry = {}
+            fault = self._add_polygons(shape, part, "") or self._add_box(shape, part, "")
+            if fault is not None:
+                return fault
+            extra = _labels(part)
+            outlines = shape["polygons"]
+            row["garments"].append(self.file.category_name(part) or "")
+            row["garment_boxes"] += extra.get("box", shape["box"]) or [0.0] * 4
+            row["garment_polygons"].append(extra.get("polygon", outlines[0] if outlines else []))
+        return None
+
+
+_IDS = {
+    "attributes_positive": "attribute_ids", "attributes_unknown": "attribute_unknown_ids", "attributes_maybe": "attribute_maybe_ids",
+}  # fmt: skip
+
+
+def _labels(entry: Entry) -> Entry:
+    value: Any = entry.get("labels")
+    return cast("Entry", value) if isinstance(value, dict) else {}

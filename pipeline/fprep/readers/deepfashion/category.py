@@ -1,0 +1,162 @@
+"""DeepFashion Category and Attribute Prediction: 289,222 pictures, 50 categories, 1,000 attributes, boxes, 8 landmarks.
+
+`Anno/` in the old release, `Anno_coarse/` in the present one; both hold the same lists, each with a count line and a header
+line. The rows are those of `Eval/list_eval_partition.txt`; the other lists are joined by path, as far as they are there.
+
+Boxes and points are 1-based pixels, inclusive, and become pixel centers (1 is 0). Visibility is 0 visible, 1 occluded, 2 cut off.
+An attribute is 1 (positive), -1 (known to be absent) or 0 (unknown). Category labels are 1-based; Cape, Nightdress, Shirtdress
+and Sundress were merged into Dress, so that 46 of the 50 occur.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion.attribute_matrix import read_attributes
+from fprep.readers.deepfashion.landmark_rows import GARMENTS, LandmarkRows
+from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
+from fprep.readers.deepfashion.retrieval_lists import keys_of
+from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
+from fprep.readers.deepfashion.tree import (
+    Benchmark,
+    check_words,
+    find_benchmarks,
+    picture_paths,
+    read_partition,
+    warn_of_case,
+)
+from fprep.readers.reader import reader
+from fschemas.landmarks import DEEPFASHION_8
+from fschemas.tables import table_class
+from fschemas.vocabularies import vocabulary
+
+_ATTRIBUTES = vocabulary("deepfashion-attribute-1000")
+_CATEGORIES = vocabulary("deepfashion-category-50")
+_ATTRIBUTE_TYPES = ("texture", "fabric", "shape", "part", "style")  # 1 to 5
+_MERGED = ("Cape", "Nightdress", "Shirtdress", "Sundress")
+_LISTS = {"category": "list_category_img.txt", "attributes": "list_attr_img.txt", "box": "list_bbox.txt",
+          "landmark": "list_landmarks.txt"}  # fmt: skip
+
+
+@reader(
+    name="deepfashion-category",
+    table=table_class("category", "attributes", "box", "landmarks"),
+    landmark_set=DEEPFASHION_8,
+    vocabularies={"attributes": _ATTRIBUTES, "category": _CATEGORIES},
+    variants={
+        "present release (Anno_coarse)": ("**/Anno_coarse/list_category_img.txt", "**/Eval/list_eval_partition.txt"),
+        "old release (Anno)": ("**/Anno/list_category_img.txt", "**/Eval/list_eval_partition.txt"),
+        "attributes only": ("**/list_attr_img.txt", "**/list_eval_partition.txt"),
+    },
+    totals={"images": 289222, "train": 209222, "val": 40000, "test": 40000},
+    splits="given",
+    origin=1,
+    any_groups=True,
+    paper=PAPER,
+    license=LICENSE,
+    citation=CITATION,
+)
+def deepfashion_category(raw: RawFolder) -> pl.LazyFrame:
+    """Rows of every Category and Attribute folder found, with the column groups that its lists give."""
+    benchmarks = find_benchmarks(raw, (_LISTS["category"], _LISTS["attributes"]))
+    return pl.concat([_read(raw, benchmark) for benchmark in benchmarks], how="diagonal").lazy()
+
+
+def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
+    check_words(raw, benchmark.file("list_category_cloth.txt"), _CATEGORIES, "category", GARMENTS)
+    rows = read_partition(raw, benchmark)
+    lists = _read_lists(raw, benchmark)
+    columns: dict[str, pl.Series] = {}
+    attributes = None
+    if (path := benchmark.file(_LISTS["attributes"])) is not None:
+        check_words(raw, benchmark.file("list_attr_cloth.txt"), _ATTRIBUTES, "attr", _ATTRIBUTE_TYPES)
+        lists["attributes"], *attributes = read_attributes(raw, path, len(_ATTRIBUTES))
+    landmarks = LandmarkRows(raw, lists["landmark"]) if "landmark" in lists else None
+    kept, places = join_lists(raw, rows, lists)
+    if landmarks is not None and "category" in lists:
+        fits = _same_garment(raw, rows, kept, places, lists, landmarks)
+        kept, places = kept[fits], {column: found[fits] for column, found in places.items()}
+    if "category" in lists:
+        columns["category"] = _categories(raw, rows, kept, lists["category"], places["category"])
+    if attributes is not None:
+        positive, unknown = (ids.lists(places["attributes"]) for ids in attributes)
+        columns |= {"attributes_positive": positive, "attributes_unknown": unknown}
+        raw.notes.append(
+            f"{lists['attributes'].file.name}: {positive.list.len().sum()} positive and {unknown.list.len().sum()} unknown values; "
+            "all others are known to be absent"
+        )
+    if "box" in lists:
+        columns["box"] = pl.Series((lists["box"].matrix(4)[places["box"]] - 1).astype(np.float32)).arr.to_list()
+    if landmarks is not None:
+        columns |= landmarks.columns(places["landmark"])
+        if (landmarks.variations < 0).all():
+            del columns["variation"]
+    names = rows.names.gather(kept)
+    warn_of_case(raw, names)
+    return pl.DataFrame(
+        {
+            "key": keys_of(names),
+            "image": picture_paths(raw, benchmark.home, names),
+            "split": rows.words[1].gather(kept),
+            "source_line": pl.Series(rows.lines[kept], dtype=pl.Int32),
+            **columns,
+        }
+    ).with_columns(pl.lit(rows.file.name).alias("source_file"))
+
+
+def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
+    """Category labels, boxes and landmarks, as far as they are there."""
+    lists: dict[str, ListFile] = {}
+    missing = [name for name in _LISTS.values() if benchmark.file(name) is None]
+    if missing:
+        raw.notes.append(f"{raw.name_of(benchmark.lists)}: {', '.join(missing)} not here; the table goes without")
+    for column, count in (("category", 1), ("box", 4), ("landmark", None)):
+        if (path := benchmark.file(_LISTS[column])) is not None:
+            lists[column] = read_list(raw, path, numbers=count)
+    if "category" in lists:
+        labels = lists["category"].matrix(1)[:, 0]
+        good = (labels >= 1) & (labels <= len(_CATEGORIES))
+        lists["category"].require(
+            good, lambda row: ("unknown_category", f"category {labels[row]}, expected 1 to {len(_CATEGORIES)}", str(labels[row]))
+        )
+    return lists
+
+
+def _same_garment(
+    raw: RawFolder, rows: ListFile, kept: np.ndarray, places: dict[str, np.ndarray], lists: dict[str, ListFile],
+    landmarks: LandmarkRows,
+) -> np.ndarray:  # fmt: skip
+    """Rows (of those kept) whose landmarks are those of a garment of their category; the others are refused.
+
+    The released lists agree in every row, so that one of two labels that differ is wrong.
+    """
+    kinds = np.zeros(len(_CATEGORIES), int)
+    for kind, garment in enumerate(GARMENTS):
+        kinds[list(_CATEGORIES.groups[garment])] = kind
+    labels = lists["category"].matrix(1)[places["category"], 0] - 1
+    garments = landmarks.garments[places["landmark"]]
+    fits = kinds[labels] == garments
+    for index in np.flatnonzero(~fits).tolist():
+        name = _CATEGORIES.values[labels[index]]
+        message = f"clothes type {GARMENTS[garments[index]]}, but category {name} is of type {GARMENTS[kinds[labels[index]]]}"
+        place = lists["landmark"].line(int(places["landmark"][index]))
+        raw.reject(rows.line(int(kept[index])), "garment_mismatch", message, place=place, column="garment", found=name)
+    return fits
+
+
+def _categories(raw: RawFolder, rows: ListFile, kept: np.ndarray, listed: ListFile, places: np.ndarray) -> pl.Series:
+    """Category names; what a folder is called is its last word in every released row that could be looked at."""
+    names = pl.Series(np.array(_CATEGORIES.values)[listed.matrix(1)[places, 0] - 1], dtype=pl.String)
+    folders = rows.names.gather(kept).str.extract(r"([^/]*)/[^/]*$").fill_null("").str.extract(r"([^_]*)$").fill_null("")
+    for index in (folders.str.to_lowercase() != names.str.to_lowercase()).arg_true().to_list():
+        raw.warn("category_differs_from_folder", f"{listed.line(int(places[index]))}: {names[index]}")
+    occurring = set(names.unique())
+    for name in names.filter(names.is_in(list(_MERGED))):
+        raw.warn("merged_category", f"{listed.file.name}: {name}")
+    raw.notes.append(
+        f"{listed.file.name}: {len(occurring)} of {len(_CATEGORIES)} categories occur; {', '.join(_MERGED[:-1])} and {_MERGED[-1]} "
+        "were merged into Dress before the release, which leaves 46"
+    )
+    return names

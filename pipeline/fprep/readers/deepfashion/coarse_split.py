@@ -1,0 +1,60 @@
+"""Where pictures of the fine annotation stand in the coarse benchmark, whose split is another one of the same pictures.
+
+4,188 of the 14,000 pictures of fine-train and 653 of the 2,000 of fine-val are test pictures of the Category and Attribute
+benchmark: who trains on both must leave them out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from fprep.raw.file import is_file
+from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion.lists import read_list
+
+PARTITION = "list_eval_partition.txt"
+RULE = "in_coarse_test"
+
+
+def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
+    """The frame with the column coarse_split, if the partition of the coarse benchmark lies beside one of the `folders`.
+
+    `names` are the pictures as the lists call them. Training and validation rows that the coarse benchmark tests on are warned of.
+    """
+    paths = dict.fromkeys(path for folder in folders if (path := _partition_beside(raw, folder)) is not None)
+    if not paths:
+        return frame
+    known = pl.concat([_read(raw, path) for path in paths]).unique("name", keep="first", maintain_order=True)
+    splits = names.to_frame("name").join(known, on="name", how="left", maintain_order="left")["coarse_split"].fill_null("")
+    frame = frame.with_columns(splits)
+    trained = frame.filter(pl.col("split").is_in(["train", "val"]) & (splits == "test"))
+    for file, line in trained.select("source_file", "source_line").iter_rows():
+        raw.warn(RULE, f"{file}:{line}")
+    counts = (
+        frame.group_by("split").agg(pl.len().alias("all"), (pl.col("coarse_split") == "test").sum().alias("test")).sort("split")
+    )
+    told = ", ".join(f"{test} of {every} {split}" for split, every, test in counts.iter_rows())
+    raw.notes.append(
+        f"images that stand in the coarse test set: {told}; do not train on them what the Category and Attribute benchmark tests"
+    )
+    return frame
+
+
+def _partition_beside(raw: RawFolder, folder: Path) -> Path | None:
+    homes = (folder.parent, folder.parent.parent)
+    found = [path for home in homes for name in ("Eval", "eval") if is_file(path := home / name / PARTITION)]
+    return next((path for path in found if any(Path(os.path.normpath(path)).is_relative_to(place) for place in raw.given)), None)
+
+
+def _read(raw: RawFolder, path: Path) -> pl.DataFrame:
+    """Name and split of every good row; all rows are entered into the books as joined."""
+    rows = read_list(raw, path, words=2)
+    for row, (_, message, _) in rows.faults.items():
+        raw.warn("bad_partition_row", f"{rows.line(row)}: {message}")
+    rows.file.accounts["joined"] += len(rows)
+    good = pl.Series([row not in rows.faults for row in range(len(rows))], dtype=pl.Boolean)
+    return pl.DataFrame({"name": rows.names, "coarse_split": rows.words[1]}).filter(good)

@@ -1,0 +1,174 @@
+"""DeepFashion In-shop Clothes Retrieval: one item photographed several times by a shop; splits train, query and gallery.
+
+The rows are those of `Eval/list_eval_partition.txt`; everything else is joined, by picture or by item, as far as it is there.
+Gender and folder category come from the path `img/{WOMEN|MEN}/<folder>/<item>/NN_V_<view>.jpg`: 99 items have pictures in
+several folders, so the category is one of the picture. Boxes and points are 1-based pixels of the 256 x 256 pictures (img.zip)
+and become pixel centers. Where the pictures are those of `img_highres`, there is no scale that the lists state: boxes and
+landmarks are left out, with a note.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion.descriptions import add_descriptions, read_descriptions
+from fprep.readers.deepfashion.image_folders import find_pictures
+from fprep.readers.deepfashion.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
+from fprep.readers.deepfashion.landmark_rows import LandmarkRows
+from fprep.readers.deepfashion.lists import ListFile
+from fprep.readers.deepfashion.retrieval_lists import (
+    annotation_file,
+    compare_types,
+    do_not_fit,
+    join_labels,
+    keys_of,
+    label_columns,
+    partition_files,
+    read_boxes,
+    read_rows,
+    refuse_leaks,
+)
+from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
+from fprep.readers.reader import reader
+from fschemas.landmarks import DEEPFASHION_8
+from fschemas.tables import table_class
+from fschemas.vocabularies import vocabulary
+
+_TABLE = table_class("category", "attributes", "box", "landmarks", "item", "shop", "variation")
+_ATTRIBUTES = vocabulary("deepfashion-inshop-attribute-463")
+_CATEGORIES = vocabulary("deepfashion-inshop-category-17")
+_SPLITS = ("train", "query", "gallery")
+_PATH = r"^img/([^/]+)/([^/]+)/(id_[0-9]{8})/([^/]+)$"
+_VIEW = r"^(?<variant>[0-9]{2})_(?<code>[0-9])_(?<pose>front|side|back|full|flat|additional)\.jpg$"
+_POSE_TYPES = {"1": 1, "2": 2, "3": 3, "4": 4, "6": 6}  # view code of the file name -> pose type of the box list
+_GENDERS = {"MEN": "men", "WOMEN": "women"}
+_SIDE = 256  # pixels of a side of the pictures that the coordinates belong to
+
+
+@reader(
+    name="deepfashion-inshop",
+    table=_TABLE,
+    landmark_set=DEEPFASHION_8,
+    vocabularies={"attributes": _ATTRIBUTES, "category": _CATEGORIES},
+    variants={
+        "version 1.3 and later (attributes)": ("**/list_eval_partition.txt", "**/list_bbox_inshop.txt", "**/list_attr_items.txt"),
+        "version 1.2 (landmarks)": ("**/list_eval_partition.txt", "**/list_landmarks_inshop.txt"),
+        "partition only": ("**/list_eval_partition.txt",),
+    },
+    totals={"images": 52712, "train": 25882, "query": 14218, "gallery": 12612, "items": 7982},
+    splits="given",
+    origin=1,
+    any_groups=True,
+    paper=PAPER,
+    license=LICENSE,
+    citation=CITATION,
+)
+def deepfashion_inshop(raw: RawFolder) -> pl.LazyFrame:
+    """Rows of all partition files found, with as many column groups as there are lists."""
+    frames = [_read(raw, path, home) for path, home in partition_files(raw)]
+    return pl.concat(frames, how="diagonal").lazy()
+
+
+def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
+    rows = read_rows(raw, path, words=3)
+    path_parts = rows.names.str.extract_groups(_PATH).struct.unnest()
+    gender, folder, item, file = (path_parts[name].fill_null("") for name in path_parts.columns)
+    _check_rows(rows, folder, item)
+    pictures, is_highres = find_pictures(raw, home, ("WOMEN", "MEN"))
+    images = (pl.Series([pictures]) + rows.names.str.slice(len("img/"))).rename("image")
+    lists = _read_lists(raw, home, has_coordinates=not do_not_fit(raw, images, pictures, is_highres, _SIDE))
+    landmarks = LandmarkRows(raw, lists["landmark"]) if "landmark" in lists else None
+    kept, places = join_labels(raw, rows, lists)
+    view = file.str.extract_groups(_VIEW).struct.unnest().select(pl.all().fill_null(""))
+    chosen = {
+        "image": images, "split": rows.words[2], "category": folder, "item": item, "group": item, "pose": view["pose"],
+        "gender": gender.replace_strict(_GENDERS, default="unknown", return_dtype=pl.String), "variant": view["variant"],
+    }  # fmt: skip
+    frame = pl.DataFrame({name: column.gather(kept) for name, column in chosen.items()}).with_columns(
+        keys_of(rows.names.gather(kept)).alias("key"),
+        pl.lit(rows.file.name).alias("source_file"),
+        pl.Series("source_line", rows.lines[kept], pl.Int32),
+        *label_columns(places, lists.get("box"), landmarks),
+    )
+    compare_types(raw, rows, kept, places, lists.get("box"), landmarks)
+    _check_views(raw, rows, kept, places, view["code"], lists.get("box"))
+    for split in _SPLITS:
+        raw.totals[split] += int((rows.words[2] == split).sum())
+    raw.totals["images"] += len(rows)
+    return _add_words(raw, home, frame, places, lists.get("color"))
+
+
+def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
+    words, splits = rows.words[1], rows.words[2]
+    rows.require(
+        (item != "").to_numpy(),
+        lambda row: ("unexpected_path", "not a path img/<gender>/<folder>/<item>/<image>", rows.names[row][:200]),
+    )
+    rows.require(
+        folder.is_in(list(_CATEGORIES.values)).to_numpy(),
+        lambda row: ("unknown_category", f"the folder {folder[row][:60]!r} is none of the {len(_CATEGORIES)} known", folder[row]),
+    )
+    rows.require(
+        (item == words).to_numpy(),
+        lambda row: ("item_path_mismatch", f"item {words[row][:40]!r}, but the path says {item[row]}", words[row]),
+    )
+    rows.require(
+        splits.is_in(list(_SPLITS)).to_numpy(),
+        lambda row: ("unknown_split", f"evaluation status {splits[row][:40]!r}, expected {', '.join(_SPLITS)}", splits[row]),
+    )
+    refuse_leaks(rows, item, splits, _SPLITS[1:])
+
+
+def _read_lists(raw: RawFolder, home: Path, *, has_coordinates: bool) -> dict[str, ListFile]:
+    lists: dict[str, ListFile] = {}
+    if has_coordinates and (path := annotation_file(home, "list_bbox_inshop.txt")):
+        lists["box"] = read_boxes(raw, path)
+    if has_coordinates and (path := annotation_file(home, "list_landmarks_inshop.txt")):
+        lists["landmark"] = read_rows(raw, path, numbers=None)
+    if path := annotation_file(home, "list_color_cloth.txt"):
+        lists["color"] = read_rows(raw, path, text=True)
+    return lists
+
+
+def _check_views(
+    raw: RawFolder, rows: ListFile, kept: np.ndarray, places: dict[str, np.ndarray], codes: pl.Series, boxes: ListFile | None
+) -> None:
+    """Warn of file names without a view, and of views that the box list calls otherwise (7_additional is not among its six)."""
+    views = codes.replace_strict(_POSE_TYPES, default=0, return_dtype=pl.Int32).gather(kept).to_numpy()
+    for row in kept[(codes.gather(kept) == "").to_numpy()].tolist():
+        raw.warn("unknown_view", rows.line(row))
+    if boxes is None:
+        return
+    poses = np.append(boxes.matrix(6)[:, 1], 0)[places["box"]]
+    for rule, odd in (
+        ("pose_differs", (poses != views) & (views > 0) & (places["box"] >= 0)),
+        ("unknown_pose_type", ((poses < 1) | (poses > 6)) & (places["box"] >= 0)),
+    ):
+        for row in places["box"][odd].tolist():
+            raw.warn(rule, boxes.line(row))
+
+
+def _add_words(
+    raw: RawFolder, home: Path, frame: pl.DataFrame, places: dict[str, np.ndarray], colors: ListFile | None
+) -> pl.DataFrame:
+    """Columns color and description, and the attributes of the item."""
+    color = pl.Series([""] * len(frame), dtype=pl.String)
+    if colors is not None and colors.texts is not None:
+        color = pl.concat([colors.texts, pl.Series([""])]).gather(places["color"] % (len(colors) + 1))
+    frame = frame.with_columns(color.alias("color"), pl.lit("").alias("description"))
+    if path := annotation_file(home, "list_description_inshop.json"):
+        records = read_descriptions(raw, path)
+        frame = add_descriptions(frame.drop("description"), records, has_colors=colors is not None)
+    frame = frame.drop("variant")
+    if path := annotation_file(home, "list_item_inshop.txt"):
+        check_items(raw, path, frame["item"])
+    if path := annotation_file(home, "list_attr_cloth.txt"):
+        compare_names(raw.name_of(path), vocabulary_lines(raw, path), _ATTRIBUTES.values)
+    if path := annotation_file(home, "list_attr_items.txt"):
+        positive, unknown = read_item_attributes(raw, path, len(_ATTRIBUTES), frame["item"]).of(frame["item"])
+        frame = frame.with_columns(positive.alias("attributes_positive"), unknown.alias("attributes_unknown"))
+    return frame

@@ -1,0 +1,150 @@
+"""Attributes that a retrieval benchmark gives per item (`list_attr_items.txt`), and the lists that go with them.
+
+1 is positive, -1 negative, 0 unknown. The released In-shop list is said to name some items twice: equal rows count once, of
+different ones only what they agree on is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from fprep.raw.folder import RawFolder, text_fault
+from fprep.readers.deepfashion.lists import ListFile, read_list
+from fschemas.failures import UsageError
+
+ITEM = re.compile(rb"id_[0-9]+")
+_ITEM_NAME = r"^id_[0-9]{8}$"
+
+
+@dataclass
+class ItemAttributes:
+    """Lists of attribute ids per item, ascending; the last entry is that of an item without a row: everything is unknown."""
+
+    items: pl.Series
+    positive: pl.Series
+    unknown: pl.Series
+
+    def of(self, items: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Positive and unknown ids for each of these items (N)."""
+        rows = pl.DataFrame({"item": self.items, "row": np.arange(len(self.items))})
+        found = pl.DataFrame({"item": items}).join(rows, on="item", how="left", maintain_order="left")["row"]
+        place = found.fill_null(len(self.items))
+        return self.positive.gather(place), self.unknown.gather(place)
+
+
+def read_item_attributes(raw: RawFolder, path: Path, count: int, wanted: pl.Series) -> ItemAttributes:
+    """Read the list of `count` flags per item. A bad row is rejected by itself, and its item has unknown attributes.
+
+    `wanted` are the items that have pictures; those that the list does not name are counted as a warning.
+    """
+    listed = read_list(raw, path, numbers=count, key=ITEM)
+    flags = listed.matrix(count)
+    listed.require(np.abs(flags).max(1, initial=0) <= 1, lambda row: _bad_flag(flags[row]))
+    listed.require(listed.names.str.contains(_ITEM_NAME).to_numpy(), lambda row: _bad_item(listed.names[row]))
+    for row, (rule, message, found) in listed.faults.items():
+        raw.reject(listed.line(row), rule, message, column="attributes", found=found)
+    good = np.setdiff1d(np.arange(len(listed)), np.fromiter(listed.faults, np.int64))
+    _account(raw, listed, good, wanted)
+    names = listed.names.gather(good)
+    merged = _merge_twins(raw, listed, good, names, flags[good].astype(np.int8))
+    first = names.is_first_distinct()
+    items, values = names.filter(first), np.concatenate([merged[first.to_numpy()], np.zeros((1, count), np.int8)])
+    for item in sorted(set(wanted.to_list()) - set(items.to_list())):
+        raw.warn("item_without_attributes", item)
+    return ItemAttributes(items, _ids(values == 1), _ids(values == 0))
+
+
+def check_items(raw: RawFolder, path: Path, wanted: pl.Series) -> None:
+    """Compare the list of items, a count line and one id a line, with the items of the pictures; differences are warnings."""
+    file = raw.open_file(path)
+    listed: dict[str, int] = {}
+    count: int | None = None
+    for line in file.lines():
+        text = line.content.strip(b" \t")
+        if not listed and count is None and text.isdigit():
+            count = int(text[:12])
+            file.accounts["header"] += 1
+        elif len(text) == 11 and ITEM.fullmatch(text):
+            listed.setdefault(text.decode(), line.number)
+            file.accounts["joined"] += 1
+        else:
+            raw.reject(line, "bad_item", "not an item id (id_ and eight digits)", column="item", found=repr(text[:40]))
+    if count != len(listed):
+        raw.warn("count_differs", f"{file.name}: announces {count} items, has {len(listed)}")
+    raw.totals["items"] = len(listed)
+    pictured = set(wanted.unique().to_list())
+    for item in sorted(set(listed) - pictured):
+        raw.warn("item_without_image", f"{file.name}:{listed[item]}")
+    for item in sorted(pictured - set(listed)):
+        raw.warn("item_not_listed", item)
+
+
+def vocabulary_lines(raw: RawFolder, path: Path, header: str = "attribute_") -> list[tuple[str, str]]:
+    """Place and text of each line of a vocabulary file below its heading; enters all lines into the books."""
+    file = raw.open_file(path)
+    rows: list[tuple[str, str]] = []
+    for line in file.lines():
+        if (fault := text_fault(line)) is not None:
+            raise UsageError(f"{line}: {fault[1]}; restore the file from the archive")
+        text = line.content.decode().strip(" \t")
+        if not rows and (text.isdigit() or text.startswith(header)):
+            file.accounts["header"] += 1
+            continue
+        rows.append((str(line), text))
+        file.accounts["joined"] += 1
+    return rows
+
+
+def compare_names(name: str, found: Sequence[tuple[str, str]], expected: Sequence[str]) -> None:
+    """Raise `UsageError` at the first name that is not the expected one, or for another number of names.
+
+    `name` is that of the file, `found` are places and names.
+    """
+    for (place, text), value in zip(found, expected, strict=False):
+        if text != value:
+            raise UsageError(f"{place}: {text[:60]!r}, expected {value!r}; the ids of the labels would shift: restore the file")
+    if len(found) != len(expected):
+        raise UsageError(f"{name}: {len(found)} names, expected {len(expected)}; restore the file from the archive")
+
+
+def _bad_flag(flags: np.ndarray) -> tuple[str, str, str]:
+    found = str(flags[np.abs(flags) > 1][0])
+    return "bad_cell", f"an attribute label is {found}, expected 1 (positive), -1 (negative) or 0 (unknown)", found
+
+
+def _bad_item(name: str) -> tuple[str, str, str]:
+    return "bad_item", f"{name[:40]!r} is not an item id (id_ and eight digits)", name[:40]
+
+
+def _account(raw: RawFolder, listed: ListFile, good: np.ndarray, wanted: pl.Series) -> None:
+    known = listed.names.gather(good).is_in(wanted.unique().implode()).to_numpy()
+    listed.file.accounts["joined"] += int(known.sum())
+    listed.file.accounts["left_out"] += int((~known).sum())
+    for row in good[~known].tolist():
+        raw.warn("row_without_image", listed.line(row))
+
+
+def _merge_twins(raw: RawFolder, listed: ListFile, good: np.ndarray, names: pl.Series, flags: np.ndarray) -> np.ndarray:
+    """Where rows of one item differ, the first of them gets 0."""
+    rows = pl.DataFrame({"name": names, "row": np.arange(len(names))}).group_by("name", maintain_order=True).agg(pl.col("row"))
+    for twins in rows.filter(pl.col("row").list.len() > 1)["row"].to_list():
+        differs = (flags[twins] != flags[twins[0]]).any(0)
+        for twin in twins[1:]:
+            raw.warn("conflicting_attributes" if differs.any() else "repeated_row", listed.line(int(good[twin])))
+        flags[twins[0]] = np.where(differs, 0, flags[twins[0]])
+    return flags
+
+
+def _ids(flags: np.ndarray) -> pl.Series:
+    """Per row the columns that are set, as lists of Int16."""
+    rows, columns = np.nonzero(flags)
+    offsets = np.searchsorted(rows, np.arange(len(flags) + 1)).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(columns.astype(np.int16)))
+    return pl.Series(values=lists, dtype=pl.List(pl.Int16))

@@ -1,0 +1,117 @@
+"""Rows of DeepFashion landmark lists: clothes type, perhaps a variation type, then visibility, x and y of 6, 4 or 8 points.
+
+Order (READMEs): upper 6 = collar, sleeve, hem; lower 4 = waistline, hem; full 8 = collar, sleeve, waistline, hem; left before
+right. Visibility is the reverse of COCO's: 0 visible, 1 occluded, 2 truncated (then x and y are 0). The first pixel is 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion.lists import Fault, ListFile
+from fschemas.landmarks import DEEPFASHION_8, Visibility
+
+GARMENTS = ("upper", "lower", "full")  # clothes type 1, 2, 3
+VARIATIONS = ("normal", "medium-pose", "large-pose", "medium-zoom", "large-zoom")  # variation type 1 to 5
+_NUM_POINTS = len(DEEPFASHION_8)
+_SLOTS = tuple(DEEPFASHION_8.garments[garment] for garment in GARMENTS)
+_COUNTS = np.array([len(slots) for slots in _SLOTS])
+_CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], np.int8)
+
+
+class LandmarkRows:
+    """Landmarks of the N rows of a list that was read with `numbers=None`; faults of rows are entered into the list.
+
+    `garments` (N + 1) index GARMENTS, `variations` (N + 1) VARIATIONS, -1 where the list has no such column, which most of its
+    good rows decide; `points` is
+    N + 1 x 8 x 2 in pixel centers, 0 where absent, and `visibility` N + 1 x 8. The last entry, -1, stands for no row.
+    """
+
+    def __init__(self, raw: RawFolder, listed: ListFile) -> None:
+        counts, numbers = listed.counts, listed.matrix(2 + 3 * _NUM_POINTS)
+        has_variation = _has_variation(listed)
+        types = numbers[:, 0]
+        variations = numbers[:, 1] if has_variation else np.zeros_like(types)
+        known = (types >= 1) & (types <= len(GARMENTS))
+        listed.require(known, lambda row: _unknown("clothes type", types[row], len(GARMENTS)))
+        garments = np.where(known, types - 1, 0)
+        expected = 1 + has_variation + 3 * _COUNTS[garments]
+        listed.require(counts == expected, lambda row: _wrong_count(counts[row], GARMENTS[garments[row]], has_variation))
+        in_range = (variations >= 1) & (variations <= len(VARIATIONS)) if has_variation else np.ones(len(types), bool)
+        listed.require(in_range, lambda row: _unknown("variation type", variations[row], len(VARIATIONS)))
+        self.garments = np.append(garments, 0)
+        self.variations = np.append(np.where(in_range, variations - 1, -1), -1)
+        shifted = (numbers[:, 2:] if has_variation else numbers[:, 1:-1]).reshape(-1, _NUM_POINTS, 3)
+        states = np.where(np.arange(_NUM_POINTS) < _COUNTS[garments][:, None], shifted[:, :, 0], 0)
+        good = np.asarray(((states >= 0) & (states <= 2)).all(1))
+        listed.require(good, lambda row: _bad_state(states[row]))
+        self.visibility = np.full((len(listed) + 1, _NUM_POINTS), Visibility.NOT_APPLICABLE, np.int8)
+        self.points = np.zeros((len(listed) + 1, _NUM_POINTS, 2), np.float32)
+        for garment, slots in enumerate(_SLOTS):
+            rows = np.flatnonzero(garments == garment)
+            triples = shifted[rows, : len(slots)]
+            state = _CODES[np.clip(triples[:, :, 0], 0, 2)]
+            self._warn(raw, listed, rows, state, triples)
+            state[(triples[:, :, 1:] == 0).all(2)] = Visibility.ABSENT
+            present = state >= Visibility.OCCLUDED
+            self.visibility[rows[:, None], slots] = state
+            self.points[rows[:, None], slots] = np.where(present[:, :, None], triples[:, :, 1:] - 1, 0)
+
+    def _warn(self, raw: RawFolder, listed: ListFile, rows: np.ndarray, state: np.ndarray, triples: np.ndarray) -> None:
+        at_zero = (triples[:, :, 1:] == 0).all(2)
+        for rule, odd in (
+            ("truncated_point_with_place", (state == Visibility.ABSENT) & ~at_zero),
+            ("point_without_place", (state != Visibility.ABSENT) & at_zero),
+        ):
+            for row in rows[odd.any(1)].tolist():
+                if row not in listed.faults:
+                    raw.warn(rule, listed.line(row))
+
+    def columns(self, places: np.ndarray) -> dict[str, pl.Series]:
+        """The columns of the groups landmarks and variation for these rows."""
+        lists = {"landmark_x": self.points[places, :, 0], "landmark_y": self.points[places, :, 1]}
+        columns = {name: pl.Series(name, values).arr.to_list() for name, values in lists.items()}
+        columns["landmark_visibility"] = pl.Series("landmark_visibility", self.visibility[places]).arr.to_list()
+        columns["garment"] = pl.Series("garment", np.array(GARMENTS)[self.garments[places]], pl.String)
+        names = np.array([*VARIATIONS, "unknown"])[self.variations[places]]
+        columns["variation"] = pl.Series("variation", names, pl.String)
+        return columns
+
+
+def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
+    """The columns of `LandmarkRows.columns` for pictures without a row: no point is known."""
+    applicable = np.zeros((len(GARMENTS), _NUM_POINTS), bool)
+    for garment, slots in enumerate(_SLOTS):
+        applicable[garment, list(slots)] = True
+    codes = np.where(applicable[garments], Visibility.ABSENT, Visibility.NOT_APPLICABLE).astype(np.int8)
+    nothing = np.zeros((len(garments), _NUM_POINTS), np.float32)
+    columns = {name: pl.Series(name, nothing).arr.to_list() for name in ("landmark_x", "landmark_y")}
+    columns["landmark_visibility"] = pl.Series("landmark_visibility", codes).arr.to_list()
+    columns["garment"] = pl.Series("garment", np.array(GARMENTS)[garments], pl.String)
+    return columns | {"variation": pl.Series("variation", ["unknown"] * len(garments), pl.String)}
+
+
+def _unknown(what: str, value: int, count: int) -> Fault:
+    rule = f"bad_{what.replace(' ', '_')}"
+    return rule, f"{what} {value}, expected 1 to {count}", str(value)
+
+
+def _has_variation(listed: ListFile) -> bool:
+    """Whether the rows of a list have a variation type: a row that is rejected, or of another form, must not decide for the others."""
+    good = np.ones(len(listed), bool)
+    good[list(listed.faults)] = False
+    forms = listed.counts[good] % 3
+    return bool((forms == 2).sum() > (forms == 1).sum())
+
+
+def _wrong_count(count: int, garment: str, has_variation: bool) -> Fault:
+    points = len(DEEPFASHION_8.garments[garment])
+    message = f"{count} numbers, expected {1 + has_variation + 3 * points} for the {points} landmarks of clothes type {garment}"
+    return "wrong_columns", message, str(count)
+
+
+def _bad_state(states: np.ndarray) -> Fault:
+    found = str(states[(states < 0) | (states > 2)][0])
+    return "bad_visibility", f"a visibility is {found}, expected 0 (visible), 1 (occluded) or 2 (truncated)", found

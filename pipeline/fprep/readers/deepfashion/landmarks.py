@@ -1,0 +1,124 @@
+"""DeepFashion Fashion Landmark Detection: 123,016 pictures with box, 8 landmarks, variation and, since v1.1, 14 joints.
+
+Rows are those of `Eval/list_eval_partition.txt`; `Anno/list_bbox.txt`, `list_landmarks.txt` and `list_joints.txt` are joined by path.
+Boxes and points are 1-based pixels and become pixel centers (1 is 0). Visibility is 0 visible, 1 occluded, 2 cut off; a joint is
+0 visible or 1 invisible. The README names no joint, so they are called by their number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion.landmark_rows import LandmarkRows
+from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
+from fprep.readers.deepfashion.retrieval_lists import keys_of
+from fprep.readers.deepfashion.source import LICENSE
+from fprep.readers.deepfashion.tree import Benchmark, find_benchmarks, picture_paths, read_partition
+from fprep.readers.reader import reader
+from fschemas.landmarks import DEEPFASHION_8, Visibility
+from fschemas.tables import table_class
+from fschemas.vocabularies import Vocabulary
+
+NUM_JOINTS = 14
+_JOINTS = Vocabulary("deepfashion-joint-14", tuple(f"joint_{number}" for number in range(1, NUM_JOINTS + 1)))
+_CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], np.int8)
+
+
+@reader(
+    name="deepfashion-landmarks",
+    table=table_class("box", "landmarks", "variation", "joints"),
+    landmark_set=DEEPFASHION_8,
+    variants={
+        "version 1.1 (with joints)": ("**/list_landmarks.txt", "**/list_joints.txt", "**/list_eval_partition.txt"),
+        "version 1.0": ("**/list_landmarks.txt", "**/list_bbox.txt", "**/list_eval_partition.txt"),
+    },
+    totals={"images": 123016},
+    splits="given",
+    origin=1,
+    any_groups=True,
+    paper="Liu et al., Fashion Landmark Detection in the Wild, ECCV 2016",
+    license=LICENSE,
+    citation="@inproceedings{liu2016fashionlandmark, title={Fashion Landmark Detection in the Wild}, "
+    "author={Liu, Ziwei and Yan, Sijie and Luo, Ping and Wang, Xiaogang and Tang, Xiaoou}, booktitle={ECCV}, year={2016}}",
+)
+def deepfashion_landmarks(raw: RawFolder) -> pl.LazyFrame:
+    """Rows of every Landmark Detection folder found, with the column groups that its lists give."""
+    benchmarks = find_benchmarks(raw, ("list_landmarks.txt",), strangers=("list_category_img.txt", "list_attr_img.txt"))
+    return pl.concat([_read(raw, benchmark) for benchmark in benchmarks], how="diagonal").lazy()
+
+
+def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
+    rows = read_partition(raw, benchmark)
+    lists = {"landmark": read_list(raw, benchmark.lists / "list_landmarks.txt", numbers=None)}
+    missing = [name for name in ("list_bbox.txt", "list_joints.txt") if benchmark.file(name) is None]
+    if missing:
+        raw.notes.append(f"{raw.name_of(benchmark.lists)}: {', '.join(missing)} not here; the table goes without")
+    if (path := benchmark.file("list_bbox.txt")) is not None:
+        lists["box"] = read_list(raw, path, numbers=4)
+    joints = None
+    if (path := benchmark.file("list_joints.txt")) is not None:
+        lists["joint"] = read_list(raw, path, numbers=None)
+        joints = _Joints(raw, lists["joint"])
+    landmarks = LandmarkRows(raw, lists["landmark"])
+    kept, places = join_lists(raw, rows, lists, optional=("joint",))
+    columns = landmarks.columns(places["landmark"])
+    if "box" in lists:
+        columns["box"] = pl.Series((lists["box"].matrix(4)[places["box"]] - 1).astype(np.float32)).arr.to_list()
+    if joints is not None:
+        columns |= joints.columns(places["joint"])
+        raw.vocabularies["joint"] = _JOINTS
+        raw.notes.append("joints are called by their number: the README of the release does not name them")
+        for row in kept[places["joint"] < 0].tolist():
+            raw.warn("missing_row", f"{rows.line(row)}: not in {lists['joint'].file.name}")
+    names = rows.names.gather(kept)
+    return pl.DataFrame(
+        {
+            "key": keys_of(names),
+            "image": picture_paths(raw, benchmark.home, names),
+            "split": rows.words[1].gather(kept),
+            "source_line": pl.Series(rows.lines[kept], dtype=pl.Int32),
+            **columns,
+        }
+    ).with_columns(pl.lit(rows.file.name).alias("source_file"))
+
+
+class _Joints:
+    """Joints of the N rows of a list; faults of rows are entered into it.
+
+    `points` is N + 1 x 14 x 2 in pixel centers, 0 where absent, `visibility` N + 1 x 14. The last entry, -1, stands for no row.
+    """
+
+    def __init__(self, raw: RawFolder, listed: ListFile) -> None:
+        num_leading = listed.counts - 3 * NUM_JOINTS  # clothes type and variation type, by arithmetic
+        fits = (num_leading >= 0) & (num_leading <= 2)
+        listed.require(fits, lambda row: ("wrong_columns", _wrong_count(int(listed.counts[row])), str(listed.counts[row])))
+        numbers = listed.matrix(2 + 3 * NUM_JOINTS)
+        first = np.where(fits, num_leading, 0)
+        triples = np.take_along_axis(numbers, first[:, None] + np.arange(3 * NUM_JOINTS), 1).reshape(-1, NUM_JOINTS, 3)
+        states, places = triples[:, :, 0], triples[:, :, 1:]
+        known = np.all((states >= 0) & (states < len(_CODES)), axis=1)
+        listed.require(known, lambda row: _bad_state(states[row]))
+        codes = _CODES[np.clip(states, 0, len(_CODES) - 1)]
+        codes[(places == 0).all(2)] = Visibility.ABSENT
+        present = codes >= Visibility.OCCLUDED
+        for row in np.flatnonzero((states == 2).any(1) & known).tolist():  # a code of landmarks
+            raw.warn("joint_cut_off", listed.line(row))
+        self.visibility = np.concatenate([codes, np.zeros((1, NUM_JOINTS), np.int8)])
+        self.points = np.zeros((len(listed) + 1, NUM_JOINTS, 2), np.float32)
+        self.points[:-1] = np.where(present[:, :, None], places - 1, 0)
+
+    def columns(self, places: np.ndarray) -> dict[str, pl.Series]:
+        """The columns of the group joints for these rows."""
+        columns = {f"joint_{axis}": pl.Series(self.points[places, :, index]).arr.to_list() for index, axis in enumerate("xy")}
+        return columns | {"joint_visibility": pl.Series(self.visibility[places]).arr.to_list()}
+
+
+def _wrong_count(count: int) -> str:
+    return f"{count} numbers, expected clothes type, variation type and {3 * NUM_JOINTS} for {NUM_JOINTS} joints"
+
+
+def _bad_state(states: np.ndarray) -> tuple[str, str, str]:
+    number = int(np.flatnonzero((states < 0) | (states >= len(_CODES)))[0])
+    return "bad_visibility", f"the visibility of joint {number + 1} is {states[number]}, expected 0 or 1", str(states[number])

@@ -1,0 +1,159 @@
+"""Rows of a list file from blocks of bytes, by whole arrays: where the columns are, words as text, whole numbers as int32."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fprep.raw.file import Block, RawFile, RawLine
+from fprep.raw.folder import MAX_LINE, RawFolder, text_fault
+
+Fault = tuple[str, str, str]  # rule, message without the place, what was found
+
+PATH = re.compile(rb"[^ \t]*[/\\]")  # how the key of a row begins where it is a path; headers have no slash
+_NUMBER_BYTES = 7  # longest number: a sign and six digits
+
+
+@dataclass
+class Heading:
+    """What stands before the first row: the line with the count, and how many lines there are."""
+
+    count: int | None = None
+    num_lines: int = 0
+
+
+def read_heading(raw: RawFolder, file: RawFile, block: Block, key: re.Pattern[bytes] = PATH) -> Heading:
+    """Look at the lines before the first row and enter them into the books; what is missing is a warning."""
+    heading, has_header = Heading(), False
+    for start, end in zip(block.starts[:8].tolist(), block.ends[:8].tolist(), strict=True):
+        content = block.content[start : min(end, start + MAX_LINE)].tobytes().strip(b" \t\r")
+        if not content:
+            file.accounts["blank"] += 1
+        elif heading.count is None and not has_header and content.isdigit():
+            heading.count = int(content[:12])
+            file.accounts["header"] += 1
+        elif not has_header and not key.match(content):
+            has_header = True
+            file.accounts["header"] += 1
+        else:
+            break
+        heading.num_lines += 1
+    if heading.count is None:
+        raw.warn("no_count_line", file.name)
+    if not has_header:
+        raw.warn("no_header", file.name)
+    return heading
+
+
+@dataclass
+class Part:
+    """The rows of one block; the fields are those of `fprep.readers.deepfashion.lists.ListFile`."""
+
+    lines: np.ndarray
+    words: list[list[str]]
+    counts: np.ndarray
+    numbers: np.ndarray
+    texts: list[str]
+    faults: dict[int, Fault]
+    num_blank: int
+
+
+def read_part(file: RawFile, block: Block, num_heading: int, words: int, text: bool) -> Part:
+    """The rows of a block, without the `num_heading` first lines of the file: leading words, then numbers or text."""
+    starts, ends, first = tokens(block)
+    row_lines = np.arange(len(block.starts), dtype=np.int32) + block.first_line
+    in_body = row_lines > num_heading
+    has_tokens = first[1:] > first[:-1]
+    rows = np.flatnonzero(in_body & has_tokens)
+    num_tokens = (first[1:] - first[:-1])[rows]
+    content = block.content.tobytes()
+    decoded = content.decode("ascii") if content.isascii() else None
+    part = Part(row_lines[rows], [], num_tokens, np.zeros(0, np.int32), [], {}, int((in_body & ~has_tokens).sum()))
+    for row, line_row in _suspects(block, content, rows, decoded is None):
+        line = RawLine(file.name, int(row_lines[line_row]), 0, _content(block, content, line_row))
+        if (fault := text_fault(line)) is not None:
+            part.faults[row] = (*fault, repr(line.content[:60]))
+    for k in range(words):
+        at = first[rows] + k
+        long_enough = num_tokens > k
+        at = np.where(long_enough, at, 0)
+        spans = zip(starts[at].tolist(), np.where(long_enough, ends[at], starts[at]).tolist(), strict=True)
+        part.words.append(_texts(content, decoded, spans))
+    for row in np.flatnonzero(num_tokens < words).tolist():
+        message = f"{num_tokens[row]} columns, expected at least {words}"
+        part.faults.setdefault(row, ("wrong_columns", message, str(num_tokens[row])))
+    part.counts = np.maximum(num_tokens - words, 0)
+    if text:
+        part.texts = _rest_of_lines(content, decoded, starts, ends, first, rows, words)
+        return part
+    is_number = np.ones(len(starts), bool)
+    for k in range(words):
+        is_number[(first[rows] + k)[num_tokens > k]] = False
+    is_number[: first[rows[0]] if len(rows) else None] = False
+    chosen = np.flatnonzero(is_number)
+    part.numbers, valid = parse_integers(block.content, starts[chosen], ends[chosen])
+    owner = np.repeat(np.arange(len(rows)), part.counts)
+    for token in np.flatnonzero(~valid).tolist():
+        cell = content[starts[chosen[token]] : ends[chosen[token]]][:40].decode("utf-8", "replace")
+        part.faults.setdefault(int(owner[token]), ("bad_cell", f"{cell!r} is no whole number of at most six digits", cell))
+    return part
+
+
+def _content(block: Block, content: bytes, line_row: int) -> bytes:
+    line = content[block.starts[line_row] : block.ends[line_row]]
+    return line.removesuffix(b"\r")
+
+
+def _suspects(block: Block, content: bytes, rows: np.ndarray, non_ascii: bool) -> Iterator[tuple[int, int]]:
+    """Rows (index in the part, index in the block) that are too long, quoted or not ASCII."""
+    marks = [np.flatnonzero(block.content == ord('"'))] if b'"' in content else []
+    if non_ascii:
+        marks.append(np.flatnonzero(block.content >= 128))
+    suspect = (block.ends - block.starts) > MAX_LINE
+    for places in marks:
+        suspect[np.searchsorted(block.starts, places, "right") - 1] = True
+    yield from ((row, line_row) for row, line_row in enumerate(rows.tolist()) if suspect[line_row])
+
+
+def tokens(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Starts and ends of all runs without blanks, and for each line the index of its first one (one entry more than lines)."""
+    content = block.content
+    blank = (content == 32) | (content == 9) | (content == 10)
+    last = np.maximum(block.ends - 1, 0)
+    blank[last[content[last] == 13]] = True
+    blank[: block.starts[0]] = True  # a byte order mark
+    edges = np.flatnonzero(np.diff(blank, prepend=True, append=True))
+    starts, ends = edges[0::2], edges[1::2]
+    return starts, ends, np.append(np.searchsorted(starts, block.starts), len(starts))
+
+
+def parse_integers(content: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens `content[start:end]` as int32, and which of them are whole numbers: `-?[0-9]{1,6}`, nothing else."""
+    negative = content[starts] == ord("-") if len(starts) else np.zeros(0, bool)
+    place, size = starts + negative, ends - starts - negative
+    valid = (size > 0) & (size < _NUMBER_BYTES)
+    values = np.zeros(len(starts), np.int32)
+    for digit in range(int(size[valid].max()) if valid.any() else 0):
+        active = valid & (digit < size)
+        figure = content[np.where(active, place + digit, 0)] - np.uint8(48)
+        valid &= ~active | (figure < 10)
+        values = np.where(active, values * 10 + figure, values)
+    return np.where(valid, np.where(negative, -values, values), 0).astype(np.int32), valid
+
+
+def _texts(content: bytes, decoded: str | None, spans: Iterator[tuple[int, int]]) -> list[str]:
+    if decoded is not None:
+        return [decoded[start:end] for start, end in spans]
+    return [content[start:end].decode("utf-8", "replace") for start, end in spans]
+
+
+def _rest_of_lines(
+    content: bytes, decoded: str | None, starts: np.ndarray, ends: np.ndarray, first: np.ndarray, rows: np.ndarray, words: int
+) -> list[str]:
+    at, last = first[rows] + words, first[rows + 1] - 1
+    some = at <= last
+    begins, stops = starts[np.where(some, at, 0)], np.where(some, ends[last], starts[np.where(some, at, 0)])
+    return _texts(content, decoded, zip(begins.tolist(), stops.tolist(), strict=True))

@@ -1,0 +1,148 @@
+"""What the two retrieval benchmarks of DeepFashion share: where their lists stand, and how boxes and landmarks become columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fprep.raw.file import is_file
+from fprep.raw.folder import RawFolder
+from fprep.readers.deepfashion.image_folders import are_larger
+from fprep.readers.deepfashion.landmark_rows import GARMENTS, LandmarkRows, absent_landmarks
+from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
+from fprep.readers.reader import safe_key
+from fschemas.failures import UsageError
+
+PARTITION = "list_eval_partition.txt"
+_FOLDERS = ("Anno", "anno", "Anno/attributes", "anno/attributes", ".", "attributes")
+
+
+def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
+    """Partition files with the folder of their benchmark; raises `UsageError` where there is none."""
+    found: set[Path] = set()
+    for place in raw.given:
+        if place.is_file():
+            found |= {place} if place.name.startswith("list_eval_partition") else set()
+            continue
+        home = place.parent if place.name in ("Anno", "Eval") and place != raw.root else place
+        choices = [home / "Eval" / PARTITION, home / "eval" / PARTITION, home / PARTITION]
+        here = [path for path in choices if is_file(path)][:1]
+        below = [folder / "Eval" / PARTITION for folder in raw.folders_in(home)]
+        found |= set(here or [path for path in below if is_file(path)])
+    if not found:
+        given = ", ".join(str(place) for place in raw.given)
+        raise UsageError(f"{given}: no Eval/{PARTITION} here; name the folder with Anno, Eval and Img or img of the benchmark")
+    homes = [(path, path.parent.parent if path.parent.name.lower() == "eval" else path.parent) for path in sorted(found)]
+    return [(path, home if home.is_relative_to(raw.root) else path.parent) for path, home in homes]
+
+
+def annotation_file(home: Path, *names: str) -> Path | None:
+    """The first of these files in the usual places of a benchmark."""
+    places = [home / folder / name for name in names for folder in _FOLDERS]
+    return next((path for path in places if is_file(path)), None)
+
+
+def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None = 0, text: bool = False) -> ListFile:
+    """`read_list`, but raises `UsageError` for a file without a single row, such as one that was emptied by a tool."""
+    listed = read_list(raw, path, words=words, numbers=numbers, text=text)
+    if not len(listed):
+        raise UsageError(f"{listed.file.name}: no row that begins with the path of an image; restore it from the archive")
+    return listed
+
+
+def read_boxes(raw: RawFolder, path: Path) -> ListFile:
+    """A box list: picture, clothes type, another type, x_1, y_1, x_2, y_2."""
+    listed = read_rows(raw, path, numbers=6)
+    types = listed.matrix(6)[:, 0]
+    good = (types >= 1) & (types <= len(GARMENTS))
+    listed.require(good, lambda row: ("bad_clothes_type", f"clothes type {types[row]}, expected 1 to 3", str(types[row])))
+    return listed
+
+
+def keys_of(names: pl.Series) -> pl.Series:
+    """Sample keys of picture paths: without `img/` and the extension, folders joined by `-`."""
+    keys = names.str.replace("^img/", "").str.replace(r"\.[^./]*$", "").str.replace_all("/", "-", literal=True)
+    plain = keys.str.contains("^[A-Za-z0-9_-]{1,90}$")
+    return pl.Series([key if good else safe_key(key) for key, good in zip(keys.to_list(), plain.to_list(), strict=True)])
+
+
+def join_labels(raw: RawFolder, rows: ListFile, lists: Mapping[str, ListFile]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """`join_lists` with rows that may be missing: without box and landmarks nobody knows the garment, and a row is refused.
+
+    One of `lists` may be `rows` itself.
+    """
+    others = {column: other for column, other in lists.items() if other is not rows}
+    kept, places = join_lists(raw, rows, others, optional=tuple(others))
+    places |= {column: kept for column in lists if column not in others}
+    for column, found in places.items():
+        for row in kept[found < 0].tolist():
+            raw.warn("missing_row", f"{rows.line(row)}: not in {lists[column].file.name}")
+    if "landmark" not in lists:
+        return kept, places
+    bare = (places["landmark"] < 0) & (places["box"] < 0 if "box" in places else True)
+    for row in kept[bare].tolist():
+        message = f"{lists['landmark'].file.name} has no row for {rows.names[row]!r}, and no list says the clothes type"
+        raw.reject(rows.line(row), "missing_row", message, column="landmark", found=rows.names[row])
+    return kept[~bare], {column: found[~bare] for column, found in places.items()}
+
+
+def do_not_fit(raw: RawFolder, images: pl.Series, pictures: str, is_highres: bool, side: int) -> bool:
+    """Whether the pictures are larger than those of `side` pixels that boxes and landmarks belong to, which is told."""
+    if not is_highres and not are_larger(raw, images, side):
+        return False
+    raw.warn("high_resolution", pictures)
+    raw.notes.append(
+        f"{pictures} holds images of high resolution, but the coordinates of the lists are pixels of images with sides of at "
+        f"most {side}, and the lists state no scale: boxes and landmarks are left out; unpack img.zip instead to have them"
+    )
+    return True
+
+
+def label_columns(places: Mapping[str, np.ndarray], boxes: ListFile | None, landmarks: LandmarkRows | None) -> list[pl.Series]:
+    """Columns of the groups box, landmarks and variation, as far as there are lists. `places` are rows of them, -1 for none."""
+    columns: list[pl.Series] = []
+    numbers = boxes.matrix(6) if boxes is not None else np.zeros((0, 6), np.int32)
+    if boxes is not None:
+        corners = _padded(numbers[:, 2:].astype(np.float32) - 1)[places["box"]]
+        lists = pl.Series("box", corners).arr.to_list()
+        columns.append(lists.to_frame().select(pl.when(pl.Series(places["box"] >= 0)).then("box").alias("box"))["box"])
+    if landmarks is None:
+        return columns
+    found = places["landmark"]
+    listed = landmarks.columns(found)
+    if (found < 0).any():
+        types = _padded(numbers[:, :1])[places["box"], 0] if boxes is not None else np.ones(len(found), np.int32)
+        absent = absent_landmarks(np.clip(types - 1, 0, len(GARMENTS) - 1))
+        is_listed = pl.Series(found >= 0)
+        pairs = [pl.DataFrame({"listed": listed[name], "absent": absent[name]}) for name in listed]
+        merged = [pair.select(pl.when(is_listed).then("listed").otherwise("absent")).to_series() for pair in pairs]
+        listed = {name: column.alias(name) for name, column in zip(listed, merged, strict=True)}
+    return columns + [column.alias(name) for name, column in listed.items()]
+
+
+def compare_types(raw: RawFolder, rows: ListFile, kept: np.ndarray, places: Mapping[str, np.ndarray],
+                  boxes: ListFile | None, landmarks: LandmarkRows | None) -> None:  # fmt: skip
+    """Warn where box list and landmark list call a garment differently."""
+    if boxes is None or landmarks is None:
+        return
+    both = (places["box"] >= 0) & (places["landmark"] >= 0)
+    differs = both & (_padded(boxes.matrix(6))[places["box"], 0] - 1 != landmarks.garments[places["landmark"]])
+    for row in kept[differs].tolist():
+        raw.warn("clothes_type_differs", rows.line(row))
+
+
+def refuse_leaks(rows: ListFile, items: pl.Series, splits: pl.Series, held_out: Sequence[str]) -> None:
+    """Training rows of an item that is also held out get a fault."""
+    good = np.ones(len(rows), bool)
+    good[list(rows.faults)] = False
+    is_held_out = splits.is_in(list(held_out)).to_numpy() & good
+    leaked = items.is_in(items.filter(pl.Series(is_held_out)).unique().implode()).to_numpy() & (splits == "train").to_numpy()
+    rows.require(~leaked, lambda row: ("leaked_item", f"{items[row]} is also held out of training", items[row]))
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    """One row more, for place -1."""
+    return np.concatenate([values, np.zeros((1, values.shape[1]), values.dtype)])

@@ -1,0 +1,157 @@
+"""Where the lists and pictures of DeepFashion's Category and Attribute and Landmark benchmarks stand, and their word lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fprep.raw.file import is_file
+from fprep.raw.fingerprints import known_version
+from fprep.raw.folder import RawFolder, text_fault
+from fprep.readers.deepfashion.lists import ListFile, read_list
+from fschemas.failures import UsageError
+from fschemas.vocabularies import Vocabulary
+
+PARTITION = "list_eval_partition.txt"
+SPLITS = ("train", "val", "test")
+_ANNOTATION = ("Anno_coarse", "Anno", "anno", "Anno/Anno_coarse", ".")
+# What stands for `img/` of the lists: unpacked as meant, inside the folder of the archive, twice, or as a download names it.
+_PICTURES = ("img", "Img/img", "img/img", "Img/img/img", "img-001/img", "img-001", "Img")
+_NUM_PROBES = 16
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A folder with lists, the partition that belongs to it, and the folder that paths of pictures begin in."""
+
+    lists: Path
+    partition: Path
+    home: Path
+
+    def file(self, name: str) -> Path | None:
+        """A list by name, None where it is not there."""
+        return path if is_file(path := self.lists / name) else None
+
+
+def find_benchmarks(raw: RawFolder, needed: Collection[str], strangers: Collection[str] = ()) -> list[Benchmark]:
+    """Folders that hold one of the `needed` lists and none of the `strangers`, which belong to another benchmark.
+
+    Looks into the given folders and one level below. Raises `UsageError` where there is none, or no partition for one.
+    """
+    folders: dict[Path, None] = {}
+    for place in [place for place in raw.given if place.is_dir()]:
+        below = raw.folders_in(place)
+        for home in (place, *below):
+            choices = [home / name for name in _ANNOTATION]
+            folders |= dict.fromkeys([path for path in choices if _holds(path, needed) and not _holds(path, strangers)][:1])
+    if not folders:
+        given = ", ".join(str(place) for place in raw.given)
+        raise UsageError(f"{given}: no {' or '.join(needed)} here; name the folder that holds Anno or Anno_coarse, Eval and Img")
+    return [_benchmark(raw, folder) for folder in folders]
+
+
+def _holds(folder: Path, names: Collection[str]) -> bool:
+    return any(is_file(folder / name) for name in names)
+
+
+def _benchmark(raw: RawFolder, lists: Path) -> Benchmark:
+    above = lists.parent.parent if lists.parent.name == "Anno" else lists.parent
+    places = [above / "Eval", above / "eval", above, lists / "Eval", lists, *raw.given, *(place / "Eval" for place in raw.given)]
+    found = [path for place in places if is_file(path := place / PARTITION) and _is_given(raw, path)]
+    if not found:
+        raise UsageError(
+            f"{raw.name_of(lists)}: Eval/{PARTITION} is missing, which says what is train, val and test; "
+            "restore it from the archive, or name the folder above"
+        )
+    return Benchmark(lists, found[0], above if above.is_relative_to(raw.root) else lists)
+
+
+def _is_given(raw: RawFolder, path: Path) -> bool:
+    return any(Path(os.path.normpath(path)).is_relative_to(place) for place in raw.given)
+
+
+def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
+    """The rows of a benchmark: picture and split. Raises `UsageError` for a list without rows."""
+    rows = read_list(raw, benchmark.partition, words=2)
+    if not len(rows):
+        raise UsageError(f"{rows.file.name}: no row that begins with the path of an image; restore it from the archive")
+    splits = rows.words[1]
+    rows.require(
+        splits.is_in(list(SPLITS)).to_numpy(),
+        lambda row: ("unknown_split", f"evaluation status {splits[row][:40]!r}, expected {', '.join(SPLITS)}", splits[row][:200]),
+    )
+    raw.totals["images"] += len(rows)
+    for split in SPLITS:
+        raw.totals[split] += int((splits == split).sum())
+    return rows
+
+
+def picture_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
+    """Paths relative to the root for names as the lists have them, after a look at where the pictures were unpacked."""
+    base = "" if home == raw.root else f"{raw.name_of(home)}/"
+    inside = names.str.starts_with("img/")
+    if not inside.any():
+        return names if not base else (pl.Series([base]) + names)
+    rest = names.filter(inside).str.slice(len("img/"))
+    probes = rest.gather(np.unique(np.linspace(0, len(rest) - 1, _NUM_PROBES).astype(int))).to_list() if len(rest) else []
+    folders = [folder for folder in _PICTURES if (home / folder).is_dir()]
+    full = [folder for folder in folders if any(raw.has_image(home / folder, probe) for probe in probes)]
+    front = pl.lit(f"{base}{(full or ['img'])[0]}/")
+    paths = pl.when(inside).then(front + pl.col("name").str.slice(len("img/"))).otherwise(pl.lit(base) + pl.col("name"))
+    return pl.DataFrame({"name": names}).select(paths).to_series()
+
+
+def warn_of_case(raw: RawFolder, names: pl.Series) -> None:
+    """Folders that differ in letter case alone overwrite each other on file systems that do not tell it apart."""
+    folders = names.str.replace(r"/[^/]*$", "").unique().sort()
+    alike = folders.to_frame("folder").with_columns(pl.col("folder").str.to_lowercase().alias("lower"))
+    for twins in alike.group_by("lower", maintain_order=True).agg("folder").filter(pl.col("folder").list.len() > 1)["folder"]:
+        raw.warn("folders_differ_in_case", " and ".join(twins.to_list()))
+
+
+def check_words(raw: RawFolder, path: Path | None, words: Vocabulary, what: str, kinds: Sequence[str]) -> None:
+    """Compare a list of names and types with the released one, which `words` holds; ids in other lists count its rows.
+
+    `kinds` are the groups of `words` in the order of the type numbers, 1 first.
+
+    A copy with the same names in the same order is accepted with a warning, whatever its form; raises `UsageError` for
+    another list.
+    """
+    if path is None:
+        raw.notes.append(f"list_{what}_cloth.txt is not here; ids are taken as those of the released list")
+        return
+    file = raw.open_file(path)
+    version = known_version(path)
+    edited = f"; it is a copy that somebody edited: {version.edited}" if version is not None and version.edited else ""
+    remedy = f"{edited}; restore the file from the archive, for ids in the other lists count the rows of the released one"
+    types = {member: number for number, kind in enumerate(kinds, start=1) for member in words.groups[kind]}
+    count: str | None = None
+    names: list[str] = []
+    for line in file.lines():
+        if (fault := text_fault(line)) is not None:
+            raise UsageError(f"{line}: {fault[1]}{remedy}")
+        name, _, kind = line.content.decode().strip(" \t").replace("\t", " ").rpartition(" ")
+        name = name.strip(" ")
+        if count is None and not names and kind.isdigit() and not name:
+            count = kind
+            file.accounts["header"] += 1
+        elif not names and not kind.isdigit():
+            file.accounts["header"] += 1
+        else:
+            number = len(names)
+            expected = (words.values[number], str(types[number])) if number < len(words) else ("", "")
+            if (name, kind) != expected:
+                raise UsageError(
+                    f"{line}: {name[:60]!r} of type {kind[:9]}, expected {expected[0]!r} of type {expected[1]}{remedy}"
+                )
+            names.append(name)
+            file.accounts["joined"] += 1
+    if len(names) != len(words):
+        raise UsageError(f"{file.name}: {len(names)} names, the released list has {len(words)}{remedy}")
+    if count != str(len(words)) or edited:
+        raw.warn("edited_list", f"{file.name}: its names are those of the released list, its form is not{edited}")

@@ -1,0 +1,224 @@
+"""Garments of DeepFashion2 documents: what one item must look like, and many of them as columns.
+
+All numbers are pixels from 0, as in the pictures. Nothing here knows where the documents lie.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from fprep.readers.coco.plan import spelled
+from fprep.readers.json_document import Fault
+from fschemas.landmarks import DEEPFASHION2_294, Visibility
+from fschemas.vocabularies import vocabulary
+
+CATEGORIES = vocabulary("deepfashion2-category-13").values
+DOMAINS = {"shop": "shop", "user": "consumer"}
+
+_ITEM_KEY = re.compile(r"item([1-9][0-9]{0,3})")
+_NUM_POINTS = len(DEEPFASHION2_294)
+_RANGES = [range(points[0], points[-1] + 1) for points in DEEPFASHION2_294.garments.values()]
+_LIMIT = 100_000  # pixels; a number beyond is a fault and not a place
+
+
+class Garment(NamedTuple):
+    """One good item: `category` is an index, `points` K x 3 (x, y, code) of its own K points, `polygons` x, y, x, y …"""
+
+    category: int
+    style: int
+    box: tuple[float, float, float, float]
+    points: np.ndarray
+    polygons: list[list[float]]
+
+
+@dataclass
+class Garments:
+    """Columns of many items. `add` takes one; `frame` gives them as a frame that holds flat arrays and no Python objects."""
+
+    texts: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    items: list[Garment] = field(default_factory=list[Garment])
+
+    def add(self, garment: Garment, **texts: object) -> None:
+        """Take a garment and the values of its other columns, always the same ones."""
+        self.items.append(garment)
+        for name, text in texts.items():
+            self.texts.setdefault(name, []).append(text)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def frame(self) -> pl.DataFrame:
+        """The columns of the groups category, landmarks, box and polygons, and those given to `add`."""
+        count = len(self.items)
+        x, y = np.zeros((2, count, _NUM_POINTS), np.float32)
+        visibility = np.full((count, _NUM_POINTS), Visibility.NOT_APPLICABLE.value, np.int8)
+        for row, garment in enumerate(self.items):
+            own, labelled = _RANGES[garment.category], garment.points[:, 2] > 0
+            place = slice(own.start, own.stop)
+            x[row, place] = np.where(labelled, garment.points[:, 0], 0)
+            y[row, place] = np.where(labelled, garment.points[:, 1], 0)
+            visibility[row, place] = garment.points[:, 2]  # 0 not labelled, 1 occluded, 2 visible: the codes of Visibility
+        names = [CATEGORIES[garment.category] for garment in self.items]
+        columns: dict[str, Any] = {
+            **{name: pl.Series(name, values) for name, values in self.texts.items()},
+            "category": pl.Series(names, dtype=pl.String),
+            "garment": pl.Series(names, dtype=pl.String),
+            "landmark_x": _lists(x), "landmark_y": _lists(y), "landmark_visibility": _lists(visibility),
+            "box": _lists(np.array([garment.box for garment in self.items], np.float32).reshape(count, 4)),
+            "polygons": _nested([garment.polygons for garment in self.items]),
+        }  # fmt: skip
+        return pl.DataFrame(columns)
+
+
+def _lists(values: np.ndarray) -> pl.Series:
+    count, width = values.shape
+    offsets = pa.array(np.arange(count + 1, dtype=np.int64) * width)
+    return cast("pl.Series", pl.from_arrow(pa.LargeListArray.from_arrays(offsets, pa.array(values.reshape(-1)))))
+
+
+def _nested(rows: Sequence[list[list[float]]]) -> pl.Series:
+    outer = np.cumsum([0, *map(len, rows)])
+    lines = [line for row in rows for line in row]
+    inner = np.cumsum([0, *map(len, lines)])
+    flat = np.fromiter(itertools.chain.from_iterable(lines), np.float32, int(inner[-1]))
+    polygons = pa.LargeListArray.from_arrays(pa.array(inner), pa.array(flat))
+    return cast("pl.Series", pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(outer), polygons)))
+
+
+def item_numbers(document: dict[str, Any]) -> tuple[dict[int, str], list[str]]:
+    """Numbers of the items in ascending order with their keys, and the keys of other objects, which may be misnamed items."""
+    found: dict[int, str] = {}
+    strange: list[str] = []
+    for key, value in document.items():
+        if (match := _ITEM_KEY.fullmatch(key)) is not None:
+            found[int(match[1])] = key
+        elif isinstance(value, dict):
+            strange.append(key)
+    return dict(sorted(found.items())), strange
+
+
+def domain_of(document: dict[str, Any]) -> str | Fault:
+    """Who took the picture of a document."""
+    source = document.get("source")
+    if isinstance(source, str) and source in DOMAINS:
+        return DOMAINS[source]
+    return Fault("unknown_source", f"source is {str(source)[:40]!r}, expected shop or user", "domain", str(source))
+
+
+def number_of(entry: dict[str, Any], name: str, *, low: int = 0, high: int = 2**31) -> int | Fault:
+    """A whole number of an entry."""
+    value = entry.get(name)
+    if type(value) is int and low <= value <= high:
+        return value
+    return Fault("bad_number", f"{name} is {str(value)[:40]!r}, expected a whole number from {low}", name, str(value)[:40])
+
+
+def read_item(item: object) -> Garment | Fault:
+    """A garment from `item1` of a document, or the first thing that is wrong with it."""
+    if not isinstance(item, dict):
+        return Fault("bad_item", f"this is {type(item).__name__}, expected an object")
+    entry = cast("dict[str, Any]", item)
+    category, style = number_of(entry, "category_id", low=1, high=2**31), number_of(entry, "style")
+    if isinstance(category, Fault):
+        return category._replace(rule="unknown_category", column="category")
+    if category > len(CATEGORIES):
+        message = f"category_id is {category}, expected 1 to {len(CATEGORIES)}"
+        return Fault("unknown_category", message, "category", str(category))
+    name = entry.get("category_name")
+    if name in CATEGORIES and name != CATEGORIES[category - 1]:
+        message = f"category_id {category} is {CATEGORIES[category - 1]!r}, but category_name is {name!r}"
+        return Fault("category_mismatch", message, "category", str(name))
+    if isinstance(style, Fault):
+        return style._replace(column="item")
+    box, points = _numbers(entry, "bounding_box"), _numbers(entry, "landmarks")
+    return _garment(category - 1, style, box, points, entry.get("segmentation"))
+
+
+def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment | Fault:
+    """A garment from an annotation of the COCO conversion: box as x, y, width, height, and all 294 points.
+
+    `name` is what the file calls the category, None where it has no categories: then the number is that of the release.
+    """
+    named = {spelled(known): number for number, known in enumerate(CATEGORIES, start=1)}
+    category, style = number_of(entry, "category_id", low=1, high=len(CATEGORIES)), number_of({"style": 0} | entry, "style")
+    if name is not None:
+        message = f"the category {name[:40]!r} is none of the 13 of DeepFashion2; the reader coco takes any"
+        category = named.get(spelled(name)) or Fault("unknown_category", message, "category", name)
+    if isinstance(category, Fault):
+        return category._replace(rule="unknown_category", column="category")
+    if isinstance(style, Fault):
+        return style._replace(column="item")
+    box, points = _numbers(entry, "bbox"), _numbers(entry, "keypoints")
+    if isinstance(box, list) and len(box) == 4:
+        box = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+    if isinstance(points, list):
+        if len(points) != 3 * _NUM_POINTS:
+            return Fault(
+                "wrong_number_of_points", f"keypoints has {len(points)} numbers, expected {3 * _NUM_POINTS}", "landmark_x"
+            )
+        own = _RANGES[category - 1]
+        if any(points[: 3 * own.start]) or any(points[3 * own.stop :]):
+            message = f"keypoints has points of other categories than {CATEGORIES[category - 1]!r}"
+            return Fault("not_applicable_point", message, "landmark_x")
+        points = points[3 * own.start : 3 * own.stop]
+    return _garment(category - 1, style, box, points, entry.get("segmentation"))
+
+
+def _garment(
+    category: int, style: int, box: list[float] | Fault, points: list[float] | Fault, segmentation: object
+) -> Garment | Fault:
+    if isinstance(box, Fault):
+        return box._replace(column="box")
+    if len(box) != 4:
+        return Fault("bad_number", f"the box has {len(box)} numbers, expected x1, y1, x2, y2", "box", str(box)[:100])
+    if isinstance(points, Fault):
+        return points._replace(column="landmark_x")
+    expected = 3 * len(_RANGES[category])
+    if len(points) != expected:
+        message = f"landmarks has {len(points)} numbers, but a {CATEGORIES[category]} has {expected // 3} points of x, y, v"
+        return Fault("wrong_number_of_points", message, "landmark_x", str(len(points)))
+    if not set(points[2::3]) <= {0, 1, 2}:
+        number, code = next((number, code) for number, code in enumerate(points[2::3], start=1) if code not in (0, 1, 2))
+        message = f"the visibility of point {number} is {code}, expected 2 (visible), 1 (occluded) or 0 (not labelled)"
+        return Fault("bad_visibility", message, "landmark_visibility", str(code))
+    polygons = _polygons(segmentation)
+    if isinstance(polygons, Fault):
+        return polygons
+    return Garment(category, style, (box[0], box[1], box[2], box[3]), np.array(points, np.float32).reshape(-1, 3), polygons)
+
+
+def _polygons(segmentation: object) -> list[list[float]] | Fault:
+    if not isinstance(segmentation, list):
+        return Fault("bad_polygon", f"segmentation is {type(segmentation).__name__}, expected a list of polygons", "polygons")
+    polygons: list[list[float]] = []
+    for number, line in enumerate(cast("list[object]", segmentation), start=1):
+        values = _numbers({"polygon": line}, "polygon")
+        if isinstance(values, Fault):
+            return Fault("bad_polygon", f"polygon {number}: {values.message}", "polygons", values.found)
+        if len(values) % 2:
+            message = f"polygon {number} has {len(values)} numbers, expected pairs of x and y"
+            return Fault("bad_polygon", message, "polygons", str(len(values)))
+        polygons.append(values)
+    return polygons
+
+
+def _numbers(entry: dict[str, Any], name: str) -> list[float] | Fault:
+    """A list of numbers that can be places; `True` and "1" are none."""
+    values = entry.get(name)
+    if not isinstance(values, list):
+        return Fault("bad_number", f"{name} is {type(values).__name__}, expected a list of numbers", name)
+    numbers = cast("list[float]", values)
+    if not set(map(type, numbers)) <= {int, float}:
+        strange = next(value for value in numbers if type(value) not in (int, float))
+        return Fault("bad_number", f"{name} holds {str(strange)[:40]!r}, expected numbers only", name, str(strange)[:40])
+    if numbers and not (min(numbers) > -_LIMIT and max(numbers) < _LIMIT):
+        return Fault("bad_number", f"{name} holds a number beyond {_LIMIT}", name)
+    return numbers

@@ -1,0 +1,226 @@
+"""DeepFashion2: one JSON document a picture, `<split>/annos/000001.json` beside `<split>/image/000001.jpg`; a row a garment.
+
+A document holds source, pair_id and item1 … itemN, not always without gaps. Box, points (294 in 13 categories) and polygons are
+pixels from 0. Garments with the same pair and the same style above 0 are one item; style 0 is no item. What must not straddle
+splits is the pair. The COCO conversion of the dataset's tools (one JSON file a split) is read too, where no documents are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fprep.raw.folder import MAX_LINE, MISNAMED, RawFolder, RawLine, document_pattern
+from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.raw.safe_open import CannotOpen
+from fprep.readers.coco.file import CocoFile, image_prefix, is_coco_among, read_coco, split_named
+from fprep.readers.coco.rows import stated_size
+from fprep.readers.coco.tables import read_rows
+from fprep.readers.deepfashion2.items import Garments, domain_of, item_numbers, number_of, read_annotation, read_item
+from fprep.readers.json_document import Fault, parse_document
+from fprep.readers.reader import columns_of, reader, safe_key
+from fschemas.failures import UsageError
+from fschemas.landmarks import DEEPFASHION2_294
+from fschemas.tables import table_class
+from fschemas.vocabularies import vocabulary
+from fschemas.walk import list_folder, readable
+
+_TABLE = table_class("category", "landmarks", "box", "polygons", "item", "domain")
+_SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+_CHUNK = 4096  # documents whose garments become columns at once
+
+
+@reader(
+    name="deepfashion2",
+    table=_TABLE,
+    landmark_set=DEEPFASHION2_294,
+    vocabularies={"category": vocabulary("deepfashion2-category-13")},
+    variants={"documents": ("**/annos/*.json",), "coco": ("**/*.json",)},
+    totals={"train-images": 191961, "val-images": 32153},
+    splits="given",
+    instances=True,
+    paper="Ge et al., DeepFashion2: A Versatile Benchmark for Detection, Pose Estimation, Segmentation and Re-Identification "
+    "of Clothing Images, CVPR 2019",
+    license="non-commercial research only; the archives need a password that the authors give on request",
+    citation="@inproceedings{ge2019deepfashion2, title={DeepFashion2: A Versatile Benchmark for Detection, Pose Estimation, "
+    "Segmentation and Re-Identification of Clothing Images}, author={Ge, Yuying and Zhang, Ruimao and Wu, Lingyun and Wang, "
+    "Xiaogang and Tang, Xiaoou and Luo, Ping}, booktitle={CVPR}, year={2019}}",
+)
+def deepfashion2(raw: RawFolder) -> pl.LazyFrame:
+    """Rows of all garments. `source_line` is the number of the item in its document, or of the annotation in a COCO file."""
+    folders, files = _annotations(raw)
+    frames = [pl.DataFrame(schema=_schema())]
+    for folder in folders:
+        frames += _read_folder(raw, folder)
+    for path in files:
+        if folders:
+            raw.notes.append(f"{raw.name_of(path)}: a COCO conversion beside the documents it was made from; not read")
+        else:
+            frames.append(_read_coco(raw, path))
+    return pl.concat(frames, how="diagonal").lazy()
+
+
+def _schema() -> dict[str, pl.DataType]:
+    left_out = ("width", "height", "sha256", "image_format", "image_mode", "image_orientation")
+    schema = {name: kind for name, kind in columns_of(_TABLE).items() if name not in left_out}
+    return schema | {"split": pl.String(), "domain": pl.String()}
+
+
+def _conform(garments: Garments) -> pl.DataFrame:
+    return garments.frame().select(pl.col(name).cast(kind) for name, kind in _schema().items())
+
+
+def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
+    """Folders of documents and COCO files, at most four folders deep; picture folders are not entered."""
+    folders: dict[Path, None] = {}
+    files: dict[Path, None] = {}
+    for given in raw.given:
+        if given.is_file():
+            files[given] = None
+            continue
+        for here, names, entries in raw.walk(given):
+            if here.name == "annos":
+                folders[here] = None
+                names.clear()
+                continue
+            deep = len(here.relative_to(given).parts) >= 4
+            names[:] = [] if deep else [name for name in names if name not in ("image", "images")]
+            files |= dict.fromkeys(here / name for name in entries if name.endswith(".json") and is_coco_among(raw, here / name))
+    if not folders and not files:
+        places = ", ".join(str(place) for place in raw.given)
+        raise UsageError(f"{places}: no DeepFashion2 annotation here; expected train/annos/000001.json and train/image, unpacked")
+    return sorted(folders), sorted(files)
+
+
+def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
+    home = folder.parent
+    if not home.is_relative_to(raw.root):
+        raise UsageError(f"{folder}: the images stand beside this folder; name the one above it")
+    split = _SPLITS.get(home.name, "")
+    if not split:
+        raw.notes.append(f"{raw.name_of(folder)}: the folder {home.name!r} names no split; its rows go into train")
+        split = "train"
+    pictures = home / ("images" if (home / "images").is_dir() and not (home / "image").is_dir() else "image")
+    names = iter([name for name in list_folder(folder).files if name.endswith(".json")])
+    prefix, found = f"{raw.name_of(pictures)}/", 0
+    while chunk := list(islice(names, _CHUNK)):
+        garments = Garments()
+        for name in chunk:
+            _read_document(raw, folder / name, f"{prefix}{readable(name[:-5])}.jpg", split, garments)
+        found += len(chunk)
+        if len(garments):
+            yield _conform(garments)
+    raw.totals[f"{split}-images"] += found
+    if not found:
+        raise UsageError(f"{raw.name_of(folder)}: no JSON document in it; unpack the annotation archive again")
+
+
+def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments: Garments) -> None:
+    name = raw.name_of(path)
+    content, document = _document(raw, path)
+    numbers, strange = ({}, []) if isinstance(document, Fault) else item_numbers(document)
+    first_free = max(numbers, default=0) + 1
+    misnamed = dict(enumerate(strange, start=first_free))  # what should be rows gets the numbers behind the others
+    count = len(numbers) + len(misnamed)
+    raw.count_documents(document_pattern(name), max(1, count), *(["blank"] if not count and isinstance(document, dict) else []))
+    place = RawLine(name, 1, 0, content[: MAX_LINE + 1])
+    if isinstance(document, Fault):
+        return raw.reject(place, *document[:2], column=document.column, found=document.found)
+    if not count:
+        return raw.warn("no_garment", name)
+    for number, key in misnamed.items():
+        message = f"{key[:40]!r} is an object, but garments are called item1, item2 and so on"
+        raw.reject(RawLine(name, number, 0, place.content), "unknown_key", message, place=place, found=key[:40])
+    domain, pair = domain_of(document), number_of(document, "pair_id")
+    path_fault = picture_path_fault(image)
+    shared = Fault(*path_fault, "image", image) if path_fault else None
+    for number, key in numbers.items():
+        garment = read_item(document[key])
+        fault = next((answer for answer in (shared, domain, pair, garment) if isinstance(answer, Fault)), None)
+        if fault is not None:
+            row = RawLine(name, number, 0, place.content)
+            raw.reject(row, fault.rule, f"{key}: {fault.message}", place=place, column=fault.column, found=fault.found)
+            continue
+        assert not isinstance(garment, Fault)
+        garments.add(
+            garment,
+            key=safe_key(f"{split}-{path.stem}-{number}"),
+            image=image,
+            split=split,
+            group=f"{split}-{pair}",
+            item=f"{split}-{pair}-{garment.style}" if garment.style else "",
+            domain=domain,
+            source_file=name,
+            source_line=number,
+        )
+    return None
+
+
+def _document(raw: RawFolder, path: Path) -> tuple[bytes, dict[str, Any] | Fault]:
+    """The bytes of a document and what they say, or what is wrong with them or with its name."""
+    if raw.name_of(path) != path.relative_to(raw.root).as_posix():
+        return b"", Fault("bad_name", MISNAMED)
+    try:
+        content = raw.read_document(path, MAX_LINE)
+    except CannotOpen as fault:
+        return b"", Fault("unreadable_file", fault.message)
+    if len(content) > MAX_LINE:
+        return content, Fault("line_too_long", f"more than {MAX_LINE} bytes")
+    return content, parse_document(content)
+
+
+def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
+    """The rows of a COCO file; one that `fprep export` wrote has all columns of the table it was made of."""
+    file = read_coco(raw, path)
+    if file.labels is not None:
+        return _conform_ours(read_rows(raw, [file]), file)
+    name = file.name
+    split = split_named(name) or "train"
+    paths = {number: clean_path(str(entry.get("file_name", ""))) for number, entry in file.images.items()}
+    prefix = image_prefix(raw, path, list(paths.values()))
+    raw.count_documents(document_pattern(name), len(file.annotations))
+    raw.totals[f"{split}-images"] += len(paths)
+    garments, places = Garments(), (raw.line(name, 1) if file.annotations else None)
+    sizes: list[tuple[int | None, int | None]] = []
+    for number, entry in enumerate(file.annotations, start=1):
+        assert places is not None
+        image_id = str(entry.get("image_id"))
+        picture = paths.get(image_id, "")
+        fault = picture_path_fault(picture)
+        category = file.category_name(entry) if file.categories else None
+        garment, pair = read_annotation(entry, category), number_of({"pair_id": 0} | entry, "pair_id")
+        answers = (Fault(*fault, "image", picture) if fault else None, pair, garment)
+        reason = next((answer for answer in answers if isinstance(answer, Fault)), None)
+        if reason is not None:
+            row, message = RawLine(name, number, 0, places.content), f"annotation {number}: {reason.message}"
+            raw.reject(row, reason.rule, message, place=places, column=reason.column, found=reason.found)
+            continue
+        assert not isinstance(garment, Fault)
+        garments.add(
+            garment,
+            key=safe_key(f"{split}-{Path(picture).stem}-{number}"),
+            image=prefix + picture,
+            split=split,
+            group=f"{split}-{pair}" if pair else None,
+            item=f"{split}-{pair}-{garment.style}" if pair and garment.style else "",
+            domain="unknown",
+            source_file=name,
+            source_line=number,
+        )
+        sizes.append(stated_size(file.images[image_id]))
+    if not sizes:
+        return pl.DataFrame(schema=_schema())
+    columns = zip(("width", "height"), zip(*sizes, strict=True), strict=True)
+    return _conform(garments).with_columns(pl.Series(side, values, pl.Int32) for side, values in columns)
+
+
+def _conform_ours(frame: pl.DataFrame, file: CocoFile) -> pl.DataFrame:
+    missing = [name for name in _schema() if name not in frame.columns]
+    if missing:
+        raise UsageError(f"{file.name}: an export of a table without {missing[0]}; convert it with the reader coco")
+    sizes = {"width": pl.Int32, "height": pl.Int32}
+    return frame.select(pl.col(name).cast(kind) for name, kind in {**_schema(), **sizes}.items())

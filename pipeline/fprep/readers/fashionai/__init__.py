@@ -1,0 +1,1 @@
+"""FashionAI: keypoints and attributes."""

@@ -1,0 +1,252 @@
+"""FashionAI attribute recognition (Tianchi 2018): rows `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>`.
+
+Recognized: `Annotations/label.csv` of base, `Annotations/skirt_length_labels.csv` of web (the warm-up), `Tests/question.csv` of
+rank and z_rank, and any CSV file whose first row has this form, such as answers published later or an owner's split.
+A label is a word over y, n and m with one letter per value of the attribute: y is positive, m ("maybe") a soft target, n known
+to be absent. A row speaks of one attribute; the other seven are unknown. `?` stands for a label that is asked for. A file of
+probabilities is a submission and is left out. Copies that a spreadsheet saved with another delimiter or with quotes are read as
+well (`fprep.raw.dialect`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote, with_commas
+from fprep.raw.file import is_file, with_line_feeds
+from fprep.raw.folder import RawFile, RawFolder, RawLine, real_path
+from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.readers.reader import columns_of, reader, safe_key
+from fschemas import wording
+from fschemas.failures import UsageError
+from fschemas.regular_file import open_regular
+from fschemas.tables import table_class
+from fschemas.vocabularies import vocabulary
+
+_TABLE = table_class("attributes", "maybe")
+_VOCABULARY = vocabulary("fashionai-attribute-54")
+_ALL = list(range(len(_VOCABULARY)))
+_OTHERS = {name: [value for value in _ALL if value not in members] for name, members in _VOCABULARY.groups.items()}
+_KNOWN_NAMES = re.compile(r"label\.csv|question\.csv|[a-z]+_(length|design)_labels\.csv|.*answer.*\.csv")
+WIDTHS = (3, 4)  # columns: image, attribute, label, and in some answers one more
+_ROW = re.compile(rb"^[^,\n]*[/\\][^,/\\\n]*,[a-z]+_(length|design)_labels,", re.MULTILINE)
+_PROBABILITIES = re.compile(r"[0-9.]+(;[0-9.]+)+")
+_HOMES = ("Annotations", "Tests")  # a CSV file in one of these speaks of pictures beside it
+_ROLES = {"train": 0, "test": 1, "unlabelled": 2}
+_BASE = (11320, 8393, 7034, 5696, 17148, 7460, 19333, 13299)
+_BASE_ORDER = ("coat_length", "collar_design", "lapel_design", "neck_design", "neckline_design", "pant_length", "skirt_length",
+               "sleeve_length")  # fmt: skip
+
+
+class Label(NamedTuple):
+    """What one row says of one attribute, as ids of the vocabulary `fashionai-attribute-54`."""
+
+    positive: int
+    maybe: tuple[int, ...]
+
+
+@dataclass
+class _Rows:
+    """Rows of one file; `labels` is None where a label is asked for."""
+
+    lines: list[RawLine] = field(default_factory=list[RawLine])
+    names: list[str] = field(default_factory=list[str])
+    attributes: list[str] = field(default_factory=list[str])
+    labels: list[Label | None] = field(default_factory=list[Label | None])
+
+
+@reader(
+    name="fashionai-attributes",
+    table=_TABLE,
+    vocabularies={"attributes": _VOCABULARY},
+    variants={
+        "base archive": ("**/Annotations/label.csv",),
+        "web archive": ("**/Annotations/*_labels.csv",),
+        "rank archive": ("**/Tests/question.csv",),
+        "bare lists": ("**/*label*.csv",),
+    },
+    totals={
+        "base": sum(_BASE), "question": 10080,
+        **{f"base/{name}": count for name, count in zip(_BASE_ORDER, _BASE, strict=True)},
+    },
+    splits="cut",
+    paper="FashionAI Global Challenge 2018, attributes recognition of apparel; "
+    "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
+    license="Tianchi terms of the FashionAI challenge: research use, no redistribution",
+    citation="@inproceedings{zou2019fashionai, title={FashionAI: A Hierarchical Dataset for Fashion Understanding}, "
+    "author={Zou, Xingxing and Kong, Xiangheng and Wong, Waikeung and Wang, Congde and Liu, Yuguang and Cao, Yang}, "
+    "booktitle={CVPR Workshops}, year={2019}}",
+)  # fmt: skip
+def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
+    """Rows of all label files below the given folders.
+
+    A labelled row replaces the question after the same picture. A file most of whose pictures are asked for, or one named
+    `…answer…` or `…_test.csv`, is test; every other label is train, from which `convert` cuts.
+    """
+    files = {path: raw.open_file(path) for path in _annotation_files(raw)}
+    parsed = {path: rows for path, file in files.items() if (rows := _parse(raw, file, path)) is not None}
+    asked = {
+        name: path for path, rows in parsed.items() for name, label in zip(rows.names, rows.labels, strict=True) if not label
+    }
+    labelled = {name for rows in parsed.values() for name, label in zip(rows.names, rows.labels, strict=True) if label}
+    frames: list[pl.DataFrame] = [pl.DataFrame(schema=_schema())]
+    for path, rows in parsed.items():
+        is_answer = 2 * sum(name in asked for name in rows.names) > len(rows.names)
+        role = "test" if is_answer or re.search(r"answer|_test\.csv$", path.name) else "train"
+        homes = [_home(asked[name] if is_answer and name in asked else path) for name in rows.names]
+        keep = [label is not None or name not in labelled for name, label in zip(rows.names, rows.labels, strict=True)]
+        if superseded := keep.count(False):
+            raw.files[raw.name_of(path)].accounts["superseded"] += superseded
+            raw.notes.append(f"{raw.name_of(path)}: questions replaced by labelled rows of the same images: {superseded}")
+        splits = [role if label else "unlabelled" for label in rows.labels]
+        frames.append(_frame(raw, rows, splits, homes).filter(pl.Series(keep, dtype=pl.Boolean)))
+    order = pl.col("split").replace_strict(_ROLES, return_dtype=pl.Int8)
+    return pl.concat(frames).sort(order, maintain_order=True).lazy()
+
+
+def _annotation_files(raw: RawFolder) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for place in raw.given:
+        candidates = [place] if place.is_file() else [path for path in _csv_files(raw, place) if _is_ours(path)]
+        found |= {real_path(path): path for path in candidates}
+    if not found:
+        given = ", ".join(str(place) for place in raw.given)
+        raise UsageError(
+            f"{given}: no FashionAI attribute labels here; expected Annotations/label.csv, Tests/question.csv or another CSV "
+            "file with rows as Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>, or name the file itself"
+        )
+    return sorted(found.values())
+
+
+def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
+    """CSV files, at most four folders deep; picture folders are not entered."""
+    found: list[Path] = []
+    for place, folders, files in raw.walk(folder):
+        depth = len(place.relative_to(folder).parts)
+        folders[:] = [name for name in folders if name != "Images" and depth < 4]
+        found += [place / name for name in files if name.endswith(".csv")]
+    return found
+
+
+def _is_ours(path: Path) -> bool:
+    if _KNOWN_NAMES.fullmatch(path.name):
+        return True
+    if not is_file(path):
+        return False
+    with open_regular(path) as file:
+        return _ROW.search(with_commas(with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf")), WIDTHS)) is not None
+
+
+def _home(path: Path) -> Path:
+    return path.parent.parent if path.parent.name in _HOMES else path.parent
+
+
+def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
+    """The rows of a file, or None for a submission."""
+    records = list(read_table(file, find_dialect(file.head(HEAD), widths=WIDTHS)))
+    if records and len(records[0].fields) in WIDTHS and not re.search(r"[/\\]", "".join(records[0].fields)):
+        file.accounts["header"] += 1
+        raw.warn("header_line", records[0].line)
+        records = records[1:]
+    cells = records[0].fields if records else []
+    if len(cells) == 3 and _PROBABILITIES.fullmatch(cells[2].strip()):
+        file.accounts["left_out"] += len(records)
+        raw.notes.append(
+            f"{file.name}: left out: {wording.count(len(records), 'row')} of probabilities, a submission and no labels"
+        )
+        return None
+    rows = _Rows()
+    counts, extra = Counter[str](), 0
+    for record in records:
+        extra += len(record.fields) == 4
+        counts[_parse_row(raw, record, rows)] += 1
+    if extra:
+        raw.warnings["extra_column"] += extra
+        raw.examples.setdefault("extra_column", []).append(file.name)
+    _count(raw, path, counts)
+    return rows
+
+
+def _count(raw: RawFolder, path: Path, counts: Counter[str]) -> None:
+    place = path.relative_to(raw.root.parent).as_posix()
+    if path.name == "question.csv" and not re.search(r"z_rank|round_?2", place):
+        raw.totals["question"] += counts.total()
+    elif "base" in place:
+        raw.totals["base"] += counts.total()
+        raw.totals.update({f"base/{attribute}": count for attribute, count in counts.items() if attribute})
+
+
+def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
+    """Enter the row or reject it; gives the attribute, "" where it is not known."""
+    line, cells = record.line, record.cells
+    if (fault := record.fault or stray_quote(record)) is not None:
+        rule, message, _ = fault
+        raw.reject(line, rule, message, found=repr(line.content[:60]))
+        return ""
+    if len(cells) not in WIDTHS:
+        raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected image, attribute, label", found=str(len(cells)))
+        return ""
+    name, table, word = clean_path(cells[0]), cells[1], cells[2]
+    attribute = table.removesuffix("_labels")
+    if attribute not in _VOCABULARY.groups or attribute == table:
+        known = ", ".join(f"{group}_labels" for group in _VOCABULARY.groups)
+        message = f"unknown attribute {table[:60]!r}; known are {known}"
+        raw.reject(line, "unknown_attribute", message, column="attributes", found=table)
+        return ""
+    if (fault := picture_path_fault(name)) is not None:
+        raw.reject(line, *fault, column="image", found=name)
+    elif name.split("/")[-2:-1] != [table]:
+        message = f"the image lies in another folder ({name[:200]}) than its attribute {table!r} says"
+        raw.reject(line, "attribute_folder_mismatch", message, column="image", found=name)
+    elif isinstance(label := None if word == "?" else parse_label(attribute, word), tuple | None):
+        rows.lines.append(line)
+        rows.names.append(name)
+        rows.attributes.append(attribute)
+        rows.labels.append(label)
+    else:
+        raw.reject(line, "bad_label", label, column="attributes", found=word)
+    return attribute
+
+
+def parse_label(attribute: str, word: str) -> Label | str:
+    """Ids of what a word over y, n and m says of `attribute`, or a sentence with what is wrong with it."""
+    members = _VOCABULARY.groups[attribute]
+    shown = repr(word[:60])
+    if not word or word.strip("ynm"):
+        return f"the label {shown} has other letters than y, n and m"
+    if len(word) != len(members):
+        return f"the label {shown} has {len(word)} letters, but {attribute} has {len(members)} values"
+    if word.count("y") != 1:
+        return f"the label {shown} has {word.count('y')} times y, expected exactly one"
+    maybe = tuple(member for member, letter in zip(members, word, strict=True) if letter == "m")
+    return Label(members[word.index("y")], maybe)
+
+
+def _schema() -> dict[str, pl.DataType]:
+    left_out = ("width", "height", "group", "sha256", "image_format", "image_mode", "image_orientation")
+    schema = {name: kind for name, kind in columns_of(_TABLE).items() if name not in left_out}
+    return schema | {"split": pl.String()}
+
+
+def _frame(raw: RawFolder, rows: _Rows, splits: list[str], homes: list[Path]) -> pl.DataFrame:
+    prefixes = {home: "" if home == raw.root else f"{raw.name_of(home)}/" for home in set(homes)}
+    stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
+    unknown = [_OTHERS[attribute] if label else _ALL for attribute, label in zip(rows.attributes, rows.labels, strict=True)]
+    columns = {
+        "key": [safe_key(f"{attribute}-{stem}") for attribute, stem in zip(rows.attributes, stems, strict=True)],
+        "image": [prefixes[home] + name for home, name in zip(homes, rows.names, strict=True)],
+        "split": splits,
+        "attributes_positive": [[label.positive] if label else [] for label in rows.labels],
+        "attributes_unknown": unknown,
+        "attributes_maybe": [list(label.maybe) if label else [] for label in rows.labels],
+        "source_file": [line.file for line in rows.lines],
+        "source_line": [line.number for line in rows.lines],
+    }
+    schema = _schema()
+    return pl.DataFrame(columns, schema_overrides=schema).select(*schema)

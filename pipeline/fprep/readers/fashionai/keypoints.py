@@ -1,0 +1,295 @@
+"""FashionAI key points (Tianchi 2018): archives with `Images/<category>/<md5>.jpg` and one CSV of `x_y_v` cells.
+
+Recognized: the warm-up and train archives (`Annotations/annotations.csv`, `Annotations/train.csv`), the test archives
+(`test.csv`, names only), the answer files published later, and bare CSV files, with or without the header line. Copies that a
+spreadsheet saved with another delimiter or with quotes are read as well (`fprep.raw.dialect`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote
+from fprep.raw.folder import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, real_path
+from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.readers.reader import reader, safe_key
+from fschemas import wording
+from fschemas.failures import UsageError
+from fschemas.landmarks import FASHIONAI_24, Visibility
+from fschemas.tables import table_class
+
+_POINTS = FASHIONAI_24.points
+_HEADER = ("image_id", "image_category", *_POINTS)
+_FILE_NAMES = re.compile(r"(annotations|train|test|.*answer.*)\.csv")
+_WIDTHS = (2, len(_HEADER))  # columns of test.csv, and of a labelled file
+_POINT_CELLS = re.compile(",".join([r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)"] * len(_POINTS)))
+_CELL = re.compile(r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-?[0-9]{1,5})")
+_ABSENT = (-1, -1, -1)
+_ROLES = {"train": 0, "test": 1, "unlabelled": 2}
+
+# Published numbers of rows, and what tells an archive by its path.
+_ARCHIVES = (
+    ("round-2-test-a", re.compile(r"(test_a_20180426|round2_test_a)")),
+    ("round-2-test-b", re.compile(r"(test_b_20180530|round2_test_b)")),
+    ("test-a", re.compile(r"test_a")),
+    ("test-b", re.compile(r"test_b")),
+    ("warm-up", re.compile(r"warm_up")),
+    ("train", re.compile(r"key_points_train_2018")),
+)
+_TOTALS = {
+    "warm-up": (2997, 2138, 2312, 2292, 2795),
+    "train": (7158, 5596, 4912, 7618, 6347),
+    "test-a": (1977, 2043, 2038, 1980, 1958),
+    "test-b": (1974, 1947, 2052, 2051, 1946),
+    "round-2-test-a": (2586, 2508, 2693, 2683, 2631),
+    "round-2-test-b": (10670, 10906, 11096, 11154, 10618),
+}  # in the order of the landmark set: blouse, outwear, dress, skirt, trousers
+
+
+def _published_totals() -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for archive, counts in _TOTALS.items():
+        totals[archive] = sum(counts)
+        totals |= {f"{archive}/{garment}": count for garment, count in zip(FASHIONAI_24.garments, counts, strict=True)}
+    return totals
+
+
+@dataclass
+class _Rows:
+    """Columns of one file while it is parsed; `cells` has 72 numbers (x, y, v of 24 points) per labelled row."""
+
+    role: str
+    lines: list[RawLine] = field(default_factory=list[RawLine])
+    names: list[str] = field(default_factory=list[str])
+    garments: list[str] = field(default_factory=list[str])
+    cells: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
+
+
+@reader(
+    name="fashionai-keypoints",
+    table=table_class("landmarks"),
+    landmark_set=FASHIONAI_24,
+    variants={
+        "train archive": ("**/Annotations/train.csv",),
+        "warm-up archive": ("**/Annotations/annotations.csv",),
+        "test archive": ("**/test.csv",),
+        "answer file": ("**/*answer*.csv",),
+    },
+    totals=_published_totals(),
+    splits="cut",
+    paper="FashionAI Global Challenge 2018, key points detection of apparel; "
+    "Zou et al., FashionAI: A Hierarchical Dataset for Fashion Understanding, CVPR Workshops 2019",
+    license="Tianchi terms of the FashionAI challenge: research use, no redistribution",
+    citation="@inproceedings{zou2019fashionai, title={FashionAI: A Hierarchical Dataset for Fashion Understanding}, "
+    "author={Zou, Xingxing and Kong, Xiangheng and Wong, Waikeung and Wang, Congde and Liu, Yuguang and Cao, Yang}, "
+    "booktitle={CVPR Workshops}, year={2019}}",
+)
+def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
+    """Rows of all CSV files below the given folders. An answer replaces the row of the same picture in `test.csv`.
+
+    Coordinates are pixel indices (0 is the left column); v 1 is visible, 0 occluded, -1_-1_-1 absent or not applicable.
+    """
+    paths = _annotation_files(raw)
+    parsed = {path: _parse(raw, raw.open_file(path), path) for path in paths}
+    archives = {path: _archive_of(path) for path in paths}
+    listed = {name: archives[path] for path, rows in parsed.items() if rows.role == "unlabelled" for name in rows.names}
+    answered = {name for rows in parsed.values() if rows.role == "test" for name in rows.names}
+    frames: list[pl.LazyFrame] = []
+    for path, rows in sorted(parsed.items(), key=lambda item: (_ROLES[item[1].role], item[0])):
+        folder = archives[path]
+        folders = [folder] * len(rows.names)
+        if rows.role == "test" and not (folder / "Images").is_dir():
+            siblings = [place for place in raw.folders_in(folder) if (place / "Images").is_dir()]
+            folders = [_home(raw, folder, name, listed, siblings) for name in rows.names]
+        keep = [rows.role != "unlabelled" or name not in answered for name in rows.names]
+        if superseded := keep.count(False):
+            raw.files[raw.name_of(path)].accounts["superseded"] += superseded
+            raw.notes.append(f"{raw.name_of(path)}: replaced by rows of a labelled test file: {wording.count(superseded, 'row')}")
+        frames.append(_frame(raw, rows, folders).filter(pl.Series(keep, dtype=pl.Boolean)).lazy())
+    return pl.concat(frames)
+
+
+def _annotation_files(raw: RawFolder) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for place in raw.given:
+        candidates = [place] if place.is_file() else _csv_files(raw, place)
+        found |= {real_path(path): path for path in candidates}
+    if not found:
+        given = ", ".join(str(place) for place in raw.given)
+        raise UsageError(
+            f"{given}: no FashionAI annotation file here; expected Annotations/train.csv, Annotations/annotations.csv, "
+            "test.csv or a *answer*.csv of an unpacked archive, or name the CSV file itself"
+        )
+    return sorted(found.values())
+
+
+def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
+    """CSV files with the names of the archives, at most three folders deep; picture folders are not entered."""
+    found: list[Path] = []
+    for place, folders, files in raw.walk(folder):
+        depth = len(place.relative_to(folder).parts)
+        folders[:] = [name for name in folders if name != "Images" and depth < 3]
+        found += [place / name for name in files if _FILE_NAMES.fullmatch(name)]
+    return found
+
+
+def _archive_of(path: Path) -> Path:
+    return path.parent.parent if path.parent.name in ANNOTATION_FOLDERS else path.parent
+
+
+def _home(raw: RawFolder, folder: Path, name: str, listed: dict[str, Path], siblings: list[Path]) -> Path:
+    """The archive of an answered picture: the one whose test.csv names it, else a sibling that has the file."""
+    if name in listed:
+        return listed[name]
+    return next((place for place in siblings if raw.has_image(place, name)), folder)
+
+
+def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
+    records = read_table(file, find_dialect(file.head(HEAD), widths=_WIDTHS))
+    unread, first = _first_record(file, records)
+    cells = tuple(cell.strip() for cell in first.fields) if first else _HEADER
+    is_header = first is not None and cells in (_HEADER, _HEADER[:2])
+    if not is_header and not (len(cells) in _WIDTHS and (first is None or re.search(r"[/\\]", cells[0]))):
+        raise UsageError(f"{first.line if first else file.name}: {_wrong_header(cells)}; restore the file from the archive")
+    labelled = len(cells) == len(_HEADER)
+    role = "unlabelled" if not labelled else "test" if re.search(r"answer|^test", path.name) else "train"
+    rows, counts = _Rows(role), Counter[str]()
+    if is_header:
+        file.accounts["header"] += 1
+    else:
+        raw.warn("no_header", file.name)
+        unread += [first] if first else []
+    for record in chain(unread, records):
+        _parse_row(raw, record, rows, labelled, counts)
+    for archive, pattern in _ARCHIVES:
+        if pattern.search(str(path.relative_to(raw.root.parent))):
+            for garment in FASHIONAI_24.garments:
+                raw.totals[f"{archive}/{garment}"] = max(raw.totals[f"{archive}/{garment}"], counts[garment])
+            raw.totals[archive] = max(raw.totals[archive], counts.total())
+            break
+    return rows
+
+
+def _first_record(file: RawFile, records: Iterator[Record]) -> tuple[list[Record], Record | None]:
+    """The first record that can be read, and rows before it that cannot; raises `UsageError` where a header cannot be read."""
+    faulty: list[Record] = []
+    for record in records:
+        if record.fault is None:
+            return faulty, record
+        if not faulty and not re.search(rb"[/\\]", record.line.content):
+            raise UsageError(f"{record.line}: {record.fault[1]}; restore the file from the archive")
+        faulty.append(record)
+    if not faulty:
+        raise UsageError(f"{file.name}: only blank lines; restore it from the archive")
+    return faulty, None
+
+
+def _wrong_header(cells: tuple[str, ...]) -> str:
+    expected = _HEADER if len(cells) > 2 else _HEADER[:2]
+    for index, (found, name) in enumerate(zip(cells, expected, strict=False), start=1):
+        if found != name:
+            return f"column {index} of the header is {found[:60]!r}, expected {name!r}"
+    return f"the header has {len(cells)} columns, expected {len(_HEADER)} (labelled) or 2 (test.csv)"
+
+
+def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, counts: Counter[str]) -> None:
+    line = record.line
+    if (fault := record.fault or stray_quote(record)) is not None:
+        counts[""] += 1
+        rule, message, _ = fault
+        return raw.reject(line, rule, message, found=repr(line.content[:60]))
+    cells = record.cells
+    name, garment = (*cells[:2], "")[:2]
+    name = clean_path(name)
+    counts[garment if garment in FASHIONAI_24.garments else ""] += 1
+    match = _POINT_CELLS.fullmatch(",".join(cells[2:])) if labelled else None
+    has_form = len(cells) == _WIDTHS[labelled] and all(cells[:2]) and (match is not None or not labelled)
+    if not has_form:
+        return _reject_form(raw, record, labelled)
+    if (fault := picture_path_fault(name)) is not None:
+        return raw.reject(line, *fault, column="image_id", found=name)
+    if garment not in FASHIONAI_24.garments:
+        known = ", ".join(FASHIONAI_24.garments)
+        message = f"unknown category {garment[:60]!r}; known are {known}"
+        return raw.reject(line, "unknown_category", message, column="image_category", found=garment)
+    if name.split("/")[-2:-1] != [garment]:
+        message = f"the image lies in another folder ({name}) than its category {garment!r} says"
+        return raw.reject(line, "category_folder_mismatch", message, column="image_id", found=name)
+    if match is not None:
+        numbers = tuple(map(int, match.groups()))
+        if min(numbers) < 0 and not _absent_is_whole(raw, line, numbers):
+            return None
+        rows.cells.append(numbers)
+    rows.lines.append(line)
+    rows.names.append(name)
+    rows.garments.append(garment)
+    return None
+
+
+def _reject_form(raw: RawFolder, record: Record, labelled: bool) -> None:
+    """Reject a row that does not have the form of its file, with the first cell that is to blame."""
+    line, cells, width = record.line, record.cells, _WIDTHS[labelled]
+    if len(cells) != width:
+        return raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected {width}", found=str(len(cells)))
+    for column, cell in zip(_HEADER, cells, strict=False):
+        text = cell[:60]
+        if column in _HEADER[:2]:
+            if not cell:
+                return raw.reject(line, "bad_cell", f"{column} is empty", column=column)
+        elif (match := _CELL.fullmatch(cell)) is None:
+            message = f"{column} is {text!r}, expected x_y_v with whole numbers"
+            return raw.reject(line, "bad_cell", message, column=column, found=text)
+        elif match[3] not in ("-1", "0", "1"):
+            message = f"the visibility of {column} is {match[3]}, expected 1 (visible), 0 (occluded) or -1 (absent)"
+            return raw.reject(line, "bad_visibility", message, column=column, found=text)
+    raise AssertionError(f"{line} has the form of its file")
+
+
+def _absent_is_whole(raw: RawFolder, line: RawLine, numbers: tuple[int, ...]) -> bool:
+    for index, column in enumerate(_POINTS):
+        cell = numbers[3 * index : 3 * index + 3]
+        if -1 in cell and cell != _ABSENT:
+            text = "_".join(map(str, cell))
+            message = f"{column} is {text!r}: a point is absent with all three of -1_-1_-1 or with none"
+            raw.reject(line, "bad_cell", message, column=column, found=text)
+            return False
+    return True
+
+
+def _frame(raw: RawFolder, rows: _Rows, folders: list[Path]) -> pl.DataFrame:
+    count, num_points = len(rows.names), len(_POINTS)
+    has_point = np.array([[index in points for index in range(num_points)] for points in FASHIONAI_24.garments.values()])
+    garment_ids = [list(FASHIONAI_24.garments).index(garment) for garment in rows.garments]
+    expected = has_point[garment_ids].reshape(count, num_points)
+    cells = np.array(rows.cells, np.int32) if rows.cells else np.tile(np.array(_ABSENT, np.int32), (count, num_points))
+    cells = cells.reshape(count, num_points, 3)
+    absent = cells[:, :, 2] < 0
+    missing = np.where(expected, Visibility.ABSENT, Visibility.NOT_APPLICABLE)
+    visibility = np.where(absent, missing, np.where(cells[:, :, 2] == 1, Visibility.VISIBLE, Visibility.OCCLUDED))
+    prefixes = {folder: "" if folder == raw.root else f"{raw.name_of(folder)}/" for folder in set(folders)}
+    stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
+    return pl.DataFrame(
+        {
+            "key": [safe_key(f"{garment}-{stem}") for garment, stem in zip(rows.garments, stems, strict=True)],
+            "image": [prefixes[folder] + name for folder, name in zip(folders, rows.names, strict=True)],
+            "split": [rows.role] * count,
+            "garment": rows.garments,
+            "landmark_x": np.where(absent, 0, cells[:, :, 0]).astype(np.float32),
+            "landmark_y": np.where(absent, 0, cells[:, :, 1]).astype(np.float32),
+            "landmark_visibility": visibility.astype(np.int8),
+            "source_file": [line.file for line in rows.lines],
+            "source_line": [line.number for line in rows.lines],
+        },
+        schema_overrides={"key": pl.String, "image": pl.String, "split": pl.String, "garment": pl.String,
+                          "source_file": pl.String, "source_line": pl.Int32,
+                          "landmark_x": pl.Array(pl.Float32, num_points), "landmark_y": pl.Array(pl.Float32, num_points),
+                          "landmark_visibility": pl.Array(pl.Int8, num_points)},
+    ).with_columns(pl.col(pl.Array(pl.Float32, num_points), pl.Array(pl.Int8, num_points)).arr.to_list())  # fmt: skip

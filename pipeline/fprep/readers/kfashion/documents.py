@@ -1,0 +1,270 @@
+"""Records of K-Fashion to columns, many files in one call, so that processes can share the work.
+
+A file is read with three system calls and parsed by orjson while it is in the caches; nothing of it is kept but columns.
+Without polygons, four fifths of the bytes are cut out before they are parsed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import stat
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, TypeGuard
+
+import numpy as np
+import orjson
+
+from fprep.raw.file import encoding_fault
+from fprep.raw.safe_open import FLAGS, CannotOpen, open_inside
+from fprep.readers.kfashion.columns import Columns
+from fprep.readers.kfashion.labels import PARTS, part_ids, style_of, unknown_ids
+from fschemas.regular_file import kind_of
+
+MAX_DOCUMENT = 1 << 20  # bytes
+MAX_RAW = 4096  # bytes of a refused record that are kept
+_RECTS, _POLYGONS, _LABELS = "렉트좌표", "폴리곤좌표", "라벨링"
+_FRONT, _BACK = f'"{_POLYGONS}":'.encode(), f',"{_LABELS}":'.encode()
+_NO_FILE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ENOENT)
+_SHORTEST = 200  # bytes before the polygons: so long are the keys alone
+_ABSENT: list[dict[str, Any]] = [{}]
+_NOTHING: dict[str, Any] = {}
+_NO_OUTLINES = (None, _ABSENT)
+
+Objects = list[dict[str, Any]]
+Sections = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Files of one `folder` below the real path `root`.
+
+    `style` is the style that the folder's name is, or ""; `polygons` False leaves these out; `follow_links`: files may lie
+    behind links that leave the root.
+    """
+
+    root: str
+    folder: str
+    names: tuple[str, ...]
+    style: str
+    polygons: bool = True
+    follow_links: bool = False
+
+
+@dataclass
+class Answer:
+    """Columns of the files that are rows, as two Arrow streams; the others with reasons; counts of oddities with examples.
+
+    `rows` holds the narrow columns, `wide` those of garments and labels. `rejects` holds (file, rule, message, what was found, first bytes), `foreign` the JSON files that are no records at all.
+    """
+
+    rows: bytes
+    wide: bytes
+    rejects: list[tuple[str, str, str, str, bytes]]
+    foreign: list[str]
+    warnings: Counter[str]
+    examples: dict[str, list[str]]
+
+
+class NotARecord(Exception):
+    """Rule, message and what was found; the rule `foreign` is for JSON of another kind."""
+
+
+def read_task(task: Task) -> Answer:
+    """Read and parse the files of a task; the order is kept. Raises `OSError` for what the disk refuses."""
+    parser = _Parser(task)
+    folder = os.open(os.path.join(task.root, task.folder), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with _without_collector():
+            for name in task.names:
+                try:
+                    content = _read(name, folder, task)
+                except CannotOpen as fault:
+                    parser.rejects.append((name, "unreadable_file", fault.message, name, b""))
+                except OSError as error:
+                    parser.refuse(name, error)
+                else:
+                    parser.parse(name, content)
+            return parser.answer()
+    finally:
+        os.close(folder)
+
+
+def parse_records(names: Sequence[str], contents: Sequence[bytes], style: str, *, polygons: bool = True) -> Answer:
+    """Parse records that are in memory; `style` is that of their folder."""
+    parser = _Parser(Task("", "", tuple(names), style, polygons))
+    for name, content in zip(names, contents, strict=True):
+        parser.parse(name, content)
+    return parser.answer()
+
+
+def _read(name: str, folder: int, task: Task) -> bytes:
+    try:
+        file = os.open(name, FLAGS, dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        file = open_inside(task.root, f"{task.folder}/{name}", follow_links=task.follow_links).descriptor
+    try:
+        content = os.read(file, 1 << 13)
+        if not content and not stat.S_ISREG(mode := os.fstat(file).st_mode):
+            raise CannotOpen("unreadable_file", f"not a regular file but {kind_of(mode)}", name)
+        if len(content) == 1 << 13:
+            while len(content) <= MAX_DOCUMENT and (more := os.read(file, 1 << 16)):
+                content += more
+    finally:
+        os.close(file)
+    return content
+
+
+@contextlib.contextmanager
+def _without_collector() -> Generator[None]:
+    """Thousands of small objects and no cycles: the collector would go through them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Parser:
+    def __init__(self, task: Task) -> None:
+        self.style, self.polygons = task.style, task.polygons
+        self.columns = Columns()
+        self.rejects: list[tuple[str, str, str, str, bytes]] = []
+        self.foreign: list[str] = []
+        self.warnings = Counter[str]()
+        self.examples: dict[str, list[str]] = {}
+        self.name = ""
+
+    def parse(self, name: str, content: bytes) -> None:
+        """Add the row of a file, or its reject."""
+        self.name = name
+        try:
+            self._add(_parse(content, polygons=self.polygons))
+        except NotARecord as fault:
+            if fault.args[0] == "foreign":
+                self.foreign.append(name)
+            else:
+                self.rejects.append((name, *fault.args, content[:MAX_RAW]))
+
+    def refuse(self, name: str, error: OSError) -> None:
+        """Reject a file that cannot be opened; an error of the disk is raised."""
+        if error.errno not in _NO_FILE:
+            raise error
+        message = f"the file cannot be opened ({os.strerror(error.errno)}): a link, a folder, or without permission"
+        self.rejects.append((name, "unreadable_file", message, name, b""))
+
+    def answer(self) -> Answer:
+        """What was found in all files."""
+        return Answer(*self.columns.to_arrow(self.tell), self.rejects, self.foreign, self.warnings, self.examples)
+
+    def tell(self, rule: str, name: str = "") -> None:
+        """Count an oddity of a record, by default of the one at hand."""
+        self.warnings[rule] += 1
+        examples = self.examples.setdefault(rule, [])
+        if len(examples) < 10:
+            examples.append(name or self.name)
+
+    def _add(self, sections: Sections) -> None:
+        picture, rects, polygons, labels = sections
+        columns, tell = self.columns, self.tell
+        num_unknown = len(columns.unknown)
+        for index, part in enumerate(PARTS):
+            boxes, outlines, named = rects.get(part), polygons.get(part), labels.get(part)
+            if boxes == _ABSENT and named == _ABSENT and outlines in _NO_OUTLINES:
+                continue
+            if _is_single(boxes) and _is_single(named) and (_is_single(outlines) or outlines in _NO_OUTLINES):
+                columns.add_garment(index, boxes[0], outlines[0] if outlines else _NOTHING, tell)
+                columns.unknown.append(part_ids(part, named[0], columns.positive, tell))
+            else:
+                self._unusual_part(index, _objects(boxes), _objects(named), _objects(outlines))
+        if len(columns.unknown) == num_unknown:  # no part at all: nobody looked
+            columns.unknown += [unknown_ids(part, ()) for part in PARTS]
+        style, substyle = style_of(labels.get("스타일"), self.style, tell)
+        columns.end_row(self.name, picture, style, substyle)
+
+    def _unusual_part(self, index: int, rects: Objects, named: Objects, outlines: Objects) -> None:
+        """No rect, no label, or several garments of one part: the i-th rect and the i-th polygon belong together.
+
+        What either garment has is there, and unknown is what neither names.
+        """
+        if not (rects or named or outlines):
+            return
+        for rect, outline in zip_longest(rects, outlines, fillvalue=_NOTHING):
+            self.columns.add_garment(index, rect, outline, self.tell)
+        unknown = [set(part_ids(PARTS[index], labels, self.columns.positive, self.tell).tolist()) for labels in named or [{}]]
+        self.columns.unknown.append(np.array(sorted(set.intersection(*unknown)), np.int16))
+
+
+def _parse(content: bytes, *, polygons: bool) -> Sections:
+    """The sections of a record; raises `NotARecord`."""
+    if len(content) > MAX_DOCUMENT:
+        raise NotARecord("file_too_long", f"more than {MAX_DOCUMENT} bytes", str(len(content)))
+    if not polygons:
+        front, back = content.find(_FRONT, _SHORTEST), content.rfind(_BACK)
+        if 0 < front < back:
+            try:
+                return _sections(orjson.loads(content[:front] + content[back + 1 :]))
+            except (orjson.JSONDecodeError, NotARecord):
+                pass  # the keys stand in another order than usual
+    try:
+        record = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        record = load_record(content)
+    picture, rects, outlines, labels = _sections(record)
+    return picture, rects, outlines if polygons else _NOTHING, labels
+
+
+def load_record(content: bytes) -> Any:
+    """The JSON value of a file; raises `NotARecord`."""
+    if not content.strip():
+        raise NotARecord("empty_file", "the file is empty", "")
+    try:
+        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        if wrong := encoding_fault(content):
+            raise NotARecord("bad_encoding", wrong, repr(content[:40])) from None
+        raise NotARecord("bad_json", f"no JSON: {error.msg} (character {error.pos + 1})", repr(content[:40])) from None
+
+
+def _sections(record: Any) -> Sections:
+    """Picture, rects, polygons and labels of a record; raises `NotARecord`."""
+    try:
+        details = record["데이터셋 정보"]["데이터셋 상세설명"]
+        picture, rects, labels = record["이미지 정보"], details[_RECTS], details[_LABELS]
+        polygons = details.get(_POLYGONS, _NOTHING)
+        if dict is picture.__class__ is rects.__class__ is labels.__class__ is polygons.__class__:
+            return picture, rects, polygons, labels
+    except (KeyError, TypeError, AttributeError, IndexError):
+        pass
+    if not isinstance(record, dict):
+        raise NotARecord("bad_json", "an object was expected", repr(record)[:40])
+    if record and not {"이미지 정보", "데이터셋 정보"} & record.keys():
+        raise NotARecord("foreign")
+    details_path = ("데이터셋 정보", "데이터셋 상세설명")
+    for path in (("이미지 정보",), (*details_path, _RECTS), (*details_path, _LABELS), (*details_path, _POLYGONS)):
+        value: Any = record
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            raise NotARecord("missing_key", f"{' > '.join(path)} is missing or no object", repr(value)[:40])
+    raise AssertionError(record)
+
+
+def _is_single(value: Any) -> TypeGuard[Objects]:
+    """A list of one object with something in it, which nearly all are."""
+    return value.__class__ is list and len(value) == 1 and value[0].__class__ is dict and bool(value[0])
+
+
+def _objects(value: Any) -> Objects:
+    """The entries of a part: `[{}]`, `[]`, null and a missing part are none."""
+    values = value if value.__class__ is list else [value]
+    return [entry for entry in values if entry.__class__ is dict and entry]

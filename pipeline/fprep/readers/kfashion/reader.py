@@ -1,0 +1,174 @@
+"""K-Fashion (AI-Hub 7988 and 51): a JSON file a picture, `라벨링데이터/<style>/<id>.json`; styles, garments, labels.
+
+Each of four parts (아우터, 하의, 원피스, 상의) may have a rect, a polygon and labels of eleven families. Polygons are in pixel
+centers: on pictures of 800 pixels they reach from 0 to 799. A rect begins half a pixel before the polygon. What is unknown and
+what is absent, and how shoots are told from file names, says `kfashion_labels`. A file that cannot be parsed is rejected;
+a garment with an impossible rect (no size, outside the picture, not four numbers) is left out of its row with a warning, while its
+labels stay. The official test set was never published: Training is train, Validation is val. Elsewhere splits are cut by shoot.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import polars as pl
+
+from fprep.engine.local import iterate_isolated
+from fprep.raw.folder import MISNAMED, RawFolder, RawLine, document_pattern
+from fprep.raw.near_names import tell_near
+from fprep.raw.spill import PLACE, Aside
+from fprep.readers.kfashion.documents import Answer, Task, read_task
+from fprep.readers.kfashion.labels import ATTRIBUTES, STYLES, folder_style, shoot_of
+from fprep.readers.kfashion.tree import Folder, PictureFolders, scan, split_of
+from fprep.readers.reader import reader, safe_key
+from fschemas.failures import EnvironmentProblem, UsageError
+from fschemas.tables import table_class
+from fschemas.vocabularies import vocabulary
+from fschemas.walk import readable
+from fschemas.wording import count
+
+_TASK = 256  # files that one call parses
+_CHUNK = 8  # calls that a process gets at a time
+_ALONE = 8 * _TASK  # so few files are not worth other processes
+
+
+@reader(
+    name="kfashion",
+    table=table_class("style", "garments", "attributes"),
+    vocabularies={"attributes": ATTRIBUTES, "style": STYLES, "part": vocabulary("kfashion-part-4")},
+    variants={
+        "release": ("**/라벨링*/**/*.json",),
+        "renamed": ("**/labels/**/*.json",),
+        "flat": ("**/*.json",),
+    },
+    splits="cut",
+    mapping={"polygons": "no: leave the polygons out, which are two thirds of the work and of the table"},
+    paper="K-Fashion image (K-패션 이미지), AI-Hub 2020, National Information Society Agency of Korea",
+    license="AI-Hub terms: use for research and development after application, no redistribution",
+    citation="@misc{kfashion2020, title={K-Fashion image}, author={{National Information Society Agency of Korea}}, "
+    "howpublished={AI-Hub}, year={2020}}",
+)
+def kfashion(raw: RawFolder) -> pl.LazyFrame:
+    """One row a picture. Files that are JSON but no records are left out."""
+    polygons = raw.mapping.get("polygons", "yes")
+    if polygons not in ("yes", "no"):
+        raise UsageError(f"--map polygons={polygons}: expected yes or no")
+    folders = scan(raw)
+    pictures = PictureFolders(raw.root, folders)
+    tasks = [
+        (
+            folder,
+            Task(
+                str(raw.root),
+                folder.path,
+                tuple(folder.labels[start : start + _TASK]),
+                _style(folder),
+                polygons == "yes",
+                raw.follow_links,
+            ),
+        )
+        for folder in folders.values()
+        for start in range(0, len(folder.labels), _TASK)
+    ]
+    _count(raw, folders.values())
+    raw.aside = Aside(raw.scratch)
+    frames: list[pl.DataFrame] = []
+    foreign: list[str] = []
+    for (folder, _), answer in zip(tasks, _run(raw, [task for _, task in tasks]), strict=True):
+        _account(raw, folder, answer)
+        foreign += [_name(folder, file) for file in answer.foreign]
+        frames.append(_frame(folder, answer.rows, pictures).with_columns(raw.aside.put(answer.wide)))
+    if foreign:
+        raw.notes.append(f"{len(foreign)} JSON files are no records of K-Fashion and are left out, such as {foreign[0]}")
+    tell_near(raw, pictures.near)
+    frame = pl.concat(frames)
+    homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
+    if len(homes):
+        raw.notes.append(f"images are looked for in {count(len(homes), 'folder')}, the first is {homes[0]}")
+    return _finish(raw, frame).lazy()
+
+
+def _style(folder: Folder) -> str:
+    return folder_style(folder.path.rpartition("/")[2])
+
+
+def _run(raw: RawFolder, tasks: list[Task]) -> Iterator[Answer]:
+    total, done = sum(len(task.names) for task in tasks), 0
+    if total > _ALONE and raw.workers != 1:
+        yield from iterate_isolated(
+            read_task, tasks, crashed=_crashed, workers=raw.workers, seconds=600.0, preload=(read_task.__module__,), chunk=_CHUNK,
+            progress=lambda done, count: raw.progress(total * done // count, total),
+        )  # fmt: skip
+        return
+    for task in tasks:
+        yield read_task(task)
+        done += len(task.names)
+        raw.progress(done, total)
+
+
+def _crashed(task: Task, reason: str) -> Answer:
+    raise EnvironmentProblem(
+        f"{task.folder}/{task.names[0]} and its neighbours could not be read: {reason}; check disk and memory"
+    )
+
+
+def _count(raw: RawFolder, folders: Iterable[Folder]) -> None:
+    """Enter all files into the books."""
+    for folder in folders:
+        for pattern, number in Counter(document_pattern(_name(folder, name)) for name in folder.labels).items():
+            raw.count_documents(pattern, number)
+        for name in folder.misnamed:
+            shown = _name(folder, readable(name))
+            raw.count_documents(document_pattern(shown), 1)
+            raw.reject(RawLine(shown, 1, 0, b""), "bad_name", MISNAMED, found=shown)
+
+
+def _account(raw: RawFolder, folder: Folder, answer: Answer) -> None:
+    """Enter what is no row with its reason, and what is odd."""
+    for file, rule, message, found, content in answer.rejects:
+        raw.reject(RawLine(_name(folder, file), 1, 0, content), rule, message, found=found)
+    for file in answer.foreign:
+        raw.account(_name(folder, file), "left_out")
+    for rule, number in answer.warnings.items():
+        examples = answer.examples[rule]
+        for file in examples:
+            raw.warn(rule, _name(folder, file))
+        raw.warnings[rule] += number - len(examples)
+
+
+def _name(folder: Folder, file: str) -> str:
+    return file if folder.path == "." else f"{folder.path}/{file}"
+
+
+def _frame(folder: Folder, rows: bytes, pictures: PictureFolders) -> pl.DataFrame:
+    frame = pl.read_ipc_stream(rows)
+    stems = [file[:-5] for file in frame["file"].to_list()]
+    return frame.with_columns(
+        pl.Series("stem", stems, pl.String),
+        pl.Series("image", pictures.images(folder, stems, frame["picture"].to_list()), pl.String),
+        (pl.lit(_name(folder, "")) + pl.col("file")).alias("source_file"),
+        pl.lit(split_of(folder.path)).alias("split"),
+    )
+
+
+def _finish(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
+    renamed = frame.filter(pl.col("stem") != pl.col("picture").cast(pl.String))["source_file"].to_list()
+    for name in renamed:
+        raw.warn("file_name_is_not_the_id", name)
+    is_key = pl.col("stem").str.contains(r"^[A-Za-z0-9_-]{1,90}$")
+    odd_stems = frame.filter(~is_key)["stem"].to_list()
+    keys = {stem: safe_key(stem) for stem in odd_stems}
+    styles = pl.Series([*STYLES.values, ""])
+    return frame.select(
+        pl.col("stem").replace(keys).alias("key"),
+        "image",
+        pl.col("width").replace(0, None),
+        pl.col("height").replace(0, None),
+        "split",
+        shoot_of(pl.col("original")).alias("group"),
+        "source_file",
+        pl.lit(1, pl.Int32).alias("source_line"),
+        *[pl.col(name).cast(pl.Int32).replace(-1, len(STYLES)).replace_strict(dict(enumerate(styles)), return_dtype=pl.String) for name in ("style", "substyle")],
+        PLACE,
+    )  # fmt: skip

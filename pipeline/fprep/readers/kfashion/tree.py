@@ -1,0 +1,151 @@
+"""Where K-Fashion lies on a disk: folders of labels, and the folders of pictures that belong to them.
+
+Pictures stand beside the labels or in a parallel tree: `라벨링데이터/<style>/1.json` and `원천데이터_2/<style>/1.jpg`, or `labels`
+and `images`. Names are compared after NFC normalisation, for an archive unpacked on a Mac has them in NFD, and without spaces.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fprep.raw.folder import RawFolder
+from fschemas.failures import UsageError
+from fschemas.walk import list_folder, readable
+
+_LABELS = re.compile(r"^(\[?라벨\]?|라벨링데이터|labels?|annotations?)")
+_PICTURES = re.compile(r"^(\[?원천\]?|원천데이터|images?|pictures?)")
+_SPLITS = {"training": "train", "train": "train", "validation": "val", "valid": "val", "val": "val"}
+_PICTURE_ENDS = (".jpg", ".jpeg", ".png")
+
+
+@dataclass
+class Folder:
+    """A folder of the tree: its path from the root in the disk's spelling, its label files, and what pictures it has.
+
+    `misnamed` are label files whose name, or that of a folder above, is not UTF-8.
+    """
+
+    path: str
+    labels: list[str] = field(default_factory=list[str])
+    misnamed: list[str] = field(default_factory=list[str])
+    has_pictures: bool = False
+    is_regular: bool = True  # all pictures end in .jpg
+
+
+def plain(name: str) -> str:
+    """A folder's name as it is compared: NFC, without spaces, small."""
+    return unicodedata.normalize("NFC", name).replace(" ", "").casefold()
+
+
+def split_of(path: str) -> str:
+    """train or val by the folders of a path; train where none says it."""
+    for part in reversed(path.split("/")):
+        split = _SPLITS.get(plain(part).lstrip("0123456789."))
+        if split:
+            return split
+    return "train"
+
+
+def scan(raw: RawFolder) -> dict[str, Folder]:
+    """All folders below what was given, by path. Raises `UsageError` where there is no label file."""
+    folders: dict[str, Folder] = {}
+    archives = 0
+    for given in raw.given:
+        if given.is_file():
+            path = raw.name_of(given.parent)
+            folders.setdefault(path, Folder(path)).labels.append(given.name)
+            continue
+        for place, _, files in raw.walk(given):
+            path = raw.name_of(place)
+            folder = folders[path] = Folder(path)
+            is_text = path == place.relative_to(raw.root).as_posix()
+            for name in files:
+                end = name[-5:].lower()
+                if end == ".json":
+                    (folder.labels if is_text and _is_text(name) else folder.misnamed).append(name)
+                elif end.endswith(_PICTURE_ENDS) or end == ".jpeg":
+                    folder.has_pictures = True
+                    folder.is_regular &= name.endswith(".jpg")
+                else:
+                    archives += end.endswith(".zip")
+    if not any(folder.labels or folder.misnamed for folder in folders.values()):
+        places = ", ".join(str(place) for place in raw.given)
+        hint = "unpack the archives (라벨링데이터.zip)" if archives else "name the folder that 라벨링데이터 was unpacked into"
+        raise UsageError(f"{places}: no label file (*.json) below; {hint}")
+    return dict(sorted(folders.items()))
+
+
+def _is_text(name: str) -> bool:
+    return name.isascii() or readable(name) == name
+
+
+class PictureFolders:
+    """Finds the picture of a record: `<stem>.jpg` or `<id>.jpg`; `near` are those that are spelled otherwise, by the usual name."""
+
+    def __init__(self, root: Path, folders: dict[str, Folder]) -> None:
+        self.root = root
+        self.near: dict[str, str] = {}
+        self.folders = [folder for folder in folders.values() if folder.has_pictures]
+        self.by_plain_path: dict[str, list[Folder]] = {}
+        for folder in self.folders:
+            self.by_plain_path.setdefault(_without_kind(folder.path)[1], []).append(folder)
+
+    def of(self, labels: Folder) -> list[Folder]:
+        """Folders that hold the pictures of a folder of labels, likeliest first."""
+        kind, path = _without_kind(labels.path)
+        if labels.has_pictures or not kind:
+            return [labels]
+        found = [folder for folder in self.by_plain_path.get(path, []) if _without_kind(folder.path)[0] == "pictures"]
+        return found or [labels]
+
+    def images(self, labels: Folder, stems: list[str], ids: list[int]) -> list[str]:
+        """Paths of the pictures of records, from the root; where none is there, the one that should be."""
+        candidates = self.of(labels)
+        first = _prefix(candidates[0])
+        if len(candidates) == 1 and candidates[0].is_regular and all(map(_is_id, stems, ids)):
+            return [f"{first}{stem}.jpg" for stem in stems]
+        there = [self._files(folder) for folder in candidates if folder.has_pictures]
+        return [self._find(there, first, stem, number) for stem, number in zip(stems, ids, strict=True)]
+
+    def _files(self, folder: Folder) -> dict[str, list[str]]:
+        """The pictures in a folder by their names in NFC without extension."""
+        files: dict[str, list[str]] = {}
+        for name in filter(_is_picture, list_folder(self.root / folder.path).files):
+            files.setdefault(unicodedata.normalize("NFC", name.rpartition(".")[0]), []).append(_prefix(folder) + name)
+        return files
+
+    def _find(self, there: list[dict[str, list[str]]], first: str, stem: str, number: int) -> str:
+        for wanted in (stem, str(number)):
+            found = next((files[key] for files in there if (key := unicodedata.normalize("NFC", wanted)) in files), [])
+            exact = [path for path in found if path.rpartition("/")[2] == f"{wanted}.jpg"]
+            if exact:
+                return exact[0]
+            if len(found) == 1:
+                self.near[found[0].rpartition("/")[0] + f"/{wanted}.jpg"] = found[0]
+                return found[0]
+        return f"{first}{number if number >= 0 else stem}.jpg"
+
+
+def _is_id(stem: str, number: int) -> bool:
+    return stem == str(number)
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith((*_PICTURE_ENDS, ".jpeg"))
+
+
+def _prefix(folder: Folder) -> str:
+    return "" if folder.path == "." else f"{folder.path}/"
+
+
+def _without_kind(path: str) -> tuple[str, str]:
+    """What a path says it holds (labels, pictures or ""), and the path as it is compared, without the folder that says so."""
+    parts = [plain(part) for part in path.split("/")]
+    for index in range(len(parts) - 1, -1, -1):
+        for kind, pattern in (("labels", _LABELS), ("pictures", _PICTURES)):
+            if pattern.match(parts[index]):
+                return kind, "/".join(parts[:index] + parts[index + 1 :])
+    return "", "/".join(parts)

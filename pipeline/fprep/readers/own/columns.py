@@ -1,0 +1,175 @@
+"""What the columns of a user's own table mean: said with `--map`, or guessed by their names and values.
+
+A guess never rejects a row: one that does not fit the values is given up with a note. `fprep convert csv` reads by these
+functions, and `fprep doctor` writes its `--map` options by them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fprep.raw.dialect import join_names, plain_name, read_names
+from fprep.raw.image_names import IMAGE_SUFFIXES
+from fprep.readers.own.conventions import SPLIT_NAMES
+from fprep.readers.units import PLACE_KEYS, corners_of
+from fschemas.failures import UsageError, did_you_mean
+from fschemas.tables import SPLITS
+
+USUAL_NAMES = {
+    "image": ("image", "image_path", "image_file_name", "image_name", "image_id", "img", "img_path", "file", "file_name",
+              "filename", "path", "photo", "picture"),
+    "category": ("category", "class", "label", "kind", "garment", "type"),
+    "style": ("style",),
+    "substyle": ("substyle", "style2"),
+    "item": ("item", "item_id", "product", "product_id", "sku"),
+    "group": ("group", "group_id", "shoot"),
+    "split": ("split", "subset", "fold"),
+    "domain": ("domain",),
+}  # fmt: skip
+USUAL_BOXES = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x_1", "y_1", "x_2", "y_2"))
+DOMAINS = ("shop", "consumer", "unknown")
+KNOWN_VALUES = {
+    "split": tuple(dict.fromkeys((*SPLIT_NAMES, *SPLITS))),
+    "domain": DOMAINS,
+}  # of columns whose values are not the user's own
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
+
+NamesPicture = Callable[[str], bool]
+
+
+@dataclass
+class Columns:
+    """Column numbers by what they mean; `guessed` are the keys of `--map` that nobody said."""
+
+    header: list[str]
+    single: dict[str, int]
+    box: list[int] = field(default_factory=list[int])
+    attributes: list[int] = field(default_factory=list[int])
+    guessed: set[str] = field(default_factory=set[str])
+
+    def names_of(self, key: str) -> str:
+        """The columns of a key as `--map` takes them."""
+        numbers = self.box if key == "box" else self.attributes if key == "attributes" else [self.single[key]]
+        return join_names([self.header[number] for number in numbers], self.header)
+
+    def said(self) -> dict[str, str]:
+        """Everything as `--map` takes it, by key."""
+        keys = [*self.single, *(["box"] if self.box else []), *(["attributes"] if self.attributes else [])]
+        return {key: self.names_of(key) for key in keys}
+
+    def unused(self) -> list[str]:
+        """Names of the other columns."""
+        used = {*self.single.values(), *self.box, *self.attributes}
+        return [name for number, name in enumerate(self.header) if number not in used]
+
+
+def map_columns(
+    header: Sequence[str], mapping: Mapping[str, str], rows: Sequence[Sequence[str]], file: str, names_picture: NamesPicture
+) -> Columns:
+    """The columns of a table with this header: those that `mapping` names, and guesses for the other keys.
+
+    `rows` are some rows of it, and `names_picture` says of a value whether it is the name of a picture: they decide between
+    columns that may hold the pictures. Raises `UsageError` for names that are not there, and where no column can be the pictures.
+    """
+    names = [plain_name(name) for name in header]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{file}: two columns are called {twice!r}; rename one")
+    columns = Columns(names, {})
+    for key, usual in USUAL_NAMES.items():
+        if mapping.get(key):
+            columns.single[key] = _column(names, mapping[key], key, file)
+        elif key not in mapping:
+            number = _image_column(names, rows, names_picture) if key == "image" else _usual(names, usual)
+            if number is not None:
+                columns.single[key] = number
+                columns.guessed.add(key)
+    if "image" not in columns.single:
+        raise UsageError(
+            f"{file}: no column is called image or path, and none holds names of images that are here; say which it is with "
+            f"--map image=COLUMN; there are {', '.join(names)}"
+        )
+    if looks_like_picture(names[columns.single["image"]]):
+        raise UsageError(
+            f"{file}: the first line names an image ({names[columns.single['image']]}) and no columns; put a line with the names of "
+            "the columns before it"
+        )
+    columns.attributes = [_column(names, name, "attributes", file) for name in read_names(mapping.get("attributes", ""), names)]
+    columns.box = _box_columns(names, mapping, file)
+    idle = next((key for key in ("box-form", *PLACE_KEYS) if mapping.get(key) and not columns.box), None)
+    if idle is not None:
+        raise UsageError(
+            f"--map {idle}={mapping[idle]}: no column of {file} is read as boxes; say which with --map box=COLUMN; there are "
+            f"{', '.join(names)}"
+        )
+    columns.guessed |= {"box"} if columns.box and "box" not in mapping else set()
+    return columns
+
+
+def fitting_image_column(
+    names: Sequence[str], rows: Sequence[Sequence[str]], names_picture: NamesPicture
+) -> int | None:  # fmt: skip
+    """The column most of whose values are names of pictures, None where there is none.
+
+    Of equals the first with a usual name, then the one with the most values: numbers may be names of pictures by chance.
+    """
+    usual = {name: -place for place, name in enumerate(USUAL_NAMES["image"])}
+    found: list[tuple[float, int, int, int]] = []
+    for number, name in enumerate(names):
+        values = [row[number].strip() for row in rows if number < len(row) and row[number].strip()]
+        share = sum(map(names_picture, values)) / max(1, len(values))
+        if name and share > 0.5:
+            found.append((share, usual.get(name.casefold(), -len(usual)), len(set(values)), -number))
+    return -max(found)[3] if found else None
+
+
+def looks_like_picture(value: str) -> bool:
+    """Whether a value ends as the name of an image does, and is no address of one."""
+    return value.strip().lower().endswith(IMAGE_SUFFIXES) and "://" not in value
+
+
+def value_fits(key: str, value: str) -> bool:
+    """Whether a value of the split or domain column is one of those that there are, or none."""
+    return not value or value.casefold() in KNOWN_VALUES[key]
+
+
+def read_box(cells: Sequence[str], form: str, *, pixels: bool) -> list[float] | None:
+    """x1, y1, x2, y2 of a box in one of BOX_FORMS; [] for empty cells, None for what are not four numbers."""
+    numbers = cells if len(cells) == 4 else re.split(r"[\s,;]+", cells[0].strip().strip("[]()").strip())
+    numbers = [number.strip() for number in numbers]
+    if not any(numbers):
+        return []
+    if len(numbers) != 4 or not all(_NUMBER.fullmatch(number) for number in numbers):
+        return None
+    return corners_of([float(number) for number in numbers], form, pixels=pixels)
+
+
+def _usual(names: Sequence[str], usual: Sequence[str]) -> int | None:
+    return next((number for word in usual for number, name in enumerate(names) if name.casefold() == word), None)
+
+
+def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]], names_picture: NamesPicture) -> int | None:
+    """By values that name files which are here, that end like names of pictures, that lack an extension; else by its name."""
+    for fits in (lambda value: looks_like_picture(value) and names_picture(value), looks_like_picture, names_picture):
+        number = fitting_image_column(names, rows, fits)
+        if number is not None:
+            return number
+    return _usual(names, USUAL_NAMES["image"])
+
+
+def _column(names: Sequence[str], name: str, key: str, file: str) -> int:
+    if plain_name(name) in names:
+        return names.index(plain_name(name))
+    raise UsageError(f"--map {key}={name}: {file} has no such column; {did_you_mean(name, names)}there are {', '.join(names)}")
+
+
+def _box_columns(names: Sequence[str], mapping: Mapping[str, str], file: str) -> list[int]:
+    if "box" in mapping:
+        chosen = read_names(mapping["box"], names)
+        if len(chosen) not in (0, 1, 4):
+            raise UsageError(f"--map box={mapping['box']}: expected one column or four, separated by commas")
+        return [_column(names, name, "box", file) for name in chosen]
+    lower = [name.casefold() for name in names]
+    return next(([lower.index(name) for name in usual] for usual in USUAL_BOXES if set(usual) <= set(lower)), [])

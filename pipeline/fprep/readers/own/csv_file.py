@@ -1,0 +1,280 @@
+"""A user's own table: a row an image (or a row a label or a garment of it), and a mapping of its columns to what a table holds.
+
+    fprep convert csv shop.csv table/ --map image=photo --map category=kind --map box=x1,y1,x2,y2
+
+Without `--map` columns with usual names are taken (`image`, `path`, `category`, `label`, `style`, `product`, `split` …), or for
+the images the column whose values are names of images that are here, and it is said which. A guess that does not fit is given
+up with a note; only what `--map` says rejects rows. Comma, semicolon, tab or `|` between fields (`fprep.raw.dialect`). An
+empty cell is unknown. Images are looked for beside the table, in the folders given with it, and in `img` or `images` there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from fprep.raw.dialect import HEAD, Record, find_dialect, read_delimiter, read_table, sample_records
+from fprep.raw.file import RawFile, foreign_encoding, is_file
+from fprep.raw.folder import RawFolder
+from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.readers.own.columns import KNOWN_VALUES, USUAL_NAMES, Columns, map_columns, read_box, value_fits
+from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary
+from fprep.readers.own.images import ImagePlaces
+from fprep.readers.own.rows import ROW_MEANINGS, OwnRow, joined_groups, merge_rows
+from fprep.readers.reader import BOX_TEXT, orientation_key, reader, safe_key
+from fprep.readers.units import BOX_FORMS, PLACE_KEYS
+from fschemas.failures import UsageError
+from fschemas.tables import SampleTable
+from fschemas.vocabularies import Vocabulary
+from fschemas.walk import list_folder
+from fschemas.wording import are, count
+
+Fault = tuple[str, str, str, str]  # rule, message, column, what was found
+
+
+@dataclass
+class _Rows:
+    """Rows that are kept so far; `strange` are values that do not fit a guessed column, by its key, in the order of the file."""
+
+    good: list[OwnRow] = field(default_factory=list[OwnRow])
+    strange: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    spellings: Spellings = field(default_factory=Spellings)
+
+
+@reader(
+    name="csv",
+    table=SampleTable,
+    variants={"csv": ("**/*.csv",), "tsv": ("**/*.tsv",)},
+    splits="cut",
+    any_groups=True,
+    orientation="upright",
+    mapping={
+        **{key: f"the column that holds the {key}" for key in USUAL_NAMES},
+        "box": "four columns x1,y1,x2,y2, or one column with four numbers",
+        "box-form": "corners (default: x1, y1, x2, y2, the last pixel included), size (x, y, width, height) or center (x, y of the "
+        "center, width, height)",
+        **PLACE_KEYS,
+        **orientation_key("upright"),
+        "attributes": "columns separated by commas; each value becomes an attribute of the group that the column is",
+        "folder": "the folder of the images, relative to the table",
+        "delimiter": "the sign between fields, or comma, semicolon, tab, pipe, space (default: the one that fits)",
+        "rows": f"what one row is: {', '.join(ROW_MEANINGS)}; default: garment or label where images repeat with other boxes or labels",
+    },
+    paper="none: a user's own images",
+    license="that of the images; the converter knows none",
+    citation="none: a user's own images",
+)
+def csv_file(raw: RawFolder) -> pl.LazyFrame:
+    """One row an image, or a garment of one, with the column groups that are mapped."""
+    path = _file(raw)
+    file = raw.open_file(path)
+    form, pixels = _choice(raw, "box-form", BOX_FORMS), raw.mapping.get("unit", "pixel") == "pixel"
+    meaning = _choice(raw, "rows", ("", *ROW_MEANINGS))
+    dialect = find_dialect(file.head(HEAD), read_delimiter(raw.mapping["delimiter"]) if raw.mapping.get("delimiter") else "")
+    records = read_table(file, dialect)
+    header = next(records, None)
+    if header is None:
+        raise UsageError(f"{file.name}: no row; the first line must name the columns")
+    _check_header(file, header)
+    file.accounts["header"] += 1
+    places = ImagePlaces(raw, path)
+    sampled = [record.fields for record in sample_records(file.head(HEAD), dialect)[1:]]
+    columns = map_columns(header.fields, raw.mapping, sampled, str(header.line), places.has)
+    rows = _Rows()
+    for record in records:
+        fault = _read_row(record, columns, rows, form=form, pixels=pixels)
+        if fault is not None:
+            rule, message, column, found = fault
+            raw.reject(record.line, rule, message, column=column, found=found)
+    _give_up_guesses(raw, file, columns, rows)
+    _tell(raw, file, columns)
+    rows.spellings.tell(raw)
+    kept, label_keys = merge_rows(raw, rows.good, meaning)
+    return _frame(raw, places, columns, kept, label_keys).lazy()
+
+
+def _file(raw: RawFolder) -> Path:
+    found = [given for given in raw.given if given.is_file()]
+    for folder in raw.given:
+        if folder.is_dir() and not found:
+            files = [folder / name for name in list_folder(folder).files]
+            found += [path for path in files if path.suffix.lower() in (".csv", ".tsv") and is_file(path)]
+    if len(found) == 1:
+        return found[0]
+    places = ", ".join(str(path) for path in (found or raw.given))
+    raise UsageError(f"{places}: {len(found) or 'no'} CSV files; name exactly one")
+
+
+def _choice(raw: RawFolder, key: str, choices: Sequence[str]) -> str:
+    value = raw.mapping.get(key, choices[0])
+    if value not in choices:
+        raise UsageError(f"--map {key}={value}: expected {' or '.join(choice for choice in choices if choice)}")
+    return value
+
+
+def _check_header(file: RawFile, header: Record) -> None:
+    if header.fault is None:
+        return
+    rule, message, _ = header.fault
+    if rule == "bad_encoding":
+        encoding = foreign_encoding(file.head(HEAD))
+        looks = f", and looks like {encoding}" if encoding else ""
+        raise UsageError(f"{header.line}: {message}{looks}; save the file as UTF-8")
+    raise UsageError(f"{header.line}: {message}; the first line must name the columns")
+
+
+def _tell(raw: RawFolder, file: RawFile, columns: Columns) -> None:
+    """Say which columns are read, and which of them were guessed."""
+    said = " ".join(f"{key}={names}" for key, names in columns.said().items())
+    unused = ", ".join(columns.unused())
+    raw.notes.append(f"{file.name}: columns {said}{f'; not used: {unused}' if unused else ''}")
+    raw.guessed = {key: columns.names_of(key) for key in columns.said() if key in columns.guessed}
+    not_utf8 = sum(reject.rule == "bad_encoding" and reject.row.file == file.name for reject in raw.rejects)
+    if not_utf8 and (encoding := foreign_encoding(file.head(HEAD))):
+        raw.notes.append(
+            f"{file.name}: {count(not_utf8, 'row')} {are(not_utf8)} not UTF-8; the file looks like {encoding}: save it as UTF-8"
+        )
+
+
+def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixels: bool) -> Fault | None:
+    """Add a row; or say what is wrong with it."""
+    if record.fault is not None:
+        rule, message, found = record.fault
+        return rule, message, "", found
+    cells = record.fields
+    if len(cells) != len(columns.header):
+        return "wrong_columns", f"{len(cells)} fields, expected {len(columns.header)} as in the first line", "", str(len(cells))
+    values = {
+        key: rows.spellings.plain(key, _one_line(cells[number])) for key, number in columns.single.items() if key != "image"
+    }
+    image = clean_path(cells[columns.single["image"]].strip())
+    fault = picture_path_fault(image)
+    if fault is not None:
+        return (*fault, "image", image)
+    strange = {key: values[key] for key in KNOWN_VALUES if not value_fits(key, values.get(key, ""))}
+    box: list[float] | None = []
+    box_text = ""
+    if columns.box:
+        cut = [cells[number].strip() for number in columns.box]
+        box_text = " ".join(cut)
+        box = read_box(cut, form, pixels=pixels)
+        strange |= {"box": box_text} if box is None else {}
+    for key, value in strange.items():
+        if key not in columns.guessed:
+            if key == "box":
+                return "bad_cell", f"the box {value!r} is not four numbers", "box", value
+            return f"unknown_{key}", f"{key} {value!r}, expected one of {', '.join(KNOWN_VALUES[key])}", key, value
+    for key, value in strange.items():
+        rows.strange.setdefault(key, []).append(value)
+    rows.good.append(
+        OwnRow(
+            record.line,
+            image,
+            values,
+            box or [],
+            [[rows.spellings.plain("attributes", _one_line(cells[number]))] for number in columns.attributes],
+            box_text,
+        )
+    )
+    return None
+
+
+def _one_line(cell: str) -> str:
+    return " ".join(cell.split()) if "\n" in cell else cell
+
+
+def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Rows) -> None:
+    """Guessed columns with values that do not fit are not read: nobody said that they mean this."""
+    for key, strange in rows.strange.items():
+        names = columns.names_of(key)
+        examples = ", ".join(repr(value[:40]) for value in list(dict.fromkeys(strange))[:3])
+        raw.notes.append(
+            f"{file.name}: {names} was guessed to be the {key}, but other values stand in {count(len(strange), 'row')} ({examples}), so it is not "
+            f"read; --map {key}={names} reads it and rejects these rows"
+        )
+        columns.guessed.discard(key)
+        if key == "box":
+            columns.box = []
+        else:
+            del columns.single[key]
+        for row in rows.good:
+            row.give_up(key)
+
+
+def _frame(raw: RawFolder, places: ImagePlaces, columns: Columns, rows: list[OwnRow], label_keys: list[str]) -> pl.DataFrame:
+    images = places.find([row.image for row in rows])
+    cells = {key: [row.values[key] for row in rows] for key in columns.single if key not in ("image", *label_keys)}
+    splits = cells.pop("split", [""] * len(rows))
+    groups = cells.pop("group", None) or cells.get("item") or [""] * len(rows)
+    for key in ("category", "style"):
+        if key in cells:
+            add_vocabulary(raw, key, "csv", [*cells[key], *(cells.get("substyle", []) if key == "style" else [])])
+    if "style" in cells:
+        cells.setdefault("substyle", [""] * len(rows))
+    else:
+        cells.pop("substyle", None)
+    if "domain" in cells:
+        cells["domain"] = [domain.casefold() or "unknown" for domain in cells["domain"]]
+    frame_columns: dict[str, pl.Series] = {key: pl.Series(values, dtype=pl.String) for key, values in cells.items()}
+    if columns.box:
+        frame_columns["box"] = pl.Series([row.box or None for row in rows], dtype=pl.List(pl.Float32))
+        frame_columns[BOX_TEXT] = pl.Series([row.box_text or None for row in rows], dtype=pl.String)
+    if columns.attributes or label_keys:
+        frame_columns |= _attributes(raw, _attribute_values(columns, rows, label_keys))
+    return pl.DataFrame({
+        "key": _keys([row.image for row in rows]),
+        "image": images,
+        "split": [SPLIT_NAMES.get(split.casefold(), split.casefold() or "train") for split in splits],
+        "group": pl.Series([group or None for group in joined_groups(images, groups)], dtype=pl.String),
+        "source_file": [row.line.file for row in rows],
+        "source_line": pl.Series([row.line.number for row in rows], dtype=pl.Int32),
+        **frame_columns,
+    }, schema_overrides={"key": pl.String, "image": pl.String, "split": pl.String, "source_file": pl.String})  # fmt: skip
+
+
+def _keys(images: list[str]) -> list[str]:
+    """Keys by the paths of the images; further rows of an image are numbered."""
+    counts = Counter[str]()
+    keys: list[str] = []
+    for image in images:
+        counts[image] += 1
+        stem = re.sub(r"\.[^./]*$", "", image).replace("/", "-")
+        keys.append(safe_key(stem if counts[image] == 1 else f"{stem}-{counts[image]}"))
+    return keys
+
+
+def _attribute_values(columns: Columns, rows: list[OwnRow], label_keys: list[str]) -> dict[str, list[list[str]]]:
+    """The values that each row has of each column that is read as attributes."""
+    found = {columns.header[number]: [row.attributes[place] for row in rows] for place, number in enumerate(columns.attributes)}
+    for key in label_keys:
+        name = columns.header[columns.single[key]]
+        found.setdefault(name, [row.labels.get(key, [row.values[key]]) for row in rows])
+    return found
+
+
+def _attributes(raw: RawFolder, columns: dict[str, list[list[str]]]) -> dict[str, pl.Series]:
+    """One attribute per value of a column; a row without a value leaves the column's attributes unknown."""
+    values: list[str] = []
+    groups: dict[str, tuple[int, ...]] = {}
+    for name, rows in columns.items():
+        found = sorted({value for row in rows for value in row} - {""})
+        groups[name] = tuple(range(len(values), len(values) + len(found)))
+        values += [f"{name}/{value}" for value in found]
+    exclusive = all(len({*row} - {""}) <= 1 for rows in columns.values() for row in rows)
+    vocabulary = raw.vocabularies["attributes"] = Vocabulary("csv-attributes", tuple(values), groups, exclusive)
+    positive: list[list[int]] = []
+    unknown: list[list[int]] = []
+    for cells in zip(*columns.values(), strict=True):
+        said = [{value for value in cell if value} for cell in cells]
+        names = list(zip(columns, said, strict=True))
+        positive.append(sorted(vocabulary.ids[f"{name}/{value}"] for name, row in names for value in row))
+        unknown.append([number for name, row in names if not row for number in groups[name]])
+    return {
+        "attributes_positive": pl.Series(positive, dtype=pl.List(pl.Int16)),
+        "attributes_unknown": pl.Series(unknown, dtype=pl.List(pl.Int16)),
+    }

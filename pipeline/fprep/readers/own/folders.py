@@ -1,0 +1,133 @@
+"""A user's own pictures in folders: a folder a class or a product. No annotation file; every picture is a row.
+
+    fprep convert folders shop/ table/ --map category=last-word --map item=folder
+
+Without `--map` the class is the name of the folder that holds the picture, and the item is that folder. Where the topmost folders
+are called train, val and test (or validation, query, gallery …), they are the splits; otherwise splits are cut. What must not
+straddle them is the item, where some class has several; where each class has only one folder, folders are classes and not
+products, and each picture stands for itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import polars as pl
+
+from fprep.raw.folder import MISNAMED, RawFolder, RawLine, document_pattern
+from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary, last_word, walk_pictures
+from fprep.readers.reader import reader, safe_key
+from fschemas import wording
+from fschemas.failures import UsageError, did_you_mean
+from fschemas.tables import SampleTable
+
+Parts = tuple[str, ...]
+
+_SOURCES: dict[str, Callable[[Parts], str]] = {
+    "folder": lambda parts: parts[-1] if parts else "",
+    "last-word": lambda parts: last_word(parts[-1]) if parts else "",
+    "parent": lambda parts: parts[-2] if len(parts) > 1 else "",
+    "top": lambda parts: parts[0] if parts else "",
+    "path": "/".join,
+    "none": lambda _: "",
+}
+_WHERE = "folder, last-word (of the folder's name), parent, top, path or none"
+
+
+@reader(
+    name="folders",
+    table=SampleTable,
+    variants={"images": ("**/*.[jJpPwWgGbB][pPnNeEiIfFmM]*",)},
+    splits="cut",
+    any_groups=True,
+    mapping={
+        "category": f"what the class is called after: {_WHERE}; default folder",
+        "item": f"what is one product: {_WHERE}; default folder",
+        "style": f"what the style is called after: {_WHERE}; default none",
+        "group": f"what must not straddle splits: {_WHERE}; default the item",
+        "split": "top: the topmost folder is the split; none: it is not; default top where it can be",
+    },
+    paper="none: a user's own images",
+    license="that of the images; the converter knows none",
+    citation="none: a user's own images",
+)
+def folders(raw: RawFolder) -> pl.LazyFrame:
+    """One row a picture, with category, item and style as far as they are mapped."""
+    sources = {
+        key: _source(raw, key, default) for key, default in (("category", "folder"), ("item", "folder"), ("style", "none"))
+    }
+    images, misnamed = walk_pictures(raw)
+    if not images and not misnamed:
+        places = ", ".join(str(place) for place in raw.given)
+        raise UsageError(f"{places}: no image below (by its name: .jpg, .png, .webp …); name the folder of your images")
+    for pattern, count in Counter(map(document_pattern, [*images, *misnamed])).items():
+        raw.count_documents(pattern, count)
+    for name in misnamed:
+        raw.reject(RawLine(name, 1, 0, b""), "bad_name", MISNAMED, column="image", found=name)
+    spellings = Spellings()
+    parts = [tuple(spellings.plain("folder", name) for name in image.split("/")[:-1]) for image in images]
+    spellings.tell(raw)
+    splits = _splits(raw, parts)
+    if splits is not None:
+        parts = [each[1:] for each in parts]
+    columns = {key: [_path_or_name(key, source)(each) for each in parts] for key, source in sources.items() if source != "none"}
+    columns |= {"substyle": [""] * len(images)} if "style" in columns else {}
+    for key in ("category", "style"):
+        if key in columns:
+            add_vocabulary(raw, key, "folders", columns[key])
+            unnamed = columns[key].count("")
+            if unnamed:
+                raw.notes.append(f"no folder gives the {key} of {wording.count(unnamed, 'image')}, where it is unknown")
+    frame = pl.DataFrame({
+        "key": [safe_key(image.rpartition(".")[0].replace("/", "-")) for image in images],
+        "image": images,
+        "split": splits or ["train"] * len(images),
+        "group": pl.Series(_groups(raw, parts, columns), dtype=pl.String),
+        "source_file": images,
+        "source_line": pl.Series([1] * len(images), dtype=pl.Int32),
+        **columns,
+    })  # fmt: skip
+    return frame.lazy()
+
+
+def _source(raw: RawFolder, key: str, default: str) -> str:
+    value = raw.mapping.get(key, default)
+    if value not in _SOURCES:
+        raise UsageError(f"--map {key}={value}: {did_you_mean(value, _SOURCES)}expected {_WHERE}")
+    return value
+
+
+def _path_or_name(key: str, source: str) -> Callable[[Parts], str]:
+    """A folder is called by its name, but as an item or a group it is told from others of the same name by its path."""
+    return _SOURCES["path" if source == "folder" and key in ("item", "group") else source]
+
+
+def _splits(raw: RawFolder, parts: list[Parts]) -> list[str] | None:
+    """The split of each picture by its topmost folder, None where that is no split."""
+    wanted = raw.mapping.get("split", "")
+    if wanted not in ("", "top", "none"):
+        raise UsageError(f"--map split={wanted}: expected top or none")
+    if wanted == "none":
+        return None
+    names = {each[0] if each else "" for each in parts}
+    strangers = sorted(name for name in names if name.casefold() not in SPLIT_NAMES)
+    if not strangers:
+        raw.notes.append(f"splits are those of the folders {', '.join(sorted(names))}")
+        return [SPLIT_NAMES[each[0].casefold()] for each in parts]
+    if wanted:
+        raise UsageError(f"--map split=top: the folder {strangers[0]!r} is no split; expected {', '.join(SPLIT_NAMES)}")
+    return None
+
+
+def _groups(raw: RawFolder, parts: list[Parts], columns: dict[str, list[str]]) -> list[str | None]:
+    if "group" in raw.mapping:
+        group = _path_or_name("group", _source(raw, "group", ""))
+        return [group(each) or None for each in parts]
+    items, categories = columns.get("item"), columns.get("category")
+    if items is None:
+        return [None] * len(parts)
+    if categories is not None and len(set(zip(categories, items, strict=True))) == len(set(categories)):
+        raw.notes.append("each class is one folder: splits are cut by image; say --map group=folder if folders are products")
+        return [None] * len(parts)
+    return [item or None for item in items]

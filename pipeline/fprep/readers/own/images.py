@@ -1,0 +1,93 @@
+"""Where the images of a user's own table are, and which file a name means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fprep.raw.folder import RawFolder
+from fprep.raw.image_names import IMAGE_SUFFIXES, clean_path, picture_path_fault
+from fschemas.failures import UsageError
+from fschemas.walk import walk
+from fschemas.wording import count
+
+IMAGE_FOLDERS = ("", "img", "images", "image", "pictures", "photos")
+_NUM_SAMPLES = 20
+
+
+class ImagePlaces:
+    """The folders where the images of a table may be: beside it, in the raw folders given with it, and in `img` or `images` there.
+
+    With `--map folder=` that folder alone; raises `UsageError` where it is not there.
+    """
+
+    def __init__(self, raw: RawFolder, table: Path) -> None:
+        self.raw, self.table = raw, table
+        if "folder" in raw.mapping:
+            place = Path(os.path.normpath(table.parent / raw.mapping["folder"]))
+            if not place.is_dir() or not place.is_relative_to(raw.root):
+                raise UsageError(
+                    f"--map folder={raw.mapping['folder']}: no such folder beside {table.name}; give it as a raw folder"
+                )
+            self.folders = [place]
+            return
+        homes = dict.fromkeys([table.parent, *(given for given in raw.given if given.is_dir()), raw.root])
+        folders = dict.fromkeys(home / name if name else home for home in homes for name in IMAGE_FOLDERS)
+        self.folders = [folder for folder in folders if folder.is_relative_to(raw.root)]
+
+    def has(self, name: str) -> bool:
+        """Whether a name is that of an image in one of the folders, exactly or nearly."""
+        return any(self._in(folder, name) for folder in self.folders)
+
+    def find(self, names: Sequence[str]) -> list[str]:
+        """Paths from the raw root: below the folder that has most of the images, with the extension that a name lacks."""
+        some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if names else []
+        home = max(self.folders, key=lambda folder: sum(self._in(folder, name) for name in some))
+        prefix = "" if home == self.raw.root else f"{self.raw.name_of(home)}/"
+        found = [prefix + name if _has_suffix(name) else self._with_suffix(prefix, name) for name in names]
+        extended = sum(prefix + name != other for name, other in zip(names, found, strict=True))
+        if extended:
+            self.raw.notes.append(f"{self.table.name}: {count(extended, 'image name')} without the extension that the file has")
+        if all(self._in(home, name) for name in some):
+            return found
+        return self._find_below(home, names, found)
+
+    def _find_below(self, home: Path, names: Sequence[str], paths: list[str]) -> list[str]:
+        """The same for images that lie in folders which the table does not name; only a name that occurs once is taken."""
+        below = self._by_name()
+        found: list[str] = []
+        for name, path in zip(names, paths, strict=True):
+            places = below.get(name, []) if "/" not in clean_path(name) else []
+            found.append(places[0] if len(places) == 1 and not self._in(home, name) else path)
+        elsewhere = sum(path != other for path, other in zip(found, paths, strict=True))
+        if elsewhere:
+            self.raw.notes.append(f"{self.table.name}: {count(elsewhere, 'image')} in folders that the table does not name")
+        return found
+
+    def _by_name(self) -> dict[str, list[str]]:
+        """Paths from the raw root of all images below the folders, by their names with and without extension."""
+        paths: dict[str, None] = {}
+        for folder in self.folders:
+            for place, _, files in walk(folder, follow_links=self.raw.follow_links, on_error=lambda _: None):
+                paths |= dict.fromkeys(self.raw.name_of(place / name) for name in files if _has_suffix(name))
+        found: dict[str, list[str]] = {}
+        for path in paths:
+            last = path.rpartition("/")[2]
+            for name in {last, last.rpartition(".")[0]}:
+                found.setdefault(name, []).append(path)
+        return found
+
+    def _in(self, folder: Path, name: str) -> bool:
+        name = clean_path(name)
+        return picture_path_fault(name) is None and self.raw.has_image(folder, name)
+
+    def _with_suffix(self, prefix: str, name: str) -> str:
+        """The one file that has this name and an extension; the name itself where there is none, or several."""
+        near = [found.path for found in self.raw.images.near(prefix + name)]
+        own = [path for path in near if _has_suffix(path) and path.rpartition(".")[0] == prefix + name]
+        return own[0] if len(near) == len(own) == 1 else prefix + name
+
+
+def _has_suffix(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)

@@ -1,0 +1,172 @@
+"""Several rows of one image in a user's own table: further labels of it, further garments in it, or a contradiction.
+
+None of them is lost as a duplicate: rows with other boxes or other products are garments and stay rows, rows with other labels
+become attributes of one row, rows that say the same again are joined with the first, and what contradicts is rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fprep.raw.file import RawLine
+from fprep.raw.folder import RawFolder
+from fschemas.wording import count
+
+ROW_MEANINGS = ("image", "label", "garment")  # values of `--map rows=`
+LABEL_KEYS = ("category", "style")
+_MIN_SHARE = 0.05  # of images with several labels, above which a row is taken for a label
+_MAX_EXAMPLES = 3
+
+
+@dataclass
+class OwnRow:
+    """A row: its line, the image as written, single values by key, x1, y1, x2, y2 or [], the values of attribute columns,
+    and the box as written.
+
+    `labels` has all values of the keys in LABEL_KEYS; they are one each until rows are joined.
+    """
+
+    line: RawLine
+    image: str
+    values: dict[str, str]
+    box: list[float]
+    attributes: list[list[str]]
+    box_text: str = ""
+    labels: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+    def give_up(self, key: str) -> None:
+        """Forget what a column said."""
+        if key == "box":
+            self.box = []
+        self.values.pop(key, None)
+
+
+def merge_rows(raw: RawFolder, rows: list[OwnRow], meaning: str) -> tuple[list[OwnRow], list[str]]:
+    """The rows that stay, and the keys of LABEL_KEYS that became attributes because images have several values of them.
+
+    `meaning` is one of ROW_MEANINGS, or "" for what the rows look like. Joined rows and rejected ones are entered into the books.
+    """
+    again = _repeated(rows)
+    if not again or meaning == "image":
+        return rows, []
+    garments = meaning == "garment" or (not meaning and any(map(_are_garments, again)))
+    raw.instances = garments
+    units = [unit for members in again for unit in (_garments(members) if garments else [members])]
+    label_keys = [key for key in LABEL_KEYS if meaning == "label" or (not meaning and _is_label(units, key, len(rows)))]
+    label_keys = [key for key in label_keys if any(row.values.get(key) for row in rows)]
+    gone: dict[int, str] = {}
+    for members in again if garments else []:
+        gone |= _reject_all(raw, members[0], members[1:], ["split"])
+    for first, *others in units:
+        alike = [row for row in others if id(row) not in gone]
+        keys = [key for key in first.values if key not in label_keys]
+        gone |= _reject_all(raw, first, alike, [*keys, "box"])
+        for row in alike:
+            if id(row) not in gone:
+                _join(first, row)
+                raw.account(row.line.file, "joined")
+                gone[id(row)] = "joined"
+    _tell(raw, again, garments=garments, label_keys=label_keys, num_joined=list(gone.values()).count("joined"))
+    return [row for row in rows if id(row) not in gone], label_keys
+
+
+def _repeated(rows: Iterable[OwnRow]) -> list[list[OwnRow]]:
+    """Rows of one image, where there are several; copies of a line do not count, which the conversion rejects by itself."""
+    members: dict[str, dict[bytes, OwnRow]] = {}
+    for row in rows:
+        members.setdefault(row.image, {}).setdefault(row.line.content, row)
+    return [list(found.values()) for found in members.values() if len(found) > 1]
+
+
+def _are_garments(members: Sequence[OwnRow]) -> bool:
+    """Whether rows of one image tell of several boxes or products."""
+    return any(len({value for value in values if value}) > 1 for values in zip(*map(_garment, members), strict=True))
+
+
+def _garments(members: Sequence[OwnRow]) -> list[list[OwnRow]]:
+    """Rows of one image by the garment that they tell of."""
+    found: dict[tuple[tuple[float, ...], str], list[OwnRow]] = {}
+    for row in members:
+        found.setdefault(_garment(row), []).append(row)
+    return list(found.values())
+
+
+def _garment(row: OwnRow) -> tuple[tuple[float, ...], str]:
+    return tuple(row.box), row.values.get("item", "")
+
+
+def _is_label(units: Sequence[Sequence[OwnRow]], key: str, num_rows: int) -> bool:
+    """Whether so many images have several values of a key that a row must be meant for a label."""
+    several = sum(len({row.values.get(key, "") for row in unit} - {""}) > 1 for unit in units)
+    num_units = num_rows - sum(len(unit) - 1 for unit in units)
+    return several > 0 and several >= _MIN_SHARE * num_units
+
+
+def _reject_all(raw: RawFolder, first: OwnRow, others: Iterable[OwnRow], keys: Sequence[str]) -> dict[int, str]:
+    """Reject rows that contradict those of the same image before them; ids of the rows."""
+    rejected: dict[int, str] = {}
+    known = {key: _said(first, key) for key in keys}
+    for row in others:
+        key = next((key for key in keys if known[key] and _said(row, key) not in ("", known[key])), None)
+        if key is None:
+            known = {key: value or _said(row, key) for key, value in known.items()}
+            continue
+        message = f"the {key} of {row.image} is {_said(row, key)!r}, but {known[key]!r} in a row before (such as line {first.line.number})"
+        hint = "; --map rows=label takes both for labels" if key in LABEL_KEYS else ""
+        raw.reject(row.line, "conflicting_rows", message + hint, column=key, found=_said(row, key))
+        rejected[id(row)] = "rejected"
+    return rejected
+
+
+def _said(row: OwnRow, key: str) -> str:
+    return " ".join(f"{number:g}" for number in row.box) if key == "box" else row.values.get(key, "")
+
+
+def _join(first: OwnRow, row: OwnRow) -> None:
+    """Add what a row says to the first one of its image."""
+    for key in LABEL_KEYS:
+        first.labels.setdefault(key, [first.values.get(key, "")]).append(row.values.get(key, ""))
+    for key, value in row.values.items():
+        first.values[key] = first.values.get(key) or value
+    if not first.box:
+        first.box, first.box_text = row.box, row.box_text
+    first.attributes = [[*values, *more] for values, more in zip(first.attributes, row.attributes, strict=True)]
+
+
+def _tell(
+    raw: RawFolder, again: Sequence[Sequence[OwnRow]], *, garments: bool, label_keys: Sequence[str], num_joined: int
+) -> None:  # fmt: skip
+    """Say how the rows were understood."""
+    file, image = again[0][0].line.file, again[0][0].image
+    if garments:
+        raw.notes.append(
+            f"{file}: {count(len(again), 'image')} with several rows of other boxes or products (such as {image}): a row is a garment"
+        )
+    if label_keys:
+        keys = " and ".join(label_keys)
+        raw.notes.append(
+            f"{file}: images have several rows with other labels (such as {image}): a row is a label, and the column of the "
+            f"{keys} becomes attributes; --map rows=image takes the first row of an image alone"
+        )
+    if num_joined:
+        raw.notes.append(
+            f"{file}: {count(num_joined, 'row')} joined with the first row of the same {'garment' if garments else 'image'}"
+        )
+
+
+def joined_groups(images: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Groups of rows, where rows of one image are always of one group: that of its first row that has one."""
+    parents: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while parents.setdefault(group, group) != group:
+            group = parents[group]
+        return group
+
+    of_image: dict[str, str] = {}
+    for image, group in zip(images, groups, strict=True):
+        if group:
+            first = root(of_image.setdefault(image, group))
+            parents[root(group)] = first
+    return [root(of_image[image]) if image in of_image else "" for image in images]

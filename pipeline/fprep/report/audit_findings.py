@@ -1,0 +1,134 @@
+"""Which findings of the audit a page shows, and the pictures that they are about, of this table and of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from fprep.convert.source_table import SourceTable
+from fprep.report.data import PageData
+from fschemas.failures import FashionkitError
+from fschemas.publish import sha256_of
+from fschemas.table_file import read_metadata, read_table
+
+_SEVERITIES = ("error", "warning", "info")
+_TEXT = ("kind", "severity", "table", "key", "other_table", "other_key", "split", "other_split", "message")
+
+Row = dict[str, Any]
+RowId = tuple[str, int]  # name of another table of the audit, or "" for the table of the page; number of the row
+
+
+@dataclass(frozen=True)
+class Side:
+    """One picture of a finding; without `row` only its names are known."""
+
+    row: RowId | None
+    table: str
+    key: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the audit with the pictures that it is about; `distance` counts bits of fingerprints that differ."""
+
+    kind: str
+    severity: str
+    message: str
+    distance: float | None
+    sides: tuple[Side, ...]
+
+    @property
+    def num_pictures(self) -> int:
+        """How many pictures it shows."""
+        return sum(side.row is not None for side in self.sides)
+
+
+class Neighbours:
+    """The tables of an audit by their names there; others than the page's are opened when a finding needs them.
+
+    The audit lists their places and digests. A table that is not there any more, or is another one by now, is no error: its
+    pictures are not shown.
+    """
+
+    def __init__(self, data: PageData) -> None:
+        self._data = data
+        self._places: dict[str, tuple[str, str]] = {}
+        self._opened: dict[str, SourceTable | None] = {}
+        self._numbers: dict[str, dict[str, int]] = {"": _numbers(data.source)}
+        self.own: set[str] = set()
+        for entry in data.audit_metadata.get("tables") or ():
+            if entry.get("sha256") == data.source.sha256:
+                self.own.add(str(entry.get("name")))
+            else:
+                self._places[str(entry.get("name"))] = str(entry.get("path")), str(entry.get("sha256"))
+        if not self.own and not self._places:
+            self.own = {data.dataset}
+
+    def source(self, name: str) -> SourceTable | None:
+        """A table by its name in the audit, "" for that of the page; None where it is not at hand."""
+        if name == "":
+            return self._data.source
+        if name not in self._opened:
+            self._opened[name] = self._open(name)
+        return self._opened[name]
+
+    def find(self, table: str, key: str) -> RowId | None:
+        """The row of a key, or None where it is not at hand."""
+        name = "" if table in self.own or not table else table
+        source = self.source(name)
+        if source is None:
+            return None
+        if name not in self._numbers:
+            self._numbers[name] = _numbers(source)
+        number = self._numbers[name].get(key)
+        return None if number is None else (name, number)
+
+    def _open(self, name: str) -> SourceTable | None:
+        if name not in self._places or self._data.audit_path is None:
+            return None
+        place, digest = self._places[name]
+        path = self._data.audit_path.parent / place
+        try:
+            if sha256_of(path) != digest:
+                return None
+            return SourceTable(path, digest, read_metadata(path), pl.DataFrame(read_table(path)))
+        except (FashionkitError, OSError):
+            return None
+
+
+def _numbers(source: SourceTable) -> dict[str, int]:
+    return {key: number for number, key in enumerate(source.frame["key"].to_list())}
+
+
+def severity_rank() -> pl.Expr:
+    """0 for an error, then warnings, notes, and what is unknown."""
+    ranks: Mapping[str, int] = {name: rank for rank, name in enumerate(_SEVERITIES)}
+    return pl.col("severity").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int32)
+
+
+def choose_findings(data: PageData, neighbours: Neighbours, budget: int) -> list[Finding]:
+    """The worst findings with at most `budget` pictures: by severity, one kind after the other, in the order of the audit."""
+    if data.audit is None or data.audit.is_empty():
+        return []
+    audit = data.audit.with_columns(pl.col(_TEXT).cast(pl.String).fill_null(""), pl.col("distance").cast(pl.Float64))
+    audit = audit.filter(pl.col("key") != "").with_columns(rank=severity_rank()).sort("rank", maintain_order=True)
+    audit = audit.with_columns(turn=pl.int_range(pl.len()).over("rank", "kind")).sort("rank", "turn", maintain_order=True)
+    chosen: list[Finding] = []
+    for row in audit.head(20 * max(budget, 1)).iter_rows(named=True):
+        finding = _finding(row, neighbours)
+        if 0 < finding.num_pictures <= budget:
+            chosen.append(finding)
+            budget -= finding.num_pictures
+    return chosen
+
+
+def _finding(row: Row, neighbours: Neighbours) -> Finding:
+    sides = [
+        Side(neighbours.find(row[f"{prefix}table"], row[f"{prefix}key"]), row[f"{prefix}table"], row[f"{prefix}key"], row[f"{prefix}split"])
+        for prefix in ("", "other_") if row[f"{prefix}key"]
+    ]  # fmt: skip
+    return Finding(row["kind"], row["severity"], row["message"], row["distance"], tuple(sides))

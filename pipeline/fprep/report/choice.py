@@ -1,0 +1,116 @@
+"""Which pictures a page shows: the same ones for the same table, spread over splits, classes, items and kinds of findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from fprep.report.audit_findings import Finding, Neighbours, RowId, choose_findings
+from fprep.report.data import PageData, evenly, texts
+
+_MOST_PER_ITEM = 6
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Row numbers of `PageData.source.frame`, by where they are shown, and findings."""
+
+    sheets: dict[str, list[int]] = field(default_factory=dict[str, list[int]])  # split to rows
+    items: dict[str, list[int]] = field(default_factory=dict[str, list[int]])  # item to rows
+    findings: list[Finding] = field(default_factory=list[Finding])
+
+    def rows(self) -> list[RowId]:
+        """All rows once, in the order of their first use."""
+        groups = [*self.sheets.values(), *self.items.values()]
+        found = [("", number) for group in groups for number in group]
+        found += [side.row for finding in self.findings for side in finding.sides if side.row is not None]
+        return list(dict.fromkeys(found))
+
+
+def choose(data: PageData, neighbours: Neighbours, pictures: int) -> Choice:
+    """At most `pictures` pictures in all: half of them in contact sheets; what items and findings do not need goes there too."""
+    findings = choose_findings(data, neighbours, pictures // 4)
+    used = sum(finding.num_pictures for finding in findings)
+    items = _items(data, pictures // 4)
+    used += sum(len(rows) for rows in items.values())
+    return Choice(_sheets(data, pictures - used), items, findings)
+
+
+def allot(sizes: Mapping[str, int], budget: int) -> dict[str, int]:
+    """Share a budget among groups: as evenly as their sizes permit, the larger ones first; groups may get nothing."""
+    shares = dict.fromkeys(sizes, 0)
+    order = sorted(sizes, key=lambda name: (-sizes[name], name))
+    if budget < len(order):  # common and rare ones alike
+        order = [order[index] for index in evenly(len(order), budget)]
+    while budget > 0:
+        hungry = [name for name in order if shares[name] < sizes[name]][:budget]
+        if not hungry:
+            break
+        for name in hungry:
+            shares[name] += 1
+        budget -= len(hungry)
+    return shares
+
+
+def _sheets(data: PageData, budget: int) -> dict[str, list[int]]:
+    frame = _numbered(data)
+    sizes = {split: int((frame["split"] == split).sum()) for split in data.splits}
+    shares = allot(sizes, budget)
+    return {split: _spread(frame.filter(pl.col("split") == split), shares[split]) for split in data.splits if shares[split]}
+
+
+def _spread(frame: pl.DataFrame, wanted: int) -> list[int]:
+    """Row numbers, evenly spread in each class, class by class."""
+    members = dict(frame.group_by("class").agg("number").sort("class").rows())
+    shares = allot({name: len(rows) for name, rows in members.items()}, wanted)
+    return [members[name][index] for name in members for index in evenly(len(members[name]), shares[name])]
+
+
+def _numbered(data: PageData) -> pl.DataFrame:
+    """Number in the whole table, split and class of every row of the page."""
+    keys = data.source.frame.select("key").with_row_index("number")
+    numbers = data.frame.select("key").join(keys, on="key", how="left", maintain_order="left")["number"]
+    column = data.class_column()
+    if column is not None:
+        classes = texts(data.frame, column)
+    elif data.has("garments"):
+        classes = data.frame["garments"].list.first().fill_null("")
+    else:
+        classes = pl.Series([""] * len(data.frame), dtype=pl.String)
+    return pl.DataFrame({"number": numbers, "split": texts(data.frame, "split"), "class": classes})
+
+
+def _items(data: PageData, budget: int) -> dict[str, list[int]]:
+    """Items with several pictures, evenly spread; of each at most six pictures, from as many splits and sources as it has."""
+    if not data.has("item") or budget < 2:
+        return {}
+    frame = _numbered(data).with_columns(
+        item=data.frame["item"], domain=texts(data.frame, "domain") if data.has("domain") else pl.lit("")
+    )
+    several = (
+        frame.filter(pl.col("item") != "")
+        .group_by("item")
+        .agg("number", "split", "domain")
+        .filter(pl.col("number").list.len() > 1)
+    )
+    if several.is_empty():
+        return {}
+    rich = pl.col("split").list.n_unique() + pl.col("domain").list.n_unique()
+    several = several.with_columns(rich=rich, size=pl.col("number").list.len().clip(0, 4)).sort("item")
+    best = several.filter(pl.col("rich") == pl.col("rich").max())
+    best = best.filter(pl.col("size") >= pl.col("size").max() - 1)
+    chosen: dict[str, list[int]] = {}
+    for index in evenly(len(best), max(1, budget // 3)):
+        row = best.row(index, named=True)
+        strata: dict[str, list[int]] = {}
+        for number, split, domain in sorted(zip(row["number"], row["split"], row["domain"], strict=True)):
+            strata.setdefault(f"{split}/{domain}", []).append(number)
+        shares = allot({name: len(rows) for name, rows in strata.items()}, min(_MOST_PER_ITEM, budget))
+        rows = [strata[name][place] for name in strata for place in evenly(len(strata[name]), shares[name])]
+        if len(rows) < 2:
+            break
+        chosen[row["item"]] = rows
+        budget -= len(rows)
+    return chosen

@@ -1,0 +1,170 @@
+"""What a page is made of: the table, and beside it the conversion's report, the rejected rows and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fprep.convert.report import REJECTED_FILE, REPORT_FILE, REPORT_SHAPE
+from fprep.convert.source_table import SourceTable
+from fschemas.failures import UsageError
+from fschemas.json_file import read_json
+from fschemas.publish import sha256_of
+from fschemas.table_file import read_metadata, read_table
+from fschemas.tables import SPLITS
+
+AUDIT_FILE = "audit.parquet"
+_AUDIT_COLUMNS = ("kind", "severity", "table", "key", "other_table", "other_key", "split", "other_split", "distance", "message")
+CLASS_COLUMNS = ("category", "garment", "style")  # the first that says something names the class of a picture
+
+
+@dataclass(frozen=True)
+class PageData:
+    """Everything that sections look at. `frame` holds the rows of the page, of `total` in the table."""
+
+    source: SourceTable
+    frame: pl.DataFrame
+    total: int
+    report: dict[str, Any]  # report.json, empty where there is none
+    rejected: pl.DataFrame | None
+    audit: pl.DataFrame | None
+    remarks: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    audit_path: Path | None = None
+    audit_metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the table."""
+        return self.source.metadata
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set."""
+        return str(self.metadata.get("dataset") or self.source.path.stem)
+
+    def vocabulary(self, column: str) -> dict[str, Any]:
+        """The vocabulary of a column as JSON values, empty where the table names none."""
+        vocabularies: dict[str, dict[str, Any]] = self.metadata.get("vocabularies") or {}
+        return vocabularies.get(column, {})
+
+    def has(self, *columns: str) -> bool:
+        """Whether the table has all these columns."""
+        return all(column in self.frame.columns for column in columns)
+
+    def class_column(self) -> str | None:
+        """The column that says what a picture shows: the first that is filled; None where no row says it."""
+        for column in CLASS_COLUMNS:
+            if self.has(column) and (self.frame[column] != "").any():
+                return column
+        return None
+
+
+def load(table: Path, audit: Path | None, limit: int | None) -> PageData:
+    """Open the table and what belongs to it.
+
+    Raises `UsageError` for what is missing, `IntegrityError` for what is damaged or does not belong together.
+    """
+    source = SourceTable.open(table)
+    remarks: list[str] = []
+    total = len(source.frame)
+    frame = source.frame
+    if limit is not None and limit < total:
+        frame = frame[evenly(total, limit)]
+        remarks.append(
+            f"This page looks at {limit:,} of {total:,} rows, evenly spread; numbers of the conversion are of all rows."
+        )
+    report = _report(source.path.with_name(REPORT_FILE), remarks)
+    rejected = _rejected(source.path.with_name(REJECTED_FILE), report, remarks)
+    found = set(frame["split"].cast(pl.String).to_list())
+    audit_path = _audit_path(audit, source.path.with_name(AUDIT_FILE))
+    findings = _audit(audit_path, given=audit is not None, remarks=remarks) if audit_path else None
+    audited = _audited(audit_path, source.sha256, remarks) if findings is not None and audit_path else {}
+    splits = tuple(split for split in SPLITS if split in found)
+    return PageData(source, frame, total, report, rejected, findings, tuple(remarks), splits, audit_path, audited)
+
+
+def evenly(total: int, wanted: int) -> list[int]:
+    """`wanted` of the numbers 0 … total - 1 (all, if there are fewer), evenly spread and ascending."""
+    wanted = min(total, wanted)
+    return [(2 * index + 1) * total // (2 * wanted) for index in range(wanted)]
+
+
+def _report(path: Path, remarks: list[str]) -> dict[str, Any]:
+    if not path.exists():
+        remarks.append(f"There is no {REPORT_FILE} beside the table, so this page says nothing of the rows that were not kept.")
+        return {}
+    return read_json(path, REPORT_SHAPE, sealed=True, remedy="run `fprep convert` again")
+
+
+def _rejected(path: Path, report: dict[str, Any], remarks: list[str]) -> pl.DataFrame | None:
+    if not path.exists() or not report:
+        return None
+    expected = report.get("rejected_sha256")
+    if expected and sha256_of(path) != expected:
+        remarks.append(
+            f"{REJECTED_FILE} is not the one that {REPORT_FILE} names, so no rejected row is shown; run fprep convert again."
+        )
+        return None
+    frame = pl.DataFrame(read_table(path))
+    missing = [name for name in ("source_file", "source_line", "rule", "message") if name not in frame.columns]
+    return None if missing else frame
+
+
+def _audit_path(given: Path | None, beside: Path) -> Path | None:
+    if given is not None:
+        return given / AUDIT_FILE if given.is_dir() else given
+    return beside if beside.exists() else None
+
+
+def _audit(path: Path, *, given: bool, remarks: list[str]) -> pl.DataFrame | None:
+    frame = pl.DataFrame(read_table(path))
+    missing = [name for name in _AUDIT_COLUMNS if name not in frame.columns]
+    if missing:
+        what = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        if given:
+            raise UsageError(f"{path}: no audit of fprep, for it lacks {what}; write it with `fprep audit`")
+        remarks.append(f"{AUDIT_FILE} beside the table lacks {what}, so it is left out.")
+        return None
+    return frame
+
+
+def _audited(path: Path, sha256: str, remarks: list[str]) -> dict[str, Any]:
+    """What the audit says of its tables."""
+    try:
+        metadata = read_metadata(path)
+    except UsageError:  # a plain Parquet file
+        return {}
+    tables: list[dict[str, Any]] = metadata.get("tables") or []
+    if tables and not any(entry.get("sha256") == sha256 for entry in tables):
+        remarks.append(f"{AUDIT_FILE} is of other tables than this one, or of an earlier version of it; run fprep audit again.")
+    return metadata
+
+
+def texts(frame: pl.DataFrame, column: str) -> pl.Series:
+    """A column as strings without null."""
+    return frame[column].cast(pl.String).fill_null("")
+
+
+def counts_by_split(data: PageData, column: str) -> list[tuple[str, dict[str, int]]]:
+    """Value and its rows per split, the most frequent first; values of equal number in the order of their names."""
+    table = data.frame.select(texts(data.frame, "split").alias("split"), texts(data.frame, column).alias("value"))
+    counts: dict[str, dict[str, int]] = {}
+    for value, split, number in table.group_by("value", "split").len().rows():
+        counts.setdefault(value, {})[split] = number
+    return sorted(counts.items(), key=lambda entry: (-sum(entry[1].values()), entry[0]))
+
+
+def flat(series: pl.Series, most: int = 20_000) -> list[pl.Series]:
+    """All elements of a list column, in pieces of so many rows: long lists of many rows do not fit into memory at once."""
+    return [series[start : start + most].explode().drop_nulls() for start in range(0, len(series), most)]
+
+
+def names_of(metadata: dict[str, Any], column: str, ids: Sequence[int]) -> list[str]:
+    """Names of ids of a column's vocabulary, from the metadata of a table."""
+    values: list[str] = ((metadata.get("vocabularies") or {}).get(column) or {}).get("values") or []
+    return [values[number] if 0 <= number < len(values) else f"#{number}" for number in ids]

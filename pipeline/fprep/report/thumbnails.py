@@ -1,0 +1,81 @@
+"""Small pictures for a page: read as a shard set reads them, shrunk, encoded as JPEG; a bad one becomes a sentence.
+
+Imported by worker processes: no polars here.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+from fprep.engine.local import run_isolated
+from fprep.images.check import check_image
+from fprep.shard.sample import Facts, decode, read_picture
+from fschemas.failures import IntegrityError
+
+LONG_SIDE = 340  # pixels of a small picture
+QUALITY = 76
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small JPEG of `width` x `height` pixels and the size of the picture as displayed, or the `problem` with it."""
+
+    content: bytes = b""
+    width: int = 0
+    height: int = 0
+    full_width: int = 0
+    full_height: int = 0
+    problem: str = ""
+
+    @property
+    def address(self) -> str:
+        """The picture as a data URI."""
+        return f"data:image/jpeg;base64,{base64.b64encode(self.content).decode()}"
+
+
+def thumbnails(
+    root: Path,
+    tasks: Sequence[tuple[str, str | None]],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    follow_links: bool = False,
+) -> list[Thumbnail]:
+    """Small pictures of (path below `root`, digest or None), each made in a worker that a hostile file may kill."""
+    work = functools.partial(thumbnail, os.path.realpath(root), follow_links=follow_links)
+    return run_isolated(work, tasks, crashed=_crashed, progress=progress, preload=(__name__,))
+
+
+def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = False) -> Thumbnail:
+    """The small picture of one (path, digest). Never raises for a bad picture; an input/output error of the disk is raised."""
+    name, sha256 = task
+    found = check_image(root, name, decode=False, follow_links=follow_links)
+    if found.rule:
+        return Thumbnail(problem=found.message)
+    assert found.width is not None
+    assert found.height is not None
+    facts = Facts(found.width, found.height, found.format == "JPEG", found.mode or "", found.orientation or 1)
+    scale = min(1.0, LONG_SIDE / max(facts.width, facts.height))
+    target = max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
+    try:
+        content = read_picture(Path(root), name, None, follow_links=follow_links)
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            return Thumbnail(problem="the image has changed since convert (SHA-256 differs)")
+        picture = decode(content, facts, target, Path(name))
+    except IntegrityError:  # its message may hold an address in memory
+        return Thumbnail(problem="the image cannot be decoded")
+    small = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), QUALITY, "RGB", "420", fastdct=False)
+    return Thumbnail(small, *target, facts.width, facts.height)
+
+
+def _crashed(task: tuple[str, str | None], reason: str) -> Thumbnail:
+    del task
+    return Thumbnail(problem=f"the image decoder gave up ({reason})")

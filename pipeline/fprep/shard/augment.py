@@ -1,0 +1,227 @@
+"""Augmented copies by albumentations recipes: pixels, points, boxes, visibility and left-right names move together.
+
+A recipe is data: class names of albumentations with their arguments. Randomness is a function of (seed, key, copy,
+draw), so a copy is the same whichever process makes it. Of the transforms that move pixels only those are allowed that
+were measured to move key points with them, to 0.001 pixels, in pixel-center coordinates (albumentations 2.0.8): its
+resizing transforms are off by half a pixel times (scale - 1), its distortions by one pixel and more, and some blurs
+shift the picture and leave the points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from fprep.shard.geometry import Geometry
+from fschemas.failures import UsageError, did_you_mean
+from fschemas.landmarks import Visibility
+from fschemas.yaml_file import read_yaml
+
+DRAWS = 20  # attempts to keep the box in the picture before a copy stays as the picture is
+_FILL = [124, 116, 104]  # the mean of ImageNet: what a rotation uncovers
+
+_COLOR: dict[str, Any] = {
+    "ColorJitter": {"brightness": [0.8, 1.2], "contrast": [0.8, 1.2], "saturation": [0.8, 1.2], "hue": [-0.03, 0.03],
+                    "p": 0.8}
+}  # fmt: skip
+_FLIP: dict[str, Any] = {"HorizontalFlip": {"p": 0.5}}
+
+RECIPES: dict[str, list[dict[str, Any]]] = {
+    "light": [
+        _COLOR,
+        {"GaussianBlur": {"blur_limit": 0, "sigma_limit": [0.3, 1.5], "p": 0.2}},
+        {"GaussNoise": {"std_range": [0.01, 0.04], "p": 0.3}},
+        {"ImageCompression": {"quality_range": [50, 95], "p": 0.3}},
+    ],
+    "geometric": [
+        _FLIP,
+        {"Affine": {"rotate": [-30, 30], "scale": [0.8, 1.2], "translate_percent": [-0.06, 0.06], "keep_ratio": True,
+                    "fill": _FILL, "p": 0.9}},
+        _COLOR,
+    ],
+    "strong": [
+        _FLIP,
+        {"Affine": {"rotate": [-45, 45], "scale": [0.65, 1.35], "translate_percent": [-0.1, 0.1], "shear": [-8, 8],
+                    "keep_ratio": True, "fill": _FILL, "p": 0.9}},
+        {"Perspective": {"scale": [0.02, 0.08], "fill": _FILL, "p": 0.3}},
+        {"ColorJitter": {"brightness": [0.6, 1.4], "contrast": [0.6, 1.4], "saturation": [0.5, 1.5],
+                         "hue": [-0.08, 0.08], "p": 0.9}},
+        {"ToGray": {"p": 0.1}},
+        {"GaussianBlur": {"blur_limit": 0, "sigma_limit": [0.3, 2.5], "p": 0.3}},
+        {"GaussNoise": {"std_range": [0.02, 0.08], "p": 0.4}},
+        {"ImageCompression": {"quality_range": [30, 90], "p": 0.5}},
+    ],
+}  # fmt: skip
+
+EXACT_SPATIAL = (
+    "Affine", "CenterCrop", "Crop", "D4", "HorizontalFlip", "NoOp", "Pad", "PadIfNeeded", "Perspective", "RandomCrop",
+    "RandomCropFromBorders", "RandomRotate90", "Rotate", "SafeRotate", "SquareSymmetry", "Transpose", "VerticalFlip",
+)  # fmt: skip
+_SHIFTING = ("Downscale", "GlassBlur", "MotionBlur", "ZoomBlur")  # measured: the picture moves by up to 1 to 5 pixels
+_NOT_PICTURES = ("FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A name and its transforms, each a mapping of one albumentations class name to its arguments."""
+
+    name: str
+    transforms: tuple[dict[str, dict[str, Any]], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values with the version of albumentations, for the plan of a shard set."""
+        return {"name": self.name, "transforms": list(self.transforms), "albumentations": _albumentations().__version__}
+
+
+def load_recipe(name: str) -> Recipe:
+    """A built-in recipe by name, or one from a YAML file, checked; raises `UsageError`.
+
+    The file is a list; an entry is a class name of albumentations or a mapping of it to arguments: `- Rotate: {limit:
+    20, p: 0.5}`.
+    """
+    if name in RECIPES:
+        return Recipe(name, tuple(RECIPES[name]))
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        guess = did_you_mean(name, RECIPES)
+        raise UsageError(f"unknown recipe {name!r}; {guess}known are {', '.join(RECIPES)}, or name a YAML file")
+    if not path.exists():
+        raise UsageError(f"{path}: no such recipe file; known recipes are {', '.join(RECIPES)}")
+    content = read_yaml(path)
+    if not isinstance(content, list) or not content:
+        raise UsageError(f"{path}: not a list of transforms; write lines such as `- Rotate: {{limit: 20, p: 0.5}}`")
+    transforms = tuple(_entry(path, number, entry) for number, entry in enumerate(cast("list[object]", content), 1))
+    recipe = Recipe(path.stem, transforms)
+    for number, transform in enumerate(transforms, 1):
+        _build(transform, f"{path}: transform {number}")
+    return recipe
+
+
+class Augmenter:
+    """Applies a recipe to pictures. `partners` are those of the landmark set; empty when there are no landmarks."""
+
+    def __init__(self, recipe: Recipe, partners: tuple[int, ...], seed: int) -> None:
+        self.recipe, self.partners, self.seed = recipe, partners, seed
+        library = _albumentations()
+        self._transforms = [_build(transform, f"recipe {recipe.name}") for transform in recipe.transforms]
+        keypoints = library.KeypointParams(format="xy", remove_invisible=False)
+        # NoOp takes key points: without any such transform Compose warns that nothing would move them.
+        self._compose = library.Compose([*self._transforms, library.NoOp()], keypoint_params=keypoints)
+
+    def __call__(self, picture: np.ndarray, geometry: Geometry, key: str, copy: int) -> tuple[np.ndarray, Geometry]:
+        """An augmented copy of a picture, uint8 RGB (H, W, 3), and of its geometry.
+
+        Points that leave the picture become absent. The box becomes the axis-aligned hull of its moved corners,
+        clipped; a draw that loses it (less than one pixel wide or high) is drawn again, and after 20 draws the copy
+        stays as the picture is. A mirroring draw makes left-right partners change places. Raises `UsageError` when the
+        recipe cannot be applied.
+        """
+        for draw in range(DRAWS):
+            moved_picture, moved, mirrored = self._draw(picture, geometry, f"{self.seed}/{key}/{copy}/{draw}")
+            moved = _inside(moved, moved_picture.shape[1], moved_picture.shape[0])
+            if moved is not None:
+                return moved_picture, self._swapped(moved) if mirrored else moved
+        return picture, geometry
+
+    def _draw(self, picture: np.ndarray, geometry: Geometry, name: str) -> tuple[np.ndarray, Geometry, bool]:
+        height, width = picture.shape[:2]
+        # One seed each: Compose would give all the same, and two flips of probability 0.5 would always happen together.
+        for number, transform in enumerate(self._transforms):
+            transform.set_random_seed(_seed(f"{name}/{number}"))
+        middle = np.array([width / 2, height / 2])
+        markers = middle + np.array([[0, 0], [width / 4, 0], [0, height / 4]])
+        corners = geometry.corners
+        sent = np.concatenate([markers, corners, geometry.points, geometry.others]).astype(np.float32)
+        try:
+            result = self._compose(image=picture, keypoints=sent)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what a transform does not like it says in its own way
+            detail = " ".join(str(error).split())
+            place = f"recipe {self.recipe.name}"
+            raise UsageError(f"{place}: cannot be applied to {name} ({detail}); correct the recipe") from None
+        moved_picture, moved = result["image"], np.asarray(result["keypoints"], np.float64)
+        if moved_picture.dtype != np.uint8 or moved_picture.ndim != 3 or moved_picture.shape[2] != 3:
+            raise UsageError(f"recipe {self.recipe.name}: gives no 8-bit RGB image; remove what changes the type")
+        assert len(moved) == len(sent)
+        right, down = moved[1] - moved[0], moved[2] - moved[0]
+        box = None if geometry.box is None else np.concatenate([moved[3:7].min(axis=0), moved[3:7].max(axis=0)])
+        points, others = np.split(moved[3 + len(corners) :], [len(geometry.points)])
+        mirrored = bool(right[0] * down[1] < right[1] * down[0])
+        return moved_picture, replace(geometry, points=points, box=box, others=others), mirrored
+
+    def _swapped(self, geometry: Geometry) -> Geometry:
+        if not self.partners:
+            return geometry
+        order = np.array(self.partners)
+        return replace(geometry, points=geometry.points[order], visibility=geometry.visibility[order])
+
+
+def _inside(geometry: Geometry, width: int, height: int) -> Geometry | None:
+    """Points outside become absent, with the one pixel of tolerance of tables; None when nothing of the box is left."""
+    points, limits = geometry.points, np.array([width, height])
+    here = geometry.has_coordinates & np.all((points >= -1) & (points <= limits), axis=1)
+    lost = geometry.has_coordinates & ~here
+    visibility = np.where(lost, Visibility.ABSENT.value, geometry.visibility)
+    points = np.where(here[:, None], points, 0.0)
+    if geometry.box is None:
+        return replace(geometry, points=points, visibility=visibility)
+    box = np.clip(geometry.box, 0, np.tile(limits - 1, 2))
+    is_left = np.all(box[2:] - box[:2] >= 1)
+    return replace(geometry, points=points, visibility=visibility, box=box) if is_left else None
+
+
+def _seed(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "little")
+
+
+def _albumentations() -> Any:
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it looks for a newer version on the network
+    modules = cast("dict[str, object]", sys.modules)
+    modules.setdefault("albumentations.pytorch", None)  # else it imports torch, for seconds and half a gigabyte a worker
+    import albumentations
+
+    return albumentations
+
+
+def _entry(path: Path, number: int, entry: object) -> dict[str, dict[str, Any]]:
+    """One entry of a recipe file as a mapping of one class name to arguments."""
+    if isinstance(entry, str):
+        return {entry: {}}
+    if isinstance(entry, dict) and len(cast("dict[object, object]", entry)) == 1:
+        [(name, arguments)] = cast("dict[object, object]", entry).items()
+        if isinstance(name, str) and (arguments is None or isinstance(arguments, dict)):
+            return {name: cast("dict[str, Any]", arguments or {})}
+    raise UsageError(f"{path}: transform {number} ({entry!r}) is not `Name` or `Name: {{argument: value}}`; correct it")
+
+
+def _build(transform: dict[str, dict[str, Any]], place: str) -> Any:
+    """The albumentations object; names are looked up in its top-level namespace and nowhere else."""
+    library = _albumentations()
+    [(name, arguments)] = transform.items()
+    found = getattr(library, name, None)
+    if not isinstance(found, type) or not issubclass(found, library.BasicTransform):
+        raise UsageError(f"{place}: albumentations has no transform {name!r}; see its documentation for the names")
+    moves_pixels = not issubclass(found, library.ImageOnlyTransform)
+    if (moves_pixels and name not in EXACT_SPATIAL) or name in _SHIFTING + _NOT_PICTURES:
+        raise UsageError(
+            f"{place}: {name} does not keep points on their pixels or does not give an image; "
+            f"of the transforms that move pixels use {', '.join(EXACT_SPATIAL)}"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # an unknown argument is only a warning there
+            return found(**{key: _tuples(value) for key, value in arguments.items()})
+    except (TypeError, ValueError, UserWarning) as error:
+        raise UsageError(f"{place}: {name}: {' '.join(str(error).split())}; correct its arguments") from None
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(item) for item in cast("list[object]", value)) if isinstance(value, list) else value

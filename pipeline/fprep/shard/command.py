@@ -1,0 +1,130 @@
+"""`fprep shard`: a table becomes a WebDataset shard set with an index, resumable at every shard.
+
+The plan (`fprep.shard.plan`) says which sample goes into which shard before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from fprep.audit.split_lock import checked_table
+from fprep.convert.source_table import SourceTable
+from fprep.raw.safe_open import follows_links
+from fprep.shard.augment import Recipe, load_recipe
+from fprep.shard.finish import existing_plan_id, finish, remove_strangers
+from fprep.shard.plan import PlannedShard, ShardPlan, plan_shards
+from fprep.shard.sample import SampleOptions
+from fprep.shard.writing import write_shards
+from fschemas.failures import UsageError
+from fschemas.folders import claim_output
+from fschemas.publish import exclusive, withdraw
+from fschemas.shard import ShardRecord, is_finished
+from fschemas.shard_set import DATASET_FILE
+
+_READERS = 4  # threads that compute digests
+
+
+def shard(
+    table: Path, out: Path, *, images: Path | None = None, follow_links: bool = False, size: int | None = None, quality: int = 90, copies: int = 0,
+    augment: str | None = None, shard_samples: int = 1000, seed: int = 0, workers: int = 0,
+    splits: tuple[str, ...] | None = None, limit: int | None = None, boxes: Sequence[Path] = (), lock: Path | None = None,
+    leave_out: bool = False, dry_run: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the shard set of a table into the folder `out` and return a summary.
+
+    `images` replaces the raw root that the table names; `follow_links`: images may lie behind links that leave it. `size`: longest side in pixels, never enlarged; `quality`: of
+    resized and augmented JPEGs. `copies`: augmented copies of every picture of the training split, by the recipe
+    `augment` (a name or a YAML file). `shard_samples`: at most so many samples a shard. `limit`: so many pictures a
+    split, for a trial. `boxes`: answers of `ftrain predict` over shards of the table, whose boxes take the place of its own.
+    `lock`: a split lock that the table must agree with (`fprep.audit.split_lock`); with `leave_out` rows that do not are left
+    out. `workers`: processes, 0 for one per core; the bytes do not depend on it. `progress(done, total)` counts samples.
+    Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`; nothing half-written is left under a final
+    name.
+    """
+    out = claim_output(Path(out), "shards")
+    source = SourceTable.open(Path(table))
+    source = source.with_found_boxes(boxes) if boxes else source
+    if leave_out and lock is None:
+        raise UsageError("--leave-out needs a split lock; name it with --lock")
+    dataset, place = str(source.metadata.get("dataset")), str(source.path)
+    locked = checked_table(lock, source.frame, dataset, place, leave_out=leave_out) if lock else None
+    recipe = _check_options(size, quality, copies, augment, shard_samples, limit)
+    plan = plan_shards(
+        source, size=size, quality=quality, copies=copies, recipe=recipe, shard_samples=shard_samples, seed=seed,
+        splits=splits, limit=limit, lock=locked,
+    )  # fmt: skip
+    columns, partners = source.annotation_columns, source.partners
+    follow_links = follow_links or follows_links(source.metadata)
+    options = SampleOptions(source.raw_root(images), columns, size, quality, seed, recipe, partners, follow_links)
+    if dry_run:
+        return _summary(plan, [], reused=_count_finished(out, plan), unchanged=existing_plan_id(out) == plan.plan_id)
+    with exclusive(out):
+        records = _kept(out, plan)
+        if len(records) == len(plan.shards) and existing_plan_id(out) == plan.plan_id:
+            remove_strangers(out, set(records))
+            return _summary(plan, list(records.values()), reused=len(records), unchanged=True)
+        withdraw(out / DATASET_FILE)  # before the first shard of an old set is replaced: no reader may see a mix
+        todo = [planned for planned in plan.shards if planned.name not in records]
+        report = _shifted(progress, plan, todo)
+        written = write_shards(out, plan.plan_id, options, _tasks(source, todo), workers, report)
+        in_order = [(written | records)[planned.name] for planned in plan.shards]
+        finish(out, source, plan, in_order)
+        remove_strangers(out, {planned.name for planned in plan.shards})
+    return _summary(plan, in_order, reused=len(records), unchanged=False)
+
+
+def _check_options(
+    size: int | None, quality: int, copies: int, augment: str | None, shard_samples: int, limit: int | None
+) -> Recipe | None:
+    for name, value, low, high in (
+        ("--size", size, 8, 16384), ("--quality", quality, 1, 100), ("--copies", copies, 0, 1000),
+        ("--shard-samples", shard_samples, 1, 1_000_000), ("--limit", limit, 1, 1 << 40),
+    ):  # fmt: skip
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"{name} is {value}, but {low} to {high} is allowed; choose another value")
+    if copies and not augment:
+        raise UsageError("--copies needs a recipe; name one, for example `--copies 2 --augment geometric`")
+    recipe = load_recipe(augment) if augment else None
+    return recipe if copies else None  # without copies a recipe changes nothing, so it must not change the plan either
+
+
+def _tasks(source: SourceTable, todo: list[PlannedShard]) -> Iterator[tuple[str, str, list[dict[str, Any]], tuple[int, ...]]]:
+    for planned in todo:
+        yield planned.name, planned.split, source.rows(planned.rows), planned.copies
+
+
+def _shifted(
+    progress: Callable[[int, int], None] | None, plan: ShardPlan, todo: list[PlannedShard]
+) -> Callable[[int], None] | None:
+    """Progress over the whole set: what is kept counts as done."""
+    if progress is None:
+        return None
+    total = sum(len(planned.rows) for planned in plan.shards)
+    kept = total - sum(len(planned.rows) for planned in todo)
+    return lambda done: progress(kept + done, total)
+
+
+def _kept(out: Path, plan: ShardPlan) -> dict[str, ShardRecord]:
+    """Records of the shards that stand there already, read in full: one that was damaged meanwhile is written again."""
+    names = [planned.name for planned in plan.shards]
+    with ThreadPoolExecutor(max_workers=_READERS) as pool:
+        records = pool.map(lambda name: is_finished(out, name, plan.plan_id), names)
+        return {name: record for name, record in zip(names, records, strict=True) if record is not None}
+
+
+def _count_finished(out: Path, plan: ShardPlan) -> int:
+    return sum(is_finished(out, planned.name, plan.plan_id, digests=False) is not None for planned in plan.shards)
+
+
+def _summary(plan: ShardPlan, records: list[ShardRecord], *, reused: int, unchanged: bool) -> dict[str, Any]:
+    splits: dict[str, int] = {}
+    for planned in plan.shards:
+        splits[planned.split] = splits.get(planned.split, 0) + len(planned.rows)
+    return {
+        "plan_id": plan.plan_id, "splits": splits, "shards": len(plan.shards), "reused": reused,
+        "bytes": sum(record.bytes for record in records), "unchanged": unchanged,
+    }  # fmt: skip

@@ -1,0 +1,120 @@
+"""Items: garments that a shop could sell, with everything about them that can be seen in a picture.
+
+An item is drawn once and photographed many times (`shoot.photograph`). What data sets call attributes is read off its design
+here, so that every label of a sample is true of the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fprep.synthetic.garments.design import CROTCH, Design
+from fprep.synthetic.garments.kinds import KINDS, SLEEVES
+from fprep.synthetic.garments.palette import COLORS, LOOKS, draw_named_color
+from fprep.synthetic.garments.prints import Print
+
+_PITCH = {"floral": (4, 9), "tartan": (6, 13), "blobs": (6, 15), "gingham": (3, 6), "stripes along": (2, 5)}
+_LEATHER_GLOSS = 2.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """A garment for sale. `kind` is a key of `KINDS`, `look` of `LOOKS`, `color` and `accent` of `COLORS`."""
+
+    number: int
+    kind: str
+    look: str
+    color: str
+    accent: str
+    design: Design
+
+    @property
+    def category(self) -> str:
+        """FashionAI category."""
+        return self.design.category
+
+    @property
+    def print(self) -> str:
+        """Key of `prints.PRINTS`."""
+        return self.design.cloth.kind
+
+    @property
+    def sleeve(self) -> str:
+        """The nearest key of `SLEEVES`; "none" for what has no sleeves."""
+        return min(SLEEVES, key=lambda name: abs(SLEEVES[name] - self.design.sleeve))
+
+    @property
+    def end(self) -> float:
+        """Height of the hem, in cm below the pit of the neck."""
+        return self.design.length + (self.design.waist or 0.0 if self.category in ("skirt", "trousers") else 0.0)
+
+    @property
+    def leg_share(self) -> float:
+        """How much of the leg trousers cover, 0 … 1."""
+        return (self.end - CROTCH) / 74.0
+
+    @property
+    def neck(self) -> str:
+        """A collar's name, or the neckline's where there is none; empty for skirts and trousers."""
+        if self.category in ("skirt", "trousers"):
+            return ""
+        return self.design.collar if self.design.collar != "none" else self.design.neckline
+
+    @property
+    def fabric(self) -> str:
+        """What the cloth looks like: its weave, or leather."""
+        return "leather" if self.design.gloss >= _LEATHER_GLOSS else self.design.weave
+
+    @property
+    def fit(self) -> str:
+        """tight, regular or loose."""
+        tight, loose = (1.0, 2.6) if self.category in ("skirt", "trousers") else (1.8, 4.2)
+        return "tight" if self.design.ease < tight else "loose" if self.design.ease > loose else "regular"
+
+
+def draw_item(seed: int, number: int, kinds: Mapping[str, float], looks: Mapping[str, float] | None = None) -> Item:
+    """Item `number` of a sample: its kind and look by weight, the rest by chance, all from (seed, number) alone."""
+    generator = np.random.default_rng(np.random.SeedSequence((seed, 101, number)))
+    look = pick(generator, looks or dict.fromkeys(LOOKS, 1.0))
+    return item_of(generator, number, pick(generator, kinds), look)
+
+
+def item_of(generator: np.random.Generator, number: int, kind: str, look: str) -> Item:
+    """An item of this kind and look."""
+    rules, style = KINDS[kind], LOOKS[look]
+    color = _one(generator, rules.colors or style.colors)
+    accents = [name for name in style.accents if name != color] or [name for name in ("white", "black") if name != color]
+    accent = _one(generator, tuple(accents))
+    cloth = "plain" if rules.plain else _one(generator, style.prints)
+    other = "white" if "white" not in (color, accent) else "black" if "black" not in (color, accent) else "yellow"
+    accents_rgb = draw_named_color(generator, accent), COLORS[other]
+    low, high = _PITCH.get(cloth, (2.0, 5.0))
+    seeds = generator.integers(2**31, size=2)
+    fields: dict[str, Any] = {"hem_sag": 1.0, "gloss": float(generator.uniform(0.7, 1.2)), "trim": False, **rules.draw(generator)}
+    if kind == "jacket" and fields["weave"] == "smooth" and color in ("black", "brown", "wine", "red"):
+        fields["gloss"], cloth = _LEATHER_GLOSS + 0.2, "plain"
+    if fields.get("motif", "none") != "none":
+        cloth = "plain"
+    design = Design(
+        category=rules.category,
+        color=draw_named_color(generator, color),
+        accent=accents_rgb[0],
+        cloth=Print(cloth, accents_rgb, float(generator.uniform(low, high)), int(seeds[0])),
+        seed=int(seeds[1]),
+        **fields,
+    )
+    return Item(number, kind, look, color, accent, design)
+
+
+def pick(generator: np.random.Generator, weights: Mapping[str, float]) -> str:
+    """A key, as often as its weight says."""
+    shares = np.cumsum(list(weights.values()))
+    return list(weights)[int(np.searchsorted(shares, generator.random() * shares[-1], side="right"))]
+
+
+def _one(generator: np.random.Generator, options: tuple[str, ...]) -> str:
+    return options[int(generator.integers(len(options)))]

@@ -1,0 +1,176 @@
+"""Kinds of garments that a person can name, each with the ranges its measures are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fprep.synthetic.garments.design import CROTCH, WAIST
+
+_Fields = dict[str, Any]  # fields of Design
+SLEEVES = {
+    "none": 0.0, "cap": 0.19, "short": 0.32, "elbow": 0.5, "three-quarter": 0.7, "wrist": 0.88, "long": 1.0, "extra long": 1.12,
+}  # fmt: skip
+_NECKS = {  # lowest and highest width and depth
+    "round": (6.8, 9.0, 5, 10), "v": (6.5, 8.5, 13, 20), "square": (8.5, 11.5, 9, 14), "boat": (11, 14, 1.5, 4.0),
+    "straps": (8.5, 10.5, 11, 16), "sweetheart": (13.5, 13.5, 10.5, 13.5),
+}  # fmt: skip
+_SHIRT: _Fields = {"collar": "shirt", "closure": "buttons", "neckline": "round", "neck_width": 6.6, "neck_depth": 3.5}
+_LEG = 74.0  # cm from the crotch to the end of full-length trousers
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`category` is that of FashionAI; `draw` gives the fields of a `Design`; `gender` is who wears it: W, M or both."""
+
+    category: str
+    draw: Callable[[np.random.Generator], _Fields]
+    gender: str = "WM"
+    colors: tuple[str, ...] = ()  # instead of those of the look
+    plain: bool = False
+
+
+def _within(generator: np.random.Generator, low: float, high: float) -> float:
+    return float(generator.uniform(low, high))
+
+
+def _one(generator: np.random.Generator, *options: str) -> str:
+    return options[int(generator.integers(len(options)))]
+
+
+def _neck(generator: np.random.Generator, *options: str) -> _Fields:
+    kind = _one(generator, *options)
+    narrow, wide, shallow, deep = _NECKS[kind]
+    fields: _Fields = {"neckline": kind, "neck_width": _within(generator, narrow, wide)}
+    return fields | {"neck_depth": _within(generator, shallow, deep)}
+
+
+def _sleeve(generator: np.random.Generator, *options: str) -> _Fields:
+    cover = SLEEVES[_one(generator, *options)]
+    return {"sleeve": cover + (_within(generator, -0.02, 0.02) if cover else 0.0)}
+
+
+def _top(
+    length: tuple[float, float], ease: tuple[float, float], sleeves: tuple[str, ...], necks: tuple[str, ...],
+    shapes: tuple[str, ...] = ("straight",), flare: tuple[float, float] = (-1.0, 2.0), **fixed: Any,
+) -> Callable[[np.random.Generator], _Fields]:  # fmt: skip
+    """Blouses and outerwear: half-width of the hem is that of the body plus ease plus flare."""
+    outwear = bool(fixed.pop("outwear", False))
+
+    def draw(generator: np.random.Generator) -> _Fields:
+        room = _within(generator, *ease)
+        fields: _Fields = {"ease": room, "length": _within(generator, *length)}
+        fields |= {"hem": (19.0 if outwear else 17.5) + room + _within(generator, *flare)}
+        fields |= {**_sleeve(generator, *sleeves), "sleeve_shape": _one(generator, *shapes), **_neck(generator, *necks)}
+        if fields["neckline"] in ("straps", "sweetheart"):
+            fields["sleeve"] = 0.0
+        drawn = {name: _one(generator, *value) if isinstance(value, list) else value for name, value in fixed.items()}
+        return fields | drawn
+
+    return draw
+
+
+def _dress(length: tuple[float, float]) -> Callable[[np.random.Generator], _Fields]:
+    def draw(generator: np.random.Generator) -> _Fields:
+        waisted, narrow = bool(generator.random() < 0.75), bool(generator.random() < 0.3)
+        ease = _within(generator, 0, 2) if waisted else _within(generator, 2, 6)
+        fields: _Fields = {"ease": ease, "length": _within(generator, *length), "weave": _one(generator, "smooth", "linen")}
+        fields |= _sleeve(generator, "none", "short", "short", "elbow", "three-quarter", "long", "long")
+        fields |= {"sleeve_shape": _one(generator, "straight", "straight", "puff", "bell")}
+        fields |= _neck(generator, "round", "round", "v", "v", "square", "boat", "straps", "sweetheart")
+        hem = _within(generator, 17, 23) if narrow else _within(generator, 26, 46)
+        fields |= {"hem": hem if waisted else 19 + ease + _within(generator, 0, 9)}
+        fields |= {"waist": WAIST + _within(generator, -4, 3) if waisted else None}
+        fields |= {"belt": waisted and bool(generator.random() < 0.35)}
+        fields |= {"pleats": 18 if waisted and not narrow and generator.random() < 0.25 else 0}
+        fields |= {"tiers": int(generator.choice([0, 0, 0, 0, 3]))}
+        if fields["neckline"] in ("straps", "sweetheart"):
+            return fields | {"sleeve": 0.0}
+        return fields | (_SHIRT if generator.random() < 0.15 else {})
+
+    return draw
+
+
+def _skirt(length: tuple[float, float], hem: tuple[float, float], **fixed: Any) -> Callable[[np.random.Generator], _Fields]:
+    def draw(generator: np.random.Generator) -> _Fields:
+        fields: _Fields = {"ease": _within(generator, 0, 1.5), "length": _within(generator, *length)}
+        fields |= {"hem": _within(generator, *hem), "waist": WAIST + _within(generator, -2, 5)}
+        fields |= {"belt": bool(generator.random() < 0.25), "weave": _one(generator, "smooth", "linen", "fleece")}
+        return fields | {"pockets": _one(generator, "none", "slant"), **fixed}
+
+    return draw
+
+
+def _trousers(
+    share: tuple[float, float], hem: tuple[float, float], ease: tuple[float, float], **fixed: Any
+) -> Callable[[np.random.Generator], _Fields]:
+    """`share` is how much of the leg is covered."""
+
+    def draw(generator: np.random.Generator) -> _Fields:
+        waist = WAIST + _within(generator, -2, 7)
+        fields: _Fields = {"ease": _within(generator, *ease), "waist": waist, "hem": _within(generator, *hem)}
+        fields |= {"length": CROTCH - waist + _LEG * _within(generator, *share), "belt": bool(generator.random() < 0.3)}
+        drawn = {name: _one(generator, *value) if isinstance(value, list) else value for name, value in fixed.items()}
+        return fields | {"closure": "zip", "pockets": "slant", "weave": "smooth", **drawn}
+
+    return draw
+
+
+_ANY = ("round", "v", "square", "boat")
+_LONG = ("long", "long", "wrist", "extra long")
+_COAT: _Fields = {"outwear": True, "collar": "lapel"}
+_HIGH: _Fields = {"outwear": True, "neck_depth": 4.5}
+KINDS: dict[str, Kind] = {
+    "tee": Kind("blouse", _top((58, 68), (1.5, 6), ("short", "short", "short", "cap", "elbow"), ("round", "round", "v"),
+                               motif=["none", "none", "disc", "star", "bars"])),
+    "tank": Kind("blouse", _top((56, 66), (1, 4), ("none",), ("round", "v", "square"))),
+    "cami": Kind("blouse", _top((50, 62), (0.5, 3), ("none",), ("straps", "straps", "sweetheart")), "W"),
+    "crop top": Kind("blouse", _top((40, 46), (0.3, 2), ("none", "cap", "short", "long"), ("square", "v", "sweetheart")), "W"),
+    "blouse": Kind("blouse", _top((54, 66), (2, 5), ("short", "elbow", "three-quarter", "long"), ("v", "square", "boat"),
+                                  ("puff", "bell"), (1, 6), weave="linen"), "W"),
+    "shirt": Kind("blouse", _top((62, 72), (2, 5), ("long", "wrist", "long", "short"), ("round",), weave="linen",
+                                 pockets=["none", "patch"], hem_sag=4.0, **_SHIRT)),
+    "polo": Kind("blouse", _top((60, 68), (1.5, 4), ("short",), ("round",), **_SHIRT), "M"),
+    "sweater": Kind("blouse", _top((56, 68), (2.5, 6), _LONG, ("round", "v", "boat"), weave="knit")),
+    "turtleneck": Kind("blouse", _top((56, 66), (0.5, 3), _LONG, ("round",), weave="knit", collar="turtleneck",
+                                      neck_width=6.8, neck_depth=3.0)),
+    "hoodie": Kind("blouse", _top((60, 70), (4, 7), ("long",), ("round",), weave="fleece", collar="hood",
+                                  neck_width=6.8, neck_depth=4.5, pockets="slant"), plain=True),
+    "cardigan": Kind("outwear", _top((58, 78), (3, 5), ("long", "wrist"), ("v",), closure="open", weave="knit", outwear=True)),
+    "vest": Kind("outwear", _top((52, 62), (2, 4), ("none",), ("v",), closure="open", outwear=True,
+                                 pockets=["patch", "flap"], weave=["fleece", "denim"])),
+    "blazer": Kind("outwear", _top((62, 74), (2.5, 5), ("long", "wrist"), ("v",), closure=["buttons", "double"],
+                                   pockets="flap", weave="smooth", **_COAT)),
+    "jacket": Kind("outwear", _top((46, 60), (2.5, 5.5), ("long",), ("round",), flare=(-2.5, 0), closure="zip", trim=True,
+                                   collar=["stand", "shirt"], weave=["denim", "smooth"], **_HIGH)),
+    "parka": Kind("outwear", _top((66, 94), (4, 7), ("long",), ("round",), collar="hood", closure="zip", pockets="flap", **_HIGH)),
+    "coat": Kind("outwear", _top((96, 138), (3, 6), ("long",), ("v",), flare=(2, 8), closure=["buttons", "double", "open"],
+                                 pockets="slant", weave="fleece", **_COAT)),
+    "peacoat": Kind("outwear", _top((74, 88), (3, 5), ("long",), ("v",), closure="double", weave="fleece", **_COAT), plain=True),
+    "trench": Kind("outwear", _top((90, 128), (2, 3.5), ("long",), ("v",), flare=(5, 12), closure="double", belt=True,
+                                   waist=WAIST, **_COAT), plain=True),
+    "mini dress": Kind("dress", _dress((80, 94)), "W"),
+    "dress": Kind("dress", _dress((96, 120)), "W"),
+    "maxi dress": Kind("dress", _dress((124, 148)), "W"),
+    "mini skirt": Kind("skirt", _skirt((36, 46), (20, 32)), "W"),
+    "skirt": Kind("skirt", _skirt((54, 96), (28, 48), tiers=0), "W"),
+    "pencil skirt": Kind("skirt", _skirt((54, 72), (16.5, 19)), "W"),
+    "pleated skirt": Kind("skirt", _skirt((42, 76), (26, 38), pleats=20), "W"),
+    "jeans": Kind("trousers", _trousers((0.93, 1.02), (7, 12), (0.5, 2), weave="denim"), "WM", ("navy", "blue", "sky blue", "black"),
+                  plain=True),
+    "skinny jeans": Kind("trousers", _trousers((0.9, 1.0), (5, 5.8), (0, 0.5), weave="denim"), "WM", ("navy", "blue", "black"),
+                         plain=True),
+    "chinos": Kind("trousers", _trousers((0.92, 1.0), (8, 10), (1, 2.2), pleats=1), "WM", ("beige", "khaki", "brown", "navy"),
+                   plain=True),
+    "leggings": Kind("trousers", _trousers((0.88, 0.98), (4.6, 5.2), (0, 0.2), pockets="none", closure="none", belt=False), "W"),
+    "joggers": Kind("trousers", _trousers((0.9, 0.98), (5.8, 6.8), (3, 5), weave="fleece", belt=False)),
+    "wide trousers": Kind("trousers", _trousers((0.94, 1.02), (15, 20), (1.5, 3), weave=["smooth", "linen"])),
+    "capris": Kind("trousers", _trousers((0.6, 0.74), (7, 9), (0.5, 1.5)), "W"),
+    "culottes": Kind("trousers", _trousers((0.5, 0.68), (14, 18), (2, 3)), "W"),
+    "shorts": Kind("trousers", _trousers((0.22, 0.36), (12, 15), (1, 3), weave=["smooth", "linen"])),
+    "denim shorts": Kind("trousers", _trousers((0.18, 0.28), (12, 14.5), (0.5, 2), weave="denim"), "WM",
+                         ("navy", "blue", "sky blue", "white"), plain=True),
+}  # fmt: skip

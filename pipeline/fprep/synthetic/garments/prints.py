@@ -1,0 +1,221 @@
+"""Cloth: a small tile with print and weave, wrapped over a garment, and the fixed bank of noise that textures come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fprep.synthetic.garments.shapes import Color, Points, points_of, shift
+
+TILE_SCALE = 6.0  # pixels a centimetre
+TILE_SIDE = 180  # pixels, 30 cm of cloth
+_BANK_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class Print:
+    """What is printed on or woven into the cloth. `pitch` is the size of the motif in cm; `seed` fixes random motifs."""
+
+    kind: str  # a key of PRINTS
+    colors: tuple[Color, Color]  # second and third color; the first is that of the garment
+    pitch: float
+    seed: int
+
+
+@lru_cache(maxsize=1)
+def noise_bank() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """White noise (1024, 1024, 3), standard deviation 32, and wrapped smooth noise (256, 256, 4) in about -1 … 1.
+
+    The same in every process, whatever the seed of the sample, so that no picture pays for its own noise.
+    """
+    generator = np.random.default_rng(20180227)
+    white = generator.normal(0, 32, (_BANK_SIDE, _BANK_SIDE, 3))
+    luminance = generator.normal(0, 32, (_BANK_SIDE, _BANK_SIDE, 1))
+    grain = np.clip(0.5 * white + 0.87 * luminance, -127, 127).astype(np.int8)
+    smooth = np.zeros((256, 256, 4), np.float32)
+    for octave, weight in ((4, 1.0), (8, 0.6), (16, 0.35), (32, 0.2)):
+        coarse = np.pad(generator.normal(0, 1, (octave, octave, 4)), ((2, 2), (2, 2), (0, 0)), mode="wrap")
+        margin = 2 * 256 // octave
+        fine = cv2.resize(coarse.astype(np.float32), None, fx=256 / octave, fy=256 / octave, interpolation=cv2.INTER_CUBIC)
+        smooth += weight * fine[margin:-margin, margin:-margin]
+    return grain, smooth / 1.3
+
+
+def grain_patch(generator: np.random.Generator, height: int, width: int) -> NDArray[np.int8]:
+    """A random view (height, width, 3) into the white noise, at most 1024 on a side."""
+    top, left = generator.integers(0, _BANK_SIDE - height + 1), generator.integers(0, _BANK_SIDE - width + 1)
+    return noise_bank()[0][top : top + height, left : left + width]
+
+
+def smooth_patch(generator: np.random.Generator, height: int, width: int, cells: float) -> NDArray[np.float32]:
+    """Smooth noise (height, width) in about -1 … 1 with about `cells` blobs across its longer side."""
+    window = int(np.clip(256 * cells / 4, 8, 250))
+    top, left = generator.integers(0, 256 - window + 1, 2)
+    field = noise_bank()[1][top : top + window, left : left + window, int(generator.integers(0, 4))]
+    return np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def cloth_tile(cloth: Print, color: Color, weave: str) -> NDArray[np.uint8]:
+    """Tile (180, 180, 3), 6 pixels a centimetre, that can be wrapped without a seam."""
+    generator = np.random.default_rng(cloth.seed)
+    tile = np.empty((TILE_SIDE, TILE_SIDE, 3), np.float32)
+    tile[:] = color
+    PRINTS[cloth.kind](tile, cloth, generator)
+    return np.clip(tile * _weave(weave, generator)[..., None], 0, 255).astype(np.uint8)
+
+
+def _weave(kind: str, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Brightness (180, 180) of the threads, mean about 1."""
+    down, across = np.mgrid[0:TILE_SIDE, 0:TILE_SIDE].astype(np.float32)
+    grain = noise_bank()[0][:TILE_SIDE, :TILE_SIDE, int(generator.integers(0, 3))].astype(np.float32) / 32
+    if kind == "denim":
+        twill = np.sin((across + down) * (2 * np.pi / 4))
+        threads = 0.10 * twill + 0.06 * grain + 0.16 * cv2.blur(grain, (1, 9))
+    elif kind == "knit":
+        ribs = np.sin(across * (2 * np.pi / 9) + 1.2 * np.abs(np.sin(down * (np.pi / 6))))
+        threads = 0.11 * ribs + 0.04 * grain
+    elif kind == "linen":
+        threads = 0.09 * (cv2.blur(grain, (7, 1)) + cv2.blur(grain, (1, 7))) + 0.03 * grain
+    elif kind == "fleece":
+        threads = 0.13 * cv2.GaussianBlur(grain, (0, 0), 1.2) + 0.03 * grain
+    else:
+        threads = 0.035 * grain
+    return np.asarray(1 + threads, np.float32)
+
+
+Painter = Callable[[NDArray[np.float32], Print, np.random.Generator], None]
+
+
+def _periods(pitch: float) -> int:
+    """How many times a motif of `pitch` cm fits into the tile, a whole number, so that it wraps."""
+    return max(1, round(TILE_SIDE / TILE_SCALE / pitch))
+
+
+def _plain(_tile: NDArray[np.float32], _cloth: Print, _generator: np.random.Generator) -> None:
+    """Nothing but the color of the garment."""
+
+
+def _wave(cloth: Print) -> NDArray[np.float32]:
+    """Phase 0 … 1 of the repeat along one side of the tile."""
+    return np.asarray(np.arange(TILE_SIDE) * _periods(cloth.pitch) / TILE_SIDE % 1.0, np.float32)
+
+
+def _stripes_across(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+    share = generator.uniform(0.25, 0.55)
+    tile[_wave(cloth) < share] = cloth.colors[0]
+
+
+def _stripes_along(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+    share = generator.uniform(0.15, 0.5)
+    tile[:, _wave(cloth) < share] = cloth.colors[0]
+
+
+def _stripes_diagonal(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
+    phase = (_wave(cloth)[:, None] + _wave(cloth)[None, :]) % 1.0
+    tile[phase < 0.4] = cloth.colors[0]
+
+
+def _gingham(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
+    dark = (_wave(cloth) < 0.5).astype(np.float32)
+    weight = (dark[:, None] + dark[None, :])[..., None] / 2
+    tile += weight * (np.array(cloth.colors[0], np.float32) - tile)
+
+
+def _tartan(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
+    first, second = (np.array(color, np.float32) for color in cloth.colors)
+    phase = _wave(cloth)
+    broad = ((phase > 0.1) & (phase < 0.45)).astype(np.float32)
+    thin = (((phase > 0.62) & (phase < 0.68)) | ((phase > 0.84) & (phase < 0.9))).astype(np.float32)
+    for line, color, weight in ((broad, first, 0.5), (thin, second, 0.6)):
+        tile += (weight * line)[:, None, None] * (color - tile)
+        tile += (weight * line)[None, :, None] * (color - tile)
+
+
+def _wrapped_polygons(tile: NDArray[np.float32], shapes: list[tuple[Points, Color]]) -> None:
+    """Fill polygons (tile pixels), also where they come in again over the opposite edges."""
+    for outline, color in shapes:
+        low, high = outline.min(axis=0), outline.max(axis=0)
+        for down in (-TILE_SIDE, 0, TILE_SIDE):
+            for across in (-TILE_SIDE, 0, TILE_SIDE):
+                if low[0] + across < TILE_SIDE and high[0] + across > 0 and low[1] + down < TILE_SIDE and high[1] + down > 0:
+                    moved = np.round(shift(outline, across, down) * 8).astype(np.int32)
+                    cv2.fillPoly(tile, [moved], color, cv2.LINE_8, 3)
+
+
+_RING = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
+
+
+def _dots(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+    periods = max(2, 2 * round(_periods(cloth.pitch) / 2))
+    step = TILE_SIDE / periods
+    radius = step * generator.uniform(0.18, 0.34)
+    shapes = [
+        (_RING * radius + ((i + 0.5 * (j % 2)) * step, (j + 0.5) * step), cloth.colors[0])
+        for i in range(periods)
+        for j in range(periods)
+    ]
+    _wrapped_polygons(tile, shapes)
+
+
+def _scattered(generator: np.random.Generator, count: int) -> Points:
+    """Points spread over the tile without clumps: a jittered grid."""
+    side = int(np.ceil(np.sqrt(count)))
+    grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
+    return (grid + 0.5 + generator.uniform(-0.38, 0.38, grid.shape)) * (TILE_SIDE / side)
+
+
+def _floral(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+    shapes: list[tuple[Points, Color]] = []
+    leaf = points_of((0, -1), (0.42, -0.3), (0.3, 0.5), (0, 1), (-0.3, 0.5), (-0.42, -0.3))
+    center_color = (240.0, 210.0, 90.0)
+    for place in _scattered(generator, _periods(cloth.pitch) ** 2):
+        size = cloth.pitch * TILE_SCALE * generator.uniform(0.26, 0.42)
+        turn = generator.uniform(0, 2 * np.pi)
+        for angle in turn + np.array([0.9, 2.6]):
+            along = np.array([np.sin(angle), -np.cos(angle)])
+            spin = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+            shapes.append(((leaf * size * 0.7) @ spin + place + along * size * 1.1, cloth.colors[1]))
+        for petal in range(5):
+            angle = turn + petal * 2 * np.pi / 5
+            offset = np.array([np.cos(angle), np.sin(angle)]) * size * 0.55
+            shapes.append((_RING * size * 0.46 + place + offset, cloth.colors[0]))
+        shapes.append((_RING * size * 0.26 + place, center_color))
+    _wrapped_polygons(tile, shapes)
+
+
+def _blobs(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+    """Camouflage, leopard, tie-dye: level sets of smooth noise."""
+    repeat = cv2.resize(noise_bank()[1], (TILE_SIDE, TILE_SIDE), interpolation=cv2.INTER_LINEAR)
+    periods = int(np.clip(_periods(cloth.pitch) // 3, 1, 3))
+    field = np.tile(repeat[::periods, ::periods], (periods, periods, 1))[:TILE_SIDE, :TILE_SIDE]
+    first, second = generator.permutation(4)[:2]
+    tile[field[..., first] > 0.25] = cloth.colors[0]
+    tile[field[..., second] > 0.45] = cloth.colors[1]
+
+
+def _houndstooth(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
+    repeats = max(3, _periods(max(cloth.pitch, 1.5)))
+    cell = (np.arange(TILE_SIDE) * repeats * 8 // TILE_SIDE) % 8
+    down, across = cell[:, None], cell[None, :]
+    warp, weft = (across % 8) < 4, (down % 8) < 4
+    twill = ((across + down) % 4) < 2
+    tile[np.where(warp == weft, warp, twill)] = cloth.colors[0]
+
+
+PRINTS: dict[str, Painter] = {
+    "plain": _plain,
+    "stripes across": _stripes_across,
+    "stripes along": _stripes_along,
+    "stripes diagonal": _stripes_diagonal,
+    "gingham": _gingham,
+    "tartan": _tartan,
+    "dots": _dots,
+    "floral": _floral,
+    "blobs": _blobs,
+    "houndstooth": _houndstooth,
+}

@@ -1,0 +1,239 @@
+"""Photographing items: as a shop does, as a consumer does, from the front, the side, behind, close, far or laid flat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fprep.synthetic.garments.backgrounds import draw_background
+from fprep.synthetic.garments.canvas import Canvas
+from fprep.synthetic.garments.design import Design
+from fprep.synthetic.garments.figure import Figure, draw_figure
+from fprep.synthetic.garments.items import Item
+from fprep.synthetic.garments.people import (
+    Person,
+    arm_skin,
+    body_parts,
+    draw_person,
+    hair_behind,
+    hair_locks,
+    head_parts,
+    leg_parts,
+    occluders,
+)
+from fprep.synthetic.garments.photograph import Photograph, develop, draw_photograph, frame
+from fprep.synthetic.garments.render import build, still_parts, stride
+from fprep.synthetic.garments.shapes import Part, points_of
+from fprep.synthetic.garments.trunk import Garment
+from fprep.synthetic.garments.wardrobe import plain_design
+from fschemas.landmarks import FASHIONAI_24, Visibility
+
+
+class View(NamedTuple):
+    """How a picture is taken. `settings` are of `figure.SETTINGS`, `place` is a key of backgrounds ("" suits the setting),
+    `fill` the share of the frame that the garment spans, `roughness` 0 (studio) … 1 (a phone in bad light).
+    """
+
+    settings: tuple[str, ...] = ("model",)
+    place: str = ""
+    fill: tuple[float, float] = (0.62, 0.9)
+    yaw: tuple[float, float] = (0.0, 14.0)  # degrees, either way
+    roughness: float = 0.2
+    back: bool = False
+
+
+JOINTS = (
+    "head", "neck", "shoulder_left", "elbow_left", "wrist_left", "shoulder_right", "elbow_right", "wrist_right",
+    "hip_left", "knee_left", "ankle_left", "hip_right", "knee_right", "ankle_right",
+)  # fmt: skip
+"""Joints of the wearer; left is the viewer's."""
+
+VIEWS: dict[str, View] = {
+    "front": View(place="shop", roughness=0.0),
+    "side": View(place="shop", yaw=(40.0, 58.0), roughness=0.0),
+    "back": View(place="shop", back=True, roughness=0.0),
+    "full": View(place="shop", fill=(0.34, 0.5), roughness=0.0),
+    "flat": View(("flat", "ghost"), "shop", roughness=0.0),
+    "zoom": View(place="shop", fill=(1.15, 1.5), roughness=0.0),
+    "shop": View(("model", "model", "ghost", "hanger", "flat"), "shop", (0.6, 0.9), (0.0, 20.0), 0.1),
+    "home": View(("model", "model", "model", "flat", "hanger"), "home", (0.45, 1.0), (0.0, 28.0), 1.0),
+    "street": View(place="street", fill=(0.4, 0.85), yaw=(0.0, 26.0), roughness=0.5),
+    "any": View(("model", "model", "model", "model", "ghost", "flat", "hanger"), "", (0.5, 0.95), (0.0, 24.0), 0.3),
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One garment in a picture. `points` (24, 2) pixel centers, 0 where absent, `visibility` (24,); `mask` (H, W) is what is seen
+    of it; `box` is its extent (left, top, right, bottom), pixel centers, both ends included.
+    """
+
+    item: Item
+    points: NDArray[np.float32]
+    visibility: NDArray[np.int8]
+    mask: NDArray[np.bool_]
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A photograph: `image` (H, W, 3) RGB, the pieces that can be seen in the order of the outfit, and how it was taken.
+
+    `joints` (14, 2) are those of `JOINTS` in pixel centers, also outside the picture; None where nobody wears the clothes.
+    """
+
+    image: NDArray[np.uint8]
+    pieces: list[Piece]
+    figure: Figure
+    photograph: Photograph
+    joints: NDArray[np.float64] | None
+
+    @property
+    def variation(self) -> int:
+        """DeepFashion's variation type: 1 normal, 2 medium, 3 large pose, 4 medium, 5 large zoom-in."""
+        if self.photograph.fill > 1.0:
+            return 5 if self.photograph.fill > 1.2 else 4
+        turn = abs(self.figure.yaw) + 2 * abs(self.figure.lean) + (0.9 if self.figure.back else 0.0)
+        return 1 if turn < 0.3 else 2 if turn < 0.6 else 3
+
+
+def photograph(
+    outfit: Sequence[Item], generator: np.random.Generator, view: View, size: int | tuple[int, int], person: Person | None = None
+) -> Shot:
+    """Photograph an outfit (any of a lower, an upper, an outer piece, or a dress); `size` is the longer side or (height, width).
+
+    The wearer completes the outfit with quiet garments of her own. What is drawn comes from `generator` alone.
+    """
+    last = outfit[-1].design
+    settings, figure = (
+        view.settings[int(generator.integers(len(view.settings)))],
+        draw_figure(generator, last.category, stride(last)),
+    )
+    while (figure.setting == "model") != (settings == "model"):
+        figure = draw_figure(generator, last.category, stride(last))
+    side = float(generator.choice([-1.0, 1.0]))
+    yaw = side * float(generator.uniform(*view.yaw)) * np.pi / 180 if settings == "model" else 0.0
+    figure = replace(figure, setting=settings, yaw=yaw, back=view.back and settings == "model")
+    photo = _settings(draw_photograph(generator, max(size) if isinstance(size, tuple) else size), generator, view, size)
+    wearer = person or draw_person(generator)
+    built = [build(item.design, figure, generator) for item in outfit]
+    for number, garment in enumerate(built):
+        for part in garment.parts():
+            part.landmarks = {number * len(FASHIONAI_24) + index: point for index, point in part.landmarks.items()}
+    camera = frame(photo, np.concatenate([outline for garment in built for part in garment.parts() for outline in part.outlines]))
+    canvas = Canvas(
+        draw_background(generator, photo.height, photo.width, view.place or settings), camera, np.array(photo.lamp), generator
+    )
+    designs = [item.design for item in outfit]
+    if settings == "model":
+        scene = _worn(designs, built, figure, wearer, generator)
+        scene += occluders(generator, figure, built[-1].arms) if view.roughness and built[-1].arms else []
+    else:
+        scene = [part for design, garment in zip(designs, built, strict=True) for part in still_parts(design, garment, figure)]
+    for part in scene:
+        canvas.paint(part)
+    reach = (0.02 if settings == "flat" else 0.06) * max(photo.height, photo.width)
+    canvas.cast_shadow(-np.array(photo.lamp) * reach, reach * 0.7, photo.shadow)
+    numbers = {id(part): number for number, part in enumerate(scene, start=1)}
+    pieces = [_piece(canvas, number, outfit[number], garment, numbers) for number, garment in enumerate(built)]
+    image = develop(photo, canvas.lit(), generator)
+    joints = camera.project(_joints(figure)) if settings == "model" else None
+    return Shot(image, [piece for piece in pieces if piece is not None], figure, photo, joints)
+
+
+def _joints(figure: Figure) -> NDArray[np.float64]:
+    """The wearer's joints (14, 2) in centimetres, in the order of `JOINTS`."""
+    trunk = figure.torso(
+        points_of((-18, 2.5), (18, 2.5), (-15.5, 17), (15.5, 17), (-17.6, 62), (17.6, 62), (0, 75), (0, -3), (0, -33))
+    )
+    arms = [figure.arm(index, trunk[index], trunk[2 + index]) for index in (0, 1)]
+    legs = [figure.leg(index, trunk[4 + index], trunk[6]) for index in (0, 1)]
+    limbs = [bone for parts in (arms, legs) for limb in parts for bone in (limb.root, limb.joint, limb.end)]
+    return np.stack([trunk[8], trunk[7], *limbs])
+
+
+def _settings(photo: Photograph, generator: np.random.Generator, view: View, size: int | tuple[int, int]) -> Photograph:
+    """The photographer's decisions under a view."""
+    rough = view.roughness
+    if isinstance(size, tuple):
+        photo = replace(photo, height=size[0], width=size[1])
+    elif photo.width >= photo.height and generator.random() < 0.6:
+        photo = replace(photo, height=size, width=round(size * float(generator.choice([0.667, 0.72, 0.75]))))
+    warmth = float(generator.normal(0, 0.02 + 0.07 * rough))
+    return replace(
+        photo,
+        fill=float(generator.uniform(*view.fill)),
+        tilt=photo.tilt * (0.25 + rough),
+        keystone=(photo.keystone[0] * (0.3 + rough), photo.keystone[1] * (0.3 + rough)),
+        exposure=float(np.clip(1.02 + generator.normal(-0.1, 0.13) * rough, 0.65, 1.25)),
+        contrast=float(np.clip(1.02 + generator.normal(0, 0.12) * rough, 0.75, 1.25)),
+        balance=(1 + warmth, 1.0, 1 - warmth),
+        vignette=photo.vignette * rough,
+        blur=photo.blur * rough,
+        noise=1.2 + photo.noise * rough,
+    )
+
+
+def _worn(
+    designs: list[Design], built: list[Garment], figure: Figure, person: Person, generator: np.random.Generator
+) -> list[Part]:
+    """Everything in the order of painting: hair, hidden arms, body, the clothes from the skin outwards, head, arms."""
+    by_category = {design.category: garment for design, garment in zip(designs, built, strict=True)}
+    lower = by_category.get("trousers") or by_category.get("skirt")
+    outer, dress, upper = by_category.get("outwear"), by_category.get("dress"), by_category.get("blouse")
+    if lower is None and dress is None:
+        lower = _companion(generator, "trousers" if generator.random() < 0.6 else "skirt", figure)
+    tucked = outer is None and dress is None and generator.random() < (0.85 if upper is None else 0.3)
+    if upper is None and dress is None and not (outer is not None and figure.back):
+        waist = next((design.waist for design in designs if design.category in ("skirt", "trousers")), None)
+        upper = _companion(generator, "blouse", figure, (waist or 40.0) + 8 if tucked else None)
+    layers = [lower, upper] if not tucked else [upper, lower]
+    shown = [garment for garment in (*layers, dress, outer) if garment is not None]
+    sleeved = [garment for garment in (upper, dress, outer) if garment is not None]
+    limbs: list[list[Part]] = []
+    for index in (0, 1):
+        sleeves = [garment.sleeves[index] for garment in sleeved if garment.sleeves[index] is not None]
+        limbs.append([arm_skin(person, sleeved[-1].arms[index]), *[sleeve for sleeve in sleeves[-1:] if sleeve is not None]])
+    hidden = [part for parts, arm in zip(limbs, figure.arms, strict=True) if arm.behind for part in parts]
+    front = [part for parts, arm in zip(limbs, figure.arms, strict=True) if not arm.behind for part in parts]
+    head = head_parts(person, figure)
+    scene = [*hair_behind(person, figure), *(part for garment in reversed(shown) for part in garment.behind), *hidden]
+    scene += [*leg_parts(person, figure), *body_parts(person, figure), *([] if figure.back else head)]
+    scene += [part for garment in shown for part in garment.trunk]
+    return [*scene, *(head if figure.back else []), *front, *hair_locks(person, figure)]
+
+
+def _companion(generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None) -> Garment:
+    """A quiet garment that is not for sale; a tucked top ends narrow at the height `tucked_at`."""
+    design = plain_design(generator, category)
+    if tucked_at is not None:
+        design = replace(design, length=tucked_at, hem=12.0, hem_sag=0.0, ease=min(design.ease, 3.0))
+    garment = build(design, figure, generator)
+    for part in garment.parts():
+        part.landmarks = {}
+    return garment
+
+
+def _piece(canvas: Canvas, number: int, item: Item, garment: Garment, numbers: dict[int, int]) -> Piece | None:
+    """What can be seen of a garment, or None when that is nothing."""
+    height, width = canvas.owner.shape
+    owned = np.zeros(256, np.bool_)
+    owned[[numbers[id(part)] for part in garment.parts() if id(part) in numbers]] = True
+    mask = owned[canvas.owner]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) < 2 or len(columns) < 2:
+        return None
+    points = np.zeros((len(FASHIONAI_24), 2), np.float32)
+    visibility = np.full(len(FASHIONAI_24), Visibility.NOT_APPLICABLE, np.int8)
+    visibility[list(FASHIONAI_24.valid_points(item.category))] = Visibility.ABSENT
+    first = number * len(FASHIONAI_24)
+    for index, (point, seen) in canvas.visible().items():
+        inside = -0.5 <= point[0] < width - 0.5 and -0.5 <= point[1] < height - 0.5
+        if first <= index < first + len(FASHIONAI_24) and inside:
+            points[index - first] = point
+            visibility[index - first] = Visibility.VISIBLE if seen else Visibility.OCCLUDED
+    return Piece(item, points, visibility, mask, (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])))

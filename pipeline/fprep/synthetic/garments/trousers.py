@@ -1,0 +1,134 @@
+"""Trousers and shorts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from fprep.synthetic.garments.design import CROTCH, HIP, Design
+from fprep.synthetic.garments.figure import THIGH, Figure
+from fprep.synthetic.garments.prints import cloth_tile
+from fprep.synthetic.garments.shapes import Fold, Limb, Part, Points, Stroke, points_of, shift, spline
+from fprep.synthetic.garments.skirts import WAISTBAND, build_waistband, inside_of, waist_height, waist_line, waist_width_of
+from fprep.synthetic.garments.sleeves import crosser
+from fprep.synthetic.garments.trunk import Garment, Profile
+
+CROTCH_POINT, BOTTOM_IN, BOTTOM_OUT = 19, (20, 22), (21, 23)  # of FASHIONAI_24, viewer's left first
+_LEG = 2 * THIGH
+
+
+class _Pelvis:
+    """Upright and posed measures of the seat."""
+
+    def __init__(self, design: Design, figure: Figure) -> None:
+        self.waist, self.waist_width = waist_height(design), waist_width_of(design)
+        self.hip_width = 18.0 + 0.75 * design.ease
+        self.crotch_height = CROTCH + 1.2 * design.ease
+        control = points_of((self.waist_width, self.waist), (self.hip_width, HIP), (self.hip_width + 0.4, 66.0))
+        self.width = Profile(spline(control, 5))
+        self.sides = tuple(figure.torso(self.width.side * (sign, 1.0)) for sign in (-1.0, 1.0))
+        self.crotch = figure.torso(points_of((0, self.crotch_height)), 0.3)[0]
+        middle = points_of((0, (self.waist + self.crotch_height) / 2), (0, self.waist + 1.2))
+        self.front = spline(np.concatenate([self.crotch[None], figure.torso(middle, np.array([0.7, 0.8]))]), 4)
+
+    def outline(self) -> Points:
+        """Posed outline of the seat."""
+        return np.concatenate([self.sides[0], shift(self.crotch[None], 0, 4), self.sides[1][::-1]])
+
+
+def build_trousers(design: Design, figure: Figure, generator: np.random.Generator) -> Garment:
+    """Parts of trousers in the pose of the figure: two halves, each a leg with its side of the seat, and the waistband."""
+    pelvis = _Pelvis(design, figure)
+    cover = (pelvis.waist + design.length - pelvis.crotch_height) / _LEG
+    halves = [_half(design, figure, pelvis, index, cover, generator) for index in (0, 1)]
+    front = int(generator.integers(0, 2))
+    halves[front].landmarks[CROTCH_POINT] = pelvis.crotch
+    marks = {WAISTBAND[index]: pelvis.sides[index][0] for index in (0, 1)}
+    band = build_waistband(design, figure, halves[0], pelvis.width, marks)
+    top = waist_line(design, figure, pelvis.waist_width)
+    return Garment(behind=[inside_of(design, top, shift(top, 0, 8))], trunk=[halves[1 - front], halves[front], band])
+
+
+def _half(design: Design, figure: Figure, pelvis: _Pelvis, index: int, cover: float, generator: np.random.Generator) -> Part:
+    side = pelvis.sides[index]
+    thigh = float(np.hypot(*(side[-1] - pelvis.crotch))) / 2
+    spread = float(np.arctan(max(design.hem - thigh, 0.0) * 0.9 / (cover * _LEG)))
+    leg = figure.legs[index]
+    posed = replace(leg, upper=leg.upper + spread, lower=leg.lower + spread)
+    limb = replace(figure, legs=(posed, posed)).leg(index, side[-1], pelvis.crotch)
+    width = _width(design, thigh, cover)
+    outlines, inner, outer = limb.outlines(cover, width)
+    seat = np.concatenate([side, pelvis.front])
+    tile = cloth_tile(design.cloth, design.color, design.weave)
+    part = Part([seat, *outlines], design.color, tile, limb.surface(), relief=5.5, gloss=design.gloss)
+    part.rounded_with = [pelvis.outline()]
+    part.landmarks = {BOTTOM_IN[index]: inner, BOTTOM_OUT[index]: outer}
+    _dress_leg(part, limb, design, crosser(limb, width), cover, generator)
+    _dress_seat(part, figure, design, pelvis, (-1.0, 1.0)[index], generator)
+    return part
+
+
+def _width(design: Design, thigh: float, cover: float) -> Callable[[float], float]:
+    """Half-width (cm) of the leg at a fraction of its length."""
+    if cover > 0.6:
+        knee = 6.6 + 0.9 * design.ease if design.hem < 11 else 7.0 + 0.5 * (design.hem - 9) * (0.4 if design.ease < 1.5 else 1.0)
+        heights, values = [0.0, 0.22, 0.48, 1.0], [thigh, 0.93 * thigh, knee, design.hem]
+    else:
+        heights, values = [0.0, cover], [thigh, design.hem]
+
+    def width(t: float) -> float:
+        return float(np.interp(t, heights, values))
+
+    return width
+
+
+def _dress_leg(
+    part: Part,
+    limb: Limb,
+    design: Design,
+    cross: Callable[[float, float], Points],
+    cover: float,
+    generator: np.random.Generator,
+) -> None:
+    """Hem, outer seam, crease line and folds of one leg."""
+    edge = 0.07 if design.trim else 0.05
+    part.strokes.append(Stroke(np.array([cross(cover - edge * cover, share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.66))
+    part.strokes.append(Stroke(np.array([cross(float(t), 0.86) for t in np.linspace(0.12, 1, 6) * cover]), 0.25, 0.8))
+    if design.pleats:
+        part.strokes.append(Stroke(np.array([cross(float(t), 0.1) for t in np.linspace(0.02, 1, 7) * cover]), 0.3, 0.78))
+    bend = limb.bend()
+    for _ in range(int(generator.integers(2, 5))):
+        t = bend + generator.normal(0, 0.05) if cover > bend + 0.1 else generator.uniform(0.3, 0.9) * cover
+        start = 0.95 * float(generator.choice([-1, 1]))
+        way = ((0.0, start), (generator.normal(0, 0.015), 0.3 * start), (generator.normal(0, 0.04), -0.4 * start))
+        line = np.array([cross(t + step, share) for step, share in way])
+        part.folds.append(Fold(line, generator.uniform(0.8, 1.7), generator.uniform(0.25, 0.6)))
+    for _ in range(int(generator.integers(0, 2) + (design.hem > 11) * 2)):
+        t, share = generator.uniform(0.35, 0.75) * cover, generator.uniform(-0.6, 0.6)
+        way = ((cover, share), (t + 0.6 * (cover - t), share * 0.95), (t, share * 0.8))
+        line = np.array([cross(place, across) for place, across in way])
+        part.folds.append(Fold(line, generator.uniform(0.9, 2.0), generator.uniform(0.3, 0.8)))
+
+
+def _dress_seat(part: Part, figure: Figure, design: Design, pelvis: _Pelvis, sign: float, generator: np.random.Generator) -> None:
+    """Pocket, fly, and the creases that radiate from the crotch."""
+    low = pelvis.crotch_height
+    for _ in range(int(generator.integers(1, 4))):
+        start = np.array([sign * generator.uniform(0.5, 2), low - generator.uniform(0, 4)])
+        end = np.array([sign * generator.uniform(6, 14), low - generator.uniform(4, 14)])
+        line = figure.torso(np.array([start, (start + end) / 2 + (0, 1), end]), 0.3)
+        part.folds.append(Fold(line, generator.uniform(0.8, 1.6), generator.uniform(0.3, 0.8)))
+    if figure.back:
+        box = points_of((5, HIP - 4), (13, HIP - 4), (13, HIP + 6), (9, HIP + 8), (5, HIP + 6), (5, HIP - 4))
+        part.strokes.append(Stroke(figure.torso(box * (sign, 1.0), 0.6), 0.4, 0.66))
+        return
+    if design.pockets != "none":
+        hip, waist = pelvis.hip_width, pelvis.waist
+        pocket = spline(points_of((pelvis.waist_width * 0.62, waist + 3), (hip * 0.72, waist + 10), (hip * 0.98, waist + 14)), 4)
+        part.strokes.append(Stroke(figure.torso(pocket * (sign, 1.0), 0.4), 0.45, 0.62))
+    part.strokes.append(Stroke(figure.torso(points_of((0, pelvis.waist + 3), (0, low)), np.array([0.8, 0.3])), 0.35, 0.62))
+    if sign > 0:
+        fly = spline(points_of((2.6, pelvis.waist + 4), (2.6, low - 14), (0.6, low - 8)), 4)
+        part.strokes.append(Stroke(figure.torso(fly, 0.7), 0.25, 0.74))

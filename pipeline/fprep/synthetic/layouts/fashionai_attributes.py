@@ -1,0 +1,205 @@
+"""Sample of the FashionAI attribute recognition challenge (Tianchi 2018): archives base, web (warm-up) and rank (asked for).
+
+A row `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>` labels one picture for one of eight attributes, with a letter
+per value: one y, m where a length lies close to the next value, n for the rest; the first value says that the part is not to be
+seen. Values that the renderer cannot sew (puritan collars, shawl lapels, one shoulder) do not occur.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from fprep.synthetic.garments.items import Item, draw_item, pick
+from fprep.synthetic.garments.shoot import VIEWS, Piece, photograph
+from fprep.synthetic.layouts.tree import (
+    Defect,
+    Progress,
+    Request,
+    chance,
+    draw_groups,
+    jpeg_bytes,
+    sample_folder,
+    write_defects,
+    write_text,
+)
+from fschemas.landmarks import FASHIONAI_24, Visibility
+from fschemas.vocabularies import vocabulary
+
+PUBLISHED_IMAGES = 99_763  # 89,683 of base and 10,080 asked for
+MIN_IMAGES_FOR_DEFECTS = 60
+BASE, WEB, RANK = "base/Annotations/label.csv", "web/Annotations/skirt_length_labels.csv", "rank/Tests/question.csv"
+_SIDE = 400
+
+_LEGS = ("jeans", "skinny jeans", "chinos", "leggings", "joggers", "wide trousers")
+_DRESSES = ("mini dress", "dress", "maxi dress")
+_TOPS = ("tee", "tank", "blouse", "shirt", "sweater")
+_KINDS: dict[str, tuple[str, ...]] = {
+    "skirt_length": (*_DRESSES, "mini skirt", "skirt", "pencil skirt", "pleated skirt"),
+    "sleeve_length": (*_TOPS, "tee", "blouse", *_DRESSES),
+    "coat_length": ("blazer", "jacket", "parka", "coat", "peacoat", "trench", "cardigan", "vest", "coat"),
+    "pant_length": (*_LEGS, "capris", "culottes", "shorts", "denim shorts", "capris", "shorts", "culottes"),
+    "collar_design": ("shirt", "polo", "jacket"),
+    "lapel_design": ("blazer", "coat", "peacoat", "cardigan", "vest", "cardigan"),
+    "neckline_design": ("tee", "tank", "blouse", "crop top", "sweater", *_DRESSES),
+    "neck_design": ("turtleneck", "jacket"),
+}
+_STEPS: dict[str, tuple[float, ...]] = {  # upper bounds of the values from the second on: cm below the neck, or shares
+    "skirt_length": (98, 116, 130, 142, 999),
+    "coat_length": (52, 62, 74, 88, 108, 126, 999),
+    "pant_length": (0.42, 0.58, 0.77, 0.905, 9),
+    "sleeve_length": (0.05, 0.25, 0.41, 0.6, 0.79, 0.94, 1.06, 9),
+}
+_NECKLINES = {"v": "V Neck", "boat": "Straight Neck", "square": "Square Neckline", "round": "Round Neckline", "sweetheart": "Sweat Heart Neck",
+              "straps": "Deep V Neckline"}  # fmt: skip
+_PARTS = {  # points of which one must lie in the picture for the part to be seen
+    "skirt_length": ("hemline_left", "hemline_right"), "coat_length": ("top_hem_left", "top_hem_right"),
+    "pant_length": ("bottom_left_out", "bottom_right_out"), "sleeve_length": ("cuff_left_out", "cuff_right_out"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A labelled picture: where it lies below its archive, its attribute, its label, its archive's list."""
+
+    path: str
+    attribute: str
+    label: str
+    file: str
+
+    def text(self) -> str:
+        """The line of the list."""
+        return f"{self.path},{self.attribute}_labels,{'?' if self.file == RANK else self.label}"
+
+
+def write_sample(
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, int]:  # fmt: skip
+    """Write a sample of `images` pictures and return how many each archive has.
+
+    Raises `UsageError` for an occupied folder or too few pictures.
+    """
+    request = Request(images, seed, workers, defects, pictures, progress)
+    with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
+        draw = partial(_draw_row, folder if pictures else None, seed)
+        rows: list[Row] = list(draw_groups(request, draw, range(images), [1] * images))
+        planted = _plant(folder, rows, seed) if defects else []
+        lines = {file: [row.text() for row in rows if row.file == file] for file in (BASE, WEB, RANK)}
+        for file, texts in lines.items():
+            write_text(folder / file, texts)
+        if defects:
+            line_of = {place: line for line, place in enumerate((p for p, row in enumerate(rows) if row.file == BASE), start=1)}
+            write_defects(folder, [replace(defect, line=line_of[defect.line or 0]) for defect in planted])
+    counts = {file.split("/", 1)[0]: len(texts) for file, texts in lines.items()}
+    return counts | ({"defects": len(planted)} if defects else {})
+
+
+def attribute_of(index: int) -> str:
+    """Attribute of picture `index`: the eight in turn."""
+    return list(_KINDS)[index % len(_KINDS)]
+
+
+def label_of(attribute: str, item: Item, *, seen: bool) -> str:
+    """The letters of an item; a part that is not `seen` is labelled Invisible."""
+    values = [name.split("/", 1)[1] for name in vocabulary("fashionai-attribute-54").values if name.startswith(f"{attribute}/")]
+    letters = ["n"] * len(values)
+    if not seen:
+        return "y" + "".join(letters[1:])
+    if attribute in _STEPS:
+        measure = {"pant_length": item.leg_share, "sleeve_length": item.design.sleeve}.get(attribute, item.end)
+        steps = _STEPS[attribute]
+        place = next(place for place, bound in enumerate(steps) if measure < bound)
+        letters[place + 1] = "y"
+        if place + 1 < len(steps) and measure > 0.985 * steps[place]:
+            letters[place + 2] = "m"
+        elif place and measure < 1.015 * steps[place - 1]:
+            letters[place] = "m"
+        return "".join(letters)
+    letters[values.index(_design(attribute, item))] = "y"
+    return "".join(letters)
+
+
+def _design(attribute: str, item: Item) -> str:
+    if attribute == "collar_design":
+        return "Shirt Collar" if item.neck == "shirt" else "Rib Collar"
+    if attribute == "lapel_design":
+        return "Notched" if item.neck == "lapel" else "Collarless"
+    if attribute == "neck_design":
+        return "Turtle Neck" if item.neck == "turtleneck" else "Low Turtle Neck"
+    deep = item.neck == "v" and item.design.neck_depth > 16.5
+    return "Deep V Neckline" if deep else _NECKLINES.get(item.neck, "Round Neckline")
+
+
+def _draw_row(folder: Path | None, seed: int, index: int) -> Row:
+    attribute = attribute_of(index)
+    generator = chance(seed, 115, index)
+    item = draw_item(seed, index, dict.fromkeys(_KINDS[attribute], 1.0))
+    while not _suits(attribute, item):
+        item = draw_item(int(generator.integers(2**31)), index, dict.fromkeys(_KINDS[attribute], 1.0))
+    file = RANK if index % 10 == 9 else WEB if attribute == "skirt_length" and index % 3 == 0 else BASE
+    archive, place = file.split("/", 1)[0], f"Images/{attribute}_labels"
+    if folder is None:
+        name = hashlib.md5(f"{seed} {index}".encode(), usedforsecurity=False).hexdigest()
+        return Row(f"{place}/{name}.jpg", attribute, label_of(attribute, item, seen=generator.random() < 0.93), file)
+    hidden = generator.random() < 0.1
+    views = (
+        {"zoom": 1.0} if hidden and attribute in _STEPS else {"back": 1.0} if hidden else {"shop": 2.0, "any": 3.0, "street": 1.0}
+    )
+    shot = None
+    while shot is None or not shot.pieces:
+        shot = photograph([item], generator, VIEWS[pick(generator, views)], _SIDE)
+    content = jpeg_bytes(shot.image)
+    path = f"{place}/{hashlib.md5(content, usedforsecurity=False).hexdigest()}.jpg"
+    (folder / archive / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / archive / path).write_bytes(content)
+    seen = _is_seen(attribute, shot.pieces[0]) and not (shot.figure.back and attribute not in _STEPS)
+    return Row(path, attribute, label_of(attribute, item, seen=seen), file)
+
+
+def _suits(attribute: str, item: Item) -> bool:
+    """Necklines without a collar over them, and necks that stand up."""
+    if attribute == "neckline_design":
+        return item.design.collar == "none"
+    return attribute != "neck_design" or item.neck in ("turtleneck", "stand")
+
+
+def _is_seen(attribute: str, piece: Piece) -> bool:
+    names = _PARTS.get(attribute, ("neckline_left", "neckline_right"))
+    if attribute == "sleeve_length" and not piece.item.design.sleeve:
+        names = ("shoulder_left", "shoulder_right", "armpit_left", "armpit_right")
+    points = [FASHIONAI_24.points.index(name) for name in names]
+    return bool((piece.visibility[points] >= Visibility.OCCLUDED).any())
+
+
+def _plant(folder: Path, rows: list[Row], seed: int) -> list[Defect]:
+    """Spoil rows of base and pictures. The line of each defect is the place among all rows, for the caller to translate."""
+    base = [place for place, row in enumerate(rows) if row.file == BASE]
+    chosen = iter(chance(seed, 116).permutation(base).tolist())
+    planted: list[Defect] = []
+
+    def change(rule: str, what: str, verdict: str = "rejected", **fields: str) -> Row:
+        place = next(chosen)
+        row = rows[place]
+        rows[place] = replace(row, **fields)
+        planted.append(Defect(BASE, place, rows[place].path, rule, what, verdict))
+        return row
+
+    change("bad_label", "two letters y", label="yynnn")
+    change("bad_label", "no letter y", label="nnnnn")
+    change("bad_label", "a letter x", label="xnnnn")
+    change("bad_label", "a letter too many", label="ynnnnnnnnnnn")
+    change("unknown_attribute", "an attribute that does not exist", attribute="shoe_design")
+    change("path_escape", "a path that leaves the archive", path="Images/../../../escape.jpg")
+    change("absolute_path", "a path that starts at the root", path="/Images/collar_design_labels/a.jpg")
+    (folder / "base" / change("missing_image", "the file was deleted").path).unlink()
+    row = change("truncated_image", "the file ends after 40 % of its bytes")
+    content = (folder / "base" / row.path).read_bytes()
+    (folder / "base" / row.path).write_bytes(content[: len(content) * 2 // 5])
+    (folder / "base" / change("zero_byte_image", "the file is empty").path).write_bytes(b"")
+    place = next(chosen)
+    rows.append(rows[place])
+    planted.append(Defect(BASE, len(rows) - 1, rows[place].path, "duplicate_row", "an earlier line once more"))
+    return planted

@@ -1,0 +1,208 @@
+"""Samples from shards to batches: decoded and encoded in worker processes, handed over in a shared ring, in the order of a plan.
+
+Workers write each global step into a slot of shared memory that was mapped before they were forked, so nothing is copied,
+pickled or left behind in /dev/shm. The slot of step s is s mod slots: workers begin at most `ahead x workers` steps beyond
+the one in hand, so with two slots more no slot in use is written again.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from fschemas.failures import EnvironmentProblem, FashionkitError, IntegrityError
+from fschemas.shard_set import ShardSet
+from ftrain.data.memory import keep_freed_memory
+from ftrain.data.plan import TrainingPlan, evaluation_batches
+from ftrain.data.workers import in_order
+
+Batch = dict[str, torch.Tensor]
+WORKER_TIMEOUT = 120.0  # seconds without an answer after which a data worker counts as hung
+# What code that takes an annotation as it should be raises of another one.
+_UNUSABLE = (ValueError, KeyError, TypeError, IndexError, OverflowError, cv2.error)
+_AHEAD = 2  # steps that a worker may be ahead
+
+
+@dataclass(frozen=True)
+class RawSample:
+    """One sample as the shards hold it."""
+
+    row: int
+    image: bytes
+    annotation: dict[str, Any]
+
+
+class Encoder(Protocol):
+    """Turns a sample into arrays of fixed shapes, in a worker. `generator` is None when nothing may be random."""
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """Arrays by name; the stream adds the batch dimension and `row`."""
+        ...
+
+
+class _Generators:
+    """Randomness of augmentation, keyed by the seed and the sample's place in the run, never by worker or rank.
+
+    One generator is put to the start of each key: making a new one costs more, as numpy asks the system for entropy first.
+    """
+
+    def __init__(self, seed: int, batch_size: int, positions: np.ndarray) -> None:
+        self.batch_size, self.positions = batch_size, positions
+        self.seed_word = (seed & (2**63 - 1)) + 2**63
+        self.generator = np.random.Generator(np.random.Philox(key=np.array([self.seed_word, 0], dtype=np.uint64)))
+        self.start = self.generator.bit_generator.state
+
+    def of(self, step: int, place: int) -> np.random.Generator:
+        """The generator of one sample, good until the next is asked for."""
+        drawn = step * self.batch_size + int(self.positions[place])
+        self.start["state"]["key"] = np.array([self.seed_word, drawn], dtype=np.uint64)
+        self.generator.bit_generator.state = self.start
+        return self.generator
+
+
+class _RankBatches(Sequence[np.ndarray]):
+    """The rows of one rank at every step of a plan."""
+
+    def __init__(self, plan: TrainingPlan, positions: np.ndarray, num_steps: int) -> None:
+        self.plan, self.positions, self.num_steps = plan, positions, num_steps
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __getitem__(self, step: int) -> np.ndarray:  # type: ignore[override]
+        return self.plan.batch(step)[self.positions]
+
+
+class _Ring:
+    """Slots of shared memory, each for one batch, and the work of filling them."""
+
+    def __init__(
+        self, shards: ShardSet, encoder: Encoder, batches: Sequence[np.ndarray], generators: _Generators | None,
+        *, batch_size: int, example_row: int, slots: int,
+    ) -> None:  # fmt: skip
+        self.shards, self.encoder, self.batches, self.generators, self.slots = shards, encoder, batches, generators, slots
+        self.example = self._encode(example_row, None)
+        arrays = {"row": np.zeros((), np.int64), **self.example}
+        self.views = {name: _shared((slots, batch_size, *array.shape), array.dtype) for name, array in arrays.items()}
+        self.tensors = {name: torch.from_numpy(view) for name, view in self.views.items()}
+
+    def fill(self, step: int) -> None:
+        """Read, encode and write the samples of a step; padding gets the example, so that nothing depends on what was there."""
+        slot = step % self.slots
+        for place, row in enumerate(self.batches[step]):
+            self.views["row"][slot, place] = row
+            generator = self.generators.of(step, place) if self.generators else None
+            encoded = self.example if row < 0 else self._encode(int(row), generator)
+            assert encoded.keys() == self.example.keys(), f"the encoder gave {sorted(encoded)}"
+            for name, array in encoded.items():
+                view = self.views[name][slot, place]
+                assert array.shape == view.shape, f"the encoder gave {name} of shape {array.shape}, not {view.shape}"
+                self.views[name][slot, place] = array
+
+    def batches_of(self, steps: range, workers: int, timeout: float) -> Iterator[Batch]:
+        """Yield the batch of each step; the tensors are views of the ring."""
+        filled = in_order(self.fill, steps, workers=workers, ahead=_AHEAD, timeout=timeout, prepare=self._prepare_worker)
+        try:
+            for step in filled:
+                batch = {name: buffer[step % self.slots] for name, buffer in self.tensors.items()}
+                if not np.array_equal(batch["row"].numpy(), self.batches[step]):
+                    raise EnvironmentProblem(f"the batch of step {step} does not hold the planned samples; report this as a bug")
+                yield batch
+        finally:
+            filled.close()  # type: ignore[attr-defined]
+
+    def _prepare_worker(self) -> None:
+        self.shards.close()  # a worker opens its own
+        cv2.setNumThreads(0)
+        torch.set_num_threads(1)
+        keep_freed_memory()
+
+    def _encode(self, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        return encode_row(self.shards, self.encoder, row, generator)
+
+
+def encode_row(shards: ShardSet, encoder: Encoder, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+    """What the encoder makes of a row; raises `IntegrityError` for a sample that it cannot use."""
+    image, annotation = shards.read(row)
+    try:
+        return encoder(RawSample(row, image, annotation), generator)
+    except FashionkitError:
+        raise
+    except _UNUSABLE as error:
+        raise _unusable(shards, f"sample {shards.columns['key'][row]}", error) from error
+
+
+@contextmanager
+def usable_annotations(shards: ShardSet) -> Generator[None]:
+    """Say that it is an annotation of the set that cannot be used, where one is not of the form that it must have."""
+    try:
+        yield
+    except FashionkitError:
+        raise
+    except _UNUSABLE as error:
+        raise _unusable(shards, "an annotation", error) from error
+
+
+def _unusable(shards: ShardSet, what: str, error: Exception) -> IntegrityError:
+    reason = f"{error} is missing or unknown" if isinstance(error, KeyError) else error
+    return IntegrityError(f"{shards.place}: {what} cannot be used ({reason}); run `fprep lint` on the set")
+
+
+def training_batches(
+    shards: ShardSet,
+    encoder: Encoder,
+    plan: TrainingPlan,
+    *,
+    positions: np.ndarray,
+    start: int,
+    stop: int,
+    workers: int,
+    timeout: float = WORKER_TIMEOUT,
+) -> Iterator[Batch]:
+    """Yield the batches of steps `start` to `stop` - 1 for one rank; `positions` are its places in a global batch.
+
+    A batch is valid until the next but one is asked for. Every batch is compared with the plan before it is handed out.
+    Raises `IntegrityError` for a damaged sample and `EnvironmentProblem` for a worker that died or hung.
+    """
+    steps = range(start, stop)
+    if not steps:
+        return
+    ring = _Ring(
+        shards, encoder, _RankBatches(plan, positions, stop), _Generators(plan.seed, plan.batch_size, positions),
+        batch_size=positions.size, example_row=int(plan.rows[0]), slots=workers * _AHEAD + 2,
+    )  # fmt: skip
+    yield from ring.batches_of(steps, workers, timeout)
+
+
+def evaluation_stream(
+    shards: ShardSet,
+    encoder: Encoder,
+    rows: np.ndarray,
+    *,
+    batch_size: int,
+    rank: int,
+    world_size: int,
+    workers: int,
+    timeout: float = WORKER_TIMEOUT,
+) -> Iterator[Batch]:
+    """Yield every row of `rows` exactly once over all ranks, unaugmented; places with `row` = -1 are padding."""
+    batches = evaluation_batches(rows, min(batch_size, len(rows)), rank, world_size)
+    ring = _Ring(
+        shards, encoder, batches, None,
+        batch_size=len(batches[0]), example_row=int(rows[0]), slots=workers * _AHEAD + 2,
+    )  # fmt: skip
+    yield from ring.batches_of(range(len(batches)), workers, timeout)
+
+
+def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Zeros that forked processes share: an anonymous map, which no limit of /dev/shm cuts and no kill leaves behind."""
+    buffer = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize))
+    return np.frombuffer(buffer, dtype, count=math.prod(shape)).reshape(shape)

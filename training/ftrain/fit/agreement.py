@@ -1,0 +1,154 @@
+"""What a trained task and a shard set must agree on: per task, and by name.
+
+A task that learnt no labels (an embedding) agrees with any images. Landmarks must be of the same set. Classes are matched by their
+names, whatever number a vocabulary gives them; those that the run does not know count as unknown, and are reported.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fschemas import wording
+from fschemas.failures import UsageError
+from fschemas.shard_set import ShardSet
+from ftrain.data.image import decode
+from ftrain.data.stream import RawSample
+from ftrain.tasks.task import Task
+
+_BY_NAME = ("category", "style")  # columns that hold the name of one class, "" where it is unknown
+_LISTS = ("attributes_positive", "attributes_unknown", "attributes_maybe")
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Annotations of a shard set in the vocabularies of a run.
+
+    `known` has the class names of each column of names; `ids` the run's attribute for each attribute of the set that it knows;
+    `unseen` those attributes of the run that the set never says anything about. Both are None where attributes need no translation.
+    """
+
+    known: Mapping[str, frozenset[str]]
+    ids: Mapping[int, int] | None = None
+    unseen: tuple[int, ...] = ()
+
+    def __call__(self, annotation: dict[str, Any]) -> dict[str, Any]:
+        """The annotation of a sample with unknown names as "" and attributes by the run's numbers."""
+        changed = {name: "" for name, known in self.known.items() if annotation.get(name, "") not in known}
+        if self.ids is None:
+            return {**annotation, **changed}
+        lists = {name: [self.ids[one] for one in annotation[name] if one in self.ids] for name in _LISTS if name in annotation}
+        lists["attributes_unknown"] = sorted({*lists.get("attributes_unknown", ()), *self.unseen})
+        return {**annotation, **changed, **lists}
+
+
+@dataclass(frozen=True)
+class PictureEncoder:
+    """Sample to network input by the image alone: for images without the annotations that a task was trained with."""
+
+    task: Task
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """What `Task.encode_picture` gives; nothing is random."""
+        del generator
+        return self.task.encode_picture(decode(sample.image)[0], sample.annotation.get("box"))
+
+
+def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:
+    """The shard set with its labels in the vocabularies of `task`, which was trained in `run`; itself where they are the same.
+
+    Raises `UsageError` for a set without a column group that the task is evaluated by, with another landmark set, or where none
+    of its classes is one that the run has learnt.
+    """
+    groups = task.label_groups()
+    shards.require(groups)
+    if "landmarks" in groups:
+        _check_landmarks(task, run, shards)
+    pairs = {
+        name: (mine, theirs)
+        for name in (*_BY_NAME, "attributes")
+        if name in groups and (mine := _values(task.dataset, name)) != (theirs := _values(shards.metadata, name)) and mine
+    }
+    for name, (mine, theirs) in pairs.items():
+        if not set(mine) & set(theirs):
+            raise UsageError(
+                f"{run}: {task.name} has learnt other classes of {name} ({_some(mine)}) than {shards.place} has ({_some(theirs)}); "
+                "take a set with the same classes, or train on this one"
+            )
+    if not pairs:
+        return shards
+    known = {name: frozenset({"", *pairs[name][0]}) for name in _BY_NAME if name in pairs}
+    ids, unseen = _ids(*pairs["attributes"]) if "attributes" in pairs else (None, ())
+    translation = Translation(known, ids, unseen)
+    return shards.translated(translation, dict(task.dataset.get("vocabularies") or {}), known)
+
+
+def has_annotations(task: Task, shards: ShardSet) -> bool:
+    """Whether a set has everything that the encoder of a task reads, in the same vocabularies; else it goes by the images alone."""
+    try:
+        return agree(task, Path(), shards) is shards
+    except UsageError:
+        return False
+
+
+def unknown_labels(task: Task, given: ShardSet, split: str) -> dict[str, dict[str, int]]:
+    """How many images of a split show each class, by column, that the run does not know; attributes are counted by the set."""
+    splits = task.splits_of(split, given.metadata["splits"])
+    rows = np.isin(given.columns["split"], splits) & (given.columns["copy"] == 0)
+    found: dict[str, dict[str, int]] = {}
+    for name in _BY_NAME:
+        mine = {"", *_values(task.dataset, name)}
+        if name in task.label_groups() and name in given.columns and len(mine) > 1:
+            counts = Counter(str(value) for value in given.columns[name][rows] if str(value) not in mine)
+            found |= {name: dict(sorted(counts.items()))} if counts else {}
+    if "attributes" in task.label_groups() and (mine := set(_values(task.dataset, "attributes"))):
+        strangers = [name for name in _values(given.metadata, "attributes") if name not in mine]
+        found |= {"attributes": dict.fromkeys(strangers, 0)} if strangers else {}
+    return found
+
+
+def unknown_lines(unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """`unknown_labels` in words, a sentence a column."""
+    lines: list[str] = []
+    for name, counts in unknown.items():
+        if name == "attributes":
+            many = f"{wording.count(len(counts), 'attribute')} of the data {wording.are(len(counts))}"
+            lines.append(f"{many} unknown to the run and left out: {_some(list(counts))}")
+        else:
+            named = [f"{one} {count}" for one, count in sorted(counts.items(), key=lambda item: -item[1])]
+            total = sum(counts.values())
+            many = wording.count(total, "image")
+            lines.append(f"left out of the metrics of {name}, because the run does not know it: {many}: {_some(named)}")
+    return lines
+
+
+def _check_landmarks(task: Task, run: Path, shards: ShardSet) -> None:
+    mine, theirs = task.dataset.get("landmark_set"), shards.metadata.get("landmark_set")
+    if mine != theirs:
+        others = "other points under that name" if _name(mine) == _name(theirs) else _name(theirs)
+        raise UsageError(
+            f"{run}: trained with landmark_set {_name(mine)}, but {shards.place} has {others}; take a shard set of the same landmarks"
+        )
+
+
+def _ids(mine: list[str], theirs: list[str]) -> tuple[dict[int, int], tuple[int, ...]]:
+    numbers = {name: number for number, name in enumerate(mine)}
+    ids = {number: numbers[name] for number, name in enumerate(theirs) if name in numbers}
+    return ids, tuple(number for name, number in numbers.items() if name not in set(theirs))
+
+
+def _values(dataset: Mapping[str, Any], name: str) -> list[str]:
+    return [str(value) for value in ((dataset.get("vocabularies") or {}).get(name) or {}).get("values", [])]
+
+
+def _name(landmark_set: Mapping[str, Any] | None) -> str:
+    return str(landmark_set["name"]) if landmark_set else "none"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") if names else "none"

@@ -1,0 +1,262 @@
+"""Checkpoints: a folder a step with safetensors and JSON, published whole, checked by digest, never a pickle.
+
+`checkpoints/step-00000123/` holds model, average and optimizer tensors and `state.json`; `LATEST` and `BEST` name folders.
+A damaged checkpoint is set aside with a reason and the one before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError
+from fschemas.names import CHECKPOINT_NAME
+from fschemas.publish import (
+    publish,
+    publish_bytes,
+    publish_sealed,
+    sha256_of,
+    withdraw,
+    withdraw_folder,
+)
+from fschemas.regular_file import read_regular
+from ftrain.fit.checkpoint_state import STATE_FILE, TrainingState, read_state, sealed, step_folder
+
+CONFIG_FILE, DATASET_FILE = "config.yaml", "dataset.json"  # of the run; checkpoints hold their digests
+LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE = "LATEST", "BEST", "best.json"
+
+Tensors = dict[str, dict[str, torch.Tensor]]  # file stem -> name -> tensor
+
+
+def not_finite(tensors: Tensors) -> str | None:
+    """The first tensor that holds NaN or infinity, or None."""
+    for file, named in tensors.items():
+        for name, tensor in named.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                return f"{file} {name}"
+    return None
+
+
+def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, keep: int) -> Path:
+    """Publish a checkpoint, point LATEST to it and delete older ones, all but `keep` and the best.
+
+    Raises `NonFiniteError` instead of saving when a tensor holds NaN or infinity, `EnvironmentProblem` when the disk is full.
+    """
+    bad = not_finite(tensors)
+    if bad is not None:
+        raise NonFiniteError(
+            f"step {state.step}: {bad} is not finite; the last good checkpoint is kept; lower fit.learning_rate or mend the data"
+        )
+    target = folder / step_folder(state.step)
+    state.files = state.files or _digests(folder.parent)
+    if not target.exists():  # a state of the same step is the same state; what is damaged was set aside
+        with publish(target) as temporary:
+            temporary.mkdir()
+            for file, named in tensors.items():
+                _write_tensors(named, temporary / f"{file}.safetensors", target)
+            digests = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
+            (temporary / STATE_FILE).write_bytes(sealed(state, digests))
+    _point(folder / LATEST_FILE, target.name)
+    retain(folder, state, keep)
+    return target
+
+
+def _digests(run: Path) -> dict[str, str]:
+    return {name: sha256_of(run / name) for name in (CONFIG_FILE, DATASET_FILE) if (run / name).exists()}
+
+
+def _write_tensors(named: dict[str, torch.Tensor], path: Path, target: Path) -> None:
+    try:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in named.items()}, path)
+    except SafetensorError as error:  # its only trouble in writing is the file system
+        raise EnvironmentProblem(
+            f"{target}/{path.name}: cannot be written ({error}); free some space and run the same command again"
+        ) from None
+
+
+def retain(folder: Path, state: TrainingState, keep: int) -> None:
+    """Delete all checkpoints but the newest `keep` and the best."""
+    present = sorted(path for path in folder.glob("step-*") if path.is_dir())
+    best = step_folder(state.best["step"]) if state.best else None
+    for path in present[:-keep]:
+        if path.name != best:
+            withdraw_folder(path)
+
+
+def discard(folder: Path) -> None:
+    """Remove all checkpoints of a folder, each in one step, and what points to them."""
+    for name in (LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE):
+        if (folder / name).exists():
+            withdraw(folder / name)
+    for path in sorted(folder.glob("step-*")):
+        withdraw_folder(path)
+
+
+def mark_best(folder: Path, state: TrainingState) -> None:
+    """Point BEST to the checkpoint of the best validation so far, or remove a pointer that no validation stands behind."""
+    if not state.best:
+        (folder / BEST_FILE).unlink(missing_ok=True)
+        (folder / BEST_FIGURE_FILE).unlink(missing_ok=True)
+    elif not _points(folder / BEST_FILE, _signed(step_folder(state.best["step"]))):
+        # Before the pointer: as long as that is old, both are written again.
+        publish_sealed(folder / BEST_FIGURE_FILE, state.best)
+        _point(folder / BEST_FILE, _signed(step_folder(state.best["step"])))
+
+
+def _point(pointer: Path, name: str) -> None:
+    """Let a pointer file name a checkpoint."""
+    if not _points(pointer, name):
+        publish_bytes(pointer, name.encode() + b"\n")
+
+
+def _signed(name: str) -> str:
+    """The name with its own digest: one wrong bit in a pointer must not choose other weights."""
+    return f"{name} {hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def _points(pointer: Path, name: str) -> bool:
+    return pointer.is_file() and pointer.read_bytes() == name.encode() + b"\n"
+
+
+def clean(folder: Path, *, keep: int) -> list[str]:
+    """Make a folder of checkpoints fit for going on, while holding the run; says which damaged ones were set aside and why.
+
+    Checkpoints after the newest sound one are renamed to `damaged-…`, LATEST and BEST set, and what the last save should have
+    deleted, but could not, is deleted. Leftovers of killed saves are gone already: the lock of the run has swept. Raises
+    `IntegrityError` when there are checkpoints and all are damaged.
+    """
+    if not folder.exists():
+        return []
+    found = newest(folder)
+    if found is None:
+        return []
+    sound, state, reasons = found
+    for path in folder.glob("step-*"):
+        if path.name > sound.name:
+            aside = path.with_name(f"damaged-{path.name}")
+            if aside.exists():
+                shutil.rmtree(aside)
+            path.rename(aside)
+    _point(folder / LATEST_FILE, sound.name)
+    mark_best(folder, state)
+    retain(folder, state, keep)
+    return reasons
+
+
+def check(path: Path) -> TrainingState:
+    """Read and verify a checkpoint folder; raises `IntegrityError` saying what is wrong."""
+    state, digests = read_state(path)
+    for name, digest in digests.items():
+        if not (path / name).exists() or sha256_of(path / name) != digest:
+            raise IntegrityError(f"{path}/{name}: missing or changed (SHA-256 differs from {STATE_FILE})")
+    return state
+
+
+def check_file(folder: Path, name: str) -> None:
+    """Compare a file of the run above `folder` with its digest in the newest checkpoint whose state is whole.
+
+    Raises `IntegrityError` where it is missing or was changed; says nothing where no checkpoint holds its digest.
+    """
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            digest = read_state(path)[0].files.get(name)
+        except IntegrityError:
+            continue
+        place = folder.parent / name
+        if digest is not None and not (place.is_file() and sha256_of(place) == digest):
+            what = "changed since the run was trained" if place.exists() else "missing"
+            raise IntegrityError(
+                f"{place}: {what} (checkpoints/{path.name} holds its SHA-256); restore it from a copy of the run"
+            )
+        return
+
+
+def load_tensors(path: Path, file: str) -> dict[str, torch.Tensor]:
+    """The tensors of one safetensors file of a checkpoint; empty when the checkpoint has none."""
+    place = path / f"{file}.safetensors"
+    if not place.exists():
+        return {}
+    try:
+        return load_file(place)
+    except SafetensorError as error:
+        raise IntegrityError(f"{place}: not a safetensors file ({error})") from None
+
+
+def newest(folder: Path) -> tuple[Path, TrainingState, list[str]] | None:
+    """The newest sound checkpoint, its state and why newer ones were skipped; None where there is none at all.
+
+    Raises `IntegrityError` when there are checkpoints and all are damaged: a run never starts from scratch in silence.
+    """
+    reasons: list[str] = []
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            return path, check(path), reasons
+        except IntegrityError as error:
+            reasons.append(f"skipped {path.name}: {error}")
+    if reasons:
+        raise IntegrityError(f"{folder}: no sound checkpoint ({reasons[0]}); restore one or train into another folder")
+    return None
+
+
+def best(folder: Path) -> Path | None:
+    """The checkpoint of the best validation, or None; raises `IntegrityError` where it is gone or the pointer is damaged.
+
+    Without a pointer, as after a kill before it was written, the state of the newest checkpoint says which it is.
+    """
+    pointer, named = folder / BEST_FILE, _best_of_newest(folder)
+    if not pointer.exists():
+        if named is not None and not named.is_dir():
+            raise IntegrityError(f"{named}: missing, but the best of the run; name another checkpoint with --checkpoint")
+        return named
+    text = read_regular(pointer, 1000).decode("utf-8", "replace").strip()
+    name, _, digest = text.partition(" ")
+    if not CHECKPOINT_NAME.fullmatch(name):
+        raise IntegrityError(
+            f"{pointer}: {name[:80]!r} is not the name of a checkpoint; restore it, or name one with --checkpoint"
+        )
+    # An earlier version wrote the name alone.
+    if text != _signed(name) if digest else named is None or name != named.name:
+        raise IntegrityError(f"{pointer}: damaged, the name does not have its digest; restore it, or name one with --checkpoint")
+    if not (folder / name).is_dir():
+        raise IntegrityError(f"{pointer}: names {name}, which is missing; name another one with --checkpoint")
+    return folder / name
+
+
+def _best_of_newest(folder: Path) -> Path | None:
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            state, _ = read_state(path)
+        except IntegrityError:
+            continue
+        return folder / step_folder(state.best["step"]) if "step" in state.best else None
+    return None
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
+    """State tensors of the optimizer by parameter name: `<parameter>|<entry>`."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        f"{names[id(parameter)]}|{entry}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
+        for parameter, entries in optimizer.state.items()
+        for entry, value in entries.items()
+        if value is not None
+    }
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """The inverse of `pack_optimizer`. Moments get the memory layout of their parameter back, because the last bits of an
+    update depend on it; `step` counters stay on the CPU, where torch wants them.
+    """
+    parameters = dict(model.named_parameters())
+    for key, tensor in tensors.items():
+        name, entry = key.rsplit("|", 1)
+        parameter = parameters[name]
+        is_moment = tensor.shape == parameter.shape and entry != "step"
+        laid_out = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False) if is_moment else torch.empty_like(tensor)
+        optimizer.state[parameter][entry] = laid_out.copy_(tensor)

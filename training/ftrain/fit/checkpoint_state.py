@@ -1,0 +1,83 @@
+"""Where a run stands, and `state.json` of a checkpoint, which keeps it beside the digests of the other files and its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
+from pathlib import Path
+from typing import Any
+
+from fschemas.failures import IntegrityError, UsageError
+from fschemas.json_file import COUNT, read_json
+from fschemas.names import DIGEST
+from fschemas.publish import publish_bytes
+from ftrain.data.plan import EMPTY_LEDGER
+
+FORMAT = "fashionkit-checkpoint/1"
+_REMEDY = "restore the checkpoint from a copy of the run, or remove it"
+_SHAPE = {
+    "finite": bool, "digests": {"*": DIGEST}, "seal": DIGEST, "step": COUNT, "ledger": str, "seed": COUNT, "plan_id": str,
+    "config_digest": str, "learning_rate": float, "best": {"metric?": str, "value?": float, "step?": COUNT},
+    "validation_due": bool, "made_with": dict, "files?": {"*": DIGEST},
+}  # fmt: skip
+STATE_FILE = "state.json"
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands. `step` optimizer steps are done; random states follow from seed and step alone."""
+
+    step: int = 0
+    ledger: str = EMPTY_LEDGER  # running SHA-256 of the consumed rows
+    seed: int = 0
+    plan_id: str = ""
+    config_digest: str = ""
+    learning_rate: float = 0.0
+    best: dict[str, Any] = field(default_factory=dict[str, Any])  # {"metric", "value", "step"}
+    validation_due: bool = False  # this step is one to validate after, and that was not finished
+    made_with: dict[str, Any] = field(default_factory=dict[str, Any])  # what decides the last bits: torch, threads, device
+    files: dict[str, str] = field(default_factory=dict[str, str])  # SHA-256 of the run's other files that decide a result
+
+
+def step_folder(step: int) -> str:
+    """`step-00000123`."""
+    return f"step-{step:08d}"
+
+
+def amend_state(folder: Path, state: TrainingState) -> None:
+    """Replace the state of the checkpoint of `state.step`, whose tensors stay: validation is done after it was saved."""
+    path = folder / step_folder(state.step) / STATE_FILE
+    publish_bytes(path, sealed(state, read_json(path, _SHAPE)["digests"]))
+
+
+def sealed(state: TrainingState, digests: dict[str, str]) -> bytes:
+    """The text of state.json, which states its own digest too."""
+    return _with_seal({"format": FORMAT, **asdict(state), "finite": True, "digests": digests})
+
+
+def _with_seal(note: dict[str, Any]) -> bytes:
+    seal = hashlib.sha256(json.dumps(note, allow_nan=False).encode()).hexdigest()
+    return json.dumps({**note, "seal": seal}, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
+    """The state of a checkpoint and the digests of its other files; raises `IntegrityError` unless state.json is as it was written."""
+    place = path / STATE_FILE
+    try:
+        note = read_json(place, _SHAPE, format=FORMAT, remedy=_REMEDY)
+    except UsageError as error:  # missing, or of another format
+        raise IntegrityError(str(error)) from None
+    digests = note["digests"]
+    fields = {name: value for name, value in note.items() if name not in ("format", "finite", "digests", "seal")}
+    unknown = fields.keys() - {field.name for field in dataclass_fields(TrainingState)}
+    if unknown or not note["finite"]:
+        what = f"{min(unknown)} is no entry of this version" if unknown else "says that its weights are not finite"
+        raise IntegrityError(f"{place}: {what}; {_REMEDY}")
+    state = TrainingState(**fields)
+    if place.read_bytes() != _with_seal({name: value for name, value in note.items() if name != "seal"}):
+        raise IntegrityError(f"{place}: changed (it does not bear its own digest)")
+    if step_folder(state.step) != path.name:
+        raise IntegrityError(f"{place}: is of step {state.step}, but stands in {path.name}; {_REMEDY}")
+    return state, digests

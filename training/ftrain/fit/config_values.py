@@ -1,0 +1,100 @@
+"""From plain values to a configuration: a profile, then `--set a.b=c`, checked by the models of a task; unknown keys are refused.
+
+Nothing here imports torch, so that a wrong name or value is answered at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import reprlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from fschemas.failures import UsageError, did_you_mean
+from ftrain.data.config import RunConfig, TaskConfig
+from ftrain.data.split_lock import lock_digest
+from ftrain.fit.profiles import profile_values, set_value
+from ftrain.tasks import check_task_name
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def check_config(
+    task: str, params: Path | None, profile: str | None, overrides: Sequence[str], section: str | None = None
+) -> None:
+    """Raise `UsageError` as `ftrain.fit.config.load_config` does, without importing the task."""
+    check_task_name(task)
+    load_values(_config_class(task), task, params, profile, overrides, section)
+
+
+def _config_class(task: str) -> type[TaskConfig]:
+    module = importlib.import_module(f"ftrain.tasks.{task}.config")
+    own = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)
+    return [value for value in own if issubclass(value, TaskConfig)][-1]
+
+
+def load_values(
+    model: type[TaskConfig], task: str, params: Path | None, profile: str | None, overrides: Sequence[str], section: str | None
+) -> RunConfig:
+    """The configuration of a task whose `model` section is checked by that class; see `ftrain.fit.config.load_config`."""
+    values, place = profile_values(task, params, profile, section)
+    for override in overrides:
+        set_value(values, override)
+    if values.setdefault("task", task) != task:
+        place = _origin("task", overrides) or place
+        raise UsageError(
+            f"{place}: task={values['task']}, but this command is for {task}; leave it out, or use `ftrain {values['task']}`"
+        )
+    return resolve_values(model, values, place, overrides)
+
+
+def resolve_values(model: type[TaskConfig], values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Check plain values and fill in the defaults; see `ftrain.fit.config.resolve`."""
+    chosen = _check(model, values.get("model") or {}, place, "model.", overrides)
+    values = {**values, "model": chosen.model_dump(mode="json")}
+    if isinstance(values.get("lock"), str):
+        values["lock"] = lock_digest(values["lock"])
+    return _check(RunConfig, values, place, "", overrides)
+
+
+def _check(model: type[_Model], values: Any, place: str, prefix: str, overrides: Sequence[str] = ()) -> _Model:
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        place = _origin(prefix.rstrip("."), overrides) or place
+        raise UsageError(f"{place}: expected a mapping of names to values{f' as {prefix[:-1]}' if prefix else ''}")
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = prefix + ".".join(str(part) for part in first["loc"])
+        place = _origin(name, overrides) or place
+        if first["type"] == "extra_forbidden":
+            known = _known_names(model, first["loc"][:-1])
+            raise UsageError(
+                f"{place}: unknown parameter {name}; {did_you_mean(str(first['loc'][-1]), known)}known are {', '.join(known)}"
+            ) from None
+        raise UsageError(
+            f"{place}: {name}={reprlib.repr(first['input'])} is not possible ({first['msg'].removeprefix('Value error, ')})"
+        ) from None
+
+
+def _origin(name: str, overrides: Sequence[str]) -> str:
+    """The last `--set` that gave a parameter, all of it or a part; empty where none did."""
+    for override in reversed(overrides):
+        given = override.partition("=")[0]
+        if f"{name}.".startswith(f"{given}.") or given.startswith(f"{name}."):
+            return f"--set {given}={reprlib.repr(override[len(given) + 1 :])[1:-1]}"
+    return ""
+
+
+def _known_names(model: type[BaseModel], parents: tuple[int | str, ...]) -> list[str]:
+    for parent in parents:
+        field = model.model_fields.get(str(parent))
+        if field is None:
+            continue  # the number of an entry in a list
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return list(model.model_fields)

@@ -1,0 +1,96 @@
+"""Weights to start from: another run, of the same task or of another one, or a timm or torchvision weight file for the backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from fschemas.failures import UsageError
+from ftrain.fit.run_folder import RunFolder
+from ftrain.layers.backbone import load_backbone_state
+from ftrain.layers.weights import read_weights
+from ftrain.tasks.task import Task
+
+
+def init_from(task: Task, source: Path) -> str:
+    """Take weights from `source` and say in a sentence how many.
+
+    A folder is a run, whose best checkpoint is taken (averaged weights where it has some): tensors whose name and shape agree,
+    those of a backbone also where the tasks call it differently. A file holds the weights of the backbone alone. Raises
+    `UsageError` when nothing fits, or less than half of the backbone.
+    """
+    return _from_run(task, source) if source.is_dir() else _from_file(task, source)
+
+
+def _from_run(task: Task, source: Path) -> str:
+    other, _, _ = RunFolder(source).load()
+    given, own = _by_place(other), _by_place(task)
+    taken = {place: tensor for place in own if (tensor := _fitting(own[place], given, place)) is not None}
+    inside = [place for place in own if place[0] is not None]
+    num_inside = sum(place[0] is not None for place in taken)
+    if not taken or 2 * num_inside < len(inside):
+        raise UsageError(
+            f"{source}: a run of {other.name}; {num_inside} of the {len(inside)} tensors of the backbone fit, "
+            f"{len(taken)} of {len(own)} in all; take a run with the same model.backbone"
+        )
+    for place, tensor in taken.items():
+        own[place].copy_(tensor)
+    left = [_name(task, place) for place in own if place not in taken]
+    rest = f"; new are {', '.join(left[:3])}{' …' if len(left) > 3 else ''}" if left else ""
+    return (
+        f"{len(taken)} of {len(own)} tensors come from {source}, a run of {other.name} "
+        f"({num_inside} of {len(inside)} of the backbone){rest}"
+    )
+
+
+def _from_file(task: Task, source: Path) -> str:
+    state = read_weights(source)
+    modules = backbones(task)
+    if not modules:
+        raise UsageError(f"the task {task.name} has no backbone that a weight file could fill; take a run folder")
+    for module in modules.values():
+        try:
+            load_backbone_state(module, state)
+        except UsageError as error:
+            raise UsageError(f"{source}: {error}") from None
+    num_tensors = sum(len(module.state_dict()) for module in modules.values())
+    return f"{num_tensors} of {len(task.state_dict())} tensors, the backbone's, come from {source}"
+
+
+def backbones(task: nn.Module) -> dict[str, nn.Module]:
+    """The outermost timm networks of a task by name; where there are none, the modules that are called backbone."""
+    modules = [(name, module) for name, module in task.named_modules() if name]
+    networks = {name: module for name, module in modules if hasattr(module, "feature_info")}
+    found = networks or {name: module for name, module in modules if name.rpartition(".")[2] == "backbone"}
+    return {name: module for name, module in found.items() if not any(name.startswith(f"{outer}.") for outer in found)}
+
+
+# Where a tensor stands, whatever the task: (number of the backbone, name in it with `_` for `.`), or (None, name).
+_Place = tuple[int | None, str]
+
+
+def _by_place(task: nn.Module) -> dict[_Place, Tensor]:
+    prefixes = list(backbones(task))
+    tensors: dict[_Place, Tensor] = {}
+    for name, tensor in task.state_dict().items():
+        number = next((number for number, prefix in enumerate(prefixes) if name.startswith(f"{prefix}.")), None)
+        inside = name if number is None else name.removeprefix(f"{prefixes[number]}.").replace(".", "_")
+        tensors[number, inside] = tensor
+    return tensors
+
+
+def _fitting(own: Tensor, given: dict[_Place, Tensor], place: _Place) -> Tensor | None:
+    """The tensor for a place. Backbones take from each other: a task may have two of one kind, or one cut in two."""
+    number, name = place
+    others = [] if number is None else sorted({(other, name) for other, _ in given if other is not None})
+    for candidate in (place, *others):
+        tensor = given.get(candidate)
+        if tensor is not None and tensor.shape == own.shape:
+            return tensor
+    return None
+
+
+def _name(task: nn.Module, place: _Place) -> str:
+    number, name = place
+    return name if number is None else f"{list(backbones(task))[number]} {name}"

@@ -1,0 +1,292 @@
+"""The training loop: steps over a plan, with stages, averaging, checkpoints, signals and a log. torchrun starts it on GPUs."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fschemas.failures import IntegrityError, NonFiniteError
+from fschemas.progress import is_live, log, say, show
+from fschemas.publish import publish_json
+from fschemas.shard_set import ShardSet
+from fschemas.wording import count
+from ftrain.data.config import FitConfig, RunConfig, Stage
+from ftrain.data.plan import TrainingPlan, extend_ledger, model_seed
+from ftrain.data.stream import Batch, training_batches
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint_state import TrainingState, amend_state
+from ftrain.fit.clock import Clock
+from ftrain.fit.distributed import Processes
+from ftrain.fit.evaluation import results_of_split, to_device
+from ftrain.fit.gradients import Losses, accumulate, accumulate_exactly, split_batch
+from ftrain.fit.optimization import (
+    average_decay,
+    check_stages,
+    enter_stage,
+    make_optimizer,
+    rate_at,
+    seed_torch,
+    set_rate,
+    stage_at,
+    weigh,
+)
+from ftrain.fit.signals import StopSignals, stop_for
+from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
+from ftrain.fit.tracking import Tracker
+from ftrain.tasks.task import Task
+
+NON_FINITE_FILE = "non_finite.json"
+
+
+class Trainer:
+    """One run of one task. `train()` goes from the newest checkpoint of `folder` to the last step."""
+
+    def __init__(
+        self, task: Task, config: RunConfig, shards: ShardSet, folder: Path, processes: Processes, tracker: Tracker,
+        *, workers: int, limit_steps: int | None = None,
+    ) -> None:  # fmt: skip
+        self.task, self.config, self.shards, self.processes, self.tracker = task, config, shards, processes, tracker
+        self.workers, self.folder, self.checkpoints = workers, folder, folder / "checkpoints"
+        fit: FitConfig = config.fit
+        self.fit = fit
+        splits = Splits(task, config, shards)
+        self.validation_rows = splits.validation()
+        training_rows = splits.training()
+        sampler, rows = sampler_of(task, fit, shards, training_rows)
+        self.plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
+        if splits.holds_out:
+            self._say(
+                f"no split {config.validation_split!r} in the set: {count(len(self.validation_rows), 'training image')} for validation"
+            )
+        if len(rows) < len(training_rows):
+            self._say(f"{len(training_rows) - len(rows)} of {len(training_rows)} training images have no label or no partner")
+        self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
+        self.stop_at = min(self.num_steps, limit_steps or self.num_steps)
+        self.validate_every = max(1, round(fit.validate_every * self.plan.steps_per_epoch))
+        self.positions = positions_of_rank(fit, processes)
+        task.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        check_stages(task, fit.stages)
+        self.optimizer = make_optimizer(task, fit)
+        self.average: AveragedModel | None = None
+        if fit.average:
+            self.average = AveragedModel(task, multi_avg_fn=self._blend, use_buffers=True)
+        self.state = TrainingState(
+            seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_surroundings(processes, fit)
+        )
+        self.compiled: Any = torch.compile(task) if fit.compile else task
+        self.forward: Callable[[Batch], Losses] = self.compiled
+        self.wrapped_for: list[str] = []  # parameters
+        self.stage: Stage | None = None
+        self.signals, self.stop = StopSignals(), 0
+
+    def train(self) -> TrainingState:
+        """Train to the last step; raises `NonFiniteError` on NaN, `Terminated` or `KeyboardInterrupt` after a clean stop."""
+        self.resume()
+        self.processes.share(tensor for module in self._modules() for tensor in module.state_dict().values())
+        with self.signals:
+            if self.state.validation_due:
+                self._validate()
+            self._steps()
+        return self.state
+
+    def resume(self) -> None:
+        """Take up the newest sound checkpoint, if there is one."""
+        if self.processes.is_main:
+            (self.folder / NON_FINITE_FILE).unlink(missing_ok=True)
+            for reason in checkpoint.clean(self.checkpoints, keep=self.fit.keep_checkpoints):
+                self._say(reason)
+        self.processes.wait()
+        found = checkpoint.newest(self.checkpoints)
+        if found is None:
+            self.tracker.rewind(0)
+            return
+        path, state, _ = found
+        if (state.config_digest, state.plan_id) != (self.state.config_digest, self.state.plan_id):
+            raise IntegrityError(f"{path}: belongs to another configuration or shard set; train into another folder")
+        load_weights(self.task, checkpoint.load_tensors(path, "model"), path)
+        checkpoint.unpack_optimizer(self.optimizer, self.task, checkpoint.load_tensors(path, "optimizer"))
+        if self.average is not None:
+            load_weights(self.average, checkpoint.load_tensors(path, "average"), path)
+        now, before = self.state.made_with, state.made_with
+        changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
+        if changed:
+            self._say(f"not as before: {', '.join(changed)}; the last bits of the weights may differ from a run in one go")
+        self.state, self.state.made_with = state, now
+        self.tracker.rewind(state.step, validated=not state.validation_due)
+        self._say(f"resumed at step {state.step} of {self.num_steps}")
+
+    def _steps(self) -> None:
+        batches = training_batches(
+            self.shards, self.task.encoder, self.plan,
+            positions=self.positions.reshape(-1), start=self.state.step, stop=self.stop_at, workers=self.workers,
+        )  # fmt: skip
+        clock = Clock()
+        with closing(batches):  # type: ignore[type-var]
+            for batch in batches:
+                clock.data_arrived()
+                step, rows = self.state.step, self.plan.batch(self.state.step)
+                losses = self._step(step, to_device(batch, self.processes.device))
+                self.state.ledger = extend_ledger(self.state.ledger, rows)
+                self.state.step = step + 1
+                clock.step_done(len(rows))
+                self._after_step(losses, clock)
+                clock.waiting_begins()
+
+    def _step(self, step: int, batch: Batch) -> dict[str, float]:
+        stage = self._enter_stage(stage_at(step, self.num_steps, self.fit.stages))
+        self.state.learning_rate = rate_at(step, self.num_steps, self.fit) * stage.rate
+        set_rate(self.optimizer, self.state.learning_rate, stage.rates)
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = split_batch(batch, len(self.positions))
+        if self.fit.exact:
+            losses = accumulate_exactly(parts, self._losses, self.task, self.processes)
+        else:
+            losses = accumulate(parts, self._losses, self.forward, self.processes)
+        norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.clip_norm)
+        # One transfer for all figures: on a GPU each would wait for the device on its own.
+        figures = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
+        values = dict(zip(["gradient_norm", *losses], figures, strict=True))
+        self._stop_if_not_finite(step, values)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.task)
+        return values
+
+    def _blend(self, averaged: Any, current: Any, number: Any) -> None:
+        get_ema_multi_avg_fn(average_decay(self.fit.average, self.state.step))(averaged, current, number)
+
+    def _losses(self, part: Batch, number: int) -> Losses:
+        assert self.stage is not None
+        # What is random inside a model depends on seed and place alone, so that a resumed run draws the same.
+        seed_torch(model_seed(self.fit.seed, self.state.step, number), self.processes.device)
+        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.fit.amp == "bf16"):
+            losses = self.forward(part)
+        return weigh(losses, self.stage)
+
+    def _enter_stage(self, stage: Stage) -> Stage:
+        if stage is not self.stage:
+            self.stage = stage
+            self.task.train()
+            enter_stage(self.task, stage)
+            self._wrap()
+        return stage
+
+    def _wrap(self) -> None:
+        """Wrap the task for many processes; anew only when other parameters are trained, as the wrapper waits for each one."""
+        trained = [name for name, parameter in self.task.named_parameters() if parameter.requires_grad]
+        if self.processes.world_size == 1 or self.fit.exact or trained == self.wrapped_for:
+            return
+        self.forward, self.wrapped_for = self.compiled, trained
+        gc.collect()  # the hooks of the old wrapper go with it
+        device_ids = [self.processes.device.index] if self.processes.device.type == "cuda" else None
+        self.forward = DistributedDataParallel(self.compiled, device_ids=device_ids)
+
+    def _stop_if_not_finite(self, step: int, values: dict[str, float]) -> None:
+        bad = [name for name, value in values.items() if not np.isfinite(value)]
+        somewhere, self.stop = self.processes.maximum(bool(bad), self.signals.number)
+        if not somewhere:
+            return
+        if self.processes.is_main:
+            keys = [str(key) for key in self.shards.columns["key"][self.plan.batch(step)]]
+            found = {name: repr(value) for name, value in values.items()}
+            publish_json(self.folder / NON_FINITE_FILE, {"step": step, "seed": self.fit.seed, "values": found, "keys": keys})
+        raise NonFiniteError(
+            f"step {step}: {', '.join(bad) or 'another process'} is not finite; the samples stand in "
+            f"{self.folder}/{NON_FINITE_FILE} and the last good checkpoint is kept; lower fit.learning_rate or mend the data"
+        )
+
+    def _after_step(self, losses: dict[str, float], clock: Clock) -> None:
+        step = self.state.step
+        validates = len(self.validation_rows) > 0 and (step == self.num_steps or step % self.validate_every == 0)
+        ends = validates or bool(self.stop) or step == self.stop_at
+        if ends or step % self.fit.log_every == 0:
+            self._log(losses, clock, always=ends)
+        if is_live():
+            show("training", step, self.num_steps)
+        if ends or step % self.fit.checkpoint_every == 0:
+            self.state.validation_due = validates
+            self._save()
+        stop_for(self.stop, step)
+        if validates:
+            self._validate()
+            clock.restart()
+
+    def _log(self, losses: dict[str, float], clock: Clock, *, always: bool) -> None:
+        step, rates, losses = self.state.step, clock.rates(), self.processes.mean(losses)
+        epoch = step / self.plan.steps_per_epoch
+        self.tracker.log("training", step, {**losses, "learning_rate": self.state.learning_rate, "epoch": epoch, **rates})
+        if self.processes.is_main:
+            note = f"loss {losses['loss']:.4f}  {rates['images_per_second']:.0f} images/s  waiting for data {rates['waiting_share']:.0%}"
+            log("training", step, self.num_steps, f"step {step}/{self.num_steps}  {note}", note, always=always)
+
+    def _validate(self) -> None:
+        """Judge the state that was just saved, and note the figure in it. A signal stops this at once: it will be due again."""
+        step, model = self.state.step, self._modules()[-1]
+        # Each process has its own statistics of normalisation; those of the first are what is saved.
+        self.processes.share(model.buffers())
+        if isinstance(model, AveragedModel):
+            model = model.module
+        results = results_of_split(
+            model, self.shards, self.validation_rows, self.processes, self.fit.batch_size, self.workers,
+            after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step), stage="validating",
+        )  # fmt: skip
+        metrics = self.task.measure(results)
+        if self.stage is not None:
+            self.task.train()
+            enter_stage(self.task, self.stage)
+        metric, direction = self.task.selected_by
+        value, sign = float(metrics[metric]), 1 if direction == "min" else -1
+        if np.isfinite(value) and (not self.state.best or sign * value < sign * self.state.best["value"]):
+            self.state.best = {"metric": metric, "value": value, "step": step}
+        # The row before the state: killed in between, the validation is still due, and its row is taken back and written again.
+        self.tracker.log("validation", step, {name: v for name, v in metrics.items() if isinstance(v, float)})
+        self.state.validation_due = False
+        if self.processes.is_main:
+            amend_state(self.checkpoints, self.state)
+            checkpoint.mark_best(self.checkpoints, self.state)
+            checkpoint.retain(self.checkpoints, self.state, self.fit.keep_checkpoints)  # the best one before goes
+        self._say(f"step {step}/{self.num_steps}  validation {metric} {value:.4f}")
+
+    def _save(self) -> None:
+        tensors = {"model": self.task.state_dict(), "optimizer": checkpoint.pack_optimizer(self.optimizer, self.task)}
+        if self.average is not None:
+            tensors["average"] = self.average.state_dict()
+        if self.processes.is_main:
+            checkpoint.save_checkpoint(self.checkpoints, self.state, tensors, keep=self.fit.keep_checkpoints)
+        self.processes.wait()
+
+    def _modules(self) -> list[nn.Module]:
+        return [self.task] if self.average is None else [self.task, self.average]
+
+    def _say(self, sentence: str) -> None:
+        if self.processes.is_main:
+            say(sentence)
+
+
+def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path) -> None:
+    """Load a state into a task; raises `IntegrityError` naming the first tensor that does not fit."""
+    own = task.state_dict()
+    for name in sorted(own.keys() ^ tensors.keys()):
+        raise IntegrityError(f"{place}: tensor {name} is {'missing' if name in own else 'unknown to this model'}")
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            shapes = f"{tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
+            raise IntegrityError(f"{place}: tensor {name} has shape {shapes}; it belongs to another model or landmark set")
+    task.load_state_dict(tensors)
+
+
+def _surroundings(processes: Processes, fit: FitConfig) -> dict[str, Any]:
+    """What, besides the configuration, decides the last bits of weights."""
+    return {
+        "torch": str(torch.__version__), "device": processes.device.type, "processes": "any" if fit.exact else processes.world_size,
+        "threads": torch.get_num_threads(),
+    }  # fmt: skip

@@ -1,0 +1,145 @@
+"""Optimizer, rates and stages: pure functions of a configuration and a step."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+
+from fschemas.failures import UsageError
+from ftrain.data.config import FitConfig, Stage
+
+
+def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    """One parameter group per (share of the rate, decayed or not, part that a stage names); biases and norms are not decayed.
+
+    A backbone has the share `backbone_rate`, multiplied by `layer_decay` for every layer that lies above (see `layer_heights`).
+    """
+    heights = layer_heights(name for name, _ in model.named_parameters()) if config.layer_decay < 1 else {}
+    parts = [prefix for stage in config.stages for prefix in stage.rates]
+    groups: dict[tuple[bool, bool, int, str], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        kind = _is_backbone(name), parameter.ndim > 1, heights.get(name, 0), _longest_prefix(name, parts)
+        groups.setdefault(kind, []).append(parameter)
+    settings = [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if decayed else 0.0,
+            "share": (config.backbone_rate if is_backbone else 1.0) * config.layer_decay**height,
+            "part": part,
+        }
+        for (is_backbone, decayed, height, part), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(settings, lr=config.learning_rate, momentum=config.momentum)
+    return torch.optim.AdamW(settings, lr=config.learning_rate)
+
+
+def average_decay(decay: float, step: int) -> float:
+    """Decay of the moving average of weights at a step (from 0), small at first so that the first weights are soon forgotten.
+
+    With a constant .998 a quarter of the average after 690 steps is what the heads were before they learnt anything. As
+    TensorFlow's ExponentialMovingAverage with `num_updates`: the average reaches over the last tenth of what is done.
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
+# What timm calls the layers of its networks: layer1.0, blocks.0.0, stages_0.blocks.0, s1.b1, features_0, …
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|stages?|features|s)[._]?\d+(?:[._](?:blocks\.|b)?\d+)*(?=\.)")
+_STAGE_ENTRY = re.compile(r"((?:stages|layers)[._]\d+)\.downsample\.")  # belongs to the first block of its stage
+_INSIDE_BACKBONE = re.compile(r"((?:^|.*\.)backbone[^.]*)\.(.*)")
+
+
+def layer_heights(names: Iterable[str]) -> dict[str, int]:
+    """How many layers below the head each parameter of a backbone lies: 1 for its last layer. Other names are left out.
+
+    A layer is a residual or transformer block, or a convolution of a plain network; what stands before the first one (the stem)
+    is one more, and what stands after one belongs to it. These are timm's layers (`timm.optim.param_groups_layer_decay`), after
+    Clark et al., ICLR 2020, and Bao et al., ICLR 2022.
+    """
+    layers: dict[str, dict[str, int]] = {}  # backbone -> layer -> number from below
+    numbers: dict[str, tuple[str, int]] = {}
+    for name in names:
+        match = _INSIDE_BACKBONE.match(name)
+        if match is None:
+            continue
+        own = layers.setdefault(match[1], {})
+        found = _LAYER.search(_STAGE_ENTRY.sub(r"\1.blocks.0.entry.", match[2]))
+        layer = found[0] if found else next(reversed(own), "")
+        numbers[name] = match[1], own.setdefault(layer, len(own))
+    return {name: len(layers[backbone]) - number for name, (backbone, number) in numbers.items()}
+
+
+def _is_backbone(name: str) -> bool:
+    return name.startswith("backbone") or ".backbone." in name
+
+
+def rate_at(step: int, num_steps: int, config: FitConfig) -> float:
+    """The learning rate of a step: linear warm-up, then half a cosine down to zero, or constant."""
+    warmup = round(config.warmup * num_steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    progress = (step - warmup) / max(1, num_steps - warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generators that a model on `device` draws from; `torch.manual_seed` would note the stack for every other kind."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, rates: Mapping[str, float] | None = None) -> None:
+    """Give every group its share of `rate`, and of that the share that a stage's `rates` have for the part of the model."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"] * (rates or {}).get(_longest_prefix(group["part"], rates or {}), 1.0)
+
+
+def _longest_prefix(name: str, prefixes: Iterable[str]) -> str:
+    """The most exact of the prefixes that a name has; empty where it has none."""
+    return max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default="")
+
+
+def stage_at(step: int, num_steps: int, stages: tuple[Stage, ...]) -> Stage:
+    """The stage that a step belongs to."""
+    return next((stage for stage in stages if step < stage.until * num_steps), stages[-1])
+
+
+def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
+    """Raise `UsageError` before the first step for stages out of order, or names that no parameter has."""
+    ends = [stage.until for stage in stages]
+    if not ends or ends != sorted(set(ends)):
+        raise UsageError(f"fit.stages: they end at {ends}; write at least one, in ascending order of `until`")
+    names = [name for name, _ in model.named_parameters()]
+    for prefix in [prefix for stage in stages for prefix in (*stage.frozen, *stage.rates)]:
+        if not any(name.startswith(prefix) for name in names):
+            raise UsageError(f"fit.stages: no parameter's name starts with {prefix!r}; the first is {names[0]}")
+    for stage in stages:
+        if all(name.startswith(stage.frozen) for name in names):
+            raise UsageError(f"fit.stages: frozen={list(stage.frozen)} leaves nothing to train; freeze fewer parameters")
+
+
+def weigh(losses: dict[str, torch.Tensor], stage: Stage) -> dict[str, torch.Tensor]:
+    """Losses with `loss` as the sum of the parts in the weights of a stage; as they are where it names none."""
+    if not stage.losses:
+        return losses
+    parts = {name: value for name, value in losses.items() if name != "loss"}
+    unknown = sorted(stage.losses.keys() - parts.keys())
+    if unknown:
+        raise UsageError(f"fit.stages: the task has no loss {unknown[0]!r}; its losses are {', '.join(parts)}")
+    return {**losses, "loss": torch.stack([stage.losses.get(name, 1.0) * value for name, value in parts.items()]).sum()}
+
+
+def enter_stage(model: nn.Module, stage: Stage) -> None:
+    """Freeze and thaw: frozen parameters get no gradient, and norms without a free parameter keep their statistics."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(stage.frozen))
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch has no public base class
+            module.train(all(parameter.requires_grad for parameter in module.parameters()))

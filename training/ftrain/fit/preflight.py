@@ -1,0 +1,149 @@
+"""What can be known of a run before its first step: data that teach or measure nothing, a network that a batch does not fit.
+
+Nothing is written here, and the task is left as it was, so that a refused command has changed nothing.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+
+from fschemas.failures import EnvironmentProblem, UsageError
+from fschemas.shard_set import ShardSet
+from ftrain.data.config import FitConfig, RunConfig
+from ftrain.data.plan import TrainingPlan
+from ftrain.data.stream import Batch, encode_row, usable_annotations
+from ftrain.data.types import Rows
+from ftrain.fit.distributed import Processes
+from ftrain.fit.optimization import check_stages, enter_stage, weigh
+from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
+from ftrain.tasks.task import Task
+
+_TIMM = str(Path(timm.__file__).parent)
+_REHEARSED = 2  # images: whatever a larger batch would meet, two meet as well
+
+
+def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group: Processes) -> list[str]:
+    """Notes on what a run will not learn, a sentence each.
+
+    Raises `UsageError` for data that nothing can be learned from or measured on, settings that do not fit together and a network that
+    cannot take its batches, `EnvironmentProblem` where torch.compile does not work.
+    """
+    fit, splits = config.fit, Splits(task, config, shards)
+    training, validation = splits.training(), splits.validation()
+    sampler, rows = sampler_of(task, fit, shards, training)
+    plan = TrainingPlan(rows, fit.batch_size, fit.seed, sampler)
+    positions = positions_of_rank(fit, group)
+    check_stages(task, fit.stages)
+    with _named(shards.place, ""), usable_annotations(shards):
+        notes = task.check_training(Rows(shards, rows))
+    if len(validation):
+        other = "raise hold_out" if splits.holds_out else f"take a set with another split {config.validation_split!r}"
+        remedy = f"; {other}, or train with --set validation_split=none"
+        with _named(f"{shards.place}: validation cannot be measured", remedy), usable_annotations(shards):
+            task.check_validation(Rows(shards, validation))
+    task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batch = example_batch(
+        task, shards, int(plan.rows[0]), positions.shape[1] if fit.compile else min(positions.shape[1], _REHEARSED)
+    )
+    rehearse(task, fit, {name: tensor.to(group.device) for name, tensor in batch.items()})
+    return notes
+
+
+def example_batch(task: Task, shards: ShardSet, row: int, size: int) -> Batch:
+    """A batch of `size` times the same sample, without augmentation."""
+    encoded = {"row": np.int64(row), **encode_row(shards, task.encoder, row, None)}
+    return {name: torch.from_numpy(np.stack([array] * size)) for name, array in encoded.items()}
+
+
+def rehearse(task: Task, fit: FitConfig, batch: Batch) -> None:
+    """Take a batch through every stage, the prediction and, where it is asked for, the compiled network; nothing is learned."""
+    device = next(iter(batch.values())).device
+    with _unchanged(task, device), torch.autocast(device.type, torch.bfloat16, enabled=fit.amp == "bf16"):
+        for stage in fit.stages:
+            task.train()
+            enter_stage(task, stage)
+            with torch.no_grad(), _refusals(task, batch, fit):
+                losses = task(batch)
+            weigh(losses, stage)
+        with torch.no_grad(), _refusals(task, batch, fit):
+            task.eval().predict(batch)
+        if fit.compile:
+            task.train()
+            enter_stage(task, fit.stages[0])
+            with _compiler_needed():
+                torch.compile(task)(batch)["loss"].backward()
+
+
+@contextmanager
+def _unchanged(task: Task, device: torch.device) -> Generator[None]:
+    """Put back what a rehearsal changes: statistics, modes, what is trained, gradients and random numbers."""
+    buffers = [buffer.clone() for buffer in task.buffers()]
+    modes = [(module, module.training) for module in task.modules()]
+    learning = [(parameter, parameter.requires_grad) for parameter in task.parameters()]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            for buffer, value in zip(task.buffers(), buffers, strict=True):
+                buffer.copy_(value)
+            for module, training in modes:
+                module.training = training
+            for parameter, requires_grad in learning:
+                parameter.requires_grad_(requires_grad).grad = None
+
+
+@contextmanager
+def _named(place: str, remedy: str) -> Generator[None]:
+    """Say where a sentence is about, and what else there is to do."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}{remedy}") from None
+
+
+@contextmanager
+def _refusals(task: Task, batch: Batch, fit: FitConfig) -> Generator[None]:
+    """Make sentences of what torch and timm say of a batch that does not fit."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            f"fit.batch_size={fit.batch_size} in fit.micro_batches={fit.micro_batches} parts leaves batch normalization one value per "
+            "channel; raise fit.batch_size, lower fit.micro_batches, or raise model.input_size"
+        ) from error
+    except (RuntimeError, AssertionError, TypeError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if isinstance(error, torch.OutOfMemoryError) or not any(frame.filename.startswith(_TIMM) for frame in frames):
+            raise
+        model = task.config.model_dump()
+        reason = " ".join(str(error).split()) or type(error).__name__
+        sizes = " x ".join(str(side) for side in batch["image"].shape[1:3])
+        raise UsageError(
+            f"the backbone {model.get('backbone')!r} cannot take images of {sizes} pixels ({reason}); choose another model.backbone or "
+            "model.input_size"
+        ) from error
+
+
+@contextmanager
+def _compiler_needed() -> Generator[None]:
+    """The same batch went through before, so what fails now is the compiler: missing, or not up to this network."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        raise EnvironmentProblem(
+            f"torch.compile does not work here ({reason}); install a C++ compiler (g++), name one with CXX, or train without --compile "
+            "(fit.compile=false)"
+        ) from error

@@ -1,0 +1,212 @@
+"""A run folder: the resolved configuration, what the shard set was, checkpoints, figures, and a receipt.
+
+It is enough to evaluate, predict or continue from on a machine without the training data.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
+from fschemas.json_file import read_json
+from fschemas.preflight import check_checkpoint, check_run
+from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sealed, sha256_of
+from fschemas.shard_set import DATASET_SHAPE, ShardSet
+from fschemas.yaml_file import YamlLimitError
+from ftrain.data.config import RunConfig
+from ftrain.fit import checkpoint
+from ftrain.fit.checkpoint import CONFIG_FILE, DATASET_FILE
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.config import build_task, read_config
+from ftrain.fit.loop import load_weights
+from ftrain.layers.weights import weights_to_come
+from ftrain.tasks.task import Task
+
+RECEIPT_FILE = "receipt.json"
+CURVE_FILES = ("training.csv", "validation.csv")  # what evaluations and comparisons read of them bears a digest in the receipt
+_LOCK_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run at `path`."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints stand."""
+        return self.path / "checkpoints"
+
+    def require(self) -> None:
+        """Raise `UsageError` that says what the folder is where it is no run folder."""
+        check_run(self.path)
+
+    @contextmanager
+    def hold(self) -> Generator[None]:
+        """Hold the only right to write here; raises `EnvironmentProblem` when another process keeps it for a second.
+
+        A data worker that was just forked from a run that was just killed has the lock until it notices, some milliseconds later.
+        """
+        with ExitStack() as stack:
+            for attempt in range(_LOCK_ATTEMPTS):
+                try:
+                    stack.enter_context(exclusive(self.path))
+                    break
+                except EnvironmentProblem:
+                    if attempt == _LOCK_ATTEMPTS - 1:
+                        raise
+                    time.sleep(1.0 / _LOCK_ATTEMPTS)
+            yield
+
+    def start(
+        self, config: RunConfig, shards: ShardSet, resume: Literal["auto", "never", "must"],
+        names: dict[str, list[str]] | None = None,
+    ) -> str:  # fmt: skip
+        """Make the folder ready for training and say what was decided: new, resumed, or an old run set aside.
+
+        `names` are what the task learns by name besides the vocabularies (see `Task.names_to_learn`).
+
+        `auto` goes on with the same configuration and shard set and sets another run aside; `must` refuses to start anew;
+        `never` refuses a folder that has checkpoints.
+        """
+        decision = f"new run in {self.path}"
+        if self.checkpoints.exists() and any(self.checkpoints.glob("step-*")):
+            difference = self._difference(config, shards)
+            if resume == "never":
+                raise UsageError(f"{self.path}: holds a run already; choose another --run, or --resume auto to go on with it")
+            if difference and resume == "must":
+                raise UsageError(f"{self.path}: {difference}; choose another --run, or --resume auto to set the old run aside")
+            if difference:
+                decision = f"{difference}: starting anew, the old run stands in {self._set_aside()}"
+            else:
+                (self.path / RECEIPT_FILE).unlink(missing_ok=True)  # it is of what is finished, and curves get longer now
+                return f"going on with the run in {self.path}"  # other files stay: checkpoints hold their digests
+        elif resume == "must":
+            raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")
+        publish_bytes(self.path / CONFIG_FILE, config.to_yaml().encode())
+        note = {name: value for name, value in shards.metadata.items() if name not in ("shards", "index")}
+        note |= {"names": names} if names else {}
+        publish_sealed(self.path / DATASET_FILE, note)
+        return decision
+
+    def _difference(self, config: RunConfig, shards: ShardSet) -> str:
+        old = self.config()
+        if self.dataset()["plan_id"] != shards.plan_id:
+            return "the shard set is another one"
+        before, after = flat(old.model_dump(mode="json")), flat(config.model_dump(mode="json"))
+        names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        if not names:
+            return ""
+        name = names[0]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"{name} was {before.get(name)} and is {after.get(name)}{more}"
+
+    def _set_aside(self) -> Path:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.superseded-{number}")).exists():
+            number += 1
+        self.path.rename(aside)  # in one go: a kill in between must not leave half a run here and half there
+        self.path.mkdir()
+        return aside
+
+    def dataset(self) -> dict[str, Any]:
+        """What the shard set of the run was; raises `IntegrityError` where the file is not as it was written."""
+        self.require()
+        checkpoint.check_file(self.checkpoints, DATASET_FILE)
+        return read_json(
+            self.path / DATASET_FILE,
+            {**DATASET_SHAPE, "names?": {"*": [str]}},
+            sealed=True,
+            missing=f"{self.path}: not a run folder ({DATASET_FILE} is missing); train one with `ftrain`",
+            remedy="restore the file from a copy of the run, or train it again",
+        )
+
+    def config(self) -> RunConfig:
+        """The configuration that the run was trained with; raises `IntegrityError` where the file is not as it was written."""
+        self.require()
+        path = self.path / CONFIG_FILE
+        try:
+            config = read_config(path)
+        except YamlLimitError:
+            raise
+        except UsageError:  # what is damaged may well be no configuration any more
+            checkpoint.check_file(self.checkpoints, CONFIG_FILE)
+            raise
+        checkpoint.check_file(self.checkpoints, CONFIG_FILE)
+        return config
+
+    def load(self, which: str = "best") -> tuple[Task, RunConfig, TrainingState]:
+        """The trained task, in evaluation mode on the CPU, its configuration and state.
+
+        `which` is `best`, `latest` or the name of a checkpoint; averaged weights are used where there are some.
+        """
+        config = self.config()
+        path = self._checkpoint(which)
+        state = checkpoint.check(path)
+        tensors = checkpoint.load_tensors(path, "average")
+        if tensors:
+            tensors = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
+        else:
+            tensors = checkpoint.load_tensors(path, "model")
+        with weights_to_come():
+            task = build_task(config, self.dataset())
+        load_weights(task, tensors, path)
+        return task.eval(), config, state
+
+    def _checkpoint(self, which: str) -> Path:
+        if which not in ("best", "latest"):
+            check_checkpoint(self.path, which)
+            return self.checkpoints / which
+        path = checkpoint.best(self.checkpoints) if which == "best" else None
+        if path is not None:
+            return path
+        found = checkpoint.newest(self.checkpoints)
+        if found is None:
+            raise UsageError(f"{self.path}: no checkpoint; train the run first")
+        path, _, reasons = found
+        if reasons:  # other weights than those asked for must not be taken in silence
+            raise IntegrityError(f"{reasons[0].removeprefix('skipped ')}; take a sound one with --checkpoint {path.name}")
+        return path
+
+    def write_receipt(self, state: TrainingState, command: Sequence[str]) -> None:
+        """What these weights came from: data, configuration, the words of the `command` line and the packages."""
+        packages = {name: version(name) for name in ("fashionkit", "torch", "timm", "numpy", "opencv-python-headless")}
+        curves = {name: sha256_of(self.path / name) for name in CURVE_FILES if (self.path / name).exists()}
+        publish_json(self.path / RECEIPT_FILE, {
+            "plan_id": state.plan_id, "config_digest": state.config_digest, "seed": state.seed, "step": state.step,
+            "ledger": state.ledger, "best": state.best, "command": list(command), "python": platform.python_version(),
+            "curves": curves, "packages": packages, "threads": torch.get_num_threads(), "platform": f"{sys.platform} {platform.machine()}",
+        })  # fmt: skip
+
+    def check_curve(self, name: str) -> None:
+        """Compare one of `CURVE_FILES` with its digest in the receipt; raises `IntegrityError` where it was changed.
+
+        Says nothing where the file is gone, or where no training has ended since the file got longer.
+        """
+        path, receipt = self.path / name, self.path / RECEIPT_FILE
+        if not (path.is_file() and receipt.is_file()):
+            return
+        digest = read_json(receipt, {"curves?": {"*": str}}).get("curves", {}).get(name)
+        if digest is not None and digest != sha256_of(path):
+            raise IntegrityError(
+                f"{path}: changed since the run was trained ({RECEIPT_FILE} holds its SHA-256); restore it from a copy of the run, "
+                "or remove it to go without its curve"
+            )
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted names."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {name: leaf for key, child in value.items() for name, leaf in flat(child, f"{prefix}.{key}".lstrip(".")).items()}

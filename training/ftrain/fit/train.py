@@ -1,0 +1,116 @@
+"""`ftrain <task> SHARDS --run DIR`: one training run from a shard set to a run folder."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import torch
+
+from fschemas.folders import claim_output
+from fschemas.publish import publish_json
+from fschemas.shard_set import ShardSet
+from fschemas.wording import count
+from ftrain.data.config import RunConfig
+from ftrain.data.remote import open_shards
+from ftrain.data.split_lock import check_lock
+from ftrain.fit.checkpoint_state import step_folder
+from ftrain.fit.config import build_task, load_config
+from ftrain.fit.distributed import Processes, processes
+from ftrain.fit.init_from import init_from
+from ftrain.fit.loop import Trainer
+from ftrain.fit.preflight import check_before_training
+from ftrain.fit.run_folder import RunFolder, flat
+from ftrain.fit.splits import names_to_learn
+from ftrain.fit.trackers import MlflowTracker, TensorboardTracker, check_trackers
+from ftrain.fit.tracking import CsvTracker, DvcliveTracker, Tracker, Trackers
+from ftrain.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the command line says besides the configuration: where and on what, not what is learnt."""
+
+    shards: str
+    run: Path
+    params: Path | None = None
+    profile: str | None = None
+    overrides: tuple[str, ...] = ()
+    resume: Literal["auto", "never", "must"] = "auto"
+    init_from: Path | None = None
+    workers: int = 2
+    threads: int | None = None
+    device: str = "auto"
+    limit_steps: int | None = None
+    trackers: tuple[str, ...] = ("dvclive",)
+    command: tuple[str, ...] = ()  # the words of the command line, for the receipt
+    section: str | None = None  # of `params`; that of the task's name if None
+
+
+def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
+    """Train and return the best validation figure; everything else stands in the run folder."""
+    check_trackers(options.trackers)
+    options = replace(options, run=claim_output(Path(options.run), "run"))
+    config = load_config(task_name, options.params, options.profile, list(options.overrides), section=options.section)
+    cv2.setNumThreads(0)
+    shards = open_shards(options.shards)
+    check_lock(config.lock, shards)
+    with processes(options.device, options.workers, options.threads) as group:
+        if not group.is_main:
+            return _train(config, shards, options, group)
+        with RunFolder(options.run).hold():
+            return _train(config, shards, options, group)
+
+
+def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Processes) -> dict[str, Any]:
+    torch.manual_seed(config.fit.seed)
+    names = names_to_learn(config, shards)
+    task = build_task(config, {**shards.metadata, "names": names})
+    notes = check_before_training(task, config, shards, group)
+    if options.init_from is not None:  # before the folder is touched, which may be the one that is named here
+        notes.append(init_from(task, options.init_from))
+    group.wait()
+    run = RunFolder(options.run)
+    if group.is_main:
+        print(run.start(config, shards, options.resume, names), file=sys.stderr)
+        for note in notes:
+            print(note, file=sys.stderr)
+    group.wait()
+    trainer = Trainer(
+        task, config, shards, options.run, group, _tracker(config, options, group),
+        workers=options.workers, limit_steps=options.limit_steps,
+    )  # fmt: skip
+    if group.is_main:
+        _describe(trainer, task, group)
+    state = trainer.train()
+    if group.is_main:
+        run.write_receipt(state, options.command)
+        publish_json(options.run / "metrics.json", {"validation": state.best, "step": state.step, "steps": trainer.num_steps})
+    return {"run": str(options.run), "step": state.step, "best": state.best}
+
+
+def _tracker(config: RunConfig, options: TrainOptions, group: Processes) -> Trackers:
+    if not group.is_main:
+        return Trackers()
+    chosen: list[Tracker] = [CsvTracker(options.run)]
+    for name in dict.fromkeys(options.trackers):
+        if name == "dvclive":
+            chosen.append(DvcliveTracker(options.run))
+        elif name == "tensorboard":
+            chosen.append(TensorboardTracker(options.run))
+        elif name == "mlflow":
+            chosen.append(MlflowTracker(options.run, flat(config.model_dump(mode="json"))))
+    return Trackers(*chosen)
+
+
+def _describe(trainer: Trainer, task: Task, group: Processes) -> None:
+    num_parameters = sum(parameter.numel() for parameter in task.parameters())
+    print(
+        f"{task.name}: {num_parameters / 1e6:.2f} M parameters, {count(len(trainer.plan.rows), 'training sample')}, "
+        f"{count(trainer.num_steps, 'step')} of {trainer.fit.batch_size} on {group.world_size} x {group.device.type}, "
+        f"seed {trainer.fit.seed}, checkpoints in {step_folder(0).removesuffix('00000000')}* of {trainer.checkpoints}",
+        file=sys.stderr,
+    )

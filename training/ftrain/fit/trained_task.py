@@ -1,0 +1,52 @@
+"""A trained task at work: loaded from its run onto a device, and asked for a batch of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from ftrain.data.stream import Batch
+from ftrain.data.types import Results
+from ftrain.fit.run_folder import RunFolder
+from ftrain.tasks.task import Task
+
+Arrays = dict[str, np.ndarray]
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
+
+
+def load_task(run: Path, checkpoint: str, tta: bool | None, device: torch.device) -> Task:
+    """The trained task of a run, ready on the device, with turned views as asked for."""
+    task, _, _ = RunFolder(Path(run)).load(checkpoint)
+    task.use_turned_views(tta)
+    task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return task
+
+
+@torch.inference_mode()
+def predict_batch(task: Task, inputs: list[Arrays], device: torch.device) -> Results:
+    """Predictions of encoded pictures, as arrays with the first dimension len(inputs); {} for none."""
+    if not inputs:
+        return {}
+    return {name: tensor.cpu().numpy() for name, tensor in task.predict(as_batch(inputs, device)).items()}
+
+
+def as_batch(inputs: Sequence[Arrays], device: torch.device) -> Batch:
+    """Encoded pictures as the batch that `predict` takes."""
+    return {name: torch.from_numpy(np.stack([one[name] for one in inputs])).to(device) for name in inputs[0]}
+
+
+def load_ahead(
+    pool: ThreadPoolExecutor, load: Callable[[Item], Loaded], items: Sequence[Item], batch_size: int
+) -> Iterator[list[Loaded]]:
+    """Yield batches of loaded items in order, while the next batch is being loaded by the pool."""
+    batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+    ahead = [pool.submit(load, item) for item in batches[0]] if batches else []
+    for following in [*batches[1:], []]:
+        current, ahead = ahead, [pool.submit(load, item) for item in following]
+        yield [future.result() for future in current]

@@ -1,0 +1,175 @@
+"""What the reports of tasks that answer with labels share: floors, slices, tables and plots of a classification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fschemas.csv_text import csv_bytes, csv_table
+from fschemas.landmarks import Visibility
+from fschemas.publish import publish_bytes
+from fschemas.shard_set import ShardSet
+from fschemas.wording import count
+from ftrain.data.image import decode_exactly
+from ftrain.data.types import Judged
+from ftrain.layers.attribute_loss import attribute_targets
+from ftrain.metrics.bootstrap import ratio_interval
+from ftrain.metrics.classification import (
+    answers,
+    classification_figures,
+    confusion,
+    dominance,
+    frequency_scores,
+    majority_figures,
+    per_class,
+)
+from ftrain.plots.label_plots import plot_bars, plot_confusion
+
+_PROPERTIES = ("category", "garment", "variation", "pose", "gender", "style")  # texts of an annotation that a set is cut by
+_BOX_SIZES = ((0.15, "small box"), (0.4, "medium box"), (1e9, "large box"))  # share of the picture below which a box is so called
+
+
+def notes_of(judged: Judged) -> list[dict[str, Any]]:
+    """The annotations of the judged pictures, in their order."""
+    return [judged.shards.read_annotation(int(row)) for row in judged.results["row"]]
+
+
+def labels_of(shards: ShardSet, rows: np.ndarray, column: str, names: Sequence[str]) -> np.ndarray:
+    """Class numbers, -1 for unknown, of rows of the index; nothing but the index is read."""
+    ids = {name: number for number, name in enumerate(names)}
+    return np.array([ids.get(str(value), -1) for value in shards.columns[column][rows]], np.int64)
+
+
+def properties(notes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What `metrics.slices` cuts a set by: the texts of the annotations, the size of the box, and how much is hidden."""
+    texts = {name: [str(note.get(name, "")) for note in notes] for name in _PROPERTIES}
+    cuts = {name: values for name, values in texts.items() if any(values)}
+    if any("box" in note for note in notes):
+        cuts["box"] = [_size_of_box(note) for note in notes]
+    if any("landmark_visibility" in note for note in notes):
+        cuts["landmarks"] = [_visibility(note) for note in notes]
+    return cuts
+
+
+def classification(
+    scores: np.ndarray, labels: np.ndarray, training_labels: np.ndarray, names: Sequence[str], *, top: Sequence[int] = (1, 3, 5)
+) -> dict[str, dict[str, Any]]:
+    """`model`, `majority` (where there are training labels) and `collapse` of scores N, C against labels N."""
+    numbers: dict[str, dict[str, Any]] = {"model": classification_figures(scores, labels, top=top)}
+    if (training_labels >= 0).any():
+        numbers["majority"] = majority_figures(training_labels, labels, len(names), top=top)
+    numbers["collapse"] = dominance(answers(scores, labels), labels, names)
+    return numbers
+
+
+def write_classification(
+    out: Path, name: str, scores: np.ndarray, labels: np.ndarray, training_labels: np.ndarray, names: Sequence[str], subtitle: str
+) -> None:
+    """`plots/<name>.csv` and `.png` (recall per class beside that of always answering the commonest), and the confusion."""
+    predicted = answers(scores, labels)
+    matrix = confusion(predicted, labels, len(names))
+    rows = [[names[index], *matrix[index].tolist()] for index in range(len(names))]
+    publish_bytes(out / f"plots/{name}_confusion.csv", csv_bytes(["truth", *names], rows))
+    publish_bytes(out / f"plots/{name}_confusion.png", plot_confusion(matrix, names, subtitle, f"{name}: truth and answer"))
+    parts = per_class(scores, labels, names)
+    commonest = _commonest(training_labels, len(names))
+    bars: dict[str, dict[str, float]] = {}
+    for key, part in parts.items():
+        index = list(names).index(key)
+        hit = np.where(labels == index, predicted == index, 0.0)
+        low, high = ratio_interval(hit, labels == index)
+        bars[key] = {"value": part["recall"], "low": low, "high": high, "count": part["count"]}
+        if commonest is not None:
+            bars[key]["floor"] = float(index == commonest)
+    publish_bytes(out / f"plots/{name}.csv", csv_table(name, ("precision", "recall", "f1", "count"), parts))
+    publish_bytes(out / f"plots/{name}.png", plot_bars(bars, f"Recall of each {name}", subtitle, floor_name="majority"))
+
+
+def ranking_floor(training_counts: np.ndarray, num_rows: int) -> np.ndarray:
+    """Scores num_rows, A that rank attributes by how often they are positive in training: the answer of never looking."""
+    return np.broadcast_to(frequency_scores(training_counts), (num_rows, len(training_counts)))
+
+
+def positive_counts(notes: Sequence[Mapping[str, Any]], num_attributes: int) -> np.ndarray:
+    """How often each of the attributes is positive in the annotations, A."""
+    counts = np.zeros(num_attributes, np.int64)
+    for note in notes if num_attributes else ():
+        counts += attribute_targets(note, num_attributes) == 1
+    return counts
+
+
+def subtitle(judged: Judged, figure: str) -> str:
+    """What stands below the title of a plot: the set, its split and one figure."""
+    metadata = judged.shards.metadata
+    kind = ", drawn garments" if metadata.get("drawn") else ""
+    return f"{metadata.get('dataset')}{kind}: {count(len(judged.results['row']), 'image')} of {judged.split}, {figure}"
+
+
+def percent(value: float) -> str:
+    """A share as a person reads it."""
+    return f"{100 * value:.1f} %"
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Without what nothing could be said of: JSON knows no NaN."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def picture_of(judged: Judged, number: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """The decoded picture number `number` of the judged ones, uint8 H, W, 3, and its annotation."""
+    image, note = judged.shards.read(int(judged.results["row"][number]))
+    return decode_exactly(image), note
+
+
+def spread(badness: np.ndarray, num_tiles: int) -> list[int]:
+    """Numbers of pictures from the best to the worst in equal steps: what a sheet shows. Equal ones stay in their order."""
+    order = np.argsort(badness, kind="stable")
+    return order[np.unique(np.linspace(0, len(order) - 1, min(num_tiles, len(order))).round().astype(int))].tolist()
+
+
+def figure_lines(
+    model: Mapping[str, Any], floor: Mapping[str, Any], names: Mapping[str, str], floor_name: str, title: str = "metric"
+) -> Iterator[str]:
+    """A block of a table for a person: a heading, and figures of the model (with intervals where there are) beside the floor's."""
+    shown = [name for name in names if isinstance(model.get(name), float) and np.isfinite(model[name])]
+    if shown:
+        yield f"{title:<32}{'model':<30}{floor_name if floor else ''}".rstrip()
+    for name in shown:
+        value = percent(model[name])
+        if f"{name}_low" in model:
+            value += f" ({100 * model[f'{name}_low']:.1f} to {100 * model[f'{name}_high']:.1f})"
+        below = percent(floor[name]) if isinstance(floor.get(name), float) else ""
+        yield f"{names[name]:<32}{value:<30}{below}".rstrip()
+
+
+def part_lines(title: str, parts: Mapping[str, Mapping[str, float]], floor_name: str) -> Iterator[str]:
+    """A block of a table for a person: a heading, and `value` and `floor` of each part, in the columns of `figure_lines`."""
+    if parts:
+        yield f"{title:<32}{'model':<30}{floor_name if any('floor' in part for part in parts.values()) else ''}".rstrip()
+    for name, part in parts.items():
+        below = percent(part["floor"]) if "floor" in part else ""
+        yield f"  {name.replace('_', ' '):<30}{percent(part['value']):<30}{below}".rstrip()
+
+
+def _commonest(training_labels: np.ndarray, num_classes: int) -> int | None:
+    counts = np.bincount(training_labels[training_labels >= 0], minlength=num_classes)
+    return int(counts.argmax()) if counts.any() else None
+
+
+def _size_of_box(note: Mapping[str, Any]) -> str:
+    left, top, right, bottom = note["box"]
+    share = (right - left + 1) * (bottom - top + 1) / (note["width"] * note["height"])
+    return next(name for limit, name in _BOX_SIZES if share < limit)
+
+
+def _visibility(note: Mapping[str, Any]) -> str:
+    seen = np.asarray(note["landmark_visibility"])
+    applicable = seen != Visibility.NOT_APPLICABLE.value
+    hidden = int((applicable & (seen != Visibility.VISIBLE.value)).sum())
+    if not applicable.any():
+        return ""
+    return "all visible" if hidden == 0 else "one hidden" if hidden == 1 else "several hidden"

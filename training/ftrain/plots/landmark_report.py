@@ -1,0 +1,191 @@
+"""What the reports of tasks that predict landmarks share: errors beside those of the mean pose, per garment and point, and slices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fschemas.csv_text import csv_bytes, csv_table
+from fschemas.failures import UsageError
+from fschemas.landmarks import LandmarkSet, Visibility
+from fschemas.publish import publish_bytes
+from fschemas.shard_set import ShardSet
+from fschemas.wording import count
+from ftrain.data.types import Judged
+from ftrain.metrics.bootstrap import ratio_interval
+from ftrain.metrics.keypoint_curves import detection_curve
+from ftrain.metrics.mean_pose import MeanPose
+from ftrain.metrics.normalised_error import PointErrors, mean_error, normalised_distances, summarise
+from ftrain.metrics.slices import slices
+from ftrain.plots.plots import plot_detection_curve, plot_errors
+
+_PCK_PERCENTS = (5, 10, 20)
+_LEAST_FOR_SPREAD, _STILL = 5, 0.1  # pictures per point; share of the true spread
+_EXTENTS = ("below 40 %", "40 to 70 %", "above 70 %")  # of the long side, spanned by the points
+_OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_diluted")
+
+
+@dataclass(frozen=True)
+class _Study:
+    """Errors of the model and of the mean pose on the same pictures; `floor` is None without training annotations."""
+
+    landmarks: LandmarkSet
+    judged: Judged
+    model: PointErrors
+    floor: PointErrors | None
+    majority: float | None  # share of pictures that always naming the commonest training garment names right
+
+
+def landmark_figures(landmarks: LandmarkSet, judged: Judged, out: Path) -> tuple[dict[str, Any], PointErrors, str]:
+    """The numbers of a split, its errors and a line about them; writes `plots/` into `out`.
+
+    For every task that predicts `points`; one that names garments as well has `garment_scores`. Raises `UsageError` as `report`.
+    """
+    study = _study(landmarks, judged)
+    if not study.model.counted.any():
+        place = f"{judged.shards.place}: the split {judged.split!r}"
+        raise UsageError(f"{place} has no visible points to judge; choose another --split")
+    numbers = _numbers(study)
+    curve = _curve(study)
+    garments, points, subtitle = numbers["garments"], numbers["points"], _subtitle(study, numbers)
+    publish_bytes(out / "plots/detection_curve.csv", csv_bytes(curve[0], curve[1:]))
+    publish_bytes(out / "plots/points.csv", csv_table("point", ("ne", "mean_pose", "count"), points))
+    columns = ("ne", "ne_low", "ne_high", "mean_pose", "count", "images")
+    publish_bytes(out / "plots/garments.csv", csv_table("garment", columns, garments))
+    publish_bytes(out / "plots/detection_curve.png", plot_detection_curve(curve[1:], subtitle))
+    publish_bytes(out / "plots/points.png", plot_errors(garments, points, subtitle))
+    return numbers, study.model, subtitle
+
+
+def _study(landmarks: LandmarkSet, judged: Judged) -> _Study:
+    results = judged.results
+    truth = (
+        results["truth"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1], landmarks
+    )  # fmt: skip
+    model = normalised_distances(results["points"], *truth)
+    if not len(judged.training_rows):
+        return _Study(landmarks, judged, model, None, None)
+    pose, commonest = _learn_floor(landmarks, judged.shards, judged.training_rows)
+    floor = normalised_distances(pose.predict(*truth[2:5]), *truth)
+    return _Study(landmarks, judged, model, floor, float(np.mean(results["garment"] == commonest)))
+
+
+def _learn_floor(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
+    """The mean pose of training pictures, from their annotations alone, and their commonest garment."""
+    notes = [shards.read_annotation(int(row)) for row in rows]
+    points = np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1)
+    visibility = np.array([note["landmark_visibility"] for note in notes], np.int8)
+    kinds = [list(landmarks.garments).index(note["garment"]) for note in notes]
+    width, height = [note["width"] for note in notes], [note["height"] for note in notes]
+    pose = MeanPose.fit(points, visibility, np.array(kinds), width, height, landmarks)
+    return pose, int(np.bincount(kinds).argmax())
+
+
+def _numbers(study: _Study) -> dict[str, Any]:
+    results, model, floor = study.judged.results, study.model, study.floor
+    names_garments = "garment_scores" in results
+    numbers: dict[str, Any] = {"model": _overall(study.landmarks, model)}
+    if names_garments:
+        named = results["garment_scores"].argmax(axis=1)
+        numbers["model"]["garment_accuracy"] = float(np.mean(named == results["garment"]))
+    if floor is not None:
+        low, high = ratio_interval(error_sums(model), error_sums(floor))
+        overall = _overall(study.landmarks, floor)
+        numbers["mean_pose"] = {**overall, **({"garment_accuracy": study.majority} if names_garments else {})}
+        numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(overall["ne"], 1e-9)
+        numbers |= {"ratio_to_mean_pose_low": low, "ratio_to_mean_pose_high": high}
+    for kind, names in (("garments", study.landmarks.garments), ("points", study.landmarks.points)):
+        places = model.garments[:, None] if kind == "garments" else np.arange(len(study.landmarks))
+        among = {name: np.broadcast_to(places == index, model.counted.shape) for index, name in enumerate(names)}
+        numbers[kind] = {
+            name: _part(study, mask, interval=kind == "garments") for name, mask in among.items() if model.counted[mask].any()
+        }
+    if sliced := _slices(study):
+        numbers["slices"] = sliced
+    numbers["collapse"] = _collapse(study)
+    numbers |= {
+        "counted_points": int(model.counted.sum()),
+        "excluded_images": int(model.excluded.sum()),
+        "excluded_points": int(model.excluded_points.sum()),
+    }
+    return numbers
+
+
+def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
+    """NE of pictures with and without occluded points, by the share of the picture that the garment spans, and by what the set says."""
+    results, model = study.judged.results, study.model
+    seen = results["visibility"] >= Visibility.OCCLUDED.value
+    low = np.where(seen[..., None], results["truth"], np.inf).min(axis=1)
+    high = np.where(seen[..., None], results["truth"], -np.inf).max(axis=1)
+    span = np.where(seen.any(axis=1), (high - low).max(axis=1) / results["size"].max(axis=1), 0.0)
+    occluded = (results["visibility"] == Visibility.OCCLUDED.value).any(axis=1)
+    columns = study.judged.shards.columns
+    by = {
+        "occlusion": np.where(occluded, "some points occluded", "all points visible"),
+        "extent": np.array(_EXTENTS)[np.digitize(span, (0.4, 0.7))],
+        **{name: columns[name][results["row"]] for name in ("variation", "pose") if name in columns},
+    }
+    return slices(error_sums(model), model.counted.sum(axis=1), by)
+
+
+def _collapse(study: _Study) -> dict[str, Any]:
+    """Whether the points stand still: their spread over pictures, in shares of the size, beside that of the true ones."""
+    results, counted = study.judged.results, study.model.counted
+    enough = counted.sum(axis=0) >= _LEAST_FOR_SPREAD
+    if not enough.any():
+        return {"collapsed": False}
+    spreads: list[float] = []
+    for points in (results["points"], results["truth"]):
+        relative = np.where(counted[..., None], points / results["size"][:, None], np.nan)[:, enough]
+        spreads.append(float(np.sqrt(np.nanvar(relative, axis=0).mean())))
+    spread = spreads[0] / max(spreads[1], 1e-9)
+    sentence = f"its points stand nearly still whatever the image shows: their spread is {spread:.0%} of the true one"
+    return {"collapsed": spread < _STILL, "spread": spread, "sentence": sentence}
+
+
+def _overall(landmarks: LandmarkSet, errors: PointErrors) -> dict[str, float]:
+    summary = summarise(errors, landmarks)
+    chosen = {name: summary[name] for name in _OVERALL if name in summary}
+    distances = errors.distances[errors.counted]
+    within = {f"pck_{percent}": float(np.mean(distances <= percent / 100)) for percent in _PCK_PERCENTS}
+    return {name: value for name, value in (chosen | within).items() if math.isfinite(value)}
+
+
+def _part(study: _Study, among: NDArray[np.bool_], *, interval: bool = False) -> dict[str, float | int]:
+    """Numbers of the points `among` N, K."""
+    model, floor = study.model, study.floor
+    part: dict[str, float | int] = {"ne": mean_error(model, among)}
+    if interval:
+        counted = model.counted & among
+        part["ne_low"], part["ne_high"] = ratio_interval(np.where(counted, model.distances, 0).sum(1), counted.sum(1))
+        part["images"] = int(counted.any(axis=1).sum())
+    if floor is not None:
+        part["mean_pose"] = mean_error(floor, among)
+    return part | {"count": int((model.counted & among).sum())}
+
+
+def error_sums(errors: PointErrors) -> NDArray[np.float64]:
+    """The summed distances of each image, N, added exactly."""
+    return np.array([math.fsum(row) for row in errors.distances.tolist()])
+
+
+def _curve(study: _Study) -> tuple[list[str], *tuple[list[float], ...]]:
+    """Names of the columns, then the rows threshold, model, mean pose."""
+    thresholds, model = detection_curve(study.model.distances, study.model.counted)
+    columns = {"threshold": thresholds, "model": model}
+    if study.floor is not None:
+        columns["mean_pose"] = detection_curve(study.floor.distances, study.floor.counted)[1]
+    return list(columns), *np.stack(list(columns.values()), axis=1).tolist()
+
+
+def _subtitle(study: _Study, numbers: dict[str, Any]) -> str:
+    metadata, model = study.judged.shards.metadata, numbers["model"]
+    kind = ", drawn garments" if metadata.get("drawn") else ""
+    interval = f" ({100 * model['ne_low']:.2f} to {100 * model['ne_high']:.2f})"
+    pictures = len(study.model.garments)
+    return f"{metadata.get('dataset')}{kind}: {count(pictures, 'image')} of {study.judged.split}, NE {100 * model['ne']:.2f} %{interval}"

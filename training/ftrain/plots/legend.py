@@ -1,0 +1,113 @@
+"""The head of a sheet: title, subtitle and a legend that is wrapped to the width of the sheet, so that nothing is cut off."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from ftrain.plots.plots import FAINT_COLOR, TEXT_COLOR
+
+_TITLE, _TEXT = 13.0, 8.5  # points
+_ROW = 0.2  # inches: a line of the legend or of the subtitle
+_MARK, _BETWEEN = 0.22, 0.2  # inches: room of a mark, and between entries
+_EM = 0.62 / 72  # inches per point: width of a letter, on the safe side
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the legend: how the mark looks (none for `text`), its color, and what it stands for."""
+
+    kind: Literal["frame", "box", "dashed", "dot", "ring", "text"]
+    color: str
+    label: str
+
+
+class Head:
+    """What stands above the images of a sheet that is `width` inches wide, from `left` inches on; `height` is known before it is drawn."""
+
+    def __init__(self, title: str, subtitle: str, entries: Sequence[Entry], width: float, left: float) -> None:
+        room = width - 2 * left
+        self.left, self.width = left, width
+        self.title = _wrapped(title, room, _TITLE * 1.1)
+        self.subtitle = [line for part in subtitle.split("\n") for line in _wrapped(part, room, _TEXT)] if subtitle else []
+        self.rows = _rows(list(entries), room)
+        self._text_top = 0.16 + 0.24 * len(self.title)
+        self._legend_top = self._text_top + 0.17 * len(self.subtitle) + 0.05
+        self.height = self._legend_top + _ROW * len(self.rows) + (0.08 if self.rows else 0.02)
+
+    def draw(self, figure: Figure) -> None:
+        """Draw it at the top of a figure of that width."""
+        height, left = figure.get_figheight(), self.left / self.width
+        figure.text(left, 1 - 0.12 / height, "\n".join(self.title), size=_TITLE, weight="bold", va="top")
+        figure.text(left, 1 - self._text_top / height, "\n".join(self.subtitle), size=_TEXT, color=FAINT_COLOR, va="top")
+        for number, row in enumerate(self.rows):
+            middle = height - self._legend_top - _ROW * (number + 0.5)
+            place = self.left
+            for entry in row:
+                mark = _MARK if entry.kind != "text" else 0.0
+                _draw_mark(figure, entry, place, middle, self.width, height)
+                figure.text(
+                    (place + mark) / self.width, middle / height, entry.label, size=_TEXT, color=TEXT_COLOR, va="center_baseline"
+                )
+                place += _width(entry)
+
+
+def _draw_mark(figure: Figure, entry: Entry, left: float, middle: float, width: float, height: float) -> None:
+    if entry.kind in ("dot", "ring"):
+        face = entry.color if entry.kind == "dot" else "none"
+        edge = "white" if entry.kind == "dot" else entry.color
+        place = [(left + 0.08) / width], [middle / height]
+        if entry.kind == "dot":  # a rim, so that a bright color is seen on white
+            figure.add_artist(Line2D(*place, marker="o", ms=7.4, mfc="#8a9299", mec="none", ls=""))
+        figure.add_artist(Line2D(*place, marker="o", ms=6, mfc=face, mec=edge, mew=1.1, ls=""))
+    elif entry.kind != "text":
+        look = {"frame": (2.4, "-"), "box": (1.4, "-"), "dashed": (1.4, (0, (3, 2)))}[entry.kind]
+        corner = ((left + 0.01) / width, (middle - 0.06) / height)
+        figure.add_artist(
+            Rectangle(
+                corner,
+                0.15 / width,
+                0.12 / height,
+                fill=False,
+                ec=entry.color,
+                lw=look[0],
+                ls=look[1],
+                transform=figure.transFigure,
+            )
+        )
+
+
+def _rows(entries: Sequence[Entry], room: float) -> list[list[Entry]]:
+    """The entries in lines that are no wider than `room` inches; one that is too long for a line is wrapped."""
+    rows: list[list[Entry]] = []
+    free = 0.0
+    for entry in entries:
+        parts = _wrapped(entry.label, room - _MARK, _TEXT)
+        for number, label in enumerate(parts):
+            piece = Entry(entry.kind if number == 0 else "text", entry.color, label)
+            if not rows or _width(piece) - _BETWEEN > free:
+                rows.append([])
+                free = room
+            rows[-1].append(piece)
+            free -= _width(piece)
+    return rows
+
+
+def _width(entry: Entry) -> float:
+    return (_MARK if entry.kind != "text" else 0.0) + letters(entry.label) * _TEXT * _EM + _BETWEEN
+
+
+def letters(text: str) -> int:
+    """How many narrow letters are as wide as the text: Korean, Chinese and Japanese ones count twice."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _wrapped(text: str, room: float, size: float) -> list[str]:
+    return textwrap.wrap(text, max(12, int(room / (size * _EM)))) or [""]

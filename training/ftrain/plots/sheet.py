@@ -1,0 +1,149 @@
+"""Contact sheets for people: tiles of a picture with a frame for right or wrong, boxes, points and lines of text below.
+
+What a tile says is its task's affair; how a sheet looks is decided here. Every sheet explains what is drawn on it: frames, boxes
+and points have an entry in its legend (see `ftrain.plots.legend`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ftrain.plots.legend import Entry, Head
+from ftrain.plots.plots import STYLE, TEXT_COLOR, to_png
+
+GOOD_COLOR, BAD_COLOR, PREDICTED_COLOR, TRUE_COLOR = "#1f8a4c", "#d0342c", "#0f9fb8", "#f2b705"
+
+_TILE, _LINE, _GAP, _SIDE = 2.2, 0.145, 0.1, 0.14  # inches: side of a picture, height of a line, between tiles, at the edges
+_LETTERS = 36  # of a line at most, as many as stand below a picture of that width
+
+MARKS = {1: "✓", 0: "✗", -1: "?"}  # before an attribute that was named: it is true, it is not, nobody said
+MARKS_ENTRY = Entry("text", "", "✓ named and true   ✗ named but not true   ? not known")
+ORDER_ENTRY = Entry("text", "", "from the best to the worst")
+
+Box = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a sheet, uint8 H, W, 3 RGB, with what is drawn on it in its own pixels.
+
+    `good` frames it green (True), red (False) or not at all (None: the query of a search, or no truth). The first of `lines` is
+    bold. `boxes` are predicted, `true_boxes` true ones (x1, y1, x2, y2, pixel centers of the corners); `points` N, 2, each with
+    one of `point_colors` (all alike where there are none).
+    """
+
+    picture: np.ndarray
+    lines: Sequence[str] = ()
+    good: bool | None = None
+    boxes: Sequence[Box] = ()
+    true_boxes: Sequence[Box] = ()
+    points: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    point_colors: Sequence[str] = ()
+
+
+_MEANING = {
+    "good": "green frame: right", "bad": "red frame: wrong", "box": "predicted box", "true_box": "true box", "points": "predicted landmark",
+}  # fmt: skip
+
+
+def sheet(
+    tiles: Sequence[Tile | None],
+    title: str,
+    subtitle: str = "",
+    columns: int = 5,
+    *,
+    meaning: Mapping[str, str] | None = None,
+    legend: Sequence[Entry] = (),
+) -> bytes:
+    """PNG of tiles, row after row of `columns`; None leaves a place free. The same tiles give the same bytes.
+
+    The legend explains what the tiles have: `meaning` says what good, bad, box, true_box and points stand for where it is not the
+    usual, and `legend` adds entries.
+    """
+    num_rows = max(1, -(-len(tiles) // columns))
+    num_lines = max([len(tile.lines) for tile in tiles if tile is not None], default=0)
+    cell = _TILE + _LINE * num_lines + _GAP
+    width = 2 * _SIDE + columns * (_TILE + _GAP) - _GAP
+    entries = [*_entries(tiles, {**_MEANING, **(meaning or {})}), *legend]
+    assert drawn_colors(tiles) <= {entry.color for entry in entries}, "a color is drawn that the legend does not explain"
+    top = Head(title, subtitle, entries, width, _SIDE)
+    head = top.height
+    height = head + num_rows * cell + _SIDE
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        top.draw(figure)
+        for number, tile in enumerate(tiles):
+            if tile is None:
+                continue
+            row, column = divmod(number, columns)
+            left, top = _SIDE + column * (_TILE + _GAP), height - head - row * cell
+            axes = figure.add_axes((left / width, (top - _TILE) / height, _TILE / width, _TILE / height))
+            _draw_picture(axes, tile)
+            for place, line in enumerate(tile.lines):
+                figure.text(
+                    (left + 0.01) / width, (top - _TILE - 0.03 - _LINE * place) / height, shortened(line), size=7.4,
+                    va="top", weight="bold" if place == 0 else "normal", color=TEXT_COLOR,
+                )  # fmt: skip
+        return to_png(figure, dpi=110)
+
+
+def drawn_colors(tiles: Sequence[Tile | None]) -> set[str]:
+    """The colors of frames, boxes and points that tell something: each has an entry in the legend."""
+    some = [tile for tile in tiles if tile is not None]
+    colors = {GOOD_COLOR if tile.good else BAD_COLOR for tile in some if tile.good is not None}
+    colors |= {PREDICTED_COLOR for tile in some if len(tile.boxes) or (len(tile.points) and not tile.point_colors)}
+    colors |= {TRUE_COLOR for tile in some if len(tile.true_boxes)}
+    return colors.union(*(tile.point_colors for tile in some))
+
+
+def _entries(tiles: Sequence[Tile | None], meaning: Mapping[str, str]) -> list[Entry]:
+    """What the tiles have that wants to be explained."""
+    some = [tile for tile in tiles if tile is not None]
+    looks = [
+        (any(tile.good is True for tile in some), Entry("frame", GOOD_COLOR, meaning["good"])),
+        (any(tile.good is False for tile in some), Entry("frame", BAD_COLOR, meaning["bad"])),
+        (any(len(tile.boxes) for tile in some), Entry("box", PREDICTED_COLOR, meaning["box"])),
+        (any(len(tile.true_boxes) for tile in some), Entry("dashed", TRUE_COLOR, meaning["true_box"])),
+        (any(len(tile.points) and not tile.point_colors for tile in some), Entry("dot", PREDICTED_COLOR, meaning["points"])),
+    ]
+    return [entry for shown, entry in looks if shown]
+
+
+def shortened(text: str, letters: int = _LETTERS) -> str:
+    """The text, or as much of it as fits, with an ellipsis."""
+    return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
+
+
+def _draw_picture(axes: Axes, tile: Tile) -> None:
+    height, width = tile.picture.shape[:2]
+    axes.imshow(tile.picture, interpolation="lanczos" if max(height, width) > 64 else "nearest")
+    side = max(height, width) / 2  # a square cell, so that frames and text line up
+    axes.set_xlim((width - 1) / 2 - side, (width - 1) / 2 + side)
+    axes.set_ylim((height - 1) / 2 + side, (height - 1) / 2 - side)
+    axes.set_facecolor("#f3f4f5")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    color = {None: "#dfe2e4", True: GOOD_COLOR, False: BAD_COLOR}[tile.good]
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=color, linewidth=0.8 if tile.good is None else 2.6)
+    for boxes, line, paint in ((tile.true_boxes, (0, (3, 2)), TRUE_COLOR), (tile.boxes, "-", PREDICTED_COLOR)):
+        for left, top, right, bottom in boxes:
+            for shade, thickness in (("white", 2.2), (paint, 1.2)):
+                size = right - left + 1, bottom - top + 1
+                axes.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, ec=shade, lw=thickness, ls=line))
+    points = np.asarray(tile.points).reshape(-1, 2)
+    colors = np.asarray(tile.point_colors or [PREDICTED_COLOR] * len(points), dtype=object)
+    for color in dict.fromkeys(colors):
+        axes.plot(*points[colors == color].T, "o", mfc=color, mec="white", ms=4.6, mew=0.8)
+
+
+def mistaken(answer: str, truth: str | None) -> str:
+    """An answer, with the truth behind it where it is another: the one wording of all sheets. No truth is known where it is None."""
+    return answer if truth is None or truth == answer else f"{answer} (true: {truth})"

@@ -1,0 +1,175 @@
+"""`ftrain index RUN SHARDS OUT`: embeddings and colors of a shard set, as an index to query."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from fschemas.failures import NonFiniteError, UsageError
+from fschemas.folders import claim_output
+from fschemas.publish import exclusive
+from fschemas.shard_set import ShardSet
+from ftrain.data.image import decode_exactly
+from ftrain.data.remote import open_shards
+from ftrain.data.types import Results
+from ftrain.fit.agreement import PictureEncoder, has_annotations
+from ftrain.fit.checkpoint_state import TrainingState, step_folder
+from ftrain.fit.distributed import Processes, one_process
+from ftrain.fit.evaluation import results_of_split
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.trained_task import predict_batch
+from ftrain.layers.color import color_feature
+from ftrain.metrics.exact_search import Features
+from ftrain.search.approximate import Kind, build_approximate, require_faiss
+from ftrain.search.index_file import write_index
+from ftrain.tasks.task import Task
+
+EMBEDDING, COLOR = "embedding", "color"  # what a task's `predict` calls its deep and its color features
+ColorSource = Literal["network", "image", "none"]
+
+
+def build_index(
+    run: Path,
+    shards: str,
+    out: Path,
+    *,
+    splits: Sequence[str] | None = None,
+    kind: Literal["exact"] | Kind = "exact",
+    recall: float = 0.98,
+    color: bool = True,
+    checkpoint: str = "best",
+    batch_size: int = 64,
+    workers: int = 2,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Index the pictures of some splits and return what `out/index.json` holds; an index in `out` is replaced.
+
+    Without `splits` these are the gallery where the set has one, and else all. Colors are the network's own where the task
+    gives some, and else those around the middle of the picture. Any images can be indexed, with or without labels of any kind. Raises `UsageError`
+    for a task without embeddings and for a set without boxes where the run looks at them, `EnvironmentProblem` where `kind` needs faiss, `NonFiniteError` for embeddings without length.
+    """
+    if not 0 < recall <= 1:
+        raise UsageError(f"recall {recall:g}: take a share above 0 and not above 1")
+    if kind != "exact":
+        require_faiss()
+    out = claim_output(Path(out), "index")
+    folder, opened = RunFolder(Path(run)), open_shards(shards)
+    with one_process(device, workers) as place, exclusive(out):
+        task, _, state = folder.load(checkpoint)
+        opened.require(task.config.groups_to_view())
+        task.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        require_embeddings(task, place)
+        encoder = None if has_annotations(task, opened) else PictureEncoder(task)
+        digest = weights_digest(task)
+        rows = _rows(task, opened, splits, labelled=encoder is None)
+        results = results_of_split(
+            task, opened, rows, Processes(0, 1, place), batch_size, workers, encoder=encoder, stage="indexing"
+        )
+        features, source = _features(results, opened, rows, color=color, workers=workers)
+        approximate = None if kind == "exact" else build_approximate(features, kind, recall)
+        note = {
+            "dataset": opened.metadata.get("dataset"),
+            "splits": sorted(set(opened.columns["split"][rows].tolist())),
+            "color": source,
+            "run": {"place": _relative(run, out), **_trained(task, state, digest)},
+            "shards": {"place": shards if "://" in shards else _relative(Path(shards), out), "plan_id": opened.plan_id},
+        }
+        return write_index(out, features, _items(opened, rows), note, approximate)
+
+
+def require_embeddings(task: Task, device: torch.device) -> None:
+    """Raise `UsageError` for a task on this device that gives no embeddings, before a whole set has gone through it."""
+    blank = np.zeros((32, 32, 3), np.uint8)
+    if EMBEDDING not in predict_batch(task, [task.encode_picture(blank)], device):
+        raise UsageError(f"the task {task.name} gives no embeddings to search among; take a run of `ftrain retrieval`")
+
+
+def deep_features(results: Results) -> np.ndarray:
+    """The embeddings among predictions, float32 B, D, brought to length 1; those of several attributes B, A, D side by side.
+
+    Raises `NonFiniteError` where one has no direction.
+    """
+    deep = np.ascontiguousarray(results[EMBEDDING], dtype=np.float32).reshape(len(results[EMBEDDING]), -1)
+    lengths = np.linalg.norm(deep, axis=1, keepdims=True)
+    bad = np.flatnonzero(~(np.isfinite(lengths[:, 0]) & (lengths[:, 0] > 0)))
+    if len(bad):
+        raise NonFiniteError(f"{len(bad)} of {len(deep)} embeddings are 0 or not finite; take another checkpoint")
+    return deep / lengths
+
+
+def weights_digest(task: Task) -> str:
+    """SHA-256 over names, shapes and values of a task's state: two runs with the same digest see pictures alike."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(task.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data if values.numel() else b"")
+    return digest.hexdigest()
+
+
+def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, labelled: bool) -> np.ndarray:
+    """Plain rows (no augmented copies) of the splits that the task can use."""
+    known = list(shards.metadata["splits"])
+    chosen = list(splits) if splits else ["gallery"] if "gallery" in known else known
+    rows = np.unique(np.concatenate([shards.rows(split) for split in chosen]))
+    rows = rows[shards.columns["copy"][rows] == 0]
+    if labelled:
+        rows = task.rows_of_interest(task.config, shards.columns, rows)
+    if len(rows) == 0:
+        raise UsageError(f"{shards.place}: nothing to index in {', '.join(chosen)}; name other splits with --split")
+    return rows
+
+
+def _features(results: Results, shards: ShardSet, rows: np.ndarray, *, color: bool, workers: int) -> tuple[Features, ColorSource]:
+    deep = deep_features(results)
+    if not color:
+        return Features(deep), "none"
+    if COLOR in results:
+        return Features(deep, unit(results[COLOR])), "network"
+
+    def of(row: int) -> np.ndarray:
+        return color_feature(decode_exactly(shards.read(row)[0]))
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        return Features(deep, np.stack(list(pool.map(of, rows.tolist())))), "image"
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Rows of length 1, float32; rows of 0 stay."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.ascontiguousarray(features / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _items(shards: ShardSet, rows: np.ndarray) -> dict[str, Any]:
+    columns, empty = shards.columns, [""] * len(rows)
+    return {
+        "key": columns["key"][rows].tolist(),
+        "split": columns["split"][rows].tolist(),
+        "item": columns["item"][rows].tolist() if "item" in columns else empty,
+        "category": columns["category"][rows].tolist() if "category" in columns else empty,
+        "image": [str(shards.read_annotation(row)["image"]) for row in rows.tolist()],
+        "sha256": shards.image_digests(rows),
+        "row": rows.astype(np.int64),
+    }
+
+
+def _trained(task: Task, state: TrainingState, digest: str) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "plan_id": state.plan_id,
+        "config_digest": state.config_digest,
+        "checkpoint": step_folder(state.step),
+        "weights_sha256": digest,
+    }
+
+
+def _relative(path: Path, start: Path) -> str:
+    """The path as seen from the index, so that both can be moved together and nothing absolute stands in a file."""
+    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()

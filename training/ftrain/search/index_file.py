@@ -1,0 +1,188 @@
+"""An index on disk: features, what they belong to, and `index.json`, which is written last and names the others' digests.
+
+    features.npy       float32 N, D: deep features of length 1
+    colors.npy        float32 N, C: color features of length 1 (optional)
+    items.parquet      key, split, item, category, image (path in the raw folder), sha256 (of the image) and row (in the shard set) of each
+    approximate.faiss  the approximate index (optional)
+    index.json         format, what made it, dimensions, the recall sweep, sizes and SHA-256
+
+Arrays are plain .npy files, mapped into memory on opening; nothing in the folder can run code.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fschemas.failures import IntegrityError
+from fschemas.json_file import COUNT, read_json
+from fschemas.names import DIGEST
+from fschemas.preflight import check_index
+from fschemas.publish import publish, publish_sealed, sha256_of, withdraw
+from fschemas.table_file import read_table, write_table
+from ftrain.metrics.exact_search import ExactSearch, Features
+from ftrain.search.approximate import (
+    APPROXIMATION_SHAPE,
+    ApproximateSearch,
+    Approximation,
+    load_approximate,
+    write_approximate,
+)
+
+FORMAT = "fashionkit-index/2"
+INDEX_FILE, FEATURES_FILE, COLORS_FILE = "index.json", "features.npy", "colors.npy"
+ITEMS_FILE, APPROXIMATE_FILE = "items.parquet", "approximate.faiss"
+_ROWS_AT_ONCE = 65_536
+ITEM_COLUMNS = ("key", "split", "item", "category", "image", "sha256", "row")
+_SHAPE = {
+    "samples": COUNT, "dimensions": COUNT, "color_dimensions": COUNT, "approximate": (None, APPROXIMATION_SHAPE),
+    "files": {"*": {"bytes": COUNT, "sha256": DIGEST}}, "run": {"place": str}, "shards": {"place": str},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class IndexFolder:
+    """An opened index. `items` has the columns of `ITEM_COLUMNS` as arrays; "" where a label is unknown."""
+
+    path: Path
+    note: dict[str, Any]
+    features: Features
+    items: dict[str, np.ndarray]
+
+    @classmethod
+    def open(cls, path: Path, *, digests: bool = True) -> IndexFolder:
+        """Open and check an index; without `digests` sizes only, which spares reading it once (0.2 s per 300 MB).
+
+        Raises `UsageError` where there is no finished index, `IntegrityError` where a file is not what index.json says.
+        """
+        check_index(path)
+        note = _read_note(path)
+        for name, file in note["files"].items():
+            place = path / name
+            if not place.is_file() or place.stat().st_size != file["bytes"]:
+                found = f"{place.stat().st_size} bytes" if place.is_file() else "missing"
+                raise IntegrityError(f"{place}: {found} instead of {file['bytes']} bytes; build the index again")
+            if digests and sha256_of(place) != file["sha256"]:
+                raise IntegrityError(f"{place}: changed (SHA-256 differs from {INDEX_FILE}); build the index again")
+        count = note["samples"]
+        deep = _map(path / FEATURES_FILE, (count, note["dimensions"]), finite=digests)
+        color = None
+        if note["color_dimensions"]:
+            color = _map(path / COLORS_FILE, (count, note["color_dimensions"]), finite=digests)
+        table = read_table(path / ITEMS_FILE)
+        if table.num_rows != count or table.column_names != list(ITEM_COLUMNS):
+            raise IntegrityError(f"{path}/{ITEMS_FILE}: {table.num_rows} rows instead of {count}; build the index again")
+        items = {name: np.array(table.column(name).to_pylist()) for name in ITEM_COLUMNS}
+        return cls(path, note, Features(deep, color), items)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def approximation(self) -> Approximation | None:
+        """How the approximate index was tuned; None where there is none."""
+        stored = self.note["approximate"]
+        return None if stored is None else Approximation.from_json(stored)
+
+    def searcher(self, device: Any = None) -> ExactSearch | ApproximateSearch:
+        """The search that the index was built for; raises `EnvironmentProblem` where it needs faiss and there is none."""
+        approximation = self.approximation
+        if approximation is None:
+            return ExactSearch(self.features, device)
+        return load_approximate(self.path / APPROXIMATE_FILE, self.features, approximation)
+
+    def place_of(self, name: str) -> str:
+        """Where the index says that its `run` or its `shards` stand: a URL, or a path seen from here."""
+        place = str(self.note[name]["place"])
+        return place if "://" in place else os.path.normpath(self.path / place)
+
+
+def write_index(
+    path: Path,
+    features: Features,
+    items: dict[str, Any],
+    note: dict[str, Any],
+    approximate: ApproximateSearch | None = None,
+) -> dict[str, Any]:
+    """Publish an index, replacing one that stands there, and return what index.json holds. Call it holding `exclusive(path)`.
+
+    `note` says what made it. The same values give the same bytes.
+    """
+    withdraw(path / INDEX_FILE)
+    _publish_array(path / FEATURES_FILE, features.deep)
+    write_table(path / ITEMS_FILE, pa.table({name: items[name] for name in ITEM_COLUMNS}))
+    names = [FEATURES_FILE, ITEMS_FILE]
+    if features.color is None:
+        withdraw(path / COLORS_FILE)
+    else:
+        _publish_array(path / COLORS_FILE, features.color)
+        names.append(COLORS_FILE)
+    if approximate is None:
+        withdraw(path / APPROXIMATE_FILE)
+    else:
+        with publish(path / APPROXIMATE_FILE) as temporary:
+            write_approximate(approximate, temporary)
+        names.append(APPROXIMATE_FILE)
+    files = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256_of(path / name)} for name in sorted(names)}
+    whole = {
+        "format": FORMAT,
+        **note,
+        "samples": len(features),
+        "dimensions": features.deep.shape[1],
+        "color_dimensions": 0 if features.color is None else features.color.shape[1],
+        "approximate": approximate.approximation.to_json() if approximate else None,
+        "files": files,
+    }
+    publish_sealed(path / INDEX_FILE, whole)
+    return whole
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    note = read_json(
+        path / INDEX_FILE,
+        _SHAPE,
+        format=FORMAT,
+        sealed=True,
+        missing=f"{path}: no finished index here ({INDEX_FILE} is missing); build one with `ftrain index`",
+        remedy="build the index again",
+    )
+    strangers = sorted(note["files"].keys() - {FEATURES_FILE, COLORS_FILE, ITEMS_FILE, APPROXIMATE_FILE})
+    if strangers:
+        raise IntegrityError(f"{path}/{INDEX_FILE}: {strangers[0]!r} is not a file of an index; build the index again")
+    missing = {FEATURES_FILE, ITEMS_FILE} - note["files"].keys()
+    if missing:
+        raise IntegrityError(f"{path}/{INDEX_FILE}: files.{min(missing)} is missing; build the index again")
+    return note
+
+
+def _map(path: Path, shape: tuple[int, int], *, finite: bool) -> np.ndarray:
+    """A .npy file mapped into memory. Copy on write: torch wants memory that could be written. `finite`: look at every number."""
+    try:
+        array = np.load(path, mmap_mode="c").view(np.ndarray)
+    except (ValueError, EOFError) as error:
+        raise IntegrityError(f"{path}: not a plain .npy file ({error}); build the index again") from None
+    if array.shape != shape or array.dtype != np.float32:
+        raise IntegrityError(f"{path}: {array.dtype} {array.shape} instead of float32 {shape}; build the index again")
+    bad = _first_not_finite(array) if finite else None
+    if bad is not None:
+        raise IntegrityError(f"{path}: the features of row {bad} are not finite; build the index again")
+    return array
+
+
+def _first_not_finite(array: np.ndarray) -> int | None:
+    """The first row (of N, D) that holds NaN or infinity, or None; read in pieces, for it may be larger than memory."""
+    for start in range(0, len(array), _ROWS_AT_ONCE):
+        finite = np.isfinite(array[start : start + _ROWS_AT_ONCE]).all(axis=1)
+        if not finite.all():
+            return start + int(np.argmin(finite))
+    return None
+
+
+def _publish_array(path: Path, array: np.ndarray) -> None:
+    with publish(path) as temporary, open(temporary, "wb") as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(array, dtype=np.float32), version=(1, 0), allow_pickle=False)

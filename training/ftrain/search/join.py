@@ -1,0 +1,132 @@
+"""`ftrain join SHARDS RUN… --run OUT`: several runs as one that searches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fschemas.failures import UsageError
+from fschemas.folders import claim_output
+from fschemas.shard_set import ShardSet
+from ftrain.data.config import FitConfig, RunConfig
+from ftrain.data.remote import open_shards
+from ftrain.fit.agreement import agree
+from ftrain.fit.checkpoint import discard, save_checkpoint
+from ftrain.fit.checkpoint_state import TrainingState
+from ftrain.fit.distributed import Processes, one_process
+from ftrain.fit.evaluation import results_of_split
+from ftrain.fit.run_folder import RECEIPT_FILE, RunFolder
+from ftrain.fit.splits import Splits
+from ftrain.fit.trained_task import as_batch
+from ftrain.layers.weights import weights_to_come
+from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, parts_of
+from ftrain.tasks.retrieval.task import Retrieval
+from ftrain.tasks.task import Task
+
+_MOST_PICTURES = 10_000  # to learn means and components from: 5,000 numbers of each are 0.4 GB in double precision
+_FACTS = ("landmark_set", "vocabularies", "column_groups", "names")  # of a shard set that a task is built from
+
+
+def join_runs(
+    shards: str,
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    dim: int = 512,
+    checkpoint: str = "best",
+    batch_size: int = 64,
+    workers: int = 2,
+    device: str = "auto",
+    command: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Join runs into the run folder `out`; returns its `dimensions`, how many `runs`, `parts` and training `pictures`.
+
+    One of them, a run of retrieval, leads: it says what is found again and on which split it was trained, whose pictures the means
+    and components are learnt from. Beside each run of retrieval stands its untrained backbone. Raises `UsageError` where none is of
+    retrieval, where the set does not fit that one or has no boxes for a run that looks at them, and where `out` holds a run. `command` is for the receipt.
+    """
+    out = claim_output(Path(out), "run")
+    opened, folder = open_shards(shards), RunFolder(out)
+    _check_output(folder)
+    with one_process(device, workers) as place, folder.hold():
+        tasks, members, lead = _members(runs, opened, checkpoint)
+        rows = _rows(tasks[0], lead, opened)
+        joined = _assembled(tasks, members, opened, min(dim, len(rows) - 1))
+        joined.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        parts = results_of_split(joined, opened, rows, Processes(0, 1, place), batch_size, workers)["parts"]
+        joined.cpu().fit(torch.from_numpy(parts))
+        made: dict[str, Any] = {"task": Joined.name, "model": joined.config.model_dump(mode="json")}
+        config = lead.model_copy(update={**made, "fit": FitConfig.model_validate({})})
+        discard(folder.checkpoints)  # of this command, killed before its receipt: the runs may have changed since
+        folder.start(config, opened, "never")
+        state = TrainingState(plan_id=opened.plan_id, config_digest=config.digest, seed=config.fit.seed)
+        save_checkpoint(folder.checkpoints, state, {"model": joined.state_dict()}, keep=1)
+        folder.write_receipt(state, command)
+    sizes = joined.config
+    return {"dimensions": sizes.dim, "runs": len(runs), "parts": len(sizes.widths), "images": len(rows)}
+
+
+def _check_output(folder: RunFolder) -> None:
+    """Refuse a run; a joined one without its receipt, which is written last, was not finished and may be written anew."""
+    if not folder.checkpoints.exists() or not any(folder.checkpoints.glob("step-*")):
+        return
+    finished = (folder.path / RECEIPT_FILE).exists()
+    if finished or folder.config().task != Joined.name:
+        raise UsageError(f"{folder.path}: holds a run already; name another folder with --run")
+
+
+def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[list[Task], list[Member], RunConfig]:
+    """The tasks, a leading one first and the untrained ones among them, what is written of each, and the leader's configuration."""
+    loaded = [RunFolder(run).load(checkpoint)[:2] for run in runs]
+    leading = next((number for number, (task, _) in enumerate(loaded) if isinstance(task, Retrieval)), None)
+    if leading is None:
+        raise UsageError("none of the runs is of `ftrain retrieval`, and one has to say what is found again; name one")
+    agree(loaded[leading][0], runs[leading], shards)
+    loaded.insert(0, loaded.pop(leading))
+    tasks: list[Task] = []
+    members: list[Member] = []
+    for task, config in loaded:
+        if isinstance(task, Joined):
+            raise UsageError("a joined run cannot be joined again; name the runs that it was made of")
+        facts = {name: task.dataset[name] for name in _FACTS if name in task.dataset}
+        for one in (task, task.untrained()) if isinstance(task, Retrieval) else (task,):
+            tasks.append(one.eval())
+            members.append(Member(task=config.task, model=config.model, dataset=facts, learnt=one is task))
+    return tasks, members, loaded[0][1]
+
+
+def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSet, dim: int) -> Joined:
+    """The joined task with the weights of its runs, before it has seen a picture."""
+    if dim < 1:
+        raise UsageError(f"{shards.place}: one training image is too few to join runs by; take a larger set")
+    widths = _widths(tasks)
+    config = JoinedConfig(members=tuple(members), widths=tuple(widths), dim=min(dim, sum(widths)))
+    shards.require(config.groups_to_view())
+    with weights_to_come():
+        joined = Joined(config, shards.metadata)
+    for own, task in zip(joined.tasks, tasks, strict=True):
+        own.load_state_dict(task.state_dict())
+    joined.fitted = False
+    return joined.eval()
+
+
+@torch.inference_mode()
+def _widths(tasks: Sequence[Task]) -> list[int]:
+    """Widths of the parts, by trying them on a grey picture."""
+    inputs = inputs_of(tasks, np.full((64, 64, 3), 128, np.uint8), None)
+    _, parts = parts_of(tasks, as_batch([inputs], torch.device("cpu")))
+    return [part.shape[1] for part in parts]
+
+
+def _rows(lead: Task, config: RunConfig, shards: ShardSet) -> np.ndarray:
+    """Training pictures of the leading run, at most `_MOST_PICTURES`, evenly spread."""
+    rows = Splits(lead, config, shards).training_pictures()
+    if len(rows) == 0:
+        raise UsageError(
+            f"{shards.place}: no {config.train_split} split to learn from; take the set that the runs were trained on"
+        )
+    return rows[:: -(-len(rows) // _MOST_PICTURES)]

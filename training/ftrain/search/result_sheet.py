@@ -1,0 +1,81 @@
+"""The contact sheet of a query: the photo on the left, its answers to the right with rank, score, item and category."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fschemas.shard_set import ShardSet
+from ftrain.data.image import decode_exactly
+from ftrain.plots.sheet import Tile, sheet
+
+_COLUMNS = 6
+_SIDE = 320  # pixels: larger pictures are shrunk for their tile
+_EMPTY = np.full((64, 64, 3), 238, np.uint8)
+
+
+def draw_result(picture: np.ndarray, answer: dict[str, Any], shards: ShardSet | None) -> bytes:
+    """PNG of an answer of `query_index` for a photo, uint8 H, W, 3; without `shards` its answers have no pictures.
+
+    Where the item of the photo is known, answers that show it are framed green and others red.
+    """
+    shown = [answer["item"] or "item not known", f"in the index as {answer['in_index'][0]}" if answer["in_index"] else ""]
+    tiles: list[Tile | None] = [Tile(small(picture), ["photo", *(line for line in shown if line)])]
+    for number, match in enumerate(answer["matches"]):
+        if number and number % (_COLUMNS - 1) == 0:
+            tiles.append(None)  # the first column is the photo's
+        tiles.append(Tile(_thumbnail(match, shards), _lines(match, answer), match["hit"]))
+    meaning = {"good": "green frame: the same item", "bad": "red frame: another item"}
+    return sheet(tiles, _title(answer), _subtitle(answer, shards), _COLUMNS, meaning=meaning)
+
+
+def _title(answer: dict[str, Any]) -> str:
+    hits = [match["rank"] for match in answer["matches"] if match["hit"]]
+    name = answer["image"].rpartition("/")[2]
+    if not answer["item"]:
+        return f"Most alike to {name}"
+    found = (
+        f"{len(hits)} of {len(answer['matches'])} show the same item, the first at rank {hits[0]}"
+        if hits
+        else "none shows the same item"
+    )
+    return f"Most alike to {name}: {found}"
+
+
+def _subtitle(answer: dict[str, Any], shards: ShardSet | None) -> str:
+    weight, likeness = answer["color_weight"], _LIKENESS[answer["metric"]]
+    parts = [f"score: {likeness} of deep features" + (f" + {weight:g} x that of colors" if weight else "")]
+    if answer["reranked"]:
+        parts = [f"re-ranked by k-reciprocal neighbours; score: minus their distance; likeness: {parts[0].partition(': ')[2]}"]
+    if shards is None:
+        parts.append("the shard set is not where the index says, name it with --shards for images")
+    return "; ".join(parts)
+
+
+_LIKENESS = {"cosine": "cosine", "euclidean": "minus the Euclidean distance"}
+
+
+def _lines(match: dict[str, Any], answer: dict[str, Any]) -> list[str]:
+    lines = [f"{match['rank']}   {match['score']:.3f}", match["item"] or match["key"], match["category"].replace("_", " ")]
+    if answer["color_weight"]:
+        lines.append(f"deep {match['deep']:.3f}, color {match['color']:.3f}")
+    elif answer["reranked"]:
+        lines.append(f"deep {match['deep']:.3f}")
+    return lines
+
+
+def _thumbnail(match: dict[str, Any], shards: ShardSet | None) -> np.ndarray:
+    if shards is None:
+        return _EMPTY
+    return small(decode_exactly(shards.read(match["row"])[0]))
+
+
+def small(picture: np.ndarray) -> np.ndarray:
+    """A picture of a size fit for a tile."""
+    factor = _SIDE / max(picture.shape[:2])
+    if factor >= 1:
+        return picture
+    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,112 @@
+"""The classifier of clothes: one backbone, a predicted box, what is seen in it beside the whole picture, and linear heads.
+
+After the open classifier of Ghadiri (2019): global average and 3 x 3 features of the predicted box, joined, into one linear layer
+each for attributes and categories. What that one lacks is chosen here: features of a finer stride for the box, a gradient
+that reaches it, a hidden layer, and a branch per type of clothes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ftrain.layers.backbone import Backbone
+from ftrain.tasks.category.box import BoxHead, BoxMaps, pool_box
+
+
+@dataclass(frozen=True)
+class CategoryOutputs:
+    """`boxes` B, 4 (shares of the input), `category` B, C and `attributes` B, A logits; None for a head that is not there."""
+
+    boxes: Tensor
+    category: Tensor | None
+    attributes: Tensor | None
+
+
+class _Only(nn.Module):
+    """Features B, F to the logit B, 1 of the only choice."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.new_zeros(len(features), 1)
+
+
+class TypedCategories(nn.Module):
+    """Features B, F to logits B, C of categories: those of a type come from its own branch, the type from a head of its own.
+
+    The logits are log P(type) + log P(category | type): log-probabilities, so that cross-entropy trains both at once.
+    """
+
+    def __init__(self, num_features: int, num_categories: int, types: Mapping[str, Sequence[int]]) -> None:
+        super().__init__()
+        branches = [list(members) for members in types.values()]
+        rest = sorted(set(range(num_categories)) - {category for members in branches for category in members})
+        branches += [rest] if rest else []
+        order = [category for members in branches for category in members]
+        self.type_head = nn.Linear(num_features, len(branches))
+        # A type of one category has nothing to choose: a branch for it would learn nothing.
+        self.branches = nn.ModuleList(nn.Linear(num_features, len(ids)) if len(ids) > 1 else _Only() for ids in branches)
+        places = torch.tensor([order.index(category) for category in range(num_categories)])
+        self.register_buffer("places", places, persistent=False)
+        self.places: Tensor
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class; float32."""
+        types = self.type_head(features).float().log_softmax(dim=1)
+        within = [branch(features).float().log_softmax(dim=1) for branch in self.branches]
+        joint = [types[:, number, None] + shares for number, shares in enumerate(within)]
+        return torch.cat(joint, dim=1)[:, self.places]
+
+
+class CategoryNetwork(nn.Module):
+    """uint8 B, H, W, 3 to `CategoryOutputs`.
+
+    `num_categories` and `num_attributes` of 0 leave a head out; `types` (name to category ids) asks for a branch per type.
+    `local_size` cells a side of the box are joined to the global features (0: none) from the features at `local_stride`.
+    `box_head` is `maps` or `flat`, the original's. Where not `box_gradient`, the classification does not move the box. With
+    `true_boxes` something else teaches it; a box that nothing teaches is the whole picture.
+    """
+
+    def __init__(
+        self, backbone: str, weights: str, input_size: int, num_categories: int, num_attributes: int, *,
+        types: Mapping[str, Sequence[int]] | None = None, local_size: int = 3, local_stride: int = 32, box_head: str = "maps",
+        box_gradient: bool = True, true_boxes: bool = True, hidden: int = 0, dropout: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.backbone = Backbone(backbone, weights, strides=(local_stride, 32) if local_stride != 32 else (32,))
+        self.local_size, self.box_gradient = local_size, box_gradient
+        last = self.backbone.widths[-1]
+        self.flat_box = box_head == "flat"
+        cells = input_size // (32 if self.flat_box else local_stride)
+        self.box: nn.Module | None = None
+        if true_boxes or (local_size and box_gradient):
+            self.box = BoxHead(last, cells) if self.flat_box else BoxMaps(self.backbone.widths, cells)
+        num_features = last + self.backbone.widths[0] * local_size**2
+        self.hidden = nn.Sequential(nn.Linear(num_features, hidden), nn.ReLU()) if hidden else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        num_joined = hidden or num_features
+        self.attribute_head = nn.Linear(num_joined, num_attributes) if num_attributes else None
+        self.category_head: nn.Module | None = None
+        if num_categories:
+            flat = types is None
+            self.category_head = (
+                nn.Linear(num_joined, num_categories) if flat else TypedCategories(num_joined, num_categories, types)
+            )
+
+    def forward(self, image: Tensor) -> CategoryOutputs:
+        """See the class."""
+        features = self.backbone(image)
+        if self.box is None:
+            boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=image.device).expand(len(image), 4)
+        else:
+            boxes = self.box(features[-1] if self.flat_box else features)
+        parts = [features[-1].float().mean(dim=(2, 3))]
+        if self.local_size:
+            region = boxes if self.box_gradient else boxes.detach()
+            parts.append(pool_box(features[0], region, self.local_size).flatten(1))
+        joined = self.dropout(self.hidden(torch.cat(parts, dim=1)))
+        category = None if self.category_head is None else self.category_head(joined)
+        attributes = None if self.attribute_head is None else self.attribute_head(joined)
+        return CategoryOutputs(boxes, category, attributes)

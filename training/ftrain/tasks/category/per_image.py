@@ -1,0 +1,111 @@
+"""Picture by picture: what the category task got right, the table of the worst, and the tiles of a contact sheet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ftrain.data.types import Judged, Results
+from ftrain.metrics.classification import class_ranks
+from ftrain.plots import label_report
+from ftrain.plots.sheet import MARKS, Tile, mistaken
+from ftrain.tasks.category.labels import CategoryLabels
+
+
+def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over union N of boxes N, 4 (x1, y1, x2, y2, centers of corner pixels, both of which belong to the box)."""
+    first, last = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
+    shared = np.prod(np.maximum(last - first + 1, 0), axis=1)
+    areas = [np.prod(box[:, 2:] - box[:, :2] + 1, axis=1) for box in (boxes, truth)]
+    return shared / (areas[0] + areas[1] - shared)
+
+
+def hits(learned: CategoryLabels, results: Results) -> tuple[np.ndarray, np.ndarray]:
+    """What slices are of: the category right or wrong; without categories the groups, without those attribute hits."""
+    number = len(results["row"])
+    labels = results.get("category")
+    if labels is not None and (labels >= 0).any():
+        return (class_ranks(results["category_scores"], labels) == 0).astype(float), (labels >= 0).astype(float)
+    hits, counts = np.zeros(number), np.zeros(number)
+    targets, scores = results["attributes"], results["attribute_scores"]
+    for members in learned.groups.values() if learned.exclusive else [range(len(learned.attributes))]:
+        own, columns = scores[:, list(members)], targets[:, list(members)]
+        has = (columns == 1).any(axis=1)
+        best = own.argmax(axis=1)
+        hits += has & (columns[np.arange(number), best] == 1)
+        counts += has
+    return hits, counts
+
+
+def pictures(learned: CategoryLabels, judged: Judged) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
+    """How bad each picture is (share of its labels that are wrong, then how unsure), and the header and rows of a table."""
+    results, number = judged.results, len(judged.results["row"])
+    wrong, total, unsure = np.zeros(number), np.zeros(number), np.zeros(number)
+    header = ["key"]
+    columns: list[list[Any]] = [judged.shards.columns["key"][results["row"]].tolist()]
+    labels = results.get("category")
+    if labels is not None and (labels >= 0).any():
+        best = results["category_scores"].argmax(axis=1)
+        header += ["category", "answer", "score"]
+        columns += [
+            [learned.categories[label] if label >= 0 else "" for label in labels],
+            [learned.categories[index] for index in best],
+            results["category_scores"].max(axis=1).astype(float).tolist(),
+        ]  # fmt: skip
+        wrong, total = wrong + ((best != labels) & (labels >= 0)), total + (labels >= 0)
+        unsure = unsure - results["category_scores"][np.arange(number), np.maximum(labels, 0)]
+    if "attributes" in results and (results["attributes"] == 1).any():
+        right, counts = hits(learned, {name: values for name, values in results.items() if name != "category"})
+        header += ["attributes_right", "attributes"]
+        columns += [right.astype(int).tolist(), counts.astype(int).tolist()]
+        wrong, total = wrong + counts - right, total + counts
+        unsure = unsure - (results["attribute_scores"] * (results["attributes"] == 1)).sum(axis=1)
+    if "true_box" in results:
+        header.append("box_iou")
+        columns.append(box_overlap(results["boxes"], results["true_box"]).astype(float).tolist())
+    badness = np.where(total > 0, wrong / np.maximum(total, 1), -1.0) + 1e-6 * unsure
+    table = list(zip(*columns, strict=True))
+    return badness, header, [table[index] for index in np.argsort(-badness, kind="stable")]
+
+
+def tile(learned: CategoryLabels, judged: Judged, number: int, badness: float) -> Tile:
+    """A picture with its box, the category and the attributes as answered, and the truth where it is another."""
+    results = judged.results
+    picture, note = label_report.picture_of(judged, number)
+    lines: list[str] = []
+    good: bool | None = badness < 0.2
+    labels = results.get("category")
+    if labels is not None and (labels >= 0).any():  # the frame says one thing: of pictures without a category, nothing
+        good = None
+    if labels is not None and "category_scores" in results and labels[number] >= 0:
+        scores = results["category_scores"][number]
+        best = int(scores.argmax())
+        good = best == int(labels[number])
+        lines.append(
+            mistaken(
+                f"{learned.categories[best]} {100 * scores[best]:.0f} %",
+                None if best == labels[number] else learned.categories[labels[number]],
+            )
+        )
+    if "attributes" in results:
+        lines += _attribute_lines(learned, results, number)
+    boxes = [results["boxes"][number].tolist()] if learned.has_boxes else []
+    return Tile(picture, lines[:7], good, boxes, [note["box"]] if learned.has_boxes else [])
+
+
+def _attribute_lines(learned: CategoryLabels, results: Results, number: int) -> list[str]:
+    scores, targets = results["attribute_scores"][number], results["attributes"][number]
+    lines: list[str] = []
+    if learned.exclusive:
+        for name, members in learned.groups.items():
+            true = [index for index in members if targets[index] == 1]
+            best = max(members, key=lambda index: scores[index])
+            if true:
+                truth = None if best in true else learned.attributes[true[0]]
+                lines.append(f"{name}: {mistaken(learned.attributes[best], truth)}")
+        return lines
+    best = np.argsort(-scores, kind="stable")[:5]
+    marked = [f"{MARKS[int(targets[index])]} {learned.attributes[index]}" for index in best]
+    missed = [learned.attributes[index] for index in np.flatnonzero(targets == 1) if index not in best]
+    return [", ".join(marked[:2]), ", ".join(marked[2:]), f"missed: {', '.join(missed)}" if missed else "all found"]

@@ -1,0 +1,243 @@
+"""The report of the category task: figures beside their floors, per class, group and type, slices, and the worst pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fschemas.csv_text import csv_bytes, csv_table
+from fschemas.failures import UsageError
+from fschemas.publish import publish_bytes
+from ftrain.data.types import Judged, Results
+from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
+from ftrain.metrics.bootstrap import ratio_interval
+from ftrain.metrics.classification import answers, classification_figures, dominance
+from ftrain.metrics.slices import slices
+from ftrain.plots import label_report
+from ftrain.plots.label_plots import plot_bars
+from ftrain.plots.sheet import MARKS_ENTRY, ORDER_ENTRY, sheet
+from ftrain.tasks.category.labels import CategoryLabels
+from ftrain.tasks.category.per_image import box_overlap, hits, pictures, tile
+
+_NAMES = {
+    "category_top_1": "category, top 1",
+    "category_top_3": "category, top 3",
+    "category_top_5": "category, top 5",
+    "category_macro_f1": "category, macro F1",
+    "type_top_1": "type of clothes",
+    "groups_top_1": "attribute groups, mean top 1",
+    "attribute_recall_3_micro": "attribute recall@3, micro",
+    "attribute_recall_5_micro": "attribute recall@5, micro",
+    "attribute_recall_3_macro": "attribute recall@3, macro",
+    "box_iou": "box, mean IoU",
+    "box_iou_50": "boxes with IoU above .5",
+}
+_SHEET = 20
+
+
+@dataclass(frozen=True)
+class _Floors:
+    """What is learnt from the annotations of training pictures alone."""
+
+    categories: np.ndarray  # M class numbers, -1 unknown
+    attribute_counts: np.ndarray  # A: how often each is positive
+    mean_box: np.ndarray | None  # 4 as shares of the picture
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was no training picture."""
+        return len(self.categories) == 0
+
+
+def figures(learned: CategoryLabels, results: Results) -> dict[str, Any]:
+    """Flat figures of whatever has labels, and `score`: the mean of top-1 of the category and of what is said of attributes."""
+    found: dict[str, Any] = {}
+    for kind, part in _parts(learned, results).items():
+        found |= {f"{kind}_{name}": value for name, value in part.items() if not (isinstance(value, float) and math.isnan(value))}
+    chosen = [found[name] for name in ("category_top_1", "groups_top_1") if name in found]
+    if "groups_top_1" not in found:
+        chosen += [found[name] for name in ("attribute_recall_5_micro", "attribute_recall_3_micro") if name in found][:1]
+    if not chosen and "box_iou" in found:
+        chosen = [found["box_iou"]]
+    return {"score": float(np.mean(chosen)) if chosen else math.nan, **found}
+
+
+def report(learned: CategoryLabels, judged: Judged, out: Path) -> dict[str, Any]:
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
+
+    Raises `UsageError` when no picture of the split has a label that the run learnt.
+    """
+    results, notes = judged.results, label_report.notes_of(judged)
+    model = figures(learned, results)
+    if math.isnan(model["score"]):
+        place = f"{judged.shards.place}: the split {judged.split!r}"
+        raise UsageError(f"{place} has no labels that the run learnt; choose another --split")
+    floors = _learn_floors(learned, judged)
+    numbers: dict[str, Any] = {"model": model, **_floor_figures(learned, judged, floors)}
+    line = label_report.subtitle(judged, _headline(model))
+    if learned.exclusive and "attributes" in results:
+        numbers["groups"] = _groups(learned, results, floors)
+        _write_parts(out, "groups", numbers["groups"], "Accuracy in each group of attributes", line, "majority")
+    elif "attributes" in results:
+        numbers["attributes"] = _types(learned, results, floors)
+        _write_parts(out, "attributes", numbers["attributes"], "Recall@3 of each type of attribute", line, "majority")
+    if "category_top_1" in model:
+        label_report.write_classification(
+            out, "category", results["category_scores"], results["category"], floors.categories, learned.categories, line
+        )
+    numbers["slices"] = slices(*hits(learned, results), label_report.properties(notes))
+    numbers["collapse"] = _collapse(learned, results)
+    badness, header, rows = pictures(learned, judged)
+    publish_bytes(out / "images.csv", csv_bytes(header, rows))
+    tiles = [tile(learned, judged, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)]
+    legend = [*([MARKS_ENTRY] if "attributes" in results and not learned.exclusive else []), ORDER_ENTRY]
+    frames = ("category right", "category wrong"), ("at most one label in five wrong", "more labels wrong")
+    right, wrong = frames["category_top_1" not in model]
+    meaning = {"good": f"green frame: {right}", "bad": f"red frame: {wrong}"}
+    publish_bytes(out / "predictions.png", sheet(tiles, "Predicted and true labels", line, meaning=meaning, legend=legend))
+    return numbers
+
+
+def summary(metrics: dict[str, Any]) -> Iterator[str]:
+    """The numbers of `report` as lines for a person."""
+    floor = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
+    yield from label_report.figure_lines(metrics["model"], floor, _NAMES, "never looking")
+    for title, parts in (("top 1 of each group", metrics.get("groups")), ("recall@3 of each type", metrics.get("attributes"))):
+        yield from label_report.part_lines(title, parts or {}, "never looking")
+
+
+def _parts(learned: CategoryLabels, results: Results) -> dict[str, dict[str, Any]]:
+    """Figures by what they are of, for predictions or for a floor that has the same arrays."""
+    parts: dict[str, dict[str, Any]] = {}
+    labels = results.get("category")
+    if labels is not None and (labels >= 0).any() and "category_scores" in results:
+        scores = results["category_scores"]
+        parts["category"] = classification_figures(scores, labels)
+        if learned.types:
+            parts["type"] = _type_figures(learned, scores, labels)
+    targets = results.get("attributes")
+    if targets is not None and (targets == 1).any() and "attribute_scores" in results:
+        scores, positive, known = results["attribute_scores"], targets == 1, targets >= 0
+        if learned.exclusive:
+            parts["groups"] = group_accuracy(scores, positive, known, learned.groups)["mean"]
+        else:
+            parts["attribute"] = attribute_recall(scores, positive, known)["all"]
+    if "true_box" in results and "boxes" in results:
+        overlap = box_overlap(results["boxes"], results["true_box"])
+        low, high = ratio_interval(overlap, np.ones(len(overlap)))
+        parts["box"] = {"iou": float(overlap.mean()), "iou_low": low, "iou_high": high, "iou_50": float((overlap > 0.5).mean())}
+    return parts
+
+
+def _type_figures(learned: CategoryLabels, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How often the type of clothes is right: upper, lower or full."""
+    members = list(learned.types.values())
+    owner = np.full(len(learned.categories), -1)
+    for number, ids in enumerate(members):
+        owner[ids] = number
+    truth = np.where(labels >= 0, owner[labels], -1)
+    summed = np.stack([scores[:, ids].sum(axis=1) for ids in members], axis=1)
+    found = classification_figures(summed, truth, top=(1,))
+    return {name: found[name] for name in ("top_1", "top_1_low", "top_1_high")}
+
+
+def _learn_floors(learned: CategoryLabels, judged: Judged) -> _Floors:
+    rows, shards = judged.training_rows, judged.shards
+    notes = [shards.read_annotation(int(row)) for row in rows]
+    categories = np.full(len(rows), -1)
+    if learned.categories and "category" in shards.columns:
+        categories = label_report.labels_of(shards, rows, "category", learned.categories)
+    counts = label_report.positive_counts(notes, len(learned.attributes))
+    box = None
+    if "true_box" in judged.results and notes:
+        sizes = np.array([[note["width"], note["height"]] * 2 for note in notes], float)
+        box = ((np.array([note["box"] for note in notes]) + 0.5) / sizes).mean(axis=0)
+    return _Floors(categories, counts, box)
+
+
+def _floor_figures(learned: CategoryLabels, judged: Judged, floors: _Floors) -> dict[str, dict[str, Any]]:
+    """`majority` and `mean_box`: the same figures for answers that never look at the picture."""
+    if floors.empty:
+        return {}
+    results, number = judged.results, len(judged.results["row"])
+    blind: Results = {name: results[name] for name in ("category", "attributes") if name in results}
+    if learned.categories:
+        counts = np.bincount(floors.categories[floors.categories >= 0], minlength=len(learned.categories))
+        blind["category_scores"] = _ranked_by_frequency(counts, number)
+    if learned.attributes:
+        blind["attribute_scores"] = _ranked_by_frequency(floors.attribute_counts, number)
+    found = {
+        "majority": {name: value for name, value in figures(learned, blind).items() if name != "score" or not math.isnan(value)}
+    }
+    if floors.mean_box is not None:
+        mean = {"boxes": floors.mean_box * np.tile(results["size"], 2) - 0.5, "true_box": results["true_box"]}
+        found["mean_box"] = {f"box_{name}": value for name, value in _parts(learned, mean)["box"].items()}
+    return found
+
+
+def _ranked_by_frequency(counts: np.ndarray, num_rows: int) -> np.ndarray:
+    """Positive, so that sums over a type are in proportion as well, and different even where counts are equal."""
+    shares = (counts + np.linspace(1e-6, 0, len(counts))) / max(1, counts.sum())
+    return np.broadcast_to(shares, (num_rows, len(counts)))
+
+
+def _groups(learned: CategoryLabels, results: Results, floors: _Floors) -> dict[str, dict[str, float]]:
+    positive, known = results["attributes"] == 1, results["attributes"] >= 0
+    found = group_accuracy(results["attribute_scores"], positive, known, learned.groups)
+    below = {} if floors.empty else group_majority(floors.attribute_counts, positive, known, learned.groups)
+    return _beside(found, below, "top_1")
+
+
+def _types(learned: CategoryLabels, results: Results, floors: _Floors) -> dict[str, dict[str, float]]:
+    positive, known = results["attributes"] == 1, results["attributes"] >= 0
+    found = attribute_recall(results["attribute_scores"], positive, known, types=learned.groups)
+    below = {}
+    if not floors.empty:
+        ranked = label_report.ranking_floor(floors.attribute_counts, len(positive))
+        below = attribute_recall(ranked, positive, known, types=learned.groups)
+    return _beside(found, below, "recall_3_micro")
+
+
+def _beside(found: dict[str, dict[str, float]], below: dict[str, dict[str, float]], name: str) -> dict[str, dict[str, float]]:
+    """The parts that have a figure, with `value` and `floor`: that of `name`."""
+    kept = {key: part for key, part in found.items() if not math.isnan(part.get(name, math.nan))}
+    parts: dict[str, dict[str, float]] = {}
+    for key, part in kept.items():
+        floor = {"floor": below[key][name]} if key in below else {}
+        ends = {end: part[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in part}
+        count = {"count": part.get("count", part.get("images", 0.0))}
+        parts[key] = {"value": part[name], **ends, **floor, **{k: v for k, v in part.items() if not math.isnan(v)}, **count}
+    return parts
+
+
+def _write_parts(out: Path, name: str, parts: dict[str, dict[str, float]], title: str, line: str, floor: str) -> None:
+    columns = list(dict.fromkeys(column for part in parts.values() for column in part))
+    columns = [column for column in columns if all(column in part for part in parts.values())]
+    publish_bytes(out / f"plots/{name}.csv", csv_table(name.removesuffix("s"), columns, {k: dict(v) for k, v in parts.items()}))
+    bars = {key: {n: part[n] for n in ("value", "floor", "count") if n in part} for key, part in parts.items()}
+    publish_bytes(out / f"plots/{name}.png", plot_bars(bars, title, line, floor_name=floor))
+
+
+def _collapse(learned: CategoryLabels, results: Results) -> dict[str, Any]:
+    """Of the categories; without them, of the group of attributes that is answered most one-sidedly out of proportion."""
+    labels = results.get("category")
+    if labels is not None and (labels >= 0).any():
+        return dominance(answers(results["category_scores"], labels), labels, learned.categories)
+    found: list[dict[str, Any]] = []
+    for name, members in (learned.groups if learned.exclusive else {"": list(range(len(learned.attributes)))}).items():
+        positive = results["attributes"][:, members] == 1
+        truth = np.where(positive.any(axis=1), positive.argmax(axis=1), -1)
+        names = [f"{name} {learned.attributes[index]}".strip() for index in members]
+        found.append(dominance(results["attribute_scores"][:, members].argmax(axis=1), truth, names))
+    return max(found, key=lambda part: (bool(part["collapsed"]), float(part["share"]) - float(part["true_share"])))
+
+
+def _headline(model: dict[str, Any]) -> str:
+    name = next(name for name in ("category_top_1", "groups_top_1", "attribute_recall_5_micro", "score") if name in model)
+    interval = f" ({100 * model[f'{name}_low']:.1f} to {100 * model[f'{name}_high']:.1f})" if f"{name}_low" in model else ""
+    return f"{_NAMES.get(name, name)} {label_report.percent(model[name])}{interval}"

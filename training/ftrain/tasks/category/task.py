@@ -1,0 +1,280 @@
+"""Category, attributes and box of the garment on a photograph, with local features from the predicted box.
+
+After the open classifier of Ghadiri (2019), on the benchmark of DeepFashion (Liu et al., CVPR 2016): for any vocabularies of
+categories and attributes. Attributes in exclusive groups are learnt by a softmax per group, others by balanced binary
+cross-entropy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fschemas.failures import UsageError
+from ftrain.data.config import TaskConfig
+from ftrain.data.image import move_points
+from ftrain.data.stream import Batch, RawSample
+from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.view import View, encoded_picture, names_as_ids, view_of_sample
+from ftrain.layers.affine import invert_matrices
+from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
+from ftrain.tasks.category.box import box_loss
+from ftrain.tasks.category.config import CategoryConfig
+from ftrain.tasks.category.labels import CategoryLabels
+from ftrain.tasks.category.network import CategoryNetwork, CategoryOutputs
+from ftrain.tasks.label_checks import has_attributes
+from ftrain.tasks.published import published_dataset
+from ftrain.tasks.task import Task
+
+_LEAST_SIDE = 0.02  # of the input: a box of which less is in view teaches nothing
+
+
+@dataclass(frozen=True)
+class CategoryEncoder:
+    """Sample to network input: one matrix moves the picture and its box."""
+
+    config: CategoryConfig
+    categories: dict[str, int]  # name to number; empty where no category is learnt
+    num_attributes: int
+    has_boxes: bool
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """`image` S, S, 3 uint8, `matrix` 2, 3 (source to input) and `size` of the source, and what there is to learn.
+
+        That is, as far as the set has it, `category` (-1: unknown); `attributes` A (1, 0, -1); `box` 4 as shares of the input
+        with `has_box`, and `true_box` in pixels of the source.
+        """
+        note, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        encoded = {"image": view.image, "matrix": view.matrix, "size": np.array([note["width"], note["height"]], np.float32)}
+        if self.categories:
+            encoded["category"] = np.array(self.categories[note["category"]], np.int64)
+        if self.num_attributes:
+            encoded["attributes"] = attribute_targets(note, self.num_attributes)
+        if self.has_boxes:
+            true_box = np.asarray(note["box"], np.float32)
+            box, has_box = _box_in_view(true_box, view)
+            encoded |= {"box": box, "has_box": np.array(has_box), "true_box": true_box}
+        return encoded
+
+
+class Category(Task):
+    """The classifier of clothes. Either of categories and attributes may be missing in a shard set, and boxes as well."""
+
+    name = "category"
+    needs = ()  # category or attributes, as far as the set has them; each task then needs what it was built for
+    Config = CategoryConfig
+    selected_by = ("score", "max")
+    key_metrics = (
+        "category_top_1", "category_top_3", "category_top_5", "category_macro_f1", "groups_top_1", "attribute_recall_3_micro",
+        "attribute_recall_5_micro", "box_iou",
+    )  # fmt: skip
+
+    def __init__(self, config: CategoryConfig, dataset: dict[str, Any]) -> None:
+        super().__init__(config, dataset)
+        self.config: CategoryConfig = config
+        learnt = _learnt(config, dataset)
+        has_boxes = "box" in dataset["column_groups"]
+        self.needs = tuple(dict.fromkeys([*learnt, *(["box"] if has_boxes else []), *config.groups_to_view()]))
+        category, attributes = learnt.get("category"), learnt.get("attributes")
+        self.labels = CategoryLabels(
+            categories=category["values"] if category else [],
+            types=category["groups"] if category else {},
+            attributes=attributes["values"] if attributes else [],
+            groups=attributes["groups"] if attributes else {},
+            exclusive=bool(attributes and attributes["exclusive"]),
+            has_boxes=has_boxes,
+        )
+        if config.branches == "three" and category and not self.labels.types:
+            raise UsageError(f"the categories {category['name']} have no types; take model.branches=flat")
+        self.encoder = CategoryEncoder(
+            config, names_as_ids(dataset, "category") if category else {}, len(self.labels.attributes), self.labels.has_boxes
+        )
+        self.network = CategoryNetwork(
+            config.backbone, config.weights, config.input_size, len(self.labels.categories), len(self.labels.attributes),
+            types=self.labels.types if config.branches == "three" else None, local_size=config.local_size,
+            local_stride=config.local_stride, box_head=config.box_head, box_gradient=config.box_gradient,
+            true_boxes=self.labels.has_boxes, hidden=config.hidden, dropout=config.dropout,
+        )  # fmt: skip
+        self.flip_test = config.flip_test
+        named = dataset.get("names", {}).get("category", self.labels.categories)
+        never = torch.tensor([name not in named for name in self.labels.categories], dtype=torch.bool)
+        self.register_buffer("never_seen", never, persistent=False)  # classes of the vocabulary without a training picture
+        self.never_seen: Tensor
+
+    @classmethod
+    def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
+        """The categories that training pictures have: 46 of DeepFashion's 50, and none where all are unknown."""
+        del config
+        return {"category": sorted({str(name) for name in columns["category"][rows]} - {""})} if "category" in columns else {}
+
+    @classmethod
+    def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
+        """Categories, where the index has them."""
+        del config
+        return columns.get("category")
+
+    def check_training(self, rows: Rows) -> list[str]:
+        """Two categories, or attributes, or boxes."""
+        classes = sorted(set(rows.names("category").tolist()))
+        lacks = {}
+        if self.labels.categories and len(classes) < 2:
+            lacks["category"] = (
+                f"all training images have the category {classes[0]!r}" if classes else "no training image has one"
+            )
+        if self.labels.attributes and not has_attributes(rows):
+            lacks["attributes"] = "no training image has one"
+        learned = [
+            name
+            for name, have in (("category", self.labels.categories), ("attributes", self.labels.attributes))
+            if have and name not in lacks
+        ]
+        if not learned and not (self.labels.has_boxes and self.config.box_weight):
+            name, why = next(iter(lacks.items()))
+            raise UsageError(f"nothing can be learned for {name}: {why}; take a set with more classes")
+        return [f"nothing is learned for {name}: {why}" for name, why in lacks.items()]
+
+    def check_validation(self, rows: Rows) -> None:
+        """One at least of categories and attributes; boxes alone where neither is known."""
+        if self.labels.categories and len(rows.names("category")):
+            return
+        if self.labels.attributes and has_attributes(
+            rows, tuple(self.labels.groups.values()) if self.labels.exclusive else (), len(self.labels.attributes)
+        ):
+            return
+        if not (self.labels.has_boxes and self.config.crop == "image"):
+            raise UsageError("no image has a label that the run learns")
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """DeepFashion: 50 categories, 1,000 attributes, boxes."""
+        del config
+        return published_dataset(
+            ("category", "attributes", "box"), category="deepfashion-category-50", attributes="deepfashion-attribute-1000"
+        )
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss` and its parts: `category`, `attributes`, `box`, as far as the shard set has them; each a mean over all rows."""
+        config, outputs = self.config, self.network(batch["image"])
+        parts: dict[str, Tensor] = {}
+        if outputs.category is not None:
+            parts["category"] = config.category_weight * class_loss(outputs.category, batch["category"], config.smoothing)
+        if outputs.attributes is not None:
+            parts["attributes"] = config.attribute_weight * self._attribute_loss(outputs.attributes, batch["attributes"])
+        if self.labels.has_boxes:
+            parts["box"] = config.box_weight * box_loss(outputs.boxes, batch["box"], batch["has_box"])
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def predict(self, batch: Batch) -> Batch:
+        """`category_scores` B, C and `attribute_scores` B, A (probabilities), `boxes` B, 4 in pixels of the source.
+
+        What the batch holds of the truth is handed on.
+        """
+        views = [self._scores(self.network(batch["image"]))]
+        if self.flip_test:
+            scores, boxes = self._scores(self.network(batch["image"].flip(2)))
+            views.append((scores, torch.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], dim=1)))
+        results = {name: torch.stack([scores[name] for scores, _ in views]).mean(dim=0) for name in views[0][0]}
+        boxes = torch.stack([boxes for _, boxes in views]).mean(dim=0)
+        results["boxes"] = _box_of_source(boxes * self.config.input_size, batch["matrix"], batch["size"])
+        handed_on = ["category", "attributes", "has_box", "size"]
+        if self.config.crop == "image":  # who is shown the box has nothing to find
+            handed_on.append("true_box")
+        return results | {name: batch[name] for name in handed_on if name in batch}
+
+    def measure(self, results: Results) -> dict[str, Any]:
+        """Figures of what has labels, and `score`, their mean, by which checkpoints are chosen."""
+        from ftrain.tasks.category.report import figures
+
+        return figures(self.labels, results)
+
+    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+        """Figures beside the majority and the mean box, per class and group, slices, the worst pictures."""
+        from ftrain.tasks.category.report import report
+
+        return report(self.labels, judged, out)
+
+    @classmethod
+    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
+        """The figures beside those of the floors."""
+        from ftrain.tasks.category.report import summary
+
+        yield from summary(metrics)
+
+    def use_turned_views(self, turned: bool | None) -> None:
+        """The mirrored picture as a second view; None: as the configuration says."""
+        self.flip_test = self.config.flip_test if turned is None else turned
+
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """As the encoder sees a picture of a shard."""
+        return encoded_picture(self.config, picture, box)
+
+    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+        """Category with its score and rivals, attributes, box in pixels; or that nothing is recognized."""
+        from ftrain.tasks.category.answer import answer
+
+        del category
+        return answer(self.labels, self.config.least_score, results, number)
+
+    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """The box and what is said of it."""
+        from ftrain.tasks.category.answer import draw
+
+        return draw(picture, answer)
+
+    def _attribute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        config = self.config
+        if self.labels.exclusive and config.attribute_loss == "auto":
+            return exclusive_loss(logits, targets, list(self.labels.groups.values()), config.smoothing)
+        return binary_loss(logits, targets, balanced=config.attribute_loss != "plain", positive_rate=config.positive_rate)
+
+    def _scores(self, outputs: CategoryOutputs) -> tuple[dict[str, Tensor], Tensor]:
+        scores: dict[str, Tensor] = {}
+        if outputs.category is not None:
+            scores["category_scores"] = outputs.category.float().masked_fill(self.never_seen, -math.inf).softmax(dim=1)
+        if outputs.attributes is not None:
+            groups = list(self.labels.groups.values()) if self.labels.exclusive else []
+            scores["attribute_scores"] = exclusive_shares(outputs.attributes, groups)
+        return scores, outputs.boxes
+
+
+def _learnt(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The vocabularies of what is learnt: what the configuration wants and the set carries, but no category that nobody has."""
+    carried, vocabularies = dataset["column_groups"], dataset["vocabularies"]
+    learnt = {name: vocabularies[name] for name in config.labels if name in carried and vocabularies[name]["values"]}
+    if dataset.get("names", {}).get("category", ["any"]) == []:
+        learnt.pop("category", None)
+    if not learnt:
+        raise UsageError(
+            f"the task category needs {' or '.join(config.labels)}, but this shard set carries {', '.join(carried) or 'nothing'}"
+            f"{' without a name' if 'category' in carried else ''}; take another set or another model.labels"
+        )
+    return learnt
+
+
+def _box_of_source(edges: Tensor, matrices: Tensor, size: Tensor) -> Tensor:
+    """Edges B, 4 in pixels of an input that is not turned, as centers of the corner pixels in the source, inside it."""
+    back = invert_matrices(matrices).to(edges.dtype)
+    corners = torch.einsum("bij,bkj->bki", back[:, :, :2], edges.unflatten(1, (2, 2)) - 0.5) + back[:, None, :, 2]
+    first, last = corners[:, 0] + 0.5, corners[:, 1] - 0.5  # half a pixel inwards
+    first = torch.minimum(first.clamp_min(0), size - 1)
+    return torch.cat([first, torch.maximum(torch.minimum(last, size - 1), first)], dim=1)
+
+
+def _box_in_view(box: np.ndarray, view: View) -> tuple[np.ndarray, bool]:
+    """A box of the source as shares of the input, and whether enough of it is in view.
+
+    Of a turned box the extent of the ellipse in it is taken: that of its corners would grow with the angle, which garments,
+    that do not fill the corners, do not.
+    """
+    size = view.image.shape[0]
+    center = move_points((box[:2] + box[2:])[None] / 2, view.matrix)[0]
+    half = np.sqrt(np.square(view.matrix[:, :2] * ((box[2:] - box[:2] + 1) / 2)).sum(axis=1))
+    edges = (np.concatenate([center - half, center + half]) + 0.5) / size
+    seen = np.clip(edges, 0, 1).astype(np.float32)
+    return seen, bool(((seen[2:] - seen[:2]) >= _LEAST_SIDE).all())

@@ -1,0 +1,47 @@
+"""What the fashionnet task is given: its configuration, and samples as its network sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fschemas.landmarks import LandmarkSet
+from ftrain.data.stream import RawSample
+from ftrain.data.view import item_number, landmarks_in_view, view_of_sample
+from ftrain.layers.attribute_loss import attribute_targets
+from ftrain.tasks.fashionnet.config import FashionNetConfig
+
+
+@dataclass(frozen=True)
+class FashionNetEncoder:
+    """Sample to network input: one matrix moves the picture and its landmarks."""
+
+    config: FashionNetConfig
+    landmarks: LandmarkSet
+    categories: dict[str, int]
+    num_attributes: int
+    has_items: bool
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """`image` S, S, 3 uint8; `points` K, 2 in its pixels; `truth` K, 2 in pixels of the source; labels, -1 for unknown ones."""
+        note, view = sample.annotation, view_of_sample(self.config, sample, generator)
+        seen = landmarks_in_view(note, self.landmarks, view)
+        labels: dict[str, np.ndarray] = {}
+        if self.categories:
+            labels["category"] = np.array(self.categories[note["category"]], np.int64)
+        if self.num_attributes:
+            labels["attributes"] = attribute_targets(note, self.num_attributes)
+        if self.has_items:
+            labels["item"] = np.array(item_number(note["item"]), np.int64)
+        return {
+            "image": view.image,
+            "points": seen.points,
+            "point_visibility": seen.point_visibility,
+            "matrix": view.matrix,
+            "truth": seen.truth,
+            "visibility": seen.visibility,
+            "garment": np.array(tuple(self.landmarks.garments).index(note["garment"]), np.int64),
+            "size": np.array([note["width"], note["height"]], np.float32),
+            **labels,
+        }

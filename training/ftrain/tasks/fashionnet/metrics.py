@@ -1,0 +1,122 @@
+"""The figures of FashionNet's answers: landmarks, visibility, category, attributes, retrieval; for validation and for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fschemas.landmarks import LandmarkSet, Visibility
+from ftrain.data.types import Results
+from ftrain.metrics.attributes import attribute_recall, group_accuracy
+from ftrain.metrics.bootstrap import ratio_interval
+from ftrain.metrics.classification import balanced_accuracy, classification_figures
+from ftrain.metrics.normalised_error import normalised_distances, summarise
+from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a FashionNet answers with: its landmark set and the vocabularies of its heads, empty where it has none."""
+
+    landmarks: LandmarkSet
+    categories: Sequence[str]
+    attributes: Sequence[str]
+    types: Mapping[str, Sequence[int]]  # of attributes
+    exclusive: bool  # of each type a picture has exactly one
+
+
+def figures(answers: Answers, results: Results) -> dict[str, Any]:
+    """All figures of a split, and `quality`, the mean of one share per answer, by which checkpoints are chosen.
+
+    These are `pck_auc` (area under the share of landmarks within a distance, up to 0.2), `top_1` of the category, the
+    attributes' `attributes_top_1` or `attributes_recall_5_micro`, and `map` of each picture among all others of the split.
+    """
+    errors = normalised_distances(
+        results["points"], results["truth"], results["visibility"], results["garment"],
+        results["size"][:, 0], results["size"][:, 1], answers.landmarks,
+    )  # fmt: skip
+    found: dict[str, Any] = dict(summarise(errors, answers.landmarks, num_resamples=0))
+    found |= visibility_figures(results["visibility_scores"].argmax(axis=2), results["visibility"])
+    found |= label_figures(answers, results)
+    if "embedding" in results and (results["item"] >= 0).any():
+        found |= retrieval(results, None).summary()
+    chosen = [found.get(name) for name in ("pck_auc", "top_1", "attributes_top_1", "attributes_recall_5_micro", "map")]
+    shares = [float(value) for value in chosen if value is not None and np.isfinite(value)]
+    return {**found, "quality": float(np.mean(shares)) if shares else float("nan")}
+
+
+def label_figures(answers: Answers, results: Results) -> dict[str, float]:
+    """Figures of the category as they are called, and those of the attributes under `attributes_…`; none where nothing is known."""
+    found: dict[str, float] = {}
+    if "category_scores" in results and (results["category"] >= 0).any():
+        found |= classification_figures(results["category_scores"], results["category"])
+    if "attribute_scores" in results and (results["attributes"] == 1).any():
+        overall = attribute_figures(answers, results["attribute_scores"], results["attributes"])
+        found |= {f"attributes_{name}": value for name, value in overall["mean" if answers.exclusive else "all"].items()}
+    return found
+
+
+def attribute_figures(answers: Answers, scores: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, float]]:
+    """Figures per type of attribute of scores N, A against targets N, A (1, 0, -1 unknown): accuracy where exclusive, else recall.
+
+    "mean" or "all" stands for all of them.
+    """
+    positive, known = targets == 1, targets >= 0
+    if answers.exclusive:
+        return group_accuracy(scores, positive, known, answers.types)
+    return attribute_recall(scores, positive, known, types=answers.types)
+
+
+def visibility_figures(predicted: np.ndarray, visibility: np.ndarray) -> dict[str, float]:
+    """Share of applicable landmarks N, K whose visibility is named right, with its interval, and the mean recall of the three."""
+    truth, judged = classes_of(visibility), applicable(visibility)
+    if not judged.any():
+        return {}
+    right = ((predicted == truth) & judged).sum(axis=1)
+    low, high = ratio_interval(right, judged.sum(axis=1))
+    pairs = np.stack([truth[judged], predicted[judged]], axis=1)
+    return {
+        "visibility_accuracy": float(right.sum() / judged.sum()),
+        "visibility_accuracy_low": low,
+        "visibility_accuracy_high": high,
+        "visibility_balanced_accuracy": balanced_accuracy(pairs),
+    }
+
+
+def commonest_visibility(visibility: np.ndarray) -> IntArray:
+    """The class K of each landmark that is the most frequent one in `visibility` N, K."""
+    truth, judged = classes_of(visibility), applicable(visibility)
+    counts = np.stack([((truth == index) & judged).sum(axis=0) for index in range(3)])
+    return counts.argmax(axis=0)
+
+
+def classes_of(visibility: np.ndarray) -> IntArray:
+    """As `layers.landmark_pooling.visibility_classes`: 0 visible, 1 occluded, 2 absent or not applicable."""
+    return Visibility.VISIBLE.value - np.maximum(visibility.astype(np.int64), Visibility.ABSENT.value)
+
+
+def applicable(visibility: np.ndarray) -> NDArray[np.bool_]:
+    """Which landmarks the garment has."""
+    return visibility != Visibility.NOT_APPLICABLE.value
+
+
+def retrieval(results: Results, splits: np.ndarray | None) -> RetrievalFigures:
+    """Queries against the gallery where `splits` N names both; else every picture among all others."""
+    embedding, items, rows = results["embedding"], results["item"], results["row"]
+    query, gallery = query_and_gallery(splits, len(rows))
+    return judge_retrieval(
+        embedding[query], embedding[gallery], items[query], items[gallery], query_rows=rows[query], gallery_rows=rows[gallery]
+    )
+
+
+def query_and_gallery(splits: np.ndarray | None, num_rows: int) -> tuple[IntArray, IntArray]:
+    """Numbers of the pictures that are sought, and of those among which they are."""
+    if splits is not None and {"query", "gallery"} <= set(splits.tolist()):
+        return np.flatnonzero(splits == "query"), np.flatnonzero(splits == "gallery")
+    return np.arange(num_rows), np.arange(num_rows)

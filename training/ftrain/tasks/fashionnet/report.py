@@ -1,0 +1,254 @@
+"""What `ftrain evaluate` says of a FashionNet: every answer beside the floor of never looking, slices, tables, plots, a sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fschemas.csv_text import csv_bytes, csv_table
+from fschemas.publish import publish_bytes
+from ftrain.data.types import Judged, Results
+from ftrain.metrics.attributes import group_labels
+from ftrain.metrics.classification import answers as class_answers
+from ftrain.metrics.classification import class_ranks, dominance
+from ftrain.metrics.normalised_error import PointErrors
+from ftrain.metrics.slices import slices
+from ftrain.plots import label_report
+from ftrain.plots.label_plots import plot_bars
+from ftrain.plots.landmark_report import landmark_figures
+from ftrain.tasks.fashionnet.metrics import (
+    Answers,
+    attribute_figures,
+    commonest_visibility,
+    label_figures,
+    query_and_gallery,
+    retrieval,
+    visibility_figures,
+)
+
+_SHEET_PICTURES = 20
+_FAR = 0.2  # NE from which on a picture's landmarks are as bad as can be
+_LABELS = {
+    "ne": "landmarks, NE",
+    "pck_10": "landmarks within 10 %",
+    "visibility_accuracy": "visibility named right",
+    "top_1": "category, top 1",
+    "top_3": "category, top 3",
+    "top_5": "category, top 5",
+    "macro_f1": "category, macro F1",
+    "attributes_top_1": "attributes, mean top 1",
+    "attributes_recall_3_micro": "attributes, recall@3",
+    "attributes_recall_5_micro": "attributes, recall@5",
+    "hit_1": "items, hit@1",
+    "hit_20": "items, hit@20",
+    "map": "items, mAP",
+}
+_FLOORS = {"mean_pose": "mean pose", "majority": "majority", "untrained": "untrained"}
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """How good each of N pictures is, as shares; None where the split or the network has nothing of the kind."""
+
+    errors: PointErrors
+    category: np.ndarray | None  # 1 right, 0 wrong, NaN unknown
+    attributes: np.ndarray | None  # share of the picture's attributes found, NaN unknown
+    items: np.ndarray | None  # rank of the first right picture, -1 without one
+
+
+def report(answers: Answers, judged: Judged, out: Path) -> dict[str, Any]:
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
+    from ftrain.tasks.fashionnet.answer import prediction_sheet
+
+    results, shards = judged.results, judged.shards
+    splits = shards.columns["split"][results["row"]]
+    numbers, errors, subtitle = landmark_figures(answers.landmarks, judged, out)
+    numbers["model"] |= visibility_figures(results["visibility_scores"].argmax(axis=2), results["visibility"])
+    numbers["model"] |= label_figures(answers, results)
+    numbers["majority"] = {}
+    notes = [shards.read_annotation(int(row)) for row in judged.training_rows]
+    if notes:
+        seen = commonest_visibility(np.array([note["landmark_visibility"] for note in notes], np.int8))
+        numbers["majority"] |= visibility_figures(np.broadcast_to(seen, results["visibility"].shape), results["visibility"])
+    category = _report_category(answers, judged, numbers, out, subtitle)
+    attributes = _report_attributes(answers, judged, notes, numbers, out, subtitle)
+    items = _report_items(judged, splits, numbers)
+    scores = _Scores(errors, category, attributes, items)
+    numbers["slices"] = _slices(judged, scores, numbers.get("slices", {}))
+    badness = _badness(scores)
+    publish_bytes(out / "images.csv", _pictures(answers, judged, scores, badness))
+    chosen = label_report.spread(badness, _SHEET_PICTURES)
+    publish_bytes(out / "predictions.png", prediction_sheet(answers, judged, errors, chosen, subtitle))
+    return {name: value for name, value in numbers.items() if value != {}}
+
+
+def summary(metrics: dict[str, Any]) -> Iterator[str]:
+    """Model and floors side by side, and the types of attributes."""
+    floors = [name for name in _FLOORS if name in metrics]
+    yield f"{'metric':<26}{'model, 95 % interval':<28}" + "".join(f"{_FLOORS[name]:<14}" for name in floors).rstrip()
+    for name, label in _LABELS.items():
+        if name not in metrics["model"]:
+            continue
+        value = _percent(metrics["model"], name)
+        below = "".join(f"{_percent(metrics[floor], name, plain=True):<14}" for floor in floors)
+        yield f"{label:<26}{value:<28}{below}".rstrip()
+    if types := metrics.get("types"):
+        shown = [name if any("floor" in part for part in types.values()) and name == "majority" else "" for name in floors]
+        title = (
+            f"{metrics.get('types_figure', 'attributes')} of each {'group' if 'attributes_top_1' in metrics['model'] else 'type'}"
+        )
+        yield f"{title:<26}{'model':<28}{''.join(f'{name:<14}' for name in shown)}".rstrip()
+        before = 14 * floors.index("majority") if "majority" in floors else 0
+        for kind, part in types.items():
+            floor = f"{'':<{before}}{100 * part['floor']:.2f} %" if "floor" in part else ""
+            value = f"{100 * part['value']:.2f} %"
+            yield f"  {kind.replace('_', ' '):<24}{value:<28}{floor}".rstrip()
+    if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
+        yield "WARNING: the landmarks are not clearly better than those of a model that never looks at the image"
+
+
+def _report_category(answers: Answers, judged: Judged, numbers: dict[str, Any], out: Path, subtitle: str) -> np.ndarray | None:
+    results = judged.results
+    if "top_1" not in numbers["model"]:
+        return None
+    scores, labels = results["category_scores"], results["category"]
+    training = label_report.labels_of(judged.shards, judged.training_rows, "category", answers.categories)
+    found = label_report.classification(scores, labels, training, answers.categories)
+    numbers["majority"] |= found.get("majority", {})
+    if not numbers["collapse"]["collapsed"]:
+        numbers["collapse"] = found["collapse"]
+    label_report.write_classification(out, "category", scores, labels, training, answers.categories, subtitle)
+    return np.where(labels >= 0, class_ranks(scores, labels) == 0, np.nan)
+
+
+def _report_attributes(
+    answers: Answers, judged: Judged, notes: list[dict[str, Any]], numbers: dict[str, Any], out: Path, subtitle: str
+) -> np.ndarray | None:
+    results = judged.results
+    if "attribute_scores" not in results or not (results["attributes"] == 1).any():
+        return None
+    scores, targets = results["attribute_scores"], results["attributes"]
+    figure = "top_1" if answers.exclusive else "recall_5_micro" if len(answers.attributes) > 5 else "recall_3_micro"
+    parts = attribute_figures(answers, scores, targets)
+    if notes:
+        never_looking = label_report.ranking_floor(label_report.positive_counts(notes, len(answers.attributes)), len(scores))
+        floors = attribute_figures(answers, never_looking, targets)
+        overall = floors["mean" if answers.exclusive else "all"]
+        numbers["majority"] |= {f"attributes_{name}": value for name, value in overall.items()}
+    else:
+        floors = {}
+    bars = {kind: _bar(part, floors.get(kind), figure) for kind, part in parts.items() if np.isfinite(part.get(figure, np.nan))}
+    numbers["attributes"] = {kind: {k: v for k, v in part.items() if np.isfinite(v)} for kind, part in parts.items()}
+    numbers["types_figure"] = figure.removesuffix("_micro").replace("recall_", "recall@").replace("_", " ")
+    numbers["types"] = {kind: bar for kind, bar in bars.items() if kind not in ("mean", "all")}
+    publish_bytes(out / "plots/attributes.csv", csv_table("type", ("value", "floor", "count"), bars))
+    title = "Attributes named right, per group" if answers.exclusive else "Attributes found among the first five, per type"
+    publish_bytes(out / "plots/attributes.png", plot_bars(bars, title, subtitle, floor_name="majority"))
+    if answers.exclusive:
+        _guard_groups(answers, results, numbers)
+    return _attribute_scores(answers, results)
+
+
+def _guard_groups(answers: Answers, results: Results, numbers: dict[str, Any]) -> None:
+    """In a set without categories the model has collapsed where one answer dominates in every group of attributes."""
+    found: list[dict[str, Any]] = []
+    for members in answers.types.values():
+        columns = list(members)
+        labels = group_labels(results["attributes"][:, columns] == 1)
+        answered = class_answers(results["attribute_scores"][:, columns], labels)
+        found.append(dominance(answered, labels, [answers.attributes[column] for column in columns]))
+    if found and "top_1" not in numbers["model"] and not numbers["collapse"]["collapsed"] and all(f["collapsed"] for f in found):
+        numbers["collapse"] = max(found, key=lambda one: one["share"])
+
+
+def _attribute_scores(answers: Answers, results: Results) -> np.ndarray:
+    """Share of the groups named right, or of the positives among as many first ones; NaN where nothing is known."""
+    scores, targets = results["attribute_scores"], results["attributes"]
+    if answers.exclusive:
+        labels = np.stack([group_labels(targets[:, list(members)] == 1) for members in answers.types.values()], axis=1)
+        ranks = np.stack(
+            [class_ranks(scores[:, list(m)], labels[:, number]) for number, m in enumerate(answers.types.values())], axis=1
+        )
+        counts, hits = (labels >= 0).sum(axis=1), ((labels >= 0) & (ranks == 0)).sum(axis=1)
+    else:
+        counts = (targets == 1).sum(axis=1)
+        order = np.argsort(np.argsort(-np.where(targets >= 0, scores, -np.inf), axis=1, kind="stable"), axis=1)
+        hits = ((targets == 1) & (order < counts[:, None])).sum(axis=1)
+    return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
+
+
+def _report_items(judged: Judged, splits: np.ndarray, numbers: dict[str, Any]) -> np.ndarray | None:
+    results = judged.results
+    if "embedding" not in results or not (results["item"] >= 0).any():
+        return None
+    found = retrieval(results, splits)
+    numbers["model"] |= {name: value for name, value in found.summary().items() if np.isfinite(value)}
+    if judged.untrained is not None:
+        below = retrieval(judged.untrained, splits).summary()
+        numbers["untrained"] = {name: value for name, value in below.items() if np.isfinite(value)}
+    ranks = np.full(len(splits), -1)
+    ranks[query_and_gallery(splits, len(splits))[0]] = found.first
+    return ranks
+
+
+def _slices(judged: Judged, scores: _Scores, of_landmarks: dict[str, Any]) -> dict[str, Any]:
+    """Slices of each answer; those of landmarks are NE."""
+    properties = label_report.properties(label_report.notes_of(judged))
+    parts: dict[str, Any] = {"ne": of_landmarks}
+    right = None if scores.items is None else np.where(scores.items >= 0, scores.items == 0, np.nan)
+    for name, values in (("category", scores.category), ("attributes", scores.attributes), ("hit_1", right)):
+        if values is not None:
+            parts[name] = slices(np.nan_to_num(values), np.isfinite(values), properties)
+    return {name: part for name, part in parts.items() if part}
+
+
+def _badness(scores: _Scores) -> np.ndarray:
+    """N: 0 for a picture of which everything is right, 1 where everything is wrong."""
+    counts = scores.errors.counted.sum(axis=1)
+    of_points = np.where(counts > 0, scores.errors.distances.sum(axis=1) / np.maximum(counts, 1), np.nan)
+    parts = [np.minimum(of_points / _FAR, 1.0)]
+    parts += [1 - values for values in (scores.category, scores.attributes) if values is not None]
+    if scores.items is not None:
+        parts.append(np.where(scores.items >= 0, scores.items > 0, np.nan))
+    known = np.isfinite(np.stack(parts))
+    return np.where(known, np.stack(parts), 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+
+
+def _pictures(answers: Answers, judged: Judged, scores: _Scores, badness: np.ndarray) -> bytes:
+    results, keys = judged.results, judged.shards.columns["key"]
+    counts = scores.errors.counted.sum(axis=1)
+    rows: list[list[object]] = []
+    for number in np.argsort(-badness, kind="stable"):
+        error = float(scores.errors.distances[number].sum() / counts[number]) if counts[number] else ""
+        row: list[object] = [str(keys[results["row"][number]]), float(badness[number]), error]
+        if scores.category is not None:
+            truth = int(results["category"][number])
+            row += [answers.categories[truth] if truth >= 0 else ""]
+            row += [answers.categories[int(results["category_scores"][number].argmax())]]
+        if scores.attributes is not None:
+            row.append("" if np.isnan(scores.attributes[number]) else float(scores.attributes[number]))
+        if scores.items is not None:
+            row.append(int(scores.items[number]) if scores.items[number] >= 0 else "")
+        rows.append(row)
+    header = ["key", "badness", "ne"]
+    header += ["category", "answer"] if scores.category is not None else []
+    header += ["attributes"] if scores.attributes is not None else []
+    header += ["first_right"] if scores.items is not None else []
+    return csv_bytes(header, rows)
+
+
+def _bar(part: dict[str, float], floor: dict[str, float] | None, figure: str) -> dict[str, float]:
+    bar = {"value": part[figure], "count": part.get("positives", part.get("count", 0.0))}
+    return bar if floor is None else {**bar, "floor": floor[figure]}
+
+
+def _percent(part: dict[str, Any], name: str, *, plain: bool = False) -> str:
+    if name not in part:
+        return ""
+    text = f"{100 * part[name]:.2f} %"
+    interval = not plain and f"{name}_low" in part
+    return f"{text} ({100 * part[f'{name}_low']:.1f} to {100 * part[f'{name}_high']:.1f})" if interval else text

@@ -1,0 +1,286 @@
+"""Landmarks, category, attributes and items of garments at once: FashionNet (Liu et al., CVPR 2016), predicted and retrieved.
+
+The network stands in `layers.fashionnet`. The two steps of the paper, landmarks first and then what is pooled around them, are
+stages of a run (`fit.stages`). Differences from the original are listed in docs/models/fashionnet.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fschemas.failures import UsageError
+from fschemas.landmarks import DEEPFASHION_8, Visibility
+from ftrain.data.config import TaskConfig
+from ftrain.data.stream import Batch
+from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.view import encoded_picture, known_landmarks, names_as_ids
+from ftrain.layers.affine import points_of_source
+from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss, exclusive_shares
+from ftrain.layers.metric_learning import triplet_loss
+from ftrain.tasks.fashionnet.config import FashionNetConfig, Head
+from ftrain.tasks.fashionnet.encoder import FashionNetEncoder
+from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
+from ftrain.tasks.fashionnet.metrics import Answers
+from ftrain.tasks.fashionnet.network import FashionNetwork, Heads, Pose, Seen
+from ftrain.tasks.fashionnet.soft_argmax import map_loss
+from ftrain.tasks.label_checks import counts_for_error, has_attributes, has_coordinates, has_pairs
+from ftrain.tasks.published import published_dataset
+from ftrain.tasks.task import Task
+
+_UNIT = 0.1  # share of the input's side: a point so far off costs 1
+_SIGMA = 1.2  # of the targets of landmark maps, in cells
+_TRUTHS = ("truth", "visibility", "garment", "category", "attributes", "item")
+
+_LACKS = {
+    "category": "the training images have one category at most",
+    "attributes": "no training image has one",
+    "embedding": "no item has two training images",
+    "landmarks": "no training image has one with coordinates",
+}
+
+
+class FashionNet(Task):
+    """Landmarks and visibility first, and by them category, attributes and an embedding for retrieval."""
+
+    name = "fashionnet"
+    needs = ("landmarks",)
+    Config = FashionNetConfig
+    selected_by = ("quality", "max")
+    key_metrics = (
+        "ne",
+        "visibility_accuracy",
+        "top_1",
+        "macro_f1",
+        "attributes_top_1",
+        "attributes_recall_5_micro",
+        "hit_1",
+        "map",
+    )
+
+    def __init__(self, config: FashionNetConfig, dataset: dict[str, Any]) -> None:
+        super().__init__(config, dataset)
+        self.config: FashionNetConfig = config
+        self.landmarks = known_landmarks(dataset, self.name)
+        heads = _heads(config, dataset)
+        vocabularies = dataset["vocabularies"]
+        attributes: dict[str, Any] = (
+            vocabularies["attributes"] if "attributes" in heads else {"values": [], "groups": {}, "exclusive": False}
+        )
+        self.answers = Answers(
+            landmarks=self.landmarks, categories=vocabularies["category"]["values"] if "category" in heads else [],
+            attributes=attributes["values"], types=attributes["groups"], exclusive=attributes["exclusive"],
+        )  # fmt: skip
+        self.groups = tuple(tuple(members) for members in attributes["groups"].values()) if attributes["exclusive"] else ()
+        num_categories, num_attributes = len(self.answers.categories), len(self.answers.attributes)
+        known = names_as_ids(dataset, "category") if num_categories else {}
+        self.encoder = FashionNetEncoder(config, self.landmarks, known, num_attributes, "embedding" in heads)
+        self.network = FashionNetwork(config, Heads(
+            points=len(self.landmarks), category=num_categories, attributes=num_attributes,
+            embedding=config.embedding if "embedding" in heads else 0, auxiliary=num_categories if config.auxiliary else 0,
+        ))  # fmt: skip
+        self.flip_test = config.flip_test
+
+    def label_groups(self) -> tuple[str, ...]:
+        """Landmarks, and what the heads answer."""
+        heads = _heads(self.config, self.dataset)
+        return (*self.needs, *("item" if head == "embedding" else head for head in heads))
+
+    @classmethod
+    def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
+        """`test` of a set for retrieval is its queries and its gallery; neither is ever validated on."""
+        if split == "test" and split not in known and {"query", "gallery"} <= set(known):
+            return ("query", "gallery")
+        return (split,)
+
+    @classmethod
+    def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
+        """Items, for batches of P items with K pictures; in a set without items the category, for balanced ones."""
+        del config
+        found = [columns[name] for name in ("item", "category") if name in columns and (columns[name] != "").any()]
+        return found[0] if found else None
+
+    def check_training(self, rows: Rows) -> list[str]:
+        """Landmarks or labels; items with a partner for the embedding."""
+        known = [("category", len(set(rows.names("category").tolist())) > 1)] if self.answers.categories else []
+        known += [("attributes", has_attributes(rows))] if self.answers.attributes else []
+        if self.network.fusion.embedding is not None:
+            known.append(("embedding", has_pairs(rows.names("item"))))
+        if not any(has_coordinates(note) for note in rows.annotations()):
+            if not any(learned for _, learned in known):
+                raise UsageError(
+                    "no training image has a landmark with coordinates, and no labels tell images apart; take another set"
+                )
+            known.append(("landmarks", False))
+        return [f"nothing is learned for {name}: {_LACKS[name]}" for name, learned in known if not learned]
+
+    def check_validation(self, rows: Rows) -> None:
+        """One at least of visible landmarks, categories, attributes and items with a partner."""
+        known = (
+            (self.network.fusion.embedding is not None and has_pairs(rows.names("item")))
+            or (self.answers.categories and len(rows.names("category")))
+            or (self.answers.attributes and has_attributes(rows))
+            or any(counts_for_error(note, self.landmarks) for note in rows.annotations())
+        )
+        if not known:
+            raise UsageError("no image has a visible landmark or a label that the run learns")
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """DeepFashion: 8 landmarks, 50 categories, 1,000 attributes."""
+        del config
+        return published_dataset(
+            ("landmarks", "category", "attributes"), DEEPFASHION_8,
+            category="deepfashion-category-50", attributes="deepfashion-attribute-1000",
+        )  # fmt: skip
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss` and its parts `landmarks`, `maps`, `visibility`, `auxiliary`, `category`, `attributes`, `triplet`.
+
+        What the network or the shard set does not have costs 0. All but the triplets are means over the pictures of the batch.
+        """
+        config, seen = self.config, self.network(batch["image"])
+        inside = ((batch["points"] >= 0) & (batch["points"] <= config.input_size - 1)).all(dim=2)
+        parts = {**self._pose_losses(seen.pose, batch, inside)}
+        zero = parts["landmarks"].new_zeros(())
+        parts |= {"auxiliary": zero, "category": zero, "attributes": zero, "triplet": zero}
+        if seen.category is not None:
+            parts["category"] = class_loss(seen.category, batch["category"], config.smoothing)
+        if seen.pose.auxiliary is not None:
+            parts["auxiliary"] = class_loss(seen.pose.auxiliary, batch["category"], config.smoothing)
+        if seen.attributes is not None and self.groups:
+            parts["attributes"] = exclusive_loss(seen.attributes, batch["attributes"], self.groups, config.smoothing)
+        elif seen.attributes is not None:
+            parts["attributes"] = binary_loss(seen.attributes, batch["attributes"])
+        if seen.embedding is not None:
+            parts["triplet"] = triplet_loss(seen.embedding, batch["item"], margin=config.margin, mining=config.mining)
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def _pose_losses(self, pose: Pose, batch: Batch, inside: Tensor) -> dict[str, Tensor]:
+        """Places learn from the points that have coordinates in the view, visibility from all: what was cut off is absent."""
+        config, visibility = self.config, batch["point_visibility"]
+        located = inside & (visibility >= Visibility.OCCLUDED.value)  # plain numbers: torch.compile does not know enums
+        classes = visibility_classes(torch.where(inside, visibility, Visibility.ABSENT.value))
+        wanted = torch.where(located[..., None], batch["points"], pose.points.detach())
+        squares = ((pose.points - wanted) / (_UNIT * config.input_size)).square().sum(dim=2)
+        costs = squares if config.distance == "squared" else (squares + 1e-6).sqrt()
+        counts = located.sum(dim=1).clamp_min(1)
+        parts = {"landmarks": ((costs * located).sum(dim=1) / counts).mean(), "maps": costs.new_zeros(())}
+        if pose.maps is not None:
+            of_maps = map_loss(pose.maps, batch["points"], located, config.map_stride, _SIGMA)
+            parts["maps"] = config.map_loss * (of_maps.sum(dim=1) / counts).mean()
+        parts["visibility"] = F.cross_entropy(pose.visibility.float().flatten(0, 1), classes.flatten())
+        return parts
+
+    def predict(self, batch: Batch) -> Batch:
+        """`points` B, K, 2 in pixels of the source and inside it, `visibility_scores` B, K, 3 (visible, occluded, absent).
+
+        Where the network has them `category_scores` B, C, `attribute_scores` B, A and `embedding` B, D. What the batch holds of the
+        truth is handed on.
+        """
+        seen = self.network(batch["image"])
+        views = [_probabilities(seen, self.groups)]
+        if self.flip_test:
+            views.append(self._put_back(_probabilities(self.network(batch["image"].flip(2)), self.groups)))
+        found = {name: torch.stack([view[name] for view in views]).mean(dim=0) for name in views[0]}
+        if "embedding" in found:
+            found["embedding"] = F.normalize(found["embedding"], dim=1)
+        found["points"] = points_of_source(found["points"], batch["matrix"], batch["size"])
+        return {**found, "size": batch["size"], **{name: batch[name] for name in _TRUTHS if name in batch}}
+
+    def _put_back(self, mirrored: Batch) -> Batch:
+        """Answers for a mirrored picture, for the picture itself: left and right change places."""
+        partners = list(self.landmarks.partners)
+        points = mirrored["points"][:, partners]
+        points = torch.stack([self.config.input_size - 1 - points[..., 0], points[..., 1]], dim=-1)
+        return {**mirrored, "points": points, "visibility_scores": mirrored["visibility_scores"][:, partners]}
+
+    def use_turned_views(self, turned: bool | None) -> None:
+        """Test-time augmentation is the mean over the picture and its mirror image."""
+        self.flip_test = self.config.flip_test if turned is None else turned
+
+    def untrained(self) -> FashionNet | None:
+        """With fresh heads on the given backbone: what its features alone find in a gallery; None where nothing is retrieved."""
+        if self.network.fusion.embedding is None:
+            return None
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            floor = FashionNet(self.config, self.dataset).eval()
+        floor.flip_test = self.flip_test
+        return floor
+
+    def measure(self, results: Results) -> dict[str, Any]:
+        """Figures of all answers; items are sought among the other pictures of the split."""
+        from ftrain.tasks.fashionnet.metrics import figures
+
+        return figures(self.answers, results)
+
+    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+        """All figures beside their floors (mean pose, majority, untrained features), slices, tables, plots, pictures."""
+        from ftrain.tasks.fashionnet.report import report
+
+        return report(self.answers, judged, out)
+
+    @classmethod
+    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
+        """Model and floors side by side."""
+        from ftrain.tasks.fashionnet.report import summary
+
+        yield from summary(metrics)
+
+    def check_category(self, category: str | None) -> None:
+        """A name of the set's categories, where the model has any."""
+        if category is not None and category not in self.answers.categories:
+            known = ", ".join(self.answers.categories) or "none: the run learnt no categories"
+            raise UsageError(f"unknown category {category!r}; known are {known}")
+
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """As the encoder sees a picture of a shard."""
+        return encoded_picture(self.config, picture, box)
+
+    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+        """Category, attributes, and the landmarks that are in the picture; nothing where no garment is recognized."""
+        from ftrain.tasks.fashionnet.answer import answer
+
+        return answer(self.answers, results, number, category, self.config.least_score)
+
+    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """Landmarks with their names, and what the garment is."""
+        from ftrain.tasks.fashionnet.answer import draw
+
+        return draw(picture, answer, self.landmarks)
+
+
+def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:
+    """The answers in float32: points in pixels of the input, and scores that can be averaged."""
+    found = {"points": seen.pose.points.float(), "visibility_scores": seen.pose.visibility.float().softmax(dim=2)}
+    if seen.category is not None:
+        found["category_scores"] = seen.category.softmax(dim=1)
+    if seen.attributes is not None:
+        found["attribute_scores"] = exclusive_shares(seen.attributes, groups)
+    if seen.embedding is not None:
+        found["embedding"] = seen.embedding
+    return found
+
+
+def _heads(config: FashionNetConfig, dataset: dict[str, Any]) -> tuple[Head, ...]:
+    """The heads that the shard set has labels for, and that are wanted."""
+    groups = dataset["column_groups"]
+    has = {name: name in groups and bool(dataset["vocabularies"][name]["values"]) for name in ("category", "attributes")}
+    has["embedding"] = "item" in groups
+    if not (has["category"] or has["attributes"]):
+        carried = ", ".join(groups) or "no annotation"
+        raise UsageError(
+            f"the task fashionnet needs category or attributes beside landmarks, but the shard set carries {carried}"
+        )
+    wanted: tuple[Head, ...] = ("category", "attributes", "embedding")
+    chosen: tuple[Head, ...] = tuple(name for name in wanted if has[name] and name not in config.without)
+    if not chosen:
+        raise UsageError("model.without leaves nothing but landmarks to learn; take `ftrain keypoints` for those")
+    return chosen

@@ -1,0 +1,102 @@
+"""What is said of predicted key points: the report of a split beside the mean pose, and the answer for one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fschemas.csv_text import csv_bytes
+from fschemas.landmarks import LandmarkSet
+from fschemas.publish import publish_bytes
+from fschemas.wording import count
+from ftrain.data.types import Judged, Results
+from ftrain.metrics.normalised_error import PointErrors
+from ftrain.plots.landmark_report import error_sums, landmark_figures
+
+_LABELS = {
+    "ne": "NE, with 95 % interval",
+    "pck_5": "points within 5 %",
+    "pck_10": "points within 10 %",
+    "pck_20": "points within 20 %",
+    "garment_accuracy": "garments named right",
+}
+
+
+def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
+
+    Raises `UsageError` when no visible point of the split can be judged.
+    """
+    from ftrain.plots.drawing import contact_sheet
+
+    numbers, errors, subtitle = landmark_figures(landmarks, judged, out)
+    rows = _picture_rows(landmarks, judged, errors)
+    publish_bytes(out / "images.csv", csv_bytes(("key", "garment", "ne", "points"), rows))
+    publish_bytes(out / "predictions.png", contact_sheet(landmarks, judged, errors, subtitle))
+    return numbers
+
+
+def summary(metrics: dict[str, Any]) -> Iterator[str]:
+    """The numbers of `report` as lines for a person."""
+    model, floor = metrics["model"], metrics.get("mean_pose", {})
+    columns = ["model", *(["mean pose"] if floor else [])]
+    yield _line("metric", columns)
+    for name in ("ne", "pck_5", "pck_10", "pck_20", "garment_accuracy"):
+        if name in model:
+            yield _line(_LABELS[name], [_share(part, name) for part in (model, floor) if part])
+    if metrics.get("garments"):
+        yield _line("NE of each garment", columns)
+    for garment, part in metrics.get("garments", {}).items():
+        yield _line(f"  {garment}", [_share(part, name) for name in ("ne", "mean_pose") if name in part])
+    if points := metrics.get("points"):
+        hardest = sorted(points, key=lambda point: -points[point]["ne"])[:3]
+        yield "hardest points: " + ", ".join(f"{name} {100 * points[name]['ne']:.1f} %" for name in hardest)
+    if metrics.get("excluded_images"):
+        pictures, lost = metrics["excluded_images"], metrics["excluded_points"]
+        yield f"left out: {count(pictures, 'image')} without a reference length, with {count(lost, 'visible landmark')}"
+    if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
+        yield "WARNING: not clearly better than a model that never looks at the image"
+
+
+def answer(landmarks: LandmarkSet, results: Results, number: int, garment: str | None) -> dict[str, Any]:
+    """Size, garment (the one that the model names, if not given) and its points in pixels, rounded to what can be told."""
+    garments, scores = list(landmarks.garments), results["garment_scores"][number]
+    garment = garment or garments[int(scores.argmax())]
+    width, height = (int(side) for side in results["size"][number])
+    points = [
+        {
+            "name": landmarks.points[point],
+            "x": round(float(results["points"][number, point, 0]), 2),
+            "y": round(float(results["points"][number, point, 1]), 2),
+            "score": round(float(results["scores"][number, point]), 4),
+        }
+        for point in landmarks.valid_points(garment)
+    ]
+    garment_score = round(float(scores[garments.index(garment)]), 4)
+    return {"width": width, "height": height, "garment": garment, "garment_score": garment_score, "points": points}
+
+
+def _picture_rows(landmarks: LandmarkSet, judged: Judged, errors: PointErrors) -> list[tuple[object, ...]]:
+    """Key, garment, NE and number of counted points of every picture, the worst first, those without NE last."""
+    garments, keys = list(landmarks.garments), judged.shards.columns["key"]
+    counts = errors.counted.sum(axis=1)
+    rows: list[tuple[object, ...]] = []
+    means = np.where(counts > 0, error_sums(errors) / np.maximum(counts, 1), -1.0)
+    for number in np.argsort(-means, kind="stable"):
+        key = str(keys[judged.results["row"][number]])
+        error = f"{means[number]:.6f}" if counts[number] else ""
+        rows.append((key, garments[errors.garments[number]], error, int(counts[number])))
+    return rows
+
+
+def _share(part: dict[str, Any], name: str) -> str:
+    value = f"{100 * part[name]:.2f} %"
+    interval = name == "ne" and "ne_low" in part
+    return f"{value} ({100 * part['ne_low']:.2f} to {100 * part['ne_high']:.2f})" if interval else value
+
+
+def _line(label: str, cells: list[str]) -> str:
+    return f"{label:<24}" + "".join(f"{cell:<28}" for cell in cells).rstrip()

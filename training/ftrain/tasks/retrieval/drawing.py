@@ -1,0 +1,99 @@
+"""Pictures of a retrieval: rankings with their hits framed, hit@k against the floors, and the answer for one photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from fschemas.shard_set import ShardSet
+from ftrain.data.image import decode_exactly
+from ftrain.data.types import Results
+from ftrain.plots.drawing import INK, WHITE, label_font
+from ftrain.plots.legend import Entry
+from ftrain.plots.plots import FAINT_COLOR, FLOOR_COLOR, MODEL_COLOR, STYLE, draw_head, to_png
+from ftrain.plots.sheet import Tile, sheet
+
+SHEET_QUERIES, SHEET_RANKS = 10, 5
+FOUND = {"good": "green frame: the same one", "bad": "red frame: another one"}
+
+
+def ranking_sheet(
+    shards: ShardSet, queries: np.ndarray, ranked: np.ndarray, labels: np.ndarray, subtitle: str, notes: Sequence[str]
+) -> bytes:
+    """PNG with a line for each query: its picture and the first ones found, hits framed green, others red.
+
+    `queries` Q and `ranked` Q, k are rows of the set (a rank of -1 is left free), `labels` N the identity of every row,
+    `notes` Q what is said below each query.
+    """
+    tiles: list[Tile | None] = []
+    for query, found, note in zip(queries.tolist(), ranked.tolist(), notes, strict=True):
+        tiles.append(Tile(_picture(shards, query), ("query", str(labels[query]), note)))
+        for rank, row in enumerate(found, 1):
+            if row < 0:
+                tiles.append(None)
+                continue
+            right = bool(labels[row] == labels[query])
+            tiles.append(Tile(_picture(shards, row), (f"{rank}: {'hit' if right else 'other'}", str(labels[row])), right))
+    legend = [Entry("text", "", "a row for each query, from the best to the worst; AP: its average precision")]
+    return sheet(tiles, "What is found first", subtitle, columns=1 + ranked.shape[1], meaning=FOUND, legend=legend)
+
+
+def plot_hits(curves: Mapping[str, Mapping[int, float]], subtitle: str) -> bytes:
+    """PNG of hit@k over k, one curve for each of `curves`: the model first, then its floors."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.6, 4.4), layout="constrained")
+        draw_head(figure, "Share of queries with a hit among the first k", subtitle)
+        axes = figure.add_subplot()
+        looks = ((MODEL_COLOR, "-", 2.2), (FLOOR_COLOR, (0, (5, 2)), 1.6), (FAINT_COLOR, (0, (1, 1.5)), 1.6))
+        for (name, shares), (color, line, width) in zip(curves.items(), looks, strict=False):
+            ranks = sorted(shares)
+            values = [100 * shares[k] for k in ranks]
+            axes.plot(range(len(ranks)), values, color=color, ls=line, lw=width, marker="o", ms=3.5, label=name)
+            axes.annotate(
+                f"{values[0]:.1f}", (0, values[0]), xytext=(-6, 0), textcoords="offset points", ha="right", va="center", size=8,
+                color=color, weight="bold",
+            )  # fmt: skip
+        ranks = sorted(next(iter(curves.values())))
+        axes.set_xticks(range(len(ranks)), [str(k) for k in ranks])
+        axes.set(ylim=(0, 102), xlim=(-0.45, len(ranks) - 0.8), xlabel="k", ylabel="queries in %")
+        axes.grid(visible=True, axis="y")
+        axes.legend(loc="lower right")
+        return to_png(figure)
+
+
+def answer(categories: Sequence[str], least_score: float, results: Results, number: int) -> dict[str, Any]:
+    """What is said of picture `number`: plain JSON values.
+
+    Where the results have `class_scores`, the best of `categories` with its score, and `recognized`; below `least_score` the
+    category is None. Always the `embedding`, to four decimals.
+    """
+    said: dict[str, Any] = {}
+    if "class_scores" in results:
+        scores = results["class_scores"][number]
+        best, score = int(scores.argmax()), round(float(scores.max()), 4)
+        recognized = score >= least_score
+        said = {"recognized": recognized, "least_score": least_score, "category": categories[best] if recognized else None}
+        said["category_score"] = score
+    return said | {"embedding": [round(float(value), 4) for value in results["embedding"][number]]}
+
+
+def draw_answer(picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    """The named category in a corner of a picture, uint8 RGB of any size; the plain picture where the model names none."""
+    if "category" not in answer:
+        return picture
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    said = (answer["category"] or "nothing recognized").replace("_", " ")
+    text, unit = f"{said}  {100 * answer['category_score']:.0f} %", max(image.size) / 800  # letters are made for 800 pixels
+    pen, font, pad = ImageDraw.Draw(image), label_font(20 * unit, bold=True), 9 * unit
+    pen.rectangle((0, 0, pen.textlength(text, font) + 2 * pad, 20 * unit + 2 * pad), INK)
+    pen.text((pad, 10 * unit + pad), text, WHITE, font, anchor="lm")
+    return np.asarray(image)
+
+
+def _picture(shards: ShardSet, row: int) -> np.ndarray:
+    return decode_exactly(shards.read(row)[0])

@@ -1,0 +1,259 @@
+"""What is said of a retrieval: figures beside the untrained backbone and chance, slices, tables, rankings to look at.
+
+Where a set has query and gallery pictures, every query is compared with the whole gallery, whatever the category (the official
+in-shop protocol). Else each picture is compared with all others of the split, leaving itself out; with several splits
+(`test+train`) the pictures of the first one ask, and all of them answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fschemas.csv_text import csv_bytes, csv_table
+from fschemas.failures import UsageError
+from fschemas.publish import publish_bytes
+from fschemas.wording import count
+from ftrain.data.types import Judged, Results
+from ftrain.metrics.bootstrap import ratio_interval
+from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
+from ftrain.metrics.slices import slices
+from ftrain.plots.label_plots import plot_bars
+from ftrain.plots.label_report import classification, figure_lines, labels_of, spread, subtitle, write_classification
+from ftrain.tasks.retrieval.chance import chance_figures
+from ftrain.tasks.retrieval.drawing import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
+
+TOP = (1, 5, 10, 20, 50)
+_COLOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_SLICED = ("category", "pose", "color", "gender", "variation", "garment")  # columns of the index, where a set has them
+_ALIKE, _COLLAPSED = 0.99, "nearly the same embedding"
+_LABELS = {
+    **{f"hit_{k}": f"hit@{k}: a right one among {k}" for k in TOP},
+    **{f"recall_{k}": f"recall@{k}: of the right ones" for k in TOP[1:4]},
+    "map": "mAP",
+    "map_r": "mAP@R",
+    "r_precision": "R-precision",
+}
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Study:
+    """Who asks and who answers, as places in the results, and what the model and its floor find."""
+
+    judged: Judged
+    labels: np.ndarray  # what is found again, a string for every row of the set
+    asks: Rows
+    answers: Rows
+    protocol: str
+    model: RetrievalFigures
+    floor: RetrievalFigures | None
+
+    @property
+    def queries(self) -> Rows:
+        """Rows of the set that ask."""
+        return self.judged.results["row"][self.asks]
+
+
+def report(identity: str, categories: Sequence[str], judged: Judged, out: Path) -> dict[str, Any]:
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
+
+    `identity` (item or category) is what has to be found again; `categories` are the classes of `class_scores`, where there are
+    some. Raises `UsageError` where no query has a right picture in the gallery.
+    """
+    study = _study(identity, judged)
+    numbers: dict[str, Any] = {
+        "protocol": study.protocol,
+        "identity": identity,
+        "model": {**study.model.summary(), **_intervals(study, study.model)},
+        "chance": chance_figures(study.model.num_relevant, _compared(study), TOP),
+        "collapse": collapse(judged.results["embedding"], study.labels[judged.results["row"]]),
+    }
+    if study.floor is not None:
+        numbers["untrained"] = {**study.floor.summary(), **_intervals(study, study.floor)}
+        numbers["gain"] = _gain(study, study.floor)
+    by = {name: judged.shards.columns[name][study.queries] for name in _SLICED if name in judged.shards.columns}
+    numbers["slices"] = slices(study.model.hits(1), study.model.judged, by)
+    if judged.split.startswith("val") and "color" in judged.results:
+        numbers["color_weights"] = color_weights(study.judged.results, study.asks, study.answers, study.labels)
+    line = subtitle(judged, f"hit@1 {100 * numbers['model']['hit_1']:.1f} %, {study.protocol}")
+    if categories and "class_scores" in judged.results and "category" in judged.shards.columns:
+        scores, named = judged.results["class_scores"], [judged.results["row"], judged.training_rows]
+        labels, training = (labels_of(judged.shards, rows, "category", categories) for rows in named)
+        if (labels >= 0).any():
+            numbers["category"] = classification(scores, labels, training, categories)
+            write_classification(out, "category", scores, labels, training, categories, line)
+    _write(study, numbers, line, out)
+    return numbers
+
+
+def summary(metrics: dict[str, Any]) -> Iterator[str]:
+    """The numbers of `report` as lines for a person."""
+    model, floor, chance = metrics["model"], metrics.get("untrained", {}), metrics["chance"]
+    left_out = int(model["queries_without_match"])
+    yield (
+        f"{count(int(model['queries']), 'query', 'queries')}, {count(int(model['gallery']), 'gallery image')}, {metrics['protocol']}"
+        + (f"; left out without a match: {count(left_out, 'query', 'queries')}" if left_out else "")
+    )
+    yield from figure_lines(model, floor, _LABELS, "untrained backbone", "search")
+    yield f"chance: hit@1 {100 * chance['hit_1']:.1f} %, mAP {100 * chance['map']:.1f} %"
+    if "category" in metrics:
+        named = {"top_1": "category named right", "macro_f1": "category, macro-F1"}
+        yield from figure_lines(
+            metrics["category"]["model"], metrics["category"].get("majority", {}), named, "majority", "category"
+        )
+    if gain := metrics.get("gain"):
+        low, high = 100 * gain["map_low"], 100 * gain["map_high"]
+        yield f"mAP beyond the untrained backbone, on the same queries: {100 * gain['map']:+.1f} ({low:+.1f} to {high:+.1f}) points"
+        if low <= 0:
+            yield "WARNING: not clearly better than the untrained backbone"
+
+
+def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Are all embeddings N, D nearly equal? In the form of `metrics.classification.dominance`, with the mean cosine of all pairs.
+
+    `share` of the pictures have a cosine above .99 with the mean embedding; `true_share` show the commonest of `labels` N. All
+    is lost where the mean cosine of two pictures is above .99, though they are not all of one item.
+    """
+    unit = embedding.astype(np.float64)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    total, number = unit.sum(axis=0), len(unit)
+    mean_cosine = float((total @ total - number) / max(number * (number - 1), 1))
+    share = float(np.mean(unit @ (total / max(float(np.linalg.norm(total)), 1e-12)) > _ALIKE))
+    true_share = float(np.unique(labels, return_counts=True)[1].max() / number)
+    collapsed = bool(mean_cosine > _ALIKE and true_share < 1)
+    sentence = f"{share:.0%} of the images have nearly the same embedding, though at most {true_share:.0%} show the same thing"
+    return {
+        "answer": _COLLAPSED, "share": share, "true_share": true_share, "collapsed": collapsed, "mean_cosine": mean_cosine,
+        "sentence": sentence,
+    }  # fmt: skip
+
+
+def color_weights(results: Results, asks: Rows, answers: Rows, labels: np.ndarray) -> list[dict[str, float]]:
+    """hit@1 and mAP where the dot product of colors counts `weight` times beside that of embeddings: to choose it by."""
+    found: list[dict[str, float]] = []
+    for weight in _COLOR_WEIGHTS:
+        both = np.concatenate([results["embedding"], np.sqrt(weight) * results["color"]], axis=1)  # one dot product for the sum
+        figures = _judge(both, results["row"], asks, answers, labels).summary()
+        found.append({"weight": weight, "hit_1": figures["hit_1"], "map": figures["map"]})
+    return found
+
+
+def _study(identity: str, judged: Judged) -> _Study:
+    rows, columns = judged.results["row"], judged.shards.columns
+    if identity not in columns:
+        raise UsageError(f"{judged.shards.place}: carries no {identity}, so nothing can be judged; take a set with {identity}")
+    splits, plain = columns["split"][rows], columns["copy"][rows] == 0
+    first = judged.split.split("+")[0]
+    asks, answers, protocol = plain, plain, "leaving one out"
+    if {"query", "val_query"} & set(splits.tolist()):
+        asks, answers = plain & np.isin(splits, ("query", "val_query")), plain & np.isin(splits, ("gallery", "val_gallery"))
+        protocol = "official query and gallery"
+    elif first != judged.split:
+        asks, protocol = plain & (splits == first), f"{first} asks, {judged.split.replace('+', ' and ')} answer"
+    places, labels = (np.flatnonzero(asks), np.flatnonzero(answers)), columns[identity]
+    model = _judge(judged.results["embedding"], rows, *places, labels)
+    if not model.judged.any():
+        raise UsageError(
+            f"{judged.shards.place}: no image of the split {judged.split!r} has another one of its {identity} to be found; "
+            "choose another --split"
+        )
+    untrained = judged.untrained
+    floor = None if untrained is None else _judge(untrained["embedding"], rows, *places, labels)
+    return _Study(judged, labels, *places, protocol, model, floor)
+
+
+def _judge(embedding: np.ndarray, rows: Rows, asks: Rows, answers: Rows, labels: np.ndarray) -> RetrievalFigures:
+    return judge_retrieval(
+        embedding[asks], embedding[answers], labels[rows[asks]], labels[rows[answers]],
+        query_rows=rows[asks], gallery_rows=rows[answers], top=TOP,
+    )  # fmt: skip
+
+
+def _compared(study: _Study) -> Rows:
+    """With how many pictures each query is compared: not with itself."""
+    return len(study.answers) - np.isin(study.asks, study.answers)
+
+
+def _intervals(study: _Study, figures: RetrievalFigures) -> dict[str, float]:
+    """95 % intervals over items: pictures of one item are found or missed together."""
+    found: dict[str, float] = {}
+    for name, values in _per_query(figures).items():
+        found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, values)
+    return found | {"items": float(len(np.unique(study.labels[study.queries][figures.judged])))}
+
+
+def _gain(study: _Study, floor: RetrievalFigures) -> dict[str, float]:
+    """Differences to the floor query by query, with their intervals: narrower than both intervals suggest."""
+    found: dict[str, float] = {}
+    below = _per_query(floor)
+    for name, values in _per_query(study.model).items():
+        difference = values - below[name]
+        found[name] = float(difference[study.model.judged].mean())
+        found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, difference)
+    return found
+
+
+def _per_query(figures: RetrievalFigures) -> dict[str, np.ndarray]:
+    return {"hit_1": figures.hits(1).astype(np.float64), "map": figures.average_precision}
+
+
+def _interval_over_items(study: _Study, values: np.ndarray) -> tuple[float, float]:
+    judged = study.model.judged
+    _, item = np.unique(study.labels[study.queries][judged], return_inverse=True)
+    return ratio_interval(np.bincount(item, weights=values[judged]), np.bincount(item))
+
+
+def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None:
+    parts = {"model": numbers["model"], "untrained backbone": numbers.get("untrained"), "chance": numbers["chance"]}
+    curves = {name: {k: part[f"hit_{k}"] for k in TOP} for name, part in parts.items() if part is not None}
+    header = ["k", *(name.replace(" ", "_") for name in curves), "recall"]
+    table = [[k, *(curve[k] for curve in curves.values()), numbers["model"][f"recall_{k}"]] for k in TOP]
+    publish_bytes(out / "plots/hits.csv", csv_bytes(header, table))
+    publish_bytes(out / "plots/hits.png", plot_hits(curves, line))
+    for name, slice_parts in numbers["slices"].items():
+        publish_bytes(out / f"plots/by_{name}.csv", csv_table(name, ("value", "low", "high", "count"), slice_parts))
+        publish_bytes(out / f"plots/by_{name}.png", plot_bars(slice_parts, f"hit@1 by {name}", line, "hit@1 in %"))
+    ranked = _ranked(study)
+    order = _worst_first(study.model)
+    rows = [_picture_row(study, ranked, place) for place in order.tolist()]
+    publish_bytes(out / "images.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows))
+    best_first = order[study.model.judged[order]][::-1]
+    shown = best_first[spread(np.arange(len(best_first)), SHEET_QUERIES)]
+    notes = [f"AP {100 * study.model.average_precision[place]:.0f} %" for place in shown.tolist()]
+    sheet = ranking_sheet(study.judged.shards, study.queries[shown], ranked[shown], study.labels, line, notes)
+    publish_bytes(out / "predictions.png", sheet)
+
+
+def _ranked(study: _Study) -> Rows:
+    """Rows of the first pictures found for each query, itself left out: Nq, 5; -1 where there are no more."""
+    rows, embedding = study.judged.results["row"], study.judged.results["embedding"].astype(np.float32)
+    gallery, queries = Features(embedding[study.answers]), Features(embedding[study.asks])
+    best = rows[study.answers][ExactSearch(gallery).search(queries, Likeness(), SHEET_RANKS + 1).rows]
+    ranked = np.full((len(queries), SHEET_RANKS), -1, np.int64)
+    for place, (row, found) in enumerate(zip(study.queries, best, strict=True)):
+        others = found[found != row][:SHEET_RANKS]
+        ranked[place, : len(others)] = others
+    return ranked
+
+
+def _worst_first(figures: RetrievalFigures) -> Rows:
+    """Numbers of queries: by average precision, then by the rank of the first hit; those without a match last."""
+    precision = np.where(figures.judged, figures.average_precision, 2.0)
+    return np.lexsort((-figures.first, precision))
+
+
+def _picture_row(study: _Study, ranked: Rows, place: int) -> tuple[object, ...]:
+    """Key and label of a query, rank of the first hit, average precision, key and label of what is found first."""
+    keys, figures = study.judged.shards.columns["key"], study.model
+    row, found = int(study.queries[place]), int(ranked[place, 0])
+    known = bool(figures.judged[place])
+    first, precision = (int(figures.first[place]) + 1, f"{figures.average_precision[place]:.6f}") if known else ("", "")
+    other = (str(keys[found]), str(study.labels[found])) if found >= 0 else ("", "")
+    return str(keys[row]), str(study.labels[row]), first, precision, *other

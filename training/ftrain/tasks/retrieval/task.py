@@ -1,0 +1,282 @@
+"""Find the same garment again: embeddings of length 1 by cross-entropy, triplets mined in the batch, and proxy anchors.
+
+After ihciah/deep-fashion-retrieval: a ResNet-50 with a 512-d deep feature, cross-entropy over categories plus a triplet loss, the
+backbone frozen and then thawed (`fit.stages`). Batches are P identities x K pictures (`fit.sampler=identities`), so that every
+picture is an anchor and meets its positives. Judged by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fschemas.failures import UsageError
+from ftrain.data.config import TaskConfig
+from ftrain.data.search_roles import GALLERY, QUERY, has_match
+from ftrain.data.stream import Batch
+from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.view import encoded_picture, names_as_ids
+from ftrain.layers.backbone import Backbone
+from ftrain.layers.color import color_features
+from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
+from ftrain.metrics.retrieval import judge_retrieval
+from ftrain.tasks.label_checks import has_pairs
+from ftrain.tasks.published import published_dataset
+from ftrain.tasks.retrieval.config import RetrievalConfig
+from ftrain.tasks.retrieval.encoder import RetrievalEncoder
+from ftrain.tasks.retrieval.pooling import AveragePooling, GeneralisedMean, strength
+from ftrain.tasks.task import Task
+
+# What a user calls a split, and the splits of query and gallery pictures that it is where a set has them.
+_PAIRS = {"test": ("query", "gallery"), "val": ("val_query", "val_gallery")}
+
+
+class Retrieval(Task):
+    """The retrieval task, for items (products) or, where a set has none, categories."""
+
+    name = "retrieval"
+    needs = ()  # item or category, as the configuration says: see `names_to_learn`
+    Config = RetrievalConfig
+    selected_by = ("map", "max")
+    key_metrics = ("hit_1", "hit_10", "hit_20", "map", "map_r", "category/top_1")
+
+    def __init__(self, config: RetrievalConfig, dataset: dict[str, Any]) -> None:
+        super().__init__(config, dataset)
+        self.config: RetrievalConfig = config
+        self.categories = _categories(config, dataset)
+        items = _items(config, dataset)
+        numbers = names_as_ids(dataset, "category") if self.categories else {}
+        self.encoder = RetrievalEncoder(config, numbers, {name: number for number, name in enumerate(items)})
+        self.backbone = Backbone(config.backbone, config.weights)
+        self.pool = GeneralisedMean() if config.pooling == "gem" else AveragePooling()
+        self.embed = nn.Linear(self.backbone.widths[-1], config.dim)
+        nn.init.orthogonal_(self.embed.weight)  # keeps angles: at the start an embedding tells what the backbone's features tell
+        nn.init.zeros_(self.embed.bias)
+        self.neck = nn.BatchNorm1d(config.dim) if config.neck == "batch_norm" else nn.Identity()
+        num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[config.classify]
+        self.classifier = nn.Linear(config.dim, num_classes, bias=not config.cosine_scale) if num_classes else None
+        self.proxies = ProxyAnchor(len(items), config.dim, config.proxy_margin, config.proxy_scale) if config.proxy else None
+        self.flip_test = config.flip_test
+        self.learnt = True  # False: embeddings are the features of the backbone
+
+    @classmethod
+    def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
+        """`test` is query and gallery where a set has them; `test+train` judges test among the pictures of both."""
+        parts = split.split("+")
+        if len(parts) > 1:
+            if strangers := [part for part in parts if part not in known]:
+                raise UsageError(f"--split {split}: no split {strangers[0]!r}; there are {', '.join(known)}")
+            return tuple(parts)
+        pair = _PAIRS.get(split, ())
+        return pair if pair and split not in known and all(name in known for name in pair) else (split,)
+
+    @classmethod
+    def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
+        """What is found again: item or category."""
+        assert isinstance(config, RetrievalConfig)
+        return columns.get(config.labels)
+
+    @classmethod
+    def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
+        """The items of training, where cross-entropy or proxies need them as classes.
+
+        Raises `UsageError` where no training picture has what is to be found again.
+        """
+        assert isinstance(config, RetrievalConfig)
+        if config.labels not in columns or not (columns[config.labels][rows] != "").any():
+            other = "category" if config.labels == "item" else "item"
+            raise UsageError(
+                f"model.labels={config.labels}: no training image of the shard set has a known {config.labels}; "
+                f"take another set, or {other}"
+            )
+        if not _learns_items(config) or "item" not in columns:
+            return {}
+        return {"item": [str(name) for name in np.unique(columns["item"][rows]) if name]}
+
+    def check_training(self, rows: Rows) -> list[str]:
+        """Pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
+        config, lacks = self.config, {}
+        sought, several = rows.names(config.labels), "two at least are needed to tell apart"
+        if config.triplet and not has_pairs(sought):
+            lacks["triplet"] = f"no {config.labels} has two training images, so there are no pairs to learn from"
+        elif config.triplet and len(set(sought.tolist())) < 2:
+            lacks["triplet"] = f"all training images have the {config.labels} {str(sought[0])!r}; {several}"
+        if self.classifier is not None and config.classification:
+            classes = sorted(set(rows.names(config.classify).tolist()))
+            if len(classes) < 2:
+                found = (
+                    f"all training images have the {config.classify} {classes[0]!r}" if classes else "no training image has one"
+                )
+                lacks["classification"] = f"{found}; {several}"
+        if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
+            lacks["proxy"] = f"there are not two items; {several}"
+        learning = [config.triplet, self.classifier is not None and config.classification, self.proxies is not None]
+        if len(lacks) == sum(map(bool, learning)):
+            name, why = next(iter(lacks.items()))
+            raise UsageError(f"model.{name}: {why}; take a set with more images, or another loss")
+        return [f"model.{name}: {why}" for name, why in lacks.items()]
+
+    def check_validation(self, rows: Rows) -> None:
+        """An image that is sought, and another of the same item or category among those that are searched."""
+        assert isinstance(self.encoder, RetrievalEncoder)
+        labels = map(self.encoder.labels, rows.annotations())
+        if not has_match((int(found["role"]), {int(found["identity"])} - {-1}) for found in labels):
+            raise UsageError(f"no {self.config.labels} has two images, so nothing can be found again")
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """In-shop: 3,997 items to learn, 17 categories."""
+        del config
+        return published_dataset(("item", "category"), items=3997, category="deepfashion-inshop-category-17")
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss` and its weighted parts `classification`, `triplet`, `proxy`, as far as the configuration has them."""
+        config = self.config
+        parts: dict[str, Tensor] = {}
+        deep = self.embed(self.pool(self.backbone(batch["image"])[-1]))
+        through = self.neck(deep)
+        if self.classifier is not None:
+            labels = batch["category" if config.classify == "category" else "item_class"]
+            parts["classification"] = config.classification * self._cross_entropy(through, labels)
+        if config.triplet:
+            loss = triplet_loss(
+                deep if config.distance == "cosine" else F.normalize(deep.float(), dim=1), batch["identity"],
+                margin=config.margin, mining=config.mining, distance=config.distance,
+            )  # fmt: skip
+            parts["triplet"] = config.triplet * loss
+        if self.proxies is not None:
+            parts["proxy"] = config.proxy * self.proxies(through, batch["item_class"])
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def predict(self, batch: Batch) -> Batch:
+        """`embedding` B, D of length 1; `attention` B, h, w; `class_scores` B, C; `color` B, 125 (not in an exported graph).
+
+        The numbers of identity, category and role are handed on.
+        """
+        embedding, scores, attention = self._view(batch["image"])
+        if self.flip_test:
+            mirrored, mirrored_scores, _ = self._view(batch["image"].flip(2))
+            embedding = F.normalize(embedding + mirrored, dim=1)
+            scores = None if scores is None or mirrored_scores is None else (scores + mirrored_scores) / 2
+        found = {"embedding": embedding, "attention": attention}
+        if scores is not None:
+            found["class_scores"] = scores
+        if not torch.compiler.is_compiling():
+            colors = color_features(batch["image"].cpu().numpy(), attention.detach().cpu().numpy())
+            found["color"] = torch.from_numpy(colors).to(embedding.device)
+        return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
+
+    def measure(self, results: Results) -> dict[str, Any]:
+        """hit@k, recall@k, mAP; by the roles of query and gallery, or leaving one out where there are none."""
+        asks, answers = results["role"] != GALLERY, results["role"] != QUERY
+        figures = judge_retrieval(
+            results["embedding"][asks], results["embedding"][answers], results["identity"][asks], results["identity"][answers],
+            query_rows=results["row"][asks], gallery_rows=results["row"][answers],
+        ).summary()  # fmt: skip
+        if not np.isfinite(figures["map"]):
+            raise UsageError(
+                f"no {self.config.labels} has two validation images, so nothing can be found again; raise hold_out, or take "
+                "a set with another validation split"
+            )
+        return figures
+
+    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+        """Figures beside the untrained backbone and chance, slices, the worst queries, rankings: JSON values, tables and plots."""
+        from ftrain.tasks.retrieval.report import report
+
+        return report(self.config.labels, self.categories if self.config.classify == "category" else (), judged, out)
+
+    @classmethod
+    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
+        """hit@k, recall@k and mAP beside the floors."""
+        from ftrain.tasks.retrieval.report import summary
+
+        yield from summary(metrics)
+
+    def untrained(self) -> Task:
+        """The given backbone's pooled features, of another dimension, in place of the embedding."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            floor = Retrieval(self.config, self.dataset)
+        floor.learnt, floor.flip_test = False, self.flip_test
+        return floor
+
+    def use_turned_views(self, turned: bool | None) -> None:
+        """Whether the mirror image is looked at too."""
+        self.flip_test = self.config.flip_test if turned is None else turned
+
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """`image` of a picture without annotation, uint8 H, W, 3."""
+        return {"image": encoded_picture(self.config, picture, box)["image"]}
+
+    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+        """Category with its score where the model names them, or that none is recognized; the `embedding`, rounded."""
+        del category
+        from ftrain.tasks.retrieval.drawing import answer
+
+        return answer(self.categories, self.config.least_score, results, number)
+
+    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """The category on the picture; an embedding cannot be drawn."""
+        from ftrain.tasks.retrieval.drawing import draw_answer
+
+        return draw_answer(picture, answer)
+
+    def _view(self, image: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Embedding of length 1, class probabilities (if any) and attention of one view."""
+        features = self.backbone(image)[-1]
+        pooled = self.pool(features)
+        if not self.learnt:
+            return F.normalize(features.float().mean(dim=(2, 3)), dim=1), None, strength(features)
+        through = self.neck(self.embed(pooled))
+        scores = None
+        if self.classifier is not None and self.config.classify == "category":
+            scores = self._logits(through).softmax(dim=1)
+        return F.normalize(through.float(), dim=1), scores, strength(features)
+
+    def _logits(self, through: Tensor) -> Tensor:
+        assert self.classifier is not None
+        if not self.config.cosine_scale:
+            return self.classifier(through).float()
+        return (
+            self.config.cosine_scale * F.linear(F.normalize(through, dim=1), F.normalize(self.classifier.weight, dim=1)).float()
+        )
+
+    def _cross_entropy(self, through: Tensor, labels: Tensor) -> Tensor:
+        """The mean over known labels; 0 where there is none, and not NaN as torch has it."""
+        known = labels >= 0
+        losses = F.cross_entropy(
+            self._logits(through), labels.clamp_min(0), reduction="none", label_smoothing=self.config.smoothing
+        )  # fmt: skip
+        return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
+
+
+def _learns_items(config: RetrievalConfig) -> bool:
+    return bool((config.classify == "item" and config.classification) or config.proxy)
+
+
+def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
+    """Names of all categories, none where the set has no vocabulary of them; raises `UsageError` where they are needed."""
+    vocabulary = dataset["vocabularies"].get("category")
+    needed = [f"model.{key}=category" for key in ("labels", "classify") if getattr(config, key) == "category"]
+    if needed and not (vocabulary and vocabulary["values"]):
+        raise UsageError(f"{needed[0]}: the shard set carries no categories; take item, or none for classify")
+    if not (config.triplet or config.proxy or (config.classify != "none" and config.classification)):
+        raise UsageError("every loss has the weight 0; raise model.triplet, model.classification or model.proxy")
+    return tuple(vocabulary["values"]) if vocabulary else ()
+
+
+def _items(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
+    if not _learns_items(config):
+        return ()
+    names = dataset.get("names", {}).get("item", [])
+    if not names:
+        asked = "model.classify=item" if config.classify == "item" else f"model.proxy={config.proxy:g}"
+        raise UsageError(f"{asked} needs items to learn, and no training image of the shard set has one")
+    return tuple(names)

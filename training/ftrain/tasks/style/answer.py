@@ -1,0 +1,156 @@
+"""What is said of one photograph by a style model: answers with scores, and where the network looked, as data and as a drawing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ftrain.data.types import Results
+from ftrain.tasks.style.labels import Labels
+
+_MOST = 5  # answers that are named
+_GLOW = np.array([255, 214, 120], np.float32)  # of what is attended to
+_INK, _PAPER, _BAR, _FRAME = (24, 26, 30), (255, 255, 255), (15, 159, 184), (15, 159, 184)
+_TILE = 420  # pixels, longer side of one attribute's picture
+
+
+def answer(labels: Labels, least_certainty: float, results: Results, number: int) -> dict[str, Any]:
+    """Size, the style (or the value of each attribute) with its score, and where the network looked.
+
+    "" stands where the best score is not above `least_score`: chance and `least_certainty` of the way from there to 1. `attention` is
+    a grid of 0 … 255 over `region`, the square that the network saw, and `box` the part of it that the local branch
+    saw; both x1, y1, x2, y2 in pixels, edge to edge, and they may reach beyond the picture.
+    """
+    width, height = (int(side) for side in results["size"][number])
+    said: dict[str, Any] = {"width": width, "height": height, "region": _rounded(results["region"][number])}
+    parts: dict[str, dict[str, Any]] = {}
+    scores, start = results.get("scores"), 0
+    for place, (attribute, values) in enumerate(zip(labels.attributes, labels.values, strict=True)):
+        part = {} if scores is None else _named(values, scores[number, start : start + len(values)], least_certainty)
+        start += len(values)
+        parts[attribute] = {**part, **_looked(results, number, place)}
+    if labels.classes is None:
+        return {**said, "attributes": parts}
+    style = parts["style"]
+    named = [{"style": entry.pop("value"), **entry} for entry in style.pop("best")]
+    found = style.pop("value")
+    style = {"style_score" if name == "score" else name: value for name, value in style.items()}
+    original = labels.originals[labels.values[0].index(found)] if found else ""
+    return {
+        **said,
+        "recognized": bool(found),
+        "style": found,
+        **({"label": original} if original != found else {}),
+        **style,
+        "styles": named,
+    }
+
+
+def _named(values: tuple[str, ...], scores: np.ndarray, least_certainty: float) -> dict[str, Any]:
+    chance = 1 / len(values)
+    least = round(chance + least_certainty * (1 - chance), 4)
+    order = np.argsort(-scores, kind="stable")[:_MOST]
+    best = [{"value": values[index], "score": round(float(scores[index]), 4)} for index in order]
+    found = best[0]["value"] if best[0]["score"] > least else ""
+    return {"value": found, "score": best[0]["score"], "least_score": least, "best": best}
+
+
+def _looked(results: Results, number: int, place: int) -> dict[str, Any]:
+    grid = results["attention"][number, place].astype(np.float32)
+    span = float(grid.max() - grid.min())
+    stretched = (grid - grid.min()) / span if span > 0 else np.zeros_like(grid)
+    looked: dict[str, Any] = {"attention": np.round(255 * stretched).astype(int).tolist()}
+    if "box" in results:
+        region = results["region"][number]
+        side = region[2:] - region[:2]
+        looked["box"] = _rounded(np.concatenate([region[:2], region[:2]]) + results["box"][number, place] * np.tile(side, 2))
+    return looked
+
+
+def _rounded(numbers: np.ndarray) -> list[float]:
+    return [round(float(value), 2) + 0.0 for value in numbers]  # + 0.0: no -0.0
+
+
+def glow(picture: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """A picture, uint8 H, W, 3, dimmed where the network did not look and warm where it did.
+
+    `attention` h, w (0 … 1) covers `region` (edges x1, y1, x2, y2 in pixels of this picture).
+    """
+    height, width = picture.shape[:2]
+    rows, columns = attention.shape
+    step = (region[2:] - region[:2]) / (columns, rows)
+    # Center of a pixel -> place in the grid, where 0 is the center of the first cell.
+    matrix = np.array([[1 / step[0], 0, (0.5 - region[0]) / step[0] - 0.5], [0, 1 / step[1], (0.5 - region[1]) / step[1] - 0.5]])
+    grid = np.ascontiguousarray(attention, np.float32)
+    heat = cv2.warpAffine(
+        grid, matrix, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    heat = np.sqrt(np.clip(heat, 0, 1))[..., None]
+    lit = picture * (0.45 + 0.55 * heat)
+    return np.clip(lit + (_GLOW - lit) * 0.28 * heat, 0, 255).astype(np.uint8)
+
+
+def draw(picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    """The picture under its attention, with the attended square and the likeliest answers; of attributes a sheet of one each."""
+    if "attributes" not in answer:
+        return _draw_one(picture, answer, answer, "", [(entry["style"], entry["score"]) for entry in answer["styles"]])
+    scale = _TILE / max(picture.shape[:2])
+    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    tiles = [
+        _draw_one(
+            small, answer, part, name.replace("_", " "), [(entry["value"], entry["score"]) for entry in part.get("best", [])[:2]]
+        )
+        for name, part in answer["attributes"].items()
+    ]
+    columns = min(4, len(tiles))
+    blank = np.full_like(tiles[0], 255)
+    tiles += [blank] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)])
+
+
+def _draw_one(
+    picture: np.ndarray, whole: dict[str, Any], part: dict[str, Any], title: str, named: list[tuple[str, float]]
+) -> np.ndarray:
+    height, width = picture.shape[:2]
+    factor = np.array([width / whole["width"], height / whole["height"]] * 2)
+    canvas = glow(picture, np.array(part["attention"]) / 255, np.array(whole["region"]) * factor)
+    unit = max(width, height) / 800  # letters and lines are made for 800 pixels
+    if "box" in part:
+        left, top, right, bottom = (round(value) for value in np.array(part["box"]) * factor)
+        for color, thickness in ((_PAPER, 4.5), (_FRAME, 2.2)):
+            cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), color, max(1, round(thickness * unit)), cv2.LINE_AA)
+    image = Image.fromarray(canvas)
+    _write(image, title, part, named, max(unit, 0.7))
+    return np.asarray(image)
+
+
+def _write(image: Image.Image, title: str, part: dict[str, Any], named: list[tuple[str, float]], unit: float) -> None:
+    """A title, and a line with a bar for every answer; the first is bold if it counts as recognized."""
+    pen, pad, line = ImageDraw.Draw(image), 9 * unit, 27 * unit
+    lines: list[tuple[str, float | None, bool]] = [(title, None, True)] if title else []
+    if "value" in part or "style" in part:
+        recognized = bool(part.get("value") or part.get("style"))
+        if not recognized:
+            lines.append((f"nothing recognized (below {100 * part['least_score']:.0f} %)", None, False))
+        lines += [(text, score, recognized and number == 0) for number, (text, score) in enumerate(named)]
+    if not lines:
+        return
+    fonts = {bold: _font(18 * unit, bold=bold) for bold in (False, True)}
+    texts = [text if score is None else f"{text}  {100 * score:.0f} %" for text, score, _ in lines]
+    width = max(pen.textlength(text, fonts[bold]) for text, (_, _, bold) in zip(texts, lines, strict=True)) + 2 * pad
+    pen.rectangle((0, 0, width, line * len(lines) + pad), _INK)
+    for number, (text, (_, score, bold)) in enumerate(zip(texts, lines, strict=True)):
+        top = pad / 2 + line * number
+        if score is not None:
+            pen.rectangle((pad, top + line - 5 * unit, pad + (width - 2 * pad) * score, top + line - 2 * unit), _BAR)
+        pen.text((pad, top + line / 2 - 2 * unit), text, _PAPER, fonts[bold], anchor="lm")
+
+
+def _font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/{name}", max(6.0, size))

@@ -1,0 +1,146 @@
+"""What `ftrain evaluate` says of attributes that are searched for: mAP as in the ASEN papers, and what the heads name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fschemas.csv_text import csv_bytes, csv_table
+from fschemas.failures import UsageError
+from fschemas.publish import publish_bytes
+from ftrain.data.types import Judged, Results
+from ftrain.metrics.attributes import group_accuracy, group_majority
+from ftrain.metrics.classification import dominance
+from ftrain.plots.label_plots import plot_bars
+from ftrain.plots.label_report import finite, percent, subtitle
+from ftrain.plots.legend import Entry
+from ftrain.plots.sheet import Tile, sheet
+from ftrain.tasks.style.attended import LOOKED, attended_picture
+from ftrain.tasks.style.attribute_search import Entries, chance_figures, entries, nearest, search_figures
+from ftrain.tasks.style.labels import Labels
+
+_NEIGHBOURS = 5
+_ROWS = 8
+_MOST_QUERIES = 2000  # of an attribute, for the table of pictures and the guard; mAP takes all
+
+
+def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
+    results, found = judged.results, entries(labels, judged.results)
+    if not (found.asks.any() and found.offers.any()):
+        raise UsageError(f"{judged.shards.place}: no image of the split {judged.split!r} has a value; choose another --split")
+    figures, chance = search_figures(labels, results, found), chance_figures(labels, found)
+    numbers: dict[str, Any] = {
+        "model": {name: value for name, value in figures.items() if "/" not in name},
+        "chance": {name: value for name, value in chance.items() if "/" not in name},
+    }
+    untrained = search_figures(labels, judged.untrained, found) if judged.untrained is not None else {}
+    if untrained:
+        numbers["untrained"] = {name: value for name, value in untrained.items() if "/" not in name}
+    numbers["attributes"] = {
+        name: {"map": figures[f"map/{name}"], "chance": chance[f"map/{name}"]}
+        | ({"untrained": untrained[f"map/{name}"]} if untrained else {})
+        | {"queries": int(((found.attributes == number) & found.asks).sum())}
+        for number, name in enumerate(labels.attributes) if f"map/{name}" in figures
+    }  # fmt: skip
+    if "scores" in results:
+        _add_named(labels, judged, numbers)
+    searches = {number: nearest(results, found, number, _MOST_QUERIES, _NEIGHBOURS) for number in np.unique(found.attributes)}
+    numbers["collapse"] = _collapse(labels, found, searches)
+    _write(labels, judged, numbers, found, searches, out)
+    return numbers
+
+
+def _add_named(labels: Labels, judged: Judged, numbers: dict[str, Any]) -> None:
+    """What the heads answer, where a picture has exactly one value of an attribute, beside the commonest value of training."""
+    groups = dict(zip(labels.attributes, labels.ids, strict=True))
+    positive, scores = judged.results["positive"].astype(bool), _by_id(labels, judged.results)
+    known = np.ones_like(positive)
+    named = group_accuracy(scores, positive, known, groups)
+    numbers["model"] |= finite({"top_1": named["mean"]["top_1"], "macro_f1": named["mean"]["macro_f1"]})
+    for name, part in numbers["attributes"].items():
+        part.update(finite({"top_1": named[name]["top_1"], "macro_f1": named[name]["macro_f1"]}))
+    if len(judged.training_rows):
+        notes = (judged.shards.read_annotation(int(row)) for row in judged.training_rows)
+        counts = np.sum([labels.positive(note) for note in notes], axis=0, dtype=np.int64)
+        floor = group_majority(counts, positive, known, groups)
+        numbers["majority"] = finite({"top_1": floor["mean"]["top_1"], "macro_f1": floor["mean"]["macro_f1"]})
+        for name, part in numbers["attributes"].items():
+            part.update(finite({"majority": floor[name]["top_1"]}))
+
+
+def _by_id(labels: Labels, results: Results) -> np.ndarray:
+    """Scores N, V in the order of the vocabulary; they come in that of the attributes."""
+    scores = np.zeros((len(results["scores"]), labels.num_ids), np.float32)
+    scores[:, [number for ids in labels.ids for number in ids]] = results["scores"]
+    return scores
+
+
+def _collapse(labels: Labels, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """The attribute under which one value dominates most among the nearest neighbours: of a constant embedding it does."""
+    worst: dict[str, Any] = {"answer": "", "share": 0.0, "true_share": 0.0, "collapsed": False}
+    for number, (asked, neighbours) in searches.items():
+        if not neighbours.size:
+            continue
+        names = [f"{labels.attributes[number]}/{value}" for value in labels.values[number]]
+        one = dominance(found.values[neighbours[:, 0]], found.values[asked], names)
+        if (one["collapsed"], one["share"]) > (worst["collapsed"], worst["share"]):
+            worst = one
+    return worst
+
+
+def _write(
+    labels: Labels, judged: Judged, numbers: dict[str, Any], found: Entries,
+    searches: dict[int, tuple[np.ndarray, np.ndarray]], out: Path,
+) -> None:  # fmt: skip
+    title = subtitle(judged, f"mAP {percent(numbers['model']['map'])}")
+    parts = numbers["attributes"]
+    columns = ("map", "chance", "untrained", "top_1", "majority", "macro_f1", "queries")
+    publish_bytes(out / "plots/attributes.csv", csv_table("attribute", columns, parts))
+    bars = {name: {"value": part["map"], "floor": part["chance"], "count": part["queries"]} for name, part in parts.items()}
+    publish_bytes(out / "plots/attributes.png", plot_bars(bars, "mAP of each attribute", title, "mAP in %", "random order"))
+    header = ("key", "attribute", "value", "nearest", "nearest_value", f"right_of_{_NEIGHBOURS}")
+    publish_bytes(out / "images.csv", csv_bytes(header, _picture_rows(labels, judged, found, searches)))
+    publish_bytes(out / "predictions.png", _sheet(labels, judged, found, searches, title))
+
+
+def _picture_rows(
+    labels: Labels, judged: Judged, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]
+) -> list[tuple[object, ...]]:  # fmt: skip
+    """A row for each query (at most 2,000 an attribute): how many of its nearest pictures have its value, the fewest first."""
+    keys = judged.shards.columns["key"][judged.results["row"]]
+    rows: list[tuple[object, ...]] = []
+    for number, (asked, neighbours) in searches.items():
+        values = labels.values[number]
+        for query, near in zip(asked.tolist(), neighbours.tolist(), strict=True):
+            value = found.values[query]
+            right = float(np.mean(found.values[near] == value)) if near else 0.0
+            first = (str(keys[found.pictures[near[0]]]), values[found.values[near[0]]]) if near else ("", "")
+            rows.append((str(keys[found.pictures[query]]), labels.attributes[number], values[value], *first, right))
+    return sorted(rows, key=lambda row: (row[-1], row[1], row[0]))
+
+
+def _sheet(
+    labels: Labels, judged: Judged, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]], title: str
+) -> bytes:
+    """A query of each attribute and its nearest pictures, each under the attention of the attribute."""
+    tiles: list[Tile | None] = []
+    largest = sorted(searches, key=lambda number: -len(searches[number][0]))[:_ROWS]
+    for number in sorted(largest):
+        asked, neighbours = searches[number]
+        if not neighbours.size:
+            continue
+        place = len(asked) // 2
+        query, values = int(asked[place]), labels.values[number]
+        row: list[Tile | None] = []
+        for entry in (query, *neighbours[place].tolist()):
+            right = None if entry == query else bool(found.values[entry] == found.values[query])
+            head = [labels.attributes[number].replace("_", " ")] if entry == query else []
+            picture = attended_picture(judged, int(found.pictures[entry]), number)
+            row.append(Tile(picture, [*head, values[found.values[entry]]], right))
+        tiles += [*row, *[None] * (_NEIGHBOURS + 1 - len(row))]
+    meaning = {"good": "green frame: the same value", "bad": "red frame: another value"}
+    legend = [Entry("text", "", LOOKED), Entry("text", "", "first of a row: the query")]
+    return sheet(tiles, "Images and their nearest under an attribute", title, _NEIGHBOURS + 1, meaning=meaning, legend=legend)

@@ -1,0 +1,48 @@
+"""What the style task is given: its configuration, and samples as its network sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ftrain.data.config import ViewConfig
+from ftrain.data.search_roles import role_of
+from ftrain.data.stream import RawSample
+from ftrain.data.view import view_of_sample
+from ftrain.tasks.style.config import StyleConfig
+from ftrain.tasks.style.labels import Labels
+
+
+@dataclass(frozen=True)
+class StyleEncoder:
+    """Sample to network input."""
+
+    config: StyleConfig
+    labels: Labels
+    categories: dict[str, int]  # class of each category, -1 of ""; empty where categories are not learnt
+
+    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+        """`image` S, S, 3 uint8 of `input_size` (with a local branch `detail` times as large); `matrix` 2, 3 from the source.
+
+        `values` A (one of each attribute, -1 unknown), `asked` the attribute that the local branch learns, `role` in a search,
+        of attributes `positive` V uint8, all values that the picture has, and `category` where it is learnt.
+        """
+        note, view = sample.annotation, view_of_sample(prepared_view(self.config), sample, generator)
+        values = self.labels.values_of(note, generator)
+        known = np.flatnonzero(values >= 0)
+        asked = 0 if not len(known) else known[0] if generator is None else generator.choice(known)
+        arrays = {
+            "image": view.image, "matrix": view.matrix, "size": np.array([note["width"], note["height"]], np.float32),
+            "values": values, "asked": np.array(asked, np.int64), "role": np.array(role_of(note), np.int8),
+        }  # fmt: skip
+        if self.categories:
+            arrays["category"] = np.array(self.categories[note["category"]], np.int64)
+        return arrays if self.labels.classes is not None else {**arrays, "positive": self.labels.positive(note)}
+
+
+def prepared_view(config: StyleConfig) -> ViewConfig:
+    """The view that workers prepare: larger where the local branch cuts its square out of it."""
+    if not config.local_backbone:
+        return config
+    return config.model_copy(update={"input_size": config.input_size * config.detail})

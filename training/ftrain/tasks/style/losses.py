@@ -1,0 +1,39 @@
+"""Losses of images that have one known value, or none, of each of several attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ftrain.layers.metric_learning import Mining, triplet_loss
+from ftrain.tasks.style.arcface import ArcFace
+
+
+def value_loss(
+    heads: Iterable[nn.Module], seen: Sequence[Tensor], values: Tensor, num_values: Sequence[int], smoothing: float
+) -> Tensor:
+    """Cross-entropy of every known value: mean over the attributes of an image, then over images (0 where none is known).
+
+    For each of A attributes `heads` has the classifier and `seen` what that looks at, B, D; `values` B, A are int64, -1 unknown.
+    """
+    costs = torch.zeros(values.shape[0], device=values.device)
+    for number, (head, judged) in enumerate(zip(heads, seen, strict=True)):
+        true = values[:, number]
+        if isinstance(head, ArcFace):
+            logits = head.with_margin(judged, F.one_hot(true.clamp_min(0), num_values[number]).bool())
+        else:
+            logits = head(judged).float()
+        costs = costs + F.cross_entropy(logits, true, ignore_index=-1, label_smoothing=smoothing, reduction="none")
+    return (costs / (values >= 0).sum(dim=1).clamp_min(1)).mean()
+
+
+def value_triplets(embedding: Tensor, values: Tensor, *, margin: float, mining: Mining) -> Tensor:
+    """Triplets within each attribute of embeddings B, A, E, mined in the batch: mean over the known values B, A."""
+    known = (values >= 0).sum(dim=0)
+    losses = [
+        triplet_loss(embedding[:, number], values[:, number], margin=margin, mining=mining) for number in range(values.shape[1])
+    ]
+    return (torch.stack(losses) * known).sum() / known.sum().clamp_min(1)

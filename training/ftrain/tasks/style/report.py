@@ -1,0 +1,156 @@
+"""What `ftrain evaluate` says of a style model: styles here, attributes that are searched for in `attribute_report`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fschemas.csv_text import csv_bytes
+from fschemas.failures import UsageError
+from fschemas.publish import publish_bytes
+from fschemas.wording import count
+from ftrain.data.types import Judged, Results
+from ftrain.metrics.classification import answers, classification_figures, per_class
+from ftrain.metrics.slices import slices
+from ftrain.plots.label_report import (
+    classification,
+    figure_lines,
+    finite,
+    notes_of,
+    percent,
+    properties,
+    spread,
+    subtitle,
+    write_classification,
+)
+from ftrain.plots.legend import Entry
+from ftrain.plots.sheet import Tile, mistaken, sheet
+from ftrain.tasks.style.attended import LOOKED, attended_picture
+from ftrain.tasks.style.attribute_report import report as report_attributes
+from ftrain.tasks.style.attribute_search import chance_figures, entries, search_figures
+from ftrain.tasks.style.labels import Labels, main_styles
+
+TOP = (1, 3)
+_ANSWERED = {
+    "top_1": "top-1", "top_3": "top-3", "macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy",
+    "calibration_error": "calibration error",
+}  # fmt: skip
+_SEARCHED = {"map": "mAP of the search", "map_of_attributes": "mAP, mean of attributes"}
+_BINS = 15
+_ROWS, _COLUMNS = 4, 5
+
+
+def measure(labels: Labels, results: Results) -> dict[str, Any]:
+    """The figures by which a checkpoint is chosen, and those beside them."""
+    if labels.classes is None:
+        return search_figures(labels, results)
+    return finite(classification_figures(results["scores"], results["values"][:, 0], top=TOP))
+
+
+def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
+    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
+    if labels.classes is None:
+        return report_attributes(labels, judged, out)
+    numbers = _numbers(labels, judged)
+    truth, scores, names = judged.results["values"][:, 0], judged.results["scores"], labels.values[0]
+    title = subtitle(judged, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}")
+    write_classification(out, "style", scores, truth, learnt_classes(labels, judged), names, title)
+    header = ("key", "style", "answer", "score", "score_of_truth")
+    publish_bytes(out / "images.csv", csv_bytes(header, _picture_rows(labels, judged)))
+    publish_bytes(out / "predictions.png", _sheet(labels, judged, title))
+    return numbers
+
+
+def summary(metrics: dict[str, Any]) -> Iterator[str]:
+    """The numbers of `report` as lines for a person."""
+    model, majority = metrics["model"], metrics.get("majority", {})
+    searched = metrics.get("untrained") or metrics["chance"]
+    yield from figure_lines(model, majority, _ANSWERED, "majority", "answers")
+    yield from figure_lines(model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order", "search")
+    if attributes := metrics.get("attributes"):
+        yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}named right".rstrip()
+        for attribute, part in attributes.items():
+            named = percent(part["top_1"]) if "top_1" in part else ""
+            yield f"  {attribute.replace('_', ' '):<30}{percent(part['map']):<12}{percent(part['chance']):<18}{named}".rstrip()
+    classes = metrics.get("classes", {})
+    if len(classes) > 1:
+        hardest = sorted(classes, key=lambda name: classes[name]["f1"])[:3]
+        yield "hardest styles: " + ", ".join(f"{name} (F1 {100 * classes[name]['f1']:.0f} %)" for name in hardest)
+    if "macro_f1_low" in model and model["macro_f1_low"] <= majority.get("macro_f1", -1):
+        yield "WARNING: not clearly better than always answering the commonest style"
+
+
+def calibration_error(scores: np.ndarray, truth: np.ndarray) -> float:
+    """How far the best score is from the share of right answers: mean over 15 bins, weighted by pictures (Guo et al., ICML 2017)."""
+    known = truth >= 0
+    best, right = scores[known].max(axis=1), scores[known].argmax(axis=1) == truth[known]
+    bins = np.minimum((best * _BINS).astype(int), _BINS - 1)
+    gaps = np.bincount(bins, weights=best.astype(np.float64) - right, minlength=_BINS)
+    return float(np.abs(gaps).sum() / max(1, known.sum()))
+
+
+def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
+    results = judged.results
+    truth, scores, names = results["values"][:, 0], results["scores"], labels.values[0]
+    if not (truth >= 0).any():
+        raise UsageError(f"{judged.shards.place}: no image of the split {judged.split!r} has a style; choose another --split")
+    found = entries(labels, results)
+    searched = {name: value for name, value in search_figures(labels, results, found).items() if "/" not in name}
+    numbers = classification(scores, truth, learnt_classes(labels, judged), names, top=TOP)
+    numbers["model"] = finite(searched | numbers["model"] | {"calibration_error": calibration_error(scores, truth)})
+    numbers["chance"] = chance_figures(labels, found)
+    notes = notes_of(judged)
+    groups = main_styles()
+    cuts = properties(notes) | {"main_style": [groups.get(note["style"], "") for note in notes]}
+    cuts["form"] = ["upright" if note["height"] > note["width"] else "square or wide" for note in notes]
+    if all("garments" in note for note in notes):
+        cuts["garments"] = [count(len(note["garments"]), "garment") for note in notes]
+    numbers["classes"] = per_class(scores, truth, names)
+    numbers["slices"] = slices(answers(scores, truth) == truth, truth >= 0, cuts)
+    return numbers
+
+
+def learnt_classes(labels: Labels, judged: Judged) -> np.ndarray:
+    """Classes of the training pictures, by the names of the data set, which need not be those that an answer has."""
+    assert labels.classes is not None
+    styles = judged.shards.columns["style"][judged.training_rows]
+    return np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
+
+
+def _picture_rows(labels: Labels, judged: Judged) -> list[tuple[object, ...]]:
+    results, names = judged.results, labels.values[0]
+    truth, scores = results["values"][:, 0], results["scores"]
+    of_truth = scores[np.arange(len(truth)), truth]
+    rows: list[tuple[object, ...]] = []
+    for number in np.lexsort((results["row"], of_truth)):
+        best = int(scores[number].argmax())
+        key = str(judged.shards.columns["key"][results["row"][number]])
+        rows.append((key, names[truth[number]], names[best], float(scores[number, best]), float(of_truth[number])))
+    return rows
+
+
+def _sheet(labels: Labels, judged: Judged, title: str) -> bytes:
+    """A row for each of the commonest styles: the picture that was surest right, the one that was surest wrong, steps between."""
+    results = judged.results
+    truth, scores = results["values"][:, 0], results["scores"]
+    doubt = 1 - scores[np.arange(len(truth)), truth]
+    tiles: list[Tile | None] = []
+    for style in np.argsort(-np.bincount(truth, minlength=len(labels.values[0])), kind="stable")[:_ROWS]:
+        members = np.flatnonzero(truth == style)
+        row = [_tile(labels, judged, int(members[place])) for place in spread(doubt[members], _COLUMNS)] if len(members) else []
+        tiles += [*row, *[None] * (_COLUMNS - len(row))] if row else []
+    legend = [Entry("text", "", LOOKED), Entry("text", "", "a row for each of the commonest styles, from the best to the worst")]
+    return sheet(tiles, "Answers, and where the network looked", title, _COLUMNS, legend=legend)
+
+
+def _tile(labels: Labels, judged: Judged, number: int) -> Tile:
+    results, names = judged.results, labels.values[0]
+    scores, truth = results["scores"][number], int(results["values"][number, 0])
+    best = int(scores.argmax())
+    lines = [mistaken(names[best], names[truth]), f"{100 * scores[best]:.0f} %"]
+    if best != truth:
+        lines[1] += f" (true: {100 * scores[truth]:.0f} %)"
+    return Tile(attended_picture(judged, number, 0), lines=lines, good=best == truth)

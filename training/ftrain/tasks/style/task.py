@@ -1,0 +1,299 @@
+"""Fashion styles, or attributes to be found again, by attribute-specific attention (ASEN++; Dong et al., TIP 2021).
+
+Style: one attribute, whose embedding and the deep features of the picture go through a neck to a head of classes (ArcFace or
+linear). Attributes: an embedding of the picture under every attribute, so that pictures with the same value are near. The global
+branch sees the whole picture, the local one (optional) the square that the global one attends to; which of them learns
+when is configuration (`fit.stages`), as in the paper: first the global one, then both, the global one slowly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fschemas.failures import UsageError
+from ftrain.data.config import TaskConfig
+from ftrain.data.search_roles import has_match, role_of
+from ftrain.data.stream import Batch
+from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.view import encoded_picture, names_as_ids
+from ftrain.layers.affine import region_in_source
+from ftrain.layers.attribute_loss import class_loss
+from ftrain.layers.backbone import Backbone
+from ftrain.tasks.published import published_dataset
+from ftrain.tasks.style.arcface import ArcFace
+from ftrain.tasks.style.attention import AttributeAttention
+from ftrain.tasks.style.config import StyleConfig
+from ftrain.tasks.style.encoder import StyleEncoder, prepared_view
+from ftrain.tasks.style.labels import attribute_labels, main_styles, style_labels
+from ftrain.tasks.style.losses import value_loss, value_triplets
+from ftrain.tasks.style.network import ATTENDED_STRIDE, DEEP_STRIDE, LocalBranch, StyleNeck, attended_backbone
+from ftrain.tasks.task import Task
+
+
+class Style(Task):
+    """The style task: what it needs and what it is judged by follow the target."""
+
+    name = "style"
+    needs = ("style",)
+    Config = StyleConfig
+    selected_by = ("macro_f1", "max")
+    key_metrics = ("top_1", "top_3", "macro_f1", "map", "calibration_error")
+
+    def __init__(self, config: StyleConfig, dataset: dict[str, Any]) -> None:
+        super().__init__(config, dataset)
+        self.config: StyleConfig = config
+        of_style = config.target == "style"
+        if not of_style:
+            self.selected_by, self.key_metrics = ("map", "max"), ("map", "map_of_attributes", "top_1", "macro_f1")
+        elif config.head == "none":
+            raise UsageError("model.head=none leaves a style without classes; take arcface or linear")
+        self.labels = style_labels(dataset, config.styles) if of_style else attribute_labels(dataset)
+        categories = self._categories(of_style)
+        self.encoder = StyleEncoder(config, self.labels, categories)
+        self.flipped = config.flip_test
+        if of_style:
+            self.backbone = Backbone(config.backbone, config.weights, (ATTENDED_STRIDE, DEEP_STRIDE))
+        else:
+            self.backbone = attended_backbone(config.backbone, config.weights)
+        self.attribute_vectors = nn.Parameter(torch.randn(len(self.labels.attributes), config.attribute_width))
+        # Features and attribute meet in half as many numbers as the features have: 512 of 1,024, as published.
+        width = self.backbone.widths[0]
+        self.attention = AttributeAttention(width, config.attribute_width, max(8, width // 2), config.embedding)
+        self.neck = StyleNeck(self.backbone.widths[1], config.embedding, config.dropout) if of_style else None
+        judged = config.embedding // 2 if of_style else config.embedding
+        self.heads = nn.ModuleList(_head(config, judged, len(values)) for values in self.labels.values if config.head != "none")
+        num_categories = len(categories) - 1  # without "", which is unknown
+        self.category_head = nn.Linear(self.backbone.widths[1], num_categories) if categories else None
+        self.local: LocalBranch | None = None
+        if config.local_backbone:
+            self.local = LocalBranch(
+                config.local_backbone, config.local_weights, config.local_size, config.threshold, config.attribute_width,
+                config.embedding,
+            )  # fmt: skip
+        # A branch that has not learnt yet says nothing of similarity.
+        self.register_buffer("local_trained", torch.tensor(False))
+        self.local_trained: Tensor
+
+    @classmethod
+    def needed_groups(cls, config: TaskConfig) -> tuple[str, ...]:
+        """Attributes, or styles and what is learnt beside them."""
+        assert isinstance(config, StyleConfig)
+        if config.target == "attributes":
+            return ("attributes", *config.groups_to_view())
+        return ("style", *(["category"] if config.category_loss else []), *config.groups_to_view())
+
+    @classmethod
+    def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        """Pictures whose style is known; of attributes all."""
+        assert isinstance(config, StyleConfig)
+        if config.target == "attributes" or "style" not in columns:
+            return rows
+        chosen = rows[columns["style"][rows] != ""]
+        if len(rows) and not len(chosen):
+            raise UsageError("no image of the split has a style; choose another split or another shard set")
+        return chosen
+
+    @classmethod
+    def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
+        """Query and gallery are the test set, val_query and val_gallery the validation set, where a data set has those."""
+        pair = {"test": ("query", "gallery"), "val": ("val_query", "val_gallery")}.get(split, ())
+        return pair if split not in known and any(name in known for name in pair) else (split,)
+
+    @classmethod
+    def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
+        """The style, fine or main."""
+        assert isinstance(config, StyleConfig)
+        if config.target == "attributes":
+            return None
+        if config.styles == "fine":
+            return columns["style"]
+        groups = main_styles()
+        return np.array([groups.get(str(style), "") for style in columns["style"]])
+
+    def check_training(self, rows: Rows) -> list[str]:
+        """Two styles, or two values of an attribute."""
+        seen: list[set[int]] = [set() for _ in self.labels.attributes]
+        for note in rows.annotations():
+            for number, value in enumerate(self.labels.values_of(note, None)):
+                if value >= 0:
+                    seen[number].add(int(value))
+                    if len(seen[number]) > 1:
+                        return []
+        what = "style" if self.config.target == "style" else "value of each attribute"
+        raise UsageError(f"the training images have one {what} at most, so there is nothing to tell apart; take another set")
+
+    def check_validation(self, rows: Rows) -> None:
+        """A known style; of attributes a value that an image which is sought shares with one that is searched."""
+        if self.config.target == "style":
+            if not any((self.labels.values_of(note, None) >= 0).any() for note in rows.annotations()):
+                raise UsageError("no image has a style")
+        elif not has_match((role_of(note), self._known_values(note)) for note in rows.annotations()):
+            raise UsageError("no two images share a value of an attribute, so nothing can be found again")
+
+    def _known_values(self, note: dict[str, Any]) -> set[tuple[int, int]]:
+        """The values of an image, each with the number of its attribute."""
+        return {(number, int(value)) for number, value in enumerate(self.labels.values_of(note, None)) if value >= 0}
+
+    @classmethod
+    def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
+        """K-Fashion: 24 styles, with the categories of DeepFashion beside them; of attributes FashionAI, 54 of 8 kinds."""
+        assert isinstance(config, StyleConfig)
+        if config.target == "attributes":
+            return published_dataset(("attributes",), attributes="fashionai-attribute-54")
+        return published_dataset(("style", "category"), style="kfashion-style-24", category="deepfashion-category-50")
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss` and its parts: `classes`, `triplet`, `local` (triplets of the local branch) and `align` (1 - cosine of both),
+        and `category` where it is learnt.
+
+        While the local branch is frozen it is not computed.
+        """
+        config, values = self.config, batch["values"]
+        embedding, maps, deep = self._look(batch["image"])
+        nothing = embedding.new_zeros(())
+        parts = {
+            "classes": config.class_loss * self._class_loss(embedding, deep, values) if len(self.heads) else nothing,
+            "triplet": config.triplet_loss * self._triplets(embedding, values), "local": nothing, "align": nothing,
+        }  # fmt: skip
+        if self.category_head is not None and deep is not None:
+            named = self.category_head(deep.mean(dim=(2, 3)))
+            parts["category"] = config.category_loss * class_loss(named, batch["category"], config.smoothing)
+        if self.local is not None and self.local.attention.project.weight.requires_grad:
+            asked = batch["asked"]
+            rows = torch.arange(asked.shape[0], device=asked.device)
+            second = self.local(batch["image"], maps[rows, asked], self.attribute_vectors[asked])
+            seen = torch.where(F.one_hot(asked, values.shape[1]).bool(), values, -1)
+            parts["local"] = config.local_loss * self._triplets(second[:, None].expand(-1, values.shape[1], -1), seen)
+            alike = F.cosine_similarity(embedding[rows, asked], second, dim=1)
+            parts["align"] = config.align_loss * (1 - alike).mean()
+            self.local_trained.fill_(True)
+        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+
+    def predict(self, batch: Batch) -> Batch:
+        """`embedding` B, A, D (float16, length 1), `attention` B, A, h, w the attended `box` B, A, 4 (shares of the input)
+        and `region` B, 4: where the input lies in the source (pixels from its top left corner, edge to edge).
+
+        With a head `scores` B, C: probabilities of the styles, or of the values of attributes in the order of `labels.values`.
+        What the batch holds of the truth is handed on.
+        """
+        answers = self._answers(batch["image"])
+        if self.flipped:
+            mirrored = self._answers(batch["image"].flip(2))
+            for name in ("embedding", "scores"):
+                if name in answers:
+                    answers[name] = (answers[name] + mirrored[name]) / 2
+        answers["embedding"] = F.normalize(answers["embedding"], dim=2).half()
+        region = region_in_source(batch["matrix"], batch["image"].shape[1])
+        handed_on = {name: batch[name] for name in ("values", "positive", "role", "size") if name in batch}
+        return {**answers, "region": region, **handed_on}
+
+    def measure(self, results: Results) -> dict[str, Any]:
+        """Style: top-k, macro-F1, balanced accuracy. Attributes: mAP of each and over all."""
+        from ftrain.tasks.style.report import measure
+
+        return measure(self.labels, results)
+
+    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+        """The figures beside the floors, tables, plots and a sheet of pictures."""
+        from ftrain.tasks.style.report import report
+
+        return report(self.labels, judged, out)
+
+    @classmethod
+    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
+        """The figures beside the floors, a line each."""
+        from ftrain.tasks.style.report import summary
+
+        yield from summary(metrics)
+
+    def untrained(self) -> Task | None:
+        """For attributes: the same network before learning, seed 0."""
+        if self.config.target == "style":
+            return None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            floor = Style(self.config, self.dataset).eval()
+        floor.flipped = self.flipped
+        return floor
+
+    def use_turned_views(self, turned: bool | None) -> None:
+        """Test-time augmentation is the mirror image here: on, off, or as `flip_test` says."""
+        self.flipped = self.config.flip_test if turned is None else turned
+
+    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
+        return encoded_picture(prepared_view(self.config), picture, box)
+
+    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+        """The style (or the value of each attribute) with its score, and where the network looked."""
+        from ftrain.tasks.style.answer import answer
+
+        del category
+        return answer(self.labels, self.config.least_certainty, results, number)
+
+    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """Attention as heat on the picture, the attended square, and the likeliest answers."""
+        from ftrain.tasks.style.answer import draw
+
+        return draw(picture, answer)
+
+    def _categories(self, of_style: bool) -> dict[str, int]:
+        if not self.config.category_loss:
+            return {}
+        if not of_style or not self.dataset["vocabularies"].get("category", {}).get("values"):
+            raise UsageError("model.category_loss: categories are learnt beside styles, of a set that has both; set it to 0")
+        return names_as_ids(self.dataset, "category")
+
+    def _look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Embeddings B, A, E and maps B, A, h, w of the global branch, and the deep features for styles."""
+        whole = image
+        if self.config.detail > 1 and self.local is not None:
+            whole = F.avg_pool2d(image.permute(0, 3, 1, 2).float(), self.config.detail).permute(0, 2, 3, 1)
+        features = self.backbone(whole)
+        embedding, maps = self.attention(features[0], self.attribute_vectors)
+        return embedding, maps, features[1] if self.neck is not None else None
+
+    def _answers(self, image: Tensor) -> Batch:
+        embedding, maps, deep = self._look(image)
+        answers = {"attention": maps.half()}
+        if len(self.heads):
+            logits = [head(judged) for head, judged in zip(self.heads, self._judged(embedding, deep), strict=True)]
+            answers["scores"] = torch.cat([part.float().softmax(dim=1) for part in logits], dim=1)
+        embedding = F.normalize(embedding, dim=2)
+        if self.local is None:
+            return {**answers, "embedding": embedding}
+        asked = range(len(self.labels.attributes))
+        second = [
+            self.local(image, maps[:, number], self.attribute_vectors[number].expand(image.shape[0], -1)) for number in asked
+        ]
+        share = self.local_trained.float() * self.config.local_share
+        local = F.normalize(torch.stack(second, dim=1), dim=2)
+        answers["box"] = torch.stack([self.local.boxes(image.shape[1], maps[:, number]) for number in asked], dim=1)
+        return {**answers, "embedding": torch.cat([(1 - share).sqrt() * embedding, share.sqrt() * local], dim=2)}
+
+    def _judged(self, embedding: Tensor, deep: Tensor | None) -> list[Tensor]:
+        """What each head looks at: B, E / 2 behind the neck for styles, the embedding of each attribute otherwise."""
+        if self.neck is None:
+            return list(embedding.unbind(dim=1))
+        assert deep is not None
+        return [self.neck(embedding[:, 0], deep)]
+
+    def _class_loss(self, embedding: Tensor, deep: Tensor | None, values: Tensor) -> Tensor:
+        num_values = [len(known) for known in self.labels.values]
+        return value_loss(self.heads, self._judged(embedding, deep), values, num_values, self.config.smoothing)
+
+    def _triplets(self, embedding: Tensor, values: Tensor) -> Tensor:
+        return value_triplets(embedding, values, margin=self.config.margin, mining=self.config.mining)
+
+
+def _head(config: StyleConfig, width: int, num_classes: int) -> nn.Module:
+    if config.head == "arcface":
+        return ArcFace(width, num_classes, config.scale, config.arc_margin)
+    return nn.Linear(width, num_classes)

@@ -1,0 +1,198 @@
+"""`ftrain compare RUN RUN…`: in what the configurations of runs differ, and what they reach, side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fschemas.failures import UsageError
+from fschemas.folders import claim_output
+from fschemas.json_file import read_json
+from fschemas.publish import exclusive, publish_bytes, publish_json
+from fschemas.wording import count
+from ftrain.fit.checkpoint import BEST_FIGURE_FILE
+from ftrain.fit.run_folder import RunFolder, flat
+from ftrain.tasks.task import find_task
+from ftrain.use.comparison import plot_comparison, table_csv
+from ftrain.use.evaluate import REPORT_FILE
+from ftrain.use.key_metrics import figure_of, read_curve
+
+TABLE_FILE, JSON_FILE, PLOT_FILE = "comparison.csv", "comparison.json", "comparison.png"
+EVALUATION_FOLDER = "evaluation"  # where `ftrain evaluate` writes unless told otherwise
+_WIDEST, _NOTHING = 44, "-"  # letters of a cell; what stands in an empty one
+_EVALUATED = {"model": dict, "task": str, "split": str, "samples": int, "checkpoint_step": int}  # what a report has at least
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run: its name in the table, task, flat configuration, a report of its figures, and where they come from."""
+
+    name: str
+    path: Path
+    task: str
+    config: Mapping[str, Any]
+    report: Mapping[str, Any]
+    source: str
+
+    def to_json(self) -> dict[str, str]:
+        return {"name": self.name, "path": str(self.path), "task": self.task, "source": self.source}
+
+
+def compare_runs(places: Sequence[Path], out: Path | None = None, *, reports: Path | None = None) -> dict[str, Any]:
+    """Compare run folders and return plain JSON values; with `out`, publish `comparison.csv`, `.json` and `.png` there.
+
+    `runs` of the result are the columns, `configuration` has the parameters that differ, `metrics` the figures; both have a list with
+    an entry per run, and a figure that a run does not have is None. Figures are those of the evaluation in `reports`/<name of the
+    run> or, without `reports`, in `RUN/evaluation`; where there is none, those of the validation that chose the checkpoint.
+
+    Raises `UsageError` for fewer than two runs, for a folder that is no run and for an evaluation of another task, `IntegrityError`
+    for a damaged file.
+    """
+    if len(places) < 2:
+        raise UsageError("compare two runs or more: `ftrain compare RUN RUN`")
+    out = None if out is None else claim_output(Path(out), "comparison")
+    names = _names(places)
+    runs = [_read(place, name, reports) for place, name in zip(places, names, strict=True)]
+    found: dict[str, Any] = {
+        "runs": [run.to_json() for run in runs],
+        "configuration": _differences(runs),
+        "metrics": _metrics(runs),
+        "notes": list(_notes(runs)),
+    }
+    if out is not None:
+        with exclusive(out):
+            publish_bytes(out / TABLE_FILE, table_csv(found))
+            publish_bytes(out / PLOT_FILE, plot_comparison(found))
+            publish_json(out / JSON_FILE, found)
+    return found
+
+
+def comparison_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """A comparison as a table for a person: a heading for each block, a column for each run."""
+    runs = found["runs"]
+    blocks = [
+        ("", [("task", [run["task"] for run in runs]), ("figures of", [run["source"] for run in runs])]),
+        ("configuration that differs", [(key, [_text(value) for value in values]) for key, values in found["configuration"].items()]),
+        (
+            "metrics, with 95 % interval where there is one",
+            [(name, [_figure_text(part) for part in parts]) for name, parts in found["metrics"].items()],
+        ),
+    ]  # fmt: skip
+    rows = [row for _, block in blocks for row in block]
+    first = max(len(name) for name, _ in rows) + 4
+    widths = [max(len(cells[number]) for cells in [[run["name"] for run in runs], *(cells for _, cells in rows)]) for number in range(len(runs))]  # fmt: skip
+    yield _line("", [run["name"] for run in runs], first, widths)
+    for title, block in blocks:
+        if title:
+            yield ""
+            yield title if block else f"{title}: none"
+        for name, cells in block:
+            yield _line(f"  {name}" if title else name, cells, first, widths)
+    yield from (f"NOTE: {note}" for note in found["notes"])
+
+
+def _line(name: str, cells: Sequence[str], first: int, widths: Sequence[int]) -> str:
+    return (f"{name:<{first}}" + "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))).rstrip()
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return _NOTHING
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+
+
+def _figure_text(part: Mapping[str, float] | None) -> str:
+    if part is None:
+        return _NOTHING
+    interval = f" ({part['low']:.4f} to {part['high']:.4f})" if "low" in part and "high" in part else ""
+    return f"{part['value']:.4f}{interval}"
+
+
+def _names(places: Sequence[Path]) -> list[str]:
+    """The last parts of the paths, as many as tell them apart."""
+    parts = [place.resolve().parts for place in places]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(str(place) for number, place in enumerate(places) if parts[number] in parts[:number])
+    raise UsageError(f"{twice}: given twice; compare different runs")
+
+
+def _read(place: Path, name: str, reports: Path | None) -> _Run:
+    folder = RunFolder(place)
+    config = folder.config()
+    dataset = folder.dataset()
+    values = {
+        **flat(config.model_dump(mode="json")),
+        "dataset": dataset.get("dataset"),
+        "shards": str(dataset.get("plan_id"))[:12],
+    }
+    where = place / EVALUATION_FOLDER if reports is None else reports / place.resolve().name
+    if (where / REPORT_FILE).exists():
+        report = read_json(where / REPORT_FILE, _EVALUATED, sealed=True)
+        if report["task"] != config.task:
+            raise UsageError(f"{where}: an evaluation of the task {report['task']}, but {place} is one of {config.task}")
+        source = f"{report['split']} of {report.get('dataset')}, {count(report['samples'], 'sample')}, step {report['checkpoint_step']}"
+    elif reports is not None:
+        raise UsageError(
+            f"{where}: no evaluation ({REPORT_FILE} is missing); write it with `ftrain evaluate {place} SHARDS --out {where}`"
+        )
+    else:
+        report, source = _validation(folder)
+    return _Run(name, place, config.task, values, report, source)
+
+
+def _validation(folder: RunFolder) -> tuple[dict[str, Any], str]:
+    """The figures of the validation that chose the checkpoint, in the form of a report, and what they are."""
+    folder.check_curve("validation.csv")
+    rows = {int(row["step"]): row for row in read_curve(folder.path / "validation.csv") if row.get("step")}
+    if not rows:
+        return {"model": {}}, "not evaluated"
+    best = folder.checkpoints / BEST_FIGURE_FILE
+    step = int(read_json(best, {"step": int}, sealed=True)["step"]) if best.exists() else max(rows)
+    step = step if step in rows else max(rows)
+    return {
+        "model": {name: float(value) for name, value in rows[step].items() if value and name != "step"}
+    }, f"validation at step {step}"
+
+
+def _differences(runs: Sequence[_Run]) -> dict[str, list[Any]]:
+    """Parameters that are not the same in all runs: of one task all of them, of several tasks those that every one of them has."""
+    names = dict.fromkeys(name for run in runs for name in run.config if name != "task")
+    if len({run.task for run in runs}) > 1:
+        names = dict.fromkeys(name for name in names if all(name in run.config for run in runs))
+    rows = {name: [run.config.get(name) for run in runs] for name in names}
+    return {name: values for name, values in rows.items() if any(value != values[0] for value in values[1:])}
+
+
+def _metrics(runs: Sequence[_Run]) -> dict[str, list[dict[str, float] | None]]:
+    names = dict.fromkeys(name for run in runs for name in _key_names(run))
+    found = {name: [_figure(run, name) for run in runs] for name in names}
+    return {name.replace("/", "_"): parts for name, parts in found.items() if any(parts)}
+
+
+def _key_names(run: _Run) -> tuple[str, ...]:
+    """What a task is compared by; what chose the checkpoint as well, where nothing else is known."""
+    task = find_task(run.task)
+    return task.key_metrics if "sample" in run.source else (*task.key_metrics, task.selected_by[0])
+
+
+def _figure(run: _Run, name: str) -> dict[str, float] | None:
+    value = figure_of(run.report, name)
+    if value is None:
+        return None
+    ends = {end: edge for end in ("low", "high") if (edge := figure_of(run.report, f"{name}_{end}")) is not None}
+    return {"value": value, **ends}
+
+
+def _notes(runs: Sequence[_Run]) -> Iterator[str]:
+    if len({run.task for run in runs}) > 1:
+        yield "the runs are of different tasks"
+    kinds = {run.source.split(",")[0] if "sample" in run.source else run.source.split(" at ")[0] for run in runs}
+    if len(kinds) > 1:
+        yield f"the figures are of different data ({'; '.join(sorted(kinds))}), so they say little about which run is better"

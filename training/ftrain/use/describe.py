@@ -1,0 +1,211 @@
+"""`ftrain describe PHOTO --runs RUN…`: what several models say of one photograph, in one JSON and one picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image, ImageDraw
+
+from fschemas.failures import UsageError
+from fschemas.folders import claim_output
+from fschemas.preflight import check_photo
+from fschemas.publish import exclusive, publish_bytes, publish_json
+from fschemas.walk import readable
+from ftrain.data.user_images import PictureError, quiet_decoder, read_picture
+from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
+from ftrain.fit.distributed import one_process
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.trained_task import predict_batch
+from ftrain.plots.drawing import INK, WHITE, label_font
+from ftrain.tasks.task import Task
+from ftrain.use.predict import canvas_of
+
+DESCRIPTION_FILE, PICTURE_FILE = "description.json", "description.jpg"
+_TILE_HEIGHT, _TITLE_HEIGHT, _GAP = 720, 52, 12  # pixels
+_COLUMNS = 3
+_FAINT = (110, 116, 124)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    title: str
+    subtitle: str
+    picture: np.ndarray | None  # what the task drew, if it drew anything
+    lines: list[str]  # the answer in words
+
+
+def describe_photo(
+    photo: Path,
+    runs: Sequence[Path],
+    out: Path | None = None,
+    *,
+    category: str | None = None,
+    boxes: Path | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Predict one photograph with the best checkpoint of every run; with `out`, publish the JSON and the picture there.
+
+    `category` is told to those models that can be told; `boxes` is a run that finds the garment for those that look at it alone.
+    Raises `UsageError` without runs, for a photograph that cannot be read, for a run that cannot be shown single pictures, and for
+    a category or boxes that no model can be told.
+    """
+    if not runs:
+        raise UsageError("no run to describe the photograph with; name one or more with --runs")
+    out = None if out is None else claim_output(Path(out), "description")
+    answers: list[dict[str, Any]] = []
+    tiles: list[_Tile] = []
+    with one_process(device) as place, quiet_decoder():
+        picture = _read(photo)
+        canvas = canvas_of(picture)
+        told: list[bool] = []
+        box: Box | None = None
+        for run in runs:
+            task, _, state = RunFolder(run).load()
+            told.append(_can_be_told(task, category))
+            if boxes is not None and box is None and looks_at_boxes(task):
+                box = BoxFinder(boxes, task, place)(picture)
+            answer = _answer(task, picture, category if told[-1] else None, place, box)
+            name = readable(run.resolve().name)
+            answers.append({"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": answer})
+            drawn = task.draw(canvas, answer)
+            is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
+            subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(answer) if is_drawn else [])])
+            tiles.append(_Tile(task.name, subtitle, drawn if is_drawn else None, answer_lines(answer)))
+    if boxes is not None and box is None:
+        raise UsageError("all of the runs look at whole images; leave --boxes out")
+    if category is not None and not any(told):
+        raise UsageError(f"none of the runs knows the category {category!r}; leave --category out")
+    height, width = picture.shape[:2]
+    description = {"image": readable(photo), "width": width, "height": height, "answers": answers}
+    if out is not None:
+        with exclusive(out):
+            publish_bytes(out / PICTURE_FILE, simplejpeg.encode_jpeg(_tiled(canvas, tiles), quality=90, colorspace="RGB"))
+            publish_json(out / DESCRIPTION_FILE, description)
+    return description
+
+
+def description_lines(description: dict[str, Any]) -> Iterator[str]:
+    """A description for a person."""
+    for part in description["answers"]:
+        yield f"{part['task']} ({part['run']}, step {part['checkpoint_step']})"
+        yield from (f"  {line}" for line in answer_lines(part["answer"]))
+
+
+def answer_lines(answer: dict[str, Any]) -> list[str]:
+    """An answer in words, one line a value: shares and scores rounded, long lists of numbers counted only."""
+    return [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in answer.items()]
+
+
+def _legend(answer: dict[str, Any]) -> list[str]:
+    """What lights and frames in a task's drawing mean."""
+    if "attention" in answer:
+        return ["bright: where it looked", *(["frame: the part it saw enlarged"] if "box" in answer else [])]
+    return ["frame: the garment"] if "box" in answer else []
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict) and "name" in value:
+        rest = {name: part for name, part in value.items() if name != "name"}
+        return f"{value['name']} ({_in_words(rest)})".replace("_", " ")
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_in_words(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, list):
+        if value and all(isinstance(part, list) for part in value):
+            return f"{len(value)} x {len(value[0])} numbers"
+        if len(value) > 8 and all(isinstance(part, int | float) for part in value):
+            return f"{len(value)} numbers"
+        return "; ".join(_in_words(part) for part in value) or "none"
+    return "none" if value in (None, "") else str(value)
+
+
+def _read(photo: Path) -> np.ndarray:
+    check_photo(photo)
+    try:
+        return read_picture(photo)
+    except PictureError as error:
+        raise UsageError(f"{readable(photo)}: {error}") from None
+
+
+def _can_be_told(task: Task, category: str | None) -> bool:
+    if category is None:
+        task.check_category(None)
+        return False
+    try:
+        task.check_category(category)
+    except UsageError:
+        task.check_category(None)
+        return False
+    return True
+
+
+def _answer(task: Task, picture: np.ndarray, category: str | None, device: torch.device, box: Box | None) -> dict[str, Any]:
+    task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    results = predict_batch(task, [task.encode_picture(picture, box)], device)
+    answer = task.answer(results, 0, category)
+    return json.loads(json.dumps(answer, allow_nan=False))  # plain values, whatever a task gave
+
+
+def _tiled(photo: np.ndarray, tiles: Sequence[_Tile]) -> np.ndarray:
+    """One picture, uint8 H, W, 3: a tile per model below its title, in rows of three."""
+    width = round(min(1.5, max(0.5, photo.shape[1] / photo.shape[0])) * _TILE_HEIGHT)
+    columns = min(_COLUMNS, len(tiles))
+    rows = math.ceil(len(tiles) / columns)
+    step_x, step_y = width + _GAP, _TILE_HEIGHT + _TITLE_HEIGHT + _GAP
+    sheet = Image.new("RGB", (columns * step_x + _GAP, rows * step_y + _GAP), WHITE)
+    pen = ImageDraw.Draw(sheet)
+    for number, tile in enumerate(tiles):
+        left, top = _GAP + number % columns * step_x, _GAP + number // columns * step_y
+        pen.text((left, top + 14), _cut(pen, tile.title, label_font(22, bold=True), width), INK, label_font(22, bold=True), "lm")
+        pen.text((left, top + 37), _cut(pen, tile.subtitle, label_font(15), width), _FAINT, label_font(15), "lm")
+        content = _words(photo, tile.lines, width) if tile.picture is None else _fitted(tile.picture, width, _TILE_HEIGHT)
+        sheet.paste(Image.fromarray(content), (left, top + _TITLE_HEIGHT))
+    return np.asarray(sheet)
+
+
+def _fitted(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A picture as large as fits into width x height, in the middle of white."""
+    factor = min(width / picture.shape[1], height / picture.shape[0])
+    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
+    smaller = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    content = np.full((height, width, 3), 255, np.uint8)
+    content[top : top + size[1], left : left + size[0]] = smaller
+    return content
+
+
+def _words(photo: np.ndarray, lines: Sequence[str], width: int) -> np.ndarray:
+    """A tile for a task that draws nothing: the photograph small, and its answer below."""
+    half = _TILE_HEIGHT // 2
+    content = np.full((_TILE_HEIGHT, width, 3), 255, np.uint8)
+    content[:half] = _fitted(photo, width, half)
+    image = Image.fromarray(content)
+    pen, font = ImageDraw.Draw(image), label_font(17)
+    letters = max(10, int(width / pen.textlength("n", font)))
+    wrapped = [part for line in lines for part in textwrap.wrap(line, letters, subsequent_indent="    ")]
+    room = (_TILE_HEIGHT - half - 16) // 23
+    if len(wrapped) > room:
+        wrapped = [*wrapped[: room - 1], "…"]
+    for number, line in enumerate(wrapped):
+        pen.text((4, half + 16 + 23 * number), line, INK, font)
+    return np.asarray(image)
+
+
+def _cut(pen: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
+    """As much of the text as fits."""
+    if pen.textlength(text, font) <= width:
+        return text
+    while text and pen.textlength(f"{text}…", font) > width:
+        text = text[:-1]
+    return f"{text}…"

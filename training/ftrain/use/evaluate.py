@@ -1,0 +1,146 @@
+"""`ftrain evaluate RUN SHARDS`: predictions of a split on any number of processes, judged by the task; the main one writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from fschemas.failures import RejectedError, UsageError
+from fschemas.folders import claim_output
+from fschemas.publish import exclusive, publish_bytes, publish_json, publish_sealed
+from fschemas.shard_set import ShardSet
+from fschemas.wording import count
+from ftrain.data.remote import open_shards
+from ftrain.data.split_lock import check_lock, lock_digest
+from ftrain.data.stream import usable_annotations
+from ftrain.data.types import Judged, Rows
+from ftrain.fit.agreement import agree, unknown_labels, unknown_lines
+from ftrain.fit.distributed import Processes, processes
+from ftrain.fit.evaluation import results_of_split
+from ftrain.fit.run_folder import CURVE_FILES, RunFolder
+from ftrain.fit.splits import Splits
+from ftrain.tasks.task import Task, find_task
+from ftrain.use.key_metrics import key_metrics, publish_curves
+
+REPORT_FILE = "report.json"  # every figure
+METRICS_FILE = "metrics.json"  # about ten of them, for `dvc metrics diff` and `dvc exp show`; written last
+SUMMARY_FILE = "summary.txt"
+DRAWN_NOTE = "drawn garments: these numbers say little about photographs"
+
+
+def evaluate_run(
+    run: Path,
+    shards: str,
+    out: Path,
+    *,
+    split: str = "test",
+    checkpoint: str = "best",
+    workers: int = 2,
+    device: str = "auto",
+    batch_size: int = 32,
+    tta: bool | None = None,
+    allow_collapse: bool = False,
+    lock: str = "",
+) -> dict[str, Any]:
+    """Judge a run on a split and return what `out/report.json` holds (on the main process; the others return {}).
+
+    `tta` adds turned views, False leaves them out, None does as the run's configuration says. The floors are learnt from
+    the training split of the same shard set, and left out where it has none. The shards must carry the split lock that the run
+    was trained under, and `lock` (a file or a digest) if it is given. Raises `UsageError` for a run folder of
+    another landmark set or vocabulary and for a split without samples, `IntegrityError` for shards of another lock,
+    `EnvironmentProblem` when another process writes, and, unless `allow_collapse`, `RejectedError` (after everything is
+    written) where one answer dominates the predictions.
+    """
+    out = claim_output(Path(out), "evaluation")
+    folder, opened = RunFolder(Path(run)), open_shards(shards)
+    for asked in (lock_digest(lock), folder.config().lock):
+        check_lock(asked, opened)
+    for name in CURVE_FILES:
+        folder.check_curve(name)
+    cv2.setNumThreads(0)
+    with processes(device, workers) as group:
+        if not group.is_main:
+            _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
+            return {}
+        with exclusive(out):
+            task, judged, header = _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
+            metrics = {**header, **task.report(judged, out)}
+            publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
+            publish_curves(folder.path, out, task.selected_by[0])
+            publish_sealed(out / REPORT_FILE, metrics)
+            publish_json(out / METRICS_FILE, key_metrics(metrics, task.key_metrics))
+    if not allow_collapse:
+        refuse_collapse(run, metrics)
+    return metrics
+
+
+def refuse_collapse(run: Path, metrics: dict[str, Any]) -> None:
+    """Raise `RejectedError` (exit code 3) where one answer dominates the predictions that a report is about."""
+    if collapse := _collapsed(metrics):
+        raise RejectedError(f"{run}: {collapse}")
+
+
+def _judge(
+    folder: RunFolder, shards: ShardSet, group: Processes, split: str, checkpoint: str, workers: int, batch_size: int,
+    tta: bool | None,
+) -> tuple[Task, Judged, dict[str, Any]]:  # fmt: skip
+    task, config, state = folder.load(checkpoint)
+    given, shards = shards, agree(task, folder.path, shards)
+    task.use_turned_views(tta)
+    task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    splits = Splits(task, config, shards)
+    rows = splits.judged(split)
+    try:
+        with usable_annotations(shards):
+            task.check_validation(Rows(shards, rows))
+    except UsageError as error:
+        raise UsageError(f"{shards.place}: the split {split!r} cannot be evaluated: {error}") from None
+    results = results_of_split(task, shards, rows, group, batch_size, workers, stage="evaluating")
+    floor, untrained = task.untrained(), None
+    if floor is not None:
+        floor.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        untrained = results_of_split(floor, shards, rows, group, batch_size, workers, stage="baseline")
+    header: dict[str, Any] = {
+        "task": task.name,
+        "dataset": shards.metadata.get("dataset"),
+        "split": split,
+        "samples": len(rows),
+        "checkpoint_step": state.step,
+    }
+    if unknown := unknown_labels(task, given, split):
+        header["unknown_labels"] = unknown
+    if shards.metadata.get("drawn"):
+        header["note"] = DRAWN_NOTE
+    return task, Judged(results, shards, split, splits.training_pictures(), untrained), header
+
+
+def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
+    """The metrics as a short table for a person."""
+    if not metrics:
+        return
+    yield (
+        f"{metrics['task']} at step {metrics['checkpoint_step']}: "
+        f"{count(metrics['samples'], 'sample')} of {metrics['split']} of {metrics['dataset']}"
+    )
+    yield from find_task(metrics["task"]).summary(metrics)
+    if collapse := _collapsed(metrics):
+        yield f"WARNING: {collapse}"
+    for line in unknown_lines(metrics.get("unknown_labels", {})):
+        yield f"NOTE: {line}"
+    if "note" in metrics:
+        yield f"NOTE: {metrics['note']}"
+
+
+def _collapsed(metrics: dict[str, Any]) -> str:
+    """A sentence where `collapse` of a report (see `metrics.classification.dominance`) says that one answer dominates, else empty."""
+    found = metrics.get("collapse")
+    if not found or not found["collapsed"]:
+        return ""
+    what = found.get("sentence") or (
+        f"it answers {found['answer']!r} for {found['share']:.0%} of the images, and {found['true_share']:.0%} are"
+    )
+    return f"the model collapsed: {what}; train longer, balance the classes (fit.sampler=balanced) or lower the rate"

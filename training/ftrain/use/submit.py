@@ -1,0 +1,170 @@
+"""`ftrain submit RUN TEST.csv OUT.csv`: the 26-column file of the FashionAI key points challenge (Tianchi 2018).
+
+RUN is one run, of all garments or of one; or a folder of runs that are named by their garment (RUN/blouse, RUN/dress, …), as
+the winners trained one model per category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fschemas.cores import available_cores
+from fschemas.failures import UsageError
+from fschemas.folders import claim_file
+from fschemas.landmarks import FASHIONAI_24
+from fschemas.progress import show
+from fschemas.publish import publish_bytes, remove_leftovers_of
+from fschemas.regular_file import read_regular
+from ftrain.data.types import Results
+from ftrain.data.user_images import PictureError, quiet_decoder, read_picture
+from ftrain.fit.distributed import one_process
+from ftrain.fit.run_folder import CONFIG_FILE
+from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
+from ftrain.tasks.keypoints.task import Keypoints
+
+HEADER = ("image_id", "image_category", *FASHIONAI_24.points)
+_ABSENT = "-1_-1_-1"
+_MOST_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class TestRow:
+    """One picture of the test list; `place` is file:line for errors."""
+
+    place: str
+    image: str
+    garment: str
+    path: Path
+
+
+def write_submission(
+    run: Path,
+    test: Path,
+    out: Path,
+    *,
+    checkpoint: str = "best",
+    tta: bool = True,
+    device: str = "auto",
+    batch_size: int = 16,
+) -> int:
+    """Predict every row of `test` in its order, publish the file `out` and return the number of rows.
+
+    Valid points of the garment are whole pixels inside the picture with visibility 1, all others -1_-1_-1. Raises
+    `UsageError` for a malformed list, a missing or damaged picture, and a garment or landmark set the run does not know.
+    """
+    if out.exists() and test.exists() and out.samefile(test):
+        raise UsageError(f"{out}: would replace the test list; name another file")
+    out = claim_file(out, "a submission", _is_submission)
+    rows = read_test_list(test)
+    lines: list[str] = [""] * len(rows)
+    done = 0
+    with one_process(device) as place, quiet_decoder(), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
+        for folder, numbers in _share_out(run, rows).items():
+            task = load_task(folder, checkpoint, tta, place)
+            if not isinstance(task, Keypoints) or task.landmarks.name != FASHIONAI_24.name:
+                raise UsageError(
+                    f"{folder}: the challenge asks for {FASHIONAI_24.name}; take a key-point run of that landmark set"
+                )
+            own = [rows[number] for number in numbers]
+            for number, line in zip(numbers, _predict_rows(task, own, place, pool, batch_size), strict=True):
+                lines[number] = line
+                done += 1
+                show("predicting", done, len(rows))
+    remove_leftovers_of(out)
+    publish_bytes(out, "\n".join([",".join(HEADER), *lines, ""]).encode())
+    return len(rows)
+
+
+def _is_submission(content: bytes) -> bool:
+    """Whether a file looks as ours do: no list of images, and no annotation, which has occluded points (visibility 0)."""
+    return content.startswith(",".join(HEADER).encode()) and b"_0," not in content and b"_0\n" not in content
+
+
+def read_test_list(test: Path) -> list[TestRow]:
+    """The rows of test.csv (2 columns) or of an answer file (26); pictures are looked for beside the file.
+
+    A byte order mark and CRLF are accepted. Raises `UsageError` naming file:line for anything else that is not as it should be.
+    """
+    try:
+        lines = read_regular(test, _MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise UsageError(f"{test}: no such file; give the test.csv of the challenge") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{test}: byte {error.start} is not UTF-8; restore the file from the archive") from None
+    header = tuple(lines[0].split(","))
+    if header not in (HEADER, HEADER[:2]):
+        expected = f"{','.join(HEADER[:2])}, alone or with the {len(FASHIONAI_24)} points behind"
+        raise UsageError(f"{test}:1: the header is {lines[0][:60]!r}, expected {expected}; restore the file from the archive")
+    rows = [_row(test, number, line, len(header)) for number, line in enumerate(lines[1:], 2) if line]
+    if not rows:
+        raise UsageError(f"{test}: only a header; restore the file from the archive")
+    return rows
+
+
+def _row(test: Path, number: int, line: str, num_columns: int) -> TestRow:
+    place, cells = f"{test}:{number}", line.split(",")
+    if len(cells) != num_columns:
+        raise UsageError(f"{place}: {len(cells)} columns instead of {num_columns}; mend the line")
+    image, garment = cells[:2]
+    if garment not in FASHIONAI_24.garments:
+        raise UsageError(f"{place}: unknown category {garment[:60]!r}; known are {', '.join(FASHIONAI_24.garments)}")
+    if not image or "\0" in image or Path(image).is_absolute() or ".." in Path(image).parts:
+        raise UsageError(f"{place}: {image[:60]!r} is not a path below the folder of the file; mend the line")
+    path = test.parent / image
+    if not path.is_file():
+        raise UsageError(f"{place}: {image} is missing; unpack the images beside {test.name}")
+    return TestRow(place, image, garment, path)
+
+
+def _share_out(run: Path, rows: list[TestRow]) -> dict[Path, list[int]]:
+    """Which rows each run predicts: all of them, or those of its garment where RUN is a folder of runs."""
+    own = {garment: run / garment for garment in FASHIONAI_24.garments if (run / garment / CONFIG_FILE).is_file()}
+    if (run / CONFIG_FILE).is_file() or not own:
+        return {run: list(range(len(rows)))}
+    shares: dict[Path, list[int]] = {}
+    for number, row in enumerate(rows):
+        if row.garment not in own:
+            raise UsageError(f"{row.place}: {run} has no run for {row.garment}; it has {', '.join(own)}")
+        shares.setdefault(own[row.garment], []).append(number)
+    return shares
+
+
+def _predict_rows(
+    task: Keypoints, rows: list[TestRow], device: torch.device, pool: ThreadPoolExecutor, batch_size: int
+) -> Iterator[str]:
+    """The lines of the submission for these rows, in their order."""
+    for row in rows:
+        _check_garment(task, row)
+    remaining = iter(rows)
+    for batch in load_ahead(pool, lambda row: _load(task, row), rows, batch_size):
+        results = predict_batch(task, batch, device)
+        for number in range(len(batch)):
+            yield _line(next(remaining), results, number)
+
+
+def _check_garment(task: Keypoints, row: TestRow) -> None:
+    try:
+        task.check_category(row.garment)
+    except UsageError as error:
+        raise UsageError(f"{row.place}: {error}") from None
+
+
+def _load(task: Keypoints, row: TestRow) -> Arrays:
+    try:
+        return task.encode_picture(read_picture(row.path))
+    except PictureError as error:
+        raise UsageError(f"{row.place}: {row.image}: {error}; restore the image from the archive") from None
+
+
+def _line(row: TestRow, results: Results, number: int) -> str:
+    points = np.rint(np.clip(results["points"][number], 0, results["size"][number] - 1)).astype(int)
+    cells = [_ABSENT] * len(FASHIONAI_24)
+    for point in FASHIONAI_24.valid_points(row.garment):
+        cells[point] = f"{points[point, 0]}_{points[point, 1]}_1"
+    return ",".join([row.image, row.garment, *cells])

@@ -1,0 +1,207 @@
+"""`ftrain summary`: parameters, multiply-adds and outputs of a network, module by module.
+
+Conventions. A parameter that several modules share counts where it stands first. It is trainable where a stage of the
+configuration trains it. Multiply-adds are those of convolutions, matrix products and attention for one picture at the configured
+input size, on the way of `predict` without test-time augmentation (no mirror image, no turned pictures); one multiply-add is two
+floating-point operations, so that ResNet-50 at 224 pixels has 4.1 G.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fschemas.failures import UsageError
+from ftrain.data.config import RunConfig, Stage
+from ftrain.data.remote import open_shards
+from ftrain.fit.config import build_task, load_config
+from ftrain.fit.profiles import params_here
+from ftrain.fit.run_folder import RunFolder
+from ftrain.fit.splits import names_to_learn
+from ftrain.layers.weights import weights_to_come
+from ftrain.tasks.task import Task, find_task
+
+
+def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
+    """Parameters by module name, down to `depth` dots, and of all together under the name "" (first)."""
+    counts = {"": 0}
+    for name, parameter in module.named_parameters():
+        counts[""] += parameter.numel()
+        for prefix in _prefixes(name, depth):
+            counts[prefix] = counts.get(prefix, 0) + parameter.numel()
+    return counts
+
+
+def network_of(
+    run: Path | None, task: str | None, profile: str | None, params: Path | None, dataset: str | None, overrides: Sequence[str]
+) -> tuple[Task, RunConfig]:
+    """A fresh network (no weights are read) as a run has it, or as a task would on a shard set.
+
+    Without a shard set it is that of the data set which the task was published on. Raises `UsageError` unless there is a run or a
+    task.
+    """
+    if (run is None) == (task is None):
+        raise UsageError("give either a run folder or a --task")
+    if run is not None:
+        if overrides or profile or params:
+            raise UsageError("a run has its configuration; leave --profile, --params and --set out, or name a --task instead")
+        config, facts = RunFolder(run).config(), RunFolder(run).dataset()
+    else:
+        assert task is not None
+        config = load_config(task, params_here(params), profile, list(overrides))
+        facts = _facts_of(dataset, config) if dataset else published_facts(config)
+    with weights_to_come():  # numbers do not depend on them
+        network = build_task(config, facts)
+    network.use_turned_views(False)
+    return network.eval(), config
+
+
+def published_facts(config: RunConfig) -> dict[str, Any]:
+    """What dataset.json says of the data set that a task was published on."""
+    task = find_task(config.task)
+    return task.published_dataset(task.Config(**config.model))
+
+
+def _facts_of(dataset: str, config: RunConfig) -> dict[str, Any]:
+    shards = open_shards(dataset)
+    return {**shards.metadata, "names": names_to_learn(config, shards)}
+
+
+def summarise(task: Task, config: RunConfig, *, depth: int = 2) -> dict[str, Any]:
+    """The table as plain JSON values: `modules` (one a row), `totals`, and what each stage trains.
+
+    `multiply_adds` and `output` are None for a task that cannot be shown single pictures, and `output` for modules that are not
+    called as such. A row's numbers hold those of the rows below it.
+    """
+    trained = _trained(task, config.fit.stages)
+    multiply_adds, outputs, size = _measured(task, depth)
+    parameters, trainable = count_parameters(task, depth), dict[str, int]()
+    for name, parameter in task.named_parameters():
+        for prefix in ("", *_prefixes(name, depth)) if name in trained else ():
+            trainable[prefix] = trainable.get(prefix, 0) + parameter.numel()
+    modules = [
+        {
+            "name": name, "type": type(module).__name__, "parameters": parameters.get(name, 0),
+            "trainable": trainable.get(name, 0), "multiply_adds": None if size is None else multiply_adds.get(name, 0),
+            "output": outputs.get(name),
+        }
+        for name, module in task.named_modules()
+        if name and name.count(".") < depth and (name in parameters or multiply_adds.get(name))
+    ]  # fmt: skip
+    return {
+        "task": task.name,
+        "input": size,
+        "modules": modules,
+        "totals": {
+            "parameters": parameters[""], "trainable": trainable.get("", 0),
+            "multiply_adds": None if size is None else multiply_adds.get("", 0),
+        },
+        "stages": [
+            {"until": stage.until, "trainable": sum(p.numel() for n, p in task.named_parameters() if n in _trained(task, (stage,)))}
+            for stage in config.fit.stages
+        ],
+    }  # fmt: skip
+
+
+def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
+    """The table for a person."""
+    rows = [("module", "type", "parameters", "trainable", "multiply-adds", "output")]
+    total: dict[str, Any] = {"name": "all", "type": "", "output": None, **summary["totals"]}
+    for row in [*summary["modules"], total]:
+        indent = "  " * row["name"].count(".")
+        output = " ".join("x".join(map(str, shape)) for shape in row["output"] or ())
+        rows.append((
+            indent + row["name"].rpartition(".")[2], row["type"], f"{row['parameters']:,}", f"{row['trainable']:,}",
+            "" if row["multiply_adds"] is None else _millions(row["multiply_adds"]), output,
+        ))  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    at = f", {'x'.join(map(str, summary['input']))} pixels" if summary["input"] else ""
+    yield f"{summary['task']}: one image{at}, test-time augmentation off"
+    for row in rows:
+        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(row[2:5], widths[2:5], strict=True)]
+        yield "  ".join([*left, *right, row[5]]).rstrip()
+    for number, stage in enumerate(summary["stages"] if len(summary["stages"]) > 1 else (), 1):
+        yield f"stage {number}, until {stage['until']:.0%} of the steps: {stage['trainable']:,} trainable"
+
+
+def _millions(multiply_adds: int) -> str:
+    return f"{multiply_adds / 1e6:,.1f} M"
+
+
+def _prefixes(name: str, depth: int) -> list[str]:
+    """The modules, of at most `depth` parts, that a parameter stands in; itself where it stands in none."""
+    parts = name.split(".")
+    return [".".join(parts[:number]) for number in range(1, min(depth, max(1, len(parts) - 1)) + 1)]
+
+
+def _trained(task: Task, stages: Sequence[Stage]) -> set[str]:
+    """Names of the parameters that at least one of the stages trains."""
+    return {
+        name
+        for name, parameter in task.named_parameters()
+        if parameter.requires_grad and not all(name.startswith(stage.frozen) for stage in stages)
+    }
+
+
+def _measured(task: Task, depth: int) -> tuple[dict[str, int], dict[str, list[list[int]]], list[int] | None]:
+    """Multiply-adds and output shapes by module name ("" for all), and the picture's width and height; [] where there are several."""
+    try:
+        encoded = task.encode_picture(np.full((256, 256, 3), 128, np.uint8))
+    except UsageError:
+        return {}, {}, None
+    batch = {name: torch.from_numpy(array[None].copy()) for name, array in encoded.items()}
+    outputs: dict[str, list[list[int]]] = {}
+    hooks = [
+        module.register_forward_hook(partial(_note_shapes, outputs, name))
+        for name, module in task.named_modules()
+        if name and name.count(".") < depth
+    ]
+    counter = FlopCounterMode(display=False)
+    own_forward, learning = task.forward, [parameter for parameter in task.parameters() if parameter.requires_grad]
+    task.forward = task.predict  # the counter knows modules by the calls of their forward
+    task.requires_grad_(False)  # and asks for the gradient of what they are given, be it a parameter
+    try:
+        with torch.no_grad(), counter:
+            task(batch)
+    finally:
+        task.forward = own_forward
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        for hook in hooks:
+            hook.remove()
+    counts = {name: sum(parts.values()) // 2 for name, parts in counter.flop_counts.items()}
+    found = _of_module(task, type(task).__name__, "", counts)
+    size = [int(side) for side in encoded["image"].shape[1::-1]] if "image" in encoded else []
+    return {**found, "": counter.get_total_flops() // 2}, outputs, size
+
+
+def _of_module(module: nn.Module, place: str, name: str, counts: dict[str, int]) -> dict[str, int]:
+    """Counts of a module and of all below it by name; one that is used by other methods than forward has those of its children."""
+    found: dict[str, int] = {}
+    total = 0
+    for child_name, child in module.named_children():
+        path = f"{name}.{child_name}".lstrip(".")
+        below = _of_module(child, f"{place}.{child_name}", path, counts)
+        total += below[path]
+        found |= below
+    return {name: counts.get(place, total), **found}
+
+
+def _note_shapes(outputs: dict[str, list[list[int]]], name: str, module: nn.Module, given: Any, output: Any) -> None:
+    del module, given
+    outputs.setdefault(name, _shapes(output))
+
+
+def _shapes(output: Any) -> list[list[int]]:
+    if isinstance(output, Tensor):
+        return [list(output.shape)]
+    values = output.values() if isinstance(output, dict) else output if isinstance(output, list | tuple) else ()
+    return [shape for value in values for shape in _shapes(value)]
