@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fschemas.cores import available_cores
@@ -27,7 +28,7 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 CHUNK = 32
-MEMORY_LIMIT = 4 << 30  # bytes of address space per worker: a decoder that goes wild fails alone
+MEMORY_LIMIT = 4 << 30  # bytes of address space that the work of a worker may add: a decoder that goes wild fails alone
 
 
 @dataclass
@@ -211,11 +212,20 @@ class _Runner(Generic[Task, Answer]):
         self.workers.remove(worker)
 
 
+def _address_space() -> int:
+    """Bytes that this process has mapped: a script that calls us may have brought torch, which maps several GB."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:  # not Linux
+        return 0
+
+
 def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     die_with_parent()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if hard == resource.RLIM_INFINITY or hard > MEMORY_LIMIT:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, hard))
+    limit = _address_space() + MEMORY_LIMIT
+    if hard == resource.RLIM_INFINITY or hard > limit:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         pipe.send(None)  # ready
         while True:
