@@ -1,1 +1,1 @@
-"""One file per raw dataset. Every module here is found by `fprep.readers.reader.readers`; nothing has to be registered."""
+"""One file or folder per raw data set. `fprep.readers.registry.readers` finds every `Reader` here; nothing has to be registered."""

@@ -59,7 +59,7 @@ class CocoFile:
         return None if category is None else str(category.get("name", "")).strip() or None
 
 
-def is_coco(path: Path) -> bool:
+def _is_coco(path: Path) -> bool:
     """Whether a JSON file has the list `images` or `annotations`, wherever in the file it is; raises `UsageError` as `is_file`."""
     if not is_file(path):
         return False
@@ -80,7 +80,7 @@ def is_coco(path: Path) -> bool:
 def is_coco_among(raw: RawFolder, path: Path) -> bool:
     """Whether a file that was not named, but found in a folder, is one; what cannot be looked into is rejected, for nobody knows."""
     try:
-        return is_coco(path)
+        return _is_coco(path)
     except UsageError as error:
         name = raw.name_of(path)
         raw.count_documents(document_pattern(name), 1)
