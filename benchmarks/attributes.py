@@ -219,7 +219,7 @@ def write_excerpt(raw: Path, excerpt: Path, peer_rows: int) -> tuple[int, int]:
 
 
 def write_release(raw: Path, num_rows: int) -> None:
-    """All per-image lists and the partition for `num_rows` pictures; labels are drawn, the layout is that of the release."""
+    """All per-image lists and the partition for `num_rows` images; labels are drawn, the layout is that of the release."""
     from fschemas.vocabularies import vocabulary
 
     categories = vocabulary("deepfashion-category-50")

@@ -1,4 +1,4 @@
-"""Image checks of `fprep convert` against a bare decode loop over the same files: pictures per CPU-second, as ratios.
+"""Image checks of `fprep convert` against a bare decode loop over the same files: images per CPU-second, as ratios.
 
     python benchmarks/images.py [--images 2000] [--rounds 3]
 
@@ -37,8 +37,8 @@ def prepare(folder: Path, images: int) -> dict[str, list[str]]:
         names["512 px"].append(str(path.relative_to(folder)))
         small = folder / "300 px" / path.name
         small.parent.mkdir(exist_ok=True)
-        picture = cv2.resize(cv2.imread(str(path)), (300, 300), interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(small), picture, [cv2.IMWRITE_JPEG_QUALITY, 87])
+        image = cv2.resize(cv2.imread(str(path)), (300, 300), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(small), image, [cv2.IMWRITE_JPEG_QUALITY, 87])
         names["300 px"].append(str(small.relative_to(folder)))
     return names
 
@@ -61,7 +61,7 @@ def loops(root: Path) -> dict[str, Callable[[str], object]]:
 
 
 def rate(work: Callable[[str], object], names: list[str]) -> float:
-    """Pictures per CPU-second."""
+    """Images per CPU-second."""
     start = time.process_time()
     for name in names:
         work(name)
@@ -81,9 +81,7 @@ def main() -> None:
             for work in contestants.values():
                 rate(work, names[:100])
             rounds = [{name: rate(work, names) for name, work in contestants.items()} for _ in range(options.rounds)]
-            print(
-                f"\n{data}, {options.rounds} rounds: pictures per CPU-second (median), and over the bare loop (lowest, highest)"
-            )
+            print(f"\n{data}, {options.rounds} rounds: images per CPU-second (median), and over the bare loop (lowest, highest)")
             for name in contestants:
                 ratios = [entry[name] / entry["bare decode loop"] for entry in rounds]
                 ratio, aim = statistics.median(ratios), AIMS.get(name)

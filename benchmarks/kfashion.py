@@ -73,9 +73,9 @@ def draw_record(number: int, draw: random.Random) -> bytes:
         labels[part] = [draw_labels(part, draw)]
     details = {"렉트좌표": rects, "폴리곤좌표": polygons, "라벨링": labels}
     name = f"Shop_{number // 7:03d}_{number % 7:02d}.jpg"
-    picture = {"이미지 식별자": number, "이미지 높이": SIZE[1], "이미지 파일명": name, "이미지 너비": SIZE[0]}
+    image = {"이미지 식별자": number, "이미지 높이": SIZE[1], "이미지 파일명": name, "이미지 너비": SIZE[0]}
     about = {"파일 생성일자": "2020-08-10 08:33:18", "데이터셋 상세설명": details, "파일 번호": number, "파일 이름": name}
-    return json.dumps({"이미지 정보": picture, "데이터셋 정보": about}, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps({"이미지 정보": image, "데이터셋 정보": about}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def draw_labels(part: str, draw: random.Random) -> dict[str, Any]:

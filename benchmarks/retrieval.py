@@ -203,7 +203,7 @@ def tiled(folder: Path, rows: int) -> tuple[Any, Any]:
     """The embeddings of an index, of which 1,000 are held out as queries.
 
     Where there are fewer than `rows`, each is joined by points between it and five of its ten nearest, which stay where the network
-    puts pictures and are no copies; queries are then such points too.
+    puts images and are no copies; queries are then such points too.
     """
     import numpy as np
 

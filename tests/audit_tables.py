@@ -1,4 +1,4 @@
-"""Small tables with pictures that look like something, for tests of the audit, the split lock and the group split."""
+"""Small tables with images that look like something, for tests of the audit, the split lock and the group split."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 def photograph(seed: int, width: int = 120, height: int = 200) -> Image.Image:
-    """Blots of color, coarse and fine; every seed another picture."""
+    """Blots of color, coarse and fine; every seed another pixels."""
     generator = np.random.default_rng(seed)
     layers = [
         np.asarray(
@@ -38,23 +38,23 @@ def photograph(seed: int, width: int = 120, height: int = 200) -> Image.Image:
     )
 
 
-def jpeg(picture: Image.Image, quality: int = 92) -> bytes:
-    """The picture as JPEG."""
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(np.asarray(picture)), quality)
+def jpeg(pixels: Image.Image, quality: int = 92) -> bytes:
+    """The pixels as JPEG."""
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(np.asarray(pixels)), quality)
 
 
 def write_audit_table(
     folder: Path, rows: list[dict[str, Any]], *, groups: tuple[str, ...] = ("landmarks", "box", "attributes", "category"),
     dataset: str = "squares", digests: bool = True,
 ) -> Path:  # fmt: skip
-    """Write a table and its pictures. A row gives `split`, `picture` (a PIL picture or JPEG bytes) and whatever else differs from
+    """Write a table and its images. A row gives `split`, `pixels` (a PIL pixels or JPEG bytes) and whatever else differs from
     `DEFAULTS`; gives the folder of the table."""
     table = table_class(*groups)
     columns = [*SampleTable.column_names(), *(name for group in groups for name in COLUMN_GROUPS[group])]
     complete: list[dict[str, Any]] = []
     for number, given in enumerate(rows):
-        picture = given.get("picture", photograph(1000 + number))
-        content = picture if isinstance(picture, bytes) else jpeg(picture)
+        pixels = given.get("pixels", photograph(1000 + number))
+        content = pixels if isinstance(pixels, bytes) else jpeg(pixels)
         image = given.get("image", f"img/{number:04d}.jpg")
         path = folder / "raw" / image
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,17 +19,17 @@ from fschemas.table_file import write_table
 
 
 def draw_sample(number: int, split: str, landmarks: LandmarkSet, size: int = 64) -> Sample:
-    """A picture with one colored square per valid point."""
+    """An image with one colored square per valid point."""
     generator = np.random.default_rng(number)
     garment = list(landmarks.garments)[number % len(landmarks.garments)]
     width, height = size, size - 8 * (number % 2)
-    picture = generator.integers(0, 60, size=(height, width, 3), dtype=np.uint8)
+    image = generator.integers(0, 60, size=(height, width, 3), dtype=np.uint8)
     points = np.zeros((len(landmarks), 2))
     visibility = np.full(len(landmarks), Visibility.NOT_APPLICABLE.value)
     for point in landmarks.valid_points(garment):
         x, y = generator.integers(6, width - 6), generator.integers(6, height - 6)
         color = np.array([80 + 20 * point, 255 - 25 * point, (97 * point) % 256])
-        picture[y - 2 : y + 3, x - 2 : x + 3] = np.clip(color, 0, 255)
+        image[y - 2 : y + 3, x - 2 : x + 3] = np.clip(color, 0, 255)
         points[point] = x, y
         visibility[point] = Visibility.VISIBLE.value if generator.random() < 0.9 else Visibility.OCCLUDED.value
     annotation: dict[str, Any] = {
@@ -37,7 +37,7 @@ def draw_sample(number: int, split: str, landmarks: LandmarkSet, size: int = 64)
         "image": f"{number}.jpg", "copy": 0, "garment": garment,
         "landmark_x": points[:, 0].tolist(), "landmark_y": points[:, 1].tolist(), "landmark_visibility": visibility.tolist(),
     }  # fmt: skip
-    return Sample(annotation["key"], simplejpeg.encode_jpeg(picture, quality=95), annotation)
+    return Sample(annotation["key"], simplejpeg.encode_jpeg(image, quality=95), annotation)
 
 
 CATEGORIES = ("Blouse", "Jeans", "Dress", "Coat")  # of the types upper, lower, full, upper
@@ -56,26 +56,26 @@ _GROUP_OF_VOCABULARY = {"category": "category", "attributes": "attributes", "sty
 def label_sample(number: int, split: str, landmarks: LandmarkSet, items: int) -> Sample:
     """`draw_sample` under a stripe for each label: category by the hue of the top rows, attributes and style beside it, item below.
 
-    Item n is shown by the pictures n, n + items, n + 2 items …; its labels are the same on all of them.
+    Item n is shown by the images n, n + items, n + 2 items …; its labels are the same on all of them.
     """
     plain = draw_sample(number, split, landmarks)
-    picture = simplejpeg.decode_jpeg(plain.image, "RGB").copy()
+    image = simplejpeg.decode_jpeg(plain.image, "RGB").copy()
     item = number % items
     note = dict(plain.annotation)
     category, style = item % len(CATEGORIES), item % len(STYLES)
     positive = sorted({item % 2, 2 + item // 2 % 2, 4 + item % 3})
-    picture[:6, :24] = [(250, 60, 60), (60, 250, 60), (60, 60, 250), (250, 250, 60)][category]
-    picture[:6, 24:44] = [(250, 250, 250), (120, 120, 120), (0, 200, 200)][style]
-    picture[6:10, :40] = 0
+    image[:6, :24] = [(250, 60, 60), (60, 250, 60), (60, 60, 250), (250, 250, 60)][category]
+    image[:6, 24:44] = [(250, 250, 250), (120, 120, 120), (0, 200, 200)][style]
+    image[6:10, :40] = 0
     for attribute in positive:
-        picture[6:10, 5 * attribute : 5 * attribute + 5] = 255
-    picture[-6:] = np.random.default_rng(1000 + item).integers(0, 255, 3)
+        image[6:10, 5 * attribute : 5 * attribute + 5] = 255
+    image[-6:] = np.random.default_rng(1000 + item).integers(0, 255, 3)
     note |= {
         "group": f"item-{item}", "item": f"item-{item}", "category": CATEGORIES[category], "style": STYLES[style], "substyle": "",
         "attributes_positive": positive, "attributes_unknown": [6] if 6 not in positive and number % 4 == 0 else [],
         "box": [4.0, 3.0, note["width"] - 6.0, note["height"] - 5.0],
     }  # fmt: skip
-    return Sample(plain.key, simplejpeg.encode_jpeg(picture, quality=95), note)
+    return Sample(plain.key, simplejpeg.encode_jpeg(image, quality=95), note)
 
 
 def write_label_set(

@@ -1,4 +1,4 @@
-"""Small tables with their pictures, written with the contract alone, for tests of `fprep shard` and `fprep lint`."""
+"""Small tables with their images, written with the contract alone, for tests of `fprep shard` and `fprep lint`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write_rows(folder: Path, rows: list[dict[str, Any]], *, checked: bool = True
 
 
 def row_of(raw: Path, number: int, split: str, content: bytes, size: tuple[int, int], **values: Any) -> dict[str, Any]:
-    """A row of a table whose picture has this content; `size` is (width, height) as displayed."""
+    """A row of a table whose image has this content; `size` is (width, height) as displayed."""
     name = f"img/{number:04d}.jpg"
     (raw / "img").mkdir(parents=True, exist_ok=True)
     (raw / name).write_bytes(content)
@@ -59,27 +59,27 @@ def row_of(raw: Path, number: int, split: str, content: bytes, size: tuple[int, 
 
 
 def bright_spot(width: int, height: int, x: float, y: float, radius: float = 3.0) -> np.ndarray:
-    """A grey picture with a smooth bright spot whose center is at (x, y), uint8 (H, W, 3)."""
+    """A grey image with a smooth bright spot whose center is at (x, y), uint8 (H, W, 3)."""
     rows, columns = np.mgrid[:height, :width]
     spot = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * radius**2))
     return np.repeat((40 + 200 * spot).round().astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def spot_center(picture: np.ndarray) -> tuple[float, float]:
+def spot_center(image: np.ndarray) -> tuple[float, float]:
     """Center of gravity of what is bright."""
-    weights = np.clip(picture.astype(np.float64).mean(axis=2) - 80, 0, None)
-    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    weights = np.clip(image.astype(np.float64).mean(axis=2) - 80, 0, None)
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
     return float((weights * columns).sum() / weights.sum()), float((weights * rows).sum() / weights.sum())
 
 
 def _row(raw: Path, number: int, split: str, landmarks: LandmarkSet) -> dict[str, Any]:
     generator = np.random.default_rng(number)
     width, height = int(generator.integers(40, 72)), int(generator.integers(40, 72))
-    picture = generator.integers(0, 255, size=(height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
-    picture = np.asarray(Image.fromarray(picture).resize((width, height)))
+    image = generator.integers(0, 255, size=(height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(image).resize((width, height)))
     visibility = generator.choice([Visibility.ABSENT.value, Visibility.OCCLUDED.value, Visibility.VISIBLE.value], len(landmarks))
     points = generator.uniform(1, 39, size=(len(landmarks), 2)) * (visibility[:, None] > 0)
-    content = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), 90)
+    content = simplejpeg.encode_jpeg(np.ascontiguousarray(image), 90)
     return row_of(
         raw, number, split, content, (width, height),
         landmark_x=points[:, 0].tolist(), landmark_y=points[:, 1].tolist(), landmark_visibility=visibility.tolist(),

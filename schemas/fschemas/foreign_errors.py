@@ -33,7 +33,7 @@ _GPU_MEMORY = (
 _MEMORY = f"out of memory; use fewer workers or smaller batches {_AGAIN}"
 _NETWORK = f"the network or the storage cannot be reached ({{words}}); check the address and the connection {_AGAIN}"
 _PROCESSES = f"the processes of this run lost each other ({{words}}); see what ended the first of them {_AGAIN}"
-_PICTURE = "an image file cannot be read ({words}); restore it from its source, or remove it"
+_IMAGE = "an image file cannot be read ({words}); restore it from its source, or remove it"
 
 KNOWN: tuple[Known, ...] = (
     # Memory and devices of torch.
@@ -162,12 +162,12 @@ KNOWN: tuple[Known, ...] = (
            "an image is too large for OpenCV ({words}); make it smaller, with at most 32,766 pixels a side"),
     _known("OpenCV", "cv2.error", r"could not find a (writer|encoder)", _USAGE,
            "OpenCV writes no images of this kind ({words}); give the file an ending such as .png or .jpg"),
-    _known("OpenCV", "cv2.error", r"empty\(\)", _INTEGRITY, _PICTURE),
+    _known("OpenCV", "cv2.error", r"empty\(\)", _INTEGRITY, _IMAGE),
     # Pillow, simplejpeg
-    _known("Pillow", "PIL.UnidentifiedImageError PIL.Image.DecompressionBombError", "", _INTEGRITY, _PICTURE),
+    _known("Pillow", "PIL.UnidentifiedImageError PIL.Image.DecompressionBombError", "", _INTEGRITY, _IMAGE),
     _known("Pillow", "builtins.OSError builtins.SyntaxError builtins.ValueError",
            r"image file is truncated|broken (data stream|PNG)|decoder error|unrecognized data stream|bad image data|cannot decode image|"
-           r"not a (PNG|TIFF|GIF|BMP|WebP) file|tj\w+\(\)", _INTEGRITY, _PICTURE),
+           r"not a (PNG|TIFF|GIF|BMP|WebP) file|tj\w+\(\)", _INTEGRITY, _IMAGE),
     _known("Pillow", "builtins.OSError", r"encoder error", _ENVIRONMENT, f"an image cannot be written ({{words}}); check the disk {_AGAIN}"),
     # numpy
     _known("numpy", "builtins.OSError", r"\d+ requested and \d+ written", _ENVIRONMENT,

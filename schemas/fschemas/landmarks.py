@@ -32,9 +32,9 @@ class Visibility(IntEnum):
 class LandmarkSet:
     """A fixed order of K landmarks.
 
-    `partners[i]` is the index that takes the place of point i in a mirrored picture. `garments` gives the valid indices
+    `partners[i]` is the index that takes the place of point i in a mirrored image. `garments` gives the valid indices
     per garment. `normaliser_pairs` gives, per garment, the two points whose distance divides an error; a set without pairs
-    divides x by the width and y by the height of the picture.
+    divides x by the width and y by the height of the image.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The 294 landmarks of DeepFashion2 as compact data: 13 categories, each with its own consecutive range.
 
 Source: figure 2 of the dataset's README (Ge et al., DeepFashion2, CVPR 2019). Points are numbered from 1 within a category, along
-the outline: the neck first, then from the shoulder on the left of a picture from the front, down the sleeve, along the hem
+the outline: the neck first, then from the shoulder on the left of an image from the front, down the sleeve, along the hem
 and up again. A point is called after its part and its number, as in `sleeve_9/short sleeve top`.
 """
 

@@ -1,4 +1,4 @@
-"""What any picture looks like as RGB: a photograph that is predicted must look as it would in a shard set."""
+"""What any image looks like as RGB: a photograph that is predicted must look as it would in a shard set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def as_rgb(image: Image.Image) -> np.ndarray:
-    """uint8 (H, W, 3) of an opened picture of any mode: 16-bit grey scaled, transparency on white."""
+    """uint8 (H, W, 3) of an opened image of any mode: 16-bit grey scaled, transparency on white."""
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion clips them
         grey = np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)

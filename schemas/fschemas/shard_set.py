@@ -150,7 +150,7 @@ class ShardSet:
         return image, self._annotation(row, text)
 
     def read_annotation(self, row: int) -> dict[str, Any]:
-        """The annotation alone, without reading the picture; raises as `read` does."""
+        """The annotation alone, without reading the image; raises as `read` does."""
         start, size = int(self.columns["json_offset"][row]), int(self.columns["json_size"][row])
         return self._annotation(row, os.pread(self._descriptor(int(self.columns["shard"][row])), size, start))
 

@@ -23,15 +23,15 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
 
 class SampleTable(dy.Schema):
-    """Columns of every table: one row a picture."""
+    """Columns of every table: one row an image."""
 
     key = dy.String(primary_key=True, regex=r"^[A-Za-z0-9_-]{1,94}$")  # sample name in shards: ASCII, no dots
     image = dy.String(nullable=False, min_length=1)  # path relative to the raw root, "/" between folders
     width = dy.Int32(nullable=True, min=8, max=16384)  # pixels as displayed (EXIF orientation applied); null: not looked at
     height = dy.Int32(nullable=True, min=8, max=16384)  # pixels as displayed
     split = dy.Enum(SPLITS, nullable=False)
-    group = dy.String(nullable=False, min_length=1)  # what must not straddle splits: item, shoot, or the picture itself
-    sha256 = dy.String(nullable=True, regex=r"^[0-9a-f]{64}$")  # of the picture's bytes; null: not looked at
+    group = dy.String(nullable=False, min_length=1)  # what must not straddle splits: item, shoot, or the image itself
+    sha256 = dy.String(nullable=True, regex=r"^[0-9a-f]{64}$")  # of the image's bytes; null: not looked at
     image_format = dy.Enum(IMAGE_FORMATS, nullable=True)  # by content, not by extension
     image_mode = dy.String(nullable=True)  # Pillow's name: RGB, L, CMYK, P …
     image_orientation = dy.Int8(nullable=True, min=1, max=8)  # EXIF; 1 is upright
@@ -71,7 +71,7 @@ class LandmarkColumns(SampleTable):
 
     @dy.rule()
     def point_outside(cls) -> pl.Expr:
-        """Coordinates lie in the picture. One pixel more is allowed: annotators click on the border, and 0 … width occurs."""
+        """Coordinates lie in the image. One pixel more is allowed: annotators click on the border, and 0 … width occurs."""
         return _inside("landmark_x", "width") & _inside("landmark_y", "height")
 
 
@@ -91,7 +91,7 @@ class BoxColumns(SampleTable):
 
     @dy.rule()
     def box_outside(cls) -> pl.Expr:
-        """Inside the picture, one pixel of tolerance on each side."""
+        """Inside the image, one pixel of tolerance on each side."""
         corner = pl.col("box").list
         low = pl.min_horizontal(corner.get(0, null_on_oob=True), corner.get(1, null_on_oob=True)) >= -1
         right = pl.col("width").is_null() | (corner.get(2, null_on_oob=True) <= pl.col("width"))
@@ -124,25 +124,25 @@ class CategoryColumns(SampleTable):
 
 
 class ItemColumns(SampleTable):
-    """Which product the picture shows; pictures of one item are positives of retrieval."""
+    """Which product the image shows; images of one item are positives of retrieval."""
 
     item = dy.String(nullable=False)  # unique in the table; "" where nobody says
 
 
 class DomainColumns(SampleTable):
-    """Who took the picture."""
+    """Who took the image."""
 
     domain = dy.Enum(("shop", "consumer", "unknown"), nullable=False)
 
 
 class PairColumns(SampleTable):
-    """Which pictures the source pairs with this one."""
+    """Which images the source pairs with this one."""
 
     pairs = dy.List(dy.String(), nullable=False)  # paths as in `image`, ascending
 
 
 class ShopColumns(SampleTable):
-    """What a shop says of a product picture."""
+    """What a shop says of a product image."""
 
     gender = dy.Enum(("women", "men", "unknown"), nullable=False)
     pose = dy.String(nullable=False)  # view: front, side, back, full, flat, additional; "" where nobody says
@@ -151,14 +151,14 @@ class ShopColumns(SampleTable):
 
 
 class StyleColumns(SampleTable):
-    """The style of the whole picture."""
+    """The style of the whole image."""
 
     style = dy.String(nullable=False)  # a name of the vocabulary "style"; "" where nobody says
     substyle = dy.String(nullable=False)  # a second style; "" for none
 
 
 class VariationColumns(SampleTable):
-    """How hard a picture is to read (DeepFashion's variation type)."""
+    """How hard an image is to read (DeepFashion's variation type)."""
 
     variation = dy.Enum(
         ("normal", "medium-pose", "large-pose", "medium-zoom", "large-zoom", "unknown"), nullable=False
@@ -174,7 +174,7 @@ class JointColumns(SampleTable):
 
 
 class GarmentsColumns(SampleTable):
-    """Several garments of one picture: parallel lists, one entry a garment."""
+    """Several garments of one image: parallel lists, one entry a garment."""
 
     garments = dy.List(dy.String(), nullable=False)  # names of the vocabulary "part"
     garment_boxes = dy.List(dy.Float32(), nullable=False)  # x1, y1, x2, y2 of each garment, one after the other
@@ -197,7 +197,7 @@ class GarmentsColumns(SampleTable):
 
 
 class CoarseSplitColumns(SampleTable):
-    """Where the picture stands in another benchmark of the same pictures, so that nobody trains on its test set."""
+    """Where the image stands in another benchmark of the same images, so that nobody trains on its test set."""
 
     coarse_split = dy.String(nullable=False)  # split of the Category and Attribute benchmark; "" where it is not known
 

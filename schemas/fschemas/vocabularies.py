@@ -16,7 +16,7 @@ from fschemas.failures import UsageError
 from fschemas.json_file import COUNT
 
 _FOLDER = Path(__file__).with_name("vocabulary")
-# Vocabularies of whose every group a picture has one member (or none that is known).
+# Vocabularies of whose every group an image has one member (or none that is known).
 _EXCLUSIVE = {"deepfashion-fine-26", "fashionai-attribute-54"}
 VOCABULARY_SHAPE = {"name": str, "values": [str], "groups": {"*": [COUNT]}, "exclusive": bool}  # of `Vocabulary.to_json`
 
@@ -25,7 +25,7 @@ VOCABULARY_SHAPE = {"name": str, "values": [str], "groups": {"*": [COUNT]}, "exc
 class Vocabulary:
     """Names in a fixed order; `groups` maps a group name to the ids of its members.
 
-    With `exclusive` a picture has exactly one member of each group.
+    With `exclusive` an image has exactly one member of each group.
     """
 
     name: str

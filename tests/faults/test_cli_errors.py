@@ -82,7 +82,7 @@ def test_usage_that_the_parser_sees(forge: Forge, arguments: list[object], words
     assert len(outcome.err.splitlines()) <= 6
 
 
-def test_bad_rows_and_pictures(forge: Forge, tmp_path: Path) -> None:
+def test_bad_rows_and_images(forge: Forge, tmp_path: Path) -> None:
     """Exit code 3, the good rows are there, and each of the others stands with place and reason in rejected.parquet."""
     shutil.copytree(RAW / "fashionai_keypoints", tmp_path / "raw")
     images = tmp_path / "raw" / TRAIN / "Images"

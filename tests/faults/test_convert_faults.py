@@ -35,7 +35,7 @@ def test_kills(work: Work, scratch: Path) -> None:
     kills(work, scratch / "work", 0.2)
 
 
-def test_kills_while_workers_look_at_pictures(forge: Forge, scratch: Path) -> None:
+def test_kills_while_workers_look_at_images(forge: Forge, scratch: Path) -> None:
     kills(Work(forge, "convert", {**OPTIONS, "images": "full", "workers": 2}, None, sound), scratch / "work", 0.07)
 
 

@@ -121,7 +121,7 @@ def read_table(folder: Path) -> Any:
 
 def read_lock(folder: Path) -> Any:
     lock = SplitLock.read(folder / "table")
-    return lock.pictures, lock.groups, lock_digest(str(folder / "table" / LOCK_FILE))
+    return lock.images, lock.groups, lock_digest(str(folder / "table" / LOCK_FILE))
 
 
 @functools.cache

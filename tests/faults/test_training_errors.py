@@ -33,10 +33,10 @@ def trainer(torch_forge: Forge) -> Forge:
     (["keypoints", "SHARDS", "--run", "RUN", "--set", "fit.batch_size=three"], "fit.batch_size='three' is not possible"),
     (["keypoints", "nowhere", "--run", "RUN"], "nowhere: no finished shard set here"),
     (["evaluate", "nowhere", "SHARDS"], "nowhere: not a run folder"),
-    (["predict", "nowhere", "PICTURES", "--out", "RUN"], "nowhere: not a run folder"),
+    (["predict", "nowhere", "IMAGES", "--out", "RUN"], "nowhere: not a run folder"),
 ])  # fmt: skip
 def test_usage(trainer: Forge, shards: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
-    places = {"SHARDS": shards, "PICTURES": shards.parent / "raw", "RUN": tmp_path / "run"}
+    places = {"SHARDS": shards, "IMAGES": shards.parent / "raw", "RUN": tmp_path / "run"}
     outcome = trainer.cli(*(places.get(argument, argument) for argument in arguments), command="ftrain")
     assert outcome.code == 2, outcome.err
     assert words in outcome.err

@@ -54,16 +54,16 @@ def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
 
 
 def tree(folder, *, turned=()):
-    """30 records with pictures; those of `turned` are stored on their side, and labeled as they are stored."""
+    """30 records with images; those of `turned` are stored on their side, and labeled as they are stored."""
     (folder / "모던").mkdir(parents=True)
     for number in range(30):
         garments = {"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드" if number % 2 else "블루"})}
         value = record(garments, number=number, size=(40, 60))
         (folder / "모던" / f"{number}.json").write_bytes(write(value) if number != 11 else b"{")
-        picture = Image.fromarray(np.full((60, 40, 3), 8 * number, np.uint8))
-        exif = picture.getexif()
+        image = Image.fromarray(np.full((60, 40, 3), 8 * number, np.uint8))
+        exif = image.getexif()
         exif[0x0112] = 6 if number in turned else 1
-        picture.save(folder / "모던" / f"{number}.jpg", exif=exif)
+        image.save(folder / "모던" / f"{number}.jpg", exif=exif)
     return folder
 
 
@@ -86,7 +86,7 @@ def test_a_conversion_in_many_parts_is_the_same(tmp_path, monkeypatch, turned):
     assert (len(table), report["rejected"]) == (29, 1)
     widths = dict(table.select("key", "width").iter_rows())
     assert {int(key) for key, width in widths.items() if width == 60} == set(turned)
-    if turned:  # 40 x 60 as shown: the outline was turned with the picture
+    if turned:  # 40 x 60 as shown: the outline was turned with the image
         first, last = (table.filter(pl.col("key") == key)["garment_polygons"][0][0].to_list() for key in ("2", "3"))
         assert first != last
 
@@ -94,8 +94,8 @@ def test_a_conversion_in_many_parts_is_the_same(tmp_path, monkeypatch, turned):
 def test_keys_that_occur_in_two_parts_are_told_apart_or_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "_ROWS_AT_ONCE", 7)
     monkeypatch.setattr(conversion, "unique_keys", lambda keys, images: [key[:1] for key in keys])
-    with_pictures = tree(tmp_path / "raw")
-    report = convert.convert("kfashion", [with_pictures], tmp_path / "out", images="none", max_rejected=1.0)
+    with_images = tree(tmp_path / "raw")
+    report = convert.convert("kfashion", [with_images], tmp_path / "out", images="none", max_rejected=1.0)
     assert report.rejected_by_rule["duplicate_key"] + report.kept == 29
     table = pl.DataFrame(read_table(tmp_path / "out/table.parquet"))
     assert table["key"].is_unique().all()

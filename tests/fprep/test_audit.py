@@ -23,10 +23,10 @@ from fprep.near_duplicates.alignment import compare_aligned
 from fprep.near_duplicates.pairs import candidate_pairs, look_the_same, near_pairs
 from fprep.near_duplicates.perceptual_hash import (
     MIRROR_MASK,
-    PictureTask,
+    ImageTask,
     Views,
     fingerprint,
-    hash_picture,
+    hash_image,
     upright,
     without_margins,
 )
@@ -38,7 +38,7 @@ REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "share
 
 def seen(folder: Path, content: bytes, orientation: int = 1):
     (folder / "a.jpg").write_bytes(content)
-    return hash_picture(PictureTask(str(folder), "a.jpg", orientation))
+    return hash_image(ImageTask(str(folder), "a.jpg", orientation))
 
 
 def kinds(result: Audit) -> dict[str, int]:
@@ -50,15 +50,15 @@ def of_kind(result: Audit, kind: str) -> list[dict[str, Any]]:
 
 
 CHANGES: dict[str, Any] = {
-    "recompressed": lambda picture: jpeg(picture, 30),
-    "half the size": lambda picture: jpeg(picture.resize((60, 100), 3)),
-    "stretched": lambda picture: jpeg(picture.resize((150, 200), 3)),
-    "cropped by 2 %": lambda picture: jpeg(picture.resize((480, 800), 3).crop((10, 16, 470, 784))),
-    "grey": lambda picture: jpeg(picture.convert("L").convert("RGB")),
-    "less contrast": lambda picture: jpeg(picture.point(lambda value: 20 + 0.9 * value)),
-    "in white": lambda picture: jpeg(ImageOps.expand(picture, (12, 20, 12, 20), "white")),
-    "between black bars": lambda picture: jpeg(ImageOps.expand(picture, (40, 0, 40, 0), "black"), 60),
-    "in a grey corner": lambda picture: jpeg(ImageOps.expand(picture.resize((240, 400), 3), (3, 100, 80, 0), "#808890"), 75),
+    "recompressed": lambda image: jpeg(image, 30),
+    "half the size": lambda image: jpeg(image.resize((60, 100), 3)),
+    "stretched": lambda image: jpeg(image.resize((150, 200), 3)),
+    "cropped by 2 %": lambda image: jpeg(image.resize((480, 800), 3).crop((10, 16, 470, 784))),
+    "grey": lambda image: jpeg(image.convert("L").convert("RGB")),
+    "less contrast": lambda image: jpeg(image.point(lambda value: 20 + 0.9 * value)),
+    "in white": lambda image: jpeg(ImageOps.expand(image, (12, 20, 12, 20), "white")),
+    "between black bars": lambda image: jpeg(ImageOps.expand(image, (40, 0, 40, 0), "black"), 60),
+    "in a grey corner": lambda image: jpeg(ImageOps.expand(image.resize((240, 400), 3), (3, 100, 80, 0), "#808890"), 75),
 }  # fmt: skip
 
 
@@ -67,15 +67,15 @@ CHANGES: dict[str, Any] = {
 def test_changed_copies_are_found_among_others(tmp_path, change, mirrored):
     others = [seen(tmp_path, jpeg(photograph(seed))) for seed in range(100, 130)]
     for seed in range(6):
-        picture = photograph(seed)
-        copy = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else picture
-        looks = [seen(tmp_path, jpeg(picture)), *others, seen(tmp_path, CHANGES[change](copy))]
+        image = photograph(seed)
+        copy = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
+        looks = [seen(tmp_path, jpeg(image)), *others, seen(tmp_path, CHANGES[change](copy))]
         pairs = near_pairs(Views.of(dict(enumerate(looks))))
         assert list(zip(pairs.first, pairs.second, pairs.mirrored, strict=True)) == [(0, 31, mirrored)]
 
 
 @pytest.mark.parametrize("scale", [1, 2.7])
-def test_two_shop_pictures_of_one_garment_on_white(tmp_path, scale):
+def test_two_shop_images_of_one_garment_on_white(tmp_path, scale):
     """Each has margins of its own."""
     garment = photograph(5, 120, 240).filter(ImageFilter.GaussianBlur(3))  # as fine as photographs are
     looks = []
@@ -91,9 +91,9 @@ def test_two_shop_pictures_of_one_garment_on_white(tmp_path, scale):
 )
 @pytest.mark.parametrize("color", ["white", "black", "#778899"])
 def test_margins(sides, expected, color):
-    picture = ImageOps.expand(photograph(4, 100, 120), sides, color)
-    noise = np.random.default_rng(0).integers(-4, 5, (picture.height, picture.width, 3))
-    pixels = np.clip(np.asarray(picture).astype(int) + noise, 0, 255).astype(np.uint8)
+    image = ImageOps.expand(photograph(4, 100, 120), sides, color)
+    noise = np.random.default_rng(0).integers(-4, 5, (image.height, image.width, 3))
+    pixels = np.clip(np.asarray(image).astype(int) + noise, 0, 255).astype(np.uint8)
     inside = without_margins(pixels)
     if expected is None:
         assert inside is None
@@ -102,7 +102,7 @@ def test_margins(sides, expected, color):
         np.testing.assert_array_equal(inside, pixels[top:bottom, left:right])
 
 
-def test_a_plain_picture_and_a_gradient_have_no_inside():
+def test_a_plain_image_and_a_gradient_have_no_inside():
     assert without_margins(np.full((80, 80, 3), 200, np.uint8)) is None
     gradient = np.broadcast_to(np.linspace(0, 255, 80).astype(np.uint8)[:, None, None], (80, 80, 3))
     inside = without_margins(gradient)
@@ -110,13 +110,13 @@ def test_a_plain_picture_and_a_gradient_have_no_inside():
 
 
 def test_another_print_on_the_same_shirt_is_no_twin(tmp_path):
-    """Shop pictures share everything but what is sold: a thumbnail's outline must not decide."""
+    """Shop images share everything but what is sold: a thumbnail's outline must not decide."""
     shirt = np.full((200, 120, 3), 250, np.uint8)
     shirt[40:170, 25:95] = 40
     first, second = shirt.copy(), shirt.copy()
     first[70:110, 45:55] = first[70:110, 65:75] = 220
     second[70:80, 45:75] = second[95:110, 45:75] = 220
-    looks = [seen(tmp_path, jpeg(Image.fromarray(picture))) for picture in (first, second)]
+    looks = [seen(tmp_path, jpeg(Image.fromarray(image))) for image in (first, second)]
     stack = [np.frombuffer(look.thumbnail, np.uint8)[None] for look in looks]
     assert not look_the_same(stack[0], stack[1], np.array([False]))[0]
     assert look_the_same(stack[0], stack[0], np.array([False]))[0]
@@ -156,7 +156,7 @@ def test_a_crowd_of_equal_fingerprints_stays_small():
     assert set(pairs.first.tolist()) | set(pairs.second.tolist()) == set(range(5000))
 
 
-def test_mirrored_picture_has_the_masked_fingerprint():
+def test_mirrored_image_has_the_masked_fingerprint():
     for seed in range(20):
         luma = np.asarray(photograph(seed, 32, 32).convert("L"))
         assert fingerprint(luma[:, ::-1]) == fingerprint(luma) ^ MIRROR_MASK
@@ -164,20 +164,20 @@ def test_mirrored_picture_has_the_masked_fingerprint():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_as_pillow_turns(orientation):
-    picture = photograph(1, 30, 20)
-    exif = picture.getexif()
+    image = photograph(1, 30, 20)
+    exif = image.getexif()
     exif[0x0112] = orientation
-    turned = ImageOps.exif_transpose(picture)
-    assert (upright(np.asarray(picture), orientation) == np.asarray(turned)).all()
+    turned = ImageOps.exif_transpose(image)
+    assert (upright(np.asarray(image), orientation) == np.asarray(turned)).all()
 
 
-def test_pictures_that_are_not_there_or_broken(tmp_path):
-    assert hash_picture(PictureTask(str(tmp_path), "no.jpg")).fault == "missing"
-    assert seen(tmp_path, b"\xff\xd8 no picture").fault == "unreadable"
+def test_images_that_are_not_there_or_broken(tmp_path):
+    assert hash_image(ImageTask(str(tmp_path), "no.jpg")).fault == "missing"
+    assert seen(tmp_path, b"\xff\xd8 no image").fault == "unreadable"
     assert seen(tmp_path, jpeg(Image.new("RGB", (50, 50), "red"))).contrast < 1
     cmyk = tmp_path / "cmyk.jpg"
     photograph(1).convert("CMYK").save(cmyk)
-    assert hash_picture(PictureTask(str(tmp_path), "cmyk.jpg")).fault == ""
+    assert hash_image(ImageTask(str(tmp_path), "cmyk.jpg")).fault == ""
 
 
 @pytest.fixture
@@ -186,19 +186,19 @@ def planted(tmp_path):
     twin, near = photograph(1), photograph(2)
     flipped = photograph(3)
     return write_audit_table(tmp_path, [
-        {"split": "train", "picture": twin, "category": "Dress"},  # 0: leak_identical with 1, conflict_category
-        {"split": "test", "picture": twin, "category": "Skirt"},
-        {"split": "train", "picture": jpeg(near.resize((60, 100), 3)), "attributes_positive": [0, 7, 10, 13, 17, 24]},  # 2: leak_near with 3
-        {"split": "val", "picture": near},
-        {"split": "train", "picture": flipped},  # 4: duplicate_near with 5, mirrored: no label conflict
-        {"split": "train", "picture": flipped.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "category": "Skirt"},
+        {"split": "train", "pixels": twin, "category": "Dress"},  # 0: leak_identical with 1, conflict_category
+        {"split": "test", "pixels": twin, "category": "Skirt"},
+        {"split": "train", "pixels": jpeg(near.resize((60, 100), 3)), "attributes_positive": [0, 7, 10, 13, 17, 24]},  # 2: leak_near with 3
+        {"split": "val", "pixels": near},
+        {"split": "train", "pixels": flipped},  # 4: duplicate_near with 5, mirrored: no label conflict
+        {"split": "train", "pixels": flipped.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "category": "Skirt"},
         {"split": "train", "group": "img/shoot1"},  # 6: leak_group with 7
         {"split": "test", "group": "img/shoot1"},
         {"split": "val", "group": "img/shoot2"},  # 8: a warning: val knows test
         {"split": "test", "group": "img/shoot2"},
-        {"split": "train", "picture": photograph(9)},  # 10: duplicate_identical with 11
-        {"split": "train", "picture": photograph(9)},
-        {"split": "train", "picture": Image.new("RGB", (120, 200), "grey")},  # 12: blank
+        {"split": "train", "pixels": photograph(9)},  # 10: duplicate_identical with 11
+        {"split": "train", "pixels": photograph(9)},
+        {"split": "train", "pixels": Image.new("RGB", (120, 200), "grey")},  # 12: blank
     ])  # fmt: skip
 
 
@@ -298,16 +298,16 @@ def test_leaks_between_benchmarks(tmp_path):
     same, near = photograph(1), photograph(2)
     groups = ("category", "coarse_split")
     fine = write_audit_table(tmp_path / "fine", [
-        {"split": "train", "picture": same, "image": "img/A/1.jpg", "coarse_split": "test"},
-        {"split": "train", "picture": near, "image": "img/A/2.jpg", "coarse_split": "train"},
+        {"split": "train", "pixels": same, "image": "img/A/1.jpg", "coarse_split": "test"},
+        {"split": "train", "pixels": near, "image": "img/A/2.jpg", "coarse_split": "train"},
         {"split": "train", "group": "img/Dress"},
         {"split": "test", "image": "img/A/4.jpg"},
     ], groups=groups, dataset="deepfashion-fine")  # fmt: skip
     coarse = write_audit_table(tmp_path / "coarse", [
-        {"split": "test", "picture": same, "image": "img/A/1.jpg"},
-        {"split": "test", "picture": jpeg(near, 40), "image": "img/B/9.jpg"},
-        {"split": "val", "group": "img/Dress", "picture": photograph(50)},
-        {"split": "test", "image": "img/A/4.jpg", "picture": photograph(1003)},
+        {"split": "test", "pixels": same, "image": "img/A/1.jpg"},
+        {"split": "test", "pixels": jpeg(near, 40), "image": "img/B/9.jpg"},
+        {"split": "val", "group": "img/Dress", "pixels": photograph(50)},
+        {"split": "test", "image": "img/A/4.jpg", "pixels": photograph(1003)},
     ], groups=("category",), dataset="deepfashion-category")  # fmt: skip
     result = audit([fine, coarse], dry_run=True)
     assert kinds(result) == {
@@ -315,15 +315,15 @@ def test_leaks_between_benchmarks(tmp_path):
     }  # fmt: skip
     assert {row["severity"] for row in result.findings.filter(pl.col("kind").str.starts_with("leak")).to_dicts()} == {"error"}
     assert of_kind(result, "leak_identical")[0]["other_table"] == "deepfashion-category"
-    assert of_kind(result, "duplicate_identical")[0]["severity"] == "info"  # one benchmark's test picture is the other's
+    assert of_kind(result, "duplicate_identical")[0]["severity"] == "info"  # one benchmark's test image is the other's
     alone = audit([fine], dry_run=True)
     assert kinds(alone) == {"leak_coarse_split": 1}
     assert alone.num_leaks == 0
 
 
 @pytest.mark.parametrize(("dataset", "leaks"), [("deepfashion-category", 1), ("kfashion", 0)])
-def test_paths_stand_for_pictures_within_a_family(tmp_path, dataset, leaks):
-    """Without digests and pictures only the path is left; in another family it means nothing."""
+def test_paths_stand_for_images_within_a_family(tmp_path, dataset, leaks):
+    """Without digests and images only the path is left; in another family it means nothing."""
     one = write_audit_table(tmp_path / "a", [{"split": "train"}], digests=False, dataset="deepfashion-fine")
     two = write_audit_table(tmp_path / "b", [{"split": "test"}], digests=False, dataset=dataset)
     assert audit([one, two], near=False, dry_run=True).num_leaks == leaks
@@ -340,14 +340,14 @@ def test_items_mean_something_within_a_data_set_only(tmp_path):
     assert [row["message"] for row in of_kind(result, "leak_item")] == ["the item id_1 has 1 in train and 1 in test"]
 
 
-def test_several_garments_of_one_picture_are_no_twins(tmp_path):
-    rows = [{"split": split, "image": "img/a.jpg", "picture": photograph(1), "category": name}
+def test_several_garments_of_one_image_are_no_twins(tmp_path):
+    rows = [{"split": split, "image": "img/a.jpg", "pixels": photograph(1), "category": name}
             for split, name in (("train", "Dress"), ("train", "Skirt"), ("val", "Tee"))]  # fmt: skip
     result = audit([write_audit_table(tmp_path, rows)], dry_run=True)
     assert set(kinds(result)) == {"leak_identical", "balance_unseen"}
 
 
-def test_pictures_that_changed_or_went(planted):
+def test_images_that_changed_or_went(planted):
     raw = planted.parent / "raw/img"
     (raw / "0006.jpg").unlink()
     (raw / "0007.jpg").write_bytes(jpeg(photograph(77)))
@@ -410,10 +410,10 @@ def test_every_kind_has_words():
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real photographs are not here")
 def test_real_photographs(tmp_path):
     """Six thousand photographs: the twins that a person looked at, and no other; half of them are labelled differently."""
-    convert("deepfashion-fine", [REAL], tmp_path, images="header")  # without digests, so that identical pictures stay
+    convert("deepfashion-fine", [REAL], tmp_path, images="header")  # without digests, so that identical images stay
     result = audit([tmp_path], dry_run=True)
     pairs = {tuple(sorted((row["key"], row["other_key"]))) for row in of_kind(result, "duplicate_near")}
     assert pairs == {("00557", "03415"), ("02740", "03716"), ("03343", "04639"), ("00570", "01579"), ("02762", "03240")}
     assert (kinds(result)["duplicate_identical"], kinds(result)["conflict_attributes"]) == (5, 5)
-    [leak] = of_kind(result, "leak_near")  # a copy with a white frame, which no hash of the whole picture finds
+    [leak] = of_kind(result, "leak_near")  # a copy with a white frame, which no hash of the whole image finds
     assert (leak["key"], leak["other_key"], result.num_leaks) == ("00352", "05370", 1)

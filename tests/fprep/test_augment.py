@@ -41,25 +41,25 @@ def test_bright_pixel_follows_its_keypoint(name: str) -> None:
     generator = np.random.default_rng(3)
     for copy in range(12):
         x, y = generator.uniform(60, 100), generator.uniform(50, 75)
-        picture, moved = augment(bright_spot(WIDTH, HEIGHT, x, y, radius=2.0), one_point(x, y), "k", copy)
-        assert spot_center(picture) == pytest.approx(moved.points[0], abs=0.03 if name != "Perspective" else 0.08)
+        image, moved = augment(bright_spot(WIDTH, HEIGHT, x, y, radius=2.0), one_point(x, y), "k", copy)
+        assert spot_center(image) == pytest.approx(moved.points[0], abs=0.03 if name != "Perspective" else 0.08)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_keep_points_on_pixels(recipe: str) -> None:
     augment = Augmenter(load_recipe(recipe), (), 0)
     for copy in range(20):
-        picture, moved = augment(bright_spot(WIDTH, HEIGHT, 85, 55, radius=4.0), one_point(85, 55), "k", copy)
+        image, moved = augment(bright_spot(WIDTH, HEIGHT, 85, 55, radius=4.0), one_point(85, 55), "k", copy)
         assert moved.visibility[0] == Visibility.VISIBLE
         # noise and compression of the strong recipe blur the center of gravity; half a pixel would show in the mean
-        assert _brightest(picture) == pytest.approx(moved.points[0], abs=1.0)
+        assert _brightest(image) == pytest.approx(moved.points[0], abs=1.0)
 
 
-def _brightest(picture: np.ndarray) -> tuple[float, float]:
+def _brightest(image: np.ndarray) -> tuple[float, float]:
     """Center of the spot alone: what lies far from the brightest pixel (noise, filled corners) does not count."""
     import cv2
 
-    smooth = cv2.GaussianBlur(picture.mean(axis=2), (0, 0), 2.0)
+    smooth = cv2.GaussianBlur(image.mean(axis=2), (0, 0), 2.0)
     smooth[smooth < 0] = 0
     y, x = np.unravel_index(np.argmax(smooth - cv2.GaussianBlur(smooth, (0, 0), 12.0)), smooth.shape)
     rows, columns = np.mgrid[-6:7, -6:7]
@@ -114,32 +114,32 @@ def test_box_is_the_hull_of_its_corners() -> None:
 
 def test_copy_stays_as_it_is_when_every_draw_loses_the_box() -> None:
     augment = augmenter({"Crop": {"x_min": 40, "y_min": 40, "x_max": 60, "y_max": 60, "p": 1.0}})
-    picture = np.zeros((80, 90, 3), np.uint8)
-    unmoved, moved = augment(picture, one_point(5, 5, (1.0, 1.0, 10.0, 10.0)), "k", 1)
-    assert unmoved.shape == picture.shape
+    image = np.zeros((80, 90, 3), np.uint8)
+    unmoved, moved = augment(image, one_point(5, 5, (1.0, 1.0, 10.0, 10.0)), "k", 1)
+    assert unmoved.shape == image.shape
     assert moved.points.tolist() == [[5.0, 5.0]]
 
 
 def test_draw_depends_on_seed_key_and_copy_alone() -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     names = [("a", 1), ("b", 1), ("a", 2), ("c", 7)]
     first, second = (Augmenter(load_recipe("strong"), (), 5) for _ in range(2))
-    one = {name: first(picture, one_point(20, 20), *name) for name in names}
+    one = {name: first(image, one_point(20, 20), *name) for name in names}
     np.random.seed(1)  # noqa: NPY002 - the global state must not matter
-    two = {name: second(picture, one_point(20, 20), *name) for name in reversed(names)}
+    two = {name: second(image, one_point(20, 20), *name) for name in reversed(names)}
     for name in names:
         assert np.array_equal(one[name][0], two[name][0])
         assert np.array_equal(one[name][1].points, two[name][1].points)
-    assert len({picture.tobytes() for picture, _ in one.values()}) == len(names)
-    other_seed, _ = Augmenter(load_recipe("strong"), (), 6)(picture, one_point(20, 20), "a", 1)
+    assert len({image.tobytes() for image, _ in one.values()}) == len(names)
+    other_seed, _ = Augmenter(load_recipe("strong"), (), 6)(image, one_point(20, 20), "a", 1)
     assert not np.array_equal(other_seed, one["a", 1][0])
 
 
 def test_transforms_draw_independently() -> None:
     """Compose of albumentations 2.0.8 seeds all transforms alike: two flips would always happen together."""
     augment = augmenter({"HorizontalFlip": {"p": 0.5}}, {"VerticalFlip": {"p": 0.5}})
-    picture = np.zeros((21, 31, 3), np.uint8)
-    places = [tuple(augment(picture, one_point(3, 4), "k", copy)[1].points[0]) for copy in range(200)]
+    image = np.zeros((21, 31, 3), np.uint8)
+    places = [tuple(augment(image, one_point(3, 4), "k", copy)[1].points[0]) for copy in range(200)]
     for place in ((3, 4), (27, 4), (3, 16), (27, 16)):
         assert 30 <= places.count(place) <= 70
 

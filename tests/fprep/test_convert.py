@@ -29,7 +29,7 @@ def csv_row(number: int, crotch: str = "-1_-1_-1") -> str:
 
 @pytest.fixture
 def raw(tmp_path):
-    """40 good rows and 2 bad ones, with pictures."""
+    """40 good rows and 2 bad ones, with images."""
     rows = [csv_row(number, "oops" if number in (7, 23) else "-1_-1_-1") for number in range(42)]
     folder = tmp_path / "raw"
     (folder / "Images/skirt").mkdir(parents=True)
@@ -179,7 +179,7 @@ def test_limit_takes_rows_from_everywhere(raw, tmp_path):
     assert lines[-1] > 30
 
 
-def test_raw_root_leads_from_the_table_to_the_pictures(raw, tmp_path):
+def test_raw_root_leads_from_the_table_to_the_images(raw, tmp_path):
     run(raw, tmp_path / "deep/er/out")
     from fschemas.table_file import read_metadata
 
@@ -218,7 +218,7 @@ def test_raw_folder_that_is_not_there(tmp_path, given):
     assert not (tmp_path / "out").exists()
 
 
-def test_hostile_pictures_reject_rows_and_nothing_else(raw, tmp_path):
+def test_hostile_images_reject_rows_and_nothing_else(raw, tmp_path):
     names = [line.split(",")[0] for line in (raw / "train.csv").read_text().splitlines()[1:]]
     whole = (raw / names[0]).read_bytes()
     (raw / names[1]).write_bytes(b"")

@@ -1,4 +1,4 @@
-"""DeepFashion2 reader: garments of a document, items and domains, copies of pictures, and documents that are wrong."""
+"""DeepFashion2 reader: garments of a document, items and domains, copies of images, and documents that are wrong."""
 
 import json
 import os
@@ -85,7 +85,7 @@ def test_every_category_has_its_own_points(tmp_path, category):
     assert tuple(visible.tolist()) == DEEPFASHION2_294.garments[category]
 
 
-def test_rows_of_one_picture_stay_and_copies_go_whole(tmp_path):
+def test_rows_of_one_image_stay_and_copies_go_whole(tmp_path):
     for split, number, seed in (("train", 1, 1), ("train", 2, 2), ("train", 3, 1), ("validation", 1, 2)):
         write(tmp_path, split, number, item1=item(), item2=item("vest"))
         draw(tmp_path / split / "image" / f"{number:06d}.jpg", seed)
@@ -226,7 +226,7 @@ def test_every_real_row_is_accounted_for(tmp_path):
     assert table["item"].to_list() == ["train-22-1", "train-22-2"]
     x, visibility = (np.array(table[f"landmark_{name}"].to_list()) for name in ("x", "visibility"))
     assert (visibility > 0).sum(1).tolist() == [28, 31]
-    # Point 2 of the neck is on the left of the picture, its partner on the right: the numbering runs as in our data.
+    # Point 2 of the neck is on the left of the image, its partner on the right: the numbering runs as in our data.
     left, right = (DEEPFASHION2_294.points.index(f"neck_{number}/long sleeve dress") for number in (2, 6))
     assert DEEPFASHION2_294.partners[left] == right
     assert (x[:, left] < x[:, right]).all()

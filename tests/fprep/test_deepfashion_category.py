@@ -256,7 +256,7 @@ def test_real_first_rows(tmp_path):
 
 @needs_real
 def test_real_test_set(tmp_path):
-    """All 40,000 test pictures with their categories, which an owner published; the lists are written back from them."""
+    """All 40,000 test images with their categories, which an owner published; the lists are written back from them."""
     tsv = (BENCHMARK / "derived/coarse_test_40000_category_and_path.tsv").read_text().split("\n")
     pairs = [line.split("\t") for line in tsv[1:] if line]
     assert len(pairs) == 40_000

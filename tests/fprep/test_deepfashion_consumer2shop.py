@@ -26,7 +26,7 @@ needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real files are no
 
 @pytest.fixture
 def raw(tmp_path) -> Path:
-    """The annotation files of the tiny tree, without pictures."""
+    """The annotation files of the tiny tree, without images."""
     shutil.copytree(TREE, tmp_path / "raw", ignore=shutil.ignore_patterns("img", "expected.json"))
     return tmp_path / "raw"
 
@@ -107,7 +107,7 @@ def test_repaired_spelling_of_lists_is_undone(raw, tmp_path, files):
 
 
 @pytest.mark.parametrize(("old", "new"), [("comsumer_01.jpg", "consumer_01.jpg"), ("TOPS/Summer_Wear", "TOPS/Summer_Suit")])
-def test_pictures_are_found_under_the_other_spelling(tmp_path, old, new):
+def test_images_are_found_under_the_other_spelling(tmp_path, old, new):
     raw = tmp_path / "raw"
     shutil.copytree(TREE, raw)
     for path in sorted(raw.glob("img/*/*") if "/" in old else raw.glob("img/*/*/*/*")):
@@ -154,7 +154,7 @@ def test_item_in_several_splits_is_held_out(raw, tmp_path):
     assert report.warning_examples["item_in_several_splits"] == [f"{PARTITION}:3"]
 
 
-def test_pairs_of_pictures_that_no_list_names(raw, tmp_path):
+def test_pairs_of_images_that_no_list_names(raw, tmp_path):
     with (raw / PARTITION).open("a") as file:
         file.write(f"{SHIRT}/comsumer_09.jpg {SHIRT}/shop_01.jpg id_00000001 train\n")
         file.write("img/TOPS/T_Shirt/id_00000009/comsumer_01.jpg img/TOPS/T_Shirt/id_00000009/shop_01.jpg id_00000009 train\n")
@@ -233,7 +233,7 @@ def test_real_boxes_pairs_and_vocabularies(tmp_path):
 
 
 @needs_real
-def test_real_pairs_of_shop_pictures(tmp_path):
+def test_real_pairs_of_shop_images(tmp_path):
     lines = (REAL / "derived" / "test_pairs_grouped_by_shop_image.txt").read_text().removesuffix("\n").split("\n")
     groups = [["img/" + path.rpartition("/img/")[2] for path in line.split("\t") if path] for line in lines]
     names = sorted({name for group in groups for name in group})

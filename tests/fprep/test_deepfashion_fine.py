@@ -29,7 +29,7 @@ def points(*heights: int | None) -> str:
 def write_course(raw: Path, rows: list[tuple[str, str, str]], header: bool = False, landmarks: str = "landmards") -> Path:
     columns = {"": [f"img/{k:05d}.jpg" for k in range(len(rows))]}
     columns |= {name: [row[k] for row in rows] for k, name in enumerate(("_attr", "_bbox", f"_{landmarks}"))}
-    headers = {"": "picture_filename", "_attr": "category1 category2 category3 category4 category5 category6",
+    headers = {"": "image_filename", "_attr": "category1 category2 category3 category4 category5 category6",
                "_bbox": "x1 y1 x2 y2", f"_{landmarks}": " ".join(f"p{k}" for k in range(16))}  # fmt: skip
     (raw / "split").mkdir(parents=True)
     for name, lines in columns.items():
@@ -258,7 +258,7 @@ def test_without_the_coarse_partition_nothing_is_said(tmp_path):
 
 @pytest.mark.skipif(not FINE.is_dir(), reason="the real fine lists are not here")
 def test_real_fine_lists_against_the_coarse_test_set(tmp_path):
-    """Paths and attributes of all 20,000 pictures; boxes and points are in no public copy."""
+    """Paths and attributes of all 20,000 images; boxes and points are in no public copy."""
     raw = tmp_path / "raw"
     shutil.copytree(FINE / "Anno_fine", raw / "Anno_fine")
     pairs = (FINE / "derived/coarse_test_40000_category_and_path.tsv").read_text().split("\n")[1:]

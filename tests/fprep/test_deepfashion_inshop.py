@@ -1,4 +1,4 @@
-"""In-shop reader: what is joined by picture and by item, resolutions, releases without some lists, and damaged rows."""
+"""In-shop reader: what is joined by image and by item, resolutions, releases without some lists, and damaged rows."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real files are no
 
 @pytest.fixture
 def raw(tmp_path) -> Path:
-    """The annotation files of the tiny tree, without pictures."""
+    """The annotation files of the tiny tree, without images."""
     shutil.copytree(TREE, tmp_path / "raw", ignore=shutil.ignore_patterns("img", "expected.json"))
     return tmp_path / "raw"
 
@@ -67,7 +67,7 @@ def test_garments_use_their_slots_and_occluded_points_keep_their_place(raw, tmp_
     assert row_of(table, "MEN-Tees_Tanks-id_00000296-05_1_front")["landmark_visibility"] == [2, 2, 1, 2, -1, -1, 2, 2]
 
 
-def test_category_is_of_the_picture_and_item_is_the_group(raw, tmp_path):
+def test_category_is_of_the_image_and_item_is_the_group(raw, tmp_path):
     _, table, _ = run(raw, tmp_path / "out")
     item = table.filter(pl.col("item") == "id_00000230")
     assert set(item["category"]) == {"Blouses_Shirts", "Tees_Tanks"}
@@ -104,16 +104,16 @@ def test_releases_with_fewer_lists(raw, tmp_path, removed, groups):
     assert (row["color"], row["pose"]) == ("", "front")  # three variants of the item: the description names one color
 
 
-def picture(path: Path, width: int, height: int) -> None:
+def image(path: Path, width: int, height: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(len(str(path))).integers(0, 255, (4, 3, 3), np.uint8)
     cv2.imwrite(str(path), cv2.resize(noise, (width, height)))
 
 
 @pytest.mark.parametrize("folder", ["img_highres", "Img/img/img_highres_seg-003/img_highres", "img"])
-def test_pictures_of_high_resolution_have_no_boxes(raw, tmp_path, folder):
+def test_images_of_high_resolution_have_no_boxes(raw, tmp_path, folder):
     for name in ("WOMEN/Dresses/id_00000002/02_1_front.jpg", "MEN/Denim/id_00000004/01_1_front.jpg"):
-        picture(raw / folder / name, 75 * 4, 110 * 4)
+        image(raw / folder / name, 75 * 4, 110 * 4)
     report, table, _ = run(raw, tmp_path / "out", images="header")
     assert set(table["image"]) == {
         f"{folder}/WOMEN/Dresses/id_00000002/02_1_front.jpg",
@@ -128,8 +128,8 @@ def test_pictures_of_high_resolution_have_no_boxes(raw, tmp_path, folder):
 @pytest.mark.parametrize("folder", ["img", "Img/img", "img/img"])
 def test_low_resolution_comes_first(raw, tmp_path, folder):
     name = "WOMEN/Dresses/id_00000002/02_1_front.jpg"
-    picture(raw / folder / name, 256, 256)
-    picture(raw / "Img/img_highres" / name, 300, 440)
+    image(raw / folder / name, 256, 256)
+    image(raw / "Img/img_highres" / name, 300, 440)
     report, table, _ = run(raw, tmp_path / "out", images="header")
     assert table["image"].to_list() == [f"{folder}/{name}"]
     assert table["box"][0].to_list() == [64, 44, 232, 251]
@@ -187,8 +187,8 @@ def test_rows_missing_in_a_list_are_warnings(raw, tmp_path):
     for name in (BOXES, LANDMARKS):
         lines = (raw / name).read_text().split("\n")
         (raw / name).write_text("\n".join(lines[:2] + (lines[3:] if name == LANDMARKS else lines[2:4] + lines[5:])))
-    picture(raw / "img/WOMEN/Dresses/id_00000002/87_7_additional.jpg", 256, 256)
-    picture(raw / FRONT, 256, 256)
+    image(raw / "img/WOMEN/Dresses/id_00000002/87_7_additional.jpg", 256, 256)
+    image(raw / FRONT, 256, 256)
     report, table, _ = run(raw, tmp_path / "out", images="header")
     assert table["landmark_visibility"].to_list() == [[0] * 8, [2, 2, 2, 0, 2, 2, 2, 2]]
     assert table["box"].to_list() == [[64, 44, 232, 251], [0, 0, 255, 255]]

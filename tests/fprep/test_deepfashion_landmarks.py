@@ -1,4 +1,4 @@
-"""Fashion Landmark Detection reader: columns, joints by arithmetic, lists left out, and real pictures with real points."""
+"""Fashion Landmark Detection reader: columns, joints by arithmetic, lists left out, and real images with real points."""
 
 import json
 import os
@@ -85,18 +85,18 @@ def test_tree_of_the_other_benchmark_is_refused(tmp_path, raw):
 
 
 @pytest.mark.parametrize("folder", ["img", "Img/img", "img/img"])
-def test_pictures_are_found_where_they_were_unpacked(tmp_path, raw, folder):
-    (raw / "img").rename(raw / "pictures")
+def test_images_are_found_where_they_were_unpacked(tmp_path, raw, folder):
+    (raw / "img").rename(raw / "images")
     (raw / folder).parent.mkdir(parents=True, exist_ok=True)
-    (raw / "pictures").rename(raw / folder)
+    (raw / "images").rename(raw / folder)
     report, table, _ = run(raw, tmp_path / "out", images="header")
     assert table["image"].str.starts_with(f"{folder}/").all()
     assert report.kept == 8
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
-def test_real_pictures_and_points(tmp_path):
-    """The two released pictures that a library tests with; their points were converted to COCO's codes and are written back."""
+def test_real_images_and_points(tmp_path):
+    """The two released images that a library tests with; their points were converted to COCO's codes and are written back."""
     labels = json.loads((REAL / "mmpose_fld/test_fld.json").read_text())
     names = {image["id"]: image["file_name"] for image in labels["images"]}
     lists = {"Eval/list_eval_partition": [], "Anno/list_bbox": [], "Anno/list_landmarks": []}

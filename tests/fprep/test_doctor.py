@@ -51,16 +51,16 @@ def findings(checkup, code):
     return [finding for finding in found if finding.code == code]
 
 
-def inshop(folder, *, size=(256, 256), pictures="img", boxes="050 060 200 250"):
-    """A small in-shop benchmark; `pictures` stands for `img` of the rows, None for none."""
+def inshop(folder, *, size=(256, 256), images="img", boxes="050 060 200 250"):
+    """A small in-shop benchmark; `images` stands for `img` of the rows, None for none."""
     (folder / "Anno").mkdir(parents=True)
     (folder / "Eval").mkdir()
     rows = "".join(f"{name:<70} {name.split('/')[3]:<11} {'train':<11}\n" for name in NAMES)
     (folder / "Eval/list_eval_partition.txt").write_text(f"{len(NAMES)}\nimage_name item_id evaluation_status\n{rows}")
     lines = "".join(f"{name} 3 1 {boxes}\n" for name in NAMES)
     (folder / "Anno/list_bbox_inshop.txt").write_text(f"{len(NAMES)}\nimage_name clothes_type pose_type x_1 y_1 x_2 y_2\n{lines}")
-    for name in NAMES if pictures else ():
-        path = folder / name.replace("img", pictures, 1)
+    for name in NAMES if images else ():
+        path = folder / name.replace("img", images, 1)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", size, "grey").save(path)
     return folder
@@ -114,8 +114,8 @@ def test_two_copies_have_a_line_each(tmp_path):
     assert len(doctor(tmp_path).commands) == 2
 
 
-def test_pictures_that_were_not_unpacked(tmp_path):
-    folder = inshop(tmp_path, pictures=None)
+def test_images_that_were_not_unpacked(tmp_path):
+    folder = inshop(tmp_path, images=None)
     with zipfile.ZipFile(folder / "img.zip", "w") as archive:
         archive.writestr("img/WOMEN/Dresses/id_00000001/01_1_front.jpg", b"")
     checkup = doctor(folder)
@@ -220,8 +220,8 @@ def test_no_line_for_a_folder_whose_name_is_no_text(tmp_path):
         convert("folders", [tree_of("folders")], Path(os.fsdecode(os.fsencode(tmp_path) + b"/out\xff")))
 
 
-def test_pictures_unpacked_too_deep(tmp_path):
-    checkup = doctor(inshop(tmp_path, pictures="img/img/img_highres_seg-003/img_highres"))
+def test_images_unpacked_too_deep(tmp_path):
+    checkup = doctor(inshop(tmp_path, images="img/img/img_highres_seg-003/img_highres"))
     (finding,) = findings(checkup, "nested-images")
     assert finding.path == tmp_path / "img/img/img_highres_seg-003/img_highres"
 
@@ -234,12 +234,12 @@ def test_pictures_unpacked_too_deep(tmp_path):
         ((256, 256), "001 001 256 256", ""),
     ],
 )
-def test_pictures_of_another_resolution(tmp_path, size, boxes, severity):
+def test_images_of_another_resolution(tmp_path, size, boxes, severity):
     found = findings(doctor(inshop(tmp_path, size=size, boxes=boxes)), "resolution")
     assert [finding.severity for finding in found] == ([severity] if severity else [])
 
 
-def test_large_pictures_without_boxes(tmp_path):
+def test_large_images_without_boxes(tmp_path):
     folder = inshop(tmp_path, size=(750, 1101))
     (folder / "Anno/list_bbox_inshop.txt").unlink()
     (finding,) = findings(doctor(folder), "resolution")
@@ -324,7 +324,7 @@ def test_a_file_with_the_name_of_an_annotation_and_other_content(tmp_path):
     assert codes(doctor(tmp_path)) == {"unlike"}
 
 
-def test_documents_without_pictures(tmp_path):
+def test_documents_without_images(tmp_path):
     (tmp_path / "train/annos").mkdir(parents=True)
     (tmp_path / "train/annos/000001.json").write_text('{"source": "shop", "pair_id": 1, "item1": {}}')
     assert "no-images" in codes(doctor(tmp_path))
@@ -400,7 +400,7 @@ def test_command(tmp_path):
     assert str(tmp_path) not in done.stdout
     shutil.rmtree(tmp_path / "raw/split")
     done = subprocess.run([sys.executable, "-c", script, "doctor", "raw"], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode in (0, 2)  # the pictures may be anybody's own
+    assert done.returncode in (0, 2)  # the images may be anybody's own
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
@@ -455,9 +455,9 @@ def test_paths_with_commas_and_entities_are_found(tmp_path):
 
 @pytest.fixture
 def own_readers(monkeypatch):
-    """Readers for a user's own pictures, with the keys that a test needs."""
+    """Readers for a user's own images, with the keys that a test needs."""
     base = readers()["deepfashion2"]
-    keys = {"image": "the column of pictures", "style": "…", "category": "…"}
+    keys = {"image": "the column of images", "style": "…", "category": "…"}
     own = {"folders": replace(base, name="folders", variants={"tree": ("**/*",)}), "csv": replace(base, name="csv", mapping=keys)}
     monkeypatch.setattr("fprep.doctor.own_images.readers", lambda: readers() | own)
 

@@ -41,10 +41,10 @@ def rows_of(path, split=None):
 
 
 def in_groups(folder, groups, rows, vocabularies=None):
-    """A table of these column groups, made of the pictures of a small table."""
+    """A table of these column groups, made of the images of a small table."""
     base = pl.DataFrame(read_table(write_small_table(folder, {"train": len(rows)})))
     kind = table_named(groups)
-    plain = [{**picture, **row} for picture, row in zip(base.to_dicts(), rows, strict=True)]
+    plain = [{**image, **row} for image, row in zip(base.to_dicts(), rows, strict=True)]
     names = [name for name in kind.column_names() if name in plain[0]]
     frame = kind.validate(pl.DataFrame(plain, infer_schema_length=None).select(names), cast=True)
     metadata = {
@@ -71,9 +71,9 @@ def test_coco_is_read_by_pycocotools(table, tmp_path):
     rows = rows_of(table, "train")
     assert sorted(coco.imgs) == sorted(coco.anns) == list(range(1, len(rows) + 1))
     for annotation in coco.loadAnns(coco.getAnnIds()):
-        picture = coco.imgs[annotation["image_id"]]
-        row = rows[picture["key"]]
-        assert (picture["file_name"], picture["width"], picture["height"]) == (row["image"], row["width"], row["height"])
+        image = coco.imgs[annotation["image_id"]]
+        row = rows[image["key"]]
+        assert (image["file_name"], image["width"], image["height"]) == (row["image"], row["width"], row["height"])
         x, y, width, height = annotation["bbox"]
         assert [x, y, x + width - 1, y + height - 1] == pytest.approx(row["box"])
         assert annotation["keypoints"] == pytest.approx(coco_points(row))
@@ -125,7 +125,7 @@ def test_coco_of_parts_has_an_annotation_each_with_its_outline(tmp_path):
     assert len(coco.imgs) == 2
 
 
-def test_coco_of_categories_uses_the_whole_picture_and_says_so(tmp_path):
+def test_coco_of_categories_uses_the_whole_image_and_says_so(tmp_path):
     rows = [{"category": "Tee"}, {"category": ""}, {"category": "Dress"}]
     summary = export(in_groups(tmp_path, "category", rows), tmp_path / "coco", "coco")
     coco = COCO(str(tmp_path / "coco/annotations/train.json"))
@@ -135,7 +135,7 @@ def test_coco_of_categories_uses_the_whole_picture_and_says_so(tmp_path):
     assert any("whole image" in note for note in summary["notes"])
 
 
-def test_boxes_around_points_stay_in_the_picture(tmp_path, table):
+def test_boxes_around_points_stay_in_the_image(tmp_path, table):
     metadata, frame = (
         read_metadata(table),
         pl.DataFrame(read_table(table)).drop("box", "attributes_positive", "attributes_unknown"),
@@ -147,8 +147,8 @@ def test_boxes_around_points_stay_in_the_picture(tmp_path, table):
     assert any("around the points" in note for note in summary["notes"])
     for annotation in coco.dataset["annotations"]:
         x, y, width, height = annotation["bbox"]
-        picture = coco.imgs[annotation["image_id"]]
-        assert 0 <= x <= x + width <= picture["width"]
+        image = coco.imgs[annotation["image_id"]]
+        assert 0 <= x <= x + width <= image["width"]
         points = np.array(annotation["keypoints"]).reshape(-1, 3)
         points = points[points[:, 2] > 0]
         assert ((points[:, :2] >= (x, y)) & (points[:, :2] <= (x + width, y + height))).all()
@@ -164,11 +164,11 @@ def test_yolo_pose_layout(table, tmp_path, copy):
         tmp_path / "yolo/images" / s for s in ("train", "val")
     ]
     for key, row in rows_of(table, "train").items():
-        picture = tmp_path / f"yolo/images/train/{key}.jpg"
-        assert picture.is_symlink() != copy
-        assert picture.read_bytes() == (table.parent.parent / "raw" / row["image"]).read_bytes()
+        image = tmp_path / f"yolo/images/train/{key}.jpg"
+        assert image.is_symlink() != copy
+        assert image.read_bytes() == (table.parent.parent / "raw" / row["image"]).read_bytes()
         if not copy:
-            assert not picture.readlink().is_absolute()
+            assert not image.readlink().is_absolute()
         (line,) = (tmp_path / f"yolo/labels/train/{key}.txt").read_text().splitlines()
         numbers = [float(token) for token in line.split(" ")]
         assert data["names"][int(numbers[0])] == row["garment"]
@@ -227,8 +227,8 @@ def test_hf_folder_is_loaded_by_datasets(table, tmp_path, monkeypatch, include):
 
     datasets.disable_progress_bars()
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
-    summary = export(table, tmp_path / "hf", "hf", include_pictures=include)
-    assert any("--include-pictures" in note for note in summary["notes"]) != include
+    summary = export(table, tmp_path / "hf", "hf", include_images=include)
+    assert any("--include-images" in note for note in summary["notes"]) != include
     assert any((tmp_path / "hf").rglob("*.jpg")) == include
     loaded = datasets.load_dataset(str(tmp_path / "hf"), cache_dir=str(tmp_path / "cache"))
     assert {split: loaded[split].num_rows for split in loaded} == COUNTS
@@ -255,8 +255,8 @@ def test_hf_folder_of_parts_is_loaded(tmp_path, monkeypatch):
     export(in_groups(tmp_path, "garments", rows), tmp_path / "hf", "hf")
     loaded = datasets.load_dataset(str(tmp_path / "hf"), cache_dir=str(tmp_path / "cache"), split="train")
     assert [record["garment_polygons"] for record in loaded] == [[], [[1, 2, 3.5, 2, 3.5, 4]]]
-    with Image.open(tmp_path / "raw/img/0000.jpg") as picture:
-        assert loaded[0]["image"].size == picture.size  # CC BY: pictures are included
+    with Image.open(tmp_path / "raw/img/0000.jpg") as image:
+        assert loaded[0]["image"].size == image.size  # CC BY: images are included
 
 
 @pytest.mark.filterwarnings("ignore")  # of rdflib and pandas inside mlcroissant
@@ -311,7 +311,7 @@ def test_a_failed_export_leaves_nothing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".out.lock")) == ["raw", "table"]
 
 
-def test_a_picture_with_a_dollar_and_a_space_is_linked(tmp_path):
+def test_a_image_with_a_dollar_and_a_space_is_linked(tmp_path):
     table = write_small_table(tmp_path, {"train": 1})
     frame, metadata = pl.DataFrame(read_table(table)), read_metadata(table)
     (tmp_path / "raw/img/0000.jpg").rename(tmp_path / "raw/img/a $ü b.jpg")
@@ -325,7 +325,7 @@ def test_a_picture_with_a_dollar_and_a_space_is_linked(tmp_path):
     [
         ({"to": "coca"}, "did you mean coco"),
         ({"to": "coco", "copy": True}, "--copy is an option of yolo-pose"),
-        ({"to": "coco", "include_pictures": True}, "--include-pictures is an option of hf"),
+        ({"to": "coco", "include_images": True}, "--include-images is an option of hf"),
     ],
 )
 def test_wrong_options(table, tmp_path, options, message):
@@ -360,7 +360,7 @@ def test_yolo_pose_needs_landmarks(tmp_path):
         ({"license": "non-commercial research and educational purposes only"}, False),
         ({"license": "Tianchi terms of the FashionAI challenge: research use, no redistribution"}, False),
         ({"license": "CC BY-NC 4.0"}, True),
-        ({"license": "CC BY-NC 4.0, no redistribution of pictures"}, False),
+        ({"license": "CC BY-NC 4.0, no redistribution of images"}, False),
         ({"license": "permitted for nobody"}, False),
         ({"license": None}, False),
         ({"license": "research use", "drawn": True}, True),

@@ -78,7 +78,7 @@ def test_questions_and_their_answers(tmp_path):
     assert table.filter(split="unlabelled")["image"].to_list() == [f"rank/{name(104)}"]
 
 
-def test_train_row_of_an_answered_picture_is_a_leak(tmp_path):
+def test_train_row_of_an_answered_image_is_a_leak(tmp_path):
     write(tmp_path / "base/Annotations/label.csv", row(1, "nnnnny"), row(2, "nnnnny"))
     write(tmp_path / "answer_a.csv", row(1, "nnnnny"))
     _, table, rejected = run(tmp_path, tmp_path / "out")

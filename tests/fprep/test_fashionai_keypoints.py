@@ -42,7 +42,7 @@ def write_csv(path: Path, rows: list[str], header: str | None = HEADER) -> Path:
     return path
 
 
-def write_picture(path: Path, shade: int) -> None:
+def write_image(path: Path, shade: int) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.full((90, 80, 3), shade, np.uint8)).save(buffer, "JPEG")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,13 +181,13 @@ def archives(tmp_path):
     warm_up = tmp_path / "fashionAI_key_points_train_warm_up_20180222"
     test = tmp_path / "fashionAI_key_points_test_a_20180227"
     for number in range(8):
-        write_picture(train / name_of(number, "blouse"), 20 * number)
+        write_image(train / name_of(number, "blouse"), 20 * number)
     write_csv(train / "Annotations" / "train.csv", [row(number) for number in range(8)])
-    write_picture(warm_up / name_of(0, "blouse"), 0)  # the same bytes as in train
-    write_picture(warm_up / name_of(10, "dress"), 220)
+    write_image(warm_up / name_of(0, "blouse"), 0)  # the same bytes as in train
+    write_image(warm_up / name_of(10, "dress"), 220)
     write_csv(warm_up / "Annotations" / "annotations.csv", [row(0), row(10, "dress")])
-    write_picture(test / name_of(20, "skirt"), 100)  # the bytes of train picture 5
-    write_picture(test / name_of(21, "skirt"), 240)
+    write_image(test / name_of(20, "skirt"), 100)  # the bytes of train image 5
+    write_image(test / name_of(21, "skirt"), 240)
     rows = [f"{name_of(number, 'skirt')},skirt" for number in (20, 21)]
     write_csv(test / "test.csv", rows, header="image_id,image_category")
     answer = write_csv(tmp_path / "fashionAI_key_points_test_a_answer_20180426.csv", [row(20, "skirt")])
@@ -215,7 +215,7 @@ def test_parent_folder_finds_the_same_archives(archives, tmp_path):
     assert first.to_json() | {"table_sha256": ""} == second.to_json() | {"table_sha256": ""}
 
 
-def test_without_pictures_the_md5_names_tell_duplicates(archives, tmp_path):
+def test_without_images_the_md5_names_tell_duplicates(archives, tmp_path):
     _, table, rejected = run(list(archives), tmp_path / "out")
     assert rejected["rule"].to_list() == ["duplicate_image"]
     assert table["width"].null_count() == table.height
@@ -229,9 +229,9 @@ def test_answer_inside_the_archive(archives, tmp_path):
     assert sorted(table["split"].to_list()) == ["test", "unlabelled"]
 
 
-def test_equal_names_of_different_pictures_get_different_keys(tmp_path):
+def test_equal_names_of_different_images_get_different_keys(tmp_path):
     for archive, shade in (("a", 10), ("b", 200)):
-        write_picture(tmp_path / archive / "Images/dress/00.jpg", shade)
+        write_image(tmp_path / archive / "Images/dress/00.jpg", shade)
         write_csv(tmp_path / archive / "Annotations/train.csv", [row(1, "dress", image_id="Images/dress/00.jpg")])
     _, table, _ = run([tmp_path / "b", tmp_path / "a"], tmp_path / "out", images="full")
     keys = table["key"].to_list()
@@ -277,7 +277,7 @@ def test_test_is_cut_from_train_only_without_test_rows(tmp_path):
     ],
 )
 def test_odd_rows_are_kept_and_counted(tmp_path, cells, warning):
-    write_picture(tmp_path / name_of(1, "dress"), 9)
+    write_image(tmp_path / name_of(1, "dress"), 9)
     cells = {"neckline_right": "-1_-1_-1", **cells}
     path = write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)])
     report, _, _ = run(path, tmp_path / "out", images="full")
@@ -285,8 +285,8 @@ def test_odd_rows_are_kept_and_counted(tmp_path, cells, warning):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_points_of_rotated_pictures_stay_on_their_pixels(tmp_path, orientation):
-    """A white dot at the stored point is at the table's point once the picture is upright."""
+def test_points_of_rotated_images_stay_on_their_pixels(tmp_path, orientation):
+    """A white dot at the stored point is at the table's point once the image is upright."""
     stored = np.zeros((96, 64, 3), np.uint8)
     stored[30:33, 10:13] = 255
     block = Image.Exif()
@@ -348,7 +348,7 @@ def test_real_files(tmp_path, name, kept, rejected):
 
 
 @needs_real
-def test_real_answers_without_pictures_say_what_to_do(tmp_path):
+def test_real_answers_without_images_say_what_to_do(tmp_path):
     with pytest.raises(RejectedError, match="unpack the images beside the annotation or use --images none"):
         run(REAL / "round1_test_a", tmp_path / "out", images="full", limit=50)
 

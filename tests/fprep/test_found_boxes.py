@@ -85,7 +85,7 @@ def test_boxes_that_are_none_are_refused(box, message, table, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_every_picture_needs_a_box(table, tmp_path):
+def test_every_image_needs_a_box(table, tmp_path):
     found = answers_for(table, tmp_path / "found")
     path = found / "predictions.jsonl"
     lines = path.read_text().splitlines(keepends=True)

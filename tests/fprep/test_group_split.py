@@ -107,7 +107,7 @@ def test_classes_are_spread_over_the_splits():
 
 
 def test_looks_that_chain_everything_cost_their_rows_instead():
-    """As among answers to searches for words: the same picture comes back for other words."""
+    """As among answers to searches for words: the same image comes back for other words."""
     groups = [f"g{row // 10}" for row in range(400)]
     pairs = [(10 * group, 10 * group + 10) for group in range(39)]
     cut = split_by_groups(frame_of(group=groups), val_share=0.1, test_share=0.2, pairs=pairs)
@@ -156,15 +156,15 @@ def test_unlabelled_rows_stay():
 
 @pytest.fixture
 def raw(tmp_path):
-    """Sixty pictures, thirty of which are a smaller copy of another one: a split by picture would part about ten pairs."""
+    """Sixty images, thirty of which are a smaller copy of another one: a split by image would part about ten pairs."""
     folder = tmp_path / "raw"
     (folder / "Images/skirt").mkdir(parents=True)
     points = [f"{20 + k}_{30 + k}_1" if k in FASHIONAI_24.garments["skirt"] else "-1_-1_-1" for k in range(24)]
     rows = [["image_id", "image_category", *FASHIONAI_24.points]]
     for number in range(60):
-        picture = photograph(number % 30)
+        image = photograph(number % 30)
         name = f"Images/skirt/{hashlib.md5(str(number).encode()).hexdigest()}.jpg"
-        (folder / name).write_bytes(jpeg(picture if number < 30 else picture.resize((108, 180), Image.Resampling.BICUBIC)))
+        (folder / name).write_bytes(jpeg(image if number < 30 else image.resize((108, 180), Image.Resampling.BICUBIC)))
         rows.append([name, "skirt", *points])
     with open(folder / "train.csv", "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
@@ -190,13 +190,13 @@ def test_convert_makes_a_split_without_leaks(raw, tmp_path):
     assert len(near_rows(frame, raw)) == 30
 
 
-def test_without_pictures_groups_are_all_that_is_known(raw, tmp_path):
+def test_without_images_groups_are_all_that_is_known(raw, tmp_path):
     report = convert("fashionai-keypoints", [raw], tmp_path / "cut", images="none", group_split=True)
     assert any("60 rows in 60 parts" in note for note in report.notes)
 
 
 def test_rows_that_look_like_a_held_out_one_are_rejected(tmp_path):
-    """Folders that all share a picture with the next one, in another size: twelve of them, four pictures each."""
+    """Folders that all share an image with the next one, in another size: twelve of them, four images each."""
     for folder in range(12):
         place = tmp_path / f"raw/{folder:02}_Dress"
         place.mkdir(parents=True)

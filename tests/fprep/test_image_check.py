@@ -16,14 +16,14 @@ from fprep.images.check import ImageFacts, check_image, check_images
 from fschemas.failures import EnvironmentProblem
 
 
-def picture(mode: str = "RGB", size: tuple[int, int] = (40, 24)) -> Image.Image:
+def image(mode: str = "RGB", size: tuple[int, int] = (40, 24)) -> Image.Image:
     noise = np.random.default_rng(3).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(size).convert(mode)
 
 
 def encoded(kind: str = "JPEG", mode: str = "RGB", **options: object) -> bytes:
     buffer = io.BytesIO()
-    picture(mode).save(buffer, kind, **options)
+    image(mode).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -64,7 +64,7 @@ BAD = {
     "page.jpg": (b"<html><body>404</body></html>", "not_an_image"),
     "pdf.jpg": (b"%PDF-1.4 ...", "not_an_image"),
     "magic_only.jpg": (b"\xff\xd8\xff", "truncated_image"),
-    "magic_and_text.jpg": (b"\xff\xd8\xff\xe0\0\x02" + b"this is not a picture at all" * 9, "not_an_image"),
+    "magic_and_text.jpg": (b"\xff\xd8\xff\xe0\0\x02" + b"this is not an image at all" * 9, "not_an_image"),
     "cut.jpg": (encoded()[:-200], "truncated_image"),
     "cut_in_header.jpg": (encoded()[:100], "truncated_image"),
     "cut_behind_thumbnail.jpg": (encoded(exif=exif(1), comment=b"\xff\xd8\xff\xd9")[:-40], "truncated_image"),
@@ -184,13 +184,13 @@ def test_exception_in_a_worker_is_raised_here():
         run_isolated(time.sleep, [0, -1], crashed=lambda task, reason: None)
 
 
-def test_worker_that_cannot_start_is_no_verdict_on_pictures(tmp_path, monkeypatch):
+def test_worker_that_cannot_start_is_no_verdict_on_images(tmp_path, monkeypatch):
     monkeypatch.setattr("fprep.engine.local._serve", os.abort)  # takes no arguments: every worker ends with a TypeError
     with pytest.raises(EnvironmentProblem, match="a worker cannot start"):
         check_images(str(tmp_path), ["a.jpg"], decode=True)
 
 
-def test_facts_of_a_refused_picture_are_empty():
+def test_facts_of_a_refused_image_are_empty():
     facts = ImageFacts("missing_image", "gone")
     assert facts.width is None
     assert facts.sha256 is None

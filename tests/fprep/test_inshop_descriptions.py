@@ -1,4 +1,4 @@
-"""Descriptions of In-shop items: which picture gets them, and damaged records."""
+"""Descriptions of In-shop items: which image gets them, and damaged records."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ DESCRIPTIONS, COLORS = "Anno/list_description_inshop.json", "Anno/attributes/lis
 
 @pytest.fixture
 def raw(tmp_path) -> Path:
-    """The annotation files of the tiny tree, without pictures."""
+    """The annotation files of the tiny tree, without images."""
     shutil.copytree(TREE, tmp_path / "raw", ignore=shutil.ignore_patterns("img", "expected.json"))
     return tmp_path / "raw"
 
@@ -45,7 +45,7 @@ def test_colors_of_descriptions_are_believed_of_items_with_one_variant(raw, tmp_
     }
 
 
-def test_description_of_the_color_of_the_picture(raw, tmp_path):
+def test_description_of_the_color_of_the_image(raw, tmp_path):
     records = json.loads((raw / DESCRIPTIONS).read_text())
     records.append({"item": "id_00000230", "color": "White", "description": ["A blouse. ", "Sheer"]})
     (raw / DESCRIPTIONS).write_text(json.dumps(records))  # also on one line

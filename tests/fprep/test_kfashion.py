@@ -36,8 +36,8 @@ def record(parts=None, *, style=None, size=(40, 60), number=7, name="a.jpg", **s
         random.Random(1).shuffle(keys)
         found["폴리곤좌표"][part] = [{f"{'XY'[axis]}좌표{point + 1}": points[point][axis] for axis, point in keys}]
         found["라벨링"][part] = [labels]
-    picture = {"이미지 식별자": number, "이미지 높이": size[1], "이미지 파일명": name, "이미지 너비": size[0]}
-    return {"이미지 정보": picture, "데이터셋 정보": {"데이터셋 상세설명": found | sections}}
+    image = {"이미지 식별자": number, "이미지 높이": size[1], "이미지 파일명": name, "이미지 너비": size[0]}
+    return {"이미지 정보": image, "데이터셋 정보": {"데이터셋 상세설명": found | sections}}
 
 
 def write(value) -> bytes:
@@ -276,7 +276,7 @@ def test_order_of_sections_does_not_matter(polygons):
     assert [len(points) for points in frame["garment_polygons"][0]] == [8 if polygons else 0]
 
 
-def test_a_picture_of_unknown_size_cuts_no_box():
+def test_a_image_of_unknown_size_cuts_no_box():
     frame, answer = parse(record({"상의": ((2.0, 4.0, 700, 45), None, {})}, size=("40", 60)))
     assert frame["garment_boxes"].to_list() == [[2.5, 4.5, 702.5, 49.5]]
     assert frame.select("width", "height").row(0) == (0, 0)
@@ -321,13 +321,13 @@ def test_splits(path, split):
     assert split_of(path) == split
 
 
-def put(root: Path, folder: str, number: int, *, labels="labels", pictures="images", name=None, end=".jpg", style="모던") -> None:
+def put(root: Path, folder: str, number: int, *, labels="labels", images="images", name=None, end=".jpg", style="모던") -> None:
     value = record({"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드"})}, number=number, style={"스타일": style})
-    for kind in (labels, pictures):
+    for kind in (labels, images):
         (root / folder.format(kind)).mkdir(parents=True, exist_ok=True)
     (root / folder.format(labels) / f"{name or number}.json").write_bytes(write(value))
     array = np.full((60, 40, 3), number % 256, np.uint8)
-    Image.fromarray(array).save(root / folder.format(pictures) / f"{number}{end}")
+    Image.fromarray(array).save(root / folder.format(images) / f"{number}{end}")
 
 
 def run(raw: Path, out: Path, **options):
@@ -348,14 +348,14 @@ def run(raw: Path, out: Path, **options):
         (unicodedata.normalize("NFD", "{}/모던"), tuple(unicodedata.normalize("NFD", kind) for kind in ("라벨링데이터", "원천데이터")), {}),
     ],
 )  # fmt: skip
-def test_pictures_are_found(tmp_path, folder, kinds, extra):
+def test_images_are_found(tmp_path, folder, kinds, extra):
     for number in (1, 2):
         put(
             tmp_path / "raw",
             folder,
             number,
             labels=kinds[0],
-            pictures=kinds[1],
+            images=kinds[1],
             **({**extra, "name": f"{extra['name']}{number}"} if "name" in extra else extra),
         )
     report, table = run(tmp_path / "raw", tmp_path / "out")
@@ -365,8 +365,8 @@ def test_pictures_are_found(tmp_path, folder, kinds, extra):
     assert report.warnings.get("file_name_is_not_the_id", 0) == (2 if "name" in extra else 0)
 
 
-def test_mixed_spellings_of_labels_and_pictures(tmp_path):
-    put(tmp_path / "raw", "Training/{}", 1, labels="라벨링데이터/모던", pictures=unicodedata.normalize("NFD", "원천데이터/모던"))
+def test_mixed_spellings_of_labels_and_images(tmp_path):
+    put(tmp_path / "raw", "Training/{}", 1, labels="라벨링데이터/모던", images=unicodedata.normalize("NFD", "원천데이터/모던"))
     report, table = run(tmp_path / "raw", tmp_path / "out")
     assert report.kept == 1
     assert table["image"][0] == unicodedata.normalize("NFD", "Training/원천데이터/모던/1.jpg").replace(
@@ -374,10 +374,10 @@ def test_mixed_spellings_of_labels_and_pictures(tmp_path):
     )
 
 
-def test_pictures_in_several_archives(tmp_path):
+def test_images_in_several_archives(tmp_path):
     raw = tmp_path / "raw"
     for number in (1, 2):
-        put(raw, "{}", number, labels="Training/라벨링데이터/모던", pictures=f"Training/원천데이터_{number}/모던")
+        put(raw, "{}", number, labels="Training/라벨링데이터/모던", images=f"Training/원천데이터_{number}/모던")
     report, table = run(raw, tmp_path / "out")
     assert report.kept == 2
     assert [name.split("/")[1] for name in table["image"]] == ["원천데이터_1", "원천데이터_2"]

@@ -108,7 +108,7 @@ def test_defect_is_rejected_where_it_stands(tmp_path, change, rule, file, messag
     assert (2 in set(table["source_line"])) == (file == "label_train.txt")
 
 
-def test_picture_without_a_label_is_unlabelled(tmp_path):
+def test_image_without_a_label_is_unlabelled(tmp_path):
     raw = write(tmp_path / "x", GROUPS, filenames_train=["1.jpg", "2.jpg"], label_train=["0 0 1 1 0"], filenames_test=["3.jpg"])
     report, table, _ = run(raw, tmp_path / "out")
     assert table["split"].to_list() == ["train", "unlabelled", "unlabelled"]
@@ -118,8 +118,8 @@ def test_picture_without_a_label_is_unlabelled(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-@pytest.mark.parametrize("home", ["", "train/images/", "Kfashion-pictures/"])
-def test_pictures_are_found_where_they_were_unpacked(tmp_path, form, home):
+@pytest.mark.parametrize("home", ["", "train/images/", "Kfashion-images/"])
+def test_images_are_found_where_they_were_unpacked(tmp_path, form, home):
     raw = write(tmp_path / "kfashion", STYLE, filenames_train=["스트리트/1.jpg"], label_train=["0 0 1"])
     folder = raw / home / unicodedata.normalize(form, "스트리트")
     folder.mkdir(parents=True)

@@ -49,7 +49,7 @@ def flip_byte(path: Path, offset: int) -> None:
     path.write_bytes(bytes(content))
 
 
-def in_picture(out: Path) -> None:
+def in_image(out: Path) -> None:
     flip_byte(out / "train-000001.tar", int(ShardSet.open(out).columns["image_offset"][0]) + 300)
 
 
@@ -62,7 +62,7 @@ def in_index(out: Path) -> None:
 
 
 DAMAGES: list[tuple[Callable[[Path], Any], set[str], str]] = [
-    (in_picture, {"train-000001.tar"}, "SHA-256 differs"),
+    (in_image, {"train-000001.tar"}, "SHA-256 differs"),
     (in_header, {"train-000001.tar"}, "SHA-256 differs"),
     (in_index, {INDEX_FILE}, "SHA-256 differs"),
     (lambda out: (out / "train-000001.tar").unlink(), {"train-000001.tar"}, "missing"),
@@ -185,7 +185,7 @@ def test_unaltered_set_is_sound(tmp_path: Path) -> None:
     assert lint(write_altered(tmp_path, lambda samples: samples), loaders=False) == []
 
 
-def test_sample_limit_spares_pictures(tmp_path: Path) -> None:
+def test_sample_limit_spares_images(tmp_path: Path) -> None:
     out = write_altered(tmp_path, lambda samples: [*samples[:5], replace(samples[5], image=samples[5].image[:300])])
     assert lint(out, loaders=False, sample_limit=5) == []
 

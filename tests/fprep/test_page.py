@@ -73,14 +73,14 @@ class Page(HTMLParser):
         return [attributes for _, attributes in self.tags if set(names) <= set(attributes.get("class", "").split())]
 
     @property
-    def pictures(self) -> list[bytes]:
+    def images(self) -> list[bytes]:
         addresses = [attributes["src"] for tag, attributes in self.tags if tag == "img"]
         return [base64.b64decode(address.removeprefix("data:image/jpeg;base64,"), validate=True) for address in addresses]
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small table with its pictures; not to be changed."""
+    """The folder of a small table with its images; not to be changed."""
     return write_small_table(tmp_path_factory.mktemp("small"), COUNTS).parent
 
 
@@ -93,9 +93,9 @@ def table(small: Path, tmp_path: Path) -> Path:
 def full_row(raw: Path, number: int) -> dict[str, Any]:
     """A row of a table with all column groups, in words that would break a careless page."""
     width, height = 60 + number, 90
-    picture = np.full((height, width, 3), 40 + 5 * number, np.uint8)
+    image = np.full((height, width, 3), 40 + 5 * number, np.uint8)
     row = row_of(
-        raw, number, ("train", "query", "gallery")[number % 3], simplejpeg.encode_jpeg(picture, 90), (width, height),
+        raw, number, ("train", "query", "gallery")[number % 3], simplejpeg.encode_jpeg(image, 90), (width, height),
         group=f"g{number // 3}", source_file="라벨/a&b.json",
     )  # fmt: skip
     return row | {
@@ -141,12 +141,12 @@ def test_page_needs_nothing_but_itself_and_is_the_same_every_time(small: Path, t
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_page_shows_every_picture_of_a_small_table_with_its_marks(small: Path, tmp_path: Path):
+def test_page_shows_every_image_of_a_small_table_with_its_marks(small: Path, tmp_path: Path):
     summary = write_page(small, tmp_path / "a.html")
     page = Page(tmp_path / "a.html")
     frame = pl.read_parquet(small / "table.parquet")
-    assert summary["images"] == len(page.pictures) == len(frame) == 13
-    sizes = sorted(Image.open(io.BytesIO(content)).size for content in page.pictures)
+    assert summary["images"] == len(page.images) == len(frame) == 13
+    sizes = sorted(Image.open(io.BytesIO(content)).size for content in page.images)
     assert sizes == sorted(frame.select("width", "height").rows())
     present = (frame["landmark_visibility"].explode() > 0).sum()
     occluded = (frame["landmark_visibility"].explode() == 1).sum()
@@ -196,20 +196,20 @@ def test_every_column_group_is_shown_and_escaped(tmp_path: Path):
     assert len(page.of_class("outline")) == 2 * shown
 
 
-def test_a_picture_that_is_gone_keeps_its_place_and_its_marks(tmp_path: Path):
+def test_a_image_that_is_gone_keeps_its_place_and_its_marks(tmp_path: Path):
     summary = write_page(write_full_table(tmp_path), tmp_path / "a.html")
     assert summary["missing"] == {"img/0004.jpg": "the image is missing"}
     page = Page(tmp_path / "a.html")
-    assert len(page.of_class("gone")) == 2  # in its sheet, and among the pictures of its item
-    assert len(page.pictures) == len(page.of_class("frame")) - 2
+    assert len(page.of_class("gone")) == 2  # in its sheet, and among the images of its item
+    assert len(page.images) == len(page.of_class("frame")) - 2
 
 
-def change_picture(raw: Path) -> str:
+def change_image(raw: Path) -> str:
     (raw / "img" / "0000.jpg").write_bytes(simplejpeg.encode_jpeg(np.zeros((40, 40, 3), np.uint8), 90))
     return "changed since convert"
 
 
-def cut_picture(raw: Path) -> str:
+def cut_image(raw: Path) -> str:
     path = raw / "img" / "0000.jpg"
     path.write_bytes(path.read_bytes()[:-30])
     return "missing"
@@ -228,8 +228,8 @@ def pipe(raw: Path) -> str:
     return "not a regular file"
 
 
-@pytest.mark.parametrize("spoil", [change_picture, cut_picture, lead_out, pipe])
-def test_a_bad_picture_is_a_sentence(table: Path, tmp_path: Path, spoil: Any):
+@pytest.mark.parametrize("spoil", [change_image, cut_image, lead_out, pipe])
+def test_a_bad_image_is_a_sentence(table: Path, tmp_path: Path, spoil: Any):
     words = spoil(table.parent / "raw")
     summary = write_page(table, tmp_path / "a.html")
     assert list(summary["missing"]) == ["img/0000.jpg"]
@@ -237,11 +237,11 @@ def test_a_bad_picture_is_a_sentence(table: Path, tmp_path: Path, spoil: Any):
     assert words in Page(tmp_path / "a.html").text
 
 
-def test_pages_without_pictures_say_why(table: Path, tmp_path: Path):
+def test_pages_without_images_say_why(table: Path, tmp_path: Path):
     out = tmp_path / "a.html"
     write_page(table, out, images="none")
     assert "without images (--images none)" in Page(out).text
-    assert Page(out).pictures == []
+    assert Page(out).images == []
     shutil.move(table.parent / "raw", tmp_path / "moved")
     write_page(table, out)
     assert "not where convert found them" in Page(out).text
@@ -253,7 +253,7 @@ def test_pages_without_pictures_say_why(table: Path, tmp_path: Path):
         write_page(table, out, images=str(tmp_path / "nowhere"))
 
 
-def test_a_table_whose_pictures_nobody_looked_at(tmp_path: Path):
+def test_a_table_whose_images_nobody_looked_at(tmp_path: Path):
     table = write_small_table(tmp_path, {"train": 3}, checked=False)
     assert write_page(table, tmp_path / "a.html")["images"] == 3
     page = Page(tmp_path / "a.html")
@@ -262,17 +262,17 @@ def test_a_table_whose_pictures_nobody_looked_at(tmp_path: Path):
     assert len(page.of_class("landmark")) == (frame["landmark_visibility"].explode() > 0).sum()
 
 
-@pytest.mark.parametrize("pictures", [0, 1, 5, 13, 60])
-def test_the_number_of_pictures_is_bounded(small: Path, tmp_path: Path, pictures: int):
-    write_page(small, tmp_path / "a.html", pictures=pictures)
-    assert len(Page(tmp_path / "a.html").pictures) == min(13, pictures)
+@pytest.mark.parametrize("max_images", [0, 1, 5, 13, 60])
+def test_the_number_of_images_is_bounded(small: Path, tmp_path: Path, max_images: int):
+    write_page(small, tmp_path / "a.html", max_images=max_images)
+    assert len(Page(tmp_path / "a.html").images) == min(13, max_images)
 
 
 def test_limit_takes_rows_evenly(small: Path, tmp_path: Path):
     assert write_page(small, tmp_path / "a.html", limit=4)["rows"] == 4
     page = Page(tmp_path / "a.html")
     assert "looks at 4 of 13 rows" in page.text
-    assert len(page.pictures) == 4
+    assert len(page.images) == 4
 
 
 def test_rejected_rows_and_warnings_of_a_conversion(tmp_path: Path):
@@ -299,7 +299,7 @@ def test_tables_of_all_readers_have_a_page(name: str, tmp_path: Path):
     if not tree.is_dir():
         pytest.skip("no tiny raw tree yet")
     convert(name, [tree], tmp_path / "table", max_rejected=1.0, workers=1, images="header")
-    summary = write_page(tmp_path / "table", tmp_path / "a.html", pictures=8)
+    summary = write_page(tmp_path / "table", tmp_path / "a.html", max_images=8)
     assert summary["images"] > 0
     assert summary["missing"] == {}
     assert "internal" not in Page(tmp_path / "a.html").text
@@ -341,7 +341,7 @@ def test_worst_pairs_stand_side_by_side(table: Path, tmp_path: Path):
         finding("leak_identical", "error", "squares", "k0002", "gone", "k7", 0),
     ]  # fmt: skip
     write_audit(table / "audit.parquet", rows, {"squares": table / "table.parquet", "squares#2": other})
-    summary = write_page(table, tmp_path / "a.html", pictures=40)
+    summary = write_page(table, tmp_path / "a.html", max_images=40)
     page = Page(tmp_path / "a.html")
     assert (summary["pairs"], summary["remarks"][1:]) == (4, [])
     assert len(page.of_class("finding")) == 4
@@ -377,8 +377,8 @@ def test_nothing_but_a_page_is_replaced(table: Path, tmp_path: Path):
         write_page(table, table)
     (tmp_path / "a.html").write_bytes(b"")
     write_page(table, tmp_path / "a.html")
-    write_page(table, tmp_path / "a.html", pictures=1)
-    assert len(Page(tmp_path / "a.html").pictures) == 1
+    write_page(table, tmp_path / "a.html", max_images=1)
+    assert len(Page(tmp_path / "a.html").images) == 1
 
 
 def test_a_damaged_table_is_an_error(table: Path, tmp_path: Path):
@@ -457,7 +457,7 @@ def test_command_line(small: Path, tmp_path: Path):
     out = tmp_path / "a.html"
     planned = run(str(out), "--json", "--dry-run", "-q")
     assert (planned.returncode, planned.stderr, out.exists()) == (0, "", False)
-    done = run(str(out), "--pictures", "3")
+    done = run(str(out), "--max-images", "3")
     assert done.returncode == 0
     assert "13 rows, 3 images" in done.stdout
     assert "images: 3/3" in done.stderr

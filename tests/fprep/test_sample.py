@@ -22,7 +22,7 @@ from fprep.synthetic.garments.shapes import Part, points_of
 from fprep.synthetic.garments.wardrobe import draw_design
 from fprep.synthetic.layouts.fashionai_defects import WARM_UP_CSV
 from fprep.synthetic.layouts.fashionai_keypoints import ANSWER_CSV, TEST_CSV, write_sample
-from fprep.synthetic.layouts.fashionai_rows import TEST_A, TRAIN, TRAIN_CSV, cells_of, draw_picture
+from fprep.synthetic.layouts.fashionai_rows import TEST_A, TRAIN, TRAIN_CSV, cells_of, draw_image
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 
@@ -59,8 +59,8 @@ def spoilt(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    return [draw_picture(11, index) for index in range(65)]
+def images():
+    return [draw_image(11, index) for index in range(65)]
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -71,7 +71,7 @@ def test_same_bytes_for_any_number_of_workers(sample, tmp_path, workers):
     assert calls == [1] * IMAGES
 
 
-def test_another_seed_draws_other_pictures(sample, tmp_path):
+def test_another_seed_draws_other_images(sample, tmp_path):
     write_sample(tmp_path / "raw", images=10, seed=4, workers=1)
     assert not {path for path in tree(tmp_path / "raw") if path.endswith(".jpg")} & set(sample)
 
@@ -110,7 +110,7 @@ def test_header_equals_that_of_the_real_answers(sample):
         assert file.readline() == sample[ANSWER_CSV].partition(b"\n")[0] + b"\n"
 
 
-def test_pictures_are_named_after_their_bytes_and_listed_once(sample):
+def test_images_are_named_after_their_bytes_and_listed_once(sample):
     listed = Counter()
     for archive, path in ((TRAIN, TRAIN_CSV), (TEST_A, TEST_CSV)):
         listed.update(f"{archive}/{row.split(',')[0]}" for row in lines_of(sample[path])[1:])
@@ -122,7 +122,7 @@ def test_pictures_are_named_after_their_bytes_and_listed_once(sample):
     assert 30_000 < np.median([len(sample[path]) for path in listed]) < 70_000
 
 
-def test_points_lie_in_the_picture_and_fit_the_category(sample):
+def test_points_lie_in_the_image_and_fit_the_category(sample):
     for archive, path in ((TRAIN, TRAIN_CSV), (TEST_A, ANSWER_CSV)):
         for row in lines_of(sample[path])[1:]:
             image, category, *cells = row.split(",")
@@ -134,42 +134,42 @@ def test_points_lie_in_the_picture_and_fit_the_category(sample):
             assert all(0 <= int(x) < width and 0 <= int(y) < height for x, y, _ in known.values())
 
 
-def test_every_point_of_every_category_is_seen_and_left_is_left(pictures):
+def test_every_point_of_every_category_is_seen_and_left_is_left(images):
     seen, swapped, pairs = Counter(), 0, 0
-    for picture in pictures:
-        visible = picture.visibility == Visibility.VISIBLE
-        seen.update((picture.category, int(index)) for index in np.flatnonzero(visible))
-        known = picture.visibility >= Visibility.OCCLUDED
-        assert not picture.points[~known].any()
+    for image in images:
+        visible = image.visibility == Visibility.VISIBLE
+        seen.update((image.category, int(index)) for index in np.flatnonzero(visible))
+        known = image.visibility >= Visibility.OCCLUDED
+        assert not image.points[~known].any()
         for left, right in enumerate(FASHIONAI_24.partners):
             if left < right and known[left] and known[right]:
-                swapped, pairs = swapped + (picture.points[left, 0] > picture.points[right, 0]), pairs + 1
+                swapped, pairs = swapped + (image.points[left, 0] > image.points[right, 0]), pairs + 1
     assert set(seen) == {(category, index) for category in CATEGORIES for index in FASHIONAI_24.valid_points(category)}
     assert pairs > 200
     assert swapped < 0.03 * pairs
 
 
-def test_visible_occluded_and_absent_points_all_occur(pictures):
-    shares = Counter(int(value) for picture in pictures for value in picture.visibility if value != Visibility.NOT_APPLICABLE)
+def test_visible_occluded_and_absent_points_all_occur(images):
+    shares = Counter(int(value) for image in images for value in image.visibility if value != Visibility.NOT_APPLICABLE)
     total = shares.total()
     assert 0.6 < shares[Visibility.VISIBLE] / total < 0.9
     assert 0.08 < shares[Visibility.OCCLUDED] / total < 0.35
     assert 0.02 < shares[Visibility.ABSENT] / total < 0.3
 
 
-def test_the_mean_pose_is_a_poor_guess(pictures):
-    """Poses, sizes and places vary so much that a model that ignores the picture has a large normalised error."""
+def test_the_mean_pose_is_a_poor_guess(images):
+    """Poses, sizes and places vary so much that a model that ignores the image has a large normalised error."""
     errors = []
     for category in CATEGORIES:
-        group = [picture for picture in pictures if picture.category == category]
+        group = [image for image in images if image.category == category]
         for index in FASHIONAI_24.valid_points(category):
-            shown = [picture for picture in group if picture.visibility[index] == Visibility.VISIBLE]
-            mean = np.mean([picture.points[index] for picture in shown], axis=0)
+            shown = [image for image in group if image.visibility[index] == Visibility.VISIBLE]
+            mean = np.mean([image.points[index] for image in shown], axis=0)
             left, right = FASHIONAI_24.normaliser_pairs[category]
-            for picture in shown:
-                if picture.visibility[[left, right]].min() >= Visibility.OCCLUDED:
-                    scale = np.hypot(*(picture.points[left] - picture.points[right]))
-                    errors.append(np.hypot(*(picture.points[index] - mean)) / scale)
+            for image in shown:
+                if image.visibility[[left, right]].min() >= Visibility.OCCLUDED:
+                    scale = np.hypot(*(image.points[left] - image.points[right]))
+                    errors.append(np.hypot(*(image.points[index] - mean)) / scale)
     assert 0.4 < np.mean(errors) < 1.2
 
 
@@ -222,12 +222,12 @@ def test_prints_wrap_without_a_seam(kind):
 
 
 def test_cells_round_and_keep_absent_points_apart():
-    picture = draw_picture(0, 0)
+    image = draw_image(0, 0)
     points = np.zeros((24, 2), np.float32)
     visibility = np.full(24, Visibility.NOT_APPLICABLE, np.int8)
     points[:3] = (10.4, 20.6), (0.0, 511.0), (5.0, 5.0)
     visibility[:4] = Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.VISIBLE, Visibility.ABSENT
-    cells = cells_of(replace(picture, points=points, visibility=visibility))
+    cells = cells_of(replace(image, points=points, visibility=visibility))
     assert cells == ("10_21_1", "0_511_0", "5_5_1", *("-1_-1_-1",) * 21)
 
 
@@ -272,7 +272,7 @@ def test_every_defect_is_listed_with_its_verdict(spoilt):
 
 
 def defects_of(spoilt, *rules):
-    """(line, content of the picture or None, defect) of every planted defect of these rules."""
+    """(line, content of the image or None, defect) of every planted defect of these rules."""
     files, defects = spoilt
     chosen = [defect for defect in defects if defect["rule"] in rules]
     assert chosen
@@ -283,7 +283,7 @@ def defects_of(spoilt, *rules):
         yield line, files.get(f"{archive}/{defect['image']}"), defect
 
 
-def test_planted_pictures_are_what_the_list_says(spoilt):
+def test_planted_images_are_what_the_list_says(spoilt):
     for _, content, _ in defects_of(spoilt, "missing_image", "path_escape", "absolute_path"):
         assert content is None
     for _, content, _ in defects_of(spoilt, "zero_byte_image"):

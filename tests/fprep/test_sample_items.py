@@ -71,7 +71,7 @@ def test_sleeves_are_told_apart(items):
     assert {item.fit for item in items} == {"tight", "regular", "loose"}
 
 
-def test_boxes_and_masks_fit_the_picture(shots):
+def test_boxes_and_masks_fit_the_image(shots):
     for shot in shots:
         (piece,) = shot.pieces
         left, top, right, bottom = piece.box

@@ -67,7 +67,7 @@ def test_same_bytes_for_any_number_of_workers(name, drawn, tmp_path):
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_pictures_are_whole_and_every_row_is_taken(name, drawn, tmp_path):
+def test_images_are_whole_and_every_row_is_taken(name, drawn, tmp_path):
     folder = drawn(name)
     files = tree(folder)
     assert MARKER in files
@@ -85,7 +85,7 @@ def test_pictures_are_whole_and_every_row_is_taken(name, drawn, tmp_path):
 
 @pytest.mark.parametrize("name", TREES)
 def test_annotations_alone_are_read_too(name, tmp_path):
-    find_sample(name)(tmp_path / "raw", images=300, seed=4, workers=1, pictures=False)
+    find_sample(name)(tmp_path / "raw", images=300, seed=4, workers=1, with_images=False)
     assert not list((tmp_path / "raw").rglob("*.jpg"))
     summary = convert(name, [tmp_path / "raw"], tmp_path / "table", images="none").to_json()
     assert summary["rejected"] == 0
@@ -94,19 +94,19 @@ def test_annotations_alone_are_read_too(name, tmp_path):
 
 @pytest.mark.parametrize("name", TREES)
 def test_small_samples_are_read_too(name, tmp_path):
-    """A split that gets no picture has no list, for an empty one is a damaged file."""
+    """A split that gets no image has no list, for an empty one is a damaged file."""
     for images in (2, 3, 8):
-        find_sample(name)(tmp_path / f"raw{images}", images=images, seed=0, workers=1, pictures=False)
+        find_sample(name)(tmp_path / f"raw{images}", images=images, seed=0, workers=1, with_images=False)
         report = convert(name, [tmp_path / f"raw{images}"], tmp_path / f"table{images}", images="none")
         assert report.kept > 0
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_another_seed_draws_other_pictures(name, drawn, tmp_path):
+def test_another_seed_draws_other_images(name, drawn, tmp_path):
     find_sample(name)(tmp_path / "raw", images=8, seed=9, workers=1)
-    pictures = {content for path, content in tree(tmp_path / "raw").items() if path.endswith(".jpg")}
-    assert len(pictures) == 8
-    assert not pictures & set(tree(drawn(name)).values())
+    images = {content for path, content in tree(tmp_path / "raw").items() if path.endswith(".jpg")}
+    assert len(images) == 8
+    assert not images & set(tree(drawn(name)).values())
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -118,7 +118,7 @@ def test_occupied_folders_and_odd_requests_are_refused(name, tmp_path):
     with pytest.raises(UsageError, match="too few"):
         find_sample(name)(tmp_path / "new", images=8, seed=0, workers=1, defects=True)
     with pytest.raises(UsageError, match="--no-images"):
-        find_sample(name)(tmp_path / "new", images=500, seed=0, workers=1, defects=True, pictures=False)
+        find_sample(name)(tmp_path / "new", images=500, seed=0, workers=1, defects=True, with_images=False)
     assert not (tmp_path / "new").exists()
     assert published_images(name) > 50_000
 
@@ -179,9 +179,9 @@ def test_fine_rows_belong_together(drawn):
             assert len(points.split()) == 16
 
 
-def test_labels_do_not_depend_on_the_pictures(drawn, tmp_path):
+def test_labels_do_not_depend_on_the_images(drawn, tmp_path):
     """What is said of an item is the same whether it is drawn or not; only places differ."""
-    find_sample("deepfashion-category")(tmp_path / "raw", images=IMAGES, seed=3, workers=1, pictures=False)
+    find_sample("deepfashion-category")(tmp_path / "raw", images=IMAGES, seed=3, workers=1, with_images=False)
     for path in ("Anno_coarse/list_attr_img.txt", "Anno_coarse/list_category_img.txt", "Eval/list_eval_partition.txt"):
         assert (tmp_path / "raw" / path).read_bytes() == (drawn("deepfashion-category") / path).read_bytes()
 
@@ -197,8 +197,8 @@ def test_inshop_partition_has_the_released_bytes(drawn):
         assert path.split("/")[3] == item
         splits.setdefault(item, set()).add(status)
     assert {frozenset(found) for found in splits.values()} <= {frozenset({"train"}), frozenset({"query", "gallery"})}
-    pictures = [content for path, content in tree(drawn("deepfashion-inshop")).items() if path.endswith(".jpg")]
-    assert {Image.open(io.BytesIO(content)).size for content in pictures} == {(256, 256)}
+    images = [content for path, content in tree(drawn("deepfashion-inshop")).items() if path.endswith(".jpg")]
+    assert {Image.open(io.BytesIO(content)).size for content in images} == {(256, 256)}
 
 
 def test_kfashion_documents_look_like_the_released_ones(drawn):
@@ -242,7 +242,7 @@ def test_consumer_to_shop_lists_have_their_oddities(drawn):
         assert split in ("train", "val", "test")
 
 
-def test_group_sizes_give_away_all_pictures():
+def test_group_sizes_give_away_all_images():
     from fprep.synthetic.layouts.tree import Request
 
     for images in (1, 5, 100, 30_000):

@@ -201,15 +201,15 @@ def test_dry_run_writes_nothing(table: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_copies_only_of_training_pictures(table: Path, tmp_path: Path) -> None:
+def test_copies_only_of_training_images(table: Path, tmp_path: Path) -> None:
     summary = run(table, tmp_path / "out", copies=2, augment="geometric")
     shards = ShardSet.open(tmp_path / "out")
     assert summary["splits"] == {**COUNTS, "train": 39}
     copies, keys = shards.columns["copy"], shards.columns["key"]
     assert set(shards.columns["split"][copies > 0]) == {"train"}
     assert sorted(key for key in keys if key.startswith("k0003")) == ["k0003", "k0003-a1", "k0003-a2"]
-    pictures = {shards.read(row)[0] for row in range(len(shards))}
-    assert len(pictures) == len(shards)
+    images = {shards.read(row)[0] for row in range(len(shards))}
+    assert len(images) == len(shards)
     for row in np.flatnonzero(copies > 0):
         image, annotation = shards.read(int(row))
         assert simplejpeg.decode_jpeg_header(image)[:2] == (annotation["height"], annotation["width"])
@@ -219,9 +219,9 @@ def test_copies_only_of_training_pictures(table: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("width", "height"), [(160, 96), (161, 97), (400, 320), (97, 161)])
 def test_size_moves_points_with_the_pixels(tmp_path: Path, width: int, height: int) -> None:
     x, y = width * 0.3, height * 0.6
-    picture = bright_spot(width, height, x, y, radius=width / 30)
+    pixels = bright_spot(width, height, x, y, radius=width / 30)
     row = row_of(
-        tmp_path / "raw", 0, "train", simplejpeg.encode_jpeg(picture, 98), (width, height),
+        tmp_path / "raw", 0, "train", simplejpeg.encode_jpeg(pixels, 98), (width, height),
         landmark_x=[x] + [0.0] * 7, landmark_y=[y] + [0.0] * 7, landmark_visibility=[2] + [0] * 7, box=[-1.0, 0.0, width, y],
     )  # fmt: skip
     run(write_rows(tmp_path, [row]), tmp_path / "out", size=40)
@@ -278,11 +278,11 @@ def test_other_formats_become_upright_rgb_jpegs(tmp_path: Path, name: str, check
     rows = [row_of(tmp_path / "raw", 0, "train", content, (48, 32), **facts)]
     run(write_rows(tmp_path, rows, checked=checked), tmp_path / "out")
     image, annotation = ShardSet.open(tmp_path / "out").read(0)
-    picture = np.asarray(Image.open(io.BytesIO(image)))
-    assert picture.shape == (32, 48, 3)
+    pixels = np.asarray(Image.open(io.BytesIO(image)))
+    assert pixels.shape == (32, 48, 3)
     assert (annotation["width"], annotation["height"]) == (48, 32)
-    assert np.abs(picture[:, 2:20].astype(int) - color).max() <= 6
-    assert np.abs(picture[:, 28:46].astype(int) - 255).max() <= 6
+    assert np.abs(pixels[:, 2:20].astype(int) - color).max() <= 6
+    assert np.abs(pixels[:, 28:46].astype(int) - 255).max() <= 6
     assert Image.open(io.BytesIO(image)).getexif().get(0x0112, 1) == 1
 
 
@@ -305,7 +305,7 @@ def test_unchecked_rows_keep_original_bytes(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("workers", [1, 2])
-def test_wrong_pictures_are_named(tmp_path: Path, checked: bool, damage: Any, message: str, workers: int) -> None:
+def test_wrong_images_are_named(tmp_path: Path, checked: bool, damage: Any, message: str, workers: int) -> None:
     table = write_small_table(tmp_path, {"train": 6}, checked=checked)
     damage(tmp_path / "raw/img/0004.jpg")
     with pytest.raises(IntegrityError, match=message) as caught:
@@ -314,7 +314,7 @@ def test_wrong_pictures_are_named(tmp_path: Path, checked: bool, damage: Any, me
     assert not (tmp_path / "out" / DATASET_FILE).exists()
 
 
-def test_point_outside_an_unchecked_picture(tmp_path: Path) -> None:
+def test_point_outside_an_unchecked_image(tmp_path: Path) -> None:
     content = simplejpeg.encode_jpeg(bright_spot(40, 40, 12, 9))
     values = {"landmark_x": [300.0] * 8, "landmark_visibility": [2] * 8}
     rows = [row_of(tmp_path / "raw", 0, "train", content, (400, 400), **values, box=[1.0, 1.0, 9.0, 9.0])]

@@ -44,11 +44,11 @@ def becomes(key: str, split: str) -> pl.Expr:
     return pl.when(pl.col("key") == key).then(pl.lit(split)).otherwise(pl.col("split"))
 
 
-def test_lock_holds_every_labelled_picture_and_group(table):
+def test_lock_holds_every_labelled_image_and_group(table):
     lock = SplitLock.read(table)
     frame = pl.DataFrame(read_table(table / "table.parquet")).filter(pl.col("split") != "unlabelled")
     expected = {sha256[:16]: split for sha256, split in frame.select("sha256", "split").rows()}
-    assert lock.pictures == expected
+    assert lock.images == expected
     assert sorted(lock.groups.values()) == ["test", "train"]
     again = SplitLock.read(table / LOCK_FILE)
     assert again == lock
@@ -85,23 +85,23 @@ def test_another_split_is_refused(table, tmp_path, key, split, words):
     assert not (tmp_path / "out").exists()
 
 
-def test_new_picture_of_a_locked_group_is_refused_and_another_one_passes(table, tmp_path):
-    rows = [{**row, "picture": photograph(1000 + number)} for number, row in enumerate(ROWS)]
-    more = write_audit_table(tmp_path / "more", [*rows, {"split": "test", "picture": photograph(7)}])
+def test_new_image_of_a_locked_group_is_refused_and_another_one_passes(table, tmp_path):
+    rows = [{**row, "pixels": photograph(1000 + number)} for number, row in enumerate(ROWS)]
+    more = write_audit_table(tmp_path / "more", [*rows, {"split": "test", "pixels": photograph(7)}])
     shard(more, tmp_path / "passes", lock=table, workers=1)
-    other = write_audit_table(tmp_path / "other", [*rows, {"split": "train", "group": "img/b", "picture": photograph(7)}])
+    other = write_audit_table(tmp_path / "other", [*rows, {"split": "train", "group": "img/b", "pixels": photograph(7)}])
     with pytest.raises(IntegrityError, match="of groups that the lock keeps on another side"):
         shard(other, tmp_path / "out", lock=table, workers=1)
 
 
 def test_what_one_benchmark_holds_out_another_must_not_train(tmp_path):
-    """The lock of both: identical and near-identical pictures are held out wherever one of the tables holds them out."""
+    """The lock of both: identical and near-identical images are held out wherever one of the tables holds them out."""
     same, near = photograph(1), photograph(2)
     fine = write_audit_table(tmp_path / "fine", [
-        {"split": "train", "picture": same}, {"split": "train", "picture": jpeg(near, 50)}, {"split": "train"},
+        {"split": "train", "pixels": same}, {"split": "train", "pixels": jpeg(near, 50)}, {"split": "train"},
     ], dataset="deepfashion-fine")  # fmt: skip
     coarse = write_audit_table(tmp_path / "coarse", [
-        {"split": "test", "picture": same, "image": "img/x.jpg"}, {"split": "val", "picture": near}, {"split": "train", "picture": photograph(5)},
+        {"split": "test", "pixels": same, "image": "img/x.jpg"}, {"split": "val", "pixels": near}, {"split": "train", "pixels": photograph(5)},
     ], dataset="deepfashion-category")  # fmt: skip
     audit([fine, coarse], lock=True, out=tmp_path / "audit")
     with pytest.raises(IntegrityError, match="2 images would be trained on"):
@@ -115,7 +115,7 @@ def test_what_one_benchmark_holds_out_another_must_not_train(tmp_path):
 
 
 def test_paths_of_a_family_are_locked_together(tmp_path):
-    """Without digests the same path in two benchmarks of a family is one picture, also where one table has digests."""
+    """Without digests the same path in two benchmarks of a family is one image, also where one table has digests."""
     for number, digests in enumerate((False, True)):
         fine = write_audit_table(
             tmp_path / f"fine{number}", [{"split": "train"}, {"split": "train"}], dataset="deepfashion-fine", digests=digests
@@ -139,7 +139,7 @@ def test_lock_without_digests_goes_by_path(tmp_path):
 
 
 def test_lock_of_something_else_or_damaged(table, tmp_path):
-    other = write_audit_table(tmp_path / "other", [{"split": "train", "picture": photograph(31)}], dataset="other")
+    other = write_audit_table(tmp_path / "other", [{"split": "train", "pixels": photograph(31)}], dataset="other")
     with pytest.raises(UsageError, match=r"the lock knows no row of it \(1 row\);"):
         shard(other, tmp_path / "out", lock=table, workers=1)
     with pytest.raises(UsageError, match="no such split lock"):

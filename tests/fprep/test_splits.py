@@ -1,4 +1,4 @@
-"""Which rows show the same picture, whether a row is a picture or one garment of it."""
+"""Which rows show the same image, whether a row is an image or one garment of it."""
 
 import polars as pl
 import pytest
@@ -8,7 +8,7 @@ from fprep.convert.splits import IDENTITY, duplicate_rows
 MD5 = "0123456789abcdef0123456789abcdef"
 ROWS = [  # image, digest, split
     ("a/1.jpg", "d1", "train"),
-    ("a/1.jpg", "d1", "train"),  # another garment, or the same picture again
+    ("a/1.jpg", "d1", "train"),  # another garment, or the same image again
     ("b/2.jpg", "d1", "test"),  # a copy
     ("c/3.jpg", None, "train"),
 ]

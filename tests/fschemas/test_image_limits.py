@@ -17,9 +17,9 @@ from fprep.images.check import check_image
 from fprep.lint.samples import _decoded_size
 from fschemas import image_limits
 from fschemas.image_limits import MAX_SCANS, TooMuchError, check_jpeg, count_scans, count_segments, within
-from ftrain.data import user_images as pictures
+from ftrain.data import user_images as images
 from ftrain.data.image import decode, decode_exactly
-from ftrain.data.user_images import PictureError, read_picture
+from ftrain.data.user_images import ImageError, read_image
 
 
 def jpeg_of_scans(scans: int, size: tuple[int, int] = (64, 48), **options: object) -> bytes:
@@ -63,8 +63,8 @@ def test_an_image_that_asks_too_much_is_refused_at_once_everywhere(tmp_path: Pat
     (tmp_path / name).write_bytes(content)
     start = time.perf_counter()
     facts = check_image(str(tmp_path), name, decode=True)
-    with pytest.raises(PictureError, match="too many"):
-        read_picture(tmp_path / name)
+    with pytest.raises(ImageError, match="too many"):
+        read_image(tmp_path / name)
     assert facts.rule == "image_too_large"
     if name in ("scans.jpg", "large.jpg"):
         for read in (decode, decode_exactly, lambda content: decode(content, 0.2)):
@@ -79,8 +79,8 @@ def test_images_as_cameras_and_optimizers_write_them_pass(tmp_path: Path) -> Non
     (tmp_path / "a.jpg").write_bytes(content)
     (tmp_path / "b.jpg").write_bytes(jpeg_of_scans(MAX_SCANS))
     assert check_image(str(tmp_path), "a.jpg", decode=True).rule == ""
-    assert read_picture(tmp_path / "a.jpg").shape == decode(content)[0].shape == (48, 64, 3)
-    assert read_picture(tmp_path / "b.jpg").shape == (48, 64, 3)
+    assert read_image(tmp_path / "a.jpg").shape == decode(content)[0].shape == (48, 64, 3)
+    assert read_image(tmp_path / "b.jpg").shape == (48, 64, 3)
     with pytest.raises(TooMuchError, match=f"{MAX_SCANS + 1} scans"):
         check_jpeg(jpeg_of_scans(MAX_SCANS + 1), 64, 48)
 
@@ -94,10 +94,10 @@ def test_metadata_of_a_camera_are_few() -> None:
 def test_a_decoder_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = threading.Event()
     (tmp_path / "a.jpg").write_bytes(jpeg_of_scans(10))
-    monkeypatch.setattr(pictures, "_decode", lambda content: stuck.wait(60))
-    monkeypatch.setattr(pictures, "within", lambda work: within(work, 0.05))
-    with pytest.raises(PictureError, match="no answer for 0 seconds"):
-        read_picture(tmp_path / "a.jpg")
+    monkeypatch.setattr(images, "_decode", lambda content: stuck.wait(60))
+    monkeypatch.setattr(images, "within", lambda work: within(work, 0.05))
+    with pytest.raises(ImageError, match="no answer for 0 seconds"):
+        read_image(tmp_path / "a.jpg")
     stuck.set()
 
 

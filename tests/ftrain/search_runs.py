@@ -1,4 +1,4 @@
-"""For tests of search: a shard set of plain colored pictures of items, and a task that embeds without being trained."""
+"""For tests of search: a shard set of plain colored images of items, and a task that embeds without being trained."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class SearchConfig(TaskConfig):
 
 
 @dataclass(frozen=True)
-class SmallPicture:
+class SmallImage:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         return {"image": self.of(simplejpeg.decode_jpeg(sample.image, "RGB"))}
 
-    def of(self, picture: np.ndarray) -> np.ndarray:
-        return cv2.resize(picture, (4, 4), interpolation=cv2.INTER_AREA)
+    def of(self, image: np.ndarray) -> np.ndarray:
+        return cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA)
 
 
 class Likes(Task):
-    """The picture at 4 x 4 pixels, less grey, is the embedding."""
+    """The image at 4 x 4 pixels, less grey, is the embedding."""
 
     name = "likes"
     needs = ("category",)
@@ -56,7 +56,7 @@ class Likes(Task):
     def __init__(self, config: SearchConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
         self.says = config.says
-        self.encoder = SmallPicture()
+        self.encoder = SmallImage()
         self.gain = torch.nn.Parameter(torch.ones(1))
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -72,9 +72,9 @@ class Likes(Task):
     def measure(self, results: Results) -> dict[str, Any]:
         return {"accuracy": 0.0}
 
-    def encode_picture(self, picture: np.ndarray, box: Any = None) -> dict[str, np.ndarray]:
-        assert isinstance(self.encoder, SmallPicture)
-        return {"image": self.encoder.of(picture)}
+    def encode_image(self, image: np.ndarray, box: Any = None) -> dict[str, np.ndarray]:
+        assert isinstance(self.encoder, SmallImage)
+        return {"image": self.encoder.of(image)}
 
 
 def find(name: str) -> type[Task]:
@@ -83,17 +83,17 @@ def find(name: str) -> type[Task]:
     return Likes
 
 
-def picture_of(number: int) -> np.ndarray:
-    """A picture of item `number` modulo 6: two colors of its own, a little noise."""
+def image_of(number: int) -> np.ndarray:
+    """An image of item `number` modulo 6: two colors of its own, a little noise."""
     item = np.random.default_rng(1000 + number % NUM_ITEMS)
     view = np.random.default_rng(number)
-    picture = np.empty((48, 40, 3))
-    picture[:24], picture[24:] = item.integers(20, 236, 3), item.integers(20, 236, 3)
-    return np.clip(picture + view.normal(scale=9, size=3) + view.normal(scale=4, size=picture.shape), 0, 255).astype(np.uint8)
+    image = np.empty((48, 40, 3))
+    image[:24], image[24:] = item.integers(20, 236, 3), item.integers(20, 236, 3)
+    return np.clip(image + view.normal(scale=9, size=3) + view.normal(scale=4, size=image.shape), 0, 255).astype(np.uint8)
 
 
 def write_items(folder: Path, splits: dict[str, int] | None = None) -> Path:
-    """A finished shard set; picture n shows item n modulo 6 and stands in the raw folder as photos/<item>/<n>.jpg."""
+    """A finished shard set; image n shows item n modulo 6 and stands in the raw folder as photos/<item>/<n>.jpg."""
     records: list[Any] = []
     notes: dict[str, dict[str, Any]] = {}
     for split, count in (splits or SPLITS).items():
@@ -104,7 +104,7 @@ def write_items(folder: Path, splits: dict[str, int] | None = None) -> Path:
                 "key": key, "split": split, "group": item, "width": 40, "height": 48, "image": f"photos/{item}/{number}.jpg",
                 "copy": 0, "category": ("Dress", "Skirt")[number % 2], "item": item,
             }  # fmt: skip
-            samples.append(Sample(key, simplejpeg.encode_jpeg(picture_of(number), quality=95), notes[key]))
+            samples.append(Sample(key, simplejpeg.encode_jpeg(image_of(number), quality=95), notes[key]))
         records.append(write_shard(folder, f"{split}-000000.tar", split, "the plan", samples))
     rows = [
         {

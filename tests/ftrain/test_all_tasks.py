@@ -27,7 +27,7 @@ from ftrain.tasks.task import Task
 
 COUNTS = {"train": 24, "val": 8}
 LABELS = partial(write_label_set, counts=COUNTS)
-FEW_ITEMS = partial(write_label_set, counts=COUNTS, items=4)  # each with two pictures to validate
+FEW_ITEMS = partial(write_label_set, counts=COUNTS, items=4)  # each with two images to validate
 SQUARES = partial(write_shard_set, counts=COUNTS)
 PAIRS = {"sampler": "identities", "per_identity": 2}
 
@@ -36,7 +36,7 @@ PAIRS = {"sampler": "identities", "per_identity": 2}
 class Case:
     """A task in its smallest form. `learns` is the share of the first loss that a batch learnt by heart may keep.
 
-    `fit` is what it needs besides the defaults (a sampler, stages). A task whose loss compares the pictures of a batch with one
+    `fit` is what it needs besides the defaults (a sampler, stages). A task whose loss compares the images of a batch with one
     another is not `separable`: its loss over a batch is not the mean of those over the halves. `silent` parameters have no
     gradient in any single batch (the name starts so; say why beside it).
     """
@@ -118,7 +118,7 @@ def trainer_of(case: Case, shards: ShardSet, run: Path, limit_steps: int | None 
 
 
 def frozen_statistics(task: Task) -> Task:
-    """The task with the same losses as in training, but for what one picture does to another through batch statistics or chance."""
+    """The task with the same losses as in training, but for what one image does to another through batch statistics or chance."""
     for module in task.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm | torch.nn.modules.dropout._DropoutNd):
             module.eval()
@@ -225,7 +225,7 @@ def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
 
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.separable], indirect=True)
 def test_halves_of_a_batch_have_the_loss_of_the_whole(case: Case, shards: ShardSet) -> None:
-    """Where pictures are not compared with one another, so that micro-batches and processes change nothing."""
+    """Where images are not compared with one another, so that micro-batches and processes change nothing."""
     task = frozen_statistics(fresh_task(case, shards))
     batch = batch_of(task, shards)
     halves = [{name: values[start : start + 4] for name, values in batch.items()} for start in (0, 4)]

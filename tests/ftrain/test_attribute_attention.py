@@ -18,23 +18,23 @@ def block(width=12, attribute_width=5, common=6, embedding=8):
 
 
 def test_it_is_the_attention_of_the_paper():
-    """Against the equations, written out for one picture and one attribute."""
+    """Against the equations, written out for one image and one attribute."""
     layer, features, attributes = block(), torch.randn(3, 12, 4, 5), torch.randn(2, 5)
     embedding, maps = layer(features, attributes)
     assert embedding.shape == (3, 2, 8)
     assert maps.shape == (3, 2, 4, 5)
-    picture, attribute = 1, 1
-    keys = torch.tanh(layer.features_to_common(features[picture : picture + 1]))[0]
+    image, attribute = 1, 1
+    keys = torch.tanh(layer.features_to_common(features[image : image + 1]))[0]
     query = torch.tanh(layer.attribute_to_common(attributes[attribute]))
     weights = ((keys * query[:, None, None]).sum(dim=0) / math.sqrt(6)).flatten().softmax(dim=0).view(4, 5)
-    torch.testing.assert_close(maps[picture, attribute], weights)
-    pooled = (features[picture] * weights).sum(dim=(1, 2))
+    torch.testing.assert_close(maps[image, attribute], weights)
+    pooled = (features[image] * weights).sum(dim=(1, 2))
     asked = F.relu(layer.attribute_to_gate(attributes[attribute]))
     gate = torch.sigmoid(layer.excite(F.relu(layer.squeeze(torch.cat([pooled, asked])))))
-    torch.testing.assert_close(embedding[picture, attribute], layer.project(pooled * gate))
+    torch.testing.assert_close(embedding[image, attribute], layer.project(pooled * gate))
 
 
-def test_each_picture_may_have_its_own_attribute():
+def test_each_image_may_have_its_own_attribute():
     layer, features, attributes = block(), torch.randn(3, 12, 4, 4), torch.randn(2, 5)
     both, maps = layer(features, attributes)
     asked = torch.tensor([1, 0, 1])
@@ -74,7 +74,7 @@ def test_a_long_region_hangs_together_and_becomes_a_square_inside():
 
 
 @pytest.mark.parametrize("value", [0.0, 1 / 64, 3.0])
-def test_a_flat_map_gives_the_whole_picture_not_nan(value):
+def test_a_flat_map_gives_the_whole_image_not_nan(value):
     assert attended_boxes(torch.full((2, 8, 8), value), 0.1, 0.2).tolist() == [[0.0, 0.0, 1.0, 1.0]] * 2
 
 
@@ -94,13 +94,13 @@ def test_boxes_turn_with_the_map_are_never_empty_and_stay_inside(threshold):
     assert ((boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])).all()
 
 
-def test_a_crop_shows_its_part_of_the_picture():
+def test_a_crop_shows_its_part_of_the_image():
     """On a ramp every pixel of a crop has the value of its place, by pixel centers."""
     size = 64
     ramp = torch.arange(size, dtype=torch.float32).expand(size, size)
-    picture = torch.stack([ramp, ramp.T, torch.zeros(size, size)], dim=2)[None].to(torch.uint8)
+    image = torch.stack([ramp, ramp.T, torch.zeros(size, size)], dim=2)[None].to(torch.uint8)
     box = torch.tensor([[0.25, 0.125, 0.75, 0.625]])
-    cut = crops(picture, box, 16)
+    cut = crops(image, box, 16)
     assert cut.shape == (1, 16, 16, 3)
     centers = (torch.arange(16) + 0.5) / 16
     torch.testing.assert_close(cut[0, 3, :, 0], (0.25 + 0.5 * centers) * size - 0.5, atol=1e-4, rtol=0)
@@ -109,10 +109,10 @@ def test_a_crop_shows_its_part_of_the_picture():
 
 def test_no_gradient_flows_into_the_choice_of_the_square():
     maps = torch.rand(2, 4, 4, requires_grad=True)
-    pictures = torch.rand(2, 32, 32, 3, requires_grad=True)
-    crops(pictures, attended_boxes(maps, 0.3, 0.25), 16).sum().backward()
+    images = torch.rand(2, 32, 32, 3, requires_grad=True)
+    crops(images, attended_boxes(maps, 0.3, 0.25), 16).sum().backward()
     assert maps.grad is None
-    assert pictures.grad.abs().sum() > 0
+    assert images.grad.abs().sum() > 0
 
 
 def test_the_margin_widens_the_angle_of_the_true_class_alone():

@@ -1,4 +1,4 @@
-"""Losses of attributes: what is left out, what weighs how much, and that no picture changes what another one costs."""
+"""Losses of attributes: what is left out, what weighs how much, and that no image changes what another one costs."""
 
 import math
 

@@ -29,7 +29,7 @@ def random_set(num_rows=60, num_attributes=15, seed=0):
 
 
 def plain_recall(scores, positive, known, ids, k):
-    """(micro, macro, strict), one picture at a time: an order in which negatives come first among equals."""
+    """(micro, macro, strict), one image at a time: an order in which negatives come first among equals."""
     hits, positives, macro, strict = 0, 0, [], []
     for row in range(len(scores)):
         ranked = sorted((a for a in ids if known[row][a]), key=lambda a: (-scores[row][a], positive[row][a]))
@@ -139,7 +139,7 @@ def test_groups_by_hand():
     known[:, 5:] = False
     found = group_accuracy(scores, positive, known, GROUPS)
     assert found["sleeve"]["top_1"] == pytest.approx(2 / 3)
-    assert found["neck"]["top_1"] == pytest.approx(1 / 2)  # equal scores are no answer; the third picture has no label
+    assert found["neck"]["top_1"] == pytest.approx(1 / 2)  # equal scores are no answer; the third image has no label
     assert found["neck"]["count"] == 2
     assert found["length"]["count"] == 0
     assert math.isnan(found["length"]["top_1"])
@@ -173,8 +173,8 @@ def test_groups_agree_with_scikit_learn(seed):
     assert found["mean"]["macro_f1"] == pytest.approx(np.mean([found[name]["macro_f1"] for name in GROUPS]))
 
 
-def test_the_interval_of_the_mean_resamples_pictures():
-    """Against drawing pictures one by one; every picture is judged in two of three groups, and errs in both or none."""
+def test_the_interval_of_the_mean_resamples_images():
+    """Against drawing images one by one; every image is judged in two of three groups, and errs in both or none."""
     generator = np.random.default_rng(2)
     right = generator.random(150) < 0.6
     positive = np.zeros((150, 7), bool)

@@ -27,7 +27,7 @@ def test_boxes_are_ordered_and_inside_whatever_the_weights(scale):
         assert (boxes[:, :2] <= boxes[:, 2:]).all()
 
 
-def test_before_learning_the_box_is_most_of_the_picture():
+def test_before_learning_the_box_is_most_of_the_image():
     torch.manual_seed(0)
     for boxes in (BoxHead(8, 4)(torch.randn(2, 8, 4, 4)), BoxMaps((6, 8), 8)((torch.randn(2, 6, 8, 8), torch.randn(2, 8, 4, 4)))):
         sides = boxes[:, 2:] - boxes[:, :2]
@@ -36,8 +36,8 @@ def test_before_learning_the_box_is_most_of_the_picture():
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
-def test_pooling_is_roi_align_of_each_picture_s_own_box(size):
-    """Not of the first picture's, as seed code had it, and not of whole cells."""
+def test_pooling_is_roi_align_of_each_image_s_own_box(size):
+    """Not of the first image's, as seed code had it, and not of whole cells."""
     torch.manual_seed(1)
     features = torch.randn(5, 4, 10, 7)
     boxes = torch.sort(torch.rand(5, 2, 2), dim=1).values.flatten(1)

@@ -34,7 +34,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(shards, tmp_path_factory):
-    """`whole` finds boxes on whole pictures, `close` looks at boxes."""
+    """`whole` finds boxes on whole images, `close` looks at boxes."""
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "whole", shards)
     write_run(folder / "close", shards, crop="box")
@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
             train(task, options)
 
 
-def test_the_command_says_that_whole_pictures_were_shown(runs, photo, tmp_path):
+def test_the_command_says_that_whole_images_were_shown(runs, photo, tmp_path):
     call = ["predict", str(runs / "close"), str(photo), "--device", "cpu", "--no-overlays", "--out"]
     without = CliRunner().invoke(app, [*call, str(tmp_path / "without")])
     assert "was shown whole images; name a run that finds them with --boxes" in without.output

@@ -122,7 +122,7 @@ def test_an_unfit_backbone_is_a_sentence(backbone, sentence):
         CascadedPyramidNetwork(num_points=2, backbone=backbone)
 
 
-def test_an_odd_picture_size_is_a_sentence():
+def test_an_odd_image_size_is_a_sentence():
     network = CascadedPyramidNetwork(num_points=2, backbone="test_resnet", channels=8)
     with pytest.raises(UsageError, match="100x64 pixels"):
         network(torch.zeros(1, 3, 64, 100))

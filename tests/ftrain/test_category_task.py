@@ -138,7 +138,7 @@ def test_a_run_sees_the_official_training_split_and_is_judged_on_none_of_it(shar
     assert len(set(training) | set(validation) | set(test)) == len(shards)
 
 
-def test_classes_that_no_training_picture_has_are_never_answered(shards):
+def test_classes_that_no_training_image_has_are_never_answered(shards):
     dataset = {**shards.metadata, "names": {"category": ["Blouse", "Coat"]}}
     task = build_task(tiny_config(), dataset).eval()
     scores = predicted(task, shards)["category_scores"]
@@ -151,15 +151,15 @@ def test_classes_that_no_training_picture_has_are_never_answered(shards):
 
 
 def rectangle_sample(width, height, box):
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[box[1] : box[3] + 1, box[0] : box[2] + 1] = 255
+    image = np.zeros((height, width, 3), np.uint8)
+    image[box[1] : box[3] + 1, box[0] : box[2] + 1] = 255
     note = {"width": width, "height": height, "box": [float(edge) for edge in box], "category": ""}
-    return RawSample(0, simplejpeg.encode_jpeg(picture, quality=98, colorsubsampling="444"), note)
+    return RawSample(0, simplejpeg.encode_jpeg(image, quality=98, colorsubsampling="444"), note)
 
 
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
 @pytest.mark.parametrize("size", [(150, 100), (70, 130)])
-def test_the_box_moves_with_the_picture(mirror, size):
+def test_the_box_moves_with_the_image(mirror, size):
     config = CategoryConfig(input_size=128, mirror=mirror, color=0, rotation=0, zoom=(0.8, 1.2), shift=0.1)
     encoder, generator, box = CategoryEncoder(config, {}, 0, has_boxes=True), np.random.default_rng(0), (20, 30, 49, 79)
     for _ in range(8):
@@ -284,17 +284,17 @@ def test_an_answer_names_category_types_attributes_and_box(shards):
     assert {entry["name"] for entries in said["attributes"].values() for entry in entries} <= set(ATTRIBUTES)
     assert len(said["box"]) == 4
     json.dumps(said, allow_nan=False)
-    picture = np.full((80, 60, 3), 90, np.uint8)
-    drawn = task.draw(picture, said)
-    assert drawn.shape == picture.shape
-    assert (drawn != picture).any()
-    assert (picture == 90).all()
+    image = np.full((80, 60, 3), 90, np.uint8)
+    drawn = task.draw(image, said)
+    assert drawn.shape == image.shape
+    assert (drawn != image).any()
+    assert (image == 90).all()
 
 
 def test_a_photograph_without_a_garment_is_not_given_a_name(shards, tmp_path):
     run = write_run(tmp_path / "run", shards, least_score=0.9)
-    picture = np.full((40, 50, 3), 128, np.uint8)
-    (tmp_path / "grey.jpg").write_bytes(simplejpeg.encode_jpeg(picture, quality=90))
+    image = np.full((40, 50, 3), 128, np.uint8)
+    (tmp_path / "grey.jpg").write_bytes(simplejpeg.encode_jpeg(image, quality=90))
     (answer,) = predict_images(run, [tmp_path / "grey.jpg"], tmp_path / "out", PredictOptions(tta=True))
     assert (answer["recognized"], answer["category"], answer["least_score"]) == (False, None, 0.9)
     assert len(answer["categories"]) == 4

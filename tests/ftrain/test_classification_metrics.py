@@ -46,7 +46,7 @@ def test_figures_by_hand():
     scores = np.eye(3)[[0, 0, 1, 1, 2, 0]] * 2 + np.array([0, 0.5, 0.1])
     figures = classification_figures(scores, labels, top=(1, 2, 3))
     assert figures["top_1"] == pytest.approx(3 / 5)
-    assert figures["top_2"] == pytest.approx(4 / 5)  # the third picture's a is last of three, the fifth's b second
+    assert figures["top_2"] == pytest.approx(4 / 5)  # the third image's a is last of three, the fifth's b second
     assert "top_3" not in figures  # three of three classes: always 1
     assert figures["macro_f1"] == pytest.approx((0.8 + 0.5) / 2)
     assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
@@ -136,7 +136,7 @@ def test_a_score_that_is_no_number_is_an_error_only_where_it_counts():
         class_ranks(scores, [0, 1, 1])
 
 
-def test_figures_do_not_depend_on_the_order_of_pictures():
+def test_figures_do_not_depend_on_the_order_of_images():
     scores, labels = random_set()
     order = np.random.default_rng(1).permutation(len(labels))
     assert classification_figures(scores, labels) == classification_figures(scores[order], labels[order])
@@ -147,8 +147,8 @@ def test_a_label_beyond_the_classes_is_refused():
         class_ranks(np.zeros((1, 3)), [3])
 
 
-def test_the_interval_of_patterns_is_the_interval_of_pictures():
-    """Two ways to resample the same mean: pictures one by one, and counts of right and wrong from a multinomial."""
+def test_the_interval_of_patterns_is_the_interval_of_images():
+    """Two ways to resample the same mean: images one by one, and counts of right and wrong from a multinomial."""
     hits = np.repeat([0, 1], [130, 70])
     expected = ratio_interval(hits, np.ones(200), num_resamples=4000)
     found = pattern_interval(hits[:, None], lambda weights, kinds: weights @ kinds[:, 0] / weights.sum(1), num_resamples=4000)
@@ -156,7 +156,7 @@ def test_the_interval_of_patterns_is_the_interval_of_pictures():
     assert found == pytest.approx((0.35 - 1.96 * 0.0337, 0.35 + 1.96 * 0.0337), abs=0.01)
 
 
-def test_the_interval_of_macro_f1_holds_what_resampling_pictures_gives():
+def test_the_interval_of_macro_f1_holds_what_resampling_images_gives():
     scores, labels = random_set(200)
     figures = classification_figures(scores, labels)
     truth, predicted = labels[labels >= 0], scores.argmax(1)[labels >= 0]

@@ -18,7 +18,7 @@ def likeness(first, second, **options):
 
 
 @pytest.mark.parametrize("color", [RED, BLUE, WHITE, GREY, (0, 0, 0), (0, 255, 0)])
-def test_a_plain_picture_has_the_colors_beside_its_own(color):
+def test_a_plain_image_has_the_colors_beside_its_own(color):
     feature = color_feature(plain(color))
     assert feature.shape == (COLOR_DIMS,)
     assert feature.dtype == np.float32
@@ -35,7 +35,7 @@ def test_the_dot_product_is_the_bhattacharyya_coefficient():
     half = plain(RED)
     half[:, 15:] = BLUE
     weight = np.ones((40, 30))
-    red, blue, both = (color_feature(picture, weight) for picture in (plain(RED), plain(BLUE), half))
+    red, blue, both = (color_feature(image, weight) for image in (plain(RED), plain(BLUE), half))
     assert red @ blue == pytest.approx(0, abs=1e-6)
     assert both @ red == pytest.approx(np.sqrt(0.5), abs=1e-3)
     shares = both.astype(float) ** 2
@@ -69,21 +69,21 @@ def test_without_weight_the_middle_counts_most():
 
 @pytest.mark.parametrize("weight", [np.zeros((3, 3)), np.full((2, 2), -1.0), np.full((2, 2), np.nan)])
 def test_a_weight_without_any_place_is_no_weight(weight):
-    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(color_feature(picture, weight), color_feature(picture))
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(color_feature(image, weight), color_feature(image))
 
 
 def test_size_does_not_matter():
-    picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8), (500, 600))
-    small = cv2.resize(picture, (100, 120), interpolation=cv2.INTER_AREA)
-    assert likeness(picture, small) > 0.995
+    image = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8), (500, 600))
+    small = cv2.resize(image, (100, 120), interpolation=cv2.INTER_AREA)
+    assert likeness(image, small) > 0.995
     assert color_feature(np.zeros((1, 900, 3), np.uint8)).shape == (COLOR_DIMS,)
 
 
-def test_a_batch_is_its_pictures():
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
+def test_a_batch_is_its_images():
+    images = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
     weights = np.random.default_rng(1).random((3, 7, 7), dtype=np.float32)
     for given in (None, weights):
-        expected = np.stack([color_feature(pictures[n], None if given is None else given[n]) for n in range(3)])
-        np.testing.assert_array_equal(color_features(pictures, given), expected)
-    assert color_features(pictures[:0]).shape == (0, COLOR_DIMS)
+        expected = np.stack([color_feature(images[n], None if given is None else given[n]) for n in range(3)])
+        np.testing.assert_array_equal(color_features(images, given), expected)
+    assert color_features(images[:0]).shape == (0, COLOR_DIMS)

@@ -70,7 +70,7 @@ def test_another_name_of_an_image_is_another_input(runs: list[Path], photo: Path
 def test_an_answer_that_is_not_drawn_stands_there_in_words(
     runs: list[Path], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Keypoints, "draw", lambda self, picture, answer: picture)
+    monkeypatch.setattr(Keypoints, "draw", lambda self, image, answer: image)
     long_answer = {"style": "retro", "score": 0.25, "embedding": [0.5] * 512, "others": [{"name": "a_b", "x": 1.0}] * 90}
     monkeypatch.setattr(Keypoints, "answer", lambda self, results, number, category=None: long_answer)
     describe_photo(photo, runs[:1], tmp_path / "words", device="cpu")

@@ -156,17 +156,17 @@ def test_tables_agree_with_the_metrics(judged):
         {name: part["ne"] for name, part in metrics["points"].items()}, abs=1e-6
     )
     assert sum(int(row["count"]) for row in points) == metrics["counted_points"]
-    pictures = table(out / "images.csv")
-    assert len(pictures) == 21
-    judged_ones = [row for row in pictures if row["ne"]]
+    images = table(out / "images.csv")
+    assert len(images) == 21
+    judged_ones = [row for row in images if row["ne"]]
     errors = [float(row["ne"]) for row in judged_ones]
     assert errors == sorted(errors, reverse=True)
     total = sum(error * int(row["points"]) for error, row in zip(errors, judged_ones, strict=True))
     assert total / metrics["counted_points"] == pytest.approx(metrics["model"]["ne"], abs=1e-5)
-    assert pictures[len(judged_ones) :] == [row for row in pictures if int(row["points"]) == 0]
+    assert images[len(judged_ones) :] == [row for row in images if int(row["points"]) == 0]
 
 
-def test_plots_are_pictures_without_dates_or_versions(judged):
+def test_plots_are_images_without_dates_or_versions(judged):
     _, out = judged
     for name in ("predictions.png", "plots/detection_curve.png", "plots/points.png"):
         with Image.open(out / name) as image:
@@ -210,7 +210,7 @@ def test_a_perfect_model_has_no_error_and_a_small_error_is_measured(folder, tmp_
     assert shifted["model"]["ne"] == pytest.approx((2 / lengths * counts).sum() / counts.sum())
 
 
-def test_pictures_without_normaliser_are_left_out_and_counted(folder, tmp_path, without_sheet):
+def test_images_without_normaliser_are_left_out_and_counted(folder, tmp_path, without_sheet):
     judged = oracle(ShardSet.open(folder), error=1.0)
     skirts = np.flatnonzero(judged.results["garment"] == list(FASHIONAI_24.garments).index("skirt"))
     chosen = skirts[0]
@@ -222,7 +222,7 @@ def test_pictures_without_normaliser_are_left_out_and_counted(folder, tmp_path, 
     assert (last["garment"], last["ne"], last["points"]) == ("skirt", "", "0")
 
 
-def test_without_training_pictures_there_is_no_floor(tmp_path, without_sheet):
+def test_without_training_images_there_is_no_floor(tmp_path, without_sheet):
     shards = ShardSet.open(write_shard_set(tmp_path / "set", {"test": 6}, FASHIONAI_24))
     run = write_run(tmp_path / "run", shards)
     metrics = evaluate_run(run, str(tmp_path / "set"), tmp_path / "out", workers=0, device="cpu")
@@ -253,7 +253,7 @@ def test_a_model_of_one_garment_is_judged_on_it_alone(folder, tmp_path):
     assert metrics["mean_pose"]["garment_accuracy"] == 1
 
 
-def test_points_of_deepfashion_are_judged_by_the_size_of_the_picture(shard_folder, tmp_path, without_sheet):
+def test_points_of_deepfashion_are_judged_by_the_size_of_the_image(shard_folder, tmp_path, without_sheet):
     run = write_run(tmp_path / "run", ShardSet.open(shard_folder))
     metrics = evaluate_run(run, str(shard_folder), tmp_path / "out", split="val", workers=0, device="cpu", tta=True)
     assert set(metrics["garments"]) == set(DEEPFASHION_8.garments)
@@ -368,7 +368,7 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
 
 
 @pytest.mark.parametrize("least", [1, 20])
-def test_slices_part_the_pictures(folder, tmp_path, without_sheet, least, monkeypatch):
+def test_slices_part_the_images(folder, tmp_path, without_sheet, least, monkeypatch):
     monkeypatch.setattr("ftrain.plots.landmark_report.slices", lambda *given: slices(*given, least=least))
     judged = oracle(ShardSet.open(folder), error=3.0)
     parts = report(FASHIONAI_24, judged, tmp_path).get("slices", {})

@@ -45,7 +45,7 @@ def test_results_hold_each_row_once_in_index_order(shards: ShardSet, task: Tiny,
     results = results_of_split(task, shards, rows, ALONE, batch_size=8, workers=0)
     assert results["row"].tolist() == sorted(rows.tolist())
     assert {name: len(values) for name, values in results.items()} == dict.fromkeys(results, num_rows)
-    for row in range(num_rows):  # the answer of a row is that of its own picture
+    for row in range(num_rows):  # the answer of a row is that of its own image
         image, annotation = shards.read(row)
         expected = TinyEncoder()(RawSample(row, image, annotation), None)
         assert np.array_equal(results["image"][row], expected["image"])

@@ -57,7 +57,7 @@ def test_metrics_differ_where_lengths_do_and_agree_where_they_do_not():
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_of_equal_pictures_the_lowest_row_comes_first(metric, weight):
+def test_of_equal_images_the_lowest_row_comes_first(metric, weight):
     one, color = vectors(1, 48, 0), np.abs(vectors(1, 5, 0))
     deep, colors = vectors(4001, 48, 1), np.abs(vectors(4001, 5, 1))
     twins = [0, 3, 64, 1999, 2000, 3999, 4000]  # at edges of blocks, where a matrix product may round otherwise

@@ -20,7 +20,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.fit.run_folder import RunFolder
 from ftrain.tasks.keypoints.task import Keypoints
 from ftrain.use import export_formats
-from ftrain.use.export import batch_of, difference_lines, export_run, exportable, random_pictures
+from ftrain.use.export import batch_of, difference_lines, export_run, exportable, random_images
 
 FILES = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 NAMES = ["points", "scores", "garment_scores"]
@@ -43,7 +43,7 @@ def expected_of(run: Path, count: int) -> tuple[dict[str, torch.Tensor], dict[st
     """A batch, and what the checkpoint says of it without turned views."""
     task, _, _ = RunFolder(run).load()
     task.use_turned_views(False)
-    batch = batch_of(task, random_pictures(count, 9))
+    batch = batch_of(task, random_images(count, 9))
     with torch.no_grad():
         return batch, task.predict(batch)
 
@@ -102,7 +102,7 @@ def test_files_hold_no_places_of_this_machine_and_no_pickles(exported: dict[str,
 
 
 class Brightness(torch.nn.Module):
-    """Small enough to be exported often: how bright pictures are, and their middle in pixels of the source."""
+    """Small enough to be exported often: how bright images are, and their middle in pixels of the source."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     module = Brightness().eval()
 
     def own(self: Keypoints) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
-        return module, batch_of(self, random_pictures(2, 0))
+        return module, batch_of(self, random_images(2, 0))
 
     monkeypatch.setattr(Keypoints, "exportable", own, raising=False)
 

@@ -201,7 +201,7 @@ def test_unknown_labels_teach_nothing(shop):
     assert (task.network.fusion.category.weight.grad == 0).all()
 
 
-def test_two_pictures_of_an_item_attract_and_an_unknown_item_does_not(shop):
+def test_two_images_of_an_item_attract_and_an_unknown_item_does_not(shop):
     task = task_of(shop).train()
     batch = batch_of(task, shop, 4)
     batch["item"] = torch.tensor([item_number("a"), item_number("a"), item_number("b"), item_number("")])
@@ -213,7 +213,7 @@ def test_two_pictures_of_an_item_attract_and_an_unknown_item_does_not(shop):
     assert item_number("a") == item_number("a") != item_number("b")
 
 
-def test_pictures_are_mirrored_but_never_upside_down():
+def test_images_are_mirrored_but_never_upside_down():
     config = FashionNetConfig(**TINY)
     names = {"": -1, **{name: number for number, name in enumerate(LABELS["category"]["values"])}}
     encoder = FashionNetEncoder(config, DEEPFASHION_8, {}, 0, has_items=False)
@@ -225,7 +225,7 @@ def test_pictures_are_mirrored_but_never_upside_down():
 
 
 @pytest.mark.parametrize("points", ["regression", "heatmap"])
-def test_with_mirrored_views_a_mirrored_picture_has_mirrored_landmarks(shop, points):
+def test_with_mirrored_views_a_mirrored_image_has_mirrored_landmarks(shop, points):
     task = task_of(shop, points=points, flip_test=True)
     batch = batch_of(task, shop)
     batch["matrix"] = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).expand(6, 2, 3)
@@ -357,8 +357,8 @@ def test_visibility_is_judged_where_the_garment_has_the_landmark():
 
 def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(shop):
     task = task_of(shop, least_score=0.3)
-    picture = np.random.default_rng(0).integers(0, 255, (90, 60, 3), np.uint8)
-    encoded = task.encode_picture(picture)
+    image = np.random.default_rng(0).integers(0, 255, (90, 60, 3), np.uint8)
+    encoded = task.encode_image(image)
     with torch.no_grad():
         results = task.predict({name: torch.from_numpy(value[None]) for name, value in encoded.items()})
     results = {name: value.numpy() for name, value in results.items()}
@@ -384,7 +384,7 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
     assert other["category"] == task.answers.categories[0]
     assert json.loads(json.dumps(said)) == said
     for one in (said, nothing):
-        drawn = task.draw(np.repeat(np.repeat(picture, 8, 0), 8, 1), one)
+        drawn = task.draw(np.repeat(np.repeat(image, 8, 0), 8, 1), one)
         assert drawn.dtype == np.uint8
         assert drawn.shape[2] == 3
     with pytest.raises(UsageError, match="unknown category 'sock'; known are "):

@@ -35,7 +35,7 @@ def test_a_skirt_costs_the_mean_of_its_two_hardest_points():
 
 
 def test_the_last_point_of_trousers_is_alive():
-    """Public code masks bottom_right_out, index 23, out of every picture."""
+    """Public code masks bottom_right_out, index 23, out of every image."""
     losses = torch.zeros(1, 24, requires_grad=True)
     hard_keypoint_loss(losses + torch.eye(24)[23], valid_points("trousers")).backward()
     assert losses.grad[0, 23] == 0.25

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas, to_cells, to_pixels
 
-SIZE = (24, 32)  # h, w in cells: a picture of 128 x 96 pixels at stride 4
+SIZE = (24, 32)  # h, w in cells: an image of 128 x 96 pixels at stride 4
 STRIDE = 4
 
 
@@ -19,7 +19,7 @@ def targets_of(points, stride=STRIDE, size=SIZE, sigma=2.0, **options):
 
 
 def random_points(num_points, margin, size=SIZE, stride=STRIDE, seed=0):
-    """Points of the picture in pixel centers, `margin` pixels or more from its border."""
+    """Points of the image in pixel centers, `margin` pixels or more from its border."""
     extent = torch.tensor([size[1] * stride - 1.0, size[0] * stride - 1.0])
     share = torch.rand(num_points, 2, generator=torch.Generator().manual_seed(seed))
     return margin + share * (extent - 2 * margin)
@@ -42,8 +42,8 @@ def test_a_target_is_a_gaussian_round_its_point(amplitude):
     np.testing.assert_allclose(maps[0, 0], expected, rtol=1e-5, atol=1e-6 * amplitude)
 
 
-def test_a_target_agrees_with_a_picture_pooled_from_full_size():
-    """A bright spot in the picture, averaged over 4 x 4 pixels, has the centroid of its stride 4 target."""
+def test_a_target_agrees_with_a_image_pooled_from_full_size():
+    """A bright spot in the image, averaged over 4 x 4 pixels, has the centroid of its stride 4 target."""
     point = torch.tensor([[50.3, 37.9]])
     pooled = torch.nn.functional.avg_pool2d(targets_of(point, 1, (96, 128), sigma=8.0), 4)
     target = targets_of(point, sigma=2.0)

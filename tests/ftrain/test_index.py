@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from tests.ftrain.search_runs import SPLITS, find, picture_of, write_items, write_run
+from tests.ftrain.search_runs import SPLITS, find, image_of, write_items, write_run
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
 from fschemas.publish import exclusive, publish_sealed, sha256_of
@@ -47,7 +47,7 @@ def test_the_gallery_is_indexed_with_its_labels(tmp_path, shards):
     assert str(tmp_path) not in (tmp_path / "index" / INDEX_FILE).read_text()
     found = ExactSearch(opened.features).search(opened.features, Likeness(), 2)
     labels = opened.items["item"][found.rows]
-    assert (labels[:, 0] == labels[:, 1]).all()  # each item has two pictures, and finds its other one
+    assert (labels[:, 0] == labels[:, 1]).all()  # each item has two images, and finds its other one
 
 
 def test_embeddings_of_each_attribute_stand_side_by_side():
@@ -74,12 +74,12 @@ def test_a_set_without_gallery_is_indexed_whole(tmp_path):
     assert note["samples"] == 8
 
 
-def test_colors_are_the_networks_own_or_those_of_the_pictures(tmp_path, shards):
+def test_colors_are_the_networks_own_or_those_of_the_images(tmp_path, shards):
     own, other = build(tmp_path, shards, says="color"), build(tmp_path, shards, out="other")
     assert (own["color"], own["color_dimensions"]) == ("network", 3)
     assert (other["color"], other["color_dimensions"]) == ("image", 125)
     colors = IndexFolder.open(tmp_path / "other").features.color
-    assert colors[0] @ color_feature(picture_of(10)) > 0.98
+    assert colors[0] @ color_feature(image_of(10)) > 0.98
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path, shards):

@@ -57,7 +57,7 @@ def join(shards: ShardSet, folder: Path, out: str, *names: str, **options: Any) 
     return join_runs(str(shards.place), [folder / name for name in names], folder / out, workers=0, device="cpu", **options)
 
 
-def picture(row: int) -> np.ndarray:
+def image(row: int) -> np.ndarray:
     return np.asarray(np.random.default_rng(row).integers(0, 255, (96, 80, 3)), np.uint8)
 
 
@@ -84,11 +84,11 @@ def test_the_run_of_retrieval_leads_and_its_untrained_backbone_stands_beside_it(
 
 def test_parts_are_what_a_run_sees_and_says(runs: Path) -> None:
     search, whole = (load_task(runs / name, "best", None, CPU) for name in ("search", "whole"))
-    shown = picture(0)
+    shown = image(0)
     inputs = {
         f"{number}.{name}": value
         for number, task in enumerate((search, whole))
-        for name, value in task.encode_picture(shown).items()
+        for name, value in task.encode_image(shown).items()
     }
     with torch.inference_mode():
         first, parts = parts_of((search, whole), as_batch([inputs], CPU))
@@ -96,8 +96,8 @@ def test_parts_are_what_a_run_sees_and_says(runs: Path) -> None:
     seen, embedding, seen_too, scores = parts
     torch.testing.assert_close(seen[0], torch.cat([features.mean(dim=(1, 2)), features.std(dim=(1, 2), correction=0)]))
     assert torch.equal(embedding, first["embedding"])
-    assert torch.equal(embedding[0], torch.from_numpy(predict_batch(search, [search.encode_picture(shown)], CPU)["embedding"][0]))
-    said = predict_batch(whole, [whole.encode_picture(shown)], CPU)
+    assert torch.equal(embedding[0], torch.from_numpy(predict_batch(search, [search.encode_image(shown)], CPU)["embedding"][0]))
+    said = predict_batch(whole, [whole.encode_image(shown)], CPU)
     expected = np.log(np.maximum(np.concatenate([said["attribute_scores"], said["category_scores"]], axis=1), 1e-4))
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5)
     assert seen_too.shape[1] > 0
@@ -137,8 +137,8 @@ def test_the_same_runs_join_to_the_same_weights(shards: ShardSet, runs: Path, tm
 
 
 def test_a_box_moves_what_looks_at_it(runs: Path) -> None:
-    task, shown = joined_run(runs), picture(1)
-    whole, close = task.encode_picture(shown), task.encode_picture(shown, (10, 10, 40, 50))
+    task, shown = joined_run(runs), image(1)
+    whole, close = task.encode_image(shown), task.encode_image(shown, (10, 10, 40, 50))
     moved = {name for name in whole if not np.array_equal(whole[name], close[name])}
     assert {name.split(".")[0] for name in moved} == {"2"}
     embeddings = predict_batch(task, [whole, close], CPU)["embedding"]
@@ -190,12 +190,12 @@ def test_a_summary_counts_every_run_once(runs: Path) -> None:
     assert "joined: one image, test-time" in next(summary_lines(found))
 
 
-def test_samples_are_shown_as_pictures_are(shards: ShardSet, runs: Path) -> None:
-    """The index is made of samples and a query of a picture: the same picture must come out alike."""
+def test_samples_are_shown_as_images_are(shards: ShardSet, runs: Path) -> None:
+    """The index is made of samples and a query of an image: the same image must come out alike."""
     task, row = joined_run(runs), int(shards.rows("gallery")[0])
     jpeg, annotation = shards.read(row)
     sample = task.encoder(RawSample(row, jpeg, annotation), None)
-    loose = task.encode_picture(decode(jpeg)[0], annotation["box"])
+    loose = task.encode_image(decode(jpeg)[0], annotation["box"])
     for name, value in loose.items():
         np.testing.assert_array_equal(sample[name], value)
 
@@ -242,7 +242,7 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
 def test_every_task_with_a_backbone_has_parts(shards: ShardSet, task: str, model: dict[str, Any], num_parts: int) -> None:
     config = resolve({"task": task, "model": {"backbone": "test_efficientnet", "input_size": 64, **model}}, "the test")
     built = build_task(config, {**shards.metadata, "names": {"item": ["a", "b"]}}).eval()
-    inputs = [inputs_of((built,), picture(row), (5, 5, 60, 70)) for row in (0, 1, 2)]
+    inputs = [inputs_of((built,), image(row), (5, 5, 60, 70)) for row in (0, 1, 2)]
     with torch.inference_mode():
         _, parts = parts_of((built,), as_batch(inputs, CPU))
     assert len(parts) == num_parts

@@ -10,7 +10,7 @@ from tests.shard_sets import draw_sample
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
-from ftrain.data.image import warp, warp_picture
+from ftrain.data.image import warp, warp_image
 from ftrain.data.stream import RawSample
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets
 from ftrain.tasks.keypoints.config import KeypointsConfig
@@ -34,10 +34,10 @@ def batch_of(task, numbers, landmarks, generator=None):
 
 def spot(width, height, place):
     """JPEG bytes: a bright square of 7 pixels round `place` on black."""
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     x, y = place
-    picture[y - 3 : y + 4, x - 3 : x + 4] = 255
-    return simplejpeg.encode_jpeg(picture, quality=98)
+    image[y - 3 : y + 4, x - 3 : x + 4] = 255
+    return simplejpeg.encode_jpeg(image, quality=98)
 
 
 def landmark_sample(jpeg, size, truth, visibility):
@@ -46,9 +46,9 @@ def landmark_sample(jpeg, size, truth, visibility):
     return RawSample(0, jpeg, {"width": size[0], "height": size[1], "garment": garment, **places})
 
 
-def center_of_light(picture, border=128):
+def center_of_light(image, border=128):
     """Centroid of what is brighter than the grey that stands outside."""
-    light = np.clip(picture.astype(float).mean(axis=2) - border - 4, 0, None)
+    light = np.clip(image.astype(float).mean(axis=2) - border - 4, 0, None)
     rows, columns = np.mgrid[: light.shape[0], : light.shape[1]]
     return np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
 
@@ -83,8 +83,8 @@ def test_mirroring_a_mirrored_sample_gives_the_sample():
     seen = np.array(note["landmark_visibility"], np.int8)
     mirrored_truth = truth.copy()
     mirrored_truth[:, 0] = note["width"] - 1 - truth[:, 0]
-    picture = np.ascontiguousarray(simplejpeg.decode_jpeg(sample.image, "RGB")[:, ::-1])
-    jpeg = simplejpeg.encode_jpeg(picture, quality=100, colorsubsampling="444")
+    image = np.ascontiguousarray(simplejpeg.decode_jpeg(sample.image, "RGB")[:, ::-1])
+    jpeg = simplejpeg.encode_jpeg(image, quality=100, colorsubsampling="444")
     still = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "color": 0.0}
     size = note["width"], note["height"]
     plain = KeypointEncoder(KeypointsConfig(**still), DEEPFASHION_8)(landmark_sample(sample.image, size, truth, seen), None)
@@ -97,17 +97,15 @@ def test_mirroring_a_mirrored_sample_gives_the_sample():
     assert twice["point_visibility"].tolist() == plain["point_visibility"].tolist()
 
 
-def test_a_decoded_picture_warps_like_its_jpeg_and_a_sliver_warps_at_all():
-    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8), (0, 0), 3)
-    jpeg = simplejpeg.encode_jpeg(picture, quality=95)
+def test_a_decoded_image_warps_like_its_jpeg_and_a_sliver_warps_at_all():
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8), (0, 0), 3)
+    jpeg = simplejpeg.encode_jpeg(image, quality=95)
     matrix = np.array([[0.9, -0.2, 5.0], [0.2, 0.9, 3.0]])
-    np.testing.assert_array_equal(
-        warp(jpeg, matrix, (64, 64)), warp_picture(simplejpeg.decode_jpeg(jpeg, "RGB"), matrix, (64, 64))
-    )
+    np.testing.assert_array_equal(warp(jpeg, matrix, (64, 64)), warp_image(simplejpeg.decode_jpeg(jpeg, "RGB"), matrix, (64, 64)))
     sliver = np.full((2, 3000, 3), 200, np.uint8)
     task = tiny_task(dataset_of(DEEPFASHION_8))
-    assert task.encode_picture(sliver)["image"].shape == (64, 64, 3)
-    assert task.encode_picture(sliver[:1, :1])["image"].max() > 190
+    assert task.encode_image(sliver)["image"].shape == (64, 64, 3)
+    assert task.encode_image(sliver[:1, :1])["image"].max() > 190
 
 
 @pytest.mark.parametrize(("number", "landmarks"), [(4, FASHIONAI_24), (3, FASHIONAI_24), (0, DEEPFASHION_8)])
@@ -152,7 +150,7 @@ def test_it_learns_eight_squares_by_heart(one_thread):
         optimizer.zero_grad()
         task(batch)["loss"].backward()
         optimizer.step()
-    # Batch statistics, as in training: eight pictures are too few for running ones.
+    # Batch statistics, as in training: eight images are too few for running ones.
     with torch.no_grad():
         results = task.predict(batch)
     measured = task.measure({name: value.numpy() for name, value in results.items()})
@@ -192,7 +190,7 @@ def test_predictions_of_perfect_maps_are_the_truth_in_pixels_of_the_source(flip,
     assert results["scores"][inner].min() > (0.6 if angles else 0.85)
 
 
-def test_predictions_lie_inside_the_picture():
+def test_predictions_lie_inside_the_image():
     task = tiny_task(dataset_of(DEEPFASHION_8), seed=3)
     batch = batch_of(task, range(12), DEEPFASHION_8)
     points, size = task.predict(batch)["points"], batch["size"][:, None, :]
@@ -200,7 +198,7 @@ def test_predictions_lie_inside_the_picture():
     assert (points <= size - 1).all()
 
 
-def test_turning_moves_pictures_and_maps_alike_and_y_towards_x():
+def test_turning_moves_images_and_maps_alike_and_y_towards_x():
     image, places = torch.zeros(4, 1, 64, 64), torch.tensor([[32.0, 50.0], [45.0, 20.0], [20.0, 33.0], [31.5, 12.0]])
     image = gaussian_targets(places[:, None], torch.ones(4, 1), (64, 64), 1, 2.0)
     maps = gaussian_targets(places[:, None], torch.ones(4, 1), (16, 16), 4, 1.4)

@@ -16,14 +16,14 @@ from ftrain.tasks.fashionnet.soft_argmax import map_loss, soft_argmax
 STRIDE, CELLS = 8, 12
 
 
-def ramp(num_pictures):
-    """Features B, 2, 12, 12 that say where they are: the x and y of each cell's center in pixels, plus 1000 per picture."""
+def ramp(num_images):
+    """Features B, 2, 12, 12 that say where they are: the x and y of each cell's center in pixels, plus 1000 per image."""
     centers = torch.arange(CELLS) * STRIDE + (STRIDE - 1) / 2
     x, y = centers.expand(CELLS, CELLS), centers[:, None].expand(CELLS, CELLS)
-    return torch.stack([torch.stack([x, y]) + 1000 * number for number in range(num_pictures)])
+    return torch.stack([torch.stack([x, y]) + 1000 * number for number in range(num_images)])
 
 
-def test_each_picture_is_pooled_from_its_own_features_around_its_own_points():
+def test_each_image_is_pooled_from_its_own_features_around_its_own_points():
     points = torch.tensor([[[30.0, 40.0], [50.5, 33.25]], [[44.0, 60.0], [38.0, 30.0]], [[60.0, 60.0], [31.0, 57.0]]])
     pooled = pool_landmarks(ramp(3), points, torch.ones(3, 2), stride=STRIDE, window=24, size=2)
     assert pooled.shape == (3, 2, 2, 2, 2)
@@ -36,17 +36,17 @@ def test_each_picture_is_pooled_from_its_own_features_around_its_own_points():
 def test_the_windows_are_those_of_roi_align():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(3, 5, 9, 12, generator=generator)
-    points = torch.rand(3, 8, 2, generator=generator) * 130 - 17  # some outside of the picture
-    pictures = torch.arange(3.0).repeat_interleave(8)[:, None]
+    points = torch.rand(3, 8, 2, generator=generator) * 130 - 17  # some outside of the image
+    images = torch.arange(3.0).repeat_interleave(8)[:, None]
     for window, size in ((20.0, 2), (33.0, 3), (7.0, 1), (200.0, 2)):
         centers = points.flatten(0, 1) + 0.5
-        regions = torch.cat([pictures, centers - window / 2, centers + window / 2], dim=1)
+        regions = torch.cat([images, centers - window / 2, centers + window / 2], dim=1)
         expected = roi_align(features, regions, size, spatial_scale=1 / STRIDE, sampling_ratio=2, aligned=True)
         found = pool_landmarks(features, points, torch.ones(3, 8), stride=STRIDE, window=window, size=size)
         torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_closed_gate_shuts_out_one_landmark_of_one_picture():
+def test_a_closed_gate_shuts_out_one_landmark_of_one_image():
     gate = torch.tensor([[1.0, 0.0], [0.25, 1.0]])
     points = torch.full((2, 2, 2), 44.0)
     pooled = pool_landmarks(ramp(2), points, gate, stride=STRIDE, window=16, size=1)[..., 0, 0]
@@ -54,7 +54,7 @@ def test_a_closed_gate_shuts_out_one_landmark_of_one_picture():
     torch.testing.assert_close(pooled, (gate * plain[:, None])[..., None].expand(2, 2, 2), rtol=0, atol=1e-3)
 
 
-def test_what_lies_outside_of_the_picture_is_empty():
+def test_what_lies_outside_of_the_image_is_empty():
     pooled = pool_landmarks(torch.ones(1, 1, 4, 4), torch.tensor([[[-60.0, 5.0]]]), torch.ones(1, 1), stride=8, window=16, size=2)
     assert (pooled == 0).all()
 
@@ -110,10 +110,10 @@ def test_trunk_and_deep_stages_are_the_network_that_was_cut(name, stride):
     deep = cut_after(backbone, name, stride).eval()
     reference = timm.create_model(name, features_only=True).eval()
     reference.load_state_dict(whole)
-    picture = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
+    image = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
-        expected = reference(backbone.normalise(picture))
-        trunk = backbone(picture)[-1]
+        expected = reference(backbone.normalise(image))
+        trunk = backbone(image)[-1]
         found = deep(trunk)
     strides = reference.feature_info.reduction()
     torch.testing.assert_close(trunk, expected[len(strides) - 1 - strides[::-1].index(stride)])

@@ -72,13 +72,13 @@ def test_batch_hard_is_the_hardest_of_both_strategies(seed):
 @pytest.mark.parametrize(
     ("mining", "expected"),
     [
-        ("batch_hard", (0.3 + 1.1 + 0.3) / 3),  # the last two pictures are alone: no positive
-        ("semi_hard", 0.1),  # the first anchor with the second picture, and the negative at -1.1
+        ("batch_hard", (0.3 + 1.1 + 0.3) / 3),  # the last two images are alone: no positive
+        ("semi_hard", 0.1),  # the first anchor with the second image, and the negative at -1.1
         ("all", (0.1 + 0.3 + 1.1 + 0.9 + 0.3) / 5),
     ],
 )
 def test_a_worked_case(mining, expected):
-    """Pictures of items 0, 0, 0, 1, 2 on a line; their distances are differences."""
+    """Images of items 0, 0, 0, 1, 2 on a line; their distances are differences."""
     places, labels = torch.tensor([[0.0], [1.0], [0.2], [-1.1], [0.9]]), torch.tensor([0, 0, 0, 1, 2])
     loss = triplet_loss(places, labels, margin=0.2, mining=mining, distance="euclidean")
     assert float(loss) == pytest.approx(expected, abs=1e-6)

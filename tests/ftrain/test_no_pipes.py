@@ -13,7 +13,7 @@ from fschemas.publish import sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.table_file import read_metadata, read_table
 from ftrain.data.split_lock import lock_digest
-from ftrain.data.user_images import PictureError, find_pictures, read_picture
+from ftrain.data.user_images import ImageError, find_images, read_image
 from ftrain.fit.run_folder import RunFolder
 from ftrain.layers.weights import read_weights
 from ftrain.search.index_file import IndexFolder
@@ -24,7 +24,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "--init-from of PyTorch": ("w.pth", read_weights),
     "--lock": ("splits.lock.json", lambda path: lock_digest(str(path))),
     "submit": ("test.csv", read_test_list),
-    "an image": ("a.jpg", read_picture),
+    "an image": ("a.jpg", read_image),
     "a digest": ("table.parquet", sha256_of),
     "a table": ("table.parquet", read_table),
     "its metadata": ("table.parquet", read_metadata),
@@ -52,7 +52,7 @@ def test_pipes_and_devices_in_a_folder_of_images_are_passed_by(tmp_path: Path) -
     os.mkfifo(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").symlink_to("/dev/zero")
     with pytest.raises(UsageError, match="no images"):
-        find_pictures([tmp_path])
+        find_images([tmp_path])
     for name in ("a.jpg", "b.jpg"):
-        with pytest.raises(PictureError, match="regular"):
-            read_picture(tmp_path / name)
+        with pytest.raises(ImageError, match="regular"):
+            read_image(tmp_path / name)

@@ -18,14 +18,14 @@ from ftrain.metrics.normalised_error import mean_error, normalised_distances, su
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared" / "real"))
 
 
-def random_set(landmark_set, num_pictures, seed=0):
-    """Predicted, points, visibility, garments, width, height of pictures, some without normaliser."""
+def random_set(landmark_set, num_images, seed=0):
+    """Predicted, points, visibility, garments, width, height of images, some without normaliser."""
     generator = np.random.default_rng(seed)
     names = list(landmark_set.garments)
-    garments = [names[index] for index in generator.integers(0, len(names), num_pictures)]
-    width, height = generator.integers(60, 512, (2, num_pictures))
-    points = (generator.random((num_pictures, len(landmark_set), 2)) * np.stack((width, height), 1)[:, None]).astype("f4")
-    visibility = generator.choice([0, 1, 2, 2, 2], (num_pictures, len(landmark_set)))
+    garments = [names[index] for index in generator.integers(0, len(names), num_images)]
+    width, height = generator.integers(60, 512, (2, num_images))
+    points = (generator.random((num_images, len(landmark_set), 2)) * np.stack((width, height), 1)[:, None]).astype("f4")
+    visibility = generator.choice([0, 1, 2, 2, 2], (num_images, len(landmark_set)))
     for row, garment in enumerate(garments):
         mask = np.ones(len(landmark_set), bool)
         mask[list(landmark_set.valid_points(garment))] = False
@@ -36,8 +36,8 @@ def random_set(landmark_set, num_pictures, seed=0):
 
 
 def plain_errors(predicted, points, visibility, garments, width, height, landmark_set):
-    """One picture, one point at a time: (errors as (garment, point, value), excluded pictures, excluded points)."""
-    errors, pictures, lost = [], 0, 0
+    """One image, one point at a time: (errors as (garment, point, value), excluded images, excluded points)."""
+    errors, images, lost = [], 0, 0
     for row, garment in enumerate(garments):
         visible = [k for k in range(len(landmark_set)) if visibility[row][k] == 2]
         if landmark_set.normaliser_pairs:
@@ -48,20 +48,20 @@ def plain_errors(predicted, points, visibility, garments, width, height, landmar
         else:
             divisors = (float(width[row]), float(height[row]))
         if 0.0 in divisors:
-            pictures, lost = pictures + 1, lost + len(visible)
+            images, lost = images + 1, lost + len(visible)
             continue
         for k in visible:
             dx, dy = (float(predicted[row][k][axis]) - float(points[row][k][axis]) for axis in (0, 1))
             errors.append((garment, landmark_set.points[k], math.hypot(dx / divisors[0], dy / divisors[1])))
-    return errors, pictures, lost
+    return errors, images, lost
 
 
 def mean(values):
     return sum(values) / len(values)
 
 
-def measure(landmark_set, pictures, **options):
-    return summarise(normalised_distances(*pictures, landmark_set), landmark_set, **options)
+def measure(landmark_set, images, **options):
+    return summarise(normalised_distances(*images, landmark_set), landmark_set, **options)
 
 
 def skirt(visibility=(2, 2, 2, 2), waist=100.0):
@@ -83,17 +83,17 @@ def test_by_hand_a_skirt_of_four_points_five_pixels_off():
 
 
 def test_only_visible_points_count_but_occluded_ends_normalise():
-    pictures = skirt(visibility=(1, 1, 2, 0))
-    pictures[0][0, 15] += 1000
-    result = measure(FASHIONAI_24, pictures)
+    images = skirt(visibility=(1, 1, 2, 0))
+    images[0][0, 15] += 1000
+    result = measure(FASHIONAI_24, images)
     assert result["ne"] == pytest.approx(0.05)
     assert result["points"] == 1
     assert result["excluded_images"] == 0
 
 
-@pytest.mark.parametrize(("pictures", "lost"), [(skirt((0, 2, 2, 2)), 3), (skirt((0, 0, 2, 1)), 1), (skirt(waist=0.0), 4)])
-def test_a_picture_without_normaliser_is_excluded_and_counted(pictures, lost):
-    both = [np.concatenate((a, b)) if isinstance(a, np.ndarray) else a + b for a, b in zip(skirt(), pictures, strict=True)]
+@pytest.mark.parametrize(("images", "lost"), [(skirt((0, 2, 2, 2)), 3), (skirt((0, 0, 2, 1)), 1), (skirt(waist=0.0), 4)])
+def test_a_image_without_normaliser_is_excluded_and_counted(images, lost):
+    both = [np.concatenate((a, b)) if isinstance(a, np.ndarray) else a + b for a, b in zip(skirt(), images, strict=True)]
     result = measure(FASHIONAI_24, both)
     assert result["ne"] == pytest.approx(0.05)
     assert result["points"] == 4
@@ -102,7 +102,7 @@ def test_a_picture_without_normaliser_is_excluded_and_counted(pictures, lost):
     assert result["excluded_points"] == lost
 
 
-def test_the_mean_is_over_points_not_over_pictures():
+def test_the_mean_is_over_points_not_over_images():
     few, many = skirt((2, 1, 1, 1)), skirt()
     few[0][0, 15] += np.float32([6, 8])  # 15 pixels off in all
     both = [np.concatenate((a, b)) if isinstance(a, np.ndarray) else a + b for a, b in zip(few, many, strict=True)]
@@ -111,7 +111,7 @@ def test_the_mean_is_over_points_not_over_pictures():
     assert result["ne_mean_of_points"] == pytest.approx((0.10 + 3 * 0.05) / 4)
 
 
-def test_by_hand_deepfashion_divides_by_the_picture_and_dilutes_apart():
+def test_by_hand_deepfashion_divides_by_the_image_and_dilutes_apart():
     points = np.zeros((1, 8, 2), np.float32)
     points[0, 4:8] = [(20, 10), (80, 10), (20, 190), (80, 190)]
     seen = np.array([[-1, -1, -1, -1, 2, 2, 1, 0]])
@@ -124,9 +124,9 @@ def test_by_hand_deepfashion_divides_by_the_picture_and_dilutes_apart():
 
 @pytest.mark.parametrize("landmark_set", [FASHIONAI_24, DEEPFASHION_8], ids=lambda value: value.name)
 def test_agrees_with_a_plain_loop(landmark_set):
-    pictures = random_set(landmark_set, 300)
-    errors, excluded_images, excluded_points = plain_errors(*pictures, landmark_set)
-    result = measure(landmark_set, pictures)
+    images = random_set(landmark_set, 300)
+    errors, excluded_images, excluded_points = plain_errors(*images, landmark_set)
+    result = measure(landmark_set, images)
     assert (excluded_images > 0) == bool(landmark_set.normaliser_pairs)
     assert result["excluded_images"] == excluded_images
     assert result["excluded_points"] == excluded_points
@@ -141,33 +141,33 @@ def test_agrees_with_a_plain_loop(landmark_set):
 
 
 def test_garments_may_be_names_or_indices_and_an_unknown_one_is_a_sentence():
-    pictures = random_set(FASHIONAI_24, 20)
-    indices = np.array([list(FASHIONAI_24.garments).index(name) for name in pictures[3]])
-    by_index = (*pictures[:3], indices, *pictures[4:])
-    assert measure(FASHIONAI_24, by_index) == measure(FASHIONAI_24, pictures)
+    images = random_set(FASHIONAI_24, 20)
+    indices = np.array([list(FASHIONAI_24.garments).index(name) for name in images[3]])
+    by_index = (*images[:3], indices, *images[4:])
+    assert measure(FASHIONAI_24, by_index) == measure(FASHIONAI_24, images)
     for unknown in (["hat"] * 20, np.full(20, 5), np.full(20, -1)):
         with pytest.raises(UsageError, match="has no garment"):
-            measure(FASHIONAI_24, (*pictures[:3], unknown, *pictures[4:]))
+            measure(FASHIONAI_24, (*images[:3], unknown, *images[4:]))
 
 
 def test_a_prediction_that_is_not_finite_stops_where_it_counts_only():
-    pictures = skirt((1, 2, 2, 2))
-    pictures[0][0, 15] = np.nan  # occluded
-    pictures[0][0, 0] = np.nan  # no point of a skirt
-    assert measure(FASHIONAI_24, pictures)["points"] == 3
-    pictures[0][0, 17, 1] = np.inf
+    images = skirt((1, 2, 2, 2))
+    images[0][0, 15] = np.nan  # occluded
+    images[0][0, 0] = np.nan  # no point of a skirt
+    assert measure(FASHIONAI_24, images)["points"] == 3
+    images[0][0, 17, 1] = np.inf
     with pytest.raises(NonFiniteError, match="image 0 of the batch, hemline_left"):
-        measure(FASHIONAI_24, pictures)
+        measure(FASHIONAI_24, images)
 
 
-def part(pictures, rows):
-    return [[value[row] for row in rows] if isinstance(value, list) else value[rows] for value in pictures]
+def part(images, rows):
+    return [[value[row] for row in rows] if isinstance(value, list) else value[rows] for value in images]
 
 
-def test_the_order_of_pictures_does_not_change_a_digit():
-    pictures = random_set(FASHIONAI_24, 101)
+def test_the_order_of_images_does_not_change_a_digit():
+    images = random_set(FASHIONAI_24, 101)
     order = np.random.default_rng(1).permutation(101).tolist()
-    assert measure(FASHIONAI_24, part(pictures, order)) == measure(FASHIONAI_24, pictures)
+    assert measure(FASHIONAI_24, part(images, order)) == measure(FASHIONAI_24, images)
 
 
 def test_an_empty_set_has_no_number():
@@ -209,7 +209,7 @@ def test_the_curve_counts_shares_up_to_and_including_the_threshold():
     assert area_under_curve(*detection_curve(np.zeros((2, 3)), np.ones((2, 3)))) == pytest.approx(1.0)
 
 
-def test_the_mean_pose_is_the_mean_place_in_the_picture():
+def test_the_mean_pose_is_the_mean_place_in_the_image():
     points = np.zeros((2, 24, 2), np.float32)
     points[0, 15:17] = [(19.5, 39.5), (9.5, 9.5)]  # of 100 x 100: (0.2, 0.4), (0.1, 0.1)
     points[1, 15:17] = [(119.5, 159.5), (0, 0)]  # of 200 x 200: (0.6, 0.8), absent
@@ -224,14 +224,14 @@ def test_the_mean_pose_is_the_mean_place_in_the_picture():
     np.testing.assert_allclose(found[0, 15], [0.4 * 50 - 0.5, 0.6 * 20 - 0.5], atol=1e-6)
 
 
-def test_the_mean_pose_is_exact_where_all_pictures_look_alike():
-    pictures = skirt()
-    pose = MeanPose.fit(pictures[1], pictures[2], ["skirt"], [200], [400], FASHIONAI_24)
+def test_the_mean_pose_is_exact_where_all_images_look_alike():
+    images = skirt()
+    pose = MeanPose.fit(images[1], images[2], ["skirt"], [200], [400], FASHIONAI_24)
     for scale in (1, 2):
-        truth = (pictures[1] + 0.5) * scale - 0.5
+        truth = (images[1] + 0.5) * scale - 0.5
         width, height = np.array([200 * scale]), np.array([400 * scale])
         guess = pose.predict(["skirt"], width, height)
-        errors = normalised_distances(guess, truth, pictures[2], ["skirt"], width, height, FASHIONAI_24)
+        errors = normalised_distances(guess, truth, images[2], ["skirt"], width, height, FASHIONAI_24)
         assert mean_error(errors) == pytest.approx(0, abs=1e-6)
 
 

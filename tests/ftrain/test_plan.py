@@ -103,7 +103,7 @@ def test_identities_stand_side_by_side_and_once_a_batch() -> None:
     assert (epoch != sampler(rows, np.random.default_rng(1))).any()
 
 
-def test_an_identity_with_few_pictures_fills_its_places_with_them() -> None:
+def test_an_identity_with_few_images_fills_its_places_with_them() -> None:
     labels = np.array(["a", "a", "b", "b", "b", "b", "b"])
     epoch = Identities(labels, per_identity=4)(np.arange(7), np.random.default_rng(0))
     hands = labels[epoch[:4]]
@@ -111,7 +111,7 @@ def test_an_identity_with_few_pictures_fills_its_places_with_them() -> None:
     assert set(epoch) <= set(range(7))
 
 
-def test_a_picture_without_partner_cannot_be_paired() -> None:
+def test_a_image_without_partner_cannot_be_paired() -> None:
     labels = np.array(["a", "b", "b", "", "", "c", "b"])
     assert with_partners(labels, np.array([0, 1, 3, 4, 5, 6])).tolist() == [1, 6]
 

@@ -1,4 +1,4 @@
-"""`ftrain predict`: pictures of every kind, names of outputs, broken files, and the same points as an evaluation finds."""
+"""`ftrain predict`: images of every kind, names of outputs, broken files, and the same points as an evaluation finds."""
 
 import json
 import os
@@ -20,8 +20,8 @@ from fschemas.landmarks import FASHIONAI_24
 from fschemas.palette import SIDE_COLORS, rgb
 from fschemas.preflight import is_shard_set
 from fschemas.shard_set import ShardSet
-from ftrain.data import user_images as pictures
-from ftrain.data.user_images import PictureError, find_pictures, quiet_decoder, read_picture
+from ftrain.data import user_images as images
+from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read_image
 from ftrain.fit.distributed import processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
@@ -47,7 +47,7 @@ def gradient(width=48, height=32):
 
 
 def save(path, kind):
-    """The gradient as a picture of some kind, and what it should look like, RGB."""
+    """The gradient as an image of some kind, and what it should look like, RGB."""
     expected = gradient()
     image, options = Image.fromarray(expected), {}
     luma = np.asarray(image.convert("L"))
@@ -91,9 +91,9 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_picture_is_read_upright_and_opaque(kind, tmp_path):
+def test_every_kind_of_image_is_read_upright_and_opaque(kind, tmp_path):
     expected = save(tmp_path / kind, kind)
-    found = read_picture(tmp_path / kind)
+    found = read_image(tmp_path / kind)
     assert found.shape == expected.shape
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - expected).mean() < 7
@@ -107,7 +107,7 @@ def png_header(width, height):
 
 
 def broken(folder):
-    """Pictures that cannot be used, by the words that should say so."""
+    """Images that cannot be used, by the words that should say so."""
     whole = simplejpeg.encode_jpeg(gradient(), quality=90)
     contents = {
         "the file is empty": b"",
@@ -121,20 +121,20 @@ def broken(folder):
     return {folder / f"{number}.jpg": words for number, words in enumerate(contents)}
 
 
-def test_a_picture_that_cannot_be_used_says_why(tmp_path, monkeypatch):
+def test_a_image_that_cannot_be_used_says_why(tmp_path, monkeypatch):
     with quiet_decoder():
         for path, words in broken(tmp_path).items():
-            with pytest.raises(PictureError, match=words):
-                read_picture(path)
-    with pytest.raises(PictureError, match="not a regular file"):
-        read_picture(tmp_path)
-    monkeypatch.setattr(pictures, "MAX_BYTES", 1 << 20)
+            with pytest.raises(ImageError, match=words):
+                read_image(path)
+    with pytest.raises(ImageError, match="not a regular file"):
+        read_image(tmp_path)
+    monkeypatch.setattr(images, "MAX_BYTES", 1 << 20)
     (tmp_path / "big.bmp").write_bytes(bytes(2 << 20))
-    with pytest.raises(PictureError, match=r"2\.0 MiB, more than 1"):
-        read_picture(tmp_path / "big.bmp")
+    with pytest.raises(ImageError, match=r"2\.0 MiB, more than 1"):
+        read_image(tmp_path / "big.bmp")
 
 
-def test_pictures_are_found_by_content_or_extension_in_order(tmp_path):
+def test_images_are_found_by_content_or_extension_in_order(tmp_path):
     whole = simplejpeg.encode_jpeg(gradient(), quality=90)
     for name in (
         "b/two.JPG",
@@ -153,13 +153,13 @@ def test_pictures_are_found_by_content_or_extension_in_order(tmp_path):
         path.write_bytes(b"text" if name == "note.txt" else b"" if name == "d/torn.gif" else whole)
     (tmp_path / "b/again").symlink_to(tmp_path / "a.png")  # another name is another input
     (tmp_path / "b/gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    found = find_pictures([tmp_path, tmp_path / "b/one", tmp_path / "note.txt"], skip=tmp_path / "out")
-    assert [picture.path.relative_to(tmp_path).as_posix() for picture in found] == [
+    found = find_images([tmp_path, tmp_path / "b/one", tmp_path / "note.txt"], skip=tmp_path / "out")
+    assert [image.path.relative_to(tmp_path).as_posix() for image in found] == [
         "a.png", "b/again", "b/gone.jpg", "b/one", "b/two.JPG", "d/torn.gif", "note.txt",
     ]  # fmt: skip
-    assert [picture.name for picture in found] == ["a", "b/again", "b/gone", "b/one", "b/two", "d/torn", "note"]
+    assert [image.name for image in found] == ["a", "b/again", "b/gone", "b/one", "b/two", "d/torn", "note"]
     with pytest.raises(UsageError, match=r"a link to .*nowhere.jpg, which leads nowhere"):
-        find_pictures([tmp_path / "b/gone.jpg"])
+        find_images([tmp_path / "b/gone.jpg"])
 
 
 def test_names_of_outputs_never_meet_or_leave_the_folder(tmp_path):
@@ -172,8 +172,8 @@ def test_names_of_outputs_never_meet_or_leave_the_folder(tmp_path):
     (tmp_path / "three/A.jpg").rename(tmp_path / os.fsdecode(b"three/\xff\xfe.jpg"))
     (tmp_path / "three/A.jpg").write_bytes(whole)
     given = [tmp_path / "one", tmp_path / "two", *sorted((tmp_path / "three").iterdir()), tmp_path / "one/../two/../one/..jpg"]
-    found = find_pictures(given)
-    overlays = [f"{picture.name}.jpg" for picture in found]
+    found = find_images(given)
+    overlays = [f"{image.name}.jpg" for image in found]
     assert len(set(map(str.lower, overlays))) == len(overlays) == 8
     root = tmp_path / "out"
     for overlay in overlays:
@@ -185,7 +185,7 @@ def test_names_of_outputs_never_meet_or_leave_the_folder(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"), [(["nowhere.jpg"], "nowhere.jpg: no such image"), (["empty"], "empty: no images here")]
 )
-def test_missing_pictures_are_an_error_before_any_work(given, message, tmp_path, monkeypatch):
+def test_missing_images_are_an_error_before_any_work(given, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     with pytest.raises(UsageError, match=message):
@@ -195,7 +195,7 @@ def test_missing_pictures_are_an_error_before_any_work(given, message, tmp_path,
 
 @pytest.fixture
 def album(shards, tmp_path):
-    """The test pictures of the shard set as loose files."""
+    """The test images of the shard set as loose files."""
     folder = tmp_path / "album"
     folder.mkdir()
     for row in shards.rows("test"):
@@ -204,7 +204,7 @@ def album(shards, tmp_path):
     return folder
 
 
-def test_loose_pictures_get_the_points_that_an_evaluation_finds(shards, run, album, tmp_path):
+def test_loose_images_get_the_points_that_an_evaluation_finds(shards, run, album, tmp_path):
     answers = predict_images(run, [album], tmp_path / "out", PredictOptions(device="cpu", batch_size=3))
     task, _, _ = RunFolder(run).load()
     with processes("cpu") as group:
@@ -254,7 +254,7 @@ def test_a_doctored_list_of_overlays_deletes_nothing_outside(run, album, tmp_pat
     assert precious.read_bytes() == b"mine"
 
 
-def test_broken_pictures_are_answered_and_the_others_predicted(run, album, tmp_path):
+def test_broken_images_are_answered_and_the_others_predicted(run, album, tmp_path):
     expected = broken(album)
     out = tmp_path / "out"
     answers = predict_images(run, [album], out, PredictOptions(device="cpu", batch_size=4))
@@ -285,7 +285,7 @@ def test_the_command_finishes_and_leaves_with_code_3(run, album, tmp_path, forks
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 2), (2, 900), (2400, 1800)])
-def test_pictures_of_any_shape_are_predicted_inside(run, size, tmp_path):
+def test_images_of_any_shape_are_predicted_inside(run, size, tmp_path):
     width, height = size
     cv2.imwrite(str(tmp_path / "a.png"), np.full((height, width, 3), 90, np.uint8))
     (answer,) = predict_images(
@@ -311,20 +311,20 @@ def test_one_process_is_enough(run, album, tmp_path, monkeypatch):
         predict_images(run, [album], tmp_path / "out", PredictOptions(device="cpu"))
 
 
-def test_a_drawing_marks_its_points_where_they_are_and_keeps_the_picture():
-    picture = np.full((400, 800, 3), 128, np.uint8)
+def test_a_drawing_marks_its_points_where_they_are_and_keeps_the_image():
+    image = np.full((400, 800, 3), 128, np.uint8)
     points = [
         {"name": "hemline_left", "x": 25.0, "y": 75.0, "score": 1.0},
         {"name": "hemline_right", "x": 160.0, "y": 10.0, "score": 1.0},
     ]
     answer = {"width": 200, "height": 100, "garment": "skirt", "garment_score": 0.8, "points": points}
-    drawn = draw_answer(picture, answer, FASHIONAI_24)
-    assert drawn.shape == picture.shape
-    assert (picture == 128).all()
+    drawn = draw_answer(image, answer, FASHIONAI_24)
+    assert drawn.shape == image.shape
+    assert (image == 128).all()
     assert drawn[301, 101].tolist() == [*rgb(SIDE_COLORS["left"])]  # (25 + 0.5) * 4 - 0.5: the left side
     assert drawn[41, 641].tolist() == [*rgb(SIDE_COLORS["right"])]
     assert (drawn[390, 700:] == 128).all()
-    assert (draw_answer(picture, {**answer, "points": []}, FASHIONAI_24)[200:] == 128).all()
+    assert (draw_answer(image, {**answer, "points": []}, FASHIONAI_24)[200:] == 128).all()
 
 
 def test_samples_of_a_shard_set_get_the_points_that_an_evaluation_finds(shards, run, tmp_path):
@@ -355,7 +355,7 @@ def test_a_shard_set_can_be_predicted_without_overlays_and_with_turned_views(sha
         predict_samples(run, shards.place, tmp_path / "out", split="autumn")
 
 
-def test_a_shard_set_is_told_from_a_folder_of_pictures(shards, album):
+def test_a_shard_set_is_told_from_a_folder_of_images(shards, album):
     assert is_shard_set(shards.place)
     assert is_shard_set("s3://bucket/set")
     assert not is_shard_set(str(album))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from tests.ftrain.search_runs import SPLITS, find, picture_of, write_items, write_run
+from tests.ftrain.search_runs import SPLITS, find, image_of, write_items, write_run
 from typer.testing import CliRunner
 
 from fschemas.failures import IntegrityError, RejectedError, UsageError
@@ -38,7 +38,7 @@ def place(tmp_path, monkeypatch):
     for number in (6, 12):
         path = tmp_path / f"raw/photos/item{number % 6}/{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(simplejpeg.encode_jpeg(picture_of(number), quality=95))
+        path.write_bytes(simplejpeg.encode_jpeg(image_of(number), quality=95))
     return tmp_path
 
 
@@ -81,7 +81,7 @@ def test_a_photo_of_the_index_is_not_its_own_answer(place):
 
 
 def test_a_photo_from_elsewhere_has_no_item_unless_told(place):
-    (place / "12.jpg").write_bytes(simplejpeg.encode_jpeg(picture_of(12), quality=90))
+    (place / "12.jpg").write_bytes(simplejpeg.encode_jpeg(image_of(12), quality=90))
     (answer,) = ask(place, place / "12.jpg")
     assert answer["item"] == ""
     assert {match["hit"] for match in answer["matches"]} == {None}
@@ -95,7 +95,7 @@ def test_an_image_is_known_by_its_content_and_not_by_its_path(place):
     stranger, renamed = place / "customer/photos/item0/12.jpg", place / "other/photo.jpg"
     for path, number in ((stranger, 13), (renamed, 12)):
         path.parent.mkdir(parents=True)
-        path.write_bytes(simplejpeg.encode_jpeg(picture_of(number), quality=95 if number == 12 else 90))
+        path.write_bytes(simplejpeg.encode_jpeg(image_of(number), quality=95 if number == 12 else 90))
     at_path, by_content = ask(place, stranger, renamed, top=12)
     assert (at_path["in_index"], at_path["item"], len(at_path["matches"])) == ([], "", 12)
     assert {match["hit"] for match in at_path["matches"]} == {None}
@@ -124,7 +124,7 @@ def green(sheet):
     return int((np.abs(sheet.astype(int) - color).sum(axis=2) < 6).sum())
 
 
-def test_sheets_frame_hits_and_show_the_pictures(place):
+def test_sheets_frame_hits_and_show_the_images(place):
     (answer,) = ask(place, top=4)
     path = place / "out" / answer["sheet"]
     assert answer["sheet"] == "sheets/6.png"
@@ -156,7 +156,7 @@ def test_metric_color_and_reranking_change_scores(place, says):
 def test_broken_photos_are_reported_and_old_sheets_go(place):
     ask(place, place / "raw")
     assert len(list((place / "out/sheets").rglob("*.png"))) == 2
-    (place / "bad.jpg").write_bytes(b"no picture")
+    (place / "bad.jpg").write_bytes(b"no image")
     answers = ask(place, place / "bad.jpg", place / "raw/photos/item0/12.jpg")
     assert "not a JPEG" in answers[0]["error"]
     assert answers[1]["matches"]

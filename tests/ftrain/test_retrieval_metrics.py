@@ -109,28 +109,28 @@ def test_agrees_with_pytorch_metric_learning(metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_leaving_one_out_agrees_with_pytorch_metric_learning(metric):
-    _, pictures, _, items = random_set(num_gallery=120, seed=2)
-    rows = [f"picture {number}" for number in range(120)]
-    found = judge_retrieval(pictures, pictures, items, items, query_rows=rows, gallery_rows=rows, metric=metric)
-    assert_same(found.summary(), musgrave(metric, pictures, items, pictures, items, itself=True))
+    _, images, _, items = random_set(num_gallery=120, seed=2)
+    rows = [f"image {number}" for number in range(120)]
+    found = judge_retrieval(images, images, items, items, query_rows=rows, gallery_rows=rows, metric=metric)
+    assert_same(found.summary(), musgrave(metric, images, items, images, items, itself=True))
 
 
-def test_a_picture_never_finds_itself():
-    pictures, items = on_a_line(0, 1, 5), ["a", "a", "b"]
-    found = judge_retrieval(pictures, pictures, items, items, query_rows=[7, 8, 9], gallery_rows=[7, 8, 9], metric="euclidean")
-    assert found.first.tolist() == [0, 0, -1]  # b has no other picture
+def test_a_image_never_finds_itself():
+    images, items = on_a_line(0, 1, 5), ["a", "a", "b"]
+    found = judge_retrieval(images, images, items, items, query_rows=[7, 8, 9], gallery_rows=[7, 8, 9], metric="euclidean")
+    assert found.first.tolist() == [0, 0, -1]  # b has no other image
     assert found.num_relevant.tolist() == [1, 1, 0]
-    blind = judge_retrieval(pictures, pictures, items, items, metric="euclidean")
+    blind = judge_retrieval(images, images, items, items, metric="euclidean")
     assert blind.num_relevant.tolist() == [2, 2, 1]
-    # Also where only some pictures are in both sets, and where the picture's copy in the gallery has another item.
+    # Also where only some images are in both sets, and where the image's copy in the gallery has another item.
     other = judge_retrieval(
-        pictures[:1], pictures, ["a"], ["b", "a", "b"], query_rows=["x"], gallery_rows=["x", "y", "z"], metric="euclidean"
+        images[:1], images, ["a"], ["b", "a", "b"], query_rows=["x"], gallery_rows=["x", "y", "z"], metric="euclidean"
     )
     assert other.first.tolist() == [0]
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_foreign_picture_as_near_stands_before_the_right_one(metric):
+def test_a_foreign_image_as_near_stands_before_the_right_one(metric):
     gallery = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
     found = judge_retrieval(gallery[:1], gallery, ["a"], ["a", "b", "c"], metric=metric)
     assert found.first.tolist() == [1]
@@ -140,10 +140,10 @@ def test_a_foreign_picture_as_near_stands_before_the_right_one(metric):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dimension", [7, 512])
 def test_a_network_with_constant_output_finds_nothing(metric, dimension):
-    """Equal pictures must stay equal although a product of matrices rounds differently from column to column."""
-    picture = np.random.default_rng(0).normal(3, 1, (1, dimension)).astype("f4")
+    """Equal images must stay equal although a product of matrices rounds differently from column to column."""
+    image = np.random.default_rng(0).normal(3, 1, (1, dimension)).astype("f4")
     items = np.arange(300) % 60
-    found = judge_retrieval(picture.repeat(50, 0), picture.repeat(300, 0), items[:50], items, metric=metric)
+    found = judge_retrieval(image.repeat(50, 0), image.repeat(300, 0), items[:50], items, metric=metric)
     assert set(found.first.tolist()) == {295}
 
 
@@ -163,7 +163,7 @@ def test_an_unknown_item_matches_nothing_but_competes(unknown):
 
 
 def test_no_category_filter():
-    """A query is compared with the whole gallery: a nearer picture of another garment spoils it."""
+    """A query is compared with the whole gallery: a nearer image of another garment spoils it."""
     found = judge_retrieval(on_a_line(0), on_a_line(1, 2), ["skirt/1"], ["blouse/9", "skirt/1"], metric="euclidean")
     assert found.hits(1).tolist() == [False]
 
@@ -253,7 +253,7 @@ def test_attribute_map_weighs_attributes_by_their_queries():
     assert found["map_of_attributes"] == pytest.approx(0.75)
 
 
-def test_attribute_map_leaves_out_the_picture_itself():
+def test_attribute_map_leaves_out_the_image_itself():
     gallery = np.array([[1, 0], [0.5, 0.5], [0, 1]], np.float32)
     arguments = (gallery[:1], gallery, [0], [0, 1, 0], [0], [0, 0, 0], ["a"])
     assert attribute_map(*arguments)["map"] == pytest.approx((1 + 2 / 3) / 2)

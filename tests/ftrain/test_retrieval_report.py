@@ -77,7 +77,7 @@ def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_pa
     assert gain["map"] == pytest.approx(model["map"] - floor["map"])
     assert 0 < gain["map_low"] < gain["map"] < gain["map_high"]
     assert numbers["category"]["model"]["top_1"] == 1.0
-    assert "color_weights" not in numbers, "weights are chosen on validation pictures"
+    assert "color_weights" not in numbers, "weights are chosen on validation images"
     assert not numbers["collapse"]["collapsed"]
     lines = list(summary(numbers))
     assert any(line.startswith("hit@1") and "untrained" not in line for line in lines)
@@ -115,7 +115,7 @@ def test_other_splits_may_only_answer(shards: ShardSet, tmp_path: Path) -> None:
     assert numbers["chance"]["hit_1"] == pytest.approx(6 / 55)
 
 
-def test_pictures_come_worst_first_and_name_what_was_found(shards: ShardSet, tmp_path: Path) -> None:
+def test_images_come_worst_first_and_name_what_was_found(shards: ShardSet, tmp_path: Path) -> None:
     judged = judged_of(shards, "test", ("query", "gallery"), noise=0.9)
     report("item", (), judged, tmp_path)
     rows = table(tmp_path / "images.csv")
@@ -126,8 +126,8 @@ def test_pictures_come_worst_first_and_name_what_was_found(shards: ShardSet, tmp
         assert (row["first_hit"] == "1") == (row["label"] == row["found_label"])
 
 
-def test_intervals_are_over_items_whose_pictures_fail_together(shards: ShardSet, tmp_path: Path) -> None:
-    """Half of the items never found: by pictures the interval of hit@1 would be much too narrow."""
+def test_intervals_are_over_items_whose_images_fail_together(shards: ShardSet, tmp_path: Path) -> None:
+    """Half of the items never found: by images the interval of hit@1 would be much too narrow."""
     judged = judged_of(shards, "test", ("query", "gallery"), noise=0.05)
     item = np.array([int(name.removeprefix("item-")) for name in shards.columns["item"][judged.results["row"]]])
     asks = shards.columns["split"][judged.results["row"]] == "query"

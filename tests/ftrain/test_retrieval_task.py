@@ -63,7 +63,7 @@ def test_all_categories_are_classes_and_learn() -> None:
 
 
 @pytest.mark.parametrize("labels", ["item", "category"])
-def test_every_picture_is_an_anchor_with_partners(shards: ShardSet, labels: str) -> None:
+def test_every_image_is_an_anchor_with_partners(shards: ShardSet, labels: str) -> None:
     """The original's category triplets have one anchor for ever, and its loaders never reshuffle."""
     task = task_of(shards, labels=labels)
     fit = FitConfig(batch_size=8, sampler="identities", per_identity=2)
@@ -123,7 +123,7 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
 
 @pytest.mark.parametrize("neck", ["none", "batch_norm"])
 @pytest.mark.parametrize("flip", [False, True])
-def test_embeddings_have_length_one_whatever_the_picture(shards: ShardSet, neck: str, flip: bool) -> None:
+def test_embeddings_have_length_one_whatever_the_image(shards: ShardSet, neck: str, flip: bool) -> None:
     """The original adds distances of embeddings of any length to distances of colors."""
     task = task_of(shards, neck=neck, flip_test=flip).eval()
     floor = task.untrained().eval()
@@ -216,11 +216,11 @@ def test_nothing_is_named_below_the_least_score(shards: ShardSet) -> None:
     assert (sure["category"], sure["category_score"], sure["least_score"]) == ("Jeans", 0.7, 0.6)
     assert (unsure["category"], unsure["category_score"], unsure["recognized"], sure["recognized"]) == (None, 0.4, False, True)
     assert sure["embedding"] == [0.25] * 16
-    picture = np.full((90, 120, 3), 200, np.uint8)
-    assert not np.array_equal(task.draw(picture, sure), task.draw(picture, unsure))
+    image = np.full((90, 120, 3), 200, np.uint8)
+    assert not np.array_equal(task.draw(image, sure), task.draw(image, unsure))
     silent = task_of(shards, classify="none")
     assert list(silent.answer({"embedding": embedding}, 0)) == ["embedding"]
-    assert silent.draw(picture, silent.answer({"embedding": embedding}, 0)) is picture
+    assert silent.draw(image, silent.answer({"embedding": embedding}, 0)) is image
 
 
 def test_the_graph_that_is_exported_gives_embeddings(shards: ShardSet) -> None:

@@ -24,8 +24,8 @@ def pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
-def count_near(picture, color, distance=40):
-    return int((np.abs(picture - np.array(color)).sum(axis=2) < distance).sum())
+def count_near(image, color, distance=40):
+    return int((np.abs(image - np.array(color)).sum(axis=2) < distance).sum())
 
 
 GREEN, RED, CYAN = (0x1F, 0x8A, 0x4C), (0xD0, 0x34, 0x2C), (0x0F, 0x9F, 0xB8)
@@ -39,11 +39,11 @@ def test_frames_tell_right_from_wrong_and_free_places_stay_free():
     tiles = [tile(True), tile(False), None, tile(None)]
     png = sheet(tiles, "Title", "subtitle", columns=2)
     assert png == sheet(tiles, "Title", "subtitle", columns=2)
-    picture = pixels(png)
-    half = picture.shape[1] // 2
-    assert count_near(picture[:, :half], GREEN) > 500 > count_near(picture[:, half:], GREEN)
-    assert count_near(picture[:, half:], RED) > 500 > count_near(picture[:, :half], RED)
-    lower = picture[picture.shape[0] * 2 // 3 :, : half - 20]
+    image = pixels(png)
+    half = image.shape[1] // 2
+    assert count_near(image[:, :half], GREEN) > 500 > count_near(image[:, half:], GREEN)
+    assert count_near(image[:, half:], RED) > 500 > count_near(image[:, :half], RED)
+    lower = image[image.shape[0] * 2 // 3 :, : half - 20]
     assert (lower == 255).all(), "the third place was left free"
 
 
@@ -97,8 +97,8 @@ def test_a_wrong_label_is_worded_one_way():
 
 
 def test_scores_that_are_no_probabilities_are_not_written_in_percent():
-    picture = np.full((400, 800, 3), 90, np.uint8)
-    both = [draw_labels(picture, [Line("floral", 0.8, probability=sure)], size=(80, 40)) for sure in (True, False)]
+    image = np.full((400, 800, 3), 90, np.uint8)
+    both = [draw_labels(image, [Line("floral", 0.8, probability=sure)], size=(80, 40)) for sure in (True, False)]
     assert not np.array_equal(*both)
 
 
@@ -118,17 +118,17 @@ def test_a_confusion_leaves_out_classes_that_nobody_has_and_bars_take_any_parts(
     assert whole != plot_bars({"a": {"value": 0.5}, "b": {"value": 0.3}}, "title")
 
 
-def test_a_drawing_has_its_box_and_panel_and_leaves_the_picture_alone():
-    picture = np.full((400, 800, 3), 90, np.uint8)
-    drawn = draw_labels(picture, [Line("Dress", 0.8), Line("long", 0.4, "sleeve")], size=(80, 40), box=[10, 5, 29, 24])
-    assert (picture == 90).all()
+def test_a_drawing_has_its_box_and_panel_and_leaves_the_image_alone():
+    image = np.full((400, 800, 3), 90, np.uint8)
+    drawn = draw_labels(image, [Line("Dress", 0.8), Line("long", 0.4, "sleeve")], size=(80, 40), box=[10, 5, 29, 24])
+    assert (image == 90).all()
     edges = np.argwhere(np.abs(drawn.astype(int) - np.array([15, 159, 184])).sum(axis=2) < 30)
     edges = edges[edges[:, 0] < 251]  # above the panel
     assert edges[:, 1].min() == pytest.approx(100, abs=3)
     assert edges[:, 1].max() == pytest.approx(300, abs=3)
     assert edges[:, 0].min() == pytest.approx(50, abs=3)
     assert (drawn[-5:, :20] != 90).any()
-    assert np.array_equal(draw_labels(picture, [], size=(80, 40)), picture)
+    assert np.array_equal(draw_labels(image, [], size=(80, 40)), image)
 
 
 def test_properties_name_sizes_and_what_is_hidden():

@@ -22,7 +22,7 @@ def test_slices_by_hand():
     assert (result["pose"]["front"]["low"], result["pose"]["front"]["high"]) == (low, high)
 
 
-def test_pictures_that_do_not_count_are_left_out():
+def test_images_that_do_not_count_are_left_out():
     values, counts = np.full(100, np.nan), np.zeros(100)
     values[:30], counts[:30] = np.arange(30), np.repeat([1, 3], 15)  # a ratio of sums, not a mean of ratios
     values[30:49], counts[30:49] = 1, 1  # 19 of 25 of the back count: too few

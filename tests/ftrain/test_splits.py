@@ -35,7 +35,7 @@ def test_without_a_validation_split_groups_of_training_are_held_out(tmp_path: Pa
     assert sorted([*training, *held]) == splits.shards.rows("train").tolist()
     assert not set(groups[training]) & set(groups[held])
     assert 4 <= len(set(groups[held])) <= 16
-    assert splits.training_pictures().tolist() == training.tolist()
+    assert splits.training_images().tolist() == training.tolist()
 
 
 def test_a_split_of_the_set_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_too_small_a_share_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sampler", "kind"), [("balanced", ClassBalanced), ("identities", Identities)])
 def test_samplers_go_by_the_labels_of_the_task(tmp_path: Path, sampler: str, kind: type) -> None:
-    splits = splits_of(tmp_path, {"train": 18, "val": 4}, items=16)  # two items have two pictures
+    splits = splits_of(tmp_path, {"train": 18, "val": 4}, items=16)  # two items have two images
     fit = FitConfig(batch_size=4, sampler=sampler, per_identity=2)
     chosen, rows = sampler_of(splits.task, fit, splits.shards, splits.training())
     assert isinstance(chosen, kind)

@@ -105,7 +105,7 @@ def test_probabilities_keep_the_scale(shards):
     torch.testing.assert_close(scores.sum(), torch.tensor(1.0))
 
 
-def test_every_picture_with_a_style_is_in_the_class_loss_and_others_are_not(shards):
+def test_every_image_with_a_style_is_in_the_class_loss_and_others_are_not(shards):
     task = task_of(shards.metadata, dropout=0.0).train()
     for module in task.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
@@ -265,36 +265,34 @@ def test_values_of_attributes_come_from_their_groups(shards):
     assert labels.positive(note).tolist() == [0, 1, 0, 0, 1, 0, 1]
 
 
-def results_of(generator, labels, num_pictures=40):
-    positive = np.zeros((num_pictures, labels.num_ids), np.uint8)
+def results_of(generator, labels, num_images=40):
+    positive = np.zeros((num_images, labels.num_ids), np.uint8)
     for ids in labels.ids:
-        positive[np.arange(num_pictures), generator.choice(list(ids), num_pictures)] = 1
+        positive[np.arange(num_images), generator.choice(list(ids), num_images)] = 1
     positive[::7, list(labels.ids[0])] = 0
     positive[3, [4, 5]] = 1  # two values of one type
-    embedding = generator.normal(size=(num_pictures, len(labels.attributes), 6)).astype(np.float16)
-    return {"positive": positive, "embedding": embedding, "role": np.zeros(num_pictures, np.int8), "row": np.arange(num_pictures)}
+    embedding = generator.normal(size=(num_images, len(labels.attributes), 6)).astype(np.float16)
+    return {"positive": positive, "embedding": embedding, "role": np.zeros(num_images, np.int8), "row": np.arange(num_images)}
 
 
 def test_search_is_that_of_the_asen_papers(shards):
-    """Each (picture, value) is a query among the entries of its attribute; checked against the ranking of one by hand."""
+    """Each (image, value) is a query among the entries of its attribute; checked against the ranking of one by hand."""
     labels, generator = attribute_labels(shards.metadata), np.random.default_rng(0)
     results = results_of(generator, labels)
     found = entries(labels, results)
-    assert len(found.pictures) == int(results["positive"].sum())
+    assert len(found.images) == int(results["positive"].sum())
     figures = search_figures(labels, results)
     mine = []
     for number, attribute in enumerate(labels.attributes):
         among = np.flatnonzero(found.attributes == number)
         own = []
         for query in among:
-            vector = results["embedding"][found.pictures[query], number].astype(float)
-            others = [entry for entry in among if found.pictures[entry] != found.pictures[query]]
-            vectors = np.array([results["embedding"][found.pictures[entry], number] for entry in others], float)
+            vector = results["embedding"][found.images[query], number].astype(float)
+            others = [entry for entry in among if found.images[entry] != found.images[query]]
+            vectors = np.array([results["embedding"][found.images[entry], number] for entry in others], float)
             cosines = vectors @ vector / np.linalg.norm(vectors, axis=1)
             right = np.array([found.values[entry] == found.values[query] for entry in others])
-            hits = right[
-                np.lexsort((right, -cosines.round(9)))
-            ]  # a picture with two values ties with itself: the wrong one first
+            hits = right[np.lexsort((right, -cosines.round(9)))]  # an image with two values ties with itself: the wrong one first
             own.append((np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean() if hits.any() else 0.0)
         assert figures[f"map/{attribute}"] == pytest.approx(np.mean(own), abs=1e-6)
         mine += own
@@ -323,7 +321,7 @@ def test_queries_find_the_gallery_and_never_themselves():
         "embedding": np.random.default_rng(0).normal(size=(5, 1, 4)).astype(np.float16),
     }  # fmt: skip
     found = entries(labels, results)
-    assert found.pictures.tolist() == [0, 1, 2, 4]
+    assert found.images.tolist() == [0, 1, 2, 4]
     assert found.asks.tolist() == [True, False, False, True]
     assert found.offers.tolist() == [False, True, True, True]
     asked, near = nearest(results, found, 0, 10, 3)
@@ -358,7 +356,7 @@ def test_calibration_error_by_hand():
 
 
 @pytest.mark.parametrize("model", [{}, LOCAL, {"target": "attributes", **LOCAL}, {"target": "attributes", "head": "none"}])
-def test_a_report_has_floors_tables_plots_and_pictures(shards, tmp_path, model):
+def test_a_report_has_floors_tables_plots_and_images(shards, tmp_path, model):
     run = write_run(tmp_path / "run", shards, **model)
     out = tmp_path / "out"
     metrics = evaluate_run(run, shards.place, out, workers=0, device="cpu", allow_collapse=True)

@@ -34,7 +34,7 @@ def run(shards, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def archive(shards, tmp_path_factory):
-    """The test split as the challenge packs it: test.csv with the pictures beside it, in an order of its own."""
+    """The test split as the challenge packs it: test.csv with the images beside it, in an order of its own."""
     folder = tmp_path_factory.mktemp("submit") / "fashionAI_key_points_test_a_20180227"
     lines = ["image_id,image_category"]
     for row in reversed(shards.rows("test").tolist()):

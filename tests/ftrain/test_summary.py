@@ -35,7 +35,7 @@ class Classifier(Tiny):
     def predict(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"scores": self.network(batch["image"].permute(0, 3, 1, 2).float())}
 
-    def encode_picture(self, picture: np.ndarray, box: Any = None) -> dict[str, np.ndarray]:
+    def encode_image(self, image: np.ndarray, box: Any = None) -> dict[str, np.ndarray]:
         return {"image": np.zeros((224, 224, 3), np.uint8)}
 
 
@@ -79,7 +79,7 @@ def test_stages_say_what_they_train(shards: ShardSet) -> None:
 
 
 def test_one_way_through_the_network_is_counted(shards: ShardSet, tmp_path: Path) -> None:
-    """Neither the mirror image nor turned pictures count, and the numbers of rows add up."""
+    """Neither the mirror image nor turned images count, and the numbers of rows add up."""
     run = write_run(tmp_path / "run", shards, flip_test=True, test_angles=[-5.0, 5.0])
     task, config = network_of(run, None, None, None, None, [])
     found = summarise(task, config)
@@ -94,7 +94,7 @@ def test_one_way_through_the_network_is_counted(shards: ShardSet, tmp_path: Path
     assert lines[-1].split()[:2] == ["all", f"{found['totals']['parameters']:,}"]
 
 
-def test_a_task_that_is_shown_no_pictures_has_parameters_only(shards: ShardSet) -> None:
+def test_a_task_that_is_shown_no_images_has_parameters_only(shards: ShardSet) -> None:
     task = Tiny(TinyConfig(), shards.metadata).eval()
     found = summarise(task, config_of())
     assert found["totals"]["multiply_adds"] is None

@@ -1,4 +1,4 @@
-"""Views: boxes and points move with the picture, and a view of a box is the view of the cut-out."""
+"""Views: boxes and points move with the image, and a view of a box is the view of the cut-out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fschemas.landmarks import DEEPFASHION_8
 from ftrain.data.config import ViewConfig
 from ftrain.data.image import invert, move_points
 from ftrain.data.stream import RawSample
-from ftrain.data.view import landmarks_in_view, names_as_ids, place, view_of_picture, view_of_sample
+from ftrain.data.view import landmarks_in_view, names_as_ids, place, view_of_image, view_of_sample
 
 STILL = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "color": 0.0}
 
@@ -36,9 +36,9 @@ def test_a_margin_is_a_share_of_the_longer_side() -> None:
 
 
 def test_the_view_of_a_box_is_the_view_of_the_cut_out() -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
-    whole = view_of_picture(ViewConfig(input_size=64, margin=0.0), picture, [30, 20, 93, 83])
-    cut = view_of_picture(ViewConfig(input_size=64), picture[20:84, 30:94])
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    whole = view_of_image(ViewConfig(input_size=64, margin=0.0), image, [30, 20, 93, 83])
+    cut = view_of_image(ViewConfig(input_size=64), image[20:84, 30:94])
     np.testing.assert_array_equal(whole.image, cut.image)
 
 
@@ -82,8 +82,8 @@ def test_no_label_is_no_class() -> None:
     assert names_as_ids(dataset, "category") == {"": -1, "Blouse": 0, "Dress": 1}
 
 
-def test_a_picture_is_decoded_as_its_jpeg() -> None:
+def test_a_image_is_decoded_as_its_jpeg() -> None:
     sample = raw()
-    picture = simplejpeg.decode_jpeg(sample.image, "RGB", fastupsample=True)
-    same = view_of_picture(ViewConfig(), picture).image
+    image = simplejpeg.decode_jpeg(sample.image, "RGB", fastupsample=True)
+    same = view_of_image(ViewConfig(), image).image
     np.testing.assert_array_equal(view_of_sample(ViewConfig(), sample, None).image, same)

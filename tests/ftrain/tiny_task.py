@@ -47,14 +47,14 @@ class TinyEncoder:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         if self.delay:
             time.sleep(self.delay)
-        picture = cv2.resize(simplejpeg.decode_jpeg(sample.image, "RGB"), (self.size, self.size))
+        image = cv2.resize(simplejpeg.decode_jpeg(sample.image, "RGB"), (self.size, self.size))
         noise = np.zeros(3, np.float32)
         if generator is not None:
-            picture = picture[:, ::-1] if generator.random() < 0.5 else picture
+            image = image[:, ::-1] if generator.random() < 0.5 else image
             noise = generator.normal(size=3).astype(np.float32)
         garment = GARMENTS.index(sample.annotation["garment"])
         return {
-            "image": np.ascontiguousarray(picture), "noise": noise, "garment": np.int64(garment),
+            "image": np.ascontiguousarray(image), "noise": noise, "garment": np.int64(garment),
             "hint": np.eye(len(GARMENTS), dtype=np.float32)[garment],
             "is_wide": np.bool_(sample.annotation["width"] > sample.annotation["height"]),
         }  # fmt: skip

@@ -21,8 +21,8 @@ _UNKNOWN = ("", "unknown")
 class Floor:
     """One label in one split: rows that have it, classes, the most frequent one and its share, the rarest and its rows.
 
-    For attributes of which a picture may have several (`several`), `share` is the part of the pictures that have the most
-    frequent one, and `mean` how many a picture has.
+    For attributes of which an image may have several (`several`), `share` is the part of the images that have the most
+    frequent one, and `mean` how many an image has.
     """
 
     table: str

@@ -20,7 +20,7 @@ from fprep.audit.findings import Findings, Place, places
 from fprep.audit.labels import find_label_faults
 from fprep.audit.split_lock import LOCK_FILE, SplitLock, make_lock
 from fprep.audit.summary import summary_text
-from fprep.audit.tables import AuditTable, Pictures, look_at_pictures, open_tables, rows_of
+from fprep.audit.tables import AuditTable, Images, look_at_images, open_tables, rows_of
 from fprep.audit.twins import Labels, find_conflicts
 from fprep.convert.report import plain_arrow
 from fprep.near_duplicates.pairs import LARGEST_DISTANCE, near_pairs
@@ -44,7 +44,7 @@ class Audit:
     notes: list[str]
     text: str
     tables: list[AuditTable]
-    num_pictures: int
+    num_images: int
     lock: SplitLock | None
 
     @property
@@ -60,7 +60,7 @@ class Audit:
             by_severity.setdefault(severity, {})[kind] = number
         return {
             "tables": [{"name": table.name, "rows": len(table.frame), "sha256": table.sha256} for table in self.tables],
-            "images": self.num_pictures, "findings": by_severity, "leaks": self.num_leaks,
+            "images": self.num_images, "findings": by_severity, "leaks": self.num_leaks,
             "floors": [asdict(floor) for floor in self.floors], "notes": self.notes,
             "lock": self.lock.digest if self.lock else None,
         }  # fmt: skip
@@ -73,8 +73,8 @@ def audit(
 ) -> Audit:  # fmt: skip
     """Audit the tables together and publish what was found in `out` (the folder of the first table).
 
-    `images` replaces the raw root of a single table; `follow_links`: images may lie behind links that leave it. With `near` every picture is decoded at reduced size and compared,
-    `distance` bits of 64 apart at most; without it pictures are the same by SHA-256 alone. `lock` writes the split lock too.
+    `images` replaces the raw root of a single table; `follow_links`: images may lie behind links that leave it. With `near` every image is decoded at reduced size and compared,
+    `distance` bits of 64 apart at most; without it images are the same by SHA-256 alone. `lock` writes the split lock too.
     `limit` takes so many rows of each table. `dry_run` publishes nothing. Raises `UsageError` and `IntegrityError`.
     """
     _check_options(places_of_tables, images, distance, limit, lock)
@@ -108,7 +108,7 @@ def _audit(
 ) -> Audit:
     rows = rows_of(tables)
     where = places(rows)
-    pictures = look_at_pictures(
+    all_images = look_at_images(
         tables,
         rows,
         near=near,
@@ -117,21 +117,21 @@ def _audit(
         workers=workers,
         progress=lambda d, t: tell("images", d, t),
     )
-    findings, notes = Findings(), _notes(pictures, near)
-    audit_leaks.find_picture_faults(where, pictures, findings)
-    identical = audit_leaks.find_identical(where, pictures, findings)
+    findings, notes = Findings(), _notes(all_images, near)
+    audit_leaks.find_image_faults(where, all_images, findings)
+    identical = audit_leaks.find_identical(where, all_images, findings)
     audit_leaks.find_same_paths(where, rows, findings)
-    pairs = near_pairs(pictures.views, distance=distance, progress=lambda d, t: tell("pairs", d, t))
-    similar = audit_leaks.find_near(where, pictures, pairs, findings)
+    pairs = near_pairs(all_images.views, distance=distance, progress=lambda d, t: tell("pairs", d, t))
+    similar = audit_leaks.find_near(where, all_images, pairs, findings)
     audit_leaks.find_shared_groups(where, rows, findings)
     audit_leaks.find_coarse_leaks(tables, where, rows, findings)
     twins = [(row, other, 0) for row, other in identical] + similar
     find_conflicts(Labels(tables, where), twins, findings)
     floors = _check_tables(tables, where, findings, tell)
     frame = findings.frame()
-    made = make_lock(rows, pictures, pairs) if lock else None
+    made = make_lock(rows, all_images, pairs) if lock else None
     text = summary_text(tables, frame, floors, notes)
-    return Audit(frame, floors, notes, text, tables, int(pictures.of_row.max(initial=-1)) + 1, made)
+    return Audit(frame, floors, notes, text, tables, int(all_images.of_row.max(initial=-1)) + 1, made)
 
 
 def _check_tables(tables: Sequence[AuditTable], where: Sequence[Place], findings: Findings, tell: Progress) -> list[Floor]:
@@ -150,7 +150,7 @@ def _check_tables(tables: Sequence[AuditTable], where: Sequence[Place], findings
 
 
 def _find_rejected(table: AuditTable, findings: Findings) -> None:
-    """What convert has left out as the same picture, from `rejected.parquet` beside the table."""
+    """What convert has left out as the same image, from `rejected.parquet` beside the table."""
     path = table.path.with_name("rejected.parquet")
     if not path.is_file():
         return
@@ -160,11 +160,11 @@ def _find_rejected(table: AuditTable, findings: Findings) -> None:
         findings.add("duplicate_rejected", severity, message, table=table.name)
 
 
-def _notes(pictures: Pictures, near: bool) -> list[str]:
-    missing = sum(fault == "missing" for _, fault in pictures.faults)
+def _notes(all_images: Images, near: bool) -> list[str]:
+    missing = sum(fault == "missing" for _, fault in all_images.faults)
     if not near:
         return ["near-identical images were not looked for (--no-near)"]
-    if missing and not pictures.seen.any():
+    if missing and not all_images.seen.any():
         return ["no image is at hand, so near-identical ones were not looked for; name their folder with --images"]
     return [f"{wording.count(missing, 'image')} not at hand and not compared"] if missing else []
 
@@ -180,7 +180,7 @@ def _publish(out: Path, result: Audit, options: dict[str, Any]) -> None:
                 }
                 for table in result.tables
             ],
-            "options": options, "images": result.num_pictures,
+            "options": options, "images": result.num_images,
         }  # fmt: skip
         with ExitStack() as renames:  # leaves in reverse order: the findings come last
             path = renames.enter_context(publish(out / AUDIT_FILE))

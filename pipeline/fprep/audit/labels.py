@@ -14,8 +14,8 @@ from fschemas.landmarks import Visibility
 from fschemas.wording import count
 
 _OUTSIDE = 0.05  # of the box's longer side: a point may stick out so far
-_TINY, _TINY_SIDE = 0.005, 12.0  # share of the picture, pixels
-_WHOLE = 0.98  # share of the picture
+_TINY, _TINY_SIDE = 0.005, 12.0  # share of the image, pixels
+_WHOLE = 0.98  # share of the image
 _LABELS = ("category", "style")
 _LIMBS = ("cuff", "sleeve", "bottom")  # arms and legs cross in ordinary poses
 

@@ -1,6 +1,6 @@
 """Duplicates, and leaks: what stands on both sides of train, val and test, in one table or across several.
 
-An error where train knows a held-out picture, item or group; a warning where val knows test.
+An error where train knows a held-out image, item or group; a warning where val knows test.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from fprep.audit.findings import Findings, Place
-from fprep.audit.tables import AuditTable, Pictures
+from fprep.audit.tables import AuditTable, Images
 from fprep.convert.splits import HELD_OUT
 from fprep.near_duplicates.pairs import NearPairs
 from fprep.readers.reader import short_hash
@@ -19,26 +19,26 @@ from fprep.readers.reader import short_hash
 _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 
 
-def find_picture_faults(where: Sequence[Place], pictures: Pictures, findings: Findings) -> None:
-    """Pictures that are missing, broken, blank, or not what the table says."""
+def find_image_faults(where: Sequence[Place], images: Images, findings: Findings) -> None:
+    """Images that are missing, broken, blank, or not what the table says."""
     whats = {"missing": "is not there", "unreadable": "cannot be decoded", "changed": "has other bytes than the table says"}
-    for row, fault in pictures.faults:
+    for row, fault in images.faults:
         place = where[row]
         severity = "warning" if fault == "missing" else "error"
         findings.add(f"image_{fault}", severity, f"{place.image} {whats[fault]}", place)
-    for row in np.flatnonzero(pictures.blank[pictures.of_row]).tolist():
+    for row in np.flatnonzero(images.blank[images.of_row]).tolist():
         what = f"{where[row].image} is of one and the same shade"
         findings.add("image_blank", "warning", what, where[row])
 
 
-def find_identical(where: Sequence[Place], pictures: Pictures, findings: Findings) -> list[tuple[int, int]]:
-    """Rows that show the same picture under two names or in two tables. Gives the twins as row numbers.
+def find_identical(where: Sequence[Place], images: Images, findings: Findings) -> list[tuple[int, int]]:
+    """Rows that show the same image under two names or in two tables. Gives the twins as row numbers.
 
-    Of one picture the row in the most binding split is the one that others are compared with. Several garments of one picture
+    Of one image the row in the most binding split is the one that others are compared with. Several garments of one image
     are rows of the same name in one table: no twins, but they must not straddle splits either.
     """
     twins: list[tuple[int, int]] = []
-    for members in groups_of(pictures.of_row):
+    for members in groups_of(images.of_row):
         ordered = sorted(members, key=lambda row: (_RANK[where[row].side], row))
         first = where[ordered[0]]
         for row in ordered[1:]:
@@ -60,7 +60,7 @@ def find_identical(where: Sequence[Place], pictures: Pictures, findings: Finding
 
 
 def find_same_paths(where: Sequence[Place], rows: pl.DataFrame, findings: Findings) -> None:
-    """Pictures of one family of benchmarks under the same path, where bytes cannot be compared in one of the tables."""
+    """Images of one family of benchmarks under the same path, where bytes cannot be compared in one of the tables."""
     if rows["table"].n_unique() < 2 or not (rows["sha256"] == "").any():
         return
     unique = rows.with_row_index("index").unique(["table", "image"], keep="first", maintain_order=True)
@@ -81,9 +81,9 @@ def find_same_paths(where: Sequence[Place], rows: pl.DataFrame, findings: Findin
             findings.add("leak_identical", severity, what, place, other, distance=0)
 
 
-def find_near(where: Sequence[Place], pictures: Pictures, pairs: NearPairs, findings: Findings) -> list[tuple[int, int, int]]:
-    """Near-identical pictures; one finding per row, about its nearest twin. Gives twins as (row, row, bits apart)."""
-    members = dict(zip(*_first_rows(pictures.of_row), strict=True))
+def find_near(where: Sequence[Place], images: Images, pairs: NearPairs, findings: Findings) -> list[tuple[int, int, int]]:
+    """Near-identical images; one finding per row, about its nearest twin. Gives twins as (row, row, bits apart)."""
+    members = dict(zip(*_first_rows(images.of_row), strict=True))
     twins: list[tuple[int, int, int]] = []
     seen: dict[tuple[int, bool], int] = {}
     order = np.lexsort((pairs.second, pairs.first, pairs.distance))
@@ -93,7 +93,7 @@ def find_near(where: Sequence[Place], pictures: Pictures, pairs: NearPairs, find
         a, b = (sorted(numbers, key=lambda row: (_RANK[where[row].side], row)) for numbers in sides)
         if not mirrored:
             twins.append((a[0], b[0], distance))
-        # The most binding row of one picture against the least binding labelled row of the other, both ways.
+        # The most binding row of one image against the least binding labelled row of the other, both ways.
         options = [(_last_labelled(a, where), b[0]), (_last_labelled(b, where), a[0])]
         row, other_row = min(options, key=lambda option: _urgency(where[option[0]], where[option[1]]))
         place, other = where[row], where[other_row]
@@ -127,7 +127,7 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
             .agg(
                 *(pl.col("index").filter(pl.col("side") == side).first().alias(side) for side in _RANK if side != "unlabelled"),
                 *((pl.col("side") == side).sum().alias(f"num_{side}") for side in _RANK if side != "unlabelled"),
-                pl.col("image").first().alias("image"), pl.col("image").n_unique().alias("pictures"), pl.col("sha256").first(),
+                pl.col("image").first().alias("image"), pl.col("image").n_unique().alias("images"), pl.col("sha256").first(),
             )
             .filter(pl.sum_horizontal(pl.col(f"num_{side}") > 0 for side in ("train", "val", "test")) > 1)
         )  # fmt: skip
@@ -135,7 +135,7 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
             present = [side for side in ("train", "val", "test") if row[f"num_{side}"]]
             place, other = where[row[present[0]]], where[row[present[-1]]]
             signature = (place.table, place.key, other.table, other.key)
-            if signature in told or row[column] in (row["image"], row["sha256"]):  # an item, or the picture itself: said already
+            if signature in told or row[column] in (row["image"], row["sha256"]):  # an item, or the image itself: said already
                 continue
             told.add(signature)
             counts = " and ".join(f"{row[f'num_{side}']} in {side}" for side in present)

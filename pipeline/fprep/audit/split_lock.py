@@ -1,8 +1,8 @@
-"""The split lock: which split every picture and every group belongs to, so that nothing held out is ever trained on.
+"""The split lock: which split every image and every group belongs to, so that nothing held out is ever trained on.
 
-`fprep audit --lock` writes it over several tables together: a picture that any of them holds out is held out in all. `fprep shard
+`fprep audit --lock` writes it over several tables together: an image that any of them holds out is held out in all. `fprep shard
 --lock` refuses a table that says otherwise and writes the lock's digest into dataset.json, and `ftrain --lock` refuses shards
-that do not carry it. A picture is known by 64 bits of the SHA-256 of its bytes (where these are unknown by its path, which counts
+that do not carry it. An image is known by 64 bits of the SHA-256 of its bytes (where these are unknown by its path, which counts
 within a family of benchmarks), a group by a hash of data set and name. The same tables give the same bytes.
 """
 
@@ -24,21 +24,21 @@ from fschemas.names import DIGEST
 from fschemas.wording import count
 
 if TYPE_CHECKING:
-    from fprep.audit.tables import Pictures
+    from fprep.audit.tables import Images
     from fprep.near_duplicates.pairs import NearPairs
 
 LOCK_FILE = "splits.lock.json"
 FORMAT = "fashionkit-split-lock/1"
-_DIGITS = 16  # hex digits of a name: two of a million pictures share one with a chance of 1 in 37 million
+_DIGITS = 16  # hex digits of a name: two of a million images share one with a chance of 1 in 37 million
 _SHAPE = {"digits": COUNT, "images": {"*": str}, "groups": {"*": str}, "digest": DIGEST}
 _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 
 
 @dataclass(frozen=True)
 class SplitLock:
-    """Split of each picture, and side (train, val or test) of each group that lies on one side, by their short hashes."""
+    """Split of each image, and side (train, val or test) of each group that lies on one side, by their short hashes."""
 
-    pictures: dict[str, str]
+    images: dict[str, str]
     groups: dict[str, str]
 
     @property
@@ -50,13 +50,13 @@ class SplitLock:
         """The file: names of one split stand one after the other, ascending."""
         content = {
             **self._content(),
-            "counts": {"images": len(self.pictures), "groups": len(self.groups)},
+            "counts": {"images": len(self.images), "groups": len(self.groups)},
             "digest": self.digest,
         }
         return json.dumps(seal(content), indent=1).encode() + b"\n"
 
     def _content(self) -> dict[str, Any]:
-        return {"format": FORMAT, "digits": _DIGITS, "images": _packed(self.pictures), "groups": _packed(self.groups)}
+        return {"format": FORMAT, "digits": _DIGITS, "images": _packed(self.images), "groups": _packed(self.groups)}
 
     @classmethod
     def read(cls, path: Path) -> SplitLock:
@@ -76,25 +76,25 @@ class SplitLock:
         return lock
 
 
-def make_lock(rows: pl.DataFrame, pictures: Pictures, pairs: NearPairs) -> SplitLock:
-    """The lock of the rows of an audit. Of a picture in several splits the most binding one counts; a picture of train that is
-    nearly the same as one held out is held out too. Groups on both sides are left to their pictures."""
+def make_lock(rows: pl.DataFrame, images: Images, pairs: NearPairs) -> SplitLock:
+    """The lock of the rows of an audit. Of an image in several splits the most binding one counts; an image of train that is
+    nearly the same as one held out is held out too. Groups on both sides are left to their images."""
     splits = rows["split"].to_list()
     sides = rows["side"].to_list()
     strongest: dict[int, int] = {}
-    for row, picture in enumerate(pictures.of_row.tolist()):
-        before = strongest.setdefault(picture, row)
+    for row, image_id in enumerate(images.of_row.tolist()):
+        before = strongest.setdefault(image_id, row)
         if _RANK[sides[row]] < _RANK[sides[before]]:
-            strongest[picture] = row
-    decided = {picture: splits[row] for picture, row in strongest.items()}
+            strongest[image_id] = row
+    decided = {image_id: splits[row] for image_id, row in strongest.items()}
     near = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
-    for first, second in [*near, *_same_paths(rows, pictures)]:
-        for picture, twin in ((first, second), (second, first)):
-            if decided[picture] == "train" and sides[strongest[twin]] in ("val", "test"):
-                decided[picture] = splits[strongest[twin]]
+    for first, second in [*near, *_same_paths(rows, images)]:
+        for image_id, twin in ((first, second), (second, first)):
+            if decided[image_id] == "train" and sides[strongest[twin]] in ("val", "test"):
+                decided[image_id] = splits[strongest[twin]]
     known: dict[str, str] = {}
-    for name, picture in zip(_picture_names(rows), pictures.of_row.tolist(), strict=True):
-        split = decided[picture]
+    for name, image_id in zip(_image_names(rows), images.of_row.tolist(), strict=True):
+        split = decided[image_id]
         if split != "unlabelled" and (name not in known or _RANK[SIDES[split]] < _RANK[SIDES[known[name]]]):
             known[name] = split
     return SplitLock(known, _groups(rows))
@@ -104,13 +104,13 @@ def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: b
     """Compare a table's rows with the lock; `rows` has `key`, `image`, `split`, `group`, `sha256` and `dataset`.
 
     Gives the numbers of the rows that break it, where these are to be left out. Else raises `IntegrityError` where a held-out
-    picture would be trained on or a picture or group has another split. Raises `UsageError` where the lock knows nothing of
-    the table. New pictures pass.
+    image would be trained on or an image or group has another split. Raises `UsageError` where the lock knows nothing of
+    the table. New images pass.
     """
     rows = rows.with_row_index("row").filter(pl.col("split") != "unlabelled")
     rows = rows.with_columns(pl.col("split").cast(pl.String), pl.col("sha256").fill_null(""))
-    names = zip(_picture_names(rows), _path_names(rows), strict=True)
-    locked = [lock.pictures.get(name) or lock.pictures.get(path, "") for name, path in names]
+    names = zip(_image_names(rows), _path_names(rows), strict=True)
+    locked = [lock.images.get(name) or lock.images.get(path, "") for name, path in names]
     sides = [lock.groups.get(name, "") for name in _group_names(rows)]
     if len(rows) and not any(locked) and not any(sides):
         raise UsageError(
@@ -163,29 +163,29 @@ def _groups(rows: pl.DataFrame) -> dict[str, str]:
     return dict(sides.filter(pl.col("count") == 1).select("name", "side").iter_rows())
 
 
-def _same_paths(rows: pl.DataFrame, pictures: Pictures) -> list[tuple[int, int]]:
-    """Pictures of one family under one path, where the bytes of one of them are not known."""
+def _same_paths(rows: pl.DataFrame, images: Images) -> list[tuple[int, int]]:
+    """Images of one family under one path, where the bytes of one of them are not known."""
     unknown = set(rows.filter(pl.col("sha256") == "")["image"].to_list())
     first: dict[str, int] = {}
     found: list[tuple[int, int]] = []
-    for name, image, picture in zip(_path_names(rows), rows["image"].to_list(), pictures.of_row.tolist(), strict=True):
-        if image in unknown and first.setdefault(name, picture) != picture:
-            found.append((first[name], picture))
+    for name, image, image_id in zip(_path_names(rows), rows["image"].to_list(), images.of_row.tolist(), strict=True):
+        if image in unknown and first.setdefault(name, image_id) != image_id:
+            found.append((first[name], image_id))
     return found
 
 
-def _picture_names(rows: pl.DataFrame) -> list[str]:
+def _image_names(rows: pl.DataFrame) -> list[str]:
     return [sha256[:_DIGITS] or path for sha256, path in zip(rows["sha256"].to_list(), _path_names(rows), strict=True)]
 
 
 def _path_names(rows: pl.DataFrame) -> list[str]:
-    """`deepfashion-fine` and `deepfashion-category` show the same pictures under the same paths."""
+    """`deepfashion-fine` and `deepfashion-category` show the same images under the same paths."""
     columns = rows.select("dataset", "image").iter_rows()
     return [_hash(f"{dataset.partition('-')[0]}\0{image}") for dataset, image in columns]
 
 
 def _group_names(rows: pl.DataFrame) -> list[str]:
-    """Empty for a group that is the picture itself."""
+    """Empty for a group that is the image itself."""
     columns = rows.select("group", "dataset", "image", "sha256").iter_rows()
     return ["" if group in (image, sha256) else _hash(f"{dataset}\0group\0{group}") for group, dataset, image, sha256 in columns]
 

@@ -1,4 +1,4 @@
-"""The tables of an audit as one list of rows, and one list of the pictures that they show."""
+"""The tables of an audit as one list of rows, and one list of the images that they show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from fprep.convert.source_table import check_table_digest, table_path
 from fprep.convert.splits import SIDES
-from fprep.near_duplicates.perceptual_hash import BLANK_CONTRAST, PictureHash, PictureTask, Views, hash_pictures
+from fprep.near_duplicates.perceptual_hash import BLANK_CONTRAST, ImageHash, ImageTask, Views, hash_images
 from fprep.raw.safe_open import follows_links
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import sha256_of
@@ -34,7 +34,7 @@ class AuditTable:
 
     @property
     def raw_root(self) -> Path:
-        """Where convert found the pictures."""
+        """Where convert found the images."""
         return self.path.parent / str(self.metadata.get("raw_root", ""))
 
     @property
@@ -51,7 +51,7 @@ class AuditTable:
 
     @property
     def family(self) -> str:
-        """What benchmarks of the same pictures share: `deepfashion` of `deepfashion-fine`."""
+        """What benchmarks of the same images share: `deepfashion` of `deepfashion-fine`."""
         return self.dataset.partition("-")[0]
 
 
@@ -105,11 +105,11 @@ def rows_of(tables: Sequence[AuditTable]) -> pl.DataFrame:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The distinct pictures of all rows.
+class Images:
+    """The distinct images of all rows.
 
-    `of_row` gives the number of each row's picture. `views` are what is compared of those that were
-    seen, `seen` (P,) says which, `blank` (P,) which show nothing. `faults` names rows whose picture is missing, unreadable or
+    `of_row` gives the number of each row's image. `views` are what is compared of those that were
+    seen, `seen` (P,) says which, `blank` (P,) which show nothing. `faults` names rows whose image is missing, unreadable or
     other than the table says.
     """
 
@@ -120,13 +120,13 @@ class Pictures:
     faults: list[tuple[int, str]]
 
 
-def look_at_pictures(
+def look_at_images(
     tables: Sequence[AuditTable], rows: pl.DataFrame, *, near: bool, images: Path | None = None, follow_links: bool = False, workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Pictures:  # fmt: skip
-    """Number the pictures, and with `near` look at each of them once.
+) -> Images:  # fmt: skip
+    """Number the images, and with `near` look at each of them once.
 
-    Two rows show the same picture where the SHA-256 of its bytes is the same, or where it is not known: the table and the path.
+    Two rows show the same image where the SHA-256 of its bytes is the same, or where it is not known: the table and the path.
     `images` replaces the raw root of a single table; `follow_links` as convert, where the table does not say so itself.
     """
     identities = rows.select(
@@ -138,12 +138,12 @@ def look_at_pictures(
     roots = [os.path.realpath(images or table.raw_root) for table in tables]
     follow = [follow_links or follows_links(table.metadata) for table in tables]
     tasks = [
-        PictureTask(roots[table], image, orientation, follow[table])
+        ImageTask(roots[table], image, orientation, follow[table])
         for table, image, orientation in first.select("table", "image", "orientation").iter_rows()
     ]
-    hashes = hash_pictures(tasks, workers=workers, progress=progress)
+    hashes = hash_images(tasks, workers=workers, progress=progress)
     faults: list[tuple[int, str]] = []
-    found: dict[str, PictureHash] = {}
+    found: dict[str, ImageHash] = {}
     renamed: dict[str, str] = {}
     for (index, identity, sha256), seen in zip(first.select("index", "identity", "sha256").iter_rows(), hashes, strict=True):
         if seen.fault:
@@ -157,9 +157,7 @@ def look_at_pictures(
     return _numbered(known, known.unique(maintain_order=True), found, faults)
 
 
-def _numbered(
-    identities: pl.Series, distinct: pl.Series, found: dict[str, PictureHash], faults: list[tuple[int, str]]
-) -> Pictures:
+def _numbered(identities: pl.Series, distinct: pl.Series, found: dict[str, ImageHash], faults: list[tuple[int, str]]) -> Images:
     names: list[str] = distinct.to_list()
     numbers = {name: number for number, name in enumerate(names)}
     looks = {numbers[name]: look for name, look in found.items()}
@@ -167,4 +165,4 @@ def _numbered(
     for number, look in looks.items():
         seen[number], blank[number] = True, look.contrast < BLANK_CONTRAST
     of_row = np.array([numbers[name] for name in identities.to_list()], np.int64)
-    return Pictures(of_row, Views.of(looks), seen, blank, faults)
+    return Images(of_row, Views.of(looks), seen, blank, faults)

@@ -1,4 +1,4 @@
-"""Label conflicts: pictures that are the same, or nearly so, and whose labels say different things."""
+"""Label conflicts: images that are the same, or nearly so, and whose labels say different things."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_NAMED = 5  # attributes in a message
 
 
 class Labels:
-    """Labels of pictures, several rows of one picture (one per garment) taken together."""
+    """Labels of images, several rows of one image (one per garment) taken together."""
 
     def __init__(self, tables: Sequence[AuditTable], where: Sequence[Place]) -> None:
         self.tables, self.where = tables, where
@@ -25,18 +25,18 @@ class Labels:
             start += len(table.frame)
             wanted = [name for name in (*_NAMES, "substyle", *_ATTRIBUTES) if name in table.frame.columns]
             self.columns.append({name: table.frame[name].to_list() for name in wanted})
-        self.rows_of_picture: dict[tuple[int, str], list[int]] = {}
+        self.rows_of_image: dict[tuple[int, str], list[int]] = {}
         for row, place in enumerate(where):
-            self.rows_of_picture.setdefault((place.number, place.image), []).append(row)
+            self.rows_of_image.setdefault((place.number, place.image), []).append(row)
 
     def values(self, row: int, column: str) -> set[Any]:
-        """All values of the picture that a row shows; for a list column the members of all lists."""
+        """All values of the image that a row shows; for a list column the members of all lists."""
         place = self.where[row]
         stored = self.columns[place.number].get(column)
         if stored is None:
             return set()
         found: set[Any] = set()
-        for other in self.rows_of_picture[place.number, place.image]:
+        for other in self.rows_of_image[place.number, place.image]:
             value = stored[other - self.starts[place.number]]
             found |= set(value) if isinstance(value, list) else {value}
         return found - {""}
@@ -69,7 +69,7 @@ def find_conflicts(labels: Labels, twins: Sequence[tuple[int, int, int]], findin
 
 
 def _attribute_conflict(labels: Labels, row: int, other_row: int) -> str:
-    """What one picture is said to have and the other is said not to have; empty where nothing contradicts."""
+    """What one image is said to have and the other is said not to have; empty where nothing contradicts."""
     vocabulary = labels.vocabulary(row)
     if not vocabulary or vocabulary != labels.vocabulary(other_row):
         return ""

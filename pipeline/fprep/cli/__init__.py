@@ -51,7 +51,7 @@ def sample(
     defects: Annotated[
         bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")
     ] = False,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-images", help="Draw images, or write annotations only.")] = True,
+    with_images: Annotated[bool, typer.Option("--images/--no-images", help="Draw images, or write annotations only.")] = True,
     workers: Workers = 0,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -63,9 +63,9 @@ def sample(
     from fschemas.progress import Reporter
 
     writer, workers = find_sample(dataset), workers or available_cores()
-    images = images or (1000 if pictures else published_images(dataset))
+    images = images or (1000 if with_images else published_images(dataset))
     if dry_run:
-        what = "images and their annotations" if pictures else "rows of annotation"
+        what = "images and their annotations" if with_images else "rows of annotation"
         _print({"dataset": dataset, "images": images}, as_json, f"{out}: would get {images} {what} of {dataset}")
         return
     with Reporter(quiet=quiet) as report:
@@ -75,7 +75,7 @@ def sample(
             seed=seed,
             workers=workers,
             defects=defects,
-            pictures=pictures,
+            with_images=with_images,
             progress=lambda done: report.advance("drawing", done, images),
         )
     _print(counts, as_json, f"{out}: " + ", ".join(f"{value} {name}" for name, value in counts.items()))

@@ -17,8 +17,8 @@ def export(
     to: Annotated[str, typer.Option(help="Format: coco, yolo-pose, label-studio, hf or croissant.")],
     images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="yolo-pose: copy images instead of linking them.")] = False,
-    include_pictures: Annotated[
-        bool, typer.Option("--include-pictures", help="hf: also images whose license does not say that they may be passed on.")
+    include_images: Annotated[
+        bool, typer.Option("--include-images", help="hf: also images whose license does not say that they may be passed on.")
     ] = False,
     predictions: Annotated[
         bool, typer.Option("--predictions", help="label-studio: labels are guesses to be corrected, not ground truth.")
@@ -37,7 +37,7 @@ def export(
 
     with Reporter(quiet=quiet) as report:
         summary = run_export(
-            table, out, to, images=images, copy=copy, include_pictures=include_pictures, predictions=predictions,
+            table, out, to, images=images, copy=copy, include_images=include_images, predictions=predictions,
             limit=limit, dry_run=dry_run, progress=lambda done, total: report("exporting", done, total),
         )  # fmt: skip
     say(summary, describe(summary, out, dry_run=dry_run), as_json=as_json)

@@ -20,7 +20,7 @@ def report(
         str | None,
         typer.Option(metavar="FOLDER|none", help="Raw root, if it is no longer where convert found it; none: no images."),
     ] = None,
-    pictures: Annotated[
+    max_images: Annotated[
         int, typer.Option(min=0, max=2000, help="At most so many images, which decide the size of the page.")
     ] = 60,
     follow_links: Annotated[
@@ -31,7 +31,7 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
-    """Show a table as one page of HTML: counts, pictures with their labels drawn, and what is wrong."""
+    """Show a table as one page of HTML: counts, max_images with their labels drawn, and what is wrong."""
     check_tables([table])
 
     from fprep.report.command import write_page
@@ -39,7 +39,7 @@ def report(
 
     with Reporter(quiet=quiet) as reporter:
         values = write_page(
-            table, out, audit=audit, images=images, pictures=pictures, limit=limit, follow_links=follow_links, dry_run=dry_run,
+            table, out, audit=audit, images=images, max_images=max_images, limit=limit, follow_links=follow_links, dry_run=dry_run,
             progress=reporter,
         )  # fmt: skip
     gone = f", {len(values['missing'])} could not be shown" if values["missing"] else ""

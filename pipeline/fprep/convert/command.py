@@ -41,11 +41,11 @@ def convert(
 ) -> ConvertReport:
     """Convert `raw` with the reader of that name and publish table, rejected rows and report in the folder `out`.
 
-    `images` says how deeply pictures are checked: not at all, by header, or by decoding every pixel. With `on_reject`
+    `images` says how deeply images are checked: not at all, by header, or by decoding every pixel. With `on_reject`
     "fail" one rejected row leaves no table; otherwise a share of rejected rows above `max_rejected` is an error after
     everything is published. `val_share` and `test_share` of train are cut off by group where the dataset has no split of its
     own; test only where no labelled test rows exist. `group_split` cuts all splits anew, so that no item, group or
-    near-identical picture stands on two sides (`fprep.convert.group_split`). `limit` keeps that many rows, evenly spread. `dry_run`
+    near-identical image stands on two sides (`fprep.convert.group_split`). `limit` keeps that many rows, evenly spread. `dry_run`
     publishes nothing. With `follow_links` files behind links that leave the raw folder are read, which the table records for those
     who open its images later. `mapping` holds what a reader of a user's own files is told about them (`--map`).
 

@@ -194,7 +194,7 @@ class Conversion:
         self._keep(dropped)
 
     def _leave_out_bare_lists(self, facts: list[ImageFacts]) -> list[ImageFacts]:
-        """Lists of names without labels, none of whose pictures is there, are no rows but files that were not unpacked."""
+        """Lists of names without labels, none of whose images is there, are no rows but files that were not unpacked."""
         splits, files = self.frame["split"].to_list(), self.frame["source_file"].to_list()
         if all(split == "unlabelled" for split in splits):
             return facts
@@ -207,7 +207,7 @@ class Conversion:
         return [fact for fact, file in zip(facts, files, strict=True) if file not in bare]
 
     def _fill_boxes(self) -> None:
-        """A row without labels has no box: the whole picture stands for it, where its size is known."""
+        """A row without labels has no box: the whole image stands for it, where its size is known."""
         unknown = self.frame.select((pl.col("box").is_null() & pl.col("width").is_null()).arg_true()).to_series().to_list()
         if unknown:
             self.raw.notes.append(f"left out: {count(len(unknown), 'row')} without a box, of images of unknown size")
@@ -217,7 +217,7 @@ class Conversion:
         self.frame = self.frame.with_columns(pl.col("box").fill_null(whole))
 
     def _drop_duplicates(self) -> None:
-        """A copy of a picture goes with all its rows; where a reader gives instances, several rows of one picture stay."""
+        """A copy of an image goes with all its rows; where a reader gives instances, several rows of one image stay."""
         images, splits = self.frame["image"], self.frame["split"]
         dropped = duplicate_rows(self.frame, instances=self.reader.instances)
         for index, first, rule in dropped:

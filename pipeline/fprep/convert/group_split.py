@@ -1,12 +1,12 @@
 """Splits without leaks: whatever belongs together stays together, be it by item, shoot, bytes or looks.
 
-Rows are joined by their group, item, picture, the pairs that the source names, and by near-identical pictures where these were
+Rows are joined by their group, item, image, the pairs that the source names, and by near-identical images where these were
 looked for. The connected parts are put in the order of a hash of their smallest name and fill test, then val, then train, so
-that the shares are met within one part, and nothing depends on the order of the rows. Where pictures have classes (styles, else
+that the shares are met within one part, and nothing depends on the order of the rows. Where images have classes (styles, else
 categories) each class is spread over the splits in the same shares, so that none with several parts is judged but never trained.
 
-Pictures that are found by searching for words are found again by other words, and such twins chain most groups into one part.
-Then the groups alone are kept together, and of near-identical pictures on two sides the one that is less held out has to go.
+Images that are found by searching for words are found again by other words, and such twins chain most groups into one part.
+Then the groups alone are kept together, and of near-identical images on two sides the one that is less held out has to go.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import polars as pl
 
 from fprep.convert.splits import PRIORITY
 from fprep.near_duplicates.pairs import near_pairs
-from fprep.near_duplicates.perceptual_hash import PictureTask, Views, hash_pictures
+from fprep.near_duplicates.perceptual_hash import ImageTask, Views, hash_images
 from fschemas import wording
 
 _HELD_BACK = 0.5  # of a split's share: a part that is larger goes to train
@@ -51,7 +51,7 @@ def regroup(
 ) -> tuple[pl.DataFrame, list[tuple[int, int]]]:  # fmt: skip
     """The frame with new `split` and `group`, and the `twins` of `GroupSplit`; a note says so.
 
-    Pictures below `root` are looked at, if it is given.
+    Images below `root` are looked at, if it is given.
     """
     pairs = near_rows(frame, root, follow_links=follow_links, workers=workers, progress=progress) if root else []
     cut = split_by_groups(frame, val_share=val_share, test_share=test_share, pairs=pairs)
@@ -63,10 +63,10 @@ def regroup(
 def split_by_groups(
     frame: pl.DataFrame, *, val_share: float, test_share: float, pairs: Sequence[tuple[int, int]] = ()
 ) -> GroupSplit:
-    """Cut the labelled rows anew into train, val and test; `pairs` are row numbers of near-identical pictures.
+    """Cut the labelled rows anew into train, val and test; `pairs` are row numbers of near-identical images.
 
     Unlabelled rows stay so. Where the frame has query and gallery, the test side becomes query and gallery again: consumer
-    pictures ask and shop pictures answer, or the first picture of each item asks.
+    images ask and shop images answer, or the first image of each item asks.
     """
     splits: list[str] = frame["split"].cast(pl.String).to_list()
     labelled = np.array([split != "unlabelled" for split in splits])
@@ -139,7 +139,7 @@ def connected(num_rows: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def _edges(frame: pl.DataFrame) -> list[tuple[int, int]]:
-    """Every row with the first one that shares its group, item, picture or path, and with the pictures that it is paired with."""
+    """Every row with the first one that shares its group, item, image or path, and with the images that it is paired with."""
     edges: list[tuple[int, int]] = []
     for column in ("group", "item", "sha256", "image"):
         if column in frame.columns:
@@ -224,12 +224,12 @@ def near_rows(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[int, int]]:
-    """Row numbers of near-identical pictures below `root`; of several rows of one picture the first."""
+    """Row numbers of near-identical images below `root`; of several rows of one image the first."""
     first = frame.select("image", "image_orientation").with_row_index("row").unique("image", keep="first", maintain_order=True)
     tasks = [
-        PictureTask(os.path.realpath(root), image, orientation or 1, follow_links) for _, image, orientation in first.iter_rows()
+        ImageTask(os.path.realpath(root), image, orientation or 1, follow_links) for _, image, orientation in first.iter_rows()
     ]
-    hashes = hash_pictures(tasks, workers=workers, progress=progress)
+    hashes = hash_images(tasks, workers=workers, progress=progress)
     pairs = near_pairs(Views.of(dict(enumerate(hashes))))
     rows = first["row"].to_numpy()
     return list(zip(rows[pairs.first].tolist(), rows[pairs.second].tolist(), strict=True))

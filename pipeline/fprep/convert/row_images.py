@@ -12,7 +12,7 @@ import polars as pl
 
 from fprep.images.check import ImageFacts, check_images
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import Matches, picture_path_fault
+from fprep.raw.image_names import Matches, image_path_fault
 from fprep.raw.near_names import tell_near
 from fprep.raw.safe_open import HOW_TO_FOLLOW
 from fschemas.wording import count
@@ -39,7 +39,7 @@ def find_images(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with the paths that images have on the disk: as `look_at_images`, but no image is opened, and none need be there."""
     names: list[str] = frame["image"].unique(maintain_order=True).to_list()
     missing = _not_listed(raw, names)
-    matches = raw.images.match((name for name in missing if picture_path_fault(name) is None), set(names) - missing)
+    matches = raw.images.match((name for name in missing if image_path_fault(name) is None), set(names) - missing)
     return _renamed(raw, frame, matches)
 
 
@@ -51,7 +51,7 @@ def _not_listed(raw: RawFolder, names: list[str]) -> set[str]:
     missing: set[str] = set()
     for folder, members in folders.items():
         listed: list[str] = []
-        if picture_path_fault(f"{folder}/name" if folder else "name") is None:
+        if image_path_fault(f"{folder}/name" if folder else "name") is None:
             with suppress(OSError):
                 listed = os.listdir(raw.root / folder)
         missing |= members.difference(f"{folder}/{file}" if folder else file for file in listed)

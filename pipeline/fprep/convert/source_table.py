@@ -51,7 +51,7 @@ class SourceTable:
         """The table with boxes that a model found in place of its own, so that networks can look at the garment alone.
 
         `answers` are `predictions.jsonl` of `ftrain predict` over shards of this table, or their folders. Raises `UsageError` where
-        a picture has no box there, or one that does not lie in it.
+        an image has no box there, or one that does not lie in it.
         """
         boxes = _found_boxes([path / _ANSWERS if path.is_dir() else path for path in answers])
         keys = self.frame["key"].to_list()
@@ -87,7 +87,7 @@ class SourceTable:
         return tuple(landmark_set["partners"]) if landmark_set else ()
 
     def raw_root(self, images: Path | None) -> Path:
-        """Where the pictures are; raises `UsageError` when there is no such folder."""
+        """Where the images are; raises `UsageError` when there is no such folder."""
         root = images or self.path.parent / str(self.metadata.get("raw_root", ""))
         if not root.is_dir():
             raise UsageError(f"{root}: no such folder, but images of {self.path} should be there; name it with --images")
@@ -129,7 +129,7 @@ def check_table_digest(table: Path) -> None:
 
 
 def _found_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
-    """Boxes by key; answers without a box (pictures that could not be read) are left out.
+    """Boxes by key; answers without a box (images that could not be read) are left out.
 
     Raises `IntegrityError` for a line that does not bear its digest, `UsageError` for what `ftrain predict` did not write.
     """

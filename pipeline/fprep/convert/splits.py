@@ -1,4 +1,4 @@
-"""Which pictures are the same, what must not straddle splits, and how train is cut. Everything is a function of the rows."""
+"""Which images are the same, what must not straddle splits, and how train is cut. Everything is a function of the rows."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ SIDES = {
     "test": "test", "query": "test", "gallery": "test", "unlabelled": "unlabelled",
 }  # fmt: skip
 HELD_OUT = ("val", "test")  # sides that nobody trains on
-# Of equal pictures the first one in the most binding split is kept: a test picture must not be trained on.
+# Of equal images the first one in the most binding split is kept: a test image must not be trained on.
 PRIORITY = {split: ("test", "val", "train", "unlabelled").index(side) for split, side in SIDES.items()}
 
 _STEM = pl.col("image").str.extract(r"([^/]*)$").str.extract(r"^(.*?)(?:\.[^.]*)?$")
-# What tells a picture from another: its digest, or without one its name where that is a digest, else its path.
+# What tells an image from another: its digest, or without one its name where that is a digest, else its path.
 IDENTITY = pl.coalesce("sha256", pl.when(_STEM.str.contains("^[0-9a-f]{32}$")).then(_STEM), "image").alias("group")
 
 
 def duplicate_rows(frame: pl.DataFrame, *, instances: bool) -> list[tuple[int, int, str]]:
-    """Rows of a table whose picture is already there, as `find_duplicates` gives them.
+    """Rows of a table whose image is already there, as `find_duplicates` gives them.
 
-    With `instances` rows of one path belong together: they stay, or go as copies of another picture all at once.
+    With `instances` rows of one path belong together: they stay, or go as copies of another image all at once.
     """
     identities = frame.select(IDENTITY).to_series()
     rows = identities.is_duplicated().arg_true()

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fprep.doctor.finding import Finding
-from fprep.doctor.scan import is_picture
+from fprep.doctor.scan import is_image
 from fprep.doctor.signatures import SIGNATURES
 from fschemas.wording import count
 
@@ -127,10 +127,10 @@ def _holds(names: list[str]) -> str:
     lasts = [PurePosixPath(name).name.lower() for name in names]
     telling = [entry for entry in SIGNATURES if entry.reader and entry.place]
     known = sorted({entry.reader for entry in telling if any(PurePosixPath(entry.place).name.lower() == last for last in lasts)})
-    pictures = sum(is_picture(name) for name in lasts)
-    parts = [f"{count(pictures, 'image')} such as {next(n for n in names if is_picture(n))}"] if pictures else []
+    images = sum(is_image(name) for name in lasts)
+    parts = [f"{count(images, 'image')} such as {next(n for n in names if is_image(n))}"] if images else []
     parts += [f"annotation files of {' or '.join(known)}"] if known else []
-    others = len(names) - pictures
+    others = len(names) - images
     if not known and others and names:
-        parts.append(f"other files such as {next(name for name in names if not is_picture(name))}")
+        parts.append(f"other files such as {next(name for name in names if not is_image(name))}")
     return f", holds {' and '.join(parts)}" if parts else ""

@@ -18,9 +18,9 @@ from fprep.doctor.archives import look_at_archive
 from fprep.doctor.contents import Head, look_at, look_at_name, read_head
 from fprep.doctor.diagnose import diagnose
 from fprep.doctor.finding import ORDER, Diagnosis, Finding
-from fprep.doctor.own_images import diagnose_own_pictures
+from fprep.doctor.own_images import diagnose_own_images
 from fprep.doctor.scan import MAX_ENTRIES, Scan, scan
-from fprep.doctor.signatures import LABEL_FOLDERS, PICTURE_FOLDERS, SIGNATURES, Signature, recognize
+from fprep.doctor.signatures import IMAGE_FOLDERS, LABEL_FOLDERS, SIGNATURES, Signature, recognize
 from fprep.raw.folder import absent, real_path
 from fprep.raw.safe_open import HOW_TO_FOLLOW
 from fprep.readers.registry import readers
@@ -56,7 +56,7 @@ class Checkup:
         return {
             "path": str(self.path),
             "looked_at": {
-                "folders": len(self.scan.folders), "names": self.scan.entries, "images": self.scan.num_pictures,
+                "folders": len(self.scan.folders), "names": self.scan.entries, "images": self.scan.num_images,
                 "incomplete": self.scan.incomplete,
             },
             "datasets": [
@@ -72,7 +72,7 @@ class Checkup:
     def to_text(self) -> str:
         """The same for a person."""
         names, folders = count(self.scan.entries, "name"), count(len(self.scan.folders), "folder")
-        looked = f"{names} in {folders}, {count(self.scan.num_pictures, 'image')}"
+        looked = f"{names} in {folders}, {count(self.scan.num_images, 'image')}"
         lines = [f"{self.path}: {looked}" + (f"; {self.scan.incomplete}" if self.scan.incomplete else "")]
         for diagnosis in self.diagnoses:
             what = " (".join(part for part in (diagnosis.reader or "no reader", diagnosis.variant) if part)
@@ -84,7 +84,7 @@ class Checkup:
             lines += self._lines(self.findings, self.path)
         elif not self.diagnoses:
             lines += ["", f"nothing that a reader knows; readers: {', '.join(readers())}"]
-            if self.scan.num_pictures:
+            if self.scan.num_images:
                 lines += [
                     "images need labels: put them into a folder for each class and convert with `folders`, or list them in a",
                     "table and convert with `csv`; `ftrain predict`, `describe` and `query` take them as they are",
@@ -156,7 +156,7 @@ def doctor(
             )
         )
     checkup.diagnoses += diagnose(looked, known, home)
-    checkup.diagnoses += diagnose_own_pictures(looked, [found.home for found in checkup.diagnoses])
+    checkup.diagnoses += diagnose_own_images(looked, [found.home for found in checkup.diagnoses])
     for diagnosis, out in zip(checkup.diagnoses, _name_outputs(checkup.diagnoses), strict=True):
         if diagnosis.command and is_utf8(str(path)):
             diagnosis.command = _command(diagnosis, path, out) + (" --follow-links" if follow_links else "")
@@ -173,7 +173,7 @@ def _say_nothing(stage: str, done: int, total: int) -> None:
 
 def _start(path: Path) -> Path:
     """Where to look from: the folder above, where the given one is a part of a data set such as `Anno`, `Eval` or `Img`."""
-    inner = LABEL_FOLDERS | PICTURE_FOLDERS
+    inner = LABEL_FOLDERS | IMAGE_FOLDERS
     start = path
     while start.is_dir() and start.name.lower() in inner and start.parent != start:
         parent = start.parent
@@ -225,7 +225,7 @@ def _nearness(file: Path, reader: str, known: dict[Path, tuple[Signature, Head]]
 def _look_at_names(looked: Scan) -> list[Finding]:
     counts: dict[str, list[Finding]] = {}
     for path, folder in looked.folders.items():
-        names = [*folder.files, *(name for name in folder.pictures if not name.isascii())]
+        names = [*folder.files, *(name for name in folder.images if not name.isascii())]
         for place in (path, *(path / name for name in names)):
             if place != looked.root and (finding := look_at_name(place)) is not None:
                 counts.setdefault(finding.code, []).append(finding)

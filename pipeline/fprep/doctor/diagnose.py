@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from fprep.doctor.contents import Head, compare_version, look_at
 from fprep.doctor.finding import Diagnosis, Finding
-from fprep.doctor.images_found import judge_pictures, judge_sizes, look_for, sample_rows
+from fprep.doctor.images_found import judge_images, judge_sizes, look_for, sample_rows
 from fprep.doctor.scan import Scan
 from fprep.doctor.signatures import COLLECTIVE, DOCUMENTS, LABEL_FOLDERS, SIGNATURES, SPLIT_FOLDERS, Signature
 from fprep.raw.marker import MARKER
@@ -95,7 +95,7 @@ def _diagnose_one(looked: Scan, name: str, home: Path, ours: Known, known: Known
         found = _look_at_file(path, signature, head, {other.name for other in ours})
         say += [finding for finding in found if finding.code != "edited" or not is_drawn]
     say += _cut(_missing(name, home, ours, missing), "missing")
-    images = [finding for finding in _check_pictures(looked, home, ours) if finding.code != "resolution" or not is_drawn]
+    images = [finding for finding in _check_images(looked, home, ours) if finding.code != "resolution" or not is_drawn]
     say += images
     if complete and not any(finding.code in ("utf-16", "empty") for finding in say):
         without = any(finding.code == "no-images" for finding in images)
@@ -145,7 +145,7 @@ def _cut(findings: Iterator[Finding], code: str) -> list[Finding]:
     return [*listed[:_MAX_LISTED], more]
 
 
-def _check_pictures(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
+def _check_images(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
     listing = [path for path, (signature, _) in ours.items() if signature.rows]
     if not listing:
         yield from _check_documents(looked, home, ours)
@@ -153,17 +153,17 @@ def _check_pictures(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
     name = ours[listing[0]][0].reader
     homes = [home, *dict.fromkeys(_home(looked, name, path) for path in listing), *dict.fromkeys(path.parent for path in listing)]
     if name == "coco":  # whose images may lie in any folder
-        homes += [path for path, folder in looked.folders.items() if folder.pictures and path.is_relative_to(home)]
+        homes += [path for path, folder in looked.folders.items() if folder.images and path.is_relative_to(home)]
     sampled = look_for(looked, list(dict.fromkeys(homes)), sample_rows(listing))
-    yield from judge_pictures(sampled, home, nested=name not in COLLECTIVE)
+    yield from judge_images(sampled, home, nested=name not in COLLECTIVE)
     yield from judge_sizes(sampled, home, name)
 
 
 def _check_documents(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
-    """For one file a picture: whether there are pictures of the same names."""
+    """For one file an image: whether there are images of the same names."""
     stems = {path.stem for path, (signature, _) in ours.items() if signature.name != r"meta.*\.json"}
-    folders = [folder for path, folder in looked.folders.items() if path.is_relative_to(home) and folder.pictures]
-    beside = {name.rpartition(".")[0] for folder in folders for name in folder.pictures}
+    folders = [folder for path, folder in looked.folders.items() if path.is_relative_to(home) and folder.images]
+    beside = {name.rpartition(".")[0] for folder in folders for name in folder.images}
     cut = any(folder.cut for folder in folders)
     if not folders:
         yield Finding("warning", "no-images", home, f"no images below it, for {len(ours)} or more annotation files")

@@ -1,4 +1,4 @@
-"""Whether the pictures that the rows name are there, where they lie, and whether they are those that the boxes were drawn in."""
+"""Whether the images that the rows name are there, where they lie, and whether they are those that the boxes were drawn in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fprep.doctor.finding import Finding
 from fprep.doctor.scan import Scan
 from fprep.doctor.signatures import LONG_SIDE
 from fprep.raw.file import with_line_feeds
-from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, picture_path_fault
+from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, image_path_fault
 from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
@@ -35,7 +35,7 @@ _USUAL = (
 
 @dataclass(frozen=True)
 class Row:
-    """A sampled row: the path of its picture, the file it stands in, and its box where the line ends in one."""
+    """A sampled row: the path of its image, the file it stands in, and its box where the line ends in one."""
 
     name: str
     file: Path
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass
 class Sampled:
-    """Sampled rows, the pictures found by row, and how many were found in front folders that the rows do not lead to."""
+    """Sampled rows, the images found by row, and how many were found in front folders that the rows do not lead to."""
 
     rows: list[Row]
     found: dict[Row, Path] = field(default_factory=dict[Row, Path])
@@ -52,7 +52,7 @@ class Sampled:
 
 
 def sample_rows(paths: Sequence[Path]) -> list[Row]:
-    """Evenly spread rows of files that name pictures."""
+    """Evenly spread rows of files that name images."""
     rows: dict[Row, None] = {}
     each = max(4, NUM_SAMPLES // max(1, len(paths)))
     for path in paths[:NUM_SAMPLES]:
@@ -81,15 +81,15 @@ def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tupl
 
 
 def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
-    """Look for pictures below the homes where the rows lead, in usual folders, and last in folders that end like the row's."""
+    """Look for images below the homes where the rows lead, in usual folders, and last in folders that end like the row's."""
     result = Sampled(rows)
     by_last: dict[str, list[Path]] = {}
     for path, folder in scan.folders.items():
-        if folder.pictures:
+        if folder.images:
             by_last.setdefault(path.name, []).append(path)
     finders = {home: ImageFinder(os.path.realpath(home), MAX_LISTED) for home in homes}
     for row in rows:
-        if picture_path_fault(row.name) is not None:
+        if image_path_fault(row.name) is not None:
             continue
         place = next((found for home in homes if (found := _below(finders[home], row.name)) is not None), None)
         if place is None and (elsewhere := _elsewhere(by_last, row.name)) is not None:
@@ -111,7 +111,7 @@ def _below(finder: ImageFinder, name: str) -> Path | None:
 
 
 def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] | None:
-    """A picture whose path ends like the row's, by as many folders as possible, and the folder that stands for the rest."""
+    """An image whose path ends like the row's, by as many folders as possible, and the folder that stands for the rest."""
     parts = PurePosixPath(name).parts
     folders = parts[:-1]
     candidates = by_last.get(folders[-1], []) if folders else []
@@ -131,8 +131,8 @@ def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] |
     return None
 
 
-def judge_pictures(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Finding]:
-    """What was found of the sampled pictures; `nested`: say too where they lie, if not where the rows lead."""
+def judge_images(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Finding]:
+    """What was found of the sampled images; `nested`: say too where they lie, if not where the rows lead."""
     rows = {row.name: row for row in sampled.rows}
     found = {row.name for row in sampled.found}
     missing = [row for name, row in rows.items() if name not in found]
@@ -162,7 +162,7 @@ def judge_pictures(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Fi
 
 
 def judge_sizes(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
-    """Whether the pictures have the resolution that the coordinates belong to."""
+    """Whether the images have the resolution that the coordinates belong to."""
     sizes = {row: size for row, path in sampled.found.items() if (size := _size(path)) is not None}
     if len(sizes) < 3:
         return
@@ -197,7 +197,7 @@ def judge_sizes(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
 
 def _size(path: Path) -> tuple[int, int] | None:
     try:
-        with open_regular(path) as file, Image.open(file) as picture:
-            return picture.size
+        with open_regular(path) as file, Image.open(file) as image:
+            return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -13,7 +13,7 @@ from fprep.readers.registry import readers
 from fschemas.wording import count
 
 
-def diagnose_own_pictures(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
+def diagnose_own_images(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
     """Diagnoses for the readers `csv` and `folders` of what stands outside the folders `taken`, which other readers have.
 
     Beside other data sets each folder of the root is judged by itself.
@@ -34,10 +34,8 @@ def diagnose_own_pictures(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
 
 
 def _folders(looked: Scan, root: Path) -> list[Diagnosis]:
-    """A tree with pictures in at least two folders beside each other."""
-    counts = {
-        path: len(folder.pictures) for path, folder in looked.folders.items() if folder.pictures and path.is_relative_to(root)
-    }
+    """A tree with images in at least two folders beside each other."""
+    counts = {path: len(folder.images) for path, folder in looked.folders.items() if folder.images and path.is_relative_to(root)}
     parents = Counter(path.parent for path in counts if path != root)
     if not counts or not parents:
         return []

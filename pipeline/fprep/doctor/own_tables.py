@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 
 from fprep.doctor.contents import look_at, read_head
 from fprep.doctor.finding import Diagnosis, Finding
-from fprep.doctor.images_found import Row, Sampled, judge_pictures
+from fprep.doctor.images_found import Row, Sampled, judge_images
 from fprep.doctor.proposed_columns import OwnTable, propose
 from fprep.doctor.scan import Scan
 from fprep.raw.dialect import HEAD, Record, find_dialect, plain_name, read_names, sample_records
-from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, picture_path_fault
-from fprep.readers.own.columns import fitting_image_column, looks_like_picture, map_columns
+from fprep.raw.image_names import MAX_LISTED, ImageFinder, clean_path, image_path_fault
+from fprep.readers.own.columns import fitting_image_column, looks_like_image, map_columns
 from fprep.readers.own.images import IMAGE_FOLDERS
 from fschemas.failures import UsageError
 from fschemas.wording import count
@@ -37,10 +37,10 @@ class _Places:
         beside = [table.parent / name for name in IMAGE_FOLDERS]
         self.finders: dict[Path, ImageFinder] = {}
         self.usual = [folder for folder in beside if folder.is_dir()]
-        self.folders = [folder.path for folder in looked.folders.values() if folder.pictures]
+        self.folders = [folder.path for folder in looked.folders.values() if folder.images]
         self.by_name: dict[str, list[Path]] = {}
         for folder in looked.folders.values():
-            for name in folder.pictures:
+            for name in folder.images:
                 for spelling in {name, PurePosixPath(name).stem}:
                     self.by_name.setdefault(spelling, []).append(folder.path / name)
 
@@ -120,7 +120,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
     diagnosis = Diagnosis("csv", f"images in the column {header[image]!r}", path)
     say = diagnosis.findings
     say += problems
-    if looks_like_picture(header[image]):
+    if looks_like_image(header[image]):
         what = "its first line names an image; put a line with the names of the columns before it"
         say.append(Finding("problem", "no-header", path, what))
         return diagnosis
@@ -130,7 +130,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
     found = {row: place for row in rows if (place := places.find(row.name)) is not None}
     propose(table, image, has_images=bool(found))
     _tell(table, say)
-    say += judge_pictures(Sampled(rows, found), path.parent, nested=False)
+    say += judge_images(Sampled(rows, found), path.parent, nested=False)
     lost = _lost_share(records[1:], table, names, image, say) + (1 - len(found) / len(rows) if found else 0)
     if not problems and lost < 1 and _is_readable(table, places, say):
         diagnosis.command = "convert"
@@ -146,7 +146,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
 
 def _lost_share(records: Sequence[Record], table: OwnTable, names: Sequence[str], image: int, say: list[Finding]) -> float:
     """The share of rows that cannot be kept as they are written; what is wrong with the first path is a finding."""
-    faults = [fault for name in names if (fault := picture_path_fault(clean_path(name))) is not None]
+    faults = [fault for name in names if (fault := image_path_fault(clean_path(name))) is not None]
     if faults:
         severity = "problem" if len(faults) == len(names) else "warning"
         what = f"{len(faults)} of {count(len(names), 'image')} cannot be read by their names: {faults[0][1]}"
@@ -159,9 +159,9 @@ def _lost_share(records: Sequence[Record], table: OwnTable, names: Sequence[str]
 def _image_column(table: OwnTable, places: _Places) -> int | None:
     """The column whose values name images; its own name too may be one, where the table has no header."""
     rows = [table.rows[place * len(table.rows) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if table.rows else []
-    exact = fitting_image_column(table.header, rows, lambda value: looks_like_picture(value) and places.has(value))
+    exact = fitting_image_column(table.header, rows, lambda value: looks_like_image(value) and places.has(value))
     if exact is None:
-        exact = fitting_image_column(table.header, rows, looks_like_picture)
+        exact = fitting_image_column(table.header, rows, looks_like_image)
     return fitting_image_column(table.header, rows, places.has) if exact is None else exact
 
 

@@ -1,4 +1,4 @@
-"""A bounded look at a folder: names of folders and files, nothing opened. A tree of millions of pictures takes a second."""
+"""A bounded look at a folder: names of folders and files, nothing opened. A tree of millions of images takes a second."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fschemas.wording import count
 MAX_ENTRIES = 300_000  # files and folders in all
 MAX_IN_FOLDER = 4_000  # names kept of one folder
 MAX_DEPTH = 9
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
 @dataclass
 class Folder:
-    """One folder: sorted names of files that are no pictures, and of pictures; `cut` when it has more than were looked at."""
+    """One folder: sorted names of files that are no images, and of images; `cut` when it has more than were looked at."""
 
     path: Path
     files: list[str] = field(default_factory=list[str])
-    pictures: list[str] = field(default_factory=list[str])
+    images: list[str] = field(default_factory=list[str])
     cut: bool = False
 
 
@@ -42,14 +42,14 @@ class Scan:
     odd: list[Path] = field(default_factory=list[Path])  # broken links, pipes and the like
 
     def files(self) -> Iterator[Path]:
-        """Files that are no pictures, sorted."""
+        """Files that are no images, sorted."""
         for path in sorted(self.folders):
             yield from (path / name for name in self.folders[path].files)
 
     @property
-    def num_pictures(self) -> int:
-        """How many pictures were seen."""
-        return sum(len(folder.pictures) for folder in self.folders.values())
+    def num_images(self) -> int:
+        """How many images were seen."""
+        return sum(len(folder.images) for folder in self.folders.values())
 
 
 def scan(
@@ -68,7 +68,7 @@ def scan(
     result = Scan(root, follow_links=follow_links)
     if root.is_file():
         home = Folder(root.parent)
-        (home.pictures if is_picture(root.name) else home.files).append(root.name)
+        (home.images if is_image(root.name) else home.files).append(root.name)
         result.folders[root.parent], result.entries = home, 1
         return result
     queue, seen, cut = deque([(root, 0)]), {os.path.realpath(root)}, 0
@@ -88,9 +88,9 @@ def scan(
     return result
 
 
-def is_picture(name: str) -> bool:
-    """Whether a name ends as that of a picture."""
-    return name.lower().endswith(PICTURE_SUFFIXES)
+def is_image(name: str) -> bool:
+    """Whether a name ends as that of an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _look(result: Scan, path: Path, seen: set[str], limit: int) -> tuple[Folder, list[str]]:
@@ -106,7 +106,7 @@ def _look(result: Scan, path: Path, seen: set[str], limit: int) -> tuple[Folder,
     without = {name for name in found.odd if not _may_be_opened(result, path / name)}
     for name in found.files:
         if name not in without:
-            (folder.pictures if is_picture(name) else folder.files).append(name)
+            (folder.images if is_image(name) else folder.files).append(name)
     below = list(found.folders)
     root = os.path.realpath(result.root)
     for name in found.linked:

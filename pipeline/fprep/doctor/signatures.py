@@ -26,7 +26,7 @@ class Signature:
     """One kind of file of the data set that `reader` reads ("" for one without a reader, which `gives` names).
 
     `name` is a regular expression for the whole name in lower case, `head` one for the first bytes. `place` is where the release
-    has the file, "" where its name is free. `rows`: its lines name pictures. `layout` keeps apart files of which a release has
+    has the file, "" where its name is free. `rows`: its lines name images. `layout` keeps apart files of which a release has
     only one kind. `crlf` and `bom`: the released file has them. `widths`: how many columns a table has; it is compared with
     commas between them, whatever its dialect.
     """
@@ -138,11 +138,11 @@ LABEL_FOLDERS = {
     "라벨링데이터", "라벨링 데이터",
 }  # fmt: skip
 SPLIT_FOLDERS = {"training", "validation", "train", "val", "test"}  # around those, and read by readers as splits
-PICTURE_FOLDERS = {"img", "imgs", "image", "images", "img_highres", "원천데이터", "원천 데이터"}
+IMAGE_FOLDERS = {"img", "imgs", "image", "images", "img_highres", "원천데이터", "원천 데이터"}
 # Readers that take any number of archives or documents below one folder.
 COLLECTIVE = {KEYPOINTS, ATTRIBUTES, KFASHION, DEEPFASHION2, COCO}
-DOCUMENTS = {KFASHION, DEEPFASHION2}  # a file a picture, in a folder a split
-# Long side in pixels of the pictures that the coordinates were made for.
+DOCUMENTS = {KFASHION, DEEPFASHION2}  # a file an image, in a folder a split
+# Long side in pixels of the images that the coordinates were made for.
 LONG_SIDE = {CATEGORY: 301, INSHOP: 256, CONSUMER: 301, LANDMARKS: 512, KEYPOINTS: 512}
 
 

@@ -81,7 +81,7 @@ def _write_list(file: TextIO, name: str, items: Iterable[str]) -> None:
 def _images(job: ExportJob, split: str) -> Iterator[str]:
     several = "garments" in job.groups
     wanted = ("key", "group", *(name for group in job.groups for name in COLUMN_GROUPS[group] if not name.startswith("garment_")))
-    for image_id, rows in enumerate(_pictures(job, split), 1):
+    for image_id, rows in enumerate(_rows_by_image(job, split), 1):
         row = rows[0]
         job.count("images")
         value = {"id": image_id, "file_name": row["image"], "width": row["width"], "height": row["height"], "license": 1,
@@ -93,11 +93,11 @@ def _images(job: ExportJob, split: str) -> Iterator[str]:
         yield _json(value)
 
 
-def _pictures(job: ExportJob, split: str) -> Iterator[list[dict[str, Any]]]:
+def _rows_by_image(job: ExportJob, split: str) -> Iterator[list[dict[str, Any]]]:
     """The rows of each image of a split, without counting progress, which the annotations do."""
-    pictures = job.splits[split]
-    for start in range(0, len(pictures), CHUNK):
-        chunk = pictures[start : start + CHUNK]
+    images = job.splits[split]
+    for start in range(0, len(images), CHUNK):
+        chunk = images[start : start + CHUNK]
         rows = iter(job.source.rows(tuple(number for numbers in chunk for number in numbers)))
         yield from ([next(rows) for _ in numbers] for numbers in chunk)
 
@@ -112,7 +112,7 @@ def _table(job: ExportJob) -> dict[str, Any]:
 
 def _annotations(job: ExportJob, split: str, ids: dict[str, int], origins: set[str]) -> Iterator[str]:
     number = 0
-    for image_id, rows in enumerate(job.pictures(split), 1):
+    for image_id, rows in enumerate(job.images(split), 1):
         found = [instance for row in rows for instance in instances(row)]
         if not found and split != UNLABELLED:
             job.count("images without a labelled garment")

@@ -1,6 +1,6 @@
 """`fprep export`: a table in the format of another tool, published as one folder.
 
-The formats are the modules of `fprep.export`. The same table, pictures and options give the same bytes. `export.json` in the
+The formats are the modules of `fprep.export`. The same table, images and options give the same bytes. `export.json` in the
 folder says what it was made from, and bears a digest of the folder: exported again, an export that is whole is left as it is.
 """
 
@@ -28,7 +28,7 @@ from fschemas.wording import count
 
 RECEIPT = "export.json"
 FORMAT = "fashionkit-export/1"
-_USED_BY = {"copy": ("yolo-pose",), "include_pictures": ("hf",), "predictions": ("label-studio",)}
+_USED_BY = {"copy": ("yolo-pose",), "include_images": ("hf",), "predictions": ("label-studio",)}
 
 
 class Format(Protocol):
@@ -58,21 +58,21 @@ def find_format(name: str) -> Format:
 
 
 def export(
-    table: Path, out: Path, to: str, *, images: Path | None = None, copy: bool = False, include_pictures: bool = False,
+    table: Path, out: Path, to: str, *, images: Path | None = None, copy: bool = False, include_images: bool = False,
     predictions: bool = False, limit: int | None = None, dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the table `table` (or the one in that folder) in the format `to` as the folder `out`, and return a summary.
 
-    `images` replaces the raw root that the table names. `copy` (yolo-pose) copies pictures instead of linking them,
-    `include_pictures` (hf) also those whose license does not allow it, `predictions` (label-studio) writes labels as guesses
-    to be corrected. `limit` takes that many rows, evenly spread. `progress(done, total)` counts pictures.
+    `images` replaces the raw root that the table names. `copy` (yolo-pose) copies images instead of linking them,
+    `include_images` (hf) also those whose license does not allow it, `predictions` (label-studio) writes labels as guesses
+    to be corrected. `limit` takes that many rows, evenly spread. `progress(done, total)` counts images.
 
     Raises `UsageError` for an unknown format, an option that the format does not have, a table without what the format needs
-    and an `out` that holds something else; `IntegrityError` for a damaged table or a picture that changed; `OSError`.
+    and an `out` that holds something else; `IntegrityError` for a damaged table or an image that changed; `OSError`.
     """
     writer = find_format(to)
-    options = ExportOptions(copy, include_pictures, predictions, limit)
+    options = ExportOptions(copy, include_images, predictions, limit)
     for name, users in _USED_BY.items():
         if getattr(options, name) and to not in users:
             raise UsageError(f"--{name.replace('_', '-')} is an option of {', '.join(users)}, not of {to}; leave it out")
@@ -91,7 +91,7 @@ def export(
     receipt = _receipt(job, to)
     summary = {
         "format": to, "dataset": job.name, "rows": len(job.numbers), "images": total,
-        "splits": {split: len(pictures) for split, pictures in job.splits.items()},
+        "splits": {split: len(rows) for split, rows in job.splits.items()},
     }  # fmt: skip
     unchanged = _existing(out) == receipt["id"]
     if unchanged or dry_run:

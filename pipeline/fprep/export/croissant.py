@@ -1,6 +1,6 @@
 """Croissant 1.0 (Akhtar et al., Croissant: A Metadata Format for ML-Ready Datasets, 2024): `croissant.json` and the rows it describes.
 
-`table.parquet` holds the rows. Pictures are described by their path in the original archive and their digest, not included.
+`table.parquet` holds the rows. Images are described by their path in the original archive and their digest, not included.
 Splits, landmarks and vocabularies are record sets of their own. Columns of nested lists cannot be said in Croissant 1.0; they stand
 in the Parquet file only.
 """
@@ -78,7 +78,7 @@ def _head(job: ExportJob, digest: str) -> dict[str, Any]:
         {"@type": "sc:Person", "name": " ".join(reversed(name.strip().split(", ")))}
         for name in (authors[1] if authors else "").split(" and ") if name.strip()
     ]  # fmt: skip
-    rows = ", ".join(f"{sum(map(len, pictures))} {split}" for split, pictures in job.splits.items())
+    rows = ", ".join(f"{sum(map(len, images))} {split}" for split, images in job.splits.items())
     optional = {
         "url": home, "creator": people, "datePublished": year[1] if year else "", "citeAs": citation,
     }  # fmt: skip

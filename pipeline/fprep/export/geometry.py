@@ -20,9 +20,9 @@ _MARGIN = 0.1  # of the extent of the points, on each side
 
 @dataclass(frozen=True)
 class Instance:
-    """A garment of a picture: its class, its box, its outlines and its points.
+    """A garment of an image: its class, its box, its outlines and its points.
 
-    `box` is x1, y1, x2, y2 between pixel corners, inside the picture; `box_from` says where it comes from. `source_box` is that of the
+    `box` is x1, y1, x2, y2 between pixel corners, inside the image; `box_from` says where it comes from. `source_box` is that of the
     row, where it has one, and `num_outlines` how many outlines that has, also those of less than three points. `polygons` are x, y,
     x, y … and `points` (x, y, v) in pixel centers, v as in COCO: 0 not labelled (x = y = 0), 1 labelled but hidden, 2 visible.
     """
@@ -53,7 +53,7 @@ def class_names(job: ExportJob) -> tuple[str, ...]:
 
 
 def instances(row: dict[str, Any]) -> list[Instance]:
-    """The garments of a row; none where nothing is labelled. The size of the picture must be known."""
+    """The garments of a row; none where nothing is labelled. The size of the image must be known."""
     if row["split"] == UNLABELLED:
         return []
     if "garments" in row:
@@ -69,7 +69,7 @@ def instances(row: dict[str, Any]) -> list[Instance]:
 
 
 def corner_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
-    """A box of pixel centers, inclusive, as one between pixel corners, cut off at the border of the picture."""
+    """A box of pixel centers, inclusive, as one between pixel corners, cut off at the border of the image."""
     x1, y1, x2, y2 = box
     return _inside(x1, width), _inside(y1, height), _inside(x2 + 1, width), _inside(y2 + 1, height)
 

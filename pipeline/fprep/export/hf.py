@@ -1,7 +1,7 @@
-"""A folder for the Hugging Face Hub: pictures with `metadata.jsonl` per split (imagefolder), and README.md, the card.
+"""A folder for the Hugging Face Hub: images with `metadata.jsonl` per split (imagefolder), and README.md, the card.
 
-Where the license of the pictures does not let anybody pass them on, only what we know of them is written, as
-`data/<split>.jsonl`: `source_image` says which picture is meant.
+Where the license of the images does not let anybody pass them on, only what we know of them is written, as
+`data/<split>.jsonl`: `source_image` says which image is meant.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from fprep.export.job import ExportJob, may_be_published, picture_suffix
+from fprep.export.job import ExportJob, image_suffix, may_be_published
 from fschemas.names import output_name
 from fschemas.publish import publish_bytes
 
@@ -34,32 +34,32 @@ _TEXT = (pl.String, pl.Enum, pl.Categorical)
 
 
 def write(job: ExportJob, folder: Path) -> None:
-    """Write metadata, pictures where they may be passed on, and the card."""
-    with_pictures = job.options.include_pictures or may_be_published(job.metadata)
-    if not with_pictures:
+    """Write metadata, images where they may be passed on, and the card."""
+    with_images = job.options.include_images or may_be_published(job.metadata)
+    if not with_images:
         job.notes.append(
             "only metadata: the license of the images does not say that they may be passed on "
-            f"({job.metadata.get('license') or 'none is stated'}); with the right to, add --include-pictures"
+            f"({job.metadata.get('license') or 'none is stated'}); with the right to, add --include-images"
         )
     (folder / "data").mkdir()
     for split in job.splits:
-        place = folder / "data" / (f"{split}/metadata.jsonl" if with_pictures else f"{split}.jsonl")
+        place = folder / "data" / (f"{split}/metadata.jsonl" if with_images else f"{split}.jsonl")
         place.parent.mkdir(exist_ok=True)
         with open(place, "w", encoding="utf-8") as file:
-            for number, rows in enumerate(job.pictures(split)):
-                name = _place_picture(job, folder, split, number, rows[0]) if with_pictures else ""
+            for number, rows in enumerate(job.images(split)):
+                name = _place_image(job, folder, split, number, rows[0]) if with_images else ""
                 for row in rows:
                     head = {"file_name": name} if name else {}
                     json.dump(head | _record(job, row), file, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
                     file.write("\n")
-                job.count("images" if with_pictures else "images named")
-    publish_bytes(folder / "README.md", _card(job, with_pictures=with_pictures).encode())
+                job.count("images" if with_images else "images named")
+    publish_bytes(folder / "README.md", _card(job, with_images=with_images).encode())
 
 
-def _place_picture(job: ExportJob, folder: Path, split: str, number: int, row: dict[str, Any]) -> str:
+def _place_image(job: ExportJob, folder: Path, split: str, number: int, row: dict[str, Any]) -> str:
     many = len(job.splits[split]) > _MOST_FILES
-    name = (f"{number // _MOST_FILES:04d}/" if many else "") + output_name(row["key"]) + picture_suffix(row)
-    job.place_picture(row, Path("data", split, name), folder, copy=True)
+    name = (f"{number // _MOST_FILES:04d}/" if many else "") + output_name(row["key"]) + image_suffix(row)
+    job.place_image(row, Path("data", split, name), folder, copy=True)
     return name
 
 
@@ -68,10 +68,10 @@ def _record(job: ExportJob, row: dict[str, Any]) -> dict[str, Any]:
     return known | {name: row[name] for name in job.source.annotation_columns}
 
 
-def _card(job: ExportJob, *, with_pictures: bool) -> str:
-    counts = {split: sum(map(len, pictures)) for split, pictures in job.splits.items()}
+def _card(job: ExportJob, *, with_images: bool) -> str:
+    counts = {split: sum(map(len, images)) for split, images in job.splits.items()}
     total = sum(counts.values())
-    paths = {split: f"data/{split}/**" if with_pictures else f"data/{split}.jsonl" for split in counts}
+    paths = {split: f"data/{split}/**" if with_images else f"data/{split}.jsonl" for split in counts}
     tasks = list(dict.fromkeys(_TASKS[group] for group in job.groups if group in _TASKS))
     head = {
         "license": "other",
@@ -87,11 +87,11 @@ def _card(job: ExportJob, *, with_pictures: bool) -> str:
                 "data_files": [{"split": split, "path": path} for split, path in paths.items()],
             }
         ],
-        "dataset_info": {"config_name": "default", "features": _features(job, with_pictures=with_pictures)},
+        "dataset_info": {"config_name": "default", "features": _features(job, with_images=with_images)},
     }
     rows = "\n".join(f"| {split} | {count} |" for split, count in counts.items())
-    shown = "Images and labels" if with_pictures else "Labels without the images, which are not ours to pass on:"
-    where = "." if with_pictures else " `source_image` is the path of an image in the original archive."
+    shown = "Images and labels" if with_images else "Labels without the images, which are not ours to pass on:"
+    where = "." if with_images else " `source_image` is the path of an image in the original archive."
     sections = [
         f"# {job.name}\n\n{shown}{where}",
         f"| split | rows |\n|---|---|\n{rows}",
@@ -106,11 +106,11 @@ def _card(job: ExportJob, *, with_pictures: bool) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{body}\n"
 
 
-def _features(job: ExportJob, *, with_pictures: bool) -> list[dict[str, Any]]:
+def _features(job: ExportJob, *, with_images: bool) -> list[dict[str, Any]]:
     """Types of the columns. Without them `datasets` guesses from the first rows, and an empty list becomes a list of nothing."""
     schema = job.source.frame.schema
     listed = [{"name": name, **_feature(schema[name])} for name in (*_KNOWN, *job.source.annotation_columns)]
-    head: list[dict[str, Any]] = [{"name": "image", "dtype": "image"}] if with_pictures else []
+    head: list[dict[str, Any]] = [{"name": "image", "dtype": "image"}] if with_images else []
     return [*head, {"name": "source_image", "dtype": "string"}, *listed]
 
 

@@ -1,4 +1,4 @@
-"""What a format gets: the chosen rows of a table, picture by picture, and where the pictures are."""
+"""What a format gets: the chosen rows of a table, image by image, and where the images are."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import polars as pl
 
 from fprep.convert.source_table import SourceTable
 from fprep.raw.safe_open import follows_links
-from fprep.shard.sample import read_picture
+from fprep.shard.sample import read_image
 from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.tables import SPLITS
 
-CHUNK = 1024  # pictures whose rows are in memory at once
+CHUNK = 1024  # images whose rows are in memory at once
 UNLABELLED = "unlabelled"
 
 _OPEN = re.compile(r"\b(CC0|CC[ -]BY|public domain|MIT|Apache|BSD|Unlicense|ODC-BY|PDDL)\b", re.IGNORECASE)
@@ -29,18 +29,18 @@ _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Choices of the user. `copy`: pictures are copied where they would be linked. `include_pictures`: also those whose license
+    """Choices of the user. `copy`: images are copied where they would be linked. `include_images`: also those whose license
     does not allow it. `predictions`: labels are guesses to be corrected. `limit`: so many rows, evenly spread."""
 
     copy: bool = False
-    include_pictures: bool = False
+    include_images: bool = False
     predictions: bool = False
     limit: int | None = None
 
 
 @dataclass
 class ExportJob:
-    """One export. A format calls `progress` once per picture, adds to `counts` and says in `notes` what a reader must know.
+    """One export. A format calls `progress` once per image, adds to `counts` and says in `notes` what a reader must know.
 
     `final` is the folder under its last name, which links are made for; the format writes into another, temporary one.
     """
@@ -48,11 +48,11 @@ class ExportJob:
     source: SourceTable
     options: ExportOptions
     final: Path
-    images: Path | None = None
+    image_root_given: Path | None = None
     progress: Callable[[], None] = lambda: None
     notes: list[str] = field(default_factory=list[str])
     counts: dict[str, int] = field(default_factory=dict[str, int])
-    _ways: dict[Path, str] = field(default_factory=dict[Path, str])  # from folders of pictures to the raw root
+    _ways: dict[Path, str] = field(default_factory=dict[Path, str])  # from folders of images to the raw root
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -94,25 +94,25 @@ class ExportJob:
 
     @cached_property
     def splits(self) -> dict[str, list[list[int]]]:
-        """For each split with rows, in the order of `SPLITS`: the row numbers of each picture, in the order of the table."""
+        """For each split with rows, in the order of `SPLITS`: the row numbers of each image, in the order of the table."""
         found: dict[str, dict[str, list[int]]] = {}
         columns = self.frame["split"].cast(pl.String).to_list(), self.frame["image"].to_list()
         for number, split, image in zip(self.numbers, *columns, strict=True):
             found.setdefault(split, {}).setdefault(image, []).append(number)
         return {split: list(found[split].values()) for split in SPLITS if split in found}
 
-    def pictures(self, split: str) -> Iterator[list[dict[str, Any]]]:
-        """The rows of each picture of a split, as dicts."""
-        pictures = self.splits[split]
-        for start in range(0, len(pictures), CHUNK):
-            chunk = pictures[start : start + CHUNK]
+    def images(self, split: str) -> Iterator[list[dict[str, Any]]]:
+        """The rows of each image of a split, as dicts."""
+        images = self.splits[split]
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
             rows = iter(self.source.rows(tuple(number for numbers in chunk for number in numbers)))
             for numbers in chunk:
                 yield [next(rows) for _ in numbers]
                 self.progress()
 
     def need_sizes(self) -> None:
-        """Raise `UsageError` where the size of a picture is not known."""
+        """Raise `UsageError` where the size of an image is not known."""
         unknown = self.frame["width"].null_count()
         if unknown:
             raise UsageError(
@@ -128,11 +128,11 @@ class ExportJob:
 
     @cached_property
     def raw_root(self) -> Path:
-        """Where the pictures are; raises `UsageError` when there is no such folder."""
-        return self.source.raw_root(self.images)
+        """Where the images are; raises `UsageError` when there is no such folder."""
+        return self.source.raw_root(self.image_root_given)
 
-    def place_picture(self, row: dict[str, Any], target: Path, folder: Path, *, copy: bool) -> None:
-        """Put the picture of a row at `folder/target`: a copy whose digest was checked, or a relative link to the raw picture."""
+    def place_image(self, row: dict[str, Any], target: Path, folder: Path, *, copy: bool) -> None:
+        """Put the image of a row at `folder/target`: a copy whose digest was checked, or a relative link to the raw image."""
         path = self.raw_root / row["image"]
         place = folder / target
         if place.parent not in self._ways:
@@ -140,7 +140,7 @@ class ExportJob:
             home = (self.final / target).parent.absolute().resolve()
             self._ways[place.parent] = os.path.relpath(self.raw_root.resolve(), home)
         if copy:
-            place.write_bytes(read_picture(self.raw_root, row["image"], row["sha256"], follow_links=follows_links(self.metadata)))
+            place.write_bytes(read_image(self.raw_root, row["image"], row["sha256"], follow_links=follows_links(self.metadata)))
         elif path.is_file():
             place.symlink_to(f"{self._ways[place.parent]}/{row['image']}")
         else:
@@ -151,13 +151,13 @@ class ExportJob:
         self.counts[name] = self.counts.get(name, 0) + more
 
 
-def picture_suffix(row: dict[str, Any]) -> str:
-    """The suffix that fits the content of the picture, else that of its name."""
+def image_suffix(row: dict[str, Any]) -> str:
+    """The suffix that fits the content of the image, else that of its name."""
     return _SUFFIXES.get(row["image_format"] or "", Path(row["image"]).suffix.lower() or ".jpg")
 
 
 def may_be_published(metadata: dict[str, Any]) -> bool:
-    """Whether the license of the pictures lets anybody pass them on: ours are drawn, others must say so."""
+    """Whether the license of the images lets anybody pass them on: ours are drawn, others must say so."""
     terms = str(metadata.get("license") or "")
     return bool(metadata.get("drawn")) or (bool(_OPEN.search(terms)) and not _CLOSED.search(terms))
 

@@ -1,8 +1,8 @@
 """Label Studio: `tasks.json` to import and `labeling_config.xml` for the project, so that labels can be seen and corrected.
 
-Places are percent of the size of the picture, counted from the corner of its top left pixel. Each garment is a rectangle; its
-points and outlines name it as their parent. Whether a point is hidden is a choice of its region; the labels of the picture are
-choices of the task. Pictures are named for Label Studio's local files (`LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT` is the raw root).
+Places are percent of the size of the image, counted from the corner of its top left pixel. Each garment is a rectangle; its
+points and outlines name it as their parent. Whether a point is hidden is a choice of its region; the labels of the image are
+choices of the task. Images are named for Label Studio's local files (`LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT` is the raw root).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _tasks(job: ExportJob, choices: dict[str, list[str]]) -> Iterator[dict[str, 
     kind = "predictions" if job.options.predictions else "annotations"
     number = 0
     for split in job.splits:
-        for rows in job.pictures(split):
+        for rows in job.images(split):
             number += 1
             first = rows[0]
             results = [part for row in rows for part in _results(job, row, choices)]
@@ -103,7 +103,7 @@ def _percent(value: float, size: int) -> float:
 
 
 def _choices(job: ExportJob) -> dict[str, list[str]]:
-    """What the labels of a picture can be, by column; columns with too many values for a page are left out."""
+    """What the labels of an image can be, by column; columns with too many values for a page are left out."""
     found: dict[str, list[str]] = {}
     for column in _CHOICES:
         if column not in job.frame.columns:

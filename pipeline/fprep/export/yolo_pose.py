@@ -1,7 +1,7 @@
 """Ultralytics' layout for pose: `images/<split>/`, `labels/<split>/` and `data.yaml`.
 
-A label line is `class cx cy w h` and `x y v` per point, all divided by the size of the picture as it is displayed. Coordinates count
-from the corner of the top left pixel, so that they stay right in a resized picture: x = (pixel center + 0.5) / width. Points with
+A label line is `class cx cy w h` and `x y v` per point, all divided by the size of the image as it is displayed. Coordinates count
+from the corner of the top left pixel, so that they stay right in a resized image: x = (pixel center + 0.5) / width. Points with
 v = 0 are `0 0 0`.
 """
 
@@ -13,26 +13,26 @@ from typing import Any
 import yaml
 
 from fprep.export.geometry import Instance, class_names, instances
-from fprep.export.job import UNLABELLED, ExportJob, picture_suffix
+from fprep.export.job import UNLABELLED, ExportJob, image_suffix
 from fschemas import wording
 from fschemas.names import output_name
 from fschemas.publish import publish_bytes
 
-_DIGITS = 7  # of a share: a thousandth of a pixel in a picture of 10,000
+_DIGITS = 7  # of a share: a thousandth of a pixel in an image of 10,000
 
 
 def write(job: ExportJob, folder: Path) -> None:
-    """Write pictures (links or copies), labels and data.yaml."""
+    """Write images (links or copies), labels and data.yaml."""
     job.need("landmarks", "coco, label-studio or hf")
     job.need_sizes()
     ids = {name: number for number, name in enumerate(class_names(job))}
     splits = [split for split in job.splits if split != UNLABELLED]
     for split in splits:
         (folder / "labels" / split).mkdir(parents=True)
-        for rows in job.pictures(split):
+        for rows in job.images(split):
             found = [instance for row in rows for instance in instances(row)]
             name = output_name(rows[0]["key"])
-            job.place_picture(rows[0], Path("images", split, name + picture_suffix(rows[0])), folder, copy=job.options.copy)
+            job.place_image(rows[0], Path("images", split, name + image_suffix(rows[0])), folder, copy=job.options.copy)
             lines = "".join(f"{label_line(instance, ids)}\n" for instance in found)
             (folder / "labels" / split / f"{name}.txt").write_text(lines, encoding="utf-8")
             job.count("images")

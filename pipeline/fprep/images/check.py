@@ -1,6 +1,6 @@
-"""Images as evidence: is the file there, is it a picture, whole, of a sane size, and what does its header say.
+"""Images as evidence: is the file there, is it an image, whole, of a sane size, and what does its header say.
 
-Verdicts are rules with a message; a picture with one is out of the table. Warnings are kept and counted. A file is opened
+Verdicts are rules with a message; an image with one is out of the table. Warnings are kept and counted. A file is opened
 once without following it out of the root and without blocking. Plain JPEGs, which is nearly all, are told by the few bytes
 that matter; whatever is unusual about a file sends it the long way, by Pillow.
 """
@@ -32,7 +32,7 @@ _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What was found: `rule` and `message` for a picture that is refused, else the columns of the table.
+    """What was found: `rule` and `message` for an image that is refused, else the columns of the table.
 
     `width` and `height` are pixels as displayed (EXIF orientation applied), `sha256` is that of the bytes, where all were read.
     """
@@ -66,7 +66,7 @@ def check_images(
 def check_image(root: str, name: str, *, decode: bool, follow_links: bool = False) -> ImageFacts:
     """Check `root/name`. With `decode` every pixel is decoded, strictly: no truncated JPEG passes.
 
-    Without, only the header and the end of a plain JPEG are read, and there is no `sha256`. Never raises for a bad picture;
+    Without, only the header and the end of a plain JPEG are read, and there is no `sha256`. Never raises for a bad image;
     an input/output error of the disk is raised. `follow_links`: see `fprep.raw.safe_open.open_inside`.
     """
     try:
@@ -178,7 +178,7 @@ def _orientation(image: Image.Image) -> int:
         return 1  # Pillow would decode all pixels to look for it behind them
     try:
         value = image.getexif().get(0x0112, 1)
-    except Exception:  # noqa: BLE001  (damaged EXIF: the picture counts as upright)
+    except Exception:  # noqa: BLE001  (damaged EXIF: the image counts as upright)
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

@@ -1,4 +1,4 @@
-"""What the bytes of a picture say without decoding: its kind, whether its end is there, and the header of a plain JPEG."""
+"""What the bytes of an image say without decoding: its kind, whether its end is there, and the header of a plain JPEG."""
 
 from __future__ import annotations
 

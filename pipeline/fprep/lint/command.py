@@ -1,7 +1,7 @@
 """`fprep lint`: is a finished shard set what its dataset.json says, and does every loader read the same of it?
 
 Nothing is trusted but the bytes: tars are walked header by header and compared with the index, digests are computed anew,
-annotations are parsed, pictures decoded, and the set is opened with `datasets` and with plain `webdataset`.
+annotations are parsed, images decoded, and the set is opened with `datasets` and with plain `webdataset`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def lint(
 ) -> list[Finding]:
     """Everything that is wrong with the shard set in a folder, in the order of its files; an empty list for a sound set.
 
-    `loaders`: open it with `datasets` and `webdataset` too. `sample_limit`: decode pictures of at most so many samples a split
+    `loaders`: open it with `datasets` and `webdataset` too. `sample_limit`: decode images of at most so many samples a split
     and let the loaders read no more; structure, digests and annotations are always checked in full. `progress` takes (done,
     total) of the shards.
     Raises `UsageError` where there is no finished set; damage is a finding and no error.
@@ -147,7 +147,7 @@ def _check_shard(shards: Path, metadata: dict[str, Any], entry: dict[str, Any]) 
 
 
 def _walk(path: Path, entry: dict[str, Any], rows: pl.DataFrame | None, checks: SampleChecks) -> Iterator[Finding]:
-    """Every header and every content of a tar, in pairs of picture and annotation."""
+    """Every header and every content of a tar, in pairs of image and annotation."""
     indexed = rows.to_dicts() if rows is not None and set(POSITION_COLUMNS) <= set(rows.columns) else None
     number = 0
     try:

@@ -110,7 +110,7 @@ def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tu
             yield _checked(sample["__key__"], sample["jpg"]["bytes"]), sample["json"]["key"]
 
 
-def _checked(key: str, picture: bytes) -> str:
-    if not picture.startswith(b"\xff\xd8"):
+def _checked(key: str, image: bytes) -> str:
+    if not image.startswith(b"\xff\xd8"):
         raise ValueError(f"sample {key} comes without its image")
     return key

@@ -1,4 +1,4 @@
-"""What `fprep lint` asks of a single sample: tar headers, key, CRC, annotation and picture."""
+"""What `fprep lint` asks of a single sample: tar headers, key, CRC, annotation and image."""
 
 from __future__ import annotations
 
@@ -152,12 +152,12 @@ def _decoded_size(content: bytes) -> tuple[int, int] | None:
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(content)
         check_jpeg(content, int(width), int(height))
-        picture = simplejpeg.decode_jpeg(content, "GRAY")
+        image = simplejpeg.decode_jpeg(content, "GRAY")
     except ValueError as error:
         if "extraneous" not in str(error):
             return None
-        picture = simplejpeg.decode_jpeg(content, "GRAY", strict=False)
-    return picture.shape[1], picture.shape[0]
+        image = simplejpeg.decode_jpeg(content, "GRAY", strict=False)
+    return image.shape[1], image.shape[0]
 
 
 def _kind(value: object) -> str:

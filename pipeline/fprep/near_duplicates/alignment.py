@@ -1,7 +1,7 @@
 """Undo the small shift and stretch between two thumbnails, then say how well they agree.
 
-Least squares on the linearised picture (Lucas and Kanade, IJCAI 1981) with a gain and an offset of brightness, in batches. One
-pixel of a 32-pixel thumbnail is 3 % of the picture, so a crop of a few per cent is undone in two or three steps.
+Least squares on the linearised image (Lucas and Kanade, IJCAI 1981) with a gain and an offset of brightness, in batches. One
+pixel of a 32-pixel thumbnail is 3 % of the image, so a crop of a few per cent is undone in two or three steps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Match:
 
 
 def compare_aligned(first: np.ndarray, second: np.ndarray) -> Match:
-    """Align the first pictures with the second ones, (N, S, S) of luma levels each, and compare them where both show something."""
+    """Align the first images with the second ones, (N, S, S) of luma levels each, and compare them where both show something."""
     a, b = _smooth(first.astype(np.float32)), _smooth(second.astype(np.float32))
     warp = np.zeros((len(a), 4), np.float32)  # shift x, shift y, stretch x, stretch y
     warp = _step(a, b, warp)
@@ -62,7 +62,7 @@ def _step(a: np.ndarray, b: np.ndarray, warp: np.ndarray) -> np.ndarray:
 
 
 def _sample(a: np.ndarray, warp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures at the warped places, bilinear, and 1 where these lie inside, else 0."""
+    """The images at the warped places, bilinear, and 1 where these lie inside, else 0."""
     side = a.shape[1]
     centered = np.arange(side, dtype=np.float32) - (side - 1) / 2
     columns = np.arange(side) + warp[:, :1] + warp[:, 2:3] * centered  # (N, S): the warp is separable

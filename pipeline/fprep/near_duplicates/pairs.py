@@ -1,8 +1,8 @@
-"""Pairs of pictures that look the same: candidates by their fingerprints, confirmed by their thumbnails.
+"""Pairs of images that look the same: candidates by their fingerprints, confirmed by their thumbnails.
 
 Candidates share one of four 16-bit bands of the fingerprint but for one bit at most (multi-index hashing; Norouzi, Punjani and
 Fleet, Fast Search in Hamming Space with Multi-Index Hashing, CVPR 2012). So every pair up to 7 bits apart is found, and of
-pairs 8, 9 and 10 apart 96, 88 and 78 %. Shop pictures on white look alike without being the same: a candidate counts only
+pairs 8, 9 and 10 apart 96, 88 and 78 %. Shop images on white look alike without being the same: a candidate counts only
 if, after the small shift and stretch of a crop is undone, luma, fine detail and color agree.
 """
 
@@ -21,7 +21,7 @@ from fschemas.cores import available_cores
 LARGEST_DISTANCE = 10
 _BANDS, _BAND_BITS = 4, 16
 _MOST_AT_ONCE = 1 << 22  # candidates in memory
-_MOST_EQUAL = 64  # pictures of one and the same fingerprint that are all compared with each other
+_MOST_EQUAL = 64  # images of one and the same fingerprint that are all compared with each other
 _VERIFY_AT_ONCE = 512  # pairs, 13 MB a thread
 
 # Measured on 11,327 shop and street photographs and on copies of them, resized, recompressed and cropped by up to 4 %.
@@ -31,12 +31,12 @@ _LEAST_CORRELATION = 0.99
 _LEAST_DETAIL = 0.88  # correlation of what is finer than five pixels of the thumbnail
 _MOST_DIFFERENCE = 14.0  # root mean square of luma levels
 _MOST_COLOR = 3.0
-_GREY = 2.5  # mean distance of chroma from grey below which a picture counts as black and white
+_GREY = 2.5  # mean distance of chroma from grey below which an image counts as black and white
 
 
 @dataclass(frozen=True)
 class NearPairs:
-    """Pairs of picture numbers, first < second, ascending: bits apart, and whether one is the mirror image of the other."""
+    """Pairs of image numbers, first < second, ascending: bits apart, and whether one is the mirror image of the other."""
 
     first: np.ndarray
     second: np.ndarray
@@ -50,7 +50,7 @@ class NearPairs:
 def near_pairs(
     views: Views, *, distance: int = LARGEST_DISTANCE, progress: Callable[[int, int], None] | None = None
 ) -> NearPairs:
-    """All confirmed pairs of pictures, by any view of either."""
+    """All confirmed pairs of images, by any view of either."""
     pairs, thumbnails = candidate_pairs(views.bits, distance), views.thumbnails
     keep = np.zeros(len(pairs), bool)
 
@@ -93,7 +93,7 @@ def _distinct(first: np.ndarray, second: np.ndarray, apart: np.ndarray, mirrored
 
 
 def _crowds(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs (first of a crowd, one beyond the 64th), and the pictures that remain for the search."""
+    """Pairs (first of a crowd, one beyond the 64th), and the images that remain for the search."""
     order = np.argsort(bits, kind="stable")
     values = bits[order]
     starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])) if len(values) else np.zeros(0, np.int64)
@@ -150,7 +150,7 @@ def _expand(queries: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> Iterato
 
 
 def look_the_same(first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Whether the thumbnails (N, THUMBNAIL_BYTES) of each pair show the same picture; the second ones are mirrored where told."""
+    """Whether the thumbnails (N, THUMBNAIL_BYTES) of each pair show the same image; the second ones are mirrored where told."""
     luma, color = split_thumbnails(first)
     other_luma, other_color = (
         np.where(mirrored.reshape(-1, *[1] * (plane.ndim - 1)), plane[:, :, ::-1], plane) for plane in split_thumbnails(second)

@@ -1,10 +1,10 @@
-"""A 64-bit fingerprint of what a picture shows, and a thumbnail that confirms what the fingerprint suspects.
+"""A 64-bit fingerprint of what an image shows, and a thumbnail that confirms what the fingerprint suspects.
 
-The fingerprint is the signs of 64 low frequencies of the discrete cosine transform of a 32 x 32 luma picture (pHash; Zauner,
+The fingerprint is the signs of 64 low frequencies of the discrete cosine transform of a 32 x 32 luma image (pHash; Zauner,
 Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), with zero instead of the median as threshold: the
-mirrored picture then has the same bits but for those of odd horizontal frequency, and mirrored twins are found for nothing.
+mirrored image then has the same bits but for those of odd horizontal frequency, and mirrored twins are found for nothing.
 JPEGs are decoded at the smallest size that still has 64 pixels a side, which leaves little but the entropy decoding.
-A picture with margins of one color, be they padding or the white of a shop, is seen a second time without them.
+An image with margins of one color, be they padding or the white of a shop, is seen a second time without them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from fprep.raw.safe_open import CannotOpen, open_inside, read_all
 SIDE = 32  # pixels of the luma thumbnail
 COLOR_SIDE = 8  # pixels of the two chroma thumbnails
 THUMBNAIL_BYTES = SIDE * SIDE + 2 * COLOR_SIDE * COLOR_SIDE
-BLANK_CONTRAST = 2.0  # standard deviation of luma levels below which a picture shows nothing
-_SMALLEST = 64  # pixels a side that are decoded at least, where the picture has them
+BLANK_CONTRAST = 2.0  # standard deviation of luma levels below which an image shows nothing
+_SMALLEST = 64  # pixels a side that are decoded at least, where the image has them
 _MARGIN_RANGE, _MARGIN_DRIFT = 24, 8  # levels within a line of a margin, which JPEG disturbs, and between its lines
 _COARSE = 40  # pixels a side of what is inside of margins, below which it is decoded once more, larger
 _LEAST_MARGIN, _LEAST_INSIDE = 0.02, 0.2  # shares of the side: less is no margin, or nothing but margin
@@ -43,13 +43,13 @@ _COLUMNS = np.array([h for _, h in _FREQUENCIES])
 _COSINES = np.cos(np.pi / (2 * SIDE) * np.outer(np.arange(9), 2 * np.arange(SIDE) + 1)).astype(np.float32)
 _POWERS = np.uint64(1) << np.arange(64, dtype=np.uint64)
 
-# Bits that change when a picture is mirrored.
+# Bits that change when an image is mirrored.
 MIRROR_MASK = int(sum(1 << bit for bit, (_, h) in enumerate(_FREQUENCIES) if h % 2))
 
 
 @dataclass(frozen=True, slots=True)
-class PictureTask:
-    """A picture to look at: its path relative to the root, and the EXIF orientation (1 to 8) under which it is shown.
+class ImageTask:
+    """An image to look at: its path relative to the root, and the EXIF orientation (1 to 8) under which it is shown.
 
     `root` is a real path, without links; `follow_links`: see `fprep.raw.safe_open.open_inside`.
     """
@@ -61,11 +61,11 @@ class PictureTask:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureHash:
+class ImageHash:
     """What was seen: SHA-256 of the bytes, the fingerprint, the thumbnail (luma, then both chromas, uint8), the contrast.
 
     `fault` is empty, "missing" or "unreadable"; with a fault, the rest is empty. `contrast` is the standard deviation of luma.
-    `inner_bits` and `inner_thumbnail` are of the picture without its margins, empty where it has none.
+    `inner_bits` and `inner_thumbnail` are of the image without its margins, empty where it has none.
     """
 
     sha256: str = ""
@@ -79,7 +79,7 @@ class PictureHash:
 
 @dataclass(frozen=True)
 class Views:
-    """What is compared of pictures, one or two views of each: `owners` (V,) numbers of the pictures, `bits` (V,) uint64 and
+    """What is compared of images, one or two views of each: `owners` (V,) numbers of the images, `bits` (V,) uint64 and
     `thumbnails` (V, THUMBNAIL_BYTES) uint8."""
 
     owners: np.ndarray
@@ -87,8 +87,8 @@ class Views:
     thumbnails: np.ndarray
 
     @classmethod
-    def of(cls, looks: Mapping[int, PictureHash]) -> Views:
-        """The views of pictures by their numbers, those of blank pictures left out: they resemble everything."""
+    def of(cls, looks: Mapping[int, ImageHash]) -> Views:
+        """The views of images by their numbers, those of blank images left out: they resemble everything."""
         shown = {number: look for number, look in looks.items() if not look.fault and look.contrast >= BLANK_CONTRAST}
         inner = {number: look for number, look in shown.items() if look.inner_thumbnail}
         bits = [look.bits for look in shown.values()] + [look.inner_bits for look in inner.values()]
@@ -99,29 +99,29 @@ class Views:
         )  # fmt: skip
 
 
-def hash_pictures(
-    tasks: Sequence[PictureTask], *, workers: int = 0, progress: Callable[[int, int], None] | None = None
-) -> list[PictureHash]:
-    """`hash_picture` for all tasks, in `workers` processes (0: one per core). The answer does not depend on their number."""
-    return run_isolated(hash_picture, tasks, crashed=_crashed, workers=workers, progress=progress, preload=(__name__,))
+def hash_images(
+    tasks: Sequence[ImageTask], *, workers: int = 0, progress: Callable[[int, int], None] | None = None
+) -> list[ImageHash]:
+    """`hash_image` for all tasks, in `workers` processes (0: one per core). The answer does not depend on their number."""
+    return run_isolated(hash_image, tasks, crashed=_crashed, workers=workers, progress=progress, preload=(__name__,))
 
 
-def hash_picture(task: PictureTask) -> PictureHash:
-    """Look at one picture. A picture that is missing or broken has a fault; an input/output error of the disk is raised."""
+def hash_image(task: ImageTask) -> ImageHash:
+    """Look at one image. An image that is missing or broken has a fault; an input/output error of the disk is raised."""
     try:
         opened = open_inside(task.root, task.name, follow_links=task.follow_links)
     except CannotOpen as fault:
-        return PictureHash(fault="missing" if fault.rule == "missing_image" else "unreadable")
+        return ImageHash(fault="missing" if fault.rule == "missing_image" else "unreadable")
     try:
         if opened.size > MAX_BYTES:
-            return PictureHash(fault="unreadable")
+            return ImageHash(fault="unreadable")
         content = read_all(opened.descriptor, opened.size)
     finally:
         os.close(opened.descriptor)
     try:
         small = upright(_decode(content), task.orientation)
-    except Exception:  # noqa: BLE001  (damaged pictures make decoders raise anything)
-        return PictureHash(hashlib.sha256(content).hexdigest(), fault="unreadable")
+    except Exception:  # noqa: BLE001  (damaged images make decoders raise anything)
+        return ImageHash(hashlib.sha256(content).hexdigest(), fault="unreadable")
     bits, thumbnail, contrast = _look(small)
     inside = without_margins(small)
     if inside is not None and min(inside.shape[:2]) < _COARSE:
@@ -129,19 +129,19 @@ def hash_picture(task: PictureTask) -> PictureHash:
         inside = without_margins(larger)
     inner = _look(inside) if inside is not None else (0, b"", 0.0)
     inner_bits, inner_thumbnail = inner[:2] if inner[2] >= BLANK_CONTRAST else (0, b"")
-    return PictureHash(hashlib.sha256(content).hexdigest(), bits, thumbnail, contrast, "", inner_bits, inner_thumbnail)
+    return ImageHash(hashlib.sha256(content).hexdigest(), bits, thumbnail, contrast, "", inner_bits, inner_thumbnail)
 
 
-def without_margins(picture: np.ndarray) -> np.ndarray | None:
-    """The inside of a picture (H, W, 3) that has lines of one brightness on some side; None where it has none, or little else."""
-    plane = np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY))  # JPEG smears colors over 16 pixels
+def without_margins(image: np.ndarray) -> np.ndarray | None:
+    """The inside of an image (H, W, 3) that has lines of one brightness on some side; None where it has none, or little else."""
+    plane = np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY))  # JPEG smears colors over 16 pixels
     top, bottom = _inside_margins(plane, 1)
     left, right = _inside_margins(plane[top:bottom], 0)
     if right - left < plane.shape[1]:  # what was between them may have margins of its own
         above, below = _inside_margins(plane[top:bottom, left:right], 1)
         top, bottom = top + above, top + below
     least = min((bottom - top) / plane.shape[0], (right - left) / plane.shape[1])
-    return picture[top:bottom, left:right] if _LEAST_INSIDE <= least <= 1 - _LEAST_MARGIN else None
+    return image[top:bottom, left:right] if _LEAST_INSIDE <= least <= 1 - _LEAST_MARGIN else None
 
 
 def _inside_margins(plane: np.ndarray, axis: int) -> tuple[int, int]:
@@ -149,7 +149,7 @@ def _inside_margins(plane: np.ndarray, axis: int) -> tuple[int, int]:
     lowest, highest = plane.min(axis), plane.max(axis)
     first, last = 0, len(lowest)
     if highest[0] - lowest[0] <= _MARGIN_RANGE:
-        first = _count(lowest, highest) + 1  # and the line that is half margin, as pictures are decoded smaller
+        first = _count(lowest, highest) + 1  # and the line that is half margin, as images are decoded smaller
     if highest[-1] - lowest[-1] <= _MARGIN_RANGE:
         last -= _count(lowest[::-1], highest[::-1]) + 1
     return (first, last) if first < last else (0, len(lowest))
@@ -162,27 +162,27 @@ def _count(lowest: np.ndarray, highest: np.ndarray) -> int:
     return len(lowest) if is_margin.all() else int(is_margin.argmin())
 
 
-def _look(picture: np.ndarray) -> tuple[int, bytes, float]:
+def _look(image: np.ndarray) -> tuple[int, bytes, float]:
     """Fingerprint, thumbnail and contrast."""
-    luma, colors = _thumbnails(picture)
+    luma, colors = _thumbnails(image)
     return fingerprint(luma), luma.tobytes() + colors.tobytes(), float(luma.std())
 
 
 def fingerprint(luma: np.ndarray) -> int:
-    """The 64 bits of a luma picture of 32 x 32: bit k is the sign of frequency k."""
+    """The 64 bits of a luma image of 32 x 32: bit k is the sign of frequency k."""
     spectrum = _COSINES @ luma.astype(np.float32) @ _COSINES.T
     return int((_POWERS * (spectrum[_ROWS, _COLUMNS] > 0)).sum(dtype=np.uint64))
 
 
-def upright(picture: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture (H, W, ...) as displayed under an EXIF orientation."""
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """The image (H, W, ...) as displayed under an EXIF orientation."""
     if orientation in (5, 6, 7, 8):
-        picture = picture.swapaxes(0, 1)
+        image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
+        image = image[::-1]
     if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
-    return picture
+        image = image[:, ::-1]
+    return image
 
 
 def split_thumbnails(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -191,16 +191,16 @@ def split_thumbnails(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return luma, thumbnails[:, SIDE * SIDE :].reshape(-1, COLOR_SIDE, COLOR_SIDE, 2)
 
 
-def _thumbnails(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _thumbnails(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     _one_thread()
-    small: Any = cv2.resize(np.ascontiguousarray(picture), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small: Any = cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     planes: Any = cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)
     colors: Any = cv2.resize(planes[..., 1:], (COLOR_SIDE, COLOR_SIDE), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(planes[..., 0]), np.ascontiguousarray(colors)
 
 
 def _decode(content: bytes, least: int = _SMALLEST) -> np.ndarray:
-    """RGB pixels, of a JPEG at a reduced size that has `least` a side, where the picture has them."""
+    """RGB pixels, of a JPEG at a reduced size that has `least` a side, where the image has them."""
     if content.startswith(b"\xff\xd8"):
         try:
             return simplejpeg.decode_jpeg(
@@ -219,9 +219,9 @@ def _decode(content: bytes, least: int = _SMALLEST) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def _crashed(task: PictureTask, reason: str) -> PictureHash:
+def _crashed(task: ImageTask, reason: str) -> ImageHash:
     del task, reason
-    return PictureHash(fault="unreadable")
+    return ImageHash(fault="unreadable")
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from fschemas.vocabularies import Vocabulary
 from fschemas.walk import Walked, is_below, is_stored_by_content, is_utf8, list_folder, readable, walk
 
 MAX_RAW = 4096  # bytes of a rejected line that are kept
-# Pictures stand beside such a folder, not in it.
+# Images stand beside such a folder, not in it.
 ANNOTATION_FOLDERS = ("Annotations", "Anno_coarse", "Anno_fine", "Anno", "Eval", "split")
 
 MISNAMED = "the name of this file or of a folder above it is not UTF-8; rename it"

@@ -33,7 +33,7 @@ def clean_path(text: str) -> str:
     return _DOTS.sub("", text) if "./" in text else text
 
 
-def picture_path_fault(path: str) -> tuple[str, str] | None:
+def image_path_fault(path: str) -> tuple[str, str] | None:
     """Rule and message for an image path that must not be opened, else None. Paths are relative, with `/`, inside the root."""
     if not path or path.endswith("/"):
         return "bad_path", f"the image path {path!r} names no file"
@@ -83,14 +83,14 @@ class ImageFinder:
         found = list(self._search("", path.split("/"), 0))
         if not found and ("%" in path or "&" in path):  # an escaped `/`
             decoded = clean_path(_unescaped(path))
-            if picture_path_fault(decoded) is None:
+            if image_path_fault(decoded) is None:
                 found = [Near(near.path, max(near.difference, 3)) for near in self._search("", decoded.split("/"), 0)]
         least = min((near.difference for near in found), default=0)
         return sorted((near for near in found if near.difference == least), key=lambda near: near.path)
 
     def only(self, path: str) -> str | None:
         """The file of that name, or the only one that comes near; None for a path that must not be opened."""
-        near = self.near(path) if picture_path_fault(path) is None else []
+        near = self.near(path) if image_path_fault(path) is None else []
         return near[0].path if len(near) == 1 else None
 
     def match(self, missing: Iterable[str], named: Collection[str]) -> Matches:

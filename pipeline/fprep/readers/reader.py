@@ -39,8 +39,8 @@ class Reader:
     coordinate of the first pixel, which messages use. `vocabularies` says by column (`attributes`, `category`, `style`) what the
     ids and names of that column are. `read` returns the columns of `table`, with `any_groups` those of
     `SampleTable` and of as many column groups as the raw files have; the image columns may be left
-    out, and `group` too, which then becomes the picture itself. `instances`: several
-    rows may show the same picture, each another garment of it. `mapping`: the keys of `--map KEY=VALUE` that the reader
+    out, and `group` too, which then becomes the image itself. `instances`: several
+    rows may show the same image, each another garment of it. `mapping`: the keys of `--map KEY=VALUE` that the reader
     understands, each with a sentence about it; they arrive in `RawFolder.mapping`. `orientation`: which pixels coordinates belong to
     where an image has an EXIF orientation and no size is stated: those "stored" or those of the "upright" image.
     """

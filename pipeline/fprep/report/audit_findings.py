@@ -1,4 +1,4 @@
-"""Which findings of the audit a page shows, and the pictures that they are about, of this table and of others."""
+"""Which findings of the audit a page shows, and the images that they are about, of this table and of others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RowId = tuple[str, int]  # name of another table of the audit, or "" for the tab
 
 @dataclass(frozen=True)
 class Side:
-    """One picture of a finding; without `row` only its names are known."""
+    """One image of a finding; without `row` only its names are known."""
 
     row: RowId | None
     table: str
@@ -33,7 +33,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the audit with the pictures that it is about; `distance` counts bits of fingerprints that differ."""
+    """One line of the audit with the images that it is about; `distance` counts bits of fingerprints that differ."""
 
     kind: str
     severity: str
@@ -42,8 +42,8 @@ class Finding:
     sides: tuple[Side, ...]
 
     @property
-    def num_pictures(self) -> int:
-        """How many pictures it shows."""
+    def num_images(self) -> int:
+        """How many images it shows."""
         return sum(side.row is not None for side in self.sides)
 
 
@@ -51,7 +51,7 @@ class Neighbours:
     """The tables of an audit by their names there; others than the page's are opened when a finding needs them.
 
     The audit lists their places and digests. A table that is not there any more, or is another one by now, is no error: its
-    pictures are not shown.
+    images are not shown.
     """
 
     def __init__(self, data: PageData) -> None:
@@ -111,7 +111,7 @@ def severity_rank() -> pl.Expr:
 
 
 def choose_findings(data: PageData, neighbours: Neighbours, budget: int) -> list[Finding]:
-    """The worst findings with at most `budget` pictures: by severity, one kind after the other, in the order of the audit."""
+    """The worst findings with at most `budget` images: by severity, one kind after the other, in the order of the audit."""
     if data.audit is None or data.audit.is_empty():
         return []
     audit = data.audit.with_columns(pl.col(_TEXT).cast(pl.String).fill_null(""), pl.col("distance").cast(pl.Float64))
@@ -120,9 +120,9 @@ def choose_findings(data: PageData, neighbours: Neighbours, budget: int) -> list
     chosen: list[Finding] = []
     for row in audit.head(20 * max(budget, 1)).iter_rows(named=True):
         finding = _finding(row, neighbours)
-        if 0 < finding.num_pictures <= budget:
+        if 0 < finding.num_images <= budget:
             chosen.append(finding)
-            budget -= finding.num_pictures
+            budget -= finding.num_images
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""Which pictures a page shows: the same ones for the same table, spread over splits, classes, items and kinds of findings."""
+"""Which images a page shows: the same ones for the same table, spread over splits, classes, items and kinds of findings."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Choice:
         return list(dict.fromkeys(found))
 
 
-def choose(data: PageData, neighbours: Neighbours, pictures: int) -> Choice:
-    """At most `pictures` pictures in all: half of them in contact sheets; what items and findings do not need goes there too."""
-    findings = choose_findings(data, neighbours, pictures // 4)
-    used = sum(finding.num_pictures for finding in findings)
-    items = _items(data, pictures // 4)
+def choose(data: PageData, neighbours: Neighbours, images: int) -> Choice:
+    """At most `images` images in all: half of them in contact sheets; what items and findings do not need goes there too."""
+    findings = choose_findings(data, neighbours, images // 4)
+    used = sum(finding.num_images for finding in findings)
+    items = _items(data, images // 4)
     used += sum(len(rows) for rows in items.values())
-    return Choice(_sheets(data, pictures - used), items, findings)
+    return Choice(_sheets(data, images - used), items, findings)
 
 
 def allot(sizes: Mapping[str, int], budget: int) -> dict[str, int]:
@@ -83,7 +83,7 @@ def _numbered(data: PageData) -> pl.DataFrame:
 
 
 def _items(data: PageData, budget: int) -> dict[str, list[int]]:
-    """Items with several pictures, evenly spread; of each at most six pictures, from as many splits and sources as it has."""
+    """Items with several images, evenly spread; of each at most six images, from as many splits and sources as it has."""
     if not data.has("item") or budget < 2:
         return {}
     frame = _numbered(data).with_columns(

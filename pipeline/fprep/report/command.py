@@ -1,6 +1,6 @@
-"""`fprep report`: one page of HTML that shows what is in a table: counts, pictures with their labels drawn, and what is wrong.
+"""`fprep report`: one page of HTML that shows what is in a table: counts, images with their labels drawn, and what is wrong.
 
-The page needs nothing but itself: no script, no file beside it, no network. The same table and pictures give the same bytes.
+The page needs nothing but itself: no script, no file beside it, no network. The same table and images give the same bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fprep.report.audit_findings import Neighbours
 from fprep.report.choice import Choice, choose
 from fprep.report.data import PageData, load
 from fprep.report.faults import rejected_section, warning_section
-from fprep.report.figure import NO_IMAGES, Pictures, read_pictures
+from fprep.report.figure import NO_IMAGES, Images, read_images
 from fprep.report.html import Markup, Section, details, document, element, join, percent
 from fprep.report.numbers import attribute_section, rows_section, split_section
 from fprep.report.shapes import landmark_section, size_section
@@ -26,34 +26,34 @@ from fschemas.publish import publish_bytes, remove_leftovers_of
 from fschemas.wording import count
 
 _BEGIN, _END = b"<!doctype html>", b"Made by fprep report."
-_MOST_PICTURES = 2000
+_MOST_IMAGES = 2000
 
 Progress = Callable[[str, int, int], None]
 
 
 def write_page(
-    table: Path, out: Path, *, audit: Path | None = None, images: str | None = None, pictures: int = 60,
+    table: Path, out: Path, *, audit: Path | None = None, images: str | None = None, max_images: int = 60,
     limit: int | None = None, follow_links: bool = False, dry_run: bool = False, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Publish the page of a table as the file `out` and return a summary.
 
     `table` is a table.parquet or its folder, `audit` an audit.parquet elsewhere than beside it. `images` is the raw root, if
-    it is no longer where convert found it, or "none" for a page without pictures. `pictures` bounds their number in all,
+    it is no longer where convert found it, or "none" for a page without images. `max_images` bounds their number in all,
     `limit` the rows that are looked at, evenly spread. `follow_links`: images may lie behind links
     that leave the raw root, which the table says itself where it was converted so. `dry_run` makes the page and publishes nothing.
 
     Raises `UsageError` for a wrong option or a missing table, `IntegrityError` for a damaged one, `OSError` for what the disk
-    refuses. A picture that is gone or damaged is no error: the page says so in its place.
+    refuses. An image that is gone or damaged is no error: the page says so in its place.
     """
-    _check(pictures, limit)
+    _check(max_images, limit)
     out = claim_file(Path(out), "a page of `fprep report`", _is_page)
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {out.with_suffix('.html').name}")
     tell = progress or _say_nothing
     data = load(table, audit, limit)
     neighbours = Neighbours(data)
-    choice = choose(data, neighbours, 0 if images == NO_IMAGES else pictures)
-    drawn = read_pictures(
+    choice = choose(data, neighbours, 0 if images == NO_IMAGES else max_images)
+    drawn = read_images(
         data, neighbours, choice.rows(), images, lambda done, total: tell("images", done, total), follow_links=follow_links
     )
     parts = _sections(data, drawn, choice)
@@ -70,9 +70,9 @@ def write_page(
     }  # fmt: skip
 
 
-def _check(pictures: int, limit: int | None) -> None:
-    if not 0 <= pictures <= _MOST_PICTURES:
-        raise UsageError(f"--pictures {pictures}: expected 0 to {_MOST_PICTURES}")
+def _check(max_images: int, limit: int | None) -> None:
+    if not 0 <= max_images <= _MOST_IMAGES:
+        raise UsageError(f"--max-images {max_images}: expected 0 to {_MOST_IMAGES}")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")
 
@@ -85,11 +85,11 @@ def _say_nothing(stage: str, done: int, total: int) -> None:
     pass
 
 
-def _sections(data: PageData, pictures: Pictures, choice: Choice) -> list[Section]:
+def _sections(data: PageData, images: Images, choice: Choice) -> list[Section]:
     parts = [
-        split_section(data), sheet_section(pictures, choice), item_section(pictures, choice), attribute_section(data),
-        landmark_section(data, pictures.styles[""].landmarks, pictures.styles[""].joints), size_section(data), rows_section(data),
-        rejected_section(data), warning_section(data), audit_section(pictures, choice),
+        split_section(data), sheet_section(images, choice), item_section(images, choice), attribute_section(data),
+        landmark_section(data, images.styles[""].landmarks, images.styles[""].joints), size_section(data), rows_section(data),
+        rejected_section(data), warning_section(data), audit_section(images, choice),
     ]  # fmt: skip
     return [part for part in parts if part is not None]
 

@@ -19,7 +19,7 @@ from fschemas.tables import SPLITS
 
 AUDIT_FILE = "audit.parquet"
 _AUDIT_COLUMNS = ("kind", "severity", "table", "key", "other_table", "other_key", "split", "other_split", "distance", "message")
-CLASS_COLUMNS = ("category", "garment", "style")  # the first that says something names the class of a picture
+CLASS_COLUMNS = ("category", "garment", "style")  # the first that says something names the class of an image
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class PageData:
         return all(column in self.frame.columns for column in columns)
 
     def class_column(self) -> str | None:
-        """The column that says what a picture shows: the first that is filled; None where no row says it."""
+        """The column that says what an image shows: the first that is filled; None where no row says it."""
         for column in CLASS_COLUMNS:
             if self.has(column) and (self.frame[column] != "").any():
                 return column

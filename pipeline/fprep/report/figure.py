@@ -1,4 +1,4 @@
-"""A picture with its labels: the small JPEG, the marks over it, its class, chips and all columns; and reading them all."""
+"""An image with its labels: the small JPEG, the marks over it, its class, chips and all columns; and reading them all."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fschemas.wording import count
 
 Row = dict[str, Any]
 NO_IMAGES = "none"
-_CHIPS = 8  # labels under a picture; all of them stand in its details
+_CHIPS = 8  # labels under an image; all of them stand in its details
 _LISTED = 40  # values of a list in the details
 
 
 @dataclass(frozen=True)
 class Style:
-    """How pictures of one table are drawn: its metadata and the names of its points."""
+    """How images of one table are drawn: its metadata and the names of its points."""
 
     metadata: dict[str, Any]
     landmarks: PointNames
@@ -39,8 +39,8 @@ class Style:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The chosen pictures of a page and how to draw them. `nothing` says why there are none, empty if there are some."""
+class Images:
+    """The chosen images of a page and how to draw them. `nothing` says why there are none, empty if there are some."""
 
     data: PageData
     styles: Mapping[str, Style]  # by table, "" is that of the page
@@ -50,12 +50,12 @@ class Pictures:
 
     @property
     def shape(self) -> str:
-        """Width to height of the frames: what half of the pictures are wider than."""
+        """Width to height of the frames: what half of the images are wider than."""
         aspects = sorted(entry.width / entry.height for entry in self.small.values() if entry.content)
         return f"{min(1.6, max(0.62, aspects[len(aspects) // 2])):.2f}" if aspects else "0.75"
 
     def figure(self, number: RowId, badge: Markup | None = None) -> Markup:
-        """A picture with everything drawn over it, its class, its labels and all its columns."""
+        """An image with everything drawn over it, its class, its labels and all its columns."""
         row, small, style = self.rows[number], self.small[number], self.styles[number[0]]
         alternative = f"{_title(row)}, {row['split']}"
         if small.content:
@@ -117,7 +117,7 @@ def _value(name: str, value: Any, row: Row, metadata: dict[str, Any]) -> str:
 
 
 def _title(row: Row) -> str:
-    """What the picture shows: its first class."""
+    """What the image shows: its first class."""
     for name in ("category", "garment", "style"):
         if row.get(name):
             return str(row[name])
@@ -125,7 +125,7 @@ def _title(row: Row) -> str:
 
 
 def _extent(row: Row) -> tuple[float, float]:
-    """The size of a picture that is not there, from the table or from what is drawn in it."""
+    """The size of an image that is not there, from the table or from what is drawn in it."""
     if row.get("width") and row.get("height"):
         return row["width"], row["height"]
     box = row.get("box") or [0, 0, 0, 0]
@@ -140,7 +140,7 @@ def _tell(tell: Callable[[int, int], None], before: int, total: int, done: int, 
     tell(before + done, total)
 
 
-def read_pictures(
+def read_images(
     data: PageData,
     neighbours: Neighbours,
     numbers: Sequence[RowId],
@@ -148,19 +148,19 @@ def read_pictures(
     tell: Callable[[int, int], None],
     *,
     follow_links: bool = False,
-) -> Pictures:
-    """Read the pictures of these rows; where there is none at all, say why. `tell(done, total)` counts them.
+) -> Images:
+    """Read the images of these rows; where there is none at all, say why. `tell(done, total)` counts them.
 
     `images` is the raw root of the page's table if it has moved, or "none". Raises `UsageError` where it is no folder.
     """
     styles = {"": Style.of(data.metadata)}
     root = Path(images) if images else data.source.path.parent / str(data.metadata.get("raw_root", ""))
     if images == NO_IMAGES:
-        return Pictures(data, styles, "This page was made without images (--images none).")
+        return Images(data, styles, "This page was made without images (--images none).")
     if not root.is_dir():
         if images:
             raise UsageError(f"{root}: no such folder; name the raw root with --images, or none for a page without images")
-        return Pictures(data, styles, "The images are not where convert found them; name their folder with --images.")
+        return Images(data, styles, "The images are not where convert found them; name their folder with --images.")
     rows: dict[RowId, Row] = {}
     small: dict[RowId, Thumbnail] = {}
     for name in dict.fromkeys(name for name, _ in numbers):
@@ -184,4 +184,4 @@ def read_pictures(
         first = rows[numbers[0]]["image"]
         what = count(len(small), "chosen image")
         nothing = f"None of {what} can be shown; the first, {first}: {small[numbers[0]].problem}."
-    return Pictures(data, styles, nothing, rows, small)
+    return Images(data, styles, nothing, rows, small)

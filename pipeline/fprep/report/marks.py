@@ -1,4 +1,4 @@
-"""What is drawn over a picture, as SVG in the pixels of the small picture: boxes, outlines, points, skeleton, joints.
+"""What is drawn over an image, as SVG in the pixels of the small image: boxes, outlines, points, skeleton, joints.
 
 Left points are blue, right ones orange, those without a partner yellow; a ring is an occluded point. Coordinates of tables are
 pixel centers, those of SVG pixel corners: x becomes (x + 0.5) * scale.

@@ -192,7 +192,7 @@ def _attribute_chart(data: PageData, group: str, members: list[int], names: list
         entry["unknown"] -= len(data.frame) - known
     ordered = sorted(members, key=lambda index: (-found[index]["positive"], -found[index].get("maybe", 0), index))
     longest = max(entry["positive"] + entry.get("maybe", 0) for entry in found.values())
-    rare = longest < known / 4  # bars as long as all pictures would show nothing: the most frequent one fills the track
+    rare = longest < known / 4  # bars as long as all images would show nothing: the most frequent one fills the track
     lines = [
         Bar(
             names[index].removeprefix(f"{group}/"),

@@ -1,4 +1,4 @@
-"""Sections of geometry: what is known of each landmark, where the points of a garment lie, boxes, and picture sizes."""
+"""Sections of geometry: what is known of each landmark, where the points of a garment lie, boxes, and image sizes."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _cloud_drawing(placed: dict[int, list[tuple[float, float]]], names: PointNam
 
 
 def size_section(data: PageData) -> Section:
-    """Sizes, formats, color modes and orientations of the pictures, and how much of them the boxes cover."""
+    """Sizes, formats, color modes and orientations of the images, and how much of them the boxes cover."""
     known = data.frame.filter(pl.col("width").is_not_null())
     charts: list[Markup] = []
     if known.is_empty():

@@ -1,4 +1,4 @@
-"""Small pictures for a page: read as a shard set reads them, shrunk, encoded as JPEG; a bad one becomes a sentence.
+"""Small images for a page: read as a shard set reads them, shrunk, encoded as JPEG; a bad one becomes a sentence.
 
 Imported by worker processes: no polars here.
 """
@@ -18,16 +18,16 @@ import simplejpeg
 
 from fprep.engine.local import run_isolated
 from fprep.images.check import check_image
-from fprep.shard.sample import Facts, decode, read_picture
+from fprep.shard.sample import Facts, decode, read_image
 from fschemas.failures import IntegrityError
 
-LONG_SIDE = 340  # pixels of a small picture
+LONG_SIDE = 340  # pixels of a small image
 QUALITY = 76
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small JPEG of `width` x `height` pixels and the size of the picture as displayed, or the `problem` with it."""
+    """A small JPEG of `width` x `height` pixels and the size of the image as displayed, or the `problem` with it."""
 
     content: bytes = b""
     width: int = 0
@@ -38,7 +38,7 @@ class Thumbnail:
 
     @property
     def address(self) -> str:
-        """The picture as a data URI."""
+        """The image as a data URI."""
         return f"data:image/jpeg;base64,{base64.b64encode(self.content).decode()}"
 
 
@@ -49,13 +49,13 @@ def thumbnails(
     *,
     follow_links: bool = False,
 ) -> list[Thumbnail]:
-    """Small pictures of (path below `root`, digest or None), each made in a worker that a hostile file may kill."""
+    """Small images of (path below `root`, digest or None), each made in a worker that a hostile file may kill."""
     work = functools.partial(thumbnail, os.path.realpath(root), follow_links=follow_links)
     return run_isolated(work, tasks, crashed=_crashed, progress=progress, preload=(__name__,))
 
 
 def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = False) -> Thumbnail:
-    """The small picture of one (path, digest). Never raises for a bad picture; an input/output error of the disk is raised."""
+    """The small image of one (path, digest). Never raises for a bad image; an input/output error of the disk is raised."""
     name, sha256 = task
     found = check_image(root, name, decode=False, follow_links=follow_links)
     if found.rule:
@@ -66,13 +66,13 @@ def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = F
     scale = min(1.0, LONG_SIDE / max(facts.width, facts.height))
     target = max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
     try:
-        content = read_picture(Path(root), name, None, follow_links=follow_links)
+        content = read_image(Path(root), name, None, follow_links=follow_links)
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
             return Thumbnail(problem="the image has changed since convert (SHA-256 differs)")
-        picture = decode(content, facts, target, Path(name))
+        image = decode(content, facts, target, Path(name))
     except IntegrityError:  # its message may hold an address in memory
         return Thumbnail(problem="the image cannot be decoded")
-    small = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), QUALITY, "RGB", "420", fastdct=False)
+    small = simplejpeg.encode_jpeg(np.ascontiguousarray(image), QUALITY, "RGB", "420", fastdct=False)
     return Thumbnail(small, *target, facts.width, facts.height)
 
 

@@ -4,7 +4,7 @@ A recipe is data: class names of albumentations with their arguments. Randomness
 draw), so a copy is the same whichever process makes it. Of the transforms that move pixels only those are allowed that
 were measured to move key points with them, to 0.001 pixels, in pixel-center coordinates (albumentations 2.0.8): its
 resizing transforms are off by half a pixel times (scale - 1), its distortions by one pixel and more, and some blurs
-shift the picture and leave the points.
+shift the image and leave the points.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import Visibility
 from fschemas.yaml_file import read_yaml
 
-DRAWS = 20  # attempts to keep the box in the picture before a copy stays as the picture is
+DRAWS = 20  # attempts to keep the box in the image before a copy stays as the image is
 _FILL = [124, 116, 104]  # the mean of ImageNet: what a rotation uncovers
 
 _COLOR: dict[str, Any] = {
@@ -64,8 +64,8 @@ EXACT_SPATIAL = (
     "Affine", "CenterCrop", "Crop", "D4", "HorizontalFlip", "NoOp", "Pad", "PadIfNeeded", "Perspective", "RandomCrop",
     "RandomCropFromBorders", "RandomRotate90", "Rotate", "SafeRotate", "SquareSymmetry", "Transpose", "VerticalFlip",
 )  # fmt: skip
-_SHIFTING = ("Downscale", "GlassBlur", "MotionBlur", "ZoomBlur")  # measured: the picture moves by up to 1 to 5 pixels
-_NOT_PICTURES = ("FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2")
+_SHIFTING = ("Downscale", "GlassBlur", "MotionBlur", "ZoomBlur")  # measured: the image moves by up to 1 to 5 pixels
+_NOT_IMAGES = ("FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def load_recipe(name: str) -> Recipe:
 
 
 class Augmenter:
-    """Applies a recipe to pictures. `partners` are those of the landmark set; empty when there are no landmarks."""
+    """Applies a recipe to images. `partners` are those of the landmark set; empty when there are no landmarks."""
 
     def __init__(self, recipe: Recipe, partners: tuple[int, ...], seed: int) -> None:
         self.recipe, self.partners, self.seed = recipe, partners, seed
@@ -115,23 +115,23 @@ class Augmenter:
         # NoOp takes key points: without any such transform Compose warns that nothing would move them.
         self._compose = library.Compose([*self._transforms, library.NoOp()], keypoint_params=keypoints)
 
-    def __call__(self, picture: np.ndarray, geometry: Geometry, key: str, copy: int) -> tuple[np.ndarray, Geometry]:
-        """An augmented copy of a picture, uint8 RGB (H, W, 3), and of its geometry.
+    def __call__(self, pixels: np.ndarray, geometry: Geometry, key: str, copy: int) -> tuple[np.ndarray, Geometry]:
+        """An augmented copy of an image, uint8 RGB (H, W, 3), and of its geometry.
 
-        Points that leave the picture become absent. The box becomes the axis-aligned hull of its moved corners,
+        Points that leave the image become absent. The box becomes the axis-aligned hull of its moved corners,
         clipped; a draw that loses it (less than one pixel wide or high) is drawn again, and after 20 draws the copy
-        stays as the picture is. A mirroring draw makes left-right partners change places. Raises `UsageError` when the
+        stays as the image is. A mirroring draw makes left-right partners change places. Raises `UsageError` when the
         recipe cannot be applied.
         """
         for draw in range(DRAWS):
-            moved_picture, moved, mirrored = self._draw(picture, geometry, f"{self.seed}/{key}/{copy}/{draw}")
-            moved = _inside(moved, moved_picture.shape[1], moved_picture.shape[0])
+            moved_pixels, moved, mirrored = self._draw(pixels, geometry, f"{self.seed}/{key}/{copy}/{draw}")
+            moved = _inside(moved, moved_pixels.shape[1], moved_pixels.shape[0])
             if moved is not None:
-                return moved_picture, self._swapped(moved) if mirrored else moved
-        return picture, geometry
+                return moved_pixels, self._swapped(moved) if mirrored else moved
+        return pixels, geometry
 
-    def _draw(self, picture: np.ndarray, geometry: Geometry, name: str) -> tuple[np.ndarray, Geometry, bool]:
-        height, width = picture.shape[:2]
+    def _draw(self, pixels: np.ndarray, geometry: Geometry, name: str) -> tuple[np.ndarray, Geometry, bool]:
+        height, width = pixels.shape[:2]
         # One seed each: Compose would give all the same, and two flips of probability 0.5 would always happen together.
         for number, transform in enumerate(self._transforms):
             transform.set_random_seed(_seed(f"{name}/{number}"))
@@ -140,22 +140,22 @@ class Augmenter:
         corners = geometry.corners
         sent = np.concatenate([markers, corners, geometry.points, geometry.others]).astype(np.float32)
         try:
-            result = self._compose(image=picture, keypoints=sent)
+            result = self._compose(image=pixels, keypoints=sent)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - what a transform does not like it says in its own way
             detail = " ".join(str(error).split())
             place = f"recipe {self.recipe.name}"
             raise UsageError(f"{place}: cannot be applied to {name} ({detail}); correct the recipe") from None
-        moved_picture, moved = result["image"], np.asarray(result["keypoints"], np.float64)
-        if moved_picture.dtype != np.uint8 or moved_picture.ndim != 3 or moved_picture.shape[2] != 3:
+        moved_pixels, moved = result["image"], np.asarray(result["keypoints"], np.float64)
+        if moved_pixels.dtype != np.uint8 or moved_pixels.ndim != 3 or moved_pixels.shape[2] != 3:
             raise UsageError(f"recipe {self.recipe.name}: gives no 8-bit RGB image; remove what changes the type")
         assert len(moved) == len(sent)
         right, down = moved[1] - moved[0], moved[2] - moved[0]
         box = None if geometry.box is None else np.concatenate([moved[3:7].min(axis=0), moved[3:7].max(axis=0)])
         points, others = np.split(moved[3 + len(corners) :], [len(geometry.points)])
         mirrored = bool(right[0] * down[1] < right[1] * down[0])
-        return moved_picture, replace(geometry, points=points, box=box, others=others), mirrored
+        return moved_pixels, replace(geometry, points=points, box=box, others=others), mirrored
 
     def _swapped(self, geometry: Geometry) -> Geometry:
         if not self.partners:
@@ -210,7 +210,7 @@ def _build(transform: dict[str, dict[str, Any]], place: str) -> Any:
     if not isinstance(found, type) or not issubclass(found, library.BasicTransform):
         raise UsageError(f"{place}: albumentations has no transform {name!r}; see its documentation for the names")
     moves_pixels = not issubclass(found, library.ImageOnlyTransform)
-    if (moves_pixels and name not in EXACT_SPATIAL) or name in _SHIFTING + _NOT_PICTURES:
+    if (moves_pixels and name not in EXACT_SPATIAL) or name in _SHIFTING + _NOT_IMAGES:
         raise UsageError(
             f"{place}: {name} does not keep points on their pixels or does not give an image; "
             f"of the transforms that move pixels use {', '.join(EXACT_SPATIAL)}"

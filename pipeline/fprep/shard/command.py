@@ -37,8 +37,8 @@ def shard(
     """Write the shard set of a table into the folder `out` and return a summary.
 
     `images` replaces the raw root that the table names; `follow_links`: images may lie behind links that leave it. `size`: longest side in pixels, never enlarged; `quality`: of
-    resized and augmented JPEGs. `copies`: augmented copies of every picture of the training split, by the recipe
-    `augment` (a name or a YAML file). `shard_samples`: at most so many samples a shard. `limit`: so many pictures a
+    resized and augmented JPEGs. `copies`: augmented copies of every image of the training split, by the recipe
+    `augment` (a name or a YAML file). `shard_samples`: at most so many samples a shard. `limit`: so many images a
     split, for a trial. `boxes`: answers of `ftrain predict` over shards of the table, whose boxes take the place of its own.
     `lock`: a split lock that the table must agree with (`fprep.audit.split_lock`); with `leave_out` rows that do not are left
     out. `workers`: processes, 0 for one per core; the bytes do not depend on it. `progress(done, total)` counts samples.

@@ -1,4 +1,4 @@
-"""What moves with the pixels of a picture: packed from a row, moved, and written back into its annotation."""
+"""What moves with the pixels of an image: packed from a row, moved, and written back into its annotation."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def write_geometry(annotation: Row, moved: Geometry, *, is_copy: bool) -> None:
     """Put moved coordinates into the annotation, in the order of `geometry_of`.
 
     An augmented copy may be mirrored, and nobody knows the partners of joints: there they become absent. A garment whose
-    box has left the picture leaves its lists.
+    box has left the image leaves its lists.
     """
     if "landmark_x" in annotation:
         annotation["landmark_x"] = _floats(moved.points[:, 0])

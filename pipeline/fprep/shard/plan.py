@@ -33,7 +33,7 @@ _FEATURES: dict[Any, str] = {
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard to be: for each sample the row of the table and the number of the copy (0: the picture itself)."""
+    """A shard to be: for each sample the row of the table and the number of the copy (0: the image itself)."""
 
     name: str
     split: str

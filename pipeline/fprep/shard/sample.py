@@ -28,7 +28,7 @@ from fschemas.failures import IntegrityError
 from fschemas.pixels import as_rgb
 from fschemas.shard import Sample
 
-CONVERSION_QUALITY = 95  # of pictures that are encoded only because their format demands it
+CONVERSION_QUALITY = 95  # of images that are encoded only because their format demands it
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # as fschemas.tables, which workers do not import: it takes polars along
 
 
@@ -51,7 +51,7 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a picture before it is decoded. Width and height are pixels as displayed."""
+    """What is known of an image before it is decoded. Width and height are pixels as displayed."""
 
     width: int
     height: int
@@ -66,7 +66,7 @@ class Facts:
 
 
 def sample_key(key: str, copy: int) -> str:
-    """`key` for the picture itself, `key-a1`, `key-a2` … for augmented copies."""
+    """`key` for the image itself, `key-a1`, `key-a2` … for augmented copies."""
     return f"{key}-a{copy}" if copy else key
 
 
@@ -80,25 +80,25 @@ class SampleMaker:
     def __call__(self, row: dict[str, Any], copy: int = 0) -> Sample:
         """The sample of a row, or its augmented copy number `copy`.
 
-        Raises `IntegrityError` for a picture that is missing, cannot be decoded, or is not the one that `fprep convert`
+        Raises `IntegrityError` for an image that is missing, cannot be decoded, or is not the one that `fprep convert`
         saw.
         """
         path = self.options.root / row["image"]
-        content = read_picture(self.options.root, row["image"], row["sha256"], follow_links=self.options.follow_links)
+        content = read_image(self.options.root, row["image"], row["sha256"], follow_links=self.options.follow_links)
         facts = _facts(row, content, self.options.root, self.options.follow_links)
         width, height = self._target(facts)
         moved: Geometry | None = None
         if copy or not facts.is_plain_jpeg or (width, height) != (facts.width, facts.height):
-            picture = decode(content, facts, (width, height), path)
+            image = decode(content, facts, (width, height), path)
             if copy or (width, height) != (facts.width, facts.height):
                 moved = geometry_of(row).resized(width / facts.width, height / facts.height)
             if copy:
                 assert self._augmenter is not None
                 assert moved is not None
-                picture, moved = self._augmenter(picture, moved, row["key"], copy)
-                height, width = picture.shape[:2]
+                image, moved = self._augmenter(image, moved, row["key"], copy)
+                height, width = image.shape[:2]
             as_asked = copy or self.options.size is not None
-            content = encode(picture, self.options.quality if as_asked else CONVERSION_QUALITY)
+            content = encode(image, self.options.quality if as_asked else CONVERSION_QUALITY)
         return Sample(sample_key(row["key"], copy), content, self._annotation(row, copy, width, height, moved))
 
     def _target(self, facts: Facts) -> tuple[int, int]:
@@ -119,7 +119,7 @@ class SampleMaker:
         return annotation
 
 
-def read_picture(root: Path, name: str, sha256: str | None, *, follow_links: bool = False) -> bytes:
+def read_image(root: Path, name: str, sha256: str | None, *, follow_links: bool = False) -> bytes:
     """The bytes of the image `root/name`; raises `IntegrityError` when it is missing, may not be opened, or has another digest."""
     path = root / name
     try:
@@ -138,28 +138,28 @@ def read_picture(root: Path, name: str, sha256: str | None, *, follow_links: boo
 
 
 def decode(content: bytes, facts: Facts, target: tuple[int, int], place: Path) -> np.ndarray:
-    """A picture upright and opaque, uint8 RGB (H, W, 3), shrunk to `target` (width, height) by area averaging."""
-    picture = _decode_jpeg(content, facts, target) if facts.is_plain_jpeg else None
-    if picture is None:
-        picture = _decode_any(content, facts, place)
-        if picture.shape[:2] != (facts.height, facts.width):
-            found = f"{picture.shape[1]} x {picture.shape[0]} instead of {facts.width} x {facts.height}"
+    """An image upright and opaque, uint8 RGB (H, W, 3), shrunk to `target` (width, height) by area averaging."""
+    image = _decode_jpeg(content, facts, target) if facts.is_plain_jpeg else None
+    if image is None:
+        image = _decode_any(content, facts, place)
+        if image.shape[:2] != (facts.height, facts.width):
+            found = f"{image.shape[1]} x {image.shape[0]} instead of {facts.width} x {facts.height}"
             raise IntegrityError(f"{place}: {found} pixels; run `fprep convert` again")
-    if picture.shape[1::-1] != target:
-        picture = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
-    return picture
+    if image.shape[1::-1] != target:
+        image = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
+    return image
 
 
-def encode(picture: np.ndarray, quality: int) -> bytes:
-    """JPEG bytes of an RGB picture, colors at full resolution (4:4:4)."""
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality, "RGB", "444", fastdct=False)
+def encode(image: np.ndarray, quality: int) -> bytes:
+    """JPEG bytes of an RGB image, colors at full resolution (4:4:4)."""
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444", fastdct=False)
 
 
 def _decode_jpeg(content: bytes, facts: Facts, target: tuple[int, int]) -> np.ndarray | None:
     """The fast way; None when libjpeg finds fault with the file, so that Pillow decides what it is worth.
 
     Shrinking inside the JPEG decoder is used where the factor divides both sides: only then the small grid covers
-    exactly the picture, and coordinates scale by the same rule as under area averaging.
+    exactly the image, and coordinates scale by the same rule as under area averaging.
     """
     least_width = least_height = 0
     for factor in (8, 4, 2):
@@ -168,11 +168,11 @@ def _decode_jpeg(content: bytes, facts: Facts, target: tuple[int, int]) -> np.nd
             least_width, least_height = facts.width // factor, facts.height // factor
             break
     try:
-        picture = simplejpeg.decode_jpeg(content, "RGB", min_width=least_width, min_height=least_height)
+        image = simplejpeg.decode_jpeg(content, "RGB", min_width=least_width, min_height=least_height)
     except ValueError:
         return None
     expected = (least_height or facts.height, least_width or facts.width)
-    return picture if picture.shape[:2] == expected else None
+    return image if image.shape[:2] == expected else None
 
 
 def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
@@ -195,7 +195,7 @@ def _undecodable(place: Path, error: Exception) -> IntegrityError:
 
 
 def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) -> Facts:
-    """From the table where convert looked at the picture, else by the same check, and points outside are then an error."""
+    """From the table where convert looked at the image, else by the same check, and points outside are then an error."""
     known = (row["sha256"], row["width"], row["image_format"], row["image_mode"], row["image_orientation"])
     if None not in known:
         is_jpeg = row["image_format"] == "JPEG"

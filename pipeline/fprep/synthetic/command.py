@@ -16,12 +16,12 @@ class SampleWriter(Protocol):
     """Draws garments into a raw layout and returns what was written, counted by kind."""
 
     def __call__(
-        self, out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+        self, out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
         progress: Callable[[int], None] | None = None,
     ) -> dict[str, int]:  # fmt: skip
-        """Write `images` pictures; the same seed gives the same bytes, whatever the number of workers.
+        """Write `images` images; the same seed gives the same bytes, whatever the number of workers.
 
-        Without `pictures` only annotations are written, fast and at any size.
+        Without `with_images` only annotations are written, fast and at any size.
         """
         ...
 
@@ -32,7 +32,7 @@ def find_sample(dataset: str) -> SampleWriter:
 
 
 def published_images(dataset: str) -> int:
-    """How many pictures the real data set has; raises `UsageError` for an unknown name."""
+    """How many images the real data set has; raises `UsageError` for an unknown name."""
     return cast("int", _module_of(dataset).PUBLISHED_IMAGES)
 
 

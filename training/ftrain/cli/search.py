@@ -1,4 +1,4 @@
-"""`ftrain join`, `ftrain index` and `ftrain query`: runs that search together, an index, the most alike pictures of a photo."""
+"""`ftrain join`, `ftrain index` and `ftrain query`: runs that search together, an index, the most alike images of a photo."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def index(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what index.json holds.")] = False,
 ) -> None:
-    """Index the pictures of a shard set by embedding and color, for `ftrain query`."""
+    """Index the images of a shard set by embedding and color, for `ftrain query`."""
     check_run(run)
     check_checkpoint(run, checkpoint)
     check_shards(shards)
@@ -115,7 +115,7 @@ def query(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON lines.")] = False,
 ) -> None:
-    """Find the most alike pictures of an index: a JSON line and a contact sheet each. Exit code 3 when photos cannot be read."""
+    """Find the most alike images of an index: a JSON line and a contact sheet each. Exit code 3 when photos cannot be read."""
     check_index(folder)
     check_run(run)
     check_run(boxes)
@@ -123,9 +123,9 @@ def query(
     check_paths(photos, "no such image or folder")
     claim_output(out, "query")
 
-    from ftrain.data.user_images import check_pictures
+    from ftrain.data.user_images import check_images
 
-    check_pictures(photos)
+    check_images(photos)
 
     from ftrain.search.query import query_index, refuse_broken
 

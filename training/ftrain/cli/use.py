@@ -38,16 +38,16 @@ def predict(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
 ) -> None:
-    """Predict pictures: a JSON line and an overlay picture each. Exit code 3 when some cannot be read."""
+    """Predict images: a JSON line and an overlay image each. Exit code 3 when some cannot be read."""
     check_run(run)
     check_checkpoint(run, checkpoint)
     check_run(boxes)
     from_shards = len(images) == 1 and is_shard_set(images[0])
     if not from_shards:
         check_paths([Path(image) for image in images], "no such image or folder")
-        from ftrain.data.user_images import check_pictures
+        from ftrain.data.user_images import check_images
 
-        check_pictures([Path(image) for image in images])
+        check_images([Path(image) for image in images])
     claim_output(out, "predictions")
 
     from ftrain.use.predict import SEEN, PredictOptions, predict_images, predict_samples, refuse_broken
@@ -75,7 +75,7 @@ def describe(
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
-    """Show one photograph to several models: their answers in one JSON and one picture."""
+    """Show one photograph to several models: their answers in one JSON and one image."""
     asked = [*(runs or []), *(more_runs or [])]
     check_photo(photo)
     for one in (*asked, boxes):
@@ -129,7 +129,7 @@ def summary(
     depth: Annotated[int, typer.Option(min=1, help="How far to go into modules.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Table of a network: parameters, multiply-adds for one picture and outputs, module by module."""
+    """Table of a network: parameters, multiply-adds for one image and outputs, module by module."""
     from ftrain.fit.config_values import check_config
     from ftrain.fit.profiles import params_here
 

@@ -44,7 +44,7 @@ class ViewConfig(TaskConfig):
     """What a network is shown. A task's own configuration extends this one."""
 
     input_size: int = Field(128, ge=32, le=4096, multiple_of=32)  # pixels, square
-    crop: Literal["image", "box"] = "image"  # what fills the square: the picture, or the box of the annotation
+    crop: Literal["image", "box"] = "image"  # what fills the square: the image, or the box of the annotation
     margin: float = Field(0.1, ge=0)  # around the box, share of its longer side
     rotation: float = Field(15.0, ge=0)  # degrees, uniform in ±
     zoom: tuple[float, float] = (0.8, 1.25)
@@ -87,7 +87,7 @@ class FitConfig(BaseModel):
     amp: Literal["none", "bf16"] = "none"
     compile: bool = False
     seed: int = Field(0, ge=0, lt=2**63)
-    # windowed: a few shards at a time; balanced: every class equally often; identities: P identities with K pictures each
+    # windowed: a few shards at a time; balanced: every class equally often; identities: P identities with K images each
     sampler: Literal["shuffled", "windowed", "balanced", "identities"] = "shuffled"
     per_identity: int = Field(4, ge=2)  # K of the sampler `identities`
     validate_every: float = Field(1.0, gt=0, le=1e9)  # epochs

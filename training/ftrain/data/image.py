@@ -1,6 +1,6 @@
-"""Pixels in workers: decode no more than needed, one matrix per sample for picture and points, color as one 3 x 4 matrix.
+"""Pixels in workers: decode no more than needed, one matrix per sample for image and points, color as one 3 x 4 matrix.
 
-Matrices are 2 x 3, act on pixel centers and map the source picture to the network's input.
+Matrices are 2 x 3, act on pixel centers and map the source image to the network's input.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _HALF_DECODE_SCALE = 1 / 1.75
 
 
 def decode(jpeg: bytes, scale: float = 1.0) -> tuple[np.ndarray, float]:
-    """Decode to uint8 H, W, 3 RGB, at half size where the picture will be shrunk to `scale` anyway.
+    """Decode to uint8 H, W, 3 RGB, at half size where the image will be shrunk to `scale` anyway.
 
-    Returns the picture and the factor by which it is smaller than the stored one (1.0 or 0.5). Color is upsampled by repetition: 9 % faster and half a grey
+    Returns the image and the factor by which it is smaller than the stored one (1.0 or 0.5). Color is upsampled by repetition: 9 % faster and half a grey
     level off on average (docs/log.md). Raises `TooMuchError` for an image beyond the limits, `ValueError` for a damaged one.
     """
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
     check_jpeg(jpeg, int(width), int(height))
     if scale > _HALF_DECODE_SCALE:
         return simplejpeg.decode_jpeg(jpeg, "RGB", fastupsample=True), 1.0
-    picture = simplejpeg.decode_jpeg(
+    image = simplejpeg.decode_jpeg(
         jpeg, "RGB", fastupsample=True, min_factor=2, min_height=int(height) // 2, min_width=int(width) // 2
     )
-    return picture, 0.5 if picture.shape[0] < int(height) else 1.0
+    return image, 0.5 if image.shape[0] < int(height) else 1.0
 
 
 def decode_exactly(jpeg: bytes) -> np.ndarray:
@@ -65,9 +65,9 @@ def fit_matrix(
     width: int, height: int, size: int, *, region: tuple[float, float, float, float] | None = None, angle: float = 0.0,
     zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0), mirror: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """Place a picture in a size x size square: long side fits, centered, then zoomed, rotated (degrees), shifted (shares of size).
+    """Place an image in a size x size square: long side fits, centered, then zoomed, rotated (degrees), shifted (shares of size).
 
-    With a `region` (x1, y1, x2, y2, pixel centers of its corners) that part of the picture is placed so. `mirror` flips left and
+    With a `region` (x1, y1, x2, y2, pixel centers of its corners) that part of the image is placed so. `mirror` flips left and
     right of the source first.
     """
     left, top, right, bottom = region or (0.0, 0.0, width - 1.0, height - 1.0)
@@ -87,23 +87,23 @@ def fit_matrix(
 
 
 def warp(jpeg: bytes, matrix: np.ndarray, size: tuple[int, int], border: int = 128) -> np.ndarray:
-    """Decode and warp into uint8 (height, width, 3); outside of the picture stands grey `border`."""
-    picture, factor = decode(jpeg, _scale(matrix))
+    """Decode and warp into uint8 (height, width, 3); outside of the image stands grey `border`."""
+    image, factor = decode(jpeg, _scale(matrix))
     if factor != 1.0:
         matrix = compose(matrix, invert(scaling(factor, factor)))
-    return warp_picture(picture, matrix, size, border)
+    return warp_image(image, matrix, size, border)
 
 
-def warp_picture(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = 128) -> np.ndarray:
-    """Warp a decoded picture, uint8 H, W, 3, into (height, width, 3); outside of it stands grey `border`."""
+def warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = 128) -> np.ndarray:
+    """Warp a decoded image, uint8 H, W, 3, into (height, width, 3); outside of it stands grey `border`."""
     scale = _scale(matrix)
     if scale < 0.75:  # bilinear sampling would skip source pixels: average them first
-        target = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-        smaller = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
-        real = scaling(smaller.shape[1] / picture.shape[1], smaller.shape[0] / picture.shape[0])
-        picture, matrix = smaller, compose(matrix, invert(real))
+        target = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+        smaller = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
+        real = scaling(smaller.shape[1] / image.shape[1], smaller.shape[0] / image.shape[0])
+        image, matrix = smaller, compose(matrix, invert(real))
     return cv2.warpAffine(
-        picture, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(border,) * 3
+        image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(border,) * 3
     )
 
 
@@ -127,6 +127,6 @@ def random_color(strength: float, generator: np.random.Generator) -> np.ndarray:
     return color_matrix(*generator.uniform(1 - strength, 1 + strength, size=3))
 
 
-def apply_color(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def apply_color(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Transform uint8 RGB; values saturate at 0 and 255."""
-    return cv2.transform(picture, matrix)
+    return cv2.transform(image, matrix)

@@ -40,9 +40,9 @@ class ClassBalanced:
 
 @dataclass(frozen=True)
 class Identities:
-    """P x K (Hermans et al., 2017, section 3): batches of P identities with K pictures each, the K side by side.
+    """P x K (Hermans et al., 2017, section 3): batches of P identities with K images each, the K side by side.
 
-    An epoch gives as many pictures as there are rows; an identity's pictures are dealt out K at a time, and filled up with its
+    An epoch gives as many images as there are rows; an identity's images are dealt out K at a time, and filled up with its
     own where they do not divide. Identities come in rounds, so that none stands twice in a batch while there are enough.
     """
 
@@ -50,14 +50,14 @@ class Identities:
     per_identity: int
 
     def __call__(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Deal the pictures of every identity, then take one hand of each in turn."""
+        """Deal the images of every identity, then take one hand of each in turn."""
         rounds: list[list[np.ndarray]] = []
         order = generator.permutation(rows)
         _, identity = np.unique(self.labels[order], return_inverse=True)
         by_identity = np.split(order[np.argsort(identity, kind="stable")], np.cumsum(np.bincount(identity))[:-1])
         for number in generator.permutation(len(by_identity)):
-            pictures = by_identity[number]
-            hands = np.resize(pictures, (-(-len(pictures) // self.per_identity), self.per_identity))
+            images = by_identity[number]
+            hands = np.resize(images, (-(-len(images) // self.per_identity), self.per_identity))
             for place, hand in enumerate(hands):
                 if place == len(rounds):
                     rounds.append([])
@@ -66,7 +66,7 @@ class Identities:
 
 
 def with_partners(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The rows whose identity is known and has another picture among `rows`: one alone has no positive to learn from."""
+    """The rows whose identity is known and has another image among `rows`: one alone has no positive to learn from."""
     _, identity, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
     return rows[(counts[identity] > 1) & (labels[rows] != "")]
 

@@ -1,4 +1,4 @@
-"""The split lock of a run: shards that were not checked against it are refused, so that no held-out picture is trained on.
+"""The split lock of a run: shards that were not checked against it are refused, so that no held-out image is trained on.
 
 `fprep audit --lock` writes the lock, `fprep shard --lock` checks a table against it and writes its digest into dataset.json.
 """

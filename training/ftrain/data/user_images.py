@@ -1,7 +1,7 @@
-"""Pictures from a user's disk: found by content, decoded upright, opaque and RGB whatever their mode, within limits.
+"""Images from a user's disk: found by content, decoded upright, opaque and RGB whatever their mode, within limits.
 
 The limits and the treatment of transparency, 16 bits and EXIF orientation are those of the pipeline, so that a model sees
-a loose picture as it saw the same picture in a shard.
+a loose image as it saw the same image in a shard.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 
 
-class PictureError(UsageError):
-    """A picture that cannot be used; the sentence does not name it."""
+class ImageError(UsageError):
+    """An image that cannot be used; the sentence does not name it."""
 
 
 @dataclass(frozen=True)
-class FoundPicture:
-    """A picture and the name for what is written about it: relative, without extension, unique among those found."""
+class FoundImage:
+    """An image and the name for what is written about it: relative, without extension, unique among those found."""
 
     path: Path
     name: str
 
 
-def find_pictures(given: Sequence[Path], skip: Path | None = None) -> list[FoundPicture]:
-    """The given files, and in given folders (sorted, with what lies below them) all files that look like pictures.
+def find_images(given: Sequence[Path], skip: Path | None = None) -> list[FoundImage]:
+    """The given files, and in given folders (sorted, with what lies below them) all files that look like images.
 
-    In folders a file counts by its first bytes or by its extension, so that a damaged picture is found and reported.
+    In folders a file counts by its first bytes or by its extension, so that a damaged image is found and reported.
     Hidden files, what systems and editors leave (`fschemas.walk`) and the folder `skip` are left out. A path that is given twice
-    is taken once, but two names of the same bytes are two pictures. Raises `UsageError`
-    for a missing path, and when there is no picture at all.
+    is taken once, but two names of the same bytes are two images. Raises `UsageError`
+    for a missing path, and when there is no image at all.
     """
     found: dict[str, tuple[Path, str]] = {}
     for place in given:
@@ -61,35 +61,35 @@ def find_pictures(given: Sequence[Path], skip: Path | None = None) -> list[Found
         else:
             raise UsageError(f"{readable(place)}: no such image or folder")
     if not found:
-        raise _no_pictures(given)
+        raise _no_images(given)
     return _with_unique_names(list(found.values()))
 
 
-def check_pictures(given: Sequence[Path]) -> None:
-    """Raise `UsageError` as `find_pictures` does, having looked no further than to the first picture."""
+def check_images(given: Sequence[Path]) -> None:
+    """Raise `UsageError` as `find_images` does, having looked no further than to the first image."""
     for place in given:
         if not place.is_dir():
-            find_pictures([place])
+            find_images([place])
     if not any(not place.is_dir() or next(_walk(place, None), None) for place in given):
-        raise _no_pictures(given)
+        raise _no_images(given)
 
 
-def _no_pictures(given: Sequence[Path]) -> UsageError:
+def _no_images(given: Sequence[Path]) -> UsageError:
     kind = kind_of_folder(given[0]) if len(given) == 1 else None
     here = f"this is {kind.words}, and there are no images in it" if kind else "no images here"
     return UsageError(f"{', '.join(map(readable, given))}: {here}; expected {', '.join(FORMATS)} files")
 
 
 def _name_below(folder: Path, path: Path) -> str:
-    """The relative path without extension. A folder that is called like a picture must not meet a picture's output."""
+    """The relative path without extension. A folder that is called like an image must not meet an image's output."""
     *parents, _ = path.relative_to(folder).parts
     return "/".join([*(f"{parent}_" if parent.lower().endswith(".jpg") else parent for parent in parents), path.stem])
 
 
-def _with_unique_names(found: list[tuple[Path, str]]) -> list[FoundPicture]:
-    """A name that is taken gets the extension of its picture, and then a number. Case does not tell names apart."""
+def _with_unique_names(found: list[tuple[Path, str]]) -> list[FoundImage]:
+    """A name that is taken gets the extension of its image, and then a number. Case does not tell names apart."""
     taken: set[str] = set()
-    named: list[FoundPicture] = []
+    named: list[FoundImage] = []
     for path, name in found:
         unique, number = output_path(Path(), readable(name)).as_posix(), 1
         if unique.lower() in taken and path.suffix:
@@ -99,7 +99,7 @@ def _with_unique_names(found: list[tuple[Path, str]]) -> list[FoundPicture]:
             number += 1
             unique = f"{base}-{number}"
         taken.add(unique.lower())
-        named.append(FoundPicture(path, unique))
+        named.append(FoundImage(path, unique))
     return named
 
 
@@ -126,39 +126,39 @@ def _has_magic(path: Path) -> bool:
 
 @contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Silence Pillow's notes on odd metadata and large pictures, in all threads: the limits are our own."""
+    """Silence Pillow's notes on odd metadata and large images, in all threads: the limits are our own."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """A picture as uint8 RGB (H, W, 3): first frame, upright by its EXIF orientation, on white where transparent.
+def read_image(path: Path) -> np.ndarray:
+    """An image as uint8 RGB (H, W, 3): first frame, upright by its EXIF orientation, on white where transparent.
 
-    Raises `PictureError` saying what is wrong with it.
+    Raises `ImageError` saying what is wrong with it.
     """
     try:
         with open_regular(path) as file:
             if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
-                raise PictureError(f"{size / (1 << 20):.1f} MiB, more than {MAX_BYTES >> 20}; make it smaller")
+                raise ImageError(f"{size / (1 << 20):.1f} MiB, more than {MAX_BYTES >> 20}; make it smaller")
             content = file.read(MAX_BYTES)
     except OSError as error:
-        raise PictureError(f"cannot be read ({error.strerror})") from None
-    except PictureError:
+        raise ImageError(f"cannot be read ({error.strerror})") from None
+    except ImageError:
         raise
     except UsageError:
-        raise PictureError("not a regular file") from None
+        raise ImageError("not a regular file") from None
     if not content:
-        raise PictureError("the file is empty")
+        raise ImageError("the file is empty")
     try:
         return within(lambda: _decode(content))
-    except (PictureError, MemoryError):
+    except (ImageError, MemoryError):
         raise
     except TooMuchError as error:
-        raise PictureError(str(error)) from None
+        raise ImageError(str(error)) from None
     except Exception as error:  # noqa: BLE001 - hostile bytes make Pillow raise nearly anything
         detail = " ".join(str(error).split())[:120] or type(error).__name__
-        raise PictureError(f"cannot be decoded ({detail})") from None
+        raise ImageError(f"cannot be decoded ({detail})") from None
 
 
 def _decode(content: bytes) -> np.ndarray:
@@ -166,12 +166,12 @@ def _decode(content: bytes) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise PictureError(f"more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller") from None
+        raise ImageError(f"more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller") from None
     except Image.UnidentifiedImageError:
-        raise PictureError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+        raise ImageError(f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise PictureError(f"{width} x {height} are more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller")
+        raise ImageError(f"{width} x {height} are more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller")
     if content.startswith(b"\xff\xd8\xff"):
         check_jpeg(content, width, height)
     image.load()
@@ -181,6 +181,6 @@ def _decode(content: bytes) -> np.ndarray:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # noqa: BLE001 - damaged EXIF: the picture counts as upright
+    except Exception:  # noqa: BLE001 - damaged EXIF: the image counts as upright
         return image
     return image if orientation == 1 else ImageOps.exif_transpose(image)

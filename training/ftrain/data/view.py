@@ -1,6 +1,6 @@
-"""How a network looks at a picture: the whole of it or a box, placed in a square by one matrix, with augmentation in training.
+"""How a network looks at an image: the whole of it or a box, placed in a square by one matrix, with augmentation in training.
 
-Shared by all tasks, so that points and boxes move with the picture in one way only.
+Shared by all tasks, so that points and boxes move with the image in one way only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet, Visibility, landmark_set
 from ftrain.data.config import ViewConfig
-from ftrain.data.image import apply_color, fit_matrix, move_points, random_color, warp, warp_picture
+from ftrain.data.image import apply_color, fit_matrix, move_points, random_color, warp, warp_image
 from ftrain.data.stream import RawSample
 
 _VISIBILITIES = frozenset(value.value for value in Visibility)
@@ -47,11 +47,11 @@ def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.G
     return View(image, matrix.astype(np.float32), mirrored)
 
 
-def view_of_picture(config: ViewConfig, picture: np.ndarray, box: Sequence[float] | None = None) -> View:
-    """The view of a picture without annotation, uint8 H, W, 3; of all of it unless a box is given."""
-    height, width = picture.shape[:2]
+def view_of_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> View:
+    """The view of an image without annotation, uint8 H, W, 3; of all of it unless a box is given."""
+    height, width = image.shape[:2]
     matrix, mirrored = place(config, width, height, box, None)
-    return View(warp_picture(picture, matrix, (config.input_size, config.input_size)), matrix.astype(np.float32), mirrored)
+    return View(warp_image(image, matrix, (config.input_size, config.input_size)), matrix.astype(np.float32), mirrored)
 
 
 def place(
@@ -71,13 +71,13 @@ def place(
     return matrix, mirrored
 
 
-def encoded_picture(config: ViewConfig, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-    """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3: what the encoders give of one without truth.
+def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+    """`image`, `matrix` and `size` of an image without annotation, uint8 H, W, 3: what the encoders give of one without truth.
 
-    A `box` is looked at where the configuration says so, else the whole picture.
+    A `box` is looked at where the configuration says so, else the whole image.
     """
-    view = view_of_picture(config, picture, box if config.crop == "box" else None)
-    return {"image": view.image, "matrix": view.matrix, "size": np.array(picture.shape[1::-1], np.float32)}
+    view = view_of_image(config, image, box if config.crop == "box" else None)
+    return {"image": view.image, "matrix": view.matrix, "size": np.array(image.shape[1::-1], np.float32)}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class SeenLandmarks:
 
 
 def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: View) -> SeenLandmarks:
-    """Move the landmarks of an annotation with the picture; where it is mirrored, partners change places.
+    """Move the landmarks of an annotation with the image; where it is mirrored, partners change places.
 
     Raises `ValueError` for other points than the landmark set has, or a visibility that is none.
     """

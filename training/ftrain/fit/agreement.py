@@ -48,15 +48,15 @@ class Translation:
 
 
 @dataclass(frozen=True)
-class PictureEncoder:
+class ImageEncoder:
     """Sample to network input by the image alone: for images without the annotations that a task was trained with."""
 
     task: Task
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """What `Task.encode_picture` gives; nothing is random."""
+        """What `Task.encode_image` gives; nothing is random."""
         del generator
-        return self.task.encode_picture(decode(sample.image)[0], sample.annotation.get("box"))
+        return self.task.encode_image(decode(sample.image)[0], sample.annotation.get("box"))
 
 
 def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:

@@ -1,4 +1,4 @@
-"""The JSON lines of `predict` and `query`, and the pictures that belong to them."""
+"""The JSON lines of `predict` and `query`, and the images that belong to them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fschemas.publish import publish_bytes
 
 
 def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, field: str) -> None:
-    """Write a line an answer into `path`, and remove the pictures of an earlier call that the new one does not have.
+    """Write a line an answer into `path`, and remove the images of an earlier call that the new one does not have.
 
     Each line bears its own digest (`seal`), because `fprep shard --boxes` makes shards of the answers.
-    `field` of an answer names its picture, which stands in `folder` beside the file; nothing outside of that is removed.
+    `field` of an answer names its image, which stands in `folder` beside the file; nothing outside of that is removed.
     """
-    before = _pictures_of(path, field)
+    before = _images_of(path, field)
     lines = "".join(json.dumps(seal(answer), ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
     publish_bytes(path, lines.encode())
     inside = (path.parent / folder).resolve()
@@ -27,8 +27,8 @@ def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, fiel
             stale.unlink(missing_ok=True)
 
 
-def _pictures_of(path: Path, field: str) -> set[str]:
-    """The pictures that an earlier call wrote; none where there is no readable account of them."""
+def _images_of(path: Path, field: str) -> set[str]:
+    """The images that an earlier call wrote; none where there is no readable account of them."""
     try:
         lines = path.read_bytes().splitlines() if path.is_file() else []
         return {

@@ -20,9 +20,9 @@ Box = Sequence[float]  # x1, y1, x2, y2: centers of the corner pixels, inclusive
 
 
 class BoxFinder:
-    """The run `finder` at work for the run of `task`; one picture at a time, from any thread.
+    """The run `finder` at work for the run of `task`; one image at a time, from any thread.
 
-    Raises `UsageError` where `task` looks at whole pictures, and where `finder` finds no boxes or needs some itself.
+    Raises `UsageError` where `task` looks at whole images, and where `finder` finds no boxes or needs some itself.
     """
 
     def __init__(self, finder: Path, task: Task, device: torch.device) -> None:
@@ -37,12 +37,12 @@ class BoxFinder:
         if "box" not in self._answer(np.full((64, 64, 3), 128, np.uint8)):
             raise UsageError(f"{finder}: finds no boxes; name a run of category that was trained on a set with boxes")
 
-    def __call__(self, picture: np.ndarray) -> Box:
-        """The box of the garment on a picture, uint8 H, W, 3, in its pixels."""
-        return self._answer(picture)["box"]
+    def __call__(self, image: np.ndarray) -> Box:
+        """The box of the garment on an image, uint8 H, W, 3, in its pixels."""
+        return self._answer(image)["box"]
 
-    def _answer(self, picture: np.ndarray) -> dict[str, Box]:
-        results = predict_batch(self.task, [self.task.encode_picture(picture)], self.device)
+    def _answer(self, image: np.ndarray) -> dict[str, Box]:
+        results = predict_batch(self.task, [self.task.encode_image(image)], self.device)
         return self.task.answer(results, 0)
 
 

@@ -44,7 +44,7 @@ class Splits:
         """Rows that choose the best checkpoint; empty where there shall be none."""
         return self.judged(self.config.validation_split) if self._validates else np.empty(0, dtype=np.int64)
 
-    def training_pictures(self) -> np.ndarray:
+    def training_images(self) -> np.ndarray:
         """Rows to learn from without augmented copies; empty where the set has none."""
         if self.config.train_split not in self.shards.metadata["splits"]:
             return np.empty(0, dtype=np.int64)
@@ -104,9 +104,9 @@ def positions_of_rank(fit: FitConfig, group: Processes) -> np.ndarray:
 
 
 def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -> tuple[Sampler, np.ndarray]:
-    """The sampler of a configuration, and the rows that it can use: P x K leaves out identities with one picture.
+    """The sampler of a configuration, and the rows that it can use: P x K leaves out identities with one image.
 
-    Raises `UsageError` where the task has nothing to balance, or where no identity has two pictures.
+    Raises `UsageError` where the task has nothing to balance, or where no identity has two images.
     """
     if fit.sampler == "shuffled":
         return shuffled, rows

@@ -1,4 +1,4 @@
-"""A trained task at work: loaded from its run onto a device, and asked for a batch of pictures."""
+"""A trained task at work: loaded from its run onto a device, and asked for a batch of images."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def load_task(run: Path, checkpoint: str, tta: bool | None, device: torch.device
 
 @torch.inference_mode()
 def predict_batch(task: Task, inputs: list[Arrays], device: torch.device) -> Results:
-    """Predictions of encoded pictures, as arrays with the first dimension len(inputs); {} for none."""
+    """Predictions of encoded images, as arrays with the first dimension len(inputs); {} for none."""
     if not inputs:
         return {}
     return {name: tensor.cpu().numpy() for name, tensor in task.predict(as_batch(inputs, device)).items()}
 
 
 def as_batch(inputs: Sequence[Arrays], device: torch.device) -> Batch:
-    """Encoded pictures as the batch that `predict` takes."""
+    """Encoded images as the batch that `predict` takes."""
     return {name: torch.from_numpy(np.stack([one[name] for one in inputs])).to(device) for name in inputs[0]}
 
 

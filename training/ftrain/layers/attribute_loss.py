@@ -35,9 +35,9 @@ def binary_loss(logits: Tensor, targets: Tensor, *, balanced: bool = True, posit
     """Sigmoid cross-entropy of `logits` B, A against `targets` B, A (1, 0, or -1 for unknown ids, which are left out).
 
     `balanced` weighs positives by the rate of negatives and negatives by the rate of positives (Liu et al., CVPR 2016,
-    section 3.2), so that the few positives of a picture count as much as its hundreds of negatives. The rate is that of the
-    picture's own known ids, or `positive_rate`, the share of positives in the training set. Not `balanced`: a plain mean over
-    known ids. Logits of 0 cost log 2 whatever the rate (a picture without positives: half of that).
+    section 3.2), so that the few positives of an image count as much as its hundreds of negatives. The rate is that of the
+    image's own known ids, or `positive_rate`, the share of positives in the training set. Not `balanced`: a plain mean over
+    known ids. Logits of 0 cost log 2 whatever the rate (an image without positives: half of that).
     """
     positive, negative = targets == 1, targets == 0
     costs = F.binary_cross_entropy_with_logits(logits.float(), positive.float(), reduction="none")
@@ -53,7 +53,7 @@ def binary_loss(logits: Tensor, targets: Tensor, *, balanced: bool = True, posit
 
 
 def exclusive_loss(logits: Tensor, targets: Tensor, groups: Sequence[Sequence[int]], smoothing: float = 0.0) -> Tensor:
-    """Softmax cross-entropy within each group of ids, of which a picture has exactly one: mean over its known groups.
+    """Softmax cross-entropy within each group of ids, of which an image has exactly one: mean over its known groups.
 
     `logits` and `targets` are B, A as in `binary_loss`. A group without a positive id is unknown and left out; so is an unknown
     id of a group with one (FashionAI's "maybe"): it is neither wanted nor punished. `smoothing` is the share of the target that

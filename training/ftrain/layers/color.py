@@ -1,6 +1,6 @@
 """The color of a garment as a vector whose dot product is a likeness: a soft histogram in CIELAB, weighted by place.
 
-The system that this follows compared the ten strongest cells of a 7 x 7 picture position by position, in whatever order they
+The system that this follows compared the ten strongest cells of a 7 x 7 image position by position, in whatever order they
 came, on pixels without their mean: a red garment with a white collar was far from itself moved by a cell. Here every pixel
 votes for the eight nearest of 5 x 5 x 5 colors (lightness, a*, b*; linear interpolation, so that a little more light moves
 the vector only a little), and place decides the weight of its vote only. Of the shares the square root is taken: the dot
@@ -21,22 +21,22 @@ LIGHTNESS_CENTERS = (10.0, 30.0, 50.0, 70.0, 90.0)
 CHROMA_CENTERS = (-64.0, -24.0, 0.0, 24.0, 64.0)
 COLOR_DIMS = len(LIGHTNESS_CENTERS) * len(CHROMA_CENTERS) ** 2  # 125
 
-_SIDE = 64  # pixels: larger pictures are averaged down first
+_SIDE = 64  # pixels: larger images are averaged down first
 _PRIOR = (0.2, 0.3)  # deviation of the center prior, shares of width and height
 
 
-def color_feature(picture: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """The color of the weighted part of a picture: float32 C = 125, not negative, of length 1.
+def color_feature(image: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """The color of the weighted part of an image: float32 C = 125, not negative, of length 1.
 
-    `picture` is uint8 H, W, 3 RGB. `weight` (any size h, w, negative values count as 0) says how much each place counts: the
+    `image` is uint8 H, W, 3 RGB. `weight` (any size h, w, negative values count as 0) says how much each place counts: the
     spatial activation of a network, a mask, the inside of a box. Without it, or where it is 0 everywhere, places count less and
     less away from the center.
     """
-    small = picture
-    factor = _SIDE / max(picture.shape[:2])
+    small = image
+    factor = _SIDE / max(image.shape[:2])
     if factor < 1:
-        size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
-        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     height, width = small.shape[:2]
     votes = _spread(weight, height, width).ravel()
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
@@ -52,9 +52,9 @@ def color_feature(picture: np.ndarray, weight: np.ndarray | None = None) -> np.n
     return (feature / np.linalg.norm(feature)).astype(np.float32)
 
 
-def color_features(pictures: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """`color_feature` of B pictures, uint8 B, H, W, 3 with weights B, h, w or none: float32 B, 125."""
-    one = [color_feature(picture, None if weights is None else weights[number]) for number, picture in enumerate(pictures)]
+def color_features(images: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """`color_feature` of B images, uint8 B, H, W, 3 with weights B, h, w or none: float32 B, 125."""
+    one = [color_feature(image, None if weights is None else weights[number]) for number, image in enumerate(images)]
     return np.stack(one) if one else np.empty((0, COLOR_DIMS), np.float32)
 
 

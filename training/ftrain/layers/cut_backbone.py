@@ -13,7 +13,7 @@ from ftrain.layers.backbone import Backbone, gives_channels_last
 
 
 class DeepStages(nn.Module):
-    """The stages of a timm network behind a cut: B, C, H, W to B, `width`, H', W' at `stride` of the picture.
+    """The stages of a timm network behind a cut: B, C, H, W to B, `width`, H', W' at `stride` of the image.
 
     Its tensors have timm's names, so that a weight file of the whole network fills it as well (`load_backbone_state`).
     """

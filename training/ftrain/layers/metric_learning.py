@@ -1,6 +1,6 @@
 """Losses that order embeddings: the triplet loss with mining inside the batch, and proxy anchors.
 
-A label below 0 is unknown: such a picture is neither anchor nor positive nor negative, because it may show the very item that it
+A label below 0 is unknown: such an image is neither anchor nor positive nor negative, because it may show the very item that it
 would be pushed away from. All shapes are those of the batch alone, nothing is random, and the gradient is finite even where
 all embeddings are equal. Computed in float32, also under autocast.
 """
@@ -66,10 +66,10 @@ def triplet_loss(
 
 
 class ProxyAnchor(nn.Module):
-    """Proxy-anchor loss (Kim et al., CVPR 2020, equation 4): a learnt vector per class, which all pictures of a batch pull or push.
+    """Proxy-anchor loss (Kim et al., CVPR 2020, equation 4): a learnt vector per class, which all images of a batch pull or push.
 
-    With s the cosine of picture and proxy, the loss is the mean over proxies with a picture in the batch of
-    log(1 + sum exp(-scale (s - margin))) over their pictures, and the mean over all proxies of
+    With s the cosine of image and proxy, the loss is the mean over proxies with an image in the batch of
+    log(1 + sum exp(-scale (s - margin))) over their images, and the mean over all proxies of
     log(1 + sum exp(scale (s + margin))) over the others. Proxies learn about a hundred times faster than a network.
     """
 

@@ -2,8 +2,8 @@
 
 Three definitions of recall@k are in use; they stand side by side here, each ranked within the type it is named for:
 `micro` = all hits / all positives of the set (the FashionNet table as its reproductions compute it), `macro` = mean over
-pictures of hits / min(k, positives), `strict` = mean over pictures of hits / positives. An attribute that is unknown for a
-picture is neither a positive nor a rival there; pass an all-true `known` to let it compete. Ties count against the model.
+images of hits / min(k, positives), `strict` = mean over images of hits / positives. An attribute that is unknown for a
+image is neither a positive nor a rival there; pass an all-true `known` to let it compete. Ties count against the model.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def attribute_recall(
 
     `positive` and `known` are N, A bool; a positive that is not known does not count. For a type the ranking is within its
     ids only. Each entry has `recall_<k>_micro`, `_macro`, `_strict` (for k below the number of attributes ranked; NaN
-    without positives), `positives`, `pictures` (those with a positive, over which macro and strict are means) and
-    `attributes`; "all" also the 95 % interval over pictures `recall_<k>_micro_low` and `_high`.
+    without positives), `positives`, `images` (those with a positive, over which macro and strict are means) and
+    `attributes`; "all" also the 95 % interval over images `recall_<k>_micro_low` and `_high`.
     """
     values, truth, seen = _checked(scores, positive, known)
     assert types is None or "all" not in types, "a type cannot be named 'all'"
@@ -75,10 +75,10 @@ def group_accuracy(
 ) -> dict[str, dict[str, float]]:
     """Top-1 accuracy within exclusive groups (name: ids) of `scores` N, A: the figures of each group and their "mean".
 
-    A picture is judged in a group where exactly one of its ids is positive and known; all ids of the group compete there.
-    Each group has `top_1`, `macro_f1`, `balanced_accuracy` and `count` (pictures judged; the figures are NaN without any);
-    "mean" has their means over the groups with pictures, `top_1_low` and `top_1_high` (95 % interval over pictures) and
-    `count` (pictures judged in at least one group).
+    An image is judged in a group where exactly one of its ids is positive and known; all ids of the group compete there.
+    Each group has `top_1`, `macro_f1`, `balanced_accuracy` and `count` (images judged; the figures are NaN without any);
+    "mean" has their means over the groups with images, `top_1_low` and `top_1_high` (95 % interval over images) and
+    `count` (images judged in at least one group).
     """
     values, truth, _ = _checked(scores, positive, known)
     assert "mean" not in groups, "a group cannot be named 'mean'"
@@ -123,9 +123,9 @@ def group_labels(positive: ArrayLike) -> IntArray:
 
 
 def average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> FloatArray:
-    """Average precision A of each attribute over the pictures for which it is known; NaN without a positive.
+    """Average precision A of each attribute over the images for which it is known; NaN without a positive.
 
-    AP = sum over thresholds of (recall step) x precision; pictures of equal score pass a threshold together, as in
+    AP = sum over thresholds of (recall step) x precision; images of equal score pass a threshold together, as in
     scikit-learn. All arguments are N, A.
     """
     values, truth, seen = _checked(scores, positive, known)

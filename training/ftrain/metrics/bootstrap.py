@@ -1,4 +1,4 @@
-"""Bootstrap intervals (Efron and Tibshirani, 1993, chapter 13) that resample pictures, not points."""
+"""Bootstrap intervals (Efron and Tibshirani, 1993, chapter 13) that resample images, not points."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _DRAWS_AT_ONCE = 2_000_000
 def ratio_interval(
     sums: ArrayLike, counts: ArrayLike, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of sum(sums) / sum(counts) over resampled pictures.
+    """Percentile interval of sum(sums) / sum(counts) over resampled images.
 
-    `sums` and `counts` are N, one entry a picture: points of one picture err together, so whole pictures are drawn,
-    N of N with replacement. The same pictures in any order give the same interval. NaN, NaN when nothing counts.
+    `sums` and `counts` are N, one entry an image: points of one image err together, so whole images are drawn,
+    N of N with replacement. The same images in any order give the same interval. NaN, NaN when nothing counts.
     """
     values = np.stack((np.asarray(sums, np.float64), np.asarray(counts, np.float64)), axis=1)
     values = values[values[:, 1] > 0]
@@ -42,23 +42,23 @@ def pattern_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of any figure that depends only on how often each kind of picture occurs.
+    """Percentile interval of any figure that depends only on how often each kind of image occurs.
 
-    `patterns` N, W describe the pictures by integers (such as truth and answer); `figure(weights, kinds)` takes the
-    counts R, M of the M different patterns `kinds` M, W in R draws and gives R values. Drawing N of N pictures with
-    replacement is drawing those counts from a multinomial, so cost and result do not depend on the order of pictures.
-    NaN, NaN without pictures; draws for which the figure is NaN are left out.
+    `patterns` N, W describe the images by integers (such as truth and answer); `figure(weights, kinds)` takes the
+    counts R, M of the M different patterns `kinds` M, W in R draws and gives R values. Drawing N of N images with
+    replacement is drawing those counts from a multinomial, so cost and result do not depend on the order of images.
+    NaN, NaN without images; draws for which the figure is NaN are left out.
     """
-    pictures = np.asarray(patterns, np.int64)
-    if not len(pictures):
+    images = np.asarray(patterns, np.int64)
+    if not len(images):
         return math.nan, math.nan
-    kinds, counts = np.unique(pictures, axis=0, return_counts=True)
+    kinds, counts = np.unique(images, axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
     rounds = max(1, _DRAWS_AT_ONCE // len(kinds))
     values: list[NDArray[np.float64]] = []
     for start in range(0, num_resamples, rounds):
         size = min(rounds, num_resamples - start)
-        drawn = generator.multinomial(len(pictures), counts / len(pictures), size=size)
+        drawn = generator.multinomial(len(images), counts / len(images), size=size)
         values.append(figure(drawn.astype(np.float64), kinds))
     finite = np.concatenate(values)
     finite = finite[~np.isnan(finite)]

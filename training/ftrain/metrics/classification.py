@@ -18,7 +18,7 @@ from ftrain.metrics.bootstrap import pattern_interval, ratio_interval
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-_LEAST_OTHERS = 5  # pictures of other classes that a set needs before their neglect can be told
+_LEAST_OTHERS = 5  # images of other classes that a set needs before their neglect can be told
 _NEGLECT = 0.2  # other classes answered less than a fifth as often as they occur: one answer dominates
 _SCORES_AT_ONCE = 8_000_000
 
@@ -71,7 +71,7 @@ def classification_figures(scores: ArrayLike, labels: ArrayLike, *, top: Sequenc
     """The figures of `scores` N, C against `labels` N, all as shares.
 
     `top_<k>` (the true class is among the first k; always k = 1, others only where k < C), `top_1_low` and `top_1_high`
-    (95 % interval over pictures), `macro_f1` with its interval and `balanced_accuracy` (means of F1 and of recall over
+    (95 % interval over images), `macro_f1` with its interval and `balanced_accuracy` (means of F1 and of recall over
     the classes that occur in `labels`; answers of other classes count as errors), `count` (rows with a label).
     NaN where no row has a label.
     """
@@ -157,7 +157,7 @@ def dominance(predicted: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> 
     together come less than a fifth as often as they should: 1 - share < 0.2 (1 - true_share). So a constant model is
     caught on a balanced set (share 1, true share 1/C) and on one with a majority of 77 % alike; one that answers that
     majority in 90 % of the cases is merely weak; and a set that truly has one class condemns nobody, because with fewer
-    than 5 pictures of other classes nothing can be told.
+    than 5 images of other classes nothing can be told.
     """
     guess, truth = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
     judged = truth >= 0

@@ -63,7 +63,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike two pictures are: the likeness of their deep features and `color_weight` times that of their colors.
+    """How alike two images are: the likeness of their deep features and `color_weight` times that of their colors.
 
     `cosine` is the dot product of features of length 1, `euclidean` minus the distance. On deep features alone both put
     features of length 1 in the same order; with color they do not, as sums of products and of distances differ.

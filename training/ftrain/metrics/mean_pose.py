@@ -1,4 +1,4 @@
-"""The mean pose: what a model that never looks at the picture would predict; the floor for landmark models."""
+"""The mean pose: what a model that never looks at the image would predict; the floor for landmark models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MeanPose:
         height: ArrayLike,
         landmark_set: LandmarkSet,
     ) -> MeanPose:
-        """Means over the points with coordinates (occluded ones too) of N training pictures.
+        """Means over the points with coordinates (occluded ones too) of N training images.
 
         `points` N, K, 2 pixels, `visibility` N, K, `garments` N names or indices, `width` and `height` N pixels.
         """
@@ -49,7 +49,7 @@ class MeanPose:
         return cls(landmark_set, np.clip(_ratio(sums, counts, overall), 0.0, 1.0))
 
     def predict(self, garments: Sequence[str] | ArrayLike, width: ArrayLike, height: ArrayLike) -> FloatArray:
-        """Points N, K, 2 in pixels of pictures of those garments and sizes."""
+        """Points N, K, 2 in pixels of images of those garments and sizes."""
         return self.means[garment_indices(garments, self.landmark_set)] * _sizes(width, height) - 0.5
 
 

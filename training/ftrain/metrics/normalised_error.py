@@ -1,10 +1,10 @@
 """Normalised error (NE) of landmarks: the number of the FashionAI challenge and of the DeepFashion landmark tables.
 
 NE = sum over visible true points of distance / normaliser, divided by the number of such points, over the whole set
-(micro: not a mean of picture means). The normaliser is the distance of the garment's normaliser pair in the truth
-(armpits or waistband ends); a set without pairs divides x by the width and y by the height of the picture.
+(micro: not a mean of image means). The normaliser is the distance of the garment's normaliser pair in the truth
+(armpits or waistband ends); a set without pairs divides x by the width and y by the height of the image.
 
-A picture without normaliser (an end of the pair has no coordinates, or both ends coincide; 53 of 9,996 lack an end in
+An image without normaliser (an end of the pair has no coordinates, or both ends coincide; 53 of 9,996 lack an end in
 FashionAI's test a) is excluded and counted: public code divides by 1e6, 256 or 100 instead, each with another result.
 """
 
@@ -25,10 +25,10 @@ from ftrain.metrics.keypoint_curves import area_under_curve, detection_curve
 
 @dataclass(frozen=True)
 class PointErrors:
-    """Normalised distances of N pictures, the base of every landmark number.
+    """Normalised distances of N images, the base of every landmark number.
 
     `distances` N, K are float64 and 0 where `counted` N, K is false; `garments` N index `tuple(landmark_set.garments)`;
-    `excluded` N marks pictures without normaliser, `excluded_points` N their visible points.
+    `excluded` N marks images without normaliser, `excluded_points` N their visible points.
     """
 
     distances: NDArray[np.float64]
@@ -60,16 +60,16 @@ def normalisers(
     height: NDArray[np.number],
     landmark_set: LandmarkSet,
 ) -> NDArray[np.float64]:
-    """What divides dx and dy of each picture: N, 2 pixels; 0 for a picture without normaliser.
+    """What divides dx and dy of each image: N, 2 pixels; 0 for an image without normaliser.
 
     `points` N, K, 2 and `visibility` N, K are the truth, `garments` N indices.
     """
     if not landmark_set.normaliser_pairs:
         return np.stack((np.asarray(width, np.float64), np.asarray(height, np.float64)), axis=-1)
     pairs = np.array([landmark_set.normaliser_pairs[name] for name in landmark_set.garments])[garments]
-    picture = np.arange(len(points))
-    first, second = (points[picture, pairs[:, end]].astype(np.float64) for end in (0, 1))
-    located = (visibility[picture[:, None], pairs] >= Visibility.OCCLUDED).all(axis=1)
+    image = np.arange(len(points))
+    first, second = (points[image, pairs[:, end]].astype(np.float64) for end in (0, 1))
+    located = (visibility[image[:, None], pairs] >= Visibility.OCCLUDED).all(axis=1)
     distance = np.where(located, np.hypot(*(first - second).T), 0.0)
     return np.repeat(distance[:, None], 2, axis=1)
 
@@ -83,9 +83,9 @@ def normalised_distances(
     height: ArrayLike,
     landmark_set: LandmarkSet,
 ) -> PointErrors:
-    """Normalised distance of every visible point of N pictures.
+    """Normalised distance of every visible point of N images.
 
-    `predicted` and `points` are N, K, 2 pixels of the original picture, `visibility` N, K, `garments` N names or
+    `predicted` and `points` are N, K, 2 pixels of the original image, `visibility` N, K, `garments` N names or
     indices, `width` and `height` N pixels. Raises `NonFiniteError` for a prediction that is not finite where it counts.
     """
     guess, truth, seen = np.asarray(predicted, np.float64), np.asarray(points, np.float64), np.asarray(visibility)
@@ -100,9 +100,9 @@ def normalised_distances(
     difference = np.where(counted[..., None], guess - truth, 0.0)
     distances = np.hypot(*np.moveaxis(difference / np.where(excluded[:, None], 1.0, divisors)[:, None, :], -1, 0))
     if not np.isfinite(distances).all():
-        picture, point = np.argwhere(~np.isfinite(distances))[0]
-        place = f"image {picture} of the batch, {landmark_set.points[point]}"
-        raise NonFiniteError(f"{place}: predicted at {guess[picture, point].tolist()}; look for NaN in the weights")
+        image, point = np.argwhere(~np.isfinite(distances))[0]
+        place = f"image {image} of the batch, {landmark_set.points[point]}"
+        raise NonFiniteError(f"{place}: predicted at {guess[image, point].tolist()}; look for NaN in the weights")
     lost = np.where(excluded, visible.sum(axis=1), 0).astype(np.int64)
     return PointErrors(distances, counted, kinds, excluded, lost)
 
@@ -110,7 +110,7 @@ def normalised_distances(
 def mean_error(errors: PointErrors, among: NDArray[np.bool_] | None = None) -> float:
     """NE over the counted points (of those `among` N, K, if given); NaN when there is none.
 
-    Summed exactly, so the order of the pictures cannot change the last digit.
+    Summed exactly, so the order of the images cannot change the last digit.
     """
     counted = errors.counted if among is None else errors.counted & among
     num_points = int(counted.sum())

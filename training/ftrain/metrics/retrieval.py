@@ -1,10 +1,10 @@
 """Retrieval figures by the official query and gallery: hit@k, recall@k, mAP, R-precision, without the full matrix.
 
-In-shop protocol (Liu et al., CVPR 2016): every query picture is compared with every gallery picture, whatever its category.
-hit@k: a picture of the same item is among the first k (the papers' "recall" or "top-k accuracy"); recall@k: the share
-of the item's gallery pictures among the first k (what mmfashion calls top-k); mAP: mean of the average precision over the
+In-shop protocol (Liu et al., CVPR 2016): every query image is compared with every gallery image, whatever its category.
+hit@k: an image of the same item is among the first k (the papers' "recall" or "top-k accuracy"); recall@k: the share
+of the item's gallery images among the first k (what mmfashion calls top-k); mAP: mean of the average precision over the
 whole ranking; mAP@R and R-precision as in Musgrave et al., "A Metric Learning Reality Check", ECCV 2020.
-Ties count against the model: a foreign picture as near as the right one stands before it.
+Ties count against the model: a foreign image as near as the right one stands before it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # products of float32 that diff
 class RetrievalFigures:
     """What `judge_retrieval` finds for each of Nq queries; a query without match has first -1 and NaN elsewhere.
 
-    `first` Nq is the rank of the first right gallery picture (0 = first), `num_relevant` Nq the number of right ones, `recalls`
+    `first` Nq is the rank of the first right gallery image (0 = first), `num_relevant` Nq the number of right ones, `recalls`
     Nq, len(top) the share of them among the first k, `average_precision`, `map_r`, `r_precision` are Nq. `num_gallery`
-    counts pictures.
+    counts images.
     """
 
     first: IntArray
@@ -47,18 +47,18 @@ class RetrievalFigures:
 
     @property
     def judged(self) -> NDArray[np.bool_]:
-        """Nq: the queries with a right picture in the gallery, over which every figure is a mean."""
+        """Nq: the queries with a right image in the gallery, over which every figure is a mean."""
         return self.num_relevant > 0
 
     def hits(self, k: int) -> NDArray[np.bool_]:
-        """Nq: a right picture is among the first k."""
+        """Nq: a right image is among the first k."""
         return self.judged & (self.first < k)
 
     def summary(self) -> dict[str, float]:
         """`hit_<k>` and `recall_<k>` for each k, `map`, `map_r`, `r_precision`: means over the queries with a match (else NaN).
 
         `hit_1_low`, `hit_1_high`, `map_low`, `map_high`: 95 % intervals over queries. `queries` counts all of them,
-        `queries_without_match` those that no gallery picture can answer and that are left out of the figures, `gallery` pictures.
+        `queries_without_match` those that no gallery image can answer and that are left out of the figures, `gallery` images.
         """
         judged = self.judged
         figures = {f"hit_{k}": _mean(self.hits(k)[judged]) for k in sorted({1, *self.top})}
@@ -87,10 +87,10 @@ def judge_retrieval(
     top: Sequence[int] = (1, 5, 10, 20, 30, 40, 50),
     chunk: int = 512,
 ) -> RetrievalFigures:
-    """Rank the whole gallery Ng, D for every query Nq, D; right are pictures of the query's item.
+    """Rank the whole gallery Ng, D for every query Nq, D; right are images of the query's item.
 
-    Items are strings ("" unknown) or integers (negative unknown); an unknown item matches nothing, but its gallery picture competes.
-    `query_rows` Nq and `gallery_rows` Ng name pictures (row numbers or keys): a picture never finds itself, so that one set may
+    Items are strings ("" unknown) or integers (negative unknown); an unknown item matches nothing, but its gallery image competes.
+    `query_rows` Nq and `gallery_rows` Ng name images (row numbers or keys): an image never finds itself, so that one set may
     serve as both, leaving one out. `chunk` queries are compared at a time: beside the embeddings, memory is `chunk` x Ng x 4 bytes.
     Raises `NonFiniteError` for an embedding that is not finite.
     """
@@ -121,9 +121,9 @@ def attribute_map(
     gallery_rows: ArrayLike | None = None,
     chunk: int = 512,
 ) -> dict[str, float]:
-    """Attribute-specific retrieval as in ASEN (Ma et al., AAAI 2020): how early pictures of the same value come.
+    """Attribute-specific retrieval as in ASEN (Ma et al., AAAI 2020): how early images of the same value come.
 
-    Each entry of `query` Nq, D and `gallery` Ng, D is a picture seen under one attribute: `query_attributes` Nq and
+    Each entry of `query` Nq, D and `gallery` Ng, D is an image seen under one attribute: `query_attributes` Nq and
     `gallery_attributes` Ng index `names`, `query_values` and `gallery_values` are its values there (integers or strings). The
     candidates of the same attribute are ranked by cosine; AP = sum of the precisions at the hits / number of right candidates,
     0 if there is none. `map/<attribute>`: mean over its queries; `map`: mean over all queries (so weighted by their number)
@@ -223,7 +223,7 @@ def _empty(num_queries: int, num_gallery: int, top: tuple[int, ...]) -> Retrieva
 
 
 def _enter(figures: RetrievalFigures, number: int, ranks: IntArray) -> None:
-    """Put down the figures of one query whose right pictures stand at the ascending `ranks`."""
+    """Put down the figures of one query whose right images stand at the ascending `ranks`."""
     num_relevant = len(ranks)
     precisions = np.arange(1, num_relevant + 1) / (ranks + 1)
     figures.first[number], figures.num_relevant[number] = ranks[0], num_relevant

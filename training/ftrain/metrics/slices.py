@@ -15,9 +15,9 @@ def slices(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """sum(values) / sum(counts) per value of every property: slices[name][value] = {value, low, high, count}.
 
-    `values` and `counts` are N, one entry a picture, as in `ratio_interval`: `values` what is added up (hits, an AP, a sum of
-    distances), `counts` what it is divided by (1; 0 leaves the picture out; None: all 1). `by` maps the name of a property
-    to N strings; "" is unknown and in no slice. `count` is the number of pictures that count; slices with fewer than `least`
+    `values` and `counts` are N, one entry an image, as in `ratio_interval`: `values` what is added up (hits, an AP, a sum of
+    distances), `counts` what it is divided by (1; 0 leaves the image out; None: all 1). `by` maps the name of a property
+    to N strings; "" is unknown and in no slice. `count` is the number of images that count; slices with fewer than `least`
     are left out, because their interval says nothing, and so are properties without any slice. Slices are sorted by name.
     """
     divisors = np.ones(len(np.asarray(values))) if counts is None else np.asarray(counts, np.float64)

@@ -1,4 +1,4 @@
-"""Predicted points on pictures: overlays for `ftrain predict`, and the contact sheet of an evaluation."""
+"""Predicted points on images: overlays for `ftrain predict`, and the contact sheet of an evaluation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ftrain.plots.sheet import mistaken
 WHITE, INK = (255, 255, 255), (24, 26, 30)
 _ERROR = "#e0245e"
 _RIM = "#22262a"
-_SHEET_PICTURES, _LEAST_COLUMNS = 20, 4
+_SHEET_IMAGES, _LEAST_COLUMNS = 20, 4
 _SHIFT = 4  # binary places of OpenCV's drawing coordinates
 
 Color = tuple[int, int, int]
@@ -41,12 +41,12 @@ def side_entries(landmarks: LandmarkSet) -> list[Entry]:
     return [Entry("dot", color, f"predicted, {side}") for side, color in SIDE_COLORS.items() if side in shown]
 
 
-def draw_answer(picture: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
-    """The points of an answer with their names and lines on a picture that stands for its `width` and `height`.
+def draw_answer(pixels: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
+    """The points of an answer with their names and lines on an image that stands for its `width` and `height`.
 
-    `picture` is uint8 RGB of any size; the drawing is as large on small pictures as on big ones.
+    `pixels` is uint8 RGB of any size; the drawing is as large on small images as on big ones.
     """
-    canvas = np.ascontiguousarray(picture).copy()
+    canvas = np.ascontiguousarray(pixels).copy()
     height, width = canvas.shape[:2]
     factor = np.array([width / answer["width"], height / answer["height"]])
     places = {
@@ -125,7 +125,7 @@ def label_font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def contact_sheet(landmarks: LandmarkSet, judged: Judged, errors: PointErrors, subtitle: str) -> bytes:
-    """PNG of about twenty pictures with predicted and true points: of every garment the best, the worst and steps between."""
+    """PNG of about twenty images with predicted and true points: of every garment the best, the worst and steps between."""
     chosen = _chosen(landmarks, errors)
     num_columns = max(_LEAST_COLUMNS, *(len(tiles) for tiles in chosen)) if len(chosen) > 2 else 5
     rows = [tiles[start : start + num_columns] for tiles in chosen for start in range(0, len(tiles), num_columns)]
@@ -152,11 +152,11 @@ def contact_sheet(landmarks: LandmarkSet, judged: Judged, errors: PointErrors, s
 
 
 def _chosen(landmarks: LandmarkSet, errors: PointErrors) -> list[list[int]]:
-    """Per garment the numbers of pictures, from the best to the worst in equal steps."""
+    """Per garment the numbers of images, from the best to the worst in equal steps."""
     counts = errors.counted.sum(axis=1)
     means = errors.distances.sum(axis=1) / np.maximum(counts, 1)
     present = [index for index in range(len(landmarks.garments)) if (counts[errors.garments == index] > 0).any()]
-    share = -(-_SHEET_PICTURES // max(1, len(present)))
+    share = -(-_SHEET_IMAGES // max(1, len(present)))
     chosen: list[list[int]] = []
     for index in present:
         members = np.flatnonzero((errors.garments == index) & (counts > 0))
@@ -169,13 +169,13 @@ def _chosen(landmarks: LandmarkSet, errors: PointErrors) -> list[list[int]]:
 def _tile(axes: Axes, landmarks: LandmarkSet, judged: Judged, errors: PointErrors, number: int) -> None:
     results = judged.results
     image, note = judged.shards.read(int(results["row"][number]))
-    picture = decode_exactly(image)
+    pixels = decode_exactly(image)
     garment = str(note["garment"])
     truth, guess = results["truth"][number], results["points"][number]
     seen = results["visibility"][number] >= Visibility.OCCLUDED
-    axes.imshow(picture, interpolation="lanczos")
-    axes.set_xlim(-0.5, picture.shape[1] - 0.5)
-    axes.set_ylim(picture.shape[0] - 0.5, -0.5)
+    axes.imshow(pixels, interpolation="lanczos")
+    axes.set_xlim(-0.5, pixels.shape[1] - 0.5)
+    axes.set_ylim(pixels.shape[0] - 0.5, -0.5)
     valid = [point for point in landmarks.valid_points(garment) if seen[point]]  # without truth there is nothing to compare
     edges = np.array([edge for edge in landmarks.skeleton if edge[0] in valid and edge[1] in valid], int).reshape(-1, 2)
     for color, width in (("white", 1.9), ("#3d454d", 0.8)):

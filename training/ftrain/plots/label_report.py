@@ -30,11 +30,11 @@ from ftrain.metrics.classification import (
 from ftrain.plots.label_plots import plot_bars, plot_confusion
 
 _PROPERTIES = ("category", "garment", "variation", "pose", "gender", "style")  # texts of an annotation that a set is cut by
-_BOX_SIZES = ((0.15, "small box"), (0.4, "medium box"), (1e9, "large box"))  # share of the picture below which a box is so called
+_BOX_SIZES = ((0.15, "small box"), (0.4, "medium box"), (1e9, "large box"))  # share of the image below which a box is so called
 
 
 def notes_of(judged: Judged) -> list[dict[str, Any]]:
-    """The annotations of the judged pictures, in their order."""
+    """The annotations of the judged images, in their order."""
     return [judged.shards.read_annotation(int(row)) for row in judged.results["row"]]
 
 
@@ -119,14 +119,14 @@ def finite(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-def picture_of(judged: Judged, number: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """The decoded picture number `number` of the judged ones, uint8 H, W, 3, and its annotation."""
+def image_of(judged: Judged, number: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """The decoded image number `number` of the judged ones, uint8 H, W, 3, and its annotation."""
     image, note = judged.shards.read(int(judged.results["row"][number]))
     return decode_exactly(image), note
 
 
 def spread(badness: np.ndarray, num_tiles: int) -> list[int]:
-    """Numbers of pictures from the best to the worst in equal steps: what a sheet shows. Equal ones stay in their order."""
+    """Numbers of images from the best to the worst in equal steps: what a sheet shows. Equal ones stay in their order."""
     order = np.argsort(badness, kind="stable")
     return order[np.unique(np.linspace(0, len(order) - 1, min(num_tiles, len(order))).round().astype(int))].tolist()
 

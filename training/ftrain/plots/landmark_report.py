@@ -25,20 +25,20 @@ from ftrain.metrics.slices import slices
 from ftrain.plots.plots import plot_detection_curve, plot_errors
 
 _PCK_PERCENTS = (5, 10, 20)
-_LEAST_FOR_SPREAD, _STILL = 5, 0.1  # pictures per point; share of the true spread
+_LEAST_FOR_SPREAD, _STILL = 5, 0.1  # images per point; share of the true spread
 _EXTENTS = ("below 40 %", "40 to 70 %", "above 70 %")  # of the long side, spanned by the points
 _OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_diluted")
 
 
 @dataclass(frozen=True)
 class _Study:
-    """Errors of the model and of the mean pose on the same pictures; `floor` is None without training annotations."""
+    """Errors of the model and of the mean pose on the same images; `floor` is None without training annotations."""
 
     landmarks: LandmarkSet
     judged: Judged
     model: PointErrors
     floor: PointErrors | None
-    majority: float | None  # share of pictures that always naming the commonest training garment names right
+    majority: float | None  # share of images that always naming the commonest training garment names right
 
 
 def landmark_figures(landmarks: LandmarkSet, judged: Judged, out: Path) -> tuple[dict[str, Any], PointErrors, str]:
@@ -76,7 +76,7 @@ def _study(landmarks: LandmarkSet, judged: Judged) -> _Study:
 
 
 def _learn_floor(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
-    """The mean pose of training pictures, from their annotations alone, and their commonest garment."""
+    """The mean pose of training images, from their annotations alone, and their commonest garment."""
     notes = [shards.read_annotation(int(row)) for row in rows]
     points = np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1)
     visibility = np.array([note["landmark_visibility"] for note in notes], np.int8)
@@ -117,7 +117,7 @@ def _numbers(study: _Study) -> dict[str, Any]:
 
 
 def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
-    """NE of pictures with and without occluded points, by the share of the picture that the garment spans, and by what the set says."""
+    """NE of images with and without occluded points, by the share of the image that the garment spans, and by what the set says."""
     results, model = study.judged.results, study.model
     seen = results["visibility"] >= Visibility.OCCLUDED.value
     low = np.where(seen[..., None], results["truth"], np.inf).min(axis=1)
@@ -134,7 +134,7 @@ def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _collapse(study: _Study) -> dict[str, Any]:
-    """Whether the points stand still: their spread over pictures, in shares of the size, beside that of the true ones."""
+    """Whether the points stand still: their spread over images, in shares of the size, beside that of the true ones."""
     results, counted = study.judged.results, study.model.counted
     enough = counted.sum(axis=0) >= _LEAST_FOR_SPREAD
     if not enough.any():
@@ -187,5 +187,5 @@ def _subtitle(study: _Study, numbers: dict[str, Any]) -> str:
     metadata, model = study.judged.shards.metadata, numbers["model"]
     kind = ", drawn garments" if metadata.get("drawn") else ""
     interval = f" ({100 * model['ne_low']:.2f} to {100 * model['ne_high']:.2f})"
-    pictures = len(study.model.garments)
-    return f"{metadata.get('dataset')}{kind}: {count(pictures, 'image')} of {study.judged.split}, NE {100 * model['ne']:.2f} %{interval}"
+    images = len(study.model.garments)
+    return f"{metadata.get('dataset')}{kind}: {count(images, 'image')} of {study.judged.split}, NE {100 * model['ne']:.2f} %{interval}"

@@ -1,4 +1,4 @@
-"""Contact sheets for people: tiles of a picture with a frame for right or wrong, boxes, points and lines of text below.
+"""Contact sheets for people: tiles of an image with a frame for right or wrong, boxes, points and lines of text below.
 
 What a tile says is its task's affair; how a sheet looks is decided here. Every sheet explains what is drawn on it: frames, boxes
 and points have an entry in its legend (see `ftrain.plots.legend`).
@@ -20,8 +20,8 @@ from ftrain.plots.plots import STYLE, TEXT_COLOR, to_png
 
 GOOD_COLOR, BAD_COLOR, PREDICTED_COLOR, TRUE_COLOR = "#1f8a4c", "#d0342c", "#0f9fb8", "#f2b705"
 
-_TILE, _LINE, _GAP, _SIDE = 2.2, 0.145, 0.1, 0.14  # inches: side of a picture, height of a line, between tiles, at the edges
-_LETTERS = 36  # of a line at most, as many as stand below a picture of that width
+_TILE, _LINE, _GAP, _SIDE = 2.2, 0.145, 0.1, 0.14  # inches: side of an image, height of a line, between tiles, at the edges
+_LETTERS = 36  # of a line at most, as many as stand below an image of that width
 
 MARKS = {1: "✓", 0: "✗", -1: "?"}  # before an attribute that was named: it is true, it is not, nobody said
 MARKS_ENTRY = Entry("text", "", "✓ named and true   ✗ named but not true   ? not known")
@@ -32,14 +32,14 @@ Box = Sequence[float]
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet, uint8 H, W, 3 RGB, with what is drawn on it in its own pixels.
+    """One image of a sheet, uint8 H, W, 3 RGB, with what is drawn on it in its own pixels.
 
     `good` frames it green (True), red (False) or not at all (None: the query of a search, or no truth). The first of `lines` is
     bold. `boxes` are predicted, `true_boxes` true ones (x1, y1, x2, y2, pixel centers of the corners); `points` N, 2, each with
     one of `point_colors` (all alike where there are none).
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     lines: Sequence[str] = ()
     good: bool | None = None
     boxes: Sequence[Box] = ()
@@ -85,7 +85,7 @@ def sheet(
             row, column = divmod(number, columns)
             left, top = _SIDE + column * (_TILE + _GAP), height - head - row * cell
             axes = figure.add_axes((left / width, (top - _TILE) / height, _TILE / width, _TILE / height))
-            _draw_picture(axes, tile)
+            _draw_image(axes, tile)
             for place, line in enumerate(tile.lines):
                 figure.text(
                     (left + 0.01) / width, (top - _TILE - 0.03 - _LINE * place) / height, shortened(line), size=7.4,
@@ -121,9 +121,9 @@ def shortened(text: str, letters: int = _LETTERS) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
 
 
-def _draw_picture(axes: Axes, tile: Tile) -> None:
-    height, width = tile.picture.shape[:2]
-    axes.imshow(tile.picture, interpolation="lanczos" if max(height, width) > 64 else "nearest")
+def _draw_image(axes: Axes, tile: Tile) -> None:
+    height, width = tile.image.shape[:2]
+    axes.imshow(tile.image, interpolation="lanczos" if max(height, width) > 64 else "nearest")
     side = max(height, width) / 2  # a square cell, so that frames and text line up
     axes.set_xlim((width - 1) / 2 - side, (width - 1) / 2 + side)
     axes.set_ylim((height - 1) / 2 + side, (height - 1) / 2 - side)

@@ -24,11 +24,11 @@ from ftrain.metrics.exact_search import ExactSearch, Features, Found, Likeness
 Kind = Literal["ivf", "hnsw"]
 
 RECALL_AT = 20
-_FEWEST = 100  # pictures of a gallery
+_FEWEST = 100  # images of a gallery
 _SWEEP_QUERIES = 1000  # at most, and a tenth of the gallery
 _AXES = (96, 128, 192, 256, 384, 512)
 _VARIANCE = 0.8  # share that the kept axes hold at least; more than half of them are not worth the turn
-_MOST_COMPARED = 0.2  # share of the pictures; beyond it a matrix product is about as fast
+_MOST_COMPARED = 0.2  # share of the images; beyond it a matrix product is about as fast
 _LINKS = 24  # of a node of the graph
 _TRAINING_VECTORS = 65_536
 _VALUES = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
@@ -227,7 +227,7 @@ def _specification(features: np.ndarray, kind: Kind, generator: np.random.Genera
 def _tune(search: ApproximateSearch, inside: Features, queries: Features) -> Approximation:
     """Raise the value until the lower end of the recall's interval reaches the target; the best where none does.
 
-    The index holds what is `inside`. The queries are pictures of the gallery that were held out: to ask for those that it has
+    The index holds what is `inside`. The queries are images of the gallery that were held out: to ask for those that it has
     would flatter it.
     """
     faiss, approximation, likeness = _faiss(), search.approximation, Likeness()

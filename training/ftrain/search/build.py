@@ -19,7 +19,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.data.image import decode_exactly
 from ftrain.data.remote import open_shards
 from ftrain.data.types import Results
-from ftrain.fit.agreement import PictureEncoder, has_annotations
+from ftrain.fit.agreement import ImageEncoder, has_annotations
 from ftrain.fit.checkpoint_state import TrainingState, step_folder
 from ftrain.fit.distributed import Processes, one_process
 from ftrain.fit.evaluation import results_of_split
@@ -49,10 +49,10 @@ def build_index(
     workers: int = 2,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Index the pictures of some splits and return what `out/index.json` holds; an index in `out` is replaced.
+    """Index the images of some splits and return what `out/index.json` holds; an index in `out` is replaced.
 
     Without `splits` these are the gallery where the set has one, and else all. Colors are the network's own where the task
-    gives some, and else those around the middle of the picture. Any images can be indexed, with or without labels of any kind. Raises `UsageError`
+    gives some, and else those around the middle of the image. Any images can be indexed, with or without labels of any kind. Raises `UsageError`
     for a task without embeddings and for a set without boxes where the run looks at them, `EnvironmentProblem` where `kind` needs faiss, `NonFiniteError` for embeddings without length.
     """
     if not 0 < recall <= 1:
@@ -66,7 +66,7 @@ def build_index(
         opened.require(task.config.groups_to_view())
         task.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
         require_embeddings(task, place)
-        encoder = None if has_annotations(task, opened) else PictureEncoder(task)
+        encoder = None if has_annotations(task, opened) else ImageEncoder(task)
         digest = weights_digest(task)
         rows = _rows(task, opened, splits, labelled=encoder is None)
         results = results_of_split(
@@ -87,7 +87,7 @@ def build_index(
 def require_embeddings(task: Task, device: torch.device) -> None:
     """Raise `UsageError` for a task on this device that gives no embeddings, before a whole set has gone through it."""
     blank = np.zeros((32, 32, 3), np.uint8)
-    if EMBEDDING not in predict_batch(task, [task.encode_picture(blank)], device):
+    if EMBEDDING not in predict_batch(task, [task.encode_image(blank)], device):
         raise UsageError(f"the task {task.name} gives no embeddings to search among; take a run of `ftrain retrieval`")
 
 
@@ -105,7 +105,7 @@ def deep_features(results: Results) -> np.ndarray:
 
 
 def weights_digest(task: Task) -> str:
-    """SHA-256 over names, shapes and values of a task's state: two runs with the same digest see pictures alike."""
+    """SHA-256 over names, shapes and values of a task's state: two runs with the same digest see images alike."""
     digest = hashlib.sha256()
     for name, tensor in sorted(task.state_dict().items()):
         values = tensor.detach().cpu().contiguous()

@@ -27,7 +27,7 @@ from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, pa
 from ftrain.tasks.retrieval.task import Retrieval
 from ftrain.tasks.task import Task
 
-_MOST_PICTURES = 10_000  # to learn means and components from: 5,000 numbers of each are 0.4 GB in double precision
+_MOST_IMAGES = 10_000  # to learn means and components from: 5,000 numbers of each are 0.4 GB in double precision
 _FACTS = ("landmark_set", "vocabularies", "column_groups", "names")  # of a shard set that a task is built from
 
 
@@ -43,9 +43,9 @@ def join_runs(
     device: str = "auto",
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Join runs into the run folder `out`; returns its `dimensions`, how many `runs`, `parts` and training `pictures`.
+    """Join runs into the run folder `out`; returns its `dimensions`, how many `runs`, `parts` and training `images`.
 
-    One of them, a run of retrieval, leads: it says what is found again and on which split it was trained, whose pictures the means
+    One of them, a run of retrieval, leads: it says what is found again and on which split it was trained, whose images the means
     and components are learnt from. Beside each run of retrieval stands its untrained backbone. Raises `UsageError` where none is of
     retrieval, where the set does not fit that one or has no boxes for a run that looks at them, and where `out` holds a run. `command` is for the receipt.
     """
@@ -100,7 +100,7 @@ def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[l
 
 
 def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSet, dim: int) -> Joined:
-    """The joined task with the weights of its runs, before it has seen a picture."""
+    """The joined task with the weights of its runs, before it has seen an image."""
     if dim < 1:
         raise UsageError(f"{shards.place}: one training image is too few to join runs by; take a larger set")
     widths = _widths(tasks)
@@ -116,17 +116,17 @@ def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSe
 
 @torch.inference_mode()
 def _widths(tasks: Sequence[Task]) -> list[int]:
-    """Widths of the parts, by trying them on a grey picture."""
+    """Widths of the parts, by trying them on a grey image."""
     inputs = inputs_of(tasks, np.full((64, 64, 3), 128, np.uint8), None)
     _, parts = parts_of(tasks, as_batch([inputs], torch.device("cpu")))
     return [part.shape[1] for part in parts]
 
 
 def _rows(lead: Task, config: RunConfig, shards: ShardSet) -> np.ndarray:
-    """Training pictures of the leading run, at most `_MOST_PICTURES`, evenly spread."""
-    rows = Splits(lead, config, shards).training_pictures()
+    """Training images of the leading run, at most `_MOST_IMAGES`, evenly spread."""
+    rows = Splits(lead, config, shards).training_images()
     if len(rows) == 0:
         raise UsageError(
             f"{shards.place}: no {config.train_split} split to learn from; take the set that the runs were trained on"
         )
-    return rows[:: -(-len(rows) // _MOST_PICTURES)]
+    return rows[:: -(-len(rows) // _MOST_IMAGES)]

@@ -1,4 +1,4 @@
-"""`ftrain query INDEX PHOTOS`: the most alike pictures of an index, as JSON lines and a contact sheet for each photo."""
+"""`ftrain query INDEX PHOTOS`: the most alike images of an index, as JSON lines and a contact sheet for each photo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fschemas.publish import exclusive, publish_bytes, sha256_of
 from fschemas.shard_set import ShardSet
 from fschemas.walk import readable
 from ftrain.data.remote import open_shards
-from ftrain.data.user_images import FoundPicture, PictureError, find_pictures, quiet_decoder, read_picture
+from ftrain.data.user_images import FoundImage, ImageError, find_images, quiet_decoder, read_image
 from ftrain.fit.answer_file import publish_answers
 from ftrain.fit.box_finder import BoxFinder
 from ftrain.fit.distributed import one_process
@@ -44,9 +44,9 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Photo:
-    """A photo on its way: its SHA-256, what the model needs, its color where the index has colors of pictures, a small copy."""
+    """A photo on its way: its SHA-256, what the model needs, its color where the index has colors of images, a small copy."""
 
-    found: FoundPicture
+    found: FoundImage
     digest: str
     tile: np.ndarray
     inputs: dict[str, np.ndarray]
@@ -80,16 +80,16 @@ def query_index(
     if top < 1:
         raise UsageError(f"top {top}: take 1 or more")
     out = claim_output(Path(out), "query")
-    found = find_pictures(photos, skip=out)
+    found = find_images(photos, skip=out)
     opened = IndexFolder.open(index)
     likeness = Likeness(metric, color_weight)
     likeness.check(opened.features, opened.features[:1])
     with one_process(device) as place, quiet_decoder():
         task = _load_task(opened, run, place)
         find = None if boxes is None else BoxFinder(boxes, task, place)
-        pictures = _pictures_of(opened, shards)
+        images = _images_of(opened, shards)
         search = _Search(opened, opened.searcher(place), likeness, top, rerank)
-        known = _KnownItems(opened, pictures, item)
+        known = _KnownItems(opened, images, item)
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
             answers: list[Answer] = []
             for loaded in load_ahead(pool, lambda photo: _load(task, opened, photo, find), found, batch_size):
@@ -100,7 +100,7 @@ def query_index(
                         answers.append(photo)
                         continue
                     answers.append(next(said))
-                    publish_bytes(out / answers[-1]["sheet"], draw_result(photo.tile, answers[-1], pictures))
+                    publish_bytes(out / answers[-1]["sheet"], draw_result(photo.tile, answers[-1], images))
                 show("querying", len(answers), len(found))
             publish_answers(out / RESULTS_FILE, answers, SHEET_FOLDER, "sheet")
     return answers
@@ -185,7 +185,7 @@ def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Ta
     return task
 
 
-def _pictures_of(index: IndexFolder, shards: str | None) -> ShardSet | None:
+def _images_of(index: IndexFolder, shards: str | None) -> ShardSet | None:
     """The shard set that thumbnails come from; None where the one that the index names is not there any more."""
     try:
         opened = open_shards(shards or index.place_of("shards"))
@@ -200,14 +200,14 @@ def _pictures_of(index: IndexFolder, shards: str | None) -> ShardSet | None:
     return opened
 
 
-def _load(task: Task, index: IndexFolder, photo: FoundPicture, find: BoxFinder | None) -> _Photo | Answer:
+def _load(task: Task, index: IndexFolder, photo: FoundImage, find: BoxFinder | None) -> _Photo | Answer:
     try:
-        picture = read_picture(photo.path)
-    except PictureError as error:
+        image = read_image(photo.path)
+    except ImageError as error:
         return {"image": readable(photo.path), "error": str(error)}
-    color = color_feature(picture) if index.note["color"] == "image" else None
-    box = None if find is None else find(picture)
-    return _Photo(photo, sha256_of(photo.path), small(picture), task.encode_picture(picture, box), color)
+    color = color_feature(image) if index.note["color"] == "image" else None
+    box = None if find is None else find(image)
+    return _Photo(photo, sha256_of(photo.path), small(image), task.encode_image(image, box), color)
 
 
 def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch.device) -> Features:

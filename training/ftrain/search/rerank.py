@@ -47,7 +47,7 @@ def rerank_candidates(
 
 
 def reciprocal_distances(distances: np.ndarray, neighbours: int = 20, expansion: int = 6, share: float = 0.3) -> np.ndarray:
-    """Mixed distances, M, from picture 0 to the M others of `distances`, (M + 1) squared with a diagonal of 0."""
+    """Mixed distances, M, from image 0 to the M others of `distances`, (M + 1) squared with a diagonal of 0."""
     count = len(distances)
     scaled = distances / np.maximum(distances.max(axis=1, keepdims=True), np.finfo(float).tiny)
     order = np.argsort(scaled, axis=1, kind="stable")
@@ -73,7 +73,7 @@ def _reciprocal(order: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 def _distances(gallery: Features, rows: np.ndarray, scores: np.ndarray, likeness: Likeness) -> np.ndarray:
-    """Distances among one query (place 0) and its candidates, (M + 1) squared, float64: 0 for equal pictures."""
+    """Distances among one query (place 0) and its candidates, (M + 1) squared, float64: 0 for equal images."""
     those, every = gallery[rows], np.arange(len(rows))
     among = np.stack([_combined(*likeness.pairs(those, those, n, every), likeness) for n in range(len(rows))])
     best = 1 + likeness.color_weight if likeness.metric == "cosine" else 0.0

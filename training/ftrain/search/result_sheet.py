@@ -12,17 +12,17 @@ from ftrain.data.image import decode_exactly
 from ftrain.plots.sheet import Tile, sheet
 
 _COLUMNS = 6
-_SIDE = 320  # pixels: larger pictures are shrunk for their tile
+_SIDE = 320  # pixels: larger images are shrunk for their tile
 _EMPTY = np.full((64, 64, 3), 238, np.uint8)
 
 
-def draw_result(picture: np.ndarray, answer: dict[str, Any], shards: ShardSet | None) -> bytes:
-    """PNG of an answer of `query_index` for a photo, uint8 H, W, 3; without `shards` its answers have no pictures.
+def draw_result(image: np.ndarray, answer: dict[str, Any], shards: ShardSet | None) -> bytes:
+    """PNG of an answer of `query_index` for a photo, uint8 H, W, 3; without `shards` its answers have no images.
 
     Where the item of the photo is known, answers that show it are framed green and others red.
     """
     shown = [answer["item"] or "item not known", f"in the index as {answer['in_index'][0]}" if answer["in_index"] else ""]
-    tiles: list[Tile | None] = [Tile(small(picture), ["photo", *(line for line in shown if line)])]
+    tiles: list[Tile | None] = [Tile(small(image), ["photo", *(line for line in shown if line)])]
     for number, match in enumerate(answer["matches"]):
         if number and number % (_COLUMNS - 1) == 0:
             tiles.append(None)  # the first column is the photo's
@@ -72,10 +72,10 @@ def _thumbnail(match: dict[str, Any], shards: ShardSet | None) -> np.ndarray:
     return small(decode_exactly(shards.read(match["row"])[0]))
 
 
-def small(picture: np.ndarray) -> np.ndarray:
-    """A picture of a size fit for a tile."""
-    factor = _SIDE / max(picture.shape[:2])
+def small(image: np.ndarray) -> np.ndarray:
+    """An image of a size fit for a tile."""
+    factor = _SIDE / max(image.shape[:2])
     if factor >= 1:
-        return picture
-    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return image
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

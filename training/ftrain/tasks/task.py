@@ -133,27 +133,27 @@ class Task(nn.Module):
             raise UsageError(f"the task {self.name} has no test-time augmentation; leave --tta out")
 
     def check_category(self, category: str | None) -> None:
-        """Raise `UsageError` unless pictures can be predicted as that category, or (None) without being told one."""
+        """Raise `UsageError` unless images can be predicted as that category, or (None) without being told one."""
         if category is not None:
             raise UsageError(f"the task {self.name} takes no category; leave --category out")
 
-    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """What `predict` needs of a picture that stands in no shard: uint8 H, W, 3, upright RGB.
+    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """What `predict` needs of an image that stands in no shard: uint8 H, W, 3, upright RGB.
 
-        Of a task that is shown boxes the whole picture is taken, unless `box` says where the garment is.
+        Of a task that is shown boxes the whole image is taken, unless `box` says where the garment is.
         """
-        del picture, box
+        del image, box
         raise UsageError(f"the task {self.name} cannot be shown single images")
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """What is said of picture `number` of a predicted batch, in plain JSON values."""
+        """What is said of image `number` of a predicted batch, in plain JSON values."""
         del results, number, category
         raise UsageError(f"the task {self.name} cannot be shown single images")
 
-    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """An answer drawn on its picture, which may have been resized since it was predicted; uint8 RGB of any size."""
+    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """An answer drawn on its image, which may have been resized since it was predicted; uint8 RGB of any size."""
         del answer
-        return picture
+        return image
 
 
 def tasks() -> dict[str, type[Task]]:

@@ -1,4 +1,4 @@
-"""`ftrain describe PHOTO --runs RUN…`: what several models say of one photograph, in one JSON and one picture."""
+"""`ftrain describe PHOTO --runs RUN…`: what several models say of one photograph, in one JSON and one image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fschemas.folders import claim_output
 from fschemas.preflight import check_photo
 from fschemas.publish import exclusive, publish_bytes, publish_json
 from fschemas.walk import readable
-from ftrain.data.user_images import PictureError, quiet_decoder, read_picture
+from ftrain.data.user_images import ImageError, quiet_decoder, read_image
 from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
@@ -30,7 +30,7 @@ from ftrain.plots.drawing import INK, WHITE, label_font
 from ftrain.tasks.task import Task
 from ftrain.use.predict import canvas_of
 
-DESCRIPTION_FILE, PICTURE_FILE = "description.json", "description.jpg"
+DESCRIPTION_FILE, IMAGE_FILE = "description.json", "description.jpg"
 _TILE_HEIGHT, _TITLE_HEIGHT, _GAP = 720, 52, 12  # pixels
 _COLUMNS = 3
 _FAINT = (110, 116, 124)
@@ -40,7 +40,7 @@ _FAINT = (110, 116, 124)
 class _Tile:
     title: str
     subtitle: str
-    picture: np.ndarray | None  # what the task drew, if it drew anything
+    image: np.ndarray | None  # what the task drew, if it drew anything
     lines: list[str]  # the answer in words
 
 
@@ -53,10 +53,10 @@ def describe_photo(
     boxes: Path | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Predict one photograph with the best checkpoint of every run; with `out`, publish the JSON and the picture there.
+    """Predict one photograph with the best checkpoint of every run; with `out`, publish the JSON and the image there.
 
     `category` is told to those models that can be told; `boxes` is a run that finds the garment for those that look at it alone.
-    Raises `UsageError` without runs, for a photograph that cannot be read, for a run that cannot be shown single pictures, and for
+    Raises `UsageError` without runs, for a photograph that cannot be read, for a run that cannot be shown single images, and for
     a category or boxes that no model can be told.
     """
     if not runs:
@@ -65,16 +65,16 @@ def describe_photo(
     answers: list[dict[str, Any]] = []
     tiles: list[_Tile] = []
     with one_process(device) as place, quiet_decoder():
-        picture = _read(photo)
-        canvas = canvas_of(picture)
+        image = _read(photo)
+        canvas = canvas_of(image)
         told: list[bool] = []
         box: Box | None = None
         for run in runs:
             task, _, state = RunFolder(run).load()
             told.append(_can_be_told(task, category))
             if boxes is not None and box is None and looks_at_boxes(task):
-                box = BoxFinder(boxes, task, place)(picture)
-            answer = _answer(task, picture, category if told[-1] else None, place, box)
+                box = BoxFinder(boxes, task, place)(image)
+            answer = _answer(task, image, category if told[-1] else None, place, box)
             name = readable(run.resolve().name)
             answers.append({"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": answer})
             drawn = task.draw(canvas, answer)
@@ -85,11 +85,11 @@ def describe_photo(
         raise UsageError("all of the runs look at whole images; leave --boxes out")
     if category is not None and not any(told):
         raise UsageError(f"none of the runs knows the category {category!r}; leave --category out")
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     description = {"image": readable(photo), "width": width, "height": height, "answers": answers}
     if out is not None:
         with exclusive(out):
-            publish_bytes(out / PICTURE_FILE, simplejpeg.encode_jpeg(_tiled(canvas, tiles), quality=90, colorspace="RGB"))
+            publish_bytes(out / IMAGE_FILE, simplejpeg.encode_jpeg(_tiled(canvas, tiles), quality=90, colorspace="RGB"))
             publish_json(out / DESCRIPTION_FILE, description)
     return description
 
@@ -133,8 +133,8 @@ def _in_words(value: Any) -> str:
 def _read(photo: Path) -> np.ndarray:
     check_photo(photo)
     try:
-        return read_picture(photo)
-    except PictureError as error:
+        return read_image(photo)
+    except ImageError as error:
         raise UsageError(f"{readable(photo)}: {error}") from None
 
 
@@ -150,15 +150,15 @@ def _can_be_told(task: Task, category: str | None) -> bool:
     return True
 
 
-def _answer(task: Task, picture: np.ndarray, category: str | None, device: torch.device, box: Box | None) -> dict[str, Any]:
+def _answer(task: Task, image: np.ndarray, category: str | None, device: torch.device, box: Box | None) -> dict[str, Any]:
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    results = predict_batch(task, [task.encode_picture(picture, box)], device)
+    results = predict_batch(task, [task.encode_image(image, box)], device)
     answer = task.answer(results, 0, category)
     return json.loads(json.dumps(answer, allow_nan=False))  # plain values, whatever a task gave
 
 
 def _tiled(photo: np.ndarray, tiles: Sequence[_Tile]) -> np.ndarray:
-    """One picture, uint8 H, W, 3: a tile per model below its title, in rows of three."""
+    """One image, uint8 H, W, 3: a tile per model below its title, in rows of three."""
     width = round(min(1.5, max(0.5, photo.shape[1] / photo.shape[0])) * _TILE_HEIGHT)
     columns = min(_COLUMNS, len(tiles))
     rows = math.ceil(len(tiles) / columns)
@@ -169,16 +169,16 @@ def _tiled(photo: np.ndarray, tiles: Sequence[_Tile]) -> np.ndarray:
         left, top = _GAP + number % columns * step_x, _GAP + number // columns * step_y
         pen.text((left, top + 14), _cut(pen, tile.title, label_font(22, bold=True), width), INK, label_font(22, bold=True), "lm")
         pen.text((left, top + 37), _cut(pen, tile.subtitle, label_font(15), width), _FAINT, label_font(15), "lm")
-        content = _words(photo, tile.lines, width) if tile.picture is None else _fitted(tile.picture, width, _TILE_HEIGHT)
+        content = _words(photo, tile.lines, width) if tile.image is None else _fitted(tile.image, width, _TILE_HEIGHT)
         sheet.paste(Image.fromarray(content), (left, top + _TITLE_HEIGHT))
     return np.asarray(sheet)
 
 
-def _fitted(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A picture as large as fits into width x height, in the middle of white."""
-    factor = min(width / picture.shape[1], height / picture.shape[0])
-    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
-    smaller = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """An image as large as fits into width x height, in the middle of white."""
+    factor = min(width / image.shape[1], height / image.shape[0])
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
     content = np.full((height, width, 3), 255, np.uint8)
     content[top : top + size[1], left : left + size[0]] = smaller

@@ -115,7 +115,7 @@ def _judge(
         header["unknown_labels"] = unknown
     if shards.metadata.get("drawn"):
         header["note"] = DRAWN_NOTE
-    return task, Judged(results, shards, split, splits.training_pictures(), untrained), header
+    return task, Judged(results, shards, split, splits.training_images(), untrained), header
 
 
 def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:

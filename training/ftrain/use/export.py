@@ -1,6 +1,6 @@
 """`ftrain export RUN OUT --to onnx | torch-export`: what a task needs to predict, in a file that runs without this package.
 
-`OUT/export.json` is written last and says what stands in the file: inputs and outputs, how a picture becomes an input, the names
+`OUT/export.json` is written last and says what stands in the file: inputs and outputs, how an image becomes an input, the names
 of classes and landmarks, and how far its numbers were from the checkpoint's. A file that differs more than it may is not written.
 """
 
@@ -37,7 +37,7 @@ Format = Literal["onnx", "torch-export"]
 
 
 class Exportable(nn.Module):
-    """A task as a function from the batch of `Task.encode_picture` to its answers; what it hands on unchanged is left out."""
+    """A task as a function from the batch of `Task.encode_image` to its answers; what it hands on unchanged is left out."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def exportable(task: Task) -> tuple[nn.Module, Batch]:
     """The module to export, Batch to Batch, and a batch of two for an example.
 
     A task that has a method `exportable` decides itself; others are exported as `Exportable`. Raises `UsageError` for a task that
-    cannot be shown single pictures.
+    cannot be shown single images.
     """
     own = getattr(task, "exportable", None)
     if own is not None:
@@ -66,7 +66,7 @@ def export_run(
 ) -> dict[str, Any]:
     """Export a checkpoint and return what `export.json` holds, which also bears its own digest (`seal`).
 
-    `tolerance` bounds |difference| / max(1, largest magnitude) of every output, over batches of 1, 2 and 5 random pictures drawn
+    `tolerance` bounds |difference| / max(1, largest magnitude) of every output, over batches of 1, 2 and 5 random images drawn
     from `seed`. The views of test-time augmentation (mirror image, rotations) are left out. Raises `IntegrityError`, with nothing published, when the
     bound is broken, `EnvironmentProblem` for a missing package, and `UsageError` for a task that cannot be exported.
     """
@@ -128,29 +128,29 @@ def difference_lines(note: dict[str, Any]) -> Iterator[str]:
     yield f"within the tolerance of {comparison['tolerance']:g} for batches of {', '.join(map(str, comparison['batch_sizes']))}"
 
 
-def batch_of(task: Task, pictures: list[np.ndarray]) -> Batch:
-    """The batch that `predict` takes for decoded pictures."""
-    return as_batch([task.encode_picture(picture) for picture in pictures], torch.device("cpu"))
+def batch_of(task: Task, images: list[np.ndarray]) -> Batch:
+    """The batch that `predict` takes for decoded images."""
+    return as_batch([task.encode_image(image) for image in images], torch.device("cpu"))
 
 
-def random_pictures(count: int, seed: int) -> list[np.ndarray]:
+def random_images(count: int, seed: int) -> list[np.ndarray]:
     """Smooth colored clouds of several sizes: in noise without shapes most models see nothing, and all choices are between equals."""
     generator = np.random.default_rng([seed, count])
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     for _ in range(count):
         width, height = (int(side) for side in generator.integers(60, 400, size=2))
         coarse = generator.uniform(0, 255, size=(6, 5, 3)).astype(np.float32)
         smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         noise = generator.normal(scale=8, size=smooth.shape)
-        pictures.append(np.clip(smooth + noise, 0, 255).astype(np.uint8))
-    return pictures
+        images.append(np.clip(smooth + noise, 0, 255).astype(np.uint8))
+    return images
 
 
 def _compare(task: Task, module: nn.Module, predict: Predict, names: list[str], seed: int) -> dict[str, dict[str, float]]:
     largest = {name: {"absolute": 0.0, "relative": 0.0} for name in names}
     for number, size in enumerate(BATCH_SIZES):
         show("exporting", 4 + number, _NUM_PARTS)
-        batch = batch_of(task, random_pictures(size, seed))
+        batch = batch_of(task, random_images(size, seed))
         expected, found = module(batch), predict(batch)
         for name in names:
             one, other = expected[name].numpy().astype(np.float64), found[name].astype(np.float64)
@@ -169,7 +169,7 @@ def _described(array: np.ndarray) -> dict[str, Any]:
 
 
 def _preprocessing(task: Task, example: Batch) -> dict[str, Any]:
-    """How a picture becomes the inputs, for a user of the file alone."""
+    """How an image becomes the inputs, for a user of the file alone."""
     found: dict[str, Any] = {
         "image": "upright RGB, uint8, pixels 0 … 255, B x H x W x 3",
         "place": "as large as fits into the square and centered; what is left over is grey 128; bilinear, averaged when shrunk",

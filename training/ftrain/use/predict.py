@@ -1,6 +1,6 @@
-"""`ftrain predict RUN PICTURES`: a JSON line and an overlay for each picture, or each sample of a shard set.
+"""`ftrain predict RUN IMAGES`: a JSON line and an overlay for each image, or each sample of a shard set.
 
-Pictures are read and drawn beside the model.
+Images are read and drawn beside the model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fschemas.walk import readable
 from fschemas.wording import count
 from ftrain.data.image import decode
 from ftrain.data.remote import open_shards
-from ftrain.data.user_images import PictureError, find_pictures, quiet_decoder, read_picture
+from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read_image
 from ftrain.fit.answer_file import publish_answers
 from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.fit.distributed import one_process
@@ -38,16 +38,16 @@ from ftrain.tasks.task import Task
 
 PREDICTIONS_FILE = "predictions.jsonl"
 OVERLAY_FOLDER = "overlays"
-SEEN = "seen"  # in answers of a run that looks at boxes: the box that it was shown, null for the whole picture
-_OVERLAY_SIDES = (800, 1600)  # pixels: smaller pictures are enlarged for the drawing, larger ones shrunk
+SEEN = "seen"  # in answers of a run that looks at boxes: the box that it was shown, null for the whole image
+_OVERLAY_SIDES = (800, 1600)  # pixels: smaller images are enlarged for the drawing, larger ones shrunk
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How pictures are predicted.
+    """How images are predicted.
 
     `garment` says what all of them show; without it the model names it. `boxes` is a run that finds the garment for a model that
-    looks at it alone; without it samples have their own box, and of loose pictures the whole is looked at.
+    looks at it alone; without it samples have their own box, and of loose images the whole is looked at.
     """
 
     garment: str | None = None
@@ -62,7 +62,7 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture to predict: the name of its overlay, how its answer begins, how to get it, uint8 H, W, 3, with its own box."""
+    """An image to predict: the name of its overlay, how its answer begins, how to get it, uint8 H, W, 3, with its own box."""
 
     name: str
     note: dict[str, Any]
@@ -70,8 +70,8 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """A picture on its way: what the model needs, and a copy of a size fit for drawing."""
+class _Image:
+    """An image on its way: what the model needs, and a copy of a size fit for drawing."""
 
     shown: Shown
     inputs: Arrays
@@ -79,14 +79,14 @@ class _Picture:
 
 
 def predict_images(run: Path, images: Sequence[Path], out: Path, options: PredictOptions | None = None) -> list[dict[str, Any]]:
-    """Predict files and folders of pictures; publish `predictions.jsonl` and `overlays/` in `out` and return the answers.
+    """Predict files and folders of images; publish `predictions.jsonl` and `overlays/` in `out` and return the answers.
 
-    A picture that cannot be read has the answer {"image", "error"}: see `refuse_broken`. Overlays of an earlier call on `out`
-    that the new one does not have are removed. Raises `UsageError` for a missing path, no pictures at all, or a garment that
+    An image that cannot be read has the answer {"image", "error"}: see `refuse_broken`. Overlays of an earlier call on `out`
+    that the new one does not have are removed. Raises `UsageError` for a missing path, no images at all, or a garment that
     the run does not know.
     """
     out = claim_output(Path(out), "predictions")
-    found = find_pictures(images, skip=out)
+    found = find_images(images, skip=out)
     shown = [Shown(one.name, {"image": readable(one.path)}, partial(_read_file, one.path)) for one in found]
     return _predict(run, out, options or PredictOptions(), lambda _: shown)
 
@@ -108,7 +108,7 @@ def predict_samples(
         try:
             return decode(jpeg)[0], annotation.get("box")
         except ValueError as error:
-            raise PictureError(f"cannot be decoded ({error})") from None
+            raise ImageError(f"cannot be decoded ({error})") from None
 
     def choose(task: Task) -> list[Shown]:
         labelled = all(group in shards.metadata["column_groups"] for group in task.needs)
@@ -125,31 +125,31 @@ def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Ta
     with one_process(options.device) as place, quiet_decoder():
         task = load_task(run, options.checkpoint, options.tta, place)
         task.check_category(options.garment)
-        pictures = choose(task)[: options.limit]
+        images = choose(task)[: options.limit]
         find = None if options.boxes is None else BoxFinder(options.boxes, task, place)
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
             answers: list[dict[str, Any]] = []
-            for loaded in load_ahead(pool, lambda shown: _load(task, shown, find), pictures, options.batch_size):
-                sound = [picture for picture in loaded if isinstance(picture, _Picture)]
-                results = predict_batch(task, [picture.inputs for picture in sound], place)
+            for loaded in load_ahead(pool, lambda shown: _load(task, shown, find), images, options.batch_size):
+                sound = [image for image in loaded if isinstance(image, _Image)]
+                results = predict_batch(task, [image.inputs for image in sound], place)
                 said = iter([task.answer(results, number, options.garment) for number in range(len(sound))])
-                drawn: list[tuple[_Picture, dict[str, Any]]] = []
-                for picture in loaded:
-                    if isinstance(picture, _Picture):
-                        overlay = {"overlay": _overlay(picture.shown.name)} if options.overlays else {}
-                        answers.append({**picture.shown.note, **next(said), **overlay})
-                        drawn.append((picture, answers[-1]))
+                drawn: list[tuple[_Image, dict[str, Any]]] = []
+                for image in loaded:
+                    if isinstance(image, _Image):
+                        overlay = {"overlay": _overlay(image.shown.name)} if options.overlays else {}
+                        answers.append({**image.shown.note, **next(said), **overlay})
+                        drawn.append((image, answers[-1]))
                     else:
-                        answers.append(picture)
+                        answers.append(image)
                 if options.overlays:
                     list(pool.map(lambda item: _draw(task, out, *item), drawn))
-                show("predicting", len(answers), len(pictures))
+                show("predicting", len(answers), len(images))
             publish_answers(out / PREDICTIONS_FILE, answers, OVERLAY_FOLDER, "overlay")
     return answers
 
 
 def refuse_broken(answers: list[dict[str, Any]], out: Path) -> None:
-    """Raise `RejectedError` (exit code 3) when there are pictures that could not be read."""
+    """Raise `RejectedError` (exit code 3) when there are images that could not be read."""
     broken = [answer for answer in answers if "error" in answer]
     if broken:
         raise RejectedError(
@@ -159,37 +159,37 @@ def refuse_broken(answers: list[dict[str, Any]], out: Path) -> None:
 
 
 def _read_file(path: Path) -> tuple[np.ndarray, None]:
-    return read_picture(path), None
+    return read_image(path), None
 
 
-def _load(task: Task, shown: Shown, find: BoxFinder | None) -> _Picture | dict[str, Any]:
+def _load(task: Task, shown: Shown, find: BoxFinder | None) -> _Image | dict[str, Any]:
     try:
-        picture, box = shown.read()
-    except PictureError as error:
+        image, box = shown.read()
+    except ImageError as error:
         return {**shown.note, "error": str(error)}
     if not looks_at_boxes(task):
-        return _Picture(shown, task.encode_picture(picture), canvas_of(picture))
+        return _Image(shown, task.encode_image(image), canvas_of(image))
     if find is not None:
-        box = find(picture)
+        box = find(image)
     shown = replace(shown, note={**shown.note, SEEN: None if box is None else [round(float(edge), 2) for edge in box]})
-    return _Picture(shown, task.encode_picture(picture, box), canvas_of(picture))
+    return _Image(shown, task.encode_image(image, box), canvas_of(image))
 
 
-def canvas_of(picture: np.ndarray) -> np.ndarray:
-    """A picture, uint8 H, W, 3, in a size fit for drawing on it."""
-    height, width = picture.shape[:2]
+def canvas_of(image: np.ndarray) -> np.ndarray:
+    """An image, uint8 H, W, 3, in a size fit for drawing on it."""
+    height, width = image.shape[:2]
     low, high = _OVERLAY_SIDES
     factor = float(np.clip(1.0, low / max(width, height), high / max(width, height)))
     if factor == 1.0:
-        return picture
+        return image
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
 def _overlay(name: str) -> str:
     return output_path(Path(OVERLAY_FOLDER), name, ".jpg").as_posix()
 
 
-def _draw(task: Task, out: Path, picture: _Picture, answer: dict[str, Any]) -> None:
-    drawn = task.draw(picture.canvas, answer)
+def _draw(task: Task, out: Path, image: _Image, answer: dict[str, Any]) -> None:
+    drawn = task.draw(image.canvas, answer)
     publish_bytes(out / answer["overlay"], simplejpeg.encode_jpeg(np.ascontiguousarray(drawn), quality=90, colorspace="RGB"))

@@ -22,7 +22,7 @@ from fschemas.progress import show
 from fschemas.publish import publish_bytes, remove_leftovers_of
 from fschemas.regular_file import read_regular
 from ftrain.data.types import Results
-from ftrain.data.user_images import PictureError, quiet_decoder, read_picture
+from ftrain.data.user_images import ImageError, quiet_decoder, read_image
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import CONFIG_FILE
 from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
@@ -35,7 +35,7 @@ _MOST_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class TestRow:
-    """One picture of the test list; `place` is file:line for errors."""
+    """One image of the test list; `place` is file:line for errors."""
 
     place: str
     image: str
@@ -55,8 +55,8 @@ def write_submission(
 ) -> int:
     """Predict every row of `test` in its order, publish the file `out` and return the number of rows.
 
-    Valid points of the garment are whole pixels inside the picture with visibility 1, all others -1_-1_-1. Raises
-    `UsageError` for a malformed list, a missing or damaged picture, and a garment or landmark set the run does not know.
+    Valid points of the garment are whole pixels inside the image with visibility 1, all others -1_-1_-1. Raises
+    `UsageError` for a malformed list, a missing or damaged image, and a garment or landmark set the run does not know.
     """
     if out.exists() and test.exists() and out.samefile(test):
         raise UsageError(f"{out}: would replace the test list; name another file")
@@ -87,7 +87,7 @@ def _is_submission(content: bytes) -> bool:
 
 
 def read_test_list(test: Path) -> list[TestRow]:
-    """The rows of test.csv (2 columns) or of an answer file (26); pictures are looked for beside the file.
+    """The rows of test.csv (2 columns) or of an answer file (26); images are looked for beside the file.
 
     A byte order mark and CRLF are accepted. Raises `UsageError` naming file:line for anything else that is not as it should be.
     """
@@ -157,8 +157,8 @@ def _check_garment(task: Keypoints, row: TestRow) -> None:
 
 def _load(task: Keypoints, row: TestRow) -> Arrays:
     try:
-        return task.encode_picture(read_picture(row.path))
-    except PictureError as error:
+        return task.encode_image(read_image(row.path))
+    except ImageError as error:
         raise UsageError(f"{row.place}: {row.image}: {error}; restore the image from the archive") from None
 
 

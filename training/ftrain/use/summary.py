@@ -1,8 +1,8 @@
 """`ftrain summary`: parameters, multiply-adds and outputs of a network, module by module.
 
 Conventions. A parameter that several modules share counts where it stands first. It is trainable where a stage of the
-configuration trains it. Multiply-adds are those of convolutions, matrix products and attention for one picture at the configured
-input size, on the way of `predict` without test-time augmentation (no mirror image, no turned pictures); one multiply-add is two
+configuration trains it. Multiply-adds are those of convolutions, matrix products and attention for one image at the configured
+input size, on the way of `predict` without test-time augmentation (no mirror image, no turned images); one multiply-add is two
 floating-point operations, so that ResNet-50 at 224 pixels has 4.1 G.
 """
 
@@ -77,7 +77,7 @@ def _facts_of(dataset: str, config: RunConfig) -> dict[str, Any]:
 def summarise(task: Task, config: RunConfig, *, depth: int = 2) -> dict[str, Any]:
     """The table as plain JSON values: `modules` (one a row), `totals`, and what each stage trains.
 
-    `multiply_adds` and `output` are None for a task that cannot be shown single pictures, and `output` for modules that are not
+    `multiply_adds` and `output` are None for a task that cannot be shown single images, and `output` for modules that are not
     called as such. A row's numbers hold those of the rows below it.
     """
     trained = _trained(task, config.fit.stages)
@@ -152,9 +152,9 @@ def _trained(task: Task, stages: Sequence[Stage]) -> set[str]:
 
 
 def _measured(task: Task, depth: int) -> tuple[dict[str, int], dict[str, list[list[int]]], list[int] | None]:
-    """Multiply-adds and output shapes by module name ("" for all), and the picture's width and height; [] where there are several."""
+    """Multiply-adds and output shapes by module name ("" for all), and the image's width and height; [] where there are several."""
     try:
-        encoded = task.encode_picture(np.full((256, 256, 3), 128, np.uint8))
+        encoded = task.encode_image(np.full((256, 256, 3), 128, np.uint8))
     except UsageError:
         return {}, {}, None
     batch = {name: torch.from_numpy(array[None].copy()) for name, array in encoded.items()}

@@ -1,6 +1,6 @@
 """The text layout of ASEN (Ma et al., AAAI 2020): where its files lie, which attributes they number, what a label line says.
 
-`filenames_<split>.txt` names a picture a line; in the label files the place of that line, from 0, stands for the picture. Two
+`filenames_<split>.txt` names an image a line; in the label files the place of that line, from 0, stands for the image. Two
 forms of meta.json are known: one dataset with the names of its values, or sections of several datasets with counts only.
 """
 
@@ -52,7 +52,7 @@ class Layout:
 
     @property
     def is_style(self) -> bool:
-        """Whether the only attribute is the style of the picture (K-Fashion)."""
+        """Whether the only attribute is the style of the image (K-Fashion)."""
         return [name for name, _ in self.attributes] == ["style"]
 
     def vocabulary(self) -> Vocabulary:
@@ -170,15 +170,15 @@ def _note_absent(raw: RawFolder, folder: Path, section: dict[str, Any]) -> None:
 
 
 def parse_label(content: bytes) -> tuple[int, list[tuple[int, int]]] | None:
-    """Place of the picture and (attribute, value) pairs of a label line, or None for a line of another form."""
+    """Place of the image and (attribute, value) pairs of a label line, or None for a line of another form."""
     if _LABEL.fullmatch(content) is None:
         return None
     first, *numbers = map(int, content.split())
     return first, list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def picture_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
-    """What stands before the names of pictures to make them paths from the raw root; looks for the first few of them."""
+def image_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
+    """What stands before the names of images to make them paths from the raw root; looks for the first few of them."""
     folder = layout.folder
     inner = raw.folders_in(folder)
     homes = [folder, *inner, *(place / "images" for place in (folder, *inner)), folder.parent]

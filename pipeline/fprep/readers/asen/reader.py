@@ -1,8 +1,8 @@
 """The text layout of ASEN: `filenames_<split>.txt`, `label_train.txt`, `query_` and `candidate_{valid,test}.txt`, meta.json.
 
 K-Fashion comes in it with one attribute, the style (3 classes), and so do FashionAI, DARN and DeepFashion with several. A row is
-a line of `filenames_…`; label lines `place attribute value …` join it. Query and candidate pictures of valid become val_query
-and val_gallery, those of test query and gallery. Of an attribute that a picture is labelled for, the other values are known to
+a line of `filenames_…`; label lines `place attribute value …` join it. Query and candidate images of valid become val_query
+and val_gallery, those of test query and gallery. Of an attribute that an image is labelled for, the other values are known to
 be absent, as ASEN compares them; attributes that nobody labelled are unknown.
 """
 
@@ -16,15 +16,15 @@ import polars as pl
 from fprep.raw.dialect import HEAD, find_dialect, read_table
 from fprep.raw.file import is_file
 from fprep.raw.folder import RawFile, RawFolder, RawLine, text_fault
-from fprep.raw.image_names import clean_path, picture_path_fault
-from fprep.readers.asen.layout import SPLITS, Layout, find_layout, parse_label, picture_home, spelt_as_on_disk
+from fprep.raw.image_names import clean_path, image_path_fault
+from fprep.readers.asen.layout import SPLITS, Layout, find_layout, image_home, parse_label, spelt_as_on_disk
 from fprep.readers.fashionai import attributes as fashionai_attributes
 from fprep.readers.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.tables import SampleTable, table_class
 from fschemas.vocabularies import Vocabulary
 
-# split of the files, role of the label file -> split of the table; a picture in several takes the first that fits
+# split of the files, role of the label file -> split of the table; an image in several takes the first that fits
 _SPLIT_OF = {
     ("valid", "query"): "val_query", ("valid", "candidate"): "val_gallery", ("valid", "label"): "val",
     ("test", "query"): "query", ("test", "candidate"): "gallery", ("test", "label"): "test", ("train", "label"): "train",
@@ -34,7 +34,7 @@ _ORDER = ("query", "candidate", "label")
 
 
 @dataclass
-class _Picture:
+class _Image:
     """A line of filenames: pairs of attribute and value with the label line of each, the roles of the files it is in."""
 
     line: RawLine
@@ -75,32 +75,32 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
                     f"{raw.name_of(next(iter(labels.values())))}: {path.name} is missing; restore it beside this file"
                 )
             continue
-        pictures = _pictures(raw, raw.open_file(path))
+        images = _images(raw, raw.open_file(path))
         for role, label_path in labels.items():
-            _join(raw, raw.open_file(label_path), role, layout, pictures)
-        _check_annotations(raw, layout, split, pictures, words)
+            _join(raw, raw.open_file(label_path), role, layout, images)
+        _check_annotations(raw, layout, split, images, words)
         if not labels:
             raw.notes.append(f"{raw.name_of(path)}: names without label files; its rows go into the split unlabelled")
-        raw.totals[f"{layout.name}-{split}"] += len(pictures)
-        frames.append(_frame(raw, layout, words, split, [picture for picture in pictures.values() if picture.good], schema))
+        raw.totals[f"{layout.name}-{split}"] += len(images)
+        frames.append(_frame(raw, layout, words, split, [image for image in images.values() if image.good], schema))
     if not frames:
         raise UsageError(f"{raw.name_of(layout.folder)}: no filenames_{'|'.join(SPLITS)}.txt can be read; restore them")
     return pl.concat(frames).lazy()
 
 
-def _pictures(raw: RawFolder, file: RawFile) -> dict[int, _Picture]:
-    """Pictures by the 0-based place of their line."""
-    pictures: dict[int, _Picture] = {}
+def _images(raw: RawFolder, file: RawFile) -> dict[int, _Image]:
+    """Images by the 0-based place of their line."""
+    images: dict[int, _Image] = {}
     for line in file.lines():
-        fault = text_fault(line) or picture_path_fault(clean_path(line.content.decode().strip(" \t")))
+        fault = text_fault(line) or image_path_fault(clean_path(line.content.decode().strip(" \t")))
         if fault is not None:
             raw.reject(line, *fault, column="image", found=repr(line.content[:100]))
-        pictures[line.number - 1] = _Picture(line, fault is None)
-    return pictures
+        images[line.number - 1] = _Image(line, fault is None)
+    return images
 
 
-def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, pictures: dict[int, _Picture]) -> None:
-    """Give the pictures their labels. A line that names no picture is itself rejected; one with a wrong value its picture."""
+def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, images: dict[int, _Image]) -> None:
+    """Give the images their labels. A line that names no image is itself rejected; one with a wrong value its image."""
     for line in file.lines():
         parsed = parse_label(line.content)
         if parsed is None:
@@ -108,26 +108,26 @@ def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, pictures: di
             raw.reject(line, "bad_label", message, found=repr(line.content[:60]))
             continue
         place, pairs = parsed
-        picture = pictures.get(place)
-        if picture is None:
+        image = images.get(place)
+        if image is None:
             raw.reject(line, "unknown_image", f"there is no image {place}; places count from 0", found=str(place))
             continue
         file.accounts["joined"] += 1
-        if not picture.good:
+        if not image.good:
             continue
-        if role in picture.roles or (role != "label" and picture.roles & {"query", "candidate"}):
+        if role in image.roles or (role != "label" and image.roles & {"query", "candidate"}):
             raw.warn("several_label_lines", line)
-        picture.roles.add(role)
+        image.roles.add(role)
         for pair in pairs:
-            fault = _label_fault(layout, picture, pair)
+            fault = _label_fault(layout, image, pair)
             if fault is not None:
-                picture.good = False
-                raw.reject(picture.line, *fault, place=line, column="attributes", found=f"{pair[0]} {pair[1]}")
+                image.good = False
+                raw.reject(image.line, *fault, place=line, column="attributes", found=f"{pair[0]} {pair[1]}")
                 break
-            picture.labels.setdefault(pair, line)
+            image.labels.setdefault(pair, line)
 
 
-def _label_fault(layout: Layout, picture: _Picture, pair: tuple[int, int]) -> tuple[str, str] | None:
+def _label_fault(layout: Layout, image: _Image, pair: tuple[int, int]) -> tuple[str, str] | None:
     attribute, value = pair
     if attribute >= len(layout.attributes):
         return "unknown_attribute", f"attribute {attribute}, expected 0 to {len(layout.attributes) - 1}"
@@ -135,27 +135,27 @@ def _label_fault(layout: Layout, picture: _Picture, pair: tuple[int, int]) -> tu
     if value >= count:
         return "unknown_attribute", f"value {value} of {name}, expected 0 to {count - 1}"
     if layout.is_style or layout.name == "fashionai":
-        other = next((known for known in picture.labels if known[0] == attribute and known != pair), None)
+        other = next((known for known in image.labels if known[0] == attribute and known != pair), None)
         if other is not None:
-            return "label_conflict", f"{name} is {value}, but {other[1]} at {picture.labels[other]}"
+            return "label_conflict", f"{name} is {value}, but {other[1]} at {image.labels[other]}"
     return None
 
 
-def _check_annotations(raw: RawFolder, layout: Layout, split: str, pictures: dict[int, _Picture], words: Vocabulary) -> None:
+def _check_annotations(raw: RawFolder, layout: Layout, split: str, images: dict[int, _Image], words: Vocabulary) -> None:
     """Compare with `<split>/Annotations/label.csv` of FashionAI, from which the lists were made."""
     homes = [layout.folder, *raw.folders_in(layout.folder)]
     path = next((csv for home in homes if is_file(csv := home / split / "Annotations" / "label.csv")), None)
     if path is None or layout.name != "fashionai":
         return
-    by_name = {clean_path(picture.line.content.decode().strip(" \t")): picture for picture in pictures.values() if picture.good}
+    by_name = {clean_path(image.line.content.decode().strip(" \t")): image for image in images.values() if image.good}
     file = raw.open_file(path)
     for record in read_table(file, find_dialect(file.head(HEAD), widths=fashionai_attributes.WIDTHS)):
         file.accounts["joined"] += 1
         name, table, word = (*(cell.strip() for cell in record.fields), "", "", "")[:3]
-        picture = by_name.get(f"{split}/{name}")
+        image = by_name.get(f"{split}/{name}")
         attribute = table.removesuffix("_labels")
         label = fashionai_attributes.parse_label(attribute, word) if attribute in words.groups else ""
-        listed = {_id(layout, pair) for pair in picture.labels} if picture else set[int]()
+        listed = {_id(layout, pair) for pair in image.labels} if image else set[int]()
         if isinstance(label, str) or label.positive not in listed:
             raw.warn("label_csv_differs", record.line)
 
@@ -165,29 +165,29 @@ def _id(layout: Layout, pair: tuple[int, int]) -> int:
 
 
 def _frame(
-    raw: RawFolder, layout: Layout, words: Vocabulary, split: str, pictures: list[_Picture], schema: dict[str, pl.DataType]
+    raw: RawFolder, layout: Layout, words: Vocabulary, split: str, images: list[_Image], schema: dict[str, pl.DataType]
 ) -> pl.DataFrame:
-    names = [clean_path(picture.line.content.decode().strip(" \t")) for picture in pictures]
-    prefix = picture_home(raw, layout, names)
-    splits = list(_table_splits(raw, split, pictures))
+    names = [clean_path(image.line.content.decode().strip(" \t")) for image in images]
+    prefix = image_home(raw, layout, names)
+    splits = list(_table_splits(raw, split, images))
     columns: dict[str, object] = {
         "key": [_key(name) for name in names],
         "image": [prefix + name for name in spelt_as_on_disk(raw.root, prefix, names)],
         "split": splits,
-        "source_file": [picture.line.file for picture in pictures],
-        "source_line": [picture.line.number for picture in pictures],
+        "source_file": [image.line.file for image in images],
+        "source_line": [image.line.number for image in images],
     }
-    positive = [sorted(_id(layout, pair) for pair in picture.labels) for picture in pictures]
+    positive = [sorted(_id(layout, pair) for pair in image.labels) for image in images]
     if layout.is_style:
         columns |= {"style": [words.values[ids[0]] if ids else "" for ids in positive], "substyle": [""] * len(names)}
     else:
-        named = [tuple(sorted({attribute for attribute, _ in picture.labels})) for picture in pictures]
+        named = [tuple(sorted({attribute for attribute, _ in image.labels})) for image in images]
         columns |= {"attributes_positive": positive, "attributes_unknown": _unknown(layout, named, schema["attributes_unknown"])}
     return pl.DataFrame(columns, schema={name: kind for name, kind in schema.items() if name in columns})
 
 
 def _unknown(layout: Layout, named: list[tuple[int, ...]], kind: pl.DataType) -> pl.Series:
-    """Ids of the attributes that a picture is not labelled for; made once for each combination, then repeated."""
+    """Ids of the attributes that an image is not labelled for; made once for each combination, then repeated."""
     combinations = {attributes: place for place, attributes in enumerate(dict.fromkeys(named))}
     lists = [
         [_id(layout, (other, value)) for other, (_, count) in enumerate(layout.attributes) if other not in attributes
@@ -197,11 +197,11 @@ def _unknown(layout: Layout, named: list[tuple[int, ...]], kind: pl.DataType) ->
     return pl.Series(lists, dtype=kind).gather([combinations[attributes] for attributes in named])
 
 
-def _table_splits(raw: RawFolder, split: str, pictures: list[_Picture]) -> Iterator[str]:
-    for picture in pictures:
-        role = next((role for role in _ORDER if role in picture.roles), None)
+def _table_splits(raw: RawFolder, split: str, images: list[_Image]) -> Iterator[str]:
+    for image in images:
+        role = next((role for role in _ORDER if role in image.roles), None)
         if role is None:
-            raw.warn("no_label", picture.line)
+            raw.warn("no_label", image.line)
         yield _SPLIT_OF[split, role] if role else "unlabelled"
 
 

@@ -33,7 +33,7 @@ _SPLIT_WORDS = {
     **{name: name for name in SPLITS}, "training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test",
 }  # fmt: skip
 _WORD = re.compile(r"val_query|val_gallery|[a-z]+")
-_PICTURE_FOLDERS = ("", "image", "images", "img", "imgs", "data")
+_IMAGE_FOLDERS = ("", "image", "images", "img", "imgs", "data")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
     own = [folder for folder in ("train2017", "val2017", "test2017", "train2020", "val2020") if folder in stem]
     splits = ("", "train/", "validation/", "val/", "valid/", "test/")
     bases = [path.parent, path.parent.parent, *(given if given.is_dir() else given.parent for given in raw.given), raw.root]
-    parts = [*own, *(f"images/{folder}" for folder in own), *(split + folder for folder in _PICTURE_FOLDERS for split in splits)]
+    parts = [*own, *(f"images/{folder}" for folder in own), *(split + folder for folder in _IMAGE_FOLDERS for split in splits)]
     homes = dict.fromkeys(base / part for part in parts for base in bases)
     inside = [home for home in homes if home.is_relative_to(raw.root)]
     sample = names[:: max(1, len(names) // 20)][:20]

@@ -12,7 +12,7 @@ from typing import cast
 import polars as pl
 
 from fprep.raw.folder import MAX_RAW, RawFolder, RawLine, document_pattern
-from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.coco.file import CocoFile, Entry, image_prefix, split_named
 from fprep.readers.coco.plan import Plan
 from fprep.readers.json_document import Fault
@@ -77,7 +77,7 @@ class Reading:
         if image_id in self.file.ambiguous:
             return Fault("ambiguous_image", f"several images have the id {image_id[:40]}", "image", image_id)
         path = self.paths[image_id]
-        fault = picture_path_fault(path)
+        fault = image_path_fault(path)
         if fault is not None:
             return Fault(*fault, "image", path)
         width, height = stated_size(image)

@@ -1,4 +1,4 @@
-"""DeepFashion Category and Attribute Prediction: 289,222 pictures, 50 categories, 1,000 attributes, boxes, 8 landmarks.
+"""DeepFashion Category and Attribute Prediction: 289,222 images, 50 categories, 1,000 attributes, boxes, 8 landmarks.
 
 `Anno/` in the old release, `Anno_coarse/` in the present one; both hold the same lists, each with a count line and a header
 line. The rows are those of `Eval/list_eval_partition.txt`; the other lists are joined by path, as far as they are there.
@@ -23,7 +23,7 @@ from fprep.readers.deepfashion.tree import (
     Benchmark,
     check_words,
     find_benchmarks,
-    picture_paths,
+    image_paths,
     read_partition,
     warn_of_case,
 )
@@ -98,7 +98,7 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "key": keys_of(names),
-            "image": picture_paths(raw, benchmark.home, names),
+            "image": image_paths(raw, benchmark.home, names),
             "split": rows.words[1].gather(kept),
             "source_line": pl.Series(rows.lines[kept], dtype=pl.Int32),
             **columns,

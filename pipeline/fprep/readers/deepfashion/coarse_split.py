@@ -1,6 +1,6 @@
-"""Where pictures of the fine annotation stand in the coarse benchmark, whose split is another one of the same pictures.
+"""Where images of the fine annotation stand in the coarse benchmark, whose split is another one of the same images.
 
-4,188 of the 14,000 pictures of fine-train and 653 of the 2,000 of fine-val are test pictures of the Category and Attribute
+4,188 of the 14,000 images of fine-train and 653 of the 2,000 of fine-val are test images of the Category and Attribute
 benchmark: who trains on both must leave them out.
 """
 
@@ -23,7 +23,7 @@ RULE = "in_coarse_test"
 def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
     """The frame with the column coarse_split, if the partition of the coarse benchmark lies beside one of the `folders`.
 
-    `names` are the pictures as the lists call them. Training and validation rows that the coarse benchmark tests on are warned of.
+    `names` are the images as the lists call them. Training and validation rows that the coarse benchmark tests on are warned of.
     """
     paths = dict.fromkeys(path for folder in folders if (path := _partition_beside(raw, folder)) is not None)
     if not paths:

@@ -1,8 +1,8 @@
-"""DeepFashion Consumer-to-shop Clothes Retrieval: pictures of an item by consumers and by its shop, and pairs of them.
+"""DeepFashion Consumer-to-shop Clothes Retrieval: images of an item by consumers and by its shop, and pairs of them.
 
 `Eval/list_eval_partition.txt` has a row per pair (and counts pairs), so the rows of the table are those of the box list, or of
-the landmark list where there is none. The split of a picture is that of its item's pairs: of val and test, pictures by
-consumers are the queries and pictures by shops the gallery. Consumers' pictures are called `comsumer_NN.jpg` in the release;
+the landmark list where there is none. The split of an image is that of its item's pairs: of val and test, images by
+consumers are the queries and images by shops the gallery. Consumers' images are called `comsumer_NN.jpg` in the release;
 a copy with `consumer_` is read all the same. Boxes and points are 1-based pixels (up to 301) and become pixel centers.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from fprep.raw.folder import RawFolder
-from fprep.readers.deepfashion.image_folders import find_pictures, spelling_on_disk
+from fprep.readers.deepfashion.image_folders import find_images, spelling_on_disk
 from fprep.readers.deepfashion.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile
@@ -49,7 +49,7 @@ _SPELLINGS = (
 )
 _SOURCES = {1: "shop", 2: "consumer"}
 _ROLES = {"consumer": "query", "shop": "gallery"}
-_SIDE = 301  # pixels of the longest side of the pictures that the coordinates belong to
+_SIDE = 301  # pixels of the longest side of the images that the coordinates belong to
 
 
 @reader(
@@ -70,7 +70,7 @@ _SIDE = 301  # pixels of the longest side of the pictures that the coordinates b
     citation=CITATION,
 )
 def deepfashion_consumer2shop(raw: RawFolder) -> pl.LazyFrame:
-    """A row for each picture of the box lists found, with as many column groups as there are lists."""
+    """A row for each image of the box lists found, with as many column groups as there are lists."""
     return pl.concat([_read(raw, path, home) for path, home in partition_files(raw)], how="diagonal").lazy()
 
 
@@ -85,8 +85,8 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     kept, places = join_labels(raw, rows, lists)
     compare_types(raw, rows, kept, places, lists.get("box"), landmarks)
     names = rows.names.gather(kept)
-    pictures, is_highres = find_pictures(raw, home, _FOLDERS)
-    images = spelling_on_disk(raw, pl.Series([pictures]) + names.str.slice(len("img/")), _SPELLINGS)
+    image_folder, is_highres = find_images(raw, home, _FOLDERS)
+    images = spelling_on_disk(raw, pl.Series([image_folder]) + names.str.slice(len("img/")), _SPELLINGS)
     chosen = {"item": item, "group": item, "split": split, "domain": domain}
     frame = pl.DataFrame({name: column.gather(kept) for name, column in chosen.items()}).with_columns(
         images.alias("image"),
@@ -96,7 +96,7 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
         pairs.partners_of(names, images).alias("pairs"),
         _split_by_role().alias("split"),
     )
-    if not do_not_fit(raw, images, pictures, is_highres, _SIDE):
+    if not do_not_fit(raw, images, image_folder, is_highres, _SIDE):
         frame = frame.with_columns(label_columns(places, lists.get("box"), landmarks))
     for row in kept[(frame["pairs"].list.len() == 0).to_numpy()].tolist():
         raw.warn("image_without_pair", rows.line(row))
@@ -122,7 +122,7 @@ def _read_lists(raw: RawFolder, home: Path) -> dict[str, ListFile]:
 
 
 def _domains(raw: RawFolder, rows: ListFile, boxes: ListFile | None) -> pl.Series:
-    """Who took each picture: by its name, which the box list may contradict (a warning), else by the box list."""
+    """Who took each image: by its name, which the box list may contradict (a warning), else by the box list."""
     word = rows.names.str.extract_groups("/(comsumer|shop)_[^/]*$").struct.field("1")
     named = word.replace({"comsumer": "consumer"}).fill_null("unknown").rename("named")
     if boxes is None:

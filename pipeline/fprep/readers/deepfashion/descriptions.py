@@ -2,7 +2,7 @@
 
 The README calls it "each row"; the released file is a JSON array with an indent of four. Records are read one by one, so that
 a damaged one costs itself only, and every line of the file is accounted for. A third of the items was photographed in several
-colors, but a record names one: it is believed only of items with one variant, or where it is that of the picture.
+colors, but a record names one: it is believed only of items with one variant, or where it is that of the image.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read_descriptions(raw: RawFolder, path: Path) -> pl.DataFrame:
 
 
 def add_descriptions(frame: pl.DataFrame, records: pl.DataFrame, *, has_colors: bool) -> pl.DataFrame:
-    """Add the column description to pictures with `item`, `color` and `variant`, and without a color list the color too."""
+    """Add the column description to images with `item`, `color` and `variant`, and without a color list the color too."""
     same = records.rename({"description": "of_color"})
     agreed = records.group_by("item").agg(
         pl.col("description").first().alias("of_item"),

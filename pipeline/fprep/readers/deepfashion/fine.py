@@ -1,6 +1,6 @@
-"""DeepFashion fine annotation: parallel text files, row i of each belongs to picture i of `<split>.txt`.
+"""DeepFashion fine annotation: parallel text files, row i of each belongs to image i of `<split>.txt`.
 
-Two layouts. "course" is a common re-release of 7,000 pictures: `split/train.txt`, `train_attr.txt` (six class ids),
+Two layouts. "course" is a common re-release of 7,000 images: `split/train.txt`, `train_attr.txt` (six class ids),
 `train_bbox.txt`, `train_landmards.txt` (misspelt so). "official" is `Anno_fine/`: `train_attr.txt` holds 26 x 0/1 and
 `train_cate.txt` may give the category. Boxes and points are 1-based and become pixel centers (1 is 0); `0 0` is absent.
 
@@ -18,7 +18,7 @@ import polars as pl
 
 from fprep.raw.file import is_file
 from fprep.raw.folder import RawFile, RawFolder, RawLine, text_fault
-from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.deepfashion.coarse_split import add_coarse_split
 from fprep.readers.deepfashion.packed_landmarks import GARMENTS, garment_of_category, garment_of_points, is_ambiguous, unpack
 from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
@@ -158,7 +158,7 @@ def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine
 def _name_is_good(raw: RawFolder, line: RawLine) -> bool:
     fault = text_fault(line)
     if fault is None:
-        fault = picture_path_fault(clean_path(line.content.decode().strip(" \t")))
+        fault = image_path_fault(clean_path(line.content.decode().strip(" \t")))
     if fault is not None:
         raw.reject(line, *fault, column="image", found=repr(line.content[:100]))
     return fault is None
@@ -273,7 +273,7 @@ def _frame(
     attributes: np.ndarray,
     categories: list[str] | None = None,
 ) -> pl.DataFrame:
-    """Columns of the table for pictures in `rows`; `points` N x 8 x 2 in their slots, 1-based, 0 0 where absent."""
+    """Columns of the table for images in `rows`; `points` N x 8 x 2 in their slots, 1-based, 0 0 where absent."""
     names = [clean_path(line.content.decode().strip(" \t")) for line in rows]
     prefix = _prefix(raw, folder)
     has_point = np.array([[index in DEEPFASHION_8.garments[name] for index in range(_NUM_POINTS)] for name in GARMENTS])

@@ -1,6 +1,6 @@
-"""Where the pictures of a benchmark were unpacked, and whether they are those that its coordinates belong to.
+"""Where the images of a benchmark were unpacked, and whether they are those that its coordinates belong to.
 
-Lists say `img/…`, also where the high-resolution pictures of `img_highres/…` are meant. Archives get unpacked into `img/`,
+Lists say `img/…`, also where the high-resolution images of `img_highres/…` are meant. Archives get unpacked into `img/`,
 `Img/img/`, or deeper, such as `img/img/img_highres_seg-003/img_highres/`.
 """
 
@@ -19,7 +19,7 @@ _MAX_DEPTH = 6
 _NUM_PROBES = 16
 
 
-def find_pictures(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[str, bool]:
+def find_images(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[str, bool]:
     """The folder, relative to the root and with `/` at the end (or ""), that stands for `img/` in the lists; whether its name
     says that it is of high resolution.
 
@@ -47,7 +47,7 @@ def find_pictures(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[s
 
 
 def are_larger(raw: RawFolder, images: pl.Series, side: int) -> bool:
-    """Whether most of some evenly spread pictures, as far as they are there, have a side of more than `side` pixels."""
+    """Whether most of some evenly spread images, as far as they are there, have a side of more than `side` pixels."""
     chosen = images.gather(np.unique(np.linspace(0, len(images) - 1, _NUM_PROBES).astype(int))).to_list() if len(images) else []
     facts = [check_image(str(raw.root), name, decode=False, follow_links=raw.follow_links) for name in chosen]
     sizes = [max(fact.width, fact.height) for fact in facts if fact.width and fact.height]
@@ -55,7 +55,7 @@ def are_larger(raw: RawFolder, images: pl.Series, side: int) -> bool:
 
 
 def spelling_on_disk(raw: RawFolder, images: pl.Series, spellings: Sequence[tuple[str, str]]) -> pl.Series:
-    """The paths as the unpacked pictures are spelt: where the first path with one spelling is not there, but is with the
+    """The paths as the unpacked images are spelt: where the first path with one spelling is not there, but is with the
     other, all such paths are changed, with a note. `spellings` are pairs: in the lists, on the disk."""
     for listed, other in spellings:
         first = next(iter(images.filter(images.str.contains(listed, literal=True)).head(1)), None)

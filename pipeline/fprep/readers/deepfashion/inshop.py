@@ -1,9 +1,9 @@
 """DeepFashion In-shop Clothes Retrieval: one item photographed several times by a shop; splits train, query and gallery.
 
-The rows are those of `Eval/list_eval_partition.txt`; everything else is joined, by picture or by item, as far as it is there.
-Gender and folder category come from the path `img/{WOMEN|MEN}/<folder>/<item>/NN_V_<view>.jpg`: 99 items have pictures in
-several folders, so the category is one of the picture. Boxes and points are 1-based pixels of the 256 x 256 pictures (img.zip)
-and become pixel centers. Where the pictures are those of `img_highres`, there is no scale that the lists state: boxes and
+The rows are those of `Eval/list_eval_partition.txt`; everything else is joined, by image or by item, as far as it is there.
+Gender and folder category come from the path `img/{WOMEN|MEN}/<folder>/<item>/NN_V_<view>.jpg`: 99 items have images in
+several folders, so the category is one of the image. Boxes and points are 1-based pixels of the 256 x 256 images (img.zip)
+and become pixel centers. Where the images are those of `img_highres`, there is no scale that the lists state: boxes and
 landmarks are left out, with a note.
 """
 
@@ -16,7 +16,7 @@ import polars as pl
 
 from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion.descriptions import add_descriptions, read_descriptions
-from fprep.readers.deepfashion.image_folders import find_pictures
+from fprep.readers.deepfashion.image_folders import find_images
 from fprep.readers.deepfashion.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile
@@ -46,7 +46,7 @@ _PATH = r"^img/([^/]+)/([^/]+)/(id_[0-9]{8})/([^/]+)$"
 _VIEW = r"^(?<variant>[0-9]{2})_(?<code>[0-9])_(?<pose>front|side|back|full|flat|additional)\.jpg$"
 _POSE_TYPES = {"1": 1, "2": 2, "3": 3, "4": 4, "6": 6}  # view code of the file name -> pose type of the box list
 _GENDERS = {"MEN": "men", "WOMEN": "women"}
-_SIDE = 256  # pixels of a side of the pictures that the coordinates belong to
+_SIDE = 256  # pixels of a side of the images that the coordinates belong to
 
 
 @reader(
@@ -78,9 +78,9 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     path_parts = rows.names.str.extract_groups(_PATH).struct.unnest()
     gender, folder, item, file = (path_parts[name].fill_null("") for name in path_parts.columns)
     _check_rows(rows, folder, item)
-    pictures, is_highres = find_pictures(raw, home, ("WOMEN", "MEN"))
-    images = (pl.Series([pictures]) + rows.names.str.slice(len("img/"))).rename("image")
-    lists = _read_lists(raw, home, has_coordinates=not do_not_fit(raw, images, pictures, is_highres, _SIDE))
+    image_folder, is_highres = find_images(raw, home, ("WOMEN", "MEN"))
+    images = (pl.Series([image_folder]) + rows.names.str.slice(len("img/"))).rename("image")
+    lists = _read_lists(raw, home, has_coordinates=not do_not_fit(raw, images, image_folder, is_highres, _SIDE))
     landmarks = LandmarkRows(raw, lists["landmark"]) if "landmark" in lists else None
     kept, places = join_labels(raw, rows, lists)
     view = file.str.extract_groups(_VIEW).struct.unnest().select(pl.all().fill_null(""))

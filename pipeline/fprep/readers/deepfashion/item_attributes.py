@@ -42,7 +42,7 @@ class ItemAttributes:
 def read_item_attributes(raw: RawFolder, path: Path, count: int, wanted: pl.Series) -> ItemAttributes:
     """Read the list of `count` flags per item. A bad row is rejected by itself, and its item has unknown attributes.
 
-    `wanted` are the items that have pictures; those that the list does not name are counted as a warning.
+    `wanted` are the items that have images; those that the list does not name are counted as a warning.
     """
     listed = read_list(raw, path, numbers=count, key=ITEM)
     flags = listed.matrix(count)
@@ -62,7 +62,7 @@ def read_item_attributes(raw: RawFolder, path: Path, count: int, wanted: pl.Seri
 
 
 def check_items(raw: RawFolder, path: Path, wanted: pl.Series) -> None:
-    """Compare the list of items, a count line and one id a line, with the items of the pictures; differences are warnings."""
+    """Compare the list of items, a count line and one id a line, with the items of the images; differences are warnings."""
     file = raw.open_file(path)
     listed: dict[str, int] = {}
     count: int | None = None
@@ -79,10 +79,10 @@ def check_items(raw: RawFolder, path: Path, wanted: pl.Series) -> None:
     if count != len(listed):
         raw.warn("count_differs", f"{file.name}: announces {count} items, has {len(listed)}")
     raw.totals["items"] = len(listed)
-    pictured = set(wanted.unique().to_list())
-    for item in sorted(set(listed) - pictured):
+    imaged = set(wanted.unique().to_list())
+    for item in sorted(set(listed) - imaged):
         raw.warn("item_without_image", f"{file.name}:{listed[item]}")
-    for item in sorted(pictured - set(listed)):
+    for item in sorted(imaged - set(listed)):
         raw.warn("item_not_listed", item)
 
 

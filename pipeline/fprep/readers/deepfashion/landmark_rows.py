@@ -81,7 +81,7 @@ class LandmarkRows:
 
 
 def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
-    """The columns of `LandmarkRows.columns` for pictures without a row: no point is known."""
+    """The columns of `LandmarkRows.columns` for images without a row: no point is known."""
     applicable = np.zeros((len(GARMENTS), _NUM_POINTS), bool)
     for garment, slots in enumerate(_SLOTS):
         applicable[garment, list(slots)] = True

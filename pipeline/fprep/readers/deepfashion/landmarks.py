@@ -1,4 +1,4 @@
-"""DeepFashion Fashion Landmark Detection: 123,016 pictures with box, 8 landmarks, variation and, since v1.1, 14 joints.
+"""DeepFashion Fashion Landmark Detection: 123,016 images with box, 8 landmarks, variation and, since v1.1, 14 joints.
 
 Rows are those of `Eval/list_eval_partition.txt`; `Anno/list_bbox.txt`, `list_landmarks.txt` and `list_joints.txt` are joined by path.
 Boxes and points are 1-based pixels and become pixel centers (1 is 0). Visibility is 0 visible, 1 occluded, 2 cut off; a joint is
@@ -15,7 +15,7 @@ from fprep.readers.deepfashion.landmark_rows import LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
 from fprep.readers.deepfashion.retrieval_lists import keys_of
 from fprep.readers.deepfashion.source import LICENSE
-from fprep.readers.deepfashion.tree import Benchmark, find_benchmarks, picture_paths, read_partition
+from fprep.readers.deepfashion.tree import Benchmark, find_benchmarks, image_paths, read_partition
 from fprep.readers.reader import reader
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.tables import table_class
@@ -76,7 +76,7 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "key": keys_of(names),
-            "image": picture_paths(raw, benchmark.home, names),
+            "image": image_paths(raw, benchmark.home, names),
             "split": rows.words[1].gather(kept),
             "source_line": pl.Series(rows.lines[kept], dtype=pl.Int32),
             **columns,

@@ -4,7 +4,7 @@
     kept, places = join_lists(raw, rows, {"box": boxes})             # rows are refused where a list has no good row for them
     box = boxes.matrix(4)[places["box"]]
 
-A row begins with one or more words (the first is the key, usually the picture's path), and goes on with whole numbers or
+A row begins with one or more words (the first is the key, usually the image's path), and goes on with whole numbers or
 with text. Columns are separated by blanks and tabs, never by their place: paths are longer than the padding. What is odd of a
 file (no count line, no header, another number of rows than announced) is a warning, what is odd of a row a fault of it.
 """
@@ -21,7 +21,7 @@ import polars as pl
 
 from fprep.raw.file import RawFile, RawLine
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.deepfashion.list_rows import PATH, Fault, Heading, Part, read_heading, read_part
 
 # Paths that need no closer look: parts that begin with a letter, a digit or _, and hold what released files have.
@@ -231,6 +231,6 @@ def check_paths(listed: ListFile, unusual: list[int] | None = None) -> None:
             names[row] = name
         listed.words = (pl.Series(names, dtype=pl.String), *listed.words[1:])
     for row, name in cleaned.items():
-        fault = picture_path_fault(name)
+        fault = image_path_fault(name)
         if fault is not None and row not in listed.faults:
             listed.faults[row] = (*fault, listed.names[row][:200])

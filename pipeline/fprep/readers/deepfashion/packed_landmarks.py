@@ -49,7 +49,7 @@ def garment_of_points(present: np.ndarray, box: np.ndarray, points: np.ndarray, 
     """Clothes type of packed points as indices into `GARMENTS`, shape N.
 
     `present` is N x 8, `points` N x 8 x 2 and `box` N x 4 in pixels, `attributes` N x 6 ids (one of each group). Rules, found
-    by looking at the ambiguous pictures of the course subset:
+    by looking at the ambiguous images of the course subset:
 
     1. A point in pair 7-8 says full.
     2. The last pair is 5-6: the hem of an upper garment, unless it lies clearly above the lower edge of the box, which then

@@ -1,4 +1,4 @@
-"""Pairs of pictures of one item: `Eval/list_eval_partition.txt` of Consumer-to-shop, and what it says of each picture."""
+"""Pairs of images of one item: `Eval/list_eval_partition.txt` of Consumer-to-shop, and what it says of each image."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Pairs:
         return joined["split"].fill_null("")
 
     def partners_of(self, names: pl.Series, images: pl.Series) -> pl.Series:
-        """For each picture (N, by its path in the lists) the `images` of those that it is paired with, ascending."""
+        """For each image (N, by its path in the lists) the `images` of those that it is paired with, ascending."""
         both = pl.concat([self.frame.select("a", "b"), self.frame.select(pl.col("b").alias("a"), pl.col("a").alias("b"))])
         known = pl.DataFrame({"b": names, "partner": images}).unique("b", maintain_order=True)
         partners = both.join(known, on="b").group_by("a").agg(pl.col("partner").unique().sort())
@@ -50,10 +50,10 @@ class Pairs:
         return joined["partner"].fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
 
 
-def read_pairs(raw: RawFolder, path: Path, pictures: pl.Series) -> Pairs:
-    """Read a partition file; bad rows are rejected by themselves. `pictures` are the paths that have a row in the table.
+def read_pairs(raw: RawFolder, path: Path, images: pl.Series) -> Pairs:
+    """Read a partition file; bad rows are rejected by themselves. `images` are the paths that have a row in the table.
 
-    All lines are entered into the books: pairs of which no picture is listed are left out, with a warning.
+    All lines are entered into the books: pairs of which no image is listed are left out, with a warning.
     """
     listed = read_rows(raw, path, words=4)
     first, second = (released_names(raw, listed.file.name, clean_paths(column)) for column in listed.words[:2])
@@ -62,7 +62,7 @@ def read_pairs(raw: RawFolder, path: Path, pictures: pl.Series) -> Pairs:
     for row, (rule, message, found) in listed.faults.items():
         raw.reject(listed.line(row), rule, message, column="pairs", found=found)
         good[row] = False
-    known = first.is_in(pictures.implode()).to_numpy().astype(int) + second.is_in(pictures.implode()).to_numpy()
+    known = first.is_in(images.implode()).to_numpy().astype(int) + second.is_in(images.implode()).to_numpy()
     for row in np.flatnonzero(good & (known < 2)).tolist():
         raw.warn("pair_without_image", listed.line(row))
     listed.file.accounts["joined"] += int((good & (known > 0)).sum())

@@ -54,7 +54,7 @@ def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None
 
 
 def read_boxes(raw: RawFolder, path: Path) -> ListFile:
-    """A box list: picture, clothes type, another type, x_1, y_1, x_2, y_2."""
+    """A box list: image, clothes type, another type, x_1, y_1, x_2, y_2."""
     listed = read_rows(raw, path, numbers=6)
     types = listed.matrix(6)[:, 0]
     good = (types >= 1) & (types <= len(GARMENTS))
@@ -63,7 +63,7 @@ def read_boxes(raw: RawFolder, path: Path) -> ListFile:
 
 
 def keys_of(names: pl.Series) -> pl.Series:
-    """Sample keys of picture paths: without `img/` and the extension, folders joined by `-`."""
+    """Sample keys of image paths: without `img/` and the extension, folders joined by `-`."""
     keys = names.str.replace("^img/", "").str.replace(r"\.[^./]*$", "").str.replace_all("/", "-", literal=True)
     plain = keys.str.contains("^[A-Za-z0-9_-]{1,90}$")
     return pl.Series([key if good else safe_key(key) for key, good in zip(keys.to_list(), plain.to_list(), strict=True)])
@@ -89,13 +89,13 @@ def join_labels(raw: RawFolder, rows: ListFile, lists: Mapping[str, ListFile]) -
     return kept[~bare], {column: found[~bare] for column, found in places.items()}
 
 
-def do_not_fit(raw: RawFolder, images: pl.Series, pictures: str, is_highres: bool, side: int) -> bool:
-    """Whether the pictures are larger than those of `side` pixels that boxes and landmarks belong to, which is told."""
+def do_not_fit(raw: RawFolder, images: pl.Series, image_folder: str, is_highres: bool, side: int) -> bool:
+    """Whether the images are larger than those of `side` pixels that boxes and landmarks belong to, which is told."""
     if not is_highres and not are_larger(raw, images, side):
         return False
-    raw.warn("high_resolution", pictures)
+    raw.warn("high_resolution", image_folder)
     raw.notes.append(
-        f"{pictures} holds images of high resolution, but the coordinates of the lists are pixels of images with sides of at "
+        f"{image_folder} holds images of high resolution, but the coordinates of the lists are pixels of images with sides of at "
         f"most {side}, and the lists state no scale: boxes and landmarks are left out; unpack img.zip instead to have them"
     )
     return True

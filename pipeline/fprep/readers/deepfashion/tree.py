@@ -1,4 +1,4 @@
-"""Where the lists and pictures of DeepFashion's Category and Attribute and Landmark benchmarks stand, and their word lists."""
+"""Where the lists and images of DeepFashion's Category and Attribute and Landmark benchmarks stand, and their word lists."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PARTITION = "list_eval_partition.txt"
 SPLITS = ("train", "val", "test")
 _ANNOTATION = ("Anno_coarse", "Anno", "anno", "Anno/Anno_coarse", ".")
 # What stands for `img/` of the lists: unpacked as meant, inside the folder of the archive, twice, or as a download names it.
-_PICTURES = ("img", "Img/img", "img/img", "Img/img/img", "img-001/img", "img-001", "Img")
+_IMAGES = ("img", "Img/img", "img/img", "Img/img/img", "img-001/img", "img-001", "Img")
 _NUM_PROBES = 16
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A folder with lists, the partition that belongs to it, and the folder that paths of pictures begin in."""
+    """A folder with lists, the partition that belongs to it, and the folder that paths of images begin in."""
 
     lists: Path
     partition: Path
@@ -76,7 +76,7 @@ def _is_given(raw: RawFolder, path: Path) -> bool:
 
 
 def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
-    """The rows of a benchmark: picture and split. Raises `UsageError` for a list without rows."""
+    """The rows of a benchmark: image and split. Raises `UsageError` for a list without rows."""
     rows = read_list(raw, benchmark.partition, words=2)
     if not len(rows):
         raise UsageError(f"{rows.file.name}: no row that begins with the path of an image; restore it from the archive")
@@ -91,15 +91,15 @@ def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
     return rows
 
 
-def picture_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
-    """Paths relative to the root for names as the lists have them, after a look at where the pictures were unpacked."""
+def image_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
+    """Paths relative to the root for names as the lists have them, after a look at where the images were unpacked."""
     base = "" if home == raw.root else f"{raw.name_of(home)}/"
     inside = names.str.starts_with("img/")
     if not inside.any():
         return names if not base else (pl.Series([base]) + names)
     rest = names.filter(inside).str.slice(len("img/"))
     probes = rest.gather(np.unique(np.linspace(0, len(rest) - 1, _NUM_PROBES).astype(int))).to_list() if len(rest) else []
-    folders = [folder for folder in _PICTURES if (home / folder).is_dir()]
+    folders = [folder for folder in _IMAGES if (home / folder).is_dir()]
     full = [folder for folder in folders if any(raw.has_image(home / folder, probe) for probe in probes)]
     front = pl.lit(f"{base}{(full or ['img'])[0]}/")
     paths = pl.when(inside).then(front + pl.col("name").str.slice(len("img/"))).otherwise(pl.lit(base) + pl.col("name"))

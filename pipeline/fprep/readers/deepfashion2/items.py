@@ -1,6 +1,6 @@
 """Garments of DeepFashion2 documents: what one item must look like, and many of them as columns.
 
-All numbers are pixels from 0, as in the pictures. Nothing here knows where the documents lie.
+All numbers are pixels from 0, as in the images. Nothing here knows where the documents lie.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def item_numbers(document: dict[str, Any]) -> tuple[dict[int, str], list[str]]:
 
 
 def domain_of(document: dict[str, Any]) -> str | Fault:
-    """Who took the picture of a document."""
+    """Who took the image of a document."""
     source = document.get("source")
     if isinstance(source, str) and source in DOMAINS:
         return DOMAINS[source]

@@ -1,4 +1,4 @@
-"""DeepFashion2: one JSON document a picture, `<split>/annos/000001.json` beside `<split>/image/000001.jpg`; a row a garment.
+"""DeepFashion2: one JSON document an image, `<split>/annos/000001.json` beside `<split>/image/000001.jpg`; a row a garment.
 
 A document holds source, pair_id and item1 … itemN, not always without gaps. Box, points (294 in 13 categories) and polygons are
 pixels from 0. Garments with the same pair and the same style above 0 are one item; style 0 is no item. What must not straddle
@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from fprep.raw.folder import MAX_LINE, MISNAMED, RawFolder, RawLine, document_pattern
-from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.raw.safe_open import CannotOpen
 from fprep.readers.coco.file import CocoFile, image_prefix, is_coco_among, read_coco, split_named
 from fprep.readers.coco.rows import stated_size
@@ -75,7 +75,7 @@ def _conform(garments: Garments) -> pl.DataFrame:
 
 
 def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
-    """Folders of documents and COCO files, at most four folders deep; picture folders are not entered."""
+    """Folders of documents and COCO files, at most four folders deep; image folders are not entered."""
     folders: dict[Path, None] = {}
     files: dict[Path, None] = {}
     for given in raw.given:
@@ -104,9 +104,9 @@ def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
     if not split:
         raw.notes.append(f"{raw.name_of(folder)}: the folder {home.name!r} names no split; its rows go into train")
         split = "train"
-    pictures = home / ("images" if (home / "images").is_dir() and not (home / "image").is_dir() else "image")
+    image_folder = home / ("images" if (home / "images").is_dir() and not (home / "image").is_dir() else "image")
     names = iter([name for name in list_folder(folder).files if name.endswith(".json")])
-    prefix, found = f"{raw.name_of(pictures)}/", 0
+    prefix, found = f"{raw.name_of(image_folder)}/", 0
     while chunk := list(islice(names, _CHUNK)):
         garments = Garments()
         for name in chunk:
@@ -136,7 +136,7 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
         message = f"{key[:40]!r} is an object, but garments are called item1, item2 and so on"
         raw.reject(RawLine(name, number, 0, place.content), "unknown_key", message, place=place, found=key[:40])
     domain, pair = domain_of(document), number_of(document, "pair_id")
-    path_fault = picture_path_fault(image)
+    path_fault = image_path_fault(image)
     shared = Fault(*path_fault, "image", image) if path_fault else None
     for number, key in numbers.items():
         garment = read_item(document[key])
@@ -189,11 +189,11 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
     for number, entry in enumerate(file.annotations, start=1):
         assert places is not None
         image_id = str(entry.get("image_id"))
-        picture = paths.get(image_id, "")
-        fault = picture_path_fault(picture)
+        file_name = paths.get(image_id, "")
+        fault = image_path_fault(file_name)
         category = file.category_name(entry) if file.categories else None
         garment, pair = read_annotation(entry, category), number_of({"pair_id": 0} | entry, "pair_id")
-        answers = (Fault(*fault, "image", picture) if fault else None, pair, garment)
+        answers = (Fault(*fault, "image", file_name) if fault else None, pair, garment)
         reason = next((answer for answer in answers if isinstance(answer, Fault)), None)
         if reason is not None:
             row, message = RawLine(name, number, 0, places.content), f"annotation {number}: {reason.message}"
@@ -202,8 +202,8 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
         assert not isinstance(garment, Fault)
         garments.add(
             garment,
-            key=safe_key(f"{split}-{Path(picture).stem}-{number}"),
-            image=prefix + picture,
+            key=safe_key(f"{split}-{Path(file_name).stem}-{number}"),
+            image=prefix + file_name,
             split=split,
             group=f"{split}-{pair}" if pair else None,
             item=f"{split}-{pair}-{garment.style}" if pair and garment.style else "",

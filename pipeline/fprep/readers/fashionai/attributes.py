@@ -21,7 +21,7 @@ import polars as pl
 from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote, with_commas
 from fprep.raw.file import is_file, with_line_feeds
 from fprep.raw.folder import RawFile, RawFolder, RawLine, real_path
-from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.reader import columns_of, reader, safe_key
 from fschemas import wording
 from fschemas.failures import UsageError
@@ -37,7 +37,7 @@ _KNOWN_NAMES = re.compile(r"label\.csv|question\.csv|[a-z]+_(length|design)_labe
 WIDTHS = (3, 4)  # columns: image, attribute, label, and in some answers one more
 _ROW = re.compile(rb"^[^,\n]*[/\\][^,/\\\n]*,[a-z]+_(length|design)_labels,", re.MULTILINE)
 _PROBABILITIES = re.compile(r"[0-9.]+(;[0-9.]+)+")
-_HOMES = ("Annotations", "Tests")  # a CSV file in one of these speaks of pictures beside it
+_HOMES = ("Annotations", "Tests")  # a CSV file in one of these speaks of images beside it
 _ROLES = {"train": 0, "test": 1, "unlabelled": 2}
 _BASE = (11320, 8393, 7034, 5696, 17148, 7460, 19333, 13299)
 _BASE_ORDER = ("coat_length", "collar_design", "lapel_design", "neck_design", "neckline_design", "pant_length", "skirt_length",
@@ -86,7 +86,7 @@ class _Rows:
 def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
     """Rows of all label files below the given folders.
 
-    A labelled row replaces the question after the same picture. A file most of whose pictures are asked for, or one named
+    A labelled row replaces the question after the same image. A file most of whose images are asked for, or one named
     `…answer…` or `…_test.csv`, is test; every other label is train, from which `convert` cuts.
     """
     files = {path: raw.open_file(path) for path in _annotation_files(raw)}
@@ -125,7 +125,7 @@ def _annotation_files(raw: RawFolder) -> list[Path]:
 
 
 def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
-    """CSV files, at most four folders deep; picture folders are not entered."""
+    """CSV files, at most four folders deep; image folders are not entered."""
     found: list[Path] = []
     for place, folders, files in raw.walk(folder):
         depth = len(place.relative_to(folder).parts)
@@ -199,7 +199,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
         message = f"unknown attribute {table[:60]!r}; known are {known}"
         raw.reject(line, "unknown_attribute", message, column="attributes", found=table)
         return ""
-    if (fault := picture_path_fault(name)) is not None:
+    if (fault := image_path_fault(name)) is not None:
         raw.reject(line, *fault, column="image", found=name)
     elif name.split("/")[-2:-1] != [table]:
         message = f"the image lies in another folder ({name[:200]}) than its attribute {table!r} says"

@@ -19,7 +19,7 @@ import polars as pl
 
 from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote
 from fprep.raw.folder import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, real_path
-from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.reader import reader, safe_key
 from fschemas import wording
 from fschemas.failures import UsageError
@@ -93,7 +93,7 @@ class _Rows:
     "booktitle={CVPR Workshops}, year={2019}}",
 )
 def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of all CSV files below the given folders. An answer replaces the row of the same picture in `test.csv`.
+    """Rows of all CSV files below the given folders. An answer replaces the row of the same image in `test.csv`.
 
     Coordinates are pixel indices (0 is the left column); v 1 is visible, 0 occluded, -1_-1_-1 absent or not applicable.
     """
@@ -132,7 +132,7 @@ def _annotation_files(raw: RawFolder) -> list[Path]:
 
 
 def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
-    """CSV files with the names of the archives, at most three folders deep; picture folders are not entered."""
+    """CSV files with the names of the archives, at most three folders deep; image folders are not entered."""
     found: list[Path] = []
     for place, folders, files in raw.walk(folder):
         depth = len(place.relative_to(folder).parts)
@@ -146,7 +146,7 @@ def _archive_of(path: Path) -> Path:
 
 
 def _home(raw: RawFolder, folder: Path, name: str, listed: dict[str, Path], siblings: list[Path]) -> Path:
-    """The archive of an answered picture: the one whose test.csv names it, else a sibling that has the file."""
+    """The archive of an answered image: the one whose test.csv names it, else a sibling that has the file."""
     if name in listed:
         return listed[name]
     return next((place for place in siblings if raw.has_image(place, name)), folder)
@@ -214,7 +214,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, coun
     has_form = len(cells) == _WIDTHS[labelled] and all(cells[:2]) and (match is not None or not labelled)
     if not has_form:
         return _reject_form(raw, record, labelled)
-    if (fault := picture_path_fault(name)) is not None:
+    if (fault := image_path_fault(name)) is not None:
         return raw.reject(line, *fault, column="image_id", found=name)
     if garment not in FASHIONAI_24.garments:
         known = ", ".join(FASHIONAI_24.garments)

@@ -1,4 +1,4 @@
-"""Columns of K-Fashion records under construction: flat lists, which are checked and cut to the pictures all at once."""
+"""Columns of K-Fashion records under construction: flat lists, which are checked and cut to the images all at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fprep.readers.kfashion.labels import PARTS, STYLES
 Tell = Callable[[str, str], None]
 
 _RECT = ("X좌표", "Y좌표", "가로", "세로")
-_PICTURE = ("이미지 식별자", "이미지 너비", "이미지 높이")
+_IMAGE = ("이미지 식별자", "이미지 너비", "이미지 높이")
 _four = itemgetter(*_RECT)
 _MIN_SIDE, _MAX_SIDE = 8, 16384
 _NUMBERS = {int, float}
@@ -30,7 +30,7 @@ class Columns:
 
     def __init__(self) -> None:
         self.files: list[str] = []
-        self.pictures: list[Any] = []  # id, width, height of each row
+        self.images: list[Any] = []  # id, width, height of each row
         self.originals: list[str] = []
         self.styles: list[int] = []  # style and second style of each row
         self.parts: list[int] = []
@@ -61,11 +61,11 @@ class Columns:
         self.points.append(points)
         self.orders.append(order)
 
-    def end_row(self, file: str, picture: dict[str, Any], style: str, substyle: str) -> None:
+    def end_row(self, file: str, image: dict[str, Any], style: str, substyle: str) -> None:
         """The garments and ids since the last row are those of this file."""
         self.files.append(file)
-        self.pictures += map(picture.get, _PICTURE)
-        original = picture.get("이미지 파일명")
+        self.images += map(image.get, _IMAGE)
+        original = image.get("이미지 파일명")
         self.originals.append(original if original.__class__ is str else "")  # type: ignore[arg-type]
         self.styles += (_STYLES[style], _STYLES[substyle])
         self.ends += (len(self.parts), len(self.positive), len(self.unknown))
@@ -78,8 +78,8 @@ class Columns:
         num_rows = len(self.files)
         ends = np.array(self.ends, np.int64).reshape(-1, 3)
         num_garments, num_positive, num_unknown = np.diff(ends, axis=0, prepend=np.zeros((1, 3), np.int64)).T
-        pictures = _whole_numbers(self.pictures).reshape(-1, 3)
-        sizes = pictures[:, 1:].copy()
+        images = _whole_numbers(self.images).reshape(-1, 3)
+        sizes = images[:, 1:].copy()
         sizes[(sizes.min(1) < _MIN_SIDE) | (sizes.max(1) > _MAX_SIDE)] = 0
         for row in np.flatnonzero(sizes[:, 0] == 0).tolist():
             tell("no_image_size", self.files[row])
@@ -97,7 +97,7 @@ class Columns:
         narrow = {
             "file": _texts(self.files),
             "original": _texts(self.originals),
-            "picture": _numbers(pictures[:, 0]),
+            "image": _numbers(images[:, 0]),
             "width": _numbers(sizes[:, 0].astype(np.int32)),
             "height": _numbers(sizes[:, 1].astype(np.int32)),
             "style": _numbers(styles[:, 0]),
@@ -141,10 +141,10 @@ class Columns:
         return points, counts[kept]
 
     def _boxes(self, rows: np.ndarray, sizes: np.ndarray, tell: Tell) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes in pixel centers within the pictures, and which garments have one.
+        """Boxes in pixel centers within the images, and which garments have one.
 
         A rect begins at the left edge of the first pixel of its polygon, half a pixel before that pixel's center, and its
-        width is the distance of the outermost points. -0.5 is therefore the border of the picture and no fault.
+        width is the distance of the outermost points. -0.5 is therefore the border of the image and no fault.
         """
         rects = _decimals(self.rects).reshape(-1, 4)
         boxes = rects + 0.5

@@ -174,7 +174,7 @@ class _Parser:
             examples.append(name or self.name)
 
     def _add(self, sections: Sections) -> None:
-        picture, rects, polygons, labels = sections
+        image, rects, polygons, labels = sections
         columns, tell = self.columns, self.tell
         num_unknown = len(columns.unknown)
         for index, part in enumerate(PARTS):
@@ -189,7 +189,7 @@ class _Parser:
         if len(columns.unknown) == num_unknown:  # no part at all: nobody looked
             columns.unknown += [unknown_ids(part, ()) for part in PARTS]
         style, substyle = style_of(labels.get("스타일"), self.style, tell)
-        columns.end_row(self.name, picture, style, substyle)
+        columns.end_row(self.name, image, style, substyle)
 
     def _unusual_part(self, index: int, rects: Objects, named: Objects, outlines: Objects) -> None:
         """No rect, no label, or several garments of one part: the i-th rect and the i-th polygon belong together.
@@ -219,8 +219,8 @@ def _parse(content: bytes, *, polygons: bool) -> Sections:
         record = orjson.loads(content)
     except orjson.JSONDecodeError:
         record = load_record(content)
-    picture, rects, outlines, labels = _sections(record)
-    return picture, rects, outlines if polygons else _NOTHING, labels
+    image, rects, outlines, labels = _sections(record)
+    return image, rects, outlines if polygons else _NOTHING, labels
 
 
 def load_record(content: bytes) -> Any:
@@ -236,13 +236,13 @@ def load_record(content: bytes) -> Any:
 
 
 def _sections(record: Any) -> Sections:
-    """Picture, rects, polygons and labels of a record; raises `NotARecord`."""
+    """Image, rects, polygons and labels of a record; raises `NotARecord`."""
     try:
         details = record["데이터셋 정보"]["데이터셋 상세설명"]
-        picture, rects, labels = record["이미지 정보"], details[_RECTS], details[_LABELS]
+        image, rects, labels = record["이미지 정보"], details[_RECTS], details[_LABELS]
         polygons = details.get(_POLYGONS, _NOTHING)
-        if dict is picture.__class__ is rects.__class__ is labels.__class__ is polygons.__class__:
-            return picture, rects, polygons, labels
+        if dict is image.__class__ is rects.__class__ is labels.__class__ is polygons.__class__:
+            return image, rects, polygons, labels
     except (KeyError, TypeError, AttributeError, IndexError):
         pass
     if not isinstance(record, dict):

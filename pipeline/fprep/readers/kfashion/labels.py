@@ -1,7 +1,7 @@
-"""Labels of K-Fashion: spellings to ids, what is unknown and what is known to be absent, and the shoot in a picture's name.
+"""Labels of K-Fashion: spellings to ids, what is unknown and what is known to be absent, and the shoot in an image's name.
 
 A present garment (it has a label, a rect or a polygon) leaves unknown the families that it does not name: annotators filled in
-what they saw. A part that a picture does not have is known to have none of its labels, unless no part at all is annotated:
+what they saw. A part that an image does not have is known to have none of its labels, unless no part at all is annotated:
 then nobody looked, and everything is unknown.
 """
 

@@ -1,9 +1,9 @@
-"""K-Fashion (AI-Hub 7988 and 51): a JSON file a picture, `라벨링데이터/<style>/<id>.json`; styles, garments, labels.
+"""K-Fashion (AI-Hub 7988 and 51): a JSON file an image, `라벨링데이터/<style>/<id>.json`; styles, garments, labels.
 
 Each of four parts (아우터, 하의, 원피스, 상의) may have a rect, a polygon and labels of eleven families. Polygons are in pixel
-centers: on pictures of 800 pixels they reach from 0 to 799. A rect begins half a pixel before the polygon. What is unknown and
+centers: on images of 800 pixels they reach from 0 to 799. A rect begins half a pixel before the polygon. What is unknown and
 what is absent, and how shoots are told from file names, says `kfashion_labels`. A file that cannot be parsed is rejected;
-a garment with an impossible rect (no size, outside the picture, not four numbers) is left out of its row with a warning, while its
+a garment with an impossible rect (no size, outside the image, not four numbers) is left out of its row with a warning, while its
 labels stay. The official test set was never published: Training is train, Validation is val. Elsewhere splits are cut by shoot.
 """
 
@@ -20,7 +20,7 @@ from fprep.raw.near_names import tell_near
 from fprep.raw.spill import PLACE, Aside
 from fprep.readers.kfashion.documents import Answer, Task, read_task
 from fprep.readers.kfashion.labels import ATTRIBUTES, STYLES, folder_style, shoot_of
-from fprep.readers.kfashion.tree import Folder, PictureFolders, scan, split_of
+from fprep.readers.kfashion.tree import Folder, ImageFolders, scan, split_of
 from fprep.readers.reader import reader, safe_key
 from fschemas.failures import EnvironmentProblem, UsageError
 from fschemas.tables import table_class
@@ -50,12 +50,12 @@ _ALONE = 8 * _TASK  # so few files are not worth other processes
     "howpublished={AI-Hub}, year={2020}}",
 )
 def kfashion(raw: RawFolder) -> pl.LazyFrame:
-    """One row a picture. Files that are JSON but no records are left out."""
+    """One row an image. Files that are JSON but no records are left out."""
     polygons = raw.mapping.get("polygons", "yes")
     if polygons not in ("yes", "no"):
         raise UsageError(f"--map polygons={polygons}: expected yes or no")
     folders = scan(raw)
-    pictures = PictureFolders(raw.root, folders)
+    images = ImageFolders(raw.root, folders)
     tasks = [
         (
             folder,
@@ -78,10 +78,10 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
     for (folder, _), answer in zip(tasks, _run(raw, [task for _, task in tasks]), strict=True):
         _account(raw, folder, answer)
         foreign += [_name(folder, file) for file in answer.foreign]
-        frames.append(_frame(folder, answer.rows, pictures).with_columns(raw.aside.put(answer.wide)))
+        frames.append(_frame(folder, answer.rows, images).with_columns(raw.aside.put(answer.wide)))
     if foreign:
         raw.notes.append(f"{len(foreign)} JSON files are no records of K-Fashion and are left out, such as {foreign[0]}")
-    tell_near(raw, pictures.near)
+    tell_near(raw, images.near)
     frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
     if len(homes):
@@ -141,19 +141,19 @@ def _name(folder: Folder, file: str) -> str:
     return file if folder.path == "." else f"{folder.path}/{file}"
 
 
-def _frame(folder: Folder, rows: bytes, pictures: PictureFolders) -> pl.DataFrame:
+def _frame(folder: Folder, rows: bytes, images: ImageFolders) -> pl.DataFrame:
     frame = pl.read_ipc_stream(rows)
     stems = [file[:-5] for file in frame["file"].to_list()]
     return frame.with_columns(
         pl.Series("stem", stems, pl.String),
-        pl.Series("image", pictures.images(folder, stems, frame["picture"].to_list()), pl.String),
+        pl.Series("image", images.images(folder, stems, frame["image"].to_list()), pl.String),
         (pl.lit(_name(folder, "")) + pl.col("file")).alias("source_file"),
         pl.lit(split_of(folder.path)).alias("split"),
     )
 
 
 def _finish(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
-    renamed = frame.filter(pl.col("stem") != pl.col("picture").cast(pl.String))["source_file"].to_list()
+    renamed = frame.filter(pl.col("stem") != pl.col("image").cast(pl.String))["source_file"].to_list()
     for name in renamed:
         raw.warn("file_name_is_not_the_id", name)
     is_key = pl.col("stem").str.contains(r"^[A-Za-z0-9_-]{1,90}$")

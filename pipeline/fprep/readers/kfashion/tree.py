@@ -1,6 +1,6 @@
-"""Where K-Fashion lies on a disk: folders of labels, and the folders of pictures that belong to them.
+"""Where K-Fashion lies on a disk: folders of labels, and the folders of images that belong to them.
 
-Pictures stand beside the labels or in a parallel tree: `라벨링데이터/<style>/1.json` and `원천데이터_2/<style>/1.jpg`, or `labels`
+Images stand beside the labels or in a parallel tree: `라벨링데이터/<style>/1.json` and `원천데이터_2/<style>/1.jpg`, or `labels`
 and `images`. Names are compared after NFC normalisation, for an archive unpacked on a Mac has them in NFD, and without spaces.
 """
 
@@ -16,14 +16,14 @@ from fschemas.failures import UsageError
 from fschemas.walk import list_folder, readable
 
 _LABELS = re.compile(r"^(\[?라벨\]?|라벨링데이터|labels?|annotations?)")
-_PICTURES = re.compile(r"^(\[?원천\]?|원천데이터|images?|pictures?)")
+_IMAGES = re.compile(r"^(\[?원천\]?|원천데이터|images?|images?)")
 _SPLITS = {"training": "train", "train": "train", "validation": "val", "valid": "val", "val": "val"}
-_PICTURE_ENDS = (".jpg", ".jpeg", ".png")
+_IMAGE_ENDS = (".jpg", ".jpeg", ".png")
 
 
 @dataclass
 class Folder:
-    """A folder of the tree: its path from the root in the disk's spelling, its label files, and what pictures it has.
+    """A folder of the tree: its path from the root in the disk's spelling, its label files, and what images it has.
 
     `misnamed` are label files whose name, or that of a folder above, is not UTF-8.
     """
@@ -31,8 +31,8 @@ class Folder:
     path: str
     labels: list[str] = field(default_factory=list[str])
     misnamed: list[str] = field(default_factory=list[str])
-    has_pictures: bool = False
-    is_regular: bool = True  # all pictures end in .jpg
+    has_images: bool = False
+    is_regular: bool = True  # all images end in .jpg
 
 
 def plain(name: str) -> str:
@@ -66,8 +66,8 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
                 end = name[-5:].lower()
                 if end == ".json":
                     (folder.labels if is_text and _is_text(name) else folder.misnamed).append(name)
-                elif end.endswith(_PICTURE_ENDS) or end == ".jpeg":
-                    folder.has_pictures = True
+                elif end.endswith(_IMAGE_ENDS) or end == ".jpeg":
+                    folder.has_images = True
                     folder.is_regular &= name.endswith(".jpg")
                 else:
                     archives += end.endswith(".zip")
@@ -82,38 +82,38 @@ def _is_text(name: str) -> bool:
     return name.isascii() or readable(name) == name
 
 
-class PictureFolders:
-    """Finds the picture of a record: `<stem>.jpg` or `<id>.jpg`; `near` are those that are spelled otherwise, by the usual name."""
+class ImageFolders:
+    """Finds the image of a record: `<stem>.jpg` or `<id>.jpg`; `near` are those that are spelled otherwise, by the usual name."""
 
     def __init__(self, root: Path, folders: dict[str, Folder]) -> None:
         self.root = root
         self.near: dict[str, str] = {}
-        self.folders = [folder for folder in folders.values() if folder.has_pictures]
+        self.folders = [folder for folder in folders.values() if folder.has_images]
         self.by_plain_path: dict[str, list[Folder]] = {}
         for folder in self.folders:
             self.by_plain_path.setdefault(_without_kind(folder.path)[1], []).append(folder)
 
     def of(self, labels: Folder) -> list[Folder]:
-        """Folders that hold the pictures of a folder of labels, likeliest first."""
+        """Folders that hold the images of a folder of labels, likeliest first."""
         kind, path = _without_kind(labels.path)
-        if labels.has_pictures or not kind:
+        if labels.has_images or not kind:
             return [labels]
-        found = [folder for folder in self.by_plain_path.get(path, []) if _without_kind(folder.path)[0] == "pictures"]
+        found = [folder for folder in self.by_plain_path.get(path, []) if _without_kind(folder.path)[0] == "images"]
         return found or [labels]
 
     def images(self, labels: Folder, stems: list[str], ids: list[int]) -> list[str]:
-        """Paths of the pictures of records, from the root; where none is there, the one that should be."""
+        """Paths of the images of records, from the root; where none is there, the one that should be."""
         candidates = self.of(labels)
         first = _prefix(candidates[0])
         if len(candidates) == 1 and candidates[0].is_regular and all(map(_is_id, stems, ids)):
             return [f"{first}{stem}.jpg" for stem in stems]
-        there = [self._files(folder) for folder in candidates if folder.has_pictures]
+        there = [self._files(folder) for folder in candidates if folder.has_images]
         return [self._find(there, first, stem, number) for stem, number in zip(stems, ids, strict=True)]
 
     def _files(self, folder: Folder) -> dict[str, list[str]]:
-        """The pictures in a folder by their names in NFC without extension."""
+        """The images in a folder by their names in NFC without extension."""
         files: dict[str, list[str]] = {}
-        for name in filter(_is_picture, list_folder(self.root / folder.path).files):
+        for name in filter(_is_image, list_folder(self.root / folder.path).files):
             files.setdefault(unicodedata.normalize("NFC", name.rpartition(".")[0]), []).append(_prefix(folder) + name)
         return files
 
@@ -133,8 +133,8 @@ def _is_id(stem: str, number: int) -> bool:
     return stem == str(number)
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith((*_PICTURE_ENDS, ".jpeg"))
+def _is_image(name: str) -> bool:
+    return name.lower().endswith((*_IMAGE_ENDS, ".jpeg"))
 
 
 def _prefix(folder: Folder) -> str:
@@ -142,10 +142,10 @@ def _prefix(folder: Folder) -> str:
 
 
 def _without_kind(path: str) -> tuple[str, str]:
-    """What a path says it holds (labels, pictures or ""), and the path as it is compared, without the folder that says so."""
+    """What a path says it holds (labels, images or ""), and the path as it is compared, without the folder that says so."""
     parts = [plain(part) for part in path.split("/")]
     for index in range(len(parts) - 1, -1, -1):
-        for kind, pattern in (("labels", _LABELS), ("pictures", _PICTURES)):
+        for kind, pattern in (("labels", _LABELS), ("images", _IMAGES)):
             if pattern.match(parts[index]):
                 return kind, "/".join(parts[:index] + parts[index + 1 :])
     return "", "/".join(parts)

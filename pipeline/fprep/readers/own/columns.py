@@ -19,7 +19,7 @@ from fschemas.tables import SPLITS
 
 USUAL_NAMES = {
     "image": ("image", "image_path", "image_file_name", "image_name", "image_id", "img", "img_path", "file", "file_name",
-              "filename", "path", "photo", "picture"),
+              "filename", "path", "photo", "image"),
     "category": ("category", "class", "label", "kind", "garment", "type"),
     "style": ("style",),
     "substyle": ("substyle", "style2"),
@@ -36,7 +36,7 @@ KNOWN_VALUES = {
 }  # of columns whose values are not the user's own
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
-NamesPicture = Callable[[str], bool]
+NamesImage = Callable[[str], bool]
 
 
 @dataclass
@@ -66,12 +66,12 @@ class Columns:
 
 
 def map_columns(
-    header: Sequence[str], mapping: Mapping[str, str], rows: Sequence[Sequence[str]], file: str, names_picture: NamesPicture
+    header: Sequence[str], mapping: Mapping[str, str], rows: Sequence[Sequence[str]], file: str, names_image: NamesImage
 ) -> Columns:
     """The columns of a table with this header: those that `mapping` names, and guesses for the other keys.
 
-    `rows` are some rows of it, and `names_picture` says of a value whether it is the name of a picture: they decide between
-    columns that may hold the pictures. Raises `UsageError` for names that are not there, and where no column can be the pictures.
+    `rows` are some rows of it, and `names_image` says of a value whether it is the name of an image: they decide between
+    columns that may hold the images. Raises `UsageError` for names that are not there, and where no column can be the images.
     """
     names = [plain_name(name) for name in header]
     twice = next((name for name in names if name and names.count(name) > 1), None)
@@ -82,7 +82,7 @@ def map_columns(
         if mapping.get(key):
             columns.single[key] = _column(names, mapping[key], key, file)
         elif key not in mapping:
-            number = _image_column(names, rows, names_picture) if key == "image" else _usual(names, usual)
+            number = _image_column(names, rows, names_image) if key == "image" else _usual(names, usual)
             if number is not None:
                 columns.single[key] = number
                 columns.guessed.add(key)
@@ -91,7 +91,7 @@ def map_columns(
             f"{file}: no column is called image or path, and none holds names of images that are here; say which it is with "
             f"--map image=COLUMN; there are {', '.join(names)}"
         )
-    if looks_like_picture(names[columns.single["image"]]):
+    if looks_like_image(names[columns.single["image"]]):
         raise UsageError(
             f"{file}: the first line names an image ({names[columns.single['image']]}) and no columns; put a line with the names of "
             "the columns before it"
@@ -109,23 +109,23 @@ def map_columns(
 
 
 def fitting_image_column(
-    names: Sequence[str], rows: Sequence[Sequence[str]], names_picture: NamesPicture
+    names: Sequence[str], rows: Sequence[Sequence[str]], names_image: NamesImage
 ) -> int | None:  # fmt: skip
-    """The column most of whose values are names of pictures, None where there is none.
+    """The column most of whose values are names of images, None where there is none.
 
-    Of equals the first with a usual name, then the one with the most values: numbers may be names of pictures by chance.
+    Of equals the first with a usual name, then the one with the most values: numbers may be names of images by chance.
     """
     usual = {name: -place for place, name in enumerate(USUAL_NAMES["image"])}
     found: list[tuple[float, int, int, int]] = []
     for number, name in enumerate(names):
         values = [row[number].strip() for row in rows if number < len(row) and row[number].strip()]
-        share = sum(map(names_picture, values)) / max(1, len(values))
+        share = sum(map(names_image, values)) / max(1, len(values))
         if name and share > 0.5:
             found.append((share, usual.get(name.casefold(), -len(usual)), len(set(values)), -number))
     return -max(found)[3] if found else None
 
 
-def looks_like_picture(value: str) -> bool:
+def looks_like_image(value: str) -> bool:
     """Whether a value ends as the name of an image does, and is no address of one."""
     return value.strip().lower().endswith(IMAGE_SUFFIXES) and "://" not in value
 
@@ -150,9 +150,9 @@ def _usual(names: Sequence[str], usual: Sequence[str]) -> int | None:
     return next((number for word in usual for number, name in enumerate(names) if name.casefold() == word), None)
 
 
-def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]], names_picture: NamesPicture) -> int | None:
-    """By values that name files which are here, that end like names of pictures, that lack an extension; else by its name."""
-    for fits in (lambda value: looks_like_picture(value) and names_picture(value), looks_like_picture, names_picture):
+def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]], names_image: NamesImage) -> int | None:
+    """By values that name files which are here, that end like names of images, that lack an extension; else by its name."""
+    for fits in (lambda value: looks_like_image(value) and names_image(value), looks_like_image, names_image):
         number = fitting_image_column(names, rows, fits)
         if number is not None:
             return number

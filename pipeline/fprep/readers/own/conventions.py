@@ -1,4 +1,4 @@
-"""What the readers of a user's own pictures share: names of splits, what counts as a picture, open vocabularies."""
+"""What the readers of a user's own images share: names of splits, what counts as an image, open vocabularies."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def add_vocabulary(raw: RawFolder, column: str, dataset: str, values: Iterable[s
     raw.vocabularies[column] = Vocabulary(f"{dataset}-{column}", names)
 
 
-def walk_pictures(raw: RawFolder) -> tuple[list[str], list[str]]:
-    """Paths from the root of all pictures below what was given, by name, and of those whose names are not UTF-8.
+def walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
+    """Paths from the root of all images below what was given, by name, and of those whose names are not UTF-8.
 
-    What is no picture by its name is counted in a note.
+    What is no image by its name is counted in a note.
     """
     found, misnamed = set[str](), set[str]()
     others = Counter[str]()

@@ -21,7 +21,7 @@ import polars as pl
 from fprep.raw.dialect import HEAD, Record, find_dialect, read_delimiter, read_table, sample_records
 from fprep.raw.file import RawFile, foreign_encoding, is_file
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import clean_path, picture_path_fault
+from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.own.columns import KNOWN_VALUES, USUAL_NAMES, Columns, map_columns, read_box, value_fits
 from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary
 from fprep.readers.own.images import ImagePlaces
@@ -153,7 +153,7 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixel
         key: rows.spellings.plain(key, _one_line(cells[number])) for key, number in columns.single.items() if key != "image"
     }
     image = clean_path(cells[columns.single["image"]].strip())
-    fault = picture_path_fault(image)
+    fault = image_path_fault(image)
     if fault is not None:
         return (*fault, "image", image)
     strange = {key: values[key] for key in KNOWN_VALUES if not value_fits(key, values.get(key, ""))}

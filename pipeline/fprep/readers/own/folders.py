@@ -1,11 +1,11 @@
-"""A user's own pictures in folders: a folder a class or a product. No annotation file; every picture is a row.
+"""A user's own images in folders: a folder a class or a product. No annotation file; every image is a row.
 
     fprep convert folders shop/ table/ --map category=last-word --map item=folder
 
-Without `--map` the class is the name of the folder that holds the picture, and the item is that folder. Where the topmost folders
+Without `--map` the class is the name of the folder that holds the image, and the item is that folder. Where the topmost folders
 are called train, val and test (or validation, query, gallery …), they are the splits; otherwise splits are cut. What must not
 straddle them is the item, where some class has several; where each class has only one folder, folders are classes and not
-products, and each picture stands for itself.
+products, and each image stands for itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import polars as pl
 
 from fprep.raw.folder import MISNAMED, RawFolder, RawLine, document_pattern
-from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary, last_word, walk_pictures
+from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary, last_word, walk_images
 from fprep.readers.reader import reader, safe_key
 from fschemas import wording
 from fschemas.failures import UsageError, did_you_mean
@@ -53,11 +53,11 @@ _WHERE = "folder, last-word (of the folder's name), parent, top, path or none"
     citation="none: a user's own images",
 )
 def folders(raw: RawFolder) -> pl.LazyFrame:
-    """One row a picture, with category, item and style as far as they are mapped."""
+    """One row an image, with category, item and style as far as they are mapped."""
     sources = {
         key: _source(raw, key, default) for key, default in (("category", "folder"), ("item", "folder"), ("style", "none"))
     }
-    images, misnamed = walk_pictures(raw)
+    images, misnamed = walk_images(raw)
     if not images and not misnamed:
         places = ", ".join(str(place) for place in raw.given)
         raise UsageError(f"{places}: no image below (by its name: .jpg, .png, .webp …); name the folder of your images")
@@ -104,7 +104,7 @@ def _path_or_name(key: str, source: str) -> Callable[[Parts], str]:
 
 
 def _splits(raw: RawFolder, parts: list[Parts]) -> list[str] | None:
-    """The split of each picture by its topmost folder, None where that is no split."""
+    """The split of each image by its topmost folder, None where that is no split."""
     wanted = raw.mapping.get("split", "")
     if wanted not in ("", "top", "none"):
         raise UsageError(f"--map split={wanted}: expected top or none")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import IMAGE_SUFFIXES, clean_path, picture_path_fault
+from fprep.raw.image_names import IMAGE_SUFFIXES, clean_path, image_path_fault
 from fschemas.failures import UsageError
 from fschemas.walk import walk
 from fschemas.wording import count
 
-IMAGE_FOLDERS = ("", "img", "images", "image", "pictures", "photos")
+IMAGE_FOLDERS = ("", "img", "images", "image", "images", "photos")
 _NUM_SAMPLES = 20
 
 
@@ -80,7 +80,7 @@ class ImagePlaces:
 
     def _in(self, folder: Path, name: str) -> bool:
         name = clean_path(name)
-        return picture_path_fault(name) is None and self.raw.has_image(folder, name)
+        return image_path_fault(name) is None and self.raw.has_image(folder, name)
 
     def _with_suffix(self, prefix: str, name: str) -> str:
         """The one file that has this name and an extension; the name itself where there is none, or several."""

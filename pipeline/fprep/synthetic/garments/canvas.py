@@ -43,7 +43,7 @@ class _Probe:
 
 
 class Canvas:
-    """A picture in the making.
+    """An image in the making.
 
     `albedo` (H, W, 3) is color without light, `ink` (H, W) darkens it line by line, `light` (h, w) is brightness at half the
     size, `owner` (H, W) the number of the part that is seen at each pixel (0 is the background).
@@ -108,13 +108,13 @@ class Canvas:
         self.light *= 1 - strength * cv2.resize(soft, size, interpolation=cv2.INTER_LINEAR) * behind
 
     def lit(self) -> NDArray[np.float32]:
-        """The picture (H, W, 3) with light on it, 0 … 255 and above."""
+        """The image (H, W, 3) with light on it, 0 … 255 and above."""
         height, width = self.ink.shape
         light = cv2.resize(self.light, (width, height), interpolation=cv2.INTER_LINEAR)
         light *= self.ink.astype(np.float32) * (1 / 255)
-        picture = self.albedo.astype(np.float32)
-        picture += 6.0
-        return picture * light[..., None]
+        image = self.albedo.astype(np.float32)
+        image += 6.0
+        return image * light[..., None]
 
     def _color(self, part: Part, mask: NDArray[np.uint8], window: tuple[slice, slice], offset: Points) -> None:
         target = self.albedo[window]
@@ -224,7 +224,7 @@ class Canvas:
             self._probes.append(_Probe(self._count, before, landmark, center))
 
     def _disc(self, center: Points) -> NDArray[np.uint8]:
-        """Owners of the pixels in a small square around a point; empty outside the picture."""
+        """Owners of the pixels in a small square around a point; empty outside the image."""
         reach = max(round(_PROBE * max(self.ink.shape) / 512), 2)
         column, row = (round(float(value)) for value in np.clip(center, -9999, 9999))
         return self.owner[max(row - reach, 0) : max(row + reach + 1, 0), max(column - reach, 0) : max(column + reach + 1, 0)]

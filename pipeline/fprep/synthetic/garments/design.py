@@ -1,4 +1,4 @@
-"""What a garment is, apart from any picture of it."""
+"""What a garment is, apart from any image of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items: garments that a shop could sell, with everything about them that can be seen in a picture.
+"""Items: garments that a shop could sell, with everything about them that can be seen in an image.
 
 An item is drawn once and photographed many times (`shoot.photograph`). What data sets call attributes is read off its design
 here, so that every label of a sample is true of the pixels.

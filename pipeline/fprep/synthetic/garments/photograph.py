@@ -36,7 +36,7 @@ class Photograph:
 
 
 def draw_photograph(generator: np.random.Generator, size: int) -> Photograph:
-    """Draw the settings of one picture with a longer side of `size` pixels."""
+    """Draw the settings of one image with a longer side of `size` pixels."""
     shape = generator.random()
     height, width = size, size
     if shape > 0.88:
@@ -87,7 +87,7 @@ def frame(photograph: Photograph, outlines: Points) -> Camera:
 
 
 def develop(photograph: Photograph, lit: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Lens and sensor: (H, W, 3) light to an 8-bit picture with vignette, blur, white balance, contrast and noise."""
+    """Lens and sensor: (H, W, 3) light to an 8-bit image with vignette, blur, white balance, contrast and noise."""
     height, width = lit.shape[:2]
     if photograph.blur:
         lit = np.asarray(cv2.GaussianBlur(lit, (0, 0), photograph.blur * max(height, width) / 512), np.float32)

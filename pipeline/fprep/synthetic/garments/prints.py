@@ -31,7 +31,7 @@ class Print:
 def noise_bank() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """White noise (1024, 1024, 3), standard deviation 32, and wrapped smooth noise (256, 256, 4) in about -1 … 1.
 
-    The same in every process, whatever the seed of the sample, so that no picture pays for its own noise.
+    The same in every process, whatever the seed of the sample, so that no image pays for its own noise.
     """
     generator = np.random.default_rng(20180227)
     white = generator.normal(0, 32, (_BANK_SIDE, _BANK_SIDE, 3))

@@ -1,4 +1,4 @@
-"""From a design and a source of chance to a picture with its points."""
+"""From a design and a source of chance to an image with its points."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from fschemas.landmarks import FASHIONAI_24, Visibility
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """`image` (H, W, 3) RGB, `points` (24, 2) pixel centers, 0 where absent, `visibility` (24,) values of `Visibility`."""
 
     image: NDArray[np.uint8]
@@ -42,8 +42,8 @@ class Picture:
     category: str
 
 
-def render(design: Design, photograph_rng: np.random.Generator, size: int = 512) -> Picture:
-    """Photograph a garment: the longer side of the picture has `size` pixels.
+def render(design: Design, photograph_rng: np.random.Generator, size: int = 512) -> Image:
+    """Photograph a garment: the longer side of the image has `size` pixels.
 
     Everything but the garment is drawn from `photograph_rng`; equal states give equal pixels.
     """
@@ -64,7 +64,7 @@ def render(design: Design, photograph_rng: np.random.Generator, size: int = 512)
     canvas.cast_shadow(-np.array(photograph.lamp) * reach, reach * 0.7, photograph.shadow)
     image = develop(photograph, canvas.lit(), generator)
     points, visibility = _annotate(canvas, design, image.shape[1], image.shape[0])
-    return Picture(image, points, visibility, design.category)
+    return Image(image, points, visibility, design.category)
 
 
 def build(design: Design, figure: Figure, generator: np.random.Generator) -> Garment:
@@ -153,7 +153,7 @@ def still_parts(design: Design, garment: Garment, figure: Figure) -> list[Part]:
 
 
 def _annotate(canvas: Canvas, design: Design, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Points (24, 2) and visibility (24,); what lies outside the picture or was not sewn is absent."""
+    """Points (24, 2) and visibility (24,); what lies outside the image or was not sewn is absent."""
     points = np.zeros((len(FASHIONAI_24), 2), np.float32)
     visibility = np.full(len(FASHIONAI_24), Visibility.NOT_APPLICABLE, np.int8)
     valid = FASHIONAI_24.valid_points(design.category)

@@ -1,4 +1,4 @@
-"""Curves, limbs and the parts that a picture is painted from. All points are (N, 2) float64 centimetres, y down."""
+"""Curves, limbs and the parts that an image is painted from. All points are (N, 2) float64 centimetres, y down."""
 
 from __future__ import annotations
 

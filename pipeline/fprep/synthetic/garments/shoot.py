@@ -34,7 +34,7 @@ from fschemas.landmarks import FASHIONAI_24, Visibility
 
 
 class View(NamedTuple):
-    """How a picture is taken. `settings` are of `figure.SETTINGS`, `place` is a key of backgrounds ("" suits the setting),
+    """How an image is taken. `settings` are of `figure.SETTINGS`, `place` is a key of backgrounds ("" suits the setting),
     `fill` the share of the frame that the garment spans, `roughness` 0 (studio) … 1 (a phone in bad light).
     """
 
@@ -68,7 +68,7 @@ VIEWS: dict[str, View] = {
 
 @dataclass(frozen=True)
 class Piece:
-    """One garment in a picture. `points` (24, 2) pixel centers, 0 where absent, `visibility` (24,); `mask` (H, W) is what is seen
+    """One garment in an image. `points` (24, 2) pixel centers, 0 where absent, `visibility` (24,); `mask` (H, W) is what is seen
     of it; `box` is its extent (left, top, right, bottom), pixel centers, both ends included.
     """
 
@@ -83,7 +83,7 @@ class Piece:
 class Shot:
     """A photograph: `image` (H, W, 3) RGB, the pieces that can be seen in the order of the outfit, and how it was taken.
 
-    `joints` (14, 2) are those of `JOINTS` in pixel centers, also outside the picture; None where nobody wears the clothes.
+    `joints` (14, 2) are those of `JOINTS` in pixel centers, also outside the image; None where nobody wears the clothes.
     """
 
     image: NDArray[np.uint8]

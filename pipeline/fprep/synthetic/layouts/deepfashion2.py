@@ -31,7 +31,7 @@ from fprep.synthetic.layouts.tree import (
     group_sizes,
     sample_folder,
     write_defects,
-    write_picture,
+    write_image,
 )  # fmt: skip
 from fschemas.vocabularies import vocabulary
 
@@ -43,7 +43,7 @@ _SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Pair:
-    """An outfit with `count` pictures, the first by a shop; `first` is the number of pictures of its split before it."""
+    """An outfit with `count` images, the first by a shop; `first` is the number of images of its split before it."""
 
     number: int
     split: str
@@ -52,20 +52,20 @@ class Pair:
 
 
 def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` pictures and return how many each split has.
+    """Write a sample of `images` images and return how many each split has.
 
-    Raises `UsageError` for an occupied folder or too few pictures.
+    Raises `UsageError` for an occupied folder or too few images.
     """
-    request = Request(images, seed, workers, defects, pictures, progress)
+    request = Request(images, seed, workers, defects, with_images, progress)
     with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
         pairs = list(_pairs(request))
         for split in dict.fromkeys(pair.split for pair in pairs):
             for kind in ("image", "annos")[: 1 if split == "test" else 2]:
                 (folder / split / kind).mkdir(parents=True)
-        draw = partial(_draw_pair, folder, pictures, seed)
+        draw = partial(_draw_pair, folder, with_images, seed)
         for _ in draw_groups(request, draw, pairs, [pair.count for pair in pairs], spread=True):
             pass
         counts = {split: sum(pair.count for pair in pairs if pair.split == split) for split in _SPLITS}
@@ -82,7 +82,7 @@ def _pairs(request: Request) -> Iterator[Pair]:
         counts[split] += count
 
 
-def _draw_pair(folder: Path, pictures: bool, seed: int, pair: Pair) -> int:
+def _draw_pair(folder: Path, with_images: bool, seed: int, pair: Pair) -> int:
     generator = chance(seed, 124, pair.number)
     look = pick(generator, dict.fromkeys(LOOKS, 1.0))
     outfit = draw_outfit(generator, pair.number, look)
@@ -91,10 +91,10 @@ def _draw_pair(folder: Path, pictures: bool, seed: int, pair: Pair) -> int:
         chances = chance(seed, 125, pair.number, index)
         name = f"{pair.first + index + 1:06d}"
         source = "shop" if index == 0 else "user"
-        if pictures:
+        if with_images:
             view = "shop" if source == "shop" else "street" if chances.random() < 0.4 else "home"
             shot = photograph(outfit, chances, VIEWS[view], _SIZE)
-            write_picture(folder / pair.split / "image" / f"{name}.jpg", shot.image, 85)
+            write_image(folder / pair.split / "image" / f"{name}.jpg", shot.image, 85)
             items = [_entry(shot, piece, styles[outfit.index(piece.item)]) for piece in shot.pieces]
         else:
             items = [_invented(chances, item, style) for item, style in zip(outfit, styles, strict=True)]
@@ -141,7 +141,7 @@ def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
 
 
 def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[str, Any]:
-    """An entry with plausible places for a picture that nobody draws."""
+    """An entry with plausible places for an image that nobody draws."""
     category = category_of(item)
     left, top = generator.integers(10, 150, 2).tolist()
     right, bottom = left + int(generator.integers(120, 300)), top + int(generator.integers(150, 400))
@@ -157,7 +157,7 @@ def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[st
 
 
 def _plant(folder: Path, seed: int) -> int:
-    """Spoil training documents and pictures; every entry is about `item1` of its document unless it says otherwise."""
+    """Spoil training documents and images; every entry is about `item1` of its document unless it says otherwise."""
     names = sorted(path.stem for path in (folder / "train/annos").iterdir())
     chosen = iter(chance(seed, 126).permutation(names).tolist())
     planted: list[Defect] = []

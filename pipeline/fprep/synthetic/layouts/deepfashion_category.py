@@ -1,7 +1,7 @@
 """Sample of DeepFashion's Category and Attribute Prediction benchmark (Liu et al., CVPR 2016): its lists, byte layout and quirks.
 
-`Anno_coarse` holds the six lists, `Anno_fine` the later fine annotation of some of the pictures with a split of its own (which
-leaks into the coarse test set, as in the release), `Eval` the partition, `Img/img/<Product>/img_NNNNNNNN.jpg` the pictures. The
+`Anno_coarse` holds the six lists, `Anno_fine` the later fine annotation of some of the images with a split of its own (which
+leaks into the coarse test set, as in the release), `Eval` the partition, `Img/img/<Product>/img_NNNNNNNN.jpg` the images. The
 attributes of `list_attr_img.txt` are three-valued: 1 yes, -1 no, 0 not known.
 """
 
@@ -37,7 +37,7 @@ from fprep.synthetic.layouts.tree import (
     draw_groups,
     group_sizes,
     sample_folder,
-    write_picture,
+    write_image,
     write_text,
 )
 from fschemas.vocabularies import vocabulary
@@ -52,15 +52,15 @@ _TYPES = ("texture", "fabric", "shape", "part", "style")
 
 
 def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` pictures and return how many rows each split has.
+    """Write a sample of `images` images and return how many rows each split has.
 
-    Without `pictures` the lists alone are written, with invented boxes and points, at up to the published 289,222 rows.
-    Raises `UsageError` for an occupied folder or too few pictures.
+    Without `with_images` the lists alone are written, with invented boxes and points, at up to the published 289,222 rows.
+    Raises `UsageError` for an occupied folder or too few images.
     """
-    request = Request(images, seed, workers, defects, pictures, progress)
+    request = Request(images, seed, workers, defects, with_images, progress)
     with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
         coarse = draw_coarse(folder, request)
         write_lists(folder, coarse, seed)
@@ -71,16 +71,16 @@ def write_sample(
 
 
 def draw_coarse(folder: Path, request: Request) -> Coarse:
-    """Draw the pictures (or invent what stands on them) and gather what the lists say."""
+    """Draw the images (or invent what stands on them) and gather what the lists say."""
     products = list(_products(request))
-    draw = partial(_draw_product, folder if request.pictures else None, request.seed)
+    draw = partial(_draw_product, folder if request.with_images else None, request.seed)
     marks = np.empty((request.images, NUM_COLUMNS), np.int32)
     for product, found in zip(
         products, draw_groups(request, draw, products, [product.count for product in products]), strict=True
     ):
         marks[product.first : product.first + product.count] = found
     shares = np.cumsum(list(_SPLITS.values())) / sum(_SPLITS.values())
-    # Pictures of one product fall on both sides of the split, as in the release.
+    # Images of one product fall on both sides of the split, as in the release.
     choice = np.searchsorted(shares, chance(request.seed, 103).random(request.images))
     names = list(_SPLITS)
     return Coarse(products, marks, [names[index] for index in choice], [path for product in products for path in product.paths])
@@ -96,7 +96,7 @@ def _products(request: Request) -> Iterator[Product]:
 
 
 def _draw_product(folder: Path | None, seed: int, product: Product) -> NDArray[np.int32]:
-    """Marks (count, 31) of a product's pictures, which are written below `folder` if there is one."""
+    """Marks (count, 31) of a product's images, which are written below `folder` if there is one."""
     item = item_of(seed, product.number)
     if folder is None:
         return invent(item, chance(seed, 104, product.number), product.count, 300)
@@ -107,7 +107,7 @@ def _draw_product(folder: Path | None, seed: int, product: Product) -> NDArray[n
         while shot is None or not shot.pieces:
             view = VIEWS[pick(generator, _VIEW_WEIGHTS)]
             shot = photograph([item], generator, view, 301 if generator.random() < 0.13 else 300)
-        write_picture(folder / IMAGES / path, shot.image)
+        write_image(folder / IMAGES / path, shot.image)
         marks.append(measure(shot, shot.pieces[0]))
     return np.stack(marks)
 

@@ -13,7 +13,7 @@ from fprep.synthetic.layouts.deepfashion_words import KIND_WEIGHTS
 
 @dataclass(frozen=True)
 class Product:
-    """A folder of pictures of one item; `first` is the row of the first of `count` pictures in every list."""
+    """A folder of images of one item; `first` is the row of the first of `count` images in every list."""
 
     number: int
     name: str
@@ -23,13 +23,13 @@ class Product:
 
     @property
     def paths(self) -> list[str]:
-        """The pictures as the lists name them."""
+        """The images as the lists name them."""
         return [f"img/{self.name}/img_{number:08d}.jpg" for number in range(1, self.count + 1)]
 
 
 @dataclass(frozen=True)
 class Coarse:
-    """Everything that the lists say: products in order, marks (N, 31) of all pictures, their splits and paths."""
+    """Everything that the lists say: products in order, marks (N, 31) of all images, their splits and paths."""
 
     products: list[Product]
     marks: NDArray[np.int32]

@@ -1,7 +1,7 @@
 """Sample of DeepFashion's Consumer-to-shop benchmark (Liu et al., CVPR 2016): `comsumer_NN.jpg` (so misspelt) and `shop_NN.jpg`.
 
 A shop photographs an item well lit before a plain ground; consumers do so at home, tilted, in bad light, among their things. The
-lists pair them; the partition counts pairs, not pictures; the attribute list has a byte order mark and CRLF, as in the release.
+lists pair them; the partition counts pairs, not with_images; the attribute list has a byte order mark and CRLF, as in the release.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from fprep.synthetic.layouts.tree import (
     draw_groups,
     group_sizes,
     sample_folder,
-    write_picture,
+    write_image,
     write_text,
 )
 
@@ -49,7 +49,7 @@ _QUALITY = {"shop": 90, "comsumer": 62}
 
 @dataclass(frozen=True)
 class Listing:
-    """One item: `shops` pictures by shops, then `consumers` by consumers; `first` is the row of the first in the lists."""
+    """One item: `shops` images by shops, then `consumers` by consumers; `first` is the row of the first in the lists."""
 
     number: int
     name: str
@@ -69,18 +69,18 @@ class Listing:
 
 
 def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` pictures and return how many pairs each split has.
+    """Write a sample of `images` images and return how many pairs each split has.
 
-    Raises `UsageError` for an occupied folder or too few pictures.
+    Raises `UsageError` for an occupied folder or too few images.
     """
-    request = Request(images, seed, workers, defects, pictures, progress)
+    request = Request(images, seed, workers, defects, with_images, progress)
     with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 2) as folder:
         listings = list(_listings(request))
         marks = np.empty((images, NUM_COLUMNS), np.int32)
-        draw = partial(_draw_listing, folder if pictures else None, seed)
+        draw = partial(_draw_listing, folder if with_images else None, seed)
         found = draw_groups(request, draw, listings, [len(listing.paths) for listing in listings])
         for listing, rows in zip(listings, found, strict=True):
             marks[listing.first : listing.first + len(rows)] = rows
@@ -121,7 +121,7 @@ def _draw_listing(folder: Path | None, seed: int, listing: Listing) -> NDArray[n
         while shot is None or not shot.pieces:
             place = "street" if view == "home" and generator.random() < 0.25 else view
             shot = photograph([item], generator, VIEWS[place], 301 if generator.random() < 0.13 else 300)
-        write_picture(folder / IMAGES / path, shot.image, _QUALITY[path.rsplit("/", 1)[1].split("_")[0]])
+        write_image(folder / IMAGES / path, shot.image, _QUALITY[path.rsplit("/", 1)[1].split("_")[0]])
         marks.append(measure(shot, shot.pieces[0]))
     return np.stack(marks)
 
@@ -154,7 +154,7 @@ def _write_lists(folder: Path, listings: list[Listing], marks: NDArray[np.int32]
 
 
 def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[str, int]:
-    """Each consumer's picture with one or all of the shop's."""
+    """Each consumer's image with one or all of the shop's."""
     counts = {"train": 0, "val": 0, "test": 0}
     rows: list[str] = []
     for listing in listings:

@@ -1,7 +1,7 @@
 """Quirks planted into samples of DeepFashion's benchmarks, each listed in `defects.json`.
 
-Every entry names the list, its line (1-based as it stands in the end; null for a whole file), the picture, the rule that should
-notice it, what was done and the verdict. No picture gets two quirks.
+Every entry names the list, its line (1-based as it stands in the end; null for a whole file), the image, the rule that should
+notice it, what was done and the verdict. No image gets two quirks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fprep.synthetic.layouts.deepfashion_coarse import Coarse
-from fprep.synthetic.layouts.image_defects import SPOILT_PICTURES
+from fprep.synthetic.layouts.image_defects import SPOILT_IMAGES
 from fprep.synthetic.layouts.tree import Defect, chance, write_defects
 
 _HEADER_LINES = 2
@@ -19,11 +19,11 @@ Change = Callable[[str], str]
 
 
 class ListSpoiler:
-    """Takes one untouched picture after the other and spoils its row in one of the lists, or the picture itself."""
+    """Takes one untouched image after the other and spoils its row in one of the lists, or the image itself."""
 
-    def __init__(self, folder: Path, files: dict[str, str], pictures: Path, seed: int) -> None:
-        """`files` gives short names to the lists (below `folder`); the first names the pictures, which lie below `pictures`."""
-        self.folder, self.pictures, self.files = folder, pictures, files
+    def __init__(self, folder: Path, files: dict[str, str], images: Path, seed: int) -> None:
+        """`files` gives short names to the lists (below `folder`); the first names the images, which lie below `with_images`."""
+        self.folder, self.images, self.files = folder, images, files
         self.lines = {name: (folder / file).read_text(encoding="utf-8").splitlines() for name, file in files.items()}
         first = next(iter(self.lines.values()))[_HEADER_LINES:]
         paths = list(dict.fromkeys(line.split()[0] for line in first))
@@ -31,18 +31,18 @@ class ListSpoiler:
         self._planted: list[tuple[str, str, Defect]] = []  # short name, text of the line, what was planted
 
     def take(self) -> str:
-        """The next untouched picture."""
+        """The next untouched image."""
         return self._untouched.pop(0)
 
     def change(self, name: str, rule: str, what: str, change: Change, verdict: str = "rejected") -> None:
-        """Rewrite the row of a picture in one list."""
+        """Rewrite the row of an image in one list."""
         path = self.take()
         place = self._place(name, path)
         self.lines[name][place] = change(self.lines[name][place])
         self._note(name, place, path, rule, what, verdict)
 
     def remove(self, name: str, verdict: str) -> None:
-        """Delete the row of a picture from one list, whose count line then says one too many."""
+        """Delete the row of an image from one list, whose count line then says one too many."""
         path = self.take()
         del self.lines[name][self._place(name, path)]
         self._planted.append((name, "", Defect(self.files[name], None, path, "missing_row", "the row was deleted", verdict)))
@@ -58,15 +58,15 @@ class ListSpoiler:
         """Enter a quirk of a whole file that is kept."""
         self._planted.append((name, "", Defect(self.files[name], None, None, rule, what, "kept")))
 
-    def spoil_pictures(self, name: str) -> None:
+    def spoil_images(self, name: str) -> None:
         """Files that are damaged, missing, or not what their name says."""
-        for rule, (what, change, verdict) in SPOILT_PICTURES.items():
+        for rule, (what, change, verdict) in SPOILT_IMAGES.items():
             path = self.take()
-            file = self.pictures / path
+            file = self.images / path
             file.write_bytes(change(file.read_bytes()))
             self._note(name, self._place(name, path), path, rule, what, verdict)
         path = self.take()
-        (self.pictures / path).unlink()
+        (self.images / path).unlink()
         self._note(name, self._place(name, path), path, "missing_image", "the file was deleted", "rejected")
 
     def finish(self, newlines: dict[str, str] | None = None) -> int:
@@ -89,7 +89,7 @@ class ListSpoiler:
 
 
 def spoil_boxes(spoiler: ListSpoiler, name: str, missing: str = "rejected") -> None:
-    """Boxes that cannot be read or cannot be; `missing` is the verdict of a picture without one."""
+    """Boxes that cannot be read or cannot be; `missing` is the verdict of an image without one."""
     spoiler.change(name, "bad_cell", "x_1 is 1_2", lambda line: re.sub(r"\d{3}( \d{3} \d{3} \d{3})$", r"1_2\1", line))
     spoiler.change(name, "bad_cell", "y_2 is nan", lambda line: re.sub(r"\d{3}$", "nan", line))
     spoiler.change(name, "wrong_columns", "three numbers", lambda line: re.sub(r" \d{3}$", "", line))
@@ -121,7 +121,7 @@ def plant_defects(folder: Path, coarse: Coarse, seed: int) -> int:
     spoiler.change("eval", "unknown_split", "the status is valid", lambda line: re.sub(r"\w+$", "valid", line))
     spoiler.change("eval", "path_escape", "a path that leaves the tree", lambda line: "img/../../" + line)
     spoiler.repeat("category")
-    spoiler.spoil_pictures("eval")
+    spoiler.spoil_images("eval")
     spoiler.note_file("category", "crlf", "every line ends with CR LF")
     spoiler.lines["landmarks"][0] = str(len(coarse.paths) + 7)
     spoiler.note_file("landmarks", "count_differs", "the count line says 7 too many")
@@ -141,7 +141,7 @@ def plant_inshop_defects(folder: Path, seed: int) -> int:
     unknown: Change = lambda line: re.sub(r"(train|query|gallery) +$", "testing    ", line)  # noqa: E731
     spoiler.change("eval", "unknown_split", "the status is testing", unknown)
     spoiler.change("eval", "item_path_mismatch", "the item id has a letter", lambda line: re.sub(r" id_0", " id_x", line))
-    spoiler.spoil_pictures("eval")
+    spoiler.spoil_images("eval")
     return spoiler.finish()
 
 
@@ -154,7 +154,7 @@ def plant_consumer2shop_defects(folder: Path, seed: int) -> int:
     spoiler.change("bbox", "box_inverted", "x_2 and x_1 changed places", _swapped)
     source: Change = lambda line: re.sub(r" \d( \d{3} \d{3} \d{3} \d{3})$", r" 3\1", line)  # noqa: E731
     spoiler.change("bbox", "source_differs", "the source type is 3", source, "kept")
-    spoiler.spoil_pictures("bbox")
+    spoiler.spoil_images("bbox")
     return spoiler.finish()
 
 
@@ -165,7 +165,7 @@ def plant_landmark_defects(folder: Path, seed: int) -> int:
     spoil_boxes(spoiler, "bbox")
     spoil_landmarks(spoiler, "landmarks", 2)
     spoiler.change("eval", "unknown_split", "the status is valid", lambda line: re.sub(r"\w+$", "valid", line))
-    spoiler.spoil_pictures("eval")
+    spoiler.spoil_images("eval")
     return spoiler.finish()
 
 

@@ -1,4 +1,4 @@
-"""Sample of DeepFashion's fine annotation alone: `Anno_fine` and its pictures, as in the tree of the category benchmark."""
+"""Sample of DeepFashion's fine annotation alone: `Anno_fine` and its images, as in the tree of the category benchmark."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from fprep.synthetic.layouts.deepfashion_fine_lists import FINE, write_fine
 from fprep.synthetic.layouts.tree import Progress, Request, sample_folder
 from fschemas.failures import UsageError
 
-PUBLISHED_IMAGES = 40_000  # half of the pictures drawn get the fine annotation
+PUBLISHED_IMAGES = 40_000  # half of the images drawn get the fine annotation
 
 
 def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Write `Anno_fine` for half of `images` pictures, the other half being unlisted; returns the rows of each split.
+    """Write `Anno_fine` for half of `images` images, the other half being unlisted; returns the rows of each split.
 
     Raises `UsageError` for an occupied folder, and for `defects`, which the sample of the category benchmark has.
     """
     if defects:
         raise UsageError("deepfashion-fine has no --defects of its own; use those of deepfashion-category")
-    request = Request(images, seed, workers, defects, pictures, progress)
+    request = Request(images, seed, workers, defects, with_images, progress)
     with sample_folder(Path(out), request) as folder:
         return write_fine(folder, draw_coarse(folder, request), seed)
 

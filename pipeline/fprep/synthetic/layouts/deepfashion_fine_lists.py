@@ -1,4 +1,4 @@
-"""Files of DeepFashion's fine annotation: parallel lists without headers, row i of each belongs to picture i of `<split>.txt`."""
+"""Files of DeepFashion's fine annotation: parallel lists without headers, row i of each belongs to image i of `<split>.txt`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SPLITS = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
 def write_fine(folder: Path, coarse: Coarse, seed: int) -> dict[str, int]:
-    """Write `Anno_fine` for up to half of the pictures, at most the published 20,000; returns the rows of each split."""
+    """Write `Anno_fine` for up to half of the images, at most the published 20,000; returns the rows of each split."""
     num_fine = min(PUBLISHED_FINE, (len(coarse.paths) + 1) // 2)
     chosen = chance(seed, 105).permutation(len(coarse.paths))[:num_fine].tolist()
     product_of = [product for product in coarse.products for _ in range(product.count)]

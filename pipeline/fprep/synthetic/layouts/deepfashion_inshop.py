@@ -1,7 +1,7 @@
 """Sample of DeepFashion's In-shop Clothes Retrieval benchmark (Liu et al., CVPR 2016), version 2.0 without masks and DensePose.
 
 Items of a shop in one or two colors, each photographed from several sides before a plain ground. Names, row widths, trailing spaces
-and the order of rows are those of the released files; `Img/img` holds the pictures, 256 x 256.
+and the order of rows are those of the released files; `Img/img` holds the images, 256 x 256.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from fprep.synthetic.layouts.tree import (
     draw_groups,
     group_sizes,
     sample_folder,
-    write_picture,
+    write_image,
     write_text,
 )
 from fschemas.vocabularies import vocabulary
@@ -61,11 +61,11 @@ _POSE = {"1_front": 1, "2_side": 2, "3_back": 3, "4_full": 4, "6_flat": 6, "7_ad
 
 @dataclass(frozen=True)
 class Listing:
-    """One item with its pictures: (path, view, variant) each; `first` is the row of the first in the box list."""
+    """One item with its images: (path, view, variant) each; `first` is the row of the first in the box list."""
 
     number: int
     first: int
-    pictures: tuple[tuple[str, str, int], ...]
+    images: tuple[tuple[str, str, int], ...]
     is_test: bool
 
     @property
@@ -75,19 +75,19 @@ class Listing:
 
 
 def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` pictures and return how many rows each part has.
+    """Write a sample of `images` images and return how many rows each part has.
 
-    Raises `UsageError` for an occupied folder or too few pictures.
+    Raises `UsageError` for an occupied folder or too few images.
     """
-    request = Request(images, seed, workers, defects, pictures, progress)
+    request = Request(images, seed, workers, defects, with_images, progress)
     with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 2) as folder:
         listings = list(_listings(request))
-        draw = partial(_draw_listing, folder if pictures else None, seed)
+        draw = partial(_draw_listing, folder if with_images else None, seed)
         marks = np.empty((images, NUM_COLUMNS), np.int32)
-        found = draw_groups(request, draw, listings, [len(listing.pictures) for listing in listings])
+        found = draw_groups(request, draw, listings, [len(listing.images) for listing in listings])
         for listing, rows in zip(listings, found, strict=True):
             marks[listing.first : listing.first + len(rows)] = rows
         counts = _write_lists(folder, listings, marks, seed)
@@ -116,7 +116,7 @@ def _listings(request: Request) -> Iterator[Listing]:
         item = item_of(request.seed, number)
         folder, variant = folder_of(item), int(generator.integers(1, 9))
         both = generator.random() < 0.0125 and gender_of(item) == "WOMEN"
-        pictures: list[tuple[str, str, int]] = []
+        images: list[tuple[str, str, int]] = []
         views = [
             *_SHOWN[:4],
             *(["4_full"] if generator.random() < 0.6 else []),
@@ -126,23 +126,23 @@ def _listings(request: Request) -> Iterator[Listing]:
             second, view = divmod(place, len(views))
             place_of_item = SECOND_FOLDER.get(folder, folder) if second and both else folder
             name = f"img/{gender_of(item)}/{place_of_item}/id_{number + 1:08d}/{variant + second:02d}_{views[view]}.jpg"
-            pictures.append((name, views[view], second))
-        yield Listing(number, first, tuple(pictures), count >= 2 and bool(generator.random() < 0.5))
+            images.append((name, views[view], second))
+        yield Listing(number, first, tuple(images), count >= 2 and bool(generator.random() < 0.5))
         first += count
 
 
 def _draw_listing(folder: Path | None, seed: int, listing: Listing) -> NDArray[np.int32]:
-    """Marks of an item's pictures, which are written below `folder` if there is one."""
+    """Marks of an item's images, which are written below `folder` if there is one."""
     item = item_of(seed, listing.number)
     if folder is None:
-        return invent(item, chance(seed, 108, listing.number), len(listing.pictures), SIDE)
+        return invent(item, chance(seed, 108, listing.number), len(listing.images), SIDE)
     wearer = _wearer(item, seed)
     marks: list[NDArray[np.int32]] = []
-    for index, (path, view, variant) in enumerate(listing.pictures):
+    for index, (path, view, variant) in enumerate(listing.images):
         generator, shot = chance(seed, 108, listing.number, index), None
         while shot is None or not shot.pieces:
             shot = photograph([item_of(seed, listing.number, variant)], generator, VIEWS[_VIEW[view]], (SIDE, SIDE), wearer)
-        write_picture(folder / IMAGES / path, shot.image, 92)
+        write_image(folder / IMAGES / path, shot.image, 92)
         marks.append(measure(shot, shot.pieces[0]))
     return np.stack(marks)
 
@@ -168,7 +168,7 @@ def _write_lists(folder: Path, listings: list[Listing], marks: NDArray[np.int32]
         item = item_of(seed, listing.number)
         kind = clothes_type(item)
         for (path, view, variant), row in zip(
-            listing.pictures, marks[listing.first : listing.first + len(listing.pictures)].tolist(), strict=True
+            listing.images, marks[listing.first : listing.first + len(listing.images)].tolist(), strict=True
         ):
             boxes.append(f"{padded(path)}{kind} {_POSE[view]} {box_text(row)}")
             points.append(f"{padded(path)}{kind} {row[VARIATION]}{landmark_text(row)}")
@@ -183,7 +183,7 @@ def _write_lists(folder: Path, listings: list[Listing], marks: NDArray[np.int32]
     (anno / "list_description_inshop.json").write_bytes(text.encode())
     write_text(anno / "attributes/list_attr_cloth.txt", ["463", "attribute_name", *ids])
     write_text(anno / "attributes/list_attr_items.txt", [str(len(listings)), "item_id attribute_labels", *attributes])
-    # The released color list has an order of its own: here every seventh picture comes first.
+    # The released color list has an order of its own: here every seventh image comes first.
     order = sorted(range(len(colors)), key=lambda place: place % 7 != 3)
     write_text(
         anno / "attributes/list_color_cloth.txt", [count, "image_name  clothes_color", *(colors[place] for place in order)]
@@ -197,9 +197,9 @@ def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[s
     counts = {"train": 0, "query": 0, "gallery": 0, "items": len(listings)}
     for listing in listings:
         generator = chance(seed, 110, listing.number)
-        queries = generator.random(len(listing.pictures)) < 0.53
+        queries = generator.random(len(listing.images)) < 0.53
         queries[generator.permutation(len(queries))[:2]] = [True, False][: len(queries)]
-        for (path, _, _), query in zip(listing.pictures, queries, strict=True):
+        for (path, _, _), query in zip(listing.images, queries, strict=True):
             status = "train" if not listing.is_test else "query" if query else "gallery"
             counts[status] += 1
             rows[listing.is_test].append(f"{path:<70} {listing.name:<11} {status:<11}")

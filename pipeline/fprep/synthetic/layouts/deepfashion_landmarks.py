@@ -1,6 +1,6 @@
 """Sample of DeepFashion's Fashion Landmark Detection benchmark (Liu et al., ECCV 2016), version 1.1 with joints.
 
-Pictures lie flat in `Img/img`, numbered with gaps; boxes, landmarks with a variation type and 14 joints (0 visible, 1 invisible) are
+Images lie flat in `Img/img`, numbered with gaps; boxes, landmarks with a variation type and 14 joints (0 visible, 1 invisible) are
 in lists of their own. The README of the release does not say which joint is which; here they are those of `shoot.JOINTS`.
 """
 
@@ -26,7 +26,7 @@ from fprep.synthetic.layouts.deepfashion_marks import (
     padded,
 )
 from fprep.synthetic.layouts.deepfashion_words import KIND_WEIGHTS
-from fprep.synthetic.layouts.tree import Progress, Request, chance, draw_groups, sample_folder, write_picture, write_text
+from fprep.synthetic.layouts.tree import Progress, Request, chance, draw_groups, sample_folder, write_image, write_text
 
 PUBLISHED_IMAGES = 123_016
 EVAL, IMAGES = "Eval/list_eval_partition.txt", "Img"
@@ -43,16 +43,16 @@ class _Drawn:
 
 
 def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` pictures and return how many rows each split has.
+    """Write a sample of `images` images and return how many rows each split has.
 
-    Raises `UsageError` for an occupied folder or too few pictures.
+    Raises `UsageError` for an occupied folder or too few images.
     """
-    request = Request(images, seed, workers, defects, pictures, progress)
+    request = Request(images, seed, workers, defects, with_images, progress)
     with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
-        draw = partial(_draw_picture, folder if pictures else None, seed)
+        draw = partial(_draw_image, folder if with_images else None, seed)
         drawn: list[_Drawn] = list(draw_groups(request, draw, range(images), [1] * images))
         counts = _write_lists(folder, drawn, seed)
         if defects:
@@ -63,11 +63,11 @@ def write_sample(
 
 
 def path_of(index: int) -> str:
-    """Path of picture `index`; some numbers are left out."""
+    """Path of image `index`; some numbers are left out."""
     return f"img/img_{index + 1 + index // 90:08d}.jpg"
 
 
-def _draw_picture(folder: Path | None, seed: int, index: int) -> _Drawn:
+def _draw_image(folder: Path | None, seed: int, index: int) -> _Drawn:
     item, generator = draw_item(seed, index, KIND_WEIGHTS), chance(seed, 122, index)
     if folder is None:
         marks = invent(item, generator, 1, 512)[0]
@@ -76,12 +76,12 @@ def _draw_picture(folder: Path | None, seed: int, index: int) -> _Drawn:
     shot = None
     while shot is None or not shot.pieces:
         shot = photograph([item], generator, VIEWS[pick(generator, _VIEW_WEIGHTS)], 512)
-    write_picture(folder / IMAGES / path_of(index), shot.image)
+    write_image(folder / IMAGES / path_of(index), shot.image)
     return _Drawn(measure(shot, shot.pieces[0]), _joints(shot), clothes_type(item))
 
 
 def _joints(shot: Shot) -> NDArray[np.int32]:
-    """14 x (0 visible or 1 invisible, x, y); 0 0 outside the picture and where nobody wears the clothes."""
+    """14 x (0 visible or 1 invisible, x, y); 0 0 outside the image and where nobody wears the clothes."""
     found = np.zeros((len(JOINTS), 3), np.int32)
     found[:, 0] = 1
     if shot.joints is not None:
@@ -95,10 +95,7 @@ def _joints(shot: Shot) -> NDArray[np.int32]:
 def _write_lists(folder: Path, drawn: list[_Drawn], seed: int) -> dict[str, int]:
     anno, count = folder / "Anno", str(len(drawn))
     paths = [path_of(index) for index in range(len(drawn))]
-    rows = [
-        (path, picture.clothes, picture.marks.tolist(), picture.joints.tolist())
-        for path, picture in zip(paths, drawn, strict=True)
-    ]
+    rows = [(path, image.clothes, image.marks.tolist(), image.joints.tolist()) for path, image in zip(paths, drawn, strict=True)]
     texts = [f"{path} {box_text(marks)}" for path, _, marks, _ in rows]
     write_text(anno / "list_bbox.txt", [count, "image_name x_1 y_1 x_2 y_2", *texts])
     texts = [f"{padded(path)}{kind} {marks[VARIATION]}{landmark_text(marks)}" for path, kind, marks, _ in rows]

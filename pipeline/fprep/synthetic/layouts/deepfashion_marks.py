@@ -1,4 +1,4 @@
-"""Boxes and landmarks of DeepFashion's four benchmarks, measured on drawn pictures, and the text of their rows.
+"""Boxes and landmarks of DeepFashion's four benchmarks, measured on drawn images, and the text of their rows.
 
 Crosswalk from the 24 FashionAI points to DeepFashion's eight (viewer's left and right, as on frontal photographs; they change
 places in back views, as in the released files):
@@ -73,7 +73,7 @@ def _eighth(piece: Piece, name: str) -> tuple[float, float, Visibility]:
         if piece.visibility[index] >= Visibility.OCCLUDED:
             return float(piece.points[index, 0]), float(piece.points[index, 1]), Visibility(int(piece.visibility[index]))
         if piece.visibility[index] == Visibility.ABSENT and part == "sleeve" and piece.item.design.sleeve:
-            return 0.0, 0.0, Visibility.ABSENT  # a cuff outside the picture
+            return 0.0, 0.0, Visibility.ABSENT  # a cuff outside the image
     return _side_seam(piece, side) if part == "waistline" else (0.0, 0.0, Visibility.ABSENT)
 
 
@@ -97,7 +97,7 @@ _TEMPLATE_LOWER = np.array([[0.3, 0.02], [0.7, 0.02], [0.1, 0.98], [0.9, 0.98]])
 
 
 def invent(item: Item, generator: np.random.Generator, count: int, side: int) -> NDArray[np.int32]:
-    """Marks (count, 31) of pictures that nobody draws: plausible places in a frame whose longer side is `side`."""
+    """Marks (count, 31) of images that nobody draws: plausible places in a frame whose longer side is `side`."""
     marks = np.full((count, NUM_COLUMNS), -1, np.int32)
     size = np.stack([np.round(side * generator.uniform(0.6, 1.0, count)), np.full(count, side)], axis=1)
     low = generator.uniform(0.01, 0.25, (count, 2)) * size

@@ -56,7 +56,7 @@ _UNSURE = {"smooth": "cotton,cotton-blend,stretch", "linen": "linen-blend,cotton
 
 
 def attribute_ids(item: Item) -> tuple[list[int], list[int]]:
-    """Positive and unknown ids of the 1,000 attributes; fabrics that no picture tells apart are unknown."""
+    """Positive and unknown ids of the 1,000 attributes; fabrics that no image tells apart are unknown."""
     ids = vocabulary("deepfashion-attribute-1000").ids
     positive = {ids[word] for word in _words(item)}
     unknown = {ids[word] for word in _UNSURE.get(item.fabric, "").split(",") if word} - positive

@@ -1,6 +1,6 @@
 """Sample of the FashionAI attribute recognition challenge (Tianchi 2018): archives base, web (warm-up) and rank (asked for).
 
-A row `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>` labels one picture for one of eight attributes, with a letter
+A row `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>` labels one image for one of eight attributes, with a letter
 per value: one y, m where a length lies close to the next value, n for the rest; the first value says that the part is not to be
 seen. Values that the renderer cannot sew (puritan collars, shawl lapels, one shoulder) do not occur.
 """
@@ -54,7 +54,7 @@ _STEPS: dict[str, tuple[float, ...]] = {  # upper bounds of the values from the 
 }
 _NECKLINES = {"v": "V Neck", "boat": "Straight Neck", "square": "Square Neckline", "round": "Round Neckline", "sweetheart": "Sweat Heart Neck",
               "straps": "Deep V Neckline"}  # fmt: skip
-_PARTS = {  # points of which one must lie in the picture for the part to be seen
+_PARTS = {  # points of which one must lie in the image for the part to be seen
     "skirt_length": ("hemline_left", "hemline_right"), "coat_length": ("top_hem_left", "top_hem_right"),
     "pant_length": ("bottom_left_out", "bottom_right_out"), "sleeve_length": ("cuff_left_out", "cuff_right_out"),
 }  # fmt: skip
@@ -62,7 +62,7 @@ _PARTS = {  # points of which one must lie in the picture for the part to be see
 
 @dataclass(frozen=True)
 class Row:
-    """A labelled picture: where it lies below its archive, its attribute, its label, its archive's list."""
+    """A labelled image: where it lies below its archive, its attribute, its label, its archive's list."""
 
     path: str
     attribute: str
@@ -75,16 +75,16 @@ class Row:
 
 
 def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` pictures and return how many each archive has.
+    """Write a sample of `images` images and return how many each archive has.
 
-    Raises `UsageError` for an occupied folder or too few pictures.
+    Raises `UsageError` for an occupied folder or too few images.
     """
-    request = Request(images, seed, workers, defects, pictures, progress)
+    request = Request(images, seed, workers, defects, with_images, progress)
     with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
-        draw = partial(_draw_row, folder if pictures else None, seed)
+        draw = partial(_draw_row, folder if with_images else None, seed)
         rows: list[Row] = list(draw_groups(request, draw, range(images), [1] * images))
         planted = _plant(folder, rows, seed) if defects else []
         lines = {file: [row.text() for row in rows if row.file == file] for file in (BASE, WEB, RANK)}
@@ -98,7 +98,7 @@ def write_sample(
 
 
 def attribute_of(index: int) -> str:
-    """Attribute of picture `index`: the eight in turn."""
+    """Attribute of image `index`: the eight in turn."""
     return list(_KINDS)[index % len(_KINDS)]
 
 
@@ -175,7 +175,7 @@ def _is_seen(attribute: str, piece: Piece) -> bool:
 
 
 def _plant(folder: Path, rows: list[Row], seed: int) -> list[Defect]:
-    """Spoil rows of base and pictures. The line of each defect is the place among all rows, for the caller to translate."""
+    """Spoil rows of base and images. The line of each defect is the place among all rows, for the caller to translate."""
     base = [place for place, row in enumerate(rows) if row.file == BASE]
     chosen = iter(chance(seed, 116).permutation(base).tolist())
     planted: list[Defect] = []

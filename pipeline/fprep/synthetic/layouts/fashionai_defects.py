@@ -1,6 +1,6 @@
 """Quirks planted into a FashionAI key points sample, each listed in `defects.json`.
 
-Every entry names the file, its line (1-based; null when it concerns the whole file), the picture, the rule of the validator that
+Every entry names the file, its line (1-based; null when it concerns the whole file), the image, the rule of the validator that
 should notice it, what was done, and the verdict: `rejected`, `kept` (perhaps with a warning) or `blank` (no row at all).
 """
 
@@ -28,12 +28,12 @@ from fprep.synthetic.layouts.fashionai_rows import (
     image_name,
     write_lines,
 )  # fmt: skip
-from fprep.synthetic.layouts.image_defects import SPOILT_PICTURES
+from fprep.synthetic.layouts.image_defects import SPOILT_IMAGES
 from fschemas.landmarks import FASHIONAI_24
 
 WARM_UP = "fashionAI_key_points_train_warm_up_20180222"
 WARM_UP_CSV = f"{WARM_UP}/Annotations/annotations.csv"
-_WARM_UP_PICTURES = 5
+_WARM_UP_IMAGES = 5
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class _Line:
 
 
 def plant_defects(folder: Path, train: list[Row], test: list[Row], *, images: int, seed: int) -> dict[str, int]:
-    """Spoil training rows and pictures of a sample in `folder`, write its CSV, the warm-up archive and `defects.json`.
+    """Spoil training rows and images of a sample in `folder`, write its CSV, the warm-up archive and `defects.json`.
 
     One row at least for each rule; the choice depends on the seed only. Returns the counts of rows and of planted defects.
     """
     planter = _Planter(folder / TRAIN, train, np.random.default_rng(np.random.SeedSequence((seed, images, 9))))
-    planter.spoil_pictures()
+    planter.spoil_images()
     planter.spoil_rows()
     planter.spoil_cells()
     planter.repeat(folder / TEST_A, test)
@@ -88,10 +88,10 @@ class _Planter:
         self.untouched: list[Row] = [rows[int(place)] for place in generator.permutation(len(rows))]
         self._places = {row.image_id: place for place, row in enumerate(rows)}
 
-    def spoil_pictures(self) -> None:
+    def spoil_images(self) -> None:
         """Files that are damaged, missing, or not what their name says."""
         for rule in ("truncated_image", "zero_byte_image", "not_an_image"):
-            what, change, _ = SPOILT_PICTURES[rule]
+            what, change, _ = SPOILT_IMAGES[rule]
             row = self._take()
             path = self.archive / row.image_id
             path.write_bytes(change(path.read_bytes()))
@@ -100,7 +100,7 @@ class _Planter:
         (self.archive / row.image_id).unlink()
         self._put(row, row, "missing_image", "the file was deleted")
         for rule in ("wrong_extension", "exif_orientation", "grayscale_image", "cmyk_image"):
-            what, change, _ = SPOILT_PICTURES[rule]
+            what, change, _ = SPOILT_IMAGES[rule]
             row = self._take()
             content = change((self.archive / row.image_id).read_bytes())
             moved = self._move(row, f"Images/{row.category}/{image_name(content)}")
@@ -131,7 +131,7 @@ class _Planter:
         self._put(row, replace(row, image_id="/" + row.image_id), "absolute_path", "a path that starts at the root")
 
     def spoil_cells(self) -> None:
-        """Cells that cannot be read, points outside the picture, points that are swapped, missing or not the garment's."""
+        """Cells that cannot be read, points outside the image, points that are swapped, missing or not the garment's."""
         for cell in ("12_x_1", "1_000_5_1", "nan_3_1"):
             self._change_cell("bad_cell", cell, "the cell is " + cell)
         self._change_cell("bad_visibility", "{x}_{y}_3", "visibility 3")
@@ -148,7 +148,7 @@ class _Planter:
         self._put(row, replace(row, cells=("100_50_1", *row.cells[1:])), "not_applicable_point", "a skirt with neckline_left")
 
     def repeat(self, test_archive: Path, test: list[Row]) -> None:
-        """A row twice, a picture twice, a picture of the test set among the training ones."""
+        """A row twice, an image twice, an image of the test set among the training ones."""
         row = self._take()
         self._insert(row, row, "duplicate_row", "the line before once more")
         row = self._take()
@@ -200,11 +200,11 @@ class _Planter:
 
 
 def _write_warm_up(folder: Path, repeated: Row, *, images: int, seed: int) -> list[_Line]:
-    """A second, older training archive with a byte order mark and CRLF; one of its pictures is also in the train archive."""
+    """A second, older training archive with a byte order mark and CRLF; one of its images is also in the train archive."""
     for category in CATEGORIES:
         (folder / WARM_UP / "Images" / category).mkdir(parents=True)
     (folder / WARM_UP_CSV).parent.mkdir()
-    rows = draw_rows(folder, range(images, images + _WARM_UP_PICTURES), seed, workers=1, archive=WARM_UP)
+    rows = draw_rows(folder, range(images, images + _WARM_UP_IMAGES), seed, workers=1, archive=WARM_UP)
     (folder / WARM_UP / repeated.image_id).write_bytes((folder / TRAIN / repeated.image_id).read_bytes())
     lines = [_Line(row.text(), row.image_id) for row in by_category([*rows, repeated])]
     place = next(place for place, line in enumerate(lines) if line.image == repeated.image_id)

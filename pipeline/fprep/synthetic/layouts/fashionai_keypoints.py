@@ -1,7 +1,7 @@
-"""Sample of the FashionAI key points challenge: its archives, names, CSV dialect and quirks, with pictures of our own.
+"""Sample of the FashionAI key points challenge: its archives, names, CSV dialect and quirks, with images of our own.
 
 Layout and encoding follow the round-1 archives (Tianchi 2018): `train.csv` inside `Annotations/` with 26 columns, `test.csv`
-with two, the answers of test a beside the archives, pictures under `Images/<category>/<md5 of the bytes>.jpg`.
+with two, the answers of test a beside the archives, images under `Images/<category>/<md5 of the bytes>.jpg`.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ def write_sample(
     seed: int,
     workers: int,
     defects: bool = False,
-    pictures: bool = True,
+    with_images: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
-    """Write a sample of `images` pictures, four fifths of them for training, and return how many rows each file holds.
+    """Write a sample of `images` images, four fifths of them for training, and return how many rows each file holds.
 
-    Picture i depends on (seed, i) only, so that every number of workers writes the same bytes. `defects` plants the quirks of
-    real archives and lists them in `defects.json`. `progress` is called with 1 for each picture written. The folder
-    appears under its name when it is complete. Raises `UsageError` for an occupied folder, too few pictures, and for no
-    `pictures` at all: their names are digests of their bytes.
+    Image i depends on (seed, i) only, so that every number of workers writes the same bytes. `defects` plants the quirks of
+    real archives and lists them in `defects.json`. `progress` is called with 1 for each image written. The folder
+    appears under its name when it is complete. Raises `UsageError` for an occupied folder, too few images, and for no
+    `with_images` at all: their names are digests of their bytes.
     """
     out = Path(out)
-    if not pictures:
+    if not with_images:
         raise UsageError("fashionai-keypoints names images after their bytes and cannot be written with --no-images")
     least = MIN_IMAGES_FOR_DEFECTS if defects else 1
     if images < least:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from fprep.synthetic.garments.design import CATEGORIES
-from fprep.synthetic.garments.render import Picture, render
+from fprep.synthetic.garments.render import Image, render
 from fprep.synthetic.garments.wardrobe import draw_design
 from fprep.synthetic.layouts.processes import mapper
 from fschemas.landmarks import FASHIONAI_24, Visibility
@@ -28,7 +28,7 @@ _TRAIN_CYCLE = tuple(CATEGORIES[index] for index in (0, 1, 2, 3, 4, 0, 2, 4, 1, 
 
 @dataclass(frozen=True)
 class Row:
-    """One annotated picture: its path below the archive, its category and its 24 cells `x_y_v`."""
+    """One annotated image: its path below the archive, its category and its 24 cells `x_y_v`."""
 
     image_id: str
     category: str
@@ -52,40 +52,40 @@ def draw_rows(
     progress: Callable[[int], None] | None = None,
     archive: str | None = None,
 ) -> list[Row]:
-    """Draw and write the pictures of these indices, in order; into one archive, or into the one that each belongs to."""
+    """Draw and write the images of these indices, in order; into one archive, or into the one that each belongs to."""
     rows: list[Row] = []
     with mapper(min(workers, len(indices) // IMAGES_PER_WORKER)) as mapped:
-        for row in mapped(partial(_write_picture, folder, seed, archive), indices):
+        for row in mapped(partial(_write_image, folder, seed, archive), indices):
             rows.append(row)
             if progress is not None:
                 progress(1)
     return rows
 
 
-def draw_picture(seed: int, index: int) -> Picture:
-    """Picture `index` of a sample, 512 pixels on its longer side."""
+def draw_image(seed: int, index: int) -> Image:
+    """Image `index` of a sample, 512 pixels on its longer side."""
     generator = np.random.default_rng(np.random.SeedSequence((seed, index)))
     return render(draw_design(generator, _category(index)), generator)
 
 
-def cells_of(picture: Picture) -> tuple[str, ...]:
-    """The 24 cells of a picture: whole pixels, 1 visible, 0 occluded, `-1_-1_-1` for the rest."""
+def cells_of(image: Image) -> tuple[str, ...]:
+    """The 24 cells of an image: whole pixels, 1 visible, 0 occluded, `-1_-1_-1` for the rest."""
     cells: list[str] = []
-    for (x, y), visibility in zip(picture.points, picture.visibility, strict=True):
+    for (x, y), visibility in zip(image.points, image.visibility, strict=True):
         known = visibility >= Visibility.OCCLUDED
         cells.append(f"{round(float(x))}_{round(float(y))}_{int(visibility == Visibility.VISIBLE)}" if known else NOT_ANNOTATED)
     return tuple(cells)
 
 
-def encode(picture: Picture) -> bytes:
-    """The bytes of the picture's JPEG file."""
-    done, buffer = cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+def encode(image: Image) -> bytes:
+    """The bytes of the image's JPEG file."""
+    done, buffer = cv2.imencode(".jpg", image.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done, "a rendered image can be encoded"
     return buffer.tobytes()
 
 
 def image_name(content: bytes) -> str:
-    """File name of a picture: the MD5 of its bytes, as in the real archives."""
+    """File name of an image: the MD5 of its bytes, as in the real archives."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest() + ".jpg"
 
 
@@ -105,15 +105,15 @@ def is_test(index: int) -> bool:
 
 
 def _category(index: int) -> str:
-    """Category of picture `index`: a fixed cycle, so that small samples hold all five."""
+    """Category of image `index`: a fixed cycle, so that small samples hold all five."""
     if is_test(index):
         return CATEGORIES[index // 5 % 5]
     return _TRAIN_CYCLE[(index - index // 5) % len(_TRAIN_CYCLE)]
 
 
-def _write_picture(folder: Path, seed: int, archive: str | None, index: int) -> Row:
-    picture = draw_picture(seed, index)
-    content = encode(picture)
-    image_id = f"Images/{picture.category}/{image_name(content)}"
+def _write_image(folder: Path, seed: int, archive: str | None, index: int) -> Row:
+    image = draw_image(seed, index)
+    content = encode(image)
+    image_id = f"Images/{image.category}/{image_name(content)}"
     (folder / (archive or (TEST_A if is_test(index) else TRAIN)) / image_id).write_bytes(content)
-    return Row(image_id, picture.category, cells_of(picture))
+    return Row(image_id, image.category, cells_of(image))

@@ -1,4 +1,4 @@
-"""Ways to spoil the file of a picture."""
+"""Ways to spoil the file of an image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _with_orientation(content: bytes) -> bytes:
     return content[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + content[2:]
 
 
-SPOILT_PICTURES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+SPOILT_IMAGES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "truncated_image": ("the file ends after 40 % of its bytes", lambda content: content[: len(content) * 2 // 5], "rejected"),
     "zero_byte_image": ("the file is empty", lambda _: b"", "rejected"),
     "not_an_image": ("the file holds an HTML page", lambda _: b"<html><body>403 Forbidden</body></html>\n", "rejected"),

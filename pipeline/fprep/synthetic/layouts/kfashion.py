@@ -1,4 +1,4 @@
-"""Sample of K-Fashion (AI-Hub 7988): `K-Fashion 이미지/{Training,Validation}`, one JSON and one JPEG a picture in a folder per style.
+"""Sample of K-Fashion (AI-Hub 7988): `K-Fashion 이미지/{Training,Validation}`, one JSON and one JPEG an image in a folder per style.
 
 Outfits in 23 styles, each photographed a few times; style, labels, rectangles and polygons of up to four parts as in the
 released documents: compact UTF-8 without a line end, `[{}]` for what is absent, polygon keys numbered in arbitrary order,
@@ -27,7 +27,7 @@ PUBLISHED_IMAGES = 967_806
 ROOT, LABELS, IMAGES = "K-Fashion 이미지", "라벨링데이터", "원천데이터_1"
 MIN_IMAGES_FOR_DEFECTS = 60
 WIDTH = 800
-_DRAWN_WIDTH = 480  # pictures are drawn smaller and enlarged
+_DRAWN_WIDTH = 480  # images are drawn smaller and enlarged
 _HEIGHTS = (800, 1000, 1066, 1067, 1200)
 _VIEW_WEIGHTS = {"shop": 3.0, "any": 2.0, "street": 3.0, "home": 1.0}
 _SHOPS = ("Ave29th", "nt2157k07", "IMG", "로즈로코", "(116)IMG", "daily★look", "a, b 코디", "Ⅱ season")
@@ -37,7 +37,7 @@ Polygon = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Session:
-    """One outfit and how often it is photographed; `first` numbers its pictures among all."""
+    """One outfit and how often it is photographed; `first` numbers its images among all."""
 
     number: int
     first: int
@@ -50,20 +50,20 @@ class Session:
 
 
 def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, int]:  # fmt: skip
     """Write a sample of `images` documents and return how many each split has.
 
-    Raises `UsageError` for an occupied folder or too few pictures.
+    Raises `UsageError` for an occupied folder or too few images.
     """
-    request = Request(images, seed, workers, defects, pictures, progress)
+    request = Request(images, seed, workers, defects, with_images, progress)
     with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
         sessions: list[Session] = []
         for number, count in enumerate(group_sizes(request, 1, 5)):
             sessions.append(Session(number, sum((sessions[-1].first, sessions[-1].count)) if sessions else 0, count))
         counts = {"Training": 0, "Validation": 0}
-        draw = partial(_draw_session, folder, request.pictures, seed)
+        draw = partial(_draw_session, folder, request.with_images, seed)
         sizes = [session.count for session in sessions]
         for session, _ in zip(sessions, draw_groups(request, draw, sessions, sizes, spread=True), strict=True):
             counts[session.split] += session.count
@@ -75,7 +75,7 @@ def write_sample(
 
 
 def identifier_of(index: int) -> int:
-    """Number of a picture: unique, not in the order of the pictures."""
+    """Number of an image: unique, not in the order of the images."""
     return 100_000 + index * 611_953 % 1_300_021
 
 
@@ -86,8 +86,8 @@ def outfit_of(seed: int, number: int) -> tuple[str, list[Item]]:
     return look, draw_outfit(generator, number, look)
 
 
-def _draw_session(folder: Path, pictures: bool, seed: int, session: Session) -> int:
-    """Write documents and pictures of a session."""
+def _draw_session(folder: Path, with_images: bool, seed: int, session: Session) -> int:
+    """Write documents and images of a session."""
     look, outfit = outfit_of(seed, session.number)
     wearer = draw_person(chance(seed, 112, session.number))
     shop = chance(seed, 113, session.number)
@@ -101,7 +101,7 @@ def _draw_session(folder: Path, pictures: bool, seed: int, session: Session) -> 
         identifier = identifier_of(session.first + index)
         stem = f"{STYLE_OF_LOOK[look]}/{identifier}"
         shapes: list[tuple[Item, Polygon]] = []
-        if pictures:
+        if with_images:
             shot = photograph(
                 outfit, generator, VIEWS[pick(generator, _VIEW_WEIGHTS)], (round(height / scale), _DRAWN_WIDTH), wearer
             )
@@ -124,7 +124,7 @@ def document_of(
     identifier: int, file_name: str, time: str, height: int, look: str, shapes: list[tuple[Item, Polygon]],
     generator: np.random.Generator,
 ) -> dict[str, Any]:  # fmt: skip
-    """The document of a picture: what the release says of it."""
+    """The document of an image: what the release says of it."""
     style: dict[str, str] = {}
     if generator.random() < 0.97:
         style["스타일"] = "키치/키덜트" if look == "kitsch" and generator.random() < 0.5 else STYLE_OF_LOOK[look]
@@ -158,7 +158,7 @@ def document_of(
 
 
 def _shapes(shot: Shot, size: tuple[int, int]) -> list[tuple[Item, Polygon]]:
-    """Each garment's largest outline in pixels of the enlarged picture; one that shows too little has none."""
+    """Each garment's largest outline in pixels of the enlarged image; one that shows too little has none."""
     scale = np.array(size) / np.array(shot.image.shape[1::-1])
     found: list[tuple[Item, Polygon]] = []
     for piece in shot.pieces:
@@ -182,7 +182,7 @@ _PLACES = {"outwear": (0.12, 0.7), "blouse": (0.1, 0.5), "dress": (0.1, 0.85), "
 
 
 def _invented(generator: np.random.Generator, item: Item, height: int) -> Polygon:
-    """A plausible outline in a picture that nobody draws."""
+    """A plausible outline in an image that nobody draws."""
     top, bottom = np.array(_PLACES[item.category]) * height
     angle = np.linspace(0, 2 * np.pi, int(generator.integers(8, 30)), endpoint=False)
     center = np.array([generator.uniform(300, 500), (top + bottom) / 2])

@@ -1,7 +1,7 @@
 """Sample of K-Fashion in the text layout of ASEN (Ma et al., AAAI 2020): lists of names, labels, queries and candidates.
 
 One attribute, the style, in three classes that can be seen: 0 plain without color (black, white, grey), 1 plain in a color, 2 with a
-print. A folder of a style holds pictures of several classes, as in the re-release; so the folder does not tell the class.
+print. A folder of a style holds images of several classes, as in the re-release; so the folder does not tell the class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fprep.synthetic.layouts.tree import (
     group_sizes,
     sample_folder,
     write_defects,
-    write_picture,
+    write_image,
     write_text,
 )  # fmt: skip
 from fschemas.vocabularies import vocabulary
@@ -41,20 +41,20 @@ Named = tuple[str, int, bool]  # path, class, is it for validation
 
 
 def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, pictures: bool = True,
+    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` pictures and return how many lines each list has.
+    """Write a sample of `images` images and return how many lines each list has.
 
-    Raises `UsageError` for an occupied folder or too few pictures.
+    Raises `UsageError` for an occupied folder or too few images.
     """
-    request = Request(images, seed, workers, defects, pictures, progress)
+    request = Request(images, seed, workers, defects, with_images, progress)
     with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
         first, sessions = 0, list[tuple[int, int, int]]()
         for number, count in enumerate(group_sizes(request, 1, 5)):
             sessions.append((number, first, count))
             first += count
-        draw = partial(_draw_session, folder if pictures else None, seed)
+        draw = partial(_draw_session, folder if with_images else None, seed)
         rows: list[Named] = []
         for found in draw_groups(request, draw, sessions, [count for _, _, count in sessions]):
             rows += found
@@ -79,7 +79,7 @@ def _draw_session(folder: Path | None, seed: int, session: tuple[int, int, int])
         if folder is not None:
             generator = chance(seed, 117, number, index)
             shot = photograph(outfit, generator, VIEWS[pick(generator, _VIEW_WEIGHTS)], _SIDE, wearer)
-            write_picture(folder / ROOT / "train/images" / path, shot.image)
+            write_image(folder / ROOT / "train/images" / path, shot.image)
         rows.append((path, class_of(outfit), is_valid))
     return rows
 
@@ -115,7 +115,7 @@ def _plant(names: list[str], labels: list[str], folder: Path) -> list[Defect]:
     planted: list[Defect] = []
     for back, rule, text in ((1, "unknown_attribute", "0 3"), (2, "unknown_attribute", "7 0"), (3, "bad_label", "0 one")):
         labels[last - back] = f"{last - back} {text}"
-        image = names[last - back] if rule == "unknown_attribute" else None  # a line that cannot be read concerns no picture
+        image = names[last - back] if rule == "unknown_attribute" else None  # a line that cannot be read concerns no image
         planted.append(Defect(list_of_labels, last - back + 1, image, rule, f"the label is {text!r}"))
     labels.append(f"{last + 1000} 0 1")
     planted.append(Defect(list_of_labels, last + 1, None, "unknown_image", "a place beyond the list of names"))

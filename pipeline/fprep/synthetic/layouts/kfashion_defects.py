@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from fprep.synthetic.layouts.image_defects import SPOILT_PICTURES
+from fprep.synthetic.layouts.image_defects import SPOILT_IMAGES
 from fprep.synthetic.layouts.tree import Defect, chance, write_defects
 
 _TRAINING, _LABELS, _IMAGES = "K-Fashion 이미지/Training", "라벨링데이터", "원천데이터_1"
@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 
 def plant_defects(folder: Path, seed: int) -> int:
-    """Spoil training documents and pictures; returns how many quirks were planted."""
+    """Spoil training documents and images; returns how many quirks were planted."""
     planter = _Planter(folder, seed)
     planter.edit("box_cut_at_border", "X좌표 of a rectangle is -3.5", _move_rectangle, "kept")
     planter.edit("garment_of_no_size", "가로 and 세로 of a rectangle are 0", _empty_rectangle, "kept")
@@ -31,7 +31,7 @@ def plant_defects(folder: Path, seed: int) -> int:
     planter.spoil("bad_encoding", "the document in EUC-KR", lambda content: content.decode().encode("euc-kr", "replace"))
     planter.spoil("bom", "EF BB BF before the document", lambda content: b"\xef\xbb\xbf" + content, "kept")
     planter.spoil("bad_json", "a list around the document", lambda content: b"[" + content + b"]")
-    planter.spoil_pictures()
+    planter.spoil_images()
     write_defects(folder, planter.planted, wrapped=True)
     return len(planter.planted)
 
@@ -62,23 +62,23 @@ class _Planter:
         stem = next(self._stems)
         path = self.folder / self._document(stem)
         path.write_bytes(change(path.read_bytes()))
-        self.planted.append(Defect(self._document(stem), 1, self._picture(stem), rule, what, verdict))
+        self.planted.append(Defect(self._document(stem), 1, self._image(stem), rule, what, verdict))
 
-    def spoil_pictures(self) -> None:
+    def spoil_images(self) -> None:
         """Files that are damaged, missing, or not what their name says."""
-        for rule, (what, change, verdict) in SPOILT_PICTURES.items():
+        for rule, (what, change, verdict) in SPOILT_IMAGES.items():
             stem = next(self._stems)
-            path = self.folder / self._picture(stem)
+            path = self.folder / self._image(stem)
             path.write_bytes(change(path.read_bytes()))
-            self.planted.append(Defect(self._document(stem), 1, self._picture(stem), rule, what, verdict))
+            self.planted.append(Defect(self._document(stem), 1, self._image(stem), rule, what, verdict))
         stem = next(self._stems)
-        (self.folder / self._picture(stem)).unlink()
-        self.planted.append(Defect(self._document(stem), 1, self._picture(stem), "missing_image", "the file was deleted"))
+        (self.folder / self._image(stem)).unlink()
+        self.planted.append(Defect(self._document(stem), 1, self._image(stem), "missing_image", "the file was deleted"))
 
     def _document(self, stem: str) -> str:
         return f"{_TRAINING}/{_LABELS}/{stem}.json"
 
-    def _picture(self, stem: str) -> str:
+    def _image(self, stem: str) -> str:
         return f"{_TRAINING}/{_IMAGES}/{stem}.jpg"
 
 

@@ -1,4 +1,4 @@
-"""What every writer of a drawn raw tree shares: its folder, its pictures, its lines, its list of planted defects."""
+"""What every writer of a drawn raw tree shares: its folder, its images, its lines, its list of planted defects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fschemas.publish import new_folder, publish
 from fschemas.wording import are, count
 
 JPEG_QUALITY = 88
-_PICTURES_PER_WORKER = 8  # a process that starts for fewer costs more than it draws
+_IMAGES_PER_WORKER = 8  # a process that starts for fewer costs more than it draws
 _DOCUMENTS_PER_WORKER = 2000
 
 Progress = Callable[[int], None]
@@ -30,13 +30,13 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What `fprep sample` was asked for. Without `pictures` only annotations are written, with invented places."""
+    """What `fprep sample` was asked for. Without `with_images` only annotations are written, with invented places."""
 
     images: int
     seed: int
     workers: int
     defects: bool = False
-    pictures: bool = True
+    with_images: bool = True
     progress: Progress | None = None
 
 
@@ -58,7 +58,7 @@ def sample_folder(out: Path, request: Request, least: int = 1) -> Generator[Path
     if request.images < least:
         kind = " for --defects" if request.defects else ""
         raise UsageError(f"{count(request.images, 'image')} {are(request.images)} too few{kind}; ask for {least} or more")
-    if request.defects and not request.pictures:
+    if request.defects and not request.with_images:
         raise UsageError("--defects spoils images too, so it cannot be combined with --no-images; drop one of them")
     if request.workers < 1:
         raise UsageError(f"{request.workers} workers cannot draw anything; ask for 1 or more")
@@ -74,13 +74,13 @@ def sample_folder(out: Path, request: Request, least: int = 1) -> Generator[Path
 def draw_groups(
     request: Request, draw: Callable[[Any], Any], groups: Sequence[Any], sizes: Iterable[int], *, spread: bool = False
 ) -> Iterator[Any]:
-    """The results of `draw` for each group of pictures, in order; reports the pictures of each when it is done.
+    """The results of `draw` for each group of images, in order; reports the images of each when it is done.
 
-    Without pictures one process does it all, unless the work is to be `spread` all the same.
+    Without images one process does it all, unless the work is to be `spread` all the same.
     """
-    busy = request.images // (_PICTURES_PER_WORKER if request.pictures else _DOCUMENTS_PER_WORKER)
-    workers = min(request.workers, busy) if request.pictures or spread else 1
-    with mapper(workers, 2 if request.pictures else 100) as mapped:
+    busy = request.images // (_IMAGES_PER_WORKER if request.with_images else _DOCUMENTS_PER_WORKER)
+    workers = min(request.workers, busy) if request.with_images or spread else 1
+    with mapper(workers, 2 if request.with_images else 100) as mapped:
         for result, size in zip(mapped(draw, groups), sizes, strict=True):
             yield result
             if request.progress is not None:
@@ -92,7 +92,7 @@ def chance(*numbers: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(numbers))
 
 
-def write_picture(path: Path, image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
+def write_image(path: Path, image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
     """Write (H, W, 3) RGB as JPEG, with its folders, and return the bytes."""
     content = jpeg_bytes(image, quality)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def write_picture(path: Path, image: NDArray[np.uint8], quality: int = JPEG_QUAL
 
 
 def jpeg_bytes(image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
-    """The JPEG file of a picture (H, W, 3) RGB."""
+    """The JPEG file of an image (H, W, 3) RGB."""
     done, buffer = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "a rendered image can be encoded"
     return buffer.tobytes()
@@ -126,9 +126,9 @@ def write_defects(folder: Path, defects: Sequence[Defect], *, wrapped: bool = Fa
 
 
 def group_sizes(request: Request, low: int, high: int, mean_at_full_size: int = 0, least: int = 1) -> Iterator[int]:
-    """How many pictures each item has, from `low` to `high`, until all pictures are given away; large samples go on with small.
+    """How many images each item has, from `low` to `high`, until all images are given away; large samples go on with small.
 
-    `mean_at_full_size` replaces the range in samples of more than 20,000 pictures. The last item takes up to `least` - 1 more, so
+    `mean_at_full_size` replaces the range in samples of more than 20,000 images. The last item takes up to `least` - 1 more, so
     that none has fewer than `least`.
     """
     if request.images > 20_000 and mean_at_full_size:

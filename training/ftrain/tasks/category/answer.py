@@ -16,7 +16,7 @@ _LINES = 9  # of the panel
 
 
 def answer(learned: CategoryLabels, least_score: float, results: Results, number: int) -> dict[str, Any]:
-    """The answer for picture `number` of a predicted batch.
+    """The answer for image `number` of a predicted batch.
 
     `recognized` is false where the best score (of the category, or without one the mean of the best of each group of attributes)
     is below `least_score`: then nothing is claimed, but the candidates stand there all the same.
@@ -40,15 +40,15 @@ def answer(learned: CategoryLabels, least_score: float, results: Results, number
     return said
 
 
-def draw(picture: np.ndarray, said: dict[str, Any]) -> np.ndarray:
-    """The answer on its picture, which may have been resized since."""
+def draw(image: np.ndarray, said: dict[str, Any]) -> np.ndarray:
+    """The answer on its image, which may have been resized since."""
     lines = [Line(f"nothing recognized (all scores below {said['least_score']:.2f})")]
     if said["recognized"]:
         lines = [Line(said["category"], said["category_score"])] if "category" in said else []
         kinds = said.get("attributes", {})
         best = [Line(entries[0]["name"], entries[0]["score"], kind, probability=False) for kind, entries in kinds.items()]
         lines += best[: _LINES - len(lines)]
-    return draw_labels(picture, lines, size=(said["width"], said["height"]), box=said.get("box"))
+    return draw_labels(image, lines, size=(said["width"], said["height"]), box=said.get("box"))
 
 
 def _category(learned: CategoryLabels, scores: np.ndarray) -> dict[str, Any]:

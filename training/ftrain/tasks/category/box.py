@@ -1,6 +1,6 @@
 """A predicted box and what is seen in it: a head that cannot give an impossible box, its losses, pooling that teaches it.
 
-Boxes here are x1, y1, x2, y2 as shares of the picture, edge to edge: 0 is its left or upper edge, 1 its right or lower one.
+Boxes here are x1, y1, x2, y2 as shares of the image, edge to edge: 0 is its left or upper edge, 1 its right or lower one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FIRST_SIDE = 1.4  # its sigmoid, 0.8, is the side of the box before anything is
 
 
 class BoxHead(nn.Module):
-    """Features B, C, H, W to boxes B, 4 inside the picture, ordered whatever the weights.
+    """Features B, C, H, W to boxes B, 4 inside the image, ordered whatever the weights.
 
     A 1 x 1 convolution to 32 channels and one linear layer (Ghadiri's classifier of clothes has the same); of its four values two
     are the sides, two the share of the room left over that lies before the box.
@@ -43,8 +43,8 @@ class BoxHead(nn.Module):
 class BoxMaps(nn.Module):
     """Features of one or two strides, finest first, to boxes B, 4: each edge is the mean place of a map of its own.
 
-    Integral regression (Sun et al., ECCV 2018): what finds an edge in one place finds it in all, so that a few hundred pictures
-    teach more than they teach `BoxHead`. `prior` is what the maps are without looking, at first a box of most of the picture.
+    Integral regression (Sun et al., ECCV 2018): what finds an edge in one place finds it in all, so that a few hundred images
+    teach more than they teach `BoxHead`. `prior` is what the maps are without looking, at first a box of most of the image.
     """
 
     def __init__(self, widths: Sequence[int], cells: int, channels: int = 64) -> None:
@@ -77,7 +77,7 @@ def box_loss(boxes: Tensor, truth: Tensor, known: Tensor) -> Tensor:
 
 
 def pool_box(features: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """ROIAlign (He et al., ICCV 2017) of one box per picture: B, C, size, size from features B, C, H, W and boxes B, 4.
+    """ROIAlign (He et al., ICCV 2017) of one box per image: B, C, size, size from features B, C, H, W and boxes B, 4.
 
     The same numbers as `torchvision.ops.roi_align` with aligned=True and two samples per bin and axis, but computed as two
     products with matrices of bilinear weights, so that gradients reach the boxes as well (as in Jaderberg et al., NIPS 2015, and

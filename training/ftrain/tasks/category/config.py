@@ -10,7 +10,7 @@ from ftrain.data.config import ViewConfig
 
 
 class CategoryConfig(ViewConfig):
-    """Network, picture, losses. Defaults are the tiny profile."""
+    """Network, image, losses. Defaults are the tiny profile."""
 
     backbone: str = "resnet18"
     weights: str = "none"  # none | imagenet | path of a file
@@ -24,10 +24,10 @@ class CategoryConfig(ViewConfig):
     dropout: float = Field(0.0, ge=0, lt=1)  # below the heads
     # auto: a softmax in exclusive groups, else balanced; plain: unweighted, as the original
     attribute_loss: Literal["auto", "balanced", "plain"] = "auto"
-    positive_rate: float | None = Field(None, gt=0, lt=1)  # of the training set, for `balanced`; None: each picture's own
+    positive_rate: float | None = Field(None, gt=0, lt=1)  # of the training set, for `balanced`; None: each image's own
     attribute_weight: float = Field(1.0, ge=0)
     category_weight: float = Field(1.0, ge=0)
     box_weight: float = Field(1.0, ge=0)
     smoothing: float = Field(0.0, ge=0, lt=1)  # of labels, where a softmax is learnt
-    flip_test: bool = False  # average with the mirrored picture
+    flip_test: bool = False  # average with the mirrored image
     least_score: float = Field(0.2, ge=0, lt=1)  # below this the answer is that nothing is recognized

@@ -28,10 +28,10 @@ class Line:
 
 
 def draw_labels(
-    picture: np.ndarray, lines: Sequence[Line], *, size: tuple[int, int], box: Sequence[float] | None = None
+    image: np.ndarray, lines: Sequence[Line], *, size: tuple[int, int], box: Sequence[float] | None = None
 ) -> np.ndarray:
-    """`picture`, uint8 RGB of any size, with the panel at its lower left and the box (pixels of `size`: width, height)."""
-    canvas = np.ascontiguousarray(picture).copy()
+    """`image`, uint8 RGB of any size, with the panel at its lower left and the box (pixels of `size`: width, height)."""
+    canvas = np.ascontiguousarray(image).copy()
     height, width = canvas.shape[:2]
     unit = max(width, height) / _MADE_FOR
     if box is not None:

@@ -1,4 +1,4 @@
-"""The classifier of clothes: one backbone, a predicted box, what is seen in it beside the whole picture, and linear heads.
+"""The classifier of clothes: one backbone, a predicted box, what is seen in it beside the whole image, and linear heads.
 
 After the open classifier of Ghadiri (2019): global average and 3 x 3 features of the predicted box, joined, into one linear layer
 each for attributes and categories. What that one lacks is chosen here: features of a finer stride for the box, a gradient
@@ -66,7 +66,7 @@ class CategoryNetwork(nn.Module):
     `num_categories` and `num_attributes` of 0 leave a head out; `types` (name to category ids) asks for a branch per type.
     `local_size` cells a side of the box are joined to the global features (0: none) from the features at `local_stride`.
     `box_head` is `maps` or `flat`, the original's. Where not `box_gradient`, the classification does not move the box. With
-    `true_boxes` something else teaches it; a box that nothing teaches is the whole picture.
+    `true_boxes` something else teaches it; a box that nothing teaches is the whole image.
     """
 
     def __init__(

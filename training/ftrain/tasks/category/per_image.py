@@ -1,4 +1,4 @@
-"""Picture by picture: what the category task got right, the table of the worst, and the tiles of a contact sheet."""
+"""Image by image: what the category task got right, the table of the worst, and the tiles of a contact sheet."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def hits(learned: CategoryLabels, results: Results) -> tuple[np.ndarray, np.ndar
     return hits, counts
 
 
-def pictures(learned: CategoryLabels, judged: Judged) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
-    """How bad each picture is (share of its labels that are wrong, then how unsure), and the header and rows of a table."""
+def images(learned: CategoryLabels, judged: Judged) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
+    """How bad each image is (share of its labels that are wrong, then how unsure), and the header and rows of a table."""
     results, number = judged.results, len(judged.results["row"])
     wrong, total, unsure = np.zeros(number), np.zeros(number), np.zeros(number)
     header = ["key"]
@@ -70,13 +70,13 @@ def pictures(learned: CategoryLabels, judged: Judged) -> tuple[np.ndarray, list[
 
 
 def tile(learned: CategoryLabels, judged: Judged, number: int, badness: float) -> Tile:
-    """A picture with its box, the category and the attributes as answered, and the truth where it is another."""
+    """An image with its box, the category and the attributes as answered, and the truth where it is another."""
     results = judged.results
-    picture, note = label_report.picture_of(judged, number)
+    image, note = label_report.image_of(judged, number)
     lines: list[str] = []
     good: bool | None = badness < 0.2
     labels = results.get("category")
-    if labels is not None and (labels >= 0).any():  # the frame says one thing: of pictures without a category, nothing
+    if labels is not None and (labels >= 0).any():  # the frame says one thing: of images without a category, nothing
         good = None
     if labels is not None and "category_scores" in results and labels[number] >= 0:
         scores = results["category_scores"][number]
@@ -91,7 +91,7 @@ def tile(learned: CategoryLabels, judged: Judged, number: int, badness: float) -
     if "attributes" in results:
         lines += _attribute_lines(learned, results, number)
     boxes = [results["boxes"][number].tolist()] if learned.has_boxes else []
-    return Tile(picture, lines[:7], good, boxes, [note["box"]] if learned.has_boxes else [])
+    return Tile(image, lines[:7], good, boxes, [note["box"]] if learned.has_boxes else [])
 
 
 def _attribute_lines(learned: CategoryLabels, results: Results, number: int) -> list[str]:

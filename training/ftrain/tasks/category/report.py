@@ -1,4 +1,4 @@
-"""The report of the category task: figures beside their floors, per class, group and type, slices, and the worst pictures."""
+"""The report of the category task: figures beside their floors, per class, group and type, slices, and the worst images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ftrain.plots import label_report
 from ftrain.plots.label_plots import plot_bars
 from ftrain.plots.sheet import MARKS_ENTRY, ORDER_ENTRY, sheet
 from ftrain.tasks.category.labels import CategoryLabels
-from ftrain.tasks.category.per_image import box_overlap, hits, pictures, tile
+from ftrain.tasks.category.per_image import box_overlap, hits, images, tile
 
 _NAMES = {
     "category_top_1": "category, top 1",
@@ -42,15 +42,15 @@ _SHEET = 20
 
 @dataclass(frozen=True)
 class _Floors:
-    """What is learnt from the annotations of training pictures alone."""
+    """What is learnt from the annotations of training images alone."""
 
     categories: np.ndarray  # M class numbers, -1 unknown
     attribute_counts: np.ndarray  # A: how often each is positive
-    mean_box: np.ndarray | None  # 4 as shares of the picture
+    mean_box: np.ndarray | None  # 4 as shares of the image
 
     @property
     def empty(self) -> bool:
-        """Whether there was no training picture."""
+        """Whether there was no training image."""
         return len(self.categories) == 0
 
 
@@ -70,7 +70,7 @@ def figures(learned: CategoryLabels, results: Results) -> dict[str, Any]:
 def report(learned: CategoryLabels, judged: Judged, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
-    Raises `UsageError` when no picture of the split has a label that the run learnt.
+    Raises `UsageError` when no image of the split has a label that the run learnt.
     """
     results, notes = judged.results, label_report.notes_of(judged)
     model = figures(learned, results)
@@ -92,7 +92,7 @@ def report(learned: CategoryLabels, judged: Judged, out: Path) -> dict[str, Any]
         )
     numbers["slices"] = slices(*hits(learned, results), label_report.properties(notes))
     numbers["collapse"] = _collapse(learned, results)
-    badness, header, rows = pictures(learned, judged)
+    badness, header, rows = images(learned, judged)
     publish_bytes(out / "images.csv", csv_bytes(header, rows))
     tiles = [tile(learned, judged, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)]
     legend = [*([MARKS_ENTRY] if "attributes" in results and not learned.exclusive else []), ORDER_ENTRY]
@@ -161,7 +161,7 @@ def _learn_floors(learned: CategoryLabels, judged: Judged) -> _Floors:
 
 
 def _floor_figures(learned: CategoryLabels, judged: Judged, floors: _Floors) -> dict[str, dict[str, Any]]:
-    """`majority` and `mean_box`: the same figures for answers that never look at the picture."""
+    """`majority` and `mean_box`: the same figures for answers that never look at the image."""
     if floors.empty:
         return {}
     results, number = judged.results, len(judged.results["row"])

@@ -21,7 +21,7 @@ from ftrain.data.config import TaskConfig
 from ftrain.data.image import move_points
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Judged, Results, Rows
-from ftrain.data.view import View, encoded_picture, names_as_ids, view_of_sample
+from ftrain.data.view import View, encoded_image, names_as_ids, view_of_sample
 from ftrain.layers.affine import invert_matrices
 from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
 from ftrain.tasks.category.box import box_loss
@@ -37,7 +37,7 @@ _LEAST_SIDE = 0.02  # of the input: a box of which less is in view teaches nothi
 
 @dataclass(frozen=True)
 class CategoryEncoder:
-    """Sample to network input: one matrix moves the picture and its box."""
+    """Sample to network input: one matrix moves the image and its box."""
 
     config: CategoryConfig
     categories: dict[str, int]  # name to number; empty where no category is learnt
@@ -104,12 +104,12 @@ class Category(Task):
         self.flip_test = config.flip_test
         named = dataset.get("names", {}).get("category", self.labels.categories)
         never = torch.tensor([name not in named for name in self.labels.categories], dtype=torch.bool)
-        self.register_buffer("never_seen", never, persistent=False)  # classes of the vocabulary without a training picture
+        self.register_buffer("never_seen", never, persistent=False)  # classes of the vocabulary without a training image
         self.never_seen: Tensor
 
     @classmethod
     def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
-        """The categories that training pictures have: 46 of DeepFashion's 50, and none where all are unknown."""
+        """The categories that training images have: 46 of DeepFashion's 50, and none where all are unknown."""
         del config
         return {"category": sorted({str(name) for name in columns["category"][rows]} - {""})} if "category" in columns else {}
 
@@ -194,7 +194,7 @@ class Category(Task):
         return figures(self.labels, results)
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
-        """Figures beside the majority and the mean box, per class and group, slices, the worst pictures."""
+        """Figures beside the majority and the mean box, per class and group, slices, the worst images."""
         from ftrain.tasks.category.report import report
 
         return report(self.labels, judged, out)
@@ -207,12 +207,12 @@ class Category(Task):
         yield from summary(metrics)
 
     def use_turned_views(self, turned: bool | None) -> None:
-        """The mirrored picture as a second view; None: as the configuration says."""
+        """The mirrored image as a second view; None: as the configuration says."""
         self.flip_test = self.config.flip_test if turned is None else turned
 
-    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """As the encoder sees a picture of a shard."""
-        return encoded_picture(self.config, picture, box)
+    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """As the encoder sees an image of a shard."""
+        return encoded_image(self.config, image, box)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category with its score and rivals, attributes, box in pixels; or that nothing is recognized."""
@@ -221,11 +221,11 @@ class Category(Task):
         del category
         return answer(self.labels, self.config.least_score, results, number)
 
-    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """The box and what is said of it."""
         from ftrain.tasks.category.answer import draw
 
-        return draw(picture, answer)
+        return draw(image, answer)
 
     def _attribute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         config = self.config

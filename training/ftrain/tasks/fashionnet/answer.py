@@ -1,4 +1,4 @@
-"""What FashionNet says of one picture: as plain values, drawn on the picture, and as a tile of the sheet of an evaluation."""
+"""What FashionNet says of one image: as plain values, drawn on the image, and as a tile of the sheet of an evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VISIBILITIES = ("visible", "occluded", "absent")
 
 
 def answer(answers: Answers, results: Results, number: int, category: str | None, least_score: float) -> dict[str, Any]:
-    """Size, category with its score (`category` if given), attributes, and the landmarks that are thought to be in the picture.
+    """Size, category with its score (`category` if given), attributes, and the landmarks that are thought to be in the image.
 
     `recognized` is false, and nothing is named, where no landmark is thought to be there, or where the score is below `least_score`:
     `category_score`, or without categories `landmark_score`, the mean certainty of the landmarks that are there. Coordinates are pixels.
@@ -46,10 +46,10 @@ def answer(answers: Answers, results: Results, number: int, category: str | None
     return {**said, "attributes": _attributes(answers, results, number), "points": points}
 
 
-def draw(picture: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
-    """The landmarks of an answer on its picture, what the garment is above them, and its attributes below."""
+def draw(pixels: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
+    """The landmarks of an answer on its image, what the garment is above them, and its attributes below."""
     name = answer.get("category") or ("garment" if answer["recognized"] else "nothing recognized")
-    drawn = draw_answer(picture, {**answer, "garment": name, "garment_score": answer.get("category_score")}, landmarks)
+    drawn = draw_answer(pixels, {**answer, "garment": name, "garment_score": answer.get("category_score")}, landmarks)
     lines = [one["name"].rpartition("/")[2].replace("_", " ") for one in answer["attributes"]]
     lines = [line for line in lines if line.isascii()]
     if not lines:
@@ -66,7 +66,7 @@ def draw(picture: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) ->
 
 
 def prediction_sheet(answers: Answers, judged: Judged, errors: PointErrors, chosen: Sequence[int], subtitle: str) -> bytes:
-    """PNG of the chosen pictures with their predicted landmarks, the category and the attributes beside the true ones."""
+    """PNG of the chosen images with their predicted landmarks, the category and the attributes beside the true ones."""
     tiles = [_tile(answers, judged, errors, number) for number in chosen]
     legend = [*side_entries(answers.landmarks), *([MARKS_ENTRY] if answers.attributes else []), ORDER_ENTRY]
     meaning = {"good": "green frame: category right", "bad": "red frame: wrong"}
@@ -75,7 +75,7 @@ def prediction_sheet(answers: Answers, judged: Judged, errors: PointErrors, chos
 
 def _tile(answers: Answers, judged: Judged, errors: PointErrors, number: int) -> Tile:
     results = judged.results
-    picture, _ = label_report.picture_of(judged, number)
+    pixels, _ = label_report.image_of(judged, number)
     present = results["visibility_scores"][number].argmax(axis=1) < 2
     count = int(errors.counted[number].sum())
     lines, good = [], None
@@ -90,11 +90,11 @@ def _tile(answers: Answers, judged: Judged, errors: PointErrors, number: int) ->
         words = [f"{MARKS[int(targets[list(answers.attributes).index(name)])]} {name.rpartition('/')[2]}" for name in named]
         lines += [", ".join(words[place : place + 2]) for place in range(0, len(words), 2)]
     colors = [side_color(answers.landmarks, point) for point in np.flatnonzero(present).tolist()]
-    return Tile(picture, lines, good, points=results["points"][number][present], point_colors=colors)
+    return Tile(pixels, lines, good, points=results["points"][number][present], point_colors=colors)
 
 
 def _points(landmarks: LandmarkSet, results: Results, number: int) -> list[dict[str, Any]]:
-    """The landmarks that are more likely in the picture than not: `score` is that probability."""
+    """The landmarks that are more likely in the image than not: `score` is that probability."""
     points: list[dict[str, Any]] = []
     for point, name in enumerate(landmarks.points):
         shares = results["visibility_scores"][number, point]

@@ -35,7 +35,7 @@ class NetworkConfig(ViewConfig):
 
 
 class FashionNetConfig(NetworkConfig):
-    """Network, picture, augmentation and losses. Defaults are the tiny profile; weights of losses stand in `fit.stages`."""
+    """Network, image, augmentation and losses. Defaults are the tiny profile; weights of losses stand in `fit.stages`."""
 
     without: tuple[Head, ...] = ()  # heads to leave out; each other one is there where the shard set has its labels
     embedding: int = Field(128, ge=2, le=65_536)
@@ -45,5 +45,5 @@ class FashionNetConfig(NetworkConfig):
     margin: float = Field(0.2, gt=0)  # of triplets, in cosine
     mining: Mining = "batch_hard"
     smoothing: float = Field(0.0, ge=0, lt=1)  # of categories and exclusive attributes
-    flip_test: bool = False  # predictions are means over a picture and its mirror image; so is `--tta`
+    flip_test: bool = False  # predictions are means over an image and its mirror image; so is `--tta`
     least_score: float = Field(0.1, ge=0, le=1)  # below it nothing is said to be recognized

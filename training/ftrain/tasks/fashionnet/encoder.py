@@ -15,7 +15,7 @@ from ftrain.tasks.fashionnet.config import FashionNetConfig
 
 @dataclass(frozen=True)
 class FashionNetEncoder:
-    """Sample to network input: one matrix moves the picture and its landmarks."""
+    """Sample to network input: one matrix moves the image and its landmarks."""
 
     config: FashionNetConfig
     landmarks: LandmarkSet

@@ -1,6 +1,6 @@
 """Landmark pooling (Liu et al., CVPR 2016, section 3.1): what the features show around every predicted landmark.
 
-A window around each point is pooled by ROIAlign (He et al., ICCV 2017) from the map of its own picture, and closed by a gate where
+A window around each point is pooled by ROIAlign (He et al., ICCV 2017) from the map of its own image, and closed by a gate where
 the point is not visible. The windows of all landmarks are stacked, not added up, so that what follows learns how they interact.
 """
 
@@ -25,7 +25,7 @@ def gates(visibility: Tensor, kind: Gate) -> Tensor:
     """How far the gate of each landmark is open, B, K in 0 … 1, by the predicted `visibility` B, K, 3 (logits).
 
     `soft` is the probability of `VISIBLE`, `hard` is 1 where it is the most probable class, as published, `none` always 1. Gates
-    give no gradient: what a picture shows must not be told by what its attributes would like to see.
+    give no gradient: what an image shows must not be told by what its attributes would like to see.
     """
     scores = visibility.detach().float()
     if kind == "soft":

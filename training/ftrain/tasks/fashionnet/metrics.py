@@ -28,14 +28,14 @@ class Answers:
     categories: Sequence[str]
     attributes: Sequence[str]
     types: Mapping[str, Sequence[int]]  # of attributes
-    exclusive: bool  # of each type a picture has exactly one
+    exclusive: bool  # of each type an image has exactly one
 
 
 def figures(answers: Answers, results: Results) -> dict[str, Any]:
     """All figures of a split, and `quality`, the mean of one share per answer, by which checkpoints are chosen.
 
     These are `pck_auc` (area under the share of landmarks within a distance, up to 0.2), `top_1` of the category, the
-    attributes' `attributes_top_1` or `attributes_recall_5_micro`, and `map` of each picture among all others of the split.
+    attributes' `attributes_top_1` or `attributes_recall_5_micro`, and `map` of each image among all others of the split.
     """
     errors = normalised_distances(
         results["points"], results["truth"], results["visibility"], results["garment"],
@@ -107,7 +107,7 @@ def applicable(visibility: np.ndarray) -> NDArray[np.bool_]:
 
 
 def retrieval(results: Results, splits: np.ndarray | None) -> RetrievalFigures:
-    """Queries against the gallery where `splits` N names both; else every picture among all others."""
+    """Queries against the gallery where `splits` N names both; else every image among all others."""
     embedding, items, rows = results["embedding"], results["item"], results["row"]
     query, gallery = query_and_gallery(splits, len(rows))
     return judge_retrieval(
@@ -116,7 +116,7 @@ def retrieval(results: Results, splits: np.ndarray | None) -> RetrievalFigures:
 
 
 def query_and_gallery(splits: np.ndarray | None, num_rows: int) -> tuple[IntArray, IntArray]:
-    """Numbers of the pictures that are sought, and of those among which they are."""
+    """Numbers of the images that are sought, and of those among which they are."""
     if splits is not None and {"query", "gallery"} <= set(splits.tolist()):
         return np.flatnonzero(splits == "query"), np.flatnonzero(splits == "gallery")
     return np.arange(num_rows), np.arange(num_rows)

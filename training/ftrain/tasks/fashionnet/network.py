@@ -1,6 +1,6 @@
 """FashionNet (Liu et al., DeepFashion, CVPR 2016): one trunk, and a pose, a local and a global branch.
 
-    picture -> trunk (conv1-4) -+-> conv5_pose -> fc6, fc7 -> landmarks, visibility          (where is the garment?)
+    image -> trunk (conv1-4) -+-> conv5_pose -> fc6, fc7 -> landmarks, visibility          (where is the garment?)
                                 +-> windows around these landmarks -> fc6_local   --+
                                 +-> conv5_global -> fc6_global                    --+-> fc7_fusion -> category, attributes, embedding
 
@@ -60,7 +60,7 @@ class Seen:
 
 
 class FashionNetwork(nn.Module):
-    """uint8 pictures B, S, S, 3 to landmarks, and from their surroundings and the whole to category, attributes, embedding."""
+    """uint8 images B, S, S, 3 to landmarks, and from their surroundings and the whole to category, attributes, embedding."""
 
     def __init__(self, config: NetworkConfig, heads: Heads) -> None:
         super().__init__()

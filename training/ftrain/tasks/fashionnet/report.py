@@ -30,8 +30,8 @@ from ftrain.tasks.fashionnet.metrics import (
     visibility_figures,
 )
 
-_SHEET_PICTURES = 20
-_FAR = 0.2  # NE from which on a picture's landmarks are as bad as can be
+_SHEET_IMAGES = 20
+_FAR = 0.2  # NE from which on an image's landmarks are as bad as can be
 _LABELS = {
     "ne": "landmarks, NE",
     "pck_10": "landmarks within 10 %",
@@ -52,12 +52,12 @@ _FLOORS = {"mean_pose": "mean pose", "majority": "majority", "untrained": "untra
 
 @dataclass(frozen=True)
 class _Scores:
-    """How good each of N pictures is, as shares; None where the split or the network has nothing of the kind."""
+    """How good each of N images is, as shares; None where the split or the network has nothing of the kind."""
 
     errors: PointErrors
     category: np.ndarray | None  # 1 right, 0 wrong, NaN unknown
-    attributes: np.ndarray | None  # share of the picture's attributes found, NaN unknown
-    items: np.ndarray | None  # rank of the first right picture, -1 without one
+    attributes: np.ndarray | None  # share of the image's attributes found, NaN unknown
+    items: np.ndarray | None  # rank of the first right image, -1 without one
 
 
 def report(answers: Answers, judged: Judged, out: Path) -> dict[str, Any]:
@@ -80,8 +80,8 @@ def report(answers: Answers, judged: Judged, out: Path) -> dict[str, Any]:
     scores = _Scores(errors, category, attributes, items)
     numbers["slices"] = _slices(judged, scores, numbers.get("slices", {}))
     badness = _badness(scores)
-    publish_bytes(out / "images.csv", _pictures(answers, judged, scores, badness))
-    chosen = label_report.spread(badness, _SHEET_PICTURES)
+    publish_bytes(out / "images.csv", _images(answers, judged, scores, badness))
+    chosen = label_report.spread(badness, _SHEET_IMAGES)
     publish_bytes(out / "predictions.png", prediction_sheet(answers, judged, errors, chosen, subtitle))
     return {name: value for name, value in numbers.items() if value != {}}
 
@@ -207,7 +207,7 @@ def _slices(judged: Judged, scores: _Scores, of_landmarks: dict[str, Any]) -> di
 
 
 def _badness(scores: _Scores) -> np.ndarray:
-    """N: 0 for a picture of which everything is right, 1 where everything is wrong."""
+    """N: 0 for an image of which everything is right, 1 where everything is wrong."""
     counts = scores.errors.counted.sum(axis=1)
     of_points = np.where(counts > 0, scores.errors.distances.sum(axis=1) / np.maximum(counts, 1), np.nan)
     parts = [np.minimum(of_points / _FAR, 1.0)]
@@ -218,7 +218,7 @@ def _badness(scores: _Scores) -> np.ndarray:
     return np.where(known, np.stack(parts), 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
 
 
-def _pictures(answers: Answers, judged: Judged, scores: _Scores, badness: np.ndarray) -> bytes:
+def _images(answers: Answers, judged: Judged, scores: _Scores, badness: np.ndarray) -> bytes:
     results, keys = judged.results, judged.shards.columns["key"]
     counts = scores.errors.counted.sum(axis=1)
     rows: list[list[object]] = []

@@ -20,7 +20,7 @@ from fschemas.landmarks import DEEPFASHION_8, Visibility
 from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch
 from ftrain.data.types import Judged, Results, Rows
-from ftrain.data.view import encoded_picture, known_landmarks, names_as_ids
+from ftrain.data.view import encoded_image, known_landmarks, names_as_ids
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss, exclusive_shares
 from ftrain.layers.metric_learning import triplet_loss
@@ -101,7 +101,7 @@ class FashionNet(Task):
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Items, for batches of P items with K pictures; in a set without items the category, for balanced ones."""
+        """Items, for batches of P items with K images; in a set without items the category, for balanced ones."""
         del config
         found = [columns[name] for name in ("item", "category") if name in columns and (columns[name] != "").any()]
         return found[0] if found else None
@@ -143,7 +143,7 @@ class FashionNet(Task):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`loss` and its parts `landmarks`, `maps`, `visibility`, `auxiliary`, `category`, `attributes`, `triplet`.
 
-        What the network or the shard set does not have costs 0. All but the triplets are means over the pictures of the batch.
+        What the network or the shard set does not have costs 0. All but the triplets are means over the images of the batch.
         """
         config, seen = self.config, self.network(batch["image"])
         inside = ((batch["points"] >= 0) & (batch["points"] <= config.input_size - 1)).all(dim=2)
@@ -195,14 +195,14 @@ class FashionNet(Task):
         return {**found, "size": batch["size"], **{name: batch[name] for name in _TRUTHS if name in batch}}
 
     def _put_back(self, mirrored: Batch) -> Batch:
-        """Answers for a mirrored picture, for the picture itself: left and right change places."""
+        """Answers for a mirrored image, for the image itself: left and right change places."""
         partners = list(self.landmarks.partners)
         points = mirrored["points"][:, partners]
         points = torch.stack([self.config.input_size - 1 - points[..., 0], points[..., 1]], dim=-1)
         return {**mirrored, "points": points, "visibility_scores": mirrored["visibility_scores"][:, partners]}
 
     def use_turned_views(self, turned: bool | None) -> None:
-        """Test-time augmentation is the mean over the picture and its mirror image."""
+        """Test-time augmentation is the mean over the image and its mirror image."""
         self.flip_test = self.config.flip_test if turned is None else turned
 
     def untrained(self) -> FashionNet | None:
@@ -216,13 +216,13 @@ class FashionNet(Task):
         return floor
 
     def measure(self, results: Results) -> dict[str, Any]:
-        """Figures of all answers; items are sought among the other pictures of the split."""
+        """Figures of all answers; items are sought among the other images of the split."""
         from ftrain.tasks.fashionnet.metrics import figures
 
         return figures(self.answers, results)
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
-        """All figures beside their floors (mean pose, majority, untrained features), slices, tables, plots, pictures."""
+        """All figures beside their floors (mean pose, majority, untrained features), slices, tables, plots, images."""
         from ftrain.tasks.fashionnet.report import report
 
         return report(self.answers, judged, out)
@@ -240,21 +240,21 @@ class FashionNet(Task):
             known = ", ".join(self.answers.categories) or "none: the run learnt no categories"
             raise UsageError(f"unknown category {category!r}; known are {known}")
 
-    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """As the encoder sees a picture of a shard."""
-        return encoded_picture(self.config, picture, box)
+    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """As the encoder sees an image of a shard."""
+        return encoded_image(self.config, image, box)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """Category, attributes, and the landmarks that are in the picture; nothing where no garment is recognized."""
+        """Category, attributes, and the landmarks that are in the image; nothing where no garment is recognized."""
         from ftrain.tasks.fashionnet.answer import answer
 
         return answer(self.answers, results, number, category, self.config.least_score)
 
-    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """Landmarks with their names, and what the garment is."""
         from ftrain.tasks.fashionnet.answer import draw
 
-        return draw(picture, answer, self.landmarks)
+        return draw(image, answer, self.landmarks)
 
 
 def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:

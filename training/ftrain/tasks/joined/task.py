@@ -1,4 +1,4 @@
-"""Several runs as one that searches: what each of them sees in a picture and says of it, side by side in one embedding.
+"""Several runs as one that searches: what each of them sees in an image and says of it, side by side in one embedding.
 
 A network that is fine-tuned forgets some of what its given weights told apart, one that learnt attributes knows what products
 do not teach, one that is shown the garment alone sees more of it. `ftrain join` (see `ftrain.search.join`) puts them together
@@ -72,13 +72,13 @@ class JoinedEncoder:
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
         """Nothing is random; a joined run does not train."""
         del generator
-        picture = decode(sample.image)[0]
+        image = decode(sample.image)[0]
         labels = {f"0.{name}": value for name, value in self.lead.labels(sample.annotation).items()}
-        return {**inputs_of(self.members, picture, sample.annotation.get("box")), **labels}
+        return {**inputs_of(self.members, image, sample.annotation.get("box")), **labels}
 
 
 class Joined(Task):
-    """The joined runs. Until `fit` has seen training pictures, `predict` gives the parts themselves, as `parts`."""
+    """The joined runs. Until `fit` has seen training images, `predict` gives the parts themselves, as `parts`."""
 
     name = "joined"
     needs = ()
@@ -123,7 +123,7 @@ class Joined(Task):
 
     @torch.no_grad()
     def fit(self, parts: Tensor) -> None:
-        """Learn means and the projection from the parts N, sum of `widths`, of N training pictures.
+        """Learn means and the projection from the parts N, sum of `widths`, of N training images.
 
         Each part is centered and brought to length 1, so that each counts alike. Of the `dim` principal components of all together
         the strong ones are weakened, by the fourth root of their variance: half of a whitening (Jégou and Chum, ECCV 2012).
@@ -172,17 +172,17 @@ class Joined(Task):
         for task in self.tasks:
             task.use_turned_views(turned)
 
-    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """The inputs of every run; a box is for those that look at it."""
-        return inputs_of(self.tasks, picture, box)
+        return inputs_of(self.tasks, image, box)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """What the first run says, with the joined embedding."""
         return self.lead.answer(results, number, category)
 
-    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """As `ftrain retrieval`."""
-        return self.lead.draw(picture, answer)
+        return self.lead.draw(image, answer)
 
     def exportable(self) -> tuple[nn.Module, Batch]:
         """Never: what the runs see is taken out of the middle of their networks."""
@@ -193,9 +193,9 @@ class Joined(Task):
         return torch.cat([F.normalize(part, dim=1) for part in parts.split(list(self.config.widths), dim=1)], dim=1)
 
 
-def inputs_of(tasks: Sequence[Task], picture: np.ndarray, box: Sequence[float] | None) -> dict[str, np.ndarray]:
-    """The inputs of some tasks for a picture, uint8 H, W, 3, each named after its number."""
-    inputs = [task.encode_picture(picture, box) for task in tasks]
+def inputs_of(tasks: Sequence[Task], image: np.ndarray, box: Sequence[float] | None) -> dict[str, np.ndarray]:
+    """The inputs of some tasks for an image, uint8 H, W, 3, each named after its number."""
+    inputs = [task.encode_image(image, box) for task in tasks]
     return {f"{number}.{name}": value for number, one in enumerate(inputs) for name, value in one.items()}
 
 
@@ -216,7 +216,7 @@ def parts_of(tasks: Sequence[Task], batch: Batch) -> tuple[Batch, list[Tensor]]:
 
 
 def _watched(task: Task, batch: Batch) -> tuple[Batch, Tensor]:
-    """What a task predicts, nothing if it is an untrained one, and the deepest features B, C, h, w of the unturned picture."""
+    """What a task predicts, nothing if it is an untrained one, and the deepest features B, C, h, w of the unturned image."""
     backbone = next((module for module in task.modules() if isinstance(module, Backbone)), None)
     if backbone is None:
         raise UsageError(f"runs of {task.name} cannot be joined: their network has no backbone to look into")

@@ -12,7 +12,7 @@ Offset = Literal["parabola", "quarter"]
 
 
 class KeypointsConfig(ViewConfig):
-    """Network, picture and augmentation. Defaults are the tiny profile."""
+    """Network, image and augmentation. Defaults are the tiny profile."""
 
     backbone: str = "resnet18"
     weights: str = "none"  # none | imagenet | path of a file
@@ -27,4 +27,4 @@ class KeypointsConfig(ViewConfig):
     blur_sigma: float = Field(1.0, ge=0)  # of predicted maps, in cells
     offset: Offset = "parabola"  # of the peak, below a cell: log-parabola, or CPN's quarter of a cell
     flip_test: bool = True
-    test_angles: tuple[float, ...] = ()  # degrees; maps of turned pictures are turned back and averaged
+    test_angles: tuple[float, ...] = ()  # degrees; maps of turned images are turned back and averaged

@@ -58,7 +58,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _resize(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, without aligned corners: cell centers keep their place in the picture (see `heatmap`)."""
+    """Bilinear, without aligned corners: cell centers keep their place in the image (see `heatmap`)."""
     if (features.shape[-2], features.shape[-1]) == size:
         return features
     return functional.interpolate(features, size=size, mode="bilinear", align_corners=False)
@@ -165,7 +165,7 @@ class CascadedPyramidNetwork(nn.Module):
         self.refine_net = RefineNet(len(widths), num_points, channels, refine_channels or max(1, channels // 2))
 
     def forward(self, image: Tensor) -> KeypointMaps:
-        """Pictures B, 3, H, W, normalised as the backbone expects, to maps; H and W are multiples of 32."""
+        """Images B, 3, H, W, normalised as the backbone expects, to maps; H and W are multiples of 32."""
         return self.maps_and_features(image)[0]
 
     def maps_and_features(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:

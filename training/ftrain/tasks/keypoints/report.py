@@ -1,4 +1,4 @@
-"""What is said of predicted key points: the report of a split beside the mean pose, and the answer for one picture."""
+"""What is said of predicted key points: the report of a split beside the mean pose, and the answer for one image."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
     from ftrain.plots.drawing import contact_sheet
 
     numbers, errors, subtitle = landmark_figures(landmarks, judged, out)
-    rows = _picture_rows(landmarks, judged, errors)
+    rows = _image_rows(landmarks, judged, errors)
     publish_bytes(out / "images.csv", csv_bytes(("key", "garment", "ne", "points"), rows))
     publish_bytes(out / "predictions.png", contact_sheet(landmarks, judged, errors, subtitle))
     return numbers
@@ -55,8 +55,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         hardest = sorted(points, key=lambda point: -points[point]["ne"])[:3]
         yield "hardest points: " + ", ".join(f"{name} {100 * points[name]['ne']:.1f} %" for name in hardest)
     if metrics.get("excluded_images"):
-        pictures, lost = metrics["excluded_images"], metrics["excluded_points"]
-        yield f"left out: {count(pictures, 'image')} without a reference length, with {count(lost, 'visible landmark')}"
+        images, lost = metrics["excluded_images"], metrics["excluded_points"]
+        yield f"left out: {count(images, 'image')} without a reference length, with {count(lost, 'visible landmark')}"
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
         yield "WARNING: not clearly better than a model that never looks at the image"
 
@@ -79,8 +79,8 @@ def answer(landmarks: LandmarkSet, results: Results, number: int, garment: str |
     return {"width": width, "height": height, "garment": garment, "garment_score": garment_score, "points": points}
 
 
-def _picture_rows(landmarks: LandmarkSet, judged: Judged, errors: PointErrors) -> list[tuple[object, ...]]:
-    """Key, garment, NE and number of counted points of every picture, the worst first, those without NE last."""
+def _image_rows(landmarks: LandmarkSet, judged: Judged, errors: PointErrors) -> list[tuple[object, ...]]:
+    """Key, garment, NE and number of counted points of every image, the worst first, those without NE last."""
     garments, keys = list(landmarks.garments), judged.shards.columns["key"]
     counts = errors.counted.sum(axis=1)
     rows: list[tuple[object, ...]] = []

@@ -1,4 +1,4 @@
-"""Turning pictures and maps around their center, on the device, for test-time augmentation."""
+"""Turning images and maps around their center, on the device, for test-time augmentation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def turn(values: Tensor, degrees: float) -> Tensor:
-    """Turn B, C, H, W around the center of the picture, bilinearly; zeros come in from outside.
+    """Turn B, C, H, W around the center of the image, bilinearly; zeros come in from outside.
 
     Positive angles turn the y axis towards the x axis on the screen; `turn(turn(x, a), -a)` is x but for the corners.
     """

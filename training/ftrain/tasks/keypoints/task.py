@@ -22,7 +22,7 @@ from fschemas.landmarks import FASHIONAI_24, LandmarkSet, Visibility
 from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Judged, Results, Rows
-from ftrain.data.view import encoded_picture, known_landmarks, landmarks_in_view, view_of_sample
+from ftrain.data.view import encoded_image, known_landmarks, landmarks_in_view, view_of_sample
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.backbone import Normalise
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
@@ -37,12 +37,12 @@ from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
 
 _STRIDE = PYRAMID_STRIDES[0]
-_TURNED_VIEWS = (-10.0, 10.0)  # where turned pictures are asked for and the configuration names no angles
+_TURNED_VIEWS = (-10.0, 10.0)  # where turned images are asked for and the configuration names no angles
 
 
 @dataclass(frozen=True)
 class KeypointEncoder:
-    """Sample to network input: one matrix moves the picture and its points."""
+    """Sample to network input: one matrix moves the image and its points."""
 
     config: KeypointsConfig
     landmarks: LandmarkSet
@@ -163,7 +163,7 @@ class Keypoints(Task):
         return {**summarise(errors, self.landmarks), "garment_accuracy": float(np.mean(named == results["garment"]))}
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
-        """NE against the mean pose, per garment and point, PCK curves, the worst pictures: JSON values, tables and plots."""
+        """NE against the mean pose, per garment and point, PCK curves, the worst images: JSON values, tables and plots."""
         from ftrain.tasks.keypoints.report import report
 
         return report(self.landmarks, judged, out)
@@ -184,9 +184,9 @@ class Keypoints(Task):
         if own is None and category is None and self.config.garment_loss == 0:
             raise UsageError("the run did not learn to name garments (model.garment_loss=0); name one with --category")
 
-    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """As the encoder sees a picture of a shard."""
-        return encoded_picture(self.config, picture, box)
+    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """As the encoder sees an image of a shard."""
+        return encoded_image(self.config, image, box)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
@@ -201,11 +201,11 @@ class Keypoints(Task):
 
         return answer(self.landmarks, results, number, category or self.config.category)
 
-    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """Points with their names and the lines between them."""
         from ftrain.plots.drawing import draw_answer
 
-        return draw_answer(picture, answer, self.landmarks)
+        return draw_answer(image, answer, self.landmarks)
 
     def _maps(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:
         maps, coarsest = self.network.maps_and_features(image)

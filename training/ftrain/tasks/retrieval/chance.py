@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 def chance_figures(num_relevant: ArrayLike, num_gallery: ArrayLike, top: Sequence[int]) -> dict[str, float]:
     """Expected `hit_<k>`, `recall_<k>` and `map` of a uniformly random ranking, meant over queries with a match.
 
-    `num_relevant` Nq and `num_gallery` Nq (or one number) count the right pictures and all that the query is compared with. hit@k is
+    `num_relevant` Nq and `num_gallery` Nq (or one number) count the right images and all that the query is compared with. hit@k is
     hypergeometric, recall@k is k / gallery, and the expected average precision of R right ones among N is
     H(N) / N + (R - 1) / (N - 1) (1 - H(N) / N), with the harmonic number H.
     """

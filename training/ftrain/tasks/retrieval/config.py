@@ -12,7 +12,7 @@ Identity = Literal["item", "category"]
 
 
 class RetrievalConfig(ViewConfig):
-    """Network, losses, picture and augmentation. Defaults are the tiny profile."""
+    """Network, losses, image and augmentation. Defaults are the tiny profile."""
 
     backbone: str = "resnet18"
     weights: str = "none"  # none | imagenet | path of a file
@@ -32,5 +32,5 @@ class RetrievalConfig(ViewConfig):
     distance: Distance = "cosine"
     proxy_margin: float = 0.1
     proxy_scale: float = Field(32.0, gt=0)
-    flip_test: bool = False  # the embedding is that of the picture and its mirror image together
+    flip_test: bool = False  # the embedding is that of the image and its mirror image together
     least_score: float = Field(0.2, ge=0, le=1)  # `ftrain predict`: below it no category is named

@@ -1,4 +1,4 @@
-"""Pictures of a retrieval: rankings with their hits framed, hit@k against the floors, and the answer for one photograph."""
+"""Images of a retrieval: rankings with their hits framed, hit@k against the floors, and the answer for one photograph."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ FOUND = {"good": "green frame: the same one", "bad": "red frame: another one"}
 def ranking_sheet(
     shards: ShardSet, queries: np.ndarray, ranked: np.ndarray, labels: np.ndarray, subtitle: str, notes: Sequence[str]
 ) -> bytes:
-    """PNG with a line for each query: its picture and the first ones found, hits framed green, others red.
+    """PNG with a line for each query: its image and the first ones found, hits framed green, others red.
 
     `queries` Q and `ranked` Q, k are rows of the set (a rank of -1 is left free), `labels` N the identity of every row,
     `notes` Q what is said below each query.
     """
     tiles: list[Tile | None] = []
     for query, found, note in zip(queries.tolist(), ranked.tolist(), notes, strict=True):
-        tiles.append(Tile(_picture(shards, query), ("query", str(labels[query]), note)))
+        tiles.append(Tile(_image(shards, query), ("query", str(labels[query]), note)))
         for rank, row in enumerate(found, 1):
             if row < 0:
                 tiles.append(None)
                 continue
             right = bool(labels[row] == labels[query])
-            tiles.append(Tile(_picture(shards, row), (f"{rank}: {'hit' if right else 'other'}", str(labels[row])), right))
+            tiles.append(Tile(_image(shards, row), (f"{rank}: {'hit' if right else 'other'}", str(labels[row])), right))
     legend = [Entry("text", "", "a row for each query, from the best to the worst; AP: its average precision")]
     return sheet(tiles, "What is found first", subtitle, columns=1 + ranked.shape[1], meaning=FOUND, legend=legend)
 
@@ -67,7 +67,7 @@ def plot_hits(curves: Mapping[str, Mapping[int, float]], subtitle: str) -> bytes
 
 
 def answer(categories: Sequence[str], least_score: float, results: Results, number: int) -> dict[str, Any]:
-    """What is said of picture `number`: plain JSON values.
+    """What is said of image `number`: plain JSON values.
 
     Where the results have `class_scores`, the best of `categories` with its score, and `recognized`; below `least_score` the
     category is None. Always the `embedding`, to four decimals.
@@ -82,11 +82,11 @@ def answer(categories: Sequence[str], least_score: float, results: Results, numb
     return said | {"embedding": [round(float(value), 4) for value in results["embedding"][number]]}
 
 
-def draw_answer(picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-    """The named category in a corner of a picture, uint8 RGB of any size; the plain picture where the model names none."""
+def draw_answer(pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    """The named category in a corner of an image, uint8 RGB of any size; the plain image where the model names none."""
     if "category" not in answer:
-        return picture
-    image = Image.fromarray(np.ascontiguousarray(picture))
+        return pixels
+    image = Image.fromarray(np.ascontiguousarray(pixels))
     said = (answer["category"] or "nothing recognized").replace("_", " ")
     text, unit = f"{said}  {100 * answer['category_score']:.0f} %", max(image.size) / 800  # letters are made for 800 pixels
     pen, font, pad = ImageDraw.Draw(image), label_font(20 * unit, bold=True), 9 * unit
@@ -95,5 +95,5 @@ def draw_answer(picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
     return np.asarray(image)
 
 
-def _picture(shards: ShardSet, row: int) -> np.ndarray:
+def _image(shards: ShardSet, row: int) -> np.ndarray:
     return decode_exactly(shards.read(row)[0])

@@ -1,8 +1,8 @@
 """What is said of a retrieval: figures beside the untrained backbone and chance, slices, tables, rankings to look at.
 
-Where a set has query and gallery pictures, every query is compared with the whole gallery, whatever the category (the official
-in-shop protocol). Else each picture is compared with all others of the split, leaving itself out; with several splits
-(`test+train`) the pictures of the first one ask, and all of them answer.
+Where a set has query and gallery images, every query is compared with the whole gallery, whatever the category (the official
+in-shop protocol). Else each image is compared with all others of the split, leaving itself out; with several splits
+(`test+train`) the images of the first one ask, and all of them answer.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def report(identity: str, categories: Sequence[str], judged: Judged, out: Path) 
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
     `identity` (item or category) is what has to be found again; `categories` are the classes of `class_scores`, where there are
-    some. Raises `UsageError` where no query has a right picture in the gallery.
+    some. Raises `UsageError` where no query has a right image in the gallery.
     """
     study = _study(identity, judged)
     numbers: dict[str, Any] = {
@@ -118,8 +118,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
 def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Are all embeddings N, D nearly equal? In the form of `metrics.classification.dominance`, with the mean cosine of all pairs.
 
-    `share` of the pictures have a cosine above .99 with the mean embedding; `true_share` show the commonest of `labels` N. All
-    is lost where the mean cosine of two pictures is above .99, though they are not all of one item.
+    `share` of the images have a cosine above .99 with the mean embedding; `true_share` show the commonest of `labels` N. All
+    is lost where the mean cosine of two images is above .99, though they are not all of one item.
     """
     unit = embedding.astype(np.float64)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
@@ -177,12 +177,12 @@ def _judge(embedding: np.ndarray, rows: Rows, asks: Rows, answers: Rows, labels:
 
 
 def _compared(study: _Study) -> Rows:
-    """With how many pictures each query is compared: not with itself."""
+    """With how many images each query is compared: not with itself."""
     return len(study.answers) - np.isin(study.asks, study.answers)
 
 
 def _intervals(study: _Study, figures: RetrievalFigures) -> dict[str, float]:
-    """95 % intervals over items: pictures of one item are found or missed together."""
+    """95 % intervals over items: images of one item are found or missed together."""
     found: dict[str, float] = {}
     for name, values in _per_query(figures).items():
         found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, values)
@@ -222,7 +222,7 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
         publish_bytes(out / f"plots/by_{name}.png", plot_bars(slice_parts, f"hit@1 by {name}", line, "hit@1 in %"))
     ranked = _ranked(study)
     order = _worst_first(study.model)
-    rows = [_picture_row(study, ranked, place) for place in order.tolist()]
+    rows = [_image_row(study, ranked, place) for place in order.tolist()]
     publish_bytes(out / "images.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows))
     best_first = order[study.model.judged[order]][::-1]
     shown = best_first[spread(np.arange(len(best_first)), SHEET_QUERIES)]
@@ -232,7 +232,7 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
 
 
 def _ranked(study: _Study) -> Rows:
-    """Rows of the first pictures found for each query, itself left out: Nq, 5; -1 where there are no more."""
+    """Rows of the first images found for each query, itself left out: Nq, 5; -1 where there are no more."""
     rows, embedding = study.judged.results["row"], study.judged.results["embedding"].astype(np.float32)
     gallery, queries = Features(embedding[study.answers]), Features(embedding[study.asks])
     best = rows[study.answers][ExactSearch(gallery).search(queries, Likeness(), SHEET_RANKS + 1).rows]
@@ -249,7 +249,7 @@ def _worst_first(figures: RetrievalFigures) -> Rows:
     return np.lexsort((-figures.first, precision))
 
 
-def _picture_row(study: _Study, ranked: Rows, place: int) -> tuple[object, ...]:
+def _image_row(study: _Study, ranked: Rows, place: int) -> tuple[object, ...]:
     """Key and label of a query, rank of the first hit, average precision, key and label of what is found first."""
     keys, figures = study.judged.shards.columns["key"], study.model
     row, found = int(study.queries[place]), int(ranked[place, 0])

@@ -1,8 +1,8 @@
 """Find the same garment again: embeddings of length 1 by cross-entropy, triplets mined in the batch, and proxy anchors.
 
 After ihciah/deep-fashion-retrieval: a ResNet-50 with a 512-d deep feature, cross-entropy over categories plus a triplet loss, the
-backbone frozen and then thawed (`fit.stages`). Batches are P identities x K pictures (`fit.sampler=identities`), so that every
-picture is an anchor and meets its positives. Judged by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
+backbone frozen and then thawed (`fit.stages`). Batches are P identities x K images (`fit.sampler=identities`), so that every
+image is an anchor and meets its positives. Judged by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ftrain.data.config import TaskConfig
 from ftrain.data.search_roles import GALLERY, QUERY, has_match
 from ftrain.data.stream import Batch
 from ftrain.data.types import Judged, Results, Rows
-from ftrain.data.view import encoded_picture, names_as_ids
+from ftrain.data.view import encoded_image, names_as_ids
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.color import color_features
 from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
@@ -33,7 +33,7 @@ from ftrain.tasks.retrieval.encoder import RetrievalEncoder
 from ftrain.tasks.retrieval.pooling import AveragePooling, GeneralisedMean, strength
 from ftrain.tasks.task import Task
 
-# What a user calls a split, and the splits of query and gallery pictures that it is where a set has them.
+# What a user calls a split, and the splits of query and gallery images that it is where a set has them.
 _PAIRS = {"test": ("query", "gallery"), "val": ("val_query", "val_gallery")}
 
 
@@ -67,7 +67,7 @@ class Retrieval(Task):
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
-        """`test` is query and gallery where a set has them; `test+train` judges test among the pictures of both."""
+        """`test` is query and gallery where a set has them; `test+train` judges test among the images of both."""
         parts = split.split("+")
         if len(parts) > 1:
             if strangers := [part for part in parts if part not in known]:
@@ -86,7 +86,7 @@ class Retrieval(Task):
     def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
         """The items of training, where cross-entropy or proxies need them as classes.
 
-        Raises `UsageError` where no training picture has what is to be found again.
+        Raises `UsageError` where no training image has what is to be found again.
         """
         assert isinstance(config, RetrievalConfig)
         if config.labels not in columns or not (columns[config.labels][rows] != "").any():
@@ -211,9 +211,9 @@ class Retrieval(Task):
         """Whether the mirror image is looked at too."""
         self.flip_test = self.config.flip_test if turned is None else turned
 
-    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """`image` of a picture without annotation, uint8 H, W, 3."""
-        return {"image": encoded_picture(self.config, picture, box)["image"]}
+    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """`image` of an image without annotation, uint8 H, W, 3."""
+        return {"image": encoded_image(self.config, image, box)["image"]}
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """Category with its score where the model names them, or that none is recognized; the `embedding`, rounded."""
@@ -222,11 +222,11 @@ class Retrieval(Task):
 
         return answer(self.categories, self.config.least_score, results, number)
 
-    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """The category on the picture; an embedding cannot be drawn."""
+    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """The category on the image; an embedding cannot be drawn."""
         from ftrain.tasks.retrieval.drawing import draw_answer
 
-        return draw_answer(picture, answer)
+        return draw_answer(image, answer)
 
     def _view(self, image: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Embedding of length 1, class probabilities (if any) and attention of one view."""

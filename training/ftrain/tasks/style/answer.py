@@ -15,7 +15,7 @@ from ftrain.tasks.style.labels import Labels
 _MOST = 5  # answers that are named
 _GLOW = np.array([255, 214, 120], np.float32)  # of what is attended to
 _INK, _PAPER, _BAR, _FRAME = (24, 26, 30), (255, 255, 255), (15, 159, 184), (15, 159, 184)
-_TILE = 420  # pixels, longer side of one attribute's picture
+_TILE = 420  # pixels, longer side of one attribute's image
 
 
 def answer(labels: Labels, least_certainty: float, results: Results, number: int) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def answer(labels: Labels, least_certainty: float, results: Results, number: int
 
     "" stands where the best score is not above `least_score`: chance and `least_certainty` of the way from there to 1. `attention` is
     a grid of 0 … 255 over `region`, the square that the network saw, and `box` the part of it that the local branch
-    saw; both x1, y1, x2, y2 in pixels, edge to edge, and they may reach beyond the picture.
+    saw; both x1, y1, x2, y2 in pixels, edge to edge, and they may reach beyond the image.
     """
     width, height = (int(side) for side in results["size"][number])
     said: dict[str, Any] = {"width": width, "height": height, "region": _rounded(results["region"][number])}
@@ -75,12 +75,12 @@ def _rounded(numbers: np.ndarray) -> list[float]:
     return [round(float(value), 2) + 0.0 for value in numbers]  # + 0.0: no -0.0
 
 
-def glow(picture: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """A picture, uint8 H, W, 3, dimmed where the network did not look and warm where it did.
+def glow(pixels: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """A pixels, uint8 H, W, 3, dimmed where the network did not look and warm where it did.
 
-    `attention` h, w (0 … 1) covers `region` (edges x1, y1, x2, y2 in pixels of this picture).
+    `attention` h, w (0 … 1) covers `region` (edges x1, y1, x2, y2 in pixels of this image).
     """
-    height, width = picture.shape[:2]
+    height, width = pixels.shape[:2]
     rows, columns = attention.shape
     step = (region[2:] - region[:2]) / (columns, rows)
     # Center of a pixel -> place in the grid, where 0 is the center of the first cell.
@@ -90,17 +90,17 @@ def glow(picture: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.n
         grid, matrix, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
     heat = np.sqrt(np.clip(heat, 0, 1))[..., None]
-    lit = picture * (0.45 + 0.55 * heat)
+    lit = pixels * (0.45 + 0.55 * heat)
     return np.clip(lit + (_GLOW - lit) * 0.28 * heat, 0, 255).astype(np.uint8)
 
 
-def draw(picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-    """The picture under its attention, with the attended square and the likeliest answers; of attributes a sheet of one each."""
+def draw(pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    """The image under its attention, with the attended square and the likeliest answers; of attributes a sheet of one each."""
     if "attributes" not in answer:
-        return _draw_one(picture, answer, answer, "", [(entry["style"], entry["score"]) for entry in answer["styles"]])
-    scale = _TILE / max(picture.shape[:2])
-    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return _draw_one(pixels, answer, answer, "", [(entry["style"], entry["score"]) for entry in answer["styles"]])
+    scale = _TILE / max(pixels.shape[:2])
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     tiles = [
         _draw_one(
             small, answer, part, name.replace("_", " "), [(entry["value"], entry["score"]) for entry in part.get("best", [])[:2]]
@@ -114,11 +114,11 @@ def draw(picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
 
 
 def _draw_one(
-    picture: np.ndarray, whole: dict[str, Any], part: dict[str, Any], title: str, named: list[tuple[str, float]]
+    pixels: np.ndarray, whole: dict[str, Any], part: dict[str, Any], title: str, named: list[tuple[str, float]]
 ) -> np.ndarray:
-    height, width = picture.shape[:2]
+    height, width = pixels.shape[:2]
     factor = np.array([width / whole["width"], height / whole["height"]] * 2)
-    canvas = glow(picture, np.array(part["attention"]) / 255, np.array(whole["region"]) * factor)
+    canvas = glow(pixels, np.array(part["attention"]) / 255, np.array(whole["region"]) * factor)
     unit = max(width, height) / 800  # letters and lines are made for 800 pixels
     if "box" in part:
         left, top, right, bottom = (round(value) for value in np.array(part["box"]) * factor)

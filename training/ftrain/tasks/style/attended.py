@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ftrain.data.types import Judged
-from ftrain.plots.label_report import picture_of
+from ftrain.plots.label_report import image_of
 from ftrain.tasks.style.answer import glow
 
 LOOKED = "bright: where the network looked, dark: where it did not"
 
 
-def attended_picture(judged: Judged, number: int, attribute: int) -> np.ndarray:
-    """Picture `number` of the results under the attention of an attribute, uint8 H, W, 3."""
-    results, (picture, _) = judged.results, picture_of(judged, number)
-    height, width = picture.shape[:2]
+def attended_image(judged: Judged, number: int, attribute: int) -> np.ndarray:
+    """Image `number` of the results under the attention of an attribute, uint8 H, W, 3."""
+    results, (image, _) = judged.results, image_of(judged, number)
+    height, width = image.shape[:2]
     factor = np.array([width, height, width, height]) / np.tile(results["size"][number], 2)
     grid = results["attention"][number, attribute].astype(np.float32)
     stretched = (grid - grid.min()) / max(float(grid.max() - grid.min()), 1e-9)
-    return glow(picture, stretched, results["region"][number] * factor)
+    return glow(image, stretched, results["region"][number] * factor)

@@ -17,7 +17,7 @@ _SAMPLES = 2  # of each side of a pixel of the crop
 
 
 class AttributeAttention(nn.Module):
-    """Features B, `width`, h, w and A attributes to an embedding of each picture under each attribute.
+    """Features B, `width`, h, w and A attributes to an embedding of each image under each attribute.
 
     Spatial: features and attribute are moved into a space of `common` numbers, and the softmax over cells of their product (divided
     by the root of `common`) weighs the cells. Channel: a gate of the pooled features and the attribute, of two layers with
@@ -37,7 +37,7 @@ class AttributeAttention(nn.Module):
     def forward(self, features: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings B, A, E, of any length, and maps B, A, h, w that sum to 1, both float32.
 
-        `attributes` are the vectors A, D of all attributes, asked of every picture, or B, A, D: of each picture its own.
+        `attributes` are the vectors A, D of all attributes, asked of every image, or B, A, D: of each image its own.
         """
         batch_size, _, height, columns = features.shape
         attributes = attributes.expand(batch_size, -1, -1) if attributes.dim() == 2 else attributes
@@ -52,11 +52,11 @@ class AttributeAttention(nn.Module):
 
 @torch.no_grad()
 def attended_boxes(maps: Tensor, threshold: float, least: float) -> Tensor:
-    """Squares B, 4 (x1, y1, x2, y2 as shares of the picture, edges of pixels) around what maps B, h, w point at.
+    """Squares B, 4 (x1, y1, x2, y2 as shares of the image, edges of pixels) around what maps B, h, w point at.
 
     A map is stretched to 0 … 1 and cut at `threshold`; of the bright regions only the one with the brightest cell counts (ASEN++
-    takes the box of all of them, so that one stray cell opens it to the whole picture). The box becomes a square of its
-    longer side, at least `least` of the picture, moved inside. A flat map gives the whole picture. No gradient, and no number
+    takes the box of all of them, so that one stray cell opens it to the whole image). The box becomes a square of its
+    longer side, at least `least` of the image, moved inside. A flat map gives the whole image. No gradient, and no number
     leaves the device.
     """
     height, width = maps.shape[-2:]
@@ -75,14 +75,14 @@ def attended_boxes(maps: Tensor, threshold: float, least: float) -> Tensor:
     return torch.stack([x, y, x + side, y + side], dim=1)
 
 
-def crops(pictures: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Cut `boxes` B, 4 (shares, as of `attended_boxes`) out of pictures B, S, S, 3 and resize: B, size, size, 3 float32.
+def crops(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Cut `boxes` B, 4 (shares, as of `attended_boxes`) out of images B, S, S, 3 and resize: B, size, size, 3 float32.
 
     Values stay in 0 … 255. Each pixel is the mean of four bilinear samples.
     """
-    side = pictures.shape[1]
-    with torch.autocast(pictures.device.type, enabled=False):
-        channels_first = pictures.permute(0, 3, 1, 2).float()
+    side = images.shape[1]
+    with torch.autocast(images.device.type, enabled=False):
+        channels_first = images.permute(0, 3, 1, 2).float()
         numbers = torch.arange(boxes.shape[0], device=boxes.device, dtype=torch.float32)[:, None]
         regions = torch.cat([numbers, boxes.detach().float() * side], dim=1)
         cut = roi_align(channels_first, regions, (size, size), sampling_ratio=_SAMPLES, aligned=True)

@@ -17,13 +17,13 @@ from ftrain.plots.label_plots import plot_bars
 from ftrain.plots.label_report import finite, percent, subtitle
 from ftrain.plots.legend import Entry
 from ftrain.plots.sheet import Tile, sheet
-from ftrain.tasks.style.attended import LOOKED, attended_picture
+from ftrain.tasks.style.attended import LOOKED, attended_image
 from ftrain.tasks.style.attribute_search import Entries, chance_figures, entries, nearest, search_figures
 from ftrain.tasks.style.labels import Labels
 
 _NEIGHBOURS = 5
 _ROWS = 8
-_MOST_QUERIES = 2000  # of an attribute, for the table of pictures and the guard; mAP takes all
+_MOST_QUERIES = 2000  # of an attribute, for the table of images and the guard; mAP takes all
 
 
 def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
 
 
 def _add_named(labels: Labels, judged: Judged, numbers: dict[str, Any]) -> None:
-    """What the heads answer, where a picture has exactly one value of an attribute, beside the commonest value of training."""
+    """What the heads answer, where an image has exactly one value of an attribute, beside the commonest value of training."""
     groups = dict(zip(labels.attributes, labels.ids, strict=True))
     positive, scores = judged.results["positive"].astype(bool), _by_id(labels, judged.results)
     known = np.ones_like(positive)
@@ -102,14 +102,14 @@ def _write(
     bars = {name: {"value": part["map"], "floor": part["chance"], "count": part["queries"]} for name, part in parts.items()}
     publish_bytes(out / "plots/attributes.png", plot_bars(bars, "mAP of each attribute", title, "mAP in %", "random order"))
     header = ("key", "attribute", "value", "nearest", "nearest_value", f"right_of_{_NEIGHBOURS}")
-    publish_bytes(out / "images.csv", csv_bytes(header, _picture_rows(labels, judged, found, searches)))
+    publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, judged, found, searches)))
     publish_bytes(out / "predictions.png", _sheet(labels, judged, found, searches, title))
 
 
-def _picture_rows(
+def _image_rows(
     labels: Labels, judged: Judged, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[object, ...]]:  # fmt: skip
-    """A row for each query (at most 2,000 an attribute): how many of its nearest pictures have its value, the fewest first."""
+    """A row for each query (at most 2,000 an attribute): how many of its nearest images have its value, the fewest first."""
     keys = judged.shards.columns["key"][judged.results["row"]]
     rows: list[tuple[object, ...]] = []
     for number, (asked, neighbours) in searches.items():
@@ -117,15 +117,15 @@ def _picture_rows(
         for query, near in zip(asked.tolist(), neighbours.tolist(), strict=True):
             value = found.values[query]
             right = float(np.mean(found.values[near] == value)) if near else 0.0
-            first = (str(keys[found.pictures[near[0]]]), values[found.values[near[0]]]) if near else ("", "")
-            rows.append((str(keys[found.pictures[query]]), labels.attributes[number], values[value], *first, right))
+            first = (str(keys[found.images[near[0]]]), values[found.values[near[0]]]) if near else ("", "")
+            rows.append((str(keys[found.images[query]]), labels.attributes[number], values[value], *first, right))
     return sorted(rows, key=lambda row: (row[-1], row[1], row[0]))
 
 
 def _sheet(
     labels: Labels, judged: Judged, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]], title: str
 ) -> bytes:
-    """A query of each attribute and its nearest pictures, each under the attention of the attribute."""
+    """A query of each attribute and its nearest images, each under the attention of the attribute."""
     tiles: list[Tile | None] = []
     largest = sorted(searches, key=lambda number: -len(searches[number][0]))[:_ROWS]
     for number in sorted(largest):
@@ -138,8 +138,8 @@ def _sheet(
         for entry in (query, *neighbours[place].tolist()):
             right = None if entry == query else bool(found.values[entry] == found.values[query])
             head = [labels.attributes[number].replace("_", " ")] if entry == query else []
-            picture = attended_picture(judged, int(found.pictures[entry]), number)
-            row.append(Tile(picture, [*head, values[found.values[entry]]], right))
+            image = attended_image(judged, int(found.images[entry]), number)
+            row.append(Tile(image, [*head, values[found.values[entry]]], right))
         tiles += [*row, *[None] * (_NEIGHBOURS + 1 - len(row))]
     meaning = {"good": "green frame: the same value", "bad": "red frame: another value"}
     legend = [Entry("text", "", LOOKED), Entry("text", "", "first of a row: the query")]

@@ -18,13 +18,13 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Entries:
-    """Pictures seen under an attribute for a value that they have: E pictures (places in the results), attributes and values.
+    """Images seen under an attribute for a value that they have: E images (places in the results), attributes and values.
 
-    A picture with several values of a type stands here once for each, as in the lists of the ASEN papers. `asks` and `offers`
+    An image with several values of a type stands here once for each, as in the lists of the ASEN papers. `asks` and `offers`
     say which are queries and which candidates: all are both where a split is not cut into query and gallery.
     """
 
-    pictures: IntArray
+    images: IntArray
     attributes: IntArray
     values: IntArray
     asks: NDArray[np.bool_]
@@ -32,29 +32,29 @@ class Entries:
 
 
 def entries(labels: Labels, results: Results) -> Entries:
-    """The known values of all pictures of a split."""
+    """The known values of all images of a split."""
     if labels.classes is not None:
-        pictures = np.flatnonzero(results["values"][:, 0] >= 0)
-        columns = [(pictures, np.zeros_like(pictures), results["values"][pictures, 0].astype(np.int64))]
+        images = np.flatnonzero(results["values"][:, 0] >= 0)
+        columns = [(images, np.zeros_like(images), results["values"][images, 0].astype(np.int64))]
     else:
         columns = []
         for number, ids in enumerate(labels.ids):
             found, places = np.nonzero(results["positive"][:, list(ids)])
             columns.append((found, np.full_like(found, number), places))
-    pictures, attributes, values = (np.concatenate(part).astype(np.int64) for part in zip(*columns, strict=True))
-    roles = results["role"][pictures]
-    return Entries(pictures, attributes, values, roles != GALLERY, roles != QUERY)
+    images, attributes, values = (np.concatenate(part).astype(np.int64) for part in zip(*columns, strict=True))
+    roles = results["role"][images]
+    return Entries(images, attributes, values, roles != GALLERY, roles != QUERY)
 
 
 def search_figures(labels: Labels, results: Results, chosen: Entries | None = None) -> dict[str, float]:
     """`metrics.retrieval.attribute_map` of the embeddings; figures that nothing could be said of are left out."""
     found = chosen or entries(labels, results)
     places = {True: np.flatnonzero(found.asks), False: np.flatnonzero(found.offers)}
-    vectors = {side: results["embedding"][found.pictures[at], found.attributes[at]] for side, at in places.items()}
+    vectors = {side: results["embedding"][found.images[at], found.attributes[at]] for side, at in places.items()}
     query, gallery = places[True], places[False]
     figures = attribute_map(
         vectors[True], vectors[False], found.values[query], found.values[gallery], found.attributes[query],
-        found.attributes[gallery], labels.attributes, query_rows=found.pictures[query], gallery_rows=found.pictures[gallery],
+        found.attributes[gallery], labels.attributes, query_rows=found.images[query], gallery_rows=found.images[gallery],
     )  # fmt: skip
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
@@ -70,7 +70,7 @@ def chance_figures(labels: Labels, found: Entries) -> dict[str, float]:
     for number in np.unique(asked).tolist():
         among, asks = (found.attributes == number) & found.offers, (found.attributes == number) & found.asks
         counts = np.bincount(found.values[among], minlength=int(found.values.max()) + 1)
-        itself = found.offers[asks]  # a picture does not find itself
+        itself = found.offers[asks]  # an image does not find itself
         right, total = counts[found.values[asks]] - itself, int(among.sum()) - itself
         harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, among.sum() + 1))])[total] / np.maximum(total, 1)
         others = (right - 1) / np.maximum(total - 1, 1)
@@ -89,7 +89,7 @@ def nearest(results: Results, found: Entries, attribute: int, most_queries: int,
     if len(asks) > most_queries:
         asks = asks[np.linspace(0, len(asks) - 1, most_queries).round().astype(int)]
     vectors = results["embedding"][:, attribute].astype(np.float32)
-    alike = vectors[found.pictures[asks]] @ vectors[found.pictures[offers]].T
-    alike[found.pictures[asks][:, None] == found.pictures[offers][None, :]] = -np.inf
+    alike = vectors[found.images[asks]] @ vectors[found.images[offers]].T
+    alike[found.images[asks][:, None] == found.images[offers][None, :]] = -np.inf
     order = np.argsort(-alike, axis=1, kind="stable")[:, : max(0, min(count, len(offers) - 1))]
     return asks, offers[order]

@@ -26,7 +26,7 @@ class StyleEncoder:
         """`image` S, S, 3 uint8 of `input_size` (with a local branch `detail` times as large); `matrix` 2, 3 from the source.
 
         `values` A (one of each attribute, -1 unknown), `asked` the attribute that the local branch learns, `role` in a search,
-        of attributes `positive` V uint8, all values that the picture has, and `category` where it is learnt.
+        of attributes `positive` V uint8, all values that the image has, and `category` where it is learnt.
         """
         note, view = sample.annotation, view_of_sample(prepared_view(self.config), sample, generator)
         values = self.labels.values_of(note, generator)

@@ -1,7 +1,7 @@
 """What the style task learns from annotations: styles as classes (fine or main ones), or attributes with their values.
 
-Everywhere a picture has one value, or none that is known (-1), under each attribute: the style is the only attribute
-of style data, an exclusive group (or a type, of whose values a picture may have several) each attribute of the others.
+Everywhere an image has one value, or none that is known (-1), under each attribute: the style is the only attribute
+of style data, an exclusive group (or a type, of whose values an image may have several) each attribute of the others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Labels:
         return 1 + max((max(ids) for ids in self.ids), default=-1)
 
     def positive(self, annotation: dict[str, Any]) -> np.ndarray:
-        """Which values of the vocabulary the picture has: uint8 V."""
+        """Which values of the vocabulary the image has: uint8 V."""
         marks = np.zeros(self.num_ids, np.uint8)
         found = [number for number in annotation["attributes_positive"] if number < self.num_ids]
         marks[found] = 1

@@ -1,7 +1,7 @@
 """The two branches of ASEN++ on any timm network, and the neck between its features and a head of classes.
 
 Dong et al., "Fine-Grained Fashion Similarity Prediction by Attribute-Specific Embedding Learning", IEEE TIP 2021: a global branch
-looks at the whole picture, a local one, with a smaller network, at what the global one attends to.
+looks at the whole image, a local one, with a smaller network, at what the global one attends to.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def attended_backbone(name: str, weights: str) -> Backbone:
 
 
 class LocalBranch(nn.Module):
-    """The second look: the attended square of a picture, cut out at a higher resolution, seen under the attribute that chose it.
+    """The second look: the attended square of an image, cut out at a higher resolution, seen under the attribute that chose it.
 
-    `threshold` cuts the attention map; the square has at least `size` pixels of the picture, so that nothing is enlarged.
+    `threshold` cuts the attention map; the square has at least `size` pixels of the image, so that nothing is enlarged.
     """
 
     def __init__(
@@ -45,21 +45,21 @@ class LocalBranch(nn.Module):
         width = self.backbone.widths[0]
         self.attention = AttributeAttention(width, attribute_width, width, embedding)
 
-    def boxes(self, picture_size: int, maps: Tensor) -> Tensor:
-        """The squares B, 4 (shares of the picture) that maps B, h, w point at."""
-        return attended_boxes(maps.detach(), self.threshold, min(1.0, self.size / picture_size))
+    def boxes(self, image_size: int, maps: Tensor) -> Tensor:
+        """The squares B, 4 (shares of the image) that maps B, h, w point at."""
+        return attended_boxes(maps.detach(), self.threshold, min(1.0, self.size / image_size))
 
-    def forward(self, pictures: Tensor, maps: Tensor, attributes: Tensor) -> Tensor:
-        """Embeddings B, E of pictures B, S, S, 3 (0 … 255) under one attribute each: maps B, h, w and vectors B, D of it.
+    def forward(self, images: Tensor, maps: Tensor, attributes: Tensor) -> Tensor:
+        """Embeddings B, E of images B, S, S, 3 (0 … 255) under one attribute each: maps B, h, w and vectors B, D of it.
 
         No gradient flows into the choice of the square.
         """
-        cut = crops(pictures, self.boxes(pictures.shape[1], maps), self.size)
+        cut = crops(images, self.boxes(images.shape[1], maps), self.size)
         return self.attention(self.backbone(cut)[0], attributes[:, None])[0][:, 0]
 
 
 class StyleNeck(nn.Module):
-    """Attribute-specific embedding B, E and deep features B, W, h, w of a picture to E / 2 numbers for a head of classes.
+    """Attribute-specific embedding B, E and deep features B, W, h, w of an image to E / 2 numbers for a head of classes.
 
     The layers are those of the K-Fashion classifier that ASEN++ was extended to. It had no activation between them, so that its
     four layers could do no more than one: here stands a GELU behind all but the last.

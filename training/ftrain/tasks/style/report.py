@@ -28,7 +28,7 @@ from ftrain.plots.label_report import (
 )
 from ftrain.plots.legend import Entry
 from ftrain.plots.sheet import Tile, mistaken, sheet
-from ftrain.tasks.style.attended import LOOKED, attended_picture
+from ftrain.tasks.style.attended import LOOKED, attended_image
 from ftrain.tasks.style.attribute_report import report as report_attributes
 from ftrain.tasks.style.attribute_search import chance_figures, entries, search_figures
 from ftrain.tasks.style.labels import Labels, main_styles
@@ -59,7 +59,7 @@ def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
     title = subtitle(judged, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}")
     write_classification(out, "style", scores, truth, learnt_classes(labels, judged), names, title)
     header = ("key", "style", "answer", "score", "score_of_truth")
-    publish_bytes(out / "images.csv", csv_bytes(header, _picture_rows(labels, judged)))
+    publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, judged)))
     publish_bytes(out / "predictions.png", _sheet(labels, judged, title))
     return numbers
 
@@ -84,7 +84,7 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def calibration_error(scores: np.ndarray, truth: np.ndarray) -> float:
-    """How far the best score is from the share of right answers: mean over 15 bins, weighted by pictures (Guo et al., ICML 2017)."""
+    """How far the best score is from the share of right answers: mean over 15 bins, weighted by images (Guo et al., ICML 2017)."""
     known = truth >= 0
     best, right = scores[known].max(axis=1), scores[known].argmax(axis=1) == truth[known]
     bins = np.minimum((best * _BINS).astype(int), _BINS - 1)
@@ -114,13 +114,13 @@ def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
 
 
 def learnt_classes(labels: Labels, judged: Judged) -> np.ndarray:
-    """Classes of the training pictures, by the names of the data set, which need not be those that an answer has."""
+    """Classes of the training images, by the names of the data set, which need not be those that an answer has."""
     assert labels.classes is not None
     styles = judged.shards.columns["style"][judged.training_rows]
     return np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
 
 
-def _picture_rows(labels: Labels, judged: Judged) -> list[tuple[object, ...]]:
+def _image_rows(labels: Labels, judged: Judged) -> list[tuple[object, ...]]:
     results, names = judged.results, labels.values[0]
     truth, scores = results["values"][:, 0], results["scores"]
     of_truth = scores[np.arange(len(truth)), truth]
@@ -133,7 +133,7 @@ def _picture_rows(labels: Labels, judged: Judged) -> list[tuple[object, ...]]:
 
 
 def _sheet(labels: Labels, judged: Judged, title: str) -> bytes:
-    """A row for each of the commonest styles: the picture that was surest right, the one that was surest wrong, steps between."""
+    """A row for each of the commonest styles: the image that was surest right, the one that was surest wrong, steps between."""
     results = judged.results
     truth, scores = results["values"][:, 0], results["scores"]
     doubt = 1 - scores[np.arange(len(truth)), truth]
@@ -153,4 +153,4 @@ def _tile(labels: Labels, judged: Judged, number: int) -> Tile:
     lines = [mistaken(names[best], names[truth]), f"{100 * scores[best]:.0f} %"]
     if best != truth:
         lines[1] += f" (true: {100 * scores[truth]:.0f} %)"
-    return Tile(attended_picture(judged, number, 0), lines=lines, good=best == truth)
+    return Tile(attended_image(judged, number, 0), lines=lines, good=best == truth)

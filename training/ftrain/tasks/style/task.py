@@ -1,8 +1,8 @@
 """Fashion styles, or attributes to be found again, by attribute-specific attention (ASEN++; Dong et al., TIP 2021).
 
-Style: one attribute, whose embedding and the deep features of the picture go through a neck to a head of classes (ArcFace or
-linear). Attributes: an embedding of the picture under every attribute, so that pictures with the same value are near. The global
-branch sees the whole picture, the local one (optional) the square that the global one attends to; which of them learns
+Style: one attribute, whose embedding and the deep features of the image go through a neck to a head of classes (ArcFace or
+linear). Attributes: an embedding of the image under every attribute, so that images with the same value are near. The global
+branch sees the whole image, the local one (optional) the square that the global one attends to; which of them learns
 when is configuration (`fit.stages`), as in the paper: first the global one, then both, the global one slowly.
 """
 
@@ -22,7 +22,7 @@ from ftrain.data.config import TaskConfig
 from ftrain.data.search_roles import has_match, role_of
 from ftrain.data.stream import Batch
 from ftrain.data.types import Judged, Results, Rows
-from ftrain.data.view import encoded_picture, names_as_ids
+from ftrain.data.view import encoded_image, names_as_ids
 from ftrain.layers.affine import region_in_source
 from ftrain.layers.attribute_loss import class_loss
 from ftrain.layers.backbone import Backbone
@@ -91,7 +91,7 @@ class Style(Task):
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """Pictures whose style is known; of attributes all."""
+        """Images whose style is known; of attributes all."""
         assert isinstance(config, StyleConfig)
         if config.target == "attributes" or "style" not in columns:
             return rows
@@ -201,7 +201,7 @@ class Style(Task):
         return measure(self.labels, results)
 
     def report(self, judged: Judged, out: Path) -> dict[str, Any]:
-        """The figures beside the floors, tables, plots and a sheet of pictures."""
+        """The figures beside the floors, tables, plots and a sheet of images."""
         from ftrain.tasks.style.report import report
 
         return report(self.labels, judged, out)
@@ -227,9 +227,9 @@ class Style(Task):
         """Test-time augmentation is the mirror image here: on, off, or as `flip_test` says."""
         self.flipped = self.config.flip_test if turned is None else turned
 
-    def encode_picture(self, picture: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """`image`, `matrix` and `size` of a picture without annotation, uint8 H, W, 3."""
-        return encoded_picture(prepared_view(self.config), picture, box)
+    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
+        """`image`, `matrix` and `size` of an image without annotation, uint8 H, W, 3."""
+        return encoded_image(prepared_view(self.config), image, box)
 
     def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
         """The style (or the value of each attribute) with its score, and where the network looked."""
@@ -238,11 +238,11 @@ class Style(Task):
         del category
         return answer(self.labels, self.config.least_certainty, results, number)
 
-    def draw(self, picture: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """Attention as heat on the picture, the attended square, and the likeliest answers."""
+    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+        """Attention as heat on the image, the attended square, and the likeliest answers."""
         from ftrain.tasks.style.answer import draw
 
-        return draw(picture, answer)
+        return draw(image, answer)
 
     def _categories(self, of_style: bool) -> dict[str, int]:
         if not self.config.category_loss:

@@ -1,4 +1,4 @@
-"""The readers `folders` and `csv`: what `--map` says, what goes without it, and real pictures."""
+"""The readers `folders` and `csv`: what `--map` says, what goes without it, and real images."""
 
 import csv
 import io
@@ -90,7 +90,7 @@ def test_sources_of_names(tmp_path, source, expected):
     assert table["item"].to_list() == ["casual/dress/a", "casual/dress/a", "smart/coat/a", ""]
 
 
-def test_nothing_but_pictures(tmp_path):
+def test_nothing_but_images(tmp_path):
     _, table = run("folders", put(tmp_path / "raw", *NESTED), tmp_path / "out", category="none", item="none")
     assert not {"category", "item", "style"} & set(table.columns)
 
@@ -123,7 +123,7 @@ def test_query_and_gallery_share_items(tmp_path):
     assert len({item for item, split in zip(table["item"], table["split"], strict=True) if split != "train"}) == 1
 
 
-def test_folders_pass_over_what_is_no_picture(tmp_path):
+def test_folders_pass_over_what_is_no_image(tmp_path):
     raw = put(tmp_path / "raw", *PRODUCTS, ".hidden/1.jpg", "__MACOSX/1.jpg")
     (raw / "list.txt").write_text("x")
     (raw / "elsewhere").symlink_to(raw / "Coat")
@@ -178,8 +178,8 @@ def test_last_words(name, word):
 HEADER = "photo,kind,style,product,part,x1,y1,x2,y2,subset\n"
 
 
-def shop(tmp_path: Path, text: str, *, pictures=("a.jpg", "b.jpg", "c.jpg"), folder="", name="shop.csv") -> Path:
-    raw = put(tmp_path / "raw", *(f"{folder}{picture}" for picture in pictures))
+def shop(tmp_path: Path, text: str, *, images=("a.jpg", "b.jpg", "c.jpg"), folder="", name="shop.csv") -> Path:
+    raw = put(tmp_path / "raw", *(f"{folder}{image}" for image in images))
     (raw / name).write_bytes(text.encode())
     return raw
 
@@ -275,7 +275,7 @@ def test_exactly_one_csv(tmp_path, names):
         run("csv", tmp_path, tmp_path / "out")
 
 
-def test_pictures_given_beside_the_csv(tmp_path):
+def test_images_given_beside_the_csv(tmp_path):
     put(tmp_path / "photos", "a.jpg")
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/shop.csv").write_text("path,label\na.jpg,dress\n")
