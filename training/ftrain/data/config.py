@@ -33,11 +33,11 @@ class Stage(TaskConfig):
     """A stretch of a run: parameters whose names start with one of `frozen` rest, rates are multiplied, losses weighed."""
 
     until: float = Field(1.0, gt=0, le=1)  # share of the steps at which the stage ends
-    frozen: tuple[str, ...] = ()
-    rate: float = Field(1.0, ge=0)
+    freeze: tuple[str, ...] = ()
+    lr_scale: float = Field(1.0, ge=0)
     # Multiplies `rate` for parameters whose names start so; of several such names the longest counts.
-    rates: dict[str, NotNegative] = {}
-    losses: dict[str, NotNegative] = {}  # weight of each part of the loss; 1 where not named
+    lr_scales: dict[str, NotNegative] = {}
+    loss_weights: dict[str, NotNegative] = {}  # weight of each part of the loss; 1 where not named
 
 
 class ViewConfig(TaskConfig):
@@ -45,20 +45,20 @@ class ViewConfig(TaskConfig):
 
     input_size: int = Field(128, ge=32, le=4096, multiple_of=32)  # pixels, square
     crop: Literal["image", "box"] = "image"  # what fills the square: the image, or the box of the annotation
-    margin: float = Field(0.1, ge=0)  # around the box, share of its longer side
+    box_margin: float = Field(0.1, ge=0)  # around the box, share of its longer side
     rotation: float = Field(15.0, ge=0)  # degrees, uniform in ±
-    zoom: tuple[float, float] = (0.8, 1.25)
-    shift: float = Field(0.08, ge=0)  # of the input size, uniform in ±
-    mirror: float = Field(0.5, ge=0, le=1)  # probability
-    color: float = Field(0.3, ge=0, lt=1)  # brightness, contrast and saturation are drawn from 1 ± color
-    erase: float = Field(0.0, ge=0, le=1)  # probability that a random rectangle is greyed (Zhong et al., AAAI 2020)
+    scale: tuple[float, float] = (0.8, 1.25)
+    translate: float = Field(0.08, ge=0)  # of the input size, uniform in ±
+    flip: float = Field(0.5, ge=0, le=1)  # probability
+    color_jitter: float = Field(0.3, ge=0, lt=1)  # brightness, contrast and saturation are drawn from 1 ± color
+    random_erase: float = Field(0.0, ge=0, le=1)  # probability that a random rectangle is greyed (Zhong et al., AAAI 2020)
 
-    @field_validator("zoom")
+    @field_validator("scale")
     @classmethod
-    def _is_a_range(cls, zoom: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < zoom[0] <= zoom[1]:
+    def _is_a_range(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < scale[0] <= scale[1]:
             raise ValueError("a range of two numbers above 0, the smaller one first")
-        return zoom
+        return scale
 
     def groups_to_view(self) -> tuple[str, ...]:
         """The box, where that is looked at."""
@@ -76,20 +76,20 @@ class FitConfig(BaseModel):
     exact: bool = False  # sum micro-batches in index order, so that the number of processes does not change a bit
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
-    backbone_rate: float = Field(1.0, ge=0)  # multiplies the rate of parameters named backbone.*
-    layer_decay: float = Field(1.0, gt=0, le=1)  # multiplies it once more for each layer from the head down; 1 is off
+    backbone_lr_scale: float = Field(1.0, ge=0)  # multiplies the rate of parameters named backbone.*
+    layer_lr_decay: float = Field(1.0, gt=0, le=1)  # multiplies it once more for each layer from the head down; 1 is off
     weight_decay: float = Field(1e-4, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)  # sgd
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps
     schedule: Literal["cosine", "constant"] = "cosine"
     clip_norm: float = Field(10.0, gt=0)
-    average: float = Field(0.0, ge=0, lt=1)  # decay of the exponential moving average of weights; 0 is off
+    ema_decay: float = Field(0.0, ge=0, lt=1)  # decay of the exponential moving average of weights; 0 is off
     amp: Literal["none", "bf16"] = "none"
     compile: bool = False
     seed: int = Field(0, ge=0, lt=2**63)
     # windowed: a few shards at a time; balanced: every class equally often; identities: P identities with K images each
     sampler: Literal["shuffled", "windowed", "balanced", "identities"] = "shuffled"
-    per_identity: int = Field(4, ge=2)  # K of the sampler `identities`
+    samples_per_identity: int = Field(4, ge=2)  # K of the sampler `identities`
     validate_every: float = Field(1.0, gt=0, le=1e9)  # epochs
     checkpoint_every: int = Field(100, ge=1)  # steps
     log_every: int = Field(25, ge=1)  # steps

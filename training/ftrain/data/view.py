@@ -40,9 +40,9 @@ def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.G
     matrix, mirrored = place(config, note["width"], note["height"], box, generator)
     image = warp(sample.image, matrix, (config.input_size, config.input_size))
     if generator is not None:
-        if config.color:
-            image = apply_color(image, random_color(config.color, generator))
-        if config.erase and generator.random() < config.erase:
+        if config.color_jitter:
+            image = apply_color(image, random_color(config.color_jitter, generator))
+        if config.random_erase and generator.random() < config.random_erase:
             image = _erased(image, generator)
     return View(image, matrix.astype(np.float32), mirrored)
 
@@ -58,13 +58,13 @@ def place(
     config: ViewConfig, width: int, height: int, box: Sequence[float] | None, generator: np.random.Generator | None
 ) -> tuple[np.ndarray, bool]:
     """The matrix of a view, 2, 3 float64, and whether it mirrors. `box` is x1, y1, x2, y2 in pixels of the source."""
-    region = None if box is None else _grown(box, config.margin)
+    region = None if box is None else _grown(box, config.box_margin)
     if generator is None:
         return fit_matrix(width, height, config.input_size, region=region), False
     angle = generator.uniform(-config.rotation, config.rotation)
-    zoom = float(np.exp(generator.uniform(*np.log(config.zoom))))
-    shift = tuple(generator.uniform(-config.shift, config.shift, size=2))
-    mirrored = bool(generator.random() < config.mirror)
+    zoom = float(np.exp(generator.uniform(*np.log(config.scale))))
+    shift = tuple(generator.uniform(-config.translate, config.translate, size=2))
+    mirrored = bool(generator.random() < config.flip)
     matrix = fit_matrix(
         width, height, config.input_size, region=region, angle=angle, zoom=zoom, shift=shift, mirror=mirrored
     )  # fmt: skip

@@ -77,7 +77,7 @@ class Trainer:
         check_stages(task, fit.stages)
         self.optimizer = make_optimizer(task, fit)
         self.average: AveragedModel | None = None
-        if fit.average:
+        if fit.ema_decay:
             self.average = AveragedModel(task, multi_avg_fn=self._blend, use_buffers=True)
         self.state = TrainingState(
             seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_surroundings(processes, fit)
@@ -143,8 +143,8 @@ class Trainer:
 
     def _step(self, step: int, batch: Batch) -> dict[str, float]:
         stage = self._enter_stage(stage_at(step, self.num_steps, self.fit.stages))
-        self.state.learning_rate = rate_at(step, self.num_steps, self.fit) * stage.rate
-        set_rate(self.optimizer, self.state.learning_rate, stage.rates)
+        self.state.learning_rate = rate_at(step, self.num_steps, self.fit) * stage.lr_scale
+        set_rate(self.optimizer, self.state.learning_rate, stage.lr_scales)
         self.optimizer.zero_grad(set_to_none=True)
         parts = split_batch(batch, len(self.positions))
         if self.fit.exact:
@@ -162,7 +162,7 @@ class Trainer:
         return values
 
     def _blend(self, averaged: Any, current: Any, number: Any) -> None:
-        get_ema_multi_avg_fn(average_decay(self.fit.average, self.state.step))(averaged, current, number)
+        get_ema_multi_avg_fn(average_decay(self.fit.ema_decay, self.state.step))(averaged, current, number)
 
     def _losses(self, part: Batch, number: int) -> Losses:
         assert self.stage is not None

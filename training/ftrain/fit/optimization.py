@@ -18,8 +18,8 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
 
     A backbone has the share `backbone_rate`, multiplied by `layer_decay` for every layer that lies above (see `layer_heights`).
     """
-    heights = layer_heights(name for name, _ in model.named_parameters()) if config.layer_decay < 1 else {}
-    parts = [prefix for stage in config.stages for prefix in stage.rates]
+    heights = layer_heights(name for name, _ in model.named_parameters()) if config.layer_lr_decay < 1 else {}
+    parts = [prefix for stage in config.stages for prefix in stage.lr_scales]
     groups: dict[tuple[bool, bool, int, str], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         kind = _is_backbone(name), parameter.ndim > 1, heights.get(name, 0), _longest_prefix(name, parts)
@@ -28,7 +28,7 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
         {
             "params": parameters,
             "weight_decay": config.weight_decay if decayed else 0.0,
-            "share": (config.backbone_rate if is_backbone else 1.0) * config.layer_decay**height,
+            "share": (config.backbone_lr_scale if is_backbone else 1.0) * config.layer_lr_decay**height,
             "part": part,
         }
         for (is_backbone, decayed, height, part), parameters in sorted(groups.items(), key=lambda item: item[0])
@@ -117,29 +117,29 @@ def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
     if not ends or ends != sorted(set(ends)):
         raise UsageError(f"fit.stages: they end at {ends}; write at least one, in ascending order of `until`")
     names = [name for name, _ in model.named_parameters()]
-    for prefix in [prefix for stage in stages for prefix in (*stage.frozen, *stage.rates)]:
+    for prefix in [prefix for stage in stages for prefix in (*stage.freeze, *stage.lr_scales)]:
         if not any(name.startswith(prefix) for name in names):
             raise UsageError(f"fit.stages: no parameter's name starts with {prefix!r}; the first is {names[0]}")
     for stage in stages:
-        if all(name.startswith(stage.frozen) for name in names):
-            raise UsageError(f"fit.stages: frozen={list(stage.frozen)} leaves nothing to train; freeze fewer parameters")
+        if all(name.startswith(stage.freeze) for name in names):
+            raise UsageError(f"fit.stages: frozen={list(stage.freeze)} leaves nothing to train; freeze fewer parameters")
 
 
 def weigh(losses: dict[str, torch.Tensor], stage: Stage) -> dict[str, torch.Tensor]:
     """Losses with `loss` as the sum of the parts in the weights of a stage; as they are where it names none."""
-    if not stage.losses:
+    if not stage.loss_weights:
         return losses
     parts = {name: value for name, value in losses.items() if name != "loss"}
-    unknown = sorted(stage.losses.keys() - parts.keys())
+    unknown = sorted(stage.loss_weights.keys() - parts.keys())
     if unknown:
         raise UsageError(f"fit.stages: the task has no loss {unknown[0]!r}; its losses are {', '.join(parts)}")
-    return {**losses, "loss": torch.stack([stage.losses.get(name, 1.0) * value for name, value in parts.items()]).sum()}
+    return {**losses, "loss": torch.stack([stage.loss_weights.get(name, 1.0) * value for name, value in parts.items()]).sum()}
 
 
 def enter_stage(model: nn.Module, stage: Stage) -> None:
     """Freeze and thaw: frozen parameters get no gradient, and norms without a free parameter keep their statistics."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith(stage.frozen))
+        parameter.requires_grad_(not name.startswith(stage.freeze))
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch has no public base class
             module.train(all(parameter.requires_grad for parameter in module.parameters()))

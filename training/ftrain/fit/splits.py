@@ -121,12 +121,12 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
             raise UsageError(f"{shards.place}: fit.sampler=balanced needs labels, and no training sample has one; take shuffled")
         return ClassBalanced(labels), known
     part = fit.batch_size // fit.micro_batches
-    if part % fit.per_identity:
+    if part % fit.samples_per_identity:
         raise UsageError(
             f"fit.batch_size={fit.batch_size} in {fit.micro_batches} parts does not divide into identities with "
-            f"fit.per_identity={fit.per_identity} images; change one of them"
+            f"fit.samples_per_identity={fit.samples_per_identity} images; change one of them"
         )
     paired = with_partners(labels, rows)
     if len(paired) == 0:
         raise UsageError(f"{shards.place}: no item has two training photographs, so there are no pairs to learn from")
-    return Identities(labels, fit.per_identity), paired
+    return Identities(labels, fit.samples_per_identity), paired

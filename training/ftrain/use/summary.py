@@ -147,7 +147,7 @@ def _trained(task: Task, stages: Sequence[Stage]) -> set[str]:
     return {
         name
         for name, parameter in task.named_parameters()
-        if parameter.requires_grad and not all(name.startswith(stage.frozen) for stage in stages)
+        if parameter.requires_grad and not all(name.startswith(stage.freeze) for stage in stages)
     }
 
 

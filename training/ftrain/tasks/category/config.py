@@ -28,6 +28,6 @@ class CategoryConfig(ViewConfig):
     attribute_weight: float = Field(1.0, ge=0)
     category_weight: float = Field(1.0, ge=0)
     box_weight: float = Field(1.0, ge=0)
-    smoothing: float = Field(0.0, ge=0, lt=1)  # of labels, where a softmax is learnt
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # of labels, where a softmax is learnt
     flip_test: bool = False  # average with the mirrored image
-    least_score: float = Field(0.2, ge=0, lt=1)  # below this the answer is that nothing is recognized
+    score_threshold: float = Field(0.2, ge=0, lt=1)  # below this the answer is that nothing is recognized

@@ -163,7 +163,7 @@ class Category(Task):
         config, outputs = self.config, self.network(batch["image"])
         parts: dict[str, Tensor] = {}
         if outputs.category is not None:
-            parts["category"] = config.category_weight * class_loss(outputs.category, batch["category"], config.smoothing)
+            parts["category"] = config.category_weight * class_loss(outputs.category, batch["category"], config.label_smoothing)
         if outputs.attributes is not None:
             parts["attributes"] = config.attribute_weight * self._attribute_loss(outputs.attributes, batch["attributes"])
         if self.labels.has_boxes:
@@ -219,7 +219,7 @@ class Category(Task):
         from ftrain.tasks.category.answer import answer
 
         del category
-        return answer(self.labels, self.config.least_score, results, number)
+        return answer(self.labels, self.config.score_threshold, results, number)
 
     def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """The box and what is said of it."""
@@ -230,7 +230,7 @@ class Category(Task):
     def _attribute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         config = self.config
         if self.labels.exclusive and config.attribute_loss == "auto":
-            return exclusive_loss(logits, targets, list(self.labels.groups.values()), config.smoothing)
+            return exclusive_loss(logits, targets, list(self.labels.groups.values()), config.label_smoothing)
         return binary_loss(logits, targets, balanced=config.attribute_loss != "plain", positive_rate=config.positive_rate)
 
     def _scores(self, outputs: CategoryOutputs) -> tuple[dict[str, Tensor], Tensor]:

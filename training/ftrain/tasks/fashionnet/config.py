@@ -38,12 +38,12 @@ class FashionNetConfig(NetworkConfig):
     """Network, image, augmentation and losses. Defaults are the tiny profile; weights of losses stand in `fit.stages`."""
 
     without: tuple[Head, ...] = ()  # heads to leave out; each other one is there where the shard set has its labels
-    embedding: int = Field(128, ge=2, le=65_536)
+    embedding_dim: int = Field(128, ge=2, le=65_536)
     auxiliary: bool = False  # the pose branch names the category as well
     distance: Literal["absolute", "squared"] = "absolute"  # what a landmark costs; squared as published
-    map_loss: float = Field(0.2, ge=0)  # of maps beside their mean places
-    margin: float = Field(0.2, gt=0)  # of triplets, in cosine
+    heatmap_loss_weight: float = Field(0.2, ge=0)  # of maps beside their mean places
+    triplet_margin: float = Field(0.2, gt=0)  # of triplets, in cosine
     mining: Mining = "batch_hard"
-    smoothing: float = Field(0.0, ge=0, lt=1)  # of categories and exclusive attributes
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # of categories and exclusive attributes
     flip_test: bool = False  # predictions are means over an image and its mirror image; so is `--tta`
-    least_score: float = Field(0.1, ge=0, le=1)  # below it nothing is said to be recognized
+    score_threshold: float = Field(0.1, ge=0, le=1)  # below it nothing is said to be recognized

@@ -83,7 +83,7 @@ class FashionNet(Task):
         self.encoder = FashionNetEncoder(config, self.landmarks, known, num_attributes, "embedding" in heads)
         self.network = FashionNetwork(config, Heads(
             points=len(self.landmarks), category=num_categories, attributes=num_attributes,
-            embedding=config.embedding if "embedding" in heads else 0, auxiliary=num_categories if config.auxiliary else 0,
+            embedding=config.embedding_dim if "embedding" in heads else 0, auxiliary=num_categories if config.auxiliary else 0,
         ))  # fmt: skip
         self.flip_test = config.flip_test
 
@@ -151,15 +151,15 @@ class FashionNet(Task):
         zero = parts["landmarks"].new_zeros(())
         parts |= {"auxiliary": zero, "category": zero, "attributes": zero, "triplet": zero}
         if seen.category is not None:
-            parts["category"] = class_loss(seen.category, batch["category"], config.smoothing)
+            parts["category"] = class_loss(seen.category, batch["category"], config.label_smoothing)
         if seen.pose.auxiliary is not None:
-            parts["auxiliary"] = class_loss(seen.pose.auxiliary, batch["category"], config.smoothing)
+            parts["auxiliary"] = class_loss(seen.pose.auxiliary, batch["category"], config.label_smoothing)
         if seen.attributes is not None and self.groups:
-            parts["attributes"] = exclusive_loss(seen.attributes, batch["attributes"], self.groups, config.smoothing)
+            parts["attributes"] = exclusive_loss(seen.attributes, batch["attributes"], self.groups, config.label_smoothing)
         elif seen.attributes is not None:
             parts["attributes"] = binary_loss(seen.attributes, batch["attributes"])
         if seen.embedding is not None:
-            parts["triplet"] = triplet_loss(seen.embedding, batch["item"], margin=config.margin, mining=config.mining)
+            parts["triplet"] = triplet_loss(seen.embedding, batch["item"], margin=config.triplet_margin, mining=config.mining)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def _pose_losses(self, pose: Pose, batch: Batch, inside: Tensor) -> dict[str, Tensor]:
@@ -174,7 +174,7 @@ class FashionNet(Task):
         parts = {"landmarks": ((costs * located).sum(dim=1) / counts).mean(), "maps": costs.new_zeros(())}
         if pose.maps is not None:
             of_maps = map_loss(pose.maps, batch["points"], located, config.map_stride, _SIGMA)
-            parts["maps"] = config.map_loss * (of_maps.sum(dim=1) / counts).mean()
+            parts["maps"] = config.heatmap_loss_weight * (of_maps.sum(dim=1) / counts).mean()
         parts["visibility"] = F.cross_entropy(pose.visibility.float().flatten(0, 1), classes.flatten())
         return parts
 
@@ -248,7 +248,7 @@ class FashionNet(Task):
         """Category, attributes, and the landmarks that are in the image; nothing where no garment is recognized."""
         from ftrain.tasks.fashionnet.answer import answer
 
-        return answer(self.answers, results, number, category, self.config.least_score)
+        return answer(self.answers, results, number, category, self.config.score_threshold)
 
     def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """Landmarks with their names, and what the garment is."""

@@ -79,7 +79,7 @@ class Keypoints(Task):
         if config.category is not None:
             self.landmarks.valid_points(config.category)  # raises for an unknown garment
         self.encoder = KeypointEncoder(config, self.landmarks)
-        self.flip_test, self.test_angles = config.flip_test, config.test_angles
+        self.flip_test, self.test_angles = config.flip_test, config.tta_angles
         state = backbone_weights(config.backbone, config.weights)
         self.network = CascadedPyramidNetwork(len(self.landmarks), config.backbone, state, config.channels)
         self.garment_head = nn.Linear(self.network.coarsest_channels, len(self.landmarks.garments))
@@ -136,8 +136,8 @@ class Keypoints(Task):
         errors = per_point_loss(maps.refined, targets, labelled) * _unit(size, config.sigma)
         parts = {
             "global": torch.stack(levels).mean(),
-            "refined": hard_keypoint_loss(errors, labelled, config.hard_share),
-            "garment": config.garment_loss * F.cross_entropy(garment_scores.float(), batch["garment"]),
+            "refined": hard_keypoint_loss(errors, labelled, config.ohkm_fraction),
+            "garment": config.garment_loss_weight * F.cross_entropy(garment_scores.float(), batch["garment"]),
         }
         return {"loss": parts["global"] + parts["refined"] + parts["garment"], **parts}
 
@@ -170,7 +170,7 @@ class Keypoints(Task):
 
     def use_turned_views(self, turned: bool | None) -> None:
         """The mirror image, and rotations by `test_angles` or, where the configuration names none, by ±10 degrees."""
-        chosen = self.config.test_angles
+        chosen = self.config.tta_angles
         self.flip_test = self.config.flip_test if turned is None else turned
         self.test_angles = () if turned is False else chosen or (_TURNED_VIEWS if turned else ())
 
@@ -181,7 +181,7 @@ class Keypoints(Task):
             self.landmarks.valid_points(category)  # raises for an unknown garment
         if own is not None and category not in (None, own):
             raise UsageError(f"the run was trained for {own} only; take one of all garments or of {category}")
-        if own is None and category is None and self.config.garment_loss == 0:
+        if own is None and category is None and self.config.garment_loss_weight == 0:
             raise UsageError("the run did not learn to name garments (model.garment_loss=0); name one with --category")
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:

@@ -55,13 +55,17 @@ class Retrieval(Task):
         self.encoder = RetrievalEncoder(config, numbers, {name: number for number, name in enumerate(items)})
         self.backbone = Backbone(config.backbone, config.weights)
         self.pool = GeneralisedMean() if config.pooling == "gem" else AveragePooling()
-        self.embed = nn.Linear(self.backbone.widths[-1], config.dim)
+        self.embed = nn.Linear(self.backbone.widths[-1], config.embedding_dim)
         nn.init.orthogonal_(self.embed.weight)  # keeps angles: at the start an embedding tells what the backbone's features tell
         nn.init.zeros_(self.embed.bias)
-        self.neck = nn.BatchNorm1d(config.dim) if config.neck == "batch_norm" else nn.Identity()
+        self.neck = nn.BatchNorm1d(config.embedding_dim) if config.neck == "batch_norm" else nn.Identity()
         num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[config.classify]
-        self.classifier = nn.Linear(config.dim, num_classes, bias=not config.cosine_scale) if num_classes else None
-        self.proxies = ProxyAnchor(len(items), config.dim, config.proxy_margin, config.proxy_scale) if config.proxy else None
+        self.classifier = nn.Linear(config.embedding_dim, num_classes, bias=not config.cosine_scale) if num_classes else None
+        self.proxies = (
+            ProxyAnchor(len(items), config.embedding_dim, config.proxy_margin, config.proxy_scale)
+            if config.proxy_weight
+            else None
+        )
         self.flip_test = config.flip_test
         self.learnt = True  # False: embeddings are the features of the backbone
 
@@ -103,11 +107,11 @@ class Retrieval(Task):
         """Pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
         config, lacks = self.config, {}
         sought, several = rows.names(config.labels), "two at least are needed to tell apart"
-        if config.triplet and not has_pairs(sought):
+        if config.triplet_weight and not has_pairs(sought):
             lacks["triplet"] = f"no {config.labels} has two training images, so there are no pairs to learn from"
-        elif config.triplet and len(set(sought.tolist())) < 2:
+        elif config.triplet_weight and len(set(sought.tolist())) < 2:
             lacks["triplet"] = f"all training images have the {config.labels} {str(sought[0])!r}; {several}"
-        if self.classifier is not None and config.classification:
+        if self.classifier is not None and config.classification_weight:
             classes = sorted(set(rows.names(config.classify).tolist()))
             if len(classes) < 2:
                 found = (
@@ -116,7 +120,7 @@ class Retrieval(Task):
                 lacks["classification"] = f"{found}; {several}"
         if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
             lacks["proxy"] = f"there are not two items; {several}"
-        learning = [config.triplet, self.classifier is not None and config.classification, self.proxies is not None]
+        learning = [config.triplet_weight, self.classifier is not None and config.classification_weight, self.proxies is not None]
         if len(lacks) == sum(map(bool, learning)):
             name, why = next(iter(lacks.items()))
             raise UsageError(f"model.{name}: {why}; take a set with more images, or another loss")
@@ -143,15 +147,15 @@ class Retrieval(Task):
         through = self.neck(deep)
         if self.classifier is not None:
             labels = batch["category" if config.classify == "category" else "item_class"]
-            parts["classification"] = config.classification * self._cross_entropy(through, labels)
-        if config.triplet:
+            parts["classification"] = config.classification_weight * self._cross_entropy(through, labels)
+        if config.triplet_weight:
             loss = triplet_loss(
                 deep if config.distance == "cosine" else F.normalize(deep.float(), dim=1), batch["identity"],
-                margin=config.margin, mining=config.mining, distance=config.distance,
+                margin=config.triplet_margin, mining=config.mining, distance=config.distance,
             )  # fmt: skip
-            parts["triplet"] = config.triplet * loss
+            parts["triplet"] = config.triplet_weight * loss
         if self.proxies is not None:
-            parts["proxy"] = config.proxy * self.proxies(through, batch["item_class"])
+            parts["proxy"] = config.proxy_weight * self.proxies(through, batch["item_class"])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
@@ -220,7 +224,7 @@ class Retrieval(Task):
         del category
         from ftrain.tasks.retrieval.drawing import answer
 
-        return answer(self.categories, self.config.least_score, results, number)
+        return answer(self.categories, self.config.score_threshold, results, number)
 
     def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """The category on the image; an embedding cannot be drawn."""
@@ -252,13 +256,13 @@ class Retrieval(Task):
         """The mean over known labels; 0 where there is none, and not NaN as torch has it."""
         known = labels >= 0
         losses = F.cross_entropy(
-            self._logits(through), labels.clamp_min(0), reduction="none", label_smoothing=self.config.smoothing
+            self._logits(through), labels.clamp_min(0), reduction="none", label_smoothing=self.config.label_smoothing
         )  # fmt: skip
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp_min(1)
 
 
 def _learns_items(config: RetrievalConfig) -> bool:
-    return bool((config.classify == "item" and config.classification) or config.proxy)
+    return bool((config.classify == "item" and config.classification_weight) or config.proxy_weight)
 
 
 def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
@@ -267,7 +271,7 @@ def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, 
     needed = [f"model.{key}=category" for key in ("labels", "classify") if getattr(config, key) == "category"]
     if needed and not (vocabulary and vocabulary["values"]):
         raise UsageError(f"{needed[0]}: the shard set carries no categories; take item, or none for classify")
-    if not (config.triplet or config.proxy or (config.classify != "none" and config.classification)):
+    if not (config.triplet_weight or config.proxy_weight or (config.classify != "none" and config.classification_weight)):
         raise UsageError("every loss has the weight 0; raise model.triplet, model.classification or model.proxy")
     return tuple(vocabulary["values"]) if vocabulary else ()
 
@@ -277,6 +281,6 @@ def _items(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
         return ()
     names = dataset.get("names", {}).get("item", [])
     if not names:
-        asked = "model.classify=item" if config.classify == "item" else f"model.proxy={config.proxy:g}"
+        asked = "model.classify=item" if config.classify == "item" else f"model.proxy={config.proxy_weight:g}"
         raise UsageError(f"{asked} needs items to learn, and no training image of the shard set has one")
     return tuple(names)

@@ -24,19 +24,21 @@ class StyleConfig(ViewConfig):
     detail: int = Field(2, ge=1, le=4)  # the square is cut out of an image of so many times input_size
     threshold: float = Field(0.1, gt=0, le=0.7)  # of the attention map, stretched to 0 … 1
     local_share: float = Field(0.4, ge=0, le=1)  # of the local branch in the similarity of two images
-    embedding: int = Field(256, ge=8, le=65_536, multiple_of=2)
+    embedding_dim: int = Field(256, ge=8, le=65_536, multiple_of=2)
     attribute_width: int = Field(128, ge=8, le=65_536)
     head: Literal["arcface", "linear", "none"] = "arcface"  # none: attributes only, by triplets alone, as published
-    scale: float = Field(10.0, gt=0)  # ArcFace
-    arc_margin: float = Field(0.5, ge=0, lt=1.57)  # ArcFace, radians
+    arcface_scale: float = Field(10.0, gt=0)  # ArcFace
+    arcface_margin: float = Field(0.5, ge=0, lt=1.57)  # ArcFace, radians
     dropout: float = Field(0.1, ge=0, lt=1)
-    smoothing: float = Field(0.0, ge=0, lt=1)  # of the labels
-    class_loss: float = Field(1.0, ge=0)
-    triplet_loss: float = Field(0.1, ge=0)
-    local_loss: float = Field(0.01, ge=0)
-    align_loss: float = Field(0.01, ge=0)
-    category_loss: float = Field(0.0, ge=0)  # of naming the garment as well, which says much about the style; 0: not learnt
-    margin: float = Field(0.2, gt=0)  # of the triplets, in cosine
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # of the labels
+    class_loss_weight: float = Field(1.0, ge=0)
+    triplet_loss_weight: float = Field(0.1, ge=0)
+    local_loss_weight: float = Field(0.01, ge=0)
+    align_loss_weight: float = Field(0.01, ge=0)
+    category_loss_weight: float = Field(
+        0.0, ge=0
+    )  # of naming the garment as well, which says much about the style; 0: not learnt
+    triplet_margin: float = Field(0.2, gt=0)  # of the triplets, in cosine
     mining: Mining = "batch_hard"
     flip_test: bool = True  # predictions are means over the image and its mirror image
-    least_certainty: float = Field(0.15, ge=0, lt=1)  # of the way from chance to 1: below it nothing counts as recognized
+    certainty_threshold: float = Field(0.15, ge=0, lt=1)  # of the way from chance to 1: below it nothing counts as recognized

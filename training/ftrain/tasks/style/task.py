@@ -65,9 +65,9 @@ class Style(Task):
         self.attribute_vectors = nn.Parameter(torch.randn(len(self.labels.attributes), config.attribute_width))
         # Features and attribute meet in half as many numbers as the features have: 512 of 1,024, as published.
         width = self.backbone.widths[0]
-        self.attention = AttributeAttention(width, config.attribute_width, max(8, width // 2), config.embedding)
-        self.neck = StyleNeck(self.backbone.widths[1], config.embedding, config.dropout) if of_style else None
-        judged = config.embedding // 2 if of_style else config.embedding
+        self.attention = AttributeAttention(width, config.attribute_width, max(8, width // 2), config.embedding_dim)
+        self.neck = StyleNeck(self.backbone.widths[1], config.embedding_dim, config.dropout) if of_style else None
+        judged = config.embedding_dim // 2 if of_style else config.embedding_dim
         self.heads = nn.ModuleList(_head(config, judged, len(values)) for values in self.labels.values if config.head != "none")
         num_categories = len(categories) - 1  # without "", which is unknown
         self.category_head = nn.Linear(self.backbone.widths[1], num_categories) if categories else None
@@ -75,7 +75,7 @@ class Style(Task):
         if config.local_backbone:
             self.local = LocalBranch(
                 config.local_backbone, config.local_weights, config.local_size, config.threshold, config.attribute_width,
-                config.embedding,
+                config.embedding_dim,
             )  # fmt: skip
         # A branch that has not learnt yet says nothing of similarity.
         self.register_buffer("local_trained", torch.tensor(False))
@@ -87,7 +87,7 @@ class Style(Task):
         assert isinstance(config, StyleConfig)
         if config.target == "attributes":
             return ("attributes", *config.groups_to_view())
-        return ("style", *(["category"] if config.category_loss else []), *config.groups_to_view())
+        return ("style", *(["category"] if config.category_loss_weight else []), *config.groups_to_view())
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -159,20 +159,20 @@ class Style(Task):
         embedding, maps, deep = self._look(batch["image"])
         nothing = embedding.new_zeros(())
         parts = {
-            "classes": config.class_loss * self._class_loss(embedding, deep, values) if len(self.heads) else nothing,
-            "triplet": config.triplet_loss * self._triplets(embedding, values), "local": nothing, "align": nothing,
+            "classes": config.class_loss_weight * self._class_loss(embedding, deep, values) if len(self.heads) else nothing,
+            "triplet": config.triplet_loss_weight * self._triplets(embedding, values), "local": nothing, "align": nothing,
         }  # fmt: skip
         if self.category_head is not None and deep is not None:
             named = self.category_head(deep.mean(dim=(2, 3)))
-            parts["category"] = config.category_loss * class_loss(named, batch["category"], config.smoothing)
+            parts["category"] = config.category_loss_weight * class_loss(named, batch["category"], config.label_smoothing)
         if self.local is not None and self.local.attention.project.weight.requires_grad:
             asked = batch["asked"]
             rows = torch.arange(asked.shape[0], device=asked.device)
             second = self.local(batch["image"], maps[rows, asked], self.attribute_vectors[asked])
             seen = torch.where(F.one_hot(asked, values.shape[1]).bool(), values, -1)
-            parts["local"] = config.local_loss * self._triplets(second[:, None].expand(-1, values.shape[1], -1), seen)
+            parts["local"] = config.local_loss_weight * self._triplets(second[:, None].expand(-1, values.shape[1], -1), seen)
             alike = F.cosine_similarity(embedding[rows, asked], second, dim=1)
-            parts["align"] = config.align_loss * (1 - alike).mean()
+            parts["align"] = config.align_loss_weight * (1 - alike).mean()
             self.local_trained.fill_(True)
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
@@ -236,7 +236,7 @@ class Style(Task):
         from ftrain.tasks.style.answer import answer
 
         del category
-        return answer(self.labels, self.config.least_certainty, results, number)
+        return answer(self.labels, self.config.certainty_threshold, results, number)
 
     def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         """Attention as heat on the image, the attended square, and the likeliest answers."""
@@ -245,7 +245,7 @@ class Style(Task):
         return draw(image, answer)
 
     def _categories(self, of_style: bool) -> dict[str, int]:
-        if not self.config.category_loss:
+        if not self.config.category_loss_weight:
             return {}
         if not of_style or not self.dataset["vocabularies"].get("category", {}).get("values"):
             raise UsageError("model.category_loss: categories are learnt beside styles, of a set that has both; set it to 0")
@@ -287,13 +287,13 @@ class Style(Task):
 
     def _class_loss(self, embedding: Tensor, deep: Tensor | None, values: Tensor) -> Tensor:
         num_values = [len(known) for known in self.labels.values]
-        return value_loss(self.heads, self._judged(embedding, deep), values, num_values, self.config.smoothing)
+        return value_loss(self.heads, self._judged(embedding, deep), values, num_values, self.config.label_smoothing)
 
     def _triplets(self, embedding: Tensor, values: Tensor) -> Tensor:
-        return value_triplets(embedding, values, margin=self.config.margin, mining=self.config.mining)
+        return value_triplets(embedding, values, margin=self.config.triplet_margin, mining=self.config.mining)
 
 
 def _head(config: StyleConfig, width: int, num_classes: int) -> nn.Module:
     if config.head == "arcface":
-        return ArcFace(width, num_classes, config.scale, config.arc_margin)
+        return ArcFace(width, num_classes, config.arcface_scale, config.arcface_margin)
     return nn.Linear(width, num_classes)
