@@ -87,7 +87,7 @@ def test_every_command_of_ftrain(home: Path) -> None:
         search,
         *SMALL,
         "--set",
-        "model.dim=8",
+        "model.embedding_dim=8",
         "--workers",
         0,
         "-q",

@@ -20,7 +20,7 @@ from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.tracking import Trackers
 from ftrain.tasks.retrieval.task import Retrieval
 
-TINY: dict[str, Any] = {"backbone": "test_efficientnet", "input_size": 32, "dim": 16}
+TINY: dict[str, Any] = {"backbone": "test_efficientnet", "input_size": 32, "embedding_dim": 16}
 
 
 def config_of(**model: Any) -> RunConfig:
@@ -41,7 +41,7 @@ def batch_of(task: Retrieval, shards: ShardSet, rows: list[int]) -> dict[str, to
 
 
 def trainer_of(shards: ShardSet, run: Path, **fit: Any) -> Trainer:
-    settings = {"batch_size": 8, "epochs": 2, "log_every": 1, "sampler": "identities", "per_identity": 2, **fit}
+    settings = {"batch_size": 8, "epochs": 2, "log_every": 1, "sampler": "identities", "samples_per_identity": 2, **fit}
     task = task_of(shards)
     config = RunConfig(task="retrieval", model=task.config.model_dump(mode="json"), fit=FitConfig(**settings), hold_out=0.4)
     run.mkdir()

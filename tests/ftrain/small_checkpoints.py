@@ -10,13 +10,13 @@ from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint import save_checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
 
-FILES = ("model.safetensors", "average.safetensors", "optimizer.safetensors", "state.json")
+FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
 
 
 def tensors(value: float = 0.5) -> checkpoint.Tensors:
     moments = {"weight|exp_avg": torch.full((3, 2), value / 3), "weight|step": torch.tensor(4.0)}
     model = {"weight": torch.full((3, 2), value), "count": torch.tensor(7)}
-    return {"model": model, "average": {"module.weight": torch.full((3, 2), value / 2)}, "optimizer": moments}
+    return {"model": model, "ema_decay": {"module.weight": torch.full((3, 2), value / 2)}, "optimizer": moments}
 
 
 def save(folder: Path, step: int, keep: int = 3, best: int | None = None, value: float = 0.5) -> Path:

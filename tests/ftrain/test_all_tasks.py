@@ -29,7 +29,7 @@ COUNTS = {"train": 24, "val": 8}
 LABELS = partial(write_label_set, counts=COUNTS)
 FEW_ITEMS = partial(write_label_set, counts=COUNTS, items=4)  # each with two images to validate
 SQUARES = partial(write_shard_set, counts=COUNTS)
-PAIRS = {"sampler": "identities", "per_identity": 2}
+PAIRS = {"sampler": "identities", "samples_per_identity": 2}
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,23 @@ class Case:
 
 _TINY = {"backbone": "test_efficientnet", "input_size": 64}
 
-_STYLE = {**_TINY, "embedding": 32, "attribute_width": 16, "local_backbone": "test_efficientnet", "local_size": 32}
+_STYLE = {**_TINY, "embedding_dim": 32, "attribute_width": 16, "local_backbone": "test_efficientnet", "local_size": 32}
 
 CASES = {
     "keypoints": Case("keypoints", {**_TINY, "channels": 16}, SQUARES, steps=50, learns=0.4),
     "category": Case("category", _TINY),
     "category-typed": Case(
-        "category", {**_TINY, "branches": "three", "hidden": 32, "box_head": "flat", "local_stride": 32, "smoothing": 0.1}, learns=0.6
+        "category", {**_TINY, "branches": "three", "hidden": 32, "box_head": "flat", "local_stride": 32, "label_smoothing": 0.1}, learns=0.6
     ),
     "category-global": Case("category", {**_TINY, "local_size": 0, "labels": ["category"]}, partial(LABELS, without=("box",)), learns=0.4),
     "style": Case("style", {**_STYLE, "dropout": 0.0}, separable=False),
-    "style-linear": Case("style", {**_TINY, "embedding": 32, "dropout": 0.0, "head": "linear", "triplet_loss": 0.0, "category_loss": 0.3}),
-    "style-attributes": Case("style", {**_STYLE, "target": "attributes", "triplet_loss": 1.0}, separable=False),
+    "style-linear": Case("style", {**_TINY, "embedding_dim": 32, "dropout": 0.0, "head": "linear", "triplet_loss_weight": 0.0, "category_loss_weight": 0.3}),
+    "style-attributes": Case("style", {**_STYLE, "target": "attributes", "triplet_loss_weight": 1.0}, separable=False),
     "fashionnet": Case("fashionnet", {**_TINY, "auxiliary": True}, FEW_ITEMS, learns=0.4, steps=40, separable=False),
     "fashionnet-regression": Case("fashionnet", {**_TINY, "points": "regression", "without": ["embedding"], "gate": "hard", "distance": "squared"}),
-    "retrieval": Case("retrieval", {**_TINY, "dim": 32}, FEW_ITEMS, PAIRS, separable=False),
+    "retrieval": Case("retrieval", {**_TINY, "embedding_dim": 32}, FEW_ITEMS, PAIRS, separable=False),
     "retrieval-necked": Case(
-        "retrieval", {**_TINY, "dim": 32, "labels": "category", "neck": "batch_norm", "pooling": "gem", "mining": "all"}, LABELS, PAIRS,
+        "retrieval", {**_TINY, "embedding_dim": 32, "labels": "category", "neck": "batch_norm", "pooling": "gem", "mining": "all"}, LABELS, PAIRS,
         separable=False,
     ),
 }  # fmt: skip
@@ -164,14 +164,14 @@ def test_the_parts_of_the_loss_are_all_of_it(case: Case, shards: ShardSet) -> No
 
 
 def test_a_resumed_run_has_the_same_bits(case: Case, shards: ShardSet, tmp_path: Path, one_thread: None) -> None:
-    trainer_of(case, shards, tmp_path / "whole", 4, average=0.9).train()
-    trainer_of(case, shards, tmp_path / "parts", 2, average=0.9).train()
-    trainer_of(case, shards, tmp_path / "parts", 4, average=0.9).train()
+    trainer_of(case, shards, tmp_path / "whole", 4, ema_decay=0.9).train()
+    trainer_of(case, shards, tmp_path / "parts", 2, ema_decay=0.9).train()
+    trainer_of(case, shards, tmp_path / "parts", 4, ema_decay=0.9).train()
     whole, parts = (checkpoint.newest(tmp_path / run / "checkpoints") for run in ("whole", "parts"))
     assert whole is not None
     assert parts is not None
     assert (whole[1].step, whole[1].ledger) == (4, parts[1].ledger)
-    for file in ("model", "average", "optimizer"):
+    for file in ("model", "ema", "optimizer"):
         one, other = checkpoint.load_tensors(whole[0], file), checkpoint.load_tensors(parts[0], file)
         assert one.keys() == other.keys()
         assert not [name for name in one if not torch.equal(one[name], other[name])], file
@@ -205,7 +205,7 @@ def passes_of(task: Task, batch: Batch) -> tuple[int, Batch]:
 
 def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
     """`--no-tta` leaves every other view out, `--tta` takes all, neither does as the run says: the same in every task."""
-    views = {"flip_test": True, **({"test_angles": [5.0]} if case.task == "keypoints" else {})}
+    views = {"flip_test": True, **({"tta_angles": [5.0]} if case.task == "keypoints" else {})}
     plain, rich = (
         fresh_task(replace(case, model={**case.model, **model}), shards).eval() for model in ({"flip_test": False}, views)
     )

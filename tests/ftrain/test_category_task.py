@@ -160,7 +160,7 @@ def rectangle_sample(width, height, box):
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
 @pytest.mark.parametrize("size", [(150, 100), (70, 130)])
 def test_the_box_moves_with_the_image(mirror, size):
-    config = CategoryConfig(input_size=128, mirror=mirror, color=0, rotation=0, zoom=(0.8, 1.2), shift=0.1)
+    config = CategoryConfig(input_size=128, flip=mirror, color_jitter=0, rotation=0, scale=(0.8, 1.2), translate=0.1)
     encoder, generator, box = CategoryEncoder(config, {}, 0, has_boxes=True), np.random.default_rng(0), (20, 30, 49, 79)
     for _ in range(8):
         encoded = encoder(rectangle_sample(*size, box), generator)
@@ -172,7 +172,7 @@ def test_the_box_moves_with_the_image(mirror, size):
 
 
 def test_a_box_out_of_view_teaches_nothing():
-    config = CategoryConfig(input_size=64, mirror=0, rotation=0, zoom=(4.0, 4.0), shift=0)
+    config = CategoryConfig(input_size=64, flip=0, rotation=0, scale=(4.0, 4.0), translate=0)
     encoded = CategoryEncoder(config, {}, 0, has_boxes=True)(rectangle_sample(100, 100, (2, 2, 10, 10)), np.random.default_rng(0))
     assert not encoded["has_box"]
     assert (encoded["box"][2:] >= encoded["box"][:2]).all()
@@ -292,7 +292,7 @@ def test_an_answer_names_category_types_attributes_and_box(shards):
 
 
 def test_a_photograph_without_a_garment_is_not_given_a_name(shards, tmp_path):
-    run = write_run(tmp_path / "run", shards, least_score=0.9)
+    run = write_run(tmp_path / "run", shards, score_threshold=0.9)
     image = np.full((40, 50, 3), 128, np.uint8)
     (tmp_path / "grey.jpg").write_bytes(simplejpeg.encode_jpeg(image, quality=90))
     (answer,) = predict_images(run, [tmp_path / "grey.jpg"], tmp_path / "out", PredictOptions(tta=True))

@@ -108,7 +108,7 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("file", ["model", "average", "optimizer"])
+@pytest.mark.parametrize("file", ["model", "ema", "optimizer"])
 def test_nothing_good_is_deleted_for_a_nan(tmp_path: Path, bad: float, file: str) -> None:
     save(tmp_path, 1, keep=1)
     poisoned = tensors()

@@ -19,7 +19,7 @@ PARAMS = {
         "profile": "small",
         "small": {
             "model": {"channels": 16},
-            "fit": {"epochs": 3, "stages": [{"until": 0.5, "frozen": ["network.backbone"]}, {"rate": 0.1}]},
+            "fit": {"epochs": 3, "stages": [{"until": 0.5, "freeze": ["network.backbone"]}, {"lr_scale": 0.1}]},
         },
         "large": {"model": {"channels": 256, "backbone": "resnet50"}, "fit": {"epochs": 30}, "train_split": "trainval"},
     }
@@ -38,8 +38,8 @@ def test_defaults_then_profile_then_overrides(params: Path) -> None:
     assert (bare.fit.epochs, bare.model["channels"], bare.train_split) == (10, 64, "train")
     small = load_config("keypoints", params, None, [])
     assert (small.fit.epochs, small.model["channels"], small.fit.batch_size) == (3, 16, 32)
-    assert small.fit.stages[0].frozen == ("network.backbone",)
-    assert small.fit.stages[1].rate == 0.1
+    assert small.fit.stages[0].freeze == ("network.backbone",)
+    assert small.fit.stages[1].lr_scale == 0.1
     large = load_config("keypoints", params, "large", ["fit.epochs=0.5", "model.category=dress", "validation_split=test"])
     assert (large.fit.epochs, large.model["backbone"], large.train_split) == (0.5, "resnet50", "trainval")
     assert (large.model["category"], large.validation_split) == ("dress", "test")
@@ -51,7 +51,7 @@ def test_overrides_leave_the_profile_alone(params: Path) -> None:
 
 
 def test_what_is_written_is_read_back(params: Path, tmp_path: Path) -> None:
-    config = load_config("keypoints", params, None, ["model.test_angles=[-10.0, 10.0]"])
+    config = load_config("keypoints", params, None, ["model.tta_angles=[-10.0, 10.0]"])
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     again = read_config(tmp_path / "config.yaml")
     assert again == config
@@ -73,7 +73,7 @@ def test_the_digest_is_of_the_values_not_of_their_order() -> None:
         (["fit.learning_rat=1"], r"unknown parameter fit\.learning_rat; did you mean learning_rate\?"),
         (["model.chanels=8"], r"unknown parameter model\.chanels; did you mean channels\?"),
         (["fits.epochs=1"], r"unknown parameter fits; did you mean fit\?"),
-        (["fit.stages=[{frozn: [a]}]"], r"unknown parameter fit\.stages\.0\.frozn; did you mean frozen\?"),
+        (["fit.stages=[{frezze: [a]}]"], r"unknown parameter fit\.stages\.0\.frezze; did you mean freeze\?"),
         (["fit.epochs=many"], r"fit\.epochs='many' is not possible"),
         (["fit.epochs=0"], r"fit\.epochs=0 is not possible \(.*greater than 0"),
         (["fit.epochs=.nan"], r"fit\.epochs=nan is not possible"),
@@ -83,17 +83,17 @@ def test_the_digest_is_of_the_values_not_of_their_order() -> None:
         (["fit.learning_rate=.inf"], r"fit\.learning_rate=inf is not possible"),
         (["fit.stages=[{until: .nan}]"], r"fit\.stages\.0\.until=nan is not possible"),
         (["fit.stages=[{until: 2}]"], r"fit\.stages\.0\.until=2 is not possible"),
-        (["fit.stages=[{rate: -1}]"], r"fit\.stages\.0\.rate=-1 is not possible"),
-        (["fit.stages=[{losses: {refined: .nan}}]"], r"fit\.stages\.0\.losses\.refined=nan is not possible"),
-        (["fit.stages=[{losses: {refined: -1}}]"], r"fit\.stages\.0\.losses\.refined=-1 is not possible"),
+        (["fit.stages=[{lr_scale: -1}]"], r"fit\.stages\.0\.lr_scale=-1 is not possible"),
+        (["fit.stages=[{loss_weights: {refined: .nan}}]"], r"fit\.stages\.0\.loss_weights\.refined=nan is not possible"),
+        (["fit.stages=[{loss_weights: {refined: -1}}]"], r"fit\.stages\.0\.loss_weights\.refined=-1 is not possible"),
         (["model.rotation=.inf"], r"model\.rotation=inf is not possible"),
         (
-            ["model.zoom=[2, 1]"],
-            r"model\.zoom=\[2, 1\] is not possible \(a range of two numbers above 0, the smaller one first\)",
+            ["model.scale=[2, 1]"],
+            r"model\.scale=\[2, 1\] is not possible \(a range of two numbers above 0, the smaller one first\)",
         ),
-        (["model.zoom=[0, 0]"], r"model\.zoom=\[0, 0\] is not possible"),
-        (["model.zoom=[.nan, 1]"], r"model\.zoom\.0=nan is not possible"),
-        (["model.test_angles=[.nan]"], r"model\.test_angles\.0=nan is not possible"),
+        (["model.scale=[0, 0]"], r"model\.scale=\[0, 0\] is not possible"),
+        (["model.scale=[.nan, 1]"], r"model\.scale\.0=nan is not possible"),
+        (["model.tta_angles=[.nan]"], r"model\.tta_angles\.0=nan is not possible"),
         (["model.input_size=1000000"], r"model\.input_size=1000000 is not possible"),
         (["model.channels=1000000000"], r"model\.channels=1000000000 is not possible"),
         (["task=style"], r"--set task=style: task=style, but this command is for keypoints; leave it out, or use `ftrain style`"),
@@ -170,7 +170,7 @@ def test_a_profile_of_the_users_file_replaces_that_of_the_package(tmp_path: Path
         (["fit.epochs=many"], r"--set fit\.epochs=many"),
         (["fit={epochs: many}"], r"--set fit=\{epochs: many\}"),
         (["fit.epoch=1"], r"--set fit\.epoch=1"),
-        (["fit.seed=2", "model.input_size=33", "model.margin=0.5"], r"--set model\.input_size=33"),
+        (["fit.seed=2", "model.input_size=33", "model.box_margin=0.5"], r"--set model\.input_size=33"),
         (["model.sigma=2"], r".*params\.yaml"),  # the file's own fault
         ([], r".*params\.yaml"),
     ],

@@ -19,7 +19,7 @@ from ftrain.fit import checkpoint
 from ftrain.fit.distributed import Processes
 from ftrain.fit.gradients import accumulate, accumulate_exactly, split_batch
 
-STAGES = [{"until": 0.4, "frozen": ["backbone", "wide"]}, {"frozen": ["head"]}]
+STAGES = [{"until": 0.4, "freeze": ["backbone", "wide"]}, {"freeze": ["head"]}]
 
 
 def train(forks: ForkServer, shards: Path, run: Path, world_size: int, **options: Any) -> list[str]:
@@ -32,7 +32,7 @@ def train(forks: ForkServer, shards: Path, run: Path, world_size: int, **options
 def tensors_of(run: Path) -> dict[str, torch.Tensor]:
     found = checkpoint.newest(run / "checkpoints")
     assert found is not None
-    files = ("model", "average", "optimizer")
+    files = ("model", "ema", "optimizer")
     return {f"{file}/{name}": tensor for file in files for name, tensor in checkpoint.load_tensors(found[0], file).items()}
 
 
@@ -92,7 +92,7 @@ def test_exact_refuses_numbers_that_would_change_the_bits(shards: ShardSet, tmp_
 
 def test_two_processes_learn_what_one_learns(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
     """Without dropout the only difference is that each process normalises with its own half of the batch."""
-    options: dict[str, Any] = {"model": {"dropout": 0.0}, "average": 0.0, "epochs": 3}
+    options: dict[str, Any] = {"model": {"dropout": 0.0}, "ema_decay": 0.0, "epochs": 3}
     train(forks, shard_folder, tmp_path / "one", 1, micro_batches=2, **options)
     train(forks, shard_folder, tmp_path / "two", 2, **options)
     one, two = column(tmp_path / "one", "training", "loss"), column(tmp_path / "two", "training", "loss")
@@ -132,7 +132,7 @@ def test_two_processes_resume_exactly_and_freeze_parts(forks: ForkServer, shard_
 
 def test_a_validation_judges_the_weights_that_are_saved(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
     """Statistics of norms differ between processes; what is judged on all of them is what the first one saves."""
-    train(forks, shard_folder, tmp_path / "run", 2, average=0.0, learning_rate=0.1, dump_scores=True)
+    train(forks, shard_folder, tmp_path / "run", 2, ema_decay=0.0, learning_rate=0.1, dump_scores=True)
     shards = ShardSet.open(shard_folder)
     judged = (
         torch.load(tmp_path / "run" / "scores-0.pt", weights_only=True),
@@ -141,7 +141,7 @@ def test_a_validation_judges_the_weights_that_are_saved(forks: ForkServer, shard
     assert torch.equal(judged[0], judged[1])
     found = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert found is not None
-    trainer = make_trainer(shards, tmp_path / "other", average=0.0)
+    trainer = make_trainer(shards, tmp_path / "other", ema_decay=0.0)
     trainer.task.load_state_dict(checkpoint.load_tensors(found[0], "model"))
     from ftrain.fit.evaluation import results_of_split
 

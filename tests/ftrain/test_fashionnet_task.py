@@ -356,7 +356,7 @@ def test_visibility_is_judged_where_the_garment_has_the_landmark():
 
 
 def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(shop):
-    task = task_of(shop, least_score=0.3)
+    task = task_of(shop, score_threshold=0.3)
     image = np.random.default_rng(0).integers(0, 255, (90, 60, 3), np.uint8)
     encoded = task.encode_image(image)
     with torch.no_grad():

@@ -106,7 +106,7 @@ def test_parts_are_what_a_run_sees_and_says(runs: Path) -> None:
 def test_the_embedding_weakens_strong_components_of_parts_that_count_alike() -> None:
     """Against scikit-learn: the first part is a thousand times as long as the second, and counts as much."""
     member = Member(task="retrieval", model=retrieval_runs.config_of(classify="none").model, dataset={"vocabularies": {}})
-    task = Joined(JoinedConfig(members=(member,), widths=(6, 4), dim=5), {"vocabularies": {}})
+    task = Joined(JoinedConfig(members=(member,), widths=(6, 4), embedding_dim=5), {"vocabularies": {}})
     generator = np.random.default_rng(0)
     parts = generator.normal(size=(50, 10)) * np.array([1000] * 6 + [1] * 4) + generator.normal(size=10)
     task.fit(torch.from_numpy(parts).float())
@@ -235,7 +235,7 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
         ("fashionnet", {"without": ["embedding"]}, 2),
         ("style", {"embedding": 32, "attribute_width": 16}, 2),
         ("style", {"embedding": 32, "attribute_width": 16, "local_backbone": "test_efficientnet", "local_size": 32}, 2),
-        ("retrieval", {"dim": 8}, 2),
+        ("retrieval", {"embedding_dim": 8}, 2),
         ("category", {"hidden": 16}, 2),
     ],
 )

@@ -56,7 +56,7 @@ def center_of_light(image, border=128):
 @pytest.mark.parametrize("size", [(160, 120), (97, 131), (40, 64)])
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
 def test_a_bright_spot_stays_under_its_point(size, mirror):
-    config = KeypointsConfig(input_size=128, mirror=mirror, color=0.0, rotation=40.0, zoom=(0.7, 1.4), shift=0.1)
+    config = KeypointsConfig(input_size=128, flip=mirror, color_jitter=0.0, rotation=40.0, scale=(0.7, 1.4), translate=0.1)
     encoder = KeypointEncoder(config, DEEPFASHION_8)
     generator, compared = np.random.default_rng(0), 0
     for _ in range(40):
@@ -85,10 +85,10 @@ def test_mirroring_a_mirrored_sample_gives_the_sample():
     mirrored_truth[:, 0] = note["width"] - 1 - truth[:, 0]
     image = np.ascontiguousarray(simplejpeg.decode_jpeg(sample.image, "RGB")[:, ::-1])
     jpeg = simplejpeg.encode_jpeg(image, quality=100, colorsubsampling="444")
-    still = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "color": 0.0}
+    still = {"rotation": 0.0, "scale": (1.0, 1.0), "translate": 0.0, "color_jitter": 0.0}
     size = note["width"], note["height"]
     plain = KeypointEncoder(KeypointsConfig(**still), DEEPFASHION_8)(landmark_sample(sample.image, size, truth, seen), None)
-    mirroring = KeypointEncoder(KeypointsConfig(**still, mirror=1.0), DEEPFASHION_8)
+    mirroring = KeypointEncoder(KeypointsConfig(**still, flip=1.0), DEEPFASHION_8)
     mirrored = landmark_sample(jpeg, size, mirrored_truth[partners], seen[partners])
     twice = mirroring(mirrored, np.random.default_rng(0))
     assert np.abs(twice["image"].astype(int) - plain["image"]).mean() < 2
@@ -110,7 +110,7 @@ def test_a_decoded_image_warps_like_its_jpeg_and_a_sliver_warps_at_all():
 
 @pytest.mark.parametrize(("number", "landmarks"), [(4, FASHIONAI_24), (3, FASHIONAI_24), (0, DEEPFASHION_8)])
 def test_only_points_of_the_garment_that_are_labelled_learn(number, landmarks):
-    task = tiny_task(dataset_of(landmarks), hard_share=1.0).train()
+    task = tiny_task(dataset_of(landmarks), ohkm_fraction=1.0).train()
     batch = batch_of(task, [number, number + len(landmarks.garments)], landmarks)
     garment = list(landmarks.garments)[int(batch["garment"][0])]
     valid = list(landmarks.valid_points(garment))
@@ -161,7 +161,7 @@ def test_it_learns_eight_squares_by_heart(one_thread):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("angles", [(), (-10.0, 10.0)])
 def test_predictions_of_perfect_maps_are_the_truth_in_pixels_of_the_source(flip, angles, monkeypatch):
-    task = tiny_task(dataset_of(DEEPFASHION_8), flip_test=flip, test_angles=angles)
+    task = tiny_task(dataset_of(DEEPFASHION_8), flip_test=flip, tta_angles=angles)
     batch = batch_of(task, range(6), DEEPFASHION_8)
     with_points = batch["visibility"] >= Visibility.OCCLUDED
     perfect = gaussian_targets(batch["points"], with_points, (16, 16), 4, 1.4)
@@ -228,14 +228,14 @@ def test_turned_views_are_chosen_and_keep_shapes():
     task.use_turned_views(False)  # one plain view: the mirror image is left out too
     alone = tiny_task(dataset_of(FASHIONAI_24), flip_test=False)
     assert torch.equal(alone.predict(batch)["points"], task.predict(batch)["points"])
-    own = tiny_task(dataset_of(FASHIONAI_24), test_angles=(5.0,))
+    own = tiny_task(dataset_of(FASHIONAI_24), tta_angles=(5.0,))
     for choice, angles in ((None, (5.0,)), (True, (5.0,)), (False, ())):
         own.use_turned_views(choice)
         assert (own.test_angles, own.flip_test) == (angles, choice is not False)
 
 
 def test_cells_that_a_turned_view_does_not_show_are_averaged_over_the_others(monkeypatch):
-    task = tiny_task(dataset_of(DEEPFASHION_8), flip_test=False, test_angles=(30.0, -30.0))
+    task = tiny_task(dataset_of(DEEPFASHION_8), flip_test=False, tta_angles=(30.0, -30.0))
     monkeypatch.setattr(task, "_view", lambda image: (torch.ones(1, 8, 16, 16), torch.zeros(1, 3)))
     averaged, _ = task._averaged_maps(torch.zeros(1, 3, 64, 64))
     torch.testing.assert_close(averaged, torch.ones(1, 8, 16, 16))
@@ -256,7 +256,7 @@ def test_a_model_of_one_garment_takes_its_rows_only():
     [
         ({}, "sock", "no garment 'sock'"),
         ({"category": "dress"}, "skirt", "trained for dress only"),
-        ({"garment_loss": 0.0}, None, "name one with --category"),
+        ({"garment_loss_weight": 0.0}, None, "name one with --category"),
     ],
 )
 def test_a_category_that_cannot_be_predicted_is_refused(model, category, message):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_run_learns_and_leaves_what_it_promised(shards: ShardSet, tmp_path: Path) -> None:
-    trainer = make_trainer(shards, tmp_path, epochs=12, learning_rate=0.03, average=0, model={"dropout": 0.0})
+    trainer = make_trainer(shards, tmp_path, epochs=12, learning_rate=0.03, ema_decay=0, model={"dropout": 0.0})
     state = trainer.train()
     assert state.step == trainer.num_steps == 60
     ledger = EMPTY_LEDGER
@@ -50,8 +50,10 @@ def test_a_run_learns_and_leaves_what_it_promised(shards: ShardSet, tmp_path: Pa
 
 def test_a_training_step_is_what_the_textbook_says(shards: ShardSet, tmp_path: Path) -> None:
     """Against a hand-written loop over the same rows: gradient, clipping, AdamW with the rate of the step, no hidden extra."""
-    trainer = make_trainer(shards, tmp_path, limit_steps=3, average=0, clip_norm=0.5, model={"dropout": 0.0}, backbone_rate=0.25)
-    expected = make_trainer(shards, tmp_path / "other", average=0, model={"dropout": 0.0}).task
+    trainer = make_trainer(
+        shards, tmp_path, limit_steps=3, ema_decay=0, clip_norm=0.5, model={"dropout": 0.0}, backbone_lr_scale=0.25
+    )
+    expected = make_trainer(shards, tmp_path / "other", ema_decay=0, model={"dropout": 0.0}).task
     decayed = [p for p in expected.parameters() if p.ndim > 1]
     groups = [
         {
@@ -116,11 +118,11 @@ def test_rates_warm_up_and_fall(schedule: Any, last: float) -> None:
 
 # --- stages -------------------------------------------------------------------------------------------------------------------
 
-STAGES = (Stage(until=0.5, frozen=("backbone", "wide")), Stage(rate=0.1, frozen=("head",), losses={"wide": 2.0}))
+STAGES = (Stage(until=0.5, freeze=("backbone", "wide")), Stage(lr_scale=0.1, freeze=("head",), losses={"wide": 2.0}))
 
 
 def test_frozen_parts_rest_and_the_others_learn(shards: ShardSet, tmp_path: Path) -> None:
-    trainer = make_trainer(shards, tmp_path, stages=STAGES, checkpoint_every=10, keep_checkpoints=9, average=0)
+    trainer = make_trainer(shards, tmp_path, stages=STAGES, checkpoint_every=10, keep_checkpoints=9, ema_decay=0)
     start = {name: tensor.clone() for name, tensor in trainer.task.state_dict().items()}
     trainer.train()
     middle, end = saved(tmp_path, 10), saved(tmp_path, 20)
@@ -139,7 +141,7 @@ def test_a_resumed_stage_goes_on_bit_identically(shards: ShardSet, tmp_path: Pat
     make_trainer(shards, tmp_path / "whole", stages=STAGES).train()
     for limit in (4, 10, 13, None):
         make_trainer(shards, tmp_path / "parts", stages=STAGES, limit_steps=limit).train()
-    for file in ("model", "average", "optimizer"):
+    for file in ("model", "ema", "optimizer"):
         one, other = saved(tmp_path / "whole", 20, file), saved(tmp_path / "parts", 20, file)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
@@ -148,7 +150,7 @@ def test_a_resumed_stage_goes_on_bit_identically(shards: ShardSet, tmp_path: Pat
 def test_losses_are_weighed(shards: ShardSet, tmp_path: Path) -> None:
     weights = {"garment": 0.0, "wide": 3.0}
     make_trainer(shards, tmp_path / "a", limit_steps=1, model={"dropout": 0.0}).train()
-    make_trainer(shards, tmp_path / "b", limit_steps=1, model={"dropout": 0.0}, stages=(Stage(losses=weights),)).train()
+    make_trainer(shards, tmp_path / "b", limit_steps=1, model={"dropout": 0.0}, stages=(Stage(loss_weights=weights),)).train()
     (plain,), (weighed,) = rows_of(tmp_path / "a", "training"), rows_of(tmp_path / "b", "training")
     assert float(plain["loss"]) == pytest.approx(float(plain["garment"]) + float(plain["wide"]), rel=1e-4)
     assert float(weighed["loss"]) == pytest.approx(3 * float(plain["wide"]), rel=1e-4)
@@ -157,10 +159,10 @@ def test_losses_are_weighed(shards: ShardSet, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
-        ((Stage(frozen=("backbon.x",)),), r"no parameter's name starts with 'backbon\.x'"),
-        ((Stage(until=0.5), Stage(frozen=("nose",))), "starts with 'nose'"),  # found before the first step, not at half time
+        ((Stage(freeze=("backbon.x",)),), r"no parameter's name starts with 'backbon\.x'"),
+        ((Stage(until=0.5), Stage(freeze=("nose",))), "starts with 'nose'"),  # found before the first step, not at half time
         ((Stage(until=0.9), Stage(until=0.5)), "in ascending order"),
-        ((Stage(losses={"gament": 1.0}),), "no loss 'gament'; its losses are garment, wide"),
+        ((Stage(loss_weights={"gament": 1.0}),), "no loss 'gament'; its losses are garment, wide"),
     ],
 )
 def test_stages_that_make_no_sense_are_refused(shards: ShardSet, tmp_path: Path, stages: Any, words: str) -> None:
@@ -180,14 +182,14 @@ def test_the_model_is_compiled_and_wrapped_once(shards: ShardSet, tmp_path: Path
 
 
 def test_the_average_follows_the_weights_and_is_what_is_judged(shards: ShardSet, tmp_path: Path) -> None:
-    trainer = make_trainer(shards, tmp_path, limit_steps=3, checkpoint_every=1, keep_checkpoints=9, average=0.75)
+    trainer = make_trainer(shards, tmp_path, limit_steps=3, checkpoint_every=1, keep_checkpoints=9, ema_decay=0.75)
     judged: list[Any] = []
     trainer.task.measure = lambda results: judged.append(results["scores"]) or {"accuracy": 0.5}  # type: ignore[method-assign, func-returns-value]
     trainer.validate_every = 3
     trainer.train()
     mean: dict[str, torch.Tensor] = {}
     for step in (1, 2, 3):
-        model, average = saved(tmp_path, step), saved(tmp_path, step, "average")
+        model, average = saved(tmp_path, step), saved(tmp_path, step, "ema")
         for name, tensor in model.items():
             if tensor.is_floating_point():  # weights and the statistics of norms alike
                 decay = {1: 0.0, 2: 2 / 11, 3: 3 / 12}[step]  # below .75 for the first 27 steps
@@ -195,10 +197,10 @@ def test_the_average_follows_the_weights_and_is_what_is_judged(shards: ShardSet,
                 torch.testing.assert_close(average[f"module.{name}"], mean[name])
     copy = Tiny(trainer.task.config, shards.metadata).eval()
     copy.load_state_dict(
-        {name.removeprefix("module."): t for name, t in saved(tmp_path, 3, "average").items() if name != "n_averaged"}
+        {name.removeprefix("module."): t for name, t in saved(tmp_path, 3, "ema").items() if name != "n_averaged"}
     )
-    assert trainer.average is not None
-    assert trainer.average.module is not trainer.task
+    assert trainer.ema is not None
+    assert trainer.ema.module is not trainer.task
     from ftrain.fit.evaluation import results_of_split
 
     expected = results_of_split(copy, shards, shards.rows("val"), trainer.processes, 8, 0)

@@ -92,8 +92,8 @@ def alike(note: dict[str, Any]) -> None:
     note |= {"category": "Jeans", "style": "casual", "item": "one", "attributes_positive": [0], "attributes_unknown": []}
 
 
-ITEMS = {"classify": "none", "dim": 32}
-STYLE = {"embedding": 32, "attribute_width": 16}
+ITEMS = {"classify": "none", "embedding_dim": 32}
+STYLE = {"embedding_dim": 32, "attribute_width": 16}
 NO_BOX = {"without": ("box",)}
 
 # task, its model, how annotations are changed, how the set is written, the words
@@ -116,9 +116,9 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, Any], Change | None, dict[str, Any], 
     "retrieval: no pairs to validate": ("retrieval", ITEMS, one_of_each("val"), {}, "no item has two images"),
     "retrieval: no pairs to learn": ("retrieval", ITEMS, one_of_each("train"), {}, "no item has two training images"),
     "retrieval: one item": ("retrieval", ITEMS, alike, {}, "have the item 'one'"),
-    "retrieval: one category": ("retrieval", {"triplet": 0.0, "dim": 32}, alike, {}, "have the category 'Jeans'"),
+    "retrieval: one category": ("retrieval", {"triplet_weight": 0.0, "embedding_dim": 32}, alike, {}, "have the category 'Jeans'"),
     "retrieval: no item at all": ("retrieval", ITEMS, unlabeled("train", "item"), {}, "has a known item"),
-    "retrieval: no names": ("retrieval", {"dim": 32}, None, {"category": {"values": []}}, "carries no categories"),
+    "retrieval: no names": ("retrieval", {"embedding_dim": 32}, None, {"category": {"values": []}}, "carries no categories"),
     "style: no style to validate": ("style", STYLE, unlabeled("val", "style"), {}, "has a style"),
     "style: one style": ("style", STYLE, alike, {}, "have one style at most"),
     "style: one name": ("style", STYLE, None, {"style": {"values": ["casual"]}}, "no styles, or one only"),
@@ -161,7 +161,7 @@ def test_without_validation_nothing_has_to_be_measured(task: str, model: dict[st
 
 def test_what_a_part_of_the_run_cannot_learn_is_noted(tmp_path: Path) -> None:
     single = label_set(tmp_path / "single", one_of_each("train"))
-    assert [note.partition(":")[0] for note in preflight("retrieval", single, {"dim": 32})] == ["model.triplet"]
+    assert [note.partition(":")[0] for note in preflight("retrieval", single, {"embedding_dim": 32})] == ["model.triplet_weight"]
     assert preflight("fashionnet", single) == ["nothing is learned for embedding: no item has two training images"]
     same = label_set(tmp_path / "same", alike)
     assert preflight("category", same, {"labels": ["category"]})[0].startswith("nothing is learned for category: all training")
@@ -177,7 +177,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], str]] = {
         "category",
         {
             "model": {"backbone": "resnet18", "input_size": 32},
-            "fit": {"batch_size": 1, "stages": [{"until": 0.5, "frozen": ["network.backbone"]}, {}]},
+            "fit": {"batch_size": 1, "stages": [{"until": 0.5, "freeze": ["network.backbone"]}, {}]},
         },
         "batch normalization one value",
     ),
@@ -187,9 +187,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], str]] = {
     "windows that do not divide": (
         "retrieval", {"model": {"backbone": "swin_tiny_patch4_window7_224", "input_size": 64, **ITEMS}}, r"cannot take images of 64 x 64 pixels",
     ),
-    "no such loss": ("category", {"fit": {"stages": [{"losses": {"triplets": 2}}]}}, "the task has no loss 'triplets'"),
-    "no such parameter": ("category", {"fit": {"stages": [{"frozen": ["backbon"]}]}}, "no parameter's name starts with 'backbon'"),
-    "nothing thawed": ("category", {"fit": {"stages": [{"until": 0.5}, {"frozen": [""]}]}}, "leaves nothing to train"),
+    "no such loss": ("category", {"fit": {"stages": [{"loss_weights": {"triplets": 2}}]}}, "the task has no loss 'triplets'"),
+    "no such parameter": ("category", {"fit": {"stages": [{"freeze": ["backbon"]}]}}, "no parameter's name starts with 'backbon'"),
+    "nothing thawed": ("category", {"fit": {"stages": [{"until": 0.5}, {"freeze": [""]}]}}, "leaves nothing to train"),
     "a batch that is no number of parts": ("category", {"fit": {"micro_batches": 3}}, "must divide into fit.micro_batches=3"),
     "more than there is": ("category", {"fit": {"batch_size": 64}}, "fewer than fit.batch_size=64"),
     "weights that are not there": ("category", {"model": {**TINY, "weights": "nowhere.pt"}}, "nowhere.pt: no such weight file"),

@@ -29,7 +29,7 @@ from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
 
 RUN: dict[str, Any] = {"epochs": 8, "checkpoint_every": 2, "keep_checkpoints": 3}  # 40 steps
-FILES = ("model", "average", "optimizer")
+FILES = ("model", "ema", "optimizer")
 
 
 def state_of(run: Path) -> tuple[Path, TrainingState]:
@@ -140,7 +140,7 @@ def test_killed_while_workers_hang_the_run_can_be_taken_up_at_once(forks: ForkSe
 # --- through the command line -------------------------------------------------------------------------------------------------
 
 SMALL = (
-    "-s", "fit.epochs=2", "-s", "fit.batch_size=4", "-s", "fit.average=0.9", "-s", "fit.log_every=1",
+    "-s", "fit.epochs=2", "-s", "fit.batch_size=4", "-s", "fit.ema_decay=0.9", "-s", "fit.log_every=1",
     "-s", "fit.checkpoint_every=50", "-s", "model.backbone=test_resnet", "-s", "model.input_size=32", "-s", "model.channels=8",
     "--tracker", "none", "--threads", "1", "--device", "cpu",
 )  # fmt: skip

@@ -34,7 +34,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
         ({"labels": "category", "classify": "none"}, ("category",), "no training image of the shard set has a known category"),
         ({"classify": "category"}, ("category",), "model.classify=category: the shard set carries no categories"),
         ({"labels": "category", "classify": "item"}, ("item",), "model.classify=item needs items to learn"),
-        ({"triplet": 0.0, "classify": "none"}, (), "every loss has the weight 0"),
+        ({"triplet_weight": 0.0, "classify": "none"}, (), "every loss has the weight 0"),
         ({"backbone": "resnet5"}, (), "timm has no backbone 'resnet5'"),
     ],
 )
@@ -68,8 +68,8 @@ def test_an_unknown_part_of_a_split_is_named() -> None:
 
 
 def test_items_to_classify_are_those_of_training_and_stay_in_the_run(shards: ShardSet, tmp_path: Path) -> None:
-    chosen = {**{f"model.{name}": value for name, value in TINY.items()}, "model.classify": "item", "model.proxy": 0.5,
-              "fit.batch_size": 8, "fit.sampler": "identities", "fit.per_identity": 2, "fit.epochs": 1, "hold_out": 0.4}  # fmt: skip
+    chosen = {**{f"model.{name}": value for name, value in TINY.items()}, "model.classify": "item", "model.proxy_weight": 0.5,
+              "fit.batch_size": 8, "fit.sampler": "identities", "fit.samples_per_identity": 2, "fit.epochs": 1, "hold_out": 0.4}  # fmt: skip
     options = TrainOptions(
         str(shards.place), tmp_path / "run", overrides=tuple(f"{name}={value}" for name, value in chosen.items()), workers=0,
         device="cpu", trackers=(),

@@ -66,7 +66,7 @@ def test_all_categories_are_classes_and_learn() -> None:
 def test_every_image_is_an_anchor_with_partners(shards: ShardSet, labels: str) -> None:
     """The original's category triplets have one anchor for ever, and its loaders never reshuffle."""
     task = task_of(shards, labels=labels)
-    fit = FitConfig(batch_size=8, sampler="identities", per_identity=2)
+    fit = FitConfig(batch_size=8, sampler="identities", samples_per_identity=2)
     sampler, rows = sampler_of(task, fit, shards, shards.rows("train"))
     plan = TrainingPlan(rows, fit.batch_size, 0, sampler)
     epochs = [[plan.batch(epoch * plan.steps_per_epoch + step) for step in range(3)] for epoch in range(2)]
@@ -82,7 +82,7 @@ def test_every_image_is_an_anchor_with_partners(shards: ShardSet, labels: str) -
 def test_training_goes_on_in_training_mode_after_validation(shards: ShardSet, tmp_path: Path) -> None:
     """The original stays in evaluation mode from its first test on."""
     trainer = trainer_of(
-        shards, tmp_path / "run", epochs=4, validate_every=0.5, stages=[{"until": 0.5, "frozen": ["backbone."]}, {}]
+        shards, tmp_path / "run", epochs=4, validate_every=0.5, stages=[{"until": 0.5, "freeze": ["backbone."]}, {}]
     )
     modes: list[tuple[bool, bool]] = []
     trainer.task.register_forward_pre_hook(
@@ -167,7 +167,7 @@ def test_items_categories_and_roles_of_samples(shards: ShardSet) -> None:
 
 
 def test_unknown_labels_are_in_no_loss(shards: ShardSet) -> None:
-    task = task_of(shards, classify="item", proxy=1.0, smoothing=0.1, cosine_scale=16.0, neck="none").eval()
+    task = task_of(shards, classify="item", proxy_weight=1.0, label_smoothing=0.1, cosine_scale=16.0, neck="none").eval()
     rows = shards.rows("train")[:8].tolist()
     batch = batch_of(task, shards, rows)
     expected = task(batch)
@@ -185,9 +185,9 @@ def test_unknown_labels_are_in_no_loss(shards: ShardSet) -> None:
 
 
 def test_losses_of_weight_zero_have_no_parameters(shards: ShardSet) -> None:
-    task = task_of(shards, classify="none", triplet=1.0)
+    task = task_of(shards, classify="none", triplet_weight=1.0)
     assert [name for name, _ in task.named_parameters() if not name.startswith("backbone.")] == ["embed.weight", "embed.bias"]
-    proxies = task_of(shards, classify="none", triplet=0.0, proxy=1.0)
+    proxies = task_of(shards, classify="none", triplet_weight=0.0, proxy_weight=1.0)
     assert isinstance(proxies.proxies, ProxyAnchor)
     assert proxies.proxies.proxies.shape == (6, 16)
     assert set(proxies(batch_of(proxies, shards, [0, 1]))) == {"loss", "proxy"}
@@ -209,7 +209,7 @@ def test_names_of_splits(split: str, known: list[str], expected: tuple[str, ...]
 
 
 def test_nothing_is_named_below_the_least_score(shards: ShardSet) -> None:
-    task = task_of(shards, least_score=0.6).eval()
+    task = task_of(shards, score_threshold=0.6).eval()
     embedding = np.ones((2, 16), np.float32) / 4
     results = {"class_scores": np.array([[0.1, 0.7, 0.1, 0.1], [0.4, 0.2, 0.2, 0.2]], np.float32), "embedding": embedding}
     sure, unsure = (task.answer(results, number) for number in range(2))

@@ -101,7 +101,7 @@ def test_the_same_run_is_taken_up(shards: ShardSet, copy: RunFolder) -> None:
 def test_another_run_is_set_aside_whole(shards: ShardSet, copy: RunFolder) -> None:
     before = {path.relative_to(copy.path): path.read_bytes() for path in copy.path.rglob("*") if path.is_file()}
     wanted = config(learning_rate=0.5, epochs=2)
-    with pytest.raises(UsageError, match=r"fit\.average was 0\.9 and is 0\.0 and \d more; choose another --run"):
+    with pytest.raises(UsageError, match=r"fit\.ema_decay was 0\.9 and is 0\.0 and \d more; choose another --run"):
         copy.start(wanted, shards, "must")
     assert {path.relative_to(copy.path): path.read_bytes() for path in copy.path.rglob("*") if path.is_file()} == before
     decision = copy.start(wanted, shards, "auto")
@@ -126,8 +126,8 @@ def test_a_model_can_be_used_without_its_data(finished: Path, shards: ShardSet, 
     assert (state.step, loaded_config.fit.epochs, task.training) == (10, 2, False)
     trainer = make_trainer(shards, run.path, epochs=2)
     trainer.resume()
-    assert trainer.average is not None
-    expected = trainer.average.module.state_dict()
+    assert trainer.ema is not None
+    expected = trainer.ema.module.state_dict()
     assert task.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in task.state_dict().items()), (
         "averaged weights where there are some"
@@ -144,9 +144,9 @@ def test_a_model_can_be_used_without_its_data(finished: Path, shards: ShardSet, 
 
 
 def test_weights_without_average(shards: ShardSet, tmp_path: Path) -> None:
-    run = trained(shards, tmp_path / "run", average=0.0, epochs=1)
+    run = trained(shards, tmp_path / "run", ema_decay=0.0, epochs=1)
     task, _, _ = run.load()
-    trainer = make_trainer(shards, run.path, average=0.0, epochs=1)
+    trainer = make_trainer(shards, run.path, ema_decay=0.0, epochs=1)
     trainer.resume()
     assert all(torch.equal(tensor, trainer.task.state_dict()[name]) for name, tensor in task.state_dict().items())
 

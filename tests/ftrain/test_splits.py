@@ -55,7 +55,7 @@ def test_too_small_a_share_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("sampler", "kind"), [("balanced", ClassBalanced), ("identities", Identities)])
 def test_samplers_go_by_the_labels_of_the_task(tmp_path: Path, sampler: str, kind: type) -> None:
     splits = splits_of(tmp_path, {"train": 18, "val": 4}, items=16)  # two items have two images
-    fit = FitConfig(batch_size=4, sampler=sampler, per_identity=2)
+    fit = FitConfig(batch_size=4, sampler=sampler, samples_per_identity=2)
     chosen, rows = sampler_of(splits.task, fit, splits.shards, splits.training())
     assert isinstance(chosen, kind)
     assert len(rows) == (4 if sampler == "identities" else 18)
@@ -65,8 +65,12 @@ def test_samplers_go_by_the_labels_of_the_task(tmp_path: Path, sampler: str, kin
     ("fit", "items", "sentence"),
     [
         ({"sampler": "identities", "batch_size": 8}, 18, "no item has two training photographs"),
-        ({"sampler": "identities", "batch_size": 6, "per_identity": 4}, 8, "does not divide into identities"),
-        ({"sampler": "identities", "batch_size": 8, "micro_batches": 4, "per_identity": 4}, 8, "does not divide into identities"),
+        ({"sampler": "identities", "batch_size": 6, "samples_per_identity": 4}, 8, "does not divide into identities"),
+        (
+            {"sampler": "identities", "batch_size": 8, "micro_batches": 4, "samples_per_identity": 4},
+            8,
+            "does not divide into identities",
+        ),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(tmp_path: Path, fit: dict[str, Any], items: int, sentence: str) -> None:

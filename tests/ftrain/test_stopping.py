@@ -94,7 +94,7 @@ def test_a_signal_ends_the_run_after_its_step(
     state = make_trainer(shards, tmp_path / "stopped").train()
     whole = make_trainer(shards, tmp_path / "whole").train()
     assert state == whole, "the best figure too"
-    for file in ("model", "average", "optimizer"):
+    for file in ("model", "ema", "optimizer"):
         one, other = saved(tmp_path / "whole", 20, file), saved(tmp_path / "stopped", 20, file)
         assert all(torch.equal(one[name], other[name]) for name in one)
     for series in ("training", "validation"):
@@ -112,7 +112,7 @@ def test_a_second_interrupt_does_not_wait(shards: ShardSet, tmp_path: Path) -> N
 
 def test_a_signal_stops_a_validation_at_once(shards: ShardSet, tmp_path: Path) -> None:
     """Validation may take longer than a scheduler waits. What was trained is saved before it; it is due again."""
-    trainer = make_trainer(shards, tmp_path, average=0)
+    trainer = make_trainer(shards, tmp_path, ema_decay=0)
     predict, calls = trainer.task.predict, []
 
     def signalled(batch: Any) -> Any:
@@ -127,7 +127,7 @@ def test_a_signal_stops_a_validation_at_once(shards: ShardSet, tmp_path: Path) -
     found = checkpoint.newest(tmp_path / "checkpoints")
     assert found is not None
     assert found[1].validation_due
-    make_trainer(shards, tmp_path, average=0, limit_steps=5).train()
+    make_trainer(shards, tmp_path, ema_decay=0, limit_steps=5).train()
     found = checkpoint.newest(tmp_path / "checkpoints")
     assert found is not None
     assert not found[1].validation_due

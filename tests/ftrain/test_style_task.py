@@ -36,11 +36,11 @@ from ftrain.tasks.style.task import Style
 from ftrain.use.evaluate import evaluate_run, summary_lines
 from ftrain.use.predict import PredictOptions, predict_images
 
-TINY = {"backbone": "test_efficientnet", "embedding": 32, "attribute_width": 16, "input_size": 64}
+TINY = {"backbone": "test_efficientnet", "embedding_dim": 32, "attribute_width": 16, "input_size": 64}
 LOCAL = {"local_backbone": "test_efficientnet", "local_size": 32}
 FASHIONAI = {"vocabularies": {"attributes": vocabulary("fashionai-attribute-54").to_json()}}
 KFASHION = {"vocabularies": {"style": vocabulary("kfashion-style-24").to_json()}}
-PUBLISHED = {"backbone": "resnet50", "embedding": 1024, "attribute_width": 512}
+PUBLISHED = {"backbone": "resnet50", "embedding_dim": 1024, "attribute_width": 512}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_it_has_the_parameters_of_the_published_networks(dataset, model, million
 
 def test_probabilities_keep_the_scale(shards):
     """Softmax of bare cosines is nearly flat: of three classes none could ever have more than 0.79."""
-    task = task_of(shards.metadata, scale=20.0, flip_test=False).eval()
+    task = task_of(shards.metadata, arcface_scale=20.0, flip_test=False).eval()
     batch = batch_of(task, shards)
     with torch.no_grad():
         embedding, _, deep = task._look(batch["image"])
@@ -194,10 +194,10 @@ def test_query_and_gallery_are_one_split(split, known, expected):
 
 def test_the_local_branch_learns_in_its_stage_and_counts_only_from_then(shards, tmp_path, one_thread):
     fit = {
-        "batch_size": 8, "epochs": 1, "checkpoint_every": 1, "validate_every": 9, "average": 0.5,
+        "batch_size": 8, "epochs": 1, "checkpoint_every": 1, "validate_every": 9, "ema_decay": 0.5,
         "stages": [
-            {"until": 0.5, "frozen": ["local"], "losses": {"local": 0, "align": 0}},
-            {"until": 1.0, "rate": 0.1, "rates": {"local": 10.0}},
+            {"until": 0.5, "freeze": ["local"], "loss_weights": {"local": 0, "align": 0}},
+            {"until": 1.0, "lr_scale": 0.1, "lr_scales": {"local": 10.0}},
         ],
     }  # fmt: skip
     config = resolve({"task": "style", "model": {**TINY, **LOCAL}, "fit": fit}, "the test")
@@ -215,7 +215,7 @@ def test_the_local_branch_learns_in_its_stage_and_counts_only_from_then(shards, 
         same = [torch.equal(state[name], before[name]) for name in local]
         assert all(same) if until == 2 else not any(same)
         assert bool(task.local_trained) == (until == 4)
-        average = checkpoint.load_tensors(checkpoint.newest(tmp_path / "checkpoints")[0], "average")
+        average = checkpoint.load_tensors(checkpoint.newest(tmp_path / "checkpoints")[0], "ema")
         assert bool(average["module.local_trained"]) == (until == 4)
     assert descriptors[2].shape == descriptors[4].shape == (12, 1, 64)
     assert (descriptors[2][..., 32:] == 0).all()
@@ -225,23 +225,23 @@ def test_the_local_branch_learns_in_its_stage_and_counts_only_from_then(shards, 
 
 def test_parts_of_a_model_have_rates_of_their_own_in_a_stage(shards):
     task = task_of(shards.metadata, **LOCAL)
-    stages = (Stage(until=0.5), Stage(rate=0.1, rates={"local": 10.0, "local.backbone": 5.0}))
-    optimizer = make_optimizer(task, FitConfig(backbone_rate=0.5, stages=stages))
+    stages = (Stage(until=0.5), Stage(lr_scale=0.1, lr_scales={"local": 10.0, "local.backbone": 5.0}))
+    optimizer = make_optimizer(task, FitConfig(backbone_lr_scale=0.5, stages=stages))
     names = {parameter: name for name, parameter in task.named_parameters()}
     for stage in stages:
-        set_rate(optimizer, 1.0 * stage.rate, stage.rates)
+        set_rate(optimizer, 1.0 * stage.lr_scale, stage.lr_scales)
         for group in optimizer.param_groups:
             for name in (names[parameter] for parameter in group["params"]):
                 backbone = 0.5 if "backbone." in name else 1.0
                 part = 5.0 if name.startswith("local.backbone") else 10.0 if name.startswith("local.") else 1.0
-                assert group["lr"] == pytest.approx(backbone * (0.1 * part if stage.rates else 1.0)), name
+                assert group["lr"] == pytest.approx(backbone * (0.1 * part if stage.lr_scales else 1.0)), name
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(names)
     with pytest.raises(UsageError, match="starts with 'nose'"):
-        check_stages(task, (Stage(rates={"nose": 2.0}),))
+        check_stages(task, (Stage(lr_scales={"nose": 2.0}),))
 
 
 def test_triplets_stay_within_their_attribute(shards):
-    task = task_of(shards.metadata, target="attributes", mining="all", margin=0.3)
+    task = task_of(shards.metadata, target="attributes", mining="all", triplet_margin=0.3)
     embedding = torch.randn(6, 3, 32)
     values = torch.tensor([[0, 0, -1], [0, 1, -1], [1, -1, -1], [1, -1, -1], [-1, 0, -1], [-1, 1, -1]])
     whole = task._triplets(embedding, values)
@@ -386,7 +386,7 @@ def test_a_report_has_floors_tables_plots_and_images(shards, tmp_path, model):
     assert (tmp_path / "again/predictions.png").read_bytes() == (out / "predictions.png").read_bytes()
 
 
-@pytest.mark.parametrize("model", [{"least_certainty": 0.999}, {"target": "attributes", **LOCAL}])
+@pytest.mark.parametrize("model", [{"certainty_threshold": 0.999}, {"target": "attributes", **LOCAL}])
 def test_photographs_are_answered_and_drawn(shards, tmp_path, model):
     run = write_run(tmp_path / "run", shards, **model)
     Image.new("RGB", (60, 200), (120, 120, 120)).save(tmp_path / "nothing.png")
@@ -410,7 +410,7 @@ def _score(answer, style):
 
 
 def test_categories_are_learnt_beside_styles(shards):
-    task = task_of(shards.metadata, category_loss=0.5)
+    task = task_of(shards.metadata, category_loss_weight=0.5)
     assert task.needed_groups(task.config) == ("style", "category")
     batch = batch_of(task, shards)
     assert batch["category"].tolist() == [row % 4 for row in range(8)] + [row % 4 for row in range(4)]
@@ -459,7 +459,7 @@ def test_the_mirror_image_is_averaged_on_request(shards):
         ({"vocabularies": {"style": {"name": "mine", "values": ["a", "b"], "groups": {}}}}, {"styles": "main"}, "which main style 'a'"),
         ({"vocabularies": {"attributes": {"name": "flat", "values": ["a", "b"], "groups": {}}}}, {"target": "attributes"}, "no groups"),
         ({"vocabularies": {}}, {"target": "attributes"}, "no groups of attributes"),
-        (KFASHION, {"category_loss": 0.5}, "of a set that has both"),
+        (KFASHION, {"category_loss_weight": 0.5}, "of a set that has both"),
         (KFASHION, {"head": "none"}, "leaves a style without classes"),
         (KFASHION, {"backbone": "resnet51"}, "timm has no backbone 'resnet51'"),
     ],

@@ -68,11 +68,11 @@ def test_parameters_are_counted_by_module_and_shared_ones_once() -> None:
 def test_stages_say_what_they_train(shards: ShardSet) -> None:
     task = tiny_task(shards.metadata)
     total, head = count_parameters(task)[""], count_parameters(task)["garment_head"]
-    frozen = Stage(until=0.5, frozen=("network",))
+    frozen = Stage(until=0.5, freeze=("network",))
     found = summarise(task, config_of(frozen, Stage()))
     assert [stage["trainable"] for stage in found["stages"]] == [head, total]
     assert found["totals"]["trainable"] == total
-    found = summarise(task, config_of(Stage(frozen=("network.backbone",))))
+    found = summarise(task, config_of(Stage(freeze=("network.backbone",))))
     rows = {row["name"]: row for row in found["modules"]}
     assert rows["network.backbone"]["trainable"] == 0
     assert rows["network"]["trainable"] == total - head - rows["network.backbone"]["parameters"]
@@ -80,7 +80,7 @@ def test_stages_say_what_they_train(shards: ShardSet) -> None:
 
 def test_one_way_through_the_network_is_counted(shards: ShardSet, tmp_path: Path) -> None:
     """Neither the mirror image nor turned images count, and the numbers of rows add up."""
-    run = write_run(tmp_path / "run", shards, flip_test=True, test_angles=[-5.0, 5.0])
+    run = write_run(tmp_path / "run", shards, flip_test=True, tta_angles=[-5.0, 5.0])
     task, config = network_of(run, None, None, None, None, [])
     found = summarise(task, config)
     plain = summarise(tiny_task(shards.metadata, flip_test=False), tiny_config())

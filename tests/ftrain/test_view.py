@@ -13,7 +13,7 @@ from ftrain.data.image import invert, move_points
 from ftrain.data.stream import RawSample
 from ftrain.data.view import landmarks_in_view, names_as_ids, place, view_of_image, view_of_sample
 
-STILL = {"rotation": 0.0, "zoom": (1.0, 1.0), "shift": 0.0, "color": 0.0}
+STILL = {"rotation": 0.0, "scale": (1.0, 1.0), "translate": 0.0, "color_jitter": 0.0}
 
 
 def raw(number: int = 0) -> RawSample:
@@ -22,7 +22,7 @@ def raw(number: int = 0) -> RawSample:
 
 
 def test_a_box_fills_the_square_and_keeps_its_aspect() -> None:
-    config = ViewConfig(input_size=64, crop="box", margin=0.0)
+    config = ViewConfig(input_size=64, crop="box", box_margin=0.0)
     matrix, mirrored = place(config, 200, 100, [20, 10, 59, 29], None)  # 40 x 20 pixels
     corners = move_points(np.array([[19.5, 9.5], [59.5, 29.5]]), matrix)
     np.testing.assert_allclose(corners, [[-0.5, 15.5], [63.5, 47.5]])
@@ -30,14 +30,14 @@ def test_a_box_fills_the_square_and_keeps_its_aspect() -> None:
 
 
 def test_a_margin_is_a_share_of_the_longer_side() -> None:
-    wide, _ = place(ViewConfig(input_size=64, crop="box", margin=0.5), 200, 100, [20, 10, 59, 29], None)
-    expected, _ = place(ViewConfig(input_size=64, crop="box", margin=0.0), 200, 100, [0.5, -9.5, 78.5, 48.5], None)
+    wide, _ = place(ViewConfig(input_size=64, crop="box", box_margin=0.5), 200, 100, [20, 10, 59, 29], None)
+    expected, _ = place(ViewConfig(input_size=64, crop="box", box_margin=0.0), 200, 100, [0.5, -9.5, 78.5, 48.5], None)
     np.testing.assert_allclose(wide, expected)
 
 
 def test_the_view_of_a_box_is_the_view_of_the_cut_out() -> None:
     image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
-    whole = view_of_image(ViewConfig(input_size=64, margin=0.0), image, [30, 20, 93, 83])
+    whole = view_of_image(ViewConfig(input_size=64, box_margin=0.0), image, [30, 20, 93, 83])
     cut = view_of_image(ViewConfig(input_size=64), image[20:84, 30:94])
     np.testing.assert_array_equal(whole.image, cut.image)
 
@@ -46,7 +46,7 @@ def test_the_view_of_a_box_is_the_view_of_the_cut_out() -> None:
 def test_mirrored_points_carry_the_names_of_their_partners(crop: str) -> None:
     sample, generator = raw(2), np.random.default_rng(0)  # a full garment: all eight points
     plain = view_of_sample(ViewConfig(**STILL, crop=crop), sample, None)
-    mirrored = view_of_sample(ViewConfig(**STILL, crop=crop, mirror=1.0), sample, generator)
+    mirrored = view_of_sample(ViewConfig(**STILL, crop=crop, flip=1.0), sample, generator)
     before = landmarks_in_view(sample.annotation, DEEPFASHION_8, plain)
     after = landmarks_in_view(sample.annotation, DEEPFASHION_8, mirrored)
     partners = list(DEEPFASHION_8.partners)
@@ -61,15 +61,15 @@ def test_mirrored_points_carry_the_names_of_their_partners(crop: str) -> None:
 
 
 def test_what_is_random_is_a_function_of_the_generator() -> None:
-    config = ViewConfig(erase=1.0)
+    config = ViewConfig(random_erase=1.0)
     first, again, other = (view_of_sample(config, raw(), np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.image, again.image)
     assert (first.image != other.image).any()
 
 
 def test_erasing_greys_one_rectangle() -> None:
-    plain = view_of_sample(ViewConfig(**STILL, mirror=0.0), raw(), None).image
-    erased = view_of_sample(ViewConfig(**STILL, mirror=0.0, erase=1.0), raw(), np.random.default_rng(3)).image
+    plain = view_of_sample(ViewConfig(**STILL, flip=0.0), raw(), None).image
+    erased = view_of_sample(ViewConfig(**STILL, flip=0.0, random_erase=1.0), raw(), np.random.default_rng(3)).image
     changed = (plain != erased).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     inside = erased[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

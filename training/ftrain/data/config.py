@@ -30,7 +30,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Stage(TaskConfig):
-    """A stretch of a run: parameters whose names start with one of `frozen` rest, rates are multiplied, losses weighed."""
+    """A stretch of a run: parameters whose names start with one of `freeze` are not trained; learning rates are
+    scaled and losses weighted."""
 
     until: float = Field(1.0, gt=0, le=1)  # share of the steps at which the stage ends
     freeze: tuple[str, ...] = ()

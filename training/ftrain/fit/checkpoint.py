@@ -1,6 +1,6 @@
 """Checkpoints: a folder a step with safetensors and JSON, published whole, checked by digest, never a pickle.
 
-`checkpoints/step-00000123/` holds model, average and optimizer tensors and `state.json`; `LATEST` and `BEST` name folders.
+`checkpoints/step-00000123/` holds model, EMA and optimizer tensors and `state.json`; `LATEST` and `BEST` name folders.
 A damaged checkpoint is set aside with a reason and the one before it is used.
 """
 

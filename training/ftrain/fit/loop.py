@@ -29,8 +29,8 @@ from ftrain.fit.distributed import Processes
 from ftrain.fit.evaluation import results_of_split, to_device
 from ftrain.fit.gradients import Losses, accumulate, accumulate_exactly, split_batch
 from ftrain.fit.optimization import (
-    average_decay,
     check_stages,
+    ema_decay_at,
     enter_stage,
     make_optimizer,
     rate_at,
@@ -76,9 +76,9 @@ class Trainer:
         task.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         check_stages(task, fit.stages)
         self.optimizer = make_optimizer(task, fit)
-        self.average: AveragedModel | None = None
+        self.ema: AveragedModel | None = None
         if fit.ema_decay:
-            self.average = AveragedModel(task, multi_avg_fn=self._blend, use_buffers=True)
+            self.ema = AveragedModel(task, multi_avg_fn=self._blend, use_buffers=True)
         self.state = TrainingState(
             seed=fit.seed, plan_id=shards.plan_id, config_digest=config.digest, made_with=_surroundings(processes, fit)
         )
@@ -114,8 +114,8 @@ class Trainer:
             raise IntegrityError(f"{path}: belongs to another configuration or shard set; train into another folder")
         load_weights(self.task, checkpoint.load_tensors(path, "model"), path)
         checkpoint.unpack_optimizer(self.optimizer, self.task, checkpoint.load_tensors(path, "optimizer"))
-        if self.average is not None:
-            load_weights(self.average, checkpoint.load_tensors(path, "average"), path)
+        if self.ema is not None:
+            load_weights(self.ema, checkpoint.load_tensors(path, "ema"), path)
         now, before = self.state.made_with, state.made_with
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
         if changed:
@@ -157,12 +157,12 @@ class Trainer:
         values = dict(zip(["gradient_norm", *losses], figures, strict=True))
         self._stop_if_not_finite(step, values)
         self.optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.task)
+        if self.ema is not None:
+            self.ema.update_parameters(self.task)
         return values
 
     def _blend(self, averaged: Any, current: Any, number: Any) -> None:
-        get_ema_multi_avg_fn(average_decay(self.fit.ema_decay, self.state.step))(averaged, current, number)
+        get_ema_multi_avg_fn(ema_decay_at(self.fit.ema_decay, self.state.step))(averaged, current, number)
 
     def _losses(self, part: Batch, number: int) -> Losses:
         assert self.stage is not None
@@ -258,14 +258,14 @@ class Trainer:
 
     def _save(self) -> None:
         tensors = {"model": self.task.state_dict(), "optimizer": checkpoint.pack_optimizer(self.optimizer, self.task)}
-        if self.average is not None:
-            tensors["average"] = self.average.state_dict()
+        if self.ema is not None:
+            tensors["ema"] = self.ema.state_dict()
         if self.processes.is_main:
             checkpoint.save_checkpoint(self.checkpoints, self.state, tensors, keep=self.fit.keep_checkpoints)
         self.processes.wait()
 
     def _modules(self) -> list[nn.Module]:
-        return [self.task] if self.average is None else [self.task, self.average]
+        return [self.task] if self.ema is None else [self.task, self.ema]
 
     def _say(self, sentence: str) -> None:
         if self.processes.is_main:

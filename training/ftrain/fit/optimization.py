@@ -16,7 +16,7 @@ from ftrain.data.config import FitConfig, Stage
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
     """One parameter group per (share of the rate, decayed or not, part that a stage names); biases and norms are not decayed.
 
-    A backbone has the share `backbone_rate`, multiplied by `layer_decay` for every layer that lies above (see `layer_heights`).
+    A backbone has the share `backbone_lr_scale`, multiplied by `layer_lr_decay` for every layer that lies above (see `layer_heights`).
     """
     heights = layer_heights(name for name, _ in model.named_parameters()) if config.layer_lr_decay < 1 else {}
     parts = [prefix for stage in config.stages for prefix in stage.lr_scales]
@@ -38,7 +38,7 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
     return torch.optim.AdamW(settings, lr=config.learning_rate)
 
 
-def average_decay(decay: float, step: int) -> float:
+def ema_decay_at(decay: float, step: int) -> float:
     """Decay of the moving average of weights at a step (from 0), small at first so that the first weights are soon forgotten.
 
     With a constant .998 a quarter of the average after 690 steps is what the heads were before they learnt anything. As
@@ -96,7 +96,7 @@ def seed_torch(seed: int, device: torch.device) -> None:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float, rates: Mapping[str, float] | None = None) -> None:
-    """Give every group its share of `rate`, and of that the share that a stage's `rates` have for the part of the model."""
+    """Give every group its share of `rate`, and of that the share that a stage's `lr_scales` have for the part of the model."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["share"] * (rates or {}).get(_longest_prefix(group["part"], rates or {}), 1.0)
 

@@ -154,7 +154,7 @@ class RunFolder:
         config = self.config()
         path = self._checkpoint(which)
         state = checkpoint.check(path)
-        tensors = checkpoint.load_tensors(path, "average")
+        tensors = checkpoint.load_tensors(path, "ema")
         if tensors:
             tensors = {name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")}
         else:

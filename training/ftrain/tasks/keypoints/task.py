@@ -169,7 +169,7 @@ class Keypoints(Task):
         return report(self.landmarks, judged, out)
 
     def use_turned_views(self, turned: bool | None) -> None:
-        """The mirror image, and rotations by `test_angles` or, where the configuration names none, by ±10 degrees."""
+        """The mirror image, and rotations by `tta_angles` or, where the configuration names none, by ±10 degrees."""
         chosen = self.config.tta_angles
         self.flip_test = self.config.flip_test if turned is None else turned
         self.test_angles = () if turned is False else chosen or (_TURNED_VIEWS if turned else ())
@@ -182,7 +182,7 @@ class Keypoints(Task):
         if own is not None and category not in (None, own):
             raise UsageError(f"the run was trained for {own} only; take one of all garments or of {category}")
         if own is None and category is None and self.config.garment_loss_weight == 0:
-            raise UsageError("the run did not learn to name garments (model.garment_loss=0); name one with --category")
+            raise UsageError("the run did not learn to name garments (model.garment_loss_weight=0); name one with --category")
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """As the encoder sees an image of a shard."""

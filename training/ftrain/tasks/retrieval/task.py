@@ -108,18 +108,18 @@ class Retrieval(Task):
         config, lacks = self.config, {}
         sought, several = rows.names(config.labels), "two at least are needed to tell apart"
         if config.triplet_weight and not has_pairs(sought):
-            lacks["triplet"] = f"no {config.labels} has two training images, so there are no pairs to learn from"
+            lacks["triplet_weight"] = f"no {config.labels} has two training images, so there are no pairs to learn from"
         elif config.triplet_weight and len(set(sought.tolist())) < 2:
-            lacks["triplet"] = f"all training images have the {config.labels} {str(sought[0])!r}; {several}"
+            lacks["triplet_weight"] = f"all training images have the {config.labels} {str(sought[0])!r}; {several}"
         if self.classifier is not None and config.classification_weight:
             classes = sorted(set(rows.names(config.classify).tolist()))
             if len(classes) < 2:
                 found = (
                     f"all training images have the {config.classify} {classes[0]!r}" if classes else "no training image has one"
                 )
-                lacks["classification"] = f"{found}; {several}"
+                lacks["classification_weight"] = f"{found}; {several}"
         if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
-            lacks["proxy"] = f"there are not two items; {several}"
+            lacks["proxy_weight"] = f"there are not two items; {several}"
         learning = [config.triplet_weight, self.classifier is not None and config.classification_weight, self.proxies is not None]
         if len(lacks) == sum(map(bool, learning)):
             name, why = next(iter(lacks.items()))
@@ -272,7 +272,9 @@ def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, 
     if needed and not (vocabulary and vocabulary["values"]):
         raise UsageError(f"{needed[0]}: the shard set carries no categories; take item, or none for classify")
     if not (config.triplet_weight or config.proxy_weight or (config.classify != "none" and config.classification_weight)):
-        raise UsageError("every loss has the weight 0; raise model.triplet, model.classification or model.proxy")
+        raise UsageError(
+            "every loss has the weight 0; raise model.triplet_weight, model.classification_weight or model.proxy_weight"
+        )
     return tuple(vocabulary["values"]) if vocabulary else ()
 
 
@@ -281,6 +283,6 @@ def _items(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
         return ()
     names = dataset.get("names", {}).get("item", [])
     if not names:
-        asked = "model.classify=item" if config.classify == "item" else f"model.proxy={config.proxy_weight:g}"
+        asked = "model.classify=item" if config.classify == "item" else f"model.proxy_weight={config.proxy_weight:g}"
         raise UsageError(f"{asked} needs items to learn, and no training image of the shard set has one")
     return tuple(names)

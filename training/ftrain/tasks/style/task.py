@@ -248,7 +248,9 @@ class Style(Task):
         if not self.config.category_loss_weight:
             return {}
         if not of_style or not self.dataset["vocabularies"].get("category", {}).get("values"):
-            raise UsageError("model.category_loss: categories are learnt beside styles, of a set that has both; set it to 0")
+            raise UsageError(
+                "model.category_loss_weight: categories are learnt beside styles, of a set that has both; set it to 0"
+            )
         return names_as_ids(self.dataset, "category")
 
     def _look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

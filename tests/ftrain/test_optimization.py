@@ -9,7 +9,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from ftrain.data.config import FitConfig
-from ftrain.fit.optimization import average_decay, layer_heights, make_optimizer, set_rate
+from ftrain.fit.optimization import ema_decay_at, layer_heights, make_optimizer, set_rate
 
 DECAY = 0.7
 
@@ -37,13 +37,13 @@ def rates_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, fl
 def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
     with torch.device("meta"):
         model, classifier = Model(network, prefix), timm.create_model(network, num_classes=2)
-    optimizer = make_optimizer(model, FitConfig(layer_decay=DECAY))
+    optimizer = make_optimizer(model, FitConfig(layer_lr_decay=DECAY))
     set_rate(optimizer, 1.0)
     rates = rates_of(optimizer, model)
     names = {id(parameter): name for name, parameter in classifier.named_parameters()}
     scales = {
         names[id(parameter)].replace(".", "_"): group["lr_scale"]
-        for group in param_groups_layer_decay(classifier, layer_decay=DECAY)
+        for group in param_groups_layer_decay(classifier, layer_lr_decay=DECAY)
         for parameter in group["params"]
     }
     assert rates["head.weight"] == rates["head.bias"] == 1.0
@@ -58,7 +58,7 @@ def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
 
 def test_without_decay_there_are_the_same_groups_and_rates_as_ever() -> None:
     model = Model("resnet10t", "network.backbone")
-    optimizer = make_optimizer(model, FitConfig(backbone_rate=0.5, weight_decay=0.1, optimizer="sgd"))
+    optimizer = make_optimizer(model, FitConfig(backbone_lr_scale=0.5, weight_decay=0.1, optimizer="sgd"))
     set_rate(optimizer, 0.2)
     assert [(group["share"], group["weight_decay"]) for group in optimizer.param_groups] == [
         (1.0, 0.0), (1.0, 0.1), (0.5, 0.0), (0.5, 0.1),
@@ -69,7 +69,7 @@ def test_without_decay_there_are_the_same_groups_and_rates_as_ever() -> None:
 
 
 def test_backbone_rate_and_decay_multiply() -> None:
-    optimizer = make_optimizer(Model("resnet10t", "backbone.features"), FitConfig(backbone_rate=0.5, layer_decay=0.5))
+    optimizer = make_optimizer(Model("resnet10t", "backbone.features"), FitConfig(backbone_lr_scale=0.5, layer_lr_decay=0.5))
     assert {group["share"] for group in optimizer.param_groups} == {1.0, *(0.5 * 0.5**height for height in range(1, 6))}
 
 
@@ -88,7 +88,7 @@ def test_an_average_forgets_how_it_began(steps: int, decay: float) -> None:
     """With a constant .998, a quarter of the first weights would be left after 690 steps."""
     left = 1.0
     for step in range(1, steps):
-        assert 0 < average_decay(decay, step) <= decay
-        left *= average_decay(decay, step)
+        assert 0 < ema_decay_at(decay, step) <= decay
+        left *= ema_decay_at(decay, step)
     assert left < 1e-4
-    assert average_decay(decay, 100_000) == decay
+    assert ema_decay_at(decay, 100_000) == decay
