@@ -6,7 +6,7 @@ The files are drawn like those of the release: compact JSON of 4.8 KB in the mid
 of up to 100 points, whose keys stand in the order of a Java HashMap. `open` + `json.load` only parses; the reader goes on to
 checked Arrow columns (boxes, labels as ids, unknown ids, styles), with polygons or without (`--map polygons=no`). A loop that
 makes the same columns of `json.load` in the plain way is beside it. CPU time of one process, all contestants in each round;
-the median of the rounds' ratios is judged, and a missed aim is exit code 1. `os.read` + orjson is a bound: it stops where
+the median of the rounds' ratios is evaluated, and a missed aim is exit code 1. `os.read` + orjson is a bound: it stops where
 the reader begins. With `--convert` also the wall time and the memory of a whole `fprep convert --images none`.
 """
 

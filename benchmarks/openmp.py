@@ -39,12 +39,12 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, seconds for {arguments.steps - 1} steps")
     print(f"{'':<22}{'spin CPU':>10}{'sleep CPU':>11}{'ratio':>7}{'spin wall':>11}{'sleep wall':>12}{'ratio':>7}")
     for place, busy in (("alone", False), ("beside a busy process", True)):
-        figures: list[tuple[float, float]] = []
+        metrics: list[tuple[float, float]] = []
         for policy in POLICIES.values():
             with busy_process(asked=busy):
                 short, long = (measured(arguments, policy, steps) for steps in (1, arguments.steps))
-            figures.append((long[0] - short[0], long[1] - short[1]))
-        (cpu, wall), (our_cpu, our_wall) = figures
+            metrics.append((long[0] - short[0], long[1] - short[1]))
+        (cpu, wall), (our_cpu, our_wall) = metrics
         print(
             f"{place:<22}{cpu:>10.1f}{our_cpu:>11.1f}{cpu / our_cpu:>7.2f}{wall:>11.1f}{our_wall:>12.1f}{wall / our_wall:>7.2f}",
             flush=True,

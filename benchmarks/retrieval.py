@@ -60,16 +60,16 @@ def main() -> None:
 
 
 def measure(name: str, gallery: Any, queries: Any, kinds: list[str], rounds: int) -> bool:
-    """Build, time and judge one set of vectors; True when an aim is missed."""
+    """Build, time and evaluate one set of vectors; True when an aim is missed."""
     import numpy as np
 
-    from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+    from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
     from ftrain.search.approximate import build_approximate
 
-    features, asked, likeness = Features(gallery), Features(queries), Likeness()
+    features, asked, similarity = Features(gallery), Features(queries), Similarity()
     features.deep_squares  # noqa: B018 - once per gallery, not per query
     exact = ExactSearch(features)
-    truth = exact.search(asked, likeness, TOP)
+    truth = exact.search(asked, similarity, TOP)
     print(f"\n{name}: {len(gallery)} x {gallery.shape[1]}, dimension {intrinsic_dimension(truth.deep):.1f}", flush=True)
     searches: dict[str, Any] = {}
     for kind in kinds:
@@ -82,19 +82,19 @@ def measure(name: str, gallery: Any, queries: Any, kinds: list[str], rounds: int
     methods: dict[str, Callable[[], object]] = {
         "seed": lambda: seeds_way(queries[:1], gallery),
         "cdist, ready": lambda: seeds_way(queries[:1], wide),
-        "exact": lambda: exact.search(asked[:1], likeness, TOP),
-        "exact, batch": lambda: exact.search(asked[:BATCH], likeness, TOP),
+        "exact": lambda: exact.search(asked[:1], similarity, TOP),
+        "exact, batch": lambda: exact.search(asked[:BATCH], similarity, TOP),
     }
     for kind, search in searches.items():
-        methods[kind] = lambda search=search: [search.search(asked[n : n + 1], likeness, TOP) for n in range(SINGLES)]
-        methods[f"{kind}, batch"] = lambda search=search: search.search(asked[:BATCH], likeness, TOP)
+        methods[kind] = lambda search=search: [search.search(asked[n : n + 1], similarity, TOP) for n in range(SINGLES)]
+        methods[f"{kind}, batch"] = lambda search=search: search.search(asked[:BATCH], similarity, TOP)
     counts = {method: BATCH if "batch" in method else SINGLES if method in searches else 1 for method in methods}
     for call in methods.values():  # memory touched for the first time costs more than the search
         call()
     seconds = [{method: timed(call) / counts[method] for method, call in methods.items()} for _ in range(rounds)]
     recalls = {"seed": share_found(seeds_answers(queries, wide), truth.rows), "exact": 1.0}
     for kind, search in searches.items():
-        recalls[kind] = float((search.search(asked, likeness, TOP).scores >= truth.scores[:, -1:] - 1e-9).mean())
+        recalls[kind] = float((search.search(asked, similarity, TOP).scores >= truth.scores[:, -1:] - 1e-9).mean())
     return report(name, seconds, recalls, kinds)
 
 
@@ -207,12 +207,12 @@ def tiled(folder: Path, rows: int) -> tuple[Any, Any]:
     """
     import numpy as np
 
-    from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+    from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
     from ftrain.search.index_file import IndexFolder
 
     generator = np.random.default_rng(SEED)
     real = IndexFolder.open(folder).features.deep
-    near = ExactSearch(Features(real)).search(Features(real), Likeness(), 11).rows
+    near = ExactSearch(Features(real)).search(Features(real), Similarity(), 11).rows
     parts = [real]
     while sum(map(len, parts)) < rows + TEST_QUERIES:
         partners = generator.permuted(near[:, 1:], axis=1)[:, :5]

@@ -54,7 +54,7 @@ def publishing(out: str, version: int, count: int = 2) -> dict[str, list[str]]:
 
 
 def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
-    """A training without a model: save every step, judge every second one, go on where the newest checkpoint stands.
+    """A training without a model: save every step, evaluate every second one, go on where the newest checkpoint stands.
 
     Gives all digests that a file had after any of the calls.
     """

@@ -63,8 +63,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(folder / "run", folder / name)
         (folder / name / "validation.csv").write_text("step,accuracy\n3,1.0\n6,0.5\n")
     (folder / "evaluated/evaluation").mkdir()
-    figures = {"accuracy": 0.75, "accuracy_low": 0.5, "accuracy_high": 0.875}
-    report = {"task": "likes", "dataset": "squares", "split": "test", "samples": 8, "checkpoint_step": 3, "model": figures}
+    metrics = {"accuracy": 0.75, "accuracy_low": 0.5, "accuracy_high": 0.875}
+    report = {"task": "likes", "dataset": "squares", "split": "test", "samples": 8, "checkpoint_step": 3, "model": metrics}
     publish_sealed(folder / "evaluated/evaluation/report.json", report)
     return folder
 

@@ -118,7 +118,7 @@ def tiny(
     dump_scores: bool = False,
     **fit: Any,
 ) -> None:
-    """Train the tiny task, as one of the processes that the environment announces; may write what its validations judged."""
+    """Train the tiny task, as one of the processes that the environment announces; may write what its validations evaluated."""
     from contextlib import nullcontext
 
     import torch

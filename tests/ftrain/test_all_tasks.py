@@ -217,8 +217,8 @@ def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
         passes, predicted = passes_of(rich, batch)
         assert (passes > 1) == more, choice
         assert all(torch.equal(predicted[name], expected[name]) for name in expected) != more, choice
-        floor = rich.untrained()
-        assert floor is None or (passes_of(floor.eval(), batch)[0] > 1) == more, choice
+        baseline = rich.untrained()
+        assert baseline is None or (passes_of(baseline.eval(), batch)[0] > 1) == more, choice
     plain.use_turned_views(True)
     assert passes_of(plain, batch)[0] > 1
 

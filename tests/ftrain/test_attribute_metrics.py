@@ -148,7 +148,7 @@ def test_groups_by_hand():
     assert found["mean"]["top_1_low"] <= found["mean"]["top_1"] <= found["mean"]["top_1_high"]
 
 
-def test_two_positives_or_an_unknown_one_are_not_judged():
+def test_two_positives_or_an_unknown_one_are_not_evaluated():
     scores = np.tile([3.0, 2, 1, 0, 0, 0, 0], (3, 1))
     positive = marks([0, 1], [0], [0], num_attributes=7)
     known = np.ones_like(positive)
@@ -174,7 +174,7 @@ def test_groups_agree_with_scikit_learn(seed):
 
 
 def test_the_interval_of_the_mean_resamples_images():
-    """Against drawing images one by one; every image is judged in two of three groups, and errs in both or none."""
+    """Against drawing images one by one; every image is evaluated in two of three groups, and errs in both or none."""
     generator = np.random.default_rng(2)
     right = generator.random(150) < 0.6
     positive = np.zeros((150, 7), bool)
@@ -187,7 +187,7 @@ def test_the_interval_of_the_mean_resamples_images():
     assert (found["top_1_low"], found["top_1_high"]) == pytest.approx(expected, abs=0.015)
 
 
-def test_the_floor_of_groups_is_the_commonest_value_of_training():
+def test_the_baseline_of_groups_is_the_commonest_value_of_training():
     training = marks([0, 3], [1, 3], [1, 4], num_attributes=7)
     positive = marks([1, 4], [0, 3], [1, 3], [1, 3], num_attributes=7)
     known = np.ones_like(positive)

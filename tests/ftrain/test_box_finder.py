@@ -56,8 +56,8 @@ def test_samples_are_shown_their_own_box_as_an_evaluation_shows_it(shards, runs,
     answers = predict_samples(runs / "close", str(shards.place), tmp_path / "out", options=quick())
     task, _, _ = RunFolder(runs / "close").load()
     with processes("cpu") as alone:
-        judged = results_of_split(task, shards, shards.rows("test"), alone, 4, workers=0)
-    for answer, row, scores in zip(answers, judged["row"], judged["category_scores"], strict=True):
+        evaluated = results_of_split(task, shards, shards.rows("test"), alone, 4, workers=0)
+    for answer, row, scores in zip(answers, evaluated["row"], evaluated["category_scores"], strict=True):
         assert answer[SEEN] == pytest.approx(shards.read_annotation(int(row))["box"], abs=0.01)
         assert answer["category_score"] == pytest.approx(scores.max(), abs=1e-3)
     close, whole = (

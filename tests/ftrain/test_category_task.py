@@ -15,13 +15,13 @@ from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
 from fschemas.vocabularies import vocabulary
 from ftrain.data.stream import RawSample
-from ftrain.data.types import Judged
+from ftrain.data.types import EvaluatedSplit
 from ftrain.fit.config import build_task
 from ftrain.fit.splits import Splits
 from ftrain.tasks.category.config import CategoryConfig
 from ftrain.tasks.category.network import CategoryNetwork, TypedCategories
 from ftrain.tasks.category.per_image import box_overlap
-from ftrain.tasks.category.report import figures
+from ftrain.tasks.category.report import measure
 from ftrain.tasks.category.task import Category, CategoryEncoder
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.predict import PredictOptions, predict_images
@@ -128,10 +128,10 @@ def test_attributes_and_unknown_categories_reach_the_loss_as_they_are(shards):
     assert not task.network.category_head.weight.grad.any()
 
 
-def test_a_run_sees_the_official_training_split_and_is_judged_on_none_of_it(shards):
+def test_a_run_sees_the_official_training_split_and_is_evaluated_on_none_of_it(shards):
     """Seed code ignored its index lists: validation and test were parts of the training set."""
     splits = Splits(tiny_task(shards), tiny_config(), shards)
-    training, validation, test = splits.training(), splits.judged("val"), splits.judged("test")
+    training, validation, test = splits.training(), splits.evaluated("val"), splits.evaluated("test")
     for rows, name in ((training, "train"), (validation, "val"), (test, "test")):
         assert set(shards.columns["split"][rows]) == {name}
         assert len(rows) == COUNTS[name]
@@ -222,7 +222,7 @@ def test_recall_of_a_type_ranks_that_type_alone(shards):
     scores = np.array([[0.9, 0.8, 0.3, 0.2, 0.1, 0.7, 0.05]])
     targets = np.array([[0, 0, 0, 0, 1, 0, 0]])  # of the type fabric: 4, 5, 6
     results = {"attribute_scores": scores, "attributes": targets, "row": np.zeros(1, int)}
-    assert figures(task.labels, results)["attribute_recall_5_micro"] == 0
+    assert measure(task.labels, results)["attribute_recall_5_micro"] == 0
     from ftrain.metrics.attributes import attribute_recall
 
     found = attribute_recall(scores, targets == 1, targets >= 0, types=task.labels.groups, top=(1, 2))
@@ -230,13 +230,13 @@ def test_recall_of_a_type_ranks_that_type_alone(shards):
     assert found["all"]["recall_2_micro"] == 0
 
 
-def test_a_report_stands_beside_its_floors(shards, tmp_path):
+def test_a_report_stands_beside_its_baselines(shards, tmp_path):
     task, results = tiny_task(shards), predicted(tiny_task(shards), shards)
     results["category_scores"] = np.eye(4, dtype=np.float32)[results["category"]] * 0.7
     results["boxes"] = results["true_box"]
-    judged = Judged(results, shards, "test", shards.rows("train"))
+    evaluated = EvaluatedSplit(results, shards, "test", shards.rows("train"))
     for folder in ("one", "two"):
-        numbers = task.report(judged, tmp_path / folder)
+        numbers = task.report(evaluated, tmp_path / folder)
     json.dumps(numbers, allow_nan=False)
     assert numbers["model"]["category_top_1"] == numbers["model"]["box_iou"] == 1
     assert numbers["majority"]["category_top_1"] == 0.25
@@ -250,14 +250,14 @@ def test_a_report_stands_beside_its_floors(shards, tmp_path):
     assert any("category, top 1" in line and "100.0 %" in line and "25.0 %" in line for line in lines)
 
 
-def test_groups_are_judged_and_a_set_without_names_of_categories_has_no_such_head(grouped, tmp_path):
+def test_groups_are_evaluated_and_a_set_without_names_of_categories_has_no_such_head(grouped, tmp_path):
     task = tiny_task(grouped)
     assert (task.labels.categories, task.needs) == ([], ("attributes", "box"))
     losses = task.train()(batch_of(task, grouped))
     assert set(losses) == {"loss", "attributes", "box"}
     results = predicted(task.eval(), grouped)
     results["attribute_scores"] = (results["attributes"] == 1).astype(np.float32)
-    numbers = task.report(Judged(results, grouped, "test", grouped.rows("train")), tmp_path)
+    numbers = task.report(EvaluatedSplit(results, grouped, "test", grouped.rows("train")), tmp_path)
     assert numbers["model"]["score"] == numbers["model"]["groups_top_1"] == 1
     assert numbers["majority"]["groups_top_1"] < 0.8
     assert not any(name.startswith("category") for name in numbers["model"])
@@ -271,7 +271,7 @@ def test_a_report_of_constant_answers_says_that_they_collapsed(grouped, shards, 
     for task, opened, name in ((tiny_task(grouped), grouped, "attribute_scores"), (tiny_task(shards), shards, "category_scores")):
         results = predicted(task, opened)
         results[name] = np.broadcast_to(np.linspace(1, 0, results[name].shape[1], dtype=np.float32), results[name].shape)
-        assert task.report(Judged(results, opened, "test", opened.rows("train")), tmp_path)["collapse"]["collapsed"]
+        assert task.report(EvaluatedSplit(results, opened, "test", opened.rows("train")), tmp_path)["collapse"]["collapsed"]
 
 
 def test_an_answer_names_category_types_attributes_and_box(shards):
@@ -333,7 +333,7 @@ def test_boxes_or_one_kind_of_label_may_be_missing(tmp_path):
         results = predicted(task.eval(), shards)
         assert 0 <= task.measure(results)["score"] <= 1
         assert "box" in task.answer(results, 0) if "box" in needs else "box" not in task.answer(results, 0)
-        task.report(Judged(results, shards, "test", shards.rows("train")), tmp_path / "out")
+        task.report(EvaluatedSplit(results, shards, "test", shards.rows("train")), tmp_path / "out")
 
 
 def test_other_classes_and_an_empty_split_are_refused(shards, tmp_path):
@@ -351,7 +351,7 @@ def test_other_classes_and_an_empty_split_are_refused(shards, tmp_path):
         evaluate_run(run, str(shards.place), tmp_path / "out", split="query", workers=0)
 
 
-def test_an_evaluation_of_one_answer_fails_with_its_figures_written(shards, tmp_path):
+def test_an_evaluation_of_one_answer_fails_with_its_metrics_written(shards, tmp_path):
     task = tiny_task(shards)
     torch.nn.init.zeros_(task.network.category_head.weight)
     run = write_run(tmp_path / "run", shards, task)

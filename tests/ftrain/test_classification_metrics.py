@@ -1,4 +1,4 @@
-"""Figures of one answer among classes: hand-worked, against scikit-learn, ties, unknown labels, floors, the collapse guard."""
+"""Figures of one answer among classes: hand-worked, against scikit-learn, ties, unknown labels, baselines, the collapse guard."""
 
 import math
 
@@ -11,10 +11,10 @@ from ftrain.metrics.bootstrap import pattern_interval, ratio_interval
 from ftrain.metrics.classification import (
     answers,
     class_ranks,
-    classification_figures,
+    classification_metrics,
     confusion,
     dominance,
-    majority_figures,
+    majority_metrics,
     per_class,
 )
 
@@ -40,35 +40,35 @@ def test_answers_of_ties_are_wrong():
     assert predicted.tolist() == [0, 1, 1, 2, 1]
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     # truth a a a b b, answers a a b b c: F1 of a 2*2/(2+3) = 0.8, of b 2*1/(2+2) = 0.5; class c never occurs.
     labels = np.array([0, 0, 0, 1, 1, -1])
     scores = np.eye(3)[[0, 0, 1, 1, 2, 0]] * 2 + np.array([0, 0.5, 0.1])
-    figures = classification_figures(scores, labels, top=(1, 2, 3))
-    assert figures["top_1"] == pytest.approx(3 / 5)
-    assert figures["top_2"] == pytest.approx(4 / 5)  # the third image's a is last of three, the fifth's b second
-    assert "top_3" not in figures  # three of three classes: always 1
-    assert figures["macro_f1"] == pytest.approx((0.8 + 0.5) / 2)
-    assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
-    assert figures["count"] == 5
-    assert figures["top_1_low"] <= figures["top_1"] <= figures["top_1_high"]
+    metrics = classification_metrics(scores, labels, top=(1, 2, 3))
+    assert metrics["top_1"] == pytest.approx(3 / 5)
+    assert metrics["top_2"] == pytest.approx(4 / 5)  # the third image's a is last of three, the fifth's b second
+    assert "top_3" not in metrics  # three of three classes: always 1
+    assert metrics["macro_f1"] == pytest.approx((0.8 + 0.5) / 2)
+    assert metrics["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert metrics["count"] == 5
+    assert metrics["top_1_low"] <= metrics["top_1"] <= metrics["top_1_high"]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_figures_agree_with_scikit_learn(seed):
+def test_metrics_agree_with_scikit_learn(seed):
     scores, labels = random_set(seed=seed)
     known = labels >= 0
     truth, predicted = labels[known], scores[known].argmax(1)
-    figures = classification_figures(scores, labels)
+    metrics = classification_metrics(scores, labels)
     for k in (1, 3, 5):
         expected = sklearn_metrics.top_k_accuracy_score(truth, scores[known], k=k, labels=range(7))
-        assert figures[f"top_{k}"] == pytest.approx(expected)
+        assert metrics[f"top_{k}"] == pytest.approx(expected)
     occurring = np.unique(truth)
-    assert figures["macro_f1"] == pytest.approx(
+    assert metrics["macro_f1"] == pytest.approx(
         sklearn_metrics.f1_score(truth, predicted, average="macro", labels=occurring, zero_division=0)
     )
     recalls = sklearn_metrics.recall_score(truth, predicted, ema_decay=None, labels=occurring)
-    assert figures["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert metrics["balanced_accuracy"] == pytest.approx(np.mean(recalls))
     np.testing.assert_array_equal(
         confusion(answers(scores, labels), labels, 7), sklearn_metrics.confusion_matrix(truth, predicted, labels=range(7))
     )
@@ -79,7 +79,7 @@ def test_balanced_accuracy_agrees_with_scikit_learn():
     scores, labels = random_set(seed=9)
     known = labels >= 0
     expected = sklearn_metrics.balanced_accuracy_score(labels[known], scores[known].argmax(1))
-    assert classification_figures(scores, labels)["balanced_accuracy"] == pytest.approx(expected)
+    assert classification_metrics(scores, labels)["balanced_accuracy"] == pytest.approx(expected)
 
 
 def test_per_class_agrees_with_scikit_learn():
@@ -94,38 +94,38 @@ def test_per_class_agrees_with_scikit_learn():
     assert list(result) == [names[index] for index in occurring]
     columns = [[part[key] for part in result.values()] for key in ("precision", "recall", "f1", "count")]
     np.testing.assert_allclose(columns, np.stack(expected))
-    assert np.mean(columns[2]) == pytest.approx(classification_figures(scores, labels)["macro_f1"])
+    assert np.mean(columns[2]) == pytest.approx(classification_metrics(scores, labels)["macro_f1"])
 
 
-def test_the_floor_answers_in_the_order_of_training():
+def test_the_baseline_answers_in_the_order_of_training():
     training = [2] * 5 + [0] * 3 + [1] * 3 + [-1] * 9  # order 2, 0, 1, 3
-    figures = majority_figures(training, [2, 2, 0, 1, 3, -1], 4, top=(1, 2, 3))
-    assert [figures[f"top_{k}"] for k in (1, 2, 3)] == pytest.approx([2 / 5, 3 / 5, 4 / 5])
-    assert figures["macro_f1"] == pytest.approx((2 * 2 / (5 + 2)) / 4)
-    assert figures["balanced_accuracy"] == pytest.approx(1 / 4)
+    metrics = majority_metrics(training, [2, 2, 0, 1, 3, -1], 4, top=(1, 2, 3))
+    assert [metrics[f"top_{k}"] for k in (1, 2, 3)] == pytest.approx([2 / 5, 3 / 5, 4 / 5])
+    assert metrics["macro_f1"] == pytest.approx((2 * 2 / (5 + 2)) / 4)
+    assert metrics["balanced_accuracy"] == pytest.approx(1 / 4)
 
 
-def test_the_floor_of_the_style_split_is_its_majority():
+def test_the_baseline_of_the_style_split_is_its_majority():
     """K-Fashion's three classes: always answering the second scores 77.2 %, a third of balanced accuracy."""
     labels = np.repeat([0, 1, 2], [14_834, 72_007, 6_376])
-    figures = majority_figures(labels, labels, 3)
-    assert figures["top_1"] == pytest.approx(0.772, abs=5e-4)
-    assert figures["balanced_accuracy"] == pytest.approx(1 / 3)
-    assert figures["macro_f1"] < 0.3
+    metrics = majority_metrics(labels, labels, 3)
+    assert metrics["top_1"] == pytest.approx(0.772, abs=5e-4)
+    assert metrics["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert metrics["macro_f1"] < 0.3
 
 
 @pytest.mark.parametrize("num_rows", [0, 4])
 def test_without_labels_nothing_is_claimed(num_rows):
-    figures = classification_figures(np.zeros((num_rows, 9)), np.full(num_rows, -1))
-    assert figures.pop("count") == 0
-    assert figures
-    assert all(math.isnan(value) for value in figures.values())
+    metrics = classification_metrics(np.zeros((num_rows, 9)), np.full(num_rows, -1))
+    assert metrics.pop("count") == 0
+    assert metrics
+    assert all(math.isnan(value) for value in metrics.values())
     assert per_class(np.zeros((num_rows, 2)), np.full(num_rows, -1), ["a", "b"]) == {}
     assert dominance(np.zeros(num_rows), np.full(num_rows, -1), ["a"])["collapsed"] is False
 
 
 def test_one_class_is_always_right():
-    assert classification_figures(np.zeros((3, 1)), [0, 0, -1])["top_1"] == 1.0
+    assert classification_metrics(np.zeros((3, 1)), [0, 0, -1])["top_1"] == 1.0
 
 
 def test_a_score_that_is_no_number_is_an_error_only_where_it_counts():
@@ -136,10 +136,10 @@ def test_a_score_that_is_no_number_is_an_error_only_where_it_counts():
         class_ranks(scores, [0, 1, 1])
 
 
-def test_figures_do_not_depend_on_the_order_of_images():
+def test_metrics_do_not_depend_on_the_order_of_images():
     scores, labels = random_set()
     order = np.random.default_rng(1).permutation(len(labels))
-    assert classification_figures(scores, labels) == classification_figures(scores[order], labels[order])
+    assert classification_metrics(scores, labels) == classification_metrics(scores[order], labels[order])
 
 
 def test_a_label_beyond_the_classes_is_refused():
@@ -158,7 +158,7 @@ def test_the_interval_of_patterns_is_the_interval_of_images():
 
 def test_the_interval_of_macro_f1_holds_what_resampling_images_gives():
     scores, labels = random_set(200)
-    figures = classification_figures(scores, labels)
+    metrics = classification_metrics(scores, labels)
     truth, predicted = labels[labels >= 0], scores.argmax(1)[labels >= 0]
     generator = np.random.default_rng(5)
     draws = [generator.integers(0, len(truth), len(truth)) for _ in range(300)]
@@ -166,7 +166,7 @@ def test_the_interval_of_macro_f1_holds_what_resampling_images_gives():
         sklearn_metrics.f1_score(truth[d], predicted[d], average="macro", labels=np.unique(truth[d]), zero_division=0)
         for d in draws
     ]
-    assert (figures["macro_f1_low"], figures["macro_f1_high"]) == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.03)
+    assert (metrics["macro_f1_low"], metrics["macro_f1_high"]) == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.03)
 
 
 BALANCED, UNEVEN = np.repeat(np.arange(10), 10), np.repeat([0, 1, 2], [7, 77, 16])

@@ -13,7 +13,7 @@ def plain(color, size=(40, 30)):
     return np.full((*size, 3), color, np.uint8)
 
 
-def likeness(first, second, **options):
+def similarity(first, second, **options):
     return float(color_feature(first, **options) @ color_feature(second, **options))
 
 
@@ -43,9 +43,9 @@ def test_the_dot_product_is_the_bhattacharyya_coefficient():
 
 
 def test_near_colors_are_near():
-    assert likeness(plain(RED), plain(DARKER_RED)) > 0.9
-    assert likeness(plain(RED), plain(GREY)) < 0.3
-    steps = [likeness(plain((120, 60, 60)), plain((120 + step, 60, 60))) for step in range(0, 60, 4)]
+    assert similarity(plain(RED), plain(DARKER_RED)) > 0.9
+    assert similarity(plain(RED), plain(GREY)) < 0.3
+    steps = [similarity(plain((120, 60, 60)), plain((120 + step, 60, 60))) for step in range(0, 60, 4)]
     assert np.all(np.diff(steps) < 1e-6)  # no jump back across a border between bins
     assert min(np.diff(steps)) > -0.15
 
@@ -55,7 +55,7 @@ def test_place_weighs_but_does_not_order():
     left, right = plain(RED), plain(RED)
     left[10:20, 8:14] = right[10:20, 16:22] = WHITE
     even = np.ones((8, 6))
-    assert likeness(left, right, weight=even) == pytest.approx(1, abs=1e-4)
+    assert similarity(left, right, weight=even) == pytest.approx(1, abs=1e-4)
     inside = np.zeros((40, 30))
     inside[10:20, 8:14] = 1
     assert color_feature(left, inside) @ color_feature(plain(WHITE)) > 0.99
@@ -76,7 +76,7 @@ def test_a_weight_without_any_place_is_no_weight(weight):
 def test_size_does_not_matter():
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8), (500, 600))
     small = cv2.resize(image, (100, 120), interpolation=cv2.INTER_AREA)
-    assert likeness(image, small) > 0.995
+    assert similarity(image, small) > 0.995
     assert color_feature(np.zeros((1, 900, 3), np.uint8)).shape == (COLOR_DIMS,)
 
 

@@ -98,7 +98,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(runs, tmp_path):
         compare_runs(runs)
 
 
-def test_runs_without_figures_differ_in_their_parameters_alone(runs, tmp_path):
+def test_runs_without_metrics_differ_in_their_parameters_alone(runs, tmp_path):
     for run in runs:
         (run / "validation.csv").unlink()
     found = compare_runs(runs, tmp_path / "out")

@@ -152,7 +152,7 @@ def test_an_index_with_features_that_are_not_finite(root):
 
 
 @pytest.mark.parametrize("name", ["training.csv", "validation.csv"])
-def test_figures_that_are_not_utf8(tmp_path, name):
+def test_metrics_that_are_not_utf8(tmp_path, name):
     (tmp_path / name).write_bytes(b"step,\xff\n1,2\n")
     with pytest.raises(IntegrityError, match=f"{name}: not UTF-8"):
         CsvTracker(tmp_path).rewind(1)

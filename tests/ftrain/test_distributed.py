@@ -131,14 +131,14 @@ def test_two_processes_resume_exactly_and_freeze_parts(forks: ForkServer, shard_
 
 
 def test_a_validation_judges_the_weights_that_are_saved(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
-    """Statistics of norms differ between processes; what is judged on all of them is what the first one saves."""
+    """Statistics of norms differ between processes; what is evaluated on all of them is what the first one saves."""
     train(forks, shard_folder, tmp_path / "run", 2, ema_decay=0.0, learning_rate=0.1, dump_scores=True)
     shards = ShardSet.open(shard_folder)
-    judged = (
+    evaluated = (
         torch.load(tmp_path / "run" / "scores-0.pt", weights_only=True),
         torch.load(tmp_path / "run" / "scores-1.pt", weights_only=True),
     )
-    assert torch.equal(judged[0], judged[1])
+    assert torch.equal(evaluated[0], evaluated[1])
     found = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert found is not None
     trainer = make_trainer(shards, tmp_path / "other", ema_decay=0.0)
@@ -146,7 +146,7 @@ def test_a_validation_judges_the_weights_that_are_saved(forks: ForkServer, shard
     from ftrain.fit.evaluation import results_of_split
 
     expected = results_of_split(trainer.task, shards, shards.rows("val"), ALONE, 8, 0)
-    torch.testing.assert_close(judged[0], torch.from_numpy(expected["scores"]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(evaluated[0], torch.from_numpy(expected["scores"]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

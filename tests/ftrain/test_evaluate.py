@@ -1,4 +1,4 @@
-"""`ftrain evaluate`: numbers against the metric itself, the floor, files, bytes, ranks, and what is refused."""
+"""`ftrain evaluate`: numbers against the metric itself, the baseline, files, bytes, ranks, and what is refused."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from fschemas.publish import exclusive, publish_json
 from fschemas.shard_set import ShardSet
 from ftrain.cli import app
 from ftrain.data.stream import RawSample
-from ftrain.data.types import Judged
+from ftrain.data.types import EvaluatedSplit
 from ftrain.fit import checkpoint
 from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalised_error import normalised_distances, summarise
@@ -45,7 +45,7 @@ def run(folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judged(folder, run, tmp_path_factory):
+def evaluated(folder, run, tmp_path_factory):
     """Metrics of the run on the test split, and the folder with what was written; computed on one thread, as forks do."""
     out, threads = tmp_path_factory.mktemp("evaluate") / "out", torch.get_num_threads()
     torch.set_num_threads(1)
@@ -77,7 +77,7 @@ def oracle(shards, split="test", error=0.0):
     named = np.eye(len(FASHIONAI_24.garments))[results["garment"]]
     points = results["truth"] + np.float32([error, 0])
     results |= {"points": points, "scores": np.ones(points.shape[:2], np.float32), "garment_scores": named}
-    return Judged(results, shards, split, shards.rows("train"))
+    return EvaluatedSplit(results, shards, split, shards.rows("train"))
 
 
 def table(path):
@@ -89,8 +89,8 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_it_writes_its_files_and_returns_what_report_json_holds(judged):
-    metrics, out = judged
+def test_it_writes_its_files_and_returns_what_report_json_holds(evaluated):
+    metrics, out = evaluated
     assert set(contents(out)) == FILES
     text = (out / "report.json").read_text()
     assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in report.json")) == seal(metrics)
@@ -102,18 +102,18 @@ def test_it_writes_its_files_and_returns_what_report_json_holds(judged):
     assert set(metrics["points"]) <= set(FASHIONAI_24.points)
 
 
-def test_metrics_json_is_small_and_flat(judged):
-    report, out = judged
-    figures = json.loads((out / "metrics.json").read_text())
-    assert list(figures)[:5] == ["samples", "ne", "ne_low", "ne_high", "mean_pose_ne"]
-    assert 8 <= len(figures) <= MOST
-    assert all(isinstance(value, int | float) for value in figures.values())
-    assert figures["ne"] == pytest.approx(report["model"]["ne"], abs=1e-6)
-    assert figures["mean_pose_ne"] == pytest.approx(report["mean_pose"]["ne"], abs=1e-6)
+def test_metrics_json_is_small_and_flat(evaluated):
+    report, out = evaluated
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert list(metrics)[:5] == ["samples", "ne", "ne_low", "ne_high", "mean_pose_ne"]
+    assert 8 <= len(metrics) <= MOST
+    assert all(isinstance(value, int | float) for value in metrics.values())
+    assert metrics["ne"] == pytest.approx(report["model"]["ne"], abs=1e-6)
+    assert metrics["mean_pose_ne"] == pytest.approx(report["mean_pose"]["ne"], abs=1e-6)
 
 
-def test_its_figures_are_those_of_the_task_and_of_the_mean_pose_of_train(judged, folder, run):
-    metrics, _ = judged
+def test_its_metrics_are_those_of_the_task_and_of_the_mean_pose_of_train(evaluated, folder, run):
+    metrics, _ = evaluated
     shards = ShardSet.open(folder)
     task = tiny_task(shards.metadata)
     rows = shards.rows("test").tolist()
@@ -134,8 +134,8 @@ def test_its_figures_are_those_of_the_task_and_of_the_mean_pose_of_train(judged,
     train, test = truth_of(shards, shards.rows("train")), truth_of(shards, shards.rows("test"))
     pose = MeanPose.fit(train["truth"], train["visibility"], train["garment"], *train["size"].T, FASHIONAI_24)
     guess = pose.predict(test["garment"], *test["size"].T)
-    floor = normalised_distances(guess, test["truth"], test["visibility"], test["garment"], *test["size"].T, FASHIONAI_24)
-    assert metrics["mean_pose"]["ne"] == pytest.approx(summarise(floor, FASHIONAI_24)["ne"])
+    baseline = normalised_distances(guess, test["truth"], test["visibility"], test["garment"], *test["size"].T, FASHIONAI_24)
+    assert metrics["mean_pose"]["ne"] == pytest.approx(summarise(baseline, FASHIONAI_24)["ne"])
     assert metrics["ratio_to_mean_pose"] == pytest.approx(metrics["model"]["ne"] / metrics["mean_pose"]["ne"])
     assert metrics["ratio_to_mean_pose_low"] <= metrics["ratio_to_mean_pose"] <= metrics["ratio_to_mean_pose_high"]
     parts = metrics["garments"].values()
@@ -143,8 +143,8 @@ def test_its_figures_are_those_of_the_task_and_of_the_mean_pose_of_train(judged,
     assert weighted == pytest.approx(metrics["model"]["ne"])
 
 
-def test_tables_agree_with_the_metrics(judged):
-    metrics, out = judged
+def test_tables_agree_with_the_metrics(evaluated):
+    metrics, out = evaluated
     curve = table(out / "plots/detection_curve.csv")
     assert list(curve[0]) == ["threshold", "model", "mean_pose"]
     assert len(curve) == 101
@@ -158,24 +158,24 @@ def test_tables_agree_with_the_metrics(judged):
     assert sum(int(row["count"]) for row in points) == metrics["counted_points"]
     images = table(out / "images.csv")
     assert len(images) == 21
-    judged_ones = [row for row in images if row["ne"]]
-    errors = [float(row["ne"]) for row in judged_ones]
+    evaluated_ones = [row for row in images if row["ne"]]
+    errors = [float(row["ne"]) for row in evaluated_ones]
     assert errors == sorted(errors, reverse=True)
-    total = sum(error * int(row["points"]) for error, row in zip(errors, judged_ones, strict=True))
+    total = sum(error * int(row["points"]) for error, row in zip(errors, evaluated_ones, strict=True))
     assert total / metrics["counted_points"] == pytest.approx(metrics["model"]["ne"], abs=1e-5)
-    assert images[len(judged_ones) :] == [row for row in images if int(row["points"]) == 0]
+    assert images[len(evaluated_ones) :] == [row for row in images if int(row["points"]) == 0]
 
 
-def test_plots_are_images_without_dates_or_versions(judged):
-    _, out = judged
+def test_plots_are_images_without_dates_or_versions(evaluated):
+    _, out = evaluated
     for name in ("predictions.png", "plots/detection_curve.png", "plots/points.png"):
         with Image.open(out / name) as image:
             assert min(image.size) > 500
             assert set(image.info) <= {"dpi"}
 
 
-def test_two_processes_write_the_same_bytes_as_one(judged, folder, run, tmp_path, forks):
-    metrics, out = judged
+def test_two_processes_write_the_same_bytes_as_one(evaluated, folder, run, tmp_path, forks):
+    metrics, out = evaluated
     options = ["--out", str(tmp_path / "two"), "--workers", "0", "--device", "cpu", "--batch-size", "16"]
     children = forks.start_group("cli", 2, arguments=["evaluate", str(run), str(folder), *options])
     assert [child.wait(180) for child in children] == [0, 0], [child.text() for child in children]
@@ -186,8 +186,8 @@ def test_two_processes_write_the_same_bytes_as_one(judged, folder, run, tmp_path
     assert contents(tmp_path / "two") == contents(out)
 
 
-def test_a_second_evaluation_replaces_the_first_with_the_same_bytes(judged, folder, run, one_thread):
-    _, out = judged
+def test_a_second_evaluation_replaces_the_first_with_the_same_bytes(evaluated, folder, run, one_thread):
+    _, out = evaluated
     before = contents(out)
     (out / ".tmp.metrics.json.1").write_text("left by a killed evaluation")
     (out / "plots/points.csv").write_text("stale")
@@ -211,18 +211,18 @@ def test_a_perfect_model_has_no_error_and_a_small_error_is_measured(folder, tmp_
 
 
 def test_images_without_normaliser_are_left_out_and_counted(folder, tmp_path, without_sheet):
-    judged = oracle(ShardSet.open(folder), error=1.0)
-    skirts = np.flatnonzero(judged.results["garment"] == list(FASHIONAI_24.garments).index("skirt"))
+    evaluated = oracle(ShardSet.open(folder), error=1.0)
+    skirts = np.flatnonzero(evaluated.results["garment"] == list(FASHIONAI_24.garments).index("skirt"))
     chosen = skirts[0]
-    judged.results["visibility"][chosen, 15] = Visibility.ABSENT
-    lost = int((judged.results["visibility"][chosen] == Visibility.VISIBLE).sum())
-    metrics = report(FASHIONAI_24, judged, tmp_path)
+    evaluated.results["visibility"][chosen, 15] = Visibility.ABSENT
+    lost = int((evaluated.results["visibility"][chosen] == Visibility.VISIBLE).sum())
+    metrics = report(FASHIONAI_24, evaluated, tmp_path)
     assert (metrics["excluded_images"], metrics["excluded_points"]) == (1, lost)
     last = table(tmp_path / "images.csv")[-1]
     assert (last["garment"], last["ne"], last["points"]) == ("skirt", "", "0")
 
 
-def test_without_training_images_there_is_no_floor(tmp_path, without_sheet):
+def test_without_training_images_there_is_no_baseline(tmp_path, without_sheet):
     shards = ShardSet.open(write_shard_set(tmp_path / "set", {"test": 6}, FASHIONAI_24))
     run = write_run(tmp_path / "run", shards)
     metrics = evaluate_run(run, str(tmp_path / "set"), tmp_path / "out", workers=0, device="cpu")
@@ -231,7 +231,7 @@ def test_without_training_images_there_is_no_floor(tmp_path, without_sheet):
     assert "mean pose" not in "\n".join(summary_lines(metrics))
 
 
-def test_augmented_copies_do_not_enter_the_floor(folder, run, judged, tmp_path, monkeypatch):
+def test_augmented_copies_do_not_enter_the_baseline(folder, run, evaluated, tmp_path, monkeypatch):
     import ftrain.use.evaluate
 
     shards = ShardSet.open(folder)
@@ -239,13 +239,13 @@ def test_augmented_copies_do_not_enter_the_floor(folder, run, judged, tmp_path, 
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
     seen = []
     monkeypatch.setattr(
-        "ftrain.tasks.keypoints.task.Keypoints.report", lambda self, judged, out: seen.append(judged) or {"model": {}}
+        "ftrain.tasks.keypoints.task.Keypoints.report", lambda self, evaluated, out: seen.append(evaluated) or {"model": {}}
     )
     evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert seen[0].training_rows.tolist() == list(range(10, 30))
 
 
-def test_a_model_of_one_garment_is_judged_on_it_alone(folder, tmp_path):
+def test_a_model_of_one_garment_is_evaluated_on_it_alone(folder, tmp_path):
     run = write_run(tmp_path / "run", ShardSet.open(folder), category="skirt")
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert list(metrics["garments"]) == ["skirt"]
@@ -253,7 +253,7 @@ def test_a_model_of_one_garment_is_judged_on_it_alone(folder, tmp_path):
     assert metrics["mean_pose"]["garment_accuracy"] == 1
 
 
-def test_points_of_deepfashion_are_judged_by_the_size_of_the_image(shard_folder, tmp_path, without_sheet):
+def test_points_of_deepfashion_are_evaluated_by_the_size_of_the_image(shard_folder, tmp_path, without_sheet):
     run = write_run(tmp_path / "run", ShardSet.open(shard_folder))
     metrics = evaluate_run(run, str(shard_folder), tmp_path / "out", split="val", workers=0, device="cpu", tta=True)
     assert set(metrics["garments"]) == set(DEEPFASHION_8.garments)
@@ -261,8 +261,8 @@ def test_points_of_deepfashion_are_judged_by_the_size_of_the_image(shard_folder,
     assert metrics["excluded_images"] == 0
 
 
-def test_the_summary_is_for_a_person(judged):
-    metrics, out = judged
+def test_the_summary_is_for_a_person(evaluated):
+    metrics, out = evaluated
     text = "\n".join(summary_lines(metrics))
     assert "keypoints at step 7: 21 samples of test of squares" in text
     assert f"{100 * metrics['model']['ne']:.2f} % ({100 * metrics['model']['ne_low']:.2f} to " in text
@@ -282,13 +282,13 @@ def test_numbers_on_drawn_garments_say_so(folder, run, tmp_path, drawn, monkeypa
     shards = ShardSet.open(folder)
     shards.metadata["drawn"] = drawn
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
-    monkeypatch.setattr("ftrain.tasks.keypoints.task.Keypoints.report", lambda self, judged, out: {"model": {"ne": 0.1}})
+    monkeypatch.setattr("ftrain.tasks.keypoints.task.Keypoints.report", lambda self, evaluated, out: {"model": {"ne": 0.1}})
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert ("note" in metrics) == drawn
     assert (DRAWN_NOTE in "\n".join(summary_lines(metrics))) == drawn
 
 
-def test_the_best_checkpoint_is_judged_unless_another_is_named(folder, run, tmp_path, without_sheet):
+def test_the_best_checkpoint_is_evaluated_unless_another_is_named(folder, run, tmp_path, without_sheet):
     shards = ShardSet.open(folder)
     mine = write_run(tmp_path / "run", shards)
     state = checkpoint.check(mine / "checkpoints/step-00000007")
@@ -322,7 +322,7 @@ def _refusals(folder, shard_folder, run, tmp_path):
 @pytest.mark.parametrize(
     "case", ["another landmark set", "no such split", "no such checkpoint", "not a run", "half a run", "no shard set"]
 )
-def test_what_cannot_be_judged_is_refused_in_a_sentence(case, folder, shard_folder, run, tmp_path):
+def test_what_cannot_be_evaluated_is_refused_in_a_sentence(case, folder, shard_folder, run, tmp_path):
     chosen_run, chosen_set, options, message = _refusals(folder, shard_folder, run, tmp_path)[case]
     with pytest.raises(UsageError, match=message):
         evaluate_run(chosen_run, str(chosen_set), tmp_path / "out", workers=0, device="cpu", **options)
@@ -330,10 +330,10 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(case, folder, shard_fold
 
 
 def test_a_split_without_visible_points_is_refused(folder, tmp_path):
-    judged = oracle(ShardSet.open(folder))
-    judged.results["visibility"][:] = Visibility.ABSENT
-    with pytest.raises(UsageError, match="no visible points to judge"):
-        report(FASHIONAI_24, judged, tmp_path)
+    evaluated = oracle(ShardSet.open(folder))
+    evaluated.results["visibility"][:] = Visibility.ABSENT
+    with pytest.raises(UsageError, match="no visible points to evaluate"):
+        report(FASHIONAI_24, evaluated, tmp_path)
 
 
 def test_two_evaluations_do_not_write_into_one_folder(folder, run, tmp_path):
@@ -370,9 +370,9 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
 @pytest.mark.parametrize("least", [1, 20])
 def test_slices_part_the_images(folder, tmp_path, without_sheet, least, monkeypatch):
     monkeypatch.setattr("ftrain.plots.landmark_report.slices", lambda *given: slices(*given, least=least))
-    judged = oracle(ShardSet.open(folder), error=3.0)
-    parts = report(FASHIONAI_24, judged, tmp_path).get("slices", {})
-    occluded = (judged.results["visibility"] == Visibility.OCCLUDED).any(axis=1)
+    evaluated = oracle(ShardSet.open(folder), error=3.0)
+    parts = report(FASHIONAI_24, evaluated, tmp_path).get("slices", {})
+    occluded = (evaluated.results["visibility"] == Visibility.OCCLUDED).any(axis=1)
     if least == 1:
         assert parts["occlusion"]["some points occluded"]["count"] == occluded.sum()
         assert sum(part["count"] for part in parts["extent"].values()) == 21

@@ -1,4 +1,4 @@
-"""`ftrain evaluate` judges on shards of the split lock that the run was trained under, or that it is told, and on no others."""
+"""`ftrain evaluate` evaluates on shards of the split lock that the run was trained under, or that it is told, and on no others."""
 
 import json
 
@@ -20,7 +20,7 @@ OURS, OTHER = "a" * 64, "b" * 64
 
 
 @pytest.fixture
-def judge(tmp_path, monkeypatch):
+def evaluate(tmp_path, monkeypatch):
     """Evaluate as far as the lock matters: shards that carry one digest, a run that asks for another, and `--lock`."""
     monkeypatch.setattr("ftrain.use.evaluate._judge", lambda *_: pytest.fail("the model was asked"))
 
@@ -40,27 +40,27 @@ def judge(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("asked", "lock"), [(OURS, ""), ("", OURS), (OURS, OURS), ("", "")])
-def test_the_lock_that_is_asked_for(judge, asked, lock):
+def test_the_lock_that_is_asked_for(evaluate, asked, lock):
     with pytest.raises(pytest.fail.Exception, match="the model was asked"):
-        judge(OURS, asked, lock)
+        evaluate(OURS, asked, lock)
 
 
 @pytest.mark.parametrize(
     ("carried", "asked", "lock"),
     [(OTHER, OURS, ""), ("", OURS, ""), (OTHER, "", OURS), ("", "", OURS), (OURS, OURS, OTHER), (OURS, OTHER, OURS)],
 )
-def test_any_other_is_refused(judge, tmp_path, carried, asked, lock):
+def test_any_other_is_refused(evaluate, tmp_path, carried, asked, lock):
     with pytest.raises(IntegrityError, match=r"split lock.*fprep shard --lock"):
-        judge(carried, asked, lock)
+        evaluate(carried, asked, lock)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_lock_file_is_read(judge, tmp_path):
+def test_a_lock_file_is_read(evaluate, tmp_path):
     (tmp_path / "splits.lock.json").write_text(json.dumps({"format": "fashionkit-split-lock/1", "digest": OTHER}))
     with pytest.raises(IntegrityError, match=OTHER[:12]):
-        judge(OURS, "", str(tmp_path / "splits.lock.json"))
+        evaluate(OURS, "", str(tmp_path / "splits.lock.json"))
 
 
-def test_a_lock_file_that_is_not_there(judge, tmp_path):
+def test_a_lock_file_that_is_not_there(evaluate, tmp_path):
     with pytest.raises(UsageError, match="no such split lock"):
-        judge(OURS, "", str(tmp_path / "none.json"))
+        evaluate(OURS, "", str(tmp_path / "none.json"))

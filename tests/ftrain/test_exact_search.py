@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 
 from fschemas.failures import UsageError
 from ftrain.metrics import exact_search as exact
-from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 
 WEIGHTS = (0.0, 0.5)
 
@@ -37,7 +37,7 @@ def test_the_answers_of_brute_force(count, metric, weight, unit, monkeypatch):
     monkeypatch.setattr(exact, "_BLOCK_BYTES", 4 * 5000 * 3)  # three queries at a time
     gallery = Features(vectors(count, 32, 0, unit=unit), np.abs(vectors(count, 12, 1)))
     queries = Features(vectors(8, 32, 2, unit=unit), np.abs(vectors(8, 12, 3)))
-    found = ExactSearch(gallery).search(queries, Likeness(metric, weight), 10)
+    found = ExactSearch(gallery).search(queries, Similarity(metric, weight), 10)
     rows, scores = brute_force(gallery, queries, metric, weight, 10)
     np.testing.assert_array_equal(found.rows, rows)
     np.testing.assert_allclose(found.scores, scores, atol=1e-12)
@@ -48,10 +48,10 @@ def test_metrics_differ_where_lengths_do_and_agree_where_they_do_not():
     far, near = np.array([[10.0, 0.0]]), np.array([[0.9, 0.3]])
     query = Features(np.array([[1.0, 0.0]], np.float32))
     gallery = Features(np.concatenate([near, far]).astype(np.float32))
-    best = {metric: ExactSearch(gallery).search(query, Likeness(metric), 1).rows[0, 0] for metric in ("cosine", "euclidean")}
+    best = {metric: ExactSearch(gallery).search(query, Similarity(metric), 1).rows[0, 0] for metric in ("cosine", "euclidean")}
     assert best == {"cosine": 1, "euclidean": 0}
     units, asked = Features(vectors(500, 16, 0)), Features(vectors(5, 16, 1))
-    cosine, euclidean = (ExactSearch(units).search(asked, Likeness(metric), 20) for metric in ("cosine", "euclidean"))
+    cosine, euclidean = (ExactSearch(units).search(asked, Similarity(metric), 20) for metric in ("cosine", "euclidean"))
     np.testing.assert_array_equal(cosine.rows, euclidean.rows)
 
 
@@ -62,20 +62,20 @@ def test_of_equal_images_the_lowest_row_comes_first(metric, weight):
     deep, colors = vectors(4001, 48, 1), np.abs(vectors(4001, 5, 1))
     twins = [0, 3, 64, 1999, 2000, 3999, 4000]  # at edges of blocks, where a matrix product may round otherwise
     deep[twins], colors[twins] = one, color
-    found = ExactSearch(Features(deep, colors)).search(Features(one, color), Likeness(metric, weight), 9)
+    found = ExactSearch(Features(deep, colors)).search(Features(one, color), Similarity(metric, weight), 9)
     assert found.rows[0, :7].tolist() == twins
     assert len(set(found.scores[0, :7])) == 1
     assert found.scores[0, 0] == pytest.approx(0 if metric == "euclidean" else 1 + weight, abs=1e-6)
-    few = ExactSearch(Features(deep, colors)).search(Features(one, color), Likeness(metric, weight), 3)
+    few = ExactSearch(Features(deep, colors)).search(Features(one, color), Similarity(metric, weight), 3)
     assert few.rows[0].tolist() == twins[:3]
 
 
 def test_one_query_finds_what_a_batch_finds():
     gallery, queries = Features(vectors(3000, 64, 0)), Features(vectors(40, 64, 1))
     search = ExactSearch(gallery)
-    together = search.search(queries, Likeness(), 15)
+    together = search.search(queries, Similarity(), 15)
     for number in range(40):
-        alone = search.search(queries[number : number + 1], Likeness(), 15)
+        alone = search.search(queries[number : number + 1], Similarity(), 15)
         np.testing.assert_array_equal(alone.rows[0], together.rows[number])
         np.testing.assert_array_equal(alone.scores[0], together.scores[number])  # to the last bit
 
@@ -89,7 +89,7 @@ def test_torch_finds_what_numpy_finds(monkeypatch):
     by_torch._deep, by_torch._color = torch.from_numpy(gallery.deep), torch.from_numpy(gallery.color)
     for metric in ("cosine", "euclidean"):
         for weight in WEIGHTS:
-            mine, theirs = (one.search(queries, Likeness(metric, weight), 12) for one in (search, by_torch))
+            mine, theirs = (one.search(queries, Similarity(metric, weight), 12) for one in (search, by_torch))
             np.testing.assert_array_equal(mine.rows, theirs.rows)
             np.testing.assert_array_equal(mine.scores, theirs.scores)
 
@@ -99,8 +99,8 @@ def test_color_decides_between_equal_shapes():
     gallery = Features(deep, np.eye(3, dtype=np.float32))
     query = Features(deep[:1], np.array([[0.0, 0.0, 1.0]], np.float32))
     for metric in ("cosine", "euclidean"):
-        assert ExactSearch(gallery).search(query, Likeness(metric, 0.0), 3).rows[0].tolist() == [0, 1, 2]
-        assert ExactSearch(gallery).search(query, Likeness(metric, 0.01), 3).rows[0].tolist() == [2, 0, 1]
+        assert ExactSearch(gallery).search(query, Similarity(metric, 0.0), 3).rows[0].tolist() == [0, 1, 2]
+        assert ExactSearch(gallery).search(query, Similarity(metric, 0.01), 3).rows[0].tolist() == [2, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_color_decides_between_equal_shapes():
 def test_queries_that_do_not_fit_are_refused(queries, weight, words):
     gallery = Features(vectors(5, 8, 0), vectors(5, 3, 0))
     with pytest.raises(UsageError, match=words):
-        ExactSearch(gallery).search(queries, Likeness("cosine", weight), 3)
+        ExactSearch(gallery).search(queries, Similarity("cosine", weight), 3)
 
 
 def test_a_collapsed_model_is_still_answered():
     gallery = Features(np.tile(vectors(1, 8, 0), (20_000, 1)))
-    found = ExactSearch(gallery).search(gallery[:2], Likeness(), 4)
+    found = ExactSearch(gallery).search(gallery[:2], Similarity(), 4)
     assert found.rows.tolist() == [[0, 1, 2, 3]] * 2

@@ -13,7 +13,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from fschemas.shard_set import ShardSet
 from ftrain.data.stream import RawSample
-from ftrain.data.types import Judged
+from ftrain.data.types import EvaluatedSplit
 from ftrain.data.view import item_number
 from ftrain.fit.config import resolve
 from ftrain.fit.evaluation import results_of_split
@@ -21,7 +21,7 @@ from ftrain.fit.splits import Splits
 from ftrain.tasks.fashionnet.config import FashionNetConfig, NetworkConfig
 from ftrain.tasks.fashionnet.encoder import FashionNetEncoder
 from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
-from ftrain.tasks.fashionnet.metrics import Answers, classes_of, figures, visibility_figures
+from ftrain.tasks.fashionnet.metrics import Answers, classes_of, measure, visibility_metrics
 from ftrain.tasks.fashionnet.network import FashionNetwork, Heads
 from ftrain.tasks.fashionnet.report import report, summary
 from ftrain.tasks.fashionnet.task import FashionNet
@@ -139,7 +139,7 @@ def test_what_an_augmentation_cuts_off_is_absent(shop):
 
 
 @pytest.mark.parametrize("points", ["regression", "heatmap"])
-def test_the_places_that_are_pooled_are_the_ones_that_are_judged(shop, points, monkeypatch):
+def test_the_places_that_are_pooled_are_the_ones_that_are_evaluated(shop, points, monkeypatch):
     """The original pooled at raw logits while its loss saw their sigmoid."""
     import ftrain.tasks.fashionnet.network
 
@@ -245,11 +245,11 @@ def test_with_mirrored_views_a_mirrored_image_has_mirrored_landmarks(shop, point
     assert not torch.allclose(task.predict(batch)["points"], plain["points"])
 
 
-def test_queries_and_gallery_are_judged_but_never_learnt_or_validated_on(shop):
+def test_queries_and_gallery_are_evaluated_but_never_learnt_or_validated_on(shop):
     task = task_of(shop)
     config = resolve({"task": "fashionnet", "model": TINY, "hold_out": 0.4}, "the test")
     splits = Splits(task, config, shop)
-    training, validation, test = splits.training(), splits.judged("val"), splits.judged("test")
+    training, validation, test = splits.training(), splits.evaluated("val"), splits.evaluated("test")
     split, item, group = (shop.columns[name] for name in ("split", "item", "group"))
     assert set(split[training]) | set(split[validation]) == {"train"}
     assert set(split[test]) == {"query", "gallery"}
@@ -294,7 +294,7 @@ def test_a_set_or_network_that_does_not_fit_is_refused_in_a_sentence(tmp_path, w
 
 
 def oracle(task, shards, split):
-    """Predictions as of a model that knows the truth, and its judged split."""
+    """Predictions as of a model that knows the truth, and its evaluated split."""
     rows = np.sort(np.concatenate([shards.rows(name) for name in task.splits_of(split, shards.metadata["splits"])]))
     results = results_of_split(task, shards, rows, ALONE, 8, 0)
     untrained = {**results, "embedding": np.random.default_rng(0).normal(size=results["embedding"].shape)}
@@ -305,13 +305,13 @@ def oracle(task, shards, split):
     results["attribute_scores"] = results["attributes"].astype(np.float32)
     _, items = np.unique(results["item"], return_inverse=True)
     results["embedding"] = np.eye(items.max() + 1, dtype=np.float32)[items]
-    return Judged(results, shards, split, shards.rows("train"), untrained)
+    return EvaluatedSplit(results, shards, split, shards.rows("train"), untrained)
 
 
 def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_path):
     task = task_of(shop)
-    judged = oracle(task, shop, "test")
-    metrics = report(task.answers, judged, tmp_path)
+    evaluated = oracle(task, shop, "test")
+    metrics = report(task.answers, evaluated, tmp_path)
     model = metrics["model"]
     assert model["ne"] == 0
     for name in ("visibility_accuracy", "top_1", "macro_f1", "attributes_recall_5_micro", "hit_1", "pck_10"):
@@ -329,30 +329,32 @@ def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_pat
     assert {"images.csv", "predictions.png", "plots/category.csv", "plots/attributes.png", "plots/detection_curve.csv"} <= files
     lines = list(summary(metrics))
     assert any("items, hit@1" in line and "100.00 %" in line for line in lines)
-    assert figures(task.answers, judged.results)["quality"] == pytest.approx(1, abs=0.01)
+    assert measure(task.answers, evaluated.results)["quality"] == pytest.approx(1, abs=0.01)
 
 
 def test_a_constant_answer_is_a_collapse(shop, tmp_path, monkeypatch):
     monkeypatch.setattr("ftrain.tasks.fashionnet.answer.prediction_sheet", lambda *_: b"")
     task = task_of(shop)
-    judged = oracle(task, shop, "test")
-    judged.results["category_scores"][:] = np.eye(1, judged.results["category_scores"].shape[1], 1)
-    metrics = report(task.answers, judged, tmp_path / "category")
+    evaluated = oracle(task, shop, "test")
+    evaluated.results["category_scores"][:] = np.eye(1, evaluated.results["category_scores"].shape[1], 1)
+    metrics = report(task.answers, evaluated, tmp_path / "category")
     assert metrics["collapse"]["collapsed"]
     assert metrics["collapse"]["answer"] == task.answers.categories[1]
-    judged = oracle(task, shop, "test")
-    judged.results["points"] = np.broadcast_to(judged.results["points"].mean(axis=(0, 1)), judged.results["points"].shape)
-    assert report(task.answers, judged, tmp_path / "points")["collapse"]["collapsed"]
+    evaluated = oracle(task, shop, "test")
+    evaluated.results["points"] = np.broadcast_to(
+        evaluated.results["points"].mean(axis=(0, 1)), evaluated.results["points"].shape
+    )
+    assert report(task.answers, evaluated, tmp_path / "points")["collapse"]["collapsed"]
 
 
-def test_visibility_is_judged_where_the_garment_has_the_landmark():
+def test_visibility_is_evaluated_where_the_garment_has_the_landmark():
     visibility = np.array([[2, 2, 1, -1], [0, 2, 1, -1]], np.int8)
     predicted = np.array([[0, 0, 0, 0], [2, 1, 1, 2]])
-    found = visibility_figures(predicted, visibility)
+    found = visibility_metrics(predicted, visibility)
     assert found["visibility_accuracy"] == pytest.approx(4 / 6)
     assert found["visibility_balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
     assert classes_of(visibility).tolist() == visibility_classes(torch.from_numpy(visibility)).tolist()
-    assert visibility_figures(predicted[:, 3:], visibility[:, 3:]) == {}
+    assert visibility_metrics(predicted[:, 3:], visibility[:, 3:]) == {}
 
 
 def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(shop):

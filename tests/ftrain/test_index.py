@@ -10,7 +10,7 @@ from tests.ftrain.search_runs import SPLITS, find, image_of, write_items, write_
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError, UsageError
 from fschemas.publish import exclusive, publish_sealed, sha256_of
 from ftrain.layers.color import color_feature
-from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 from ftrain.search.approximate import Approximation, build_approximate
 from ftrain.search.build import build_index, deep_features
 from ftrain.search.index_file import FEATURES_FILE, INDEX_FILE, IndexFolder, write_index
@@ -45,7 +45,7 @@ def test_the_gallery_is_indexed_with_its_labels(tmp_path, shards):
     np.testing.assert_allclose(np.linalg.norm(opened.features.deep, axis=1), 1, atol=1e-6)
     assert (tmp_path / "index" / note["run"]["place"]).resolve() == (tmp_path / "run-embedding").resolve()
     assert str(tmp_path) not in (tmp_path / "index" / INDEX_FILE).read_text()
-    found = ExactSearch(opened.features).search(opened.features, Likeness(), 2)
+    found = ExactSearch(opened.features).search(opened.features, Similarity(), 2)
     labels = opened.items["item"][found.rows]
     assert (labels[:, 0] == labels[:, 1]).all()  # each item has two images, and finds its other one
 
@@ -198,7 +198,7 @@ def test_the_sweep_keeps_its_word(tmp_path, kind):
         first.compared < second.compared for first, second in zip(approximation.sweep, approximation.sweep[1:], strict=False)
     )
     queries = gallery[np.arange(0, 3000, 10)]
-    exact, found = ExactSearch(gallery).search(queries, Likeness(), 20), built.search(queries, Likeness(), 20)
+    exact, found = ExactSearch(gallery).search(queries, Similarity(), 20), built.search(queries, Similarity(), 20)
     assert (found.scores >= exact.scores[:, -1:] - 1e-9).mean() > 0.96
     same = found.rows == exact.rows
     np.testing.assert_array_equal(found.scores[same], exact.scores[same])  # scores are exact, not the index's
@@ -207,7 +207,7 @@ def test_the_sweep_keeps_its_word(tmp_path, kind):
     written = write_index(tmp_path, gallery, labels, note, built)
     assert Approximation.from_json(written["approximate"]) == approximation
     opened = IndexFolder.open(tmp_path).searcher()
-    np.testing.assert_array_equal(opened.search(queries, Likeness(), 20).rows, found.rows)
+    np.testing.assert_array_equal(opened.search(queries, Similarity(), 20).rows, found.rows)
     path = tmp_path / "approximate.faiss"
     first = path.read_bytes()
     write_index(tmp_path, gallery, labels, note, build_approximate(gallery, kind, 0.97))
@@ -238,7 +238,7 @@ def test_few_probed_rows_never_shorten_an_answer():
     built = build_approximate(gallery, "ivf", 0.9)
     built.probe(1)
     assert (
-        built.search(gallery[:5], Likeness(), 200).rows == ExactSearch(gallery).search(gallery[:5], Likeness(), 200).rows
+        built.search(gallery[:5], Similarity(), 200).rows == ExactSearch(gallery).search(gallery[:5], Similarity(), 200).rows
     ).all()
 
 
@@ -247,6 +247,6 @@ def test_color_widens_the_short_list():
     colors = np.abs(np.random.default_rng(1).normal(size=(1000, 8))).astype(np.float32)
     gallery = Features(gallery.deep, colors / np.linalg.norm(colors, axis=1, keepdims=True))
     built = build_approximate(gallery, "hnsw", 0.99)
-    queries, likeness = gallery[np.arange(0, 1000, 20)], Likeness("cosine", 0.1)
-    exact, found = ExactSearch(gallery).search(queries, likeness, 10), built.search(queries, likeness, 10)
+    queries, similarity = gallery[np.arange(0, 1000, 20)], Similarity("cosine", 0.1)
+    exact, found = ExactSearch(gallery).search(queries, similarity, 10), built.search(queries, similarity, 10)
     assert (found.scores >= exact.scores[:, -1:] - 1e-9).mean() > 0.95

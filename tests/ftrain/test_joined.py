@@ -76,9 +76,9 @@ def test_the_run_of_retrieval_leads_and_its_untrained_backbone_stands_beside_it(
     given, _, _ = RunFolder(runs / "search").load()
     for name, tensor in given.state_dict().items():
         torch.testing.assert_close(task.members[0].state_dict()[name], tensor)
-    floor = given.untrained()
-    assert floor is not None
-    for name, tensor in floor.state_dict().items():
+    baseline = given.untrained()
+    assert baseline is not None
+    for name, tensor in baseline.state_dict().items():
         torch.testing.assert_close(task.members[1].state_dict()[name], tensor)
 
 
@@ -149,11 +149,11 @@ def test_a_box_moves_what_looks_at_it(runs: Path) -> None:
 
 def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
     place = str(shards.place)
-    figures = evaluate_run(runs / "joined", place, tmp_path / "judged", device="cpu", workers=0, allow_collapse=True)
-    assert figures["task"] == "joined"
-    assert figures["model"]["queries"] == 12
-    assert set(figures["untrained"]) >= {"hit_1", "map"}
-    assert (tmp_path / "judged/predictions.png").exists()
+    metrics = evaluate_run(runs / "joined", place, tmp_path / "evaluated", device="cpu", workers=0, allow_collapse=True)
+    assert metrics["task"] == "joined"
+    assert metrics["model"]["queries"] == 12
+    assert set(metrics["untrained"]) >= {"hit_1", "map"}
+    assert (tmp_path / "evaluated/predictions.png").exists()
     note = build_index(runs / "joined", place, tmp_path / "index", workers=0, device="cpu")
     assert (note["samples"], note["dimensions"], note["color"]) == (18, 12, "network")
     photo = tmp_path / "photo.jpg"
@@ -172,8 +172,8 @@ def test_an_embedding_of_several_runs_takes_any_images(runs: Path, tmp_path: Pat
     bare = write_label_set(tmp_path / "bare", counts, FASHIONAI_24, items=4, without=plain)
     note = build_index(runs / "joined", str(bare), tmp_path / "index", workers=0, device="cpu")
     assert (note["samples"], note["dimensions"]) == (10, 12)
-    figures = evaluate_run(runs / "joined", str(bare), tmp_path / "evaluated", device="cpu", workers=0, allow_collapse=True)
-    assert figures["model"]["queries"] == 6
+    metrics = evaluate_run(runs / "joined", str(bare), tmp_path / "evaluated", device="cpu", workers=0, allow_collapse=True)
+    assert metrics["model"]["queries"] == 6
     nameless = write_label_set(tmp_path / "nameless", counts, FASHIONAI_24, without=(*plain, "item"))
     assert build_index(runs / "joined", str(nameless), tmp_path / "other", workers=0, device="cpu")["samples"] == 10
     with pytest.raises(UsageError, match="item"):

@@ -24,7 +24,7 @@ def test_the_first_figure_has_an_interval_and_the_strongest_baseline():
     }  # fmt: skip
 
 
-def test_a_task_that_names_none_has_its_first_figures():
+def test_a_task_that_names_none_has_its_first_metrics():
     many = {"samples": 1, "model": {f"figure_{number}": number / 100 for number in range(40)}}
     assert list(key_metrics(many, ())) == ["samples", *(f"figure_{number}" for number in range(MOST - 1))]
 

@@ -181,10 +181,10 @@ def test_the_model_is_compiled_and_wrapped_once(shards: ShardSet, tmp_path: Path
 # --- the average --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_average_follows_the_weights_and_is_what_is_judged(shards: ShardSet, tmp_path: Path) -> None:
+def test_the_average_follows_the_weights_and_is_what_is_evaluated(shards: ShardSet, tmp_path: Path) -> None:
     trainer = make_trainer(shards, tmp_path, limit_steps=3, checkpoint_every=1, keep_checkpoints=9, ema_decay=0.75)
-    judged: list[Any] = []
-    trainer.task.measure = lambda results: judged.append(results["scores"]) or {"accuracy": 0.5}  # type: ignore[method-assign, func-returns-value]
+    evaluated: list[Any] = []
+    trainer.task.measure = lambda results: evaluated.append(results["scores"]) or {"accuracy": 0.5}  # type: ignore[method-assign, func-returns-value]
     trainer.validate_every = 3
     trainer.train()
     mean: dict[str, torch.Tensor] = {}
@@ -204,4 +204,4 @@ def test_the_average_follows_the_weights_and_is_what_is_judged(shards: ShardSet,
     from ftrain.fit.evaluation import results_of_split
 
     expected = results_of_split(copy, shards, shards.rows("val"), trainer.processes, 8, 0)
-    assert np.array_equal(judged[0], expected["scores"])
+    assert np.array_equal(evaluated[0], expected["scores"])

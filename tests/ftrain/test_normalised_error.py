@@ -1,4 +1,4 @@
-"""NE against hand-worked cases, a plain loop, real answers of the challenge; intervals, curves, the floor."""
+"""NE against hand-worked cases, a plain loop, real answers of the challenge; intervals, curves, the baseline."""
 
 import csv
 import math
@@ -255,9 +255,9 @@ def test_real_answers_of_the_challenge():
     assert mean_error(perfect) == 0
     pose = MeanPose.fit(points, visibility, garments, size, size, FASHIONAI_24)
     guess = pose.predict(garments, size, size)
-    floor = normalised_distances(guess, points, visibility, garments, size, size, FASHIONAI_24)
+    baseline = normalised_distances(guess, points, visibility, garments, size, size, FASHIONAI_24)
     errors, excluded_images, excluded_points = plain_errors(guess, points, visibility, garments, size, size, FASHIONAI_24)
-    assert floor.excluded.sum() == excluded_images == 19 + 34  # lack one end, lack both
-    assert floor.excluded_points.sum() == excluded_points
-    assert mean_error(floor) == pytest.approx(mean([value for _, _, value in errors]), rel=1e-9)
-    assert 0.1 < mean_error(floor) < 1.0
+    assert baseline.excluded.sum() == excluded_images == 19 + 34  # lack one end, lack both
+    assert baseline.excluded_points.sum() == excluded_points
+    assert mean_error(baseline) == pytest.approx(mean([value for _, _, value in errors]), rel=1e-9)
+    assert 0.1 < mean_error(baseline) < 1.0

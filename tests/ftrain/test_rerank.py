@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 from ftrain.search.rerank import num_candidates, reciprocal_distances, rerank_candidates
 
 
@@ -49,9 +49,9 @@ def test_a_stranger_between_two_groups_falls_behind():
     """The query's own group stands at 5 to 30 degrees; a stranger at -4 is nearer, but has other neighbours."""
     gallery = Features(on_circle(-4, 5, 9, 13, 17, -5, -6, -7, -8, -9))
     query = Features(on_circle(0.4))
-    plain = ExactSearch(gallery).search(query, Likeness(), 10)
+    plain = ExactSearch(gallery).search(query, Similarity(), 10)
     assert plain.rows[0, 0] == 0
-    found = rerank_candidates(gallery, plain, Likeness(), 4, neighbours=4, expansion=3, share=0.1)
+    found = rerank_candidates(gallery, plain, Similarity(), 4, neighbours=4, expansion=3, share=0.1)
     assert 0 not in found.rows[0, :1]
     assert np.all(np.diff(found.scores[0]) <= 0)
 
@@ -62,10 +62,10 @@ def test_candidates_are_reordered_and_nothing_else(metric, weight):
     generator = np.random.default_rng(0)
     deep, color = generator.normal(size=(300, 16)).astype(np.float32), generator.random((300, 5)).astype(np.float32)
     deep, color = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (deep, color))
-    gallery, likeness = Features(deep, color), Likeness(metric, weight)
+    gallery, similarity = Features(deep, color), Similarity(metric, weight)
     queries = gallery[np.arange(0, 300, 60)]
-    candidates = ExactSearch(gallery).search(queries, likeness, 50)
-    found = rerank_candidates(gallery, candidates, likeness, 10)
+    candidates = ExactSearch(gallery).search(queries, similarity, 50)
+    found = rerank_candidates(gallery, candidates, similarity, 10)
     assert found.rows.shape == (5, 10)
     for number in range(5):
         assert set(found.rows[number]) <= set(candidates.rows[number])
@@ -79,8 +79,10 @@ def test_all_of_a_gallery_as_candidates_is_the_paper():
     generator = np.random.default_rng(1)
     points = generator.normal(size=(41, 6)).astype(np.float32)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    gallery, query, likeness = Features(points[1:]), Features(points[:1]), Likeness("euclidean")
-    found = rerank_candidates(gallery, ExactSearch(gallery).search(query, likeness, 40), likeness, 40, neighbours=8, expansion=4)
+    gallery, query, similarity = Features(points[1:]), Features(points[:1]), Similarity("euclidean")
+    found = rerank_candidates(
+        gallery, ExactSearch(gallery).search(query, similarity, 40), similarity, 40, neighbours=8, expansion=4
+    )
     expected = by_sets(cdist(points, points), 8, 4, 0.3)
     np.testing.assert_array_equal(found.rows[0], np.argsort(expected, kind="stable"))
     np.testing.assert_allclose(-found.scores[0], np.sort(expected), atol=1e-6)
@@ -90,5 +92,5 @@ def test_candidates_are_few():
     assert num_candidates(10) == 100
     assert num_candidates(50) == 250
     gallery = Features(np.eye(2, dtype=np.float32))
-    found = rerank_candidates(gallery, ExactSearch(gallery).search(gallery[:1], Likeness(), 10), Likeness(), 10)
+    found = rerank_candidates(gallery, ExactSearch(gallery).search(gallery[:1], Similarity(), 10), Similarity(), 10)
     assert found.rows.tolist() == [[0, 1]]

@@ -46,7 +46,7 @@ def similarity(query, gallery, metric):
     return -np.linalg.norm(query[:, None] - gallery[None], axis=2)
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     # Gallery by distance from the query at 0: a b a c a, so a stands at 1, 3, 5 and c at 4.
     gallery, items = on_a_line(1, 2, 3, 4, 5), ["a", "b", "a", "c", "a"]
     found = judge_retrieval(on_a_line(0, 0, 0), gallery, ["a", "c", "d"], items, metric="euclidean", top=(1, 2, 3, 5))
@@ -69,8 +69,8 @@ def test_agrees_with_torchmetrics_and_scikit_learn(metric, chunk):
     query, gallery, items, gallery_items = random_set()
     found = judge_retrieval(query, gallery, items, gallery_items, metric=metric, top=(1, 5, 20), chunk=chunk)
     scores = similarity(query, gallery, metric)
-    assert 0 < (~found.judged).sum() < 20
-    for number in np.flatnonzero(found.judged):
+    assert 0 < (~found.evaluated).sum() < 20
+    for number in np.flatnonzero(found.evaluated):
         truth = gallery_items == items[number]
         # torchmetrics takes what scores 0 or less for not retrieved.
         row, target = torch.from_numpy(scores[number] - scores[number].min() + 1), torch.from_numpy(truth)

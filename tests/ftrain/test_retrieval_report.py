@@ -1,4 +1,4 @@
-"""What is said of a retrieval: protocols, floors, intervals, collapse, tables and sheets."""
+"""What is said of a retrieval: protocols, baselines, intervals, collapse, tables and sheets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.shard_sets import CATEGORIES, write_label_set
 
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
-from ftrain.data.types import Judged
+from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.tasks.retrieval import report as retrieval_report
-from ftrain.tasks.retrieval.chance import chance_figures
+from ftrain.tasks.retrieval.chance import chance_metrics
 from ftrain.tasks.retrieval.report import collapse, color_weights, report, summary
 
 ITEMS = 8
@@ -36,8 +36,8 @@ def _few_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(retrieval_report, "SHEET_QUERIES", 2)
 
 
-def judged_of(shards: ShardSet, split: str, splits: tuple[str, ...], noise: float = 0.4) -> Judged:
-    """Embeddings and colors that stand near the direction of their item; those of the floor much less so."""
+def evaluated_of(shards: ShardSet, split: str, splits: tuple[str, ...], noise: float = 0.4) -> EvaluatedSplit:
+    """Embeddings and colors that stand near the direction of their item; those of the baseline much less so."""
     rows = np.sort(np.concatenate([shards.rows(name) for name in splits]))
     generator = np.random.default_rng(0)
     item = np.array([int(name.removeprefix("item-")) for name in shards.columns["item"][rows]])
@@ -50,7 +50,7 @@ def judged_of(shards: ShardSet, split: str, splits: tuple[str, ...], noise: floa
     scores = np.eye(len(CATEGORIES), dtype=np.float32)[item % len(CATEGORIES)]
     results = {"row": rows, "embedding": near(noise), "color": near(0.3), "class_scores": scores}
     untrained = {"row": rows, "embedding": near(1.0)[:, :9]}
-    return Judged(results, shards, split, shards.rows("train"), untrained)
+    return EvaluatedSplit(results, shards, split, shards.rows("train"), untrained)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -58,9 +58,9 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_path: Path) -> None:
-    judged = judged_of(shards, "test", ("query", "gallery"))
-    numbers = report("item", CATEGORIES, judged, tmp_path / "one")
-    report("item", CATEGORIES, judged, tmp_path / "two")
+    evaluated = evaluated_of(shards, "test", ("query", "gallery"))
+    numbers = report("item", CATEGORIES, evaluated, tmp_path / "one")
+    report("item", CATEGORIES, evaluated, tmp_path / "two")
     json.dumps(numbers, allow_nan=False)
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
     expected = {"plots/hits.csv", "plots/hits.png", "plots/category_confusion.png", "images.csv", "predictions.png"}
@@ -68,13 +68,13 @@ def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_pa
     for path in files:
         assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
     assert numbers["protocol"] == "official query and gallery"
-    model, floor, chance = numbers["model"], numbers["untrained"], numbers["chance"]
+    model, baseline, chance = numbers["model"], numbers["untrained"], numbers["chance"]
     assert (model["queries"], model["gallery"], model["items"]) == (24, 24, ITEMS)
     assert model["hit_1_low"] <= model["hit_1"] <= model["hit_1_high"]
-    assert model["hit_1"] > floor["hit_1"] > chance["hit_1"] == pytest.approx(3 / 24)
+    assert model["hit_1"] > baseline["hit_1"] > chance["hit_1"] == pytest.approx(3 / 24)
     gain = numbers["gain"]
-    assert gain["hit_1"] == pytest.approx(model["hit_1"] - floor["hit_1"])
-    assert gain["map"] == pytest.approx(model["map"] - floor["map"])
+    assert gain["hit_1"] == pytest.approx(model["hit_1"] - baseline["hit_1"])
+    assert gain["map"] == pytest.approx(model["map"] - baseline["map"])
     assert 0 < gain["map_low"] < gain["map"] < gain["map_high"]
     assert numbers["category"]["model"]["top_1"] == 1.0
     assert "color_weights" not in numbers, "weights are chosen on validation images"
@@ -87,7 +87,7 @@ def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_pa
 
 
 def test_queries_and_gallery_are_kept_apart_and_one_is_left_out_otherwise(shards: ShardSet, tmp_path: Path) -> None:
-    official = judged_of(shards, "test", ("query", "gallery"))
+    official = evaluated_of(shards, "test", ("query", "gallery"))
     numbers = report("item", (), official, tmp_path / "official")
     rows, embedding, items = official.results["row"], official.results["embedding"], shards.columns["item"]
     asks = np.isin(shards.columns["split"][rows], ["query"])
@@ -96,7 +96,7 @@ def test_queries_and_gallery_are_kept_apart_and_one_is_left_out_otherwise(shards
         name: alone[name] for name in ("hit_1", "hit_5", "recall_5", "map")
     }
     assert set(shards.columns["split"][_rows_of(shards, table(tmp_path / "official/images.csv"), "found")]) == {"gallery"}
-    left_out = report("item", (), judged_of(shards, "test", ("test",)), tmp_path / "one")
+    left_out = report("item", (), evaluated_of(shards, "test", ("test",)), tmp_path / "one")
     assert (left_out["protocol"], left_out["model"]["queries"], left_out["model"]["gallery"]) == ("leaving one out", 40, 40)
     assert left_out["chance"]["hit_1"] == pytest.approx(4 / 39)
     for row in table(tmp_path / "one/images.csv"):
@@ -109,15 +109,15 @@ def _rows_of(shards: ShardSet, rows: list[dict[str, str]], column: str) -> np.nd
 
 
 def test_other_splits_may_only_answer(shards: ShardSet, tmp_path: Path) -> None:
-    numbers = report("item", (), judged_of(shards, "test+train", ("test", "train")), tmp_path)
+    numbers = report("item", (), evaluated_of(shards, "test+train", ("test", "train")), tmp_path)
     assert (numbers["model"]["queries"], numbers["model"]["gallery"]) == (40, 56)
     assert numbers["protocol"] == "test asks, test and train answer"
     assert numbers["chance"]["hit_1"] == pytest.approx(6 / 55)
 
 
 def test_images_come_worst_first_and_name_what_was_found(shards: ShardSet, tmp_path: Path) -> None:
-    judged = judged_of(shards, "test", ("query", "gallery"), noise=0.9)
-    report("item", (), judged, tmp_path)
+    evaluated = evaluated_of(shards, "test", ("query", "gallery"), noise=0.9)
+    report("item", (), evaluated, tmp_path)
     rows = table(tmp_path / "images.csv")
     precisions = [float(row["average_precision"]) for row in rows]
     assert precisions == sorted(precisions)
@@ -128,39 +128,40 @@ def test_images_come_worst_first_and_name_what_was_found(shards: ShardSet, tmp_p
 
 def test_intervals_are_over_items_whose_images_fail_together(shards: ShardSet, tmp_path: Path) -> None:
     """Half of the items never found: by images the interval of hit@1 would be much too narrow."""
-    judged = judged_of(shards, "test", ("query", "gallery"), noise=0.05)
-    item = np.array([int(name.removeprefix("item-")) for name in shards.columns["item"][judged.results["row"]]])
-    asks = shards.columns["split"][judged.results["row"]] == "query"
+    evaluated = evaluated_of(shards, "test", ("query", "gallery"), noise=0.05)
+    item = np.array([int(name.removeprefix("item-")) for name in shards.columns["item"][evaluated.results["row"]]])
+    asks = shards.columns["split"][evaluated.results["row"]] == "query"
     lost = asks & (item < ITEMS // 2)
-    judged.results["embedding"][lost] = np.roll(judged.results["embedding"][lost], ITEMS // 2, axis=1)
-    model = report("item", (), judged, tmp_path)["model"]
+    evaluated.results["embedding"][lost] = np.roll(evaluated.results["embedding"][lost], ITEMS // 2, axis=1)
+    model = report("item", (), evaluated, tmp_path)["model"]
     assert model["hit_1"] == 0.5
     spread_of_items = 2 * 1.96 * np.sqrt(0.25 / ITEMS)
     assert model["hit_1_high"] - model["hit_1_low"] == pytest.approx(spread_of_items, rel=0.2)
 
 
 def test_validation_tries_weights_of_the_color(shards: ShardSet, tmp_path: Path) -> None:
-    judged = judged_of(shards, "val", ("val",), noise=0.8)
-    found = report("item", (), judged, tmp_path)["color_weights"]
+    evaluated = evaluated_of(shards, "val", ("val",), noise=0.8)
+    found = report("item", (), evaluated, tmp_path)["color_weights"]
     assert [entry["weight"] for entry in found] == [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     assert found[-1]["map"] > found[0]["map"] + 0.05, "the colors of these results tell more than the embeddings"
     places = np.arange(24)
-    one = color_weights(judged.results, places, places, shards.columns["item"])[4]
+    one = color_weights(evaluated.results, places, places, shards.columns["item"])[4]
     scores = (
-        judged.results["embedding"] @ judged.results["embedding"].T + 0.2 * judged.results["color"] @ judged.results["color"].T
+        evaluated.results["embedding"] @ evaluated.results["embedding"].T
+        + 0.2 * evaluated.results["color"] @ evaluated.results["color"].T
     )
     np.fill_diagonal(scores, -9)
-    items = shards.columns["item"][judged.results["row"]]
+    items = shards.columns["item"][evaluated.results["row"]]
     assert one["hit_1"] == pytest.approx(np.mean(items[scores.argmax(axis=1)] == items))
 
 
 def test_nothing_to_find_is_said(shards: ShardSet, tmp_path: Path) -> None:
-    judged = judged_of(shards, "test", ("test",))
-    few = {name: values[:5] for name, values in judged.results.items()}
+    evaluated = evaluated_of(shards, "test", ("test",))
+    few = {name: values[:5] for name, values in evaluated.results.items()}
     with pytest.raises(UsageError, match="no image of the split 'test' has another one of its item"):
-        report("item", (), Judged(few, shards, "test", judged.training_rows), tmp_path)
-    with pytest.raises(UsageError, match="carries no color, so nothing can be judged"):
-        report("color", (), judged, tmp_path)
+        report("item", (), EvaluatedSplit(few, shards, "test", evaluated.training_rows), tmp_path)
+    with pytest.raises(UsageError, match="carries no color, so nothing can be evaluated"):
+        report("color", (), evaluated, tmp_path)
 
 
 @pytest.mark.parametrize(("noise", "collapsed"), [(0.0, True), (0.02, True), (0.3, False), (3.0, False)])
@@ -185,4 +186,4 @@ def test_chance_is_what_random_rankings_score(right: int, gallery: int) -> None:
     expected = {"map": precision.mean()}
     for k in (1, 5):
         expected |= {f"hit_{k}": order[:, :k].any(axis=1).mean(), f"recall_{k}": order[:, :k].sum(axis=1).mean() / right}
-    assert chance_figures([right, 0], [gallery, gallery], (1, 5)) == pytest.approx(expected, abs=0.015)
+    assert chance_metrics([right, 0], [gallery, gallery], (1, 5)) == pytest.approx(expected, abs=0.015)

@@ -99,13 +99,13 @@ def norms(task: Any) -> list[torch.nn.Module]:
     return [module for module in task.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
 
 
-def test_figures_do_not_depend_on_the_size_of_batches(shards: ShardSet) -> None:
+def test_metrics_do_not_depend_on_the_size_of_batches(shards: ShardSet) -> None:
     """The original divides the hits of 32 batches by 30, and the last incomplete one by a whole one."""
     task = task_of(shards)
     rows = np.concatenate([shards.rows("query"), shards.rows("gallery")])
-    figures = [task.measure(results_of_split(task, shards, rows, ALONE, size, 0)) for size in (7, 30)]
-    assert figures[0] == pytest.approx(figures[1], abs=1e-6)
-    assert (figures[0]["queries"], figures[0]["gallery"], figures[0]["queries_without_match"]) == (12, 18, 0)
+    metrics = [task.measure(results_of_split(task, shards, rows, ALONE, size, 0)) for size in (7, 30)]
+    assert metrics[0] == pytest.approx(metrics[1], abs=1e-6)
+    assert (metrics[0]["queries"], metrics[0]["gallery"], metrics[0]["queries_without_match"]) == (12, 18, 0)
 
 
 def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
@@ -113,8 +113,8 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
     task = Retrieval(RetrievalConfig(**TINY, classify="none"), {"vocabularies": {}})
     east, north = [1.0, 0.0], [0.0, 1.0]
     roles = [QUERY, QUERY, GALLERY, GALLERY]
-    figures = task.measure(results_of([east, east, north, east], [1, 1, 1, 2], roles))
-    assert (figures["hit_1"], figures["recall_5"], figures["queries"], figures["gallery"]) == (0.0, 1.0, 2, 2)
+    metrics = task.measure(results_of([east, east, north, east], [1, 1, 1, 2], roles))
+    assert (metrics["hit_1"], metrics["recall_5"], metrics["queries"], metrics["gallery"]) == (0.0, 1.0, 2, 2)
     alone = task.measure(results_of([east, north, east], [1, 1, 2], [BOTH] * 3))  # each asks, and the others answer
     assert (alone["hit_1"], alone["queries_without_match"]) == (0.0, 1)
     with pytest.raises(UsageError, match="no item has two validation images"):
@@ -126,22 +126,22 @@ def test_a_query_is_not_found_by_queries_nor_by_itself() -> None:
 def test_embeddings_have_length_one_whatever_the_image(shards: ShardSet, neck: str, flip: bool) -> None:
     """The original adds distances of embeddings of any length to distances of colors."""
     task = task_of(shards, neck=neck, flip_test=flip).eval()
-    floor = task.untrained().eval()
+    baseline = task.untrained().eval()
     batch = batch_of(task, shards, [0, 1, 2])
     batch["image"][0] = 0
     batch["image"][1] = 255
-    for model, dim in ((task, 16), (floor, task.backbone.widths[-1])):
+    for model, dim in ((task, 16), (baseline, task.backbone.widths[-1])):
         found = model.predict(batch)
         assert found["embedding"].shape == (3, dim)
         torch.testing.assert_close(found["embedding"].norm(dim=1), torch.ones(3))
         torch.testing.assert_close(found["color"].norm(dim=1), torch.ones(3))
-    assert "class_scores" not in floor.predict(batch)
+    assert "class_scores" not in baseline.predict(batch)
     if flip:
         mirrored = {**batch, "image": batch["image"].flip(2)}
         torch.testing.assert_close(task.predict(batch)["embedding"], task.predict(mirrored)["embedding"])
 
 
-def test_the_floor_is_the_same_each_time_and_leaves_chance_alone(shards: ShardSet) -> None:
+def test_the_baseline_is_the_same_each_time_and_leaves_chance_alone(shards: ShardSet) -> None:
     task = task_of(shards)
     batch = batch_of(task, shards, [0, 1])
     before = torch.get_rng_state()

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ftrain.plots.label_plots import plot_bars, plot_confusion
-from ftrain.plots.label_report import figure_lines, labels_of, part_lines, properties, spread
+from ftrain.plots.label_report import labels_of, metric_lines, part_lines, properties, spread
 from ftrain.plots.legend import Entry, Head
 from ftrain.plots.plots import plot_errors
 from ftrain.plots.sheet import Tile, drawn_colors, mistaken, sheet, shortened
@@ -113,7 +113,7 @@ def test_a_confusion_leaves_out_classes_that_nobody_has_and_bars_take_any_parts(
     names = [f"class {number}" for number in range(40)]
     png = plot_confusion(matrix, names, "subtitle")
     assert png == plot_confusion(matrix[:3, :3], names[:3], "subtitle")
-    whole = plot_bars({"a": {"value": 0.5, "low": 0.4, "high": 0.6, "floor": 0.2, "count": 9}, "b": {"value": 0.3}}, "title")
+    whole = plot_bars({"a": {"value": 0.5, "low": 0.4, "high": 0.6, "baseline": 0.2, "count": 9}, "b": {"value": 0.3}}, "title")
     assert whole.startswith(b"\x89PNG")
     assert whole != plot_bars({"a": {"value": 0.5}, "b": {"value": 0.3}}, "title")
 
@@ -146,7 +146,7 @@ def test_sheets_show_best_to_worst():
 
 def test_tables_for_a_person_leave_out_what_is_not_there():
     lines = list(
-        figure_lines({"a": 0.5, "a_low": 0.4, "a_high": 0.6, "b": float("nan")}, {"a": 0.1}, {"a": "first", "b": "b"}, "floor")
+        metric_lines({"a": 0.5, "a_low": 0.4, "a_high": 0.6, "b": float("nan")}, {"a": 0.1}, {"a": "first", "b": "b"}, "baseline")
     )
     assert len(lines) == 2
     assert lines[1].split() == ["first", "50.0", "%", "(40.0", "to", "60.0)", "10.0", "%"]
@@ -179,7 +179,7 @@ def test_nothing_of_a_plot_is_cut_off(monkeypatch):
     line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6 % (22.2 to 88.9)"
     assert inside(plot_confusion(np.eye(3, dtype=int), ["a", "b", "c"], line, "category: truth and answer"))
     bars = plot_bars(
-        {"a": {"value": 1.0, "low": 0.9, "high": 1.0, "floor": 1.0, "count": 1234}, "b": {"value": 0.0}}, "title", line
+        {"a": {"value": 1.0, "low": 0.9, "high": 1.0, "baseline": 1.0, "count": 1234}, "b": {"value": 0.0}}, "title", line
     )
     assert inside(bars)
     assert bars.axes[0].get_xlim()[1] > 110
@@ -203,18 +203,18 @@ def test_a_color_that_the_legend_does_not_explain_is_not_drawn():
 
 def test_every_block_of_a_summary_has_a_heading():
     """A heading begins at the left; the lines below belong to it."""
-    part = {"value": 0.5, "floor": 0.25}
-    figures = {"top_1": 0.5, "macro_f1": 0.5, "map": 0.5, "hit_1": 0.5, "queries": 2, "gallery": 3, "queries_without_match": 0}
-    both = {"model": figures, "majority": figures, "chance": figures, "protocol": "all", "category": {"model": figures}}
+    part = {"value": 0.5, "baseline": 0.25}
+    metrics = {"top_1": 0.5, "macro_f1": 0.5, "map": 0.5, "hit_1": 0.5, "queries": 2, "gallery": 3, "queries_without_match": 0}
+    both = {"model": metrics, "majority": metrics, "chance": metrics, "protocol": "all", "category": {"model": metrics}}
     said = {
         "keypoints": keypoint_report.summary(
             {"model": {"ne": 0.5}, "mean_pose": {"ne": 0.6}, "garments": {"dress": {"ne": 0.5, "mean_pose": 0.6}}}
         ),
-        "fashionnet": fashionnet_report.summary({"model": figures, "types": {"fabric": part}}),
+        "fashionnet": fashionnet_report.summary({"model": metrics, "types": {"fabric": part}}),
         "retrieval": retrieval_report.summary(both),
         "style": style_report.summary(both | {"attributes": {"neck": {"map": 0.5, "chance": 0.1}}}),
         "labels": [
-            *figure_lines(figures, figures, {"top_1": "top 1"}, "majority"),
+            *metric_lines(metrics, metrics, {"top_1": "top 1"}, "majority"),
             *part_lines("types", {"fabric": part}, "never"),
         ],
     }

@@ -1,4 +1,4 @@
-"""Which rows a run learns from and is judged on: held-out groups, samplers, and what they refuse."""
+"""Which rows a run learns from and is evaluated on: held-out groups, samplers, and what they refuse."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def splits_of(folder: Path, counts: dict[str, int], items: int = 8, **config: An
 
 def test_without_a_validation_split_groups_of_training_are_held_out(tmp_path: Path) -> None:
     splits = splits_of(tmp_path, {"train": 80, "query": 8, "gallery": 8}, items=40, hold_out=0.25)
-    groups, training, held = splits.shards.columns["group"], splits.training(), splits.judged("val")
+    groups, training, held = splits.shards.columns["group"], splits.training(), splits.evaluated("val")
     assert splits.holds_out
     assert sorted([*training, *held]) == splits.shards.rows("train").tolist()
     assert not set(groups[training]) & set(groups[held])
@@ -41,15 +41,15 @@ def test_without_a_validation_split_groups_of_training_are_held_out(tmp_path: Pa
 def test_a_split_of_the_set_is_taken_as_it_is(tmp_path: Path) -> None:
     splits = splits_of(tmp_path, {"train": 16, "val": 8})
     assert not splits.holds_out
-    assert splits.judged("val").tolist() == splits.shards.rows("val").tolist()
+    assert splits.evaluated("val").tolist() == splits.shards.rows("val").tolist()
     assert len(splits.training()) == 16
     with pytest.raises(UsageError, match="the split 'test' has no samples; there are train"):
-        splits.judged("test")
+        splits.evaluated("test")
 
 
 def test_too_small_a_share_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"hold_out=0\.001 of the training groups is none"):
-        splits_of(tmp_path, {"train": 16}, hold_out=0.001).judged("val")
+        splits_of(tmp_path, {"train": 16}, hold_out=0.001).evaluated("val")
 
 
 @pytest.mark.parametrize(("sampler", "kind"), [("balanced", ClassBalanced), ("identities", Identities)])

@@ -28,7 +28,7 @@ from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.splits import Splits, sampler_of
 from ftrain.fit.tracking import Trackers
 from ftrain.metrics.retrieval import judge_retrieval
-from ftrain.tasks.style.attribute_search import Entries, chance_figures, entries, nearest, search_figures
+from ftrain.tasks.style.attribute_search import Entries, chance_metrics, entries, nearest, search_metrics
 from ftrain.tasks.style.config import StyleConfig
 from ftrain.tasks.style.labels import Labels, attribute_labels, style_labels
 from ftrain.tasks.style.report import calibration_error, learnt_classes
@@ -156,10 +156,10 @@ def test_the_majority_is_counted_by_the_names_of_the_data_set(styles):
     """Answers have English names, shards Korean ones."""
     labels = style_labels(KFASHION, styles)
     columns = {"style": np.array(["프레피", "클래식", "", "힙합"])}
-    judged = SimpleNamespace(shards=SimpleNamespace(columns=columns), training_rows=np.arange(4))
+    evaluated = SimpleNamespace(shards=SimpleNamespace(columns=columns), training_rows=np.arange(4))
     expected = [labels.classes["프레피"], labels.classes["클래식"], -1, labels.classes["힙합"]]
     assert len(set(expected)) == (4 if styles == "fine" else 3)
-    assert learnt_classes(labels, judged).tolist() == expected
+    assert learnt_classes(labels, evaluated).tolist() == expected
 
 
 def test_main_styles_balance_the_sampler_too():
@@ -281,7 +281,7 @@ def test_search_is_that_of_the_asen_papers(shards):
     results = results_of(generator, labels)
     found = entries(labels, results)
     assert len(found.images) == int(results["positive"].sum())
-    figures = search_figures(labels, results)
+    metrics = search_metrics(labels, results)
     mine = []
     for number, attribute in enumerate(labels.attributes):
         among = np.flatnonzero(found.attributes == number)
@@ -294,9 +294,9 @@ def test_search_is_that_of_the_asen_papers(shards):
             right = np.array([found.values[entry] == found.values[query] for entry in others])
             hits = right[np.lexsort((right, -cosines.round(9)))]  # an image with two values ties with itself: the wrong one first
             own.append((np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean() if hits.any() else 0.0)
-        assert figures[f"map/{attribute}"] == pytest.approx(np.mean(own), abs=1e-6)
+        assert metrics[f"map/{attribute}"] == pytest.approx(np.mean(own), abs=1e-6)
         mine += own
-    assert figures["map"] == pytest.approx(np.mean(mine), abs=1e-6)
+    assert metrics["map"] == pytest.approx(np.mean(mine), abs=1e-6)
 
 
 def test_chance_is_the_mean_over_random_orders(shards):
@@ -305,11 +305,11 @@ def test_chance_is_the_mean_over_random_orders(shards):
     results["role"][:8] = QUERY
     results["role"][8:20] = GALLERY
     found = entries(labels, results)
-    expected = chance_figures(labels, found)
+    expected = chance_metrics(labels, found)
     drawn = []
     for seed in range(150):
         results["embedding"] = np.random.default_rng(seed).normal(size=results["embedding"].shape).astype(np.float16)
-        drawn.append(search_figures(labels, results, found)["map"])
+        drawn.append(search_metrics(labels, results, found)["map"])
     assert expected["map"] == pytest.approx(np.mean(drawn), abs=3 * np.std(drawn) / np.sqrt(len(drawn)))
     assert set(expected) == {"map", *(f"map/{name}" for name in labels.attributes)}
 
@@ -327,12 +327,12 @@ def test_queries_find_the_gallery_and_never_themselves():
     asked, near = nearest(results, found, 0, 10, 3)
     assert asked.tolist() == [0, 3]
     assert 3 not in near[1].tolist()
-    figures = search_figures(labels, results)
+    metrics = search_metrics(labels, results)
     vectors, rows = results["embedding"][:, 0], np.arange(5)
     own = judge_retrieval(
         vectors[[0, 4]], vectors[[1, 2, 4]], ["a", "b"], ["a", "b", "b"], query_rows=rows[[0, 4]], gallery_rows=rows[[1, 2, 4]]
     )  # fmt: skip
-    assert figures["map"] == pytest.approx(own.summary()["map"])
+    assert metrics["map"] == pytest.approx(own.summary()["map"])
 
 
 def test_a_constant_embedding_is_called_collapsed(shards, tmp_path):
@@ -486,4 +486,4 @@ def test_an_entry_list_may_be_empty(shards):
     labels = attribute_labels(shards.metadata)
     none = np.empty(0, np.int64)
     nothing = Entries(none, none, none, none.astype(bool), none.astype(bool))
-    assert chance_figures(labels, nothing) == {}
+    assert chance_metrics(labels, nothing) == {}

@@ -84,10 +84,10 @@ def test_the_pipeline_reads_it_back_and_its_error_is_that_of_the_evaluation(shar
     moved = np.abs(np.array(points) - expected)[np.array(visibility) != Visibility.NOT_APPLICABLE]
     assert 0.4 < moved.max() < 0.502
     garments = table["garment"].to_list()
-    judged = normalised_distances(points, truth, visibility, garments, *np.array(sizes).T, FASHIONAI_24)
+    evaluated = normalised_distances(points, truth, visibility, garments, *np.array(sizes).T, FASHIONAI_24)
     metrics = evaluate_run(run, shards.place, tmp_path / "out", tta=False, workers=0, device="cpu")
     exact = metrics["model"]["ne"]
-    rounded = mean_error(judged)
+    rounded = mean_error(evaluated)
     assert abs(rounded - exact) < 0.02 * exact
     assert rounded != exact
 

@@ -18,7 +18,7 @@ _UNKNOWN = ("", "unknown")
 
 
 @dataclass(frozen=True)
-class Floor:
+class Baseline:
     """One label in one split: rows that have it, classes, the most frequent one and its share, the rarest and its rows.
 
     For attributes of which an image may have several (`several`), `share` is the part of the images that have the most
@@ -38,9 +38,9 @@ class Floor:
     mean: float = 1.0
 
 
-def find_balance(table: AuditTable, findings: Findings) -> list[Floor]:
-    """One floor per label and split, each of them a finding; and one finding per class that is judged but never trained."""
-    floors: list[Floor] = []
+def find_balance(table: AuditTable, findings: Findings) -> list[Baseline]:
+    """One baseline per label and split, each of them a finding; and one finding per class that is evaluated but never trained."""
+    baselines: list[Baseline] = []
     for label, counts, totals, several in _label_counts(table):
         for split in (split for split in SPLITS if totals.get(split)):
             here = {value: rows[split] for value, rows in counts.items() if rows.get(split)}
@@ -51,14 +51,14 @@ def find_balance(table: AuditTable, findings: Findings) -> list[Floor]:
                 min(here, key=lambda value: (here[value], value)),
             )
             total = totals[split]
-            floor = Floor(
+            baseline = Baseline(
                 table.name, label, split, total, len(here), majority, here[majority] / total, rarest, here[rarest],
                 several, sum(here.values()) / total,
             )  # fmt: skip
-            floors.append(floor)
-            findings.add("balance", "info", _sentence(floor), table=table.name, split=split)
+            baselines.append(baseline)
+            findings.add("balance", "info", _sentence(baseline), table=table.name, split=split)
         _find_unseen(table, label, counts, several, findings)
-    return floors
+    return baselines
 
 
 def _find_unseen(table: AuditTable, label: str, counts: dict[str, dict[str, int]], several: bool, findings: Findings) -> None:
@@ -106,9 +106,9 @@ def _by_split(known: pl.DataFrame) -> dict[str, int]:
     return dict(known.group_by("split").len().sort("split").iter_rows())
 
 
-def _sentence(floor: Floor) -> str:
-    head = f"{floor.label} in {floor.split}: {count(floor.rows, 'row')}, {count(floor.classes, 'value')}"
-    if floor.several:
-        return f"{head}, {floor.mean:.2f} a row; {floor.majority} in {100 * floor.share:.1f} %, {floor.rarest} in {count(floor.rarest_rows, 'row')}"
-    always = f"always saying {floor.majority} is right in {100 * floor.share:.1f} %"
-    return f"{head}; {always}; the rarest is {floor.rarest} ({floor.rarest_rows})"
+def _sentence(baseline: Baseline) -> str:
+    head = f"{baseline.label} in {baseline.split}: {count(baseline.rows, 'row')}, {count(baseline.classes, 'value')}"
+    if baseline.several:
+        return f"{head}, {baseline.mean:.2f} a row; {baseline.majority} in {100 * baseline.share:.1f} %, {baseline.rarest} in {count(baseline.rarest_rows, 'row')}"
+    always = f"always saying {baseline.majority} is right in {100 * baseline.share:.1f} %"
+    return f"{head}; {always}; the rarest is {baseline.rarest} ({baseline.rarest_rows})"

@@ -1,4 +1,4 @@
-"""`fprep audit`: duplicates, leaks, conflicting and implausible labels, and the floor, of one table or several together.
+"""`fprep audit`: duplicates, leaks, conflicting and implausible labels, and the baseline, of one table or several together.
 
 Writes `audit.parquet`, `audit.txt` and, where asked for, `splits.lock.json` beside the first table.
 """
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import polars as pl
 
 from fprep.audit import leaks as audit_leaks
-from fprep.audit.balance import Floor, find_balance
+from fprep.audit.balance import Baseline, find_balance
 from fprep.audit.findings import Findings, Place, places
 from fprep.audit.labels import find_label_faults
 from fprep.audit.split_lock import LOCK_FILE, SplitLock, make_lock
@@ -40,7 +40,7 @@ class Audit:
     """What an audit found: `findings` has the columns of `audit_findings.SCHEMA`; `text` is the page for people."""
 
     findings: pl.DataFrame
-    floors: list[Floor]
+    baselines: list[Baseline]
     notes: list[str]
     text: str
     tables: list[AuditTable]
@@ -53,7 +53,7 @@ class Audit:
         return self.findings.filter((pl.col("severity") == "error") & pl.col("kind").str.starts_with("leak")).height
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values: counts and floors, and the findings only as numbers."""
+        """Plain JSON values: counts and baselines, and the findings only as numbers."""
         counts = self.findings.group_by("severity", "kind", maintain_order=True).len()
         by_severity: dict[str, dict[str, int]] = {}
         for severity, kind, number in counts.iter_rows():
@@ -61,7 +61,7 @@ class Audit:
         return {
             "tables": [{"name": table.name, "rows": len(table.frame), "sha256": table.sha256} for table in self.tables],
             "images": self.num_images, "findings": by_severity, "leaks": self.num_leaks,
-            "floors": [asdict(floor) for floor in self.floors], "notes": self.notes,
+            "baselines": [asdict(baseline) for baseline in self.baselines], "notes": self.notes,
             "lock": self.lock.digest if self.lock else None,
         }  # fmt: skip
 
@@ -127,26 +127,26 @@ def _audit(
     audit_leaks.find_coarse_leaks(tables, where, rows, findings)
     twins = [(row, other, 0) for row, other in identical] + similar
     find_conflicts(Labels(tables, where), twins, findings)
-    floors = _check_tables(tables, where, findings, tell)
+    baselines = _check_tables(tables, where, findings, tell)
     frame = findings.frame()
     made = make_lock(rows, all_images, pairs) if lock else None
-    text = summary_text(tables, frame, floors, notes)
-    return Audit(frame, floors, notes, text, tables, int(all_images.of_row.max(initial=-1)) + 1, made)
+    text = summary_text(tables, frame, baselines, notes)
+    return Audit(frame, baselines, notes, text, tables, int(all_images.of_row.max(initial=-1)) + 1, made)
 
 
-def _check_tables(tables: Sequence[AuditTable], where: Sequence[Place], findings: Findings, tell: Progress) -> list[Floor]:
-    floors: list[Floor] = []
+def _check_tables(tables: Sequence[AuditTable], where: Sequence[Place], findings: Findings, tell: Progress) -> list[Baseline]:
+    baselines: list[Baseline] = []
     start = 0
     for number, table in enumerate(tables):
         tell("labels", number, len(tables))
         find_label_faults(table, where[start : start + len(table.frame)], findings)
-        floors += find_balance(table, findings)
+        baselines += find_balance(table, findings)
         _find_rejected(table, findings)
         for sentence in (sentence for told in near_names_of(table.frame, table.open_vocabularies).values() for sentence in told):
             findings.add("label_near_equal", "warning", sentence, table=table.name)
         start += len(table.frame)
     tell("labels", len(tables), len(tables))
-    return floors
+    return baselines
 
 
 def _find_rejected(table: AuditTable, findings: Findings) -> None:

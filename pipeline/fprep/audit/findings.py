@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "leak_group": ("a group (shoot, product folder) on both sides", "convert with --group-split"),
     "leak_coarse_split": (
         "trained here, but held out in the coarse benchmark",
-        "never judge on the coarse benchmark what learnt from these rows, or audit both with --lock and shard with --leave-out",
+        "never evaluate on the coarse benchmark what learnt from these rows, or audit both with --lock and shard with --leave-out",
     ),
     "image_changed": ("other bytes than when the table was written", "run fprep convert again"),
     "image_unreadable": ("the image cannot be decoded", "run fprep convert with --images full"),
@@ -48,8 +48,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "duplicate_identical": ("the same image twice on one side", "keep one; twins count double"),
     "duplicate_near": ("nearly the same image twice on one side", "keep one, or let it be"),
     "duplicate_rejected": ("an image that convert has left out as a duplicate", "nothing"),
-    "balance_unseen": ("a class that is judged but never trained", "drop the class, or convert with --group-split"),
-    "balance": ("how labels spread, and the score that needs no model", "compare every result with this floor"),
+    "balance_unseen": ("a class that is evaluated but never trained", "drop the class, or convert with --group-split"),
+    "balance": ("how labels spread, and the score that needs no model", "compare every result with this baseline"),
 }
 
 

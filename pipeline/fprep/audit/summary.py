@@ -6,18 +6,20 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from fprep.audit.balance import Floor
+from fprep.audit.balance import Baseline
 from fprep.audit.findings import KINDS, SEVERITIES
 from fprep.audit.tables import AuditTable
 from fschemas.wording import count
 
 _EXAMPLES = {"error": 3, "warning": 2, "info": 1}
-_MOST_FLOORS = 24
+_MOST_BASELINES = 24
 _WIDTH = 160
 
 
-def summary_text(tables: Sequence[AuditTable], findings: pl.DataFrame, floors: Sequence[Floor], notes: Sequence[str]) -> str:
-    """Tables, then every kind of finding with its number, what it means, what to do and the worst examples, then the floors."""
+def summary_text(
+    tables: Sequence[AuditTable], findings: pl.DataFrame, baselines: Sequence[Baseline], notes: Sequence[str]
+) -> str:
+    """Tables, then every kind of finding with its number, what it means, what to do and the worst examples, then the baselines."""
     lines: list[str] = []
     for table in tables:
         counts = table.frame.group_by(pl.col("split").cast(pl.String)).len().sort("split").iter_rows()
@@ -39,14 +41,14 @@ def summary_text(tables: Sequence[AuditTable], findings: pl.DataFrame, floors: S
                 continue
             lines.append(f"{len(rows):>7}  {kind}: {meaning}; {remedy}")
             lines += [f"{'':>9}{_cut(message)}" for message in rows["message"].head(_EXAMPLES[severity])]
-    if floors:
+    if baselines:
         lines += [
             "",
-            "FLOOR: the accuracy of always giving the most frequent answer; for attributes of which a row has several, how frequent it is",
+            "BASELINE: the accuracy of always giving the most frequent answer; for attributes of which a row has several, how frequent it is",
         ]
-        lines += [_floor_line(floor) for floor in floors[:_MOST_FLOORS]]
-        if len(floors) > _MOST_FLOORS:
-            lines.append(f"{'':>9}and {len(floors) - _MOST_FLOORS} more in audit.parquet (kind balance)")
+        lines += [_baseline_line(baseline) for baseline in baselines[:_MOST_BASELINES]]
+        if len(baselines) > _MOST_BASELINES:
+            lines.append(f"{'':>9}and {len(baselines) - _MOST_BASELINES} more in audit.parquet (kind balance)")
     return "\n".join([*lines, "", verdict(findings)]) + "\n"
 
 
@@ -62,10 +64,10 @@ def verdict(findings: pl.DataFrame) -> str:
     return "No leak: no held-out image, item or group is trained on."
 
 
-def _floor_line(floor: Floor) -> str:
-    label = f"{floor.table} {floor.label}, {floor.split}"
-    several = f", {floor.mean:.2f} a row" if floor.several else ""
-    return f"{100 * floor.share:>6.1f} %  {label}: {floor.majority}; {count(floor.classes, 'value')}{several}, rarest {floor.rarest} ({floor.rarest_rows})"
+def _baseline_line(baseline: Baseline) -> str:
+    label = f"{baseline.table} {baseline.label}, {baseline.split}"
+    several = f", {baseline.mean:.2f} a row" if baseline.several else ""
+    return f"{100 * baseline.share:>6.1f} %  {label}: {baseline.majority}; {count(baseline.classes, 'value')}{several}, rarest {baseline.rarest} ({baseline.rarest_rows})"
 
 
 def _cut(message: str) -> str:

@@ -30,7 +30,7 @@ def audit(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
-    """Find duplicates, leaks between splits and benchmarks, conflicting and implausible labels, and the majority floor."""
+    """Find duplicates, leaks between splits and benchmarks, conflicting and implausible labels, and the majority baseline."""
     check_tables(tables)
 
     from fprep.audit.command import audit as run_audit

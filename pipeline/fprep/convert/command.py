@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from fprep.convert.conversion import Conversion, Progress
-from fprep.convert.report import ConvertReport, judge, publish_conversion
+from fprep.convert.report import ConvertReport, evaluate, publish_conversion
 from fprep.raw.folder import RawFolder
 from fprep.readers.reader import check_mapping
 from fprep.readers.registry import find_reader
@@ -75,7 +75,7 @@ def convert(
                 tell("publish", 0, 1)
                 publish_conversion(out, work.reader, folder, (rows for _, rows in work.rows()), report, options)
                 tell("publish", 1, 1)
-    judge(report, out, on_reject, max_rejected, dry_run=dry_run)
+    evaluate(report, out, on_reject, max_rejected, dry_run=dry_run)
     return report
 
 

@@ -179,7 +179,7 @@ class Conversion:
         if self.raw.aside is not None:
             for start in range(0, len(self.frame), _ROWS_AT_ONCE * _LOOK_AT):
                 evidence.add(self._aside(self.frame[start : start + _ROWS_AT_ONCE // _LOOK_AT]))
-        note = evidence.judge(
+        note = evidence.evaluate(
             self.reader, self.raw.mapping.get("box-form") or self.raw.box_form, self.reader.orientation_of(self.raw.mapping)
         )
         self.frame = self.frame.drop(ASSUMED, strict=False)

@@ -29,7 +29,7 @@ _ENOUGH = 50_000  # rows that are looked at, evenly spread
 
 @dataclass
 class Evidence:
-    """Boxes and points of the rows seen so far, as arrays: `add` takes rows, `judge` raises where they do not fit."""
+    """Boxes and points of the rows seen so far, as arrays: `add` takes rows, `evaluate` raises where they do not fit."""
 
     boxes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 4)
     box_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 2), NaN where unknown
@@ -77,7 +77,7 @@ class Evidence:
         self.point_sizes.append(sizes[several])
         self.point_lying.append(lying[several])
 
-    def judge(self, reader: Reader, form: str = "corners", orientation: str = "upright") -> str:
+    def evaluate(self, reader: Reader, form: str = "corners", orientation: str = "upright") -> str:
         """Raise `UsageError` for a table that is read wrongly; else a note of what only may be wrong, or "".
 
         `form` is how boxes are written in the file, of `fprep.readers.units.BOX_FORMS`; `orientation` is which pixels of images with an EXIF

@@ -3,7 +3,7 @@
 Rows are joined by their group, item, image, the pairs that the source names, and by near-identical images where these were
 looked for. The connected parts are put in the order of a hash of their smallest name and fill test, then val, then train, so
 that the shares are met within one part, and nothing depends on the order of the rows. Where images have classes (styles, else
-categories) each class is spread over the splits in the same shares, so that none with several parts is judged but never trained.
+categories) each class is spread over the splits in the same shares, so that none with several parts is evaluated but never trained.
 
 Images that are found by searching for words are found again by other words, and such twins chain most groups into one part.
 Then the groups alone are kept together, and of near-identical images on two sides the one that is less held out has to go.

@@ -142,7 +142,7 @@ def compare_totals(report: ConvertReport, raw: RawFolder, published: dict[str, i
             raw.warn("totals_differ", f"{name}: {raw.totals[name]} rows instead of {published[name]}")
 
 
-def judge(report: ConvertReport, out: Path, on_reject: str, max_rejected: float, *, dry_run: bool = False) -> None:
+def evaluate(report: ConvertReport, out: Path, on_reject: str, max_rejected: float, *, dry_run: bool = False) -> None:
     """Raise `RejectedError` for an empty table, and where more rows were rejected than is allowed."""
     if report.rejected:
         ordered = sorted(report.rejected_by_rule.items(), key=lambda item: -item[1])

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from fprep.doctor.contents import Head, compare_version, look_at
 from fprep.doctor.finding import Diagnosis, Finding
-from fprep.doctor.images_found import judge_images, judge_sizes, look_for, sample_rows
+from fprep.doctor.images_found import image_findings, look_for, sample_rows, size_findings
 from fprep.doctor.scan import Scan
 from fprep.doctor.signatures import COLLECTIVE, DOCUMENTS, LABEL_FOLDERS, SIGNATURES, SPLIT_FOLDERS, Signature
 from fprep.raw.marker import MARKER
@@ -155,8 +155,8 @@ def _check_images(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
     if name == "coco":  # whose images may lie in any folder
         homes += [path for path, folder in looked.folders.items() if folder.images and path.is_relative_to(home)]
     sampled = look_for(looked, list(dict.fromkeys(homes)), sample_rows(listing))
-    yield from judge_images(sampled, home, nested=name not in COLLECTIVE)
-    yield from judge_sizes(sampled, home, name)
+    yield from image_findings(sampled, home, nested=name not in COLLECTIVE)
+    yield from size_findings(sampled, home, name)
 
 
 def _check_documents(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:

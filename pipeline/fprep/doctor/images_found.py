@@ -131,7 +131,7 @@ def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] |
     return None
 
 
-def judge_images(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Finding]:
+def image_findings(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Finding]:
     """What was found of the sampled images; `nested`: say too where they lie, if not where the rows lead."""
     rows = {row.name: row for row in sampled.rows}
     found = {row.name for row in sampled.found}
@@ -161,7 +161,7 @@ def judge_images(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Find
         )  # fmt: skip
 
 
-def judge_sizes(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
+def size_findings(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
     """Whether the images have the resolution that the coordinates belong to."""
     sizes = {row: size for row, path in sampled.found.items() if (size := _size(path)) is not None}
     if len(sizes) < 3:

@@ -16,7 +16,7 @@ from fschemas.wording import count
 def diagnose_own_images(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
     """Diagnoses for the readers `csv` and `folders` of what stands outside the folders `taken`, which other readers have.
 
-    Beside other data sets each folder of the root is judged by itself.
+    Beside other data sets each folder of the root is evaluated by itself.
     """
     roots = (
         [looked.root] if not taken else [path for path in looked.folders if path.parent == looked.root and path != looked.root]

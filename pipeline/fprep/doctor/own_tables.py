@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from fprep.doctor.contents import look_at, read_head
 from fprep.doctor.finding import Diagnosis, Finding
-from fprep.doctor.images_found import Row, Sampled, judge_images
+from fprep.doctor.images_found import Row, Sampled, image_findings
 from fprep.doctor.proposed_columns import OwnTable, propose
 from fprep.doctor.scan import Scan
 from fprep.raw.dialect import HEAD, Record, find_dialect, plain_name, read_names, sample_records
@@ -130,7 +130,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
     found = {row: place for row in rows if (place := places.find(row.name)) is not None}
     propose(table, image, has_images=bool(found))
     _tell(table, say)
-    say += judge_images(Sampled(rows, found), path.parent, nested=False)
+    say += image_findings(Sampled(rows, found), path.parent, nested=False)
     lost = _lost_share(records[1:], table, names, image, say) + (1 - len(found) / len(rows) if found else 0)
     if not problems and lost < 1 and _is_readable(table, places, say):
         diagnosis.command = "convert"

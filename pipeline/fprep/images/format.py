@@ -21,7 +21,7 @@ def content_type(content: bytes) -> str | None:
 
 
 def is_cut(content: bytes, kind: str) -> bool:
-    """Whether the end of the file is missing, judged by its structure without decoding.
+    """Whether the end of the file is missing, evaluated by its structure without decoding.
 
     In the entropy-coded part of a JPEG every 0xFF of data is followed by 0, so an end marker behind the first scan header is
     a real one: no cut through the scan passes, and a thumbnail's end marker is not taken for it.

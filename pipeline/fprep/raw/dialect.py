@@ -23,7 +23,7 @@ HEAD = 1 << 16  # bytes that the dialect is found by
 _DELIMITERS = ",;\t|"  # the first of equals is taken
 _NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 _SEP_LINE = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE | re.DOTALL)
-_NUM_SAMPLES = 64  # records that a delimiter is judged by
+_NUM_SAMPLES = 64  # records that a delimiter is evaluated by
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _label_chart(data: PageData, column: str) -> Markup:
     named = [(value, sum(by_split.values())) for value, by_split in counts if value not in _NOTHING]
     stated = sum(number for _, number in named)
     note = count(len(named), "value")
-    if column in CLASS_COLUMNS:  # the floor that a classifier has to beat
+    if column in CLASS_COLUMNS:  # the baseline that a classifier has to beat
         note += f"; always guessing “{named[0][0]}” is right in {percent(named[0][1], stated)}"
     if stated < len(data.frame):
         note += f"; stated in {percent(stated, len(data.frame))} of the rows"

@@ -73,8 +73,8 @@ def item_section(images: Images, choice: Choice) -> Section | None:
     for item, rows in ({} if images.nothing else choice.items).items():
         total = int((named["item"] == item).sum())
         heading = element("h3", item, element("small", f" {len(rows)} of {count(total, 'image')}"))
-        figures = [images.figure(("", row), element("span", images.rows["", row]["split"], class_="badge")) for row in rows]
-        blocks.append(join([heading, element("div", *figures, class_="sheet strip", style=f"--shape:{images.shape}")]))
+        metrics = [images.figure(("", row), element("span", images.rows["", row]["split"], class_="badge")) for row in rows]
+        blocks.append(join([heading, element("div", *metrics, class_="sheet strip", style=f"--shape:{images.shape}")]))
     return Section("items", "Items", join(blocks))
 
 

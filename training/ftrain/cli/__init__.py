@@ -119,7 +119,7 @@ def evaluate(
     run: Run,
     shards: Shards,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics and plots; RUN/evaluation by default.")] = None,
-    split: Annotated[str, typer.Option(help="Split to judge.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to evaluate.")] = "test",
     checkpoint: Checkpoint = "best",
     workers: Workers = 2,
     device: Device = "auto",
@@ -130,7 +130,7 @@ def evaluate(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
-    """Judge a run on a split: metrics as JSON and CSV, plots as PNG, the floor beside them."""
+    """Evaluate a run on a split: metrics as JSON and CSV, plots as PNG, the baseline beside them."""
     from ftrain.data.split_lock import lock_digest
 
     check_run(run)

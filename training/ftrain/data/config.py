@@ -107,7 +107,7 @@ class RunConfig(BaseModel):
     model: dict[str, Any]
     fit: FitConfig = Field(default_factory=lambda: FitConfig.model_validate({}))
     train_split: str = "train"
-    validation_split: str = "val"  # "none": nothing judges the run while it trains, and its last checkpoint counts as the best
+    validation_split: str = "val"  # "none": nothing evaluates the run while it trains, and its last checkpoint counts as the best
     hold_out: float = Field(0.1, gt=0, lt=1)  # share of the training groups that validate where the set has no such split
     lock: str = ""  # digest of the split lock (or its file) that the shards must carry; empty asks for none
 

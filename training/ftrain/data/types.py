@@ -32,11 +32,13 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedSplit:
     """Predictions of one split and where they come from: what a report is made of."""
 
     results: Results  # as `Task.measure` takes them, sorted by `row`
     shards: ShardSet
     split: str
     training_rows: np.ndarray  # plain (not augmented) rows that the run trained on; empty where the set has none
-    untrained: Results | None = None  # what `Task.untrained` predicted for the same rows; None where the task has no such floor
+    untrained: Results | None = (
+        None  # what `Task.untrained` predicted for the same rows; None where the task has no such baseline
+    )

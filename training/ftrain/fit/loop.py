@@ -153,8 +153,8 @@ class Trainer:
             losses = accumulate(parts, self._losses, self.forward, self.processes)
         norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.clip_norm)
         # One transfer for all figures: on a GPU each would wait for the device on its own.
-        figures = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
-        values = dict(zip(["gradient_norm", *losses], figures, strict=True))
+        metrics = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
+        values = dict(zip(["gradient_norm", *losses], metrics, strict=True))
         self._stop_if_not_finite(step, values)
         self.optimizer.step()
         if self.ema is not None:
@@ -229,7 +229,7 @@ class Trainer:
             log("training", step, self.num_steps, f"step {step}/{self.num_steps}  {note}", note, always=always)
 
     def _validate(self) -> None:
-        """Judge the state that was just saved, and note the figure in it. A signal stops this at once: it will be due again."""
+        """Evaluate the state that was just saved, and note the figure in it. A signal stops this at once: it will be due again."""
         step, model = self.state.step, self._modules()[-1]
         # Each process has its own statistics of normalisation; those of the first are what is saved.
         self.processes.share(model.buffers())

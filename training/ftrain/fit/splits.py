@@ -1,4 +1,4 @@
-"""Which rows of a shard set a run trains on, validates on and is judged on, and in which order it takes them."""
+"""Which rows of a shard set a run trains on, validates on and is evaluated on, and in which order it takes them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Splits:
 
     def validation(self) -> np.ndarray:
         """Rows that choose the best checkpoint; empty where there shall be none."""
-        return self.judged(self.config.validation_split) if self._validates else np.empty(0, dtype=np.int64)
+        return self.evaluated(self.config.validation_split) if self._validates else np.empty(0, dtype=np.int64)
 
     def training_images(self) -> np.ndarray:
         """Rows to learn from without augmented copies; empty where the set has none."""
@@ -51,7 +51,7 @@ class Splits:
         rows = self.training()
         return rows[self.shards.columns["copy"][rows] == 0]
 
-    def judged(self, split: str) -> np.ndarray:
+    def evaluated(self, split: str) -> np.ndarray:
         """Rows of the split (or splits) that a user names; raises `UsageError` for one without samples."""
         if split == self.config.validation_split and self.holds_out:
             rows = self._of(self.config.train_split)

@@ -94,9 +94,9 @@ class MlflowTracker:
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
         """Log the values under `series/`, but for those of steps that the run has already."""
         now = self._now()  # MLflow's own stamp, as its clients put it on figures
-        figures = {f"{series}/{name}": value for name, value in values.items()}
+        metrics = {f"{series}/{name}": value for name, value in values.items()}
         fresh = [
-            self._metric(name, figure, now, step) for name, figure in figures.items() if step > self.last_steps.get(name, -1)
+            self._metric(name, figure, now, step) for name, figure in metrics.items() if step > self.last_steps.get(name, -1)
         ]
         try:
             self.client.log_batch(self.run, metrics=fresh)
@@ -110,10 +110,10 @@ class MlflowTracker:
         """The run that this folder had before, if the store still knows it."""
         try:
             run = str(read_json(note, {"run": str})["run"])
-            figures = self.client.get_run(run).data.metrics
+            metrics = self.client.get_run(run).data.metrics
         except (*self._failures, FashionkitError):
             return None
-        for name in figures:
+        for name in metrics:
             self.last_steps[name] = max(entry.step for entry in self.client.get_metric_history(run, name))
         self.client.update_run(run, status="RUNNING")
         return run

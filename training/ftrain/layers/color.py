@@ -1,4 +1,4 @@
-"""The color of a garment as a vector whose dot product is a likeness: a soft histogram in CIELAB, weighted by place.
+"""The color of a garment as a vector whose dot product is a similarity: a soft histogram in CIELAB, weighted by place.
 
 The system that this follows compared the ten strongest cells of a 7 x 7 image position by position, in whatever order they
 came, on pixels without their mean: a red garment with a white collar was far from itself moved by a cell. Here every pixel

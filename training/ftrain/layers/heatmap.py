@@ -100,8 +100,8 @@ def _line(maps: Tensor, index: Tensor, axis: int) -> Tensor:
 def _parabola_move(line: Tensor, peak: Tensor) -> Tensor:
     """Distance in cells, at most 0.5, from the highest cell to the vertex of the parabola through the logarithms."""
     middle = peak.clamp(1, line.shape[-1] - 2)  # at the border the three outermost cells serve, and extrapolate
-    floor = (line.amax(-1, keepdim=True) * 1e-3).clamp_min(1e-12)
-    logarithm = torch.maximum(line, floor).log()
+    baseline = (line.amax(-1, keepdim=True) * 1e-3).clamp_min(1e-12)
+    logarithm = torch.maximum(line, baseline).log()
     before, center, after = (logarithm.gather(-1, (middle + step).unsqueeze(-1)).squeeze(-1) for step in (-1, 0, 1))
     curvature = before + after - 2 * center
     peaked = curvature < -1e-6

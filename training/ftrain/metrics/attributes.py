@@ -75,30 +75,30 @@ def group_accuracy(
 ) -> dict[str, dict[str, float]]:
     """Top-1 accuracy within exclusive groups (name: ids) of `scores` N, A: the figures of each group and their "mean".
 
-    An image is judged in a group where exactly one of its ids is positive and known; all ids of the group compete there.
-    Each group has `top_1`, `macro_f1`, `balanced_accuracy` and `count` (images judged; the figures are NaN without any);
+    An image is evaluated in a group where exactly one of its ids is positive and known; all ids of the group compete there.
+    Each group has `top_1`, `macro_f1`, `balanced_accuracy` and `count` (images evaluated; the figures are NaN without any);
     "mean" has their means over the groups with images, `top_1_low` and `top_1_high` (95 % interval over images) and
-    `count` (images judged in at least one group).
+    `count` (images evaluated in at least one group).
     """
     values, truth, _ = _checked(scores, positive, known)
     assert "mean" not in groups, "a group cannot be named 'mean'"
     result: dict[str, dict[str, float]] = {}
-    outcomes = np.zeros((len(values), len(groups)), np.int64)  # 0 not judged, 1 wrong, 2 right
+    outcomes = np.zeros((len(values), len(groups)), np.int64)  # 0 not evaluated, 1 wrong, 2 right
     for number, (name, ids) in enumerate(groups.items()):
         columns = np.array(ids, np.int64)
         labels = group_labels(truth[:, columns])
         ranks, predicted = class_ranks(values[:, columns], labels), answers(values[:, columns], labels)
-        judged = labels >= 0
-        outcomes[:, number] = judged * 1 + (ranks == 0)
-        pairs = np.stack((labels[judged], predicted[judged]), axis=1)
+        evaluated = labels >= 0
+        outcomes[:, number] = evaluated * 1 + (ranks == 0)
+        pairs = np.stack((labels[evaluated], predicted[evaluated]), axis=1)
         result[name] = {
-            "top_1": float(np.mean(ranks[judged] == 0)) if judged.any() else math.nan,
+            "top_1": float(np.mean(ranks[evaluated] == 0)) if evaluated.any() else math.nan,
             "macro_f1": macro_f1(pairs),
             "balanced_accuracy": balanced_accuracy(pairs),
-            "count": float(judged.sum()),
+            "count": float(evaluated.sum()),
         }
-    judged = [part for part in result.values() if part["count"]]
-    mean = {key: _mean([part[key] for part in judged]) for key in ("top_1", "macro_f1", "balanced_accuracy")}
+    evaluated = [part for part in result.values() if part["count"]]
+    mean = {key: _mean([part[key] for part in evaluated]) for key in ("top_1", "macro_f1", "balanced_accuracy")}
     anywhere = outcomes[outcomes.any(axis=1)]
     mean["top_1_low"], mean["top_1_high"] = pattern_interval(anywhere, _mean_of_groups)
     return {"mean": mean | {"count": float(len(anywhere))}, **result}
@@ -163,15 +163,15 @@ def _recalls(rows: IntArray, positions: IntArray, num_rows: int, top: Sequence[i
     """The figures of positives that stand at `positions` P of the `rows` P."""
     positives = np.bincount(rows, minlength=num_rows)
     among = positives > 0
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for k in top:
         hits = np.bincount(rows[positions < k], minlength=num_rows)
-        figures[f"recall_{k}_micro"] = float(hits.sum() / positives.sum()) if among.any() else math.nan
+        metrics[f"recall_{k}_micro"] = float(hits.sum() / positives.sum()) if among.any() else math.nan
         if interval:
-            figures[f"recall_{k}_micro_low"], figures[f"recall_{k}_micro_high"] = ratio_interval(hits, positives)
-        figures[f"recall_{k}_macro"] = _mean((hits[among] / np.minimum(k, positives[among])).tolist())
-        figures[f"recall_{k}_strict"] = _mean((hits[among] / positives[among]).tolist())
-    return figures | {"positives": float(positives.sum()), "images": float(among.sum())}
+            metrics[f"recall_{k}_micro_low"], metrics[f"recall_{k}_micro_high"] = ratio_interval(hits, positives)
+        metrics[f"recall_{k}_macro"] = _mean((hits[among] / np.minimum(k, positives[among])).tolist())
+        metrics[f"recall_{k}_strict"] = _mean((hits[among] / positives[among]).tolist())
+    return metrics | {"positives": float(positives.sum()), "images": float(among.sum())}
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -179,7 +179,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _mean_of_groups(weights: FloatArray, outcomes: IntArray) -> FloatArray:
-    """Mean accuracy R over the groups that are judged in a draw; `outcomes` M, G as in `group_accuracy`."""
-    judged, right = weights @ (outcomes > 0), weights @ (outcomes == 2)
-    accuracy = np.where(judged > 0, right / np.maximum(judged, 1.0), 0.0)
-    return accuracy.sum(axis=1) / np.maximum((judged > 0).sum(axis=1), 1)
+    """Mean accuracy R over the groups that are evaluated in a draw; `outcomes` M, G as in `group_accuracy`."""
+    evaluated, right = weights @ (outcomes > 0), weights @ (outcomes == 2)
+    accuracy = np.where(evaluated > 0, right / np.maximum(evaluated, 1.0), 0.0)
+    return accuracy.sum(axis=1) / np.maximum((evaluated > 0).sum(axis=1), 1)

@@ -1,6 +1,6 @@
-"""Figures of one answer among C classes: top-k accuracy, macro-F1, balanced accuracy, floor, and a guard against collapse.
+"""Figures of one answer among C classes: top-k accuracy, macro-F1, balanced accuracy, baseline, and a guard against collapse.
 
-Rows with a negative label are unknown and judged nowhere. Ties count against the model: a class that shares its score
+Rows with a negative label are unknown and evaluated nowhere. Ties count against the model: a class that shares its score
 with another has not been recognized, so that a network with constant output scores 0, not the share of class 0.
 """
 
@@ -60,14 +60,14 @@ def answers(scores: ArrayLike, labels: ArrayLike) -> IntArray:
 def confusion(predicted: ArrayLike, labels: ArrayLike, num_classes: int) -> IntArray:
     """Counts C, C of rows with a label: the row of the matrix is the truth, its column the answer."""
     guess, truth = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
-    judged = truth >= 0
-    pairs = truth[judged] * num_classes + guess[judged]
-    assert guess[judged].min(initial=0) >= 0, "a predicted class below 0"
-    assert max(guess[judged].max(initial=0), truth[judged].max(initial=0)) < num_classes, f"{num_classes} classes"
+    evaluated = truth >= 0
+    pairs = truth[evaluated] * num_classes + guess[evaluated]
+    assert guess[evaluated].min(initial=0) >= 0, "a predicted class below 0"
+    assert max(guess[evaluated].max(initial=0), truth[evaluated].max(initial=0)) < num_classes, f"{num_classes} classes"
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64)
 
 
-def classification_figures(scores: ArrayLike, labels: ArrayLike, *, top: Sequence[int] = (1, 3, 5)) -> dict[str, float]:
+def classification_metrics(scores: ArrayLike, labels: ArrayLike, *, top: Sequence[int] = (1, 3, 5)) -> dict[str, float]:
     """The figures of `scores` N, C against `labels` N, all as shares.
 
     `top_<k>` (the true class is among the first k; always k = 1, others only where k < C), `top_1_low` and `top_1_high`
@@ -77,19 +77,19 @@ def classification_figures(scores: ArrayLike, labels: ArrayLike, *, top: Sequenc
     """
     values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
     ranks, predicted = class_ranks(values, truth), answers(values, truth)
-    judged = truth >= 0
-    num_judged, num_classes = int(judged.sum()), values.shape[1]
-    figures: dict[str, float] = {}
+    evaluated = truth >= 0
+    num_evaluated, num_classes = int(evaluated.sum()), values.shape[1]
+    metrics: dict[str, float] = {}
     for k in sorted({1, *top}):
         if k == 1 or k < num_classes:
-            figures[f"top_{k}"] = float(np.mean(ranks[judged] < k)) if num_judged else math.nan
+            metrics[f"top_{k}"] = float(np.mean(ranks[evaluated] < k)) if num_evaluated else math.nan
         if k == 1:
-            figures["top_1_low"], figures["top_1_high"] = ratio_interval(ranks[judged] == 0, np.ones(num_judged))
-    pairs = np.stack((truth[judged], predicted[judged]), axis=1)
-    figures["macro_f1"] = macro_f1(pairs)
-    figures["macro_f1_low"], figures["macro_f1_high"] = pattern_interval(pairs, _macro_f1)
-    figures["balanced_accuracy"] = balanced_accuracy(pairs)
-    return figures | {"count": float(num_judged)}
+            metrics["top_1_low"], metrics["top_1_high"] = ratio_interval(ranks[evaluated] == 0, np.ones(num_evaluated))
+    pairs = np.stack((truth[evaluated], predicted[evaluated]), axis=1)
+    metrics["macro_f1"] = macro_f1(pairs)
+    metrics["macro_f1_low"], metrics["macro_f1_high"] = pattern_interval(pairs, _macro_f1)
+    metrics["balanced_accuracy"] = balanced_accuracy(pairs)
+    return metrics | {"count": float(num_evaluated)}
 
 
 def macro_f1(pairs: ArrayLike) -> float:
@@ -111,7 +111,7 @@ def balanced_accuracy(pairs: ArrayLike) -> float:
     return float(np.mean(hits[occurring > 0] / occurring[occurring > 0]))
 
 
-def majority_figures(
+def majority_metrics(
     training_labels: ArrayLike, labels: ArrayLike, num_classes: int, *, top: Sequence[int] = (1, 3, 5)
 ) -> dict[str, float]:
     """`classification_figures` of never looking: the classes in the order of their frequency in training.
@@ -121,7 +121,7 @@ def majority_figures(
     learnt = np.asarray(training_labels).astype(np.int64)
     counts = np.bincount(learnt[learnt >= 0], minlength=num_classes)
     scores = frequency_scores(counts)
-    return classification_figures(np.broadcast_to(scores, (len(np.asarray(labels)), num_classes)), labels, top=top)
+    return classification_metrics(np.broadcast_to(scores, (len(np.asarray(labels)), num_classes)), labels, top=top)
 
 
 def frequency_scores(counts: ArrayLike) -> FloatArray:
@@ -160,16 +160,16 @@ def dominance(predicted: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> 
     than 5 images of other classes nothing can be told.
     """
     guess, truth = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
-    judged = truth >= 0
-    num_judged = int(judged.sum())
-    if not num_judged:
+    evaluated = truth >= 0
+    num_evaluated = int(evaluated.sum())
+    if not num_evaluated:
         return {"answer": "", "share": math.nan, "true_share": math.nan, "collapsed": False}
-    answered = np.bincount(guess[judged], minlength=len(names))
+    answered = np.bincount(guess[evaluated], minlength=len(names))
     answer = int(answered.argmax())
-    num_true = int((truth[judged] == answer).sum())
-    others_answered, others_true = num_judged - int(answered[answer]), num_judged - num_true
+    num_true = int((truth[evaluated] == answer).sum())
+    others_answered, others_true = num_evaluated - int(answered[answer]), num_evaluated - num_true
     collapsed = others_true >= _LEAST_OTHERS and others_answered < _NEGLECT * others_true
-    share, true_share = float(answered[answer] / num_judged), num_true / num_judged
+    share, true_share = float(answered[answer] / num_evaluated), num_true / num_evaluated
     return {"answer": names[answer], "share": share, "true_share": true_share, "collapsed": collapsed}
 
 

@@ -62,8 +62,8 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How alike two images are: the likeness of their deep features and `color_weight` times that of their colors.
+class Similarity:
+    """How alike two images are: the similarity of their deep features and `color_weight` times that of their colors.
 
     `cosine` is the dot product of features of length 1, `euclidean` minus the distance. On deep features alone both put
     features of length 1 in the same order; with color they do not, as sums of products and of distances differ.
@@ -93,18 +93,18 @@ class Likeness:
             )
 
     def pairs(self, gallery: Features, queries: Features, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Deep and color likeness of query `number` and some rows, in double precision.
+        """Deep and color similarity of query `number` and some rows, in double precision.
 
         Every pair by itself, not as a matrix product, of which a place near the edge changes the last bits.
         """
-        deep = self._likeness(gallery.deep, queries.deep[number], rows)
+        deep = self._similarity(gallery.deep, queries.deep[number], rows)
         if not self.color_weight:
             return deep, np.zeros(len(rows))
         assert gallery.color is not None
         assert queries.color is not None
-        return deep, self._likeness(gallery.color, queries.color[number], rows)
+        return deep, self._similarity(gallery.color, queries.color[number], rows)
 
-    def _likeness(self, gallery: np.ndarray, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def _similarity(self, gallery: np.ndarray, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
         parts = [self._pairs(gallery[rows[start : start + _PAIRS]], query) for start in range(0, len(rows), _PAIRS)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0)])
 
@@ -137,25 +137,25 @@ class ExactSearch:
             self._deep = torch.from_numpy(gallery.deep).to(self.device)
             self._color = None if gallery.color is None else torch.from_numpy(gallery.color).to(self.device)
 
-    def search(self, queries: Features, likeness: Likeness, top: int) -> Found:
+    def search(self, queries: Features, similarity: Similarity, top: int) -> Found:
         """The `top` most alike rows of each query (all rows where there are fewer), of equal ones the lowest first.
 
         Memory is bounded whatever the number of queries. Raises `UsageError` for other dimensions or missing colors.
         """
-        likeness.check(self.gallery, queries)
+        similarity.check(self.gallery, queries)
         top = min(top, len(self.gallery))
         size = max(1, _BLOCK_BYTES // (4 * len(self.gallery)))
         shortlists: list[np.ndarray] = []
         for start in range(0, len(queries), size):
             block = queries[start : start + size]
-            scores = self._scores(block, likeness)
-            slack = 2 * _error_bound(self.gallery, block, likeness)
+            scores = self._scores(block, similarity)
+            slack = 2 * _error_bound(self.gallery, block, similarity)
             shortlists += self._above(scores, top, slack)
-        return likeness.decide(self.gallery, queries, shortlists, top)
+        return similarity.decide(self.gallery, queries, shortlists, top)
 
-    def _scores(self, queries: Features, likeness: Likeness) -> np.ndarray | torch.Tensor:
+    def _scores(self, queries: Features, similarity: Similarity) -> np.ndarray | torch.Tensor:
         """Scores B, N in single precision, or for Euclidean distances without color their squares, negative."""
-        weight, is_cosine = likeness.color_weight, likeness.metric == "cosine"
+        weight, is_cosine = similarity.color_weight, similarity.metric == "cosine"
         scores = self._products(queries.deep, "deep")
         if not is_cosine:
             scores = self._negative_squares(scores, queries.deep_squares, self.gallery.deep_squares)
@@ -210,20 +210,20 @@ def _lower_bound(scores: np.ndarray, top: int) -> float:
     return float(np.partition(maxima, num_blocks - top)[num_blocks - top])
 
 
-def _error_bound(gallery: Features, queries: Features, likeness: Likeness) -> float:
+def _error_bound(gallery: Features, queries: Features, similarity: Similarity) -> float:
     """By how much a score of `_scores` may be off."""
 
     def of(mine: np.ndarray, theirs: np.ndarray, dims: int) -> float:
         longest = float(np.sqrt(mine.max(initial=0))), float(np.sqrt(theirs.max(initial=0)))
         products = 1.01 * (dims + 4) * _UNIT * longest[0] * longest[1]
         squares = 1.01 * (dims + 8) * _UNIT * (longest[0] + longest[1]) ** 2
-        if likeness.metric == "cosine":
+        if similarity.metric == "cosine":
             return products
-        return float(np.sqrt(squares)) if likeness.color_weight else squares
+        return float(np.sqrt(squares)) if similarity.color_weight else squares
 
     bound = of(queries.deep_squares, gallery.deep_squares, gallery.deep.shape[1])
-    if likeness.color_weight:
+    if similarity.color_weight:
         assert gallery.color is not None
-        bound += likeness.color_weight * of(queries.color_squares, gallery.color_squares, gallery.color.shape[1])
-        bound += 4 * _UNIT * (1 + likeness.color_weight)
+        bound += similarity.color_weight * of(queries.color_squares, gallery.color_squares, gallery.color.shape[1])
+        bound += 4 * _UNIT * (1 + similarity.color_weight)
     return bound

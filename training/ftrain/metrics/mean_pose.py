@@ -1,4 +1,4 @@
-"""The mean pose: what a model that never looks at the image would predict; the floor for landmark models."""
+"""The mean pose: what a model that never looks at the image would predict; the baseline for landmark models."""
 
 from __future__ import annotations
 

@@ -46,13 +46,13 @@ class RetrievalFigures:
     num_gallery: int
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
+    def evaluated(self) -> NDArray[np.bool_]:
         """Nq: the queries with a right image in the gallery, over which every figure is a mean."""
         return self.num_relevant > 0
 
     def hits(self, k: int) -> NDArray[np.bool_]:
         """Nq: a right image is among the first k."""
-        return self.judged & (self.first < k)
+        return self.evaluated & (self.first < k)
 
     def summary(self) -> dict[str, float]:
         """`hit_<k>` and `recall_<k>` for each k, `map`, `map_r`, `r_precision`: means over the queries with a match (else NaN).
@@ -60,17 +60,17 @@ class RetrievalFigures:
         `hit_1_low`, `hit_1_high`, `map_low`, `map_high`: 95 % intervals over queries. `queries` counts all of them,
         `queries_without_match` those that no gallery image can answer and that are left out of the figures, `gallery` images.
         """
-        judged = self.judged
-        figures = {f"hit_{k}": _mean(self.hits(k)[judged]) for k in sorted({1, *self.top})}
-        figures |= {f"recall_{k}": _mean(self.recalls[judged, column]) for column, k in enumerate(self.top)}
-        figures |= {"map": _mean(self.average_precision[judged]), "map_r": _mean(self.map_r[judged])}
-        figures["r_precision"] = _mean(self.r_precision[judged])
-        ones = np.ones(int(judged.sum()))
-        figures["hit_1_low"], figures["hit_1_high"] = ratio_interval(self.hits(1)[judged], ones)
-        figures["map_low"], figures["map_high"] = ratio_interval(self.average_precision[judged], ones)
-        return figures | {
+        evaluated = self.evaluated
+        metrics = {f"hit_{k}": _mean(self.hits(k)[evaluated]) for k in sorted({1, *self.top})}
+        metrics |= {f"recall_{k}": _mean(self.recalls[evaluated, column]) for column, k in enumerate(self.top)}
+        metrics |= {"map": _mean(self.average_precision[evaluated]), "map_r": _mean(self.map_r[evaluated])}
+        metrics["r_precision"] = _mean(self.r_precision[evaluated])
+        ones = np.ones(int(evaluated.sum()))
+        metrics["hit_1_low"], metrics["hit_1_high"] = ratio_interval(self.hits(1)[evaluated], ones)
+        metrics["map_low"], metrics["map_high"] = ratio_interval(self.average_precision[evaluated], ones)
+        return metrics | {
             "queries": float(len(self.first)),
-            "queries_without_match": float((~judged).sum()),
+            "queries_without_match": float((~evaluated).sum()),
             "gallery": float(self.num_gallery),
         }
 
@@ -102,10 +102,10 @@ def judge_retrieval(
     for names in (items, rows or items):
         assert [len(part) for part in names] == [len(questions), len(candidates)], "one item and one row for each embedding"
     truth = _Truth(items, rows)
-    figures = _empty(len(questions), len(candidates), tuple(top))
+    metrics = _empty(len(questions), len(candidates), tuple(top))
     for number, ranks in _ranks(questions, candidates, truth, metric, chunk):
-        _enter(figures, number, ranks)
-    return figures
+        _enter(metrics, number, ranks)
+    return metrics
 
 
 def attribute_map(
@@ -134,7 +134,7 @@ def attribute_map(
     questions, candidates = np.asarray(query), np.asarray(gallery)
     precisions = np.zeros(len(kinds))
     lonely = 0.0
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for number, name in enumerate(names):
         ask, among = np.flatnonzero(kinds == number), np.flatnonzero(candidate_kinds == number)
         if not len(ask):
@@ -144,13 +144,13 @@ def attribute_map(
             query_rows=None if query_rows is None else np.asarray(query_rows)[ask],
             gallery_rows=None if gallery_rows is None else np.asarray(gallery_rows)[among], chunk=chunk,
         )  # fmt: skip
-        precisions[ask] = np.where(found.judged, found.average_precision, 0.0)
-        lonely += float((~found.judged).sum())
-        figures[f"map/{name}"] = _mean(precisions[ask])
+        precisions[ask] = np.where(found.evaluated, found.average_precision, 0.0)
+        lonely += float((~found.evaluated).sum())
+        metrics[f"map/{name}"] = _mean(precisions[ask])
     low, high = ratio_interval(precisions, np.ones(len(precisions)))
-    overall = {"map": _mean(precisions), "map_low": low, "map_high": high, "map_of_attributes": _mean(list(figures.values()))}
+    overall = {"map": _mean(precisions), "map_low": low, "map_high": high, "map_of_attributes": _mean(list(metrics.values()))}
     counts = {"queries": float(len(kinds)), "gallery": float(len(candidate_kinds)), "queries_without_match": lonely}
-    return overall | figures | counts
+    return overall | metrics | counts
 
 
 class _Positions:
@@ -222,15 +222,15 @@ def _empty(num_queries: int, num_gallery: int, top: tuple[int, ...]) -> Retrieva
     )
 
 
-def _enter(figures: RetrievalFigures, number: int, ranks: IntArray) -> None:
+def _enter(metrics: RetrievalFigures, number: int, ranks: IntArray) -> None:
     """Put down the figures of one query whose right images stand at the ascending `ranks`."""
     num_relevant = len(ranks)
     precisions = np.arange(1, num_relevant + 1) / (ranks + 1)
-    figures.first[number], figures.num_relevant[number] = ranks[0], num_relevant
-    figures.recalls[number] = np.searchsorted(ranks, figures.top) / num_relevant
-    figures.average_precision[number] = precisions.mean()
-    figures.map_r[number] = precisions[ranks < num_relevant].sum() / num_relevant
-    figures.r_precision[number] = np.mean(ranks < num_relevant)
+    metrics.first[number], metrics.num_relevant[number] = ranks[0], num_relevant
+    metrics.recalls[number] = np.searchsorted(ranks, metrics.top) / num_relevant
+    metrics.average_precision[number] = precisions.mean()
+    metrics.map_r[number] = precisions[ranks < num_relevant].sum() / num_relevant
+    metrics.r_precision[number] = np.mean(ranks < num_relevant)
 
 
 def _embeddings(query: ArrayLike, gallery: ArrayLike, metric: str) -> tuple[torch.Tensor, torch.Tensor]:

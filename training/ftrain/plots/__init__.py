@@ -1,1 +1,1 @@
-"""What people read of a model: figures beside their floors, plots, sheets, and answers in words and images."""
+"""What people read of a model: figures beside their baselines, plots, sheets, and answers in words and images."""

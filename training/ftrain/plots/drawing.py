@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.palette import SIDE_COLORS, rgb, side_of
 from ftrain.data.image import decode_exactly
-from ftrain.data.types import Judged
+from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.normalised_error import PointErrors
 from ftrain.plots.legend import Entry, Head
 from ftrain.plots.plots import STYLE, to_png
@@ -124,7 +124,7 @@ def label_font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/{name}", max(6.0, size))
 
 
-def contact_sheet(landmarks: LandmarkSet, judged: Judged, errors: PointErrors, subtitle: str) -> bytes:
+def contact_sheet(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: PointErrors, subtitle: str) -> bytes:
     """PNG of about twenty images with predicted and true points: of every garment the best, the worst and steps between."""
     chosen = _chosen(landmarks, errors)
     num_columns = max(_LEAST_COLUMNS, *(len(tiles) for tiles in chosen)) if len(chosen) > 2 else 5
@@ -147,7 +147,7 @@ def contact_sheet(landmarks: LandmarkSet, judged: Judged, errors: PointErrors, s
         )  # fmt: skip
         for row, tiles in enumerate(rows):
             for column, number in enumerate(tiles):
-                _tile(figure.add_subplot(grid[row, column]), landmarks, judged, errors, number)
+                _tile(figure.add_subplot(grid[row, column]), landmarks, evaluated, errors, number)
         return to_png(figure, dpi=130)
 
 
@@ -166,9 +166,9 @@ def _chosen(landmarks: LandmarkSet, errors: PointErrors) -> list[list[int]]:
     return chosen
 
 
-def _tile(axes: Axes, landmarks: LandmarkSet, judged: Judged, errors: PointErrors, number: int) -> None:
-    results = judged.results
-    image, note = judged.shards.read(int(results["row"][number]))
+def _tile(axes: Axes, landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: PointErrors, number: int) -> None:
+    results = evaluated.results
+    image, note = evaluated.shards.read(int(results["row"][number]))
     pixels = decode_exactly(image)
     garment = str(note["garment"])
     truth, guess = results["truth"][number], results["points"][number]

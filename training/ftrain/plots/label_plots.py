@@ -1,4 +1,4 @@
-"""Plots for tasks that answer with labels: confusion matrices, and bars of a figure with its interval and its floor."""
+"""Plots for tasks that answer with labels: confusion matrices, and bars of a figure with its interval and its baseline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ftrain.plots.plots import FAINT_COLOR, FLOOR_COLOR, MODEL_COLOR, STYLE, TEXT_COLOR, draw_head, to_png
+from ftrain.plots.plots import BASELINE_COLOR, FAINT_COLOR, MODEL_COLOR, STYLE, TEXT_COLOR, draw_head, to_png
 from ftrain.plots.sheet import shortened
 
 _NUMBERED = 20  # classes: beyond that, cells are too small for numbers
@@ -42,9 +42,13 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], subtitle: str = "",
 
 
 def plot_bars(
-    parts: Mapping[str, Mapping[str, float]], title: str, subtitle: str = "", unit: str = "share in %", floor_name: str = "floor"
+    parts: Mapping[str, Mapping[str, float]],
+    title: str,
+    subtitle: str = "",
+    unit: str = "share in %",
+    baseline_name: str = "baseline",
 ) -> bytes:
-    """PNG of a bar per part, the largest on top: `value`, and where they are `low`, `high`, `floor`, `count`; all but it shares.
+    """PNG of a bar per part, the largest on top: `value`, and where they are `low`, `high`, `baseline`, `count`; all but it shares.
 
     `parts` are as `metrics.slices` gives them for one property.
     """
@@ -61,10 +65,10 @@ def plot_bars(
             spread = np.maximum(0, [values - low, high - values])
             axes.errorbar(values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOR, elinewidth=1.1, capsize=2.5, capthick=1.1)
             ends = np.maximum(values, high)
-        floored = [number for number, name in enumerate(names) if "floor" in parts[name]]
-        if floored:
-            floors = [100 * parts[names[number]]["floor"] for number in floored]
-            axes.plot(floors, floored, "|", color=FLOOR_COLOR, ms=9, mew=2.2, label=floor_name)
+        with_baseline = [number for number, name in enumerate(names) if "baseline" in parts[name]]
+        if with_baseline:
+            baselines = [100 * parts[names[number]]["baseline"] for number in with_baseline]
+            axes.plot(baselines, with_baseline, "|", color=BASELINE_COLOR, ms=9, mew=2.2, label=baseline_name)
             figure.legend(loc="upper right", ncols=2, handlelength=1.2)
         note: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
         for place, value, end, name in zip(places, values, ends, names, strict=True):
@@ -86,7 +90,7 @@ def plot_bars(
             )
         axes.set_yticks(places, [shortened(name.replace("_", " "), 30) for name in names])
         axes.set_ylim(-0.6, len(names) - 0.4)
-        axes.set_xlim(0, 1.14 * max([*ends, *(100 * parts[name].get("floor", 0.0) for name in names), 0.1]))
+        axes.set_xlim(0, 1.14 * max([*ends, *(100 * parts[name].get("baseline", 0.0) for name in names), 0.1]))
         axes.set_xlabel(unit)
         axes.spines["left"].set_visible(False)
         axes.grid(visible=True, axis="x")

@@ -1,4 +1,4 @@
-"""What the reports of tasks that answer with labels share: floors, slices, tables and plots of a classification."""
+"""What the reports of tasks that answer with labels share: baselines, slices, tables and plots of a classification."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
 from ftrain.data.image import decode_exactly
-from ftrain.data.types import Judged
+from ftrain.data.types import EvaluatedSplit
 from ftrain.layers.attribute_loss import attribute_targets
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import (
     answers,
-    classification_figures,
+    classification_metrics,
     confusion,
     dominance,
     frequency_scores,
-    majority_figures,
+    majority_metrics,
     per_class,
 )
 from ftrain.plots.label_plots import plot_bars, plot_confusion
@@ -33,9 +33,9 @@ _PROPERTIES = ("category", "garment", "variation", "pose", "gender", "style")  #
 _BOX_SIZES = ((0.15, "small box"), (0.4, "medium box"), (1e9, "large box"))  # share of the image below which a box is so called
 
 
-def notes_of(judged: Judged) -> list[dict[str, Any]]:
-    """The annotations of the judged images, in their order."""
-    return [judged.shards.read_annotation(int(row)) for row in judged.results["row"]]
+def notes_of(evaluated: EvaluatedSplit) -> list[dict[str, Any]]:
+    """The annotations of the evaluated images, in their order."""
+    return [evaluated.shards.read_annotation(int(row)) for row in evaluated.results["row"]]
 
 
 def labels_of(shards: ShardSet, rows: np.ndarray, column: str, names: Sequence[str]) -> np.ndarray:
@@ -59,9 +59,9 @@ def classification(
     scores: np.ndarray, labels: np.ndarray, training_labels: np.ndarray, names: Sequence[str], *, top: Sequence[int] = (1, 3, 5)
 ) -> dict[str, dict[str, Any]]:
     """`model`, `majority` (where there are training labels) and `collapse` of scores N, C against labels N."""
-    numbers: dict[str, dict[str, Any]] = {"model": classification_figures(scores, labels, top=top)}
+    numbers: dict[str, dict[str, Any]] = {"model": classification_metrics(scores, labels, top=top)}
     if (training_labels >= 0).any():
-        numbers["majority"] = majority_figures(training_labels, labels, len(names), top=top)
+        numbers["majority"] = majority_metrics(training_labels, labels, len(names), top=top)
     numbers["collapse"] = dominance(answers(scores, labels), labels, names)
     return numbers
 
@@ -84,12 +84,12 @@ def write_classification(
         low, high = ratio_interval(hit, labels == index)
         bars[key] = {"value": part["recall"], "low": low, "high": high, "count": part["count"]}
         if commonest is not None:
-            bars[key]["floor"] = float(index == commonest)
+            bars[key]["baseline"] = float(index == commonest)
     publish_bytes(out / f"plots/{name}.csv", csv_table(name, ("precision", "recall", "f1", "count"), parts))
-    publish_bytes(out / f"plots/{name}.png", plot_bars(bars, f"Recall of each {name}", subtitle, floor_name="majority"))
+    publish_bytes(out / f"plots/{name}.png", plot_bars(bars, f"Recall of each {name}", subtitle, baseline_name="majority"))
 
 
-def ranking_floor(training_counts: np.ndarray, num_rows: int) -> np.ndarray:
+def ranking_baseline(training_counts: np.ndarray, num_rows: int) -> np.ndarray:
     """Scores num_rows, A that rank attributes by how often they are positive in training: the answer of never looking."""
     return np.broadcast_to(frequency_scores(training_counts), (num_rows, len(training_counts)))
 
@@ -102,11 +102,11 @@ def positive_counts(notes: Sequence[Mapping[str, Any]], num_attributes: int) -> 
     return counts
 
 
-def subtitle(judged: Judged, figure: str) -> str:
+def subtitle(evaluated: EvaluatedSplit, figure: str) -> str:
     """What stands below the title of a plot: the set, its split and one figure."""
-    metadata = judged.shards.metadata
+    metadata = evaluated.shards.metadata
     kind = ", drawn garments" if metadata.get("drawn") else ""
-    return f"{metadata.get('dataset')}{kind}: {count(len(judged.results['row']), 'image')} of {judged.split}, {figure}"
+    return f"{metadata.get('dataset')}{kind}: {count(len(evaluated.results['row']), 'image')} of {evaluated.split}, {figure}"
 
 
 def percent(value: float) -> str:
@@ -114,14 +114,14 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def finite(figures: Mapping[str, float]) -> dict[str, float]:
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
     """Without what nothing could be said of: JSON knows no NaN."""
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def image_of(judged: Judged, number: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """The decoded image number `number` of the judged ones, uint8 H, W, 3, and its annotation."""
-    image, note = judged.shards.read(int(judged.results["row"][number]))
+def image_of(evaluated: EvaluatedSplit, number: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """The decoded image number `number` of the evaluated ones, uint8 H, W, 3, and its annotation."""
+    image, note = evaluated.shards.read(int(evaluated.results["row"][number]))
     return decode_exactly(image), note
 
 
@@ -131,27 +131,27 @@ def spread(badness: np.ndarray, num_tiles: int) -> list[int]:
     return order[np.unique(np.linspace(0, len(order) - 1, min(num_tiles, len(order))).round().astype(int))].tolist()
 
 
-def figure_lines(
-    model: Mapping[str, Any], floor: Mapping[str, Any], names: Mapping[str, str], floor_name: str, title: str = "metric"
+def metric_lines(
+    model: Mapping[str, Any], baseline: Mapping[str, Any], names: Mapping[str, str], baseline_name: str, title: str = "metric"
 ) -> Iterator[str]:
-    """A block of a table for a person: a heading, and figures of the model (with intervals where there are) beside the floor's."""
+    """A block of a table for a person: a heading, and figures of the model (with intervals where there are) beside the baseline's."""
     shown = [name for name in names if isinstance(model.get(name), float) and np.isfinite(model[name])]
     if shown:
-        yield f"{title:<32}{'model':<30}{floor_name if floor else ''}".rstrip()
+        yield f"{title:<32}{'model':<30}{baseline_name if baseline else ''}".rstrip()
     for name in shown:
         value = percent(model[name])
         if f"{name}_low" in model:
             value += f" ({100 * model[f'{name}_low']:.1f} to {100 * model[f'{name}_high']:.1f})"
-        below = percent(floor[name]) if isinstance(floor.get(name), float) else ""
+        below = percent(baseline[name]) if isinstance(baseline.get(name), float) else ""
         yield f"{names[name]:<32}{value:<30}{below}".rstrip()
 
 
-def part_lines(title: str, parts: Mapping[str, Mapping[str, float]], floor_name: str) -> Iterator[str]:
-    """A block of a table for a person: a heading, and `value` and `floor` of each part, in the columns of `figure_lines`."""
+def part_lines(title: str, parts: Mapping[str, Mapping[str, float]], baseline_name: str) -> Iterator[str]:
+    """A block of a table for a person: a heading, and `value` and `baseline` of each part, in the columns of `figure_lines`."""
     if parts:
-        yield f"{title:<32}{'model':<30}{floor_name if any('floor' in part for part in parts.values()) else ''}".rstrip()
+        yield f"{title:<32}{'model':<30}{baseline_name if any('baseline' in part for part in parts.values()) else ''}".rstrip()
     for name, part in parts.items():
-        below = percent(part["floor"]) if "floor" in part else ""
+        below = percent(part["baseline"]) if "baseline" in part else ""
         yield f"  {name.replace('_', ' '):<30}{percent(part['value']):<30}{below}".rstrip()
 
 

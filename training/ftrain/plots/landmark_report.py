@@ -16,7 +16,7 @@ from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.publish import publish_bytes
 from fschemas.shard_set import ShardSet
 from fschemas.wording import count
-from ftrain.data.types import Judged
+from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.keypoint_curves import detection_curve
 from ftrain.metrics.mean_pose import MeanPose
@@ -32,24 +32,24 @@ _OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_dilut
 
 @dataclass(frozen=True)
 class _Study:
-    """Errors of the model and of the mean pose on the same images; `floor` is None without training annotations."""
+    """Errors of the model and of the mean pose on the same images; `baseline` is None without training annotations."""
 
     landmarks: LandmarkSet
-    judged: Judged
+    evaluated: EvaluatedSplit
     model: PointErrors
-    floor: PointErrors | None
+    baseline: PointErrors | None
     majority: float | None  # share of images that always naming the commonest training garment names right
 
 
-def landmark_figures(landmarks: LandmarkSet, judged: Judged, out: Path) -> tuple[dict[str, Any], PointErrors, str]:
+def landmark_metrics(landmarks: LandmarkSet, evaluated: EvaluatedSplit, out: Path) -> tuple[dict[str, Any], PointErrors, str]:
     """The numbers of a split, its errors and a line about them; writes `plots/` into `out`.
 
     For every task that predicts `points`; one that names garments as well has `garment_scores`. Raises `UsageError` as `report`.
     """
-    study = _study(landmarks, judged)
+    study = _study(landmarks, evaluated)
     if not study.model.counted.any():
-        place = f"{judged.shards.place}: the split {judged.split!r}"
-        raise UsageError(f"{place} has no visible points to judge; choose another --split")
+        place = f"{evaluated.shards.place}: the split {evaluated.split!r}"
+        raise UsageError(f"{place} has no visible points to evaluate; choose another --split")
     numbers = _numbers(study)
     curve = _curve(study)
     garments, points, subtitle = numbers["garments"], numbers["points"], _subtitle(study, numbers)
@@ -62,20 +62,20 @@ def landmark_figures(landmarks: LandmarkSet, judged: Judged, out: Path) -> tuple
     return numbers, study.model, subtitle
 
 
-def _study(landmarks: LandmarkSet, judged: Judged) -> _Study:
-    results = judged.results
+def _study(landmarks: LandmarkSet, evaluated: EvaluatedSplit) -> _Study:
+    results = evaluated.results
     truth = (
         results["truth"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1], landmarks
     )  # fmt: skip
     model = normalised_distances(results["points"], *truth)
-    if not len(judged.training_rows):
-        return _Study(landmarks, judged, model, None, None)
-    pose, commonest = _learn_floor(landmarks, judged.shards, judged.training_rows)
-    floor = normalised_distances(pose.predict(*truth[2:5]), *truth)
-    return _Study(landmarks, judged, model, floor, float(np.mean(results["garment"] == commonest)))
+    if not len(evaluated.training_rows):
+        return _Study(landmarks, evaluated, model, None, None)
+    pose, commonest = _learn_baseline(landmarks, evaluated.shards, evaluated.training_rows)
+    baseline = normalised_distances(pose.predict(*truth[2:5]), *truth)
+    return _Study(landmarks, evaluated, model, baseline, float(np.mean(results["garment"] == commonest)))
 
 
-def _learn_floor(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
+def _learn_baseline(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
     """The mean pose of training images, from their annotations alone, and their commonest garment."""
     notes = [shards.read_annotation(int(row)) for row in rows]
     points = np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1)
@@ -87,15 +87,15 @@ def _learn_floor(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int6
 
 
 def _numbers(study: _Study) -> dict[str, Any]:
-    results, model, floor = study.judged.results, study.model, study.floor
+    results, model, baseline = study.evaluated.results, study.model, study.baseline
     names_garments = "garment_scores" in results
     numbers: dict[str, Any] = {"model": _overall(study.landmarks, model)}
     if names_garments:
         named = results["garment_scores"].argmax(axis=1)
         numbers["model"]["garment_accuracy"] = float(np.mean(named == results["garment"]))
-    if floor is not None:
-        low, high = ratio_interval(error_sums(model), error_sums(floor))
-        overall = _overall(study.landmarks, floor)
+    if baseline is not None:
+        low, high = ratio_interval(error_sums(model), error_sums(baseline))
+        overall = _overall(study.landmarks, baseline)
         numbers["mean_pose"] = {**overall, **({"garment_accuracy": study.majority} if names_garments else {})}
         numbers["ratio_to_mean_pose"] = numbers["model"]["ne"] / max(overall["ne"], 1e-9)
         numbers |= {"ratio_to_mean_pose_low": low, "ratio_to_mean_pose_high": high}
@@ -118,13 +118,13 @@ def _numbers(study: _Study) -> dict[str, Any]:
 
 def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
     """NE of images with and without occluded points, by the share of the image that the garment spans, and by what the set says."""
-    results, model = study.judged.results, study.model
+    results, model = study.evaluated.results, study.model
     seen = results["visibility"] >= Visibility.OCCLUDED.value
     low = np.where(seen[..., None], results["truth"], np.inf).min(axis=1)
     high = np.where(seen[..., None], results["truth"], -np.inf).max(axis=1)
     span = np.where(seen.any(axis=1), (high - low).max(axis=1) / results["size"].max(axis=1), 0.0)
     occluded = (results["visibility"] == Visibility.OCCLUDED.value).any(axis=1)
-    columns = study.judged.shards.columns
+    columns = study.evaluated.shards.columns
     by = {
         "occlusion": np.where(occluded, "some points occluded", "all points visible"),
         "extent": np.array(_EXTENTS)[np.digitize(span, (0.4, 0.7))],
@@ -135,7 +135,7 @@ def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
 
 def _collapse(study: _Study) -> dict[str, Any]:
     """Whether the points stand still: their spread over images, in shares of the size, beside that of the true ones."""
-    results, counted = study.judged.results, study.model.counted
+    results, counted = study.evaluated.results, study.model.counted
     enough = counted.sum(axis=0) >= _LEAST_FOR_SPREAD
     if not enough.any():
         return {"collapsed": False}
@@ -158,14 +158,14 @@ def _overall(landmarks: LandmarkSet, errors: PointErrors) -> dict[str, float]:
 
 def _part(study: _Study, among: NDArray[np.bool_], *, interval: bool = False) -> dict[str, float | int]:
     """Numbers of the points `among` N, K."""
-    model, floor = study.model, study.floor
+    model, baseline = study.model, study.baseline
     part: dict[str, float | int] = {"ne": mean_error(model, among)}
     if interval:
         counted = model.counted & among
         part["ne_low"], part["ne_high"] = ratio_interval(np.where(counted, model.distances, 0).sum(1), counted.sum(1))
         part["images"] = int(counted.any(axis=1).sum())
-    if floor is not None:
-        part["mean_pose"] = mean_error(floor, among)
+    if baseline is not None:
+        part["mean_pose"] = mean_error(baseline, among)
     return part | {"count": int((model.counted & among).sum())}
 
 
@@ -178,14 +178,14 @@ def _curve(study: _Study) -> tuple[list[str], *tuple[list[float], ...]]:
     """Names of the columns, then the rows threshold, model, mean pose."""
     thresholds, model = detection_curve(study.model.distances, study.model.counted)
     columns = {"threshold": thresholds, "model": model}
-    if study.floor is not None:
-        columns["mean_pose"] = detection_curve(study.floor.distances, study.floor.counted)[1]
+    if study.baseline is not None:
+        columns["mean_pose"] = detection_curve(study.baseline.distances, study.baseline.counted)[1]
     return list(columns), *np.stack(list(columns.values()), axis=1).tolist()
 
 
 def _subtitle(study: _Study, numbers: dict[str, Any]) -> str:
-    metadata, model = study.judged.shards.metadata, numbers["model"]
+    metadata, model = study.evaluated.shards.metadata, numbers["model"]
     kind = ", drawn garments" if metadata.get("drawn") else ""
     interval = f" ({100 * model['ne_low']:.2f} to {100 * model['ne_high']:.2f})"
     images = len(study.model.garments)
-    return f"{metadata.get('dataset')}{kind}: {count(images, 'image')} of {study.judged.split}, NE {100 * model['ne']:.2f} %{interval}"
+    return f"{metadata.get('dataset')}{kind}: {count(images, 'image')} of {study.evaluated.split}, NE {100 * model['ne']:.2f} %{interval}"

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-MODEL_COLOR, FLOOR_COLOR, TEXT_COLOR, FAINT_COLOR = "#0f6d7c", "#b5533c", "#22262a", "#8a9299"
+MODEL_COLOR, BASELINE_COLOR, TEXT_COLOR, FAINT_COLOR = "#0f6d7c", "#b5533c", "#22262a", "#8a9299"
 
 _LETTER = 0.073  # inches: width of a letter of a subtitle, on the safe side
 
@@ -55,10 +55,10 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
         draw_head(figure, "Share of visible points found within a distance", subtitle)
         curves = [("model", MODEL_COLOR, columns[1])]
         if len(columns) > 2:
-            curves.append(("mean pose", FLOOR_COLOR, columns[2]))
+            curves.append(("mean pose", BASELINE_COLOR, columns[2]))
         for name, color, shares in curves:
-            is_floor = name == "mean pose"
-            width, line = (1.6, (0, (5, 2))) if is_floor else (2.2, "-")
+            is_baseline = name == "mean pose"
+            width, line = (1.6, (0, (5, 2))) if is_baseline else (2.2, "-")
             axes.plot(100 * columns[0], 100 * shares, color=color, lw=width, ls=line)
             axes.fill_between(100 * columns[0], 100 * shares, color=color, alpha=0.05, lw=0)
         ends = _apart([100 * shares[-1] for _, _, shares in curves], gap=5.5)
@@ -99,10 +99,10 @@ def _bars(axes: Axes, parts: dict[str, dict[str, Any]], *, interval: bool) -> No
         spread = np.maximum(0, [values - low, high - values])
         axes.errorbar(values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOR, elinewidth=1.1, capsize=2.5, capthick=1.1)
         edges = high
-    has_floor = all("mean_pose" in parts[name] for name in names)
-    if has_floor:
-        floor = [100 * parts[name]["mean_pose"] for name in names]
-        axes.plot(floor, places, "|", color=FLOOR_COLOR, ms=9, mew=2.2, label="mean pose")
+    has_baseline = all("mean_pose" in parts[name] for name in names)
+    if has_baseline:
+        baseline = [100 * parts[name]["mean_pose"] for name in names]
+        axes.plot(baseline, places, "|", color=BASELINE_COLOR, ms=9, mew=2.2, label="mean pose")
     for place, value, edge, name in zip(places, values, edges, names, strict=True):
         text = f"{value:.1f}"
         axes.annotate(text, (edge, place), xytext=(4, -0.5), textcoords="offset points", va="center", size=8)

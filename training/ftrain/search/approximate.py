@@ -19,7 +19,7 @@ import numpy as np
 from fschemas import wording
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
 from fschemas.json_file import COUNT
-from ftrain.metrics.exact_search import ExactSearch, Features, Found, Likeness
+from ftrain.metrics.exact_search import ExactSearch, Features, Found, Similarity
 
 Kind = Literal["ivf", "hnsw"]
 
@@ -112,23 +112,23 @@ class ApproximateSearch:
         faiss = _faiss()
         faiss.ParameterSpace().set_index_parameter(self.index, self.approximation.parameter, int(value))
 
-    def search(self, queries: Features, likeness: Likeness, top: int) -> Found:
+    def search(self, queries: Features, similarity: Similarity, top: int) -> Found:
         """As `ExactSearch.search`, among the rows that the index suggests; scores are exact.
 
         Raises `UsageError` as that does.
         """
-        likeness.check(self.gallery, queries)
+        similarity.check(self.gallery, queries)
         top = min(top, len(self.gallery))
-        shortlists = self.suggest(queries, top, likeness)
+        shortlists = self.suggest(queries, top, similarity)
         for number, rows in enumerate(shortlists):
             if len(rows) < top:  # the probed lists hold too few
                 exact = ExactSearch(self.gallery)
-                shortlists[number] = np.sort(exact.search(queries[number : number + 1], likeness, top).rows[0])
-        return likeness.decide(self.gallery, queries, shortlists, top)
+                shortlists[number] = np.sort(exact.search(queries[number : number + 1], similarity, top).rows[0])
+        return similarity.decide(self.gallery, queries, shortlists, top)
 
-    def suggest(self, queries: Features, top: int, likeness: Likeness) -> list[np.ndarray]:
+    def suggest(self, queries: Features, top: int, similarity: Similarity) -> list[np.ndarray]:
         """Per query the sorted rows among which the best `top` are looked for."""
-        least, times = _COLOR_SHORTLIST if likeness.color_weight else _SHORTLIST
+        least, times = _COLOR_SHORTLIST if similarity.color_weight else _SHORTLIST
         count = min(len(self.gallery), max(least, round(times * top)))
         _, suggested = self.index.search(np.ascontiguousarray(queries.deep), count)
         return [np.sort(rows[rows >= 0]) for rows in suggested]
@@ -230,9 +230,9 @@ def _tune(search: ApproximateSearch, inside: Features, queries: Features) -> App
     The index holds what is `inside`. The queries are images of the gallery that were held out: to ask for those that it has
     would flatter it.
     """
-    faiss, approximation, likeness = _faiss(), search.approximation, Likeness()
+    faiss, approximation, similarity = _faiss(), search.approximation, Similarity()
     top = min(RECALL_AT, len(inside))
-    worst = ExactSearch(inside).search(queries, likeness, top).scores[:, -1]
+    worst = ExactSearch(inside).search(queries, similarity, top).scores[:, -1]
     is_ivf = approximation.kind == "ivf"
     most = faiss.extract_index_ivf(search.index).nlist if is_ivf else max(1, min(len(inside), 1024))
     stats = faiss.cvar.indexIVF_stats if is_ivf else faiss.cvar.hnsw_stats
@@ -241,8 +241,8 @@ def _tune(search: ApproximateSearch, inside: Features, queries: Features) -> App
         search.probe(value)
         stats.reset()
         hits = np.empty(len(queries))
-        for number, suggested in enumerate(search.suggest(queries, top, likeness)):
-            scores, _ = likeness.pairs(search.gallery, queries, number, suggested)
+        for number, suggested in enumerate(search.suggest(queries, top, similarity)):
+            scores, _ = similarity.pairs(search.gallery, queries, number, suggested)
             hits[number] = min(1.0, np.count_nonzero(scores >= worst[number] - 1e-9) / top)  # twins are as good as each other
         low = hits.mean() - 1.96 * hits.std() / np.sqrt(len(hits))
         rows.append(SweepRow(value, round(float(hits.mean()), 5), round(float(low), 5), round(stats.ndis / len(queries), 1)))

@@ -29,7 +29,7 @@ from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.trained_task import load_ahead, predict_batch
 from ftrain.layers.color import color_feature
-from ftrain.metrics.exact_search import ExactSearch, Features, Found, Likeness, Metric
+from ftrain.metrics.exact_search import ExactSearch, Features, Found, Metric, Similarity
 from ftrain.search.approximate import ApproximateSearch
 from ftrain.search.build import COLOR, deep_features, unit, weights_digest
 from ftrain.search.index_file import IndexFolder
@@ -82,13 +82,13 @@ def query_index(
     out = claim_output(Path(out), "query")
     found = find_images(photos, skip=out)
     opened = IndexFolder.open(index)
-    likeness = Likeness(metric, color_weight)
-    likeness.check(opened.features, opened.features[:1])
+    similarity = Similarity(metric, color_weight)
+    similarity.check(opened.features, opened.features[:1])
     with one_process(device) as place, quiet_decoder():
         task = _load_task(opened, run, place)
         find = None if boxes is None else BoxFinder(boxes, task, place)
         images = _images_of(opened, shards)
-        search = _Search(opened, opened.searcher(place), likeness, top, rerank)
+        search = _Search(opened, opened.searcher(place), similarity, top, rerank)
         known = _KnownItems(opened, images, item)
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
             answers: list[Answer] = []
@@ -122,7 +122,7 @@ class _Search:
 
     index: IndexFolder
     searcher: ExactSearch | ApproximateSearch
-    likeness: Likeness
+    similarity: Similarity
     top: int
     reranks: bool
 
@@ -130,7 +130,7 @@ class _Search:
         """The best of each query, without some rows of its own: the photo itself."""
         count = num_candidates(self.top) if self.reranks else self.top
         most = max(len(rows) for rows in without)
-        found = self.searcher.search(queries, self.likeness, count + most)
+        found = self.searcher.search(queries, self.similarity, count + most)
         return [self._one(found, number, rows, count) for number, rows in enumerate(without)]
 
     def _one(self, found: Found, number: int, without: np.ndarray, count: int) -> Found:
@@ -138,7 +138,7 @@ class _Search:
         one = Found(*(part[number : number + 1, keep] for part in (found.rows, found.scores, found.deep, found.color)))
         if not self.reranks:
             return one
-        return rerank_candidates(self.index.features, one, self.likeness, self.top)
+        return rerank_candidates(self.index.features, one, self.similarity, self.top)
 
 
 class _KnownItems:
@@ -235,8 +235,8 @@ def _answers(search: _Search, known: _KnownItems, photos: list[_Photo], queries:
                 "image": readable(photo.found.path),
                 "item": item,
                 "in_index": [str(search.index.items["key"][row]) for row in itself],
-                "metric": search.likeness.metric,
-                "color_weight": search.likeness.color_weight,
+                "metric": search.similarity.metric,
+                "color_weight": search.similarity.color_weight,
                 "reranked": search.reranks,
                 "matches": [_match(search.index.items, found, place, item) for place in range(found.rows.shape[1])],
                 "sheet": output_path(Path(SHEET_FOLDER), photo.found.name, ".png").as_posix(),
@@ -248,10 +248,10 @@ def _answers(search: _Search, known: _KnownItems, photos: list[_Photo], queries:
 def _match(items: dict[str, np.ndarray], found: Found, place: int, item: str) -> Answer:
     row = int(found.rows[0, place])
     labels = {name: str(items[name][row]) for name in ("key", "item", "category", "split", "image")}
-    figures = {name: round(float(getattr(found, part)[0, place]), 6) for name, part in _FIGURES.items()}
+    metrics = {name: round(float(getattr(found, part)[0, place]), 6) for name, part in _FIGURES.items()}
     return {
         "rank": place + 1,
-        **figures,
+        **metrics,
         **labels,
         "hit": labels["item"] == item if item else None,
         "row": int(items["row"][row]),

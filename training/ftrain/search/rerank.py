@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ftrain.metrics.exact_search import Features, Found, Likeness
+from ftrain.metrics.exact_search import Features, Found, Similarity
 
 CANDIDATES = 100  # at least; five per wanted answer
 
@@ -22,7 +22,7 @@ def num_candidates(top: int) -> int:
 def rerank_candidates(
     gallery: Features,
     found: Found,
-    likeness: Likeness,
+    similarity: Similarity,
     top: int,
     *,
     neighbours: int = 20,
@@ -38,7 +38,7 @@ def rerank_candidates(
         *(np.empty((len(found.rows), top), part.dtype) for part in (found.rows, found.scores, found.deep, found.color))
     )
     for number, rows in enumerate(found.rows):
-        distances = _distances(gallery, rows, found.scores[number], likeness)
+        distances = _distances(gallery, rows, found.scores[number], similarity)
         mixed = reciprocal_distances(distances, neighbours, expansion, share)
         best = np.lexsort((rows, np.round(mixed, 12)))[:top]
         result.rows[number], result.scores[number] = rows[best], -mixed[best]
@@ -72,11 +72,11 @@ def _reciprocal(order: np.ndarray, neighbours: int) -> np.ndarray:
     return near & near.T
 
 
-def _distances(gallery: Features, rows: np.ndarray, scores: np.ndarray, likeness: Likeness) -> np.ndarray:
+def _distances(gallery: Features, rows: np.ndarray, scores: np.ndarray, similarity: Similarity) -> np.ndarray:
     """Distances among one query (place 0) and its candidates, (M + 1) squared, float64: 0 for equal images."""
     those, every = gallery[rows], np.arange(len(rows))
-    among = np.stack([_combined(*likeness.pairs(those, those, n, every), likeness) for n in range(len(rows))])
-    best = 1 + likeness.color_weight if likeness.metric == "cosine" else 0.0
+    among = np.stack([_combined(*similarity.pairs(those, those, n, every), similarity) for n in range(len(rows))])
+    best = 1 + similarity.color_weight if similarity.metric == "cosine" else 0.0
     whole = np.zeros((len(rows) + 1, len(rows) + 1))
     whole[0, 1:] = whole[1:, 0] = best - scores
     whole[1:, 1:] = best - among
@@ -84,5 +84,5 @@ def _distances(gallery: Features, rows: np.ndarray, scores: np.ndarray, likeness
     return np.maximum(whole, 0.0)
 
 
-def _combined(deep: np.ndarray, color: np.ndarray, likeness: Likeness) -> np.ndarray:
-    return deep + likeness.color_weight * color
+def _combined(deep: np.ndarray, color: np.ndarray, similarity: Similarity) -> np.ndarray:
+    return deep + similarity.color_weight * color

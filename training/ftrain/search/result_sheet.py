@@ -45,10 +45,10 @@ def _title(answer: dict[str, Any]) -> str:
 
 
 def _subtitle(answer: dict[str, Any], shards: ShardSet | None) -> str:
-    weight, likeness = answer["color_weight"], _LIKENESS[answer["metric"]]
-    parts = [f"score: {likeness} of deep features" + (f" + {weight:g} x that of colors" if weight else "")]
+    weight, similarity = answer["color_weight"], _LIKENESS[answer["metric"]]
+    parts = [f"score: {similarity} of deep features" + (f" + {weight:g} x that of colors" if weight else "")]
     if answer["reranked"]:
-        parts = [f"re-ranked by k-reciprocal neighbours; score: minus their distance; likeness: {parts[0].partition(': ')[2]}"]
+        parts = [f"re-ranked by k-reciprocal neighbours; score: minus their distance; similarity: {parts[0].partition(': ')[2]}"]
     if shards is None:
         parts.append("the shard set is not where the index says, name it with --shards for images")
     return "; ".join(parts)

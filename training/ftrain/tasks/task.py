@@ -20,7 +20,7 @@ from torch import nn
 from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch, Encoder
-from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.tasks import check_task_name, task_names
 
 
@@ -59,7 +59,7 @@ class Task(nn.Module):
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
-        """The splits of a shard set that together are the split that a user names: retrieval judges query and gallery at once."""
+        """The splits of a shard set that together are the split that a user names: retrieval evaluates query and gallery at once."""
         del known
         return (split,)
 
@@ -102,19 +102,19 @@ class Task(nn.Module):
 
     @abstractmethod
     def predict(self, batch: Batch) -> Batch:
-        """Predictions and what is needed to judge them, first dimension B; no gradient, no randomness."""
+        """Predictions and what is needed to evaluate them, first dimension B; no gradient, no randomness."""
 
     @abstractmethod
     def measure(self, results: Results) -> dict[str, Any]:
         """Metrics of predictions gathered over a whole split; plain JSON values."""
 
-    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
         """What `ftrain evaluate` says of a split, plain JSON values with `model` among them; may write tables and plots.
 
         Without a subclass's own report these are the metrics alone.
         """
         del out
-        return {"model": self.measure(judged.results)}
+        return {"model": self.measure(evaluated.results)}
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
@@ -124,7 +124,7 @@ class Task(nn.Module):
                 yield f"{name:<24}{value:.4f}"
 
     def untrained(self) -> Task | None:
-        """The same task before it learnt anything, with its backbone's given weights, as a floor; None where it says nothing."""
+        """The same task before it learnt anything, with its backbone's given weights, as a baseline; None where it says nothing."""
         return None
 
     def use_turned_views(self, turned: bool | None) -> None:

@@ -1,4 +1,4 @@
-"""`ftrain evaluate RUN SHARDS`: predictions of a split on any number of processes, judged by the task; the main one writes."""
+"""`ftrain evaluate RUN SHARDS`: predictions of a split on any number of processes, evaluated by the task; the main one writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fschemas.wording import count
 from ftrain.data.remote import open_shards
 from ftrain.data.split_lock import check_lock, lock_digest
 from ftrain.data.stream import usable_annotations
-from ftrain.data.types import Judged, Rows
+from ftrain.data.types import EvaluatedSplit, Rows
 from ftrain.fit.agreement import agree, unknown_labels, unknown_lines
 from ftrain.fit.distributed import Processes, processes
 from ftrain.fit.evaluation import results_of_split
@@ -46,9 +46,9 @@ def evaluate_run(
     allow_collapse: bool = False,
     lock: str = "",
 ) -> dict[str, Any]:
-    """Judge a run on a split and return what `out/report.json` holds (on the main process; the others return {}).
+    """Evaluate a run on a split and return what `out/report.json` holds (on the main process; the others return {}).
 
-    `tta` adds turned views, False leaves them out, None does as the run's configuration says. The floors are learnt from
+    `tta` adds turned views, False leaves them out, None does as the run's configuration says. The baselines are learnt from
     the training split of the same shard set, and left out where it has none. The shards must carry the split lock that the run
     was trained under, and `lock` (a file or a digest) if it is given. Raises `UsageError` for a run folder of
     another landmark set or vocabulary and for a split without samples, `IntegrityError` for shards of another lock,
@@ -67,8 +67,8 @@ def evaluate_run(
             _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
             return {}
         with exclusive(out):
-            task, judged, header = _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
-            metrics = {**header, **task.report(judged, out)}
+            task, evaluated, header = _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
+            metrics = {**header, **task.report(evaluated, out)}
             publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
             publish_curves(folder.path, out, task.selected_by[0])
             publish_sealed(out / REPORT_FILE, metrics)
@@ -87,23 +87,23 @@ def refuse_collapse(run: Path, metrics: dict[str, Any]) -> None:
 def _judge(
     folder: RunFolder, shards: ShardSet, group: Processes, split: str, checkpoint: str, workers: int, batch_size: int,
     tta: bool | None,
-) -> tuple[Task, Judged, dict[str, Any]]:  # fmt: skip
+) -> tuple[Task, EvaluatedSplit, dict[str, Any]]:  # fmt: skip
     task, config, state = folder.load(checkpoint)
     given, shards = shards, agree(task, folder.path, shards)
     task.use_turned_views(tta)
     task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = Splits(task, config, shards)
-    rows = splits.judged(split)
+    rows = splits.evaluated(split)
     try:
         with usable_annotations(shards):
             task.check_validation(Rows(shards, rows))
     except UsageError as error:
         raise UsageError(f"{shards.place}: the split {split!r} cannot be evaluated: {error}") from None
     results = results_of_split(task, shards, rows, group, batch_size, workers, stage="evaluating")
-    floor, untrained = task.untrained(), None
-    if floor is not None:
-        floor.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        untrained = results_of_split(floor, shards, rows, group, batch_size, workers, stage="baseline")
+    baseline, untrained = task.untrained(), None
+    if baseline is not None:
+        baseline.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        untrained = results_of_split(baseline, shards, rows, group, batch_size, workers, stage="baseline")
     header: dict[str, Any] = {
         "task": task.name,
         "dataset": shards.metadata.get("dataset"),
@@ -115,7 +115,7 @@ def _judge(
         header["unknown_labels"] = unknown
     if shards.metadata.get("drawn"):
         header["note"] = DRAWN_NOTE
-    return task, Judged(results, shards, split, splits.training_images(), untrained), header
+    return task, EvaluatedSplit(results, shards, split, splits.training_images(), untrained), header
 
 
 def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:

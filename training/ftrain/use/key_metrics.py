@@ -66,8 +66,8 @@ def read_curve(path: Path) -> list[dict[str, str]]:
 def figure_of(report: Mapping[str, Any], name: str) -> float | None:
     """A finite figure of the model, or of one of its parts (`part/name`)."""
     part, slash, last = name.rpartition("/")
-    figures = report.get(part, {}).get("model", {}) if slash else report["model"]
-    value = figures.get(last)
+    metrics = report.get(part, {}).get("model", {}) if slash else report["model"]
+    value = metrics.get(last)
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return value if is_number else None
 

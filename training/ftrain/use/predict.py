@@ -94,7 +94,7 @@ def predict_images(run: Path, images: Sequence[Path], out: Path, options: Predic
 def predict_samples(
     run: Path, place: str, out: Path, *, split: str = "test", options: PredictOptions | None = None
 ) -> list[dict[str, Any]]:
-    """As `predict_images` for a split of a shard set (or several, joined by `+`): those samples that an evaluation judges.
+    """As `predict_images` for a split of a shard set (or several, joined by `+`): those samples that an evaluation evaluates.
 
     Answers begin with their `key`. All samples of the split where the set has no annotations of the kind that the task learns
     from. Raises `UsageError` for a split without samples.
@@ -114,7 +114,7 @@ def predict_samples(
         labelled = all(group in shards.metadata["column_groups"] for group in task.needs)
         config = RunFolder(Path(run)).config()
         splits = Splits(task, config, shards)
-        rows = np.concatenate([splits.judged(name) if labelled else shards.rows(name) for name in split.split("+")])
+        rows = np.concatenate([splits.evaluated(name) if labelled else shards.rows(name) for name in split.split("+")])
         keys = [str(key) for key in shards.columns["key"][rows]]
         return [Shown(key, {"key": key}, partial(read, int(row))) for key, row in zip(keys, rows, strict=True)]
 

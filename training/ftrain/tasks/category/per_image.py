@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ftrain.data.types import Judged, Results
+from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.classification import class_ranks
 from ftrain.plots import label_report
 from ftrain.plots.sheet import MARKS, Tile, mistaken
@@ -38,12 +38,12 @@ def hits(learned: CategoryLabels, results: Results) -> tuple[np.ndarray, np.ndar
     return hits, counts
 
 
-def images(learned: CategoryLabels, judged: Judged) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
+def images(learned: CategoryLabels, evaluated: EvaluatedSplit) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
     """How bad each image is (share of its labels that are wrong, then how unsure), and the header and rows of a table."""
-    results, number = judged.results, len(judged.results["row"])
+    results, number = evaluated.results, len(evaluated.results["row"])
     wrong, total, unsure = np.zeros(number), np.zeros(number), np.zeros(number)
     header = ["key"]
-    columns: list[list[Any]] = [judged.shards.columns["key"][results["row"]].tolist()]
+    columns: list[list[Any]] = [evaluated.shards.columns["key"][results["row"]].tolist()]
     labels = results.get("category")
     if labels is not None and (labels >= 0).any():
         best = results["category_scores"].argmax(axis=1)
@@ -69,10 +69,10 @@ def images(learned: CategoryLabels, judged: Judged) -> tuple[np.ndarray, list[st
     return badness, header, [table[index] for index in np.argsort(-badness, kind="stable")]
 
 
-def tile(learned: CategoryLabels, judged: Judged, number: int, badness: float) -> Tile:
+def tile(learned: CategoryLabels, evaluated: EvaluatedSplit, number: int, badness: float) -> Tile:
     """An image with its box, the category and the attributes as answered, and the truth where it is another."""
-    results = judged.results
-    image, note = label_report.image_of(judged, number)
+    results = evaluated.results
+    image, note = label_report.image_of(evaluated, number)
     lines: list[str] = []
     good: bool | None = badness < 0.2
     labels = results.get("category")

@@ -1,4 +1,4 @@
-"""The report of the category task: figures beside their floors, per class, group and type, slices, and the worst images."""
+"""The report of the category task: figures beside their baselines, per class, group and type, slices, and the worst images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
-from ftrain.data.types import Judged, Results
+from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
 from ftrain.metrics.bootstrap import ratio_interval
-from ftrain.metrics.classification import answers, classification_figures, dominance
+from ftrain.metrics.classification import answers, classification_metrics, dominance
 from ftrain.metrics.slices import slices
 from ftrain.plots import label_report
 from ftrain.plots.label_plots import plot_bars
@@ -41,7 +41,7 @@ _SHEET = 20
 
 
 @dataclass(frozen=True)
-class _Floors:
+class _Baselines:
     """What is learnt from the annotations of training images alone."""
 
     categories: np.ndarray  # M class numbers, -1 unknown
@@ -54,7 +54,7 @@ class _Floors:
         return len(self.categories) == 0
 
 
-def figures(learned: CategoryLabels, results: Results) -> dict[str, Any]:
+def measure(learned: CategoryLabels, results: Results) -> dict[str, Any]:
     """Flat figures of whatever has labels, and `score`: the mean of top-1 of the category and of what is said of attributes."""
     found: dict[str, Any] = {}
     for kind, part in _parts(learned, results).items():
@@ -67,34 +67,34 @@ def figures(learned: CategoryLabels, results: Results) -> dict[str, Any]:
     return {"score": float(np.mean(chosen)) if chosen else math.nan, **found}
 
 
-def report(learned: CategoryLabels, judged: Judged, out: Path) -> dict[str, Any]:
+def report(learned: CategoryLabels, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
     Raises `UsageError` when no image of the split has a label that the run learnt.
     """
-    results, notes = judged.results, label_report.notes_of(judged)
-    model = figures(learned, results)
+    results, notes = evaluated.results, label_report.notes_of(evaluated)
+    model = measure(learned, results)
     if math.isnan(model["score"]):
-        place = f"{judged.shards.place}: the split {judged.split!r}"
+        place = f"{evaluated.shards.place}: the split {evaluated.split!r}"
         raise UsageError(f"{place} has no labels that the run learnt; choose another --split")
-    floors = _learn_floors(learned, judged)
-    numbers: dict[str, Any] = {"model": model, **_floor_figures(learned, judged, floors)}
-    line = label_report.subtitle(judged, _headline(model))
+    baselines = _learn_baselines(learned, evaluated)
+    numbers: dict[str, Any] = {"model": model, **_baseline_metrics(learned, evaluated, baselines)}
+    line = label_report.subtitle(evaluated, _headline(model))
     if learned.exclusive and "attributes" in results:
-        numbers["groups"] = _groups(learned, results, floors)
+        numbers["groups"] = _groups(learned, results, baselines)
         _write_parts(out, "groups", numbers["groups"], "Accuracy in each group of attributes", line, "majority")
     elif "attributes" in results:
-        numbers["attributes"] = _types(learned, results, floors)
+        numbers["attributes"] = _types(learned, results, baselines)
         _write_parts(out, "attributes", numbers["attributes"], "Recall@3 of each type of attribute", line, "majority")
     if "category_top_1" in model:
         label_report.write_classification(
-            out, "category", results["category_scores"], results["category"], floors.categories, learned.categories, line
+            out, "category", results["category_scores"], results["category"], baselines.categories, learned.categories, line
         )
     numbers["slices"] = slices(*hits(learned, results), label_report.properties(notes))
     numbers["collapse"] = _collapse(learned, results)
-    badness, header, rows = images(learned, judged)
+    badness, header, rows = images(learned, evaluated)
     publish_bytes(out / "images.csv", csv_bytes(header, rows))
-    tiles = [tile(learned, judged, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)]
+    tiles = [tile(learned, evaluated, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)]
     legend = [*([MARKS_ENTRY] if "attributes" in results and not learned.exclusive else []), ORDER_ENTRY]
     frames = ("category right", "category wrong"), ("at most one label in five wrong", "more labels wrong")
     right, wrong = frames["category_top_1" not in model]
@@ -105,21 +105,21 @@ def report(learned: CategoryLabels, judged: Judged, out: Path) -> dict[str, Any]
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """The numbers of `report` as lines for a person."""
-    floor = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
-    yield from label_report.figure_lines(metrics["model"], floor, _NAMES, "never looking")
+    baseline = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
+    yield from label_report.metric_lines(metrics["model"], baseline, _NAMES, "never looking")
     for title, parts in (("top 1 of each group", metrics.get("groups")), ("recall@3 of each type", metrics.get("attributes"))):
         yield from label_report.part_lines(title, parts or {}, "never looking")
 
 
 def _parts(learned: CategoryLabels, results: Results) -> dict[str, dict[str, Any]]:
-    """Figures by what they are of, for predictions or for a floor that has the same arrays."""
+    """Figures by what they are of, for predictions or for a baseline that has the same arrays."""
     parts: dict[str, dict[str, Any]] = {}
     labels = results.get("category")
     if labels is not None and (labels >= 0).any() and "category_scores" in results:
         scores = results["category_scores"]
-        parts["category"] = classification_figures(scores, labels)
+        parts["category"] = classification_metrics(scores, labels)
         if learned.types:
-            parts["type"] = _type_figures(learned, scores, labels)
+            parts["type"] = _type_metrics(learned, scores, labels)
     targets = results.get("attributes")
     if targets is not None and (targets == 1).any() and "attribute_scores" in results:
         scores, positive, known = results["attribute_scores"], targets == 1, targets >= 0
@@ -134,7 +134,7 @@ def _parts(learned: CategoryLabels, results: Results) -> dict[str, dict[str, Any
     return parts
 
 
-def _type_figures(learned: CategoryLabels, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _type_metrics(learned: CategoryLabels, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """How often the type of clothes is right: upper, lower or full."""
     members = list(learned.types.values())
     owner = np.full(len(learned.categories), -1)
@@ -142,40 +142,40 @@ def _type_figures(learned: CategoryLabels, scores: np.ndarray, labels: np.ndarra
         owner[ids] = number
     truth = np.where(labels >= 0, owner[labels], -1)
     summed = np.stack([scores[:, ids].sum(axis=1) for ids in members], axis=1)
-    found = classification_figures(summed, truth, top=(1,))
+    found = classification_metrics(summed, truth, top=(1,))
     return {name: found[name] for name in ("top_1", "top_1_low", "top_1_high")}
 
 
-def _learn_floors(learned: CategoryLabels, judged: Judged) -> _Floors:
-    rows, shards = judged.training_rows, judged.shards
+def _learn_baselines(learned: CategoryLabels, evaluated: EvaluatedSplit) -> _Baselines:
+    rows, shards = evaluated.training_rows, evaluated.shards
     notes = [shards.read_annotation(int(row)) for row in rows]
     categories = np.full(len(rows), -1)
     if learned.categories and "category" in shards.columns:
         categories = label_report.labels_of(shards, rows, "category", learned.categories)
     counts = label_report.positive_counts(notes, len(learned.attributes))
     box = None
-    if "true_box" in judged.results and notes:
+    if "true_box" in evaluated.results and notes:
         sizes = np.array([[note["width"], note["height"]] * 2 for note in notes], float)
         box = ((np.array([note["box"] for note in notes]) + 0.5) / sizes).mean(axis=0)
-    return _Floors(categories, counts, box)
+    return _Baselines(categories, counts, box)
 
 
-def _floor_figures(learned: CategoryLabels, judged: Judged, floors: _Floors) -> dict[str, dict[str, Any]]:
+def _baseline_metrics(learned: CategoryLabels, evaluated: EvaluatedSplit, baselines: _Baselines) -> dict[str, dict[str, Any]]:
     """`majority` and `mean_box`: the same figures for answers that never look at the image."""
-    if floors.empty:
+    if baselines.empty:
         return {}
-    results, number = judged.results, len(judged.results["row"])
+    results, number = evaluated.results, len(evaluated.results["row"])
     blind: Results = {name: results[name] for name in ("category", "attributes") if name in results}
     if learned.categories:
-        counts = np.bincount(floors.categories[floors.categories >= 0], minlength=len(learned.categories))
+        counts = np.bincount(baselines.categories[baselines.categories >= 0], minlength=len(learned.categories))
         blind["category_scores"] = _ranked_by_frequency(counts, number)
     if learned.attributes:
-        blind["attribute_scores"] = _ranked_by_frequency(floors.attribute_counts, number)
+        blind["attribute_scores"] = _ranked_by_frequency(baselines.attribute_counts, number)
     found = {
-        "majority": {name: value for name, value in figures(learned, blind).items() if name != "score" or not math.isnan(value)}
+        "majority": {name: value for name, value in measure(learned, blind).items() if name != "score" or not math.isnan(value)}
     }
-    if floors.mean_box is not None:
-        mean = {"boxes": floors.mean_box * np.tile(results["size"], 2) - 0.5, "true_box": results["true_box"]}
+    if baselines.mean_box is not None:
+        mean = {"boxes": baselines.mean_box * np.tile(results["size"], 2) - 0.5, "true_box": results["true_box"]}
         found["mean_box"] = {f"box_{name}": value for name, value in _parts(learned, mean)["box"].items()}
     return found
 
@@ -186,41 +186,41 @@ def _ranked_by_frequency(counts: np.ndarray, num_rows: int) -> np.ndarray:
     return np.broadcast_to(shares, (num_rows, len(counts)))
 
 
-def _groups(learned: CategoryLabels, results: Results, floors: _Floors) -> dict[str, dict[str, float]]:
+def _groups(learned: CategoryLabels, results: Results, baselines: _Baselines) -> dict[str, dict[str, float]]:
     positive, known = results["attributes"] == 1, results["attributes"] >= 0
     found = group_accuracy(results["attribute_scores"], positive, known, learned.groups)
-    below = {} if floors.empty else group_majority(floors.attribute_counts, positive, known, learned.groups)
+    below = {} if baselines.empty else group_majority(baselines.attribute_counts, positive, known, learned.groups)
     return _beside(found, below, "top_1")
 
 
-def _types(learned: CategoryLabels, results: Results, floors: _Floors) -> dict[str, dict[str, float]]:
+def _types(learned: CategoryLabels, results: Results, baselines: _Baselines) -> dict[str, dict[str, float]]:
     positive, known = results["attributes"] == 1, results["attributes"] >= 0
     found = attribute_recall(results["attribute_scores"], positive, known, types=learned.groups)
     below = {}
-    if not floors.empty:
-        ranked = label_report.ranking_floor(floors.attribute_counts, len(positive))
+    if not baselines.empty:
+        ranked = label_report.ranking_baseline(baselines.attribute_counts, len(positive))
         below = attribute_recall(ranked, positive, known, types=learned.groups)
     return _beside(found, below, "recall_3_micro")
 
 
 def _beside(found: dict[str, dict[str, float]], below: dict[str, dict[str, float]], name: str) -> dict[str, dict[str, float]]:
-    """The parts that have a figure, with `value` and `floor`: that of `name`."""
+    """The parts that have a figure, with `value` and `baseline`: that of `name`."""
     kept = {key: part for key, part in found.items() if not math.isnan(part.get(name, math.nan))}
     parts: dict[str, dict[str, float]] = {}
     for key, part in kept.items():
-        floor = {"floor": below[key][name]} if key in below else {}
+        baseline = {"baseline": below[key][name]} if key in below else {}
         ends = {end: part[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in part}
         count = {"count": part.get("count", part.get("images", 0.0))}
-        parts[key] = {"value": part[name], **ends, **floor, **{k: v for k, v in part.items() if not math.isnan(v)}, **count}
+        parts[key] = {"value": part[name], **ends, **baseline, **{k: v for k, v in part.items() if not math.isnan(v)}, **count}
     return parts
 
 
-def _write_parts(out: Path, name: str, parts: dict[str, dict[str, float]], title: str, line: str, floor: str) -> None:
+def _write_parts(out: Path, name: str, parts: dict[str, dict[str, float]], title: str, line: str, baseline: str) -> None:
     columns = list(dict.fromkeys(column for part in parts.values() for column in part))
     columns = [column for column in columns if all(column in part for part in parts.values())]
     publish_bytes(out / f"plots/{name}.csv", csv_table(name.removesuffix("s"), columns, {k: dict(v) for k, v in parts.items()}))
-    bars = {key: {n: part[n] for n in ("value", "floor", "count") if n in part} for key, part in parts.items()}
-    publish_bytes(out / f"plots/{name}.png", plot_bars(bars, title, line, floor_name=floor))
+    bars = {key: {n: part[n] for n in ("value", "baseline", "count") if n in part} for key, part in parts.items()}
+    publish_bytes(out / f"plots/{name}.png", plot_bars(bars, title, line, baseline_name=baseline))
 
 
 def _collapse(learned: CategoryLabels, results: Results) -> dict[str, Any]:

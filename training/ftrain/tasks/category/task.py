@@ -20,7 +20,7 @@ from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig
 from ftrain.data.image import move_points
 from ftrain.data.stream import Batch, RawSample
-from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import View, encoded_image, names_as_ids, view_of_sample
 from ftrain.layers.affine import invert_matrices
 from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
@@ -189,19 +189,19 @@ class Category(Task):
 
     def measure(self, results: Results) -> dict[str, Any]:
         """Figures of what has labels, and `score`, their mean, by which checkpoints are chosen."""
-        from ftrain.tasks.category.report import figures
+        from ftrain.tasks.category.report import measure
 
-        return figures(self.labels, results)
+        return measure(self.labels, results)
 
-    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
         """Figures beside the majority and the mean box, per class and group, slices, the worst images."""
         from ftrain.tasks.category.report import report
 
-        return report(self.labels, judged, out)
+        return report(self.labels, evaluated, out)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """The figures beside those of the floors."""
+        """The figures beside those of the baselines."""
         from ftrain.tasks.category.report import summary
 
         yield from summary(metrics)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fschemas.landmarks import LandmarkSet
-from ftrain.data.types import Judged, Results
+from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.normalised_error import PointErrors
 from ftrain.plots import label_report
 from ftrain.plots.drawing import INK, WHITE, draw_answer, side_color, side_entries
@@ -65,17 +65,19 @@ def draw(pixels: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> 
     return np.asarray(image)
 
 
-def prediction_sheet(answers: Answers, judged: Judged, errors: PointErrors, chosen: Sequence[int], subtitle: str) -> bytes:
+def prediction_sheet(
+    answers: Answers, evaluated: EvaluatedSplit, errors: PointErrors, chosen: Sequence[int], subtitle: str
+) -> bytes:
     """PNG of the chosen images with their predicted landmarks, the category and the attributes beside the true ones."""
-    tiles = [_tile(answers, judged, errors, number) for number in chosen]
+    tiles = [_tile(answers, evaluated, errors, number) for number in chosen]
     legend = [*side_entries(answers.landmarks), *([MARKS_ENTRY] if answers.attributes else []), ORDER_ENTRY]
     meaning = {"good": "green frame: category right", "bad": "red frame: wrong"}
     return sheet(tiles, "Landmarks, category and attributes", subtitle, meaning=meaning, legend=legend)
 
 
-def _tile(answers: Answers, judged: Judged, errors: PointErrors, number: int) -> Tile:
-    results = judged.results
-    pixels, _ = label_report.image_of(judged, number)
+def _tile(answers: Answers, evaluated: EvaluatedSplit, errors: PointErrors, number: int) -> Tile:
+    results = evaluated.results
+    pixels, _ = label_report.image_of(evaluated, number)
     present = results["visibility_scores"][number].argmax(axis=1) < 2
     count = int(errors.counted[number].sum())
     lines, good = [], None

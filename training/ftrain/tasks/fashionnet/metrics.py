@@ -13,7 +13,7 @@ from fschemas.landmarks import LandmarkSet, Visibility
 from ftrain.data.types import Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy
 from ftrain.metrics.bootstrap import ratio_interval
-from ftrain.metrics.classification import balanced_accuracy, classification_figures
+from ftrain.metrics.classification import balanced_accuracy, classification_metrics
 from ftrain.metrics.normalised_error import normalised_distances, summarise
 from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
 
@@ -31,7 +31,7 @@ class Answers:
     exclusive: bool  # of each type an image has exactly one
 
 
-def figures(answers: Answers, results: Results) -> dict[str, Any]:
+def measure(answers: Answers, results: Results) -> dict[str, Any]:
     """All figures of a split, and `quality`, the mean of one share per answer, by which checkpoints are chosen.
 
     These are `pck_auc` (area under the share of landmarks within a distance, up to 0.2), `top_1` of the category, the
@@ -42,8 +42,8 @@ def figures(answers: Answers, results: Results) -> dict[str, Any]:
         results["size"][:, 0], results["size"][:, 1], answers.landmarks,
     )  # fmt: skip
     found: dict[str, Any] = dict(summarise(errors, answers.landmarks, num_resamples=0))
-    found |= visibility_figures(results["visibility_scores"].argmax(axis=2), results["visibility"])
-    found |= label_figures(answers, results)
+    found |= visibility_metrics(results["visibility_scores"].argmax(axis=2), results["visibility"])
+    found |= label_metrics(answers, results)
     if "embedding" in results and (results["item"] >= 0).any():
         found |= retrieval(results, None).summary()
     chosen = [found.get(name) for name in ("pck_auc", "top_1", "attributes_top_1", "attributes_recall_5_micro", "map")]
@@ -51,18 +51,18 @@ def figures(answers: Answers, results: Results) -> dict[str, Any]:
     return {**found, "quality": float(np.mean(shares)) if shares else float("nan")}
 
 
-def label_figures(answers: Answers, results: Results) -> dict[str, float]:
+def label_metrics(answers: Answers, results: Results) -> dict[str, float]:
     """Figures of the category as they are called, and those of the attributes under `attributes_…`; none where nothing is known."""
     found: dict[str, float] = {}
     if "category_scores" in results and (results["category"] >= 0).any():
-        found |= classification_figures(results["category_scores"], results["category"])
+        found |= classification_metrics(results["category_scores"], results["category"])
     if "attribute_scores" in results and (results["attributes"] == 1).any():
-        overall = attribute_figures(answers, results["attribute_scores"], results["attributes"])
+        overall = attribute_metrics(answers, results["attribute_scores"], results["attributes"])
         found |= {f"attributes_{name}": value for name, value in overall["mean" if answers.exclusive else "all"].items()}
     return found
 
 
-def attribute_figures(answers: Answers, scores: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, float]]:
+def attribute_metrics(answers: Answers, scores: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, float]]:
     """Figures per type of attribute of scores N, A against targets N, A (1, 0, -1 unknown): accuracy where exclusive, else recall.
 
     "mean" or "all" stands for all of them.
@@ -73,16 +73,16 @@ def attribute_figures(answers: Answers, scores: np.ndarray, targets: np.ndarray)
     return attribute_recall(scores, positive, known, types=answers.types)
 
 
-def visibility_figures(predicted: np.ndarray, visibility: np.ndarray) -> dict[str, float]:
+def visibility_metrics(predicted: np.ndarray, visibility: np.ndarray) -> dict[str, float]:
     """Share of applicable landmarks N, K whose visibility is named right, with its interval, and the mean recall of the three."""
-    truth, judged = classes_of(visibility), applicable(visibility)
-    if not judged.any():
+    truth, evaluated = classes_of(visibility), applicable(visibility)
+    if not evaluated.any():
         return {}
-    right = ((predicted == truth) & judged).sum(axis=1)
-    low, high = ratio_interval(right, judged.sum(axis=1))
-    pairs = np.stack([truth[judged], predicted[judged]], axis=1)
+    right = ((predicted == truth) & evaluated).sum(axis=1)
+    low, high = ratio_interval(right, evaluated.sum(axis=1))
+    pairs = np.stack([truth[evaluated], predicted[evaluated]], axis=1)
     return {
-        "visibility_accuracy": float(right.sum() / judged.sum()),
+        "visibility_accuracy": float(right.sum() / evaluated.sum()),
         "visibility_accuracy_low": low,
         "visibility_accuracy_high": high,
         "visibility_balanced_accuracy": balanced_accuracy(pairs),
@@ -91,8 +91,8 @@ def visibility_figures(predicted: np.ndarray, visibility: np.ndarray) -> dict[st
 
 def commonest_visibility(visibility: np.ndarray) -> IntArray:
     """The class K of each landmark that is the most frequent one in `visibility` N, K."""
-    truth, judged = classes_of(visibility), applicable(visibility)
-    counts = np.stack([((truth == index) & judged).sum(axis=0) for index in range(3)])
+    truth, evaluated = classes_of(visibility), applicable(visibility)
+    counts = np.stack([((truth == index) & evaluated).sum(axis=0) for index in range(3)])
     return counts.argmax(axis=0)
 
 

@@ -1,4 +1,4 @@
-"""What `ftrain evaluate` says of a FashionNet: every answer beside the floor of never looking, slices, tables, plots, a sheet."""
+"""What `ftrain evaluate` says of a FashionNet: every answer beside the baseline of never looking, slices, tables, plots, a sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.publish import publish_bytes
-from ftrain.data.types import Judged, Results
+from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import group_labels
 from ftrain.metrics.classification import answers as class_answers
 from ftrain.metrics.classification import class_ranks, dominance
@@ -19,15 +19,15 @@ from ftrain.metrics.normalised_error import PointErrors
 from ftrain.metrics.slices import slices
 from ftrain.plots import label_report
 from ftrain.plots.label_plots import plot_bars
-from ftrain.plots.landmark_report import landmark_figures
+from ftrain.plots.landmark_report import landmark_metrics
 from ftrain.tasks.fashionnet.metrics import (
     Answers,
-    attribute_figures,
+    attribute_metrics,
     commonest_visibility,
-    label_figures,
+    label_metrics,
     query_and_gallery,
     retrieval,
-    visibility_figures,
+    visibility_metrics,
 )
 
 _SHEET_IMAGES = 20
@@ -47,7 +47,7 @@ _LABELS = {
     "hit_20": "items, hit@20",
     "map": "items, mAP",
 }
-_FLOORS = {"mean_pose": "mean pose", "majority": "majority", "untrained": "untrained"}
+_BASELINES = {"mean_pose": "mean pose", "majority": "majority", "untrained": "untrained"}
 
 
 @dataclass(frozen=True)
@@ -60,63 +60,65 @@ class _Scores:
     items: np.ndarray | None  # rank of the first right image, -1 without one
 
 
-def report(answers: Answers, judged: Judged, out: Path) -> dict[str, Any]:
+def report(answers: Answers, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
     from ftrain.tasks.fashionnet.answer import prediction_sheet
 
-    results, shards = judged.results, judged.shards
+    results, shards = evaluated.results, evaluated.shards
     splits = shards.columns["split"][results["row"]]
-    numbers, errors, subtitle = landmark_figures(answers.landmarks, judged, out)
-    numbers["model"] |= visibility_figures(results["visibility_scores"].argmax(axis=2), results["visibility"])
-    numbers["model"] |= label_figures(answers, results)
+    numbers, errors, subtitle = landmark_metrics(answers.landmarks, evaluated, out)
+    numbers["model"] |= visibility_metrics(results["visibility_scores"].argmax(axis=2), results["visibility"])
+    numbers["model"] |= label_metrics(answers, results)
     numbers["majority"] = {}
-    notes = [shards.read_annotation(int(row)) for row in judged.training_rows]
+    notes = [shards.read_annotation(int(row)) for row in evaluated.training_rows]
     if notes:
         seen = commonest_visibility(np.array([note["landmark_visibility"] for note in notes], np.int8))
-        numbers["majority"] |= visibility_figures(np.broadcast_to(seen, results["visibility"].shape), results["visibility"])
-    category = _report_category(answers, judged, numbers, out, subtitle)
-    attributes = _report_attributes(answers, judged, notes, numbers, out, subtitle)
-    items = _report_items(judged, splits, numbers)
+        numbers["majority"] |= visibility_metrics(np.broadcast_to(seen, results["visibility"].shape), results["visibility"])
+    category = _report_category(answers, evaluated, numbers, out, subtitle)
+    attributes = _report_attributes(answers, evaluated, notes, numbers, out, subtitle)
+    items = _report_items(evaluated, splits, numbers)
     scores = _Scores(errors, category, attributes, items)
-    numbers["slices"] = _slices(judged, scores, numbers.get("slices", {}))
+    numbers["slices"] = _slices(evaluated, scores, numbers.get("slices", {}))
     badness = _badness(scores)
-    publish_bytes(out / "images.csv", _images(answers, judged, scores, badness))
+    publish_bytes(out / "images.csv", _images(answers, evaluated, scores, badness))
     chosen = label_report.spread(badness, _SHEET_IMAGES)
-    publish_bytes(out / "predictions.png", prediction_sheet(answers, judged, errors, chosen, subtitle))
+    publish_bytes(out / "predictions.png", prediction_sheet(answers, evaluated, errors, chosen, subtitle))
     return {name: value for name, value in numbers.items() if value != {}}
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
-    """Model and floors side by side, and the types of attributes."""
-    floors = [name for name in _FLOORS if name in metrics]
-    yield f"{'metric':<26}{'model, 95 % interval':<28}" + "".join(f"{_FLOORS[name]:<14}" for name in floors).rstrip()
+    """Model and baselines side by side, and the types of attributes."""
+    baselines = [name for name in _BASELINES if name in metrics]
+    yield f"{'metric':<26}{'model, 95 % interval':<28}" + "".join(f"{_BASELINES[name]:<14}" for name in baselines).rstrip()
     for name, label in _LABELS.items():
         if name not in metrics["model"]:
             continue
         value = _percent(metrics["model"], name)
-        below = "".join(f"{_percent(metrics[floor], name, plain=True):<14}" for floor in floors)
+        below = "".join(f"{_percent(metrics[baseline], name, plain=True):<14}" for baseline in baselines)
         yield f"{label:<26}{value:<28}{below}".rstrip()
     if types := metrics.get("types"):
-        shown = [name if any("floor" in part for part in types.values()) and name == "majority" else "" for name in floors]
+        shown = [name if any("baseline" in part for part in types.values()) and name == "majority" else "" for name in baselines]
         title = (
             f"{metrics.get('types_figure', 'attributes')} of each {'group' if 'attributes_top_1' in metrics['model'] else 'type'}"
         )
         yield f"{title:<26}{'model':<28}{''.join(f'{name:<14}' for name in shown)}".rstrip()
-        before = 14 * floors.index("majority") if "majority" in floors else 0
+        before = 14 * baselines.index("majority") if "majority" in baselines else 0
         for kind, part in types.items():
-            floor = f"{'':<{before}}{100 * part['floor']:.2f} %" if "floor" in part else ""
+            baseline = f"{'':<{before}}{100 * part['baseline']:.2f} %" if "baseline" in part else ""
             value = f"{100 * part['value']:.2f} %"
-            yield f"  {kind.replace('_', ' '):<24}{value:<28}{floor}".rstrip()
+            yield f"  {kind.replace('_', ' '):<24}{value:<28}{baseline}".rstrip()
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
         yield "WARNING: the landmarks are not clearly better than those of a model that never looks at the image"
 
 
-def _report_category(answers: Answers, judged: Judged, numbers: dict[str, Any], out: Path, subtitle: str) -> np.ndarray | None:
-    results = judged.results
+def _report_category(
+    answers: Answers, evaluated: EvaluatedSplit, numbers: dict[str, Any], out: Path, subtitle: str
+) -> np.ndarray | None:
+    results = evaluated.results
     if "top_1" not in numbers["model"]:
         return None
     scores, labels = results["category_scores"], results["category"]
-    training = label_report.labels_of(judged.shards, judged.training_rows, "category", answers.categories)
+    training = label_report.labels_of(evaluated.shards, evaluated.training_rows, "category", answers.categories)
     found = label_report.classification(scores, labels, training, answers.categories)
     numbers["majority"] |= found.get("majority", {})
     if not numbers["collapse"]["collapsed"]:
@@ -126,28 +128,30 @@ def _report_category(answers: Answers, judged: Judged, numbers: dict[str, Any], 
 
 
 def _report_attributes(
-    answers: Answers, judged: Judged, notes: list[dict[str, Any]], numbers: dict[str, Any], out: Path, subtitle: str
+    answers: Answers, evaluated: EvaluatedSplit, notes: list[dict[str, Any]], numbers: dict[str, Any], out: Path, subtitle: str
 ) -> np.ndarray | None:
-    results = judged.results
+    results = evaluated.results
     if "attribute_scores" not in results or not (results["attributes"] == 1).any():
         return None
     scores, targets = results["attribute_scores"], results["attributes"]
     figure = "top_1" if answers.exclusive else "recall_5_micro" if len(answers.attributes) > 5 else "recall_3_micro"
-    parts = attribute_figures(answers, scores, targets)
+    parts = attribute_metrics(answers, scores, targets)
     if notes:
-        never_looking = label_report.ranking_floor(label_report.positive_counts(notes, len(answers.attributes)), len(scores))
-        floors = attribute_figures(answers, never_looking, targets)
-        overall = floors["mean" if answers.exclusive else "all"]
+        never_looking = label_report.ranking_baseline(label_report.positive_counts(notes, len(answers.attributes)), len(scores))
+        baselines = attribute_metrics(answers, never_looking, targets)
+        overall = baselines["mean" if answers.exclusive else "all"]
         numbers["majority"] |= {f"attributes_{name}": value for name, value in overall.items()}
     else:
-        floors = {}
-    bars = {kind: _bar(part, floors.get(kind), figure) for kind, part in parts.items() if np.isfinite(part.get(figure, np.nan))}
+        baselines = {}
+    bars = {
+        kind: _bar(part, baselines.get(kind), figure) for kind, part in parts.items() if np.isfinite(part.get(figure, np.nan))
+    }
     numbers["attributes"] = {kind: {k: v for k, v in part.items() if np.isfinite(v)} for kind, part in parts.items()}
     numbers["types_figure"] = figure.removesuffix("_micro").replace("recall_", "recall@").replace("_", " ")
     numbers["types"] = {kind: bar for kind, bar in bars.items() if kind not in ("mean", "all")}
-    publish_bytes(out / "plots/attributes.csv", csv_table("type", ("value", "floor", "count"), bars))
+    publish_bytes(out / "plots/attributes.csv", csv_table("type", ("value", "baseline", "count"), bars))
     title = "Attributes named right, per group" if answers.exclusive else "Attributes found among the first five, per type"
-    publish_bytes(out / "plots/attributes.png", plot_bars(bars, title, subtitle, floor_name="majority"))
+    publish_bytes(out / "plots/attributes.png", plot_bars(bars, title, subtitle, baseline_name="majority"))
     if answers.exclusive:
         _guard_groups(answers, results, numbers)
     return _attribute_scores(answers, results)
@@ -181,23 +185,23 @@ def _attribute_scores(answers: Answers, results: Results) -> np.ndarray:
     return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
 
 
-def _report_items(judged: Judged, splits: np.ndarray, numbers: dict[str, Any]) -> np.ndarray | None:
-    results = judged.results
+def _report_items(evaluated: EvaluatedSplit, splits: np.ndarray, numbers: dict[str, Any]) -> np.ndarray | None:
+    results = evaluated.results
     if "embedding" not in results or not (results["item"] >= 0).any():
         return None
     found = retrieval(results, splits)
     numbers["model"] |= {name: value for name, value in found.summary().items() if np.isfinite(value)}
-    if judged.untrained is not None:
-        below = retrieval(judged.untrained, splits).summary()
+    if evaluated.untrained is not None:
+        below = retrieval(evaluated.untrained, splits).summary()
         numbers["untrained"] = {name: value for name, value in below.items() if np.isfinite(value)}
     ranks = np.full(len(splits), -1)
     ranks[query_and_gallery(splits, len(splits))[0]] = found.first
     return ranks
 
 
-def _slices(judged: Judged, scores: _Scores, of_landmarks: dict[str, Any]) -> dict[str, Any]:
+def _slices(evaluated: EvaluatedSplit, scores: _Scores, of_landmarks: dict[str, Any]) -> dict[str, Any]:
     """Slices of each answer; those of landmarks are NE."""
-    properties = label_report.properties(label_report.notes_of(judged))
+    properties = label_report.properties(label_report.notes_of(evaluated))
     parts: dict[str, Any] = {"ne": of_landmarks}
     right = None if scores.items is None else np.where(scores.items >= 0, scores.items == 0, np.nan)
     for name, values in (("category", scores.category), ("attributes", scores.attributes), ("hit_1", right)):
@@ -218,8 +222,8 @@ def _badness(scores: _Scores) -> np.ndarray:
     return np.where(known, np.stack(parts), 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
 
 
-def _images(answers: Answers, judged: Judged, scores: _Scores, badness: np.ndarray) -> bytes:
-    results, keys = judged.results, judged.shards.columns["key"]
+def _images(answers: Answers, evaluated: EvaluatedSplit, scores: _Scores, badness: np.ndarray) -> bytes:
+    results, keys = evaluated.results, evaluated.shards.columns["key"]
     counts = scores.errors.counted.sum(axis=1)
     rows: list[list[object]] = []
     for number in np.argsort(-badness, kind="stable"):
@@ -241,9 +245,9 @@ def _images(answers: Answers, judged: Judged, scores: _Scores, badness: np.ndarr
     return csv_bytes(header, rows)
 
 
-def _bar(part: dict[str, float], floor: dict[str, float] | None, figure: str) -> dict[str, float]:
+def _bar(part: dict[str, float], baseline: dict[str, float] | None, figure: str) -> dict[str, float]:
     bar = {"value": part[figure], "count": part.get("positives", part.get("count", 0.0))}
-    return bar if floor is None else {**bar, "floor": floor[figure]}
+    return bar if baseline is None else {**bar, "baseline": baseline[figure]}
 
 
 def _percent(part: dict[str, Any], name: str, *, plain: bool = False) -> str:

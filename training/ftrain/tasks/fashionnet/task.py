@@ -19,7 +19,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch
-from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image, known_landmarks, names_as_ids
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss, exclusive_shares
@@ -211,25 +211,25 @@ class FashionNet(Task):
             return None
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            floor = FashionNet(self.config, self.dataset).eval()
-        floor.flip_test = self.flip_test
-        return floor
+            baseline = FashionNet(self.config, self.dataset).eval()
+        baseline.flip_test = self.flip_test
+        return baseline
 
     def measure(self, results: Results) -> dict[str, Any]:
         """Figures of all answers; items are sought among the other images of the split."""
-        from ftrain.tasks.fashionnet.metrics import figures
+        from ftrain.tasks.fashionnet.metrics import measure
 
-        return figures(self.answers, results)
+        return measure(self.answers, results)
 
-    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
-        """All figures beside their floors (mean pose, majority, untrained features), slices, tables, plots, images."""
+    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
+        """All figures beside their baselines (mean pose, majority, untrained features), slices, tables, plots, images."""
         from ftrain.tasks.fashionnet.report import report
 
-        return report(self.answers, judged, out)
+        return report(self.answers, evaluated, out)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """Model and floors side by side."""
+        """Model and baselines side by side."""
         from ftrain.tasks.fashionnet.report import summary
 
         yield from summary(metrics)

@@ -22,7 +22,7 @@ from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig
 from ftrain.data.image import decode
 from ftrain.data.stream import Batch, RawSample
-from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.layers.backbone import Backbone
 from ftrain.tasks.retrieval.encoder import RetrievalEncoder
 from ftrain.tasks.retrieval.task import Retrieval
@@ -64,7 +64,7 @@ class JoinedConfig(TaskConfig):
 
 @dataclass(frozen=True)
 class JoinedEncoder:
-    """Sample to the inputs of every run, named `0.image`, `1.image`, …; the first one's hold the labels that it is judged by."""
+    """Sample to the inputs of every run, named `0.image`, `1.image`, …; the first one's hold the labels that it is evaluated by."""
 
     members: tuple[Task, ...]
     lead: RetrievalEncoder
@@ -154,9 +154,9 @@ class Joined(Task):
         """As `ftrain retrieval`."""
         return self.lead.measure(results)
 
-    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
-        """As `ftrain retrieval`; the floor is the backbone of the first run."""
-        return self.lead.report(judged, out)
+    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
+        """As `ftrain retrieval`; the baseline is the backbone of the first run."""
+        return self.lead.report(evaluated, out)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:

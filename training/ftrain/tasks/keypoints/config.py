@@ -20,7 +20,7 @@ class KeypointsConfig(ViewConfig):
     sigma: float = Field(1.4, gt=0)  # of the finest target, in cells of 4 pixels
     ohkm_fraction: float = Field(0.5, gt=0, le=1)  # OHKM: share of the valid points that RefineNet trains
     garment_loss_weight: float = Field(0.05, ge=0)
-    category: str | None = None  # train and judge one garment only; None: all in one model
+    category: str | None = None  # train and evaluate one garment only; None: all in one model
     rotation: float = Field(30.0, ge=0)  # degrees, uniform in ±
     scale: tuple[float, float] = (0.75, 1.3)
     translate: float = Field(0.1, ge=0)  # of the input size, uniform in ±

@@ -12,9 +12,9 @@ from fschemas.csv_text import csv_bytes
 from fschemas.landmarks import LandmarkSet
 from fschemas.publish import publish_bytes
 from fschemas.wording import count
-from ftrain.data.types import Judged, Results
+from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.normalised_error import PointErrors
-from ftrain.plots.landmark_report import error_sums, landmark_figures
+from ftrain.plots.landmark_report import error_sums, landmark_metrics
 
 _LABELS = {
     "ne": "NE, with 95 % interval",
@@ -25,28 +25,28 @@ _LABELS = {
 }
 
 
-def report(landmarks: LandmarkSet, judged: Judged, out: Path) -> dict[str, Any]:
+def report(landmarks: LandmarkSet, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
-    Raises `UsageError` when no visible point of the split can be judged.
+    Raises `UsageError` when no visible point of the split can be evaluated.
     """
     from ftrain.plots.drawing import contact_sheet
 
-    numbers, errors, subtitle = landmark_figures(landmarks, judged, out)
-    rows = _image_rows(landmarks, judged, errors)
+    numbers, errors, subtitle = landmark_metrics(landmarks, evaluated, out)
+    rows = _image_rows(landmarks, evaluated, errors)
     publish_bytes(out / "images.csv", csv_bytes(("key", "garment", "ne", "points"), rows))
-    publish_bytes(out / "predictions.png", contact_sheet(landmarks, judged, errors, subtitle))
+    publish_bytes(out / "predictions.png", contact_sheet(landmarks, evaluated, errors, subtitle))
     return numbers
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """The numbers of `report` as lines for a person."""
-    model, floor = metrics["model"], metrics.get("mean_pose", {})
-    columns = ["model", *(["mean pose"] if floor else [])]
+    model, baseline = metrics["model"], metrics.get("mean_pose", {})
+    columns = ["model", *(["mean pose"] if baseline else [])]
     yield _line("metric", columns)
     for name in ("ne", "pck_5", "pck_10", "pck_20", "garment_accuracy"):
         if name in model:
-            yield _line(_LABELS[name], [_share(part, name) for part in (model, floor) if part])
+            yield _line(_LABELS[name], [_share(part, name) for part in (model, baseline) if part])
     if metrics.get("garments"):
         yield _line("NE of each garment", columns)
     for garment, part in metrics.get("garments", {}).items():
@@ -79,14 +79,14 @@ def answer(landmarks: LandmarkSet, results: Results, number: int, garment: str |
     return {"width": width, "height": height, "garment": garment, "garment_score": garment_score, "points": points}
 
 
-def _image_rows(landmarks: LandmarkSet, judged: Judged, errors: PointErrors) -> list[tuple[object, ...]]:
+def _image_rows(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: PointErrors) -> list[tuple[object, ...]]:
     """Key, garment, NE and number of counted points of every image, the worst first, those without NE last."""
-    garments, keys = list(landmarks.garments), judged.shards.columns["key"]
+    garments, keys = list(landmarks.garments), evaluated.shards.columns["key"]
     counts = errors.counted.sum(axis=1)
     rows: list[tuple[object, ...]] = []
     means = np.where(counts > 0, error_sums(errors) / np.maximum(counts, 1), -1.0)
     for number in np.argsort(-means, kind="stable"):
-        key = str(keys[judged.results["row"][number]])
+        key = str(keys[evaluated.results["row"][number]])
         error = f"{means[number]:.6f}" if counts[number] else ""
         rows.append((key, garments[errors.garments[number]], error, int(counts[number])))
     return rows

@@ -21,7 +21,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, LandmarkSet, Visibility
 from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch, RawSample
-from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image, known_landmarks, landmarks_in_view, view_of_sample
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.backbone import Normalise
@@ -162,11 +162,11 @@ class Keypoints(Task):
         named = results["garment_scores"].argmax(axis=1)
         return {**summarise(errors, self.landmarks), "garment_accuracy": float(np.mean(named == results["garment"]))}
 
-    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
         """NE against the mean pose, per garment and point, PCK curves, the worst images: JSON values, tables and plots."""
         from ftrain.tasks.keypoints.report import report
 
-        return report(self.landmarks, judged, out)
+        return report(self.landmarks, evaluated, out)
 
     def use_turned_views(self, turned: bool | None) -> None:
         """The mirror image, and rotations by `tta_angles` or, where the configuration names none, by ±10 degrees."""

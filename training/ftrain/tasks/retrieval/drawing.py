@@ -1,4 +1,4 @@
-"""Images of a retrieval: rankings with their hits framed, hit@k against the floors, and the answer for one photograph."""
+"""Images of a retrieval: rankings with their hits framed, hit@k against the baselines, and the answer for one photograph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ftrain.data.image import decode_exactly
 from ftrain.data.types import Results
 from ftrain.plots.drawing import INK, WHITE, label_font
 from ftrain.plots.legend import Entry
-from ftrain.plots.plots import FAINT_COLOR, FLOOR_COLOR, MODEL_COLOR, STYLE, draw_head, to_png
+from ftrain.plots.plots import BASELINE_COLOR, FAINT_COLOR, MODEL_COLOR, STYLE, draw_head, to_png
 from ftrain.plots.sheet import Tile, sheet
 
 SHEET_QUERIES, SHEET_RANKS = 10, 5
@@ -44,12 +44,12 @@ def ranking_sheet(
 
 
 def plot_hits(curves: Mapping[str, Mapping[int, float]], subtitle: str) -> bytes:
-    """PNG of hit@k over k, one curve for each of `curves`: the model first, then its floors."""
+    """PNG of hit@k over k, one curve for each of `curves`: the model first, then its baselines."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.6, 4.4), layout="constrained")
         draw_head(figure, "Share of queries with a hit among the first k", subtitle)
         axes = figure.add_subplot()
-        looks = ((MODEL_COLOR, "-", 2.2), (FLOOR_COLOR, (0, (5, 2)), 1.6), (FAINT_COLOR, (0, (1, 1.5)), 1.6))
+        looks = ((MODEL_COLOR, "-", 2.2), (BASELINE_COLOR, (0, (5, 2)), 1.6), (FAINT_COLOR, (0, (1, 1.5)), 1.6))
         for (name, shares), (color, line, width) in zip(curves.items(), looks, strict=False):
             ranks = sorted(shares)
             values = [100 * shares[k] for k in ranks]

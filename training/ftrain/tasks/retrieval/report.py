@@ -19,14 +19,14 @@ from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from fschemas.wording import count
-from ftrain.data.types import Judged, Results
+from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.bootstrap import ratio_interval
-from ftrain.metrics.exact_search import ExactSearch, Features, Likeness
+from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
 from ftrain.metrics.slices import slices
 from ftrain.plots.label_plots import plot_bars
-from ftrain.plots.label_report import classification, figure_lines, labels_of, spread, subtitle, write_classification
-from ftrain.tasks.retrieval.chance import chance_figures
+from ftrain.plots.label_report import classification, labels_of, metric_lines, spread, subtitle, write_classification
+from ftrain.tasks.retrieval.chance import chance_metrics
 from ftrain.tasks.retrieval.drawing import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
 
 TOP = (1, 5, 10, 20, 50)
@@ -45,47 +45,47 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Study:
-    """Who asks and who answers, as places in the results, and what the model and its floor find."""
+    """Who asks and who answers, as places in the results, and what the model and its baseline find."""
 
-    judged: Judged
+    evaluated: EvaluatedSplit
     labels: np.ndarray  # what is found again, a string for every row of the set
     asks: Rows
     answers: Rows
     protocol: str
     model: RetrievalFigures
-    floor: RetrievalFigures | None
+    baseline: RetrievalFigures | None
 
     @property
     def queries(self) -> Rows:
         """Rows of the set that ask."""
-        return self.judged.results["row"][self.asks]
+        return self.evaluated.results["row"][self.asks]
 
 
-def report(identity: str, categories: Sequence[str], judged: Judged, out: Path) -> dict[str, Any]:
+def report(identity: str, categories: Sequence[str], evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
     `identity` (item or category) is what has to be found again; `categories` are the classes of `class_scores`, where there are
     some. Raises `UsageError` where no query has a right image in the gallery.
     """
-    study = _study(identity, judged)
+    study = _study(identity, evaluated)
     numbers: dict[str, Any] = {
         "protocol": study.protocol,
         "identity": identity,
         "model": {**study.model.summary(), **_intervals(study, study.model)},
-        "chance": chance_figures(study.model.num_relevant, _compared(study), TOP),
-        "collapse": collapse(judged.results["embedding"], study.labels[judged.results["row"]]),
+        "chance": chance_metrics(study.model.num_relevant, _compared(study), TOP),
+        "collapse": collapse(evaluated.results["embedding"], study.labels[evaluated.results["row"]]),
     }
-    if study.floor is not None:
-        numbers["untrained"] = {**study.floor.summary(), **_intervals(study, study.floor)}
-        numbers["gain"] = _gain(study, study.floor)
-    by = {name: judged.shards.columns[name][study.queries] for name in _SLICED if name in judged.shards.columns}
-    numbers["slices"] = slices(study.model.hits(1), study.model.judged, by)
-    if judged.split.startswith("val") and "color" in judged.results:
-        numbers["color_weights"] = color_weights(study.judged.results, study.asks, study.answers, study.labels)
-    line = subtitle(judged, f"hit@1 {100 * numbers['model']['hit_1']:.1f} %, {study.protocol}")
-    if categories and "class_scores" in judged.results and "category" in judged.shards.columns:
-        scores, named = judged.results["class_scores"], [judged.results["row"], judged.training_rows]
-        labels, training = (labels_of(judged.shards, rows, "category", categories) for rows in named)
+    if study.baseline is not None:
+        numbers["untrained"] = {**study.baseline.summary(), **_intervals(study, study.baseline)}
+        numbers["gain"] = _gain(study, study.baseline)
+    by = {name: evaluated.shards.columns[name][study.queries] for name in _SLICED if name in evaluated.shards.columns}
+    numbers["slices"] = slices(study.model.hits(1), study.model.evaluated, by)
+    if evaluated.split.startswith("val") and "color" in evaluated.results:
+        numbers["color_weights"] = color_weights(study.evaluated.results, study.asks, study.answers, study.labels)
+    line = subtitle(evaluated, f"hit@1 {100 * numbers['model']['hit_1']:.1f} %, {study.protocol}")
+    if categories and "class_scores" in evaluated.results and "category" in evaluated.shards.columns:
+        scores, named = evaluated.results["class_scores"], [evaluated.results["row"], evaluated.training_rows]
+        labels, training = (labels_of(evaluated.shards, rows, "category", categories) for rows in named)
         if (labels >= 0).any():
             numbers["category"] = classification(scores, labels, training, categories)
             write_classification(out, "category", scores, labels, training, categories, line)
@@ -95,17 +95,17 @@ def report(identity: str, categories: Sequence[str], judged: Judged, out: Path) 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """The numbers of `report` as lines for a person."""
-    model, floor, chance = metrics["model"], metrics.get("untrained", {}), metrics["chance"]
+    model, baseline, chance = metrics["model"], metrics.get("untrained", {}), metrics["chance"]
     left_out = int(model["queries_without_match"])
     yield (
         f"{count(int(model['queries']), 'query', 'queries')}, {count(int(model['gallery']), 'gallery image')}, {metrics['protocol']}"
         + (f"; left out without a match: {count(left_out, 'query', 'queries')}" if left_out else "")
     )
-    yield from figure_lines(model, floor, _LABELS, "untrained backbone", "search")
+    yield from metric_lines(model, baseline, _LABELS, "untrained backbone", "search")
     yield f"chance: hit@1 {100 * chance['hit_1']:.1f} %, mAP {100 * chance['map']:.1f} %"
     if "category" in metrics:
         named = {"top_1": "category named right", "macro_f1": "category, macro-F1"}
-        yield from figure_lines(
+        yield from metric_lines(
             metrics["category"]["model"], metrics["category"].get("majority", {}), named, "majority", "category"
         )
     if gain := metrics.get("gain"):
@@ -140,33 +140,35 @@ def color_weights(results: Results, asks: Rows, answers: Rows, labels: np.ndarra
     found: list[dict[str, float]] = []
     for weight in _COLOR_WEIGHTS:
         both = np.concatenate([results["embedding"], np.sqrt(weight) * results["color"]], axis=1)  # one dot product for the sum
-        figures = _judge(both, results["row"], asks, answers, labels).summary()
-        found.append({"weight": weight, "hit_1": figures["hit_1"], "map": figures["map"]})
+        metrics = _judge(both, results["row"], asks, answers, labels).summary()
+        found.append({"weight": weight, "hit_1": metrics["hit_1"], "map": metrics["map"]})
     return found
 
 
-def _study(identity: str, judged: Judged) -> _Study:
-    rows, columns = judged.results["row"], judged.shards.columns
+def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
+    rows, columns = evaluated.results["row"], evaluated.shards.columns
     if identity not in columns:
-        raise UsageError(f"{judged.shards.place}: carries no {identity}, so nothing can be judged; take a set with {identity}")
+        raise UsageError(
+            f"{evaluated.shards.place}: carries no {identity}, so nothing can be evaluated; take a set with {identity}"
+        )
     splits, plain = columns["split"][rows], columns["copy"][rows] == 0
-    first = judged.split.split("+")[0]
+    first = evaluated.split.split("+")[0]
     asks, answers, protocol = plain, plain, "leaving one out"
     if {"query", "val_query"} & set(splits.tolist()):
         asks, answers = plain & np.isin(splits, ("query", "val_query")), plain & np.isin(splits, ("gallery", "val_gallery"))
         protocol = "official query and gallery"
-    elif first != judged.split:
-        asks, protocol = plain & (splits == first), f"{first} asks, {judged.split.replace('+', ' and ')} answer"
+    elif first != evaluated.split:
+        asks, protocol = plain & (splits == first), f"{first} asks, {evaluated.split.replace('+', ' and ')} answer"
     places, labels = (np.flatnonzero(asks), np.flatnonzero(answers)), columns[identity]
-    model = _judge(judged.results["embedding"], rows, *places, labels)
-    if not model.judged.any():
+    model = _judge(evaluated.results["embedding"], rows, *places, labels)
+    if not model.evaluated.any():
         raise UsageError(
-            f"{judged.shards.place}: no image of the split {judged.split!r} has another one of its {identity} to be found; "
+            f"{evaluated.shards.place}: no image of the split {evaluated.split!r} has another one of its {identity} to be found; "
             "choose another --split"
         )
-    untrained = judged.untrained
-    floor = None if untrained is None else _judge(untrained["embedding"], rows, *places, labels)
-    return _Study(judged, labels, *places, protocol, model, floor)
+    untrained = evaluated.untrained
+    baseline = None if untrained is None else _judge(untrained["embedding"], rows, *places, labels)
+    return _Study(evaluated, labels, *places, protocol, model, baseline)
 
 
 def _judge(embedding: np.ndarray, rows: Rows, asks: Rows, answers: Rows, labels: np.ndarray) -> RetrievalFigures:
@@ -181,33 +183,33 @@ def _compared(study: _Study) -> Rows:
     return len(study.answers) - np.isin(study.asks, study.answers)
 
 
-def _intervals(study: _Study, figures: RetrievalFigures) -> dict[str, float]:
+def _intervals(study: _Study, metrics: RetrievalFigures) -> dict[str, float]:
     """95 % intervals over items: images of one item are found or missed together."""
     found: dict[str, float] = {}
-    for name, values in _per_query(figures).items():
+    for name, values in _per_query(metrics).items():
         found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, values)
-    return found | {"items": float(len(np.unique(study.labels[study.queries][figures.judged])))}
+    return found | {"items": float(len(np.unique(study.labels[study.queries][metrics.evaluated])))}
 
 
-def _gain(study: _Study, floor: RetrievalFigures) -> dict[str, float]:
-    """Differences to the floor query by query, with their intervals: narrower than both intervals suggest."""
+def _gain(study: _Study, baseline: RetrievalFigures) -> dict[str, float]:
+    """Differences to the baseline query by query, with their intervals: narrower than both intervals suggest."""
     found: dict[str, float] = {}
-    below = _per_query(floor)
+    below = _per_query(baseline)
     for name, values in _per_query(study.model).items():
         difference = values - below[name]
-        found[name] = float(difference[study.model.judged].mean())
+        found[name] = float(difference[study.model.evaluated].mean())
         found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, difference)
     return found
 
 
-def _per_query(figures: RetrievalFigures) -> dict[str, np.ndarray]:
-    return {"hit_1": figures.hits(1).astype(np.float64), "map": figures.average_precision}
+def _per_query(metrics: RetrievalFigures) -> dict[str, np.ndarray]:
+    return {"hit_1": metrics.hits(1).astype(np.float64), "map": metrics.average_precision}
 
 
 def _interval_over_items(study: _Study, values: np.ndarray) -> tuple[float, float]:
-    judged = study.model.judged
-    _, item = np.unique(study.labels[study.queries][judged], return_inverse=True)
-    return ratio_interval(np.bincount(item, weights=values[judged]), np.bincount(item))
+    evaluated = study.model.evaluated
+    _, item = np.unique(study.labels[study.queries][evaluated], return_inverse=True)
+    return ratio_interval(np.bincount(item, weights=values[evaluated]), np.bincount(item))
 
 
 def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None:
@@ -224,18 +226,18 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
     order = _worst_first(study.model)
     rows = [_image_row(study, ranked, place) for place in order.tolist()]
     publish_bytes(out / "images.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows))
-    best_first = order[study.model.judged[order]][::-1]
+    best_first = order[study.model.evaluated[order]][::-1]
     shown = best_first[spread(np.arange(len(best_first)), SHEET_QUERIES)]
     notes = [f"AP {100 * study.model.average_precision[place]:.0f} %" for place in shown.tolist()]
-    sheet = ranking_sheet(study.judged.shards, study.queries[shown], ranked[shown], study.labels, line, notes)
+    sheet = ranking_sheet(study.evaluated.shards, study.queries[shown], ranked[shown], study.labels, line, notes)
     publish_bytes(out / "predictions.png", sheet)
 
 
 def _ranked(study: _Study) -> Rows:
     """Rows of the first images found for each query, itself left out: Nq, 5; -1 where there are no more."""
-    rows, embedding = study.judged.results["row"], study.judged.results["embedding"].astype(np.float32)
+    rows, embedding = study.evaluated.results["row"], study.evaluated.results["embedding"].astype(np.float32)
     gallery, queries = Features(embedding[study.answers]), Features(embedding[study.asks])
-    best = rows[study.answers][ExactSearch(gallery).search(queries, Likeness(), SHEET_RANKS + 1).rows]
+    best = rows[study.answers][ExactSearch(gallery).search(queries, Similarity(), SHEET_RANKS + 1).rows]
     ranked = np.full((len(queries), SHEET_RANKS), -1, np.int64)
     for place, (row, found) in enumerate(zip(study.queries, best, strict=True)):
         others = found[found != row][:SHEET_RANKS]
@@ -243,17 +245,17 @@ def _ranked(study: _Study) -> Rows:
     return ranked
 
 
-def _worst_first(figures: RetrievalFigures) -> Rows:
+def _worst_first(metrics: RetrievalFigures) -> Rows:
     """Numbers of queries: by average precision, then by the rank of the first hit; those without a match last."""
-    precision = np.where(figures.judged, figures.average_precision, 2.0)
-    return np.lexsort((-figures.first, precision))
+    precision = np.where(metrics.evaluated, metrics.average_precision, 2.0)
+    return np.lexsort((-metrics.first, precision))
 
 
 def _image_row(study: _Study, ranked: Rows, place: int) -> tuple[object, ...]:
     """Key and label of a query, rank of the first hit, average precision, key and label of what is found first."""
-    keys, figures = study.judged.shards.columns["key"], study.model
+    keys, metrics = study.evaluated.shards.columns["key"], study.model
     row, found = int(study.queries[place]), int(ranked[place, 0])
-    known = bool(figures.judged[place])
-    first, precision = (int(figures.first[place]) + 1, f"{figures.average_precision[place]:.6f}") if known else ("", "")
+    known = bool(metrics.evaluated[place])
+    first, precision = (int(metrics.first[place]) + 1, f"{metrics.average_precision[place]:.6f}") if known else ("", "")
     other = (str(keys[found]), str(study.labels[found])) if found >= 0 else ("", "")
     return str(keys[row]), str(study.labels[row]), first, precision, *other

@@ -2,7 +2,7 @@
 
 After ihciah/deep-fashion-retrieval: a ResNet-50 with a 512-d deep feature, cross-entropy over categories plus a triplet loss, the
 backbone frozen and then thawed (`fit.stages`). Batches are P identities x K images (`fit.sampler=identities`), so that every
-image is an anchor and meets its positives. Judged by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
+image is an anchor and meets its positives. EvaluatedSplit by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig
 from ftrain.data.search_roles import GALLERY, QUERY, has_match
 from ftrain.data.stream import Batch
-from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image, names_as_ids
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.color import color_features
@@ -71,7 +71,7 @@ class Retrieval(Task):
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
-        """`test` is query and gallery where a set has them; `test+train` judges test among the images of both."""
+        """`test` is query and gallery where a set has them; `test+train` evaluates test among the images of both."""
         parts = split.split("+")
         if len(parts) > 1:
             if strangers := [part for part in parts if part not in known]:
@@ -179,26 +179,26 @@ class Retrieval(Task):
     def measure(self, results: Results) -> dict[str, Any]:
         """hit@k, recall@k, mAP; by the roles of query and gallery, or leaving one out where there are none."""
         asks, answers = results["role"] != GALLERY, results["role"] != QUERY
-        figures = judge_retrieval(
+        metrics = judge_retrieval(
             results["embedding"][asks], results["embedding"][answers], results["identity"][asks], results["identity"][answers],
             query_rows=results["row"][asks], gallery_rows=results["row"][answers],
         ).summary()  # fmt: skip
-        if not np.isfinite(figures["map"]):
+        if not np.isfinite(metrics["map"]):
             raise UsageError(
                 f"no {self.config.labels} has two validation images, so nothing can be found again; raise hold_out, or take "
                 "a set with another validation split"
             )
-        return figures
+        return metrics
 
-    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
+    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
         """Figures beside the untrained backbone and chance, slices, the worst queries, rankings: JSON values, tables and plots."""
         from ftrain.tasks.retrieval.report import report
 
-        return report(self.config.labels, self.categories if self.config.classify == "category" else (), judged, out)
+        return report(self.config.labels, self.categories if self.config.classify == "category" else (), evaluated, out)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """hit@k, recall@k and mAP beside the floors."""
+        """hit@k, recall@k and mAP beside the baselines."""
         from ftrain.tasks.retrieval.report import summary
 
         yield from summary(metrics)
@@ -207,9 +207,9 @@ class Retrieval(Task):
         """The given backbone's pooled features, of another dimension, in place of the embedding."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            floor = Retrieval(self.config, self.dataset)
-        floor.learnt, floor.flip_test = False, self.flip_test
-        return floor
+            baseline = Retrieval(self.config, self.dataset)
+        baseline.learnt, baseline.flip_test = False, self.flip_test
+        return baseline
 
     def use_turned_views(self, turned: bool | None) -> None:
         """Whether the mirror image is looked at too."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ftrain.data.types import Judged
+from ftrain.data.types import EvaluatedSplit
 from ftrain.plots.label_report import image_of
 from ftrain.tasks.style.answer import glow
 
 LOOKED = "bright: where the network looked, dark: where it did not"
 
 
-def attended_image(judged: Judged, number: int, attribute: int) -> np.ndarray:
+def attended_image(evaluated: EvaluatedSplit, number: int, attribute: int) -> np.ndarray:
     """Image `number` of the results under the attention of an attribute, uint8 H, W, 3."""
-    results, (image, _) = judged.results, image_of(judged, number)
+    results, (image, _) = evaluated.results, image_of(evaluated, number)
     height, width = image.shape[:2]
     factor = np.array([width, height, width, height]) / np.tile(results["size"][number], 2)
     grid = results["attention"][number, attribute].astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
-from ftrain.data.types import Judged, Results
+from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import group_accuracy, group_majority
 from ftrain.metrics.classification import dominance
 from ftrain.plots.label_plots import plot_bars
@@ -18,7 +18,7 @@ from ftrain.plots.label_report import finite, percent, subtitle
 from ftrain.plots.legend import Entry
 from ftrain.plots.sheet import Tile, sheet
 from ftrain.tasks.style.attended import LOOKED, attended_image
-from ftrain.tasks.style.attribute_search import Entries, chance_figures, entries, nearest, search_figures
+from ftrain.tasks.style.attribute_search import Entries, chance_metrics, entries, nearest, search_metrics
 from ftrain.tasks.style.labels import Labels
 
 _NEIGHBOURS = 5
@@ -26,49 +26,51 @@ _ROWS = 8
 _MOST_QUERIES = 2000  # of an attribute, for the table of images and the guard; mAP takes all
 
 
-def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
+def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
-    results, found = judged.results, entries(labels, judged.results)
+    results, found = evaluated.results, entries(labels, evaluated.results)
     if not (found.asks.any() and found.offers.any()):
-        raise UsageError(f"{judged.shards.place}: no image of the split {judged.split!r} has a value; choose another --split")
-    figures, chance = search_figures(labels, results, found), chance_figures(labels, found)
+        raise UsageError(
+            f"{evaluated.shards.place}: no image of the split {evaluated.split!r} has a value; choose another --split"
+        )
+    metrics, chance = search_metrics(labels, results, found), chance_metrics(labels, found)
     numbers: dict[str, Any] = {
-        "model": {name: value for name, value in figures.items() if "/" not in name},
+        "model": {name: value for name, value in metrics.items() if "/" not in name},
         "chance": {name: value for name, value in chance.items() if "/" not in name},
     }
-    untrained = search_figures(labels, judged.untrained, found) if judged.untrained is not None else {}
+    untrained = search_metrics(labels, evaluated.untrained, found) if evaluated.untrained is not None else {}
     if untrained:
         numbers["untrained"] = {name: value for name, value in untrained.items() if "/" not in name}
     numbers["attributes"] = {
-        name: {"map": figures[f"map/{name}"], "chance": chance[f"map/{name}"]}
+        name: {"map": metrics[f"map/{name}"], "chance": chance[f"map/{name}"]}
         | ({"untrained": untrained[f"map/{name}"]} if untrained else {})
         | {"queries": int(((found.attributes == number) & found.asks).sum())}
-        for number, name in enumerate(labels.attributes) if f"map/{name}" in figures
+        for number, name in enumerate(labels.attributes) if f"map/{name}" in metrics
     }  # fmt: skip
     if "scores" in results:
-        _add_named(labels, judged, numbers)
+        _add_named(labels, evaluated, numbers)
     searches = {number: nearest(results, found, number, _MOST_QUERIES, _NEIGHBOURS) for number in np.unique(found.attributes)}
     numbers["collapse"] = _collapse(labels, found, searches)
-    _write(labels, judged, numbers, found, searches, out)
+    _write(labels, evaluated, numbers, found, searches, out)
     return numbers
 
 
-def _add_named(labels: Labels, judged: Judged, numbers: dict[str, Any]) -> None:
+def _add_named(labels: Labels, evaluated: EvaluatedSplit, numbers: dict[str, Any]) -> None:
     """What the heads answer, where an image has exactly one value of an attribute, beside the commonest value of training."""
     groups = dict(zip(labels.attributes, labels.ids, strict=True))
-    positive, scores = judged.results["positive"].astype(bool), _by_id(labels, judged.results)
+    positive, scores = evaluated.results["positive"].astype(bool), _by_id(labels, evaluated.results)
     known = np.ones_like(positive)
     named = group_accuracy(scores, positive, known, groups)
     numbers["model"] |= finite({"top_1": named["mean"]["top_1"], "macro_f1": named["mean"]["macro_f1"]})
     for name, part in numbers["attributes"].items():
         part.update(finite({"top_1": named[name]["top_1"], "macro_f1": named[name]["macro_f1"]}))
-    if len(judged.training_rows):
-        notes = (judged.shards.read_annotation(int(row)) for row in judged.training_rows)
+    if len(evaluated.training_rows):
+        notes = (evaluated.shards.read_annotation(int(row)) for row in evaluated.training_rows)
         counts = np.sum([labels.positive(note) for note in notes], axis=0, dtype=np.int64)
-        floor = group_majority(counts, positive, known, groups)
-        numbers["majority"] = finite({"top_1": floor["mean"]["top_1"], "macro_f1": floor["mean"]["macro_f1"]})
+        baseline = group_majority(counts, positive, known, groups)
+        numbers["majority"] = finite({"top_1": baseline["mean"]["top_1"], "macro_f1": baseline["mean"]["macro_f1"]})
         for name, part in numbers["attributes"].items():
-            part.update(finite({"majority": floor[name]["top_1"]}))
+            part.update(finite({"majority": baseline[name]["top_1"]}))
 
 
 def _by_id(labels: Labels, results: Results) -> np.ndarray:
@@ -92,25 +94,25 @@ def _collapse(labels: Labels, found: Entries, searches: dict[int, tuple[np.ndarr
 
 
 def _write(
-    labels: Labels, judged: Judged, numbers: dict[str, Any], found: Entries,
+    labels: Labels, evaluated: EvaluatedSplit, numbers: dict[str, Any], found: Entries,
     searches: dict[int, tuple[np.ndarray, np.ndarray]], out: Path,
 ) -> None:  # fmt: skip
-    title = subtitle(judged, f"mAP {percent(numbers['model']['map'])}")
+    title = subtitle(evaluated, f"mAP {percent(numbers['model']['map'])}")
     parts = numbers["attributes"]
     columns = ("map", "chance", "untrained", "top_1", "majority", "macro_f1", "queries")
     publish_bytes(out / "plots/attributes.csv", csv_table("attribute", columns, parts))
-    bars = {name: {"value": part["map"], "floor": part["chance"], "count": part["queries"]} for name, part in parts.items()}
+    bars = {name: {"value": part["map"], "baseline": part["chance"], "count": part["queries"]} for name, part in parts.items()}
     publish_bytes(out / "plots/attributes.png", plot_bars(bars, "mAP of each attribute", title, "mAP in %", "random order"))
     header = ("key", "attribute", "value", "nearest", "nearest_value", f"right_of_{_NEIGHBOURS}")
-    publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, judged, found, searches)))
-    publish_bytes(out / "predictions.png", _sheet(labels, judged, found, searches, title))
+    publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, evaluated, found, searches)))
+    publish_bytes(out / "predictions.png", _sheet(labels, evaluated, found, searches, title))
 
 
 def _image_rows(
-    labels: Labels, judged: Judged, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]
+    labels: Labels, evaluated: EvaluatedSplit, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[object, ...]]:  # fmt: skip
     """A row for each query (at most 2,000 an attribute): how many of its nearest images have its value, the fewest first."""
-    keys = judged.shards.columns["key"][judged.results["row"]]
+    keys = evaluated.shards.columns["key"][evaluated.results["row"]]
     rows: list[tuple[object, ...]] = []
     for number, (asked, neighbours) in searches.items():
         values = labels.values[number]
@@ -123,7 +125,7 @@ def _image_rows(
 
 
 def _sheet(
-    labels: Labels, judged: Judged, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]], title: str
+    labels: Labels, evaluated: EvaluatedSplit, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]], title: str
 ) -> bytes:
     """A query of each attribute and its nearest images, each under the attention of the attribute."""
     tiles: list[Tile | None] = []
@@ -138,7 +140,7 @@ def _sheet(
         for entry in (query, *neighbours[place].tolist()):
             right = None if entry == query else bool(found.values[entry] == found.values[query])
             head = [labels.attributes[number].replace("_", " ")] if entry == query else []
-            image = attended_image(judged, int(found.images[entry]), number)
+            image = attended_image(evaluated, int(found.images[entry]), number)
             row.append(Tile(image, [*head, values[found.values[entry]]], right))
         tiles += [*row, *[None] * (_NEIGHBOURS + 1 - len(row))]
     meaning = {"good": "green frame: the same value", "bad": "red frame: another value"}

@@ -1,4 +1,4 @@
-"""Search by attribute as the ASEN papers judge it, and its floors: chance, and what a nearest neighbour says."""
+"""Search by attribute as the ASEN papers evaluate it, and its baselines: chance, and what a nearest neighbour says."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ def entries(labels: Labels, results: Results) -> Entries:
     return Entries(images, attributes, values, roles != GALLERY, roles != QUERY)
 
 
-def search_figures(labels: Labels, results: Results, chosen: Entries | None = None) -> dict[str, float]:
+def search_metrics(labels: Labels, results: Results, chosen: Entries | None = None) -> dict[str, float]:
     """`metrics.retrieval.attribute_map` of the embeddings; figures that nothing could be said of are left out."""
     found = chosen or entries(labels, results)
     places = {True: np.flatnonzero(found.asks), False: np.flatnonzero(found.offers)}
     vectors = {side: results["embedding"][found.images[at], found.attributes[at]] for side, at in places.items()}
     query, gallery = places[True], places[False]
-    figures = attribute_map(
+    metrics = attribute_map(
         vectors[True], vectors[False], found.values[query], found.values[gallery], found.attributes[query],
         found.attributes[gallery], labels.attributes, query_rows=found.images[query], gallery_rows=found.images[gallery],
     )  # fmt: skip
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def chance_figures(labels: Labels, found: Entries) -> dict[str, float]:
+def chance_metrics(labels: Labels, found: Entries) -> dict[str, float]:
     """mAP of candidates in random order: its expectation, per attribute and over all queries.
 
     With R right ones among N, the k-th candidate is one with the same probability for every k, and of the k - 1 before it
@@ -75,8 +75,8 @@ def chance_figures(labels: Labels, found: Entries) -> dict[str, float]:
         harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, among.sum() + 1))])[total] / np.maximum(total, 1)
         others = (right - 1) / np.maximum(total - 1, 1)
         expected[asked == number] = np.where(right > 0, harmonic + others * (1 - harmonic), 0.0)
-    figures = {f"map/{labels.attributes[number]}": float(expected[asked == number].mean()) for number in np.unique(asked)}
-    return {"map": float(expected.mean()), **figures} if len(expected) else {}
+    metrics = {f"map/{labels.attributes[number]}": float(expected[asked == number].mean()) for number in np.unique(asked)}
+    return {"map": float(expected.mean()), **metrics} if len(expected) else {}
 
 
 def nearest(results: Results, found: Entries, attribute: int, most_queries: int, count: int) -> tuple[IntArray, IntArray]:

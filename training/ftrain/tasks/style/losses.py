@@ -20,12 +20,12 @@ def value_loss(
     For each of A attributes `heads` has the classifier and `seen` what that looks at, B, D; `values` B, A are int64, -1 unknown.
     """
     costs = torch.zeros(values.shape[0], device=values.device)
-    for number, (head, judged) in enumerate(zip(heads, seen, strict=True)):
+    for number, (head, evaluated) in enumerate(zip(heads, seen, strict=True)):
         true = values[:, number]
         if isinstance(head, ArcFace):
-            logits = head.with_margin(judged, F.one_hot(true.clamp_min(0), num_values[number]).bool())
+            logits = head.with_margin(evaluated, F.one_hot(true.clamp_min(0), num_values[number]).bool())
         else:
-            logits = head(judged).float()
+            logits = head(evaluated).float()
         costs = costs + F.cross_entropy(logits, true, ignore_index=-1, label_smoothing=smoothing, reduction="none")
     return (costs / (values >= 0).sum(dim=1).clamp_min(1)).mean()
 

@@ -12,13 +12,13 @@ from fschemas.csv_text import csv_bytes
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from fschemas.wording import count
-from ftrain.data.types import Judged, Results
-from ftrain.metrics.classification import answers, classification_figures, per_class
+from ftrain.data.types import EvaluatedSplit, Results
+from ftrain.metrics.classification import answers, classification_metrics, per_class
 from ftrain.metrics.slices import slices
 from ftrain.plots.label_report import (
     classification,
-    figure_lines,
     finite,
+    metric_lines,
     notes_of,
     percent,
     properties,
@@ -30,7 +30,7 @@ from ftrain.plots.legend import Entry
 from ftrain.plots.sheet import Tile, mistaken, sheet
 from ftrain.tasks.style.attended import LOOKED, attended_image
 from ftrain.tasks.style.attribute_report import report as report_attributes
-from ftrain.tasks.style.attribute_search import chance_figures, entries, search_figures
+from ftrain.tasks.style.attribute_search import chance_metrics, entries, search_metrics
 from ftrain.tasks.style.labels import Labels, main_styles
 
 TOP = (1, 3)
@@ -46,21 +46,21 @@ _ROWS, _COLUMNS = 4, 5
 def measure(labels: Labels, results: Results) -> dict[str, Any]:
     """The figures by which a checkpoint is chosen, and those beside them."""
     if labels.classes is None:
-        return search_figures(labels, results)
-    return finite(classification_figures(results["scores"], results["values"][:, 0], top=TOP))
+        return search_metrics(labels, results)
+    return finite(classification_metrics(results["scores"], results["values"][:, 0], top=TOP))
 
 
-def report(labels: Labels, judged: Judged, out: Path) -> dict[str, Any]:
+def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
     if labels.classes is None:
-        return report_attributes(labels, judged, out)
-    numbers = _numbers(labels, judged)
-    truth, scores, names = judged.results["values"][:, 0], judged.results["scores"], labels.values[0]
-    title = subtitle(judged, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}")
-    write_classification(out, "style", scores, truth, learnt_classes(labels, judged), names, title)
+        return report_attributes(labels, evaluated, out)
+    numbers = _numbers(labels, evaluated)
+    truth, scores, names = evaluated.results["values"][:, 0], evaluated.results["scores"], labels.values[0]
+    title = subtitle(evaluated, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}")
+    write_classification(out, "style", scores, truth, learnt_classes(labels, evaluated), names, title)
     header = ("key", "style", "answer", "score", "score_of_truth")
-    publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, judged)))
-    publish_bytes(out / "predictions.png", _sheet(labels, judged, title))
+    publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, evaluated)))
+    publish_bytes(out / "predictions.png", _sheet(labels, evaluated, title))
     return numbers
 
 
@@ -68,8 +68,8 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """The numbers of `report` as lines for a person."""
     model, majority = metrics["model"], metrics.get("majority", {})
     searched = metrics.get("untrained") or metrics["chance"]
-    yield from figure_lines(model, majority, _ANSWERED, "majority", "answers")
-    yield from figure_lines(model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order", "search")
+    yield from metric_lines(model, majority, _ANSWERED, "majority", "answers")
+    yield from metric_lines(model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order", "search")
     if attributes := metrics.get("attributes"):
         yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}named right".rstrip()
         for attribute, part in attributes.items():
@@ -92,17 +92,19 @@ def calibration_error(scores: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(gaps).sum() / max(1, known.sum()))
 
 
-def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
-    results = judged.results
+def _numbers(labels: Labels, evaluated: EvaluatedSplit) -> dict[str, Any]:
+    results = evaluated.results
     truth, scores, names = results["values"][:, 0], results["scores"], labels.values[0]
     if not (truth >= 0).any():
-        raise UsageError(f"{judged.shards.place}: no image of the split {judged.split!r} has a style; choose another --split")
+        raise UsageError(
+            f"{evaluated.shards.place}: no image of the split {evaluated.split!r} has a style; choose another --split"
+        )
     found = entries(labels, results)
-    searched = {name: value for name, value in search_figures(labels, results, found).items() if "/" not in name}
-    numbers = classification(scores, truth, learnt_classes(labels, judged), names, top=TOP)
+    searched = {name: value for name, value in search_metrics(labels, results, found).items() if "/" not in name}
+    numbers = classification(scores, truth, learnt_classes(labels, evaluated), names, top=TOP)
     numbers["model"] = finite(searched | numbers["model"] | {"calibration_error": calibration_error(scores, truth)})
-    numbers["chance"] = chance_figures(labels, found)
-    notes = notes_of(judged)
+    numbers["chance"] = chance_metrics(labels, found)
+    notes = notes_of(evaluated)
     groups = main_styles()
     cuts = properties(notes) | {"main_style": [groups.get(note["style"], "") for note in notes]}
     cuts["form"] = ["upright" if note["height"] > note["width"] else "square or wide" for note in notes]
@@ -113,44 +115,46 @@ def _numbers(labels: Labels, judged: Judged) -> dict[str, Any]:
     return numbers
 
 
-def learnt_classes(labels: Labels, judged: Judged) -> np.ndarray:
+def learnt_classes(labels: Labels, evaluated: EvaluatedSplit) -> np.ndarray:
     """Classes of the training images, by the names of the data set, which need not be those that an answer has."""
     assert labels.classes is not None
-    styles = judged.shards.columns["style"][judged.training_rows]
+    styles = evaluated.shards.columns["style"][evaluated.training_rows]
     return np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
 
 
-def _image_rows(labels: Labels, judged: Judged) -> list[tuple[object, ...]]:
-    results, names = judged.results, labels.values[0]
+def _image_rows(labels: Labels, evaluated: EvaluatedSplit) -> list[tuple[object, ...]]:
+    results, names = evaluated.results, labels.values[0]
     truth, scores = results["values"][:, 0], results["scores"]
     of_truth = scores[np.arange(len(truth)), truth]
     rows: list[tuple[object, ...]] = []
     for number in np.lexsort((results["row"], of_truth)):
         best = int(scores[number].argmax())
-        key = str(judged.shards.columns["key"][results["row"][number]])
+        key = str(evaluated.shards.columns["key"][results["row"][number]])
         rows.append((key, names[truth[number]], names[best], float(scores[number, best]), float(of_truth[number])))
     return rows
 
 
-def _sheet(labels: Labels, judged: Judged, title: str) -> bytes:
+def _sheet(labels: Labels, evaluated: EvaluatedSplit, title: str) -> bytes:
     """A row for each of the commonest styles: the image that was surest right, the one that was surest wrong, steps between."""
-    results = judged.results
+    results = evaluated.results
     truth, scores = results["values"][:, 0], results["scores"]
     doubt = 1 - scores[np.arange(len(truth)), truth]
     tiles: list[Tile | None] = []
     for style in np.argsort(-np.bincount(truth, minlength=len(labels.values[0])), kind="stable")[:_ROWS]:
         members = np.flatnonzero(truth == style)
-        row = [_tile(labels, judged, int(members[place])) for place in spread(doubt[members], _COLUMNS)] if len(members) else []
+        row = (
+            [_tile(labels, evaluated, int(members[place])) for place in spread(doubt[members], _COLUMNS)] if len(members) else []
+        )
         tiles += [*row, *[None] * (_COLUMNS - len(row))] if row else []
     legend = [Entry("text", "", LOOKED), Entry("text", "", "a row for each of the commonest styles, from the best to the worst")]
     return sheet(tiles, "Answers, and where the network looked", title, _COLUMNS, legend=legend)
 
 
-def _tile(labels: Labels, judged: Judged, number: int) -> Tile:
-    results, names = judged.results, labels.values[0]
+def _tile(labels: Labels, evaluated: EvaluatedSplit, number: int) -> Tile:
+    results, names = evaluated.results, labels.values[0]
     scores, truth = results["scores"][number], int(results["values"][number, 0])
     best = int(scores.argmax())
     lines = [mistaken(names[best], names[truth]), f"{100 * scores[best]:.0f} %"]
     if best != truth:
         lines[1] += f" (true: {100 * scores[truth]:.0f} %)"
-    return Tile(attended_image(judged, number, 0), lines=lines, good=best == truth)
+    return Tile(attended_image(evaluated, number, 0), lines=lines, good=best == truth)

@@ -21,7 +21,7 @@ from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig
 from ftrain.data.search_roles import has_match, role_of
 from ftrain.data.stream import Batch
-from ftrain.data.types import Judged, Results, Rows
+from ftrain.data.types import EvaluatedSplit, Results, Rows
 from ftrain.data.view import encoded_image, names_as_ids
 from ftrain.layers.affine import region_in_source
 from ftrain.layers.attribute_loss import class_loss
@@ -38,7 +38,7 @@ from ftrain.tasks.task import Task
 
 
 class Style(Task):
-    """The style task: what it needs and what it is judged by follow the target."""
+    """The style task: what it needs and what it is evaluated by follow the target."""
 
     name = "style"
     needs = ("style",)
@@ -67,8 +67,10 @@ class Style(Task):
         width = self.backbone.widths[0]
         self.attention = AttributeAttention(width, config.attribute_width, max(8, width // 2), config.embedding_dim)
         self.neck = StyleNeck(self.backbone.widths[1], config.embedding_dim, config.dropout) if of_style else None
-        judged = config.embedding_dim // 2 if of_style else config.embedding_dim
-        self.heads = nn.ModuleList(_head(config, judged, len(values)) for values in self.labels.values if config.head != "none")
+        evaluated = config.embedding_dim // 2 if of_style else config.embedding_dim
+        self.heads = nn.ModuleList(
+            _head(config, evaluated, len(values)) for values in self.labels.values if config.head != "none"
+        )
         num_categories = len(categories) - 1  # without "", which is unknown
         self.category_head = nn.Linear(self.backbone.widths[1], num_categories) if categories else None
         self.local: LocalBranch | None = None
@@ -200,15 +202,15 @@ class Style(Task):
 
         return measure(self.labels, results)
 
-    def report(self, judged: Judged, out: Path) -> dict[str, Any]:
-        """The figures beside the floors, tables, plots and a sheet of images."""
+    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
+        """The figures beside the baselines, tables, plots and a sheet of images."""
         from ftrain.tasks.style.report import report
 
-        return report(self.labels, judged, out)
+        return report(self.labels, evaluated, out)
 
     @classmethod
     def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """The figures beside the floors, a line each."""
+        """The figures beside the baselines, a line each."""
         from ftrain.tasks.style.report import summary
 
         yield from summary(metrics)
@@ -219,9 +221,9 @@ class Style(Task):
             return None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            floor = Style(self.config, self.dataset).eval()
-        floor.flipped = self.flipped
-        return floor
+            baseline = Style(self.config, self.dataset).eval()
+        baseline.flipped = self.flipped
+        return baseline
 
     def use_turned_views(self, turned: bool | None) -> None:
         """Test-time augmentation is the mirror image here: on, off, or as `flip_test` says."""
@@ -266,7 +268,7 @@ class Style(Task):
         embedding, maps, deep = self._look(image)
         answers = {"attention": maps.half()}
         if len(self.heads):
-            logits = [head(judged) for head, judged in zip(self.heads, self._judged(embedding, deep), strict=True)]
+            logits = [head(evaluated) for head, evaluated in zip(self.heads, self._evaluated(embedding, deep), strict=True)]
             answers["scores"] = torch.cat([part.float().softmax(dim=1) for part in logits], dim=1)
         embedding = F.normalize(embedding, dim=2)
         if self.local is None:
@@ -280,7 +282,7 @@ class Style(Task):
         answers["box"] = torch.stack([self.local.boxes(image.shape[1], maps[:, number]) for number in asked], dim=1)
         return {**answers, "embedding": torch.cat([(1 - share).sqrt() * embedding, share.sqrt() * local], dim=2)}
 
-    def _judged(self, embedding: Tensor, deep: Tensor | None) -> list[Tensor]:
+    def _evaluated(self, embedding: Tensor, deep: Tensor | None) -> list[Tensor]:
         """What each head looks at: B, E / 2 behind the neck for styles, the embedding of each attribute otherwise."""
         if self.neck is None:
             return list(embedding.unbind(dim=1))
@@ -289,7 +291,7 @@ class Style(Task):
 
     def _class_loss(self, embedding: Tensor, deep: Tensor | None, values: Tensor) -> Tensor:
         num_values = [len(known) for known in self.labels.values]
-        return value_loss(self.heads, self._judged(embedding, deep), values, num_values, self.config.label_smoothing)
+        return value_loss(self.heads, self._evaluated(embedding, deep), values, num_values, self.config.label_smoothing)
 
     def _triplets(self, embedding: Tensor, values: Tensor) -> Tensor:
         return value_triplets(embedding, values, margin=self.config.triplet_margin, mining=self.config.mining)
