@@ -16,7 +16,7 @@ FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state
 def tensors(value: float = 0.5) -> checkpoint.Tensors:
     moments = {"weight|exp_avg": torch.full((3, 2), value / 3), "weight|step": torch.tensor(4.0)}
     model = {"weight": torch.full((3, 2), value), "count": torch.tensor(7)}
-    return {"model": model, "ema_decay": {"module.weight": torch.full((3, 2), value / 2)}, "optimizer": moments}
+    return {"model": model, "ema": {"module.weight": torch.full((3, 2), value / 2)}, "optimizer": moments}
 
 
 def save(folder: Path, step: int, keep: int = 3, best: int | None = None, value: float = 0.5) -> Path:

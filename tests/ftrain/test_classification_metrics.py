@@ -67,7 +67,7 @@ def test_metrics_agree_with_scikit_learn(seed):
     assert metrics["macro_f1"] == pytest.approx(
         sklearn_metrics.f1_score(truth, predicted, average="macro", labels=occurring, zero_division=0)
     )
-    recalls = sklearn_metrics.recall_score(truth, predicted, ema_decay=None, labels=occurring)
+    recalls = sklearn_metrics.recall_score(truth, predicted, average=None, labels=occurring)
     assert metrics["balanced_accuracy"] == pytest.approx(np.mean(recalls))
     np.testing.assert_array_equal(
         confusion(answers(scores, labels), labels, 7), sklearn_metrics.confusion_matrix(truth, predicted, labels=range(7))

@@ -118,7 +118,7 @@ def test_rates_warm_up_and_fall(schedule: Any, last: float) -> None:
 
 # --- stages -------------------------------------------------------------------------------------------------------------------
 
-STAGES = (Stage(until=0.5, freeze=("backbone", "wide")), Stage(lr_scale=0.1, freeze=("head",), losses={"wide": 2.0}))
+STAGES = (Stage(until=0.5, freeze=("backbone", "wide")), Stage(lr_scale=0.1, freeze=("head",), loss_weights={"wide": 2.0}))
 
 
 def test_frozen_parts_rest_and_the_others_learn(shards: ShardSet, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
     names = {id(parameter): name for name, parameter in classifier.named_parameters()}
     scales = {
         names[id(parameter)].replace(".", "_"): group["lr_scale"]
-        for group in param_groups_layer_decay(classifier, layer_lr_decay=DECAY)
+        for group in param_groups_layer_decay(classifier, layer_decay=DECAY)
         for parameter in group["params"]
     }
     assert rates["head.weight"] == rates["head.bias"] == 1.0

@@ -51,7 +51,9 @@ def sample(
     defects: Annotated[
         bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")
     ] = False,
-    with_images: Annotated[bool, typer.Option("--images/--no-images", help="Draw images, or write annotations only.")] = True,
+    with_images: Annotated[
+        bool, typer.Option("--with-images/--no-images", help="Draw images, or write annotations only.")
+    ] = True,
     workers: Workers = 0,
     dry_run: DryRun = False,
     quiet: Quiet = False,

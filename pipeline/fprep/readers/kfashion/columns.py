@@ -97,7 +97,7 @@ class Columns:
         narrow = {
             "file": _texts(self.files),
             "original": _texts(self.originals),
-            "image": _numbers(images[:, 0]),
+            "image_number": _numbers(images[:, 0]),
             "width": _numbers(sizes[:, 0].astype(np.int32)),
             "height": _numbers(sizes[:, 1].astype(np.int32)),
             "style": _numbers(styles[:, 0]),

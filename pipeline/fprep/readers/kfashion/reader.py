@@ -146,14 +146,14 @@ def _frame(folder: Folder, rows: bytes, images: ImageFolders) -> pl.DataFrame:
     stems = [file[:-5] for file in frame["file"].to_list()]
     return frame.with_columns(
         pl.Series("stem", stems, pl.String),
-        pl.Series("image", images.images(folder, stems, frame["image"].to_list()), pl.String),
+        pl.Series("image", images.images(folder, stems, frame["image_number"].to_list()), pl.String),
         (pl.lit(_name(folder, "")) + pl.col("file")).alias("source_file"),
         pl.lit(split_of(folder.path)).alias("split"),
     )
 
 
 def _finish(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
-    renamed = frame.filter(pl.col("stem") != pl.col("image").cast(pl.String))["source_file"].to_list()
+    renamed = frame.filter(pl.col("stem") != pl.col("image_number").cast(pl.String))["source_file"].to_list()
     for name in renamed:
         raw.warn("file_name_is_not_the_id", name)
     is_key = pl.col("stem").str.contains(r"^[A-Za-z0-9_-]{1,90}$")
