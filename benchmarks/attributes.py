@@ -50,7 +50,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=PUBLISHED_ROWS)
     parser.add_argument("--peer-rows", type=int, default=PUBLISHED_ROWS // 20)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", type=Path, help="write the lists here and leave them; used as they are if they stand there")
+    parser.add_argument(
+        "--keep", type=Path, help="write the lists here and leave them; used as they are if they stand there"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         raw = options.keep or Path(scratch) / "raw"
@@ -69,7 +71,8 @@ def measure(raw: Path, excerpt: Path, scale: float) -> dict[str, float]:
     path = raw / "Anno_coarse/list_attr_img.txt"
     seconds = {"wc -l": cpu_of(["wc", "-l", str(path)])[0]}
     answers = {
-        name: run_worker(name, raw if name == "fprep" else excerpt) for name in ("fprep", "polars split", "Python line loop")
+        name: run_worker(name, raw if name == "fprep" else excerpt)
+        for name in ("fprep", "polars split", "Python line loop")
     }
     check = run_worker("fprep", excerpt)
     for name, answer in answers.items():
@@ -157,7 +160,9 @@ def parse_ours(raw: Path) -> Callable[[], tuple[int, int, int]]:
     from fprep.readers.deepfashion.attribute_matrix import read_attributes
 
     def parse() -> tuple[int, int, int]:
-        listed, positive, unknown = read_attributes(RawFolder.open([raw]), raw / "Anno_coarse/list_attr_img.txt", NUM_ATTRIBUTES)
+        listed, positive, unknown = read_attributes(
+            RawFolder.open([raw]), raw / "Anno_coarse/list_attr_img.txt", NUM_ATTRIBUTES
+        )
         rows = np.arange(len(listed))
         columns = positive.lists(rows), unknown.lists(rows)
         return len(listed.names), int(columns[0].list.len().sum()), int(columns[1].list.len().sum())
@@ -175,7 +180,8 @@ def parse_polars(raw: Path) -> Callable[[], tuple[int, int, int]]:
         values = pl.col("line").str.slice(70).str.extract_all(r"-?\d+").cast(pl.List(pl.Int8))
         frame = lines.select(pl.col("line").str.extract(r"^(\S+)").alias("image"), values.alias("values"))
         ids = [
-            pl.col("values").list.eval((pl.element() == value).arg_true()).list.len().sum().alias(str(value)) for value in (1, 0)
+            pl.col("values").list.eval((pl.element() == value).arg_true()).list.len().sum().alias(str(value))
+            for value in (1, 0)
         ]
         counts = frame.select(ids).row(0)
         return len(frame), counts[0], counts[1]
@@ -247,14 +253,21 @@ def write_release(raw: Path, num_rows: int) -> None:
 
     rows = range(num_rows)
     generator.shuffle(splits)
-    write_list(raw / "Anno_coarse/list_category_img.txt", "category_label", names, (str(label + 1) for label in labels.tolist()))
+    write_list(
+        raw / "Anno_coarse/list_category_img.txt",
+        "category_label",
+        names,
+        (str(label + 1) for label in labels.tolist()),
+    )
     write_list(
         raw / "Anno_coarse/list_bbox.txt",
         "x_1  y_1  x_2  y_2",
         names,
         (" ".join(f"{v:03d}" for v in box) for box in corners.tolist()),
     )
-    write_list(raw / "Anno_coarse/list_landmarks.txt", "clothes_type  landmark_visibility_1", names, map(landmarks, rows))
+    write_list(
+        raw / "Anno_coarse/list_landmarks.txt", "clothes_type  landmark_visibility_1", names, map(landmarks, rows)
+    )
     write_list(raw / "Eval/list_eval_partition.txt", "evaluation_status", names, iter(splits.tolist()))
     write_vocabularies(raw / "Anno_coarse")
     write_attributes(raw / "Anno_coarse/list_attr_img.txt", names, generator)

@@ -81,7 +81,9 @@ def main() -> None:
             for work in contestants.values():
                 rate(work, names[:100])
             rounds = [{name: rate(work, names) for name, work in contestants.items()} for _ in range(options.rounds)]
-            print(f"\n{data}, {options.rounds} rounds: images per CPU-second (median), and over the bare loop (lowest, highest)")
+            print(
+                f"\n{data}, {options.rounds} rounds: images per CPU-second (median), and over the bare loop (lowest, highest)"
+            )
             for name in contestants:
                 ratios = [entry[name] / entry["bare decode loop"] for entry in rounds]
                 ratio, aim = statistics.median(ratios), AIMS.get(name)

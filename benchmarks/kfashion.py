@@ -74,8 +74,15 @@ def draw_record(number: int, draw: random.Random) -> bytes:
     details = {"렉트좌표": rects, "폴리곤좌표": polygons, "라벨링": labels}
     name = f"Shop_{number // 7:03d}_{number % 7:02d}.jpg"
     image = {"이미지 식별자": number, "이미지 높이": SIZE[1], "이미지 파일명": name, "이미지 너비": SIZE[0]}
-    about = {"파일 생성일자": "2020-08-10 08:33:18", "데이터셋 상세설명": details, "파일 번호": number, "파일 이름": name}
-    return json.dumps({"이미지 정보": image, "데이터셋 정보": about}, ensure_ascii=False, separators=(",", ":")).encode()
+    about = {
+        "파일 생성일자": "2020-08-10 08:33:18",
+        "데이터셋 상세설명": details,
+        "파일 번호": number,
+        "파일 이름": name,
+    }
+    return json.dumps(
+        {"이미지 정보": image, "데이터셋 정보": about}, ensure_ascii=False, separators=(",", ":")
+    ).encode()
 
 
 def draw_labels(part: str, draw: random.Random) -> dict[str, Any]:
@@ -121,7 +128,9 @@ def plain_loop(folder: str, names: list[str]) -> None:
                 details["렉트좌표"][part], details["폴리곤좌표"][part], details["라벨링"][part], strict=True
             ):
                 if rect:
-                    points = [polygon[f"{axis}좌표{point}"] for point in range(1, len(polygon) // 2 + 1) for axis in "XY"]
+                    points = [
+                        polygon[f"{axis}좌표{point}"] for point in range(1, len(polygon) // 2 + 1) for axis in "XY"
+                    ]
                     garments.append((part, list(rect.values()), points))
                 for family, value in labels.items():
                     values = value if isinstance(value, list) else [value]
@@ -159,7 +168,9 @@ def print_table(rounds: list[dict[str, float]]) -> bool:
         ratio, aim = statistics.median(ratios), AIMS.get(name)
         verdict = "" if aim is None else f"  aim {aim}: {'reached' if ratio >= aim else 'MISSED'}"
         missed |= aim is not None and ratio < aim
-        print(f"{name:30}  {value:13.1f}  {1e6 / value:18,.0f}  {ratio:5.2f} ({min(ratios):.2f} to {max(ratios):.2f}){verdict}")
+        print(
+            f"{name:30}  {value:13.1f}  {1e6 / value:18,.0f}  {ratio:5.2f} ({min(ratios):.2f} to {max(ratios):.2f}){verdict}"
+        )
     return missed
 
 
@@ -177,7 +188,9 @@ def whole_convert(folder: Path, files: int, workers: int) -> None:
     ]
     code = "import sys; sys.argv = sys.argv[1:]; from fprep.cli import main; main()"
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code, "fprep", *command[3:], "--workers", str(workers), "--quiet"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", code, "fprep", *command[3:], "--workers", str(workers), "--quiet"], check=True
+    )
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = time.perf_counter() - start
     print(
@@ -196,7 +209,9 @@ def main() -> None:
         folder = Path(place) / "labels"
         folder.mkdir()
         draw = random.Random(0)
-        num_bytes = sum((folder / f"{number}.json").write_bytes(draw_record(number, draw)) for number in range(options.files))
+        num_bytes = sum(
+            (folder / f"{number}.json").write_bytes(draw_record(number, draw)) for number in range(options.files)
+        )
         print(f"{options.files} files of {num_bytes / options.files:.0f} bytes")
         runs: dict[str, Callable[[str, list[str]], None]] = {
             BASE: load_all,

@@ -101,11 +101,15 @@ def measure(name: str, gallery: Any, queries: Any, kinds: list[str], rounds: int
 def report(name: str, rounds: list[dict[str, float]], recalls: dict[str, float], kinds: list[str]) -> bool:
     """Print one table; True when an aim is missed. Random vectors have no aim."""
     missed = False
-    print(f"  {'':16s}{'ms a query':>11s}  {'recall@20':>9s}  ratio (median, lowest to highest of {len(rounds)} rounds)")
+    print(
+        f"  {'':16s}{'ms a query':>11s}  {'recall@20':>9s}  ratio (median, lowest to highest of {len(rounds)} rounds)"
+    )
     base = {"exact": "seed", "exact, batch": "seed"}
     base |= dict.fromkeys(kinds, "exact") | {f"{kind}, batch": "exact, batch" for kind in kinds}
     aims = {"exact": AIMS["one query"], "exact, batch": AIMS["batch of 100"]}
-    best = max(kinds, key=lambda kind: statistics.median(entry["exact"] / entry[kind] for entry in rounds), default=None)
+    best = max(
+        kinds, key=lambda kind: statistics.median(entry["exact"] / entry[kind] for entry in rounds), default=None
+    )
     for method in rounds[0]:
         time_taken = 1000 * statistics.median(entry[method] for entry in rounds)
         recall = recalls.get(method.removesuffix(", batch"))

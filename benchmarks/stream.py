@@ -90,7 +90,9 @@ def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int
     cv2.setNumThreads(0)
     opened = ShardSet.open(shards)
     rows = opened.rows("train")[:images]
-    weights = [name for name in find_task(task_name).Config.model_fields if name.endswith("weights")]  # the network is not asked
+    weights = [
+        name for name in find_task(task_name).Config.model_fields if name.endswith("weights")
+    ]  # the network is not asked
     config = load_config(task_name, None, profile, [f"model.{name}=none" for name in weights])
     task = build_task(config, {**opened.metadata, "names": names_to_learn(config, opened)})
     samples = [RawSample(int(row), *opened.read(int(row))) for row in rows]

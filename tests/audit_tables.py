@@ -29,7 +29,8 @@ def photograph(seed: int, width: int = 120, height: int = 200) -> Image.Image:
     generator = np.random.default_rng(seed)
     layers = [
         np.asarray(
-            Image.fromarray(generator.integers(0, 256, (rows, columns, 3), dtype=np.uint8)).resize((width, height), 3), float
+            Image.fromarray(generator.integers(0, 256, (rows, columns, 3), dtype=np.uint8)).resize((width, height), 3),
+            float,
         )
         for rows, columns in ((5, 3), (10, 6), (40, 24))
     ]

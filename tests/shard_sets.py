@@ -88,7 +88,8 @@ def write_label_set(
     """
     numbers = iter(range(sum(counts.values())))
     samples = {
-        split: [label_sample(next(numbers), split, landmarks, items) for _ in range(count)] for split, count in counts.items()
+        split: [label_sample(next(numbers), split, landmarks, items) for _ in range(count)]
+        for split, count in counts.items()
     }
     columns = {
         "category": ("category",), "attributes": ("attributes_positive", "attributes_unknown"), "box": ("box",),
@@ -109,7 +110,9 @@ def write_shard_set(
 ) -> Path:
     """Write a finished set with the given number of samples per split."""
     numbers = iter(range(sum(counts.values())))
-    samples = {split: [draw_sample(next(numbers), split, landmarks) for _ in range(count)] for split, count in counts.items()}
+    samples = {
+        split: [draw_sample(next(numbers), split, landmarks) for _ in range(count)] for split, count in counts.items()
+    }
     return write_samples(folder, samples, landmarks, ["landmarks"], {}, shard_samples=shard_samples)
 
 
@@ -131,9 +134,13 @@ def write_samples(
         samples += members
     write_table(folder / INDEX_FILE, _index(records, samples))
     splits = {
-        split: {"samples": count, "shards": sum(record.split == split for record in records)} for split, count in counts.items()
+        split: {"samples": count, "shards": sum(record.split == split for record in records)}
+        for split, count in counts.items()
     }
-    shards = [{"name": r.name, "split": r.split, "samples": len(r.keys), "bytes": r.bytes, "sha256": r.sha256} for r in records]
+    shards = [
+        {"name": r.name, "split": r.split, "samples": len(r.keys), "bytes": r.bytes, "sha256": r.sha256}
+        for r in records
+    ]
     index = {"bytes": (folder / INDEX_FILE).stat().st_size, "sha256": sha256_of(folder / INDEX_FILE)}
     publish_sealed(folder / DATASET_FILE, {
         "format": FORMAT, "dataset": "squares", "plan_id": plan_id, "column_groups": groups,

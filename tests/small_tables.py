@@ -27,7 +27,9 @@ def write_small_table(
     return write_rows(folder, rows, checked=checked, landmarks=landmarks)
 
 
-def write_rows(folder: Path, rows: list[dict[str, Any]], *, checked: bool = True, landmarks: LandmarkSet = DEEPFASHION_8) -> Path:
+def write_rows(
+    folder: Path, rows: list[dict[str, Any]], *, checked: bool = True, landmarks: LandmarkSet = DEEPFASHION_8
+) -> Path:
     """Write a table of these rows; without `checked` as after `fprep convert --images none`."""
     table = table_named("landmarks+box+attributes")
     unknown = ("width", "height", "sha256", "image_format", "image_mode", "image_orientation")
@@ -77,7 +79,9 @@ def _row(raw: Path, number: int, split: str, landmarks: LandmarkSet) -> dict[str
     width, height = int(generator.integers(40, 72)), int(generator.integers(40, 72))
     image = generator.integers(0, 255, size=(height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     image = np.asarray(Image.fromarray(image).resize((width, height)))
-    visibility = generator.choice([Visibility.ABSENT.value, Visibility.OCCLUDED.value, Visibility.VISIBLE.value], len(landmarks))
+    visibility = generator.choice(
+        [Visibility.ABSENT.value, Visibility.OCCLUDED.value, Visibility.VISIBLE.value], len(landmarks)
+    )
     points = generator.uniform(1, 39, size=(len(landmarks), 2)) * (visibility[:, None] > 0)
     content = simplejpeg.encode_jpeg(np.ascontiguousarray(image), 90)
     return row_of(

@@ -16,7 +16,13 @@ from ftrain.data.remote import open_shards
 
 NAME = "a[1] #b?*::c%20{0..1}"
 
-_VALUES = ("model.backbone=test_efficientnet", "model.weights=none", "model.input_size=64", "fit.batch_size=4", "fit.epochs=1")
+_VALUES = (
+    "model.backbone=test_efficientnet",
+    "model.weights=none",
+    "model.input_size=64",
+    "fit.batch_size=4",
+    "fit.epochs=1",
+)
 SMALL = [word for value in _VALUES for word in ("--set", value)]
 
 

@@ -34,7 +34,9 @@ def _environment() -> dict[str, str]:
 
 
 def _dvc(project: Path, *arguments: str) -> str:
-    done = subprocess.run([BIN / "dvc", *arguments], cwd=project, env=_environment(), capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [BIN / "dvc", *arguments], cwd=project, env=_environment(), capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -91,7 +93,11 @@ def test_chain(project: Path) -> None:
         start_new_session=True,
     ) as repro:
         log = project / "runs/keypoints/checkpoints"
-        _wait_for(lambda: any(int(path.name.removeprefix("step-")) >= 6 for path in log.glob("step-*")) and _restarted(project))
+        _wait_for(
+            lambda: (
+                any(int(path.name.removeprefix("step-")) >= 6 for path in log.glob("step-*")) and _restarted(project)
+            )
+        )
         os.kill(repro.pid, signal.SIGKILL)  # DVC alone: its stage must not live on
         repro.wait()
         _wait_for(lambda: not _trainers(project))
@@ -138,11 +144,19 @@ def stubbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (project / "data/shards/set/dataset.json").write_text("{}")
     shutil.copy(ROOT / "dvc.yaml", project)
     (project / ".gitignore").write_text("/runs/\n/reports/\n")  # as in the project, whose data are ignored as well
-    models = {name: {"task": "keypoints", "dataset": "set", "split": "test"} for name in ("keypoints", "keypoints-wide")}
-    sections = {name: {"tiny": {"fit": {"epochs": epochs}}} for name, epochs in (("keypoints", 1), ("keypoints-wide", 2))}
+    models = {
+        name: {"task": "keypoints", "dataset": "set", "split": "test"} for name in ("keypoints", "keypoints-wide")
+    }
+    sections = {
+        name: {"tiny": {"fit": {"epochs": epochs}}} for name, epochs in (("keypoints", 1), ("keypoints-wide", 2))
+    }
     params = {"samples": {}, "datasets": {}, "models": models, "indices": {}, **sections}
     (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    for command in (["git", "init", "-q"], ["git", "config", "user.email", "a@b.c"], ["git", "config", "user.name", "a"]):
+    for command in (
+        ["git", "init", "-q"],
+        ["git", "config", "user.email", "a@b.c"],
+        ["git", "config", "user.name", "a"],
+    ):
         subprocess.run(command, cwd=project, check=True)
     _stub_dvc(project, "init", "-q")
     _stub_dvc(project, "add", "-q", "data/shards/set")
@@ -152,7 +166,12 @@ def stubbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _stub_dvc(project: Path, *arguments: str) -> str:
     path = f"{project.parent / 'bin'}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [BIN / "dvc", *arguments], cwd=project, env={**_environment(), "PATH": path}, capture_output=True, text=True, timeout=280
+        [BIN / "dvc", *arguments],
+        cwd=project,
+        env={**_environment(), "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

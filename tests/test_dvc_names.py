@@ -75,6 +75,15 @@ def test_home_folder_that_the_shell_left(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.chdir(tmp_path)
     said = [expand_home(argument) for argument in ("~", "~/x", "--out=~/x", "a~", "~user", "--map=a=~/b", "-", "--")]
-    assert said == ["/home/somebody", "/home/somebody/x", "--out=/home/somebody/x", "a~", "~user", "--map=a=~/b", "-", "--"]
+    assert said == [
+        "/home/somebody",
+        "/home/somebody/x",
+        "--out=/home/somebody/x",
+        "a~",
+        "~user",
+        "--map=a=~/b",
+        "-",
+        "--",
+    ]
     (tmp_path / "~").mkdir()
     assert expand_home("~") == "~"

@@ -72,7 +72,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 def _train(given: Inputs, out: Path) -> None:
     overrides = ("fit.epochs=1", "fit.batch_size=4", "fit.sampler=shuffled", "validation_split=none")
-    train("likes", TrainOptions(str(given.items), out, overrides=overrides, workers=0, device="cpu", trackers=("none",)))
+    train(
+        "likes", TrainOptions(str(given.items), out, overrides=overrides, workers=0, device="cpu", trackers=("none",))
+    )
 
 
 def _export(given: Inputs, out: Path) -> None:

@@ -93,7 +93,11 @@ def snapshot(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
-        found[str(path.relative_to(folder))] = (status.st_mode, status.st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        found[str(path.relative_to(folder))] = (
+            status.st_mode,
+            status.st_mtime_ns,
+            path.read_bytes() if path.is_file() else b"",
+        )
     return found
 
 

@@ -44,7 +44,9 @@ def _dangers(path: Path) -> list[str]:
         )
         if (dangerous and not safe_load) or options.get("shell") == "True" or options.get("allow_pickle") == "True":
             found.append(f"{path.name}:{node.lineno}: {name}")
-    return found + [f"{path.name}: imports {name}" for name in _imported(path) & {"pickle", "dill", "joblib", "cloudpickle"}]
+    return found + [
+        f"{path.name}: imports {name}" for name in _imported(path) & {"pickle", "dill", "joblib", "cloudpickle"}
+    ]
 
 
 @pytest.mark.parametrize("path", [path for _, path in _sources()], ids=lambda path: path.name)
@@ -66,7 +68,9 @@ def test_shared_code_is_shared_by_two_tasks(package: str) -> None:
     graph = grimp.build_graph("ftrain", cache_dir=None)
     for module in graph.find_children(f"ftrain.{package}"):
         tasks = {
-            user.split(".")[2] for user in graph.find_downstream_modules(module) if user.count(".") > 2 and ".tasks." in user
+            user.split(".")[2]
+            for user in graph.find_downstream_modules(module)
+            if user.count(".") > 2 and ".tasks." in user
         }
         assert len(tasks) >= 2, f"{module} serves {tasks or 'no task'}"
 
@@ -77,7 +81,9 @@ def test_help_answers_at_once(command: str) -> None:
     best = 10.0
     for _ in range(3):
         before = os.times()
-        done = subprocess.run([Path(sys.executable).parent / command, "--help"], capture_output=True, check=True, timeout=60)
+        done = subprocess.run(
+            [Path(sys.executable).parent / command, "--help"], capture_output=True, check=True, timeout=60
+        )
         after = os.times()
         best = min(best, after.children_user + after.children_system - before.children_user - before.children_system)
         assert b"Usage" in done.stdout

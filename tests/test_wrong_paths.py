@@ -69,7 +69,10 @@ def test_an_empty_path_and_one_of_two_lines_are_told_in_one(script: str, place: 
 
 @pytest.mark.parametrize("command", WRONG)
 def test_a_wrong_path_costs_little(command: str, tmp_path: Path) -> None:
-    places = {"NOWHERE": "nowhere", **{kind.upper(): str(write_folder(tmp_path / kind, kind)) for kind in ("run", "shards")}}
+    places = {
+        "NOWHERE": "nowhere",
+        **{kind.upper(): str(write_folder(tmp_path / kind, kind)) for kind in ("run", "shards")},
+    }
     name = command.split(maxsplit=1)[0]
     words = [places.get(word, word) for word in WRONG[command]]
     log = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
@@ -135,7 +138,10 @@ def wrong_calls() -> dict[str, tuple[str, list[str]]]:
                 if other != KIND_OF[word]:
                     found[f"{name}: {other} for {word} {place}"] = (other, [*words[:place], other, *words[place + 1 :]])
             if word == "out":
-                found[f"{name}: a place that is taken"] = ("one's own", [*words[:place], "one's own", *words[place + 1 :]])
+                found[f"{name}: a place that is taken"] = (
+                    "one's own",
+                    [*words[:place], "one's own", *words[place + 1 :]],
+                )
         for added in VALUES.get(name, ()):
             found[f"{name} {' '.join(added)}"] = ("", [*words, *added])
     return found
@@ -156,9 +162,13 @@ def test_what_is_wrong_is_found_before_torch_is_imported(tmp_path: Path) -> None
     for kind in set(KIND_OF.values()) - {None} | set(OTHERS[:-2]):
         write_folder(tmp_path / str(kind), str(kind))
     (tmp_path / "empty").mkdir()
-    code = f"from pathlib import Path; from tests.test_wrong_paths import answer_all; answer_all(Path({str(tmp_path)!r}))"
+    code = (
+        f"from pathlib import Path; from tests.test_wrong_paths import answer_all; answer_all(Path({str(tmp_path)!r}))"
+    )
     paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     assert set(RIGHT) >= {name.removeprefix("ftrain ") for name in WRONG if name.startswith("ftrain")}

@@ -64,7 +64,9 @@ def _quota_of(folder: Path) -> list[float]:
         if (folder / "cpu.max").is_file():
             quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()[:2]
         else:
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period"))
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period")
+            )
         limit = float(quota) / float(period)
     except (OSError, ValueError, ZeroDivisionError):  # "max", -1 or no such file: no limit
         return []

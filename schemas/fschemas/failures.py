@@ -143,7 +143,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     plain = {_letters(entry): entry for entry in known}
     given = _letters(name)
-    parts = [entry for entry in plain if min(len(entry), len(given)) >= _SHORTEST_PART and (entry in given or given in entry)]
+    parts = [
+        entry for entry in plain if min(len(entry), len(given)) >= _SHORTEST_PART and (entry in given or given in entry)
+    ]
     nearest = get_close_matches(given, list(plain), n=1, cutoff=_NEAR) or sorted(parts, key=len)[:1]
     return f"did you mean {plain[nearest[0]]}? " if nearest else ""
 

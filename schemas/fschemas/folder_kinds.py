@@ -217,7 +217,9 @@ def raw_data_of(path: Path) -> str | None:
             if any(names.issuperset(mark.split("+")) for mark in marks):
                 return reader
         below = (folder / name for folder in level for name in sorted(names_in(folder)) if "." not in name)
-        level = list(itertools.islice((folder for folder in below if folder.is_dir() and not folder.is_symlink()), _FOLDERS))
+        level = list(
+            itertools.islice((folder for folder in below if folder.is_dir() and not folder.is_symlink()), _FOLDERS)
+        )
     return None
 
 

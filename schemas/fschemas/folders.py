@@ -19,7 +19,12 @@ from fschemas.regular_file import open_regular
 from fschemas.walk import is_utf8, readable
 
 _TOGETHER = {"table": ("table", "audit"), "audit": ("audit", "table")}  # kinds that share a folder
-_CLOSED = ("shards", "index", "model", "export")  # nothing else may lie inside of them: other programs read all that is there
+_CLOSED = (
+    "shards",
+    "index",
+    "model",
+    "export",
+)  # nothing else may lie inside of them: other programs read all that is there
 
 
 def claim_output(path: Path, kind: str) -> Path:
@@ -40,7 +45,9 @@ def claim_output(path: Path, kind: str) -> Path:
         return place
     if _is_begun(place) and all(any(fnmatch.fnmatchcase(name, one) for one in own.contents) for name in names):
         return place
-    raise UsageError(f"{path}: this is {what_is(place)}, which {own.words} would be mixed with; choose another output folder")
+    raise UsageError(
+        f"{path}: this is {what_is(place)}, which {own.words} would be mixed with; choose another output folder"
+    )
 
 
 def claim_file(path: Path, words: str, is_own: Callable[[bytes], bool]) -> Path:
@@ -85,7 +92,11 @@ def require_folder(path: Path, wanted: str, *, missing: str) -> None:
     kind = kind_of_folder(path)
     if kind is not None and kind.name in _TOGETHER.get(wanted, (wanted,)):
         return
-    if kind is None and path.is_dir() and any(fnmatch.fnmatchcase(name, BY_NAME[wanted].contents[0]) for name in names_in(path)):
+    if (
+        kind is None
+        and path.is_dir()
+        and any(fnmatch.fnmatchcase(name, BY_NAME[wanted].contents[0]) for name in names_in(path))
+    ):
         return
     raise explain_wrong(path, wanted, missing=missing)
 

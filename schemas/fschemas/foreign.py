@@ -22,7 +22,17 @@ _BY_WORDS = {
     )
 }  # fmt: skip
 _RUST = re.compile(r"\(os error (\d+)\)")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+_FULL = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ESTALE,
+}
 _NOISE = (
     re.compile(r"\x1b\[[0-9;]*m"),
     re.compile(r"\[enforce fail at [^\]]*\]\s*\.?\s*"),

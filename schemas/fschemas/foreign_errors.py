@@ -27,9 +27,7 @@ def _known(library: str, kinds: str, words: str, code: int, sentence: str) -> Kn
 
 _RUNTIME = "builtins.RuntimeError"
 _AGAIN = "and run the command again"
-_GPU_MEMORY = (
-    "the GPU has too little free memory; use smaller batches (fit.batch_size, fit.micro_batches, --batch-size) or another GPU"
-)
+_GPU_MEMORY = "the GPU has too little free memory; use smaller batches (fit.batch_size, fit.micro_batches, --batch-size) or another GPU"
 _MEMORY = f"out of memory; use fewer workers or smaller batches {_AGAIN}"
 _NETWORK = f"the network or the storage cannot be reached ({{words}}); check the address and the connection {_AGAIN}"
 _PROCESSES = f"the processes of this run lost each other ({{words}}); see what ended the first of them {_AGAIN}"

@@ -80,13 +80,17 @@ def parse_json(
     try:
         value: object = json.loads(content.decode(), parse_constant=_refuse)
     except UnicodeDecodeError as error:
-        raise IntegrityError(f"{place}: not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}); {remedy}") from None
+        raise IntegrityError(
+            f"{place}: not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}); {remedy}"
+        ) from None
     except RecursionError:
         raise IntegrityError(f"{place}: nested too deeply to be a file of ours; {remedy}") from None
     except ValueError as error:
         # Of a long number, Python names a function to call.
         reason = "a number of too many digits" if "set_int_max_str_digits" in str(error) else str(error)
-        raise IntegrityError(f"{place}: {'not valid JSON' if content.strip() else 'empty'} ({reason}); {remedy}") from None
+        raise IntegrityError(
+            f"{place}: {'not valid JSON' if content.strip() else 'empty'} ({reason}); {remedy}"
+        ) from None
     if not isinstance(value, dict):
         raise IntegrityError(f"{place}: holds {_kind(value)} instead of an object; {remedy}")
     document = cast("dict[str, Any]", value)
@@ -188,7 +192,9 @@ def _deep(document: dict[str, object]) -> str:
                 inner += [*items, *items.values()]
             elif isinstance(value, list):
                 inner += cast("list[object]", value)
-        broken = next((one for one in inner if isinstance(one, str) and not one.isascii() and not _encodable(one)), None)
+        broken = next(
+            (one for one in inner if isinstance(one, str) and not one.isascii() and not _encodable(one)), None
+        )
         if broken is not None:
             return f"the string {broken[:80]!a} is no Unicode text"
         level = [one for one in inner if isinstance(one, dict | list)]

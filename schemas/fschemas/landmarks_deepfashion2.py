@@ -111,12 +111,16 @@ def _partners(start: int, outline: Outline) -> list[int]:
 
 def _skeleton(start: int, outline: Outline) -> list[tuple[int, int]]:
     first, last = outline.contour
-    open_hem = {pair for pair in outline.mirrored if first <= min(pair) <= last}  # the hem of an open front ends at such a point
+    open_hem = {
+        pair for pair in outline.mirrored if first <= min(pair) <= last
+    }  # the hem of an open front ends at such a point
     run = [(number, number + 1) for number in range(first, last) if number not in {min(pair) for pair in open_hem}]
     return [(start + a - 1, start + b - 1) for a, b in (*outline.edges, *run)]
 
 
 RANGES = _ranges()  # category -> indices of its points among the 294
 POINTS = tuple(name for category, outline in OUTLINES.items() for name in _names(category, outline))
-PARTNERS = tuple(index for category, outline in OUTLINES.items() for index in _partners(RANGES[category].start, outline))
+PARTNERS = tuple(
+    index for category, outline in OUTLINES.items() for index in _partners(RANGES[category].start, outline)
+)
 SKELETON = tuple(edge for category, outline in OUTLINES.items() for edge in _skeleton(RANGES[category].start, outline))

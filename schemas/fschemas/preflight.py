@@ -50,7 +50,9 @@ def is_shard_set(place: str) -> bool:
 
 def check_index(index: Path) -> None:
     """Raise `UsageError` that says what a folder is where it is no index."""
-    require_folder(index, "index", missing=f"no finished index here ({_INDEX_FILE} is missing); build one with `ftrain index`")
+    require_folder(
+        index, "index", missing=f"no finished index here ({_INDEX_FILE} is missing); build one with `ftrain index`"
+    )
 
 
 def check_tables(tables: Iterable[Path]) -> None:
@@ -72,7 +74,9 @@ def check_photo(photo: Path) -> None:
     """Raise `UsageError` unless this is a file, which may be an image."""
     name = readable(photo)
     if photo.is_dir():
-        raise UsageError(f"{name}: this is {what_is(photo)}, but one image is needed here; the image comes before the runs")
+        raise UsageError(
+            f"{name}: this is {what_is(photo)}, but one image is needed here; the image comes before the runs"
+        )
     if not photo.exists():
         raise UsageError(f"{name}: no such image")
 

@@ -61,7 +61,9 @@ class Reporter:
         _active.append(self)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         _active.remove(self)
         self.leave_line()
 
@@ -108,7 +110,13 @@ class Reporter:
     def _enter_stage(self, stage: str, done: int, now: float) -> None:
         if stage != self.stage:
             self.leave_line()
-            self.stage, self.note, self._began, self._first, self._last = stage, "", now, done, now if not self.live else 0.0
+            self.stage, self.note, self._began, self._first, self._last = (
+                stage,
+                "",
+                now,
+                done,
+                now if not self.live else 0.0,
+            )
             self._tenth, self._finished, self._logged = 0, False, 0
 
     def _due(self, done: int, total: int, now: float) -> bool:

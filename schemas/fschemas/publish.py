@@ -182,7 +182,9 @@ def exclusive(folder: Path) -> Generator[None]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise EnvironmentProblem(f"{folder}: not writable for this user; check its owner and mode or choose another folder")
+        raise EnvironmentProblem(
+            f"{folder}: not writable for this user; check its owner and mode or choose another folder"
+        )
     descriptor = _open_lock(folder)
     try:
         try:

@@ -23,7 +23,14 @@ from fschemas.publish import publish, publish_bytes, sha256_of
 
 RECORD_FOLDER = "meta"
 _BLOCK = tarfile.BLOCKSIZE
-_RECORD_SHAPE = {"plan_id": str, "name": str, "split": str, "bytes": COUNT, "sha256": DIGEST, "samples": [[(str, COUNT)]]}
+_RECORD_SHAPE = {
+    "plan_id": str,
+    "name": str,
+    "split": str,
+    "bytes": COUNT,
+    "sha256": DIGEST,
+    "samples": [[(str, COUNT)]],
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,9 @@ def write_shard(folder: Path, name: str, split: str, plan_id: str, samples: Iter
         digest.update(end)
         file.write(end)
         position += len(end)
-    record = ShardRecord(plan_id, name, split, position, digest.hexdigest(), tuple(keys), tuple(images), tuple(annotations))
+    record = ShardRecord(
+        plan_id, name, split, position, digest.hexdigest(), tuple(keys), tuple(images), tuple(annotations)
+    )
     publish_bytes(record_path(folder, name), json.dumps(seal(record.to_json()), separators=(",", ":")).encode() + b"\n")
     return record
 
@@ -139,7 +148,9 @@ def is_finished(folder: Path, name: str, plan_id: str, *, digests: bool = True) 
     if record is None or record.plan_id != plan_id or record.name != name:
         return None
     try:
-        whole = os.stat(folder / name).st_size == record.bytes and (not digests or sha256_of(folder / name) == record.sha256)
+        whole = os.stat(folder / name).st_size == record.bytes and (
+            not digests or sha256_of(folder / name) == record.sha256
+        )
     except (FileNotFoundError, FashionkitError):
         return None
     return record if whole else None

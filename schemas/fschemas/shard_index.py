@@ -20,7 +20,9 @@ POSITION_COLUMNS = (
     "json_offset", "json_size", "json_crc",
 )  # fmt: skip
 
-DIGEST_COLUMN = "sha256"  # of the source image of each sample, "" where it is not known; read on demand, older sets lack it
+DIGEST_COLUMN = (
+    "sha256"  # of the source image of each sample, "" where it is not known; read on demand, older sets lack it
+)
 
 
 def check_index(place: str, table: pa.Table, num_shards: int) -> None:

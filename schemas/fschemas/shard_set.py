@@ -95,7 +95,9 @@ class ShardSet:
         if not index_path.exists():
             raise IntegrityError(f"{place}/{INDEX_FILE}: missing; write the shard set again")
         if sha256_of(index_path) != metadata["index"]["sha256"]:
-            raise IntegrityError(f"{place}/{INDEX_FILE}: not the file that {DATASET_FILE} names; write the shard set again")
+            raise IntegrityError(
+                f"{place}/{INDEX_FILE}: not the file that {DATASET_FILE} names; write the shard set again"
+            )
         table = read_table(index_path)
         check_index(f"{place}/{INDEX_FILE}", table, len(metadata["shards"]))
         shard_set = cls(place, metadata, as_arrays(table), files, DIGEST_COLUMN in table.column_names)
@@ -113,7 +115,9 @@ class ShardSet:
             if size != shard["bytes"]:
                 raise IntegrityError(f"{path}: {size} bytes instead of {shard['bytes']}; run `fprep shard` again")
             if digests and sha256_of(path) != shard["sha256"]:
-                raise IntegrityError(f"{path}: SHA-256 differs from {DATASET_FILE}; delete it and run `fprep shard` again")
+                raise IntegrityError(
+                    f"{path}: SHA-256 differs from {DATASET_FILE}; delete it and run `fprep shard` again"
+                )
 
     def __len__(self) -> int:
         return len(self.columns["key"])
@@ -195,7 +199,10 @@ class ShardSet:
             raise self._damaged(row)
         try:
             annotation = json.loads(text)
-        except (ValueError, RecursionError):  # not by `parse_json`, which takes longer, and this is done for every sample
+        except (
+            ValueError,
+            RecursionError,
+        ):  # not by `parse_json`, which takes longer, and this is done for every sample
             raise self._damaged(row) from None
         return annotation if self._translation is None else self._translation(annotation)
 

@@ -98,7 +98,9 @@ def _type_name(kind: pa.DataType) -> str:
         return f"struct of {', '.join(f'{field.name}: {_type_name(field.type)}' for field in kind)}"
     if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
         return f"list of {_type_name(kind.value_type)}"
-    if pa.types.is_dictionary(kind):  # categories: Parquet keeps their values, and may number them by another integer type
+    if pa.types.is_dictionary(
+        kind
+    ):  # categories: Parquet keeps their values, and may number them by another integer type
         return _type_name(kind.value_type)
     return str(kind).removeprefix("large_").removesuffix("_view")
 

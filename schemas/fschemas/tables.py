@@ -27,7 +27,9 @@ class SampleTable(dy.Schema):
 
     key = dy.String(primary_key=True, regex=r"^[A-Za-z0-9_-]{1,94}$")  # sample name in shards: ASCII, no dots
     image = dy.String(nullable=False, min_length=1)  # path relative to the raw root, "/" between folders
-    width = dy.Int32(nullable=True, min=8, max=16384)  # pixels as displayed (EXIF orientation applied); null: not looked at
+    width = dy.Int32(
+        nullable=True, min=8, max=16384
+    )  # pixels as displayed (EXIF orientation applied); null: not looked at
     height = dy.Int32(nullable=True, min=8, max=16384)  # pixels as displayed
     split = dy.Enum(SPLITS, nullable=False)
     group = dy.String(nullable=False, min_length=1)  # what must not straddle splits: item, shoot, or the image itself
@@ -178,7 +180,9 @@ class GarmentsColumns(SampleTable):
 
     garments = dy.List(dy.String(), nullable=False)  # names of the vocabulary "part"
     garment_boxes = dy.List(dy.Float32(), nullable=False)  # x1, y1, x2, y2 of each garment, one after the other
-    garment_polygons = dy.List(dy.List(dy.Float32()), nullable=False)  # x, y, x, y … of each garment; empty where there is none
+    garment_polygons = dy.List(
+        dy.List(dy.Float32()), nullable=False
+    )  # x, y, x, y … of each garment; empty where there is none
 
     @dy.rule()
     def garment_lists_differ_in_length(cls) -> pl.Expr:

@@ -18,7 +18,12 @@ from fschemas.json_file import COUNT
 _FOLDER = Path(__file__).with_name("vocabulary")
 # Vocabularies of whose every group an image has one member (or none that is known).
 _EXCLUSIVE = {"deepfashion-fine-26", "fashionai-attribute-54"}
-VOCABULARY_SHAPE = {"name": str, "values": [str], "groups": {"*": [COUNT]}, "exclusive": bool}  # of `Vocabulary.to_json`
+VOCABULARY_SHAPE = {
+    "name": str,
+    "values": [str],
+    "groups": {"*": [COUNT]},
+    "exclusive": bool,
+}  # of `Vocabulary.to_json`
 
 
 @dataclass(frozen=True)

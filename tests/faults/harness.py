@@ -72,7 +72,11 @@ class Forge:
             "job": job, "arguments": arguments, "log": str(self.log), "stop": stop, "fault": fault, "uid": uid,
             "environment": environment or {}, "ignored": ignored or [],
         })  # fmt: skip
-        texts = {name: Path(f"{self.log}.{name}").read_text() for name in ("out", "err") if Path(f"{self.log}.{name}").exists()}
+        texts = {
+            name: Path(f"{self.log}.{name}").read_text()
+            for name in ("out", "err")
+            if Path(f"{self.log}.{name}").exists()
+        }
         outcome = Outcome(**answer, **texts)
         outcome.calls = [(operation, path) for operation, path in outcome.calls]
         assert not outcome.hung, f"{job} {arguments} hangs: {outcome.err}"

@@ -74,7 +74,9 @@ def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
                 state.step += 1
                 state.validation_due = state.step % 2 == 0
                 generator = torch.Generator().manual_seed(state.step)
-                tensors = {name: {"weight": torch.randn(40, 50, generator=generator)} for name in ("model", "optimizer")}
+                tensors = {
+                    name: {"weight": torch.randn(40, 50, generator=generator)} for name in ("model", "optimizer")
+                }
                 checkpoint.save_checkpoint(folder, state, tensors, keep=keep)
                 _note(folder, history)
             if state.validation_due:
@@ -106,7 +108,9 @@ def read_table(place: str) -> str:
     from fschemas.table_file import read_table as read
 
     path = Path(place)
-    parts = [(read(path / name).to_pylist(), read_metadata(path / name)) for name in ("table.parquet", "rejected.parquet")]
+    parts = [
+        (read(path / name).to_pylist(), read_metadata(path / name)) for name in ("table.parquet", "rejected.parquet")
+    ]
     return _digest(parts)
 
 

@@ -82,7 +82,9 @@ class Layer:
             path = _path_of(descriptor)
             if self.covers(path):
                 half = [a[: len(a) // 2] if isinstance(a, bytes | bytearray | memoryview) else a for a in arguments]
-                self.call(operation, path, (lambda: original(descriptor, *half)) if operation == "write" else lambda: None)
+                self.call(
+                    operation, path, (lambda: original(descriptor, *half)) if operation == "write" else lambda: None
+                )
             return original(descriptor, *arguments)
 
         return wrapped
@@ -168,10 +170,14 @@ def disorder(calls: list[tuple[str, str]]) -> list[str]:
         source = operation.split(" ", 1)[1]
         below = [(name, path) for name, path in calls[:number] if path == source or path.startswith(source + os.sep)]
         for path in sorted({path for name, path in below if name in ("write", "create", "mkdir")}):
-            last = max(place for place, call in enumerate(below) if call[1] == path and call[0] in ("write", "create", "mkdir"))
+            last = max(
+                place for place, call in enumerate(below) if call[1] == path and call[0] in ("write", "create", "mkdir")
+            )
             if ("fsync", path) not in below[last:]:
                 faults.append(f"{path} was renamed to {target} before it was synced")
-        renames = [place for place, call in enumerate(calls) if place > number and call[0].startswith(("rename ", "replace "))]
+        renames = [
+            place for place, call in enumerate(calls) if place > number and call[0].startswith(("rename ", "replace "))
+        ]
         until = renames[0] if renames else len(calls)
         if ("fsync", os.path.dirname(target) or ".") not in calls[number:until]:
             faults.append(f"the folder of {target} was not synced before the next rename")

@@ -97,7 +97,13 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     seconds = time.monotonic() - start
     left = _wait_for_group(pid)
-    return {"code": code, "seconds": seconds, "stopped": stopped, "left": left, **(json.loads(content) if content else {})}
+    return {
+        "code": code,
+        "seconds": seconds,
+        "stopped": stopped,
+        "left": left,
+        **(json.loads(content) if content else {}),
+    }
 
 
 def _until(stop: dict[str, Any], read: int, start: float) -> tuple[bool, bytes]:

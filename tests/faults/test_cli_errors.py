@@ -140,7 +140,9 @@ def flip(path: Path, where: int) -> None:
     (lambda out: (out / "val-000000.tar").unlink(), "val-000000.tar: missing"),
     (lambda out: (out / "dataset.json").write_text("{"), "dataset.json: not readable"),
 ])  # fmt: skip
-def test_damaged_shard_set(forge: Forge, table: Path, tmp_path: Path, damage: Callable[[Path], object], words: str) -> None:
+def test_damaged_shard_set(
+    forge: Forge, table: Path, tmp_path: Path, damage: Callable[[Path], object], words: str
+) -> None:
     assert forge.run("shard", table=str(table), out=str(tmp_path / "out")).error is None
     assert forge.cli("lint", tmp_path / "out", "--no-loaders").code == 0
     damage(tmp_path / "out")
@@ -154,7 +156,16 @@ def test_damaged_table(forge: Forge, tmp_path: Path) -> None:
     assert forge.cli(*_arguments("convert", RAW / "deepfashion_fine", Path(), tmp_path / "made")).code == 0
     table = tmp_path / "made/table.parquet"
     sound = table.read_bytes()
-    shard = ("shard", tmp_path / "made", tmp_path / "out", "--workers", 1, "--images", RAW / "deepfashion_fine", "--quiet")
+    shard = (
+        "shard",
+        tmp_path / "made",
+        tmp_path / "out",
+        "--workers",
+        1,
+        "--images",
+        RAW / "deepfashion_fine",
+        "--quiet",
+    )
     for where in (0, len(sound) // 3, len(sound) - 3000, len(sound) - 200, len(sound) - 1):
         flip(table, where)
         outcome = forge.cli(*shard)
@@ -267,7 +278,9 @@ def test_output_that_nobody_takes(target: str, code: int) -> None:
     if descriptor != write:
         os.close(descriptor)
     assert done.returncode == code, done.stderr
-    assert done.stderr == ("" if code == 141 else "fprep: the disk is full; free some space and run the command again\n")
+    assert done.stderr == (
+        "" if code == 141 else "fprep: the disk is full; free some space and run the command again\n"
+    )
 
 
 def test_closed_terminal(tmp_path: Path, table: Path) -> None:

@@ -52,7 +52,9 @@ def test_full_disk_before_the_first_rename_changes_nothing(work: Work, scratch: 
     """All three files are written before the first is renamed: an earlier conversion survives as a whole."""
     work.learn(scratch / "work")
     calls = work.trace(scratch / "work")
-    first = next(number for number, (name, path) in enumerate(calls, 1) if name.startswith("replace") and ".tmp." not in path)
+    first = next(
+        number for number, (name, path) in enumerate(calls, 1) if name.startswith("replace") and ".tmp." not in path
+    )
     for at in [number for number, (name, _) in enumerate(calls[:first], 1) if name == "write"]:
         out = work.fresh(scratch / "work")
         assert work.run(out, Layer(scratch / "work", "ENOSPC", at)).error is not None

@@ -64,7 +64,14 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name / "validation.csv").write_text("step,accuracy\n3,1.0\n6,0.5\n")
     (folder / "evaluated/evaluation").mkdir()
     metrics = {"accuracy": 0.75, "accuracy_low": 0.5, "accuracy_high": 0.875}
-    report = {"task": "likes", "dataset": "squares", "split": "test", "samples": 8, "checkpoint_step": 3, "model": metrics}
+    report = {
+        "task": "likes",
+        "dataset": "squares",
+        "split": "test",
+        "samples": 8,
+        "checkpoint_step": 3,
+        "model": metrics,
+    }
     publish_sealed(folder / "evaluated/evaluation/report.json", report)
     return folder
 
@@ -111,7 +118,11 @@ def read_run(folder: Path) -> Any:
 
 def read_index(folder: Path) -> Any:
     index = IndexFolder.open(folder / "index")
-    return known(index.note), index.features.deep.tobytes(), {name: column.tolist() for name, column in index.items.items()}
+    return (
+        known(index.note),
+        index.features.deep.tobytes(),
+        {name: column.tolist() for name, column in index.items.items()},
+    )
 
 
 def read_table(folder: Path) -> Any:
@@ -159,7 +170,10 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "validated/checkpoints/best.json": read_comparison, "export/export.json": read_export,
     "export/annotations/train.json": read_export,
 }  # fmt: skip
-KIND = ("export/export.json", "answers/predictions.jsonl")  # nothing else tells what their folders are: without them, strangers
+KIND = (
+    "export/export.json",
+    "answers/predictions.jsonl",
+)  # nothing else tells what their folders are: without them, strangers
 
 
 @pytest.mark.parametrize("name", FILES)

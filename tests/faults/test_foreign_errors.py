@@ -248,9 +248,9 @@ def numpy_pickle() -> None:
 
 
 def compiled() -> None:
-    raise RuntimeError("cannot compile") from type("InvalidCxxCompiler", (RuntimeError,), {"__module__": "torch._inductor.exc"})(
-        "No working C++ compiler found"
-    )
+    raise RuntimeError("cannot compile") from type(
+        "InvalidCxxCompiler", (RuntimeError,), {"__module__": "torch._inductor.exc"}
+    )("No working C++ compiler found")
 
 
 RAISED: dict[str, tuple[Callable[[], Any], ExitCode, str]] = {
@@ -388,7 +388,15 @@ def test_every_library_of_the_table_is_tried() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("a"), TypeError("b"), AssertionError("c"), RuntimeError("d"), ValueError("e"), AttributeError("f"), IndexError()],
+    [
+        KeyError("a"),
+        TypeError("b"),
+        AssertionError("c"),
+        RuntimeError("d"),
+        ValueError("e"),
+        AttributeError("f"),
+        IndexError(),
+    ],
 )
 def test_our_own_faults_stay_faults(error: Exception) -> None:
     assert explain(error) is None

@@ -36,7 +36,9 @@ class Disk:
         place = str(self.place)
         action = "remount," if self.place.is_mount() else ""
         return (
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"{action}{options}", "none", place], capture_output=True).returncode
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"{action}{options}", "none", place], capture_output=True
+            ).returncode
             == 0
         )
 
@@ -61,11 +63,15 @@ def arguments_of(command: str, table: Path, out: Path) -> list[object]:
 @pytest.mark.parametrize("unit", ["size", "nr_inodes"])
 def test_full_disk(forge: Forge, table: Path, tmp_path: Path, disk: Disk, command: str, unit: str) -> None:
     """Ever larger disks: one sentence and exit code 4 until it fits, each run going on from the one before."""
-    assert forge.cli(*arguments_of(command, table, tmp_path / "whole/out")).code == 0  # as deep: the table names its raw root
+    assert (
+        forge.cli(*arguments_of(command, table, tmp_path / "whole/out")).code == 0
+    )  # as deep: the table names its raw root
     out, refused = disk.place / "out", 0
     step = 1 if command == "convert" else 3
     sizes = (
-        [f"{size}k" for size in range(4, 400, 8 * step)] if unit == "size" else [str(count) for count in range(3, 60, 2 * step)]
+        [f"{size}k" for size in range(4, 400, 8 * step)]
+        if unit == "size"
+        else [str(count) for count in range(3, 60, 2 * step)]
     )
     for size in sizes:
         assert disk.resize(f"size={size}" if unit == "size" else f"size=1m,nr_inodes={size}")
@@ -104,7 +110,9 @@ def test_full_disk_under_checkpoints(torch_forge: Forge, tmp_path: Path, disk: D
     assert refused >= 3
     assert tensors >= 1
     whole, found = snapshot(tmp_path / "whole"), snapshot(out)
-    assert {name: digest for name, digest in found.items() if not name.startswith("step-00000001/")} == whole  # one may outstay
+    assert {
+        name: digest for name, digest in found.items() if not name.startswith("step-00000001/")
+    } == whole  # one may outstay
 
 
 @pytest.mark.parametrize(("kind", "at"), [("ENOSPC", 4), ("KILL", 7)])
@@ -133,7 +141,12 @@ def strace(tmp_path_factory: pytest.TempPathFactory) -> str:
     if program is None:
         pytest.skip("strace is missing; not run")
     log = tmp_path_factory.mktemp("strace") / "log"
-    if subprocess.run([program, "-o", log, "-e", "inject=write:error=EIO:when=1", "true"], capture_output=True).returncode != 0:
+    if (
+        subprocess.run(
+            [program, "-o", log, "-e", "inject=write:error=EIO:when=1", "true"], capture_output=True
+        ).returncode
+        != 0
+    ):
         pytest.skip("ptrace is not permitted; not run")
     return program
 
@@ -174,7 +187,9 @@ def test_injected_by_the_kernel(forge: Forge, strace: str, table: Path, tmp_path
     for call, fault, code in (("write", "error=ENOSPC", 4), ("rename", "signal=KILL", -9)):
         shutil.rmtree(out, ignore_errors=True)
         number = number_of_call(log, call, f'whole/{name}"' if call == "rename" else f".tmp.{name}.")
-        done = under_strace(strace, tmp_path / "other", arguments_of(command, table, out), f"{call}:{fault}:when={number}")
+        done = under_strace(
+            strace, tmp_path / "other", arguments_of(command, table, out), f"{call}:{fault}:when={number}"
+        )
         assert done.returncode in (code, 137 if code == -9 else code), (call, done.stderr)
         assert "Traceback" not in done.stderr
         if code == 4:

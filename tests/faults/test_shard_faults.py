@@ -78,6 +78,8 @@ def test_order(work: Work, scratch: Path) -> None:
     calls = work.trace(scratch / "work")
     assert disorder(calls) == []
     assert [path for name, path in calls if name.startswith("replace")][-1] == "out/dataset.json"
-    first_shard = next(place for place, (name, path) in enumerate(calls) if name.startswith("replace") and path.endswith(".tar"))
+    first_shard = next(
+        place for place, (name, path) in enumerate(calls) if name.startswith("replace") and path.endswith(".tar")
+    )
     assert ("unlink", "out/dataset.json") in calls[:first_shard]
     assert ("fsync", "out") in calls[calls.index(("unlink", "out/dataset.json")) : first_shard]

@@ -134,7 +134,9 @@ def test_answers_come_in_order_and_not_too_far_ahead(monkeypatch):
 
 def test_a_worker_that_dies_costs_its_task_only():
     tasks = [(0.0, 0), (0.0, 1), (-1.0, 2), (0.0, 3), *((0.0, number) for number in range(4, 20))]
-    found = list(iterate_isolated(die_below_zero, tasks, crashed=lambda task, reason: -task[1], workers=2, chunk=3, ahead=1))
+    found = list(
+        iterate_isolated(die_below_zero, tasks, crashed=lambda task, reason: -task[1], workers=2, chunk=3, ahead=1)
+    )
     assert found == [0, 1, -2, *range(3, 20)]
 
 

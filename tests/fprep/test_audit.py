@@ -33,7 +33,10 @@ from fprep.near_duplicates.perceptual_hash import (
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_metadata, read_table
 
-REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared/real")) / "deepfashion_fine_course_subset"
+REAL = (
+    Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared/real"))
+    / "deepfashion_fine_course_subset"
+)
 
 
 def seen(folder: Path, content: bytes, orientation: int = 1):
@@ -131,10 +134,14 @@ def test_pairs_of_which_none_comes_near_are_no_fault():
 def test_candidates_are_those_of_the_definition():
     """Against all pairs by brute force: every pair up to 7 bits, none beyond the limit, each once, at its nearest."""
     generator = np.random.default_rng(3)
-    bits = generator.integers(0, 2**63, 300, dtype=np.uint64) * np.uint64(2) + generator.integers(0, 2, 300, dtype=np.uint64)
+    bits = generator.integers(0, 2**63, 300, dtype=np.uint64) * np.uint64(2) + generator.integers(
+        0, 2, 300, dtype=np.uint64
+    )
     for row in range(100, 300):  # near and mirrored copies of the first hundred
         flips = generator.choice(64, generator.integers(0, 13), replace=False)
-        bits[row] = bits[row % 100] ^ np.bitwise_or.reduce(np.uint64(1) << flips.astype(np.uint64), initial=np.uint64(0))
+        bits[row] = bits[row % 100] ^ np.bitwise_or.reduce(
+            np.uint64(1) << flips.astype(np.uint64), initial=np.uint64(0)
+        )
         bits[row] ^= np.uint64(MIRROR_MASK if row % 2 else 0)
     plain = np.bitwise_count(bits[:, None] ^ bits).astype(int)
     turned = np.bitwise_count(bits[:, None] ^ bits ^ np.uint64(MIRROR_MASK)).astype(int)
@@ -208,7 +215,9 @@ def test_everything_that_was_planted_is_found(planted):
         "leak_identical": 1, "leak_near": 1, "leak_group": 2, "conflict_category": 1, "conflict_attributes": 1,
         "duplicate_near": 1, "duplicate_identical": 1, "image_blank": 1,
     }  # fmt: skip
-    [identical], [near], [mirrored] = (of_kind(result, kind) for kind in ("leak_identical", "leak_near", "duplicate_near"))
+    [identical], [near], [mirrored] = (
+        of_kind(result, kind) for kind in ("leak_identical", "leak_near", "duplicate_near")
+    )
     assert (identical["key"], identical["other_key"], identical["split"], identical["other_split"]) == (
         "k0000",
         "k0001",
@@ -219,7 +228,10 @@ def test_everything_that_was_planted_is_found(planted):
     assert (near["key"], near["other_key"], near["severity"], near["other_split"]) == ("k0002", "k0003", "error", "val")
     assert {mirrored["key"], mirrored["other_key"]} == {"k0004", "k0005"}
     assert "mirror image" in mirrored["message"]
-    assert {(row["key"], row["severity"]) for row in of_kind(result, "leak_group")} == {("k0006", "error"), ("k0008", "warning")}
+    assert {(row["key"], row["severity"]) for row in of_kind(result, "leak_group")} == {
+        ("k0006", "error"),
+        ("k0008", "warning"),
+    }
     assert "category is Dress against Skirt" in of_kind(result, "conflict_category")[0]["message"]
     [attributes] = of_kind(result, "conflict_attributes")
     assert "fit is" in attributes["message"]
@@ -313,7 +325,9 @@ def test_leaks_between_benchmarks(tmp_path):
     assert kinds(result) == {
         "leak_identical": 1, "leak_near": 1, "leak_group": 1, "leak_coarse_split": 1, "duplicate_identical": 1,
     }  # fmt: skip
-    assert {row["severity"] for row in result.findings.filter(pl.col("kind").str.starts_with("leak")).to_dicts()} == {"error"}
+    assert {row["severity"] for row in result.findings.filter(pl.col("kind").str.starts_with("leak")).to_dicts()} == {
+        "error"
+    }
     assert of_kind(result, "leak_identical")[0]["other_table"] == "deepfashion-category"
     assert of_kind(result, "duplicate_identical")[0]["severity"] == "info"  # one benchmark's test image is the other's
     alone = audit([fine], dry_run=True)

@@ -99,7 +99,9 @@ def test_points_that_leave_become_absent_and_the_box_is_clipped() -> None:
     augment = augmenter({"Crop": {"x_min": 20, "y_min": 10, "x_max": 60, "y_max": 50, "p": 1.0}})
     points = np.array([[30.0, 30.0], [10.0, 30.0], [0.0, 0.0], [40.0, 60.0], [0.0, 0.0], [60.0, 30.0]])
     visibility = np.array([2, 2, 0, 1, -1, 1])
-    _, moved = augment(np.zeros((80, 90, 3), np.uint8), Geometry(points, visibility, np.array([5.0, 20.0, 50.0, 70.0])), "k", 1)
+    _, moved = augment(
+        np.zeros((80, 90, 3), np.uint8), Geometry(points, visibility, np.array([5.0, 20.0, 50.0, 70.0])), "k", 1
+    )
     assert moved.visibility.tolist() == [2, 0, 0, 0, -1, 1]  # the last is on the border, within the tolerance of tables
     assert moved.points.tolist() == [[10.0, 20.0], [0, 0], [0, 0], [0, 0], [0, 0], [40.0, 20.0]]
     assert moved.box is not None
@@ -182,7 +184,9 @@ def test_wrong_recipe_files(tmp_path: Path, text: str, message: str) -> None:
 
 def test_recipe_that_cannot_be_applied() -> None:
     with pytest.raises(UsageError, match="recipe test: cannot be applied"):
-        augmenter({"RandomCrop": {"height": 500, "width": 500, "p": 1.0}})(np.zeros((9, 9, 3), np.uint8), one_point(1, 1), "k", 1)
+        augmenter({"RandomCrop": {"height": 500, "width": 500, "p": 1.0}})(
+            np.zeros((9, 9, 3), np.uint8), one_point(1, 1), "k", 1
+        )
 
 
 def test_unknown_and_missing_recipes(tmp_path: Path) -> None:

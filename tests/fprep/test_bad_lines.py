@@ -46,7 +46,9 @@ def test_a_bad_line_changes_no_other_row(name, change, tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
     shutil.copytree(TREES / name.replace("-", "_"), raw)
     whole, metadata = read(name, raw, out)
-    paths = [path for path in raw.rglob("*") if path.suffix in (".txt", ".csv", ".json") and path.name != "expected.json"]
+    paths = [
+        path for path in raw.rglob("*") if path.suffix in (".txt", ".csv", ".json") and path.name != "expected.json"
+    ]
     alike = {(path.parent, re.sub(r"[0-9]+", "", path.name)): path for path in sorted(paths)}  # one of many documents
     for path in alike.values():
         content = path.read_bytes()

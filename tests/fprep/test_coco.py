@@ -38,7 +38,10 @@ def test_images_in_a_folder_of_any_name(tmp_path, place, front):
     file = raw / "instances_train2017.json"
     file.write_text(file.read_text().replace('"file_name": "', f'"file_name": "{front}'))
     convert("coco", [raw], tmp_path / "out", workers=1, max_rejected=1.0, images="header")
-    assert set(pl.DataFrame(read_table(tmp_path / "out/table.parquet"))["image"]) <= {f"{place}/a.png", f"{place}/b.png"}
+    assert set(pl.DataFrame(read_table(tmp_path / "out/table.parquet"))["image"]) <= {
+        f"{place}/a.png",
+        f"{place}/b.png",
+    }
     assert all("--images none" not in command for command in doctor(raw).commands)
 
 
@@ -113,7 +116,10 @@ def test_an_annotation_that_is_wrong_is_one_rejected_row(tmp_path, change, rule)
 def test_points_of_a_landmark_set_are_read_by_their_names(tmp_path):
     names = ["hem_right", "hem_left", "waistline_left", "waistline_right"]
     whole = document(keypoints=[30, 40, 2, 10, 41, 1, 0, 0, 0, 31, 20, 2])
-    whole["categories"] = [{"id": 9, "name": "lower", "keypoints": names}, {"id": 4, "name": "trousers", "keypoints": names}]
+    whole["categories"] = [
+        {"id": 9, "name": "lower", "keypoints": names},
+        {"id": 4, "name": "trousers", "keypoints": names},
+    ]
     write(tmp_path / "raw", whole)
     _, table = table_of(tmp_path / "raw", tmp_path / "out")
     assert read_metadata(tmp_path / "out/table.parquet")["landmark_set"]["name"] == DEEPFASHION_8.name
@@ -125,7 +131,10 @@ def test_points_of_a_landmark_set_are_read_by_their_names(tmp_path):
 
 def test_points_of_no_known_set_are_left_out_with_a_note(tmp_path):
     whole = document(keypoints=[1, 2, 2])
-    whole["categories"] = [{"id": 9, "name": "person", "keypoints": ["nose"]}, {"id": 4, "name": "dog", "keypoints": ["nose"]}]
+    whole["categories"] = [
+        {"id": 9, "name": "person", "keypoints": ["nose"]},
+        {"id": 4, "name": "dog", "keypoints": ["nose"]},
+    ]
     report, table = table_of(write(tmp_path / "raw", whole), tmp_path / "out")
     assert "landmark_x" not in table.columns
     assert any("do not name the points" in note for note in report.notes)
@@ -152,7 +161,9 @@ def test_our_own_export_comes_back_as_an_equal_table(name, tmp_path):
         path.unlink()
     shutil.copytree(tmp_path / "coco/annotations", raw / "annotations", dirs_exist_ok=True)
     report = convert("coco", [raw], tmp_path / "second", max_rejected=0.0, workers=1)
-    tables = [pl.DataFrame(read_table(tmp_path / folder / "table.parquet")).sort("key") for folder in ("first", "second")]
+    tables = [
+        pl.DataFrame(read_table(tmp_path / folder / "table.parquet")).sort("key") for folder in ("first", "second")
+    ]
     left, right = (table.drop("source_file", "source_line") for table in tables)
     assert left.columns == right.columns
     for column in left.columns:
@@ -172,7 +183,9 @@ def test_our_own_export_of_deepfashion2_is_read_by_its_reader_too(tmp_path):
         shutil.rmtree(folder)
     shutil.copytree(tmp_path / "coco/annotations", raw / "annotations")
     convert("deepfashion2", [raw], tmp_path / "second", workers=1)
-    first, second = (pl.DataFrame(read_table(tmp_path / name / "table.parquet")).sort("key") for name in ("first", "second"))
+    first, second = (
+        pl.DataFrame(read_table(tmp_path / name / "table.parquet")).sort("key") for name in ("first", "second")
+    )
     assert first.drop("source_file", "source_line").equals(second.drop("source_file", "source_line"))
 
 
@@ -186,7 +199,9 @@ def test_real_fashionpedia_sample(tmp_path):
     shutil.copy(REAL, tmp_path / "sample.json")
     report, table = table_of(tmp_path, tmp_path / "out", images="none")
     assert (report.kept, report.rejected) == (12, 0)
-    assert set(table["category"]) <= set(read_metadata(tmp_path / "out/table.parquet")["vocabularies"]["category"]["values"])
+    assert set(table["category"]) <= set(
+        read_metadata(tmp_path / "out/table.parquet")["vocabularies"]["category"]["values"]
+    )
     assert table["attributes_positive"].list.len().max() > 0
     with pytest.raises(RejectedError, match="missing_image"):
         convert("coco", [tmp_path], tmp_path / "out")

@@ -28,7 +28,9 @@ def work(tmp_path_factory):
 
 def run(*words):
     environment = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run([FPREP, *map(str, words)], capture_output=True, text=True, check=True, timeout=120, env=environment)
+    return subprocess.run(
+        [FPREP, *map(str, words)], capture_output=True, text=True, check=True, timeout=120, env=environment
+    )
 
 
 def test_all_commands_are_known():

@@ -197,7 +197,9 @@ def test_nonsense_gets_no_suggestion(name, nearest):
 
 
 def test_a_mistake_in_an_option_is_not_blamed_on_the_folder(tmp_path):
-    _, error = say("convert", "folders", tree_of(READERS["coco"]), tmp_path / "out", "--map", "category=last_word", "-q")
+    _, error = say(
+        "convert", "folders", tree_of(READERS["coco"]), tmp_path / "out", "--map", "category=last_word", "-q"
+    )
     assert str(error).startswith("--map category=last_word: did you mean last-word?")
     assert "use that reader" not in str(error)
 
@@ -217,4 +219,10 @@ def test_numbers_in_words():
         "2 rows",
         "2 classes",
     ]
-    assert [_percent(share) for share in (1.0, 0.996, 0.12, 0.034, 0.00001)] == ["100 %", "100 %", "12 %", "3.4 %", "0.001 %"]
+    assert [_percent(share) for share in (1.0, 0.996, 0.12, 0.034, 0.00001)] == [
+        "100 %",
+        "100 %",
+        "12 %",
+        "3.4 %",
+        "0.001 %",
+    ]

@@ -58,7 +58,9 @@ def test_keep_going_below_the_allowed_share(raw, tmp_path):
 
 
 def test_keep_going_above_it_publishes_and_fails(raw, tmp_path):
-    with pytest.raises(RejectedError, match=r"2 of 42 rows were rejected, by bad_cell \(2\).*raise --max-rejected") as caught:
+    with pytest.raises(
+        RejectedError, match=r"2 of 42 rows were rejected, by bad_cell \(2\).*raise --max-rejected"
+    ) as caught:
         run(raw, tmp_path / "out", max_rejected=0.04)
     assert caught.value.exit_code == ExitCode.REJECTED
     assert read_table(tmp_path / "out/table.parquet").num_rows == 40

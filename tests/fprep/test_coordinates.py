@@ -51,13 +51,18 @@ def csv_of(folder, boxes, names="x1,y1,x2,y2"):
 
 
 def coco_of(folder, boxes, sizes, **more):
-    images = [{"id": n, "file_name": f"{n}.jpg", **({"width": s[0], "height": s[1]} if s else {})} for n, s in enumerate(sizes)]
+    images = [
+        {"id": n, "file_name": f"{n}.jpg", **({"width": s[0], "height": s[1]} if s else {})}
+        for n, s in enumerate(sizes)
+    ]
     annotations = [
         {"id": n, "image_id": n, "category_id": 1, "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1], **more}
         for n, (x1, y1, x2, y2) in enumerate(boxes)
     ]
     categories = [{"id": 1, "name": "shirt"}]
-    (folder / "list.json").write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    (folder / "list.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
     return folder
 
 
@@ -82,7 +87,8 @@ def test_a_stated_size_decides(tmp_path, states):
 
 
 @pytest.mark.parametrize(
-    ("option", "frame"), [({}, "upright"), ({"orientation": "upright"}, "upright"), ({"orientation": "stored"}, "stored")]
+    ("option", "frame"),
+    [({}, "upright"), ({"orientation": "upright"}, "upright"), ({"orientation": "stored"}, "stored")],
 )
 @pytest.mark.parametrize("reader", ["csv", "coco"])
 def test_without_a_size_the_option_decides(tmp_path, reader, option, frame):
@@ -106,7 +112,9 @@ def test_boxes_that_fit_the_other_pixels_name_the_orientation(tmp_path, reader, 
     else:
         coco_of(tmp_path / "raw", boxes, [None] * len(boxes))
     wrong = "upright" if frame == "stored" else "stored"
-    with pytest.raises(UsageError, match=rf"4 of 4 boxes on images that EXIF turns .* run again with --map orientation={frame};"):
+    with pytest.raises(
+        UsageError, match=rf"4 of 4 boxes on images that EXIF turns .* run again with --map orientation={frame};"
+    ):
         run(reader, tmp_path / "raw", tmp_path / "out", mapping={"orientation": wrong})
     _, table = run(reader, tmp_path / "raw", tmp_path / "out", mapping={"orientation": frame})
     assert [[round(x) for x in found] for found in table["box"].to_list()] == [box] * len(orientations)
@@ -117,7 +125,10 @@ def test_squares_are_said_to_be_ambiguous(tmp_path):
     raw = coco_of(tmp_path / "raw", [[5, 20, 40, 50]] * 3, [(64, 64)] * 3)
     report, table = run("coco", raw, tmp_path / "out")
     assert table["box"].to_list() == [[5, 20, 40, 50]] * 3
-    assert any("2 rows" in note and "2 on square images" in note and "--map orientation=stored" in note for note in report.notes)
+    assert any(
+        "2 rows" in note and "2 on square images" in note and "--map orientation=stored" in note
+        for note in report.notes
+    )
 
 
 def test_an_image_turned_after_it_was_labeled_is_refused(tmp_path):
@@ -255,7 +266,9 @@ def _shares_of_deepfashion2(raw):
         path.write_text(json.dumps(document))
 
 
-@pytest.mark.parametrize(("name", "change"), [("kfashion", _shares_of_kfashion), ("deepfashion2", _shares_of_deepfashion2)])
+@pytest.mark.parametrize(
+    ("name", "change"), [("kfashion", _shares_of_kfashion), ("deepfashion2", _shares_of_deepfashion2)]
+)
 def test_official_readers_refuse_shares_too(tmp_path, name, change):
     """They have no option to read them, and say what their files should hold."""
     shutil.copytree(TREES / name, tmp_path / "raw")
@@ -291,7 +304,11 @@ def test_shares_need_the_sizes_of_the_images(tmp_path):
     draw(tmp_path / "raw", [1])
     with pytest.raises(UsageError, match="needs the sizes of the images"):
         run(
-            "csv", csv_of(tmp_path / "raw", [[0.1, 0.1, 0.8, 0.9]]), tmp_path / "out", mapping={"unit": "relative"}, images="none"
+            "csv",
+            csv_of(tmp_path / "raw", [[0.1, 0.1, 0.8, 0.9]]),
+            tmp_path / "out",
+            mapping={"unit": "relative"},
+            images="none",
         )
 
 
@@ -305,7 +322,9 @@ def scale_stated_sizes(value, share):
     if not isinstance(value, dict):
         return value
     return {
-        name: max(1, int(entry * share)) if name in _STATED and isinstance(entry, int) else scale_stated_sizes(entry, share)
+        name: max(1, int(entry * share))
+        if name in _STATED and isinstance(entry, int)
+        else scale_stated_sizes(entry, share)
         for name, entry in value.items()
     }
 

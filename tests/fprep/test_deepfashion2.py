@@ -183,7 +183,9 @@ def coco(raw: Path, **changes: object) -> Path:
              "segmentation": [[1, 2, 3, 4, 5, 6]], **changes}  # fmt: skip
     raw.mkdir(parents=True, exist_ok=True)
     path = raw / "deepfashion2_validation.json"
-    path.write_text(json.dumps({"images": [{"id": 3, "file_name": "000003.jpg"}], "annotations": [entry], "categories": []}))
+    path.write_text(
+        json.dumps({"images": [{"id": 3, "file_name": "000003.jpg"}], "annotations": [entry], "categories": []})
+    )
     return path
 
 

@@ -50,7 +50,12 @@ def test_columns_of_a_row(tmp_path, raw):
     assert (cut_off["landmark_visibility"][7], cut_off["landmark_x"][7], cut_off["landmark_y"][7]) == (0, 0, 0)
     assert (row["source_file"], row["source_line"]) == ("Eval/list_eval_partition.txt", 3)
     assert "7 of 50 categories occur" in " ".join(report.notes)
-    assert read_metadata(tmp_path / "out/table.parquet")["column_groups"] == ["category", "attributes", "box", "landmarks"]
+    assert read_metadata(tmp_path / "out/table.parquet")["column_groups"] == [
+        "category",
+        "attributes",
+        "box",
+        "landmarks",
+    ]
 
 
 def test_paths_of_the_release_survive(tmp_path, raw):
@@ -96,7 +101,9 @@ def test_a_missing_list_is_a_missing_group(tmp_path, raw, name, groups):
 
 def test_missing_partition_is_one_sentence(tmp_path, raw):
     (raw / "Eval" / "list_eval_partition.txt").unlink()
-    with pytest.raises(UsageError, match=r"Anno_coarse: Eval/list_eval_partition\.txt is missing, which says what is train"):
+    with pytest.raises(
+        UsageError, match=r"Anno_coarse: Eval/list_eval_partition\.txt is missing, which says what is train"
+    ):
         run(raw, tmp_path / "out")
 
 
@@ -136,7 +143,13 @@ DEFECTS = [
         "wrong_columns",
         "list_attr_img.txt:3",
     ),
-    ("list_attr_img.txt", "00000001.jpg                         1 -1", "00000001.jpg  1 - 1", "bad_cell", "list_attr_img.txt:3"),
+    (
+        "list_attr_img.txt",
+        "00000001.jpg                         1 -1",
+        "00000001.jpg  1 - 1",
+        "bad_cell",
+        "list_attr_img.txt:3",
+    ),
 ]
 
 
@@ -152,7 +165,9 @@ def test_defect_is_rejected_where_it_stands(tmp_path, raw, name, old, new, rule,
 
 
 def test_labels_that_the_folder_denies_are_warned_of(tmp_path, raw):
-    edit(raw / "Anno_coarse/list_category_img.txt", "00000001.jpg                        3", "00000001.jpg  1")  # Anorak
+    edit(
+        raw / "Anno_coarse/list_category_img.txt", "00000001.jpg                        3", "00000001.jpg  1"
+    )  # Anorak
     report, _, _ = run(raw, tmp_path / "out")
     assert report.warnings["category_differs_from_folder"] == 1
     assert report.warning_examples["category_differs_from_folder"] == ["Anno_coarse/list_category_img.txt:3: Anorak"]
@@ -168,7 +183,9 @@ def test_folders_that_differ_in_case_are_warned_of(tmp_path, raw):
     for path in raw.rglob("*.txt"):
         text = path.read_text()
         path.write_text(
-            text.replace("img/Denim_Jeans/img_00000009", "img/denim_Jeans/img_00000009").replace("050 079 009 012", "9 9 50 50")
+            text.replace("img/Denim_Jeans/img_00000009", "img/denim_Jeans/img_00000009").replace(
+                "050 079 009 012", "9 9 50 50"
+            )
         )
     report, _, _ = run(raw, tmp_path / "out")
     assert report.warning_examples["folders_differ_in_case"] == ["img/Denim_Jeans and img/denim_Jeans"]
@@ -219,13 +236,18 @@ def test_fingerprints_of_the_real_lists():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("count50_but_46_rows", "'Coat' of type 3, expected 'Cape' of type 3; it is a copy that somebody edited: 46 of the 50"),
+        (
+            "count50_but_46_rows",
+            "'Coat' of type 3, expected 'Cape' of type 3; it is a copy that somebody edited: 46 of the 50",
+        ),
         ("empty_count_line", ""),
         ("tab_separated_no_count_line", ""),
     ],
 )
 def test_real_edited_lists(tmp_path, raw, name, message):
-    shutil.copy(BENCHMARK / f"edited_variants/list_category_cloth__{name}.txt", raw / "Anno_coarse/list_category_cloth.txt")
+    shutil.copy(
+        BENCHMARK / f"edited_variants/list_category_cloth__{name}.txt", raw / "Anno_coarse/list_category_cloth.txt"
+    )
     (raw / "Anno_coarse/list_category_cloth.txt").chmod(0o644)
     if message:
         with pytest.raises(UsageError, match=message):
@@ -264,7 +286,11 @@ def test_real_test_set(tmp_path):
         (tmp_path / "raw" / folder).mkdir(parents=True)
     shutil.copy(BENCHMARK / "Anno_coarse/list_category_cloth.txt", tmp_path / "raw/Anno_coarse")
     for path, header, values in (
-        ("Anno_coarse/list_category_img.txt", "category_label", [str(CATEGORIES.ids[category] + 1) for category, _ in pairs]),
+        (
+            "Anno_coarse/list_category_img.txt",
+            "category_label",
+            [str(CATEGORIES.ids[category] + 1) for category, _ in pairs],
+        ),
         ("Eval/list_eval_partition.txt", "evaluation_status", ["test"] * len(pairs)),
     ):
         rows = [f"{name:<70} {value}" for (_, name), value in zip(pairs, values, strict=True)]

@@ -14,7 +14,9 @@ from fschemas.table_file import read_metadata, read_table
 from fschemas.vocabularies import vocabulary
 
 TREE = Path(__file__).parents[1] / "raw" / "deepfashion_consumer2shop"
-REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared" / "real")) / "deepfashion_consumer2shop"
+REAL = (
+    Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared" / "real")) / "deepfashion_consumer2shop"
+)
 PARTITION, BOXES, LANDMARKS = (
     "Eval/list_eval_partition.txt",
     "Anno/list_bbox_consumer2shop.txt",
@@ -68,7 +70,10 @@ def test_splits_follow_pairs_items_and_domains(raw, tmp_path):
     alone = table.row(by_predicate=pl.col("image").str.ends_with("id_00000023/shop_02.jpg"), named=True)
     assert (alone["split"], alone["pairs"]) == ("train", [])
     assert report.warnings["image_without_pair"] == 1
-    assert rejected.filter(pl.col("rule") == "no_split").select("source_file", "source_line").rows() == [(BOXES, 14), (BOXES, 15)]
+    assert rejected.filter(pl.col("rule") == "no_split").select("source_file", "source_line").rows() == [
+        (BOXES, 14),
+        (BOXES, 15),
+    ]
 
 
 def test_landmark_list_alone_gives_rows_without_boxes(raw, tmp_path):
@@ -85,7 +90,13 @@ def test_landmark_list_alone_gives_rows_without_boxes(raw, tmp_path):
 def test_box_list_alone_gives_rows_without_landmarks(raw, tmp_path):
     (raw / LANDMARKS).unlink()
     _, table, _ = run(raw, tmp_path / "out")
-    assert read_metadata(tmp_path / "out/table.parquet")["column_groups"] == ["attributes", "box", "item", "domain", "pairs"]
+    assert read_metadata(tmp_path / "out/table.parquet")["column_groups"] == [
+        "attributes",
+        "box",
+        "item",
+        "domain",
+        "pairs",
+    ]
     assert table.height == 10
 
 
@@ -106,7 +117,9 @@ def test_repaired_spelling_of_lists_is_undone(raw, tmp_path, files):
     assert (report.kept, report.rejected) == (10, 3)
 
 
-@pytest.mark.parametrize(("old", "new"), [("comsumer_01.jpg", "consumer_01.jpg"), ("TOPS/Summer_Wear", "TOPS/Summer_Suit")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("comsumer_01.jpg", "consumer_01.jpg"), ("TOPS/Summer_Wear", "TOPS/Summer_Suit")]
+)
 def test_images_are_found_under_the_other_spelling(tmp_path, old, new):
     raw = tmp_path / "raw"
     shutil.copytree(TREE, raw)
@@ -157,7 +170,9 @@ def test_item_in_several_splits_is_held_out(raw, tmp_path):
 def test_pairs_of_images_that_no_list_names(raw, tmp_path):
     with (raw / PARTITION).open("a") as file:
         file.write(f"{SHIRT}/comsumer_09.jpg {SHIRT}/shop_01.jpg id_00000001 train\n")
-        file.write("img/TOPS/T_Shirt/id_00000009/comsumer_01.jpg img/TOPS/T_Shirt/id_00000009/shop_01.jpg id_00000009 train\n")
+        file.write(
+            "img/TOPS/T_Shirt/id_00000009/comsumer_01.jpg img/TOPS/T_Shirt/id_00000009/shop_01.jpg id_00000009 train\n"
+        )
         file.write(f"{SHIRT}/comsumer_02.jpg {SHIRT}/shop_01.jpg id_00000001 train\n")
     report, table, _ = run(raw, tmp_path / "out")
     counts = report.files[PARTITION]
@@ -174,7 +189,12 @@ def test_names_that_stand_twice_get_what_tells_them_apart():
 
 
 UNUSABLE = [
-    ("Anno/list_attr_cloth.txt", "Puff Sleeves  18\r\n衬", "Puff Sleeves  17\r\n衬", r"list_attr_cloth.txt:298: 'Puff Sleeves"),
+    (
+        "Anno/list_attr_cloth.txt",
+        "Puff Sleeves  18\r\n衬",
+        "Puff Sleeves  17\r\n衬",
+        r"list_attr_cloth.txt:298: 'Puff Sleeves",
+    ),
     ("Anno/list_attr_cloth.txt", "Raglan  18", "Raglan 18", r"list_attr_cloth.txt:301: 2 columns, expected 3"),
     ("Anno/list_attr_type.txt", "fabric of clothes", "material", r"list_attr_type.txt:9: 'material', expected 'fabric"),
 ]
@@ -212,7 +232,9 @@ def test_real_boxes_pairs_and_vocabularies(tmp_path):
         corners = [f"{prefix}_{corner}" for corner in ("x1", "y1", "x2", "y2")]
         for name, *box in meta.select(column, *corners).rows():
             boxes[name] = f"{name:<70} 1 {source} {' '.join(f'{value:03d}' for value in box)}\n"
-    pairs = meta.select(pl.format("{} {} {} {}\n", "consumer_path", "shop_path", "item_id", "split")).to_series().to_list()
+    pairs = (
+        meta.select(pl.format("{} {} {} {}\n", "consumer_path", "shop_path", "item_id", "split")).to_series().to_list()
+    )
     write_lists(raw, list(boxes.values()), pairs)
     report, table, rejected = run(raw, tmp_path / "out")
     assert (len(boxes), len(pairs)) == (10546, 14474)

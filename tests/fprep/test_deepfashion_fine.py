@@ -9,13 +9,23 @@ import polars as pl
 import pytest
 
 from fprep.convert.command import convert
-from fprep.readers.deepfashion.packed_landmarks import FULL, LOWER, UPPER, garment_of_category, garment_of_points, unpack
+from fprep.readers.deepfashion.packed_landmarks import (
+    FULL,
+    LOWER,
+    UPPER,
+    garment_of_category,
+    garment_of_points,
+    unpack,
+)
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.table_file import read_table
 from fschemas.vocabularies import vocabulary
 
-REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared" / "real")) / "deepfashion_fine_course_subset"
+REAL = (
+    Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared" / "real"))
+    / "deepfashion_fine_course_subset"
+)
 PLAIN, DRESS, TEE = "5 2 2 3 5 2", "5 2 1 3 5 2", "5 1 2 0 5 2"
 BOX = "1 1 101 201"
 
@@ -26,7 +36,9 @@ def points(*heights: int | None) -> str:
     return " ".join(pairs + ["0 0"] * (8 - len(pairs)))
 
 
-def write_course(raw: Path, rows: list[tuple[str, str, str]], header: bool = False, landmarks: str = "landmards") -> Path:
+def write_course(
+    raw: Path, rows: list[tuple[str, str, str]], header: bool = False, landmarks: str = "landmards"
+) -> Path:
     columns = {"": [f"img/{k:05d}.jpg" for k in range(len(rows))]}
     columns |= {name: [row[k] for row in rows] for k, name in enumerate(("_attr", "_bbox", f"_{landmarks}"))}
     headers = {"": "image_filename", "_attr": "category1 category2 category3 category4 category5 category6",
@@ -85,7 +97,9 @@ def test_unpacking_moves_pairs_to_their_slots():
 
 
 def test_columns_of_a_row(tmp_path):
-    raw = write_course(tmp_path / "raw", [("6 0 1 2 3 1", "021 011 080 190", points(15, 20, 30, None, 110, 110, 185, 185))])
+    raw = write_course(
+        tmp_path / "raw", [("6 0 1 2 3 1", "021 011 080 190", points(15, 20, 30, None, 110, 110, 185, 185))]
+    )
     _, table, _ = run(raw, tmp_path / "out")
     row = table.row(0, named=True)
     assert row["box"] == [20, 10, 79, 189]

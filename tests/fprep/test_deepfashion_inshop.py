@@ -82,7 +82,9 @@ def test_items_named_twice_know_what_both_rows_say(raw, tmp_path):
     assert row_of(table, "MEN-Denim-id_00000004-01_1_front")["attributes_unknown"] == [462]
     missing = row_of(table, "WOMEN-Leggings-id_00000500-01_1_front")
     assert (missing["attributes_positive"], missing["attributes_unknown"]) == ([], list(range(463)))
-    found = {name: report.warnings[name] for name in ("conflicting_attributes", "repeated_row", "item_without_attributes")}
+    found = {
+        name: report.warnings[name] for name in ("conflicting_attributes", "repeated_row", "item_without_attributes")
+    }
     assert found == {"conflicting_attributes": 1, "repeated_row": 1, "item_without_attributes": 1}
 
 
@@ -229,8 +231,13 @@ def test_folder_without_partition(tmp_path):
 @needs_real
 def test_real_partition_and_items(tmp_path):
     report, table, _ = run(REAL, tmp_path / "out")
-    assert report.files[PARTITION] | {"lines": 52714, "kept": 52712, "header": 2, "rejected": 0} == report.files[PARTITION]
-    assert report.files["Anno/list_item_inshop.txt"] | {"joined": 7982, "header": 1} == report.files["Anno/list_item_inshop.txt"]
+    assert (
+        report.files[PARTITION] | {"lines": 52714, "kept": 52712, "header": 2, "rejected": 0} == report.files[PARTITION]
+    )
+    assert (
+        report.files["Anno/list_item_inshop.txt"] | {"joined": 7982, "header": 1}
+        == report.files["Anno/list_item_inshop.txt"]
+    )
     assert (report.rejected, report.warnings) == (0, {})
     assert report.splits == {"train": 25882, "query": 14218, "gallery": 12612}
     assert table.group_by("item").agg(pl.col("category").n_unique() > 1)["category"].sum() == 99
@@ -262,7 +269,10 @@ def test_real_colors_descriptions_and_attribute_names(tmp_path):
     report, table, _ = run(raw, tmp_path / "out")
     assert (report.kept, report.warnings) == (52712, {})
     assert report.files["Anno/list_color_cloth.txt"]["joined"] == 52712
-    assert report.files["Anno/list_attr_cloth.txt"] | {"joined": 463, "header": 1} == report.files["Anno/list_attr_cloth.txt"]
+    assert (
+        report.files["Anno/list_attr_cloth.txt"] | {"joined": 463, "header": 1}
+        == report.files["Anno/list_attr_cloth.txt"]
+    )
     assert table.filter(pl.col("color") == "").height == 0
     assert table["color"].n_unique() == 961
     described = table.filter(pl.col("description") != "")

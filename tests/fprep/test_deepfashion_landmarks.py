@@ -42,7 +42,22 @@ def test_columns_of_a_row(tmp_path, raw):
     assert lower["landmark_x"] == [0, 0, 0, 0, 19, 39, 19, 39]
     assert lower["landmark_visibility"] == [-1, -1, -1, -1, 2, 2, 2, 2]
     joints = table.row(2, named=True)
-    assert joints["joint_visibility"] == [2, 2, 2, 0, 2, 2, 2, 2, 1, 2, 2, 2, 2, 0]  # invisible: with a place, and without
+    assert joints["joint_visibility"] == [
+        2,
+        2,
+        2,
+        0,
+        2,
+        2,
+        2,
+        2,
+        1,
+        2,
+        2,
+        2,
+        2,
+        0,
+    ]  # invisible: with a place, and without
     assert (joints["joint_x"][8], joints["joint_y"][8], joints["joint_x"][3]) == (19, 51, 0)
     names = read_metadata(tmp_path / "out/table.parquet")["vocabularies"]["joint"]["values"]
     assert names == [f"joint_{number}" for number in range(1, 15)]
@@ -50,7 +65,9 @@ def test_columns_of_a_row(tmp_path, raw):
     assert set(without["joint_visibility"]) == {0}
 
 
-@pytest.mark.parametrize(("lead", "group"), [("without both types", []), ("without variation", ["0"]), ("with both", ["0", "1"])])
+@pytest.mark.parametrize(
+    ("lead", "group"), [("without both types", []), ("without variation", ["0"]), ("with both", ["0", "1"])]
+)
 def test_leading_columns_of_joints_by_arithmetic(tmp_path, raw, lead, group):
     _, expected, _ = run(raw, tmp_path / "a")
     rewrite(raw / "Anno/list_joints.txt", lambda numbers: " ".join(["1"] * len(group) + numbers[2:]))

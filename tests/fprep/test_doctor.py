@@ -58,7 +58,9 @@ def inshop(folder, *, size=(256, 256), images="img", boxes="050 060 200 250"):
     rows = "".join(f"{name:<70} {name.split('/')[3]:<11} {'train':<11}\n" for name in NAMES)
     (folder / "Eval/list_eval_partition.txt").write_text(f"{len(NAMES)}\nimage_name item_id evaluation_status\n{rows}")
     lines = "".join(f"{name} 3 1 {boxes}\n" for name in NAMES)
-    (folder / "Anno/list_bbox_inshop.txt").write_text(f"{len(NAMES)}\nimage_name clothes_type pose_type x_1 y_1 x_2 y_2\n{lines}")
+    (folder / "Anno/list_bbox_inshop.txt").write_text(
+        f"{len(NAMES)}\nimage_name clothes_type pose_type x_1 y_1 x_2 y_2\n{lines}"
+    )
     for name in NAMES if images else ():
         path = folder / name.replace("img", images, 1)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +107,9 @@ def test_levels_too_high(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkup = doctor(Path("downloads"))
     assert "nested" in codes(checkup)
-    assert checkup.commands == ["fprep convert deepfashion-inshop 'downloads/benchmark/In-shop (1)' tables/deepfashion-inshop"]
+    assert checkup.commands == [
+        "fprep convert deepfashion-inshop 'downloads/benchmark/In-shop (1)' tables/deepfashion-inshop"
+    ]
 
 
 def test_two_copies_have_a_line_each(tmp_path):
@@ -191,7 +195,9 @@ def test_a_line_for_a_folder_with_control_characters_works_as_printed(tmp_path):
     command = doctor(raw).commands[0]
     assert printable(command) == command
     assert "\n" not in command
-    words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], check=True, capture_output=True).stdout.split(b"\0")
+    words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], check=True, capture_output=True).stdout.split(
+        b"\0"
+    )
     assert words[3] == os.fsencode(raw)
 
 
@@ -306,7 +312,9 @@ def test_an_edited_file_and_the_released_one(tmp_path, monkeypatch):
 
 def test_git_blob_is_that_of_git(tmp_path):
     (tmp_path / "file").write_bytes(b"hello\n")
-    assert git_blob(tmp_path / "file") == hashlib.sha1(b"blob 6\0hello\n").hexdigest()  # `git hash-object` says ce013625…
+    assert (
+        git_blob(tmp_path / "file") == hashlib.sha1(b"blob 6\0hello\n").hexdigest()
+    )  # `git hash-object` says ce013625…
     assert git_blob(tmp_path / "file") == "ce013625030ba8dba906f756967f9e9ca394464a"
 
 
@@ -393,10 +401,14 @@ def test_the_nearest_variant():
 def test_command(tmp_path):
     shutil.copytree(tree_of("deepfashion-fine"), tmp_path / "raw")
     script = "import sys; from fprep.cli import main; sys.argv[0] = 'fprep'; main()"
-    done = subprocess.run([sys.executable, "-c", script, "doctor", "raw", "--json"], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script, "doctor", "raw", "--json"], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
-    assert [entry["command"] for entry in value["datasets"]] == ["fprep convert deepfashion-fine raw tables/deepfashion-fine"]
+    assert [entry["command"] for entry in value["datasets"]] == [
+        "fprep convert deepfashion-fine raw tables/deepfashion-fine"
+    ]
     assert str(tmp_path) not in done.stdout
     shutil.rmtree(tmp_path / "raw/split")
     done = subprocess.run([sys.executable, "-c", script, "doctor", "raw"], capture_output=True, text=True, cwd=tmp_path)
@@ -450,7 +462,9 @@ def test_paths_with_commas_and_entities_are_found(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True)
         Image.new("RGB", (300, 200)).save(tmp_path / name)
-    assert [finding.message for finding in findings(doctor(tmp_path), "images")] == ["all of 3 sampled images are there"]
+    assert [finding.message for finding in findings(doctor(tmp_path), "images")] == [
+        "all of 3 sampled images are there"
+    ]
 
 
 @pytest.fixture
@@ -458,7 +472,10 @@ def own_readers(monkeypatch):
     """Readers for a user's own images, with the keys that a test needs."""
     base = readers()["deepfashion2"]
     keys = {"image": "the column of images", "style": "…", "category": "…"}
-    own = {"folders": replace(base, name="folders", variants={"tree": ("**/*",)}), "csv": replace(base, name="csv", mapping=keys)}
+    own = {
+        "folders": replace(base, name="folders", variants={"tree": ("**/*",)}),
+        "csv": replace(base, name="csv", mapping=keys),
+    }
     monkeypatch.setattr("fprep.doctor.own_images.readers", lambda: readers() | own)
 
 

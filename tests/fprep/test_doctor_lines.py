@@ -41,7 +41,9 @@ def run_line(line: str, *options: str) -> tuple[pl.DataFrame, Path]:
 
 LETTERS = "ab 1'\"$&;,#()[]=-~|!*?%{}éß이미지"
 names = (
-    st.text(LETTERS, min_size=1, max_size=8).map(str.strip).filter(lambda name: name.rstrip("~ ") and not name.startswith("#"))
+    st.text(LETTERS, min_size=1, max_size=8)
+    .map(str.strip)
+    .filter(lambda name: name.rstrip("~ ") and not name.startswith("#"))
 )
 column_names = st.text(LETTERS + "\n\t", min_size=1, max_size=8).map(plain_name).filter(bool)
 tables = st.fixed_dictionaries(
@@ -71,7 +73,9 @@ def write_table(root: Path, case: dict[str, object]) -> None:
     home = root / str(case["folder"])
     (home / str(case["place"])).mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
-    writer = csv.writer(text, delimiter=str(case["delimiter"]), quoting=case["quoting"], lineterminator=str(case["line_end"]))
+    writer = csv.writer(
+        text, delimiter=str(case["delimiter"]), quoting=case["quoting"], lineterminator=str(case["line_end"])
+    )
     writer.writerow(case["columns"])
     for number, name in enumerate(case["images"]):
         (home / f"{case['place']}{name}.jpg").write_bytes(PIXELS.getvalue())
@@ -84,7 +88,10 @@ def write_table(root: Path, case: dict[str, object]) -> None:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @example(PLAIN)
 @example(PLAIN | {"folder": "-raw", "table": "~t", "columns": ["a=b", "c'd", "x"]})
-@example(PLAIN | {"columns": ["it's", 'the "label"', "a,b"], "delimiter": ";", "extension": False, "place": "photos of 2020/"})
+@example(
+    PLAIN
+    | {"columns": ["it's", 'the "label"', "a,b"], "delimiter": ";", "extension": False, "place": "photos of 2020/"}
+)
 @example(PLAIN | {"delimiter": "|", "sep_line": True, "line_end": "\r", "bom": True, "quoting": csv.QUOTE_ALL})
 @given(tables)
 def test_lines_for_tables_work_as_printed(case):
@@ -197,9 +204,13 @@ def test_a_table_goes_with_the_folder_of_its_name_where_names_repeat(tmp_path, m
     monkeypatch.chdir(tmp_path)
     put(tmp_path / "set", *(f"{folder}/{number}.png" for folder in ("test", "train") for number in range(8)))
     for folder in ("test", "train"):
-        (tmp_path / f"set/{folder}.csv").write_text("id,label\n" + "".join(f"{number},c{number % 2}\n" for number in range(8)))
+        (tmp_path / f"set/{folder}.csv").write_text(
+            "id,label\n" + "".join(f"{number},c{number % 2}\n" for number in range(8))
+        )
     lines = doctor(Path("set")).commands
-    assert [shlex.split(line)[3:5] for line in lines] == [[f"set/{name}.csv", f"set/{name}"] for name in ("test", "train")]
+    assert [shlex.split(line)[3:5] for line in lines] == [
+        [f"set/{name}.csv", f"set/{name}"] for name in ("test", "train")
+    ]
 
 
 def test_two_tables_are_written_into_two_folders(tmp_path, monkeypatch):

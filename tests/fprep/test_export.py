@@ -191,7 +191,9 @@ def test_label_studio_regions_and_configuration_agree(table, tmp_path):
     export(table, tmp_path / "studio", "label-studio")
     tasks = json.loads((tmp_path / "studio/tasks.json").read_text())
     config = ET.parse(tmp_path / "studio/labeling_config.xml").getroot()
-    controls = {control.get("name"): {child.get("value") for child in control} for control in config if control.get("toName")}
+    controls = {
+        control.get("name"): {child.get("value") for child in control} for control in config if control.get("toName")
+    }
     rows = rows_of(table)
     assert [task["id"] for task in tasks] == list(range(1, len(rows) + 1))
     assert sum("annotations" in task for task in tasks) == COUNTS["train"] + COUNTS["val"]
@@ -205,7 +207,9 @@ def test_label_studio_regions_and_configuration_agree(table, tmp_path):
         size = np.array([row["width"], row["height"]]) / 100
         points = [part["value"] for part in results if part["type"] == "keypointlabels"]
         places = {value["keypointlabels"][0]: np.array([value["x"], value["y"]]) * size - 0.5 for value in points}
-        columns = zip(DEEPFASHION_8.points, row["landmark_x"], row["landmark_y"], row["landmark_visibility"], strict=True)
+        columns = zip(
+            DEEPFASHION_8.points, row["landmark_x"], row["landmark_y"], row["landmark_visibility"], strict=True
+        )
         expected = {name: (x, y) for name, x, y, v in columns if v > 0 and results}
         assert set(places) == set(expected)
         for name, place in places.items():
@@ -236,7 +240,14 @@ def test_hf_folder_is_loaded_by_datasets(table, tmp_path, monkeypatch, include):
     for record in loaded["train"]:
         row = expected[record["key"]]
         assert record["source_image"] == row["image"]
-        for name in ("landmark_x", "landmark_y", "landmark_visibility", "box", "attributes_positive", "attributes_unknown"):
+        for name in (
+            "landmark_x",
+            "landmark_y",
+            "landmark_visibility",
+            "box",
+            "attributes_positive",
+            "attributes_unknown",
+        ):
             assert record[name] == pytest.approx(row[name], abs=1e-4), name
         if include:
             assert record["image"].size == (row["width"], row["height"])
@@ -250,7 +261,11 @@ def test_hf_folder_of_parts_is_loaded(tmp_path, monkeypatch):
     datasets.disable_progress_bars()
     rows = [
         {"garments": [], "garment_boxes": [], "garment_polygons": []},
-        {"garments": ["top"], "garment_boxes": [1.0, 2.0, 3.5, 4.0], "garment_polygons": [[1.0, 2.0, 3.5, 2.0, 3.5, 4.0]]},
+        {
+            "garments": ["top"],
+            "garment_boxes": [1.0, 2.0, 3.5, 4.0],
+            "garment_polygons": [[1.0, 2.0, 3.5, 2.0, 3.5, 4.0]],
+        },
     ]
     export(in_groups(tmp_path, "garments", rows), tmp_path / "hf", "hf")
     loaded = datasets.load_dataset(str(tmp_path / "hf"), cache_dir=str(tmp_path / "cache"), split="train")
@@ -383,7 +398,9 @@ def test_command(tmp_path):
     done = subprocess.run([sys.executable, "-c", script, *command[2:]], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["counts"] == {"images": 3, "annotations": 3}
-    again = subprocess.run([sys.executable, "-c", script, *command[2:-3], "--to", "nothing"], capture_output=True, text=True)
+    again = subprocess.run(
+        [sys.executable, "-c", script, *command[2:-3], "--to", "nothing"], capture_output=True, text=True
+    )
     assert again.returncode == 2
     assert "known are" in again.stderr
     assert Path(tmp_path / "out/annotations/val.json").is_file()

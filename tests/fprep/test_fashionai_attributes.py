@@ -45,7 +45,11 @@ def test_a_label_speaks_of_one_attribute_only(tmp_path):
     assert [WORDS.values[value] for value in only["attributes_maybe"]] == ["neck_design/Ruffle Semi-High Collar"]
     assert set(only["attributes_unknown"]) == set(range(54)) - own
     absent = own - set(only["attributes_positive"]) - set(only["attributes_maybe"])
-    assert {WORDS.values[value].partition("/")[2] for value in absent} == {"Invisible", "Low Turtle Neck", "Draped Collar"}
+    assert {WORDS.values[value].partition("/")[2] for value in absent} == {
+        "Invisible",
+        "Low Turtle Neck",
+        "Draped Collar",
+    }
     assert (only["image"], only["key"]) == (name(1, "neck_design"), f"neck_design-{1:032x}")
     assert read_metadata(tmp_path / "out/table.parquet")["column_groups"] == ["attributes", "maybe"]
 
@@ -109,9 +113,17 @@ DEFECTS = [
     (row(2, "ynnnny"), "bad_label", "has 2 times y"),
     (row(2, "ynnnn0"), "bad_label", "other letters than y, n and m"),
     (row(2, ""), "bad_label", "other letters than y, n and m"),
-    (row(2, "nnnnny").replace("skirt_length_labels,", "hat_labels,"), "unknown_attribute", "unknown attribute 'hat_labels'"),
+    (
+        row(2, "nnnnny").replace("skirt_length_labels,", "hat_labels,"),
+        "unknown_attribute",
+        "unknown attribute 'hat_labels'",
+    ),
     (row(2, "nnnnny").replace("skirt_length_labels,", "skirt_length,"), "unknown_attribute", "'skirt_length'"),
-    (f"Images/coat_length_labels/{2:032x}.jpg,skirt_length_labels,nnnnny", "attribute_folder_mismatch", "another folder"),
+    (
+        f"Images/coat_length_labels/{2:032x}.jpg,skirt_length_labels,nnnnny",
+        "attribute_folder_mismatch",
+        "another folder",
+    ),
     ("../skirt_length_labels/x.jpg,skirt_length_labels,nnnnny", "path_escape", "leaves the archive"),
     (name(2), "wrong_columns", "1 columns"),
     (row(2, "nnnnny") + ",0,0", "wrong_columns", "5 columns"),

@@ -29,7 +29,9 @@ def answers_for(table, folder, **other):
     """What `ftrain predict` would say: a box for every key, the same but for those in `other`."""
     folder.mkdir()
     keys = SourceTable.open(table).frame["key"].to_list()
-    lines = [json.dumps({"key": key, "category": "dress", "box": other.get(key, [2.5, 3.0, 20.25, 21.0])}) for key in keys]
+    lines = [
+        json.dumps({"key": key, "category": "dress", "box": other.get(key, [2.5, 3.0, 20.25, 21.0])}) for key in keys
+    ]
     (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -94,7 +96,16 @@ def test_every_image_needs_a_box(table, tmp_path):
         shard(table, tmp_path / "out", boxes=[found], workers=1)
     (tmp_path / "rest").mkdir()
     (tmp_path / "rest/predictions.jsonl").write_text("".join(lines[5:]))
-    call = ["shard", str(table), str(tmp_path / "out"), "--boxes", str(found), "--boxes", str(tmp_path / "rest"), "--quiet"]
+    call = [
+        "shard",
+        str(table),
+        str(tmp_path / "out"),
+        "--boxes",
+        str(found),
+        "--boxes",
+        str(tmp_path / "rest"),
+        "--quiet",
+    ]
     assert CliRunner().invoke(app, call).exit_code == 0
     with pytest.raises(UsageError, match="no such file; write one with `ftrain predict"):
         shard(table, tmp_path / "out", boxes=[tmp_path / "nowhere"], workers=1)

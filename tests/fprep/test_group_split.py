@@ -71,7 +71,9 @@ def test_what_belongs_together_stays_together(columns, pairs):
     frame = rows.with_columns(new=pl.Series(cut.splits), part=pl.Series(cut.groups))
     for name in ("group", "item", "sha256", "image"):
         if name in frame.columns:
-            parted = frame.filter(pl.col(name) != "").group_by(name).agg(pl.col("new").n_unique(), pl.col("part").n_unique())
+            parted = (
+                frame.filter(pl.col(name) != "").group_by(name).agg(pl.col("new").n_unique(), pl.col("part").n_unique())
+            )
             assert parted.select("new", "part").max().row(0) == (1, 1)
     assert all(cut.splits[a] == cut.splits[b] for a, b in edges)
     if "pairs" in columns:
@@ -94,7 +96,9 @@ def test_shares_are_met(largest):
 def test_classes_are_spread_over_the_splits():
     """A hash alone put all three folders of a class into test, so that a quarter of it could not be named right."""
     folders = {"Dress": 23, "Top": 20, "Shorts": 10, "Blouse": 3, "Tee": 2, "Sweater": 1}
-    rows = [(name, f"{name}/{folder}") for name, number in folders.items() for folder in range(number) for _ in range(40)]
+    rows = [
+        (name, f"{name}/{folder}") for name, number in folders.items() for folder in range(number) for _ in range(40)
+    ]
     frame = frame_of(category=[name for name, _ in rows], group=[group for _, group in rows])
     cut = split_by_groups(frame, val_share=0.1, test_share=0.3)
     found = frame.with_columns(new=pl.Series(cut.splits)).group_by("category", "new").agg(pl.col("group").n_unique())

@@ -56,7 +56,11 @@ GOOD = {
     "plain.webp": (encoded("WEBP"), "RGB", ()),
     "plain.bmp": (encoded("BMP"), "RGB", ()),
     "still.gif": (encoded("GIF", "P"), "P", ()),
-    "animated.gif": (encoded("GIF", "P", save_all=True, append_images=[Image.new("P", (40, 24))]), "P", ("animated_image",)),
+    "animated.gif": (
+        encoded("GIF", "P", save_all=True, append_images=[Image.new("P", (40, 24))]),
+        "P",
+        ("animated_image",),
+    ),
 }
 
 BAD = {
@@ -106,7 +110,9 @@ def test_size_is_the_displayed_one(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("decode", [False, True])
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "L"}, {"mode": "CMYK"}, {"restart_marker_blocks": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"mode": "L"}, {"mode": "CMYK"}, {"restart_marker_blocks": 2}]
+)
 def test_every_cut_jpeg_is_found(tmp_path, options, decode):
     content = encoded(**options)
     for length in [*range(1, len(content), 9), *range(len(content) - 40, len(content))]:
@@ -174,7 +180,9 @@ def test_dying_worker_costs_one_task():
 
 def test_hanging_worker_is_noticed():
     started = time.monotonic()
-    answers = run_isolated(time.sleep, [0, 0, 60, 0], crashed=lambda task, reason: (task, reason), workers=2, seconds=1.0)
+    answers = run_isolated(
+        time.sleep, [0, 0, 60, 0], crashed=lambda task, reason: (task, reason), workers=2, seconds=1.0
+    )
     assert answers == [None, None, (60, "no answer for 1 seconds"), None]
     assert time.monotonic() - started < 15
 

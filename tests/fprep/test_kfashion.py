@@ -31,7 +31,9 @@ def record(parts=None, *, style=None, size=(40, 60), number=7, name="a.jpg", **s
     found = {"렉트좌표": {}, "폴리곤좌표": {}, "라벨링": {"스타일": [style or {}]}}
     for part in PARTS:
         rect, points, labels = (parts or {}).get(part, (None, None, {}))
-        found["렉트좌표"][part] = [{} if rect is None else dict(zip(("X좌표", "Y좌표", "가로", "세로"), rect, strict=True))]
+        found["렉트좌표"][part] = [
+            {} if rect is None else dict(zip(("X좌표", "Y좌표", "가로", "세로"), rect, strict=True))
+        ]
         keys = [(axis, point) for point in range(len(points or ())) for axis in (0, 1)]
         random.Random(1).shuffle(keys)
         found["폴리곤좌표"][part] = [{f"{'XY'[axis]}좌표{point + 1}": points[point][axis] for axis, point in keys}]
@@ -57,7 +59,9 @@ def names(ids) -> list[str]:
 def unknown_families(ids) -> set[str]:
     found = set(ids)
     families = {family for family, members in ATTRIBUTES.groups.items() if found & set(members)}
-    assert found == {number for family in families for number in ATTRIBUTES.groups[family]}, "a family is unknown as a whole"
+    assert found == {number for family in families for number in ATTRIBUTES.groups[family]}, (
+        "a family is unknown as a whole"
+    )
     return families
 
 
@@ -321,7 +325,9 @@ def test_splits(path, split):
     assert split_of(path) == split
 
 
-def put(root: Path, folder: str, number: int, *, labels="labels", images="images", name=None, end=".jpg", style="모던") -> None:
+def put(
+    root: Path, folder: str, number: int, *, labels="labels", images="images", name=None, end=".jpg", style="모던"
+) -> None:
     value = record({"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드"})}, number=number, style={"스타일": style})
     for kind in (labels, images):
         (root / folder.format(kind)).mkdir(parents=True, exist_ok=True)
@@ -366,7 +372,13 @@ def test_images_are_found(tmp_path, folder, kinds, extra):
 
 
 def test_mixed_spellings_of_labels_and_images(tmp_path):
-    put(tmp_path / "raw", "Training/{}", 1, labels="라벨링데이터/모던", images=unicodedata.normalize("NFD", "원천데이터/모던"))
+    put(
+        tmp_path / "raw",
+        "Training/{}",
+        1,
+        labels="라벨링데이터/모던",
+        images=unicodedata.normalize("NFD", "원천데이터/모던"),
+    )
     report, table = run(tmp_path / "raw", tmp_path / "out")
     assert report.kept == 1
     assert table["image"][0] == unicodedata.normalize("NFD", "Training/원천데이터/모던/1.jpg").replace(
@@ -398,7 +410,9 @@ def test_many_files_in_several_processes_give_the_same_table(tmp_path):
     raw = tmp_path / "raw" / "모던"
     raw.mkdir(parents=True)
     for number in range(2100):
-        value = record({"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드" if number % 2 else "블루"})}, number=number)
+        value = record(
+            {"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드" if number % 2 else "블루"})}, number=number
+        )
         (raw / f"{number}.json").write_bytes(b"{" if number % 500 == 7 else write(value))
     alone, first = run(tmp_path / "raw", tmp_path / "one", images="none", workers=1)
     together, second = run(tmp_path / "raw", tmp_path / "two", images="none", workers=2)

@@ -14,7 +14,10 @@ from fschemas.table_file import read_metadata, read_table
 from fschemas.vocabularies import vocabulary
 
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[3] / "shared" / "real"))
-STYLE = {"Kfashion": {"attributes": [{"name": "style", "num": 3}]}, "DARN": {"attributes": [{"name": "collar", "num": 4}]}}
+STYLE = {
+    "Kfashion": {"attributes": [{"name": "style", "num": 3}]},
+    "DARN": {"attributes": [{"name": "collar", "num": 4}]},
+}
 SIZES = {"skirt_length": 6, "sleeve_length": 9, "coat_length": 8, "pant_length": 6, "collar_design": 5, "lapel_design": 5,
          "neckline_design": 10, "neck_design": 5}  # fmt: skip
 FASHIONAI = {"ATTRIBUTES": list(SIZES), "ATTRIBUTES_NUM": SIZES, "ATTRIBUTES_VALUES": {}}
@@ -55,7 +58,9 @@ def test_styles_and_splits(tmp_path):
 
 
 def test_attributes_of_fashionai_have_the_vocabulary_of_the_challenge(tmp_path):
-    raw = write(tmp_path / "x", FASHIONAI, filenames_test=["test/Images/neck_design_labels/1.jpg"], query_test=["0 7 2"])
+    raw = write(
+        tmp_path / "x", FASHIONAI, filenames_test=["test/Images/neck_design_labels/1.jpg"], query_test=["0 7 2"]
+    )
     _, table, _ = run(raw, tmp_path / "out")
     words = vocabulary("fashionai-attribute-54")
     assert [words.values[value] for value in table["attributes_positive"][0]] == ["neck_design/Ruffle Semi-High Collar"]
@@ -82,7 +87,12 @@ DEFECTS = [
         "filenames_train.txt",
         "value 3 of style, expected 0 to 2",
     ),
-    ({"label_train": ["0 0 1", "1 1 0", "2 0 1"]}, "unknown_attribute", "filenames_train.txt", "attribute 1, expected 0 to 0"),
+    (
+        {"label_train": ["0 0 1", "1 1 0", "2 0 1"]},
+        "unknown_attribute",
+        "filenames_train.txt",
+        "attribute 1, expected 0 to 0",
+    ),
     ({"label_train": ["0 0 1", "1 0 1 0 2", "2 0 1"]}, "label_conflict", "filenames_train.txt", "style is 2, but 1 at"),
     (
         {"label_train": ["0 0 1", "1 0 1", "2 0 1", "1 0 2"]},
@@ -90,9 +100,24 @@ DEFECTS = [
         "filenames_train.txt",
         "but 1 at label_train.txt:2",
     ),
-    ({"label_train": ["0 0 1", "x 0 1", "2 0 1", "1 0 0"]}, "bad_label", "label_train.txt", "is not the place of an image"),
-    ({"label_train": ["0 0 1", "1 0", "2 0 1", "1 0 0"]}, "bad_label", "label_train.txt", "is not the place of an image"),
-    ({"label_train": ["0 0 1", "-1 0 0", "2 0 1", "1 0 0"]}, "bad_label", "label_train.txt", "is not the place of an image"),
+    (
+        {"label_train": ["0 0 1", "x 0 1", "2 0 1", "1 0 0"]},
+        "bad_label",
+        "label_train.txt",
+        "is not the place of an image",
+    ),
+    (
+        {"label_train": ["0 0 1", "1 0", "2 0 1", "1 0 0"]},
+        "bad_label",
+        "label_train.txt",
+        "is not the place of an image",
+    ),
+    (
+        {"label_train": ["0 0 1", "-1 0 0", "2 0 1", "1 0 0"]},
+        "bad_label",
+        "label_train.txt",
+        "is not the place of an image",
+    ),
     ({"label_train": ["0 0 1", "3 0 1", "2 0 1", "1 0 0"]}, "unknown_image", "label_train.txt", "there is no image 3"),
     ({"filenames_train": ["1.jpg", "../2.jpg", "3.jpg"]}, "path_escape", "filenames_train.txt", "leaves the archive"),
 ]
@@ -109,7 +134,9 @@ def test_defect_is_rejected_where_it_stands(tmp_path, change, rule, file, messag
 
 
 def test_image_without_a_label_is_unlabelled(tmp_path):
-    raw = write(tmp_path / "x", GROUPS, filenames_train=["1.jpg", "2.jpg"], label_train=["0 0 1 1 0"], filenames_test=["3.jpg"])
+    raw = write(
+        tmp_path / "x", GROUPS, filenames_train=["1.jpg", "2.jpg"], label_train=["0 0 1 1 0"], filenames_test=["3.jpg"]
+    )
     report, table, _ = run(raw, tmp_path / "out")
     assert table["split"].to_list() == ["train", "unlabelled", "unlabelled"]
     assert table["attributes_unknown"].to_list() == [[], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]

@@ -108,7 +108,14 @@ def test_every_garment_has_a_counterpart_in_every_other_set():
     ("source", "garment", "target", "other", "point", "expected"),
     [
         (FASHIONAI_24, "dress", DEEPFASHION2_294, "long sleeve dress", "waistline_right", "side_25/long sleeve dress"),
-        (FASHIONAI_24, "outwear", DEEPFASHION2_294, "short sleeve outwear", "neckline_left", "neck_4/short sleeve outwear"),
+        (
+            FASHIONAI_24,
+            "outwear",
+            DEEPFASHION2_294,
+            "short sleeve outwear",
+            "neckline_left",
+            "neck_4/short sleeve outwear",
+        ),
         (FASHIONAI_24, "trousers", DEEPFASHION2_294, "shorts", "crotch", "crotch_7/shorts"),
         (FASHIONAI_24, "trousers", DEEPFASHION_8, "lower", "bottom_right_out", "hem_right"),
         (DEEPFASHION_8, "upper", DEEPFASHION2_294, "long sleeve top", "sleeve_right", "sleeve_29/long sleeve top"),
@@ -121,7 +128,9 @@ def test_same_place(source, garment, target, other, point, expected):
 
 
 def test_garments_of_different_kinds_are_one_sentence():
-    with pytest.raises(UsageError, match=r"skirt of fashionai-24 is no 'full' of deepfashion-8; it corresponds to lower"):
+    with pytest.raises(
+        UsageError, match=r"skirt of fashionai-24 is no 'full' of deepfashion-8; it corresponds to lower"
+    ):
         crosswalk("fashionai-24", "skirt", "deepfashion-8", "full")
     with pytest.raises(UsageError, match=r"no crosswalk from 'coco'"):
         crosswalk("coco", "skirt", "deepfashion-8", "full")

@@ -128,7 +128,10 @@ def test_temporaries_are_a_warning(out: Path) -> None:
 def test_missing_loader_is_not_run(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     findings = lint(sound / "out")
-    assert [(finding.place, finding.severity) for finding in findings] == [("webdataset", "not run"), ("datasets", "not run")]
+    assert [(finding.place, finding.severity) for finding in findings] == [
+        ("webdataset", "not run"),
+        ("datasets", "not run"),
+    ]
 
 
 def test_place_without_a_set(tmp_path: Path) -> None:
@@ -161,8 +164,14 @@ ALTERATIONS: list[tuple[Callable[[list[Sample]], list[Sample]], str]] = [
     (lambda samples: [*samples[:5], replace(samples[5], key="a.b")], "not `<key>.jpg`"),
     (lambda samples: [*samples[:5], replace(samples[5], image=samples[5].image[:300])], "cannot be decoded"),
     (lambda samples: [*samples[:5], replace(samples[5], image=samples[4].image)], "the annotation says otherwise"),
-    (lambda samples: [*samples[:5], replace(samples[5], annotation={"key": samples[5].key})], "the annotation has the keys key,"),
-    (lambda samples: [*samples[:5], replace(samples[5], annotation=samples[4].annotation)], "the annotation is that of"),
+    (
+        lambda samples: [*samples[:5], replace(samples[5], annotation={"key": samples[5].key})],
+        "the annotation has the keys key,",
+    ),
+    (
+        lambda samples: [*samples[:5], replace(samples[5], annotation=samples[4].annotation)],
+        "the annotation is that of",
+    ),
     (annotated(box=[1, 2, 30, 35]), "box is [int]"),
     (annotated(garment=None), "garment is NoneType"),
     (annotated(box=[30.0, 2.0, 30.0, 35.0]), "is empty or outside"),

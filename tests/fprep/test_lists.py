@@ -73,7 +73,9 @@ BAD_ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("row", "rule", "message"), BAD_ROWS, ids=[f"{k}-{rule}" for k, (_, rule, _) in enumerate(BAD_ROWS)])
+@pytest.mark.parametrize(
+    ("row", "rule", "message"), BAD_ROWS, ids=[f"{k}-{rule}" for k, (_, rule, _) in enumerate(BAD_ROWS)]
+)
 def test_bad_row(tmp_path, row, rule, message):
     raw = folder(tmp_path, a=b"3\n" + HEADER + ROWS + row + b"\n")
     listed = read_list(raw, tmp_path / "a.txt", numbers=2)
@@ -107,7 +109,11 @@ def test_join_by_path(tmp_path, case):
     rows = read_list(raw, tmp_path / "rows.txt", words=2)
     side = read_list(raw, tmp_path / "side.txt", numbers=1)
     kept, places = join_lists(raw, rows, {"box": side})
-    assert (kept.tolist(), side.matrix(1)[places["box"], 0].tolist(), dict(raw.warnings)) == ([0, 1, 2], [5, 6, 7], warnings)
+    assert (kept.tolist(), side.matrix(1)[places["box"], 0].tolist(), dict(raw.warnings)) == (
+        [0, 1, 2],
+        [5, 6, 7],
+        warnings,
+    )
     accounts = side.file.accounts
     assert accounts["joined"] + accounts["left_out"] == len(side)
     assert accounts["left_out"] == warnings.get("row_without_image", 0)
@@ -128,7 +134,9 @@ def test_join_refuses_a_row_without_a_good_partner(tmp_path, content, rule, plac
     rows = read_list(raw, tmp_path / "rows.txt", words=2)
     kept, _ = join_lists(raw, rows, {"box": read_list(raw, tmp_path / "side.txt", numbers=1)})
     assert kept.tolist() == [0, 2]
-    assert [(str(reject.row), reject.rule, str(reject.place)) for reject in raw.rejects] == [("rows.txt:4", rule, place)]
+    assert [(str(reject.row), reject.rule, str(reject.place)) for reject in raw.rejects] == [
+        ("rows.txt:4", rule, place)
+    ]
 
 
 def test_optional_lists_and_other_keys(tmp_path):
@@ -169,7 +177,9 @@ def broken(random_number: random.Random, content: bytes) -> bytes:
     return content
 
 
-def oracle(content: bytes, num_values: int, allowed: re.Pattern[bytes]) -> tuple[dict[int, tuple[bytes, list[int]]], int]:
+def oracle(
+    content: bytes, num_values: int, allowed: re.Pattern[bytes]
+) -> tuple[dict[int, tuple[bytes, list[int]]], int]:
     """Good rows by line number, and how many rows there are, one line after the other, in plain Python."""
     lines = content.split(b"\n")
     if lines[-1] == b"":
@@ -190,7 +200,9 @@ def oracle(content: bytes, num_values: int, allowed: re.Pattern[bytes]) -> tuple
         if not tokens:
             continue
         num_rows += 1
-        fine = b'"' not in line and len(tokens) == 1 + num_values and all(allowed.fullmatch(token) for token in tokens[1:])
+        fine = (
+            b'"' not in line and len(tokens) == 1 + num_values and all(allowed.fullmatch(token) for token in tokens[1:])
+        )
         try:
             fine = fine and image_path_fault(tokens[0].decode()) is None and line.decode() is not None
         except UnicodeDecodeError:
@@ -217,13 +229,16 @@ def test_broken_lists_agree_with_the_oracle(tmp_path, seed):
         assert len(listed.file) == accounts["header"] + accounts["blank"] + num_rows, content
 
 
-def matrix_text(num_rows: int, num_attributes: int, seed: int, layout: str = "{:2d}", end: str = "") -> tuple[bytes, np.ndarray]:
+def matrix_text(
+    num_rows: int, num_attributes: int, seed: int, layout: str = "{:2d}", end: str = ""
+) -> tuple[bytes, np.ndarray]:
     """A list of attribute values in the released layout, and the values."""
     generator = np.random.default_rng(seed)
     values = generator.choice([-1, 0, 1], (num_rows, num_attributes), p=[0.9, 0.05, 0.05])
     lines = [f"img/Folder_{'x' * (60 if row % 5 == 4 else row % 3)}/{row}.jpg" for row in range(num_rows)]
     text = "".join(
-        f"{name:<70} {' '.join(map(layout.format, row))}{end}\n" for name, row in zip(lines, values.tolist(), strict=True)
+        f"{name:<70} {' '.join(map(layout.format, row))}{end}\n"
+        for name, row in zip(lines, values.tolist(), strict=True)
     )
     return f"{num_rows}\n{'image_name':<70} attribute_labels\n{text}".encode(), values
 
@@ -257,8 +272,12 @@ def check_attributes(raw: RawFolder, path: Path, content: bytes, num_attributes:
     good, num_rows = oracle(content, num_attributes, re.compile(rb"-?0*[01]"))
     rows = np.array([row for row in range(len(listed)) if row not in listed.faults], int)
     ids = zip(positive.lists(rows).to_list(), unknown.lists(rows).to_list(), strict=True)
-    found = {int(listed.lines[row]): (listed.names[int(row)].encode(), *both) for row, both in zip(rows, ids, strict=True)}
-    values = {line: (name, *(ids_of(np.array([row]), value)[0] for value in (1, 0))) for line, (name, row) in good.items()}
+    found = {
+        int(listed.lines[row]): (listed.names[int(row)].encode(), *both) for row, both in zip(rows, ids, strict=True)
+    }
+    values = {
+        line: (name, *(ids_of(np.array([row]), value)[0] for value in (1, 0))) for line, (name, row) in good.items()
+    }
     assert (found, len(listed)) == (values, num_rows), content
     accounts = listed.file.accounts
     assert len(listed.file) == accounts["header"] + accounts["blank"] + num_rows, content
@@ -274,7 +293,9 @@ def test_broken_attribute_lists_agree_with_the_oracle(tmp_path, monkeypatch, see
         content = broken(random_number, matrix_text(9, num_attributes, trial)[0]) or b"\n"
         if b"\0" in content[:64] or content[:3] == b"\xef\xbb\xbf":
             continue
-        check_attributes(folder(tmp_path, **{f"a{trial}": content}), tmp_path / f"a{trial}.txt", content, num_attributes)
+        check_attributes(
+            folder(tmp_path, **{f"a{trial}": content}), tmp_path / f"a{trial}.txt", content, num_attributes
+        )
 
 
 def test_line_ends_that_keep_the_rhythm_are_found(tmp_path, monkeypatch):

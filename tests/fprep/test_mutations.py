@@ -84,7 +84,9 @@ def _campaign(reader: Reader, folder: Path, outside: _Outside, number: int) -> N
     assert _convert(reader, raw, out) is None
     whole = _keys(out)
     files = sorted(
-        path for path in raw.rglob("*") if path.suffix in ANNOTATION_SUFFIXES and path.is_file() and path.name != "expected.json"
+        path
+        for path in raw.rglob("*")
+        if path.suffix in ANNOTATION_SUFFIXES and path.is_file() and path.name != "expected.json"
     )
     first = int(os.environ.get("FASHIONKIT_SEED", "0"))
     for seed in range(first, first + number):

@@ -111,7 +111,9 @@ def test_folders_of_splits(tmp_path):
 
 def test_missing_splits_are_cut_from_train(tmp_path):
     names = [f"train/dress/{number}.jpg" for number in range(40)] + ["test/dress/t.jpg"]
-    report = convert("folders", [put(tmp_path / "raw", *names)], tmp_path / "out", images="none", val_share=0.3, test_share=0.3)
+    report = convert(
+        "folders", [put(tmp_path / "raw", *names)], tmp_path / "out", images="none", val_share=0.3, test_share=0.3
+    )
     assert report.splits["test"] == 1
     assert 4 <= report.splits["val"] <= 20
 
@@ -170,7 +172,9 @@ def test_an_empty_folder_is_a_sentence(tmp_path):
         run("folders", tmp_path, tmp_path / "out")
 
 
-@pytest.mark.parametrize(("name", "word"), [("Red_Dress", "Dress"), ("long coat-", "coat"), ("Tee", "Tee"), ("", ""), ("__", "")])
+@pytest.mark.parametrize(
+    ("name", "word"), [("Red_Dress", "Dress"), ("long coat-", "coat"), ("Tee", "Tee"), ("", ""), ("__", "")]
+)
 def test_last_words(name, word):
     assert last_word(name) == word
 
@@ -215,7 +219,11 @@ def test_csv_with_a_mapping(tmp_path):
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_csv_dialects(tmp_path, delimiter, start, end):
-    text = start + end.join(delimiter.join(row) for row in (("path", "label"), ("a.jpg", "dress"), ("b.jpg", "coat"))) + end
+    text = (
+        start
+        + end.join(delimiter.join(row) for row in (("path", "label"), ("a.jpg", "dress"), ("b.jpg", "coat")))
+        + end
+    )
     _, table = run("csv", shop(tmp_path, text), tmp_path / "out")
     assert table["category"].to_list() == ["dress", "coat"]
 
@@ -243,7 +251,9 @@ def test_csv_dialects(tmp_path, delimiter, start, end):
 )
 def test_csv_rows_are_kept_or_rejected(tmp_path, row, rule):
     raw = shop(tmp_path, "")
-    (raw / "shop.csv").write_bytes(b"path,label,box,split\nb.jpg,coat,1 2 3 4,val\n" + row + b"\nc.jpg,coat,1 2 3 4,val\n")
+    (raw / "shop.csv").write_bytes(
+        b"path,label,box,split\nb.jpg,coat,1 2 3 4,val\n" + row + b"\nc.jpg,coat,1 2 3 4,val\n"
+    )
     report, table = run("csv", raw, tmp_path / "out", box="box", split="split")
     assert report.rejected_by_rule == ({rule: 1} if rule else {})
     assert [name[0] for name in table["image"]] == ["b", "c"] if rule else ["b", "a", "c"]
@@ -319,7 +329,9 @@ def test_real_rows_with_odd_names_and_quotes(tmp_path):
         content = archive.read(archive.namelist()[0])
     (tmp_path / "labels.csv").write_bytes(content)
     mapping = {"image": "이미지파일명", "style": "스타일"}
-    report = convert("csv", [tmp_path / "labels.csv"], tmp_path / "out", images="none", max_rejected=1.0, mapping=mapping)
+    report = convert(
+        "csv", [tmp_path / "labels.csv"], tmp_path / "out", images="none", max_rejected=1.0, mapping=mapping
+    )
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     repeated = len(rows) - len({row["이미지파일명"] for row in rows})
     styles: dict[str, set[str]] = {}
@@ -327,5 +339,8 @@ def test_real_rows_with_odd_names_and_quotes(tmp_path):
         styles.setdefault(row["이미지파일명"], set()).add(row["스타일"])
     contradictions = sum(len(found) > 1 for found in styles.values())  # few: two images of one name, and no row a label
     assert report.kept + report.rejected + report.joined == len(rows) == 64026
-    assert report.rejected_by_rule == {"bad_path": 14, "conflicting_rows": contradictions}  # 14 names have more than 255 bytes
+    assert report.rejected_by_rule == {
+        "bad_path": 14,
+        "conflicting_rows": contradictions,
+    }  # 14 names have more than 255 bytes
     assert report.joined == repeated - contradictions

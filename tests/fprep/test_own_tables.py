@@ -30,14 +30,18 @@ def run(tmp_path: Path, text: str | bytes, *, images: str = "none", max_rejected
     report = convert(
         "csv", [raw / "t.csv"], tmp_path / "out", images=images, max_rejected=max_rejected, workers=1, mapping=options
     )
-    assert report.lines == sum(getattr(report, name) for name in ("kept", "rejected", "joined", "header", "blank", "left_out"))
+    assert report.lines == sum(
+        getattr(report, name) for name in ("kept", "rejected", "joined", "header", "blank", "left_out")
+    )
     return report, pl.DataFrame(read_table(tmp_path / "out/table.parquet"))
 
 
 @pytest.mark.parametrize("key", ["unit=relative", "axes=yx", "box-form=size"])
 def test_an_option_for_boxes_without_boxes_is_refused(tmp_path, key):
     name, value = key.split("=")
-    with pytest.raises(UsageError, match=rf"--map {key}: no column of t.csv:1 is read as boxes; say which with --map box=COLUMN"):
+    with pytest.raises(
+        UsageError, match=rf"--map {key}: no column of t.csv:1 is read as boxes; say which with --map box=COLUMN"
+    ):
         run(tmp_path, "image,label,place\n0.jpg,a,1 2 3 4\n", **{name.replace("-", "_"): value})
 
 
@@ -112,7 +116,9 @@ def test_records_are_those_that_the_standard_library_wrote(rows, delimiter, quot
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator="\n").writerows(rows)
     contents = text.getvalue().removesuffix("\n").split("\n")
-    lines = [RawLine("t", number, 0, content.encode()) for number, content in enumerate(contents, start=1) if content.strip()]
+    lines = [
+        RawLine("t", number, 0, content.encode()) for number, content in enumerate(contents, start=1) if content.strip()
+    ]
     found = list(read_records(lines, Dialect(delimiter)))
     assert [[field.strip() for field in record.fields] for record in found] == rows
     if quoting == csv.QUOTE_ALL and all(any(field != "z" for field in row) for row in rows):
@@ -162,7 +168,9 @@ def test_a_guess_that_does_not_fit_is_given_up(tmp_path, column, values, key):
     assert f"{column} was guessed to be the {key}" in note
     assert f"--map {key}={column} reads it and rejects these rows" in note
     assert key not in report.guessed
-    report, _ = run(tmp_path, f"{text}\n0.jpg,b,\n", **{key: column})  # a row without a value, so that a table is written
+    report, _ = run(
+        tmp_path, f"{text}\n0.jpg,b,\n", **{key: column}
+    )  # a row without a value, so that a table is written
     assert set(report.rejected_by_rule) == {f"unknown_{key}"}
 
 
@@ -181,7 +189,9 @@ def test_a_rejected_line_gives_up_no_guess(tmp_path):
 
 
 def test_the_error_for_no_row_names_the_guess(tmp_path):
-    with pytest.raises(RejectedError, match=r"no row is left .* guessed were the columns image=file category=type: say what"):
+    with pytest.raises(
+        RejectedError, match=r"no row is left .* guessed were the columns image=file category=type: say what"
+    ):
         run(tmp_path, "file,type,other\nx.jpg,a,0.jpg\ny.jpg,a,nowhere\nz.jpg,b,nowhere\n", images="header")
 
 

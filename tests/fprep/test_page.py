@@ -75,7 +75,9 @@ class Page(HTMLParser):
     @property
     def images(self) -> list[bytes]:
         addresses = [attributes["src"] for tag, attributes in self.tags if tag == "img"]
-        return [base64.b64decode(address.removeprefix("data:image/jpeg;base64,"), validate=True) for address in addresses]
+        return [
+            base64.b64decode(address.removeprefix("data:image/jpeg;base64,"), validate=True) for address in addresses
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,9 @@ def test_page_needs_nothing_but_itself_and_is_the_same_every_time(small: Path, t
     policies = [attributes["content"] for tag, attributes in page.tags if tag == "meta" and "http-equiv" in attributes]
     assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
     for _, attributes in page.tags:
-        assert all(value.startswith(("#", "data:image/jpeg;")) for name, value in attributes.items() if name in ("src", "href"))
+        assert all(
+            value.startswith(("#", "data:image/jpeg;")) for name, value in attributes.items() if name in ("src", "href")
+        )
     assert not re.search(r"@import|url\(|https?:", page.source)
     assert str(small.parent) not in page.source
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
@@ -167,7 +171,9 @@ def test_coordinates_are_pixel_centers():
     }
     names = PointNames(("neck_left", "neck_right", "hem"), ("left", "right", "middle"), ((0, 1), (1, 2)))
     drawn = marks(row, names, PointNames(), 2.0)
-    assert '<circle cx="1" cy="1" r="5" class="landmark visible left"><title>neck_left, visible</title></circle>' in drawn
+    assert (
+        '<circle cx="1" cy="1" r="5" class="landmark visible left"><title>neck_left, visible</title></circle>' in drawn
+    )
     assert '<circle cx="20" cy="9" r="5" class="landmark occluded right">' in drawn
     assert "hem" not in drawn
     assert 'class="box" x="2" y="4" width="6" height="12"' in drawn  # the outer edges of pixels 1 to 3 and 2 to 7
@@ -276,7 +282,9 @@ def test_limit_takes_rows_evenly(small: Path, tmp_path: Path):
 
 
 def test_rejected_rows_and_warnings_of_a_conversion(tmp_path: Path):
-    report = convert("fashionai-keypoints", [TREES / "fashionai_keypoints"], tmp_path / "table", max_rejected=1.0, workers=1)
+    report = convert(
+        "fashionai-keypoints", [TREES / "fashionai_keypoints"], tmp_path / "table", max_rejected=1.0, workers=1
+    )
     write_page(tmp_path / "table", tmp_path / "a.html")
     text = Page(tmp_path / "a.html").text
     rejected = pl.read_parquet(tmp_path / "table" / "rejected.parquet")
@@ -317,7 +325,13 @@ def test_a_report_of_other_rejected_rows_is_told(tmp_path: Path):
 
 
 def finding(
-    kind: str, severity: str, table: str, key: str, other_table: str = "", other_key: str = "", distance: int | None = None
+    kind: str,
+    severity: str,
+    table: str,
+    key: str,
+    other_table: str = "",
+    other_key: str = "",
+    distance: int | None = None,
 ) -> dict:
     return {
         "kind": kind, "severity": severity, "table": table, "key": key, "other_table": other_table, "other_key": other_key,
@@ -327,7 +341,8 @@ def finding(
 
 def write_audit(path: Path, rows: list[dict], tables: dict[str, Path]) -> None:
     entries = [
-        {"name": name, "path": os.path.relpath(place, path.parent), "sha256": sha256_of(place)} for name, place in tables.items()
+        {"name": name, "path": os.path.relpath(place, path.parent), "sha256": sha256_of(place)}
+        for name, place in tables.items()
     ]
     write_table(path, pl.DataFrame(rows, infer_schema_length=None).to_arrow(), {"tables": entries})
 
@@ -392,12 +407,16 @@ def test_a_damaged_table_is_an_error(table: Path, tmp_path: Path):
 
 def test_a_very_large_table_stays_a_small_page(tmp_path: Path):
     rows = [
-        row_of(tmp_path / "raw", number, "train", b"none", (50, 50), item=f"i{number}", category=f"category_{number:05d}")
+        row_of(
+            tmp_path / "raw", number, "train", b"none", (50, 50), item=f"i{number}", category=f"category_{number:05d}"
+        )
         for number in range(2000)
     ]
     table = table_class("category", "item")
     frame = table.validate(pl.DataFrame(rows).select(table.column_names()), cast=True)
-    write_table(tmp_path / "table.parquet", frame.to_arrow(), {"table": "category+item", "dataset": "d", "raw_root": "raw"})
+    write_table(
+        tmp_path / "table.parquet", frame.to_arrow(), {"table": "category+item", "dataset": "d", "raw_root": "raw"}
+    )
     summary = write_page(tmp_path / "table.parquet", tmp_path / "a.html", images="none")
     assert summary["bytes"] < 300_000
     assert "and 1,580 more" in Page(tmp_path / "a.html").text  # 20 stand open, 400 folded
@@ -442,7 +461,8 @@ def test_rows_are_evenly_spread(total: int, wanted: int, numbers: list[int]):
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "shown"), [(1, 2, "50 %"), (1, 5000, "<0.1 %"), (4999, 5000, ">99 %"), (0, 0, "0 %"), (7, 200, "3.5 %")]
+    ("part", "whole", "shown"),
+    [(1, 2, "50 %"), (1, 5000, "<0.1 %"), (4999, 5000, ">99 %"), (0, 0, "0 %"), (7, 200, "3.5 %")],
 )
 def test_percent(part: int, whole: int, shown: str):
     assert percent(part, whole) == shown

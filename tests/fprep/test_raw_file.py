@@ -17,7 +17,9 @@ def test_lines_of_a_file_on_disk_are_those_in_memory(tmp_path, monkeypatch, in_m
     monkeypatch.setattr(fprep.raw.file, "MAX_IN_MEMORY", 1 << 20 if in_memory else 0)
     random_number = random.Random(0)
     for _ in range(300):
-        lines = [b"x" * random_number.choice([0, 1, 5, 20, 63, 64, 65, 200]) for _ in range(random_number.randint(1, 12))]
+        lines = [
+            b"x" * random_number.choice([0, 1, 5, 20, 63, 64, 65, 200]) for _ in range(random_number.randint(1, 12))
+        ]
         content = b"\n".join(lines) + random_number.choice([b"", b"\n"]) or b"\n"
         lines_in_a_block = b"\n" in content[:64].rstrip(b"\n")
         (tmp_path / "a.txt").write_bytes(content.replace(b"\n", line_end) if lines_in_a_block else content)
@@ -59,5 +61,7 @@ def test_a_line_ends_in_cr_where_there_is_no_lf(tmp_path, content, lines):
 
 def test_utf_16_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "a b.txt").write_bytes("image,label\r\n".encode("utf-16"))
-    with pytest.raises(UsageError, match=r"UTF-8 text was expected; save it as UTF-8 \(`iconv -f UTF-16 -t UTF-8 'a b.txt'`"):
+    with pytest.raises(
+        UsageError, match=r"UTF-8 text was expected; save it as UTF-8 \(`iconv -f UTF-16 -t UTF-8 'a b.txt'`"
+    ):
         RawFile(tmp_path / "a b.txt", "a b.txt")

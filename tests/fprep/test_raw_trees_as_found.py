@@ -77,7 +77,11 @@ def test_what_systems_and_editors_leave_is_passed_over(name, tmp_path, clean):
     report, table = converted(name, raw, tmp_path / "out")
     expected, expected_table = clean(name)
     assert table.equals(expected_table)
-    assert (report.lines, report.rejected_by_rule, report.notes) == (expected.lines, expected.rejected_by_rule, expected.notes)
+    assert (report.lines, report.rejected_by_rule, report.notes) == (
+        expected.lines,
+        expected.rejected_by_rule,
+        expected.notes,
+    )
 
 
 def test_doctor_passes_over_the_same(tmp_path):
@@ -148,7 +152,11 @@ def test_images_are_found_under_other_spellings(name, spelling, tmp_path, clean)
 def test_folders_of_images_are_found_decomposed_and_in_capitals(name, tmp_path, clean):
     """macOS decomposes Hangul, and a file system without letter case forgets it. Two folders that only case tells apart stay."""
     raw = copied(name, tmp_path)
-    places = {path.parent for path in files_of(raw, images=True)} - {path.parent for path in files_of(raw, images=False)} - {raw}
+    places = (
+        {path.parent for path in files_of(raw, images=True)}
+        - {path.parent for path in files_of(raw, images=False)}
+        - {raw}
+    )
     lower = [str(place).lower() for place in places]
     places = {place for place in places if lower.count(str(place).lower()) == 1}
     for place in sorted(places, key=lambda place: -len(place.parts)):
@@ -311,7 +319,10 @@ def test_doctor_does_not_follow_a_link_to_everything(tmp_path):
     os.mkfifo(tmp_path / "raw/pipe.zip")
     checkup = doctor(tmp_path / "raw")
     assert len(checkup.scan.folders) == 2
-    assert {(finding.code, finding.path.name) for finding in checkup.findings} >= {("links", "zero.csv"), ("odd", "loop.csv")}
+    assert {(finding.code, finding.path.name) for finding in checkup.findings} >= {
+        ("links", "zero.csv"),
+        ("odd", "loop.csv"),
+    }
 
 
 def test_dangling_link_is_named_as_one(tmp_path):
@@ -343,7 +354,9 @@ def test_a_broken_link_out_of_the_folder_is_no_matter_of_trust(tmp_path):
     raw = copied("folders", tmp_path)
     (raw / "Long_Coat/gone.jpg").symlink_to("/gone/x.jpg")
     converted("folders", raw, tmp_path / "out")
-    rejected = pl.DataFrame(read_table(tmp_path / "out/rejected.parquet")).filter(pl.col("source_file") == "Long_Coat/gone.jpg")
+    rejected = pl.DataFrame(read_table(tmp_path / "out/rejected.parquet")).filter(
+        pl.col("source_file") == "Long_Coat/gone.jpg"
+    )
     assert rejected["rule"].to_list() == ["missing_image"]
     assert "a link to /gone/x.jpg, which does not exist" in rejected["message"][0]
 

@@ -62,7 +62,10 @@ def test_counts_are_the_expected_ones(converted):
 
 def test_law_of_rows(converted):
     _, out, report = converted
-    rejected, table = pl.DataFrame(read_table(out / "rejected.parquet")), pl.DataFrame(read_table(out / "table.parquet"))
+    rejected, table = (
+        pl.DataFrame(read_table(out / "rejected.parquet")),
+        pl.DataFrame(read_table(out / "table.parquet")),
+    )
     kept = Counter(accounted_as(name, report) for name in table["source_file"])
     refused = Counter(accounted_as(name, report) for name in rejected["row_file"])
     for name, counts in report.files.items():
@@ -97,7 +100,11 @@ def test_groups_do_not_straddle_splits(converted):
     """Query and gallery share items by design: they are one side."""
     _, out, _ = converted
     frame = pl.DataFrame(read_table(out / "table.parquet", columns=["split", "group"]))
-    side = pl.col("split").cast(pl.String).replace({"query": "test", "gallery": "test", "val_query": "val", "val_gallery": "val"})
+    side = (
+        pl.col("split")
+        .cast(pl.String)
+        .replace({"query": "test", "gallery": "test", "val_query": "val", "val_gallery": "val"})
+    )
     assert frame.group_by("group").agg(side.n_unique())["split"].max() == 1
 
 
@@ -169,7 +176,9 @@ def test_lines_that_end_in_cr_alone_are_read_all_the_same(name, tmp_path):
     assert report.rejected_by_rule == whole.rejected_by_rule
     documents = all("*" in file for file in report.files)
     assert documents or report.warnings["cr"] >= 1
-    assert [diagnosis for diagnosis in doctor(tmp_path / "raw").diagnoses if diagnosis.reader == name and diagnosis.command]
+    assert [
+        diagnosis for diagnosis in doctor(tmp_path / "raw").diagnoses if diagnosis.reader == name and diagnosis.command
+    ]
 
 
 DELIMITED = [name for name in sorted(READERS) if any(tree_of(READERS[name]).rglob("*.csv"))]
@@ -210,7 +219,9 @@ def test_tables_are_read_in_every_dialect(name, dialect, tmp_path):
     for path in (tmp_path / "raw").rglob("*.csv"):
         rewrite(path, DIALECTS[dialect])
     report = convert(name, [tmp_path / "raw"], tmp_path / "other", **options)
-    tables = [pl.DataFrame(read_table(tmp_path / kind / "table.parquet")).drop("source_line") for kind in ("plain", "other")]
+    tables = [
+        pl.DataFrame(read_table(tmp_path / kind / "table.parquet")).drop("source_line") for kind in ("plain", "other")
+    ]
     assert tables[0].equals(tables[1])
     assert report.rejected_by_rule == whole.rejected_by_rule
     (diagnosis,) = [found for found in doctor(tmp_path / "raw", try_rows=100).diagnoses if found.reader == name]

@@ -201,7 +201,9 @@ def test_a_point_is_visible_as_long_as_its_part_is():
     def square(x, y, side):
         return points_of((x, y), (x + side, y), (x + side, y + side), (x, y + side))
 
-    canvas = Canvas(np.full((80, 80, 3), 128, np.uint8), Camera(np.eye(3), 1.0), np.array([0.3, -0.5]), np.random.default_rng(0))
+    canvas = Canvas(
+        np.full((80, 80, 3), 128, np.uint8), Camera(np.eye(3), 1.0), np.array([0.3, -0.5]), np.random.default_rng(0)
+    )
     corners = {0: np.array([10.0, 10.0]), 1: np.array([50.0, 10.0]), 2: np.array([300.0, 10.0])}
     canvas.paint(Part([square(10, 10, 40)], (200.0, 10.0, 10.0), landmarks=corners))
     assert [canvas.visible()[index][1] for index in (0, 1, 2)] == [True, True, False]
@@ -332,7 +334,9 @@ def test_planted_points_are_what_the_list_says(spoilt):
     for line, content, defect in defects_of(spoilt, "point_outside", "point_at_border"):
         with Image.open(io.BytesIO(content)) as image:
             width = image.width
-        xs, ys = zip(*[map(int, cell.split("_")[:2]) for cell in line.split(",")[2:] if cell != "-1_-1_-1"], strict=True)
+        xs, ys = zip(
+            *[map(int, cell.split("_")[:2]) for cell in line.split(",")[2:] if cell != "-1_-1_-1"], strict=True
+        )
         if defect["rule"] == "point_at_border":
             assert max(xs) == width
         else:

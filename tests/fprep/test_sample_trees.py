@@ -160,7 +160,11 @@ def test_category_lists_have_the_released_layout(drawn):
     assert {len(row) for row in lines_of(folder, "Anno_coarse/list_attr_img.txt")[2:]} == {3070}
     content = (folder / "Anno_coarse/list_category_cloth.txt").read_bytes()
     assert hashlib.sha256(content).hexdigest() == "ec4a1be64f61c5f6ce2113df602b6eca3f27c14a67694cdad78d83654a15ab81"
-    assert (folder / "Anno_fine/list_attr_cloth.txt").read_bytes().startswith(b"26 \nattribute_name   attribute_type\nfloral")
+    assert (
+        (folder / "Anno_fine/list_attr_cloth.txt")
+        .read_bytes()
+        .startswith(b"26 \nattribute_name   attribute_type\nfloral")
+    )
 
 
 def test_fine_rows_belong_together(drawn):

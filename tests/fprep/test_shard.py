@@ -92,7 +92,13 @@ def test_bytes_do_not_depend_on_workers_or_place(
     for workers in counts:
         calls: list[tuple[int, int]] = []
         out = tmp_path / f"out{workers}"
-        run(table, out, workers=workers, progress=lambda done, total, calls=calls: calls.append((done, total)), **options)
+        run(
+            table,
+            out,
+            workers=workers,
+            progress=lambda done, total, calls=calls: calls.append((done, total)),
+            **options,
+        )
         assert calls[-1] == (samples, samples)
         assert calls == sorted(calls)
         trees.append(tree(out))
@@ -100,8 +106,12 @@ def test_bytes_do_not_depend_on_workers_or_place(
     assert not any(str(tmp_path).encode() in content or b"out1" in content for content in trees[0].values())
 
 
-@pytest.mark.parametrize("lost", ["train-000001.tar", "meta/train-000001.json", DATASET_FILE, "index.parquet", "README.md"])
-def test_resume_writes_only_what_is_lost(table: Path, tmp_path: Path, lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "lost", ["train-000001.tar", "meta/train-000001.json", DATASET_FILE, "index.parquet", "README.md"]
+)
+def test_resume_writes_only_what_is_lost(
+    table: Path, tmp_path: Path, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     run(table, out)
     before = tree(out)
@@ -231,7 +241,9 @@ def test_size_moves_points_with_the_pixels(tmp_path: Path, width: int, height: i
     assert max(small.shape) == 40
     found = (annotation["landmark_x"][0], annotation["landmark_y"][0])
     assert found == pytest.approx(spot_center(small), abs=0.03)
-    assert found == pytest.approx(((x + 0.5) * small.shape[1] / width - 0.5, (y + 0.5) * small.shape[0] / height - 0.5), abs=1e-4)
+    assert found == pytest.approx(
+        ((x + 0.5) * small.shape[1] / width - 0.5, (y + 0.5) * small.shape[0] / height - 0.5), abs=1e-4
+    )
     assert annotation["landmark_x"][1:] == [0.0] * 7
     assert annotation["box"][2] == pytest.approx((width + 0.5) * small.shape[1] / width - 0.5, abs=1e-4)
 
@@ -298,7 +310,11 @@ def test_unchecked_rows_keep_original_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("checked", "damage", "message"),
     [
-        (True, lambda path: path.write_bytes(path.read_bytes() + b"x"), "changed since convert.*run `fprep convert` again"),
+        (
+            True,
+            lambda path: path.write_bytes(path.read_bytes() + b"x"),
+            "changed since convert.*run `fprep convert` again",
+        ),
         (True, lambda path: path.unlink(), "the image is gone.*run `fprep convert` again"),
         (False, lambda path: path.write_bytes(path.read_bytes()[:200]), "truncated|cut|missing"),
         (False, lambda path: path.write_bytes(b"<html>"), "no JPEG"),

@@ -89,7 +89,9 @@ def test_new_image_of_a_locked_group_is_refused_and_another_one_passes(table, tm
     rows = [{**row, "pixels": photograph(1000 + number)} for number, row in enumerate(ROWS)]
     more = write_audit_table(tmp_path / "more", [*rows, {"split": "test", "pixels": photograph(7)}])
     shard(more, tmp_path / "passes", lock=table, workers=1)
-    other = write_audit_table(tmp_path / "other", [*rows, {"split": "train", "group": "img/b", "pixels": photograph(7)}])
+    other = write_audit_table(
+        tmp_path / "other", [*rows, {"split": "train", "group": "img/b", "pixels": photograph(7)}]
+    )
     with pytest.raises(IntegrityError, match="of groups that the lock keeps on another side"):
         shard(other, tmp_path / "out", lock=table, workers=1)
 
@@ -118,7 +120,10 @@ def test_paths_of_a_family_are_locked_together(tmp_path):
     """Without digests the same path in two benchmarks of a family is one image, also where one table has digests."""
     for number, digests in enumerate((False, True)):
         fine = write_audit_table(
-            tmp_path / f"fine{number}", [{"split": "train"}, {"split": "train"}], dataset="deepfashion-fine", digests=digests
+            tmp_path / f"fine{number}",
+            [{"split": "train"}, {"split": "train"}],
+            dataset="deepfashion-fine",
+            digests=digests,
         )
         coarse = write_audit_table(
             tmp_path / f"coarse{number}", [{"split": "test"}], dataset="deepfashion-category", digests=False
@@ -169,7 +174,9 @@ def test_trainer_asks_for_the_lock(table, tmp_path):
     with pytest.raises(IntegrityError, match=f"carries the split lock {digest[:12]}"):
         check_lock("0" * 64, ShardSet.open(tmp_path / "with"))
     command = [Path(sys.executable).parent / "ftrain", "keypoints", tmp_path / "without", "--run", tmp_path / "run"]
-    done = subprocess.run([*command, "--lock", table / LOCK_FILE], capture_output=True, text=True, timeout=250, cwd=tmp_path)
+    done = subprocess.run(
+        [*command, "--lock", table / LOCK_FILE], capture_output=True, text=True, timeout=250, cwd=tmp_path
+    )
     assert done.returncode == 5, done.stderr
     assert "carries no split lock" in done.stderr
     assert not (tmp_path / "run").exists()

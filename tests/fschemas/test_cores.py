@@ -47,7 +47,9 @@ def test_a_machine_without_cgroups_has_no_quota(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("quota", "expected"), [(None, 8), (0.5, 1), (1.5, 2), (4.0, 4), (64.0, 8)])
-def test_cores_are_within_affinity_and_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, expected: int) -> None:
+def test_cores_are_within_affinity_and_quota(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, expected: int
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(cores, "cpu_quota", lambda: quota)
     assert cores.available_cores() == expected
@@ -71,12 +73,16 @@ def test_importing_the_trainers_sets_the_policy_before_torch(package: str, chose
         "print([os.environ.get(n) for n in names])\n"
     )
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
-    said = subprocess.run([sys.executable, "-c", code], env={**plain, **chosen}, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", code], env={**plain, **chosen}, capture_output=True, text=True, check=True
+    )
     wanted = [chosen.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")]
     assert said.stdout.strip() == str(wanted if chosen else ["PASSIVE", "0", "0"])
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py")), ids=lambda path: path.name
+)
 def test_benchmarks_set_the_policy_too(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert "let_waiting_threads_sleep()" in text

@@ -20,7 +20,12 @@ def _file(folder: Path, content: bytes | str | dict[str, Any]) -> Path:
     return path
 
 
-SHAPE = {"name": str, "count?": COUNT, "parts": [{"bytes": COUNT, "sha256": DIGEST}], "sets": {"*": (None, {"n": float})}}
+SHAPE = {
+    "name": str,
+    "count?": COUNT,
+    "parts": [{"bytes": COUNT, "sha256": DIGEST}],
+    "sets": {"*": (None, {"n": float})},
+}
 GOOD: dict[str, Any] = {
     "name": "a", "count": 3, "parts": [{"bytes": 1, "sha256": "0" * 64}], "sets": {"x": None, "y": {"n": 0.5}}, "more": [[]],
 }  # fmt: skip
@@ -95,7 +100,9 @@ def test_a_missing_file_is_no_damage(tmp_path: Path) -> None:
 
 
 def test_a_number_is_finite_and_no_truth_value() -> None:
-    assert fault_of(1, float) == fault_of(1.5, float) == fault_of(None, (None, float)) == fault_of([None, 1], list) == ""
+    assert (
+        fault_of(1, float) == fault_of(1.5, float) == fault_of(None, (None, float)) == fault_of([None, 1], list) == ""
+    )
     assert fault_of(True, float)
     assert fault_of(1e999, float)
     assert fault_of(None, object) == ""

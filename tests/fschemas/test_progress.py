@@ -51,9 +51,13 @@ def work(clock: Clock, seconds: float, total: int, **options: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "most"), [(1, 1), (40, 8), (600, 30), (3600, 60), (24 * 3600, 120)], ids=["1 s", "40 s", "10 min", "1 h", "1 d"]
+    ("seconds", "most"),
+    [(1, 1), (40, 8), (600, 30), (3600, 60), (24 * 3600, 120)],
+    ids=["1 s", "40 s", "10 min", "1 h", "1 d"],
 )
-def test_plain_lines_are_few_and_end_once(clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float, most: int) -> None:
+def test_plain_lines_are_few_and_end_once(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float, most: int
+) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     work(clock, seconds, 5000)
     lines = sys.stderr.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -114,7 +118,9 @@ def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, number: signal.S
     there, here = pty.openpty()
     words = [BIN / "fprep", "sample", "fashionai-keypoints", tmp_path / "out", "--images", "3000", "--workers", "1"]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    with subprocess.Popen(list(map(str, words)), stdout=here, stderr=here, env=environment, start_new_session=True) as process:
+    with subprocess.Popen(
+        list(map(str, words)), stdout=here, stderr=here, env=environment, start_new_session=True
+    ) as process:
         os.close(here)
         text, sent, deadline = "", False, time.monotonic() + 120
         while time.monotonic() < deadline:

@@ -33,7 +33,11 @@ def test_a_flipped_bit_anywhere_is_told_or_changes_nothing(tmp_path):
 
 def test_a_column_of_categories_comes_back_whole(tmp_path: Path) -> None:
     table = pa.table(
-        {"split": pa.array(["train", "val", "train"]).dictionary_encode().cast(pa.dictionary(pa.uint8(), pa.large_string()))}
+        {
+            "split": pa.array(["train", "val", "train"])
+            .dictionary_encode()
+            .cast(pa.dictionary(pa.uint8(), pa.large_string()))
+        }
     )
     write_table(tmp_path / "table.parquet", table)
     assert read_table(tmp_path / "table.parquet").column("split").to_pylist() == ["train", "val", "train"]

@@ -18,7 +18,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{one}: &{one} [{_TENS.format(*[before] * 10)}]\n" for before, one in zip("abcdefgh", "bcdefghi", strict=True)
 )
 MERGES = "a: &a {x: 1}\n" + "".join(
-    f"{one}: &{one} {{<<: [{_TENS.format(*[before] * 10)}]}}\n" for before, one in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{one}: &{one} {{<<: [{_TENS.format(*[before] * 10)}]}}\n"
+    for before, one in zip("abcdefgh", "bcdefghi", strict=True)
 )
 HOSTILE = {
     "aliases": BOMB, "merges": MERGES, "itself": "a: &a [*a]\n", "deep": "[" * 50_000, "deep map": "{a: " * 5_000,

@@ -60,7 +60,12 @@ class ForkServer:
     def __init__(self, folder: Path) -> None:
         self.folder, self.number = folder, 0
         paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONWARNINGS": "error::RuntimeWarning"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": paths,
+            "PYTHONWARNINGS": "error::RuntimeWarning",
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.ftrain.forks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=environment, cwd=folder,

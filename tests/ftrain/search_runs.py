@@ -89,7 +89,9 @@ def image_of(number: int) -> np.ndarray:
     view = np.random.default_rng(number)
     image = np.empty((48, 40, 3))
     image[:24], image[24:] = item.integers(20, 236, 3), item.integers(20, 236, 3)
-    return np.clip(image + view.normal(scale=9, size=3) + view.normal(scale=4, size=image.shape), 0, 255).astype(np.uint8)
+    return np.clip(image + view.normal(scale=9, size=3) + view.normal(scale=4, size=image.shape), 0, 255).astype(
+        np.uint8
+    )
 
 
 def write_items(folder: Path, splits: dict[str, int] | None = None) -> Path:

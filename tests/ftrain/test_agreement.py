@@ -38,7 +38,8 @@ def set_of(folder: Path, change: Any, counts: dict[str, int]) -> ShardSet:
     vocabularies: dict[str, Any] = copy.deepcopy(LABELS)
     numbers = iter(range(sum(counts.values())))
     samples = {
-        split: [label_sample(next(numbers), split, DEEPFASHION_8, 8) for _ in range(many)] for split, many in counts.items()
+        split: [label_sample(next(numbers), split, DEEPFASHION_8, 8) for _ in range(many)]
+        for split, many in counts.items()
     }
     change(None, vocabularies)
     for members in samples.values():
@@ -54,7 +55,10 @@ def other_order(note: dict[str, Any] | None, vocabularies: dict[str, Any]) -> No
     names = ["ruffles", *reversed(ATTRIBUTES)]
     if note is None:
         vocabularies["category"] |= {"values": ["Poncho", "Coat", "Dress", "Jeans", "Blouse"], "name": "another"}
-        vocabularies["attributes"] |= {"values": names, "groups": {"texture": [6, 7], "shape": [4, 5], "fabric": [1, 2, 3]}}
+        vocabularies["attributes"] |= {
+            "values": names,
+            "groups": {"texture": [6, 7], "shape": [4, 5], "fabric": [1, 2, 3]},
+        }
         vocabularies["style"]["values"] = ["punk", "sporty", "formal", "casual"]
         return
     for column in ("attributes_positive", "attributes_unknown"):
@@ -150,7 +154,9 @@ def test_evaluation_goes_on_and_says_what_it_leaves_out(known, strange, tmp_path
     assert "NOTE: 1 attribute of the data is unknown to the run and left out: ruffles" in summary
 
 
-@pytest.mark.parametrize(("name", "column"), [("category", "category"), ("style", "style"), ("attributes", "attributes")])
+@pytest.mark.parametrize(
+    ("name", "column"), [("category", "category"), ("style", "style"), ("attributes", "attributes")]
+)
 def test_a_set_without_any_known_class_is_refused(known, trained, name, column):
     other = replace(known, metadata=copy.deepcopy(known.metadata))
     other.metadata["vocabularies"][column]["values"] = ["Poncho", "Kilt"]

@@ -141,7 +141,9 @@ def test_a_batch_is_learnt_by_heart(case: Case, shards: ShardSet, one_thread: No
 
 def test_every_trained_parameter_has_a_gradient(case: Case, shards: ShardSet) -> None:
     task = fresh_task(case, shards)
-    total = {name: torch.zeros_like(parameter) for name, parameter in task.named_parameters() if parameter.requires_grad}
+    total = {
+        name: torch.zeros_like(parameter) for name, parameter in task.named_parameters() if parameter.requires_grad
+    }
     for _ in range(2):  # at its start a network may have zeros that hide others
         task.zero_grad()
         task(batch_of(task, shards))["loss"].backward()
@@ -207,7 +209,8 @@ def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
     """`--no-tta` leaves every other view out, `--tta` takes all, neither does as the run says: the same in every task."""
     views = {"flip_test": True, **({"tta_angles": [5.0]} if case.task == "keypoints" else {})}
     plain, rich = (
-        fresh_task(replace(case, model={**case.model, **model}), shards).eval() for model in ({"flip_test": False}, views)
+        fresh_task(replace(case, model={**case.model, **model}), shards).eval()
+        for model in ({"flip_test": False}, views)
     )
     batch = batch_of(plain, shards, 4)
     once, expected = passes_of(plain, batch)
@@ -236,9 +239,14 @@ def test_halves_of_a_batch_have_the_loss_of_the_whole(case: Case, shards: ShardS
         )
 
 
-def test_two_processes_have_the_loss_of_two_halves(case: Case, shards: ShardSet, forks: ForkServer, tmp_path: Path) -> None:
+def test_two_processes_have_the_loss_of_two_halves(
+    case: Case, shards: ShardSet, forks: ForkServer, tmp_path: Path
+) -> None:
     folder = _WRITTEN[repr(case.shards)]
-    settings = {**{f"model.{name}": value for name, value in case.model.items()}, **{f"fit.{k}": v for k, v in case.fit.items()}}
+    settings = {
+        **{f"model.{name}": value for name, value in case.model.items()},
+        **{f"fit.{k}": v for k, v in case.fit.items()},
+    }
     settings |= {"fit.batch_size": 8, "fit.micro_batches": 2, "fit.log_every": 1, "fit.validate_every": 9}
     chosen = [word for name, value in settings.items() for word in ("--set", f"{name}={_yaml(value)}")]
     losses: list[list[float]] = []

@@ -80,7 +80,13 @@ def test_a_flat_map_gives_the_whole_image_not_nan(value):
 
 @pytest.mark.parametrize("threshold", [0.1, 0.4, 0.7])
 def test_boxes_turn_with_the_map_are_never_empty_and_stay_inside(threshold):
-    maps = torch.randn(50, 7, 7, generator=torch.Generator().manual_seed(1)).flatten(1).mul(3).softmax(dim=1).view(50, 7, 7)
+    maps = (
+        torch.randn(50, 7, 7, generator=torch.Generator().manual_seed(1))
+        .flatten(1)
+        .mul(3)
+        .softmax(dim=1)
+        .view(50, 7, 7)
+    )
     boxes = attended_boxes(maps, threshold, 0.15)
     sides = boxes[:, 2:] - boxes[:, :2]
     assert (sides >= 0.15 - 1e-6).all()

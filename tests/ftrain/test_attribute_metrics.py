@@ -204,7 +204,9 @@ def test_average_precision_agrees_with_scikit_learn(seed):
     known[:, 6] = False
     found = average_precision(scores, positive, known)
     expected = [
-        average_precision_score(positive[known[:, a], a], scores[known[:, a], a]) if (positive & known)[:, a].any() else math.nan
+        average_precision_score(positive[known[:, a], a], scores[known[:, a], a])
+        if (positive & known)[:, a].any()
+        else math.nan
         for a in range(15)
     ]
     np.testing.assert_allclose(found, expected)

@@ -29,7 +29,10 @@ def test_boxes_are_ordered_and_inside_whatever_the_weights(scale):
 
 def test_before_learning_the_box_is_most_of_the_image():
     torch.manual_seed(0)
-    for boxes in (BoxHead(8, 4)(torch.randn(2, 8, 4, 4)), BoxMaps((6, 8), 8)((torch.randn(2, 6, 8, 8), torch.randn(2, 8, 4, 4)))):
+    for boxes in (
+        BoxHead(8, 4)(torch.randn(2, 8, 4, 4)),
+        BoxMaps((6, 8), 8)((torch.randn(2, 6, 8, 8), torch.randn(2, 8, 4, 4))),
+    ):
         sides = boxes[:, 2:] - boxes[:, :2]
         assert (sides > 0.6).all()
         assert (sides < 0.9).all()

@@ -77,9 +77,13 @@ def test_another_run_says_where_the_garment_is(shards, runs, photo, tmp_path):
     assert near[SEEN] == pytest.approx(found["box"], abs=0.02)
     assert far[SEEN] is None
     assert near["categories"] != far["categories"]
-    three = predict_samples(runs / "whole", str(shards.place), tmp_path / "all", split="train+val+test", options=quick())
+    three = predict_samples(
+        runs / "whole", str(shards.place), tmp_path / "all", split="train+val+test", options=quick()
+    )
     assert len({answer["key"] for answer in three}) == sum(COUNTS.values())
-    samples = predict_samples(runs / "close", str(shards.place), tmp_path / "samples", options=quick(boxes=runs / "whole"))
+    samples = predict_samples(
+        runs / "close", str(shards.place), tmp_path / "samples", options=quick(boxes=runs / "whole")
+    )
     assert samples[0][SEEN] == pytest.approx(found["box"], abs=0.02)  # not the box of the sample
     described = describe_photo(photo, [runs / "whole", runs / "close"], boxes=runs / "whole", device="cpu")
     assert described["answers"][1]["answer"]["categories"] == near["categories"]
@@ -98,7 +102,9 @@ def test_what_does_not_fit_is_refused(shards, runs, photo, tmp_path):
     with pytest.raises(UsageError, match="all of the runs look at whole images"):
         describe_photo(photo, [runs / "whole"], boxes=runs / "whole", device="cpu")
     for number, task in enumerate(("category", "retrieval", "style", "fashionnet", "keypoints")):
-        options = TrainOptions(str(bare.place), tmp_path / str(number), device="cpu", overrides=("model.crop=box",), workers=0)
+        options = TrainOptions(
+            str(bare.place), tmp_path / str(number), device="cpu", overrides=("model.crop=box",), workers=0
+        )
         with pytest.raises(UsageError, match="needs box"):
             train(task, options)
 

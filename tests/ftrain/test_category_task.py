@@ -40,7 +40,9 @@ def grouped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grouped")
     plain = ShardSet.open(write_label_set(folder / "plain", COUNTS, exclusive=True))
     numbers = iter(range(sum(COUNTS.values())))
-    samples = {split: [label_sample(next(numbers), split, DEEPFASHION_8, 8) for _ in range(n)] for split, n in COUNTS.items()}
+    samples = {
+        split: [label_sample(next(numbers), split, DEEPFASHION_8, 8) for _ in range(n)] for split, n in COUNTS.items()
+    }
     for sample in (sample for members in samples.values() for sample in members):
         sample.annotation["category"] = ""
     groups, vocabularies = plain.metadata["column_groups"], plain.metadata["vocabularies"]
@@ -49,7 +51,9 @@ def grouped(tmp_path_factory):
 
 def batch_of(task, shards, split="test", generator=None):
     rows = shards.rows(split)
-    encoded = [{"row": np.int64(row), **task.encoder(RawSample(int(row), *shards.read(int(row))), generator)} for row in rows]
+    encoded = [
+        {"row": np.int64(row), **task.encoder(RawSample(int(row), *shards.read(int(row))), generator)} for row in rows
+    ]
     return {name: torch.from_numpy(np.stack([one[name] for one in encoded])) for name in encoded[0]}
 
 
@@ -86,7 +90,11 @@ def test_what_is_classified_moves_the_box_only_if_asked_for(shards, wanted):
     losses = task(batch_of(task, shards))
     (losses["category"] + losses["attributes"]).backward()
     gradients = [parameter.grad for parameter in task.network.box.parameters()]
-    assert all(gradient is not None and bool(gradient.any()) for gradient in gradients) if wanted else gradients.count(None) > 3
+    assert (
+        all(gradient is not None and bool(gradient.any()) for gradient in gradients)
+        if wanted
+        else gradients.count(None) > 3
+    )
 
 
 def test_local_features_can_be_left_out(shards):
@@ -173,7 +181,9 @@ def test_the_box_moves_with_the_image(mirror, size):
 
 def test_a_box_out_of_view_teaches_nothing():
     config = CategoryConfig(input_size=64, flip=0, rotation=0, scale=(4.0, 4.0), translate=0)
-    encoded = CategoryEncoder(config, {}, 0, has_boxes=True)(rectangle_sample(100, 100, (2, 2, 10, 10)), np.random.default_rng(0))
+    encoded = CategoryEncoder(config, {}, 0, has_boxes=True)(
+        rectangle_sample(100, 100, (2, 2, 10, 10)), np.random.default_rng(0)
+    )
     assert not encoded["has_box"]
     assert (encoded["box"][2:] >= encoded["box"][:2]).all()
 
@@ -244,7 +254,9 @@ def test_a_report_stands_beside_its_baselines(shards, tmp_path):
     assert not numbers["collapse"]["collapsed"]
     assert set(numbers["attributes"]) == {"all"}  # the types have 3 ids at most: all of them are among the first 3
     written = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
-    assert {"predictions.png", "images.csv", "plots/category.png", "plots/category_confusion.csv"} <= set(map(str, written))
+    assert {"predictions.png", "images.csv", "plots/category.png", "plots/category_confusion.csv"} <= set(
+        map(str, written)
+    )
     assert all((tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes() for path in written)
     lines = list(Category.summary({**numbers, "task": "category"}))
     assert any("category, top 1" in line and "100.0 %" in line and "25.0 %" in line for line in lines)
@@ -268,10 +280,17 @@ def test_groups_are_evaluated_and_a_set_without_names_of_categories_has_no_such_
 
 
 def test_a_report_of_constant_answers_says_that_they_collapsed(grouped, shards, tmp_path):
-    for task, opened, name in ((tiny_task(grouped), grouped, "attribute_scores"), (tiny_task(shards), shards, "category_scores")):
+    for task, opened, name in (
+        (tiny_task(grouped), grouped, "attribute_scores"),
+        (tiny_task(shards), shards, "category_scores"),
+    ):
         results = predicted(task, opened)
-        results[name] = np.broadcast_to(np.linspace(1, 0, results[name].shape[1], dtype=np.float32), results[name].shape)
-        assert task.report(EvaluatedSplit(results, opened, "test", opened.rows("train")), tmp_path)["collapse"]["collapsed"]
+        results[name] = np.broadcast_to(
+            np.linspace(1, 0, results[name].shape[1], dtype=np.float32), results[name].shape
+        )
+        assert task.report(EvaluatedSplit(results, opened, "test", opened.rows("train")), tmp_path)["collapse"][
+            "collapsed"
+        ]
 
 
 def test_an_answer_names_category_types_attributes_and_box(shards):
@@ -307,7 +326,11 @@ def test_a_photograph_without_a_garment_is_not_given_a_name(shards, tmp_path):
 @pytest.mark.parametrize(
     ("without", "model", "message"),
     [
-        (("category", "attributes"), {}, "needs category or attributes, but this shard set carries box, landmarks, item, style"),
+        (
+            ("category", "attributes"),
+            {},
+            "needs category or attributes, but this shard set carries box, landmarks, item, style",
+        ),
         (("attributes",), {"labels": ["attributes"]}, "needs attributes, but this shard set carries category, box"),
     ],
 )
@@ -339,7 +362,9 @@ def test_boxes_or_one_kind_of_label_may_be_missing(tmp_path):
 def test_other_classes_and_an_empty_split_are_refused(shards, tmp_path):
     run = write_run(tmp_path / "run", shards)
     numbers = iter(range(8))
-    samples = {split: [label_sample(next(numbers), split, DEEPFASHION_8, 8) for _ in range(4)] for split in ("train", "test")}
+    samples = {
+        split: [label_sample(next(numbers), split, DEEPFASHION_8, 8) for _ in range(4)] for split in ("train", "test")
+    }
     for sample in (sample for members in samples.values() for sample in members):
         sample.annotation["category"] = "Poncho"
     groups, vocabularies = shards.metadata["column_groups"], copy.deepcopy(shards.metadata["vocabularies"])

@@ -34,7 +34,9 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     for file, named in tensors().items():
         loaded = load_tensors(path, file)
         assert loaded.keys() == named.keys()
-        assert all(torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in named.items())
+        assert all(
+            torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in named.items()
+        )
     assert load_tensors(path, "other") == {}
     assert (tmp_path / "LATEST").read_text() == "step-00000012\n"
     assert not list(tmp_path.glob(".tmp.*"))
@@ -78,7 +80,9 @@ def test_all_damaged_is_an_error_never_a_silent_new_start(tmp_path: Path) -> Non
     for step in (1, 2):
         (save(tmp_path, step) / "model.safetensors").write_bytes(b"")
     for function in (newest, partial(clean, keep=3)):
-        with pytest.raises(IntegrityError, match=r"no sound checkpoint \(skipped step-00000002: .*restore one or train into"):
+        with pytest.raises(
+            IntegrityError, match=r"no sound checkpoint \(skipped step-00000002: .*restore one or train into"
+        ):
             function(tmp_path)
     assert steps(tmp_path) == [1, 2], "nothing was thrown away"
 
@@ -151,7 +155,10 @@ def test_damaged_ones_are_set_aside_so_that_their_step_can_be_saved_again(tmp_pa
     for _ in range(2):
         for step in (2, 3):
             (tmp_path / step_folder(step) / "model.safetensors").write_bytes(b"")
-        assert [reason.split(":")[0] for reason in clean(tmp_path, keep=3)] == ["skipped step-00000003", "skipped step-00000002"]
+        assert [reason.split(":")[0] for reason in clean(tmp_path, keep=3)] == [
+            "skipped step-00000003",
+            "skipped step-00000002",
+        ]
         assert steps(tmp_path) == [1]
         assert (tmp_path / "LATEST").read_text() == "step-00000001\n"
         assert (tmp_path / "damaged-step-00000002").is_dir()

@@ -70,7 +70,8 @@ def test_metrics_agree_with_scikit_learn(seed):
     recalls = sklearn_metrics.recall_score(truth, predicted, average=None, labels=occurring)
     assert metrics["balanced_accuracy"] == pytest.approx(np.mean(recalls))
     np.testing.assert_array_equal(
-        confusion(answers(scores, labels), labels, 7), sklearn_metrics.confusion_matrix(truth, predicted, labels=range(7))
+        confusion(answers(scores, labels), labels, 7),
+        sklearn_metrics.confusion_matrix(truth, predicted, labels=range(7)),
     )
 
 
@@ -151,7 +152,9 @@ def test_the_interval_of_patterns_is_the_interval_of_images():
     """Two ways to resample the same mean: images one by one, and counts of right and wrong from a multinomial."""
     hits = np.repeat([0, 1], [130, 70])
     expected = ratio_interval(hits, np.ones(200), num_resamples=4000)
-    found = pattern_interval(hits[:, None], lambda weights, kinds: weights @ kinds[:, 0] / weights.sum(1), num_resamples=4000)
+    found = pattern_interval(
+        hits[:, None], lambda weights, kinds: weights @ kinds[:, 0] / weights.sum(1), num_resamples=4000
+    )
     assert found == pytest.approx(expected, abs=0.006)
     assert found == pytest.approx((0.35 - 1.96 * 0.0337, 0.35 + 1.96 * 0.0337), abs=0.01)
 
@@ -166,7 +169,9 @@ def test_the_interval_of_macro_f1_holds_what_resampling_images_gives():
         sklearn_metrics.f1_score(truth[d], predicted[d], average="macro", labels=np.unique(truth[d]), zero_division=0)
         for d in draws
     ]
-    assert (metrics["macro_f1_low"], metrics["macro_f1_high"]) == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.03)
+    assert (metrics["macro_f1_low"], metrics["macro_f1_high"]) == pytest.approx(
+        np.quantile(values, [0.025, 0.975]), abs=0.03
+    )
 
 
 BALANCED, UNEVEN = np.repeat(np.arange(10), 10), np.repeat([0, 1, 2], [7, 77, 16])

@@ -25,7 +25,9 @@ def test_a_plain_image_has_the_colors_beside_its_own(color):
     assert (feature >= 0).all()
     assert np.linalg.norm(feature) == pytest.approx(1, abs=1e-6)
     lab = cv2.cvtColor(plain(color, (1, 1)).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0, 0]
-    centers = np.stack(np.meshgrid(LIGHTNESS_CENTERS, CHROMA_CENTERS, CHROMA_CENTERS, indexing="ij"), axis=-1).reshape(-1, 3)
+    centers = np.stack(np.meshgrid(LIGHTNESS_CENTERS, CHROMA_CENTERS, CHROMA_CENTERS, indexing="ij"), axis=-1).reshape(
+        -1, 3
+    )
     mean = (feature.astype(float) ** 2) @ centers  # linear interpolation keeps the mean, inside of all centers
     bounds = np.array([[10, 90], [-64, 64], [-64, 64]], float)
     np.testing.assert_allclose(mean, np.clip(lab, *bounds.T), atol=1e-3)

@@ -46,7 +46,8 @@ def test_validations_and_parameters_stand_side_by_side(runs):
     lines = list(comparison_lines(found))
     assert lines[0].split() == ["one", "two"]
     assert any(
-        line.split() == ["ne", "0.2000", "(0.1000", "to", "0.3000)", "0.1500", "(0.1000", "to", "0.3000)"] for line in lines
+        line.split() == ["ne", "0.2000", "(0.1000", "to", "0.3000)", "0.1500", "(0.1000", "to", "0.3000)"]
+        for line in lines
     )
     assert not found["notes"]
 

@@ -40,7 +40,9 @@ def test_defaults_then_profile_then_overrides(params: Path) -> None:
     assert (small.fit.epochs, small.model["channels"], small.fit.batch_size) == (3, 16, 32)
     assert small.fit.stages[0].freeze == ("network.backbone",)
     assert small.fit.stages[1].lr_scale == 0.1
-    large = load_config("keypoints", params, "large", ["fit.epochs=0.5", "model.category=dress", "validation_split=test"])
+    large = load_config(
+        "keypoints", params, "large", ["fit.epochs=0.5", "model.category=dress", "validation_split=test"]
+    )
     assert (large.fit.epochs, large.model["backbone"], large.train_split) == (0.5, "resnet50", "trainval")
     assert (large.model["category"], large.validation_split) == ("dress", "test")
 
@@ -84,7 +86,10 @@ def test_the_digest_is_of_the_values_not_of_their_order() -> None:
         (["fit.stages=[{until: .nan}]"], r"fit\.stages\.0\.until=nan is not possible"),
         (["fit.stages=[{until: 2}]"], r"fit\.stages\.0\.until=2 is not possible"),
         (["fit.stages=[{lr_scale: -1}]"], r"fit\.stages\.0\.lr_scale=-1 is not possible"),
-        (["fit.stages=[{loss_weights: {refined: .nan}}]"], r"fit\.stages\.0\.loss_weights\.refined=nan is not possible"),
+        (
+            ["fit.stages=[{loss_weights: {refined: .nan}}]"],
+            r"fit\.stages\.0\.loss_weights\.refined=nan is not possible",
+        ),
         (["fit.stages=[{loss_weights: {refined: -1}}]"], r"fit\.stages\.0\.loss_weights\.refined=-1 is not possible"),
         (["model.rotation=.inf"], r"model\.rotation=inf is not possible"),
         (
@@ -96,7 +101,10 @@ def test_the_digest_is_of_the_values_not_of_their_order() -> None:
         (["model.tta_angles=[.nan]"], r"model\.tta_angles\.0=nan is not possible"),
         (["model.input_size=1000000"], r"model\.input_size=1000000 is not possible"),
         (["model.channels=1000000000"], r"model\.channels=1000000000 is not possible"),
-        (["task=style"], r"--set task=style: task=style, but this command is for keypoints; leave it out, or use `ftrain style`"),
+        (
+            ["task=style"],
+            r"--set task=style: task=style, but this command is for keypoints; leave it out, or use `ftrain style`",
+        ),
         (["fit.seed=-1"], r"fit\.seed=-1 is not possible"),
         (["fit.optimizer=adam"], r"fit\.optimizer='adam' is not possible \(.*'adamw' or 'sgd'"),
         (["fit.batch_size=3.5"], r"fit\.batch_size=3\.5 is not possible"),
@@ -157,10 +165,14 @@ def test_a_profile_of_the_users_file_replaces_that_of_the_package(tmp_path: Path
     path = tmp_path / "params.yaml"
     path.write_text("keypoints: {profile: full, tiny: {fit: {epochs: 2}}}")
     assert load_config("keypoints", path, "tiny", []).fit.epochs == 2
-    assert load_config("keypoints", path, "tiny", []).model["backbone"] == "resnet18"  # nothing of the other one is mixed in
+    assert (
+        load_config("keypoints", path, "tiny", []).model["backbone"] == "resnet18"
+    )  # nothing of the other one is mixed in
     assert load_config("keypoints", path, None, []) == load_config("keypoints", None, "full", [])
     path.write_text("keypoints: {large: {fit: {epochs: 2}}}")
-    with pytest.raises(UsageError, match="names no profile and has no 'tiny'; choose one with --profile: large, tiny, full"):
+    with pytest.raises(
+        UsageError, match="names no profile and has no 'tiny'; choose one with --profile: large, tiny, full"
+    ):
         load_config("keypoints", path, None, [])  # no name: the file must hold what counts
 
 

@@ -147,7 +147,9 @@ def test_an_index_with_features_that_are_not_finite(root):
     features[2, 1] = np.nan
     items = {name: [""] * 4 for name in ("key", "split", "item", "category", "image", "sha256")} | {"row": np.arange(4)}
     write_index(root / "index", Features(features), items, {"run": {"place": "run"}, "shards": {"place": "set"}})
-    with pytest.raises(IntegrityError, match=r"features\.npy: the features of row 2 are not finite; build the index again"):
+    with pytest.raises(
+        IntegrityError, match=r"features\.npy: the features of row 2 are not finite; build the index again"
+    ):
         IndexFolder.open(root / "index")
 
 

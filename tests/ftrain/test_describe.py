@@ -21,7 +21,9 @@ from ftrain.use.predict import PredictOptions, predict_images
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
-    return ShardSet.open(write_shard_set(tmp_path_factory.mktemp("describe") / "set", {"train": 3, "test": 2}, FASHIONAI_24))
+    return ShardSet.open(
+        write_shard_set(tmp_path_factory.mktemp("describe") / "set", {"train": 3, "test": 2}, FASHIONAI_24)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,12 @@ def test_an_answer_that_is_not_drawn_stands_there_in_words(
     runs: list[Path], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Keypoints, "draw", lambda self, image, answer: image)
-    long_answer = {"style": "retro", "score": 0.25, "embedding": [0.5] * 512, "others": [{"name": "a_b", "x": 1.0}] * 90}
+    long_answer = {
+        "style": "retro",
+        "score": 0.25,
+        "embedding": [0.5] * 512,
+        "others": [{"name": "a_b", "x": 1.0}] * 90,
+    }
     monkeypatch.setattr(Keypoints, "answer", lambda self, results, number, category=None: long_answer)
     describe_photo(photo, runs[:1], tmp_path / "words", device="cpu")
     words = simplejpeg.decode_jpeg((tmp_path / "words/description.jpg").read_bytes())
@@ -89,7 +96,11 @@ def test_a_category_is_told_to_those_that_can_be_told(runs: list[Path], photo: P
 
 @pytest.mark.parametrize(
     ("given", "category", "words"),
-    [("photo.jpg", "sock", "none of the runs knows"), ("none.jpg", None, "no such image"), ("empty.jpg", None, "is empty")],
+    [
+        ("photo.jpg", "sock", "none of the runs knows"),
+        ("none.jpg", None, "no such image"),
+        ("empty.jpg", None, "is empty"),
+    ],
 )
 def test_what_cannot_be_described_is_one_sentence(
     given: str, category: str | None, words: str, runs: list[Path], photo: Path, tmp_path: Path

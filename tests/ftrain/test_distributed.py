@@ -33,7 +33,9 @@ def tensors_of(run: Path) -> dict[str, torch.Tensor]:
     found = checkpoint.newest(run / "checkpoints")
     assert found is not None
     files = ("model", "ema", "optimizer")
-    return {f"{file}/{name}": tensor for file in files for name, tensor in checkpoint.load_tensors(found[0], file).items()}
+    return {
+        f"{file}/{name}": tensor for file in files for name, tensor in checkpoint.load_tensors(found[0], file).items()
+    }
 
 
 def column(run: Path, series: str, name: str) -> list[float]:
@@ -118,10 +120,15 @@ def test_two_processes_resume_exactly_and_freeze_parts(forks: ForkServer, shard_
     for limit in (3, 5, 10):
         train(forks, shard_folder, tmp_path / "parts", 2, workers=limit % 2, limit_steps=limit, **options)
     assert_same_bits(tensors_of(tmp_path / "parts"), tensors_of(tmp_path / "whole"))
-    weights = {step: checkpoint.load_tensors(tmp_path / f"whole/checkpoints/step-{step:08d}", "model") for step in (2, 4, 6, 10)}
+    weights = {
+        step: checkpoint.load_tensors(tmp_path / f"whole/checkpoints/step-{step:08d}", "model")
+        for step in (2, 4, 6, 10)
+    }
 
     def rests(part: str, start: int, end: int) -> bool:
-        return all(torch.equal(weights[start][name], weights[end][name]) for name in weights[2] if name.startswith(part))
+        return all(
+            torch.equal(weights[start][name], weights[end][name]) for name in weights[2] if name.startswith(part)
+        )
 
     assert rests("backbone", 2, 4)
     assert rests("wide", 2, 4)
@@ -161,7 +168,9 @@ def test_a_signal_to_any_process_stops_all(forks: ForkServer, shard_folder: Path
     shutil.rmtree(tmp_path / "run")
 
 
-def test_a_nan_on_any_process_stops_all(forks: ForkServer, shard_folder: Path, shards: ShardSet, tmp_path: Path) -> None:
+def test_a_nan_on_any_process_stops_all(
+    forks: ForkServer, shard_folder: Path, shards: ShardSet, tmp_path: Path
+) -> None:
     row = int(make_trainer(shards, tmp_path / "other").plan.batch(4)[5])  # in the half of the second process
     children = forks.start_group("tiny", 2, shards=str(shard_folder), run=str(tmp_path / "run"), model={"poison": row})
     assert [child.wait() for child in children] == [ExitCode.NON_FINITE] * 2, [child.text() for child in children]
@@ -200,4 +209,6 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
             torch.testing.assert_close(parameter.grad, gradient)
         assert float(totals["loss"]) == pytest.approx(whole)
         assert torch.equal(model.constant, torch.tensor([0.229, 0.9]))
-        assert int(model.count) == (6 if gather is accumulate else 4), "with exact, a count does not depend on micro-batches"
+        assert int(model.count) == (6 if gather is accumulate else 4), (
+            "with exact, a count does not depend on micro-batches"
+        )

@@ -36,7 +36,9 @@ FILES = {"summary.txt", "training_curve.csv", "validation_curve.csv", "report.js
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Drawn squares with FashionAI's points: 30 to train, 5 to validate, 21 to test."""
-    return write_shard_set(tmp_path_factory.mktemp("evaluate") / "set", {"train": 30, "val": 5, "test": 21}, FASHIONAI_24)
+    return write_shard_set(
+        tmp_path_factory.mktemp("evaluate") / "set", {"train": 30, "val": 5, "test": 21}, FASHIONAI_24
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,9 @@ def table(path):
 
 
 def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def test_it_writes_its_files_and_returns_what_report_json_holds(evaluated):
@@ -134,7 +138,9 @@ def test_its_metrics_are_those_of_the_task_and_of_the_mean_pose_of_train(evaluat
     train, test = truth_of(shards, shards.rows("train")), truth_of(shards, shards.rows("test"))
     pose = MeanPose.fit(train["truth"], train["visibility"], train["garment"], *train["size"].T, FASHIONAI_24)
     guess = pose.predict(test["garment"], *test["size"].T)
-    baseline = normalised_distances(guess, test["truth"], test["visibility"], test["garment"], *test["size"].T, FASHIONAI_24)
+    baseline = normalised_distances(
+        guess, test["truth"], test["visibility"], test["garment"], *test["size"].T, FASHIONAI_24
+    )
     assert metrics["mean_pose"]["ne"] == pytest.approx(summarise(baseline, FASHIONAI_24)["ne"])
     assert metrics["ratio_to_mean_pose"] == pytest.approx(metrics["model"]["ne"] / metrics["mean_pose"]["ne"])
     assert metrics["ratio_to_mean_pose_low"] <= metrics["ratio_to_mean_pose"] <= metrics["ratio_to_mean_pose_high"]
@@ -239,7 +245,8 @@ def test_augmented_copies_do_not_enter_the_baseline(folder, run, evaluated, tmp_
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
     seen = []
     monkeypatch.setattr(
-        "ftrain.tasks.keypoints.task.Keypoints.report", lambda self, evaluated, out: seen.append(evaluated) or {"model": {}}
+        "ftrain.tasks.keypoints.task.Keypoints.report",
+        lambda self, evaluated, out: seen.append(evaluated) or {"model": {}},
     )
     evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert seen[0].training_rows.tolist() == list(range(10, 30))
@@ -282,7 +289,9 @@ def test_numbers_on_drawn_garments_say_so(folder, run, tmp_path, drawn, monkeypa
     shards = ShardSet.open(folder)
     shards.metadata["drawn"] = drawn
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
-    monkeypatch.setattr("ftrain.tasks.keypoints.task.Keypoints.report", lambda self, evaluated, out: {"model": {"ne": 0.1}})
+    monkeypatch.setattr(
+        "ftrain.tasks.keypoints.task.Keypoints.report", lambda self, evaluated, out: {"model": {"ne": 0.1}}
+    )
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert ("note" in metrics) == drawn
     assert (DRAWN_NOTE in "\n".join(summary_lines(metrics))) == drawn
@@ -310,7 +319,12 @@ def _refusals(folder, shard_folder, run, tmp_path):
     strange.mkdir()
     publish_json(strange / "dataset.json", {})
     return {
-        "another landmark set": (run, shard_folder, {}, "trained with landmark_set fashionai-24, but .* has deepfashion-8"),
+        "another landmark set": (
+            run,
+            shard_folder,
+            {},
+            "trained with landmark_set fashionai-24, but .* has deepfashion-8",
+        ),
         "no such split": (run, folder, {"split": "gallery"}, "the split 'gallery' has no samples; there are train"),
         "no such checkpoint": (run, folder, {"checkpoint": "step-99"}, "no checkpoint 'step-99'"),
         "not a run": (tmp_path, folder, {}, "not a run folder"),

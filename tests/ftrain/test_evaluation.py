@@ -59,7 +59,13 @@ def test_processes_gather_what_one_process_predicts(
     one_thread: None,
 ) -> None:  # fmt: skip
     children = forks.start_group(
-        "evaluate", world_size, shards=str(shard_folder), out=str(tmp_path / "out"), rows=num_rows, batch_size=6, workers=1
+        "evaluate",
+        world_size,
+        shards=str(shard_folder),
+        out=str(tmp_path / "out"),
+        rows=num_rows,
+        batch_size=6,
+        workers=1,
     )
     assert [child.wait() for child in children] == [0] * world_size, [child.text() for child in children]
     expected = results_of_split(task, shards, np.arange(num_rows), ALONE, batch_size=6, workers=0)

@@ -48,7 +48,10 @@ def test_metrics_differ_where_lengths_do_and_agree_where_they_do_not():
     far, near = np.array([[10.0, 0.0]]), np.array([[0.9, 0.3]])
     query = Features(np.array([[1.0, 0.0]], np.float32))
     gallery = Features(np.concatenate([near, far]).astype(np.float32))
-    best = {metric: ExactSearch(gallery).search(query, Similarity(metric), 1).rows[0, 0] for metric in ("cosine", "euclidean")}
+    best = {
+        metric: ExactSearch(gallery).search(query, Similarity(metric), 1).rows[0, 0]
+        for metric in ("cosine", "euclidean")
+    }
     assert best == {"cosine": 1, "euclidean": 0}
     units, asked = Features(vectors(500, 16, 0)), Features(vectors(5, 16, 1))
     cosine, euclidean = (ExactSearch(units).search(asked, Similarity(metric), 20) for metric in ("cosine", "euclidean"))

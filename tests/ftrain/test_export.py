@@ -153,7 +153,9 @@ def test_a_model_that_differs_is_not_written(run: Path, tmp_path: Path, monkeypa
     assert (tmp_path / "out" / "export.json").read_text() == before
 
 
-def test_missing_packages_and_wrong_places_are_one_sentence(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_and_wrong_places_are_one_sentence(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UsageError, match=r"model\.onnx: OUT is the folder"):
         export_run(run, tmp_path / "model.onnx", to="onnx")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else "there")
@@ -172,7 +174,9 @@ def test_a_batch_of_one_size_only_is_one_sentence(run: Path, tmp_path: Path, mon
         export_run(run, tmp_path / "out", to="torch-export")
 
 
-def test_a_task_that_cannot_be_traced_is_one_sentence(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_cannot_be_traced_is_one_sentence(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def predict(self: Keypoints, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"scores": torch.from_numpy(batch["image"].numpy())}
 

@@ -31,7 +31,14 @@ PUBLISHED = {
     "backbone": "vgg16", "input_size": 224, "trunk_stride": 8, "neck": "flatten", "norm": False, "pose_widths": (1024, 1024),
     "points": "regression", "local_channels": 0, "gate": "hard", "local_width": 1024, "global_width": 4096, "fusion_width": 4096,
 }  # fmt: skip
-NOTEBOOKS = {**PUBLISHED, "norm": True, "pose_widths": (4096, 4096), "fusion_width": 0, "gate": "none", "window": 4 / 28}
+NOTEBOOKS = {
+    **PUBLISHED,
+    "norm": True,
+    "pose_widths": (4096, 4096),
+    "fusion_width": 0,
+    "gate": "none",
+    "window": 4 / 28,
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +74,9 @@ def dense(inputs, outputs):
 
 def test_the_network_of_the_notebooks_has_the_parameters_that_they_print():
     network = on_meta(NOTEBOOKS, Heads(points=8, category=23, attributes=463, auxiliary=23))
-    statistics = sum(2 * m.num_features for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d))  # Keras counts them
+    statistics = sum(
+        2 * m.num_features for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)
+    )  # Keras counts them
     assert count(network) + statistics == 263_682_917
     assert count(network) - count(network.backbone) == 256_021_029  # the trunk was frozen
     assert dense(25_088, 4096) * 2 > 0.75 * count(network)  # the two layers that a `pool` neck does without
@@ -76,7 +85,8 @@ def test_the_network_of_the_notebooks_has_the_parameters_that_they_print():
 def test_the_published_network_has_the_layers_of_the_paper():
     network = on_meta(PUBLISHED, Heads(points=8, category=50, attributes=1000, embedding=128))
     trunk = sum(
-        9 * a * b + b for a, b in ((3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256), (256, 512))
+        9 * a * b + b
+        for a, b in ((3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256), (256, 512))
     )
     trunk += 2 * (9 * 512 * 512 + 512)
     deep, size = 3 * (9 * 512 * 512 + 512), 7 * 7 * 512
@@ -98,7 +108,11 @@ def test_heads_are_as_wide_as_the_vocabularies(categories, attributes):
         "vocabularies": {"category": vocabulary(categories), "attributes": vocabulary(attributes)},
     }  # fmt: skip
     fusion = FashionNet(FashionNetConfig(**TINY), dataset).network.fusion
-    assert (fusion.category.out_features, fusion.attributes.out_features, fusion.embedding) == (categories, attributes, None)
+    assert (fusion.category.out_features, fusion.attributes.out_features, fusion.embedding) == (
+        categories,
+        attributes,
+        None,
+    )
 
 
 @pytest.mark.parametrize("points", ["regression", "heatmap"])
@@ -218,7 +232,9 @@ def test_images_are_mirrored_but_never_upside_down():
     names = {"": -1, **{name: number for number, name in enumerate(LABELS["category"]["values"])}}
     encoder = FashionNetEncoder(config, DEEPFASHION_8, {}, 0, has_items=False)
     sample, generator = draw_sample(2, "train", DEEPFASHION_8), np.random.default_rng(0)
-    matrices = np.stack([encoder(RawSample(0, sample.image, sample.annotation), generator)["matrix"] for _ in range(60)])
+    matrices = np.stack(
+        [encoder(RawSample(0, sample.image, sample.annotation), generator)["matrix"] for _ in range(60)]
+    )
     assert (matrices[:, 1, 1] > 0).all()
     assert 15 < (matrices[:, 0, 0] < 0).sum() < 45
     assert names[""] == -1
@@ -259,7 +275,9 @@ def test_queries_and_gallery_are_evaluated_but_never_learnt_or_validated_on(shop
 
 
 def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
-    bare = ShardSet.open(write_label_set(tmp_path / "a", {"train": 8}, exclusive=True, without=("category", "item", "style")))
+    bare = ShardSet.open(
+        write_label_set(tmp_path / "a", {"train": 8}, exclusive=True, without=("category", "item", "style"))
+    )
     task = task_of(bare)
     fusion = task.network.fusion
     assert (fusion.category, fusion.embedding) == (None, None)
@@ -283,7 +301,11 @@ def test_heads_are_there_where_the_set_has_labels(tmp_path, shop):
     [
         (write_shard_set, {}, "needs category or attributes beside landmarks, but the shard set carries landmarks"),
         (partial(write_label_set, without=("landmarks",)), {}, "carries no landmarks; the task fashionnet needs them"),
-        (write_label_set, {"without": ["category", "attributes", "embedding"]}, "leaves nothing but landmarks to learn"),
+        (
+            write_label_set,
+            {"without": ["category", "attributes", "embedding"]},
+            "leaves nothing but landmarks to learn",
+        ),
         (write_label_set, {"backbone": "test_vit"}, "no"),
     ],
 )
@@ -326,7 +348,13 @@ def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_pat
     assert {"category", "attributes"} <= set(metrics["slices"])
     json.dumps(metrics, allow_nan=False)
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert {"images.csv", "predictions.png", "plots/category.csv", "plots/attributes.png", "plots/detection_curve.csv"} <= files
+    assert {
+        "images.csv",
+        "predictions.png",
+        "plots/category.csv",
+        "plots/attributes.png",
+        "plots/detection_curve.csv",
+    } <= files
     lines = list(summary(metrics))
     assert any("items, hit@1" in line and "100.00 %" in line for line in lines)
     assert measure(task.answers, evaluated.results)["quality"] == pytest.approx(1, abs=0.01)
@@ -370,7 +398,12 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
         results["visibility_scores"][0] = [0.1, 0.1, 0.8]
         results["visibility_scores"][0, 2] = [0.2, presence - 0.2, 1 - presence]
         nothing = task.answer(results, 0)
-        assert (nothing["recognized"], nothing["category"], nothing["points"], nothing["attributes"]) == (False, None, [], [])
+        assert (nothing["recognized"], nothing["category"], nothing["points"], nothing["attributes"]) == (
+            False,
+            None,
+            [],
+            [],
+        )
     results["visibility_scores"][0, 2] = [0.2, 0.5, 0.3]
     said = task.answer(results, 0)
     assert (said["recognized"], said["category"], said["category_score"]) == (

@@ -16,7 +16,9 @@ def valid_points(*garments):
     return valid
 
 
-@pytest.mark.parametrize(("garment", "num_chosen"), [("skirt", 2), ("trousers", 4), ("blouse", 7), ("outwear", 7), ("dress", 8)])
+@pytest.mark.parametrize(
+    ("garment", "num_chosen"), [("skirt", 2), ("trousers", 4), ("blouse", 7), ("outwear", 7), ("dress", 8)]
+)
 def test_each_garment_trains_half_of_its_own_points(garment, num_chosen):
     valid = valid_points(garment)
     losses = torch.rand(1, 24, generator=torch.Generator().manual_seed(0))

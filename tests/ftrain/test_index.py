@@ -143,7 +143,9 @@ def test_index_json_of_every_kind(tmp_path, content, kind, words):
 
 def test_a_build_that_was_cut_short_leaves_no_index(tmp_path, shards, monkeypatch):
     build(tmp_path, shards)
-    monkeypatch.setattr("ftrain.search.index_file.write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
+    monkeypatch.setattr(
+        "ftrain.search.index_file.write_table", lambda *_: (_ for _ in ()).throw(OSError(28, "no space"))
+    )
     with pytest.raises(OSError, match="no space"):
         build(tmp_path, shards, says="color")
     with pytest.raises(UsageError, match="no finished index"):
@@ -152,7 +154,9 @@ def test_a_build_that_was_cut_short_leaves_no_index(tmp_path, shards, monkeypatc
 
 def test_runs_and_sets_that_do_not_fit(tmp_path, shards, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("ftrain.search.build.results_of_split", lambda *_, **__: pytest.fail("every image went through it first"))
+        patch.setattr(
+            "ftrain.search.build.results_of_split", lambda *_, **__: pytest.fail("every image went through it first")
+        )
         with pytest.raises(UsageError, match="the task likes gives no embeddings"):
             build(tmp_path, shards, says="nothing")
     with pytest.raises(NonFiniteError, match="12 of 12 embeddings are 0 or not finite"):
@@ -195,7 +199,8 @@ def test_the_sweep_keeps_its_word(tmp_path, kind):
     assert chosen.value == approximation.value > 1  # one probed list was the seed's way
     assert chosen.low >= 0.97 > approximation.sweep[-2].low
     assert all(
-        first.compared < second.compared for first, second in zip(approximation.sweep, approximation.sweep[1:], strict=False)
+        first.compared < second.compared
+        for first, second in zip(approximation.sweep, approximation.sweep[1:], strict=False)
     )
     queries = gallery[np.arange(0, 3000, 10)]
     exact, found = ExactSearch(gallery).search(queries, Similarity(), 20), built.search(queries, Similarity(), 20)
@@ -203,7 +208,9 @@ def test_the_sweep_keeps_its_word(tmp_path, kind):
     same = found.rows == exact.rows
     np.testing.assert_array_equal(found.scores[same], exact.scores[same])  # scores are exact, not the index's
     note = {"run": {"place": "run"}, "shards": {"place": "shards"}, "splits": []}
-    labels = {name: [""] * 3000 for name in ("key", "split", "item", "category", "image", "sha256")} | {"row": np.arange(3000)}
+    labels = {name: [""] * 3000 for name in ("key", "split", "item", "category", "image", "sha256")} | {
+        "row": np.arange(3000)
+    }
     written = write_index(tmp_path, gallery, labels, note, built)
     assert Approximation.from_json(written["approximate"]) == approximation
     opened = IndexFolder.open(tmp_path).searcher()
@@ -238,7 +245,8 @@ def test_few_probed_rows_never_shorten_an_answer():
     built = build_approximate(gallery, "ivf", 0.9)
     built.probe(1)
     assert (
-        built.search(gallery[:5], Similarity(), 200).rows == ExactSearch(gallery).search(gallery[:5], Similarity(), 200).rows
+        built.search(gallery[:5], Similarity(), 200).rows
+        == ExactSearch(gallery).search(gallery[:5], Similarity(), 200).rows
     ).all()
 
 

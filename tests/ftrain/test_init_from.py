@@ -60,7 +60,9 @@ def test_of_the_same_task_with_other_points_only_the_last_layers_are_new(run: Pa
     task, expected = tiny_task(other.metadata), tiny_task(ShardSet.open(tmp_path / "set").metadata).state_dict()
     sentence = init_from(task, run)
     fresh = {
-        name for name, tensor in task.state_dict().items() if torch.equal(tensor, expected[name]) and tensor.is_floating_point()
+        name
+        for name, tensor in task.state_dict().items()
+        if torch.equal(tensor, expected[name]) and tensor.is_floating_point()
     }
     assert {"network.refine_net.predict.weight", "garment_head.weight"} <= fresh
     assert "; new are network.global_net.predict.0.weight" in sentence
@@ -95,7 +97,9 @@ def test_a_run_needs_its_first_weights_no_longer(shards: ShardSet, tmp_path: Pat
 def test_a_run_with_another_backbone_is_refused_and_nothing_changes(run: Path) -> None:
     task = Other("resnet10t")
     before = state_of(task)
-    with pytest.raises(UsageError, match=r"a run of keypoints; \d+ of the \d+ tensors of the backbone fit.* same model.backbone"):
+    with pytest.raises(
+        UsageError, match=r"a run of keypoints; \d+ of the \d+ tensors of the backbone fit.* same model.backbone"
+    ):
         init_from(task, run)
     assert all(torch.equal(tensor, before[name]) for name, tensor in task.state_dict().items())
 
@@ -163,7 +167,9 @@ def test_a_task_without_a_backbone_takes_no_file(tmp_path: Path) -> None:
         init_from(task, tmp_path / "a.safetensors")
 
 
-def test_a_backbone_that_a_task_has_cut_in_two_fills_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backbone_that_a_task_has_cut_in_two_fills_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = Other("resnet10t")
     (whole,) = source.branches.values()
     task = Other("resnet10t")

@@ -54,7 +54,9 @@ def runs(shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def join(shards: ShardSet, folder: Path, out: str, *names: str, **options: Any) -> dict[str, Any]:
-    return join_runs(str(shards.place), [folder / name for name in names], folder / out, workers=0, device="cpu", **options)
+    return join_runs(
+        str(shards.place), [folder / name for name in names], folder / out, workers=0, device="cpu", **options
+    )
 
 
 def image(row: int) -> np.ndarray:
@@ -96,7 +98,9 @@ def test_parts_are_what_a_run_sees_and_says(runs: Path) -> None:
     seen, embedding, seen_too, scores = parts
     torch.testing.assert_close(seen[0], torch.cat([features.mean(dim=(1, 2)), features.std(dim=(1, 2), correction=0)]))
     assert torch.equal(embedding, first["embedding"])
-    assert torch.equal(embedding[0], torch.from_numpy(predict_batch(search, [search.encode_image(shown)], CPU)["embedding"][0]))
+    assert torch.equal(
+        embedding[0], torch.from_numpy(predict_batch(search, [search.encode_image(shown)], CPU)["embedding"][0])
+    )
     said = predict_batch(whole, [whole.encode_image(shown)], CPU)
     expected = np.log(np.maximum(np.concatenate([said["attribute_scores"], said["category_scores"]], axis=1), 1e-4))
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5)
@@ -105,7 +109,9 @@ def test_parts_are_what_a_run_sees_and_says(runs: Path) -> None:
 
 def test_the_embedding_weakens_strong_components_of_parts_that_count_alike() -> None:
     """Against scikit-learn: the first part is a thousand times as long as the second, and counts as much."""
-    member = Member(task="retrieval", model=retrieval_runs.config_of(classify="none").model, dataset={"vocabularies": {}})
+    member = Member(
+        task="retrieval", model=retrieval_runs.config_of(classify="none").model, dataset={"vocabularies": {}}
+    )
     task = Joined(JoinedConfig(members=(member,), widths=(6, 4), embedding_dim=5), {"vocabularies": {}})
     generator = np.random.default_rng(0)
     parts = generator.normal(size=(50, 10)) * np.array([1000] * 6 + [1] * 4) + generator.normal(size=10)
@@ -119,7 +125,9 @@ def test_the_embedding_weakens_strong_components_of_parts_that_count_alike() -> 
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     found = (task._units(torch.from_numpy(parts).float() - task.part_means) - task.mean) @ task.projection.T
     found = torch.nn.functional.normalize(found, dim=1).numpy()
-    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)  # the sign of a component says nothing
+    np.testing.assert_allclose(
+        found @ found.T, expected @ expected.T, atol=1e-4
+    )  # the sign of a component says nothing
 
 
 def test_the_same_runs_join_to_the_same_weights(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
@@ -160,7 +168,9 @@ def test_the_commands_take_a_joined_run(shards: ShardSet, runs: Path, tmp_path: 
     photo.write_bytes(shards.read(int(shards.rows("query")[0]))[0])
     (found,) = query_index(tmp_path / "index", [photo], tmp_path / "found", boxes=runs / "whole", device="cpu", top=3)
     assert len(found["matches"]) == 3
-    (said,) = predict_images(runs / "joined", [photo], tmp_path / "said", PredictOptions(device="cpu", boxes=runs / "whole"))
+    (said,) = predict_images(
+        runs / "joined", [photo], tmp_path / "said", PredictOptions(device="cpu", boxes=runs / "whole")
+    )
     assert len(said["embedding"]) == 12
     assert said["seen"] is not None
 
@@ -172,7 +182,9 @@ def test_an_embedding_of_several_runs_takes_any_images(runs: Path, tmp_path: Pat
     bare = write_label_set(tmp_path / "bare", counts, FASHIONAI_24, items=4, without=plain)
     note = build_index(runs / "joined", str(bare), tmp_path / "index", workers=0, device="cpu")
     assert (note["samples"], note["dimensions"]) == (10, 12)
-    metrics = evaluate_run(runs / "joined", str(bare), tmp_path / "evaluated", device="cpu", workers=0, allow_collapse=True)
+    metrics = evaluate_run(
+        runs / "joined", str(bare), tmp_path / "evaluated", device="cpu", workers=0, allow_collapse=True
+    )
     assert metrics["model"]["queries"] == 6
     nameless = write_label_set(tmp_path / "nameless", counts, FASHIONAI_24, without=(*plain, "item"))
     assert build_index(runs / "joined", str(nameless), tmp_path / "other", workers=0, device="cpu")["samples"] == 10
@@ -201,7 +213,9 @@ def test_samples_are_shown_as_images_are(shards: ShardSet, runs: Path) -> None:
 
 
 def test_what_cannot_be_joined(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
-    def refused(message: str, place: ShardSet = shards, out: str = "out", names: tuple[str, ...] = ("search", "close")) -> None:
+    def refused(
+        message: str, place: ShardSet = shards, out: str = "out", names: tuple[str, ...] = ("search", "close")
+    ) -> None:
         with pytest.raises(UsageError, match=message):
             join_runs(str(place.place), [runs / name for name in names], tmp_path / out, workers=0, device="cpu")
         assert not (tmp_path / "out/checkpoints").exists()
@@ -220,7 +234,16 @@ def test_what_cannot_be_joined(shards: ShardSet, runs: Path, tmp_path: Path) -> 
 
 
 def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: Path) -> None:
-    arguments = ["join", str(shards.place), str(runs / "search"), str(runs / "whole"), "--workers", "0", "--device", "cpu"]
+    arguments = [
+        "join",
+        str(shards.place),
+        str(runs / "search"),
+        str(runs / "whole"),
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+    ]
     said = CliRunner().invoke(app, [*arguments, "--run", str(tmp_path / "one")])
     assert said.exit_code == 0, said.output
     assert "one: 2 runs, 5 parts in 19 dimensions, fitted on 20 training images" in said.output
@@ -239,7 +262,9 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
         ("category", {"hidden": 16}, 2),
     ],
 )
-def test_every_task_with_a_backbone_has_parts(shards: ShardSet, task: str, model: dict[str, Any], num_parts: int) -> None:
+def test_every_task_with_a_backbone_has_parts(
+    shards: ShardSet, task: str, model: dict[str, Any], num_parts: int
+) -> None:
     config = resolve({"task": task, "model": {"backbone": "test_efficientnet", "input_size": 64, **model}}, "the test")
     built = build_task(config, {**shards.metadata, "names": {"item": ["a", "b"]}}).eval()
     inputs = [inputs_of((built,), image(row), (5, 5, 60, 70)) for row in (0, 1, 2)]
@@ -261,7 +286,9 @@ def test_a_task_without_a_backbone_is_refused() -> None:
 
 
 @pytest.mark.parametrize("call", ["discard", "save_checkpoint", "RunFolder.write_receipt"])
-def test_a_killed_join_goes_on(shards: ShardSet, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_a_killed_join_goes_on(
+    shards: ShardSet, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
     """Killed before the configuration, before the weights and before the receipt, which is the last of it."""
 
     def killed(*arguments: Any, **options: Any) -> None:

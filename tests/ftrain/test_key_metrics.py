@@ -10,7 +10,15 @@ from ftrain.use.key_metrics import MOST, key_metrics, publish_curves
 
 REPORT = {
     "samples": 7,
-    "model": {"map": 0.5, "map_low": 0.4, "map_high": 0.6, "hit_1": 0.1234567, "empty": math.nan, "named": "x", "sure": True},
+    "model": {
+        "map": 0.5,
+        "map_low": 0.4,
+        "map_high": 0.6,
+        "hit_1": 0.1234567,
+        "empty": math.nan,
+        "named": "x",
+        "sure": True,
+    },
     "chance": {"map": 0.1},
     "untrained": {"map": 0.3},
     "category": {"model": {"top_1": 0.9}},

@@ -56,7 +56,9 @@ def center_of_light(image, border=128):
 @pytest.mark.parametrize("size", [(160, 120), (97, 131), (40, 64)])
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
 def test_a_bright_spot_stays_under_its_point(size, mirror):
-    config = KeypointsConfig(input_size=128, flip=mirror, color_jitter=0.0, rotation=40.0, scale=(0.7, 1.4), translate=0.1)
+    config = KeypointsConfig(
+        input_size=128, flip=mirror, color_jitter=0.0, rotation=40.0, scale=(0.7, 1.4), translate=0.1
+    )
     encoder = KeypointEncoder(config, DEEPFASHION_8)
     generator, compared = np.random.default_rng(0), 0
     for _ in range(40):
@@ -87,7 +89,9 @@ def test_mirroring_a_mirrored_sample_gives_the_sample():
     jpeg = simplejpeg.encode_jpeg(image, quality=100, colorsubsampling="444")
     still = {"rotation": 0.0, "scale": (1.0, 1.0), "translate": 0.0, "color_jitter": 0.0}
     size = note["width"], note["height"]
-    plain = KeypointEncoder(KeypointsConfig(**still), DEEPFASHION_8)(landmark_sample(sample.image, size, truth, seen), None)
+    plain = KeypointEncoder(KeypointsConfig(**still), DEEPFASHION_8)(
+        landmark_sample(sample.image, size, truth, seen), None
+    )
     mirroring = KeypointEncoder(KeypointsConfig(**still, flip=1.0), DEEPFASHION_8)
     mirrored = landmark_sample(jpeg, size, mirrored_truth[partners], seen[partners])
     twice = mirroring(mirrored, np.random.default_rng(0))
@@ -101,7 +105,9 @@ def test_a_decoded_image_warps_like_its_jpeg_and_a_sliver_warps_at_all():
     image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8), (0, 0), 3)
     jpeg = simplejpeg.encode_jpeg(image, quality=95)
     matrix = np.array([[0.9, -0.2, 5.0], [0.2, 0.9, 3.0]])
-    np.testing.assert_array_equal(warp(jpeg, matrix, (64, 64)), warp_image(simplejpeg.decode_jpeg(jpeg, "RGB"), matrix, (64, 64)))
+    np.testing.assert_array_equal(
+        warp(jpeg, matrix, (64, 64)), warp_image(simplejpeg.decode_jpeg(jpeg, "RGB"), matrix, (64, 64))
+    )
     sliver = np.full((2, 3000, 3), 200, np.uint8)
     task = tiny_task(dataset_of(DEEPFASHION_8))
     assert task.encode_image(sliver)["image"].shape == (64, 64, 3)
@@ -120,7 +126,9 @@ def test_only_points_of_the_garment_that_are_labelled_learn(number, landmarks):
     invalid = [point for point in range(len(landmarks)) if point not in valid]
     batch["point_visibility"][:, invalid[:1]] = Visibility.VISIBLE  # a wrong label of a point that the garment has not
     task(batch)["loss"].backward()
-    layers = [m for m in task.modules() if isinstance(m, torch.nn.Conv2d) and m.bias is not None and m.kernel_size == (3, 3)]
+    layers = [
+        m for m in task.modules() if isinstance(m, torch.nn.Conv2d) and m.bias is not None and m.kernel_size == (3, 3)
+    ]
     heads = [layer for layer in layers if layer.out_channels == len(landmarks)]
     assert len(heads) == 5  # four levels of GlobalNet, and RefineNet
     for head in heads:
@@ -205,13 +213,18 @@ def test_turning_moves_images_and_maps_alike_and_y_towards_x():
     for angle in (-25.0, 10.0, 90.0):
         radians = np.deg2rad(angle)
         x, y = (places - 31.5).T
-        expected = torch.stack([x * np.cos(radians) + y * np.sin(radians), y * np.cos(radians) - x * np.sin(radians)], 1) + 31.5
+        expected = (
+            torch.stack([x * np.cos(radians) + y * np.sin(radians), y * np.cos(radians) - x * np.sin(radians)], 1)
+            + 31.5
+        )
         for values, stride in ((image, 1), (maps, 4)):
             found, _ = decode(turn(values, angle), stride)
             assert (found[:, 0] - expected).abs().max() < 0.35
     there_and_back = turn(turn(image, 10.0), -10.0)
     assert (decode(there_and_back, 1)[0][:, 0] - places).abs().max() < 0.1
-    assert (decode(turn(image, 90.0), 1)[0][0, 0] - torch.tensor([50.0, 31.0])).abs().max() < 0.1  # from below to the right
+    assert (
+        decode(turn(image, 90.0), 1)[0][0, 0] - torch.tensor([50.0, 31.0])
+    ).abs().max() < 0.1  # from below to the right
 
 
 def test_turned_views_are_chosen_and_keep_shapes():
@@ -271,7 +284,9 @@ def test_an_answer_holds_the_points_of_its_garment():
     results = {"points": points, "scores": np.ones((1, 24)), "garment_scores": scores, "size": np.array([[90.0, 60.0]])}
     named, told = task.answer(results, 0), task.answer(results, 0, "skirt")
     assert (named["garment"], named["garment_score"]) == ("trousers", 0.5)
-    assert [point["name"] for point in named["points"]] == [FASHIONAI_24.points[k] for k in FASHIONAI_24.garments["trousers"]]
+    assert [point["name"] for point in named["points"]] == [
+        FASHIONAI_24.points[k] for k in FASHIONAI_24.garments["trousers"]
+    ]
     assert (told["garment"], told["garment_score"], len(told["points"])) == ("skirt", 0.1, 4)
     assert told["points"][0] == {"name": "waistband_left", "x": 30.0, "y": 31.0, "score": 1.0}
     assert (told["width"], told["height"]) == (90, 60)

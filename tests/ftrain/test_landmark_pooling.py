@@ -55,7 +55,9 @@ def test_a_closed_gate_shuts_out_one_landmark_of_one_image():
 
 
 def test_what_lies_outside_of_the_image_is_empty():
-    pooled = pool_landmarks(torch.ones(1, 1, 4, 4), torch.tensor([[[-60.0, 5.0]]]), torch.ones(1, 1), stride=8, window=16, size=2)
+    pooled = pool_landmarks(
+        torch.ones(1, 1, 4, 4), torch.tensor([[[-60.0, 5.0]]]), torch.ones(1, 1), stride=8, window=16, size=2
+    )
     assert (pooled == 0).all()
 
 
@@ -70,7 +72,12 @@ def test_gates_open_for_visible_landmarks_and_learn_nothing():
 
 def test_a_missing_landmark_is_absent_not_visible():
     values = [Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT, Visibility.NOT_APPLICABLE]
-    assert visibility_classes(torch.tensor([value.value for value in values], dtype=torch.int8)).tolist() == [0, 1, 2, 2]
+    assert visibility_classes(torch.tensor([value.value for value in values], dtype=torch.int8)).tolist() == [
+        0,
+        1,
+        2,
+        2,
+    ]
 
 
 def test_points_teach_features_but_get_no_gradient():
@@ -101,7 +108,8 @@ def test_the_loss_of_maps_is_least_for_the_target_and_0_where_nothing_counts():
 
 
 @pytest.mark.parametrize(
-    ("name", "stride"), [("test_efficientnet", 16), ("test_resnet", 8), ("test_convnext", 16), ("mobilenetv3_small_050", 16)]
+    ("name", "stride"),
+    [("test_efficientnet", 16), ("test_resnet", 8), ("test_convnext", 16), ("mobilenetv3_small_050", 16)],
 )
 def test_trunk_and_deep_stages_are_the_network_that_was_cut(name, stride):
     torch.manual_seed(0)
@@ -124,7 +132,9 @@ def test_trunk_and_deep_stages_are_the_network_that_was_cut(name, stride):
 
 
 def test_a_network_that_is_no_chain_is_refused():
-    with pytest.raises(UsageError, match=r"'test_vit' cannot be cut behind stride 16; take a chain of stages such as vgg16"):
+    with pytest.raises(
+        UsageError, match=r"'test_vit' cannot be cut behind stride 16; take a chain of stages such as vgg16"
+    ):
         cut_after(Backbone("test_vit", "none", (16,)), "test_vit", 16)
     with pytest.raises(UsageError, match="cannot be cut behind stride 32"):
         cut_after(Backbone("test_resnet", "none", (32,)), "test_resnet", 32)

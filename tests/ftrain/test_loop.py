@@ -67,13 +67,17 @@ def test_a_training_step_is_what_the_textbook_says(shards: ShardSet, tmp_path: P
     from ftrain.data.stream import training_batches
 
     expected.train()
-    batches = training_batches(shards, trainer.task.encoder, trainer.plan, positions=np.arange(8), start=0, stop=3, workers=0)
+    batches = training_batches(
+        shards, trainer.task.encoder, trainer.plan, positions=np.arange(8), start=0, stop=3, workers=0
+    )
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, 20, trainer.fit) * group["share"]
         optimizer.zero_grad()
         expected(batch)["loss"].backward()
-        norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in expected.parameters() if p.grad is not None]))
+        norm = torch.linalg.vector_norm(
+            torch.stack([p.grad.norm() for p in expected.parameters() if p.grad is not None])
+        )
         assert norm > 0.5, "clipping is at work"
         for parameter in expected.parameters():
             assert parameter.grad is not None
@@ -89,7 +93,9 @@ def test_every_micro_batch_draws_numbers_of_its_own(shards: ShardSet, tmp_path: 
     """Whatever stands in torch's generator before; dropout must not repeat from part to part or from step to step."""
     drawn: list[list[float]] = []
     for seed in (0, 0, 1):
-        trainer = make_trainer(shards, tmp_path / str(len(drawn)), limit_steps=3, micro_batches=2, seed=seed, checkpoint_every=99)
+        trainer = make_trainer(
+            shards, tmp_path / str(len(drawn)), limit_steps=3, micro_batches=2, seed=seed, checkpoint_every=99
+        )
         forward, numbers = trainer.forward, []
 
         def watched(batch: Any, forward: Any = forward, numbers: list[float] = numbers) -> Any:
@@ -118,7 +124,10 @@ def test_rates_warm_up_and_fall(schedule: Any, last: float) -> None:
 
 # --- stages -------------------------------------------------------------------------------------------------------------------
 
-STAGES = (Stage(until=0.5, freeze=("backbone", "wide")), Stage(lr_scale=0.1, freeze=("head",), loss_weights={"wide": 2.0}))
+STAGES = (
+    Stage(until=0.5, freeze=("backbone", "wide")),
+    Stage(lr_scale=0.1, freeze=("head",), loss_weights={"wide": 2.0}),
+)
 
 
 def test_frozen_parts_rest_and_the_others_learn(shards: ShardSet, tmp_path: Path) -> None:
@@ -150,7 +159,9 @@ def test_a_resumed_stage_goes_on_bit_identically(shards: ShardSet, tmp_path: Pat
 def test_losses_are_weighed(shards: ShardSet, tmp_path: Path) -> None:
     weights = {"garment": 0.0, "wide": 3.0}
     make_trainer(shards, tmp_path / "a", limit_steps=1, model={"dropout": 0.0}).train()
-    make_trainer(shards, tmp_path / "b", limit_steps=1, model={"dropout": 0.0}, stages=(Stage(loss_weights=weights),)).train()
+    make_trainer(
+        shards, tmp_path / "b", limit_steps=1, model={"dropout": 0.0}, stages=(Stage(loss_weights=weights),)
+    ).train()
     (plain,), (weighed,) = rows_of(tmp_path / "a", "training"), rows_of(tmp_path / "b", "training")
     assert float(plain["loss"]) == pytest.approx(float(plain["garment"]) + float(plain["wide"]), rel=1e-4)
     assert float(weighed["loss"]) == pytest.approx(3 * float(plain["wide"]), rel=1e-4)
@@ -160,7 +171,10 @@ def test_losses_are_weighed(shards: ShardSet, tmp_path: Path) -> None:
     ("stages", "words"),
     [
         ((Stage(freeze=("backbon.x",)),), r"no parameter's name starts with 'backbon\.x'"),
-        ((Stage(until=0.5), Stage(freeze=("nose",))), "starts with 'nose'"),  # found before the first step, not at half time
+        (
+            (Stage(until=0.5), Stage(freeze=("nose",))),
+            "starts with 'nose'",
+        ),  # found before the first step, not at half time
         ((Stage(until=0.9), Stage(until=0.5)), "in ascending order"),
         ((Stage(loss_weights={"gament": 1.0}),), "no loss 'gament'; its losses are garment, wide"),
     ],
@@ -170,7 +184,9 @@ def test_stages_that_make_no_sense_are_refused(shards: ShardSet, tmp_path: Path,
         make_trainer(shards, tmp_path, stages=stages, limit_steps=1).train()
 
 
-def test_the_model_is_compiled_and_wrapped_once(shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_compiled_and_wrapped_once(
+    shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled: list[nn.Module] = []
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
     trainer = make_trainer(shards, tmp_path, stages=STAGES, compile=True)

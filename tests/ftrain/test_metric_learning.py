@@ -142,7 +142,9 @@ def test_they_compile_in_one_piece_and_hold_under_bf16(mining):
     embedding, labels = random_batch(1)
 
     def both(vectors, items):
-        return triplet_loss(vectors, items, mining=mining) + F.softplus(triplet_loss(vectors, items, distance="euclidean"))
+        return triplet_loss(vectors, items, mining=mining) + F.softplus(
+            triplet_loss(vectors, items, distance="euclidean")
+        )
 
     plain = both(embedding, labels)
     torch.testing.assert_close(torch.compile(both, backend="aot_eager", fullgraph=True)(embedding, labels), plain)

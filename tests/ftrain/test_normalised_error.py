@@ -91,9 +91,13 @@ def test_only_visible_points_count_but_occluded_ends_normalise():
     assert result["excluded_images"] == 0
 
 
-@pytest.mark.parametrize(("images", "lost"), [(skirt((0, 2, 2, 2)), 3), (skirt((0, 0, 2, 1)), 1), (skirt(waist=0.0), 4)])
+@pytest.mark.parametrize(
+    ("images", "lost"), [(skirt((0, 2, 2, 2)), 3), (skirt((0, 0, 2, 1)), 1), (skirt(waist=0.0), 4)]
+)
 def test_a_image_without_normaliser_is_excluded_and_counted(images, lost):
-    both = [np.concatenate((a, b)) if isinstance(a, np.ndarray) else a + b for a, b in zip(skirt(), images, strict=True)]
+    both = [
+        np.concatenate((a, b)) if isinstance(a, np.ndarray) else a + b for a, b in zip(skirt(), images, strict=True)
+    ]
     result = measure(FASHIONAI_24, both)
     assert result["ne"] == pytest.approx(0.05)
     assert result["points"] == 4
@@ -256,7 +260,9 @@ def test_real_answers_of_the_challenge():
     pose = MeanPose.fit(points, visibility, garments, size, size, FASHIONAI_24)
     guess = pose.predict(garments, size, size)
     baseline = normalised_distances(guess, points, visibility, garments, size, size, FASHIONAI_24)
-    errors, excluded_images, excluded_points = plain_errors(guess, points, visibility, garments, size, size, FASHIONAI_24)
+    errors, excluded_images, excluded_points = plain_errors(
+        guess, points, visibility, garments, size, size, FASHIONAI_24
+    )
     assert baseline.excluded.sum() == excluded_images == 19 + 34  # lack one end, lack both
     assert baseline.excluded_points.sum() == excluded_points
     assert mean_error(baseline) == pytest.approx(mean([value for _, _, value in errors]), rel=1e-9)

@@ -33,7 +33,9 @@ def rates_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, fl
 
 
 @pytest.mark.parametrize("prefix", ["network.backbone", "backbone.features"])
-@pytest.mark.parametrize("network", ["resnet10t", "test_efficientnet", "test_convnext", "test_vit", "swin_s3_tiny_224", "vgg11"])
+@pytest.mark.parametrize(
+    "network", ["resnet10t", "test_efficientnet", "test_convnext", "test_vit", "swin_s3_tiny_224", "vgg11"]
+)
 def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
     with torch.device("meta"):
         model, classifier = Model(network, prefix), timm.create_model(network, num_classes=2)
@@ -69,7 +71,9 @@ def test_without_decay_there_are_the_same_groups_and_rates_as_ever() -> None:
 
 
 def test_backbone_rate_and_decay_multiply() -> None:
-    optimizer = make_optimizer(Model("resnet10t", "backbone.features"), FitConfig(backbone_lr_scale=0.5, layer_lr_decay=0.5))
+    optimizer = make_optimizer(
+        Model("resnet10t", "backbone.features"), FitConfig(backbone_lr_scale=0.5, layer_lr_decay=0.5)
+    )
     assert {group["share"] for group in optimizer.param_groups} == {1.0, *(0.5 * 0.5**height for height in range(1, 6))}
 
 
@@ -80,7 +84,12 @@ def test_two_backbones_have_heights_of_their_own() -> None:
         "backbone.layer1.0.bn.weight",
         "local.backbone_b.blocks.0.weight",
     ]
-    assert list(layer_heights([*names, "head.weight"]).items()) == [(names[0], 2), (names[1], 1), (names[2], 1), (names[3], 1)]
+    assert list(layer_heights([*names, "head.weight"]).items()) == [
+        (names[0], 2),
+        (names[1], 1),
+        (names[2], 1),
+        (names[3], 1),
+    ]
 
 
 @pytest.mark.parametrize(("steps", "decay"), [(20, 0.998), (690, 0.998), (690, 0.9), (10_000, 0.999)])

@@ -164,7 +164,9 @@ def test_numbers_that_do_not_divide_are_refused(batch_size: int, micro_batches: 
 def test_evaluation_visits_every_row_once(num_rows: int, batch_size: int, world_size: int) -> None:
     rows = np.arange(50, 50 + num_rows)
     by_rank = [evaluation_batches(rows, batch_size, rank, world_size) for rank in range(world_size)]
-    assert {tuple(len(batch) for batch in batches) for batches in by_rank} == {(batch_size,) * len(by_rank[0])}, "equal shapes"
+    assert {tuple(len(batch) for batch in batches) for batches in by_rank} == {(batch_size,) * len(by_rank[0])}, (
+        "equal shapes"
+    )
     visited = np.concatenate([np.concatenate(batches) for batches in by_rank])
     assert sorted(visited[visited >= 0].tolist()) == rows.tolist()
     needed = -(-num_rows // (batch_size * world_size))

@@ -31,7 +31,9 @@ from ftrain.use.predict import PredictOptions, predict_images, predict_samples, 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    return ShardSet.open(write_shard_set(tmp_path_factory.mktemp("predict") / "set", {"train": 5, "test": 7}, FASHIONAI_24))
+    return ShardSet.open(
+        write_shard_set(tmp_path_factory.mktemp("predict") / "set", {"train": 5, "test": 7}, FASHIONAI_24)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,10 @@ def save(path, kind):
         exif[0x0112] = 6  # turn by 90 degrees clockwise to stand upright
         options = {"exif": exif}
     elif kind == "moving.gif":
-        image, options = image.quantize(256), {"save_all": True, "append_images": [Image.new("P", (48, 32))], "duration": 9}
+        image, options = (
+            image.quantize(256),
+            {"save_all": True, "append_images": [Image.new("P", (48, 32))], "duration": 9},
+        )
     elif kind == "moving.webp":
         options = {"save_all": True, "append_images": [Image.new("RGB", (48, 32))], "quality": 95}
     elif kind == "bits.png":
@@ -171,7 +176,12 @@ def test_names_of_outputs_never_meet_or_leave_the_folder(tmp_path):
         path.write_bytes(whole)
     (tmp_path / "three/A.jpg").rename(tmp_path / os.fsdecode(b"three/\xff\xfe.jpg"))
     (tmp_path / "three/A.jpg").write_bytes(whole)
-    given = [tmp_path / "one", tmp_path / "two", *sorted((tmp_path / "three").iterdir()), tmp_path / "one/../two/../one/..jpg"]
+    given = [
+        tmp_path / "one",
+        tmp_path / "two",
+        *sorted((tmp_path / "three").iterdir()),
+        tmp_path / "one/../two/../one/..jpg",
+    ]
     found = find_images(given)
     overlays = [f"{image.name}.jpg" for image in found]
     assert len(set(map(str.lower, overlays))) == len(overlays) == 8
@@ -209,7 +219,9 @@ def test_loose_images_get_the_points_that_an_evaluation_finds(shards, run, album
     task, _, _ = RunFolder(run).load()
     with processes("cpu") as group:
         results = results_of_split(task, shards, shards.rows("test"), group, 7, 0)
-    assert [Path(answer["image"]).stem for answer in answers] == [str(shards.columns["key"][row]) for row in results["row"]]
+    assert [Path(answer["image"]).stem for answer in answers] == [
+        str(shards.columns["key"][row]) for row in results["row"]
+    ]
     for number, answer in enumerate(answers):
         garments = list(FASHIONAI_24.garments)
         garment = garments[results["garment_scores"][number].argmax()]
@@ -248,7 +260,9 @@ def test_a_doctored_list_of_overlays_deletes_nothing_outside(run, album, tmp_pat
     out.mkdir()
     precious.write_bytes(b"mine")
     (out / "predictions.jsonl").write_text(
-        json.dumps({"image": "a.jpg", "overlay": "overlays/../../precious.jpg"}) + "\n" + json.dumps({"overlay": str(precious)})
+        json.dumps({"image": "a.jpg", "overlay": "overlays/../../precious.jpg"})
+        + "\n"
+        + json.dumps({"overlay": str(precious)})
     )
     predict_images(run, [album], out, PredictOptions(device="cpu", limit=1))
     assert precious.read_bytes() == b"mine"

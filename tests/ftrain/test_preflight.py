@@ -89,7 +89,13 @@ def one_of_each(split: str) -> Change:
 
 def alike(note: dict[str, Any]) -> None:
     """One category, style and item, and the same attribute everywhere."""
-    note |= {"category": "Jeans", "style": "casual", "item": "one", "attributes_positive": [0], "attributes_unknown": []}
+    note |= {
+        "category": "Jeans",
+        "style": "casual",
+        "item": "one",
+        "attributes_positive": [0],
+        "attributes_unknown": [],
+    }
 
 
 ITEMS = {"classify": "none", "embedding_dim": 32}
@@ -161,10 +167,14 @@ def test_without_validation_nothing_has_to_be_measured(task: str, model: dict[st
 
 def test_what_a_part_of_the_run_cannot_learn_is_noted(tmp_path: Path) -> None:
     single = label_set(tmp_path / "single", one_of_each("train"))
-    assert [note.partition(":")[0] for note in preflight("retrieval", single, {"embedding_dim": 32})] == ["model.triplet_weight"]
+    assert [note.partition(":")[0] for note in preflight("retrieval", single, {"embedding_dim": 32})] == [
+        "model.triplet_weight"
+    ]
     assert preflight("fashionnet", single) == ["nothing is learned for embedding: no item has two training images"]
     same = label_set(tmp_path / "same", alike)
-    assert preflight("category", same, {"labels": ["category"]})[0].startswith("nothing is learned for category: all training")
+    assert preflight("category", same, {"labels": ["category"]})[0].startswith(
+        "nothing is learned for category: all training"
+    )
 
 
 SMALL = {"model": {"backbone": "resnet18", "input_size": 32}}
@@ -221,14 +231,18 @@ def test_weights_of_another_network_are_refused(labels: str, tmp_path: Path) -> 
         preflight("category", labels, {"weights": str(tmp_path / "other.safetensors")})
 
 
-def test_a_compiler_that_does_not_work_is_said_before_the_first_step(labels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_does_not_work_is_said_before_the_first_step(
+    labels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torch._inductor.exc import InvalidCxxCompiler
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise InvalidCxxCompiler
 
     monkeypatch.setattr(torch, "compile", lambda task: refuse)
-    with pytest.raises(EnvironmentProblem, match=r"torch\.compile does not work here \(InvalidCxxCompiler: .*without --compile"):
+    with pytest.raises(
+        EnvironmentProblem, match=r"torch\.compile does not work here \(InvalidCxxCompiler: .*without --compile"
+    ):
         preflight("category", labels, fit={"compile": True})
 
 
@@ -241,7 +255,10 @@ def test_a_rehearsal_changes_nothing(task: str, labels: str) -> None:
     torch.manual_seed(0)
     built = build_task(config, {**shards.metadata, "names": names_to_learn(config, shards)}).train()
     before = {name: value.clone() for name, value in built.state_dict().items()}
-    flags = [(module.training) for module in built.modules()], [parameter.requires_grad for parameter in built.parameters()]
+    flags = (
+        [(module.training) for module in built.modules()],
+        [parameter.requires_grad for parameter in built.parameters()],
+    )
     random = torch.get_rng_state()
     check_before_training(built, config, shards, ALONE)
     assert torch.equal(random, torch.get_rng_state())
@@ -272,7 +289,9 @@ def test_an_annotation_that_cannot_be_used_is_damage_of_the_set(tmp_path: Path, 
     changed, whose = WRONG[wrong]
     place = label_set(tmp_path / "set", lambda note: note.update(changed))
     for task in whose:
-        with pytest.raises(IntegrityError, match=r"(sample s\d+|an annotation) cannot be used .*; run `fprep lint` on the set"):
+        with pytest.raises(
+            IntegrityError, match=r"(sample s\d+|an annotation) cannot be used .*; run `fprep lint` on the set"
+        ):
             preflight(task, place)
 
 

@@ -126,7 +126,9 @@ def test_a_second_reader_fetches_only_the_description(server: Server, tmp_path: 
     assert max(count for path, count in first.items() if path.endswith(".tar")) == 1
 
 
-def test_the_cache_is_bounded(shard_folder: Path, shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(
+    shard_folder: Path, shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The shards that were used longest ago go."""
     monkeypatch.setattr(remote, "_GRACE", 0.0)
     sizes = {shard["name"]: shard["bytes"] for shard in shards.metadata["shards"]}
@@ -178,7 +180,9 @@ def test_a_torn_download_is_tried_again(server: Server, shards: ShardSet, tmp_pa
     ("503", EnvironmentProblem, r"train-000002\.tar: cannot be read after 4 attempts \(503.*look at the network"),
 ])  # fmt: skip
 @pytest.mark.parametrize("workers", [0, 1])
-def test_what_stays_broken_is_an_error(server: Server, tmp_path: Path, fault: str, error: Any, words: str, workers: int) -> None:
+def test_what_stays_broken_is_an_error(
+    server: Server, tmp_path: Path, fault: str, error: Any, words: str, workers: int
+) -> None:
     server.faults["/train-000002.tar"] = [fault] * 50
     with pytest.raises(error, match=words):
         batches_of(open_shards(server.url, cache=tmp_path), workers)
@@ -226,7 +230,9 @@ def test_a_set_uploaded_anew_is_not_mixed_with_its_old_self(tmp_path: Path) -> N
     assert same(batches_of(again), batches_of(ShardSet.open(bucket)))
 
 
-def test_a_stop_is_not_taken_for_a_bad_network(shard_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_is_not_taken_for_a_bad_network(
+    shard_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files: Any = open_shards(f"file://{shard_folder}", cache=tmp_path).files
     calls: list[str] = []
 

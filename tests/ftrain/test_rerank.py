@@ -28,7 +28,9 @@ def by_sets(distances, k1, k2, share):
             encoded[one, other] = np.exp(-scaled[one, other])
         encoded[one] /= encoded[one].sum()
     encoded = np.array([np.mean([encoded[other] for other in order[one][:k2]], axis=0) for one in range(count)])
-    jaccard = np.array([1 - np.minimum(encoded[0], row).sum() / np.maximum(encoded[0], row).sum() for row in encoded[1:]])
+    jaccard = np.array(
+        [1 - np.minimum(encoded[0], row).sum() / np.maximum(encoded[0], row).sum() for row in encoded[1:]]
+    )
     return (1 - share) * jaccard + share * scaled[0, 1:]
 
 
@@ -37,7 +39,9 @@ def by_sets(distances, k1, k2, share):
 def test_the_formulas_of_the_paper(count, k1, k2, share):
     points = np.random.default_rng(count).normal(size=(count, 3))
     distances = cdist(points, points)
-    np.testing.assert_allclose(reciprocal_distances(distances, k1, k2, share), by_sets(distances, k1, k2, share), atol=1e-12)
+    np.testing.assert_allclose(
+        reciprocal_distances(distances, k1, k2, share), by_sets(distances, k1, k2, share), atol=1e-12
+    )
 
 
 def on_circle(*degrees):

@@ -118,7 +118,9 @@ def test_two_kills_in_one_epoch_with_other_worker_counts(
         assert all(torch.equal(one[name], other[name]) for name in other)
 
 
-def test_killed_while_workers_hang_the_run_can_be_taken_up_at_once(forks: ForkServer, shard_folder: Path, tmp_path: Path) -> None:
+def test_killed_while_workers_hang_the_run_can_be_taken_up_at_once(
+    forks: ForkServer, shard_folder: Path, tmp_path: Path
+) -> None:
     """Orphaned workers hold neither the lock nor anything else, and are gone by themselves."""
     arguments: dict[str, Any] = {"shards": str(shard_folder), "run": str(tmp_path / "run"), **RUN}
     child = forks.start("tiny", workers=3, model={"delay": 0.05}, **arguments)
@@ -132,7 +134,9 @@ def test_killed_while_workers_hang_the_run_can_be_taken_up_at_once(forks: ForkSe
     again = forks.start("tiny", workers=0, limit_steps=4, model={"delay": 0.05}, **arguments)
     assert again.wait() == 0, again.text()
     end = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text() for pid in workers):
+    while any(
+        Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text() for pid in workers
+    ):
         assert time.monotonic() < end
         time.sleep(0.01)
 
@@ -171,7 +175,14 @@ def command_whole(forks: ForkServer, command_set: Path, tmp_path_factory: pytest
 ])  # fmt: skip
 @pytest.mark.parametrize("group", [True, False], ids=["group", "alone"])
 def test_a_signal_to_the_command_saves_its_step(
-    forks: ForkServer, command_set: Path, command_whole: Path, tmp_path: Path, number: int, code: int, words: str, group: bool
+    forks: ForkServer,
+    command_set: Path,
+    command_whole: Path,
+    tmp_path: Path,
+    number: int,
+    code: int,
+    words: str,
+    group: bool,
 ) -> None:
     """As a scheduler or Ctrl-C sends it, to all processes of the group, or to the main one alone."""
     run = tmp_path / "run"
@@ -227,7 +238,9 @@ def test_a_finished_run_is_left_alone(forks: ForkServer, command_set: Path, comm
 
 
 @pytest.mark.parametrize("damage", ["flipped", "missing"])
-def test_a_damaged_shard_ends_the_command_with_5(forks: ForkServer, command_set: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_shard_ends_the_command_with_5(
+    forks: ForkServer, command_set: Path, tmp_path: Path, damage: str
+) -> None:
     copy = Path(shutil.copytree(command_set, tmp_path / "set"))
     shard, columns = copy / "train-000001.tar", ShardSet.open(copy).columns
     if damage == "missing":
@@ -240,7 +253,11 @@ def test_a_damaged_shard_ends_the_command_with_5(forks: ForkServer, command_set:
     assert child.wait() == ExitCode.INTEGRITY, child.text()
     last = child.text().splitlines()[-1]
     assert str(shard) in last
-    assert "missing; run `fprep shard` again" in last if damage == "missing" else f"sample {columns['key'][9]} is damaged" in last
+    assert (
+        "missing; run `fprep shard` again" in last
+        if damage == "missing"
+        else f"sample {columns['key'][9]} is damaged" in last
+    )
     assert ("  loss " in child.text()) <= (damage == "flipped"), "a missing shard is found before the first step"
 
 
@@ -261,7 +278,9 @@ def test_a_killed_worker_ends_the_command_with_4(
 def test_an_exploding_run_ends_with_6_twice(forks: ForkServer, command_set: Path, tmp_path: Path) -> None:
     sentences: list[str] = []
     for _ in range(2):
-        child = command(forks, command_set, tmp_path / "run", "-s", "fit.learning_rate=1e30", "-s", "fit.checkpoint_every=1")
+        child = command(
+            forks, command_set, tmp_path / "run", "-s", "fit.learning_rate=1e30", "-s", "fit.checkpoint_every=1"
+        )
         assert child.wait() == ExitCode.NON_FINITE, child.text()
         sentences.append(child.text().splitlines()[-1])
     assert sentences[0] == sentences[1]

@@ -31,14 +31,20 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
             ("item",),
             "model.labels=item: no training image of the shard set has a known item; take another set, or category",
         ),
-        ({"labels": "category", "classify": "none"}, ("category",), "no training image of the shard set has a known category"),
+        (
+            {"labels": "category", "classify": "none"},
+            ("category",),
+            "no training image of the shard set has a known category",
+        ),
         ({"classify": "category"}, ("category",), "model.classify=category: the shard set carries no categories"),
         ({"labels": "category", "classify": "item"}, ("item",), "model.classify=item needs items to learn"),
         ({"triplet_weight": 0.0, "classify": "none"}, (), "every loss has the weight 0"),
         ({"backbone": "resnet5"}, (), "timm has no backbone 'resnet5'"),
     ],
 )
-def test_what_cannot_be_learnt_is_said(tmp_path: Path, model: dict[str, Any], without: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_learnt_is_said(
+    tmp_path: Path, model: dict[str, Any], without: tuple[str, ...], said: str
+) -> None:
     folder = write_label_set(tmp_path / "set", {"train": 12, "val": 12}, items=6, without=without)
     overrides = tuple(f"model.{name}={value}" for name, value in {**TINY, **model}.items())
     options = TrainOptions(

@@ -76,11 +76,15 @@ def test_agrees_with_torchmetrics_and_scikit_learn(metric, chunk):
         row, target = torch.from_numpy(scores[number] - scores[number].min() + 1), torch.from_numpy(truth)
         assert found.num_relevant[number] == truth.sum()
         assert found.average_precision[number] == pytest.approx(average_precision_score(truth, scores[number]))
-        assert found.average_precision[number] == pytest.approx(float(retrieval_average_precision(row, target)), abs=1e-6)
+        assert found.average_precision[number] == pytest.approx(
+            float(retrieval_average_precision(row, target)), abs=1e-6
+        )
         assert found.r_precision[number] == pytest.approx(float(retrieval_r_precision(row, target)), abs=1e-6)
         for column, k in enumerate((1, 5, 20)):
             assert found.hits(k)[number] == bool(retrieval_hit_rate(row, target, top_k=k))
-            assert found.recalls[number, column] == pytest.approx(float(retrieval_recall(row, target, top_k=k)), abs=1e-6)
+            assert found.recalls[number, column] == pytest.approx(
+                float(retrieval_recall(row, target, top_k=k)), abs=1e-6
+            )
 
 
 def musgrave(metric, query, items, gallery, gallery_items, *, itself=False):
@@ -117,7 +121,9 @@ def test_leaving_one_out_agrees_with_pytorch_metric_learning(metric):
 
 def test_a_image_never_finds_itself():
     images, items = on_a_line(0, 1, 5), ["a", "a", "b"]
-    found = judge_retrieval(images, images, items, items, query_rows=[7, 8, 9], gallery_rows=[7, 8, 9], metric="euclidean")
+    found = judge_retrieval(
+        images, images, items, items, query_rows=[7, 8, 9], gallery_rows=[7, 8, 9], metric="euclidean"
+    )
     assert found.first.tolist() == [0, 0, -1]  # b has no other image
     assert found.num_relevant.tolist() == [1, 1, 0]
     blind = judge_retrieval(images, images, items, items, metric="euclidean")
@@ -247,7 +253,9 @@ def test_attribute_map_is_the_mean_over_the_candidates_of_the_attribute():
 def test_attribute_map_weighs_attributes_by_their_queries():
     query = on_a_line(1, 1, 1, 1)
     gallery = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], np.float32)
-    found = attribute_map(query, gallery, ["x", "x", "x", "v"], ["x", "y", "u", "v"], [0, 0, 0, 1], [0, 0, 1, 1], ["a", "b"])
+    found = attribute_map(
+        query, gallery, ["x", "x", "x", "v"], ["x", "y", "u", "v"], [0, 0, 0, 1], [0, 0, 1, 1], ["a", "b"]
+    )
     assert (found["map/a"], found["map/b"]) == (1.0, 0.5)
     assert found["map"] == pytest.approx(3.5 / 4)
     assert found["map_of_attributes"] == pytest.approx(0.75)

@@ -95,9 +95,15 @@ def test_queries_and_gallery_are_kept_apart_and_one_is_left_out_otherwise(shards
     assert {name: numbers["model"][name] for name in ("hit_1", "hit_5", "recall_5", "map")} == {
         name: alone[name] for name in ("hit_1", "hit_5", "recall_5", "map")
     }
-    assert set(shards.columns["split"][_rows_of(shards, table(tmp_path / "official/images.csv"), "found")]) == {"gallery"}
+    assert set(shards.columns["split"][_rows_of(shards, table(tmp_path / "official/images.csv"), "found")]) == {
+        "gallery"
+    }
     left_out = report("item", (), evaluated_of(shards, "test", ("test",)), tmp_path / "one")
-    assert (left_out["protocol"], left_out["model"]["queries"], left_out["model"]["gallery"]) == ("leaving one out", 40, 40)
+    assert (left_out["protocol"], left_out["model"]["queries"], left_out["model"]["gallery"]) == (
+        "leaving one out",
+        40,
+        40,
+    )
     assert left_out["chance"]["hit_1"] == pytest.approx(4 / 39)
     for row in table(tmp_path / "one/images.csv"):
         assert row["key"] != row["found"]
@@ -185,5 +191,8 @@ def test_chance_is_what_random_rankings_score(right: int, gallery: int) -> None:
     precision = (order * order.cumsum(axis=1) / places).sum(axis=1) / right
     expected = {"map": precision.mean()}
     for k in (1, 5):
-        expected |= {f"hit_{k}": order[:, :k].any(axis=1).mean(), f"recall_{k}": order[:, :k].sum(axis=1).mean() / right}
+        expected |= {
+            f"hit_{k}": order[:, :k].any(axis=1).mean(),
+            f"recall_{k}": order[:, :k].sum(axis=1).mean() / right,
+        }
     assert chance_metrics([right, 0], [gallery, gallery], (1, 5)) == pytest.approx(expected, abs=0.015)

@@ -167,7 +167,9 @@ def test_items_categories_and_roles_of_samples(shards: ShardSet) -> None:
 
 
 def test_unknown_labels_are_in_no_loss(shards: ShardSet) -> None:
-    task = task_of(shards, classify="item", proxy_weight=1.0, label_smoothing=0.1, cosine_scale=16.0, neck="none").eval()
+    task = task_of(
+        shards, classify="item", proxy_weight=1.0, label_smoothing=0.1, cosine_scale=16.0, neck="none"
+    ).eval()
     rows = shards.rows("train")[:8].tolist()
     batch = batch_of(task, shards, rows)
     expected = task(batch)
@@ -186,7 +188,10 @@ def test_unknown_labels_are_in_no_loss(shards: ShardSet) -> None:
 
 def test_losses_of_weight_zero_have_no_parameters(shards: ShardSet) -> None:
     task = task_of(shards, classify="none", triplet_weight=1.0)
-    assert [name for name, _ in task.named_parameters() if not name.startswith("backbone.")] == ["embed.weight", "embed.bias"]
+    assert [name for name, _ in task.named_parameters() if not name.startswith("backbone.")] == [
+        "embed.weight",
+        "embed.bias",
+    ]
     proxies = task_of(shards, classify="none", triplet_weight=0.0, proxy_weight=1.0)
     assert isinstance(proxies.proxies, ProxyAnchor)
     assert proxies.proxies.proxies.shape == (6, 16)
@@ -211,10 +216,18 @@ def test_names_of_splits(split: str, known: list[str], expected: tuple[str, ...]
 def test_nothing_is_named_below_the_least_score(shards: ShardSet) -> None:
     task = task_of(shards, score_threshold=0.6).eval()
     embedding = np.ones((2, 16), np.float32) / 4
-    results = {"class_scores": np.array([[0.1, 0.7, 0.1, 0.1], [0.4, 0.2, 0.2, 0.2]], np.float32), "embedding": embedding}
+    results = {
+        "class_scores": np.array([[0.1, 0.7, 0.1, 0.1], [0.4, 0.2, 0.2, 0.2]], np.float32),
+        "embedding": embedding,
+    }
     sure, unsure = (task.answer(results, number) for number in range(2))
     assert (sure["category"], sure["category_score"], sure["least_score"]) == ("Jeans", 0.7, 0.6)
-    assert (unsure["category"], unsure["category_score"], unsure["recognized"], sure["recognized"]) == (None, 0.4, False, True)
+    assert (unsure["category"], unsure["category_score"], unsure["recognized"], sure["recognized"]) == (
+        None,
+        0.4,
+        False,
+        True,
+    )
     assert sure["embedding"] == [0.25] * 16
     image = np.full((90, 120, 3), 200, np.uint8)
     assert not np.array_equal(task.draw(image, sure), task.draw(image, unsure))

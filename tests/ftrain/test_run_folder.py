@@ -161,7 +161,9 @@ def test_a_damaged_checkpoint_is_not_loaded(copy: RunFolder) -> None:
 def test_weights_of_another_model_are_named(shards: ShardSet, tmp_path: Path) -> None:
     task = Tiny(TinyConfig(), shards.metadata)
     wide = Tiny(TinyConfig(channels=7), shards.metadata).state_dict()
-    with pytest.raises(IntegrityError, match=r"tensor backbone\.0\.weight has shape \(7, 3, 3, 3\) instead of \(6, 3, 3, 3\)"):
+    with pytest.raises(
+        IntegrityError, match=r"tensor backbone\.0\.weight has shape \(7, 3, 3, 3\) instead of \(6, 3, 3, 3\)"
+    ):
         load_weights(task, wide, tmp_path)
     state = task.state_dict()
     with pytest.raises(IntegrityError, match=r"tensor head\.bias is missing"):
@@ -179,7 +181,9 @@ def test_the_receipt_names_origins_and_the_command_line(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["training.csv", "validation.csv"])
-def test_one_wrong_bit_in_a_curve_is_no_other_curve(copy: RunFolder, shards: ShardSet, tmp_path: Path, name: str) -> None:
+def test_one_wrong_bit_in_a_curve_is_no_other_curve(
+    copy: RunFolder, shards: ShardSet, tmp_path: Path, name: str
+) -> None:
     path = copy.path / name
     copy.check_curve(name)
     path.write_bytes(bytes([*path.read_bytes()[:-2], path.read_bytes()[-2] ^ 1]) + b"\n")

@@ -87,7 +87,8 @@ def test_no_line_of_a_head_is_wider_than_its_sheet(width):
     boxes = [text.get_window_extent(renderer) for text in figure.texts]
     assert len(boxes) >= 2 + len(entries)
     assert all(
-        box.x0 >= 0 and box.x1 <= width * figure.dpi and box.y0 >= 0 and box.y1 <= head.height * figure.dpi for box in boxes
+        box.x0 >= 0 and box.x1 <= width * figure.dpi and box.y0 >= 0 and box.y1 <= head.height * figure.dpi
+        for box in boxes
     )
 
 
@@ -113,7 +114,9 @@ def test_a_confusion_leaves_out_classes_that_nobody_has_and_bars_take_any_parts(
     names = [f"class {number}" for number in range(40)]
     png = plot_confusion(matrix, names, "subtitle")
     assert png == plot_confusion(matrix[:3, :3], names[:3], "subtitle")
-    whole = plot_bars({"a": {"value": 0.5, "low": 0.4, "high": 0.6, "baseline": 0.2, "count": 9}, "b": {"value": 0.3}}, "title")
+    whole = plot_bars(
+        {"a": {"value": 0.5, "low": 0.4, "high": 0.6, "baseline": 0.2, "count": 9}, "b": {"value": 0.3}}, "title"
+    )
     assert whole.startswith(b"\x89PNG")
     assert whole != plot_bars({"a": {"value": 0.5}, "b": {"value": 0.3}}, "title")
 
@@ -132,8 +135,20 @@ def test_a_drawing_has_its_box_and_panel_and_leaves_the_image_alone():
 
 
 def test_properties_name_sizes_and_what_is_hidden():
-    note = {"width": 100, "height": 100, "category": "Tee", "landmark_visibility": [2, 2, 1, -1], "box": [0.0, 0.0, 19.0, 19.0]}
-    full = {"width": 100, "height": 100, "category": "", "landmark_visibility": [-1, -1, 2, 2], "box": [0.0, 0.0, 99.0, 89.0]}
+    note = {
+        "width": 100,
+        "height": 100,
+        "category": "Tee",
+        "landmark_visibility": [2, 2, 1, -1],
+        "box": [0.0, 0.0, 19.0, 19.0],
+    }
+    full = {
+        "width": 100,
+        "height": 100,
+        "category": "",
+        "landmark_visibility": [-1, -1, 2, 2],
+        "box": [0.0, 0.0, 99.0, 89.0],
+    }
     assert properties([note, full]) == {
         "category": ["Tee", ""], "box": ["small box", "large box"], "landmarks": ["one hidden", "all visible"],
     }  # fmt: skip
@@ -146,7 +161,9 @@ def test_sheets_show_best_to_worst():
 
 def test_tables_for_a_person_leave_out_what_is_not_there():
     lines = list(
-        metric_lines({"a": 0.5, "a_low": 0.4, "a_high": 0.6, "b": float("nan")}, {"a": 0.1}, {"a": "first", "b": "b"}, "baseline")
+        metric_lines(
+            {"a": 0.5, "a_low": 0.4, "a_high": 0.6, "b": float("nan")}, {"a": 0.1}, {"a": "first", "b": "b"}, "baseline"
+        )
     )
     assert len(lines) == 2
     assert lines[1].split() == ["first", "50.0", "%", "(40.0", "to", "60.0)", "10.0", "%"]
@@ -179,7 +196,9 @@ def test_nothing_of_a_plot_is_cut_off(monkeypatch):
     line = "deepfashion-category, synthetic garments: 1,234 images of test, category, top 1 55.6 % (22.2 to 88.9)"
     assert inside(plot_confusion(np.eye(3, dtype=int), ["a", "b", "c"], line, "category: truth and answer"))
     bars = plot_bars(
-        {"a": {"value": 1.0, "low": 0.9, "high": 1.0, "baseline": 1.0, "count": 1234}, "b": {"value": 0.0}}, "title", line
+        {"a": {"value": 1.0, "low": 0.9, "high": 1.0, "baseline": 1.0, "count": 1234}, "b": {"value": 0.0}},
+        "title",
+        line,
     )
     assert inside(bars)
     assert bars.axes[0].get_xlim()[1] > 110
@@ -204,7 +223,15 @@ def test_a_color_that_the_legend_does_not_explain_is_not_drawn():
 def test_every_block_of_a_summary_has_a_heading():
     """A heading begins at the left; the lines below belong to it."""
     part = {"value": 0.5, "baseline": 0.25}
-    metrics = {"top_1": 0.5, "macro_f1": 0.5, "map": 0.5, "hit_1": 0.5, "queries": 2, "gallery": 3, "queries_without_match": 0}
+    metrics = {
+        "top_1": 0.5,
+        "macro_f1": 0.5,
+        "map": 0.5,
+        "hit_1": 0.5,
+        "queries": 2,
+        "gallery": 3,
+        "queries_without_match": 0,
+    }
     both = {"model": metrics, "majority": metrics, "chance": metrics, "protocol": "all", "category": {"model": metrics}}
     said = {
         "keypoints": keypoint_report.summary(

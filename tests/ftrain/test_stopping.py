@@ -41,7 +41,9 @@ def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(shards: ShardSet
         assert math.isfinite(float(note["values"]["wide"]))
         assert all(torch.isfinite(tensor).all() for tensor in saved(tmp_path, 3).values())
         assert [path.name for path in (tmp_path / "checkpoints").glob("step-*")] == [step_folder(3)]
-        assert all(torch.isfinite(parameter).all() for parameter in trainer.task.parameters()), "stopped before the step"
+        assert all(torch.isfinite(parameter).all() for parameter in trainer.task.parameters()), (
+            "stopped before the step"
+        )
     assert sentences[0] == sentences[1]
     assert sentences[0].startswith("step 4: gradient_norm, loss, garment is not finite; the samples stand in")
 
@@ -183,7 +185,9 @@ def test_logs_of_steps_that_are_done_again_are_forgotten(shards: ShardSet, tmp_p
     assert all(float(row["loss"]) > 0 for row in rows_of(tmp_path, "training"))
 
 
-def test_a_missing_validation_split_is_cut_out_of_training_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_validation_split_is_cut_out_of_training_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_shard_set(tmp_path / "set", {"train": 40})
     trainer = make_trainer(folder, tmp_path / "run")
     held, trained = set(trainer.validation_rows.tolist()), set(trainer.plan.rows.tolist())

@@ -20,7 +20,15 @@ from tests.ftrain.tiny_task import TinyEncoder
 from fschemas.failures import EnvironmentProblem, IntegrityError
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
-from ftrain.data.plan import ClassBalanced, Sampler, TrainingPlan, Windowed, evaluation_batches, micro_batches_of_rank, shuffled
+from ftrain.data.plan import (
+    ClassBalanced,
+    Sampler,
+    TrainingPlan,
+    Windowed,
+    evaluation_batches,
+    micro_batches_of_rank,
+    shuffled,
+)
 from ftrain.data.stream import Batch, RawSample, _Generators, evaluation_stream, training_batches
 
 NUM_STEPS = 12  # of 5 in an epoch
@@ -64,7 +72,9 @@ def test_ranks_share_the_global_batch(shards: ShardSet, alone: list[Batch], work
     positions = [micro_batches_of_rank(8, 2, rank, 2).reshape(-1) for rank in range(2)]
     by_rank = [read(shards, workers=workers, positions=places) for places in positions]
     order = np.argsort(np.concatenate(positions))
-    joined = [{name: torch.cat([one[name], other[name]])[order] for name in one} for one, other in zip(*by_rank, strict=True)]
+    joined = [
+        {name: torch.cat([one[name], other[name]])[order] for name in one} for one, other in zip(*by_rank, strict=True)
+    ]
     assert_equal(joined, alone)
 
 
@@ -94,7 +104,9 @@ def test_evaluation_is_not_augmented_and_pads_with_a_real_sample(shards: ShardSe
 def test_a_batch_stays_valid_until_the_next_but_one(shards: ShardSet, alone: list[Batch], workers: int) -> None:
     """Workers that run far ahead must not write into what the caller still holds."""
     plan = TrainingPlan(shards.rows("train"), 8, 3)
-    batches = training_batches(shards, TinyEncoder(), plan, positions=np.arange(8), start=0, stop=NUM_STEPS, workers=workers)
+    batches = training_batches(
+        shards, TinyEncoder(), plan, positions=np.arange(8), start=0, stop=NUM_STEPS, workers=workers
+    )
     previous: Batch | None = None
     for step, batch in enumerate(batches):
         time.sleep(0.02)
@@ -166,7 +178,9 @@ def fail(error: BaseException) -> Callable[[RawSample, dict[str, np.ndarray]], N
         (PermissionError(13, "no", "x.tar"), (PermissionError, EnvironmentProblem), "x.tar"),
     ],
 )
-def test_errors_keep_their_kind_across_processes(shards: ShardSet, workers: int, error: Exception, kind: Any, words: str) -> None:
+def test_errors_keep_their_kind_across_processes(
+    shards: ShardSet, workers: int, error: Exception, kind: Any, words: str
+) -> None:
     with pytest.raises(kind, match=words):
         read(shards, workers=workers, encoder=Meddling(20, fail(error)))
 
@@ -214,7 +228,12 @@ def signal_itself(number: int) -> Callable[[RawSample, dict[str, np.ndarray]], N
 def test_a_dead_or_hung_worker_is_noticed(shards: ShardSet, number: int, words: str) -> None:
     before, start = children(), time.monotonic()
     with pytest.raises(EnvironmentProblem, match=words):
-        read(shards, workers=2, encoder=Meddling(20, signal_itself(number)), timeout=0.5 if number == signal.SIGSTOP else 60)
+        read(
+            shards,
+            workers=2,
+            encoder=Meddling(20, signal_itself(number)),
+            timeout=0.5 if number == signal.SIGSTOP else 60,
+        )
     assert time.monotonic() - start < 5
     assert children() == before, "no worker is left, not even the stopped one"
 
@@ -235,7 +254,9 @@ def test_signals_to_the_group_do_not_reach_workers(shards: ShardSet, alone: list
 def test_workers_go_at_once_when_nobody_reads_on(shards: ShardSet) -> None:
     before = children()
     plan = TrainingPlan(shards.rows("train"), 8, 3)
-    batches = training_batches(shards, TinyEncoder(delay=0.1), plan, positions=np.arange(8), start=0, stop=10**6, workers=3)
+    batches = training_batches(
+        shards, TinyEncoder(delay=0.1), plan, positions=np.arange(8), start=0, stop=10**6, workers=3
+    )
     next(batches)
     assert len(children()) == len(before) + 3
     start = time.monotonic()
@@ -253,7 +274,9 @@ def test_workers_keep_nothing_of_the_parent_open(shards: ShardSet, tmp_path: Pat
 
     with exclusive(tmp_path / "run"):
         held = [read(shards, workers=workers, encoder=Meddling(20, check), stop=5) for workers in (0, 1)]
-    locks = [[float(batch["noise"][batch["row"] == 20][0, 0]) for batch in batches if 20 in batch["row"]] for batches in held]
+    locks = [
+        [float(batch["noise"][batch["row"] == 20][0, 0]) for batch in batches if 20 in batch["row"]] for batches in held
+    ]
     assert locks == [[1.0], [0.0]]
 
 
@@ -261,13 +284,18 @@ def test_evaluation_batches_are_read_in_order_by_workers(shards: ShardSet) -> No
     rows = shards.rows("val")
     for workers in (0, 2):
         stream = evaluation_stream(shards, TinyEncoder(), rows, batch_size=4, rank=0, world_size=1, workers=workers)
-        assert [batch["row"].tolist() for batch in stream] == [rows.tolist() for rows in evaluation_batches(rows, 4, 0, 1)]
+        assert [batch["row"].tolist() for batch in stream] == [
+            rows.tolist() for rows in evaluation_batches(rows, 4, 0, 1)
+        ]
 
 
 def test_seeds_draw_different_numbers() -> None:
     """numpy rounds a Philox key given as a list of large integers to doubles: seeds 5 and 6 were the same."""
     draws = {
-        _Generators(seed, 4, np.arange(4)).of(step, place).random() for seed in (5, 6) for step in (0, 1) for place in (0, 3)
+        _Generators(seed, 4, np.arange(4)).of(step, place).random()
+        for seed in (5, 6)
+        for step in (0, 1)
+        for place in (0, 3)
     }
     assert len(draws) == 8
     again = _Generators(5, 4, np.arange(4))

@@ -45,7 +45,9 @@ PUBLISHED = {"backbone": "resnet50", "embedding_dim": 1024, "attribute_width": 5
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    return ShardSet.open(write_label_set(tmp_path_factory.mktemp("style") / "set", {"train": 32, "val": 12, "test": 12}))
+    return ShardSet.open(
+        write_label_set(tmp_path_factory.mktemp("style") / "set", {"train": 32, "val": 12, "test": 12})
+    )
 
 
 def task_of(dataset, **model):
@@ -165,7 +167,12 @@ def test_the_majority_is_counted_by_the_names_of_the_data_set(styles):
 def test_main_styles_balance_the_sampler_too():
     columns = {"style": np.array(["클래식", "프레피", "", "힙합"])}
     assert Style.sampling_labels(StyleConfig(), columns) is columns["style"]
-    assert Style.sampling_labels(StyleConfig(styles="main"), columns).tolist() == ["트래디셔널", "트래디셔널", "", "서브컬쳐"]
+    assert Style.sampling_labels(StyleConfig(styles="main"), columns).tolist() == [
+        "트래디셔널",
+        "트래디셔널",
+        "",
+        "서브컬쳐",
+    ]
     assert Style.sampling_labels(StyleConfig(target="attributes"), columns) is None
 
 
@@ -220,7 +227,9 @@ def test_the_local_branch_learns_in_its_stage_and_counts_only_from_then(shards, 
     assert descriptors[2].shape == descriptors[4].shape == (12, 1, 64)
     assert (descriptors[2][..., 32:] == 0).all()
     lengths = descriptors[4].unflatten(2, (2, 32)).square().sum(dim=3)[:, 0].mean(dim=0)
-    torch.testing.assert_close(lengths, torch.tensor([0.6, 0.4]), atol=0.05, rtol=0)  # a mean of two views is a little shorter
+    torch.testing.assert_close(
+        lengths, torch.tensor([0.6, 0.4]), atol=0.05, rtol=0
+    )  # a mean of two views is a little shorter
 
 
 def test_parts_of_a_model_have_rates_of_their_own_in_a_stage(shards):
@@ -272,7 +281,12 @@ def results_of(generator, labels, num_images=40):
     positive[::7, list(labels.ids[0])] = 0
     positive[3, [4, 5]] = 1  # two values of one type
     embedding = generator.normal(size=(num_images, len(labels.attributes), 6)).astype(np.float16)
-    return {"positive": positive, "embedding": embedding, "role": np.zeros(num_images, np.int8), "row": np.arange(num_images)}
+    return {
+        "positive": positive,
+        "embedding": embedding,
+        "role": np.zeros(num_images, np.int8),
+        "row": np.arange(num_images),
+    }
 
 
 def test_search_is_that_of_the_asen_papers(shards):
@@ -292,7 +306,9 @@ def test_search_is_that_of_the_asen_papers(shards):
             vectors = np.array([results["embedding"][found.images[entry], number] for entry in others], float)
             cosines = vectors @ vector / np.linalg.norm(vectors, axis=1)
             right = np.array([found.values[entry] == found.values[query] for entry in others])
-            hits = right[np.lexsort((right, -cosines.round(9)))]  # an image with two values ties with itself: the wrong one first
+            hits = right[
+                np.lexsort((right, -cosines.round(9)))
+            ]  # an image with two values ties with itself: the wrong one first
             own.append((np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)).mean() if hits.any() else 0.0)
         assert metrics[f"map/{attribute}"] == pytest.approx(np.mean(own), abs=1e-6)
         mine += own
@@ -355,7 +371,9 @@ def test_calibration_error_by_hand():
     assert calibration_error(scores, np.array([0, 1, 1, -1])) == pytest.approx((2 * 0.4 + 0.4) / 3)
 
 
-@pytest.mark.parametrize("model", [{}, LOCAL, {"target": "attributes", **LOCAL}, {"target": "attributes", "head": "none"}])
+@pytest.mark.parametrize(
+    "model", [{}, LOCAL, {"target": "attributes", **LOCAL}, {"target": "attributes", "head": "none"}]
+)
 def test_a_report_has_floors_tables_plots_and_images(shards, tmp_path, model):
     run = write_run(tmp_path / "run", shards, **model)
     out = tmp_path / "out"
@@ -365,7 +383,9 @@ def test_a_report_has_floors_tables_plots_and_images(shards, tmp_path, model):
     assert metrics["model"]["map"] > 0
     assert metrics["chance"]["map"] > 0
     if of_style:
-        assert {"top_1", "macro_f1", "macro_f1_low", "balanced_accuracy", "calibration_error"} <= metrics["model"].keys()
+        assert {"top_1", "macro_f1", "macro_f1_low", "balanced_accuracy", "calibration_error"} <= metrics[
+            "model"
+        ].keys()
         assert metrics["majority"]["top_1"] == pytest.approx(1 / 3, abs=0.15)
         assert set(metrics["classes"]) == set(STYLES)
     else:
@@ -390,7 +410,9 @@ def test_a_report_has_floors_tables_plots_and_images(shards, tmp_path, model):
 def test_photographs_are_answered_and_drawn(shards, tmp_path, model):
     run = write_run(tmp_path / "run", shards, **model)
     Image.new("RGB", (60, 200), (120, 120, 120)).save(tmp_path / "nothing.png")
-    (answer,) = predict_images(run, [tmp_path / "nothing.png"], tmp_path / "out", PredictOptions(device="cpu", tta=True))
+    (answer,) = predict_images(
+        run, [tmp_path / "nothing.png"], tmp_path / "out", PredictOptions(device="cpu", tta=True)
+    )
     assert answer["region"] == [-70.0, 0.0, 130.0, 200.0]
     if "target" in model:
         assert set(answer["attributes"]) == {"texture", "shape", "fabric"}
@@ -432,7 +454,9 @@ def test_it_can_be_exported_for_batches_of_any_size(shards):
             return self.task.predict({"image": image, "matrix": matrix, "size": size})
 
     any_size = {name: {0: torch.export.Dim("batch", min=1)} for name in batch}
-    exported = torch.export.export(Predict(), tuple(value[:2] for value in batch.values()), dynamic_shapes=any_size).module()
+    exported = torch.export.export(
+        Predict(), tuple(value[:2] for value in batch.values()), dynamic_shapes=any_size
+    ).module()
     with torch.no_grad():
         wanted = task.predict(batch)
         for name, found in exported(*batch.values()).items():

@@ -24,7 +24,9 @@ GARMENTS = tuple(FASHIONAI_24.garments)
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    return ShardSet.open(write_shard_set(tmp_path_factory.mktemp("submit") / "set", {"train": 5, "test": 11}, FASHIONAI_24))
+    return ShardSet.open(
+        write_shard_set(tmp_path_factory.mktemp("submit") / "set", {"train": 5, "test": 11}, FASHIONAI_24)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,16 +122,22 @@ def test_a_folder_of_runs_gives_each_garment_to_its_own(shards, archive, tmp_pat
         own = [given[0], *(line for line in given[1:] if line.endswith(garment))]
         (archive / "own.csv").write_text("\n".join(own))
         write_submission(runs / garment, archive / "own.csv", tmp_path / "own.csv", tta=False, device="cpu")
-        assert (tmp_path / "own.csv").read_text().splitlines()[1:] == [line for line in lines[1:] if f",{garment}," in line]
+        assert (tmp_path / "own.csv").read_text().splitlines()[1:] == [
+            line for line in lines[1:] if f",{garment}," in line
+        ]
     shutil.rmtree(runs / "skirt")
-    with pytest.raises(UsageError, match=r"test\.csv:\d+: .*runs has no run for skirt; it has blouse, outwear, dress, trousers"):
+    with pytest.raises(
+        UsageError, match=r"test\.csv:\d+: .*runs has no run for skirt; it has blouse, outwear, dress, trousers"
+    ):
         write_submission(runs, archive / "test.csv", tmp_path / "none.csv", device="cpu")
     assert not (tmp_path / "none.csv").exists()
 
 
 def test_turned_views_are_the_default(run, archive, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("ftrain.tasks.keypoints.task.Keypoints.use_turned_views", lambda self, turned: asked.append(turned))
+    monkeypatch.setattr(
+        "ftrain.tasks.keypoints.task.Keypoints.use_turned_views", lambda self, turned: asked.append(turned)
+    )
     write_submission(run, archive / "test.csv", tmp_path / "a.csv", device="cpu")
     assert asked == [True]
 

@@ -116,7 +116,9 @@ def test_what_has_no_summary_is_one_sentence(arguments: dict[str, Any], words: s
 
 
 PACKAGED = yaml.safe_load(PACKAGED_PARAMS.read_text(encoding="utf-8"))
-PROFILES = [(task, name) for task in sorted(tasks()) for name, value in PACKAGED[task].items() if isinstance(value, dict)]
+PROFILES = [
+    (task, name) for task in sorted(tasks()) for name, value in PACKAGED[task].items() if isinstance(value, dict)
+]
 
 
 @pytest.mark.parametrize(("task", "profile"), PROFILES)

@@ -115,7 +115,10 @@ def test_mlflow_writes_where_it_is_told_and_begins_anew_where_its_run_is_gone(
 
 @pytest.mark.parametrize(
     ("tracker", "module", "package"),
-    [(TensorboardTracker, "torch.utils.tensorboard.writer", "tensorboard"), (MlflowTracker, "mlflow.entities", "mlflow-skinny")],
+    [
+        (TensorboardTracker, "torch.utils.tensorboard.writer", "tensorboard"),
+        (MlflowTracker, "mlflow.entities", "mlflow-skinny"),
+    ],
 )
 @pytest.mark.usefixtures("without_server")
 def test_a_missing_package_is_one_sentence(
@@ -129,7 +132,9 @@ def test_a_missing_package_is_one_sentence(
 @pytest.mark.parametrize(
     ("trackers", "words"), [(("dvclve",), "did you mean dvclive"), (("mlflow", "none"), "none stands alone")]
 )  # fmt: skip
-def test_unknown_trackers_are_refused_before_anything_is_written(trackers: tuple[str, ...], words: str, tmp_path: Path) -> None:
+def test_unknown_trackers_are_refused_before_anything_is_written(
+    trackers: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=words):
         train("keypoints", TrainOptions("no-set", tmp_path / "run", trackers=trackers))
     assert not list(tmp_path.iterdir())
@@ -145,7 +150,12 @@ def test_the_log_splits_a_step_into_waiting_and_computing(monkeypatch: pytest.Mo
     clock.waiting_begins()
     clock.data_arrived()
     clock.step_done(8)
-    assert clock.rates() == {"images_per_second": 16 / 20, "waiting_share": 4 / 20, "data_seconds": 2.0, "compute_seconds": 3.0}
+    assert clock.rates() == {
+        "images_per_second": 16 / 20,
+        "waiting_share": 4 / 20,
+        "data_seconds": 2.0,
+        "compute_seconds": 3.0,
+    }
 
 
 def test_a_run_logs_both_times_of_its_steps(shards: ShardSet, tmp_path: Path) -> None:

@@ -73,7 +73,10 @@ class Tiny(Task):
         width = config.channels
         self.backbone = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.neck = nn.Sequential(
-            nn.Dropout2d(config.dropout), nn.Conv2d(width, width, 3, stride=2, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+            nn.Dropout2d(config.dropout),
+            nn.Conv2d(width, width, 3, stride=2, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
         )
         self.head = nn.Linear(width + len(GARMENTS), len(GARMENTS))
         self.wide = nn.Linear(width, 1)

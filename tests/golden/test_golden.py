@@ -22,6 +22,7 @@ def test_shards_are_those_of_the_golden_digests(name, tmp_path):
     convert(name, [TREES / name.replace("-", "_")], tmp_path / "table", max_rejected=1.0, workers=1)
     shard(tmp_path / "table", tmp_path / "shards", workers=1)
     found = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted((tmp_path / "shards").glob("*.tar"))
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in sorted((tmp_path / "shards").glob("*.tar"))
     }
     assert found == DIGESTS[name]

@@ -61,7 +61,9 @@ def find_balance(table: AuditTable, findings: Findings) -> list[Baseline]:
     return baselines
 
 
-def _find_unseen(table: AuditTable, label: str, counts: dict[str, dict[str, int]], several: bool, findings: Findings) -> None:
+def _find_unseen(
+    table: AuditTable, label: str, counts: dict[str, dict[str, int]], several: bool, findings: Findings
+) -> None:
     if not any(rows.get("train") for rows in counts.values()):
         return
     for value, rows in counts.items():
@@ -78,7 +80,9 @@ def _label_counts(table: AuditTable) -> list[tuple[str, dict[str, dict[str, int]
     found: list[tuple[str, dict[str, dict[str, int]], dict[str, int], bool]] = []
     for column in _COLUMNS:
         if column in frame.columns:
-            known = frame.select("split", pl.col(column).cast(pl.String).alias("value")).filter(~pl.col("value").is_in(_UNKNOWN))
+            known = frame.select("split", pl.col(column).cast(pl.String).alias("value")).filter(
+                ~pl.col("value").is_in(_UNKNOWN)
+            )
             found.append((column, _counted(known), _by_split(known), False))
     vocabulary: dict[str, Any] = table.metadata.get("vocabularies", {}).get("attributes") or {}
     if not vocabulary or "attributes_positive" not in frame.columns:

@@ -134,7 +134,9 @@ def _audit(
     return Audit(frame, baselines, notes, text, tables, int(all_images.of_row.max(initial=-1)) + 1, made)
 
 
-def _check_tables(tables: Sequence[AuditTable], where: Sequence[Place], findings: Findings, tell: Progress) -> list[Baseline]:
+def _check_tables(
+    tables: Sequence[AuditTable], where: Sequence[Place], findings: Findings, tell: Progress
+) -> list[Baseline]:
     baselines: list[Baseline] = []
     start = 0
     for number, table in enumerate(tables):
@@ -142,7 +144,9 @@ def _check_tables(tables: Sequence[AuditTable], where: Sequence[Place], findings
         find_label_faults(table, where[start : start + len(table.frame)], findings)
         baselines += find_balance(table, findings)
         _find_rejected(table, findings)
-        for sentence in (sentence for told in near_names_of(table.frame, table.open_vocabularies).values() for sentence in told):
+        for sentence in (
+            sentence for told in near_names_of(table.frame, table.open_vocabularies).values() for sentence in told
+        ):
             findings.add("label_near_equal", "warning", sentence, table=table.name)
         start += len(table.frame)
     tell("labels", len(tables), len(tables))
@@ -155,7 +159,9 @@ def _find_rejected(table: AuditTable, findings: Findings) -> None:
     if not path.is_file():
         return
     rejected = pl.DataFrame(read_table(path, ["rule", "message"]))
-    for rule, message in rejected.filter(pl.col("rule").is_in(["duplicate_image", "leaked_image", "leaked_twin"])).iter_rows():
+    for rule, message in rejected.filter(
+        pl.col("rule").is_in(["duplicate_image", "leaked_image", "leaked_twin"])
+    ).iter_rows():
         severity = "info" if rule == "duplicate_image" else "warning"
         findings.add("duplicate_rejected", severity, message, table=table.name)
 

@@ -15,8 +15,14 @@ SCHEMA: dict[str, pl.DataType] = {
 
 # What each kind means and what to do, in the order of the summary.
 KINDS: dict[str, tuple[str, str]] = {
-    "leak_identical": ("the same image on both sides", "convert with --group-split, or shard with --lock and --leave-out"),
-    "leak_near": ("nearly the same image on both sides", "convert with --group-split, or shard with --lock and --leave-out"),
+    "leak_identical": (
+        "the same image on both sides",
+        "convert with --group-split, or shard with --lock and --leave-out",
+    ),
+    "leak_near": (
+        "nearly the same image on both sides",
+        "convert with --group-split, or shard with --lock and --leave-out",
+    ),
     "leak_item": ("a product on both sides", "convert with --group-split"),
     "leak_group": ("a group (shoot, product folder) on both sides", "convert with --group-split"),
     "leak_coarse_split": (
@@ -30,13 +36,22 @@ KINDS: dict[str, tuple[str, str]] = {
     "conflict_category": ("twins with different categories", "look at both and decide; one of them is wrong"),
     "conflict_garment": ("twins with different garments", "look at both and decide; one of them is wrong"),
     "conflict_style": ("twins with different styles", "look at both and decide, or count both as right"),
-    "conflict_attributes": ("twins with contradicting attributes", "look at both; of many, this is the noise of the labels"),
-    "label_left_right": ("a left point of the trunk is right of its right twin", "a back view, or left and right are exchanged"),
+    "conflict_attributes": (
+        "twins with contradicting attributes",
+        "look at both; of many, this is the noise of the labels",
+    ),
+    "label_left_right": (
+        "a left point of the trunk is right of its right twin",
+        "a back view, or left and right are exchanged",
+    ),
     "label_point_outside_image": ("a point outside the image", "look at it: the wrong resolution or a slip"),
     "label_point_outside_box": ("points far outside the box", "look at it: box or points belong to another garment"),
     "label_box_tiny": ("a box that covers next to nothing", "drop it, or take the whole image"),
     "label_box_whole": ("a box that covers all of the image", "nothing, if images are cut to the garment"),
-    "label_no_points": ("a labelled row without a single point", "it teaches no landmark; leave it out of landmark scores"),
+    "label_no_points": (
+        "a labelled row without a single point",
+        "it teaches no landmark; leave it out of landmark scores",
+    ),
     "label_group_empty": ("no value of a group of which each garment has one", "count it as unknown"),
     "label_group_double": ("several values of a group of which each garment has one", "look at it"),
     "label_near_equal": (
@@ -91,7 +106,9 @@ class Findings:
     def frame(self) -> pl.DataFrame:
         """All findings: the worst first, kinds in the order of KINDS, the nearest pairs first."""
         frame = pl.DataFrame(self.rows, schema=SCHEMA)
-        severity = pl.col("severity").replace_strict({name: rank for rank, name in enumerate(SEVERITIES)}, return_dtype=pl.Int8)
+        severity = pl.col("severity").replace_strict(
+            {name: rank for rank, name in enumerate(SEVERITIES)}, return_dtype=pl.Int8
+        )
         kind = pl.col("kind").replace_strict({name: rank for rank, name in enumerate(KINDS)}, return_dtype=pl.Int16)
         order = (severity, kind, "distance", "table", "key", "other_table", "other_key", "message")
         return frame.sort(order, nulls_last=True, maintain_order=True)

@@ -70,7 +70,9 @@ def _tell_points(
         findings.add(kind, severity, f"{where[row].image}: {place} {what}{more}", where[row])
 
 
-def _check_boxes(frame: pl.DataFrame, column: str, where: Sequence[Place], labelled: np.ndarray, findings: Findings) -> None:
+def _check_boxes(
+    frame: pl.DataFrame, column: str, where: Sequence[Place], labelled: np.ndarray, findings: Findings
+) -> None:
     boxes = frame.with_row_index("row").filter(pl.col(column).list.len() > 0)
     boxes = boxes.select("row", column, "width", "height").explode(column)
     corners = np.array(boxes[column].to_list(), np.float32).reshape(-1, 4)
@@ -102,7 +104,9 @@ def _check_groups(table: AuditTable, where: Sequence[Place], labelled: np.ndarra
         positive, unknown = (counts[name].to_numpy() for name in ("positive", "unknown"))
         maybe = np.zeros(len(frame), bool)
         if "attributes_maybe" in frame.columns:
-            flags = pl.col("attributes_maybe").list.eval(pl.element().is_in(numbers.implode())).list.any().fill_null(False)
+            flags = (
+                pl.col("attributes_maybe").list.eval(pl.element().is_in(numbers.implode())).list.any().fill_null(False)
+            )
             maybe = frame.select(flags.alias("maybe"))["maybe"].to_numpy()
         for row in np.flatnonzero(labelled & (positive == 0) & (unknown == 0) & ~maybe).tolist():
             what = f"{where[row].image}: no value of {group}"

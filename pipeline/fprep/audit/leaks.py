@@ -21,7 +21,11 @@ _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 
 def find_image_faults(where: Sequence[Place], images: Images, findings: Findings) -> None:
     """Images that are missing, broken, blank, or not what the table says."""
-    whats = {"missing": "is not there", "unreadable": "cannot be decoded", "changed": "has other bytes than the table says"}
+    whats = {
+        "missing": "is not there",
+        "unreadable": "cannot be decoded",
+        "changed": "has other bytes than the table says",
+    }
     for row, fault in images.faults:
         place = where[row]
         severity = "warning" if fault == "missing" else "error"
@@ -81,7 +85,9 @@ def find_same_paths(where: Sequence[Place], rows: pl.DataFrame, findings: Findin
             findings.add("leak_identical", severity, what, place, other, distance=0)
 
 
-def find_near(where: Sequence[Place], images: Images, pairs: NearPairs, findings: Findings) -> list[tuple[int, int, int]]:
+def find_near(
+    where: Sequence[Place], images: Images, pairs: NearPairs, findings: Findings
+) -> list[tuple[int, int, int]]:
     """Near-identical images; one finding per row, about its nearest twin. Gives twins as (row, row, bits apart)."""
     members = dict(zip(*_first_rows(images.of_row), strict=True))
     twins: list[tuple[int, int, int]] = []
@@ -119,7 +125,9 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
     """
     told: set[tuple[str, ...]] = set()
     for column in ("item", "group"):
-        scope = pl.when(pl.col(column).str.contains("/", literal=True)).then("family").otherwise("dataset").alias("scope")
+        scope = (
+            pl.when(pl.col(column).str.contains("/", literal=True)).then("family").otherwise("dataset").alias("scope")
+        )
         named = rows.with_row_index("index").filter((pl.col(column) != "") & (pl.col("side") != "unlabelled"))
         found = (
             named.with_columns(scope)
@@ -135,7 +143,10 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
             present = [side for side in ("train", "val", "test") if row[f"num_{side}"]]
             place, other = where[row[present[0]]], where[row[present[-1]]]
             signature = (place.table, place.key, other.table, other.key)
-            if signature in told or row[column] in (row["image"], row["sha256"]):  # an item, or the image itself: said already
+            if signature in told or row[column] in (
+                row["image"],
+                row["sha256"],
+            ):  # an item, or the image itself: said already
                 continue
             told.add(signature)
             counts = " and ".join(f"{row[f'num_{side}']} in {side}" for side in present)
@@ -144,9 +155,13 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
             findings.add(f"leak_{column}", severity, what, place, other)
 
 
-def find_coarse_leaks(tables: Sequence[AuditTable], where: Sequence[Place], rows: pl.DataFrame, findings: Findings) -> None:
+def find_coarse_leaks(
+    tables: Sequence[AuditTable], where: Sequence[Place], rows: pl.DataFrame, findings: Findings
+) -> None:
     """Training rows that the coarse benchmark holds out: an error when its table is part of the audit, else a warning."""
-    held = rows.with_row_index("index").filter((pl.col("side") == "train") & pl.col("coarse_split").is_in(["val", "test"]))
+    held = rows.with_row_index("index").filter(
+        (pl.col("side") == "train") & pl.col("coarse_split").is_in(["val", "test"])
+    )
     for row, coarse in held.select("index", "coarse_split").iter_rows():
         place = where[row]
         family = tables[place.number].family

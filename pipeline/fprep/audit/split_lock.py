@@ -72,7 +72,9 @@ class SplitLock:
         )
         lock = cls(_unpacked(content["images"]), _unpacked(content["groups"]))
         if content["digest"] != lock.digest:
-            raise IntegrityError(f"{path}: changed since it was written (its digest differs); restore it, or make it anew")
+            raise IntegrityError(
+                f"{path}: changed since it was written (its digest differs); restore it, or make it anew"
+            )
         return lock
 
 
@@ -148,7 +150,9 @@ class Checked:
 def checked_table(path: Path, frame: pl.DataFrame, dataset: str, place: str, *, leave_out: bool) -> Checked:
     """Check a table against the lock of that path; raises as `SplitLock.read` and `check_table`."""
     lock = SplitLock.read(path)
-    rows = frame.select("key", "image", "group", "sha256", pl.col("split").cast(pl.String), pl.lit(dataset).alias("dataset"))
+    rows = frame.select(
+        "key", "image", "group", "sha256", pl.col("split").cast(pl.String), pl.lit(dataset).alias("dataset")
+    )
     return Checked(lock.digest, tuple(check_table(lock, rows, place, leave_out=leave_out)))
 
 
@@ -187,7 +191,10 @@ def _path_names(rows: pl.DataFrame) -> list[str]:
 def _group_names(rows: pl.DataFrame) -> list[str]:
     """Empty for a group that is the image itself."""
     columns = rows.select("group", "dataset", "image", "sha256").iter_rows()
-    return ["" if group in (image, sha256) else _hash(f"{dataset}\0group\0{group}") for group, dataset, image, sha256 in columns]
+    return [
+        "" if group in (image, sha256) else _hash(f"{dataset}\0group\0{group}")
+        for group, dataset, image, sha256 in columns
+    ]
 
 
 def _hash(text: str) -> str:

@@ -24,7 +24,8 @@ def summary_text(
     for table in tables:
         counts = table.frame.group_by(pl.col("split").cast(pl.String)).len().sort("split").iter_rows()
         lines.append(
-            f"{table.name}: {count(len(table.frame), 'row')}, " + ", ".join(f"{number} {split}" for split, number in counts)
+            f"{table.name}: {count(len(table.frame), 'row')}, "
+            + ", ".join(f"{number} {split}" for split, number in counts)
         )
     lines += [f"note: {note}" for note in notes]
     shown = findings.filter(pl.col("kind") != "balance")
@@ -56,7 +57,9 @@ def verdict(findings: pl.DataFrame) -> str:
     """One sentence: may scores be believed?"""
     errors = findings.filter((pl.col("severity") == "error") & pl.col("kind").str.starts_with("leak"))
     if not errors.is_empty():
-        kinds = ", ".join(f"{count} {kind}" for kind, count in errors.group_by("kind", maintain_order=True).len().iter_rows())
+        kinds = ", ".join(
+            f"{count} {kind}" for kind, count in errors.group_by("kind", maintain_order=True).len().iter_rows()
+        )
         return f"LEAKS: {kinds}. Scores on these splits are too good; mend the splits before any number is believed."
     warned = findings.filter((pl.col("severity") == "warning") & pl.col("kind").str.starts_with("leak"))
     if not warned.is_empty():

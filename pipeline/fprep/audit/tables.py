@@ -47,7 +47,9 @@ class AuditTable:
         """By column, the names of vocabularies that came from the raw files, not from a published data set."""
         stored: dict[str, dict[str, Any]] = dict(self.metadata.get("vocabularies") or {})
         known = vocabulary_names()
-        return {column: list(entry.get("values", ())) for column, entry in stored.items() if entry.get("name") not in known}
+        return {
+            column: list(entry.get("values", ())) for column, entry in stored.items() if entry.get("name") not in known
+        }
 
     @property
     def family(self) -> str:
@@ -61,7 +63,9 @@ def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
     Raises `UsageError` for what is missing, no table, or given twice; `IntegrityError` for what is damaged.
     """
     if not places:
-        raise UsageError("audit needs at least one table; name table.parquet or its folder, for example `fprep audit data/fine`")
+        raise UsageError(
+            "audit needs at least one table; name table.parquet or its folder, for example `fprep audit data/fine`"
+        )
     tables: list[AuditTable] = []
     for place in places:
         path = table_path(place)
@@ -78,7 +82,9 @@ def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
         table = AuditTable("", path, sha256_of(path), metadata, frame)
         number = taken.count(table.dataset)
         tables.append(
-            AuditTable(f"{table.dataset}#{number + 1}" if number else table.dataset, path, table.sha256, metadata, frame)
+            AuditTable(
+                f"{table.dataset}#{number + 1}" if number else table.dataset, path, table.sha256, metadata, frame
+            )
         )
     return tables
 
@@ -132,7 +138,11 @@ def look_at_images(
     identities = rows.select(
         pl.when(pl.col("sha256") != "").then("sha256").otherwise(pl.format("{}/{}", "table", "image")).alias("identity")
     )["identity"]
-    first = rows.with_columns(identity=identities).with_row_index("index").unique("identity", keep="first", maintain_order=True)
+    first = (
+        rows.with_columns(identity=identities)
+        .with_row_index("index")
+        .unique("identity", keep="first", maintain_order=True)
+    )
     if not near:
         return _numbered(identities, first["identity"], {}, [])
     roots = [os.path.realpath(images or table.raw_root) for table in tables]
@@ -145,7 +155,9 @@ def look_at_images(
     faults: list[tuple[int, str]] = []
     found: dict[str, ImageHash] = {}
     renamed: dict[str, str] = {}
-    for (index, identity, sha256), seen in zip(first.select("index", "identity", "sha256").iter_rows(), hashes, strict=True):
+    for (index, identity, sha256), seen in zip(
+        first.select("index", "identity", "sha256").iter_rows(), hashes, strict=True
+    ):
         if seen.fault:
             faults.append((index, seen.fault))
         elif sha256 and seen.sha256 != sha256:
@@ -157,7 +169,9 @@ def look_at_images(
     return _numbered(known, known.unique(maintain_order=True), found, faults)
 
 
-def _numbered(identities: pl.Series, distinct: pl.Series, found: dict[str, ImageHash], faults: list[tuple[int, str]]) -> Images:
+def _numbered(
+    identities: pl.Series, distinct: pl.Series, found: dict[str, ImageHash], faults: list[tuple[int, str]]
+) -> Images:
     names: list[str] = distinct.to_list()
     numbers = {name: number for number, name in enumerate(names)}
     looks = {numbers[name]: look for name, look in found.items()}

@@ -86,21 +86,34 @@ def sample(
 @app.command()
 def convert(
     dataset: Annotated[str, typer.Argument(help="Reader, such as fashionai-keypoints; see `fprep readers`.")],
-    paths: Annotated[list[Path], typer.Argument(metavar="RAW... OUT", help="Raw folders or files, then the folder to write.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RAW... OUT", help="Raw folders or files, then the folder to write.")
+    ],
     images: Annotated[Literal["header", "full", "none"], typer.Option(help="How deeply to check images.")] = "full",
     on_reject: Annotated[Literal["fail", "keep-going"], typer.Option(help="What a rejected row does.")] = "keep-going",
-    max_rejected: Annotated[float, typer.Option(min=0, max=1, help="Share of rows above which the exit code is 3.")] = 0.05,
-    val_share: Annotated[float, typer.Option(min=0, max=0.9, help="Validation share where the data set has none.")] = 0.1,
-    test_share: Annotated[float, typer.Option(min=0, max=0.9, help="Test share where no labelled test rows are given.")] = 0.1,
+    max_rejected: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of rows above which the exit code is 3.")
+    ] = 0.05,
+    val_share: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Validation share where the data set has none.")
+    ] = 0.1,
+    test_share: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Test share where no labelled test rows are given.")
+    ] = 0.1,
     group_split: Annotated[
         bool, typer.Option("--group-split", help="Cut new splits that part no item, group or near-identical image.")
     ] = False,
     raw_from: Annotated[
         str | None,
-        typer.Option(metavar="FILE:KEY", help="Take RAW from a key of a YAML file, such as params.yaml:datasets.kfashion.raw."),
+        typer.Option(
+            metavar="FILE:KEY", help="Take RAW from a key of a YAML file, such as params.yaml:datasets.kfashion.raw."
+        ),
     ] = None,
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Read files behind links that leave the raw folder; for folders you trust.")
+        bool,
+        typer.Option(
+            "--follow-links", help="Read files behind links that leave the raw folder; for folders you trust."
+        ),
     ] = False,
     mapping: Annotated[
         list[str] | None,
@@ -119,7 +132,9 @@ def convert(
 
             not_a_reader(dataset)
         exchanged = (
-            f" (or exchange the arguments: {paths[-1]} exists, and the folder to write comes last)" if paths[-1].is_dir() else ""
+            f" (or exchange the arguments: {paths[-1]} exists, and the folder to write comes last)"
+            if paths[-1].is_dir()
+            else ""
         )
         check_paths(paths[:-1], f"no such file or folder; name the unpacked archive{exchanged}")
 
@@ -195,12 +210,17 @@ def shard(
     out: Annotated[Path, typer.Argument(help="Folder to write the shard set into.")],
     images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
+        bool,
+        typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did."),
     ] = False,
-    size: Annotated[int, typer.Option(min=0, help="Long side in pixels of a resized copy; 0 keeps the original bytes.")] = 0,
+    size: Annotated[
+        int, typer.Option(min=0, help="Long side in pixels of a resized copy; 0 keeps the original bytes.")
+    ] = 0,
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized and augmented images.")] = 90,
     copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each training image.")] = 0,
-    augment: Annotated[str | None, typer.Option(help="Recipe of the copies: light, geometric, strong, or a YAML file.")] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="Recipe of the copies: light, geometric, strong, or a YAML file.")
+    ] = None,
     shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
     seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
     workers: Workers = 0,
@@ -257,7 +277,9 @@ def lint(
             shards, loaders=loaders, sample_limit=limit, progress=lambda done, total: report("linting", done, total)
         )
     values = [{"severity": finding.severity, "place": finding.place, "what": finding.what} for finding in findings]
-    _print(values, as_json, "\n".join(f"{v['severity']}: {v['place']}: {v['what']}" for v in values) or f"{shards}: sound")
+    _print(
+        values, as_json, "\n".join(f"{v['severity']}: {v['place']}: {v['what']}" for v in values) or f"{shards}: sound"
+    )
     num_errors = sum(value["severity"] == "error" for value in values)
     if num_errors:
         count = wording.count(num_errors, "error")

@@ -13,19 +13,26 @@ from fschemas.preflight import check_tables
 
 def audit(
     tables: Annotated[list[Path], typer.Argument(help="Tables (table.parquet, or the folder) to look at together.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for audit.parquet and audit.txt; that of the first table.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for audit.parquet and audit.txt; that of the first table.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
+        bool,
+        typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did."),
     ] = False,
     near: Annotated[bool, typer.Option("--near/--no-near", help="Look at the images for near-identical ones.")] = True,
-    distance: Annotated[int, typer.Option(min=0, max=10, help="Bits of 64 by which near-identical images may differ.")] = 10,
+    distance: Annotated[
+        int, typer.Option(min=0, max=10, help="Bits of 64 by which near-identical images may differ.")
+    ] = 10,
     lock: Annotated[bool, typer.Option("--lock", help="Write splits.lock.json, which shard and ftrain check.")] = False,
     fail_on: Annotated[
         Literal["leak", "error"] | None, typer.Option(help="Exit with code 3 for a leak, or for any error.")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 takes all cores.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many rows of each table, evenly spread.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take only so many rows of each table, evenly spread.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look and tell, write nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,

@@ -18,7 +18,8 @@ def export(
     images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="yolo-pose: copy images instead of linking them.")] = False,
     include_images: Annotated[
-        bool, typer.Option("--include-images", help="hf: also images whose license does not say that they may be passed on.")
+        bool,
+        typer.Option("--include-images", help="hf: also images whose license does not say that they may be passed on."),
     ] = False,
     predictions: Annotated[
         bool, typer.Option("--predictions", help="label-studio: labels are guesses to be corrected, not ground truth.")

@@ -18,7 +18,9 @@ def raw_and_out(paths: Sequence[Path], raw_from: str | None) -> tuple[list[Path]
     """The raw folders and the output of `fprep convert`; `raw_from` is FILE:KEY, and then `paths` is the output alone."""
     if raw_from is None:
         if len(paths) < 2:
-            raise UsageError("convert needs at least one raw folder and the folder to write: fprep convert DATASET RAW... OUT")
+            raise UsageError(
+                "convert needs at least one raw folder and the folder to write: fprep convert DATASET RAW... OUT"
+            )
         return list(paths[:-1]), paths[-1]
     if len(paths) != 1:
         raise UsageError(f"--raw-from {raw_from}: the raw folder is named there, so give the folder to write alone")

@@ -18,13 +18,16 @@ def report(
     audit: Annotated[Path | None, typer.Option(help="audit.parquet, if it does not lie beside the table.")] = None,
     images: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER|none", help="Raw root, if it is no longer where convert found it; none: no images."),
+        typer.Option(
+            metavar="FOLDER|none", help="Raw root, if it is no longer where convert found it; none: no images."
+        ),
     ] = None,
     max_images: Annotated[
         int, typer.Option(min=0, max=2000, help="At most so many images, which decide the size of the page.")
     ] = 60,
     follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did.")
+        bool,
+        typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did."),
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the page, but write nothing.")] = False,

@@ -87,6 +87,8 @@ def _check_options(max_rejected: float, val_share: float, test_share: float, lim
     if not 0 <= max_rejected <= 1:
         raise UsageError(f"--max-rejected {max_rejected}: expected a share between 0 and 1")
     if val_share < 0 or test_share < 0 or val_share + test_share >= 1:
-        raise UsageError(f"--val-share {val_share} and --test-share {test_share}: expected shares that leave some rows for train")
+        raise UsageError(
+            f"--val-share {val_share} and --test-share {test_share}: expected shares that leave some rows for train"
+        )
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")

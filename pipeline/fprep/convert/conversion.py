@@ -35,7 +35,9 @@ _LOOK_AT = 8  # so many times fewer rows are looked at where columns are put asi
 class Conversion:
     """One run over the rows: `frame` holds those still kept, `rows` gives them with the columns that are put aside."""
 
-    def __init__(self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress, group_split: bool) -> None:
+    def __init__(
+        self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress, group_split: bool
+    ) -> None:
         self.reader, self.raw, self.report, self.tell, self.group_split = reader, raw, report, tell, group_split
         self.frame = pl.DataFrame()
         self.wanted_splits: dict[str, float] = {}
@@ -109,10 +111,14 @@ class Conversion:
     def _aside(self, narrow: pl.DataFrame) -> pl.DataFrame:
         """The columns that are put aside of these rows, with what it takes to turn them."""
         assert self.raw.aside is not None
-        sizes = narrow.select(name for name in ("width", "height", TURN, ASSUMED, "image_orientation") if name in narrow.columns)
+        sizes = narrow.select(
+            name for name in ("width", "height", TURN, ASSUMED, "image_orientation") if name in narrow.columns
+        )
         return self.raw.aside.take(narrow[PLACE]).hstack(sizes)
 
-    def _reject(self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()) -> None:
+    def _reject(
+        self, index: int, rule: str, message: str, column: str, found: str, rules: tuple[str, ...] = ()
+    ) -> None:
         row = self._line(index)
         points = self.reader.landmark_set.points if self.reader.landmark_set else ()
         place = self.raw.place(row, "landmark" if column in points else column)
@@ -180,7 +186,9 @@ class Conversion:
             for start in range(0, len(self.frame), _ROWS_AT_ONCE * _LOOK_AT):
                 evidence.add(self._aside(self.frame[start : start + _ROWS_AT_ONCE // _LOOK_AT]))
         note = evidence.evaluate(
-            self.reader, self.raw.mapping.get("box-form") or self.raw.box_form, self.reader.orientation_of(self.raw.mapping)
+            self.reader,
+            self.raw.mapping.get("box-form") or self.raw.box_form,
+            self.reader.orientation_of(self.raw.mapping),
         )
         self.frame = self.frame.drop(ASSUMED, strict=False)
         self.raw.notes += [note] if note else []
@@ -201,14 +209,18 @@ class Conversion:
         bare = {file for file, split in zip(files, splits, strict=True) if split == "unlabelled"}
         bare -= {file for file, fact in zip(files, facts, strict=True) if fact.rule != "missing_image"}
         for file in sorted(bare):
-            self.raw.notes.append(f"{file}: left out: {count(files.count(file), 'name')} without labels and without an image")
+            self.raw.notes.append(
+                f"{file}: left out: {count(files.count(file), 'name')} without labels and without an image"
+            )
         dropped = [index for index, file in enumerate(files) if file in bare]
         self._leave_out(dropped)
         return [fact for fact, file in zip(facts, files, strict=True) if file not in bare]
 
     def _fill_boxes(self) -> None:
         """A row without labels has no box: the whole image stands for it, where its size is known."""
-        unknown = self.frame.select((pl.col("box").is_null() & pl.col("width").is_null()).arg_true()).to_series().to_list()
+        unknown = (
+            self.frame.select((pl.col("box").is_null() & pl.col("width").is_null()).arg_true()).to_series().to_list()
+        )
         if unknown:
             self.raw.notes.append(f"left out: {count(len(unknown), 'row')} without a box, of images of unknown size")
             self._leave_out(unknown)
@@ -258,7 +270,9 @@ class Conversion:
                 rules = found.setdefault(index - start, [])
                 rules += [] if "duplicate_key" in rules else ["duplicate_key"]
             for index, rules in sorted(found.items()):
-                column, message, value = describe(rules[0], self._as_read(part, start, index), self.reader, self.written)
+                column, message, value = describe(
+                    rules[0], self._as_read(part, start, index), self.reader, self.written
+                )
                 self._reject(start + index, rules[0], message, column, value, tuple(rules))
             broken |= {start + index for index in found}
         self._keep(broken)

@@ -33,9 +33,13 @@ class Evidence:
 
     boxes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 4)
     box_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 2), NaN where unknown
-    extents: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (rows, 4): smallest and largest x, y of the points
+    extents: list[np.ndarray] = field(
+        default_factory=list[np.ndarray]
+    )  # (rows, 4): smallest and largest x, y of the points
     point_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    box_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes), whether the size may be the other way round
+    box_lying: list[np.ndarray] = field(
+        default_factory=list[np.ndarray]
+    )  # (boxes), whether the size may be the other way round
     point_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
     def add(self, frame: pl.DataFrame) -> None:
@@ -48,7 +52,9 @@ class Evidence:
         if "garment_boxes" in frame.columns and len(frame):
             counts = frame["garment_boxes"].list.len().to_numpy() // 4
             self._add_boxes(
-                frame["garment_boxes"].explode().drop_nulls(), np.repeat(sizes, counts, axis=0), np.repeat(lying, counts)
+                frame["garment_boxes"].explode().drop_nulls(),
+                np.repeat(sizes, counts, axis=0),
+                np.repeat(lying, counts),
             )
         for kind in ("landmark", "joint"):
             if f"{kind}_x" in frame.columns and len(frame):
@@ -62,7 +68,9 @@ class Evidence:
     def _add_points(self, frame: pl.DataFrame, kind: str, sizes: np.ndarray, lying: np.ndarray) -> None:
         lengths = frame[f"{kind}_visibility"].list.len().to_numpy()
         rows = np.repeat(np.arange(len(frame)), lengths)
-        x, y, visibility = (frame[f"{kind}_{name}"].explode().drop_nulls().to_numpy() for name in ("x", "y", "visibility"))
+        x, y, visibility = (
+            frame[f"{kind}_{name}"].explode().drop_nulls().to_numpy() for name in ("x", "y", "visibility")
+        )
         if not len(rows) == len(x) == len(y) == len(visibility):
             return  # lists of different length, which a rule refuses
         placed = visibility >= Visibility.OCCLUDED
@@ -127,7 +135,11 @@ def _shares(values: np.ndarray, what: str) -> Cause | None:
     small = int((np.abs(values) <= _SHARE).all(1).sum())
     if 2 * small <= len(values):
         return None
-    return f"{small} of {len(values)} {what} lie within 0 to 1: shares of the image instead of pixels", "unit", "relative"
+    return (
+        f"{small} of {len(values)} {what} lie within 0 to 1: shares of the image instead of pixels",
+        "unit",
+        "relative",
+    )
 
 
 def _forms(boxes: np.ndarray, sizes: np.ndarray, form: str) -> Cause | None:
@@ -139,7 +151,11 @@ def _forms(boxes: np.ndarray, sizes: np.ndarray, form: str) -> Cause | None:
         fit = (boxes[:, 2:] > 0).all(1) & ~_outside(as_size, sizes)
         if 2 * count > total or (known.all() and count > _SOME_INVERTED * total and fit.mean() >= _NEARLY_ALL):
             what = f"{count} of {total} boxes end before they begin when read as x1, y1, x2, y2"
-            return (f"{what}: they look like x, y, width, height", "box-form", "size") if fit.mean() >= _NEARLY_ALL else None
+            return (
+                (f"{what}: they look like x, y, width, height", "box-form", "size")
+                if fit.mean() >= _NEARLY_ALL
+                else None
+            )
     outside = _outside(boxes, sizes)
     if form != "corners" and known.any() and 2 * int(outside.sum()) > total and int(outside.sum()) >= _FEW:
         as_corners = np.column_stack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2] + 1])
@@ -183,7 +199,9 @@ def _percent(values: np.ndarray, sizes: np.ndarray, what: str, reader: Reader) -
 def _remedy(reader: Reader, key: str, value: str) -> str:
     if key in reader.mapping:
         return f"if so, run again with --map {key}={value}; otherwise correct the file"
-    return f"{reader.name} has x1, y1, x2, y2 or x, y in pixels; convert the numbers, or restore the file of the release"
+    return (
+        f"{reader.name} has x1, y1, x2, y2 or x, y in pixels; convert the numbers, or restore the file of the release"
+    )
 
 
 def _outside(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -94,7 +94,9 @@ def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
     """Fill the counts and check the law of rows for every file."""
     kept_lines = Counter(kept["source_file"].to_list())
     rejected_lines = Counter(reject.row.file for reject in raw.rejects)
-    assert len({(reject.row.file, reject.row.number) for reject in raw.rejects}) == len(raw.rejects), "a row was rejected twice"
+    assert len({(reject.row.file, reject.row.number) for reject in raw.rejects}) == len(raw.rejects), (
+        "a row was rejected twice"
+    )
     for books in (kept_lines, rejected_lines):
         for name in [name for name in books if name not in raw.files]:
             books[document_pattern(name)] += books.pop(name)
@@ -153,7 +155,9 @@ def evaluate(report: ConvertReport, out: Path, on_reject: str, max_rejected: flo
     look = "run without --dry-run to get the list" if dry_run else f"look at {out / REJECTED_FILE}"
     page = "" if dry_run else f", or at the page of `fprep report {shlex.quote(str(out))} report.html`,"
     if report.kept == 0:
-        help_missing = "; unpack the images beside the annotation or use --images none" if worst == "missing_image" else ""
+        help_missing = (
+            "; unpack the images beside the annotation or use --images none" if worst == "missing_image" else ""
+        )
         told = f"{rows}; {look}" if report.rejected else "none of the files holds one"
         raise ConversionRejected(report, f"{out}: no row is left for a table: {told}{help_missing}{_guesses(report)}")
     if on_reject == "fail" and report.rejected:
@@ -188,7 +192,12 @@ def _guesses(report: ConvertReport) -> str:
 
 
 def publish_conversion(
-    out: Path, reader: Reader, raw: RawFolder, rows: Iterable[pl.DataFrame], report: ConvertReport, options: dict[str, Any]
+    out: Path,
+    reader: Reader,
+    raw: RawFolder,
+    rows: Iterable[pl.DataFrame],
+    report: ConvertReport,
+    options: dict[str, Any],
 ) -> None:
     """Publish the rows, given in parts, the rejected ones and the report.
 
@@ -217,7 +226,9 @@ def _removal(path: Path) -> Generator[None]:
     path.unlink(missing_ok=True)
 
 
-def _metadata(reader: Reader, raw: RawFolder, report: ConvertReport, options: dict[str, Any], raw_root: str) -> dict[str, Any]:
+def _metadata(
+    reader: Reader, raw: RawFolder, report: ConvertReport, options: dict[str, Any], raw_root: str
+) -> dict[str, Any]:
     columns = columns_of(reader.table)
     return {
         "format": TABLE_FORMAT,
@@ -226,7 +237,8 @@ def _metadata(reader: Reader, raw: RawFolder, report: ConvertReport, options: di
         "column_groups": [group for group, names in COLUMN_GROUPS.items() if all(name in columns for name in names)],
         "landmark_set": reader.landmark_set.to_json() if reader.landmark_set else None,
         "vocabularies": {
-            column: vocabulary.to_json() for column, vocabulary in sorted({**reader.vocabularies, **raw.vocabularies}.items())
+            column: vocabulary.to_json()
+            for column, vocabulary in sorted({**reader.vocabularies, **raw.vocabularies}.items())
         },
         "raw_root": raw_root,  # relative to the folder of the table
         "drawn": (raw.root / MARKER).is_file(),

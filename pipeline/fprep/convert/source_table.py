@@ -90,7 +90,9 @@ class SourceTable:
         """Where the images are; raises `UsageError` when there is no such folder."""
         root = images or self.path.parent / str(self.metadata.get("raw_root", ""))
         if not root.is_dir():
-            raise UsageError(f"{root}: no such folder, but images of {self.path} should be there; name it with --images")
+            raise UsageError(
+                f"{root}: no such folder, but images of {self.path} should be there; name it with --images"
+            )
         return root
 
     def rows(self, numbers: tuple[int, ...]) -> list[dict[str, Any]]:

@@ -41,7 +41,9 @@ def duplicate_rows(frame: pl.DataFrame, *, instances: bool) -> list[tuple[int, i
     return sorted((rows[index], rows[firsts[kept]], rule) for unit, kept, rule in found for index in units[unit])
 
 
-def find_duplicates(identities: Sequence[str], splits: Sequence[str], images: Sequence[str]) -> list[tuple[int, int, str]]:
+def find_duplicates(
+    identities: Sequence[str], splits: Sequence[str], images: Sequence[str]
+) -> list[tuple[int, int, str]]:
     """Rows to drop as (row, the row that is kept, rule): `leaked_image` when the kept one is held out of training, else
     `duplicate_image`."""
     order = sorted(range(len(identities)), key=lambda row: (PRIORITY[splits[row]], row))
@@ -51,7 +53,9 @@ def find_duplicates(identities: Sequence[str], splits: Sequence[str], images: Se
         first = kept.setdefault(identities[row], row)
         if first != row:
             leaked = SIDES[splits[first]] in HELD_OUT and splits[row] == "train"
-            dropped.append((row, first, "leaked_image" if leaked and images[row] != images[first] else "duplicate_image"))
+            dropped.append(
+                (row, first, "leaked_image" if leaked and images[row] != images[first] else "duplicate_image")
+            )
     return sorted(dropped)
 
 

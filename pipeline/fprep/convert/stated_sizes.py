@@ -15,7 +15,11 @@ ASSUMED = "assumed_orientation"  # column: whether the row's turn is an assumpti
 
 
 def turns_of(
-    frame: pl.DataFrame, raw: RawFolder, reader: Reader, facts: list[ImageFacts], sizes: list[tuple[int | None, int | None]]
+    frame: pl.DataFrame,
+    raw: RawFolder,
+    reader: Reader,
+    facts: list[ImageFacts],
+    sizes: list[tuple[int | None, int | None]],
 ) -> tuple[np.ndarray, np.ndarray]:
     """How the coordinates of each row have to be turned, and for which rows that is an assumption."""
     has_any = set(COORDINATES) & {*frame.columns, *(raw.aside.schema if raw.aside else ())}

@@ -16,4 +16,6 @@ def refuse_outputs(raw: Sequence[Path]) -> None:
     for path in raw:
         kind = kind_of_folder(path)
         if kind is not None and kind.name in _NEVER_RAW:
-            raise UsageError(f"{path}: this is {kind.words}, not raw data; name the folder that the archive was unpacked into")
+            raise UsageError(
+                f"{path}: this is {kind.words}, not raw data; name the folder that the archive was unpacked into"
+            )

@@ -93,7 +93,9 @@ class Checkup:
 
     def _lines(self, findings: list[Finding], home: Path) -> list[str]:
         ordered = sorted(findings, key=lambda finding: ORDER.index(finding.severity))
-        return [f"  {finding.severity:8}{_below(finding.path, home, self.path)}{finding.message}" for finding in ordered]
+        return [
+            f"  {finding.severity:8}{_below(finding.path, home, self.path)}{finding.message}" for finding in ordered
+        ]
 
     def _plain(self, finding: Finding) -> dict[str, str]:
         return {
@@ -125,13 +127,17 @@ def doctor(
     if not path.exists():
         raise UsageError(f"{path}: {absent(path)}; name the folder that the archive was unpacked into")
     if not (path.is_dir() or path.is_file()):
-        raise UsageError(f"{path}: neither a folder nor a regular file; name the folder that the archive was unpacked into")
+        raise UsageError(
+            f"{path}: neither a folder nor a regular file; name the folder that the archive was unpacked into"
+        )
     ours = kind_of_folder(path)
     home = real_path(path)
     looked = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)
     checkup = Checkup(path, looked)
     if ours is not None:
-        checkup.findings.append(Finding("note", "ours", looked.root, f"this is {ours.words}, which fprep or ftrain has written"))
+        checkup.findings.append(
+            Finding("note", "ours", looked.root, f"this is {ours.words}, which fprep or ftrain has written")
+        )
     if not is_utf8(str(path)):
         told = f"{readable(path)} is not UTF-8; rename it, for convert refuses it"
         checkup.findings.append(Finding("problem", "name-bytes", looked.root, told))
@@ -139,7 +145,9 @@ def doctor(
     checkup.findings += strange + _look_at_names(looked)
     for file in looked.files():
         checkup.findings += look_at_archive(file)
-    checkup.findings += [Finding("warning", "unreadable", place, "cannot be read; check its mode") for place in looked.unreadable]
+    checkup.findings += [
+        Finding("warning", "unreadable", place, "cannot be read; check its mode") for place in looked.unreadable
+    ]
     if looked.odd:
         first, more = looked.odd[0], f", and {len(looked.odd) - 1} more" if len(looked.odd) > 1 else ""
         checkup.findings.append(
@@ -152,7 +160,10 @@ def doctor(
     if looked.junk:
         checkup.findings.append(
             Finding(
-                "note", "junk", looked.root, f"{count(looked.junk, 'file')} that macOS, Windows or an editor left, never read"
+                "note",
+                "junk",
+                looked.root,
+                f"{count(looked.junk, 'file')} that macOS, Windows or an editor left, never read",
             )
         )
     checkup.diagnoses += diagnose(looked, known, home)
@@ -205,10 +216,14 @@ def _know_files(looked: Scan, tell: Progress) -> tuple[dict[Path, tuple[Signatur
             elif fitting:
                 ambiguous[file] = (fitting, head)
             elif any(re.fullmatch(entry.name, name.lower()) for entry in SIGNATURES if entry.place):
-                unlike = Finding("warning", "unlike", file, f"named like an annotation file, but begins with {head.raw[:40]!r}")
+                unlike = Finding(
+                    "warning", "unlike", file, f"named like an annotation file, but begins with {head.raw[:40]!r}"
+                )
                 findings += list(look_at(file, head, None)) or [unlike]
             else:
-                findings += [found for found in look_at(file, head, None) if found.code in ("lfs-pointer", "web-page", "utf-16")]
+                findings += [
+                    found for found in look_at(file, head, None) if found.code in ("lfs-pointer", "web-page", "utf-16")
+                ]
         budget -= len(names)
     for file, (fitting, head) in ambiguous.items():
         near = {signature.reader: _nearness(file, signature.reader, known) for signature in fitting}
@@ -274,7 +289,9 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) ->
             workers=1, limit=rows, mapping=mapping, follow_links=follow_links, dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
         )  # fmt: skip
     except FashionkitError as error:
-        return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {wording.count(rows, 'row')} failed: {error}")
+        return Finding(
+            "problem", "trial", diagnosis.home, f"a trial conversion of {wording.count(rows, 'row')} failed: {error}"
+        )
     except Exception as error:  # noqa: BLE001  a fault of a reader must not hide what the doctor saw
         words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return Finding(

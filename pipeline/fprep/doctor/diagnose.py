@@ -29,7 +29,10 @@ def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
         by_reader.setdefault(entry[0].reader, {})[path] = entry
     for name, files in sorted(by_reader.items()):
         if not name:
-            found += [Diagnosis("", signature.gives, path, findings=[_no_reader(path)]) for path, (signature, _) in files.items()]
+            found += [
+                Diagnosis("", signature.gives, path, findings=[_no_reader(path)])
+                for path, (signature, _) in files.items()
+            ]
             continue
         for home in _homes(looked, name, list(files), alone=len(by_reader) == 1):
             ours = {path: entry for path, entry in files.items() if path.is_relative_to(home)}
@@ -41,7 +44,9 @@ def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
 
 
 def _no_reader(path: Path) -> Finding:
-    return Finding("note", "no-reader", path, "no reader takes this file; docs/adding-a-dataset.md says how to write one")
+    return Finding(
+        "note", "no-reader", path, "no reader takes this file; docs/adding-a-dataset.md says how to write one"
+    )
 
 
 def _homes(looked: Scan, name: str, paths: list[Path], *, alone: bool) -> list[Path]:
@@ -151,7 +156,11 @@ def _check_images(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
         yield from _check_documents(looked, home, ours)
         return
     name = ours[listing[0]][0].reader
-    homes = [home, *dict.fromkeys(_home(looked, name, path) for path in listing), *dict.fromkeys(path.parent for path in listing)]
+    homes = [
+        home,
+        *dict.fromkeys(_home(looked, name, path) for path in listing),
+        *dict.fromkeys(path.parent for path in listing),
+    ]
     if name == "coco":  # whose images may lie in any folder
         homes += [path for path, folder in looked.folders.items() if folder.images and path.is_relative_to(home)]
     sampled = look_for(looked, list(dict.fromkeys(homes)), sample_rows(listing))

@@ -60,7 +60,9 @@ def sample_rows(paths: Sequence[Path]) -> list[Row]:
         for line, match in _lines(path, each, pattern):
             box = _BOX.search(line[match.end() :]) if "bbox" in path.name else None
             x1, y1, x2, y2 = map(int, box.groups()) if box else (0, 0, 0, 0)
-            rows[Row(clean_path(match[0].decode("utf-8", errors="replace")), path, (x1, y1, x2, y2) if box else None)] = None
+            rows[
+                Row(clean_path(match[0].decode("utf-8", errors="replace")), path, (x1, y1, x2, y2) if box else None)
+            ] = None
     return list(rows)
 
 

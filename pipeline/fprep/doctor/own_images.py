@@ -19,7 +19,9 @@ def diagnose_own_images(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
     Beside other data sets each folder of the root is evaluated by itself.
     """
     roots = (
-        [looked.root] if not taken else [path for path in looked.folders if path.parent == looked.root and path != looked.root]
+        [looked.root]
+        if not taken
+        else [path for path in looked.folders if path.parent == looked.root and path != looked.root]
     )
     known = readers()
     found: list[Diagnosis] = []
@@ -35,7 +37,11 @@ def diagnose_own_images(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
 
 def _folders(looked: Scan, root: Path) -> list[Diagnosis]:
     """A tree with images in at least two folders beside each other."""
-    counts = {path: len(folder.images) for path, folder in looked.folders.items() if folder.images and path.is_relative_to(root)}
+    counts = {
+        path: len(folder.images)
+        for path, folder in looked.folders.items()
+        if folder.images and path.is_relative_to(root)
+    }
     parents = Counter(path.parent for path in counts if path != root)
     if not counts or not parents:
         return []

@@ -73,13 +73,16 @@ class _Places:
         """The folder to give with the table, None where `fprep convert` finds these images without."""
         found = [(name, path) for name in names if (path := self.find(name)) is not None]
         if not found or all(
-            any(path.is_relative_to(folder) and self._file_of(folder, name) for folder in self.usual) for name, path in found
+            any(path.is_relative_to(folder) and self._file_of(folder, name) for folder in self.usual)
+            for name, path in found
         ):
             return None
         homes = list(dict.fromkeys(home for name, _ in found for home in self._homes(name)))
         counts = {home: sum(self._file_of(home, name) is not None for name, _ in found) for home in homes}
         home = max(
-            homes, key=lambda home: (counts[home], home.name in self.table.stem or self.table.stem in home.name), default=None
+            homes,
+            key=lambda home: (counts[home], home.name in self.table.stem or self.table.stem in home.name),
+            default=None,
         )
         if home is not None and 2 * counts[home] > len(found):
             return home
@@ -125,7 +128,11 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
         say.append(Finding("problem", "no-header", path, what))
         return diagnosis
     names = list(dict.fromkeys(table.values(image)))
-    some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if len(names) > _NUM_SAMPLES else names
+    some = (
+        [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)]
+        if len(names) > _NUM_SAMPLES
+        else names
+    )
     rows = [Row(name, path) for name in some]
     found = {row: place for row in rows if (place := places.find(row.name)) is not None}
     propose(table, image, has_images=bool(found))
@@ -144,7 +151,9 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
     return diagnosis
 
 
-def _lost_share(records: Sequence[Record], table: OwnTable, names: Sequence[str], image: int, say: list[Finding]) -> float:
+def _lost_share(
+    records: Sequence[Record], table: OwnTable, names: Sequence[str], image: int, say: list[Finding]
+) -> float:
     """The share of rows that cannot be kept as they are written; what is wrong with the first path is a finding."""
     faults = [fault for name in names if (fault := image_path_fault(clean_path(name))) is not None]
     if faults:
@@ -182,7 +191,11 @@ _LISTS = ("box", "attributes")  # keys that name several columns
 
 def _tell(table: OwnTable, say: list[Finding]) -> None:
     mapped = {key: value for key, value in table.options.items() if key != "image"}
-    taken = {name for key, value in mapped.items() for name in (read_names(value, table.header) if key in _LISTS else [value])}
+    taken = {
+        name
+        for key, value in mapped.items()
+        for name in (read_names(value, table.header) if key in _LISTS else [value])
+    }
     others = [name for name in table.header if name not in taken | table.taken() and name]
     told = ", ".join(f"{key} {value!r}" for key, value in mapped.items()) or "none"
     rest = f"; others: {', '.join(others)}" if others else ""

@@ -19,7 +19,10 @@ _CLASS_WORDS = re.compile(r"categ|class|label|kind|type|article|garment|cloth|ë¶
 _ITEM_WORDS = re.compile(r"(product|item|sku|article|style)[ _-]?(id|code|no|nr|number)?", re.IGNORECASE)
 _BOXES = (
     *((names, "corners") for names in (*USUAL_BOXES, ("left", "top", "right", "bottom"), ("x0", "y0", "x1", "y1"))),
-    *((names, "size") for names in (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))),
+    *(
+        (names, "size")
+        for names in (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
+    ),
     *((names, "center") for names in (("cx", "cy", "w", "h"), ("x_center", "y_center", "width", "height"))),
 )
 
@@ -52,7 +55,9 @@ def propose(table: OwnTable, image: int, *, has_images: bool) -> None:
     lower = [name.casefold() for name in header]
     for key, usual in USUAL_NAMES.items():
         numbers = (lower.index(name) for name in usual if name in lower)
-        number = next((number for number in numbers if header[number] not in table.taken() and _fits(table, key, number)), None)
+        number = next(
+            (number for number in numbers if header[number] not in table.taken() and _fits(table, key, number)), None
+        )
         if key != "image" and number is not None:
             options[key] = header[number]
     for key, column_of in (("split", _split_column), ("item", _item_column)):
@@ -81,7 +86,9 @@ def _free(table: OwnTable) -> Iterator[tuple[int, str, list[str]]]:
 
 
 def _split_column(table: OwnTable) -> int | None:
-    return next((number for number, _, values in _free(table) if all(value.casefold() in SPLIT_NAMES for value in values)), None)
+    return next(
+        (number for number, _, values in _free(table) if all(value.casefold() in SPLIT_NAMES for value in values)), None
+    )
 
 
 def _item_column(table: OwnTable) -> int | None:

@@ -71,7 +71,9 @@ def _fine(layout: str, folder: str, path: bytes) -> list[Signature]:
     words = {"official": "landmarks", "course": "landmards"}
     for split in ("train", "val", "test"):
         found.append(
-            Signature(FINE, f"{split}\\.txt", path, f"names of {split}", f"{folder}/{split}.txt", rows=True, layout=layout)
+            Signature(
+                FINE, f"{split}\\.txt", path, f"names of {split}", f"{folder}/{split}.txt", rows=True, layout=layout
+            )
         )
         ends = {"attr": "attributes", "bbox": "boxes", words[layout]: "landmarks"}
         ends |= {"cate": "categories"} if layout == "official" else {}

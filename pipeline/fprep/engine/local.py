@@ -58,7 +58,14 @@ def run_isolated(
     """
     return list(
         iterate_isolated(
-            work, tasks, crashed=crashed, workers=workers, seconds=seconds, progress=progress, preload=preload, ahead=None
+            work,
+            tasks,
+            crashed=crashed,
+            workers=workers,
+            seconds=seconds,
+            progress=progress,
+            preload=preload,
+            ahead=None,
         )
     )
 
@@ -134,7 +141,9 @@ class _Runner(Generic[Task, Answer]):
             ready = wait([worker.pipe for worker in self.workers], timeout=1.0)
             for worker in [worker for worker in self.workers if worker.pipe in ready]:
                 self._receive(worker)
-            late = [worker for worker in self.workers if worker.tasks and time.monotonic() - worker.since > self.seconds]
+            late = [
+                worker for worker in self.workers if worker.tasks and time.monotonic() - worker.since > self.seconds
+            ]
             for worker in late:
                 self._lose(worker, f"no answer for {self.seconds:.0f} seconds")
             if progress is not None:
@@ -202,7 +211,9 @@ class _Runner(Generic[Task, Answer]):
             index = worker.tasks[0]
             self.answers[index] = self.crashed(self.tasks[index], reason)
         else:
-            self.queue.extendleft([index] for index in reversed(worker.tasks))  # at once: their answers may be waited for
+            self.queue.extendleft(
+                [index] for index in reversed(worker.tasks)
+            )  # at once: their answers may be waited for
         self._retire(worker)
 
     def _retire(self, worker: _Worker) -> None:

@@ -49,7 +49,9 @@ def write(job: ExportJob, folder: Path) -> None:
     job.notes += [_FROM[origin] for origin in sorted(origins) if origin in _FROM]
     turned = int((job.frame["image_orientation"].fill_null(1) > 1).sum())
     if turned:
-        job.notes.append(f"{count(turned, 'image')} with an EXIF orientation: coordinates are those of the upright image")
+        job.notes.append(
+            f"{count(turned, 'image')} with an EXIF orientation: coordinates are those of the upright image"
+        )
 
 
 def _write_split(job: ExportJob, split: str, file: TextIO, ids: dict[str, int], origins: set[str]) -> None:
@@ -80,7 +82,11 @@ def _write_list(file: TextIO, name: str, items: Iterable[str]) -> None:
 
 def _images(job: ExportJob, split: str) -> Iterator[str]:
     several = "garments" in job.groups
-    wanted = ("key", "group", *(name for group in job.groups for name in COLUMN_GROUPS[group] if not name.startswith("garment_")))
+    wanted = (
+        "key",
+        "group",
+        *(name for group in job.groups for name in COLUMN_GROUPS[group] if not name.startswith("garment_")),
+    )
     for image_id, rows in enumerate(_rows_by_image(job, split), 1):
         row = rows[0]
         job.count("images")
@@ -152,7 +158,11 @@ def _cut(instance: Instance, value: dict[str, Any]) -> dict[str, Any]:
         found["box"] = list(instance.source_box)
     back = [[number - 0.5 for number in outline] for outline in value["segmentation"]]
     if not all(map(_same, back, instance.polygons)) or len(back) < instance.num_outlines:
-        found |= {"polygon": list(instance.polygons[0])} if "garments" in instance.row else {"polygons": instance.row["polygons"]}
+        found |= (
+            {"polygon": list(instance.polygons[0])}
+            if "garments" in instance.row
+            else {"polygons": instance.row["polygons"]}
+        )
     return found
 
 

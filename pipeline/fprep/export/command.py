@@ -75,7 +75,9 @@ def export(
     options = ExportOptions(copy, include_images, predictions, limit)
     for name, users in _USED_BY.items():
         if getattr(options, name) and to not in users:
-            raise UsageError(f"--{name.replace('_', '-')} is an option of {', '.join(users)}, not of {to}; leave it out")
+            raise UsageError(
+                f"--{name.replace('_', '-')} is an option of {', '.join(users)}, not of {to}; leave it out"
+            )
     out = claim_output(Path(out), "export")
     source = SourceTable.open(Path(table))
     job = ExportJob(source, options, out, images)
@@ -102,7 +104,13 @@ def export(
         with publish(out) as folder:
             folder.mkdir()
             writer.write(job, folder)
-            content = {**receipt, **summary, "counts": job.counts, "notes": job.notes, "content_sha256": _digest_of(folder)}
+            content = {
+                **receipt,
+                **summary,
+                "counts": job.counts,
+                "notes": job.notes,
+                "content_sha256": _digest_of(folder),
+            }
             publish_sealed(folder / RECEIPT, content)
             files, size = size_of(folder)
     return {**summary, "counts": job.counts, "files": files, "bytes": size, "notes": job.notes, "unchanged": False}

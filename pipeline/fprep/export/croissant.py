@@ -31,7 +31,12 @@ _CONTEXT: dict[str, Any] = {
     "references": "cr:references", "regex": "cr:regex", "repeated": "cr:repeated", "replace": "cr:replace", "sc": "https://schema.org/",
     "separator": "cr:separator", "source": "cr:source", "subField": "cr:subField", "transform": "cr:transform",
 }  # fmt: skip
-_TYPES: dict[Any, str] = {pl.String: "sc:Text", pl.Float32: "sc:Float", pl.Float64: "sc:Float", pl.Boolean: "sc:Boolean"}
+_TYPES: dict[Any, str] = {
+    pl.String: "sc:Text",
+    pl.Float32: "sc:Float",
+    pl.Float64: "sc:Float",
+    pl.Boolean: "sc:Boolean",
+}
 _HOMES = (
     ("deepfashion2", "https://github.com/switchablenorms/DeepFashion2"),
     ("deepfashion", "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html"),
@@ -56,7 +61,9 @@ def write(job: ExportJob, folder: Path) -> None:
     write_table(folder / TABLE, plain_arrow(job.frame), metadata)
     fields, left_out = _fields(job)
     if left_out:
-        job.notes.append(f"{', '.join(left_out)}: nested lists, only in {TABLE}, for Croissant 1.0 cannot describe them")
+        job.notes.append(
+            f"{', '.join(left_out)}: nested lists, only in {TABLE}, for Croissant 1.0 cannot describe them"
+        )
     for split in job.splits:
         for _ in job.splits[split]:
             job.progress()
@@ -66,7 +73,9 @@ def write(job: ExportJob, folder: Path) -> None:
         "@type": "cr:RecordSet", "@id": "rows", "name": "rows", "description": "One row a labelled image or garment.",
         "key": {"@id": "rows/key"}, "field": fields,
     }]  # fmt: skip
-    publish_json(folder / "croissant.json", _head(job, sha256_of(folder / TABLE)) | {"recordSet": records + _side_sets(job)})
+    publish_json(
+        folder / "croissant.json", _head(job, sha256_of(folder / TABLE)) | {"recordSet": records + _side_sets(job)}
+    )
 
 
 def _head(job: ExportJob, digest: str) -> dict[str, Any]:

@@ -23,7 +23,13 @@ _TASKS = {
     "landmarks": "keypoint-detection", "box": "object-detection", "garments": "object-detection", "category": "image-classification",
     "attributes": "image-classification", "style": "image-classification", "item": "image-feature-extraction",
 }  # fmt: skip
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 
 _CONVENTIONS = (
     "Coordinates are pixels of the upright image; the center of the top left pixel is (0, 0). A box is x1, y1, x2, y2, its "
@@ -50,7 +56,9 @@ def write(job: ExportJob, folder: Path) -> None:
                 name = _place_image(job, folder, split, number, rows[0]) if with_images else ""
                 for row in rows:
                     head = {"file_name": name} if name else {}
-                    json.dump(head | _record(job, row), file, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+                    json.dump(
+                        head | _record(job, row), file, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+                    )
                     file.write("\n")
                 job.count("images" if with_images else "images named")
     publish_bytes(folder / "README.md", _card(job, with_images=with_images).encode())

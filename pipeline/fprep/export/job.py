@@ -140,7 +140,9 @@ class ExportJob:
             home = (self.final / target).parent.absolute().resolve()
             self._ways[place.parent] = os.path.relpath(self.raw_root.resolve(), home)
         if copy:
-            place.write_bytes(read_image(self.raw_root, row["image"], row["sha256"], follow_links=follows_links(self.metadata)))
+            place.write_bytes(
+                read_image(self.raw_root, row["image"], row["sha256"], follow_links=follows_links(self.metadata))
+            )
         elif path.is_file():
             place.symlink_to(f"{self._ways[place.parent]}/{row['image']}")
         else:

@@ -36,7 +36,9 @@ def write(job: ExportJob, folder: Path) -> None:
             file.write(",\n" if number else "[\n")
             json.dump(task, file, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         file.write("\n]\n")
-    job.notes.append("import tasks.json after the storage: local files, document root = the raw root that `fprep convert` read")
+    job.notes.append(
+        "import tasks.json after the storage: local files, document root = the raw root that `fprep convert` read"
+    )
 
 
 def _tasks(job: ExportJob, choices: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
@@ -86,7 +88,11 @@ def _regions(instance: Instance, name: str, points: list[str]) -> Iterator[dict[
         corners = zip(polygon[0::2], polygon[1::2], strict=True)
         outline = [[_percent(x + 0.5, width), _percent(y + 0.5, height)] for x, y in corners]
         region = {"id": f"{name}-outline{number}", "parentID": f"{name}-box", "from_name": "outline", **frame}
-        yield {**region, "type": "polygonlabels", "value": {"points": outline, "closed": True, "polygonlabels": [instance.label]}}
+        yield {
+            **region,
+            "type": "polygonlabels",
+            "value": {"points": outline, "closed": True, "polygonlabels": [instance.label]},
+        }
     for number, (x, y, v) in enumerate(instance.points):
         if not v:
             continue

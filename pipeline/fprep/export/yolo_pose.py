@@ -50,7 +50,12 @@ def label_line(instance: Instance, ids: dict[str, int]) -> str:
     width, height = instance.row["width"], instance.row["height"]
     x1, y1, x2, y2 = instance.box
     numbers: list[str] = [str(ids[instance.label])]
-    numbers += [_share((x1 + x2) / 2, width), _share((y1 + y2) / 2, height), _share(x2 - x1, width), _share(y2 - y1, height)]
+    numbers += [
+        _share((x1 + x2) / 2, width),
+        _share((y1 + y2) / 2, height),
+        _share(x2 - x1, width),
+        _share(y2 - y1, height),
+    ]
     for x, y, v in instance.points:
         numbers += [_share(x + 0.5, width), _share(y + 0.5, height), str(v)] if v else ["0", "0", "0"]
     return " ".join(numbers)
@@ -68,7 +73,10 @@ def _data(job: ExportJob, splits: list[str], ids: dict[str, int]) -> str:
         job.notes.append(f"data.yaml: there is no val split, so val is {held_out[0]}")
     places: dict[str, Any] = {split: f"images/{split}" for split in splits}
     if held_out:
-        places = {"train": f"images/{'train' if 'train' in splits else held_out[0]}", "val": f"images/{held_out[0]}"} | places
+        places = {
+            "train": f"images/{'train' if 'train' in splits else held_out[0]}",
+            "val": f"images/{held_out[0]}",
+        } | places
     data = places | {
         "kpt_shape": [len(points["points"]), 3],
         "flip_idx": points["partners"],

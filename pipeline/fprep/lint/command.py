@@ -40,7 +40,11 @@ class Finding:
 
 
 def lint(
-    shards: Path, *, loaders: bool = True, sample_limit: int | None = None, progress: Callable[[int, int], None] | None = None
+    shards: Path,
+    *,
+    loaders: bool = True,
+    sample_limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
     """Everything that is wrong with the shard set in a folder, in the order of its files; an empty list for a sound set.
 
@@ -122,9 +126,15 @@ def _check_groups(index: pl.DataFrame) -> Iterator[Finding]:
     if "group" not in index.columns or "split" not in index.columns:
         return
     roles = index.select("group", pl.col("split").replace(_EVALUATION)).unique()
-    straddling = roles.group_by("group").agg(pl.col("split").sort()).filter(pl.col("split").list.len() > 1).sort("group")
-    for splits, groups in straddling.group_by(pl.col("split").list.join(" and "), maintain_order=True).agg("group").iter_rows():
-        what = f"{wording.count(len(groups), 'group')} in {splits}, the first is {groups[0]}; scores on them are too good"
+    straddling = (
+        roles.group_by("group").agg(pl.col("split").sort()).filter(pl.col("split").list.len() > 1).sort("group")
+    )
+    for splits, groups in (
+        straddling.group_by(pl.col("split").list.join(" and "), maintain_order=True).agg("group").iter_rows()
+    ):
+        what = (
+            f"{wording.count(len(groups), 'group')} in {splits}, the first is {groups[0]}; scores on them are too good"
+        )
         yield Finding(INDEX_FILE, what, "warning")
 
 

@@ -21,7 +21,9 @@ from fschemas.wording import count
 Result = tuple[str, str, bool]
 
 
-def check_loaders(shards: Path, metadata: dict[str, Any], keys: dict[str, list[str]], limit: int | None) -> Iterator[Result]:
+def check_loaders(
+    shards: Path, metadata: dict[str, Any], keys: dict[str, list[str]], limit: int | None
+) -> Iterator[Result]:
     """Compare keys, in order, and annotations of every split with what two loaders give; `limit` samples a split, None for all.
 
     `keys` are the sample keys per split in the order of the shards.
@@ -103,7 +105,9 @@ def _webdataset(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[
 
 def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:  # noqa: ARG001 - one signature
     with tempfile.TemporaryDirectory() as cache:
-        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache)  # read when it is imported
+        os.environ.update(
+            HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache
+        )  # read when it is imported
         datasets: Any = importlib.import_module("datasets")
         samples = datasets.load_dataset(str(shards.resolve()), split=split, streaming=True, cache_dir=cache)
         for sample in samples.cast_column("jpg", datasets.Image(decode=False)):

@@ -111,7 +111,9 @@ class SampleChecks:
 
     def _value_faults(self, annotation: dict[str, Any]) -> Iterator[str]:
         width, height = annotation["width"], annotation["height"]
-        nulls = [name for name, value in annotation.items() if value is None or (isinstance(value, list) and None in value)]
+        nulls = [
+            name for name, value in annotation.items() if value is None or (isinstance(value, list) and None in value)
+        ]
         if nulls:
             yield f"null in {', '.join(nulls)}"
             return

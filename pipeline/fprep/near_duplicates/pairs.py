@@ -96,7 +96,9 @@ def _crowds(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs (first of a crowd, one beyond the 64th), and the images that remain for the search."""
     order = np.argsort(bits, kind="stable")
     values = bits[order]
-    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])) if len(values) else np.zeros(0, np.int64)
+    starts = (
+        np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])) if len(values) else np.zeros(0, np.int64)
+    )
     place = np.arange(len(values)) - np.repeat(starts, np.diff(np.append(starts, len(values))))
     beyond = place >= _MOST_EQUAL
     return order[np.arange(len(values))[beyond] - place[beyond]], order[beyond], np.sort(order[~beyond])
@@ -128,7 +130,9 @@ def _band_pairs(bits: np.ndarray, band: int, distance: int) -> tuple[np.ndarray,
             for first, second in _expand(queries, lows, highs):
                 apart = np.bitwise_count(ordered[first] ^ others[second])
                 near = np.flatnonzero(apart <= distance)
-                found.append((order[first[near]], order[second[near]], apart[near], np.full(len(near), mirrored, np.uint8)))
+                found.append(
+                    (order[first[near]], order[second[near]], apart[near], np.full(len(near), mirrored, np.uint8))
+                )
     return tuple(np.concatenate([piece[column] for piece in found]) for column in range(4))
 
 
@@ -153,9 +157,12 @@ def look_the_same(first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -
     """Whether the thumbnails (N, THUMBNAIL_BYTES) of each pair show the same image; the second ones are mirrored where told."""
     luma, color = split_thumbnails(first)
     other_luma, other_color = (
-        np.where(mirrored.reshape(-1, *[1] * (plane.ndim - 1)), plane[:, :, ::-1], plane) for plane in split_thumbnails(second)
+        np.where(mirrored.reshape(-1, *[1] * (plane.ndim - 1)), plane[:, :, ::-1], plane)
+        for plane in split_thumbnails(second)
     )
-    saturation, other_saturation = (np.abs(plane.astype(np.float32) - 128).mean((1, 2, 3)) for plane in (color, other_color))
+    saturation, other_saturation = (
+        np.abs(plane.astype(np.float32) - 128).mean((1, 2, 3)) for plane in (color, other_color)
+    )
     color_difference = np.abs(color.astype(np.float32) - other_color.astype(np.float32)).mean((1, 2, 3))
     one_is_grey = np.minimum(saturation, other_saturation) < _GREY
     verdict = (_correlation(luma, other_luma) >= _LEAST_ROUGH) & ((color_difference <= _MOST_ROUGH_COLOR) | one_is_grey)

@@ -134,7 +134,9 @@ def hash_image(task: ImageTask) -> ImageHash:
 
 def without_margins(image: np.ndarray) -> np.ndarray | None:
     """The inside of an image (H, W, 3) that has lines of one brightness on some side; None where it has none, or little else."""
-    plane = np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY))  # JPEG smears colors over 16 pixels
+    plane = np.asarray(
+        cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    )  # JPEG smears colors over 16 pixels
     top, bottom = _inside_margins(plane, 1)
     left, right = _inside_margins(plane[top:bottom], 0)
     if right - left < plane.shape[1]:  # what was between them may have margins of its own
@@ -158,7 +160,9 @@ def _inside_margins(plane: np.ndarray, axis: int) -> tuple[int, int]:
 def _count(lowest: np.ndarray, highest: np.ndarray) -> int:
     """How many lines, from the first on, stay near its brightness."""
     middle = (int(lowest[0]) + int(highest[0])) / 2
-    is_margin = (lowest >= middle - _MARGIN_RANGE / 2 - _MARGIN_DRIFT) & (highest <= middle + _MARGIN_RANGE / 2 + _MARGIN_DRIFT)
+    is_margin = (lowest >= middle - _MARGIN_RANGE / 2 - _MARGIN_DRIFT) & (
+        highest <= middle + _MARGIN_RANGE / 2 + _MARGIN_DRIFT
+    )
     return len(lowest) if is_margin.all() else int(is_margin.argmin())
 
 

@@ -122,14 +122,20 @@ def _read_record(
     if not (parser.is_open or parser.is_wrong) and (not taken or not width or len(parser.fields) == width):
         return Record(line, parser.fields, len(taken), parser.has_strays), []
     message = (
-        'a quotation mark (") is not closed in this line' if parser.is_open or taken else "text follows a closing quotation mark"
+        'a quotation mark (") is not closed in this line'
+        if parser.is_open or taken
+        else "text follows a closing quotation mark"
     )
     return Record(line, fault=("quoted_row", message, text[:100])), taken
 
 
 def stray_quote(record: Record) -> tuple[str, str, str] | None:
     """The fault of a record of a published format that has a quotation mark inside a field: no name or value there has one."""
-    return ("quoted_row", 'a quotation mark (") inside a field, which these files never use', "") if record.has_strays else None
+    return (
+        ("quoted_row", 'a quotation mark (") inside a field, which these files never use', "")
+        if record.has_strays
+        else None
+    )
 
 
 class _Fields:
@@ -201,7 +207,9 @@ def _lines(head: bytes) -> list[RawLine]:
     if len(head) >= HEAD and len(contents) > 1:
         contents.pop()
     contents = [content.decode("utf-8", "replace").removesuffix("\r").encode() for content in contents]
-    return [RawLine("", number, 0, content) for number, content in enumerate(contents, start=1) if content.strip(b" \t\r")]
+    return [
+        RawLine("", number, 0, content) for number, content in enumerate(contents, start=1) if content.strip(b" \t\r")
+    ]
 
 
 def _fit(lines: list[RawLine], delimiter: str, widths: Collection[int]) -> tuple[bool, bool, float, int]:

@@ -187,7 +187,9 @@ def is_file(path: Path) -> bool:
             mode = path.stat().st_mode
         except OSError as error:
             where = "itself" if error.errno == errno.ELOOP else f"{path.readlink()}, which does not exist"
-            raise UsageError(f"{path}: a link to {where}; restore the file (where DVC manages it, `dvc checkout`)") from None
+            raise UsageError(
+                f"{path}: a link to {where}; restore the file (where DVC manages it, `dvc checkout`)"
+            ) from None
     raise UsageError(f"{path}: {kind_of(mode)}, but must be a regular file; restore it from the archive")
 
 
@@ -236,7 +238,9 @@ def _recode(head: bytes, name: str) -> str:
     """What to do with a file that is not UTF-8 by its first bytes."""
     if head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         return "restore it from the archive"
-    return f"save it as UTF-8 (`iconv -f UTF-16 -t UTF-8 {shlex.quote(name)}` into a new file) and run the command again"
+    return (
+        f"save it as UTF-8 (`iconv -f UTF-16 -t UTF-8 {shlex.quote(name)}` into a new file) and run the command again"
+    )
 
 
 def _line_ends(content: np.ndarray, flags: np.ndarray) -> np.ndarray:

@@ -84,7 +84,9 @@ class RawFolder:
     guessed: dict[str, str] = field(default_factory=dict[str, str])
     instances: bool = False
     documents: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
-    joins: dict[str, dict[str, tuple[str, list[int]]]] = field(default_factory=dict[str, dict[str, tuple[str, list[int]]]])
+    joins: dict[str, dict[str, tuple[str, list[int]]]] = field(
+        default_factory=dict[str, dict[str, tuple[str, list[int]]]]
+    )
     _odd_paths: dict[str, Path] = field(default_factory=dict[str, Path])
 
     @classmethod
@@ -146,10 +148,16 @@ class RawFolder:
     def check_link(self, path: Path) -> None:
         """Raise `UsageError` for an annotation file behind a link that leaves the raw folders, unless links are followed."""
         real = os.path.realpath(path)
-        if self.follow_links or is_below(real, str(self.root)) or any(is_below(real, str(given)) for given in self.given):
+        if (
+            self.follow_links
+            or is_below(real, str(self.root))
+            or any(is_below(real, str(given)) for given in self.given)
+        ):
             return
         if not is_stored_by_content(real):
-            raise UsageError(f"{self.name_of(path)}: a symbolic link leads out of the raw folder, to {real}; {HOW_TO_FOLLOW}")
+            raise UsageError(
+                f"{self.name_of(path)}: a symbolic link leads out of the raw folder, to {real}; {HOW_TO_FOLLOW}"
+            )
 
     def open_file(self, path: Path) -> RawFile:
         """Read an annotation file and enter it into the books; a byte order mark and line ends other than LF are noted."""
@@ -199,7 +207,9 @@ class RawFolder:
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
         """Refuse a row. `message` says what is wrong without the place; `place` is where, when not in the row's own line."""
         where = place or row
-        self.rejects.append(Reject(row, where, rule, f"{where}: {message}; row rejected", column, found[:200], rules or (rule,)))
+        self.rejects.append(
+            Reject(row, where, rule, f"{where}: {message}; row rejected", column, found[:200], rules or (rule,))
+        )
 
     def warn(self, rule: str, place: object) -> None:
         """Count something that is kept; the first ten places are named in the report."""

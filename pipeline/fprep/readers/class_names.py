@@ -46,7 +46,9 @@ def how_they_differ(group: Iterable[str]) -> str:
         ),
         "look-alike letters of other scripts": lambda name: name.translate(_LOOK_ALIKE),
     }
-    return next((what for what, change in steps.items() if len(set(map(change, names))) == 1), "case, whitespace or look-alikes")
+    return next(
+        (what for what, change in steps.items() if len(set(map(change, names))) == 1), "case, whitespace or look-alikes"
+    )
 
 
 def near_names_of(frame: pl.DataFrame, vocabularies: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:

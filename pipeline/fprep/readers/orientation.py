@@ -34,7 +34,9 @@ def upright_point(x: float, y: float, orientation: int, width: int, height: int)
     return (width - 1 - x if flips_x else x), (height - 1 - y if flips_y else y)
 
 
-def turns(orientations: np.ndarray, upright: np.ndarray, stated: np.ndarray, assumed: Frame) -> tuple[np.ndarray, np.ndarray]:
+def turns(
+    orientations: np.ndarray, upright: np.ndarray, stated: np.ndarray, assumed: Frame
+) -> tuple[np.ndarray, np.ndarray]:
     """By which EXIF orientation the coordinates of each row have to be turned, and the rows for which that was assumed.
 
     `orientations` (rows,) are those of the images, `upright` (rows, 2) their displayed width and height, `stated` (rows, 2) the
@@ -56,7 +58,10 @@ def turn_upright(frame: pl.DataFrame) -> pl.DataFrame:
     columns = [name for name in COORDINATES if name in frame.columns]
     blocks: list[pl.DataFrame] = []
     for start in range(0, len(frame), _ROWS_AT_ONCE):
-        block, places = frame[start : start + _ROWS_AT_ONCE], turned[start : start + _ROWS_AT_ONCE].arg_true().to_numpy()
+        block, places = (
+            frame[start : start + _ROWS_AT_ONCE],
+            turned[start : start + _ROWS_AT_ONCE].arg_true().to_numpy(),
+        )
         if len(places):
             rows = [moved(row, row[TURN]) for row in block[places.tolist()].iter_rows(named=True)]
             order = np.arange(len(block))

@@ -106,7 +106,8 @@ def reader(
             origin,
             any_groups,
             instances,
-            dict(mapping or {}) | (orientation_key(orientation) if set(COORDINATES) & set(table.column_names()) else {}),
+            dict(mapping or {})
+            | (orientation_key(orientation) if set(COORDINATES) & set(table.column_names()) else {}),
             orientation,
         )
 
@@ -141,10 +142,14 @@ def check_mapping(reader: Reader, mapping: Mapping[str, str]) -> None:
     for key in mapping:
         if not set(reader.mapping) - {"orientation"} and key not in reader.mapping:
             but = " but orientation" if reader.mapping else ""
-            raise UsageError(f"--map {key}: the reader {reader.name} knows its files and takes no --map{but}; leave it out")
+            raise UsageError(
+                f"--map {key}: the reader {reader.name} knows its files and takes no --map{but}; leave it out"
+            )
         if key not in reader.mapping:
             known = ", ".join(reader.mapping)
-            raise UsageError(f"--map {key}: {reader.name} has no such key; {did_you_mean(key, reader.mapping)}known are {known}")
+            raise UsageError(
+                f"--map {key}: {reader.name} has no such key; {did_you_mean(key, reader.mapping)}known are {known}"
+            )
 
 
 def safe_key(text: str) -> str:

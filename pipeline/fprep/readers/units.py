@@ -86,7 +86,9 @@ def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
         order = (1, 0, 3, 2) if written.swapped else (0, 1, 2, 3)
         corners = [pl.col("box").list.get(place, null_on_oob=True).cast(pl.Float64) for place in order]
         moved = [value * scale[place % 2] - (corner if place >= 2 else 0.0) for place, value in enumerate(corners)]
-        columns.append(pl.when(pl.col("box").is_not_null()).then(pl.concat_list(moved).cast(pl.List(pl.Float32))).alias("box"))
+        columns.append(
+            pl.when(pl.col("box").is_not_null()).then(pl.concat_list(moved).cast(pl.List(pl.Float32))).alias("box")
+        )
     frame = frame.with_columns(scale[0].alias("_x"), scale[1].alias("_y"))
     names = [name for name in _OUTLINES if name in frame.columns]
     outlines: list[pl.Series] = []

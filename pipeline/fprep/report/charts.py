@@ -43,7 +43,9 @@ def bars(rows: Sequence[Bar], *, whole: float | None = None, shown: int = NUM_BA
         return chart
     beyond = len(rows) - len(lines)
     note = element("p", f"and {count(beyond)} more", class_="faint") if beyond else None
-    return join([chart, details(f"{count(len(rows) - shown)} more", element("div", *lines[shown:], class_="bars"), note)])
+    return join(
+        [chart, details(f"{count(len(rows) - shown)} more", element("div", *lines[shown:], class_="bars"), note)]
+    )
 
 
 def _bar(bar: Bar, longest: float) -> Markup:
@@ -85,7 +87,10 @@ def _number(value: float) -> str:
 
 
 def _frame(
-    x_range: tuple[float, float], y_range: tuple[float, float], names: tuple[str, str], ticks: Sequence[tuple[float, str]] = ()
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    names: tuple[str, str],
+    ticks: Sequence[tuple[float, str]] = (),
 ) -> Markup:
     """Grid lines, numbers and names of both axes; `ticks` are places on the x axis with what stands there."""
     parts: list[Markup] = []
@@ -117,7 +122,12 @@ def histogram(
             x, y = _LEFT + (low - x_range[0]) * scale, number / highest * (HEIGHT - _TOP - _BOTTOM)
             what = element("title", f"{low:g} to {high:g}: {count(number)}")
             width = max(1.0, (high - low) * scale - 1)
-            place = {"x": round(x, 2), "y": round(HEIGHT - _BOTTOM - y, 2), "width": round(width, 2), "height": round(y, 2)}
+            place = {
+                "x": round(x, 2),
+                "y": round(HEIGHT - _BOTTOM - y, 2),
+                "width": round(width, 2),
+                "height": round(y, 2),
+            }
             columns.append(element("rect", what, class_="column", **place))
     frame = _frame(x_range, (0.0, highest), (name, f"{unit} ↑"), ticks)
     return _svg(join([frame, *columns]), f"Histogram of {name}")

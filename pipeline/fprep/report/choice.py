@@ -58,7 +58,9 @@ def _sheets(data: PageData, budget: int) -> dict[str, list[int]]:
     frame = _numbered(data)
     sizes = {split: int((frame["split"] == split).sum()) for split in data.splits}
     shares = allot(sizes, budget)
-    return {split: _spread(frame.filter(pl.col("split") == split), shares[split]) for split in data.splits if shares[split]}
+    return {
+        split: _spread(frame.filter(pl.col("split") == split), shares[split]) for split in data.splits if shares[split]
+    }
 
 
 def _spread(frame: pl.DataFrame, wanted: int) -> list[int]:

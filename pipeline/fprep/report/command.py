@@ -48,13 +48,20 @@ def write_page(
     _check(max_images, limit)
     out = claim_file(Path(out), "a page of `fprep report`", _is_page)
     if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {out.with_suffix('.html').name}")
+        raise UsageError(
+            f"{out}: the page is HTML; give it a name that ends in .html, such as {out.with_suffix('.html').name}"
+        )
     tell = progress or _say_nothing
     data = load(table, audit, limit)
     neighbours = Neighbours(data)
     choice = choose(data, neighbours, 0 if images == NO_IMAGES else max_images)
     drawn = read_images(
-        data, neighbours, choice.rows(), images, lambda done, total: tell("images", done, total), follow_links=follow_links
+        data,
+        neighbours,
+        choice.rows(),
+        images,
+        lambda done, total: tell("images", done, total),
+        follow_links=follow_links,
     )
     parts = _sections(data, drawn, choice)
     page = document(f"{data.dataset}: report", _header(data), parts, _footer(data))
@@ -110,8 +117,14 @@ def _header(data: PageData) -> Markup:
         facts.append((sum((report.get("warnings") or {}).values()), "warning"))
     if data.audit is not None:
         facts.append((len(data.audit), "finding"))
-    cards = [element("div", element("b", count(number)), element("span", _plural(name, number))) for number, name in facts]
-    drawn = element("p", "Drawn by fprep sample: these are no photographs.", class_="notice") if metadata.get("drawn") else None
+    cards = [
+        element("div", element("b", count(number)), element("span", _plural(name, number))) for number, name in facts
+    ]
+    drawn = (
+        element("p", "Drawn by fprep sample: these are no photographs.", class_="notice")
+        if metadata.get("drawn")
+        else None
+    )
     lines = [
         element("p", element("b", name), " ", element("span", metadata[key]))
         for name, key in (("Paper", "paper"), ("License", "license")) if metadata.get(key)
@@ -132,7 +145,9 @@ def _plural(name: str, number: int) -> str:
 def _footer(data: PageData) -> Markup:
     metadata = data.metadata
     groups = ", ".join(metadata.get("column_groups") or ()) or "none"
-    options = ", ".join(f"{name} {value}" for name, value in (metadata.get("options") or {}).items() if value is not None)
+    options = ", ".join(
+        f"{name} {value}" for name, value in (metadata.get("options") or {}).items() if value is not None
+    )
     share = percent(len(data.frame), data.total)
     words = [
         f"Column groups: {groups}.",

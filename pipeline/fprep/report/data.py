@@ -18,7 +18,18 @@ from fschemas.table_file import read_metadata, read_table
 from fschemas.tables import SPLITS
 
 AUDIT_FILE = "audit.parquet"
-_AUDIT_COLUMNS = ("kind", "severity", "table", "key", "other_table", "other_key", "split", "other_split", "distance", "message")
+_AUDIT_COLUMNS = (
+    "kind",
+    "severity",
+    "table",
+    "key",
+    "other_table",
+    "other_key",
+    "split",
+    "other_split",
+    "distance",
+    "message",
+)
 CLASS_COLUMNS = ("category", "garment", "style")  # the first that says something names the class of an image
 
 
@@ -96,7 +107,9 @@ def evenly(total: int, wanted: int) -> list[int]:
 
 def _report(path: Path, remarks: list[str]) -> dict[str, Any]:
     if not path.exists():
-        remarks.append(f"There is no {REPORT_FILE} beside the table, so this page says nothing of the rows that were not kept.")
+        remarks.append(
+            f"There is no {REPORT_FILE} beside the table, so this page says nothing of the rows that were not kept."
+        )
         return {}
     return read_json(path, REPORT_SHAPE, sealed=True, remedy="run `fprep convert` again")
 
@@ -141,7 +154,9 @@ def _audited(path: Path, sha256: str, remarks: list[str]) -> dict[str, Any]:
         return {}
     tables: list[dict[str, Any]] = metadata.get("tables") or []
     if tables and not any(entry.get("sha256") == sha256 for entry in tables):
-        remarks.append(f"{AUDIT_FILE} is of other tables than this one, or of an earlier version of it; run fprep audit again.")
+        remarks.append(
+            f"{AUDIT_FILE} is of other tables than this one, or of an earlier version of it; run fprep audit again."
+        )
     return metadata
 
 

@@ -35,7 +35,9 @@ class Style:
     def of(cls, metadata: dict[str, Any]) -> Style:
         """The style of a table with this metadata."""
         joints: dict[str, Any] = (metadata.get("vocabularies") or {}).get("joint") or {}
-        return cls(metadata, PointNames.of(metadata.get("landmark_set")), PointNames.of_joints(joints.get("values") or ()))
+        return cls(
+            metadata, PointNames.of(metadata.get("landmark_set")), PointNames.of_joints(joints.get("values") or ())
+        )
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,9 @@ def read_images(
         return Images(data, styles, "This page was made without images (--images none).")
     if not root.is_dir():
         if images:
-            raise UsageError(f"{root}: no such folder; name the raw root with --images, or none for a page without images")
+            raise UsageError(
+                f"{root}: no such folder; name the raw root with --images, or none for a page without images"
+            )
         return Images(data, styles, "The images are not where convert found them; name their folder with --images.")
     rows: dict[RowId, Row] = {}
     small: dict[RowId, Thumbnail] = {}

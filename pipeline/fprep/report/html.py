@@ -46,7 +46,9 @@ def escape(text: object, longest: int = LONGEST_TEXT) -> Markup:
     """Any value as HTML text: composed (NFC), without unprintable characters, at most `longest` characters; markup as it is."""
     if isinstance(text, Markup):
         return text
-    shown = _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", _BLANKS.sub(" ", unicodedata.normalize("NFC", str(text))))
+    shown = _UNPRINTABLE.sub(
+        lambda found: f"\\u{ord(found[0]):04x}", _BLANKS.sub(" ", unicodedata.normalize("NFC", str(text)))
+    )
     if len(shown) > longest:
         shown = f"{shown[: longest - 1]}…"
     return Markup(html.escape(shown))
@@ -98,7 +100,9 @@ def table(
     """A table; the columns `numbers` are aligned to the right, `codes` are set as code. It scrolls where it is too wide."""
     kinds = dict.fromkeys(numbers, "number") | dict.fromkeys(codes, "code")
     top = [element("th", cell, class_=kinds.get(index), scope="col") for index, cell in enumerate(head)]
-    body = [element("tr", *(element("td", cell, class_=kinds.get(index)) for index, cell in enumerate(row))) for row in rows]
+    body = [
+        element("tr", *(element("td", cell, class_=kinds.get(index)) for index, cell in enumerate(row))) for row in rows
+    ]
     grid = element("table", element("thead", element("tr", *top)), element("tbody", *body))
     return element("div", grid, class_="scroll")
 

@@ -15,7 +15,14 @@ from fschemas.landmarks import Visibility
 from fschemas.palette import side_of
 
 Row = dict[str, Any]
-_COLORS = ("#b6f03c", "#4fd8ff", "#ff9ad5", "#ffd84d", "#cbb0ff", "#ffab7a")  # of garments; bright, for names on photographs
+_COLORS = (
+    "#b6f03c",
+    "#4fd8ff",
+    "#ff9ad5",
+    "#ffd84d",
+    "#cbb0ff",
+    "#ffab7a",
+)  # of garments; bright, for names on photographs
 _STATES = {Visibility.OCCLUDED: "occluded", Visibility.VISIBLE: "visible"}
 
 
@@ -67,7 +74,10 @@ def marks(row: Row, landmarks: PointNames, joints: PointNames, scale: float) -> 
         areas.append(_box(row["box"], scale, "", ""))
     points = _points(row, "landmark", landmarks, scale)
     return join(
-        [element("g", *areas, class_="boxes"), element("g", *_points(row, "joint", joints, scale), *points, class_="points")]
+        [
+            element("g", *areas, class_="boxes"),
+            element("g", *_points(row, "joint", joints, scale), *points, class_="points"),
+        ]
     )
 
 
@@ -94,7 +104,10 @@ def _box(box: Sequence[float], scale: float, name: str, color: str) -> Markup:
     left, top = round(box[0] * scale, 1), round(box[1] * scale, 1)
     width, height = round((box[2] + 1 - box[0]) * scale, 1), round((box[3] + 1 - box[1]) * scale, 1)
     shape = {"x": left, "y": top, "width": width, "height": height}
-    parts = [element("rect", class_="halo", **shape), element("rect", element("title", name or "box"), class_="box", **shape)]
+    parts = [
+        element("rect", class_="halo", **shape),
+        element("rect", element("title", name or "box"), class_="box", **shape),
+    ]
     if name:
         parts.append(element("text", name, x=left + 5, y=top + 17, class_="name"))
     return element("g", *parts, style=f"color:{color}" if color else None)
@@ -104,13 +117,20 @@ def _points(row: Row, kind: str, names: PointNames, scale: float) -> list[Markup
     """Skeleton and points of the columns `kind_x`, `kind_y`, `kind_visibility`; the present ones only."""
     codes: list[int] = row.get(f"{kind}_visibility") or []
     present = [index for index, code in enumerate(codes) if code >= Visibility.OCCLUDED]
-    places = {index: (_place(row[f"{kind}_x"][index], scale), _place(row[f"{kind}_y"][index], scale)) for index in present}
+    places = {
+        index: (_place(row[f"{kind}_x"][index], scale), _place(row[f"{kind}_y"][index], scale)) for index in present
+    }
     shapes: list[Markup] = []
     path = "".join(
-        f"M{places[a][0]} {places[a][1]}L{places[b][0]} {places[b][1]}" for a, b in names.skeleton if a in places and b in places
+        f"M{places[a][0]} {places[a][1]}L{places[b][0]} {places[b][1]}"
+        for a, b in names.skeleton
+        if a in places and b in places
     )
     if path:
-        shapes += [element("path", d=Markup(path), class_="bones halo"), element("path", d=Markup(path), class_="bones")]
+        shapes += [
+            element("path", d=Markup(path), class_="bones halo"),
+            element("path", d=Markup(path), class_="bones"),
+        ]
     radius = 5.0 if len(present) <= 16 else 3.6
     for index, (x, y) in places.items():
         state = _STATES[Visibility(codes[index])]
@@ -119,7 +139,9 @@ def _points(row: Row, kind: str, names: PointNames, scale: float) -> list[Markup
         if kind == "joint":
             side = 2 * radius
             shapes.append(
-                element("rect", title, x=round(x - radius, 1), y=round(y - radius, 1), width=side, height=side, class_=color)
+                element(
+                    "rect", title, x=round(x - radius, 1), y=round(y - radius, 1), width=side, height=side, class_=color
+                )
             )
         else:
             shapes.append(element("circle", title, cx=x, cy=y, r=radius, class_=color))

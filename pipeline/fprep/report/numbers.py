@@ -132,7 +132,11 @@ def attribute_section(data: PageData) -> Section | None:
     if not data.has("attributes_positive", "attributes_unknown"):
         return None
     values: list[str] = data.vocabulary("attributes").get("values") or []
-    kinds = ["attributes_positive", "attributes_unknown", *(["attributes_maybe"] if data.has("attributes_maybe") else [])]
+    kinds = [
+        "attributes_positive",
+        "attributes_unknown",
+        *(["attributes_maybe"] if data.has("attributes_maybe") else []),
+    ]
     numbers = {kind: _count_ids(data.frame[kind], len(values)) for kind in kinds}
     size = max(len(entry) for entry in numbers.values())
     names = [values[index] if index < len(values) else f"#{index}" for index in range(size)]
@@ -145,9 +149,13 @@ def attribute_section(data: PageData) -> Section | None:
     for kind in kinds:
         if kind != "attributes_unknown":
             is_used[: len(numbers[kind])] |= numbers[kind] > 0
-    unused = [f"{group or 'attributes'} ({len(members)})" for group, members in groups.items() if not is_used[members].any()]
+    unused = [
+        f"{group or 'attributes'} ({len(members)})" for group, members in groups.items() if not is_used[members].any()
+    ]
     charts = [
-        _attribute_chart(data, group, members, names, numbers) for group, members in groups.items() if is_used[members].any()
+        _attribute_chart(data, group, members, names, numbers)
+        for group, members in groups.items()
+        if is_used[members].any()
     ]
     positives = data.frame["attributes_positive"].list.len()
     mean = float(positives.mean() or 0)  # pyright: ignore[reportArgumentType]
@@ -176,7 +184,9 @@ def _count_ids(lists: pl.Series, size: int) -> np.ndarray:
     return counts
 
 
-def _attribute_chart(data: PageData, group: str, members: list[int], names: list[str], numbers: dict[str, np.ndarray]) -> Markup:
+def _attribute_chart(
+    data: PageData, group: str, members: list[int], names: list[str], numbers: dict[str, np.ndarray]
+) -> Markup:
     kinds = (("attributes_positive", "positive"), ("attributes_maybe", "maybe"), ("attributes_unknown", "unknown"))
     found = {
         index: {

@@ -80,7 +80,11 @@ def _state_charts(data: PageData, names: PointNames) -> list[Markup]:
         return [panel("Points", _state_bars(states, names, part, whole), note) for part in columns]
     garments: dict[str, Sequence[int]] = (data.metadata.get("landmark_set") or {}).get("garments", {})
     return [
-        panel(garment, _state_bars(states, names, garments.get(garment, ())), "images · share of them that have coordinates")
+        panel(
+            garment,
+            _state_bars(states, names, garments.get(garment, ())),
+            "images · share of them that have coordinates",
+        )
         for garment, _ in _garments(data)
     ]
 
@@ -95,14 +99,18 @@ def _state_bars(
         applicable = sum(numbers.values())
         known = numbers["visible"] + numbers["occluded"]
         parts = [(colors[name], number, f"{name} {count(number)}") for name, number in numbers.items()]
-        rows.append(Bar(names.name(index).partition("/")[0], parts, f"{count(applicable)} · {percent(known, applicable)}"))
+        rows.append(
+            Bar(names.name(index).partition("/")[0], parts, f"{count(applicable)} · {percent(known, applicable)}")
+        )
     return bars(rows, whole=whole, shown=_MOST_POINTS)
 
 
 def _cloud(data: PageData, names: PointNames, garment: str, number: int) -> Markup:
     """A scatter of the points of one garment, shifted and scaled to their common box, with the skeleton of the medians."""
     rows = data.frame.filter(pl.col("garment") == garment).select("landmark_x", "landmark_y", "landmark_visibility")
-    rows = rows.filter((pl.col("landmark_visibility").list.eval(pl.element() >= Visibility.OCCLUDED.value).list.sum()) >= 3)
+    rows = rows.filter(
+        (pl.col("landmark_visibility").list.eval(pl.element() >= Visibility.OCCLUDED.value).list.sum()) >= 3
+    )
     if rows.is_empty():
         return Markup()
     rows = rows[evenly(len(rows), _CLOUD_ROWS)]
@@ -114,7 +122,9 @@ def _cloud(data: PageData, names: PointNames, garment: str, number: int) -> Mark
         reach = float((high - low).max()) or 1.0
         for index, point in zip(known, (points - (low + high) / 2) / reach, strict=True):
             placed.setdefault(index, []).append((float(point[0]), float(point[1])))
-    return element("figure", _cloud_drawing(placed, names), element("figcaption", element("b", garment), f" {count(number)}"))
+    return element(
+        "figure", _cloud_drawing(placed, names), element("figcaption", element("b", garment), f" {count(number)}")
+    )
 
 
 def _cloud_drawing(placed: dict[int, list[tuple[float, float]]], names: PointNames) -> Markup:
@@ -140,7 +150,9 @@ def _cloud_drawing(placed: dict[int, list[tuple[float, float]]], names: PointNam
         element("circle", element("title", f"{names.name(index)}: {count(len(placed[index]))}"), cx=x, cy=y, r=4.5, class_=f"median {names.side(index)}")
         for index, (x, y) in medians.items()
     ]  # fmt: skip
-    return element("svg", *shapes, viewBox=f"0 0 {_CLOUD} {_CLOUD}", class_="cloud", role="img", aria_label="points of a garment")
+    return element(
+        "svg", *shapes, viewBox=f"0 0 {_CLOUD} {_CLOUD}", class_="cloud", role="img", aria_label="points of a garment"
+    )
 
 
 def size_section(data: PageData) -> Section:
@@ -168,7 +180,9 @@ def size_section(data: PageData) -> Section:
 
 def _size_words(known: pl.DataFrame, total: int) -> str:
     median = known.select(pl.col("width", "height").median()).row(0)
-    ends = known.select(low=pl.min_horizontal("width", "height").min(), high=pl.max_horizontal("width", "height").max()).row(0)
+    ends = known.select(
+        low=pl.min_horizontal("width", "height").min(), high=pl.max_horizontal("width", "height").max()
+    ).row(0)
     words = f"Median {median[0]:,.0f} × {median[1]:,.0f} pixels; shortest side {ends[0]:,}, longest {ends[1]:,}."
     return words if len(known) == total else f"{words} Known of {count(len(known))} of {count(total, 'image')}."
 
@@ -182,7 +196,8 @@ def _size_charts(known: pl.DataFrame) -> list[Markup]:
     middle = float(np.median(aspects))
     shape = f"the median image is {2**middle:.2f} times as wide as high; the axis is logarithmic"
     ticks = [
-        (float(np.log2(wide / high)), f"{wide}:{high}") for wide, high in ((1, 4), (1, 2), (3, 4), (1, 1), (4, 3), (2, 1), (4, 1))
+        (float(np.log2(wide / high)), f"{wide}:{high}")
+        for wide, high in ((1, 4), (1, 2), (3, 4), (1, 1), (4, 3), (2, 1), (4, 1))
     ]
     return [
         panel("Sizes", scatter(points, ("width in pixels", "height")), note),
@@ -192,7 +207,11 @@ def _size_charts(known: pl.DataFrame) -> list[Markup]:
 
 def _kind_charts(known: pl.DataFrame) -> list[Markup]:
     charts: list[Markup] = []
-    for column, title in (("image_format", "Formats"), ("image_mode", "Color modes"), ("image_orientation", "EXIF orientation")):
+    for column, title in (
+        ("image_format", "Formats"),
+        ("image_mode", "Color modes"),
+        ("image_orientation", "EXIF orientation"),
+    ):
         counts: list[tuple[Any, int]] = known[column].cast(pl.String).fill_null("").value_counts().rows()
         ordered = sorted(counts, key=lambda entry: (-entry[1], entry[0]))
         rows = [
@@ -200,7 +219,9 @@ def _kind_charts(known: pl.DataFrame) -> list[Markup]:
             for name, number in ordered
         ]
         note = "1 is upright" if column == "image_orientation" else ""
-        charts.append(element("div", element("h4", title), element("p", note, class_="faint") if note else None, bars(rows)))
+        charts.append(
+            element("div", element("h4", title), element("p", note, class_="faint") if note else None, bars(rows))
+        )
     return [panel("Formats and colors", join(charts))]
 
 
@@ -209,13 +230,17 @@ def _box_chart(data: PageData) -> Markup | None:
         return None
     corner = pl.col("box").list
     area = (corner.get(2) + 1 - corner.get(0)) * (corner.get(3) + 1 - corner.get(1))
-    shares = data.frame.filter(pl.col("width").is_not_null()).select(area / (pl.col("width") * pl.col("height"))).to_series()
+    shares = (
+        data.frame.filter(pl.col("width").is_not_null()).select(area / (pl.col("width") * pl.col("height"))).to_series()
+    )
     if shares.is_empty():
         return None
     counts, edges = np.histogram(shares.to_numpy().clip(0, 1), bins=np.linspace(0, 1, 26))
     note = f"half of the boxes cover more than {percent(float(np.median(shares.to_numpy())), 1)} of their image"
     return panel(
         "Boxes",
-        histogram(counts.tolist(), (100 * edges).round(3).tolist(), "percent of the image that the box covers", "images"),
+        histogram(
+            counts.tolist(), (100 * edges).round(3).tolist(), "percent of the image that the box covers", "images"
+        ),
         note,
     )

@@ -26,7 +26,9 @@ def sheet_section(images: Images, choice: Choice) -> Section:
         total = int((data.frame["split"] == split).sum())
         spread = f"{len(rows)} of {count(total, 'image')}" + (f", spread over {column}" if column else "")
         heading = element("h3", split, element("small", f" {spread}"))
-        blocks.append(join([heading, element("div", *(images.figure(("", row)) for row in rows), class_="sheet", style=style)]))
+        blocks.append(
+            join([heading, element("div", *(images.figure(("", row)) for row in rows), class_="sheet", style=style)])
+        )
     return Section("images", "Images", join(blocks))
 
 
@@ -73,7 +75,9 @@ def item_section(images: Images, choice: Choice) -> Section | None:
     for item, rows in ({} if images.nothing else choice.items).items():
         total = int((named["item"] == item).sum())
         heading = element("h3", item, element("small", f" {len(rows)} of {count(total, 'image')}"))
-        metrics = [images.figure(("", row), element("span", images.rows["", row]["split"], class_="badge")) for row in rows]
+        metrics = [
+            images.figure(("", row), element("span", images.rows["", row]["split"], class_="badge")) for row in rows
+        ]
         blocks.append(join([heading, element("div", *metrics, class_="sheet strip", style=f"--shape:{images.shape}")]))
     return Section("items", "Items", join(blocks))
 
@@ -106,7 +110,9 @@ def audit_section(images: Images, choice: Choice) -> Section | None:
 def _pair(images: Images, finding: Finding) -> Markup:
     distance = f" distance {finding.distance:g}" if finding.distance is not None else ""
     badge = element("span", finding.severity, class_=f"badge {_severity(finding.severity)}")
-    heading = element("p", badge, " ", element("b", finding.kind), element("small", distance), element("br"), finding.message)
+    heading = element(
+        "p", badge, " ", element("b", finding.kind), element("small", distance), element("br"), finding.message
+    )
     sides = [_side(images, side) for side in finding.sides]
     return element(
         "div", heading, element("div", *sides, class_="sheet strip", style=f"--shape:{images.shape}"), class_="finding"

@@ -185,7 +185,9 @@ def _seed(name: str) -> int:
 def _albumentations() -> Any:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it looks for a newer version on the network
     modules = cast("dict[str, object]", sys.modules)
-    modules.setdefault("albumentations.pytorch", None)  # else it imports torch, for seconds and half a gigabyte a worker
+    modules.setdefault(
+        "albumentations.pytorch", None
+    )  # else it imports torch, for seconds and half a gigabyte a worker
     import albumentations
 
     return albumentations

@@ -92,7 +92,9 @@ def _check_options(
     return recipe if copies else None  # without copies a recipe changes nothing, so it must not change the plan either
 
 
-def _tasks(source: SourceTable, todo: list[PlannedShard]) -> Iterator[tuple[str, str, list[dict[str, Any]], tuple[int, ...]]]:
+def _tasks(
+    source: SourceTable, todo: list[PlannedShard]
+) -> Iterator[tuple[str, str, list[dict[str, Any]], tuple[int, ...]]]:
     for planned in todo:
         yield planned.name, planned.split, source.rows(planned.rows), planned.copies
 

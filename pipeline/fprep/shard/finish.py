@@ -26,7 +26,13 @@ _RECORD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6,}}\.json")
 _TEXT: tuple[type[pl.DataType], ...] = (pl.String, pl.Enum, pl.Categorical)
 _TEXTS = ("description",)  # sentences: long, and no labels
 _TASKS = {"landmarks": "keypoint-detection", "box": "object-detection", "attributes": "image-classification"}
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 
 
 def finish(out: Path, source: SourceTable, plan: ShardPlan, records: list[ShardRecord]) -> None:

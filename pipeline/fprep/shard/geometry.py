@@ -78,7 +78,9 @@ def write_geometry(annotation: Row, moved: Geometry, *, is_copy: bool) -> None:
         lost = np.array(annotation["joint_visibility"]) < Visibility.OCCLUDED
         if is_copy:
             lost[:] = True
-            annotation["joint_visibility"] = [min(seen, int(Visibility.ABSENT)) for seen in annotation["joint_visibility"]]
+            annotation["joint_visibility"] = [
+                min(seen, int(Visibility.ABSENT)) for seen in annotation["joint_visibility"]
+            ]
         joints = np.where(lost[:, None], 0.0, joints)
         annotation["joint_x"], annotation["joint_y"] = _floats(joints[:, 0]), _floats(joints[:, 1])
     for name in ("polygons", "garment_polygons"):

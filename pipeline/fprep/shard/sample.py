@@ -29,7 +29,13 @@ from fschemas.pixels import as_rgb
 from fschemas.shard import Sample
 
 CONVERSION_QUALITY = 95  # of images that are encoded only because their format demands it
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # as fschemas.tables, which workers do not import: it takes polars along
+_FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "BMP",
+)  # as fschemas.tables, which workers do not import: it takes polars along
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,9 @@ class SampleMaker:
             return facts.width, facts.height
         return max(1, round(facts.width * size / longest)), max(1, round(facts.height * size / longest))
 
-    def _annotation(self, row: dict[str, Any], copy: int, width: int, height: int, moved: Geometry | None) -> dict[str, Any]:
+    def _annotation(
+        self, row: dict[str, Any], copy: int, width: int, height: int, moved: Geometry | None
+    ) -> dict[str, Any]:
         annotation: dict[str, Any] = {
             "key": sample_key(row["key"], copy), "split": row["split"], "group": row["group"],
             "width": width, "height": height, "image": row["image"], "copy": copy,
@@ -191,7 +199,9 @@ def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
 
 def _undecodable(place: Path, error: Exception) -> IntegrityError:
     detail = " ".join(str(error).split()) or type(error).__name__
-    return IntegrityError(f"{place}: cannot be decoded ({detail}); let `fprep convert` look at the images: it rejects it")
+    return IntegrityError(
+        f"{place}: cannot be decoded ({detail}); let `fprep convert` look at the images: it rejects it"
+    )
 
 
 def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) -> Facts:
@@ -202,7 +212,9 @@ def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) 
         return Facts(row["width"], row["height"], is_jpeg, row["image_mode"], row["image_orientation"])
     found = check_image(os.path.realpath(root), row["image"], decode=True, follow_links=follow_links)
     if found.rule:
-        raise IntegrityError(f"{root / row['image']}: {found.message}; let `fprep convert` look at the images: it rejects it")
+        raise IntegrityError(
+            f"{root / row['image']}: {found.message}; let `fprep convert` look at the images: it rejects it"
+        )
     if found.sha256 != hashlib.sha256(content).hexdigest():
         raise IntegrityError(f"{root / row['image']}: changed while it was read; run the command again")
     assert found.width is not None

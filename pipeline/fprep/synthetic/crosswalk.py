@@ -87,7 +87,11 @@ def _tables() -> dict[tuple[str, str], dict[tuple[str, str], Points]]:
         if one == other:
             there = dict(right)
             small_to_large[coarse, category] = tuple(sorted((place, there[via]) for via, place in left if via in there))
-    tables = {(hub.name, small.name): to_small, (hub.name, large.name): to_large, (small.name, large.name): small_to_large}
+    tables = {
+        (hub.name, small.name): to_small,
+        (hub.name, large.name): to_large,
+        (small.name, large.name): small_to_large,
+    }
     return tables | {(target, source): _turned(table) for (source, target), table in tables.items()}
 
 
@@ -123,6 +127,8 @@ def crosswalk(source: str, garment: str, target: str, target_garment: str) -> Po
 
 def _table(source: str, garment: str, target: str) -> dict[tuple[str, str], Points]:
     if (source, target) not in CROSSWALKS:
-        raise UsageError(f"no crosswalk from {source!r} to {target!r}; there are {', '.join(LANDMARK_SETS)}, each to the others")
+        raise UsageError(
+            f"no crosswalk from {source!r} to {target!r}; there are {', '.join(LANDMARK_SETS)}, each to the others"
+        )
     LANDMARK_SETS[source].valid_points(garment)
     return CROSSWALKS[source, target]

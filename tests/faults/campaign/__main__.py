@@ -28,7 +28,16 @@ from tests.faults.harness import ROOT
 
 CAMPAIGNS: dict[str, Campaign] = {
     campaign.name: campaign
-    for campaign in (Kills(), FailingCalls(), FullDisks(), Flips(), RawFiles(), HostileImages(), HostileModels(), Concurrency())
+    for campaign in (
+        Kills(),
+        FailingCalls(),
+        FullDisks(),
+        Flips(),
+        RawFiles(),
+        HostileImages(),
+        HostileModels(),
+        Concurrency(),
+    )
 }
 _TELL = 60  # seconds between lines of progress
 _RECORD = ROOT / "docs/reliability.json"
@@ -87,12 +96,17 @@ def main() -> int:
     elif options.replay:
         names = [TrialName.parse(options.replay)]
     else:
-        names = rounds(chosen, {name: int(count) for name, count in wanted.items()}, options.first, endless=options.minutes > 0)
+        names = rounds(
+            chosen, {name: int(count) for name, count in wanted.items()}, options.first, endless=options.minutes > 0
+        )
     start = time.monotonic()
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="campaign-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
         root = Path(folder)
-        benches = [Bench.start(root / "bench", root / f"log-{number}") for number in range(1 if options.replay else options.jobs)]
+        benches = [
+            Bench.start(root / "bench", root / f"log-{number}")
+            for number in range(1 if options.replay else options.jobs)
+        ]
         benches[0].build()
         deadline = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
         runner = Runner(names, options.seed, deadline, root)
@@ -110,7 +124,9 @@ def main() -> int:
 
 
 def _failures(record: dict[str, Any]) -> list[list[str]]:
-    return [failure for cases in record["campaigns"].values() for case in cases.values() for failure in case["failures"]]
+    return [
+        failure for cases in record["campaigns"].values() for case in cases.values() for failure in case["failures"]
+    ]
 
 
 def _note_fixed(record: dict[str, Any], runner: Runner) -> None:
@@ -158,17 +174,27 @@ def _publish(record: dict[str, Any]) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so many minutes; without, one trial of each case")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="stop after so many minutes; without, one trial of each case"
+    )
     parser.add_argument("--only", action="append", choices=list(CAMPAIGNS), help="this campaign alone; may be repeated")
     parser.add_argument(
-        "--trials", action="append", default=[], metavar="CAMPAIGN=N", help="so many trials of a campaign; may be repeated"
+        "--trials",
+        action="append",
+        default=[],
+        metavar="CAMPAIGN=N",
+        help="so many trials of a campaign; may be repeated",
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first trial of each case")
     parser.add_argument("--jobs", type=int, default=2, help="trials at a time")
     parser.add_argument("--replay", metavar="TRIAL", help="repeat one trial, such as kills/shard/17")
-    parser.add_argument("--recheck", action="store_true", help="replay the failures of docs/reliability.json and note which pass")
-    parser.add_argument("--add", action="store_true", help="add these trials to docs/reliability.json; start at another --first")
+    parser.add_argument(
+        "--recheck", action="store_true", help="replay the failures of docs/reliability.json and note which pass"
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="add these trials to docs/reliability.json; start at another --first"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/reliability.json and docs/reliability.md")
     return parser.parse_args()
 

@@ -57,7 +57,9 @@ class Concurrency:
         again = ["shard", table, shards, "--shard-samples", 4, "--size", 64, "--workers", 1, "--seed", 3, "-q"]
         train = [shards if argument == bench.shards("deepfashion-category") else argument
                  for argument in bench.training("category", folder / "run")]  # fmt: skip
-        writer, reader = self._together(lambda: bench.fprep(*again), lambda: _other(bench, folder).ftrain(*train), draw, 0.5)
+        writer, reader = self._together(
+            lambda: bench.fprep(*again), lambda: _other(bench, folder).ftrain(*train), draw, 0.5
+        )
         check(writer.code == 0, f"the writer ends with {writer.code}: {writer.err.strip()}")
         check(reader.code in (0, USAGE, INTEGRITY), f"the reader ends with {reader.code}: {reader.err.strip()}")
         check("delete" not in reader.err, f"the reader advises to delete: {reader.err.strip()}")

@@ -69,12 +69,16 @@ class Flips:
             table = bench.table("deepfashion-category")
             return bench.fprep("shard", table, place, "--shard-samples", 6, "--size", 64, "--workers", 1, "-q")
         if case == "evaluate":
-            return bench.ftrain("evaluate", bench.run("category"), place, "--out", out, "--workers", 0, "--allow-collapse", *cpu)
+            return bench.ftrain(
+                "evaluate", bench.run("category"), place, "--out", out, "--workers", 0, "--allow-collapse", *cpu
+            )
         if case == "predict":
             return bench.ftrain("predict", place, bench.photo, "--out", out, *cpu)
         if case == "query":
             run, shards = bench.run("retrieval"), bench.shards("deepfashion-inshop")
-            return bench.ftrain("query", place, bench.photo, "--out", out, "--top", 3, "--run", run, "--shards", shards, *cpu)
+            return bench.ftrain(
+                "query", place, bench.photo, "--out", out, "--top", 3, "--run", run, "--shards", shards, *cpu
+            )
         return bench.ftrain(*bench.training("category", place))
 
     def _expected(self, case: str, bench: Bench, place: Path, folder: Path) -> object:
@@ -82,7 +86,9 @@ class Flips:
         key = f"expected {case} {folder}"
         if key not in bench.known:
             outcome = self._read(case, bench, place, folder)
-            check(outcome.code == 0 and outcome.error is None, f"undamaged: {outcome.code} {outcome.error} {outcome.err}")
+            check(
+                outcome.code == 0 and outcome.error is None, f"undamaged: {outcome.code} {outcome.error} {outcome.err}"
+            )
             bench.known[key] = self._result(case, outcome, place, folder)
             shutil.rmtree(place)
             shutil.copytree(self._source(case, bench), place, symlinks=True)
@@ -97,7 +103,10 @@ class Flips:
         if case == "shard-again":  # repaired, or refused
             return {path.name: path.read_bytes() for path in sorted(place.rglob("*.tar"))}
         if case == "resume":  # what counts is the model that stands at the end
-            return {path.name: path.read_bytes() for path in sorted((place / "checkpoints/step-00000004").glob("*.safetensors"))}
+            return {
+                path.name: path.read_bytes()
+                for path in sorted((place / "checkpoints/step-00000004").glob("*.safetensors"))
+            }
         name = {"evaluate": "metrics.json", "predict": "predictions.jsonl", "query": "results.jsonl"}[case]
         return (folder / "out" / name).read_bytes()
 

@@ -85,7 +85,9 @@ def _png_bomb(path: Path, good: bytes, draw: random.Random) -> None:
     side = draw.choice([13_000, 30_000, 2**31 - 1])
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 1_000_000)), (b"IEND", b"")]
-    packed = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+    packed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
 
 
@@ -109,7 +111,9 @@ def _animation(path: Path, good: bytes, draw: random.Random) -> None:
 
 
 def _odd_mode(path: Path, good: bytes, draw: random.Random) -> None:
-    mode, kind = draw.choice([("CMYK", "JPEG"), ("L", "JPEG"), ("LA", "PNG"), ("I;16", "PNG"), ("1", "PNG"), ("RGBA", "WEBP")])
+    mode, kind = draw.choice(
+        [("CMYK", "JPEG"), ("L", "JPEG"), ("LA", "PNG"), ("I;16", "PNG"), ("1", "PNG"), ("RGBA", "WEBP")]
+    )
     Image.new(mode, (64, 64)).save(path, kind)
 
 
@@ -150,9 +154,7 @@ class HostileModels:
     """Run folders, weight files and indices that somebody else made."""
 
     name: str = "hostile-models"
-    about: str = (
-        "a run, a weight file or an index with a pickle, an absurd header, wrong types, deep JSON, a YAML bomb, links or `../`"
-    )
+    about: str = "a run, a weight file or an index with a pickle, an absurd header, wrong types, deep JSON, a YAML bomb, links or `../`"
     promise: str = "one sentence with exit code 2, 4 or 5; no code runs, and nothing is written outside the output"
 
     def cases(self) -> Sequence[str]:
@@ -176,7 +178,16 @@ class HostileModels:
             run, shards = bench.run("retrieval"), bench.shards("deepfashion-inshop")
             arguments: dict[str, Sequence[object]] = {
                 "predict": ["predict", place, bench.photo, "--out", out, *cpu],
-                "evaluate": ["evaluate", place, bench.shards("deepfashion-category"), "--out", out, "--workers", 0, *cpu],
+                "evaluate": [
+                    "evaluate",
+                    place,
+                    bench.shards("deepfashion-category"),
+                    "--out",
+                    out,
+                    "--workers",
+                    0,
+                    *cpu,
+                ],
                 "resume": bench.training("category", place, steps=5),
                 "query": ["query", place, bench.photo, "--out", out, "--run", run, "--shards", shards, *cpu],
             }
@@ -185,18 +196,33 @@ class HostileModels:
         check(not canary.exists(), f"{kind}: code ran")
         check("internal error" not in outcome.err, f"{kind}: {outcome.err.strip()}")
         allowed = (
-            (0, USAGE, 3, 4, INTEGRITY) if case == "resume" or "training" in kind or "metrics" in kind else (USAGE, 4, INTEGRITY)
+            (0, USAGE, 3, 4, INTEGRITY)
+            if case == "resume" or "training" in kind or "metrics" in kind
+            else (USAGE, 4, INTEGRITY)
         )
         check(
             outcome.code in allowed or (outcome.code == 0 and _not_read(kind)),
             f"{kind}: exit code {outcome.code}: {outcome.err.strip()}",
         )
-        others = {name for name in snapshot(folder) if not name.startswith(("out/", "place/", "place.superseded", ".", "place"))}
+        others = {
+            name
+            for name in snapshot(folder)
+            if not name.startswith(("out/", "place/", "place.superseded", ".", "place"))
+        }
         check(not others, f"{kind}: written outside the output: {sorted(others)[:3]}")
 
 
 _LAST = "step-00000004"
-_UNREAD = ("receipt.json", "metrics.json", "training.csv", "validation.csv", "best.json", "LATEST", "optimizer", "dvclive")
+_UNREAD = (
+    "receipt.json",
+    "metrics.json",
+    "training.csv",
+    "validation.csv",
+    "best.json",
+    "LATEST",
+    "optimizer",
+    "dvclive",
+)
 
 
 def _not_read(kind: str) -> bool:
@@ -229,7 +255,9 @@ def _huge_header(path: Path, canary: Path, draw: random.Random) -> None:
 
 
 def _lying_header(path: Path, canary: Path, draw: random.Random) -> None:
-    header = json.dumps({"weight": {"dtype": "F32", "shape": [draw.choice([2**40, 7]), 4], "data_offsets": [0, 16]}}).encode()
+    header = json.dumps(
+        {"weight": {"dtype": "F32", "shape": [draw.choice([2**40, 7]), 4], "data_offsets": [0, 16]}}
+    ).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 16)
 
 
@@ -252,7 +280,9 @@ def _not_utf8(path: Path, canary: Path, draw: random.Random) -> None:
 
 
 def _other_types(path: Path, canary: Path, draw: random.Random) -> None:
-    path.write_text(draw.choice(["[]", "null", "7", '"text"', "{}", "NaN", '{"files": [], "digests": 3, "samples": "x"}']))
+    path.write_text(
+        draw.choice(["[]", "null", "7", '"text"', "{}", "NaN", '{"files": [], "digests": 3, "samples": "x"}'])
+    )
 
 
 def _escaping(path: Path, canary: Path, draw: random.Random) -> None:

@@ -85,7 +85,9 @@ class Kills:
 
     name: str = "kills"
     about: str = "SIGKILL, SIGTERM or Ctrl-C at a random moment, up to three times in a row"
-    promise: str = "no file is half-written; the same command again gives the tree of an undisturbed run and leaves no temporary"
+    promise: str = (
+        "no file is half-written; the same command again gives the tree of an undisturbed run and leaves no temporary"
+    )
 
     def cases(self) -> Sequence[str]:
         """All commands that write."""
@@ -109,7 +111,9 @@ class FailingCalls:
     """One call that changes files fails: a full disk (which stays full), an input/output error, or a kill in the middle."""
 
     name: str = "failing-calls"
-    about: str = "the k-th call that changes a file fails with ENOSPC (as all later ones) or EIO, or the process dies in it"
+    about: str = (
+        "the k-th call that changes a file fails with ENOSPC (as all later ones) or EIO, or the process dies in it"
+    )
     promise: str = (
         "exit code 4 and one sentence that names the place; the same command again gives the tree of an undisturbed run"
     )
@@ -127,7 +131,9 @@ class FailingCalls:
         if kind == "KILL":
             check(outcome.code in (137, 0), f"{kind} at call {at} ends it with {outcome.code}: {outcome.err.strip()}")
         elif outcome.code != 0 or kind == "ENOSPC":  # what is only a courtesy, such as a note in a log, may fail unseen
-            check(outcome.code in (0, ENVIRONMENT), f"{kind} at call {at} ends with {outcome.code}: {outcome.err.strip()}")
+            check(
+                outcome.code in (0, ENVIRONMENT), f"{kind} at call {at} ends with {outcome.code}: {outcome.err.strip()}"
+            )
         if outcome.code == ENVIRONMENT:
             check(len(outcome.err.strip().splitlines()) >= 1, f"{kind} at call {at}: no sentence")
             check("internal error" not in outcome.err, outcome.err.strip())
@@ -137,7 +143,9 @@ class FailingCalls:
         """How many file-changing calls an undisturbed run makes."""
         key = f"calls {case}"
         if key not in bench.known:
-            bench.known[key] = len(run(bench, case, folder / "out", fault={"root": str(folder), "kind": "EIO", "at": 0}).calls)
+            bench.known[key] = len(
+                run(bench, case, folder / "out", fault={"root": str(folder), "kind": "EIO", "at": 0}).calls
+            )
             _clear(folder)
         return bench.known[key]
 

@@ -15,7 +15,9 @@ COMMAND = "python -m tests.faults.campaign"
 def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
     """The page as Markdown."""
     total = sum(case["tried"] for cases in record["campaigns"].values() for case in cases.values())
-    failures = [failure for cases in record["campaigns"].values() for case in cases.values() for failure in case["failures"]]
+    failures = [
+        failure for cases in record["campaigns"].values() for case in cases.values() for failure in case["failures"]
+    ]
     fixed = sum(len(failure) > 2 for failure in failures)
     lines = [
         "# Reliability",
@@ -36,7 +38,10 @@ def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
         "|---|---|---|---|---|",
     ]
     for name, cases in record["campaigns"].items():
-        tried, wrong = sum(case["tried"] for case in cases.values()), sum(len(case["failures"]) for case in cases.values())
+        tried, wrong = (
+            sum(case["tried"] for case in cases.values()),
+            sum(len(case["failures"]) for case in cases.values()),
+        )
         lines.append(f"| {name} | {campaigns[name].about} | {campaigns[name].promise} | {tried:,} | {wrong} |")
     lines += [
         "",
@@ -48,11 +53,16 @@ def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
               "moment may take a few replays. `failing-calls` needs none: it counts calls, not seconds.", ""]  # fmt: skip
     for name, cases in record["campaigns"].items():
         lines += [f"## {name}", "", "| case | trials | failed |", "|---|---|---|"]
-        lines += [f"| {case} | {entry['tried']:,} | {len(entry['failures'])} |" for case, entry in sorted(cases.items())]
+        lines += [
+            f"| {case} | {entry['tried']:,} | {len(entry['failures'])} |" for case, entry in sorted(cases.items())
+        ]
         failures = [failure for entry in cases.values() for failure in entry["failures"]]
         lines += [
             "",
-            *(f"- `{trial}`: {words}{f' (fixed in `{commit[0]}`)' if commit else ''}" for trial, words, *commit in failures),
+            *(
+                f"- `{trial}`: {words}{f' (fixed in `{commit[0]}`)' if commit else ''}"
+                for trial, words, *commit in failures
+            ),
         ]
         lines += [""] if failures else []
     lines += [

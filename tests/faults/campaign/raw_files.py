@@ -27,9 +27,7 @@ class RawFiles:
     """One of the mutations of `tests.fprep.mutations`, or an unexpected entry in the tree, for each reader."""
 
     name: str = "raw-files"
-    about: str = (
-        "a broken annotation file (17 kinds of damage) or an unexpected entry (pipe, link, device, odd name) in a raw tree"
-    )
+    about: str = "a broken annotation file (17 kinds of damage) or an unexpected entry (pipe, link, device, odd name) in a raw tree"
     promise: str = "one sentence with exit code 2, 5, or 3 where no row is left, or a table in which good rows stay and bad ones are rejected with a reason"
 
     def cases(self) -> Sequence[str]:
@@ -49,7 +47,9 @@ class RawFiles:
             _ENTRIES[kind](parent)
             where = f"{kind} in {parent.relative_to(raw)}"
         outcome = bench.fprep(*self._arguments(case, raw, out))
-        check(outcome.code in (0, USAGE, REJECTED, INTEGRITY), f"{where}: exit code {outcome.code}: {outcome.err.strip()}")
+        check(
+            outcome.code in (0, USAGE, REJECTED, INTEGRITY), f"{where}: exit code {outcome.code}: {outcome.err.strip()}"
+        )
         if outcome.code != 0:
             check(len(outcome.err.strip().splitlines()) == 1, f"{where}: more than a sentence: {outcome.err}")
             check(kind in MUTATIONS, f"{where}: refused the whole tree: {outcome.err.strip()}")
@@ -107,7 +107,9 @@ _ENTRIES: dict[str, Callable[[Path], None]] = {
     "link-to-root": _link("root", "/"),
     "link-to-zero": _link("zero.jpg", "/dev/zero"),
     "dangling-link": _link("gone.jpg", "nowhere.jpg"),
-    "name-not-utf-8": lambda parent: Path(os.fsdecode(os.fsencode(parent) + b"/\xff\xfe.jpg")).write_bytes(b"junk") and None,
+    "name-not-utf-8": lambda parent: (
+        Path(os.fsdecode(os.fsencode(parent) + b"/\xff\xfe.jpg")).write_bytes(b"junk") and None
+    ),
     "apple-double": _file("._image.jpg"),
     "apple-double-annotation": _file("._annotation.json"),
     "ds-store": _file(".DS_Store"),

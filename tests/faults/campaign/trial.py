@@ -78,7 +78,9 @@ def run_trial(campaigns: Mapping[str, Campaign], name: TrialName, seed: int, ben
     return ""
 
 
-def rounds(campaigns: Mapping[str, Campaign], wanted: Mapping[str, int], first: int = 0, *, endless: bool) -> list[TrialName]:
+def rounds(
+    campaigns: Mapping[str, Campaign], wanted: Mapping[str, int], first: int = 0, *, endless: bool
+) -> list[TrialName]:
     """Trials of all cases in turn: as many of a campaign as `wanted` says; otherwise one of each case, or very many."""
     names: list[TrialName] = []
     for campaign in campaigns.values():

@@ -38,19 +38,26 @@ def _training_command(task_name: str) -> None:
         run: Annotated[Path, typer.Option(help="Run folder to write or to go on with.")],
         params: Annotated[Path | None, typer.Option(help="params.yaml; the one here if there is one.")] = None,
         section: Annotated[
-            str | None, typer.Option(help="Section of params.yaml with the profiles; that of the task's name if not given.")
+            str | None,
+            typer.Option(help="Section of params.yaml with the profiles; that of the task's name if not given."),
         ] = None,
         profile: Annotated[str | None, typer.Option(help="Profile of params.yaml, or of ftrain itself.")] = None,
-        overrides: Annotated[list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")] = None,
+        overrides: Annotated[
+            list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")
+        ] = None,
         category: Annotated[str | None, typer.Option(help="Train one garment only (model.category).")] = None,
         resume: Annotated[
             Literal["auto", "never", "must"], typer.Option(help="auto: go on with the same run, set another one aside.")
         ] = "auto",
-        init_from: Annotated[Path | None, typer.Option(help="Run folder, or weight file of the backbone, to start from.")] = None,
+        init_from: Annotated[
+            Path | None, typer.Option(help="Run folder, or weight file of the backbone, to start from.")
+        ] = None,
         lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry (lock).")] = None,
         amp: Annotated[Literal["none", "bf16"] | None, typer.Option(help="Mixed precision (fit.amp).")] = None,
         compile: Annotated[bool, typer.Option("--compile", help="torch.compile the model (fit.compile).")] = False,  # noqa: A002
-        exact: Annotated[bool, typer.Option("--exact", help="Same bits for any number of processes (fit.exact).")] = False,
+        exact: Annotated[
+            bool, typer.Option("--exact", help="Same bits for any number of processes (fit.exact).")
+        ] = False,
         limit_steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
         workers: Workers = 2,
         threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of the CPU for the model.")] = None,
@@ -125,8 +132,12 @@ def evaluate(
     device: Device = "auto",
     batch_size: BatchSize = 32,
     tta: Turned = None,
-    allow_collapse: Annotated[bool, typer.Option(help="Exit code 0 although one answer dominates the predictions.")] = False,
-    lock: Annotated[Path | None, typer.Option(help="Split lock that the shards must carry, besides that of the run.")] = None,
+    allow_collapse: Annotated[
+        bool, typer.Option(help="Exit code 0 although one answer dominates the predictions.")
+    ] = False,
+    lock: Annotated[
+        Path | None, typer.Option(help="Split lock that the shards must carry, besides that of the run.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
@@ -162,12 +173,17 @@ def evaluate(
 
 @app.command(rich_help_panel="Use")
 def submit(
-    run: Annotated[Path, typer.Argument(help="Run folder, or a folder of runs named by their garment (--category models).")],
+    run: Annotated[
+        Path, typer.Argument(help="Run folder, or a folder of runs named by their garment (--category models).")
+    ],
     test: Annotated[Path, typer.Argument(help="test.csv of the challenge, with Images/ beside it.")],
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],
     checkpoint: Checkpoint = "best",
     tta: Annotated[
-        bool, typer.Option("--tta/--no-tta", help="Test-time augmentation: every view of the task, or the plain image alone.")
+        bool,
+        typer.Option(
+            "--tta/--no-tta", help="Test-time augmentation: every view of the task, or the plain image alone."
+        ),
     ] = True,
     device: Device = "auto",
     quiet: Quiet = False,

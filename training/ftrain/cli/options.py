@@ -16,7 +16,9 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to c
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Boxes = Annotated[
     Path | None,
-    typer.Option(help="Run of category that finds the garment, for a run with model.crop=box; else its own box, or all."),
+    typer.Option(
+        help="Run of category that finds the garment, for a run with model.crop=box; else its own box, or all."
+    ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Turned = Annotated[

@@ -60,7 +60,8 @@ def index(
     shards: Shards,
     out: Annotated[Path, typer.Argument(help="Folder of the index; one that stands there is replaced.")],
     kind: Annotated[
-        Literal["exact", "ivf", "hnsw"], typer.Option(help="Exact search, or lists or a graph (faiss) that a sweep tunes.")
+        Literal["exact", "ivf", "hnsw"],
+        typer.Option(help="Exact search, or lists or a graph (faiss) that a sweep tunes."),
     ] = "exact",
     recall: Annotated[float, typer.Option(help="Recall@20 that approximate search shall reach.")] = 0.98,
     split: Annotated[

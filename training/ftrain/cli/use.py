@@ -27,7 +27,9 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Images, folders of images, or one finished shard set.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl and the overlays.")],
     split: Annotated[str, typer.Option(help="Split of a shard set, or several: train+val+test.")] = "test",
-    category: Annotated[str | None, typer.Option(help="Garment in all images; named by the model if not given.")] = None,
+    category: Annotated[
+        str | None, typer.Option(help="Garment in all images; named by the model if not given.")
+    ] = None,
     overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Draw each answer on its image.")] = True,
     checkpoint: Checkpoint = "best",
     tta: Turned = None,
@@ -97,7 +99,9 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder for the model and export.json.")],
     to: Annotated[Literal["onnx", "torch-export"], typer.Option(help="Format.")],
     checkpoint: Checkpoint = "best",
-    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference allowed, as a share of the largest number.")] = 1e-3,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Largest difference allowed, as a share of the largest number.")
+    ] = 1e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of the random images that the comparison is made with.")] = 0,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what export.json holds.")] = False,
@@ -125,7 +129,9 @@ def summary(
             help="Shard set whose classes and landmarks count; without it those of the data set that the task was published on."
         ),
     ] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")
+    ] = None,
     depth: Annotated[int, typer.Option(min=1, help="How far to go into modules.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
@@ -147,13 +153,17 @@ def summary(
     found = summarise(network, config, depth=depth)
     lines = list(summary_lines(found))
     if run is None and dataset is None:
-        lines.append("for the classes and landmarks of the data set that the task was published on; give --dataset for yours")
+        lines.append(
+            "for the classes and landmarks of the data set that the task was published on; give --dataset for yours"
+        )
     say(found, "\n".join(lines), as_json=as_json)
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, two or more.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for comparison.csv, comparison.json and comparison.png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for comparison.csv, comparison.json and comparison.png.")
+    ] = None,
     reports: Annotated[
         Path | None, typer.Option(help="Folder with the evaluations, named like the runs, as dvc.yaml writes them.")
     ] = None,

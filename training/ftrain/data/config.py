@@ -52,7 +52,9 @@ class ViewConfig(TaskConfig):
     translate: float = Field(0.08, ge=0)  # of the input size, uniform in ±
     flip: float = Field(0.5, ge=0, le=1)  # probability
     color_jitter: float = Field(0.3, ge=0, lt=1)  # brightness, contrast and saturation are drawn from 1 ± color
-    random_erase: float = Field(0.0, ge=0, le=1)  # probability that a random rectangle is greyed (Zhong et al., AAAI 2020)
+    random_erase: float = Field(
+        0.0, ge=0, le=1
+    )  # probability that a random rectangle is greyed (Zhong et al., AAAI 2020)
 
     @field_validator("scale")
     @classmethod
@@ -78,7 +80,9 @@ class FitConfig(BaseModel):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     backbone_lr_scale: float = Field(1.0, ge=0)  # multiplies the rate of parameters named backbone.*
-    layer_lr_decay: float = Field(1.0, gt=0, le=1)  # multiplies it once more for each layer from the head down; 1 is off
+    layer_lr_decay: float = Field(
+        1.0, gt=0, le=1
+    )  # multiplies it once more for each layer from the head down; 1 is off
     weight_decay: float = Field(1e-4, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)  # sgd
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps
@@ -107,8 +111,12 @@ class RunConfig(BaseModel):
     model: dict[str, Any]
     fit: FitConfig = Field(default_factory=lambda: FitConfig.model_validate({}))
     train_split: str = "train"
-    validation_split: str = "val"  # "none": nothing evaluates the run while it trains, and its last checkpoint counts as the best
-    hold_out: float = Field(0.1, gt=0, lt=1)  # share of the training groups that validate where the set has no such split
+    validation_split: str = (
+        "val"  # "none": nothing evaluates the run while it trains, and its last checkpoint counts as the best
+    )
+    hold_out: float = Field(
+        0.1, gt=0, lt=1
+    )  # share of the training groups that validate where the set has no such split
     lock: str = ""  # digest of the split lock (or its file) that the shards must carry; empty asks for none
 
     @property

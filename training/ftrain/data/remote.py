@@ -77,7 +77,9 @@ class RemoteFiles:
                 with publish(local) as temporary:
                     _download(place, temporary)
                     if digest is not None and sha256_of(temporary) != digest:
-                        raise IntegrityError(f"{place}: SHA-256 differs from {DATASET_FILE}; upload the shard set again")
+                        raise IntegrityError(
+                            f"{place}: SHA-256 differs from {DATASET_FILE}; upload the shard set again"
+                        )
                 return
             except IntegrityError as error:  # cut on the way, or truly another file
                 problem = error

@@ -88,7 +88,13 @@ class _Ring:
         self, shards: ShardSet, encoder: Encoder, batches: Sequence[np.ndarray], generators: _Generators | None,
         *, batch_size: int, example_row: int, slots: int,
     ) -> None:  # fmt: skip
-        self.shards, self.encoder, self.batches, self.generators, self.slots = shards, encoder, batches, generators, slots
+        self.shards, self.encoder, self.batches, self.generators, self.slots = (
+            shards,
+            encoder,
+            batches,
+            generators,
+            slots,
+        )
         self.example = self._encode(example_row, None)
         arrays = {"row": np.zeros((), np.int64), **self.example}
         self.views = {name: _shared((slots, batch_size, *array.shape), array.dtype) for name, array in arrays.items()}
@@ -109,12 +115,16 @@ class _Ring:
 
     def batches_of(self, steps: range, workers: int, timeout: float) -> Iterator[Batch]:
         """Yield the batch of each step; the tensors are views of the ring."""
-        filled = in_order(self.fill, steps, workers=workers, ahead=_AHEAD, timeout=timeout, prepare=self._prepare_worker)
+        filled = in_order(
+            self.fill, steps, workers=workers, ahead=_AHEAD, timeout=timeout, prepare=self._prepare_worker
+        )
         try:
             for step in filled:
                 batch = {name: buffer[step % self.slots] for name, buffer in self.tensors.items()}
                 if not np.array_equal(batch["row"].numpy(), self.batches[step]):
-                    raise EnvironmentProblem(f"the batch of step {step} does not hold the planned samples; report this as a bug")
+                    raise EnvironmentProblem(
+                        f"the batch of step {step} does not hold the planned samples; report this as a bug"
+                    )
                 yield batch
         finally:
             filled.close()  # type: ignore[attr-defined]
@@ -129,7 +139,9 @@ class _Ring:
         return encode_row(self.shards, self.encoder, row, generator)
 
 
-def encode_row(shards: ShardSet, encoder: Encoder, row: int, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
+def encode_row(
+    shards: ShardSet, encoder: Encoder, row: int, generator: np.random.Generator | None
+) -> dict[str, np.ndarray]:
     """What the encoder makes of a row; raises `IntegrityError` for a sample that it cannot use."""
     image, annotation = shards.read(row)
     try:

@@ -22,7 +22,9 @@ from fschemas.failures import EnvironmentProblem, ExitCode, FashionkitError, Int
 from fschemas.parent_process import die_with_parent
 
 Work = Callable[[int], None]
-_ERRORS: dict[int, type[FashionkitError]] = {error.exit_code: error for error in (UsageError, EnvironmentProblem, IntegrityError)}
+_ERRORS: dict[int, type[FashionkitError]] = {
+    error.exit_code: error for error in (UsageError, EnvironmentProblem, IntegrityError)
+}
 _DEFERRED = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -71,7 +73,9 @@ class _Worker:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads; a worker needs none of them
+                warnings.simplefilter(
+                    "ignore", DeprecationWarning
+                )  # Python 3.12 warns of threads; a worker needs none of them
                 self.process = os.fork()
             if self.process == 0:
                 _live(there, work, prepare, parent)

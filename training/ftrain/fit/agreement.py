@@ -42,7 +42,11 @@ class Translation:
         changed = {name: "" for name, known in self.known.items() if annotation.get(name, "") not in known}
         if self.ids is None:
             return {**annotation, **changed}
-        lists = {name: [self.ids[one] for one in annotation[name] if one in self.ids] for name in _LISTS if name in annotation}
+        lists = {
+            name: [self.ids[one] for one in annotation[name] if one in self.ids]
+            for name in _LISTS
+            if name in annotation
+        }
         lists["attributes_unknown"] = sorted({*lists.get("attributes_unknown", ()), *self.unseen})
         return {**annotation, **changed, **lists}
 
@@ -72,7 +76,9 @@ def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:
     pairs = {
         name: (mine, theirs)
         for name in (*_BY_NAME, "attributes")
-        if name in groups and (mine := _values(task.dataset, name)) != (theirs := _values(shards.metadata, name)) and mine
+        if name in groups
+        and (mine := _values(task.dataset, name)) != (theirs := _values(shards.metadata, name))
+        and mine
     }
     for name, (mine, theirs) in pairs.items():
         if not set(mine) & set(theirs):

@@ -212,7 +212,9 @@ def best(folder: Path) -> Path | None:
     pointer, named = folder / BEST_FILE, _best_of_newest(folder)
     if not pointer.exists():
         if named is not None and not named.is_dir():
-            raise IntegrityError(f"{named}: missing, but the best of the run; name another checkpoint with --checkpoint")
+            raise IntegrityError(
+                f"{named}: missing, but the best of the run; name another checkpoint with --checkpoint"
+            )
         return named
     text = read_regular(pointer, 1000).decode("utf-8", "replace").strip()
     name, _, digest = text.partition(" ")
@@ -222,7 +224,9 @@ def best(folder: Path) -> Path | None:
         )
     # An earlier version wrote the name alone.
     if text != _signed(name) if digest else named is None or name != named.name:
-        raise IntegrityError(f"{pointer}: damaged, the name does not have its digest; restore it, or name one with --checkpoint")
+        raise IntegrityError(
+            f"{pointer}: damaged, the name does not have its digest; restore it, or name one with --checkpoint"
+        )
     if not (folder / name).is_dir():
         raise IntegrityError(f"{pointer}: names {name}, which is missing; name another one with --checkpoint")
     return folder / name
@@ -258,5 +262,9 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors
         name, entry = key.rsplit("|", 1)
         parameter = parameters[name]
         is_moment = tensor.shape == parameter.shape and entry != "step"
-        laid_out = torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False) if is_moment else torch.empty_like(tensor)
+        laid_out = (
+            torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False)
+            if is_moment
+            else torch.empty_like(tensor)
+        )
         optimizer.state[parameter][entry] = laid_out.copy_(tensor)

@@ -37,8 +37,12 @@ class TrainingState:
     learning_rate: float = 0.0
     best: dict[str, Any] = field(default_factory=dict[str, Any])  # {"metric", "value", "step"}
     validation_due: bool = False  # this step is one to validate after, and that was not finished
-    made_with: dict[str, Any] = field(default_factory=dict[str, Any])  # what decides the last bits: torch, threads, device
-    files: dict[str, str] = field(default_factory=dict[str, str])  # SHA-256 of the run's other files that decide a result
+    made_with: dict[str, Any] = field(
+        default_factory=dict[str, Any]
+    )  # what decides the last bits: torch, threads, device
+    files: dict[str, str] = field(
+        default_factory=dict[str, str]
+    )  # SHA-256 of the run's other files that decide a result
 
 
 def step_folder(step: int) -> str:

@@ -37,7 +37,12 @@ def _config_class(task: str) -> type[TaskConfig]:
 
 
 def load_values(
-    model: type[TaskConfig], task: str, params: Path | None, profile: str | None, overrides: Sequence[str], section: str | None
+    model: type[TaskConfig],
+    task: str,
+    params: Path | None,
+    profile: str | None,
+    overrides: Sequence[str],
+    section: str | None,
 ) -> RunConfig:
     """The configuration of a task whose `model` section is checked by that class; see `ftrain.fit.config.load_config`."""
     values, place = profile_values(task, params, profile, section)
@@ -51,7 +56,9 @@ def load_values(
     return resolve_values(model, values, place, overrides)
 
 
-def resolve_values(model: type[TaskConfig], values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> RunConfig:
+def resolve_values(
+    model: type[TaskConfig], values: dict[str, Any], place: str, overrides: Sequence[str] = ()
+) -> RunConfig:
     """Check plain values and fill in the defaults; see `ftrain.fit.config.resolve`."""
     chosen = _check(model, values.get("model") or {}, place, "model.", overrides)
     values = {**values, "model": chosen.model_dump(mode="json")}

@@ -68,7 +68,9 @@ class Trainer:
                 f"no split {config.validation_split!r} in the set: {count(len(self.validation_rows), 'training image')} for validation"
             )
         if len(rows) < len(training_rows):
-            self._say(f"{len(training_rows) - len(rows)} of {len(training_rows)} training images have no label or no partner")
+            self._say(
+                f"{len(training_rows) - len(rows)} of {len(training_rows)} training images have no label or no partner"
+            )
         self.num_steps = max(1, round(fit.epochs * self.plan.steps_per_epoch))
         self.stop_at = min(self.num_steps, limit_steps or self.num_steps)
         self.validate_every = max(1, round(fit.validate_every * self.plan.steps_per_epoch))
@@ -119,7 +121,9 @@ class Trainer:
         now, before = self.state.made_with, state.made_with
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if now[name] != before.get(name)]
         if changed:
-            self._say(f"not as before: {', '.join(changed)}; the last bits of the weights may differ from a run in one go")
+            self._say(
+                f"not as before: {', '.join(changed)}; the last bits of the weights may differ from a run in one go"
+            )
         self.state, self.state.made_with = state, now
         self.tracker.rewind(state.step, validated=not state.validation_due)
         self._say(f"resumed at step {state.step} of {self.num_steps}")
@@ -198,7 +202,9 @@ class Trainer:
         if self.processes.is_main:
             keys = [str(key) for key in self.shards.columns["key"][self.plan.batch(step)]]
             found = {name: repr(value) for name, value in values.items()}
-            publish_json(self.folder / NON_FINITE_FILE, {"step": step, "seed": self.fit.seed, "values": found, "keys": keys})
+            publish_json(
+                self.folder / NON_FINITE_FILE, {"step": step, "seed": self.fit.seed, "values": found, "keys": keys}
+            )
         raise NonFiniteError(
             f"step {step}: {', '.join(bad) or 'another process'} is not finite; the samples stand in "
             f"{self.folder}/{NON_FINITE_FILE} and the last good checkpoint is kept; lower fit.learning_rate or mend the data"
@@ -223,7 +229,9 @@ class Trainer:
     def _log(self, losses: dict[str, float], clock: Clock, *, always: bool) -> None:
         step, rates, losses = self.state.step, clock.rates(), self.processes.mean(losses)
         epoch = step / self.plan.steps_per_epoch
-        self.tracker.log("training", step, {**losses, "learning_rate": self.state.learning_rate, "epoch": epoch, **rates})
+        self.tracker.log(
+            "training", step, {**losses, "learning_rate": self.state.learning_rate, "epoch": epoch, **rates}
+        )
         if self.processes.is_main:
             note = f"loss {losses['loss']:.4f}  {rates['images_per_second']:.0f} images/s  waiting for data {rates['waiting_share']:.0%}"
             log("training", step, self.num_steps, f"step {step}/{self.num_steps}  {note}", note, always=always)
@@ -280,7 +288,9 @@ def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path)
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
-            raise IntegrityError(f"{place}: tensor {name} has shape {shapes}; it belongs to another model or landmark set")
+            raise IntegrityError(
+                f"{place}: tensor {name} has shape {shapes}; it belongs to another model or landmark set"
+            )
     task.load_state_dict(tensors)
 
 

@@ -122,7 +122,9 @@ def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
             raise UsageError(f"fit.stages: no parameter's name starts with {prefix!r}; the first is {names[0]}")
     for stage in stages:
         if all(name.startswith(stage.freeze) for name in names):
-            raise UsageError(f"fit.stages: frozen={list(stage.freeze)} leaves nothing to train; freeze fewer parameters")
+            raise UsageError(
+                f"fit.stages: frozen={list(stage.freeze)} leaves nothing to train; freeze fewer parameters"
+            )
 
 
 def weigh(losses: dict[str, torch.Tensor], stage: Stage) -> dict[str, torch.Tensor]:
@@ -133,7 +135,10 @@ def weigh(losses: dict[str, torch.Tensor], stage: Stage) -> dict[str, torch.Tens
     unknown = sorted(stage.loss_weights.keys() - parts.keys())
     if unknown:
         raise UsageError(f"fit.stages: the task has no loss {unknown[0]!r}; its losses are {', '.join(parts)}")
-    return {**losses, "loss": torch.stack([stage.loss_weights.get(name, 1.0) * value for name, value in parts.items()]).sum()}
+    return {
+        **losses,
+        "loss": torch.stack([stage.loss_weights.get(name, 1.0) * value for name, value in parts.items()]).sum(),
+    }
 
 
 def enter_stage(model: nn.Module, stage: Stage) -> None:

@@ -16,7 +16,9 @@ from fschemas.yaml_file import parse_yaml, read_yaml
 PACKAGED_PARAMS = Path(__file__).with_name("params.yaml")
 
 
-def profile_values(task: str, params: Path | None, profile: str | None, named: str | None = None) -> tuple[dict[str, Any], str]:
+def profile_values(
+    task: str, params: Path | None, profile: str | None, named: str | None = None
+) -> tuple[dict[str, Any], str]:
     """The values of the profile that is asked for, and where they were read; raises `UsageError` where there is no such profile."""
     name = named or task
     if named is not None:
@@ -39,8 +41,12 @@ def profile_values(task: str, params: Path | None, profile: str | None, named: s
     known = dict.fromkeys([*own, *packaged])
     where = f"{params}: " if params else ""
     if not asked:
-        raise UsageError(f"{where}{name} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}")
-    raise UsageError(f"{where}{name} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}known are {', '.join(known)}")
+        raise UsageError(
+            f"{where}{name} names no profile and has no 'tiny'; choose one with --profile: {', '.join(known)}"
+        )
+    raise UsageError(
+        f"{where}{name} has no profile {chosen!r}; {did_you_mean(str(chosen), known)}known are {', '.join(known)}"
+    )
 
 
 def _require_section(params: Path | None, name: str) -> None:
@@ -56,7 +62,9 @@ def _require_section(params: Path | None, name: str) -> None:
 
 def _profiles(section: Any) -> dict[str, dict[str, Any]]:
     """The profiles of a section of params.yaml, beside which stands the name of the one that counts."""
-    return {name: value for name, value in section.items() if isinstance(value, dict)} if isinstance(section, dict) else {}
+    return (
+        {name: value for name, value in section.items() if isinstance(value, dict)} if isinstance(section, dict) else {}
+    )
 
 
 def params_here(params: Path | None) -> Path | None:
@@ -86,4 +94,6 @@ def set_value(section: dict[str, Any], override: str) -> None:
     try:
         section[last] = parse_yaml(text, "")
     except UsageError as error:
-        raise UsageError(f"--set {path}={reprlib.repr(text)[1:-1]}: {reprlib.repr(text)} is not a value{error}") from None
+        raise UsageError(
+            f"--set {path}={reprlib.repr(text)[1:-1]}: {reprlib.repr(text)} is not a value{error}"
+        ) from None

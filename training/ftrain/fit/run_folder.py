@@ -33,7 +33,10 @@ from ftrain.layers.weights import weights_to_come
 from ftrain.tasks.task import Task
 
 RECEIPT_FILE = "receipt.json"
-CURVE_FILES = ("training.csv", "validation.csv")  # what evaluations and comparisons read of them bears a digest in the receipt
+CURVE_FILES = (
+    "training.csv",
+    "validation.csv",
+)  # what evaluations and comparisons read of them bears a digest in the receipt
 _LOCK_ATTEMPTS = 20
 
 
@@ -84,13 +87,19 @@ class RunFolder:
         if self.checkpoints.exists() and any(self.checkpoints.glob("step-*")):
             difference = self._difference(config, shards)
             if resume == "never":
-                raise UsageError(f"{self.path}: holds a run already; choose another --run, or --resume auto to go on with it")
+                raise UsageError(
+                    f"{self.path}: holds a run already; choose another --run, or --resume auto to go on with it"
+                )
             if difference and resume == "must":
-                raise UsageError(f"{self.path}: {difference}; choose another --run, or --resume auto to set the old run aside")
+                raise UsageError(
+                    f"{self.path}: {difference}; choose another --run, or --resume auto to set the old run aside"
+                )
             if difference:
                 decision = f"{difference}: starting anew, the old run stands in {self._set_aside()}"
             else:
-                (self.path / RECEIPT_FILE).unlink(missing_ok=True)  # it is of what is finished, and curves get longer now
+                (self.path / RECEIPT_FILE).unlink(
+                    missing_ok=True
+                )  # it is of what is finished, and curves get longer now
                 return f"going on with the run in {self.path}"  # other files stay: checkpoints hold their digests
         elif resume == "must":
             raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")
@@ -176,7 +185,9 @@ class RunFolder:
             raise UsageError(f"{self.path}: no checkpoint; train the run first")
         path, _, reasons = found
         if reasons:  # other weights than those asked for must not be taken in silence
-            raise IntegrityError(f"{reasons[0].removeprefix('skipped ')}; take a sound one with --checkpoint {path.name}")
+            raise IntegrityError(
+                f"{reasons[0].removeprefix('skipped ')}; take a sound one with --checkpoint {path.name}"
+            )
         return path
 
     def write_receipt(self, state: TrainingState, command: Sequence[str]) -> None:
@@ -209,4 +220,6 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested values under dotted names."""
     if not isinstance(value, dict):
         return {prefix: value}
-    return {name: leaf for key, child in value.items() for name, leaf in flat(child, f"{prefix}.{key}".lstrip(".")).items()}
+    return {
+        name: leaf for key, child in value.items() for name, leaf in flat(child, f"{prefix}.{key}".lstrip(".")).items()
+    }

@@ -10,7 +10,15 @@ import numpy as np
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.data.config import FitConfig, RunConfig
-from ftrain.data.plan import ClassBalanced, Identities, Sampler, Windowed, micro_batches_of_rank, shuffled, with_partners
+from ftrain.data.plan import (
+    ClassBalanced,
+    Identities,
+    Sampler,
+    Windowed,
+    micro_batches_of_rank,
+    shuffled,
+    with_partners,
+)
 from ftrain.fit.distributed import Processes
 from ftrain.tasks.task import Task, find_task
 
@@ -31,7 +39,9 @@ class Splits:
     def holds_out(self) -> bool:
         """Whether validation is cut out of the training split."""
         known = self.shards.metadata["splits"]
-        return self._validates and not any(name in known for name in self.task.splits_of(self.config.validation_split, known))
+        return self._validates and not any(
+            name in known for name in self.task.splits_of(self.config.validation_split, known)
+        )
 
     def training(self) -> np.ndarray:
         """Rows to learn from, augmented copies among them."""
@@ -114,11 +124,15 @@ def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -
         return Windowed(shards.columns["shard"]), rows
     labels = task.sampling_labels(task.config, shards.columns)
     if labels is None:
-        raise UsageError(f"fit.sampler={fit.sampler}: the task {task.name} has neither classes nor identities; take shuffled")
+        raise UsageError(
+            f"fit.sampler={fit.sampler}: the task {task.name} has neither classes nor identities; take shuffled"
+        )
     if fit.sampler == "balanced":
         known = rows[labels[rows] != ""]
         if len(known) == 0:
-            raise UsageError(f"{shards.place}: fit.sampler=balanced needs labels, and no training sample has one; take shuffled")
+            raise UsageError(
+                f"{shards.place}: fit.sampler=balanced needs labels, and no training sample has one; take shuffled"
+            )
         return ClassBalanced(labels), known
     part = fit.batch_size // fit.micro_batches
     if part % fit.samples_per_identity:

@@ -81,7 +81,11 @@ class MlflowTracker:
         except ImportError:
             raise _missing("mlflow", "mlflow-skinny") from None
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        self._metric, self._now, self._failures = Metric, get_current_time_millis, (MlflowException, ImportError, OSError)
+        self._metric, self._now, self._failures = (
+            Metric,
+            get_current_time_millis,
+            (MlflowException, ImportError, OSError),
+        )
         self.place = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlflow").resolve().as_uri()
         self.last_steps: dict[str, int] = {}  # what the run had when it was taken up again
         try:
@@ -96,7 +100,9 @@ class MlflowTracker:
         now = self._now()  # MLflow's own stamp, as its clients put it on figures
         metrics = {f"{series}/{name}": value for name, value in values.items()}
         fresh = [
-            self._metric(name, figure, now, step) for name, figure in metrics.items() if step > self.last_steps.get(name, -1)
+            self._metric(name, figure, now, step)
+            for name, figure in metrics.items()
+            if step > self.last_steps.get(name, -1)
         ]
         try:
             self.client.log_batch(self.run, metrics=fresh)
@@ -132,7 +138,9 @@ class MlflowTracker:
 
     def _trouble(self, error: Exception) -> EnvironmentProblem:
         words = " ".join(str(error).split())[:200]
-        return EnvironmentProblem(f"{self.place}: MLflow cannot write here ({words}); set MLFLOW_TRACKING_URI to another place")
+        return EnvironmentProblem(
+            f"{self.place}: MLflow cannot write here ({words}); set MLFLOW_TRACKING_URI to another place"
+        )
 
 
 def _finish(client: MlflowClient, run: str) -> None:

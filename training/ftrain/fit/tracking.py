@@ -124,4 +124,6 @@ def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise IntegrityError(f"{path}: not UTF-8 (byte {error.start}); restore the file, or remove it to log anew") from None
+        raise IntegrityError(
+            f"{path}: not UTF-8 (byte {error.start}); restore the file, or remove it to log anew"
+        ) from None

@@ -88,7 +88,9 @@ def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Pr
     state = trainer.train()
     if group.is_main:
         run.write_receipt(state, options.command)
-        publish_json(options.run / "metrics.json", {"validation": state.best, "step": state.step, "steps": trainer.num_steps})
+        publish_json(
+            options.run / "metrics.json", {"validation": state.best, "step": state.step, "steps": trainer.num_steps}
+        )
     return {"run": str(options.run), "step": state.step, "best": state.best}
 
 

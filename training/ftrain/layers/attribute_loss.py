@@ -31,7 +31,9 @@ def attribute_targets(annotation: Mapping[str, Any], num_attributes: int) -> np.
     return targets
 
 
-def binary_loss(logits: Tensor, targets: Tensor, *, balanced: bool = True, positive_rate: float | None = None) -> Tensor:
+def binary_loss(
+    logits: Tensor, targets: Tensor, *, balanced: bool = True, positive_rate: float | None = None
+) -> Tensor:
     """Sigmoid cross-entropy of `logits` B, A against `targets` B, A (1, 0, or -1 for unknown ids, which are left out).
 
     `balanced` weighs positives by the rate of negatives and negatives by the rate of positives (Liu et al., CVPR 2016,

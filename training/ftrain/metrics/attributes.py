@@ -46,7 +46,9 @@ def attribute_recall(
     for name, ids in {"all": range(values.shape[1]), **(types or {})}.items():
         columns = np.array(ids, np.int64)
         rows, _, positions = positive_positions(values[:, columns], truth[:, columns], seen[:, columns])
-        result[name] = _recalls(rows, positions, len(values), [k for k in sorted(top) if k < len(columns)], name == "all")
+        result[name] = _recalls(
+            rows, positions, len(values), [k for k in sorted(top) if k < len(columns)], name == "all"
+        )
         result[name]["attributes"] = float(len(columns))
     return result
 
@@ -148,7 +150,9 @@ def mean_average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayL
     return _mean(precisions[~np.isnan(precisions)].tolist())
 
 
-def _checked(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> tuple[NDArray[np.floating], BoolArray, BoolArray]:
+def _checked(
+    scores: ArrayLike, positive: ArrayLike, known: ArrayLike
+) -> tuple[NDArray[np.floating], BoolArray, BoolArray]:
     """Scores, known positives and known, all N, A; `NonFiniteError` for NaN."""
     values, truth, seen = np.asarray(scores), np.asarray(positive).astype(bool), np.asarray(known).astype(bool)
     assert values.ndim == 2, values.shape
@@ -159,7 +163,9 @@ def _checked(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> tuple[
     return values, truth & seen, seen
 
 
-def _recalls(rows: IntArray, positions: IntArray, num_rows: int, top: Sequence[int], interval: bool) -> dict[str, float]:
+def _recalls(
+    rows: IntArray, positions: IntArray, num_rows: int, top: Sequence[int], interval: bool
+) -> dict[str, float]:
     """The figures of positives that stand at `positions` P of the `rows` P."""
     positives = np.bincount(rows, minlength=num_rows)
     among = positives > 0

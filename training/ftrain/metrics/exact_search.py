@@ -92,7 +92,9 @@ class Similarity:
                 f"{gallery.color.shape[1]}; build the index again"
             )
 
-    def pairs(self, gallery: Features, queries: Features, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def pairs(
+        self, gallery: Features, queries: Features, number: int, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Deep and color similarity of query `number` and some rows, in double precision.
 
         Every pair by itself, not as a matrix product, of which a place near the edge changes the last bits.

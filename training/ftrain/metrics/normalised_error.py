@@ -117,7 +117,9 @@ def mean_error(errors: PointErrors, among: NDArray[np.bool_] | None = None) -> f
     return math.fsum(errors.distances[counted].tolist()) / num_points if num_points else math.nan
 
 
-def summarise(errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int = 1000, seed: int = 0) -> dict[str, float]:
+def summarise(
+    errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int = 1000, seed: int = 0
+) -> dict[str, float]:
     """All numbers of a set, as shares (0.0477 is "4.77 %"); NaN where no point counts.
 
     "ne" with "ne_low" and "ne_high" (95 % interval over `num_resamples` draws of images with replacement, 0: none), "pck_auc" (area

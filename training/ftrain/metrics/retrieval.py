@@ -24,7 +24,9 @@ from ftrain.metrics.bootstrap import ratio_interval
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-_ROUNDING = 4 * float(np.finfo(np.float32).eps)  # products of float32 that differ by less, relative to the lengths, are equal
+_ROUNDING = 4 * float(
+    np.finfo(np.float32).eps
+)  # products of float32 that differ by less, relative to the lengths, are equal
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def judge_retrieval(
     rows = None if query_rows is None or gallery_rows is None else _codes(query_rows, gallery_rows)
     items = _codes(query_items, gallery_items)
     for names in (items, rows or items):
-        assert [len(part) for part in names] == [len(questions), len(candidates)], "one item and one row for each embedding"
+        assert [len(part) for part in names] == [len(questions), len(candidates)], (
+            "one item and one row for each embedding"
+        )
     truth = _Truth(items, rows)
     metrics = _empty(len(questions), len(candidates), tuple(top))
     for number, ranks in _ranks(questions, candidates, truth, metric, chunk):
@@ -148,7 +152,12 @@ def attribute_map(
         lonely += float((~found.evaluated).sum())
         metrics[f"map/{name}"] = _mean(precisions[ask])
     low, high = ratio_interval(precisions, np.ones(len(precisions)))
-    overall = {"map": _mean(precisions), "map_low": low, "map_high": high, "map_of_attributes": _mean(list(metrics.values()))}
+    overall = {
+        "map": _mean(precisions),
+        "map_low": low,
+        "map_high": high,
+        "map_of_attributes": _mean(list(metrics.values())),
+    }
     counts = {"queries": float(len(kinds)), "gallery": float(len(candidate_kinds)), "queries_without_match": lonely}
     return overall | metrics | counts
 

@@ -15,7 +15,9 @@ from ftrain.plots.sheet import shortened
 _NUMBERED = 20  # classes: beyond that, cells are too small for numbers
 
 
-def plot_confusion(matrix: np.ndarray, names: Sequence[str], subtitle: str = "", title: str = "True and answered") -> bytes:
+def plot_confusion(
+    matrix: np.ndarray, names: Sequence[str], subtitle: str = "", title: str = "True and answered"
+) -> bytes:
     """PNG of counts C, C (row: truth, column: answer), colored by the share of the row; classes that nobody has are left out."""
     counts = np.asarray(matrix)
     kept = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
@@ -29,7 +31,9 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], subtitle: str = "",
         axes.imshow(shares, cmap="BuGn", vmin=0, vmax=1, aspect="equal")
         axes.set_xticks(range(len(kept)), labels, rotation=90, size=7.5)
         axes.set_yticks(
-            range(len(kept)), [f"{label}  {total}" for label, total in zip(labels, counts.sum(axis=1), strict=True)], size=7.5
+            range(len(kept)),
+            [f"{label}  {total}" for label, total in zip(labels, counts.sum(axis=1), strict=True)],
+            size=7.5,
         )
         axes.set(xlabel="answer, in % of its truth", ylabel="truth, with its number of images")
         for spine in axes.spines.values():
@@ -37,7 +41,9 @@ def plot_confusion(matrix: np.ndarray, names: Sequence[str], subtitle: str = "",
         if len(kept) <= _NUMBERED:
             for row, column in zip(*np.nonzero(counts), strict=True):
                 shade = "white" if shares[row, column] > 0.55 else TEXT_COLOR
-                axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", size=7, color=shade)
+                axes.text(
+                    column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", size=7, color=shade
+                )
         return to_png(figure)
 
 
@@ -63,7 +69,9 @@ def plot_bars(
         if all("low" in parts[name] for name in names):
             low, high = (np.array([100 * parts[name][end] for name in names]) for end in ("low", "high"))
             spread = np.maximum(0, [values - low, high - values])
-            axes.errorbar(values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOR, elinewidth=1.1, capsize=2.5, capthick=1.1)
+            axes.errorbar(
+                values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOR, elinewidth=1.1, capsize=2.5, capthick=1.1
+            )
             ends = np.maximum(values, high)
         with_baseline = [number for number, name in enumerate(names) if "baseline" in parts[name]]
         if with_baseline:

@@ -29,8 +29,19 @@ from ftrain.metrics.classification import (
 )
 from ftrain.plots.label_plots import plot_bars, plot_confusion
 
-_PROPERTIES = ("category", "garment", "variation", "pose", "gender", "style")  # texts of an annotation that a set is cut by
-_BOX_SIZES = ((0.15, "small box"), (0.4, "medium box"), (1e9, "large box"))  # share of the image below which a box is so called
+_PROPERTIES = (
+    "category",
+    "garment",
+    "variation",
+    "pose",
+    "gender",
+    "style",
+)  # texts of an annotation that a set is cut by
+_BOX_SIZES = (
+    (0.15, "small box"),
+    (0.4, "medium box"),
+    (1e9, "large box"),
+)  # share of the image below which a box is so called
 
 
 def notes_of(evaluated: EvaluatedSplit) -> list[dict[str, Any]]:
@@ -56,7 +67,12 @@ def properties(notes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def classification(
-    scores: np.ndarray, labels: np.ndarray, training_labels: np.ndarray, names: Sequence[str], *, top: Sequence[int] = (1, 3, 5)
+    scores: np.ndarray,
+    labels: np.ndarray,
+    training_labels: np.ndarray,
+    names: Sequence[str],
+    *,
+    top: Sequence[int] = (1, 3, 5),
 ) -> dict[str, dict[str, Any]]:
     """`model`, `majority` (where there are training labels) and `collapse` of scores N, C against labels N."""
     numbers: dict[str, dict[str, Any]] = {"model": classification_metrics(scores, labels, top=top)}
@@ -67,14 +83,22 @@ def classification(
 
 
 def write_classification(
-    out: Path, name: str, scores: np.ndarray, labels: np.ndarray, training_labels: np.ndarray, names: Sequence[str], subtitle: str
+    out: Path,
+    name: str,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    training_labels: np.ndarray,
+    names: Sequence[str],
+    subtitle: str,
 ) -> None:
     """`plots/<name>.csv` and `.png` (recall per class beside that of always answering the commonest), and the confusion."""
     predicted = answers(scores, labels)
     matrix = confusion(predicted, labels, len(names))
     rows = [[names[index], *matrix[index].tolist()] for index in range(len(names))]
     publish_bytes(out / f"plots/{name}_confusion.csv", csv_bytes(["truth", *names], rows))
-    publish_bytes(out / f"plots/{name}_confusion.png", plot_confusion(matrix, names, subtitle, f"{name}: truth and answer"))
+    publish_bytes(
+        out / f"plots/{name}_confusion.png", plot_confusion(matrix, names, subtitle, f"{name}: truth and answer")
+    )
     parts = per_class(scores, labels, names)
     commonest = _commonest(training_labels, len(names))
     bars: dict[str, dict[str, float]] = {}
@@ -86,7 +110,9 @@ def write_classification(
         if commonest is not None:
             bars[key]["baseline"] = float(index == commonest)
     publish_bytes(out / f"plots/{name}.csv", csv_table(name, ("precision", "recall", "f1", "count"), parts))
-    publish_bytes(out / f"plots/{name}.png", plot_bars(bars, f"Recall of each {name}", subtitle, baseline_name="majority"))
+    publish_bytes(
+        out / f"plots/{name}.png", plot_bars(bars, f"Recall of each {name}", subtitle, baseline_name="majority")
+    )
 
 
 def ranking_baseline(training_counts: np.ndarray, num_rows: int) -> np.ndarray:
@@ -132,7 +158,11 @@ def spread(badness: np.ndarray, num_tiles: int) -> list[int]:
 
 
 def metric_lines(
-    model: Mapping[str, Any], baseline: Mapping[str, Any], names: Mapping[str, str], baseline_name: str, title: str = "metric"
+    model: Mapping[str, Any],
+    baseline: Mapping[str, Any],
+    names: Mapping[str, str],
+    baseline_name: str,
+    title: str = "metric",
 ) -> Iterator[str]:
     """A block of a table for a person: a heading, and figures of the model (with intervals where there are) beside the baseline's."""
     shown = [name for name in names if isinstance(model.get(name), float) and np.isfinite(model[name])]

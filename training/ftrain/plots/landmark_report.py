@@ -41,7 +41,9 @@ class _Study:
     majority: float | None  # share of images that always naming the commonest training garment names right
 
 
-def landmark_metrics(landmarks: LandmarkSet, evaluated: EvaluatedSplit, out: Path) -> tuple[dict[str, Any], PointErrors, str]:
+def landmark_metrics(
+    landmarks: LandmarkSet, evaluated: EvaluatedSplit, out: Path
+) -> tuple[dict[str, Any], PointErrors, str]:
     """The numbers of a split, its errors and a line about them; writes `plots/` into `out`.
 
     For every task that predicts `points`; one that names garments as well has `garment_scores`. Raises `UsageError` as `report`.
@@ -103,7 +105,9 @@ def _numbers(study: _Study) -> dict[str, Any]:
         places = model.garments[:, None] if kind == "garments" else np.arange(len(study.landmarks))
         among = {name: np.broadcast_to(places == index, model.counted.shape) for index, name in enumerate(names)}
         numbers[kind] = {
-            name: _part(study, mask, interval=kind == "garments") for name, mask in among.items() if model.counted[mask].any()
+            name: _part(study, mask, interval=kind == "garments")
+            for name, mask in among.items()
+            if model.counted[mask].any()
         }
     if sliced := _slices(study):
         numbers["slices"] = sliced

@@ -36,7 +36,9 @@ class Head:
         room = width - 2 * left
         self.left, self.width = left, width
         self.title = _wrapped(title, room, _TITLE * 1.1)
-        self.subtitle = [line for part in subtitle.split("\n") for line in _wrapped(part, room, _TEXT)] if subtitle else []
+        self.subtitle = (
+            [line for part in subtitle.split("\n") for line in _wrapped(part, room, _TEXT)] if subtitle else []
+        )
         self.rows = _rows(list(entries), room)
         self._text_top = 0.16 + 0.24 * len(self.title)
         self._legend_top = self._text_top + 0.17 * len(self.subtitle) + 0.05
@@ -46,7 +48,9 @@ class Head:
         """Draw it at the top of a figure of that width."""
         height, left = figure.get_figheight(), self.left / self.width
         figure.text(left, 1 - 0.12 / height, "\n".join(self.title), size=_TITLE, weight="bold", va="top")
-        figure.text(left, 1 - self._text_top / height, "\n".join(self.subtitle), size=_TEXT, color=FAINT_COLOR, va="top")
+        figure.text(
+            left, 1 - self._text_top / height, "\n".join(self.subtitle), size=_TEXT, color=FAINT_COLOR, va="top"
+        )
         for number, row in enumerate(self.rows):
             middle = height - self._legend_top - _ROW * (number + 0.5)
             place = self.left
@@ -54,7 +58,12 @@ class Head:
                 mark = _MARK if entry.kind != "text" else 0.0
                 _draw_mark(figure, entry, place, middle, self.width, height)
                 figure.text(
-                    (place + mark) / self.width, middle / height, entry.label, size=_TEXT, color=TEXT_COLOR, va="center_baseline"
+                    (place + mark) / self.width,
+                    middle / height,
+                    entry.label,
+                    size=_TEXT,
+                    color=TEXT_COLOR,
+                    va="center_baseline",
                 )
                 place += _width(entry)
 

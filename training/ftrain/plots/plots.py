@@ -64,7 +64,9 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
         ends = _apart([100 * shares[-1] for _, _, shares in curves], gap=5.5)
         for (name, color, shares), end in zip(curves, ends, strict=True):
             text = f"{name} {100 * shares[-1]:.1f} %"
-            axes.annotate(text, (20, end), xytext=(5, 0), textcoords="offset points", color=color, va="center", weight="bold")
+            axes.annotate(
+                text, (20, end), xytext=(5, 0), textcoords="offset points", color=color, va="center", weight="bold"
+            )
         axes.set(xlim=(0, 20), ylim=(0, 101), xlabel="distance in % of the normaliser", ylabel="share of points in %")
         axes.set_xticks(range(0, 21, 5))
         axes.grid(visible=True)
@@ -81,7 +83,11 @@ def plot_errors(garments: dict[str, dict[str, Any]], points: dict[str, dict[str,
         _bars(upper, garments, interval=True)
         _bars(lower, points, interval=False)
         lower.set_xlabel("NE in %")
-        ends = [part.get(name, 0.0) for part in (*garments.values(), *points.values()) for name in ("ne", "ne_high", "mean_pose")]
+        ends = [
+            part.get(name, 0.0)
+            for part in (*garments.values(), *points.values())
+            for name in ("ne", "ne_high", "mean_pose")
+        ]
         lower.set_xlim(0, 100 * 1.14 * max([*ends, 1e-3]))  # of both, with room for the numbers behind the bars
         handles, names = lower.get_legend_handles_labels()
         figure.legend(handles, names, loc="upper right", ncols=2, handlelength=1.2)
@@ -97,7 +103,9 @@ def _bars(axes: Axes, parts: dict[str, dict[str, Any]], *, interval: bool) -> No
     if interval:
         low, high = (np.array([100 * parts[name][end] for name in names]) for end in ("ne_low", "ne_high"))
         spread = np.maximum(0, [values - low, high - values])
-        axes.errorbar(values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOR, elinewidth=1.1, capsize=2.5, capthick=1.1)
+        axes.errorbar(
+            values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOR, elinewidth=1.1, capsize=2.5, capthick=1.1
+        )
         edges = high
     has_baseline = all("mean_pose" in parts[name] for name in names)
     if has_baseline:

@@ -76,7 +76,9 @@ class Approximation:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Approximation:
         """The inverse of `to_json`."""
-        fields = {name: value[name] for name in ("kind", "specification", "value", "target", "recall", "reached", "images")}
+        fields = {
+            name: value[name] for name in ("kind", "specification", "value", "target", "recall", "reached", "images")
+        }
         return cls(**fields, sweep=tuple(SweepRow(**row) for row in value["sweep"]))
 
     def lines(self) -> list[str]:
@@ -243,9 +245,13 @@ def _tune(search: ApproximateSearch, inside: Features, queries: Features) -> App
         hits = np.empty(len(queries))
         for number, suggested in enumerate(search.suggest(queries, top, similarity)):
             scores, _ = similarity.pairs(search.gallery, queries, number, suggested)
-            hits[number] = min(1.0, np.count_nonzero(scores >= worst[number] - 1e-9) / top)  # twins are as good as each other
+            hits[number] = min(
+                1.0, np.count_nonzero(scores >= worst[number] - 1e-9) / top
+            )  # twins are as good as each other
         low = hits.mean() - 1.96 * hits.std() / np.sqrt(len(hits))
-        rows.append(SweepRow(value, round(float(hits.mean()), 5), round(float(low), 5), round(stats.ndis / len(queries), 1)))
+        rows.append(
+            SweepRow(value, round(float(hits.mean()), 5), round(float(low), 5), round(stats.ndis / len(queries), 1))
+        )
         if low >= approximation.target:
             break
     reached = rows[-1].low >= approximation.target

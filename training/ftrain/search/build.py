@@ -127,7 +127,9 @@ def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, labelle
     return rows
 
 
-def _features(results: Results, shards: ShardSet, rows: np.ndarray, *, color: bool, workers: int) -> tuple[Features, ColorSource]:
+def _features(
+    results: Results, shards: ShardSet, rows: np.ndarray, *, color: bool, workers: int
+) -> tuple[Features, ColorSource]:
     deep = deep_features(results)
     if not color:
         return Features(deep), "none"

@@ -76,7 +76,9 @@ class IndexFolder:
             color = _map(path / COLORS_FILE, (count, note["color_dimensions"]), finite=digests)
         table = read_table(path / ITEMS_FILE)
         if table.num_rows != count or table.column_names != list(ITEM_COLUMNS):
-            raise IntegrityError(f"{path}/{ITEMS_FILE}: {table.num_rows} rows instead of {count}; build the index again")
+            raise IntegrityError(
+                f"{path}/{ITEMS_FILE}: {table.num_rows} rows instead of {count}; build the index again"
+            )
         items = {name: np.array(table.column(name).to_pylist()) for name in ITEM_COLUMNS}
         return cls(path, note, Features(deep, color), items)
 
@@ -185,4 +187,6 @@ def _first_not_finite(array: np.ndarray) -> int | None:
 
 def _publish_array(path: Path, array: np.ndarray) -> None:
     with publish(path) as temporary, open(temporary, "wb") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array, dtype=np.float32), version=(1, 0), allow_pickle=False)
+        np.lib.format.write_array(
+            file, np.ascontiguousarray(array, dtype=np.float32), version=(1, 0), allow_pickle=False
+        )

@@ -180,7 +180,9 @@ def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Ta
         raise UsageError(f"{index.path}: its run is not at {place} any more; name it with --run")
     task, _, _ = RunFolder(place).load(str(made_by["checkpoint"]))
     if weights_digest(task) != made_by["weights_sha256"]:
-        raise UsageError(f"{index.path}: was not built with the weights of {place}; name its run with --run, or build it again")
+        raise UsageError(
+            f"{index.path}: was not built with the weights of {place}; name its run with --run, or build it again"
+        )
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return task
 
@@ -195,7 +197,9 @@ def _images_of(index: IndexFolder, shards: str | None) -> ShardSet | None:
         return None
     if opened.plan_id != index.note["shards"]["plan_id"]:
         if shards is not None:
-            raise UsageError(f"{shards}: not the shard set that the index {index.path} was built from; leave --shards out")
+            raise UsageError(
+                f"{shards}: not the shard set that the index {index.path} was built from; leave --shards out"
+            )
         return None
     return opened
 

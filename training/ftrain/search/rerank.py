@@ -46,7 +46,9 @@ def rerank_candidates(
     return result
 
 
-def reciprocal_distances(distances: np.ndarray, neighbours: int = 20, expansion: int = 6, share: float = 0.3) -> np.ndarray:
+def reciprocal_distances(
+    distances: np.ndarray, neighbours: int = 20, expansion: int = 6, share: float = 0.3
+) -> np.ndarray:
     """Mixed distances, M, from image 0 to the M others of `distances`, (M + 1) squared with a diagonal of 0."""
     count = len(distances)
     scaled = distances / np.maximum(distances.max(axis=1, keepdims=True), np.finfo(float).tiny)

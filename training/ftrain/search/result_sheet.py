@@ -21,7 +21,10 @@ def draw_result(image: np.ndarray, answer: dict[str, Any], shards: ShardSet | No
 
     Where the item of the photo is known, answers that show it are framed green and others red.
     """
-    shown = [answer["item"] or "item not known", f"in the index as {answer['in_index'][0]}" if answer["in_index"] else ""]
+    shown = [
+        answer["item"] or "item not known",
+        f"in the index as {answer['in_index'][0]}" if answer["in_index"] else "",
+    ]
     tiles: list[Tile | None] = [Tile(small(image), ["photo", *(line for line in shown if line)])]
     for number, match in enumerate(answer["matches"]):
         if number and number % (_COLUMNS - 1) == 0:
@@ -48,7 +51,9 @@ def _subtitle(answer: dict[str, Any], shards: ShardSet | None) -> str:
     weight, similarity = answer["color_weight"], _LIKENESS[answer["metric"]]
     parts = [f"score: {similarity} of deep features" + (f" + {weight:g} x that of colors" if weight else "")]
     if answer["reranked"]:
-        parts = [f"re-ranked by k-reciprocal neighbours; score: minus their distance; similarity: {parts[0].partition(': ')[2]}"]
+        parts = [
+            f"re-ranked by k-reciprocal neighbours; score: minus their distance; similarity: {parts[0].partition(': ')[2]}"
+        ]
     if shards is None:
         parts.append("the shard set is not where the index says, name it with --shards for images")
     return "; ".join(parts)
@@ -58,7 +63,11 @@ _LIKENESS = {"cosine": "cosine", "euclidean": "minus the Euclidean distance"}
 
 
 def _lines(match: dict[str, Any], answer: dict[str, Any]) -> list[str]:
-    lines = [f"{match['rank']}   {match['score']:.3f}", match["item"] or match["key"], match["category"].replace("_", " ")]
+    lines = [
+        f"{match['rank']}   {match['score']:.3f}",
+        match["item"] or match["key"],
+        match["category"].replace("_", " "),
+    ]
     if answer["color_weight"]:
         lines.append(f"deep {match['deep']:.3f}, color {match['color']:.3f}")
     elif answer["reranked"]:

@@ -32,7 +32,9 @@ class Task(nn.Module):
     Config: ClassVar[type[TaskConfig]]
 
     selected_by: tuple[str, Literal["min", "max"]]  # metric that names the best checkpoint
-    key_metrics: tuple[str, ...] = ()  # what runs are compared by, the most important first: see `ftrain.use.key_metrics`
+    key_metrics: tuple[
+        str, ...
+    ] = ()  # what runs are compared by, the most important first: see `ftrain.use.key_metrics`
     encoder: Encoder  # picklable; runs in workers
 
     def __init__(self, config: TaskConfig, dataset: dict[str, Any]) -> None:
@@ -70,7 +72,9 @@ class Task(nn.Module):
         return None
 
     @classmethod
-    def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
+    def names_to_learn(
+        cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray
+    ) -> dict[str, list[str]]:
         """Names of the training `rows` alone that a model has classes for, such as items: {"item": [...]}.
 
         A task finds them under `names` in the dataset.json that it is built with; the run folder keeps them there.
@@ -167,5 +171,7 @@ def find_task(name: str) -> type[Task]:
         check_task_name(name)
     members = vars(importlib.import_module(f"ftrain.tasks.{name}.task")).values()
     return next(
-        member for member in members if isinstance(member, type) and issubclass(member, Task) and vars(member).get("name") == name
+        member
+        for member in members
+        if isinstance(member, type) and issubclass(member, Task) and vars(member).get("name") == name
     )

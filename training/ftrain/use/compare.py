@@ -23,7 +23,13 @@ from ftrain.use.key_metrics import figure_of, read_curve
 TABLE_FILE, JSON_FILE, PLOT_FILE = "comparison.csv", "comparison.json", "comparison.png"
 EVALUATION_FOLDER = "evaluation"  # where `ftrain evaluate` writes unless told otherwise
 _WIDEST, _NOTHING = 44, "-"  # letters of a cell; what stands in an empty one
-_EVALUATED = {"model": dict, "task": str, "split": str, "samples": int, "checkpoint_step": int}  # what a report has at least
+_EVALUATED = {
+    "model": dict,
+    "task": str,
+    "split": str,
+    "samples": int,
+    "checkpoint_step": int,
+}  # what a report has at least
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,9 @@ def comparison_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _line(name: str, cells: Sequence[str], first: int, widths: Sequence[int]) -> str:
-    return (f"{name:<{first}}" + "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))).rstrip()
+    return (
+        f"{name:<{first}}" + "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+    ).rstrip()
 
 
 def _text(value: Any) -> str:
@@ -136,7 +144,9 @@ def _read(place: Path, name: str, reports: Path | None) -> _Run:
     if (where / REPORT_FILE).exists():
         report = read_json(where / REPORT_FILE, _EVALUATED, sealed=True)
         if report["task"] != config.task:
-            raise UsageError(f"{where}: an evaluation of the task {report['task']}, but {place} is one of {config.task}")
+            raise UsageError(
+                f"{where}: an evaluation of the task {report['task']}, but {place} is one of {config.task}"
+            )
         source = f"{report['split']} of {report.get('dataset')}, {count(report['samples'], 'sample')}, step {report['checkpoint_step']}"
     elif reports is not None:
         raise UsageError(

@@ -22,7 +22,9 @@ def table_csv(found: Mapping[str, Any]) -> bytes:
     """A row for each parameter that differs and each figure, with the ends of its interval below it; a column for each run."""
     rows: list[list[object]] = []
     for key, values in found["configuration"].items():
-        rows.append(["configuration", key, *(value if isinstance(value, str) else json.dumps(value) for value in values)])
+        rows.append(
+            ["configuration", key, *(value if isinstance(value, str) else json.dumps(value) for value in values)]
+        )
     for name, parts in found["metrics"].items():
         for entry, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
             cells = ["" if part is None or entry not in part else float(part[entry]) for part in parts]
@@ -63,7 +65,13 @@ def _panel(axes: Axes, name: str, parts: list[dict[str, float] | None], runs: li
         axes.plot([low, high], [place, place], color=MODEL_COLOR, lw=2.2, alpha=0.45, solid_capstyle="round")
         axes.plot(value, place, "o", color=MODEL_COLOR, ms=6)
         axes.annotate(
-            f"{value:.3f}", (value, place), xytext=(0, 5), textcoords="offset points", ha="center", size=7.5, color=TEXT_COLOR
+            f"{value:.3f}",
+            (value, place),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            size=7.5,
+            color=TEXT_COLOR,
         )
     axes.set_yticks(range(len(runs)), [shortened(run, 26) for run in runs])
     axes.set_ylim(len(runs) - 0.5, -0.7)

@@ -150,7 +150,9 @@ def _can_be_told(task: Task, category: str | None) -> bool:
     return True
 
 
-def _answer(task: Task, image: np.ndarray, category: str | None, device: torch.device, box: Box | None) -> dict[str, Any]:
+def _answer(
+    task: Task, image: np.ndarray, category: str | None, device: torch.device, box: Box | None
+) -> dict[str, Any]:
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     results = predict_batch(task, [task.encode_image(image, box)], device)
     answer = task.answer(results, 0, category)
@@ -167,7 +169,13 @@ def _tiled(photo: np.ndarray, tiles: Sequence[_Tile]) -> np.ndarray:
     pen = ImageDraw.Draw(sheet)
     for number, tile in enumerate(tiles):
         left, top = _GAP + number % columns * step_x, _GAP + number // columns * step_y
-        pen.text((left, top + 14), _cut(pen, tile.title, label_font(22, bold=True), width), INK, label_font(22, bold=True), "lm")
+        pen.text(
+            (left, top + 14),
+            _cut(pen, tile.title, label_font(22, bold=True), width),
+            INK,
+            label_font(22, bold=True),
+            "lm",
+        )
         pen.text((left, top + 37), _cut(pen, tile.subtitle, label_font(15), width), _FAINT, label_font(15), "lm")
         content = _words(photo, tile.lines, width) if tile.image is None else _fitted(tile.image, width, _TILE_HEIGHT)
         sheet.paste(Image.fromarray(content), (left, top + _TITLE_HEIGHT))

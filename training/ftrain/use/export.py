@@ -25,7 +25,16 @@ from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.trained_task import as_batch
 from ftrain.layers.backbone import Normalise
 from ftrain.tasks.task import Task
-from ftrain.use.export_formats import BATCH, Predict, archive_predictor, as_archive, as_onnx, onnx_predictor, require_onnx, traced
+from ftrain.use.export_formats import (
+    BATCH,
+    Predict,
+    archive_predictor,
+    as_archive,
+    as_onnx,
+    onnx_predictor,
+    require_onnx,
+    traced,
+)
 
 NOTE_FILE = "export.json"
 FORMAT = "fashionkit-export/1"
@@ -105,7 +114,12 @@ def export_run(
         "inputs": {name: _described(tensor.numpy()) for name, tensor in example.items()},
         "outputs": {name: _described(array) for name, array in outputs.items()},
         "preprocessing": _preprocessing(task, example),
-        "comparison": {"tolerance": tolerance, "batch_sizes": list(BATCH_SIZES), "seed": seed, "differences": differences},
+        "comparison": {
+            "tolerance": tolerance,
+            "batch_sizes": list(BATCH_SIZES),
+            "seed": seed,
+            "differences": differences,
+        },
         "model": task.config.model_dump(
             mode="json", exclude={"weights", "local_weights"}
         ),  # which may be a place on this machine
@@ -146,7 +160,9 @@ def random_images(count: int, seed: int) -> list[np.ndarray]:
     return images
 
 
-def _compare(task: Task, module: nn.Module, predict: Predict, names: list[str], seed: int) -> dict[str, dict[str, float]]:
+def _compare(
+    task: Task, module: nn.Module, predict: Predict, names: list[str], seed: int
+) -> dict[str, dict[str, float]]:
     largest = {name: {"absolute": 0.0, "relative": 0.0} for name in names}
     for number, size in enumerate(BATCH_SIZES):
         show("exporting", 4 + number, _NUM_PARTS)

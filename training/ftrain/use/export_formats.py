@@ -30,11 +30,15 @@ def traced(module: nn.Module, example: Batch, task_name: str) -> torch.export.Ex
     """The traced module with a dynamic batch, without the places of its source in the files of this machine."""
     batch = torch.export.Dim(BATCH, min=1)
     try:
-        program = torch.export.export(module, (example,), dynamic_shapes=({name: {0: batch} for name in example},), strict=False)
+        program = torch.export.export(
+            module, (example,), dynamic_shapes=({name: {0: batch} for name in example},), strict=False
+        )
         program = program.run_decompositions({})
     except Exception as error:  # torch raises many kinds for what it cannot trace
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"the task {task_name} cannot be exported with a batch of any size ({reason[:200]})") from error
+        raise UsageError(
+            f"the task {task_name} cannot be exported with a batch of any size ({reason[:200]})"
+        ) from error
     for part in program.graph_module.modules():
         for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
             for name in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
@@ -60,7 +64,9 @@ def require_onnx() -> None:
     """Raise `EnvironmentProblem` unless all packages for ONNX are there."""
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise EnvironmentProblem(f"--to onnx needs the packages {', '.join(_PACKAGES)}; not installed: {', '.join(missing)}")
+        raise EnvironmentProblem(
+            f"--to onnx needs the packages {', '.join(_PACKAGES)}; not installed: {', '.join(missing)}"
+        )
 
 
 def as_onnx(program: torch.export.ExportedProgram, inputs: list[str]) -> bytes:
@@ -112,7 +118,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.filterwarnings("ignore", module=r"(torch\.onnx|onnxscript|onnx_ir|onnx|torch\.export|torch\.utils)\b")
+            warnings.filterwarnings(
+                "ignore", module=r"(torch\.onnx|onnxscript|onnx_ir|onnx|torch\.export|torch\.utils)\b"
+            )
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -30,14 +30,19 @@ def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, fl
     and its column is called `category_top_1`. Without `names`, the first figures of the model.
     """
     model: Mapping[str, Any] = report["model"]
-    found = {name: figure_of(report, name) for name in names or [name for name in model if not name.endswith(("_low", "_high"))]}
+    found = {
+        name: figure_of(report, name)
+        for name in names or [name for name in model if not name.endswith(("_low", "_high"))]
+    }
     found = {name: value for name, value in found.items() if value is not None}
     chosen: dict[str, float] = {"samples": report["samples"]} if "samples" in report else {}
     for number, (name, value) in enumerate(found.items()):
         chosen[name.replace("/", "_")] = value
         if number == 0:
             chosen |= {
-                f"{name}_{end}": edge for end in ("low", "high") if (edge := figure_of(report, f"{name}_{end}")) is not None
+                f"{name}_{end}": edge
+                for end in ("low", "high")
+                if (edge := figure_of(report, f"{name}_{end}")) is not None
             }
             chosen |= _baseline(report, name)
     return {name: round(value, _DIGITS) for name, value in list(chosen.items())[:MOST]}
@@ -49,7 +54,10 @@ def publish_curves(run: Path, out: Path, metric: str) -> None:
     A run without such figures (nothing was validated, or nothing was trained) has the header alone, so that the files are there
     for every run.
     """
-    for source, target, column in (("training.csv", TRAINING_CURVE, "loss"), ("validation.csv", VALIDATION_CURVE, metric)):
+    for source, target, column in (
+        ("training.csv", TRAINING_CURVE, "loss"),
+        ("validation.csv", VALIDATION_CURVE, metric),
+    ):
         rows = [(row["step"], row[column]) for row in read_curve(run / source) if row.get("step") and row.get(column)]
         publish_bytes(out / target, csv_bytes(["step", column], rows))
 

@@ -78,7 +78,9 @@ class _Image:
     canvas: np.ndarray
 
 
-def predict_images(run: Path, images: Sequence[Path], out: Path, options: PredictOptions | None = None) -> list[dict[str, Any]]:
+def predict_images(
+    run: Path, images: Sequence[Path], out: Path, options: PredictOptions | None = None
+) -> list[dict[str, Any]]:
     """Predict files and folders of images; publish `predictions.jsonl` and `overlays/` in `out` and return the answers.
 
     An image that cannot be read has the answer {"image", "error"}: see `refuse_broken`. Overlays of an earlier call on `out`
@@ -121,7 +123,9 @@ def predict_samples(
     return _predict(run, out, options or PredictOptions(), choose)
 
 
-def _predict(run: Path, out: Path, options: PredictOptions, choose: Callable[[Task], list[Shown]]) -> list[dict[str, Any]]:
+def _predict(
+    run: Path, out: Path, options: PredictOptions, choose: Callable[[Task], list[Shown]]
+) -> list[dict[str, Any]]:
     with one_process(options.device) as place, quiet_decoder():
         task = load_task(run, options.checkpoint, options.tta, place)
         task.check_category(options.garment)
@@ -192,4 +196,6 @@ def _overlay(name: str) -> str:
 
 def _draw(task: Task, out: Path, image: _Image, answer: dict[str, Any]) -> None:
     drawn = task.draw(image.canvas, answer)
-    publish_bytes(out / answer["overlay"], simplejpeg.encode_jpeg(np.ascontiguousarray(drawn), quality=90, colorspace="RGB"))
+    publish_bytes(
+        out / answer["overlay"], simplejpeg.encode_jpeg(np.ascontiguousarray(drawn), quality=90, colorspace="RGB")
+    )

@@ -64,7 +64,11 @@ def write_submission(
     rows = read_test_list(test)
     lines: list[str] = [""] * len(rows)
     done = 0
-    with one_process(device) as place, quiet_decoder(), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
+    with (
+        one_process(device) as place,
+        quiet_decoder(),
+        ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool,
+    ):
         for folder, numbers in _share_out(run, rows).items():
             task = load_task(folder, checkpoint, tta, place)
             if not isinstance(task, Keypoints) or task.landmarks.name != FASHIONAI_24.name:
@@ -100,7 +104,9 @@ def read_test_list(test: Path) -> list[TestRow]:
     header = tuple(lines[0].split(","))
     if header not in (HEADER, HEADER[:2]):
         expected = f"{','.join(HEADER[:2])}, alone or with the {len(FASHIONAI_24)} points behind"
-        raise UsageError(f"{test}:1: the header is {lines[0][:60]!r}, expected {expected}; restore the file from the archive")
+        raise UsageError(
+            f"{test}:1: the header is {lines[0][:60]!r}, expected {expected}; restore the file from the archive"
+        )
     rows = [_row(test, number, line, len(header)) for number, line in enumerate(lines[1:], 2) if line]
     if not rows:
         raise UsageError(f"{test}: only a header; restore the file from the archive")

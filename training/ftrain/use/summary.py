@@ -40,7 +40,12 @@ def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
 
 
 def network_of(
-    run: Path | None, task: str | None, profile: str | None, params: Path | None, dataset: str | None, overrides: Sequence[str]
+    run: Path | None,
+    task: str | None,
+    profile: str | None,
+    params: Path | None,
+    dataset: str | None,
+    overrides: Sequence[str],
 ) -> tuple[Task, RunConfig]:
     """A fresh network (no weights are read) as a run has it, or as a task would on a shard set.
 
@@ -51,7 +56,9 @@ def network_of(
         raise UsageError("give either a run folder or a --task")
     if run is not None:
         if overrides or profile or params:
-            raise UsageError("a run has its configuration; leave --profile, --params and --set out, or name a --task instead")
+            raise UsageError(
+                "a run has its configuration; leave --profile, --params and --set out, or name a --task instead"
+            )
         config, facts = RunFolder(run).config(), RunFolder(run).dataset()
     else:
         assert task is not None

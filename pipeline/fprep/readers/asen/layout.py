@@ -106,7 +106,9 @@ def _with_meta(raw: RawFolder, folder: Path) -> Layout:
     if path is None:
         name = _match(folder, _KNOWN)
         if not name:
-            raise UsageError(f"{raw.name_of(folder)}: meta.json is missing; put it beside filenames_train.txt or name it too")
+            raise UsageError(
+                f"{raw.name_of(folder)}: meta.json is missing; put it beside filenames_train.txt or name it too"
+            )
         raw.notes.append(f"no meta.json; attributes are those that ASEN uses for {name}")
         return Layout(folder, name, _KNOWN[name], {})
     file = raw.open_file(path)
@@ -121,13 +123,19 @@ def _with_meta(raw: RawFolder, folder: Path) -> Layout:
     try:
         if "ATTRIBUTES" in entries:
             attributes = tuple((_text(name), _count(entries["ATTRIBUTES_NUM"][name])) for name in entries["ATTRIBUTES"])
-            values = {name: tuple(map(_text, entries.get("ATTRIBUTES_VALUES", {}).get(name, ()))) for name, _ in attributes}
-            name = _match(folder, _KNOWN) or next((known for known, has in _KNOWN.items() if has == attributes), "dataset")
+            values = {
+                name: tuple(map(_text, entries.get("ATTRIBUTES_VALUES", {}).get(name, ()))) for name, _ in attributes
+            }
+            name = _match(folder, _KNOWN) or next(
+                (known for known, has in _KNOWN.items() if has == attributes), "dataset"
+            )
             return Layout(folder, name, attributes, {name: names for name, names in values.items() if names})
         name = _match(folder, entries) or (next(iter(entries)) if len(entries) == 1 else "")
         if not name:
             known = ", ".join(str(entry)[:40] for entry in entries)
-            raise UsageError(f"{file.name}: no section for the folder {folder.name!r}; it has {known}; rename the folder")
+            raise UsageError(
+                f"{file.name}: no section for the folder {folder.name!r}; it has {known}; rename the folder"
+            )
         section = entries[name]
         _note_absent(raw, folder, section)
         attributes = tuple((_text(entry["name"]), _count(entry["num"])) for entry in section["attributes"])
@@ -198,7 +206,8 @@ def spelt_as_on_disk(root: Path, prefix: str, names: Sequence[str]) -> list[str]
         found = next((other for other in _spellings(folder) if (root / (prefix + other)).is_dir()), folder)
         spelt[folder] = found
     return [
-        f"{spelt.get(folder, folder)}/{last}" if slash else last for folder, slash, last in (n.rpartition("/") for n in names)
+        f"{spelt.get(folder, folder)}/{last}" if slash else last
+        for folder, slash, last in (n.rpartition("/") for n in names)
     ]
 
 

@@ -141,7 +141,9 @@ def _label_fault(layout: Layout, image: _Image, pair: tuple[int, int]) -> tuple[
     return None
 
 
-def _check_annotations(raw: RawFolder, layout: Layout, split: str, images: dict[int, _Image], words: Vocabulary) -> None:
+def _check_annotations(
+    raw: RawFolder, layout: Layout, split: str, images: dict[int, _Image], words: Vocabulary
+) -> None:
     """Compare with `<split>/Annotations/label.csv` of FashionAI, from which the lists were made."""
     homes = [layout.folder, *raw.folders_in(layout.folder)]
     path = next((csv for home in homes if is_file(csv := home / split / "Annotations" / "label.csv")), None)
@@ -182,7 +184,10 @@ def _frame(
         columns |= {"style": [words.values[ids[0]] if ids else "" for ids in positive], "substyle": [""] * len(names)}
     else:
         named = [tuple(sorted({attribute for attribute, _ in image.labels})) for image in images]
-        columns |= {"attributes_positive": positive, "attributes_unknown": _unknown(layout, named, schema["attributes_unknown"])}
+        columns |= {
+            "attributes_positive": positive,
+            "attributes_unknown": _unknown(layout, named, schema["attributes_unknown"]),
+        }
     return pl.DataFrame(columns, schema={name: kind for name, kind in schema.items() if name in columns})
 
 

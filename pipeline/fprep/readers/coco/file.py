@@ -98,7 +98,9 @@ def read_coco(raw: RawFolder, path: Path) -> CocoFile:
     if isinstance(document, Fault):
         raise UsageError(f"{name}: {document.message}; restore the file")
     images, annotations = (_entries(document, key, name) for key in ("images", "annotations"))
-    categories, attributes = (_entries(document, key, name) if document.get(key) else [] for key in ("categories", "attributes"))
+    categories, attributes = (
+        _entries(document, key, name) if document.get(key) else [] for key in ("categories", "attributes")
+    )
     seen: set[str] = set()
     ambiguous = {number for entry in images if (number := str(entry.get("id"))) in seen or seen.add(number)}
     info: object = document.get("info")
@@ -125,8 +127,17 @@ def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
     stem = path.stem.lower()
     own = [folder for folder in ("train2017", "val2017", "test2017", "train2020", "val2020") if folder in stem]
     splits = ("", "train/", "validation/", "val/", "valid/", "test/")
-    bases = [path.parent, path.parent.parent, *(given if given.is_dir() else given.parent for given in raw.given), raw.root]
-    parts = [*own, *(f"images/{folder}" for folder in own), *(split + folder for folder in _IMAGE_FOLDERS for split in splits)]
+    bases = [
+        path.parent,
+        path.parent.parent,
+        *(given if given.is_dir() else given.parent for given in raw.given),
+        raw.root,
+    ]
+    parts = [
+        *own,
+        *(f"images/{folder}" for folder in own),
+        *(split + folder for folder in _IMAGE_FOLDERS for split in splits),
+    ]
     homes = dict.fromkeys(base / part for part in parts for base in bases)
     inside = [home for home in homes if home.is_relative_to(raw.root)]
     sample = names[:: max(1, len(names) // 20)][:20]

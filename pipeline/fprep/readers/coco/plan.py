@@ -55,7 +55,9 @@ def make_plan(raw: RawFolder, files: Sequence[CocoFile]) -> Plan:
         landmarks, garments = _match_points(files, used)
         if landmarks is None:
             known = ", ".join(LANDMARK_SETS)
-            raw.notes.append(f"keypoints are left out: the categories do not name the points of a known landmark set ({known})")
+            raw.notes.append(
+                f"keypoints are left out: the categories do not name the points of a known landmark set ({known})"
+            )
         else:
             groups.append("landmarks")
             raw.landmark_set = landmarks
@@ -84,7 +86,9 @@ def _attributes(files: Sequence[CocoFile]) -> Vocabulary:
     return _known("attributes", tuple(values), {group: tuple(members) for group, members in groups.items()})
 
 
-def _match_points(files: Sequence[CocoFile], used: set[str]) -> tuple[LandmarkSet | None, dict[str, tuple[str, tuple[int, ...]]]]:
+def _match_points(
+    files: Sequence[CocoFile], used: set[str]
+) -> tuple[LandmarkSet | None, dict[str, tuple[str, tuple[int, ...]]]]:
     """The landmark set whose points all used categories name, and by category its garment and where the i-th point stands."""
     categories = {plain(str(entry.get("name", ""))): entry for file in files for entry in file.categories.values()}
     for landmarks in LANDMARK_SETS.values():

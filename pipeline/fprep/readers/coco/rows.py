@@ -56,7 +56,9 @@ class Reading:
             else:
                 found.append(row)
         if crowds:
-            raw.notes.append(f"{name}: {count(crowds, 'annotation')} of a crowd (iscrowd 1) left out: no single garment")
+            raw.notes.append(
+                f"{name}: {count(crowds, 'annotation')} of a crowd (iscrowd 1) left out: no single garment"
+            )
         seen = {str(entry.get("image_id")) for entry in self.file.annotations}
         for number in sorted(set(self.file.images) - seen):
             raw.warn("no_garment", f"{name}: image {number}")
@@ -93,7 +95,9 @@ class Reading:
         category = self.file.category_name(entry)
         if category is None:
             found = str(entry.get("category_id"))[:40]
-            return Fault("unknown_category", f"category_id is {found}, but no category has this id and a name", "category", found)
+            return Fault(
+                "unknown_category", f"category_id is {found}, but no category has this id and a name", "category", found
+            )
         row["category"] = plain(category)
         for add in (self._add_polygons, self._add_box, self._add_points, self._add_attributes):
             fault = add(row, entry, category)
@@ -110,7 +114,9 @@ class Reading:
         for outline in cast("list[object]", outlines) if isinstance(outlines, list) else ():
             values = numbers_of(outline)
             if values is None or len(values) % 2:
-                return Fault("bad_polygon", "segmentation holds an outline that is no list of pairs of numbers", "polygons")
+                return Fault(
+                    "bad_polygon", "segmentation holds an outline that is no list of pairs of numbers", "polygons"
+                )
             shift = 0.5 if self.plan.pixels else 0.0
             polygons.append([value - shift for value in values])
         return None
@@ -138,7 +144,8 @@ class Reading:
         valid = set(landmarks.garments[garment])
         x, y = [0.0] * len(landmarks), [0.0] * len(landmarks)
         visibility = [
-            (Visibility.ABSENT if index in valid else Visibility.NOT_APPLICABLE).value for index in range(len(landmarks))
+            (Visibility.ABSENT if index in valid else Visibility.NOT_APPLICABLE).value
+            for index in range(len(landmarks))
         ]
         row |= {"garment": garment, "landmark_x": x, "landmark_y": y, "landmark_visibility": visibility}
         values = numbers_of(entry.get("keypoints") or [])
@@ -149,7 +156,9 @@ class Reading:
         for number, place in enumerate(places if values else ()):
             px, py, code = values[3 * number : 3 * number + 3]
             if code not in (0, 1, 2):
-                message = f"the visibility of {landmarks.points[place]} is {code:g}, expected 2 (visible), 1 (occluded) or 0"
+                message = (
+                    f"the visibility of {landmarks.points[place]} is {code:g}, expected 2 (visible), 1 (occluded) or 0"
+                )
                 return Fault("bad_visibility", message, "landmark_visibility", f"{code:g}")
             if code and place not in valid:
                 message = f"{landmarks.points[place]} is annotated, but the garment {garment} has no such point"
@@ -165,11 +174,15 @@ class Reading:
             return None
         ids: object = entry.get("attribute_ids") or []
         entries = (
-            [self.file.attributes.get(str(number)) for number in cast("list[object]", ids)] if isinstance(ids, list) else [None]
+            [self.file.attributes.get(str(number)) for number in cast("list[object]", ids)]
+            if isinstance(ids, list)
+            else [None]
         )
         if None in entries:
             return Fault(
-                "unknown_attribute", f"attribute_ids is {str(ids)[:80]}, and not all attributes have an entry", "attributes"
+                "unknown_attribute",
+                f"attribute_ids is {str(ids)[:80]}, and not all attributes have an entry",
+                "attributes",
             )
         positive = sorted({known.ids[plain(str(entry["name"]))] for entry in entries if entry})
         row["attributes_positive"] = positive

@@ -39,7 +39,9 @@ def _read_ours(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
     groups = raw.column_groups = tuple(group for group in labels["column_groups"] if group in GROUPS)
     for column, stored in dict(labels.get("vocabularies") or {}).items():
         members = {group: tuple(ids) for group, ids in dict(stored.get("groups") or {}).items()}
-        raw.vocabularies[column] = Vocabulary(stored["name"], tuple(stored["values"]), members, bool(stored.get("exclusive")))
+        raw.vocabularies[column] = Vocabulary(
+            stored["name"], tuple(stored["values"]), members, bool(stored.get("exclusive"))
+        )
     name = labels.get("landmark_set")
     landmarks = raw.landmark_set = LANDMARK_SETS.get(str(name)) if name else None
     if name and landmarks is None:
@@ -60,7 +62,9 @@ class _OurReading(Reading):
     def rows(self) -> list[Entry]:
         """A row for every annotation and for every row that an image lists; annotations of listed rows are parts of them."""
         raw, file = self.raw, self.file
-        listed = {str(row.get("key")): (number, row) for number, image in file.images.items() for row in image.get("rows", [])}
+        listed = {
+            str(row.get("key")): (number, row) for number, image in file.images.items() for row in image.get("rows", [])
+        }
         parts: dict[str, list[Entry]] = {key: [] for key in listed}
         single: list[tuple[int, Entry]] = []
         for number, entry in enumerate(file.annotations, start=1):
@@ -93,7 +97,9 @@ class _OurReading(Reading):
         category = self.file.category_name(entry) or ""
         if "category_id" in entry and not category:
             return Fault(
-                "unknown_category", f"category_id is {str(entry['category_id'])[:40]}, but no category has it", "category"
+                "unknown_category",
+                f"category_id is {str(entry['category_id'])[:40]}, but no category has it",
+                "category",
             )
         row |= {"category": plain(category)}
         adds = [self._add_polygons, self._add_box] + ([self._add_points] if category in self.plan.garments else [])

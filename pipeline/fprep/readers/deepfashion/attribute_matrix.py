@@ -44,7 +44,9 @@ class Ids:
             values = values[np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())]
         offsets = pa.py_buffer(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
         # From buffers: pa.array looks whether its argument is of pandas, and imports that.
-        items = pa.Array.from_buffers(pa.int16(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int16))])
+        items = pa.Array.from_buffers(
+            pa.int16(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int16))]
+        )
         column = pa.Array.from_buffers(pa.large_list(pa.int16()), len(counts), [None, offsets], children=[items])
         return pl.Series(column, dtype=pl.List(pl.Int16))
 
@@ -92,7 +94,9 @@ def read_attributes(raw: RawFolder, path: Path, num_attributes: int) -> tuple[Li
         if skip < len(block.starts):
             _read_block(file, block, skip, layout, found)
     if found.num_slow:
-        raw.notes.append(f"{file.name}: {found.num_slow} of {found.num_rows} rows are not aligned as in the released file")
+        raw.notes.append(
+            f"{file.name}: {found.num_slow} of {found.num_rows} rows are not aligned as in the released file"
+        )
     file.accounts["blank"] += found.num_blank
     check_count(raw, file, count, found.num_rows)
     lines = np.concatenate([np.zeros(0, np.int32), *found.lines])
@@ -132,7 +136,9 @@ def _read_block(file: RawFile, block: Block, skip: int, layout: _Layout, found: 
         slow = ~fits
         slow[fast] = strange
         codes = [_of_rows(code, fast, strange, num_attributes) for code in (positive, unknown)]
-        lines, names, positive, unknown = _with_slow_rows(file, block, skip, slow, names[~strange], codes, num_attributes, found)
+        lines, names, positive, unknown = _with_slow_rows(
+            file, block, skip, slow, names[~strange], codes, num_attributes, found
+        )
     found.lines.append(lines)
     found.names.append(names.tobytes())
     found.name_sizes.append(np.full(len(names), names.shape[1]))
@@ -184,7 +190,9 @@ def _differences(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.nd
         changes = (values[:, :width] ^ layout.template).reshape(-1)
         places = np.flatnonzero(changes)
         return places, changes[places]
-    words = np.lib.stride_tricks.as_strided(values[:, :8].view(np.uint64), (len(values), num_words), (values.strides[0], 8))
+    words = np.lib.stride_tricks.as_strided(
+        values[:, :8].view(np.uint64), (len(values), num_words), (values.strides[0], 8)
+    )
     differs = np.flatnonzero(np.not_equal(words, layout.words, out=layout.differs[: len(values)]))
     row, word = np.divmod(differs, num_words)
     changes = (words[row, word] ^ layout.words[word]).view(np.uint8)

@@ -119,7 +119,12 @@ def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
         labels = lists["category"].matrix(1)[:, 0]
         good = (labels >= 1) & (labels <= len(_CATEGORIES))
         lists["category"].require(
-            good, lambda row: ("unknown_category", f"category {labels[row]}, expected 1 to {len(_CATEGORIES)}", str(labels[row]))
+            good,
+            lambda row: (
+                "unknown_category",
+                f"category {labels[row]}, expected 1 to {len(_CATEGORIES)}",
+                str(labels[row]),
+            ),
         )
     return lists
 
@@ -140,7 +145,9 @@ def _same_garment(
     fits = kinds[labels] == garments
     for index in np.flatnonzero(~fits).tolist():
         name = _CATEGORIES.values[labels[index]]
-        message = f"clothes type {GARMENTS[garments[index]]}, but category {name} is of type {GARMENTS[kinds[labels[index]]]}"
+        message = (
+            f"clothes type {GARMENTS[garments[index]]}, but category {name} is of type {GARMENTS[kinds[labels[index]]]}"
+        )
         place = lists["landmark"].line(int(places["landmark"][index]))
         raw.reject(rows.line(int(kept[index])), "garment_mismatch", message, place=place, column="garment", found=name)
     return fits
@@ -149,7 +156,9 @@ def _same_garment(
 def _categories(raw: RawFolder, rows: ListFile, kept: np.ndarray, listed: ListFile, places: np.ndarray) -> pl.Series:
     """Category names; what a folder is called is its last word in every released row that could be looked at."""
     names = pl.Series(np.array(_CATEGORIES.values)[listed.matrix(1)[places, 0] - 1], dtype=pl.String)
-    folders = rows.names.gather(kept).str.extract(r"([^/]*)/[^/]*$").fill_null("").str.extract(r"([^_]*)$").fill_null("")
+    folders = (
+        rows.names.gather(kept).str.extract(r"([^/]*)/[^/]*$").fill_null("").str.extract(r"([^_]*)$").fill_null("")
+    )
     for index in (folders.str.to_lowercase() != names.str.to_lowercase()).arg_true().to_list():
         raw.warn("category_differs_from_folder", f"{listed.line(int(places[index]))}: {names[index]}")
     occurring = set(names.unique())

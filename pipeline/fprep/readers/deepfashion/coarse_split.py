@@ -29,13 +29,17 @@ def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFram
     if not paths:
         return frame
     known = pl.concat([_read(raw, path) for path in paths]).unique("name", keep="first", maintain_order=True)
-    splits = names.to_frame("name").join(known, on="name", how="left", maintain_order="left")["coarse_split"].fill_null("")
+    splits = (
+        names.to_frame("name").join(known, on="name", how="left", maintain_order="left")["coarse_split"].fill_null("")
+    )
     frame = frame.with_columns(splits)
     trained = frame.filter(pl.col("split").is_in(["train", "val"]) & (splits == "test"))
     for file, line in trained.select("source_file", "source_line").iter_rows():
         raw.warn(RULE, f"{file}:{line}")
     counts = (
-        frame.group_by("split").agg(pl.len().alias("all"), (pl.col("coarse_split") == "test").sum().alias("test")).sort("split")
+        frame.group_by("split")
+        .agg(pl.len().alias("all"), (pl.col("coarse_split") == "test").sum().alias("test"))
+        .sort("split")
     )
     told = ", ".join(f"{test} of {every} {split}" for split, every, test in counts.iter_rows())
     raw.notes.append(
@@ -47,7 +51,9 @@ def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFram
 def _partition_beside(raw: RawFolder, folder: Path) -> Path | None:
     homes = (folder.parent, folder.parent.parent)
     found = [path for home in homes for name in ("Eval", "eval") if is_file(path := home / name / PARTITION)]
-    return next((path for path in found if any(Path(os.path.normpath(path)).is_relative_to(place) for place in raw.given)), None)
+    return next(
+        (path for path in found if any(Path(os.path.normpath(path)).is_relative_to(place) for place in raw.given)), None
+    )
 
 
 def _read(raw: RawFolder, path: Path) -> pl.DataFrame:

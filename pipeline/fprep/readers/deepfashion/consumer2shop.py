@@ -141,11 +141,19 @@ def _check_rows(rows: ListFile, pairs: Pairs, item: pl.Series, split: pl.Series,
     )
     rows.require(
         (split != "").to_numpy(),
-        lambda row: ("no_split", f"no pair of {pairs.file.name} names {item[row]}, so its split is not known", item[row]),
+        lambda row: (
+            "no_split",
+            f"no pair of {pairs.file.name} names {item[row]}, so its split is not known",
+            item[row],
+        ),
     )
     rows.require(
         ((domain != "unknown") | (split == "train")).to_numpy(),
-        lambda row: ("unknown_domain", "neither shop_ nor comsumer_: query or gallery is not known", rows.names[row][:200]),
+        lambda row: (
+            "unknown_domain",
+            "neither shop_ nor comsumer_: query or gallery is not known",
+            rows.names[row][:200],
+        ),
     )
 
 
@@ -165,7 +173,9 @@ def _add_attributes(raw: RawFolder, home: Path, frame: pl.DataFrame) -> pl.DataF
     if path := annotation_file(home, "list_attr_cloth.txt"):
         lines = vocabulary_lines(raw, path)
         names = attribute_names([_columns(place, text, 3) for place, text in lines], types)
-        compare_names(raw.name_of(path), list(zip([place for place, _ in lines], names, strict=True)), _ATTRIBUTES.values)
+        compare_names(
+            raw.name_of(path), list(zip([place for place, _ in lines], names, strict=True)), _ATTRIBUTES.values
+        )
     if path := annotation_file(home, "list_attr_items.txt"):
         positive, unknown = read_item_attributes(raw, path, len(_ATTRIBUTES), frame["item"]).of(frame["item"])
         frame = frame.with_columns(positive.alias("attributes_positive"), unknown.alias("attributes_unknown"))

@@ -20,7 +20,13 @@ from fprep.raw.file import is_file
 from fprep.raw.folder import RawFile, RawFolder, RawLine, text_fault
 from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.deepfashion.coarse_split import add_coarse_split
-from fprep.readers.deepfashion.packed_landmarks import GARMENTS, garment_of_category, garment_of_points, is_ambiguous, unpack
+from fprep.readers.deepfashion.packed_landmarks import (
+    GARMENTS,
+    garment_of_category,
+    garment_of_points,
+    is_ambiguous,
+    unpack,
+)
 from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
 from fprep.readers.reader import columns_of, reader, safe_key
 from fschemas.failures import UsageError
@@ -86,7 +92,9 @@ def _folders(raw: RawFolder) -> list[Path]:
     }
     if not found:
         given = ", ".join(str(place) for place in raw.given)
-        raise UsageError(f"{given}: no fine annotation here; expected split/train.txt or Anno_fine/train.txt and its label files")
+        raise UsageError(
+            f"{given}: no fine annotation here; expected split/train.txt or Anno_fine/train.txt and its label files"
+        )
     return sorted(found)
 
 
@@ -105,15 +113,21 @@ def _check_vocabulary(raw: RawFolder, folder: Path) -> None:
     file.accounts["joined"] += len(names)
     for line, name, expected in zip(lines[2:], names, _VOCABULARY.values, strict=False):
         if name != expected:
-            raise UsageError(f"{line}: attribute {name!r}, expected {expected!r}; this is not the list of the 26 fine attributes")
+            raise UsageError(
+                f"{line}: attribute {name!r}, expected {expected!r}; this is not the list of the 26 fine attributes"
+            )
     if len(names) != len(_VOCABULARY) or lines[0].content.split()[:1] != [b"26"]:
-        raise UsageError(f"{file.name}: {len(names)} attributes under a count line, expected 26 and 26; restore the file")
+        raise UsageError(
+            f"{file.name}: {len(names)} attributes under a count line, expected 26 and 26; restore the file"
+        )
 
 
 def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     names_file = raw.open_file(folder / f"{split}.txt")
     lines = _data_lines(raw, names_file, is_list=True)
-    files = {column: path for column, ends in _SUFFIXES.items() if (path := _label_file(folder, split, ends)) is not None}
+    files = {
+        column: path for column, ends in _SUFFIXES.items() if (path := _label_file(folder, split, ends)) is not None
+    }
     layout = "official" if folder.name == "Anno_fine" else "course"
     raw.totals[f"{layout}-{split}"] += len(lines)
     needed = [column for column in _SUFFIXES if column != "category"]
@@ -126,8 +140,13 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
         raw.notes.append(f"{names_file.name}: names only, without label files; its rows go into the split unlabelled")
         rows = [line for line in lines if line.number in good]
         blank = np.zeros((len(rows), _NUM_POINTS, 2))
-        return _frame(raw, folder, "unlabelled", rows, np.full(len(rows), 2), blank, None, np.zeros((len(rows), 0), int))
-    columns = {column: _read_labels(raw, column, raw.open_file(path), names_file, lines, good) for column, path in files.items()}
+        return _frame(
+            raw, folder, "unlabelled", rows, np.full(len(rows), 2), blank, None, np.zeros((len(rows), 0), int)
+        )
+    columns = {
+        column: _read_labels(raw, column, raw.open_file(path), names_file, lines, good)
+        for column, path in files.items()
+    }
     kept = [index for index, line in enumerate(lines) if line.number in good]
     arrays = {column: np.array([values[index] for index in kept], int) for column, values in columns.items()}
     shapes = {"attributes": (-1, 6), "box": (-1, 4), "landmark": (-1, _NUM_POINTS, 2), "category": (-1,)}
@@ -135,7 +154,9 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     if bare:
         rows = [lines[index] for index in kept]
         nowhere = np.zeros((len(rows), _NUM_POINTS, 2))
-        return _frame(raw, folder, split, rows, np.full(len(rows), 2), nowhere, None, arrays["attributes"]).drop(_PLACE_COLUMNS)
+        return _frame(raw, folder, split, rows, np.full(len(rows), 2), nowhere, None, arrays["attributes"]).drop(
+            _PLACE_COLUMNS
+        )
     return _labelled_frame(raw, folder, split, [lines[index] for index in kept], arrays)
 
 
@@ -147,7 +168,9 @@ def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine
     """Lines with data: without blank ones and without the header line that one re-release inserted."""
     lines = list(file.lines())
     first = lines[0].content.split() if lines else []
-    has_header = not re.search(rb"[/\\]", lines[0].content) if lines and is_list else not any(map(_NUMBER.fullmatch, first))
+    has_header = (
+        not re.search(rb"[/\\]", lines[0].content) if lines and is_list else not any(map(_NUMBER.fullmatch, first))
+    )
     if lines and has_header:
         file.accounts["header"] += 1
         raw.warn("header_line", lines[0])
@@ -211,7 +234,11 @@ def _numbers(column: str, line: RawLine) -> list[int] | tuple[str, str, str]:
         for index in range(_NUM_POINTS):
             x, y = numbers[2 * index : 2 * index + 2]
             if (x == 0) != (y == 0):
-                return "bad_cell", f"point {index + 1} is ({x}, {y}): absent points are 0 0, others start at 1", f"{x} {y}"
+                return (
+                    "bad_cell",
+                    f"point {index + 1} is ({x}, {y}): absent points are 0 0, others start at 1",
+                    f"{x} {y}",
+                )
     return numbers
 
 
@@ -234,7 +261,9 @@ def _attributes(numbers: list[int]) -> list[int] | tuple[str, str, str]:
     return [members[0] for members in chosen]
 
 
-def _labelled_frame(raw: RawFolder, folder: Path, split: str, rows: list[RawLine], arrays: dict[str, np.ndarray]) -> pl.DataFrame:
+def _labelled_frame(
+    raw: RawFolder, folder: Path, split: str, rows: list[RawLine], arrays: dict[str, np.ndarray]
+) -> pl.DataFrame:
     points, box = arrays["landmark"], arrays["box"]
     present = (points != 0).any(2)
     if "category" in arrays:
@@ -252,7 +281,9 @@ def _labelled_frame(raw: RawFolder, folder: Path, split: str, rows: list[RawLine
             f"points in pairs 1-4 only and were decided by attributes and geometry ({counts}), "
             f"{int((~present.any(1)).sum())} rows have no point"
         )
-    categories = [_CATEGORIES.values[number - 1] for number in arrays["category"].tolist()] if "category" in arrays else None
+    categories = (
+        [_CATEGORIES.values[number - 1] for number in arrays["category"].tolist()] if "category" in arrays else None
+    )
     return _frame(raw, folder, split, rows, garments, points, box, arrays["attributes"], categories)
 
 

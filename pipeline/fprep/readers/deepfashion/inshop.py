@@ -55,7 +55,11 @@ _SIDE = 256  # pixels of a side of the images that the coordinates belong to
     landmark_set=DEEPFASHION_8,
     vocabularies={"attributes": _ATTRIBUTES, "category": _CATEGORIES},
     variants={
-        "version 1.3 and later (attributes)": ("**/list_eval_partition.txt", "**/list_bbox_inshop.txt", "**/list_attr_items.txt"),
+        "version 1.3 and later (attributes)": (
+            "**/list_eval_partition.txt",
+            "**/list_bbox_inshop.txt",
+            "**/list_attr_items.txt",
+        ),
         "version 1.2 (landmarks)": ("**/list_eval_partition.txt", "**/list_landmarks_inshop.txt"),
         "partition only": ("**/list_eval_partition.txt",),
     },
@@ -110,7 +114,11 @@ def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
     )
     rows.require(
         folder.is_in(list(_CATEGORIES.values)).to_numpy(),
-        lambda row: ("unknown_category", f"the folder {folder[row][:60]!r} is none of the {len(_CATEGORIES)} known", folder[row]),
+        lambda row: (
+            "unknown_category",
+            f"the folder {folder[row][:60]!r} is none of the {len(_CATEGORIES)} known",
+            folder[row],
+        ),
     )
     rows.require(
         (item == words).to_numpy(),
@@ -118,7 +126,11 @@ def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
     )
     rows.require(
         splits.is_in(list(_SPLITS)).to_numpy(),
-        lambda row: ("unknown_split", f"evaluation status {splits[row][:40]!r}, expected {', '.join(_SPLITS)}", splits[row]),
+        lambda row: (
+            "unknown_split",
+            f"evaluation status {splits[row][:40]!r}, expected {', '.join(_SPLITS)}",
+            splits[row],
+        ),
     )
     refuse_leaks(rows, item, splits, _SPLITS[1:])
 
@@ -135,7 +147,12 @@ def _read_lists(raw: RawFolder, home: Path, *, has_coordinates: bool) -> dict[st
 
 
 def _check_views(
-    raw: RawFolder, rows: ListFile, kept: np.ndarray, places: dict[str, np.ndarray], codes: pl.Series, boxes: ListFile | None
+    raw: RawFolder,
+    rows: ListFile,
+    kept: np.ndarray,
+    places: dict[str, np.ndarray],
+    codes: pl.Series,
+    boxes: ListFile | None,
 ) -> None:
     """Warn of file names without a view, and of views that the box list calls otherwise (7_additional is not among its six)."""
     views = codes.replace_strict(_POSE_TYPES, default=0, return_dtype=pl.Int32).gather(kept).to_numpy()

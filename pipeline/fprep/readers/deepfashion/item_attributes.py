@@ -109,7 +109,9 @@ def compare_names(name: str, found: Sequence[tuple[str, str]], expected: Sequenc
     """
     for (place, text), value in zip(found, expected, strict=False):
         if text != value:
-            raise UsageError(f"{place}: {text[:60]!r}, expected {value!r}; the ids of the labels would shift: restore the file")
+            raise UsageError(
+                f"{place}: {text[:60]!r}, expected {value!r}; the ids of the labels would shift: restore the file"
+            )
     if len(found) != len(expected):
         raise UsageError(f"{name}: {len(found)} names, expected {len(expected)}; restore the file from the archive")
 
@@ -133,7 +135,11 @@ def _account(raw: RawFolder, listed: ListFile, good: np.ndarray, wanted: pl.Seri
 
 def _merge_twins(raw: RawFolder, listed: ListFile, good: np.ndarray, names: pl.Series, flags: np.ndarray) -> np.ndarray:
     """Where rows of one item differ, the first of them gets 0."""
-    rows = pl.DataFrame({"name": names, "row": np.arange(len(names))}).group_by("name", maintain_order=True).agg(pl.col("row"))
+    rows = (
+        pl.DataFrame({"name": names, "row": np.arange(len(names))})
+        .group_by("name", maintain_order=True)
+        .agg(pl.col("row"))
+    )
     for twins in rows.filter(pl.col("row").list.len() > 1)["row"].to_list():
         differs = (flags[twins] != flags[twins[0]]).any(0)
         for twin in twins[1:]:

@@ -38,7 +38,9 @@ class LandmarkRows:
         listed.require(known, lambda row: _unknown("clothes type", types[row], len(GARMENTS)))
         garments = np.where(known, types - 1, 0)
         expected = 1 + has_variation + 3 * _COUNTS[garments]
-        listed.require(counts == expected, lambda row: _wrong_count(counts[row], GARMENTS[garments[row]], has_variation))
+        listed.require(
+            counts == expected, lambda row: _wrong_count(counts[row], GARMENTS[garments[row]], has_variation)
+        )
         in_range = (variations >= 1) & (variations <= len(VARIATIONS)) if has_variation else np.ones(len(types), bool)
         listed.require(in_range, lambda row: _unknown("variation type", variations[row], len(VARIATIONS)))
         self.garments = np.append(garments, 0)

@@ -93,7 +93,9 @@ class _Joints:
     def __init__(self, raw: RawFolder, listed: ListFile) -> None:
         num_leading = listed.counts - 3 * NUM_JOINTS  # clothes type and variation type, by arithmetic
         fits = (num_leading >= 0) & (num_leading <= 2)
-        listed.require(fits, lambda row: ("wrong_columns", _wrong_count(int(listed.counts[row])), str(listed.counts[row])))
+        listed.require(
+            fits, lambda row: ("wrong_columns", _wrong_count(int(listed.counts[row])), str(listed.counts[row]))
+        )
         numbers = listed.matrix(2 + 3 * NUM_JOINTS)
         first = np.where(fits, num_leading, 0)
         triples = np.take_along_axis(numbers, first[:, None] + np.arange(3 * NUM_JOINTS), 1).reshape(-1, NUM_JOINTS, 3)
@@ -111,7 +113,9 @@ class _Joints:
 
     def columns(self, places: np.ndarray) -> dict[str, pl.Series]:
         """The columns of the group joints for these rows."""
-        columns = {f"joint_{axis}": pl.Series(self.points[places, :, index]).arr.to_list() for index, axis in enumerate("xy")}
+        columns = {
+            f"joint_{axis}": pl.Series(self.points[places, :, index]).arr.to_list() for index, axis in enumerate("xy")
+        }
         return columns | {"joint_visibility": pl.Series(self.visibility[places]).arr.to_list()}
 
 
@@ -121,4 +125,8 @@ def _wrong_count(count: int) -> str:
 
 def _bad_state(states: np.ndarray) -> tuple[str, str, str]:
     number = int(np.flatnonzero((states < 0) | (states >= len(_CODES)))[0])
-    return "bad_visibility", f"the visibility of joint {number + 1} is {states[number]}, expected 0 or 1", str(states[number])
+    return (
+        "bad_visibility",
+        f"the visibility of joint {number + 1} is {states[number]}, expected 0 or 1",
+        str(states[number]),
+    )

@@ -43,7 +43,9 @@ class Pairs:
 
     def partners_of(self, names: pl.Series, images: pl.Series) -> pl.Series:
         """For each image (N, by its path in the lists) the `images` of those that it is paired with, ascending."""
-        both = pl.concat([self.frame.select("a", "b"), self.frame.select(pl.col("b").alias("a"), pl.col("a").alias("b"))])
+        both = pl.concat(
+            [self.frame.select("a", "b"), self.frame.select(pl.col("b").alias("a"), pl.col("a").alias("b"))]
+        )
         known = pl.DataFrame({"b": names, "partner": images}).unique("b", maintain_order=True)
         partners = both.join(known, on="b").group_by("a").agg(pl.col("partner").unique().sort())
         joined = pl.DataFrame({"a": names}).join(partners, on="a", how="left", maintain_order="left")
@@ -80,7 +82,10 @@ def _check(listed: ListFile, first: pl.Series, second: pl.Series) -> None:
     items, splits = listed.words[2], listed.words[3]
     parts = [names.str.extract_groups(PATH_PARTS).struct.unnest() for names in (first, second)]
     of_path = [part["1"].fill_null("") for part in parts]
-    roles = [part["2"].fill_null("").str.extract_groups("^(comsumer|shop)_").struct.field("1").fill_null("") for part in parts]
+    roles = [
+        part["2"].fill_null("").str.extract_groups("^(comsumer|shop)_").struct.field("1").fill_null("")
+        for part in parts
+    ]
     listed.require(
         ((of_path[0] != "") & (of_path[1] != "")).to_numpy(),
         lambda row: ("unexpected_path", "not two paths img/<part>/<folder>/<item>/<image>", second[row][:200]),
@@ -99,5 +104,9 @@ def _check(listed: ListFile, first: pl.Series, second: pl.Series) -> None:
     )
     listed.require(
         splits.is_in(list(_BINDING)).to_numpy(),
-        lambda row: ("unknown_split", f"evaluation status {splits[row][:40]!r}, expected train, val or test", splits[row]),
+        lambda row: (
+            "unknown_split",
+            f"evaluation status {splits[row][:40]!r}, expected train, val or test",
+            splits[row],
+        ),
     )

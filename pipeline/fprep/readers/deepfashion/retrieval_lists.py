@@ -34,8 +34,12 @@ def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
         found |= set(here or [path for path in below if is_file(path)])
     if not found:
         given = ", ".join(str(place) for place in raw.given)
-        raise UsageError(f"{given}: no Eval/{PARTITION} here; name the folder with Anno, Eval and Img or img of the benchmark")
-    homes = [(path, path.parent.parent if path.parent.name.lower() == "eval" else path.parent) for path in sorted(found)]
+        raise UsageError(
+            f"{given}: no Eval/{PARTITION} here; name the folder with Anno, Eval and Img or img of the benchmark"
+        )
+    homes = [
+        (path, path.parent.parent if path.parent.name.lower() == "eval" else path.parent) for path in sorted(found)
+    ]
     return [(path, home if home.is_relative_to(raw.root) else path.parent) for path, home in homes]
 
 
@@ -49,7 +53,9 @@ def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None
     """`read_list`, but raises `UsageError` for a file without a single row, such as one that was emptied by a tool."""
     listed = read_list(raw, path, words=words, numbers=numbers, text=text)
     if not len(listed):
-        raise UsageError(f"{listed.file.name}: no row that begins with the path of an image; restore it from the archive")
+        raise UsageError(
+            f"{listed.file.name}: no row that begins with the path of an image; restore it from the archive"
+        )
     return listed
 
 
@@ -58,7 +64,9 @@ def read_boxes(raw: RawFolder, path: Path) -> ListFile:
     listed = read_rows(raw, path, numbers=6)
     types = listed.matrix(6)[:, 0]
     good = (types >= 1) & (types <= len(GARMENTS))
-    listed.require(good, lambda row: ("bad_clothes_type", f"clothes type {types[row]}, expected 1 to 3", str(types[row])))
+    listed.require(
+        good, lambda row: ("bad_clothes_type", f"clothes type {types[row]}, expected 1 to 3", str(types[row]))
+    )
     return listed
 
 
@@ -66,10 +74,14 @@ def keys_of(names: pl.Series) -> pl.Series:
     """Sample keys of image paths: without `img/` and the extension, folders joined by `-`."""
     keys = names.str.replace("^img/", "").str.replace(r"\.[^./]*$", "").str.replace_all("/", "-", literal=True)
     plain = keys.str.contains("^[A-Za-z0-9_-]{1,90}$")
-    return pl.Series([key if good else safe_key(key) for key, good in zip(keys.to_list(), plain.to_list(), strict=True)])
+    return pl.Series(
+        [key if good else safe_key(key) for key, good in zip(keys.to_list(), plain.to_list(), strict=True)]
+    )
 
 
-def join_labels(raw: RawFolder, rows: ListFile, lists: Mapping[str, ListFile]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def join_labels(
+    raw: RawFolder, rows: ListFile, lists: Mapping[str, ListFile]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """`join_lists` with rows that may be missing: without box and landmarks nobody knows the garment, and a row is refused.
 
     One of `lists` may be `rows` itself.
@@ -101,7 +113,9 @@ def do_not_fit(raw: RawFolder, images: pl.Series, image_folder: str, is_highres:
     return True
 
 
-def label_columns(places: Mapping[str, np.ndarray], boxes: ListFile | None, landmarks: LandmarkRows | None) -> list[pl.Series]:
+def label_columns(
+    places: Mapping[str, np.ndarray], boxes: ListFile | None, landmarks: LandmarkRows | None
+) -> list[pl.Series]:
     """Columns of the groups box, landmarks and variation, as far as there are lists. `places` are rows of them, -1 for none."""
     columns: list[pl.Series] = []
     numbers = boxes.matrix(6) if boxes is not None else np.zeros((0, 6), np.int32)
@@ -139,7 +153,9 @@ def refuse_leaks(rows: ListFile, items: pl.Series, splits: pl.Series, held_out: 
     good = np.ones(len(rows), bool)
     good[list(rows.faults)] = False
     is_held_out = splits.is_in(list(held_out)).to_numpy() & good
-    leaked = items.is_in(items.filter(pl.Series(is_held_out)).unique().implode()).to_numpy() & (splits == "train").to_numpy()
+    leaked = (
+        items.is_in(items.filter(pl.Series(is_held_out)).unique().implode()).to_numpy() & (splits == "train").to_numpy()
+    )
     rows.require(~leaked, lambda row: ("leaked_item", f"{items[row]} is also held out of training", items[row]))
 
 

@@ -48,10 +48,14 @@ def find_benchmarks(raw: RawFolder, needed: Collection[str], strangers: Collecti
         below = raw.folders_in(place)
         for home in (place, *below):
             choices = [home / name for name in _ANNOTATION]
-            folders |= dict.fromkeys([path for path in choices if _holds(path, needed) and not _holds(path, strangers)][:1])
+            folders |= dict.fromkeys(
+                [path for path in choices if _holds(path, needed) and not _holds(path, strangers)][:1]
+            )
     if not folders:
         given = ", ".join(str(place) for place in raw.given)
-        raise UsageError(f"{given}: no {' or '.join(needed)} here; name the folder that holds Anno or Anno_coarse, Eval and Img")
+        raise UsageError(
+            f"{given}: no {' or '.join(needed)} here; name the folder that holds Anno or Anno_coarse, Eval and Img"
+        )
     return [_benchmark(raw, folder) for folder in folders]
 
 
@@ -61,7 +65,15 @@ def _holds(folder: Path, names: Collection[str]) -> bool:
 
 def _benchmark(raw: RawFolder, lists: Path) -> Benchmark:
     above = lists.parent.parent if lists.parent.name == "Anno" else lists.parent
-    places = [above / "Eval", above / "eval", above, lists / "Eval", lists, *raw.given, *(place / "Eval" for place in raw.given)]
+    places = [
+        above / "Eval",
+        above / "eval",
+        above,
+        lists / "Eval",
+        lists,
+        *raw.given,
+        *(place / "Eval" for place in raw.given),
+    ]
     found = [path for place in places if is_file(path := place / PARTITION) and _is_given(raw, path)]
     if not found:
         raise UsageError(
@@ -83,7 +95,11 @@ def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
     splits = rows.words[1]
     rows.require(
         splits.is_in(list(SPLITS)).to_numpy(),
-        lambda row: ("unknown_split", f"evaluation status {splits[row][:40]!r}, expected {', '.join(SPLITS)}", splits[row][:200]),
+        lambda row: (
+            "unknown_split",
+            f"evaluation status {splits[row][:40]!r}, expected {', '.join(SPLITS)}",
+            splits[row][:200],
+        ),
     )
     raw.totals["images"] += len(rows)
     for split in SPLITS:
@@ -98,7 +114,9 @@ def image_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
     if not inside.any():
         return names if not base else (pl.Series([base]) + names)
     rest = names.filter(inside).str.slice(len("img/"))
-    probes = rest.gather(np.unique(np.linspace(0, len(rest) - 1, _NUM_PROBES).astype(int))).to_list() if len(rest) else []
+    probes = (
+        rest.gather(np.unique(np.linspace(0, len(rest) - 1, _NUM_PROBES).astype(int))).to_list() if len(rest) else []
+    )
     folders = [folder for folder in _IMAGES if (home / folder).is_dir()]
     full = [folder for folder in folders if any(raw.has_image(home / folder, probe) for probe in probes)]
     front = pl.lit(f"{base}{(full or ['img'])[0]}/")
@@ -110,7 +128,9 @@ def warn_of_case(raw: RawFolder, names: pl.Series) -> None:
     """Folders that differ in letter case alone overwrite each other on file systems that do not tell it apart."""
     folders = names.str.replace(r"/[^/]*$", "").unique().sort()
     alike = folders.to_frame("folder").with_columns(pl.col("folder").str.to_lowercase().alias("lower"))
-    for twins in alike.group_by("lower", maintain_order=True).agg("folder").filter(pl.col("folder").list.len() > 1)["folder"]:
+    for twins in (
+        alike.group_by("lower", maintain_order=True).agg("folder").filter(pl.col("folder").list.len() > 1)["folder"]
+    ):
         raw.warn("folders_differ_in_case", " and ".join(twins.to_list()))
 
 
@@ -128,7 +148,9 @@ def check_words(raw: RawFolder, path: Path | None, words: Vocabulary, what: str,
     file = raw.open_file(path)
     version = known_version(path)
     edited = f"; it is a copy that somebody edited: {version.edited}" if version is not None and version.edited else ""
-    remedy = f"{edited}; restore the file from the archive, for ids in the other lists count the rows of the released one"
+    remedy = (
+        f"{edited}; restore the file from the archive, for ids in the other lists count the rows of the released one"
+    )
     types = {member: number for number, kind in enumerate(kinds, start=1) for member in words.groups[kind]}
     count: str | None = None
     names: list[str] = []

@@ -65,7 +65,9 @@ class Garments:
             place = slice(own.start, own.stop)
             x[row, place] = np.where(labelled, garment.points[:, 0], 0)
             y[row, place] = np.where(labelled, garment.points[:, 1], 0)
-            visibility[row, place] = garment.points[:, 2]  # 0 not labelled, 1 occluded, 2 visible: the codes of Visibility
+            visibility[row, place] = garment.points[
+                :, 2
+            ]  # 0 not labelled, 1 occluded, 2 visible: the codes of Visibility
         names = [CATEGORIES[garment.category] for garment in self.items]
         columns: dict[str, Any] = {
             **{name: pl.Series(name, values) for name, values in self.texts.items()},
@@ -118,7 +120,9 @@ def number_of(entry: dict[str, Any], name: str, *, low: int = 0, high: int = 2**
     value = entry.get(name)
     if type(value) is int and low <= value <= high:
         return value
-    return Fault("bad_number", f"{name} is {str(value)[:40]!r}, expected a whole number from {low}", name, str(value)[:40])
+    return Fault(
+        "bad_number", f"{name} is {str(value)[:40]!r}, expected a whole number from {low}", name, str(value)[:40]
+    )
 
 
 def read_item(item: object) -> Garment | Fault:
@@ -148,7 +152,10 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
     `name` is what the file calls the category, None where it has no categories: then the number is that of the release.
     """
     named = {spelled(known): number for number, known in enumerate(CATEGORIES, start=1)}
-    category, style = number_of(entry, "category_id", low=1, high=len(CATEGORIES)), number_of({"style": 0} | entry, "style")
+    category, style = (
+        number_of(entry, "category_id", low=1, high=len(CATEGORIES)),
+        number_of({"style": 0} | entry, "style"),
+    )
     if name is not None:
         message = f"the category {name[:40]!r} is none of the 13 of DeepFashion2; the reader coco takes any"
         category = named.get(spelled(name)) or Fault("unknown_category", message, "category", name)
@@ -162,7 +169,9 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
     if isinstance(points, list):
         if len(points) != 3 * _NUM_POINTS:
             return Fault(
-                "wrong_number_of_points", f"keypoints has {len(points)} numbers, expected {3 * _NUM_POINTS}", "landmark_x"
+                "wrong_number_of_points",
+                f"keypoints has {len(points)} numbers, expected {3 * _NUM_POINTS}",
+                "landmark_x",
             )
         own = _RANGES[category - 1]
         if any(points[: 3 * own.start]) or any(points[3 * own.stop :]):
@@ -183,21 +192,29 @@ def _garment(
         return points._replace(column="landmark_x")
     expected = 3 * len(_RANGES[category])
     if len(points) != expected:
-        message = f"landmarks has {len(points)} numbers, but a {CATEGORIES[category]} has {expected // 3} points of x, y, v"
+        message = (
+            f"landmarks has {len(points)} numbers, but a {CATEGORIES[category]} has {expected // 3} points of x, y, v"
+        )
         return Fault("wrong_number_of_points", message, "landmark_x", str(len(points)))
     if not set(points[2::3]) <= {0, 1, 2}:
-        number, code = next((number, code) for number, code in enumerate(points[2::3], start=1) if code not in (0, 1, 2))
+        number, code = next(
+            (number, code) for number, code in enumerate(points[2::3], start=1) if code not in (0, 1, 2)
+        )
         message = f"the visibility of point {number} is {code}, expected 2 (visible), 1 (occluded) or 0 (not labelled)"
         return Fault("bad_visibility", message, "landmark_visibility", str(code))
     polygons = _polygons(segmentation)
     if isinstance(polygons, Fault):
         return polygons
-    return Garment(category, style, (box[0], box[1], box[2], box[3]), np.array(points, np.float32).reshape(-1, 3), polygons)
+    return Garment(
+        category, style, (box[0], box[1], box[2], box[3]), np.array(points, np.float32).reshape(-1, 3), polygons
+    )
 
 
 def _polygons(segmentation: object) -> list[list[float]] | Fault:
     if not isinstance(segmentation, list):
-        return Fault("bad_polygon", f"segmentation is {type(segmentation).__name__}, expected a list of polygons", "polygons")
+        return Fault(
+            "bad_polygon", f"segmentation is {type(segmentation).__name__}, expected a list of polygons", "polygons"
+        )
     polygons: list[list[float]] = []
     for number, line in enumerate(cast("list[object]", segmentation), start=1):
         values = _numbers({"polygon": line}, "polygon")
@@ -218,7 +235,9 @@ def _numbers(entry: dict[str, Any], name: str) -> list[float] | Fault:
     numbers = cast("list[float]", values)
     if not set(map(type, numbers)) <= {int, float}:
         strange = next(value for value in numbers if type(value) not in (int, float))
-        return Fault("bad_number", f"{name} holds {str(strange)[:40]!r}, expected numbers only", name, str(strange)[:40])
+        return Fault(
+            "bad_number", f"{name} holds {str(strange)[:40]!r}, expected numbers only", name, str(strange)[:40]
+        )
     if numbers and not (min(numbers) > -_LIMIT and max(numbers) < _LIMIT):
         return Fault("bad_number", f"{name} holds a number beyond {_LIMIT}", name)
     return numbers

@@ -92,7 +92,10 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
     files = {path: raw.open_file(path) for path in _annotation_files(raw)}
     parsed = {path: rows for path, file in files.items() if (rows := _parse(raw, file, path)) is not None}
     asked = {
-        name: path for path, rows in parsed.items() for name, label in zip(rows.names, rows.labels, strict=True) if not label
+        name: path
+        for path, rows in parsed.items()
+        for name, label in zip(rows.names, rows.labels, strict=True)
+        if not label
     }
     labelled = {name for rows in parsed.values() for name, label in zip(rows.names, rows.labels, strict=True) if label}
     frames: list[pl.DataFrame] = [pl.DataFrame(schema=_schema())]
@@ -103,7 +106,9 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
         keep = [label is not None or name not in labelled for name, label in zip(rows.names, rows.labels, strict=True)]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
-            raw.notes.append(f"{raw.name_of(path)}: questions replaced by labelled rows of the same images: {superseded}")
+            raw.notes.append(
+                f"{raw.name_of(path)}: questions replaced by labelled rows of the same images: {superseded}"
+            )
         splits = [role if label else "unlabelled" for label in rows.labels]
         frames.append(_frame(raw, rows, splits, homes).filter(pl.Series(keep, dtype=pl.Boolean)))
     order = pl.col("split").replace_strict(_ROLES, return_dtype=pl.Int8)
@@ -140,7 +145,9 @@ def _is_ours(path: Path) -> bool:
     if not is_file(path):
         return False
     with open_regular(path) as file:
-        return _ROW.search(with_commas(with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf")), WIDTHS)) is not None
+        return (
+            _ROW.search(with_commas(with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf")), WIDTHS)) is not None
+        )
 
 
 def _home(path: Path) -> Path:
@@ -190,7 +197,9 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
         raw.reject(line, rule, message, found=repr(line.content[:60]))
         return ""
     if len(cells) not in WIDTHS:
-        raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected image, attribute, label", found=str(len(cells)))
+        raw.reject(
+            line, "wrong_columns", f"{len(cells)} columns, expected image, attribute, label", found=str(len(cells))
+        )
         return ""
     name, table, word = clean_path(cells[0]), cells[1], cells[2]
     attribute = table.removesuffix("_labels")
@@ -237,7 +246,9 @@ def _schema() -> dict[str, pl.DataType]:
 def _frame(raw: RawFolder, rows: _Rows, splits: list[str], homes: list[Path]) -> pl.DataFrame:
     prefixes = {home: "" if home == raw.root else f"{raw.name_of(home)}/" for home in set(homes)}
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
-    unknown = [_OTHERS[attribute] if label else _ALL for attribute, label in zip(rows.attributes, rows.labels, strict=True)]
+    unknown = [
+        _OTHERS[attribute] if label else _ALL for attribute, label in zip(rows.attributes, rows.labels, strict=True)
+    ]
     columns = {
         "key": [safe_key(f"{attribute}-{stem}") for attribute, stem in zip(rows.attributes, stems, strict=True)],
         "image": [prefixes[home] + name for home, name in zip(homes, rows.names, strict=True)],

@@ -200,7 +200,9 @@ class _Parser:
             return
         for rect, outline in zip_longest(rects, outlines, fillvalue=_NOTHING):
             self.columns.add_garment(index, rect, outline, self.tell)
-        unknown = [set(part_ids(PARTS[index], labels, self.columns.positive, self.tell).tolist()) for labels in named or [{}]]
+        unknown = [
+            set(part_ids(PARTS[index], labels, self.columns.positive, self.tell).tolist()) for labels in named or [{}]
+        ]
         self.columns.unknown.append(np.array(sorted(set.intersection(*unknown)), np.int16))
 
 

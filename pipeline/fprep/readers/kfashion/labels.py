@@ -83,7 +83,9 @@ def _unusual(known: dict[str, int], value: Any, tell: Tell) -> list[int]:
 def unknown_ids(part: str, named: tuple[str, ...]) -> np.ndarray:
     """Ids of all families of a part but those named, ascending."""
     chosen = [
-        ids for family, ids in ATTRIBUTES.groups.items() if family.startswith(f"{part}/") and family[len(part) + 1 :] not in named
+        ids
+        for family, ids in ATTRIBUTES.groups.items()
+        if family.startswith(f"{part}/") and family[len(part) + 1 :] not in named
     ]
     return np.array([number for ids in chosen for number in ids], np.int16)
 

@@ -80,7 +80,9 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
         foreign += [_name(folder, file) for file in answer.foreign]
         frames.append(_frame(folder, answer.rows, images).with_columns(raw.aside.put(answer.wide)))
     if foreign:
-        raw.notes.append(f"{len(foreign)} JSON files are no records of K-Fashion and are left out, such as {foreign[0]}")
+        raw.notes.append(
+            f"{len(foreign)} JSON files are no records of K-Fashion and are left out, such as {foreign[0]}"
+        )
     tell_near(raw, images.near)
     frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()

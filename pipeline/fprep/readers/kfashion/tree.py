@@ -73,7 +73,11 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
                     archives += end.endswith(".zip")
     if not any(folder.labels or folder.misnamed for folder in folders.values()):
         places = ", ".join(str(place) for place in raw.given)
-        hint = "unpack the archives (라벨링데이터.zip)" if archives else "name the folder that 라벨링데이터 was unpacked into"
+        hint = (
+            "unpack the archives (라벨링데이터.zip)"
+            if archives
+            else "name the folder that 라벨링데이터 was unpacked into"
+        )
         raise UsageError(f"{places}: no label file (*.json) below; {hint}")
     return dict(sorted(folders.items()))
 

@@ -96,7 +96,9 @@ def map_columns(
             f"{file}: the first line names an image ({names[columns.single['image']]}) and no columns; put a line with the names of "
             "the columns before it"
         )
-    columns.attributes = [_column(names, name, "attributes", file) for name in read_names(mapping.get("attributes", ""), names)]
+    columns.attributes = [
+        _column(names, name, "attributes", file) for name in read_names(mapping.get("attributes", ""), names)
+    ]
     columns.box = _box_columns(names, mapping, file)
     idle = next((key for key in ("box-form", *PLACE_KEYS) if mapping.get(key) and not columns.box), None)
     if idle is not None:
@@ -162,7 +164,9 @@ def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]], names_ima
 def _column(names: Sequence[str], name: str, key: str, file: str) -> int:
     if plain_name(name) in names:
         return names.index(plain_name(name))
-    raise UsageError(f"--map {key}={name}: {file} has no such column; {did_you_mean(name, names)}there are {', '.join(names)}")
+    raise UsageError(
+        f"--map {key}={name}: {file} has no such column; {did_you_mean(name, names)}there are {', '.join(names)}"
+    )
 
 
 def _box_columns(names: Sequence[str], mapping: Mapping[str, str], file: str) -> list[int]:

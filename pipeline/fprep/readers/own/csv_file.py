@@ -75,7 +75,9 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
     file = raw.open_file(path)
     form, pixels = _choice(raw, "box-form", BOX_FORMS), raw.mapping.get("unit", "pixel") == "pixel"
     meaning = _choice(raw, "rows", ("", *ROW_MEANINGS))
-    dialect = find_dialect(file.head(HEAD), read_delimiter(raw.mapping["delimiter"]) if raw.mapping.get("delimiter") else "")
+    dialect = find_dialect(
+        file.head(HEAD), read_delimiter(raw.mapping["delimiter"]) if raw.mapping.get("delimiter") else ""
+    )
     records = read_table(file, dialect)
     header = next(records, None)
     if header is None:
@@ -148,9 +150,16 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixel
         return rule, message, "", found
     cells = record.fields
     if len(cells) != len(columns.header):
-        return "wrong_columns", f"{len(cells)} fields, expected {len(columns.header)} as in the first line", "", str(len(cells))
+        return (
+            "wrong_columns",
+            f"{len(cells)} fields, expected {len(columns.header)} as in the first line",
+            "",
+            str(len(cells)),
+        )
     values = {
-        key: rows.spellings.plain(key, _one_line(cells[number])) for key, number in columns.single.items() if key != "image"
+        key: rows.spellings.plain(key, _one_line(cells[number]))
+        for key, number in columns.single.items()
+        if key != "image"
     }
     image = clean_path(cells[columns.single["image"]].strip())
     fault = image_path_fault(image)
@@ -206,7 +215,9 @@ def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Row
             row.give_up(key)
 
 
-def _frame(raw: RawFolder, places: ImagePlaces, columns: Columns, rows: list[OwnRow], label_keys: list[str]) -> pl.DataFrame:
+def _frame(
+    raw: RawFolder, places: ImagePlaces, columns: Columns, rows: list[OwnRow], label_keys: list[str]
+) -> pl.DataFrame:
     images = places.find([row.image for row in rows])
     cells = {key: [row.values[key] for row in rows] for key in columns.single if key not in ("image", *label_keys)}
     splits = cells.pop("split", [""] * len(rows))
@@ -250,7 +261,10 @@ def _keys(images: list[str]) -> list[str]:
 
 def _attribute_values(columns: Columns, rows: list[OwnRow], label_keys: list[str]) -> dict[str, list[list[str]]]:
     """The values that each row has of each column that is read as attributes."""
-    found = {columns.header[number]: [row.attributes[place] for row in rows] for place, number in enumerate(columns.attributes)}
+    found = {
+        columns.header[number]: [row.attributes[place] for row in rows]
+        for place, number in enumerate(columns.attributes)
+    }
     for key in label_keys:
         name = columns.header[columns.single[key]]
         found.setdefault(name, [row.labels.get(key, [row.values[key]]) for row in rows])

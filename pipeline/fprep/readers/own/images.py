@@ -48,7 +48,9 @@ class ImagePlaces:
         found = [prefix + name if _has_suffix(name) else self._with_suffix(prefix, name) for name in names]
         extended = sum(prefix + name != other for name, other in zip(names, found, strict=True))
         if extended:
-            self.raw.notes.append(f"{self.table.name}: {count(extended, 'image name')} without the extension that the file has")
+            self.raw.notes.append(
+                f"{self.table.name}: {count(extended, 'image name')} without the extension that the file has"
+            )
         if all(self._in(home, name) for name in some):
             return found
         return self._find_below(home, names, found)
@@ -62,7 +64,9 @@ class ImagePlaces:
             found.append(places[0] if len(places) == 1 and not self._in(home, name) else path)
         elsewhere = sum(path != other for path, other in zip(found, paths, strict=True))
         if elsewhere:
-            self.raw.notes.append(f"{self.table.name}: {count(elsewhere, 'image')} in folders that the table does not name")
+            self.raw.notes.append(
+                f"{self.table.name}: {count(elsewhere, 'image')} in folders that the table does not name"
+            )
         return found
 
     def _by_name(self) -> dict[str, list[str]]:

@@ -71,7 +71,9 @@ def _box(generator: np.random.Generator, image: _Floats, color: _Floats, rows: i
     w, h = generator.uniform(0.1, 0.4) * columns, generator.uniform(0.1, 0.7) * rows
     cv2.rectangle(image, (int(x), int(y)), (int(x + w), int(y + h)), color.tolist(), -1)
     if generator.random() < 0.6:
-        cv2.rectangle(image, (int(x), int(y)), (int(x + w), int(y + h)), (color * 0.6).tolist(), int(generator.integers(1, 4)))
+        cv2.rectangle(
+            image, (int(x), int(y)), (int(x + w), int(y + h)), (color * 0.6).tolist(), int(generator.integers(1, 4))
+        )
 
 
 def _street(generator: np.random.Generator, rows: int, columns: int) -> _Floats:

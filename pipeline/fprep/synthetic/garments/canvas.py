@@ -49,7 +49,9 @@ class Canvas:
     size, `owner` (H, W) the number of the part that is seen at each pixel (0 is the background).
     """
 
-    def __init__(self, background: NDArray[np.uint8], camera: Camera, lamp: Points, generator: np.random.Generator) -> None:
+    def __init__(
+        self, background: NDArray[np.uint8], camera: Camera, lamp: Points, generator: np.random.Generator
+    ) -> None:
         """Start from a background (H, W, 3); `lamp` is the direction (x, y) that light comes from, length 0 … 1."""
         self.albedo = background
         height, width = background.shape[:2]
@@ -137,7 +139,9 @@ class Canvas:
         """The tile wrapped over a window: cloth coordinates on a coarse grid, with some drape, then interpolated."""
         height, width = shape
         rows, columns = max(height // 12, 2), max(width // 12, 2)
-        grid_x, grid_y = np.meshgrid((np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows)
+        grid_x, grid_y = np.meshgrid(
+            (np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows
+        )
         pixels = np.stack([grid_x.ravel(), grid_y.ravel()], axis=1) - 0.5 + offset
         scene = self.camera.unproject(pixels)
         cloth = (scene if part.surface is None else part.surface(scene)).reshape(rows, columns, 2)
@@ -152,7 +156,9 @@ class Canvas:
         across, down = (cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR) for coarse in maps)
         return np.asarray(cv2.remap(tile, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.uint8)
 
-    def _line(self, image: NDArray[np.uint8], points: Points, offset: Points, width: float, color: int | tuple[int, ...]) -> None:
+    def _line(
+        self, image: NDArray[np.uint8], points: Points, offset: Points, width: float, color: int | tuple[int, ...]
+    ) -> None:
         thickness = max(round(width * self.camera.scale), 1)
         pixels = _fixed(self.camera.project(points) - offset)
         cv2.polylines(image, [pixels], False, color, thickness, cv2.LINE_AA, _SHIFT)
@@ -181,7 +187,9 @@ class Canvas:
             cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=0.125),
             cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=0.125),
         )
-        facing = (1 - slope_x * self._lamp[0] - slope_y * self._lamp[1]) / np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)
+        facing = (1 - slope_x * self._lamp[0] - slope_y * self._lamp[1]) / np.sqrt(
+            1 + slope_x * slope_x + slope_y * slope_y
+        )
         shade = np.clip(1 + (facing - 1) * (0.75 * part.gloss), 0.42, 1.3)
         weight = solid.astype(np.float32) * (1 / 255)
         target += weight * (shade - target)
@@ -227,7 +235,9 @@ class Canvas:
         """Owners of the pixels in a small square around a point; empty outside the image."""
         reach = max(round(_PROBE * max(self.ink.shape) / 512), 2)
         column, row = (round(float(value)) for value in np.clip(center, -9999, 9999))
-        return self.owner[max(row - reach, 0) : max(row + reach + 1, 0), max(column - reach, 0) : max(column + reach + 1, 0)]
+        return self.owner[
+            max(row - reach, 0) : max(row + reach + 1, 0), max(column - reach, 0) : max(column + reach + 1, 0)
+        ]
 
 
 def _fixed(points: Points) -> NDArray[np.int32]:

@@ -82,7 +82,9 @@ def _band(design: Design, figure: Figure, height: float, split: bool) -> _Built:
     """A tube around the neck with its upper edge at `height`."""
     u = np.linspace(-1, 1, 9)
     upper = figure.torso(np.stack([5.9 * u, height + 1.6 * (1 - u * u)], axis=1), np.sqrt(1 - u * u) * 0.8)
-    lower = figure.torso(np.stack([7.0 * u, -0.8 + (design.neck_depth + 1.2) * (1 - u * u)], axis=1), np.sqrt(1 - u * u))
+    lower = figure.torso(
+        np.stack([7.0 * u, -0.8 + (design.neck_depth + 1.2) * (1 - u * u)], axis=1), np.sqrt(1 - u * u)
+    )
     part = Part(
         [np.concatenate([upper, lower[::-1]])],
         design.color,
@@ -111,8 +113,12 @@ def _turtleneck(design: Design, figure: Figure) -> _Built:
 
 
 def _hood(design: Design, figure: Figure) -> _Built:
-    half = points_of((5.0, -8.0), (9.5, -6.5), (11.0, 0.5), (6.5, 7.0), (1.5, design.neck_depth + 4), (3.2, 1.0), (4.6, -3.0))
-    behind, front, marks = _leaves(design, figure, spline(half, 4, closed=True), np.linspace(0, 1, 28) * 0.6, (6.2, -4.0), 3.0)
+    half = points_of(
+        (5.0, -8.0), (9.5, -6.5), (11.0, 0.5), (6.5, 7.0), (1.5, design.neck_depth + 4), (3.2, 1.0), (4.6, -3.0)
+    )
+    behind, front, marks = _leaves(
+        design, figure, spline(half, 4, closed=True), np.linspace(0, 1, 28) * 0.6, (6.2, -4.0), 3.0
+    )
     hood = ellipse((0, -9.0), 12.5, 10.5, 24)
     behind.insert(0, Part([figure.torso(hood)], design.color, relief=5.0))
     return behind, front, marks

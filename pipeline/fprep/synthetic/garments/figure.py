@@ -55,7 +55,11 @@ class Figure:
         """
         narrow = np.hypot(np.cos(self.yaw), 0.65 * np.sin(self.yaw))
         low = _smooth_step(points[:, 1] / 55.0)
-        x = points[:, 0] * narrow + np.asarray(front) * 10.0 * np.sin(self.yaw) * (-1 if self.back else 1) + self.hip_shift * low
+        x = (
+            points[:, 0] * narrow
+            + np.asarray(front) * 10.0 * np.sin(self.yaw) * (-1 if self.back else 1)
+            + self.hip_shift * low
+        )
         y = points[:, 1] + points[:, 0] * (self.shoulder_tilt * (1 - low) + self.hip_tilt * low)
         return rotate(np.stack([x, y], axis=1), self.lean, np.array([0.0, 45.0]))
 

@@ -87,14 +87,21 @@ def item_of(generator: np.random.Generator, number: int, kind: str, look: str) -
     """An item of this kind and look."""
     rules, style = KINDS[kind], LOOKS[look]
     color = _one(generator, rules.colors or style.colors)
-    accents = [name for name in style.accents if name != color] or [name for name in ("white", "black") if name != color]
+    accents = [name for name in style.accents if name != color] or [
+        name for name in ("white", "black") if name != color
+    ]
     accent = _one(generator, tuple(accents))
     cloth = "plain" if rules.plain else _one(generator, style.prints)
     other = "white" if "white" not in (color, accent) else "black" if "black" not in (color, accent) else "yellow"
     accents_rgb = draw_named_color(generator, accent), COLORS[other]
     low, high = _PITCH.get(cloth, (2.0, 5.0))
     seeds = generator.integers(2**31, size=2)
-    fields: dict[str, Any] = {"hem_sag": 1.0, "gloss": float(generator.uniform(0.7, 1.2)), "trim": False, **rules.draw(generator)}
+    fields: dict[str, Any] = {
+        "hem_sag": 1.0,
+        "gloss": float(generator.uniform(0.7, 1.2)),
+        "trim": False,
+        **rules.draw(generator),
+    }
     if kind == "jacket" and fields["weave"] == "smooth" and color in ("black", "brown", "wine", "red"):
         fields["gloss"], cloth = _LEATHER_GLOSS + 0.2, "plain"
     if fields.get("motif", "none") != "none":

@@ -77,7 +77,11 @@ def _dress(length: tuple[float, float]) -> Callable[[np.random.Generator], _Fiel
     def draw(generator: np.random.Generator) -> _Fields:
         waisted, narrow = bool(generator.random() < 0.75), bool(generator.random() < 0.3)
         ease = _within(generator, 0, 2) if waisted else _within(generator, 2, 6)
-        fields: _Fields = {"ease": ease, "length": _within(generator, *length), "weave": _one(generator, "smooth", "linen")}
+        fields: _Fields = {
+            "ease": ease,
+            "length": _within(generator, *length),
+            "weave": _one(generator, "smooth", "linen"),
+        }
         fields |= _sleeve(generator, "none", "short", "short", "elbow", "three-quarter", "long", "long")
         fields |= {"sleeve_shape": _one(generator, "straight", "straight", "puff", "bell")}
         fields |= _neck(generator, "round", "round", "v", "v", "square", "boat", "straps", "sweetheart")
@@ -94,7 +98,9 @@ def _dress(length: tuple[float, float]) -> Callable[[np.random.Generator], _Fiel
     return draw
 
 
-def _skirt(length: tuple[float, float], hem: tuple[float, float], **fixed: Any) -> Callable[[np.random.Generator], _Fields]:
+def _skirt(
+    length: tuple[float, float], hem: tuple[float, float], **fixed: Any
+) -> Callable[[np.random.Generator], _Fields]:
     def draw(generator: np.random.Generator) -> _Fields:
         fields: _Fields = {"ease": _within(generator, 0, 1.5), "length": _within(generator, *length)}
         fields |= {"hem": _within(generator, *hem), "waist": WAIST + _within(generator, -2, 5)}

@@ -36,7 +36,9 @@ def _look(colors: str, accents: str, prints: str, kinds: str) -> Look:
 
 # The 23 styles of K-Fashion, by their English names; what each looks like is our choice.
 LOOKS: dict[str, Look] = {
-    "classic": _look("beige, navy", "white, brown", "plain, houndstooth", "trench, blazer, shirt, chinos, pencil skirt"),
+    "classic": _look(
+        "beige, navy", "white, brown", "plain, houndstooth", "trench, blazer, shirt, chinos, pencil skirt"
+    ),
     "preppy": _look("navy, wine", "white", "tartan, stripes across", "sweater, blazer, shirt, pleated skirt, chinos"),
     "mannish": _look("grey, black", "white", "stripes along", "blazer, shirt, wide trousers, chinos"),
     "tomboy": _look("white, khaki", "navy", "stripes across, plain", "tee, shirt, jeans, shorts, jacket"),
@@ -48,12 +50,16 @@ LOOKS: dict[str, Look] = {
     "oriental": _look("red, purple", "yellow", "floral", "jacket, dress, blouse, wide trousers"),
     "modern": _look("black, white", "grey", "plain", "coat, shirt, turtleneck, wide trousers, dress"),
     "sophisticated": _look("wine, beige", "brown", "plain", "coat, blouse, pencil skirt, dress"),
-    "avant-garde": _look("black, white", "white, black", "blobs, stripes diagonal", "blouse, coat, wide trousers, dress"),
+    "avant-garde": _look(
+        "black, white", "white, black", "blobs, stripes diagonal", "blouse, coat, wide trousers, dress"
+    ),
     "country": _look("green, red", "white", "gingham", "dress, shirt, skirt"),
     "resort": _look("sky blue, white", "orange, green", "floral, stripes across", "maxi dress, shirt, shorts, tank"),
     "genderless": _look("grey, mint", "white", "plain", "hoodie, tee, joggers, wide trousers"),
     "sporty": _look("blue, red", "white", "stripes along", "hoodie, tee, joggers, leggings, jacket"),
-    "retro": _look("orange, yellow, green", "white, brown", "dots, stripes across", "dress, blouse, skirt, wide trousers"),
+    "retro": _look(
+        "orange, yellow, green", "white, brown", "dots, stripes across", "dress, blouse, skirt, wide trousers"
+    ),
     "kitsch": _look("pink, yellow, mint", "purple, red", "dots, blobs", "tee, skirt, hoodie, dress"),
     "hip-hop": _look("yellow, purple", "black, red", "plain, gingham", "hoodie, tee, joggers, jacket"),
     "punk": _look("black, red", "red, black", "tartan, stripes across", "jacket, tee, leggings, mini skirt"),

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from fprep.synthetic.garments.figure import Figure
-from fprep.synthetic.garments.shapes import Color, Dot, Limb, Part, Points, Stroke, ellipse, points_of, rotate, shift, spline
+from fprep.synthetic.garments.shapes import (
+    Color,
+    Dot,
+    Limb,
+    Part,
+    Points,
+    Stroke,
+    ellipse,
+    points_of,
+    rotate,
+    shift,
+    spline,
+)
 from fprep.synthetic.garments.wardrobe import draw_color
 
 _SKINS: tuple[Color, ...] = (
@@ -72,7 +84,9 @@ def hair_behind(person: Person, figure: Figure) -> list[Part]:
     if person.hair_style not in ("long", "bob") or figure.back:
         return []
     low = 14.0 if person.hair_style == "long" else -6.0
-    outline = spline(points_of((-9.5, -24), (-11.5, -8), (-10, low), (0, low + 2), (10, low), (11.5, -8), (9.5, -24)), 4)
+    outline = spline(
+        points_of((-9.5, -24), (-11.5, -8), (-10, low), (0, low + 2), (10, low), (11.5, -8), (9.5, -24)), 4
+    )
     return [Part([figure.torso(outline)], person.hair, relief=4.0, shadow=0.0)]
 
 
@@ -83,9 +97,13 @@ def head_parts(person: Person, figure: Figure) -> list[Part]:
     face = Part([figure.torso(skull)], person.skin, relief=4.0, shadow=0.4)
     for side in (-1.0, 1.0):
         face.dots.append(Dot(figure.torso(points_of((side * 3.1 + turn, -21.5)))[0], 0.75, (52.0, 40.0, 36.0)))
-        face.strokes.append(Stroke(figure.torso(points_of((side * 1.9 + turn, -23.6), (side * 4.6 + turn, -23.8))), 0.5, 0.55))
+        face.strokes.append(
+            Stroke(figure.torso(points_of((side * 1.9 + turn, -23.6), (side * 4.6 + turn, -23.8))), 0.5, 0.55)
+        )
     face.strokes.append(
-        Stroke(figure.torso(points_of((turn * 1.25, -21), (0.5 + turn * 1.3, -17.6), (turn * 1.1 - 0.5, -17.4))), 0.35, 0.8)
+        Stroke(
+            figure.torso(points_of((turn * 1.25, -21), (0.5 + turn * 1.3, -17.6), (turn * 1.1 - 0.5, -17.4))), 0.35, 0.8
+        )
     )
     face.strokes.append(
         Stroke(
@@ -116,7 +134,9 @@ def head_parts(person: Person, figure: Figure) -> list[Part]:
     if figure.back:
         low = {"short": -12.0, "bun": -14.0, "bob": -6.0, "long": 16.0}[person.hair_style]
         outline = spline(
-            points_of((-8.6, -25), (-9.4, -14), (-8.5, low), (0, low + 2.5), (8.5, low), (9.4, -14), (8.6, -25), (0, -34.5)),
+            points_of(
+                (-8.6, -25), (-9.4, -14), (-8.5, low), (0, low + 2.5), (8.5, low), (9.4, -14), (8.6, -25), (0, -34.5)
+            ),
             4,
             closed=True,
         )
@@ -154,7 +174,9 @@ def arm_skin(person: Person, limb: Limb) -> Part:
     along = limb.end - limb.joint
     along = along / np.hypot(*along)
     angle = -np.arctan2(along[0], along[1])
-    palm = spline(points_of((-2.5, -1), (-3.3, 5), (-2.6, 11), (-1.2, 16.5), (1.3, 16.8), (2.4, 11), (3.2, 5), (2.5, -1)), 3)
+    palm = spline(
+        points_of((-2.5, -1), (-3.3, 5), (-2.6, 11), (-1.2, 16.5), (1.3, 16.8), (2.4, 11), (3.2, 5), (2.5, -1)), 3
+    )
     thumb = spline(points_of((1.5, 1), (4.2, 5), (4.9, 10), (3.3, 10), (2, 6)), 3, closed=True) * (-limb.side, 1.0)
     zero = np.zeros(2)
     hand = [rotate(shape, angle, zero) + limb.end for shape in (palm, thumb)]
@@ -178,8 +200,12 @@ def leg_parts(person: Person, figure: Figure) -> list[Part]:
 
 
 def _shoe(person: Person, limb: Limb, sign: float) -> Part:
-    shape = spline(points_of((-3.6, -2), (3.6, -2), (4.6, 4), (5.4, 9.5), (0, 11.5), (-4.8, 9.5), (-4.4, 4)), 3, closed=True)
-    return Part([rotate(shape, -0.22 * sign, np.zeros(2)) + shift(limb.end, 0.8 * sign, 0)], person.shoe, relief=2.5, shadow=0.3)
+    shape = spline(
+        points_of((-3.6, -2), (3.6, -2), (4.6, 4), (5.4, 9.5), (0, 11.5), (-4.8, 9.5), (-4.4, 4)), 3, closed=True
+    )
+    return Part(
+        [rotate(shape, -0.22 * sign, np.zeros(2)) + shift(limb.end, 0.8 * sign, 0)], person.shoe, relief=2.5, shadow=0.3
+    )
 
 
 def occluders(generator: np.random.Generator, figure: Figure, arms: list[Limb]) -> list[Part]:
@@ -193,7 +219,9 @@ def occluders(generator: np.random.Generator, figure: Figure, arms: list[Limb]) 
     if roll < 0.2:
         return _shoulder_bag(generator, figure, color)
     if roll < 0.25:
-        ring = spline(points_of((-10, -5), (-11, 2), (-5, 8), (2, 9), (8, 6), (11, 0), (9, -6), (0, -3)), 4, closed=True)
+        ring = spline(
+            points_of((-10, -5), (-11, 2), (-5, 8), (2, 9), (8, 6), (11, 0), (9, -6), (0, -3)), 4, closed=True
+        )
         tail = spline(points_of((-3, 5), (4, 5), (7, 38), (-1, 40)), 3, closed=True)
         return [Part([figure.torso(shape)], color, relief=3.5, shadow=0.45) for shape in (tail, ring)]
     return []
@@ -202,11 +230,14 @@ def occluders(generator: np.random.Generator, figure: Figure, arms: list[Limb]) 
 def _bag(generator: np.random.Generator, hold: Points, color: Color) -> list[Part]:
     half, height = generator.uniform(9, 15), generator.uniform(15, 24)
     box = spline(
-        points_of((-0.85, 0), (0.85, 0), (1.0, 0.5), (0.95, 1.0), (-0.95, 1.0), (-1.0, 0.5)) * (half, height) + shift(hold, 0, 9),
+        points_of((-0.85, 0), (0.85, 0), (1.0, 0.5), (0.95, 1.0), (-0.95, 1.0), (-1.0, 0.5)) * (half, height)
+        + shift(hold, 0, 9),
         3,
         closed=True,
     )
-    handle = spline(points_of((-0.5 * half, 10), (-0.3 * half, 1), (0, -1.5), (0.3 * half, 1), (0.5 * half, 10)) + hold, 4)
+    handle = spline(
+        points_of((-0.5 * half, 10), (-0.3 * half, 1), (0, -1.5), (0.3 * half, 1), (0.5 * half, 10)) + hold, 4
+    )
     flap = points_of((-0.9 * half, 9 + 0.4 * height), (0.9 * half, 9 + 0.4 * height)) + hold
     strap = np.concatenate([handle, shift(handle, 0, 1.6)[::-1]])
     bag = Part(

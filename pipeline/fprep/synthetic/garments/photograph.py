@@ -62,7 +62,9 @@ def draw_photograph(generator: np.random.Generator, size: int) -> Photograph:
         contrast=float(np.clip(generator.normal(1.0, 0.12), 0.7, 1.3)),
         balance=(1 + float(warmth), 1 + float(green), 1 - float(warmth)),
         vignette=float(generator.uniform(0, 0.28)),
-        blur=float(generator.choice([0.0, generator.uniform(0.4, 0.8), generator.uniform(0.8, 1.4)], p=[0.55, 0.35, 0.1])),
+        blur=float(
+            generator.choice([0.0, generator.uniform(0.4, 0.8), generator.uniform(0.8, 1.4)], p=[0.55, 0.35, 0.1])
+        ),
         noise=float(np.clip(generator.gamma(4.0, 1.1), 1.5, 10.0)),
     )
 

@@ -41,7 +41,9 @@ def noise_bank() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     for octave, weight in ((4, 1.0), (8, 0.6), (16, 0.35), (32, 0.2)):
         coarse = np.pad(generator.normal(0, 1, (octave, octave, 4)), ((2, 2), (2, 2), (0, 0)), mode="wrap")
         margin = 2 * 256 // octave
-        fine = cv2.resize(coarse.astype(np.float32), None, fx=256 / octave, fy=256 / octave, interpolation=cv2.INTER_CUBIC)
+        fine = cv2.resize(
+            coarse.astype(np.float32), None, fx=256 / octave, fy=256 / octave, interpolation=cv2.INTER_CUBIC
+        )
         smooth += weight * fine[margin:-margin, margin:-margin]
     return grain, smooth / 1.3
 
@@ -142,7 +144,12 @@ def _wrapped_polygons(tile: NDArray[np.float32], shapes: list[tuple[Points, Colo
         low, high = outline.min(axis=0), outline.max(axis=0)
         for down in (-TILE_SIDE, 0, TILE_SIDE):
             for across in (-TILE_SIDE, 0, TILE_SIDE):
-                if low[0] + across < TILE_SIDE and high[0] + across > 0 and low[1] + down < TILE_SIDE and high[1] + down > 0:
+                if (
+                    low[0] + across < TILE_SIDE
+                    and high[0] + across > 0
+                    and low[1] + down < TILE_SIDE
+                    and high[1] + down > 0
+                ):
                     moved = np.round(shift(outline, across, down) * 8).astype(np.int32)
                     cv2.fillPoly(tile, [moved], color, cv2.LINE_8, 3)
 

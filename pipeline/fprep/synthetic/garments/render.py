@@ -56,7 +56,9 @@ def render(design: Design, photograph_rng: np.random.Generator, size: int = 512)
     background = draw_background(generator, photograph.height, photograph.width, figure.setting)
     canvas = Canvas(background, camera, np.array(photograph.lamp), generator)
     scene = (
-        _worn(design, garment, figure, person, generator) if figure.setting == "model" else still_parts(design, garment, figure)
+        _worn(design, garment, figure, person, generator)
+        if figure.setting == "model"
+        else still_parts(design, garment, figure)
     )
     for part in scene:
         canvas.paint(part)
@@ -78,7 +80,9 @@ def stride(design: Design) -> float:
     return 0.3 if design.category in ("dress", "skirt") and design.hem < 24 else 1.0
 
 
-def _worn(design: Design, garment: Garment, figure: Figure, person: Person, generator: np.random.Generator) -> list[Part]:
+def _worn(
+    design: Design, garment: Garment, figure: Figure, person: Person, generator: np.random.Generator
+) -> list[Part]:
     """The garment on a wearer with the rest of an outfit, in the order of painting."""
     under: list[Part] = []
     over: list[Part] = []
@@ -98,7 +102,8 @@ def _worn(design: Design, garment: Garment, figure: Figure, person: Person, gene
         behind += upper.behind
         arms, sleeves = upper.arms, upper.sleeves
     limbs = [
-        [arm_skin(person, arm), *([sleeve] if sleeve is not None else [])] for arm, sleeve in zip(arms, sleeves, strict=True)
+        [arm_skin(person, arm), *([sleeve] if sleeve is not None else [])]
+        for arm, sleeve in zip(arms, sleeves, strict=True)
     ]
     hidden = [parts for parts, arm in zip(limbs, figure.arms, strict=True) if arm.behind]
     shown = [parts for parts, arm in zip(limbs, figure.arms, strict=True) if not arm.behind]
@@ -115,7 +120,9 @@ def _worn(design: Design, garment: Garment, figure: Figure, person: Person, gene
     return [*scene, *hair_locks(person, figure), *occluders(generator, figure, arms)]
 
 
-def _companion(generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None) -> Garment:
+def _companion(
+    generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None
+) -> Garment:
     """Another garment of the outfit, without landmarks; a tucked top ends narrow at the height `tucked_at`."""
     design = plain_design(generator, category)
     if tucked_at is not None:
@@ -146,7 +153,9 @@ def still_parts(design: Design, garment: Garment, figure: Figure) -> list[Part]:
         scene.append(Part([figure.torso(bar)], wood, relief=1.0))
         stem = figure.torso(shift(hook, 0, top + 1.5))
         scene.append(
-            Part([np.concatenate([shift(stem, -0.35, 0), shift(stem, 0.35, 0)[::-1]])], (190.0, 190.0, 195.0), relief=0.6)
+            Part(
+                [np.concatenate([shift(stem, -0.35, 0), shift(stem, 0.35, 0)[::-1]])], (190.0, 190.0, 195.0), relief=0.6
+            )
         )
     scene = [*garment.behind, *scene, *garment.trunk]
     return [*scene, *(sleeve for sleeve in garment.sleeves if sleeve is not None)]

@@ -80,7 +80,9 @@ _BASIS = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]])
 
 def spline(control: Points, samples: int = 6, *, closed: bool = False) -> Points:
     """Catmull-Rom curve through the control points with `samples` points a span; a closed one does not repeat its start."""
-    ends = (control[-1:], control[:2]) if closed else (2 * control[:1] - control[1:2], 2 * control[-1:] - control[-2:-1])
+    ends = (
+        (control[-1:], control[:2]) if closed else (2 * control[:1] - control[1:2], 2 * control[-1:] - control[-2:-1])
+    )
     padded = np.concatenate([ends[0], control, ends[1]])
     t = np.arange(samples) / samples
     powers = np.stack([np.ones(samples), t, t * t, t * t * t], axis=1) @ _BASIS

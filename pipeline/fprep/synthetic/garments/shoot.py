@@ -102,7 +102,11 @@ class Shot:
 
 
 def photograph(
-    outfit: Sequence[Item], generator: np.random.Generator, view: View, size: int | tuple[int, int], person: Person | None = None
+    outfit: Sequence[Item],
+    generator: np.random.Generator,
+    view: View,
+    size: int | tuple[int, int],
+    person: Person | None = None,
 ) -> Shot:
     """Photograph an outfit (any of a lower, an upper, an outer piece, or a dress); `size` is the longer side or (height, width).
 
@@ -124,16 +128,25 @@ def photograph(
     for number, garment in enumerate(built):
         for part in garment.parts():
             part.landmarks = {number * len(FASHIONAI_24) + index: point for index, point in part.landmarks.items()}
-    camera = frame(photo, np.concatenate([outline for garment in built for part in garment.parts() for outline in part.outlines]))
+    camera = frame(
+        photo, np.concatenate([outline for garment in built for part in garment.parts() for outline in part.outlines])
+    )
     canvas = Canvas(
-        draw_background(generator, photo.height, photo.width, view.place or settings), camera, np.array(photo.lamp), generator
+        draw_background(generator, photo.height, photo.width, view.place or settings),
+        camera,
+        np.array(photo.lamp),
+        generator,
     )
     designs = [item.design for item in outfit]
     if settings == "model":
         scene = _worn(designs, built, figure, wearer, generator)
         scene += occluders(generator, figure, built[-1].arms) if view.roughness and built[-1].arms else []
     else:
-        scene = [part for design, garment in zip(designs, built, strict=True) for part in still_parts(design, garment, figure)]
+        scene = [
+            part
+            for design, garment in zip(designs, built, strict=True)
+            for part in still_parts(design, garment, figure)
+        ]
     for part in scene:
         canvas.paint(part)
     reach = (0.02 if settings == "flat" else 0.06) * max(photo.height, photo.width)
@@ -197,7 +210,9 @@ def _worn(
     limbs: list[list[Part]] = []
     for index in (0, 1):
         sleeves = [garment.sleeves[index] for garment in sleeved if garment.sleeves[index] is not None]
-        limbs.append([arm_skin(person, sleeved[-1].arms[index]), *[sleeve for sleeve in sleeves[-1:] if sleeve is not None]])
+        limbs.append(
+            [arm_skin(person, sleeved[-1].arms[index]), *[sleeve for sleeve in sleeves[-1:] if sleeve is not None]]
+        )
     hidden = [part for parts, arm in zip(limbs, figure.arms, strict=True) if arm.behind for part in parts]
     front = [part for parts, arm in zip(limbs, figure.arms, strict=True) if not arm.behind for part in parts]
     head = head_parts(person, figure)
@@ -207,7 +222,9 @@ def _worn(
     return [*scene, *(head if figure.back else []), *front, *hair_locks(person, figure)]
 
 
-def _companion(generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None) -> Garment:
+def _companion(
+    generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None
+) -> Garment:
     """A quiet garment that is not for sale; a tucked top ends narrow at the height `tucked_at`."""
     design = plain_design(generator, category)
     if tucked_at is not None:

@@ -69,7 +69,8 @@ def build_waistband(design: Design, figure: Figure, part: Part, width: Profile, 
     """A band or belt along the upper edge of `part`, with button, buckle and loops; it carries the waistband points."""
     waist, height = waist_height(design), 4.2 if design.belt else 3.2
     upper, lower = (
-        figure.torso(np.stack([_U * (width(y) + 0.15), y + 1.2 * (1 - _U**2)], axis=1), _FRONT) for y in (waist, waist + height)
+        figure.torso(np.stack([_U * (width(y) + 0.15), y + 1.2 * (1 - _U**2)], axis=1), _FRONT)
+        for y in (waist, waist + height)
     )
     color = design.accent if design.belt else shade(design.color, 0.9)
     tile = None if design.belt else part.tile
@@ -113,6 +114,8 @@ def _add_details(part: Part, figure: Figure, design: Design, width: Profile, wai
             part.dots.append(Dot(figure.torso(points_of((1.6, float(height))), 0.8)[0], 0.9, design.accent))
     if design.pockets == "slant":
         hip = width(HIP)
-        pocket = spline(points_of((width(waist) * 0.55, waist + 3), (hip * 0.68, waist + 9), (hip * 0.95, waist + 12)), 4)
+        pocket = spline(
+            points_of((width(waist) * 0.55, waist + 3), (hip * 0.68, waist + 9), (hip * 0.95, waist + 12)), 4
+        )
         for sign in (-1.0, 1.0):
             part.strokes.append(Stroke(figure.torso(pocket * (sign, 1.0), 0.4), 0.4, 0.68))

@@ -67,7 +67,9 @@ def _width(design: Design) -> Callable[[float], float]:
 def _add_cuff(part: Part, design: Design, cross: Callable[[float, float], Points]) -> None:
     cover = design.sleeve
     band = 0.09 if design.collar == "shirt" or design.trim else 0.035
-    part.strokes.append(Stroke(np.array([cross(cover - band * min(cover, 0.8), share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.68))
+    part.strokes.append(
+        Stroke(np.array([cross(cover - band * min(cover, 0.8), share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.68)
+    )
     if design.trim:
         for edge in (0.015, 0.045):
             line = np.array([cross(cover - edge * cover, share) for share in (-1.0, 1.0)])

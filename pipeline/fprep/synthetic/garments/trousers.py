@@ -11,7 +11,14 @@ from fprep.synthetic.garments.design import CROTCH, HIP, Design
 from fprep.synthetic.garments.figure import THIGH, Figure
 from fprep.synthetic.garments.prints import cloth_tile
 from fprep.synthetic.garments.shapes import Fold, Limb, Part, Points, Stroke, points_of, shift, spline
-from fprep.synthetic.garments.skirts import WAISTBAND, build_waistband, inside_of, waist_height, waist_line, waist_width_of
+from fprep.synthetic.garments.skirts import (
+    WAISTBAND,
+    build_waistband,
+    inside_of,
+    waist_height,
+    waist_line,
+    waist_width_of,
+)
 from fprep.synthetic.garments.sleeves import crosser
 from fprep.synthetic.garments.trunk import Garment, Profile
 
@@ -51,7 +58,9 @@ def build_trousers(design: Design, figure: Figure, generator: np.random.Generato
     return Garment(behind=[inside_of(design, top, shift(top, 0, 8))], trunk=[halves[1 - front], halves[front], band])
 
 
-def _half(design: Design, figure: Figure, pelvis: _Pelvis, index: int, cover: float, generator: np.random.Generator) -> Part:
+def _half(
+    design: Design, figure: Figure, pelvis: _Pelvis, index: int, cover: float, generator: np.random.Generator
+) -> Part:
     side = pelvis.sides[index]
     thigh = float(np.hypot(*(side[-1] - pelvis.crotch))) / 2
     spread = float(np.arctan(max(design.hem - thigh, 0.0) * 0.9 / (cover * _LEG)))
@@ -73,7 +82,11 @@ def _half(design: Design, figure: Figure, pelvis: _Pelvis, index: int, cover: fl
 def _width(design: Design, thigh: float, cover: float) -> Callable[[float], float]:
     """Half-width (cm) of the leg at a fraction of its length."""
     if cover > 0.6:
-        knee = 6.6 + 0.9 * design.ease if design.hem < 11 else 7.0 + 0.5 * (design.hem - 9) * (0.4 if design.ease < 1.5 else 1.0)
+        knee = (
+            6.6 + 0.9 * design.ease
+            if design.hem < 11
+            else 7.0 + 0.5 * (design.hem - 9) * (0.4 if design.ease < 1.5 else 1.0)
+        )
         heights, values = [0.0, 0.22, 0.48, 1.0], [thigh, 0.93 * thigh, knee, design.hem]
     else:
         heights, values = [0.0, cover], [thigh, design.hem]
@@ -97,7 +110,9 @@ def _dress_leg(
     part.strokes.append(Stroke(np.array([cross(cover - edge * cover, share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.66))
     part.strokes.append(Stroke(np.array([cross(float(t), 0.86) for t in np.linspace(0.12, 1, 6) * cover]), 0.25, 0.8))
     if design.pleats:
-        part.strokes.append(Stroke(np.array([cross(float(t), 0.1) for t in np.linspace(0.02, 1, 7) * cover]), 0.3, 0.78))
+        part.strokes.append(
+            Stroke(np.array([cross(float(t), 0.1) for t in np.linspace(0.02, 1, 7) * cover]), 0.3, 0.78)
+        )
     bend = limb.bend()
     for _ in range(int(generator.integers(2, 5))):
         t = bend + generator.normal(0, 0.05) if cover > bend + 0.1 else generator.uniform(0.3, 0.9) * cover
@@ -112,7 +127,9 @@ def _dress_leg(
         part.folds.append(Fold(line, generator.uniform(0.9, 2.0), generator.uniform(0.3, 0.8)))
 
 
-def _dress_seat(part: Part, figure: Figure, design: Design, pelvis: _Pelvis, sign: float, generator: np.random.Generator) -> None:
+def _dress_seat(
+    part: Part, figure: Figure, design: Design, pelvis: _Pelvis, sign: float, generator: np.random.Generator
+) -> None:
     """Pocket, fly, and the creases that radiate from the crotch."""
     low = pelvis.crotch_height
     for _ in range(int(generator.integers(1, 4))):
@@ -126,9 +143,13 @@ def _dress_seat(part: Part, figure: Figure, design: Design, pelvis: _Pelvis, sig
         return
     if design.pockets != "none":
         hip, waist = pelvis.hip_width, pelvis.waist
-        pocket = spline(points_of((pelvis.waist_width * 0.62, waist + 3), (hip * 0.72, waist + 10), (hip * 0.98, waist + 14)), 4)
+        pocket = spline(
+            points_of((pelvis.waist_width * 0.62, waist + 3), (hip * 0.72, waist + 10), (hip * 0.98, waist + 14)), 4
+        )
         part.strokes.append(Stroke(figure.torso(pocket * (sign, 1.0), 0.4), 0.45, 0.62))
-    part.strokes.append(Stroke(figure.torso(points_of((0, pelvis.waist + 3), (0, low)), np.array([0.8, 0.3])), 0.35, 0.62))
+    part.strokes.append(
+        Stroke(figure.torso(points_of((0, pelvis.waist + 3), (0, low)), np.array([0.8, 0.3])), 0.35, 0.62)
+    )
     if sign > 0:
         fly = spline(points_of((2.6, pelvis.waist + 4), (2.6, low - 14), (0.6, low - 8)), 4)
         part.strokes.append(Stroke(figure.torso(fly, 0.7), 0.25, 0.74))

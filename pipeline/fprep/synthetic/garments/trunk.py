@@ -86,7 +86,9 @@ class Trunk:
             control.append(np.array([waist_width, self.waist]))
         if design.length > HIP + 12:
             share = (HIP - self.waist) / (design.length - self.waist)
-            control.append(np.array([max(18.0 + 0.75 * ease, waist_width + (design.hem - waist_width) * share**0.8), HIP]))
+            control.append(
+                np.array([max(18.0 + 0.75 * ease, waist_width + (design.hem - waist_width) * share**0.8), HIP])
+            )
         control.append(np.array([design.hem, design.length]))
         self.side = spline(np.array(control), 6)
         self.width = Profile(self.side)

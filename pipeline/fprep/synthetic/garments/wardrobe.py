@@ -14,7 +14,13 @@ from fprep.synthetic.garments.prints import Print
 from fprep.synthetic.garments.shapes import Color
 
 _Fields = dict[str, Any]  # fields of Design
-_SHIRT_COLLAR: _Fields = {"collar": "shirt", "closure": "buttons", "neckline": "round", "neck_width": 6.6, "neck_depth": 3.5}
+_SHIRT_COLLAR: _Fields = {
+    "collar": "shirt",
+    "closure": "buttons",
+    "neckline": "round",
+    "neck_width": 6.6,
+    "neck_depth": 3.5,
+}
 
 
 def draw_design(generator: np.random.Generator, category: str) -> Design:
@@ -38,7 +44,9 @@ def plain_design(generator: np.random.Generator, category: str) -> Design:
     if category != "blouse":
         return design
     neckline = _pick(generator, ["round", "v", "boat"])
-    return replace(design, collar="none", closure="none", motif="none", neckline=neckline, neck_width=8.0, neck_depth=9.0)
+    return replace(
+        design, collar="none", closure="none", motif="none", neckline=neckline, neck_width=8.0, neck_depth=9.0
+    )
 
 
 def draw_color(generator: np.random.Generator) -> Color:
@@ -97,7 +105,9 @@ def _draw_print(generator: np.random.Generator, category: str, accent: Color) ->
     column = list(_DRAWERS).index(category)
     kind = _pick(generator, list(_PRINT_WEIGHTS), [weights[column] for weights in _PRINT_WEIGHTS.values()])
     low, high = {"floral": (4, 10), "tartan": (6, 15), "blobs": (5, 15)}.get(kind, (1.5, 7))
-    return Print(kind, (accent, _contrast(generator, accent)), _within(generator, low, high), int(generator.integers(2**31)))
+    return Print(
+        kind, (accent, _contrast(generator, accent)), _within(generator, low, high), int(generator.integers(2**31))
+    )
 
 
 def _sleeve(generator: np.random.Generator, weights: Sequence[float]) -> _Fields:
@@ -129,7 +139,11 @@ def _neck(generator: np.random.Generator, weights: Sequence[float]) -> _Fields:
 def _draw_blouse(generator: np.random.Generator) -> _Fields:
     kind = _pick(generator, ["shirt", "tee", "sweater", "top"])
     ease = _within(generator, 0.5, 6.0)
-    fields: _Fields = {"ease": ease, "length": _within(generator, 50, 68), "hem": 17.5 + ease + _within(generator, -1.5, 3)}
+    fields: _Fields = {
+        "ease": ease,
+        "length": _within(generator, 50, 68),
+        "hem": 17.5 + ease + _within(generator, -1.5, 3),
+    }
     if kind == "shirt":
         pockets, sag = _pick(generator, ["none", "patch"]), _within(generator, 0, 6)
         fields |= {**_sleeve(generator, [0, 0, 2, 1, 1, 6]), **_SHIRT_COLLAR}

@@ -180,7 +180,10 @@ def _plant(folder: Path, seed: int) -> int:
         path = folder / f"train/annos/{name}.json"
         path.write_bytes(path.read_bytes()[:100] if content is None else content)
         planted.append(Defect(f"train/annos/{name}.json", 1, f"train/image/{name}.jpg", rule, what))
-    for rule, what in (("missing_image", "the file was deleted"), ("truncated_image", "the file ends after 40 % of its bytes")):
+    for rule, what in (
+        ("missing_image", "the file was deleted"),
+        ("truncated_image", "the file ends after 40 % of its bytes"),
+    ):
         name = next(chosen)
         path = folder / f"train/image/{name}.jpg"
         content = path.read_bytes()

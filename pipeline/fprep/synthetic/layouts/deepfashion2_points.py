@@ -50,7 +50,9 @@ def landmarks_of(piece: Piece, category: str) -> list[int]:
         if place is None or not (-0.5 <= place[0] < width - 0.5 and -0.5 <= place[1] < height - 0.5):
             flat += [0, 0, 0]
             continue
-        column, row = (int(np.clip(round(float(value)), 0, size - 1)) for value, size in zip(place, (width, height), strict=True))
+        column, row = (
+            int(np.clip(round(float(value)), 0, size - 1)) for value, size in zip(place, (width, height), strict=True)
+        )
         seen = piece.mask[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3].any()
         flat += [column, row, 2 if seen else 1]
     return flat
@@ -103,6 +105,8 @@ def oval_points(category: str, low: NDArray[np.int64], high: NDArray[np.int64]) 
     on_contour = np.stack([0.5 - 0.5 * np.sin(angle), 0.5 - 0.5 * np.cos(angle)], axis=1)
     across = np.where(numbers < first, numbers / first, 0.5)
     share = np.where(
-        ((numbers >= first) & (numbers <= last))[:, None], on_contour, np.stack([across, np.zeros(len(numbers))], axis=1)
+        ((numbers >= first) & (numbers <= last))[:, None],
+        on_contour,
+        np.stack([across, np.zeros(len(numbers))], axis=1),
     )
     return np.round(low + share * (high - low)).astype(np.int64)

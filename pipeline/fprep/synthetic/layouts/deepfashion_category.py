@@ -83,7 +83,9 @@ def draw_coarse(folder: Path, request: Request) -> Coarse:
     # Images of one product fall on both sides of the split, as in the release.
     choice = np.searchsorted(shares, chance(request.seed, 103).random(request.images))
     names = list(_SPLITS)
-    return Coarse(products, marks, [names[index] for index in choice], [path for product in products for path in product.paths])
+    return Coarse(
+        products, marks, [names[index] for index in choice], [path for product in products for path in product.paths]
+    )
 
 
 def _products(request: Request) -> Iterator[Product]:
@@ -117,17 +119,23 @@ def write_lists(folder: Path, coarse: Coarse, seed: int) -> None:
     anno, count = folder / COARSE, str(len(coarse.paths))
     types = {"upper": 1, "lower": 2, "full": 3}
     categories, attributes = vocabulary("deepfashion-category-50"), vocabulary("deepfashion-attribute-1000")
-    type_of = {categories.values[place]: types[group] for group, places in categories.groups.items() for place in places}
+    type_of = {
+        categories.values[place]: types[group] for group, places in categories.groups.items() for place in places
+    }
     group_of = {place: _TYPES.index(group) + 1 for group, places in attributes.groups.items() for place in places}
     names = [f"{name:<15}{type_of[name]}" for name in categories.values]
     write_text(anno / "list_category_cloth.txt", ["50", "category_name  category_type", *names])
     # The release ends some rows in spaces.
-    lines = [f"{name:<29}{group_of[place]}{'  ' if place % 21 == 12 else ''}" for place, name in enumerate(attributes.values)]
+    lines = [
+        f"{name:<29}{group_of[place]}{'  ' if place % 21 == 12 else ''}" for place, name in enumerate(attributes.values)
+    ]
     write_text(anno / "list_attr_cloth.txt", ["1000", "attribute_name  attribute_type", *lines])
     rows = [
         (path, product, marks)
         for product in coarse.products
-        for path, marks in zip(product.paths, coarse.marks[product.first : product.first + product.count].tolist(), strict=True)
+        for path, marks in zip(
+            product.paths, coarse.marks[product.first : product.first + product.count].tolist(), strict=True
+        )
     ]
     label = {product.number: categories.ids[CATEGORY_OF_KIND[product.kind]] + 1 for product in coarse.products}
     kind = {product.number: clothes_type(item_of(seed, product.number)) for product in coarse.products}
@@ -151,7 +159,9 @@ def write_attributes(path: Path, products: Sequence[Product], seed: int) -> None
         for product in products:
             values = attribute_values(item_of(seed, product.number)) + b"\n"
             for start in range(0, product.count, _LINES_AT_ONCE):
-                file.writelines(f"{name:<70}".encode() + values for name in product.paths[start : start + _LINES_AT_ONCE])
+                file.writelines(
+                    f"{name:<70}".encode() + values for name in product.paths[start : start + _LINES_AT_ONCE]
+                )
 
 
 def attribute_values(item: Item) -> bytes:

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from fprep.synthetic.garments.items import Item, draw_item
 from fprep.synthetic.garments.shoot import VIEWS, photograph
-from fprep.synthetic.layouts.consumer2shop_words import FOLDER_OF_KIND, attribute_ids, attribute_names, folder_of, type_names
+from fprep.synthetic.layouts.consumer2shop_words import (
+    FOLDER_OF_KIND,
+    attribute_ids,
+    attribute_names,
+    folder_of,
+    type_names,
+)
 from fprep.synthetic.layouts.deepfashion_marks import (
     NUM_COLUMNS,
     VARIATION,
@@ -64,7 +70,9 @@ class Listing:
         """Consumers first, as the lists do."""
         counts = (("comsumer", self.consumers), ("shop", self.shops))
         return [
-            f"img/{self.folder}/{self.name}/{who}_{number:02d}.jpg" for who, count in counts for number in range(1, count + 1)
+            f"img/{self.folder}/{self.name}/{who}_{number:02d}.jpg"
+            for who, count in counts
+            for number in range(1, count + 1)
         ]
 
 

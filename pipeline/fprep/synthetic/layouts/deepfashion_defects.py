@@ -45,14 +45,18 @@ class ListSpoiler:
         """Delete the row of an image from one list, whose count line then says one too many."""
         path = self.take()
         del self.lines[name][self._place(name, path)]
-        self._planted.append((name, "", Defect(self.files[name], None, path, "missing_row", "the row was deleted", verdict)))
+        self._planted.append(
+            (name, "", Defect(self.files[name], None, path, "missing_row", "the row was deleted", verdict))
+        )
 
     def repeat(self, name: str) -> None:
         """Write a row twice."""
         path = self.take()
         place = self._place(name, path)
         self.lines[name].insert(place + 1, self.lines[name][place])
-        self._planted.append((name, "", Defect(self.files[name], None, path, "repeated_row", "the row stands twice", "kept")))
+        self._planted.append(
+            (name, "", Defect(self.files[name], None, path, "repeated_row", "the row stands twice", "kept"))
+        )
 
     def note_file(self, name: str, rule: str, what: str) -> None:
         """Enter a quirk of a whole file that is kept."""
@@ -100,7 +104,9 @@ def spoil_boxes(spoiler: ListSpoiler, name: str, missing: str = "rejected") -> N
 
 def spoil_landmarks(spoiler: ListSpoiler, name: str, cut: int) -> None:
     """Landmarks that cannot be read or cannot be; `cut` numbers less fit neither layout."""
-    spoiler.change(name, "bad_visibility", "the last visibility is 3", lambda line: re.sub(r"\d (\d{3} \d{3}) $", r"3 \1 ", line))
+    spoiler.change(
+        name, "bad_visibility", "the last visibility is 3", lambda line: re.sub(r"\d (\d{3} \d{3}) $", r"3 \1 ", line)
+    )
     shorter: Change = lambda line: " ".join([*line.split(" ")[: -1 - cut], ""])  # noqa: E731
     spoiler.change(name, "wrong_columns", f"cut by {cut}: the last numbers are missing", shorter)
     outside: Change = lambda line: re.sub(r"\d \d{3} (\d{3}) $", r"0 999 \1 ", line)  # noqa: E731
@@ -109,7 +115,12 @@ def spoil_landmarks(spoiler: ListSpoiler, name: str, cut: int) -> None:
 
 def plant_defects(folder: Path, coarse: Coarse, seed: int) -> int:
     """Spoil a sample of the category benchmark."""
-    lists = {"bbox": "list_bbox", "landmarks": "list_landmarks", "category": "list_category_img", "attr": "list_attr_img"}
+    lists = {
+        "bbox": "list_bbox",
+        "landmarks": "list_landmarks",
+        "category": "list_category_img",
+        "attr": "list_attr_img",
+    }
     files = {name: f"Anno_coarse/{stem}.txt" for name, stem in lists.items()} | {"eval": "Eval/list_eval_partition.txt"}
     spoiler = ListSpoiler(folder, files, folder / "Img", seed)
     spoil_boxes(spoiler, "bbox")
@@ -140,7 +151,9 @@ def plant_inshop_defects(folder: Path, seed: int) -> int:
     spoil_landmarks(spoiler, "landmarks", 2)
     unknown: Change = lambda line: re.sub(r"(train|query|gallery) +$", "testing    ", line)  # noqa: E731
     spoiler.change("eval", "unknown_split", "the status is testing", unknown)
-    spoiler.change("eval", "item_path_mismatch", "the item id has a letter", lambda line: re.sub(r" id_0", " id_x", line))
+    spoiler.change(
+        "eval", "item_path_mismatch", "the item id has a letter", lambda line: re.sub(r" id_0", " id_x", line)
+    )
     spoiler.spoil_images("eval")
     return spoiler.finish()
 
@@ -160,7 +173,11 @@ def plant_consumer2shop_defects(folder: Path, seed: int) -> int:
 
 def plant_landmark_defects(folder: Path, seed: int) -> int:
     """Spoil a sample of the landmark benchmark."""
-    files = {"eval": "Eval/list_eval_partition.txt", "bbox": "Anno/list_bbox.txt", "landmarks": "Anno/list_landmarks.txt"}
+    files = {
+        "eval": "Eval/list_eval_partition.txt",
+        "bbox": "Anno/list_bbox.txt",
+        "landmarks": "Anno/list_landmarks.txt",
+    }
     spoiler = ListSpoiler(folder, files, folder / "Img", seed)
     spoil_boxes(spoiler, "bbox")
     spoil_landmarks(spoiler, "landmarks", 2)

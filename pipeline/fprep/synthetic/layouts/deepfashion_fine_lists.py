@@ -32,7 +32,9 @@ def write_fine(folder: Path, coarse: Coarse, seed: int) -> dict[str, int]:
         write_text(folder / FINE / f"{split}.txt", (coarse.paths[row] for row in rows))
         write_text(folder / FINE / f"{split}_attr.txt", (flags(fine_ids(item)) for item in drawn))
         write_text(folder / FINE / f"{split}_bbox.txt", map(box_text, marks))
-        write_text(folder / FINE / f"{split}_cate.txt", (str(category[CATEGORY_OF_KIND[item.kind]] + 1) for item in drawn))
+        write_text(
+            folder / FINE / f"{split}_cate.txt", (str(category[CATEGORY_OF_KIND[item.kind]] + 1) for item in drawn)
+        )
         write_text(folder / FINE / f"{split}_landmarks.txt", map(packed_text, marks))
         first, counts[f"fine_{split}"] = last, len(rows)
     names = vocabulary("deepfashion-fine-26")

@@ -55,7 +55,14 @@ PUBLISHED_IMAGES = 52_712
 EVAL, IMAGES, SIDE = "Eval/list_eval_partition.txt", "Img", 256
 MIN_IMAGES_FOR_DEFECTS = 60
 _SHOWN = ("1_front", "2_side", "3_back", "7_additional", "4_full", "6_flat")
-_VIEW = {"1_front": "front", "2_side": "side", "3_back": "back", "4_full": "full", "6_flat": "flat", "7_additional": "zoom"}
+_VIEW = {
+    "1_front": "front",
+    "2_side": "side",
+    "3_back": "back",
+    "4_full": "full",
+    "6_flat": "flat",
+    "7_additional": "zoom",
+}
 _POSE = {"1_front": 1, "2_side": 2, "3_back": 3, "4_full": 4, "6_flat": 6, "7_additional": 5}
 
 
@@ -141,7 +148,9 @@ def _draw_listing(folder: Path | None, seed: int, listing: Listing) -> NDArray[n
     for index, (path, view, variant) in enumerate(listing.images):
         generator, shot = chance(seed, 108, listing.number, index), None
         while shot is None or not shot.pieces:
-            shot = photograph([item_of(seed, listing.number, variant)], generator, VIEWS[_VIEW[view]], (SIDE, SIDE), wearer)
+            shot = photograph(
+                [item_of(seed, listing.number, variant)], generator, VIEWS[_VIEW[view]], (SIDE, SIDE), wearer
+            )
         write_image(folder / IMAGES / path, shot.image, 92)
         marks.append(measure(shot, shot.pieces[0]))
     return np.stack(marks)
@@ -175,7 +184,9 @@ def _write_lists(folder: Path, listings: list[Listing], marks: NDArray[np.int32]
             color = color_of(item_of(seed, listing.number, variant))
             colors.append(f"{padded(path)}  {color}{'' if ' ' in color else ' '}")
         positive = {ids[word] for word in attribute_words(item)}
-        attributes.append(f"{listing.name} " + " ".join("1" if place in positive else "-1" for place in range(len(ids))))
+        attributes.append(
+            f"{listing.name} " + " ".join("1" if place in positive else "-1" for place in range(len(ids)))
+        )
         described.append({"item": listing.name, "color": color_of(item), "description": description_of(item)})
     write_text(anno / "list_bbox_inshop.txt", boxes)
     write_text(anno / "list_landmarks_inshop.txt", points)
@@ -186,7 +197,8 @@ def _write_lists(folder: Path, listings: list[Listing], marks: NDArray[np.int32]
     # The released color list has an order of its own: here every seventh image comes first.
     order = sorted(range(len(colors)), key=lambda place: place % 7 != 3)
     write_text(
-        anno / "attributes/list_color_cloth.txt", [count, "image_name  clothes_color", *(colors[place] for place in order)]
+        anno / "attributes/list_color_cloth.txt",
+        [count, "image_name  clothes_color", *(colors[place] for place in order)],
     )
     return _write_partition(folder, listings, seed)
 

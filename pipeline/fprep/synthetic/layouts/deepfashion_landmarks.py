@@ -31,7 +31,16 @@ from fprep.synthetic.layouts.tree import Progress, Request, chance, draw_groups,
 PUBLISHED_IMAGES = 123_016
 EVAL, IMAGES = "Eval/list_eval_partition.txt", "Img"
 MIN_IMAGES_FOR_DEFECTS = 40
-_VIEW_WEIGHTS = {"any": 4.0, "shop": 2.0, "home": 2.0, "street": 2.0, "side": 1.0, "back": 0.7, "zoom": 1.0, "full": 1.0}
+_VIEW_WEIGHTS = {
+    "any": 4.0,
+    "shop": 2.0,
+    "home": 2.0,
+    "street": 2.0,
+    "side": 1.0,
+    "back": 0.7,
+    "zoom": 1.0,
+    "full": 1.0,
+}
 _SPLITS = {"train": 83_033.0, "val": 19_992.0, "test": 19_991.0}
 
 
@@ -95,7 +104,10 @@ def _joints(shot: Shot) -> NDArray[np.int32]:
 def _write_lists(folder: Path, drawn: list[_Drawn], seed: int) -> dict[str, int]:
     anno, count = folder / "Anno", str(len(drawn))
     paths = [path_of(index) for index in range(len(drawn))]
-    rows = [(path, image.clothes, image.marks.tolist(), image.joints.tolist()) for path, image in zip(paths, drawn, strict=True)]
+    rows = [
+        (path, image.clothes, image.marks.tolist(), image.joints.tolist())
+        for path, image in zip(paths, drawn, strict=True)
+    ]
     texts = [f"{path} {box_text(marks)}" for path, _, marks, _ in rows]
     write_text(anno / "list_bbox.txt", [count, "image_name x_1 y_1 x_2 y_2", *texts])
     texts = [f"{padded(path)}{kind} {marks[VARIATION]}{landmark_text(marks)}" for path, kind, marks, _ in rows]

@@ -71,7 +71,11 @@ def _eighth(piece: Piece, name: str) -> tuple[float, float, Visibility]:
     for candidate in _CANDIDATES[part]:
         index = _POINT[candidate.format(side)]
         if piece.visibility[index] >= Visibility.OCCLUDED:
-            return float(piece.points[index, 0]), float(piece.points[index, 1]), Visibility(int(piece.visibility[index]))
+            return (
+                float(piece.points[index, 0]),
+                float(piece.points[index, 1]),
+                Visibility(int(piece.visibility[index])),
+            )
         if piece.visibility[index] == Visibility.ABSENT and part == "sleeve" and piece.item.design.sleeve:
             return 0.0, 0.0, Visibility.ABSENT  # a cuff outside the image
     return _side_seam(piece, side) if part == "waistline" else (0.0, 0.0, Visibility.ABSENT)

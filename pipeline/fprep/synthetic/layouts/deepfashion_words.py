@@ -89,10 +89,20 @@ def _shape_words(item: Item) -> Iterator[str]:
     if item.category in ("dress", "skirt"):
         yield from {"mini": ("mini",), "midi": ("midi", "knee-length"), "maxi": ("maxi",)}[dress_length(item)]
         yield from (
-            ("pencil", "bodycon") if item.design.hem < 21 else ("flared", "skater") if item.design.hem > 34 else ("a-line",)
+            ("pencil", "bodycon")
+            if item.design.hem < 21
+            else ("flared", "skater")
+            if item.design.hem > 34
+            else ("a-line",)
         )
     elif item.category == "trousers":
-        yield from ("skinny", "slim") if item.design.hem < 6.0 else ("wide-leg",) if item.design.hem > 14 else ("straight-leg",)
+        yield from (
+            ("skinny", "slim")
+            if item.design.hem < 6.0
+            else ("wide-leg",)
+            if item.design.hem > 14
+            else ("straight-leg",)
+        )
         yield from ("cropped",) if item.leg_share < 0.8 else ("ankle",)
     else:
         yield from ("crop", "cropped") if item.end < 50 else ("longline",) if item.end > 74 else ()

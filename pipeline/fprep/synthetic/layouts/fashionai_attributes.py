@@ -91,7 +91,9 @@ def write_sample(
         for file, texts in lines.items():
             write_text(folder / file, texts)
         if defects:
-            line_of = {place: line for line, place in enumerate((p for p, row in enumerate(rows) if row.file == BASE), start=1)}
+            line_of = {
+                place: line for line, place in enumerate((p for p, row in enumerate(rows) if row.file == BASE), start=1)
+            }
             write_defects(folder, [replace(defect, line=line_of[defect.line or 0]) for defect in planted])
     counts = {file.split("/", 1)[0]: len(texts) for file, texts in lines.items()}
     return counts | ({"defects": len(planted)} if defects else {})
@@ -104,7 +106,11 @@ def attribute_of(index: int) -> str:
 
 def label_of(attribute: str, item: Item, *, seen: bool) -> str:
     """The letters of an item; a part that is not `seen` is labelled Invisible."""
-    values = [name.split("/", 1)[1] for name in vocabulary("fashionai-attribute-54").values if name.startswith(f"{attribute}/")]
+    values = [
+        name.split("/", 1)[1]
+        for name in vocabulary("fashionai-attribute-54").values
+        if name.startswith(f"{attribute}/")
+    ]
     letters = ["n"] * len(values)
     if not seen:
         return "y" + "".join(letters[1:])
@@ -146,7 +152,11 @@ def _draw_row(folder: Path | None, seed: int, index: int) -> Row:
         return Row(f"{place}/{name}.jpg", attribute, label_of(attribute, item, seen=generator.random() < 0.93), file)
     hidden = generator.random() < 0.1
     views = (
-        {"zoom": 1.0} if hidden and attribute in _STEPS else {"back": 1.0} if hidden else {"shop": 2.0, "any": 3.0, "street": 1.0}
+        {"zoom": 1.0}
+        if hidden and attribute in _STEPS
+        else {"back": 1.0}
+        if hidden
+        else {"shop": 2.0, "any": 3.0, "street": 1.0}
     )
     shot = None
     while shot is None or not shot.pieces:

@@ -57,7 +57,9 @@ def plant_defects(folder: Path, train: list[Row], test: list[Row], *, images: in
     planter.spoil_rows()
     planter.spoil_cells()
     planter.repeat(folder / TEST_A, test)
-    planter.lines.insert(len(planter.lines) // 2, _Line("", None, "empty_row", "a blank line between two rows", "blank"))
+    planter.lines.insert(
+        len(planter.lines) // 2, _Line("", None, "empty_row", "a blank line between two rows", "blank")
+    )
     write_lines(folder / TRAIN_CSV, [header(), *(line.text for line in planter.lines)])
     warm_up = _write_warm_up(folder, planter.untouched[-1], images=images, seed=seed)
     defects = [
@@ -74,7 +76,9 @@ def plant_defects(folder: Path, train: list[Row], test: list[Row], *, images: in
         if line.rule is not None
     ]
     for rule, what in (("bom", "EF BB BF before the header"), ("crlf", "every line ends with CR LF")):
-        defects.append({"file": WARM_UP_CSV, "line": None, "image": None, "rule": rule, "what": what, "verdict": "kept"})
+        defects.append(
+            {"file": WARM_UP_CSV, "line": None, "image": None, "rule": rule, "what": what, "verdict": "kept"}
+        )
     (folder / "defects.json").write_text(json.dumps(defects, indent=2) + "\n", encoding="utf-8")
     return {"train": len(planter.lines) - 1, "warm_up": len(warm_up), "defects": len(defects)}
 
@@ -126,7 +130,9 @@ class _Planter:
         moved = self._move(row, f"Images/{other}/{row.image_id.rsplit('/', 1)[1]}")
         self._put(row, moved, "category_folder_mismatch", f"a {row.category} in the folder {other}")
         row = self._take()
-        self._put(row, replace(row, image_id="Images/../../../escape.jpg"), "path_escape", "a path that leaves the archive")
+        self._put(
+            row, replace(row, image_id="Images/../../../escape.jpg"), "path_escape", "a path that leaves the archive"
+        )
         row = self._take()
         self._put(row, replace(row, image_id="/" + row.image_id), "absolute_path", "a path that starts at the root")
 
@@ -140,12 +146,16 @@ class _Planter:
         self._change_cell("point_at_border", "{width}_{y}_1", "x equals the width", "kept")
         row = self._take(lambda row: NOT_ANNOTATED not in (row.cells[5], row.cells[6]) and row.category == "blouse")
         swapped = tuple(row.cells[partner] for partner in FASHIONAI_24.partners)
-        self._put(row, replace(row, cells=swapped), "swapped_left_right", "left and right points changed places", "kept")
+        self._put(
+            row, replace(row, cells=swapped), "swapped_left_right", "left and right points changed places", "kept"
+        )
         row = self._take(lambda row: NOT_ANNOTATED not in (row.cells[5], row.cells[6]))
         cells = (*row.cells[:5], NOT_ANNOTATED, *row.cells[6:])
         self._put(row, replace(row, cells=cells), "missing_normaliser", "armpit_left is not annotated", "kept")
         row = self._take(lambda row: row.category == "skirt")
-        self._put(row, replace(row, cells=("100_50_1", *row.cells[1:])), "not_applicable_point", "a skirt with neckline_left")
+        self._put(
+            row, replace(row, cells=("100_50_1", *row.cells[1:])), "not_applicable_point", "a skirt with neckline_left"
+        )
 
     def repeat(self, test_archive: Path, test: list[Row]) -> None:
         """A row twice, an image twice, an image of the test set among the training ones."""
@@ -189,7 +199,9 @@ class _Planter:
         """Rewrite the rightmost visible cell of a row: `{x}`, `{y}` and `{width}` of the pattern are filled in."""
         row = self._take()
         numbers = {
-            index: cell.split("_") for index, cell in enumerate(row.cells) if cell.endswith("_1") and cell != NOT_ANNOTATED
+            index: cell.split("_")
+            for index, cell in enumerate(row.cells)
+            if cell.endswith("_1") and cell != NOT_ANNOTATED
         }
         index, (x, y, _) = max(numbers.items(), key=lambda item: int(item[1][0]))
         with Image.open(self.archive / row.image_id) as image:

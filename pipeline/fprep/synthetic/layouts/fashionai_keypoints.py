@@ -12,7 +12,16 @@ from pathlib import Path
 from fprep.raw.marker import MARKER, MARKER_TEXT
 from fprep.synthetic.garments.design import CATEGORIES
 from fprep.synthetic.layouts.fashionai_defects import plant_defects
-from fprep.synthetic.layouts.fashionai_rows import TEST_A, TRAIN, TRAIN_CSV, by_category, draw_rows, header, is_test, write_lines
+from fprep.synthetic.layouts.fashionai_rows import (
+    TEST_A,
+    TRAIN,
+    TRAIN_CSV,
+    by_category,
+    draw_rows,
+    header,
+    is_test,
+    write_lines,
+)
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
 from fschemas.publish import new_folder, publish

@@ -23,7 +23,9 @@ TRAIN_CSV = f"{TRAIN}/Annotations/train.csv"
 NOT_ANNOTATED = "-1_-1_-1"
 JPEG_QUALITY = 88
 IMAGES_PER_WORKER = 8  # a process that starts for fewer costs more than it draws
-_TRAIN_CYCLE = tuple(CATEGORIES[index] for index in (0, 1, 2, 3, 4, 0, 2, 4, 1, 0, 3, 2, 4))  # shares of the real train archive
+_TRAIN_CYCLE = tuple(
+    CATEGORIES[index] for index in (0, 1, 2, 3, 4, 0, 2, 4, 1, 0, 3, 2, 4)
+)  # shares of the real train archive
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def cells_of(image: Image) -> tuple[str, ...]:
     cells: list[str] = []
     for (x, y), visibility in zip(image.points, image.visibility, strict=True):
         known = visibility >= Visibility.OCCLUDED
-        cells.append(f"{round(float(x))}_{round(float(y))}_{int(visibility == Visibility.VISIBLE)}" if known else NOT_ANNOTATED)
+        cells.append(
+            f"{round(float(x))}_{round(float(y))}_{int(visibility == Visibility.VISIBLE)}" if known else NOT_ANNOTATED
+        )
     return tuple(cells)
 
 

@@ -32,17 +32,30 @@ def _saved(image: Image.Image) -> bytes:
 
 def _with_orientation(content: bytes) -> bytes:
     """The same JPEG with an EXIF segment (big-endian TIFF, one entry: tag 0x0112, orientation 6) after its start marker."""
-    tiff = b"MM\x00\x2a\x00\x00\x00\x08" + b"\x00\x01" + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + b"\x00\x00\x00\x00"
+    tiff = (
+        b"MM\x00\x2a\x00\x00\x00\x08"
+        + b"\x00\x01"
+        + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
+        + b"\x00\x00\x00\x00"
+    )
     body = b"Exif\x00\x00" + tiff
     return content[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + content[2:]
 
 
 SPOILT_IMAGES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
-    "truncated_image": ("the file ends after 40 % of its bytes", lambda content: content[: len(content) * 2 // 5], "rejected"),
+    "truncated_image": (
+        "the file ends after 40 % of its bytes",
+        lambda content: content[: len(content) * 2 // 5],
+        "rejected",
+    ),
     "zero_byte_image": ("the file is empty", lambda _: b"", "rejected"),
     "not_an_image": ("the file holds an HTML page", lambda _: b"<html><body>403 Forbidden</body></html>\n", "rejected"),
     "wrong_extension": ("PNG bytes under a name that ends in .jpg", _as_png, "kept"),
-    "exif_orientation": ("EXIF orientation 6 was added; the points belong to the pixels as stored", _with_orientation, "kept"),
+    "exif_orientation": (
+        "EXIF orientation 6 was added; the points belong to the pixels as stored",
+        _with_orientation,
+        "kept",
+    ),
     "grayscale_image": ("a JPEG with one channel", _as_grayscale, "kept"),
     "cmyk_image": ("a JPEG with four channels, CMYK", _as_cmyk, "kept"),
 }

@@ -22,7 +22,12 @@ FOLDER_OF_KIND = {
 _MENS = {
     "Blouses_Shirts": "Shirts_Polos", "Cardigans": "Sweaters", "Jackets_Coats": "Jackets_Vests", "Graphic_Tees": "Tees_Tanks",
 }  # fmt: skip
-SECOND_FOLDER = {"Cardigans": "Sweaters", "Sweaters": "Cardigans", "Graphic_Tees": "Tees_Tanks", "Tees_Tanks": "Graphic_Tees"}
+SECOND_FOLDER = {
+    "Cardigans": "Sweaters",
+    "Sweaters": "Cardigans",
+    "Graphic_Tees": "Tees_Tanks",
+    "Tees_Tanks": "Graphic_Tees",
+}
 """Where a second variant of a few items stands, as in the release."""
 
 KIND_WEIGHTS = {
@@ -34,7 +39,13 @@ _COLORS = {
     "wine": "Burgundy", "pink": "Pink", "orange": "Orange", "yellow": "Yellow", "green": "Green", "mint": "Mint", "khaki": "Olive",
     "blue": "Blue", "sky blue": "Light blue", "lavender": "Lavender", "purple": "Purple",
 }  # fmt: skip
-_DENIM = {"navy": "Dark denim", "blue": "Medium denim", "sky blue": "Light denim", "black": "Denim black", "white": "White"}
+_DENIM = {
+    "navy": "Dark denim",
+    "blue": "Medium denim",
+    "sky blue": "Light denim",
+    "black": "Denim black",
+    "white": "White",
+}
 
 
 def gender_of(item: Item) -> str:
@@ -79,7 +90,13 @@ _FABRICS = {
 _CLOSURES = {
     "buttons": "buttoned,button,buttoned front", "double": "buttoned,buttoned front", "zip": "zipper,zip", "open": "open-front,open front",
 }  # fmt: skip
-_CATEGORY_WORDS = {"dress": "dress", "skirt": "skirt,bottoms", "trousers": "pants,bottoms", "outwear": "jacket", "blouse": "top"}
+_CATEGORY_WORDS = {
+    "dress": "dress",
+    "skirt": "skirt,bottoms",
+    "trousers": "pants,bottoms",
+    "outwear": "jacket",
+    "blouse": "top",
+}
 
 
 def attribute_words(item: Item) -> list[str]:
@@ -106,9 +123,13 @@ def _words(item: Item) -> Iterator[str]:
     yield from ("maxi",) if item.category == "dress" and item.end > 123 else ()
     yield from ("mini",) if item.category in ("dress", "skirt") and item.end < 98 else ()
     yield from ("graphic",) if design.motif != "none" else ()
-    yield from {"tee": ("tee",), "tank": ("tank",), "shorts": ("shorts",), "sweater": ("sweater",), "blazer": ("blazer",)}.get(
-        item.kind, ()
-    )
+    yield from {
+        "tee": ("tee",),
+        "tank": ("tank",),
+        "shorts": ("shorts",),
+        "sweater": ("sweater",),
+        "blazer": ("blazer",),
+    }.get(item.kind, ())
 
 
 def description_of(item: Item) -> list[str]:

@@ -147,7 +147,12 @@ def document_of(
         found = labels_of(item)
         labels[part] = [{"색상": found["색상"]} if generator.random() < 0.04 else found]
     return {
-        "이미지 정보": {"이미지 식별자": identifier, "이미지 높이": height, "이미지 파일명": file_name, "이미지 너비": WIDTH},
+        "이미지 정보": {
+            "이미지 식별자": identifier,
+            "이미지 높이": height,
+            "이미지 파일명": file_name,
+            "이미지 너비": WIDTH,
+        },
         "데이터셋 정보": {
             "파일 생성일자": time,
             "데이터셋 상세설명": {"렉트좌표": rectangles, "폴리곤좌표": polygons, "라벨링": labels},
@@ -178,7 +183,13 @@ def outline_of(mask: NDArray[np.bool_], tolerance: float = 1.2) -> Polygon | Non
     return outline if len(outline) >= 3 else None
 
 
-_PLACES = {"outwear": (0.12, 0.7), "blouse": (0.1, 0.5), "dress": (0.1, 0.85), "skirt": (0.42, 0.8), "trousers": (0.42, 0.95)}
+_PLACES = {
+    "outwear": (0.12, 0.7),
+    "blouse": (0.1, 0.5),
+    "dress": (0.1, 0.85),
+    "skirt": (0.42, 0.8),
+    "trousers": (0.42, 0.95),
+}
 
 
 def _invented(generator: np.random.Generator, item: Item, height: int) -> Polygon:
@@ -187,7 +198,9 @@ def _invented(generator: np.random.Generator, item: Item, height: int) -> Polygo
     angle = np.linspace(0, 2 * np.pi, int(generator.integers(8, 30)), endpoint=False)
     center = np.array([generator.uniform(300, 500), (top + bottom) / 2])
     radius = np.array([generator.uniform(90, 200), (bottom - top) / 2])
-    return center + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1) * generator.uniform(0.9, 1.0, (len(angle), 1))
+    return center + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1) * generator.uniform(
+        0.9, 1.0, (len(angle), 1)
+    )
 
 
 def _six(value: float) -> float:

@@ -104,7 +104,12 @@ def _write_lists(folder: Path, rows: list[Named], request: Request) -> dict[str,
     write_text(root / "query_valid.txt", [lines[place] for place in order[num_candidates:]])
     if request.defects:
         write_defects(folder, planted)
-    counts = {"train": len(names), "valid": len(valid), "query": len(order) - num_candidates, "candidate": num_candidates}
+    counts = {
+        "train": len(names),
+        "valid": len(valid),
+        "query": len(order) - num_candidates,
+        "candidate": num_candidates,
+    }
     return counts | ({"defects": len(planted)} if request.defects else {})
 
 
@@ -113,9 +118,15 @@ def _plant(names: list[str], labels: list[str], folder: Path) -> list[Defect]:
     list_of_names, list_of_labels = f"{ROOT}/filenames_train.txt", f"{ROOT}/label_train.txt"
     last = len(names)
     planted: list[Defect] = []
-    for back, rule, text in ((1, "unknown_attribute", "0 3"), (2, "unknown_attribute", "7 0"), (3, "bad_label", "0 one")):
+    for back, rule, text in (
+        (1, "unknown_attribute", "0 3"),
+        (2, "unknown_attribute", "7 0"),
+        (3, "bad_label", "0 one"),
+    ):
         labels[last - back] = f"{last - back} {text}"
-        image = names[last - back] if rule == "unknown_attribute" else None  # a line that cannot be read concerns no image
+        image = (
+            names[last - back] if rule == "unknown_attribute" else None
+        )  # a line that cannot be read concerns no image
         planted.append(Defect(list_of_labels, last - back + 1, image, rule, f"the label is {text!r}"))
     labels.append(f"{last + 1000} 0 1")
     planted.append(Defect(list_of_labels, last + 1, None, "unknown_image", "a place beyond the list of names"))
@@ -132,7 +143,13 @@ def _meta() -> list[str]:
     """`meta.json` in its second version, indented by tabs; it names test files that the re-release does not have."""
     words = vocabulary("fashionai-attribute-54")
     fashionai = [{"name": name, "num": len(places)} for name, places in words.groups.items()]
-    sizes = {"texture-related": 156, "fabric-related": 218, "shape-related": 180, "part-related": 216, "style-related": 230}
+    sizes = {
+        "texture-related": 156,
+        "fabric-related": 218,
+        "shape-related": 180,
+        "part-related": 216,
+        "style-related": 230,
+    }
     attributes = {
         "FashionAI": fashionai,
         "DeepFashion": [{"name": name, "num": size} for name, size in sizes.items()],
@@ -142,4 +159,6 @@ def _meta() -> list[str]:
     for split in ("valid", "test"):
         roles = {"query": f"query_{split}.txt", "candidate": f"candidate_{split}.txt"}
         files[split] = {"fname_list": f"filenames_{split}.txt", "label_file": roles}
-    return json.dumps({name: {"attributes": found, **files} for name, found in attributes.items()}, indent="\t").split("\n")
+    return json.dumps({name: {"attributes": found, **files} for name, found in attributes.items()}, indent="\t").split(
+        "\n"
+    )

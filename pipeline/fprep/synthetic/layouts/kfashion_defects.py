@@ -28,7 +28,9 @@ def plant_defects(folder: Path, seed: int) -> int:
     planter.edit("missing_key", "no 데이터셋 정보", lambda document: document.pop("데이터셋 정보"))
     planter.spoil("bad_json", "cut after 200 bytes", lambda content: content[:200])
     planter.spoil("empty_file", "the file is empty", lambda _: b"")
-    planter.spoil("bad_encoding", "the document in EUC-KR", lambda content: content.decode().encode("euc-kr", "replace"))
+    planter.spoil(
+        "bad_encoding", "the document in EUC-KR", lambda content: content.decode().encode("euc-kr", "replace")
+    )
     planter.spoil("bom", "EF BB BF before the document", lambda content: b"\xef\xbb\xbf" + content, "kept")
     planter.spoil("bad_json", "a list around the document", lambda content: b"[" + content + b"]")
     planter.spoil_images()
@@ -43,9 +45,12 @@ class _Planter:
         self.folder = folder
         self.planted: list[Defect] = []
         stems = sorted(
-            str(path.relative_to(folder / _TRAINING / _LABELS))[:-5] for path in (folder / _TRAINING / _LABELS).rglob("*.json")
+            str(path.relative_to(folder / _TRAINING / _LABELS))[:-5]
+            for path in (folder / _TRAINING / _LABELS).rglob("*.json")
         )
-        self._stems: Iterator[str] = iter([stems[place] for place in chance(seed, 128).permutation(len(stems)).tolist()])
+        self._stems: Iterator[str] = iter(
+            [stems[place] for place in chance(seed, 128).permutation(len(stems)).tolist()]
+        )
 
     def edit(self, rule: str, what: str, change: Callable[[Document], object], verdict: str = "rejected") -> None:
         """Change the values of a document."""

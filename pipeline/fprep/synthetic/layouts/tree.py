@@ -57,7 +57,9 @@ def sample_folder(out: Path, request: Request, least: int = 1) -> Generator[Path
     """The folder to write into, published under its name when complete; raises `UsageError` for one that is occupied."""
     if request.images < least:
         kind = " for --defects" if request.defects else ""
-        raise UsageError(f"{count(request.images, 'image')} {are(request.images)} too few{kind}; ask for {least} or more")
+        raise UsageError(
+            f"{count(request.images, 'image')} {are(request.images)} too few{kind}; ask for {least} or more"
+        )
     if request.defects and not request.with_images:
         raise UsageError("--defects spoils images too, so it cannot be combined with --no-images; drop one of them")
     if request.workers < 1:

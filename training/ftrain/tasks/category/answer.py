@@ -46,7 +46,9 @@ def draw(image: np.ndarray, said: dict[str, Any]) -> np.ndarray:
     if said["recognized"]:
         lines = [Line(said["category"], said["category_score"])] if "category" in said else []
         kinds = said.get("attributes", {})
-        best = [Line(entries[0]["name"], entries[0]["score"], kind, probability=False) for kind, entries in kinds.items()]
+        best = [
+            Line(entries[0]["name"], entries[0]["score"], kind, probability=False) for kind, entries in kinds.items()
+        ]
         lines += best[: _LINES - len(lines)]
     return draw_labels(image, lines, size=(said["width"], said["height"]), box=said.get("box"))
 
@@ -63,7 +65,10 @@ def _category(learned: CategoryLabels, scores: np.ndarray) -> dict[str, Any]:
         said["type"] = next((name for name, members in learned.types.items() if order[0] in members), None)
         # The best of each type: a photograph may show several garments, one of each.
         said["types"] = {
-            name: {"score": round(shares[name], 4), "category": learned.categories[members[int(scores[list(members)].argmax())]]}
+            name: {
+                "score": round(shares[name], 4),
+                "category": learned.categories[members[int(scores[list(members)].argmax())]],
+            }
             for name, members in learned.types.items()
         }
     return said

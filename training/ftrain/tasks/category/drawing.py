@@ -49,7 +49,9 @@ def _panel(image: Image.Image, lines: Sequence[Line], unit: float) -> Image.Imag
     pen = ImageDraw.Draw(image)
     names = max(pen.textlength(line.name, _font(14.5 * unit)) for line in lines)
     names += 8 * unit if names else 0
-    texts = max(pen.textlength(line.text, _font(s, bold=n == 0)) for n, (line, s) in enumerate(zip(lines, sizes, strict=True)))
+    texts = max(
+        pen.textlength(line.text, _font(s, bold=n == 0)) for n, (line, s) in enumerate(zip(lines, sizes, strict=True))
+    )
     bars = bar + 50 * unit if any(line.score is not None for line in lines) else 0
     width = min(image.width, round(names + texts + bars + 3 * pad))
     height = min(image.height, round(sum(sizes) * step + 1.6 * pad))

@@ -47,7 +47,9 @@ class TypedCategories(nn.Module):
         order = [category for members in branches for category in members]
         self.type_head = nn.Linear(num_features, len(branches))
         # A type of one category has nothing to choose: a branch for it would learn nothing.
-        self.branches = nn.ModuleList(nn.Linear(num_features, len(ids)) if len(ids) > 1 else _Only() for ids in branches)
+        self.branches = nn.ModuleList(
+            nn.Linear(num_features, len(ids)) if len(ids) > 1 else _Only() for ids in branches
+        )
         places = torch.tensor([order.index(category) for category in range(num_categories)])
         self.register_buffer("places", places, persistent=False)
         self.places: Tensor

@@ -38,7 +38,9 @@ def hits(learned: CategoryLabels, results: Results) -> tuple[np.ndarray, np.ndar
     return hits, counts
 
 
-def images(learned: CategoryLabels, evaluated: EvaluatedSplit) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
+def images(
+    learned: CategoryLabels, evaluated: EvaluatedSplit
+) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
     """How bad each image is (share of its labels that are wrong, then how unsure), and the header and rows of a table."""
     results, number = evaluated.results, len(evaluated.results["row"])
     wrong, total, unsure = np.zeros(number), np.zeros(number), np.zeros(number)

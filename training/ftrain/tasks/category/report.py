@@ -58,10 +58,16 @@ def measure(learned: CategoryLabels, results: Results) -> dict[str, Any]:
     """Flat figures of whatever has labels, and `score`: the mean of top-1 of the category and of what is said of attributes."""
     found: dict[str, Any] = {}
     for kind, part in _parts(learned, results).items():
-        found |= {f"{kind}_{name}": value for name, value in part.items() if not (isinstance(value, float) and math.isnan(value))}
+        found |= {
+            f"{kind}_{name}": value
+            for name, value in part.items()
+            if not (isinstance(value, float) and math.isnan(value))
+        }
     chosen = [found[name] for name in ("category_top_1", "groups_top_1") if name in found]
     if "groups_top_1" not in found:
-        chosen += [found[name] for name in ("attribute_recall_5_micro", "attribute_recall_3_micro") if name in found][:1]
+        chosen += [found[name] for name in ("attribute_recall_5_micro", "attribute_recall_3_micro") if name in found][
+            :1
+        ]
     if not chosen and "box_iou" in found:
         chosen = [found["box_iou"]]
     return {"score": float(np.mean(chosen)) if chosen else math.nan, **found}
@@ -88,18 +94,28 @@ def report(learned: CategoryLabels, evaluated: EvaluatedSplit, out: Path) -> dic
         _write_parts(out, "attributes", numbers["attributes"], "Recall@3 of each type of attribute", line, "majority")
     if "category_top_1" in model:
         label_report.write_classification(
-            out, "category", results["category_scores"], results["category"], baselines.categories, learned.categories, line
+            out,
+            "category",
+            results["category_scores"],
+            results["category"],
+            baselines.categories,
+            learned.categories,
+            line,
         )
     numbers["slices"] = slices(*hits(learned, results), label_report.properties(notes))
     numbers["collapse"] = _collapse(learned, results)
     badness, header, rows = images(learned, evaluated)
     publish_bytes(out / "images.csv", csv_bytes(header, rows))
-    tiles = [tile(learned, evaluated, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)]
+    tiles = [
+        tile(learned, evaluated, number, float(badness[number])) for number in label_report.spread(badness, _SHEET)
+    ]
     legend = [*([MARKS_ENTRY] if "attributes" in results and not learned.exclusive else []), ORDER_ENTRY]
     frames = ("category right", "category wrong"), ("at most one label in five wrong", "more labels wrong")
     right, wrong = frames["category_top_1" not in model]
     meaning = {"good": f"green frame: {right}", "bad": f"red frame: {wrong}"}
-    publish_bytes(out / "predictions.png", sheet(tiles, "Predicted and true labels", line, meaning=meaning, legend=legend))
+    publish_bytes(
+        out / "predictions.png", sheet(tiles, "Predicted and true labels", line, meaning=meaning, legend=legend)
+    )
     return numbers
 
 
@@ -107,7 +123,10 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """The numbers of `report` as lines for a person."""
     baseline = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
     yield from label_report.metric_lines(metrics["model"], baseline, _NAMES, "never looking")
-    for title, parts in (("top 1 of each group", metrics.get("groups")), ("recall@3 of each type", metrics.get("attributes"))):
+    for title, parts in (
+        ("top 1 of each group", metrics.get("groups")),
+        ("recall@3 of each type", metrics.get("attributes")),
+    ):
         yield from label_report.part_lines(title, parts or {}, "never looking")
 
 
@@ -130,7 +149,12 @@ def _parts(learned: CategoryLabels, results: Results) -> dict[str, dict[str, Any
     if "true_box" in results and "boxes" in results:
         overlap = box_overlap(results["boxes"], results["true_box"])
         low, high = ratio_interval(overlap, np.ones(len(overlap)))
-        parts["box"] = {"iou": float(overlap.mean()), "iou_low": low, "iou_high": high, "iou_50": float((overlap > 0.5).mean())}
+        parts["box"] = {
+            "iou": float(overlap.mean()),
+            "iou_low": low,
+            "iou_high": high,
+            "iou_50": float((overlap > 0.5).mean()),
+        }
     return parts
 
 
@@ -160,7 +184,9 @@ def _learn_baselines(learned: CategoryLabels, evaluated: EvaluatedSplit) -> _Bas
     return _Baselines(categories, counts, box)
 
 
-def _baseline_metrics(learned: CategoryLabels, evaluated: EvaluatedSplit, baselines: _Baselines) -> dict[str, dict[str, Any]]:
+def _baseline_metrics(
+    learned: CategoryLabels, evaluated: EvaluatedSplit, baselines: _Baselines
+) -> dict[str, dict[str, Any]]:
     """`majority` and `mean_box`: the same figures for answers that never look at the image."""
     if baselines.empty:
         return {}
@@ -172,7 +198,9 @@ def _baseline_metrics(learned: CategoryLabels, evaluated: EvaluatedSplit, baseli
     if learned.attributes:
         blind["attribute_scores"] = _ranked_by_frequency(baselines.attribute_counts, number)
     found = {
-        "majority": {name: value for name, value in measure(learned, blind).items() if name != "score" or not math.isnan(value)}
+        "majority": {
+            name: value for name, value in measure(learned, blind).items() if name != "score" or not math.isnan(value)
+        }
     }
     if baselines.mean_box is not None:
         mean = {"boxes": baselines.mean_box * np.tile(results["size"], 2) - 0.5, "true_box": results["true_box"]}
@@ -203,7 +231,9 @@ def _types(learned: CategoryLabels, results: Results, baselines: _Baselines) -> 
     return _beside(found, below, "recall_3_micro")
 
 
-def _beside(found: dict[str, dict[str, float]], below: dict[str, dict[str, float]], name: str) -> dict[str, dict[str, float]]:
+def _beside(
+    found: dict[str, dict[str, float]], below: dict[str, dict[str, float]], name: str
+) -> dict[str, dict[str, float]]:
     """The parts that have a figure, with `value` and `baseline`: that of `name`."""
     kept = {key: part for key, part in found.items() if not math.isnan(part.get(name, math.nan))}
     parts: dict[str, dict[str, float]] = {}
@@ -211,14 +241,24 @@ def _beside(found: dict[str, dict[str, float]], below: dict[str, dict[str, float
         baseline = {"baseline": below[key][name]} if key in below else {}
         ends = {end: part[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in part}
         count = {"count": part.get("count", part.get("images", 0.0))}
-        parts[key] = {"value": part[name], **ends, **baseline, **{k: v for k, v in part.items() if not math.isnan(v)}, **count}
+        parts[key] = {
+            "value": part[name],
+            **ends,
+            **baseline,
+            **{k: v for k, v in part.items() if not math.isnan(v)},
+            **count,
+        }
     return parts
 
 
-def _write_parts(out: Path, name: str, parts: dict[str, dict[str, float]], title: str, line: str, baseline: str) -> None:
+def _write_parts(
+    out: Path, name: str, parts: dict[str, dict[str, float]], title: str, line: str, baseline: str
+) -> None:
     columns = list(dict.fromkeys(column for part in parts.values() for column in part))
     columns = [column for column in columns if all(column in part for part in parts.values())]
-    publish_bytes(out / f"plots/{name}.csv", csv_table(name.removesuffix("s"), columns, {k: dict(v) for k, v in parts.items()}))
+    publish_bytes(
+        out / f"plots/{name}.csv", csv_table(name.removesuffix("s"), columns, {k: dict(v) for k, v in parts.items()})
+    )
     bars = {key: {n: part[n] for n in ("value", "baseline", "count") if n in part} for key, part in parts.items()}
     publish_bytes(out / f"plots/{name}.png", plot_bars(bars, title, line, baseline_name=baseline))
 
@@ -238,6 +278,10 @@ def _collapse(learned: CategoryLabels, results: Results) -> dict[str, Any]:
 
 
 def _headline(model: dict[str, Any]) -> str:
-    name = next(name for name in ("category_top_1", "groups_top_1", "attribute_recall_5_micro", "score") if name in model)
-    interval = f" ({100 * model[f'{name}_low']:.1f} to {100 * model[f'{name}_high']:.1f})" if f"{name}_low" in model else ""
+    name = next(
+        name for name in ("category_top_1", "groups_top_1", "attribute_recall_5_micro", "score") if name in model
+    )
+    interval = (
+        f" ({100 * model[f'{name}_low']:.1f} to {100 * model[f'{name}_high']:.1f})" if f"{name}_low" in model else ""
+    )
     return f"{_NAMES.get(name, name)} {label_report.percent(model[name])}{interval}"

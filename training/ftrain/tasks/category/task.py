@@ -51,7 +51,11 @@ class CategoryEncoder:
         with `has_box`, and `true_box` in pixels of the source.
         """
         note, view = sample.annotation, view_of_sample(self.config, sample, generator)
-        encoded = {"image": view.image, "matrix": view.matrix, "size": np.array([note["width"], note["height"]], np.float32)}
+        encoded = {
+            "image": view.image,
+            "matrix": view.matrix,
+            "size": np.array([note["width"], note["height"]], np.float32),
+        }
         if self.categories:
             encoded["category"] = np.array(self.categories[note["category"]], np.int64)
         if self.num_attributes:
@@ -93,7 +97,10 @@ class Category(Task):
         if config.branches == "three" and category and not self.labels.types:
             raise UsageError(f"the categories {category['name']} have no types; take model.branches=flat")
         self.encoder = CategoryEncoder(
-            config, names_as_ids(dataset, "category") if category else {}, len(self.labels.attributes), self.labels.has_boxes
+            config,
+            names_as_ids(dataset, "category") if category else {},
+            len(self.labels.attributes),
+            self.labels.has_boxes,
         )
         self.network = CategoryNetwork(
             config.backbone, config.weights, config.input_size, len(self.labels.categories), len(self.labels.attributes),
@@ -104,14 +111,22 @@ class Category(Task):
         self.flip_test = config.flip_test
         named = dataset.get("names", {}).get("category", self.labels.categories)
         never = torch.tensor([name not in named for name in self.labels.categories], dtype=torch.bool)
-        self.register_buffer("never_seen", never, persistent=False)  # classes of the vocabulary without a training image
+        self.register_buffer(
+            "never_seen", never, persistent=False
+        )  # classes of the vocabulary without a training image
         self.never_seen: Tensor
 
     @classmethod
-    def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
+    def names_to_learn(
+        cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray
+    ) -> dict[str, list[str]]:
         """The categories that training images have: 46 of DeepFashion's 50, and none where all are unknown."""
         del config
-        return {"category": sorted({str(name) for name in columns["category"][rows]} - {""})} if "category" in columns else {}
+        return (
+            {"category": sorted({str(name) for name in columns["category"][rows]} - {""})}
+            if "category" in columns
+            else {}
+        )
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
@@ -155,7 +170,9 @@ class Category(Task):
         """DeepFashion: 50 categories, 1,000 attributes, boxes."""
         del config
         return published_dataset(
-            ("category", "attributes", "box"), category="deepfashion-category-50", attributes="deepfashion-attribute-1000"
+            ("category", "attributes", "box"),
+            category="deepfashion-category-50",
+            attributes="deepfashion-attribute-1000",
         )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -163,9 +180,13 @@ class Category(Task):
         config, outputs = self.config, self.network(batch["image"])
         parts: dict[str, Tensor] = {}
         if outputs.category is not None:
-            parts["category"] = config.category_weight * class_loss(outputs.category, batch["category"], config.label_smoothing)
+            parts["category"] = config.category_weight * class_loss(
+                outputs.category, batch["category"], config.label_smoothing
+            )
         if outputs.attributes is not None:
-            parts["attributes"] = config.attribute_weight * self._attribute_loss(outputs.attributes, batch["attributes"])
+            parts["attributes"] = config.attribute_weight * self._attribute_loss(
+                outputs.attributes, batch["attributes"]
+            )
         if self.labels.has_boxes:
             parts["box"] = config.box_weight * box_loss(outputs.boxes, batch["box"], batch["has_box"])
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
@@ -231,7 +252,9 @@ class Category(Task):
         config = self.config
         if self.labels.exclusive and config.attribute_loss == "auto":
             return exclusive_loss(logits, targets, list(self.labels.groups.values()), config.label_smoothing)
-        return binary_loss(logits, targets, balanced=config.attribute_loss != "plain", positive_rate=config.positive_rate)
+        return binary_loss(
+            logits, targets, balanced=config.attribute_loss != "plain", positive_rate=config.positive_rate
+        )
 
     def _scores(self, outputs: CategoryOutputs) -> tuple[dict[str, Tensor], Tensor]:
         scores: dict[str, Tensor] = {}

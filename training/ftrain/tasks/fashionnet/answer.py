@@ -85,11 +85,15 @@ def _tile(answers: Answers, evaluated: EvaluatedSplit, errors: PointErrors, numb
         truth, said = int(results["category"][number]), int(results["category_scores"][number].argmax())
         good = None if truth < 0 else truth == said
         lines.append(mistaken(answers.categories[said], answers.categories[truth] if good is False else None))
-    lines.append(f"landmarks: NE {100 * errors.distances[number].sum() / count:.1f} %" if count else "no visible landmark")
+    lines.append(
+        f"landmarks: NE {100 * errors.distances[number].sum() / count:.1f} %" if count else "no visible landmark"
+    )
     if answers.attributes:
         targets = results["attributes"][number]
         named = [one["name"] for one in _attributes(answers, results, number)]
-        words = [f"{MARKS[int(targets[list(answers.attributes).index(name)])]} {name.rpartition('/')[2]}" for name in named]
+        words = [
+            f"{MARKS[int(targets[list(answers.attributes).index(name)])]} {name.rpartition('/')[2]}" for name in named
+        ]
         lines += [", ".join(words[place : place + 2]) for place in range(0, len(words), 2)]
     colors = [side_color(answers.landmarks, point) for point in np.flatnonzero(present).tolist()]
     return Tile(pixels, lines, good, points=results["points"][number][present], point_colors=colors)
@@ -115,9 +119,15 @@ def _attributes(answers: Answers, results: Results, number: int) -> list[dict[st
     shares = results["attribute_scores"][number]
     if answers.exclusive:
         found = [(list(ids)[int(shares[list(ids)].argmax())], group) for group, ids in answers.types.items()]
-        return [{"name": answers.attributes[one], "group": group, "score": _rounded(shares[one])} for one, group in found]
+        return [
+            {"name": answers.attributes[one], "group": group, "score": _rounded(shares[one])} for one, group in found
+        ]
     order = np.argsort(-shares, kind="stable")[:_FIRST_ATTRIBUTES]
-    return [{"name": answers.attributes[one], "score": _rounded(shares[one])} for one in order if shares[one] >= _LEAST_ATTRIBUTE]
+    return [
+        {"name": answers.attributes[one], "score": _rounded(shares[one])}
+        for one in order
+        if shares[one] >= _LEAST_ATTRIBUTE
+    ]
 
 
 def _rounded(value: Any) -> float:

@@ -21,7 +21,9 @@ class NetworkConfig(ViewConfig):
     neck: Literal["pool", "flatten"] = "pool"  # what the fully connected layers see: mean (pose: few channels), or all
     norm: bool = True  # batch normalisation in the fully connected layers
     dropout: float = Field(0.0, ge=0, lt=1)
-    pose_widths: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field((256, 256), min_length=1)  # fc6_pose, fc7_pose
+    pose_widths: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
+        (256, 256), min_length=1
+    )  # fc6_pose, fc7_pose
     points: Literal["regression", "heatmap"] = "heatmap"
     map_stride: Literal[4, 8] = 4  # of the maps of `heatmap`, pixels
     map_channels: int = Field(64, ge=8, le=65_536)

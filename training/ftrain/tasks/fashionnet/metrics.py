@@ -58,7 +58,9 @@ def label_metrics(answers: Answers, results: Results) -> dict[str, float]:
         found |= classification_metrics(results["category_scores"], results["category"])
     if "attribute_scores" in results and (results["attributes"] == 1).any():
         overall = attribute_metrics(answers, results["attribute_scores"], results["attributes"])
-        found |= {f"attributes_{name}": value for name, value in overall["mean" if answers.exclusive else "all"].items()}
+        found |= {
+            f"attributes_{name}": value for name, value in overall["mean" if answers.exclusive else "all"].items()
+        }
     return found
 
 
@@ -111,7 +113,12 @@ def retrieval(results: Results, splits: np.ndarray | None) -> RetrievalFigures:
     embedding, items, rows = results["embedding"], results["item"], results["row"]
     query, gallery = query_and_gallery(splits, len(rows))
     return judge_retrieval(
-        embedding[query], embedding[gallery], items[query], items[gallery], query_rows=rows[query], gallery_rows=rows[gallery]
+        embedding[query],
+        embedding[gallery],
+        items[query],
+        items[gallery],
+        query_rows=rows[query],
+        gallery_rows=rows[gallery],
     )
 
 

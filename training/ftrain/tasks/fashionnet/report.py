@@ -73,7 +73,9 @@ def report(answers: Answers, evaluated: EvaluatedSplit, out: Path) -> dict[str, 
     notes = [shards.read_annotation(int(row)) for row in evaluated.training_rows]
     if notes:
         seen = commonest_visibility(np.array([note["landmark_visibility"] for note in notes], np.int8))
-        numbers["majority"] |= visibility_metrics(np.broadcast_to(seen, results["visibility"].shape), results["visibility"])
+        numbers["majority"] |= visibility_metrics(
+            np.broadcast_to(seen, results["visibility"].shape), results["visibility"]
+        )
     category = _report_category(answers, evaluated, numbers, out, subtitle)
     attributes = _report_attributes(answers, evaluated, notes, numbers, out, subtitle)
     items = _report_items(evaluated, splits, numbers)
@@ -89,7 +91,10 @@ def report(answers: Answers, evaluated: EvaluatedSplit, out: Path) -> dict[str, 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
     """Model and baselines side by side, and the types of attributes."""
     baselines = [name for name in _BASELINES if name in metrics]
-    yield f"{'metric':<26}{'model, 95 % interval':<28}" + "".join(f"{_BASELINES[name]:<14}" for name in baselines).rstrip()
+    yield (
+        f"{'metric':<26}{'model, 95 % interval':<28}"
+        + "".join(f"{_BASELINES[name]:<14}" for name in baselines).rstrip()
+    )
     for name, label in _LABELS.items():
         if name not in metrics["model"]:
             continue
@@ -97,10 +102,11 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         below = "".join(f"{_percent(metrics[baseline], name, plain=True):<14}" for baseline in baselines)
         yield f"{label:<26}{value:<28}{below}".rstrip()
     if types := metrics.get("types"):
-        shown = [name if any("baseline" in part for part in types.values()) and name == "majority" else "" for name in baselines]
-        title = (
-            f"{metrics.get('types_figure', 'attributes')} of each {'group' if 'attributes_top_1' in metrics['model'] else 'type'}"
-        )
+        shown = [
+            name if any("baseline" in part for part in types.values()) and name == "majority" else ""
+            for name in baselines
+        ]
+        title = f"{metrics.get('types_figure', 'attributes')} of each {'group' if 'attributes_top_1' in metrics['model'] else 'type'}"
         yield f"{title:<26}{'model':<28}{''.join(f'{name:<14}' for name in shown)}".rstrip()
         before = 14 * baselines.index("majority") if "majority" in baselines else 0
         for kind, part in types.items():
@@ -128,7 +134,12 @@ def _report_category(
 
 
 def _report_attributes(
-    answers: Answers, evaluated: EvaluatedSplit, notes: list[dict[str, Any]], numbers: dict[str, Any], out: Path, subtitle: str
+    answers: Answers,
+    evaluated: EvaluatedSplit,
+    notes: list[dict[str, Any]],
+    numbers: dict[str, Any],
+    out: Path,
+    subtitle: str,
 ) -> np.ndarray | None:
     results = evaluated.results
     if "attribute_scores" not in results or not (results["attributes"] == 1).any():
@@ -137,20 +148,26 @@ def _report_attributes(
     figure = "top_1" if answers.exclusive else "recall_5_micro" if len(answers.attributes) > 5 else "recall_3_micro"
     parts = attribute_metrics(answers, scores, targets)
     if notes:
-        never_looking = label_report.ranking_baseline(label_report.positive_counts(notes, len(answers.attributes)), len(scores))
+        never_looking = label_report.ranking_baseline(
+            label_report.positive_counts(notes, len(answers.attributes)), len(scores)
+        )
         baselines = attribute_metrics(answers, never_looking, targets)
         overall = baselines["mean" if answers.exclusive else "all"]
         numbers["majority"] |= {f"attributes_{name}": value for name, value in overall.items()}
     else:
         baselines = {}
     bars = {
-        kind: _bar(part, baselines.get(kind), figure) for kind, part in parts.items() if np.isfinite(part.get(figure, np.nan))
+        kind: _bar(part, baselines.get(kind), figure)
+        for kind, part in parts.items()
+        if np.isfinite(part.get(figure, np.nan))
     }
     numbers["attributes"] = {kind: {k: v for k, v in part.items() if np.isfinite(v)} for kind, part in parts.items()}
     numbers["types_figure"] = figure.removesuffix("_micro").replace("recall_", "recall@").replace("_", " ")
     numbers["types"] = {kind: bar for kind, bar in bars.items() if kind not in ("mean", "all")}
     publish_bytes(out / "plots/attributes.csv", csv_table("type", ("value", "baseline", "count"), bars))
-    title = "Attributes named right, per group" if answers.exclusive else "Attributes found among the first five, per type"
+    title = (
+        "Attributes named right, per group" if answers.exclusive else "Attributes found among the first five, per type"
+    )
     publish_bytes(out / "plots/attributes.png", plot_bars(bars, title, subtitle, baseline_name="majority"))
     if answers.exclusive:
         _guard_groups(answers, results, numbers)
@@ -165,7 +182,12 @@ def _guard_groups(answers: Answers, results: Results, numbers: dict[str, Any]) -
         labels = group_labels(results["attributes"][:, columns] == 1)
         answered = class_answers(results["attribute_scores"][:, columns], labels)
         found.append(dominance(answered, labels, [answers.attributes[column] for column in columns]))
-    if found and "top_1" not in numbers["model"] and not numbers["collapse"]["collapsed"] and all(f["collapsed"] for f in found):
+    if (
+        found
+        and "top_1" not in numbers["model"]
+        and not numbers["collapse"]["collapsed"]
+        and all(f["collapsed"] for f in found)
+    ):
         numbers["collapse"] = max(found, key=lambda one: one["share"])
 
 
@@ -175,7 +197,8 @@ def _attribute_scores(answers: Answers, results: Results) -> np.ndarray:
     if answers.exclusive:
         labels = np.stack([group_labels(targets[:, list(members)] == 1) for members in answers.types.values()], axis=1)
         ranks = np.stack(
-            [class_ranks(scores[:, list(m)], labels[:, number]) for number, m in enumerate(answers.types.values())], axis=1
+            [class_ranks(scores[:, list(m)], labels[:, number]) for number, m in enumerate(answers.types.values())],
+            axis=1,
         )
         counts, hits = (labels >= 0).sum(axis=1), ((labels >= 0) & (ranks == 0)).sum(axis=1)
     else:

@@ -77,7 +77,9 @@ class FashionNet(Task):
             landmarks=self.landmarks, categories=vocabularies["category"]["values"] if "category" in heads else [],
             attributes=attributes["values"], types=attributes["groups"], exclusive=attributes["exclusive"],
         )  # fmt: skip
-        self.groups = tuple(tuple(members) for members in attributes["groups"].values()) if attributes["exclusive"] else ()
+        self.groups = (
+            tuple(tuple(members) for members in attributes["groups"].values()) if attributes["exclusive"] else ()
+        )
         num_categories, num_attributes = len(self.answers.categories), len(self.answers.attributes)
         known = names_as_ids(dataset, "category") if num_categories else {}
         self.encoder = FashionNetEncoder(config, self.landmarks, known, num_attributes, "embedding" in heads)
@@ -155,11 +157,15 @@ class FashionNet(Task):
         if seen.pose.auxiliary is not None:
             parts["auxiliary"] = class_loss(seen.pose.auxiliary, batch["category"], config.label_smoothing)
         if seen.attributes is not None and self.groups:
-            parts["attributes"] = exclusive_loss(seen.attributes, batch["attributes"], self.groups, config.label_smoothing)
+            parts["attributes"] = exclusive_loss(
+                seen.attributes, batch["attributes"], self.groups, config.label_smoothing
+            )
         elif seen.attributes is not None:
             parts["attributes"] = binary_loss(seen.attributes, batch["attributes"])
         if seen.embedding is not None:
-            parts["triplet"] = triplet_loss(seen.embedding, batch["item"], margin=config.triplet_margin, mining=config.mining)
+            parts["triplet"] = triplet_loss(
+                seen.embedding, batch["item"], margin=config.triplet_margin, mining=config.mining
+            )
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def _pose_losses(self, pose: Pose, batch: Batch, inside: Tensor) -> dict[str, Tensor]:
@@ -272,7 +278,9 @@ def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:
 def _heads(config: FashionNetConfig, dataset: dict[str, Any]) -> tuple[Head, ...]:
     """The heads that the shard set has labels for, and that are wanted."""
     groups = dataset["column_groups"]
-    has = {name: name in groups and bool(dataset["vocabularies"][name]["values"]) for name in ("category", "attributes")}
+    has = {
+        name: name in groups and bool(dataset["vocabularies"][name]["values"]) for name in ("category", "attributes")
+    }
     has["embedding"] = "item" in groups
     if not (has["category"] or has["attributes"]):
         carried = ", ".join(groups) or "no annotation"

@@ -29,7 +29,9 @@ from ftrain.tasks.retrieval.task import Retrieval
 from ftrain.tasks.task import Task, find_task
 
 _SCORES = ("attribute_scores", "category_scores")  # what a run without an embedding says
-_LEAST_SCORE = 1e-4  # smaller probabilities are taken as this, so that a class that was never seen does not outweigh all others
+_LEAST_SCORE = (
+    1e-4  # smaller probabilities are taken as this, so that a class that was never seen does not outweigh all others
+)
 
 
 class Member(TaskConfig):

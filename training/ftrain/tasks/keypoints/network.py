@@ -124,7 +124,8 @@ class RefineNet(nn.Module):
     def __init__(self, num_levels: int, num_points: int, channels: int, inner_channels: int) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            nn.Sequential(*(Bottleneck(channels, channels, inner_channels) for _ in range(level))) for level in range(num_levels)
+            nn.Sequential(*(Bottleneck(channels, channels, inner_channels) for _ in range(level)))
+            for level in range(num_levels)
         )
         self.join = Bottleneck(num_levels * channels, channels, inner_channels)
         _initialise(self)

@@ -19,7 +19,9 @@ def turn(values: Tensor, degrees: float) -> Tensor:
     height, width = values.shape[-2:]
     # affine_grid works in shares of half a side, so the sides' ratio enters where x and y mix.
     matrix = torch.tensor(
-        [[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]], device=values.device, dtype=values.dtype
+        [[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]],
+        device=values.device,
+        dtype=values.dtype,
     )
     grid = F.affine_grid(matrix.expand(values.shape[0], 2, 3), list(values.shape), align_corners=False)
     return F.grid_sample(values, grid, mode="bilinear", align_corners=False)

@@ -182,7 +182,9 @@ class Keypoints(Task):
         if own is not None and category not in (None, own):
             raise UsageError(f"the run was trained for {own} only; take one of all garments or of {category}")
         if own is None and category is None and self.config.garment_loss_weight == 0:
-            raise UsageError("the run did not learn to name garments (model.garment_loss_weight=0); name one with --category")
+            raise UsageError(
+                "the run did not learn to name garments (model.garment_loss_weight=0); name one with --category"
+            )
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """As the encoder sees an image of a shard."""

@@ -77,7 +77,11 @@ def answer(categories: Sequence[str], least_score: float, results: Results, numb
         scores = results["class_scores"][number]
         best, score = int(scores.argmax()), round(float(scores.max()), 4)
         recognized = score >= least_score
-        said = {"recognized": recognized, "least_score": least_score, "category": categories[best] if recognized else None}
+        said = {
+            "recognized": recognized,
+            "least_score": least_score,
+            "category": categories[best] if recognized else None,
+        }
         said["category_score"] = score
     return said | {"embedding": [round(float(value), 4) for value in results["embedding"][number]]}
 
@@ -88,7 +92,10 @@ def draw_answer(pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
         return pixels
     image = Image.fromarray(np.ascontiguousarray(pixels))
     said = (answer["category"] or "nothing recognized").replace("_", " ")
-    text, unit = f"{said}  {100 * answer['category_score']:.0f} %", max(image.size) / 800  # letters are made for 800 pixels
+    text, unit = (
+        f"{said}  {100 * answer['category_score']:.0f} %",
+        max(image.size) / 800,
+    )  # letters are made for 800 pixels
     pen, font, pad = ImageDraw.Draw(image), label_font(20 * unit, bold=True), 9 * unit
     pen.rectangle((0, 0, pen.textlength(text, font) + 2 * pad, 20 * unit + 2 * pad), INK)
     pen.text((pad, 10 * unit + pad), text, WHITE, font, anchor="lm")

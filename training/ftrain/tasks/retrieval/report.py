@@ -128,7 +128,9 @@ def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     share = float(np.mean(unit @ (total / max(float(np.linalg.norm(total)), 1e-12)) > _ALIKE))
     true_share = float(np.unique(labels, return_counts=True)[1].max() / number)
     collapsed = bool(mean_cosine > _ALIKE and true_share < 1)
-    sentence = f"{share:.0%} of the images have nearly the same embedding, though at most {true_share:.0%} show the same thing"
+    sentence = (
+        f"{share:.0%} of the images have nearly the same embedding, though at most {true_share:.0%} show the same thing"
+    )
     return {
         "answer": _COLLAPSED, "share": share, "true_share": true_share, "collapsed": collapsed, "mean_cosine": mean_cosine,
         "sentence": sentence,
@@ -139,7 +141,9 @@ def color_weights(results: Results, asks: Rows, answers: Rows, labels: np.ndarra
     """hit@1 and mAP where the dot product of colors counts `weight` times beside that of embeddings: to choose it by."""
     found: list[dict[str, float]] = []
     for weight in _COLOR_WEIGHTS:
-        both = np.concatenate([results["embedding"], np.sqrt(weight) * results["color"]], axis=1)  # one dot product for the sum
+        both = np.concatenate(
+            [results["embedding"], np.sqrt(weight) * results["color"]], axis=1
+        )  # one dot product for the sum
         metrics = _judge(both, results["row"], asks, answers, labels).summary()
         found.append({"weight": weight, "hit_1": metrics["hit_1"], "map": metrics["map"]})
     return found
@@ -155,7 +159,10 @@ def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
     first = evaluated.split.split("+")[0]
     asks, answers, protocol = plain, plain, "leaving one out"
     if {"query", "val_query"} & set(splits.tolist()):
-        asks, answers = plain & np.isin(splits, ("query", "val_query")), plain & np.isin(splits, ("gallery", "val_gallery"))
+        asks, answers = (
+            plain & np.isin(splits, ("query", "val_query")),
+            plain & np.isin(splits, ("gallery", "val_gallery")),
+        )
         protocol = "official query and gallery"
     elif first != evaluated.split:
         asks, protocol = plain & (splits == first), f"{first} asks, {evaluated.split.replace('+', ' and ')} answer"
@@ -225,7 +232,9 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
     ranked = _ranked(study)
     order = _worst_first(study.model)
     rows = [_image_row(study, ranked, place) for place in order.tolist()]
-    publish_bytes(out / "images.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows))
+    publish_bytes(
+        out / "images.csv", csv_bytes(("key", "label", "first_hit", "average_precision", "found", "found_label"), rows)
+    )
     best_first = order[study.model.evaluated[order]][::-1]
     shown = best_first[spread(np.arange(len(best_first)), SHEET_QUERIES)]
     notes = [f"AP {100 * study.model.average_precision[place]:.0f} %" for place in shown.tolist()]

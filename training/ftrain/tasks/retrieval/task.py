@@ -56,11 +56,15 @@ class Retrieval(Task):
         self.backbone = Backbone(config.backbone, config.weights)
         self.pool = GeneralisedMean() if config.pooling == "gem" else AveragePooling()
         self.embed = nn.Linear(self.backbone.widths[-1], config.embedding_dim)
-        nn.init.orthogonal_(self.embed.weight)  # keeps angles: at the start an embedding tells what the backbone's features tell
+        nn.init.orthogonal_(
+            self.embed.weight
+        )  # keeps angles: at the start an embedding tells what the backbone's features tell
         nn.init.zeros_(self.embed.bias)
         self.neck = nn.BatchNorm1d(config.embedding_dim) if config.neck == "batch_norm" else nn.Identity()
         num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[config.classify]
-        self.classifier = nn.Linear(config.embedding_dim, num_classes, bias=not config.cosine_scale) if num_classes else None
+        self.classifier = (
+            nn.Linear(config.embedding_dim, num_classes, bias=not config.cosine_scale) if num_classes else None
+        )
         self.proxies = (
             ProxyAnchor(len(items), config.embedding_dim, config.proxy_margin, config.proxy_scale)
             if config.proxy_weight
@@ -87,7 +91,9 @@ class Retrieval(Task):
         return columns.get(config.labels)
 
     @classmethod
-    def names_to_learn(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, list[str]]:
+    def names_to_learn(
+        cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray
+    ) -> dict[str, list[str]]:
         """The items of training, where cross-entropy or proxies need them as classes.
 
         Raises `UsageError` where no training image has what is to be found again.
@@ -115,12 +121,18 @@ class Retrieval(Task):
             classes = sorted(set(rows.names(config.classify).tolist()))
             if len(classes) < 2:
                 found = (
-                    f"all training images have the {config.classify} {classes[0]!r}" if classes else "no training image has one"
+                    f"all training images have the {config.classify} {classes[0]!r}"
+                    if classes
+                    else "no training image has one"
                 )
                 lacks["classification_weight"] = f"{found}; {several}"
         if self.proxies is not None and len(set(rows.names("item").tolist())) < 2:
             lacks["proxy_weight"] = f"there are not two items; {several}"
-        learning = [config.triplet_weight, self.classifier is not None and config.classification_weight, self.proxies is not None]
+        learning = [
+            config.triplet_weight,
+            self.classifier is not None and config.classification_weight,
+            self.proxies is not None,
+        ]
         if len(lacks) == sum(map(bool, learning)):
             name, why = next(iter(lacks.items()))
             raise UsageError(f"model.{name}: {why}; take a set with more images, or another loss")
@@ -249,7 +261,8 @@ class Retrieval(Task):
         if not self.config.cosine_scale:
             return self.classifier(through).float()
         return (
-            self.config.cosine_scale * F.linear(F.normalize(through, dim=1), F.normalize(self.classifier.weight, dim=1)).float()
+            self.config.cosine_scale
+            * F.linear(F.normalize(through, dim=1), F.normalize(self.classifier.weight, dim=1)).float()
         )
 
     def _cross_entropy(self, through: Tensor, labels: Tensor) -> Tensor:
@@ -271,7 +284,9 @@ def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, 
     needed = [f"model.{key}=category" for key in ("labels", "classify") if getattr(config, key) == "category"]
     if needed and not (vocabulary and vocabulary["values"]):
         raise UsageError(f"{needed[0]}: the shard set carries no categories; take item, or none for classify")
-    if not (config.triplet_weight or config.proxy_weight or (config.classify != "none" and config.classification_weight)):
+    if not (
+        config.triplet_weight or config.proxy_weight or (config.classify != "none" and config.classification_weight)
+    ):
         raise UsageError(
             "every loss has the weight 0; raise model.triplet_weight, model.classification_weight or model.proxy_weight"
         )

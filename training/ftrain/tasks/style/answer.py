@@ -67,7 +67,9 @@ def _looked(results: Results, number: int, place: int) -> dict[str, Any]:
     if "box" in results:
         region = results["region"][number]
         side = region[2:] - region[:2]
-        looked["box"] = _rounded(np.concatenate([region[:2], region[:2]]) + results["box"][number, place] * np.tile(side, 2))
+        looked["box"] = _rounded(
+            np.concatenate([region[:2], region[:2]]) + results["box"][number, place] * np.tile(side, 2)
+        )
     return looked
 
 
@@ -84,7 +86,9 @@ def glow(pixels: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.nd
     rows, columns = attention.shape
     step = (region[2:] - region[:2]) / (columns, rows)
     # Center of a pixel -> place in the grid, where 0 is the center of the first cell.
-    matrix = np.array([[1 / step[0], 0, (0.5 - region[0]) / step[0] - 0.5], [0, 1 / step[1], (0.5 - region[1]) / step[1] - 0.5]])
+    matrix = np.array(
+        [[1 / step[0], 0, (0.5 - region[0]) / step[0] - 0.5], [0, 1 / step[1], (0.5 - region[1]) / step[1] - 0.5]]
+    )
     grid = np.ascontiguousarray(attention, np.float32)
     heat = cv2.warpAffine(
         grid, matrix, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
@@ -103,7 +107,11 @@ def draw(pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     tiles = [
         _draw_one(
-            small, answer, part, name.replace("_", " "), [(entry["value"], entry["score"]) for entry in part.get("best", [])[:2]]
+            small,
+            answer,
+            part,
+            name.replace("_", " "),
+            [(entry["value"], entry["score"]) for entry in part.get("best", [])[:2]],
         )
         for name, part in answer["attributes"].items()
     ]
@@ -123,7 +131,9 @@ def _draw_one(
     if "box" in part:
         left, top, right, bottom = (round(value) for value in np.array(part["box"]) * factor)
         for color, thickness in ((_PAPER, 4.5), (_FRAME, 2.2)):
-            cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), color, max(1, round(thickness * unit)), cv2.LINE_AA)
+            cv2.rectangle(
+                canvas, (left, top), (right - 1, bottom - 1), color, max(1, round(thickness * unit)), cv2.LINE_AA
+            )
     image = Image.fromarray(canvas)
     _write(image, title, part, named, max(unit, 0.7))
     return np.asarray(image)

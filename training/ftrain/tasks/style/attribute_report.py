@@ -49,7 +49,9 @@ def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
     }  # fmt: skip
     if "scores" in results:
         _add_named(labels, evaluated, numbers)
-    searches = {number: nearest(results, found, number, _MOST_QUERIES, _NEIGHBOURS) for number in np.unique(found.attributes)}
+    searches = {
+        number: nearest(results, found, number, _MOST_QUERIES, _NEIGHBOURS) for number in np.unique(found.attributes)
+    }
     numbers["collapse"] = _collapse(labels, found, searches)
     _write(labels, evaluated, numbers, found, searches, out)
     return numbers
@@ -101,8 +103,13 @@ def _write(
     parts = numbers["attributes"]
     columns = ("map", "chance", "untrained", "top_1", "majority", "macro_f1", "queries")
     publish_bytes(out / "plots/attributes.csv", csv_table("attribute", columns, parts))
-    bars = {name: {"value": part["map"], "baseline": part["chance"], "count": part["queries"]} for name, part in parts.items()}
-    publish_bytes(out / "plots/attributes.png", plot_bars(bars, "mAP of each attribute", title, "mAP in %", "random order"))
+    bars = {
+        name: {"value": part["map"], "baseline": part["chance"], "count": part["queries"]}
+        for name, part in parts.items()
+    }
+    publish_bytes(
+        out / "plots/attributes.png", plot_bars(bars, "mAP of each attribute", title, "mAP in %", "random order")
+    )
     header = ("key", "attribute", "value", "nearest", "nearest_value", f"right_of_{_NEIGHBOURS}")
     publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, evaluated, found, searches)))
     publish_bytes(out / "predictions.png", _sheet(labels, evaluated, found, searches, title))
@@ -125,7 +132,11 @@ def _image_rows(
 
 
 def _sheet(
-    labels: Labels, evaluated: EvaluatedSplit, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]], title: str
+    labels: Labels,
+    evaluated: EvaluatedSplit,
+    found: Entries,
+    searches: dict[int, tuple[np.ndarray, np.ndarray]],
+    title: str,
 ) -> bytes:
     """A query of each attribute and its nearest images, each under the attention of the attribute."""
     tiles: list[Tile | None] = []
@@ -145,4 +156,6 @@ def _sheet(
         tiles += [*row, *[None] * (_NEIGHBOURS + 1 - len(row))]
     meaning = {"good": "green frame: the same value", "bad": "red frame: another value"}
     legend = [Entry("text", "", LOOKED), Entry("text", "", "first of a row: the query")]
-    return sheet(tiles, "Images and their nearest under an attribute", title, _NEIGHBOURS + 1, meaning=meaning, legend=legend)
+    return sheet(
+        tiles, "Images and their nearest under an attribute", title, _NEIGHBOURS + 1, meaning=meaning, legend=legend
+    )

@@ -75,11 +75,15 @@ def chance_metrics(labels: Labels, found: Entries) -> dict[str, float]:
         harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, among.sum() + 1))])[total] / np.maximum(total, 1)
         others = (right - 1) / np.maximum(total - 1, 1)
         expected[asked == number] = np.where(right > 0, harmonic + others * (1 - harmonic), 0.0)
-    metrics = {f"map/{labels.attributes[number]}": float(expected[asked == number].mean()) for number in np.unique(asked)}
+    metrics = {
+        f"map/{labels.attributes[number]}": float(expected[asked == number].mean()) for number in np.unique(asked)
+    }
     return {"map": float(expected.mean()), **metrics} if len(expected) else {}
 
 
-def nearest(results: Results, found: Entries, attribute: int, most_queries: int, count: int) -> tuple[IntArray, IntArray]:
+def nearest(
+    results: Results, found: Entries, attribute: int, most_queries: int, count: int
+) -> tuple[IntArray, IntArray]:
     """Some queries of an attribute (entries Q, evenly spread) and the `count` nearest candidates of each (entries Q, K).
 
     Fewer than `count` where there are not so many candidates.

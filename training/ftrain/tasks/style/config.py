@@ -41,4 +41,6 @@ class StyleConfig(ViewConfig):
     triplet_margin: float = Field(0.2, gt=0)  # of the triplets, in cosine
     mining: Mining = "batch_hard"
     flip_test: bool = True  # predictions are means over the image and its mirror image
-    certainty_threshold: float = Field(0.15, ge=0, lt=1)  # of the way from chance to 1: below it nothing counts as recognized
+    certainty_threshold: float = Field(
+        0.15, ge=0, lt=1
+    )  # of the way from chance to 1: below it nothing counts as recognized

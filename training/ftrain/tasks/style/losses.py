@@ -34,6 +34,7 @@ def value_triplets(embedding: Tensor, values: Tensor, *, margin: float, mining: 
     """Triplets within each attribute of embeddings B, A, E, mined in the batch: mean over the known values B, A."""
     known = (values >= 0).sum(dim=0)
     losses = [
-        triplet_loss(embedding[:, number], values[:, number], margin=margin, mining=mining) for number in range(values.shape[1])
+        triplet_loss(embedding[:, number], values[:, number], margin=margin, mining=mining)
+        for number in range(values.shape[1])
     ]
     return (torch.stack(losses) * known).sum() / known.sum().clamp_min(1)

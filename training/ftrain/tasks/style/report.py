@@ -56,7 +56,9 @@ def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
         return report_attributes(labels, evaluated, out)
     numbers = _numbers(labels, evaluated)
     truth, scores, names = evaluated.results["values"][:, 0], evaluated.results["scores"], labels.values[0]
-    title = subtitle(evaluated, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}")
+    title = subtitle(
+        evaluated, f"top-1 {percent(numbers['model']['top_1'])}, macro-F1 {percent(numbers['model']['macro_f1'])}"
+    )
     write_classification(out, "style", scores, truth, learnt_classes(labels, evaluated), names, title)
     header = ("key", "style", "answer", "score", "score_of_truth")
     publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, evaluated)))
@@ -69,7 +71,9 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
     model, majority = metrics["model"], metrics.get("majority", {})
     searched = metrics.get("untrained") or metrics["chance"]
     yield from metric_lines(model, majority, _ANSWERED, "majority", "answers")
-    yield from metric_lines(model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order", "search")
+    yield from metric_lines(
+        model, searched, _SEARCHED, "untrained" if metrics.get("untrained") else "random order", "search"
+    )
     if attributes := metrics.get("attributes"):
         yield f"{'each attribute':<32}{'mAP':<12}{'random order':<18}named right".rstrip()
         for attribute, part in attributes.items():
@@ -143,10 +147,15 @@ def _sheet(labels: Labels, evaluated: EvaluatedSplit, title: str) -> bytes:
     for style in np.argsort(-np.bincount(truth, minlength=len(labels.values[0])), kind="stable")[:_ROWS]:
         members = np.flatnonzero(truth == style)
         row = (
-            [_tile(labels, evaluated, int(members[place])) for place in spread(doubt[members], _COLUMNS)] if len(members) else []
+            [_tile(labels, evaluated, int(members[place])) for place in spread(doubt[members], _COLUMNS)]
+            if len(members)
+            else []
         )
         tiles += [*row, *[None] * (_COLUMNS - len(row))] if row else []
-    legend = [Entry("text", "", LOOKED), Entry("text", "", "a row for each of the commonest styles, from the best to the worst")]
+    legend = [
+        Entry("text", "", LOOKED),
+        Entry("text", "", "a row for each of the commonest styles, from the best to the worst"),
+    ]
     return sheet(tiles, "Answers, and where the network looked", title, _COLUMNS, legend=legend)
 
 

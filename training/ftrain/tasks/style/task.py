@@ -129,7 +129,9 @@ class Style(Task):
                     if len(seen[number]) > 1:
                         return []
         what = "style" if self.config.target == "style" else "value of each attribute"
-        raise UsageError(f"the training images have one {what} at most, so there is nothing to tell apart; take another set")
+        raise UsageError(
+            f"the training images have one {what} at most, so there is nothing to tell apart; take another set"
+        )
 
     def check_validation(self, rows: Rows) -> None:
         """A known style; of attributes a value that an image which is sought shares with one that is searched."""
@@ -166,13 +168,17 @@ class Style(Task):
         }  # fmt: skip
         if self.category_head is not None and deep is not None:
             named = self.category_head(deep.mean(dim=(2, 3)))
-            parts["category"] = config.category_loss_weight * class_loss(named, batch["category"], config.label_smoothing)
+            parts["category"] = config.category_loss_weight * class_loss(
+                named, batch["category"], config.label_smoothing
+            )
         if self.local is not None and self.local.attention.project.weight.requires_grad:
             asked = batch["asked"]
             rows = torch.arange(asked.shape[0], device=asked.device)
             second = self.local(batch["image"], maps[rows, asked], self.attribute_vectors[asked])
             seen = torch.where(F.one_hot(asked, values.shape[1]).bool(), values, -1)
-            parts["local"] = config.local_loss_weight * self._triplets(second[:, None].expand(-1, values.shape[1], -1), seen)
+            parts["local"] = config.local_loss_weight * self._triplets(
+                second[:, None].expand(-1, values.shape[1], -1), seen
+            )
             alike = F.cosine_similarity(embedding[rows, asked], second, dim=1)
             parts["align"] = config.align_loss_weight * (1 - alike).mean()
             self.local_trained.fill_(True)
@@ -268,14 +274,17 @@ class Style(Task):
         embedding, maps, deep = self._look(image)
         answers = {"attention": maps.half()}
         if len(self.heads):
-            logits = [head(evaluated) for head, evaluated in zip(self.heads, self._evaluated(embedding, deep), strict=True)]
+            logits = [
+                head(evaluated) for head, evaluated in zip(self.heads, self._evaluated(embedding, deep), strict=True)
+            ]
             answers["scores"] = torch.cat([part.float().softmax(dim=1) for part in logits], dim=1)
         embedding = F.normalize(embedding, dim=2)
         if self.local is None:
             return {**answers, "embedding": embedding}
         asked = range(len(self.labels.attributes))
         second = [
-            self.local(image, maps[:, number], self.attribute_vectors[number].expand(image.shape[0], -1)) for number in asked
+            self.local(image, maps[:, number], self.attribute_vectors[number].expand(image.shape[0], -1))
+            for number in asked
         ]
         share = self.local_trained.float() * self.config.local_share
         local = F.normalize(torch.stack(second, dim=1), dim=2)
