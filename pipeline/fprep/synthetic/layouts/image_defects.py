@@ -32,12 +32,7 @@ def _saved(image: Image.Image) -> bytes:
 
 def _with_orientation(content: bytes) -> bytes:
     """The same JPEG with an EXIF segment (big-endian TIFF, one entry: tag 0x0112, orientation 6) after its start marker."""
-    tiff = (
-        b"MM\x00\x2a\x00\x00\x00\x08"
-        + b"\x00\x01"
-        + b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
-        + b"\x00\x00\x00\x00"
-    )
+    tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
     body = b"Exif\x00\x00" + tiff
     return content[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + content[2:]
 
