@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test check bench lock clean install
 
-demo: install  ## from drawn garments to five trained, evaluated models, through DVC
+demo: install  ## from synthetic garments to five trained, evaluated models, through DVC
 	@echo "==> dvc repro: sample -> convert -> shard -> train -> evaluate -> index"
 	@$(BIN)/dvc repro
 	@echo "==> metrics of splits that the models never saw (all of them: dvc metrics show)"

@@ -225,7 +225,7 @@ def write_excerpt(raw: Path, excerpt: Path, peer_rows: int) -> tuple[int, int]:
 
 
 def write_release(raw: Path, num_rows: int) -> None:
-    """All per-image lists and the partition for `num_rows` images; labels are drawn, the layout is that of the release."""
+    """All per-image lists and the partition for `num_rows` images; labels are random, the layout is that of the release."""
     from fschemas.vocabularies import vocabulary
 
     categories = vocabulary("deepfashion-category-50")
@@ -233,7 +233,7 @@ def write_release(raw: Path, num_rows: int) -> None:
     generator = np.random.default_rng(SEED)
     labels = generator.choice([number for number, name in enumerate(categories.values) if name not in merged], num_rows)
     kinds = np.searchsorted([20, 36], labels, side="right") + 1  # upper, lower, full
-    names = [f"img/Drawn_{'Long_' * (row // 60 % 5)}{row // 60:05d}_{categories.values[label]}/img_{row % 60 + 1:08d}.jpg"
+    names = [f"img/Synthetic_{'Long_' * (row // 60 % 5)}{row // 60:05d}_{categories.values[label]}/img_{row % 60 + 1:08d}.jpg"
              for row, label in enumerate(labels.tolist())]  # fmt: skip
     corners = np.sort(generator.integers(1, 301, (num_rows, 2, 2)), axis=1).reshape(num_rows, 4)
     corners[:, 2:] = np.minimum(corners[:, 2:] + 8, 301)

@@ -26,7 +26,7 @@ SIZES = {"512 px": None, "300 px": 300}
 
 
 def prepare(folder: Path, images: int) -> dict[str, list[str]]:
-    """Drawn garments of 512 pixels and a copy of 300, as plain files; names relative to the folder."""
+    """Synthetic garments of 512 pixels and a copy of 300, as plain files; names relative to the folder."""
     import cv2
 
     from fprep.synthetic.command import find_sample

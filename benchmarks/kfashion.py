@@ -2,7 +2,7 @@
 
     python benchmarks/kfashion.py [--files 6000] [--rounds 5] [--workers 2] [--convert]
 
-The files are drawn like those of the release: compact JSON of 4.8 KB in the middle, one to three garments with labels and polygons
+The files are generated like those of the release: compact JSON of 4.8 KB in the middle, one to three garments with labels and polygons
 of up to 100 points, whose keys stand in the order of a Java HashMap. `open` + `json.load` only parses; the reader goes on to
 checked Arrow columns (boxes, labels as ids, unknown ids, styles), with polygons or without (`--map polygons=no`). A loop that
 makes the same columns of `json.load` in the plain way is beside it. CPU time of one process, all contestants in each round;

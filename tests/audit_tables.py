@@ -69,7 +69,7 @@ def write_audit_table(
     frame = table.validate(pl.DataFrame(complete, infer_schema_length=None), cast=True)
     metadata = {
         "dataset": dataset, "table": "+".join(groups), "raw_root": "../raw", "column_groups": list(groups),
-        "landmark_set": DEEPFASHION_8.to_json() if "landmarks" in groups else None, "license": "Drawn.", "citation": "None.",
+        "landmark_set": DEEPFASHION_8.to_json() if "landmarks" in groups else None, "license": "Made for tests.", "citation": "None.",
         "vocabularies": {"attributes": vocabulary("deepfashion-fine-26").to_json()} if "attributes" in groups else {},
     }  # fmt: skip
     frame = frame.with_columns(pl.col("split").cast(pl.Enum(SPLITS)))

@@ -117,17 +117,17 @@ def write_shard_set(
 
 
 def write_samples(
-    folder: Path, drawn: dict[str, list[Sample]], landmarks: LandmarkSet | None, groups: list[str], vocabularies: dict[str, Any], *,
+    folder: Path, by_split: dict[str, list[Sample]], landmarks: LandmarkSet | None, groups: list[str], vocabularies: dict[str, Any], *,
     shard_samples: int = 8,
 ) -> Path:  # fmt: skip
     """Write a finished set of the samples of each split."""
-    counts = {split: len(samples) for split, samples in drawn.items()}
+    counts = {split: len(samples) for split, samples in by_split.items()}
     named = landmarks.name if landmarks else None
     labels = repr((groups, vocabularies)) if vocabularies else ""
     plan_id = hashlib.sha256((repr((sorted(counts.items()), named)) + labels).encode()).hexdigest()
     records: list[ShardRecord] = []
     samples: list[Sample] = []
-    for split, members in drawn.items():
+    for split, members in by_split.items():
         for start in range(0, len(members), shard_samples):
             name = shard_name(split, start // shard_samples)
             records.append(write_shard(folder, name, split, plan_id, members[start : start + shard_samples]))

@@ -38,7 +38,7 @@ def write_rows(
     path = folder / "table" / "table.parquet"
     metadata = {
         "dataset": "squares", "table": "landmarks+box+attributes", "raw_root": "../raw", "landmark_set": landmarks.to_json(),
-        "vocabularies": {"attributes": vocabulary("deepfashion-fine-26").to_json()}, "license": "Drawn for tests.", "citation": "None.",
+        "vocabularies": {"attributes": vocabulary("deepfashion-fine-26").to_json()}, "license": "Made for tests.", "citation": "None.",
         "column_groups": ["landmarks", "box", "attributes"],
     }  # fmt: skip
     write_table(path, frame.to_arrow(), metadata)

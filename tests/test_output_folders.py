@@ -62,7 +62,7 @@ MARKS: dict[str, dict[str, object]] = {
     "comparison": {"comparison.json": {"runs": [], "metrics": []}, "comparison.csv": "what\n"},
     "model": {"export.json": {"format": "fashionkit-export/1", "kind": "onnx"}, "model.onnx": ""},
     "export": {"export.json": {"export": "fashionkit-export/1", "to": "coco"}, "annotations/train.json": {}},
-    "sample": {"DRAWN.txt": "Garments drawn by `fprep sample`.", "list.txt": ""},
+    "sample": {"SYNTHETIC.txt": "Synthetic garments, rendered by `fprep sample`.", "list.txt": ""},
     "raw data": {"Anno_coarse/list_category_img.txt": "2\n", "img/a.jpg": ""},
     "images": {"a.jpg": "", "b.PNG": ""},
     "hidden": {".secret": "x"},

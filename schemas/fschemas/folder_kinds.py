@@ -180,7 +180,7 @@ _KINDS = (
         ("export.json",),
         lambda path: _json_has(path / "export.json", "export", "to") or _json_has(path / "export.json", "id", "table_sha256"),
     ),
-    FolderKind("sample", "sample data of `fprep sample`", (), lambda path: "by `fprep sample`" in _begin(path / "DRAWN.txt")),
+    FolderKind("sample", "sample data of `fprep sample`", (), lambda path: "by `fprep sample`" in _begin(path / "SYNTHETIC.txt")),
 )  # fmt: skip
 BY_NAME = {kind.name: kind for kind in _KINDS}
 

@@ -34,7 +34,7 @@ _MOST_OPEN = 64  # shards of one process; what a cache has dropped keeps its dis
 # What dataset.json says of the samples; a run folder keeps this much of it.
 DATASET_SHAPE = {
     "plan_id": str, "column_groups": [str], "landmark_set": (None, LANDMARK_SET_SHAPE), "vocabularies": {"*": VOCABULARY_SHAPE},
-    "splits": {"*": {"samples": COUNT, "shards": COUNT}}, "dataset?": (None, str), "drawn?": bool, "lock?": (None, str),
+    "splits": {"*": {"samples": COUNT, "shards": COUNT}}, "dataset?": (None, str), "synthetic?": bool, "lock?": (None, str),
 }  # fmt: skip
 _SET_SHAPE = {
     **DATASET_SHAPE, "index": {"sha256": DIGEST},

@@ -23,7 +23,7 @@ from fschemas.vocabularies import VOCABULARY_SHAPE
 METADATA_KEY = b"fashionkit"
 _SEAL_KEY = b"fashionkit-seal"
 _SHAPE = {
-    "table?": str, "dataset?": (None, str), "column_groups?": [str], "raw_root?": str, "drawn?": bool,
+    "table?": str, "dataset?": (None, str), "column_groups?": [str], "raw_root?": str, "synthetic?": bool,
     "landmark_set?": (None, LANDMARK_SET_SHAPE), "vocabularies?": {"*": VOCABULARY_SHAPE}, "tables?": [dict],
 }  # fmt: skip
 

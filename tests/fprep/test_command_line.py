@@ -18,7 +18,7 @@ FPREP = Path(sys.executable).with_name("fprep")
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A drawn raw tree, its table and its shards."""
+    """A synthetic raw tree, its table and its shards."""
     folder = tmp_path_factory.mktemp("work")
     run("sample", "fashionai-keypoints", folder / "raw", "--images", "12", "--workers", "1")
     run("convert", "fashionai-keypoints", folder / "raw", folder / "table", "--workers", "1")

@@ -378,7 +378,7 @@ def test_yolo_pose_needs_landmarks(tmp_path):
         ({"license": "CC BY-NC 4.0, no redistribution of images"}, False),
         ({"license": "permitted for nobody"}, False),
         ({"license": None}, False),
-        ({"license": "research use", "drawn": True}, True),
+        ({"license": "research use", "synthetic": True}, True),
     ],
 )
 def test_licenses(metadata, expected):

@@ -304,7 +304,7 @@ def test_points_of_rotated_images_stay_on_their_pixels(tmp_path, orientation):
 
 
 def test_defective_sample_is_seen_through(tmp_path):
-    """Every planted defect of a drawn archive is found at its place; poses may add warnings of their own, but no more."""
+    """Every planted defect of a synthetic archive is found at its place; poses may add warnings of their own, but no more."""
     write_sample = pytest.importorskip("fprep.synthetic.layouts.fashionai_keypoints").write_sample
     write_sample(tmp_path / "raw", images=70, seed=0, workers=1, defects=True)
     report, _, rejected = run(tmp_path / "raw", tmp_path / "out", images="full")

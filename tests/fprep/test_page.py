@@ -120,7 +120,7 @@ def write_full_table(folder: Path) -> Path:
     }
     metadata = {
         "dataset": "모든 <것>", "table": "+".join(GROUPS), "raw_root": "../raw", "landmark_set": DEEPFASHION_8.to_json(),
-        "vocabularies": vocabularies, "license": "Drawn <i>for</i> tests.", "column_groups": list(GROUPS),
+        "vocabularies": vocabularies, "license": "Made <i>for</i> tests.", "column_groups": list(GROUPS),
     }  # fmt: skip
     path = folder / "table" / "table.parquet"
     write_table(path, table.validate(pl.DataFrame(rows, infer_schema_length=None), cast=True).to_arrow(), metadata)
@@ -192,7 +192,7 @@ def test_every_column_group_is_shown_and_escaped(tmp_path: Path):
     summary = write_page(table, tmp_path / "a.html")
     page = Page(tmp_path / "a.html")
     assert "<script" not in page.source
-    for words in ("모든 <것>", "원피스", 'Tee & "Top"', "<script>alert(1)</script>", "</figure>", "Drawn <i>for</i> tests.", "빨강",
+    for words in ("모든 <것>", "원피스", 'Tee & "Top"', "<script>alert(1)</script>", "</figure>", "Made <i>for</i> tests.", "빨강",
                   "상품 <0>", "left & <wrist>, visible", "라벨/a&b.json:1", "embroidered", "consumer"):  # fmt: skip
         assert words in page.text, words
     assert [attributes["id"] for tag, attributes in page.tags if tag == "section"] == summary["sections"]

@@ -1,4 +1,4 @@
-"""The drawn garments and the FashionAI sample made of them."""
+"""The synthetic garments and the FashionAI sample made of them."""
 
 import hashlib
 import io

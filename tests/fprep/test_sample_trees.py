@@ -1,4 +1,4 @@
-"""The drawn raw tree of every data set: the same for any number of processes, read without rejects, learnable, spoilt as listed."""
+"""The synthetic raw tree of every data set: the same for any number of processes, read without rejects, learnable, spoilt as listed."""
 
 import hashlib
 import importlib
@@ -32,7 +32,7 @@ def tree(folder):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
+def synthetic(tmp_path_factory):
     """Function from a data set to the folder of its sample."""
     folders = {}
 
@@ -59,16 +59,16 @@ def test_there_is_a_sample_for_every_dataset():
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_same_bytes_for_any_number_of_workers(name, drawn, tmp_path):
+def test_same_bytes_for_any_number_of_workers(name, synthetic, tmp_path):
     calls = []
     find_sample(name)(tmp_path / "raw", images=IMAGES, seed=3, workers=3, progress=calls.append)
-    assert tree(tmp_path / "raw") == tree(drawn(name))
+    assert tree(tmp_path / "raw") == tree(synthetic(name))
     assert sum(calls) == IMAGES
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_images_are_whole_and_every_row_is_taken(name, drawn, tmp_path):
-    folder = drawn(name)
+def test_images_are_whole_and_every_row_is_taken(name, synthetic, tmp_path):
+    folder = synthetic(name)
     files = tree(folder)
     assert MARKER in files
     assert sum(path.endswith(".jpg") for path in files) == IMAGES
@@ -102,11 +102,11 @@ def test_small_samples_are_read_too(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_another_seed_draws_other_images(name, drawn, tmp_path):
+def test_another_seed_draws_other_images(name, synthetic, tmp_path):
     find_sample(name)(tmp_path / "raw", images=8, seed=9, workers=1)
     images = {content for path, content in tree(tmp_path / "raw").items() if path.endswith(".jpg")}
     assert len(images) == 8
-    assert not images & set(tree(drawn(name)).values())
+    assert not images & set(tree(synthetic(name)).values())
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -147,8 +147,8 @@ def test_planted_defects_get_the_verdict_that_is_listed(name, tmp_path):
     assert summary["rejected"] <= len(listed) + 2
 
 
-def test_category_lists_have_the_released_layout(drawn):
-    folder = drawn("deepfashion-category")
+def test_category_lists_have_the_released_layout(synthetic):
+    folder = synthetic("deepfashion-category")
     for stem, tail in (("list_bbox", r"(\d{3} ){3}\d{3}"), ("list_category_img", r"\d+"), ("list_attr_img", r"[ -]\d( [ -]\d){999}"),
                        ("list_landmarks", r"[123](  [012] \d{3} \d{3}){4,8} ")):  # fmt: skip
         count, header, *rows = lines_of(folder, f"Anno_coarse/{stem}.txt")
@@ -167,8 +167,8 @@ def test_category_lists_have_the_released_layout(drawn):
     )
 
 
-def test_fine_rows_belong_together(drawn):
-    folder = drawn("deepfashion-category")
+def test_fine_rows_belong_together(synthetic):
+    folder = synthetic("deepfashion-category")
     categories = vocabulary("deepfashion-category-50").values
     for split in ("train", "val", "test"):
         names, *labels = (
@@ -183,15 +183,15 @@ def test_fine_rows_belong_together(drawn):
             assert len(points.split()) == 16
 
 
-def test_labels_do_not_depend_on_the_images(drawn, tmp_path):
-    """What is said of an item is the same whether it is drawn or not; only places differ."""
+def test_labels_do_not_depend_on_the_images(synthetic, tmp_path):
+    """What is said of an item is the same whether it is rendered or not; only places differ."""
     find_sample("deepfashion-category")(tmp_path / "raw", images=IMAGES, seed=3, workers=1, with_images=False)
     for path in ("Anno_coarse/list_attr_img.txt", "Anno_coarse/list_category_img.txt", "Eval/list_eval_partition.txt"):
-        assert (tmp_path / "raw" / path).read_bytes() == (drawn("deepfashion-category") / path).read_bytes()
+        assert (tmp_path / "raw" / path).read_bytes() == (synthetic("deepfashion-category") / path).read_bytes()
 
 
-def test_inshop_partition_has_the_released_bytes(drawn):
-    count, header, *rows = lines_of(drawn("deepfashion-inshop"), "Eval/list_eval_partition.txt")
+def test_inshop_partition_has_the_released_bytes(synthetic):
+    count, header, *rows = lines_of(synthetic("deepfashion-inshop"), "Eval/list_eval_partition.txt")
     assert (int(count), header) == (IMAGES, "image_name item_id evaluation_status")
     assert {len(row) for row in rows} == {94}
     splits = {}
@@ -201,13 +201,13 @@ def test_inshop_partition_has_the_released_bytes(drawn):
         assert path.split("/")[3] == item
         splits.setdefault(item, set()).add(status)
     assert {frozenset(found) for found in splits.values()} <= {frozenset({"train"}), frozenset({"query", "gallery"})}
-    images = [content for path, content in tree(drawn("deepfashion-inshop")).items() if path.endswith(".jpg")]
+    images = [content for path, content in tree(synthetic("deepfashion-inshop")).items() if path.endswith(".jpg")]
     assert {Image.open(io.BytesIO(content)).size for content in images} == {(256, 256)}
 
 
-def test_kfashion_documents_look_like_the_released_ones(drawn):
+def test_kfashion_documents_look_like_the_released_ones(synthetic):
     real = json.loads((REAL / "kfashion_aihub/100026.json").read_text()) if REAL.exists() else None
-    paths = list(drawn("kfashion").rglob("*.json"))
+    paths = list(synthetic("kfashion").rglob("*.json"))
     for path in paths:
         content = path.read_bytes()
         document = json.loads(content)
@@ -230,8 +230,8 @@ def test_kfashion_documents_look_like_the_released_ones(drawn):
     assert len(paths) == IMAGES
 
 
-def test_consumer_to_shop_lists_have_their_oddities(drawn):
-    folder = drawn("deepfashion-consumer2shop")
+def test_consumer_to_shop_lists_have_their_oddities(synthetic):
+    folder = synthetic("deepfashion-consumer2shop")
     content = (folder / "Anno/list_attr_cloth.txt").read_bytes()
     assert content.startswith(b"\xef\xbb\xbf303\r\nattribute_name (Chinese)")
     assert content.count(b"\r\n") == content.count(b"\n") == 305

@@ -24,7 +24,7 @@ from ftrain.metrics.mean_pose import MeanPose
 from ftrain.metrics.normalised_error import normalised_distances, summarise
 from ftrain.metrics.slices import slices
 from ftrain.tasks.keypoints.report import report
-from ftrain.use.evaluate import DRAWN_NOTE, evaluate_run, summary_lines
+from ftrain.use.evaluate import SYNTHETIC_NOTE, evaluate_run, summary_lines
 from ftrain.use.key_metrics import MOST
 
 FILES = {"summary.txt", "training_curve.csv", "validation_curve.csv", "report.json",
@@ -35,7 +35,7 @@ FILES = {"summary.txt", "training_curve.csv", "validation_curve.csv", "report.js
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Drawn squares with FashionAI's points: 30 to train, 5 to validate, 21 to test."""
+    """Synthetic squares with FashionAI's points: 30 to train, 5 to validate, 21 to test."""
     return write_shard_set(
         tmp_path_factory.mktemp("evaluate") / "set", {"train": 30, "val": 5, "test": 21}, FASHIONAI_24
     )
@@ -282,19 +282,19 @@ def test_the_summary_is_for_a_person(evaluated):
     assert "left out: 3 images without a reference length, with 9 visible landmarks" in text
 
 
-@pytest.mark.parametrize("drawn", [True, False])
-def test_numbers_on_drawn_garments_say_so(folder, run, tmp_path, drawn, monkeypatch):
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_metrics_on_synthetic_garments_say_so(folder, run, tmp_path, synthetic, monkeypatch):
     import ftrain.use.evaluate
 
     shards = ShardSet.open(folder)
-    shards.metadata["drawn"] = drawn
+    shards.metadata["synthetic"] = synthetic
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
     monkeypatch.setattr(
         "ftrain.tasks.keypoints.task.Keypoints.report", lambda self, evaluated, out: {"model": {"ne": 0.1}}
     )
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
-    assert ("note" in metrics) == drawn
-    assert (DRAWN_NOTE in "\n".join(summary_lines(metrics))) == drawn
+    assert ("note" in metrics) == synthetic
+    assert (SYNTHETIC_NOTE in "\n".join(summary_lines(metrics))) == synthetic
 
 
 def test_the_best_checkpoint_is_evaluated_unless_another_is_named(folder, run, tmp_path, without_sheet):

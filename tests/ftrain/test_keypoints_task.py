@@ -26,7 +26,7 @@ def dataset_of(landmarks):
 
 
 def batch_of(task, numbers, landmarks, generator=None):
-    """Encoded drawn samples as a batch."""
+    """Encoded synthetic samples as a batch."""
     samples = [draw_sample(number, "train", landmarks) for number in numbers]
     encoded = [task.encoder(RawSample(0, sample.image, sample.annotation), generator) for sample in samples]
     return {name: torch.from_numpy(np.stack([one[name] for one in encoded])) for name in encoded[0]}

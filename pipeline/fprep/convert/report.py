@@ -241,7 +241,7 @@ def _metadata(
             for column, vocabulary in sorted({**reader.vocabularies, **raw.vocabularies}.items())
         },
         "raw_root": raw_root,  # relative to the folder of the table
-        "drawn": (raw.root / MARKER).is_file(),
+        "synthetic": (raw.root / MARKER).is_file(),
         "paper": reader.paper,
         "license": reader.license,
         "citation": reader.citation,

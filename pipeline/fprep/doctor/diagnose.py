@@ -93,14 +93,18 @@ def _diagnose_one(looked: Scan, name: str, home: Path, ours: Known, known: Known
         complete = not missing
         needs = f"the variant {diagnosis.variant!r} of the reader needs it"
         say += [Finding("problem", "missing", home, f"{_release_file(name, pattern)}; {needs}") for pattern in missing]
-    is_drawn = (home / MARKER).is_file()
-    if is_drawn:
-        say.append(Finding("note", "drawn", home, "garments drawn by `fprep sample`, not the data set itself"))
+    is_synthetic = (home / MARKER).is_file()
+    if is_synthetic:
+        say.append(
+            Finding("note", "synthetic", home, "synthetic garments rendered by `fprep sample`, not the data set itself")
+        )
     for path, (signature, head) in sorted(ours.items()):
         found = _look_at_file(path, signature, head, {other.name for other in ours})
-        say += [finding for finding in found if finding.code != "edited" or not is_drawn]
+        say += [finding for finding in found if finding.code != "edited" or not is_synthetic]
     say += _cut(_missing(name, home, ours, missing), "missing")
-    images = [finding for finding in _check_images(looked, home, ours) if finding.code != "resolution" or not is_drawn]
+    images = [
+        finding for finding in _check_images(looked, home, ours) if finding.code != "resolution" or not is_synthetic
+    ]
     say += images
     if complete and not any(finding.code in ("utf-16", "empty") for finding in say):
         without = any(finding.code == "no-images" for finding in images)

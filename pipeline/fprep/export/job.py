@@ -159,9 +159,9 @@ def image_suffix(row: dict[str, Any]) -> str:
 
 
 def may_be_published(metadata: dict[str, Any]) -> bool:
-    """Whether the license of the images lets anybody pass them on: ours are drawn, others must say so."""
+    """Whether the license of the images lets anybody pass them on: synthetic images may be, others must say so."""
     terms = str(metadata.get("license") or "")
-    return bool(metadata.get("drawn")) or (bool(_OPEN.search(terms)) and not _CLOSED.search(terms))
+    return bool(metadata.get("synthetic")) or (bool(_OPEN.search(terms)) and not _CLOSED.search(terms))
 
 
 def size_of(folder: Path) -> tuple[int, int]:

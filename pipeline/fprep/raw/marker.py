@@ -1,6 +1,6 @@
 """How a raw folder says that its images are synthetic: the writers put a file there, convert and doctor look for it."""
 
-MARKER = "DRAWN.txt"
-"""File at the root of a drawn raw tree; `fprep convert` writes into the table that its images are drawn."""
+MARKER = "SYNTHETIC.txt"
+"""File at the root of a synthetic raw tree; `fprep convert` records in the table that its images are synthetic."""
 
-MARKER_TEXT = "Garments drawn by `fprep sample`. Figures that a model reaches on them say little about photographs.\n"
+MARKER_TEXT = "Synthetic garments, rendered by `fprep sample`. Metrics measured on them say little about photographs.\n"

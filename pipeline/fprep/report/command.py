@@ -120,9 +120,9 @@ def _header(data: PageData) -> Markup:
     cards = [
         element("div", element("b", count(number)), element("span", _plural(name, number))) for number, name in facts
     ]
-    drawn = (
-        element("p", "Drawn by fprep sample: these are no photographs.", class_="notice")
-        if metadata.get("drawn")
+    synthetic = (
+        element("p", "Synthetic images, rendered by fprep sample, not photographs.", class_="notice")
+        if metadata.get("synthetic")
         else None
     )
     lines = [
@@ -132,7 +132,7 @@ def _header(data: PageData) -> Markup:
     citation = details("Citation", element("pre", metadata["citation"])) if metadata.get("citation") else None
     remarks = [element("p", remark, class_="notice") for remark in data.remarks]
     return element(
-        "header", element("h1", data.dataset), drawn, *remarks, element("div", *cards, class_="cards"), *lines, citation
+        "header", element("h1", data.dataset), synthetic, *remarks, element("div", *cards, class_="cards"), *lines, citation
     )  # fmt: skip
 
 

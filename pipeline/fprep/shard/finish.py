@@ -110,7 +110,7 @@ def _metadata(out: Path, source: SourceTable, plan: ShardPlan, records: list[Sha
         "column_groups": table.get("column_groups", []),
         "landmark_set": table.get("landmark_set"),
         "vocabularies": table.get("vocabularies", {}),
-        "drawn": bool(table.get("drawn")),
+        "synthetic": bool(table.get("synthetic")),
         "license": table.get("license"),
         "citation": table.get("citation"),
         "splits": splits,

@@ -131,7 +131,7 @@ def positive_counts(notes: Sequence[Mapping[str, Any]], num_attributes: int) -> 
 def subtitle(evaluated: EvaluatedSplit, figure: str) -> str:
     """What stands below the title of a plot: the set, its split and one figure."""
     metadata = evaluated.shards.metadata
-    kind = ", drawn garments" if metadata.get("drawn") else ""
+    kind = ", synthetic garments" if metadata.get("synthetic") else ""
     return f"{metadata.get('dataset')}{kind}: {count(len(evaluated.results['row']), 'image')} of {evaluated.split}, {figure}"
 
 

@@ -189,7 +189,7 @@ def _curve(study: _Study) -> tuple[list[str], *tuple[list[float], ...]]:
 
 def _subtitle(study: _Study, numbers: dict[str, Any]) -> str:
     metadata, model = study.evaluated.shards.metadata, numbers["model"]
-    kind = ", drawn garments" if metadata.get("drawn") else ""
+    kind = ", synthetic garments" if metadata.get("synthetic") else ""
     interval = f" ({100 * model['ne_low']:.2f} to {100 * model['ne_high']:.2f})"
     images = len(study.model.garments)
     return f"{metadata.get('dataset')}{kind}: {count(images, 'image')} of {study.evaluated.split}, NE {100 * model['ne']:.2f} %{interval}"

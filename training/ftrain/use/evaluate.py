@@ -29,7 +29,7 @@ from ftrain.use.key_metrics import key_metrics, publish_curves
 REPORT_FILE = "report.json"  # every figure
 METRICS_FILE = "metrics.json"  # about ten of them, for `dvc metrics diff` and `dvc exp show`; written last
 SUMMARY_FILE = "summary.txt"
-DRAWN_NOTE = "drawn garments: these numbers say little about photographs"
+SYNTHETIC_NOTE = "synthetic garments: these numbers say little about photographs"
 
 
 def evaluate_run(
@@ -113,8 +113,8 @@ def _judge(
     }
     if unknown := unknown_labels(task, given, split):
         header["unknown_labels"] = unknown
-    if shards.metadata.get("drawn"):
-        header["note"] = DRAWN_NOTE
+    if shards.metadata.get("synthetic"):
+        header["note"] = SYNTHETIC_NOTE
     return task, EvaluatedSplit(results, shards, split, splits.training_images(), untrained), header
 
 

@@ -1,4 +1,4 @@
-"""Garments drawn by us: a design, a photograph of it, and where its 24 FashionAI points lie.
+"""Synthetic garments: a design, a photograph of it, and where its 24 FashionAI points lie.
 
 `render.render` is the entry. A `design.Design` says what the garment is and stays the same over photographs of it; everything
 that a photographer, a wearer and a room decide is drawn anew for each image. All geometry is in centimetres of the wearer

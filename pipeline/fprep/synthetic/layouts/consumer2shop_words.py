@@ -1,4 +1,4 @@
-"""What DeepFashion's Consumer-to-shop benchmark says of a drawn item: its folder and its attributes among 303 in 18 types.
+"""What DeepFashion's Consumer-to-shop benchmark says of a synthetic item: its folder and its attributes among 303 in 18 types.
 
 The two files beside this module are vocabularies: Chinese and English names with the number of their type.
 """

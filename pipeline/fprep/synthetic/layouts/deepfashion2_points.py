@@ -1,7 +1,7 @@
-"""DeepFashion2's category and landmarks of a drawn garment.
+"""DeepFashion2's category and landmarks of a synthetic garment.
 
 The points that FashionAI marks too come over by `fprep.synthetic.crosswalk`; those between them on the outline and on the neckline are
-interpolated, which is where they lie on the drawn garment but for bent sleeves. The open edges of outwear stay unlabelled.
+interpolated, which is where they lie on the synthetic garment but for bent sleeves. The open edges of outwear stay unlabelled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Boxes and landmarks of DeepFashion's four benchmarks, measured on drawn images, and the text of their rows.
+"""Boxes and landmarks of DeepFashion's four benchmarks, measured on synthetic images, and the text of their rows.
 
 Crosswalk from the 24 FashionAI points to DeepFashion's eight (viewer's left and right, as on frontal photographs; they change
 places in back views, as in the released files):

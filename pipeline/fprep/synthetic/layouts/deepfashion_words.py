@@ -1,4 +1,4 @@
-"""Attributes of DeepFashion's category benchmark that can be seen on a drawn item, and the names of its products."""
+"""Attributes of DeepFashion's category benchmark that can be seen on a synthetic item, and the names of its products."""
 
 from __future__ import annotations
 

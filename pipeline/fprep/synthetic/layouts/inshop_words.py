@@ -1,4 +1,4 @@
-"""What a shop writes about a drawn item: its department, color, description and the attributes of DeepFashion's In-shop benchmark."""
+"""What a shop writes about a synthetic item: its department, color, description and the attributes of DeepFashion's In-shop benchmark."""
 
 from __future__ import annotations
 

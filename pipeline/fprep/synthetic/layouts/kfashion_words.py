@@ -1,4 +1,4 @@
-"""K-Fashion's names (AI-Hub 2020) for what can be seen on a drawn item, and outfits in its 23 styles."""
+"""K-Fashion's names (AI-Hub 2020) for what can be seen on a synthetic item, and outfits in its 23 styles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every writer of a drawn raw tree shares: its folder, its images, its lines, its list of planted defects."""
+"""What every writer of a synthetic raw tree shares: its folder, its images, its lines, its list of planted defects."""
 
 from __future__ import annotations
 
