@@ -8,10 +8,10 @@ from __future__ import annotations
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 
 from fschemas.failures import EnvironmentProblem, UsageError
@@ -25,7 +25,7 @@ from ftrain.fit.optimization import check_stages, enter_stage, weigh
 from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
 from ftrain.tasks.task import Task
 
-_TIMM = str(Path(timm.__file__).parent)
+_TIMM = str(Path(find_spec("timm").origin).parent)  # type: ignore[union-attr,arg-type]
 _REHEARSED = 2  # images: whatever a larger batch would meet, two meet as well
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-import timm
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from ftrain.layers.lazy_packages import timm_with
 from ftrain.layers.weights import backbone_weights, pixel_statistics
 
 
@@ -59,6 +59,7 @@ def gives_channels_last(backbone: nn.Module) -> bool:
 
 def feature_backbone(name: str) -> nn.Module:
     """The timm backbone of that name as a feature pyramid with fresh weights."""
+    timm = timm_with(name)
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() names all of them"

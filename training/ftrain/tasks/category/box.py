@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import generalized_box_iou_loss
+
+from ftrain.layers.lazy_packages import generalized_box_iou_loss
 
 _SAMPLES = 2  # per bin and axis, as ROIAlign takes them
 _FIRST_SLOPE = 8.0  # of maps before anything is learnt: edges at 0.15 and 0.85 or so

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 _FLAT = 1e-3  # a map whose brightest cell exceeds the darkest by less, relative to it, points nowhere
 _FINER = 4  # a box is found on a grid so many times finer than the map
@@ -82,6 +81,8 @@ def crops(images: Tensor, boxes: Tensor, size: int) -> Tensor:
 
     Values stay in 0 … 255. Each pixel is the mean of four bilinear samples.
     """
+    from torchvision.ops import roi_align  # takes a second, which runs without a local branch need not wait for
+
     side = images.shape[1]
     with torch.autocast(images.device.type, enabled=False):
         channels_first = images.permute(0, 3, 1, 2).float()
