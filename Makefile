@@ -6,7 +6,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export DVC_NO_ANALYTICS := true
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check bench lock clean install
+.PHONY: demo test check fix coverage wheel bench lock clean install
 
 demo: install  ## from synthetic garments to five trained, evaluated models, through DVC
 	@echo "==> dvc repro: sample -> convert -> shard -> train -> evaluate -> index"
@@ -28,6 +28,19 @@ check: install  ## style, types, layering
 	@$(BIN)/pyright
 	@echo "==> layers"
 	@$(BIN)/lint-imports --no-cache --no-logo
+
+fix: install  ## what ruff can fix, and the format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+coverage: install  ## lines and branches that the tests run, worker processes and commands included
+	@rm -rf .coverage .coverage.*
+	@$(BIN)/coverage run --branch -m pytest -q -n 0 $(TESTS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report --skip-covered --sort=miss
+
+wheel: install  ## the wheel in an empty environment and an empty folder, from raw files to predictions
+	@.ci/wheel
 
 bench: install  ## side by side with peers, as ratios
 	@missed=""; for benchmark in benchmarks/*.py; do \

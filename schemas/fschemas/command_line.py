@@ -59,6 +59,15 @@ def say_each(values: Iterable[Any], text: str, *, as_json: bool) -> None:
         say(value, "", as_json=True)
 
 
+def print_version(wanted: bool) -> None:
+    """What `--version` does: print the version of the distribution, which all three packages share, and leave."""
+    if wanted:
+        from importlib.metadata import version
+
+        say(None, f"fashionkit {version('fashionkit')}", as_json=False)
+        raise SystemExit(0)
+
+
 def run_command(command: Callable[[], object], name: str, continues: Collection[str] = ()) -> None:
     """Run a command line and leave the process with its exit code (DESIGN: 0, 2, 3, 4, 5, 6, 130, 143).
 

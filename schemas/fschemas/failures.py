@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
 
+from fschemas.extras import not_installed
 from fschemas.foreign import explain_foreign, shortened, system_error_of
 
 
@@ -96,6 +97,9 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
         return ExitCode.INTERRUPTED, "interrupted"
     if isinstance(error, MemoryError):
         return ExitCode.ENVIRONMENT, "out of memory; use fewer workers or smaller shards and run the command again"
+    extra = not_installed(error.name) if isinstance(error, ModuleNotFoundError) else None
+    if extra is not None:
+        return ExitCode.ENVIRONMENT, extra
     number = system_error_of(error)
     if number is not None:
         return _of_the_system(error, number)

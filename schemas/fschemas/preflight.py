@@ -6,15 +6,24 @@ Whoever opens a folder asks the same functions again, so the sentences are the s
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
-from fschemas.failures import UsageError
+from fschemas.extras import not_installed
+from fschemas.failures import EnvironmentProblem, UsageError
 from fschemas.folder_kinds import what_is
 from fschemas.folders import require_folder
 from fschemas.names import CHECKPOINT_NAME
 from fschemas.walk import readable
 
 _INDEX_FILE, _CONFIG_FILE, _DATASET_FILE = "index.json", "config.yaml", "dataset.json"
+
+
+def check_installed(*modules: str, instead: str = "") -> None:
+    """Raise `EnvironmentProblem` for the first module of an extra that is not installed; `instead` is what else can be done."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise EnvironmentProblem(f"{not_installed(module)}{instead}")
 
 
 def check_run(run: Path | None) -> None:

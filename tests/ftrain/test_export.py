@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -158,8 +159,10 @@ def test_missing_packages_and_wrong_places_are_one_sentence(
 ) -> None:
     with pytest.raises(UsageError, match=r"model\.onnx: OUT is the folder"):
         export_run(run, tmp_path / "model.onnx", to="onnx")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else "there")
-    with pytest.raises(EnvironmentProblem, match="not installed: onnxscript") as failure:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(
+        EnvironmentProblem, match=r'onnxscript is not installed; pip install "fashionkit\[export\]"'
+    ) as failure:
         export_run(run, tmp_path / "out", to="onnx")
     assert failure.value.exit_code == ExitCode.ENVIRONMENT
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from tests.ftrain.tiny_task import make_trainer, rows_of
 from fschemas.failures import EnvironmentProblem, UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.fit.clock import Clock
-from ftrain.fit.trackers import MlflowTracker, TensorboardTracker
+from ftrain.fit.trackers import MlflowTracker, TensorboardTracker, default_trackers
 from ftrain.fit.tracking import DvcliveTracker
 from ftrain.fit.train import TrainOptions, train
 
@@ -114,19 +114,21 @@ def test_mlflow_writes_where_it_is_told_and_begins_anew_where_its_run_is_gone(
 
 
 @pytest.mark.parametrize(
-    ("tracker", "module", "package"),
-    [
-        (TensorboardTracker, "torch.utils.tensorboard.writer", "tensorboard"),
-        (MlflowTracker, "mlflow.entities", "mlflow-skinny"),
-    ],
+    ("tracker", "extra"), [("dvclive", "chain"), ("tensorboard", "tracking"), ("mlflow", "tracking")]
 )
-@pytest.mark.usefixtures("without_server")
 def test_a_missing_package_is_one_sentence(
-    tracker: type, module: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(EnvironmentProblem, match=rf"the package {package} is not installed"):
-        tracker(tmp_path)
+    monkeypatch.setitem(sys.modules, tracker, None)
+    with pytest.raises(EnvironmentProblem, match=rf'^{tracker} is not installed; pip install "fashionkit\[{extra}\]"$'):
+        train("keypoints", TrainOptions("no-set", tmp_path / "run", trackers=(tracker,)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_dvclive_the_csv_files_of_the_run_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_trackers() == ("dvclive",)
+    monkeypatch.setitem(sys.modules, "dvclive", None)
+    assert default_trackers() == ("none",)
 
 
 @pytest.mark.parametrize(

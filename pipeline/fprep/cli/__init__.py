@@ -13,7 +13,7 @@ from fprep.cli.doctor import doctor
 from fprep.cli.export import export
 from fprep.cli.report import report
 from fschemas import wording
-from fschemas.command_line import run_command, say
+from fschemas.command_line import print_version, run_command, say
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.preflight import check_paths, check_shards, check_tables
 from fschemas.wording import count
@@ -22,8 +22,17 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich costs half of the start, for frames around words
-    help="Raw fashion annotation files to validated tables and WebDataset shards.",
 )
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Raw fashion annotation files to validated tables and WebDataset shards."""
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 CONTINUES = frozenset({"shard"})  # keeps the shards that are finished

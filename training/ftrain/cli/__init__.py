@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 import ftrain.tasks
-from fschemas.command_line import run_command, say
+from fschemas.command_line import print_version, run_command, say
 from fschemas.failures import ExitCode
 from fschemas.folders import claim_output
 from fschemas.landmarks import FASHIONAI_24
@@ -28,8 +28,16 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich costs half of the start, for frames around words
-    help="Train, evaluate and use models from shard sets.",
 )
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train, evaluate and use models from shard sets."""
 
 
 def _training_command(task_name: str) -> None:
@@ -65,7 +73,7 @@ def _training_command(task_name: str) -> None:
         tracker: Annotated[
             list[str] | None,
             typer.Option(
-                help="dvclive, tensorboard, mlflow, none; may be repeated. The run folder has its CSV files in any case."
+                help="dvclive (the default, if installed), tensorboard, mlflow, none; may be repeated. The run folder has its CSV files in any case."
             ),
         ] = None,
         quiet: Quiet = False,
@@ -73,7 +81,7 @@ def _training_command(task_name: str) -> None:
     ) -> None:
         from ftrain.fit.config_values import check_config
         from ftrain.fit.profiles import params_here
-        from ftrain.fit.trackers import check_trackers
+        from ftrain.fit.trackers import check_trackers, default_trackers
 
         params = params_here(params)
         chosen = list(overrides or [])
@@ -82,7 +90,7 @@ def _training_command(task_name: str) -> None:
         chosen += [f"fit.amp={amp}"] if amp else []
         chosen += ["fit.compile=true"] if compile else []
         chosen += ["fit.exact=true"] if exact else []
-        trackers = tuple(tracker or ["dvclive"])
+        trackers = tuple(tracker or default_trackers())
         check_shards(shards)
         check_paths([init_from], "no such run folder or weight file")
         check_run(init_from if init_from is not None and init_from.is_dir() else None)

@@ -7,11 +7,13 @@ import os
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fschemas.failures import EnvironmentProblem, FashionkitError, UsageError, did_you_mean
 from fschemas.json_file import read_json
+from fschemas.preflight import check_installed
 from fschemas.publish import publish_json
 
 if TYPE_CHECKING:
@@ -22,23 +24,27 @@ EXPERIMENT = "fashionkit"
 TRACKERS = ("dvclive", "tensorboard", "mlflow", "none")
 
 
+def default_trackers() -> tuple[str, ...]:
+    """DVCLive, if it is installed; the CSV files of the run folder are written in any case."""
+    return ("none",) if find_spec("dvclive") is None else ("dvclive",)
+
+
 def check_trackers(names: Sequence[str]) -> None:
-    """Raise `UsageError` for a name that is no tracker, and for others beside `none`."""
+    """Raise `UsageError` for a name that is no tracker, and for others beside `none`; `EnvironmentProblem` if one is not installed."""
     for name in names:
         if name not in TRACKERS:
             raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}known are {', '.join(TRACKERS)}")
     if "none" in names and len(set(names)) > 1:
         raise UsageError("--tracker none stands alone; leave it out, or the others")
+    check_installed(*(name for name in names if name != "none"))
 
 
 class TensorboardTracker:
     """Event files in `tensorboard/` of the run folder: `tensorboard --logdir RUN`."""
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError:
-            raise _missing("tensorboard", "tensorboard") from None
+        from torch.utils.tensorboard.writer import SummaryWriter
+
         self.folder = folder / "tensorboard"
         self.writer: SummaryWriter | None = None
         self._open = SummaryWriter
@@ -73,13 +79,11 @@ class MlflowTracker:
     def __init__(self, folder: Path, parameters: dict[str, Any] | None = None) -> None:
         os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # its other local store needs SQLAlchemy
-        try:
-            from mlflow.entities import Metric
-            from mlflow.exceptions import MlflowException
-            from mlflow.tracking import MlflowClient
-            from mlflow.utils.time import get_current_time_millis
-        except ImportError:
-            raise _missing("mlflow", "mlflow-skinny") from None
+        from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+        from mlflow.utils.time import get_current_time_millis
+
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         self._metric, self._now, self._failures = (
             Metric,
@@ -147,7 +151,3 @@ def _finish(client: MlflowClient, run: str) -> None:
     """Mark a run as finished when its process ends; one that was killed stays running, as it will be taken up again."""
     with suppress(Exception):
         client.set_terminated(run)
-
-
-def _missing(name: str, package: str) -> EnvironmentProblem:
-    return EnvironmentProblem(f"--tracker {name}: the package {package} is not installed; install it with pip")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from ftrain.fit.loop import Trainer
 from ftrain.fit.preflight import check_before_training
 from ftrain.fit.run_folder import RunFolder, flat
 from ftrain.fit.splits import names_to_learn
-from ftrain.fit.trackers import MlflowTracker, TensorboardTracker, check_trackers
+from ftrain.fit.trackers import MlflowTracker, TensorboardTracker, check_trackers, default_trackers
 from ftrain.fit.tracking import CsvTracker, DvcliveTracker, Tracker, Trackers
 from ftrain.tasks.task import Task
 
@@ -45,7 +45,7 @@ class TrainOptions:
     threads: int | None = None
     device: str = "auto"
     limit_steps: int | None = None
-    trackers: tuple[str, ...] = ("dvclive",)
+    trackers: tuple[str, ...] = field(default_factory=default_trackers)
     command: tuple[str, ...] = ()  # the words of the command line, for the receipt
     section: str | None = None  # of `params`; that of the task's name if None
 

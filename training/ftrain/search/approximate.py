@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from fschemas import wording
-from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError
+from fschemas.failures import IntegrityError, UsageError
 from fschemas.json_file import COUNT
+from fschemas.preflight import check_installed
 from ftrain.metrics.exact_search import ExactSearch, Features, Found, Similarity
 
 Kind = Literal["ivf", "hnsw"]
@@ -196,19 +197,15 @@ def write_approximate(search: ApproximateSearch, path: Path) -> None:
 
 
 def require_faiss() -> None:
-    """Raise `EnvironmentProblem` where faiss is missing, before anything long is begun."""
-    _faiss()
+    """Raise `EnvironmentProblem` if faiss is missing, before anything long is begun."""
+    check_installed("faiss", instead=", or use --kind exact")
 
 
 def _faiss() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of its bindings, on Python 3.12
-            import faiss
-    except ImportError:
-        raise EnvironmentProblem(
-            "approximate search needs faiss, which is not installed; run `pip install 'fashionkit[index]'` or use --kind exact"
-        ) from None
+    require_faiss()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of its bindings, on Python 3.12
+        import faiss
     return faiss
 
 

@@ -6,7 +6,6 @@ The same module gives the same bytes, without places on this machine and without
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import logging
 import warnings
@@ -17,13 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from fschemas.failures import EnvironmentProblem, UsageError
+from fschemas.extras import EXTRAS
+from fschemas.failures import UsageError
+from fschemas.preflight import check_installed
 from ftrain.data.stream import Batch
 
 BATCH = "batch"  # name of the dynamic dimension
 Predict = Callable[[Batch], dict[str, np.ndarray]]
-
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def traced(module: nn.Module, example: Batch, task_name: str) -> torch.export.ExportedProgram:
@@ -62,11 +61,7 @@ def archive_predictor(content: bytes) -> Predict:
 
 def require_onnx() -> None:
     """Raise `EnvironmentProblem` unless all packages for ONNX are there."""
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise EnvironmentProblem(
-            f"--to onnx needs the packages {', '.join(_PACKAGES)}; not installed: {', '.join(missing)}"
-        )
+    check_installed(*EXTRAS["export"])
 
 
 def as_onnx(program: torch.export.ExportedProgram, inputs: list[str]) -> bytes:
