@@ -18,6 +18,7 @@ from fschemas.landmarks import FASHIONAI_24
 from fschemas.preflight import check_checkpoint, check_file, check_paths, check_run, check_run_or_runs, check_shards
 from fschemas.progress import Reporter
 from fschemas.wording import count
+from ftrain.cli import config as cli_config
 from ftrain.cli import search as cli_retrieval
 from ftrain.cli.options import BatchSize, Checkpoint, Device, Quiet, Run, Shards, Turned, Workers, command_line
 from ftrain.cli.use import register
@@ -210,6 +211,7 @@ def submit(
 
 register(app)
 cli_retrieval.register(app)
+app.add_typer(cli_config.app, name="config", rich_help_panel="Use")
 
 
 def main() -> None:

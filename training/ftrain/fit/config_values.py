@@ -27,10 +27,11 @@ def check_config(
 ) -> None:
     """Raise `UsageError` as `ftrain.fit.config.load_config` does, without importing the task."""
     check_task_name(task)
-    load_values(_config_class(task), task, params, profile, overrides, section)
+    load_values(config_class(task), task, params, profile, overrides, section)
 
 
-def _config_class(task: str) -> type[TaskConfig]:
+def config_class(task: str) -> type[TaskConfig]:
+    """The class of the `model` section of a task, found without importing torch."""
     module = importlib.import_module(f"ftrain.tasks.{task}.config")
     own = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)
     return [value for value in own if issubclass(value, TaskConfig)][-1]

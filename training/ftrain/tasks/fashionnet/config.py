@@ -16,36 +16,61 @@ class NetworkConfig(ViewConfig):
     """The network. Defaults are small; `neck: flatten` with vgg16 and `norm: false` is the published one."""
 
     backbone: str = "resnet18"
-    weights: str = "none"  # none | imagenet | path of a file
-    trunk_stride: Literal[8, 16] = 16  # where the branches part; 8 is behind conv4_3 of VGG-16
-    neck: Literal["pool", "flatten"] = "pool"  # what the fully connected layers see: mean (pose: few channels), or all
-    norm: bool = True  # batch normalisation in the fully connected layers
+    """timm name of the network, with its tag if it has one."""
+    weights: str = "none"
+    """Weights that the backbone starts from: none, imagenet, or the path of a file."""
+    trunk_stride: Literal[8, 16] = 16
+    """Stride at which the branches part, pixels; 8 is behind conv4_3 of VGG-16."""
+    neck: Literal["pool", "flatten"] = "pool"
+    """What the fully connected layers see: the mean (pose: few channels), or all cells."""
+    norm: bool = True
+    """Batch normalization in the fully connected layers."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    pose_widths: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
-        (256, 256), min_length=1
-    )  # fc6_pose, fc7_pose
+    """Dropout in the fully connected layers."""
+    pose_widths: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field((256, 256), min_length=1)
+    """Widths of the fully connected layers of the pose branch (fc6_pose, fc7_pose)."""
     points: Literal["regression", "heatmap"] = "heatmap"
-    map_stride: Literal[4, 8] = 4  # of the maps of `heatmap`, pixels
+    """How landmarks are found: regression, or heat maps."""
+    map_stride: Literal[4, 8] = 4
+    """Stride of the heat maps, pixels."""
     map_channels: int = Field(64, ge=8, le=65_536)
-    local_channels: int = Field(64, ge=0, le=65_536)  # features are reduced to so many before pooling; 0: not at all
-    window: float = Field(0.25, gt=0, le=1)  # side of the window around a landmark, share of the input
-    pooled: int = Field(2, ge=1, le=64)  # cells of a pooled window, along each side
+    """Width of the layers that make the heat maps."""
+    local_channels: int = Field(64, ge=0, le=65_536)
+    """Features are reduced to this many channels before pooling; 0: not at all."""
+    window: float = Field(0.25, gt=0, le=1)
+    """Side of the window around a landmark, as a share of the input."""
+    pooled: int = Field(2, ge=1, le=64)
+    """Cells of a pooled window, along each side."""
     gate: Gate = "soft"
-    local_width: int = Field(256, ge=1, le=65_536)  # fc6_local
-    global_width: int = Field(512, ge=1, le=65_536)  # fc6_global
-    fusion_width: int = Field(512, ge=0, le=65_536)  # fc7_fusion; 0: none, heads on local and global side by side
+    """How the predicted visibility of a landmark gates its features."""
+    local_width: int = Field(256, ge=1, le=65_536)
+    """Width of the local branch (fc6_local)."""
+    global_width: int = Field(512, ge=1, le=65_536)
+    """Width of the global branch (fc6_global)."""
+    fusion_width: int = Field(512, ge=0, le=65_536)
+    """Width of the fused layer (fc7_fusion); 0: none, the heads see local and global side by side."""
 
 
 class FashionNetConfig(NetworkConfig):
     """Network, image, augmentation and losses. Defaults are the tiny profile; weights of losses stand in `fit.stages`."""
 
-    without: tuple[Head, ...] = ()  # heads to leave out; each other one is there where the shard set has its labels
+    without: tuple[Head, ...] = ()
+    """Heads to leave out; each other one exists if the shard set has its labels."""
     embedding_dim: int = Field(128, ge=2, le=65_536)
-    auxiliary: bool = False  # the pose branch names the category as well
-    distance: Literal["absolute", "squared"] = "absolute"  # what a landmark costs; squared as published
-    heatmap_loss_weight: float = Field(0.2, ge=0)  # of maps beside their mean places
-    triplet_margin: float = Field(0.2, gt=0)  # of triplets, in cosine
+    """Length of the embedding."""
+    auxiliary: bool = False
+    """The pose branch predicts the category as well."""
+    distance: Literal["absolute", "squared"] = "absolute"
+    """What a landmark costs: absolute distance, or squared as published."""
+    heatmap_loss_weight: float = Field(0.2, ge=0)
+    """Weight of the heat maps beside their mean positions."""
+    triplet_margin: float = Field(0.2, gt=0)
+    """Margin of triplets, in cosine distance."""
     mining: Mining = "batch_hard"
-    label_smoothing: float = Field(0.0, ge=0, lt=1)  # of categories and exclusive attributes
-    flip_test: bool = False  # predictions are means over an image and its mirror image; so is `--tta`
-    score_threshold: float = Field(0.1, ge=0, le=1)  # below it nothing is said to be recognized
+    """Which triplets count."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Label smoothing of categories and exclusive attributes."""
+    flip_test: bool = False
+    """Test-time augmentation: average with the flipped image."""
+    score_threshold: float = Field(0.1, ge=0, le=1)
+    """Below this score `ftrain predict` says that nothing is recognized."""

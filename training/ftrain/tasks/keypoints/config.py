@@ -15,16 +15,30 @@ class KeypointsConfig(ViewConfig):
     """Network, image and augmentation. Defaults are the tiny profile."""
 
     backbone: str = "resnet18"
-    weights: str = "none"  # none | imagenet | path of a file
+    """timm name of the network, with its tag if it has one."""
+    weights: str = "none"
+    """Weights that the backbone starts from: none, imagenet, or the path of a file."""
     channels: int = Field(64, ge=8, le=65_536)
-    sigma: float = Field(1.4, gt=0)  # of the finest target, in cells of 4 pixels
-    ohkm_fraction: float = Field(0.5, gt=0, le=1)  # OHKM: share of the valid points that RefineNet trains
+    """Width of the feature pyramid and of RefineNet."""
+    sigma: float = Field(1.4, gt=0)
+    """Standard deviation of the finest target, in cells of 4 pixels."""
+    ohkm_fraction: float = Field(0.5, gt=0, le=1)
+    """Online hard keypoint mining: share of the valid keypoints that train RefineNet."""
     garment_loss_weight: float = Field(0.05, ge=0)
-    category: str | None = None  # train and evaluate one garment only; None: all in one model
-    rotation: float = Field(30.0, ge=0)  # degrees, uniform in ±
+    """Weight of naming the garment."""
+    category: str | None = None
+    """Train and evaluate one garment only; null: all in one model."""
+    rotation: float = Field(30.0, ge=0)
+    """Augmentation: largest rotation either way, degrees."""
     scale: tuple[float, float] = (0.75, 1.3)
-    translate: float = Field(0.1, ge=0)  # of the input size, uniform in ±
-    blur_sigma: float = Field(1.0, ge=0)  # of predicted maps, in cells
-    offset: Offset = "parabola"  # of the peak, below a cell: log-parabola, or CPN's quarter of a cell
+    """Augmentation: range of the scale factor."""
+    translate: float = Field(0.1, ge=0)
+    """Augmentation: largest shift either way, as a share of the input size."""
+    blur_sigma: float = Field(1.0, ge=0)
+    """Standard deviation of the blur of predicted heat maps, in cells."""
+    offset: Offset = "parabola"
+    """Peak below a cell: log-parabola, or a quarter of a cell toward the second highest (CPN)."""
     flip_test: bool = True
-    tta_angles: tuple[float, ...] = ()  # degrees; maps of turned images are turned back and averaged
+    """Test-time augmentation: average with the flipped image."""
+    tta_angles: tuple[float, ...] = ()
+    """Test-time augmentation: average with rotations by these angles, degrees."""

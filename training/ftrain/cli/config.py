@@ -1,0 +1,93 @@
+"""`ftrain config`: what can be configured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from itertools import zip_longest
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fschemas.command_line import printable, say
+from fschemas.preflight import check_paths
+
+if TYPE_CHECKING:
+    from ftrain.fit.config_keys import ConfigKey
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What can be configured.")
+
+
+@app.callback()
+def _group() -> None:
+    """What can be configured."""
+
+
+@app.command()
+def show(
+    task: Annotated[str, typer.Argument(help="Name of a task, such as keypoints.")],
+    profile: Annotated[str | None, typer.Option(help="Profile of params.yaml, or of ftrain itself.")] = None,
+    params: Annotated[Path | None, typer.Option(help="params.yaml; the one here if there is one.")] = None,
+    section: Annotated[
+        str | None, typer.Option(help="Section of params.yaml with the profiles; that of the task's name if not given.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="A.B=C", help="Override a parameter.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Print every key with its value, default, type and meaning; values other than the default are marked."""
+    from ftrain.fit.config_keys import config_keys
+    from ftrain.fit.profiles import params_here
+
+    check_paths([params], "no such file")
+    keys, place = config_keys(task, params_here(params), profile, overrides or [], section)
+    if as_json:
+        say({"task": task, "source": place, "keys": [asdict(key) for key in keys]}, "", as_json=True)
+    else:
+        _print_table(f"{task}: {place}", keys)
+
+
+_WIDTH = 100  # columns of a terminal
+
+
+def _print_table(title: str, keys: list[ConfigKey]) -> None:
+    """Two lines a key: its name, value, default and type, and below them what it means."""
+    defaults = {key.key: key.default for key in keys}
+    rows = [("key", "value", "default", "type"), *(_cells(key, defaults) for key in keys)]
+    widths = [min(limit, max(len(row[column]) for row in rows)) for column, limit in enumerate((40, 22, 22))]
+    widths.append(_WIDTH - 2 - sum(width + 2 for width in widths))
+    typer.echo(typer.style(printable(title), bold=True) + "; * is not the default\n")
+    for key, row in zip([None, *keys], rows, strict=True):
+        is_changed = key is not None and not _is_part(key) and key.key != "task" and key.value != key.default
+        columns = [wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for number, cells in enumerate(zip_longest(*columns, fillvalue="")):
+            mark = "* " if is_changed and number == 0 else "  "
+            line = mark + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+            typer.echo(typer.style(line.rstrip(), bold=is_changed))
+        for line in wrap(key.help if key else "", _WIDTH - 4):
+            typer.echo(typer.style(f"    {line}", dim=True))
+
+
+def _is_part(key: ConfigKey) -> bool:
+    return "[]" in key.key
+
+
+def _cells(key: ConfigKey, defaults: dict[str, Any]) -> tuple[str, str, str, str]:
+    value = "" if _is_part(key) else _shown(_other_than_default(key.value, f"{key.key}[].", defaults))
+    default = "" if key.key == "task" else _shown(_other_than_default(key.default, f"{key.key}[].", defaults))
+    return key.key, value, default, key.type
+
+
+def _other_than_default(value: Any, prefix: str, defaults: dict[str, Any]) -> Any:
+    """The entries of a list without what every entry has unless it is given."""
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        return value
+    return [{name: part for name, part in entry.items() if part != defaults.get(prefix + name)} for entry in value]
+
+
+def _shown(value: Any) -> str:
+    """A value as `--set` takes it."""
+    return printable(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False))
