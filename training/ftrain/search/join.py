@@ -67,7 +67,7 @@ def join_runs(
         save_checkpoint(folder.checkpoints, state, {"model": joined.state_dict()}, keep=1)
         folder.write_receipt(state, command)
     sizes = joined.config
-    return {"dimensions": sizes.dim, "runs": len(runs), "parts": len(sizes.widths), "images": len(rows)}
+    return {"dimensions": sizes.embedding_dim, "runs": len(runs), "parts": len(sizes.widths), "images": len(rows)}
 
 
 def _check_output(folder: RunFolder) -> None:
@@ -104,7 +104,7 @@ def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSe
     if dim < 1:
         raise UsageError(f"{shards.place}: one training image is too few to join runs by; take a larger set")
     widths = _widths(tasks)
-    config = JoinedConfig(members=tuple(members), widths=tuple(widths), dim=min(dim, sum(widths)))
+    config = JoinedConfig(members=tuple(members), widths=tuple(widths), embedding_dim=min(dim, sum(widths)))
     shards.require(config.groups_to_view())
     with weights_to_come():
         joined = Joined(config, shards.metadata)

@@ -56,7 +56,7 @@ class JoinedConfig(TaskConfig):
 
     members: tuple[Member, ...] = Field(min_length=1)
     widths: tuple[int, ...]  # of the parts: of each run what it sees and, if it learnt something, what it says
-    dim: int = Field(512, ge=1)  # of the embedding
+    embedding_dim: int = Field(512, ge=1)  # of the embedding
 
     def groups_to_view(self) -> tuple[str, ...]:
         """What any of the runs needs to be shown a sample."""
@@ -96,7 +96,7 @@ class Joined(Task):
         width = sum(config.widths)
         self.register_buffer("part_means", torch.zeros(width))
         self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("projection", torch.zeros(config.dim, width))
+        self.register_buffer("projection", torch.zeros(config.embedding_dim, width))
         self.part_means: Tensor
         self.mean: Tensor
         self.projection: Tensor
@@ -136,7 +136,7 @@ class Joined(Task):
         self.mean.copy_(joined.mean(dim=0))
         centered = joined - self.mean.to(joined)
         variances, components = torch.linalg.eigh(centered.T @ centered / len(centered))
-        strongest = slice(-self.config.dim, None)
+        strongest = slice(-self.config.embedding_dim, None)
         self.projection.copy_((components[:, strongest] / variances[strongest].clamp_min(1e-12) ** 0.25).T)
         self.fitted = True
 
