@@ -257,7 +257,11 @@ def test_the_command_says_what_it_made(shards: ShardSet, runs: Path, tmp_path: P
         ("fashionnet", {"auxiliary": True}, 2),
         ("fashionnet", {"without": ["embedding"]}, 2),
         ("style", {"embedding_dim": 32, "attribute_width": 16}, 2),
-        ("style", {"embedding_dim": 32, "attribute_width": 16, "local_backbone": "test_efficientnet", "local_size": 32}, 2),
+        (
+            "style",
+            {"embedding_dim": 32, "attribute_width": 16, "local_backbone": "test_efficientnet", "local_size": 32},
+            2,
+        ),
         ("retrieval", {"embedding_dim": 8}, 2),
         ("category", {"hidden": 16}, 2),
     ],
