@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.faults.campaign.bench import Bench
 from tests.faults.campaign.trial import check
 from tests.faults.harness import INTEGRITY, REJECTED, ROOT, USAGE
-from tests.fprep.mutations import ANNOTATION_SUFFIXES, MUTATIONS
+from tests.fprep.readers.mutations import ANNOTATION_SUFFIXES, MUTATIONS
 
 from fprep.readers.registry import readers
 from fschemas.table_file import read_table
@@ -24,7 +24,7 @@ _ONE_LINE = ("number", "add-column", "latin-1", "unicode-space")
 
 @dataclass(frozen=True)
 class RawFiles:
-    """One of the mutations of `tests.fprep.mutations`, or an unexpected entry in the tree, for each reader."""
+    """One of the mutations of `tests.fprep.readers.mutations`, or an unexpected entry in the tree, for each reader."""
 
     name: str = "raw-files"
     about: str = "a broken annotation file (17 kinds of damage) or an unexpected entry (pipe, link, device, odd name) in a raw tree"

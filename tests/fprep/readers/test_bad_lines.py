@@ -1,0 +1,70 @@
+"""What is wrong with one line changes no other row: the same columns, the same vocabularies, the same values."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fprep.convert.command import convert
+from fprep.readers.registry import readers
+from fschemas.failures import FashionkitError
+from fschemas.table_file import read_metadata, read_table
+
+TREES = Path(__file__).parents[2] / "raw"
+# Without lines: `folders` has no annotation files, and a COCO file is one document, of which a broken byte takes all rows.
+READERS = {name: reader for name, reader in readers().items() if name not in ("folders", "coco")}
+PLACES = ["source_file", "source_line"]
+
+
+def one_more(line: bytes) -> bytes:
+    """One number more than there should be, as the second one."""
+    return re.sub(rb"^([^ ,]+[ ,]+[^ ,]+)([ ,]+)", rb"\g<1>\g<2>2\g<2>", line)
+
+
+def bad_byte(line: bytes) -> bytes:
+    """The same, and a byte that is no text."""
+    return one_more(line) + b"\xff"
+
+
+def other_path(line: bytes) -> bytes:
+    """The first letter is another one, by which the path leads elsewhere."""
+    return b"x" + line[1:]
+
+
+def read(reader: str, raw: Path, out: Path) -> tuple[pl.DataFrame, dict[str, object]]:
+    convert(reader, [raw], out, images="none", max_rejected=1.0, workers=1)
+    return pl.DataFrame(read_table(out / "table.parquet")), read_metadata(out / "table.parquet")
+
+
+@pytest.mark.parametrize("change", [bad_byte, one_more, other_path])
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_a_bad_line_changes_no_other_row(name, change, tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    shutil.copytree(TREES / name.replace("-", "_"), raw)
+    whole, metadata = read(name, raw, out)
+    paths = [
+        path for path in raw.rglob("*") if path.suffix in (".txt", ".csv", ".json") and path.name != "expected.json"
+    ]
+    alike = {(path.parent, re.sub(r"[0-9]+", "", path.name)): path for path in sorted(paths)}  # one of many documents
+    for path in alike.values():
+        content = path.read_bytes()
+        lines = content.split(b"\n")
+        number = max(0, len(lines) - 3)
+        lines[number] = change(lines[number])
+        path.write_bytes(b"\n".join(lines))
+        try:
+            table, changed = read(name, raw, out)
+        except FashionkitError:  # the file as a whole is refused
+            continue
+        finally:
+            path.write_bytes(content)
+        place = f"{path.relative_to(raw)}:{number + 1}"
+        assert table.columns == whole.columns, place
+        assert changed["vocabularies"].keys() == metadata["vocabularies"].keys(), place
+        kept = set(map(repr, table.drop(PLACES).rows()))
+        other = [row[0] for row in whole.drop(PLACES).rows() if repr(row) not in kept]
+        assert len(other) <= 3, f"{place}: {other}"  # images of one item, where a line is about an item
