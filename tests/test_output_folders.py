@@ -52,8 +52,8 @@ FILE_COMMANDS = {
 MARKS: dict[str, dict[str, object]] = {
     "run": {"config.yaml": "task: category\n", "dataset.json": {"format": "fashionkit-shards/1"}, "checkpoints/step-00000001/state.json": {}},
     "shards": {"dataset.json": {"format": "fashionkit-shards/1"}, "index.parquet": "", "train-000000.tar": "", "meta/train-000000.json": {}},
-    "table": {"table.parquet": pa.table({"key": ["a"]}), "report.json": {"reader": "csv", "rejected_by_rule": {}}},
-    "audit": {"audit.parquet": pa.table({"kind": ["leak"]}), "audit.txt": "fine"},
+    "table": {"table.parquet": lambda: pa.table({"key": ["a"]}), "report.json": {"reader": "csv", "rejected_by_rule": {}}},
+    "audit": {"audit.parquet": lambda: pa.table({"kind": ["leak"]}), "audit.txt": "fine"},
     "index": {"index.json": {"format": "fashionkit-index/2"}, "features.npy": ""},
     "evaluation": {"summary.txt": "category at step 12: 3 samples of test of x\n", "metrics.json": {"samples": 3}},
     "predictions": {"predictions.jsonl": {"image": "a.jpg"}, "overlays/a.jpg": ""},
@@ -81,8 +81,8 @@ def write_folder(folder: Path, kind: str) -> Path:
     for name, content in MARKS[kind].items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, pa.Table):
-            write_table(path, content)
+        if callable(content):
+            write_table(path, content())
         else:
             path.write_text(content if isinstance(content, str) else json.dumps(content))
     return folder

@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"fschemas": ROOT / "schemas/fschemas", "fprep": ROOT / "pipeline/fprep", "ftrain": ROOT / "training/ftrain"}
 
 
-def _sources() -> list[tuple[str, Path]]:
-    return [(package, path) for package, root in PACKAGES.items() for path in sorted(root.rglob("*.py"))]
+def _sources() -> list[Path]:
+    return [path for root in PACKAGES.values() for path in sorted(root.rglob("*.py"))]
 
 
-def _imported(path: Path) -> set[str]:
+def _imported(tree: ast.Module) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -33,7 +33,8 @@ def _imported(path: Path) -> set[str]:
 def _dangers(path: Path) -> list[str]:
     """Ways to run what a file says: unpickling, evaluating, a shell, unpacking archives onto the disk."""
     found: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
@@ -45,13 +46,12 @@ def _dangers(path: Path) -> list[str]:
         if (dangerous and not safe_load) or options.get("shell") == "True" or options.get("allow_pickle") == "True":
             found.append(f"{path.name}:{node.lineno}: {name}")
     return found + [
-        f"{path.name}: imports {name}" for name in _imported(path) & {"pickle", "dill", "joblib", "cloudpickle"}
+        f"{path.name}: imports {name}" for name in _imported(tree) & {"pickle", "dill", "joblib", "cloudpickle"}
     ]
 
 
-@pytest.mark.parametrize("path", [path for _, path in _sources()], ids=lambda path: path.name)
-def test_nothing_runs_what_a_file_says(path: Path) -> None:
-    assert not _dangers(path)
+def test_nothing_runs_what_a_file_says() -> None:
+    assert not [danger for path in _sources() for danger in _dangers(path)]
 
 
 def test_dangers_are_found(tmp_path: Path) -> None:
@@ -62,11 +62,12 @@ def test_dangers_are_found(tmp_path: Path) -> None:
     assert len(_dangers(path)) == 6
 
 
-@pytest.mark.parametrize("package", ["layers", "metrics", "plots"])
-def test_shared_code_is_shared_by_two_tasks(package: str) -> None:
+def test_shared_code_is_shared_by_two_tasks() -> None:
     """What a single task needs belongs into its folder."""
     graph = grimp.build_graph("ftrain", cache_dir=None)
-    for module in graph.find_children(f"ftrain.{package}"):
+    for module in [
+        child for package in ("layers", "metrics", "plots") for child in graph.find_children(f"ftrain.{package}")
+    ]:
         tasks = {
             user.split(".")[2]
             for user in graph.find_downstream_modules(module)
@@ -101,7 +102,7 @@ def test_the_lock_names_no_registry() -> None:
 
 def test_time_is_monotonic_where_it_is_measured() -> None:
     """`time.time` jumps; nothing that lands in a file may depend on the clock. Ages of files are told by the clock of files."""
-    for _, path in _sources():
+    for path in _sources():
         if path.name == "publish.py":  # removes what writers on other hosts left a day ago, and writes no time
             continue
         assert "time.time()" not in path.read_text(encoding="utf-8"), path

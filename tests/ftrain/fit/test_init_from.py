@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
-import torchvision
 from safetensors.torch import save_file
 from tests.ftrain.keypoint_runs import tiny_task, write_run
 from tests.ftrain.tiny_task import Tiny, TinyConfig
@@ -107,6 +105,9 @@ def test_a_run_with_another_backbone_is_refused_and_nothing_changes(run: Path) -
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize("origin", ["timm", "torchvision", "old torchvision"])
 def test_weight_files_fill_the_backbone(suffix: str, origin: str, tmp_path: Path) -> None:
+    import timm
+    import torchvision
+
     given = timm.create_model("resnet18") if origin == "timm" else torchvision.models.resnet18()
     state = {name: torch.rand_like(t) if t.is_floating_point() else t for name, t in given.state_dict().items()}
     if origin == "old torchvision":
@@ -148,6 +149,8 @@ def test_a_weight_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_files_that_do_not_fit_are_one_sentence(content: Any, words: str, tmp_path: Path) -> None:
+    import timm
+
     path = tmp_path / "weights.pth"
     if content == "other":
         content = timm.create_model(BACKBONE).state_dict()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import timm
 import torch
-from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from ftrain.data.config import FitConfig
@@ -18,6 +16,8 @@ class Model(nn.Module):
     """A network below a head, called as the tasks call theirs."""
 
     def __init__(self, name: str, prefix: str) -> None:
+        import timm
+
         super().__init__()
         network = timm.create_model(name, features_only=True)
         if prefix == "network.backbone":
@@ -37,6 +37,9 @@ def rates_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, fl
     "network", ["resnet10t", "test_efficientnet", "test_convnext", "test_vit", "swin_s3_tiny_224", "vgg11"]
 )
 def test_layers_decay_as_those_of_timm(network: str, prefix: str) -> None:
+    import timm
+    from timm.optim import param_groups_layer_decay
+
     with torch.device("meta"):
         model, classifier = Model(network, prefix), timm.create_model(network, num_classes=2)
     optimizer = make_optimizer(model, FitConfig(layer_lr_decay=DECAY))

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tests.ftrain.tiny_task import make_trainer, rows_of
 
 from fschemas.failures import EnvironmentProblem, UsageError
@@ -49,6 +48,8 @@ def test_dvclive_takes_a_figure_and_its_parts(tmp_path: Path) -> None:
 
 
 def test_tensorboard_shows_every_step_once_after_a_resume(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     first = TensorboardTracker(tmp_path)
     first.rewind(0)
     for step in (1, 2, 3):

@@ -3,8 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from pytorch_metric_learning import distances as pml_distances
-from pytorch_metric_learning import losses, miners, reducers
 
 from ftrain.layers.metric_learning import ProxyAnchor, distances, triplet_loss
 
@@ -20,6 +18,8 @@ def random_batch(seed, num=24, dim=8, classes=6):
 
 
 def their_distance(distance):
+    from pytorch_metric_learning import distances as pml_distances
+
     if distance == "cosine":
         return pml_distances.CosineSimilarity()
     return pml_distances.LpDistance(normalize_embeddings=False)
@@ -27,6 +27,8 @@ def their_distance(distance):
 
 def their_loss(embedding, labels, mining, distance):
     """What pytorch-metric-learning makes of the same batch."""
+    from pytorch_metric_learning import losses, miners, reducers
+
     metric = their_distance(distance)
     reducer = reducers.MeanReducer() if mining == "batch_hard" else reducers.AvgNonZeroReducer()
     loss = losses.TripletMarginLoss(margin=MARGIN, distance=metric, reducer=reducer)
@@ -61,6 +63,8 @@ def test_the_triplet_loss_is_that_of_pytorch_metric_learning(seed, mining, dista
 
 @pytest.mark.parametrize("seed", range(3))
 def test_batch_hard_is_the_hardest_of_both_strategies(seed):
+    from pytorch_metric_learning import losses, miners, reducers
+
     embedding, labels = random_batch(seed)
     metric = their_distance("cosine")
     miner = miners.BatchEasyHardMiner("hard", "hard", distance=metric)
@@ -111,6 +115,8 @@ def test_equal_embeddings_have_a_finite_gradient(labels, value, mining, distance
 
 @pytest.mark.parametrize("seed", range(4))
 def test_proxy_anchors_are_those_of_pytorch_metric_learning(seed):
+    from pytorch_metric_learning import losses
+
     embedding, labels = random_batch(seed)
     ours, theirs = ProxyAnchor(9, 8), losses.ProxyAnchorLoss(9, 8, margin=0.1, alpha=32)
     theirs.proxies.data = ours.proxies.detach().clone()

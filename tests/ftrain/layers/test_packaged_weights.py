@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import timm
 import torch
 
 from fschemas.failures import UsageError
@@ -24,6 +23,8 @@ def package(tmp_path, monkeypatch):
 
 
 def test_tensors_go_by_their_order_and_not_by_their_names(package):
+    import timm
+
     state = timm.create_model(_NETWORK).state_dict()
     torch.save({f"_other.{number}": value for number, value in enumerate(state.values())}, package / _FILE)
     found = backbone_weights(_NETWORK, "imagenet")
@@ -32,6 +33,8 @@ def test_tensors_go_by_their_order_and_not_by_their_names(package):
 
 
 def test_a_package_of_another_network_is_a_sentence(package):
+    import timm
+
     torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), package / _FILE)
     with pytest.raises(UsageError, match=f"{_PACKAGE} does not hold the weights of timm's {_NETWORK}; give a file"):
         backbone_weights(_NETWORK, "imagenet")

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score
 
 from fschemas.failures import NonFiniteError
 from ftrain.metrics.attributes import (
@@ -158,6 +157,8 @@ def test_two_positives_or_an_unknown_one_are_not_evaluated():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_groups_agree_with_scikit_learn(seed):
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
     generator = np.random.default_rng(seed)
     labels = np.stack([generator.integers(0, len(ids), 200) for ids in GROUPS.values()], axis=1)
     positive = np.zeros((200, 7), bool)
@@ -199,6 +200,8 @@ def test_the_baseline_of_groups_is_the_commonest_value_of_training():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_average_precision_agrees_with_scikit_learn(seed):
+    from sklearn.metrics import average_precision_score
+
     scores, positive, known = random_set(seed=seed)
     positive[:, 4] = False
     known[:, 6] = False

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn import metrics as sklearn_metrics
 
 from fschemas.failures import NonFiniteError
 from ftrain.metrics.bootstrap import pattern_interval, ratio_interval
@@ -56,6 +55,8 @@ def test_metrics_by_hand():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_metrics_agree_with_scikit_learn(seed):
+    from sklearn import metrics as sklearn_metrics
+
     scores, labels = random_set(seed=seed)
     known = labels >= 0
     truth, predicted = labels[known], scores[known].argmax(1)
@@ -77,6 +78,8 @@ def test_metrics_agree_with_scikit_learn(seed):
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 def test_balanced_accuracy_agrees_with_scikit_learn():
+    from sklearn import metrics as sklearn_metrics
+
     scores, labels = random_set(seed=9)
     known = labels >= 0
     expected = sklearn_metrics.balanced_accuracy_score(labels[known], scores[known].argmax(1))
@@ -84,6 +87,8 @@ def test_balanced_accuracy_agrees_with_scikit_learn():
 
 
 def test_per_class_agrees_with_scikit_learn():
+    from sklearn import metrics as sklearn_metrics
+
     scores, labels = random_set()
     names = list("abcdefg")
     known = labels >= 0
@@ -160,6 +165,8 @@ def test_the_interval_of_patterns_is_the_interval_of_images():
 
 
 def test_the_interval_of_macro_f1_holds_what_resampling_images_gives():
+    from sklearn import metrics as sklearn_metrics
+
     scores, labels = random_set(200)
     metrics = classification_metrics(scores, labels)
     truth, predicted = labels[labels >= 0], scores.argmax(1)[labels >= 0]

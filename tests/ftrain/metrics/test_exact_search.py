@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.distance import cdist
 
 from fschemas.failures import UsageError
 from ftrain.metrics import exact_search as exact
@@ -19,6 +18,8 @@ def vectors(count, dims, seed, *, unit=True):
 
 def brute_force(gallery, queries, metric, weight, top):
     """Scores as the seed had them, by scipy in double precision."""
+    from scipy.spatial.distance import cdist
+
     if metric == "cosine":
         deep = queries.deep.astype(float) @ gallery.deep.T.astype(float)
         color = queries.color.astype(float) @ gallery.color.T.astype(float)

@@ -5,16 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
-from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
-from pytorch_metric_learning.utils.inference import CustomKNN
-from sklearn.metrics import average_precision_score
-from torchmetrics.functional.retrieval import (
-    retrieval_average_precision,
-    retrieval_hit_rate,
-    retrieval_r_precision,
-    retrieval_recall,
-)
 
 from fschemas.failures import NonFiniteError
 from ftrain.metrics import retrieval
@@ -66,6 +56,14 @@ def test_metrics_by_hand():
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("chunk", [1, 32, 512])
 def test_agrees_with_torchmetrics_and_scikit_learn(metric, chunk):
+    from sklearn.metrics import average_precision_score
+    from torchmetrics.functional.retrieval import (
+        retrieval_average_precision,
+        retrieval_hit_rate,
+        retrieval_r_precision,
+        retrieval_recall,
+    )
+
     query, gallery, items, gallery_items = random_set()
     found = judge_retrieval(query, gallery, items, gallery_items, metric=metric, top=(1, 5, 20), chunk=chunk)
     scores = similarity(query, gallery, metric)
@@ -89,6 +87,10 @@ def test_agrees_with_torchmetrics_and_scikit_learn(metric, chunk):
 
 def musgrave(metric, query, items, gallery, gallery_items, *, itself=False):
     """The four figures that pytorch-metric-learning knows, by an exact search."""
+    from pytorch_metric_learning.distances import CosineSimilarity, LpDistance
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+    from pytorch_metric_learning.utils.inference import CustomKNN
+
     distance = CosineSimilarity() if metric == "cosine" else LpDistance(normalize_embeddings=False)
     calculator = AccuracyCalculator(
         include=("precision_at_1", "mean_average_precision", "mean_average_precision_at_r", "r_precision"),

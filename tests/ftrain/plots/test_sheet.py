@@ -4,8 +4,6 @@ import io
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
 from ftrain.plots.label_plots import plot_bars, plot_confusion
@@ -70,6 +68,9 @@ def test_a_sheet_explains_what_its_tiles_have_and_nothing_else():
 
 @pytest.mark.parametrize("width", [2.5, 4.9, 11.8])
 def test_no_line_of_a_head_is_wider_than_its_sheet(width):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     entries = [
         Entry("dot", "#35b3f5", "predicted, left"),
         Entry("ring", "#e0245e", "a sentence of the legend that is rather long"),
@@ -178,6 +179,8 @@ def test_labels_of_unknown_names_are_minus_one():
 
 def inside(figure):
     """Whether every text of a figure is within its canvas; numbers of the axis below are matplotlib's own affair."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]

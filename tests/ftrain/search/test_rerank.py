@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import cdist
 
 from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
 from ftrain.search.rerank import num_candidates, reciprocal_distances, rerank_candidates
@@ -37,6 +36,8 @@ def by_sets(distances, k1, k2, share):
 @pytest.mark.parametrize(("k1", "k2", "share"), [(20, 6, 0.3), (5, 1, 0.0), (7, 3, 1.0)])
 @pytest.mark.parametrize("count", [4, 60])
 def test_the_formulas_of_the_paper(count, k1, k2, share):
+    from scipy.spatial.distance import cdist
+
     points = np.random.default_rng(count).normal(size=(count, 3))
     distances = cdist(points, points)
     np.testing.assert_allclose(
@@ -80,6 +81,8 @@ def test_candidates_are_reordered_and_nothing_else(metric, weight):
 
 
 def test_all_of_a_gallery_as_candidates_is_the_paper():
+    from scipy.spatial.distance import cdist
+
     generator = np.random.default_rng(1)
     points = generator.normal(size=(41, 6)).astype(np.float32)
     points /= np.linalg.norm(points, axis=1, keepdims=True)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from tests.ftrain.keypoint_runs import write_run
@@ -51,6 +49,8 @@ def expected_of(run: Path, count: int) -> tuple[dict[str, torch.Tensor], dict[st
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_onnx_file_says_what_the_checkpoint_says(run: Path, exported: dict[str, Path], count: int) -> None:
+    import onnxruntime
+
     batch, expected = expected_of(run, count)
     session = onnxruntime.InferenceSession(exported["onnx"] / "model.onnx")
     assert [value.name for value in session.get_inputs()] == ["image", "matrix", "size"]
@@ -91,6 +91,8 @@ def test_the_note_is_enough_to_use_the_file(exported: dict[str, Path], kind: str
 
 
 def test_files_hold_no_places_of_this_machine_and_no_pickles(exported: dict[str, Path]) -> None:
+    import onnx
+
     source = str(Path(export_formats.__file__).parent).encode()
     model = onnx.load(exported["onnx"] / "model.onnx")
     assert source not in model.SerializeToString()

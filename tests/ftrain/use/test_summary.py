@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 import yaml
 from tests.ftrain.keypoint_runs import TINY, tiny_config, tiny_task, write_run
@@ -28,6 +27,8 @@ class Classifier(Tiny):
     """A known network in a task's clothes."""
 
     def __init__(self) -> None:
+        import timm
+
         super().__init__(TinyConfig(), {})
         del self.backbone, self.neck, self.head, self.wide
         self.network = timm.create_model("resnet50")

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torchvision.ops import box_iou, roi_align
 
 from ftrain.tasks.category.box import BoxHead, BoxMaps, box_loss, pool_box
 
@@ -41,6 +40,8 @@ def test_before_learning_the_box_is_most_of_the_image():
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_pooling_is_roi_align_of_each_image_s_own_box(size):
     """Not of the first image's, as seed code had it, and not of whole cells."""
+    from torchvision.ops import roi_align
+
     torch.manual_seed(1)
     features = torch.randn(5, 4, 10, 7)
     boxes = torch.sort(torch.rand(5, 2, 2), dim=1).values.flatten(1)
@@ -68,6 +69,8 @@ def test_gradients_reach_features_and_box_and_are_true():
 
 
 def test_the_loss_is_l1_and_generalised_iou_over_known_boxes():
+    from torchvision.ops import box_iou
+
     truth = torch.tensor([[0.1, 0.1, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0]])
     boxes = torch.tensor([[0.3, 0.1, 0.7, 0.5], [0.5, 0.5, 0.6, 0.6]], requires_grad=True)
     iou = box_iou(boxes[:1], truth[:1])[0, 0]

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-import timm
 import torch
-from torchvision.ops import roi_align
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import Visibility
@@ -34,6 +32,8 @@ def test_each_image_is_pooled_from_its_own_features_around_its_own_points():
 
 
 def test_the_windows_are_those_of_roi_align():
+    from torchvision.ops import roi_align
+
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(3, 5, 9, 12, generator=generator)
     points = torch.rand(3, 8, 2, generator=generator) * 130 - 17  # some outside of the image
@@ -112,6 +112,8 @@ def test_the_loss_of_maps_is_least_for_the_target_and_0_where_nothing_counts():
     [("test_efficientnet", 16), ("test_resnet", 8), ("test_convnext", 16), ("mobilenetv3_small_050", 16)],
 )
 def test_trunk_and_deep_stages_are_the_network_that_was_cut(name, stride):
+    import timm
+
     torch.manual_seed(0)
     backbone = Backbone(name, "none", (stride,)).eval()
     whole = {place: value.clone() for place, value in backbone.features.state_dict().items()}

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
 from tests.ftrain import category_runs, retrieval_runs
 from tests.shard_sets import write_label_set
 from typer.testing import CliRunner
@@ -109,6 +108,8 @@ def test_parts_are_what_a_run_sees_and_says(runs: Path) -> None:
 
 def test_the_embedding_weakens_strong_components_of_parts_that_count_alike() -> None:
     """Against scikit-learn: the first part is a thousand times as long as the second, and counts as much."""
+    from sklearn.decomposition import PCA
+
     member = Member(
         task="retrieval", model=retrieval_runs.config_of(classify="none").model, dataset={"vocabularies": {}}
     )
