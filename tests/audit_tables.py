@@ -12,8 +12,9 @@ import simplejpeg
 from PIL import Image
 
 from fschemas.landmarks import DEEPFASHION_8
+from fschemas.splits import SPLITS
 from fschemas.table_file import write_table
-from fschemas.tables import COLUMN_GROUPS, SPLITS, SampleTable, table_class
+from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
 from fschemas.vocabularies import vocabulary
 
 DEFAULTS: dict[str, Any] = {

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from fschemas.failures import FashionkitError
+from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.regular_file import open_regular
 
 _BEGIN = 1 << 16  # bytes that are read of a file
@@ -200,7 +201,6 @@ _RAW_MARKS = (
     ),
     ("fashionai-attributes", ("skirt_length_labels+sleeve_length_labels", "coat_length_labels+collar_design_labels")),
 )
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 
 def kind_of_folder(path: Path) -> FolderKind | None:
@@ -238,7 +238,7 @@ def what_is(path: Path) -> str:
     reader = raw_data_of(path)
     if reader is not None:
         return f"raw data of {reader}"
-    images = sum(name.lower().endswith(_IMAGES) for name in names)
+    images = sum(name.lower().endswith(IMAGE_EXTENSIONS) for name in names)
     if images:
         return f"a folder of images ({images if len(names) < _LIST else f'more than {images}'})"
     return f"a folder with other things ({names[0]!r}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"

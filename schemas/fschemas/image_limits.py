@@ -1,4 +1,4 @@
-"""What an image may ask of a decoder, for `convert`, `shard` and every command that looks at images.
+"""Formats and extensions of images, and what an image may ask of a decoder, for `convert`, `shard` and every command that looks at images.
 
 Bytes, pixels and scans bound the memory and the time of a decoder before it begins; `within` bounds the time of the rest.
 """
@@ -11,7 +11,11 @@ from typing import Any, TypeVar
 
 from fschemas.failures import IntegrityError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+EXTENSIONS = {  # lower case, by format; the first one is usual
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "GIF": (".gif",), "BMP": (".bmp",),
+}  # fmt: skip
+FORMATS = tuple(EXTENSIONS)
+IMAGE_EXTENSIONS = tuple(extension for extensions in EXTENSIONS.values() for extension in extensions)
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
 MIN_SIDE, MAX_SIDE = 8, 16384

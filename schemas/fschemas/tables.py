@@ -15,11 +15,9 @@ import dataframely as dy
 import polars as pl
 
 from fschemas.failures import UsageError
+from fschemas.image_limits import FORMATS, MAX_SIDE, MIN_SIDE
 from fschemas.landmarks import LandmarkSet, Visibility
-
-# Retrieval has query and gallery instead of test; some data sets have both for validation too.
-SPLITS = ("train", "val", "test", "query", "gallery", "val_query", "val_gallery", "unlabelled")
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+from fschemas.splits import SPLITS
 
 
 class SampleTable(dy.Schema):
@@ -27,14 +25,13 @@ class SampleTable(dy.Schema):
 
     key = dy.String(primary_key=True, regex=r"^[A-Za-z0-9_-]{1,94}$")  # sample name in shards: ASCII, no dots
     image = dy.String(nullable=False, min_length=1)  # path relative to the raw root, "/" between folders
-    width = dy.Int32(
-        nullable=True, min=8, max=16384
-    )  # pixels as displayed (EXIF orientation applied); null: not looked at
-    height = dy.Int32(nullable=True, min=8, max=16384)  # pixels as displayed
+    # Pixels as displayed (EXIF orientation applied); null: not looked at.
+    width = dy.Int32(nullable=True, min=MIN_SIDE, max=MAX_SIDE)
+    height = dy.Int32(nullable=True, min=MIN_SIDE, max=MAX_SIDE)
     split = dy.Enum(SPLITS, nullable=False)
     group = dy.String(nullable=False, min_length=1)  # what must not straddle splits: item, shoot, or the image itself
     sha256 = dy.String(nullable=True, regex=r"^[0-9a-f]{64}$")  # of the image's bytes; null: not looked at
-    image_format = dy.Enum(IMAGE_FORMATS, nullable=True)  # by content, not by extension
+    image_format = dy.Enum(FORMATS, nullable=True)  # by content, not by extension
     image_mode = dy.String(nullable=True)  # Pillow's name: RGB, L, CMYK, P …
     image_orientation = dy.Int8(nullable=True, min=1, max=8)  # EXIF; 1 is upright
     source_file = dy.String(nullable=False)  # annotation file, relative to the raw root

@@ -9,8 +9,7 @@ import polars as pl
 
 from fprep.audit.findings import Findings
 from fprep.audit.tables import AuditTable
-from fprep.convert.splits import HELD_OUT, SIDES
-from fschemas.tables import SPLITS
+from fschemas.splits import HELD_OUT, SIDES, SPLITS
 from fschemas.wording import count
 
 _COLUMNS = ("category", "garment", "style", "domain", "gender", "variation")

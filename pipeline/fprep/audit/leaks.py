@@ -12,9 +12,9 @@ import polars as pl
 
 from fprep.audit.findings import Findings, Place
 from fprep.audit.tables import AuditTable, Images
-from fprep.convert.splits import HELD_OUT
 from fprep.near_duplicates.pairs import NearPairs
 from fprep.readers.reader import short_hash
+from fschemas.splits import HELD_OUT
 
 _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from fprep.convert.splits import SIDES
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.json_file import COUNT, read_json, seal
 from fschemas.names import DIGEST
+from fschemas.splits import SIDES
 from fschemas.wording import count
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 
 from fprep.convert.source_table import check_table_digest, table_path
-from fprep.convert.splits import SIDES
 from fprep.near_duplicates.perceptual_hash import BLANK_CONTRAST, ImageHash, ImageTask, Views, hash_images
 from fprep.raw.safe_open import follows_links
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.publish import sha256_of
+from fschemas.splits import SIDES
 from fschemas.table_file import read_metadata, read_table
 from fschemas.tables import SampleTable
 from fschemas.vocabularies import vocabulary_names

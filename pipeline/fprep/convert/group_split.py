@@ -25,11 +25,12 @@ from fprep.convert.splits import PRIORITY
 from fprep.near_duplicates.pairs import near_pairs
 from fprep.near_duplicates.perceptual_hash import ImageTask, Views, hash_images
 from fschemas import wording
+from fschemas.splits import QUERY_AND_GALLERY
 
 _HELD_BACK = 0.5  # of a split's share: a part that is larger goes to train
 _CHAINED = 0.5  # of all rows in one part by looks alone: nothing is left to cut
 _CLASSES = ("style", "category")
-_RETRIEVAL = {"query", "gallery"}
+_QUERY, _GALLERY = QUERY_AND_GALLERY["test"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def split_by_groups(
         twins = _twins(new, pairs)
         notes.append(f"near-identical images chain {chain} of them, so groups alone are kept")
         notes.append(f"rejected for looking like a row of a more held-out split: {wording.count(len(twins), 'row')}")
-    if _RETRIEVAL & set(splits):
+    if {_QUERY, _GALLERY} & set(splits):
         new = _ask_and_answer(frame, new)
     moved = sum(before != after for before, after in zip(splits, new, strict=True))
     notes.append(f"{wording.count(moved, 'row')} in another split than the source says")
@@ -218,12 +219,12 @@ def _ask_and_answer(frame: pl.DataFrame, sides: list[str]) -> list[str]:
     result = list(sides)
     for row in order:
         if domains[row] in ("consumer", "shop"):
-            result[row] = "query" if domains[row] == "consumer" else "gallery"
+            result[row] = _QUERY if domains[row] == "consumer" else _GALLERY
         elif count[items[row]] > 1 and items[row] not in asked:
             asked.add(items[row])
-            result[row] = "query"
+            result[row] = _QUERY
         else:
-            result[row] = "gallery"
+            result[row] = _GALLERY
     return result
 
 

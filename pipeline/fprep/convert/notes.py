@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from fprep.convert.splits import SIDES
 from fprep.raw.folder import RawFolder
 from fprep.readers.class_names import near_names_of, shortened
+from fschemas.splits import SIDES
 from fschemas.wording import count
 
 

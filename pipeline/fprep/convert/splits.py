@@ -8,13 +8,8 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from fprep.readers.reader import short_hash
+from fschemas.splits import HELD_OUT, SIDES
 
-# Which side of the fence a split is on. Query and gallery share items by design.
-SIDES = {
-    "train": "train", "val": "val", "val_query": "val", "val_gallery": "val",
-    "test": "test", "query": "test", "gallery": "test", "unlabelled": "unlabelled",
-}  # fmt: skip
-HELD_OUT = ("val", "test")  # sides that nobody trains on
 # Of equal images the first one in the most binding split is kept: a test image must not be trained on.
 PRIORITY = {split: ("test", "val", "train", "unlabelled").index(side) for split, side in SIDES.items()}
 
@@ -80,7 +75,10 @@ def shares_to_cut(splits: Iterable[str], *, val_share: float, test_share: float)
     """Which shares of train become val and test: none where the source has that split."""
     given = set(splits)
     has_val = "val" in given  # and then a missing test split is the owner's choice
-    return {"val": 0.0 if has_val else val_share, "test": 0.0 if has_val or given & {"test", "query"} else test_share}
+    return {
+        "val": 0.0 if has_val else val_share,
+        "test": 0.0 if has_val or any(SIDES[split] == "test" for split in given) else test_share,
+    }
 
 
 def unique_keys(keys: Sequence[str], images: Sequence[str]) -> list[str]:

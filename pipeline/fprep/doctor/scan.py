@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.walk import is_below, is_stored_by_content, list_folder
 from fschemas.wording import count
 
 MAX_ENTRIES = 300_000  # files and folders in all
 MAX_IN_FOLDER = 4_000  # names kept of one folder
 MAX_DEPTH = 9
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
 @dataclass
@@ -94,7 +94,7 @@ def scan(
 
 def is_image(name: str) -> bool:
     """Whether a name ends as that of an image."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def _look(result: Scan, path: Path, seen: set[str], limit: int) -> tuple[Folder, list[str]]:

@@ -17,14 +17,14 @@ from fprep.raw.safe_open import follows_links
 from fprep.shard.sample import read_image
 from fschemas import wording
 from fschemas.failures import UsageError
-from fschemas.tables import SPLITS
+from fschemas.image_limits import EXTENSIONS
+from fschemas.splits import SPLITS
 
 CHUNK = 1024  # images whose rows are in memory at once
 UNLABELLED = "unlabelled"
 
 _OPEN = re.compile(r"\b(CC0|CC[ -]BY|public domain|MIT|Apache|BSD|Unlicense|ODC-BY|PDDL)\b", re.IGNORECASE)
 _CLOSED = re.compile(r"no redistribution|not be (re)?distributed|do not (re)?distribute", re.IGNORECASE)
-_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ class ExportJob:
 
 def image_suffix(row: dict[str, Any]) -> str:
     """The suffix that fits the content of the image, else that of its name."""
-    return _SUFFIXES.get(row["image_format"] or "", Path(row["image"]).suffix.lower() or ".jpg")
+    known = EXTENSIONS.get(row["image_format"] or "")
+    return known[0] if known else Path(row["image"]).suffix.lower() or ".jpg"
 
 
 def may_be_published(metadata: dict[str, Any]) -> bool:

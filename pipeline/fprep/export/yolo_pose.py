@@ -17,6 +17,7 @@ from fprep.export.job import UNLABELLED, ExportJob, image_suffix
 from fschemas import wording
 from fschemas.names import output_name
 from fschemas.publish import publish_bytes
+from fschemas.splits import QUERY_SPLITS
 
 _DIGITS = 7  # of a share: a thousandth of a pixel in an image of 10,000
 
@@ -68,7 +69,7 @@ def _share(value: float, size: int) -> str:
 def _data(job: ExportJob, splits: list[str], ids: dict[str, int]) -> str:
     points = job.landmark_set
     assert points is not None
-    held_out = [split for split in ("val", "test", "val_query", "query", "train") if split in splits]
+    held_out = [split for split in ("val", "test", *reversed(QUERY_SPLITS), "train") if split in splits]
     if held_out and held_out[0] != "val":
         job.notes.append(f"data.yaml: there is no val split, so val is {held_out[0]}")
     places: dict[str, Any] = {split: f"images/{split}" for split in splits}

@@ -22,11 +22,17 @@ from PIL import Image
 from fprep.engine.local import run_isolated
 from fprep.images.format import HEADER_BYTES, content_type, first_scan, is_cut, plain_jpeg
 from fprep.raw.safe_open import CannotOpen, open_inside, read_all
-from fschemas.image_limits import MAX_BYTES, MAX_PIXELS, MAX_SIDE, MIN_SIDE, TooMuchError, check_jpeg, count_segments
+from fschemas.image_limits import (
+    EXTENSIONS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    MAX_SIDE,
+    MIN_SIDE,
+    TooMuchError,
+    check_jpeg,
+    count_segments,
+)
 
-_EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "GIF": (".gif",), "BMP": (".bmp",),
-}  # fmt: skip
 _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 
 
@@ -189,7 +195,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _warnings(kind: str, mode: str, name: str, *, orientation: int = 1, is_animated: bool = False) -> tuple[str, ...]:
     found = {
-        "wrong_extension": not name.lower().endswith(_EXTENSIONS[kind]),
+        "wrong_extension": not name.lower().endswith(EXTENSIONS[kind]),
         "exif_orientation": orientation != 1,
         "grayscale_image": mode in _GRAY_MODES,
         "cmyk_image": mode == "CMYK",

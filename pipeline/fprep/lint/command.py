@@ -24,10 +24,8 @@ from fschemas.publish import TEMPORARY_PREFIX, sha256_of
 from fschemas.shard import RECORD_FOLDER, read_record, record_path
 from fschemas.shard_index import INDEX_FILE, POSITION_COLUMNS
 from fschemas.shard_set import DATASET_FILE, read_dataset_file
+from fschemas.splits import SIDES
 from fschemas.table_file import read_table
-
-# One split in two roles: items occur in both.
-_EVALUATION = {"query": "evaluation", "gallery": "evaluation", "val_query": "validation", "val_gallery": "validation"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def _check_groups(index: pl.DataFrame) -> Iterator[Finding]:
     """Groups (items, shoots) that stand in two splits: a test on what was trained on."""
     if "group" not in index.columns or "split" not in index.columns:
         return
-    roles = index.select("group", pl.col("split").replace(_EVALUATION)).unique()
+    roles = index.select("group", pl.col("split").replace(SIDES)).unique()
     straddling = (
         roles.group_by("group").agg(pl.col("split").sort()).filter(pl.col("split").list.len() > 1).sort("group")
     )

@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.walk import list_folder
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 MAX_LISTED = 300_000  # names of a folder among which a look at a foreign folder searches
 HOW = ("the same", "Unicode form", "letter case", "escapes", "extension")  # ways to differ, the least first
 
@@ -170,7 +170,7 @@ class _Names:
 def _stem(name: str) -> str:
     """The name without the extension of an image."""
     stem, dot, suffix = name.rpartition(".")
-    return stem if stem and f"{dot}{suffix}".lower() in IMAGE_SUFFIXES else name
+    return stem if stem and f"{dot}{suffix}".lower() in IMAGE_EXTENSIONS else name
 
 
 def _unescaped(name: str) -> str:

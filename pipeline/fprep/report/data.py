@@ -14,8 +14,8 @@ from fprep.convert.source_table import SourceTable
 from fschemas.failures import UsageError
 from fschemas.json_file import read_json
 from fschemas.publish import sha256_of
+from fschemas.splits import SPLITS
 from fschemas.table_file import read_metadata, read_table
-from fschemas.tables import SPLITS
 
 AUDIT_FILE = "audit.parquet"
 _AUDIT_COLUMNS = (

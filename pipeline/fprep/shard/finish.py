@@ -16,8 +16,8 @@ from fschemas.publish import publish_bytes, publish_sealed, sha256_of
 from fschemas.shard import RECORD_FOLDER, ShardRecord
 from fschemas.shard_index import DIGEST_COLUMN, INDEX_FILE
 from fschemas.shard_set import DATASET_FILE, FORMAT, read_dataset_file
+from fschemas.splits import SPLITS
 from fschemas.table_file import write_table
-from fschemas.tables import SPLITS
 
 README_FILE = "README.md"
 SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6,}}\.tar")

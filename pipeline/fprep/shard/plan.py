@@ -21,7 +21,7 @@ from fschemas.failures import UsageError
 from fschemas.names import KEY, LONGEST_KEY
 from fschemas.shard import shard_name
 from fschemas.shard_set import FORMAT
-from fschemas.tables import SPLITS
+from fschemas.splits import SPLITS
 
 CONTENT_VERSION = 1  # counts up when the same table and options begin to give other bytes
 # Hugging Face's names of column types. Coordinates are doubles in JSON, so that nothing is cut off.

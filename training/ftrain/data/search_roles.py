@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from fschemas.splits import GALLERY_SPLITS, QUERY_SPLITS
+
 BOTH, QUERY, GALLERY = 0, 1, 2  # an image is sought among the others, is sought only, is searched only
-_ROLES = {"query": QUERY, "val_query": QUERY, "gallery": GALLERY, "val_gallery": GALLERY}
+_ROLES = dict.fromkeys(QUERY_SPLITS, QUERY) | dict.fromkeys(GALLERY_SPLITS, GALLERY)
 
 
 def role_of(annotation: dict[str, Any]) -> int:

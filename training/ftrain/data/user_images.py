@@ -19,13 +19,21 @@ from PIL import Image, ImageOps
 
 from fschemas.failures import UsageError
 from fschemas.folder_kinds import kind_of_folder
-from fschemas.image_limits import FORMATS, MAX_BYTES, MAX_PIXELS, TooMuchError, check_jpeg, count_segments, within
+from fschemas.image_limits import (
+    FORMATS,
+    IMAGE_EXTENSIONS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    TooMuchError,
+    check_jpeg,
+    count_segments,
+    within,
+)
 from fschemas.names import output_path
 from fschemas.pixels import as_rgb
 from fschemas.regular_file import open_regular
 from fschemas.walk import readable, walk
 
-_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 
 
@@ -109,7 +117,7 @@ def _walk(folder: Path, skip: Path | None) -> Iterator[Path]:
         folders[:] = [name for name in folders if (here / name).resolve() != without]
         for name in files:
             path = here / name
-            is_named = path.suffix.lower() in _EXTENSIONS
+            is_named = path.suffix.lower() in IMAGE_EXTENSIONS
             dangles = path.is_symlink() and not path.exists()
             if (is_named and (dangles or path.is_file())) or (path.is_file() and _has_magic(path)):
                 yield path

@@ -16,6 +16,7 @@ from fschemas.failures import NonFiniteError, UsageError
 from fschemas.folders import claim_output
 from fschemas.publish import exclusive
 from fschemas.shard_set import ShardSet
+from fschemas.splits import GALLERY_SPLITS
 from ftrain.data.image import decode_exactly
 from ftrain.data.remote import open_shards
 from ftrain.data.types import Results
@@ -117,7 +118,7 @@ def weights_digest(task: Task) -> str:
 def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, labelled: bool) -> np.ndarray:
     """Plain rows (no augmented copies) of the splits that the task can use."""
     known = list(shards.metadata["splits"])
-    chosen = list(splits) if splits else ["gallery"] if "gallery" in known else known
+    chosen = list(splits) if splits else [GALLERY_SPLITS[0]] if GALLERY_SPLITS[0] in known else known
     rows = np.unique(np.concatenate([shards.rows(split) for split in chosen]))
     rows = rows[shards.columns["copy"][rows] == 0]
     if labelled:

@@ -20,7 +20,7 @@ from fprep.raw.unchanged import read_unchanged
 from fprep.readers.json_document import Fault, parse_document
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
-from fschemas.tables import SPLITS
+from fschemas.splits import SPLITS
 from fschemas.walk import walk
 
 Entry = dict[str, Any]

@@ -19,6 +19,7 @@ from fprep.readers.json_document import Fault
 from fprep.readers.own.conventions import plain
 from fprep.readers.reader import BOX_TEXT, safe_key
 from fprep.readers.units import corners_of
+from fschemas.image_limits import MAX_SIDE, MIN_SIDE
 from fschemas.landmarks import Visibility
 from fschemas.regular_file import open_regular
 from fschemas.tables import COLUMN_GROUPS, GROUPS, SampleTable
@@ -204,7 +205,7 @@ def frame_of(rows: list[Entry], plan: Plan) -> pl.DataFrame:
 def stated_size(image: Entry) -> tuple[int | None, int | None]:
     """Width and height that the entry of an image states; None, None where it states none."""
     width, height = image.get("width"), image.get("height")
-    if type(width) is int and type(height) is int and min(width, height) >= 8 and max(width, height) <= 16384:
+    if type(width) is int and type(height) is int and min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE:
         return width, height
     return None, None
 

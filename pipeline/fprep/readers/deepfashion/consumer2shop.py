@@ -35,6 +35,7 @@ from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
 from fprep.readers.reader import reader
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8
+from fschemas.splits import QUERY_AND_GALLERY
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
 
@@ -48,7 +49,7 @@ _SPELLINGS = (
     ("TOPS/Summer_Wear/", "TOPS/Summer_Suit/"),
 )
 _SOURCES = {1: "shop", 2: "consumer"}
-_ROLES = {"consumer": "query", "shop": "gallery"}
+_ROLES = dict(zip(("consumer", "shop"), QUERY_AND_GALLERY["test"], strict=True))
 _SIDE = 301  # pixels of the longest side of the images that the coordinates belong to
 
 

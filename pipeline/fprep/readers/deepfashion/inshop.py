@@ -35,13 +35,14 @@ from fprep.readers.deepfashion.retrieval_lists import (
 from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
 from fprep.readers.reader import reader
 from fschemas.landmarks import DEEPFASHION_8
+from fschemas.splits import QUERY_AND_GALLERY
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
 
 _TABLE = table_class("category", "attributes", "box", "landmarks", "item", "shop", "variation")
 _ATTRIBUTES = vocabulary("deepfashion-inshop-attribute-463")
 _CATEGORIES = vocabulary("deepfashion-inshop-category-17")
-_SPLITS = ("train", "query", "gallery")
+_SPLITS = ("train", *QUERY_AND_GALLERY["test"])
 _PATH = r"^img/([^/]+)/([^/]+)/(id_[0-9]{8})/([^/]+)$"
 _VIEW = r"^(?<variant>[0-9]{2})_(?<code>[0-9])_(?<pose>front|side|back|full|flat|additional)\.jpg$"
 _POSE_TYPES = {"1": 1, "2": 2, "3": 3, "4": 4, "6": 6}  # view code of the file name -> pose type of the box list

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from fprep.readers.kfashion.labels import PARTS, STYLES
+from fschemas.image_limits import MAX_SIDE, MIN_SIDE
 
 Tell = Callable[[str, str], None]
 
 _RECT = ("X좌표", "Y좌표", "가로", "세로")
 _IMAGE = ("이미지 식별자", "이미지 너비", "이미지 높이")
 _four = itemgetter(*_RECT)
-_MIN_SIDE, _MAX_SIDE = 8, 16384
 _NUMBERS = {int, float}
 _NO_ORDER = np.zeros(0, np.int64)
 _STYLES = {"": -1, **STYLES.ids}
@@ -80,7 +80,7 @@ class Columns:
         num_garments, num_positive, num_unknown = np.diff(ends, axis=0, prepend=np.zeros((1, 3), np.int64)).T
         images = _whole_numbers(self.images).reshape(-1, 3)
         sizes = images[:, 1:].copy()
-        sizes[(sizes.min(1) < _MIN_SIDE) | (sizes.max(1) > _MAX_SIDE)] = 0
+        sizes[(sizes.min(1) < MIN_SIDE) | (sizes.max(1) > MAX_SIDE)] = 0
         for row in np.flatnonzero(sizes[:, 0] == 0).tolist():
             tell("no_image_size", self.files[row])
         rows = np.repeat(np.arange(num_rows), num_garments)
@@ -157,7 +157,7 @@ class Columns:
                 boxes[index] = [*points.min(0), *points.max(0)]
                 whole[index] = True
                 tell("box_from_polygon", self.files[rows[index]])
-        most = np.where(sizes > 0, sizes, _MAX_SIDE)[rows] - 1.0
+        most = np.where(sizes > 0, sizes, MAX_SIDE)[rows] - 1.0
         inside = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], most)], axis=1)
         empty = whole & (boxes[:, 2:] <= boxes[:, :2]).any(1)
         outside = whole & ~empty & (inside[:, 2:] <= inside[:, :2]).any(1)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fprep.raw.dialect import join_names, plain_name, read_names
-from fprep.raw.image_names import IMAGE_SUFFIXES
 from fprep.readers.own.conventions import SPLIT_NAMES
 from fprep.readers.units import PLACE_KEYS, corners_of
 from fschemas.failures import UsageError, did_you_mean
-from fschemas.tables import SPLITS
+from fschemas.image_limits import IMAGE_EXTENSIONS
+from fschemas.splits import SPLITS
 
 USUAL_NAMES = {
     "image": ("image", "image_path", "image_file_name", "image_name", "image_id", "img", "img_path", "file", "file_name",
@@ -129,7 +129,7 @@ def fitting_image_column(
 
 def looks_like_image(value: str) -> bool:
     """Whether a value ends as the name of an image does, and is no address of one."""
-    return value.strip().lower().endswith(IMAGE_SUFFIXES) and "://" not in value
+    return value.strip().lower().endswith(IMAGE_EXTENSIONS) and "://" not in value
 
 
 def value_fits(key: str, value: str) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import IMAGE_SUFFIXES
 from fprep.readers.class_names import shortened
 from fschemas import wording
+from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.vocabularies import Vocabulary
 from fschemas.walk import readable
 
@@ -84,7 +84,7 @@ def walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
             for name in files:
                 shown = name if name.isascii() else readable(name)
                 end = Path(shown).suffix.lower()
-                if end not in IMAGE_SUFFIXES and not given.is_file():
+                if end not in IMAGE_EXTENSIONS and not given.is_file():
                     others[end or "without an extension"] += 1
                 else:
                     (found if is_text and shown == name else misnamed).add(prefix + shown)

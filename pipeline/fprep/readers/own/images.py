@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fprep.raw.folder import RawFolder
-from fprep.raw.image_names import IMAGE_SUFFIXES, clean_path, image_path_fault
+from fprep.raw.image_names import clean_path, image_path_fault
 from fschemas.failures import UsageError
+from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.walk import walk
 from fschemas.wording import count
 
@@ -94,4 +95,4 @@ class ImagePlaces:
 
 
 def _has_suffix(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    return name.lower().endswith(IMAGE_EXTENSIONS)

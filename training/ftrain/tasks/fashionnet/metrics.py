@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fschemas.landmarks import LandmarkSet, Visibility
+from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.types import Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy
 from ftrain.metrics.bootstrap import ratio_interval
@@ -124,6 +125,7 @@ def retrieval(results: Results, splits: np.ndarray | None) -> RetrievalFigures:
 
 def query_and_gallery(splits: np.ndarray | None, num_rows: int) -> tuple[IntArray, IntArray]:
     """Numbers of the images that are sought, and of those among which they are."""
-    if splits is not None and {"query", "gallery"} <= set(splits.tolist()):
-        return np.flatnonzero(splits == "query"), np.flatnonzero(splits == "gallery")
+    query, gallery = QUERY_AND_GALLERY["test"]
+    if splits is not None and {query, gallery} <= set(splits.tolist()):
+        return np.flatnonzero(splits == query), np.flatnonzero(splits == gallery)
     return np.arange(num_rows), np.arange(num_rows)

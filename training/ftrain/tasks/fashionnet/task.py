@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
+from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch
 from ftrain.data.types import EvaluatedSplit, Results, Rows
@@ -97,9 +98,8 @@ class FashionNet(Task):
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
         """`test` of a set for retrieval is its queries and its gallery; neither is ever validated on."""
-        if split == "test" and split not in known and {"query", "gallery"} <= set(known):
-            return ("query", "gallery")
-        return (split,)
+        pair = QUERY_AND_GALLERY["test"]
+        return pair if split == "test" and split not in known and set(pair) <= set(known) else (split,)
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fschemas.csv_text import csv_bytes, csv_table
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
+from fschemas.splits import GALLERY_SPLITS, QUERY_SPLITS
 from fschemas.wording import count
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.bootstrap import ratio_interval
@@ -158,11 +159,8 @@ def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
     splits, plain = columns["split"][rows], columns["copy"][rows] == 0
     first = evaluated.split.split("+")[0]
     asks, answers, protocol = plain, plain, "leaving one out"
-    if {"query", "val_query"} & set(splits.tolist()):
-        asks, answers = (
-            plain & np.isin(splits, ("query", "val_query")),
-            plain & np.isin(splits, ("gallery", "val_gallery")),
-        )
+    if set(QUERY_SPLITS) & set(splits.tolist()):
+        asks, answers = (plain & np.isin(splits, role) for role in (QUERY_SPLITS, GALLERY_SPLITS))
         protocol = "official query and gallery"
     elif first != evaluated.split:
         asks, protocol = plain & (splits == first), f"{first} asks, {evaluated.split.replace('+', ' and ')} answer"

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.config import TaskConfig
 from ftrain.data.search_roles import GALLERY, QUERY, has_match
 from ftrain.data.stream import Batch
@@ -32,9 +33,6 @@ from ftrain.tasks.retrieval.config import RetrievalConfig
 from ftrain.tasks.retrieval.encoder import RetrievalEncoder
 from ftrain.tasks.retrieval.pooling import AveragePooling, GeneralisedMean, strength
 from ftrain.tasks.task import Task
-
-# What a user calls a split, and the splits of query and gallery images that it is where a set has them.
-_PAIRS = {"test": ("query", "gallery"), "val": ("val_query", "val_gallery")}
 
 
 class Retrieval(Task):
@@ -81,7 +79,7 @@ class Retrieval(Task):
             if strangers := [part for part in parts if part not in known]:
                 raise UsageError(f"--split {split}: no split {strangers[0]!r}; there are {', '.join(known)}")
             return tuple(parts)
-        pair = _PAIRS.get(split, ())
+        pair = QUERY_AND_GALLERY.get(split, ())
         return pair if pair and split not in known and all(name in known for name in pair) else (split,)
 
     @classmethod

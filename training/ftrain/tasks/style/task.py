@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fschemas.failures import UsageError
+from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.config import TaskConfig
 from ftrain.data.search_roles import has_match, role_of
 from ftrain.data.stream import Batch
@@ -105,7 +106,7 @@ class Style(Task):
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
         """Query and gallery are the test set, val_query and val_gallery the validation set, where a data set has those."""
-        pair = {"test": ("query", "gallery"), "val": ("val_query", "val_gallery")}.get(split, ())
+        pair = QUERY_AND_GALLERY.get(split, ())
         return pair if split not in known and any(name in known for name in pair) else (split,)
 
     @classmethod
