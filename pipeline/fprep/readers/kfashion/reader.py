@@ -37,11 +37,7 @@ _ALONE = 8 * _TASK  # so few files are not worth other processes
     name="kfashion",
     table=table_class("style", "garments", "attributes"),
     vocabularies={"attributes": ATTRIBUTES, "style": STYLES, "part": vocabulary("kfashion-part-4")},
-    variants={
-        "release": ("**/라벨링*/**/*.json",),
-        "renamed": ("**/labels/**/*.json",),
-        "flat": ("**/*.json",),
-    },
+    variants={"release": ("**/라벨링*/**/*.json",), "renamed": ("**/labels/**/*.json",), "flat": ("**/*.json",)},
     splits="cut",
     mapping={"polygons": "no: leave the polygons out, which are two thirds of the work and of the table"},
     paper="K-Fashion image (K-패션 이미지), AI-Hub 2020, National Information Society Agency of Korea",
