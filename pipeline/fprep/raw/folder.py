@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from fprep.raw.file import MAX_LINE, RawFile, RawLine
 from fprep.raw.image_names import ImageFinder
 from fprep.raw.safe_open import HOW_TO_FOLLOW, CannotOpen, open_inside, read_all
 from fprep.raw.spill import Aside
-from fschemas.failures import UsageError
+from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import LandmarkSet
 from fschemas.vocabularies import Vocabulary
 from fschemas.walk import Walked, is_below, is_stored_by_content, is_utf8, list_folder, readable, walk
@@ -203,9 +203,21 @@ class RawFolder:
         except CannotOpen:
             return RawLine(file, number, 0, b"")
 
-    def reject(self, row: RawLine, rule: str, message: str, *, place: RawLine | None = None, column: str = "", found: str = "",
+    def option(self, key: str, known: Collection[str], default: str) -> str:
+        """`chosen_option` of this conversion."""
+        return chosen_option(self.mapping, key, known, default)
+
+    def prefix_of(self, folder: Path) -> str:
+        """What makes a path below `folder` one from the root: its name and a `/`, or "" for the root itself."""
+        return "" if folder == self.root else f"{self.name_of(folder)}/"
+
+    def nothing_found(self, message: str) -> UsageError:
+        """The error to raise if the given folders hold nothing to read; `message` says what was expected."""
+        return UsageError(f"{', '.join(map(str, self.given))}: {message}")
+
+    def reject(self, row: RawLine, rule: str, message: str, column: str = "", found: str = "", *, place: RawLine | None = None,
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
-        """Refuse a row. `message` says what is wrong without the place; `place` is where, when not in the row's own line."""
+        """Refuse a row, often with `*fault`. `message` says what is wrong, but not where; `place` is where, if not in the row's own line."""
         where = place or row
         self.rejects.append(
             Reject(row, where, rule, f"{where}: {message}; row rejected", column, found[:200], rules or (rule,))
@@ -228,6 +240,14 @@ class RawFolder:
             if column.startswith(prefix) and numbers[row.number - 1]:
                 return self.line(file, numbers[row.number - 1])
         return row
+
+
+def chosen_option(mapping: Mapping[str, str], key: str, known: Collection[str], default: str) -> str:
+    """What `--map KEY=` says, else `default`; raises `UsageError` for a value that is not `known`."""
+    value = mapping.get(key, default)
+    if value in known:
+        return value
+    raise UsageError(f"--map {key}={value}: {did_you_mean(value, known)}expected {' or '.join(filter(None, known))}")
 
 
 def real_path(path: Path) -> Path:

@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from fprep.raw.folder import chosen_option
 from fprep.readers.orientation import TURN
-from fschemas.failures import UsageError, did_you_mean
+from fschemas.failures import UsageError
 from fschemas.wording import are, count
 
 Row = dict[str, Any]
@@ -35,11 +36,8 @@ class Written:
     @classmethod
     def of(cls, mapping: Mapping[str, str]) -> Written:
         """What `--map` says; raises `UsageError` for an unknown value."""
-        unit, axes = mapping.get("unit", "pixel"), mapping.get("axes", "xy")
-        for key, value, known in (("unit", unit, tuple(UNITS)), ("axes", axes, AXES)):
-            if value not in known:
-                raise UsageError(f"--map {key}={value}: {did_you_mean(value, known)}expected {' or '.join(known)}")
-        return cls(UNITS[unit], axes == "yx")
+        unit = chosen_option(mapping, "unit", UNITS, "pixel")
+        return cls(UNITS[unit], chosen_option(mapping, "axes", AXES, "xy") == "yx")
 
     @property
     def plain(self) -> bool:

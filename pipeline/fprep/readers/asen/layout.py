@@ -88,9 +88,8 @@ def find_layout(raw: RawFolder) -> Layout:
         if given.is_file() and given.name not in _META and given.suffix == ".json":
             raise UsageError(f"{given}: expected meta.json or the folder of filenames_train.txt")
     if not folders:
-        places = ", ".join(str(place) for place in raw.given)
-        raise UsageError(
-            f"{places}: no lists in the layout of ASEN here; expected filenames_train.txt, label_train.txt and so on"
+        raise raw.nothing_found(
+            "no lists in the layout of ASEN here; expected filenames_train.txt, label_train.txt and so on"
         )
     if len(folders) > 1:
         several = ", ".join(raw.name_of(folder) for folder in sorted(folders))
@@ -195,7 +194,7 @@ def image_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
             break
     else:
         home = folder
-    return "" if home == raw.root else f"{raw.name_of(home)}/"
+    return raw.prefix_of(home)
 
 
 def spelt_as_on_disk(root: Path, prefix: str, names: Sequence[str]) -> list[str]:

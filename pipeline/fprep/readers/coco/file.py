@@ -151,7 +151,7 @@ def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
         inside = [home for home in hits if home.is_relative_to(raw.root)]
         hits = {home: sum(bool(name) and raw.has_image(home, name) for name in sample) for home in inside}
     home = max(hits, key=lambda home: hits[home]) if any(hits.values()) else path.parent
-    return "" if home == raw.root else f"{raw.name_of(home)}/"
+    return raw.prefix_of(home)
 
 
 def _entries(document: Entry, key: str, name: str) -> list[Entry]:

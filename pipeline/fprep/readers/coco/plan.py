@@ -10,6 +10,7 @@ from typing import cast
 from fprep.raw.folder import RawFolder
 from fprep.readers.coco.file import CocoFile, Entry
 from fprep.readers.own.conventions import Spellings, plain
+from fprep.readers.units import BOX_FORMS
 from fschemas.landmarks import LANDMARK_SETS, LandmarkSet
 from fschemas.vocabularies import Vocabulary, vocabulary, vocabulary_names
 
@@ -61,7 +62,7 @@ def make_plan(raw: RawFolder, files: Sequence[CocoFile]) -> Plan:
         else:
             groups.append("landmarks")
             raw.landmark_set = landmarks
-    form = raw.mapping.get("box-form", "size")
+    form = raw.option("box-form", BOX_FORMS, "size")
     raw.box_form = form
     return Plan(tuple(groups), form, raw.mapping.get("unit", "pixel") == "pixel", landmarks, garments, attributes)
 

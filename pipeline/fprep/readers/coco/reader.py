@@ -16,9 +16,8 @@ import polars as pl
 from fprep.raw.folder import RawFolder
 from fprep.readers.coco.file import is_coco_among, read_coco
 from fprep.readers.coco.tables import read_rows
-from fprep.readers.reader import orientation_key, reader
-from fprep.readers.units import BOX_FORMS, PLACE_KEYS
-from fschemas.failures import UsageError, did_you_mean
+from fprep.readers.reader import reader
+from fprep.readers.units import PLACE_KEYS
 from fschemas.tables import SampleTable
 
 _MAX_DEPTH = 5
@@ -35,7 +34,6 @@ _MAX_DEPTH = 5
     mapping={
         "box-form": "size (default: x, y, width, height), corners (x1, y1, x2, y2) or center (x, y of the center, width, height)",
         **PLACE_KEYS,
-        **orientation_key("upright"),
     },
     paper="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014 (the format)",
     license="that of the images; the converter knows none",
@@ -43,13 +41,9 @@ _MAX_DEPTH = 5
 )
 def coco(raw: RawFolder) -> pl.LazyFrame:
     """Rows of all annotations. `source_line` is the number of the annotation in its file."""
-    form = raw.mapping.get("box-form", "size")
-    if form not in BOX_FORMS:
-        raise UsageError(f"--map box-form={form}: {did_you_mean(form, BOX_FORMS)}expected {' or '.join(BOX_FORMS)}")
     paths = coco_files(raw)
     if not paths:
-        places = ", ".join(str(place) for place in raw.given)
-        raise UsageError(f"{places}: no COCO file here; expected a JSON file with images, annotations and categories")
+        raise raw.nothing_found("no COCO file here; expected a JSON file with images, annotations and categories")
     return read_rows(raw, [read_coco(raw, path) for path in paths]).lazy()
 
 

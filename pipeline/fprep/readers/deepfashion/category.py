@@ -17,7 +17,6 @@ from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion.attribute_matrix import read_attributes
 from fprep.readers.deepfashion.landmark_rows import GARMENTS, LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
-from fprep.readers.deepfashion.retrieval_lists import keys_of
 from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
 from fprep.readers.deepfashion.tree import (
     Benchmark,
@@ -95,15 +94,8 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
             del columns["variation"]
     names = rows.names.gather(kept)
     warn_of_case(raw, names)
-    return pl.DataFrame(
-        {
-            "key": keys_of(names),
-            "image": image_paths(raw, benchmark.home, names),
-            "split": rows.words[1].gather(kept),
-            "source_line": pl.Series(rows.lines[kept], dtype=pl.Int32),
-            **columns,
-        }
-    ).with_columns(pl.lit(rows.file.name).alias("source_file"))
+    columns |= {"image": image_paths(raw, benchmark.home, names), "split": rows.words[1].gather(kept)}
+    return rows.frame(kept, columns)
 
 
 def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
@@ -117,15 +109,7 @@ def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
             lists[column] = read_list(raw, path, numbers=count)
     if "category" in lists:
         labels = lists["category"].matrix(1)[:, 0]
-        good = (labels >= 1) & (labels <= len(_CATEGORIES))
-        lists["category"].require(
-            good,
-            lambda row: (
-                "unknown_category",
-                f"category {labels[row]}, expected 1 to {len(_CATEGORIES)}",
-                str(labels[row]),
-            ),
-        )
+        lists["category"].require_between(labels, 1, len(_CATEGORIES), "unknown_category", "category")
     return lists
 
 

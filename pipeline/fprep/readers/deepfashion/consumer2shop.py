@@ -16,7 +16,7 @@ import polars as pl
 
 from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion.image_folders import find_images, spelling_on_disk
-from fprep.readers.deepfashion.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
+from fprep.readers.deepfashion.item_attributes import add_item_attributes, check_items, compare_names, vocabulary_lines
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile
 from fprep.readers.deepfashion.pairs import PATH_PARTS, Pairs, read_pairs, released_names
@@ -25,7 +25,6 @@ from fprep.readers.deepfashion.retrieval_lists import (
     compare_types,
     do_not_fit,
     join_labels,
-    keys_of,
     label_columns,
     partition_files,
     read_boxes,
@@ -89,14 +88,9 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
     image_folder, is_highres = find_images(raw, home, _FOLDERS)
     images = spelling_on_disk(raw, pl.Series([image_folder]) + names.str.slice(len("img/")), _SPELLINGS)
     chosen = {"item": item, "group": item, "split": split, "domain": domain}
-    frame = pl.DataFrame({name: column.gather(kept) for name, column in chosen.items()}).with_columns(
-        images.alias("image"),
-        keys_of(names).alias("key"),
-        pl.lit(rows.file.name).alias("source_file"),
-        pl.Series("source_line", rows.lines[kept], pl.Int32),
-        pairs.partners_of(names, images).alias("pairs"),
-        _split_by_role().alias("split"),
-    )
+    columns = {name: column.gather(kept) for name, column in chosen.items()}
+    frame = rows.frame(kept, columns | {"image": images, "pairs": pairs.partners_of(names, images)})
+    frame = frame.with_columns(_split_by_role().alias("split"))
     if not do_not_fit(raw, images, image_folder, is_highres, _SIDE):
         frame = frame.with_columns(label_columns(places, lists.get("box"), landmarks))
     for row in kept[(frame["pairs"].list.len() == 0).to_numpy()].tolist():
@@ -136,26 +130,11 @@ def _domains(raw: RawFolder, rows: ListFile, boxes: ListFile | None) -> pl.Serie
 
 
 def _check_rows(rows: ListFile, pairs: Pairs, item: pl.Series, split: pl.Series, domain: pl.Series) -> None:
-    rows.require(
-        (item != "").to_numpy(),
-        lambda row: ("unexpected_path", "not a path img/<part>/<folder>/<item>/<image>", rows.names[row][:200]),
-    )
-    rows.require(
-        (split != "").to_numpy(),
-        lambda row: (
-            "no_split",
-            f"no pair of {pairs.file.name} names {item[row]}, so its split is not known",
-            item[row],
-        ),
-    )
-    rows.require(
-        ((domain != "unknown") | (split == "train")).to_numpy(),
-        lambda row: (
-            "unknown_domain",
-            "neither shop_ nor comsumer_: query or gallery is not known",
-            rows.names[row][:200],
-        ),
-    )
+    rows.require(item != "", "unexpected_path", "not a path img/<part>/<folder>/<item>/<image>")
+    no_pair = f"no pair of {pairs.file.name} names"
+    rows.require(split != "", "no_split", lambda row: f"{no_pair} {item[row]}, so its split is not known", item)
+    known = (domain != "unknown") | (split == "train")
+    rows.require(known, "unknown_domain", "neither shop_ nor comsumer_: query or gallery is not known")
 
 
 def _split_by_role() -> pl.Expr:
@@ -177,10 +156,7 @@ def _add_attributes(raw: RawFolder, home: Path, frame: pl.DataFrame) -> pl.DataF
         compare_names(
             raw.name_of(path), list(zip([place for place, _ in lines], names, strict=True)), _ATTRIBUTES.values
         )
-    if path := annotation_file(home, "list_attr_items.txt"):
-        positive, unknown = read_item_attributes(raw, path, len(_ATTRIBUTES), frame["item"]).of(frame["item"])
-        frame = frame.with_columns(positive.alias("attributes_positive"), unknown.alias("attributes_unknown"))
-    return frame
+    return add_item_attributes(raw, annotation_file(home, "list_attr_items.txt"), len(_ATTRIBUTES), frame)
 
 
 def _columns(place: str, text: str, count: int) -> list[str]:

@@ -91,9 +91,8 @@ def _folders(raw: RawFolder) -> list[Path]:
         if any(is_file(folder / f"{split}.txt") for split in ("train", "val", "test"))
     }
     if not found:
-        given = ", ".join(str(place) for place in raw.given)
-        raise UsageError(
-            f"{given}: no fine annotation here; expected split/train.txt or Anno_fine/train.txt and its label files"
+        raise raw.nothing_found(
+            "no fine annotation here; expected split/train.txt or Anno_fine/train.txt and its label files"
         )
     return sorted(found)
 
@@ -290,7 +289,7 @@ def _labelled_frame(
 def _prefix(raw: RawFolder, folder: Path) -> str:
     """What stands before the paths of the lists, seen from the root."""
     home = next((place for place in (folder.parent, folder.parent / "Img") if (place / "img").is_dir()), folder.parent)
-    return "" if home == raw.root else f"{raw.name_of(home)}/"
+    return raw.prefix_of(home)
 
 
 def _frame(

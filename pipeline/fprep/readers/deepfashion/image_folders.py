@@ -36,7 +36,7 @@ def find_images(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[str
             folders[:] = [folder for folder in folders if folder.lower().startswith("img")]
         depth = len(relative.parts)
         folders[:] = [folder for folder in folders if depth < _MAX_DEPTH and folder.lower() not in lower]
-    base = "" if home == raw.root else f"{raw.name_of(home)}/"
+    base = raw.prefix_of(home)
     if not found:
         return f"{base}img/", False
     is_highres, _, name = min(found)

@@ -17,7 +17,7 @@ import polars as pl
 from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion.descriptions import add_descriptions, read_descriptions
 from fprep.readers.deepfashion.image_folders import find_images
-from fprep.readers.deepfashion.item_attributes import check_items, compare_names, read_item_attributes, vocabulary_lines
+from fprep.readers.deepfashion.item_attributes import add_item_attributes, check_items, compare_names, vocabulary_lines
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile
 from fprep.readers.deepfashion.retrieval_lists import (
@@ -25,7 +25,6 @@ from fprep.readers.deepfashion.retrieval_lists import (
     compare_types,
     do_not_fit,
     join_labels,
-    keys_of,
     label_columns,
     partition_files,
     read_boxes,
@@ -93,12 +92,8 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
         "image": images, "split": rows.words[2], "category": folder, "item": item, "group": item, "pose": view["pose"],
         "gender": gender.replace_strict(_GENDERS, default="unknown", return_dtype=pl.String), "variant": view["variant"],
     }  # fmt: skip
-    frame = pl.DataFrame({name: column.gather(kept) for name, column in chosen.items()}).with_columns(
-        keys_of(rows.names.gather(kept)).alias("key"),
-        pl.lit(rows.file.name).alias("source_file"),
-        pl.Series("source_line", rows.lines[kept], pl.Int32),
-        *label_columns(places, lists.get("box"), landmarks),
-    )
+    frame = rows.frame(kept, {name: column.gather(kept) for name, column in chosen.items()})
+    frame = frame.with_columns(label_columns(places, lists.get("box"), landmarks))
     compare_types(raw, rows, kept, places, lists.get("box"), landmarks)
     _check_views(raw, rows, kept, places, view["code"], lists.get("box"))
     for split in _SPLITS:
@@ -109,30 +104,14 @@ def _read(raw: RawFolder, path: Path, home: Path) -> pl.DataFrame:
 
 def _check_rows(rows: ListFile, folder: pl.Series, item: pl.Series) -> None:
     words, splits = rows.words[1], rows.words[2]
+    rows.require(item != "", "unexpected_path", "not a path img/<gender>/<folder>/<item>/<image>")
+    known, rest = folder.is_in(list(_CATEGORIES.values)), f"is none of the {len(_CATEGORIES)} known"
+    rows.require(known, "unknown_category", lambda row: f"the folder {folder[row][:60]!r} {rest}", folder)
+    says = "but the path says"
     rows.require(
-        (item != "").to_numpy(),
-        lambda row: ("unexpected_path", "not a path img/<gender>/<folder>/<item>/<image>", rows.names[row][:200]),
+        item == words, "item_path_mismatch", lambda row: f"item {words[row][:40]!r}, {says} {item[row]}", words
     )
-    rows.require(
-        folder.is_in(list(_CATEGORIES.values)).to_numpy(),
-        lambda row: (
-            "unknown_category",
-            f"the folder {folder[row][:60]!r} is none of the {len(_CATEGORIES)} known",
-            folder[row],
-        ),
-    )
-    rows.require(
-        (item == words).to_numpy(),
-        lambda row: ("item_path_mismatch", f"item {words[row][:40]!r}, but the path says {item[row]}", words[row]),
-    )
-    rows.require(
-        splits.is_in(list(_SPLITS)).to_numpy(),
-        lambda row: (
-            "unknown_split",
-            f"evaluation status {splits[row][:40]!r}, expected {', '.join(_SPLITS)}",
-            splits[row],
-        ),
-    )
+    rows.require_known(splits, _SPLITS, "unknown_split", "evaluation status")
     refuse_leaks(rows, item, splits, _SPLITS[1:])
 
 
@@ -186,7 +165,4 @@ def _add_words(
         check_items(raw, path, frame["item"])
     if path := annotation_file(home, "list_attr_cloth.txt"):
         compare_names(raw.name_of(path), vocabulary_lines(raw, path), _ATTRIBUTES.values)
-    if path := annotation_file(home, "list_attr_items.txt"):
-        positive, unknown = read_item_attributes(raw, path, len(_ATTRIBUTES), frame["item"]).of(frame["item"])
-        frame = frame.with_columns(positive.alias("attributes_positive"), unknown.alias("attributes_unknown"))
-    return frame
+    return add_item_attributes(raw, annotation_file(home, "list_attr_items.txt"), len(_ATTRIBUTES), frame)

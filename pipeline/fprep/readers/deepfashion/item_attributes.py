@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,31 +22,28 @@ ITEM = re.compile(rb"id_[0-9]+")
 _ITEM_NAME = r"^id_[0-9]{8}$"
 
 
-@dataclass
-class ItemAttributes:
-    """Lists of attribute ids per item, ascending; the last entry is that of an item without a row: everything is unknown."""
+def add_item_attributes(raw: RawFolder, path: Path | None, count: int, frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with the attributes of each row's `item`, from the list of `count` flags per item, if there is one.
 
-    items: pl.Series
-    positive: pl.Series
-    unknown: pl.Series
-
-    def of(self, items: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """Positive and unknown ids for each of these items (N)."""
-        rows = pl.DataFrame({"item": self.items, "row": np.arange(len(self.items))})
-        found = pl.DataFrame({"item": items}).join(rows, on="item", how="left", maintain_order="left")["row"]
-        place = found.fill_null(len(self.items))
-        return self.positive.gather(place), self.unknown.gather(place)
-
-
-def read_item_attributes(raw: RawFolder, path: Path, count: int, wanted: pl.Series) -> ItemAttributes:
-    """Read the list of `count` flags per item. A bad row is rejected by itself, and its item has unknown attributes.
-
-    `wanted` are the items that have images; those that the list does not name are counted as a warning.
+    A bad row of the list is rejected by itself, and its item has unknown attributes. Items of the frame that the list does not
+    name are counted as a warning, and everything about them is unknown.
     """
+    if path is None:
+        return frame
+    wanted = frame["item"]
     listed = read_list(raw, path, numbers=count, key=ITEM)
     flags = listed.matrix(count)
-    listed.require(np.abs(flags).max(1, initial=0) <= 1, lambda row: _bad_flag(flags[row]))
-    listed.require(listed.names.str.contains(_ITEM_NAME).to_numpy(), lambda row: _bad_item(listed.names[row]))
+    odd = np.abs(flags) > 1
+    found = np.take_along_axis(flags, odd.argmax(1)[:, None], 1)[:, 0]
+    listed.require(
+        ~odd.any(1), "bad_cell",
+        lambda row: f"an attribute label is {found[row]}, expected 1 (positive), -1 (negative) or 0 (unknown)", found,
+    )  # fmt: skip
+    names = listed.names
+    listed.require(
+        names.str.contains(_ITEM_NAME), "bad_item",
+        lambda row: f"{names[row][:40]!r} is not an item id (id_ and eight digits)", names.str.slice(0, 40),
+    )  # fmt: skip
     for row, (rule, message, found) in listed.faults.items():
         raw.reject(listed.line(row), rule, message, column="attributes", found=found)
     good = np.setdiff1d(np.arange(len(listed)), np.fromiter(listed.faults, np.int64))
@@ -58,7 +54,10 @@ def read_item_attributes(raw: RawFolder, path: Path, count: int, wanted: pl.Seri
     items, values = names.filter(first), np.concatenate([merged[first.to_numpy()], np.zeros((1, count), np.int8)])
     for item in sorted(set(wanted.to_list()) - set(items.to_list())):
         raw.warn("item_without_attributes", item)
-    return ItemAttributes(items, _ids(values == 1), _ids(values == 0))
+    rows = pl.DataFrame({"item": items, "row": np.arange(len(items))})
+    place = frame.select("item").join(rows, on="item", how="left", maintain_order="left")["row"].fill_null(len(items))
+    flags_of = {"attributes_positive": _ids(values == 1), "attributes_unknown": _ids(values == 0)}
+    return frame.with_columns(ids.gather(place).alias(name) for name, ids in flags_of.items())
 
 
 def check_items(raw: RawFolder, path: Path, wanted: pl.Series) -> None:
@@ -114,15 +113,6 @@ def compare_names(name: str, found: Sequence[tuple[str, str]], expected: Sequenc
             )
     if len(found) != len(expected):
         raise UsageError(f"{name}: {len(found)} names, expected {len(expected)}; restore the file from the archive")
-
-
-def _bad_flag(flags: np.ndarray) -> tuple[str, str, str]:
-    found = str(flags[np.abs(flags) > 1][0])
-    return "bad_cell", f"an attribute label is {found}, expected 1 (positive), -1 (negative) or 0 (unknown)", found
-
-
-def _bad_item(name: str) -> tuple[str, str, str]:
-    return "bad_item", f"{name[:40]!r} is not an item id (id_ and eight digits)", name[:40]
 
 
 def _account(raw: RawFolder, listed: ListFile, good: np.ndarray, wanted: pl.Series) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from fprep.raw.folder import RawFolder
-from fprep.readers.deepfashion.lists import Fault, ListFile
+from fprep.readers.deepfashion.lists import ListFile
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 
 GARMENTS = ("upper", "lower", "full")  # clothes type 1, 2, 3
@@ -35,20 +35,25 @@ class LandmarkRows:
         types = numbers[:, 0]
         variations = numbers[:, 1] if has_variation else np.zeros_like(types)
         known = (types >= 1) & (types <= len(GARMENTS))
-        listed.require(known, lambda row: _unknown("clothes type", types[row], len(GARMENTS)))
+        listed.require_between(types, 1, len(GARMENTS), "bad_clothes_type", "clothes type")
         garments = np.where(known, types - 1, 0)
         expected = 1 + has_variation + 3 * _COUNTS[garments]
-        listed.require(
-            counts == expected, lambda row: _wrong_count(counts[row], GARMENTS[garments[row]], has_variation)
-        )
+        listed.require(counts == expected, "wrong_columns", lambda row: (
+            f"{counts[row]} numbers, expected {expected[row]} for the {_COUNTS[garments[row]]} landmarks of clothes type "
+            f"{GARMENTS[garments[row]]}"), counts)  # fmt: skip
         in_range = (variations >= 1) & (variations <= len(VARIATIONS)) if has_variation else np.ones(len(types), bool)
-        listed.require(in_range, lambda row: _unknown("variation type", variations[row], len(VARIATIONS)))
+        if has_variation:
+            listed.require_between(variations, 1, len(VARIATIONS), "bad_variation_type", "variation type")
         self.garments = np.append(garments, 0)
         self.variations = np.append(np.where(in_range, variations - 1, -1), -1)
         shifted = (numbers[:, 2:] if has_variation else numbers[:, 1:-1]).reshape(-1, _NUM_POINTS, 3)
         states = np.where(np.arange(_NUM_POINTS) < _COUNTS[garments][:, None], shifted[:, :, 0], 0)
-        good = np.asarray(((states >= 0) & (states <= 2)).all(1))
-        listed.require(good, lambda row: _bad_state(states[row]))
+        odd = (states < 0) | (states > 2)
+        found = np.take_along_axis(states, odd.argmax(1)[:, None], 1)[:, 0]
+        listed.require(
+            ~odd.any(1), "bad_visibility",
+            lambda row: f"a visibility is {found[row]}, expected 0 (visible), 1 (occluded) or 2 (truncated)", found,
+        )  # fmt: skip
         self.visibility = np.full((len(listed) + 1, _NUM_POINTS), Visibility.NOT_APPLICABLE, np.int8)
         self.points = np.zeros((len(listed) + 1, _NUM_POINTS, 2), np.float32)
         for garment, slots in enumerate(_SLOTS):
@@ -95,25 +100,9 @@ def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
     return columns | {"variation": pl.Series("variation", ["unknown"] * len(garments), pl.String)}
 
 
-def _unknown(what: str, value: int, count: int) -> Fault:
-    rule = f"bad_{what.replace(' ', '_')}"
-    return rule, f"{what} {value}, expected 1 to {count}", str(value)
-
-
 def _has_variation(listed: ListFile) -> bool:
     """Whether the rows of a list have a variation type: a row that is rejected, or of another form, must not decide for the others."""
     good = np.ones(len(listed), bool)
     good[list(listed.faults)] = False
     forms = listed.counts[good] % 3
     return bool((forms == 2).sum() > (forms == 1).sum())
-
-
-def _wrong_count(count: int, garment: str, has_variation: bool) -> Fault:
-    points = len(DEEPFASHION_8.garments[garment])
-    message = f"{count} numbers, expected {1 + has_variation + 3 * points} for the {points} landmarks of clothes type {garment}"
-    return "wrong_columns", message, str(count)
-
-
-def _bad_state(states: np.ndarray) -> Fault:
-    found = str(states[(states < 0) | (states > 2)][0])
-    return "bad_visibility", f"a visibility is {found}, expected 0 (visible), 1 (occluded) or 2 (truncated)", found

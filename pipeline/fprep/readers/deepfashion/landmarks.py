@@ -13,7 +13,6 @@ import polars as pl
 from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
-from fprep.readers.deepfashion.retrieval_lists import keys_of
 from fprep.readers.deepfashion.source import LICENSE
 from fprep.readers.deepfashion.tree import Benchmark, find_benchmarks, image_paths, read_partition
 from fprep.readers.reader import reader
@@ -73,15 +72,8 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
         for row in kept[places["joint"] < 0].tolist():
             raw.warn("missing_row", f"{rows.line(row)}: not in {lists['joint'].file.name}")
     names = rows.names.gather(kept)
-    return pl.DataFrame(
-        {
-            "key": keys_of(names),
-            "image": image_paths(raw, benchmark.home, names),
-            "split": rows.words[1].gather(kept),
-            "source_line": pl.Series(rows.lines[kept], dtype=pl.Int32),
-            **columns,
-        }
-    ).with_columns(pl.lit(rows.file.name).alias("source_file"))
+    columns |= {"image": image_paths(raw, benchmark.home, names), "split": rows.words[1].gather(kept)}
+    return rows.frame(kept, columns)
 
 
 class _Joints:
@@ -93,15 +85,19 @@ class _Joints:
     def __init__(self, raw: RawFolder, listed: ListFile) -> None:
         num_leading = listed.counts - 3 * NUM_JOINTS  # clothes type and variation type, by arithmetic
         fits = (num_leading >= 0) & (num_leading <= 2)
-        listed.require(
-            fits, lambda row: ("wrong_columns", _wrong_count(int(listed.counts[row])), str(listed.counts[row]))
-        )
+        counts, expected = listed.counts, f"clothes type, variation type and {3 * NUM_JOINTS} for {NUM_JOINTS} joints"
+        listed.require(fits, "wrong_columns", lambda row: f"{counts[row]} numbers, expected {expected}", counts)
         numbers = listed.matrix(2 + 3 * NUM_JOINTS)
         first = np.where(fits, num_leading, 0)
         triples = np.take_along_axis(numbers, first[:, None] + np.arange(3 * NUM_JOINTS), 1).reshape(-1, NUM_JOINTS, 3)
         states, places = triples[:, :, 0], triples[:, :, 1:]
-        known = np.all((states >= 0) & (states < len(_CODES)), axis=1)
-        listed.require(known, lambda row: _bad_state(states[row]))
+        odd = (states < 0) | (states >= len(_CODES))
+        known, first_odd = ~odd.any(1), odd.argmax(1)
+        found = np.take_along_axis(states, first_odd[:, None], 1)[:, 0]
+        listed.require(
+            known, "bad_visibility",
+            lambda row: f"the visibility of joint {first_odd[row] + 1} is {found[row]}, expected 0 or 1", found,
+        )  # fmt: skip
         codes = _CODES[np.clip(states, 0, len(_CODES) - 1)]
         codes[(places == 0).all(2)] = Visibility.ABSENT
         present = codes >= Visibility.OCCLUDED
@@ -117,16 +113,3 @@ class _Joints:
             f"joint_{axis}": pl.Series(self.points[places, :, index]).arr.to_list() for index, axis in enumerate("xy")
         }
         return columns | {"joint_visibility": pl.Series(self.visibility[places]).arr.to_list()}
-
-
-def _wrong_count(count: int) -> str:
-    return f"{count} numbers, expected clothes type, variation type and {3 * NUM_JOINTS} for {NUM_JOINTS} joints"
-
-
-def _bad_state(states: np.ndarray) -> tuple[str, str, str]:
-    number = int(np.flatnonzero((states < 0) | (states >= len(_CODES)))[0])
-    return (
-        "bad_visibility",
-        f"the visibility of joint {number + 1} is {states[number]}, expected 0 or 1",
-        str(states[number]),
-    )

@@ -15,17 +15,22 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import ArrayLike
 
 from fprep.raw.file import RawFile, RawLine
 from fprep.raw.folder import RawFolder
 from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.deepfashion.list_rows import PATH, Fault, Heading, Part, read_heading, read_part
+from fprep.readers.reader import safe_key
 
 # Paths that need no closer look: parts that begin with a letter, a digit or _, and hold what released files have.
 _PLAIN_PATH = r"^[A-Za-z0-9_][A-Za-z0-9_&.,';()%+!-]*(/[A-Za-z0-9_][A-Za-z0-9_&.,';()%+!-]*)*$"
+
+Values = pl.Series | np.ndarray | list[Any]
 
 
 @dataclass
@@ -68,18 +73,35 @@ class ListFile:
         filled[inside] = self.numbers[(first[:, None] + places)[inside]]
         return filled
 
-    def require(self, good: np.ndarray, fault: Callable[[int], Fault]) -> None:
-        """Give rows where `good` (N, bool) is False the fault that the function makes of their index; an earlier one stays."""
-        for row in np.flatnonzero(~good).tolist():
-            if row not in self.faults:
-                self.faults[row] = fault(row)
+    def frame(self, kept: np.ndarray, columns: Mapping[str, pl.Series]) -> pl.DataFrame:
+        """The rows `kept` (indices, K) with their sample keys, file and line, and with `columns` (K) of the table."""
+        return pl.DataFrame({
+            "key": keys_of(self.names.gather(kept)), **columns,
+            "source_file": pl.repeat(self.file.name, len(kept), eager=True), "source_line": pl.Series(self.lines[kept], dtype=pl.Int32),
+        })  # fmt: skip
 
-    def require_numbers(self, count: int) -> None:
-        """Every row has that many numbers."""
-        self.require(
-            self.counts == count,
-            lambda row: ("wrong_columns", f"{self.counts[row]} numbers, expected {count}", str(self.counts[row])),
-        )
+    def require(
+        self, good: ArrayLike, rule: str, message: str | Callable[[int], str], found: Values | None = None
+    ) -> None:
+        """Give rows where `good` (N, bool) is False a fault, unless they have one; `found` (N) are the values to quote.
+
+        `message` is one for all rows, or made of the index of the row.
+        """
+        for row in np.flatnonzero(~np.asarray(good, bool)).tolist():
+            if row not in self.faults:
+                text = message if isinstance(message, str) else message(row)
+                self.faults[row] = (rule, text, str((self.names if found is None else found)[row])[:200])
+
+    def require_known(self, values: pl.Series, known: Collection[str], rule: str, what: str) -> None:
+        """Every row has one of the `known` values (N)."""
+        expected = ", ".join(known)
+        good = values.is_in(list(known))
+        self.require(good, rule, lambda row: f"{what} {values[row][:40]!r}, expected {expected}", values)
+
+    def require_between(self, values: np.ndarray, low: int, high: int, rule: str, what: str) -> None:
+        """Every row has a number (N) from `low` to `high`."""
+        good = (values >= low) & (values <= high)
+        self.require(good, rule, lambda row: f"{what} {values[row]}, expected {low} to {high}", values)
 
 
 def read_list(
@@ -110,7 +132,10 @@ def read_list(
     if key is PATH:
         check_paths(listed)
     if numbers is not None and not text:
-        listed.require_numbers(numbers)
+        counts = listed.counts
+        listed.require(
+            counts == numbers, "wrong_columns", lambda row: f"{counts[row]} numbers, expected {numbers}", counts
+        )
     return listed
 
 
@@ -219,6 +244,12 @@ def _joined_parts(file: RawFile, parts: list[Part], words: int, text: bool) -> L
         for name in ("lines", "counts", "numbers")
     )
     return ListFile(file, lines, tuple(columns), counts, numbers, texts, faults)
+
+
+def keys_of(names: pl.Series) -> pl.Series:
+    """Sample keys of image paths: without `img/` and the extension, folders joined by `-`."""
+    keys = names.str.replace("^img/", "").str.replace(r"\.[^./]*$", "").str.replace_all("/", "-", literal=True)
+    return pl.Series([safe_key(key) for key in keys.to_list()], dtype=pl.String)
 
 
 def clean_paths(names: pl.Series) -> pl.Series:

@@ -86,27 +86,12 @@ def _check(listed: ListFile, first: pl.Series, second: pl.Series) -> None:
         part["2"].fill_null("").str.extract_groups("^(comsumer|shop)_").struct.field("1").fill_null("")
         for part in parts
     ]
+    is_path = (of_path[0] != "") & (of_path[1] != "")
+    listed.require(is_path, "unexpected_path", "not two paths img/<part>/<folder>/<item>/<image>", second)
     listed.require(
-        ((of_path[0] != "") & (of_path[1] != "")).to_numpy(),
-        lambda row: ("unexpected_path", "not two paths img/<part>/<folder>/<item>/<image>", second[row][:200]),
-    )
-    listed.require(
-        ((of_path[0] == items) & (of_path[1] == items)).to_numpy(),
-        lambda row: (
-            "item_path_mismatch",
-            f"item {items[row][:40]!r}, but the paths say {of_path[0][row]} and {of_path[1][row]}",
-            items[row],
-        ),
-    )
-    listed.require(
-        ((roles[0] != roles[1]) | (roles[0] == "")).to_numpy(),
-        lambda row: ("not_a_pair", f"both images are called {roles[0][row]}_", first[row][:200]),
-    )
-    listed.require(
-        splits.is_in(list(_BINDING)).to_numpy(),
-        lambda row: (
-            "unknown_split",
-            f"evaluation status {splits[row][:40]!r}, expected train, val or test",
-            splits[row],
-        ),
-    )
+        (of_path[0] == items) & (of_path[1] == items), "item_path_mismatch",
+        lambda row: f"item {items[row][:40]!r}, but the paths say {of_path[0][row]} and {of_path[1][row]}", items,
+    )  # fmt: skip
+    is_pair = (roles[0] != roles[1]) | (roles[0] == "")
+    listed.require(is_pair, "not_a_pair", lambda row: f"both images are called {roles[0][row]}_", first)
+    listed.require_known(splits, _BINDING[::-1], "unknown_split", "evaluation status")

@@ -13,7 +13,6 @@ from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion.image_folders import are_larger
 from fprep.readers.deepfashion.landmark_rows import GARMENTS, LandmarkRows, absent_landmarks
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
-from fprep.readers.reader import safe_key
 from fschemas.failures import UsageError
 
 PARTITION = "list_eval_partition.txt"
@@ -33,9 +32,8 @@ def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
         below = [folder / "Eval" / PARTITION for folder in raw.folders_in(home)]
         found |= set(here or [path for path in below if is_file(path)])
     if not found:
-        given = ", ".join(str(place) for place in raw.given)
-        raise UsageError(
-            f"{given}: no Eval/{PARTITION} here; name the folder with Anno, Eval and Img or img of the benchmark"
+        raise raw.nothing_found(
+            f"no Eval/{PARTITION} here; name the folder with Anno, Eval and Img or img of the benchmark"
         )
     homes = [
         (path, path.parent.parent if path.parent.name.lower() == "eval" else path.parent) for path in sorted(found)
@@ -62,21 +60,8 @@ def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None
 def read_boxes(raw: RawFolder, path: Path) -> ListFile:
     """A box list: image, clothes type, another type, x_1, y_1, x_2, y_2."""
     listed = read_rows(raw, path, numbers=6)
-    types = listed.matrix(6)[:, 0]
-    good = (types >= 1) & (types <= len(GARMENTS))
-    listed.require(
-        good, lambda row: ("bad_clothes_type", f"clothes type {types[row]}, expected 1 to 3", str(types[row]))
-    )
+    listed.require_between(listed.matrix(6)[:, 0], 1, len(GARMENTS), "bad_clothes_type", "clothes type")
     return listed
-
-
-def keys_of(names: pl.Series) -> pl.Series:
-    """Sample keys of image paths: without `img/` and the extension, folders joined by `-`."""
-    keys = names.str.replace("^img/", "").str.replace(r"\.[^./]*$", "").str.replace_all("/", "-", literal=True)
-    plain = keys.str.contains("^[A-Za-z0-9_-]{1,90}$")
-    return pl.Series(
-        [key if good else safe_key(key) for key, good in zip(keys.to_list(), plain.to_list(), strict=True)]
-    )
 
 
 def join_labels(
@@ -156,7 +141,7 @@ def refuse_leaks(rows: ListFile, items: pl.Series, splits: pl.Series, held_out: 
     leaked = (
         items.is_in(items.filter(pl.Series(is_held_out)).unique().implode()).to_numpy() & (splits == "train").to_numpy()
     )
-    rows.require(~leaked, lambda row: ("leaked_item", f"{items[row]} is also held out of training", items[row]))
+    rows.require(~leaked, "leaked_item", lambda row: f"{items[row]} is also held out of training", items)
 
 
 def _padded(values: np.ndarray) -> np.ndarray:

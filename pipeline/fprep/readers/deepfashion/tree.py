@@ -52,9 +52,8 @@ def find_benchmarks(raw: RawFolder, needed: Collection[str], strangers: Collecti
                 [path for path in choices if _holds(path, needed) and not _holds(path, strangers)][:1]
             )
     if not folders:
-        given = ", ".join(str(place) for place in raw.given)
-        raise UsageError(
-            f"{given}: no {' or '.join(needed)} here; name the folder that holds Anno or Anno_coarse, Eval and Img"
+        raise raw.nothing_found(
+            f"no {' or '.join(needed)} here; name the folder that holds Anno or Anno_coarse, Eval and Img"
         )
     return [_benchmark(raw, folder) for folder in folders]
 
@@ -93,14 +92,7 @@ def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
     if not len(rows):
         raise UsageError(f"{rows.file.name}: no row that begins with the path of an image; restore it from the archive")
     splits = rows.words[1]
-    rows.require(
-        splits.is_in(list(SPLITS)).to_numpy(),
-        lambda row: (
-            "unknown_split",
-            f"evaluation status {splits[row][:40]!r}, expected {', '.join(SPLITS)}",
-            splits[row][:200],
-        ),
-    )
+    rows.require_known(splits, SPLITS, "unknown_split", "evaluation status")
     raw.totals["images"] += len(rows)
     for split in SPLITS:
         raw.totals[split] += int((splits == split).sum())
@@ -109,7 +101,7 @@ def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
 
 def image_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
     """Paths relative to the root for names as the lists have them, after a look at where the images were unpacked."""
-    base = "" if home == raw.root else f"{raw.name_of(home)}/"
+    base = raw.prefix_of(home)
     inside = names.str.starts_with("img/")
     if not inside.any():
         return names if not base else (pl.Series([base]) + names)

@@ -93,9 +93,8 @@ def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
                 here / name for name in entries if name.endswith(".json") and is_coco_among(raw, here / name)
             )
     if not folders and not files:
-        places = ", ".join(str(place) for place in raw.given)
-        raise UsageError(
-            f"{places}: no DeepFashion2 annotation here; expected train/annos/000001.json and train/image, unpacked"
+        raise raw.nothing_found(
+            "no DeepFashion2 annotation here; expected train/annos/000001.json and train/image, unpacked"
         )
     return sorted(folders), sorted(files)
 

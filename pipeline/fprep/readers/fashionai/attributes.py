@@ -24,7 +24,6 @@ from fprep.raw.folder import RawFile, RawFolder, RawLine, real_path
 from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.reader import columns_of, reader, safe_key
 from fschemas import wording
-from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
@@ -121,9 +120,8 @@ def _annotation_files(raw: RawFolder) -> list[Path]:
         candidates = [place] if place.is_file() else [path for path in _csv_files(raw, place) if _is_ours(path)]
         found |= {real_path(path): path for path in candidates}
     if not found:
-        given = ", ".join(str(place) for place in raw.given)
-        raise UsageError(
-            f"{given}: no FashionAI attribute labels here; expected Annotations/label.csv, Tests/question.csv or another CSV "
+        raise raw.nothing_found(
+            "no FashionAI attribute labels here; expected Annotations/label.csv, Tests/question.csv or another CSV "
             "file with rows as Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>, or name the file itself"
         )
     return sorted(found.values())
@@ -244,7 +242,7 @@ def _schema() -> dict[str, pl.DataType]:
 
 
 def _frame(raw: RawFolder, rows: _Rows, splits: list[str], homes: list[Path]) -> pl.DataFrame:
-    prefixes = {home: "" if home == raw.root else f"{raw.name_of(home)}/" for home in set(homes)}
+    prefixes = {home: raw.prefix_of(home) for home in set(homes)}
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
     unknown = [
         _OTHERS[attribute] if label else _ALL for attribute, label in zip(rows.attributes, rows.labels, strict=True)

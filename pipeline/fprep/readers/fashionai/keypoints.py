@@ -125,9 +125,8 @@ def _annotation_files(raw: RawFolder) -> list[Path]:
         candidates = [place] if place.is_file() else _csv_files(raw, place)
         found |= {real_path(path): path for path in candidates}
     if not found:
-        given = ", ".join(str(place) for place in raw.given)
-        raise UsageError(
-            f"{given}: no FashionAI annotation file here; expected Annotations/train.csv, Annotations/annotations.csv, "
+        raise raw.nothing_found(
+            "no FashionAI annotation file here; expected Annotations/train.csv, Annotations/annotations.csv, "
             "test.csv or a *answer*.csv of an unpacked archive, or name the CSV file itself"
         )
     return sorted(found.values())
@@ -280,7 +279,7 @@ def _frame(raw: RawFolder, rows: _Rows, folders: list[Path]) -> pl.DataFrame:
     absent = cells[:, :, 2] < 0
     missing = np.where(expected, Visibility.ABSENT, Visibility.NOT_APPLICABLE)
     visibility = np.where(absent, missing, np.where(cells[:, :, 2] == 1, Visibility.VISIBLE, Visibility.OCCLUDED))
-    prefixes = {folder: "" if folder == raw.root else f"{raw.name_of(folder)}/" for folder in set(folders)}
+    prefixes = {folder: raw.prefix_of(folder) for folder in set(folders)}
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
     return pl.DataFrame(
         {

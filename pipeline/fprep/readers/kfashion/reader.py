@@ -22,7 +22,7 @@ from fprep.readers.kfashion.documents import Answer, Task, read_task
 from fprep.readers.kfashion.labels import ATTRIBUTES, STYLES, folder_style, shoot_of
 from fprep.readers.kfashion.tree import Folder, ImageFolders, scan, split_of
 from fprep.readers.reader import reader, safe_key
-from fschemas.failures import EnvironmentProblem, UsageError
+from fschemas.failures import EnvironmentProblem
 from fschemas.tables import table_class
 from fschemas.vocabularies import vocabulary
 from fschemas.walk import readable
@@ -47,9 +47,7 @@ _ALONE = 8 * _TASK  # so few files are not worth other processes
 )
 def kfashion(raw: RawFolder) -> pl.LazyFrame:
     """One row an image. Files that are JSON but no records are left out."""
-    polygons = raw.mapping.get("polygons", "yes")
-    if polygons not in ("yes", "no"):
-        raise UsageError(f"--map polygons={polygons}: expected yes or no")
+    polygons = raw.option("polygons", ("yes", "no"), "yes")
     folders = scan(raw)
     images = ImageFolders(raw.root, folders)
     tasks = [

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fprep.raw.folder import RawFolder
-from fschemas.failures import UsageError
 from fschemas.walk import list_folder, readable
 
 _LABELS = re.compile(r"^(\[?라벨\]?|라벨링데이터|labels?|annotations?)")
@@ -72,13 +71,12 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
                 else:
                     archives += end.endswith(".zip")
     if not any(folder.labels or folder.misnamed for folder in folders.values()):
-        places = ", ".join(str(place) for place in raw.given)
         hint = (
             "unpack the archives (라벨링데이터.zip)"
             if archives
             else "name the folder that 라벨링데이터 was unpacked into"
         )
-        raise UsageError(f"{places}: no label file (*.json) below; {hint}")
+        raise raw.nothing_found(f"no label file (*.json) below; {hint}")
     return dict(sorted(folders.items()))
 
 

@@ -79,7 +79,7 @@ def walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
             else ((place, files) for place, _, files in raw.walk(given))
         )
         for place, files in places:
-            prefix = "" if place == raw.root else f"{raw.name_of(place)}/"
+            prefix = raw.prefix_of(place)
             is_text = prefix.isascii() or prefix[:-1] == place.relative_to(raw.root).as_posix()
             for name in files:
                 shown = name if name.isascii() else readable(name)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from fprep.readers.own.columns import KNOWN_VALUES, USUAL_NAMES, Columns, map_co
 from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary
 from fprep.readers.own.images import ImagePlaces
 from fprep.readers.own.rows import ROW_MEANINGS, OwnRow, joined_groups, merge_rows
-from fprep.readers.reader import BOX_TEXT, orientation_key, reader, safe_key
+from fprep.readers.reader import BOX_TEXT, reader, safe_key
 from fprep.readers.units import BOX_FORMS, PLACE_KEYS
 from fschemas.failures import UsageError
 from fschemas.tables import SampleTable
@@ -59,7 +58,6 @@ class _Rows:
         "box-form": "corners (default: x1, y1, x2, y2, the last pixel included), size (x, y, width, height) or center (x, y of the "
         "center, width, height)",
         **PLACE_KEYS,
-        **orientation_key("upright"),
         "attributes": "columns separated by commas; each value becomes an attribute of the group that the column is",
         "folder": "the folder of the images, relative to the table",
         "delimiter": "the sign between fields, or comma, semicolon, tab, pipe, space (default: the one that fits)",
@@ -73,8 +71,8 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
     """One row an image, or a garment of one, with the column groups that are mapped."""
     path = _file(raw)
     file = raw.open_file(path)
-    form, pixels = _choice(raw, "box-form", BOX_FORMS), raw.mapping.get("unit", "pixel") == "pixel"
-    meaning = _choice(raw, "rows", ("", *ROW_MEANINGS))
+    form, pixels = raw.option("box-form", BOX_FORMS, "corners"), raw.mapping.get("unit", "pixel") == "pixel"
+    meaning = raw.option("rows", ("", *ROW_MEANINGS), "")
     dialect = find_dialect(
         file.head(HEAD), read_delimiter(raw.mapping["delimiter"]) if raw.mapping.get("delimiter") else ""
     )
@@ -110,13 +108,6 @@ def _file(raw: RawFolder) -> Path:
         return found[0]
     places = ", ".join(str(path) for path in (found or raw.given))
     raise UsageError(f"{places}: {len(found) or 'no'} CSV files; name exactly one")
-
-
-def _choice(raw: RawFolder, key: str, choices: Sequence[str]) -> str:
-    value = raw.mapping.get(key, choices[0])
-    if value not in choices:
-        raise UsageError(f"--map {key}={value}: expected {' or '.join(choice for choice in choices if choice)}")
-    return value
 
 
 def _check_header(file: RawFile, header: Record) -> None:

@@ -19,7 +19,7 @@ from fprep.raw.folder import MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.readers.own.conventions import SPLIT_NAMES, Spellings, add_vocabulary, last_word, walk_images
 from fprep.readers.reader import reader, safe_key
 from fschemas import wording
-from fschemas.failures import UsageError, did_you_mean
+from fschemas.failures import UsageError
 from fschemas.tables import SampleTable
 
 Parts = tuple[str, ...]
@@ -55,13 +55,12 @@ _WHERE = "folder, last-word (of the folder's name), parent, top, path or none"
 def folders(raw: RawFolder) -> pl.LazyFrame:
     """One row an image, with category, item and style as far as they are mapped."""
     sources = {
-        key: _source(raw, key, default)
+        key: raw.option(key, _SOURCES, default)
         for key, default in (("category", "folder"), ("item", "folder"), ("style", "none"))
     }
     images, misnamed = walk_images(raw)
     if not images and not misnamed:
-        places = ", ".join(str(place) for place in raw.given)
-        raise UsageError(f"{places}: no image below (by its name: .jpg, .png, .webp …); name the folder of your images")
+        raise raw.nothing_found("no image below (by its name: .jpg, .png, .webp …); name the folder of your images")
     for pattern, count in Counter(map(document_pattern, [*images, *misnamed])).items():
         raw.count_documents(pattern, count)
     for name in misnamed:
@@ -94,13 +93,6 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
     return frame.lazy()
 
 
-def _source(raw: RawFolder, key: str, default: str) -> str:
-    value = raw.mapping.get(key, default)
-    if value not in _SOURCES:
-        raise UsageError(f"--map {key}={value}: {did_you_mean(value, _SOURCES)}expected {_WHERE}")
-    return value
-
-
 def _path_or_name(key: str, source: str) -> Callable[[Parts], str]:
     """A folder is called by its name, but as an item or a group it is told from others of the same name by its path."""
     return _SOURCES["path" if source == "folder" and key in ("item", "group") else source]
@@ -108,9 +100,7 @@ def _path_or_name(key: str, source: str) -> Callable[[Parts], str]:
 
 def _splits(raw: RawFolder, parts: list[Parts]) -> list[str] | None:
     """The split of each image by its topmost folder, None where that is no split."""
-    wanted = raw.mapping.get("split", "")
-    if wanted not in ("", "top", "none"):
-        raise UsageError(f"--map split={wanted}: expected top or none")
+    wanted = raw.option("split", ("", "top", "none"), "")
     if wanted == "none":
         return None
     names = {each[0] if each else "" for each in parts}
@@ -125,7 +115,7 @@ def _splits(raw: RawFolder, parts: list[Parts]) -> list[str] | None:
 
 def _groups(raw: RawFolder, parts: list[Parts], columns: dict[str, list[str]]) -> list[str | None]:
     if "group" in raw.mapping:
-        group = _path_or_name("group", _source(raw, "group", ""))
+        group = _path_or_name("group", raw.option("group", _SOURCES, ""))
         return [group(each) or None for each in parts]
     items, categories = columns.get("item"), columns.get("category")
     if items is None:

@@ -45,7 +45,7 @@ class ImagePlaces:
         """Paths from the raw root: below the folder that has most of the images, with the extension that a name lacks."""
         some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if names else []
         home = max(self.folders, key=lambda folder: sum(self._in(folder, name) for name in some))
-        prefix = "" if home == self.raw.root else f"{self.raw.name_of(home)}/"
+        prefix = self.raw.prefix_of(home)
         found = [prefix + name if _has_suffix(name) else self._with_suffix(prefix, name) for name in names]
         extended = sum(prefix + name != other for name, other in zip(names, found, strict=True))
         if extended:
