@@ -2,8 +2,8 @@
 
 import pytest
 
-from fprep.report.html import Markup, document
 from fprep.report.marks import PointNames
+from fprep.report.page import document
 from fschemas.landmarks import DEEPFASHION2_294, DEEPFASHION_8, FASHIONAI_24
 from fschemas.palette import SIDE_COLORS, rgb, side_of
 
@@ -18,7 +18,7 @@ def test_pages_and_overlays_agree_on_the_side_of_every_landmark(landmarks):
 
 
 def test_a_page_has_the_colors_of_the_palette():
-    page = document("title", Markup(""), [], Markup("")).decode()
+    page = document("title", [], metadata={}).decode()
     for side, color in SIDE_COLORS.items():
         assert f"--mark-{side}: {color}" in page
         assert f"var(--mark-{side})" in page

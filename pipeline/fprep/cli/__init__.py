@@ -124,10 +124,7 @@ def convert(
             "--follow-links", help="Read files behind links that leave the raw folder; for folders you trust."
         ),
     ] = False,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="KEY=VALUE", help=_MAP_HELP),
-    ] = None,
+    mapping: Annotated[list[str] | None, typer.Option("--map", metavar="KEY=VALUE", help=_MAP_HELP)] = None,
     workers: Workers = 0,
     limit: Limit = None,
     dry_run: DryRun = False,

@@ -47,7 +47,7 @@ class Finding:
         return sum(side.row is not None for side in self.sides)
 
 
-class Neighbours:
+class OtherTables:
     """The tables of an audit by their names there; others than the page's are opened when a finding needs them.
 
     The audit lists their places and digests. A table that is not there any more, or is another one by now, is no error: its
@@ -110,7 +110,7 @@ def severity_rank() -> pl.Expr:
     return pl.col("severity").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int32)
 
 
-def choose_findings(data: PageData, neighbours: Neighbours, budget: int) -> list[Finding]:
+def choose_findings(data: PageData, others: OtherTables, budget: int) -> list[Finding]:
     """The worst findings with at most `budget` images: by severity, one kind after the other, in the order of the audit."""
     if data.audit is None or data.audit.is_empty():
         return []
@@ -121,16 +121,16 @@ def choose_findings(data: PageData, neighbours: Neighbours, budget: int) -> list
     )
     chosen: list[Finding] = []
     for row in audit.head(20 * max(budget, 1)).iter_rows(named=True):
-        finding = _finding(row, neighbours)
+        finding = _finding(row, others)
         if 0 < finding.num_images <= budget:
             chosen.append(finding)
             budget -= finding.num_images
     return chosen
 
 
-def _finding(row: Row, neighbours: Neighbours) -> Finding:
+def _finding(row: Row, others: OtherTables) -> Finding:
     sides = [
-        Side(neighbours.find(row[f"{prefix}table"], row[f"{prefix}key"]), row[f"{prefix}table"], row[f"{prefix}key"], row[f"{prefix}split"])
+        Side(others.find(row[f"{prefix}table"], row[f"{prefix}key"]), row[f"{prefix}table"], row[f"{prefix}key"], row[f"{prefix}split"])
         for prefix in ("", "other_") if row[f"{prefix}key"]
     ]  # fmt: skip
     return Finding(row["kind"], row["severity"], row["message"], row["distance"], tuple(sides))

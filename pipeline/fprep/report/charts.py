@@ -1,109 +1,89 @@
-"""Charts: bars are boxes of HTML, so that their text stays readable on a telephone; histograms and clouds are SVG."""
+"""Charts: rows of bars that templates draw, and histograms and scatter plots as SVG of matplotlib.
+
+An SVG has no color of its own: groups have CSS classes, so that the style sheet of the page decides, in light and dark.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fprep.report.html import Markup, breakable, details, element, join, percent
+from fprep.report.page import escape
 from fschemas.wording import count
 
-WIDTH, HEIGHT = 420, 240  # of an SVG chart, in its own units; they are CSS pixels on a wide screen
+_WIDTH, _HEIGHT = 420, 240  # of a chart, in its own units; they are CSS pixels on a wide screen
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 40  # margins around the plot
-NUM_BARS_SHOWN = 30
-NUM_BARS_HIDDEN = 400
+_CLOUD, _REACH = 220, 0.58  # side of a cloud of points, in units of the SVG and (half of it) of the points
+_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "fprep", "path.simplify": False}
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+# What is left of matplotlib's markup: groups with a class and a title instead of an id, paths of one decimal, bare texts.
+_SLIM = tuple((re.compile(pattern, re.DOTALL), new) for pattern, new in (
+    (r".*?(<g .*)</svg>\s*", r"\1"),
+    (r"<defs>.*?</defs>", ""),
+    (r'<text style="[^"]*?text-anchor: (\w+)[^"]*"', r'<text text-anchor="\1"'),
+    (r' transform="rotate\([^"]*"| clip-path="[^"]*"', ""),
+    (r' style="[^"]*?(stroke-width: [\d.]+)?(?:; stroke-linecap: \w+)?"', r' style="\1"'),
+    (r' style=""', ""),
+    (r'<g id="([\w ]+)\|([^"]*)">', r'<g class="\1"><title>\2</title>'),
+    (r"<title></title>| id=\"[^\"]*\"", ""),
+    (r"-?\d+\.\d\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0")),
+    (r"\s+", " "),
+    (r"M ([\d.]+ [\d.]+) L \1 ", r"M\1h0"),
+    (r" ?(?<=[\d\w]) ?([LCMz]) ?", r"\1"),
+    (r"> <", "><"),
+    *[(r"<g></g>|<g/>", "")] * 3,
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of a bar chart: `parts` are lengths by CSS class, `text` stands behind the bar; `label` may be empty."""
+    """One line of a bar chart: `parts` are CSS class, length and name; `text` is behind the bar; `label` may be empty."""
 
     label: str
-    parts: Sequence[tuple[str, float, str]]  # class, length, what it is
+    parts: Sequence[tuple[str, int, str]]
     text: str
 
-    @property
-    def length(self) -> float:
-        """All parts together."""
-        return sum(part[1] for part in self.parts)
 
+@dataclass(frozen=True)
+class Panel:
+    """A chart with its title and a `note` that says how to read it: an SVG, bars, or `parts` with bars of their own.
 
-def bars(rows: Sequence[Bar], *, whole: float | None = None, shown: int = NUM_BARS_SHOWN) -> Markup:
-    """Horizontal bars, stacked of their parts; `whole` is the length of a full track (default: the longest bar).
-
-    The first `shown` stand open, some hundred more can be unfolded, the rest is counted.
+    `whole` is the length of a full track (0: the longest bar). The first `shown` bars are open, `most_hidden` more can be
+    unfolded, the rest is counted.
     """
-    longest = whole or max((bar.length for bar in rows), default=0) or 1
-    lines = [_bar(bar, longest) for bar in rows[: shown + NUM_BARS_HIDDEN]]
-    chart = element("div", *lines[:shown], class_="bars")
-    if len(lines) <= shown:
-        return chart
-    beyond = len(rows) - len(lines)
-    note = element("p", f"and {count(beyond)} more", class_="faint") if beyond else None
-    return join(
-        [chart, details(f"{count(len(rows) - shown)} more", element("div", *lines[shown:], class_="bars"), note)]
-    )
+
+    title: str
+    rows: Sequence[Bar] = ()
+    note: str = ""
+    chart: Markup | None = None
+    parts: Sequence[Panel] = ()
+    whole: float = 0
+    shown: int = 30
+    most_hidden: int = 400
+    wide: bool = False
+
+    @property
+    def longest(self) -> float:
+        """The length of a full track, above 0."""
+        return self.whole or max((sum(part[1] for part in bar.parts) for bar in self.rows), default=0) or 1
 
 
-def _bar(bar: Bar, longest: float) -> Markup:
-    pieces = [
-        element("i", class_=kind, style=f"width:{100 * length / longest:.3f}%", title=f"{bar.label or 'not stated'}, {what}")
-        for kind, length, what in bar.parts if length
-    ]  # fmt: skip
-    label = element("span", breakable(bar.label)) if bar.label else element("em", "not stated")
-    return element(
-        "div", element("div", label, class_="label"), element("div", *pieces, class_="track"),
-        element("div", bar.text, class_="value"), class_="bar",
-    )  # fmt: skip
-
-
-def legend(entries: Sequence[tuple[str, object]]) -> Markup:
-    """What the colors mean: CSS class and name."""
-    items = [element("span", element("i", class_=f"swatch {kind}"), name) for kind, name in entries]
-    return element("p", *items, class_="legend")
-
-
-def panel(title: object, body: Markup, note: str = "", *, wide: bool = False) -> Markup:
-    """A chart with its title and a line that says how to read it."""
-    caption = element("p", note, class_="faint") if note else None
-    return element("div", element("h3", title), caption, body, class_="panel wide" if wide else "panel")
-
-
-def _ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers between `low` and `high`."""
-    rough = (high - low) / max(1, most - 1) or 1.0
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
-    return [float(tick) for tick in np.arange(np.ceil(low / step) * step, high + step / 1e6, step)]
-
-
-def _number(value: float) -> str:
-    if abs(value) >= 10_000:
-        return f"{value / 1000:g}k"
-    return f"{value:g}"
-
-
-def _frame(
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-    names: tuple[str, str],
-    ticks: Sequence[tuple[float, str]] = (),
-) -> Markup:
-    """Grid lines, numbers and names of both axes; `ticks` are places on the x axis with what stands there."""
-    parts: list[Markup] = []
-    for tick in _ticks(*y_range, most=5):
-        y = HEIGHT - _BOTTOM - (tick - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - _TOP - _BOTTOM)
-        parts.append(element("path", d=f"M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}", class_="grid"))
-        parts.append(element("text", _number(tick), x=_LEFT - 6, y=round(y + 4, 1), text_anchor="end"))
-    for tick, label in ticks or [(tick, _number(tick)) for tick in _ticks(*x_range)]:
-        x = _LEFT + (tick - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - _LEFT - _RIGHT)
-        parts.append(element("text", label, x=round(x, 1), y=HEIGHT - _BOTTOM + 16, text_anchor="middle"))
-    parts.append(element("text", names[0], x=WIDTH - _RIGHT, y=HEIGHT - 6, text_anchor="end", class_="axis"))
-    parts.append(element("text", names[1], x=_LEFT, y=HEIGHT - 6, class_="axis"))
-    return join(parts)
+def bars_of(counts: Mapping[str, int], color: str) -> list[Bar]:
+    """Bars of one color, the longest first."""
+    ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [Bar(name, [(color, number, "")], count(number)) for name, number in ordered]
 
 
 def histogram(
@@ -111,61 +91,89 @@ def histogram(
 ) -> Markup:
     """Columns of `counts` between `edges` (one more than counts) over the axis `name`; `unit` is what is counted.
 
-    `ticks` are places on the axis and what stands there; without them, round numbers.
+    `ticks` are positions on the axis and their labels; without them, round numbers.
     """
-    highest = max(*counts, 1) * 1.05
-    x_range = (float(edges[0]), float(edges[-1]))
-    scale = (WIDTH - _LEFT - _RIGHT) / (x_range[1] - x_range[0])
-    columns: list[Markup] = []
-    for number, (low, high) in zip(counts, pairwise(edges), strict=True):
+    figure, axes = _plot(name, unit, (edges[0], edges[-1]), (0, max(*counts, 1) * 1.05))
+    for number, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
         if number:
-            x, y = _LEFT + (low - x_range[0]) * scale, number / highest * (HEIGHT - _TOP - _BOTTOM)
-            what = element("title", f"{low:g} to {high:g}: {count(number)}")
-            width = max(1.0, (high - low) * scale - 1)
-            place = {
-                "x": round(x, 2),
-                "y": round(HEIGHT - _BOTTOM - y, 2),
-                "width": round(width, 2),
-                "height": round(y, 2),
-            }
-            columns.append(element("rect", what, class_="column", **place))
-    frame = _frame(x_range, (0.0, highest), (name, f"{unit} ↑"), ticks)
-    return _svg(join([frame, *columns]), f"Histogram of {name}")
+            title = f"column|{low:g} to {high:g}: {count(number)}"
+            axes.bar(low, number, high - low, align="edge", gid=title)
+    if ticks:
+        axes.set_xticks(*zip(*ticks, strict=True))
+    return _svg(figure, "chart", f"Histogram of {name}")
 
 
 def scatter(points: Sequence[tuple[float, float, int]], names: tuple[str, str]) -> Markup:
     """Circles at (x, y), their area growing with the count; both axes begin at 0 and have one scale."""
-    reach_x, reach_y = max(point[0] for point in points) * 1.08, max(point[1] for point in points) * 1.08
-    room_x, room_y = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
-    per_unit = max(reach_x / room_x, reach_y / room_y)
-    x_range, y_range = (0.0, per_unit * room_x), (0.0, per_unit * room_y)
+    room = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    per_unit = max(max(point[axis] for point in points) * 1.08 / room[axis] for axis in (0, 1))
+    reach = per_unit * room[0], per_unit * room[1]
+    figure, axes = _plot(names[0], names[1], (0, reach[0]), (0, reach[1]))
+    axes.plot((0, min(reach)), (0, min(reach)), lw=1, gid="diagonal|")
     most = max(point[2] for point in points)
-    circles = [
-        element(
-            "circle", element("title", f"{x:g} × {y:g}: {count(number)}"), cx=round(_LEFT + x / per_unit, 1),
-            cy=round(HEIGHT - _BOTTOM - y / per_unit, 1), r=round(1.6 + 9 * (number / most) ** 0.5, 1), class_="dot",
-        )
-        for x, y, number in sorted(points, key=lambda point: (-point[2], point))
-    ]  # fmt: skip
-    side = min(x_range[1], y_range[1])
-    square = f"M{_LEFT} {HEIGHT - _BOTTOM}L{_LEFT + side / per_unit:.1f} {HEIGHT - _BOTTOM - side / per_unit:.1f}"
-    frame = _frame(x_range, y_range, (names[0], f"{names[1]} ↑"))
-    return _svg(join([frame, element("path", d=square, class_="diagonal"), *circles]), f"{names[1]} against {names[0]}")
+    for x, y, number in sorted(points, key=lambda point: (-point[2], point)):
+        width = round(3.2 + 18 * (number / most) ** 0.5, 1)
+        _dots(axes, [(x, y)], width, f"dot|{x:g} × {y:g}: {count(number)}")
+    return _svg(figure, "chart", f"{names[1]} against {names[0]}")
 
 
-def _svg(content: Markup, name: str) -> Markup:
-    return element("svg", content, viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="chart", role="img", aria_label=name)
+def cloud(
+    specks: Iterable[tuple[str, Sequence[Any]]],
+    medians: Iterable[tuple[str, Any, str]],
+    edges: Iterable[tuple[Any, Any]],
+) -> Markup:
+    """Points (x, y) from -0.5 to 0.5, y downward: `specks` of a landmark with its side, `medians` of side, point and title,
+    and the `edges` between medians."""
+    figure = Figure(figsize=(_CLOUD / 72, _CLOUD / 72), dpi=72)
+    figure.patch.set_visible(False)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-_REACH, _REACH), ylim=(_REACH, -_REACH))
+    axes.axis("off")
+    for side, points in specks:
+        _dots(axes, points, 3.2, f"speck {side}|")
+    for start, end in edges:
+        axes.plot(*zip(start, end, strict=True), gid="limb|")
+    for side, point, title in medians:
+        axes.add_patch(Circle(point, 9 * _REACH / _CLOUD, zorder=3, gid=f"median {side}|{title}"))
+    return _svg(figure, "cloud", "landmarks of a garment")
 
 
-def shares(parts: Sequence[tuple[str, int, str]]) -> Markup:
-    """One bar of the whole width, of parts (CSS class, number, name), with its legend."""
-    total = sum(number for _, number, _ in parts) or 1
-    pieces = [
-        element("i", class_=kind, style=f"width:{100 * number / total:.3f}%", title=f"{name} {count(number)}")
-        for kind, number, name in parts if number
-    ]  # fmt: skip
-    entries = [
-        (kind, join([element("b", count(number)), f" {name}", element("small", f" {percent(number, total)}")]))
-        for kind, number, name in parts if number
-    ]  # fmt: skip
-    return join([element("div", *pieces, class_="track thick"), legend(entries)])
+def _plot(x_name: str, y_name: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> tuple[Figure, Axes]:
+    """A plot with grid lines, numbers and the names of both axes below it."""
+    figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), dpi=72)
+    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    axes = figure.add_axes((_LEFT / _WIDTH, _BOTTOM / _HEIGHT, width / _WIDTH, height / _HEIGHT))
+    axes.set(xlim=x_range, ylim=y_range)
+    axes.set_frame_on(False)
+    axes.set_axisbelow(True)
+    figure.patch.set_visible(False)
+    axes.tick_params(length=0, pad=5)
+    axes.grid(axis="y", gid="grid|")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10), integer=axis is axes.yaxis))
+        axis.set_major_formatter(FuncFormatter(_number))
+    figure.text(1 - _RIGHT / _WIDTH, 6 / _HEIGHT, x_name, ha="right", gid="axis|")
+    figure.text(_LEFT / _WIDTH, 6 / _HEIGHT, f"{y_name} ↑", gid="axis|")
+    return figure, axes
+
+
+def _number(value: float, _: int) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
+
+
+def _dots(axes: Axes, points: Sequence[Any], width: float, gid: str) -> None:
+    """Dots as lines of no length: in SVG a tenth of the size of circles."""
+    x, y = np.array([(point, point, (np.nan, np.nan)) for point in points]).reshape(-1, 2).T
+    axes.plot(x, y, lw=width, gid=gid)
+
+
+def _svg(figure: Figure, kind: str, name: str) -> Markup:
+    content = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        FigureCanvasSVG(figure).print_svg(content, metadata=_NO_METADATA)
+    body = content.getvalue()
+    for pattern, new in _SLIM:
+        body = pattern.sub(new, body)
+    width, height = (round(72 * side) for side in figure.get_size_inches())
+    head = f'<svg viewBox="0 0 {width} {height}" class="{kind}" role="img" aria-label="{escape(name)}">'
+    return Markup(f"{head}{body}</svg>")  # noqa: S704 - matplotlib escapes its texts

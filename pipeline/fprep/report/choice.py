@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from fprep.report.audit_findings import Finding, Neighbours, RowId, choose_findings
+from fprep.report.audit_findings import Finding, OtherTables, RowId, choose_findings
 from fprep.report.data import PageData, evenly, texts
 
 _MOST_PER_ITEM = 6
@@ -29,9 +29,9 @@ class Choice:
         return list(dict.fromkeys(found))
 
 
-def choose(data: PageData, neighbours: Neighbours, images: int) -> Choice:
+def choose(data: PageData, others: OtherTables, images: int) -> Choice:
     """At most `images` images in all: half of them in contact sheets; what items and findings do not need goes there too."""
-    findings = choose_findings(data, neighbours, images // 4)
+    findings = choose_findings(data, others, images // 4)
     used = sum(finding.num_images for finding in findings)
     items = _items(data, images // 4)
     used += sum(len(rows) for rows in items.values())

@@ -5,25 +5,24 @@ The page needs nothing but itself: no script, no file beside it, no network. The
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from fprep.report.audit_findings import Neighbours
+from fprep.report.audit_findings import OtherTables
 from fprep.report.choice import Choice, choose
 from fprep.report.data import PageData, load
 from fprep.report.faults import rejected_section, warning_section
 from fprep.report.figure import NO_IMAGES, Images, read_images
-from fprep.report.html import Markup, Section, details, document, element, join, percent
-from fprep.report.numbers import attribute_section, rows_section, split_section
+from fprep.report.labels import attribute_section, rows_section, split_section
+from fprep.report.page import Section, document, percent
 from fprep.report.shapes import landmark_section, size_section
 from fprep.report.sheets import audit_section, item_section, sheet_section
 from fschemas.failures import UsageError
 from fschemas.folders import claim_file
 from fschemas.publish import publish_bytes, remove_leftovers_of
-from fschemas.wording import count
 
 _BEGIN, _END = b"<!doctype html>", b"Made by fprep report."
 _MOST_IMAGES = 2000
@@ -48,23 +47,20 @@ def write_page(
     _check(max_images, limit)
     out = claim_file(Path(out), "a page of `fprep report`", _is_page)
     if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(
-            f"{out}: the page is HTML; give it a name that ends in .html, such as {out.with_suffix('.html').name}"
-        )
+        example = out.with_suffix(".html").name
+        raise UsageError(f"{out}: the page is HTML; give it a name that ends in .html, such as {example}")
     tell = progress or _say_nothing
     data = load(table, audit, limit)
-    neighbours = Neighbours(data)
-    choice = choose(data, neighbours, 0 if images == NO_IMAGES else max_images)
+    others = OtherTables(data)
+    choice = choose(data, others, 0 if images == NO_IMAGES else max_images)
     drawn = read_images(
-        data,
-        neighbours,
-        choice.rows(),
-        images,
-        lambda done, total: tell("images", done, total),
-        follow_links=follow_links,
+        data, others, choice.rows(), images, lambda done, total: tell("images", done, total), follow_links=follow_links
     )
     parts = _sections(data, drawn, choice)
-    page = document(f"{data.dataset}: report", _header(data), parts, _footer(data))
+    page = document(
+        f"{data.dataset}: report", parts, dataset=data.dataset, metadata=data.metadata, remarks=data.remarks,
+        facts=[(number, _plural(name, number)) for number, name in _facts(data)], about=_about(data), digest=data.source.sha256,
+    )  # fmt: skip
     if not dry_run:
         remove_leftovers_of(out)
         publish_bytes(out, page)
@@ -93,47 +89,28 @@ def _say_nothing(stage: str, done: int, total: int) -> None:
 
 
 def _sections(data: PageData, images: Images, choice: Choice) -> list[Section]:
+    style = images.styles[""]
     parts = [
         split_section(data), sheet_section(images, choice), item_section(images, choice), attribute_section(data),
-        landmark_section(data, images.styles[""].landmarks, images.styles[""].joints), size_section(data), rows_section(data),
+        landmark_section(data, style.landmarks, style.joints), size_section(data), rows_section(data),
         rejected_section(data), warning_section(data), audit_section(images, choice),
     ]  # fmt: skip
     return [part for part in parts if part is not None]
 
 
-def _header(data: PageData) -> Markup:
-    metadata, report = data.metadata, data.report
-    facts = [(len(data.frame), "image" if data.frame["image"].n_unique() == len(data.frame) else "row")]
-    facts.append((len(data.splits), "split"))
-    column = data.class_column()
-    if column is not None:
-        number = int(data.frame.filter(pl.col(column) != "")[column].n_unique())
-        facts.append((number, column))
-    if data.has("item"):
-        facts.append((data.frame.filter(pl.col("item") != "")["item"].n_unique(), "item"))
-    facts.append((data.frame["group"].n_unique(), "group"))
-    if report:
-        facts.append((int(report.get("rejected", 0)), "rejected row"))
-        facts.append((sum((report.get("warnings") or {}).values()), "warning"))
+def _facts(data: PageData) -> Iterator[tuple[int, str]]:
+    """The numbers at the top of the page, and what each counts, in the singular."""
+    yield len(data.frame), "image" if data.frame["image"].n_unique() == len(data.frame) else "row"
+    yield len(data.splits), "split"
+    for column in (data.class_column(), "item" if data.has("item") else None):
+        if column is not None:
+            yield data.frame.filter(pl.col(column) != "")[column].n_unique(), column
+    yield data.frame["group"].n_unique(), "group"
+    if data.report:
+        yield int(data.report.get("rejected", 0)), "rejected row"
+        yield sum((data.report.get("warnings") or {}).values()), "warning"
     if data.audit is not None:
-        facts.append((len(data.audit), "finding"))
-    cards = [
-        element("div", element("b", count(number)), element("span", _plural(name, number))) for number, name in facts
-    ]
-    synthetic = (
-        element("p", "Synthetic images, rendered by fprep sample, not photographs.", class_="notice")
-        if metadata.get("synthetic")
-        else None
-    )
-    lines = [
-        element("p", element("b", name), " ", element("span", metadata[key]))
-        for name, key in (("Paper", "paper"), ("License", "license")) if metadata.get(key)
-    ]  # fmt: skip
-    citation = details("Citation", element("pre", metadata["citation"])) if metadata.get("citation") else None
-    remarks = [element("p", remark, class_="notice") for remark in data.remarks]
-    return element(
-        "header", element("h1", data.dataset), synthetic, *remarks, element("div", *cards, class_="cards"), *lines, citation
-    )  # fmt: skip
+        yield len(data.audit), "finding"
 
 
 def _plural(name: str, number: int) -> str:
@@ -142,17 +119,12 @@ def _plural(name: str, number: int) -> str:
     return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 
-def _footer(data: PageData) -> Markup:
-    metadata = data.metadata
-    groups = ", ".join(metadata.get("column_groups") or ()) or "none"
-    options = ", ".join(
-        f"{name} {value}" for name, value in (metadata.get("options") or {}).items() if value is not None
+def _about(data: PageData) -> str:
+    groups = ", ".join(data.metadata.get("column_groups") or ()) or "none"
+    stated = {name: value for name, value in (data.metadata.get("options") or {}).items() if value is not None}
+    options = (
+        f" Options of the conversion: {', '.join(f'{name} {value}' for name, value in stated.items())}."
+        if stated
+        else ""
     )
-    share = percent(len(data.frame), data.total)
-    words = [
-        f"Column groups: {groups}.",
-        f"Options of the conversion: {options}." if options else "",
-        f"Rows on this page: {share}.",
-    ]
-    digest = element("p", "Table ", element("code", data.source.sha256))
-    return element("footer", element("p", join(words, " ")), digest, element("p", _END.decode()))
+    return f"Column groups: {groups}.{options} Rows on this page: {percent(len(data.frame), data.total)}."

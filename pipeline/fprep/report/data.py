@@ -167,9 +167,15 @@ def texts(frame: pl.DataFrame, column: str) -> pl.Series:
 
 def counts_by_split(data: PageData, column: str) -> list[tuple[str, dict[str, int]]]:
     """Value and its rows per split, the most frequent first; values of equal number in the order of their names."""
-    table = data.frame.select(texts(data.frame, "split").alias("split"), texts(data.frame, column).alias("value"))
+    return sorted_by_total(
+        data.frame.select(texts(data.frame, "split").alias("split"), texts(data.frame, column).alias("value"))
+    )
+
+
+def sorted_by_total(values: pl.DataFrame) -> list[tuple[str, dict[str, int]]]:
+    """`counts_by_split` of the columns `value` and `split`."""
     counts: dict[str, dict[str, int]] = {}
-    for value, split, number in table.group_by("value", "split").len().rows():
+    for value, split, number in values.group_by("value", "split").len().rows():
         counts.setdefault(value, {})[split] = number
     return sorted(counts.items(), key=lambda entry: (-sum(entry[1].values()), entry[0]))
 

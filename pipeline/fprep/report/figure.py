@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fprep.raw.safe_open import follows_links
-from fprep.report.audit_findings import Neighbours, RowId
+from fprep.report.audit_findings import OtherTables, RowId
 from fprep.report.data import PageData, names_of
-from fprep.report.html import Markup, details, element
 from fprep.report.marks import PointNames, marks
 from fprep.report.thumbnails import LONG_SIDE, Thumbnail, thumbnails
 from fschemas.failures import UsageError
@@ -19,13 +17,15 @@ from fschemas.wording import count
 
 Row = dict[str, Any]
 NO_IMAGES = "none"
-_CHIPS = 8  # labels under an image; all of them stand in its details
+_CHIPS = 8  # labels below an image; its details have all of them
+_CHIP_COLUMNS = ("style", "substyle", "garment", "domain", "gender", "pose", "color", "variation")
+_HIDDEN = ("image_mode", "image_orientation", "sha256", "source_line")
 _LISTED = 40  # values of a list in the details
 
 
 @dataclass(frozen=True)
 class Style:
-    """How images of one table are drawn: its metadata and the names of its points."""
+    """How images of one table are drawn: its metadata and the names of its landmarks."""
 
     metadata: dict[str, Any]
     landmarks: PointNames
@@ -35,9 +35,8 @@ class Style:
     def of(cls, metadata: dict[str, Any]) -> Style:
         """The style of a table with this metadata."""
         joints: dict[str, Any] = (metadata.get("vocabularies") or {}).get("joint") or {}
-        return cls(
-            metadata, PointNames.of(metadata.get("landmark_set")), PointNames.of_joints(joints.get("values") or ())
-        )
+        names = PointNames.of_joints(joints.get("values") or ())
+        return cls(metadata, PointNames.of(metadata.get("landmark_set")), names)
 
 
 @dataclass(frozen=True)
@@ -56,49 +55,34 @@ class Images:
         aspects = sorted(entry.width / entry.height for entry in self.small.values() if entry.content)
         return f"{min(1.6, max(0.62, aspects[len(aspects) // 2])):.2f}" if aspects else "0.75"
 
-    def figure(self, number: RowId, badge: Markup | None = None) -> Markup:
-        """An image with everything drawn over it, its class, its labels and all its columns."""
+    def figure(self, number: RowId) -> dict[str, Any]:
+        """What the template `figures.html` shows of an image: everything drawn over it, its class, its labels and all its columns."""
         row, small, style = self.rows[number], self.small[number], self.styles[number[0]]
-        alternative = f"{_title(row)}, {row['split']}"
-        if small.content:
-            image = element("img", src=Markup(small.address), alt=alternative, width=small.width, height=small.height)
-            over = marks(row, style.landmarks, style.joints, small.width / small.full_width)
-            box = f"0 0 {small.width} {small.height}"
-        else:
-            image, (width, height) = None, _extent(row)
-            scale = LONG_SIDE / max(width, height)
-            over = marks(row, style.landmarks, style.joints, scale)
-            box = f"0 0 {width * scale:.0f} {height * scale:.0f}"
-        drawing = element("svg", over, viewBox=box, aria_hidden="true", class_="marks")
-        problem = element("span", small.problem, class_="problem") if small.problem else None
-        frame = element("div", image, drawing, problem, class_="frame" if small.content else "frame gone")
-        head = element("b", _title(row)) if _title(row) else element("b", row["key"], class_="key")
-        caption = element("figcaption", head, badge, _chips(row, style.metadata), _details(row, style.metadata))
-        return element("figure", frame, caption)
+        width, height, scale = small.width, small.height, small.width / max(1, small.full_width)
+        if not small.content:
+            full_width, full_height = _extent(row)
+            scale = LONG_SIDE / max(full_width, full_height)
+            width, height = round(full_width * scale), round(full_height * scale)
+        title, chips = _title(row), _chips(row, style.metadata)
+        return {
+            "source": small.address if small.content else "", "alternative": f"{title}, {row['split']}", "title": title,
+            "width": width, "height": height, "marks": marks(row, style.landmarks, style.joints, scale), "problem": small.problem,
+            "key": row["key"], "split": row["split"], "chips": chips[:_CHIPS], "num_more": len(chips) - _CHIPS,
+            "columns": [(name, _value(name, value, row, style.metadata)) for name, value in row.items() if name not in _HIDDEN],
+        }  # fmt: skip
 
 
-def _chips(row: Row, metadata: dict[str, Any]) -> Markup:
-    chips: list[Markup] = []
-    for name in ("style", "substyle", "garment", "domain", "gender", "pose", "color", "variation"):
-        value = row.get(name)
-        if value and value not in ("unknown", "normal") and value != _title(row):
-            chips.append(element("span", value, class_="chip", title=name))
-    chips += [element("span", name, class_="chip", title="garment") for name in (row.get("garments") or ())]
+def _chips(row: Row, metadata: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """CSS class, text and column of each label below an image."""
+    said = [(name, row.get(name)) for name in _CHIP_COLUMNS]
+    chips = [
+        ("chip", str(value), name) for name, value in said if value not in (None, "", "unknown", "normal", _title(row))
+    ]
+    chips += [("chip", name, "garment") for name in (row.get("garments") or ())]
     for column, kind in (("attributes_positive", "chip attribute"), ("attributes_maybe", "chip perhaps")):
         names = names_of(metadata, "attributes", row.get(column) or ())
-        chips += [element("span", name, class_=kind, title=column.replace("_", ", ")) for name in names]
-    more = len(chips) - _CHIPS
-    if more > 0:
-        chips = [*chips[:_CHIPS], element("span", f"+ {more}", class_="faint")]
-    return element("div", *chips, class_="chips") if chips else Markup()
-
-
-def _details(row: Row, metadata: dict[str, Any]) -> Markup:
-    hidden = ("image_mode", "image_orientation", "sha256", "source_line")
-    rows = [(name, _value(name, value, row, metadata)) for name, value in row.items() if name not in hidden]
-    return details(
-        row["key"], element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in rows))
-    )
+        chips += [(kind, name, column.replace("_", ", ")) for name in names]
+    return chips
 
 
 def _value(name: str, value: Any, row: Row, metadata: dict[str, Any]) -> str:
@@ -108,12 +92,9 @@ def _value(name: str, value: Any, row: Row, metadata: dict[str, Any]) -> str:
         return "not stated" if value is None or value == "" else str(value)
     if name.startswith("attributes_"):
         value = names_of(metadata, "attributes", value)
-    if name in ("polygons", "garment_polygons"):
-        return (
-            f"{count(len(value), 'outline')} of {', '.join(str(len(entry) // 2) for entry in value[:_LISTED])} points"
-            if value
-            else "none"
-        )
+    if name in ("polygons", "garment_polygons") and value:
+        sizes = ", ".join(str(len(entry) // 2) for entry in value[:_LISTED])
+        return f"{count(len(value), 'outline')} of {sizes} points"
     shown = ", ".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value[:_LISTED])
     return f"{shown} … ({len(value):,})" if len(value) > _LISTED else shown or "none"
 
@@ -137,23 +118,13 @@ def _extent(row: Row) -> tuple[float, float]:
     return max(x) * 1.05, max(y) * 1.05
 
 
-def _tell(tell: Callable[[int, int], None], before: int, total: int, done: int, part: int) -> None:
-    del part
-    tell(before + done, total)
-
-
 def read_images(
-    data: PageData,
-    neighbours: Neighbours,
-    numbers: Sequence[RowId],
-    images: str | None,
-    tell: Callable[[int, int], None],
-    *,
+    data: PageData, others: OtherTables, numbers: Sequence[RowId], images: str | None, tell: Callable[[int, int], None], *,
     follow_links: bool = False,
-) -> Images:
+) -> Images:  # fmt: skip
     """Read the images of these rows; where there is none at all, say why. `tell(done, total)` counts them.
 
-    `images` is the raw root of the page's table if it has moved, or "none". Raises `UsageError` where it is no folder.
+    `images` is the raw root of the page's table if it has moved, or "none". Raises `UsageError` if it is no folder.
     """
     styles = {"": Style.of(data.metadata)}
     root = Path(images) if images else data.source.path.parent / str(data.metadata.get("raw_root", ""))
@@ -162,30 +133,27 @@ def read_images(
     if not root.is_dir():
         if images:
             raise UsageError(
-                f"{root}: no such folder; name the raw root with --images, or none for a page without images"
+                f"{root}: no such folder; give the raw root with --images, or none for a page without images"
             )
-        return Images(data, styles, "The images are not where convert found them; name their folder with --images.")
+        return Images(data, styles, "The images are not where convert found them; give their folder with --images.")
     rows: dict[RowId, Row] = {}
     small: dict[RowId, Thumbnail] = {}
     for name in dict.fromkeys(name for name, _ in numbers):
-        source = neighbours.source(name)
+        source = others.source(name)
         assert source is not None, "a row of a table that is not open was chosen"
         styles[name] = Style.of(source.metadata)
-        here = [number for table, number in numbers if table == name]
+        here = [(table, number) for table, number in numbers if table == name]
         folder = root if not name else source.path.parent / str(source.metadata.get("raw_root", ""))
-        found = source.rows(tuple(here))
-        tasks = [(row["image"], row["sha256"]) for row in found]
+        rows |= dict(zip(here, source.rows(tuple(number for _, number in here)), strict=True))
+        before = len(small)
         taken = thumbnails(
-            folder,
-            tasks,
-            progress=functools.partial(_tell, tell, len(small), len(numbers)),
+            folder, [(rows[entry]["image"], rows[entry]["sha256"]) for entry in here],
+            progress=lambda done, _, before=before: tell(before + done, len(numbers)),
             follow_links=follow_links or follows_links(source.metadata),
-        )
-        rows.update(((name, number), row) for number, row in zip(here, found, strict=True))
-        small.update(((name, number), entry) for number, entry in zip(here, taken, strict=True))
+        )  # fmt: skip
+        small |= dict(zip(here, taken, strict=True))
     nothing = ""
     if numbers and not any(entry.content for entry in small.values()):
-        first = rows[numbers[0]]["image"]
-        what = count(len(small), "chosen image")
-        nothing = f"None of {what} can be shown; the first, {first}: {small[numbers[0]].problem}."
+        first = f"{rows[numbers[0]]['image']}: {small[numbers[0]].problem}"
+        nothing = f"None of {count(len(small), 'chosen image')} can be shown; the first, {first}."
     return Images(data, styles, nothing, rows, small)

@@ -1,4 +1,4 @@
-"""What is drawn over an image, as SVG in the pixels of the small image: boxes, outlines, points, skeleton, joints.
+"""What is drawn over an image, as SVG in the pixels of the small image: boxes, outlines, landmarks, skeleton, joints.
 
 Left points are blue, right ones orange, those without a partner yellow; a ring is an occluded point. Coordinates of tables are
 pixel centers, those of SVG pixel corners: x becomes (x + 0.5) * scale.
@@ -6,11 +6,13 @@ pixel centers, those of SVG pixel corners: x becomes (x + 0.5) * scale.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fprep.report.html import Markup, element, join
+from markupsafe import Markup
+
+from fprep.report.page import render
 from fschemas.landmarks import Visibility
 from fschemas.palette import side_of
 
@@ -36,7 +38,7 @@ class PointNames:
 
     @classmethod
     def of(cls, landmark_set: dict[str, Any] | None) -> PointNames:
-        """The landmark set that a table names; none gives no names."""
+        """The landmark set of a table; no names without one."""
         if not landmark_set:
             return cls()
         names = tuple(str(name) for name in landmark_set["points"])
@@ -59,90 +61,55 @@ class PointNames:
 
 
 def marks(row: Row, landmarks: PointNames, joints: PointNames, scale: float) -> Markup:
-    """Everything that the row draws: groups of the classes `boxes` and `points`, which the page can hide."""
-    areas: list[Markup] = []
+    """Everything that is drawn of a row: groups of the classes `boxes` and `points`, which the page can hide."""
+    points = [_points(row, "joint", joints, scale), _points(row, "landmark", landmarks, scale)]
+    return render("marks.svg", areas=list(_areas(row, scale)), points=points)
+
+
+def _areas(row: Row, scale: float) -> Iterator[dict[str, Any]]:
+    """Outlines and boxes, as the template draws them."""
     for number, polygon in enumerate(row.get("polygons") or ()):
-        areas.append(_polygon(polygon, scale, number, ""))
-    names: list[str] = row.get("garments") or []
+        yield _outline(polygon, scale, number, "")
     corners: list[float] = row.get("garment_boxes") or []
     outlines: list[list[float]] = row.get("garment_polygons") or []
-    for number, name in enumerate(names):
+    for number, name in enumerate(row.get("garments") or ()):
         if number < len(outlines) and len(outlines[number]) >= 6:
-            areas.append(_polygon(outlines[number], scale, number, name))
-        areas.append(_box(corners[4 * number : 4 * number + 4], scale, name, _COLORS[number % len(_COLORS)]))
-    if row.get("box"):
-        areas.append(_box(row["box"], scale, "", ""))
-    points = _points(row, "landmark", landmarks, scale)
-    return join(
-        [
-            element("g", *areas, class_="boxes"),
-            element("g", *_points(row, "joint", joints, scale), *points, class_="points"),
-        ]
-    )
+            yield _outline(outlines[number], scale, number, name)
+        yield from _box(corners[4 * number : 4 * number + 4], scale, name, _COLORS[number % len(_COLORS)])
+    yield from _box(row.get("box") or (), scale)
 
 
 def _place(value: float, scale: float) -> float:
     return round((value + 0.5) * scale, 1)
 
 
-def _polygon(values: Sequence[float], scale: float, number: int, name: str) -> Markup:
+def _outline(values: Sequence[float], scale: float, number: int, name: str) -> dict[str, Any]:
     pairs = zip(values[::2], values[1::2], strict=False)
-    path = Markup(" ".join(f"{_place(x, scale)},{_place(y, scale)}" for x, y in pairs))
-    return element(
-        "polygon",
-        element("title", name or "outline"),
-        points=path,
-        class_="outline",
-        style=f"color:{_COLORS[number % len(_COLORS)]}",
-    )
+    path = " ".join(f"{_place(x, scale):g},{_place(y, scale):g}" for x, y in pairs)
+    return {"outline": path, "color": _COLORS[number % len(_COLORS)], "name": name}
 
 
-def _box(box: Sequence[float], scale: float, name: str, color: str) -> Markup:
+def _box(box: Sequence[float], scale: float, name: str = "", color: str = "") -> Iterator[dict[str, Any]]:
     """A rectangle along the outer edges of its corner pixels, with its name in its upper left corner."""
-    if len(box) != 4 or box[2] <= box[0] or box[3] <= box[1]:
-        return Markup()
-    left, top = round(box[0] * scale, 1), round(box[1] * scale, 1)
-    width, height = round((box[2] + 1 - box[0]) * scale, 1), round((box[3] + 1 - box[1]) * scale, 1)
-    shape = {"x": left, "y": top, "width": width, "height": height}
-    parts = [
-        element("rect", class_="halo", **shape),
-        element("rect", element("title", name or "box"), class_="box", **shape),
-    ]
-    if name:
-        parts.append(element("text", name, x=left + 5, y=top + 17, class_="name"))
-    return element("g", *parts, style=f"color:{color}" if color else None)
+    if len(box) == 4 and box[2] > box[0] and box[3] > box[1]:
+        width, height = round((box[2] + 1 - box[0]) * scale, 1), round((box[3] + 1 - box[1]) * scale, 1)
+        left, top = round(box[0] * scale, 1), round(box[1] * scale, 1)
+        yield {"x": left, "y": top, "width": width, "height": height, "name": name, "color": color}
 
 
-def _points(row: Row, kind: str, names: PointNames, scale: float) -> list[Markup]:
+def _points(row: Row, kind: str, names: PointNames, scale: float) -> dict[str, Any]:
     """Skeleton and points of the columns `kind_x`, `kind_y`, `kind_visibility`; the present ones only."""
     codes: list[int] = row.get(f"{kind}_visibility") or []
-    present = [index for index, code in enumerate(codes) if code >= Visibility.OCCLUDED]
     places = {
-        index: (_place(row[f"{kind}_x"][index], scale), _place(row[f"{kind}_y"][index], scale)) for index in present
-    }
-    shapes: list[Markup] = []
-    path = "".join(
-        f"M{places[a][0]} {places[a][1]}L{places[b][0]} {places[b][1]}"
-        for a, b in names.skeleton
-        if a in places and b in places
-    )
-    if path:
-        shapes += [
-            element("path", d=Markup(path), class_="bones halo"),
-            element("path", d=Markup(path), class_="bones"),
-        ]
-    radius = 5.0 if len(present) <= 16 else 3.6
+        index: (_place(row[f"{kind}_x"][index], scale), _place(row[f"{kind}_y"][index], scale))
+        for index, code in enumerate(codes) if code >= Visibility.OCCLUDED
+    }  # fmt: skip
+    edges = [(*places[a], *places[b]) for a, b in names.skeleton if a in places and b in places]
+    points: list[dict[str, Any]] = []
     for index, (x, y) in places.items():
         state = _STATES[Visibility(codes[index])]
-        title = element("title", f"{names.name(index)}, {state}")
-        color = f"{kind} {state} {names.side(index)}"
-        if kind == "joint":
-            side = 2 * radius
-            shapes.append(
-                element(
-                    "rect", title, x=round(x - radius, 1), y=round(y - radius, 1), width=side, height=side, class_=color
-                )
-            )
-        else:
-            shapes.append(element("circle", title, cx=x, cy=y, r=radius, class_=color))
-    return shapes
+        points.append(
+            {"x": x, "y": y, "look": f"{state} {names.side(index)}", "title": f"{names.name(index)}, {state}"}
+        )
+    bones = "".join(f"M{x1:g} {y1:g}L{x2:g} {y2:g}" for x1, y1, x2, y2 in edges)
+    return {"kind": kind, "bones": bones, "radius": 5.0 if len(places) <= 16 else 3.6, "points": points}

@@ -1,246 +1,172 @@
-"""Sections of geometry: what is known of each landmark, where the points of a garment lie, boxes, and image sizes."""
+"""Sections of geometry: what is known of each landmark, where the landmarks of a garment are, boxes, and image sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
+from markupsafe import Markup
 
-from fprep.report.charts import Bar, bars, histogram, legend, panel, scatter
+from fprep.report.charts import Bar, Panel, cloud, histogram, scatter
 from fprep.report.data import PageData, evenly, flat, texts
-from fprep.report.html import Markup, Section, details, element, join, percent
 from fprep.report.marks import PointNames
+from fprep.report.page import Section, percent, section
 from fschemas.landmarks import Visibility
 from fschemas.wording import count
 
-_CLOUD = 220  # side of a cloud of points, in units of its SVG
 _CLOUD_ROWS = 160
 _MOST_POINTS = 40  # of a landmark set whose points fit into one chart
 _MOST_IN_COLUMN = 12
 _MOST_CIRCLES = 1500
-_STATES = ((Visibility.VISIBLE, "visible"), (Visibility.OCCLUDED, "occluded"), (Visibility.ABSENT, "absent"))
+_STATES = (
+    ("seen", "visible", Visibility.VISIBLE),
+    ("hidden", "occluded", Visibility.OCCLUDED),
+    ("nothing", "missing", Visibility.ABSENT),
+)
+_SHAPES = ((1, 4), (1, 2), (3, 4), (1, 1), (4, 3), (2, 1), (4, 1))  # width : height, ticks of an axis
+_KINDS = (
+    ("image_format", "Formats", ""),
+    ("image_mode", "Color modes", ""),
+    ("image_orientation", "EXIF orientation", "1 is upright"),
+)
 
 
 def landmark_section(data: PageData, names: PointNames, joints: PointNames) -> Section | None:
-    """How often each point is visible, occluded or absent, and clouds of points per garment."""
-    if not data.has("landmark_x") and not data.has("joint_x"):
-        return None
-    blocks = [legend([("seen", "visible"), ("hidden", "occluded"), ("track", "absent: cut off or not labelled")])]
-    charts: list[Markup] = []
+    """How often each landmark is visible, occluded or missing, and clouds of landmarks per garment."""
+    charts: list[Panel] = []
+    clouds: list[tuple[str, int, Markup]] = []
     if data.has("landmark_x"):
-        charts = _state_charts(data, names)
-        clouds = [_cloud(data, names, garment, number) for garment, number in _garments(data)]
-    else:
-        clouds = []
+        counts = texts(data.frame, "garment").value_counts().rows()
+        garments = sorted(counts, key=lambda entry: (-entry[1], entry[0]))[:13]
+        charts = list(_state_charts(data, names, [garment for garment, _ in garments]))
+        clouds = [(name, number, drawn) for name, number in garments if (drawn := _cloud(data, names, name))]
     if data.has("joint_x"):
-        charts.append(panel("Joints", _state_bars(_states(data.frame["joint_visibility"], len(joints.names)), joints)))
-    blocks.append(
-        element("div", *charts, class_="panels")
-        if len(charts) <= 2
-        else details(f"Points of {count(len(charts), 'garment')}", *charts)
-    )
-    drawn = [cloud for cloud in clouds if cloud]
-    if drawn:
-        how = f"Points of up to {_CLOUD_ROWS} images per garment, each fitted into the square, and their medians; left is blue, right orange."
-        blocks += [
-            element("h3", "Where the points lie"),
-            element("p", how, class_="faint"),
-            element("div", *drawn, class_="clouds"),
-        ]
-    return Section("landmarks", "Landmarks", join(blocks))
+        states = _states(data.frame["joint_visibility"], len(joints.names))
+        charts.append(_state_panel("Joints", "", states, joints, range(states.shape[1])))
+    if not charts:
+        return None
+    return section("landmarks", "Landmarks", charts=charts, clouds=clouds, most_rows=_CLOUD_ROWS)
 
 
-def _garments(data: PageData) -> list[tuple[str, int]]:
-    counts = texts(data.frame, "garment").value_counts().rows()
-    return sorted(counts, key=lambda entry: (-entry[1], entry[0]))[:13]
-
-
-def _states(lists: pl.Series, size: int) -> dict[int, np.ndarray]:
-    """For each code of visibility, how many rows have it at each point."""
+def _states(lists: pl.Series, size: int) -> np.ndarray:
+    """For each of `_STATES`, how many rows have it at each point: int64 (3, points)."""
     size = max(size, int(lists.list.len().max() or 0))  # pyright: ignore[reportArgumentType]
-    counts = {code.value: np.zeros(size, np.int64) for code, _ in _STATES}
-    same = lists.filter(lists.list.len() == size)
-    for piece in flat(same):
+    counts = np.zeros((len(_STATES), size), np.int64)
+    for piece in flat(lists.filter(lists.list.len() == size)):
         codes = piece.to_numpy().reshape(-1, size)
-        for code in counts:
-            counts[code] += (codes == code).sum(0)
+        counts += np.stack([(codes == code).sum(0) for _, _, code in _STATES])
     return counts
 
 
-def _state_charts(data: PageData, names: PointNames) -> list[Markup]:
+def _state_charts(data: PageData, names: PointNames, garments: Sequence[str]) -> Iterator[Panel]:
+    """All landmarks of a small set in one or two columns, those of a large one by garment."""
     states = _states(data.frame["landmark_visibility"], len(names.names))
     if len(names.names) <= _MOST_POINTS:
-        size = len(states[Visibility.VISIBLE.value])
+        size = states.shape[1]
         half = size if size <= _MOST_IN_COLUMN else (size + 1) // 2
-        whole = float(np.sum(list(states.values()), axis=0).max(initial=0))
-        note = "images whose garment has the point · share of them with coordinates"
-        columns = [range(half), range(half, size)] if half < size else [range(size)]
-        return [panel("Points", _state_bars(states, names, part, whole), note) for part in columns]
-    garments: dict[str, Sequence[int]] = (data.metadata.get("landmark_set") or {}).get("garments", {})
-    return [
-        panel(
-            garment,
-            _state_bars(states, names, garments.get(garment, ())),
-            "images · share of them that have coordinates",
-        )
-        for garment, _ in _garments(data)
-    ]
+        note = "images whose garment has the landmark · share of them with coordinates"
+        for part in (range(half), range(half, size))[: 1 + (half < size)]:
+            yield _state_panel("Landmarks", note, states, names, part, float(states.sum(0).max(initial=0)))
+        return
+    members: dict[str, Sequence[int]] = (data.metadata.get("landmark_set") or {}).get("garments", {})
+    for garment in garments:
+        note = "images · share of them that have coordinates"
+        yield _state_panel(garment, note, states, names, members.get(garment, ()))
 
 
-def _state_bars(
-    states: dict[int, np.ndarray], names: PointNames, members: Sequence[int] | None = None, whole: float | None = None
-) -> Markup:
-    colors = {"visible": "seen", "occluded": "hidden", "absent": "nothing"}
+def _state_panel(
+    title: str, note: str, states: np.ndarray, names: PointNames, members: Sequence[int], whole: float = 0
+) -> Panel:
     rows: list[Bar] = []
-    for index in range(len(states[Visibility.VISIBLE.value])) if members is None else members:
-        numbers = {name: int(states[code.value][index]) for code, name in _STATES}
-        applicable = sum(numbers.values())
-        known = numbers["visible"] + numbers["occluded"]
-        parts = [(colors[name], number, f"{name} {count(number)}") for name, number in numbers.items()]
-        rows.append(
-            Bar(names.name(index).partition("/")[0], parts, f"{count(applicable)} · {percent(known, applicable)}")
-        )
-    return bars(rows, whole=whole, shown=_MOST_POINTS)
+    for index in members:
+        visible, occluded, missing = states[:, index].tolist()
+        numbers = zip(_STATES, (visible, occluded, missing), strict=True)
+        applicable, known = visible + occluded + missing, visible + occluded
+        text = f"{count(applicable)} · {percent(known, applicable)}"
+        parts = [(color, number, state) for (color, state, _), number in numbers]
+        rows.append(Bar(names.name(index).partition("/")[0], parts, text))
+    return Panel(title, rows, note, whole=whole, shown=_MOST_POINTS)
 
 
-def _cloud(data: PageData, names: PointNames, garment: str, number: int) -> Markup:
-    """A scatter of the points of one garment, shifted and scaled to their common box, with the skeleton of the medians."""
+def _cloud(data: PageData, names: PointNames, garment: str) -> Markup | None:
+    """A scatter of the landmarks of one garment, shifted and scaled to their common box, with the skeleton of the medians."""
     rows = data.frame.filter(pl.col("garment") == garment).select("landmark_x", "landmark_y", "landmark_visibility")
-    rows = rows.filter(
-        (pl.col("landmark_visibility").list.eval(pl.element() >= Visibility.OCCLUDED.value).list.sum()) >= 3
-    )
+    known = pl.col("landmark_visibility").list.eval(pl.element() >= Visibility.OCCLUDED.value)
+    rows = rows.filter(known.list.sum() >= 3)
     if rows.is_empty():
-        return Markup()
+        return None
     rows = rows[evenly(len(rows), _CLOUD_ROWS)]
-    placed: dict[int, list[tuple[float, float]]] = {}
+    placed: dict[int, list[np.ndarray]] = {}
     for x, y, codes in rows.rows():
-        known = [index for index, code in enumerate(codes) if code >= Visibility.OCCLUDED]
-        points = np.array([(x[index], y[index]) for index in known], np.float64)
+        present = [index for index, code in enumerate(codes) if code >= Visibility.OCCLUDED]
+        points = np.array([(x[index], y[index]) for index in present], np.float64)
         low, high = points.min(0), points.max(0)
-        reach = float((high - low).max()) or 1.0
-        for index, point in zip(known, (points - (low + high) / 2) / reach, strict=True):
-            placed.setdefault(index, []).append((float(point[0]), float(point[1])))
-    return element(
-        "figure", _cloud_drawing(placed, names), element("figcaption", element("b", garment), f" {count(number)}")
-    )
-
-
-def _cloud_drawing(placed: dict[int, list[tuple[float, float]]], names: PointNames) -> Markup:
-    scale, center = 0.86 * _CLOUD, _CLOUD / 2
-    shapes: list[Markup] = []
-    medians: dict[int, tuple[float, float]] = {}
-    num_rows = max(len(points) for points in placed.values())
-    for index in sorted(placed):
-        points = placed[index]
-        radius = 1.6
-        dots = "".join(f"M{center + scale * x:.1f} {center + scale * y:.1f}h0" for x, y in points)
-        shapes.append(element("path", d=Markup(dots), class_=f"speck {names.side(index)}", stroke_width=2 * radius))
-        if len(points) >= 0.1 * num_rows:
-            middle = np.median(np.array(points), axis=0)
-            medians[index] = round(center + scale * middle[0], 1), round(center + scale * middle[1], 1)
-    edges = "".join(
-        f"M{medians[a][0]} {medians[a][1]}L{medians[b][0]} {medians[b][1]}"
-        for a, b in names.skeleton
-        if a in medians and b in medians
-    )
-    shapes.append(element("path", d=Markup(edges), class_="limb"))
-    shapes += [
-        element("circle", element("title", f"{names.name(index)}: {count(len(placed[index]))}"), cx=x, cy=y, r=4.5, class_=f"median {names.side(index)}")
-        for index, (x, y) in medians.items()
-    ]  # fmt: skip
-    return element(
-        "svg", *shapes, viewBox=f"0 0 {_CLOUD} {_CLOUD}", class_="cloud", role="img", aria_label="points of a garment"
-    )
+        shifted = (points - (low + high) / 2) / (float((high - low).max()) or 1.0)
+        for index, point in zip(present, shifted, strict=True):
+            placed.setdefault(index, []).append(point)
+    least = 0.1 * max(map(len, placed.values()))
+    medians = {index: np.median(placed[index], axis=0) for index in sorted(placed) if len(placed[index]) >= least}
+    return cloud(
+        [(names.side(index), placed[index]) for index in sorted(placed)],
+        [(names.side(index), point, f"{names.name(index)}: {count(len(placed[index]))}") for index, point in medians.items()],
+        [(medians[a], medians[b]) for a, b in names.skeleton if a in medians and b in medians],
+    )  # fmt: skip
 
 
 def size_section(data: PageData) -> Section:
     """Sizes, formats, color modes and orientations of the images, and how much of them the boxes cover."""
     known = data.frame.filter(pl.col("width").is_not_null())
-    charts: list[Markup] = []
-    if known.is_empty():
-        blocks = [
-            element(
-                "p",
-                "The table was converted without looking at images (--images none): nothing is known of their sizes.",
-                class_="notice",
-            )
-        ]
-    else:
-        blocks = [element("p", _size_words(known, len(data.frame)), class_="faint")]
-        charts = [*_size_charts(known), *_kind_charts(known)]
-    boxes = _box_chart(data)
-    if boxes:
-        charts.append(boxes)
-    if charts:
-        blocks.append(element("div", *charts, class_="panels"))
-    return Section("sizes", "Image sizes and formats", join(blocks))
+    charts: list[Panel] = []
+    words = "The table was converted without opening images (--images none): nothing is known of their sizes."
+    if not known.is_empty():
+        words = _size_words(known, len(data.frame))
+        kinds = [Panel(title, _shares(known, column), note) for column, title, note in _KINDS]
+        charts = [*_size_charts(known), Panel("Formats and colors", parts=kinds)]
+        if data.has("box"):
+            charts.append(_box_chart(known))
+    return section("sizes", "Image sizes and formats", known=len(known), words=words, charts=charts)
 
 
 def _size_words(known: pl.DataFrame, total: int) -> str:
-    median = known.select(pl.col("width", "height").median()).row(0)
-    ends = known.select(
-        low=pl.min_horizontal("width", "height").min(), high=pl.max_horizontal("width", "height").max()
-    ).row(0)
-    words = f"Median {median[0]:,.0f} × {median[1]:,.0f} pixels; shortest side {ends[0]:,}, longest {ends[1]:,}."
+    wide, high = known.select(pl.col("width", "height").median()).row(0)
+    sides = known["width"], known["height"]
+    low, long = (end(end(side) for side in sides) for end in (min, max))
+    words = f"Median {wide:,.0f} × {high:,.0f} pixels; shortest side {low:,}, longest {long:,}."
     return words if len(known) == total else f"{words} Known of {count(len(known))} of {count(total, 'image')}."
 
 
-def _size_charts(known: pl.DataFrame) -> list[Markup]:
+def _size_charts(known: pl.DataFrame) -> list[Panel]:
     sizes = known.group_by("width", "height").len().sort("len", "width", "height", descending=[True, False, False])
     note = f"{count(len(sizes), 'size')}; area of a circle: images of that size; the dashed line: squares"
     points = [(float(width), float(height), number) for width, height, number in sizes.head(_MOST_CIRCLES).rows()]
     aspects = (known["width"] / known["height"]).log(2).to_numpy().clip(-2, 2)
     counts, edges = np.histogram(aspects, bins=np.linspace(-2.1, 2.1, 43))
-    middle = float(np.median(aspects))
-    shape = f"the median image is {2**middle:.2f} times as wide as high; the axis is logarithmic"
-    ticks = [
-        (float(np.log2(wide / high)), f"{wide}:{high}")
-        for wide, high in ((1, 4), (1, 2), (3, 4), (1, 1), (4, 3), (2, 1), (4, 1))
-    ]
+    shape = f"the median image is {2 ** float(np.median(aspects)):.2f} times as wide as high; the axis is logarithmic"
+    ticks = [(float(np.log2(wide / high)), f"{wide}:{high}") for wide, high in _SHAPES]
+    shapes = histogram(counts.tolist(), edges.round(3).tolist(), "width : height", "images", ticks)
     return [
-        panel("Sizes", scatter(points, ("width in pixels", "height")), note),
-        panel("Shapes", histogram(counts.tolist(), edges.round(3).tolist(), "width : height", "images", ticks), shape),
+        Panel("Sizes", note=note, chart=scatter(points, ("width in pixels", "height"))),
+        Panel("Shapes", note=shape, chart=shapes),
     ]
 
 
-def _kind_charts(known: pl.DataFrame) -> list[Markup]:
-    charts: list[Markup] = []
-    for column, title in (
-        ("image_format", "Formats"),
-        ("image_mode", "Color modes"),
-        ("image_orientation", "EXIF orientation"),
-    ):
-        counts: list[tuple[Any, int]] = known[column].cast(pl.String).fill_null("").value_counts().rows()
-        ordered = sorted(counts, key=lambda entry: (-entry[1], entry[0]))
-        rows = [
-            Bar(name, [("seen", number, count(number))], f"{count(number)} · {percent(number, len(known))}")
-            for name, number in ordered
-        ]
-        note = "1 is upright" if column == "image_orientation" else ""
-        charts.append(
-            element("div", element("h4", title), element("p", note, class_="faint") if note else None, bars(rows))
-        )
-    return [panel("Formats and colors", join(charts))]
+def _shares(known: pl.DataFrame, column: str) -> list[Bar]:
+    counts: list[tuple[Any, int]] = texts(known, column).value_counts().rows()
+    ordered = sorted(counts, key=lambda entry: (-entry[1], entry[0]))
+    return [Bar(name, [("seen", n, "")], f"{count(n)} · {percent(n, len(known))}") for name, n in ordered]
 
 
-def _box_chart(data: PageData) -> Markup | None:
-    if not data.has("box"):
-        return None
+def _box_chart(known: pl.DataFrame) -> Panel:
     corner = pl.col("box").list
     area = (corner.get(2) + 1 - corner.get(0)) * (corner.get(3) + 1 - corner.get(1))
-    shares = (
-        data.frame.filter(pl.col("width").is_not_null()).select(area / (pl.col("width") * pl.col("height"))).to_series()
-    )
-    if shares.is_empty():
-        return None
-    counts, edges = np.histogram(shares.to_numpy().clip(0, 1), bins=np.linspace(0, 1, 26))
-    note = f"half of the boxes cover more than {percent(float(np.median(shares.to_numpy())), 1)} of their image"
-    return panel(
+    shares = known.select(area / (pl.col("width") * pl.col("height"))).to_series().to_numpy()
+    counts, edges = np.histogram(shares.clip(0, 1), bins=np.linspace(0, 1, 26))
+    note = f"half of the boxes cover more than {percent(float(np.median(shares)), 1)} of their image"
+    percents: list[float] = (100 * edges).round(3).tolist()
+    return Panel(
         "Boxes",
-        histogram(
-            counts.tolist(), (100 * edges).round(3).tolist(), "percent of the image that the box covers", "images"
-        ),
-        note,
+        note=note,
+        chart=histogram(counts.tolist(), percents, "percent of the image that the box covers", "images"),
     )
