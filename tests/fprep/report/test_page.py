@@ -26,8 +26,8 @@ from fprep.readers.registry import readers
 from fprep.report.choice import allot
 from fprep.report.command import write_page
 from fprep.report.data import evenly
-from fprep.report.page import TEMPLATES, escape, percent
 from fprep.report.marks import PointNames, marks
+from fprep.report.page import TEMPLATES, escape, percent
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.publish import sha256_of
@@ -437,7 +437,8 @@ def test_a_very_large_table_stays_a_small_page(tmp_path: Path):
 def test_foreign_text_is_escaped(text: str, shown: str):
     assert escape(text) == shown
     assert escape(escape(text)) == shown
-    assert TEMPLATES.from_string('<p title="{{ text }}">{{ text }}</p>').render(text=text) == f'<p title="{shown}">{shown}</p>'
+    template = TEMPLATES.from_string('<p title="{{ text }}">{{ text }}</p>')
+    assert template.render(text=text) == f'<p title="{shown}">{shown}</p>'
 
 
 @pytest.mark.parametrize(
