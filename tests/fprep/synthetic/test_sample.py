@@ -49,6 +49,12 @@ def sample(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def small_sample(tmp_path_factory):
+    write_sample(folder := tmp_path_factory.mktemp("small") / "raw", images=10, seed=3, workers=1)
+    return tree(folder)
+
+
+@pytest.fixture(scope="module")
 def spoilt(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spoilt") / "raw"
     counts = write_sample(folder, images=60, seed=5, workers=1, defects=True)
@@ -64,11 +70,11 @@ def images():
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_same_bytes_for_any_number_of_workers(sample, tmp_path, workers):
+def test_same_bytes_for_any_number_of_workers(small_sample, tmp_path, workers):
     calls = []
-    write_sample(tmp_path / "raw", images=IMAGES, seed=3, workers=workers, progress=calls.append)
-    assert tree(tmp_path / "raw") == sample
-    assert calls == [1] * IMAGES
+    write_sample(tmp_path / "raw", images=10, seed=3, workers=workers, progress=calls.append)
+    assert tree(tmp_path / "raw") == small_sample
+    assert calls == [1] * 10
 
 
 def test_another_seed_draws_other_images(sample, tmp_path):
@@ -76,9 +82,8 @@ def test_another_seed_draws_other_images(sample, tmp_path):
     assert not {path for path in tree(tmp_path / "raw") if path.endswith(".jpg")} & set(sample)
 
 
-def test_a_larger_sample_continues_a_smaller_one(sample, tmp_path):
-    write_sample(tmp_path / "raw", images=10, seed=3, workers=1)
-    small = {path: content for path, content in tree(tmp_path / "raw").items() if path.endswith(".jpg")}
+def test_a_larger_sample_continues_a_smaller_one(sample, small_sample):
+    small = {path: content for path, content in small_sample.items() if path.endswith(".jpg")}
     assert len(small) == 10
     assert small.items() <= sample.items()
 
