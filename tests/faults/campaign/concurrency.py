@@ -25,7 +25,9 @@ class Concurrency:
 
     name: str = "concurrency"
     about: str = "the same command twice at once with the same output, or a shard set read while it is rewritten"
-    promise: str = "each ends with 0, or with 4 because the other one writes; the tree is that of one undisturbed run"
+    promise: str = (
+        "each ends with exit code 0, or 4 because the other one is writing; the result is that of one undisturbed run"
+    )
 
     def cases(self) -> Sequence[str]:
         """All commands that write from one process, and one reader."""

@@ -24,7 +24,7 @@ class Flips:
 
     name: str = "flips"
     about: str = "one flipped bit (or a cut, or a lost file) in a table, a shard set, a run or an index"
-    promise: str = "exit code 5, or exactly the result of the undamaged one"
+    promise: str = "exit code 5, or exactly the result of the undamaged input"
 
     def cases(self) -> Sequence[str]:
         """Readers of whole folders ten times for each command."""

@@ -30,8 +30,10 @@ class HostileImages:
     """An image that is damaged, enormous or not an image, beside good ones."""
 
     name: str = "hostile-images"
-    about: str = "an image that is damaged, a decompression bomb, not an image or not a file, beside a good one"
-    promise: str = "within 20 seconds one sentence or a rejected row; the good image beside it is answered"
+    about: str = (
+        "a damaged image, a decompression bomb, or something that is not an image or not a file, next to a good image"
+    )
+    promise: str = "one-sentence error or a rejected row within 20 seconds; the good image is processed"
 
     def cases(self) -> Sequence[str]:
         """Commands that decode images which nobody has checked."""
@@ -155,7 +157,9 @@ class HostileModels:
 
     name: str = "hostile-models"
     about: str = "a run, a weight file or an index with a pickle, an absurd header, wrong types, deep JSON, a YAML bomb, links or `../`"
-    promise: str = "one sentence with exit code 2, 4 or 5; no code runs, and nothing is written outside the output"
+    promise: str = (
+        "one-sentence error with exit code 2, 4 or 5; no code is executed, and nothing is written outside the output"
+    )
 
     def cases(self) -> Sequence[str]:
         """Commands that open runs, weights or indices."""

@@ -85,9 +85,7 @@ class Kills:
 
     name: str = "kills"
     about: str = "SIGKILL, SIGTERM or Ctrl-C at a random moment, up to three times in a row"
-    promise: str = (
-        "no file is half-written; the same command again gives the tree of an undisturbed run and leaves no temporary"
-    )
+    promise: str = "no partially written file; running the same command again gives the result of an undisturbed run, without temporary files"
 
     def cases(self) -> Sequence[str]:
         """All commands that write."""
@@ -112,11 +110,9 @@ class FailingCalls:
 
     name: str = "failing-calls"
     about: str = (
-        "the k-th call that changes a file fails with ENOSPC (as all later ones) or EIO, or the process dies in it"
+        "the k-th call that modifies a file fails with ENOSPC (as do all later ones) or EIO, or the process dies in it"
     )
-    promise: str = (
-        "exit code 4 and one sentence that names the place; the same command again gives the tree of an undisturbed run"
-    )
+    promise: str = "exit code 4 and a one-sentence error with the path; running the same command again gives the result of an undisturbed run"
 
     def cases(self) -> Sequence[str]:
         """All commands that write from one process: the calls of a pool are not seen."""
@@ -156,7 +152,9 @@ class FullDisks:
 
     name: str = "full-disks"
     about: str = "a real file system (tmpfs) of random size, too small for the output"
-    promise: str = "exit code 4 and one sentence; nothing half-written; with more room the same command finishes"
+    promise: str = (
+        "exit code 4 and a one-sentence error; no partially written file; with more space the same command finishes"
+    )
 
     def cases(self) -> Sequence[str]:
         """All commands that write."""

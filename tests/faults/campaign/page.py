@@ -22,13 +22,13 @@ def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
     lines = [
         "# Reliability",
         "",
-        "What happens to the commands when they are killed, when a disk fills up, when a bit flips, and when somebody feeds them",
-        "what they were not made for. The page is generated: every figure is a count of",
+        "What happens when a command is killed, a disk fills up, a bit flips, or the input is hostile. This page is generated. All",
+        "numbers are counts from",
         "",
         *(f"    {command}" for command in record["commands"]),
         "",
         (
-            f"against the real commands on small synthetic data, {record['minutes']:.0f} minutes, seed {record['seed']}, commit "
+            f"run against the real commands on small synthetic data, {record['minutes']:.0f} minutes, seed {record['seed']}, commit "
             f"`{record['commit']}`, {record['machine']}."
         ),
         "",
@@ -45,12 +45,12 @@ def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
         lines.append(f"| {name} | {campaigns[name].about} | {campaigns[name].promise} | {tried:,} | {wrong} |")
     lines += [
         "",
-        "A trial is named by campaign, case and number, and the seed decides everything about it, so a failure can be replayed:",
+        "A trial is identified by campaign, case and number. The seed determines everything else, so a failure can be replayed:",
         "",
     ]
     lines += [f"    {COMMAND} --seed {record['seed']} --replay kills/shard/17", ""]
-    lines += ["The moment of a kill is a share of the time that an undisturbed run takes on the same machine; a kill that needs an exact",
-              "moment may take a few replays. `failing-calls` needs none: it counts calls, not seconds.", ""]  # fmt: skip
+    lines += ["The time of a kill is a fraction of the duration of an undisturbed run on the same machine, so a kill that needs exact",
+              "timing may take a few replays. `failing-calls` does not: it counts calls, not seconds.", ""]  # fmt: skip
     for name, cases in record["campaigns"].items():
         lines += [f"## {name}", "", "| case | trials | failed |", "|---|---|---|"]
         lines += [

@@ -28,7 +28,7 @@ class RawFiles:
 
     name: str = "raw-files"
     about: str = "a broken annotation file (17 kinds of damage) or an unexpected entry (pipe, link, device, odd name) in a raw tree"
-    promise: str = "one sentence with exit code 2, 5, or 3 where no row is left, or a table in which good rows stay and bad ones are rejected with a reason"
+    promise: str = "one-sentence error with exit code 2, 5, or 3 if no row is left; or a table with the good rows, and the bad ones rejected with a reason"
 
     def cases(self) -> Sequence[str]:
         """All readers."""
