@@ -23,8 +23,8 @@ from fschemas.publish import exclusive
 
 def convert(
     reader_name: str,
-    raw: Sequence[Path],
-    out: Path,
+    raw: str | Path | Sequence[str | Path],
+    out: str | Path,
     *,
     images: Literal["header", "full", "none"] = "full",
     on_reject: Literal["fail", "keep-going"] = "keep-going",
@@ -55,7 +55,8 @@ def convert(
     reader, out = find_reader(reader_name), claim_output(Path(out), "table")
     _check_options(max_rejected, val_share, test_share, limit)
     check_mapping(reader, mapping or {})
-    folder = RawFolder.open(raw, follow_links=follow_links)
+    given = [raw] if isinstance(raw, str | Path) else raw
+    folder = RawFolder.open([Path(path) for path in given], follow_links=follow_links)
     tell = progress or _say_nothing
     folder.mapping, folder.workers, folder.progress = dict(mapping or {}), workers, functools.partial(tell, "read")
     report = ConvertReport(reader.name, images)

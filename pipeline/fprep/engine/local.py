@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import resource
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -105,7 +106,12 @@ def shielded() -> Generator[None]:
 
     A signal that comes meanwhile takes effect at the end. To block it is not enough for that: where a native library has threads,
     one of them takes the signal, Python's handler runs all the same, and a child that was begun finds no message and complains.
+
+    The new process does not run the main module of this one again: all work is in our packages, and the script of a user of the
+    Python API may have no `if __name__ == "__main__"`, may import torch, or may be no file.
     """
+    main = vars(sys.modules["__main__"])
+    of_main = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     resource_tracker.ensure_running()  # now: starting it lets signals through again
     numbers, came = (signal.SIGINT, signal.SIGTERM), list[int]()
     mine = threading.current_thread() is threading.main_thread()  # where alone handlers run and can be set
@@ -114,8 +120,10 @@ def shielded() -> Generator[None]:
     try:
         for number in handlers:
             signal.signal(number, lambda number, _: came.append(number))
+        main.update(dict.fromkeys(of_main))
         yield
     finally:
+        main.update(of_main)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         for number in came:

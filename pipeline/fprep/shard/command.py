@@ -28,9 +28,9 @@ _READERS = 4  # threads that compute digests
 
 
 def shard(
-    table: Path, out: Path, *, images: Path | None = None, follow_links: bool = False, size: int | None = None, quality: int = 90, copies: int = 0,
+    table: str | Path, out: str | Path, *, images: str | Path | None = None, follow_links: bool = False, size: int | None = None, quality: int = 90, copies: int = 0,
     augment: str | None = None, shard_samples: int = 1000, seed: int = 0, workers: int = 0,
-    splits: tuple[str, ...] | None = None, limit: int | None = None, boxes: Sequence[Path] = (), lock: Path | None = None,
+    splits: tuple[str, ...] | None = None, limit: int | None = None, boxes: Sequence[str | Path] = (), lock: str | Path | None = None,
     leave_out: bool = False, dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -47,11 +47,11 @@ def shard(
     """
     out = claim_output(Path(out), "shards")
     source = SourceTable.open(Path(table))
-    source = source.with_found_boxes(boxes) if boxes else source
+    source = source.with_found_boxes([Path(path) for path in boxes]) if boxes else source
     if leave_out and lock is None:
         raise UsageError("--leave-out needs a split lock; name it with --lock")
     dataset, place = str(source.metadata.get("dataset")), str(source.path)
-    locked = checked_table(lock, source.frame, dataset, place, leave_out=leave_out) if lock else None
+    locked = checked_table(Path(lock), source.frame, dataset, place, leave_out=leave_out) if lock else None
     recipe = _check_options(size, quality, copies, augment, shard_samples, limit)
     plan = plan_shards(
         source, size=size, quality=quality, copies=copies, recipe=recipe, shard_samples=shard_samples, seed=seed,
@@ -59,7 +59,9 @@ def shard(
     )  # fmt: skip
     columns, partners = source.annotation_columns, source.partners
     follow_links = follow_links or follows_links(source.metadata)
-    options = SampleOptions(source.raw_root(images), columns, size, quality, seed, recipe, partners, follow_links)
+    options = SampleOptions(
+        source.raw_root(Path(images) if images else None), columns, size, quality, seed, recipe, partners, follow_links
+    )
     if dry_run:
         return _summary(plan, [], reused=_count_finished(out, plan), unchanged=existing_plan_id(out) == plan.plan_id)
     with exclusive(out):

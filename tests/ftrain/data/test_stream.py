@@ -29,7 +29,7 @@ from ftrain.data.plan import (
     micro_batches_of_rank,
     shuffled,
 )
-from ftrain.data.stream import Batch, RawSample, _Generators, evaluation_stream, training_batches
+from ftrain.data.stream import Batch, Generators, RawSample, evaluation_stream, training_batches
 
 NUM_STEPS = 12  # of 5 in an epoch
 
@@ -292,13 +292,13 @@ def test_evaluation_batches_are_read_in_order_by_workers(shards: ShardSet) -> No
 def test_seeds_draw_different_numbers() -> None:
     """numpy rounds a Philox key given as a list of large integers to doubles: seeds 5 and 6 were the same."""
     draws = {
-        _Generators(seed, 4, np.arange(4)).of(step, place).random()
+        Generators(seed, 4, np.arange(4)).of(step, place).random()
         for seed in (5, 6)
         for step in (0, 1)
         for place in (0, 3)
     }
     assert len(draws) == 8
-    again = _Generators(5, 4, np.arange(4))
+    again = Generators(5, 4, np.arange(4))
     again.of(1, 2).random(7)
     fresh = np.random.Generator(np.random.Philox(key=np.array([5 + 2**63, 3], dtype=np.uint64)))
     assert again.of(0, 3).random(3).tolist() == fresh.random(3).tolist()

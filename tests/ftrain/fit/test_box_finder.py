@@ -20,7 +20,8 @@ from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.train import TrainOptions, train
 from ftrain.use.describe import describe_photo
 from ftrain.use.evaluate import evaluate_run
-from ftrain.use.predict import SEEN, PredictOptions, predict_images, predict_samples
+from ftrain.use.predict import PredictOptions, predict_images, predict_samples
+from ftrain.use.predictor import SEEN
 
 COUNTS = {"train": 12, "val": 4, "test": 8}
 CPU = torch.device("cpu")

@@ -52,7 +52,8 @@ def predict(
         check_images([Path(image) for image in images])
     claim_output(out, "predictions")
 
-    from ftrain.use.predict import SEEN, PredictOptions, predict_images, predict_samples, refuse_broken
+    from ftrain.use.predict import PredictOptions, predict_images, predict_samples, refuse_broken
+    from ftrain.use.predictor import SEEN
 
     options = PredictOptions(category, checkpoint, tta, device, limit, batch_size, overlays, boxes)
     with Reporter(quiet=quiet):

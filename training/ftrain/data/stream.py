@@ -48,7 +48,7 @@ class Encoder(Protocol):
         ...
 
 
-class _Generators:
+class Generators:
     """Randomness of augmentation, keyed by the seed and the sample's place in the run, never by worker or rank.
 
     One generator is put to the start of each key: making a new one costs more, as numpy asks the system for entropy first.
@@ -85,7 +85,7 @@ class _Ring:
     """Slots of shared memory, each for one batch, and the work of filling them."""
 
     def __init__(
-        self, shards: ShardSet, encoder: Encoder, batches: Sequence[np.ndarray], generators: _Generators | None,
+        self, shards: ShardSet, encoder: Encoder, batches: Sequence[np.ndarray], generators: Generators | None,
         *, batch_size: int, example_row: int, slots: int,
     ) -> None:  # fmt: skip
         self.shards, self.encoder, self.batches, self.generators, self.slots = (
@@ -188,7 +188,7 @@ def training_batches(
     if not steps:
         return
     ring = _Ring(
-        shards, encoder, _RankBatches(plan, positions, stop), _Generators(plan.seed, plan.batch_size, positions),
+        shards, encoder, _RankBatches(plan, positions, stop), Generators(plan.seed, plan.batch_size, positions),
         batch_size=positions.size, example_row=int(plan.rows[0]), slots=workers * _AHEAD + 2,
     )  # fmt: skip
     yield from ring.batches_of(steps, workers, timeout)

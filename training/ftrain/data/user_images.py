@@ -183,6 +183,11 @@ def _decode(content: bytes) -> np.ndarray:
     if content.startswith(b"\xff\xd8\xff"):
         check_jpeg(content, width, height)
     image.load()
+    return upright_rgb(image)
+
+
+def upright_rgb(image: Image.Image) -> np.ndarray:
+    """A Pillow image of any mode as uint8 RGB (H, W, 3), upright by its EXIF orientation, on white where transparent."""
     return np.ascontiguousarray(as_rgb(_upright(image)))
 
 

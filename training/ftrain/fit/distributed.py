@@ -72,6 +72,14 @@ class Processes:
             dist.barrier()
 
 
+def find_device(device: str) -> torch.device:
+    """The device of this process: `cpu`, `cuda` or `auto`; raises `UsageError` for a GPU that torch cannot find."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
+    use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_gpu else torch.device("cpu")
+
+
 @contextmanager
 def processes(device: str = "auto", workers: int = 0, threads: int | None = None) -> Generator[Processes]:
     """Join the group that torchrun announces in the environment (nccl on GPUs, gloo on CPUs) and leave it at the end.
@@ -83,10 +91,8 @@ def processes(device: str = "auto", workers: int = 0, threads: int | None = None
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(compute_threads(workers, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
-    use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_gpu else torch.device("cpu")
+    place = find_device(device)
+    use_gpu = place.type == "cuda"
     if use_gpu:
         torch.cuda.set_device(place)
     if world_size > 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,22 +23,20 @@ from fschemas.folders import claim_output
 from fschemas.names import output_path
 from fschemas.progress import show
 from fschemas.publish import exclusive, publish_bytes
-from fschemas.walk import readable
 from fschemas.wording import count
 from ftrain.data.image import decode
 from ftrain.data.remote import open_shards
-from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read_image
+from ftrain.data.user_images import ImageError, find_images, quiet_decoder
 from ftrain.fit.answer_file import publish_answers
-from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
+from ftrain.fit.box_finder import Box
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.splits import Splits
-from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
 from ftrain.tasks.task import Task
+from ftrain.use.predictor import Predictor, Shown, shown_file
 
 PREDICTIONS_FILE = "predictions.jsonl"
 OVERLAY_FOLDER = "overlays"
-SEEN = "seen"  # in answers of a run that looks at boxes: the box that it was shown, null for the whole image
 _OVERLAY_SIDES = (800, 1600)  # pixels: smaller images are enlarged for the drawing, larger ones shrunk
 
 
@@ -60,24 +58,6 @@ class PredictOptions:
     boxes: Path | None = None
 
 
-@dataclass(frozen=True)
-class Shown:
-    """An image to predict: the name of its overlay, how its answer begins, how to get it, uint8 H, W, 3, with its own box."""
-
-    name: str
-    note: dict[str, Any]
-    read: Callable[[], tuple[np.ndarray, Box | None]]
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image on its way: what the model needs, and a copy of a size fit for drawing."""
-
-    shown: Shown
-    inputs: Arrays
-    canvas: np.ndarray
-
-
 def predict_images(
     run: Path, images: Sequence[Path], out: Path, options: PredictOptions | None = None
 ) -> list[dict[str, Any]]:
@@ -89,7 +69,7 @@ def predict_images(
     """
     out = claim_output(Path(out), "predictions")
     found = find_images(images, skip=out)
-    shown = [Shown(one.name, {"image": readable(one.path)}, partial(_read_file, one.path)) for one in found]
+    shown = [shown_file(one.path, one.name) for one in found]
     return _predict(run, out, options or PredictOptions(), lambda _: shown)
 
 
@@ -127,26 +107,21 @@ def _predict(
     run: Path, out: Path, options: PredictOptions, choose: Callable[[Task], list[Shown]]
 ) -> list[dict[str, Any]]:
     with one_process(options.device) as place, quiet_decoder():
-        task = load_task(run, options.checkpoint, options.tta, place)
-        task.check_category(options.garment)
-        images = choose(task)[: options.limit]
-        find = None if options.boxes is None else BoxFinder(options.boxes, task, place)
+        predictor = Predictor(run, options.checkpoint, options.tta, place, options.boxes)
+        predictor.task.check_category(options.garment)
+        images = choose(predictor.task)[: options.limit]
         with exclusive(out), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
             answers: list[dict[str, Any]] = []
-            for loaded in load_ahead(pool, lambda shown: _load(task, shown, find), images, options.batch_size):
-                sound = [image for image in loaded if isinstance(image, _Image)]
-                results = predict_batch(task, [image.inputs for image in sound], place)
-                said = iter([task.answer(results, number, options.garment) for number in range(len(sound))])
-                drawn: list[tuple[_Image, dict[str, Any]]] = []
-                for image in loaded:
-                    if isinstance(image, _Image):
-                        overlay = {"overlay": _overlay(image.shown.name)} if options.overlays else {}
-                        answers.append({**image.shown.note, **next(said), **overlay})
-                        drawn.append((image, answers[-1]))
-                    else:
-                        answers.append(image)
-                if options.overlays:
-                    list(pool.map(lambda item: _draw(task, out, *item), drawn))
+            for predicted in predictor.answers(
+                pool, images, options.garment, options.batch_size, canvas_of if options.overlays else None
+            ):
+                drawn: list[tuple[np.ndarray, dict[str, Any]]] = []
+                for shown, answer, canvas in predicted:
+                    if canvas is not None:
+                        answer["overlay"] = _overlay(shown.name)
+                        drawn.append((canvas, answer))
+                    answers.append(answer)
+                list(pool.map(lambda item: _draw(predictor.task, out, *item), drawn))
                 show("predicting", len(answers), len(images))
             publish_answers(out / PREDICTIONS_FILE, answers, OVERLAY_FOLDER, "overlay")
     return answers
@@ -160,23 +135,6 @@ def refuse_broken(answers: list[dict[str, Any]], out: Path) -> None:
             f"{broken[0].get('image') or broken[0]['key']}: {broken[0]['error']}; {len(broken)} of {count(len(answers), 'image')} cannot be used, "
             f"the answers for the others stand in {out}/{PREDICTIONS_FILE}"
         )
-
-
-def _read_file(path: Path) -> tuple[np.ndarray, None]:
-    return read_image(path), None
-
-
-def _load(task: Task, shown: Shown, find: BoxFinder | None) -> _Image | dict[str, Any]:
-    try:
-        image, box = shown.read()
-    except ImageError as error:
-        return {**shown.note, "error": str(error)}
-    if not looks_at_boxes(task):
-        return _Image(shown, task.encode_image(image), canvas_of(image))
-    if find is not None:
-        box = find(image)
-    shown = replace(shown, note={**shown.note, SEEN: None if box is None else [round(float(edge), 2) for edge in box]})
-    return _Image(shown, task.encode_image(image, box), canvas_of(image))
 
 
 def canvas_of(image: np.ndarray) -> np.ndarray:
@@ -194,8 +152,8 @@ def _overlay(name: str) -> str:
     return output_path(Path(OVERLAY_FOLDER), name, ".jpg").as_posix()
 
 
-def _draw(task: Task, out: Path, image: _Image, answer: dict[str, Any]) -> None:
-    drawn = task.draw(image.canvas, answer)
+def _draw(task: Task, out: Path, canvas: np.ndarray, answer: dict[str, Any]) -> None:
+    drawn = task.draw(canvas, answer)
     publish_bytes(
         out / answer["overlay"], simplejpeg.encode_jpeg(np.ascontiguousarray(drawn), quality=90, colorspace="RGB")
     )

@@ -1,0 +1,149 @@
+"""A trained run that answers for images: what `ftrain predict` and the Python API (`ftrain.load`) share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fschemas.cores import available_cores
+from fschemas.failures import UsageError
+from fschemas.preflight import check_checkpoint, check_run
+from fschemas.walk import readable
+from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read_image, upright_rgb
+from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
+from ftrain.fit.distributed import find_device
+from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
+from ftrain.tasks.task import Task
+
+SEEN = "seen"  # in answers of a run that looks at boxes: the box that it was shown, null for the whole image
+Answer = dict[str, Any]
+ImageLike = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image to predict: the name of its overlay, how its answer begins, how to get it, uint8 H, W, 3, with its own box."""
+
+    name: str
+    note: Answer
+    read: Callable[[], tuple[np.ndarray, Box | None]]
+
+
+class Predictor:
+    """A trained run on a device. Make one with `ftrain.load`."""
+
+    def __init__(
+        self, run: Path, checkpoint: str, tta: bool | None, device: torch.device, boxes: Path | None = None
+    ) -> None:
+        self.device = device
+        self.task: Task = load_task(run, checkpoint, tta, device)
+        """The trained `torch.nn.Module`; `task.encoder` turns samples of a shard set into its inputs."""
+        self._find = None if boxes is None else BoxFinder(boxes, self.task, device)
+
+    def predict(
+        self, images: ImageLike | Sequence[ImageLike], *, category: str | None = None, batch_size: int = 16
+    ) -> list[Answer]:
+        """The answers for images, dicts as in the lines of `ftrain predict`, in the order of the images.
+
+        An image is a path (a folder is all images in it), a Pillow image of any mode, or a uint8 array H, W, 3 (RGB) or H, W
+        (gray); a uint8 array N, H, W, 3 is N images. `image` of an answer is the path, or the position among `images` of one
+        that has none. What cannot be read has `error` instead of an answer. `category` says what garment all images show.
+        Coordinates are pixel centers of the image as it was given, upright.
+
+        Raises `UsageError` for a missing path, no images, an array of another kind, or a category that the run does not know.
+        """
+        self.task.check_category(category)
+        several = not isinstance(images, str | Path | Image.Image) and not (
+            isinstance(images, np.ndarray) and images.ndim < 4
+        )
+        given: Sequence[ImageLike] = list(images) if several else [images]  # type: ignore[arg-type]
+        shown = [one for position, image in enumerate(given) for one in _shown(image, position)]
+        with quiet_decoder(), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
+            return [answer for part in self.answers(pool, shown, category, batch_size) for _, answer, _ in part]
+
+    def answers(
+        self, pool: ThreadPoolExecutor, images: Sequence[Shown], category: str | None, batch_size: int,
+        keep: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Iterator[list[tuple[Shown, Answer, np.ndarray | None]]]:  # fmt: skip
+        """Yield batches of images with their answers; images are read by the pool, beside the model.
+
+        With each goes what `keep` makes of the image, None of one that could not be read.
+        """
+        for loaded in load_ahead(pool, partial(self._load, keep), images, batch_size):
+            results = predict_batch(
+                self.task, [inputs for _, _, inputs, _ in loaded if inputs is not None], self.device
+            )
+            said = iter(range(batch_size))
+            yield [
+                (shown, note if inputs is None else {**note, **self.task.answer(results, next(said), category)}, kept)
+                for shown, note, inputs, kept in loaded
+            ]
+
+    def _load(
+        self, keep: Callable[[np.ndarray], np.ndarray] | None, shown: Shown
+    ) -> tuple[Shown, Answer, Arrays | None, np.ndarray | None]:
+        """How the answer for an image begins, what the model needs of it, and what is kept of it."""
+        try:
+            image, box = shown.read()
+        except ImageError as error:
+            return shown, {**shown.note, "error": str(error)}, None, None
+        kept = keep(image) if keep else None
+        if not looks_at_boxes(self.task):
+            return shown, shown.note, self.task.encode_image(image), kept
+        if self._find is not None:
+            box = self._find(image)
+        seen = None if box is None else [round(float(edge), 2) for edge in box]
+        return shown, {**shown.note, SEEN: seen}, self.task.encode_image(image, box), kept
+
+
+def load(
+    run: str | Path,
+    *,
+    checkpoint: str = "best",
+    device: str = "auto",
+    tta: bool | None = None,
+    boxes: str | Path | None = None,
+) -> Predictor:
+    """Load a run folder to predict with.
+
+    `checkpoint` is best, latest or the name of one, `device` is auto, cpu or cuda. `tta` is test-time augmentation: every view of
+    the task, the plain image alone (False), or as the run says (None). `boxes` is a run of `category` that finds the garment, for
+    a run that was trained on bounding boxes. Raises `UsageError` for a folder that is no run, `IntegrityError` for a damaged one.
+    """
+    check_run(Path(run))
+    check_checkpoint(Path(run), checkpoint)
+    check_run(None if boxes is None else Path(boxes))
+    return Predictor(Path(run), checkpoint, tta, find_device(device), None if boxes is None else Path(boxes))
+
+
+def shown_file(path: Path, name: str = "") -> Shown:
+    """An image file; `name` is that of its overlay."""
+    return Shown(name, {"image": readable(path)}, lambda: (read_image(path), None))
+
+
+def _shown(image: ImageLike, position: int) -> list[Shown]:
+    if isinstance(image, str | Path):
+        return [shown_file(found.path) for found in find_images([Path(image)])]
+    if isinstance(image, Image.Image):
+        pixels = upright_rgb(image)
+    elif (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and (image.ndim == 2 or image.shape[2:] == (3,))
+        and image.size
+    ):
+        pixels = np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2))
+    else:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise UsageError(
+            f"image {position} is {what}; give a path, a Pillow image, or a uint8 array of shape (H, W, 3) or (H, W)"
+        )
+    return [Shown("", {"image": position}, lambda: (pixels, None))]
