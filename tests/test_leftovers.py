@@ -15,6 +15,7 @@ import pytest
 from tests.ftrain import keypoint_runs, search_runs
 from tests.shard_sets import write_shard_set
 from tests.small_tables import write_small_table
+from tests.trees import tree_of
 
 from fprep.audit.command import audit
 from fprep.convert.command import convert
@@ -38,7 +39,7 @@ from ftrain.use.export import export_run
 from ftrain.use.predict import PredictOptions, predict_images
 from ftrain.use.submit import write_submission
 
-RAW = Path(__file__).parent / "raw" / "folders"
+RAW = tree_of("folders")
 
 
 @dataclass(frozen=True)

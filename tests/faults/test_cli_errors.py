@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.faults.harness import ROOT, Forge, leftovers, skip_without_root
+from tests.faults.harness import Forge, leftovers, skip_without_root
 from tests.faults.jobs import snapshot
 from tests.small_tables import write_small_table
+from tests.trees import TREES
 
 from fschemas.publish import exclusive
 from fschemas.table_file import read_table
 
-RAW = ROOT / "tests/raw"
 NOBODY = 65534
 TRAIN = "fashionAI_key_points_train_20180227"
 
@@ -40,7 +40,7 @@ def sentence(err: str) -> str:
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["convert", "fashionai-keypoint", "RAW", "OUT"], "unknown reader 'fashionai-keypoint'; did you mean fashionai-keypoints?"),
+    (["convert", "fashionai-keypoint", "TREES", "OUT"], "unknown reader 'fashionai-keypoint'; did you mean fashionai-keypoints?"),
     (["sample", "fashionai-keypoint", "OUT"], "no sample data for 'fashionai-keypoint'; did you mean fashionai-keypoints?"),
     (["shard", "TABLE", "OUT", "--copies", 1, "--augment", "ligth"], "unknown recipe 'ligth'; did you mean light?"),
     (["shard", "TABLE", "OUT", "--copies", 1, "--augment", "no.yaml"], "no.yaml: no such recipe file"),
@@ -49,19 +49,19 @@ def sentence(err: str) -> str:
     (["shard", "TABLE", "OUT", "--images", "nowhere"], "nowhere: no such folder"),
     (["shard", "nowhere", "OUT"], "nowhere: no such table; write it with `fprep convert`"),
     (["convert", "deepfashion-fine", "nowhere", "OUT"], "nowhere: no such file or folder"),
-    (["convert", "deepfashion-fine", "RAW"], "convert needs at least one raw folder and the folder to write"),
-    (["convert", "fashionai-keypoints", "RAW", "OUT"], "deepfashion_fine: no"),
-    (["convert", "deepfashion-fine", "RAW", "OUT", "--val-share", 0.6, "--test-share", 0.6], "leave some rows"),
-    (["convert", "deepfashion-fine", "RAW", "FILE"], "file: a file stands here"),
-    (["convert", "deepfashion-fine", "RAW", "FILE/below"], "file/below: a part of the path is a file, not a folder"),
+    (["convert", "deepfashion-fine", "TREES"], "convert needs at least one raw folder and the folder to write"),
+    (["convert", "fashionai-keypoints", "TREES", "OUT"], "deepfashion_fine: no"),
+    (["convert", "deepfashion-fine", "TREES", "OUT", "--val-share", 0.6, "--test-share", 0.6], "leave some rows"),
+    (["convert", "deepfashion-fine", "TREES", "FILE"], "file: a file stands here"),
+    (["convert", "deepfashion-fine", "TREES", "FILE/below"], "file/below: a part of the path is a file, not a folder"),
     (["shard", "TABLE", "FILE"], "file: a file stands here"),
     (["shard", "TABLE", "FILE/below"], "file/below: a part of the path is a file, not a folder"),
-    (["shard", "TABLE", "RAW"], "deepfashion_fine: this is a folder with other things"),
+    (["shard", "TABLE", "TREES"], "deepfashion_fine: this is a folder with other things"),
     (["lint", "nowhere"], "nowhere: no finished shard set here (dataset.json is missing)"),
 ])  # fmt: skip
 def test_usage(forge: Forge, table: Path, tmp_path: Path, arguments: list[object], words: str) -> None:
     (tmp_path / "file").write_text("not a folder")
-    places = {"RAW": RAW / "deepfashion_fine", "OUT": tmp_path / "out", "TABLE": table, "FILE": tmp_path / "file"}
+    places = {"TREES": TREES / "deepfashion_fine", "OUT": tmp_path / "out", "TABLE": table, "FILE": tmp_path / "file"}
     places["FILE/below"] = tmp_path / "file/below"
     outcome = forge.cli(*(places.get(str(argument), argument) for argument in arguments))
     assert outcome.code == 2, outcome.err
@@ -84,7 +84,7 @@ def test_usage_that_the_parser_sees(forge: Forge, arguments: list[object], words
 
 def test_bad_rows_and_images(forge: Forge, tmp_path: Path) -> None:
     """Exit code 3, the good rows are there, and each of the others stands with place and reason in rejected.parquet."""
-    shutil.copytree(RAW / "fashionai_keypoints", tmp_path / "raw")
+    shutil.copytree(TREES / "fashionai_keypoints", tmp_path / "raw")
     images = tmp_path / "raw" / TRAIN / "Images"
     annotation = tmp_path / "raw" / TRAIN / "Annotations/train.csv"
     header, *rows = annotation.read_text().splitlines()
@@ -153,7 +153,7 @@ def test_damaged_shard_set(
 
 def test_damaged_table(forge: Forge, tmp_path: Path) -> None:
     """Bits flipped anywhere, also in names and metadata, which have no checksum in Parquet, and cuts."""
-    assert forge.cli(*_arguments("convert", RAW / "deepfashion_fine", Path(), tmp_path / "made")).code == 0
+    assert forge.cli(*_arguments("convert", TREES / "deepfashion_fine", Path(), tmp_path / "made")).code == 0
     table = tmp_path / "made/table.parquet"
     sound = table.read_bytes()
     shard = (
@@ -163,7 +163,7 @@ def test_damaged_table(forge: Forge, tmp_path: Path) -> None:
         "--workers",
         1,
         "--images",
-        RAW / "deepfashion_fine",
+        TREES / "deepfashion_fine",
         "--quiet",
     )
     for where in (0, len(sound) // 3, len(sound) - 3000, len(sound) - 200, len(sound) - 1):
@@ -190,12 +190,12 @@ def test_table_that_is_none(forge: Forge, tmp_path: Path, content: bytes) -> Non
 @pytest.mark.parametrize("command", ["convert", "shard"])
 def test_lock_held(forge: Forge, table: Path, tmp_path: Path, command: str) -> None:
     with exclusive(tmp_path / "out"):
-        outcome = forge.cli(*_arguments(command, RAW / "deepfashion_fine", table, tmp_path / "out"))
+        outcome = forge.cli(*_arguments(command, TREES / "deepfashion_fine", table, tmp_path / "out"))
     assert outcome.code == 4
     assert f"{tmp_path / 'out'}: process {os.getpid()} on " in sentence(outcome.err)
     assert outcome.seconds < 10
     assert not list((tmp_path / "out").iterdir())
-    assert forge.cli(*_arguments(command, RAW / "deepfashion_fine", table, tmp_path / "out")).code == 0
+    assert forge.cli(*_arguments(command, TREES / "deepfashion_fine", table, tmp_path / "out")).code == 0
 
 
 def _arguments(command: str, raw: Path, table: Path, out: Path) -> list[object]:
@@ -213,7 +213,7 @@ def open_folder(table: Path) -> Iterator[Path]:
         folder.chmod(0o755)
         shutil.copytree(table.parents[1], folder / "made")
         (folder / "made").chmod(0o755)
-        shutil.copytree(RAW / "deepfashion_fine", folder / "raw")
+        shutil.copytree(TREES / "deepfashion_fine", folder / "raw")
         yield folder
 
 

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.faults.harness import ROOT, Forge, Work, kills, leftovers
+from tests.faults.harness import Forge, Work, kills, leftovers
 from tests.faults.layer import Layer, disorder
+from tests.trees import tree_of
 
 from fschemas.table_file import read_table
 
-RAW = ROOT / "tests/raw/deepfashion_fine"
+RAW = tree_of("deepfashion-fine")
 OPTIONS = {"raw": str(RAW)}
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.ftrain import search_runs
 from tests.shard_sets import write_label_set
 from tests.small_tables import write_small_table
+from tests.trees import tree_of
 
 from fprep.audit.command import audit
 from fprep.audit.split_lock import LOCK_FILE, SplitLock
@@ -37,7 +38,7 @@ from ftrain.search.index_file import IndexFolder
 from ftrain.tasks.task import Task
 from ftrain.use import compare as compare_module
 
-RAW = Path(__file__).parents[1] / "raw" / "folders"
+RAW = tree_of("folders")
 SMALL, SAMPLED = 1500, 150  # bytes: of a file that is longer than the first, so many
 
 

@@ -14,10 +14,11 @@ import pytest
 from tests.faults.harness import ROOT, Forge, leftovers
 from tests.faults.jobs import snapshot
 from tests.small_tables import write_small_table
+from tests.trees import tree_of
 
 from fschemas.shard_set import ShardSet
 
-RAW = ROOT / "tests/raw/deepfashion_fine"
+RAW = tree_of("deepfashion-fine")
 SITE = Path(__file__).parent / "site"
 
 

@@ -10,15 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.faults.harness import ROOT, Forge, leftovers
+from tests.faults.harness import Forge, leftovers
 from tests.faults.jobs import snapshot
 from tests.small_tables import write_small_table
+from tests.trees import tree_of
 
 from fprep.engine.local import shielded
 from fschemas.failures import Terminated, explain
 from fschemas.shard_set import ShardSet
 
-RAW = ROOT / "tests/raw/deepfashion_fine"
+RAW = tree_of("deepfashion-fine")
 ENDS = {signal.SIGTERM: (143, "fprep: stopped by SIGTERM; "), signal.SIGINT: (130, "fprep: interrupted; ")}
 COUNTS = {"train": 36, "val": 4}
 

@@ -8,18 +8,18 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.readers.registry import readers
 from fprep.shard.command import shard
 
-TREES = Path(__file__).parents[1] / "raw"
 DIGESTS = json.loads(Path(__file__).with_name("digests.json").read_text())
 
 
 @pytest.mark.parametrize("name", readers())
 def test_shards_are_those_of_the_golden_digests(name, tmp_path):
-    convert(name, [TREES / name.replace("-", "_")], tmp_path / "table", max_rejected=1.0, workers=1)
+    convert(name, [tree_of(name)], tmp_path / "table", max_rejected=1.0, workers=1)
     shard(tmp_path / "table", tmp_path / "shards", workers=1)
     found = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from tests.faults.campaign.bench import Bench
 from tests.faults.campaign.trial import check
-from tests.faults.harness import INTEGRITY, REJECTED, ROOT, USAGE
+from tests.faults.harness import INTEGRITY, REJECTED, USAGE
 from tests.fprep.readers.mutations import ANNOTATION_SUFFIXES, MUTATIONS
+from tests.trees import tree_of
 
 from fprep.readers.registry import readers
 from fschemas.table_file import read_table
 
-_TREES = ROOT / "tests/raw"
 # A mutation of one line that leaves the other lines alone costs their rows nothing.
 _ONE_LINE = ("number", "add-column", "latin-1", "unicode-space")
 
@@ -37,7 +37,7 @@ class RawFiles:
     def run(self, case: str, bench: Bench, folder: Path, draw: random.Random) -> None:
         """Break a copy of the reader's tree and convert it."""
         raw, out = folder / "raw", folder / "out"
-        shutil.copytree(_tree(case), raw)
+        shutil.copytree(tree_of(case), raw)
         whole = self._whole(case, bench, raw, out)
         kind = draw.choice([*MUTATIONS, *_ENTRIES])
         if kind in MUTATIONS:
@@ -72,10 +72,6 @@ class RawFiles:
             bench.known[key] = _keys(out)
             shutil.rmtree(out)
         return bench.known[key]
-
-
-def _tree(reader: str) -> Path:
-    return _TREES / reader.replace("-", "_")
 
 
 def _keys(out: Path) -> set[str]:

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.fprep.readers.test_reader_conformance import READERS, tree_of
+from tests.fprep.readers.test_reader_conformance import READERS
+from tests.trees import tree_of
 from typer.testing import CliRunner
 
 from fprep.audit.command import audit

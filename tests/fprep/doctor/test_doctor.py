@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.doctor.command import doctor
@@ -32,13 +33,8 @@ from fprep.readers.registry import readers
 from fschemas.command_line import printable
 from fschemas.failures import UsageError
 
-TREES = Path(__file__).parents[2] / "raw"
 REAL = Path(os.environ.get("FASHIONKIT_REAL") or Path(__file__).parents[4] / "shared" / "real")
 NAMES = [f"img/WOMEN/Dresses/id_0000000{item}/0{view}_1_front.jpg" for item in range(1, 5) for view in range(1, 4)]
-
-
-def tree_of(name):
-    return TREES / name.replace("-", "_")
 
 
 def codes(checkup):

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.trees import tree_of
 from typer.testing import CliRunner
 
 from fprep.cli import app
@@ -22,7 +23,6 @@ from fprep.doctor.command import doctor
 from fprep.raw.dialect import join_names, plain_name, read_names
 from fschemas.table_file import read_metadata, read_table
 
-TREES = Path(__file__).parents[2] / "raw"
 SIGNS = ",;\t|"
 PIXELS = io.BytesIO()
 Image.new("RGB", (12, 12), "grey").save(PIXELS, "JPEG")
@@ -112,7 +112,7 @@ def test_lines_for_tables_work_as_printed(case):
 @pytest.mark.parametrize("folder", ["a folder", "-raw", "~raw", "R&D (copy)", "K-Fashion '이미지'", 'say "$HOME"; [x]'])
 @pytest.mark.parametrize("name", ["deepfashion_inshop", "kfashion_asen", "folders"])
 def test_lines_for_data_sets_work_as_printed(name, folder, tmp_path, monkeypatch):
-    shutil.copytree(TREES / name, tmp_path / folder, ignore=shutil.ignore_patterns("expected.json"))
+    shutil.copytree(tree_of(name), tmp_path / folder, ignore=shutil.ignore_patterns("expected.json"))
     monkeypatch.chdir(tmp_path)
     lines = doctor(Path(folder)).commands
     assert lines

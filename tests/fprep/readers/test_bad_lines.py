@@ -8,13 +8,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.readers.registry import readers
 from fschemas.failures import FashionkitError
 from fschemas.table_file import read_metadata, read_table
 
-TREES = Path(__file__).parents[2] / "raw"
 # Without lines: `folders` has no annotation files, and a COCO file is one document, of which a broken byte takes all rows.
 READERS = {name: reader for name, reader in readers().items() if name not in ("folders", "coco")}
 PLACES = ["source_file", "source_line"]
@@ -44,7 +44,7 @@ def read(reader: str, raw: Path, out: Path) -> tuple[pl.DataFrame, dict[str, obj
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_a_bad_line_changes_no_other_row(name, change, tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
-    shutil.copytree(TREES / name.replace("-", "_"), raw)
+    shutil.copytree(tree_of(name), raw)
     whole, metadata = read(name, raw, out)
     paths = [
         path for path in raw.rglob("*") if path.suffix in (".txt", ".csv", ".json") and path.name != "expected.json"

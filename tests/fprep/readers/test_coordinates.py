@@ -3,12 +3,12 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from PIL import Image, ImageOps
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.export.command import export
@@ -17,7 +17,6 @@ from fprep.readers.registry import readers
 from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_table
 
-TREES = Path(__file__).parents[2] / "raw"
 WIDTH, HEIGHT = 64, 112
 BOX = [5, 20, 40, 90]
 _UNDO = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
@@ -271,7 +270,7 @@ def _shares_of_deepfashion2(raw):
 )
 def test_official_readers_refuse_shares_too(tmp_path, name, change):
     """They have no option to read them, and say what their files should hold."""
-    shutil.copytree(TREES / name, tmp_path / "raw")
+    shutil.copytree(tree_of(name), tmp_path / "raw")
     change(tmp_path / "raw")
     with pytest.raises(UsageError, match=rf"lie within 0 to 1.*{name} has x1, y1, x2, y2"):
         convert(name, [tmp_path / "raw"], tmp_path / "out", workers=1, max_rejected=1.0, images="none")
@@ -359,7 +358,7 @@ def boxes_outside(table):
 @pytest.fixture(scope="module")
 def trees_with_boxes(tmp_path_factory):
     """The tiny raw trees, by reader, of those whose tables have boxes of garments; COCO both with a row and a list of garments."""
-    trees = {name: TREES / name.replace("-", "_") for name in readers()}
+    trees = {name: tree_of(name) for name in readers()}
     home = tmp_path_factory.mktemp("garments")
     convert("kfashion", [trees["kfashion"]], home / "table", images="full", max_rejected=1.0, workers=1)
     export(home / "table/table.parquet", home / "coco", "coco")

@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from tests.fprep.readers.mutations import ANNOTATION_SUFFIXES, MUTATIONS
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.readers.reader import Reader
@@ -24,7 +25,6 @@ from fprep.readers.registry import readers
 from fschemas.failures import EnvironmentProblem, FashionkitError
 from fschemas.table_file import read_table
 
-TREES = Path(__file__).parents[2] / "raw"
 READERS = readers()
 
 
@@ -58,10 +58,6 @@ def outside() -> _Outside:
     return _Outside()
 
 
-def _tree(reader: Reader) -> Path:
-    return TREES / reader.name.replace("-", "_")
-
-
 def _keys(out: Path) -> set[str]:
     return set(pl.DataFrame(read_table(out / "table.parquet"))["key"]) if (out / "table.parquet").exists() else set()
 
@@ -80,7 +76,7 @@ def _convert(reader: Reader, raw: Path, out: Path) -> FashionkitError | None:
 
 def _campaign(reader: Reader, folder: Path, outside: _Outside, number: int) -> None:
     raw, out = folder / "raw", folder / "out"
-    shutil.copytree(_tree(reader), raw)
+    shutil.copytree(tree_of(reader), raw)
     assert _convert(reader, raw, out) is None
     whole = _keys(out)
     files = sorted(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.trees import tree_of
 
 from fprep.audit.command import audit
 from fprep.convert.command import convert
@@ -26,17 +27,12 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_table
 from fschemas.walk import Walked, is_junk, is_stored_by_content, walk
 
-TREES = Path(__file__).parents[2] / "raw"
 READERS = readers()
 NAMED = sorted(set(READERS) - {"folders"})  # whose rows name their images
 IMAGES = (".jpg", ".png")
 JUNK = (
     "._{}", ".DS_Store", "Thumbs.db", "desktop.ini", "{}~", "#{}#", ".#{}", ".{}.swp", "__MACOSX/._{}", "__MACOSX/{}",
 )  # fmt: skip
-
-
-def tree_of(name: str) -> Path:
-    return TREES / name.replace("-", "_")
 
 
 def copied(name: str, folder: Path) -> Path:

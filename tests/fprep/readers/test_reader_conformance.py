@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.doctor.command import doctor
@@ -21,7 +22,6 @@ from fschemas.table_file import read_metadata, read_table
 from fschemas.tables import table_named
 from fschemas.vocabularies import vocabulary, vocabulary_names
 
-TREES = Path(__file__).parents[2] / "raw"
 READERS = readers()
 
 
@@ -33,10 +33,6 @@ def accounted_as(name: str, report) -> str:
 def table_of(reader: Reader, out: Path):
     """The table class of a conversion: the reader's, or what its metadata names where the reader has any groups."""
     return table_named(str(read_metadata(out / "table.parquet")["table"])) if reader.any_groups else reader.table
-
-
-def tree_of(reader: Reader) -> Path:
-    return TREES / reader.name.replace("-", "_")
 
 
 @pytest.fixture(scope="module", params=sorted(READERS))

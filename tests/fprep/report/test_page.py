@@ -20,6 +20,7 @@ import pytest
 import simplejpeg
 from PIL import Image
 from tests.small_tables import row_of, write_small_table
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.readers.registry import readers
@@ -35,7 +36,6 @@ from fschemas.table_file import write_table
 from fschemas.tables import GROUPS, table_class
 from fschemas.vocabularies import vocabulary
 
-TREES = Path(__file__).parents[2] / "raw"
 COUNTS = {"train": 9, "val": 4}
 VOID = {"meta", "img", "input", "br", "wbr"}
 
@@ -283,7 +283,7 @@ def test_limit_takes_rows_evenly(small: Path, tmp_path: Path):
 
 def test_rejected_rows_and_warnings_of_a_conversion(tmp_path: Path):
     report = convert(
-        "fashionai-keypoints", [TREES / "fashionai_keypoints"], tmp_path / "table", max_rejected=1.0, workers=1
+        "fashionai-keypoints", [tree_of("fashionai-keypoints")], tmp_path / "table", max_rejected=1.0, workers=1
     )
     write_page(tmp_path / "table", tmp_path / "a.html")
     text = Page(tmp_path / "a.html").text
@@ -303,7 +303,7 @@ def test_rejected_rows_and_warnings_of_a_conversion(tmp_path: Path):
 
 @pytest.mark.parametrize("name", sorted(readers()))
 def test_tables_of_all_readers_have_a_page(name: str, tmp_path: Path):
-    tree = TREES / name.replace("-", "_")
+    tree = tree_of(name)
     if not tree.is_dir():
         pytest.skip("no tiny raw tree yet")
     convert(name, [tree], tmp_path / "table", max_rejected=1.0, workers=1, images="header")
@@ -314,7 +314,7 @@ def test_tables_of_all_readers_have_a_page(name: str, tmp_path: Path):
 
 
 def test_a_report_of_other_rejected_rows_is_told(tmp_path: Path):
-    convert("fashionai-keypoints", [TREES / "fashionai_keypoints"], tmp_path / "table", max_rejected=1.0, workers=1)
+    convert("fashionai-keypoints", [tree_of("fashionai-keypoints")], tmp_path / "table", max_rejected=1.0, workers=1)
     write_table(tmp_path / "table" / "rejected.parquet", pl.DataFrame({"rule": ["x"]}).to_arrow())
     remarks = write_page(tmp_path / "table", tmp_path / "a.html")["remarks"]
     assert remarks == [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.raw.fingerprints import FINGERPRINTS, git_blob, known_version
@@ -13,7 +14,7 @@ from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table
 from fschemas.vocabularies import vocabulary
 
-TREE = Path(__file__).parents[3] / "raw" / "deepfashion_category"
+TREE = tree_of("deepfashion-category")
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[5] / "shared" / "real"))
 BENCHMARK = REAL / "deepfashion_category_attribute"
 needs_real = pytest.mark.skipif(not BENCHMARK.is_dir(), reason="the real lists are not here")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fprep.readers.deepfashion.consumer2shop import attribute_names
@@ -13,7 +14,7 @@ from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table
 from fschemas.vocabularies import vocabulary
 
-TREE = Path(__file__).parents[3] / "raw" / "deepfashion_consumer2shop"
+TREE = tree_of("deepfashion-consumer2shop")
 REAL = (
     Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[5] / "shared" / "real")) / "deepfashion_consumer2shop"
 )

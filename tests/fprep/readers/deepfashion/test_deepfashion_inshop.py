@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 import polars as pl
 import pytest
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table
 from fschemas.vocabularies import vocabulary
 
-TREE = Path(__file__).parents[3] / "raw" / "deepfashion_inshop"
+TREE = tree_of("deepfashion-inshop")
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[5] / "shared" / "real")) / "deepfashion_inshop"
 PARTITION, BOXES = "Eval/list_eval_partition.txt", "Anno/list_bbox_inshop.txt"
 LANDMARKS, DESCRIPTIONS = "Anno/list_landmarks_inshop.txt", "Anno/list_description_inshop.json"

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fschemas.failures import UsageError
 from fschemas.landmarks import Visibility
 from fschemas.table_file import read_metadata, read_table
 
-TREE = Path(__file__).parents[3] / "raw" / "deepfashion_landmarks"
+TREE = tree_of("deepfashion-landmarks")
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[5] / "shared" / "real")) / "deepfashion_fld"
 
 

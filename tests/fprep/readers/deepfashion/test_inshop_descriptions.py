@@ -6,11 +6,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.trees import tree_of
 
 from fprep.convert.command import convert
 from fschemas.table_file import read_table
 
-TREE = Path(__file__).parents[3] / "raw" / "deepfashion_inshop"
+TREE = tree_of("deepfashion-inshop")
 DESCRIPTIONS, COLORS = "Anno/list_description_inshop.json", "Anno/attributes/list_color_cloth.txt"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from PIL import Image
+from tests.trees import tree_of
 from typer.testing import CliRunner
 
 from fprep.cli import app
@@ -22,7 +23,6 @@ from fschemas.failures import UsageError
 from fschemas.table_file import read_metadata, read_table
 
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[5] / "shared" / "real"))
-TREE = Path(__file__).parents[3] / "raw"
 
 
 def put(root: Path, *names: str) -> Path:
@@ -150,7 +150,7 @@ def test_mappings_that_are_no_mappings(entries, message):
 
 def test_a_reader_of_known_files_takes_no_mapping(tmp_path):
     with pytest.raises(UsageError, match=r"takes no --map"):
-        convert("fashionai-keypoints", [TREE / "fashionai_keypoints"], tmp_path / "out", mapping={"category": "x"})
+        convert("fashionai-keypoints", [tree_of("fashionai-keypoints")], tmp_path / "out", mapping={"category": "x"})
 
 
 @pytest.mark.parametrize(
