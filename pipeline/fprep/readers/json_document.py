@@ -1,4 +1,4 @@
-"""JSON documents of annotations: what is no document, and why a part of one is refused."""
+"""JSON documents of annotations: what is not a document, and why a part of one is refused."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from typing import Any, NamedTuple, cast
 
 from fprep.raw.file import encoding_fault
 
+Entry = dict[str, Any]  # a JSON object
+
+LIMIT = 100_000  # pixels; a number beyond it is a fault and not a coordinate
+
 
 class Fault(NamedTuple):
-    """Why an item is refused: the rule, the sentence, the column and what was found."""
+    """Why an item is refused: the rule, the sentence, the column and what was found. `raw.reject(line, *fault)` takes it."""
 
     rule: str
     message: str
     column: str = ""
     found: str = ""
 
+    def within(self, place: str) -> Fault:
+        """The same fault, whose sentence says where in the document it is."""
+        return self._replace(message=f"{place}: {self.message}")
 
-def parse_document(content: bytes) -> dict[str, Any] | Fault:
-    """The JSON object in `content`; NaN, Infinity, other encodings and what is no object are a fault."""
+
+def parse_document(content: bytes) -> Entry | Fault:
+    """The JSON object in `content`; NaN, Infinity, other encodings and anything but an object are a fault."""
     if not content.strip():
         return Fault("empty_file", "the file is empty")
     try:
@@ -28,9 +36,47 @@ def parse_document(content: bytes) -> dict[str, Any] | Fault:
     except (ValueError, RecursionError) as error:
         return Fault("bad_json", f"this is not JSON ({str(error)[:100] or 'nested too deeply'})")
     if not isinstance(document, dict):
-        return Fault("bad_json", "this is JSON, but no object")
-    return cast("dict[str, Any]", document)
+        return Fault("bad_json", "this is JSON, but not an object")
+    return cast("Entry", document)
+
+
+def whole_number_of(entry: Entry, name: str, *, low: int = 0, high: int = 2**31) -> int | Fault:
+    """A whole number of an entry, from `low` to `high`; `True` and "1" are a fault."""
+    value = entry.get(name)
+    if type(value) is int and low <= value <= high:
+        return value
+    found = str(value)[:40]
+    return Fault("bad_number", f"{name} is {found!r}, expected a whole number from {low}", name, found)
+
+
+def numbers_of(value: object, name: str) -> list[float] | Fault:
+    """A list of numbers that can be coordinates; `True` and "1" are a fault. `name` is what messages call it."""
+    if not isinstance(value, list):
+        return Fault("bad_number", f"{name} is {type(value).__name__}, expected a list of numbers", name)
+    numbers = cast("list[float]", value)
+    if not set(map(type, numbers)) <= {int, float}:
+        strange = str(next(value for value in numbers if type(value) not in (int, float)))[:40]
+        return Fault("bad_number", f"{name} holds {strange!r}, expected numbers only", name, strange)
+    if numbers and not (min(numbers) > -LIMIT and max(numbers) < LIMIT):
+        return Fault("bad_number", f"{name} holds a number beyond {LIMIT}", name)
+    return numbers
+
+
+def polygons_of(value: object) -> list[list[float]] | Fault:
+    """The polygons (x, y, x, y …) of a `segmentation`, as they are written."""
+    if not isinstance(value, list):
+        return Fault("bad_polygon", f"segmentation is {type(value).__name__}, expected a list of polygons", "polygons")
+    polygons: list[list[float]] = []
+    for number, outline in enumerate(cast("list[object]", value), start=1):
+        numbers = numbers_of(outline, "it")
+        if isinstance(numbers, Fault):
+            return Fault("bad_polygon", f"polygon {number}: {numbers.message}", "polygons", numbers.found)
+        if len(numbers) % 2:
+            message = f"polygon {number} has {len(numbers)} numbers, expected pairs of x and y"
+            return Fault("bad_polygon", message, "polygons", str(len(numbers)))
+        polygons.append(numbers)
+    return polygons
 
 
 def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")

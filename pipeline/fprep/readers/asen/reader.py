@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -19,7 +20,7 @@ from fprep.raw.folder import RawFile, RawFolder, RawLine, text_fault
 from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.asen.layout import SPLITS, Layout, find_layout, image_home, parse_label, spelt_as_on_disk
 from fprep.readers.fashionai import attributes as fashionai_attributes
-from fprep.readers.reader import columns_of, reader, safe_key
+from fprep.readers.reader import frame_of, reader, safe_key, source_columns
 from fschemas.failures import UsageError
 from fschemas.tables import SampleTable, table_class
 from fschemas.vocabularies import Vocabulary
@@ -65,7 +66,6 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
     words = layout.vocabulary()
     raw.vocabularies["style" if layout.is_style else "attributes"] = words
     table = table_class("style") if layout.is_style else table_class("attributes")
-    schema = columns_of(table) | {"split": pl.String()}
     frames: list[pl.DataFrame] = []
     for split in SPLITS:
         path, labels = layout.folder / f"filenames_{split}.txt", layout.files(split)
@@ -82,7 +82,7 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
         if not labels:
             raw.notes.append(f"{raw.name_of(path)}: names without label files; its rows go into the split unlabelled")
         raw.totals[f"{layout.name}-{split}"] += len(images)
-        frames.append(_frame(raw, layout, words, split, [image for image in images.values() if image.good], schema))
+        frames.append(_frame(raw, layout, words, split, [image for image in images.values() if image.good], table))
     if not frames:
         raise UsageError(f"{raw.name_of(layout.folder)}: no filenames_{'|'.join(SPLITS)}.txt can be read; restore them")
     return pl.concat(frames).lazy()
@@ -167,31 +167,27 @@ def _id(layout: Layout, pair: tuple[int, int]) -> int:
 
 
 def _frame(
-    raw: RawFolder, layout: Layout, words: Vocabulary, split: str, images: list[_Image], schema: dict[str, pl.DataType]
+    raw: RawFolder, layout: Layout, words: Vocabulary, split: str, images: list[_Image], table: type[SampleTable]
 ) -> pl.DataFrame:
     names = [clean_path(image.line.content.decode().strip(" \t")) for image in images]
     prefix = image_home(raw, layout, names)
     splits = list(_table_splits(raw, split, images))
-    columns: dict[str, object] = {
+    columns: dict[str, Any] = {
         "key": [_key(name) for name in names],
         "image": [prefix + name for name in spelt_as_on_disk(raw.root, prefix, names)],
         "split": splits,
-        "source_file": [image.line.file for image in images],
-        "source_line": [image.line.number for image in images],
+        **source_columns(image.line for image in images),
     }
     positive = [sorted(_id(layout, pair) for pair in image.labels) for image in images]
     if layout.is_style:
         columns |= {"style": [words.values[ids[0]] if ids else "" for ids in positive], "substyle": [""] * len(names)}
     else:
         named = [tuple(sorted({attribute for attribute, _ in image.labels})) for image in images]
-        columns |= {
-            "attributes_positive": positive,
-            "attributes_unknown": _unknown(layout, named, schema["attributes_unknown"]),
-        }
-    return pl.DataFrame(columns, schema={name: kind for name, kind in schema.items() if name in columns})
+        columns |= {"attributes_positive": positive, "attributes_unknown": _unknown(layout, named)}
+    return frame_of(table, columns)
 
 
-def _unknown(layout: Layout, named: list[tuple[int, ...]], kind: pl.DataType) -> pl.Series:
+def _unknown(layout: Layout, named: list[tuple[int, ...]]) -> pl.Series:
     """Ids of the attributes that an image is not labelled for; made once for each combination, then repeated."""
     combinations = {attributes: place for place, attributes in enumerate(dict.fromkeys(named))}
     lists = [
@@ -199,7 +195,7 @@ def _unknown(layout: Layout, named: list[tuple[int, ...]], kind: pl.DataType) ->
          for value in range(count)]
         for attributes in combinations
     ]  # fmt: skip
-    return pl.Series(lists, dtype=kind).gather([combinations[attributes] for attributes in named])
+    return pl.Series(lists, dtype=pl.List(pl.Int16)).gather([combinations[attributes] for attributes in named])
 
 
 def _table_splits(raw: RawFolder, split: str, images: list[_Image]) -> Iterator[str]:

@@ -12,21 +12,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from fprep.raw.file import is_file
 from fprep.raw.folder import RawFolder, RawLine, document_pattern
 from fprep.raw.unchanged import read_unchanged
-from fprep.readers.json_document import Fault, parse_document
+from fprep.readers.json_document import Entry, Fault, parse_document
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
 from fschemas.splits import SPLITS
 from fschemas.walk import walk
 
-Entry = dict[str, Any]
-
 MAX_COCO = 1 << 30  # bytes of a file, which is parsed whole
 _BLOCK = 1 << 22
+_MAX_DEPTH = 5  # of folders that are looked into for COCO files
 _MAX_FOLDERS = 10_000  # that are looked into for images
 _KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[')
 _SPLIT_WORDS = {
@@ -75,6 +74,22 @@ def _is_coco(path: Path) -> bool:
                 return True
             rest, start = start[-64:], file.read(_BLOCK)
     return False
+
+
+def coco_files(raw: RawFolder) -> list[Path]:
+    """The COCO files among what was given and at most five folders below, by name; raises `UsageError` where there is none."""
+    found: dict[Path, None] = {}
+    for given in raw.given:
+        if given.is_file():
+            found |= {given: None} if given.suffix.lower() == ".json" else {}
+            continue
+        for here, names, entries in raw.walk(given):
+            names[:] = [] if len(here.relative_to(given).parts) >= _MAX_DEPTH else names
+            jsons = [name for name in entries if name.lower().endswith(".json")]
+            found |= dict.fromkeys(here / name for name in jsons if is_coco_among(raw, here / name))
+    if not found:
+        raise raw.nothing_found("no COCO file here; expected a JSON file with images, annotations and categories")
+    return sorted(found)
 
 
 def is_coco_among(raw: RawFolder, path: Path) -> bool:

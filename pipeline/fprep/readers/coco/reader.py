@@ -9,18 +9,14 @@ those of a landmark set that we know. `fprep export --to coco` writes more than 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from fprep.raw.folder import RawFolder
-from fprep.readers.coco.file import is_coco_among, read_coco
-from fprep.readers.coco.tables import read_rows
+from fprep.readers.coco.exported import read_rows
+from fprep.readers.coco.file import coco_files, read_coco
 from fprep.readers.reader import reader
 from fprep.readers.units import PLACE_KEYS
 from fschemas.tables import SampleTable
-
-_MAX_DEPTH = 5
 
 
 @reader(
@@ -41,22 +37,4 @@ _MAX_DEPTH = 5
 )
 def coco(raw: RawFolder) -> pl.LazyFrame:
     """Rows of all annotations. `source_line` is the number of the annotation in its file."""
-    paths = coco_files(raw)
-    if not paths:
-        raise raw.nothing_found("no COCO file here; expected a JSON file with images, annotations and categories")
-    return read_rows(raw, [read_coco(raw, path) for path in paths]).lazy()
-
-
-def coco_files(raw: RawFolder) -> list[Path]:
-    """The COCO files among what was given and at most five folders below, by name."""
-    found: dict[Path, None] = {}
-    for given in raw.given:
-        if given.is_file():
-            found |= {given: None} if given.suffix.lower() == ".json" else {}
-            continue
-        for here, names, entries in raw.walk(given):
-            deep = len(here.relative_to(given).parts) >= _MAX_DEPTH
-            names[:] = [] if deep else names
-            jsons = [name for name in entries if name.lower().endswith(".json")]
-            found |= dict.fromkeys(here / name for name in jsons if is_coco_among(raw, here / name))
-    return sorted(found)
+    return read_rows(raw, [read_coco(raw, path) for path in coco_files(raw)]).lazy()

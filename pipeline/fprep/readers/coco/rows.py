@@ -1,11 +1,18 @@
-"""Annotations of COCO files to rows of a table: a row a garment, with the column groups that the files have.
+"""Annotations of COCO files to rows of a table: a row a garment, with the column groups of a plan.
 
+    files = [read_coco(raw, path) for path in coco_files(raw)]
+    plan = Plan(("category", "box", "polygons", "attributes"), attributes=vocabulary("my-attributes"))
+    return frame_of_rows([row for file in files for row in Annotations(raw, file, plan).rows()], plan).lazy()
+
+A reader of one data set writes its plan down, as above; the reader `coco` makes one of what any files hold (`guess.py`).
 Boxes and outlines of COCO count from the corner of the top left pixel, points from its center: a box of x, y, width, height has its
 last pixel at x + width - 1, and half a pixel is taken from outlines (as the masks of pycocotools have them).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -14,34 +21,54 @@ import polars as pl
 from fprep.raw.folder import MAX_RAW, RawFolder, RawLine, document_pattern
 from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.coco.file import CocoFile, Entry, image_prefix, split_named
-from fprep.readers.coco.plan import Plan
-from fprep.readers.json_document import Fault
+from fprep.readers.json_document import Fault, numbers_of, polygons_of
 from fprep.readers.own.conventions import plain
-from fprep.readers.reader import BOX_TEXT, safe_key
+from fprep.readers.reader import BOX_TEXT, frame_of, safe_key
 from fprep.readers.units import corners_of
 from fschemas.image_limits import MAX_SIDE, MIN_SIDE
-from fschemas.landmarks import Visibility
+from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.regular_file import open_regular
-from fschemas.tables import COLUMN_GROUPS, GROUPS, SampleTable
+from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
+from fschemas.vocabularies import Vocabulary
 from fschemas.wording import count
 
-_LIMIT = 100_000  # pixels; a number beyond is a fault and not a place
-_Number = int | float
+_BASE = ("key", "image", "width", "height", "split", "group", "source_file", "source_line")
 
 
-class Reading:
-    """One file: its rows, and what is entered into the books."""
+@dataclass(frozen=True)
+class Plan:
+    """What the rows have: their column groups, among `category`, `box`, `polygons`, `attributes` and `landmarks`.
+
+    `form` is how boxes are written (`fprep.readers.units.BOX_FORMS`), `pixels` whether coordinates are pixels. `categories` and
+    `attributes` are known by their names in the file; with `categories` another name is a fault. `garments` gives, by category name, the garment of `landmarks` and the index in it of each keypoint of
+    the file.
+    """
+
+    groups: tuple[str, ...]
+    form: str = "size"
+    pixels: bool = True
+    categories: Vocabulary | None = None
+    landmarks: LandmarkSet | None = None
+    garments: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict[str, tuple[str, tuple[int, ...]]])
+    attributes: Vocabulary | None = None
+
+
+class Annotations:
+    """The annotations of one file as rows. What is not a row is rejected with its reason, and everything is accounted for.
+
+    A data set that writes more into its annotations overrides `row` and adds to what it gives.
+    """
 
     def __init__(self, raw: RawFolder, file: CocoFile, plan: Plan) -> None:
         self.raw, self.file, self.plan = raw, file, plan
         self.split = split_named(file.name) or "train"
-        self.paths = {number: _path(entry) for number, entry in file.images.items()}
+        self.paths = {number: clean_path(str(entry.get("file_name", ""))) for number, entry in file.images.items()}
         self.prefix = image_prefix(raw, file.path, list(self.paths.values()))
         with open_regular(file.path) as content:
             self.head = content.read(MAX_RAW)
 
     def rows(self) -> list[Entry]:
-        """Rows of the annotations; an image without any is counted."""
+        """A row for each annotation; crowds are left out, and images without an annotation are counted."""
         raw, name = self.raw, self.file.name
         raw.count_documents(document_pattern(name), len(self.file.annotations))
         found: list[Entry] = []
@@ -50,26 +77,41 @@ class Reading:
             if entry.get("iscrowd") == 1:
                 raw.account(name, "left_out")
                 crowds += 1
-                continue
-            row = self._row(number, entry)
-            if isinstance(row, Fault):
-                self.refuse(number, row)
             else:
-                found.append(row)
+                found += self.kept(number, self.row(number, entry))
         if crowds:
             raw.notes.append(
-                f"{name}: {count(crowds, 'annotation')} of a crowd (iscrowd 1) left out: no single garment"
+                f"{name}: {count(crowds, 'annotation')} of a crowd (iscrowd 1) left out: not a single garment"
             )
         seen = {str(entry.get("image_id")) for entry in self.file.annotations}
         for number in sorted(set(self.file.images) - seen):
             raw.warn("no_garment", f"{name}: image {number}")
         return found
 
-    def refuse(self, number: int, fault: Fault) -> None:
-        """Reject an annotation."""
-        row, place = RawLine(self.file.name, number, 0, self.head), RawLine(self.file.name, 1, 0, self.head)
-        message = f"annotation {number}: {fault.message}"
-        self.raw.reject(row, fault.rule, message, place=place, column=fault.column, found=fault.found)
+    def kept(self, number: int, row: Entry | Fault) -> list[Entry]:
+        """The row of annotation `number` (1-based) in a list; a fault is rejected and leaves none."""
+        if not isinstance(row, Fault):
+            return [row]
+        line, place = RawLine(self.file.name, number, 0, self.head), RawLine(self.file.name, 1, 0, self.head)
+        self.raw.reject(line, *row.within(f"annotation {number}"), place=place)
+        return []
+
+    def row(self, number: int, entry: Entry) -> Entry | Fault:
+        """The columns of annotation `number`, or the first thing that is wrong with it."""
+        row = self.head_of(entry, number)
+        if isinstance(row, Fault):
+            return row
+        category = self.file.category_name(entry)
+        if category is None:
+            found = str(entry.get("category_id"))[:40]
+            message = f"category_id is {found}, but no category has this id and a name"
+            return Fault("unknown_category", message, "category", found)
+        row["category"] = plain(category)
+        if self.plan.categories is not None and row["category"] not in self.plan.categories.ids:
+            message = f"the category {category[:60]!r} is not one of {self.plan.categories.name}"
+            return Fault("unknown_category", message, "category", category[:60])
+        adds = (self.add_polygons, self.add_box, self.add_points, self.add_attributes)
+        return next((fault for add in adds if (fault := add(row, entry)) is not None), row)
 
     def head_of(self, entry: Entry, number: int) -> Entry | Fault:
         """The columns that every row has."""
@@ -89,59 +131,44 @@ class Reading:
             "width": width, "height": height, "split": self.split, "group": None, "source_file": self.file.name, "source_line": number,
         }  # fmt: skip
 
-    def _row(self, number: int, entry: Entry) -> Entry | Fault:
-        row = self.head_of(entry, number)
-        if isinstance(row, Fault):
-            return row
-        category = self.file.category_name(entry)
-        if category is None:
-            found = str(entry.get("category_id"))[:40]
-            return Fault(
-                "unknown_category", f"category_id is {found}, but no category has this id and a name", "category", found
-            )
-        row["category"] = plain(category)
-        for add in (self._add_polygons, self._add_box, self._add_points, self._add_attributes):
-            fault = add(row, entry, category)
-            if fault is not None:
-                return fault
-        return row
-
-    def _add_polygons(self, row: Entry, entry: Entry, _: str) -> Fault | None:
+    def add_polygons(self, row: Entry, entry: Entry) -> Fault | None:
+        """Add `polygons`; run-length encoded masks leave none, with a warning."""
         outlines: object = entry.get("segmentation")
-        row["polygons"] = polygons = list[list[float]]()
+        row["polygons"] = list[list[float]]()
         if isinstance(outlines, dict):
             self.raw.warn("encoded_outline", f"{self.file.name}: annotation {entry.get('id')}")
+        if not isinstance(outlines, list):
             return None
-        for outline in cast("list[object]", outlines) if isinstance(outlines, list) else ():
-            values = numbers_of(outline)
-            if values is None or len(values) % 2:
-                return Fault(
-                    "bad_polygon", "segmentation holds an outline that is no list of pairs of numbers", "polygons"
-                )
-            shift = 0.5 if self.plan.pixels else 0.0
-            polygons.append([value - shift for value in values])
+        polygons = polygons_of(cast("list[object]", outlines))
+        if isinstance(polygons, Fault):
+            return polygons
+        shift = 0.5 if self.plan.pixels else 0.0
+        row["polygons"] = [[value - shift for value in outline] for outline in polygons]
         return None
 
-    def _add_box(self, row: Entry, entry: Entry, _: str) -> Fault | None:
-        values = numbers_of(entry.get("bbox", []))
-        if values is None or len(values) not in (0, 4):
+    def add_box(self, row: Entry, entry: Entry) -> Fault | None:
+        """Add `box`, which is that of the outline where there is none; after `add_polygons`."""
+        values = numbers_of(entry.get("bbox", []), "bbox")
+        if isinstance(values, Fault) or len(values) not in (0, 4):
             found = str(entry.get("bbox"))[:100]
             return Fault("bad_number", f"bbox is {found}, expected four numbers", "box", found)
         row["box"] = row[BOX_TEXT] = None
         if values:
-            row["box"] = corners_of(values, self.plan.form, pixels=self.plan.pixels)
+            row["box"] = corners_of([float(value) for value in values], self.plan.form, pixels=self.plan.pixels)
             row[BOX_TEXT] = " ".join(f"{value:g}" for value in values)
-        elif row["polygons"] and (points := [value for outline in row["polygons"] for value in outline]):
+        elif points := [value for outline in row["polygons"] for value in outline]:
             xs, ys, shift = points[0::2], points[1::2], 0.5 if self.plan.pixels else 0.0
             row["box"] = [min(xs) + shift, min(ys) + shift, max(xs) - shift, max(ys) - shift]
             self.raw.warn("box_from_outline", f"{self.file.name}: annotation {entry.get('id')}")
         return None
 
-    def _add_points(self, row: Entry, entry: Entry, category: str) -> Fault | None:
+    def add_points(self, row: Entry, entry: Entry) -> Fault | None:
+        """Add the columns of landmarks, if the plan has a landmark set and the category keypoints of it."""
         landmarks = self.plan.landmarks
-        if landmarks is None:
+        known = self.plan.garments.get(self.file.category_name(entry) or "")
+        if landmarks is None or known is None:
             return None
-        garment, places = self.plan.garments[category]
+        garment, places = known
         valid = set(landmarks.garments[garment])
         x, y = [0.0] * len(landmarks), [0.0] * len(landmarks)
         visibility = [
@@ -149,57 +176,51 @@ class Reading:
             for index in range(len(landmarks))
         ]
         row |= {"garment": garment, "landmark_x": x, "landmark_y": y, "landmark_visibility": visibility}
-        values = numbers_of(entry.get("keypoints") or [])
-        if values is None or len(values) not in (0, 3 * len(places)):
-            found = len(values) if values is not None else "no list of"
+        values = numbers_of(entry.get("keypoints") or [], "keypoints")
+        if isinstance(values, Fault) or len(values) not in (0, 3 * len(places)):
+            found = "not a list of" if isinstance(values, Fault) else len(values)
             message = f"keypoints has {found} numbers, expected {3 * len(places)}"
             return Fault("wrong_number_of_points", message, "landmark_x", str(found))
         for number, place in enumerate(places if values else ()):
-            px, py, code = values[3 * number : 3 * number + 3]
+            (px, py, code), name = values[3 * number : 3 * number + 3], landmarks.points[place]
             if code not in (0, 1, 2):
-                message = (
-                    f"the visibility of {landmarks.points[place]} is {code:g}, expected 2 (visible), 1 (occluded) or 0"
-                )
+                message = f"the visibility of {name} is {code:g}, expected 2 (visible), 1 (occluded) or 0"
                 return Fault("bad_visibility", message, "landmark_visibility", f"{code:g}")
             if code and place not in valid:
-                message = f"{landmarks.points[place]} is annotated, but the garment {garment} has no such point"
+                message = f"{name} is annotated, but the garment {garment} has no such point"
                 return Fault("not_applicable_point", message, "landmark_x", f"{px:g}_{py:g}")
             if code:
-                x[place], y[place], visibility[place] = px, py, int(code)
+                x[place], y[place], visibility[place] = float(px), float(py), int(code)
         return None
 
-    def _add_attributes(self, row: Entry, entry: Entry, _: str) -> Fault | None:
+    def add_attributes(self, row: Entry, entry: Entry) -> Fault | None:
         """What an annotation with attributes does not name is absent; where it names none, nobody looked."""
         known = self.plan.attributes
         if known is None:
             return None
         ids: object = entry.get("attribute_ids") or []
-        entries = (
-            [self.file.attributes.get(str(number)) for number in cast("list[object]", ids)]
-            if isinstance(ids, list)
-            else [None]
-        )
+        numbers = cast("list[object]", ids) if isinstance(ids, list) else [None]
+        entries = [self.file.attributes.get(str(number)) for number in numbers]
         if None in entries:
-            return Fault(
-                "unknown_attribute",
-                f"attribute_ids is {str(ids)[:80]}, and not all attributes have an entry",
-                "attributes",
-            )
-        positive = sorted({known.ids[plain(str(entry["name"]))] for entry in entries if entry})
+            message = f"attribute_ids is {str(ids)[:80]}, and not all attributes have an entry"
+            return Fault("unknown_attribute", message, "attributes")
+        names = {plain(str(entry.get("name", ""))) for entry in entries if entry}
+        if strangers := sorted(names - known.ids.keys()):
+            message = f"the attribute {strangers[0][:60]!r} is not one of {known.name}"
+            return Fault("unknown_attribute", message, "attributes", strangers[0][:60])
+        positive = sorted(known.ids[name] for name in names)
         row["attributes_positive"] = positive
         row["attributes_unknown"] = [] if positive else list(range(len(known)))
         return None
 
 
-def frame_of(rows: list[Entry], plan: Plan) -> pl.DataFrame:
-    """The rows as a frame with the columns of the plan."""
-    columns = [name for group in plan.groups for name in COLUMN_GROUPS[group]]
-    kinds = {name: column.dtype for group in plan.groups for name, column in GROUPS[group].columns().items()}
-    base = ("key", "image", "width", "height", "split", "group", "source_file", "source_line")
-    schema = {name: SampleTable.columns()[name].dtype for name in base} | {name: kinds[name] for name in columns}
-    values = {name: [row[name] for row in rows] for name in schema}
-    frame = pl.DataFrame({name: pl.Series(name, values[name], kind) for name, kind in schema.items()})
-    return frame.with_columns(pl.Series(BOX_TEXT, [row.get(BOX_TEXT) for row in rows], pl.String))
+def frame_of_rows(rows: Sequence[Entry], plan: Plan) -> pl.DataFrame:
+    """The rows as a frame with the columns of the plan, and the box as it is written."""
+    groups = [name for group in plan.groups for name in COLUMN_GROUPS[group]]
+    table = table_class(*plan.groups) if plan.groups else SampleTable
+    columns = {name: [row[name] for row in rows] for name in (*_BASE, *groups)}
+    texts = pl.Series([row.get(BOX_TEXT) for row in rows], dtype=pl.String)
+    return frame_of(table, {**columns, BOX_TEXT: texts})
 
 
 def stated_size(image: Entry) -> tuple[int | None, int | None]:
@@ -208,17 +229,3 @@ def stated_size(image: Entry) -> tuple[int | None, int | None]:
     if type(width) is int and type(height) is int and min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE:
         return width, height
     return None, None
-
-
-def _path(image: Entry) -> str:
-    return clean_path(str(image.get("file_name", "")))
-
-
-def numbers_of(value: object) -> list[float] | None:
-    """A list of numbers that can be places; None for anything else."""
-    if not isinstance(value, list):
-        return None
-    numbers = cast("list[_Number]", value)
-    if not set(map(type, numbers)) <= {int, float} or any(not -_LIMIT < number < _LIMIT for number in numbers):
-        return None
-    return [float(number) for number in numbers]

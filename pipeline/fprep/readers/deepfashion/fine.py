@@ -28,7 +28,7 @@ from fprep.readers.deepfashion.packed_landmarks import (
     unpack,
 )
 from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
-from fprep.readers.reader import columns_of, reader, safe_key
+from fprep.readers.reader import frame_of, reader, safe_key, source_columns
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.tables import COLUMN_GROUPS, table_class
@@ -316,15 +316,13 @@ def _frame(
         "image": [prefix + name for name in names],
         "split": [split] * len(rows),
         "garment": [GARMENTS[index] for index in garments.tolist()],
-        "landmark_x": places[:, :, 0].tolist(),
-        "landmark_y": places[:, :, 1].tolist(),
-        "landmark_visibility": np.where(present, Visibility.VISIBLE, missing).tolist(),
-        "box": [None] * len(rows) if box is None else (box - 1).astype(np.float32).tolist(),
+        "landmark_x": places[:, :, 0],
+        "landmark_y": places[:, :, 1],
+        "landmark_visibility": np.where(present, Visibility.VISIBLE, missing),
+        "box": [None] * len(rows) if box is None else (box - 1).astype(np.float32),
         "category": categories or [""] * len(rows),
         "attributes_positive": attributes.tolist(),
         "attributes_unknown": [unknown] * len(rows),
-        "source_file": [line.file for line in rows],
-        "source_line": [line.number for line in rows],
+        **source_columns(rows),
     }
-    schema = {column: kind for column, kind in columns_of(_TABLE).items() if column in columns}
-    return pl.DataFrame(columns, schema=schema | {"split": pl.String})
+    return frame_of(_TABLE, columns)

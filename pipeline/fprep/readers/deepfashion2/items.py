@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fprep.readers.coco.plan import spelled
-from fprep.readers.json_document import Fault
+from fprep.readers.coco.guess import spelled
+from fprep.readers.json_document import Fault, numbers_of, polygons_of, whole_number_of
 from fschemas.landmarks import DEEPFASHION2_294, Visibility
 from fschemas.vocabularies import vocabulary
 
@@ -26,7 +26,6 @@ DOMAINS = {"shop": "shop", "user": "consumer"}
 _ITEM_KEY = re.compile(r"item([1-9][0-9]{0,3})")
 _NUM_POINTS = len(DEEPFASHION2_294)
 _RANGES = [range(points[0], points[-1] + 1) for points in DEEPFASHION2_294.garments.values()]
-_LIMIT = 100_000  # pixels; a number beyond is a fault and not a place
 
 
 class Garment(NamedTuple):
@@ -41,7 +40,7 @@ class Garment(NamedTuple):
 
 @dataclass
 class Garments:
-    """Columns of many items. `add` takes one; `frame` gives them as a frame that holds flat arrays and no Python objects."""
+    """Columns of many items. `add` takes one; `columns` gives them as columns, the long ones as flat arrays."""
 
     texts: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     items: list[Garment] = field(default_factory=list[Garment])
@@ -55,7 +54,7 @@ class Garments:
     def __len__(self) -> int:
         return len(self.items)
 
-    def frame(self) -> pl.DataFrame:
+    def columns(self) -> dict[str, Any]:
         """The columns of the groups category, landmarks, box and polygons, and those given to `add`."""
         count = len(self.items)
         x, y = np.zeros((2, count, _NUM_POINTS), np.float32)
@@ -69,21 +68,12 @@ class Garments:
                 :, 2
             ]  # 0 not labelled, 1 occluded, 2 visible: the codes of Visibility
         names = [CATEGORIES[garment.category] for garment in self.items]
-        columns: dict[str, Any] = {
-            **{name: pl.Series(name, values) for name, values in self.texts.items()},
-            "category": pl.Series(names, dtype=pl.String),
-            "garment": pl.Series(names, dtype=pl.String),
-            "landmark_x": _lists(x), "landmark_y": _lists(y), "landmark_visibility": _lists(visibility),
-            "box": _lists(np.array([garment.box for garment in self.items], np.float32).reshape(count, 4)),
+        return {
+            **self.texts, "category": names, "garment": names,
+            "landmark_x": x, "landmark_y": y, "landmark_visibility": visibility,
+            "box": np.array([garment.box for garment in self.items], np.float32).reshape(count, 4),
             "polygons": _nested([garment.polygons for garment in self.items]),
         }  # fmt: skip
-        return pl.DataFrame(columns)
-
-
-def _lists(values: np.ndarray) -> pl.Series:
-    count, width = values.shape
-    offsets = pa.array(np.arange(count + 1, dtype=np.int64) * width)
-    return cast("pl.Series", pl.from_arrow(pa.LargeListArray.from_arrays(offsets, pa.array(values.reshape(-1)))))
 
 
 def _nested(rows: Sequence[list[list[float]]]) -> pl.Series:
@@ -115,22 +105,12 @@ def domain_of(document: dict[str, Any]) -> str | Fault:
     return Fault("unknown_source", f"source is {str(source)[:40]!r}, expected shop or user", "domain", str(source))
 
 
-def number_of(entry: dict[str, Any], name: str, *, low: int = 0, high: int = 2**31) -> int | Fault:
-    """A whole number of an entry."""
-    value = entry.get(name)
-    if type(value) is int and low <= value <= high:
-        return value
-    return Fault(
-        "bad_number", f"{name} is {str(value)[:40]!r}, expected a whole number from {low}", name, str(value)[:40]
-    )
-
-
 def read_item(item: object) -> Garment | Fault:
     """A garment from `item1` of a document, or the first thing that is wrong with it."""
     if not isinstance(item, dict):
         return Fault("bad_item", f"this is {type(item).__name__}, expected an object")
     entry = cast("dict[str, Any]", item)
-    category, style = number_of(entry, "category_id", low=1, high=2**31), number_of(entry, "style")
+    category, style = whole_number_of(entry, "category_id", low=1, high=2**31), whole_number_of(entry, "style")
     if isinstance(category, Fault):
         return category._replace(rule="unknown_category", column="category")
     if category > len(CATEGORIES):
@@ -142,7 +122,7 @@ def read_item(item: object) -> Garment | Fault:
         return Fault("category_mismatch", message, "category", str(name))
     if isinstance(style, Fault):
         return style._replace(column="item")
-    box, points = _numbers(entry, "bounding_box"), _numbers(entry, "landmarks")
+    box, points = numbers_of(entry.get("bounding_box"), "bounding_box"), numbers_of(entry.get("landmarks"), "landmarks")
     return _garment(category - 1, style, box, points, entry.get("segmentation"))
 
 
@@ -153,8 +133,8 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
     """
     named = {spelled(known): number for number, known in enumerate(CATEGORIES, start=1)}
     category, style = (
-        number_of(entry, "category_id", low=1, high=len(CATEGORIES)),
-        number_of({"style": 0} | entry, "style"),
+        whole_number_of(entry, "category_id", low=1, high=len(CATEGORIES)),
+        whole_number_of({"style": 0} | entry, "style"),
     )
     if name is not None:
         message = f"the category {name[:40]!r} is none of the 13 of DeepFashion2; the reader coco takes any"
@@ -163,7 +143,7 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
         return category._replace(rule="unknown_category", column="category")
     if isinstance(style, Fault):
         return style._replace(column="item")
-    box, points = _numbers(entry, "bbox"), _numbers(entry, "keypoints")
+    box, points = numbers_of(entry.get("bbox"), "bbox"), numbers_of(entry.get("keypoints"), "keypoints")
     if isinstance(box, list) and len(box) == 4:
         box = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
     if isinstance(points, list):
@@ -202,42 +182,9 @@ def _garment(
         )
         message = f"the visibility of point {number} is {code}, expected 2 (visible), 1 (occluded) or 0 (not labelled)"
         return Fault("bad_visibility", message, "landmark_visibility", str(code))
-    polygons = _polygons(segmentation)
+    polygons = polygons_of(segmentation)
     if isinstance(polygons, Fault):
         return polygons
     return Garment(
         category, style, (box[0], box[1], box[2], box[3]), np.array(points, np.float32).reshape(-1, 3), polygons
     )
-
-
-def _polygons(segmentation: object) -> list[list[float]] | Fault:
-    if not isinstance(segmentation, list):
-        return Fault(
-            "bad_polygon", f"segmentation is {type(segmentation).__name__}, expected a list of polygons", "polygons"
-        )
-    polygons: list[list[float]] = []
-    for number, line in enumerate(cast("list[object]", segmentation), start=1):
-        values = _numbers({"polygon": line}, "polygon")
-        if isinstance(values, Fault):
-            return Fault("bad_polygon", f"polygon {number}: {values.message}", "polygons", values.found)
-        if len(values) % 2:
-            message = f"polygon {number} has {len(values)} numbers, expected pairs of x and y"
-            return Fault("bad_polygon", message, "polygons", str(len(values)))
-        polygons.append(values)
-    return polygons
-
-
-def _numbers(entry: dict[str, Any], name: str) -> list[float] | Fault:
-    """A list of numbers that can be places; `True` and "1" are none."""
-    values = entry.get(name)
-    if not isinstance(values, list):
-        return Fault("bad_number", f"{name} is {type(values).__name__}, expected a list of numbers", name)
-    numbers = cast("list[float]", values)
-    if not set(map(type, numbers)) <= {int, float}:
-        strange = next(value for value in numbers if type(value) not in (int, float))
-        return Fault(
-            "bad_number", f"{name} holds {str(strange)[:40]!r}, expected numbers only", name, str(strange)[:40]
-        )
-    if numbers and not (min(numbers) > -_LIMIT and max(numbers) < _LIMIT):
-        return Fault("bad_number", f"{name} holds a number beyond {_LIMIT}", name)
-    return numbers

@@ -17,12 +17,12 @@ import polars as pl
 from fprep.raw.folder import MAX_LINE, MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.raw.safe_open import CannotOpen
+from fprep.readers.coco.exported import read_rows
 from fprep.readers.coco.file import CocoFile, image_prefix, is_coco_among, read_coco, split_named
 from fprep.readers.coco.rows import stated_size
-from fprep.readers.coco.tables import read_rows
-from fprep.readers.deepfashion2.items import Garments, domain_of, item_numbers, number_of, read_annotation, read_item
-from fprep.readers.json_document import Fault, parse_document
-from fprep.readers.reader import columns_of, reader, safe_key
+from fprep.readers.deepfashion2.items import Garments, domain_of, item_numbers, read_annotation, read_item
+from fprep.readers.json_document import Fault, parse_document, whole_number_of
+from fprep.readers.reader import IMAGE_COLUMNS, columns_of, frame_of, reader, safe_key
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION2_294
 from fschemas.tables import table_class
@@ -31,6 +31,8 @@ from fschemas.walk import list_folder, readable
 
 _TABLE = table_class("category", "landmarks", "box", "polygons", "item", "domain")
 _SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+_COLUMNS = [name for name in columns_of(_TABLE) if name not in IMAGE_COLUMNS]
+_NO_ROWS = frame_of(_TABLE, {name: [] for name in _COLUMNS})
 _CHUNK = 4096  # documents whose garments become columns at once
 
 
@@ -53,7 +55,7 @@ _CHUNK = 4096  # documents whose garments become columns at once
 def deepfashion2(raw: RawFolder) -> pl.LazyFrame:
     """Rows of all garments. `source_line` is the number of the item in its document, or of the annotation in a COCO file."""
     folders, files = _annotations(raw)
-    frames = [pl.DataFrame(schema=_schema())]
+    frames = [_NO_ROWS]
     for folder in folders:
         frames += _read_folder(raw, folder)
     for path in files:
@@ -62,16 +64,6 @@ def deepfashion2(raw: RawFolder) -> pl.LazyFrame:
         else:
             frames.append(_read_coco(raw, path))
     return pl.concat(frames, how="diagonal").lazy()
-
-
-def _schema() -> dict[str, pl.DataType]:
-    left_out = ("width", "height", "sha256", "image_format", "image_mode", "image_orientation")
-    schema = {name: kind for name, kind in columns_of(_TABLE).items() if name not in left_out}
-    return schema | {"split": pl.String(), "domain": pl.String()}
-
-
-def _conform(garments: Garments) -> pl.DataFrame:
-    return garments.frame().select(pl.col(name).cast(kind) for name, kind in _schema().items())
 
 
 def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
@@ -116,7 +108,7 @@ def _read_folder(raw: RawFolder, folder: Path) -> Iterator[pl.DataFrame]:
             _read_document(raw, folder / name, f"{prefix}{readable(name[:-5])}.jpg", split, garments)
         found += len(chunk)
         if len(garments):
-            yield _conform(garments)
+            yield frame_of(_TABLE, garments.columns())
     raw.totals[f"{split}-images"] += found
     if not found:
         raise UsageError(f"{raw.name_of(folder)}: no JSON document in it; unpack the annotation archive again")
@@ -134,13 +126,13 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
     )
     place = RawLine(name, 1, 0, content[: MAX_LINE + 1])
     if isinstance(document, Fault):
-        return raw.reject(place, *document[:2], column=document.column, found=document.found)
+        return raw.reject(place, *document)
     if not count:
         return raw.warn("no_garment", name)
     for number, key in misnamed.items():
         message = f"{key[:40]!r} is an object, but garments are called item1, item2 and so on"
         raw.reject(RawLine(name, number, 0, place.content), "unknown_key", message, place=place, found=key[:40])
-    domain, pair = domain_of(document), number_of(document, "pair_id")
+    domain, pair = domain_of(document), whole_number_of(document, "pair_id")
     path_fault = image_path_fault(image)
     shared = Fault(*path_fault, "image", image) if path_fault else None
     for number, key in numbers.items():
@@ -148,7 +140,7 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
         fault = next((answer for answer in (shared, domain, pair, garment) if isinstance(answer, Fault)), None)
         if fault is not None:
             row = RawLine(name, number, 0, place.content)
-            raw.reject(row, fault.rule, f"{key}: {fault.message}", place=place, column=fault.column, found=fault.found)
+            raw.reject(row, *fault.within(key), place=place)
             continue
         assert not isinstance(garment, Fault)
         garments.add(
@@ -197,12 +189,12 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
         file_name = paths.get(image_id, "")
         fault = image_path_fault(file_name)
         category = file.category_name(entry) if file.categories else None
-        garment, pair = read_annotation(entry, category), number_of({"pair_id": 0} | entry, "pair_id")
+        garment, pair = read_annotation(entry, category), whole_number_of({"pair_id": 0} | entry, "pair_id")
         answers = (Fault(*fault, "image", file_name) if fault else None, pair, garment)
         reason = next((answer for answer in answers if isinstance(answer, Fault)), None)
         if reason is not None:
-            row, message = RawLine(name, number, 0, places.content), f"annotation {number}: {reason.message}"
-            raw.reject(row, reason.rule, message, place=places, column=reason.column, found=reason.found)
+            row = RawLine(name, number, 0, places.content)
+            raw.reject(row, *reason.within(f"annotation {number}"), place=places)
             continue
         assert not isinstance(garment, Fault)
         garments.add(
@@ -218,14 +210,13 @@ def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
         )
         sizes.append(stated_size(file.images[image_id]))
     if not sizes:
-        return pl.DataFrame(schema=_schema())
-    columns = zip(("width", "height"), zip(*sizes, strict=True), strict=True)
-    return _conform(garments).with_columns(pl.Series(side, values, pl.Int32) for side, values in columns)
+        return _NO_ROWS
+    sides = {side: list(values) for side, values in zip(("width", "height"), zip(*sizes, strict=True), strict=True)}
+    return frame_of(_TABLE, {**garments.columns(), **sides})
 
 
 def _conform_ours(frame: pl.DataFrame, file: CocoFile) -> pl.DataFrame:
-    missing = [name for name in _schema() if name not in frame.columns]
+    missing = [name for name in _COLUMNS if name not in frame.columns]
     if missing:
         raise UsageError(f"{file.name}: an export of a table without {missing[0]}; convert it with the reader coco")
-    sizes = {"width": pl.Int32, "height": pl.Int32}
-    return frame.select(pl.col(name).cast(kind) for name, kind in {**_schema(), **sizes}.items())
+    return frame_of(_TABLE, {name: frame[name] for name in (*_COLUMNS, "width", "height")})

@@ -22,7 +22,7 @@ from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quot
 from fprep.raw.file import is_file, with_line_feeds
 from fprep.raw.folder import RawFile, RawFolder, RawLine, real_path
 from fprep.raw.image_names import clean_path, image_path_fault
-from fprep.readers.reader import columns_of, reader, safe_key
+from fprep.readers.reader import frame_of, reader, safe_key, source_columns
 from fschemas import wording
 from fschemas.regular_file import open_regular
 from fschemas.tables import table_class
@@ -97,7 +97,7 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
         if not label
     }
     labelled = {name for rows in parsed.values() for name, label in zip(rows.names, rows.labels, strict=True) if label}
-    frames: list[pl.DataFrame] = [pl.DataFrame(schema=_schema())]
+    frames = [_frame(raw, _Rows(), [], [])]
     for path, rows in parsed.items():
         is_answer = 2 * sum(name in asked for name in rows.names) > len(rows.names)
         role = "test" if is_answer or re.search(r"answer|_test\.csv$", path.name) else "train"
@@ -235,12 +235,6 @@ def parse_label(attribute: str, word: str) -> Label | str:
     return Label(members[word.index("y")], maybe)
 
 
-def _schema() -> dict[str, pl.DataType]:
-    left_out = ("width", "height", "group", "sha256", "image_format", "image_mode", "image_orientation")
-    schema = {name: kind for name, kind in columns_of(_TABLE).items() if name not in left_out}
-    return schema | {"split": pl.String()}
-
-
 def _frame(raw: RawFolder, rows: _Rows, splits: list[str], homes: list[Path]) -> pl.DataFrame:
     prefixes = {home: raw.prefix_of(home) for home in set(homes)}
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
@@ -254,8 +248,6 @@ def _frame(raw: RawFolder, rows: _Rows, splits: list[str], homes: list[Path]) ->
         "attributes_positive": [[label.positive] if label else [] for label in rows.labels],
         "attributes_unknown": unknown,
         "attributes_maybe": [list(label.maybe) if label else [] for label in rows.labels],
-        "source_file": [line.file for line in rows.lines],
-        "source_line": [line.number for line in rows.lines],
+        **source_columns(rows.lines),
     }
-    schema = _schema()
-    return pl.DataFrame(columns, schema_overrides=schema).select(*schema)
+    return frame_of(_TABLE, columns)

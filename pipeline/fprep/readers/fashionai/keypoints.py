@@ -20,12 +20,13 @@ import polars as pl
 from fprep.raw.dialect import HEAD, Record, find_dialect, read_table, stray_quote
 from fprep.raw.folder import ANNOTATION_FOLDERS, RawFile, RawFolder, RawLine, real_path
 from fprep.raw.image_names import clean_path, image_path_fault
-from fprep.readers.reader import reader, safe_key
+from fprep.readers.reader import frame_of, reader, safe_key, source_columns
 from fschemas import wording
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.tables import table_class
 
+_TABLE = table_class("landmarks")
 _POINTS = FASHIONAI_24.points
 _HEADER = ("image_id", "image_category", *_POINTS)
 _FILE_NAMES = re.compile(r"(annotations|train|test|.*answer.*)\.csv")
@@ -75,7 +76,7 @@ class _Rows:
 
 @reader(
     name="fashionai-keypoints",
-    table=table_class("landmarks"),
+    table=_TABLE,
     landmark_set=FASHIONAI_24,
     variants={
         "train archive": ("**/Annotations/train.csv",),
@@ -281,7 +282,8 @@ def _frame(raw: RawFolder, rows: _Rows, folders: list[Path]) -> pl.DataFrame:
     visibility = np.where(absent, missing, np.where(cells[:, :, 2] == 1, Visibility.VISIBLE, Visibility.OCCLUDED))
     prefixes = {folder: raw.prefix_of(folder) for folder in set(folders)}
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
-    return pl.DataFrame(
+    return frame_of(
+        _TABLE,
         {
             "key": [safe_key(f"{garment}-{stem}") for garment, stem in zip(rows.garments, stems, strict=True)],
             "image": [prefixes[folder] + name for folder, name in zip(folders, rows.names, strict=True)],
@@ -290,11 +292,6 @@ def _frame(raw: RawFolder, rows: _Rows, folders: list[Path]) -> pl.DataFrame:
             "landmark_x": np.where(absent, 0, cells[:, :, 0]).astype(np.float32),
             "landmark_y": np.where(absent, 0, cells[:, :, 1]).astype(np.float32),
             "landmark_visibility": visibility.astype(np.int8),
-            "source_file": [line.file for line in rows.lines],
-            "source_line": [line.number for line in rows.lines],
+            **source_columns(rows.lines),
         },
-        schema_overrides={"key": pl.String, "image": pl.String, "split": pl.String, "garment": pl.String,
-                          "source_file": pl.String, "source_line": pl.Int32,
-                          "landmark_x": pl.Array(pl.Float32, num_points), "landmark_y": pl.Array(pl.Float32, num_points),
-                          "landmark_visibility": pl.Array(pl.Int8, num_points)},
-    ).with_columns(pl.col(pl.Array(pl.Float32, num_points), pl.Array(pl.Int8, num_points)).arr.to_list())  # fmt: skip
+    )

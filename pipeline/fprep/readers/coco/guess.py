@@ -1,33 +1,18 @@
-"""What the rows of COCO files will have: column groups, vocabularies, and the landmark set whose points the categories name."""
+"""A plan for COCO files of which nothing is known: column groups, vocabularies, and the landmark set whose points the categories name."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import cast
 
 from fprep.raw.folder import RawFolder
 from fprep.readers.coco.file import CocoFile, Entry
+from fprep.readers.coco.rows import Plan
 from fprep.readers.own.conventions import Spellings, plain
 from fprep.readers.units import BOX_FORMS
 from fschemas.landmarks import LANDMARK_SETS, LandmarkSet
 from fschemas.vocabularies import Vocabulary, vocabulary, vocabulary_names
-
-_LIMIT = 100_000  # pixels; a number beyond is a fault and not a place
-_Number = int | float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the rows will have. `garments` gives, by category name, the garment of the landmark set and the places of its points."""
-
-    groups: tuple[str, ...]
-    form: str
-    pixels: bool
-    landmarks: LandmarkSet | None = None
-    garments: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict[str, tuple[str, tuple[int, ...]]])
-    attributes: Vocabulary | None = None
 
 
 def spelled(name: str) -> str:
@@ -64,7 +49,8 @@ def make_plan(raw: RawFolder, files: Sequence[CocoFile]) -> Plan:
             raw.landmark_set = landmarks
     form = raw.option("box-form", BOX_FORMS, "size")
     raw.box_form = form
-    return Plan(tuple(groups), form, raw.mapping.get("unit", "pixel") == "pixel", landmarks, garments, attributes)
+    pixels = raw.mapping.get("unit", "pixel") == "pixel"
+    return Plan(tuple(groups), form, pixels, None, landmarks, garments, attributes)
 
 
 def _known(kind: str, values: tuple[str, ...], groups: dict[str, tuple[int, ...]]) -> Vocabulary:

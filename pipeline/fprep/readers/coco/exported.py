@@ -9,8 +9,8 @@ import polars as pl
 
 from fprep.raw.folder import RawFolder, document_pattern
 from fprep.readers.coco.file import CocoFile, Entry
-from fprep.readers.coco.plan import Plan, make_plan
-from fprep.readers.coco.rows import Reading, frame_of
+from fprep.readers.coco.guess import make_plan
+from fprep.readers.coco.rows import Annotations, Plan, frame_of_rows
 from fprep.readers.json_document import Fault
 from fprep.readers.own.conventions import plain
 from fprep.readers.reader import safe_key
@@ -26,10 +26,7 @@ def read_rows(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
     if ours and len(ours) == len(files):
         return _read_ours(raw, ours)
     plan = make_plan(raw, files)
-    rows: list[Entry] = []
-    for file in files:
-        rows += Reading(raw, file, plan).rows()
-    return frame_of(rows, plan)
+    return frame_of_rows([row for file in files for row in Annotations(raw, file, plan).rows()], plan)
 
 
 def _read_ours(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
@@ -47,16 +44,13 @@ def _read_ours(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
     if name and landmarks is None:
         raise UsageError(f"{files[0].name}: the landmark set {name!r} is not known in this version")
     garments = {garment: (garment, tuple(range(len(landmarks)))) for garment in landmarks.garments} if landmarks else {}
-    plan = Plan(groups, "size", pixels=True, landmarks=landmarks, garments=garments)
+    plan = Plan(groups, landmarks=landmarks, garments=garments)
     raw.splits_are_given = True
     raw.box_form = "size"
-    rows: list[Entry] = []
-    for file in files:
-        rows += _OurReading(raw, file, plan).rows()
-    return frame_of(rows, plan)
+    return frame_of_rows([row for file in files for row in _OurAnnotations(raw, file, plan).rows()], plan)
 
 
-class _OurReading(Reading):
+class _OurAnnotations(Annotations):
     """Rows by their keys: an annotation has the labels of its row, and an image those of rows without an annotation."""
 
     def rows(self) -> list[Entry]:
@@ -76,18 +70,10 @@ class _OurReading(Reading):
         raw.count_documents(document_pattern(file.name), len(single) + len(listed))
         found: list[Entry] = []
         for number, entry in single:
-            row = self._whole(number, entry, _labels(entry))
-            found += self._kept(number, row)
+            found += self.kept(number, self._whole(number, entry, _labels(entry)))
         for number, (key, (image_id, labels)) in enumerate(listed.items(), start=len(file.annotations) + 1):
-            row = self._whole(number, {"image_id": image_id}, labels, parts[key])
-            found += self._kept(number, row)
+            found += self.kept(number, self._whole(number, {"image_id": image_id}, labels, parts[key]))
         return found
-
-    def _kept(self, number: int, row: Entry | Fault) -> list[Entry]:
-        if isinstance(row, Fault):
-            self.refuse(number, row)
-            return []
-        return [row]
 
     def _whole(self, number: int, entry: Entry, labels: Entry, parts: Sequence[Entry] = ()) -> Entry | Fault:
         """A row of an annotation or of a listed row; labels go before what is computed from COCO's own fields."""
@@ -96,15 +82,11 @@ class _OurReading(Reading):
             return row
         category = self.file.category_name(entry) or ""
         if "category_id" in entry and not category:
-            return Fault(
-                "unknown_category",
-                f"category_id is {str(entry['category_id'])[:40]}, but no category has it",
-                "category",
-            )
+            message = f"category_id is {str(entry['category_id'])[:40]}, but no category has it"
+            return Fault("unknown_category", message, "category")
         row |= {"category": plain(category)}
-        adds = [self._add_polygons, self._add_box] + ([self._add_points] if category in self.plan.garments else [])
-        for add in adds:
-            fault = add(row, entry, category)
+        for add in (self.add_polygons, self.add_box, self.add_points):
+            fault = add(row, entry)
             if fault is not None:
                 return fault
         for column, name in _IDS.items():
@@ -122,7 +104,7 @@ class _OurReading(Reading):
         row |= {"garments": [], "garment_boxes": [], "garment_polygons": []}
         for part in parts:
             shape: Entry = {}
-            fault = self._add_polygons(shape, part, "") or self._add_box(shape, part, "")
+            fault = self.add_polygons(shape, part) or self.add_box(shape, part)
             if fault is not None:
                 return fault
             extra = _labels(part)
