@@ -67,6 +67,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # DVC starts nine times, and each stage is a process
 @pytest.mark.timeout(600)
 def test_chain(project: Path) -> None:
     output = _dvc(project, "repro")
@@ -177,6 +178,7 @@ def _stub_dvc(project: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow  # DVC starts seven times
 @pytest.mark.timeout(600)
 def test_variants_are_trained_compared_and_retrained_alone(stubbed: Path) -> None:
     _stub_dvc(stubbed, "repro")

@@ -34,6 +34,7 @@ def test_every_name_in_a_command_is_quoted() -> None:
         assert "item.raw" not in command, name
 
 
+@pytest.mark.slow  # DVC, and a process for each stage
 @pytest.mark.timeout(300)
 def test_raw_folders_with_any_name_go_through_dvc(tmp_path: Path) -> None:
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
