@@ -14,19 +14,28 @@ import pytest
 from PIL import Image
 
 from fprep.raw.marker import MARKER
+from fprep.synthetic.command import find_sample
 from fprep.synthetic.garments.canvas import Camera, Canvas
 from fprep.synthetic.garments.design import CATEGORIES
 from fprep.synthetic.garments.prints import PRINTS, TILE_SIDE, Print, cloth_tile
 from fprep.synthetic.garments.render import render
 from fprep.synthetic.garments.shapes import Part, points_of
 from fprep.synthetic.garments.wardrobe import draw_design
-from fprep.synthetic.layouts.fashionai_defects import WARM_UP_CSV
-from fprep.synthetic.layouts.fashionai_keypoints import ANSWER_CSV, TEST_CSV, write_sample
-from fprep.synthetic.layouts.fashionai_rows import TEST_A, TRAIN, TRAIN_CSV, cells_of, draw_image
+from fprep.synthetic.layouts.fashionai_keypoints import (
+    ANSWER_CSV,
+    TEST_A,
+    TEST_CSV,
+    TRAIN,
+    TRAIN_CSV,
+    WARM_UP_CSV,
+    cells_of,
+    draw_image,
+)
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 
 IMAGES = 30
+write_sample = find_sample("fashionai-keypoints")
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[4] / "shared" / "real"))
 
 

@@ -7,11 +7,11 @@ from fprep.synthetic.garments.items import draw_item, item_of, pick
 from fprep.synthetic.garments.kinds import KINDS, SLEEVES
 from fprep.synthetic.garments.palette import COLORS, LOOKS, nearest_color
 from fprep.synthetic.garments.shoot import VIEWS, photograph
-from fprep.synthetic.layouts import consumer2shop_words, deepfashion_words, inshop_words, kfashion_words
-from fprep.synthetic.layouts.deepfashion2_points import category_of, landmarks_of, oval_points
-from fprep.synthetic.layouts.deepfashion_marks import BOX, POINTS, clothes_type, invent, measure, valid_points
+from fprep.synthetic.layouts import deepfashion_category, deepfashion_consumer2shop, deepfashion_inshop, kfashion
+from fprep.synthetic.layouts.deepfashion import BOX, POINTS, clothes_type, invent, measure, valid_points
+from fprep.synthetic.layouts.deepfashion2 import category_of, landmarks_of, oval_points
 from fprep.synthetic.layouts.kfashion import outfit_of
-from fprep.synthetic.layouts.tree import chance
+from fprep.synthetic.skeleton import chance
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.landmarks_deepfashion2 import OUTLINES
 from fschemas.vocabularies import vocabulary
@@ -39,23 +39,23 @@ def test_looks_name_colors_and_kinds_that_exist():
     for look in LOOKS.values():
         assert set(look.colors) | set(look.accents) <= set(COLORS)
         assert set(look.kinds) <= set(KINDS)
-    assert set(kfashion_words.STYLE_OF_LOOK) == set(LOOKS)
-    assert set(kfashion_words.STYLE_OF_LOOK.values()) < set(vocabulary("kfashion-style-24").values)
+    assert set(kfashion.STYLE_OF_LOOK) == set(LOOKS)
+    assert set(kfashion.STYLE_OF_LOOK.values()) < set(vocabulary("kfashion-style-24").values)
 
 
 def test_every_word_is_in_its_vocabulary(items):
     inshop = set(vocabulary("deepfashion-inshop-attribute-463").values)
     for item in items:
-        if item.kind in deepfashion_words.CATEGORY_OF_KIND:
-            positive, unknown = deepfashion_words.attribute_ids(item)
+        if item.kind in deepfashion_category.CATEGORY_OF_KIND:
+            positive, unknown = deepfashion_category.attribute_ids(item)
             assert 3 <= len(positive) <= 30
             assert not set(positive) & set(unknown)
-        assert len(deepfashion_words.fine_ids(item)) == 6
-        assert set(inshop_words.attribute_words(item)) <= inshop
-        assert set(consumer2shop_words.attribute_ids(item)) <= set(range(303))
+        assert len(deepfashion_category.fine_ids(item)) == 6
+        assert set(deepfashion_inshop.attribute_words(item)) <= inshop
+        assert set(deepfashion_consumer2shop.attribute_ids(item)) <= set(range(303))
         known = set(vocabulary("kfashion-attribute-660").values)
-        part = kfashion_words.part_of(item)
-        for family, value in kfashion_words.labels_of(item).items():
+        part = kfashion.part_of(item)
+        for family, value in kfashion.labels_of(item).items():
             values = value if isinstance(value, list) else [value]
             spelt = [each.replace("노말", "노멀").replace("\u00a0", "") for each in values]
             assert {f"{part}/{family}/{each}" for each in spelt} <= known, (item.kind, family, value)
@@ -143,7 +143,7 @@ def test_deepfashion2_points_lie_on_the_garment(shots):
 def test_outfits_hold_at_most_one_piece_of_a_part():
     for number in range(60):
         _, outfit = outfit_of(0, number)
-        parts = [kfashion_words.part_of(item) for item in outfit]
+        parts = [kfashion.part_of(item) for item in outfit]
         assert len(parts) == len(set(parts))
         assert ("원피스" in parts) != ("하의" in parts)
 

@@ -1,7 +1,6 @@
 """The synthetic raw tree of every data set: the same for any number of processes, read without rejects, learnable, spoilt as listed."""
 
 import hashlib
-import importlib
 import io
 import json
 import os
@@ -16,8 +15,8 @@ from PIL import Image
 
 from fprep.convert.command import convert
 from fprep.raw.marker import MARKER
-from fprep.synthetic.command import find_sample, published_images, sample_names
-from fprep.synthetic.layouts.tree import group_sizes
+from fprep.synthetic.command import find_layout, find_sample, published_images, sample_names
+from fprep.synthetic.skeleton import Request, group_sizes
 from fschemas.failures import UsageError
 from fschemas.vocabularies import vocabulary
 
@@ -125,7 +124,7 @@ def test_occupied_folders_and_odd_requests_are_refused(name, tmp_path):
 
 @pytest.mark.parametrize("name", TREES)
 def test_planted_defects_get_the_verdict_that_is_listed(name, tmp_path):
-    least = importlib.import_module(f"fprep.synthetic.layouts.{name.replace('-', '_')}").MIN_IMAGES_FOR_DEFECTS
+    least = find_layout(name).least_for_defects
     counts = find_sample(name)(tmp_path / "raw", images=least, seed=1, workers=1, defects=True)
     listed = json.loads((tmp_path / "raw/defects.json").read_text(encoding="utf-8"))
     listed = listed["defects"] if isinstance(listed, dict) else listed
@@ -247,8 +246,6 @@ def test_consumer_to_shop_lists_have_their_oddities(synthetic):
 
 
 def test_group_sizes_give_away_all_images():
-    from fprep.synthetic.layouts.tree import Request
-
     for images in (1, 5, 100, 30_000):
         sizes = list(group_sizes(Request(images, 0, 1), 2, 9, 50, 1))
         assert sum(sizes) == images

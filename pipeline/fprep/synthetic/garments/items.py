@@ -117,6 +117,24 @@ def item_of(generator: np.random.Generator, number: int, kind: str, look: str) -
     return Item(number, kind, look, color, accent, design)
 
 
+def draw_outfit(generator: np.random.Generator, number: int, look: str) -> list[Item]:
+    """Garments of one look that go together, from the skin outwards: a dress, or a lower and an upper piece; perhaps a coat."""
+    kinds = LOOKS[look].kinds
+
+    def some(*categories: str) -> list[str]:
+        return [kind for kind in kinds if KINDS[kind].category in categories]
+
+    def one(options: list[str]) -> Item:
+        return item_of(generator, number, options[int(generator.integers(len(options)))], look)
+
+    dresses, outer = some("dress"), some("outwear")
+    if dresses and generator.random() < 0.45:
+        outfit = [one(dresses)]
+    else:
+        outfit = [one(some("trousers", "skirt") or ["jeans"]), one(some("blouse") or ["tee", "shirt"])]
+    return [*outfit, one(outer)] if outer and generator.random() < 0.4 else outfit
+
+
 def pick(generator: np.random.Generator, weights: Mapping[str, float]) -> str:
     """A key, as often as its weight says."""
     shares = np.cumsum(list(weights.values()))

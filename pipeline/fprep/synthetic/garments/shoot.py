@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -156,6 +156,18 @@ def photograph(
     image = develop(photo, canvas.lit(), generator)
     joints = camera.project(_joints(figure)) if settings == "model" else None
     return Shot(image, [piece for piece in pieces if piece is not None], figure, photo, joints)
+
+
+def photograph_seen(
+    outfit: Sequence[Item], generator: np.random.Generator, choose: Callable[[], tuple[str, int | tuple[int, int]]],
+    person: Person | None = None,
+) -> Shot:  # fmt: skip
+    """Photograph with names of views and sizes from `choose` until something of the outfit can be seen."""
+    while True:
+        view, size = choose()
+        shot = photograph(outfit, generator, VIEWS[view], size, person)
+        if shot.pieces:
+            return shot
 
 
 def _joints(figure: Figure) -> NDArray[np.float64]:

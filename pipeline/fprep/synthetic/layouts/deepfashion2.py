@@ -2,12 +2,16 @@
 
 A pair is an outfit that a shop and several users photographed; its garments carry a style above 0 where both sides have them.
 Items are numbered, not always without gaps; landmarks are those of the garment's category, 2 visible, 1 occluded, 0 not labelled.
+
+The points that FashionAI marks too come over by `fprep.synthetic.crosswalk`; those between them on the outline and on the neckline are
+interpolated, which is where they lie on the synthetic garment but for bent sleeves. The open edges of outwear stay unlabelled.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,28 +21,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.garments.items import Item, pick
+from fprep.synthetic.crosswalk import crosswalk
+from fprep.synthetic.defects import Spoiler
+from fprep.synthetic.garments.items import Item, draw_outfit, pick
 from fprep.synthetic.garments.palette import LOOKS
 from fprep.synthetic.garments.shoot import VIEWS, Piece, Shot, photograph
-from fprep.synthetic.layouts.deepfashion2_points import category_of, landmarks_of, oval_points
-from fprep.synthetic.layouts.kfashion_words import draw_outfit
-from fprep.synthetic.layouts.tree import (
-    Defect,
-    Progress,
-    Request,
-    chance,
-    draw_groups,
-    group_sizes,
-    sample_folder,
-    write_defects,
-    write_image,
-)  # fmt: skip
+from fprep.synthetic.skeleton import Defect, Layout, Request, chance, group_sizes, map_groups, shuffled, write_image
+from fschemas.landmarks import DEEPFASHION2_294, FASHIONAI_24, Visibility
+from fschemas.landmarks_deepfashion2 import OUTLINES, RANGES
 from fschemas.vocabularies import vocabulary
 
-PUBLISHED_IMAGES = 286_743  # 191,961 + 32,153 + 62,629
-MIN_IMAGES_FOR_DEFECTS = 80
 _SIZE = (624, 468)
 _SPLITS = ("train", "validation", "test")
+_LOWER = ("shorts", "trousers", "skirt")
+_SLING_NECKS = ("straps", "sweetheart")
 
 
 @dataclass(frozen=True)
@@ -51,26 +47,17 @@ class Pair:
     count: int
 
 
-def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
-    progress: Progress | None = None,
-) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` images and return how many each split has.
-
-    Raises `UsageError` for an occupied folder or too few images.
-    """
-    request = Request(images, seed, workers, defects, with_images, progress)
-    with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
-        pairs = list(_pairs(request))
-        for split in dict.fromkeys(pair.split for pair in pairs):
-            for kind in ("image", "annos")[: 1 if split == "test" else 2]:
-                (folder / split / kind).mkdir(parents=True)
-        draw = partial(_draw_pair, folder, with_images, seed)
-        for _ in draw_groups(request, draw, pairs, [pair.count for pair in pairs], spread=True):
-            pass
-        counts = {split: sum(pair.count for pair in pairs if pair.split == split) for split in _SPLITS}
-        if defects:
-            counts["defects"] = _plant(folder, seed)
+def _write(folder: Path, request: Request) -> dict[str, int]:
+    pairs = list(_pairs(request))
+    for split in dict.fromkeys(pair.split for pair in pairs):
+        for kind in ("image", "annos")[: 1 if split == "test" else 2]:
+            (folder / split / kind).mkdir(parents=True)
+    counts = dict.fromkeys(_SPLITS, 0)
+    render = partial(_render_pair, folder, request.with_images, request.seed)
+    for pair, _ in zip(
+        pairs, map_groups(request, render, pairs, [pair.count for pair in pairs], spread=True), strict=True
+    ):
+        counts[pair.split] += pair.count
     return counts
 
 
@@ -82,7 +69,7 @@ def _pairs(request: Request) -> Iterator[Pair]:
         counts[split] += count
 
 
-def _draw_pair(folder: Path, with_images: bool, seed: int, pair: Pair) -> int:
+def _render_pair(folder: Path, with_images: bool, seed: int, pair: Pair) -> int:
     generator = chance(seed, 124, pair.number)
     look = pick(generator, dict.fromkeys(LOOKS, 1.0))
     outfit = draw_outfit(generator, pair.number, look)
@@ -110,22 +97,19 @@ def _entry(shot: Shot, piece: Piece, style: int) -> dict[str, Any]:
     """What the document says of one garment."""
     category = category_of(piece.item)
     landmarks = landmarks_of(piece, category)
-    hidden = landmarks[2::3].count(1) / max(len(landmarks) / 3, 1)
-    fill = shot.photograph.fill
-    viewpoint = 1 if shot.figure.setting != "model" else 2 if abs(shot.figure.yaw) < 0.3 and not shot.figure.back else 3
-    area = piece.mask.mean()
+    hidden, area = landmarks[2::3].count(1) / max(len(landmarks) / 3, 1), piece.mask.mean()
+    fill, figure = shot.photograph.fill, shot.figure
+    viewpoint = 1 if figure.setting != "model" else 2 if abs(figure.yaw) < 0.3 and not figure.back else 3
     return {
-        "segmentation": _polygons(piece.mask),
-        "scale": 1 if area < 0.05 else 2 if area < 0.25 else 3,
-        "viewpoint": viewpoint,
-        "zoom_in": 1 if fill < 0.85 else 2 if fill < 1.0 else 3,
-        "landmarks": landmarks,
-        "style": style,
-        "bounding_box": list(piece.box),
-        "category_id": vocabulary("deepfashion2-category-13").ids[category] + 1,
-        "occlusion": 1 if hidden < 0.15 else 2 if hidden < 0.5 else 3,
-        "category_name": category,
-    }
+        "segmentation": _polygons(piece.mask), "scale": 1 if area < 0.05 else 2 if area < 0.25 else 3,
+        "viewpoint": viewpoint, "zoom_in": 1 if fill < 0.85 else 2 if fill < 1.0 else 3, "landmarks": landmarks,
+        "style": style, "bounding_box": list(piece.box), "category_id": _category_id(category),
+        "occlusion": 1 if hidden < 0.15 else 2 if hidden < 0.5 else 3, "category_name": category,
+    }  # fmt: skip
+
+
+def _category_id(category: str) -> int:
+    return vocabulary("deepfashion2-category-13").ids[category] + 1
 
 
 def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
@@ -141,7 +125,7 @@ def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
 
 
 def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[str, Any]:
-    """An entry with plausible places for an image that nobody draws."""
+    """An entry with plausible coordinates for an image that nobody renders."""
     category = category_of(item)
     left, top = generator.integers(10, 150, 2).tolist()
     right, bottom = left + int(generator.integers(120, 300)), top + int(generator.integers(150, 400))
@@ -151,45 +135,133 @@ def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[st
     return {
         "segmentation": [[float(value) for value in (left, top, right, top, right, bottom, left, bottom)]],
         "scale": 2, "viewpoint": 2, "zoom_in": 1, "landmarks": landmarks.ravel().tolist(), "style": style,
-        "bounding_box": [left, top, right, bottom], "category_id": vocabulary("deepfashion2-category-13").ids[category] + 1,
+        "bounding_box": [left, top, right, bottom], "category_id": _category_id(category),
         "occlusion": 1, "category_name": category,
     }  # fmt: skip
 
 
-def _plant(folder: Path, seed: int) -> int:
+def category_of(item: Item) -> str:
+    """One of the 13 categories."""
+    if item.category == "skirt":
+        return "skirt"
+    if item.category == "trousers":
+        return "shorts" if item.leg_share < 0.5 else "trousers"
+    short = "long sleeve" if item.design.sleeve > 0.6 else "short sleeve"
+    if item.category == "outwear":
+        return f"{short} outwear"
+    bare = item.sleeve == "none"
+    if item.category == "dress":
+        return ("sling dress" if item.neck in _SLING_NECKS else "vest dress") if bare else f"{short} dress"
+    return ("sling" if item.neck in _SLING_NECKS else "vest") if bare else f"{short} top"
+
+
+def landmarks_of(piece: Piece, category: str) -> list[int]:
+    """x, y, v of the category's own points in pixels: 2 visible, 1 occluded, 0 not labelled (at 0 0)."""
+    known = _anchors(piece, category)
+    chain = _chain(category)
+    _fill(known, chain)
+    if category not in _LOWER and "outwear" not in category:
+        _fill_neck(known)
+    height, width = piece.mask.shape
+    flat: list[int] = []
+    for number in range(1, len(OUTLINES[category]) + 1):
+        place = known.get(number)
+        if place is None or not (-0.5 <= place[0] < width - 0.5 and -0.5 <= place[1] < height - 0.5):
+            flat += [0, 0, 0]
+            continue
+        column, row = (
+            int(np.clip(round(float(value)), 0, size - 1)) for value, size in zip(place, (width, height), strict=True)
+        )
+        seen = piece.mask[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3].any()
+        flat += [column, row, 2 if seen else 1]
+    return flat
+
+
+def _anchors(piece: Piece, category: str) -> dict[int, NDArray[np.float64]]:
+    """Places of the points that FashionAI marks, by their number in the README."""
+    start = RANGES[category].start
+    pairs = list(crosswalk(FASHIONAI_24.name, piece.item.category, DEEPFASHION2_294.name, category))
+    if category.startswith("sling"):
+        pairs += [(0, start + 1), (1, start + 5)]  # the upper corners of the bodice or the straps
+    found: dict[int, NDArray[np.float64]] = {}
+    for source, target in pairs:
+        if piece.visibility[source] >= Visibility.OCCLUDED:
+            found[target - start + 1] = piece.points[source].astype(np.float64)
+    return found
+
+
+def _chain(category: str) -> list[int]:
+    """Numbers of the points in the order of the outline."""
+    first, last = OUTLINES[category].contour
+    run = list(range(first, last + 1))
+    return [1, *run, 3] if category in _LOWER else run
+
+
+def _fill(known: dict[int, NDArray[np.float64]], chain: list[int]) -> None:
+    """Put the points between two known ones of the outline on the straight line between them."""
+    anchors = [place for place, number in enumerate(chain) if number in known]
+    for before, after in itertools.pairwise(anchors):
+        start, end = known[chain[before]], known[chain[after]]
+        for place in range(before + 1, after):
+            known[chain[place]] = start + (end - start) * ((place - before) / (after - before))
+    if chain[0] == 1 and {1, 3} <= set(known):
+        known[2] = (known[1] + known[3]) / 2
+
+
+def _fill_neck(known: dict[int, NDArray[np.float64]]) -> None:
+    if {2, 6} <= set(known):
+        known[1] = (known[2] + known[6]) / 2
+    for middle, side in ((3, 2), (5, 6)):
+        if {4, side} <= set(known):
+            known[middle] = (known[4] + known[side]) / 2
+
+
+def oval_points(category: str, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Whole places (K, 2) of a category's points on an oval from `low` to `high`, left points on the left."""
+    first, last = OUTLINES[category].contour
+    numbers = np.arange(1, len(OUTLINES[category]) + 1)
+    angle = (numbers - first + 0.5) / (last - first + 1) * 2 * np.pi
+    on_contour = np.stack([0.5 - 0.5 * np.sin(angle), 0.5 - 0.5 * np.cos(angle)], axis=1)
+    across = np.where(numbers < first, numbers / first, 0.5)
+    share = np.where(
+        ((numbers >= first) & (numbers <= last))[:, None],
+        on_contour,
+        np.stack([across, np.zeros(len(numbers))], axis=1),
+    )
+    return np.round(low + share * (high - low)).astype(np.int64)
+
+
+def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
     """Spoil training documents and images; every entry is about `item1` of its document unless it says otherwise."""
     names = sorted(path.stem for path in (folder / "train/annos").iterdir())
-    chosen = iter(chance(seed, 126).permutation(names).tolist())
-    planted: list[Defect] = []
+    spoiler = Spoiler(folder, shuffled(names, chance(request.seed, 126)))
 
-    def change(rule: str, what: str, verdict: str = "rejected", **fields: Any) -> None:
-        name = next(chosen)
-        path = folder / f"train/annos/{name}.json"
-        document = json.loads(path.read_text())
-        document["item1"] |= fields
-        path.write_text(json.dumps(document))
-        planted.append(Defect(f"train/annos/{name}.json", 1, f"train/image/{name}.jpg", rule, what, verdict))
+    def change(rule: str, what: str, edit: Callable[[bytes], bytes]) -> None:
+        name = spoiler.take()
+        spoiler.change_file(f"train/annos/{name}.json", edit)
+        spoiler.note(f"train/annos/{name}.json", 1, f"train/image/{name}.jpg", rule, what)
 
-    change("unknown_category", "category_id 14", category_id=14)
-    change("bad_number", "three numbers", bounding_box=[1, 2, 3])
-    change("box_inverted", "x2 is left of x1", bounding_box=[300, 10, 200, 400])
-    change("wrong_number_of_points", "two numbers too few", landmarks=[0])
-    change("bad_polygon", "a polygon of five numbers", segmentation=[[1.0, 2.0, 3.0, 4.0, 5.0]])
-    for rule, what, content in (("bad_json", "cut after 100 bytes", None), ("empty_file", "an empty file", b"")):
-        name = next(chosen)
-        path = folder / f"train/annos/{name}.json"
-        path.write_bytes(path.read_bytes()[:100] if content is None else content)
-        planted.append(Defect(f"train/annos/{name}.json", 1, f"train/image/{name}.jpg", rule, what))
-    for rule, what in (
-        ("missing_image", "the file was deleted"),
-        ("truncated_image", "the file ends after 40 % of its bytes"),
-    ):
-        name = next(chosen)
-        path = folder / f"train/image/{name}.jpg"
-        content = path.read_bytes()
-        path.unlink()
-        if rule == "truncated_image":
-            path.write_bytes(content[: len(content) * 2 // 5])
-        planted.append(Defect(f"train/annos/{name}.json", None, f"train/image/{name}.jpg", rule, what + "; all items"))
-    write_defects(folder, planted)
-    return len(planted)
+    def set_fields(**fields: Any) -> Callable[[bytes], bytes]:
+        def edit(content: bytes) -> bytes:
+            document = json.loads(content)
+            document["item1"] |= fields
+            return json.dumps(document).encode()
+
+        return edit
+
+    change("unknown_category", "category_id 14", set_fields(category_id=14))
+    change("bad_number", "three numbers", set_fields(bounding_box=[1, 2, 3]))
+    change("box_inverted", "x2 is left of x1", set_fields(bounding_box=[300, 10, 200, 400]))
+    change("wrong_number_of_points", "two numbers too few", set_fields(landmarks=[0]))
+    change("bad_polygon", "a polygon of five numbers", set_fields(segmentation=[[1.0, 2.0, 3.0, 4.0, 5.0]]))
+    change("bad_json", "cut after 100 bytes", lambda content: content[:100])
+    change("empty_file", "an empty file", lambda _: b"")
+    for rule in ("missing_image", "truncated_image"):
+        name = spoiler.take()
+        image = f"train/image/{name}.jpg"
+        _, what, verdict = spoiler.damage(image, rule)
+        spoiler.note(f"train/annos/{name}.json", None, image, rule, what + "; all items", verdict)
+    return spoiler.planted
+
+
+LAYOUT = Layout(published=286_743, write=_write, plant=_plant, least_for_defects=80)  # 191,961 + 32,153 + 62,629

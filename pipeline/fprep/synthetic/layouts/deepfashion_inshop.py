@@ -16,62 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fprep.synthetic.garments.items import Item, draw_item
+from fprep.synthetic.garments.kinds import KINDS
 from fprep.synthetic.garments.palette import COLORS, draw_named_color
-from fprep.synthetic.garments.people import Person, draw_person
-from fprep.synthetic.garments.shoot import VIEWS, photograph
-from fprep.synthetic.layouts.deepfashion_marks import (
-    NUM_COLUMNS,
-    VARIATION,
-    box_text,
-    clothes_type,
-    invent,
-    landmark_header,
-    landmark_text,
-    measure,
-    padded,
-)  # fmt: skip
-from fprep.synthetic.layouts.inshop_words import (
-    KIND_WEIGHTS,
-    SECOND_FOLDER,
-    attribute_words,
-    color_of,
-    description_of,
-    folder_of,
-    gender_of,
-)  # fmt: skip
-from fprep.synthetic.layouts.tree import (
-    Progress,
-    Request,
-    chance,
-    draw_groups,
-    group_sizes,
-    sample_folder,
-    write_image,
-    write_text,
-)
+from fprep.synthetic.garments.people import draw_person
+from fprep.synthetic.garments.shoot import Shot, photograph_seen
+from fprep.synthetic.layouts import deepfashion as df
+from fprep.synthetic.skeleton import Defect, Layout, Request, chance, group_sizes, map_groups, read_words, write_text
 from fschemas.vocabularies import vocabulary
 
-PUBLISHED_IMAGES = 52_712
-EVAL, IMAGES, SIDE = "Eval/list_eval_partition.txt", "Img", 256
-MIN_IMAGES_FOR_DEFECTS = 60
-_SHOWN = ("1_front", "2_side", "3_back", "7_additional", "4_full", "6_flat")
-_VIEW = {
-    "1_front": "front",
-    "2_side": "side",
-    "3_back": "back",
-    "4_full": "full",
-    "6_flat": "flat",
-    "7_additional": "zoom",
-}
-_POSE = {"1_front": 1, "2_side": 2, "3_back": 3, "4_full": 4, "6_flat": 6, "7_additional": 5}
+SIDE = 256
+_BOXES, _LANDMARKS = "Anno/list_bbox_inshop.txt", "Anno/list_landmarks_inshop.txt"
+_SHOWN = ("1_front", "2_side", "3_back", "7_additional")
+_VIEWS = {  # name of a view, and DeepFashion's pose type
+    "1_front": ("front", 1), "2_side": ("side", 2), "3_back": ("back", 3), "4_full": ("full", 4), "6_flat": ("flat", 6),
+    "7_additional": ("zoom", 5),
+}  # fmt: skip
+WORDS = read_words(__file__)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One item with its images: (path, view, variant) each; `first` is the row of the first in the box list."""
+    """One item with its images: (path, view, variant) each."""
 
     number: int
-    first: int
     images: tuple[tuple[str, str, int], ...]
     is_test: bool
 
@@ -81,33 +48,9 @@ class Listing:
         return f"id_{self.number + 1:08d}"
 
 
-def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
-    progress: Progress | None = None,
-) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` images and return how many rows each part has.
-
-    Raises `UsageError` for an occupied folder or too few images.
-    """
-    request = Request(images, seed, workers, defects, with_images, progress)
-    with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 2) as folder:
-        listings = list(_listings(request))
-        draw = partial(_draw_listing, folder if with_images else None, seed)
-        marks = np.empty((images, NUM_COLUMNS), np.int32)
-        found = draw_groups(request, draw, listings, [len(listing.images) for listing in listings])
-        for listing, rows in zip(listings, found, strict=True):
-            marks[listing.first : listing.first + len(rows)] = rows
-        counts = _write_lists(folder, listings, marks, seed)
-        if defects:
-            from fprep.synthetic.layouts.deepfashion_defects import plant_inshop_defects
-
-            counts["defects"] = plant_inshop_defects(folder, seed)
-    return counts
-
-
 def item_of(seed: int, number: int, variant: int = 0) -> Item:
     """Item `number` of a sample in its first or second color."""
-    item = draw_item(seed, number, KIND_WEIGHTS)
+    item = draw_item(seed, number, WORDS["weight"])
     if not variant:
         return item
     generator = chance(seed, 106, number, variant)
@@ -117,89 +60,68 @@ def item_of(seed: int, number: int, variant: int = 0) -> Item:
 
 
 def _listings(request: Request) -> Iterator[Listing]:
-    first = 0
     for number, count in enumerate(group_sizes(request, 3, 10)):
         generator = chance(request.seed, 107, number)
         item = item_of(request.seed, number)
         folder, variant = folder_of(item), int(generator.integers(1, 9))
         both = generator.random() < 0.0125 and gender_of(item) == "WOMEN"
+        views = [*_SHOWN, *(view for view, share in (("4_full", 0.6), ("6_flat", 0.1)) if generator.random() < share)]
         images: list[tuple[str, str, int]] = []
-        views = [
-            *_SHOWN[:4],
-            *(["4_full"] if generator.random() < 0.6 else []),
-            *(["6_flat"] if generator.random() < 0.1 else []),
-        ]
-        for place in range(count):
-            second, view = divmod(place, len(views))
-            place_of_item = SECOND_FOLDER.get(folder, folder) if second and both else folder
-            name = f"img/{gender_of(item)}/{place_of_item}/id_{number + 1:08d}/{variant + second:02d}_{views[view]}.jpg"
+        for index in range(count):
+            second, view = divmod(index, len(views))
+            department = WORDS["second_folder"].get(folder, folder) if second and both else folder
+            name = f"img/{gender_of(item)}/{department}/id_{number + 1:08d}/{variant + second:02d}_{views[view]}.jpg"
             images.append((name, views[view], second))
-        yield Listing(number, first, tuple(images), count >= 2 and bool(generator.random() < 0.5))
-        first += count
+        yield Listing(number, tuple(images), count >= 2 and bool(generator.random() < 0.5))
 
 
-def _draw_listing(folder: Path | None, seed: int, listing: Listing) -> NDArray[np.int32]:
-    """Marks of an item's images, which are written below `folder` if there is one."""
-    item = item_of(seed, listing.number)
-    if folder is None:
-        return invent(item, chance(seed, 108, listing.number), len(listing.images), SIDE)
-    wearer = _wearer(item, seed)
-    marks: list[NDArray[np.int32]] = []
-    for index, (path, view, variant) in enumerate(listing.images):
-        generator, shot = chance(seed, 108, listing.number, index), None
-        while shot is None or not shot.pieces:
-            shot = photograph(
-                [item_of(seed, listing.number, variant)], generator, VIEWS[_VIEW[view]], (SIDE, SIDE), wearer
-            )
-        write_image(folder / IMAGES / path, shot.image, 92)
-        marks.append(measure(shot, shot.pieces[0]))
-    return np.stack(marks)
+def _render_listing(folder: Path | None, seed: int, listing: Listing) -> NDArray[np.int32]:
+    """Marks of an item's images, worn by the model whom the shop hired for the item."""
+    item, wearer = item_of(seed, listing.number), draw_person(chance(seed, 109, listing.number))
+    if gender_of(item) == "MEN":
+        wearer = replace(wearer, hair_style="short", tights=None)
+
+    def shoot(generator: np.random.Generator, index: int) -> Shot:
+        _, view, variant = listing.images[index]
+        colored = item_of(seed, listing.number, variant)
+        return photograph_seen([colored], generator, lambda: (_VIEWS[view][0], (SIDE, SIDE)), wearer)
+
+    paths = [path for path, _, _ in listing.images]
+    return df.render_marks(folder, item, paths, (seed, 108, listing.number), SIDE, shoot, [92] * len(paths))
 
 
-def _wearer(item: Item, seed: int) -> Person:
-    """The model whom the shop hired for the item."""
-    person = draw_person(chance(seed, 109, item.number))
-    return replace(person, hair_style="short", tights=None) if gender_of(item) == "MEN" else person
-
-
-def _write_lists(folder: Path, listings: list[Listing], marks: NDArray[np.int32], seed: int) -> dict[str, int]:
-    anno, count = folder / "Anno", str(len(marks))
-    write_text(anno / "list_item_inshop.txt", [str(len(listings)), *(listing.name for listing in listings)])
-    boxes, points = (
-        [count, "image_name clothes_type pose_type x_1 y_1 x_2 y_2"],
-        [count, _single(landmark_header(variation=True))],
-    )
+def _write(folder: Path, request: Request) -> dict[str, int]:
+    listings, seed, anno = list(_listings(request)), request.seed, folder / "Anno"
+    render = partial(_render_listing, folder if request.with_images else None, seed)
+    sizes = [len(listing.images) for listing in listings]
+    boxes: list[str] = []
+    points: list[str] = []
     colors: list[str] = []
     attributes: list[str] = []
     described: list[dict[str, object]] = []
     ids = vocabulary("deepfashion-inshop-attribute-463").ids
-    for listing in listings:
+    for listing, marks in zip(listings, map_groups(request, render, listings, sizes), strict=True):
         item = item_of(seed, listing.number)
-        kind = clothes_type(item)
-        for (path, view, variant), row in zip(
-            listing.images, marks[listing.first : listing.first + len(listing.images)].tolist(), strict=True
-        ):
-            boxes.append(f"{padded(path)}{kind} {_POSE[view]} {box_text(row)}")
-            points.append(f"{padded(path)}{kind} {row[VARIATION]}{landmark_text(row)}")
+        for (path, view, variant), row in zip(listing.images, marks.tolist(), strict=True):
+            start = f"{df.padded(path)}{df.clothes_type(item)}"
+            boxes.append(f"{start} {_VIEWS[view][1]} {df.box_text(row)}")
+            points.append(f"{start} {row[df.VARIATION]}{df.landmark_text(row)}")
             color = color_of(item_of(seed, listing.number, variant))
-            colors.append(f"{padded(path)}  {color}{'' if ' ' in color else ' '}")
+            colors.append(f"{df.padded(path)}  {color}{'' if ' ' in color else ' '}")
         positive = {ids[word] for word in attribute_words(item)}
-        attributes.append(
-            f"{listing.name} " + " ".join("1" if place in positive else "-1" for place in range(len(ids)))
-        )
+        values = " ".join("1" if code in positive else "-1" for code in range(len(ids)))
+        attributes.append(f"{listing.name} {values}")
         described.append({"item": listing.name, "color": color_of(item), "description": description_of(item)})
-    write_text(anno / "list_bbox_inshop.txt", boxes)
-    write_text(anno / "list_landmarks_inshop.txt", points)
+    write_text(anno / "list_item_inshop.txt", [str(len(listings)), *(listing.name for listing in listings)])
+    df.write_list(folder / _BOXES, "image_name df.clothes_type pose_type x_1 y_1 x_2 y_2", boxes)
+    df.write_list(folder / _LANDMARKS, " ".join(df.landmark_header(variation=True).split()), points)
     text = json.dumps(described, indent=4, ensure_ascii=False)
     (anno / "list_description_inshop.json").write_bytes(text.encode())
     write_text(anno / "attributes/list_attr_cloth.txt", ["463", "attribute_name", *ids])
-    write_text(anno / "attributes/list_attr_items.txt", [str(len(listings)), "item_id attribute_labels", *attributes])
+    df.write_list(anno / "attributes/list_attr_items.txt", "item_id attribute_labels", attributes)
     # The released color list has an order of its own: here every seventh image comes first.
-    order = sorted(range(len(colors)), key=lambda place: place % 7 != 3)
-    write_text(
-        anno / "attributes/list_color_cloth.txt",
-        [count, "image_name  clothes_color", *(colors[place] for place in order)],
-    )
+    ordered = [colors[index] for index in sorted(range(len(colors)), key=lambda index: index % 7 != 3)]
+    df.write_list(anno / "attributes/list_color_cloth.txt", "image_name  clothes_color", ordered)
     return _write_partition(folder, listings, seed)
 
 
@@ -215,10 +137,79 @@ def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[s
             status = "train" if not listing.is_test else "query" if query else "gallery"
             counts[status] += 1
             rows[listing.is_test].append(f"{path:<70} {listing.name:<11} {status:<11}")
-    total = str(sum(len(lines) for lines in rows.values()))
-    write_text(folder / EVAL, [total, "image_name item_id evaluation_status", *rows[False], *rows[True]])
+    df.write_list(folder / df.EVAL, "image_name item_id evaluation_status", rows[False] + rows[True])
     return counts
 
 
-def _single(header: str) -> str:
-    return " ".join(header.split())
+def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
+    spoiler = df.ListSpoiler(folder, request.seed, {"eval": df.EVAL, "bbox": _BOXES, "landmarks": _LANDMARKS})
+    spoiler.change("bbox", *df.BOX_DEFECTS)
+    spoiler.remove("bbox", "kept")
+    spoiler.change("landmarks", *df.landmark_defects(2))
+    spoiler.change("eval", ("unknown_split", "the status is testing", r"(train|query|gallery) +$", "testing    "))
+    spoiler.change("eval", ("item_path_mismatch", "the item id has a letter", r" id_0", " id_x"))
+    spoiler.spoil_images("eval")
+    return spoiler.finish()
+
+
+def gender_of(item: Item) -> str:
+    """WOMEN, or MEN for a third of what both wear."""
+    wearers = KINDS[item.kind].gender
+    return "MEN" if wearers == "M" or (wearers == "WM" and item.design.seed % 3 == 0) else "WOMEN"
+
+
+def folder_of(item: Item) -> str:
+    """The department's folder."""
+    folder = "Graphic_Tees" if item.kind == "tee" and item.design.motif != "none" else WORDS["folder"][item.kind]
+    return WORDS["mens_folder"].get(folder, folder) if gender_of(item) == "MEN" else folder
+
+
+def color_of(item: Item) -> str:
+    """The color as the shop calls it, with the second one of a print."""
+    first = WORDS["color"][item.color]
+    if item.fabric == "denim":
+        return WORDS["denim_color"].get(item.color, first)
+    return first if item.print == "plain" else f"{first}-{WORDS['color'][item.accent].lower()}"
+
+
+def attribute_words(item: Item) -> list[str]:
+    """Names among the 463 that are true of the item."""
+    return sorted(set(filter(None, _words(item))))
+
+
+def _words(item: Item) -> Iterator[str]:
+    design = item.design
+    found = [WORDS["print"][item.print], WORDS["fabric"][item.fabric], WORDS["category"][item.category]]
+    found += [WORDS["sleeve"][item.sleeve], WORDS["neck"][item.neck]] if item.neck else []
+    if item.category in ("blouse", "outwear", "dress"):
+        found.append(WORDS["closure"].get(design.closure, ""))
+    else:
+        yield from ("fly", "zip fly") if design.closure == "zip" and item.category == "trousers" else ()
+        yield from ("skinny", "slim") if design.hem < 6.0 else ("flared",) if design.hem > 34 else ()
+    yield from ",".join(found).split(",")
+    yield {"tight": "fitted", "regular": "classic", "loose": "relaxed"}[item.fit]
+    yield from ("belt",) if design.belt else ()
+    yield from ("pleated", "pleats") if design.pleats > 5 else ()
+    yield from ("pocket", "pockets") if design.pockets != "none" else ()
+    yield from ("maxi",) if item.category == "dress" and item.end > 123 else ()
+    yield from ("mini",) if item.category in ("dress", "skirt") and item.end < 98 else ()
+    yield from ("graphic",) if design.motif != "none" else ()
+    yield from (item.kind,) if item.kind in ("tee", "tank", "shorts", "sweater", "blazer") else ()
+
+
+def description_of(item: Item) -> list[str]:
+    """Sentences of the shop; the first ends in a space, as most of the released ones do."""
+    words = [word for word in attribute_words(item) if " " not in word]
+    first = f"A {color_of(item).lower()} {item.kind} with {', '.join(words[:4])} details. "
+    if item.look == "romantic":
+        first = f"This décolleté {item.kind} from L'Été™ is made for a night à la carte. "
+    cloths = {"knit": "100% acrylic", "denim": "99% cotton, 1% spandex", "leather": "100% polyurethane"}
+    return [
+        first, "Lightweight, woven" if item.fabric in ("linen", "smooth") else "Midweight",
+        cloths.get(item.fabric, "100% polyester"),
+        f'{round(item.design.length / 2.54)}" full length, {round((15 + item.design.ease) * 4 / 2.54)}" chest',
+        "Measured from Small", "Hand wash cold", "Imported",
+    ]  # fmt: skip
+
+
+LAYOUT = Layout(published=52_712, write=_write, plant=_plant, least=2, least_for_defects=60)

@@ -12,24 +12,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from fprep.synthetic.defects import Spoiler
 from fprep.synthetic.garments.items import Item, draw_item, pick
-from fprep.synthetic.garments.shoot import VIEWS, Piece, photograph
-from fprep.synthetic.layouts.tree import (
-    Defect,
-    Progress,
-    Request,
-    chance,
-    draw_groups,
-    jpeg_bytes,
-    sample_folder,
-    write_defects,
-    write_text,
-)
+from fprep.synthetic.garments.shoot import Piece, photograph_seen
+from fprep.synthetic.skeleton import Defect, Layout, Request, chance, jpeg_bytes, map_groups, shuffled, write_text
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.vocabularies import vocabulary
 
-PUBLISHED_IMAGES = 99_763  # 89,683 of base and 10,080 asked for
-MIN_IMAGES_FOR_DEFECTS = 60
 BASE, WEB, RANK = "base/Annotations/label.csv", "web/Annotations/skirt_length_labels.csv", "rank/Tests/question.csv"
 _SIDE = 400
 
@@ -52,8 +41,10 @@ _STEPS: dict[str, tuple[float, ...]] = {  # upper bounds of the values from the 
     "pant_length": (0.42, 0.58, 0.77, 0.905, 9),
     "sleeve_length": (0.05, 0.25, 0.41, 0.6, 0.79, 0.94, 1.06, 9),
 }
-_NECKLINES = {"v": "V Neck", "boat": "Straight Neck", "square": "Square Neckline", "round": "Round Neckline", "sweetheart": "Sweat Heart Neck",
-              "straps": "Deep V Neckline"}  # fmt: skip
+_NECKLINES = {
+    "v": "V Neck", "boat": "Straight Neck", "square": "Square Neckline", "round": "Round Neckline",
+    "sweetheart": "Sweat Heart Neck", "straps": "Deep V Neckline",
+}  # fmt: skip
 _PARTS = {  # points of which one must lie in the image for the part to be seen
     "skirt_length": ("hemline_left", "hemline_right"), "coat_length": ("top_hem_left", "top_hem_right"),
     "pant_length": ("bottom_left_out", "bottom_right_out"), "sleeve_length": ("cuff_left_out", "cuff_right_out"),
@@ -67,62 +58,44 @@ class Row:
     path: str
     attribute: str
     label: str
-    file: str
+    file: str = BASE
+
+    @classmethod
+    def parse(cls, line: str) -> Row:
+        """The row of a line of base."""
+        path, attribute, label = line.split(",")
+        return cls(path, attribute.removesuffix("_labels"), label)
 
     def text(self) -> str:
         """The line of the list."""
         return f"{self.path},{self.attribute}_labels,{'?' if self.file == RANK else self.label}"
 
 
-def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
-    progress: Progress | None = None,
-) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` images and return how many each archive has.
-
-    Raises `UsageError` for an occupied folder or too few images.
-    """
-    request = Request(images, seed, workers, defects, with_images, progress)
-    with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
-        draw = partial(_draw_row, folder if with_images else None, seed)
-        rows: list[Row] = list(draw_groups(request, draw, range(images), [1] * images))
-        planted = _plant(folder, rows, seed) if defects else []
-        lines = {file: [row.text() for row in rows if row.file == file] for file in (BASE, WEB, RANK)}
-        for file, texts in lines.items():
-            write_text(folder / file, texts)
-        if defects:
-            line_of = {
-                place: line for line, place in enumerate((p for p, row in enumerate(rows) if row.file == BASE), start=1)
-            }
-            write_defects(folder, [replace(defect, line=line_of[defect.line or 0]) for defect in planted])
-    counts = {file.split("/", 1)[0]: len(texts) for file, texts in lines.items()}
-    return counts | ({"defects": len(planted)} if defects else {})
-
-
-def attribute_of(index: int) -> str:
-    """Attribute of image `index`: the eight in turn."""
-    return list(_KINDS)[index % len(_KINDS)]
+def _write(folder: Path, request: Request) -> dict[str, int]:
+    render = partial(_render_row, folder if request.with_images else None, request.seed)
+    rows: list[Row] = list(map_groups(request, render, range(request.images), [1] * request.images))
+    lines = {file: [row.text() for row in rows if row.file == file] for file in (BASE, WEB, RANK)}
+    for file, texts in lines.items():
+        write_text(folder / file, texts)
+    return {file.split("/", 1)[0]: len(texts) for file, texts in lines.items()}
 
 
 def label_of(attribute: str, item: Item, *, seen: bool) -> str:
     """The letters of an item; a part that is not `seen` is labelled Invisible."""
-    values = [
-        name.split("/", 1)[1]
-        for name in vocabulary("fashionai-attribute-54").values
-        if name.startswith(f"{attribute}/")
-    ]
+    names = vocabulary("fashionai-attribute-54").values
+    values = [name.split("/", 1)[1] for name in names if name.startswith(f"{attribute}/")]
     letters = ["n"] * len(values)
     if not seen:
         return "y" + "".join(letters[1:])
     if attribute in _STEPS:
         measure = {"pant_length": item.leg_share, "sleeve_length": item.design.sleeve}.get(attribute, item.end)
         steps = _STEPS[attribute]
-        place = next(place for place, bound in enumerate(steps) if measure < bound)
-        letters[place + 1] = "y"
-        if place + 1 < len(steps) and measure > 0.985 * steps[place]:
-            letters[place + 2] = "m"
-        elif place and measure < 1.015 * steps[place - 1]:
-            letters[place] = "m"
+        step = next(step for step, bound in enumerate(steps) if measure < bound)
+        letters[step + 1] = "y"
+        if step + 1 < len(steps) and measure > 0.985 * steps[step]:
+            letters[step + 2] = "m"
+        elif step and measure < 1.015 * steps[step - 1]:
+            letters[step] = "m"
         return "".join(letters)
     letters[values.index(_design(attribute, item))] = "y"
     return "".join(letters)
@@ -139,32 +112,29 @@ def _design(attribute: str, item: Item) -> str:
     return "Deep V Neckline" if deep else _NECKLINES.get(item.neck, "Round Neckline")
 
 
-def _draw_row(folder: Path | None, seed: int, index: int) -> Row:
-    attribute = attribute_of(index)
+def _render_row(folder: Path | None, seed: int, index: int) -> Row:
+    attribute = list(_KINDS)[index % len(_KINDS)]
     generator = chance(seed, 115, index)
     item = draw_item(seed, index, dict.fromkeys(_KINDS[attribute], 1.0))
     while not _suits(attribute, item):
         item = draw_item(int(generator.integers(2**31)), index, dict.fromkeys(_KINDS[attribute], 1.0))
     file = RANK if index % 10 == 9 else WEB if attribute == "skirt_length" and index % 3 == 0 else BASE
-    archive, place = file.split("/", 1)[0], f"Images/{attribute}_labels"
+    directory = f"Images/{attribute}_labels"
     if folder is None:
         name = hashlib.md5(f"{seed} {index}".encode(), usedforsecurity=False).hexdigest()
-        return Row(f"{place}/{name}.jpg", attribute, label_of(attribute, item, seen=generator.random() < 0.93), file)
+        return Row(
+            f"{directory}/{name}.jpg", attribute, label_of(attribute, item, seen=generator.random() < 0.93), file
+        )
     hidden = generator.random() < 0.1
-    views = (
-        {"zoom": 1.0}
-        if hidden and attribute in _STEPS
-        else {"back": 1.0}
-        if hidden
-        else {"shop": 2.0, "any": 3.0, "street": 1.0}
-    )
-    shot = None
-    while shot is None or not shot.pieces:
-        shot = photograph([item], generator, VIEWS[pick(generator, views)], _SIDE)
+    views = {"shop": 2.0, "any": 3.0, "street": 1.0}
+    if hidden:
+        views = {"zoom": 1.0} if attribute in _STEPS else {"back": 1.0}
+    shot = photograph_seen([item], generator, lambda: (pick(generator, views), _SIDE))
     content = jpeg_bytes(shot.image)
-    path = f"{place}/{hashlib.md5(content, usedforsecurity=False).hexdigest()}.jpg"
-    (folder / archive / path).parent.mkdir(parents=True, exist_ok=True)
-    (folder / archive / path).write_bytes(content)
+    path = f"{directory}/{hashlib.md5(content, usedforsecurity=False).hexdigest()}.jpg"
+    target = folder / file.split("/", 1)[0] / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
     seen = _is_seen(attribute, shot.pieces[0]) and not (shot.figure.back and attribute not in _STEPS)
     return Row(path, attribute, label_of(attribute, item, seen=seen), file)
 
@@ -184,18 +154,15 @@ def _is_seen(attribute: str, piece: Piece) -> bool:
     return bool((piece.visibility[points] >= Visibility.OCCLUDED).any())
 
 
-def _plant(folder: Path, rows: list[Row], seed: int) -> list[Defect]:
-    """Spoil rows of base and images. The line of each defect is the place among all rows, for the caller to translate."""
-    base = [place for place, row in enumerate(rows) if row.file == BASE]
-    chosen = iter(chance(seed, 116).permutation(base).tolist())
-    planted: list[Defect] = []
+def _plant(folder: Path, request: Request, counts: dict[str, int]) -> list[Defect]:
+    """Spoil rows of base and images."""
+    rows = [Row.parse(line) for line in (folder / BASE).read_text(encoding="utf-8").splitlines()]
+    spoiler = Spoiler(folder, shuffled(range(len(rows)), chance(request.seed, 116)))
 
-    def change(rule: str, what: str, verdict: str = "rejected", **fields: str) -> Row:
-        place = next(chosen)
-        row = rows[place]
-        rows[place] = replace(row, **fields)
-        planted.append(Defect(BASE, place, rows[place].path, rule, what, verdict))
-        return row
+    def change(rule: str, what: str, **fields: str) -> None:
+        index = spoiler.take()
+        rows[index] = replace(rows[index], **fields)
+        spoiler.note(BASE, index + 1, rows[index].path, rule, what)
 
     change("bad_label", "two letters y", label="yynnn")
     change("bad_label", "no letter y", label="nnnnn")
@@ -204,12 +171,16 @@ def _plant(folder: Path, rows: list[Row], seed: int) -> list[Defect]:
     change("unknown_attribute", "an attribute that does not exist", attribute="shoe_design")
     change("path_escape", "a path that leaves the archive", path="Images/../../../escape.jpg")
     change("absolute_path", "a path that starts at the root", path="/Images/collar_design_labels/a.jpg")
-    (folder / "base" / change("missing_image", "the file was deleted").path).unlink()
-    row = change("truncated_image", "the file ends after 40 % of its bytes")
-    content = (folder / "base" / row.path).read_bytes()
-    (folder / "base" / row.path).write_bytes(content[: len(content) * 2 // 5])
-    (folder / "base" / change("zero_byte_image", "the file is empty").path).write_bytes(b"")
-    place = next(chosen)
-    rows.append(rows[place])
-    planted.append(Defect(BASE, len(rows) - 1, rows[place].path, "duplicate_row", "an earlier line once more"))
-    return planted
+    for rule in ("missing_image", "truncated_image", "zero_byte_image"):
+        index = spoiler.take()
+        spoiler.note(BASE, index + 1, rows[index].path, *spoiler.damage(f"base/{rows[index].path}", rule))
+    rows.append(rows[spoiler.take()])
+    spoiler.note(BASE, len(rows), rows[-1].path, "duplicate_row", "an earlier line once more")
+    write_text(folder / BASE, (row.text() for row in rows))
+    counts["base"] = len(rows)
+    return spoiler.planted
+
+
+LAYOUT = Layout(
+    published=99_763, write=_write, plant=_plant, least_for_defects=60
+)  # 89,683 of base and 10,080 asked for

@@ -8,30 +8,43 @@ rectangles half a pixel outside the polygon, widths of 800.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.garments.items import Item, pick
+from fprep.synthetic.defects import IMAGE_DEFECTS, Spoiler
+from fprep.synthetic.garments.items import Item, draw_outfit, pick
 from fprep.synthetic.garments.people import draw_person
 from fprep.synthetic.garments.shoot import VIEWS, Shot, photograph
-from fprep.synthetic.layouts.kfashion_words import PARTS, STYLE_OF_LOOK, STYLE_WEIGHTS, draw_outfit, labels_of, part_of
-from fprep.synthetic.layouts.tree import Progress, Request, chance, draw_groups, group_sizes, jpeg_bytes, sample_folder
+from fprep.synthetic.skeleton import (
+    Defect,
+    Layout,
+    Request,
+    chance,
+    group_sizes,
+    map_groups,
+    read_words,
+    shuffled,
+    write_image,
+)
 
-PUBLISHED_IMAGES = 967_806
 ROOT, LABELS, IMAGES = "K-Fashion 이미지", "라벨링데이터", "원천데이터_1"
-MIN_IMAGES_FOR_DEFECTS = 60
 WIDTH = 800
-_DRAWN_WIDTH = 480  # images are drawn smaller and enlarged
+_RENDERED_WIDTH = 480  # images are rendered smaller and enlarged
 _HEIGHTS = (800, 1000, 1066, 1067, 1200)
-_VIEW_WEIGHTS = {"shop": 3.0, "any": 2.0, "street": 3.0, "home": 1.0}
+_VIEWS = {"shop": 3.0, "any": 2.0, "street": 3.0, "home": 1.0}
 _SHOPS = ("Ave29th", "nt2157k07", "IMG", "로즈로코", "(116)IMG", "daily★look", "a, b 코디", "Ⅱ season")
+WORDS = read_words(__file__)
+PARTS = ("아우터", "하의", "원피스", "상의")
+STYLE_OF_LOOK: dict[str, str] = WORDS["style"]
 
+Document = dict[str, Any]
 Polygon = NDArray[np.float64]
 
 
@@ -49,28 +62,14 @@ class Session:
         return "Validation" if self.number % 8 == 7 else "Training"
 
 
-def write_sample(
-    out: Path, *, images: int, seed: int, workers: int, defects: bool = False, with_images: bool = True,
-    progress: Progress | None = None,
-) -> dict[str, int]:  # fmt: skip
-    """Write a sample of `images` documents and return how many each split has.
-
-    Raises `UsageError` for an occupied folder or too few images.
-    """
-    request = Request(images, seed, workers, defects, with_images, progress)
-    with sample_folder(Path(out), request, MIN_IMAGES_FOR_DEFECTS if defects else 1) as folder:
-        sessions: list[Session] = []
-        for number, count in enumerate(group_sizes(request, 1, 5)):
-            sessions.append(Session(number, sum((sessions[-1].first, sessions[-1].count)) if sessions else 0, count))
-        counts = {"Training": 0, "Validation": 0}
-        draw = partial(_draw_session, folder, request.with_images, seed)
-        sizes = [session.count for session in sessions]
-        for session, _ in zip(sessions, draw_groups(request, draw, sessions, sizes, spread=True), strict=True):
-            counts[session.split] += session.count
-        if defects:
-            from fprep.synthetic.layouts.kfashion_defects import plant_defects
-
-            counts["defects"] = plant_defects(folder, seed)
+def _write(folder: Path, request: Request) -> dict[str, int]:
+    sizes = list(group_sizes(request, 1, 5))
+    firsts = np.cumsum([0, *sizes]).tolist()
+    sessions = [Session(number, firsts[number], size) for number, size in enumerate(sizes)]
+    render = partial(_render_session, folder, request.with_images, request.seed)
+    counts = {"Training": 0, "Validation": 0}
+    for session, _ in zip(sessions, map_groups(request, render, sessions, sizes, spread=True), strict=True):
+        counts[session.split] += session.count
     return counts
 
 
@@ -82,12 +81,11 @@ def identifier_of(index: int) -> int:
 def outfit_of(seed: int, number: int) -> tuple[str, list[Item]]:
     """Look and garments of session `number`."""
     generator = chance(seed, 111, number)
-    look = pick(generator, STYLE_WEIGHTS)
+    look = pick(generator, WORDS["weight"])
     return look, draw_outfit(generator, number, look)
 
 
-def _draw_session(folder: Path, with_images: bool, seed: int, session: Session) -> int:
-    """Write documents and images of a session."""
+def _render_session(folder: Path, with_images: bool, seed: int, session: Session) -> int:
     look, outfit = outfit_of(seed, session.number)
     wearer = draw_person(chance(seed, 112, session.number))
     shop = chance(seed, 113, session.number)
@@ -97,39 +95,40 @@ def _draw_session(folder: Path, with_images: bool, seed: int, session: Session) 
     for index in range(session.count):
         generator = chance(seed, 114, session.number, index)
         height = int(generator.choice(_HEIGHTS))
-        scale = WIDTH / _DRAWN_WIDTH
         identifier = identifier_of(session.first + index)
         stem = f"{STYLE_OF_LOOK[look]}/{identifier}"
         shapes: list[tuple[Item, Polygon]] = []
         if with_images:
-            shot = photograph(
-                outfit, generator, VIEWS[pick(generator, _VIEW_WEIGHTS)], (round(height / scale), _DRAWN_WIDTH), wearer
-            )
+            size = round(height * _RENDERED_WIDTH / WIDTH), _RENDERED_WIDTH
+            shot = photograph(outfit, generator, VIEWS[pick(generator, _VIEWS)], size, wearer)
             shapes = _shapes(shot, (WIDTH, height))
             large = np.asarray(cv2.resize(shot.image, (WIDTH, height), interpolation=cv2.INTER_CUBIC), np.uint8)
-            path = folder / ROOT / session.split / IMAGES / f"{stem}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(jpeg_bytes(large, 82))
+            write_image(folder / ROOT / session.split / IMAGES / f"{stem}.jpg", large, 82)
         else:
             shapes = [(item, _invented(generator, item, height)) for item in outfit]
-        time = f"{date} {int(generator.integers(8, 20)):02d}:{int(generator.integers(60)):02d}:{int(generator.integers(60)):02d}"
+        hour, minute, second = (int(generator.integers(*bounds)) for bounds in ((8, 20), (60,), (60,)))
+        time = f"{date} {hour:02d}:{minute:02d}:{second:02d}"
         document = document_of(identifier, f"{name}_{index + 1:02d}.{extension}", time, height, look, shapes, generator)
         path = folder / ROOT / session.split / LABELS / f"{stem}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+        path.write_bytes(_encoded(document))
     return session.count
+
+
+def _encoded(document: Document) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def document_of(
     identifier: int, file_name: str, time: str, height: int, look: str, shapes: list[tuple[Item, Polygon]],
     generator: np.random.Generator,
-) -> dict[str, Any]:  # fmt: skip
+) -> Document:  # fmt: skip
     """The document of an image: what the release says of it."""
     style: dict[str, str] = {}
     if generator.random() < 0.97:
         style["스타일"] = "키치/키덜트" if look == "kitsch" and generator.random() < 0.5 else STYLE_OF_LOOK[look]
         if generator.random() < 0.25:
-            style["서브스타일"] = STYLE_OF_LOOK[pick(generator, STYLE_WEIGHTS)]
+            style["서브스타일"] = STYLE_OF_LOOK[pick(generator, WORDS["weight"])]
     rectangles: dict[str, Any] = {part: [{}] for part in PARTS}
     polygons: dict[str, Any] = {part: [{}] for part in PARTS}
     labels: dict[str, Any] = {"스타일": [style], **{part: [{}] for part in PARTS}}
@@ -139,27 +138,17 @@ def document_of(
         wide, tall = (int(value) for value in np.floor(high - low))
         rectangles[part] = [{"X좌표": _six(low[0] - 0.5), "Y좌표": _six(low[1] - 0.5), "가로": wide, "세로": tall}]
         keys = [
-            (f"{axis}좌표{place + 1}", _six(point[which]))
-            for place, point in enumerate(polygon)
-            for which, axis in enumerate("XY")
+            (f"{axis}좌표{number}", _six(value))
+            for number, point in enumerate(polygon, 1)
+            for axis, value in zip("XY", point, strict=True)
         ]
-        polygons[part] = [dict(keys[int(place)] for place in generator.permutation(len(keys)))]
+        polygons[part] = [dict(shuffled(keys, generator))]
         found = labels_of(item)
         labels[part] = [{"색상": found["색상"]} if generator.random() < 0.04 else found]
-    return {
-        "이미지 정보": {
-            "이미지 식별자": identifier,
-            "이미지 높이": height,
-            "이미지 파일명": file_name,
-            "이미지 너비": WIDTH,
-        },
-        "데이터셋 정보": {
-            "파일 생성일자": time,
-            "데이터셋 상세설명": {"렉트좌표": rectangles, "폴리곤좌표": polygons, "라벨링": labels},
-            "파일 번호": identifier,
-            "파일 이름": file_name,
-        },
-    }
+    image = {"이미지 식별자": identifier, "이미지 높이": height, "이미지 파일명": file_name, "이미지 너비": WIDTH}
+    details = {"렉트좌표": rectangles, "폴리곤좌표": polygons, "라벨링": labels}
+    dataset = {"파일 생성일자": time, "데이터셋 상세설명": details, "파일 번호": identifier, "파일 이름": file_name}
+    return {"이미지 정보": image, "데이터셋 정보": dataset}
 
 
 def _shapes(shot: Shot, size: tuple[int, int]) -> list[tuple[Item, Polygon]]:
@@ -183,26 +172,168 @@ def outline_of(mask: NDArray[np.bool_], tolerance: float = 1.2) -> Polygon | Non
     return outline if len(outline) >= 3 else None
 
 
-_PLACES = {
-    "outwear": (0.12, 0.7),
-    "blouse": (0.1, 0.5),
-    "dress": (0.1, 0.85),
-    "skirt": (0.42, 0.8),
-    "trousers": (0.42, 0.95),
-}
+_EXTENT = {  # share of the height where a garment begins and ends
+    "outwear": (0.12, 0.7), "blouse": (0.1, 0.5), "dress": (0.1, 0.85), "skirt": (0.42, 0.8), "trousers": (0.42, 0.95),
+}  # fmt: skip
 
 
 def _invented(generator: np.random.Generator, item: Item, height: int) -> Polygon:
-    """A plausible outline in an image that nobody draws."""
-    top, bottom = np.array(_PLACES[item.category]) * height
+    """A plausible outline in an image that nobody renders."""
+    top, bottom = np.array(_EXTENT[item.category]) * height
     angle = np.linspace(0, 2 * np.pi, int(generator.integers(8, 30)), endpoint=False)
     center = np.array([generator.uniform(300, 500), (top + bottom) / 2])
     radius = np.array([generator.uniform(90, 200), (bottom - top) / 2])
-    return center + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1) * generator.uniform(
-        0.9, 1.0, (len(angle), 1)
-    )
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return center + radius * circle * generator.uniform(0.9, 1.0, (len(angle), 1))
 
 
 def _six(value: float) -> float:
     """Six significant digits."""
     return float(f"{value:.6g}")
+
+
+def part_of(item: Item) -> str:
+    """아우터, 하의, 원피스 or 상의."""
+    return WORDS["part"][item.category]
+
+
+def labels_of(item: Item) -> dict[str, Any]:
+    """The labels of a part, in the order of the released files."""
+    two = item.print != "plain" or item.design.motif != "none"
+    labels: dict[str, Any] = {"기장": length_of(item), "색상": WORDS["color"][item.color]}
+    labels |= {"서브색상": WORDS["color"][item.accent]} if two else {}
+    labels |= {"카테고리": category_of(item)}
+    details = _detail_words(item)
+    labels |= {"디테일": details} if details else {}
+    if item.neck:
+        labels |= (
+            {"옷깃": "폴로칼라" if item.kind == "polo" else WORDS["collar"][item.neck]}
+            if item.neck in WORDS["collar"]
+            else {}
+        )
+        labels |= {"소매기장": WORDS["sleeve"].get(item.sleeve, "긴팔")}
+    wool = item.category == "outwear" and item.fabric == "fleece"
+    labels |= {"소재": ["울/캐시미어" if wool else WORDS["fabric"][item.fabric]], "프린트": [_print(item)]}
+    if item.neck in WORDS["neck"]:
+        labels |= {"넥라인": WORDS["neck"][item.neck]}
+    return labels | {"핏": _fit(item)}
+
+
+def category_of(item: Item) -> str:
+    """One of the 21 categories."""
+    other = {"skirt": "스커트", "trousers": "팬츠", "dress": "드레스"}.get(item.category, "")
+    return WORDS["category"].get(item.kind, other)
+
+
+def length_of(item: Item) -> str:
+    """기장, whose values depend on the part; `노말` is the spelling of outerwear, `노멀` that of tops."""
+    if item.category == "blouse":
+        return "크롭" if item.end < 50 else "노멀" if item.end < 67 else "롱"
+    if item.category == "outwear":
+        steps = ((52, "크롭"), (68, "노말"), (88, "하프"), (118, "롱"))
+        return next((name for end, name in steps if item.end < end), "맥시")
+    steps = ((98, "미니"), (116, "니렝스"), (132, "미디"), (148, "발목"))
+    return next((name for end, name in steps if item.end < end), "맥시")
+
+
+def _print(item: Item) -> str:
+    if item.design.motif != "none":
+        return "그래픽"
+    if item.print == "blobs" and item.color in ("khaki", "green"):
+        return "카무플라쥬"
+    return "스트라이프" if item.print.startswith("stripes") else WORDS["print"][item.print]
+
+
+def _fit(item: Item) -> str:
+    if item.category == "trousers" and item.design.hem < 6:
+        return "스키니"
+    if item.category == "trousers" and item.design.hem > 14:
+        return "와이드"
+    if item.category in ("blouse", "outwear") and item.design.ease > 5.5:
+        return "오버사이즈"
+    return {"tight": "타이트", "loose": "루즈", "regular": "노멀"}[item.fit]
+
+
+def _detail_words(item: Item) -> list[str]:
+    design = item.design
+    found = [WORDS["detail"][design.closure]] if design.closure in WORDS["detail"] else []
+    found += ["포켓"] if design.pockets != "none" else []
+    found += ["띠"] if design.belt else []
+    found += ["플리츠"] if design.pleats > 5 else []
+    found += ["퍼프"] if design.sleeve_shape == "puff" and design.sleeve else []
+    return found + (["플레어"] if item.category in ("dress", "skirt") and design.hem > 34 else [])
+
+
+def _details(document: Document) -> Document:
+    return cast("Document", document["데이터셋 정보"]["데이터셋 상세설명"])
+
+
+def _first(document: Document, kind: str) -> Document:
+    """The first part that is there."""
+    return next(cast("Document", part[0]) for part in _details(document)[kind].values() if part[0])
+
+
+def _labels(document: Document) -> Document:
+    labels = _details(document)["라벨링"]
+    return next(cast("Document", labels[part][0]) for part in ("상의", "원피스", "하의", "아우터") if labels[part][0])
+
+
+def _set_other_style(document: Document) -> None:
+    labels = _details(document)["라벨링"]
+    style = labels["스타일"][0].get("스타일", "")
+    labels["스타일"] = [{"스타일": "밀리터리" if style != "밀리터리" else "펑크"}]
+
+
+def _edit(change: Callable[[Document], object]) -> Callable[[bytes], bytes]:
+    """Change the values of a document."""
+
+    def edited(content: bytes) -> bytes:
+        document = cast("Document", json.loads(content))
+        change(document)
+        return _encoded(document)
+
+    return edited
+
+
+# Rule, what was done, how, and the verdict: quirks counted in real documents, and damaged files.
+_DEFECTS: tuple[tuple[str, str, Callable[[bytes], bytes], str], ...] = (
+    ("box_cut_at_border", "X좌표 of a rectangle is -3.5",
+     _edit(lambda document: _first(document, "렉트좌표").update({"X좌표": -3.5})), "kept"),
+    ("garment_of_no_size", "가로 and 세로 of a rectangle are 0",
+     _edit(lambda document: _first(document, "렉트좌표").update({"가로": 0, "세로": 0})), "kept"),
+    ("polygon_with_gaps", "a polygon without its X좌표2",
+     _edit(lambda document: _first(document, "폴리곤좌표").pop("X좌표2")), "kept"),
+    ("unknown_label", "a color that the vocabulary does not have",
+     _edit(lambda document: _labels(document).update({"색상": "자주초록"})), "kept"),
+    ("alias", "a neckline spelt `원 숄더`, with a space",
+     _edit(lambda document: _labels(document).update({"넥라인": "원 숄더"})), "kept"),
+    ("unknown_style", "a style that does not exist",
+     _edit(lambda document: _details(document)["라벨링"].update({"스타일": [{"스타일": "엘레강스"}]})), "kept"),
+    ("style_is_not_the_folder", "another style than that of the folder", _edit(_set_other_style), "kept"),
+    ("missing_key", "no 렉트좌표", _edit(lambda document: _details(document).pop("렉트좌표")), "rejected"),
+    ("missing_key", "no 데이터셋 정보", _edit(lambda document: document.pop("데이터셋 정보")), "rejected"),
+    ("bad_json", "cut after 200 bytes", lambda content: content[:200], "rejected"),
+    ("empty_file", "the file is empty", lambda _: b"", "rejected"),
+    ("bad_encoding", "the document in EUC-KR", lambda content: content.decode().encode("euc-kr", "replace"), "rejected"),
+    ("bom", "EF BB BF before the document", lambda content: b"\xef\xbb\xbf" + content, "kept"),
+    ("bad_json", "a list around the document", lambda content: b"[" + content + b"]", "rejected"),
+)  # fmt: skip
+
+
+def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
+    """Spoil training documents and images."""
+    labels, images = f"{ROOT}/Training/{LABELS}", f"{ROOT}/Training/{IMAGES}"
+    stems = sorted(str(path.relative_to(folder / labels))[:-5] for path in (folder / labels).rglob("*.json"))
+    spoiler = Spoiler(folder, shuffled(stems, chance(request.seed, 128)))
+    for rule, what, change, verdict in _DEFECTS:
+        stem = spoiler.take()
+        spoiler.change_file(f"{labels}/{stem}.json", change)
+        spoiler.note(f"{labels}/{stem}.json", 1, f"{images}/{stem}.jpg", rule, what, verdict)
+    for rule in IMAGE_DEFECTS:
+        stem = spoiler.take()
+        image = f"{images}/{stem}.jpg"
+        spoiler.note(f"{labels}/{stem}.json", 1, image, *spoiler.damage(image, rule))
+    return spoiler.planted
+
+
+LAYOUT = Layout(published=967_806, write=_write, plant=_plant, least_for_defects=60, wrap_defects=True)

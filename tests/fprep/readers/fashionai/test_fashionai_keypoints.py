@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from fprep.convert.command import convert
 from fprep.convert.splits import cut_train
+from fprep.synthetic.command import find_sample
 from fschemas.failures import RejectedError, UsageError
 from fschemas.landmarks import FASHIONAI_24, Visibility
 from fschemas.table_file import read_table
@@ -305,8 +306,7 @@ def test_points_of_rotated_images_stay_on_their_pixels(tmp_path, orientation):
 
 def test_defective_sample_is_seen_through(tmp_path):
     """Every planted defect of a synthetic archive is found at its place; poses may add warnings of their own, but no more."""
-    write_sample = pytest.importorskip("fprep.synthetic.layouts.fashionai_keypoints").write_sample
-    write_sample(tmp_path / "raw", images=70, seed=0, workers=1, defects=True)
+    find_sample("fashionai-keypoints")(tmp_path / "raw", images=70, seed=0, workers=1, defects=True)
     report, _, rejected = run(tmp_path / "raw", tmp_path / "out", images="full")
     defects = json.loads((tmp_path / "raw/defects.json").read_text())
     planted = {(entry["file"], entry["line"]): entry["rule"] for entry in defects if entry["verdict"] == "rejected"}

@@ -1,4 +1,4 @@
-"""Boxes and landmarks of DeepFashion's four benchmarks, measured on synthetic images, and the text of their rows.
+"""What DeepFashion's benchmarks share: boxes and landmarks measured on rendered images, the text of their rows, and defects of lists.
 
 Crosswalk from the 24 FashionAI points to DeepFashion's eight (viewer's left and right, as on frontal photographs; they change
 places in back views, as in the released files):
@@ -14,13 +14,22 @@ Coordinates in the files are whole, 1-based pixels. Visibility: 0 visible, 1 occ
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
+from fprep.synthetic.defects import IMAGE_DEFECTS, Spoiler
 from fprep.synthetic.garments.design import WAIST
 from fprep.synthetic.garments.items import Item
 from fprep.synthetic.garments.shoot import Piece, Shot
+from fprep.synthetic.skeleton import JPEG_QUALITY, Defect, chance, shuffled, write_image, write_text
 from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
+
+EVAL, IMAGES = "Eval/list_eval_partition.txt", "Img"
 
 WIDTH, HEIGHT, BOX, VARIATION, POINTS = 0, 1, slice(2, 6), 6, slice(7, 31)
 """Columns of the marks of an image: 31 whole numbers; points are 8 x (visibility, x, y), visibility -1 where not applicable."""
@@ -71,11 +80,8 @@ def _eighth(piece: Piece, name: str) -> tuple[float, float, Visibility]:
     for candidate in _CANDIDATES[part]:
         index = _POINT[candidate.format(side)]
         if piece.visibility[index] >= Visibility.OCCLUDED:
-            return (
-                float(piece.points[index, 0]),
-                float(piece.points[index, 1]),
-                Visibility(int(piece.visibility[index])),
-            )
+            x, y = piece.points[index].tolist()
+            return x, y, Visibility(int(piece.visibility[index]))
         if piece.visibility[index] == Visibility.ABSENT and part == "sleeve" and piece.item.design.sleeve:
             return 0.0, 0.0, Visibility.ABSENT  # a cuff outside the image
     return _side_seam(piece, side) if part == "waistline" else (0.0, 0.0, Visibility.ABSENT)
@@ -101,7 +107,7 @@ _TEMPLATE_LOWER = np.array([[0.3, 0.02], [0.7, 0.02], [0.1, 0.98], [0.9, 0.98]])
 
 
 def invent(item: Item, generator: np.random.Generator, count: int, side: int) -> NDArray[np.int32]:
-    """Marks (count, 31) of images that nobody draws: plausible places in a frame whose longer side is `side`."""
+    """Marks (count, 31) of images that nobody renders: plausible coordinates in a frame whose longer side is `side`."""
     marks = np.full((count, NUM_COLUMNS), -1, np.int32)
     size = np.stack([np.round(side * generator.uniform(0.6, 1.0, count)), np.full(count, side)], axis=1)
     low = generator.uniform(0.01, 0.25, (count, 2)) * size
@@ -142,3 +148,112 @@ def landmark_header(*, variation: bool) -> str:
     """Header of a landmark list."""
     names = [f"landmark_visibility_{n}  landmark_location_x_{n}  landmark_location_y_{n}" for n in range(1, 9)]
     return padded("image_name") + "  ".join(["clothes_type", *(["variation_type"] if variation else []), *names])
+
+
+def render_marks(
+    folder: Path | None, item: Item, paths: Sequence[str], keys: tuple[int, ...], side: int,
+    shoot: Callable[[np.random.Generator, int], Shot], qualities: Sequence[int] = (),
+) -> NDArray[np.int32]:  # fmt: skip
+    """Marks (count, 31) of the images of an item, which are written below `folder` if there is one, else invented.
+
+    `shoot` photographs image `index` with the source of chance (*keys, index).
+    """
+    if folder is None:
+        return invent(item, chance(*keys), len(paths), side)
+    marks: list[NDArray[np.int32]] = []
+    for index, path in enumerate(paths):
+        shot = shoot(chance(*keys, index), index)
+        write_image(folder / IMAGES / path, shot.image, qualities[index] if qualities else JPEG_QUALITY)
+        marks.append(measure(shot, shot.pieces[0]))
+    return np.stack(marks)
+
+
+def write_list(path: Path, header: str, lines: Sequence[str], num_items: int | None = None) -> None:
+    """Write a list: how many lines (or items) follow, the header, the lines."""
+    write_text(path, [str(len(lines) if num_items is None else num_items), header, *lines])
+
+
+# Rule, what was done, pattern, replacement, and the verdict unless it is `rejected`.
+ListDefect = tuple[str, str, str, str] | tuple[str, str, str, str, str]
+
+_BOX = r"(\d{3}) (\d{3}) (\d{3}) (\d{3})$"
+BAD_BOX_CELL: ListDefect = ("bad_cell", "x_1 is 1_2", _BOX, r"1_2 \2 \3 \4")
+BOX_INVERTED: ListDefect = ("box_inverted", "x_2 and x_1 changed places", _BOX, r"\3 \2 \1 \4")
+BOX_DEFECTS: tuple[ListDefect, ...] = (
+    BAD_BOX_CELL,
+    ("bad_cell", "y_2 is nan", r"\d{3}$", "nan"),
+    ("wrong_columns", "three numbers", r" \d{3}$", ""),
+    BOX_INVERTED,
+    ("box_outside", "x_2 is 999", r"\d{3} (\d{3})$", r"999 \1"),
+)
+UNKNOWN_SPLIT: ListDefect = ("unknown_split", "the status is valid", r"\w+$", "valid")
+
+
+def landmark_defects(cut: int) -> tuple[ListDefect, ...]:
+    """Landmarks that cannot be read or cannot be; `cut` numbers less fit neither layout."""
+    return (
+        ("bad_visibility", "the last visibility is 3", r"\d (\d{3} \d{3}) $", r"3 \1 "),
+        ("wrong_columns", f"cut by {cut}: the last numbers are missing", rf"( \d{{3}}){{{cut}}} $", " "),
+        ("point_outside", "x of the last point is 999", r"\d \d{3} (\d{3}) $", r"0 999 \1 "),
+    )
+
+
+class ListSpoiler(Spoiler[str]):
+    """Spoils the rows of untouched images in the lists, or the images themselves. Line numbers are those of the lists in the end."""
+
+    def __init__(self, folder: Path, seed: int, files: dict[str, str]) -> None:
+        """`files` gives short names to the lists (below `folder`); the first names the images, which lie below `IMAGES`."""
+        self.files = files
+        self.lines = {name: (folder / file).read_text(encoding="utf-8").splitlines() for name, file in files.items()}
+        rows = next(iter(self.lines.values()))[2:]
+        super().__init__(folder, shuffled(list(dict.fromkeys(row.split()[0] for row in rows)), chance(seed, 127)))
+        self._texts: list[tuple[str, str]] = []  # short name and text of the line of each entry
+
+    def change(self, name: str, *defects: ListDefect) -> None:
+        """Rewrite one row of a list for each defect."""
+        for rule, what, pattern, replacement, *verdict in defects:
+            path = self.take()
+            index = self._index(name, path)
+            self.lines[name][index] = text = re.sub(pattern, replacement, self.lines[name][index])
+            self.enter(name, path, rule, what, *verdict, text=text)
+
+    def remove(self, name: str, verdict: str = "rejected") -> None:
+        """Delete the row of an image from one list, whose count line then says one too many."""
+        path = self.take()
+        del self.lines[name][self._index(name, path)]
+        self.enter(name, path, "missing_row", "the row was deleted", verdict)
+
+    def repeat(self, name: str) -> None:
+        """Write a row twice."""
+        path = self.take()
+        index = self._index(name, path)
+        self.lines[name].insert(index + 1, self.lines[name][index])
+        self.enter(name, path, "repeated_row", "the row stands twice", "kept")
+
+    def spoil_images(self, name: str) -> None:
+        """Files that are damaged, missing, or not what their name says."""
+        for rule in IMAGE_DEFECTS:
+            path = self.take()
+            self.enter(
+                name, path, *self.damage(f"{IMAGES}/{path}", rule), text=self.lines[name][self._index(name, path)]
+            )
+
+    def enter(
+        self, name: str, image: str | None, rule: str, what: str, verdict: str = "rejected", text: str = ""
+    ) -> None:
+        """Enter a defect of a list, of its line `text` or else of all of it."""
+        self._texts.append((name, text))
+        self.note(self.files[name], None, image, rule, what, verdict)
+
+    def finish(self, **newlines: str) -> list[Defect]:
+        """Write the lists and return what was planted; a list may have other line ends."""
+        for name, lines in self.lines.items():
+            newline = newlines.get(name, "\n")
+            (self.folder / self.files[name]).write_bytes("".join(line + newline for line in lines).encode())
+        return [
+            replace(defect, line=self.lines[name].index(text) + 1 if text else None)
+            for defect, (name, text) in zip(self.planted, self._texts, strict=True)
+        ]
+
+    def _index(self, name: str, path: str) -> int:
+        return next(index for index, line in enumerate(self.lines[name]) if line.startswith(path + " "))

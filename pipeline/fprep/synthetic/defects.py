@@ -1,0 +1,87 @@
+"""Defects of real archives that are planted into synthetic ones: damaged images, and the account of what was done to which row."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from fprep.synthetic.skeleton import Defect
+
+T = TypeVar("T")
+Change = Callable[[bytes], bytes]
+
+
+def _as_png(content: bytes) -> bytes:
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None, "our own JPEG can be decoded"
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def _in_mode(mode: str) -> Change:
+    def convert(content: bytes) -> bytes:
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(content)).convert(mode).save(buffer, "JPEG", quality=88)
+        return buffer.getvalue()
+
+    return convert
+
+
+def _with_orientation(content: bytes) -> bytes:
+    """The same JPEG with an EXIF segment (big-endian TIFF, one entry: tag 0x0112, orientation 6) after its start marker."""
+    tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    body = b"Exif\x00\x00" + tiff
+    return content[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + content[2:]
+
+
+_ORIENTATION = "EXIF orientation 6 was added; the points belong to the pixels as stored"
+IMAGE_DEFECTS: dict[str, tuple[str, Change | None, str]] = {
+    "truncated_image": ("the file ends after 40 % of its bytes", lambda data: data[: len(data) * 2 // 5], "rejected"),
+    "zero_byte_image": ("the file is empty", lambda _: b"", "rejected"),
+    "not_an_image": ("the file holds an HTML page", lambda _: b"<html><body>403 Forbidden</body></html>\n", "rejected"),
+    "wrong_extension": ("PNG bytes under a name that ends in .jpg", _as_png, "kept"),
+    "exif_orientation": (_ORIENTATION, _with_orientation, "kept"),
+    "grayscale_image": ("a JPEG with one channel", _in_mode("L"), "kept"),
+    "cmyk_image": ("a JPEG with four channels, CMYK", _in_mode("CMYK"), "kept"),
+    "missing_image": ("the file was deleted", None, "rejected"),
+}
+"""Rule, then what was done, how (None: the file is deleted), and the verdict of a row with such an image."""
+
+
+class Spoiler(Generic[T]):
+    """Takes one untouched row after the other, so that none gets two defects, and keeps account in `planted`."""
+
+    def __init__(self, folder: Path, untouched: Sequence[T]) -> None:
+        """`untouched` are the rows (or images, or documents) in the order in which they are taken."""
+        self.folder = folder
+        self.untouched = list(untouched)
+        self.planted: list[Defect] = []
+
+    def take(self, suits: Callable[[T], bool] = lambda _: True) -> T:
+        """The next untouched row that suits."""
+        return self.untouched.pop(next(index for index, row in enumerate(self.untouched) if suits(row)))
+
+    def note(
+        self, file: str, line: int | None, image: str | None, rule: str, what: str, verdict: str = "rejected"
+    ) -> None:
+        """Enter a defect."""
+        self.planted.append(Defect(file, line, image, rule, what, verdict))
+
+    def change_file(self, file: str, change: Change) -> None:
+        """Rewrite the bytes of a file below the folder."""
+        path = self.folder / file
+        path.write_bytes(change(path.read_bytes()))
+
+    def damage(self, image: str, rule: str) -> tuple[str, str, str]:
+        """Spoil the file of an image as `IMAGE_DEFECTS` says; returns the rule, what was done and the verdict."""
+        what, change, verdict = IMAGE_DEFECTS[rule]
+        if change is None:
+            (self.folder / image).unlink()
+        else:
+            self.change_file(image, change)
+        return rule, what, verdict

@@ -1,0 +1,219 @@
+"""What every writer of a synthetic raw tree shares. A module of `fprep.synthetic.layouts` declares only what its raw format needs.
+
+The skeleton checks the request, starts the processes, reports progress, writes the marker file and the list of planted defects,
+and publishes the folder under its name when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import tomllib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fprep.engine.local import shielded
+from fprep.raw.marker import MARKER, MARKER_TEXT
+from fschemas.failures import UsageError
+from fschemas.folders import claim_output
+from fschemas.parent_process import die_with_parent
+from fschemas.publish import new_folder, publish
+from fschemas.wording import are, count
+
+T = TypeVar("T")
+JPEG_QUALITY = 88
+_IMAGES_PER_WORKER = 8  # a process that starts for fewer costs more than it renders
+_DOCUMENTS_PER_WORKER = 2000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `fprep sample` was asked for. Without `with_images` only annotations are written, with invented coordinates."""
+
+    images: int
+    seed: int
+    workers: int
+    defects: bool = False
+    with_images: bool = True
+    progress: Callable[[int], None] | None = None
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One planted quirk. `line` is 1-based, None for a whole file; `verdict` is `rejected`, `kept` or `blank`."""
+
+    file: str
+    line: int | None
+    image: str | None
+    rule: str
+    what: str
+    verdict: str = "rejected"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A raw format. `write` fills a folder and returns how many rows each part has; `plant` spoils some of what was written.
+
+    `published` is the number of images of the real data set. `plant` may change the counts. A format without it refuses `--defects`
+    and refers to `defects_elsewhere`. Unless there are `annotations_alone`, `--no-images` is refused.
+    """
+
+    published: int
+    write: Callable[[Path, Request], dict[str, int]]
+    plant: Callable[[Path, Request, dict[str, int]], list[Defect]] | None = None
+    least: int = 1
+    least_for_defects: int = 1
+    annotations_alone: bool = True
+    defects_elsewhere: str = ""
+    wrap_defects: bool = False  # into an object, which no reader of JSON records takes for one of its own
+
+    def write_sample(self, name: str, out: Path, request: Request) -> dict[str, int]:
+        """Write a sample of the data set `name` into `out` and return what it contains, counted by kind.
+
+        Raises `UsageError` for an occupied folder, too few images, no workers, and for what this format does not have.
+        """
+        least = self.least_for_defects if request.defects else self.least
+        if request.defects and self.plant is None:
+            raise UsageError(f"{name} has no --defects of its own; use those of {self.defects_elsewhere}")
+        if not request.with_images and not self.annotations_alone:
+            raise UsageError(f"{name} names images after their bytes and cannot be written with --no-images")
+        if request.images < least:
+            kind = " for --defects" if request.defects else ""
+            few = f"{count(request.images, 'image')} {are(request.images)} too few{kind}"
+            raise UsageError(f"{few}; ask for {least} or more")
+        if request.defects and not request.with_images:
+            raise UsageError("--defects spoils images too, so it cannot be combined with --no-images; drop one of them")
+        if request.workers < 1:
+            raise UsageError(f"{request.workers} workers cannot render anything; ask for 1 or more")
+        out = claim_output(out, "sample")
+        if out.exists() and any(out.iterdir()):
+            raise UsageError(f"{out}: exists already; remove it or choose another folder")
+        with new_folder(out), publish(out) as folder:
+            folder.mkdir(exist_ok=True)
+            (folder / MARKER).write_text(MARKER_TEXT)
+            counts = self.write(folder, request)
+            if request.defects and self.plant is not None:
+                found = [asdict(defect) for defect in self.plant(folder, request, counts)]
+                counts["defects"] = len(found)
+                listed = {"defects": found} if self.wrap_defects else found
+                text = json.dumps(listed, indent=2, ensure_ascii=False)
+                (folder / "defects.json").write_text(text + "\n", encoding="utf-8")
+        return counts
+
+
+def map_groups(
+    request: Request, render: Callable[[Any], Any], groups: Sequence[Any], sizes: Iterable[int], *, spread: bool = False
+) -> Iterator[Any]:
+    """The results of `render` for each group of images, in order; reports the images of each when it is done.
+
+    Without images one process does it all, unless the work is to be `spread` all the same.
+    """
+    busy = request.images // (_IMAGES_PER_WORKER if request.with_images else _DOCUMENTS_PER_WORKER)
+    workers = min(request.workers, busy) if request.with_images or spread else 1
+    with _mapper(workers, 2 if request.with_images else 100) as mapped:
+        for result, size in zip(mapped(render, groups), sizes, strict=True):
+            yield result
+            if request.progress is not None:
+                request.progress(size)
+
+
+@contextmanager
+def _mapper(workers: int, chunk: int) -> Generator[Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]]:
+    """An ordered map: in this process for one worker, else in fresh processes that die with this one."""
+    if workers <= 1:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield map
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+
+    def begin(work: Callable[..., Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        with shielded():  # the processes are started at the first task
+            return pool.map(work, tasks, chunksize=chunk)
+
+    try:
+        yield begin
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Die with the parent, and stay on one core."""
+    die_with_parent()
+    cv2.setNumThreads(1)
+
+
+@cache
+def read_words(module_file: str) -> dict[str, dict[str, Any]]:
+    """The tables of the TOML file beside a layout: what its data set calls the kinds, prints, colors and parts of garments."""
+    return tomllib.loads(Path(module_file).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
+def chance(*numbers: int) -> np.random.Generator:
+    """A source of chance that depends on these numbers only."""
+    return np.random.default_rng(np.random.SeedSequence(numbers))
+
+
+def shuffled(items: Sequence[T], generator: np.random.Generator) -> list[T]:
+    """The items in random order."""
+    return [items[index] for index in generator.permutation(len(items)).tolist()]
+
+
+def draw_splits(generator: np.random.Generator, shares: Mapping[str, float], num_images: int) -> list[str]:
+    """A split for each image, as often as its share says."""
+    bounds = np.cumsum(list(shares.values())) / sum(shares.values())
+    names = list(shares)
+    return [names[index] for index in np.searchsorted(bounds, generator.random(num_images))]
+
+
+def group_sizes(request: Request, low: int, high: int, mean_at_full_size: int = 0, least: int = 1) -> Iterator[int]:
+    """How many images each item has, from `low` to `high`, until all images are given away; large samples go on with small.
+
+    `mean_at_full_size` replaces the range in samples of more than 20,000 images. The last item takes up to `least` - 1 more, so
+    that none has fewer than `least`.
+    """
+    if request.images > 20_000 and mean_at_full_size:
+        low, high = mean_at_full_size // 2, mean_at_full_size + mean_at_full_size // 2
+    generator, left = chance(request.seed, 102), request.images
+    while left > 0:
+        size = min(int(generator.integers(low, high + 1)), left)
+        size = left if left - size < least else size
+        left -= size
+        yield size
+
+
+def write_image(path: Path, image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> None:
+    """Write (H, W, 3) RGB as JPEG, with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(jpeg_bytes(image, quality))
+
+
+def jpeg_bytes(image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
+    """The JPEG file of an image (H, W, 3) RGB."""
+    done, buffer = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "a rendered image can be encoded"
+    return buffer.tobytes()
+
+
+def write_text(path: Path, lines: Iterable[str], *, newline: str = "\n", encoding: str = "utf-8") -> None:
+    """Write lines as they come, every one ended, with the folders above; without a line there is no file, which readers refuse."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = iter(lines)
+    first = next(lines, None)
+    if first is None:
+        return
+    with path.open("w", encoding=encoding, newline="") as file:
+        file.writelines(line + newline for line in chain([first], lines))
