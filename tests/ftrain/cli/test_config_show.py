@@ -93,4 +93,4 @@ def test_it_needs_no_torch() -> None:
 
 
 def test_profiles_are_a_link_to_the_params_of_the_repository() -> None:
-    assert PACKAGED_PARAMS.resolve() == (Path(__file__).parents[2] / "params.yaml").resolve()
+    assert PACKAGED_PARAMS.resolve() == (Path(__file__).parents[3] / "params.yaml").resolve()
