@@ -55,7 +55,7 @@ def publish(final: Path) -> Generator[Path]:
         with suppress(OSError):  # the first error is the one to tell
             _remove(temporary)
         if isinstance(error, OSError):
-            _name_place(error, final)
+            name_place(error, final)
         told = placed(error, final) if isinstance(error, Exception) else None
         if told is not None:
             raise told from error
@@ -86,7 +86,7 @@ def withdraw(final: Path) -> None:
         final.unlink(missing_ok=True)
         _sync(final.parent)
     except OSError as error:
-        _name_place(error, final)
+        name_place(error, final)
         raise
 
 
@@ -97,7 +97,7 @@ def withdraw_folder(final: Path) -> None:
         shutil.rmtree(final.rename(going))
     except OSError as error:
         _remove(going)  # as far as that goes; the next sweep takes the rest
-        _name_place(error, final)
+        name_place(error, final)
         raise
 
 
@@ -197,7 +197,7 @@ def exclusive(folder: Path) -> Generator[None]:
                 f"{folder}: {_holder(descriptor)} is writing here; wait for it or choose another folder"
             ) from None
         except OSError as error:
-            _name_place(error, folder)
+            name_place(error, folder)
             raise
         remove_leftovers(folder)
         yield
@@ -242,7 +242,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _name_place(error: OSError, final: Path) -> None:
+def name_place(error: OSError, final: Path) -> None:
     """Let an error of the operating system name what the user knows, where it names nothing or a temporary."""
     if error.errno is not None and (error.filename is None or TEMPORARY_PREFIX in str(error.filename)):
         error.filename = str(final)

@@ -96,14 +96,19 @@ class SourceTable:
         return root
 
     def rows(self, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
-        """Rows as dicts; 32-bit floats as the shortest decimal that gives them back: 12.3 and not 12.30000019."""
+        """`selected` as dicts."""
+        return self.selected(numbers).to_dicts()
+
+    def selected(self, numbers: tuple[int, ...]) -> pl.DataFrame:
+        """Rows in plain types; 32-bit floats as the shortest decimal that gives them back: 12.3 and not 12.30000019."""
         frame = self.frame[list(numbers)]
         short = pl.element().cast(pl.String).cast(pl.Float64)
         shortest = [pl.col(name).list.eval(short) for name, kind in frame.schema.items() if kind == pl.List(pl.Float32)]
         nested = [name for name, kind in frame.schema.items() if kind == pl.List(pl.List(pl.Float32))]
         shortest += [pl.col(name).list.eval(pl.element().list.eval(short)) for name in nested]
         shortest.append(pl.col(pl.Float32).cast(pl.String).cast(pl.Float64))
-        return frame.with_columns(shortest).to_dicts()
+        shortest.append(pl.col(pl.Enum, pl.Categorical).cast(pl.String))
+        return frame.with_columns(shortest)
 
 
 def table_path(place: Path) -> Path:

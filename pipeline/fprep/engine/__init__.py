@@ -1,1 +1,5 @@
-"""Many tasks on the processes of this machine."""
+"""Run many tasks: `map_tasks(work, tasks)`, in order, on processes of this machine."""
+
+from fprep.engine.local import advance, map_tasks
+
+__all__ = ["advance", "map_tasks"]

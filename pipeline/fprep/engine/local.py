@@ -1,12 +1,14 @@
-"""A few worker processes that may die or hang without taking the work with them.
+"""The process pool of `fprep`: an ordered map over tasks on this machine that survives workers which die or hang.
 
-Each worker gets a chunk at a time over its own pipe, so a death is known to belong to that chunk; its tasks are then tried
-one by one, and a task that kills or blocks a worker alone gets the answer of `crashed`.
+Each worker gets a few tasks at a time over its own pipe, so that a death is known to belong to them; they are then tried one by
+one, and a task that kills or blocks a worker on its own is answered by `crashed`. Not an executor of the standard library: its
+named semaphores stay in /dev/shm when all processes are killed at once, and one dead worker ends it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import resource
 import signal
@@ -15,11 +17,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import cv2
 
 from fschemas.cores import available_cores
 from fschemas.failures import EnvironmentProblem
@@ -28,83 +32,64 @@ from fschemas.parent_process import die_with_parent
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
-CHUNK = 32
-MEMORY_LIMIT = 4 << 30  # bytes of address space that the work of a worker may add: a decoder that goes wild fails alone
+MEMORY_LIMIT = 4 << 30  # bytes of address space that untrusted work may add: a decoder that goes wild fails alone
+_GRACE = 60.0  # seconds for trusted work to clean up after itself
+_listeners: list[Callable[[int], None]] = []  # who `advance` tells
 
 
-@dataclass
-class _Worker:
-    process: Any
-    pipe: Connection
-    tasks: list[int]
-    since: float
-    ready: bool = False
-
-
-def run_isolated(
+def map_tasks(
     work: Callable[[Task], Answer],
     tasks: Sequence[Task],
     *,
     crashed: Callable[[Task, str], Answer],
     workers: int = 0,
-    seconds: float = 60.0,
+    trusted: bool = False,
+    timeout: float = 60.0,
+    chunk: int = 32,
+    ahead: int | None = None,
+    units: Callable[[Task], int] = lambda _: 1,
     progress: Callable[[int, int], None] | None = None,
-    preload: tuple[str, ...] = (),
-) -> list[Answer]:
-    """`[work(task) for task in tasks]` in `workers` processes (0: one per core).
-
-    A task whose worker dies, or gives no answer for `seconds`, is answered by `crashed(task, reason)`. An exception in `work`
-    is raised here; a worker that cannot even start is an `EnvironmentProblem`. `preload` names modules that workers need,
-    imported once. `work` must be importable by a fresh process, and a script that comes here needs a `__main__` guard.
-    """
-    return list(
-        iterate_isolated(
-            work,
-            tasks,
-            crashed=crashed,
-            workers=workers,
-            seconds=seconds,
-            progress=progress,
-            preload=preload,
-            ahead=None,
-        )
-    )
-
-
-def iterate_isolated(
-    work: Callable[[Task], Answer],
-    tasks: Sequence[Task],
-    *,
-    crashed: Callable[[Task, str], Answer],
-    workers: int = 0,
-    seconds: float = 60.0,
-    progress: Callable[[int, int], None] | None = None,
-    preload: tuple[str, ...] = (),
-    chunk: int = CHUNK,
-    ahead: int | None = 3,
 ) -> Iterator[Answer]:
-    """As `run_isolated`, answer by answer in the order of the tasks, so that they need not all fit into memory.
+    """Yield `work(task)` for each task, in order, computed in `workers` processes (0: one per core).
 
-    Workers get `chunk` tasks at a time, and wait when they are `ahead` chunks each before the one asked for.
+    A task should be a small reference to its input (a path, row numbers), because it is sent to another process. `work` must be
+    importable by a fresh process, and a script that calls this needs a `__main__` guard.
+
+    A task whose worker dies, or is silent for `timeout` seconds, is answered by `crashed(task, reason)`, which may raise. An
+    exception in `work` is raised here. Raises `EnvironmentProblem` if a worker cannot start.
+
+    Untrusted work (decoding files of strangers) always runs in other processes, which get at most `MEMORY_LIMIT` more memory and are
+    killed when the caller stops early. `trusted` work writes files of ours: with one worker it runs in this process, and when the
+    caller stops early, tasks in progress end at their next `advance` and clean up.
+
+    Workers get `chunk` tasks at a time. They wait when they are `ahead` chunks each before the answer that is due, so that answers
+    need not all fit into memory (None: no limit). `progress(done, total)` counts tasks, or the `units` of each.
     """
-    if not tasks:
+    meter = _Meter(progress, sum(map(units, tasks)))
+    count = min(workers or available_cores(), math.ceil(len(tasks) / chunk))
+    if trusted and count <= 1:
+        yield from _map_here(work, tasks, units, meter)
         return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
-    count = min(workers or available_cores(), (len(tasks) + chunk - 1) // chunk)
     window = len(tasks) if ahead is None else ahead * count * chunk
-    runner = _Runner(context, work, tasks, crashed, seconds, chunk, window)
+    pool = _Pool(work, tasks, crashed, trusted, timeout, units, meter, window)
+    pool.queue.extend(list(range(start, min(start + chunk, len(tasks)))) for start in range(0, len(tasks), chunk))
     try:
-        yield from runner.run(count, progress)
+        yield from pool.run(count)
     finally:
-        runner.stop()
+        pool.stop()
+
+
+def advance(units: int) -> None:
+    """Called by `work`: so many more units of its task are done. Also tells the caller that the worker is alive."""
+    for listener in _listeners:
+        listener(units)
 
 
 @contextlib.contextmanager
 def shielded() -> Generator[None]:
     """Start processes that Ctrl-C and SIGTERM do not reach: their parent decides what these mean, and they die with it.
 
-    A signal that comes meanwhile takes effect at the end. To block it is not enough for that: where a native library has threads,
+    A signal that arrives meanwhile takes effect at the end. Blocking it is not enough for that: where a native library has threads,
     one of them takes the signal, Python's handler runs all the same, and a child that was begun finds no message and complains.
 
     The new process does not run the main module of this one again: all work is in our packages, and the script of a user of the
@@ -114,7 +99,7 @@ def shielded() -> Generator[None]:
     of_main = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     resource_tracker.ensure_running()  # now: starting it lets signals through again
     numbers, came = (signal.SIGINT, signal.SIGTERM), list[int]()
-    mine = threading.current_thread() is threading.main_thread()  # where alone handlers run and can be set
+    mine = threading.current_thread() is threading.main_thread()  # the only one where handlers run and can be set
     handlers = {number: handler for number in numbers if mine and callable(handler := signal.getsignal(number))}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
@@ -131,65 +116,120 @@ def shielded() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-class _Runner(Generic[Task, Answer]):
-    def __init__(self, context: Any, work: Callable[[Task], Answer], tasks: Sequence[Task],
-                 crashed: Callable[[Task, str], Answer], seconds: float, chunk: int, window: int) -> None:  # fmt: skip
-        self.context, self.work, self.tasks, self.crashed, self.seconds = context, work, tasks, crashed, seconds
-        self.queue = deque(list(range(start, min(start + chunk, len(tasks)))) for start in range(0, len(tasks), chunk))
-        self.answers: dict[int, Answer] = {}
-        self.workers: list[_Worker] = []
-        self.given, self.window = 0, window  # answers handed out, and how far before them tasks may be begun
+@dataclass
+class _Meter:
+    """Units of work done: those of finished tasks, and so far of tasks in progress."""
 
-    def run(self, count: int, progress: Callable[[int, int], None] | None) -> Iterator[Answer]:
+    show: Callable[[int, int], None] | None
+    total: int
+    finished: int = 0
+    begun: int = 0
+
+    def tell(self) -> None:
+        if self.show is not None:
+            self.show(self.finished + self.begun, self.total)
+
+    def advance(self, units: int) -> None:
+        self.begun += units
+        self.tell()
+
+
+def _map_here(
+    work: Callable[[Task], Answer], tasks: Sequence[Task], units: Callable[[Task], int], meter: _Meter
+) -> Iterator[Answer]:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    _listeners.append(meter.advance)
+    try:
+        for task in tasks:
+            answer = work(task)
+            meter.finished, meter.begun = meter.finished + units(task), 0
+            meter.tell()
+            yield answer
+    finally:
+        _listeners.pop()
+        cv2.setNumThreads(threads)
+
+
+@dataclass
+class _Worker:
+    """The parent's end of a worker process: over the pipe go tasks, and come units done, answers and errors."""
+
+    process: Any
+    pipe: Connection
+    tasks: list[int] = field(default_factory=list[int])  # in progress
+    silent: float = 0.0  # seconds
+    begun: int = 0  # units
+    ready: bool = False
+
+
+@dataclass
+class _Pool(Generic[Task, Answer]):
+    work: Callable[[Task], Answer]
+    tasks: Sequence[Task]
+    crashed: Callable[[Task, str], Answer]
+    trusted: bool
+    timeout: float
+    units: Callable[[Task], int]
+    meter: _Meter
+    window: int  # how far before the answers handed out tasks may be begun
+    queue: deque[list[int]] = field(default_factory=deque[list[int]])
+    answers: dict[int, Answer] = field(default_factory=dict[int, Any])
+    workers: list[_Worker] = field(default_factory=list[_Worker])
+    given: int = 0  # answers handed out
+
+    def run(self, count: int) -> Iterator[Answer]:
         while self.given < len(self.tasks):
             for worker in [worker for worker in self.workers if not worker.tasks]:
                 self._next(worker)
             while len(self.workers) < count and (chunk := self._chunk()):
-                self.workers.append(self._start(chunk))
+                self._start(chunk)
+            before = time.monotonic()
             ready = wait([worker.pipe for worker in self.workers], timeout=1.0)
-            for worker in [worker for worker in self.workers if worker.pipe in ready]:
-                self._receive(worker)
-            late = [
-                worker for worker in self.workers if worker.tasks and time.monotonic() - worker.since > self.seconds
-            ]
-            for worker in late:
-                self._lose(worker, f"no answer for {self.seconds:.0f} seconds")
-            if progress is not None:
-                progress(self.given + len(self.answers), len(self.tasks))
+            waited = min(time.monotonic() - before, 2.0)  # less where all of us were stopped, as by Ctrl-Z
+            for worker in list(self.workers):
+                worker.silent = 0.0 if worker.pipe in ready else worker.silent + waited
+                if worker.pipe in ready:
+                    self._receive(worker)
+                elif worker.tasks and worker.silent > self.timeout:
+                    self._lose(worker, f"no answer for {self.timeout:.0f} seconds")
+            self.meter.tell()
             while self.given in self.answers:
                 self.given += 1
                 yield self.answers.pop(self.given - 1)
 
+    def stop(self) -> None:
+        """End all workers; in trusted ones, tasks in progress find the pipe closed."""
+        for worker in self.workers:
+            worker.pipe.close() if self.trusted else worker.process.kill()
+        for worker in list(self.workers):
+            worker.process.join(_GRACE)
+            self._retire(worker)
+
     def _chunk(self) -> list[int]:
-        """The next tasks; none where there are no more, or where the answers before them are still waited for."""
+        """The next tasks; none if there are no more, or if the answers before them are still due."""
         return self.queue.popleft() if self.queue and self.queue[0][0] < self.given + self.window else []
 
-    def stop(self) -> None:
-        for worker in self.workers:
-            worker.process.kill()
-        for worker in self.workers:
-            worker.process.join()
-            worker.pipe.close()
-        self.workers.clear()
-
-    def _start(self, chunk: list[int]) -> _Worker:
-        here, there = self.context.Pipe()
-        process = self.context.Process(target=_serve, args=(there, self.work), daemon=True)
+    def _start(self, chunk: list[int]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        module = getattr(getattr(self.work, "func", self.work), "__module__", "")  # `func` of a partial
+        context.set_forkserver_preload([module] if module != "__main__" else [])  # imported once for all workers
+        pipe, there = context.Pipe()
+        process = context.Process(target=_serve, args=(there, self.work, self.trusted), daemon=True)
         with shielded():
             process.start()
         there.close()
-        worker = _Worker(process, here, chunk, time.monotonic())
-        self._send(worker, chunk)
-        return worker
+        self.workers.append(_Worker(process, pipe))
+        self._send(self.workers[-1], chunk)
 
     def _send(self, worker: _Worker, chunk: list[int]) -> None:
-        worker.tasks, worker.since = chunk, time.monotonic()
+        worker.tasks = chunk
         with contextlib.suppress(OSError):  # a dead worker is noticed by the next receive
             worker.pipe.send([self.tasks[index] for index in chunk])
 
     def _receive(self, worker: _Worker) -> None:
         try:
-            answer = worker.pipe.recv()
+            message = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
             code = worker.process.exitcode
@@ -198,14 +238,22 @@ class _Runner(Generic[Task, Answer]):
                 raise EnvironmentProblem(f"a worker cannot start: {reason}; check the memory limits") from None
             self._lose(worker, reason)
             return
-        if not worker.ready:
-            worker.ready, worker.since = True, time.monotonic()
+        worker.ready = True
+        if isinstance(message, BaseException):
+            raise message
+        if isinstance(message, int):
+            worker.begun += message
+            self.meter.begun += message
             return
-        if isinstance(answer, BaseException):
-            raise answer
-        self.answers.update(zip(worker.tasks, answer, strict=True))
-        worker.tasks = []
+        for index, answer in zip(worker.tasks, message, strict=True):
+            self._answer(index, answer)
+        self.meter.begun -= worker.begun
+        worker.tasks, worker.begun = [], 0
         self._next(worker)
+
+    def _answer(self, index: int, answer: Answer) -> None:
+        self.answers[index] = answer
+        self.meter.finished += self.units(self.tasks[index])
 
     def _next(self, worker: _Worker) -> None:
         """More work for an idle worker, which is not needed any longer once the queue is empty."""
@@ -217,11 +265,10 @@ class _Runner(Generic[Task, Answer]):
     def _lose(self, worker: _Worker, reason: str) -> None:
         if len(worker.tasks) == 1:
             index = worker.tasks[0]
-            self.answers[index] = self.crashed(self.tasks[index], reason)
-        else:
-            self.queue.extendleft(
-                [index] for index in reversed(worker.tasks)
-            )  # at once: their answers may be waited for
+            self._answer(index, self.crashed(self.tasks[index], reason))
+        else:  # one by one, and at once: their answers may be due
+            self.queue.extendleft([index] for index in reversed(worker.tasks))
+        self.meter.begun -= worker.begun
         self._retire(worker)
 
     def _retire(self, worker: _Worker) -> None:
@@ -231,26 +278,42 @@ class _Runner(Generic[Task, Answer]):
         self.workers.remove(worker)
 
 
-def _address_space() -> int:
-    """Bytes that this process has mapped: a script that calls us may have brought torch, which maps several GB."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except OSError:  # not Linux
-        return 0
+class _AbandonedError(BaseException):
+    """The caller has stopped: nobody wants the task in progress any more."""
 
 
-def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
+def _serve(pipe: Connection, work: Callable[[Any], Any], trusted: bool) -> None:
+    """The life of a worker, which ends with its pipe."""
     die_with_parent()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _address_space() + MEMORY_LIMIT
-    if hard == resource.RLIM_INFINITY or hard > limit:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    with contextlib.suppress(EOFError, OSError):  # the parent is gone
-        pipe.send(None)  # ready
+    cv2.setNumThreads(1)
+    if not trusted:
+        _limit_memory()
+
+    def tell(units: int) -> None:
+        try:
+            pipe.send(units)
+        except OSError:
+            raise _AbandonedError from None
+
+    _listeners[:] = [tell]
+    with contextlib.suppress(EOFError, OSError, _AbandonedError):
+        pipe.send(0)  # ready
         while True:
             tasks = pipe.recv()
             try:
-                answer: Any = [work(task) for task in tasks]
-            except Exception as error:  # noqa: BLE001  (handed to the parent, which raises it)
-                answer = error
-            pipe.send(answer)
+                message: Any = [work(task) for task in tasks]
+            except Exception as error:  # noqa: BLE001 - raised again by the parent
+                message = error
+            pipe.send(message)
+
+
+def _limit_memory() -> None:
+    """Let this process map `MEMORY_LIMIT` more than now: a script that calls us may have imported torch, which maps several GB."""
+    try:
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:  # not Linux
+        mapped = 0
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = mapped + MEMORY_LIMIT
+    if hard == resource.RLIM_INFINITY or hard > limit:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import simplejpeg
 from PIL import Image
 
-from fprep.engine.local import run_isolated
+from fprep.engine import map_tasks
 from fprep.images.format import HEADER_BYTES, content_type, first_scan, is_cut, plain_jpeg
 from fprep.raw.safe_open import CannotOpen, open_inside, read_all
 from fschemas.image_limits import (
@@ -66,7 +66,7 @@ def check_images(
 ) -> list[ImageFacts]:
     """`check_image` for all names, in `workers` processes (0: all cores). The answer does not depend on their number."""
     work = functools.partial(check_image, root, decode=decode, follow_links=follow_links)
-    return run_isolated(work, names, crashed=_crashed, workers=workers, progress=progress, preload=(__name__,))
+    return list(map_tasks(work, names, crashed=_crashed, workers=workers, progress=progress))
 
 
 def check_image(root: str, name: str, *, decode: bool, follow_links: bool = False) -> ImageFacts:

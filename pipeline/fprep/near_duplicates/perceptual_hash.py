@@ -23,7 +23,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from fprep.engine.local import run_isolated
+from fprep.engine import map_tasks
 from fprep.images.check import MAX_BYTES
 from fprep.raw.safe_open import CannotOpen, open_inside, read_all
 
@@ -103,7 +103,7 @@ def hash_images(
     tasks: Sequence[ImageTask], *, workers: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[ImageHash]:
     """`hash_image` for all tasks, in `workers` processes (0: one per core). The answer does not depend on their number."""
-    return run_isolated(hash_image, tasks, crashed=_crashed, workers=workers, progress=progress, preload=(__name__,))
+    return list(map_tasks(hash_image, tasks, crashed=_crashed, workers=workers, progress=progress))
 
 
 def hash_image(task: ImageTask) -> ImageHash:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from fprep.engine.local import run_isolated
+from fprep.engine import map_tasks
 from fprep.images.check import check_image
 from fprep.shard.sample import Facts, decode, read_image
 from fschemas.failures import IntegrityError
@@ -51,7 +51,7 @@ def thumbnails(
 ) -> list[Thumbnail]:
     """Small images of (path below `root`, digest or None), each made in a worker that a hostile file may kill."""
     work = functools.partial(thumbnail, os.path.realpath(root), follow_links=follow_links)
-    return run_isolated(work, tasks, crashed=_crashed, progress=progress, preload=(__name__,))
+    return list(map_tasks(work, tasks, crashed=_crashed, progress=progress))
 
 
 def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = False) -> Thumbnail:

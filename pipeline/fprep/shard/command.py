@@ -5,7 +5,7 @@ The plan (`fprep.shard.plan`) says which sample goes into which shard before any
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def shard(
         withdraw(out / DATASET_FILE)  # before the first shard of an old set is replaced: no reader may see a mix
         todo = [planned for planned in plan.shards if planned.name not in records]
         report = _shifted(progress, plan, todo)
-        written = write_shards(out, plan.plan_id, options, _tasks(source, todo), workers, report)
+        written = write_shards(out, plan.plan_id, options, source, todo, workers, report)
         in_order = [(written | records)[planned.name] for planned in plan.shards]
         finish(out, source, plan, in_order)
         remove_strangers(out, {planned.name for planned in plan.shards})
@@ -94,22 +94,15 @@ def _check_options(
     return recipe if copies else None  # without copies a recipe changes nothing, so it must not change the plan either
 
 
-def _tasks(
-    source: SourceTable, todo: list[PlannedShard]
-) -> Iterator[tuple[str, str, list[dict[str, Any]], tuple[int, ...]]]:
-    for planned in todo:
-        yield planned.name, planned.split, source.rows(planned.rows), planned.copies
-
-
 def _shifted(
     progress: Callable[[int, int], None] | None, plan: ShardPlan, todo: list[PlannedShard]
-) -> Callable[[int], None] | None:
+) -> Callable[[int, int], None] | None:
     """Progress over the whole set: what is kept counts as done."""
     if progress is None:
         return None
     total = sum(len(planned.rows) for planned in plan.shards)
     kept = total - sum(len(planned.rows) for planned in todo)
-    return lambda done: progress(kept + done, total)
+    return lambda done, _: progress(kept + done, total)
 
 
 def _kept(out: Path, plan: ShardPlan) -> dict[str, ShardRecord]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fprep.engine.local import run_isolated
+from fprep.engine import map_tasks
 from fprep.images.check import ImageFacts, check_image, check_images
 from fschemas.failures import EnvironmentProblem
 
@@ -171,7 +171,9 @@ def test_answers_do_not_depend_on_workers(tmp_path, workers):
 
 def test_dying_worker_costs_one_task():
     tasks = [signal.SIGCHLD] * 40 + [signal.SIGSEGV] + [signal.SIGCHLD] * 40 + [signal.SIGKILL]
-    answers = run_isolated(signal.raise_signal, tasks, crashed=lambda task, reason: f"{task.name}: {reason}", workers=2)
+    answers = list(
+        map_tasks(signal.raise_signal, tasks, crashed=lambda task, reason: f"{task.name}: {reason}", workers=2)
+    )
     assert [answer for answer in answers if answer] == [
         "SIGSEGV: the process died with signal 11", "SIGKILL: the process died with signal 9",
     ]  # fmt: skip
@@ -180,16 +182,14 @@ def test_dying_worker_costs_one_task():
 
 def test_hanging_worker_is_noticed():
     started = time.monotonic()
-    answers = run_isolated(
-        time.sleep, [0, 0, 60, 0], crashed=lambda task, reason: (task, reason), workers=2, seconds=1.0
-    )
-    assert answers == [None, None, (60, "no answer for 1 seconds"), None]
+    answers = map_tasks(time.sleep, [0, 0, 60, 0], crashed=lambda task, reason: (task, reason), workers=2, timeout=1.0)
+    assert list(answers) == [None, None, (60, "no answer for 1 seconds"), None]
     assert time.monotonic() - started < 15
 
 
 def test_exception_in_a_worker_is_raised_here():
     with pytest.raises(ValueError, match="negative"):
-        run_isolated(time.sleep, [0, -1], crashed=lambda task, reason: None)
+        list(map_tasks(time.sleep, [0, -1], crashed=lambda task, reason: None))
 
 
 def test_worker_that_cannot_start_is_no_verdict_on_images(tmp_path, monkeypatch):

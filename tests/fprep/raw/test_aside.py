@@ -12,7 +12,7 @@ from tests.fprep.readers.kfashion.test_kfashion import DIAMOND, record, write
 
 from fprep.convert import command as convert
 from fprep.convert import conversion
-from fprep.engine.local import iterate_isolated
+from fprep.engine import map_tasks
 from fprep.raw import spill as aside
 from fprep.raw.spill import Aside
 from fschemas.failures import explain
@@ -122,7 +122,7 @@ def test_answers_come_in_order_and_not_too_far_ahead(monkeypatch):
     tasks = [(1.0 if number == 0 else 0.0, number) for number in range(40)]
     most: list[int] = []
     found: list[int] = []
-    counted = iterate_isolated(
+    counted = map_tasks(
         nap, tasks, crashed=lambda task, reason: -1, workers=2, chunk=2, ahead=2,
         progress=lambda done, total: most.append(done - len(found)),
     )  # fmt: skip
@@ -134,9 +134,7 @@ def test_answers_come_in_order_and_not_too_far_ahead(monkeypatch):
 
 def test_a_worker_that_dies_costs_its_task_only():
     tasks = [(0.0, 0), (0.0, 1), (-1.0, 2), (0.0, 3), *((0.0, number) for number in range(4, 20))]
-    found = list(
-        iterate_isolated(die_below_zero, tasks, crashed=lambda task, reason: -task[1], workers=2, chunk=3, ahead=1)
-    )
+    found = list(map_tasks(die_below_zero, tasks, crashed=lambda task, reason: -task[1], workers=2, chunk=3, ahead=1))
     assert found == [0, 1, -2, *range(3, 20)]
 
 

@@ -338,12 +338,13 @@ def test_point_outside_an_unchecked_image(tmp_path: Path) -> None:
         run(write_rows(tmp_path, rows, checked=False), tmp_path / "out")
 
 
-def _die(*_: object) -> None:
-    os._exit(9)
+class _DyingWriter(shard_workers._ShardWriter):
+    def __call__(self, task: Any) -> Any:
+        os._exit(9)
 
 
 def test_dead_worker_names_its_shard(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_workers, "_serve", _die)
+    monkeypatch.setattr(shard_workers, "_ShardWriter", _DyingWriter)
     with pytest.raises(EnvironmentProblem, match=r"train-00000\d.tar"):
         run(table, tmp_path / "out", workers=2)
     assert not (tmp_path / "out" / DATASET_FILE).exists()

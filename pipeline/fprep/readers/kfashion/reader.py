@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
-from fprep.engine.local import iterate_isolated
+from fprep.engine import map_tasks
 from fprep.raw.folder import MISNAMED, RawFolder, RawLine, document_pattern
 from fprep.raw.near_names import tell_near
 from fprep.raw.spill import PLACE, Aside
@@ -90,17 +90,11 @@ def _style(folder: Folder) -> str:
 
 
 def _run(raw: RawFolder, tasks: list[Task]) -> Iterator[Answer]:
-    total, done = sum(len(task.names) for task in tasks), 0
-    if total > _ALONE and raw.workers != 1:
-        yield from iterate_isolated(
-            read_task, tasks, crashed=_crashed, workers=raw.workers, seconds=600.0, preload=(read_task.__module__,), chunk=_CHUNK,
-            progress=lambda done, count: raw.progress(total * done // count, total),
-        )  # fmt: skip
-        return
-    for task in tasks:
-        yield read_task(task)
-        done += len(task.names)
-        raw.progress(done, total)
+    alone = raw.workers == 1 or sum(len(task.names) for task in tasks) <= _ALONE
+    return map_tasks(
+        read_task, tasks, crashed=_crashed, workers=1 if alone else raw.workers, trusted=alone, timeout=600.0, chunk=_CHUNK, ahead=3,
+        units=lambda task: len(task.names), progress=raw.progress,
+    )  # fmt: skip
 
 
 def _crashed(task: Task, reason: str) -> Answer:
