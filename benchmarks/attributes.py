@@ -4,7 +4,7 @@
 
 Draws the six lists and the partition of a Category and Attribute release of that size, in their layout, and measures in one
 run: `wc -l` on the list, our parser, splitting with polars, a Python loop over lines (on the first `--peer-rows`
-rows, scaled up), then the whole `fprep convert --images none`. Figures are CPU seconds; parsers run in a fresh process each,
+rows, scaled up), then the whole `fprep convert --check-images none`. Figures are CPU seconds; parsers run in a fresh process each,
 and start-up does not count. Ratios of one run are what counts on a shared machine.
 """
 
@@ -112,7 +112,7 @@ def print_conversion(raw: Path, out: Path, num_rows: int) -> bool:
         "deepfashion-category",
         str(raw),
         str(out),
-        "--images",
+        "--check-images",
         "none",
     ]
     start = time.monotonic()
@@ -121,7 +121,7 @@ def print_conversion(raw: Path, out: Path, num_rows: int) -> bool:
     gigabytes = memory / 2**20
     verdict = "reached" if gigabytes < MOST_MEMORY else "MISSED"
     print(
-        f"fprep convert --images none: {rows} of {num_rows} rows, {cpu:.1f} CPU s, {wall:.1f} s, {gigabytes:.2f} GiB; "
+        f"fprep convert --check-images none: {rows} of {num_rows} rows, {cpu:.1f} CPU s, {wall:.1f} s, {gigabytes:.2f} GiB; "
         f"target: seconds, < {MOST_MEMORY:g} GiB: {verdict}"
     )
     return gigabytes >= MOST_MEMORY

@@ -7,7 +7,7 @@ of up to 100 points, whose keys stand in the order of a Java HashMap. `open` + `
 checked Arrow columns (boxes, labels as ids, unknown ids, styles), with polygons or without (`--map polygons=no`). A loop that
 makes the same columns of `json.load` in the plain way is beside it. CPU time of one process, all contestants in each round;
 the median of the rounds' ratios is evaluated, and a missed aim is exit code 1. `os.read` + orjson is a bound: it stops where
-the reader begins. With `--convert` also the wall time and the memory of a whole `fprep convert --images none`.
+the reader begins. With `--convert` also the wall time and the memory of a whole `fprep convert --check-images none`.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def whole_convert(folder: Path, files: int, workers: int) -> None:
         "kfashion",
         str(folder),
         str(folder.with_name("table")),
-        "--images",
+        "--check-images",
         "none",
     ]
     code = "import sys; sys.argv = sys.argv[1:]; from fprep.cli import main; main()"

@@ -39,7 +39,7 @@ def prepare(folder: Path, dataset: str, images: int) -> Path:
 
     print(f"drawing {images} images of {dataset} ...", file=sys.stderr)
     find_sample(dataset)(folder / f"{dataset}-raw", images=images, seed=0, workers=os.cpu_count() or 1)
-    convert(dataset, [folder / f"{dataset}-raw"], folder / f"{dataset}-table", images="header", max_rejected=1.0)
+    convert(dataset, [folder / f"{dataset}-raw"], folder / f"{dataset}-table", check_images="header", max_rejected=1.0)
     shard(folder / f"{dataset}-table", folder / dataset)
     return folder / dataset
 

@@ -30,7 +30,7 @@ def write_small_table(
 def write_rows(
     folder: Path, rows: list[dict[str, Any]], *, checked: bool = True, landmarks: LandmarkSet = DEEPFASHION_8
 ) -> Path:
-    """Write a table of these rows; without `checked` as after `fprep convert --images none`."""
+    """Write a table of these rows; without `checked` as after `fprep convert --check-images none`."""
     table = table_named("landmarks+box+attributes")
     unknown = ("width", "height", "sha256", "image_format", "image_mode", "image_orientation")
     plain = [row if checked else {**row, **dict.fromkeys(unknown)} for row in rows]

@@ -56,7 +56,7 @@ def test_every_command_of_fprep(home: Path) -> None:
     call(fprep.cli.app, "audit", table, "-q")
     call(fprep.cli.app, "report", table, home / f"{NAME}.html", "-q")
     call(fprep.cli.app, "export", table, home / f"coco{NAME}", "--to", "coco", "-q")
-    call(fprep.cli.app, "sample", "fashionai-keypoints", home / f"sample{NAME}", "--images", "6")
+    call(fprep.cli.app, "sample", "fashionai-keypoints", home / f"sample{NAME}", "--num-images", "6")
     assert not [path for path in home.parent.iterdir() if path.name != NAME and not path.name.startswith(".")]
 
 

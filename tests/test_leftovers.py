@@ -96,7 +96,7 @@ CPU = PredictOptions(device="cpu")
 FOLDERS: dict[str, Callable[[Inputs, Path], object]] = {
     "sample": lambda given, out: find_sample("deepfashion-landmarks")(out, images=4, seed=0, workers=1),
     "sample of key points": lambda given, out: find_sample("fashionai-keypoints")(out, images=4, seed=0, workers=1),
-    "convert": lambda given, out: convert("folders", [RAW], out, images="none", max_rejected=1.0, workers=1),
+    "convert": lambda given, out: convert("folders", [RAW], out, check_images="none", max_rejected=1.0, workers=1),
     "audit": lambda given, out: audit([given.table], out=out, lock=True, near=False),
     "shard": lambda given, out: shard(given.table, out, shard_samples=3, workers=1),
     "fprep export": lambda given, out: export(given.table, out, "coco"),

@@ -28,7 +28,7 @@ from fschemas.table_file import write_table
 OUT = "OUT"
 # Arguments of every command that writes a folder, and the kinds of folder that it takes besides an empty one.
 FOLDER_COMMANDS = {
-    "sample": (["fprep", "sample", "fashionai-keypoints", OUT, "--images", "4"], ()),
+    "sample": (["fprep", "sample", "fashionai-keypoints", OUT, "--num-images", "4"], ()),
     "convert": (["fprep", "convert", "folders", "RAW", OUT, "-q"], ("table", "audit")),
     "shard": (["fprep", "shard", "TABLE", OUT, "-q"], ("shards",)),
     "audit": (["fprep", "audit", "TABLE", "--out", OUT, "-q"], ("table", "audit")),

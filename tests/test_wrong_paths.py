@@ -96,11 +96,11 @@ RIGHT = {
     "evaluate": ["evaluate", "RUN", "SHARDS", "--out", "out"],
     "submit": ["submit", "RUN", "FILE", "out.csv"],
     "predict": ["predict", "RUN", "PHOTO", "--out", "out"],
-    "predict boxes": ["predict", "RUN", "PHOTO", "--out", "out", "--boxes", "RUN"],
+    "predict boxes": ["predict", "RUN", "PHOTO", "--out", "out", "--detector", "RUN"],
     "describe": ["describe", "FILE", "RUN", "--out", "out"],
     "export": ["export", "RUN", "out", "--to", "onnx"],
     "summary": ["summary", "RUN"],
-    "summary task": ["summary", "--task", "category", "--dataset", "SHARDS"],
+    "summary task": ["summary", "--task", "category", "--shards", "SHARDS"],
     "compare": ["compare", "RUN", "RUN", "--out", "out"],
     "join": ["join", "SHARDS", "RUN", "--run", "out"],
     "index": ["index", "RUN", "SHARDS", "out"],
@@ -123,8 +123,8 @@ VALUES = {
     "export": (["--checkpoint", "nowhere"],),
     "summary task": (["--set", "fit.epoch=3"], ["--profile", "nowhere"], ["--task", "nowhere"]),
     "index": (["--checkpoint", "nowhere"], ["--recall", "2"]),
-    "query": (["--boxes", "SHARDS"],),
-    "compare": (["--reports", "nowhere"],),
+    "query": (["--detector", "SHARDS"],),
+    "compare": (["--evaluations", "nowhere"],),
 }
 
 

@@ -72,7 +72,7 @@ def test_usage(forge: Forge, table: Path, tmp_path: Path, arguments: list[object
 @pytest.mark.parametrize(("arguments", "words"), [
     (["shard", "a", "b", "--shard-sample", 3], "--shard-samples"),
     (["shrd", "a", "b"], "Did you mean 'shard'"),
-    (["convert", "x", "a", "b", "--images", "ful"], "'header', 'full', 'none'"),
+    (["convert", "x", "a", "b", "--check-images", "ful"], "'header', 'full', 'none'"),
     (["shard", "a", "b", "--workers", "two"], "valid integer"),
 ])  # fmt: skip
 def test_usage_that_the_parser_sees(forge: Forge, arguments: list[object], words: str) -> None:
@@ -122,7 +122,7 @@ def test_file_of_another_shape(forge: Forge, tmp_path: Path, content: bytes, wor
     annotation = tmp_path / "raw" / TRAIN / "Annotations/train.csv"
     annotation.parent.mkdir(parents=True)
     annotation.write_bytes(content)
-    outcome = forge.cli("convert", "fashionai-keypoints", tmp_path / "raw", tmp_path / "out", "--images", "none")
+    outcome = forge.cli("convert", "fashionai-keypoints", tmp_path / "raw", tmp_path / "out", "--check-images", "none")
     assert outcome.code == 2
     assert words in sentence(outcome.err)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
@@ -201,7 +201,7 @@ def test_lock_held(forge: Forge, table: Path, tmp_path: Path, command: str) -> N
 def _arguments(command: str, raw: Path, table: Path, out: Path) -> list[object]:
     if command == "shard":
         return ["shard", table, out, "--workers", 1, "--shard-samples", 1, "--quiet"]
-    return ["convert", "deepfashion-fine", raw, out, "--images", "none", "--max-rejected", 1, "--quiet"]
+    return ["convert", "deepfashion-fine", raw, out, "--check-images", "none", "--max-rejected", 1, "--quiet"]
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`table` with its report and lock, `set`, `run` with two checkpoints of which the older is the best, `index`, `answers` of a
     model that finds boxes in `boxed`, `export` of that, `evaluated` and `validated` runs."""
     folder = tmp_path_factory.mktemp("damage")
-    convert("folders", [RAW], folder / "table", images="none", max_rejected=1.0, workers=1)
+    convert("folders", [RAW], folder / "table", check_images="none", max_rejected=1.0, workers=1)
     audit([folder / "table"], lock=True, near=False)
     write_label_set(folder / "set", {"train": 5, "query": 4, "gallery": 5}, items=3)
     with pytest.MonkeyPatch.context() as patch:

@@ -57,7 +57,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 def arguments_of(command: str, table: Path, out: Path) -> list[object]:
     if command == "shard":
         return ["shard", table, out, "--shard-samples", 2, "--workers", 1, "--quiet"]
-    return ["convert", "deepfashion-fine", RAW, out, "--images", "none", "--max-rejected", 1, "--quiet"]
+    return ["convert", "deepfashion-fine", RAW, out, "--check-images", "none", "--max-rejected", 1, "--quiet"]
 
 
 @pytest.mark.parametrize("command", ["convert", "shard"])

@@ -121,7 +121,7 @@ def test_a_signal_waits_until_a_process_is_started(number: signal.Signals) -> No
 def test_a_sample_is_stopped_in_the_middle(forge: Forge, scratch: Path, number: signal.Signals) -> None:
     """To the whole group, as a terminal sends Ctrl-C: workers say nothing of it."""
     when = {"folder": str(scratch), "pattern": "**/*.jpg"}
-    arguments = ["sample", "fashionai-keypoints", scratch / "out", "--images", 400, "--workers", 2, "--quiet"]
+    arguments = ["sample", "fashionai-keypoints", scratch / "out", "--num-images", 400, "--workers", 2, "--quiet"]
     outcome = forge.cli(*arguments, stop={"signal": number, "when": when, "group": True})
     check_end(number, outcome.code, outcome.err)
 

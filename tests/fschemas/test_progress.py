@@ -116,7 +116,7 @@ def test_nothing_is_said_where_nobody_asked(clock: Clock, monkeypatch: pytest.Mo
 def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """In a terminal of its own, in the middle of a bar: the cursor is shown, and the last line says how it goes on."""
     there, here = pty.openpty()
-    words = [BIN / "fprep", "sample", "fashionai-keypoints", tmp_path / "out", "--images", "3000", "--workers", "1"]
+    words = [BIN / "fprep", "sample", "fashionai-keypoints", tmp_path / "out", "--num-images", "3000", "--workers", "1"]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(
         list(map(str, words)), stdout=here, stderr=here, env=environment, start_new_session=True

@@ -208,7 +208,7 @@ def _check_options(given: Sequence[Path], images: Path | None, distance: int, li
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")
     if limit is not None and lock:
-        raise UsageError("--lock needs all rows; leave --limit out")
+        raise UsageError("--write-lock needs all rows; leave --limit out")
 
 
 def _say_nothing(stage: str, done: int, total: int) -> None:

@@ -27,10 +27,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "leak_group": ("a group (shoot, product folder) on both sides", "convert with --group-split"),
     "leak_coarse_split": (
         "trained here, but held out in the coarse benchmark",
-        "never evaluate on the coarse benchmark what learnt from these rows, or audit both with --lock and shard with --leave-out",
+        "never evaluate on the coarse benchmark what learnt from these rows, or audit both with --write-lock and shard with --leave-out",
     ),
     "image_changed": ("other bytes than when the table was written", "run fprep convert again"),
-    "image_unreadable": ("the image cannot be decoded", "run fprep convert with --images full"),
+    "image_unreadable": ("the image cannot be decoded", "run fprep convert with --check-images full"),
     "image_missing": ("the image is not there", "unpack the images or name their folder with --images"),
     "image_blank": ("the image shows nothing", "drop it"),
     "conflict_category": ("twins with different categories", "look at both and decide; one of them is wrong"),

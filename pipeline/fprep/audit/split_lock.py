@@ -1,6 +1,6 @@
 """The split lock: which split every image and every group belongs to, so that nothing held out is ever trained on.
 
-`fprep audit --lock` writes it over several tables together: an image that any of them holds out is held out in all. `fprep shard
+`fprep audit --write-lock` writes it over several tables together: an image that any of them holds out is held out in all. `fprep shard
 --lock` refuses a table that says otherwise and writes the lock's digest into dataset.json, and `ftrain --lock` refuses shards
 that do not carry it. An image is known by 64 bits of the SHA-256 of its bytes (where these are unknown by its path, which counts
 within a family of benchmarks), a group by a hash of data set and name. The same tables give the same bytes.
@@ -67,8 +67,8 @@ class SplitLock:
             _SHAPE,
             format=FORMAT,
             sealed=True,
-            missing=f"{path}: no such split lock; write one with `fprep audit TABLE --lock`",
-            remedy="write it again with `fprep audit TABLE --lock`",
+            missing=f"{path}: no such split lock; write one with `fprep audit TABLE --write-lock`",
+            remedy="write it again with `fprep audit TABLE --write-lock`",
         )
         lock = cls(_unpacked(content["images"]), _unpacked(content["groups"]))
         if content["digest"] != lock.digest:

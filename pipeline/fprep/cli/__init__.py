@@ -37,7 +37,7 @@ def _program(
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 CONTINUES = frozenset({"shard"})  # keeps the shards that are finished
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 takes all cores.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core by default.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, write nothing.")]
 
@@ -52,9 +52,8 @@ _MAP_HELP = (
 def sample(
     dataset: Annotated[str, typer.Argument(help="Data set whose raw layout to write, such as fashionai-keypoints.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the raw tree into.")],
-    images: Annotated[
-        int | None,
-        typer.Option("--images", "--limit", min=1, help="Images in all: 1000, or the published number without images."),
+    num_images: Annotated[
+        int | None, typer.Option(min=1, help="Number of images: 1000, or the published number with --no-images.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed draws other garments.")] = 0,
     defects: Annotated[
@@ -63,7 +62,7 @@ def sample(
     with_images: Annotated[
         bool, typer.Option("--with-images/--no-images", help="Draw images, or write annotations only.")
     ] = True,
-    workers: Workers = 0,
+    workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -73,8 +72,8 @@ def sample(
     from fschemas.cores import available_cores
     from fschemas.progress import Reporter
 
-    writer, workers = find_sample(dataset), workers or available_cores()
-    images = images or (1000 if with_images else published_images(dataset))
+    writer = find_sample(dataset)
+    images = num_images or (1000 if with_images else published_images(dataset))
     if dry_run:
         what = "images and their annotations" if with_images else "rows of annotation"
         _print({"dataset": dataset, "images": images}, as_json, f"{out}: would get {images} {what} of {dataset}")
@@ -84,7 +83,7 @@ def sample(
             out,
             images=images,
             seed=seed,
-            workers=workers,
+            workers=workers or available_cores(),
             defects=defects,
             with_images=with_images,
             progress=lambda done: report.advance("drawing", done, images),
@@ -98,7 +97,9 @@ def convert(
     paths: Annotated[
         list[Path], typer.Argument(metavar="RAW... OUT", help="Raw folders or files, then the folder to write.")
     ],
-    images: Annotated[Literal["header", "full", "none"], typer.Option(help="How deeply to check images.")] = "full",
+    check_images: Annotated[
+        Literal["header", "full", "none"], typer.Option(help="How thoroughly to check images.")
+    ] = "full",
     on_reject: Annotated[Literal["fail", "keep-going"], typer.Option(help="What a rejected row does.")] = "keep-going",
     max_rejected: Annotated[
         float, typer.Option(min=0, max=1, help="Share of rows above which the exit code is 3.")
@@ -125,7 +126,7 @@ def convert(
         ),
     ] = False,
     mapping: Annotated[list[str] | None, typer.Option("--map", metavar="KEY=VALUE", help=_MAP_HELP)] = None,
-    workers: Workers = 0,
+    workers: Workers = None,
     limit: Limit = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -160,8 +161,8 @@ def convert(
     with Reporter(quiet=quiet) as report:
         try:
             found = run_convert(
-                dataset, raw, out, images=images, on_reject=on_reject, max_rejected=max_rejected, val_share=val_share,
-                test_share=test_share, group_split=group_split, follow_links=follow_links, mapping=options, workers=workers, limit=limit,
+                dataset, raw, out, check_images=check_images, on_reject=on_reject, max_rejected=max_rejected, val_share=val_share,
+                test_share=test_share, group_split=group_split, follow_links=follow_links, mapping=options, workers=workers or 0, limit=limit,
                 dry_run=dry_run, progress=report,
             )  # fmt: skip
         except ConversionRejected as error:
@@ -229,14 +230,14 @@ def shard(
     ] = None,
     shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
     seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
-    workers: Workers = 0,
+    workers: Workers = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images of each split.")] = None,
     boxes: Annotated[
         list[Path] | None,
         typer.Option(help="Answers of `ftrain predict`, whose boxes take the place of the table's; repeatable."),
     ] = None,
     lock: Annotated[
-        Path | None, typer.Option(help="Split lock of `fprep audit --lock`; a table that breaks it is refused.")
+        Path | None, typer.Option(help="Split lock of `fprep audit --write-lock`; a table that breaks it is refused.")
     ] = None,
     leave_out: Annotated[bool, typer.Option("--leave-out", help="Leave out the images that break the lock.")] = False,
     dry_run: DryRun = False,
@@ -252,7 +253,7 @@ def shard(
     with Reporter(quiet=quiet) as report:
         summary = run_shard(
             table, out, images=images, follow_links=follow_links, size=size or None, quality=quality, copies=copies, augment=augment,
-            shard_samples=shard_samples, seed=seed, workers=workers, limit=limit, boxes=boxes or (), lock=lock, leave_out=leave_out,
+            shard_samples=shard_samples, seed=seed, workers=workers or 0, limit=limit, boxes=boxes or (), lock=lock, leave_out=leave_out,
             dry_run=dry_run,
             progress=lambda done, total: report("sharding", done, total),
         )  # fmt: skip

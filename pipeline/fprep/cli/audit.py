@@ -25,11 +25,13 @@ def audit(
     distance: Annotated[
         int, typer.Option(min=0, max=10, help="Bits of 64 by which near-identical images may differ.")
     ] = 10,
-    lock: Annotated[bool, typer.Option("--lock", help="Write splits.lock.json, which shard and ftrain check.")] = False,
+    write_lock: Annotated[
+        bool, typer.Option("--write-lock", help="Write splits.lock.json, which shard and ftrain check.")
+    ] = False,
     fail_on: Annotated[
         Literal["leak", "error"] | None, typer.Option(help="Exit with code 3 for a leak, or for any error.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 takes all cores.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core by default.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take only so many rows of each table, evenly spread.")
     ] = None,
@@ -46,7 +48,7 @@ def audit(
 
     with Reporter(quiet=quiet) as report:
         result = run_audit(
-            tables, out=out, images=images, follow_links=follow_links, near=near, distance=distance, lock=lock, workers=workers, limit=limit,
+            tables, out=out, images=images, follow_links=follow_links, near=near, distance=distance, lock=write_lock, workers=workers or 0, limit=limit,
             dry_run=dry_run, progress=report,
         )  # fmt: skip
     say(result.to_json(), result.text.removesuffix("\n"), as_json=as_json)

@@ -16,12 +16,8 @@ def report(
     table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],
     audit: Annotated[Path | None, typer.Option(help="audit.parquet, if it does not lie beside the table.")] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER|none", help="Raw root, if it is no longer where convert found it; none: no images."
-        ),
-    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Make a page without images.")] = False,
     max_images: Annotated[
         int, typer.Option(min=0, max=2000, help="At most so many images, which decide the size of the page.")
     ] = 60,
@@ -34,7 +30,7 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
-    """Show a table as one page of HTML: counts, max_images with their labels drawn, and what is wrong."""
+    """Show a table as one page of HTML: counts, images with their labels drawn, and what is wrong."""
     check_tables([table])
 
     from fprep.report.command import write_page
@@ -42,7 +38,7 @@ def report(
 
     with Reporter(quiet=quiet) as reporter:
         values = write_page(
-            table, out, audit=audit, images=images, max_images=max_images, limit=limit, follow_links=follow_links, dry_run=dry_run,
+            table, out, audit=audit, images="none" if no_images else images and str(images), max_images=max_images, limit=limit, follow_links=follow_links, dry_run=dry_run,
             progress=reporter,
         )  # fmt: skip
     gone = f", {len(values['missing'])} could not be shown" if values["missing"] else ""

@@ -26,7 +26,7 @@ def convert(
     raw: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    images: Literal["header", "full", "none"] = "full",
+    check_images: Literal["header", "full", "none"] = "full",
     on_reject: Literal["fail", "keep-going"] = "keep-going",
     max_rejected: float = 0.05,
     val_share: float = 0.1,
@@ -41,7 +41,7 @@ def convert(
 ) -> ConvertReport:
     """Convert `raw` with the reader of that name and publish table, rejected rows and report in the folder `out`.
 
-    `images` says how deeply images are checked: not at all, by header, or by decoding every pixel. With `on_reject`
+    `check_images` says how thoroughly images are checked: not at all, by header, or by decoding every pixel. With `on_reject`
     "fail" one rejected row leaves no table; otherwise a share of rejected rows above `max_rejected` is an error after
     everything is published. `val_share` and `test_share` of train are cut off by group where the dataset has no split of its
     own; test only where no labelled test rows exist. `group_split` cuts all splits anew, so that no item, group or
@@ -59,17 +59,17 @@ def convert(
     folder = RawFolder.open([Path(path) for path in given], follow_links=follow_links)
     tell = progress or _say_nothing
     folder.mapping, folder.workers, folder.progress = dict(mapping or {}), workers, functools.partial(tell, "read")
-    report = ConvertReport(reader.name, images)
+    report = ConvertReport(reader.name, check_images)
     work = Conversion(reader, folder, report, tell, group_split)
     with contextlib.closing(folder):
         if dry_run:
-            work.run(images, val_share, test_share, workers, limit)
+            work.run(check_images, val_share, test_share, workers, limit)
         else:
             with exclusive(out):
                 folder.scratch = out
-                work.run(images, val_share, test_share, workers, limit)
+                work.run(check_images, val_share, test_share, workers, limit)
                 report.published = report.kept > 0 and not (on_reject == "fail" and report.rejected)
-                options = {"images": images, "val_share": val_share, "test_share": test_share, "limit": limit}
+                options = {"images": check_images, "val_share": val_share, "test_share": test_share, "limit": limit}
                 options |= {"group_split": True} if group_split else {}
                 options |= {"follow_links": True} if follow_links else {}
                 options |= {"mapping": dict(sorted(folder.mapping.items()))} if folder.mapping else {}

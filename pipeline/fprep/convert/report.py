@@ -156,7 +156,7 @@ def evaluate(report: ConvertReport, out: Path, on_reject: str, max_rejected: flo
     page = "" if dry_run else f", or at the page of `fprep report {shlex.quote(str(out))} report.html`,"
     if report.kept == 0:
         help_missing = (
-            "; unpack the images beside the annotation or use --images none" if worst == "missing_image" else ""
+            "; unpack the images beside the annotation or use --check-images none" if worst == "missing_image" else ""
         )
         told = f"{rows}; {look}" if report.rejected else "none of the files holds one"
         raise ConversionRejected(report, f"{out}: no row is left for a table: {told}{help_missing}{_guesses(report)}")

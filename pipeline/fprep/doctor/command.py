@@ -281,11 +281,11 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) ->
     """Convert some rows without writing anything, and say how it went."""
     from fprep.convert.command import convert
 
-    images = "none" if "--images" in diagnosis.options else "header"
+    check_images = "none" if "--check-images" in diagnosis.options else "header"
     mapping = dict(entry.split("=", 1) for entry in diagnosis.options if "=" in entry)
     try:
         report = convert(
-            diagnosis.reader, diagnosis.raw or [diagnosis.home], diagnosis.home.parent / "table", images=images, max_rejected=1.0,
+            diagnosis.reader, diagnosis.raw or [diagnosis.home], diagnosis.home.parent / "table", check_images=check_images, max_rejected=1.0,
             workers=1, limit=rows, mapping=mapping, follow_links=follow_links, dry_run=True, progress=lambda stage, done, total: tell(f"{diagnosis.reader}: {stage}", done, total),
         )  # fmt: skip
     except FashionkitError as error:

@@ -109,7 +109,7 @@ def _diagnose_one(looked: Scan, name: str, home: Path, ours: Known, known: Known
     if complete and not any(finding.code in ("utf-16", "empty") for finding in say):
         without = any(finding.code == "no-images" for finding in images)
         diagnosis.command = "convert"
-        diagnosis.options = ["--images", "none"] if without else []
+        diagnosis.options = ["--check-images", "none"] if without else []
     return diagnosis
 
 

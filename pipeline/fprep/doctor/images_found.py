@@ -144,7 +144,7 @@ def image_findings(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Fi
         yield Finding(
             "warning", "no-images", home,
             f"none of {wording.count(len(rows), 'sampled image')} is there: unpack them here, so that {missing[0].name} exists below it; "
-            "--images none converts without them",
+            "--check-images none converts without them",
         )  # fmt: skip
         return
     if missing:

@@ -143,7 +143,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
         diagnosis.command = "convert"
         folder = places.folder_to_give(some)
         diagnosis.raw = [path, *([folder] if folder else [])]
-        diagnosis.options = [] if found else ["--images", "none"]
+        diagnosis.options = [] if found else ["--check-images", "none"]
         if lost > _MAX_LOST:  # else the line would do its work, but end as if it had failed
             diagnosis.options += ["--max-rejected", f"{min(1.0, lost + 0.1):.2f}"]
         for key, value in table.options.items():

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import cv2
 
@@ -41,7 +41,7 @@ def map_tasks(
     work: Callable[[Task], Answer],
     tasks: Sequence[Task],
     *,
-    crashed: Callable[[Task, str], Answer],
+    crashed: Callable[[Task, str], Answer] | None = None,
     workers: int = 0,
     trusted: bool = False,
     timeout: float = 60.0,
@@ -55,8 +55,8 @@ def map_tasks(
     A task should be a small reference to its input (a path, row numbers), because it is sent to another process. `work` must be
     importable by a fresh process, and a script that calls this needs a `__main__` guard.
 
-    A task whose worker dies, or is silent for `timeout` seconds, is answered by `crashed(task, reason)`, which may raise. An
-    exception in `work` is raised here. Raises `EnvironmentProblem` if a worker cannot start.
+    A task whose worker dies, or is silent for `timeout` seconds, is answered by `crashed(task, reason)`, which may raise; without
+    it, that is an `EnvironmentProblem`, as is a worker that cannot start. An exception in `work` is raised here.
 
     Untrusted work (decoding files of strangers) always runs in other processes, which get at most `MEMORY_LIMIT` more memory and are
     killed when the caller stops early. `trusted` work writes files of ours: with one worker it runs in this process, and when the
@@ -71,12 +71,18 @@ def map_tasks(
         yield from _map_here(work, tasks, units, meter)
         return
     window = len(tasks) if ahead is None else ahead * count * chunk
-    pool = _Pool(work, tasks, crashed, trusted, timeout, units, meter, window)
+    pool = _Pool(work, tasks, crashed or _raise_crash, trusted, timeout, units, meter, window)
     pool.queue.extend(list(range(start, min(start + chunk, len(tasks)))) for start in range(0, len(tasks), chunk))
     try:
         yield from pool.run(count)
     finally:
         pool.stop()
+
+
+def _raise_crash(_: object, reason: str) -> NoReturn:
+    raise EnvironmentProblem(
+        f"a worker failed ({reason}); use fewer workers or free some memory, and run the command again"
+    )
 
 
 def advance(units: int) -> None:

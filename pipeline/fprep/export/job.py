@@ -117,7 +117,7 @@ class ExportJob:
         if unknown:
             raise UsageError(
                 f"{self.source.path}: the size of {wording.count(unknown, 'image')} is not known, and this format needs it; "
-                "run `fprep convert` again with `--images header`"
+                "run `fprep convert` again with `--check-images header`"
             )
 
     def need(self, group: str, others: str) -> None:

@@ -66,7 +66,7 @@ def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
         return frame
     if written.whole is not None and (unknown := frame["width"].null_count()):
         raise UsageError(
-            f"--map unit needs the sizes of the images, and {count(unknown, 'row')} without one {are(unknown)} here; use --images header or full"
+            f"--map unit needs the sizes of the images, and {count(unknown, 'row')} without one {are(unknown)} here; use --check-images header or full"
         )
     turned = pl.col(TURN) >= 5 if TURN in frame.columns else pl.lit(value=False)
     sides = [pl.when(turned).then(other).otherwise(side) for side, other in (("width", "height"), ("height", "width"))]

@@ -129,12 +129,10 @@ def read_images(
     styles = {"": Style.of(data.metadata)}
     root = Path(images) if images else data.source.path.parent / str(data.metadata.get("raw_root", ""))
     if images == NO_IMAGES:
-        return Images(data, styles, "This page was made without images (--images none).")
+        return Images(data, styles, "This page was made without images (--no-images).")
     if not root.is_dir():
         if images:
-            raise UsageError(
-                f"{root}: no such folder; give the raw root with --images, or none for a page without images"
-            )
+            raise UsageError(f"{root}: no such folder; give the raw root with --images, or use --no-images")
         return Images(data, styles, "The images are not where convert found them; give their folder with --images.")
     rows: dict[RowId, Row] = {}
     small: dict[RowId, Thumbnail] = {}

@@ -119,7 +119,7 @@ def size_section(data: PageData) -> Section:
     """Sizes, formats, color modes and orientations of the images, and how much of them the boxes cover."""
     known = data.frame.filter(pl.col("width").is_not_null())
     charts: list[Panel] = []
-    words = "The table was converted without opening images (--images none): nothing is known of their sizes."
+    words = "The table was converted without opening images (--check-images none): nothing is known of their sizes."
     if not known.is_empty():
         words = _size_words(known, len(data.frame))
         kinds = [Panel(title, _shares(known, column), note) for column, title, note in _KINDS]

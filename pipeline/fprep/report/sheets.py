@@ -16,7 +16,7 @@ _NUM_LINES = 12  # lines of the audit as text, per kind
 def sheet_section(images: Images, choice: Choice) -> Section:
     """Contact sheets, one per split, the classes in the order of their names, and switches that work without a script."""
     if images.nothing or not choice.sheets:
-        return section("images", "Images", nothing=images.nothing or "No images were asked for (--images 0).")
+        return section("images", "Images", nothing=images.nothing or "No images were asked for (--max-images 0).")
     data = images.data
     has_areas = data.has("box") or data.has("garments") or data.has("polygons")
     has_middle = "middle" in images.styles[""].landmarks.sides

@@ -54,7 +54,7 @@ class Bench:
         """Make every input with the commands; about half a minute."""
         for name, count in _DATASETS.items():
             raw, table, shards = (self.root / part / name for part in ("raw", "tables", "shards"))
-            self._must(self.fprep("sample", name, raw, "--images", count, "--workers", 1, "-q"))
+            self._must(self.fprep("sample", name, raw, "--num-images", count, "--workers", 1, "-q"))
             self._must(self.fprep("convert", name, raw, table, "--workers", 1, "--max-rejected", 1, "-q", *_SPLITS))
             self._must(self.fprep("shard", table, shards, "--shard-samples", 6, "--size", 64, "--workers", 1, "-q"))
         for name in MODELS:

@@ -42,7 +42,7 @@ def _export(form: str) -> Command:
 
 COMMANDS: dict[str, Command] = {
     "sample": Command("fprep", lambda bench, out: [
-        "sample", "fashionai-keypoints", out, "--images", 6, "--workers", 1, "--quiet",
+        "sample", "fashionai-keypoints", out, "--num-images", 6, "--workers", 1, "--quiet",
     ], once=True),
     "convert": _fprep(lambda bench, out: [
         "convert", "deepfashion-category", bench.raw("deepfashion-category"), out, "--workers", 1, "--max-rejected", 1,
@@ -53,7 +53,7 @@ COMMANDS: dict[str, Command] = {
     "shard-pool": _fprep(lambda bench, out: [
         "shard", bench.table("deepfashion-inshop"), out, "--shard-samples", 4, "--size", 64, "--workers", 2,
     ], steps=True),
-    "audit": _fprep(lambda bench, out: ["audit", bench.table("deepfashion-category"), "--out", out, "--lock", "--workers", 1]),
+    "audit": _fprep(lambda bench, out: ["audit", bench.table("deepfashion-category"), "--out", out, "--write-lock", "--workers", 1]),
     "report": _fprep(lambda bench, out: ["report", bench.table("deepfashion-category"), out / "page.html"]),
     "export-coco": _export("coco"),
     "export-yolo-pose": _export("yolo-pose"),

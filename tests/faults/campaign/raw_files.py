@@ -61,7 +61,7 @@ class RawFiles:
             check(len(lost) <= max(2 * (kind in MUTATIONS), len(rejected)), f"{where}: lost {sorted(lost)[:3]}")
 
     def _arguments(self, case: str, raw: Path, out: Path) -> Sequence[object]:
-        return ["convert", case, raw, out, "--images", "none", "--workers", 1, "--max-rejected", 1, "-q"]
+        return ["convert", case, raw, out, "--check-images", "none", "--workers", 1, "--max-rejected", 1, "-q"]
 
     def _whole(self, case: str, bench: Bench, raw: Path, out: Path) -> set[str]:
         """Keys of the undamaged tree, found out once."""

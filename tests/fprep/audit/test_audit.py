@@ -406,7 +406,7 @@ def test_exit_codes_and_json(planted, tmp_path):
 def test_refused_options(planted):
     for options, words in (
         ({"images": Path("/nowhere")}, "no such folder"), ({"distance": 11}, "--distance 11"), ({"limit": 0}, "--limit 0"),
-        ({"limit": 2, "lock": True}, "--lock needs all rows"), ({"out": planted / "table.parquet"}, "a file stands here"),
+        ({"limit": 2, "lock": True}, "--write-lock needs all rows"), ({"out": planted / "table.parquet"}, "a file stands here"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             audit([planted], **options)  # type: ignore[arg-type]
@@ -424,7 +424,9 @@ def test_every_kind_has_words():
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real photographs are not here")
 def test_real_photographs(tmp_path):
     """Six thousand photographs: the twins that a person looked at, and no other; half of them are labelled differently."""
-    convert("deepfashion-fine", [REAL], tmp_path, images="header")  # without digests, so that identical images stay
+    convert(
+        "deepfashion-fine", [REAL], tmp_path, check_images="header"
+    )  # without digests, so that identical images stay
     result = audit([tmp_path], dry_run=True)
     pairs = {tuple(sorted((row["key"], row["other_key"]))) for row in of_kind(result, "duplicate_near")}
     assert pairs == {("00557", "03415"), ("02740", "03716"), ("03343", "04639"), ("00570", "01579"), ("02762", "03240")}

@@ -1,4 +1,4 @@
-"""What every command of fprep has: `--json`, `--limit`, `--quiet`, and `--dry-run` where it writes; progress goes to stderr."""
+"""What every command of fprep has: `--json`, `--limit` (`--num-images` in `sample`), `--quiet`, and `--dry-run` where it writes; progress goes to stderr."""
 
 import json
 import os
@@ -20,7 +20,7 @@ FPREP = Path(sys.executable).with_name("fprep")
 def work(tmp_path_factory):
     """A synthetic raw tree, its table and its shards."""
     folder = tmp_path_factory.mktemp("work")
-    run("sample", "fashionai-keypoints", folder / "raw", "--images", "12", "--workers", "1")
+    run("sample", "fashionai-keypoints", folder / "raw", "--num-images", "12", "--workers", "1")
     run("convert", "fashionai-keypoints", folder / "raw", folder / "table", "--workers", "1")
     run("shard", folder / "table", folder / "shards", "--workers", "1")
     return folder
@@ -42,13 +42,13 @@ def test_options_that_all_have(name):
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     expected = {"--json"} | ({"--dry-run"} if name in WRITING else set())
     if name != "readers":  # which reads nothing and answers at once
-        expected |= {"--limit", "--quiet"}
+        expected |= {"--quiet", "--num-images" if name == "sample" else "--limit"}
     assert expected <= options
 
 
 def calls(work):
     return {
-        "sample": ("kfashion", work / "new", "--no-images", "--limit", "3", "--dry-run"),
+        "sample": ("kfashion", work / "new", "--no-images", "--num-images", "3", "--dry-run"),
         "convert": ("fashionai-keypoints", work / "raw", work / "new", "--limit", "3", "--dry-run"),
         "shard": (work / "table", work / "new", "--limit", "3", "--dry-run"),
         "audit": (work / "table", "--out", work / "new", "--limit", "3", "--dry-run"),
@@ -73,4 +73,4 @@ def test_json_is_all_that_stdout_gets_and_a_dry_run_writes_nothing(work, name):
 def test_progress_is_on_stderr(work):
     assert "images: 12/12" in run("convert", "fashionai-keypoints", work / "raw", work / "new", "--dry-run").stderr
     assert "fashionai-keypoints: images: 12/12" in run("doctor", work / "raw", "--try").stderr
-    assert "drawing: 2/2" in run("sample", "kfashion", work / "other", "--no-images", "--limit", "2").stderr
+    assert "drawing: 2/2" in run("sample", "kfashion", work / "other", "--no-images", "--num-images", "2").stderr

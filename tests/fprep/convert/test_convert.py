@@ -99,18 +99,18 @@ def test_file_with_a_header_only(raw, tmp_path):
 def test_output_does_not_depend_on_workers(raw, tmp_path, images):
     outputs = []
     for workers in (1, 2, 3):
-        run(raw, tmp_path / str(workers), images=images, workers=workers)
+        run(raw, tmp_path / str(workers), check_images=images, workers=workers)
         outputs.append(listing(tmp_path / str(workers)))
     assert outputs[0] == outputs[1] == outputs[2]
 
 
 def test_output_does_not_depend_on_environment(raw, tmp_path):
     """Another hash seed, locale, time zone and working folder give the same bytes."""
-    run(raw, tmp_path / "here", images="full")
+    run(raw, tmp_path / "here", check_images="full")
     program = (
         "import sys, pathlib\nfrom fprep.convert.command import convert\n"
         "if __name__ == '__main__':\n"
-        "    convert('fashionai-keypoints', [pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), images='full')\n"
+        "    convert('fashionai-keypoints', [pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), check_images='full')\n"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "17", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
     command = [sys.executable, "-c", program, str(raw), str(tmp_path / "there")]
@@ -125,7 +125,7 @@ def test_full_disk_leaves_the_earlier_conversion_whole(raw, tmp_path):
         "import resource, sys, pathlib\nfrom fprep.convert.command import convert\nfrom fschemas.failures import explain\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
         "try:\n"
-        "    convert('fashionai-keypoints', [pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), images='none')\n"
+        "    convert('fashionai-keypoints', [pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]), check_images='none')\n"
         "except BaseException as error:\n"
         "    code, sentence = explain(error)\n"
         "    print(int(code), sentence)\n"
@@ -230,7 +230,7 @@ def test_hostile_images_reject_rows_and_nothing_else(raw, tmp_path):
     (raw / names[5]).write_bytes(whole)
     (raw / names[6]).unlink()
     os.mkfifo(raw / names[6])
-    report = run(raw, tmp_path / "out", images="full", max_rejected=0.5)
+    report = run(raw, tmp_path / "out", check_images="full", max_rejected=0.5)
     assert report.rejected_by_rule == {
         "bad_cell": 2, "duplicate_image": 1, "image_not_a_file": 1, "missing_image": 1, "not_an_image": 1,
         "truncated_image": 1, "zero_byte_image": 1,

@@ -180,10 +180,16 @@ def leaks(folder: Path) -> int:
 
 
 def test_convert_makes_a_split_without_leaks(raw, tmp_path):
-    convert("fashionai-keypoints", [raw], tmp_path / "plain", images="header", val_share=0.2, test_share=0.2)
+    convert("fashionai-keypoints", [raw], tmp_path / "plain", check_images="header", val_share=0.2, test_share=0.2)
     assert leaks(tmp_path / "plain") > 0
     report = convert(
-        "fashionai-keypoints", [raw], tmp_path / "cut", images="header", val_share=0.2, test_share=0.2, group_split=True
+        "fashionai-keypoints",
+        [raw],
+        tmp_path / "cut",
+        check_images="header",
+        val_share=0.2,
+        test_share=0.2,
+        group_split=True,
     )
     assert leaks(tmp_path / "cut") == 0
     assert set(report.splits) == {"train", "val", "test"}
@@ -195,7 +201,7 @@ def test_convert_makes_a_split_without_leaks(raw, tmp_path):
 
 
 def test_without_images_groups_are_all_that_is_known(raw, tmp_path):
-    report = convert("fashionai-keypoints", [raw], tmp_path / "cut", images="none", group_split=True)
+    report = convert("fashionai-keypoints", [raw], tmp_path / "cut", check_images="none", group_split=True)
     assert any("60 rows in 60 parts" in note for note in report.notes)
 
 

@@ -75,7 +75,9 @@ def test_the_line_converts_every_tiny_tree(name, tmp_path):
     program, command, reader, raw, out, *options = shlex.split(chosen[0].command)
     assert (program, command, reader, out) == ("fprep", "convert", name, f"tables/{name}")
     images = options[1] if options else "full"
-    report = convert(reader, [Path(raw)], tmp_path / "out", images=images, max_rejected=1.0, workers=1, dry_run=True)
+    report = convert(
+        reader, [Path(raw)], tmp_path / "out", check_images=images, max_rejected=1.0, workers=1, dry_run=True
+    )
     assert report.kept > 0
 
 
@@ -120,7 +122,7 @@ def test_images_that_were_not_unpacked(tmp_path):
         archive.writestr("img/WOMEN/Dresses/id_00000001/01_1_front.jpg", b"")
     checkup = doctor(folder)
     assert {"no-images", "zipped"} <= codes(checkup)
-    assert checkup.commands[0].endswith("--images none")
+    assert checkup.commands[0].endswith("--check-images none")
     assert "holds 1 image such as img/WOMEN" in findings(checkup, "zipped")[0].message
 
 

@@ -103,7 +103,7 @@ def test_lines_for_tables_work_as_printed(case):
         if not any(sign in word for word in words for sign in SIGNS + '"'):  # else two dialects may be the same bytes
             assert len(lines) == 1, doctor(Path(case["folder"])).to_text()
         for line in lines:
-            table, root = run_line(line, "--images", "none")
+            table, root = run_line(line, "--check-images", "none")
             assert len(table) > 0
             if len(table) == len(case["images"]):
                 assert all((root / image).is_file() for image in table["image"])
@@ -117,7 +117,7 @@ def test_lines_for_data_sets_work_as_printed(name, folder, tmp_path, monkeypatch
     lines = doctor(Path(folder)).commands
     assert lines
     for line in lines:
-        table, _ = run_line(line, "--images", "none", "--max-rejected", "1")
+        table, _ = run_line(line, "--check-images", "none", "--max-rejected", "1")
         assert len(table) > 0
 
 
@@ -175,7 +175,7 @@ def test_columns_are_proposed_by_their_values(header, row, options, tmp_path, mo
     (tmp_path / "raw/list.csv").write_text("\n".join([header, *(row.format(**value) for value in values), ""]))
     (line,) = doctor(Path("raw")).commands
     assert sorted(word for word in shlex.split(line) if "=" in word) == sorted(options)
-    table, _ = run_line(line, "--images", "header" if "unit=relative" in options else "none")
+    table, _ = run_line(line, "--check-images", "header" if "unit=relative" in options else "none")
     assert len(table) == 24
 
 
@@ -187,7 +187,7 @@ def test_images_elsewhere_are_given_with_the_table(images, tmp_path, monkeypatch
     (tmp_path / "set/meta/t.csv").write_text("id,kind\n" + "".join(f"{name},a\n" for name in IDS[:6]))
     (line,) = doctor(Path("set")).commands
     assert shlex.split(line)[3:5] == ["set/meta/t.csv", f"set/{images.rpartition('/')[0]}"]
-    table, root = run_line(line, "--images", "none")
+    table, root = run_line(line, "--check-images", "none")
     assert all((root / image).is_file() for image in table["image"])
 
 
@@ -196,7 +196,7 @@ def test_images_in_folders_of_classes_that_the_table_does_not_name(tmp_path, mon
     put(tmp_path / "set", *(f"images/{'ab'[number % 2]}/{name}.jpg" for number, name in enumerate(IDS[:6])))
     (tmp_path / "set/t.csv").write_text("id,kind\n" + "".join(f"{name}.jpg,a\n" for name in IDS[:6]))
     (line,) = doctor(Path("set")).commands
-    table, root = run_line(line, "--images", "none")
+    table, root = run_line(line, "--check-images", "none")
     assert all((root / image).is_file() for image in table["image"])
 
 

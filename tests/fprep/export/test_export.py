@@ -358,7 +358,7 @@ def test_other_folders_are_not_touched(table, tmp_path):
 
 def test_sizes_must_be_known(tmp_path):
     table = write_small_table(tmp_path, {"train": 2}, checked=False)
-    with pytest.raises(UsageError, match="--images header"):
+    with pytest.raises(UsageError, match="--check-images header"):
         export(table, tmp_path / "out", "coco")
     assert export(table, tmp_path / "out", "hf")["rows"] == 2
 

@@ -68,7 +68,7 @@ def tree(folder, *, turned=()):
 
 
 def outcome(raw, out):
-    report = convert.convert("kfashion", [raw], out, images="header", max_rejected=1.0)
+    report = convert.convert("kfashion", [raw], out, check_images="header", max_rejected=1.0)
     table = pl.DataFrame(read_table(out / "table.parquet"))
     return table, {**report.to_json(), "table_sha256": ""}
 
@@ -95,7 +95,7 @@ def test_keys_that_occur_in_two_parts_are_told_apart_or_rejected(tmp_path, monke
     monkeypatch.setattr(conversion, "_ROWS_AT_ONCE", 7)
     monkeypatch.setattr(conversion, "unique_keys", lambda keys, images: [key[:1] for key in keys])
     with_images = tree(tmp_path / "raw")
-    report = convert.convert("kfashion", [with_images], tmp_path / "out", images="none", max_rejected=1.0)
+    report = convert.convert("kfashion", [with_images], tmp_path / "out", check_images="none", max_rejected=1.0)
     assert report.rejected_by_rule["duplicate_key"] + report.kept == 29
     table = pl.DataFrame(read_table(tmp_path / "out/table.parquet"))
     assert table["key"].is_unique().all()
@@ -106,7 +106,7 @@ def test_keys_that_occur_in_two_parts_are_told_apart_or_rejected(tmp_path, monke
 def test_a_dry_run_puts_nothing_beside_the_table(tmp_path, monkeypatch):
     monkeypatch.setattr(aside, "IN_MEMORY", 10)
     raw = tree(tmp_path / "raw")
-    report = convert.convert("kfashion", [raw], tmp_path / "out", images="none", max_rejected=1.0, dry_run=True)
+    report = convert.convert("kfashion", [raw], tmp_path / "out", check_images="none", max_rejected=1.0, dry_run=True)
     assert report.kept == 29
     assert os.listdir(tmp_path) == ["raw"]
     json.dumps(report.to_json())

@@ -36,7 +36,7 @@ def other_path(line: bytes) -> bytes:
 
 
 def read(reader: str, raw: Path, out: Path) -> tuple[pl.DataFrame, dict[str, object]]:
-    convert(reader, [raw], out, images="none", max_rejected=1.0, workers=1)
+    convert(reader, [raw], out, check_images="none", max_rejected=1.0, workers=1)
     return pl.DataFrame(read_table(out / "table.parquet")), read_metadata(out / "table.parquet")
 
 

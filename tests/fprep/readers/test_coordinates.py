@@ -273,7 +273,7 @@ def test_official_readers_refuse_shares_too(tmp_path, name, change):
     shutil.copytree(tree_of(name), tmp_path / "raw")
     change(tmp_path / "raw")
     with pytest.raises(UsageError, match=rf"lie within 0 to 1.*{name} has x1, y1, x2, y2"):
-        convert(name, [tmp_path / "raw"], tmp_path / "out", workers=1, max_rejected=1.0, images="none")
+        convert(name, [tmp_path / "raw"], tmp_path / "out", workers=1, max_rejected=1.0, check_images="none")
 
 
 def test_a_few_strange_boxes_prove_nothing(tmp_path):
@@ -307,7 +307,7 @@ def test_shares_need_the_sizes_of_the_images(tmp_path):
             csv_of(tmp_path / "raw", [[0.1, 0.1, 0.8, 0.9]]),
             tmp_path / "out",
             mapping={"unit": "relative"},
-            images="none",
+            check_images="none",
         )
 
 
@@ -360,7 +360,7 @@ def trees_with_boxes(tmp_path_factory):
     """The tiny raw trees, by reader, of those whose tables have boxes of garments; COCO both with a row and a list of garments."""
     trees = {name: tree_of(name) for name in readers()}
     home = tmp_path_factory.mktemp("garments")
-    convert("kfashion", [trees["kfashion"]], home / "table", images="full", max_rejected=1.0, workers=1)
+    convert("kfashion", [trees["kfashion"]], home / "table", check_images="full", max_rejected=1.0, workers=1)
     export(home / "table/table.parquet", home / "coco", "coco")
     shutil.copytree(trees["kfashion"], home / "coco/images", ignore=shutil.ignore_patterns("*.json"))
     return {**trees, "coco of garments": home / "coco"}
@@ -408,7 +408,7 @@ def test_no_box_is_kept_outside_its_image(name, trees_with_boxes, tmp_path):
 def test_a_garment_box_outside_is_told_with_its_garment(trees_with_boxes, tmp_path):
     shutil.copytree(trees_with_boxes["coco of garments"], tmp_path / "raw")
     shrink(tmp_path / "raw", 0.75)
-    convert("coco", [tmp_path / "raw"], tmp_path / "out", images="full", max_rejected=1.0, workers=1)
+    convert("coco", [tmp_path / "raw"], tmp_path / "out", check_images="full", max_rejected=1.0, workers=1)
     rejected = pl.DataFrame(read_table(tmp_path / "out/rejected.parquet")).filter(rule="garment_box_outside")
     assert rejected.height > 0
     assert rejected["column"].unique().to_list() == ["garment_boxes"]

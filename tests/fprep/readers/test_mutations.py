@@ -64,7 +64,7 @@ def _keys(out: Path) -> set[str]:
 
 def _convert(reader: Reader, raw: Path, out: Path) -> FashionkitError | None:
     try:
-        convert(reader.name, [raw], out, images="none", max_rejected=1.0, workers=1)
+        convert(reader.name, [raw], out, check_images="none", max_rejected=1.0, workers=1)
     except FashionkitError as error:
         found = error
     else:

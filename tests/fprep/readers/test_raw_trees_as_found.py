@@ -46,7 +46,7 @@ def files_of(raw: Path, *, images: bool | None = None) -> list[Path]:
 
 
 def converted(name: str, raw: Path, out: Path, images: str = "full", **options) -> tuple[ConvertReport, pl.DataFrame]:
-    report = convert(name, [raw], out, images=images, max_rejected=1.0, workers=1, **options)
+    report = convert(name, [raw], out, check_images=images, max_rejected=1.0, workers=1, **options)
     return report, pl.DataFrame(read_table(out / "table.parquet"))
 
 
@@ -393,7 +393,7 @@ def test_an_annotation_file_that_cannot_be_read_is_never_passed_over(name, spoil
         spoil(path)
         said = ""
         try:
-            report = convert(name, [raw], tmp_path / "out", images="none", max_rejected=1.0, workers=1)
+            report = convert(name, [raw], tmp_path / "out", check_images="none", max_rejected=1.0, workers=1)
             said = " ".join(report.notes)
         except (UsageError, RejectedError) as error:
             said = str(error)

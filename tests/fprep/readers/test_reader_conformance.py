@@ -141,7 +141,7 @@ def test_second_run_gives_the_same_bytes(converted):
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_rejected_rows_tell_place_and_bytes(name, tmp_path):
     reader = READERS[name]
-    files = convert(name, [tree_of(reader)], tmp_path / "out", max_rejected=1.0, images="header").files
+    files = convert(name, [tree_of(reader)], tmp_path / "out", max_rejected=1.0, check_images="header").files
     for row in read_table(tmp_path / "out/rejected.parquet").to_pylist():
         content = (tree_of(reader) / row["source_file"]).read_bytes()
         if row["source_file"] in files:
@@ -161,11 +161,11 @@ def test_unknown_reader_names_the_nearest():
 def test_lines_that_end_in_cr_alone_are_read_all_the_same(name, tmp_path):
     """As old Macs write them, and Excel's "CSV (Macintosh)"; the books are those of the same lines with LF."""
     shutil.copytree(tree_of(find_reader(name)), tmp_path / "raw")
-    whole = convert(name, [tmp_path / "raw"], tmp_path / "lf", images="none", max_rejected=1.0, workers=1)
+    whole = convert(name, [tmp_path / "raw"], tmp_path / "lf", check_images="none", max_rejected=1.0, workers=1)
     for path in (tmp_path / "raw").rglob("*"):
         if path.suffix in (".txt", ".csv", ".json") and path.name != "expected.json":
             path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r"))
-    report = convert(name, [tmp_path / "raw"], tmp_path / "cr", images="none", max_rejected=1.0, workers=1)
+    report = convert(name, [tmp_path / "raw"], tmp_path / "cr", check_images="none", max_rejected=1.0, workers=1)
     tables = [read_table(tmp_path / end / "table.parquet") for end in ("lf", "cr")]
     assert tables[0].equals(tables[1])
     assert report.files == whole.files

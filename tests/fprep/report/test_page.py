@@ -246,7 +246,7 @@ def test_a_bad_image_is_a_sentence(table: Path, tmp_path: Path, spoil: Any):
 def test_pages_without_images_say_why(table: Path, tmp_path: Path):
     out = tmp_path / "a.html"
     write_page(table, out, images="none")
-    assert "without images (--images none)" in Page(out).text
+    assert "without images (--no-images)" in Page(out).text
     assert Page(out).images == []
     shutil.move(table.parent / "raw", tmp_path / "moved")
     write_page(table, out)
@@ -306,7 +306,7 @@ def test_tables_of_all_readers_have_a_page(name: str, tmp_path: Path):
     tree = tree_of(name)
     if not tree.is_dir():
         pytest.skip("no tiny raw tree yet")
-    convert(name, [tree], tmp_path / "table", max_rejected=1.0, workers=1, images="header")
+    convert(name, [tree], tmp_path / "table", max_rejected=1.0, workers=1, check_images="header")
     summary = write_page(tmp_path / "table", tmp_path / "a.html", max_images=8)
     assert summary["images"] > 0
     assert summary["missing"] == {}

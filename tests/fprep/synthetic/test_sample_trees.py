@@ -86,7 +86,7 @@ def test_images_are_whole_and_every_row_is_taken(name, synthetic, tmp_path):
 def test_annotations_alone_are_read_too(name, tmp_path):
     find_sample(name)(tmp_path / "raw", images=300, seed=4, workers=1, with_images=False)
     assert not list((tmp_path / "raw").rglob("*.jpg"))
-    summary = convert(name, [tmp_path / "raw"], tmp_path / "table", images="none").to_json()
+    summary = convert(name, [tmp_path / "raw"], tmp_path / "table", check_images="none").to_json()
     assert summary["rejected"] == 0
     assert summary["kept"] >= 0.7 * 300
 
@@ -96,7 +96,7 @@ def test_small_samples_are_read_too(name, tmp_path):
     """A split that gets no image has no list, for an empty one is a damaged file."""
     for images in (2, 3, 8):
         find_sample(name)(tmp_path / f"raw{images}", images=images, seed=0, workers=1, with_images=False)
-        report = convert(name, [tmp_path / f"raw{images}"], tmp_path / f"table{images}", images="none")
+        report = convert(name, [tmp_path / f"raw{images}"], tmp_path / f"table{images}", check_images="none")
         assert report.kept > 0
 
 

@@ -81,7 +81,7 @@ def test_the_digest_is_of_the_values_not_of_their_order() -> None:
         (["fit.epochs=.nan"], r"fit\.epochs=nan is not possible"),
         (["fit.epochs=.inf"], r"fit\.epochs=inf is not possible"),
         (["fit.epochs=1.0e+300"], r"fit\.epochs=1e\+300 is not possible"),
-        (["fit.clip_norm=.inf"], r"fit\.clip_norm=inf is not possible"),
+        (["fit.max_grad_norm=.inf"], r"fit\.max_grad_norm=inf is not possible"),
         (["fit.learning_rate=.inf"], r"fit\.learning_rate=inf is not possible"),
         (["fit.stages=[{until: .nan}]"], r"fit\.stages\.0\.until=nan is not possible"),
         (["fit.stages=[{until: 2}]"], r"fit\.stages\.0\.until=2 is not possible"),

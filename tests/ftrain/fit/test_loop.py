@@ -51,7 +51,7 @@ def test_a_run_learns_and_leaves_what_it_promised(shards: ShardSet, tmp_path: Pa
 def test_a_training_step_is_what_the_textbook_says(shards: ShardSet, tmp_path: Path) -> None:
     """Against a hand-written loop over the same rows: gradient, clipping, AdamW with the rate of the step, no hidden extra."""
     trainer = make_trainer(
-        shards, tmp_path, limit_steps=3, ema_decay=0, clip_norm=0.5, model={"dropout": 0.0}, backbone_lr_scale=0.25
+        shards, tmp_path, limit_steps=3, ema_decay=0, max_grad_norm=0.5, model={"dropout": 0.0}, backbone_lr_scale=0.25
     )
     expected = make_trainer(shards, tmp_path / "other", ema_decay=0, model={"dropout": 0.0}).task
     decayed = [p for p in expected.parameters() if p.ndim > 1]
@@ -113,7 +113,7 @@ def test_every_micro_batch_draws_numbers_of_its_own(shards: ShardSet, tmp_path: 
 
 @pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("constant", 0.01)])
 def test_rates_warm_up_and_fall(schedule: Any, last: float) -> None:
-    config = FitConfig(learning_rate=0.01, warmup=0.1, schedule=schedule)
+    config = FitConfig(learning_rate=0.01, warmup_ratio=0.1, schedule=schedule)
     rates = [rate_at(step, 100, config) for step in range(101)]
     assert rates[:10] == pytest.approx([0.001 * (step + 1) for step in range(10)])
     assert rates[10] == pytest.approx(0.01)

@@ -207,9 +207,7 @@ def test_what_does_not_fit_is_refused(place):
 def test_the_commands(place, monkeypatch):
     runner = CliRunner()
     monkeypatch.chdir(place)
-    done = runner.invoke(
-        app, ["index", "run", "shards", "again", "--split", "query", "--split", "gallery", "--workers", "0"]
-    )
+    done = runner.invoke(app, ["index", "run", "shards", "again", "--split", "query+gallery", "--workers", "0"])
     assert done.exit_code == 0, done.output
     assert "18 images of gallery, query, 48 dimensions, colors of the image" in done.output
     done = runner.invoke(

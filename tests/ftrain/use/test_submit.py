@@ -61,7 +61,7 @@ def test_the_pipeline_reads_it_back_and_its_error_is_that_of_the_evaluation(shar
     assert lines[-1] == ""
     given = (archive / "test.csv").read_text().splitlines()
     assert [",".join(line.split(",")[:2]) for line in lines[1:-1]] == given[1:]
-    convert("fashionai-keypoints", [out], tmp_path / "table", images="none")
+    convert("fashionai-keypoints", [out], tmp_path / "table", check_images="none")
     table = pl.read_parquet(tmp_path / "table/table.parquet")
     assert len(table) == 11
     notes = notes_of(shards)

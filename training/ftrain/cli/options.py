@@ -14,11 +14,9 @@ Checkpoint = Annotated[str, typer.Option(help="best, latest, or the name of a ch
 Workers = Annotated[int, typer.Option(min=0, help="Data worker processes.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Boxes = Annotated[
+Detector = Annotated[
     Path | None,
-    typer.Option(
-        help="Run of category that finds the garment, for a run with model.crop=box; else its own box, or all."
-    ),
+    typer.Option(help="Run of category that finds the garment's box, for a run trained with model.crop=box."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Turned = Annotated[

@@ -13,7 +13,7 @@ from fschemas.folders import claim_output
 from fschemas.preflight import check_checkpoint, check_index, check_paths, check_run, check_shards
 from fschemas.progress import Reporter
 from fschemas.wording import count
-from ftrain.cli.options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Shards, Workers, command_line
+from ftrain.cli.options import BatchSize, Checkpoint, Detector, Device, Quiet, Run, Shards, Workers, command_line
 
 
 def register(app: typer.Typer) -> None:
@@ -65,7 +65,7 @@ def index(
     ] = "exact",
     recall: Annotated[float, typer.Option(help="Recall@20 that approximate search shall reach.")] = 0.98,
     split: Annotated[
-        list[str] | None, typer.Option(help="Split to index (may be repeated); the gallery if there is one, or all.")
+        str | None, typer.Option(help="Split, or several as in query+gallery; the gallery if there is one, or all.")
     ] = None,
     color: Annotated[bool, typer.Option("--color/--no-color", help="Index colors too.")] = True,
     checkpoint: Checkpoint = "best",
@@ -88,7 +88,7 @@ def index(
 
     with Reporter(quiet=quiet):
         note = build_index(
-            run, shards, out, splits=split, kind=kind, recall=recall, color=color, checkpoint=checkpoint, workers=workers,
+            run, shards, out, splits=split.split("+") if split else None, kind=kind, recall=recall, color=color, checkpoint=checkpoint, workers=workers,
             device=device, batch_size=batch_size,
         )  # fmt: skip
     lines = Approximation.from_json(note["approximate"]).lines() if note["approximate"] else []
@@ -109,7 +109,7 @@ def query(
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbours.")] = False,
     run: Annotated[Path | None, typer.Option(help="Run folder of the index, if it is not where it was.")] = None,
     shards: Annotated[str | None, typer.Option(help="Shard set of the index, if it is not where it was.")] = None,
-    boxes: Boxes = None,
+    detector: Detector = None,
     item: Annotated[str | None, typer.Option(help="Item that the photos show, to mark hits.")] = None,
     device: Device = "auto",
     batch_size: BatchSize = 16,
@@ -119,7 +119,7 @@ def query(
     """Find the most alike images of an index: a JSON line and a contact sheet each. Exit code 3 when photos cannot be read."""
     check_index(folder)
     check_run(run)
-    check_run(boxes)
+    check_run(detector)
     check_shards(shards)
     check_paths(photos, "no such image or folder")
     claim_output(out, "query")
@@ -132,7 +132,7 @@ def query(
 
     with Reporter(quiet=quiet):
         answers = query_index(
-            folder, photos, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, boxes=boxes,
+            folder, photos, out, metric=metric, color_weight=color_weight, top=top, rerank=rerank, run=run, shards=shards, boxes=detector,
             item=item, device=device, batch_size=batch_size,
         )  # fmt: skip
     say_each(answers, f"{count(len(answers), 'photo')}: {out}/results.jsonl and {out}/sheets/", as_json=as_json)

@@ -13,7 +13,7 @@ from fschemas.folders import claim_output
 from fschemas.preflight import check_checkpoint, check_paths, check_photo, check_run, check_shards, is_shard_set
 from fschemas.progress import Reporter
 from fschemas.wording import count
-from ftrain.cli.options import BatchSize, Boxes, Checkpoint, Device, Quiet, Run, Turned
+from ftrain.cli.options import BatchSize, Checkpoint, Detector, Device, Quiet, Run, Turned
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def predict(
     checkpoint: Checkpoint = "best",
     tta: Turned = None,
     device: Device = "auto",
-    boxes: Boxes = None,
+    detector: Detector = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first images.")] = None,
     batch_size: BatchSize = 16,
     quiet: Quiet = False,
@@ -43,7 +43,7 @@ def predict(
     """Predict images: a JSON line and an overlay image each. Exit code 3 when some cannot be read."""
     check_run(run)
     check_checkpoint(run, checkpoint)
-    check_run(boxes)
+    check_run(detector)
     from_shards = len(images) == 1 and is_shard_set(images[0])
     if not from_shards:
         check_paths([Path(image) for image in images], "no such image or folder")
@@ -55,7 +55,7 @@ def predict(
     from ftrain.use.predict import PredictOptions, predict_images, predict_samples, refuse_broken
     from ftrain.use.predictor import SEEN
 
-    options = PredictOptions(category, checkpoint, tta, device, limit, batch_size, overlays, boxes)
+    options = PredictOptions(category, checkpoint, tta, device, limit, batch_size, overlays, detector)
     with Reporter(quiet=quiet):
         if from_shards:
             answers = predict_samples(run, images[0], out, split=split, options=options)
@@ -63,7 +63,9 @@ def predict(
             answers = predict_images(run, [Path(image) for image in images], out, options)
     text = f"{count(len(answers), 'image')}: {out}/predictions.jsonl{f' and {out}/overlays/' if overlays else ''}"
     if any(answer.get(SEEN, "") is None for answer in answers):
-        text = f"{text}\n{run} was trained on boxes and was shown whole images; name a run that finds them with --boxes"
+        text = (
+            f"{text}\n{run} was trained on boxes and was shown whole images; name a run that finds them with --detector"
+        )
     say_each(answers, text, as_json=as_json)
     refuse_broken(answers, out)
 
@@ -74,14 +76,14 @@ def describe(
     runs: Annotated[list[Path] | None, typer.Option(help="Run folders of trained models, one or more.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for description.json and description.jpg.")] = None,
     category: Annotated[str | None, typer.Option(help="Garment in the image, for models that can be told.")] = None,
-    boxes: Boxes = None,
+    detector: Detector = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
     """Show one photograph to several models: their answers in one JSON and one image."""
     asked = [*(runs or []), *(more_runs or [])]
     check_photo(photo)
-    for one in (*asked, boxes):
+    for one in (*asked, detector):
         check_run(one)
     if not asked:
         raise UsageError("no run to describe the photograph with; name one or more with --runs")
@@ -90,7 +92,7 @@ def describe(
 
     from ftrain.use.describe import describe_photo, description_lines
 
-    description = describe_photo(photo, asked, out, category=category, boxes=boxes, device=device)
+    description = describe_photo(photo, asked, out, category=category, boxes=detector, device=device)
     lines = [*description_lines(description), *([f"written to {out}"] if out else [])]
     say(description, "\n".join(lines), as_json=as_json)
 
@@ -124,7 +126,7 @@ def summary(
     task: Annotated[str | None, typer.Option(help="Name of a task, where there is no run yet.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile of params.yaml, or of ftrain itself.")] = None,
     params: Annotated[Path | None, typer.Option(help="params.yaml; the one here if there is one.")] = None,
-    dataset: Annotated[
+    shards: Annotated[
         str | None,
         typer.Option(
             help="Shard set whose classes and landmarks count; without it those of the data set that the task was published on."
@@ -143,19 +145,19 @@ def summary(
     if (run is None) == (task is None):
         raise UsageError("give either a run folder or a --task")
     check_run(run)
-    check_shards(dataset)
+    check_shards(shards)
     check_paths([params], "no such file")
     if task is not None:
         check_config(task, params_here(params), profile, overrides or [])
 
     from ftrain.use.summary import network_of, summarise, summary_lines
 
-    network, config = network_of(run, task, profile, params, dataset, overrides or [])
+    network, config = network_of(run, task, profile, params, shards, overrides or [])
     found = summarise(network, config, depth=depth)
     lines = list(summary_lines(found))
-    if run is None and dataset is None:
+    if run is None and shards is None:
         lines.append(
-            "for the classes and landmarks of the data set that the task was published on; give --dataset for yours"
+            "for the classes and landmarks of the data set that the task was published on; give --shards for yours"
         )
     say(found, "\n".join(lines), as_json=as_json)
 
@@ -165,7 +167,7 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="Folder for comparison.csv, comparison.json and comparison.png.")
     ] = None,
-    reports: Annotated[
+    evaluations: Annotated[
         Path | None, typer.Option(help="Folder with the evaluations, named like the runs, as dvc.yaml writes them.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
@@ -173,12 +175,12 @@ def compare(
     """Compare runs: the parameters that differ and the metrics with their intervals, side by side."""
     for run in runs:
         check_run(run)
-    check_paths([reports], "no such folder of evaluations")
+    check_paths([evaluations], "no such folder of evaluations")
     if out is not None:
         claim_output(out, "comparison")
 
     from ftrain.use.compare import compare_runs, comparison_lines
 
-    found = compare_runs(runs, out, reports=reports)
+    found = compare_runs(runs, out, reports=evaluations)
     lines = [*comparison_lines(found), *([f"written to {out}"] if out else [])]
     say(found, "\n".join(lines), as_json=as_json)

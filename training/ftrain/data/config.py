@@ -107,11 +107,11 @@ class FitConfig(BaseModel):
     """Weight decay of matrices; biases and norms have none."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of SGD."""
-    warmup: float = Field(0.05, ge=0, lt=1)
+    warmup_ratio: float = Field(0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises linearly."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warmup: cosine to 0, or constant."""
-    clip_norm: float = Field(10.0, gt=0)
+    max_grad_norm: float = Field(10.0, gt=0)
     """Largest norm of the gradient."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Decay of the exponential moving average of the weights; 0 is off."""

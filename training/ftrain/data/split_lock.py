@@ -1,6 +1,6 @@
 """The split lock of a run: shards that were not checked against it are refused, so that no held-out image is trained on.
 
-`fprep audit --lock` writes the lock, `fprep shard --lock` checks a table against it and writes its digest into dataset.json.
+`fprep audit --write-lock` writes the lock, `fprep shard --lock` checks a table against it and writes its digest into dataset.json.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def lock_digest(lock: str) -> str:
         {"digest": DIGEST},
         format=FORMAT,
         sealed=True,
-        missing=f"{lock}: no such split lock; write one with `fprep audit TABLE --lock`",
-        remedy="name splits.lock.json of `fprep audit --lock`, or its digest",
+        missing=f"{lock}: no such split lock; write one with `fprep audit TABLE --write-lock`",
+        remedy="name splits.lock.json of `fprep audit --write-lock`, or its digest",
     )
     return str(content["digest"])
 

@@ -1,4 +1,4 @@
-"""A second run that finds the garment for one that looks at its box alone (`model.crop=box`): `--boxes RUN`.
+"""A second run that finds the garment for one that looks at its box alone (`model.crop=box`): `--detector RUN`.
 
 Detect, then look closer: a network that is shown the garment alone sees more of its details. Photographs from elsewhere have no
 box, so a run of `category` that learnt boxes says where the garment is.
@@ -28,7 +28,7 @@ class BoxFinder:
     def __init__(self, finder: Path, task: Task, device: torch.device) -> None:
         if not looks_at_boxes(task):
             raise UsageError(
-                f"the run of {task.name} looks at whole images; --boxes is for one that was trained with model.crop=box"
+                f"the run of {task.name} looks at whole images; --detector is for one that was trained with model.crop=box"
             )
         self.device = device
         self.task = load_task(finder, "best", None, device)

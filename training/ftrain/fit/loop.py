@@ -155,7 +155,7 @@ class Trainer:
             losses = accumulate_exactly(parts, self._losses, self.task, self.processes)
         else:
             losses = accumulate(parts, self._losses, self.forward, self.processes)
-        norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.max_grad_norm)
         # One transfer for all figures: on a GPU each would wait for the device on its own.
         metrics = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
         values = dict(zip(["gradient_norm", *losses], metrics, strict=True))

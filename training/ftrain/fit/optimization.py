@@ -79,7 +79,7 @@ def _is_backbone(name: str) -> bool:
 
 def rate_at(step: int, num_steps: int, config: FitConfig) -> float:
     """The learning rate of a step: linear warm-up, then half a cosine down to zero, or constant."""
-    warmup = round(config.warmup * num_steps)
+    warmup = round(config.warmup_ratio * num_steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     if config.schedule == "constant":

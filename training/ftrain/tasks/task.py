@@ -89,7 +89,7 @@ class Task(nn.Module):
         `ftrain summary` builds a network on it where there is no shard set. Raises `UsageError` where there is none.
         """
         del config
-        raise UsageError(f"the task {cls.name} has no published data set; give --dataset SHARDS")
+        raise UsageError(f"the task {cls.name} has no published data set; give --shards SHARDS")
 
     def check_training(self, rows: Rows) -> list[str]:
         """What will not be learned from these rows, a sentence each; raises `UsageError` where nothing can be learned at all."""

@@ -82,7 +82,7 @@ def describe_photo(
             subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(answer) if is_drawn else [])])
             tiles.append(_Tile(task.name, subtitle, drawn if is_drawn else None, answer_lines(answer)))
     if boxes is not None and box is None:
-        raise UsageError("all of the runs look at whole images; leave --boxes out")
+        raise UsageError("all of the runs look at whole images; leave --detector out")
     if category is not None and not any(told):
         raise UsageError(f"none of the runs knows the category {category!r}; leave --category out")
     height, width = image.shape[:2]

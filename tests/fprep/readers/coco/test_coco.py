@@ -37,12 +37,12 @@ def test_images_in_a_folder_of_any_name(tmp_path, place, front):
     (raw / "images").rename(raw / place)
     file = raw / "instances_train2017.json"
     file.write_text(file.read_text().replace('"file_name": "', f'"file_name": "{front}'))
-    convert("coco", [raw], tmp_path / "out", workers=1, max_rejected=1.0, images="header")
+    convert("coco", [raw], tmp_path / "out", workers=1, max_rejected=1.0, check_images="header")
     assert set(pl.DataFrame(read_table(tmp_path / "out/table.parquet"))["image"]) <= {
         f"{place}/a.png",
         f"{place}/b.png",
     }
-    assert all("--images none" not in command for command in doctor(raw).commands)
+    assert all("--check-images none" not in command for command in doctor(raw).commands)
 
 
 def document(**annotation):
@@ -197,7 +197,7 @@ def test_doctor_names_the_reader_and_its_line(tmp_path):
 @pytest.mark.skipif(not REAL.is_file(), reason="the real file is not here")
 def test_real_fashionpedia_sample(tmp_path):
     shutil.copy(REAL, tmp_path / "sample.json")
-    report, table = table_of(tmp_path, tmp_path / "out", images="none")
+    report, table = table_of(tmp_path, tmp_path / "out", check_images="none")
     assert (report.kept, report.rejected) == (12, 0)
     assert set(table["category"]) <= set(
         read_metadata(tmp_path / "out/table.parquet")["vocabularies"]["category"]["values"]

@@ -60,7 +60,7 @@ def test_columns_of_a_row(tmp_path, raw):
 
 
 def test_paths_of_the_release_survive(tmp_path, raw):
-    _, table, _ = run(raw, tmp_path / "out", images="full")
+    _, table, _ = run(raw, tmp_path / "out", check_images="full")
     images = table["image"].to_list()
     assert "Img/img/Piqu&eacute;_Bodycon_Dress/img_00000003.jpg" in images
     assert "Img/img/Women's_St._John,_Tee/img_00000005.jpg" in images
@@ -79,7 +79,9 @@ def test_old_release(tmp_path, raw):
 
 def test_two_given_folders_are_one_benchmark(tmp_path, raw):
     out = tmp_path / "out"
-    report = convert("deepfashion-category", [raw / "Anno_coarse", raw / "Eval"], out, images="none", max_rejected=1.0)
+    report = convert(
+        "deepfashion-category", [raw / "Anno_coarse", raw / "Eval"], out, check_images="none", max_rejected=1.0
+    )
     assert report.kept == 9
     assert read_table(out / "table.parquet")["image"][0].as_py().startswith("Img/img/")
 

@@ -130,7 +130,7 @@ def test_images_are_found_under_the_other_spelling(tmp_path, old, new):
             path.rename(raw / "img" / name.replace(old, new))
     for path in (raw / "img").rglob("comsumer_*"):
         path.rename(path.with_name(path.name.replace("comsumer", new.partition("_")[0] if "." in old else "comsumer")))
-    report, table, _ = run(raw, tmp_path / "out", images="header")
+    report, table, _ = run(raw, tmp_path / "out", check_images="header")
     assert (report.kept, report.rejected_by_rule) == (10, {"box_inverted": 1, "no_split": 2})
     assert any(new.partition("_")[0] in note for note in report.notes)
     assert table.filter(pl.col("image").str.contains(new, literal=True)).height > 0

@@ -226,7 +226,7 @@ def test_no_rows_are_no_error():
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real course subset is not here")
 def test_real_course_subset(tmp_path):
-    report, table, rejected = run(REAL, tmp_path / "out", images="full", max_rejected=0.01)
+    report, table, rejected = run(REAL, tmp_path / "out", check_images="full", max_rejected=0.01)
     assert report.files["split/train.txt"]["lines"] == 5000
     assert (report.splits, report.rejected_by_rule) == ({"train": 4995, "val": 1000}, {"duplicate_image": 5})
     assert report.files["split/test.txt"]["left_out"] == 1000

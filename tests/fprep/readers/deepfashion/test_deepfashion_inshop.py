@@ -117,7 +117,7 @@ def image(path: Path, width: int, height: int) -> None:
 def test_images_of_high_resolution_have_no_boxes(raw, tmp_path, folder):
     for name in ("WOMEN/Dresses/id_00000002/02_1_front.jpg", "MEN/Denim/id_00000004/01_1_front.jpg"):
         image(raw / folder / name, 75 * 4, 110 * 4)
-    report, table, _ = run(raw, tmp_path / "out", images="header")
+    report, table, _ = run(raw, tmp_path / "out", check_images="header")
     assert set(table["image"]) == {
         f"{folder}/WOMEN/Dresses/id_00000002/02_1_front.jpg",
         f"{folder}/MEN/Denim/id_00000004/01_1_front.jpg",
@@ -133,7 +133,7 @@ def test_low_resolution_comes_first(raw, tmp_path, folder):
     name = "WOMEN/Dresses/id_00000002/02_1_front.jpg"
     image(raw / folder / name, 256, 256)
     image(raw / "Img/img_highres" / name, 300, 440)
-    report, table, _ = run(raw, tmp_path / "out", images="header")
+    report, table, _ = run(raw, tmp_path / "out", check_images="header")
     assert table["image"].to_list() == [f"{folder}/{name}"]
     assert table["box"][0].to_list() == [64, 44, 232, 251]
     assert "Img/img_highres" in " ".join(report.notes)
@@ -192,7 +192,7 @@ def test_rows_missing_in_a_list_are_warnings(raw, tmp_path):
         (raw / name).write_text("\n".join(lines[:2] + (lines[3:] if name == LANDMARKS else lines[2:4] + lines[5:])))
     image(raw / "img/WOMEN/Dresses/id_00000002/87_7_additional.jpg", 256, 256)
     image(raw / FRONT, 256, 256)
-    report, table, _ = run(raw, tmp_path / "out", images="header")
+    report, table, _ = run(raw, tmp_path / "out", check_images="header")
     assert table["landmark_visibility"].to_list() == [[0] * 8, [2, 2, 2, 0, 2, 2, 2, 2]]
     assert table["box"].to_list() == [[64, 44, 232, 251], [0, 0, 255, 255]]
     assert table["variation"].to_list() == ["unknown", "large-zoom"]
@@ -203,7 +203,7 @@ def test_clothes_types_that_differ_and_odd_views_are_warnings(raw, tmp_path):
     edit(raw / BOXES, "3 1 065 045 233 252", "1 2 065 045 233 252")
     for name in (PARTITION, BOXES, LANDMARKS):
         edit(raw / name, "02_4_full", "02_full__")
-    report, table, _ = run(raw, tmp_path / "out", images="none")
+    report, table, _ = run(raw, tmp_path / "out", check_images="none")
     found = {name: report.warnings[name] for name in ("clothes_type_differs", "pose_differs", "unknown_view")}
     assert found == {"clothes_type_differs": 1, "pose_differs": 1, "unknown_view": 1}
     assert row_of(table, "WOMEN-Dresses-id_00000002-02_1_front")["garment"] == "full"

@@ -107,7 +107,7 @@ def test_images_are_found_where_they_were_unpacked(tmp_path, raw, folder):
     (raw / "img").rename(raw / "images")
     (raw / folder).parent.mkdir(parents=True, exist_ok=True)
     (raw / "images").rename(raw / folder)
-    report, table, _ = run(raw, tmp_path / "out", images="header")
+    report, table, _ = run(raw, tmp_path / "out", check_images="header")
     assert table["image"].str.starts_with(f"{folder}/").all()
     assert report.kept == 8
 
@@ -130,7 +130,7 @@ def test_real_images_and_points(tmp_path):
     (tmp_path / "raw/img").mkdir()
     for name in names.values():
         shutil.copy(REAL / "mmpose_fld" / name, tmp_path / "raw/img")
-    report, table, _ = run(tmp_path / "raw", tmp_path / "out", images="full")
+    report, table, _ = run(tmp_path / "raw", tmp_path / "out", check_images="full")
     assert (report.kept, report.rejected) == (len(labels["annotations"]), 0) == (2, 0)
     for row, entry in zip(table.iter_rows(named=True), labels["annotations"], strict=True):
         assert row["landmark_visibility"] == [int(v) for v in entry["keypoints"][2::3]]

@@ -89,7 +89,7 @@ def test_rows_of_one_image_stay_and_copies_go_whole(tmp_path):
     for split, number, seed in (("train", 1, 1), ("train", 2, 2), ("train", 3, 1), ("validation", 1, 2)):
         write(tmp_path, split, number, item1=item(), item2=item("vest"))
         draw(tmp_path / split / "image" / f"{number:06d}.jpg", seed)
-    _, table, rejected = run(tmp_path, tmp_path / "out", images="full")
+    _, table, rejected = run(tmp_path, tmp_path / "out", check_images="full")
     assert table["key"].to_list() == ["train-000001-1", "train-000001-2", "val-000001-1", "val-000001-2"]
     assert rejected.select("rule", "row_file", "row_line").rows() == [
         ("leaked_image", "train/annos/000002.json", 1), ("leaked_image", "train/annos/000002.json", 2),
@@ -223,7 +223,7 @@ def test_coco_annotation_that_is_wrong(tmp_path, changes, rule):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 def test_every_real_row_is_accounted_for(tmp_path):
-    report, table, rejected = run(REAL, tmp_path / "out", images="full")
+    report, table, rejected = run(REAL, tmp_path / "out", check_images="full")
     assert (report.lines, report.kept, len(rejected)) == (2, 2, 0)
     assert table["item"].to_list() == ["train-22-1", "train-22-2"]
     x, visibility = (np.array(table[f"landmark_{name}"].to_list()) for name in ("x", "visibility"))

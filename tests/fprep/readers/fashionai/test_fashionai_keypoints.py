@@ -196,7 +196,7 @@ def archives(tmp_path):
 
 
 def test_several_archives_together(archives, tmp_path):
-    report, table, rejected = run(list(archives), tmp_path / "out", images="full", val_share=0.3)
+    report, table, rejected = run(list(archives), tmp_path / "out", check_images="full", val_share=0.3)
     assert {row["rule"]: row["source_file"] for row in rejected.to_dicts()} == {
         "duplicate_image": "fashionAI_key_points_train_warm_up_20180222/Annotations/annotations.csv",
         "leaked_image": "fashionAI_key_points_train_20180227/Annotations/train.csv",
@@ -211,8 +211,8 @@ def test_several_archives_together(archives, tmp_path):
 
 
 def test_parent_folder_finds_the_same_archives(archives, tmp_path):
-    first, _, _ = run(list(archives), tmp_path / "a", images="full")
-    second, _, _ = run(tmp_path, tmp_path / "b", images="full")
+    first, _, _ = run(list(archives), tmp_path / "a", check_images="full")
+    second, _, _ = run(tmp_path, tmp_path / "b", check_images="full")
     assert first.to_json() | {"table_sha256": ""} == second.to_json() | {"table_sha256": ""}
 
 
@@ -225,7 +225,7 @@ def test_without_images_the_md5_names_tell_duplicates(archives, tmp_path):
 def test_answer_inside_the_archive(archives, tmp_path):
     _, _, test, answer = archives
     answer.rename(test / answer.name)
-    report, table, _ = run(test, tmp_path / "out", images="full")
+    report, table, _ = run(test, tmp_path / "out", check_images="full")
     assert (report.superseded, report.kept) == (1, 2)
     assert sorted(table["split"].to_list()) == ["test", "unlabelled"]
 
@@ -234,7 +234,7 @@ def test_equal_names_of_different_images_get_different_keys(tmp_path):
     for archive, shade in (("a", 10), ("b", 200)):
         write_image(tmp_path / archive / "Images/dress/00.jpg", shade)
         write_csv(tmp_path / archive / "Annotations/train.csv", [row(1, "dress", image_id="Images/dress/00.jpg")])
-    _, table, _ = run([tmp_path / "b", tmp_path / "a"], tmp_path / "out", images="full")
+    _, table, _ = run([tmp_path / "b", tmp_path / "a"], tmp_path / "out", check_images="full")
     keys = table["key"].to_list()
     assert keys[0] == "dress-00"
     assert keys[1].startswith("dress-00-")
@@ -281,7 +281,7 @@ def test_odd_rows_are_kept_and_counted(tmp_path, cells, warning):
     write_image(tmp_path / name_of(1, "dress"), 9)
     cells = {"neckline_right": "-1_-1_-1", **cells}
     path = write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)])
-    report, _, _ = run(path, tmp_path / "out", images="full")
+    report, _, _ = run(path, tmp_path / "out", check_images="full")
     assert report.warnings == {warning: 1, "empty_split": 2}
 
 
@@ -296,7 +296,9 @@ def test_points_of_rotated_images_stay_on_their_pixels(tmp_path, orientation):
     path.parent.mkdir(parents=True)
     Image.fromarray(stored).save(path, quality=95, exif=block)
     cells = dict.fromkeys(FASHIONAI_24.points, "-1_-1_-1") | {"armpit_left": "11_31_1", "armpit_right": "11_31_0"}
-    _, table, _ = run(write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)]), tmp_path / "out", images="full")
+    _, table, _ = run(
+        write_csv(tmp_path / "train.csv", [row(1, "dress", **cells)]), tmp_path / "out", check_images="full"
+    )
     upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     assert (table["height"][0], table["width"][0]) == upright.shape[:2]
     x, y = (int(table[f"landmark_{axis}"][0][FASHIONAI_24.points.index("armpit_left")]) for axis in "xy")
@@ -307,7 +309,7 @@ def test_points_of_rotated_images_stay_on_their_pixels(tmp_path, orientation):
 def test_defective_sample_is_seen_through(tmp_path):
     """Every planted defect of a synthetic archive is found at its place; poses may add warnings of their own, but no more."""
     find_sample("fashionai-keypoints")(tmp_path / "raw", images=70, seed=0, workers=1, defects=True)
-    report, _, rejected = run(tmp_path / "raw", tmp_path / "out", images="full")
+    report, _, rejected = run(tmp_path / "raw", tmp_path / "out", check_images="full")
     defects = json.loads((tmp_path / "raw/defects.json").read_text())
     planted = {(entry["file"], entry["line"]): entry["rule"] for entry in defects if entry["verdict"] == "rejected"}
     assert {(row["source_file"], row["source_line"]): row["rule"] for row in rejected.to_dicts()} == planted
@@ -349,8 +351,8 @@ def test_real_files(tmp_path, name, kept, rejected):
 
 @needs_real
 def test_real_answers_without_images_say_what_to_do(tmp_path):
-    with pytest.raises(RejectedError, match="unpack the images beside the annotation or use --images none"):
-        run(REAL / "round1_test_a", tmp_path / "out", images="full", limit=50)
+    with pytest.raises(RejectedError, match="unpack the images beside the annotation or use --check-images none"):
+        run(REAL / "round1_test_a", tmp_path / "out", check_images="full", limit=50)
 
 
 def test_long_equal_names_get_different_keys_that_fit(tmp_path):

@@ -414,8 +414,8 @@ def test_many_files_in_several_processes_give_the_same_table(tmp_path):
             {"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드" if number % 2 else "블루"})}, number=number
         )
         (raw / f"{number}.json").write_bytes(b"{" if number % 500 == 7 else write(value))
-    alone, first = run(tmp_path / "raw", tmp_path / "one", images="none", workers=1)
-    together, second = run(tmp_path / "raw", tmp_path / "two", images="none", workers=2)
+    alone, first = run(tmp_path / "raw", tmp_path / "one", check_images="none", workers=1)
+    together, second = run(tmp_path / "raw", tmp_path / "two", check_images="none", workers=2)
     assert alone.rejected == 5
     assert alone.to_json() == together.to_json()
     assert first.equals(second)
@@ -458,7 +458,7 @@ def real_rows(archive: str):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real files are not here")
 def test_real_records(tmp_path):
-    report, table = run(REAL, tmp_path / "out", images="full")
+    report, table = run(REAL, tmp_path / "out", check_images="full")
     assert (report.lines, report.kept) == (4, 2)
     assert report.rejected_by_rule == {"missing_image": 2}
     assert report.warnings == {"file_name_is_not_the_id": 2, "polygon_with_gaps": 1, "empty_split": 2}

@@ -40,7 +40,7 @@ def hash_of(name: str, channel: int) -> int:
 
 def run(reader: str, raw: Path, out: Path, **mapping: str):
     options = {key.replace("_", "-"): value for key, value in mapping.items()}
-    report = convert(reader, [raw], out, images="header", max_rejected=1.0, mapping=options)
+    report = convert(reader, [raw], out, check_images="header", max_rejected=1.0, mapping=options)
     return report, pl.DataFrame(read_table(out / "table.parquet"))
 
 
@@ -112,7 +112,7 @@ def test_folders_of_splits(tmp_path):
 def test_missing_splits_are_cut_from_train(tmp_path):
     names = [f"train/dress/{number}.jpg" for number in range(40)] + ["test/dress/t.jpg"]
     report = convert(
-        "folders", [put(tmp_path / "raw", *names)], tmp_path / "out", images="none", val_share=0.3, test_share=0.3
+        "folders", [put(tmp_path / "raw", *names)], tmp_path / "out", check_images="none", val_share=0.3, test_share=0.3
     )
     assert report.splits["test"] == 1
     assert 4 <= report.splits["val"] <= 20
@@ -289,7 +289,7 @@ def test_images_given_beside_the_csv(tmp_path):
     put(tmp_path / "photos", "a.jpg")
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/shop.csv").write_text("path,label\na.jpg,dress\n")
-    report = convert("csv", [tmp_path / "lists/shop.csv", tmp_path / "photos"], tmp_path / "out", images="header")
+    report = convert("csv", [tmp_path / "lists/shop.csv", tmp_path / "photos"], tmp_path / "out", check_images="header")
     assert report.kept == 1
     assert read_table(tmp_path / "out/table.parquet")["image"].to_pylist() == ["photos/a.jpg"]
 
@@ -330,7 +330,7 @@ def test_real_rows_with_odd_names_and_quotes(tmp_path):
     (tmp_path / "labels.csv").write_bytes(content)
     mapping = {"image": "이미지파일명", "style": "스타일"}
     report = convert(
-        "csv", [tmp_path / "labels.csv"], tmp_path / "out", images="none", max_rejected=1.0, mapping=mapping
+        "csv", [tmp_path / "labels.csv"], tmp_path / "out", check_images="none", max_rejected=1.0, mapping=mapping
     )
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     repeated = len(rows) - len({row["이미지파일명"] for row in rows})

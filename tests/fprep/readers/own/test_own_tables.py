@@ -28,7 +28,13 @@ def run(tmp_path: Path, text: str | bytes, *, images: str = "none", max_rejected
     (raw / "t.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     options = {key.replace("_", "-"): value for key, value in mapping.items()}
     report = convert(
-        "csv", [raw / "t.csv"], tmp_path / "out", images=images, max_rejected=max_rejected, workers=1, mapping=options
+        "csv",
+        [raw / "t.csv"],
+        tmp_path / "out",
+        check_images=images,
+        max_rejected=max_rejected,
+        workers=1,
+        mapping=options,
     )
     assert report.lines == sum(
         getattr(report, name) for name in ("kept", "rejected", "joined", "header", "blank", "left_out")
@@ -192,7 +198,7 @@ def test_the_error_for_no_row_names_the_guess(tmp_path):
     with pytest.raises(
         RejectedError, match=r"no row is left .* guessed were the columns image=file category=type: say what"
     ):
-        run(tmp_path, "file,type,other\nx.jpg,a,0.jpg\ny.jpg,a,nowhere\nz.jpg,b,nowhere\n", images="header")
+        run(tmp_path, "file,type,other\nx.jpg,a,0.jpg\ny.jpg,a,nowhere\nz.jpg,b,nowhere\n", check_images="header")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +263,7 @@ GARMENTS = "image,label,x1,y1,x2,y2,split\n0.jpg,dress,1,2,20,30,train\n0.jpg,sh
 
 
 def test_a_row_a_garment_by_its_box(tmp_path):
-    report, table = run(tmp_path, GARMENTS, images="header")
+    report, table = run(tmp_path, GARMENTS, check_images="header")
     assert (report.kept, report.rejected, report.joined) == (3, 0, 0)
     assert table["image"].to_list() == ["0.jpg", "0.jpg", "1.jpg"]
     assert table["category"].to_list() == ["dress", "shoe", "coat"]
@@ -268,7 +274,7 @@ def test_a_row_a_garment_by_its_box(tmp_path):
 
 def test_a_row_a_garment_by_its_product(tmp_path):
     text = "image,label,product\n0.jpg,dress,p1\n0.jpg,shoe,p2\n1.jpg,shoe,p2\n2.jpg,coat,p3\n"
-    report, table = run(tmp_path, text, images="header")
+    report, table = run(tmp_path, text, check_images="header")
     assert (report.kept, report.rejected) == (4, 0)
     assert table["item"].to_list() == ["p1", "p2", "p2", "p3"]
     assert table["group"].to_list() == ["p1", "p1", "p1", "p3"]  # nothing of an image straddles splits
