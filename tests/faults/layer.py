@@ -157,7 +157,7 @@ class _Raw(io.FileIO):
 def install_from_environment() -> None:
     """In a process started with `FASHIONKIT_FAULT=kind:at:root`: the fault layer, in workers of a pool alone."""
     kind, at, root = os.environ["FASHIONKIT_FAULT"].split(":", 2)
-    if "--multiprocessing-fork" in sys.orig_argv:
+    if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
         Layer(Path(root), kind, int(at)).install()
 
 

@@ -127,7 +127,7 @@ def test_faults_in_workers(forge: Forge, table: Path, scratch: Path, kind: str, 
     assert len(outcome.err.splitlines()) == 1
     assert not (scratch / "out/dataset.json").exists()
     if kind == "KILL":
-        assert "a worker died while train-" in outcome.err
+        assert "a worker failed while train-" in outcome.err
     else:
         assert leftovers(scratch) == []
     assert forge.cli(*arguments_of("shard", table, scratch / "out")).code == 0

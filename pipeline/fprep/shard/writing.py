@@ -6,7 +6,7 @@ A task refers to its rows: they are in a temporary Arrow file with one batch per
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,11 +59,13 @@ def _rows_on_disk(out: Path, source: SourceTable, shards: Sequence[PlannedShard]
             for planned in shards:
                 writer.write_table(source.selected(planned.rows).to_arrow().combine_chunks())
         yield path
-    except OSError as error:
-        name_place(error, out)
+        path.unlink()
+    except BaseException as error:
+        with suppress(OSError):  # the first error is the one to report
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            name_place(error, out)
         raise
-    finally:
-        path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
