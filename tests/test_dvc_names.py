@@ -41,7 +41,7 @@ def test_raw_folders_with_any_name_go_through_dvc(tmp_path: Path) -> None:
     for key, name in NAMES.items():
         tree = key.replace("-", "_")
         shutil.copytree(ROOT / "tests/raw" / tree, tmp_path / name)
-    options = {"images": "header", "max-rejected": 1.0, "follow-links": True}
+    options = {"check-images": "header", "max-rejected": 1.0, "follow-links": True}
     datasets = {key: {"raw": name, "convert": options, "shard": {}} for key, name in NAMES.items()}
     params = {"samples": {}, "datasets": datasets, "models": {}, "indices": {}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params, allow_unicode=True))

@@ -25,7 +25,7 @@ def convert(raw: str, out: str, reader: str = "deepfashion-fine", **options: Any
     """The library call behind `fprep convert`."""
     from fprep.convert.command import convert as run
 
-    run(reader, [Path(raw)], Path(out), **{"images": "none", "max_rejected": 1.0, "workers": 1, **options})
+    run(reader, [Path(raw)], Path(out), **{"check_images": "none", "max_rejected": 1.0, "workers": 1, **options})
 
 
 def shard(table: str, out: str, **options: Any) -> None:

@@ -37,7 +37,9 @@ def test_kills(work: Work, scratch: Path) -> None:
 
 
 def test_kills_while_workers_look_at_images(forge: Forge, scratch: Path) -> None:
-    kills(Work(forge, "convert", {**OPTIONS, "images": "full", "workers": 2}, None, sound), scratch / "work", 0.07)
+    kills(
+        Work(forge, "convert", {**OPTIONS, "check_images": "full", "workers": 2}, None, sound), scratch / "work", 0.07
+    )
 
 
 @pytest.mark.parametrize("kind", ["ENOSPC", "EIO", "KILL"])

@@ -41,7 +41,7 @@ def raw(tmp_path):
 
 
 def run(raw: Path, out: Path, **options):
-    return convert("fashionai-keypoints", [raw], out, **{"images": "header", **options})
+    return convert("fashionai-keypoints", [raw], out, **{"check_images": "header", **options})
 
 
 def listing(folder: Path) -> dict[str, bytes]:

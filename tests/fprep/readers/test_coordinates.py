@@ -382,7 +382,7 @@ def test_every_reader_with_boxes_is_tried():
 def test_no_box_is_kept_outside_its_image(name, trees_with_boxes, tmp_path):
     """Annotations of larger images than those that are here: such boxes are cut at the border, or their rows are rejected."""
     shutil.copytree(trees_with_boxes[name], tmp_path / "raw")
-    options = {"images": "full", "max_rejected": 1.0, "workers": 1}
+    options = {"check_images": "full", "max_rejected": 1.0, "workers": 1}
     before = convert(name.split(" ")[0], [tmp_path / "raw"], tmp_path / "before", **options)
     count, outside = boxes_outside(pl.DataFrame(read_table(tmp_path / "before/table.parquet")))
     assert count > 0

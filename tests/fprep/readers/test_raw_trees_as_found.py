@@ -408,7 +408,7 @@ def test_an_annotation_file_that_cannot_be_read_is_never_passed_over(name, spoil
 @pytest.mark.parametrize("name", ["coco", "deepfashion2", "kfashion"])
 def test_a_pipe_among_annotation_files_costs_no_good_row(name, tmp_path):
     raw = copied(name, tmp_path)
-    options = {"images": "none", "max_rejected": 1.0, "workers": 1}
+    options = {"check_images": "none", "max_rejected": 1.0, "workers": 1}
     convert(name, [raw], tmp_path / "plain", **options)
     for number, folder in enumerate({path.parent for path in raw.rglob("*.json")}):
         os.mkfifo(folder / f"pipe-{number}.json")
@@ -421,7 +421,7 @@ def test_a_pipe_among_annotation_files_costs_no_good_row(name, tmp_path):
 @pytest.mark.parametrize("name", ["coco", "deepfashion2", "kfashion"])
 def test_json_with_a_byte_order_mark_is_read_and_in_utf_16_called_so(name, tmp_path):
     raw = copied(name, tmp_path)
-    options = {"images": "none", "max_rejected": 1.0, "workers": 1}
+    options = {"check_images": "none", "max_rejected": 1.0, "workers": 1}
     convert(name, [raw], tmp_path / "plain", **options)
     for path in raw.rglob("*.json"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())

@@ -210,7 +210,7 @@ def rewrite(path: Path, dialect: dict) -> None:
 def test_tables_are_read_in_every_dialect(name, dialect, tmp_path):
     """As spreadsheets save them; the table is that of the comma-separated file, and doctor proposes a line that works."""
     shutil.copytree(tree_of(find_reader(name)), tmp_path / "raw")
-    options = {"images": "none", "max_rejected": 1.0, "workers": 1}
+    options = {"check_images": "none", "max_rejected": 1.0, "workers": 1}
     whole = convert(name, [tmp_path / "raw"], tmp_path / "plain", **options)
     for path in (tmp_path / "raw").rglob("*.csv"):
         rewrite(path, DIALECTS[dialect])

@@ -35,7 +35,7 @@ def write(folder: Path, meta: object = None, **files: list[str]) -> Path:
 
 
 def run(raw: Path, out: Path, **options):
-    report = convert("kfashion-asen", [raw], out, **{"images": "none", "max_rejected": 1.0, **options})
+    report = convert("kfashion-asen", [raw], out, **{"check_images": "none", "max_rejected": 1.0, **options})
     return report, pl.DataFrame(read_table(out / "table.parquet")), pl.DataFrame(read_table(out / "rejected.parquet"))
 
 

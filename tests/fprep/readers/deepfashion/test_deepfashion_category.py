@@ -22,7 +22,7 @@ CATEGORIES = vocabulary("deepfashion-category-50")
 
 
 def run(raw: Path, out: Path, **options):
-    report = convert("deepfashion-category", [raw], out, **{"images": "none", "max_rejected": 1.0, **options})
+    report = convert("deepfashion-category", [raw], out, **{"check_images": "none", "max_rejected": 1.0, **options})
     return report, pl.DataFrame(read_table(out / "table.parquet")), pl.DataFrame(read_table(out / "rejected.parquet"))
 
 

@@ -35,7 +35,9 @@ def raw(tmp_path) -> Path:
 
 
 def run(raw: Path, out: Path, **options):
-    report = convert("deepfashion-consumer2shop", [raw], out, **{"images": "none", "max_rejected": 1.0, **options})
+    report = convert(
+        "deepfashion-consumer2shop", [raw], out, **{"check_images": "none", "max_rejected": 1.0, **options}
+    )
     return report, pl.DataFrame(read_table(out / "table.parquet")), pl.DataFrame(read_table(out / "rejected.parquet"))
 
 

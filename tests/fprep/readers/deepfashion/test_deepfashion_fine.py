@@ -51,7 +51,7 @@ def write_course(
 
 
 def run(raw: Path, out: Path, **options):
-    report = convert("deepfashion-fine", [raw], out, **{"images": "none", "max_rejected": 1.0, **options})
+    report = convert("deepfashion-fine", [raw], out, **{"check_images": "none", "max_rejected": 1.0, **options})
     return report, pl.DataFrame(read_table(out / "table.parquet")), pl.DataFrame(read_table(out / "rejected.parquet"))
 
 

@@ -31,7 +31,7 @@ def raw(tmp_path) -> Path:
 
 
 def run(raw: Path, out: Path, **options):
-    report = convert("deepfashion-inshop", [raw], out, **{"images": "none", "max_rejected": 1.0, **options})
+    report = convert("deepfashion-inshop", [raw], out, **{"check_images": "none", "max_rejected": 1.0, **options})
     return report, pl.DataFrame(read_table(out / "table.parquet")), pl.DataFrame(read_table(out / "rejected.parquet"))
 
 

@@ -19,7 +19,7 @@ REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[5] / "share
 
 
 def run(raw: Path, out: Path, **options):
-    report = convert("deepfashion-landmarks", [raw], out, **{"images": "none", "max_rejected": 1.0, **options})
+    report = convert("deepfashion-landmarks", [raw], out, **{"check_images": "none", "max_rejected": 1.0, **options})
     return report, pl.DataFrame(read_table(out / "table.parquet")), pl.DataFrame(read_table(out / "rejected.parquet"))
 
 

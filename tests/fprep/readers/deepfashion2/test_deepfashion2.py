@@ -41,7 +41,7 @@ def draw(path: Path, seed: int) -> None:
 
 
 def run(raw: Path, out: Path, **options):
-    report = convert("deepfashion2", [raw], out, **{"images": "none", "max_rejected": 1.0, **options})
+    report = convert("deepfashion2", [raw], out, **{"check_images": "none", "max_rejected": 1.0, **options})
     return report, pl.DataFrame(read_table(out / "table.parquet")), pl.DataFrame(read_table(out / "rejected.parquet"))
 
 

@@ -32,7 +32,7 @@ def write(path: Path, *rows: str) -> Path:
 
 def run(raw: Path | list[Path], out: Path, **options):
     given = raw if isinstance(raw, list) else [raw]
-    report = convert("fashionai-attributes", given, out, **{"images": "none", "max_rejected": 1.0, **options})
+    report = convert("fashionai-attributes", given, out, **{"check_images": "none", "max_rejected": 1.0, **options})
     return report, pl.DataFrame(read_table(out / "table.parquet")), pl.DataFrame(read_table(out / "rejected.parquet"))
 
 

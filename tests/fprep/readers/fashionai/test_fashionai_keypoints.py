@@ -51,7 +51,7 @@ def write_image(path: Path, shade: int) -> None:
 
 
 def run(raw: Path | list[Path], out: Path, **options):
-    options = {"images": "none", "max_rejected": 1.0, **options}
+    options = {"check_images": "none", "max_rejected": 1.0, **options}
     report = convert(READER, raw if isinstance(raw, list) else [raw], out, **options)
     return report, pl.DataFrame(read_table(out / "table.parquet")), pl.DataFrame(read_table(out / "rejected.parquet"))
 

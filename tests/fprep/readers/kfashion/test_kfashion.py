@@ -337,7 +337,7 @@ def put(
 
 
 def run(raw: Path, out: Path, **options):
-    report = convert("kfashion", [raw], out, **{"images": "header", "max_rejected": 1.0, **options})
+    report = convert("kfashion", [raw], out, **{"check_images": "header", "max_rejected": 1.0, **options})
     return report, pl.DataFrame(read_table(out / "table.parquet"))
 
 
