@@ -7,11 +7,8 @@ and publishes the folder under its name when it is complete.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import tomllib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain
@@ -22,11 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.engine.local import shielded
+from fprep.engine import map_tasks
 from fprep.raw.marker import MARKER, MARKER_TEXT
 from fschemas.failures import UsageError
 from fschemas.folders import claim_output
-from fschemas.parent_process import die_with_parent
 from fschemas.publish import new_folder, publish
 from fschemas.wording import are, count
 
@@ -120,40 +116,12 @@ def map_groups(
     """
     busy = request.images // (_IMAGES_PER_WORKER if request.with_images else _DOCUMENTS_PER_WORKER)
     workers = min(request.workers, busy) if request.with_images or spread else 1
-    with _mapper(workers, 2 if request.with_images else 100) as mapped:
-        for result, size in zip(mapped(render, groups), sizes, strict=True):
-            yield result
-            if request.progress is not None:
-                request.progress(size)
-
-
-@contextmanager
-def _mapper(workers: int, chunk: int) -> Generator[Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]]:
-    """An ordered map: in this process for one worker, else in fresh processes that die with this one."""
-    if workers <= 1:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            yield map
-        finally:
-            cv2.setNumThreads(threads)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-
-    def begin(work: Callable[..., Any], tasks: Iterable[Any]) -> Iterator[Any]:
-        with shielded():  # the processes are started at the first task
-            return pool.map(work, tasks, chunksize=chunk)
-
-    try:
-        yield begin
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Die with the parent, and stay on one core."""
-    die_with_parent()
-    cv2.setNumThreads(1)
+    chunk = 2 if request.with_images else 100
+    results = map_tasks(render, groups, workers=max(1, workers), trusted=True, timeout=600.0, chunk=chunk)
+    for result, size in zip(results, sizes, strict=True):
+        yield result
+        if request.progress is not None:
+            request.progress(size)
 
 
 @cache
