@@ -1,18 +1,15 @@
-"""Landmark sets and their crosswalk: flips, partners, garments, and places that mean the same."""
+"""Landmark sets: flips, partners, garments."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from fprep.synthetic.crosswalk import CROSSWALKS, corresponding_garments, crosswalk
-from fschemas.failures import UsageError
-from fschemas.landmarks import DEEPFASHION2_294, DEEPFASHION_8, FASHIONAI_24, LANDMARK_SETS
+from fschemas.landmarks import DEEPFASHION2_294, LANDMARK_SETS
 from fschemas.vocabularies import vocabulary
 
 SETS = sorted(LANDMARK_SETS)
 GARMENTS = [(name, garment) for name in SETS for garment in LANDMARK_SETS[name].garments]
-TABLES = [(sets, garments) for sets in CROSSWALKS for garments in CROSSWALKS[sets]]
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -84,55 +81,3 @@ FLIPS = [
 def test_deepfashion2_partners(category, pairs):
     start = DEEPFASHION2_294.garments[category][0]
     assert {number: DEEPFASHION2_294.partners[start + number - 1] - start + 1 for number in pairs} == pairs
-
-
-@pytest.mark.parametrize(("sets", "garments"), TABLES)
-def test_crosswalk_maps_partners_to_partners(sets, garments):
-    source, target = (LANDMARK_SETS[name] for name in sets)
-    points = crosswalk(sets[0], garments[0], sets[1], garments[1])
-    there = dict(points)
-    assert len(there) == len(points) == len(set(there.values())) >= 2
-    assert set(there) <= set(source.valid_points(garments[0]))
-    assert set(there.values()) <= set(target.valid_points(garments[1]))
-    assert {source.partners[point]: target.partners[there[point]] for point in there} == there
-    assert tuple(sorted((b, a) for a, b in points)) == crosswalk(sets[1], garments[1], sets[0], garments[0])
-
-
-def test_every_garment_has_a_counterpart_in_every_other_set():
-    for (source, garment), target in itertools.product(GARMENTS, SETS):
-        if source != target:
-            assert corresponding_garments(source, garment, target)
-
-
-@pytest.mark.parametrize(
-    ("source", "garment", "target", "other", "point", "expected"),
-    [
-        (FASHIONAI_24, "dress", DEEPFASHION2_294, "long sleeve dress", "waistline_right", "side_25/long sleeve dress"),
-        (
-            FASHIONAI_24,
-            "outwear",
-            DEEPFASHION2_294,
-            "short sleeve outwear",
-            "neckline_left",
-            "neck_4/short sleeve outwear",
-        ),
-        (FASHIONAI_24, "trousers", DEEPFASHION2_294, "shorts", "crotch", "crotch_7/shorts"),
-        (FASHIONAI_24, "trousers", DEEPFASHION_8, "lower", "bottom_right_out", "hem_right"),
-        (DEEPFASHION_8, "upper", DEEPFASHION2_294, "long sleeve top", "sleeve_right", "sleeve_29/long sleeve top"),
-        (DEEPFASHION_8, "lower", DEEPFASHION2_294, "skirt", "waistline_left", "waist_1/skirt"),
-    ],
-)
-def test_same_place(source, garment, target, other, point, expected):
-    there = dict(crosswalk(source.name, garment, target.name, other))
-    assert target.points[there[source.points.index(point)]] == expected
-
-
-def test_garments_of_different_kinds_are_one_sentence():
-    with pytest.raises(
-        UsageError, match=r"skirt of fashionai-24 is no 'full' of deepfashion-8; it corresponds to lower"
-    ):
-        crosswalk("fashionai-24", "skirt", "deepfashion-8", "full")
-    with pytest.raises(UsageError, match=r"no crosswalk from 'coco'"):
-        crosswalk("coco", "skirt", "deepfashion-8", "full")
-    with pytest.raises(UsageError, match=r"has no garment 'hat'"):
-        corresponding_garments("fashionai-24", "hat", "deepfashion-8")

@@ -9,10 +9,10 @@ from fprep.synthetic.garments.palette import COLORS, LOOKS, nearest_color
 from fprep.synthetic.garments.shoot import VIEWS, photograph
 from fprep.synthetic.layouts import deepfashion_category, deepfashion_consumer2shop, deepfashion_inshop, kfashion
 from fprep.synthetic.layouts.deepfashion import BOX, POINTS, clothes_type, invent, measure, valid_points
-from fprep.synthetic.layouts.deepfashion2 import category_of, landmarks_of, oval_points
+from fprep.synthetic.layouts.deepfashion2 import category_of, crosswalk, landmarks_of, oval_points
 from fprep.synthetic.layouts.kfashion import outfit_of
 from fprep.synthetic.skeleton import chance
-from fschemas.landmarks import FASHIONAI_24, Visibility
+from fschemas.landmarks import DEEPFASHION2_294, FASHIONAI_24, Visibility
 from fschemas.landmarks_deepfashion2 import OUTLINES
 from fschemas.vocabularies import vocabulary
 
@@ -138,6 +138,40 @@ def test_deepfashion2_points_lie_on_the_garment(shots):
         assert oval.min() >= 0
         assert oval.max() <= 100
     assert len(categories) >= 9
+
+
+GARMENTS = {
+    "top": "blouse",
+    "vest": "blouse",
+    "sling": "blouse",
+    "outwear": "outwear",
+    "dress": "dress",
+    "skirt": "skirt",
+}
+
+
+@pytest.mark.parametrize("category", OUTLINES)
+def test_crosswalk_maps_partners_to_partners(category):
+    """Of every category of DeepFashion2 from the FashionAI garment of the same kind."""
+    numbers, start = crosswalk(category), DEEPFASHION2_294.garments[category][0]
+    assert len(numbers) == len(set(numbers.values())) >= 2
+    assert set(numbers) <= set(FASHIONAI_24.valid_points(GARMENTS.get(category.split()[-1], "trousers")))
+    there = {point: start + number - 1 for point, number in numbers.items()}
+    assert set(there.values()) <= set(DEEPFASHION2_294.valid_points(category))
+    assert {FASHIONAI_24.partners[point]: DEEPFASHION2_294.partners[there[point]] for point in there} == there
+
+
+@pytest.mark.parametrize(
+    ("category", "point", "expected"),
+    [
+        ("long sleeve dress", "waistline_right", "side_25/long sleeve dress"),
+        ("short sleeve outwear", "neckline_left", "neck_4/short sleeve outwear"),
+        ("shorts", "crotch", "crotch_7/shorts"),
+    ],
+)
+def test_same_point(category, point, expected):
+    number = crosswalk(category)[FASHIONAI_24.points.index(point)]
+    assert DEEPFASHION2_294.points[DEEPFASHION2_294.garments[category][0] + number - 1] == expected
 
 
 def test_outfits_hold_at_most_one_piece_of_a_part():

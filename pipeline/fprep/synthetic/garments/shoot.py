@@ -9,28 +9,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.garments.backgrounds import draw_background
 from fprep.synthetic.garments.canvas import Canvas
 from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure, draw_figure
 from fprep.synthetic.garments.items import Item
-from fprep.synthetic.garments.people import (
-    Person,
-    arm_skin,
-    body_parts,
-    draw_person,
-    hair_behind,
-    hair_locks,
-    head_parts,
-    leg_parts,
-    occluders,
+from fprep.synthetic.garments.people import Person, draw_person, occluders
+from fprep.synthetic.garments.photograph import Photograph, draw_photograph
+from fprep.synthetic.garments.scene import (
+    NUM_POINTS,
+    build,
+    companion,
+    expose,
+    locate,
+    set_up,
+    still_parts,
+    stride,
+    worn_parts,
 )
-from fprep.synthetic.garments.photograph import Photograph, develop, draw_photograph, frame
-from fprep.synthetic.garments.render import build, still_parts, stride
 from fprep.synthetic.garments.shapes import Part, points_of
 from fprep.synthetic.garments.trunk import Garment
-from fprep.synthetic.garments.wardrobe import plain_design
-from fschemas.landmarks import FASHIONAI_24, Visibility
 
 
 class View(NamedTuple):
@@ -113,48 +110,30 @@ def photograph(
     The wearer completes the outfit with quiet garments of her own. What is drawn comes from `generator` alone.
     """
     last = outfit[-1].design
-    settings, figure = (
-        view.settings[int(generator.integers(len(view.settings)))],
-        draw_figure(generator, last.category, stride(last)),
-    )
-    while (figure.setting == "model") != (settings == "model"):
+    setting = view.settings[int(generator.integers(len(view.settings)))]
+    figure = draw_figure(generator, last.category, stride(last))
+    while (figure.setting == "model") != (setting == "model"):
         figure = draw_figure(generator, last.category, stride(last))
     side = float(generator.choice([-1.0, 1.0]))
-    yaw = side * float(generator.uniform(*view.yaw)) * np.pi / 180 if settings == "model" else 0.0
-    figure = replace(figure, setting=settings, yaw=yaw, back=view.back and settings == "model")
+    yaw = side * float(generator.uniform(*view.yaw)) * np.pi / 180 if setting == "model" else 0.0
+    figure = replace(figure, setting=setting, yaw=yaw, back=view.back and setting == "model")
     photo = _settings(draw_photograph(generator, max(size) if isinstance(size, tuple) else size), generator, view, size)
     wearer = person or draw_person(generator)
-    built = [build(item.design, figure, generator) for item in outfit]
+    designs = [item.design for item in outfit]
+    built = [build(design, figure, generator) for design in designs]
     for number, garment in enumerate(built):
         for part in garment.parts():
-            part.landmarks = {number * len(FASHIONAI_24) + index: point for index, point in part.landmarks.items()}
-    camera = frame(
-        photo, np.concatenate([outline for garment in built for part in garment.parts() for outline in part.outlines])
-    )
-    canvas = Canvas(
-        draw_background(generator, photo.height, photo.width, view.place or settings),
-        camera,
-        np.array(photo.lamp),
-        generator,
-    )
-    designs = [item.design for item in outfit]
-    if settings == "model":
+            part.landmarks = {number * NUM_POINTS + index: point for index, point in part.landmarks.items()}
+    canvas = set_up(photo, built, view.place or setting, generator)
+    if setting == "model":
         scene = _worn(designs, built, figure, wearer, generator)
         scene += occluders(generator, figure, built[-1].arms) if view.roughness and built[-1].arms else []
     else:
-        scene = [
-            part
-            for design, garment in zip(designs, built, strict=True)
-            for part in still_parts(design, garment, figure)
-        ]
-    for part in scene:
-        canvas.paint(part)
-    reach = (0.02 if settings == "flat" else 0.06) * max(photo.height, photo.width)
-    canvas.cast_shadow(-np.array(photo.lamp) * reach, reach * 0.7, photo.shadow)
+        scene = [part for pair in zip(designs, built, strict=True) for part in still_parts(*pair, figure)]
+    image = expose(canvas, photo, scene, setting, generator)
     numbers = {id(part): number for number, part in enumerate(scene, start=1)}
     pieces = [_piece(canvas, number, outfit[number], garment, numbers) for number, garment in enumerate(built)]
-    image = develop(photo, canvas.lit(), generator)
-    joints = camera.project(_joints(figure)) if settings == "model" else None
+    joints = canvas.camera.project(_joints(figure)) if setting == "model" else None
     return Shot(image, [piece for piece in pieces if piece is not None], figure, photo, joints)
 
 
@@ -211,58 +190,28 @@ def _worn(
     lower = by_category.get("trousers") or by_category.get("skirt")
     outer, dress, upper = by_category.get("outwear"), by_category.get("dress"), by_category.get("blouse")
     if lower is None and dress is None:
-        lower = _companion(generator, "trousers" if generator.random() < 0.6 else "skirt", figure)
+        lower = companion(generator, "trousers" if generator.random() < 0.6 else "skirt", figure)
     tucked = outer is None and dress is None and generator.random() < (0.85 if upper is None else 0.3)
     if upper is None and dress is None and not (outer is not None and figure.back):
         waist = next((design.waist for design in designs if design.category in ("skirt", "trousers")), None)
-        upper = _companion(generator, "blouse", figure, (waist or 40.0) + 8 if tucked else None)
+        upper = companion(generator, "blouse", figure, (waist or 40.0) + 8 if tucked else None)
     layers = [lower, upper] if not tucked else [upper, lower]
     shown = [garment for garment in (*layers, dress, outer) if garment is not None]
     sleeved = [garment for garment in (upper, dress, outer) if garment is not None]
-    limbs: list[list[Part]] = []
-    for index in (0, 1):
-        sleeves = [garment.sleeves[index] for garment in sleeved if garment.sleeves[index] is not None]
-        limbs.append(
-            [arm_skin(person, sleeved[-1].arms[index]), *[sleeve for sleeve in sleeves[-1:] if sleeve is not None]]
-        )
-    hidden = [part for parts, arm in zip(limbs, figure.arms, strict=True) if arm.behind for part in parts]
-    front = [part for parts, arm in zip(limbs, figure.arms, strict=True) if not arm.behind for part in parts]
-    head = head_parts(person, figure)
-    scene = [*hair_behind(person, figure), *(part for garment in reversed(shown) for part in garment.behind), *hidden]
-    scene += [*leg_parts(person, figure), *body_parts(person, figure), *([] if figure.back else head)]
-    scene += [part for garment in shown for part in garment.trunk]
-    return [*scene, *(head if figure.back else []), *front, *hair_locks(person, figure)]
-
-
-def _companion(
-    generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None
-) -> Garment:
-    """A quiet garment that is not for sale; a tucked top ends narrow at the height `tucked_at`."""
-    design = plain_design(generator, category)
-    if tucked_at is not None:
-        design = replace(design, length=tucked_at, hem=12.0, hem_sag=0.0, ease=min(design.ease, 3.0))
-    garment = build(design, figure, generator)
-    for part in garment.parts():
-        part.landmarks = {}
-    return garment
+    worn = [[garment.sleeves[index] for garment in reversed(sleeved)] for index in (0, 1)]
+    sleeves = [next((sleeve for sleeve in found if sleeve is not None), None) for found in worn]
+    behind = [part for garment in reversed(shown) for part in garment.behind]
+    trunk = [part for garment in shown for part in garment.trunk]
+    return worn_parts(person, figure, behind, trunk, sleeved[-1].arms, sleeves)
 
 
 def _piece(canvas: Canvas, number: int, item: Item, garment: Garment, numbers: dict[int, int]) -> Piece | None:
     """What can be seen of a garment, or None when that is nothing."""
-    height, width = canvas.owner.shape
     owned = np.zeros(256, np.bool_)
     owned[[numbers[id(part)] for part in garment.parts() if id(part) in numbers]] = True
     mask = owned[canvas.owner]
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) < 2 or len(columns) < 2:
         return None
-    points = np.zeros((len(FASHIONAI_24), 2), np.float32)
-    visibility = np.full(len(FASHIONAI_24), Visibility.NOT_APPLICABLE, np.int8)
-    visibility[list(FASHIONAI_24.valid_points(item.category))] = Visibility.ABSENT
-    first = number * len(FASHIONAI_24)
-    for index, (point, seen) in canvas.visible().items():
-        inside = -0.5 <= point[0] < width - 0.5 and -0.5 <= point[1] < height - 0.5
-        if first <= index < first + len(FASHIONAI_24) and inside:
-            points[index - first] = point
-            visibility[index - first] = Visibility.VISIBLE if seen else Visibility.OCCLUDED
-    return Piece(item, points, visibility, mask, (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))
+    return Piece(item, *locate(canvas, item.category, number * NUM_POINTS), mask, box)

@@ -3,7 +3,7 @@
 A pair is an outfit that a shop and several users photographed; its garments carry a style above 0 where both sides have them.
 Items are numbered, not always without gaps; landmarks are those of the garment's category, 2 visible, 1 occluded, 0 not labelled.
 
-The points that FashionAI marks too come over by `fprep.synthetic.crosswalk`; those between them on the outline and on the neckline are
+The points that FashionAI marks too come over by the table beside this module; those between them on the outline and on the neckline are
 interpolated, which is where they lie on the synthetic garment but for bent sleeves. The open edges of outwear stay unlabelled.
 """
 
@@ -21,16 +21,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.crosswalk import crosswalk
 from fprep.synthetic.defects import Spoiler
 from fprep.synthetic.garments.items import Item, draw_outfit, pick
 from fprep.synthetic.garments.palette import LOOKS
 from fprep.synthetic.garments.shoot import VIEWS, Piece, Shot, photograph
-from fprep.synthetic.skeleton import Defect, Layout, Request, chance, group_sizes, map_groups, shuffled, write_image
+from fprep.synthetic.skeleton import (
+    Defect,
+    Layout,
+    Request,
+    chance,
+    group_sizes,
+    map_groups,
+    read_words,
+    shuffled,
+    write_image,
+)
 from fschemas.landmarks import DEEPFASHION2_294, FASHIONAI_24, Visibility
 from fschemas.landmarks_deepfashion2 import OUTLINES, RANGES
 from fschemas.vocabularies import vocabulary
 
+_CROSSWALK = read_words(__file__)
 _SIZE = (624, 468)
 _SPLITS = ("train", "validation", "test")
 _LOWER = ("shorts", "trousers", "skirt")
@@ -179,14 +189,20 @@ def landmarks_of(piece: Piece, category: str) -> list[int]:
 
 def _anchors(piece: Piece, category: str) -> dict[int, NDArray[np.float64]]:
     """Places of the points that FashionAI marks, by their number in the README."""
-    start = RANGES[category].start
-    pairs = list(crosswalk(FASHIONAI_24.name, piece.item.category, DEEPFASHION2_294.name, category))
+    numbers = crosswalk(category)
     if category.startswith("sling"):
-        pairs += [(0, start + 1), (1, start + 5)]  # the upper corners of the bodice or the straps
-    found: dict[int, NDArray[np.float64]] = {}
-    for source, target in pairs:
-        if piece.visibility[source] >= Visibility.OCCLUDED:
-            found[target - start + 1] = piece.points[source].astype(np.float64)
+        numbers |= {0: 2, 1: 6}  # the upper corners of the bodice or the straps
+    seen = {point: number for point, number in numbers.items() if piece.visibility[point] >= Visibility.OCCLUDED}
+    return {number: piece.points[point].astype(np.float64) for point, number in seen.items()}
+
+
+def crosswalk(category: str) -> dict[int, int]:
+    """FashionAI's points of a garment of this category, and the numbers of the same places in DeepFashion2's README."""
+    start, found = RANGES[category].start, dict[int, int]()
+    for name, number in _CROSSWALK[category].items():
+        point = FASHIONAI_24.points.index(name)
+        found[point] = number
+        found[FASHIONAI_24.partners[point]] = DEEPFASHION2_294.partners[start + number - 1] - start + 1
     return found
 
 

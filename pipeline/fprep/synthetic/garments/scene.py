@@ -1,0 +1,136 @@
+"""What is in front of the camera: garments on a wearer with the rest of an outfit, or alone, painted in order and photographed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fprep.synthetic.garments.backgrounds import draw_background
+from fprep.synthetic.garments.canvas import Canvas
+from fprep.synthetic.garments.design import Design
+from fprep.synthetic.garments.figure import Figure
+from fprep.synthetic.garments.people import (
+    Person,
+    arm_skin,
+    body_parts,
+    hair_behind,
+    hair_locks,
+    head_parts,
+    leg_parts,
+)
+from fprep.synthetic.garments.photograph import Photograph, develop, frame
+from fprep.synthetic.garments.shapes import Limb, Part, points_of, shift, spline
+from fprep.synthetic.garments.skirts import build_skirt
+from fprep.synthetic.garments.tops import build_top
+from fprep.synthetic.garments.trousers import build_trousers
+from fprep.synthetic.garments.trunk import Garment
+from fprep.synthetic.garments.wardrobe import plain_design
+from fschemas.landmarks import FASHIONAI_24, Visibility
+
+NUM_POINTS = len(FASHIONAI_24)
+
+
+def build(design: Design, figure: Figure, generator: np.random.Generator) -> Garment:
+    """Parts of a garment of any category."""
+    builder = {"skirt": build_skirt, "trousers": build_trousers}.get(design.category, build_top)
+    return builder(design, figure, generator)
+
+
+def stride(design: Design) -> float:
+    """How far legs can part in the garment, 0 … 1: little in a narrow skirt."""
+    return 0.3 if design.category in ("dress", "skirt") and design.hem < 24 else 1.0
+
+
+def companion(generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None) -> Garment:
+    """A quiet garment of the wearer's own, without landmarks; a tucked top ends narrow at the height `tucked_at`."""
+    design = plain_design(generator, category)
+    if tucked_at is not None:
+        design = replace(design, length=tucked_at, hem=12.0, hem_sag=0.0, ease=min(design.ease, 3.0))
+    garment = build(design, figure, generator)
+    for part in garment.parts():
+        part.landmarks = {}
+    return garment
+
+
+def worn_parts(
+    person: Person, figure: Figure, behind: list[Part], trunk: list[Part], arms: Sequence[Limb],
+    sleeves: Sequence[Part | None],
+) -> list[Part]:  # fmt: skip
+    """Everything in the order of painting: hair, hidden arms, body, the clothes from the skin outwards, head, arms."""
+    hidden: list[Part] = []
+    shown: list[Part] = []
+    for limb, sleeve, arm in zip(arms, sleeves, figure.arms, strict=True):
+        (hidden if arm.behind else shown).extend([arm_skin(person, limb), *([] if sleeve is None else [sleeve])])
+    head = head_parts(person, figure)
+    scene = [*hair_behind(person, figure), *behind, *hidden, *leg_parts(person, figure), *body_parts(person, figure)]
+    scene += [*trunk, *head] if figure.back else [*head, *trunk]
+    return [*scene, *shown, *hair_locks(person, figure)]
+
+
+def still_parts(design: Design, garment: Garment, figure: Figure) -> list[Part]:
+    """The garment alone."""
+    scene: list[Part] = []
+    if figure.setting == "hanger":
+        wood = (186.0, 150.0, 104.0)
+        hook = spline(points_of((0, -3), (0, -9), (2.4, -12), (0, -15), (-2.4, -12.5)), 5)
+        top = -1.5 if design.category in ("blouse", "outwear", "dress") else (design.waist or 40.0) - 1.0
+        wide = 15.0 if top < 0 else 13.0
+        bar = points_of(
+            (-wide, top + 3.5),
+            (-2, top - 1.8),
+            (2, top - 1.8),
+            (wide, top + 3.5),
+            (wide - 1, top + 5.5),
+            (0, top + 1),
+            (-wide + 1, top + 5.5),
+        )
+        scene.append(Part([figure.torso(bar)], wood, relief=1.0))
+        stem = figure.torso(shift(hook, 0, top + 1.5))
+        scene.append(
+            Part(
+                [np.concatenate([shift(stem, -0.35, 0), shift(stem, 0.35, 0)[::-1]])], (190.0, 190.0, 195.0), relief=0.6
+            )
+        )
+    scene = [*garment.behind, *scene, *garment.trunk]
+    return [*scene, *(sleeve for sleeve in garment.sleeves if sleeve is not None)]
+
+
+def set_up(photo: Photograph, built: Sequence[Garment], place: str, generator: np.random.Generator) -> Canvas:
+    """Point the camera at garments, with a background behind them."""
+    camera = frame(photo, np.concatenate([line for one in built for part in one.parts() for line in part.outlines]))
+    background = draw_background(generator, photo.height, photo.width, place)
+    return Canvas(background, camera, np.array(photo.lamp), generator)
+
+
+def expose(
+    canvas: Canvas, photo: Photograph, scene: list[Part], setting: str, generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Paint a scene in its setting and develop the photograph (H, W, 3)."""
+    for part in scene:
+        canvas.paint(part)
+    reach = (0.02 if setting == "flat" else 0.06) * max(photo.height, photo.width)
+    canvas.cast_shadow(-np.array(photo.lamp) * reach, reach * 0.7, photo.shadow)
+    return develop(photo, canvas.lit(), generator)
+
+
+def locate(canvas: Canvas, category: str, first: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Points (24, 2) and visibility (24,) of a garment whose landmarks are numbered from `first`.
+
+    What lies outside the image or was not sewn is absent.
+    """
+    height, width = canvas.owner.shape
+    points = np.zeros((NUM_POINTS, 2), np.float32)
+    visibility = np.full(NUM_POINTS, Visibility.NOT_APPLICABLE, np.int8)
+    valid = FASHIONAI_24.valid_points(category)
+    visibility[list(valid)] = Visibility.ABSENT
+    for number, (point, seen) in canvas.visible().items():
+        index = number - first
+        inside = -0.5 <= point[0] < width - 0.5 and -0.5 <= point[1] < height - 0.5
+        if 0 <= index < NUM_POINTS and inside:
+            assert index in valid, f"{category} has no {FASHIONAI_24.points[index]}"
+            points[index] = point
+            visibility[index] = Visibility.VISIBLE if seen else Visibility.OCCLUDED
+    return points, visibility
