@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure
-from fprep.synthetic.garments.shapes import Part, Points, Stroke, ellipse, points_of, spline
+from fprep.synthetic.garments.shapes import Part, Points, Stroke, ellipse, path, points_of, spline
 from fprep.synthetic.garments.trunk import shade
 
 _NECKLINE = (0, 1)
@@ -38,24 +38,11 @@ def _leaves(
     marks: list[Points] = []
     for sign in (-1.0, 1.0):
         outline = figure.torso(half * (sign, 1.0), front)
-        parts.append(
-            Part(
-                [outline],
-                design.color,
-                relief=relief,
-                shadow=0.4,
-                strokes=[Stroke(np.concatenate([outline, outline[:1]]), 0.35, 0.7)],
-            )
-        )
+        edge = Stroke(np.concatenate([outline, outline[:1]]), 0.35, 0.7)
+        parts.append(Part([outline], design.color, relief=relief, shadow=0.4, strokes=[edge]))
         marks.append(figure.torso(points_of(mark) * (sign, 1.0))[0])
     stand = figure.torso(
-        np.concatenate(
-            [
-                points_of((-7.2, -0.5)),
-                spline(points_of((-5.6, -5.2), (0, -4.4), (5.6, -5.2)), 4),
-                points_of((7.2, -0.5)),
-            ]
-        )
+        np.concatenate([points_of((-7.2, -0.5)), spline(path("-5.6,-5.2 0,-4.4 5.6,-5.2"), 4), points_of((7.2, -0.5))])
     )
     return [Part([stand], shade(design.color, 0.7), relief=2.0)], parts, ((parts[0], marks[0]), (parts[1], marks[1]))
 
@@ -86,22 +73,15 @@ def _band(design: Design, figure: Figure, height: float, split: bool) -> _Built:
         np.stack([7.0 * u, -0.8 + (design.neck_depth + 1.2) * (1 - u * u)], axis=1), np.sqrt(1 - u * u)
     )
     part = Part(
-        [np.concatenate([upper, lower[::-1]])],
-        design.color,
-        relief=3.0,
-        shadow=0.3,
-        strokes=[Stroke(lower, 0.35, 0.7)],
+        [np.concatenate([upper, lower[::-1]])], design.color, relief=3.0, shadow=0.3, strokes=[Stroke(lower, 0.35, 0.7)]
     )
     if split:
         part.strokes.append(Stroke(np.array([upper[4], lower[4]]), 0.8, color=(178.0, 176.0, 170.0)))
     else:
         part.strokes.append(Stroke(0.45 * upper + 0.55 * lower, 0.4, 0.78))
     inside = figure.torso(np.concatenate([points_of((-6.2, 0), (-5.8, height)), points_of((5.8, height), (6.2, 0))]))
-    return (
-        [Part([inside], shade(design.color, 0.6), relief=2.0)],
-        [part],
-        ((part, upper[0] * 0.2 + lower[0] * 0.8), (part, upper[-1] * 0.2 + lower[-1] * 0.8)),
-    )
+    left, right = ((part, upper[end] * 0.2 + lower[end] * 0.8) for end in (0, -1))
+    return [Part([inside], shade(design.color, 0.6), relief=2.0)], [part], (left, right)
 
 
 def _stand(design: Design, figure: Figure) -> _Built:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fprep.synthetic.garments.design import CROTCH, WAIST
+from fprep.synthetic.garments.wardrobe import SHIRT_COLLAR, within
 
 _Fields = dict[str, Any]  # fields of Design
 SLEEVES = {
@@ -18,7 +19,6 @@ _NECKS = {  # lowest and highest width and depth
     "round": (6.8, 9.0, 5, 10), "v": (6.5, 8.5, 13, 20), "square": (8.5, 11.5, 9, 14), "boat": (11, 14, 1.5, 4.0),
     "straps": (8.5, 10.5, 11, 16), "sweetheart": (13.5, 13.5, 10.5, 13.5),
 }  # fmt: skip
-_SHIRT: _Fields = {"collar": "shirt", "closure": "buttons", "neckline": "round", "neck_width": 6.6, "neck_depth": 3.5}
 _LEG = 74.0  # cm from the crotch to the end of full-length trousers
 
 
@@ -33,24 +33,25 @@ class Kind:
     plain: bool = False
 
 
-def _within(generator: np.random.Generator, low: float, high: float) -> float:
-    return float(generator.uniform(low, high))
-
-
 def _one(generator: np.random.Generator, *options: str) -> str:
     return options[int(generator.integers(len(options)))]
+
+
+def _chosen(generator: np.random.Generator, fixed: _Fields) -> _Fields:
+    """The fields, with one of each list of options."""
+    return {name: _one(generator, *value) if isinstance(value, list) else value for name, value in fixed.items()}
 
 
 def _neck(generator: np.random.Generator, *options: str) -> _Fields:
     kind = _one(generator, *options)
     narrow, wide, shallow, deep = _NECKS[kind]
-    fields: _Fields = {"neckline": kind, "neck_width": _within(generator, narrow, wide)}
-    return fields | {"neck_depth": _within(generator, shallow, deep)}
+    fields: _Fields = {"neckline": kind, "neck_width": within(generator, narrow, wide)}
+    return fields | {"neck_depth": within(generator, shallow, deep)}
 
 
 def _sleeve(generator: np.random.Generator, *options: str) -> _Fields:
     cover = SLEEVES[_one(generator, *options)]
-    return {"sleeve": cover + (_within(generator, -0.02, 0.02) if cover else 0.0)}
+    return {"sleeve": cover + (within(generator, -0.02, 0.02) if cover else 0.0)}
 
 
 def _top(
@@ -61,14 +62,13 @@ def _top(
     outwear = bool(fixed.pop("outwear", False))
 
     def draw(generator: np.random.Generator) -> _Fields:
-        room = _within(generator, *ease)
-        fields: _Fields = {"ease": room, "length": _within(generator, *length)}
-        fields |= {"hem": (19.0 if outwear else 17.5) + room + _within(generator, *flare)}
+        room = within(generator, *ease)
+        fields: _Fields = {"ease": room, "length": within(generator, *length)}
+        fields |= {"hem": (19.0 if outwear else 17.5) + room + within(generator, *flare)}
         fields |= {**_sleeve(generator, *sleeves), "sleeve_shape": _one(generator, *shapes), **_neck(generator, *necks)}
         if fields["neckline"] in ("straps", "sweetheart"):
             fields["sleeve"] = 0.0
-        drawn = {name: _one(generator, *value) if isinstance(value, list) else value for name, value in fixed.items()}
-        return fields | drawn
+        return fields | _chosen(generator, fixed)
 
     return draw
 
@@ -76,24 +76,21 @@ def _top(
 def _dress(length: tuple[float, float]) -> Callable[[np.random.Generator], _Fields]:
     def draw(generator: np.random.Generator) -> _Fields:
         waisted, narrow = bool(generator.random() < 0.75), bool(generator.random() < 0.3)
-        ease = _within(generator, 0, 2) if waisted else _within(generator, 2, 6)
-        fields: _Fields = {
-            "ease": ease,
-            "length": _within(generator, *length),
-            "weave": _one(generator, "smooth", "linen"),
-        }
+        ease = within(generator, 0, 2) if waisted else within(generator, 2, 6)
+        fields: _Fields = {"ease": ease, "length": within(generator, *length)}
+        fields |= {"weave": _one(generator, "smooth", "linen")}
         fields |= _sleeve(generator, "none", "short", "short", "elbow", "three-quarter", "long", "long")
         fields |= {"sleeve_shape": _one(generator, "straight", "straight", "puff", "bell")}
         fields |= _neck(generator, "round", "round", "v", "v", "square", "boat", "straps", "sweetheart")
-        hem = _within(generator, 17, 23) if narrow else _within(generator, 26, 46)
-        fields |= {"hem": hem if waisted else 19 + ease + _within(generator, 0, 9)}
-        fields |= {"waist": WAIST + _within(generator, -4, 3) if waisted else None}
+        hem = within(generator, 17, 23) if narrow else within(generator, 26, 46)
+        fields |= {"hem": hem if waisted else 19 + ease + within(generator, 0, 9)}
+        fields |= {"waist": WAIST + within(generator, -4, 3) if waisted else None}
         fields |= {"belt": waisted and bool(generator.random() < 0.35)}
         fields |= {"pleats": 18 if waisted and not narrow and generator.random() < 0.25 else 0}
         fields |= {"tiers": int(generator.choice([0, 0, 0, 0, 3]))}
         if fields["neckline"] in ("straps", "sweetheart"):
             return fields | {"sleeve": 0.0}
-        return fields | (_SHIRT if generator.random() < 0.15 else {})
+        return fields | (SHIRT_COLLAR if generator.random() < 0.15 else {})
 
     return draw
 
@@ -102,8 +99,8 @@ def _skirt(
     length: tuple[float, float], hem: tuple[float, float], **fixed: Any
 ) -> Callable[[np.random.Generator], _Fields]:
     def draw(generator: np.random.Generator) -> _Fields:
-        fields: _Fields = {"ease": _within(generator, 0, 1.5), "length": _within(generator, *length)}
-        fields |= {"hem": _within(generator, *hem), "waist": WAIST + _within(generator, -2, 5)}
+        fields: _Fields = {"ease": within(generator, 0, 1.5), "length": within(generator, *length)}
+        fields |= {"hem": within(generator, *hem), "waist": WAIST + within(generator, -2, 5)}
         fields |= {"belt": bool(generator.random() < 0.25), "weave": _one(generator, "smooth", "linen", "fleece")}
         return fields | {"pockets": _one(generator, "none", "slant"), **fixed}
 
@@ -116,11 +113,10 @@ def _trousers(
     """`share` is how much of the leg is covered."""
 
     def draw(generator: np.random.Generator) -> _Fields:
-        waist = WAIST + _within(generator, -2, 7)
-        fields: _Fields = {"ease": _within(generator, *ease), "waist": waist, "hem": _within(generator, *hem)}
-        fields |= {"length": CROTCH - waist + _LEG * _within(generator, *share), "belt": bool(generator.random() < 0.3)}
-        drawn = {name: _one(generator, *value) if isinstance(value, list) else value for name, value in fixed.items()}
-        return fields | {"closure": "zip", "pockets": "slant", "weave": "smooth", **drawn}
+        waist = WAIST + within(generator, -2, 7)
+        fields: _Fields = {"ease": within(generator, *ease), "waist": waist, "hem": within(generator, *hem)}
+        fields |= {"length": CROTCH - waist + _LEG * within(generator, *share), "belt": bool(generator.random() < 0.3)}
+        return fields | {"closure": "zip", "pockets": "slant", "weave": "smooth", **_chosen(generator, fixed)}
 
     return draw
 
@@ -138,8 +134,8 @@ KINDS: dict[str, Kind] = {
     "blouse": Kind("blouse", _top((54, 66), (2, 5), ("short", "elbow", "three-quarter", "long"), ("v", "square", "boat"),
                                   ("puff", "bell"), (1, 6), weave="linen"), "W"),
     "shirt": Kind("blouse", _top((62, 72), (2, 5), ("long", "wrist", "long", "short"), ("round",), weave="linen",
-                                 pockets=["none", "patch"], hem_sag=4.0, **_SHIRT)),
-    "polo": Kind("blouse", _top((60, 68), (1.5, 4), ("short",), ("round",), **_SHIRT), "M"),
+                                 pockets=["none", "patch"], hem_sag=4.0, **SHIRT_COLLAR)),
+    "polo": Kind("blouse", _top((60, 68), (1.5, 4), ("short",), ("round",), **SHIRT_COLLAR), "M"),
     "sweater": Kind("blouse", _top((56, 68), (2.5, 6), _LONG, ("round", "v", "boat"), weave="knit")),
     "turtleneck": Kind("blouse", _top((56, 66), (0.5, 3), _LONG, ("round",), weave="knit", collar="turtleneck",
                                       neck_width=6.8, neck_depth=3.0)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +23,7 @@ ACHROMATIC = ("black", "white", "grey")
 
 @dataclass(frozen=True)
 class Look:
-    """A way of dressing: equally likely colors, accents and prints (a name may stand twice), and the garments worn for it."""
+    """A way of dressing: equally likely colors, accents and prints (a name may occur twice), and the garments worn for it."""
 
     colors: tuple[str, ...]
     accents: tuple[str, ...]
@@ -29,42 +31,9 @@ class Look:
     kinds: tuple[str, ...]
 
 
-def _look(colors: str, accents: str, prints: str, kinds: str) -> Look:
-    parts = [tuple(part.strip() for part in text.split(",")) for text in (colors, accents, prints, kinds)]
-    return Look(*parts)
-
-
-# The 23 styles of K-Fashion, by their English names; what each looks like is our choice.
-LOOKS: dict[str, Look] = {
-    "classic": _look(
-        "beige, navy", "white, brown", "plain, houndstooth", "trench, blazer, shirt, chinos, pencil skirt"
-    ),
-    "preppy": _look("navy, wine", "white", "tartan, stripes across", "sweater, blazer, shirt, pleated skirt, chinos"),
-    "mannish": _look("grey, black", "white", "stripes along", "blazer, shirt, wide trousers, chinos"),
-    "tomboy": _look("white, khaki", "navy", "stripes across, plain", "tee, shirt, jeans, shorts, jacket"),
-    "feminine": _look("pink, white", "wine", "plain", "blouse, pencil skirt, skirt, dress"),
-    "romantic": _look("pink, lavender", "white, red", "floral", "dress, blouse, skirt"),
-    "sexy": _look("red, black", "red, black", "plain", "cami, crop top, mini skirt, mini dress, leggings"),
-    "hippie": _look("orange, brown", "yellow, green", "blobs, floral", "blouse, maxi dress, wide trousers"),
-    "western": _look("brown, blue", "red, beige", "tartan", "shirt, jeans, jacket"),
-    "oriental": _look("red, purple", "yellow", "floral", "jacket, dress, blouse, wide trousers"),
-    "modern": _look("black, white", "grey", "plain", "coat, shirt, turtleneck, wide trousers, dress"),
-    "sophisticated": _look("wine, beige", "brown", "plain", "coat, blouse, pencil skirt, dress"),
-    "avant-garde": _look(
-        "black, white", "white, black", "blobs, stripes diagonal", "blouse, coat, wide trousers, dress"
-    ),
-    "country": _look("green, red", "white", "gingham", "dress, shirt, skirt"),
-    "resort": _look("sky blue, white", "orange, green", "floral, stripes across", "maxi dress, shirt, shorts, tank"),
-    "genderless": _look("grey, mint", "white", "plain", "hoodie, tee, joggers, wide trousers"),
-    "sporty": _look("blue, red", "white", "stripes along", "hoodie, tee, joggers, leggings, jacket"),
-    "retro": _look(
-        "orange, yellow, green", "white, brown", "dots, stripes across", "dress, blouse, skirt, wide trousers"
-    ),
-    "kitsch": _look("pink, yellow, mint", "purple, red", "dots, blobs", "tee, skirt, hoodie, dress"),
-    "hip-hop": _look("yellow, purple", "black, red", "plain, gingham", "hoodie, tee, joggers, jacket"),
-    "punk": _look("black, red", "red, black", "tartan, stripes across", "jacket, tee, leggings, mini skirt"),
-    "military": _look("khaki", "black, brown", "blobs", "jacket, parka, tee, wide trousers"),
-    "street": _look("black, white, grey", "red, blue, yellow", "plain", "hoodie, tee, jeans, parka, joggers, shorts"),
+LOOKS = {
+    name: Look(**{field: tuple(values) for field, values in look.items()})
+    for name, look in tomllib.loads(Path(__file__).with_name("looks.toml").read_text()).items()
 }
 
 

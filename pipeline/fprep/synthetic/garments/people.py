@@ -15,6 +15,8 @@ from fprep.synthetic.garments.shapes import (
     Points,
     Stroke,
     ellipse,
+    loop,
+    path,
     points_of,
     rotate,
     shift,
@@ -23,13 +25,8 @@ from fprep.synthetic.garments.shapes import (
 from fprep.synthetic.garments.wardrobe import draw_color
 
 _SKINS: tuple[Color, ...] = (
-    (236, 200, 178),
-    (226, 182, 152),
-    (206, 158, 124),
-    (168, 118, 86),
-    (120, 80, 58),
-    (242, 212, 194),
-)
+    (236, 200, 178), (226, 182, 152), (206, 158, 124), (168, 118, 86), (120, 80, 58), (242, 212, 194),
+)  # fmt: skip
 _HAIRS: tuple[Color, ...] = ((32, 26, 24), (58, 40, 30), (96, 64, 40), (150, 108, 62), (200, 168, 112), (24, 22, 26))
 
 
@@ -60,21 +57,10 @@ def draw_person(generator: np.random.Generator) -> Person:
 
 def body_parts(person: Person, figure: Figure) -> list[Part]:
     """Neck, chest and hips in skin color; clothes go over them."""
-    half = points_of(
-        (4.8, -11),
-        (5.2, -4),
-        (7.5, -1.6),
-        (15.5, 1.2),
-        (17.6, 4.5),
-        (15.4, 17),
-        (13.0, 38),
-        (17.6, 58),
-        (17.4, 72),
-        (0, 76),
-    )
+    half = path("4.8,-11 5.2,-4 7.5,-1.6 15.5,1.2 17.6,4.5 15.4,17 13.0,38 17.6,58 17.4,72 0,76")
     outline = np.concatenate([half, (half * (-1.0, 1.0))[::-1]])
     trunk = Part([figure.torso(outline)], person.skin, relief=5.0, shadow=0.2)
-    collarbones = [spline(points_of((2.0, 1.8), (8, 0.8), (14, 0.8)), 3) * (sign, 1.0) for sign in (-1.0, 1.0)]
+    collarbones = [spline(path("2.0,1.8 8,0.8 14,0.8"), 3) * (sign, 1.0) for sign in (-1.0, 1.0)]
     trunk.strokes += [Stroke(figure.torso(bone, 0.6), 0.5, 0.88) for bone in collarbones]
     return [trunk]
 
@@ -97,50 +83,20 @@ def head_parts(person: Person, figure: Figure) -> list[Part]:
     face = Part([figure.torso(skull)], person.skin, relief=4.0, shadow=0.4)
     for side in (-1.0, 1.0):
         face.dots.append(Dot(figure.torso(points_of((side * 3.1 + turn, -21.5)))[0], 0.75, (52.0, 40.0, 36.0)))
-        face.strokes.append(
-            Stroke(figure.torso(points_of((side * 1.9 + turn, -23.6), (side * 4.6 + turn, -23.8))), 0.5, 0.55)
-        )
-    face.strokes.append(
-        Stroke(
-            figure.torso(points_of((turn * 1.25, -21), (0.5 + turn * 1.3, -17.6), (turn * 1.1 - 0.5, -17.4))), 0.35, 0.8
-        )
-    )
-    face.strokes.append(
-        Stroke(
-            figure.torso(points_of((turn - 2.2, -14.4), (turn, -14.0), (turn + 2.2, -14.4))),
-            0.8,
-            color=(176.0, 84.0, 84.0),
-        )
-    )
-    cap = spline(
-        points_of(
-            (-8.2, -17),
-            (-8.8, -25),
-            (-5, -32.5),
-            (0, -34),
-            (5, -32.5),
-            (8.8, -25),
-            (8.2, -17),
-            (6.4, -25),
-            (1.5, -28.6),
-            (-5.8, -26.4),
-        ),
-        4,
-        closed=True,
-    )
+        brow = points_of((side * 1.9 + turn, -23.6), (side * 4.6 + turn, -23.8))
+        face.strokes.append(Stroke(figure.torso(brow), 0.5, 0.55))
+    nose = points_of((turn * 1.25, -21), (0.5 + turn * 1.3, -17.6), (turn * 1.1 - 0.5, -17.4))
+    mouth = points_of((turn - 2.2, -14.4), (turn, -14.0), (turn + 2.2, -14.4))
+    face.strokes.append(Stroke(figure.torso(nose), 0.35, 0.8))
+    face.strokes.append(Stroke(figure.torso(mouth), 0.8, color=(176.0, 84.0, 84.0)))
+    cap = loop(path("-8.2,-17 -8.8,-25 -5,-32.5 0,-34 5,-32.5 8.8,-25 8.2,-17 6.4,-25 1.5,-28.6 -5.8,-26.4"))
     parts = [face, Part([figure.torso(shift(cap, 0.2 * turn, 0))], person.hair, relief=3.0, shadow=0.25)]
     if person.hair_style == "bun":
         parts.insert(0, Part([figure.torso(ellipse((0, -35), 4.5, 4.5))], person.hair, relief=2.5, shadow=0.0))
     if figure.back:
         low = {"short": -12.0, "bun": -14.0, "bob": -6.0, "long": 16.0}[person.hair_style]
-        outline = spline(
-            points_of(
-                (-8.6, -25), (-9.4, -14), (-8.5, low), (0, low + 2.5), (8.5, low), (9.4, -14), (8.6, -25), (0, -34.5)
-            ),
-            4,
-            closed=True,
-        )
-        parts.append(Part([figure.torso(outline)], person.hair, relief=4.0, shadow=0.3))
+        outline = path(f"-8.6,-25 -9.4,-14 -8.5,{low} 0,{low + 2.5} 8.5,{low} 9.4,-14 8.6,-25 0,-34.5")
+        parts.append(Part([figure.torso(loop(outline))], person.hair, relief=4.0, shadow=0.3))
     return parts
 
 
@@ -151,12 +107,8 @@ def hair_locks(person: Person, figure: Figure) -> list[Part]:
     locks: list[Part] = []
     for sign, worn in zip((-1.0, 1.0), person.hair_front, strict=True):
         if worn:
-            outline = spline(
-                points_of((7.0, -27), (8.8, -16), (10.5, -2), (12, 10), (9.5, 22), (6.2, 12), (5.4, 0), (6.2, -14)),
-                4,
-                closed=True,
-            ) * (sign, 1.0)
-            lock = Part([figure.torso(outline)], person.hair, relief=2.5, shadow=0.4)
+            outline = loop(path("7.0,-27 8.8,-16 10.5,-2 12,10 9.5,22 6.2,12 5.4,0 6.2,-14"))
+            lock = Part([figure.torso(outline * (sign, 1.0))], person.hair, relief=2.5, shadow=0.4)
             for shift in (-1.2, 0.8):
                 strand = spline(points_of((7.6, -18), (8.4 + shift, -2), (9.0 + shift, 14)), 3) * (sign, 1.0)
                 lock.strokes.append(Stroke(figure.torso(strand), 0.4, 0.75))
@@ -174,10 +126,8 @@ def arm_skin(person: Person, limb: Limb) -> Part:
     along = limb.end - limb.joint
     along = along / np.hypot(*along)
     angle = -np.arctan2(along[0], along[1])
-    palm = spline(
-        points_of((-2.5, -1), (-3.3, 5), (-2.6, 11), (-1.2, 16.5), (1.3, 16.8), (2.4, 11), (3.2, 5), (2.5, -1)), 3
-    )
-    thumb = spline(points_of((1.5, 1), (4.2, 5), (4.9, 10), (3.3, 10), (2, 6)), 3, closed=True) * (-limb.side, 1.0)
+    palm = spline(path("-2.5,-1 -3.3,5 -2.6,11 -1.2,16.5 1.3,16.8 2.4,11 3.2,5 2.5,-1"), 3)
+    thumb = loop(path("1.5,1 4.2,5 4.9,10 3.3,10 2,6"), 3) * (-limb.side, 1.0)
     zero = np.zeros(2)
     hand = [rotate(shape, angle, zero) + limb.end for shape in (palm, thumb)]
     return Part([*outlines, *hand], person.skin, relief=3.0, shadow=0.35)
@@ -200,12 +150,9 @@ def leg_parts(person: Person, figure: Figure) -> list[Part]:
 
 
 def _shoe(person: Person, limb: Limb, sign: float) -> Part:
-    shape = spline(
-        points_of((-3.6, -2), (3.6, -2), (4.6, 4), (5.4, 9.5), (0, 11.5), (-4.8, 9.5), (-4.4, 4)), 3, closed=True
-    )
-    return Part(
-        [rotate(shape, -0.22 * sign, np.zeros(2)) + shift(limb.end, 0.8 * sign, 0)], person.shoe, relief=2.5, shadow=0.3
-    )
+    shape = loop(path("-3.6,-2 3.6,-2 4.6,4 5.4,9.5 0,11.5 -4.8,9.5 -4.4,4"), 3)
+    outline = rotate(shape, -0.22 * sign, np.zeros(2)) + shift(limb.end, 0.8 * sign, 0)
+    return Part([outline], person.shoe, relief=2.5, shadow=0.3)
 
 
 def occluders(generator: np.random.Generator, figure: Figure, arms: list[Limb]) -> list[Part]:
@@ -219,34 +166,21 @@ def occluders(generator: np.random.Generator, figure: Figure, arms: list[Limb]) 
     if roll < 0.2:
         return _shoulder_bag(generator, figure, color)
     if roll < 0.25:
-        ring = spline(
-            points_of((-10, -5), (-11, 2), (-5, 8), (2, 9), (8, 6), (11, 0), (9, -6), (0, -3)), 4, closed=True
-        )
-        tail = spline(points_of((-3, 5), (4, 5), (7, 38), (-1, 40)), 3, closed=True)
+        ring = loop(path("-10,-5 -11,2 -5,8 2,9 8,6 11,0 9,-6 0,-3"))
+        tail = loop(path("-3,5 4,5 7,38 -1,40"), 3)
         return [Part([figure.torso(shape)], color, relief=3.5, shadow=0.45) for shape in (tail, ring)]
     return []
 
 
 def _bag(generator: np.random.Generator, hold: Points, color: Color) -> list[Part]:
     half, height = generator.uniform(9, 15), generator.uniform(15, 24)
-    box = spline(
-        points_of((-0.85, 0), (0.85, 0), (1.0, 0.5), (0.95, 1.0), (-0.95, 1.0), (-1.0, 0.5)) * (half, height)
-        + shift(hold, 0, 9),
-        3,
-        closed=True,
-    )
-    handle = spline(
-        points_of((-0.5 * half, 10), (-0.3 * half, 1), (0, -1.5), (0.3 * half, 1), (0.5 * half, 10)) + hold, 4
-    )
+    shape = path("-0.85,0 0.85,0 1.0,0.5 0.95,1.0 -0.95,1.0 -1.0,0.5") * (half, height)
+    box = loop(shape + shift(hold, 0, 9), 3)
+    handle = spline(path("-0.5,10 -0.3,1 0,-1.5 0.3,1 0.5,10") * (half, 1.0) + hold, 4)
     flap = points_of((-0.9 * half, 9 + 0.4 * height), (0.9 * half, 9 + 0.4 * height)) + hold
     strap = np.concatenate([handle, shift(handle, 0, 1.6)[::-1]])
-    bag = Part(
-        [box],
-        color,
-        relief=3.0,
-        strokes=[Stroke(flap, 0.5, 0.6)],
-        dots=[Dot(shift(hold, 0, 9 + 0.4 * height), 1.3, (212.0, 190.0, 120.0))],
-    )
+    clasp = Dot(shift(hold, 0, 9 + 0.4 * height), 1.3, (212.0, 190.0, 120.0))
+    bag = Part([box], color, relief=3.0, strokes=[Stroke(flap, 0.5, 0.6)], dots=[clasp])
     return [Part([strap], color, relief=0.8, shadow=0.2), bag]
 
 
@@ -255,10 +189,8 @@ def _shoulder_bag(generator: np.random.Generator, figure: Figure, color: Color) 
     low = generator.uniform(48, 62)
     x = generator.uniform(11, 19)
     across = generator.random() < 0.5
-    start, end = (
-        points_of((-sign * 13, 0.5) if across else (sign * generator.uniform(14, 18), 1.0)),
-        points_of((sign * x, low)),
-    )
+    start = points_of((-sign * 13, 0.5) if across else (sign * generator.uniform(14, 18), 1.0))
+    end = points_of((sign * x, low))
     line = np.concatenate([start, shift((start + end) / 2, sign, 0), end])
     strap = figure.torso(np.concatenate([shift(line, -1.1, 0), shift(line, 1.1, 0)[::-1]]), 0.5)
     hold = figure.torso(end, 0.5)[0]

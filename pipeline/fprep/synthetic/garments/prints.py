@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.garments.shapes import Color, Points, points_of, shift
+from fprep.synthetic.garments.shapes import Color, Points, path, shift
 
 TILE_SCALE = 6.0  # pixels a centimetre
 TILE_SIDE = 180  # pixels, 30 cm of cloth
@@ -178,7 +178,7 @@ def _scattered(generator: np.random.Generator, count: int) -> Points:
 
 def _floral(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
     shapes: list[tuple[Points, Color]] = []
-    leaf = points_of((0, -1), (0.42, -0.3), (0.3, 0.5), (0, 1), (-0.3, 0.5), (-0.42, -0.3))
+    leaf = path("0,-1 0.42,-0.3 0.3,0.5 0,1 -0.3,0.5 -0.42,-0.3")
     center_color = (240.0, 210.0, 90.0)
     for place in _scattered(generator, _periods(cloth.pitch) ** 2):
         size = cloth.pitch * TILE_SCALE * generator.uniform(0.26, 0.42)

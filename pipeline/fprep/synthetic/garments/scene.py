@@ -12,17 +12,9 @@ from fprep.synthetic.garments.backgrounds import draw_background
 from fprep.synthetic.garments.canvas import Canvas
 from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure
-from fprep.synthetic.garments.people import (
-    Person,
-    arm_skin,
-    body_parts,
-    hair_behind,
-    hair_locks,
-    head_parts,
-    leg_parts,
-)
+from fprep.synthetic.garments.people import Person, arm_skin, body_parts, hair_behind, hair_locks, head_parts, leg_parts
 from fprep.synthetic.garments.photograph import Photograph, develop, frame
-from fprep.synthetic.garments.shapes import Limb, Part, points_of, shift, spline
+from fprep.synthetic.garments.shapes import Limb, Part, path, points_of, shift, spline
 from fprep.synthetic.garments.skirts import build_skirt
 from fprep.synthetic.garments.tops import build_top
 from fprep.synthetic.garments.trousers import build_trousers
@@ -75,7 +67,7 @@ def still_parts(design: Design, garment: Garment, figure: Figure) -> list[Part]:
     scene: list[Part] = []
     if figure.setting == "hanger":
         wood = (186.0, 150.0, 104.0)
-        hook = spline(points_of((0, -3), (0, -9), (2.4, -12), (0, -15), (-2.4, -12.5)), 5)
+        hook = spline(path("0,-3 0,-9 2.4,-12 0,-15 -2.4,-12.5"), 5)
         top = -1.5 if design.category in ("blouse", "outwear", "dress") else (design.waist or 40.0) - 1.0
         wide = 15.0 if top < 0 else 13.0
         bar = points_of(

@@ -70,6 +70,11 @@ def points_of(*pairs: Sequence[float]) -> Points:
     return np.array(pairs, dtype=np.float64)
 
 
+def path(text: str) -> Points:
+    """(N, 2) array from `x,y x,y …`, as in the `points` of an SVG polygon."""
+    return np.array([pair.split(",") for pair in text.split()], dtype=np.float64)
+
+
 def shift(points: Points, x: float, y: float) -> Points:
     """The points moved to the right and down."""
     return points + np.array([x, y])
@@ -89,6 +94,11 @@ def spline(control: Points, samples: int = 6, *, closed: bool = False) -> Points
     windows = np.stack([padded[i : len(padded) - 3 + i] for i in range(4)], axis=1)
     curve = np.einsum("tk,skd->std", powers, windows).reshape(-1, 2)
     return curve if closed else np.concatenate([curve, control[-1:]])
+
+
+def loop(control: Points, samples: int = 4) -> Points:
+    """A closed Catmull-Rom curve."""
+    return spline(control, samples, closed=True)
 
 
 def ellipse(center: Sequence[float], radius_x: float, radius_y: float, samples: int = 20) -> Points:

@@ -26,7 +26,7 @@ from fprep.synthetic.garments.scene import (
     stride,
     worn_parts,
 )
-from fprep.synthetic.garments.shapes import Part, points_of
+from fprep.synthetic.garments.shapes import Part, path
 from fprep.synthetic.garments.trunk import Garment
 
 
@@ -151,9 +151,7 @@ def photograph_seen(
 
 def _joints(figure: Figure) -> NDArray[np.float64]:
     """The wearer's joints (14, 2) in centimetres, in the order of `JOINTS`."""
-    trunk = figure.torso(
-        points_of((-18, 2.5), (18, 2.5), (-15.5, 17), (15.5, 17), (-17.6, 62), (17.6, 62), (0, 75), (0, -3), (0, -33))
-    )
+    trunk = figure.torso(path("-18,2.5 18,2.5 -15.5,17 15.5,17 -17.6,62 17.6,62 0,75 0,-3 0,-33"))
     arms = [figure.arm(index, trunk[index], trunk[2 + index]) for index in (0, 1)]
     legs = [figure.leg(index, trunk[4 + index], trunk[6]) for index in (0, 1)]
     limbs = [bone for parts in (arms, legs) for limb in parts for bone in (limb.root, limb.joint, limb.end)]

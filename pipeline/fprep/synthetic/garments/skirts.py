@@ -75,13 +75,7 @@ def build_waistband(design: Design, figure: Figure, part: Part, width: Profile, 
     color = design.accent if design.belt else shade(design.color, 0.9)
     tile = None if design.belt else part.tile
     band = Part(
-        [np.concatenate([upper, lower[::-1]])],
-        color,
-        tile,
-        figure.upright,
-        relief=2.5,
-        shadow=0.2,
-        landmarks=landmarks,
+        [np.concatenate([upper, lower[::-1]])], color, tile, figure.upright, relief=2.5, shadow=0.2, landmarks=landmarks
     )
     band.strokes.append(Stroke(lower, 0.4, 0.62))
     if figure.back:

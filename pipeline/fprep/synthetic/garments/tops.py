@@ -12,7 +12,7 @@ from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.prints import cloth_tile
 from fprep.synthetic.garments.seams import add_folds, add_seams
-from fprep.synthetic.garments.shapes import Dot, Part, Points, Stroke, ellipse, points_of, shift, spline
+from fprep.synthetic.garments.shapes import Dot, Part, Points, Stroke, ellipse, path, points_of, shift, spline
 from fprep.synthetic.garments.sleeves import build_sleeve
 from fprep.synthetic.garments.trunk import Garment, Trunk, shade
 
@@ -172,7 +172,7 @@ def _belt(trunk: Trunk, figure: Figure, body: Part) -> Part:
     marks = {index: body.landmarks.pop(index) for index in WAISTLINE if index in body.landmarks}
     belt = Part([figure.torso(np.concatenate([upper, lower[::-1]]))], color, relief=2.5, shadow=0.3, landmarks=marks)
     if not figure.back:
-        buckle = points_of((-2.2, -0.9), (2.2, -0.9), (2.2, 2.6), (-2.2, 2.6), (-2.2, -0.9))
+        buckle = path("-2.2,-0.9 2.2,-0.9 2.2,2.6 -2.2,2.6 -2.2,-0.9")
         metal = shade(color, 0.6) if own_cloth else (200.0, 180.0, 120.0)
         belt.strokes.append(Stroke(figure.torso(shift(buckle, 0, y), 1.0), 0.6, color=metal))
     return belt
@@ -188,6 +188,6 @@ def _motif(design: Design, figure: Figure) -> Part:
         radius = np.where(np.arange(10) % 2 == 0, 8.0, 3.4)
         outlines = [center + np.stack([radius * np.sin(angle), -radius * np.cos(angle)], axis=1)]
     else:
-        bar = points_of((-9, -1.2), (9, -1.2), (9, 1.2), (-9, 1.2))
+        bar = path("-9,-1.2 9,-1.2 9,1.2 -9,1.2")
         outlines = [shift(bar + center, 0, 4.2 * row) for row in (-1, 0, 1)]
     return Part([figure.torso(outline, 0.95) for outline in outlines], design.accent, relief=0.0, shadow=0.0)

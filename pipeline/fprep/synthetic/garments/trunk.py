@@ -71,10 +71,9 @@ class Trunk:
         drop = max(ease - 2.5, 0.0) * 0.6
         self.bare = design.neckline in ("straps", "sweetheart")
         across = 15.6 if design.sleeve == 0 else 18.0 + drop
-        neck = {
-            "sweetheart": (14.0, 9.5),
-            "straps": (design.neck_width, -0.9),
-        }.get(design.neckline, (design.neck_width, -1.5 + (design.neck_width - 6.5) * 0.35))
+        neck = {"sweetheart": (14.0, 9.5), "straps": (design.neck_width, -0.9)}.get(
+            design.neckline, (design.neck_width, -1.5 + (design.neck_width - 6.5) * 0.35)
+        )
         self.neck = np.array(neck)
         self.shoulder = np.array([max(across, design.neck_width + 2.5), 2.4 + 0.4 * drop])
         self.armpit = np.array([15.2 + 0.75 * ease, 17.0 + 0.55 * drop + 0.2 * ease])

@@ -14,13 +14,9 @@ from fprep.synthetic.garments.prints import Print
 from fprep.synthetic.garments.shapes import Color
 
 _Fields = dict[str, Any]  # fields of Design
-_SHIRT_COLLAR: _Fields = {
-    "collar": "shirt",
-    "closure": "buttons",
-    "neckline": "round",
-    "neck_width": 6.6,
-    "neck_depth": 3.5,
-}
+SHIRT_COLLAR: _Fields = {
+    "collar": "shirt", "closure": "buttons", "neckline": "round", "neck_width": 6.6, "neck_depth": 3.5,
+}  # fmt: skip
 
 
 def draw_design(generator: np.random.Generator, category: str) -> Design:
@@ -28,8 +24,8 @@ def draw_design(generator: np.random.Generator, category: str) -> Design:
     color = draw_color(generator)
     accent = _contrast(generator, color)
     fields: _Fields = {
-        "hem_sag": _within(generator, 0.0, 3.0),
-        "gloss": _within(generator, 0.7, 1.25),
+        "hem_sag": within(generator, 0.0, 3.0),
+        "gloss": within(generator, 0.7, 1.25),
         "trim": bool(generator.random() < 0.2),
         "seed": int(generator.integers(2**31)),
         "cloth": _draw_print(generator, category, accent),
@@ -44,9 +40,8 @@ def plain_design(generator: np.random.Generator, category: str) -> Design:
     if category != "blouse":
         return design
     neckline = _pick(generator, ["round", "v", "boat"])
-    return replace(
-        design, collar="none", closure="none", motif="none", neckline=neckline, neck_width=8.0, neck_depth=9.0
-    )
+    bare: _Fields = {"collar": "none", "closure": "none", "motif": "none", "neck_width": 8.0, "neck_depth": 9.0}
+    return replace(design, neckline=neckline, **bare)
 
 
 def draw_color(generator: np.random.Generator) -> Color:
@@ -78,7 +73,8 @@ def _contrast(generator: np.random.Generator, color: Color) -> Color:
     return (245.0, 243.0, 238.0) if sum(color) < 380 else (30.0, 32.0, 40.0)
 
 
-def _within(generator: np.random.Generator, low: float, high: float) -> float:
+def within(generator: np.random.Generator, low: float, high: float) -> float:
+    """A measure between two bounds."""
     return float(generator.uniform(low, high))
 
 
@@ -87,66 +83,51 @@ def _pick(generator: np.random.Generator, options: Sequence[str], weights: Seque
     return options[int(generator.choice(len(options), p=shares))]
 
 
-_PRINT_WEIGHTS = {
-    "plain": (42, 70, 78, 45, 48),
-    "stripes across": (12, 1, 0, 6, 5),
-    "stripes along": (8, 3, 7, 4, 4),
-    "stripes diagonal": (2, 1, 0, 2, 2),
-    "gingham": (6, 2, 2, 5, 6),
-    "tartan": (5, 8, 4, 4, 8),
-    "dots": (7, 1, 1, 9, 7),
-    "floral": (12, 3, 3, 19, 13),
-    "blobs": (4, 4, 3, 4, 4),
-    "houndstooth": (2, 5, 2, 2, 3),
-}  # for blouse, outwear, trousers, dress, skirt
+_PRINT_WEIGHTS = {  # for blouse, outwear, trousers, dress, skirt
+    "plain": (42, 70, 78, 45, 48), "stripes across": (12, 1, 0, 6, 5), "stripes along": (8, 3, 7, 4, 4),
+    "stripes diagonal": (2, 1, 0, 2, 2), "gingham": (6, 2, 2, 5, 6), "tartan": (5, 8, 4, 4, 8), "dots": (7, 1, 1, 9, 7),
+    "floral": (12, 3, 3, 19, 13), "blobs": (4, 4, 3, 4, 4), "houndstooth": (2, 5, 2, 2, 3),
+}  # fmt: skip
 
 
 def _draw_print(generator: np.random.Generator, category: str, accent: Color) -> Print:
     column = list(_DRAWERS).index(category)
     kind = _pick(generator, list(_PRINT_WEIGHTS), [weights[column] for weights in _PRINT_WEIGHTS.values()])
     low, high = {"floral": (4, 10), "tartan": (6, 15), "blobs": (5, 15)}.get(kind, (1.5, 7))
-    return Print(
-        kind, (accent, _contrast(generator, accent)), _within(generator, low, high), int(generator.integers(2**31))
-    )
+    colors = accent, _contrast(generator, accent)
+    return Print(kind, colors, within(generator, low, high), int(generator.integers(2**31)))
 
 
 def _sleeve(generator: np.random.Generator, weights: Sequence[float]) -> _Fields:
     """Weights of: none, cap, short, elbow, three quarter, long."""
     cover = float(generator.choice([0.0, 0.2, 0.33, 0.5, 0.72, 1.0], p=np.asarray(weights) / np.sum(weights)))
     shape = _pick(generator, ["straight", "slim", "bell", "puff"], [5, 3, 1.6, 1.4])
-    return {"sleeve": cover + (_within(generator, -0.04, 0.05) if cover else 0.0), "sleeve_shape": shape}
+    return {"sleeve": cover + (within(generator, -0.04, 0.05) if cover else 0.0), "sleeve_shape": shape}
 
 
 _NECKS = {  # lowest and highest width and depth
-    "round": (6.8, 9.5, 4, 11),
-    "v": (6.5, 9.0, 11, 20),
-    "square": (8, 11.5, 8, 14),
-    "boat": (10.5, 14, 1.5, 4.5),
-    "straps": (8.5, 10.5, 11, 16),
-    "sweetheart": (13.5, 13.5, 10.5, 13.5),
-}
+    "round": (6.8, 9.5, 4, 11), "v": (6.5, 9.0, 11, 20), "square": (8, 11.5, 8, 14), "boat": (10.5, 14, 1.5, 4.5),
+    "straps": (8.5, 10.5, 11, 16), "sweetheart": (13.5, 13.5, 10.5, 13.5),
+}  # fmt: skip
 
 
 def _neck(generator: np.random.Generator, weights: Sequence[float]) -> _Fields:
     """Weights of the first few of `_NECKS`; a neckline without shoulders has no sleeves."""
     kind = _pick(generator, list(_NECKS)[: len(weights)], weights)
     narrow, wide, shallow, deep = _NECKS[kind]
-    width, depth = _within(generator, narrow, wide), _within(generator, shallow, deep)
+    width, depth = within(generator, narrow, wide), within(generator, shallow, deep)
     fields: _Fields = {"neckline": kind, "neck_width": width, "neck_depth": depth}
     return {**fields, "sleeve": 0.0} if kind in ("straps", "sweetheart") else fields
 
 
 def _draw_blouse(generator: np.random.Generator) -> _Fields:
     kind = _pick(generator, ["shirt", "tee", "sweater", "top"])
-    ease = _within(generator, 0.5, 6.0)
-    fields: _Fields = {
-        "ease": ease,
-        "length": _within(generator, 50, 68),
-        "hem": 17.5 + ease + _within(generator, -1.5, 3),
-    }
+    ease = within(generator, 0.5, 6.0)
+    length, hem = within(generator, 50, 68), 17.5 + ease + within(generator, -1.5, 3)
+    fields: _Fields = {"ease": ease, "length": length, "hem": hem}
     if kind == "shirt":
-        pockets, sag = _pick(generator, ["none", "patch"]), _within(generator, 0, 6)
-        fields |= {**_sleeve(generator, [0, 0, 2, 1, 1, 6]), **_SHIRT_COLLAR}
+        pockets, sag = _pick(generator, ["none", "patch"]), within(generator, 0, 6)
+        fields |= {**_sleeve(generator, [0, 0, 2, 1, 1, 6]), **SHIRT_COLLAR}
         fields |= {"weave": "linen", "pockets": pockets, "hem_sag": sag}
     elif kind == "tee":
         motif = _pick(generator, ["none", "disc", "star", "bars"], [4, 1, 1, 1])
@@ -158,28 +139,25 @@ def _draw_blouse(generator: np.random.Generator) -> _Fields:
             fields |= {"collar": "turtleneck", "neckline": "round", "neck_width": 6.8, "neck_depth": 3.0}
     else:
         fields |= {**_sleeve(generator, [2, 2, 3, 2, 2, 3]), **_neck(generator, [3, 3, 2, 2, 1.3])}
-        fields |= {"length": _within(generator, 44, 66), "hem": 18 + ease + _within(generator, 0, 7)}
+        fields |= {"length": within(generator, 44, 66), "hem": 18 + ease + within(generator, 0, 7)}
     return fields
 
 
 def _draw_outwear(generator: np.random.Generator) -> _Fields:
     kind = _pick(generator, ["coat", "blazer", "jacket", "parka", "trench"], [3, 3, 2, 2, 2])
-    ease = _within(generator, 2.0, 4.0) if kind == "trench" else _within(generator, 2.5, 7.0)
+    ease = within(generator, 2.0, 4.0) if kind == "trench" else within(generator, 2.5, 7.0)
     shortest, longest, narrow, wide = {
-        "coat": (82, 112, 2, 8),
-        "blazer": (60, 74, 0, 2),
-        "jacket": (48, 60, -2.5, 0),
-        "parka": (64, 92, 0, 4),
+        "coat": (82, 112, 2, 8), "blazer": (60, 74, 0, 2), "jacket": (48, 60, -2.5, 0), "parka": (64, 92, 0, 4),
         "trench": (82, 108, 5, 13),
-    }[kind]
+    }[kind]  # fmt: skip
     fields: _Fields = {
         **_sleeve(generator, [0, 0, 0, 0, 1, 14]),
         "sleeve_shape": _pick(generator, ["straight", "slim", "bell"], [6, 2, 1]),
         "ease": ease,
-        "length": _within(generator, shortest, longest),
-        "hem": 19 + ease + _within(generator, narrow, wide),
+        "length": within(generator, shortest, longest),
+        "hem": 19 + ease + within(generator, narrow, wide),
         "neckline": "v",
-        "neck_depth": _within(generator, 16, 32),
+        "neck_depth": within(generator, 16, 32),
         "collar": "lapel",
         "pockets": _pick(generator, ["flap", "patch", "slant", "none"]),
         "closure": _pick(generator, ["buttons", "double", "open"]),
@@ -193,50 +171,45 @@ def _draw_outwear(generator: np.random.Generator) -> _Fields:
         closure = _pick(generator, ["zip", "open"])
         fields |= {**short_neck, "collar": "hood", "closure": closure, "pockets": "flap", "weave": "smooth"}
     elif kind == "trench":
-        fields |= {"waist": WAIST + _within(generator, -2, 4), "belt": True, "closure": "double"}
+        fields |= {"waist": WAIST + within(generator, -2, 4), "belt": True, "closure": "double"}
     elif kind == "blazer" and generator.random() < 0.3:
-        fields |= {"waist": WAIST + _within(generator, -2, 3), "belt": bool(generator.random() < 0.6), "ease": 2.0}
+        fields |= {"waist": WAIST + within(generator, -2, 3), "belt": bool(generator.random() < 0.6), "ease": 2.0}
     return fields
 
 
 def _draw_dress(generator: np.random.Generator) -> _Fields:
     waisted = bool(generator.random() < 0.7)
-    ease = _within(generator, 0.0, 2.0) if waisted else _within(generator, 1.5, 6.0)
+    ease = within(generator, 0.0, 2.0) if waisted else within(generator, 1.5, 6.0)
     narrow = bool(generator.random() < 0.35)
-    hem = _within(generator, 17, 24) if narrow else _within(generator, 24, 46)
+    hem = within(generator, 17, 24) if narrow else within(generator, 24, 46)
     fields: _Fields = {
         **_sleeve(generator, [2, 2, 5, 2, 2, 5]),
         **_neck(generator, [5, 4, 1.5, 2, 1.3, 0.9]),
         "ease": ease,
-        "length": _within(generator, 82, 134),
-        "hem": hem if waisted else 19 + ease + _within(generator, 0, 9),
-        "waist": WAIST + _within(generator, -5, 4) if waisted else None,
+        "length": within(generator, 82, 134),
+        "hem": hem if waisted else 19 + ease + within(generator, 0, 9),
+        "waist": WAIST + within(generator, -5, 4) if waisted else None,
         "belt": waisted and bool(generator.random() < 0.4),
         "pleats": int(generator.choice([0, 0, 0, 14, 22])) if waisted and not narrow else 0,
         "tiers": int(generator.choice([0, 0, 0, 0, 2, 3])),
         "weave": _pick(generator, ["smooth", "linen", "knit"], [6, 2, 1]),
     }
     if fields["neckline"] not in ("straps", "sweetheart") and generator.random() < 0.15:
-        fields |= _SHIRT_COLLAR
+        fields |= SHIRT_COLLAR
     return fields
 
 
 def _draw_skirt(generator: np.random.Generator) -> _Fields:
     kind = _pick(generator, ["pencil", "a-line", "flared", "pleated", "tiered", "denim"], [3, 3, 3, 2, 1, 1.5])
     narrow, wide = {
-        "pencil": (17, 20),
-        "a-line": (22, 30),
-        "flared": (32, 52),
-        "pleated": (24, 38),
-        "tiered": (26, 40),
-        "denim": (19, 25),
-    }[kind]
-    length = _within(generator, 34, 62) if generator.random() < 0.6 else _within(generator, 62, 92)
+        "pencil": (17, 20), "a-line": (22, 30), "flared": (32, 52), "pleated": (24, 38), "tiered": (26, 40), "denim": (19, 25),
+    }[kind]  # fmt: skip
+    length = within(generator, 34, 62) if generator.random() < 0.6 else within(generator, 62, 92)
     fields: _Fields = {
-        "ease": _within(generator, 0, 1.5),
+        "ease": within(generator, 0, 1.5),
         "length": length,
-        "hem": _within(generator, narrow, wide),
-        "waist": WAIST + _within(generator, -3, 8),
+        "hem": within(generator, narrow, wide),
+        "waist": WAIST + within(generator, -3, 8),
         "belt": bool(generator.random() < 0.25),
         "pleats": int(generator.integers(10, 26)) if kind == "pleated" else 0,
         "tiers": int(generator.integers(2, 4)) if kind == "tiered" else 0,
@@ -252,18 +225,15 @@ def _draw_skirt(generator: np.random.Generator) -> _Fields:
 def _draw_trousers(generator: np.random.Generator) -> _Fields:
     kind = _pick(generator, ["skinny", "straight", "wide", "flared", "joggers"], [3, 4, 3, 2, 1.5])
     narrow, wide, ease = {
-        "skinny": (5.0, 6.2, 0.0),
-        "straight": (8, 10.5, 1.5),
-        "wide": (13, 19, 2.5),
-        "flared": (11.5, 16, 0.3),
+        "skinny": (5.0, 6.2, 0.0), "straight": (8, 10.5, 1.5), "wide": (13, 19, 2.5), "flared": (11.5, 16, 0.3),
         "joggers": (5.8, 7.0, 3.0),
-    }[kind]
+    }[kind]  # fmt: skip
     share = float(generator.choice([0.32, 0.5, 0.82, 1.0], p=[0.2, 0.06, 0.18, 0.56]))
-    waist, hem = WAIST + _within(generator, -3, 9), _within(generator, narrow, wide)
-    ease += _within(generator, 0, 1.0)
+    waist, hem = WAIST + within(generator, -3, 9), within(generator, narrow, wide)
+    ease += within(generator, 0, 1.0)
     return {
         "ease": ease,
-        "length": CROTCH - waist + 74 * (share + _within(generator, -0.05, 0.03)),
+        "length": CROTCH - waist + 74 * (share + within(generator, -0.05, 0.03)),
         "hem": hem if share > 0.6 else max(hem, 11.0 + ease),
         "waist": waist,
         "belt": bool(generator.random() < 0.3),
@@ -275,9 +245,5 @@ def _draw_trousers(generator: np.random.Generator) -> _Fields:
 
 
 _DRAWERS: dict[str, Callable[[np.random.Generator], _Fields]] = {
-    "blouse": _draw_blouse,
-    "outwear": _draw_outwear,
-    "trousers": _draw_trousers,
-    "dress": _draw_dress,
-    "skirt": _draw_skirt,
-}
+    "blouse": _draw_blouse, "outwear": _draw_outwear, "trousers": _draw_trousers, "dress": _draw_dress, "skirt": _draw_skirt,
+}  # fmt: skip
