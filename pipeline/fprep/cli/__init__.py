@@ -55,19 +55,19 @@ def sample(
     num_images: Annotated[
         int | None, typer.Option(min=1, help="Number of images: 1000, or the published number with --no-images.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed draws other garments.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed gives other garments.")] = 0,
     defects: Annotated[
         bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")
     ] = False,
     with_images: Annotated[
-        bool, typer.Option("--with-images/--no-images", help="Draw images, or write annotations only.")
+        bool, typer.Option("--with-images/--no-images", help="Render images, or write annotations only.")
     ] = True,
     workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw garments into the exact raw layout of a data set."""
+    """Render synthetic garments into the exact raw layout of a data set."""
     from fprep.synthetic.command import find_sample, published_images
     from fschemas.cores import available_cores
     from fschemas.progress import Reporter
@@ -86,7 +86,7 @@ def sample(
             workers=workers or available_cores(),
             defects=defects,
             with_images=with_images,
-            progress=lambda done: report.advance("drawing", done, images),
+            progress=lambda done: report.advance("rendering", done, images),
         )
     _print(counts, as_json, f"{out}: " + ", ".join(f"{value} {name}" for name, value in counts.items()))
 

@@ -73,4 +73,4 @@ def test_json_is_all_that_stdout_gets_and_a_dry_run_writes_nothing(work, name):
 def test_progress_is_on_stderr(work):
     assert "images: 12/12" in run("convert", "fashionai-keypoints", work / "raw", work / "new", "--dry-run").stderr
     assert "fashionai-keypoints: images: 12/12" in run("doctor", work / "raw", "--try").stderr
-    assert "drawing: 2/2" in run("sample", "kfashion", work / "other", "--no-images", "--num-images", "2").stderr
+    assert "rendering: 2/2" in run("sample", "kfashion", work / "other", "--no-images", "--num-images", "2").stderr

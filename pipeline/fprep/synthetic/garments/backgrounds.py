@@ -1,4 +1,4 @@
-"""What stands behind a garment: studio, room, street, wall, or the surface it lies on."""
+"""The background of a garment: studio, room, street, wall, or the surface it lies on."""
 
 from __future__ import annotations
 

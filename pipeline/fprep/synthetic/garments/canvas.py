@@ -17,7 +17,7 @@ _PROBE = 5  # pixels at a side of 512: radius of the disc in which a landmark mu
 
 @dataclass(frozen=True)
 class Camera:
-    """`matrix` (3, 3) maps scene centimetres to pixel centers; `scale` is pixels a centimetre near the garment."""
+    """`matrix` (3, 3) maps scene centimeters to pixel centers; `scale` is pixels a centimeter near the garment."""
 
     matrix: NDArray[np.float64]
     scale: float

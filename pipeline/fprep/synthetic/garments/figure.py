@@ -1,4 +1,4 @@
-"""The wearer's bones in a pose, or the way a garment is laid or hung when nobody wears it. Centimetres."""
+"""The wearer's bones in a pose, or the way a garment is laid or hung when it is not worn. In centimeters."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from fprep.synthetic.garments.shapes import Points
 
 @dataclass(frozen=True)
 class Photograph:
-    """Decisions of the photographer. `fill` is the share of the frame that the garment spans, `place` where its middle stands
+    """Decisions of the photographer. `fill` is the share of the frame that the garment spans, `place` where its center lies
     in the free room (0 … 1), `tilt` the roll in radians, `keystone` the perspective, `lamp` where light comes from.
     """
 
@@ -70,7 +70,7 @@ def draw_photograph(generator: np.random.Generator, size: int) -> Photograph:
 
 
 def frame(photograph: Photograph, outlines: Points) -> Camera:
-    """Point the camera at a garment whose outlines (N, 2 centimetres) should span `fill` of the frame."""
+    """Point the camera at a garment whose outlines (N, 2 centimeters) should span `fill` of the frame."""
     size = np.array([photograph.width, photograph.height], dtype=np.float64)
     middle = (outlines.min(axis=0) + outlines.max(axis=0)) / 2
     cos, sin = np.cos(photograph.tilt), np.sin(photograph.tilt)

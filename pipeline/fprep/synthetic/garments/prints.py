@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fprep.synthetic.garments.shapes import Color, Points, path, shift
 
-TILE_SCALE = 6.0  # pixels a centimetre
+TILE_SCALE = 6.0  # pixels a centimeter
 TILE_SIDE = 180  # pixels, 30 cm of cloth
 _BANK_SIDE = 1024
 
@@ -63,7 +63,7 @@ def smooth_patch(generator: np.random.Generator, height: int, width: int, cells:
 
 
 def cloth_tile(cloth: Print, color: Color, weave: str) -> NDArray[np.uint8]:
-    """Tile (180, 180, 3), 6 pixels a centimetre, that can be wrapped without a seam."""
+    """Tile (180, 180, 3), 6 pixels a centimeter, that can be wrapped without a seam."""
     generator = np.random.default_rng(cloth.seed)
     tile = np.empty((TILE_SIDE, TILE_SIDE, 3), np.float32)
     tile[:] = color

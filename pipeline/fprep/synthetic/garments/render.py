@@ -48,7 +48,7 @@ def render(design: Design, photograph_rng: np.random.Generator, size: int = 512)
 def _worn(
     design: Design, garment: Garment, figure: Figure, person: Person, generator: np.random.Generator
 ) -> list[Part]:
-    """The garment on a wearer with the rest of an outfit, in the order of painting."""
+    """The garment on a wearer with the rest of an outfit, in painting order."""
     behind, trunk = list(garment.behind), list(garment.trunk)
     arms, sleeves = garment.arms, garment.sleeves
     if design.category in ("blouse", "outwear"):

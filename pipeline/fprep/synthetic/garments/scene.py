@@ -51,7 +51,7 @@ def worn_parts(
     person: Person, figure: Figure, behind: list[Part], trunk: list[Part], arms: Sequence[Limb],
     sleeves: Sequence[Part | None],
 ) -> list[Part]:  # fmt: skip
-    """Everything in the order of painting: hair, hidden arms, body, the clothes from the skin outwards, head, arms."""
+    """Everything in painting order: hair, hidden arms, body, the clothes from the skin outwards, head, arms."""
     hidden: list[Part] = []
     shown: list[Part] = []
     for limb, sleeve, arm in zip(arms, sleeves, figure.arms, strict=True):

@@ -1,4 +1,4 @@
-"""Curves, limbs and the parts that an image is painted from. All points are (N, 2) float64 centimetres, y down."""
+"""Curves, limbs and the parts that an image is painted from. All points are (N, 2) float64 centimeters, y down."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Part:
     """One surface of the scene, painted over everything before it.
 
     `outlines` are polygons whose union is the surface. `tile` (see `prints`) is wrapped over it along `surface`,
-    which maps scene centimetres to cloth centimetres. `relief` is how far from the edge (cm) the surface
+    which maps scene centimeters to cloth centimeters. `relief` is how far from the edge (cm) the surface
     bends away (0: a print, which leaves the light as it is); `rounded_with` are polygons that it continues into, so that no rim
     appears there. `landmarks` are FashionAI
     indices to points that are seen only while this part is.

@@ -80,7 +80,7 @@ class Piece:
 class Shot:
     """A photograph: `image` (H, W, 3) RGB, the pieces that can be seen in the order of the outfit, and how it was taken.
 
-    `joints` (14, 2) are those of `JOINTS` in pixel centers, also outside the image; None where nobody wears the clothes.
+    `joints` (14, 2) are those of `JOINTS` in pixel centers, also outside the image; None where the clothes are not worn.
     """
 
     image: NDArray[np.uint8]
@@ -107,7 +107,7 @@ def photograph(
 ) -> Shot:
     """Photograph an outfit (any of a lower, an upper, an outer piece, or a dress); `size` is the longer side or (height, width).
 
-    The wearer completes the outfit with quiet garments of her own. What is drawn comes from `generator` alone.
+    The wearer completes the outfit with quiet garments of their own. What is drawn comes from `generator` alone.
     """
     last = outfit[-1].design
     setting = view.settings[int(generator.integers(len(view.settings)))]
@@ -150,7 +150,7 @@ def photograph_seen(
 
 
 def _joints(figure: Figure) -> NDArray[np.float64]:
-    """The wearer's joints (14, 2) in centimetres, in the order of `JOINTS`."""
+    """The wearer's joints (14, 2) in centimeters, in the order of `JOINTS`."""
     trunk = figure.torso(path("-18,2.5 18,2.5 -15.5,17 15.5,17 -17.6,62 17.6,62 0,75 0,-3 0,-33"))
     arms = [figure.arm(index, trunk[index], trunk[2 + index]) for index in (0, 1)]
     legs = [figure.leg(index, trunk[4 + index], trunk[6]) for index in (0, 1)]
@@ -183,7 +183,7 @@ def _settings(photo: Photograph, generator: np.random.Generator, view: View, siz
 def _worn(
     designs: list[Design], built: list[Garment], figure: Figure, person: Person, generator: np.random.Generator
 ) -> list[Part]:
-    """Everything in the order of painting: hair, hidden arms, body, the clothes from the skin outwards, head, arms."""
+    """Everything in painting order: hair, hidden arms, body, the clothes from the skin outwards, head, arms."""
     by_category = {design.category: garment for design, garment in zip(designs, built, strict=True)}
     lower = by_category.get("trousers") or by_category.get("skirt")
     outer, dress, upper = by_category.get("outwear"), by_category.get("dress"), by_category.get("blouse")

@@ -1,4 +1,4 @@
-"""Upright measures of a top, and the parts of a garment in the order of painting."""
+"""Upright measures of a top, and the parts of a garment in painting order."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def draw_color(generator: np.random.Generator) -> Color:
 
 
 def _contrast(generator: np.random.Generator, color: Color) -> Color:
-    """A color that can be told from the given one."""
+    """A color that is clearly different from the given one."""
     for _ in range(7):
         other = draw_color(generator)
         if sum(abs(a - b) for a, b in zip(color, other, strict=True)) > 170:

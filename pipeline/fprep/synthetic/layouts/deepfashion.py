@@ -107,7 +107,7 @@ _TEMPLATE_LOWER = np.array([[0.3, 0.02], [0.7, 0.02], [0.1, 0.98], [0.9, 0.98]])
 
 
 def invent(item: Item, generator: np.random.Generator, count: int, side: int) -> NDArray[np.int32]:
-    """Marks (count, 31) of images that nobody renders: plausible coordinates in a frame whose longer side is `side`."""
+    """Marks (count, 31) of images that are not rendered: plausible coordinates in a frame whose longer side is `side`."""
     marks = np.full((count, NUM_COLUMNS), -1, np.int32)
     size = np.stack([np.round(side * generator.uniform(0.6, 1.0, count)), np.full(count, side)], axis=1)
     low = generator.uniform(0.01, 0.25, (count, 2)) * size
@@ -218,7 +218,7 @@ class ListSpoiler(Spoiler[str]):
             self.enter(name, path, rule, what, *verdict, text=text)
 
     def remove(self, name: str, verdict: str = "rejected") -> None:
-        """Delete the row of an image from one list, whose count line then says one too many."""
+        """Delete the row of an image from one list, whose count line is then one too high."""
         path = self.take()
         del self.lines[name][self._index(name, path)]
         self.enter(name, path, "missing_row", "the row was deleted", verdict)

@@ -104,7 +104,7 @@ def _render_pair(folder: Path, with_images: bool, seed: int, pair: Pair) -> int:
 
 
 def _entry(shot: Shot, piece: Piece, style: int) -> dict[str, Any]:
-    """What the document says of one garment."""
+    """The entry of one garment in a document."""
     category = category_of(piece.item)
     landmarks = landmarks_of(piece, category)
     hidden, area = landmarks[2::3].count(1) / max(len(landmarks) / 3, 1), piece.mask.mean()
@@ -135,7 +135,7 @@ def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
 
 
 def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[str, Any]:
-    """An entry with plausible coordinates for an image that nobody renders."""
+    """An entry with plausible coordinates for an image that is not rendered."""
     category = category_of(item)
     left, top = generator.integers(10, 150, 2).tolist()
     right, bottom = left + int(generator.integers(120, 300)), top + int(generator.integers(150, 400))
@@ -197,7 +197,7 @@ def _anchors(piece: Piece, category: str) -> dict[int, NDArray[np.float64]]:
 
 
 def crosswalk(category: str) -> dict[int, int]:
-    """FashionAI's points of a garment of this category, and the numbers of the same places in DeepFashion2's README."""
+    """FashionAI's points of a garment of this category, and the numbers of the corresponding points in DeepFashion2's README."""
     start, found = RANGES[category].start, dict[int, int]()
     for name, number in _CROSSWALK[category].items():
         point = FASHIONAI_24.points.index(name)
@@ -233,7 +233,7 @@ def _fill_neck(known: dict[int, NDArray[np.float64]]) -> None:
 
 
 def oval_points(category: str, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Whole places (K, 2) of a category's points on an oval from `low` to `high`, left points on the left."""
+    """Whole pixel coordinates (K, 2) of a category's points on an oval from `low` to `high`, left points on the left."""
     first, last = OUTLINES[category].contour
     numbers = np.arange(1, len(OUTLINES[category]) + 1)
     angle = (numbers - first + 0.5) / (last - first + 1) * 2 * np.pi

@@ -251,7 +251,7 @@ def dress_length(item: Item) -> str:
 
 
 def fine_ids(item: Item) -> list[int]:
-    """Ids of the 26 fine attributes, one of each group. Dots stand for embroidery, thin linen for chiffon, fleece for faux fur."""
+    """Ids of the 26 fine attributes, one of each group. Dots count as embroidery, thin linen as chiffon, fleece as faux fur."""
     striped, lattice = item.print.startswith("stripes"), item.print in ("gingham", "tartan", "houndstooth")
     texture = WORDS["fine_print"].get(item.print, "striped" if striped else "lattice" if lattice else "solid")
     texture = "graphic" if item.design.motif != "none" else "pleated" if item.design.pleats > 5 else texture

@@ -155,7 +155,7 @@ def folder_of(item: Item) -> str:
 
 
 def attribute_ids(item: Item) -> list[int]:
-    """Ids of what can be seen; of names that stand for several ids of one type the first is taken."""
+    """Ids of what is visible; a name with several ids in one type means the first."""
     ids = {(int(number), english): code for code, (_, english, number) in reversed(list(enumerate(attribute_names())))}
     return sorted(ids[pair] for pair in set(_words(item)))
 

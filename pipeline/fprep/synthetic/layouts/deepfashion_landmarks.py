@@ -59,7 +59,7 @@ def _render_image(folder: Path | None, seed: int, index: int) -> _Row:
 
 
 def _joints(shot: Shot) -> NDArray[np.int64]:
-    """14 x (0 visible or 1 invisible, x, y); 0 0 outside the image and where nobody wears the clothes."""
+    """14 x (0 visible or 1 invisible, x, y); 0 0 outside the image and where the clothes are not worn."""
     found = np.zeros((len(JOINTS), 3), np.int64)
     found[:, 0] = 1
     if shot.joints is not None:

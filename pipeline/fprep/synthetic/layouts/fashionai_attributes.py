@@ -140,7 +140,7 @@ def _render_row(folder: Path | None, seed: int, index: int) -> Row:
 
 
 def _suits(attribute: str, item: Item) -> bool:
-    """Necklines without a collar over them, and necks that stand up."""
+    """Necklines without a collar over them, and high necks."""
     if attribute == "neckline_design":
         return item.design.collar == "none"
     return attribute != "neck_design" or item.neck in ("turtleneck", "stand")

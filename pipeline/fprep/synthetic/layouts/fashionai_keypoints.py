@@ -1,4 +1,4 @@
-"""Sample of the FashionAI key points challenge: its archives, names, CSV dialect and quirks, with images of our own.
+"""Sample of the FashionAI key points challenge: its archives, names, CSV dialect and quirks, with synthetic images.
 
 Layout and encoding follow the round-1 archives (Tianchi 2018): `train.csv` inside `Annotations/` with 26 columns, `test.csv`
 with two, the answers of test a beside the archives, images under `Images/<category>/<md5 of the bytes>.jpg`. Image i depends on

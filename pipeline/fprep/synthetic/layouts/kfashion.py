@@ -123,7 +123,7 @@ def document_of(
     identifier: int, file_name: str, time: str, height: int, look: str, shapes: list[tuple[Item, Polygon]],
     generator: np.random.Generator,
 ) -> Document:  # fmt: skip
-    """The document of an image: what the release says of it."""
+    """The annotation document of an image, as in the release."""
     style: dict[str, str] = {}
     if generator.random() < 0.97:
         style["스타일"] = "키치/키덜트" if look == "kitsch" and generator.random() < 0.5 else STYLE_OF_LOOK[look]
@@ -178,7 +178,7 @@ _EXTENT = {  # share of the height where a garment begins and ends
 
 
 def _invented(generator: np.random.Generator, item: Item, height: int) -> Polygon:
-    """A plausible outline in an image that nobody renders."""
+    """A plausible outline in an image that is not rendered."""
     top, bottom = np.array(_EXTENT[item.category]) * height
     angle = np.linspace(0, 2 * np.pi, int(generator.integers(8, 30)), endpoint=False)
     center = np.array([generator.uniform(300, 500), (top + bottom) / 2])
