@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fprep.synthetic.garments.prints import grain_patch, smooth_patch
+from fprep.synthetic.garments.shapes import Rng
 
 Image = NDArray[np.uint8]
 _Floats = NDArray[np.float32]
 
 
-def draw_background(generator: np.random.Generator, height: int, width: int, setting: str) -> Image:
+def draw_background(generator: Rng, height: int, width: int, setting: str) -> Image:
     """A background (height, width, 3) that suits a setting of `figure.SETTINGS`, or a place: shop, home, street."""
     kinds, shares = _KINDS[setting]
     kind = kinds[int(generator.choice(len(kinds), p=np.array(shares) / sum(shares)))]
@@ -26,7 +27,7 @@ def draw_background(generator: np.random.Generator, height: int, width: int, set
     return np.asarray(large, np.uint8)
 
 
-def _tone(generator: np.random.Generator, low: float, high: float, colorful: float) -> _Floats:
+def _tone(generator: Rng, low: float, high: float, colorful: float) -> _Floats:
     """A muted color of the given brightness."""
     rgb = colorsys.hsv_to_rgb(generator.random(), colorful * generator.random(), generator.uniform(low, high) / 255)
     return np.array(rgb, np.float32) * 255
@@ -38,7 +39,7 @@ def _filled(rows: int, columns: int, color: _Floats) -> _Floats:
     return image
 
 
-def _studio(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
+def _studio(generator: Rng, rows: int, columns: int) -> _Floats:
     base = _tone(generator, 175, 252, 0.12) if generator.random() < 0.8 else _tone(generator, 60, 200, 0.6)
     image = _filled(rows, columns, base)
     x = np.linspace(-1, 1, columns, dtype=np.float32) - generator.uniform(-0.5, 0.5)
@@ -51,7 +52,7 @@ def _studio(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
     return image
 
 
-def _room(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
+def _room(generator: Rng, rows: int, columns: int) -> _Floats:
     image = _filled(rows, columns, _tone(generator, 130, 245, 0.35))
     for _ in range(int(generator.integers(1, 5))):
         _box(generator, image, _tone(generator, 40, 230, 0.6), rows, columns)
@@ -65,7 +66,7 @@ def _room(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), generator.uniform(0.6, 3.5)), np.float32)
 
 
-def _box(generator: np.random.Generator, image: _Floats, color: _Floats, rows: int, columns: int) -> None:
+def _box(generator: Rng, image: _Floats, color: _Floats, rows: int, columns: int) -> None:
     """A frame, shelf, door or plant pot."""
     x, y = generator.uniform(-0.1, 0.9) * columns, generator.uniform(-0.1, 0.6) * rows
     w, h = generator.uniform(0.1, 0.4) * columns, generator.uniform(0.1, 0.7) * rows
@@ -76,7 +77,7 @@ def _box(generator: np.random.Generator, image: _Floats, color: _Floats, rows: i
         )
 
 
-def _street(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
+def _street(generator: Rng, rows: int, columns: int) -> _Floats:
     image = _filled(rows, columns, _tone(generator, 190, 245, 0.3))
     ground = int(rows * generator.uniform(0.68, 0.88))
     x = -10
@@ -95,7 +96,7 @@ def _street(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), generator.uniform(1.2, 5.0)), np.float32)
 
 
-def _clutter(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
+def _clutter(generator: Rng, rows: int, columns: int) -> _Floats:
     image = _filled(rows, columns, _tone(generator, 70, 220, 0.3))
     leaves = _tone(generator, 60, 170, 0.8)
     for step in range(int(generator.integers(20, 60))):
@@ -106,7 +107,7 @@ def _clutter(generator: np.random.Generator, rows: int, columns: int) -> _Floats
     return np.asarray(cv2.GaussianBlur(image, (0, 0), generator.uniform(2.0, 7.0)), np.float32)
 
 
-def _wallpaper(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
+def _wallpaper(generator: Rng, rows: int, columns: int) -> _Floats:
     first, second = _tone(generator, 130, 240, 0.4), _tone(generator, 90, 240, 0.5)
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
     pitch, angle = generator.uniform(8, 36), generator.uniform(0, np.pi)
@@ -122,7 +123,7 @@ def _wallpaper(generator: np.random.Generator, rows: int, columns: int) -> _Floa
     return first + weight[..., None] * (second - first)
 
 
-def _bricks(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
+def _bricks(generator: Rng, rows: int, columns: int) -> _Floats:
     mortar, brick = _tone(generator, 150, 230, 0.1), _tone(generator, 90, 220, 0.6)
     image = _filled(rows, columns, mortar)
     high, wide = int(generator.integers(9, 20)), int(generator.integers(20, 46))
@@ -133,7 +134,7 @@ def _bricks(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
     return image
 
 
-def _planks(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
+def _planks(generator: Rng, rows: int, columns: int) -> _Floats:
     wood = _tone(generator, 110, 225, 0.5)
     image = _filled(rows, columns, wood)
     wide = int(generator.integers(18, 60))
@@ -152,14 +153,14 @@ def _planks(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
     return np.asarray(image * (1 + 0.012 * streaks[..., None]), np.float32)
 
 
-def _textile(generator: np.random.Generator, rows: int, columns: int) -> _Floats:
+def _textile(generator: Rng, rows: int, columns: int) -> _Floats:
     image = _filled(rows, columns, _tone(generator, 120, 250, 0.4))
     folds = smooth_patch(generator, rows, columns, float(generator.uniform(2, 6)))
     slope = cv2.GaussianBlur(cv2.Sobel(folds, cv2.CV_32F, 1, 0), (0, 0), 2.0)
     return np.asarray(image * (1 + np.clip(0.9 * slope, -0.22, 0.16))[..., None], np.float32)
 
 
-_Kind = Callable[[np.random.Generator, int, int], _Floats]
+_Kind = Callable[[Rng, int, int], _Floats]
 _KINDS: dict[str, tuple[tuple[_Kind, ...], tuple[float, ...]]] = {
     "model": ((_studio, _room, _street, _clutter, _wallpaper, _bricks), (5, 3, 3, 2, 1, 1)),
     "ghost": ((_studio, _wallpaper), (8, 1)),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fprep.synthetic.garments.prints import TILE_SCALE, TILE_SIDE, smooth_patch
-from fprep.synthetic.garments.shapes import Color, Part, Points
+from fprep.synthetic.garments.shapes import Color, Part, Points, Rng
 
 _SHIFT = 4  # sub-pixel bits of polygon corners
 _PROBE = 5  # pixels at a side of 512: radius of the disc in which a landmark must be seen
@@ -49,9 +49,7 @@ class Canvas:
     size, `owner` (H, W) the number of the part that is seen at each pixel (0 is the background).
     """
 
-    def __init__(
-        self, background: NDArray[np.uint8], camera: Camera, lamp: Points, generator: np.random.Generator
-    ) -> None:
+    def __init__(self, background: NDArray[np.uint8], camera: Camera, lamp: Points, generator: Rng) -> None:
         """Start from a background (H, W, 3); `lamp` is the direction (x, y) that light comes from, length 0 … 1."""
         self.albedo = background
         height, width = background.shape[:2]
@@ -139,9 +137,8 @@ class Canvas:
         """The tile wrapped over a window: cloth coordinates on a coarse grid, with some drape, then interpolated."""
         height, width = shape
         rows, columns = max(height // 12, 2), max(width // 12, 2)
-        grid_x, grid_y = np.meshgrid(
-            (np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows
-        )
+        across, down = (np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows
+        grid_x, grid_y = np.meshgrid(across, down)
         pixels = np.stack([grid_x.ravel(), grid_y.ravel()], axis=1) - 0.5 + offset
         scene = self.camera.unproject(pixels)
         cloth = (scene if part.surface is None else part.surface(scene)).reshape(rows, columns, 2)
@@ -183,13 +180,9 @@ class Canvas:
         relief = rise * (2 - rise) * (0.8 * radius)
         if part.folds:
             relief -= self._folds(part, size, half_offset, scale)
-        slope_x, slope_y = (
-            cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=0.125),
-            cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=0.125),
-        )
-        facing = (1 - slope_x * self._lamp[0] - slope_y * self._lamp[1]) / np.sqrt(
-            1 + slope_x * slope_x + slope_y * slope_y
-        )
+        slope_x, slope_y = (cv2.Sobel(relief, cv2.CV_32F, *axes, scale=0.125) for axes in ((1, 0), (0, 1)))
+        steepness = np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)
+        facing = (1 - slope_x * self._lamp[0] - slope_y * self._lamp[1]) / steepness
         shade = np.clip(1 + (facing - 1) * (0.75 * part.gloss), 0.42, 1.3)
         weight = solid.astype(np.float32) * (1 / 255)
         target += weight * (shade - target)
@@ -235,9 +228,8 @@ class Canvas:
         """Owners of the pixels in a small square around a point; empty outside the image."""
         reach = max(round(_PROBE * max(self.ink.shape) / 512), 2)
         column, row = (round(float(value)) for value in np.clip(center, -9999, 9999))
-        return self.owner[
-            max(row - reach, 0) : max(row + reach + 1, 0), max(column - reach, 0) : max(column + reach + 1, 0)
-        ]
+        rows, columns = (slice(max(at - reach, 0), max(at + reach + 1, 0)) for at in (row, column))
+        return self.owner[rows, columns]
 
 
 def _fixed(points: Points) -> NDArray[np.int32]:

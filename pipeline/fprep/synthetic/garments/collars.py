@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure
-from fprep.synthetic.garments.shapes import Part, Points, Stroke, ellipse, path, points_of, spline
+from fprep.synthetic.garments.shapes import Part, Points, Stroke, ellipse, loop, path, points_of, spline
 from fprep.synthetic.garments.trunk import shade
 
 _NECKLINE = (0, 1)
@@ -41,9 +41,8 @@ def _leaves(
         edge = Stroke(np.concatenate([outline, outline[:1]]), 0.35, 0.7)
         parts.append(Part([outline], design.color, relief=relief, shadow=0.4, strokes=[edge]))
         marks.append(figure.torso(points_of(mark) * (sign, 1.0))[0])
-    stand = figure.torso(
-        np.concatenate([points_of((-7.2, -0.5)), spline(path("-5.6,-5.2 0,-4.4 5.6,-5.2"), 4), points_of((7.2, -0.5))])
-    )
+    rim = spline(path("-5.6,-5.2 0,-4.4 5.6,-5.2"), 4)
+    stand = figure.torso(np.concatenate([path("-7.2,-0.5"), rim, path("7.2,-0.5")]))
     return [Part([stand], shade(design.color, 0.7), relief=2.0)], parts, ((parts[0], marks[0]), (parts[1], marks[1]))
 
 
@@ -69,16 +68,14 @@ def _band(design: Design, figure: Figure, height: float, split: bool) -> _Built:
     """A tube around the neck with its upper edge at `height`."""
     u = np.linspace(-1, 1, 9)
     upper = figure.torso(np.stack([5.9 * u, height + 1.6 * (1 - u * u)], axis=1), np.sqrt(1 - u * u) * 0.8)
-    lower = figure.torso(
-        np.stack([7.0 * u, -0.8 + (design.neck_depth + 1.2) * (1 - u * u)], axis=1), np.sqrt(1 - u * u)
-    )
-    part = Part(
-        [np.concatenate([upper, lower[::-1]])], design.color, relief=3.0, shadow=0.3, strokes=[Stroke(lower, 0.35, 0.7)]
-    )
+    edge = np.stack([7.0 * u, -0.8 + (design.neck_depth + 1.2) * (1 - u * u)], axis=1)
+    lower = figure.torso(edge, np.sqrt(1 - u * u))
+    part = Part([np.concatenate([upper, lower[::-1]])], design.color, relief=3.0, shadow=0.3)
+    part.stroke(lower, 0.35, 0.7)
     if split:
-        part.strokes.append(Stroke(np.array([upper[4], lower[4]]), 0.8, color=(178.0, 176.0, 170.0)))
+        part.stroke(np.array([upper[4], lower[4]]), 0.8, color=(178.0, 176.0, 170.0))
     else:
-        part.strokes.append(Stroke(0.45 * upper + 0.55 * lower, 0.4, 0.78))
+        part.stroke(0.45 * upper + 0.55 * lower, 0.4, 0.78)
     inside = figure.torso(np.concatenate([points_of((-6.2, 0), (-5.8, height)), points_of((5.8, height), (6.2, 0))]))
     left, right = ((part, upper[end] * 0.2 + lower[end] * 0.8) for end in (0, -1))
     return [Part([inside], shade(design.color, 0.6), relief=2.0)], [part], (left, right)
@@ -93,12 +90,8 @@ def _turtleneck(design: Design, figure: Figure) -> _Built:
 
 
 def _hood(design: Design, figure: Figure) -> _Built:
-    half = points_of(
-        (5.0, -8.0), (9.5, -6.5), (11.0, 0.5), (6.5, 7.0), (1.5, design.neck_depth + 4), (3.2, 1.0), (4.6, -3.0)
-    )
-    behind, front, marks = _leaves(
-        design, figure, spline(half, 4, closed=True), np.linspace(0, 1, 28) * 0.6, (6.2, -4.0), 3.0
-    )
+    half = loop(path(f"5.0,-8.0 9.5,-6.5 11.0,0.5 6.5,7.0 1.5,{design.neck_depth + 4} 3.2,1.0 4.6,-3.0"))
+    behind, front, marks = _leaves(design, figure, half, np.linspace(0, 1, 28) * 0.6, (6.2, -4.0), 3.0)
     hood = ellipse((0, -9.0), 12.5, 10.5, 24)
     behind.insert(0, Part([figure.torso(hood)], design.color, relief=5.0))
     return behind, front, marks

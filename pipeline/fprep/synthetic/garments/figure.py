@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.garments.shapes import Limb, Points, direction, rotate
+from fprep.synthetic.garments.shapes import Limb, Points, Rng, direction, rotate
 
 SETTINGS = ("model", "ghost", "hanger", "flat")  # worn, on an invisible form, on a hanger, on a surface
 UPPER_ARM, FOREARM = 29.0, 25.0
@@ -55,11 +55,8 @@ class Figure:
         """
         narrow = np.hypot(np.cos(self.yaw), 0.65 * np.sin(self.yaw))
         low = _smooth_step(points[:, 1] / 55.0)
-        x = (
-            points[:, 0] * narrow
-            + np.asarray(front) * 10.0 * np.sin(self.yaw) * (-1 if self.back else 1)
-            + self.hip_shift * low
-        )
+        ahead = np.asarray(front) * 10.0 * np.sin(self.yaw) * (-1 if self.back else 1)
+        x = points[:, 0] * narrow + ahead + self.hip_shift * low
         y = points[:, 1] + points[:, 0] * (self.shoulder_tilt * (1 - low) + self.hip_tilt * low)
         return rotate(np.stack([x, y], axis=1), self.lean, np.array([0.0, 45.0]))
 
@@ -90,7 +87,7 @@ def _smooth_step(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return clipped * clipped * (3 - 2 * clipped)
 
 
-def draw_figure(generator: np.random.Generator, category: str, stride: float) -> Figure:
+def draw_figure(generator: Rng, category: str, stride: float) -> Figure:
     """Draw who or what holds the garment, and how; `stride` (0 … 1) is how far the legs can part."""
     upper = category in ("blouse", "outwear", "dress")
     shares = [0.72, 0.07, 0.11, 0.10] if upper else [0.8, 0.06, 0.04, 0.10]
@@ -113,7 +110,7 @@ def draw_figure(generator: np.random.Generator, category: str, stride: float) ->
     )
 
 
-def _draw_still(generator: np.random.Generator, setting: str) -> Figure:
+def _draw_still(generator: Rng, setting: str) -> Figure:
     """A garment without a wearer: nearly symmetric, sleeves straight or folded a little."""
     degrees = np.pi / 180
     spread = generator.uniform(12, 32) if setting != "flat" else generator.uniform(14, 58)
@@ -139,7 +136,7 @@ _ACTIONS = {
 }  # fmt: skip
 
 
-def _draw_arm(generator: np.random.Generator) -> Arm:
+def _draw_arm(generator: Rng) -> Arm:
     actions = list(_ACTIONS)
     action = str(generator.choice(actions, p=[_ACTIONS[name][2] for name in actions]))
     upper_range, bend_range, _ = _ACTIONS[action]
@@ -152,7 +149,7 @@ def _draw_arm(generator: np.random.Generator) -> Arm:
     return Arm(upper * degrees, (upper - bend) * degrees, float(short), action == "back", action)
 
 
-def _draw_legs(generator: np.random.Generator, stride: float) -> tuple[Leg, Leg]:
+def _draw_legs(generator: Rng, stride: float) -> tuple[Leg, Leg]:
     degrees = np.pi / 180
     kind = str(generator.choice(["stand", "apart", "cross", "bent", "walk"], p=[0.46, 0.22, 0.07, 0.13, 0.12]))
     first, second = {

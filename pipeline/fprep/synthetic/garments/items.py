@@ -16,6 +16,7 @@ from fprep.synthetic.garments.design import CROTCH, Design
 from fprep.synthetic.garments.kinds import KINDS, SLEEVES
 from fprep.synthetic.garments.palette import COLORS, LOOKS, draw_named_color
 from fprep.synthetic.garments.prints import Print
+from fprep.synthetic.garments.shapes import Rng
 
 _PITCH = {"floral": (4, 9), "tartan": (6, 13), "blobs": (6, 15), "gingham": (3, 6), "stripes along": (2, 5)}
 _LEATHER_GLOSS = 2.0
@@ -83,14 +84,12 @@ def draw_item(seed: int, number: int, kinds: Mapping[str, float], looks: Mapping
     return item_of(generator, number, pick(generator, kinds), look)
 
 
-def item_of(generator: np.random.Generator, number: int, kind: str, look: str) -> Item:
+def item_of(generator: Rng, number: int, kind: str, look: str) -> Item:
     """An item of this kind and look."""
     rules, style = KINDS[kind], LOOKS[look]
     color = _one(generator, rules.colors or style.colors)
-    accents = [name for name in style.accents if name != color] or [
-        name for name in ("white", "black") if name != color
-    ]
-    accent = _one(generator, tuple(accents))
+    accents = [name for name in style.accents if name != color]
+    accent = _one(generator, tuple(accents or [name for name in ("white", "black") if name != color]))
     cloth = "plain" if rules.plain else _one(generator, style.prints)
     other = "white" if "white" not in (color, accent) else "black" if "black" not in (color, accent) else "yellow"
     accents_rgb = draw_named_color(generator, accent), COLORS[other]
@@ -117,7 +116,7 @@ def item_of(generator: np.random.Generator, number: int, kind: str, look: str) -
     return Item(number, kind, look, color, accent, design)
 
 
-def draw_outfit(generator: np.random.Generator, number: int, look: str) -> list[Item]:
+def draw_outfit(generator: Rng, number: int, look: str) -> list[Item]:
     """Garments of one look that go together, from the skin outwards: a dress, or a lower and an upper piece; perhaps a coat."""
     kinds = LOOKS[look].kinds
 
@@ -135,11 +134,11 @@ def draw_outfit(generator: np.random.Generator, number: int, look: str) -> list[
     return [*outfit, one(outer)] if outer and generator.random() < 0.4 else outfit
 
 
-def pick(generator: np.random.Generator, weights: Mapping[str, float]) -> str:
+def pick(generator: Rng, weights: Mapping[str, float]) -> str:
     """A key, as often as its weight says."""
     shares = np.cumsum(list(weights.values()))
     return list(weights)[int(np.searchsorted(shares, generator.random() * shares[-1], side="right"))]
 
 
-def _one(generator: np.random.Generator, options: tuple[str, ...]) -> str:
+def _one(generator: Rng, options: tuple[str, ...]) -> str:
     return options[int(generator.integers(len(options)))]

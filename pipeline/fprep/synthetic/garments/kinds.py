@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from fprep.synthetic.garments.design import CROTCH, WAIST
+from fprep.synthetic.garments.shapes import Rng
 from fprep.synthetic.garments.wardrobe import SHIRT_COLLAR, within
 
 _Fields = dict[str, Any]  # fields of Design
@@ -27,29 +26,29 @@ class Kind:
     """`category` is that of FashionAI; `draw` gives the fields of a `Design`; `gender` is who wears it: W, M or both."""
 
     category: str
-    draw: Callable[[np.random.Generator], _Fields]
+    draw: Callable[[Rng], _Fields]
     gender: str = "WM"
     colors: tuple[str, ...] = ()  # instead of those of the look
     plain: bool = False
 
 
-def _one(generator: np.random.Generator, *options: str) -> str:
+def _one(generator: Rng, *options: str) -> str:
     return options[int(generator.integers(len(options)))]
 
 
-def _chosen(generator: np.random.Generator, fixed: _Fields) -> _Fields:
+def _chosen(generator: Rng, fixed: _Fields) -> _Fields:
     """The fields, with one of each list of options."""
     return {name: _one(generator, *value) if isinstance(value, list) else value for name, value in fixed.items()}
 
 
-def _neck(generator: np.random.Generator, *options: str) -> _Fields:
+def _neck(generator: Rng, *options: str) -> _Fields:
     kind = _one(generator, *options)
     narrow, wide, shallow, deep = _NECKS[kind]
     fields: _Fields = {"neckline": kind, "neck_width": within(generator, narrow, wide)}
     return fields | {"neck_depth": within(generator, shallow, deep)}
 
 
-def _sleeve(generator: np.random.Generator, *options: str) -> _Fields:
+def _sleeve(generator: Rng, *options: str) -> _Fields:
     cover = SLEEVES[_one(generator, *options)]
     return {"sleeve": cover + (within(generator, -0.02, 0.02) if cover else 0.0)}
 
@@ -57,11 +56,11 @@ def _sleeve(generator: np.random.Generator, *options: str) -> _Fields:
 def _top(
     length: tuple[float, float], ease: tuple[float, float], sleeves: tuple[str, ...], necks: tuple[str, ...],
     shapes: tuple[str, ...] = ("straight",), flare: tuple[float, float] = (-1.0, 2.0), **fixed: Any,
-) -> Callable[[np.random.Generator], _Fields]:  # fmt: skip
+) -> Callable[[Rng], _Fields]:  # fmt: skip
     """Blouses and outerwear: half-width of the hem is that of the body plus ease plus flare."""
     outwear = bool(fixed.pop("outwear", False))
 
-    def draw(generator: np.random.Generator) -> _Fields:
+    def draw(generator: Rng) -> _Fields:
         room = within(generator, *ease)
         fields: _Fields = {"ease": room, "length": within(generator, *length)}
         fields |= {"hem": (19.0 if outwear else 17.5) + room + within(generator, *flare)}
@@ -73,8 +72,8 @@ def _top(
     return draw
 
 
-def _dress(length: tuple[float, float]) -> Callable[[np.random.Generator], _Fields]:
-    def draw(generator: np.random.Generator) -> _Fields:
+def _dress(length: tuple[float, float]) -> Callable[[Rng], _Fields]:
+    def draw(generator: Rng) -> _Fields:
         waisted, narrow = bool(generator.random() < 0.75), bool(generator.random() < 0.3)
         ease = within(generator, 0, 2) if waisted else within(generator, 2, 6)
         fields: _Fields = {"ease": ease, "length": within(generator, *length)}
@@ -95,10 +94,8 @@ def _dress(length: tuple[float, float]) -> Callable[[np.random.Generator], _Fiel
     return draw
 
 
-def _skirt(
-    length: tuple[float, float], hem: tuple[float, float], **fixed: Any
-) -> Callable[[np.random.Generator], _Fields]:
-    def draw(generator: np.random.Generator) -> _Fields:
+def _skirt(length: tuple[float, float], hem: tuple[float, float], **fixed: Any) -> Callable[[Rng], _Fields]:
+    def draw(generator: Rng) -> _Fields:
         fields: _Fields = {"ease": within(generator, 0, 1.5), "length": within(generator, *length)}
         fields |= {"hem": within(generator, *hem), "waist": WAIST + within(generator, -2, 5)}
         fields |= {"belt": bool(generator.random() < 0.25), "weave": _one(generator, "smooth", "linen", "fleece")}
@@ -109,10 +106,10 @@ def _skirt(
 
 def _trousers(
     share: tuple[float, float], hem: tuple[float, float], ease: tuple[float, float], **fixed: Any
-) -> Callable[[np.random.Generator], _Fields]:
+) -> Callable[[Rng], _Fields]:
     """`share` is how much of the leg is covered."""
 
-    def draw(generator: np.random.Generator) -> _Fields:
+    def draw(generator: Rng) -> _Fields:
         waist = WAIST + within(generator, -2, 7)
         fields: _Fields = {"ease": within(generator, *ease), "waist": waist, "hem": within(generator, *hem)}
         fields |= {"length": CROTCH - waist + _LEG * within(generator, *share), "belt": bool(generator.random() < 0.3)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fprep.synthetic.garments.shapes import Color
+from fprep.synthetic.garments.shapes import Color, Rng
 
 COLORS: dict[str, Color] = {
     "black": (34.0, 33.0, 37.0), "white": (241.0, 239.0, 235.0), "grey": (142.0, 143.0, 147.0), "navy": (33.0, 45.0, 88.0),
@@ -37,7 +37,7 @@ LOOKS = {
 }
 
 
-def draw_named_color(generator: np.random.Generator, name: str) -> Color:
+def draw_named_color(generator: Rng, name: str) -> Color:
     """The color as one dyer makes it: a little lighter or darker, a little off."""
     rgb = np.array(COLORS[name]) * generator.uniform(0.92, 1.06) + generator.uniform(-5, 5, 3)
     red, green, blue = np.clip(rgb, 12, 250)

@@ -13,6 +13,7 @@ from fprep.synthetic.garments.shapes import (
     Limb,
     Part,
     Points,
+    Rng,
     Stroke,
     ellipse,
     loop,
@@ -42,7 +43,7 @@ class Person:
     tights: Color | None
 
 
-def draw_person(generator: np.random.Generator) -> Person:
+def draw_person(generator: Rng) -> Person:
     """Draw a wearer."""
     skin = _SKINS[int(generator.integers(len(_SKINS)))]
     return Person(
@@ -82,13 +83,13 @@ def head_parts(person: Person, figure: Figure) -> list[Part]:
     skull = ellipse((0.35 * turn, -21.0), 7.6, 11.0, 22)
     face = Part([figure.torso(skull)], person.skin, relief=4.0, shadow=0.4)
     for side in (-1.0, 1.0):
-        face.dots.append(Dot(figure.torso(points_of((side * 3.1 + turn, -21.5)))[0], 0.75, (52.0, 40.0, 36.0)))
+        face.dot(figure.torso(points_of((side * 3.1 + turn, -21.5)))[0], 0.75, (52.0, 40.0, 36.0))
         brow = points_of((side * 1.9 + turn, -23.6), (side * 4.6 + turn, -23.8))
-        face.strokes.append(Stroke(figure.torso(brow), 0.5, 0.55))
+        face.stroke(figure.torso(brow), 0.5, 0.55)
     nose = points_of((turn * 1.25, -21), (0.5 + turn * 1.3, -17.6), (turn * 1.1 - 0.5, -17.4))
     mouth = points_of((turn - 2.2, -14.4), (turn, -14.0), (turn + 2.2, -14.4))
-    face.strokes.append(Stroke(figure.torso(nose), 0.35, 0.8))
-    face.strokes.append(Stroke(figure.torso(mouth), 0.8, color=(176.0, 84.0, 84.0)))
+    face.stroke(figure.torso(nose), 0.35, 0.8)
+    face.stroke(figure.torso(mouth), 0.8, color=(176.0, 84.0, 84.0))
     cap = loop(path("-8.2,-17 -8.8,-25 -5,-32.5 0,-34 5,-32.5 8.8,-25 8.2,-17 6.4,-25 1.5,-28.6 -5.8,-26.4"))
     parts = [face, Part([figure.torso(shift(cap, 0.2 * turn, 0))], person.hair, relief=3.0, shadow=0.25)]
     if person.hair_style == "bun":
@@ -111,7 +112,7 @@ def hair_locks(person: Person, figure: Figure) -> list[Part]:
             lock = Part([figure.torso(outline * (sign, 1.0))], person.hair, relief=2.5, shadow=0.4)
             for shift in (-1.2, 0.8):
                 strand = spline(points_of((7.6, -18), (8.4 + shift, -2), (9.0 + shift, 14)), 3) * (sign, 1.0)
-                lock.strokes.append(Stroke(figure.torso(strand), 0.4, 0.75))
+                lock.stroke(figure.torso(strand), 0.4, 0.75)
             locks.append(lock)
     return locks
 
@@ -155,7 +156,7 @@ def _shoe(person: Person, limb: Limb, sign: float) -> Part:
     return Part([outline], person.shoe, relief=2.5, shadow=0.3)
 
 
-def occluders(generator: np.random.Generator, figure: Figure, arms: list[Limb]) -> list[Part]:
+def occluders(generator: Rng, figure: Figure, arms: list[Limb]) -> list[Part]:
     """Nothing most of the time; else a bag in a hand or across the body, a scarf."""
     roll = generator.random()
     color = draw_color(generator)
@@ -172,7 +173,7 @@ def occluders(generator: np.random.Generator, figure: Figure, arms: list[Limb]) 
     return []
 
 
-def _bag(generator: np.random.Generator, hold: Points, color: Color) -> list[Part]:
+def _bag(generator: Rng, hold: Points, color: Color) -> list[Part]:
     half, height = generator.uniform(9, 15), generator.uniform(15, 24)
     shape = path("-0.85,0 0.85,0 1.0,0.5 0.95,1.0 -0.95,1.0 -1.0,0.5") * (half, height)
     box = loop(shape + shift(hold, 0, 9), 3)
@@ -184,7 +185,7 @@ def _bag(generator: np.random.Generator, hold: Points, color: Color) -> list[Par
     return [Part([strap], color, relief=0.8, shadow=0.2), bag]
 
 
-def _shoulder_bag(generator: np.random.Generator, figure: Figure, color: Color) -> list[Part]:
+def _shoulder_bag(generator: Rng, figure: Figure, color: Color) -> list[Part]:
     sign = float(generator.choice([-1.0, 1.0]))
     low = generator.uniform(48, 62)
     x = generator.uniform(11, 19)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fprep.synthetic.garments.canvas import Camera
 from fprep.synthetic.garments.prints import grain_patch
-from fprep.synthetic.garments.shapes import Points
+from fprep.synthetic.garments.shapes import Points, Rng
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Photograph:
     noise: float
 
 
-def draw_photograph(generator: np.random.Generator, size: int) -> Photograph:
+def draw_photograph(generator: Rng, size: int) -> Photograph:
     """Draw the settings of one image with a longer side of `size` pixels."""
     shape = generator.random()
     height, width = size, size
@@ -74,9 +74,8 @@ def frame(photograph: Photograph, outlines: Points) -> Camera:
     size = np.array([photograph.width, photograph.height], dtype=np.float64)
     middle = (outlines.min(axis=0) + outlines.max(axis=0)) / 2
     cos, sin = np.cos(photograph.tilt), np.sin(photograph.tilt)
-    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]]) @ np.array(
-        [[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, 1.0]]
-    )
+    centered = np.array([[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, 1.0]])
+    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]]) @ centered
     half = max(np.ptp(outlines, axis=0)) / 2
     lens = np.array([[1, 0, 0], [0, 1, 0], [photograph.keystone[0] / half, photograph.keystone[1] / half, 1.0]])
     seen = Camera(lens @ turn, 1.0).project(outlines)
@@ -88,7 +87,7 @@ def frame(photograph: Photograph, outlines: Points) -> Camera:
     return Camera(zoom @ lens @ turn, scale)
 
 
-def develop(photograph: Photograph, lit: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.uint8]:
+def develop(photograph: Photograph, lit: NDArray[np.float32], generator: Rng) -> NDArray[np.uint8]:
     """Lens and sensor: (H, W, 3) light to an 8-bit image with vignette, blur, white balance, contrast and noise."""
     height, width = lit.shape[:2]
     if photograph.blur:

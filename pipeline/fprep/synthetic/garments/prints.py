@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fprep.synthetic.garments.shapes import Color, Points, path, shift
+from fprep.synthetic.garments.shapes import Color, Points, Rng, path, shift
 
 TILE_SCALE = 6.0  # pixels a centimeter
 TILE_SIDE = 180  # pixels, 30 cm of cloth
@@ -41,20 +41,19 @@ def noise_bank() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     for octave, weight in ((4, 1.0), (8, 0.6), (16, 0.35), (32, 0.2)):
         coarse = np.pad(generator.normal(0, 1, (octave, octave, 4)), ((2, 2), (2, 2), (0, 0)), mode="wrap")
         margin = 2 * 256 // octave
-        fine = cv2.resize(
-            coarse.astype(np.float32), None, fx=256 / octave, fy=256 / octave, interpolation=cv2.INTER_CUBIC
-        )
+        zoom = 256 / octave
+        fine = cv2.resize(coarse.astype(np.float32), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
         smooth += weight * fine[margin:-margin, margin:-margin]
     return grain, smooth / 1.3
 
 
-def grain_patch(generator: np.random.Generator, height: int, width: int) -> NDArray[np.int8]:
+def grain_patch(generator: Rng, height: int, width: int) -> NDArray[np.int8]:
     """A random view (height, width, 3) into the white noise, at most 1024 on a side."""
     top, left = generator.integers(0, _BANK_SIDE - height + 1), generator.integers(0, _BANK_SIDE - width + 1)
     return noise_bank()[0][top : top + height, left : left + width]
 
 
-def smooth_patch(generator: np.random.Generator, height: int, width: int, cells: float) -> NDArray[np.float32]:
+def smooth_patch(generator: Rng, height: int, width: int, cells: float) -> NDArray[np.float32]:
     """Smooth noise (height, width) in about -1 … 1 with about `cells` blobs across its longer side."""
     window = int(np.clip(256 * cells / 4, 8, 250))
     top, left = generator.integers(0, 256 - window + 1, 2)
@@ -71,7 +70,7 @@ def cloth_tile(cloth: Print, color: Color, weave: str) -> NDArray[np.uint8]:
     return np.clip(tile * _weave(weave, generator)[..., None], 0, 255).astype(np.uint8)
 
 
-def _weave(kind: str, generator: np.random.Generator) -> NDArray[np.float32]:
+def _weave(kind: str, generator: Rng) -> NDArray[np.float32]:
     """Brightness (180, 180) of the threads, mean about 1."""
     down, across = np.mgrid[0:TILE_SIDE, 0:TILE_SIDE].astype(np.float32)
     grain = noise_bank()[0][:TILE_SIDE, :TILE_SIDE, int(generator.integers(0, 3))].astype(np.float32) / 32
@@ -90,7 +89,7 @@ def _weave(kind: str, generator: np.random.Generator) -> NDArray[np.float32]:
     return np.asarray(1 + threads, np.float32)
 
 
-Painter = Callable[[NDArray[np.float32], Print, np.random.Generator], None]
+Painter = Callable[[NDArray[np.float32], Print, Rng], None]
 
 
 def _periods(pitch: float) -> int:
@@ -98,7 +97,7 @@ def _periods(pitch: float) -> int:
     return max(1, round(TILE_SIDE / TILE_SCALE / pitch))
 
 
-def _plain(_tile: NDArray[np.float32], _cloth: Print, _generator: np.random.Generator) -> None:
+def _plain(_tile: NDArray[np.float32], _cloth: Print, _generator: Rng) -> None:
     """Nothing but the color of the garment."""
 
 
@@ -107,28 +106,28 @@ def _wave(cloth: Print) -> NDArray[np.float32]:
     return np.asarray(np.arange(TILE_SIDE) * _periods(cloth.pitch) / TILE_SIDE % 1.0, np.float32)
 
 
-def _stripes_across(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _stripes_across(tile: NDArray[np.float32], cloth: Print, generator: Rng) -> None:
     share = generator.uniform(0.25, 0.55)
     tile[_wave(cloth) < share] = cloth.colors[0]
 
 
-def _stripes_along(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _stripes_along(tile: NDArray[np.float32], cloth: Print, generator: Rng) -> None:
     share = generator.uniform(0.15, 0.5)
     tile[:, _wave(cloth) < share] = cloth.colors[0]
 
 
-def _stripes_diagonal(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
+def _stripes_diagonal(tile: NDArray[np.float32], cloth: Print, _generator: Rng) -> None:
     phase = (_wave(cloth)[:, None] + _wave(cloth)[None, :]) % 1.0
     tile[phase < 0.4] = cloth.colors[0]
 
 
-def _gingham(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
+def _gingham(tile: NDArray[np.float32], cloth: Print, _generator: Rng) -> None:
     dark = (_wave(cloth) < 0.5).astype(np.float32)
     weight = (dark[:, None] + dark[None, :])[..., None] / 2
     tile += weight * (np.array(cloth.colors[0], np.float32) - tile)
 
 
-def _tartan(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
+def _tartan(tile: NDArray[np.float32], cloth: Print, _generator: Rng) -> None:
     first, second = (np.array(color, np.float32) for color in cloth.colors)
     phase = _wave(cloth)
     broad = ((phase > 0.1) & (phase < 0.45)).astype(np.float32)
@@ -144,12 +143,8 @@ def _wrapped_polygons(tile: NDArray[np.float32], shapes: list[tuple[Points, Colo
         low, high = outline.min(axis=0), outline.max(axis=0)
         for down in (-TILE_SIDE, 0, TILE_SIDE):
             for across in (-TILE_SIDE, 0, TILE_SIDE):
-                if (
-                    low[0] + across < TILE_SIDE
-                    and high[0] + across > 0
-                    and low[1] + down < TILE_SIDE
-                    and high[1] + down > 0
-                ):
+                move = (across, down)
+                if (low + move < TILE_SIDE).all() and (high + move > 0).all():
                     moved = np.round(shift(outline, across, down) * 8).astype(np.int32)
                     cv2.fillPoly(tile, [moved], color, cv2.LINE_8, 3)
 
@@ -157,26 +152,22 @@ def _wrapped_polygons(tile: NDArray[np.float32], shapes: list[tuple[Points, Colo
 _RING = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
 
 
-def _dots(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _dots(tile: NDArray[np.float32], cloth: Print, generator: Rng) -> None:
     periods = max(2, 2 * round(_periods(cloth.pitch) / 2))
     step = TILE_SIDE / periods
     radius = step * generator.uniform(0.18, 0.34)
-    shapes = [
-        (_RING * radius + ((i + 0.5 * (j % 2)) * step, (j + 0.5) * step), cloth.colors[0])
-        for i in range(periods)
-        for j in range(periods)
-    ]
-    _wrapped_polygons(tile, shapes)
+    grid = [((i + 0.5 * (j % 2)) * step, (j + 0.5) * step) for i in range(periods) for j in range(periods)]
+    _wrapped_polygons(tile, [(_RING * radius + center, cloth.colors[0]) for center in grid])
 
 
-def _scattered(generator: np.random.Generator, count: int) -> Points:
+def _scattered(generator: Rng, count: int) -> Points:
     """Points spread over the tile without clumps: a jittered grid."""
     side = int(np.ceil(np.sqrt(count)))
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
     return (grid + 0.5 + generator.uniform(-0.38, 0.38, grid.shape)) * (TILE_SIDE / side)
 
 
-def _floral(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _floral(tile: NDArray[np.float32], cloth: Print, generator: Rng) -> None:
     shapes: list[tuple[Points, Color]] = []
     leaf = path("0,-1 0.42,-0.3 0.3,0.5 0,1 -0.3,0.5 -0.42,-0.3")
     center_color = (240.0, 210.0, 90.0)
@@ -195,7 +186,7 @@ def _floral(tile: NDArray[np.float32], cloth: Print, generator: np.random.Genera
     _wrapped_polygons(tile, shapes)
 
 
-def _blobs(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generator) -> None:
+def _blobs(tile: NDArray[np.float32], cloth: Print, generator: Rng) -> None:
     """Camouflage, leopard, tie-dye: level sets of smooth noise."""
     repeat = cv2.resize(noise_bank()[1], (TILE_SIDE, TILE_SIDE), interpolation=cv2.INTER_LINEAR)
     periods = int(np.clip(_periods(cloth.pitch) // 3, 1, 3))
@@ -205,7 +196,7 @@ def _blobs(tile: NDArray[np.float32], cloth: Print, generator: np.random.Generat
     tile[field[..., second] > 0.45] = cloth.colors[1]
 
 
-def _houndstooth(tile: NDArray[np.float32], cloth: Print, _generator: np.random.Generator) -> None:
+def _houndstooth(tile: NDArray[np.float32], cloth: Print, _generator: Rng) -> None:
     repeats = max(3, _periods(max(cloth.pitch, 1.5)))
     cell = (np.arange(TILE_SIDE) * repeats * 8 // TILE_SIDE) % 8
     down, across = cell[:, None], cell[None, :]
@@ -215,14 +206,7 @@ def _houndstooth(tile: NDArray[np.float32], cloth: Print, _generator: np.random.
 
 
 PRINTS: dict[str, Painter] = {
-    "plain": _plain,
-    "stripes across": _stripes_across,
-    "stripes along": _stripes_along,
-    "stripes diagonal": _stripes_diagonal,
-    "gingham": _gingham,
-    "tartan": _tartan,
-    "dots": _dots,
-    "floral": _floral,
-    "blobs": _blobs,
-    "houndstooth": _houndstooth,
-}
+    "plain": _plain, "stripes across": _stripes_across, "stripes along": _stripes_along,
+    "stripes diagonal": _stripes_diagonal, "gingham": _gingham, "tartan": _tartan, "dots": _dots, "floral": _floral,
+    "blobs": _blobs, "houndstooth": _houndstooth,
+}  # fmt: skip

@@ -12,7 +12,7 @@ from fprep.synthetic.garments.figure import Figure, draw_figure
 from fprep.synthetic.garments.people import Person, draw_person, occluders
 from fprep.synthetic.garments.photograph import draw_photograph
 from fprep.synthetic.garments.scene import build, companion, expose, locate, set_up, still_parts, stride, worn_parts
-from fprep.synthetic.garments.shapes import Part
+from fprep.synthetic.garments.shapes import Part, Rng
 from fprep.synthetic.garments.trunk import Garment
 
 
@@ -26,7 +26,7 @@ class Image:
     category: str
 
 
-def render(design: Design, photograph_rng: np.random.Generator, size: int = 512) -> Image:
+def render(design: Design, photograph_rng: Rng, size: int = 512) -> Image:
     """Photograph a garment: the longer side of the image has `size` pixels.
 
     Everything but the garment is drawn from `photograph_rng`; equal states give equal pixels.
@@ -45,9 +45,7 @@ def render(design: Design, photograph_rng: np.random.Generator, size: int = 512)
     return Image(image, *locate(canvas, design.category), design.category)
 
 
-def _worn(
-    design: Design, garment: Garment, figure: Figure, person: Person, generator: np.random.Generator
-) -> list[Part]:
+def _worn(design: Design, garment: Garment, figure: Figure, person: Person, generator: Rng) -> list[Part]:
     """The garment on a wearer with the rest of an outfit, in painting order."""
     behind, trunk = list(garment.behind), list(garment.trunk)
     arms, sleeves = garment.arms, garment.sleeves

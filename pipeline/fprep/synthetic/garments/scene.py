@@ -14,7 +14,7 @@ from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.people import Person, arm_skin, body_parts, hair_behind, hair_locks, head_parts, leg_parts
 from fprep.synthetic.garments.photograph import Photograph, develop, frame
-from fprep.synthetic.garments.shapes import Limb, Part, path, points_of, shift, spline
+from fprep.synthetic.garments.shapes import Limb, Part, Rng, path, points_of, shift, spline
 from fprep.synthetic.garments.skirts import build_skirt
 from fprep.synthetic.garments.tops import build_top
 from fprep.synthetic.garments.trousers import build_trousers
@@ -25,7 +25,7 @@ from fschemas.landmarks import FASHIONAI_24, Visibility
 NUM_POINTS = len(FASHIONAI_24)
 
 
-def build(design: Design, figure: Figure, generator: np.random.Generator) -> Garment:
+def build(design: Design, figure: Figure, generator: Rng) -> Garment:
     """Parts of a garment of any category."""
     builder = {"skirt": build_skirt, "trousers": build_trousers}.get(design.category, build_top)
     return builder(design, figure, generator)
@@ -36,7 +36,7 @@ def stride(design: Design) -> float:
     return 0.3 if design.category in ("dress", "skirt") and design.hem < 24 else 1.0
 
 
-def companion(generator: np.random.Generator, category: str, figure: Figure, tucked_at: float | None = None) -> Garment:
+def companion(generator: Rng, category: str, figure: Figure, tucked_at: float | None = None) -> Garment:
     """A quiet garment of the wearer's own, without landmarks; a tucked top ends narrow at the height `tucked_at`."""
     design = plain_design(generator, category)
     if tucked_at is not None:
@@ -70,36 +70,24 @@ def still_parts(design: Design, garment: Garment, figure: Figure) -> list[Part]:
         hook = spline(path("0,-3 0,-9 2.4,-12 0,-15 -2.4,-12.5"), 5)
         top = -1.5 if design.category in ("blouse", "outwear", "dress") else (design.waist or 40.0) - 1.0
         wide = 15.0 if top < 0 else 13.0
-        bar = points_of(
-            (-wide, top + 3.5),
-            (-2, top - 1.8),
-            (2, top - 1.8),
-            (wide, top + 3.5),
-            (wide - 1, top + 5.5),
-            (0, top + 1),
-            (-wide + 1, top + 5.5),
-        )
+        bar = points_of((-wide, 3.5), (-2, -1.8), (2, -1.8), (wide, 3.5), (wide - 1, 5.5), (0, 1), (-wide + 1, 5.5))
+        bar = shift(bar, 0, top)
         scene.append(Part([figure.torso(bar)], wood, relief=1.0))
         stem = figure.torso(shift(hook, 0, top + 1.5))
-        scene.append(
-            Part(
-                [np.concatenate([shift(stem, -0.35, 0), shift(stem, 0.35, 0)[::-1]])], (190.0, 190.0, 195.0), relief=0.6
-            )
-        )
+        wire = np.concatenate([shift(stem, -0.35, 0), shift(stem, 0.35, 0)[::-1]])
+        scene.append(Part([wire], (190.0, 190.0, 195.0), relief=0.6))
     scene = [*garment.behind, *scene, *garment.trunk]
     return [*scene, *(sleeve for sleeve in garment.sleeves if sleeve is not None)]
 
 
-def set_up(photo: Photograph, built: Sequence[Garment], place: str, generator: np.random.Generator) -> Canvas:
+def set_up(photo: Photograph, built: Sequence[Garment], place: str, generator: Rng) -> Canvas:
     """Point the camera at garments, with a background behind them."""
     camera = frame(photo, np.concatenate([line for one in built for part in one.parts() for line in part.outlines]))
     background = draw_background(generator, photo.height, photo.width, place)
     return Canvas(background, camera, np.array(photo.lamp), generator)
 
 
-def expose(
-    canvas: Canvas, photo: Photograph, scene: list[Part], setting: str, generator: np.random.Generator
-) -> NDArray[np.uint8]:
+def expose(canvas: Canvas, photo: Photograph, scene: list[Part], setting: str, generator: Rng) -> NDArray[np.uint8]:
     """Paint a scene in its setting and develop the photograph (H, W, 3)."""
     for part in scene:
         canvas.paint(part)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure
-from fprep.synthetic.garments.shapes import Color, Dot, Fold, Part, Points, Stroke, points_of, shift, spline
+from fprep.synthetic.garments.shapes import Color, Part, Points, Rng, Stroke, points_of, shift, spline
 from fprep.synthetic.garments.trunk import Profile, Trunk, shade
 
 METAL: Color = (178.0, 176.0, 170.0)
@@ -16,7 +16,7 @@ BRASS: Color = (196.0, 176.0, 120.0)
 def add_seams(part: Part, trunk: Trunk, figure: Figure, hem: Points) -> None:
     """Front closure, hem stitching, waist seam, pockets and tiers of a top; `hem` is posed."""
     design = trunk.design
-    part.strokes.append(Stroke(shift(hem, 0, -2), 0.25, 0.82))
+    part.stroke(shift(hem, 0, -2), 0.25, 0.82)
     if design.waist is not None and not design.belt and design.category == "dress":
         part.strokes.append(_across(trunk, figure, design.waist, 0.4, 0.7))
     start = trunk.waist + 6
@@ -24,7 +24,7 @@ def add_seams(part: Part, trunk: Trunk, figure: Figure, hem: Points) -> None:
         part.strokes.append(_across(trunk, figure, start + (design.length - start) * tier / design.tiers, 0.5, 0.68))
     y = np.linspace(float(trunk.neck_curve()[8, 1]) + 0.5, design.length + design.hem_sag, 9)
     if figure.back:
-        part.strokes.append(Stroke(figure.torso(np.stack([0 * y, y], axis=1), 1.0), 0.3, 0.8))
+        part.stroke(figure.torso(np.stack([0 * y, y], axis=1), 1.0), 0.3, 0.8)
     else:
         _add_closure(part, figure, design, y)
         _add_pockets(part, figure, design)
@@ -48,7 +48,7 @@ def _add_closure(part: Part, figure: Figure, design: Design, y: Points) -> None:
     for x in {"buttons": (0.0,), "double": (-4.5, 3.0), "zip": ()}[design.closure]:
         for height in np.arange(y[0] + 3, last, 13.0 if coat else 8.5):
             center = figure.torso(points_of((x, float(height))), 1.0)[0]
-            part.dots.append(Dot(center, 1.3 if coat else 0.75, shade(design.accent, 0.8)))
+            part.dot(center, 1.3 if coat else 0.75, shade(design.accent, 0.8))
 
 
 def _add_pockets(part: Part, figure: Figure, design: Design) -> None:
@@ -64,10 +64,10 @@ def _add_pockets(part: Part, figure: Figure, design: Design) -> None:
             box = points_of((x - sign * 2, y - 5), (x + sign * 3.5, y + 9))
         else:
             box = shift(points_of((-half, 0), (half, 0), (half, height), (-half, height), (-half, 0)), x, y)
-        part.strokes.append(Stroke(figure.torso(box, 0.6), 0.45, 0.62))
+        part.stroke(figure.torso(box, 0.6), 0.45, 0.62)
 
 
-def add_folds(part: Part, trunk: Trunk, figure: Figure, generator: np.random.Generator) -> None:
+def add_folds(part: Part, trunk: Trunk, figure: Figure, generator: Rng) -> None:
     """Creases from the armpits and the waist of a top, and long folds in what hangs below."""
     design = trunk.design
     softness = 0.45 + 0.06 * design.ease
@@ -75,7 +75,7 @@ def add_folds(part: Part, trunk: Trunk, figure: Figure, generator: np.random.Gen
     def crease(start: Points, end: Points, bow: Points) -> None:
         line = spline(np.array([start, (start + end) / 2 + bow, end]), 3)
         depth = softness * generator.uniform(0.35, 1.0)
-        part.folds.append(Fold(figure.torso(line, 0.5), generator.uniform(0.8, 1.9), depth))
+        part.fold(figure.torso(line, 0.5), generator.uniform(0.8, 1.9), depth)
 
     for sign in (-1.0, 1.0):
         for _ in range(int(generator.integers(1, 4))):
@@ -95,12 +95,7 @@ def add_folds(part: Part, trunk: Trunk, figure: Figure, generator: np.random.Gen
 
 
 def add_skirt_folds(
-    part: Part,
-    width: Profile,
-    figure: Figure,
-    design: Design,
-    span: tuple[float, float],
-    generator: np.random.Generator,
+    part: Part, width: Profile, figure: Figure, design: Design, span: tuple[float, float], generator: Rng
 ) -> None:
     """Folds that hang between the two heights of `span`; even and sharp when the cloth is pleated."""
     top, bottom = span
@@ -113,7 +108,7 @@ def add_skirt_folds(
         sag = design.hem_sag * (1 - u * u) * (y - top) / (bottom - top)
         line = figure.torso(np.stack([(u + drift) * width(y), y + sag], axis=1), 0.8 * np.sqrt(1 - u * u))
         if design.pleats:
-            part.folds.append(Fold(line, 0.9, 0.75))
-            part.strokes.append(Stroke(line, 0.25, 0.75))
+            part.fold(line, 0.9, 0.75)
+            part.stroke(line, 0.25, 0.75)
         else:
-            part.folds.append(Fold(line, generator.uniform(1.0, 2.4), generator.uniform(0.5, 0.9)))
+            part.fold(line, generator.uniform(1.0, 2.4), generator.uniform(0.5, 0.9))

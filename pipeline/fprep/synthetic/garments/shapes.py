@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
+Rng = np.random.Generator
 Color = tuple[float, float, float]  # red, green, blue in 0 … 255
 
 
@@ -63,6 +64,18 @@ class Part:
     landmarks: dict[int, Points] = field(default_factory=dict[int, Points])
     shadow: float = 0.35
     gloss: float = 1.0
+
+    def stroke(self, points: Points, width: float = 0.35, tone: float = 0.72, color: Color | None = None) -> None:
+        """Add a line."""
+        self.strokes.append(Stroke(points, width, tone, color))
+
+    def fold(self, points: Points, width: float = 1.2, depth: float = 0.6) -> None:
+        """Add a crease."""
+        self.folds.append(Fold(points, width, depth))
+
+    def dot(self, center: Points, radius: float, color: Color) -> None:
+        """Add a button or the like."""
+        self.dots.append(Dot(center, radius, color))
 
 
 def points_of(*pairs: Sequence[float]) -> Points:

@@ -26,7 +26,7 @@ from fprep.synthetic.garments.scene import (
     stride,
     worn_parts,
 )
-from fprep.synthetic.garments.shapes import Part, path
+from fprep.synthetic.garments.shapes import Part, Rng, path
 from fprep.synthetic.garments.trunk import Garment
 
 
@@ -99,11 +99,7 @@ class Shot:
 
 
 def photograph(
-    outfit: Sequence[Item],
-    generator: np.random.Generator,
-    view: View,
-    size: int | tuple[int, int],
-    person: Person | None = None,
+    outfit: Sequence[Item], generator: Rng, view: View, size: int | tuple[int, int], person: Person | None = None
 ) -> Shot:
     """Photograph an outfit (any of a lower, an upper, an outer piece, or a dress); `size` is the longer side or (height, width).
 
@@ -138,7 +134,7 @@ def photograph(
 
 
 def photograph_seen(
-    outfit: Sequence[Item], generator: np.random.Generator, choose: Callable[[], tuple[str, int | tuple[int, int]]],
+    outfit: Sequence[Item], generator: Rng, choose: Callable[[], tuple[str, int | tuple[int, int]]],
     person: Person | None = None,
 ) -> Shot:  # fmt: skip
     """Photograph with names of views and sizes from `choose` until something of the outfit can be seen."""
@@ -158,7 +154,7 @@ def _joints(figure: Figure) -> NDArray[np.float64]:
     return np.stack([trunk[8], trunk[7], *limbs])
 
 
-def _settings(photo: Photograph, generator: np.random.Generator, view: View, size: int | tuple[int, int]) -> Photograph:
+def _settings(photo: Photograph, generator: Rng, view: View, size: int | tuple[int, int]) -> Photograph:
     """The photographer's decisions under a view."""
     rough = view.roughness
     if isinstance(size, tuple):
@@ -180,9 +176,7 @@ def _settings(photo: Photograph, generator: np.random.Generator, view: View, siz
     )
 
 
-def _worn(
-    designs: list[Design], built: list[Garment], figure: Figure, person: Person, generator: np.random.Generator
-) -> list[Part]:
+def _worn(designs: list[Design], built: list[Garment], figure: Figure, person: Person, generator: Rng) -> list[Part]:
     """Everything in painting order: hair, hidden arms, body, the clothes from the skin outwards, head, arms."""
     by_category = {design.category: garment for design, garment in zip(designs, built, strict=True)}
     lower = by_category.get("trousers") or by_category.get("skirt")

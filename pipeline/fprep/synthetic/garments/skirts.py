@@ -8,7 +8,7 @@ from fprep.synthetic.garments.design import HIP, Design
 from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.prints import cloth_tile
 from fprep.synthetic.garments.seams import BRASS, add_skirt_folds
-from fprep.synthetic.garments.shapes import Dot, Part, Points, Stroke, points_of, shift, spline
+from fprep.synthetic.garments.shapes import Part, Points, Rng, points_of, shift, spline
 from fprep.synthetic.garments.trunk import Garment, Profile, shade
 
 WAISTBAND, HEMLINE = (15, 16), (17, 18)  # of FASHIONAI_24, viewer's left first
@@ -16,7 +16,7 @@ _U = np.linspace(-1, 1, 25)
 _FRONT = 0.8 * np.sqrt(1 - _U * _U)
 
 
-def build_skirt(design: Design, figure: Figure, generator: np.random.Generator) -> Garment:
+def build_skirt(design: Design, figure: Figure, generator: Rng) -> Garment:
     """Parts of a skirt in the pose of the figure."""
     waist = waist_height(design)
     bottom, waist_width = waist + design.length, waist_width_of(design)
@@ -37,7 +37,7 @@ def build_skirt(design: Design, figure: Figure, generator: np.random.Generator) 
     part = Part([outline], design.color, tile, width.surface(figure, hip), relief=7.0, gloss=design.gloss, shadow=0.3)
     part.landmarks = {HEMLINE[0]: left[-1], HEMLINE[1]: right[-1]}
     add_skirt_folds(part, width, figure, design, (waist + 3, bottom), generator)
-    part.strokes.append(Stroke(shift(hem, 0, -1.8), 0.25, 0.8))
+    part.stroke(shift(hem, 0, -1.8), 0.25, 0.8)
     _add_details(part, figure, design, width, waist, bottom)
     band = build_waistband(design, figure, part, width, {WAISTBAND[0]: left[0], WAISTBAND[1]: right[0]})
     return Garment(behind=[inside_of(design, top, hem)], trunk=[part, band])
@@ -77,17 +77,17 @@ def build_waistband(design: Design, figure: Figure, part: Part, width: Profile, 
     band = Part(
         [np.concatenate([upper, lower[::-1]])], color, tile, figure.upright, relief=2.5, shadow=0.2, landmarks=landmarks
     )
-    band.strokes.append(Stroke(lower, 0.4, 0.62))
+    band.stroke(lower, 0.4, 0.62)
     if figure.back:
         return band
     if design.belt:
         box = points_of((-2.4, 0.8), (2.4, 0.8), (2.4, height + 1.5), (-2.4, height + 1.5), (-2.4, 0.8))
-        band.strokes.append(Stroke(figure.torso(shift(box, 0, waist), 0.8), 0.6, color=BRASS))
+        band.stroke(figure.torso(shift(box, 0, waist), 0.8), 0.6, color=BRASS)
     else:
-        band.dots.append(Dot(figure.torso(points_of((0, waist + 1.2 + height / 2)), 0.8)[0], 0.85, BRASS))
+        band.dot(figure.torso(points_of((0, waist + 1.2 + height / 2)), 0.8)[0], 0.85, BRASS)
         for share in (-0.6, 0.6):
             loop = points_of((share * width(waist), waist), (share * width(waist), waist + height + 1))
-            band.strokes.append(Stroke(figure.torso(loop, 0.5), 0.9, 0.75))
+            band.stroke(figure.torso(loop, 0.5), 0.9, 0.75)
     return band
 
 
@@ -96,20 +96,19 @@ def _add_details(part: Part, figure: Figure, design: Design, width: Profile, wai
     for tier in range(1, design.tiers):
         y = waist + design.length * tier / design.tiers
         line = np.stack([_U * width(y), y + 0.6 * design.hem_sag * (1 - _U**2)], axis=1)
-        part.strokes.append(Stroke(figure.torso(line, _FRONT), 0.6, 0.62))
+        part.stroke(figure.torso(line, _FRONT), 0.6, 0.62)
     if figure.back:
         return
     if design.closure != "none":
         last = bottom if design.weave == "denim" or design.closure == "buttons" else waist + 16
         y = np.linspace(waist + 4, last, 7)
-        part.strokes.append(Stroke(figure.torso(np.stack([0 * y, y], axis=1), 0.8), 0.35, 0.66))
+        part.stroke(figure.torso(np.stack([0 * y, y], axis=1), 0.8), 0.35, 0.66)
     if design.closure == "buttons":
         for height in np.arange(waist + 7, bottom - 3, 7.0):
-            part.dots.append(Dot(figure.torso(points_of((1.6, float(height))), 0.8)[0], 0.9, design.accent))
+            part.dot(figure.torso(points_of((1.6, float(height))), 0.8)[0], 0.9, design.accent)
     if design.pockets == "slant":
         hip = width(HIP)
-        pocket = spline(
-            points_of((width(waist) * 0.55, waist + 3), (hip * 0.68, waist + 9), (hip * 0.95, waist + 12)), 4
-        )
+        edge = points_of((width(waist) * 0.55, waist + 3), (hip * 0.68, waist + 9), (hip * 0.95, waist + 12))
+        pocket = spline(edge, 4)
         for sign in (-1.0, 1.0):
-            part.strokes.append(Stroke(figure.torso(pocket * (sign, 1.0), 0.4), 0.4, 0.68))
+            part.stroke(figure.torso(pocket * (sign, 1.0), 0.4), 0.4, 0.68)

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure
-from fprep.synthetic.garments.shapes import Fold, Limb, Part, Points, Stroke, ellipse
+from fprep.synthetic.garments.shapes import Limb, Part, Points, Rng, ellipse
 from fprep.synthetic.garments.trunk import Trunk
 
 CUFF_IN, CUFF_OUT = (9, 11), (10, 12)  # of FASHIONAI_24, viewer's left first
 
 
 def build_sleeve(
-    trunk: Trunk, figure: Figure, index: int, tile: NDArray[np.uint8], generator: np.random.Generator
+    trunk: Trunk, figure: Figure, index: int, tile: NDArray[np.uint8], generator: Rng
 ) -> tuple[Part | None, Limb]:
     """The sleeve of one arm (0 is the viewer's left; None for a sleeveless design) and the arm's bones."""
     design = trunk.design
@@ -30,7 +30,7 @@ def build_sleeve(
     part = Part(outlines, design.color, tile, limb.surface(), relief=4.5, gloss=design.gloss, shadow=0.4)
     part.rounded_with = [cap]
     part.landmarks = {CUFF_IN[index]: inner, CUFF_OUT[index]: outer}
-    part.strokes.append(Stroke(np.array([shoulder, (shoulder + armpit) / 2, armpit]), 0.35, 0.74))
+    part.stroke(np.array([shoulder, (shoulder + armpit) / 2, armpit]), 0.35, 0.74)
     cross = crosser(limb, width)
     _add_cuff(part, design, cross)
     _add_creases(part, limb, design, cross, generator)
@@ -67,21 +67,19 @@ def _width(design: Design) -> Callable[[float], float]:
 def _add_cuff(part: Part, design: Design, cross: Callable[[float, float], Points]) -> None:
     cover = design.sleeve
     band = 0.09 if design.collar == "shirt" or design.trim else 0.035
-    part.strokes.append(
-        Stroke(np.array([cross(cover - band * min(cover, 0.8), share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.68)
-    )
+    part.stroke(np.array([cross(cover - band * min(cover, 0.8), share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.68)
     if design.trim:
         for edge in (0.015, 0.045):
             line = np.array([cross(cover - edge * cover, share) for share in (-1.0, 1.0)])
-            part.strokes.append(Stroke(line, 1.3, color=design.accent))
+            part.stroke(line, 1.3, color=design.accent)
     if design.sleeve_shape == "puff":
         for share in (-0.6, -0.25, 0.1, 0.4, 0.75):
             gather = ((0.97, 1.0), (0.85, 0.95), (0.7, 0.9))
-            part.folds.append(Fold(np.array([cross(cover * t, share * s) for t, s in gather]), 0.9, 0.7))
+            part.fold(np.array([cross(cover * t, share * s) for t, s in gather]), 0.9, 0.7)
 
 
 def _add_creases(
-    part: Part, limb: Limb, design: Design, cross: Callable[[float, float], Points], generator: np.random.Generator
+    part: Part, limb: Limb, design: Design, cross: Callable[[float, float], Points], generator: Rng
 ) -> None:
     """Creases from the inside of the elbow and along the tube."""
     cover, bend = design.sleeve, limb.bend()
@@ -90,9 +88,9 @@ def _add_creases(
             t = bend + generator.normal(0, 0.05)
             way = ((0.0, -0.95), (generator.normal(0, 0.02), -0.2), (generator.normal(0, 0.06), 0.6))
             line = np.array([cross(t + step, share) for step, share in way])
-            part.folds.append(Fold(line, generator.uniform(0.7, 1.5), generator.uniform(0.4, 0.9)))
+            part.fold(line, generator.uniform(0.7, 1.5), generator.uniform(0.4, 0.9))
     for _ in range(int(generator.integers(1, 4))):
         t, start = generator.uniform(0.1, 0.5) * cover, generator.uniform(-0.5, 0.6)
         way = ((0.0, 0.0), (0.15, generator.normal(0, 0.2)), (0.35, generator.normal(0, 0.3)))
         line = np.array([cross(t + step * cover, start + share) for step, share in way])
-        part.folds.append(Fold(line, generator.uniform(0.8, 1.8), generator.uniform(0.25, 0.7)))
+        part.fold(line, generator.uniform(0.8, 1.8), generator.uniform(0.25, 0.7))

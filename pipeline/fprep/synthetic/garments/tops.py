@@ -12,7 +12,7 @@ from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.prints import cloth_tile
 from fprep.synthetic.garments.seams import add_folds, add_seams
-from fprep.synthetic.garments.shapes import Dot, Part, Points, Stroke, ellipse, path, points_of, shift, spline
+from fprep.synthetic.garments.shapes import Part, Points, Rng, ellipse, path, points_of, shift, spline
 from fprep.synthetic.garments.sleeves import build_sleeve
 from fprep.synthetic.garments.trunk import Garment, Trunk, shade
 
@@ -28,7 +28,7 @@ NECKLINE, CENTER_FRONT, SHOULDER, ARMPIT, WAISTLINE, TOP_HEM, HEMLINE = (
 # indices of FASHIONAI_24, viewer's left first
 
 
-def build_top(design: Design, figure: Figure, generator: np.random.Generator) -> Garment:
+def build_top(design: Design, figure: Figure, generator: Rng) -> Garment:
     """Parts of a blouse, a coat or a dress in the pose of the figure."""
     trunk = Trunk(design, figure)
     tile = cloth_tile(design.cloth, design.color, design.weave)
@@ -64,7 +64,7 @@ class _Seams:
         return np.concatenate([left_arm, left[1:], self.hem[1:-1], right[:0:-1], right_arm[::-1], neck[::-1]])
 
 
-def _pose(trunk: Trunk, figure: Figure, generator: np.random.Generator) -> _Seams:
+def _pose(trunk: Trunk, figure: Figure, generator: Rng) -> _Seams:
     neck, hem = trunk.neck_curve(back=figure.back), trunk.hem_curve(generator)
     left, right = figure.torso(trunk.side * (-1.0, 1.0)), figure.torso(trunk.side)
     posed_neck = figure.torso(neck, np.sqrt(np.clip(1 - (neck[:, 0] / trunk.neck[0]) ** 2, 0, 1)))
@@ -82,7 +82,7 @@ def _pose(trunk: Trunk, figure: Figure, generator: np.random.Generator) -> _Seam
     return _Seams((armhole(0), armhole(1)), (left, right), posed_neck, posed_hem)
 
 
-def _body(trunk: Trunk, figure: Figure, tile: NDArray[np.uint8], generator: np.random.Generator) -> Part:
+def _body(trunk: Trunk, figure: Figure, tile: NDArray[np.uint8], generator: Rng) -> Part:
     design = trunk.design
     seams = _pose(trunk, figure, generator)
     landmarks = _landmarks(trunk, seams)
@@ -157,7 +157,7 @@ def _back_panel(trunk: Trunk, figure: Figure) -> Part:
         outline = np.concatenate([figure.torso(neck), ends[0], bottom, ends[1]])
     part = Part([outline], shade(trunk.design.color, 0.62), relief=6.0, shadow=0.3)
     if figure.setting != "model":
-        part.dots.append(Dot(figure.torso(points_of((0, neck[8, 1] + 2.2)))[0], 1.2, (235.0, 232.0, 225.0)))
+        part.dot(figure.torso(points_of((0, neck[8, 1] + 2.2)))[0], 1.2, (235.0, 232.0, 225.0))
     return part
 
 
@@ -174,7 +174,7 @@ def _belt(trunk: Trunk, figure: Figure, body: Part) -> Part:
     if not figure.back:
         buckle = path("-2.2,-0.9 2.2,-0.9 2.2,2.6 -2.2,2.6 -2.2,-0.9")
         metal = shade(color, 0.6) if own_cloth else (200.0, 180.0, 120.0)
-        belt.strokes.append(Stroke(figure.torso(shift(buckle, 0, y), 1.0), 0.6, color=metal))
+        belt.stroke(figure.torso(shift(buckle, 0, y), 1.0), 0.6, color=metal)
     return belt
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from fprep.synthetic.garments.design import CROTCH, HIP, Design
 from fprep.synthetic.garments.figure import THIGH, Figure
 from fprep.synthetic.garments.prints import cloth_tile
-from fprep.synthetic.garments.shapes import Fold, Limb, Part, Points, Stroke, points_of, shift, spline
+from fprep.synthetic.garments.shapes import Limb, Part, Points, Rng, points_of, shift, spline
 from fprep.synthetic.garments.skirts import (
     WAISTBAND,
     build_waistband,
@@ -45,7 +45,7 @@ class _Pelvis:
         return np.concatenate([self.sides[0], shift(self.crotch[None], 0, 4), self.sides[1][::-1]])
 
 
-def build_trousers(design: Design, figure: Figure, generator: np.random.Generator) -> Garment:
+def build_trousers(design: Design, figure: Figure, generator: Rng) -> Garment:
     """Parts of trousers in the pose of the figure: two halves, each a leg with its side of the seat, and the waistband."""
     pelvis = _Pelvis(design, figure)
     cover = (pelvis.waist + design.length - pelvis.crotch_height) / _LEG
@@ -58,9 +58,7 @@ def build_trousers(design: Design, figure: Figure, generator: np.random.Generato
     return Garment(behind=[inside_of(design, top, shift(top, 0, 8))], trunk=[halves[1 - front], halves[front], band])
 
 
-def _half(
-    design: Design, figure: Figure, pelvis: _Pelvis, index: int, cover: float, generator: np.random.Generator
-) -> Part:
+def _half(design: Design, figure: Figure, pelvis: _Pelvis, index: int, cover: float, generator: Rng) -> Part:
     side = pelvis.sides[index]
     thigh = float(np.hypot(*(side[-1] - pelvis.crotch))) / 2
     spread = float(np.arctan(max(design.hem - thigh, 0.0) * 0.9 / (cover * _LEG)))
@@ -82,11 +80,8 @@ def _half(
 def _width(design: Design, thigh: float, cover: float) -> Callable[[float], float]:
     """Half-width (cm) of the leg at a fraction of its length."""
     if cover > 0.6:
-        knee = (
-            6.6 + 0.9 * design.ease
-            if design.hem < 11
-            else 7.0 + 0.5 * (design.hem - 9) * (0.4 if design.ease < 1.5 else 1.0)
-        )
+        flare = 0.5 * (design.hem - 9) * (0.4 if design.ease < 1.5 else 1.0)
+        knee = 6.6 + 0.9 * design.ease if design.hem < 11 else 7.0 + flare
         heights, values = [0.0, 0.22, 0.48, 1.0], [thigh, 0.93 * thigh, knee, design.hem]
     else:
         heights, values = [0.0, cover], [thigh, design.hem]
@@ -98,58 +93,46 @@ def _width(design: Design, thigh: float, cover: float) -> Callable[[float], floa
 
 
 def _dress_leg(
-    part: Part,
-    limb: Limb,
-    design: Design,
-    cross: Callable[[float, float], Points],
-    cover: float,
-    generator: np.random.Generator,
+    part: Part, limb: Limb, design: Design, cross: Callable[[float, float], Points], cover: float, generator: Rng
 ) -> None:
     """Hem, outer seam, crease line and folds of one leg."""
     edge = 0.07 if design.trim else 0.05
-    part.strokes.append(Stroke(np.array([cross(cover - edge * cover, share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.66))
-    part.strokes.append(Stroke(np.array([cross(float(t), 0.86) for t in np.linspace(0.12, 1, 6) * cover]), 0.25, 0.8))
+    part.stroke(np.array([cross(cover - edge * cover, share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.66)
+    part.stroke(np.array([cross(float(t), 0.86) for t in np.linspace(0.12, 1, 6) * cover]), 0.25, 0.8)
     if design.pleats:
-        part.strokes.append(
-            Stroke(np.array([cross(float(t), 0.1) for t in np.linspace(0.02, 1, 7) * cover]), 0.3, 0.78)
-        )
+        part.stroke(np.array([cross(float(t), 0.1) for t in np.linspace(0.02, 1, 7) * cover]), 0.3, 0.78)
     bend = limb.bend()
     for _ in range(int(generator.integers(2, 5))):
         t = bend + generator.normal(0, 0.05) if cover > bend + 0.1 else generator.uniform(0.3, 0.9) * cover
         start = 0.95 * float(generator.choice([-1, 1]))
         way = ((0.0, start), (generator.normal(0, 0.015), 0.3 * start), (generator.normal(0, 0.04), -0.4 * start))
         line = np.array([cross(t + step, share) for step, share in way])
-        part.folds.append(Fold(line, generator.uniform(0.8, 1.7), generator.uniform(0.25, 0.6)))
+        part.fold(line, generator.uniform(0.8, 1.7), generator.uniform(0.25, 0.6))
     for _ in range(int(generator.integers(0, 2) + (design.hem > 11) * 2)):
         t, share = generator.uniform(0.35, 0.75) * cover, generator.uniform(-0.6, 0.6)
         way = ((cover, share), (t + 0.6 * (cover - t), share * 0.95), (t, share * 0.8))
         line = np.array([cross(place, across) for place, across in way])
-        part.folds.append(Fold(line, generator.uniform(0.9, 2.0), generator.uniform(0.3, 0.8)))
+        part.fold(line, generator.uniform(0.9, 2.0), generator.uniform(0.3, 0.8))
 
 
-def _dress_seat(
-    part: Part, figure: Figure, design: Design, pelvis: _Pelvis, sign: float, generator: np.random.Generator
-) -> None:
+def _dress_seat(part: Part, figure: Figure, design: Design, pelvis: _Pelvis, sign: float, generator: Rng) -> None:
     """Pocket, fly, and the creases that radiate from the crotch."""
     low = pelvis.crotch_height
     for _ in range(int(generator.integers(1, 4))):
         start = np.array([sign * generator.uniform(0.5, 2), low - generator.uniform(0, 4)])
         end = np.array([sign * generator.uniform(6, 14), low - generator.uniform(4, 14)])
         line = figure.torso(np.array([start, (start + end) / 2 + (0, 1), end]), 0.3)
-        part.folds.append(Fold(line, generator.uniform(0.8, 1.6), generator.uniform(0.3, 0.8)))
+        part.fold(line, generator.uniform(0.8, 1.6), generator.uniform(0.3, 0.8))
     if figure.back:
         box = points_of((5, HIP - 4), (13, HIP - 4), (13, HIP + 6), (9, HIP + 8), (5, HIP + 6), (5, HIP - 4))
-        part.strokes.append(Stroke(figure.torso(box * (sign, 1.0), 0.6), 0.4, 0.66))
+        part.stroke(figure.torso(box * (sign, 1.0), 0.6), 0.4, 0.66)
         return
     if design.pockets != "none":
         hip, waist = pelvis.hip_width, pelvis.waist
-        pocket = spline(
-            points_of((pelvis.waist_width * 0.62, waist + 3), (hip * 0.72, waist + 10), (hip * 0.98, waist + 14)), 4
-        )
-        part.strokes.append(Stroke(figure.torso(pocket * (sign, 1.0), 0.4), 0.45, 0.62))
-    part.strokes.append(
-        Stroke(figure.torso(points_of((0, pelvis.waist + 3), (0, low)), np.array([0.8, 0.3])), 0.35, 0.62)
-    )
+        edge = points_of((pelvis.waist_width * 0.62, waist + 3), (hip * 0.72, waist + 10), (hip * 0.98, waist + 14))
+        pocket = spline(edge, 4)
+        part.stroke(figure.torso(pocket * (sign, 1.0), 0.4), 0.45, 0.62)
+    part.stroke(figure.torso(points_of((0, pelvis.waist + 3), (0, low)), np.array([0.8, 0.3])), 0.35, 0.62)
     if sign > 0:
         fly = spline(points_of((2.6, pelvis.waist + 4), (2.6, low - 14), (0.6, low - 8)), 4)
-        part.strokes.append(Stroke(figure.torso(fly, 0.7), 0.25, 0.74))
+        part.stroke(figure.torso(fly, 0.7), 0.25, 0.74)

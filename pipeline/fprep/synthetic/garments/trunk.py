@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fprep.synthetic.garments.design import HIP, WAIST, Design
 from fprep.synthetic.garments.figure import Figure
-from fprep.synthetic.garments.shapes import Color, Limb, Part, Points, points_of, spline
+from fprep.synthetic.garments.shapes import Color, Limb, Part, Points, Rng, points_of, spline
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Trunk:
             fall = np.sqrt(np.clip(1 - np.abs(u) ** 2.2, 0, 1))
         return np.stack([u * width, top + fall * (depth - top)], axis=1)
 
-    def hem_curve(self, generator: np.random.Generator) -> Points:
+    def hem_curve(self, generator: Rng) -> Points:
         """Upright hem (25, 2) from left to right: sagging in the middle, wavy when it is wide."""
         u = np.linspace(-1, 1, 25)
         waves = max(self.design.hem - 22, 0) * 0.07 + (0.5 if self.design.pleats else 0.0)

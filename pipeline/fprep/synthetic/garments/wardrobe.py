@@ -11,7 +11,7 @@ import numpy as np
 
 from fprep.synthetic.garments.design import CROTCH, WAIST, Design
 from fprep.synthetic.garments.prints import Print
-from fprep.synthetic.garments.shapes import Color
+from fprep.synthetic.garments.shapes import Color, Rng
 
 _Fields = dict[str, Any]  # fields of Design
 SHIRT_COLLAR: _Fields = {
@@ -19,7 +19,7 @@ SHIRT_COLLAR: _Fields = {
 }  # fmt: skip
 
 
-def draw_design(generator: np.random.Generator, category: str) -> Design:
+def draw_design(generator: Rng, category: str) -> Design:
     """Draw a garment of the category; the same state of the generator gives the same garment."""
     color = draw_color(generator)
     accent = _contrast(generator, color)
@@ -33,7 +33,7 @@ def draw_design(generator: np.random.Generator, category: str) -> Design:
     return Design(category=category, color=color, accent=accent, **{**fields, **_DRAWERS[category](generator)})
 
 
-def plain_design(generator: np.random.Generator, category: str) -> Design:
+def plain_design(generator: Rng, category: str) -> Design:
     """A garment worn with another one: quiet, so that it is not taken for the subject."""
     design = draw_design(generator, category)
     design = replace(design, cloth=Print("plain", design.cloth.colors, 4.0, design.seed))
@@ -44,7 +44,7 @@ def plain_design(generator: np.random.Generator, category: str) -> Design:
     return replace(design, neckline=neckline, **bare)
 
 
-def draw_color(generator: np.random.Generator) -> Color:
+def draw_color(generator: Rng) -> Color:
     """A color of clothing: white, black, grey, navy and beige more than half of the time, otherwise any hue."""
     kind = generator.random()
     if kind < 0.16:
@@ -64,7 +64,7 @@ def draw_color(generator: np.random.Generator) -> Color:
     return float(red), float(green), float(blue)
 
 
-def _contrast(generator: np.random.Generator, color: Color) -> Color:
+def _contrast(generator: Rng, color: Color) -> Color:
     """A color that is clearly different from the given one."""
     for _ in range(7):
         other = draw_color(generator)
@@ -73,12 +73,12 @@ def _contrast(generator: np.random.Generator, color: Color) -> Color:
     return (245.0, 243.0, 238.0) if sum(color) < 380 else (30.0, 32.0, 40.0)
 
 
-def within(generator: np.random.Generator, low: float, high: float) -> float:
+def within(generator: Rng, low: float, high: float) -> float:
     """A measure between two bounds."""
     return float(generator.uniform(low, high))
 
 
-def _pick(generator: np.random.Generator, options: Sequence[str], weights: Sequence[float] | None = None) -> str:
+def _pick(generator: Rng, options: Sequence[str], weights: Sequence[float] | None = None) -> str:
     shares = None if weights is None else np.asarray(weights) / np.sum(weights)
     return options[int(generator.choice(len(options), p=shares))]
 
@@ -90,7 +90,7 @@ _PRINT_WEIGHTS = {  # for blouse, outwear, trousers, dress, skirt
 }  # fmt: skip
 
 
-def _draw_print(generator: np.random.Generator, category: str, accent: Color) -> Print:
+def _draw_print(generator: Rng, category: str, accent: Color) -> Print:
     column = list(_DRAWERS).index(category)
     kind = _pick(generator, list(_PRINT_WEIGHTS), [weights[column] for weights in _PRINT_WEIGHTS.values()])
     low, high = {"floral": (4, 10), "tartan": (6, 15), "blobs": (5, 15)}.get(kind, (1.5, 7))
@@ -98,7 +98,7 @@ def _draw_print(generator: np.random.Generator, category: str, accent: Color) ->
     return Print(kind, colors, within(generator, low, high), int(generator.integers(2**31)))
 
 
-def _sleeve(generator: np.random.Generator, weights: Sequence[float]) -> _Fields:
+def _sleeve(generator: Rng, weights: Sequence[float]) -> _Fields:
     """Weights of: none, cap, short, elbow, three quarter, long."""
     cover = float(generator.choice([0.0, 0.2, 0.33, 0.5, 0.72, 1.0], p=np.asarray(weights) / np.sum(weights)))
     shape = _pick(generator, ["straight", "slim", "bell", "puff"], [5, 3, 1.6, 1.4])
@@ -111,7 +111,7 @@ _NECKS = {  # lowest and highest width and depth
 }  # fmt: skip
 
 
-def _neck(generator: np.random.Generator, weights: Sequence[float]) -> _Fields:
+def _neck(generator: Rng, weights: Sequence[float]) -> _Fields:
     """Weights of the first few of `_NECKS`; a neckline without shoulders has no sleeves."""
     kind = _pick(generator, list(_NECKS)[: len(weights)], weights)
     narrow, wide, shallow, deep = _NECKS[kind]
@@ -120,7 +120,7 @@ def _neck(generator: np.random.Generator, weights: Sequence[float]) -> _Fields:
     return {**fields, "sleeve": 0.0} if kind in ("straps", "sweetheart") else fields
 
 
-def _draw_blouse(generator: np.random.Generator) -> _Fields:
+def _draw_blouse(generator: Rng) -> _Fields:
     kind = _pick(generator, ["shirt", "tee", "sweater", "top"])
     ease = within(generator, 0.5, 6.0)
     length, hem = within(generator, 50, 68), 17.5 + ease + within(generator, -1.5, 3)
@@ -143,7 +143,7 @@ def _draw_blouse(generator: np.random.Generator) -> _Fields:
     return fields
 
 
-def _draw_outwear(generator: np.random.Generator) -> _Fields:
+def _draw_outwear(generator: Rng) -> _Fields:
     kind = _pick(generator, ["coat", "blazer", "jacket", "parka", "trench"], [3, 3, 2, 2, 2])
     ease = within(generator, 2.0, 4.0) if kind == "trench" else within(generator, 2.5, 7.0)
     shortest, longest, narrow, wide = {
@@ -177,7 +177,7 @@ def _draw_outwear(generator: np.random.Generator) -> _Fields:
     return fields
 
 
-def _draw_dress(generator: np.random.Generator) -> _Fields:
+def _draw_dress(generator: Rng) -> _Fields:
     waisted = bool(generator.random() < 0.7)
     ease = within(generator, 0.0, 2.0) if waisted else within(generator, 1.5, 6.0)
     narrow = bool(generator.random() < 0.35)
@@ -199,7 +199,7 @@ def _draw_dress(generator: np.random.Generator) -> _Fields:
     return fields
 
 
-def _draw_skirt(generator: np.random.Generator) -> _Fields:
+def _draw_skirt(generator: Rng) -> _Fields:
     kind = _pick(generator, ["pencil", "a-line", "flared", "pleated", "tiered", "denim"], [3, 3, 3, 2, 1, 1.5])
     narrow, wide = {
         "pencil": (17, 20), "a-line": (22, 30), "flared": (32, 52), "pleated": (24, 38), "tiered": (26, 40), "denim": (19, 25),
@@ -222,7 +222,7 @@ def _draw_skirt(generator: np.random.Generator) -> _Fields:
     return fields
 
 
-def _draw_trousers(generator: np.random.Generator) -> _Fields:
+def _draw_trousers(generator: Rng) -> _Fields:
     kind = _pick(generator, ["skinny", "straight", "wide", "flared", "joggers"], [3, 4, 3, 2, 1.5])
     narrow, wide, ease = {
         "skinny": (5.0, 6.2, 0.0), "straight": (8, 10.5, 1.5), "wide": (13, 19, 2.5), "flared": (11.5, 16, 0.3),
@@ -244,6 +244,6 @@ def _draw_trousers(generator: np.random.Generator) -> _Fields:
     }
 
 
-_DRAWERS: dict[str, Callable[[np.random.Generator], _Fields]] = {
+_DRAWERS: dict[str, Callable[[Rng], _Fields]] = {
     "blouse": _draw_blouse, "outwear": _draw_outwear, "trousers": _draw_trousers, "dress": _draw_dress, "skirt": _draw_skirt,
 }  # fmt: skip

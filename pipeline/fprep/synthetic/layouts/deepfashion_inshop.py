@@ -113,7 +113,7 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
         attributes.append(f"{listing.name} {values}")
         described.append({"item": listing.name, "color": color_of(item), "description": description_of(item)})
     write_text(anno / "list_item_inshop.txt", [str(len(listings)), *(listing.name for listing in listings)])
-    df.write_list(folder / _BOXES, "image_name df.clothes_type pose_type x_1 y_1 x_2 y_2", boxes)
+    df.write_list(folder / _BOXES, "image_name clothes_type pose_type x_1 y_1 x_2 y_2", boxes)
     df.write_list(folder / _LANDMARKS, " ".join(df.landmark_header(variation=True).split()), points)
     text = json.dumps(described, indent=4, ensure_ascii=False)
     (anno / "list_description_inshop.json").write_bytes(text.encode())
