@@ -28,6 +28,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         started.known["other bench"].forge.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", list(CAMPAIGNS))
 def test_a_short_campaign(bench: Bench, scratch: Path, name: str) -> None:

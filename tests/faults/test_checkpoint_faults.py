@@ -32,6 +32,7 @@ def sound(out: Path) -> None:
         assert found[0].name >= (out / "LATEST").read_text().strip()
 
 
+@pytest.mark.slow
 def test_kills(torch_forge: Forge, scratch: Path) -> None:
     kills(work_of(torch_forge, steps=6), scratch / "work", 0.3)
 

@@ -36,12 +36,14 @@ def test_kills(work: Work, scratch: Path) -> None:
     kills(work, scratch / "work", 0.2)
 
 
+@pytest.mark.slow
 def test_kills_while_workers_look_at_images(forge: Forge, scratch: Path) -> None:
     kills(
         Work(forge, "convert", {**OPTIONS, "check_images": "full", "workers": 2}, None, sound), scratch / "work", 0.07
     )
 
 
+@pytest.mark.slow  # two runs for each of a hundred calls; the test below does the same for one kind
 @pytest.mark.parametrize("kind", ["ENOSPC", "EIO", "KILL"])
 def test_every_call_fails(work: Work, scratch: Path, kind: str) -> None:
     assert work.faults(scratch / "work", kind) > 30

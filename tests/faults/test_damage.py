@@ -177,7 +177,10 @@ KIND = (
 )  # nothing else tells what their folders are: without them, strangers
 
 
-@pytest.mark.parametrize("name", FILES)
+SLOW = "export/export.json"  # a whole export for each of its bytes
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == SLOW)) for name in FILES])
 def test_a_flipped_bit_is_noticed_or_changes_nothing(work: Path, name: str) -> None:
     path, read = work / name, FILES[name]
     content, expected = path.read_bytes(), read(work)

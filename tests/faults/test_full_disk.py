@@ -177,7 +177,8 @@ def number_of_call(log: Path, name: str, words: str) -> int:
     return next(number for number, line in enumerate(calls, 1) if words in line)
 
 
-@pytest.mark.parametrize("command", [pytest.param("convert", marks=pytest.mark.slow), "shard"])
+@pytest.mark.slow  # strace watches whole commands, four times each
+@pytest.mark.parametrize("command", ["convert", "shard"])
 def test_injected_by_the_kernel(forge: Forge, strace: str, table: Path, tmp_path: Path, command: str) -> None:
     """The real console script: no space at a write, a kill at a rename."""
     log = tmp_path / "log"

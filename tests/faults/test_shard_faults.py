@@ -47,10 +47,12 @@ def test_a_thousand_kills(work: Work, scratch: Path) -> None:
     kills(work, scratch / "work", 1.0, default=1000)
 
 
+@pytest.mark.slow
 def test_kills_with_a_pool(forge: Forge, table: Path, scratch: Path) -> None:
     kills(Work(forge, "shard", {"table": str(table), "workers": 2}, None, sound), scratch / "work", 0.07)
 
 
+@pytest.mark.slow  # two runs for each of a hundred calls; the test below does the same for one kind
 @pytest.mark.parametrize("kind", ["ENOSPC", "EIO", "KILL"])
 def test_every_call_fails(work: Work, scratch: Path, kind: str) -> None:
     assert work.faults(scratch / "work", kind) > 50

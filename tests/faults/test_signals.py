@@ -69,6 +69,7 @@ def sound_set(out: Path) -> None:
     assert len(ShardSet.open(out, digests=True)) == sum(COUNTS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ENDS)
 @pytest.mark.parametrize("command", ["convert", "shard"])
 def test_at_random_moments(forge: Forge, table: Path, scratch: Path, number: signal.Signals, command: str) -> None:

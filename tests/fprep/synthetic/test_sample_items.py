@@ -182,6 +182,7 @@ def test_outfits_hold_at_most_one_piece_of_a_part():
         assert ("원피스" in parts) != ("하의" in parts)
 
 
+@pytest.mark.slow
 def test_styles_can_be_learnt_from_pixels_alone():
     """The nearest neighbour by colors and sharpness of the clothes beats the most frequent style by far, on unseen outfits."""
     features, looks = [], []

@@ -22,6 +22,7 @@ from fschemas.vocabularies import vocabulary
 
 IMAGES = 16
 TREES = [name for name in sample_names() if name not in ("fashionai-keypoints", "deepfashion-fine")]
+SMALL_TREES = ("deepfashion-landmarks", "kfashion-asen")  # 40 images hold all of their defects
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[4] / "shared" / "real"))
 
 
@@ -122,7 +123,9 @@ def test_occupied_folders_and_odd_requests_are_refused(name, tmp_path):
     assert published_images(name) > 50_000
 
 
-@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in SMALL_TREES)) for name in TREES]
+)
 def test_planted_defects_get_the_verdict_that_is_listed(name, tmp_path):
     least = find_layout(name).least_for_defects
     counts = find_sample(name)(tmp_path / "raw", images=least, seed=1, workers=1, defects=True)

@@ -66,6 +66,7 @@ def test_the_uninterrupted_run_consumed_the_plan(whole: Path, shards: ShardSet) 
     assert state_of(whole)[1].step == 40
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_kill_campaign(forks: ForkServer, shard_folder: Path, whole: Path, tmp_path: Path) -> None:
     """SIGKILL after random delays, of the whole group or of the main process alone; workers drawn anew from 0 to 3 each time."""
