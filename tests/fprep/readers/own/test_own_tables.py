@@ -20,7 +20,7 @@ from fschemas.failures import RejectedError, UsageError
 from fschemas.table_file import read_metadata, read_table
 
 
-def run(tmp_path: Path, text: str | bytes, *, images: str = "none", max_rejected: float = 1.0, **mapping: str):
+def run(tmp_path: Path, text: str | bytes, *, check_images: str = "none", max_rejected: float = 1.0, **mapping: str):
     """Convert a table beside six images 0.jpg … 5.jpg."""
     raw = tmp_path / "raw"
     raw.mkdir(exist_ok=True)
@@ -32,7 +32,7 @@ def run(tmp_path: Path, text: str | bytes, *, images: str = "none", max_rejected
         "csv",
         [raw / "t.csv"],
         tmp_path / "out",
-        check_images=images,
+        check_images=check_images,
         max_rejected=max_rejected,
         workers=1,
         mapping=options,
