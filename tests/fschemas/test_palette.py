@@ -10,7 +10,7 @@ from fschemas.palette import SIDE_COLORS, rgb, side_of
 
 @pytest.mark.parametrize("landmarks", [FASHIONAI_24, DEEPFASHION_8, DEEPFASHION2_294], ids=lambda one: one.name)
 def test_pages_and_overlays_agree_on_the_side_of_every_landmark(landmarks):
-    from ftrain.plots.drawing import side_color
+    from ftrain.plots.overlay import side_color
 
     names = PointNames.of(landmarks.to_json())
     for point in range(len(landmarks)):

@@ -127,6 +127,7 @@ def tiny(
     from contextlib import nullcontext
 
     import torch
+    from tests.ftrain.tiny import metrics
     from tests.ftrain.tiny_task import make_trainer
 
     from ftrain.data.remote import open_shards
@@ -138,9 +139,9 @@ def tiny(
             open_shards(shards), Path(run), group, workers=workers, limit_steps=limit_steps, model=model, **fit
         )  # fmt: skip
         if dump_scores:
-            measure, path = trainer.task.measure, Path(run) / f"scores-{group.rank}.pt"
-            trainer.task.measure = lambda results: (  # type: ignore[method-assign]
-                torch.save(torch.from_numpy(results["scores"]), path), measure(results)
+            measure, path = metrics.measure, Path(run) / f"scores-{group.rank}.pt"
+            metrics.measure = lambda task, results: (
+                torch.save(torch.from_numpy(results["scores"]), path), measure(task, results)
             )[1]  # fmt: skip
         trainer.train()
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import simplejpeg
 import torch
+from tests.ftrain.likes.task import Likes
 
 from fschemas.publish import publish_sealed, sha256_of
 from fschemas.shard import Sample, write_shard
 from fschemas.shard_index import INDEX_FILE
 from fschemas.shard_set import DATASET_FILE, FORMAT, ShardSet
 from fschemas.table_file import write_table
-from ftrain.data.config import TaskConfig
-from ftrain.data.stream import Batch, RawSample
-from ftrain.data.types import Results
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import TrainingState
 from ftrain.fit.config import build_task, resolve
@@ -28,53 +24,6 @@ from ftrain.tasks.task import Task
 
 SPLITS = {"train": 4, "query": 6, "gallery": 12}
 NUM_ITEMS = 6
-
-
-class SearchConfig(TaskConfig):
-    """`says` is what `predict` gives: an embedding, colors too, nothing of use, or zeros."""
-
-    says: str = "embedding"
-
-
-@dataclass(frozen=True)
-class SmallImage:
-    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        return {"image": self.of(simplejpeg.decode_jpeg(sample.image, "RGB"))}
-
-    def of(self, image: np.ndarray) -> np.ndarray:
-        return cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA)
-
-
-class Likes(Task):
-    """The image at 4 x 4 pixels, less grey, is the embedding."""
-
-    name = "likes"
-    needs = ("category",)
-    Config = SearchConfig
-    selected_by = ("accuracy", "max")
-
-    def __init__(self, config: SearchConfig, dataset: dict[str, Any]) -> None:
-        super().__init__(config, dataset)
-        self.says = config.says
-        self.encoder = SmallImage()
-        self.gain = torch.nn.Parameter(torch.ones(1))
-
-    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"loss": self.gain.sum()}
-
-    def predict(self, batch: Batch) -> Batch:
-        flat = (batch["image"].float().flatten(1) - 128) * self.gain
-        if self.says == "nothing":
-            return {"scores": flat}
-        found = {"embedding": flat * (self.says != "zeros")}
-        return found | ({"color": batch["image"].float().mean(dim=(1, 2))} if self.says == "color" else {})
-
-    def measure(self, results: Results) -> dict[str, Any]:
-        return {"accuracy": 0.0}
-
-    def encode_image(self, image: np.ndarray, box: Any = None) -> dict[str, np.ndarray]:
-        assert isinstance(self.encoder, SmallImage)
-        return {"image": self.encoder.of(image)}
 
 
 def find(name: str) -> type[Task]:

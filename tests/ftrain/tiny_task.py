@@ -1,107 +1,21 @@
-"""The smallest task that has everything that can go wrong: convolutions, batch normalisation, dropout, a buffer, two losses."""
+"""Trainers and runs of the tiny task."""
 
 from __future__ import annotations
 
 import csv
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import simplejpeg
 import torch
-import torch.nn.functional as F
-from torch import nn
+from tests.ftrain.tiny.task import Tiny, TinyConfig
 
-from fschemas.landmarks import DEEPFASHION_8
 from fschemas.shard_set import ShardSet
-from ftrain.data.config import FitConfig, RunConfig, TaskConfig
-from ftrain.data.stream import Batch, RawSample
-from ftrain.data.types import Results
+from ftrain.data.config import FitConfig, RunConfig
 from ftrain.fit import checkpoint
 from ftrain.fit.checkpoint_state import step_folder
 from ftrain.fit.distributed import Processes
 from ftrain.fit.loop import Trainer
 from ftrain.fit.tracking import CsvTracker, Trackers
-from ftrain.tasks.task import Task
-
-GARMENTS = tuple(DEEPFASHION_8.garments)
-
-
-class TinyConfig(TaskConfig):
-    """`poison` is a row whose loss is NaN; `delay` is the time, in seconds, that the encoder takes longer."""
-
-    channels: int = 6
-    dropout: float = 0.2
-    poison: int = -1
-    delay: float = 0.0
-
-
-@dataclass(frozen=True)
-class TinyEncoder:
-    size: int = 16
-    delay: float = 0.0
-
-    def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        if self.delay:
-            time.sleep(self.delay)
-        image = cv2.resize(simplejpeg.decode_jpeg(sample.image, "RGB"), (self.size, self.size))
-        noise = np.zeros(3, np.float32)
-        if generator is not None:
-            image = image[:, ::-1] if generator.random() < 0.5 else image
-            noise = generator.normal(size=3).astype(np.float32)
-        garment = GARMENTS.index(sample.annotation["garment"])
-        return {
-            "image": np.ascontiguousarray(image), "noise": noise, "garment": np.int64(garment),
-            "hint": np.eye(len(GARMENTS), dtype=np.float32)[garment],
-            "is_wide": np.bool_(sample.annotation["width"] > sample.annotation["height"]),
-        }  # fmt: skip
-
-
-class Tiny(Task):
-    name = "tiny"
-    needs = ("landmarks",)
-    Config = TinyConfig
-    selected_by = ("accuracy", "max")
-
-    def __init__(self, config: TinyConfig, dataset: dict[str, Any]) -> None:
-        super().__init__(config, dataset)
-        self.config: TinyConfig = config
-        self.encoder = TinyEncoder(delay=config.delay)
-        width = config.channels
-        self.backbone = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.neck = nn.Sequential(
-            nn.Dropout2d(config.dropout),
-            nn.Conv2d(width, width, 3, stride=2, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-        )
-        self.head = nn.Linear(width + len(GARMENTS), len(GARMENTS))
-        self.wide = nn.Linear(width, 1)
-        self.register_buffer("mean", torch.full((3,), 0.1), persistent=False)
-        self.mean: torch.Tensor
-
-    def features(self, batch: Batch) -> torch.Tensor:
-        image = batch["image"].permute(0, 3, 1, 2).float() / 255 - self.mean.view(1, 3, 1, 1)
-        return self.neck(self.backbone(image + 0.1 * batch["noise"].view(-1, 3, 1, 1))).mean(dim=(2, 3))
-
-    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        features = self.features(batch)
-        garment = F.cross_entropy(self.head(torch.cat([features, batch["hint"]], dim=1)), batch["garment"])
-        wide = F.binary_cross_entropy_with_logits(self.wide(features)[:, 0], batch["is_wide"].float())
-        if bool((batch["row"] == self.config.poison).any()):
-            garment = garment * torch.nan
-        return {"loss": garment + wide, "garment": garment, "wide": wide}
-
-    def predict(self, batch: Batch) -> Batch:
-        scores = self.head(torch.cat([self.features(batch), batch["hint"]], dim=1))
-        return {"scores": scores, "garment": batch["garment"], "is_wide": batch["is_wide"], "image": batch["image"]}
-
-    def measure(self, results: Results) -> dict[str, Any]:
-        return {"accuracy": float(np.mean(results["scores"].argmax(axis=1) == results["garment"]))}
-
 
 DEFAULT_FIT: dict[str, Any] = {
     "epochs": 4, "batch_size": 8, "learning_rate": 0.01, "ema_decay": 0.9, "checkpoint_every": 3, "log_every": 1, "warmup_ratio": 0.1,

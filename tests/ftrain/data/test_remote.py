@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.ftrain.tiny_task import TinyEncoder, make_trainer
+from tests.ftrain.tiny.task import TinyEncoder
+from tests.ftrain.tiny_task import make_trainer
 from tests.shard_sets import write_shard_set
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, Terminated, UsageError

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.ftrain.tiny_task import TinyEncoder
+from tests.ftrain.tiny.task import TinyEncoder
 
 from fschemas.failures import EnvironmentProblem, IntegrityError
 from fschemas.publish import exclusive

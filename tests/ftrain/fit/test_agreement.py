@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.ftrain import category_runs, retrieval_runs, search_runs
-from tests.ftrain.tiny_task import ALONE, Tiny, TinyConfig
+from tests.ftrain.tiny.task import Tiny, TinyConfig
+from tests.ftrain.tiny_task import ALONE
 from tests.shard_sets import ATTRIBUTES, LABELS, label_sample, write_label_set, write_samples, write_shard_set
 
 from fschemas.failures import UsageError

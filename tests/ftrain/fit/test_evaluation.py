@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from tests.ftrain.forks import ForkServer
-from tests.ftrain.tiny_task import ALONE, Tiny, TinyConfig, TinyEncoder
+from tests.ftrain.tiny.task import Tiny, TinyConfig, TinyEncoder
+from tests.ftrain.tiny_task import ALONE
 
 from fschemas.failures import IntegrityError
 from fschemas.shard_set import ShardSet

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.ftrain.keypoint_runs import tiny_task, write_run
-from tests.ftrain.tiny_task import Tiny, TinyConfig
+from tests.ftrain.tiny.task import Tiny, TinyConfig
 from tests.shard_sets import write_shard_set
 
 from fschemas.failures import UsageError

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.ftrain.tiny_task import Tiny, make_trainer, rows_of, saved
+from tests.ftrain.tiny import metrics
+from tests.ftrain.tiny.task import Tiny
+from tests.ftrain.tiny_task import make_trainer, rows_of, saved
 from torch import nn
 
 from fschemas.failures import UsageError
@@ -197,10 +199,14 @@ def test_the_model_is_compiled_and_wrapped_once(
 # --- the average --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_average_follows_the_weights_and_is_what_is_evaluated(shards: ShardSet, tmp_path: Path) -> None:
+def test_the_average_follows_the_weights_and_is_what_is_evaluated(
+    shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = make_trainer(shards, tmp_path, limit_steps=3, checkpoint_every=1, keep_checkpoints=9, ema_decay=0.75)
     evaluated: list[Any] = []
-    trainer.task.measure = lambda results: evaluated.append(results["scores"]) or {"accuracy": 0.5}  # type: ignore[method-assign, func-returns-value]
+    monkeypatch.setattr(
+        metrics, "measure", lambda task, results: evaluated.append(results["scores"]) or {"accuracy": 0.5}
+    )
     trainer.validate_every = 3
     trainer.train()
     mean: dict[str, torch.Tensor] = {}

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.ftrain.tiny_task import ALONE, Tiny, TinyConfig, make_trainer
+from tests.ftrain.tiny.task import Tiny, TinyConfig
+from tests.ftrain.tiny_task import ALONE, make_trainer
 from tests.shard_sets import write_shard_set
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, UsageError

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.ftrain.tiny_task import Tiny, TinyConfig
+from tests.ftrain.tiny.task import Tiny, TinyConfig
 from tests.shard_sets import write_label_set
 
 from fschemas.failures import UsageError

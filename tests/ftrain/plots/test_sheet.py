@@ -11,7 +11,7 @@ from ftrain.plots.label_report import labels_of, metric_lines, part_lines, prope
 from ftrain.plots.legend import Entry, Head
 from ftrain.plots.plots import plot_errors
 from ftrain.plots.sheet import Tile, drawn_colors, mistaken, sheet, shortened
-from ftrain.tasks.category.drawing import Line, draw_labels
+from ftrain.tasks.category.answer import Line, draw_labels
 from ftrain.tasks.fashionnet import report as fashionnet_report
 from ftrain.tasks.keypoints import report as keypoint_report
 from ftrain.tasks.retrieval import report as retrieval_report

@@ -216,13 +216,13 @@ def test_no_tta_is_one_plain_view(case: Case, shards: ShardSet) -> None:
     once, expected = passes_of(plain, batch)
     assert once == 1
     for choice, more in ((None, True), (False, False), (True, True), (False, False)):
-        rich.use_turned_views(choice)
+        rich.set_tta(choice)
         passes, predicted = passes_of(rich, batch)
         assert (passes > 1) == more, choice
         assert all(torch.equal(predicted[name], expected[name]) for name in expected) != more, choice
         baseline = rich.untrained()
         assert baseline is None or (passes_of(baseline.eval(), batch)[0] > 1) == more, choice
-    plain.use_turned_views(True)
+    plain.set_tta(True)
     assert passes_of(plain, batch)[0] > 1
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +34,8 @@ FILES = {"summary.txt", "training_curve.csv", "validation_curve.csv", "report.js
     "plots/garments.csv", "plots/points.csv", "plots/points.png",
 }  # fmt: skip
 
+KEYPOINTS: Any = SimpleNamespace(landmarks=FASHIONAI_24)  # what a report asks of a task
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -59,7 +63,7 @@ def evaluated(folder, run, tmp_path_factory):
 @pytest.fixture
 def without_sheet(monkeypatch):
     """Spare the drawing, which takes longer than all the rest."""
-    monkeypatch.setattr("ftrain.plots.drawing.contact_sheet", lambda *_: b"")
+    monkeypatch.setattr("ftrain.tasks.keypoints.report.contact_sheet", lambda *_: b"")
 
 
 def truth_of(shards, rows):
@@ -203,11 +207,11 @@ def test_a_second_evaluation_replaces_the_first_with_the_same_bytes(evaluated, f
 
 def test_a_perfect_model_has_no_error_and_a_small_error_is_measured(folder, tmp_path, without_sheet):
     shards = ShardSet.open(folder)
-    perfect = report(FASHIONAI_24, oracle(shards), tmp_path / "perfect")
+    perfect = report(KEYPOINTS, oracle(shards), tmp_path / "perfect")
     assert perfect["model"]["ne"] == 0
     assert perfect["model"]["pck_5"] == perfect["model"]["garment_accuracy"] == 1
     assert perfect["ratio_to_mean_pose_high"] == 0
-    shifted = report(FASHIONAI_24, oracle(shards, error=2.0), tmp_path / "shifted")
+    shifted = report(KEYPOINTS, oracle(shards, error=2.0), tmp_path / "shifted")
     test = truth_of(shards, shards.rows("test"))
     pairs = np.array([FASHIONAI_24.normaliser_pairs[name] for name in FASHIONAI_24.garments])[test["garment"]]
     ends = np.take_along_axis(test["truth"], pairs[:, :, None], axis=1).astype(float)
@@ -222,7 +226,7 @@ def test_images_without_normaliser_are_left_out_and_counted(folder, tmp_path, wi
     chosen = skirts[0]
     evaluated.results["visibility"][chosen, 15] = Visibility.ABSENT
     lost = int((evaluated.results["visibility"][chosen] == Visibility.VISIBLE).sum())
-    metrics = report(FASHIONAI_24, evaluated, tmp_path)
+    metrics = report(KEYPOINTS, evaluated, tmp_path)
     assert (metrics["excluded_images"], metrics["excluded_points"]) == (1, lost)
     last = table(tmp_path / "images.csv")[-1]
     assert (last["garment"], last["ne"], last["points"]) == ("skirt", "", "0")
@@ -245,8 +249,8 @@ def test_augmented_copies_do_not_enter_the_baseline(folder, run, evaluated, tmp_
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
     seen = []
     monkeypatch.setattr(
-        "ftrain.tasks.keypoints.task.Keypoints.report",
-        lambda self, evaluated, out: seen.append(evaluated) or {"model": {}},
+        "ftrain.tasks.keypoints.report.report",
+        lambda task, evaluated, out: seen.append(evaluated) or {"model": {}},
     )
     evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert seen[0].training_rows.tolist() == list(range(10, 30))
@@ -289,9 +293,7 @@ def test_metrics_on_synthetic_garments_say_so(folder, run, tmp_path, synthetic, 
     shards = ShardSet.open(folder)
     shards.metadata["synthetic"] = synthetic
     monkeypatch.setattr(ftrain.use.evaluate, "open_shards", lambda place: shards)
-    monkeypatch.setattr(
-        "ftrain.tasks.keypoints.task.Keypoints.report", lambda self, evaluated, out: {"model": {"ne": 0.1}}
-    )
+    monkeypatch.setattr("ftrain.tasks.keypoints.report.report", lambda task, evaluated, out: {"model": {"ne": 0.1}})
     metrics = evaluate_run(run, str(folder), tmp_path / "out", workers=0, device="cpu")
     assert ("note" in metrics) == synthetic
     assert (SYNTHETIC_NOTE in "\n".join(summary_lines(metrics))) == synthetic
@@ -347,7 +349,7 @@ def test_a_split_without_visible_points_is_refused(folder, tmp_path):
     evaluated = oracle(ShardSet.open(folder))
     evaluated.results["visibility"][:] = Visibility.ABSENT
     with pytest.raises(UsageError, match="no visible points to evaluate"):
-        report(FASHIONAI_24, evaluated, tmp_path)
+        report(KEYPOINTS, evaluated, tmp_path)
 
 
 def test_two_evaluations_do_not_write_into_one_folder(folder, run, tmp_path):
@@ -360,7 +362,7 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
 ):
     from ftrain.tasks.keypoints.task import Keypoints
 
-    still = report(FASHIONAI_24, oracle(ShardSet.open(folder), error=2.0), tmp_path / "moving")
+    still = report(KEYPOINTS, oracle(ShardSet.open(folder), error=2.0), tmp_path / "moving")
     assert not still["collapse"]["collapsed"]
     predict = Keypoints.predict
 
@@ -385,7 +387,7 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
 def test_slices_part_the_images(folder, tmp_path, without_sheet, least, monkeypatch):
     monkeypatch.setattr("ftrain.plots.landmark_report.slices", lambda *given: slices(*given, least=least))
     evaluated = oracle(ShardSet.open(folder), error=3.0)
-    parts = report(FASHIONAI_24, evaluated, tmp_path).get("slices", {})
+    parts = report(KEYPOINTS, evaluated, tmp_path).get("slices", {})
     occluded = (evaluated.results["visibility"] == Visibility.OCCLUDED).any(axis=1)
     if least == 1:
         assert parts["occlusion"]["some points occluded"]["count"] == occluded.sum()

@@ -41,7 +41,7 @@ def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 def expected_of(run: Path, count: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """A batch, and what the checkpoint says of it without turned views."""
     task, _, _ = RunFolder(run).load()
-    task.use_turned_views(False)
+    task.set_tta(False)
     batch = batch_of(task, random_images(count, 9))
     with torch.no_grad():
         return batch, task.predict(batch)

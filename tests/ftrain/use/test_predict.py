@@ -25,7 +25,7 @@ from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read
 from ftrain.fit.distributed import processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
-from ftrain.plots.drawing import draw_answer
+from ftrain.plots.overlay import draw_landmarks
 from ftrain.use.predict import PredictOptions, predict_images, predict_samples, refuse_broken
 
 
@@ -332,13 +332,13 @@ def test_a_drawing_marks_its_points_where_they_are_and_keeps_the_image():
         {"name": "hemline_right", "x": 160.0, "y": 10.0, "score": 1.0},
     ]
     answer = {"width": 200, "height": 100, "garment": "skirt", "garment_score": 0.8, "points": points}
-    drawn = draw_answer(image, answer, FASHIONAI_24)
+    drawn = draw_landmarks(image, answer, FASHIONAI_24)
     assert drawn.shape == image.shape
     assert (image == 128).all()
     assert drawn[301, 101].tolist() == [*rgb(SIDE_COLORS["left"])]  # (25 + 0.5) * 4 - 0.5: the left side
     assert drawn[41, 641].tolist() == [*rgb(SIDE_COLORS["right"])]
     assert (drawn[390, 700:] == 128).all()
-    assert (draw_answer(image, {**answer, "points": []}, FASHIONAI_24)[200:] == 128).all()
+    assert (draw_landmarks(image, {**answer, "points": []}, FASHIONAI_24)[200:] == 128).all()
 
 
 def test_samples_of_a_shard_set_get_the_points_that_an_evaluation_finds(shards, run, tmp_path):

@@ -79,7 +79,7 @@ def test_the_pipeline_reads_it_back_and_its_error_is_that_of_the_evaluation(shar
         sizes.append([note["width"], note["height"]])
     assert (np.array(points) <= np.array(sizes)[:, None] - 1).all()
     task, _, _ = RunFolder(run).load()
-    task.use_turned_views(False)
+    task.set_tta(False)
     with processes("cpu") as group:
         results = results_of_split(task, shards, shards.rows("test"), group, 4, 0)
     expected = results["points"][::-1]  # the list has the rows in reverse
@@ -133,13 +133,11 @@ def test_a_folder_of_runs_gives_each_garment_to_its_own(shards, archive, tmp_pat
     assert not (tmp_path / "none.csv").exists()
 
 
-def test_turned_views_are_the_default(run, archive, tmp_path, monkeypatch):
+def test_augmentation_is_the_default(run, archive, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        "ftrain.tasks.keypoints.task.Keypoints.use_turned_views", lambda self, turned: asked.append(turned)
-    )
+    monkeypatch.setattr("ftrain.tasks.task.Task.set_tta", lambda self, views: asked.append(views))
     write_submission(run, archive / "test.csv", tmp_path / "a.csv", device="cpu")
-    assert asked == [True]
+    assert asked[-1] is True
 
 
 ROW = "Images/skirt/s00008.jpg,skirt"

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from tests.ftrain.keypoint_runs import TINY, tiny_config, tiny_task, write_run
-from tests.ftrain.tiny_task import Tiny, TinyConfig
+from tests.ftrain.tiny.task import Tiny, TinyConfig
 from tests.shard_sets import write_label_set
 from torch import nn
 

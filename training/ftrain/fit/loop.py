@@ -42,7 +42,7 @@ from ftrain.fit.optimization import (
 from ftrain.fit.signals import StopSignals, stop_for
 from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
 from ftrain.fit.tracking import Tracker
-from ftrain.tasks.task import Task
+from ftrain.tasks.task import Task, part
 
 NON_FINITE_FILE = "non_finite.json"
 
@@ -247,7 +247,7 @@ class Trainer:
             model, self.shards, self.validation_rows, self.processes, self.fit.batch_size, self.workers,
             after_batch=lambda: stop_for(self.processes.maximum(self.signals.number)[0], step), stage="validating",
         )  # fmt: skip
-        metrics = self.task.measure(results)
+        metrics = part(self.task, "measure")(self.task, results)
         if self.stage is not None:
             self.task.train()
             enter_stage(self.task, self.stage)

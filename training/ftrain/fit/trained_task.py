@@ -21,9 +21,9 @@ Loaded = TypeVar("Loaded")
 
 
 def load_task(run: Path, checkpoint: str, tta: bool | None, device: torch.device) -> Task:
-    """The trained task of a run, ready on the device, with turned views as asked for."""
+    """The trained task of a run, ready on the device, with test-time augmentation as `set_tta` takes it."""
     task, _, _ = RunFolder(Path(run)).load(checkpoint)
-    task.use_turned_views(tta)
+    task.set_tta(tta)
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return task
 

@@ -50,6 +50,8 @@ def _defer(name: str) -> None:
                 if name == "timm":
                     importlib.reload(importlib.import_module("timm.models._hub"))  # this time with the hub's client
                 loader.exec_module(package)
+                if name == "torchvision.ops":  # what torch.export and torch.compile have to know of them
+                    importlib.import_module("torchvision._meta_registrations")
         return getattr(package, attribute)
 
     vars(package)["__getattr__"] = complete

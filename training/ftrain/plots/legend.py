@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from fschemas.landmarks import LandmarkSet
+from fschemas.palette import SIDE_COLORS, side_of
 from ftrain.plots.plots import FAINT_COLOR, TEXT_COLOR
 
 _TITLE, _TEXT = 13.0, 8.5  # points
@@ -120,3 +122,9 @@ def letters(text: str) -> int:
 
 def _wrapped(text: str, room: float, size: float) -> list[str]:
     return textwrap.wrap(text, max(12, int(room / (size * _EM)))) or [""]
+
+
+def side_entries(landmarks: LandmarkSet) -> list[Entry]:
+    """The legend of predicted landmarks."""
+    shown = {side_of(name, landmarks.partners[point], point) for point, name in enumerate(landmarks.points)}
+    return [Entry("dot", color, f"predicted, {side}") for side, color in SIDE_COLORS.items() if side in shown]

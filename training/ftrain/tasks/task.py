@@ -1,27 +1,48 @@
-"""What a task is: a module whose forward gives losses, with the encoder of its samples and the metrics of its predictions.
+"""What a task is: a module whose forward gives losses, with the encoder of its samples. A task knows nothing of devices, ranks,
+optimizers, averaging or files.
 
-A task knows nothing of devices, ranks, optimisers, averaging or files. A new model is one file in `ftrain/tasks/` with a
-subclass of `Task`, and one section in params.yaml; the command line finds it by its `name`.
+A new model is one folder in `ftrain/tasks/`: `task.py` with a subclass of `Task`, `config.py` with its configuration, and the
+modules in which `part` looks for what is done with its predictions. The command line finds it by its `name`.
 """
 
 from __future__ import annotations
 
 import importlib
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import nn
 
 from fschemas.failures import UsageError
-from ftrain.data.config import TaskConfig
+from ftrain.data.config import TaskConfig, ViewConfig
 from ftrain.data.stream import Batch, Encoder
-from ftrain.data.types import EvaluatedSplit, Results, Rows
+from ftrain.data.types import Rows
+from ftrain.data.view import encoded_image
 from ftrain.tasks import check_task_name, task_names
+
+_MODULES = {
+    "measure": "metrics", "report": "report", "summary": "report", "answer": "answer", "draw": "answer", "check_category": "answer",
+}  # fmt: skip
+_ROTATIONS = (-10.0, 10.0)  # degrees, if rotations are asked for and the configuration has none
+Part = Literal["measure", "report", "summary", "answer", "draw", "check_category"]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What test-time augmentation averages over: the plain image and these.
+
+    `flip`: each view is flipped left to right as well. `rotations`: degrees; positive ones take the y axis towards the x axis.
+    `scales`: factors by which the image is enlarged around its center.
+    """
+
+    flip: bool = False
+    rotations: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
 
 
 class Task(nn.Module):
@@ -31,10 +52,9 @@ class Task(nn.Module):
     needs: tuple[str, ...]  # column groups of a shard set; those of an instance follow its configuration and labels
     Config: ClassVar[type[TaskConfig]]
 
-    selected_by: tuple[str, Literal["min", "max"]]  # metric that names the best checkpoint
-    key_metrics: tuple[
-        str, ...
-    ] = ()  # what runs are compared by, the most important first: see `ftrain.use.key_metrics`
+    selected_by: tuple[str, Literal["min", "max"]]  # the metric that chooses the best checkpoint
+    key_metrics: tuple[str, ...] = ()  # what runs are compared by, most important first: see `ftrain.use.key_metrics`
+    view_kinds: ClassVar[tuple[str, ...]] = ()  # fields of `Views` that `predict` can average over
     encoder: Encoder  # picklable; runs in workers
 
     def __init__(self, config: TaskConfig, dataset: dict[str, Any]) -> None:
@@ -43,10 +63,11 @@ class Task(nn.Module):
         self.config = config
         self.dataset = dataset
         self.needs = self.needed_groups(config)
+        self.set_tta(None)
 
     @classmethod
     def needed_groups(cls, config: TaskConfig) -> tuple[str, ...]:
-        """The column groups that a configuration needs: `needs`, unless a task has several targets, and what its view needs."""
+        """The column groups that a configuration needs: `needs`, unless a task has several targets, and those of its view."""
         return (*cls.needs, *config.groups_to_view())
 
     def label_groups(self) -> tuple[str, ...]:
@@ -61,13 +82,13 @@ class Task(nn.Module):
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
-        """The splits of a shard set that together are the split that a user names: retrieval evaluates query and gallery at once."""
+        """The splits of a shard set that together are the split a user names: retrieval evaluates query and gallery at once."""
         del known
         return (split,)
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """What the samplers `balanced` and `identities` go by, one string per row of the index, "" for unknown."""
+        """What the samplers `balanced` and `identities` go by: one string per row of the index, "" for unknown."""
         del config, columns
         return None
 
@@ -75,7 +96,7 @@ class Task(nn.Module):
     def names_to_learn(
         cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray
     ) -> dict[str, list[str]]:
-        """Names of the training `rows` alone that a model has classes for, such as items: {"item": [...]}.
+        """Names that a model has classes for and that only the training `rows` tell, such as items: {"item": [...]}.
 
         A task finds them under `names` in the dataset.json that it is built with; the run folder keeps them there.
         """
@@ -86,78 +107,87 @@ class Task(nn.Module):
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
         """What dataset.json would say (see `ftrain.tasks.published`) of the data set that the task was published on.
 
-        `ftrain summary` builds a network on it where there is no shard set. Raises `UsageError` where there is none.
+        `ftrain summary` builds a network on it when there is no shard set. Raises `UsageError` if there is none.
         """
         del config
         raise UsageError(f"the task {cls.name} has no published data set; give --shards SHARDS")
 
     def check_training(self, rows: Rows) -> list[str]:
-        """What will not be learned from these rows, a sentence each; raises `UsageError` where nothing can be learned at all."""
+        """What will not be learned from these rows, a sentence each; raises `UsageError` if nothing at all can be learned."""
         del rows
         return []
 
     def check_validation(self, rows: Rows) -> None:
-        """Raise `UsageError` where the figure that chooses checkpoints cannot be measured on these rows."""
+        """Raise `UsageError` if the metric that chooses checkpoints cannot be measured on these rows."""
         del rows
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Losses of a batch: `loss` (a scalar to minimise) and its parts, for the log."""
+        """Losses of a batch: `loss` (a scalar to minimize) and its parts, for the log."""
 
     @abstractmethod
     def predict(self, batch: Batch) -> Batch:
         """Predictions and what is needed to evaluate them, first dimension B; no gradient, no randomness."""
 
-    @abstractmethod
-    def measure(self, results: Results) -> dict[str, Any]:
-        """Metrics of predictions gathered over a whole split; plain JSON values."""
-
-    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-        """What `ftrain evaluate` says of a split, plain JSON values with `model` among them; may write tables and plots.
-
-        Without a subclass's own report these are the metrics alone.
-        """
-        del out
-        return {"model": self.measure(evaluated.results)}
-
-    @classmethod
-    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """The metrics of `report` as lines of a short table for a person; those of `model`, one a line, unless written anew."""
-        for name, value in metrics["model"].items():
-            if isinstance(value, float):
-                yield f"{name:<24}{value:.4f}"
-
     def untrained(self) -> Task | None:
-        """The same task before it learnt anything, with its backbone's given weights, as a baseline; None where it says nothing."""
+        """The same task before training, with its backbone's given weights, as a baseline; None if that says nothing."""
         return None
 
-    def use_turned_views(self, turned: bool | None) -> None:
-        """Test-time augmentation: every view that the task knows, the plain one alone (False), or (None) as the configuration says."""
-        if turned:
-            raise UsageError(f"the task {self.name} has no test-time augmentation; leave --tta out")
+    def fresh(self) -> Self:
+        """The same task with new weights from seed 0, in evaluation mode, with the same test-time augmentation."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            fresh = type(self)(self.config, self.dataset).eval()
+        fresh.views = self.views
+        return fresh
 
-    def check_category(self, category: str | None) -> None:
-        """Raise `UsageError` unless images can be predicted as that category, or (None) without being told one."""
-        if category is not None:
-            raise UsageError(f"the task {self.name} takes no category; leave --category out")
+    def set_tta(self, views: Views | bool | None) -> None:
+        """Choose the views of test-time augmentation: `views`, all that the task knows (True), the plain image alone (False),
+        or those of the configuration (None). Raises `UsageError` for views that the task cannot average over.
+        """
+        own = Views(getattr(self.config, "flip_test", False), getattr(self.config, "tta_angles", ()))
+        if views is True:
+            if not self.view_kinds:
+                raise UsageError(f"the task {self.name} has no test-time augmentation; leave --tta out")
+            views = Views(
+                "flip" in self.view_kinds, own.rotations or _ROTATIONS if "rotations" in self.view_kinds else ()
+            )
+        self.views = own if views is None else views or Views()
+        if unknown := [kind for kind, value in vars(self.views).items() if value and kind not in self.view_kinds]:
+            raise UsageError(f"the task {self.name} has no test-time augmentation by {unknown[0]}")
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """What `predict` needs of an image that stands in no shard: uint8 H, W, 3, upright RGB.
+        """What `predict` needs of an image that is in no shard: uint8 H, W, 3, upright RGB.
 
-        Of a task that is shown boxes the whole image is taken, unless `box` says where the garment is.
+        A task that looks at bounding boxes takes the whole image unless `box` says where the garment is.
         """
-        del image, box
-        raise UsageError(f"the task {self.name} cannot be shown single images")
+        if not isinstance(self.config, ViewConfig):
+            raise UsageError(f"the task {self.name} cannot predict single images")
+        return encoded_image(self.config, image, box)
 
-    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """What is said of image `number` of a predicted batch, in plain JSON values."""
-        del results, number, category
-        raise UsageError(f"the task {self.name} cannot be shown single images")
 
-    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """An answer drawn on its image, which may have been resized since it was predicted; uint8 RGB of any size."""
-        del answer
-        return image
+def part(task: Task | type[Task], name: Part) -> Callable[..., Any]:
+    """What is done with a task's predictions: a function of its folder, or of that of a task that it derives from.
+
+    - `metrics.py`: `measure(task, results) -> dict`, the metrics of predictions gathered over a split, plain JSON values.
+    - `report.py`: `report(task, evaluated, out) -> dict`, what `ftrain evaluate` says of a split, plain JSON values with `model`
+      among them, and may write tables and plots; `summary(metrics) -> Iterator[str]`, its lines for a person.
+    - `answer.py`: `answer(task, results, number, category=None) -> dict`, what is said of image `number` of a predicted batch, plain
+      JSON values; `draw(task, image, answer) -> image`, drawn on the image (uint8 RGB), which may have been resized since;
+      `check_category(task, category)`, which raises `UsageError` unless images can be predicted as that category (None: any).
+
+    The modules are imported here, so that a run that predicts waits for no plots. `ftrain.tasks` itself has the defaults.
+    """
+    kind = task if isinstance(task, type) else type(task)
+    for base in kind.__mro__:
+        place = f"{base.__module__.rpartition('.')[0]}.{_MODULES[name]}"
+        if not issubclass(base, Task):
+            break
+        if not place.startswith(".") and find_spec(place) is not None:
+            found = getattr(importlib.import_module(place), name, None)
+            if found is not None:
+                return found
+    raise NotImplementedError(f"the task {kind.name} has no {name} in {_MODULES[name]}.py")
 
 
 def tasks() -> dict[str, type[Task]]:

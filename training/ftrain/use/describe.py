@@ -26,8 +26,8 @@ from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.trained_task import predict_batch
-from ftrain.plots.drawing import INK, WHITE, label_font
-from ftrain.tasks.task import Task
+from ftrain.plots.overlay import INK, WHITE, label_font
+from ftrain.tasks.task import Task, part
 from ftrain.use.predict import canvas_of
 
 DESCRIPTION_FILE, IMAGE_FILE = "description.json", "description.jpg"
@@ -77,7 +77,7 @@ def describe_photo(
             answer = _answer(task, image, category if told[-1] else None, place, box)
             name = readable(run.resolve().name)
             answers.append({"run": readable(run), "task": task.name, "checkpoint_step": state.step, "answer": answer})
-            drawn = task.draw(canvas, answer)
+            drawn = part(task, "draw")(task, canvas, answer)
             is_drawn = drawn.shape != canvas.shape or not np.array_equal(drawn, canvas)
             subtitle = "; ".join([f"{name}, step {state.step}", *(_legend(answer) if is_drawn else [])])
             tiles.append(_Tile(task.name, subtitle, drawn if is_drawn else None, answer_lines(answer)))
@@ -96,9 +96,9 @@ def describe_photo(
 
 def description_lines(description: dict[str, Any]) -> Iterator[str]:
     """A description for a person."""
-    for part in description["answers"]:
-        yield f"{part['task']} ({part['run']}, step {part['checkpoint_step']})"
-        yield from (f"  {line}" for line in answer_lines(part["answer"]))
+    for one in description["answers"]:
+        yield f"{one['task']} ({one['run']}, step {one['checkpoint_step']})"
+        yield from (f"  {line}" for line in answer_lines(one["answer"]))
 
 
 def answer_lines(answer: dict[str, Any]) -> list[str]:
@@ -139,15 +139,15 @@ def _read(photo: Path) -> np.ndarray:
 
 
 def _can_be_told(task: Task, category: str | None) -> bool:
-    if category is None:
-        task.check_category(None)
-        return False
+    check = part(task, "check_category")
     try:
-        task.check_category(category)
+        check(task, category)
     except UsageError:
-        task.check_category(None)
+        if category is None:
+            raise
+        check(task, None)
         return False
-    return True
+    return category is not None
 
 
 def _answer(
@@ -155,7 +155,7 @@ def _answer(
 ) -> dict[str, Any]:
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     results = predict_batch(task, [task.encode_image(image, box)], device)
-    answer = task.answer(results, 0, category)
+    answer = part(task, "answer")(task, results, 0, category)
     return json.loads(json.dumps(answer, allow_nan=False))  # plain values, whatever a task gave
 
 

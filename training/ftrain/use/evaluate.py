@@ -23,7 +23,7 @@ from ftrain.fit.distributed import Processes, processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import CURVE_FILES, RunFolder
 from ftrain.fit.splits import Splits
-from ftrain.tasks.task import Task, find_task
+from ftrain.tasks.task import Task, find_task, part
 from ftrain.use.key_metrics import key_metrics, publish_curves
 
 REPORT_FILE = "report.json"  # every figure
@@ -48,7 +48,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate a run on a split and return what `out/report.json` holds (on the main process; the others return {}).
 
-    `tta` adds turned views, False leaves them out, None does as the run's configuration says. The baselines are learnt from
+    `tta` is what `Task.set_tta` takes. The baselines are learnt from
     the training split of the same shard set, and left out where it has none. The shards must carry the split lock that the run
     was trained under, and `lock` (a file or a digest) if it is given. Raises `UsageError` for a run folder of
     another landmark set or vocabulary and for a split without samples, `IntegrityError` for shards of another lock,
@@ -68,7 +68,7 @@ def evaluate_run(
             return {}
         with exclusive(out):
             task, evaluated, header = _judge(folder, opened, group, split, checkpoint, workers, batch_size, tta)
-            metrics = {**header, **task.report(evaluated, out)}
+            metrics = {**header, **part(task, "report")(task, evaluated, out)}
             publish_bytes(out / SUMMARY_FILE, "".join(f"{line}\n" for line in summary_lines(metrics)).encode())
             publish_curves(folder.path, out, task.selected_by[0])
             publish_sealed(out / REPORT_FILE, metrics)
@@ -90,7 +90,7 @@ def _judge(
 ) -> tuple[Task, EvaluatedSplit, dict[str, Any]]:  # fmt: skip
     task, config, state = folder.load(checkpoint)
     given, shards = shards, agree(task, folder.path, shards)
-    task.use_turned_views(tta)
+    task.set_tta(tta)
     task.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     splits = Splits(task, config, shards)
     rows = splits.evaluated(split)
@@ -126,7 +126,7 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
         f"{metrics['task']} at step {metrics['checkpoint_step']}: "
         f"{count(metrics['samples'], 'sample')} of {metrics['split']} of {metrics['dataset']}"
     )
-    yield from find_task(metrics["task"]).summary(metrics)
+    yield from part(find_task(metrics["task"]), "summary")(metrics)
     if collapse := _collapsed(metrics):
         yield f"WARNING: {collapse}"
     for line in unknown_lines(metrics.get("unknown_labels", {})):

@@ -86,7 +86,7 @@ def export_run(
         require_onnx()
     show("exporting", 0, _NUM_PARTS)
     task, _, state = RunFolder(run).load(checkpoint)
-    task.use_turned_views(False)
+    task.set_tta(False)
     module, example = exportable(task)
     with torch.no_grad():
         show("exporting", 1, _NUM_PARTS)

@@ -21,7 +21,7 @@ from ftrain.data.user_images import ImageError, find_images, quiet_decoder, read
 from ftrain.fit.box_finder import Box, BoxFinder, looks_at_boxes
 from ftrain.fit.distributed import find_device
 from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
-from ftrain.tasks.task import Task
+from ftrain.tasks.task import Task, part
 
 SEEN = "seen"  # in answers of a run that looks at boxes: the box that it was shown, null for the whole image
 Answer = dict[str, Any]
@@ -60,14 +60,14 @@ class Predictor:
 
         Raises `UsageError` for a missing path, no images, an array of another kind, or a category that the run does not know.
         """
-        self.task.check_category(category)
+        part(self.task, "check_category")(self.task, category)
         several = not isinstance(images, str | Path | Image.Image) and not (
             isinstance(images, np.ndarray) and images.ndim < 4
         )
         given: Sequence[ImageLike] = list(images) if several else [images]  # type: ignore[arg-type]
         shown = [one for position, image in enumerate(given) for one in _shown(image, position)]
         with quiet_decoder(), ThreadPoolExecutor(max_workers=min(4, available_cores())) as pool:
-            return [answer for part in self.answers(pool, shown, category, batch_size) for _, answer, _ in part]
+            return [answer for batch in self.answers(pool, shown, category, batch_size) for _, answer, _ in batch]
 
     def answers(
         self, pool: ThreadPoolExecutor, images: Sequence[Shown], category: str | None, batch_size: int,
@@ -81,9 +81,13 @@ class Predictor:
             results = predict_batch(
                 self.task, [inputs for _, _, inputs, _ in loaded if inputs is not None], self.device
             )
-            said = iter(range(batch_size))
+            answer, numbers = part(self.task, "answer"), iter(range(batch_size))
             yield [
-                (shown, note if inputs is None else {**note, **self.task.answer(results, next(said), category)}, kept)
+                (
+                    shown,
+                    note if inputs is None else {**note, **answer(self.task, results, next(numbers), category)},
+                    kept,
+                )
                 for shown, note, inputs, kept in loaded
             ]
 

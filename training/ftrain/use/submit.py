@@ -26,6 +26,7 @@ from ftrain.data.user_images import ImageError, quiet_decoder, read_image
 from ftrain.fit.distributed import one_process
 from ftrain.fit.run_folder import CONFIG_FILE
 from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
+from ftrain.tasks.keypoints.answer import check_category
 from ftrain.tasks.keypoints.task import Keypoints
 
 HEADER = ("image_id", "image_category", *FASHIONAI_24.points)
@@ -156,7 +157,7 @@ def _predict_rows(
 
 def _check_garment(task: Keypoints, row: TestRow) -> None:
     try:
-        task.check_category(row.garment)
+        check_category(task, row.garment)
     except UsageError as error:
         raise UsageError(f"{row.place}: {error}") from None
 

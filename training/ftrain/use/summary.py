@@ -66,7 +66,7 @@ def network_of(
         facts = _facts_of(dataset, config) if dataset else published_facts(config)
     with weights_to_come():  # numbers do not depend on them
         network = build_task(config, facts)
-    network.use_turned_views(False)
+    network.set_tta(False)
     return network.eval(), config
 
 

@@ -19,10 +19,11 @@ from ftrain.data.types import EvaluatedSplit
 from ftrain.fit.config import build_task
 from ftrain.fit.splits import Splits
 from ftrain.tasks.category.config import CategoryConfig
+from ftrain.tasks.category.metrics import box_overlap, label_metrics
 from ftrain.tasks.category.network import CategoryNetwork, TypedCategories
-from ftrain.tasks.category.per_image import box_overlap
-from ftrain.tasks.category.report import measure
-from ftrain.tasks.category.task import Category, CategoryEncoder
+from ftrain.tasks.category.report import summary
+from ftrain.tasks.category.task import CategoryEncoder
+from ftrain.tasks.task import part
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.predict import PredictOptions, predict_images
 
@@ -213,13 +214,13 @@ def test_overlap_counts_pixels_of_both_corners():
 
 def test_the_mirrored_view_makes_predictions_symmetric(shards):
     task = tiny_task(shards)
-    task.use_turned_views(True)
+    task.set_tta(True)
     batch = batch_of(task, shards)
     mirrored = {**batch, "image": batch["image"].flip(2)}
     one, other = task.predict(batch), task.predict(mirrored)
     for name in ("category_scores", "attribute_scores"):
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-5)
-    task.use_turned_views(None)
+    task.set_tta(None)
     assert not torch.allclose(one["attribute_scores"], task.predict(batch)["attribute_scores"], atol=1e-6)
 
 
@@ -232,7 +233,7 @@ def test_recall_of_a_type_ranks_that_type_alone(shards):
     scores = np.array([[0.9, 0.8, 0.3, 0.2, 0.1, 0.7, 0.05]])
     targets = np.array([[0, 0, 0, 0, 1, 0, 0]])  # of the type fabric: 4, 5, 6
     results = {"attribute_scores": scores, "attributes": targets, "row": np.zeros(1, int)}
-    assert measure(task.labels, results)["attribute_recall_5_micro"] == 0
+    assert label_metrics(task.labels, results)["attribute_recall_5_micro"] == 0
     from ftrain.metrics.attributes import attribute_recall
 
     found = attribute_recall(scores, targets == 1, targets >= 0, types=task.labels.groups, top=(1, 2))
@@ -246,7 +247,7 @@ def test_a_report_stands_beside_its_baselines(shards, tmp_path):
     results["boxes"] = results["true_box"]
     evaluated = EvaluatedSplit(results, shards, "test", shards.rows("train"))
     for folder in ("one", "two"):
-        numbers = task.report(evaluated, tmp_path / folder)
+        numbers = part(task, "report")(task, evaluated, tmp_path / folder)
     json.dumps(numbers, allow_nan=False)
     assert numbers["model"]["category_top_1"] == numbers["model"]["box_iou"] == 1
     assert numbers["majority"]["category_top_1"] == 0.25
@@ -258,7 +259,7 @@ def test_a_report_stands_beside_its_baselines(shards, tmp_path):
         map(str, written)
     )
     assert all((tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes() for path in written)
-    lines = list(Category.summary({**numbers, "task": "category"}))
+    lines = list(summary({**numbers, "task": "category"}))
     assert any("category, top 1" in line and "100.0 %" in line and "25.0 %" in line for line in lines)
 
 
@@ -269,12 +270,12 @@ def test_groups_are_evaluated_and_a_set_without_names_of_categories_has_no_such_
     assert set(losses) == {"loss", "attributes", "box"}
     results = predicted(task.eval(), grouped)
     results["attribute_scores"] = (results["attributes"] == 1).astype(np.float32)
-    numbers = task.report(EvaluatedSplit(results, grouped, "test", grouped.rows("train")), tmp_path)
+    numbers = part(task, "report")(task, EvaluatedSplit(results, grouped, "test", grouped.rows("train")), tmp_path)
     assert numbers["model"]["score"] == numbers["model"]["groups_top_1"] == 1
     assert numbers["majority"]["groups_top_1"] < 0.8
     assert not any(name.startswith("category") for name in numbers["model"])
     assert set(numbers["groups"]) == {"mean", "texture", "shape", "fabric"}
-    said = task.answer(results, 0)
+    said = part(task, "answer")(task, results, 0)
     assert "category" not in said
     assert [len(said["attributes"][kind]) for kind in ("texture", "shape", "fabric")] == [1, 1, 1]
 
@@ -288,15 +289,15 @@ def test_a_report_of_constant_answers_says_that_they_collapsed(grouped, shards, 
         results[name] = np.broadcast_to(
             np.linspace(1, 0, results[name].shape[1], dtype=np.float32), results[name].shape
         )
-        assert task.report(EvaluatedSplit(results, opened, "test", opened.rows("train")), tmp_path)["collapse"][
-            "collapsed"
-        ]
+        assert part(task, "report")(task, EvaluatedSplit(results, opened, "test", opened.rows("train")), tmp_path)[
+            "collapse"
+        ]["collapsed"]
 
 
 def test_an_answer_names_category_types_attributes_and_box(shards):
     task, results = tiny_task(shards), predicted(tiny_task(shards), shards)
     results["category_scores"][0] = [0.1, 0.0, 0.3, 0.6]
-    said = task.answer(results, 0)
+    said = part(task, "answer")(task, results, 0)
     assert (said["category"], said["category_score"], said["type"]) == ("Coat", 0.6, "upper")
     assert said["types"]["full"] == {"score": 0.3, "category": "Dress"}
     assert [entry["name"] for entry in said["categories"]] == ["Coat", "Dress", "Blouse", "Jeans"]
@@ -304,7 +305,7 @@ def test_an_answer_names_category_types_attributes_and_box(shards):
     assert len(said["box"]) == 4
     json.dumps(said, allow_nan=False)
     image = np.full((80, 60, 3), 90, np.uint8)
-    drawn = task.draw(image, said)
+    drawn = part(task, "draw")(task, image, said)
     assert drawn.shape == image.shape
     assert (drawn != image).any()
     assert (image == 90).all()
@@ -354,9 +355,13 @@ def test_boxes_or_one_kind_of_label_may_be_missing(tmp_path):
         assert task.needs == needs
         assert set(task(batch_of(task, shards))) == {"loss", *needs}
         results = predicted(task.eval(), shards)
-        assert 0 <= task.measure(results)["score"] <= 1
-        assert "box" in task.answer(results, 0) if "box" in needs else "box" not in task.answer(results, 0)
-        task.report(EvaluatedSplit(results, shards, "test", shards.rows("train")), tmp_path / "out")
+        assert 0 <= part(task, "measure")(task, results)["score"] <= 1
+        assert (
+            "box" in part(task, "answer")(task, results, 0)
+            if "box" in needs
+            else "box" not in part(task, "answer")(task, results, 0)
+        )
+        part(task, "report")(task, EvaluatedSplit(results, shards, "test", shards.rows("train")), tmp_path / "out")
 
 
 def test_other_classes_and_an_empty_split_are_refused(shards, tmp_path):

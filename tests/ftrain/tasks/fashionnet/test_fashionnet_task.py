@@ -25,6 +25,7 @@ from ftrain.tasks.fashionnet.metrics import Answers, classes_of, measure, visibi
 from ftrain.tasks.fashionnet.network import FashionNetwork, Heads
 from ftrain.tasks.fashionnet.report import report, summary
 from ftrain.tasks.fashionnet.task import FashionNet
+from ftrain.tasks.task import part
 
 TINY = {"backbone": "test_efficientnet", "input_size": 64}
 PUBLISHED = {
@@ -257,7 +258,7 @@ def test_with_mirrored_views_a_mirrored_image_has_mirrored_landmarks(shop, point
     for name in ("category_scores", "attribute_scores", "embedding"):
         torch.testing.assert_close(other[name], plain[name])
     torch.testing.assert_close(plain["embedding"].norm(dim=1), torch.ones(6))
-    task.use_turned_views(False)
+    task.set_tta(False)
     assert not torch.allclose(task.predict(batch)["points"], plain["points"])
 
 
@@ -333,7 +334,7 @@ def oracle(task, shards, split):
 def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_path):
     task = task_of(shop)
     evaluated = oracle(task, shop, "test")
-    metrics = report(task.answers, evaluated, tmp_path)
+    metrics = report(task, evaluated, tmp_path)
     model = metrics["model"]
     assert model["ne"] == 0
     for name in ("visibility_accuracy", "top_1", "macro_f1", "attributes_recall_5_micro", "hit_1", "pck_10"):
@@ -357,22 +358,22 @@ def test_a_perfect_model_is_reported_as_one_and_the_floors_are_not(shop, tmp_pat
     } <= files
     lines = list(summary(metrics))
     assert any("items, hit@1" in line and "100.00 %" in line for line in lines)
-    assert measure(task.answers, evaluated.results)["quality"] == pytest.approx(1, abs=0.01)
+    assert measure(task, evaluated.results)["quality"] == pytest.approx(1, abs=0.01)
 
 
 def test_a_constant_answer_is_a_collapse(shop, tmp_path, monkeypatch):
-    monkeypatch.setattr("ftrain.tasks.fashionnet.answer.prediction_sheet", lambda *_: b"")
+    monkeypatch.setattr("ftrain.tasks.fashionnet.report.prediction_sheet", lambda *_: b"")
     task = task_of(shop)
     evaluated = oracle(task, shop, "test")
     evaluated.results["category_scores"][:] = np.eye(1, evaluated.results["category_scores"].shape[1], 1)
-    metrics = report(task.answers, evaluated, tmp_path / "category")
+    metrics = report(task, evaluated, tmp_path / "category")
     assert metrics["collapse"]["collapsed"]
     assert metrics["collapse"]["answer"] == task.answers.categories[1]
     evaluated = oracle(task, shop, "test")
     evaluated.results["points"] = np.broadcast_to(
         evaluated.results["points"].mean(axis=(0, 1)), evaluated.results["points"].shape
     )
-    assert report(task.answers, evaluated, tmp_path / "points")["collapse"]["collapsed"]
+    assert report(task, evaluated, tmp_path / "points")["collapse"]["collapsed"]
 
 
 def test_visibility_is_evaluated_where_the_garment_has_the_landmark():
@@ -397,7 +398,7 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
         results["category_scores"][0, 1] = score
         results["visibility_scores"][0] = [0.1, 0.1, 0.8]
         results["visibility_scores"][0, 2] = [0.2, presence - 0.2, 1 - presence]
-        nothing = task.answer(results, 0)
+        nothing = part(task, "answer")(task, results, 0)
         assert (nothing["recognized"], nothing["category"], nothing["points"], nothing["attributes"]) == (
             False,
             None,
@@ -405,7 +406,7 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
             [],
         )
     results["visibility_scores"][0, 2] = [0.2, 0.5, 0.3]
-    said = task.answer(results, 0)
+    said = part(task, "answer")(task, results, 0)
     assert (said["recognized"], said["category"], said["category_score"]) == (
         True,
         task.answers.categories[1],
@@ -415,15 +416,15 @@ def test_an_answer_names_what_is_recognized_and_nothing_below_the_stated_score(s
     assert (point["name"], point["visibility"], point["score"]) == ("sleeve_left", "occluded", pytest.approx(0.7))
     assert 0 <= point["x"] <= 59
     assert 0 <= point["y"] <= 89
-    other = task.answer(results, 0, task.answers.categories[0])
+    other = part(task, "answer")(task, results, 0, task.answers.categories[0])
     assert other["category"] == task.answers.categories[0]
     assert json.loads(json.dumps(said)) == said
     for one in (said, nothing):
-        drawn = task.draw(np.repeat(np.repeat(image, 8, 0), 8, 1), one)
+        drawn = part(task, "draw")(task, np.repeat(np.repeat(image, 8, 0), 8, 1), one)
         assert drawn.dtype == np.uint8
         assert drawn.shape[2] == 3
     with pytest.raises(UsageError, match="unknown category 'sock'; known are "):
-        task.check_category("sock")
+        part(task, "check_category")(task, "sock")
 
 
 def test_other_landmark_sets_work_as_well(tmp_path):

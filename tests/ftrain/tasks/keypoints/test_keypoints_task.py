@@ -14,8 +14,9 @@ from ftrain.data.image import warp, warp_image
 from ftrain.data.stream import RawSample
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets
 from ftrain.tasks.keypoints.config import KeypointsConfig
-from ftrain.tasks.keypoints.rotation import turn
+from ftrain.tasks.keypoints.rotation import rotate
 from ftrain.tasks.keypoints.task import KeypointEncoder, Keypoints
+from ftrain.tasks.task import Views, part
 
 SETS = (DEEPFASHION_8, FASHIONAI_24)
 TROUSERS = list(FASHIONAI_24.garments).index("trousers")
@@ -161,7 +162,7 @@ def test_it_learns_eight_squares_by_heart(one_thread):
     # Batch statistics, as in training: eight images are too few for running ones.
     with torch.no_grad():
         results = task.predict(batch)
-    measured = task.measure({name: value.numpy() for name, value in results.items()})
+    measured = part(task, "measure")(task, {name: value.numpy() for name, value in results.items()})
     assert measured["ne"] < 0.03
     assert measured["garment_accuracy"] == 1.0
 
@@ -174,11 +175,11 @@ def test_predictions_of_perfect_maps_are_the_truth_in_pixels_of_the_source(flip,
     with_points = batch["visibility"] >= Visibility.OCCLUDED
     perfect = gaussian_targets(batch["points"], with_points, (16, 16), 4, 1.4)
     plain = task.normalise(batch["image"])
-    views = {angle: turn(plain, angle) if angle else plain for angle in (0.0, *angles)}
+    views = {angle: rotate(plain, angle) if angle else plain for angle in (0.0, *angles)}
 
     def maps_of(image):
         for angle, view in views.items():
-            maps = turn(perfect, angle) if angle else perfect
+            maps = rotate(perfect, angle) if angle else perfect
             if torch.equal(image, view):
                 return maps, torch.zeros(6, 3)
             if flip and torch.equal(image, view.flip(3)):
@@ -218,12 +219,12 @@ def test_turning_moves_images_and_maps_alike_and_y_towards_x():
             + 31.5
         )
         for values, stride in ((image, 1), (maps, 4)):
-            found, _ = decode(turn(values, angle), stride)
+            found, _ = decode(rotate(values, angle), stride)
             assert (found[:, 0] - expected).abs().max() < 0.35
-    there_and_back = turn(turn(image, 10.0), -10.0)
+    there_and_back = rotate(rotate(image, 10.0), -10.0)
     assert (decode(there_and_back, 1)[0][:, 0] - places).abs().max() < 0.1
     assert (
-        decode(turn(image, 90.0), 1)[0][0, 0] - torch.tensor([50.0, 31.0])
+        decode(rotate(image, 90.0), 1)[0][0, 0] - torch.tensor([50.0, 31.0])
     ).abs().max() < 0.1  # from below to the right
 
 
@@ -231,20 +232,20 @@ def test_turned_views_are_chosen_and_keep_shapes():
     task = tiny_task(dataset_of(FASHIONAI_24))
     batch = batch_of(task, range(3), FASHIONAI_24)
     plain = task.predict(batch)
-    task.use_turned_views(True)
-    assert task.test_angles == (-10.0, 10.0)
+    task.set_tta(True)
+    assert task.views == Views(flip=True, rotations=(-10.0, 10.0))
     turned = task.predict(batch)
     assert {name: value.shape for name, value in plain.items()} == {name: value.shape for name, value in turned.items()}
     assert not torch.equal(plain["scores"], turned["scores"])
-    task.use_turned_views(None)
+    task.set_tta(None)
     assert torch.equal(plain["points"], task.predict(batch)["points"])
-    task.use_turned_views(False)  # one plain view: the mirror image is left out too
+    task.set_tta(False)  # one plain view: the mirror image is left out too
     alone = tiny_task(dataset_of(FASHIONAI_24), flip_test=False)
     assert torch.equal(alone.predict(batch)["points"], task.predict(batch)["points"])
     own = tiny_task(dataset_of(FASHIONAI_24), tta_angles=(5.0,))
     for choice, angles in ((None, (5.0,)), (True, (5.0,)), (False, ())):
-        own.use_turned_views(choice)
-        assert (own.test_angles, own.flip_test) == (angles, choice is not False)
+        own.set_tta(choice)
+        assert own.views == Views(choice is not False, angles)
 
 
 def test_cells_that_a_turned_view_does_not_show_are_averaged_over_the_others(monkeypatch):
@@ -269,12 +270,13 @@ def test_a_model_of_one_garment_takes_its_rows_only():
     [
         ({}, "sock", "no garment 'sock'"),
         ({"category": "dress"}, "skirt", "trained for dress only"),
-        ({"garment_loss_weight": 0.0}, None, "name one with --category"),
+        ({"garment_loss_weight": 0.0}, None, "choose one with --category"),
     ],
 )
 def test_a_category_that_cannot_be_predicted_is_refused(model, category, message):
+    task = tiny_task(dataset_of(FASHIONAI_24), **model)
     with pytest.raises(UsageError, match=message):
-        tiny_task(dataset_of(FASHIONAI_24), **model).check_category(category)
+        part(task, "check_category")(task, category)
 
 
 def test_an_answer_holds_the_points_of_its_garment():
@@ -282,7 +284,7 @@ def test_an_answer_holds_the_points_of_its_garment():
     scores = np.array([[0.1, 0.2, 0.1, 0.1, 0.5]], np.float32)
     points = np.arange(48, dtype=np.float32).reshape(1, 24, 2)
     results = {"points": points, "scores": np.ones((1, 24)), "garment_scores": scores, "size": np.array([[90.0, 60.0]])}
-    named, told = task.answer(results, 0), task.answer(results, 0, "skirt")
+    named, told = part(task, "answer")(task, results, 0), part(task, "answer")(task, results, 0, "skirt")
     assert (named["garment"], named["garment_score"]) == ("trousers", 0.5)
     assert [point["name"] for point in named["points"]] == [
         FASHIONAI_24.points[k] for k in FASHIONAI_24.garments["trousers"]

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +38,12 @@ def _few_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(retrieval_report, "SHEET_QUERIES", 2)
 
 
+def task_of(identity: str, categories: tuple[str, ...] = ()) -> Any:
+    """What a report asks of a task."""
+    config = SimpleNamespace(labels=identity, classify="category" if categories else "none")
+    return SimpleNamespace(config=config, categories=categories)
+
+
 def evaluated_of(shards: ShardSet, split: str, splits: tuple[str, ...], noise: float = 0.4) -> EvaluatedSplit:
     """Embeddings and colors that stand near the direction of their item; those of the baseline much less so."""
     rows = np.sort(np.concatenate([shards.rows(name) for name in splits]))
@@ -59,8 +67,8 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_path: Path) -> None:
     evaluated = evaluated_of(shards, "test", ("query", "gallery"))
-    numbers = report("item", CATEGORIES, evaluated, tmp_path / "one")
-    report("item", CATEGORIES, evaluated, tmp_path / "two")
+    numbers = report(task_of("item", CATEGORIES), evaluated, tmp_path / "one")
+    report(task_of("item", CATEGORIES), evaluated, tmp_path / "two")
     json.dumps(numbers, allow_nan=False)
     files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
     expected = {"plots/hits.csv", "plots/hits.png", "plots/category_confusion.png", "images.csv", "predictions.png"}
@@ -88,7 +96,7 @@ def test_a_report_is_whole_plain_and_the_same_each_time(shards: ShardSet, tmp_pa
 
 def test_queries_and_gallery_are_kept_apart_and_one_is_left_out_otherwise(shards: ShardSet, tmp_path: Path) -> None:
     official = evaluated_of(shards, "test", ("query", "gallery"))
-    numbers = report("item", (), official, tmp_path / "official")
+    numbers = report(task_of("item"), official, tmp_path / "official")
     rows, embedding, items = official.results["row"], official.results["embedding"], shards.columns["item"]
     asks = np.isin(shards.columns["split"][rows], ["query"])
     alone = judge_retrieval(embedding[asks], embedding[~asks], items[rows[asks]], items[rows[~asks]]).summary()
@@ -98,7 +106,7 @@ def test_queries_and_gallery_are_kept_apart_and_one_is_left_out_otherwise(shards
     assert set(shards.columns["split"][_rows_of(shards, table(tmp_path / "official/images.csv"), "found")]) == {
         "gallery"
     }
-    left_out = report("item", (), evaluated_of(shards, "test", ("test",)), tmp_path / "one")
+    left_out = report(task_of("item"), evaluated_of(shards, "test", ("test",)), tmp_path / "one")
     assert (left_out["protocol"], left_out["model"]["queries"], left_out["model"]["gallery"]) == (
         "leaving one out",
         40,
@@ -115,7 +123,7 @@ def _rows_of(shards: ShardSet, rows: list[dict[str, str]], column: str) -> np.nd
 
 
 def test_other_splits_may_only_answer(shards: ShardSet, tmp_path: Path) -> None:
-    numbers = report("item", (), evaluated_of(shards, "test+train", ("test", "train")), tmp_path)
+    numbers = report(task_of("item"), evaluated_of(shards, "test+train", ("test", "train")), tmp_path)
     assert (numbers["model"]["queries"], numbers["model"]["gallery"]) == (40, 56)
     assert numbers["protocol"] == "test asks, test and train answer"
     assert numbers["chance"]["hit_1"] == pytest.approx(6 / 55)
@@ -123,7 +131,7 @@ def test_other_splits_may_only_answer(shards: ShardSet, tmp_path: Path) -> None:
 
 def test_images_come_worst_first_and_name_what_was_found(shards: ShardSet, tmp_path: Path) -> None:
     evaluated = evaluated_of(shards, "test", ("query", "gallery"), noise=0.9)
-    report("item", (), evaluated, tmp_path)
+    report(task_of("item"), evaluated, tmp_path)
     rows = table(tmp_path / "images.csv")
     precisions = [float(row["average_precision"]) for row in rows]
     assert precisions == sorted(precisions)
@@ -139,7 +147,7 @@ def test_intervals_are_over_items_whose_images_fail_together(shards: ShardSet, t
     asks = shards.columns["split"][evaluated.results["row"]] == "query"
     lost = asks & (item < ITEMS // 2)
     evaluated.results["embedding"][lost] = np.roll(evaluated.results["embedding"][lost], ITEMS // 2, axis=1)
-    model = report("item", (), evaluated, tmp_path)["model"]
+    model = report(task_of("item"), evaluated, tmp_path)["model"]
     assert model["hit_1"] == 0.5
     spread_of_items = 2 * 1.96 * np.sqrt(0.25 / ITEMS)
     assert model["hit_1_high"] - model["hit_1_low"] == pytest.approx(spread_of_items, rel=0.2)
@@ -147,7 +155,7 @@ def test_intervals_are_over_items_whose_images_fail_together(shards: ShardSet, t
 
 def test_validation_tries_weights_of_the_color(shards: ShardSet, tmp_path: Path) -> None:
     evaluated = evaluated_of(shards, "val", ("val",), noise=0.8)
-    found = report("item", (), evaluated, tmp_path)["color_weights"]
+    found = report(task_of("item"), evaluated, tmp_path)["color_weights"]
     assert [entry["weight"] for entry in found] == [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
     assert found[-1]["map"] > found[0]["map"] + 0.05, "the colors of these results tell more than the embeddings"
     places = np.arange(24)
@@ -165,9 +173,9 @@ def test_nothing_to_find_is_said(shards: ShardSet, tmp_path: Path) -> None:
     evaluated = evaluated_of(shards, "test", ("test",))
     few = {name: values[:5] for name, values in evaluated.results.items()}
     with pytest.raises(UsageError, match="no image of the split 'test' has another one of its item"):
-        report("item", (), EvaluatedSplit(few, shards, "test", evaluated.training_rows), tmp_path)
+        report(task_of("item"), EvaluatedSplit(few, shards, "test", evaluated.training_rows), tmp_path)
     with pytest.raises(UsageError, match="carries no color, so nothing can be evaluated"):
-        report("color", (), evaluated, tmp_path)
+        report(task_of("color"), evaluated, tmp_path)
 
 
 @pytest.mark.parametrize(("noise", "collapsed"), [(0.0, True), (0.02, True), (0.3, False), (3.0, False)])

@@ -33,6 +33,7 @@ from ftrain.tasks.style.config import StyleConfig
 from ftrain.tasks.style.labels import Labels, attribute_labels, style_labels
 from ftrain.tasks.style.report import calibration_error, learnt_classes
 from ftrain.tasks.style.task import Style
+from ftrain.tasks.task import part
 from ftrain.use.evaluate import evaluate_run, summary_lines
 from ftrain.use.predict import PredictOptions, predict_images
 
@@ -134,7 +135,7 @@ def test_classes_are_those_of_the_vocabulary(shards):
         "scores": np.array([[0.1, 0.2, 0.7]]), "size": np.array([[64.0, 48.0]]), "attention": np.ones((1, 1, 4, 4)) / 16,
         "region": np.array([[0.0, -8.0, 64.0, 56.0]]),
     }  # fmt: skip
-    assert task.answer(results, 0)["style"] == "a-first"
+    assert part(task, "answer")(task, results, 0)["style"] == "a-first"
 
 
 def test_styles_of_k_fashion_have_english_names_and_ten_main_styles():
@@ -468,9 +469,9 @@ def test_the_mirror_image_is_averaged_on_request(shards):
     batch = batch_of(task, shards)
     with torch.no_grad():
         plain, mirrored = task.predict(batch), task.predict({**batch, "image": batch["image"].flip(2)})
-        task.use_turned_views(True)
+        task.set_tta(True)
         both = task.predict(batch)
-        task.use_turned_views(None)
+        task.set_tta(None)
         assert torch.equal(task.predict(batch)["scores"], plain["scores"])
     torch.testing.assert_close(both["scores"], (plain["scores"] + mirrored["scores"]) / 2)
 

@@ -11,14 +11,7 @@ from ftrain.metrics.classification import class_ranks
 from ftrain.plots import label_report
 from ftrain.plots.sheet import MARKS, Tile, mistaken
 from ftrain.tasks.category.labels import CategoryLabels
-
-
-def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over union N of boxes N, 4 (x1, y1, x2, y2, centers of corner pixels, both of which belong to the box)."""
-    first, last = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
-    shared = np.prod(np.maximum(last - first + 1, 0), axis=1)
-    areas = [np.prod(box[:, 2:] - box[:, :2] + 1, axis=1) for box in (boxes, truth)]
-    return shared / (areas[0] + areas[1] - shared)
+from ftrain.tasks.category.metrics import box_overlap
 
 
 def hits(learned: CategoryLabels, results: Results) -> tuple[np.ndarray, np.ndarray]:

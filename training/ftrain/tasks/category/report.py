@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,14 +15,17 @@ from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy, group_majority
-from ftrain.metrics.bootstrap import ratio_interval
-from ftrain.metrics.classification import answers, classification_metrics, dominance
+from ftrain.metrics.classification import answers, dominance
 from ftrain.metrics.slices import slices
 from ftrain.plots import label_report
 from ftrain.plots.label_plots import plot_bars
 from ftrain.plots.sheet import MARKS_ENTRY, ORDER_ENTRY, sheet
 from ftrain.tasks.category.labels import CategoryLabels
-from ftrain.tasks.category.per_image import box_overlap, hits, images, tile
+from ftrain.tasks.category.metrics import label_metrics, metrics_by_target
+from ftrain.tasks.category.per_image import hits, images, tile
+
+if TYPE_CHECKING:
+    from ftrain.tasks.category.task import Category
 
 _NAMES = {
     "category_top_1": "category, top 1",
@@ -54,32 +57,13 @@ class _Baselines:
         return len(self.categories) == 0
 
 
-def measure(learned: CategoryLabels, results: Results) -> dict[str, Any]:
-    """Flat figures of whatever has labels, and `score`: the mean of top-1 of the category and of what is said of attributes."""
-    found: dict[str, Any] = {}
-    for kind, part in _parts(learned, results).items():
-        found |= {
-            f"{kind}_{name}": value
-            for name, value in part.items()
-            if not (isinstance(value, float) and math.isnan(value))
-        }
-    chosen = [found[name] for name in ("category_top_1", "groups_top_1") if name in found]
-    if "groups_top_1" not in found:
-        chosen += [found[name] for name in ("attribute_recall_5_micro", "attribute_recall_3_micro") if name in found][
-            :1
-        ]
-    if not chosen and "box_iou" in found:
-        chosen = [found["box_iou"]]
-    return {"score": float(np.mean(chosen)) if chosen else math.nan, **found}
-
-
-def report(learned: CategoryLabels, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
+def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
     Raises `UsageError` when no image of the split has a label that the run learnt.
     """
-    results, notes = evaluated.results, label_report.notes_of(evaluated)
-    model = measure(learned, results)
+    learned, results, notes = task.labels, evaluated.results, label_report.notes_of(evaluated)
+    model = label_metrics(learned, results)
     if math.isnan(model["score"]):
         place = f"{evaluated.shards.place}: the split {evaluated.split!r}"
         raise UsageError(f"{place} has no labels that the run learnt; choose another --split")
@@ -130,46 +114,6 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         yield from label_report.part_lines(title, parts or {}, "never looking")
 
 
-def _parts(learned: CategoryLabels, results: Results) -> dict[str, dict[str, Any]]:
-    """Figures by what they are of, for predictions or for a baseline that has the same arrays."""
-    parts: dict[str, dict[str, Any]] = {}
-    labels = results.get("category")
-    if labels is not None and (labels >= 0).any() and "category_scores" in results:
-        scores = results["category_scores"]
-        parts["category"] = classification_metrics(scores, labels)
-        if learned.types:
-            parts["type"] = _type_metrics(learned, scores, labels)
-    targets = results.get("attributes")
-    if targets is not None and (targets == 1).any() and "attribute_scores" in results:
-        scores, positive, known = results["attribute_scores"], targets == 1, targets >= 0
-        if learned.exclusive:
-            parts["groups"] = group_accuracy(scores, positive, known, learned.groups)["mean"]
-        else:
-            parts["attribute"] = attribute_recall(scores, positive, known)["all"]
-    if "true_box" in results and "boxes" in results:
-        overlap = box_overlap(results["boxes"], results["true_box"])
-        low, high = ratio_interval(overlap, np.ones(len(overlap)))
-        parts["box"] = {
-            "iou": float(overlap.mean()),
-            "iou_low": low,
-            "iou_high": high,
-            "iou_50": float((overlap > 0.5).mean()),
-        }
-    return parts
-
-
-def _type_metrics(learned: CategoryLabels, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """How often the type of clothes is right: upper, lower or full."""
-    members = list(learned.types.values())
-    owner = np.full(len(learned.categories), -1)
-    for number, ids in enumerate(members):
-        owner[ids] = number
-    truth = np.where(labels >= 0, owner[labels], -1)
-    summed = np.stack([scores[:, ids].sum(axis=1) for ids in members], axis=1)
-    found = classification_metrics(summed, truth, top=(1,))
-    return {name: found[name] for name in ("top_1", "top_1_low", "top_1_high")}
-
-
 def _learn_baselines(learned: CategoryLabels, evaluated: EvaluatedSplit) -> _Baselines:
     rows, shards = evaluated.training_rows, evaluated.shards
     notes = [shards.read_annotation(int(row)) for row in rows]
@@ -199,12 +143,14 @@ def _baseline_metrics(
         blind["attribute_scores"] = _ranked_by_frequency(baselines.attribute_counts, number)
     found = {
         "majority": {
-            name: value for name, value in measure(learned, blind).items() if name != "score" or not math.isnan(value)
+            name: value
+            for name, value in label_metrics(learned, blind).items()
+            if name != "score" or not math.isnan(value)
         }
     }
     if baselines.mean_box is not None:
         mean = {"boxes": baselines.mean_box * np.tile(results["size"], 2) - 0.5, "true_box": results["true_box"]}
-        found["mean_box"] = {f"box_{name}": value for name, value in _parts(learned, mean)["box"].items()}
+        found["mean_box"] = {f"box_{name}": value for name, value in metrics_by_target(learned, mean)["box"].items()}
     return found
 
 

@@ -7,9 +7,7 @@ cross-entropy."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,8 @@ from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig
 from ftrain.data.image import move_points
 from ftrain.data.stream import Batch, RawSample
-from ftrain.data.types import EvaluatedSplit, Results, Rows
-from ftrain.data.view import View, encoded_image, names_as_ids, view_of_sample
+from ftrain.data.types import Rows
+from ftrain.data.view import View, names_as_ids, view_of_sample
 from ftrain.layers.affine import invert_matrices
 from ftrain.layers.attribute_loss import attribute_targets, binary_loss, class_loss, exclusive_loss, exclusive_shares
 from ftrain.tasks.category.box import box_loss
@@ -78,6 +76,7 @@ class Category(Task):
         "category_top_1", "category_top_3", "category_top_5", "category_macro_f1", "groups_top_1", "attribute_recall_3_micro",
         "attribute_recall_5_micro", "box_iou",
     )  # fmt: skip
+    view_kinds = ("flip",)
 
     def __init__(self, config: CategoryConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
@@ -108,7 +107,6 @@ class Category(Task):
             local_stride=config.local_stride, box_head=config.box_head, box_gradient=config.box_gradient,
             true_boxes=self.labels.has_boxes, hidden=config.hidden, dropout=config.dropout,
         )  # fmt: skip
-        self.flip_test = config.flip_test
         named = dataset.get("names", {}).get("category", self.labels.categories)
         never = torch.tensor([name not in named for name in self.labels.categories], dtype=torch.bool)
         self.register_buffer(
@@ -194,59 +192,19 @@ class Category(Task):
     def predict(self, batch: Batch) -> Batch:
         """`category_scores` B, C and `attribute_scores` B, A (probabilities), `boxes` B, 4 in pixels of the source.
 
-        What the batch holds of the truth is handed on.
+        The ground truth in the batch is passed on.
         """
         views = [self._scores(self.network(batch["image"]))]
-        if self.flip_test:
+        if self.views.flip:
             scores, boxes = self._scores(self.network(batch["image"].flip(2)))
             views.append((scores, torch.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], dim=1)))
         results = {name: torch.stack([scores[name] for scores, _ in views]).mean(dim=0) for name in views[0][0]}
         boxes = torch.stack([boxes for _, boxes in views]).mean(dim=0)
         results["boxes"] = _box_of_source(boxes * self.config.input_size, batch["matrix"], batch["size"])
-        handed_on = ["category", "attributes", "has_box", "size"]
+        passed_on = ["category", "attributes", "has_box", "size"]
         if self.config.crop == "image":  # who is shown the box has nothing to find
-            handed_on.append("true_box")
-        return results | {name: batch[name] for name in handed_on if name in batch}
-
-    def measure(self, results: Results) -> dict[str, Any]:
-        """Figures of what has labels, and `score`, their mean, by which checkpoints are chosen."""
-        from ftrain.tasks.category.report import measure
-
-        return measure(self.labels, results)
-
-    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-        """Figures beside the majority and the mean box, per class and group, slices, the worst images."""
-        from ftrain.tasks.category.report import report
-
-        return report(self.labels, evaluated, out)
-
-    @classmethod
-    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """The figures beside those of the baselines."""
-        from ftrain.tasks.category.report import summary
-
-        yield from summary(metrics)
-
-    def use_turned_views(self, turned: bool | None) -> None:
-        """The mirrored image as a second view; None: as the configuration says."""
-        self.flip_test = self.config.flip_test if turned is None else turned
-
-    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """As the encoder sees an image of a shard."""
-        return encoded_image(self.config, image, box)
-
-    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """Category with its score and rivals, attributes, box in pixels; or that nothing is recognized."""
-        from ftrain.tasks.category.answer import answer
-
-        del category
-        return answer(self.labels, self.config.score_threshold, results, number)
-
-    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """The box and what is said of it."""
-        from ftrain.tasks.category.answer import draw
-
-        return draw(image, answer)
+            passed_on.append("true_box")
+        return results | {name: batch[name] for name in passed_on if name in batch}
 
     def _attribute_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         config = self.config

@@ -1,33 +1,33 @@
-"""What FashionNet says of one image: as plain values, drawn on the image, and as a tile of the sheet of an evaluation."""
+"""What FashionNet says of one image: as plain values, and drawn on the image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet
-from ftrain.data.types import EvaluatedSplit, Results
-from ftrain.metrics.normalised_error import PointErrors
-from ftrain.plots import label_report
-from ftrain.plots.drawing import INK, WHITE, draw_answer, side_color, side_entries
-from ftrain.plots.sheet import MARKS, MARKS_ENTRY, ORDER_ENTRY, Tile, mistaken, sheet
+from ftrain.data.types import Results
+from ftrain.plots.overlay import INK, WHITE, draw_landmarks, label_font
 from ftrain.tasks.fashionnet.metrics import Answers
+
+if TYPE_CHECKING:
+    from ftrain.tasks.fashionnet.task import FashionNet
 
 _FIRST_CATEGORIES, _FIRST_ATTRIBUTES = 3, 6
 _LEAST_ATTRIBUTE = 0.5  # score from which on an attribute is named
 _VISIBILITIES = ("visible", "occluded", "absent")
 
 
-def answer(answers: Answers, results: Results, number: int, category: str | None, least_score: float) -> dict[str, Any]:
+def answer(task: FashionNet, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
     """Size, category with its score (`category` if given), attributes, and the landmarks that are thought to be in the image.
 
-    `recognized` is false, and nothing is named, where no landmark is thought to be there, or where the score is below `least_score`:
+    `recognized` is false, and nothing is named, where no landmark is thought to be there, or where the score is below `score_threshold`:
     `category_score`, or without categories `landmark_score`, the mean certainty of the landmarks that are there. Coordinates are pixels.
     """
+    answers, least_score = task.answers, task.config.score_threshold
     width, height = (int(side) for side in results["size"][number])
     points = _points(answers.landmarks, results, number)
     score = float(np.mean([point["score"] for point in points])) if points else 0.0
@@ -43,21 +43,21 @@ def answer(answers: Answers, results: Results, number: int, category: str | None
     said |= {name: _rounded(score), "recognized": category is not None or (bool(points) and score >= least_score)}
     if not said["recognized"]:
         return {**said, **({"category": None} if "category" in said else {}), "attributes": [], "points": []}
-    return {**said, "attributes": _attributes(answers, results, number), "points": points}
+    return {**said, "attributes": named_attributes(answers, results, number), "points": points}
 
 
-def draw(pixels: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
+def draw(task: FashionNet, pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
     """The landmarks of an answer on its image, what the garment is above them, and its attributes below."""
     name = answer.get("category") or ("garment" if answer["recognized"] else "nothing recognized")
-    drawn = draw_answer(pixels, {**answer, "garment": name, "garment_score": answer.get("category_score")}, landmarks)
+    named = {**answer, "garment": name, "garment_score": answer.get("category_score")}
+    drawn = draw_landmarks(pixels, named, task.landmarks)
     lines = [one["name"].rpartition("/")[2].replace("_", " ") for one in answer["attributes"]]
     lines = [line for line in lines if line.isascii()]
     if not lines:
         return drawn
     image = Image.fromarray(drawn)
     unit = max(image.size) / 800
-    font = ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", max(6.0, 15 * unit))
-    pen, pad, step = ImageDraw.Draw(image), 8 * unit, 20 * unit
+    pen, font, pad, step = ImageDraw.Draw(image), label_font(15 * unit), 8 * unit, 20 * unit
     width, top = max(pen.textlength(line, font) for line in lines), image.height - step * len(lines) - 2 * pad
     pen.rectangle((0, top, width + 2 * pad, image.height), INK)
     for place, line in enumerate(lines):
@@ -65,38 +65,11 @@ def draw(pixels: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> 
     return np.asarray(image)
 
 
-def prediction_sheet(
-    answers: Answers, evaluated: EvaluatedSplit, errors: PointErrors, chosen: Sequence[int], subtitle: str
-) -> bytes:
-    """PNG of the chosen images with their predicted landmarks, the category and the attributes beside the true ones."""
-    tiles = [_tile(answers, evaluated, errors, number) for number in chosen]
-    legend = [*side_entries(answers.landmarks), *([MARKS_ENTRY] if answers.attributes else []), ORDER_ENTRY]
-    meaning = {"good": "green frame: category right", "bad": "red frame: wrong"}
-    return sheet(tiles, "Landmarks, category and attributes", subtitle, meaning=meaning, legend=legend)
-
-
-def _tile(answers: Answers, evaluated: EvaluatedSplit, errors: PointErrors, number: int) -> Tile:
-    results = evaluated.results
-    pixels, _ = label_report.image_of(evaluated, number)
-    present = results["visibility_scores"][number].argmax(axis=1) < 2
-    count = int(errors.counted[number].sum())
-    lines, good = [], None
-    if answers.categories:
-        truth, said = int(results["category"][number]), int(results["category_scores"][number].argmax())
-        good = None if truth < 0 else truth == said
-        lines.append(mistaken(answers.categories[said], answers.categories[truth] if good is False else None))
-    lines.append(
-        f"landmarks: NE {100 * errors.distances[number].sum() / count:.1f} %" if count else "no visible landmark"
-    )
-    if answers.attributes:
-        targets = results["attributes"][number]
-        named = [one["name"] for one in _attributes(answers, results, number)]
-        words = [
-            f"{MARKS[int(targets[list(answers.attributes).index(name)])]} {name.rpartition('/')[2]}" for name in named
-        ]
-        lines += [", ".join(words[place : place + 2]) for place in range(0, len(words), 2)]
-    colors = [side_color(answers.landmarks, point) for point in np.flatnonzero(present).tolist()]
-    return Tile(pixels, lines, good, points=results["points"][number][present], point_colors=colors)
+def check_category(task: FashionNet, category: str | None) -> None:
+    """One of the categories of the run, if it has any."""
+    if category is not None and category not in task.answers.categories:
+        known = ", ".join(task.answers.categories) or "none: the run did not learn categories"
+        raise UsageError(f"unknown category {category!r}; known are {known}")
 
 
 def _points(landmarks: LandmarkSet, results: Results, number: int) -> list[dict[str, Any]]:
@@ -112,7 +85,7 @@ def _points(landmarks: LandmarkSet, results: Results, number: int) -> list[dict[
     return points
 
 
-def _attributes(answers: Answers, results: Results, number: int) -> list[dict[str, Any]]:
+def named_attributes(answers: Answers, results: Results, number: int) -> list[dict[str, Any]]:
     """Of exclusive groups the likeliest of each; else the first few that are more likely than not."""
     if "attribute_scores" not in results:
         return []

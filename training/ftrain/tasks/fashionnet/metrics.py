@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import balanced_accuracy, classification_metrics
 from ftrain.metrics.normalised_error import normalised_distances, summarise
 from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
+
+if TYPE_CHECKING:
+    from ftrain.tasks.fashionnet.task import FashionNet
 
 IntArray = NDArray[np.int64]
 
@@ -32,12 +35,13 @@ class Answers:
     exclusive: bool  # of each type an image has exactly one
 
 
-def measure(answers: Answers, results: Results) -> dict[str, Any]:
+def measure(task: FashionNet, results: Results) -> dict[str, Any]:
     """All figures of a split, and `quality`, the mean of one share per answer, by which checkpoints are chosen.
 
     These are `pck_auc` (area under the share of landmarks within a distance, up to 0.2), `top_1` of the category, the
     attributes' `attributes_top_1` or `attributes_recall_5_micro`, and `map` of each image among all others of the split.
     """
+    answers = task.answers
     errors = normalised_distances(
         results["points"], results["truth"], results["visibility"], results["garment"],
         results["size"][:, 0], results["size"][:, 1], answers.landmarks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,10 @@ from ftrain.tasks.fashionnet.metrics import (
     retrieval,
     visibility_metrics,
 )
+from ftrain.tasks.fashionnet.sheet import prediction_sheet
+
+if TYPE_CHECKING:
+    from ftrain.tasks.fashionnet.task import FashionNet
 
 _SHEET_IMAGES = 20
 _FAR = 0.2  # NE from which on an image's landmarks are as bad as can be
@@ -60,10 +64,9 @@ class _Scores:
     items: np.ndarray | None  # rank of the first right image, -1 without one
 
 
-def report(answers: Answers, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
+def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
-    from ftrain.tasks.fashionnet.answer import prediction_sheet
-
+    answers = task.answers
     results, shards = evaluated.results, evaluated.shards
     splits = shards.columns["split"][results["row"]]
     numbers, errors, subtitle = landmark_metrics(answers.landmarks, evaluated, out)

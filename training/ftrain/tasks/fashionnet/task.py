@@ -6,8 +6,7 @@ stages of a run (`fit.stages`). Differences from the original are listed in docs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch
-from ftrain.data.types import EvaluatedSplit, Results, Rows
-from ftrain.data.view import encoded_image, known_landmarks, names_as_ids
+from ftrain.data.types import Rows
+from ftrain.data.view import known_landmarks, names_as_ids
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss, exclusive_shares
 from ftrain.layers.metric_learning import triplet_loss
@@ -64,6 +63,7 @@ class FashionNet(Task):
         "hit_1",
         "map",
     )
+    view_kinds = ("flip",)
 
     def __init__(self, config: FashionNetConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
@@ -88,7 +88,6 @@ class FashionNet(Task):
             points=len(self.landmarks), category=num_categories, attributes=num_attributes,
             embedding=config.embedding_dim if "embedding" in heads else 0, auxiliary=num_categories if config.auxiliary else 0,
         ))  # fmt: skip
-        self.flip_test = config.flip_test
 
     def label_groups(self) -> tuple[str, ...]:
         """Landmarks, and what the heads answer."""
@@ -187,80 +186,29 @@ class FashionNet(Task):
     def predict(self, batch: Batch) -> Batch:
         """`points` B, K, 2 in pixels of the source and inside it, `visibility_scores` B, K, 3 (visible, occluded, absent).
 
-        Where the network has them `category_scores` B, C, `attribute_scores` B, A and `embedding` B, D. What the batch holds of the
-        truth is handed on.
+        Where the network has them `category_scores` B, C, `attribute_scores` B, A and `embedding` B, D. The ground truth
+        in the batch is passed on.
         """
         seen = self.network(batch["image"])
         views = [_probabilities(seen, self.groups)]
-        if self.flip_test:
-            views.append(self._put_back(_probabilities(self.network(batch["image"].flip(2)), self.groups)))
+        if self.views.flip:
+            views.append(self._flipped_back(_probabilities(self.network(batch["image"].flip(2)), self.groups)))
         found = {name: torch.stack([view[name] for view in views]).mean(dim=0) for name in views[0]}
         if "embedding" in found:
             found["embedding"] = F.normalize(found["embedding"], dim=1)
         found["points"] = points_of_source(found["points"], batch["matrix"], batch["size"])
         return {**found, "size": batch["size"], **{name: batch[name] for name in _TRUTHS if name in batch}}
 
-    def _put_back(self, mirrored: Batch) -> Batch:
-        """Answers for a mirrored image, for the image itself: left and right change places."""
+    def _flipped_back(self, flipped: Batch) -> Batch:
+        """Predictions of a flipped image as those of the image itself: left and right are swapped."""
         partners = list(self.landmarks.partners)
-        points = mirrored["points"][:, partners]
+        points = flipped["points"][:, partners]
         points = torch.stack([self.config.input_size - 1 - points[..., 0], points[..., 1]], dim=-1)
-        return {**mirrored, "points": points, "visibility_scores": mirrored["visibility_scores"][:, partners]}
-
-    def use_turned_views(self, turned: bool | None) -> None:
-        """Test-time augmentation is the mean over the image and its mirror image."""
-        self.flip_test = self.config.flip_test if turned is None else turned
+        return {**flipped, "points": points, "visibility_scores": flipped["visibility_scores"][:, partners]}
 
     def untrained(self) -> FashionNet | None:
-        """With fresh heads on the given backbone: what its features alone find in a gallery; None where nothing is retrieved."""
-        if self.network.fusion.embedding is None:
-            return None
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            baseline = FashionNet(self.config, self.dataset).eval()
-        baseline.flip_test = self.flip_test
-        return baseline
-
-    def measure(self, results: Results) -> dict[str, Any]:
-        """Figures of all answers; items are sought among the other images of the split."""
-        from ftrain.tasks.fashionnet.metrics import measure
-
-        return measure(self.answers, results)
-
-    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-        """All figures beside their baselines (mean pose, majority, untrained features), slices, tables, plots, images."""
-        from ftrain.tasks.fashionnet.report import report
-
-        return report(self.answers, evaluated, out)
-
-    @classmethod
-    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """Model and baselines side by side."""
-        from ftrain.tasks.fashionnet.report import summary
-
-        yield from summary(metrics)
-
-    def check_category(self, category: str | None) -> None:
-        """A name of the set's categories, where the model has any."""
-        if category is not None and category not in self.answers.categories:
-            known = ", ".join(self.answers.categories) or "none: the run learnt no categories"
-            raise UsageError(f"unknown category {category!r}; known are {known}")
-
-    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """As the encoder sees an image of a shard."""
-        return encoded_image(self.config, image, box)
-
-    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """Category, attributes, and the landmarks that are in the image; nothing where no garment is recognized."""
-        from ftrain.tasks.fashionnet.answer import answer
-
-        return answer(self.answers, results, number, category, self.config.score_threshold)
-
-    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """Landmarks with their names, and what the garment is."""
-        from ftrain.tasks.fashionnet.answer import draw
-
-        return draw(image, answer, self.landmarks)
+        """With fresh heads on the given backbone: what its features alone find in a gallery; None if nothing is retrieved."""
+        return None if self.network.fusion.embedding is None else self.fresh()
 
 
 def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:

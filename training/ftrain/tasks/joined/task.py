@@ -7,9 +7,8 @@ without a step of training; evaluate, predict, describe, index and query take th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,11 @@ from fschemas.failures import UsageError
 from ftrain.data.config import TaskConfig
 from ftrain.data.image import decode
 from ftrain.data.stream import Batch, RawSample
-from ftrain.data.types import EvaluatedSplit, Results, Rows
+from ftrain.data.types import Rows
 from ftrain.layers.backbone import Backbone
 from ftrain.tasks.retrieval.encoder import RetrievalEncoder
 from ftrain.tasks.retrieval.task import Retrieval
-from ftrain.tasks.task import Task, find_task
+from ftrain.tasks.task import Task, Views, find_task
 
 _SCORES = ("attribute_scores", "category_scores")  # what a run without an embedding says
 _LEAST_SCORE = (
@@ -152,39 +151,19 @@ class Joined(Task):
         """As the first run: what it learned to find again is what the joined one is evaluated by."""
         self.lead.check_validation(rows)
 
-    def measure(self, results: Results) -> dict[str, Any]:
-        """As `ftrain retrieval`."""
-        return self.lead.measure(results)
-
-    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-        """As `ftrain retrieval`; the baseline is the backbone of the first run."""
-        return self.lead.report(evaluated, out)
-
-    @classmethod
-    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """As `ftrain retrieval`."""
-        yield from Retrieval.summary(metrics)
-
     def untrained(self) -> Task:
         """The backbone of the first run, as it was given."""
         return self.lead.untrained()
 
-    def use_turned_views(self, turned: bool | None) -> None:
-        """On, off, or as each run has it, for all of them."""
-        for task in self.tasks:
-            task.use_turned_views(turned)
+    def set_tta(self, views: Views | bool | None) -> None:
+        """Those of each run: on, off, or as its configuration says."""
+        self.views = Views()
+        for task in self.tasks if hasattr(self, "members") else ():
+            task.set_tta(views)
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
         """The inputs of every run; a box is for those that look at it."""
         return inputs_of(self.tasks, image, box)
-
-    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """What the first run says, with the joined embedding."""
-        return self.lead.answer(results, number, category)
-
-    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """As `ftrain retrieval`."""
-        return self.lead.draw(image, answer)
 
     def exportable(self) -> tuple[nn.Module, Batch]:
         """Never: what the runs see is taken out of the middle of their networks."""

@@ -1,10 +1,10 @@
-"""What is said of predicted key points: the report of a split beside the mean pose, and the answer for one image."""
+"""The report of predicted keypoints: metrics beside the mean pose, tables, plots and a sheet of images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,9 +12,13 @@ from fschemas.csv_text import csv_bytes
 from fschemas.landmarks import LandmarkSet
 from fschemas.publish import publish_bytes
 from fschemas.wording import count
-from ftrain.data.types import EvaluatedSplit, Results
+from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.normalised_error import PointErrors
 from ftrain.plots.landmark_report import error_sums, landmark_metrics
+from ftrain.tasks.keypoints.sheet import contact_sheet
+
+if TYPE_CHECKING:
+    from ftrain.tasks.keypoints.task import Keypoints
 
 _LABELS = {
     "ne": "NE, with 95 % interval",
@@ -25,13 +29,12 @@ _LABELS = {
 }
 
 
-def report(landmarks: LandmarkSet, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
+def report(task: Keypoints, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
     Raises `UsageError` when no visible point of the split can be evaluated.
     """
-    from ftrain.plots.drawing import contact_sheet
-
+    landmarks = task.landmarks
     numbers, errors, subtitle = landmark_metrics(landmarks, evaluated, out)
     rows = _image_rows(landmarks, evaluated, errors)
     publish_bytes(out / "images.csv", csv_bytes(("key", "garment", "ne", "points"), rows))
@@ -59,24 +62,6 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
         yield f"left out: {count(images, 'image')} without a reference length, with {count(lost, 'visible landmark')}"
     if metrics.get("ratio_to_mean_pose_high", 0) >= 1:
         yield "WARNING: not clearly better than a model that never looks at the image"
-
-
-def answer(landmarks: LandmarkSet, results: Results, number: int, garment: str | None) -> dict[str, Any]:
-    """Size, garment (the one that the model names, if not given) and its points in pixels, rounded to what can be told."""
-    garments, scores = list(landmarks.garments), results["garment_scores"][number]
-    garment = garment or garments[int(scores.argmax())]
-    width, height = (int(side) for side in results["size"][number])
-    points = [
-        {
-            "name": landmarks.points[point],
-            "x": round(float(results["points"][number, point, 0]), 2),
-            "y": round(float(results["points"][number, point, 1]), 2),
-            "score": round(float(results["scores"][number, point]), 4),
-        }
-        for point in landmarks.valid_points(garment)
-    ]
-    garment_score = round(float(scores[garments.index(garment)]), 4)
-    return {"width": width, "height": height, "garment": garment, "garment_score": garment_score, "points": points}
 
 
 def _image_rows(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: PointErrors) -> list[tuple[object, ...]]:

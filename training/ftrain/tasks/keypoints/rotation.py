@@ -1,4 +1,4 @@
-"""Turning images and maps around their center, on the device, for test-time augmentation."""
+"""Rotating images and maps around their center, on the device, for test-time augmentation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def turn(values: Tensor, degrees: float) -> Tensor:
-    """Turn B, C, H, W around the center of the image, bilinearly; zeros come in from outside.
+def rotate(values: Tensor, degrees: float, scale: float = 1.0) -> Tensor:
+    """Rotate B, C, H, W around the center of the image and enlarge by `scale`, bilinearly; zeros come in from outside.
 
-    Positive angles turn the y axis towards the x axis on the screen; `turn(turn(x, a), -a)` is x but for the corners.
+    Positive angles take the y axis towards the x axis on the screen; `rotate(rotate(x, a), -a)` is x except for the corners.
     """
     radians = math.radians(degrees)
-    cosine, sine = math.cos(radians), math.sin(radians)
+    cosine, sine = math.cos(radians) / scale, math.sin(radians) / scale
     height, width = values.shape[-2:]
-    # affine_grid works in shares of half a side, so the sides' ratio enters where x and y mix.
+    # affine_grid works in shares of half a side, so the ratio of the sides enters where x and y mix.
     matrix = torch.tensor(
-        [[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]],
-        device=values.device,
-        dtype=values.dtype,
-    )
+        [[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]], device=values.device, dtype=values.dtype
+    )  # fmt: skip
     grid = F.affine_grid(matrix.expand(values.shape[0], 2, 3), list(values.shape), align_corners=False)
     return F.grid_sample(values, grid, mode="bilinear", align_corners=False)

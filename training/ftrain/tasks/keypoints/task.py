@@ -1,15 +1,13 @@
-"""Key points of garments with the cascaded pyramid network (Chen et al., CVPR 2018), for any landmark set.
+"""Keypoints of garments with the cascaded pyramid network (Chen et al., CVPR 2018, section 3), for any landmark set.
 
 Losses as in the paper: all levels of GlobalNet learn the visible points, RefineNet learns the hardest half of the points
-that have coordinates (OHKM), among the valid points of the garment only. Beyond the paper a small head names the garment,
-so that a photograph of unknown category can be predicted.
+that have coordinates (OHKM, section 3.3), among the valid points of the garment only. Beyond the paper, a small head predicts
+the garment, so that an image of unknown category can be used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,23 +19,21 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24, LandmarkSet, Visibility
 from ftrain.data.config import TaskConfig
 from ftrain.data.stream import Batch, RawSample
-from ftrain.data.types import EvaluatedSplit, Results, Rows
-from ftrain.data.view import encoded_image, known_landmarks, landmarks_in_view, view_of_sample
+from ftrain.data.types import Rows
+from ftrain.data.view import known_landmarks, landmarks_in_view, view_of_sample
 from ftrain.layers.affine import points_of_source
 from ftrain.layers.backbone import Normalise
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
 from ftrain.layers.weights import backbone_weights
-from ftrain.metrics.normalised_error import normalised_distances, summarise
 from ftrain.tasks.keypoints.config import KeypointsConfig
 from ftrain.tasks.keypoints.losses import hard_keypoint_loss, mean_keypoint_loss, per_point_loss
 from ftrain.tasks.keypoints.network import PYRAMID_STRIDES, CascadedPyramidNetwork, KeypointMaps
-from ftrain.tasks.keypoints.rotation import turn
+from ftrain.tasks.keypoints.rotation import rotate
 from ftrain.tasks.label_checks import counts_for_error, has_coordinates
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
 
 _STRIDE = PYRAMID_STRIDES[0]
-_TURNED_VIEWS = (-10.0, 10.0)  # where turned images are asked for and the configuration names no angles
 
 
 @dataclass(frozen=True)
@@ -64,13 +60,14 @@ class KeypointEncoder:
 
 
 class Keypoints(Task):
-    """The key-point task: 24 FashionAI points, 8 DeepFashion points, or any other landmark set."""
+    """The keypoints task: the 24 landmarks of FashionAI, the 8 of DeepFashion, or any other landmark set."""
 
     name = "keypoints"
     needs = ("landmarks",)
     Config = KeypointsConfig
     selected_by = ("ne", "min")
     key_metrics = ("ne", "pck_5", "pck_10", "pck_20", "pck_auc", "garment_accuracy")
+    view_kinds = ("flip", "rotations", "scales")
 
     def __init__(self, config: KeypointsConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
@@ -79,7 +76,6 @@ class Keypoints(Task):
         if config.category is not None:
             self.landmarks.valid_points(config.category)  # raises for an unknown garment
         self.encoder = KeypointEncoder(config, self.landmarks)
-        self.flip_test, self.test_angles = config.flip_test, config.tta_angles
         state = backbone_weights(config.backbone, config.weights)
         self.network = CascadedPyramidNetwork(len(self.landmarks), config.backbone, state, config.channels)
         self.garment_head = nn.Linear(self.network.coarsest_channels, len(self.landmarks.garments))
@@ -144,95 +140,40 @@ class Keypoints(Task):
     def predict(self, batch: Batch) -> Batch:
         """`points` B, K, 2 in pixels of the source and inside it, `scores` B, K (peak heights), `garment_scores` B, G.
 
-        What the batch holds of the truth is handed on.
+        The ground truth in the batch is passed on.
         """
         image = self.normalise(batch["image"])
         maps, garment_scores = self._averaged_maps(image)
         points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.offset)
         source = points_of_source(points, batch["matrix"], batch["size"])
         probabilities = garment_scores.float().softmax(dim=1)
-        handed_on = {name: batch[name] for name in ("truth", "visibility", "garment", "size") if name in batch}
-        return {"points": source, "scores": scores, "garment_scores": probabilities, **handed_on}
-
-    def measure(self, results: Results) -> dict[str, Any]:
-        """NE with its parts and interval, and the share of garments named right."""
-        points, truth, visibility, garment = (results[name] for name in ("points", "truth", "visibility", "garment"))
-        width, height = results["size"].T
-        errors = normalised_distances(points, truth, visibility, garment, width, height, self.landmarks)
-        named = results["garment_scores"].argmax(axis=1)
-        return {**summarise(errors, self.landmarks), "garment_accuracy": float(np.mean(named == results["garment"]))}
-
-    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-        """NE against the mean pose, per garment and point, PCK curves, the worst images: JSON values, tables and plots."""
-        from ftrain.tasks.keypoints.report import report
-
-        return report(self.landmarks, evaluated, out)
-
-    def use_turned_views(self, turned: bool | None) -> None:
-        """The mirror image, and rotations by `tta_angles` or, where the configuration names none, by ±10 degrees."""
-        chosen = self.config.tta_angles
-        self.flip_test = self.config.flip_test if turned is None else turned
-        self.test_angles = () if turned is False else chosen or (_TURNED_VIEWS if turned else ())
-
-    def check_category(self, category: str | None) -> None:
-        """A garment of the landmark set; not another one than a model of one garment was trained for."""
-        own = self.config.category
-        if category is not None:
-            self.landmarks.valid_points(category)  # raises for an unknown garment
-        if own is not None and category not in (None, own):
-            raise UsageError(f"the run was trained for {own} only; take one of all garments or of {category}")
-        if own is None and category is None and self.config.garment_loss_weight == 0:
-            raise UsageError(
-                "the run did not learn to name garments (model.garment_loss_weight=0); name one with --category"
-            )
-
-    def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """As the encoder sees an image of a shard."""
-        return encoded_image(self.config, image, box)
-
-    @classmethod
-    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """NE and PCK beside the mean pose, per garment, and the hardest points."""
-        from ftrain.tasks.keypoints.report import summary
-
-        yield from summary(metrics)
-
-    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """Garment (`category`, or the one that the model names) with its score, and the points that it has, in pixels."""
-        from ftrain.tasks.keypoints.report import answer
-
-        return answer(self.landmarks, results, number, category or self.config.category)
-
-    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """Points with their names and the lines between them."""
-        from ftrain.plots.drawing import draw_answer
-
-        return draw_answer(image, answer, self.landmarks)
+        passed_on = {name: batch[name] for name in ("truth", "visibility", "garment", "size") if name in batch}
+        return {"points": source, "scores": scores, "garment_scores": probabilities, **passed_on}
 
     def _maps(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:
         maps, coarsest = self.network.maps_and_features(image)
         return maps, self.garment_head(coarsest.mean(dim=(2, 3)))
 
     def _averaged_maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Refined maps averaged over the views of test-time augmentation, and the garment scores of the plain view.
+        """Refined maps B, K, h, w averaged over the views of test-time augmentation, and the garment scores of the plain image.
 
-        Cells that a turned view does not show are averaged over the others.
+        Cells that a rotated or enlarged view does not show are averaged over the others.
         """
         total, garment_scores = self._view(image)
         weight = torch.ones_like(total[:, :1])
-        for angle in self.test_angles:
-            turned, _ = self._view(turn(image, angle))
-            total = total + turn(turned, -angle)
-            weight = weight + turn(torch.ones_like(weight), -angle)
+        for angle, scale in [*((angle, 1.0) for angle in self.views.rotations), *((0.0, s) for s in self.views.scales)]:
+            maps, _ = self._view(rotate(image, angle, scale))
+            total = total + rotate(maps, -angle, 1 / scale)
+            weight = weight + rotate(torch.ones_like(weight), -angle, 1 / scale)
         return total / weight, garment_scores
 
     def _view(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Refined maps of one view (with `flip_test` the mean of it and its mirror image) and the garment scores of it alone."""
+        """Refined maps of one view (averaged with those of its flip, if flips are on) and the garment scores of it alone."""
         maps, garment_scores = self._maps(image)
         refined = maps.refined.float()
-        if self.flip_test:
-            mirrored, _ = self._maps(image.flip(3))
-            refined = (refined + flip_maps(mirrored.refined.float(), self.landmarks.partners)) / 2
+        if self.views.flip:
+            flipped, _ = self._maps(image.flip(3))
+            refined = (refined + flip_maps(flipped.refined.float(), self.landmarks.partners)) / 2
         return refined, garment_scores
 
 
@@ -241,5 +182,5 @@ def _inside(points: Tensor, size: int) -> Tensor:
 
 
 def _unit(size: tuple[int, int], sigma: float) -> float:
-    """Turns a mean over cells into a share of the target's energy, the integral of its square: pi sigma squared."""
+    """Factor from a mean over cells to a share of the target's energy, the integral of its square: pi sigma squared."""
     return size[0] * size[1] / (np.pi * sigma**2)

@@ -7,10 +7,10 @@ in-shop protocol). Else each image is compared with all others of the split, lea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,10 @@ from ftrain.metrics.slices import slices
 from ftrain.plots.label_plots import plot_bars
 from ftrain.plots.label_report import classification, labels_of, metric_lines, spread, subtitle, write_classification
 from ftrain.tasks.retrieval.chance import chance_metrics
-from ftrain.tasks.retrieval.drawing import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
+from ftrain.tasks.retrieval.plots import SHEET_QUERIES, SHEET_RANKS, plot_hits, ranking_sheet
+
+if TYPE_CHECKING:
+    from ftrain.tasks.retrieval.task import Retrieval
 
 TOP = (1, 5, 10, 20, 50)
 _COLOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -62,12 +65,13 @@ class _Study:
         return self.evaluated.results["row"][self.asks]
 
 
-def report(identity: str, categories: Sequence[str], evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
+def report(task: Retrieval, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
-    `identity` (item or category) is what has to be found again; `categories` are the classes of `class_scores`, where there are
-    some. Raises `UsageError` where no query has a right image in the gallery.
+    Raises `UsageError` if no query has a match in the gallery.
     """
+    identity = task.config.labels  # item or category: what has to be found again
+    categories = task.categories if task.config.classify == "category" else ()  # classes of `class_scores`
     study = _study(identity, evaluated)
     numbers: dict[str, Any] = {
         "protocol": study.protocol,

@@ -2,13 +2,12 @@
 
 After ihciah/deep-fashion-retrieval: a ResNet-50 with a 512-d deep feature, cross-entropy over categories plus a triplet loss, the
 backbone frozen and then thawed (`fit.stages`). Batches are P identities x K images (`fit.sampler=identities`), so that every
-image is an anchor and meets its positives. EvaluatedSplit by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
+image is an anchor and meets its positives. Evaluated by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,13 @@ from torch import Tensor, nn
 from fschemas.failures import UsageError
 from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.config import TaskConfig
-from ftrain.data.search_roles import GALLERY, QUERY, has_match
+from ftrain.data.search_roles import has_match
 from ftrain.data.stream import Batch
-from ftrain.data.types import EvaluatedSplit, Results, Rows
-from ftrain.data.view import encoded_image, names_as_ids
+from ftrain.data.types import Rows
+from ftrain.data.view import names_as_ids
 from ftrain.layers.backbone import Backbone
 from ftrain.layers.color import color_features
 from ftrain.layers.metric_learning import ProxyAnchor, triplet_loss
-from ftrain.metrics.retrieval import judge_retrieval
 from ftrain.tasks.label_checks import has_pairs
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.retrieval.config import RetrievalConfig
@@ -43,6 +41,7 @@ class Retrieval(Task):
     Config = RetrievalConfig
     selected_by = ("map", "max")
     key_metrics = ("hit_1", "hit_10", "hit_20", "map", "map_r", "category/top_1")
+    view_kinds = ("flip",)
 
     def __init__(self, config: RetrievalConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
@@ -68,7 +67,6 @@ class Retrieval(Task):
             if config.proxy_weight
             else None
         )
-        self.flip_test = config.flip_test
         self.learnt = True  # False: embeddings are the features of the backbone
 
     @classmethod
@@ -171,13 +169,13 @@ class Retrieval(Task):
     def predict(self, batch: Batch) -> Batch:
         """`embedding` B, D of length 1; `attention` B, h, w; `class_scores` B, C; `color` B, 125 (not in an exported graph).
 
-        The numbers of identity, category and role are handed on.
+        The numbers of identity, category and role are passed on.
         """
         embedding, scores, attention = self._view(batch["image"])
-        if self.flip_test:
-            mirrored, mirrored_scores, _ = self._view(batch["image"].flip(2))
-            embedding = F.normalize(embedding + mirrored, dim=1)
-            scores = None if scores is None or mirrored_scores is None else (scores + mirrored_scores) / 2
+        if self.views.flip:
+            flipped, flipped_scores, _ = self._view(batch["image"].flip(2))
+            embedding = F.normalize(embedding + flipped, dim=1)
+            scores = None if scores is None or flipped_scores is None else (scores + flipped_scores) / 2
         found = {"embedding": embedding, "attention": attention}
         if scores is not None:
             found["class_scores"] = scores
@@ -186,61 +184,15 @@ class Retrieval(Task):
             found["color"] = torch.from_numpy(colors).to(embedding.device)
         return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
 
-    def measure(self, results: Results) -> dict[str, Any]:
-        """hit@k, recall@k, mAP; by the roles of query and gallery, or leaving one out where there are none."""
-        asks, answers = results["role"] != GALLERY, results["role"] != QUERY
-        metrics = judge_retrieval(
-            results["embedding"][asks], results["embedding"][answers], results["identity"][asks], results["identity"][answers],
-            query_rows=results["row"][asks], gallery_rows=results["row"][answers],
-        ).summary()  # fmt: skip
-        if not np.isfinite(metrics["map"]):
-            raise UsageError(
-                f"no {self.config.labels} has two validation images, so nothing can be found again; raise hold_out, or take "
-                "a set with another validation split"
-            )
-        return metrics
-
-    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-        """Figures beside the untrained backbone and chance, slices, the worst queries, rankings: JSON values, tables and plots."""
-        from ftrain.tasks.retrieval.report import report
-
-        return report(self.config.labels, self.categories if self.config.classify == "category" else (), evaluated, out)
-
-    @classmethod
-    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """hit@k, recall@k and mAP beside the baselines."""
-        from ftrain.tasks.retrieval.report import summary
-
-        yield from summary(metrics)
-
-    def untrained(self) -> Task:
+    def untrained(self) -> Retrieval:
         """The given backbone's pooled features, of another dimension, in place of the embedding."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            baseline = Retrieval(self.config, self.dataset)
-        baseline.learnt, baseline.flip_test = False, self.flip_test
+        baseline = self.fresh()
+        baseline.learnt = False
         return baseline
 
-    def use_turned_views(self, turned: bool | None) -> None:
-        """Whether the mirror image is looked at too."""
-        self.flip_test = self.config.flip_test if turned is None else turned
-
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """`image` of an image without annotation, uint8 H, W, 3."""
-        return {"image": encoded_image(self.config, image, box)["image"]}
-
-    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """Category with its score where the model names them, or that none is recognized; the `embedding`, rounded."""
-        del category
-        from ftrain.tasks.retrieval.drawing import answer
-
-        return answer(self.categories, self.config.score_threshold, results, number)
-
-    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """The category on the image; an embedding cannot be drawn."""
-        from ftrain.tasks.retrieval.drawing import draw_answer
-
-        return draw_answer(image, answer)
+        """`image` S, S, 3 of an image without annotation, uint8 H, W, 3."""
+        return {"image": super().encode_image(image, box)["image"]}
 
     def _view(self, image: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Embedding of length 1, class probabilities (if any) and attention of one view."""

@@ -1,30 +1,34 @@
-"""What is said of one photograph by a style model: answers with scores, and where the network looked, as data and as a drawing."""
+"""What the style task says of one image: answers with scores, and where the network looked, as data and as a drawing."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-import matplotlib as mpl
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ftrain.data.types import Results
-from ftrain.tasks.style.labels import Labels
+from ftrain.plots.overlay import INK, WHITE, label_font
+
+if TYPE_CHECKING:
+    from ftrain.tasks.style.task import Style
 
 _MOST = 5  # answers that are named
 _GLOW = np.array([255, 214, 120], np.float32)  # of what is attended to
-_INK, _PAPER, _BAR, _FRAME = (24, 26, 30), (255, 255, 255), (15, 159, 184), (15, 159, 184)
+_ACCENT = (15, 159, 184)
 _TILE = 420  # pixels, longer side of one attribute's image
 
 
-def answer(labels: Labels, least_certainty: float, results: Results, number: int) -> dict[str, Any]:
+def answer(task: Style, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
     """Size, the style (or the value of each attribute) with its score, and where the network looked.
 
-    "" stands where the best score is not above `least_score`: chance and `least_certainty` of the way from there to 1. `attention` is
+    "" stands where the best score is not above `least_score`: chance and `certainty_threshold` of the way from there to 1. `attention` is
     a grid of 0 … 255 over `region`, the square that the network saw, and `box` the part of it that the local branch
     saw; both x1, y1, x2, y2 in pixels, edge to edge, and they may reach beyond the image.
     """
+    del category
+    labels, least_certainty = task.labels, task.config.certainty_threshold
     width, height = (int(side) for side in results["size"][number])
     said: dict[str, Any] = {"width": width, "height": height, "region": _rounded(results["region"][number])}
     parts: dict[str, dict[str, Any]] = {}
@@ -98,8 +102,9 @@ def glow(pixels: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.nd
     return np.clip(lit + (_GLOW - lit) * 0.28 * heat, 0, 255).astype(np.uint8)
 
 
-def draw(pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+def draw(task: Style, pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
     """The image under its attention, with the attended square and the likeliest answers; of attributes a sheet of one each."""
+    del task
     if "attributes" not in answer:
         return _draw_one(pixels, answer, answer, "", [(entry["style"], entry["score"]) for entry in answer["styles"]])
     scale = _TILE / max(pixels.shape[:2])
@@ -130,7 +135,7 @@ def _draw_one(
     unit = max(width, height) / 800  # letters and lines are made for 800 pixels
     if "box" in part:
         left, top, right, bottom = (round(value) for value in np.array(part["box"]) * factor)
-        for color, thickness in ((_PAPER, 4.5), (_FRAME, 2.2)):
+        for color, thickness in ((WHITE, 4.5), (_ACCENT, 2.2)):
             cv2.rectangle(
                 canvas, (left, top), (right - 1, bottom - 1), color, max(1, round(thickness * unit)), cv2.LINE_AA
             )
@@ -150,17 +155,12 @@ def _write(image: Image.Image, title: str, part: dict[str, Any], named: list[tup
         lines += [(text, score, recognized and number == 0) for number, (text, score) in enumerate(named)]
     if not lines:
         return
-    fonts = {bold: _font(18 * unit, bold=bold) for bold in (False, True)}
+    fonts = {bold: label_font(18 * unit, bold=bold) for bold in (False, True)}
     texts = [text if score is None else f"{text}  {100 * score:.0f} %" for text, score, _ in lines]
     width = max(pen.textlength(text, fonts[bold]) for text, (_, _, bold) in zip(texts, lines, strict=True)) + 2 * pad
-    pen.rectangle((0, 0, width, line * len(lines) + pad), _INK)
+    pen.rectangle((0, 0, width, line * len(lines) + pad), INK)
     for number, (text, (_, score, bold)) in enumerate(zip(texts, lines, strict=True)):
         top = pad / 2 + line * number
         if score is not None:
-            pen.rectangle((pad, top + line - 5 * unit, pad + (width - 2 * pad) * score, top + line - 2 * unit), _BAR)
-        pen.text((pad, top + line / 2 - 2 * unit), text, _PAPER, fonts[bold], anchor="lm")
-
-
-def _font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/{name}", max(6.0, size))
+            pen.rectangle((pad, top + line - 5 * unit, pad + (width - 2 * pad) * score, top + line - 2 * unit), _ACCENT)
+        pen.text((pad, top + line / 2 - 2 * unit), text, WHITE, fonts[bold], anchor="lm")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from fschemas.csv_text import csv_bytes
 from fschemas.failures import UsageError
 from fschemas.publish import publish_bytes
 from fschemas.wording import count
-from ftrain.data.types import EvaluatedSplit, Results
-from ftrain.metrics.classification import answers, classification_metrics, per_class
+from ftrain.data.types import EvaluatedSplit
+from ftrain.metrics.classification import answers, per_class
 from ftrain.metrics.slices import slices
 from ftrain.plots.label_report import (
     classification,
@@ -32,8 +32,11 @@ from ftrain.tasks.style.attended import LOOKED, attended_image
 from ftrain.tasks.style.attribute_report import report as report_attributes
 from ftrain.tasks.style.attribute_search import chance_metrics, entries, search_metrics
 from ftrain.tasks.style.labels import Labels, main_styles
+from ftrain.tasks.style.metrics import TOP
 
-TOP = (1, 3)
+if TYPE_CHECKING:
+    from ftrain.tasks.style.task import Style
+
 _ANSWERED = {
     "top_1": "top-1", "top_3": "top-3", "macro_f1": "macro-F1", "balanced_accuracy": "balanced accuracy",
     "calibration_error": "calibration error",
@@ -43,15 +46,9 @@ _BINS = 15
 _ROWS, _COLUMNS = 4, 5
 
 
-def measure(labels: Labels, results: Results) -> dict[str, Any]:
-    """The figures by which a checkpoint is chosen, and those beside them."""
-    if labels.classes is None:
-        return search_metrics(labels, results)
-    return finite(classification_metrics(results["scores"], results["values"][:, 0], top=TOP))
-
-
-def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
+def report(task: Style, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
     """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
+    labels = task.labels
     if labels.classes is None:
         return report_attributes(labels, evaluated, out)
     numbers = _numbers(labels, evaluated)

@@ -8,8 +8,7 @@ when is configuration (`fit.stages`), as in the paper: first the global one, the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.config import TaskConfig
 from ftrain.data.search_roles import has_match, role_of
 from ftrain.data.stream import Batch
-from ftrain.data.types import EvaluatedSplit, Results, Rows
+from ftrain.data.types import Rows
 from ftrain.data.view import encoded_image, names_as_ids
 from ftrain.layers.affine import region_in_source
 from ftrain.layers.attribute_loss import class_loss
@@ -46,6 +45,7 @@ class Style(Task):
     Config = StyleConfig
     selected_by = ("macro_f1", "max")
     key_metrics = ("top_1", "top_3", "macro_f1", "map", "calibration_error")
+    view_kinds = ("flip",)
 
     def __init__(self, config: StyleConfig, dataset: dict[str, Any]) -> None:
         super().__init__(config, dataset)
@@ -58,7 +58,6 @@ class Style(Task):
         self.labels = style_labels(dataset, config.styles) if of_style else attribute_labels(dataset)
         categories = self._categories(of_style)
         self.encoder = StyleEncoder(config, self.labels, categories)
-        self.flipped = config.flip_test
         if of_style:
             self.backbone = Backbone(config.backbone, config.weights, (ATTENDED_STRIDE, DEEP_STRIDE))
         else:
@@ -190,68 +189,26 @@ class Style(Task):
         and `region` B, 4: where the input lies in the source (pixels from its top left corner, edge to edge).
 
         With a head `scores` B, C: probabilities of the styles, or of the values of attributes in the order of `labels.values`.
-        What the batch holds of the truth is handed on.
+        The ground truth in the batch is passed on.
         """
         answers = self._answers(batch["image"])
-        if self.flipped:
-            mirrored = self._answers(batch["image"].flip(2))
+        if self.views.flip:
+            flipped = self._answers(batch["image"].flip(2))
             for name in ("embedding", "scores"):
                 if name in answers:
-                    answers[name] = (answers[name] + mirrored[name]) / 2
+                    answers[name] = (answers[name] + flipped[name]) / 2
         answers["embedding"] = F.normalize(answers["embedding"], dim=2).half()
         region = region_in_source(batch["matrix"], batch["image"].shape[1])
-        handed_on = {name: batch[name] for name in ("values", "positive", "role", "size") if name in batch}
-        return {**answers, "region": region, **handed_on}
+        passed_on = {name: batch[name] for name in ("values", "positive", "role", "size") if name in batch}
+        return {**answers, "region": region, **passed_on}
 
-    def measure(self, results: Results) -> dict[str, Any]:
-        """Style: top-k, macro-F1, balanced accuracy. Attributes: mAP of each and over all."""
-        from ftrain.tasks.style.report import measure
-
-        return measure(self.labels, results)
-
-    def report(self, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-        """The figures beside the baselines, tables, plots and a sheet of images."""
-        from ftrain.tasks.style.report import report
-
-        return report(self.labels, evaluated, out)
-
-    @classmethod
-    def summary(cls, metrics: dict[str, Any]) -> Iterator[str]:
-        """The figures beside the baselines, a line each."""
-        from ftrain.tasks.style.report import summary
-
-        yield from summary(metrics)
-
-    def untrained(self) -> Task | None:
-        """For attributes: the same network before learning, seed 0."""
-        if self.config.target == "style":
-            return None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            baseline = Style(self.config, self.dataset).eval()
-        baseline.flipped = self.flipped
-        return baseline
-
-    def use_turned_views(self, turned: bool | None) -> None:
-        """Test-time augmentation is the mirror image here: on, off, or as `flip_test` says."""
-        self.flipped = self.config.flip_test if turned is None else turned
+    def untrained(self) -> Style | None:
+        """For attributes: the same network before training, seed 0."""
+        return None if self.config.target == "style" else self.fresh()
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """`image`, `matrix` and `size` of an image without annotation, uint8 H, W, 3."""
+        """`image` S, S, 3, `matrix` 2, 3 and `size` 2 of an image without annotation, uint8 H, W, 3."""
         return encoded_image(prepared_view(self.config), image, box)
-
-    def answer(self, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-        """The style (or the value of each attribute) with its score, and where the network looked."""
-        from ftrain.tasks.style.answer import answer
-
-        del category
-        return answer(self.labels, self.config.certainty_threshold, results, number)
-
-    def draw(self, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-        """Attention as heat on the image, the attended square, and the likeliest answers."""
-        from ftrain.tasks.style.answer import draw
-
-        return draw(image, answer)
 
     def _categories(self, of_style: bool) -> dict[str, int]:
         if not self.config.category_loss_weight:

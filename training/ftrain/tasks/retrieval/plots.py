@@ -1,19 +1,15 @@
-"""Images of a retrieval: rankings with their hits framed, hit@k against the baselines, and the answer for one photograph."""
+"""Plots of a retrieval: rankings with their hits framed, and hit@k beside the baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
 
 from fschemas.shard_set import ShardSet
 from ftrain.data.image import decode_exactly
-from ftrain.data.types import Results
-from ftrain.plots.drawing import INK, WHITE, label_font
 from ftrain.plots.legend import Entry
 from ftrain.plots.plots import BASELINE_COLOR, FAINT_COLOR, MODEL_COLOR, STYLE, draw_head, to_png
 from ftrain.plots.sheet import Tile, sheet
@@ -64,42 +60,6 @@ def plot_hits(curves: Mapping[str, Mapping[int, float]], subtitle: str) -> bytes
         axes.grid(visible=True, axis="y")
         axes.legend(loc="lower right")
         return to_png(figure)
-
-
-def answer(categories: Sequence[str], least_score: float, results: Results, number: int) -> dict[str, Any]:
-    """What is said of image `number`: plain JSON values.
-
-    Where the results have `class_scores`, the best of `categories` with its score, and `recognized`; below `least_score` the
-    category is None. Always the `embedding`, to four decimals.
-    """
-    said: dict[str, Any] = {}
-    if "class_scores" in results:
-        scores = results["class_scores"][number]
-        best, score = int(scores.argmax()), round(float(scores.max()), 4)
-        recognized = score >= least_score
-        said = {
-            "recognized": recognized,
-            "least_score": least_score,
-            "category": categories[best] if recognized else None,
-        }
-        said["category_score"] = score
-    return said | {"embedding": [round(float(value), 4) for value in results["embedding"][number]]}
-
-
-def draw_answer(pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-    """The named category in a corner of an image, uint8 RGB of any size; the plain image where the model names none."""
-    if "category" not in answer:
-        return pixels
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    said = (answer["category"] or "nothing recognized").replace("_", " ")
-    text, unit = (
-        f"{said}  {100 * answer['category_score']:.0f} %",
-        max(image.size) / 800,
-    )  # letters are made for 800 pixels
-    pen, font, pad = ImageDraw.Draw(image), label_font(20 * unit, bold=True), 9 * unit
-    pen.rectangle((0, 0, pen.textlength(text, font) + 2 * pad, 20 * unit + 2 * pad), INK)
-    pen.text((pad, 10 * unit + pad), text, WHITE, font, anchor="lm")
-    return np.asarray(image)
 
 
 def _image(shards: ShardSet, row: int) -> np.ndarray:

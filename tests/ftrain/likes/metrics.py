@@ -1,0 +1,12 @@
+"""What the task is evaluated by: nothing of interest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftrain.data.types import Results
+from ftrain.tasks.task import Task
+
+
+def measure(task: Task, results: Results) -> dict[str, Any]:
+    return {"accuracy": 0.0}

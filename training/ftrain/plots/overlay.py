@@ -1,0 +1,109 @@
+"""Predictions drawn on an image, without matplotlib, which would take longer to import than a prediction takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fschemas.landmarks import LandmarkSet
+from fschemas.palette import SIDE_COLORS, rgb, side_of
+
+WHITE, INK = (255, 255, 255), (24, 26, 30)
+_SHIFT = 4  # binary places of OpenCV's drawing coordinates
+
+Color = tuple[int, int, int]
+
+
+def side_color(landmarks: LandmarkSet, point: int) -> str:
+    """One color for each side of the garment and one for what has no partner, as on the pages of fprep: a swap of sides shows."""
+    return SIDE_COLORS[side_of(landmarks.points[point], landmarks.partners[point], point)]
+
+
+def draw_landmarks(pixels: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
+    """The `points` of an answer with their names and lines, and its garment, on an image of `width` x `height`.
+
+    `pixels` is uint8 RGB of any size, resized from it; the drawing is as large on small images as on big ones.
+    """
+    canvas = np.ascontiguousarray(pixels).copy()
+    height, width = canvas.shape[:2]
+    factor = np.array([width / answer["width"], height / answer["height"]])
+    places = {
+        landmarks.points.index(point["name"]): (np.array([point["x"], point["y"]]) + 0.5) * factor - 0.5
+        for point in answer["points"]
+    }
+    unit = max(width, height) / 800  # line widths and letters are made for 800 pixels
+    for first, second in landmarks.skeleton:
+        if first in places and second in places:
+            same = side_color(landmarks, first) == side_color(landmarks, second)
+            color = side_color(landmarks, first) if same else SIDE_COLORS["middle"]
+            _line(canvas, places[first], places[second], INK, 4.5 * unit)
+            _line(canvas, places[first], places[second], rgb(color), 2.6 * unit)
+    for point, place in places.items():
+        _dot(canvas, place, 8.5 * unit, INK)
+        _dot(canvas, place, 7.5 * unit, WHITE)
+        _dot(canvas, place, 5.5 * unit, rgb(side_color(landmarks, point)))
+    image = Image.fromarray(canvas)
+    _name_points(image, landmarks, places, unit)
+    score = answer.get("garment_score")
+    caption(image, answer["garment"] + ("" if score is None else f"  {100 * score:.0f} %"), unit)
+    return np.asarray(image)
+
+
+def _name_points(image: Image.Image, landmarks: LandmarkSet, places: dict[int, np.ndarray], unit: float) -> None:
+    """A label beside each point, where it covers neither another label nor a point, as far as there is room."""
+    pen, font, gap, rim = ImageDraw.Draw(image), label_font(14.5 * unit), 10 * unit, max(1, round(1.8 * unit))
+    taken = [np.array([*(place - 7 * unit), *(place + 7 * unit)]) for place in places.values()]
+    middle = np.mean(list(places.values()) or [[0, 0]], axis=0)
+    for point, place in places.items():
+        text = landmarks.points[point].replace("_", " ")
+        width, height = pen.textlength(text, font), 15.5 * unit
+        right, left = np.array([gap + width / 2, 0]), np.array([-gap - width / 2, 0])
+        below, above = np.array([0, gap + height / 2]), np.array([0, -gap - height / 2])
+        sides = [right, left] if place[0] >= middle[0] else [left, right]
+        ends = [below, above] if place[1] >= middle[1] else [above, below]
+        slants = [side + end * 0.8 for side in sides for end in ends]
+        half = np.array([width / 2 + rim, height / 2])
+        room = np.maximum(half, image.size - half)
+        centers = [np.clip(place + shift, half, room) for shift in (*sides, *ends, *slants)]
+        boxes = [np.concatenate([center - half, center + half]) for center in centers]
+        best = int(np.argmin([_overlap(box, taken) for box in boxes]))
+        taken.append(boxes[best])
+        pen.text(tuple(centers[best]), text, INK, font, anchor="mm", stroke_width=rim, stroke_fill=WHITE)
+
+
+def _overlap(box: np.ndarray, others: Sequence[np.ndarray]) -> float:
+    """Covered area in pixels."""
+    corners = np.stack(others)
+    sides = np.minimum(box[2:], corners[:, 2:]) - np.maximum(box[:2], corners[:, :2])
+    return float(np.prod(np.maximum(sides, 0), axis=1).sum())
+
+
+def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, width: float) -> None:
+    cv2.line(canvas, _fixed(start), _fixed(end), color, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+
+
+def _dot(canvas: np.ndarray, place: np.ndarray, radius: float, color: Color) -> None:
+    cv2.circle(canvas, _fixed(place), round(max(1.0, radius) * (1 << _SHIFT)), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
+def _fixed(place: np.ndarray) -> tuple[int, int]:
+    return round(float(place[0]) * (1 << _SHIFT)), round(float(place[1]) * (1 << _SHIFT))
+
+
+def caption(image: Image.Image, text: str, unit: float) -> None:
+    """A line in the upper left corner; `unit` is the scale of letters and lines, which are made for images of 800 pixels."""
+    pen, font, pad = ImageDraw.Draw(image), label_font(20 * unit, bold=True), 9 * unit
+    pen.rectangle((0, 0, pen.textlength(text, font) + 2 * pad, 20 * unit + 2 * pad), INK)
+    pen.text((pad, 10 * unit + pad), text, WHITE, font, anchor="lm")
+
+
+def label_font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Matplotlib's own font, which is installed wherever the plots are: OpenCV's letters differ from version to version."""
+    folder = Path(str(find_spec("matplotlib").origin)).with_name("mpl-data") / "fonts/ttf"  # type: ignore[union-attr]
+    return ImageFont.truetype(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), max(6.0, size))

@@ -1,0 +1,29 @@
+"""What a task says of single images unless its folder has an `answer.py` of its own: nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fschemas.failures import UsageError
+from ftrain.data.types import Results
+from ftrain.tasks.task import Task
+
+
+def answer(task: Task, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+    """Raise `UsageError`."""
+    del results, number, category
+    raise UsageError(f"the task {task.name} cannot predict single images")
+
+
+def draw(task: Task, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    """The image as it is."""
+    del task, answer
+    return image
+
+
+def check_category(task: Task, category: str | None) -> None:
+    """Raise `UsageError` for any category."""
+    if category is not None:
+        raise UsageError(f"the task {task.name} takes no category; leave --category out")

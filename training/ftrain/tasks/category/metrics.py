@@ -1,0 +1,89 @@
+"""Metrics of the category task: of the category and its type, of attributes, of boxes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftrain.data.types import Results
+from ftrain.metrics.attributes import attribute_recall, group_accuracy
+from ftrain.metrics.bootstrap import ratio_interval
+from ftrain.metrics.classification import classification_metrics
+from ftrain.tasks.category.labels import CategoryLabels
+
+if TYPE_CHECKING:
+    from ftrain.tasks.category.task import Category
+
+
+def measure(task: Category, results: Results) -> dict[str, Any]:
+    """Metrics of everything that has labels, and `score`, by which checkpoints are chosen."""
+    return label_metrics(task.labels, results)
+
+
+def label_metrics(learned: CategoryLabels, results: Results) -> dict[str, Any]:
+    """Flat figures of whatever has labels, and `score`: the mean of top-1 of the category and of what is said of attributes."""
+    found: dict[str, Any] = {}
+    for kind, part in metrics_by_target(learned, results).items():
+        found |= {
+            f"{kind}_{name}": value
+            for name, value in part.items()
+            if not (isinstance(value, float) and math.isnan(value))
+        }
+    chosen = [found[name] for name in ("category_top_1", "groups_top_1") if name in found]
+    if "groups_top_1" not in found:
+        chosen += [found[name] for name in ("attribute_recall_5_micro", "attribute_recall_3_micro") if name in found][
+            :1
+        ]
+    if not chosen and "box_iou" in found:
+        chosen = [found["box_iou"]]
+    return {"score": float(np.mean(chosen)) if chosen else math.nan, **found}
+
+
+def metrics_by_target(learned: CategoryLabels, results: Results) -> dict[str, dict[str, Any]]:
+    """Figures by what they are of, for predictions or for a baseline that has the same arrays."""
+    parts: dict[str, dict[str, Any]] = {}
+    labels = results.get("category")
+    if labels is not None and (labels >= 0).any() and "category_scores" in results:
+        scores = results["category_scores"]
+        parts["category"] = classification_metrics(scores, labels)
+        if learned.types:
+            parts["type"] = _type_metrics(learned, scores, labels)
+    targets = results.get("attributes")
+    if targets is not None and (targets == 1).any() and "attribute_scores" in results:
+        scores, positive, known = results["attribute_scores"], targets == 1, targets >= 0
+        if learned.exclusive:
+            parts["groups"] = group_accuracy(scores, positive, known, learned.groups)["mean"]
+        else:
+            parts["attribute"] = attribute_recall(scores, positive, known)["all"]
+    if "true_box" in results and "boxes" in results:
+        overlap = box_overlap(results["boxes"], results["true_box"])
+        low, high = ratio_interval(overlap, np.ones(len(overlap)))
+        parts["box"] = {
+            "iou": float(overlap.mean()),
+            "iou_low": low,
+            "iou_high": high,
+            "iou_50": float((overlap > 0.5).mean()),
+        }
+    return parts
+
+
+def _type_metrics(learned: CategoryLabels, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """How often the type of clothes is right: upper, lower or full."""
+    members = list(learned.types.values())
+    owner = np.full(len(learned.categories), -1)
+    for number, ids in enumerate(members):
+        owner[ids] = number
+    truth = np.where(labels >= 0, owner[labels], -1)
+    summed = np.stack([scores[:, ids].sum(axis=1) for ids in members], axis=1)
+    found = classification_metrics(summed, truth, top=(1,))
+    return {name: found[name] for name in ("top_1", "top_1_low", "top_1_high")}
+
+
+def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over union N of boxes N, 4 (x1, y1, x2, y2, centers of corner pixels, both of which belong to the box)."""
+    first, last = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
+    shared = np.prod(np.maximum(last - first + 1, 0), axis=1)
+    areas = [np.prod(box[:, 2:] - box[:, :2] + 1, axis=1) for box in (boxes, truth)]
+    return shared / (areas[0] + areas[1] - shared)

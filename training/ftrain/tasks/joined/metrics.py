@@ -1,0 +1,16 @@
+"""Metrics of a joined run: those of its first run, which is one of retrieval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ftrain.data.types import Results
+from ftrain.tasks.retrieval import metrics
+
+if TYPE_CHECKING:
+    from ftrain.tasks.joined.task import Joined
+
+
+def measure(task: Joined, results: Results) -> dict[str, Any]:
+    """As `ftrain retrieval`."""
+    return metrics.measure(task.lead, results)

@@ -1,0 +1,51 @@
+"""What the keypoints task says of one image: in JSON, and drawn on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fschemas.failures import UsageError
+from ftrain.data.types import Results
+from ftrain.plots.overlay import draw_landmarks
+
+if TYPE_CHECKING:
+    from ftrain.tasks.keypoints.task import Keypoints
+
+
+def answer(task: Keypoints, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
+    """Size, garment (`category`, or the predicted one) with its score, and its landmarks in pixels, rounded to their precision."""
+    landmarks, scores = task.landmarks, results["garment_scores"][number]
+    garments = list(landmarks.garments)
+    garment = category or task.config.category or garments[int(scores.argmax())]
+    width, height = (int(side) for side in results["size"][number])
+    points = [
+        {
+            "name": landmarks.points[point],
+            "x": round(float(results["points"][number, point, 0]), 2),
+            "y": round(float(results["points"][number, point, 1]), 2),
+            "score": round(float(results["scores"][number, point]), 4),
+        }
+        for point in landmarks.valid_points(garment)
+    ]
+    garment_score = round(float(scores[garments.index(garment)]), 4)
+    return {"width": width, "height": height, "garment": garment, "garment_score": garment_score, "points": points}
+
+
+def draw(task: Keypoints, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
+    """Landmarks with their names and the lines between them."""
+    return draw_landmarks(image, answer, task.landmarks)
+
+
+def check_category(task: Keypoints, category: str | None) -> None:
+    """A garment of the landmark set, and none but the one that a run of one garment was trained for."""
+    own = task.config.category
+    if category is not None:
+        task.landmarks.valid_points(category)  # raises for an unknown garment
+    if own is not None and category not in (None, own):
+        raise UsageError(f"the run was trained for {own} only; take one of all garments or of {category}")
+    if own is None and category is None and task.config.garment_loss_weight == 0:
+        raise UsageError(
+            "the run did not learn to predict garments (model.garment_loss_weight=0); choose one with --category"
+        )

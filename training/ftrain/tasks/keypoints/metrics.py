@@ -1,0 +1,22 @@
+"""Metrics of the keypoints task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftrain.data.types import Results
+from ftrain.metrics.normalised_error import normalised_distances, summarise
+
+if TYPE_CHECKING:
+    from ftrain.tasks.keypoints.task import Keypoints
+
+
+def measure(task: Keypoints, results: Results) -> dict[str, Any]:
+    """NE with its parts and interval, and the share of garments predicted right."""
+    points, truth, visibility, garment = (results[name] for name in ("points", "truth", "visibility", "garment"))
+    width, height = results["size"].T
+    errors = normalised_distances(points, truth, visibility, garment, width, height, task.landmarks)
+    predicted = results["garment_scores"].argmax(axis=1)
+    return {**summarise(errors, task.landmarks), "garment_accuracy": float(np.mean(predicted == garment))}

@@ -1,0 +1,30 @@
+"""Metrics of the retrieval task while it trains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fschemas.failures import UsageError
+from ftrain.data.search_roles import GALLERY, QUERY
+from ftrain.data.types import Results
+from ftrain.metrics.retrieval import judge_retrieval
+
+if TYPE_CHECKING:
+    from ftrain.tasks.retrieval.task import Retrieval
+
+
+def measure(task: Retrieval, results: Results) -> dict[str, Any]:
+    """hit@k, recall@k, mAP; by the roles of query and gallery, or leaving one out if there are none."""
+    query, gallery = results["role"] != GALLERY, results["role"] != QUERY
+    metrics = judge_retrieval(
+        results["embedding"][query], results["embedding"][gallery], results["identity"][query], results["identity"][gallery],
+        query_rows=results["row"][query], gallery_rows=results["row"][gallery],
+    ).summary()  # fmt: skip
+    if not np.isfinite(metrics["map"]):
+        raise UsageError(
+            f"no {task.config.labels} has two validation images, so nothing can be found again; raise hold_out, or take "
+            "a set with another validation split"
+        )
+    return metrics
