@@ -150,7 +150,7 @@ def evaluate(shards: str, out: str, rows: int, batch_size: int, workers: int) ->
     """Write the results of an untrained tiny task on the first rows, from each of the processes."""
     import numpy as np
     import torch
-    from tests.ftrain.tiny_task import Tiny, TinyConfig
+    from tests.ftrain.tiny.task import Tiny, TinyConfig
 
     from fschemas.shard_set import ShardSet
     from ftrain.fit.distributed import processes

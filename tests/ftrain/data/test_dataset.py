@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
-from tests.ftrain.tiny_task import TinyEncoder
+from tests.ftrain.tiny.task import TinyEncoder
 
 import ftrain
 from fschemas.failures import UsageError

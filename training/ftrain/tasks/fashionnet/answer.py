@@ -11,7 +11,7 @@ from fschemas.failures import UsageError
 from fschemas.landmarks import LandmarkSet
 from ftrain.data.types import Results
 from ftrain.plots.overlay import INK, WHITE, draw_landmarks, label_font
-from ftrain.tasks.fashionnet.metrics import Answers
+from ftrain.tasks.fashionnet.labels import Answers
 
 if TYPE_CHECKING:
     from ftrain.tasks.fashionnet.task import FashionNet

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fschemas.landmarks import LandmarkSet, Visibility
+from fschemas.landmarks import Visibility
 from fschemas.splits import QUERY_AND_GALLERY
 from ftrain.data.types import Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy
@@ -17,22 +15,12 @@ from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import balanced_accuracy, classification_metrics
 from ftrain.metrics.normalised_error import normalised_distances, summarise
 from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
+from ftrain.tasks.fashionnet.labels import Answers
 
 if TYPE_CHECKING:
     from ftrain.tasks.fashionnet.task import FashionNet
 
 IntArray = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a FashionNet answers with: its landmark set and the vocabularies of its heads, empty where it has none."""
-
-    landmarks: LandmarkSet
-    categories: Sequence[str]
-    attributes: Sequence[str]
-    types: Mapping[str, Sequence[int]]  # of attributes
-    exclusive: bool  # of each type an image has exactly one
 
 
 def measure(task: FashionNet, results: Results) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ftrain.plots.legend import side_entries
 from ftrain.plots.overlay import side_color
 from ftrain.plots.sheet import MARKS, MARKS_ENTRY, ORDER_ENTRY, Tile, mistaken, sheet
 from ftrain.tasks.fashionnet.answer import named_attributes
-from ftrain.tasks.fashionnet.metrics import Answers
+from ftrain.tasks.fashionnet.labels import Answers
 
 
 def prediction_sheet(

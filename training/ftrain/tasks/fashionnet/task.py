@@ -26,8 +26,8 @@ from ftrain.layers.attribute_loss import binary_loss, class_loss, exclusive_loss
 from ftrain.layers.metric_learning import triplet_loss
 from ftrain.tasks.fashionnet.config import FashionNetConfig, Head
 from ftrain.tasks.fashionnet.encoder import FashionNetEncoder
+from ftrain.tasks.fashionnet.labels import Answers
 from ftrain.tasks.fashionnet.landmark_pooling import visibility_classes
-from ftrain.tasks.fashionnet.metrics import Answers
 from ftrain.tasks.fashionnet.network import FashionNetwork, Heads, Pose, Seen
 from ftrain.tasks.fashionnet.soft_argmax import map_loss
 from ftrain.tasks.label_checks import counts_for_error, has_attributes, has_coordinates, has_pairs
