@@ -14,7 +14,7 @@ from tests.shard_sets import write_shard_set
 from fschemas.failures import UsageError
 from fschemas.landmarks import FASHIONAI_24
 from fschemas.shard_set import ShardSet
-from ftrain.tasks.keypoints.task import Keypoints
+from ftrain.tasks.keypoints import answer as keypoints
 from ftrain.use.describe import answer_lines, describe_photo, description_lines
 from ftrain.use.predict import PredictOptions, predict_images
 
@@ -72,14 +72,14 @@ def test_another_name_of_an_image_is_another_input(runs: list[Path], photo: Path
 def test_an_answer_that_is_not_drawn_stands_there_in_words(
     runs: list[Path], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Keypoints, "draw", lambda self, image, answer: image)
+    monkeypatch.setattr(keypoints, "draw", lambda task, image, answer: image)
     long_answer = {
         "style": "retro",
         "score": 0.25,
         "embedding": [0.5] * 512,
         "others": [{"name": "a_b", "x": 1.0}] * 90,
     }
-    monkeypatch.setattr(Keypoints, "answer", lambda self, results, number, category=None: long_answer)
+    monkeypatch.setattr(keypoints, "answer", lambda task, results, number, category=None: long_answer)
     describe_photo(photo, runs[:1], tmp_path / "words", device="cpu")
     words = simplejpeg.decode_jpeg((tmp_path / "words/description.jpg").read_bytes())
     below = words[52 + 12 + 380 :].astype(int)

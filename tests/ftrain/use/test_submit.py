@@ -16,6 +16,7 @@ from ftrain.fit.distributed import processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
 from ftrain.metrics.normalised_error import mean_error, normalised_distances
+from ftrain.tasks.task import Task
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.submit import HEADER, write_submission
 
@@ -135,7 +136,8 @@ def test_a_folder_of_runs_gives_each_garment_to_its_own(shards, archive, tmp_pat
 
 def test_augmentation_is_the_default(run, archive, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("ftrain.tasks.task.Task.set_tta", lambda self, views: asked.append(views))
+    set_tta = Task.set_tta
+    monkeypatch.setattr(Task, "set_tta", lambda self, views: asked.append(views) or set_tta(self, views))
     write_submission(run, archive / "test.csv", tmp_path / "a.csv", device="cpu")
     assert asked[-1] is True
 
