@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import polars as pl
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 from tests.audit_tables import jpeg, photograph, write_audit_table
+from tests.commands import run_command
 
 from fprep.audit.command import AUDIT_FILE, SUMMARY_FILE, Audit, audit, refuse_findings
 from fprep.audit.findings import KINDS, SCHEMA
@@ -387,19 +386,14 @@ def test_baseline_is_what_the_most_frequent_answer_reaches(tmp_path):
 
 
 def test_exit_codes_and_json(planted, tmp_path):
-    program = [str(Path(sys.executable).parent / "fprep")]
-    done = subprocess.run(
-        [*program, "audit", str(planted), "--json", "--dry-run", "-q"], capture_output=True, text=True, timeout=120
-    )
+    done = run_command("fprep", "audit", planted, "--json", "--dry-run", "-q")
     assert done.returncode == 0
     assert json.loads(done.stdout)["findings"]["error"] == {"leak_identical": 1, "leak_near": 1, "leak_group": 1}
-    failed = subprocess.run(
-        [*program, "audit", str(planted), "--fail-on", "leak", "--no-near"], capture_output=True, text=True, timeout=120
-    )
+    failed = run_command("fprep", "audit", planted, "--fail-on", "leak", "--no-near")
     assert failed.returncode == 3
     assert "the audit found 2 leaks" in failed.stderr
     assert (planted / AUDIT_FILE).exists()
-    missing = subprocess.run([*program, "audit", str(tmp_path / "no")], capture_output=True, text=True, timeout=120)
+    missing = run_command("fprep", "audit", tmp_path / "no")
     assert missing.returncode == 2
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 from tests.audit_tables import jpeg, photograph, write_audit_table
+from tests.commands import run_command
 
 from fprep.audit.command import audit
 from fprep.audit.split_lock import LOCK_FILE, SplitLock
@@ -173,10 +172,8 @@ def test_trainer_asks_for_the_lock(table, tmp_path):
     check_lock("", ShardSet.open(tmp_path / "without"))
     with pytest.raises(IntegrityError, match=f"carries the split lock {digest[:12]}"):
         check_lock("0" * 64, ShardSet.open(tmp_path / "with"))
-    command = [Path(sys.executable).parent / "ftrain", "keypoints", tmp_path / "without", "--run", tmp_path / "run"]
-    done = subprocess.run(
-        [*command, "--lock", table / LOCK_FILE], capture_output=True, text=True, timeout=250, cwd=tmp_path
-    )
+    command = ("keypoints", tmp_path / "without", "--run", tmp_path / "run")
+    done = run_command("ftrain", *command, "--lock", table / LOCK_FILE)
     assert done.returncode == 5, done.stderr
     assert "carries no split lock" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,6 @@ import random
 import shlex
 import shutil
 import subprocess
-import sys
 import tarfile
 import unicodedata
 import zipfile
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.commands import run_command
 from tests.trees import tree_of
 
 from fprep.convert.command import convert
@@ -396,12 +396,10 @@ def test_the_nearest_variant():
     assert best_variant(reader, names) == ("official", ["Anno_fine/train_bbox.txt", "Anno_fine/train_land*.txt"])
 
 
-def test_command(tmp_path):
+def test_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(tree_of("deepfashion-fine"), tmp_path / "raw")
-    script = "import sys; from fprep.cli import main; sys.argv[0] = 'fprep'; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", script, "doctor", "raw", "--json"], capture_output=True, text=True, cwd=tmp_path
-    )
+    done = run_command("fprep", "doctor", "raw", "--json")
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert [entry["command"] for entry in value["datasets"]] == [
@@ -409,7 +407,7 @@ def test_command(tmp_path):
     ]
     assert str(tmp_path) not in done.stdout
     shutil.rmtree(tmp_path / "raw/split")
-    done = subprocess.run([sys.executable, "-c", script, "doctor", "raw"], capture_output=True, text=True, cwd=tmp_path)
+    done = run_command("fprep", "doctor", "raw")
     assert done.returncode in (0, 2)  # the images may be anybody's own
 
 

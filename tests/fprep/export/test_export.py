@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
@@ -17,6 +15,7 @@ import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from tests.commands import run_command
 from tests.small_tables import write_rows, write_small_table
 
 from fprep.export.command import export, formats
@@ -393,14 +392,10 @@ def test_hand_worked_geometry():
 
 def test_command(tmp_path):
     table = write_rows(tmp_path, rows=list(rows_of(write_small_table(tmp_path, {"train": 2, "val": 1})).values()))
-    command = [sys.executable, "-m", "fprep.cli", "export", str(table), str(tmp_path / "out"), "--to", "coco", "--json"]
-    script = "import sys; from fprep.cli import main; sys.argv = sys.argv[1:]; main()"
-    done = subprocess.run([sys.executable, "-c", script, *command[2:]], capture_output=True, text=True, cwd=tmp_path)
+    done = run_command("fprep", "export", table, tmp_path / "out", "--to", "coco", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["counts"] == {"images": 3, "annotations": 3}
-    again = subprocess.run(
-        [sys.executable, "-c", script, *command[2:-3], "--to", "nothing"], capture_output=True, text=True
-    )
+    again = run_command("fprep", "export", table, tmp_path / "out", "--to", "nothing")
     assert again.returncode == 2
     assert "known are" in again.stderr
     assert Path(tmp_path / "out/annotations/val.json").is_file()

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import polars as pl
 import pytest
 import simplejpeg
 from PIL import Image
+from tests.commands import run_command
 from tests.small_tables import row_of, write_small_table
 from tests.trees import tree_of
 
@@ -470,9 +470,7 @@ def test_percent(part: int, whole: int, shown: str):
 
 def test_command_line(small: Path, tmp_path: Path):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "fprep.cli", "report", str(small), *arguments]
-        code = "import sys; from fprep.cli import main; main()"
-        return subprocess.run([sys.executable, "-c", code, *command[3:]], capture_output=True, text=True, timeout=120)
+        return run_command("fprep", "report", small, *arguments)
 
     out = tmp_path / "a.html"
     planned = run(str(out), "--json", "--dry-run", "-q")
