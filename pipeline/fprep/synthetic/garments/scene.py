@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fprep.synthetic.garments.backgrounds import draw_background
+from fprep.synthetic.garments.bottoms import build_skirt, build_trousers
 from fprep.synthetic.garments.canvas import Canvas
 from fprep.synthetic.garments.design import Design
 from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.people import Person, arm_skin, body_parts, hair_behind, hair_locks, head_parts, leg_parts
 from fprep.synthetic.garments.photograph import Photograph, develop, frame
 from fprep.synthetic.garments.shapes import Limb, Part, Rng, path, points_of, shift, spline
-from fprep.synthetic.garments.skirts import build_skirt
 from fprep.synthetic.garments.tops import build_top
-from fprep.synthetic.garments.trousers import build_trousers
 from fprep.synthetic.garments.trunk import Garment
 from fprep.synthetic.garments.wardrobe import plain_design
 from fschemas.landmarks import FASHIONAI_24, Visibility
