@@ -42,7 +42,7 @@ from fschemas.vocabularies import vocabulary
 
 _CROSSWALK = read_words(__file__)
 _SIZE = (624, 468)
-_SPLITS = ("train", "validation", "test")
+_SPLITS: tuple[str, ...] = ("train", "validation", "test")
 _LOWER = ("shorts", "trousers", "skirt")
 _SLING_NECKS = ("straps", "sweetheart")
 

@@ -106,7 +106,7 @@ def _render_session(folder: Path, with_images: bool, seed: int, session: Session
             write_image(folder / ROOT / session.split / IMAGES / f"{stem}.jpg", large, 82)
         else:
             shapes = [(item, _invented(generator, item, height)) for item in outfit]
-        hour, minute, second = (int(generator.integers(*bounds)) for bounds in ((8, 20), (60,), (60,)))
+        hour, minute, second = (int(generator.integers(low, high)) for low, high in ((8, 20), (0, 60), (0, 60)))
         time = f"{date} {hour:02d}:{minute:02d}:{second:02d}"
         document = document_of(identifier, f"{name}_{index + 1:02d}.{extension}", time, height, look, shapes, generator)
         path = folder / ROOT / session.split / LABELS / f"{stem}.json"
