@@ -36,7 +36,7 @@ def cpu_quota(cgroups: Path = _CGROUPS, mount: Path = _MOUNT) -> float | None:
         if controllers and "cpu" not in controllers.split(","):
             continue
         for root in (mount, *((mount / controllers, mount / "cpu") if controllers else (mount / "unified",))):
-            # Inside a container the path may be that of the host; the limit then stands at the root of the mount.
+            # Inside a container the path may be that of the host; the limit is then at the root of the mount.
             for folder in (root / path.lstrip("/"), *(root / path.lstrip("/")).parents):
                 if folder != mount.parent and folder.is_relative_to(mount):
                     quotas += _quota_of(folder)

@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
     INTEGRITY = 5
     NON_FINITE = 6
     INTERRUPTED = 130
-    BROKEN_PIPE = 141  # nobody reads our output any more, as under `| head`: 128 + SIGPIPE, as other programs
+    BROKEN_PIPE = 141  # nobody reads our output anymore, as under `| head`: 128 + SIGPIPE, as other programs
     TERMINATED = 143
 
 
@@ -43,7 +43,7 @@ class RejectedError(FashionkitError):
 
 
 class EnvironmentProblem(FashionkitError):
-    """The disk, the memory, a permission or a held lock stands in the way."""
+    """The disk, the memory, a permission or a held lock is in the way."""
 
     exit_code = ExitCode.ENVIRONMENT
 
@@ -85,7 +85,7 @@ _REMEDIES = {
     errno.EPIPE: "a process at work for us died (killed, or out of memory); use fewer workers and run the command again",
     errno.ENOENT: "no such file or folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
-    errno.EISDIR: "a folder stands where a file was expected",
+    errno.EISDIR: "a folder is where a file was expected",
 }
 
 

@@ -66,7 +66,7 @@ def _begin(path: Path) -> str:
 
 
 def _is_table_file(path: Path) -> bool:
-    """Whether a Parquet file carries our metadata, which stand in its last bytes."""
+    """Whether a Parquet file carries our metadata, which is in its last bytes."""
     try:
         if not path.is_file():
             return False
@@ -224,7 +224,7 @@ def raw_data_of(path: Path) -> str | None:
 
 
 def what_is(path: Path) -> str:
-    """What stands at a path, in words that follow "this is": `a run folder`, `raw data of deepfashion-category`, `an empty folder`."""
+    """What is at a path, in words that follow "this is": `a run folder`, `raw data of deepfashion-category`, `an empty folder`."""
     if not path.exists():
         return "a broken link" if path.is_symlink() else "nothing"
     if not path.is_dir():

@@ -19,12 +19,7 @@ from fschemas.regular_file import open_regular
 from fschemas.walk import is_utf8, readable
 
 _TOGETHER = {"table": ("table", "audit"), "audit": ("audit", "table")}  # kinds that share a folder
-_CLOSED = (
-    "shards",
-    "index",
-    "model",
-    "export",
-)  # nothing else may lie inside of them: other programs read all that is there
+_CLOSED = ("shards", "index", "model", "export")  # nothing else may be inside: other programs read all files there
 
 
 def claim_output(path: Path, kind: str) -> Path:
@@ -36,7 +31,7 @@ def claim_output(path: Path, kind: str) -> Path:
     """
     own, place = BY_NAME[kind], _real(path)
     if place.exists() and not place.is_dir():
-        raise UsageError(f"{path}: a file stands here; name a folder for {own.words}")
+        raise UsageError(f"{path}: this is a file; choose a folder for {own.words}")
     _refuse_inside(path, place)
     if not place.is_dir():
         return place
@@ -67,14 +62,14 @@ def claim_file(path: Path, words: str, is_own: Callable[[bytes], bool]) -> Path:
             file.seek(max(len(content), size - 4096))
             content += file.read(4096)
         if content and not is_own(content):
-            raise UsageError(f"{path}: a file that is not {words} stands here; choose another output")
+            raise UsageError(f"{path}: this is a file, but not {words}; choose another output")
     return place
 
 
 def explain_wrong(path: Path, wanted: str, *, missing: str) -> UsageError:
     """The error for a path that is not a folder of the kind `wanted` (`run`, `shards`, `table`, `index`): what it is instead.
 
-    `missing` is the sentence for a path where nothing of ours stands, an empty or a missing folder.
+    `missing` is the sentence for a path where there is nothing of ours, an empty or a missing folder.
     """
     found, kind = what_is(path), kind_of_folder(path)
     if not path.exists() or found == "an empty folder" or (kind is not None and kind.name == wanted):

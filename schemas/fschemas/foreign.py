@@ -13,26 +13,14 @@ from fschemas.foreign_errors import KNOWN
 
 _LONGEST = 200  # letters of a foreign message that are worth quoting
 
+_FULL = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE,
+)  # fmt: skip
 # What libraries that lose the number of a system error still say of it.
 _BY_WORDS = {
-    os.strerror(number): number
-    for number in (
-        errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE,
-        errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
-    )
-}  # fmt: skip
-_RUST = re.compile(r"\(os error (\d+)\)")
-_FULL = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EROFS,
-    errno.ENOMEM,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ESTALE,
+    os.strerror(number): number for number in (*_FULL, errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 }
+_RUST = re.compile(r"\(os error (\d+)\)")
 _NOISE = (
     re.compile(r"\x1b\[[0-9;]*m"),
     re.compile(r"\[enforce fail at [^\]]*\]\s*\.?\s*"),

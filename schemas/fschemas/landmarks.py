@@ -1,6 +1,6 @@
-"""Landmark sets as data: names, left-right partners, valid points per garment, what normalises an error.
+"""Landmark sets as data: names, left-right partners, valid points per garment, what normalizes an error.
 
-Sources: FashionAI key points challenge (Tianchi 2018) and the READMEs of the DeepFashion benchmarks (Liu et al., CVPR 2016)
+Sources: FashionAI keypoints challenge (Tianchi 2018) and the READMEs of the DeepFashion benchmarks (Liu et al., CVPR 2016)
 and of DeepFashion2 (Ge et al., CVPR 2019).
 """
 
@@ -23,7 +23,7 @@ class Visibility(IntEnum):
     """What is known of one landmark. Ordered so that `>= OCCLUDED` means "has coordinates"."""
 
     NOT_APPLICABLE = -1  # the garment has no such point (the cuff of a skirt)
-    ABSENT = 0  # the garment has it, the annotation does not: cut off or not labelled; x and y are 0
+    ABSENT = 0  # the garment has it, the annotation does not: cut off or not labeled; x and y are 0
     OCCLUDED = 1  # coordinates are known, the point is hidden
     VISIBLE = 2
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 
 def as_rgb(image: Image.Image) -> np.ndarray:
-    """uint8 (H, W, 3) of an opened image of any mode: 16-bit grey scaled, transparency on white."""
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion clips them
+    """uint8 (H, W, 3) of an opened image of any mode: 16-bit gray scaled, transparency on white."""
+    if image.mode.startswith("I"):  # 16 bits of gray; Pillow's own conversion clips them
         grey = np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.has_transparency_data:

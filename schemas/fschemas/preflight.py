@@ -72,7 +72,7 @@ def check_tables(tables: Iterable[Path]) -> None:
 
 
 def check_file(path: Path, missing: str, remedy: str) -> None:
-    """Raise `UsageError` that says what stands at a path where it is no file."""
+    """Raise `UsageError` that says what is at a path where it is no file."""
     if not path.exists():
         raise UsageError(f"{path}: {missing}; {remedy}")
     if path.is_dir():

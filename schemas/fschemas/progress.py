@@ -20,7 +20,7 @@ _BAR = 24  # characters
 _FIRST_LINES = 20  # of a log that are always written
 _SOON, _LATER = 5.0, 30.0  # seconds between plain lines: at a new tenth of the work, and at any moment
 _active: list[Reporter] = []  # those of the commands that run, the innermost last
-_drawn: list[Reporter] = []  # the one whose bar stands in the terminal
+_drawn: list[Reporter] = []  # the one whose bar is shown
 
 
 def show(stage: str, done: int, total: int) -> None:
@@ -93,7 +93,7 @@ class Reporter:
     def log(self, stage: str, done: int, total: int, sentence: str, note: str, *, always: bool = False) -> None:
         """A line of a log: the first 20, those that are written `always`, and else as rarely as plain progress.
 
-        In a terminal `note` stands behind the bar instead.
+        In a terminal `note` is shown behind the bar instead.
         """
         if self.quiet:
             return
@@ -110,13 +110,8 @@ class Reporter:
     def _enter_stage(self, stage: str, done: int, now: float) -> None:
         if stage != self.stage:
             self.leave_line()
-            self.stage, self.note, self._began, self._first, self._last = (
-                stage,
-                "",
-                now,
-                done,
-                now if not self.live else 0.0,
-            )
+            self.stage, self.note, self._began, self._first = stage, "", now, done
+            self._last = 0.0 if self.live else now
             self._tenth, self._finished, self._logged = 0, False, 0
 
     def _due(self, done: int, total: int, now: float) -> bool:
@@ -167,7 +162,7 @@ def say(sentence: str) -> None:
 
 
 def restore_terminal() -> str:
-    """What has to be written to a terminal on stderr when a command ends: a bar that stands there is wiped, the cursor shown.
+    """What has to be written to a terminal on stderr when a command ends: a visible bar is cleared, the cursor shown.
 
     Libraries that we call draw bars too, and hide the cursor for it; a signal can come before they show it again.
     """

@@ -1,4 +1,4 @@
-"""How finished things come to stand on disk: whole, durable and one writer at a time.
+"""How finished output gets onto disk: whole, durable and one writer at a time.
 
 The protocol is temporary name in the same folder, write, fsync, rename, fsync the folder. A file or folder under its final
 name is therefore complete, whatever was killed or ran full on the way.
@@ -91,7 +91,7 @@ def withdraw(final: Path) -> None:
 
 
 def withdraw_folder(final: Path) -> None:
-    """Take a published folder away: never half of it stands under its name."""
+    """Take a published folder away: half of it is never visible under its name."""
     final, going = Path(final), temporary_of(Path(final))
     try:
         shutil.rmtree(final.rename(going))

@@ -23,14 +23,8 @@ from fschemas.publish import publish, publish_bytes, sha256_of
 
 RECORD_FOLDER = "meta"
 _BLOCK = tarfile.BLOCKSIZE
-_RECORD_SHAPE = {
-    "plan_id": str,
-    "name": str,
-    "split": str,
-    "bytes": COUNT,
-    "sha256": DIGEST,
-    "samples": [[(str, COUNT)]],
-}
+_TEXTS = {"plan_id": str, "name": str, "split": str}
+_RECORD_SHAPE = {**_TEXTS, "bytes": COUNT, "sha256": DIGEST, "samples": [[(str, COUNT)]]}
 
 
 @dataclass(frozen=True)
@@ -79,16 +73,12 @@ class ShardRecord:
     def from_json(cls, value: dict[str, Any]) -> ShardRecord:
         """The inverse of `to_json`; raises `KeyError`, `TypeError` or `ValueError` for anything else."""
         samples = value["samples"]
-        return cls(
-            plan_id=str(value["plan_id"]),
-            name=str(value["name"]),
-            split=str(value["split"]),
-            bytes=int(value["bytes"]),
-            sha256=str(value["sha256"]),
-            keys=tuple(str(sample[0]) for sample in samples),
-            images=tuple(Member(*map(int, sample[1:4])) for sample in samples),
-            annotations=tuple(Member(*map(int, sample[4:7])) for sample in samples),
+        images, annotations = (
+            tuple(Member(*map(int, sample[start : start + 3])) for sample in samples) for start in (1, 4)
         )
+        texts = (str(value[name]) for name in _TEXTS)
+        keys = tuple(str(sample[0]) for sample in samples)
+        return cls(*texts, int(value["bytes"]), str(value["sha256"]), keys, images, annotations)
 
 
 def shard_name(split: str, number: int) -> str:

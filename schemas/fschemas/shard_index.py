@@ -14,19 +14,17 @@ from fschemas.names import KEY_PATTERN
 pc: Any = pyarrow.compute  # its functions are made on import, so that type checkers know none
 INDEX_FILE = "index.parquet"
 
-# Columns of index.parquet that say where a sample lies; what else stands there are labels that samplers need.
+# Columns of index.parquet that say where a sample lies; the other columns are labels that samplers need.
 POSITION_COLUMNS = (
     "key", "split", "group", "copy", "shard", "image_offset", "image_size", "image_crc",
     "json_offset", "json_size", "json_crc",
 )  # fmt: skip
 
-DIGEST_COLUMN = (
-    "sha256"  # of the source image of each sample, "" where it is not known; read on demand, older sets lack it
-)
+DIGEST_COLUMN = "sha256"  # of the source image of each sample, "" if unknown; read on demand, older sets lack it
 
 
 def check_index(place: str, table: pa.Table, num_shards: int) -> None:
-    """Raise `IntegrityError` for keys that no writer of ours makes and for samples that stand nowhere.
+    """Raise `IntegrityError` for keys that no writer of ours makes and for samples without a place.
 
     Keys become names of files: one such as `../../x` must not get any further.
     """
@@ -39,7 +37,7 @@ def check_index(place: str, table: pa.Table, num_shards: int) -> None:
         key = pc.filter(keys, pc.invert(pc.fill_null(sound, False)))[0].as_py()
         raise IntegrityError(f"{place}: {key!r} is not a key of a sample; do not use this set, or write it again")
     if pc.count_distinct(keys).as_py() != len(keys):  # files named after them would be written twice at a time
-        raise IntegrityError(f"{place}: a key stands there twice; do not use this set, or write it again")
+        raise IntegrityError(f"{place}: a key occurs twice; do not use this set, or write it again")
     for name in POSITION_COLUMNS[4:]:
         column = table.column(name)
         range_of = pc.min_max(column).as_py() if len(column) else {"min": 0, "max": 0}
@@ -49,7 +47,7 @@ def check_index(place: str, table: pa.Table, num_shards: int) -> None:
 
 
 def as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
-    """Numbers as they are, strings as fixed-width unicode: comparisons stay vectorised and workers share pages after a fork.
+    """Numbers as they are, strings as fixed-width unicode: comparisons stay vectorized and workers share pages after a fork.
 
     Without `DIGEST_COLUMN`: 64 characters of each sample would be most of the memory, and only a search needs them.
     """

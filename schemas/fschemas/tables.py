@@ -2,7 +2,7 @@
 
 A class stands for one kind of annotation, a column group; `table_class` joins those that a dataset carries. `filter` of a class
 gives the accepted rows and the rejected ones with the rule that each broke. No label column is null: an unknown name is "",
-an unknown number -1, and what is not known of attributes stands in `attributes_unknown`.
+an unknown number -1, and what is not known of attributes is in `attributes_unknown`.
 """
 
 from __future__ import annotations
@@ -177,9 +177,8 @@ class GarmentsColumns(SampleTable):
 
     garments = dy.List(dy.String(), nullable=False)  # names of the vocabulary "part"
     garment_boxes = dy.List(dy.Float32(), nullable=False)  # x1, y1, x2, y2 of each garment, one after the other
-    garment_polygons = dy.List(
-        dy.List(dy.Float32()), nullable=False
-    )  # x, y, x, y … of each garment; empty where there is none
+    # x, y, x, y … of each garment; empty where there is none
+    garment_polygons = dy.List(dy.List(dy.Float32()), nullable=False)
 
     @dy.rule()
     def garment_lists_differ_in_length(cls) -> pl.Expr:
@@ -198,7 +197,7 @@ class GarmentsColumns(SampleTable):
 
 
 class CoarseSplitColumns(SampleTable):
-    """Where the image stands in another benchmark of the same images, so that nobody trains on its test set."""
+    """The split of the image in another benchmark of the same images, so that nobody trains on its test set."""
 
     coarse_split = dy.String(nullable=False)  # split of the Category and Attribute benchmark; "" where it is not known
 

@@ -1,7 +1,7 @@
 """Vocabularies as data: the place of a name in its file is the 0-based id that tables, shards and models use.
 
 One file each in `vocabulary/`: a line per value, with its group behind a tab where there are groups. English names of values and
-groups that are in another script stand in `<name>.english.tsv`. Sources: READMEs and list
+groups that are in another script are in `<name>.english.tsv`. Sources: READMEs and list
 files of DeepFashion (Liu et al., CVPR 2016), DeepFashion2 (Ge et al., CVPR 2019), the FashionAI challenge (Tianchi 2018) and
 K-Fashion (AI-Hub 2020).
 """
@@ -18,12 +18,8 @@ from fschemas.json_file import COUNT
 _FOLDER = Path(__file__).with_name("vocabulary")
 # Vocabularies of whose every group an image has one member (or none that is known).
 _EXCLUSIVE = {"deepfashion-fine-26", "fashionai-attribute-54"}
-VOCABULARY_SHAPE = {
-    "name": str,
-    "values": [str],
-    "groups": {"*": [COUNT]},
-    "exclusive": bool,
-}  # of `Vocabulary.to_json`
+# Of `Vocabulary.to_json`.
+VOCABULARY_SHAPE = {"name": str, "values": [str], "groups": {"*": [COUNT]}, "exclusive": bool}
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def vocabulary(name: str) -> Vocabulary:
         if tab:
             groups.setdefault(group, []).append(number)
     values = tuple(value for value, _, _ in rows)
-    assert len(set(values)) == len(values), f"{name}: a value stands twice"
+    assert len(set(values)) == len(values), f"{name}: a value occurs twice"
     return Vocabulary(name, values, {group: tuple(members) for group, members in groups.items()}, name in _EXCLUSIVE)
 
 

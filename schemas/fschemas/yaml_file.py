@@ -38,13 +38,13 @@ class _Loader(yaml.SafeLoader):
         return super().add_indent(column)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Read a mapping; of a key that stands twice in it, YAML's own loader would take the last."""
+        """Read a mapping; of a key that occurs twice in it, YAML's own loader would take the last."""
         node = super().compose_mapping_node(anchor)
         seen = set[str]()
         for key, _ in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen and key.value != "<<":
-                    raise yaml.YAMLError(f"{key.value!r} stands twice, again in line {key.start_mark.line + 1}")
+                    raise yaml.YAMLError(f"{key.value!r} occurs twice, again in line {key.start_mark.line + 1}")
                 seen.add(str(key.value))
         return node
 

@@ -60,7 +60,7 @@ def test_keys(place, key, monkeypatch):
 
 def test_a_key_of_two_samples(place, monkeypatch):
     change_index(place, "key", "s00001")
-    refused(place, "a key stands there twice", monkeypatch)
+    refused(place, "a key occurs twice", monkeypatch)
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)

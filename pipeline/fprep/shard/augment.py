@@ -2,7 +2,7 @@
 
 A recipe is data: class names of albumentations with their arguments. Randomness is a function of (seed, key, copy,
 draw), so a copy is the same whichever process makes it. Of the transforms that move pixels only those are allowed that
-were measured to move key points with them, to 0.001 pixels, in pixel-center coordinates (albumentations 2.0.8): its
+were measured to move keypoints with them, to 0.001 pixels, in pixel-center coordinates (albumentations 2.0.8): its
 resizing transforms are off by half a pixel times (scale - 1), its distortions by one pixel and more, and some blurs
 shift the image and leave the points.
 """
@@ -112,7 +112,7 @@ class Augmenter:
         library = _albumentations()
         self._transforms = [_build(transform, f"recipe {recipe.name}") for transform in recipe.transforms]
         keypoints = library.KeypointParams(format="xy", remove_invisible=False)
-        # NoOp takes key points: without any such transform Compose warns that nothing would move them.
+        # NoOp takes keypoints: without any such transform Compose warns that nothing would move them.
         self._compose = library.Compose([*self._transforms, library.NoOp()], keypoint_params=keypoints)
 
     def __call__(self, pixels: np.ndarray, geometry: Geometry, key: str, copy: int) -> tuple[np.ndarray, Geometry]:
@@ -184,10 +184,8 @@ def _seed(name: str) -> int:
 
 def _albumentations() -> Any:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it looks for a newer version on the network
-    modules = cast("dict[str, object]", sys.modules)
-    modules.setdefault(
-        "albumentations.pytorch", None
-    )  # else it imports torch, for seconds and half a gigabyte a worker
+    # Otherwise it imports torch, which takes seconds and half a gigabyte per worker.
+    cast("dict[str, object]", sys.modules).setdefault("albumentations.pytorch", None)
     import albumentations
 
     return albumentations

@@ -106,7 +106,7 @@ def _shifted(
 
 
 def _kept(out: Path, plan: ShardPlan) -> dict[str, ShardRecord]:
-    """Records of the shards that stand there already, read in full: one that was damaged meanwhile is written again."""
+    """Records of the shards that exist already, read in full: one that was damaged meanwhile is written again."""
     names = [planned.name for planned in plan.shards]
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         records = pool.map(lambda name: is_finished(out, name, plan.plan_id), names)

@@ -1,6 +1,6 @@
 """Which sample goes into which shard: a function of the table's digest and the options alone.
 
-The SHA-256 of both, the plan id, stands in every shard record; a rerun keeps the shards that carry it.
+The SHA-256 of both, the plan id, is in every shard record; a rerun keeps the shards that carry it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def plan_shards(
     shard_samples: int = 1000, seed: int = 0, splits: tuple[str, ...] | None = None, limit: int | None = None,
     lock: Checked | None = None,
 ) -> ShardPlan:  # fmt: skip
-    """Which sample stands in which shard; `lock` says which rows it leaves out.
+    """Which sample goes into which shard; `lock` says which rows it leaves out.
 
     Raises `UsageError` for a split without rows and for clashing keys.
     """

@@ -1,7 +1,7 @@
 """One row of a table becomes a sample: original bytes where possible, else an upright RGB JPEG, and its annotation.
 
-Kept as they are: upright JPEGs in RGB or grey that need neither a smaller size nor an augmentation. Everything else is
-decoded, turned upright by its EXIF orientation, put on white where it is transparent, and encoded as JPEG with full
+Kept as they are: upright JPEGs in RGB or gray that need neither a smaller size nor an augmentation. Everything else is
+decoded, rotated upright by its EXIF orientation, put on white where it is transparent, and encoded as JPEG with full
 color resolution.
 """
 
@@ -25,17 +25,11 @@ from fprep.raw.safe_open import CannotOpen, open_inside, read_all
 from fprep.shard.augment import Augmenter, Recipe
 from fprep.shard.geometry import Geometry, geometry_of, write_geometry
 from fschemas.failures import IntegrityError
+from fschemas.image_limits import FORMATS
 from fschemas.pixels import as_rgb
 from fschemas.shard import Sample
 
 CONVERSION_QUALITY = 95  # of images that are encoded only because their format demands it
-_FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "BMP",
-)  # as fschemas.tables, which workers do not import: it takes polars along
 
 
 @dataclass(frozen=True)
@@ -188,7 +182,7 @@ def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notes on odd metadata; convert has checked the size
-            image = Image.open(io.BytesIO(content), formats=_FORMATS)
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
             image.load()
             return as_rgb(image if facts.orientation == 1 else ImageOps.exif_transpose(image))
     except MemoryError:

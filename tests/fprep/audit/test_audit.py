@@ -400,7 +400,7 @@ def test_exit_codes_and_json(planted, tmp_path):
 def test_refused_options(planted):
     for options, words in (
         ({"images": Path("/nowhere")}, "no such folder"), ({"distance": 11}, "--distance 11"), ({"limit": 0}, "--limit 0"),
-        ({"limit": 2, "lock": True}, "--write-lock needs all rows"), ({"out": planted / "table.parquet"}, "a file stands here"),
+        ({"limit": 2, "lock": True}, "--write-lock needs all rows"), ({"out": planted / "table.parquet"}, "this is a file"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             audit([planted], **options)  # type: ignore[arg-type]

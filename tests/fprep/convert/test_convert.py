@@ -153,7 +153,7 @@ def test_second_writer_is_refused(raw, tmp_path):
 
 def test_file_in_the_place_of_the_output(raw, tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(UsageError, match="a file stands here"):
+    with pytest.raises(UsageError, match="this is a file"):
         run(raw, tmp_path / "out")
 
 

@@ -107,7 +107,7 @@ def test_another_run_is_set_aside_whole(shards: ShardSet, copy: RunFolder) -> No
     assert {path.relative_to(copy.path): path.read_bytes() for path in copy.path.rglob("*") if path.is_file()} == before
     decision = copy.start(wanted, shards, "auto")
     aside = copy.path.with_name("run.superseded-1")
-    assert decision.endswith(f"starting anew, the old run stands in {aside}")
+    assert decision.endswith(f"starting anew, the old run is in {aside}")
     assert {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in copy.path.iterdir()) == ["config.yaml", "dataset.json"]
     (copy.path / "checkpoints" / "step-00000001").mkdir(parents=True)

@@ -45,7 +45,7 @@ def test_a_nan_stops_the_run_and_the_last_good_checkpoint_stays(shards: ShardSet
             "stopped before the step"
         )
     assert sentences[0] == sentences[1]
-    assert sentences[0].startswith("step 4: gradient_norm, loss, garment is not finite; the samples stand in")
+    assert sentences[0].startswith("step 4: gradient_norm, loss, garment is not finite; the samples are listed in")
 
 
 def test_an_exploded_run_stops_too(shards: ShardSet, tmp_path: Path) -> None:

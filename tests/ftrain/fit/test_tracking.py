@@ -133,7 +133,7 @@ def test_without_dvclive_the_csv_files_of_the_run_are_the_default(monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("trackers", "words"), [(("dvclve",), "did you mean dvclive"), (("mlflow", "none"), "none stands alone")]
+    ("trackers", "words"), [(("dvclve",), "did you mean dvclive"), (("mlflow", "none"), "none cannot be combined")]
 )  # fmt: skip
 def test_unknown_trackers_are_refused_before_anything_is_written(
     trackers: tuple[str, ...], words: str, tmp_path: Path

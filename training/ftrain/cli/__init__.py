@@ -1,4 +1,4 @@
-"""`ftrain`: train, evaluate, predict. Heavy imports stand inside the commands, so that `--help` answers at once."""
+"""`ftrain`: train, evaluate, predict. Heavy imports are inside the commands, so that `--help` answers at once."""
 
 from __future__ import annotations
 

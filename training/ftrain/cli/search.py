@@ -58,7 +58,7 @@ def join(
 def index(
     run: Run,
     shards: Shards,
-    out: Annotated[Path, typer.Argument(help="Folder of the index; one that stands there is replaced.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the index; an existing one is replaced.")],
     kind: Annotated[
         Literal["exact", "ivf", "hnsw"],
         typer.Option(help="Exact search, or lists or a graph (faiss) that a sweep tunes."),
@@ -106,7 +106,7 @@ def query(
         float, typer.Option(min=0.0, help="Weight of the similarity of colors; that of deep features is 1.")
     ] = 0.0,
     top: Annotated[int, typer.Option(min=1, help="Answers for each photo.")] = 10,
-    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbours.")] = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank the best by k-reciprocal neighbors.")] = False,
     run: Annotated[Path | None, typer.Option(help="Run folder of the index, if it is not where it was.")] = None,
     shards: Annotated[str | None, typer.Option(help="Shard set of the index, if it is not where it was.")] = None,
     detector: Detector = None,

@@ -11,7 +11,7 @@ import simplejpeg
 
 from fschemas.image_limits import check_jpeg
 
-# ITU-R BT.601 luma: what "grey" means for contrast and saturation.
+# ITU-R BT.601 luma: what "gray" means for contrast and saturation.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _DIAGONAL = np.arange(3)
 # A half-size decode skips work in the inverse DCT; below this scale of the warp no detail that matters is lost.
@@ -21,7 +21,7 @@ _HALF_DECODE_SCALE = 1 / 1.75
 def decode(jpeg: bytes, scale: float = 1.0) -> tuple[np.ndarray, float]:
     """Decode to uint8 H, W, 3 RGB, at half size where the image will be shrunk to `scale` anyway.
 
-    Returns the image and the factor by which it is smaller than the stored one (1.0 or 0.5). Color is upsampled by repetition: 9 % faster and half a grey
+    Returns the image and the factor by which it is smaller than the stored one (1.0 or 0.5). Color is upsampled by repetition: 9 % faster and half a gray
     level off on average (docs/log.md). Raises `TooMuchError` for an image beyond the limits, `ValueError` for a damaged one.
     """
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
@@ -87,7 +87,7 @@ def fit_matrix(
 
 
 def warp(jpeg: bytes, matrix: np.ndarray, size: tuple[int, int], border: int = 128) -> np.ndarray:
-    """Decode and warp into uint8 (height, width, 3); outside of the image stands grey `border`."""
+    """Decode and warp into uint8 (height, width, 3); outside of the image is gray `border`."""
     image, factor = decode(jpeg, _scale(matrix))
     if factor != 1.0:
         matrix = compose(matrix, invert(scaling(factor, factor)))
@@ -95,7 +95,7 @@ def warp(jpeg: bytes, matrix: np.ndarray, size: tuple[int, int], border: int = 1
 
 
 def warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = 128) -> np.ndarray:
-    """Warp a decoded image, uint8 H, W, 3, into (height, width, 3); outside of it stands grey `border`."""
+    """Warp a decoded image, uint8 H, W, 3, into (height, width, 3); outside of it is gray `border`."""
     scale = _scale(matrix)
     if scale < 0.75:  # bilinear sampling would skip source pixels: average them first
         target = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
@@ -113,7 +113,7 @@ def _scale(matrix: np.ndarray) -> float:
 
 
 def color_matrix(brightness: float, contrast: float, saturation: float) -> np.ndarray:
-    """One 3 x 4 float32 matrix on RGB in 0 … 255; 1.0 leaves each property as it is. Contrast turns around mid grey."""
+    """One 3 x 4 float32 matrix on RGB in 0 … 255; 1.0 leaves each property as it is. Contrast turns around mid gray."""
     gain = contrast * brightness
     matrix = np.empty((3, 4), dtype=np.float32)
     matrix[:, :3] = gain * (1 - saturation) * _LUMA

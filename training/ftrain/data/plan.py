@@ -43,7 +43,7 @@ class Identities:
     """P x K (Hermans et al., 2017, section 3): batches of P identities with K images each, the K side by side.
 
     An epoch gives as many images as there are rows; an identity's images are dealt out K at a time, and filled up with its
-    own where they do not divide. Identities come in rounds, so that none stands twice in a batch while there are enough.
+    own where they do not divide. Identities come in rounds, so that none occurs twice in a batch while there are enough.
     """
 
     labels: np.ndarray  # one identity a row of the whole index
@@ -119,7 +119,7 @@ class TrainingPlan:
 
 
 def model_seed(seed: int, step: int, micro_batch: int) -> int:
-    """What to seed torch with before a micro-batch: 64 bits in which neighbours have nothing in common."""
+    """What to seed torch with before a micro-batch: 64 bits in which neighbors have nothing in common."""
     return int(np.random.SeedSequence((seed, step, micro_batch)).generate_state(1, np.uint64)[0])
 
 

@@ -1,6 +1,6 @@
 """Shard sets behind a URL: files come through a bounded local cache, checked by digest before they get their name.
 
-The cache is addressed by content: `<sha256>.tar`. A set that was uploaded anew can therefore not be mixed with its old self,
+The cache is addressed by content: `<sha256>.tar`. A set that was uploaded again can therefore not be mixed with its old self,
 sets that share shards share them here too, and one budget counts for all.
 """
 

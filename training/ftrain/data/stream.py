@@ -88,13 +88,8 @@ class _Ring:
         self, shards: ShardSet, encoder: Encoder, batches: Sequence[np.ndarray], generators: Generators | None,
         *, batch_size: int, example_row: int, slots: int,
     ) -> None:  # fmt: skip
-        self.shards, self.encoder, self.batches, self.generators, self.slots = (
-            shards,
-            encoder,
-            batches,
-            generators,
-            slots,
-        )
+        self.shards, self.encoder, self.batches = shards, encoder, batches
+        self.generators, self.slots = generators, slots
         self.example = self._encode(example_row, None)
         arrays = {"row": np.zeros((), np.int64), **self.example}
         self.views = {name: _shared((slots, batch_size, *array.shape), array.dtype) for name, array in arrays.items()}

@@ -21,7 +21,7 @@ class Rows:
     rows: np.ndarray
 
     def names(self, column: str) -> np.ndarray:
-        """What stands in a column of labels of the index, without "" for unknown; none where the set does not have it."""
+        """The values of a column of labels of the index, without "" for unknown; none where the set does not have it."""
         values = self.shards.columns.get(column)
         return np.empty(0, dtype=str) if values is None else values[self.rows][values[self.rows] != ""]
 

@@ -141,7 +141,7 @@ def _grown(box: Sequence[float], margin: float) -> tuple[float, float, float, fl
 
 
 def _erased(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A rectangle of 2 to 20 % of the area, of an aspect between 1:3 and 3:1, made grey."""
+    """A rectangle of 2 to 20 % of the area, of an aspect between 1:3 and 3:1, made gray."""
     size = image.shape[0]
     area, aspect = generator.uniform(0.02, 0.2), np.exp(generator.uniform(-np.log(3), np.log(3)))
     width = min(size, max(1, round(size * np.sqrt(area * aspect))))

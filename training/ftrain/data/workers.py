@@ -73,9 +73,7 @@ class _Worker:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", DeprecationWarning
-                )  # Python 3.12 warns of threads; a worker needs none of them
+                warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which a worker does not need
                 self.process = os.fork()
             if self.process == 0:
                 _live(there, work, prepare, parent)

@@ -1,6 +1,6 @@
 """What a trained task and a shard set must agree on: per task, and by name.
 
-A task that learnt no labels (an embedding) agrees with any images. Landmarks must be of the same set. Classes are matched by their
+A task that learned no labels (an embedding) agrees with any images. Landmarks must be of the same set. Classes are matched by their
 names, whatever number a vocabulary gives them; those that the run does not know count as unknown, and are reported.
 """
 
@@ -67,7 +67,7 @@ def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:
     """The shard set with its labels in the vocabularies of `task`, which was trained in `run`; itself where they are the same.
 
     Raises `UsageError` for a set without a column group that the task is evaluated by, with another landmark set, or where none
-    of its classes is one that the run has learnt.
+    of its classes is one that the run has learned.
     """
     groups = task.label_groups()
     shards.require(groups)
@@ -83,7 +83,7 @@ def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:
     for name, (mine, theirs) in pairs.items():
         if not set(mine) & set(theirs):
             raise UsageError(
-                f"{run}: {task.name} has learnt other classes of {name} ({_some(mine)}) than {shards.place} has ({_some(theirs)}); "
+                f"{run}: {task.name} has learned other classes of {name} ({_some(mine)}) than {shards.place} has ({_some(theirs)}); "
                 "take a set with the same classes, or train on this one"
             )
     if not pairs:

@@ -15,7 +15,7 @@ def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, fiel
     """Write a line an answer into `path`, and remove the images of an earlier call that the new one does not have.
 
     Each line bears its own digest (`seal`), because `fprep shard --boxes` makes shards of the answers.
-    `field` of an answer names its image, which stands in `folder` beside the file; nothing outside of that is removed.
+    `field` of an answer names its image, which is in `folder` beside the file; nothing outside of that is removed.
     """
     before = _images_of(path, field)
     lines = "".join(json.dumps(seal(answer), ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)

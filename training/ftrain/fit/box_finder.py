@@ -1,7 +1,7 @@
 """A second run that finds the garment for one that looks at its box alone (`model.crop=box`): `--detector RUN`.
 
 Detect, then look closer: a network that is shown the garment alone sees more of its details. Photographs from elsewhere have no
-box, so a run of `category` that learnt boxes says where the garment is.
+box, so a run of `category` that learned boxes says where the garment is.
 """
 
 from __future__ import annotations

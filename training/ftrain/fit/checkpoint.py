@@ -17,14 +17,7 @@ from torch import nn
 
 from fschemas.failures import EnvironmentProblem, IntegrityError, NonFiniteError
 from fschemas.names import CHECKPOINT_NAME
-from fschemas.publish import (
-    publish,
-    publish_bytes,
-    publish_sealed,
-    sha256_of,
-    withdraw,
-    withdraw_folder,
-)
+from fschemas.publish import publish, publish_bytes, publish_sealed, sha256_of, withdraw, withdraw_folder
 from fschemas.regular_file import read_regular
 from ftrain.fit.checkpoint_state import STATE_FILE, TrainingState, read_state, sealed, step_folder
 
@@ -51,7 +44,7 @@ def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, kee
     bad = not_finite(tensors)
     if bad is not None:
         raise NonFiniteError(
-            f"step {state.step}: {bad} is not finite; the last good checkpoint is kept; lower fit.learning_rate or mend the data"
+            f"step {state.step}: {bad} is not finite; the last good checkpoint is kept; lower fit.learning_rate or fix the data"
         )
     target = folder / step_folder(state.step)
     state.files = state.files or _digests(folder.parent)
@@ -99,7 +92,7 @@ def discard(folder: Path) -> None:
 
 
 def mark_best(folder: Path, state: TrainingState) -> None:
-    """Point BEST to the checkpoint of the best validation so far, or remove a pointer that no validation stands behind."""
+    """Point BEST to the checkpoint of the best validation so far, or remove a pointer that no validation supports."""
     if not state.best:
         (folder / BEST_FILE).unlink(missing_ok=True)
         (folder / BEST_FIGURE_FILE).unlink(missing_ok=True)

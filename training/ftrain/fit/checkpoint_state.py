@@ -1,4 +1,4 @@
-"""Where a run stands, and `state.json` of a checkpoint, which keeps it beside the digests of the other files and its own."""
+"""The state of a run, and `state.json` of a checkpoint, which keeps it beside the digests of the other files and its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATE_FILE = "state.json"
 
 @dataclass
 class TrainingState:
-    """Where a run stands. `step` optimizer steps are done; random states follow from seed and step alone."""
+    """The state of a run. `step` optimizer steps are done; random states follow from seed and step alone."""
 
     step: int = 0
     ledger: str = EMPTY_LEDGER  # running SHA-256 of the consumed rows
@@ -37,12 +37,9 @@ class TrainingState:
     learning_rate: float = 0.0
     best: dict[str, Any] = field(default_factory=dict[str, Any])  # {"metric", "value", "step"}
     validation_due: bool = False  # this step is one to validate after, and that was not finished
-    made_with: dict[str, Any] = field(
-        default_factory=dict[str, Any]
-    )  # what decides the last bits: torch, threads, device
-    files: dict[str, str] = field(
-        default_factory=dict[str, str]
-    )  # SHA-256 of the run's other files that decide a result
+    # What decides the last bits: torch, threads, device; and SHA-256 of the run's other files that decide a result.
+    made_with: dict[str, Any] = field(default_factory=dict[str, Any])
+    files: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def step_folder(step: int) -> str:
@@ -83,5 +80,5 @@ def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
     if place.read_bytes() != _with_seal({name: value for name, value in note.items() if name != "seal"}):
         raise IntegrityError(f"{place}: changed (it does not bear its own digest)")
     if step_folder(state.step) != path.name:
-        raise IntegrityError(f"{place}: is of step {state.step}, but stands in {path.name}; {_REMEDY}")
+        raise IntegrityError(f"{place}: is of step {state.step}, but is in {path.name}; {_REMEDY}")
     return state, digests

@@ -32,7 +32,7 @@ def results_of_split(
 ) -> Results:  # fmt: skip
     """Predict `rows` and gather all answers on every rank, sorted by row; `row` is among them.
 
-    `batch_size` counts all ranks. `encoder` stands for that of the task. `after_batch` may raise, on all ranks alike, to
+    `batch_size` counts all ranks. `encoder` replaces that of the task. `after_batch` may raise, on all ranks alike, to
     stop. `stage` names the work in progress reports. The model is left in evaluation mode.
     Raises `IntegrityError` unless each row was predicted exactly once.
     """

@@ -1,7 +1,7 @@
 """Gradients of a global batch out of micro-batches, on any number of processes.
 
 `accumulate_exactly` gathers the gradient of each micro-batch and adds them in index order, and does the same with the
-statistics of batch normalisation, so that the result has the same bits for every number of processes that divides the
+statistics of batch normalization, so that the result has the same bits for every number of processes that divides the
 micro-batches. It costs one gathering of micro-batches x parameters numbers a step.
 """
 

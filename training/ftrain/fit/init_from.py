@@ -66,7 +66,7 @@ def backbones(task: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in found.items() if not any(name.startswith(f"{outer}.") for outer in found)}
 
 
-# Where a tensor stands, whatever the task: (number of the backbone, name in it with `_` for `.`), or (None, name).
+# Where a tensor is, whatever the task: (number of the backbone, name in it with `_` for `.`), or (None, name).
 _Place = tuple[int | None, str]
 
 

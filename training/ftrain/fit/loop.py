@@ -206,8 +206,8 @@ class Trainer:
                 self.folder / NON_FINITE_FILE, {"step": step, "seed": self.fit.seed, "values": found, "keys": keys}
             )
         raise NonFiniteError(
-            f"step {step}: {', '.join(bad) or 'another process'} is not finite; the samples stand in "
-            f"{self.folder}/{NON_FINITE_FILE} and the last good checkpoint is kept; lower fit.learning_rate or mend the data"
+            f"step {step}: {', '.join(bad) or 'another process'} is not finite; the samples are listed in "
+            f"{self.folder}/{NON_FINITE_FILE} and the last good checkpoint is kept; lower fit.learning_rate or fix the data"
         )
 
     def _after_step(self, losses: dict[str, float], clock: Clock) -> None:
@@ -239,7 +239,7 @@ class Trainer:
     def _validate(self) -> None:
         """Evaluate the state that was just saved, and note the figure in it. A signal stops this at once: it will be due again."""
         step, model = self.state.step, self._modules()[-1]
-        # Each process has its own statistics of normalisation; those of the first are what is saved.
+        # Each process has its own statistics of normalization; those of the first are what is saved.
         self.processes.share(model.buffers())
         if isinstance(model, AveragedModel):
             model = model.module

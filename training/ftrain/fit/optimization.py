@@ -41,7 +41,7 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
 def ema_decay_at(decay: float, step: int) -> float:
     """Decay of the moving average of weights at a step (from 0), small at first so that the first weights are soon forgotten.
 
-    With a constant .998 a quarter of the average after 690 steps is what the heads were before they learnt anything. As
+    With a constant .998 a quarter of the average after 690 steps is what the heads were before they learned anything. As
     TensorFlow's ExponentialMovingAverage with `num_updates`: the average reaches over the last tenth of what is done.
     """
     return min(decay, (1 + step) / (10 + step))
@@ -56,8 +56,8 @@ _INSIDE_BACKBONE = re.compile(r"((?:^|.*\.)backbone[^.]*)\.(.*)")
 def layer_heights(names: Iterable[str]) -> dict[str, int]:
     """How many layers below the head each parameter of a backbone lies: 1 for its last layer. Other names are left out.
 
-    A layer is a residual or transformer block, or a convolution of a plain network; what stands before the first one (the stem)
-    is one more, and what stands after one belongs to it. These are timm's layers (`timm.optim.param_groups_layer_decay`), after
+    A layer is a residual or transformer block, or a convolution of a plain network; what comes before the first one (the stem)
+    is one more, and what comes after one belongs to it. These are timm's layers (`timm.optim.param_groups_layer_decay`), after
     Clark et al., ICLR 2020, and Bao et al., ICLR 2022.
     """
     layers: dict[str, dict[str, int]] = {}  # backbone -> layer -> number from below

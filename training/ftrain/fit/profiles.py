@@ -61,7 +61,7 @@ def _require_section(params: Path | None, name: str) -> None:
 
 
 def _profiles(section: Any) -> dict[str, dict[str, Any]]:
-    """The profiles of a section of params.yaml, beside which stands the name of the one that counts."""
+    """The profiles of a section of params.yaml, beside which is the name of the one that counts."""
     return (
         {name: value for name, value in section.items() if isinstance(value, dict)} if isinstance(section, dict) else {}
     )

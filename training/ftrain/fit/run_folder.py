@@ -33,10 +33,7 @@ from ftrain.layers.weights import weights_to_come
 from ftrain.tasks.task import Task
 
 RECEIPT_FILE = "receipt.json"
-CURVE_FILES = (
-    "training.csv",
-    "validation.csv",
-)  # what evaluations and comparisons read of them bears a digest in the receipt
+CURVE_FILES = ("training.csv", "validation.csv")  # evaluations and comparisons read them; digests are in the receipt
 _LOCK_ATTEMPTS = 20
 
 
@@ -48,7 +45,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints stand."""
+        """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
     def require(self) -> None:
@@ -95,11 +92,9 @@ class RunFolder:
                     f"{self.path}: {difference}; choose another --run, or --resume auto to set the old run aside"
                 )
             if difference:
-                decision = f"{difference}: starting anew, the old run stands in {self._set_aside()}"
+                decision = f"{difference}: starting anew, the old run is in {self._set_aside()}"
             else:
-                (self.path / RECEIPT_FILE).unlink(
-                    missing_ok=True
-                )  # it is of what is finished, and curves get longer now
+                (self.path / RECEIPT_FILE).unlink(missing_ok=True)  # it is of a finished run, and curves get longer now
                 return f"going on with the run in {self.path}"  # other files stay: checkpoints hold their digests
         elif resume == "must":
             raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")

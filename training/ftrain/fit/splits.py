@@ -27,7 +27,7 @@ from ftrain.tasks.task import Task, find_task
 class Splits:
     """The rows of a shard set as one run uses them.
 
-    Where the set has no validation split, a share of the groups of the training split (an item, a shoot: what must not stand on
+    Where the set has no validation split, a share of the groups of the training split (an item, a shoot: what must not be on
     both sides) is held out, chosen by a hash of the group's name: the same ones in every run.
     """
 

@@ -35,7 +35,7 @@ def check_trackers(names: Sequence[str]) -> None:
         if name not in TRACKERS:
             raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}known are {', '.join(TRACKERS)}")
     if "none" in names and len(set(names)) > 1:
-        raise UsageError("--tracker none stands alone; leave it out, or the others")
+        raise UsageError("--tracker none cannot be combined with others; leave one of them out")
     check_installed(*(name for name in names if name != "none"))
 
 
@@ -85,11 +85,8 @@ class MlflowTracker:
         from mlflow.utils.time import get_current_time_millis
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        self._metric, self._now, self._failures = (
-            Metric,
-            get_current_time_millis,
-            (MlflowException, ImportError, OSError),
-        )
+        self._metric, self._now = Metric, get_current_time_millis
+        self._failures = (MlflowException, ImportError, OSError)
         self.place = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlflow").resolve().as_uri()
         self.last_steps: dict[str, int] = {}  # what the run had when it was taken up again
         try:

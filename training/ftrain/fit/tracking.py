@@ -125,5 +125,5 @@ def _text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise IntegrityError(
-            f"{path}: not UTF-8 (byte {error.start}); restore the file, or remove it to log anew"
+            f"{path}: not UTF-8 (byte {error.start}); restore the file, or remove it to start a new log"
         ) from None

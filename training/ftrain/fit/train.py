@@ -32,7 +32,7 @@ from ftrain.tasks.task import Task
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What the command line says besides the configuration: where and on what, not what is learnt."""
+    """What the command line says besides the configuration: where and on what, not what is learned."""
 
     shards: str
     run: Path
@@ -51,7 +51,7 @@ class TrainOptions:
 
 
 def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
-    """Train and return the best validation figure; everything else stands in the run folder."""
+    """Train and return the best validation figure; everything else is in the run folder."""
     check_trackers(options.trackers)
     options = replace(options, run=claim_output(Path(options.run), "run"))
     config = load_config(task_name, options.params, options.profile, list(options.overrides), section=options.section)
