@@ -248,11 +248,7 @@ def _unless_rewritten(error: IntegrityError, place: str, metadata: dict[str, Any
 def read_dataset_file(path: Path, place: str) -> dict[str, Any]:
     """dataset.json of a shard set, in messages that of the folder or URL `place`; raises as `read_json` does."""
     return read_json(
-        path,
-        _SET_SHAPE,
-        format=FORMAT,
-        sealed=True,
-        place=f"{place}/{DATASET_FILE}",
+        path, _SET_SHAPE, format=FORMAT, sealed=True, place=f"{place}/{DATASET_FILE}",
         missing=f"{place}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first",
         remedy="run `fprep shard` again",
-    )
+    )  # fmt: skip

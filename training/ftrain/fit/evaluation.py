@@ -42,14 +42,9 @@ def results_of_split(
     per_rank = max(1, batch_size // processes.world_size)
     gathered: dict[str, list[np.ndarray]] = {}
     batches = evaluation_stream(
-        shards,
-        encoder,
-        rows,
-        batch_size=per_rank,
-        rank=processes.rank,
-        world_size=processes.world_size,
+        shards, encoder, rows, batch_size=per_rank, rank=processes.rank, world_size=processes.world_size,
         workers=workers,
-    )
+    )  # fmt: skip
     with closing(batches):  # type: ignore[type-var]
         done = 0
         for batch in batches:
