@@ -20,7 +20,7 @@ from fschemas.progress import Reporter
 from fschemas.wording import count
 from ftrain.cli import config as cli_config
 from ftrain.cli import search as cli_retrieval
-from ftrain.cli.options import BatchSize, Checkpoint, Device, Quiet, Run, Shards, Turned, Workers, command_line
+from ftrain.cli.options import BatchSize, Checkpoint, Device, Quiet, Run, Shards, Tta, Workers, command_line
 from ftrain.cli.use import register
 from ftrain.tasks import task_names
 
@@ -140,7 +140,7 @@ def evaluate(
     workers: Workers = 2,
     device: Device = "auto",
     batch_size: BatchSize = 32,
-    tta: Turned = None,
+    tta: Tta = None,
     allow_collapse: Annotated[
         bool, typer.Option(help="Exit code 0 although one answer dominates the predictions.")
     ] = False,

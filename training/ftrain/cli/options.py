@@ -19,7 +19,7 @@ Detector = Annotated[
     typer.Option(help="Run of category that finds the garment's box, for a run trained with model.crop=box."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
-Turned = Annotated[
+Tta = Annotated[
     bool | None,
     typer.Option(
         "--tta/--no-tta",

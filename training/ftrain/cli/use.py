@@ -13,7 +13,7 @@ from fschemas.folders import claim_output
 from fschemas.preflight import check_checkpoint, check_paths, check_photo, check_run, check_shards, is_shard_set
 from fschemas.progress import Reporter
 from fschemas.wording import count
-from ftrain.cli.options import BatchSize, Checkpoint, Detector, Device, Quiet, Run, Turned
+from ftrain.cli.options import BatchSize, Checkpoint, Detector, Device, Quiet, Run, Tta
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def predict(
     ] = None,
     overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Draw each answer on its image.")] = True,
     checkpoint: Checkpoint = "best",
-    tta: Turned = None,
+    tta: Tta = None,
     device: Device = "auto",
     detector: Detector = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Predict only the first images.")] = None,
