@@ -269,13 +269,13 @@ class _Pool(Generic[Task, Answer]):
             self._retire(worker)
 
     def _lose(self, worker: _Worker, reason: str) -> None:
+        self.meter.begun -= worker.begun
+        self._retire(worker)
         if len(worker.tasks) == 1:
             index = worker.tasks[0]
             self._answer(index, self.crashed(self.tasks[index], reason))
         else:  # one by one, and at once: their answers may be due
             self.queue.extendleft([index] for index in reversed(worker.tasks))
-        self.meter.begun -= worker.begun
-        self._retire(worker)
 
     def _retire(self, worker: _Worker) -> None:
         worker.process.kill()
