@@ -148,8 +148,8 @@ def convert(
     from fprep.cli.params_file import raw_and_out
     from fprep.cli.wrong_folder import look_around
     from fprep.convert.command import convert as run_convert
+    from fprep.convert.command import refuse_outputs
     from fprep.convert.report import ConversionRejected
-    from fprep.convert.wrong_input import refuse_outputs
     from fprep.readers.reader import read_mapping
     from fprep.readers.registry import find_reader
     from fschemas.progress import Reporter

@@ -17,6 +17,7 @@ from fprep.raw.folder import RawFolder
 from fprep.readers.reader import check_mapping
 from fprep.readers.registry import find_reader
 from fschemas.failures import UsageError
+from fschemas.folder_kinds import kind_of_folder
 from fschemas.folders import claim_output
 from fschemas.publish import exclusive
 
@@ -93,3 +94,11 @@ def _check_options(max_rejected: float, val_share: float, test_share: float, lim
         )
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")
+
+
+def refuse_outputs(raw: Sequence[Path]) -> None:
+    """Raise `UsageError` where a raw folder is a run, a shard set or an index, which no reader reads."""
+    for path in raw:
+        kind = kind_of_folder(path)
+        if kind is not None and kind.name in ("run", "shards", "index"):
+            raise UsageError(f"{path}: this is {kind.words}, not raw data; name the folder of the unpacked archive")

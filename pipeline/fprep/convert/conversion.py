@@ -11,16 +11,15 @@ import polars as pl
 
 from fprep.convert.evidence import Evidence, share_rows
 from fprep.convert.group_split import regroup
-from fprep.convert.notes import tell_empty_splits, tell_near_names
 from fprep.convert.report import ConvertReport, account, compare_totals, recognized
-from fprep.convert.row_images import find_images, look_at_images, tell_links
+from fprep.convert.row_images import compare_size, find_images, look_at_images, tell_assumed, tell_links, turns_of
 from fprep.convert.rules import broken_rules, count_warnings, describe
-from fprep.convert.splits import IDENTITY, cut_missing, duplicate_rows, shares_to_cut, unique_keys
-from fprep.convert.stated_sizes import ASSUMED, compare_size, tell_assumed, turns_of
+from fprep.convert.splits import IDENTITY, cut_missing, duplicate_rows, shares_to_cut, tell_empty_splits, unique_keys
 from fprep.images.check import ImageFacts
 from fprep.raw.folder import RawFolder
 from fprep.raw.spill import PLACE
-from fprep.readers.orientation import TURN, turn_upright
+from fprep.readers.class_names import tell_near_names
+from fprep.readers.orientation import ASSUMED, TURN, turn_upright
 from fprep.readers.reader import BOX_TEXT, Reader, columns_of
 from fprep.readers.units import Written, to_pixels
 from fschemas.tables import COLUMN_GROUPS, SampleTable, table_class
@@ -111,9 +110,8 @@ class Conversion:
     def _aside(self, narrow: pl.DataFrame) -> pl.DataFrame:
         """The columns that are put aside of these rows, with what it takes to turn them."""
         assert self.raw.aside is not None
-        sizes = narrow.select(
-            name for name in ("width", "height", TURN, ASSUMED, "image_orientation") if name in narrow.columns
-        )
+        names = ("width", "height", TURN, ASSUMED, "image_orientation")
+        sizes = narrow.select(name for name in names if name in narrow.columns)
         return self.raw.aside.take(narrow[PLACE]).hstack(sizes)
 
     def _reject(
@@ -209,18 +207,14 @@ class Conversion:
         bare = {file for file, split in zip(files, splits, strict=True) if split == "unlabelled"}
         bare -= {file for file, fact in zip(files, facts, strict=True) if fact.rule != "missing_image"}
         for file in sorted(bare):
-            self.raw.notes.append(
-                f"{file}: left out: {count(files.count(file), 'name')} without labels and without an image"
-            )
+            self.raw.notes.append(f"{file}: left out: {count(files.count(file), 'name')} without label and image")
         dropped = [index for index, file in enumerate(files) if file in bare]
         self._leave_out(dropped)
         return [fact for fact, file in zip(facts, files, strict=True) if file not in bare]
 
     def _fill_boxes(self) -> None:
         """A row without labels has no box: the whole image stands for it, where its size is known."""
-        unknown = (
-            self.frame.select((pl.col("box").is_null() & pl.col("width").is_null()).arg_true()).to_series().to_list()
-        )
+        unknown = (self.frame["box"].is_null() & self.frame["width"].is_null()).arg_true().to_list()
         if unknown:
             self.raw.notes.append(f"left out: {count(len(unknown), 'row')} without a box, of images of unknown size")
             self._leave_out(unknown)
@@ -270,9 +264,8 @@ class Conversion:
                 rules = found.setdefault(index - start, [])
                 rules += [] if "duplicate_key" in rules else ["duplicate_key"]
             for index, rules in sorted(found.items()):
-                column, message, value = describe(
-                    rules[0], self._as_read(part, start, index), self.reader, self.written
-                )
+                row = self._as_read(part, start, index)
+                column, message, value = describe(rules[0], row, self.reader, self.written)
                 self._reject(start + index, rules[0], message, column, value, tuple(rules))
             broken |= {start + index for index in found}
         self._keep(broken)

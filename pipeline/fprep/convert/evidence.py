@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from fprep.convert.stated_sizes import ASSUMED
-from fprep.readers.orientation import TURN
+from fprep.readers.orientation import ASSUMED, TURN
 from fprep.readers.reader import Reader
 from fschemas.failures import UsageError
 from fschemas.landmarks import Visibility
@@ -33,13 +32,11 @@ class Evidence:
 
     boxes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 4)
     box_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 2), NaN where unknown
-    extents: list[np.ndarray] = field(
-        default_factory=list[np.ndarray]
-    )  # (rows, 4): smallest and largest x, y of the points
+    # (rows, 4): smallest and largest x, y of the points
+    extents: list[np.ndarray] = field(default_factory=list[np.ndarray])
     point_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    box_lying: list[np.ndarray] = field(
-        default_factory=list[np.ndarray]
-    )  # (boxes), whether the size may be the other way round
+    # (boxes), whether the size may be the other way round
+    box_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])
     point_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
     def add(self, frame: pl.DataFrame) -> None:
@@ -51,11 +48,8 @@ class Evidence:
             self._add_boxes(frame["box"].filter(known).explode(), sizes[known.to_numpy()], lying[known.to_numpy()])
         if "garment_boxes" in frame.columns and len(frame):
             counts = frame["garment_boxes"].list.len().to_numpy() // 4
-            self._add_boxes(
-                frame["garment_boxes"].explode().drop_nulls(),
-                np.repeat(sizes, counts, axis=0),
-                np.repeat(lying, counts),
-            )
+            boxes = frame["garment_boxes"].explode().drop_nulls()
+            self._add_boxes(boxes, np.repeat(sizes, counts, axis=0), np.repeat(lying, counts))
         for kind in ("landmark", "joint"):
             if f"{kind}_x" in frame.columns and len(frame):
                 self._add_points(frame, kind, sizes, lying)
@@ -68,9 +62,8 @@ class Evidence:
     def _add_points(self, frame: pl.DataFrame, kind: str, sizes: np.ndarray, lying: np.ndarray) -> None:
         lengths = frame[f"{kind}_visibility"].list.len().to_numpy()
         rows = np.repeat(np.arange(len(frame)), lengths)
-        x, y, visibility = (
-            frame[f"{kind}_{name}"].explode().drop_nulls().to_numpy() for name in ("x", "y", "visibility")
-        )
+        names = (f"{kind}_{name}" for name in ("x", "y", "visibility"))
+        x, y, visibility = (frame[name].explode().drop_nulls().to_numpy() for name in names)
         if not len(rows) == len(x) == len(y) == len(visibility):
             return  # lists of different length, which a rule refuses
         placed = visibility >= Visibility.OCCLUDED
@@ -135,11 +128,8 @@ def _shares(values: np.ndarray, what: str) -> Cause | None:
     small = int((np.abs(values) <= _SHARE).all(1).sum())
     if 2 * small <= len(values):
         return None
-    return (
-        f"{small} of {len(values)} {what} lie within 0 to 1: shares of the image instead of pixels",
-        "unit",
-        "relative",
-    )
+    found = f"{small} of {len(values)} {what} lie within 0 to 1: shares of the image instead of pixels"
+    return found, "unit", "relative"
 
 
 def _forms(boxes: np.ndarray, sizes: np.ndarray, form: str) -> Cause | None:
@@ -199,9 +189,7 @@ def _percent(values: np.ndarray, sizes: np.ndarray, what: str, reader: Reader) -
 def _remedy(reader: Reader, key: str, value: str) -> str:
     if key in reader.mapping:
         return f"if so, run again with --map {key}={value}; otherwise correct the file"
-    return (
-        f"{reader.name} has x1, y1, x2, y2 or x, y in pixels; convert the numbers, or restore the file of the release"
-    )
+    return f"{reader.name} has x1, y1, x2, y2 or x, y in pixels; convert the numbers, or restore the released file"
 
 
 def _outside(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:

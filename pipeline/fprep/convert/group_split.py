@@ -144,22 +144,14 @@ def _edges(frame: pl.DataFrame) -> list[tuple[int, int]]:
     edges: list[tuple[int, int]] = []
     for column in ("group", "item", "sha256", "image"):
         if column in frame.columns:
-            known = (
-                frame.select(column).with_row_index("row").filter(pl.col(column).is_not_null() & (pl.col(column) != ""))
-            )
-            firsts = known.select("row", pl.col("row").first().over(column).alias("first")).filter(
-                pl.col("row") != pl.col("first")
-            )
-            edges += firsts.iter_rows()
+            known = frame.select(column).with_row_index("row").filter(pl.col(column) != "")
+            firsts = known.select("row", pl.col("row").first().over(column).alias("first"))
+            edges += firsts.filter(pl.col("row") != pl.col("first")).iter_rows()
     if "pairs" in frame.columns:
         rows = frame.select("image").with_row_index("partner").unique("image", keep="first")
         paired = frame.select("pairs").with_row_index("row").explode("pairs").drop_nulls()
-        edges += (
-            paired.join(rows, left_on="pairs", right_on="image")
-            .select("row", "partner")
-            .sort("row", "partner")
-            .iter_rows()
-        )
+        partners = paired.join(rows, left_on="pairs", right_on="image").select("row", "partner")
+        edges += partners.sort("row", "partner").iter_rows()
     return edges
 
 
@@ -195,9 +187,7 @@ def _fill(order: Sequence[int], sizes: dict[int, int], shares: dict[str, float])
     sides: dict[int, str] = {}
     for part in order:
         size = sizes[part]
-        fits = (
-            split for split in room if size <= _HELD_BACK * max(wanted[split], 2.0) and size <= room[split] + size / 2
-        )
+        fits = (split for split in room if size <= min(_HELD_BACK * max(wanted[split], 2.0), room[split] + size / 2))
         side = next((split for split in fits if room[split] > 0), "train")
         sides[part] = side
         if side in room:
@@ -209,12 +199,9 @@ def _ask_and_answer(frame: pl.DataFrame, sides: list[str]) -> list[str]:
     """Query and gallery for test."""
     domains = frame["domain"].cast(pl.String).to_list() if "domain" in frame.columns else [""] * len(frame)
     items = frame["item"].to_list() if "item" in frame.columns else frame["group"].to_list()
-    order = sorted(
-        (row for row, side in enumerate(sides) if side == "test"), key=lambda row: (items[row], frame["image"][row])
-    )
-    count: dict[str, int] = {}
-    for row in order:
-        count[items[row]] = count.get(items[row], 0) + 1
+    held_out = [row for row, side in enumerate(sides) if side == "test"]
+    order = sorted(held_out, key=lambda row: (items[row], frame["image"][row]))
+    count = Counter(items[row] for row in order)
     asked: set[str] = set()
     result = list(sides)
     for row in order:
@@ -229,23 +216,12 @@ def _ask_and_answer(frame: pl.DataFrame, sides: list[str]) -> list[str]:
 
 
 def near_rows(
-    frame: pl.DataFrame,
-    root: Path,
-    *,
-    follow_links: bool = False,
-    workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[tuple[int, int]]:
+    frame: pl.DataFrame, root: Path, *, follow_links: bool = False, workers: int = 0, progress: Callable[[int, int], None] | None = None
+) -> list[tuple[int, int]]:  # fmt: skip
     """Row numbers of near-identical images below `root`; of several rows of one image the first."""
-    first = (
-        frame.select("image", "image_orientation")
-        .with_row_index("row")
-        .unique("image", keep="first", maintain_order=True)
-    )
-    tasks = [
-        ImageTask(os.path.realpath(root), image, orientation or 1, follow_links)
-        for _, image, orientation in first.iter_rows()
-    ]
+    known = frame.select("image", "image_orientation").with_row_index("row")
+    first, real = known.unique("image", keep="first", maintain_order=True), os.path.realpath(root)
+    tasks = [ImageTask(real, image, orientation or 1, follow_links) for _, image, orientation in first.iter_rows()]
     hashes = hash_images(tasks, workers=workers, progress=progress)
     pairs = near_pairs(Views.of(dict(enumerate(hashes))))
     rows = first["row"].to_numpy()

@@ -94,9 +94,8 @@ def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
     """Fill the counts and check the law of rows for every file."""
     kept_lines = Counter(kept["source_file"].to_list())
     rejected_lines = Counter(reject.row.file for reject in raw.rejects)
-    assert len({(reject.row.file, reject.row.number) for reject in raw.rejects}) == len(raw.rejects), (
-        "a row was rejected twice"
-    )
+    rejected = {(reject.row.file, reject.row.number) for reject in raw.rejects}
+    assert len(rejected) == len(raw.rejects), "a row was rejected twice"
     for books in (kept_lines, rejected_lines):
         for name in [name for name in books if name not in raw.files]:
             books[document_pattern(name)] += books.pop(name)
@@ -192,13 +191,8 @@ def _guesses(report: ConvertReport) -> str:
 
 
 def publish_conversion(
-    out: Path,
-    reader: Reader,
-    raw: RawFolder,
-    rows: Iterable[pl.DataFrame],
-    report: ConvertReport,
-    options: dict[str, Any],
-) -> None:
+    out: Path, reader: Reader, raw: RawFolder, rows: Iterable[pl.DataFrame], report: ConvertReport, options: dict[str, Any]
+) -> None:  # fmt: skip
     """Publish the rows, given in parts, the rejected ones and the report.
 
     All three files are written before the first is renamed, so that a full disk leaves an earlier conversion whole.
@@ -229,17 +223,14 @@ def _removal(path: Path) -> Generator[None]:
 def _metadata(
     reader: Reader, raw: RawFolder, report: ConvertReport, options: dict[str, Any], raw_root: str
 ) -> dict[str, Any]:
-    columns = columns_of(reader.table)
+    columns, vocabularies = columns_of(reader.table), {**reader.vocabularies, **raw.vocabularies}
     return {
         "format": TABLE_FORMAT,
         "dataset": reader.name,
         "table": reader.table.__name__,
         "column_groups": [group for group, names in COLUMN_GROUPS.items() if all(name in columns for name in names)],
         "landmark_set": reader.landmark_set.to_json() if reader.landmark_set else None,
-        "vocabularies": {
-            column: vocabulary.to_json()
-            for column, vocabulary in sorted({**reader.vocabularies, **raw.vocabularies}.items())
-        },
+        "vocabularies": {column: words.to_json() for column, words in sorted(vocabularies.items())},
         "raw_root": raw_root,  # relative to the folder of the table
         "synthetic": (raw.root / MARKER).is_file(),
         "paper": reader.paper,

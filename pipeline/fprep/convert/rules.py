@@ -35,13 +35,11 @@ def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
     _, failure = reader.table.filter(frame)
     if not len(failure):
         return broken
-    place = {
-        (file, line): index for index, (file, line) in enumerate(frame.select("source_file", "source_line").rows())
-    }
+    place = {source: index for index, source in enumerate(frame.select("source_file", "source_line").rows())}
     details = failure.details()
     for name in [column for column in details.columns if column not in frame.columns]:
-        for file, line in details.filter(pl.col(name) == "invalid").select("source_file", "source_line").rows():
-            broken.setdefault(place[file, line], []).append(_RULE_NAMES.get(name, name.replace("|", "_")))
+        for source in details.filter(pl.col(name) == "invalid").select("source_file", "source_line").rows():
+            broken.setdefault(place[source], []).append(_RULE_NAMES.get(name, name.replace("|", "_")))
     return broken
 
 
@@ -85,9 +83,8 @@ def _as_in_the_file(row: Row, origin: int, written: Written) -> Row:
 
     `quoted_x` and `quoted_y` are the points in the file's unit and order of axes.
     """
-    shifted = {
-        name: [value + origin for value in row[name]] for name in ("landmark_x", "landmark_y", "box") if row.get(name)
-    }
+    names = [name for name in ("landmark_x", "landmark_y", "box") if row.get(name)]
+    shifted = {name: [value + origin for value in row[name]] for name in names}
     quoted = as_written({**row, **shifted}, written)
     return {
         **row, **shifted, "origin": origin, "quoted_x": quoted.get("landmark_x"), "quoted_y": quoted.get("landmark_y"),
@@ -133,12 +130,8 @@ def _garment_box_outside(row: Row, _: LandmarkSet | None) -> Fault:
     for number, garment in enumerate(row["garments"]):
         x1, y1, x2, y2 = box = corners[4 * number : 4 * number + 4]
         if min(x1, y1, x2, y2) < -1 or (width is not None and (max(x1, x2) > width or max(y1, y2) > height)):
-            size = "the image" if width is None else f"the image of {width} x {height}"
-            return (
-                "garment_boxes",
-                f"the box of the {garment or 'garment'} ({_numbers(box)}) leaves {size}",
-                _numbers(box),
-            )
+            size, quoted = "the image" if width is None else f"the image of {width} x {height}", _numbers(box)
+            return "garment_boxes", f"the box of the {garment or 'garment'} ({quoted}) leaves {size}", quoted
     return "garment_boxes", "the box of a garment leaves the image", ""
 
 

@@ -68,9 +68,7 @@ class SourceTable:
         accepted, _ = BoxColumns.filter(frame.select(BoxColumns.column_names()), cast=True)
         if len(accepted) < len(frame):
             wrong = frame.filter(~pl.col("key").is_in(accepted["key"].to_list()))["key"][0]
-            raise UsageError(
-                f"the box {boxes[wrong]} of {wrong} is empty or leaves the image; take a model that finds better ones"
-            )
+            raise UsageError(f"the box {boxes[wrong]} of {wrong} is empty or leaves the image; use a better model")
         digest = hashlib.sha256(json.dumps([boxes[key] for key in keys]).encode()).hexdigest()
         metadata = {**self.metadata, "table": "+".join(groups), "column_groups": groups}
         return replace(self, metadata=metadata, frame=frame, boxes_digest=digest)
@@ -90,9 +88,7 @@ class SourceTable:
         """Where the images are; raises `UsageError` when there is no such folder."""
         root = images or self.path.parent / str(self.metadata.get("raw_root", ""))
         if not root.is_dir():
-            raise UsageError(
-                f"{root}: no such folder, but images of {self.path} should be there; name it with --images"
-            )
+            raise UsageError(f"{root}: no such folder for the images of {self.path}; name it with --images")
         return root
 
     def rows(self, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -131,7 +127,7 @@ def check_table_digest(table: Path) -> None:
         return
     if expected and table.exists() and sha256_of(table) != expected:
         raise IntegrityError(
-            f"{table}: not the table that {report.name} beside it names (SHA-256 differs); run `fprep convert` again"
+            f"{table}: not the table of the {report.name} beside it (SHA-256 differs); run `fprep convert` again"
         )
 
 
@@ -151,9 +147,8 @@ def _found_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
             for number, line in enumerate(lines, start=1):
                 is_sealed |= SEAL.encode() in line  # its name may be what was damaged
                 try:
-                    answer = parse_json(
-                        line, {"key?": str, "box?": [float]}, sealed=True, place=f"{path}:{number}", remedy=_REPEAT
-                    )
+                    shape, place = {"key?": str, "box?": [float]}, f"{path}:{number}"
+                    answer = parse_json(line, shape, sealed=True, place=place, remedy=_REPEAT)
                     if "box" in answer:
                         boxes[answer["key"]] = [float(edge) for edge in answer["box"]]
                 except (FashionkitError, KeyError) as error:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
+from fprep.raw.folder import RawFolder
 from fprep.readers.reader import short_hash
 from fschemas.splits import HELD_OUT, SIDES
+from fschemas.wording import count
 
 # Of equal images the first one in the most binding split is kept: a test image must not be trained on.
 PRIORITY = {split: ("test", "val", "train", "unlabelled").index(side) for split, side in SIDES.items()}
@@ -48,9 +51,8 @@ def find_duplicates(
         first = kept.setdefault(identities[row], row)
         if first != row:
             leaked = SIDES[splits[first]] in HELD_OUT and splits[row] == "train"
-            dropped.append(
-                (row, first, "leaked_image" if leaked and images[row] != images[first] else "duplicate_image")
-            )
+            rule = "leaked_image" if leaked and images[row] != images[first] else "duplicate_image"
+            dropped.append((row, first, rule))
     return sorted(dropped)
 
 
@@ -92,3 +94,18 @@ def unique_keys(keys: Sequence[str], images: Sequence[str]) -> list[str]:
         seen.add(chosen)
         unique.append(chosen)
     return unique
+
+
+def tell_empty_splits(frame: pl.DataFrame, raw: RawFolder, wanted: Mapping[str, float]) -> None:
+    """Say which of the splits that were to be cut have no row."""
+    sides = Counter(SIDES[split] for split in frame["split"].cast(pl.String).to_list())
+    for split in ("train", "val", "test"):
+        if split in wanted and not sides[split] and sum(sides[side] for side in ("train", "val", "test")):
+            groups = frame["group"].n_unique()
+            raw.warn("empty_split", split)
+            raw.notes.append(
+                f"the split {split} is empty: {count(len(frame), 'row')} in {count(groups, 'group')} leave nothing for a share "
+                f"of {wanted[split]:g}; add images, or choose another --{split}-share"
+                if split != "train"
+                else f"the split train is empty: {count(groups, 'group')} went into val and test; add images, or choose smaller shares"
+            )

@@ -138,9 +138,8 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
             limits = f"{MAX_PIXELS} pixels or {MAX_SIDE} on a side"
             return ImageFacts("image_too_large", f"{width} x {height} is more than {limits}", f"{width}x{height}")
         if min(width, height) < MIN_SIDE:
-            return ImageFacts(
-                "image_too_small", f"{width} x {height} is less than {MIN_SIDE} on a side", f"{width}x{height}"
-            )
+            message = f"{width} x {height} is less than {MIN_SIDE} on a side"
+            return ImageFacts("image_too_small", message, f"{width}x{height}")
         if kind == "JPEG":
             check_jpeg(content, width, height)
         if is_cut(content, kind):
@@ -174,9 +173,8 @@ def _decode(content: bytes, kind: str, image: Image.Image) -> None:
 
 
 def _undecodable(content: bytes, kind: str, error: Exception) -> ImageFacts:
-    reason = re.sub(r" ?<[^>]*>", "", (str(error).splitlines() or [type(error).__name__])[0]).strip()[
-        :120
-    ]  # no addresses
+    sentence = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = re.sub(r" ?<[^>]*>", "", sentence).strip()[:120]  # no addresses
     position, is_scan = first_scan(content) if kind == "JPEG" else (0, True)
     if is_scan or position + 4 > len(content):
         return ImageFacts("truncated_image", f"the {kind} data are cut or damaged ({reason})", f"{len(content)} bytes")

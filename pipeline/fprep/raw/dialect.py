@@ -121,21 +121,15 @@ def _read_record(
         last = following
     if not (parser.is_open or parser.is_wrong) and (not taken or not width or len(parser.fields) == width):
         return Record(line, parser.fields, len(taken), parser.has_strays), []
-    message = (
-        'a quotation mark (") is not closed in this line'
-        if parser.is_open or taken
-        else "text follows a closing quotation mark"
-    )
+    is_open = parser.is_open or taken
+    message = 'a quotation mark (") is not closed in this line' if is_open else "text follows a closing quotation mark"
     return Record(line, fault=("quoted_row", message, text[:100])), taken
 
 
 def stray_quote(record: Record) -> tuple[str, str, str] | None:
     """The fault of a record of a published format that has a quotation mark inside a field: no name or value there has one."""
-    return (
-        ("quoted_row", 'a quotation mark (") inside a field, which these files never use', "")
-        if record.has_strays
-        else None
-    )
+    fault = ("quoted_row", 'a quotation mark (") inside a field, which these files never use', "")
+    return fault if record.has_strays else None
 
 
 class _Fields:
@@ -207,9 +201,8 @@ def _lines(head: bytes) -> list[RawLine]:
     if len(head) >= HEAD and len(contents) > 1:
         contents.pop()
     contents = [content.decode("utf-8", "replace").removesuffix("\r").encode() for content in contents]
-    return [
-        RawLine("", number, 0, content) for number, content in enumerate(contents, start=1) if content.strip(b" \t\r")
-    ]
+    lines = [RawLine("", number, 0, content) for number, content in enumerate(contents, start=1)]
+    return [line for line in lines if line.content.strip(b" \t\r")]
 
 
 def _fit(lines: list[RawLine], delimiter: str, widths: Collection[int]) -> tuple[bool, bool, float, int]:

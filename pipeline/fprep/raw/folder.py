@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fprep.raw.file import MAX_LINE, RawFile, RawLine
-from fprep.raw.image_names import ImageFinder
+from fprep.raw.image_names import HOW, ImageFinder, difference_of
 from fprep.raw.safe_open import HOW_TO_FOLLOW, CannotOpen, open_inside, read_all
 from fprep.raw.spill import Aside
 from fschemas.failures import UsageError, did_you_mean
@@ -23,6 +23,7 @@ from fschemas.landmarks import LandmarkSet
 from fschemas.vocabularies import Vocabulary
 from fschemas.walk import Walked, is_below, is_stored_by_content, is_utf8, list_folder, readable, walk
 
+_MAX_COUNTED = 100_000  # names whose way of differing is looked at
 MAX_RAW = 4096  # bytes of a rejected line that are kept
 # Images stand beside such a folder, not in it.
 ANNOTATION_FOLDERS = ("Annotations", "Anno_coarse", "Anno_fine", "Anno", "Eval", "split")
@@ -148,16 +149,10 @@ class RawFolder:
     def check_link(self, path: Path) -> None:
         """Raise `UsageError` for an annotation file behind a link that leaves the raw folders, unless links are followed."""
         real = os.path.realpath(path)
-        if (
-            self.follow_links
-            or is_below(real, str(self.root))
-            or any(is_below(real, str(given)) for given in self.given)
-        ):
-            return
-        if not is_stored_by_content(real):
-            raise UsageError(
-                f"{self.name_of(path)}: a symbolic link leads out of the raw folder, to {real}; {HOW_TO_FOLLOW}"
-            )
+        inside = any(is_below(real, str(folder)) for folder in (self.root, *self.given))
+        if not (self.follow_links or inside or is_stored_by_content(real)):
+            name = self.name_of(path)
+            raise UsageError(f"{name}: a symbolic link leads out of the raw folder, to {real}; {HOW_TO_FOLLOW}")
 
     def open_file(self, path: Path) -> RawFile:
         """Read an annotation file and enter it into the books; a byte order mark and line ends other than LF are noted."""
@@ -219,9 +214,8 @@ class RawFolder:
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
         """Refuse a row, often with `*fault`. `message` says what is wrong, but not where; `place` is where, if not in the row's own line."""
         where = place or row
-        self.rejects.append(
-            Reject(row, where, rule, f"{where}: {message}; row rejected", column, found[:200], rules or (rule,))
-        )
+        message = f"{where}: {message}; row rejected"
+        self.rejects.append(Reject(row, where, rule, message, column, found[:200], rules or (rule,)))
 
     def warn(self, rule: str, place: object) -> None:
         """Count something that is kept; the first ten places are named in the report."""
@@ -229,6 +223,20 @@ class RawFolder:
         places = self.examples.setdefault(rule, [])
         if len(places) < 10:
             places.append(str(place))
+
+    def tell_near(self, names: Mapping[str, str]) -> None:
+        """Count and note images that were taken although their names differ; `names` are as annotated: as on the disk."""
+        if not names:
+            return
+        kinds = Counter(HOW[difference_of(*pair)] for pair, _ in zip(names.items(), range(_MAX_COUNTED), strict=False))
+        told = ", ".join(f"{count} by {kind}" for kind, count in sorted(kinds.items()))
+        first, other = next(iter(names.items()))
+        self.notes.append(
+            f"images whose names are spelled differently on the disk, but were found: {len(names)} ({told}), such as {first}, which "
+            f"is {other}"
+        )
+        for name, path in names.items():
+            self.warn("near_image_name", f"{name} -> {path}")
 
     def join(self, rows: str, column: str, file: str, numbers: list[int]) -> None:
         """Say that `column` of the i-th row line of file `rows` stands in line `numbers[line - 1]` of `file` (0: nowhere)."""

@@ -105,14 +105,12 @@ class ImageFinder:
             others = [other for other in claims[path] if other != name]
             if len(found) > 1:
                 listed = ", ".join(entry.path for entry in found[:4])
-                result.refused[name] = (
-                    f"{len(found)} files have nearly this name: {listed}; rename the one that is meant"
-                )
+                result.refused[name] = f"{len(found)} files have nearly this name: {listed}; rename the right one"
             elif path in named:
                 result.refused[name] = f"{path} has nearly this name, but another row names that file exactly"
             elif others:
                 result.refused[name] = (
-                    f"{path} has nearly this name, but {others[0]} comes as near; rename the one that is meant"
+                    f"{path} has nearly this name, but is as near to {others[0]}; rename the right one"
                 )
             else:
                 result.found[name] = found[0]

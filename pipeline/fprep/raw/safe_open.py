@@ -64,9 +64,8 @@ def open_inside(root: str, name: str, *, follow_links: bool = False) -> Opened:
         if outside and not os.path.lexists(path):  # what no option would help
             raise CannotOpen("missing_image", f"a link to {path}, which does not exist", name)
         if outside and not follow_links and not is_stored_by_content(path):
-            raise CannotOpen(
-                "path_escape", f"a symbolic link leads out of the raw root, to {path}; {HOW_TO_FOLLOW}", name
-            )
+            message = f"a symbolic link leads out of the raw root, to {path}; {HOW_TO_FOLLOW}"
+            raise CannotOpen("path_escape", message, name)
         try:
             descriptor = os.open(path, FLAGS)
         except OSError as error:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
+from fprep.raw.folder import RawFolder
+
 # Letters of other scripts that look like Latin ones (Unicode Technical Standard 39, the common Cyrillic and Greek ones).
 _LOOK_ALIKE = str.maketrans(
     "АВЕЅІЈКМНОРСТУХаеіјѕорсухԁԛԝһӏ" "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαινορυχϲ" "ıɑɡ",
@@ -46,9 +48,8 @@ def how_they_differ(group: Iterable[str]) -> str:
         ),
         "look-alike letters of other scripts": lambda name: name.translate(_LOOK_ALIKE),
     }
-    return next(
-        (what for what, change in steps.items() if len(set(map(change, names))) == 1), "case, whitespace or look-alikes"
-    )
+    least = (what for what, change in steps.items() if len(set(map(change, names))) == 1)
+    return next(least, "case, whitespace or look-alikes")
 
 
 def near_names_of(frame: pl.DataFrame, vocabularies: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
@@ -77,3 +78,12 @@ def shortened(told: list[str]) -> list[str]:
     """The first of many sentences, and how many more there are."""
     more = [f"{len(told) - _MAX_TOLD} more names differ so"] if len(told) > _MAX_TOLD else []
     return [*told[:_MAX_TOLD], *more]
+
+
+def tell_near_names(frame: pl.DataFrame, raw: RawFolder) -> None:
+    """Classes that only differ in case and the like: two classes for the models, one for whoever wrote them."""
+    vocabularies = {column: vocabulary.values for column, vocabulary in raw.vocabularies.items()}
+    for told in near_names_of(frame, vocabularies).values():
+        raw.notes += shortened(told)
+        for sentence in told:
+            raw.warn("near_equal_names", sentence)

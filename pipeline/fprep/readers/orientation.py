@@ -7,7 +7,7 @@ rows are counted with a warning; `--map orientation=` says otherwise.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,9 +15,9 @@ import polars as pl
 from fschemas.landmarks import Visibility
 
 Row = dict[str, Any]
-Frame = Literal["stored", "upright"]
 
 TURN = "coordinate_turn"  # column: the EXIF orientation by which the coordinates of a row have to be turned; 1 for none
+ASSUMED = "assumed_orientation"  # column: whether the turn of a row is an assumption
 COORDINATES = (
     "landmark_x", "landmark_y", "box", "joint_x", "joint_y", "polygons", "garment_polygons", "garment_boxes",
 )  # fmt: skip
@@ -35,7 +35,7 @@ def upright_point(x: float, y: float, orientation: int, width: int, height: int)
 
 
 def turns(
-    orientations: np.ndarray, upright: np.ndarray, stated: np.ndarray, assumed: Frame
+    orientations: np.ndarray, upright: np.ndarray, stated: np.ndarray, assumed: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """By which EXIF orientation the coordinates of each row have to be turned, and the rows for which that was assumed.
 

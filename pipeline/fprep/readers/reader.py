@@ -111,13 +111,9 @@ def check_mapping(reader: Reader, mapping: Mapping[str, str]) -> None:
     for key in (key for key in mapping if key not in reader.mapping):
         if not set(reader.mapping) - {"orientation"}:
             but = " but orientation" if reader.mapping else ""
-            raise UsageError(
-                f"--map {key}: the reader {reader.name} knows its files and takes no --map{but}; leave it out"
-            )
-        known = ", ".join(reader.mapping)
-        raise UsageError(
-            f"--map {key}: {reader.name} has no such key; {did_you_mean(key, reader.mapping)}known are {known}"
-        )
+            raise UsageError(f"--map {key}: {reader.name} knows its files and takes no --map{but}; leave it out")
+        known = f"{did_you_mean(key, reader.mapping)}known are {', '.join(reader.mapping)}"
+        raise UsageError(f"--map {key}: {reader.name} has no such key; {known}")
 
 
 def safe_key(text: str) -> str:

@@ -65,9 +65,8 @@ def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
     if written.plain:
         return frame
     if written.whole is not None and (unknown := frame["width"].null_count()):
-        raise UsageError(
-            f"--map unit needs the sizes of the images, and {count(unknown, 'row')} without one {are(unknown)} here; use --check-images header or full"
-        )
+        rows = f"{count(unknown, 'row')} without one {are(unknown)} here"
+        raise UsageError(f"--map unit needs the sizes of the images, and {rows}; use --check-images header or full")
     turned = pl.col(TURN) >= 5 if TURN in frame.columns else pl.lit(value=False)
     sides = [pl.when(turned).then(other).otherwise(side) for side, other in (("width", "height"), ("height", "width"))]
     scale = [side.cast(pl.Float64) / written.whole if written.whole else pl.lit(1.0) for side in sides]
@@ -84,9 +83,8 @@ def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
         order = (1, 0, 3, 2) if written.swapped else (0, 1, 2, 3)
         corners = [pl.col("box").list.get(place, null_on_oob=True).cast(pl.Float64) for place in order]
         moved = [value * scale[place % 2] - (corner if place >= 2 else 0.0) for place, value in enumerate(corners)]
-        columns.append(
-            pl.when(pl.col("box").is_not_null()).then(pl.concat_list(moved).cast(pl.List(pl.Float32))).alias("box")
-        )
+        scaled = pl.concat_list(moved).cast(pl.List(pl.Float32))
+        columns.append(pl.when(pl.col("box").is_not_null()).then(scaled).alias("box"))
     frame = frame.with_columns(scale[0].alias("_x"), scale[1].alias("_y"))
     names = [name for name in _OUTLINES if name in frame.columns]
     outlines: list[pl.Series] = []

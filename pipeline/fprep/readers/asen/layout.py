@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from fprep.raw.file import is_file
+from fprep.raw.file import is_file, read_unchanged
 from fprep.raw.folder import RawFolder
-from fprep.raw.unchanged import read_unchanged
 from fschemas.failures import UsageError
 from fschemas.vocabularies import Vocabulary, vocabulary
 
@@ -88,9 +87,7 @@ def find_layout(raw: RawFolder) -> Layout:
         if given.is_file() and given.name not in _META and given.suffix == ".json":
             raise UsageError(f"{given}: expected meta.json or the folder of filenames_train.txt")
     if not folders:
-        raise raw.nothing_found(
-            "no lists in the layout of ASEN here; expected filenames_train.txt, label_train.txt and so on"
-        )
+        raise raw.nothing_found("no lists in the layout of ASEN here; expected filenames_train.txt and label_train.txt")
     if len(folders) > 1:
         several = ", ".join(raw.name_of(folder) for folder in sorted(folders))
         raise UsageError(f"{several}: several datasets; name the folder of one of them, and its meta.json")
@@ -105,9 +102,7 @@ def _with_meta(raw: RawFolder, folder: Path) -> Layout:
     if path is None:
         name = _match(folder, _KNOWN)
         if not name:
-            raise UsageError(
-                f"{raw.name_of(folder)}: meta.json is missing; put it beside filenames_train.txt or name it too"
-            )
+            raise UsageError(f"{raw.name_of(folder)}: meta.json is missing; put it beside filenames_train.txt")
         raw.notes.append(f"no meta.json; attributes are those that ASEN uses for {name}")
         return Layout(folder, name, _KNOWN[name], {})
     file = raw.open_file(path)
@@ -122,19 +117,15 @@ def _with_meta(raw: RawFolder, folder: Path) -> Layout:
     try:
         if "ATTRIBUTES" in entries:
             attributes = tuple((_text(name), _count(entries["ATTRIBUTES_NUM"][name])) for name in entries["ATTRIBUTES"])
-            values = {
-                name: tuple(map(_text, entries.get("ATTRIBUTES_VALUES", {}).get(name, ()))) for name, _ in attributes
-            }
-            name = _match(folder, _KNOWN) or next(
-                (known for known, has in _KNOWN.items() if has == attributes), "dataset"
-            )
+            named = entries.get("ATTRIBUTES_VALUES", {})
+            values = {name: tuple(map(_text, named.get(name, ()))) for name, _ in attributes}
+            by_attributes = next((known for known, has in _KNOWN.items() if has == attributes), "dataset")
+            name = _match(folder, _KNOWN) or by_attributes
             return Layout(folder, name, attributes, {name: names for name, names in values.items() if names})
         name = _match(folder, entries) or (next(iter(entries)) if len(entries) == 1 else "")
         if not name:
             known = ", ".join(str(entry)[:40] for entry in entries)
-            raise UsageError(
-                f"{file.name}: no section for the folder {folder.name!r}; it has {known}; rename the folder"
-            )
+            raise UsageError(f"{file.name}: no section for the folder {folder.name!r}, only {known}; rename the folder")
         section = entries[name]
         _note_absent(raw, folder, section)
         attributes = tuple((_text(entry["name"]), _count(entry["num"])) for entry in section["attributes"])
@@ -204,10 +195,8 @@ def spelt_as_on_disk(root: Path, prefix: str, names: Sequence[str]) -> list[str]
     for folder in folders:
         found = next((other for other in _spellings(folder) if (root / (prefix + other)).is_dir()), folder)
         spelt[folder] = found
-    return [
-        f"{spelt.get(folder, folder)}/{last}" if slash else last
-        for folder, slash, last in (n.rpartition("/") for n in names)
-    ]
+    parts = [name.rpartition("/") for name in names]
+    return [f"{spelt.get(folder, folder)}/{last}" if slash else last for folder, slash, last in parts]
 
 
 def _spellings(name: str) -> tuple[str, ...]:

@@ -71,9 +71,8 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
         path, labels = layout.folder / f"filenames_{split}.txt", layout.files(split)
         if not is_file(path):
             if labels:
-                raise UsageError(
-                    f"{raw.name_of(next(iter(labels.values())))}: {path.name} is missing; restore it beside this file"
-                )
+                first = raw.name_of(next(iter(labels.values())))
+                raise UsageError(f"{first}: {path.name} is missing; restore it beside this file")
             continue
         images = _images(raw, raw.open_file(path))
         for role, label_path in labels.items():

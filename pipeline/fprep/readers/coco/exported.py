@@ -36,9 +36,8 @@ def _read_ours(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
     groups = raw.column_groups = tuple(group for group in labels["column_groups"] if group in GROUPS)
     for column, stored in dict(labels.get("vocabularies") or {}).items():
         members = {group: tuple(ids) for group, ids in dict(stored.get("groups") or {}).items()}
-        raw.vocabularies[column] = Vocabulary(
-            stored["name"], tuple(stored["values"]), members, bool(stored.get("exclusive"))
-        )
+        exclusive = bool(stored.get("exclusive"))
+        raw.vocabularies[column] = Vocabulary(stored["name"], tuple(stored["values"]), members, exclusive)
     name = labels.get("landmark_set")
     landmarks = raw.landmark_set = LANDMARK_SETS.get(str(name)) if name else None
     if name and landmarks is None:
@@ -56,9 +55,8 @@ class _OurAnnotations(Annotations):
     def rows(self) -> list[Entry]:
         """A row for every annotation and for every row that an image lists; annotations of listed rows are parts of them."""
         raw, file = self.raw, self.file
-        listed = {
-            str(row.get("key")): (number, row) for number, image in file.images.items() for row in image.get("rows", [])
-        }
+        entries = [(number, row) for number, image in file.images.items() for row in image.get("rows", [])]
+        listed = {str(row.get("key")): (number, row) for number, row in entries}
         parts: dict[str, list[Entry]] = {key: [] for key in listed}
         single: list[tuple[int, Entry]] = []
         for number, entry in enumerate(file.annotations, start=1):

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from fprep.raw.file import is_file
+from fprep.raw.file import is_file, read_unchanged
 from fprep.raw.folder import RawFolder, RawLine, document_pattern
-from fprep.raw.unchanged import read_unchanged
 from fprep.readers.json_document import Entry, Fault, parse_document
+from fprep.readers.own.conventions import SPLIT_NAMES
 from fschemas.failures import UsageError
 from fschemas.regular_file import open_regular
 from fschemas.splits import SPLITS
@@ -28,9 +28,7 @@ _BLOCK = 1 << 22
 _MAX_DEPTH = 5  # of folders that are looked into for COCO files
 _MAX_FOLDERS = 10_000  # that are looked into for images
 _KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[')
-_SPLIT_WORDS = {
-    **{name: name for name in SPLITS}, "training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test",
-}  # fmt: skip
+_SPLIT_WORDS = {**{name: name for name in SPLITS}, **SPLIT_NAMES}
 _WORD = re.compile(r"val_query|val_gallery|[a-z]+")
 _IMAGE_FOLDERS = ("", "image", "images", "img", "imgs", "data")
 
@@ -113,9 +111,8 @@ def read_coco(raw: RawFolder, path: Path) -> CocoFile:
     if isinstance(document, Fault):
         raise UsageError(f"{name}: {document.message}; restore the file")
     images, annotations = (_entries(document, key, name) for key in ("images", "annotations"))
-    categories, attributes = (
-        _entries(document, key, name) if document.get(key) else [] for key in ("categories", "attributes")
-    )
+    optional = [_entries(document, key, name) if document.get(key) else [] for key in ("categories", "attributes")]
+    categories, attributes = optional
     seen: set[str] = set()
     ambiguous = {number for entry in images if (number := str(entry.get("id"))) in seen or seen.add(number)}
     info: object = document.get("info")

@@ -41,9 +41,7 @@ def make_plan(raw: RawFolder, files: Sequence[CocoFile]) -> Plan:
         landmarks, garments = _match_points(files, used)
         if landmarks is None:
             known = ", ".join(LANDMARK_SETS)
-            raw.notes.append(
-                f"keypoints are left out: the categories do not name the points of a known landmark set ({known})"
-            )
+            raw.notes.append(f"keypoints are left out: their names are not those of a known landmark set ({known})")
         else:
             groups.append("landmarks")
             raw.landmark_set = landmarks

@@ -44,9 +44,8 @@ class Ids:
             values = values[np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())]
         offsets = pa.py_buffer(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
         # From buffers: pa.array looks whether its argument is of pandas, and imports that.
-        items = pa.Array.from_buffers(
-            pa.int16(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int16))]
-        )
+        content = pa.py_buffer(np.ascontiguousarray(values, np.int16))
+        items = pa.Array.from_buffers(pa.int16(), len(values), [None, content])
         column = pa.Array.from_buffers(pa.large_list(pa.int16()), len(counts), [None, offsets], children=[items])
         return pl.Series(column, dtype=pl.List(pl.Int16))
 
@@ -94,9 +93,8 @@ def read_attributes(raw: RawFolder, path: Path, num_attributes: int) -> tuple[Li
         if skip < len(block.starts):
             _read_block(file, block, skip, layout, found)
     if found.num_slow:
-        raw.notes.append(
-            f"{file.name}: {found.num_slow} of {found.num_rows} rows are not aligned as in the released file"
-        )
+        share = f"{found.num_slow} of {found.num_rows}"
+        raw.notes.append(f"{file.name}: {share} rows are not aligned as in the released file")
     file.accounts["blank"] += found.num_blank
     check_count(raw, file, count, found.num_rows)
     lines = np.concatenate([np.zeros(0, np.int32), *found.lines])
@@ -190,9 +188,8 @@ def _differences(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.nd
         changes = (values[:, :width] ^ layout.template).reshape(-1)
         places = np.flatnonzero(changes)
         return places, changes[places]
-    words = np.lib.stride_tricks.as_strided(
-        values[:, :8].view(np.uint64), (len(values), num_words), (values.strides[0], 8)
-    )
+    shape, strides = (len(values), num_words), (values.strides[0], 8)
+    words = np.lib.stride_tricks.as_strided(values[:, :8].view(np.uint64), shape, strides)
     differs = np.flatnonzero(np.not_equal(words, layout.words, out=layout.differs[: len(values)]))
     row, word = np.divmod(differs, num_words)
     changes = (words[row, word] ^ layout.words[word]).view(np.uint8)
@@ -271,9 +268,8 @@ def _check_numbers(part: Part, num_attributes: int) -> None:
     for place in np.flatnonzero((part.numbers < -1) | (part.numbers > 1)).tolist():
         value, row = part.numbers[place], int(owner[place])
         number = place - int(part.counts[:row].sum()) + 1
-        part.faults.setdefault(
-            row, ("bad_cell", f"attribute {number} is {value}, expected 1 (yes), -1 (no) or 0 (unknown)", str(value))
-        )
+        message = f"attribute {number} is {value}, expected 1 (yes), -1 (no) or 0 (unknown)"
+        part.faults.setdefault(row, ("bad_cell", message, str(value)))
 
 
 def _names(found: _Found) -> pl.Series:

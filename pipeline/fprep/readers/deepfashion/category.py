@@ -17,8 +17,10 @@ from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion.attribute_matrix import read_attributes
 from fprep.readers.deepfashion.landmark_rows import GARMENTS, LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
-from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
 from fprep.readers.deepfashion.tree import (
+    CITATION,
+    LICENSE,
+    PAPER,
     Benchmark,
     check_words,
     find_benchmarks,
@@ -128,10 +130,8 @@ def _same_garment(
     garments = landmarks.garments[places["landmark"]]
     fits = kinds[labels] == garments
     for index in np.flatnonzero(~fits).tolist():
-        name = _CATEGORIES.values[labels[index]]
-        message = (
-            f"clothes type {GARMENTS[garments[index]]}, but category {name} is of type {GARMENTS[kinds[labels[index]]]}"
-        )
+        name, kind = _CATEGORIES.values[labels[index]], GARMENTS[kinds[labels[index]]]
+        message = f"clothes type {GARMENTS[garments[index]]}, but category {name} is of type {kind}"
         place = lists["landmark"].line(int(places["landmark"][index]))
         raw.reject(rows.line(int(kept[index])), "garment_mismatch", message, place=place, column="garment", found=name)
     return fits
@@ -140,9 +140,8 @@ def _same_garment(
 def _categories(raw: RawFolder, rows: ListFile, kept: np.ndarray, listed: ListFile, places: np.ndarray) -> pl.Series:
     """Category names; what a folder is called is its last word in every released row that could be looked at."""
     names = pl.Series(np.array(_CATEGORIES.values)[listed.matrix(1)[places, 0] - 1], dtype=pl.String)
-    folders = (
-        rows.names.gather(kept).str.extract(r"([^/]*)/[^/]*$").fill_null("").str.extract(r"([^_]*)$").fill_null("")
-    )
+    folders = rows.names.gather(kept).str.extract(r"([^/]*)/[^/]*$").fill_null("")
+    folders = folders.str.extract(r"([^_]*)$").fill_null("")
     for index in (folders.str.to_lowercase() != names.str.to_lowercase()).arg_true().to_list():
         raw.warn("category_differs_from_folder", f"{listed.line(int(places[index]))}: {names[index]}")
     occurring = set(names.unique())

@@ -29,18 +29,14 @@ def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFram
     if not paths:
         return frame
     known = pl.concat([_read(raw, path) for path in paths]).unique("name", keep="first", maintain_order=True)
-    splits = (
-        names.to_frame("name").join(known, on="name", how="left", maintain_order="left")["coarse_split"].fill_null("")
-    )
+    joined = names.to_frame("name").join(known, on="name", how="left", maintain_order="left")
+    splits = joined["coarse_split"].fill_null("")
     frame = frame.with_columns(splits)
     trained = frame.filter(pl.col("split").is_in(["train", "val"]) & (splits == "test"))
     for file, line in trained.select("source_file", "source_line").iter_rows():
         raw.warn(RULE, f"{file}:{line}")
-    counts = (
-        frame.group_by("split")
-        .agg(pl.len().alias("all"), (pl.col("coarse_split") == "test").sum().alias("test"))
-        .sort("split")
-    )
+    held_out = (pl.col("coarse_split") == "test").sum().alias("test")
+    counts = frame.group_by("split").agg(pl.len().alias("all"), held_out).sort("split")
     told = ", ".join(f"{test} of {every} {split}" for split, every, test in counts.iter_rows())
     raw.notes.append(
         f"images that stand in the coarse test set: {told}; do not train on them what the Category and Attribute benchmark tests"

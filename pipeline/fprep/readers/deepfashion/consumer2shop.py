@@ -30,7 +30,7 @@ from fprep.readers.deepfashion.retrieval_lists import (
     read_boxes,
     read_rows,
 )
-from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
+from fprep.readers.deepfashion.tree import CITATION, LICENSE, PAPER
 from fprep.readers.reader import reader
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8

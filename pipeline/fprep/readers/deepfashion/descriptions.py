@@ -79,9 +79,7 @@ def _text_of(file: RawFile) -> tuple[str, int]:
     contents = [b""] * len(file)
     for line in lines:
         if len(line.content) > MAX_LINE:
-            raise UsageError(
-                f"{line}: more than {MAX_LINE} bytes in a line; restore the file, which has one value per line"
-            )
+            raise UsageError(f"{line}: more than {MAX_LINE} bytes; restore the file, which has one value per line")
         contents[line.number - 1] = line.content
     try:
         return b"\n".join(contents).decode("utf-8"), len(lines)

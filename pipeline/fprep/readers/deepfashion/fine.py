@@ -27,7 +27,7 @@ from fprep.readers.deepfashion.packed_landmarks import (
     is_ambiguous,
     unpack,
 )
-from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
+from fprep.readers.deepfashion.tree import CITATION, LICENSE, PAPER
 from fprep.readers.reader import frame_of, reader, safe_key, source_columns
 from fschemas.failures import UsageError
 from fschemas.landmarks import DEEPFASHION_8, Visibility
@@ -92,7 +92,7 @@ def _folders(raw: RawFolder) -> list[Path]:
     }
     if not found:
         raise raw.nothing_found(
-            "no fine annotation here; expected split/train.txt or Anno_fine/train.txt and its label files"
+            "no fine annotation here; expected split/train.txt or Anno_fine/train.txt and its labels"
         )
     return sorted(found)
 
@@ -124,9 +124,8 @@ def _check_vocabulary(raw: RawFolder, folder: Path) -> None:
 def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     names_file = raw.open_file(folder / f"{split}.txt")
     lines = _data_lines(raw, names_file, is_list=True)
-    files = {
-        column: path for column, ends in _SUFFIXES.items() if (path := _label_file(folder, split, ends)) is not None
-    }
+    found = {column: _label_file(folder, split, ends) for column, ends in _SUFFIXES.items()}
+    files = {column: path for column, path in found.items() if path is not None}
     layout = "official" if folder.name == "Anno_fine" else "course"
     raw.totals[f"{layout}-{split}"] += len(lines)
     needed = [column for column in _SUFFIXES if column != "category"]
@@ -138,10 +137,8 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     if missing and not bare:
         raw.notes.append(f"{names_file.name}: names only, without label files; its rows go into the split unlabelled")
         rows = [line for line in lines if line.number in good]
-        blank = np.zeros((len(rows), _NUM_POINTS, 2))
-        return _frame(
-            raw, folder, "unlabelled", rows, np.full(len(rows), 2), blank, None, np.zeros((len(rows), 0), int)
-        )
+        blank, no_attributes = np.zeros((len(rows), _NUM_POINTS, 2)), np.zeros((len(rows), 0), int)
+        return _frame(raw, folder, "unlabelled", rows, np.full(len(rows), 2), blank, None, no_attributes)
     columns = {
         column: _read_labels(raw, column, raw.open_file(path), names_file, lines, good)
         for column, path in files.items()
@@ -153,9 +150,8 @@ def _read_split(raw: RawFolder, folder: Path, split: str) -> pl.DataFrame:
     if bare:
         rows = [lines[index] for index in kept]
         nowhere = np.zeros((len(rows), _NUM_POINTS, 2))
-        return _frame(raw, folder, split, rows, np.full(len(rows), 2), nowhere, None, arrays["attributes"]).drop(
-            _PLACE_COLUMNS
-        )
+        frame = _frame(raw, folder, split, rows, np.full(len(rows), 2), nowhere, None, arrays["attributes"])
+        return frame.drop(_PLACE_COLUMNS)
     return _labelled_frame(raw, folder, split, [lines[index] for index in kept], arrays)
 
 
@@ -167,10 +163,8 @@ def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine
     """Lines with data: without blank ones and without the header line that one re-release inserted."""
     lines = list(file.lines())
     first = lines[0].content.split() if lines else []
-    has_header = (
-        not re.search(rb"[/\\]", lines[0].content) if lines and is_list else not any(map(_NUMBER.fullmatch, first))
-    )
-    if lines and has_header:
+    is_data = re.search(rb"[/\\]", lines[0].content) if lines and is_list else any(map(_NUMBER.fullmatch, first))
+    if lines and not is_data:
         file.accounts["header"] += 1
         raw.warn("header_line", lines[0])
         lines = lines[1:]
@@ -233,11 +227,8 @@ def _numbers(column: str, line: RawLine) -> list[int] | tuple[str, str, str]:
         for index in range(_NUM_POINTS):
             x, y = numbers[2 * index : 2 * index + 2]
             if (x == 0) != (y == 0):
-                return (
-                    "bad_cell",
-                    f"point {index + 1} is ({x}, {y}): absent points are 0 0, others start at 1",
-                    f"{x} {y}",
-                )
+                message = f"point {index + 1} is ({x}, {y}): absent points are 0 0, others start at 1"
+                return "bad_cell", message, f"{x} {y}"
     return numbers
 
 
@@ -280,9 +271,7 @@ def _labelled_frame(
             f"points in pairs 1-4 only and were decided by attributes and geometry ({counts}), "
             f"{int((~present.any(1)).sum())} rows have no point"
         )
-    categories = (
-        [_CATEGORIES.values[number - 1] for number in arrays["category"].tolist()] if "category" in arrays else None
-    )
+    categories = [_CATEGORIES.values[number - 1] for number in arrays.get("category", np.zeros(0, int)).tolist()]
     return _frame(raw, folder, split, rows, garments, points, box, arrays["attributes"], categories)
 
 
@@ -293,16 +282,9 @@ def _prefix(raw: RawFolder, folder: Path) -> str:
 
 
 def _frame(
-    raw: RawFolder,
-    folder: Path,
-    split: str,
-    rows: list[RawLine],
-    garments: np.ndarray,
-    points: np.ndarray,
-    box: np.ndarray | None,
-    attributes: np.ndarray,
-    categories: list[str] | None = None,
-) -> pl.DataFrame:
+    raw: RawFolder, folder: Path, split: str, rows: list[RawLine], garments: np.ndarray, points: np.ndarray, box: np.ndarray | None,
+    attributes: np.ndarray, categories: list[str] | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """Columns of the table for images in `rows`; `points` N x 8 x 2 in their slots, 1-based, 0 0 where absent."""
     names = [clean_path(line.content.decode().strip(" \t")) for line in rows]
     prefix = _prefix(raw, folder)

@@ -46,14 +46,15 @@ def find_images(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[str
     return (base if name == "." else f"{base}{name}/"), is_highres
 
 
+def evenly_spread(names: pl.Series, count: int) -> list[str]:
+    """At most `count` of the names, from the first to the last."""
+    return names.gather(np.unique(np.linspace(0, len(names) - 1, count).astype(int))).to_list() if len(names) else []
+
+
 def are_larger(raw: RawFolder, images: pl.Series, side: int) -> bool:
     """Whether most of some evenly spread images, as far as they are there, have a side of more than `side` pixels."""
-    chosen = (
-        images.gather(np.unique(np.linspace(0, len(images) - 1, _NUM_PROBES).astype(int))).to_list()
-        if len(images)
-        else []
-    )
-    facts = [check_image(str(raw.root), name, decode=False, follow_links=raw.follow_links) for name in chosen]
+    chosen, root = evenly_spread(images, _NUM_PROBES), str(raw.root)
+    facts = [check_image(root, name, decode=False, follow_links=raw.follow_links) for name in chosen]
     sizes = [max(fact.width, fact.height) for fact in facts if fact.width and fact.height]
     return sum(size > side for size in sizes) * 2 > len(sizes)
 

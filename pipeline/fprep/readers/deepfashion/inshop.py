@@ -31,7 +31,7 @@ from fprep.readers.deepfashion.retrieval_lists import (
     read_rows,
     refuse_leaks,
 )
-from fprep.readers.deepfashion.source import CITATION, LICENSE, PAPER
+from fprep.readers.deepfashion.tree import CITATION, LICENSE, PAPER
 from fprep.readers.reader import reader
 from fschemas.landmarks import DEEPFASHION_8
 from fschemas.splits import QUERY_AND_GALLERY

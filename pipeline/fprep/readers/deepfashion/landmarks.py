@@ -13,8 +13,7 @@ import polars as pl
 from fprep.raw.folder import RawFolder
 from fprep.readers.deepfashion.landmark_rows import LandmarkRows
 from fprep.readers.deepfashion.lists import ListFile, join_lists, read_list
-from fprep.readers.deepfashion.source import LICENSE
-from fprep.readers.deepfashion.tree import Benchmark, find_benchmarks, image_paths, read_partition
+from fprep.readers.deepfashion.tree import LICENSE, Benchmark, find_benchmarks, image_paths, read_partition
 from fprep.readers.reader import reader
 from fschemas.landmarks import DEEPFASHION_8, Visibility
 from fschemas.tables import table_class
@@ -109,7 +108,6 @@ class _Joints:
 
     def columns(self, places: np.ndarray) -> dict[str, pl.Series]:
         """The columns of the group joints for these rows."""
-        columns = {
-            f"joint_{axis}": pl.Series(self.points[places, :, index]).arr.to_list() for index, axis in enumerate("xy")
-        }
-        return columns | {"joint_visibility": pl.Series(self.visibility[places]).arr.to_list()}
+        x, y = self.points[places, :, 0], self.points[places, :, 1]
+        columns = {"joint_x": x, "joint_y": y, "joint_visibility": self.visibility[places]}
+        return {name: pl.Series(values).arr.to_list() for name, values in columns.items()}

@@ -98,9 +98,8 @@ def read_part(file: RawFile, block: Block, num_heading: int, words: int, text: b
     owner = np.repeat(np.arange(len(rows)), part.counts)
     for token in np.flatnonzero(~valid).tolist():
         cell = content[starts[chosen[token]] : ends[chosen[token]]][:40].decode("utf-8", "replace")
-        part.faults.setdefault(
-            int(owner[token]), ("bad_cell", f"{cell!r} is no whole number of at most six digits", cell)
-        )
+        message = f"{cell!r} is not a whole number of at most six digits"
+        part.faults.setdefault(int(owner[token]), ("bad_cell", message, cell))
     return part
 
 
@@ -153,14 +152,8 @@ def _texts(content: bytes, decoded: str | None, spans: Iterator[tuple[int, int]]
 
 
 def _rest_of_lines(
-    content: bytes,
-    decoded: str | None,
-    starts: np.ndarray,
-    ends: np.ndarray,
-    first: np.ndarray,
-    rows: np.ndarray,
-    words: int,
-) -> list[str]:
+    content: bytes, decoded: str | None, starts: np.ndarray, ends: np.ndarray, first: np.ndarray, rows: np.ndarray, words: int
+) -> list[str]:  # fmt: skip
     at, last = first[rows] + words, first[rows + 1] - 1
     some = at <= last
     begins, stops = starts[np.where(some, at, 0)], np.where(some, ends[last], starts[np.where(some, at, 0)])

@@ -105,14 +105,8 @@ class ListFile:
 
 
 def read_list(
-    raw: RawFolder,
-    path: Path,
-    *,
-    words: int = 1,
-    numbers: int | None = 0,
-    text: bool = False,
-    key: re.Pattern[bytes] = PATH,
-) -> ListFile:
+    raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None = 0, text: bool = False, key: re.Pattern[bytes] = PATH
+) -> ListFile:  # fmt: skip
     """Read a list: `words` leading columns, then `numbers` whole numbers (None: any count), or with `text` the rest as text.
 
     `key` is how the first word of a row begins, which tells rows from header lines; with `PATH` it is checked to be a path
@@ -170,9 +164,7 @@ def join_lists(
         missing = np.flatnonzero(good & (found < 0)).tolist() if column not in optional else []
         for row in missing:
             name = wanted[row][:200]
-            raw.reject(
-                rows.line(row), "missing_row", f"{other.file.name} has no row for {name!r}", column=column, found=name
-            )
+            raw.reject(rows.line(row), "missing_row", f"{other.file.name} has no row for {name!r}", column, name)
         good[missing] = False
         numbers = np.zeros(len(rows.file), np.int64)
         numbers[rows.lines - 1] = np.where(found >= 0, other.lines[found], 0) if len(other) else 0
@@ -183,14 +175,8 @@ def join_lists(
 
 
 def _refuse(
-    raw: RawFolder,
-    rows: ListFile,
-    good: np.ndarray,
-    column: str,
-    other: ListFile,
-    found: np.ndarray,
-    faults: dict[int, Fault],
-) -> None:
+    raw: RawFolder, rows: ListFile, good: np.ndarray, column: str, other: ListFile, found: np.ndarray, faults: dict[int, Fault]
+) -> None:  # fmt: skip
     if not faults:
         return
     bad = np.zeros(len(other) + 1, bool)  # the last one for -1: no row
@@ -215,9 +201,8 @@ def _places(raw: RawFolder, wanted: pl.Series, other: ListFile, faults: dict[int
     other.file.accounts["left_out"] += int((~known).sum())
     for row in (~known).arg_true().to_list():
         raw.warn("row_without_image", other.line(row))
-    found = pl.DataFrame({"name": wanted}).join(
-        first.select("name", "row"), on="name", how="left", maintain_order="left"
-    )
+    firsts = first.select("name", "row")
+    found = pl.DataFrame({"name": wanted}).join(firsts, on="name", how="left", maintain_order="left")
     return found["row"].fill_null(-1).to_numpy().copy()
 
 

@@ -43,9 +43,8 @@ class Pairs:
 
     def partners_of(self, names: pl.Series, images: pl.Series) -> pl.Series:
         """For each image (N, by its path in the lists) the `images` of those that it is paired with, ascending."""
-        both = pl.concat(
-            [self.frame.select("a", "b"), self.frame.select(pl.col("b").alias("a"), pl.col("a").alias("b"))]
-        )
+        pairs = self.frame.select("a", "b")
+        both = pl.concat([pairs, pairs.select(pl.col("b").alias("a"), pl.col("a").alias("b"))])
         known = pl.DataFrame({"b": names, "partner": images}).unique("b", maintain_order=True)
         partners = both.join(known, on="b").group_by("a").agg(pl.col("partner").unique().sort())
         joined = pl.DataFrame({"a": names}).join(partners, on="a", how="left", maintain_order="left")

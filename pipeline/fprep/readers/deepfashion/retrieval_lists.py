@@ -32,12 +32,8 @@ def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
         below = [folder / "Eval" / PARTITION for folder in raw.folders_in(home)]
         found |= set(here or [path for path in below if is_file(path)])
     if not found:
-        raise raw.nothing_found(
-            f"no Eval/{PARTITION} here; name the folder with Anno, Eval and Img or img of the benchmark"
-        )
-    homes = [
-        (path, path.parent.parent if path.parent.name.lower() == "eval" else path.parent) for path in sorted(found)
-    ]
+        raise raw.nothing_found(f"no Eval/{PARTITION} here; name the folder with Anno, Eval and Img of the benchmark")
+    homes = [(path, path.parents[path.parent.name.lower() == "eval"]) for path in sorted(found)]
     return [(path, home if home.is_relative_to(raw.root) else path.parent) for path, home in homes]
 
 
@@ -51,9 +47,8 @@ def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None
     """`read_list`, but raises `UsageError` for a file without a single row, such as one that was emptied by a tool."""
     listed = read_list(raw, path, words=words, numbers=numbers, text=text)
     if not len(listed):
-        raise UsageError(
-            f"{listed.file.name}: no row that begins with the path of an image; restore it from the archive"
-        )
+        name = listed.file.name
+        raise UsageError(f"{name}: no row that begins with the path of an image; restore it from the archive")
     return listed
 
 
@@ -138,9 +133,8 @@ def refuse_leaks(rows: ListFile, items: pl.Series, splits: pl.Series, held_out: 
     good = np.ones(len(rows), bool)
     good[list(rows.faults)] = False
     is_held_out = splits.is_in(list(held_out)).to_numpy() & good
-    leaked = (
-        items.is_in(items.filter(pl.Series(is_held_out)).unique().implode()).to_numpy() & (splits == "train").to_numpy()
-    )
+    elsewhere = items.is_in(items.filter(pl.Series(is_held_out)).unique().implode())
+    leaked = (elsewhere & (splits == "train")).to_numpy()
     rows.require(~leaked, "leaked_item", lambda row: f"{items[row]} is also held out of training", items)
 
 

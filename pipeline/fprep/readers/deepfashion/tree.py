@@ -7,15 +7,23 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from fprep.raw.file import is_file
 from fprep.raw.fingerprints import known_version
 from fprep.raw.folder import RawFolder, text_fault
+from fprep.readers.deepfashion.image_folders import evenly_spread
 from fprep.readers.deepfashion.lists import ListFile, read_list
 from fschemas.failures import UsageError
 from fschemas.vocabularies import Vocabulary
+
+PAPER = "Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations, CVPR 2016"
+LICENSE = "non-commercial research and educational purposes only (README of the DeepFashion benchmarks)"
+CITATION = (
+    "@inproceedings{liu2016deepfashion, title={DeepFashion: Powering Robust Clothes Recognition and Retrieval with "
+    "Rich Annotations}, author={Liu, Ziwei and Luo, Ping and Qiu, Shi and Wang, Xiaogang and Tang, Xiaoou}, "
+    "booktitle={CVPR}, year={2016}}"
+)
 
 PARTITION = "list_eval_partition.txt"
 SPLITS = ("train", "val", "test")
@@ -48,13 +56,11 @@ def find_benchmarks(raw: RawFolder, needed: Collection[str], strangers: Collecti
         below = raw.folders_in(place)
         for home in (place, *below):
             choices = [home / name for name in _ANNOTATION]
-            folders |= dict.fromkeys(
-                [path for path in choices if _holds(path, needed) and not _holds(path, strangers)][:1]
-            )
+            found = [path for path in choices if _holds(path, needed) and not _holds(path, strangers)]
+            folders |= dict.fromkeys(found[:1])
     if not folders:
-        raise raw.nothing_found(
-            f"no {' or '.join(needed)} here; name the folder that holds Anno or Anno_coarse, Eval and Img"
-        )
+        names = " or ".join(needed)
+        raise raw.nothing_found(f"no {names} here; name the folder that holds Anno or Anno_coarse, Eval and Img")
     return [_benchmark(raw, folder) for folder in folders]
 
 
@@ -64,15 +70,8 @@ def _holds(folder: Path, names: Collection[str]) -> bool:
 
 def _benchmark(raw: RawFolder, lists: Path) -> Benchmark:
     above = lists.parent.parent if lists.parent.name == "Anno" else lists.parent
-    places = [
-        above / "Eval",
-        above / "eval",
-        above,
-        lists / "Eval",
-        lists,
-        *raw.given,
-        *(place / "Eval" for place in raw.given),
-    ]
+    places = [above / "Eval", above / "eval", above, lists / "Eval", lists]
+    places += [*raw.given, *(place / "Eval" for place in raw.given)]
     found = [path for place in places if is_file(path := place / PARTITION) and _is_given(raw, path)]
     if not found:
         raise UsageError(
@@ -106,9 +105,7 @@ def image_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
     if not inside.any():
         return names if not base else (pl.Series([base]) + names)
     rest = names.filter(inside).str.slice(len("img/"))
-    probes = (
-        rest.gather(np.unique(np.linspace(0, len(rest) - 1, _NUM_PROBES).astype(int))).to_list() if len(rest) else []
-    )
+    probes = evenly_spread(rest, _NUM_PROBES)
     folders = [folder for folder in _IMAGES if (home / folder).is_dir()]
     full = [folder for folder in folders if any(raw.has_image(home / folder, probe) for probe in probes)]
     front = pl.lit(f"{base}{(full or ['img'])[0]}/")
@@ -120,9 +117,8 @@ def warn_of_case(raw: RawFolder, names: pl.Series) -> None:
     """Folders that differ in letter case alone overwrite each other on file systems that do not tell it apart."""
     folders = names.str.replace(r"/[^/]*$", "").unique().sort()
     alike = folders.to_frame("folder").with_columns(pl.col("folder").str.to_lowercase().alias("lower"))
-    for twins in (
-        alike.group_by("lower", maintain_order=True).agg("folder").filter(pl.col("folder").list.len() > 1)["folder"]
-    ):
+    by_lower = alike.group_by("lower", maintain_order=True).agg("folder")
+    for twins in by_lower.filter(pl.col("folder").list.len() > 1)["folder"]:
         raw.warn("folders_differ_in_case", " and ".join(twins.to_list()))
 
 
@@ -140,9 +136,7 @@ def check_words(raw: RawFolder, path: Path | None, words: Vocabulary, what: str,
     file = raw.open_file(path)
     version = known_version(path)
     edited = f"; it is a copy that somebody edited: {version.edited}" if version is not None and version.edited else ""
-    remedy = (
-        f"{edited}; restore the file from the archive, for ids in the other lists count the rows of the released one"
-    )
+    remedy = f"{edited}; restore the file from the archive: ids in the other lists count the rows of the released one"
     types = {member: number for number, kind in enumerate(kinds, start=1) for member in words.groups[kind]}
     count: str | None = None
     names: list[str] = []

@@ -64,9 +64,7 @@ class Garments:
             place = slice(own.start, own.stop)
             x[row, place] = np.where(labelled, garment.points[:, 0], 0)
             y[row, place] = np.where(labelled, garment.points[:, 1], 0)
-            visibility[row, place] = garment.points[
-                :, 2
-            ]  # 0 not labelled, 1 occluded, 2 visible: the codes of Visibility
+            visibility[row, place] = garment.points[:, 2]  # 0 not labelled, 1 occluded, 2 visible, as in Visibility
         names = [CATEGORIES[garment.category] for garment in self.items]
         return {
             **self.texts, "category": names, "garment": names,
@@ -148,11 +146,8 @@ def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment |
         box = [box[0], box[1], box[0] + box[2], box[1] + box[3]]
     if isinstance(points, list):
         if len(points) != 3 * _NUM_POINTS:
-            return Fault(
-                "wrong_number_of_points",
-                f"keypoints has {len(points)} numbers, expected {3 * _NUM_POINTS}",
-                "landmark_x",
-            )
+            message = f"keypoints has {len(points)} numbers, expected {3 * _NUM_POINTS}"
+            return Fault("wrong_number_of_points", message, "landmark_x")
         own = _RANGES[category - 1]
         if any(points[: 3 * own.start]) or any(points[3 * own.stop :]):
             message = f"keypoints has points of other categories than {CATEGORIES[category - 1]!r}"
@@ -173,18 +168,16 @@ def _garment(
     expected = 3 * len(_RANGES[category])
     if len(points) != expected:
         message = (
-            f"landmarks has {len(points)} numbers, but a {CATEGORIES[category]} has {expected // 3} points of x, y, v"
+            f"landmarks has {len(points)} numbers, but a {CATEGORIES[category]} has {expected // 3} points x, y, v"
         )
         return Fault("wrong_number_of_points", message, "landmark_x", str(len(points)))
     if not set(points[2::3]) <= {0, 1, 2}:
-        number, code = next(
-            (number, code) for number, code in enumerate(points[2::3], start=1) if code not in (0, 1, 2)
-        )
+        codes = enumerate(points[2::3], start=1)
+        number, code = next((number, code) for number, code in codes if code not in (0, 1, 2))
         message = f"the visibility of point {number} is {code}, expected 2 (visible), 1 (occluded) or 0 (not labelled)"
         return Fault("bad_visibility", message, "landmark_visibility", str(code))
     polygons = polygons_of(segmentation)
     if isinstance(polygons, Fault):
         return polygons
-    return Garment(
-        category, style, (box[0], box[1], box[2], box[3]), np.array(points, np.float32).reshape(-1, 3), polygons
-    )
+    corners = (box[0], box[1], box[2], box[3])
+    return Garment(category, style, corners, np.array(points, np.float32).reshape(-1, 3), polygons)

@@ -81,13 +81,10 @@ def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
                 continue
             deep = len(here.relative_to(given).parts) >= 4
             names[:] = [] if deep else [name for name in names if name not in ("image", "images")]
-            files |= dict.fromkeys(
-                here / name for name in entries if name.endswith(".json") and is_coco_among(raw, here / name)
-            )
+            jsons = [here / name for name in entries if name.endswith(".json")]
+            files |= dict.fromkeys(path for path in jsons if is_coco_among(raw, path))
     if not folders and not files:
-        raise raw.nothing_found(
-            "no DeepFashion2 annotation here; expected train/annos/000001.json and train/image, unpacked"
-        )
+        raise raw.nothing_found("no DeepFashion2 annotation here; expected train/annos/000001.json and train/image")
     return sorted(folders), sorted(files)
 
 
@@ -121,9 +118,8 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
     first_free = max(numbers, default=0) + 1
     misnamed = dict(enumerate(strange, start=first_free))  # what should be rows gets the numbers behind the others
     count = len(numbers) + len(misnamed)
-    raw.count_documents(
-        document_pattern(name), max(1, count), *(["blank"] if not count and isinstance(document, dict) else [])
-    )
+    is_blank = not count and isinstance(document, dict)
+    raw.count_documents(document_pattern(name), max(1, count), "blank" if is_blank else "")
     place = RawLine(name, 1, 0, content[: MAX_LINE + 1])
     if isinstance(document, Fault):
         return raw.reject(place, *document)

@@ -105,9 +105,7 @@ def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
         keep = [label is not None or name not in labelled for name, label in zip(rows.names, rows.labels, strict=True)]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
-            raw.notes.append(
-                f"{raw.name_of(path)}: questions replaced by labelled rows of the same images: {superseded}"
-            )
+            raw.notes.append(f"{raw.name_of(path)}: questions replaced by labelled rows of the images: {superseded}")
         splits = [role if label else "unlabelled" for label in rows.labels]
         frames.append(_frame(raw, rows, splits, homes).filter(pl.Series(keep, dtype=pl.Boolean)))
     order = pl.col("split").replace_strict(_ROLES, return_dtype=pl.Int8)
@@ -143,9 +141,8 @@ def _is_ours(path: Path) -> bool:
     if not is_file(path):
         return False
     with open_regular(path) as file:
-        return (
-            _ROW.search(with_commas(with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf")), WIDTHS)) is not None
-        )
+        head = with_line_feeds(file.read(4096).removeprefix(b"\xef\xbb\xbf"))
+    return _ROW.search(with_commas(head, WIDTHS)) is not None
 
 
 def _home(path: Path) -> Path:
@@ -162,9 +159,8 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
     cells = records[0].fields if records else []
     if len(cells) == 3 and _PROBABILITIES.fullmatch(cells[2].strip()):
         file.accounts["left_out"] += len(records)
-        raw.notes.append(
-            f"{file.name}: left out: {wording.count(len(records), 'row')} of probabilities, a submission and no labels"
-        )
+        rows = wording.count(len(records), "row")
+        raw.notes.append(f"{file.name}: left out: {rows} of probabilities, a submission and no labels")
         return None
     rows = _Rows()
     counts, extra = Counter[str](), 0
@@ -195,9 +191,8 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
         raw.reject(line, rule, message, found=repr(line.content[:60]))
         return ""
     if len(cells) not in WIDTHS:
-        raw.reject(
-            line, "wrong_columns", f"{len(cells)} columns, expected image, attribute, label", found=str(len(cells))
-        )
+        message = f"{len(cells)} columns, expected image, attribute, label"
+        raw.reject(line, "wrong_columns", message, found=str(len(cells)))
         return ""
     name, table, word = clean_path(cells[0]), cells[1], cells[2]
     attribute = table.removesuffix("_labels")
@@ -238,9 +233,8 @@ def parse_label(attribute: str, word: str) -> Label | str:
 def _frame(raw: RawFolder, rows: _Rows, splits: list[str], homes: list[Path]) -> pl.DataFrame:
     prefixes = {home: raw.prefix_of(home) for home in set(homes)}
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in rows.names]
-    unknown = [
-        _OTHERS[attribute] if label else _ALL for attribute, label in zip(rows.attributes, rows.labels, strict=True)
-    ]
+    labelled = zip(rows.attributes, rows.labels, strict=True)
+    unknown = [_OTHERS[attribute] if label else _ALL for attribute, label in labelled]
     columns = {
         "key": [safe_key(f"{attribute}-{stem}") for attribute, stem in zip(rows.attributes, stems, strict=True)],
         "image": [prefixes[home] + name for home, name in zip(homes, rows.names, strict=True)],

@@ -113,9 +113,8 @@ def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
         keep = [rows.role != "unlabelled" or name not in answered for name in rows.names]
         if superseded := keep.count(False):
             raw.files[raw.name_of(path)].accounts["superseded"] += superseded
-            raw.notes.append(
-                f"{raw.name_of(path)}: replaced by rows of a labelled test file: {wording.count(superseded, 'row')}"
-            )
+            replaced = wording.count(superseded, "row")
+            raw.notes.append(f"{raw.name_of(path)}: replaced by rows of a labelled test file: {replaced}")
         frames.append(_frame(raw, rows, folders).filter(pl.Series(keep, dtype=pl.Boolean)).lazy())
     return pl.concat(frames)
 
@@ -160,9 +159,8 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
     cells = tuple(cell.strip() for cell in first.fields) if first else _HEADER
     is_header = first is not None and cells in (_HEADER, _HEADER[:2])
     if not is_header and not (len(cells) in _WIDTHS and (first is None or re.search(r"[/\\]", cells[0]))):
-        raise UsageError(
-            f"{first.line if first else file.name}: {_wrong_header(cells)}; restore the file from the archive"
-        )
+        place = first.line if first else file.name
+        raise UsageError(f"{place}: {_wrong_header(cells)}; restore the file from the archive")
     labelled = len(cells) == len(_HEADER)
     role = "unlabelled" if not labelled else "test" if re.search(r"answer|^test", path.name) else "train"
     rows, counts = _Rows(role), Counter[str]()
@@ -270,9 +268,8 @@ def _absent_is_whole(raw: RawFolder, line: RawLine, numbers: tuple[int, ...]) ->
 
 def _frame(raw: RawFolder, rows: _Rows, folders: list[Path]) -> pl.DataFrame:
     count, num_points = len(rows.names), len(_POINTS)
-    has_point = np.array(
-        [[index in points for index in range(num_points)] for points in FASHIONAI_24.garments.values()]
-    )
+    garments = FASHIONAI_24.garments.values()
+    has_point = np.array([[index in points for index in range(num_points)] for points in garments])
     garment_ids = [list(FASHIONAI_24.garments).index(garment) for garment in rows.garments]
     expected = has_point[garment_ids].reshape(count, num_points)
     cells = np.array(rows.cells, np.int32) if rows.cells else np.tile(np.array(_ABSENT, np.int32), (count, num_points))

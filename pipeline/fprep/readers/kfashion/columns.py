@@ -219,9 +219,8 @@ def _whole_numbers(values: list[Any]) -> np.ndarray:
 
 
 def _numbers(values: np.ndarray) -> Any:
-    return pa.Array.from_buffers(
-        pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
-    )
+    content = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, content])
 
 
 def _texts(values: Sequence[str]) -> Any:

@@ -200,9 +200,8 @@ class _Parser:
             return
         for rect, outline in zip_longest(rects, outlines, fillvalue=_NOTHING):
             self.columns.add_garment(index, rect, outline, self.tell)
-        unknown = [
-            set(part_ids(PARTS[index], labels, self.columns.positive, self.tell).tolist()) for labels in named or [{}]
-        ]
+        part, positive = PARTS[index], self.columns.positive
+        unknown = [set(part_ids(part, labels, positive, self.tell).tolist()) for labels in named or [{}]]
         self.columns.unknown.append(np.array(sorted(set.intersection(*unknown)), np.int16))
 
 

@@ -82,12 +82,9 @@ def _unusual(known: dict[str, int], value: Any, tell: Tell) -> list[int]:
 @functools.lru_cache(maxsize=1 << 14)
 def unknown_ids(part: str, named: tuple[str, ...]) -> np.ndarray:
     """Ids of all families of a part but those named, ascending."""
-    chosen = [
-        ids
-        for family, ids in ATTRIBUTES.groups.items()
-        if family.startswith(f"{part}/") and family[len(part) + 1 :] not in named
-    ]
-    return np.array([number for ids in chosen for number in ids], np.int16)
+    left_out = {f"{part}/{family}" for family in named}
+    families = [family for family in ATTRIBUTES.groups if family.startswith(f"{part}/") and family not in left_out]
+    return np.array([number for family in families for number in ATTRIBUTES.groups[family]], np.int16)
 
 
 def style_of(labels: Any, folder: str, tell: Tell) -> tuple[str, str]:

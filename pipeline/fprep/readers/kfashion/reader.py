@@ -16,7 +16,6 @@ import polars as pl
 
 from fprep.engine import map_tasks
 from fprep.raw.folder import MISNAMED, RawFolder, RawLine, document_pattern
-from fprep.raw.near_names import tell_near
 from fprep.raw.spill import PLACE, Aside
 from fprep.readers.kfashion.documents import Answer, Task, read_task
 from fprep.readers.kfashion.labels import ATTRIBUTES, STYLES, folder_style, shoot_of
@@ -50,21 +49,12 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
     polygons = raw.option("polygons", ("yes", "no"), "yes")
     folders = scan(raw)
     images = ImageFolders(raw.root, folders)
-    tasks = [
-        (
-            folder,
-            Task(
-                str(raw.root),
-                folder.path,
-                tuple(folder.labels[start : start + _TASK]),
-                _style(folder),
-                polygons == "yes",
-                raw.follow_links,
-            ),
-        )
-        for folder in folders.values()
-        for start in range(0, len(folder.labels), _TASK)
-    ]
+    tasks: list[tuple[Folder, Task]] = []
+    for folder in folders.values():
+        for start in range(0, len(folder.labels), _TASK):
+            names, style = tuple(folder.labels[start : start + _TASK]), _style(folder)
+            task = Task(str(raw.root), folder.path, names, style, polygons == "yes", raw.follow_links)
+            tasks.append((folder, task))
     _count(raw, folders.values())
     raw.aside = Aside(raw.scratch)
     frames: list[pl.DataFrame] = []
@@ -74,10 +64,8 @@ def kfashion(raw: RawFolder) -> pl.LazyFrame:
         foreign += [_name(folder, file) for file in answer.foreign]
         frames.append(_frame(folder, answer.rows, images).with_columns(raw.aside.put(answer.wide)))
     if foreign:
-        raw.notes.append(
-            f"{len(foreign)} JSON files are no records of K-Fashion and are left out, such as {foreign[0]}"
-        )
-    tell_near(raw, images.near)
+        raw.notes.append(f"{len(foreign)} JSON files that are no records are left out, such as {foreign[0]}")
+    raw.tell_near(images.near)
     frame = pl.concat(frames)
     homes = frame.select(pl.col("image").str.extract(r"^(.*)/").fill_null(".").unique().sort()).to_series()
     if len(homes):
@@ -98,9 +86,8 @@ def _run(raw: RawFolder, tasks: list[Task]) -> Iterator[Answer]:
 
 
 def _crashed(task: Task, reason: str) -> Answer:
-    raise EnvironmentProblem(
-        f"{task.folder}/{task.names[0]} and its neighbours could not be read: {reason}; check disk and memory"
-    )
+    first = f"{task.folder}/{task.names[0]}"
+    raise EnvironmentProblem(f"{first} and its neighbors could not be read: {reason}; check disk and memory")
 
 
 def _count(raw: RawFolder, folders: Iterable[Folder]) -> None:

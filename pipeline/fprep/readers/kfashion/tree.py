@@ -71,11 +71,8 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
                 else:
                     archives += end.endswith(".zip")
     if not any(folder.labels or folder.misnamed for folder in folders.values()):
-        hint = (
-            "unpack the archives (라벨링데이터.zip)"
-            if archives
-            else "name the folder that 라벨링데이터 was unpacked into"
-        )
+        unpacked = "name the folder that 라벨링데이터 was unpacked into"
+        hint = "unpack the archives (라벨링데이터.zip)" if archives else unpacked
         raise raw.nothing_found(f"no label file (*.json) below; {hint}")
     return dict(sorted(folders.items()))
 

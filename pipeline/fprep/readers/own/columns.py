@@ -30,10 +30,8 @@ USUAL_NAMES = {
 }  # fmt: skip
 USUAL_BOXES = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x_1", "y_1", "x_2", "y_2"))
 DOMAINS = ("shop", "consumer", "unknown")
-KNOWN_VALUES = {
-    "split": tuple(dict.fromkeys((*SPLIT_NAMES, *SPLITS))),
-    "domain": DOMAINS,
-}  # of columns whose values are not the user's own
+# Of columns whose values are not the user's own.
+KNOWN_VALUES = {"split": tuple(dict.fromkeys((*SPLIT_NAMES, *SPLITS))), "domain": DOMAINS}
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
 NamesImage = Callable[[str], bool]
@@ -96,9 +94,8 @@ def map_columns(
             f"{file}: the first line names an image ({names[columns.single['image']]}) and no columns; put a line with the names of "
             "the columns before it"
         )
-    columns.attributes = [
-        _column(names, name, "attributes", file) for name in read_names(mapping.get("attributes", ""), names)
-    ]
+    attributes = read_names(mapping.get("attributes", ""), names)
+    columns.attributes = [_column(names, name, "attributes", file) for name in attributes]
     columns.box = _box_columns(names, mapping, file)
     idle = next((key for key in ("box-form", *PLACE_KEYS) if mapping.get(key) and not columns.box), None)
     if idle is not None:
@@ -164,9 +161,8 @@ def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]], names_ima
 def _column(names: Sequence[str], name: str, key: str, file: str) -> int:
     if plain_name(name) in names:
         return names.index(plain_name(name))
-    raise UsageError(
-        f"--map {key}={name}: {file} has no such column; {did_you_mean(name, names)}there are {', '.join(names)}"
-    )
+    known = f"{did_you_mean(name, names)}there are {', '.join(names)}"
+    raise UsageError(f"--map {key}={name}: {file} has no such column; {known}")
 
 
 def _box_columns(names: Sequence[str], mapping: Mapping[str, str], file: str) -> list[int]:

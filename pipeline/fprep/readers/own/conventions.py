@@ -73,12 +73,8 @@ def walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
     found, misnamed = set[str](), set[str]()
     others = Counter[str]()
     for given in raw.given:
-        places = (
-            [(given.parent, [given.name])]
-            if given.is_file()
-            else ((place, files) for place, _, files in raw.walk(given))
-        )
-        for place, files in places:
+        single = [(given.parent, [], [given.name])]
+        for place, _, files in single if given.is_file() else raw.walk(given):
             prefix = raw.prefix_of(place)
             is_text = prefix.isascii() or prefix[:-1] == place.relative_to(raw.root).as_posix()
             for name in files:
@@ -90,7 +86,6 @@ def walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
                     (found if is_text and shown == name else misnamed).add(prefix + shown)
     if others:
         kinds = ", ".join(f"{count} {end}" for end, count in sorted(others.items())[:6])
-        raw.notes.append(
-            f"passed over: {wording.count(sum(others.values()), 'file')} that by their names are no images: {kinds}"
-        )
+        files = wording.count(sum(others.values()), "file")
+        raw.notes.append(f"passed over: {files} that by their names are no images: {kinds}")
     return sorted(found), sorted(misnamed)

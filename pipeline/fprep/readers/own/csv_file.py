@@ -73,9 +73,8 @@ def csv_file(raw: RawFolder) -> pl.LazyFrame:
     file = raw.open_file(path)
     form, pixels = raw.option("box-form", BOX_FORMS, "corners"), raw.mapping.get("unit", "pixel") == "pixel"
     meaning = raw.option("rows", ("", *ROW_MEANINGS), "")
-    dialect = find_dialect(
-        file.head(HEAD), read_delimiter(raw.mapping["delimiter"]) if raw.mapping.get("delimiter") else ""
-    )
+    delimiter = read_delimiter(raw.mapping["delimiter"]) if raw.mapping.get("delimiter") else ""
+    dialect = find_dialect(file.head(HEAD), delimiter)
     records = read_table(file, dialect)
     header = next(records, None)
     if header is None:
@@ -141,17 +140,10 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixel
         return rule, message, "", found
     cells = record.fields
     if len(cells) != len(columns.header):
-        return (
-            "wrong_columns",
-            f"{len(cells)} fields, expected {len(columns.header)} as in the first line",
-            "",
-            str(len(cells)),
-        )
-    values = {
-        key: rows.spellings.plain(key, _one_line(cells[number]))
-        for key, number in columns.single.items()
-        if key != "image"
-    }
+        message = f"{len(cells)} fields, expected {len(columns.header)} as in the first line"
+        return "wrong_columns", message, "", str(len(cells))
+    single = {key: number for key, number in columns.single.items() if key != "image"}
+    values = {key: rows.spellings.plain(key, _one_line(cells[number])) for key, number in single.items()}
     image = clean_path(cells[columns.single["image"]].strip())
     fault = image_path_fault(image)
     if fault is not None:
@@ -171,16 +163,8 @@ def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixel
             return f"unknown_{key}", f"{key} {value!r}, expected one of {', '.join(KNOWN_VALUES[key])}", key, value
     for key, value in strange.items():
         rows.strange.setdefault(key, []).append(value)
-    rows.good.append(
-        OwnRow(
-            record.line,
-            image,
-            values,
-            box or [],
-            [[rows.spellings.plain("attributes", _one_line(cells[number]))] for number in columns.attributes],
-            box_text,
-        )
-    )
+    attributes = [[rows.spellings.plain("attributes", _one_line(cells[number]))] for number in columns.attributes]
+    rows.good.append(OwnRow(record.line, image, values, box or [], attributes, box_text))
     return None
 
 
@@ -252,10 +236,8 @@ def _keys(images: list[str]) -> list[str]:
 
 def _attribute_values(columns: Columns, rows: list[OwnRow], label_keys: list[str]) -> dict[str, list[list[str]]]:
     """The values that each row has of each column that is read as attributes."""
-    found = {
-        columns.header[number]: [row.attributes[place] for row in rows]
-        for place, number in enumerate(columns.attributes)
-    }
+    names = [columns.header[number] for number in columns.attributes]
+    found = {name: [row.attributes[place] for row in rows] for place, name in enumerate(names)}
     for key in label_keys:
         name = columns.header[columns.single[key]]
         found.setdefault(name, [row.labels.get(key, [row.values[key]]) for row in rows])

@@ -54,10 +54,8 @@ _WHERE = "folder, last-word (of the folder's name), parent, top, path or none"
 )
 def folders(raw: RawFolder) -> pl.LazyFrame:
     """One row an image, with category, item and style as far as they are mapped."""
-    sources = {
-        key: raw.option(key, _SOURCES, default)
-        for key, default in (("category", "folder"), ("item", "folder"), ("style", "none"))
-    }
+    defaults = {"category": "folder", "item": "folder", "style": "none"}
+    sources = {key: raw.option(key, _SOURCES, default) for key, default in defaults.items()}
     images, misnamed = walk_images(raw)
     if not images and not misnamed:
         raise raw.nothing_found("no image below (by its name: .jpg, .png, .webp …); name the folder of your images")
@@ -71,9 +69,8 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
     splits = _splits(raw, parts)
     if splits is not None:
         parts = [each[1:] for each in parts]
-    columns = {
-        key: [_path_or_name(key, source)(each) for each in parts] for key, source in sources.items() if source != "none"
-    }
+    named = {key: _path_or_name(key, source) for key, source in sources.items() if source != "none"}
+    columns = {key: [name_of(each) for each in parts] for key, name_of in named.items()}
     columns |= {"substyle": [""] * len(images)} if "style" in columns else {}
     for key in ("category", "style"):
         if key in columns:
@@ -122,7 +119,7 @@ def _groups(raw: RawFolder, parts: list[Parts], columns: dict[str, list[str]]) -
         return [None] * len(parts)
     if categories is not None and len(set(zip(categories, items, strict=True))) == len(set(categories)):
         raw.notes.append(
-            "each class is one folder: splits are cut by image; say --map group=folder if folders are products"
+            "each class is one folder: splits are cut by image; --map group=folder if folders are products"
         )
         return [None] * len(parts)
     return [item or None for item in items]

@@ -28,9 +28,8 @@ class ImagePlaces:
         if "folder" in raw.mapping:
             place = Path(os.path.normpath(table.parent / raw.mapping["folder"]))
             if not place.is_dir() or not place.is_relative_to(raw.root):
-                raise UsageError(
-                    f"--map folder={raw.mapping['folder']}: no such folder beside {table.name}; give it as a raw folder"
-                )
+                name = raw.mapping["folder"]
+                raise UsageError(f"--map folder={name}: no such folder beside {table.name}; give it as a raw folder")
             self.folders = [place]
             return
         homes = dict.fromkeys([table.parent, *(given for given in raw.given if given.is_dir()), raw.root])
@@ -49,9 +48,8 @@ class ImagePlaces:
         found = [prefix + name if _has_suffix(name) else self._with_suffix(prefix, name) for name in names]
         extended = sum(prefix + name != other for name, other in zip(names, found, strict=True))
         if extended:
-            self.raw.notes.append(
-                f"{self.table.name}: {count(extended, 'image name')} without the extension that the file has"
-            )
+            lacking = count(extended, "image name")
+            self.raw.notes.append(f"{self.table.name}: {lacking} without the extension that the file has")
         if all(self._in(home, name) for name in some):
             return found
         return self._find_below(home, names, found)
@@ -65,9 +63,8 @@ class ImagePlaces:
             found.append(places[0] if len(places) == 1 and not self._in(home, name) else path)
         elsewhere = sum(path != other for path, other in zip(found, paths, strict=True))
         if elsewhere:
-            self.raw.notes.append(
-                f"{self.table.name}: {count(elsewhere, 'image')} in folders that the table does not name"
-            )
+            found_there = count(elsewhere, "image")
+            self.raw.notes.append(f"{self.table.name}: {found_there} in folders that the table does not name")
         return found
 
     def _by_name(self) -> dict[str, list[str]]:
