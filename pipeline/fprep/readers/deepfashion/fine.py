@@ -214,7 +214,7 @@ def _numbers(column: str, line: RawLine) -> list[int] | tuple[str, str, str]:
     for token in tokens:
         if _NUMBER.fullmatch(token) is None:
             text = repr(token[:40])[2:-1]
-            return "bad_cell", f"{text!r} is no whole number", text
+            return "bad_cell", f"{text!r} is not a whole number", text
     numbers = list(map(int, tokens))
     if column == "attributes":
         return _attributes(numbers)

@@ -209,7 +209,7 @@ def _decimals(values: list[Any]) -> np.ndarray:
 
 
 def _whole_numbers(values: list[Any]) -> np.ndarray:
-    """int64; -1 for what is no whole number of at most 62 bits."""
+    """int64; -1 for what is not a whole number of at most 62 bits."""
     if not set(map(type, values)) <= {int} or max(values, default=0) >> 62:
         values = [value if value.__class__ is int and 0 <= value < 1 << 62 else -1 for value in values]
     return np.array(values, np.int64)

@@ -137,7 +137,7 @@ def test_points_of_no_known_set_are_left_out_with_a_note(tmp_path):
     ]
     report, table = table_of(write(tmp_path / "raw", whole), tmp_path / "out")
     assert "landmark_x" not in table.columns
-    assert any("do not name the points" in note for note in report.notes)
+    assert any("are not those of a known landmark set" in note for note in report.notes)
 
 
 def test_no_coco_file_and_nothing_like_it(tmp_path):

@@ -126,7 +126,7 @@ DEFECTS = [
     ((PLAIN, "1 9 40 9", points(15)), "box_inverted", "split/train_bbox.txt", "y_2 (9) is not below y_1 (9)"),
     ((PLAIN, "-5 1 40 201", points(15)), "box_outside", "split/train_bbox.txt", "-5 1 40 201"),
     ((PLAIN, "1 1 40", points(15)), "wrong_columns", "split/train_bbox.txt", "3 numbers, expected 4"),
-    ((PLAIN, "1 1 4_0 50", points(15)), "bad_cell", "split/train_bbox.txt", "'4_0' is no whole number"),
+    ((PLAIN, "1 1 4_0 50", points(15)), "bad_cell", "split/train_bbox.txt", "'4_0' is not a whole number"),
     ((PLAIN, BOX, points(15) + " 7"), "wrong_columns", "split/train_landmards.txt", "17 numbers, expected 16"),
     ((PLAIN, BOX, "5 0 " + "0 0 " * 7), "bad_cell", "split/train_landmards.txt", "point 1 is (5, 0)"),
     ((PLAIN, BOX, "-9 5 " + "0 0 " * 7), "point_outside", "split/train_landmards.txt", "waistline_left (-9, 5)"),
