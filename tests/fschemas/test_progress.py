@@ -130,7 +130,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, number: signal.S
                 text += os.read(there, 65536).decode()
             except OSError:  # the other end is closed
                 break
-            if "drawing [" in text and not sent:
+            if "rendering [" in text and not sent:
                 sent = True
                 process.send_signal(number)
         try:

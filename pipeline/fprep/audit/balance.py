@@ -14,6 +14,7 @@ from fschemas.wording import count
 
 _COLUMNS = ("category", "garment", "style", "domain", "gender", "variation")
 _UNKNOWN = ("", "unknown")
+_LabelCounts = tuple[str, dict[str, dict[str, int]], dict[str, int], bool]
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,8 @@ def find_balance(table: AuditTable, findings: Findings) -> list[Baseline]:
             here = {value: rows[split] for value, rows in counts.items() if rows.get(split)}
             if not here:
                 continue
-            majority, rarest = (
-                max(here, key=lambda value: (here[value], value)),
-                min(here, key=lambda value: (here[value], value)),
-            )
-            total = totals[split]
+            ordered = sorted(here, key=lambda value: (here[value], value))
+            majority, rarest, total = ordered[-1], ordered[0], totals[split]
             baseline = Baseline(
                 table.name, label, split, total, len(here), majority, here[majority] / total, rarest, here[rarest],
                 several, sum(here.values()) / total,
@@ -63,25 +61,22 @@ def find_balance(table: AuditTable, findings: Findings) -> list[Baseline]:
 def _find_unseen(
     table: AuditTable, label: str, counts: dict[str, dict[str, int]], several: bool, findings: Findings
 ) -> None:
-    if not any(rows.get("train") for rows in counts.values()):
-        return
-    for value, rows in counts.items():
-        held_out = {split: number for split, number in rows.items() if SIDES[split] in HELD_OUT and number}
-        if held_out and not rows.get("train"):
-            split, number = next(iter(held_out.items()))
-            what = f"{label} {value} is in {number} rows of {split}, and never in train"
-            findings.add("balance_unseen", "info" if several else "warning", what, table=table.name, split=split)
+    if any(rows.get("train") for rows in counts.values()):
+        for value, rows in counts.items():
+            held_out = [split for split, number in rows.items() if SIDES[split] in HELD_OUT and number]
+            if held_out and not rows.get("train"):
+                what = f"{label} {value} is in {rows[held_out[0]]} rows of {held_out[0]}, and never in train"
+                severity = "info" if several else "warning"
+                findings.add("balance_unseen", severity, what, table=table.name, split=held_out[0])
 
 
-def _label_counts(table: AuditTable) -> list[tuple[str, dict[str, dict[str, int]], dict[str, int], bool]]:
+def _label_counts(table: AuditTable) -> list[_LabelCounts]:
     """For each label: rows by value and split, rows that have it by split, whether a row may have several values."""
     frame = table.frame.with_columns(pl.col("split").cast(pl.String)).filter(pl.col("split") != "unlabelled")
-    found: list[tuple[str, dict[str, dict[str, int]], dict[str, int], bool]] = []
+    found: list[_LabelCounts] = []
     for column in _COLUMNS:
         if column in frame.columns:
-            known = frame.select("split", pl.col(column).cast(pl.String).alias("value")).filter(
-                ~pl.col("value").is_in(_UNKNOWN)
-            )
+            known = frame.select("split", value=pl.col(column).cast(pl.String)).filter(~pl.col("value").is_in(_UNKNOWN))
             found.append((column, _counted(known), _by_split(known), False))
     vocabulary: dict[str, Any] = table.metadata.get("vocabularies", {}).get("attributes") or {}
     if not vocabulary or "attributes_positive" not in frame.columns:

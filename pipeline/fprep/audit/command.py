@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,7 +82,31 @@ def audit(
     tell = progress or _say_nothing
     tables = open_tables(places_of_tables, limit)
     out = claim_output(out or tables[0].path.parent, "audit")
-    result = _audit(tables, images, follow_links, near, distance, lock, workers, tell)
+    rows = rows_of(tables)
+    all_images = look_at_images(
+        tables,
+        rows,
+        near=near,
+        images=images,
+        follow_links=follow_links,
+        workers=workers,
+        progress=partial(tell, "images"),
+    )
+    pairs = near_pairs(all_images.views, distance=distance, progress=partial(tell, "pairs"))
+    findings, where = Findings(), places(rows)
+    audit_leaks.find_image_faults(where, all_images, findings)
+    identical = audit_leaks.find_identical(where, all_images, findings)
+    audit_leaks.find_same_paths(where, rows, findings)
+    similar = audit_leaks.find_near(where, all_images, pairs, findings)
+    audit_leaks.find_shared_groups(where, rows, findings)
+    audit_leaks.find_coarse_leaks(tables, where, rows, findings)
+    find_conflicts(Labels(tables, where), [(row, other, 0) for row, other in identical] + similar, findings)
+    baselines = _check_tables(tables, where, findings, tell)
+    frame, notes = findings.frame(), _notes(all_images, near)
+    text = summary_text(tables, frame, baselines, notes)
+    num_images = int(all_images.of_row.max(initial=-1)) + 1
+    made = make_lock(rows, all_images, pairs) if lock else None
+    result = Audit(frame, baselines, notes, text, tables, num_images, made)
     if not dry_run:
         _publish(out, result, {"near": near, "distance": distance, "limit": limit})
     return result
@@ -93,45 +118,7 @@ def refuse_findings(result: Audit, allowed_not: Literal["leak", "error"] | None)
     count = {"leak": result.num_leaks, "error": errors, None: 0}[allowed_not]
     if count:
         many = f"{count} {allowed_not}s" if count > 1 else f"1 {allowed_not}"
-        raise RejectedError(f"the audit found {many}; mend the table as {SUMMARY_FILE} says, or leave --fail-on out")
-
-
-def _audit(
-    tables: list[AuditTable],
-    images: Path | None,
-    follow_links: bool,
-    near: bool,
-    distance: int,
-    lock: bool,
-    workers: int,
-    tell: Progress,
-) -> Audit:
-    rows = rows_of(tables)
-    where = places(rows)
-    all_images = look_at_images(
-        tables,
-        rows,
-        near=near,
-        images=images,
-        follow_links=follow_links,
-        workers=workers,
-        progress=lambda d, t: tell("images", d, t),
-    )
-    findings, notes = Findings(), _notes(all_images, near)
-    audit_leaks.find_image_faults(where, all_images, findings)
-    identical = audit_leaks.find_identical(where, all_images, findings)
-    audit_leaks.find_same_paths(where, rows, findings)
-    pairs = near_pairs(all_images.views, distance=distance, progress=lambda d, t: tell("pairs", d, t))
-    similar = audit_leaks.find_near(where, all_images, pairs, findings)
-    audit_leaks.find_shared_groups(where, rows, findings)
-    audit_leaks.find_coarse_leaks(tables, where, rows, findings)
-    twins = [(row, other, 0) for row, other in identical] + similar
-    find_conflicts(Labels(tables, where), twins, findings)
-    baselines = _check_tables(tables, where, findings, tell)
-    frame = findings.frame()
-    made = make_lock(rows, all_images, pairs) if lock else None
-    text = summary_text(tables, frame, baselines, notes)
-    return Audit(frame, baselines, notes, text, tables, int(all_images.of_row.max(initial=-1)) + 1, made)
+        raise RejectedError(f"the audit found {many}; fix the table as {SUMMARY_FILE} says, or leave --fail-on out")
 
 
 def _check_tables(
@@ -144,10 +131,9 @@ def _check_tables(
         find_label_faults(table, where[start : start + len(table.frame)], findings)
         baselines += find_balance(table, findings)
         _find_rejected(table, findings)
-        for sentence in (
-            sentence for told in near_names_of(table.frame, table.open_vocabularies).values() for sentence in told
-        ):
-            findings.add("label_near_equal", "warning", sentence, table=table.name)
+        for told in near_names_of(table.frame, table.open_vocabularies).values():
+            for sentence in told:
+                findings.add("label_near_equal", "warning", sentence, table=table.name)
         start += len(table.frame)
     tell("labels", len(tables), len(tables))
     return baselines
@@ -159,9 +145,8 @@ def _find_rejected(table: AuditTable, findings: Findings) -> None:
     if not path.is_file():
         return
     rejected = pl.DataFrame(read_table(path, ["rule", "message"]))
-    for rule, message in rejected.filter(
-        pl.col("rule").is_in(["duplicate_image", "leaked_image", "leaked_twin"])
-    ).iter_rows():
+    duplicates = pl.col("rule").is_in(["duplicate_image", "leaked_image", "leaked_twin"])
+    for rule, message in rejected.filter(duplicates).iter_rows():
         severity = "info" if rule == "duplicate_image" else "warning"
         findings.add("duplicate_rejected", severity, message, table=table.name)
 
@@ -171,8 +156,8 @@ def _notes(all_images: Images, near: bool) -> list[str]:
     if not near:
         return ["near-identical images were not looked for (--no-near)"]
     if missing and not all_images.seen.any():
-        return ["no image is at hand, so near-identical ones were not looked for; name their folder with --images"]
-    return [f"{wording.count(missing, 'image')} not at hand and not compared"] if missing else []
+        return ["all images are missing, so near-identical ones were not looked for; give their folder with --images"]
+    return [f"{wording.count(missing, 'image')} missing and not compared"] if missing else []
 
 
 def _publish(out: Path, result: Audit, options: dict[str, Any]) -> None:
@@ -198,13 +183,14 @@ def _publish(out: Path, result: Audit, options: dict[str, Any]) -> None:
 
 def _check_options(given: Sequence[Path], images: Path | None, distance: int, limit: int | None, lock: bool) -> None:
     if images is not None and len(given) > 1:
-        raise UsageError("--images names the images of one table; with several, put each where its convert found it")
-    if images is not None and not images.is_dir():
-        raise UsageError(f"{images}: no such folder; name the raw root with --images")
-    if not 0 <= distance <= LARGEST_DISTANCE:
         raise UsageError(
-            f"--distance {distance}: expected 0 to {LARGEST_DISTANCE} bits of 64; {LARGEST_DISTANCE} finds crops too"
+            "--images is the raw root of one table; with several, put the images of each where convert found them"
         )
+    if images is not None and not images.is_dir():
+        raise UsageError(f"{images}: no such folder; give the raw root with --images")
+    if not 0 <= distance <= LARGEST_DISTANCE:
+        most = LARGEST_DISTANCE
+        raise UsageError(f"--distance {distance}: expected 0 to {most} bits of 64; {most} finds crops too")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1 row")
     if limit is not None and lock:

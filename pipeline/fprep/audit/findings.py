@@ -14,58 +14,42 @@ SCHEMA: dict[str, pl.DataType] = {
 }  # fmt: skip
 
 # What each kind means and what to do, in the order of the summary.
+_REGROUP, _DECIDE = "convert with --group-split", "look at both and decide; one of them is wrong"
+_HOLD_OUT = f"{_REGROUP}, or shard with --lock and --leave-out"
 KINDS: dict[str, tuple[str, str]] = {
-    "leak_identical": (
-        "the same image on both sides",
-        "convert with --group-split, or shard with --lock and --leave-out",
-    ),
-    "leak_near": (
-        "nearly the same image on both sides",
-        "convert with --group-split, or shard with --lock and --leave-out",
-    ),
-    "leak_item": ("a product on both sides", "convert with --group-split"),
-    "leak_group": ("a group (shoot, product folder) on both sides", "convert with --group-split"),
+    "leak_identical": ("the same image on both sides", _HOLD_OUT),
+    "leak_near": ("nearly the same image on both sides", _HOLD_OUT),
+    "leak_item": ("a product on both sides", _REGROUP),
+    "leak_group": ("a group (shoot, product folder) on both sides", _REGROUP),
     "leak_coarse_split": (
         "trained here, but held out in the coarse benchmark",
-        "never evaluate on the coarse benchmark what learnt from these rows, or audit both with --write-lock and shard with --leave-out",
+        "never evaluate on the coarse benchmark what was trained on these rows, or audit both with --write-lock and shard with --leave-out",
     ),
     "image_changed": ("other bytes than when the table was written", "run fprep convert again"),
     "image_unreadable": ("the image cannot be decoded", "run fprep convert with --check-images full"),
-    "image_missing": ("the image is not there", "unpack the images or name their folder with --images"),
+    "image_missing": ("the image is missing", "unpack the images or give their folder with --images"),
     "image_blank": ("the image shows nothing", "drop it"),
-    "conflict_category": ("twins with different categories", "look at both and decide; one of them is wrong"),
-    "conflict_garment": ("twins with different garments", "look at both and decide; one of them is wrong"),
+    "conflict_category": ("twins with different categories", _DECIDE),
+    "conflict_garment": ("twins with different garments", _DECIDE),
     "conflict_style": ("twins with different styles", "look at both and decide, or count both as right"),
-    "conflict_attributes": (
-        "twins with contradicting attributes",
-        "look at both; of many, this is the noise of the labels",
-    ),
-    "label_left_right": (
-        "a left point of the trunk is right of its right twin",
-        "a back view, or left and right are exchanged",
-    ),
+    "conflict_attributes": ("twins with contradicting attributes", "look at both; of many, this is label noise"),
+    "label_left_right": ("a left point of the trunk is right of its right twin", "a back view, or left and right are swapped"),
     "label_point_outside_image": ("a point outside the image", "look at it: the wrong resolution or a slip"),
     "label_point_outside_box": ("points far outside the box", "look at it: box or points belong to another garment"),
     "label_box_tiny": ("a box that covers next to nothing", "drop it, or take the whole image"),
     "label_box_whole": ("a box that covers all of the image", "nothing, if images are cut to the garment"),
-    "label_no_points": (
-        "a labelled row without a single point",
-        "it teaches no landmark; leave it out of landmark scores",
-    ),
+    "label_no_points": ("a labeled row without a single point", "it teaches no landmark; leave it out of landmark scores"),
     "label_group_empty": ("no value of a group of which each garment has one", "count it as unknown"),
     "label_group_double": ("several values of a group of which each garment has one", "look at it"),
-    "label_near_equal": (
-        "classes whose names differ in case, whitespace or look-alike letters alone",
-        "spell them alike in the raw files",
-    ),
-    "label_missing": ("a labelled row without this label", "nothing, if the source left it open"),
+    "label_near_equal": ("classes whose names differ in case, whitespace or look-alike letters alone", "spell them alike in the raw files"),
+    "label_missing": ("a labeled row without this label", "nothing, if the source left it open"),
     "label_maybe": ("annotators were not sure", "train with soft targets; leave it out of strict scores"),
     "duplicate_identical": ("the same image twice on one side", "keep one; twins count double"),
-    "duplicate_near": ("nearly the same image twice on one side", "keep one, or let it be"),
+    "duplicate_near": ("nearly the same image twice on one side", "keep one, or ignore it"),
     "duplicate_rejected": ("an image that convert has left out as a duplicate", "nothing"),
-    "balance_unseen": ("a class that is evaluated but never trained", "drop the class, or convert with --group-split"),
+    "balance_unseen": ("a class that is evaluated but never trained", f"drop the class, or {_REGROUP}"),
     "balance": ("how labels spread, and the score that needs no model", "compare every result with this baseline"),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +90,11 @@ class Findings:
     def frame(self) -> pl.DataFrame:
         """All findings: the worst first, kinds in the order of KINDS, the nearest pairs first."""
         frame = pl.DataFrame(self.rows, schema=SCHEMA)
-        severity = pl.col("severity").replace_strict(
-            {name: rank for rank, name in enumerate(SEVERITIES)}, return_dtype=pl.Int8
+        ranks = (
+            pl.col(column).replace_strict({name: rank for rank, name in enumerate(names)}, return_dtype=pl.Int16)
+            for column, names in (("severity", SEVERITIES), ("kind", KINDS))
         )
-        kind = pl.col("kind").replace_strict({name: rank for rank, name in enumerate(KINDS)}, return_dtype=pl.Int16)
-        order = (severity, kind, "distance", "table", "key", "other_table", "other_key", "message")
+        order = (*ranks, "distance", "table", "key", "other_table", "other_key", "message")
         return frame.sort(order, nulls_last=True, maintain_order=True)
 
 

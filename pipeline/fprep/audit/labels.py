@@ -45,16 +45,16 @@ def _check_points(table: AuditTable, where: Sequence[Place], labelled: np.ndarra
     for left, right in enumerate(landmarks["partners"]):
         if left < right and not names[left].startswith(_LIMBS):
             swapped[:, left] = present[:, left] & present[:, right] & (x[:, left] > x[:, right])
-    _tell_points("label_left_right", "info", "lies right of its right twin", swapped, x, y, names, where, findings)
+    _tell_points("label_left_right", "info", "is right of its right twin", swapped, x, y, names, where, findings)
     size = [frame[side].cast(pl.Float32).fill_null(np.inf).to_numpy()[:, None] for side in ("width", "height")]
     beyond = present & ((x < -0.5) | (y < -0.5) | (x > size[0] - 0.5) | (y > size[1] - 0.5))
-    _tell_points("label_point_outside_image", "info", "lies outside the image", beyond, x, y, names, where, findings)
+    _tell_points("label_point_outside_image", "info", "is outside the image", beyond, x, y, names, where, findings)
     if "box" in frame.columns:
         box = np.array(frame["box"].to_list(), np.float32)
         margin = _OUTSIDE * np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])[:, None]
         low_x, low_y, high_x, high_y = (box[:, side : side + 1] for side in range(4))
         beyond = present & ((x < low_x - margin) | (y < low_y - margin) | (x > high_x + margin) | (y > high_y + margin))
-        _tell_points("label_point_outside_box", "warning", "lies outside the box", beyond, x, y, names, where, findings)
+        _tell_points("label_point_outside_box", "warning", "is outside the box", beyond, x, y, names, where, findings)
     for row in np.flatnonzero(labelled & ~present.any(1)).tolist():
         findings.add("label_no_points", "info", f"{where[row].image} has no point", where[row])
 
@@ -97,21 +97,14 @@ def _check_groups(table: AuditTable, where: Sequence[Place], labelled: np.ndarra
     frame = table.frame
     for group, members in vocabulary["groups"].items():
         numbers = pl.Series(members, dtype=pl.Int16)
-        counts = frame.select(
-            pl.col("attributes_positive").list.eval(pl.element().is_in(numbers.implode())).list.sum().alias("positive"),
-            pl.col("attributes_unknown").list.eval(pl.element().is_in(numbers.implode())).list.sum().alias("unknown"),
-        ).fill_null(0)  # fmt: skip
-        positive, unknown = (counts[name].to_numpy() for name in ("positive", "unknown"))
-        maybe = np.zeros(len(frame), bool)
-        if "attributes_maybe" in frame.columns:
-            flags = (
-                pl.col("attributes_maybe").list.eval(pl.element().is_in(numbers.implode())).list.any().fill_null(False)
-            )
-            maybe = frame.select(flags.alias("maybe"))["maybe"].to_numpy()
-        for row in np.flatnonzero(labelled & (positive == 0) & (unknown == 0) & ~maybe).tolist():
-            what = f"{where[row].image}: no value of {group}"
-            findings.add("label_group_empty", "info", what, where[row])
-        for row in np.flatnonzero(positive > 1).tolist():
+        columns = [
+            f"attributes_{kind}" for kind in ("positive", "unknown", "maybe") if f"attributes_{kind}" in frame.columns
+        ]
+        is_member = pl.element().is_in(numbers.implode())
+        counts = frame.select(pl.col(columns).list.eval(is_member).list.sum().fill_null(0)).to_numpy()
+        for row in np.flatnonzero(labelled & (counts == 0).all(1)).tolist():
+            findings.add("label_group_empty", "info", f"{where[row].image}: no value of {group}", where[row])
+        for row in np.flatnonzero(counts[:, 0] > 1).tolist():
             ids = [number for number in frame["attributes_positive"][row].to_list() if number in members]
             values = " and ".join(vocabulary["values"][number] for number in ids)
             findings.add("label_group_double", "warning", f"{where[row].image}: {group} is {values}", where[row])

@@ -22,17 +22,15 @@ _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 def find_image_faults(where: Sequence[Place], images: Images, findings: Findings) -> None:
     """Images that are missing, broken, blank, or not what the table says."""
     whats = {
-        "missing": "is not there",
+        "missing": "is missing",
         "unreadable": "cannot be decoded",
         "changed": "has other bytes than the table says",
     }
     for row, fault in images.faults:
-        place = where[row]
         severity = "warning" if fault == "missing" else "error"
-        findings.add(f"image_{fault}", severity, f"{place.image} {whats[fault]}", place)
+        findings.add(f"image_{fault}", severity, f"{where[row].image} {whats[fault]}", where[row])
     for row in np.flatnonzero(images.blank[images.of_row]).tolist():
-        what = f"{where[row].image} is of one and the same shade"
-        findings.add("image_blank", "warning", what, where[row])
+        findings.add("image_blank", "warning", f"{where[row].image} has one shade only", where[row])
 
 
 def find_identical(where: Sequence[Place], images: Images, findings: Findings) -> list[tuple[int, int]]:
@@ -42,7 +40,7 @@ def find_identical(where: Sequence[Place], images: Images, findings: Findings) -
     are rows of the same name in one table: no twins, but they must not straddle splits either.
     """
     twins: list[tuple[int, int]] = []
-    for members in groups_of(images.of_row):
+    for members in _rows_by_number(images.of_row).values():
         ordered = sorted(members, key=lambda row: (_RANK[where[row].side], row))
         first = where[ordered[0]]
         for row in ordered[1:]:
@@ -52,13 +50,11 @@ def find_identical(where: Sequence[Place], images: Images, findings: Findings) -
                 twins.append((row, ordered[0]))
             severity = _leak(place, first)
             if severity:
-                verb = "trained on" if place.side == "train" else place.split
-                what = f"{place.image} is {verb}, and is {first.split} as {first.image}{_elsewhere(place, first)}"
+                what = f"{_used(place)}, and is {first.split} as {first.image}{_elsewhere(place, first)}"
                 findings.add("leak_identical", severity, what, place, first, distance=0)
             elif not same_name:
-                shared = place.number != first.number
                 what = f"{place.image} is the same file as {first.image}{_elsewhere(place, first)}"
-                severity = "info" if shared else "warning"
+                severity = "info" if place.number != first.number else "warning"
                 findings.add("duplicate_identical", severity, what, place, first, distance=0)
     return twins
 
@@ -80,8 +76,7 @@ def find_same_paths(where: Sequence[Place], rows: pl.DataFrame, findings: Findin
         place, other = where[row], where[other_row]
         severity = _leak(place, other)
         if severity:
-            verb = "trained on" if place.side == "train" else place.split
-            what = f"{place.image} is {verb}, and is {other.split}{_elsewhere(place, other)} under the same path"
+            what = f"{_used(place)}, and is {other.split}{_elsewhere(place, other)} under the same path"
             findings.add("leak_identical", severity, what, place, other, distance=0)
 
 
@@ -89,7 +84,7 @@ def find_near(
     where: Sequence[Place], images: Images, pairs: NearPairs, findings: Findings
 ) -> list[tuple[int, int, int]]:
     """Near-identical images; one finding per row, about its nearest twin. Gives twins as (row, row, bits apart)."""
-    members = dict(zip(*_first_rows(images.of_row), strict=True))
+    members = _rows_by_number(images.of_row)
     twins: list[tuple[int, int, int]] = []
     seen: dict[tuple[int, bool], int] = {}
     order = np.lexsort((pairs.second, pairs.first, pairs.distance))
@@ -109,8 +104,7 @@ def find_near(
         seen[row, bool(severity)] = index
         alike = f"{'the mirror image of' if mirrored else 'nearly the same image as'} {other.image}"
         if severity:
-            verb = "is trained on and is" if place.side == "train" else f"is {place.split} and is"
-            what = f"{place.image} {verb} {alike}, which is {other.split}{_elsewhere(place, other)}"
+            what = f"{_used(place)} and is {alike}, which is {other.split}{_elsewhere(place, other)}"
             findings.add("leak_near", severity, what, place, other, distance=distance)
         else:
             what = f"{place.image} is {alike}{_elsewhere(place, other)}"
@@ -125,15 +119,13 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
     """
     told: set[tuple[str, ...]] = set()
     for column in ("item", "group"):
-        scope = (
-            pl.when(pl.col(column).str.contains("/", literal=True)).then("family").otherwise("dataset").alias("scope")
-        )
+        has_folder = pl.col(column).str.contains("/", literal=True)
         named = rows.with_row_index("index").filter((pl.col(column) != "") & (pl.col("side") != "unlabelled"))
         found = (
-            named.with_columns(scope)
+            named.with_columns(scope=pl.when(has_folder).then("family").otherwise("dataset"))
             .group_by("scope", column, maintain_order=True)
             .agg(
-                *(pl.col("index").filter(pl.col("side") == side).first().alias(side) for side in _RANK if side != "unlabelled"),
+                *(pl.col("index").filter(pl.col("side") == side).first().alias(side) for side in ("train", "val", "test")),
                 *((pl.col("side") == side).sum().alias(f"num_{side}") for side in _RANK if side != "unlabelled"),
                 pl.col("image").first().alias("image"), pl.col("image").n_unique().alias("images"), pl.col("sha256").first(),
             )
@@ -143,10 +135,7 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
             present = [side for side in ("train", "val", "test") if row[f"num_{side}"]]
             place, other = where[row[present[0]]], where[row[present[-1]]]
             signature = (place.table, place.key, other.table, other.key)
-            if signature in told or row[column] in (
-                row["image"],
-                row["sha256"],
-            ):  # an item, or the image itself: said already
+            if signature in told or row[column] in (row["image"], row["sha256"]):  # an item, or the image: said already
                 continue
             told.add(signature)
             counts = " and ".join(f"{row[f'num_{side}']} in {side}" for side in present)
@@ -159,29 +148,21 @@ def find_coarse_leaks(
     tables: Sequence[AuditTable], where: Sequence[Place], rows: pl.DataFrame, findings: Findings
 ) -> None:
     """Training rows that the coarse benchmark holds out: an error when its table is part of the audit, else a warning."""
-    held = rows.with_row_index("index").filter(
-        (pl.col("side") == "train") & pl.col("coarse_split").is_in(["val", "test"])
-    )
-    for row, coarse in held.select("index", "coarse_split").iter_rows():
+    is_held = (pl.col("side") == "train") & pl.col("coarse_split").is_in(["val", "test"])
+    held = rows.with_row_index("index").filter(is_held).select("index", "coarse_split")
+    for row, coarse in held.iter_rows():
         place = where[row]
         family = tables[place.number].family
         beside = any(number != place.number and table.family == family for number, table in enumerate(tables))
         what = f"{place.image} is trained on here, and is {coarse} in the Category and Attribute benchmark"
-        severity = "error" if beside else "warning"
-        findings.add("leak_coarse_split", severity, what, place, other_split=coarse)
+        findings.add("leak_coarse_split", "error" if beside else "warning", what, place, other_split=coarse)
 
 
-def groups_of(numbers: np.ndarray) -> list[list[int]]:
-    """Row numbers that carry the same number, for numbers that occur more than once."""
-    order = np.argsort(numbers, kind="stable")
-    cuts = np.flatnonzero(np.diff(numbers[order])) + 1
-    return [piece.tolist() for piece in np.split(order, cuts) if len(piece) > 1]
-
-
-def _first_rows(numbers: np.ndarray) -> tuple[list[int], list[list[int]]]:
+def _rows_by_number(numbers: np.ndarray) -> dict[int, list[int]]:
+    """The rows that have each number."""
     order = np.argsort(numbers, kind="stable")
     values, starts = np.unique(numbers[order], return_index=True)
-    return values.tolist(), [piece.tolist() for piece in np.split(order, starts[1:])]
+    return dict(zip(values.tolist(), (piece.tolist() for piece in np.split(order, starts[1:])), strict=True))
 
 
 def _last_labelled(ordered: list[int], where: Sequence[Place]) -> int:
@@ -199,6 +180,10 @@ def _leak(place: Place, other: Place) -> str:
     if place.side == "train" and other.side in HELD_OUT:
         return "error"
     return "warning" if place.side == "val" and other.side == "test" else ""
+
+
+def _used(place: Place) -> str:
+    return f"{place.image} is {'trained on' if place.side == 'train' else place.split}"
 
 
 def _elsewhere(place: Place, other: Place) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +48,8 @@ class SplitLock:
 
     def to_bytes(self) -> bytes:
         """The file: names of one split stand one after the other, ascending."""
-        content = {
-            **self._content(),
-            "counts": {"images": len(self.images), "groups": len(self.groups)},
-            "digest": self.digest,
-        }
+        counts = {"images": len(self.images), "groups": len(self.groups)}
+        content = {**self._content(), "counts": counts, "digest": self.digest}
         return json.dumps(seal(content), indent=1).encode() + b"\n"
 
     def _content(self) -> dict[str, Any]:
@@ -62,19 +59,12 @@ class SplitLock:
     def read(cls, path: Path) -> SplitLock:
         """Read a lock; raises `UsageError` when there is none, `IntegrityError` when it is not as it was written."""
         path = path / LOCK_FILE if path.is_dir() else path
-        content = read_json(
-            path,
-            _SHAPE,
-            format=FORMAT,
-            sealed=True,
-            missing=f"{path}: no such split lock; write one with `fprep audit TABLE --write-lock`",
-            remedy="write it again with `fprep audit TABLE --write-lock`",
-        )
+        command = "`fprep audit TABLE --write-lock`"
+        missing, remedy = f"{path}: no such split lock; write one with {command}", f"write it again with {command}"
+        content = read_json(path, _SHAPE, format=FORMAT, sealed=True, missing=missing, remedy=remedy)
         lock = cls(_unpacked(content["images"]), _unpacked(content["groups"]))
         if content["digest"] != lock.digest:
-            raise IntegrityError(
-                f"{path}: changed since it was written (its digest differs); restore it, or make it anew"
-            )
+            raise IntegrityError(f"{path}: changed since it was written (its digest differs); restore it, or {remedy}")
         return lock
 
 
@@ -115,9 +105,7 @@ def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: b
     locked = [lock.images.get(name) or lock.images.get(path, "") for name, path in names]
     sides = [lock.groups.get(name, "") for name in _group_names(rows)]
     if len(rows) and not any(locked) and not any(sides):
-        raise UsageError(
-            f"{place}: the lock knows no row of it ({count(len(rows), 'row')}); name the lock that was made of this table"
-        )
+        raise UsageError(f"{place}: the lock has none of its {count(len(rows), 'row')}; choose the lock of this table")
     compared = rows.with_columns(pl.Series("locked", locked, pl.String), pl.Series("locked_side", sides, pl.String))
     held = (pl.col("locked") != "") & (pl.col("locked") != "train")
     other = (pl.col("locked") != "") & (pl.col("locked") != pl.col("split"))
@@ -150,9 +138,7 @@ class Checked:
 def checked_table(path: Path, frame: pl.DataFrame, dataset: str, place: str, *, leave_out: bool) -> Checked:
     """Check a table against the lock of that path; raises as `SplitLock.read` and `check_table`."""
     lock = SplitLock.read(path)
-    rows = frame.select(
-        "key", "image", "group", "sha256", pl.col("split").cast(pl.String), pl.lit(dataset).alias("dataset")
-    )
+    rows = frame.select("key", "image", "group", "sha256", pl.col("split").cast(pl.String), dataset=pl.lit(dataset))
     return Checked(lock.digest, tuple(check_table(lock, rows, place, leave_out=leave_out)))
 
 
@@ -191,10 +177,7 @@ def _path_names(rows: pl.DataFrame) -> list[str]:
 def _group_names(rows: pl.DataFrame) -> list[str]:
     """Empty for a group that is the image itself."""
     columns = rows.select("group", "dataset", "image", "sha256").iter_rows()
-    return [
-        "" if group in (image, sha256) else _hash(f"{dataset}\0group\0{group}")
-        for group, dataset, image, sha256 in columns
-    ]
+    return ["" if group in other else _hash(f"{dataset}\0group\0{group}") for group, dataset, *other in columns]
 
 
 def _hash(text: str) -> str:
@@ -202,16 +185,10 @@ def _hash(text: str) -> str:
 
 
 def _packed(names: dict[str, str]) -> dict[str, str]:
-    return {split: "".join(_of(names, split)) for split in sorted(set(names.values()))}
-
-
-def _of(names: dict[str, str], split: str) -> Sequence[str]:
-    return sorted(name for name, value in names.items() if value == split)
+    ordered = sorted(names.items(), key=lambda entry: (entry[1], entry[0]))
+    return {split: "".join(name for name, _ in entries) for split, entries in groupby(ordered, lambda entry: entry[1])}
 
 
 def _unpacked(packed: dict[str, str]) -> dict[str, str]:
-    return {name: split for split, text in packed.items() for name in _pieces(text)}
-
-
-def _pieces(text: str) -> Iterable[str]:
-    return (text[place : place + _DIGITS] for place in range(0, len(text), _DIGITS))
+    starts = {split: range(0, len(text), _DIGITS) for split, text in packed.items()}
+    return {packed[split][start : start + _DIGITS]: split for split in packed for start in starts[split]}

@@ -23,10 +23,8 @@ def summary_text(
     lines: list[str] = []
     for table in tables:
         counts = table.frame.group_by(pl.col("split").cast(pl.String)).len().sort("split").iter_rows()
-        lines.append(
-            f"{table.name}: {count(len(table.frame), 'row')}, "
-            + ", ".join(f"{number} {split}" for split, number in counts)
-        )
+        splits = ", ".join(f"{number} {split}" for split, number in counts)
+        lines.append(f"{table.name}: {count(len(table.frame), 'row')}, {splits}")
     lines += [f"note: {note}" for note in notes]
     shown = findings.filter(pl.col("kind") != "balance")
     if shown.is_empty():
@@ -43,10 +41,8 @@ def summary_text(
             lines.append(f"{len(rows):>7}  {kind}: {meaning}; {remedy}")
             lines += [f"{'':>9}{_cut(message)}" for message in rows["message"].head(_EXAMPLES[severity])]
     if baselines:
-        lines += [
-            "",
-            "BASELINE: the accuracy of always giving the most frequent answer; for attributes of which a row has several, how frequent it is",
-        ]
+        what = "the accuracy of always giving the most frequent answer; for attributes of which a row has several, how frequent it is"
+        lines += ["", f"BASELINE: {what}"]
         lines += [_baseline_line(baseline) for baseline in baselines[:_MOST_BASELINES]]
         if len(baselines) > _MOST_BASELINES:
             lines.append(f"{'':>9}and {len(baselines) - _MOST_BASELINES} more in audit.parquet (kind balance)")
@@ -57,10 +53,9 @@ def verdict(findings: pl.DataFrame) -> str:
     """One sentence: may scores be believed?"""
     errors = findings.filter((pl.col("severity") == "error") & pl.col("kind").str.starts_with("leak"))
     if not errors.is_empty():
-        kinds = ", ".join(
-            f"{count} {kind}" for kind, count in errors.group_by("kind", maintain_order=True).len().iter_rows()
-        )
-        return f"LEAKS: {kinds}. Scores on these splits are too good; mend the splits before any number is believed."
+        counts = errors.group_by("kind", maintain_order=True).len().iter_rows()
+        kinds = ", ".join(f"{number} {kind}" for kind, number in counts)
+        return f"LEAKS: {kinds}. Scores on these splits are too good; fix the splits before you trust any number."
     warned = findings.filter((pl.col("severity") == "warning") & pl.col("kind").str.starts_with("leak"))
     if not warned.is_empty():
         return f"No held-out image, item or group of these tables is trained on; leaks that are only warned of: {len(warned)}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,7 @@ class AuditTable:
         """By column, the names of vocabularies that came from the raw files, not from a published data set."""
         stored: dict[str, dict[str, Any]] = dict(self.metadata.get("vocabularies") or {})
         known = vocabulary_names()
-        return {
-            column: list(entry.get("values", ())) for column, entry in stored.items() if entry.get("name") not in known
-        }
+        return {name: list(entry.get("values", ())) for name, entry in stored.items() if entry.get("name") not in known}
 
     @property
     def family(self) -> str:
@@ -63,14 +61,13 @@ def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
     Raises `UsageError` for what is missing, no table, or given twice; `IntegrityError` for what is damaged.
     """
     if not places:
-        raise UsageError(
-            "audit needs at least one table; name table.parquet or its folder, for example `fprep audit data/fine`"
-        )
+        example = "table.parquet or its folder, for example `fprep audit data/fine`"
+        raise UsageError(f"audit needs at least one table; give {example}")
     tables: list[AuditTable] = []
     for place in places:
         path = table_path(place)
         if any(table.path.resolve() == path.resolve() for table in tables):
-            raise UsageError(f"{path}: given twice; name every table once")
+            raise UsageError(f"{path}: given twice; give every table once")
         check_table_digest(path)
         metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
         missing = [name for name in SampleTable.column_names() if name not in frame.columns]
@@ -78,14 +75,9 @@ def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
             raise IntegrityError(f"{path}: columns {', '.join(missing)} are missing; run `fprep convert` again")
         if limit is not None and limit < len(frame):
             frame = frame[[index * len(frame) // limit for index in range(limit)]]
-        taken = [table.dataset for table in tables]
         table = AuditTable("", path, sha256_of(path), metadata, frame)
-        number = taken.count(table.dataset)
-        tables.append(
-            AuditTable(
-                f"{table.dataset}#{number + 1}" if number else table.dataset, path, table.sha256, metadata, frame
-            )
-        )
+        number = 1 + sum(other.dataset == table.dataset for other in tables)
+        tables.append(replace(table, name=f"{table.dataset}#{number}" if number > 1 else table.dataset))
     return tables
 
 
@@ -135,14 +127,9 @@ def look_at_images(
     Two rows show the same image where the SHA-256 of its bytes is the same, or where it is not known: the table and the path.
     `images` replaces the raw root of a single table; `follow_links` as convert, where the table does not say so itself.
     """
-    identities = rows.select(
-        pl.when(pl.col("sha256") != "").then("sha256").otherwise(pl.format("{}/{}", "table", "image")).alias("identity")
-    )["identity"]
-    first = (
-        rows.with_columns(identity=identities)
-        .with_row_index("index")
-        .unique("identity", keep="first", maintain_order=True)
-    )
+    identity = pl.when(pl.col("sha256") != "").then("sha256").otherwise(pl.format("{}/{}", "table", "image"))
+    rows = rows.with_columns(identity=identity).with_row_index("index")
+    identities, first = rows["identity"], rows.unique("identity", keep="first", maintain_order=True)
     if not near:
         return _numbered(identities, first["identity"], {}, [])
     roots = [os.path.realpath(images or table.raw_root) for table in tables]
@@ -155,9 +142,8 @@ def look_at_images(
     faults: list[tuple[int, str]] = []
     found: dict[str, ImageHash] = {}
     renamed: dict[str, str] = {}
-    for (index, identity, sha256), seen in zip(
-        first.select("index", "identity", "sha256").iter_rows(), hashes, strict=True
-    ):
+    listed = first.select("index", "identity", "sha256").iter_rows()
+    for (index, identity, sha256), seen in zip(listed, hashes, strict=True):
         if seen.fault:
             faults.append((index, seen.fault))
         elif sha256 and seen.sha256 != sha256:

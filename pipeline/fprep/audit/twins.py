@@ -62,9 +62,8 @@ def find_conflicts(labels: Labels, twins: Sequence[tuple[int, int, int]], findin
                 values, others = values | labels.values(row, "substyle"), others | labels.values(other_row, "substyle")
             if values and others and not values & others:
                 said = f"{_listed(values)} against {_listed(others)}"
-                findings.add(
-                    f"conflict_{column}", "warning", f"{both}: {column} is {said}", place, other, distance=distance
-                )
+                what = f"{both}: {column} is {said}"
+                findings.add(f"conflict_{column}", "warning", what, place, other, distance=distance)
         said = _attribute_conflict(labels, row, other_row)
         if said:
             findings.add("conflict_attributes", "warning", f"{both}: {said}", place, other, distance=distance)
@@ -88,9 +87,8 @@ def _attribute_conflict(labels: Labels, row: int, other_row: int) -> str:
     for group, members in vocabulary["groups"].items():
         here, there = positive & set(members), other_positive & set(members)
         if here and there and not here & (there | other_maybe) and not there & maybe:
-            differing.append(
-                f"{group} is {_named(here, vocabulary['values'])} against {_named(there, vocabulary['values'])}"
-            )
+            names = vocabulary["values"]
+            differing.append(f"{group} is {_named(here, names)} against {_named(there, names)}")
     return "; ".join(differing)
 
 

@@ -1,4 +1,4 @@
-"""`fprep`: raw annotation files to tables and shards. Heavy imports stand inside commands, so that `--help` answers at once."""
+"""`fprep`: raw annotation files to tables and shards. Heavy imports are inside commands, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from fprep.cli.audit import audit
 from fprep.cli.doctor import doctor
 from fprep.cli.export import export
+from fprep.cli.options import AsJson, DryRun, FollowLinks, Limit, Quiet, RawRoot, Table, Workers
 from fprep.cli.report import report
 from fschemas import wording
 from fschemas.command_line import print_version, run_command, say
@@ -27,20 +28,28 @@ app = typer.Typer(
 
 @app.callback()
 def _program(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=print_version, help=_VERSION)] = False,
 ) -> None:
     """Raw fashion annotation files to validated tables and WebDataset shards."""
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 CONTINUES = frozenset({"shard"})  # keeps the shards that are finished
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core by default.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, write nothing.")]
-
+_AUGMENT = "Recipe of the copies: light, geometric, strong, or a YAML file."
+_BOXES = "Answers of `ftrain predict`, whose boxes take the place of the table's; repeatable."
+_CHECK_IMAGES = "How thoroughly to check images."
+_DEFECTS = "Plant the defects of real archives, listed in defects.json."
+_GROUP_SPLIT = "Cut new splits that part no item, group or near-identical image."
+_LIMIT = "Decode only so many images of each split, and let loaders read no more."
+_LOCK = "Split lock of `fprep audit --write-lock`; a table that breaks it is refused."
+_MAX_REJECTED = "Share of rows above which the exit code is 3."
+_PATHS = "Raw folders or files, then the folder to write."
+_RAW_FROM = "Take RAW from a key of a YAML file, such as params.yaml:datasets.kfashion.raw."
+_NUM_IMAGES = "Number of images: 1000, or the published number with --no-images."
+_SIZE = "Long side in pixels of a resized copy; 0 keeps the original bytes."
+_TEST_SHARE = "Test share where no labelled test rows are given."
+_VAL_SHARE = "Validation share where the data set has none."
+_VERSION = "Print the version."
+_WITH_IMAGES = "Render images, or write annotations only."
 _MAP_HELP = (
     "What your own files mean; repeatable. csv: image, category, style, substyle, item, group, split, domain, attributes=COLUMN, "
     "box=x1,y1,x2,y2, box-form, unit, axes, orientation, folder, delimiter, rows. folders: category, style, item, group, split. coco: "
@@ -52,16 +61,10 @@ _MAP_HELP = (
 def sample(
     dataset: Annotated[str, typer.Argument(help="Data set whose raw layout to write, such as fashionai-keypoints.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the raw tree into.")],
-    num_images: Annotated[
-        int | None, typer.Option(min=1, help="Number of images: 1000, or the published number with --no-images.")
-    ] = None,
+    num_images: Annotated[int | None, typer.Option(min=1, help=_NUM_IMAGES)] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives other garments.")] = 0,
-    defects: Annotated[
-        bool, typer.Option("--defects", help="Plant the defects of real archives, listed in defects.json.")
-    ] = False,
-    with_images: Annotated[
-        bool, typer.Option("--with-images/--no-images", help="Render images, or write annotations only.")
-    ] = True,
+    defects: Annotated[bool, typer.Option("--defects", help=_DEFECTS)] = False,
+    with_images: Annotated[bool, typer.Option("--with-images/--no-images", help=_WITH_IMAGES)] = True,
     workers: Workers = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -80,51 +83,24 @@ def sample(
         return
     with Reporter(quiet=quiet) as report:
         counts = writer(
-            out,
-            images=images,
-            seed=seed,
-            workers=workers or available_cores(),
-            defects=defects,
-            with_images=with_images,
+            out, images=images, seed=seed, workers=workers or available_cores(), defects=defects, with_images=with_images,
             progress=lambda done: report.advance("rendering", done, images),
-        )
+        )  # fmt: skip
     _print(counts, as_json, f"{out}: " + ", ".join(f"{value} {name}" for name, value in counts.items()))
 
 
 @app.command()
 def convert(
     dataset: Annotated[str, typer.Argument(help="Reader, such as fashionai-keypoints; see `fprep readers`.")],
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="RAW... OUT", help="Raw folders or files, then the folder to write.")
-    ],
-    check_images: Annotated[
-        Literal["header", "full", "none"], typer.Option(help="How thoroughly to check images.")
-    ] = "full",
+    paths: Annotated[list[Path], typer.Argument(metavar="RAW... OUT", help=_PATHS)],
+    check_images: Annotated[Literal["header", "full", "none"], typer.Option(help=_CHECK_IMAGES)] = "full",
     on_reject: Annotated[Literal["fail", "keep-going"], typer.Option(help="What a rejected row does.")] = "keep-going",
-    max_rejected: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of rows above which the exit code is 3.")
-    ] = 0.05,
-    val_share: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Validation share where the data set has none.")
-    ] = 0.1,
-    test_share: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Test share where no labelled test rows are given.")
-    ] = 0.1,
-    group_split: Annotated[
-        bool, typer.Option("--group-split", help="Cut new splits that part no item, group or near-identical image.")
-    ] = False,
-    raw_from: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE:KEY", help="Take RAW from a key of a YAML file, such as params.yaml:datasets.kfashion.raw."
-        ),
-    ] = None,
-    follow_links: Annotated[
-        bool,
-        typer.Option(
-            "--follow-links", help="Read files behind links that leave the raw folder; for folders you trust."
-        ),
-    ] = False,
+    max_rejected: Annotated[float, typer.Option(min=0, max=1, help=_MAX_REJECTED)] = 0.05,
+    val_share: Annotated[float, typer.Option(min=0, max=0.9, help=_VAL_SHARE)] = 0.1,
+    test_share: Annotated[float, typer.Option(min=0, max=0.9, help=_TEST_SHARE)] = 0.1,
+    group_split: Annotated[bool, typer.Option("--group-split", help=_GROUP_SPLIT)] = False,
+    raw_from: Annotated[str | None, typer.Option(metavar="FILE:KEY", help=_RAW_FROM)] = None,
+    follow_links: FollowLinks = False,
     mapping: Annotated[list[str] | None, typer.Option("--map", metavar="KEY=VALUE", help=_MAP_HELP)] = None,
     workers: Workers = None,
     limit: Limit = None,
@@ -138,12 +114,12 @@ def convert(
             from fprep.cli.wrong_folder import not_a_reader
 
             not_a_reader(dataset)
-        exchanged = (
-            f" (or exchange the arguments: {paths[-1]} exists, and the folder to write comes last)"
+        hint = (
+            f" (or swap the arguments: {paths[-1]} exists, and the folder to write comes last)"
             if paths[-1].is_dir()
             else ""
         )
-        check_paths(paths[:-1], f"no such file or folder; name the unpacked archive{exchanged}")
+        check_paths(paths[:-1], f"no such file or folder; give the unpacked archive{hint}")
 
     from fprep.cli.params_file import raw_and_out
     from fprep.cli.wrong_folder import look_around
@@ -213,32 +189,20 @@ def readers(as_json: AsJson = False) -> None:
 
 @app.command()
 def shard(
-    table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
+    table: Table,
     out: Annotated[Path, typer.Argument(help="Folder to write the shard set into.")],
-    images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
-    follow_links: Annotated[
-        bool,
-        typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did."),
-    ] = False,
-    size: Annotated[
-        int, typer.Option(min=0, help="Long side in pixels of a resized copy; 0 keeps the original bytes.")
-    ] = 0,
+    images: RawRoot = None,
+    follow_links: FollowLinks = False,
+    size: Annotated[int, typer.Option(min=0, help=_SIZE)] = 0,
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of resized and augmented images.")] = 90,
     copies: Annotated[int, typer.Option(min=0, help="Augmented copies of each training image.")] = 0,
-    augment: Annotated[
-        str | None, typer.Option(help="Recipe of the copies: light, geometric, strong, or a YAML file.")
-    ] = None,
+    augment: Annotated[str | None, typer.Option(help=_AUGMENT)] = None,
     shard_samples: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
     seed: Annotated[int, typer.Option(help="Order of the samples, and randomness of the copies.")] = 0,
     workers: Workers = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many images of each split.")] = None,
-    boxes: Annotated[
-        list[Path] | None,
-        typer.Option(help="Answers of `ftrain predict`, whose boxes take the place of the table's; repeatable."),
-    ] = None,
-    lock: Annotated[
-        Path | None, typer.Option(help="Split lock of `fprep audit --write-lock`; a table that breaks it is refused.")
-    ] = None,
+    boxes: Annotated[list[Path] | None, typer.Option(help=_BOXES)] = None,
+    lock: Annotated[Path | None, typer.Option(help=_LOCK)] = None,
     leave_out: Annotated[bool, typer.Option("--leave-out", help="Leave out the images that break the lock.")] = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -267,9 +231,7 @@ def shard(
 def lint(
     shards: Annotated[Path, typer.Argument(help="Folder of a finished shard set.")],
     loaders: Annotated[bool, typer.Option(help="Open the set with datasets and webdataset too.")] = True,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Decode only so many images of each split, and let loaders read no more.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=_LIMIT)] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:

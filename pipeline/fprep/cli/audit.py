@@ -1,4 +1,4 @@
-"""The command `fprep audit`. Heavy imports stand inside, so that `--help` answers at once."""
+"""The command `fprep audit`. Heavy imports are inside, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -7,37 +7,30 @@ from typing import Annotated, Literal
 
 import typer
 
+from fprep.cli.options import AsJson, DryRun, FollowLinks, Limit, Quiet, RawRoot, Workers
 from fschemas.command_line import say
 from fschemas.preflight import check_tables
+
+_OUT = "Folder for audit.parquet and audit.txt; by default that of the first table."
+_DISTANCE = "Bits of 64 by which near-identical images may differ."
+_WRITE_LOCK = "Write splits.lock.json, which shard and ftrain check."
+_FAIL_ON = "Exit with code 3 for a leak, or for any error."
 
 
 def audit(
     tables: Annotated[list[Path], typer.Argument(help="Tables (table.parquet, or the folder) to look at together.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for audit.parquet and audit.txt; that of the first table.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
-    follow_links: Annotated[
-        bool,
-        typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did."),
-    ] = False,
+    out: Annotated[Path | None, typer.Option(help=_OUT)] = None,
+    images: RawRoot = None,
+    follow_links: FollowLinks = False,
     near: Annotated[bool, typer.Option("--near/--no-near", help="Look at the images for near-identical ones.")] = True,
-    distance: Annotated[
-        int, typer.Option(min=0, max=10, help="Bits of 64 by which near-identical images may differ.")
-    ] = 10,
-    write_lock: Annotated[
-        bool, typer.Option("--write-lock", help="Write splits.lock.json, which shard and ftrain check.")
-    ] = False,
-    fail_on: Annotated[
-        Literal["leak", "error"] | None, typer.Option(help="Exit with code 3 for a leak, or for any error.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one per core by default.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Take only so many rows of each table, evenly spread.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look and tell, write nothing.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+    distance: Annotated[int, typer.Option(min=0, max=10, help=_DISTANCE)] = 10,
+    write_lock: Annotated[bool, typer.Option("--write-lock", help=_WRITE_LOCK)] = False,
+    fail_on: Annotated[Literal["leak", "error"] | None, typer.Option(help=_FAIL_ON)] = None,
+    workers: Workers = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find duplicates, leaks between splits and benchmarks, conflicting and implausible labels, and the majority baseline."""
     check_tables(tables)

@@ -1,4 +1,4 @@
-"""The command `fprep doctor`. Heavy imports stand inside, so that `--help` answers at once."""
+"""The command `fprep doctor`. Heavy imports are inside, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -7,34 +7,31 @@ from typing import Annotated
 
 import typer
 
+from fprep.cli.options import AsJson, FollowLinks, Quiet
 from fschemas.command_line import say
 from fschemas.failures import UsageError
 from fschemas.preflight import check_paths
 
+_TRY = "Convert 200 rows of what is found, without writing anything."
+
 
 def doctor(
     path: Annotated[Path, typer.Argument(help="Folder, archive or annotation file to look at.")],
-    trial: Annotated[
-        bool, typer.Option("--try", help="Convert 200 rows of what is found, without writing anything.")
-    ] = False,
+    trial: Annotated[bool, typer.Option("--try", help=_TRY)] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Look at so many names at most.")] = None,
-    follow_links: Annotated[
-        bool,
-        typer.Option("--follow-links", help="Look behind links that leave the folder, as convert with this option."),
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+    follow_links: FollowLinks = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say which data set lies in a folder, what is wrong with it, and the line that converts it."""
-    check_paths([path], "no such file or folder; name the folder that the archive was unpacked into")
+    """Say which data set is in a folder, what is wrong with it, and the line that converts it."""
+    check_paths([path], "no such file or folder; give the folder that the archive was unpacked into")
 
     from fprep.doctor.command import doctor as run_doctor
     from fschemas.progress import Reporter
 
+    rows = 200 if trial else 0
     with Reporter(unit="entries", quiet=quiet) as report:
-        checkup = run_doctor(
-            path, limit=limit, try_rows=200 if trial else 0, follow_links=follow_links, progress=report
-        )
+        checkup = run_doctor(path, limit=limit, try_rows=rows, follow_links=follow_links, progress=report)
     say(checkup.to_json(), checkup.to_text(), as_json=as_json)
     if not checkup.commands:
-        raise UsageError(f"{path}: nothing here can be converted as it lies")
+        raise UsageError(f"{path}: nothing here can be converted as it is")

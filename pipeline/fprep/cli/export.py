@@ -1,4 +1,4 @@
-"""The command `fprep export`. Heavy imports stand inside, so that `--help` answers at once."""
+"""The command `fprep export`. Heavy imports are inside, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from typing import Annotated
 
 import typer
 
+from fprep.cli.options import AsJson, DryRun, Limit, Quiet, RawRoot, Table
 from fschemas.command_line import say
 from fschemas.preflight import check_tables
 
+_INCLUDE = "hf: also images whose license does not say that they may be redistributed."
+_PREDICTIONS = "label-studio: labels are predictions to be corrected, not ground truth."
+
 
 def export(
-    table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
+    table: Table,
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not hold anything else.")],
     to: Annotated[str, typer.Option(help="Format: coco, yolo-pose, label-studio, hf or croissant.")],
-    images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
+    images: RawRoot = None,
     copy: Annotated[bool, typer.Option("--copy", help="yolo-pose: copy images instead of linking them.")] = False,
-    include_images: Annotated[
-        bool,
-        typer.Option("--include-images", help="hf: also images whose license does not say that they may be passed on."),
-    ] = False,
-    predictions: Annotated[
-        bool, typer.Option("--predictions", help="label-studio: labels are guesses to be corrected, not ground truth.")
-    ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, write nothing.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+    include_images: Annotated[bool, typer.Option("--include-images", help=_INCLUDE)] = False,
+    predictions: Annotated[bool, typer.Option("--predictions", help=_PREDICTIONS)] = False,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a table in the format of another tool."""
     check_tables([table])

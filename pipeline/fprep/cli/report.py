@@ -1,4 +1,4 @@
-"""The command `fprep report`. Heavy imports stand inside, so that `--help` answers at once."""
+"""The command `fprep report`. Heavy imports are inside, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ from typing import Annotated
 
 import typer
 
+from fprep.cli.options import AsJson, DryRun, FollowLinks, Limit, Quiet, RawRoot, Table
 from fschemas.command_line import say
 from fschemas.preflight import check_tables
 from fschemas.wording import count
 
+_MAX_IMAGES = "At most so many images, which decide the size of the page."
+
 
 def report(
-    table: Annotated[Path, typer.Argument(help="table.parquet, or the folder that holds it.")],
+    table: Table,
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],
-    audit: Annotated[Path | None, typer.Option(help="audit.parquet, if it does not lie beside the table.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Raw root, if it is no longer where convert found it.")] = None,
+    audit: Annotated[Path | None, typer.Option(help="audit.parquet, if it is not beside the table.")] = None,
+    images: RawRoot = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="Make a page without images.")] = False,
-    max_images: Annotated[
-        int, typer.Option(min=0, max=2000, help="At most so many images, which decide the size of the page.")
-    ] = 60,
-    follow_links: Annotated[
-        bool,
-        typer.Option("--follow-links", help="Open images behind links that leave the raw root; as convert, if it did."),
-    ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many rows, evenly spread.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the page, but write nothing.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+    max_images: Annotated[int, typer.Option(min=0, max=2000, help=_MAX_IMAGES)] = 60,
+    follow_links: FollowLinks = False,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a table as one page of HTML: counts, images with their labels drawn, and what is wrong."""
     check_tables([table])

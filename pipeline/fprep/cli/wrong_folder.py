@@ -30,7 +30,7 @@ def look_around(reader: str, raw: Sequence[Path], out: Path) -> str:
     """
     missing = [path for path in raw if not path.exists()]
     if missing and out.is_dir() and any(out.iterdir()):
-        return f" (or exchange the arguments: {out} exists, and the folder to write comes last)"
+        return f" (or swap the arguments: {out} exists, and the folder to write comes last)"
     for path in raw:
         if path.exists() and (found := what_it_is(path, but=reader)):
             return f"; {path} {found}"

@@ -39,12 +39,8 @@ def look_at_archive(path: Path) -> Iterator[Finding]:
     if not _ARCHIVE.fullmatch(path.name):
         return
     if re.search(r"\.(z\d\d|\d{3})$", path.name, re.IGNORECASE):
-        yield Finding(
-            "warning",
-            "zipped",
-            path,
-            "a part of a split archive; join the parts (`zip -s 0`, or `cat` them) and unpack",
-        )
+        told = "a part of a split archive; join the parts (`zip -s 0`, or `cat` them) and unpack"
+        yield Finding("warning", "zipped", path, told)
         return
     names, what = _members(path)
     command = "unzip" if path.suffix.lower() == ".zip" else "unpack"
@@ -66,11 +62,8 @@ def _members(path: Path) -> tuple[list[str], str]:
                 return [], f", {number} members"
             with zipfile.ZipFile(path) as archive:
                 members = [member for member in archive.infolist() if not member.is_dir()]
-            locked = (
-                ", locked with a password that the authors send"
-                if any(member.flag_bits & 1 for member in members)
-                else ""
-            )
+            is_locked = any(member.flag_bits & 1 for member in members)
+            locked = ", locked with a password that the authors send" if is_locked else ""
             return [member.filename for member in members], f", {count(len(members), 'file')}{locked}"
         if path.suffix.lower() == ".zip":
             return [], "a damaged or unfinished zip archive: its directory at the end is missing"
@@ -83,10 +76,8 @@ class _Begin(io.RawIOBase):
     """The begin of a tar archive, unpacked as it is read: as much of it as is worth the time, and never much at once."""
 
     def __init__(self, path: Path, reach: int | None) -> None:
-        opened = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}.get(
-            path.suffix.lower(), open
-        )
-        self._file, self._reach = opened(path, "rb"), reach
+        packers = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+        self._file, self._reach = packers.get(path.suffix.lower(), open)(path, "rb"), reach
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MAX_HEADER:
@@ -133,12 +124,10 @@ def _num_members(path: Path) -> int:
 
 def _holds(names: list[str]) -> str:
     """What the members look like, by their names alone."""
-    lasts = [PurePosixPath(name).name.lower() for name in names]
+    lasts = {PurePosixPath(name).name.lower() for name in names}
     telling = [entry for entry in SIGNATURES if entry.reader and entry.place]
-    known = sorted(
-        {entry.reader for entry in telling if any(PurePosixPath(entry.place).name.lower() == last for last in lasts)}
-    )
-    images = sum(is_image(name) for name in lasts)
+    known = sorted({entry.reader for entry in telling if PurePosixPath(entry.place).name.lower() in lasts})
+    images = sum(map(is_image, names))
     parts = [f"{count(images, 'image')} such as {next(n for n in names if is_image(n))}"] if images else []
     parts += [f"annotation files of {' or '.join(known)}"] if known else []
     others = len(names) - images

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ from typing import Any
 from fprep.doctor.archives import look_at_archive
 from fprep.doctor.contents import Head, look_at, look_at_name, read_head
 from fprep.doctor.diagnose import diagnose
-from fprep.doctor.finding import ORDER, Diagnosis, Finding
+from fprep.doctor.finding import ORDER, Diagnosis, Finding, more_than
 from fprep.doctor.own_images import diagnose_own_images
 from fprep.doctor.scan import MAX_ENTRIES, Scan, scan
 from fprep.doctor.signatures import IMAGE_FOLDERS, LABEL_FOLDERS, SIGNATURES, Signature, recognize
 from fprep.raw.folder import absent, real_path
 from fprep.raw.safe_open import HOW_TO_FOLLOW
 from fprep.readers.registry import readers
-from fschemas import wording
 from fschemas.command_line import shell_word
 from fschemas.failures import FashionkitError, UsageError
 from fschemas.folder_kinds import kind_of_folder
@@ -75,8 +74,8 @@ class Checkup:
         looked = f"{names} in {folders}, {count(self.scan.num_images, 'image')}"
         lines = [f"{self.path}: {looked}" + (f"; {self.scan.incomplete}" if self.scan.incomplete else "")]
         for diagnosis in self.diagnoses:
-            what = " (".join(part for part in (diagnosis.reader or "no reader", diagnosis.variant) if part)
-            lines += ["", f"{what}{')' if diagnosis.variant else ''} in {shown(diagnosis.home, self.path)}"]
+            variant = f" ({diagnosis.variant})" if diagnosis.variant else ""
+            lines += ["", f"{diagnosis.reader or 'no reader'}{variant} in {shown(diagnosis.home, self.path)}"]
             lines += self._lines(diagnosis.findings, diagnosis.home)
             lines += [f"  run: {diagnosis.command}"] if diagnosis.command else []
         if self.findings:
@@ -93,14 +92,10 @@ class Checkup:
 
     def _lines(self, findings: list[Finding], home: Path) -> list[str]:
         ordered = sorted(findings, key=lambda finding: ORDER.index(finding.severity))
-        return [
-            f"  {finding.severity:8}{_below(finding.path, home, self.path)}{finding.message}" for finding in ordered
-        ]
+        return [f"  {found.severity:8}{_below(found.path, home, self.path)}{found.message}" for found in ordered]
 
     def _plain(self, finding: Finding) -> dict[str, str]:
-        return {
-            "severity": finding.severity, "code": finding.code, "path": shown(finding.path, self.path), "message": finding.message,
-        }  # fmt: skip
+        return {**vars(finding), "path": shown(finding.path, self.path)}
 
 
 def shown(path: Path, given: Path) -> str:
@@ -120,52 +115,19 @@ def doctor(
     progress: Progress | None = None,
 ) -> Checkup:
     """Look at a folder, an archive or an annotation file; `limit`: at most so many names, `try_rows`: convert so many rows of
-    each data set without writing anything. `follow_links` as in `fprep convert`. Raises `UsageError` where nothing stands.
+    each data set without writing anything. `follow_links` as in `fprep convert`. Raises `UsageError` if `path` does not exist.
     """
     tell = progress or _say_nothing
     path = Path(path)
-    if not path.exists():
-        raise UsageError(f"{path}: {absent(path)}; name the folder that the archive was unpacked into")
     if not (path.is_dir() or path.is_file()):
-        raise UsageError(
-            f"{path}: neither a folder nor a regular file; name the folder that the archive was unpacked into"
-        )
-    ours = kind_of_folder(path)
+        what = "neither a folder nor a regular file" if path.exists() else absent(path)
+        raise UsageError(f"{path}: {what}; give the folder that the archive was unpacked into")
     home = real_path(path)
     looked = scan(_start(home), max_entries=limit or MAX_ENTRIES, follow_links=follow_links)
-    checkup = Checkup(path, looked)
-    if ours is not None:
-        checkup.findings.append(
-            Finding("note", "ours", looked.root, f"this is {ours.words}, which fprep or ftrain has written")
-        )
-    if not is_utf8(str(path)):
-        told = f"{readable(path)} is not UTF-8; rename it, for convert refuses it"
-        checkup.findings.append(Finding("problem", "name-bytes", looked.root, told))
     known, strange = _know_files(looked, tell)
-    checkup.findings += strange + _look_at_names(looked)
+    checkup = Checkup(path, looked, findings=[*_look_around(path, looked), *strange, *_look_at_names(looked)])
     for file in looked.files():
         checkup.findings += look_at_archive(file)
-    checkup.findings += [
-        Finding("warning", "unreadable", place, "cannot be read; check its mode") for place in looked.unreadable
-    ]
-    if looked.odd:
-        first, more = looked.odd[0], f", and {len(looked.odd) - 1} more" if len(looked.odd) > 1 else ""
-        checkup.findings.append(
-            Finding("warning", "odd", first, f"a broken link, or no regular file{more}; restore or remove it")
-        )
-    if looked.links:
-        first, more = looked.links[0], f", and {len(looked.links) - 1} more" if len(looked.links) > 1 else ""
-        told = f"a link to {os.path.realpath(first)}{more}: not followed, as by convert; {HOW_TO_FOLLOW}"
-        checkup.findings.append(Finding("warning", "links", first, told))
-    if looked.junk:
-        checkup.findings.append(
-            Finding(
-                "note",
-                "junk",
-                looked.root,
-                f"{count(looked.junk, 'file')} that macOS, Windows or an editor left, never read",
-            )
-        )
     checkup.diagnoses += diagnose(looked, known, home)
     checkup.diagnoses += diagnose_own_images(looked, [found.home for found in checkup.diagnoses])
     for diagnosis, out in zip(checkup.diagnoses, _name_outputs(checkup.diagnoses), strict=True):
@@ -176,6 +138,27 @@ def doctor(
         else:
             diagnosis.command = ""
     return checkup
+
+
+def _look_around(path: Path, looked: Scan) -> Iterator[Finding]:
+    """What there is to say of the folder itself, and of what cannot be read in it."""
+    if (ours := kind_of_folder(path)) is not None:
+        yield Finding("note", "ours", looked.root, f"this is {ours.words}, which fprep or ftrain has written")
+    if not is_utf8(str(path)):
+        told = f"{readable(path)} is not UTF-8; rename it, for convert refuses it"
+        yield Finding("problem", "name-bytes", looked.root, told)
+    for place in looked.unreadable:
+        yield Finding("warning", "unreadable", place, "cannot be read; check its mode")
+    if looked.odd:
+        told = f"a broken link, or no regular file{more_than(looked.odd)}; restore or remove it"
+        yield Finding("warning", "odd", looked.odd[0], told)
+    if looked.links:
+        target = f"{os.path.realpath(looked.links[0])}{more_than(looked.links)}"
+        told = f"a link to {target}: not followed, as by convert; {HOW_TO_FOLLOW}"
+        yield Finding("warning", "links", looked.links[0], told)
+    if looked.junk:
+        told = f"{count(looked.junk, 'file')} that macOS, Windows or an editor left, never read"
+        yield Finding("note", "junk", looked.root, told)
 
 
 def _say_nothing(stage: str, done: int, total: int) -> None:
@@ -216,14 +199,11 @@ def _know_files(looked: Scan, tell: Progress) -> tuple[dict[Path, tuple[Signatur
             elif fitting:
                 ambiguous[file] = (fitting, head)
             elif any(re.fullmatch(entry.name, name.lower()) for entry in SIGNATURES if entry.place):
-                unlike = Finding(
-                    "warning", "unlike", file, f"named like an annotation file, but begins with {head.raw[:40]!r}"
-                )
-                findings += list(look_at(file, head, None)) or [unlike]
+                told = f"named like an annotation file, but begins with {head.raw[:40]!r}"
+                findings += list(look_at(file, head, None)) or [Finding("warning", "unlike", file, told)]
             else:
-                findings += [
-                    found for found in look_at(file, head, None) if found.code in ("lfs-pointer", "web-page", "utf-16")
-                ]
+                codes = ("lfs-pointer", "web-page", "utf-16")
+                findings += [found for found in look_at(file, head, None) if found.code in codes]
         budget -= len(names)
     for file, (fitting, head) in ambiguous.items():
         near = {signature.reader: _nearness(file, signature.reader, known) for signature in fitting}
@@ -248,9 +228,8 @@ def _look_at_names(looked: Scan) -> list[Finding]:
     for found in counts.values():
         findings += found[:_MAX_NAMES]
         if len(found) > _MAX_NAMES:
-            first = found[0]
             more = f"and {len(found) - _MAX_NAMES} more names of this kind"
-            findings.append(Finding(first.severity, first.code, looked.root, more))
+            findings.append(Finding(found[0].severity, found[0].code, looked.root, more))
     return findings
 
 
@@ -290,20 +269,13 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) ->
         )  # fmt: skip
     except FashionkitError as error:
         return Finding(
-            "problem", "trial", diagnosis.home, f"a trial conversion of {wording.count(rows, 'row')} failed: {error}"
+            "problem", "trial", diagnosis.home, f"a trial conversion of {count(rows, 'row')} failed: {error}"
         )
     except Exception as error:  # noqa: BLE001  a fault of a reader must not hide what the doctor saw
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return Finding(
-            "problem",
-            "trial",
-            diagnosis.home,
-            f"a trial conversion of {wording.count(rows, 'row')} failed by a fault of the reader: {words}",
-        )
-    rules = ", ".join(f"{rule} {count}" for rule, count in report.rejected_by_rule.items())
-    told = f"a trial conversion kept {count(report.kept, 'row')} and rejected {report.rejected}" + (
-        f" ({rules})" if rules else ""
-    )
+        words = " ".join(f"by a fault of the reader: {type(error).__name__}: {error}".split())[:225]
+        return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {count(rows, 'row')} failed {words}")
+    rules = ", ".join(f"{rule} {number}" for rule, number in report.rejected_by_rule.items())
+    told = f"a trial conversion kept {count(report.kept, 'row')} and rejected {report.rejected}{f' ({rules})' if rules else ''}"
     return Finding("problem" if report.kept == 0 else "good", "trial", diagnosis.home, told)
 
 

@@ -60,13 +60,11 @@ def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Fin
     elif raw.startswith(b"version https://git-lfs.github.com/spec"):
         yield Finding("problem", "lfs-pointer", path, "a Git LFS pointer, not the file; fetch it with `git lfs pull`")
     elif raw.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
-        yield Finding(
-            "problem", "web-page", path, "a web page, not the file: the download was refused; download it again"
-        )
+        told = "a web page, not the file: the download was refused; download it again"
+        yield Finding("problem", "web-page", path, told)
     elif raw[:2] in _UTF16 or b"\0" in raw[:64]:
-        yield Finding(
-            "problem", "utf-16", path, f"UTF-16; make it UTF-8: `iconv -f UTF-16 -t UTF-8 {path.name}` into a new file"
-        )
+        told = f"UTF-16; make it UTF-8: `iconv -f UTF-16 -t UTF-8 {path.name}` into a new file"
+        yield Finding("problem", "utf-16", path, told)
     else:
         yield from _encoding(path, head, signature)
 
@@ -77,18 +75,13 @@ def _encoding(path: Path, head: Head, signature: Signature | None) -> Iterator[F
     if has_bom and not (signature and signature.bom):
         yield Finding("note", "bom", path, "begins with a byte order mark, which the release has not; it is read past")
     if has_crlf and not (signature and signature.crlf):
-        yield Finding(
-            "note",
-            "crlf",
-            path,
-            "lines end in CRLF, those of the release in LF: a Windows program wrote it; it is read all the same",
-        )
+        told = "lines end in CRLF, those of the release in LF: a Windows program wrote it; it is read all the same"
+        yield Finding("note", "crlf", path, told)
     if signature and signature.bom and not has_bom:
         yield Finding("note", "bom", path, "has no byte order mark, but the release has one: somebody wrote it anew")
     if ends_in_cr(raw):
-        yield Finding(
-            "note", "cr", path, "lines end in CR alone, as old Macs and Excel for them write; it is read all the same"
-        )
+        told = "lines end in CR alone, as old Macs and Excel for them write; it is read all the same"
+        yield Finding("note", "cr", path, told)
     whole = len(raw) == head.num_bytes
     if not is_text(raw, "utf-8", whole):
         encoding = foreign_encoding(raw, whole=whole)
@@ -107,48 +100,33 @@ def compare_version(path: Path, head: Head, signature: Signature) -> Finding | N
         if blob.startswith(version.git_blob):
             if not version.edited:
                 return Finding("good", "released", path, f"the released file (git blob {blob[:8]}): {signature.gives}")
-            return Finding(
-                "warning",
-                "edited",
-                path,
-                f"an edited copy that circulates: {version.edited}; restore it from the archive",
-            )
+            told = f"an edited copy that circulates: {version.edited}; restore it from the archive"
+            return Finding("warning", "edited", path, told)
     released = next((version for version in versions if not version.edited), None)
     if released is None:
         return None
     size = f", {released.num_bytes} bytes" if released.num_bytes else ""
-    return Finding(
-        "warning", "edited", path,
-        f"not the released file: its git blob is {blob[:8]} ({head.num_bytes} bytes), that of the release "
-        f"{released.git_blob[:8]}{size}; it was edited, cut, or is of another release",
-    )  # fmt: skip
+    blobs = f"its git blob is {blob[:8]} ({head.num_bytes} bytes), that of the release {released.git_blob[:8]}{size}"
+    told = f"not the released file: {blobs}; it was edited, cut, or is of another release"
+    return Finding("warning", "edited", path, told)
 
 
 def look_at_name(path: Path) -> Finding | None:
     """What is wrong with the name of a file or folder."""
     name = path.name
     if not is_utf8(name):
-        return Finding(
-            "problem",
-            "name-bytes",
-            path,
-            f"the name '{readable(name)}' is not UTF-8; unpack again with `unzip -O cp949`",
-        )
+        told = f"the name '{readable(name)}' is not UTF-8; unpack again with `unzip -O cp949`"
+        return Finding("problem", "name-bytes", path, told)
     if name.isascii():
         return None
     if not unicodedata.is_normalized("NFC", name):
-        return Finding(
-            "note", "nfd", path, "the name is decomposed (NFD), as macOS unpacks; names are compared composed (NFC)"
-        )
+        told = "the name is decomposed (NFD), as macOS unpacks; names are compared composed (NFC)"
+        return Finding("note", "nfd", path, told)
     try:
         meant = name.encode("cp437").decode("cp949")
     except UnicodeError:
         return None
     if any("가" <= character <= "힣" for character in meant):
-        return Finding(
-            "problem",
-            "name-bytes",
-            path,
-            f"the name was damaged by unzip and means {meant!r}; unpack with `unzip -O cp949`",
-        )
+        told = f"the name was damaged by unzip and means {meant!r}; unpack with `unzip -O cp949`"
+        return Finding("problem", "name-bytes", path, told)
     return None

@@ -29,10 +29,10 @@ def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
         by_reader.setdefault(entry[0].reader, {})[path] = entry
     for name, files in sorted(by_reader.items()):
         if not name:
-            found += [
-                Diagnosis("", signature.gives, path, findings=[_no_reader(path)])
-                for path, (signature, _) in files.items()
-            ]
+            told = "no reader takes this file; docs/adding-a-dataset.md says how to write one"
+            for path, (signature, _) in files.items():
+                finding = Finding("note", "no-reader", path, told)
+                found.append(Diagnosis("", signature.gives, path, findings=[finding]))
             continue
         for home in _homes(looked, name, list(files), alone=len(by_reader) == 1):
             ours = {path: entry for path, entry in files.items() if path.is_relative_to(home)}
@@ -41,12 +41,6 @@ def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
         if name not in by_reader and all(signature.reader != name for signature in SIGNATURES):
             found += _by_patterns_alone(looked, reader, known)
     return sorted(found, key=lambda diagnosis: (not diagnosis.command, str(diagnosis.home), diagnosis.reader))
-
-
-def _no_reader(path: Path) -> Finding:
-    return Finding(
-        "note", "no-reader", path, "no reader takes this file; docs/adding-a-dataset.md says how to write one"
-    )
 
 
 def _homes(looked: Scan, name: str, paths: list[Path], *, alone: bool) -> list[Path]:
@@ -160,11 +154,7 @@ def _check_images(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
         yield from _check_documents(looked, home, ours)
         return
     name = ours[listing[0]][0].reader
-    homes = [
-        home,
-        *dict.fromkeys(_home(looked, name, path) for path in listing),
-        *dict.fromkeys(path.parent for path in listing),
-    ]
+    homes = [home, *(_home(looked, name, path) for path in listing), *(path.parent for path in listing)]
     if name == "coco":  # whose images may lie in any folder
         homes += [path for path, folder in looked.folders.items() if folder.images and path.is_relative_to(home)]
     sampled = look_for(looked, list(dict.fromkeys(homes)), sample_rows(listing))
@@ -181,12 +171,8 @@ def _check_documents(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]
     if not folders:
         yield Finding("warning", "no-images", home, f"no images below it, for {len(ours)} or more annotation files")
     elif (absent := sorted(stems - beside)) and not cut:
-        yield Finding(
-            "warning",
-            "some-images",
-            home,
-            f"{len(absent)} of {len(stems)} annotation files have no image, such as {absent[0]}",
-        )
+        told = f"{len(absent)} of {len(stems)} annotation files have no image, such as {absent[0]}"
+        yield Finding("warning", "some-images", home, told)
     elif not absent:
         yield Finding("good", "images", home, f"all of {len(stems)} annotation files looked at have an image")
 

@@ -23,6 +23,11 @@ class Finding:
     message: str
 
 
+def more_than(paths: list[Path]) -> str:
+    """`, and 3 more` for what a finding about the first path leaves unsaid."""
+    return f", and {len(paths) - 1} more" if len(paths) > 1 else ""
+
+
 @dataclass
 class Diagnosis:
     """A data set that lies at `home`: the reader ("" without one), the variant, `command` to convert it ("" where that cannot

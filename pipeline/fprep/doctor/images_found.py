@@ -58,11 +58,9 @@ def sample_rows(paths: Sequence[Path]) -> list[Row]:
     for path in paths[:NUM_SAMPLES]:
         pattern = _WORD if path.suffix == ".txt" else _CELL
         for line, match in _lines(path, each, pattern):
-            box = _BOX.search(line[match.end() :]) if "bbox" in path.name else None
-            x1, y1, x2, y2 = map(int, box.groups()) if box else (0, 0, 0, 0)
-            rows[
-                Row(clean_path(match[0].decode("utf-8", errors="replace")), path, (x1, y1, x2, y2) if box else None)
-            ] = None
+            found = _BOX.search(line[match.end() :]) if "bbox" in path.name else None
+            box = (int(found[1]), int(found[2]), int(found[3]), int(found[4])) if found else None
+            rows[Row(clean_path(match[0].decode("utf-8", errors="replace")), path, box)] = None
     return list(rows)
 
 
@@ -141,26 +139,24 @@ def image_findings(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Fi
     if not rows:
         return
     if not found:
-        yield Finding(
-            "warning", "no-images", home,
-            f"none of {wording.count(len(rows), 'sampled image')} is there: unpack them here, so that {missing[0].name} exists below it; "
-            "--check-images none converts without them",
-        )  # fmt: skip
+        what = f"all of {wording.count(len(rows), 'sampled image')} are missing"
+        told = f"{what}: unpack them here, so that {missing[0].name} exists below it; --check-images none converts without them"
+        yield Finding("warning", "no-images", home, told)
         return
     if missing:
         bare = sorted({row.file.name for row in missing} - {row.file.name for row in sampled.found})
-        of_lists = f"; no image that {', '.join(bare)} names is there" if bare else ""
+        of_lists = f"; all images that {', '.join(bare)} names are missing" if bare else ""
         what = f"{len(missing)} of {len(rows)} sampled images are missing, such as {missing[0].name}{of_lists}"
         yield Finding("warning", "some-images", home, what)
     else:
         yield Finding("good", "images", home, f"all of {len(rows)} sampled images are there")
     front, count = sampled.nested.most_common(1)[0] if sampled.nested else ("", 0)
     if nested and 4 * count > len(found):
-        yield Finding(
-            "warning", "nested-images", Path(front),
-            f"{count} of {len(rows)} sampled images lie here, but the rows lead to {next(iter(found))} beside the lists; if "
-            "`fprep convert` (or --try) misses them, move or link them there",
-        )  # fmt: skip
+        what = (
+            f"{count} of {len(rows)} sampled images are here, but the rows lead to {next(iter(found))} beside the lists"
+        )
+        told = f"{what}; if `fprep convert` (or --try) misses them, move or link them there"
+        yield Finding("warning", "nested-images", Path(front), told)
 
 
 def size_findings(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
@@ -171,30 +167,21 @@ def size_findings(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding
     long_side = median(max(size) for size in sizes.values())
     expected = LONG_SIDE.get(reader)
     shares = [max(row.box[2] / width, row.box[3] / height) for row, (width, height) in sizes.items() if row.box]
+    boxes, side = f"{len(shares)} sampled boxes", f"(long side {long_side:.0f} px)"
+    images = f"the images have a long side of {long_side:.0f} px, the coordinates were made for {expected} px"
     if len(shares) >= 3 and max(shares) <= 0.6:
-        yield Finding(
-            "problem", "resolution", home,
-            f"the boxes belong to a smaller release of the images: of {len(shares)} sampled boxes none reaches beyond "
-            f"{max(shares):.0%} of its image (long side {long_side:.0f} px); unpack the images of low resolution",
-        )  # fmt: skip
+        what = f"the boxes belong to a smaller release of the images: of {boxes} none reaches beyond {max(shares):.0%} of its image"
+        yield Finding("problem", "resolution", home, f"{what} {side}; unpack the images of low resolution")
     elif len(shares) >= 3 and median(shares) > 1.02:
-        yield Finding(
-            "problem", "resolution", home,
-            f"the boxes belong to a larger release of the images: half of {len(shares)} sampled boxes reach beyond "
-            f"{median(shares):.0%} of their image (long side {long_side:.0f} px); unpack the images that the lists were made for",
-        )  # fmt: skip
+        what = f"the boxes belong to a larger release of the images: half of {boxes} reach beyond {median(shares):.0%} of their image"
+        yield Finding("problem", "resolution", home, f"{what} {side}; unpack the images that the lists were made for")
     elif expected and long_side > 1.3 * expected:
-        yield Finding(
-            "warning", "resolution", home,
-            f"the images have a long side of {long_side:.0f} px, the coordinates were made for {expected} px: this is the "
-            "high-resolution release beside lists of the low one; unpack the images of low resolution",
-        )  # fmt: skip
+        why = "this is the high-resolution release beside lists of the low one; unpack the images of low resolution"
+        yield Finding("warning", "resolution", home, f"{images}: {why}")
     elif expected and long_side < 0.7 * expected:
         yield Finding(
-            "warning", "resolution", home,
-            f"the images have a long side of {long_side:.0f} px, the coordinates were made for {expected} px: the images were "
-            "made smaller; unpack the released ones",
-        )  # fmt: skip
+            "warning", "resolution", home, f"{images}: the images were made smaller; unpack the released ones"
+        )
 
 
 def _size(path: Path) -> tuple[int, int] | None:

@@ -14,18 +14,14 @@ from fschemas.wording import count
 
 
 def diagnose_own_images(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
-    """Diagnoses for the readers `csv` and `folders` of what stands outside the folders `taken`, which other readers have.
+    """Diagnoses for the readers `csv` and `folders` of what is outside the folders `taken`, which other readers have.
 
     Beside other data sets each folder of the root is evaluated by itself.
     """
-    roots = (
-        [looked.root]
-        if not taken
-        else [path for path in looked.folders if path.parent == looked.root and path != looked.root]
-    )
+    below = [path for path in looked.folders if path.parent == looked.root and path != looked.root]
     known = readers()
     found: list[Diagnosis] = []
-    for root in roots:
+    for root in below if taken else [looked.root]:
         if any(place.is_relative_to(root) or root.is_relative_to(place) for place in taken):
             continue
         tables = list(diagnose_tables(looked, root)) if "csv" in known else []
@@ -37,11 +33,8 @@ def diagnose_own_images(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
 
 def _folders(looked: Scan, root: Path) -> list[Diagnosis]:
     """A tree with images in at least two folders beside each other."""
-    counts = {
-        path: len(folder.images)
-        for path, folder in looked.folders.items()
-        if folder.images and path.is_relative_to(root)
-    }
+    inside = [folder for folder in looked.folders.values() if folder.images and folder.path.is_relative_to(root)]
+    counts = {folder.path: len(folder.images) for folder in inside}
     parents = Counter(path.parent for path in counts if path != root)
     if not counts or not parents:
         return []

@@ -79,11 +79,8 @@ class _Places:
             return None
         homes = list(dict.fromkeys(home for name, _ in found for home in self._homes(name)))
         counts = {home: sum(self._file_of(home, name) is not None for name, _ in found) for home in homes}
-        home = max(
-            homes,
-            key=lambda home: (counts[home], home.name in self.table.stem or self.table.stem in home.name),
-            default=None,
-        )
+        stem = self.table.stem
+        home = max(homes, key=lambda home: (counts[home], home.name in stem or stem in home.name), default=None)
         if home is not None and 2 * counts[home] > len(found):
             return home
         return Path(os.path.commonpath([path.parent for _, path in found]))

@@ -16,14 +16,15 @@ from fprep.readers.own.conventions import SPLIT_NAMES
 
 _MAX_CLASSES = 200
 _CLASS_WORDS = re.compile(r"categ|class|label|kind|type|article|garment|cloth|부류|종류|카테고리|类", re.IGNORECASE)
+_NO_WORD = re.compile(r"[\d.,:/ -]*|true|false|yes|no|nan|none|null", re.IGNORECASE)
 _ITEM_WORDS = re.compile(r"(product|item|sku|article|style)[ _-]?(id|code|no|nr|number)?", re.IGNORECASE)
 _BOXES = (
     *((names, "corners") for names in (*USUAL_BOXES, ("left", "top", "right", "bottom"), ("x0", "y0", "x1", "y1"))),
-    *(
-        (names, "size")
-        for names in (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
-    ),
-    *((names, "center") for names in (("cx", "cy", "w", "h"), ("x_center", "y_center", "width", "height"))),
+    (("x", "y", "w", "h"), "size"),
+    (("x", "y", "width", "height"), "size"),
+    (("left", "top", "width", "height"), "size"),
+    (("cx", "cy", "w", "h"), "center"),
+    (("x_center", "y_center", "width", "height"), "center"),
 )
 
 
@@ -55,9 +56,8 @@ def propose(table: OwnTable, image: int, *, has_images: bool) -> None:
     lower = [name.casefold() for name in header]
     for key, usual in USUAL_NAMES.items():
         numbers = (lower.index(name) for name in usual if name in lower)
-        number = next(
-            (number for number in numbers if header[number] not in table.taken() and _fits(table, key, number)), None
-        )
+        free = (number for number in numbers if header[number] not in table.taken() and _fits(table, key, number))
+        number = next(free, None)
         if key != "image" and number is not None:
             options[key] = header[number]
     for key, column_of in (("split", _split_column), ("item", _item_column)):
@@ -86,9 +86,10 @@ def _free(table: OwnTable) -> Iterator[tuple[int, str, list[str]]]:
 
 
 def _split_column(table: OwnTable) -> int | None:
-    return next(
-        (number for number, _, values in _free(table) if all(value.casefold() in SPLIT_NAMES for value in values)), None
-    )
+    for number, _, values in _free(table):
+        if all(value.casefold() in SPLIT_NAMES for value in values):
+            return number
+    return None
 
 
 def _item_column(table: OwnTable) -> int | None:
@@ -104,9 +105,7 @@ def _label_column(table: OwnTable) -> int | None:
     found: list[tuple[bool, int, int]] = []
     for number, name, values in _free(table):
         distinct = set(values)
-        is_words = not all(
-            re.fullmatch(r"[\d.,:/ -]*|true|false|yes|no|nan|none|null", value, re.IGNORECASE) for value in distinct
-        )
+        is_words = not all(_NO_WORD.fullmatch(value) for value in distinct)
         if is_words and 1 < len(distinct) <= min(_MAX_CLASSES, max(2, len(values) // 2)):
             found.append((bool(_CLASS_WORDS.search(name)), len(distinct), -number))
     return -max(found)[2] if found else None

@@ -29,7 +29,7 @@ class Folder:
 
 @dataclass
 class Scan:
-    """What stands below `root`. `incomplete` is "" or what was not looked at."""
+    """What is below `root`. `incomplete` is "" or what was not looked at."""
 
     root: Path
     folders: dict[Path, Folder] = field(default_factory=dict[Path, Folder])
@@ -75,9 +75,8 @@ def scan(
     while queue:
         path, depth = queue.popleft()
         if result.entries >= max_entries:
-            result.incomplete = (
-                f"{len(queue) + 1} folders or more were not looked at ({max_entries} names are the limit)"
-            )
+            what = f"{len(queue) + 1} folders or more were not looked at"
+            result.incomplete = f"{what} ({max_entries} names are the limit)"
             break
         folder, below = _look(result, path, seen, min(max_in_folder, max_entries))
         cut += folder.cut
@@ -86,9 +85,8 @@ def scan(
         elif below:
             result.incomplete = f"folders more than {max_depth} levels down were not looked at"
     if cut and not result.incomplete:
-        result.incomplete = (
-            f"{count(cut, 'folder')} with more than {max_in_folder} files; the others in them were not looked at"
-        )
+        what = f"{count(cut, 'folder')} with more than {max_in_folder} files"
+        result.incomplete = f"{what}; the others in them were not looked at"
     return result
 
 

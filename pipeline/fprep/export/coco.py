@@ -1,4 +1,4 @@
-"""COCO: `annotations/<split>.json` with boxes, key points, outlines and attributes (Lin et al., Microsoft COCO, ECCV 2014).
+"""COCO: `annotations/<split>.json` with boxes, keypoints, outlines and attributes (Lin et al., Microsoft COCO, ECCV 2014).
 
 Every category has all points of the landmark set, in its order, and the edges that its garment has. `file_name` is the path below
 the raw root. Attributes stand as in Fashionpedia (Jia et al., ECCV 2020): a list of their own, and `attribute_ids` of an
@@ -11,15 +11,14 @@ rows that have no annotation, or several.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from fprep.export.geometry import Instance, class_names, instances, polygon_area
-from fprep.export.job import CHUNK, UNLABELLED, ExportJob
+from fprep.export.job import UNLABELLED, ExportJob, compact_json, write_list
 from fschemas.tables import COLUMN_GROUPS
 from fschemas.wording import count
 
@@ -31,7 +30,7 @@ _IDS = {
     "attributes_maybe": "attribute_maybe_ids",
 }
 _FROM = {
-    "points": "boxes are drawn around the points, with a tenth of their extent on each side: the table has none",
+    "points": "boxes are those of the landmarks, with a tenth of their extent on each side: the table has none",
     "image": "some boxes are the whole image: the table has none there",
 }
 
@@ -47,11 +46,10 @@ def write(job: ExportJob, folder: Path) -> None:
         with open(folder / "annotations" / f"{split}.json", "w", encoding="utf-8") as file:
             _write_split(job, split, file, ids, origins)
     job.notes += [_FROM[origin] for origin in sorted(origins) if origin in _FROM]
-    turned = int((job.frame["image_orientation"].fill_null(1) > 1).sum())
-    if turned:
-        job.notes.append(
-            f"{count(turned, 'image')} with an EXIF orientation: coordinates are those of the upright image"
-        )
+    rotated = int((job.frame["image_orientation"].fill_null(1) > 1).sum())
+    if rotated:
+        what = count(rotated, "image")
+        job.notes.append(f"{what} with an EXIF orientation: coordinates are those of the upright image")
 
 
 def _write_split(job: ExportJob, split: str, file: TextIO, ids: dict[str, int], origins: set[str]) -> None:
@@ -65,47 +63,28 @@ def _write_split(job: ExportJob, split: str, file: TextIO, ids: dict[str, int], 
         "attributes": list(_attributes(job)),
     }  # fmt: skip
     file.write("{\n")
-    file.writelines(f'"{name}": {_json(value)},\n' for name, value in heads.items())
-    _write_list(file, "images", _images(job, split))
-    file.write(",\n")
-    _write_list(file, "annotations", _annotations(job, split, ids, origins))
+    file.writelines(f'"{name}": {compact_json(value)},\n' for name, value in heads.items())
+    file.write('"images": ')
+    write_list(file, _images(job, split))
+    file.write(',\n"annotations": ')
+    write_list(file, _annotations(job, split, ids, origins))
     file.write("\n}\n")
 
 
-def _write_list(file: TextIO, name: str, items: Iterable[str]) -> None:
-    file.write(f'"{name}": [')
-    for number, item in enumerate(items):
-        file.write(",\n" if number else "\n")
-        file.write(item)
-    file.write("\n]")
-
-
-def _images(job: ExportJob, split: str) -> Iterator[str]:
+def _images(job: ExportJob, split: str) -> Iterator[dict[str, Any]]:
     several = "garments" in job.groups
-    wanted = (
-        "key",
-        "group",
-        *(name for group in job.groups for name in COLUMN_GROUPS[group] if not name.startswith("garment_")),
-    )
-    for image_id, rows in enumerate(_rows_by_image(job, split), 1):
+    columns = [name for group in job.groups for name in COLUMN_GROUPS[group]]
+    wanted = ["key", "group", *(name for name in columns if not name.startswith("garment_"))]
+    wanted = [name for name in wanted if not (several and name == "garments")]
+    for image_id, rows in enumerate(job.images(split, again=True), 1):
         row = rows[0]
         job.count("images")
         value = {"id": image_id, "file_name": row["image"], "width": row["width"], "height": row["height"], "license": 1,
                  "key": row["key"]}  # fmt: skip
         listed = [row for row in rows if several or not instances(row)]
         if listed:
-            left_out = {"garments"} if several else set[str]()
-            value["rows"] = [{name: row[name] for name in wanted if name not in left_out} for row in listed]
-        yield _json(value)
-
-
-def _rows_by_image(job: ExportJob, split: str) -> Iterator[list[dict[str, Any]]]:
-    """The rows of each image of a split, without counting progress, which the annotations do."""
-    images = job.splits[split]
-    for start in range(0, len(images), CHUNK):
-        chunk = images[start : start + CHUNK]
-        rows = iter(job.source.rows(tuple(number for numbers in chunk for number in numbers)))
-        yield from ([next(rows) for _ in numbers] for numbers in chunk)
+            value["rows"] = [{name: row[name] for name in wanted} for row in listed]
+        yield value
 
 
 def _table(job: ExportJob) -> dict[str, Any]:
@@ -116,7 +95,7 @@ def _table(job: ExportJob) -> dict[str, Any]:
     return {"column_groups": groups, "landmark_set": landmarks and landmarks["name"], "vocabularies": job.vocabularies}
 
 
-def _annotations(job: ExportJob, split: str, ids: dict[str, int], origins: set[str]) -> Iterator[str]:
+def _annotations(job: ExportJob, split: str, ids: dict[str, int], origins: set[str]) -> Iterator[dict[str, Any]]:
     number = 0
     for image_id, rows in enumerate(job.images(split), 1):
         found = [instance for row in rows for instance in instances(row)]
@@ -125,7 +104,7 @@ def _annotations(job: ExportJob, split: str, ids: dict[str, int], origins: set[s
         for instance in found:
             number += 1
             origins.add(instance.box_from)
-            yield _json(_annotation(job, instance, number, image_id, ids))
+            yield _annotation(job, instance, number, image_id, ids)
     job.count("annotations", number)
 
 
@@ -158,11 +137,10 @@ def _cut(instance: Instance, value: dict[str, Any]) -> dict[str, Any]:
         found["box"] = list(instance.source_box)
     back = [[number - 0.5 for number in outline] for outline in value["segmentation"]]
     if not all(map(_same, back, instance.polygons)) or len(back) < instance.num_outlines:
-        found |= (
-            {"polygon": list(instance.polygons[0])}
-            if "garments" in instance.row
-            else {"polygons": instance.row["polygons"]}
-        )
+        if "garments" in instance.row:
+            found["polygon"] = list(instance.polygons[0])
+        else:
+            found["polygons"] = instance.row["polygons"]
     return found
 
 
@@ -201,7 +179,3 @@ def _attributes(job: ExportJob) -> Iterator[dict[str, Any]]:
     groups = {member: group for group, members in vocabulary["groups"].items() for member in members}
     for number, value in enumerate(vocabulary["values"]):
         yield {"id": number + 1, "name": value, "supercategory": groups.get(number, "")}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

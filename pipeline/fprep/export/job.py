@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
 
@@ -101,15 +102,16 @@ class ExportJob:
             found.setdefault(split, {}).setdefault(image, []).append(number)
         return {split: list(found[split].values()) for split in SPLITS if split in found}
 
-    def images(self, split: str) -> Iterator[list[dict[str, Any]]]:
-        """The rows of each image of a split, as dicts."""
+    def images(self, split: str, *, again: bool = False) -> Iterator[list[dict[str, Any]]]:
+        """The rows of each image of a split, as dicts; `again`: the images were counted before."""
         images = self.splits[split]
         for start in range(0, len(images), CHUNK):
             chunk = images[start : start + CHUNK]
             rows = iter(self.source.rows(tuple(number for numbers in chunk for number in numbers)))
             for numbers in chunk:
                 yield [next(rows) for _ in numbers]
-                self.progress()
+                if not again:
+                    self.progress()
 
     def need_sizes(self) -> None:
         """Raise `UsageError` where the size of an image is not known."""
@@ -151,6 +153,18 @@ class ExportJob:
     def count(self, name: str, more: int = 1) -> None:
         """Count something for the summary."""
         self.counts[name] = self.counts.get(name, 0) + more
+
+
+def compact_json(value: Any) -> str:
+    """A JSON value on one line, the names as they are."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def write_list(file: TextIO, items: Iterable[Any]) -> None:
+    """A JSON array, an item a line."""
+    file.write("[")
+    file.writelines(f"{',' if number else ''}\n{compact_json(item)}" for number, item in enumerate(items))
+    file.write("\n]")
 
 
 def image_suffix(row: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ choices of the task. Images are named for Label Studio's local files (`LABEL_STU
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from fprep.export.geometry import Instance, class_names, instances
-from fprep.export.job import UNLABELLED, ExportJob
+from fprep.export.job import UNLABELLED, ExportJob, write_list
 from fschemas.publish import publish_bytes
 
 LOCAL_FILES = "/data/local-files/?d="
@@ -32,13 +31,10 @@ def write(job: ExportJob, folder: Path) -> None:
     ET.indent(config)
     publish_bytes(folder / "labeling_config.xml", ET.tostring(config, encoding="utf-8") + b"\n")
     with open(folder / "tasks.json", "w", encoding="utf-8") as file:
-        for number, task in enumerate(_tasks(job, choices)):
-            file.write(",\n" if number else "[\n")
-            json.dump(task, file, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        file.write("\n]\n")
-    job.notes.append(
-        "import tasks.json after the storage: local files, document root = the raw root that `fprep convert` read"
-    )
+        write_list(file, _tasks(job, choices))
+        file.write("\n")
+    root = "local files, document root = the raw root that `fprep convert` read"
+    job.notes.append(f"import tasks.json after the storage: {root}")
 
 
 def _tasks(job: ExportJob, choices: dict[str, list[str]]) -> Iterator[dict[str, Any]]:

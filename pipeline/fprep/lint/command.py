@@ -120,20 +120,15 @@ def _check_counts(metadata: dict[str, Any], index: pl.DataFrame) -> Iterator[Fin
 
 
 def _check_groups(index: pl.DataFrame) -> Iterator[Finding]:
-    """Groups (items, shoots) that stand in two splits: a test on what was trained on."""
+    """Groups (items, shoots) in two splits: a test on what was trained on."""
     if "group" not in index.columns or "split" not in index.columns:
         return
     roles = index.select("group", pl.col("split").replace(SIDES)).unique()
-    straddling = (
-        roles.group_by("group").agg(pl.col("split").sort()).filter(pl.col("split").list.len() > 1).sort("group")
-    )
-    for splits, groups in (
-        straddling.group_by(pl.col("split").list.join(" and "), maintain_order=True).agg("group").iter_rows()
-    ):
-        what = (
-            f"{wording.count(len(groups), 'group')} in {splits}, the first is {groups[0]}; scores on them are too good"
-        )
-        yield Finding(INDEX_FILE, what, "warning")
+    by_group = roles.group_by("group").agg(pl.col("split").sort()).sort("group")
+    straddling = by_group.filter(pl.col("split").list.len() > 1).with_columns(pl.col("split").list.join(" and "))
+    for splits, groups in straddling.group_by("split", maintain_order=True).agg("group").iter_rows():
+        what = f"{wording.count(len(groups), 'group')} in {splits}, the first is {groups[0]}"
+        yield Finding(INDEX_FILE, f"{what}; scores on them are too good", "warning")
 
 
 def _check_shard(shards: Path, metadata: dict[str, Any], entry: dict[str, Any]) -> Iterator[Finding]:

@@ -60,23 +60,13 @@ def _compare(
                 found.append(key)
                 if annotation_key != key:
                     yield place, f"sample {key} comes with the annotation of {annotation_key}", True
-    except (ImportError, OSError, NotImplementedError) as error:
-        if not found and _can_be_read(shards, metadata, split):
-            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    except Exception as error:  # noqa: BLE001 - a loader may fail on a damaged set in any way
+        words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        is_absent = isinstance(error, ImportError | OSError | NotImplementedError) and not found
+        if is_absent and _can_be_read(shards, metadata, split):
             yield place, f"cannot be started ({words}), so it is not known whether it reads this set", False
         else:
-            yield (
-                place,
-                f"fails after {count(len(found), 'sample')}: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
-                True,
-            )
-        return
-    except Exception as error:  # noqa: BLE001 - a loader may fail on a damaged set in any way
-        yield (
-            place,
-            f"fails after {count(len(found), 'sample')}: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
-            True,
-        )
+            yield place, f"fails after {count(len(found), 'sample')}: {words}", True
         return
     expected = keys[:limit]
     if len(found) != len(expected):
@@ -105,9 +95,7 @@ def _webdataset(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[
 
 def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:  # noqa: ARG001 - one signature
     with tempfile.TemporaryDirectory() as cache:
-        os.environ.update(
-            HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache
-        )  # read when it is imported
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache)  # read at the import
         datasets: Any = importlib.import_module("datasets")
         samples = datasets.load_dataset(str(shards.resolve()), split=split, streaming=True, cache_dir=cache)
         for sample in samples.cast_column("jpg", datasets.Image(decode=False)):

@@ -17,6 +17,7 @@ from fschemas.landmarks import Visibility
 from fschemas.tables import COLUMN_GROUPS
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+Row = dict[str, Any]
 _BASE_KEYS = ("key", "split", "group", "width", "height", "image", "copy")
 
 
@@ -37,7 +38,7 @@ class SampleChecks:
         image: tarfile.TarInfo,
         annotation: tarfile.TarInfo | None,
         split: str,
-        row: dict[str, Any] | None,
+        row: Row | None,
     ) -> Iterator[str]:
         """The faults of one sample; `row` is its row of the index."""
         key = image.name.removesuffix(".jpg")
@@ -135,7 +136,7 @@ class SampleChecks:
             elif code < Visibility.OCCLUDED and (left, top) != (0, 0):
                 yield f"landmark {number}: has no coordinates by its visibility, but is at ({left}, {top})"
             elif code >= Visibility.OCCLUDED and not (-1 <= left <= width and -1 <= top <= height):
-                yield f"landmark {number}: ({left}, {top}) lies outside {width} x {height}"
+                yield f"landmark {number}: ({left}, {top}) is outside {width} x {height}"
 
 
 def _header_faults(info: tarfile.TarInfo, prefix: str, content: bytes, row: dict[str, Any] | None) -> Iterator[str]:

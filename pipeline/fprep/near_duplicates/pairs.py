@@ -73,12 +73,11 @@ def candidate_pairs(bits: np.ndarray, distance: int = LARGEST_DISTANCE) -> NearP
     Of a crowd with one and the same fingerprint, all are compared with the first only.
     """
     crowd_first, crowd_second, kept = _crowds(bits)
-    found = [_crowd_pairs(crowd_first, crowd_second)]
+    found = [(crowd_first, crowd_second, *np.zeros((2, len(crowd_first)), np.uint8))]
     for band in range(_BANDS):
-        first, second, apart, mirrored = _band_pairs(bits[kept], band, distance)
-        found += [(kept[first], kept[second], apart, mirrored)]
-    columns = [np.concatenate([piece[column] for piece in found]) for column in range(4)]
-    return _distinct(columns[0], columns[1], columns[2], columns[3])
+        for first, second, apart, mirrored in _band_pairs(bits[kept], band, distance):
+            found.append((kept[first], kept[second], apart, mirrored))
+    return _distinct(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
 def _distinct(first: np.ndarray, second: np.ndarray, apart: np.ndarray, mirrored: np.ndarray) -> NearPairs:
@@ -96,31 +95,24 @@ def _crowds(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs (first of a crowd, one beyond the 64th), and the images that remain for the search."""
     order = np.argsort(bits, kind="stable")
     values = bits[order]
-    starts = (
-        np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])) if len(values) else np.zeros(0, np.int64)
-    )
+    starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
     place = np.arange(len(values)) - np.repeat(starts, np.diff(np.append(starts, len(values))))
     beyond = place >= _MOST_EQUAL
     return order[np.arange(len(values))[beyond] - place[beyond]], order[beyond], np.sort(order[~beyond])
 
 
-def _crowd_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
-    return first, second, np.zeros(len(first), np.uint8), np.zeros(len(first), np.uint8)
-
-
-def _band_pairs(bits: np.ndarray, band: int, distance: int) -> tuple[np.ndarray, ...]:
+def _band_pairs(bits: np.ndarray, band: int, distance: int) -> Iterator[tuple[np.ndarray, ...]]:
     """first, second, distance, mirrored of pairs whose band differs by a bit at most."""
     shift = _BAND_BITS * band
     keys = ((bits >> np.uint64(shift)) & np.uint64((1 << _BAND_BITS) - 1)).astype(np.int64)
     order = np.argsort(keys, kind="stable")
     keys, ordered = keys[order], bits[order]
     starts = np.searchsorted(keys, np.arange((1 << _BAND_BITS) + 1))
-    found: list[tuple[np.ndarray, ...]] = [_crowd_pairs(order[:0], order[:0])]
     for mirrored in (0, 1):
         others = ordered ^ np.uint64(MIRROR_MASK) if mirrored else ordered
-        turned = (MIRROR_MASK >> shift) & ((1 << _BAND_BITS) - 1) if mirrored else 0
+        flipped = (MIRROR_MASK >> shift) & ((1 << _BAND_BITS) - 1) if mirrored else 0
         for probe in (0, *(1 << bit for bit in range(_BAND_BITS))):
-            change = turned ^ probe
+            change = flipped ^ probe
             if change:  # buckets come in pairs: take each from its lower side
                 queries = np.flatnonzero((keys & (1 << (change.bit_length() - 1))) == 0)
                 lows, highs = starts[keys[queries] ^ change], starts[(keys[queries] ^ change) + 1]
@@ -130,10 +122,7 @@ def _band_pairs(bits: np.ndarray, band: int, distance: int) -> tuple[np.ndarray,
             for first, second in _expand(queries, lows, highs):
                 apart = np.bitwise_count(ordered[first] ^ others[second])
                 near = np.flatnonzero(apart <= distance)
-                found.append(
-                    (order[first[near]], order[second[near]], apart[near], np.full(len(near), mirrored, np.uint8))
-                )
-    return tuple(np.concatenate([piece[column] for piece in found]) for column in range(4))
+                yield order[first[near]], order[second[near]], apart[near], np.full(len(near), mirrored, np.uint8)
 
 
 def _expand(queries: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -156,15 +145,12 @@ def _expand(queries: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> Iterato
 def look_the_same(first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     """Whether the thumbnails (N, THUMBNAIL_BYTES) of each pair show the same image; the second ones are mirrored where told."""
     luma, color = split_thumbnails(first)
-    other_luma, other_color = (
-        np.where(mirrored.reshape(-1, *[1] * (plane.ndim - 1)), plane[:, :, ::-1], plane)
-        for plane in split_thumbnails(second)
-    )
-    saturation, other_saturation = (
-        np.abs(plane.astype(np.float32) - 128).mean((1, 2, 3)) for plane in (color, other_color)
-    )
-    color_difference = np.abs(color.astype(np.float32) - other_color.astype(np.float32)).mean((1, 2, 3))
-    one_is_grey = np.minimum(saturation, other_saturation) < _GREY
+    other_luma, other_color = (plane.copy() for plane in split_thumbnails(second))
+    for plane in (other_luma, other_color):
+        plane[mirrored] = plane[mirrored][:, :, ::-1]
+    colors = color.astype(np.float32), other_color.astype(np.float32)
+    color_difference = np.abs(colors[0] - colors[1]).mean((1, 2, 3))
+    one_is_grey = np.min([np.abs(plane - 128).mean((1, 2, 3)) for plane in colors], axis=0) < _GREY
     verdict = (_correlation(luma, other_luma) >= _LEAST_ROUGH) & ((color_difference <= _MOST_ROUGH_COLOR) | one_is_grey)
     rows = np.flatnonzero(verdict)
     if len(rows):

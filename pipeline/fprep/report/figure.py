@@ -119,9 +119,14 @@ def _extent(row: Row) -> tuple[float, float]:
 
 
 def read_images(
-    data: PageData, others: OtherTables, numbers: Sequence[RowId], images: str | None, tell: Callable[[int, int], None], *,
+    data: PageData,
+    others: OtherTables,
+    numbers: Sequence[RowId],
+    images: str | None,
+    tell: Callable[[int, int], None],
+    *,
     follow_links: bool = False,
-) -> Images:  # fmt: skip
+) -> Images:
     """Read the images of these rows; where there is none at all, say why. `tell(done, total)` counts them.
 
     `images` is the raw root of the page's table if it has moved, or "none". Raises `UsageError` if it is no folder.

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from fprep.convert.source_table import SourceTable
+from fprep.shard.card import dataset_card, landmark_text, license_text, vocabulary_text
 from fprep.shard.plan import ShardPlan, features
 from fschemas.failures import FashionkitError
 from fschemas.publish import publish_bytes, publish_sealed, sha256_of
@@ -25,14 +25,6 @@ _RECORD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6,}}\.json")
 
 _TEXT: tuple[type[pl.DataType], ...] = (pl.String, pl.Enum, pl.Categorical)
 _TEXTS = ("description",)  # sentences: long, and no labels
-_TASKS = {"landmarks": "keypoint-detection", "box": "object-detection", "attributes": "image-classification"}
-_SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-)
 
 
 def finish(out: Path, source: SourceTable, plan: ShardPlan, records: list[ShardRecord]) -> None:
@@ -126,61 +118,29 @@ def _metadata(out: Path, source: SourceTable, plan: ShardPlan, records: list[Sha
 
 
 def _card(source: SourceTable, metadata: dict[str, Any]) -> str:
-    """The card. Without its features, `datasets` guesses types from five samples and cuts 1.5 to 1."""
-    num_samples = sum(entry["samples"] for entry in metadata["splits"].values())
-    tasks = [_TASKS[group] for group in metadata["column_groups"] if group in _TASKS]
-    head = {
-        "license": "other",
-        "pretty_name": str(metadata["dataset"]),
-        "task_categories": tasks or ["image-feature-extraction"],
-        "tags": ["webdataset", "fashion"],
-        "size_categories": [next((name for limit, name in _SIZES if num_samples < limit), "n>10M")],
-        "configs": [
-            {
-                "config_name": "default",
-                "default": True,
-                "data_files": [{"split": split, "path": f"{split}-*.tar"} for split in metadata["splits"]],
-            }
-        ],
-        "dataset_info": {"config_name": "default", "features": features(source)},
-    }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n{_body(source, metadata)}"
-
-
-def _body(source: SourceTable, metadata: dict[str, Any]) -> str:
     splits, first = metadata["splits"], next(iter(metadata["splits"]))
     rows = "\n".join(f"| {split} | {entry['samples']} | {entry['shards']} |" for split, entry in splits.items())
     columns = ", ".join(f"`{name}`" for name in source.annotation_columns) or "none"
     last = splits[first]["shards"] - 1
-    sections = [
-        f"# {metadata['dataset']}\n\nA WebDataset written by `fprep shard`: `<key>.jpg` and `<key>.json` per sample.",
-        f"| split | samples | shards |\n|---|---|---|\n{rows}",
-        f"Annotation columns: {columns}. Coordinates are pixels; the center of the top left pixel is (0, 0).",
-        _landmark_text(metadata["landmark_set"]),
-        *(_vocabulary_text(vocabulary) for vocabulary in metadata["vocabularies"].values()),
-        (
-            "## Loading\n\nRun in this folder.\n\n```python\n"
-            "import webdataset\n"
-            f'samples = webdataset.WebDataset("{first}-{{000000..{last:06d}}}.tar", shardshuffle=False).decode("rgb")\n\n'
-            "import datasets\n"
-            f'samples = datasets.load_dataset(".", split="{first}", streaming=True)\n\n'
-            "from fschemas.shard_set import ShardSet  # checked random access, as `ftrain` does\n"
-            'jpeg, annotation = ShardSet.open(".").read(0)\n```'
-        ),
-        f"## License and citation\n\n{metadata['license'] or 'See the source of the images.'}",
-        str(metadata["citation"] or ""),
-    ]
-    return "\n" + "\n\n".join(section for section in sections if section).rstrip() + "\n"
-
-
-def _landmark_text(landmark_set: dict[str, Any] | None) -> str:
-    if landmark_set is None:
-        return ""
-    points = "\n".join(f"| {number} | {name} |" for number, name in enumerate(landmark_set["points"]))
-    visibility = "`landmark_visibility`: -1 not applicable, 0 absent (x = y = 0), 1 occluded, 2 visible."
-    return f"## Landmarks: {landmark_set['name']}\n\n{visibility}\n\n| index | point |\n|---|---|\n{points}"
-
-
-def _vocabulary_text(vocabulary: dict[str, Any]) -> str:
-    values = ", ".join(f"{number} {value}" for number, value in enumerate(vocabulary["values"]))
-    return f"## Vocabulary: {vocabulary['name']}\n\n{values}"
+    loading = (
+        "## Loading\n\nRun in this folder.\n\n```python\n"
+        "import webdataset\n"
+        f'samples = webdataset.WebDataset("{first}-{{000000..{last:06d}}}.tar", shardshuffle=False).decode("rgb")\n\n'
+        "import datasets\n"
+        f'samples = datasets.load_dataset(".", split="{first}", streaming=True)\n\n'
+        "from fschemas.shard_set import ShardSet  # checked random access, as `ftrain` does\n"
+        'jpeg, annotation = ShardSet.open(".").read(0)\n```'
+    )
+    return dataset_card(
+        str(metadata["dataset"]), groups=metadata["column_groups"], num_rows=sum(entry["samples"] for entry in splits.values()),
+        files={split: f"{split}-*.tar" for split in splits}, features=features(source), tags=["webdataset"],
+        sections=[
+            f"# {metadata['dataset']}\n\nA WebDataset written by `fprep shard`: `<key>.jpg` and `<key>.json` per sample.",
+            f"| split | samples | shards |\n|---|---|---|\n{rows}",
+            f"Annotation columns: {columns}. Coordinates are pixels; the center of the top left pixel is (0, 0).",
+            landmark_text(metadata["landmark_set"]),
+            *(vocabulary_text(column, vocabulary) for column, vocabulary in metadata["vocabularies"].items()),
+            loading,
+            license_text(metadata),
+        ],
+    )  # fmt: skip

@@ -144,7 +144,7 @@ def test_lock_without_digests_goes_by_path(tmp_path):
 
 def test_lock_of_something_else_or_damaged(table, tmp_path):
     other = write_audit_table(tmp_path / "other", [{"split": "train", "pixels": photograph(31)}], dataset="other")
-    with pytest.raises(UsageError, match=r"the lock knows no row of it \(1 row\);"):
+    with pytest.raises(UsageError, match=r"the lock has none of its 1 row;"):
         shard(other, tmp_path / "out", lock=table, workers=1)
     with pytest.raises(UsageError, match="no such split lock"):
         shard(table, tmp_path / "out", lock=tmp_path / "none.json", workers=1)

@@ -143,7 +143,7 @@ def test_boxes_around_points_stay_in_the_image(tmp_path, table):
     write_table(tmp_path / "table.parquet", frame.to_arrow(), metadata)
     summary = export(tmp_path / "table.parquet", tmp_path / "coco", "coco")
     coco = COCO(str(tmp_path / "coco/annotations/train.json"))
-    assert any("around the points" in note for note in summary["notes"])
+    assert any("those of the landmarks" in note for note in summary["notes"])
     for annotation in coco.dataset["annotations"]:
         x, y, width, height = annotation["bbox"]
         image = coco.imgs[annotation["image_id"]]

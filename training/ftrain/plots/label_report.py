@@ -96,9 +96,8 @@ def write_classification(
     matrix = confusion(predicted, labels, len(names))
     rows = [[names[index], *matrix[index].tolist()] for index in range(len(names))]
     publish_bytes(out / f"plots/{name}_confusion.csv", csv_bytes(["truth", *names], rows))
-    publish_bytes(
-        out / f"plots/{name}_confusion.png", plot_confusion(matrix, names, subtitle, f"{name}: truth and answer")
-    )
+    image = plot_confusion(matrix, names, subtitle, f"{name}: ground truth and prediction")
+    publish_bytes(out / f"plots/{name}_confusion.png", image)
     parts = per_class(scores, labels, names)
     commonest = _commonest(training_labels, len(names))
     bars: dict[str, dict[str, float]] = {}
@@ -110,13 +109,12 @@ def write_classification(
         if commonest is not None:
             bars[key]["baseline"] = float(index == commonest)
     publish_bytes(out / f"plots/{name}.csv", csv_table(name, ("precision", "recall", "f1", "count"), parts))
-    publish_bytes(
-        out / f"plots/{name}.png", plot_bars(bars, f"Recall of each {name}", subtitle, baseline_name="majority")
-    )
+    image = plot_bars(bars, f"Recall of each {name}", subtitle, baseline_name="majority")
+    publish_bytes(out / f"plots/{name}.png", image)
 
 
 def ranking_baseline(training_counts: np.ndarray, num_rows: int) -> np.ndarray:
-    """Scores num_rows, A that rank attributes by how often they are positive in training: the answer of never looking."""
+    """Scores num_rows, A that rank attributes by how often they are positive in training: the prediction of a model that sees nothing."""
     return np.broadcast_to(frequency_scores(training_counts), (num_rows, len(training_counts)))
 
 
@@ -128,11 +126,11 @@ def positive_counts(notes: Sequence[Mapping[str, Any]], num_attributes: int) -> 
     return counts
 
 
-def subtitle(evaluated: EvaluatedSplit, figure: str) -> str:
-    """What stands below the title of a plot: the set, its split and one figure."""
+def subtitle(evaluated: EvaluatedSplit, metric: str) -> str:
+    """The line below the title of a plot: the set, its split and one metric."""
     metadata = evaluated.shards.metadata
     kind = ", synthetic garments" if metadata.get("synthetic") else ""
-    return f"{metadata.get('dataset')}{kind}: {count(len(evaluated.results['row']), 'image')} of {evaluated.split}, {figure}"
+    return f"{metadata.get('dataset')}{kind}: {count(len(evaluated.results['row']), 'image')} of {evaluated.split}, {metric}"
 
 
 def percent(value: float) -> str:
@@ -164,7 +162,7 @@ def metric_lines(
     baseline_name: str,
     title: str = "metric",
 ) -> Iterator[str]:
-    """A block of a table for a person: a heading, and figures of the model (with intervals where there are) beside the baseline's."""
+    """A block of a table for a person: a heading, and metrics of the model (with intervals where there are) beside the baseline's."""
     shown = [name for name in names if isinstance(model.get(name), float) and np.isfinite(model[name])]
     if shown:
         yield f"{title:<32}{'model':<30}{baseline_name if baseline else ''}".rstrip()
@@ -177,7 +175,7 @@ def metric_lines(
 
 
 def part_lines(title: str, parts: Mapping[str, Mapping[str, float]], baseline_name: str) -> Iterator[str]:
-    """A block of a table for a person: a heading, and `value` and `baseline` of each part, in the columns of `figure_lines`."""
+    """A block of a table for a person: a heading, and `value` and `baseline` of each part, in the columns of `metric_lines`."""
     if parts:
         yield f"{title:<32}{'model':<30}{baseline_name if any('baseline' in part for part in parts.values()) else ''}".rstrip()
     for name, part in parts.items():

@@ -104,11 +104,8 @@ def _numbers(study: _Study) -> dict[str, Any]:
     for kind, names in (("garments", study.landmarks.garments), ("points", study.landmarks.points)):
         places = model.garments[:, None] if kind == "garments" else np.arange(len(study.landmarks))
         among = {name: np.broadcast_to(places == index, model.counted.shape) for index, name in enumerate(names)}
-        numbers[kind] = {
-            name: _part(study, mask, interval=kind == "garments")
-            for name, mask in among.items()
-            if model.counted[mask].any()
-        }
+        used = {name: mask for name, mask in among.items() if model.counted[mask].any()}
+        numbers[kind] = {name: _part(study, mask, interval=kind == "garments") for name, mask in used.items()}
     if sliced := _slices(study):
         numbers["slices"] = sliced
     numbers["collapse"] = _collapse(study)

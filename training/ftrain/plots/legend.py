@@ -6,7 +6,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -38,9 +38,7 @@ class Head:
         room = width - 2 * left
         self.left, self.width = left, width
         self.title = _wrapped(title, room, _TITLE * 1.1)
-        self.subtitle = (
-            [line for part in subtitle.split("\n") for line in _wrapped(part, room, _TEXT)] if subtitle else []
-        )
+        self.subtitle = [line for part in subtitle.splitlines() for line in _wrapped(part, room, _TEXT)]
         self.rows = _rows(list(entries), room)
         self._text_top = 0.16 + 0.24 * len(self.title)
         self._legend_top = self._text_top + 0.17 * len(self.subtitle) + 0.05
@@ -50,23 +48,16 @@ class Head:
         """Draw it at the top of a figure of that width."""
         height, left = figure.get_figheight(), self.left / self.width
         figure.text(left, 1 - 0.12 / height, "\n".join(self.title), size=_TITLE, weight="bold", va="top")
-        figure.text(
-            left, 1 - self._text_top / height, "\n".join(self.subtitle), size=_TEXT, color=FAINT_COLOR, va="top"
-        )
+        subtitle = "\n".join(self.subtitle)
+        figure.text(left, 1 - self._text_top / height, subtitle, size=_TEXT, color=FAINT_COLOR, va="top")
         for number, row in enumerate(self.rows):
             middle = height - self._legend_top - _ROW * (number + 0.5)
             place = self.left
             for entry in row:
                 mark = _MARK if entry.kind != "text" else 0.0
                 _draw_mark(figure, entry, place, middle, self.width, height)
-                figure.text(
-                    (place + mark) / self.width,
-                    middle / height,
-                    entry.label,
-                    size=_TEXT,
-                    color=TEXT_COLOR,
-                    va="center_baseline",
-                )
+                where = (place + mark) / self.width, middle / height
+                figure.text(*where, entry.label, size=_TEXT, color=TEXT_COLOR, va="center_baseline")
                 place += _width(entry)
 
 
@@ -79,20 +70,10 @@ def _draw_mark(figure: Figure, entry: Entry, left: float, middle: float, width: 
             figure.add_artist(Line2D(*place, marker="o", ms=7.4, mfc="#8a9299", mec="none", ls=""))
         figure.add_artist(Line2D(*place, marker="o", ms=6, mfc=face, mec=edge, mew=1.1, ls=""))
     elif entry.kind != "text":
-        look = {"frame": (2.4, "-"), "box": (1.4, "-"), "dashed": (1.4, (0, (3, 2)))}[entry.kind]
-        corner = ((left + 0.01) / width, (middle - 0.06) / height)
-        figure.add_artist(
-            Rectangle(
-                corner,
-                0.15 / width,
-                0.12 / height,
-                fill=False,
-                ec=entry.color,
-                lw=look[0],
-                ls=look[1],
-                transform=figure.transFigure,
-            )
-        )
+        thickness, line = {"frame": (2.4, "-"), "box": (1.4, "-"), "dashed": (1.4, (0, (3, 2)))}[entry.kind]
+        corner, size = ((left + 0.01) / width, (middle - 0.06) / height), (0.15 / width, 0.12 / height)
+        look: Any = {"ec": entry.color, "lw": thickness, "ls": line, "transform": figure.transFigure}
+        figure.add_artist(Rectangle(corner, *size, fill=False, **look))
 
 
 def _rows(entries: Sequence[Entry], room: float) -> list[list[Entry]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -52,7 +52,7 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes = figure.add_subplot()
-        draw_head(figure, "Share of visible points found within a distance", subtitle)
+        draw_head(figure, "Share of visible landmarks found within a distance", subtitle)
         curves = [("model", MODEL_COLOR, columns[1])]
         if len(columns) > 2:
             curves.append(("mean pose", BASELINE_COLOR, columns[2]))
@@ -63,70 +63,70 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
             axes.fill_between(100 * columns[0], 100 * shares, color=color, alpha=0.05, lw=0)
         ends = _apart([100 * shares[-1] for _, _, shares in curves], gap=5.5)
         for (name, color, shares), end in zip(curves, ends, strict=True):
-            text = f"{name} {100 * shares[-1]:.1f} %"
-            axes.annotate(
-                text, (20, end), xytext=(5, 0), textcoords="offset points", color=color, va="center", weight="bold"
-            )
-        axes.set(xlim=(0, 20), ylim=(0, 101), xlabel="distance in % of the normaliser", ylabel="share of points in %")
+            look: Any = {"textcoords": "offset points", "va": "center", "weight": "bold"}
+            axes.annotate(f"{name} {100 * shares[-1]:.1f} %", (20, end), xytext=(5, 0), color=color, **look)
+        axes.set(
+            xlim=(0, 20), ylim=(0, 101), xlabel="distance in % of the normalizer", ylabel="share of landmarks in %"
+        )
         axes.set_xticks(range(0, 21, 5))
         axes.grid(visible=True)
         return to_png(figure)
 
 
 def plot_errors(garments: dict[str, dict[str, Any]], points: dict[str, dict[str, Any]], subtitle: str) -> bytes:
-    """NE per garment with its 95 % interval and per point, the largest on top, beside the mean pose."""
+    """NE per garment with its 95 % interval and per landmark, the largest on top, beside the mean pose."""
+    columns = {"ne": "value", "ne_low": "low", "ne_high": "high", "mean_pose": "baseline", "count": "count"}
     with mpl.rc_context(STYLE):
-        num_bars = len(garments) + len(points)
-        figure = Figure(figsize=(7.2, 1.9 + 0.235 * num_bars), layout="constrained")
-        draw_head(figure, "Normalised error per garment and per point", subtitle)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[len(garments) + 0.5, len(points) + 0.5])
-        _bars(upper, garments, interval=True)
-        _bars(lower, points, interval=False)
-        lower.set_xlabel("NE in %")
-        ends = [
-            part.get(name, 0.0)
-            for part in (*garments.values(), *points.values())
-            for name in ("ne", "ne_high", "mean_pose")
+        figure = Figure(figsize=(7.2, 1.9 + 0.235 * (len(garments) + len(points))), layout="constrained")
+        draw_head(figure, "Normalized error per garment and per landmark", subtitle)
+        both = figure.subplots(2, 1, sharex=True, height_ratios=[len(garments) + 0.5, len(points) + 0.5])
+        parts = [
+            {name: {columns[key]: part[key] for key in columns if key in part} for name, part in group.items()}
+            for group in (garments, points)
         ]
-        lower.set_xlim(0, 100 * 1.14 * max([*ends, 1e-3]))  # of both, with room for the numbers behind the bars
-        handles, names = lower.get_legend_handles_labels()
-        figure.legend(handles, names, loc="upper right", ncols=2, handlelength=1.2)
+        ends = [draw_bars(axes, group, "mean pose", "points") for axes, group in zip(both, parts, strict=True)]
+        both[1].set_xlabel("NE in %")
+        both[1].set_xlim(0, 1.14 * max(*ends, 0.1))  # of both, with room for the numbers behind the bars
+        figure.legend(*both[1].get_legend_handles_labels(), loc="upper right", ncols=2, handlelength=1.2)
         return to_png(figure)
 
 
-def _bars(axes: Axes, parts: dict[str, dict[str, Any]], *, interval: bool) -> None:
-    names = sorted(parts, key=lambda name: float(parts[name]["ne"]))
-    values = np.array([100 * parts[name]["ne"] for name in names])
-    places = np.arange(len(names))
+def draw_bars(axes: Axes, parts: Mapping[str, Mapping[str, float]], baseline_name: str, count_name: str) -> float:
+    """A bar per part, the largest on top: `value`, and where they are `low`, `high`, `baseline`, `count`; all but it shares.
+
+    Returns the largest of them in percent.
+    """
+    names = sorted(parts, key=lambda name: float(parts[name]["value"]))
+    values, places = np.array([100 * parts[name]["value"] for name in names]), np.arange(len(names))
     axes.barh(places, values, height=0.66, color=MODEL_COLOR, label="model")
-    edges = values
-    if interval:
-        low, high = (np.array([100 * parts[name][end] for name in names]) for end in ("ne_low", "ne_high"))
-        spread = np.maximum(0, [values - low, high - values])
-        axes.errorbar(
-            values, places, xerr=spread, fmt="none", ecolor=TEXT_COLOR, elinewidth=1.1, capsize=2.5, capthick=1.1
-        )
-        edges = high
-    has_baseline = all("mean_pose" in parts[name] for name in names)
-    if has_baseline:
-        baseline = [100 * parts[name]["mean_pose"] for name in names]
-        axes.plot(baseline, places, "|", color=BASELINE_COLOR, ms=9, mew=2.2, label="mean pose")
-    for place, value, edge, name in zip(places, values, edges, names, strict=True):
-        text = f"{value:.1f}"
-        axes.annotate(text, (edge, place), xytext=(4, -0.5), textcoords="offset points", va="center", size=8)
-        count = f"{parts[name]['count']}"
-        axes.annotate(
-            count, (1, place), xycoords=("axes fraction", "data"), xytext=(4, -0.5), textcoords="offset points", va="center",
-            size=7.5, color=FAINT_COLOR,
-        )  # fmt: skip
-    axes.annotate(
-        "points", (1, len(names) - 0.45), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-        va="bottom", size=7.5, color=FAINT_COLOR,
-    )  # fmt: skip
-    axes.set_yticks(places, [name.replace("_", " ") for name in names])
+    ends = values
+    if all("low" in parts[name] for name in names):
+        low, ends = (np.array([100 * parts[name][end] for name in names]) for end in ("low", "high"))
+        spread = np.maximum(0, [values - low, ends - values])
+        bar = {"ecolor": TEXT_COLOR, "elinewidth": 1.1, "capsize": 2.5, "capthick": 1.1}
+        axes.errorbar(values, places, xerr=spread, fmt="none", **bar)
+        ends = np.maximum(values, ends)
+    baselines = {place: 100 * parts[name]["baseline"] for place, name in enumerate(names) if "baseline" in parts[name]}
+    if baselines:
+        axes.plot([*baselines.values()], [*baselines], "|", color=BASELINE_COLOR, ms=9, mew=2.2, label=baseline_name)
+    beside: Any = {"textcoords": "offset points", "xytext": (4, -0.5), "va": "center"}
+    margin: Any = {**beside, "xycoords": ("axes fraction", "data"), "size": 7.5, "color": FAINT_COLOR}
+    for place, value, end, name in zip(places, values, ends, names, strict=True):
+        axes.annotate(f"{value:.1f}", (end, place), size=8, **beside)
+        if "count" in parts[name]:
+            axes.annotate(f"{parts[name]['count']:.0f}", (1, place), **margin)
+    if any("count" in part for part in parts.values()):
+        axes.annotate(count_name, (1, len(names) - 0.45), **{**margin, "xytext": (4, 0), "va": "bottom"})
+    axes.set_yticks(places, [shortened(name.replace("_", " "), 30) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=True, axis="x")
+    return float(max([*ends, *baselines.values()], default=0.0))
+
+
+def shortened(text: str, letters: int = 36) -> str:
+    """The text, or as much of it as fits, with an ellipsis."""
+    return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
 
 
 def draw_head(figure: Figure, title: str, subtitle: str) -> None:
@@ -138,7 +138,7 @@ def draw_head(figure: Figure, title: str, subtitle: str) -> None:
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """Places of labels moved so that neighbours are at least `gap` apart."""
+    """Places of labels moved so that neighbors are at least `gap` apart."""
     order = np.argsort(places)
     moved = list(places)
     for lower, upper in pairwise(order):

@@ -16,17 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ftrain.plots.legend import Entry, Head
-from ftrain.plots.plots import STYLE, TEXT_COLOR, to_png
+from ftrain.plots.plots import STYLE, TEXT_COLOR, shortened, to_png
 
 GOOD_COLOR, BAD_COLOR, PREDICTED_COLOR, TRUE_COLOR = "#1f8a4c", "#d0342c", "#0f9fb8", "#f2b705"
 
-_TILE, _LINE, _GAP, _SIDE = (
-    2.2,
-    0.145,
-    0.1,
-    0.14,
-)  # inches: side of an image, height of a line, between tiles, at the edges
-_LETTERS = 36  # of a line at most, as many as stand below an image of that width
+# Inches: side of an image, height of a line, between tiles, at the edges.
+_TILE, _LINE, _GAP, _SIDE = 2.2, 0.145, 0.1, 0.14
 
 MARKS = {1: "✓", 0: "✗", -1: "?"}  # before an attribute that was named: it is true, it is not, nobody said
 MARKS_ENTRY = Entry("text", "", "✓ named and true   ✗ named but not true   ? not known")
@@ -77,9 +72,8 @@ def sheet(
     cell = _TILE + _LINE * num_lines + _GAP
     width = 2 * _SIDE + columns * (_TILE + _GAP) - _GAP
     entries = [*_entries(tiles, {**_MEANING, **(meaning or {})}), *legend]
-    assert drawn_colors(tiles) <= {entry.color for entry in entries}, (
-        "a color is drawn that the legend does not explain"
-    )
+    unexplained = drawn_colors(tiles) - {entry.color for entry in entries}
+    assert not unexplained, f"the legend does not explain {unexplained}"
     top = Head(title, subtitle, entries, width, _SIDE)
     head = top.height
     height = head + num_rows * cell + _SIDE
@@ -113,22 +107,15 @@ def drawn_colors(tiles: Sequence[Tile | None]) -> set[str]:
 def _entries(tiles: Sequence[Tile | None], meaning: Mapping[str, str]) -> list[Entry]:
     """What the tiles have that wants to be explained."""
     some = [tile for tile in tiles if tile is not None]
+    has_points = any(len(tile.points) and not tile.point_colors for tile in some)
     looks = [
         (any(tile.good is True for tile in some), Entry("frame", GOOD_COLOR, meaning["good"])),
         (any(tile.good is False for tile in some), Entry("frame", BAD_COLOR, meaning["bad"])),
         (any(len(tile.boxes) for tile in some), Entry("box", PREDICTED_COLOR, meaning["box"])),
         (any(len(tile.true_boxes) for tile in some), Entry("dashed", TRUE_COLOR, meaning["true_box"])),
-        (
-            any(len(tile.points) and not tile.point_colors for tile in some),
-            Entry("dot", PREDICTED_COLOR, meaning["points"]),
-        ),
+        (has_points, Entry("dot", PREDICTED_COLOR, meaning["points"])),
     ]
     return [entry for shown, entry in looks if shown]
-
-
-def shortened(text: str, letters: int = _LETTERS) -> str:
-    """The text, or as much of it as fits, with an ellipsis."""
-    return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
 
 
 def _draw_image(axes: Axes, tile: Tile) -> None:
