@@ -74,7 +74,7 @@ def audit(
 ) -> Audit:  # fmt: skip
     """Audit the tables together and publish what was found in `out` (the folder of the first table).
 
-    `images` replaces the raw root of a single table; `follow_links`: images may lie behind links that leave it. With `near` every image is decoded at reduced size and compared,
+    `images` replaces the raw root of a single table; `follow_links`: images may be behind links that leave it. With `near` every image is decoded at reduced size and compared,
     `distance` bits of 64 apart at most; without it images are the same by SHA-256 alone. `lock` writes the split lock too.
     `limit` takes so many rows of each table. `dry_run` publishes nothing. Raises `UsageError` and `IntegrityError`.
     """

@@ -1,4 +1,4 @@
-"""Duplicates, and leaks: what stands on both sides of train, val and test, in one table or across several.
+"""Duplicates, and leaks: what is on both sides of train, val and test, in one table or across several.
 
 An error where train knows a held-out image, item or group; a warning where val knows test.
 """
@@ -89,10 +89,10 @@ def find_near(
     seen: dict[tuple[int, bool], int] = {}
     order = np.lexsort((pairs.second, pairs.first, pairs.distance))
     for index in order.tolist():
-        distance, mirrored = int(pairs.distance[index]), bool(pairs.mirrored[index])
+        distance, flipped = int(pairs.distance[index]), bool(pairs.flipped[index])
         sides = [members[int(column[index])] for column in (pairs.first, pairs.second)]
         a, b = (sorted(numbers, key=lambda row: (_RANK[where[row].side], row)) for numbers in sides)
-        if not mirrored:
+        if not flipped:
             twins.append((a[0], b[0], distance))
         # The most binding row of one image against the least binding labelled row of the other, both ways.
         options = [(_last_labelled(a, where), b[0]), (_last_labelled(b, where), a[0])]
@@ -102,7 +102,7 @@ def find_near(
         if (row, bool(severity)) in seen:
             continue
         seen[row, bool(severity)] = index
-        alike = f"{'the mirror image of' if mirrored else 'nearly the same image as'} {other.image}"
+        alike = f"{'a flipped copy of' if flipped else 'nearly the same image as'} {other.image}"
         if severity:
             what = f"{_used(place)} and is {alike}, which is {other.split}{_elsewhere(place, other)}"
             findings.add("leak_near", severity, what, place, other, distance=distance)

@@ -36,7 +36,7 @@ _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 
 @dataclass(frozen=True)
 class SplitLock:
-    """Split of each image, and side (train, val or test) of each group that lies on one side, by their short hashes."""
+    """Split of each image, and side (train, val or test) of each group on one side only, by their short hashes."""
 
     images: dict[str, str]
     groups: dict[str, str]
@@ -47,7 +47,7 @@ class SplitLock:
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The file: names of one split stand one after the other, ascending."""
+        """The file: the names of each split in a row, ascending."""
         counts = {"images": len(self.images), "groups": len(self.groups)}
         content = {**self._content(), "counts": counts, "digest": self.digest}
         return json.dumps(seal(content), indent=1).encode() + b"\n"
@@ -70,7 +70,7 @@ class SplitLock:
 
 def make_lock(rows: pl.DataFrame, images: Images, pairs: NearPairs) -> SplitLock:
     """The lock of the rows of an audit. Of an image in several splits the most binding one counts; an image of train that is
-    nearly the same as one held out is held out too. Groups on both sides are left to their images."""
+    nearly the same as one held out is held out too. Groups on both sides are decided by their images."""
     splits = rows["split"].to_list()
     sides = rows["side"].to_list()
     strongest: dict[int, int] = {}

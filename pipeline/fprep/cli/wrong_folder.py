@@ -14,7 +14,7 @@ _LOOK_AT = 20_000  # names
 
 
 def not_a_reader(name: str) -> None:
-    """Raise `UsageError` where a path stands in the place of the reader."""
+    """Raise `UsageError` if a path is in the place of the reader."""
     if name in readers() or not ("/" in name or Path(name).exists()):
         return
     found = what_it_is(Path(name))

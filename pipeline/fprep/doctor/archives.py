@@ -105,7 +105,7 @@ def _names_in_tar(path: Path) -> list[str]:
                 while len(names) < _MAX_TAR and (member := archive.next()) is not None:
                     names.append(member.name)
         except StopIteration:
-            pass  # further members lie behind more data than we unpack
+            pass  # further members are behind more data than we unpack
     return names
 
 

@@ -1,4 +1,4 @@
-"""`fprep doctor`: what lies in a folder, what is wrong with it, and the line that converts it.
+"""`fprep doctor`: what is in a folder, what is wrong with it, and the line that converts it.
 
 It looks around without opening anything, knows annotation files by their first bytes, and holds what it found against what the
 readers declare. It writes nothing, and its time is bounded: of a huge tree it looks at a part and says so.
@@ -38,7 +38,7 @@ _MAX_NAMES = 3  # findings of one kind about names
 
 @dataclass
 class Checkup:
-    """What the doctor says of `path`: the data sets that lie there, and findings that belong to none of them."""
+    """What the doctor says of `path`: the data sets there, and findings that belong to none of them."""
 
     path: Path
     scan: Scan

@@ -59,7 +59,7 @@ def _homes(looked: Scan, name: str, paths: list[Path], *, alone: bool) -> list[P
 
 
 def _home(looked: Scan, name: str, path: Path) -> Path:
-    """The folder above the topmost one that annotation files lie in."""
+    """The folder above the topmost one that has annotation files."""
     parts = path.parent.relative_to(looked.root).parts
     depth = next((index for index, part in enumerate(parts) if part.lower() in LABEL_FOLDERS), len(parts))
     if name in DOCUMENTS and depth and parts[depth - 1].lower() in SPLIT_FOLDERS:
@@ -155,7 +155,7 @@ def _check_images(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
         return
     name = ours[listing[0]][0].reader
     homes = [home, *(_home(looked, name, path) for path in listing), *(path.parent for path in listing)]
-    if name == "coco":  # whose images may lie in any folder
+    if name == "coco":  # whose images may be in any folder
         homes += [path for path, folder in looked.folders.items() if folder.images and path.is_relative_to(home)]
     sampled = look_for(looked, list(dict.fromkeys(homes)), sample_rows(listing))
     yield from image_findings(sampled, home, nested=name not in COLLECTIVE)
@@ -178,7 +178,7 @@ def _check_documents(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]
 
 
 def _release_file(name: str, pattern: str) -> str:
-    """What a pattern stands for in the release."""
+    """What a pattern means in the release."""
     file = pattern.rpartition("/")[2]
     for entry in SIGNATURES:
         if entry.reader == name and _matches(file, PurePosixPath(entry.place).name):

@@ -14,7 +14,7 @@ ORDER: tuple[Severity, ...] = ("problem", "warning", "note", "good")
 class Finding:
     """One thing about one file or folder; `code` is a fixed word for programs.
 
-    A "problem" stands in the way of a conversion, with a "warning" it will lack something or be wrong, a "note" is good to know.
+    A "problem" prevents a conversion, with a "warning" it will lack something or be wrong, a "note" is good to know.
     """
 
     severity: Severity
@@ -30,7 +30,7 @@ def more_than(paths: list[Path]) -> str:
 
 @dataclass
 class Diagnosis:
-    """A data set that lies at `home`: the reader ("" without one), the variant, `command` to convert it ("" where that cannot
+    """A data set at `home`: the reader ("" without one), the variant, `command` to convert it ("" where that cannot
     work), and what there is to say of its files.
 
     The command reads `raw` (`home` where there is nothing) and has these `options`.

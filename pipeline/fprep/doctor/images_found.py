@@ -1,4 +1,4 @@
-"""Whether the images that the rows name are there, where they lie, and whether they are those that the boxes were drawn in."""
+"""Whether the images of the rows exist, where they are, and whether they have the resolution of the boxes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _USUAL = (
 
 @dataclass(frozen=True)
 class Row:
-    """A sampled row: the path of its image, the file it stands in, and its box where the line ends in one."""
+    """A sampled row: the path of its image, the file it is in, and its box where the line ends in one."""
 
     name: str
     file: Path
@@ -111,7 +111,7 @@ def _below(finder: ImageFinder, name: str) -> Path | None:
 
 
 def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] | None:
-    """An image whose path ends like the row's, by as many folders as possible, and the folder that stands for the rest."""
+    """An image whose path ends like the row's, by as many folders as possible, and the folder in place of the rest."""
     parts = PurePosixPath(name).parts
     folders = parts[:-1]
     candidates = by_last.get(folders[-1], []) if folders else []
@@ -132,7 +132,7 @@ def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] |
 
 
 def image_findings(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Finding]:
-    """What was found of the sampled images; `nested`: say too where they lie, if not where the rows lead."""
+    """What was found of the sampled images; `nested`: say too where they are, if not where the rows lead."""
     rows = {row.name: row for row in sampled.rows}
     found = {row.name for row in sampled.found}
     missing = [row for name, row in rows.items() if name not in found]

@@ -60,7 +60,7 @@ def scan(
     max_depth: int = MAX_DEPTH,
     follow_links: bool = False,
 ) -> Scan:
-    """Look at a folder level by level, so that what lies near the root is seen first.
+    """Look at a folder level by level, so that what is near the root is seen first.
 
     Links are treated as `fprep convert` does: one that leaves the root is noted and, without `follow_links`, not followed.
     A file gives a scan of this file alone.

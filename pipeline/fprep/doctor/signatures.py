@@ -86,7 +86,7 @@ def _fine(layout: str, folder: str, path: bytes) -> list[Signature]:
 _TWO_LEVELS = rb"^img[^/\s]*/[^/\s]+/img_\d{8}\.jpg"
 _FLAT = rb"^img[^/\s]*/img_\d{8}\.jpg"
 _SHOP = rb"^img[^/\s]*/(WOMEN|MEN)/"
-_ITEMS = rb"^id_\d{8}\s+-?[01]\b"  # of two data sets; what lies beside decides
+_ITEMS = rb"^id_\d{8}\s+-?[01]\b"  # of two data sets; the files beside it decide
 _STREET = rb"^img[^/\s]*/(TOPS|DRESSES|CLOTHING|TROUSERS)/"
 
 SIGNATURES: tuple[Signature, ...] = (
@@ -134,7 +134,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(COCO, r".*\.json", rb'\A\s*\{\s*"(info|images|annotations|categories|licenses|attributes|type)"\s*:', "a COCO file", rows=True),
 )  # fmt: skip
 
-# Folders that annotation files lie in; the data set begins above them.
+# Folders that have annotation files; the data set begins above them.
 LABEL_FOLDERS = {
     "anno", "anno_coarse", "anno_fine", "eval", "attributes", "segmentation", "annotations", "tests", "split", "annos", "labels",
     "라벨링데이터", "라벨링 데이터",

@@ -1,7 +1,7 @@
 """COCO: `annotations/<split>.json` with boxes, keypoints, outlines and attributes (Lin et al., Microsoft COCO, ECCV 2014).
 
 Every category has all points of the landmark set, in its order, and the edges that its garment has. `file_name` is the path below
-the raw root. Attributes stand as in Fashionpedia (Jia et al., ECCV 2020): a list of their own, and `attribute_ids` of an
+the raw root. Attributes are as in Fashionpedia (Jia et al., ECCV 2020): a list of their own, and `attribute_ids` of an
 annotation. All ids count from 1. Boxes and outlines count from the corner of the top left pixel, points from its center.
 
 `fprep convert coco` makes an equal table of it again: `info.table` states column groups and vocabularies, `labels` of an annotation

@@ -75,9 +75,8 @@ def export(
     options = ExportOptions(copy, include_images, predictions, limit)
     for name, users in _USED_BY.items():
         if getattr(options, name) and to not in users:
-            raise UsageError(
-                f"--{name.replace('_', '-')} is an option of {', '.join(users)}, not of {to}; leave it out"
-            )
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} is an option of {', '.join(users)}, not of {to}; leave it out")
     out = claim_output(Path(out), "export")
     source = SourceTable.open(Path(table))
     job = ExportJob(source, options, out, images)
@@ -104,14 +103,8 @@ def export(
         with publish(out) as folder:
             folder.mkdir()
             writer.write(job, folder)
-            content = {
-                **receipt,
-                **summary,
-                "counts": job.counts,
-                "notes": job.notes,
-                "content_sha256": _digest_of(folder),
-            }
-            publish_sealed(folder / RECEIPT, content)
+            content = {"counts": job.counts, "notes": job.notes, "content_sha256": _digest_of(folder)}
+            publish_sealed(folder / RECEIPT, {**receipt, **summary, **content})
             files, size = size_of(folder)
     return {**summary, "counts": job.counts, "files": files, "bytes": size, "notes": job.notes, "unchanged": False}
 
@@ -136,7 +129,7 @@ def _receipt(job: ExportJob, to: str) -> dict[str, Any]:
 
 
 def _existing(out: Path) -> str | None:
-    """The id of the export that stands there; raises `IntegrityError` where one of its files is not as it was written."""
+    """The id of the export in a folder; raises `IntegrityError` if one of its files is not as it was written."""
     if not (out / RECEIPT).exists():
         return None
     again = "remove the folder and run `fprep export` again"

@@ -1,7 +1,7 @@
 """Croissant 1.0 (Akhtar et al., Croissant: A Metadata Format for ML-Ready Datasets, 2024): `croissant.json` and the rows it describes.
 
 `table.parquet` holds the rows. Images are described by their path in the original archive and their digest, not included.
-Splits, landmarks and vocabularies are record sets of their own. Columns of nested lists cannot be said in Croissant 1.0; they stand
+Splits, landmarks and vocabularies are record sets of their own. Columns of nested lists cannot be described in Croissant 1.0; they are
 in the Parquet file only.
 """
 
@@ -61,21 +61,18 @@ def write(job: ExportJob, folder: Path) -> None:
     write_table(folder / TABLE, plain_arrow(job.frame), metadata)
     fields, left_out = _fields(job)
     if left_out:
-        job.notes.append(
-            f"{', '.join(left_out)}: nested lists, only in {TABLE}, for Croissant 1.0 cannot describe them"
-        )
-    for split in job.splits:
-        for _ in job.splits[split]:
-            job.progress()
+        what = f"{', '.join(left_out)}: nested lists, only in {TABLE}"
+        job.notes.append(f"{what}, for Croissant 1.0 cannot describe them")
+    for _ in range(sum(map(len, job.splits.values()))):
+        job.progress()
     job.count("rows", len(job.numbers))
     job.count("fields", len(fields))
     records = [{
-        "@type": "cr:RecordSet", "@id": "rows", "name": "rows", "description": "One row a labelled image or garment.",
+        "@type": "cr:RecordSet", "@id": "rows", "name": "rows", "description": "One row per labeled image or garment.",
         "key": {"@id": "rows/key"}, "field": fields,
     }]  # fmt: skip
-    publish_json(
-        folder / "croissant.json", _head(job, sha256_of(folder / TABLE)) | {"recordSet": records + _side_sets(job)}
-    )
+    head = _head(job, sha256_of(folder / TABLE))
+    publish_json(folder / "croissant.json", head | {"recordSet": records + _side_sets(job)})
 
 
 def _head(job: ExportJob, digest: str) -> dict[str, Any]:
@@ -145,21 +142,20 @@ def _side_sets(job: ExportJob) -> list[dict[str, Any]]:
         sets.append(_inline("landmarks", "sc:Enumeration", columns, points))
     for column, vocabulary in sorted(job.vocabularies.items()):
         groups = {member: group for group, members in vocabulary["groups"].items() for member in members}
-        entries = [
-            {"number": number, "name": value, "group": groups.get(number, "")}
-            for number, value in enumerate(vocabulary["values"])
-        ]
+        values = enumerate(vocabulary["values"])
+        entries = [{"number": number, "name": value, "group": groups.get(number, "")} for number, value in values]
         columns = {"number": "sc:Integer", "name": "sc:Text", "group": "sc:Text"}
         sets.append(_inline(f"vocabulary_{column}", "sc:Enumeration", columns, entries))
     return sets
 
 
 def _inline(name: str, kind: str, columns: dict[str, str], entries: list[dict[str, Any]]) -> dict[str, Any]:
+    fields = [
+        {"@type": "cr:Field", "@id": f"{name}/{column}", "name": column, "dataType": data_type}
+        for column, data_type in columns.items()
+    ]
     return {
         "@type": "cr:RecordSet", "@id": name, "name": name, "dataType": kind, "key": {"@id": f"{name}/{next(iter(columns))}"},
-        "field": [
-            {"@type": "cr:Field", "@id": f"{name}/{column}", "name": column, "dataType": data_type}
-            for column, data_type in columns.items()
-        ],
+        "field": fields,
         "data": [{f"{name}/{column}": value for column, value in entry.items()} for entry in entries],
     }  # fmt: skip

@@ -27,13 +27,12 @@ _TEXT = (pl.String, pl.Enum, pl.Categorical)
 
 
 def write(job: ExportJob, folder: Path) -> None:
-    """Write metadata, images where they may be passed on, and the card."""
+    """Write metadata, images where they may be redistributed, and the card."""
     with_images = job.options.include_images or may_be_published(job.metadata)
     if not with_images:
-        job.notes.append(
-            "only metadata: the license of the images does not say that they may be passed on "
-            f"({job.metadata.get('license') or 'none is stated'}); with the right to, add --include-images"
-        )
+        terms = job.metadata.get("license") or "none is stated"
+        what = f"only metadata: the license of the images does not say that they may be redistributed ({terms})"
+        job.notes.append(f"{what}; if you have the right, add --include-images")
     (folder / "data").mkdir()
     for split in job.splits:
         place = folder / "data" / (f"{split}/metadata.jsonl" if with_images else f"{split}.jsonl")

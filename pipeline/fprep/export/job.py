@@ -117,10 +117,8 @@ class ExportJob:
         """Raise `UsageError` where the size of an image is not known."""
         unknown = self.frame["width"].null_count()
         if unknown:
-            raise UsageError(
-                f"{self.source.path}: the size of {wording.count(unknown, 'image')} is not known, and this format needs it; "
-                "run `fprep convert` again with `--check-images header`"
-            )
+            what = f"the size of {wording.count(unknown, 'image')} is not known, and this format needs it"
+            raise UsageError(f"{self.source.path}: {what}; run `fprep convert` again with `--check-images header`")
 
     def need(self, group: str, others: str) -> None:
         """Raise `UsageError` for a table without that column group; `others` are formats that do without."""
@@ -142,13 +140,12 @@ class ExportJob:
             home = (self.final / target).parent.absolute().resolve()
             self._ways[place.parent] = os.path.relpath(self.raw_root.resolve(), home)
         if copy:
-            place.write_bytes(
-                read_image(self.raw_root, row["image"], row["sha256"], follow_links=follows_links(self.metadata))
-            )
+            follow_links = follows_links(self.metadata)
+            place.write_bytes(read_image(self.raw_root, row["image"], row["sha256"], follow_links=follow_links))
         elif path.is_file():
             place.symlink_to(f"{self._ways[place.parent]}/{row['image']}")
         else:
-            raise UsageError(f"{path}: no such image; name the raw root with --images, or convert again")
+            raise UsageError(f"{path}: no such image; give the raw root with --images, or convert again")
 
     def count(self, name: str, more: int = 1) -> None:
         """Count something for the summary."""

@@ -1,7 +1,7 @@
 """Label Studio: `tasks.json` to import and `labeling_config.xml` for the project, so that labels can be seen and corrected.
 
-Places are percent of the size of the image, counted from the corner of its top left pixel. Each garment is a rectangle; its
-points and outlines name it as their parent. Whether a point is hidden is a choice of its region; the labels of the image are
+Positions are percent of the size of the image, counted from the corner of its top left pixel. Each garment is a rectangle; its
+points and outlines have it as their parent. Whether a point is hidden is a choice of its region; the labels of the image are
 choices of the task. Images are named for Label Studio's local files (`LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT` is the raw root).
 """
 
@@ -18,7 +18,7 @@ from fprep.export.job import UNLABELLED, ExportJob, write_list
 from fschemas.publish import publish_bytes
 
 LOCAL_FILES = "/data/local-files/?d="
-_POINT_SIZE = 0.6  # of a drawn point, in percent
+_POINT_SIZE = 0.6  # of a point, in percent
 _CHOICES = ("category", "style", "substyle", "domain", "gender", "pose", "color", "variation")
 _MOST_CHOICES = 2000  # a page with more does not open
 
@@ -84,11 +84,8 @@ def _regions(instance: Instance, name: str, points: list[str]) -> Iterator[dict[
         corners = zip(polygon[0::2], polygon[1::2], strict=True)
         outline = [[_percent(x + 0.5, width), _percent(y + 0.5, height)] for x, y in corners]
         region = {"id": f"{name}-outline{number}", "parentID": f"{name}-box", "from_name": "outline", **frame}
-        yield {
-            **region,
-            "type": "polygonlabels",
-            "value": {"points": outline, "closed": True, "polygonlabels": [instance.label]},
-        }
+        value = {"points": outline, "closed": True, "polygonlabels": [instance.label]}
+        yield {**region, "type": "polygonlabels", "value": value}
     for number, (x, y, v) in enumerate(instance.points):
         if not v:
             continue
@@ -128,21 +125,16 @@ def _config(job: ExportJob, names: tuple[str, ...], choices: dict[str, list[str]
         _labels(view, "PolygonLabels", "outline", names)
     if job.landmark_set is not None:
         _labels(view, "KeyPointLabels", "point", job.landmark_set["points"])
-        control = ET.SubElement(
-            view, "Choices", name="visibility", toName="image", perRegion="true", whenTagName="point", choice="single"
-        )
-        for value in ("visible", "hidden"):
-            ET.SubElement(control, "Choice", value=value)
+        only = {"perRegion": "true", "whenTagName": "point", "choice": "single"}
+        _labels(view, "Choices", "visibility", ("visible", "hidden"), "Choice", **only)
     for column, values in choices.items():
         kind = "multiple" if column == "attributes" else "single-radio"
         ET.SubElement(view, "Header", value=column)
-        control = ET.SubElement(view, "Choices", name=column, toName="image", choice=kind, layout="select")
-        for value in values:
-            ET.SubElement(control, "Choice", value=value)
+        _labels(view, "Choices", column, values, "Choice", choice=kind, layout="select")
     return view
 
 
-def _labels(view: ET.Element, tag: str, name: str, values: Any) -> None:
-    control = ET.SubElement(view, tag, name=name, toName="image")
+def _labels(view: ET.Element, tag: str, name: str, values: Any, entry: str = "Label", **attributes: str) -> None:
+    control = ET.SubElement(view, tag, name=name, toName="image", **attributes)
     for value in values:
-        ET.SubElement(control, "Label", value=value)
+        ET.SubElement(control, entry, value=value)

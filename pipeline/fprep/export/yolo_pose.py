@@ -39,10 +39,8 @@ def write(job: ExportJob, folder: Path) -> None:
             job.count("images")
             job.count("labels", len(found))
     if UNLABELLED in job.splits:
-        count = len(job.splits[UNLABELLED])
-        job.notes.append(
-            f"left out: {wording.count(count, 'image')} without labels, which in this layout would be without a garment"
-        )
+        what = wording.count(len(job.splits[UNLABELLED]), "image")
+        job.notes.append(f"left out: {what} without labels, which in this layout would be without a garment")
     publish_bytes(folder / "data.yaml", _data(job, splits, ids).encode())
 
 
@@ -50,13 +48,8 @@ def label_line(instance: Instance, ids: dict[str, int]) -> str:
     """The line of a garment, without line end."""
     width, height = instance.row["width"], instance.row["height"]
     x1, y1, x2, y2 = instance.box
-    numbers: list[str] = [str(ids[instance.label])]
-    numbers += [
-        _share((x1 + x2) / 2, width),
-        _share((y1 + y2) / 2, height),
-        _share(x2 - x1, width),
-        _share(y2 - y1, height),
-    ]
+    box = ((x1 + x2) / 2, width), ((y1 + y2) / 2, height), (x2 - x1, width), (y2 - y1, height)
+    numbers = [str(ids[instance.label]), *(_share(value, size) for value, size in box)]
     for x, y, v in instance.points:
         numbers += [_share(x + 0.5, width), _share(y + 0.5, height), str(v)] if v else ["0", "0", "0"]
     return " ".join(numbers)

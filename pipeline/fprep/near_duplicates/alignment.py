@@ -1,7 +1,7 @@
 """Undo the small shift and stretch between two thumbnails, then say how well they agree.
 
-Least squares on the linearised image (Lucas and Kanade, IJCAI 1981) with a gain and an offset of brightness, in batches. One
-pixel of a 32-pixel thumbnail is 3 % of the image, so a crop of a few per cent is undone in two or three steps.
+Least squares on the linearized image (Lucas and Kanade, IJCAI 1981) with a gain and an offset of brightness, in batches. One
+pixel of a 32-pixel thumbnail is 3 % of the image, so a crop of a few percent is undone in two or three steps.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _step(a: np.ndarray, b: np.ndarray, warp: np.ndarray) -> np.ndarray:
 
 
 def _sample(a: np.ndarray, warp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The images at the warped places, bilinear, and 1 where these lie inside, else 0."""
+    """The images at the warped positions, bilinear, and 1 where these are inside, else 0."""
     side = a.shape[1]
     centered = np.arange(side, dtype=np.float32) - (side - 1) / 2
     columns = np.arange(side) + warp[:, :1] + warp[:, 2:3] * centered  # (N, S): the warp is separable

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fprep.near_duplicates.alignment import compare_aligned
-from fprep.near_duplicates.perceptual_hash import MIRROR_MASK, Views, split_thumbnails
+from fprep.near_duplicates.perceptual_hash import FLIP_MASK, Views, split_thumbnails
 from fschemas.cores import available_cores
 
 LARGEST_DISTANCE = 10
@@ -36,12 +36,12 @@ _GREY = 2.5  # mean distance of chroma from grey below which an image counts as 
 
 @dataclass(frozen=True)
 class NearPairs:
-    """Pairs of image numbers, first < second, ascending: bits apart, and whether one is the mirror image of the other."""
+    """Pairs of image numbers, first < second, ascending: bits apart, and whether one is a flipped copy of the other."""
 
     first: np.ndarray
     second: np.ndarray
     distance: np.ndarray
-    mirrored: np.ndarray
+    flipped: np.ndarray
 
     def __len__(self) -> int:
         return len(self.first)
@@ -56,7 +56,7 @@ def near_pairs(
 
     def verify(start: int) -> int:
         part = slice(start, start + _VERIFY_AT_ONCE)
-        keep[part] = look_the_same(thumbnails[pairs.first[part]], thumbnails[pairs.second[part]], pairs.mirrored[part])
+        keep[part] = look_the_same(thumbnails[pairs.first[part]], thumbnails[pairs.second[part]], pairs.flipped[part])
         return min(start + _VERIFY_AT_ONCE, len(pairs))
 
     with ThreadPoolExecutor(available_cores()) as threads:  # numpy lets go of the interpreter while it computes
@@ -64,31 +64,31 @@ def near_pairs(
             if progress is not None:
                 progress(done, len(pairs))
     first, second = views.owners[pairs.first[keep]], views.owners[pairs.second[keep]]
-    return _distinct(first, second, pairs.distance[keep], pairs.mirrored[keep])
+    return _distinct(first, second, pairs.distance[keep], pairs.flipped[keep])
 
 
 def candidate_pairs(bits: np.ndarray, distance: int = LARGEST_DISTANCE) -> NearPairs:
-    """Pairs at most `distance` bits apart, mirrored or not, as far as the bands find them; each pair once, at its nearest.
+    """Pairs at most `distance` bits apart, flipped or not, as far as the bands find them; each pair once, at its nearest.
 
     Of a crowd with one and the same fingerprint, all are compared with the first only.
     """
     crowd_first, crowd_second, kept = _crowds(bits)
     found = [(crowd_first, crowd_second, *np.zeros((2, len(crowd_first)), np.uint8))]
     for band in range(_BANDS):
-        for first, second, apart, mirrored in _band_pairs(bits[kept], band, distance):
-            found.append((kept[first], kept[second], apart, mirrored))
+        for first, second, apart, flipped in _band_pairs(bits[kept], band, distance):
+            found.append((kept[first], kept[second], apart, flipped))
     return _distinct(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
-def _distinct(first: np.ndarray, second: np.ndarray, apart: np.ndarray, mirrored: np.ndarray) -> NearPairs:
+def _distinct(first: np.ndarray, second: np.ndarray, apart: np.ndarray, flipped: np.ndarray) -> NearPairs:
     """Each pair of two once, at its nearest."""
     low, high = np.minimum(first, second), np.maximum(first, second)
-    order = np.lexsort((mirrored, apart, high, low))
-    low, high, apart, mirrored = low[order], high[order], apart[order], mirrored[order]
+    order = np.lexsort((flipped, apart, high, low))
+    low, high, apart, flipped = low[order], high[order], apart[order], flipped[order]
     new = np.ones(len(low), bool)
     new[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
     new &= low != high
-    return NearPairs(low[new], high[new], apart[new].astype(np.int64), mirrored[new].astype(bool))
+    return NearPairs(low[new], high[new], apart[new].astype(np.int64), flipped[new].astype(bool))
 
 
 def _crowds(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,17 +102,17 @@ def _crowds(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _band_pairs(bits: np.ndarray, band: int, distance: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """first, second, distance, mirrored of pairs whose band differs by a bit at most."""
+    """first, second, distance, flipped of pairs whose band differs by a bit at most."""
     shift = _BAND_BITS * band
     keys = ((bits >> np.uint64(shift)) & np.uint64((1 << _BAND_BITS) - 1)).astype(np.int64)
     order = np.argsort(keys, kind="stable")
     keys, ordered = keys[order], bits[order]
     starts = np.searchsorted(keys, np.arange((1 << _BAND_BITS) + 1))
-    for mirrored in (0, 1):
-        others = ordered ^ np.uint64(MIRROR_MASK) if mirrored else ordered
-        flipped = (MIRROR_MASK >> shift) & ((1 << _BAND_BITS) - 1) if mirrored else 0
+    for flipped in (0, 1):
+        others = ordered ^ np.uint64(FLIP_MASK) if flipped else ordered
+        mask = (FLIP_MASK >> shift) & ((1 << _BAND_BITS) - 1) if flipped else 0
         for probe in (0, *(1 << bit for bit in range(_BAND_BITS))):
-            change = flipped ^ probe
+            change = mask ^ probe
             if change:  # buckets come in pairs: take each from its lower side
                 queries = np.flatnonzero((keys & (1 << (change.bit_length() - 1))) == 0)
                 lows, highs = starts[keys[queries] ^ change], starts[(keys[queries] ^ change) + 1]
@@ -122,7 +122,7 @@ def _band_pairs(bits: np.ndarray, band: int, distance: int) -> Iterator[tuple[np
             for first, second in _expand(queries, lows, highs):
                 apart = np.bitwise_count(ordered[first] ^ others[second])
                 near = np.flatnonzero(apart <= distance)
-                yield order[first[near]], order[second[near]], apart[near], np.full(len(near), mirrored, np.uint8)
+                yield order[first[near]], order[second[near]], apart[near], np.full(len(near), flipped, np.uint8)
 
 
 def _expand(queries: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -142,12 +142,12 @@ def _expand(queries: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> Iterato
         start = stop
 
 
-def look_the_same(first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Whether the thumbnails (N, THUMBNAIL_BYTES) of each pair show the same image; the second ones are mirrored where told."""
+def look_the_same(first: np.ndarray, second: np.ndarray, flipped: np.ndarray) -> np.ndarray:
+    """Whether the thumbnails (N, THUMBNAIL_BYTES) of each pair show the same image; the second ones are flipped where `flipped` says so."""
     luma, color = split_thumbnails(first)
     other_luma, other_color = (plane.copy() for plane in split_thumbnails(second))
     for plane in (other_luma, other_color):
-        plane[mirrored] = plane[mirrored][:, :, ::-1]
+        plane[flipped] = plane[flipped][:, :, ::-1]
     colors = color.astype(np.float32), other_color.astype(np.float32)
     color_difference = np.abs(colors[0] - colors[1]).mean((1, 2, 3))
     one_is_grey = np.min([np.abs(plane - 128).mean((1, 2, 3)) for plane in colors], axis=0) < _GREY

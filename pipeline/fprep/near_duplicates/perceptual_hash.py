@@ -2,7 +2,7 @@
 
 The fingerprint is the signs of 64 low frequencies of the discrete cosine transform of a 32 x 32 luma image (pHash; Zauner,
 Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), with zero instead of the median as threshold: the
-mirrored image then has the same bits but for those of odd horizontal frequency, and mirrored twins are found for nothing.
+flipped image then has the same bits but for those of odd horizontal frequency, and flipped twins are found at no cost.
 JPEGs are decoded at the smallest size that still has 64 pixels a side, which leaves little but the entropy decoding.
 An image with margins of one color, be they padding or the white of a shop, is seen a second time without them.
 """
@@ -43,8 +43,8 @@ _COLUMNS = np.array([h for _, h in _FREQUENCIES])
 _COSINES = np.cos(np.pi / (2 * SIDE) * np.outer(np.arange(9), 2 * np.arange(SIDE) + 1)).astype(np.float32)
 _POWERS = np.uint64(1) << np.arange(64, dtype=np.uint64)
 
-# Bits that change when an image is mirrored.
-MIRROR_MASK = int(sum(1 << bit for bit, (_, h) in enumerate(_FREQUENCIES) if h % 2))
+# Bits that change when an image is flipped.
+FLIP_MASK = int(sum(1 << bit for bit, (_, h) in enumerate(_FREQUENCIES) if h % 2))
 
 
 @dataclass(frozen=True, slots=True)

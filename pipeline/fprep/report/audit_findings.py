@@ -116,9 +116,8 @@ def choose_findings(data: PageData, others: OtherTables, budget: int) -> list[Fi
         return []
     audit = data.audit.with_columns(pl.col(_TEXT).cast(pl.String).fill_null(""), pl.col("distance").cast(pl.Float64))
     audit = audit.filter(pl.col("key") != "").with_columns(rank=severity_rank()).sort("rank", maintain_order=True)
-    audit = audit.with_columns(turn=pl.int_range(pl.len()).over("rank", "kind")).sort(
-        "rank", "turn", maintain_order=True
-    )
+    audit = audit.with_columns(turn=pl.int_range(pl.len()).over("rank", "kind"))
+    audit = audit.sort("rank", "turn", maintain_order=True)
     chosen: list[Finding] = []
     for row in audit.head(20 * max(budget, 1)).iter_rows(named=True):
         finding = _finding(row, others)

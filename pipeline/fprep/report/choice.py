@@ -55,12 +55,9 @@ def allot(sizes: Mapping[str, int], budget: int) -> dict[str, int]:
 
 
 def _sheets(data: PageData, budget: int) -> dict[str, list[int]]:
-    frame = _numbered(data)
-    sizes = {split: int((frame["split"] == split).sum()) for split in data.splits}
-    shares = allot(sizes, budget)
-    return {
-        split: _spread(frame.filter(pl.col("split") == split), shares[split]) for split in data.splits if shares[split]
-    }
+    parts = {split: _numbered(data).filter(pl.col("split") == split) for split in data.splits}
+    shares = allot({split: len(part) for split, part in parts.items()}, budget)
+    return {split: _spread(part, shares[split]) for split, part in parts.items() if shares[split]}
 
 
 def _spread(frame: pl.DataFrame, wanted: int) -> list[int]:
@@ -88,15 +85,9 @@ def _items(data: PageData, budget: int) -> dict[str, list[int]]:
     """Items with several images, evenly spread; of each at most six images, from as many splits and sources as it has."""
     if not data.has("item") or budget < 2:
         return {}
-    frame = _numbered(data).with_columns(
-        item=data.frame["item"], domain=texts(data.frame, "domain") if data.has("domain") else pl.lit("")
-    )
-    several = (
-        frame.filter(pl.col("item") != "")
-        .group_by("item")
-        .agg("number", "split", "domain")
-        .filter(pl.col("number").list.len() > 1)
-    )
+    domain = texts(data.frame, "domain") if data.has("domain") else pl.lit("")
+    frame = _numbered(data).with_columns(item=data.frame["item"], domain=domain).filter(pl.col("item") != "")
+    several = frame.group_by("item").agg("number", "split", "domain").filter(pl.col("number").list.len() > 1)
     if several.is_empty():
         return {}
     rich = pl.col("split").list.n_unique() + pl.col("domain").list.n_unique()

@@ -6,6 +6,7 @@ The page needs nothing but itself: no script, no file beside it, no network. The
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def write_page(
 
     `table` is a table.parquet or its folder, `audit` an audit.parquet elsewhere than beside it. `images` is the raw root, if
     it is no longer where convert found it, or "none" for a page without images. `max_images` bounds their number in all,
-    `limit` the rows that are looked at, evenly spread. `follow_links`: images may lie behind links
+    `limit` the rows that are looked at, evenly spread. `follow_links`: images may be behind links
     that leave the raw root, which the table says itself where it was converted so. `dry_run` makes the page and publishes nothing.
 
     Raises `UsageError` for a wrong option or a missing table, `IntegrityError` for a damaged one, `OSError` for what the disk
@@ -53,10 +54,8 @@ def write_page(
     data = load(table, audit, limit)
     others = OtherTables(data)
     choice = choose(data, others, 0 if images == NO_IMAGES else max_images)
-    drawn = read_images(
-        data, others, choice.rows(), images, lambda done, total: tell("images", done, total), follow_links=follow_links
-    )
-    parts = _sections(data, drawn, choice)
+    shown = read_images(data, others, choice.rows(), images, partial(tell, "images"), follow_links=follow_links)
+    parts = _sections(data, shown, choice)
     page = document(
         f"{data.dataset}: report", parts, dataset=data.dataset, metadata=data.metadata, remarks=data.remarks,
         facts=[(number, _plural(name, number)) for number, name in _facts(data)], about=_about(data), digest=data.source.sha256,
@@ -64,12 +63,12 @@ def write_page(
     if not dry_run:
         remove_leftovers_of(out)
         publish_bytes(out, page)
-    num_shown = sum(bool(entry.content) for entry in drawn.small.values())
-    missing = {drawn.rows[number]["image"]: entry.problem for number, entry in drawn.small.items() if entry.problem}
+    num_shown = sum(bool(entry.content) for entry in shown.small.values())
+    missing = {shown.rows[number]["image"]: entry.problem for number, entry in shown.small.items() if entry.problem}
     return {
         "out": str(out), "written": not dry_run, "bytes": len(page), "dataset": data.dataset, "rows": len(data.frame),
         "images": num_shown, "missing": dict(sorted(missing.items())), "sections": [part.name for part in parts],
-        "pairs": len(choice.findings), "items": len(choice.items), "remarks": [*data.remarks, *([drawn.nothing] if drawn.nothing else [])],
+        "pairs": len(choice.findings), "items": len(choice.items), "remarks": [*data.remarks, *([shown.nothing] if shown.nothing else [])],
     }  # fmt: skip
 
 
@@ -121,10 +120,7 @@ def _plural(name: str, number: int) -> str:
 
 def _about(data: PageData) -> str:
     groups = ", ".join(data.metadata.get("column_groups") or ()) or "none"
-    stated = {name: value for name, value in (data.metadata.get("options") or {}).items() if value is not None}
-    options = (
-        f" Options of the conversion: {', '.join(f'{name} {value}' for name, value in stated.items())}."
-        if stated
-        else ""
-    )
-    return f"Column groups: {groups}.{options} Rows on this page: {percent(len(data.frame), data.total)}."
+    stated = (data.metadata.get("options") or {}).items()
+    options = ", ".join(f"{name} {value}" for name, value in stated if value is not None) or "none"
+    rows = percent(len(data.frame), data.total)
+    return f"Column groups: {groups}. Options of the conversion: {options}. Rows on this page: {rows}."

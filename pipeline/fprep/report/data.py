@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from fprep.audit.findings import SCHEMA
 from fprep.convert.report import REJECTED_FILE, REPORT_FILE, REPORT_SHAPE
 from fprep.convert.source_table import SourceTable
 from fschemas.failures import UsageError
@@ -18,18 +19,6 @@ from fschemas.splits import SPLITS
 from fschemas.table_file import read_metadata, read_table
 
 AUDIT_FILE = "audit.parquet"
-_AUDIT_COLUMNS = (
-    "kind",
-    "severity",
-    "table",
-    "key",
-    "other_table",
-    "other_key",
-    "split",
-    "other_split",
-    "distance",
-    "message",
-)
 CLASS_COLUMNS = ("category", "garment", "style")  # the first that says something names the class of an image
 
 
@@ -86,9 +75,8 @@ def load(table: Path, audit: Path | None, limit: int | None) -> PageData:
     frame = source.frame
     if limit is not None and limit < total:
         frame = frame[evenly(total, limit)]
-        remarks.append(
-            f"This page looks at {limit:,} of {total:,} rows, evenly spread; numbers of the conversion are of all rows."
-        )
+        what = f"This page looks at {limit:,} of {total:,} rows, evenly spread"
+        remarks.append(f"{what}; numbers of the conversion are of all rows.")
     report = _report(source.path.with_name(REPORT_FILE), remarks)
     rejected = _rejected(source.path.with_name(REJECTED_FILE), report, remarks)
     found = set(frame["split"].cast(pl.String).to_list())
@@ -107,9 +95,8 @@ def evenly(total: int, wanted: int) -> list[int]:
 
 def _report(path: Path, remarks: list[str]) -> dict[str, Any]:
     if not path.exists():
-        remarks.append(
-            f"There is no {REPORT_FILE} beside the table, so this page says nothing of the rows that were not kept."
-        )
+        what = f"There is no {REPORT_FILE} beside the table"
+        remarks.append(f"{what}, so this page says nothing of the rows that were not kept.")
         return {}
     return read_json(path, REPORT_SHAPE, sealed=True, remedy="run `fprep convert` again")
 
@@ -119,9 +106,8 @@ def _rejected(path: Path, report: dict[str, Any], remarks: list[str]) -> pl.Data
         return None
     expected = report.get("rejected_sha256")
     if expected and sha256_of(path) != expected:
-        remarks.append(
-            f"{REJECTED_FILE} is not the one that {REPORT_FILE} names, so no rejected row is shown; run fprep convert again."
-        )
+        what = f"{REJECTED_FILE} is not the one that {REPORT_FILE} names, so no rejected row is shown"
+        remarks.append(f"{what}; run fprep convert again.")
         return None
     frame = pl.DataFrame(read_table(path))
     missing = [name for name in ("source_file", "source_line", "rule", "message") if name not in frame.columns]
@@ -136,7 +122,7 @@ def _audit_path(given: Path | None, beside: Path) -> Path | None:
 
 def _audit(path: Path, *, given: bool, remarks: list[str]) -> pl.DataFrame | None:
     frame = pl.DataFrame(read_table(path))
-    missing = [name for name in _AUDIT_COLUMNS if name not in frame.columns]
+    missing = [name for name in SCHEMA if name not in frame.columns]
     if missing:
         what = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
         if given:
@@ -154,9 +140,8 @@ def _audited(path: Path, sha256: str, remarks: list[str]) -> dict[str, Any]:
         return {}
     tables: list[dict[str, Any]] = metadata.get("tables") or []
     if tables and not any(entry.get("sha256") == sha256 for entry in tables):
-        remarks.append(
-            f"{AUDIT_FILE} is of other tables than this one, or of an earlier version of it; run fprep audit again."
-        )
+        what = "of other tables than this one, or of an earlier version of it"
+        remarks.append(f"{AUDIT_FILE} is {what}; run fprep audit again.")
     return metadata
 
 
@@ -167,9 +152,8 @@ def texts(frame: pl.DataFrame, column: str) -> pl.Series:
 
 def counts_by_split(data: PageData, column: str) -> list[tuple[str, dict[str, int]]]:
     """Value and its rows per split, the most frequent first; values of equal number in the order of their names."""
-    return sorted_by_total(
-        data.frame.select(texts(data.frame, "split").alias("split"), texts(data.frame, column).alias("value"))
-    )
+    values = texts(data.frame, column).alias("value")
+    return sorted_by_total(data.frame.select(texts(data.frame, "split").alias("split"), values))
 
 
 def sorted_by_total(values: pl.DataFrame) -> list[tuple[str, dict[str, int]]]:

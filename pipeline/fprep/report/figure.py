@@ -74,10 +74,8 @@ class Images:
 
 def _chips(row: Row, metadata: dict[str, Any]) -> list[tuple[str, str, str]]:
     """CSS class, text and column of each label below an image."""
-    said = [(name, row.get(name)) for name in _CHIP_COLUMNS]
-    chips = [
-        ("chip", str(value), name) for name, value in said if value not in (None, "", "unknown", "normal", _title(row))
-    ]
+    unsaid = (None, "", "unknown", "normal", _title(row))
+    chips = [("chip", str(row[name]), name) for name in _CHIP_COLUMNS if row.get(name) not in unsaid]
     chips += [("chip", name, "garment") for name in (row.get("garments") or ())]
     for column, kind in (("attributes_positive", "chip attribute"), ("attributes_maybe", "chip perhaps")):
         names = names_of(metadata, "attributes", row.get(column) or ())
@@ -108,7 +106,7 @@ def _title(row: Row) -> str:
 
 
 def _extent(row: Row) -> tuple[float, float]:
-    """The size of an image that is not there, from the table or from what is drawn in it."""
+    """The size of an image that is missing, from the table or from its labels."""
     if row.get("width") and row.get("height"):
         return row["width"], row["height"]
     box = row.get("box") or [0, 0, 0, 0]

@@ -12,7 +12,7 @@ from fprep.report.data import CLASS_COLUMNS, PageData, counts_by_split, flat, so
 from fprep.report.page import Section, percent, section
 from fschemas.wording import count
 
-# Color classes of the style sheet, by what they stand for.
+# Color classes of the style sheet, by their meaning.
 _ACCOUNTS = (
     ("kept", "good", "kept"), ("rejected", "bad", "rejected"), ("superseded", "quiet1", "superseded"),
     ("left_out", "quiet2", "left out"), ("joined", "quiet3", "joined to other rows"), ("header", "quiet4", "headers"),
@@ -25,6 +25,12 @@ _LABELS = {
 _NOTHING = ("", "unknown")
 _NUM_FILES = 200
 _MAX_IDS = 1 << 15
+_ATTRIBUTE_LEGEND = (
+    ("positive", "positive"),
+    ("maybe", "possible (“maybe”)"),
+    ("unknown", "unknown"),
+    ("track", "known to be absent"),
+)
 _KINDS = {"attributes_positive": "positive", "attributes_maybe": "maybe", "attributes_unknown": "unknown"}
 
 
@@ -34,10 +40,8 @@ def rows_section(data: PageData) -> Section | None:
     if not report.get("lines"):
         return None
     published: dict[str, dict[str, int]] = report.get("totals") or {}
-    totals = [
-        (name, count(entry["found"]), count(entry["published"]), percent(entry["found"], entry["published"]))
-        for name, entry in published.items()
-    ]
+    numbers = [(name, entry["found"], entry["published"]) for name, entry in published.items()]
+    totals = [(name, count(found), count(all_), percent(found, all_)) for name, found, all_ in numbers]
     files: dict[str, dict[str, int]] = report.get("files") or {}
     used = {key: name for key, _, name in _ACCOUNTS if any(entry.get(key) for entry in files.values())}
     lines = [
@@ -46,7 +50,7 @@ def rows_section(data: PageData) -> Section | None:
     ]
     return section(
         "rows", "What became of the lines", report=report, totals=totals, files=lines, num_files=len(files),
-        num_different=sum(entry["found"] != entry["published"] for entry in published.values()),
+        num_different=sum(found != all_ for _, found, all_ in numbers),
         accounts=[(color, int(report.get(key, 0)), name) for key, color, name in _ACCOUNTS], head=("file", "lines", *used.values()),
     )  # fmt: skip
 
@@ -113,14 +117,8 @@ def attribute_section(data: PageData) -> Section | None:
     used = [group for group, members in groups.items() if is_used[members].any()]
     positives = data.frame["attributes_positive"].list.len()
     without = count(int((positives == 0).sum()), "image")
-    entries = [
-        ("positive", "positive"),
-        ("maybe", "possible (“maybe”)"),
-        ("unknown", "unknown"),
-        ("track", "known to be absent"),
-    ]
     return section(
-        "attributes", "Attributes", entries=[entry for entry in entries if entry[0] in (*numbers, "track")],
+        "attributes", "Attributes", entries=[entry for entry in _ATTRIBUTE_LEGEND if entry[0] in (*numbers, "track")],
         said=f"{count(size, 'attribute')}; {positives.mean() or 0:.1f} positive ones per image, {without} without any",
         charts=[_attribute_chart(len(data.frame), group, groups[group], names, numbers) for group in used],
         unused=", ".join(f"{group or 'attributes'} ({len(groups[group])})" for group in groups if group not in used),

@@ -21,7 +21,7 @@ from fprep.convert.command import convert
 from fprep.near_duplicates.alignment import compare_aligned
 from fprep.near_duplicates.pairs import candidate_pairs, look_the_same, near_pairs
 from fprep.near_duplicates.perceptual_hash import (
-    MIRROR_MASK,
+    FLIP_MASK,
     ImageTask,
     Views,
     fingerprint,
@@ -65,15 +65,15 @@ CHANGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_changed_copies_are_found_among_others(tmp_path, change, mirrored):
+@pytest.mark.parametrize("is_flipped", [False, True])
+def test_changed_copies_are_found_among_others(tmp_path, change, is_flipped):
     others = [seen(tmp_path, jpeg(photograph(seed))) for seed in range(100, 130)]
     for seed in range(6):
         image = photograph(seed)
-        copy = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
+        copy = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if is_flipped else image
         looks = [seen(tmp_path, jpeg(image)), *others, seen(tmp_path, CHANGES[change](copy))]
         pairs = near_pairs(Views.of(dict(enumerate(looks))))
-        assert list(zip(pairs.first, pairs.second, pairs.mirrored, strict=True)) == [(0, 31, mirrored)]
+        assert list(zip(pairs.first, pairs.second, pairs.flipped, strict=True)) == [(0, 31, is_flipped)]
 
 
 @pytest.mark.parametrize("scale", [1, 2.7])
@@ -136,15 +136,15 @@ def test_candidates_are_those_of_the_definition():
     bits = generator.integers(0, 2**63, 300, dtype=np.uint64) * np.uint64(2) + generator.integers(
         0, 2, 300, dtype=np.uint64
     )
-    for row in range(100, 300):  # near and mirrored copies of the first hundred
+    for row in range(100, 300):  # near and flipped copies of the first hundred
         flips = generator.choice(64, generator.integers(0, 13), replace=False)
         bits[row] = bits[row % 100] ^ np.bitwise_or.reduce(
             np.uint64(1) << flips.astype(np.uint64), initial=np.uint64(0)
         )
-        bits[row] ^= np.uint64(MIRROR_MASK if row % 2 else 0)
+        bits[row] ^= np.uint64(FLIP_MASK if row % 2 else 0)
     plain = np.bitwise_count(bits[:, None] ^ bits).astype(int)
-    turned = np.bitwise_count(bits[:, None] ^ bits ^ np.uint64(MIRROR_MASK)).astype(int)
-    nearest = np.minimum(plain, turned)
+    flipped_apart = np.bitwise_count(bits[:, None] ^ bits ^ np.uint64(FLIP_MASK)).astype(int)
+    nearest = np.minimum(plain, flipped_apart)
     pairs = candidate_pairs(bits)
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert len(found) == len(pairs)
@@ -152,8 +152,8 @@ def test_candidates_are_those_of_the_definition():
     may = {(i, j) for i, j in zip(*np.nonzero(np.triu(nearest <= 10, 1)), strict=True)}
     assert must <= found <= may
     assert len(found) > 0.8 * len(may)
-    for i, j, distance, mirrored in zip(pairs.first, pairs.second, pairs.distance, pairs.mirrored, strict=True):
-        assert distance == (turned if mirrored else plain)[i, j]
+    for i, j, distance, is_flipped in zip(pairs.first, pairs.second, pairs.distance, pairs.flipped, strict=True):
+        assert distance == (flipped_apart if is_flipped else plain)[i, j]
 
 
 def test_a_crowd_of_equal_fingerprints_stays_small():
@@ -162,10 +162,10 @@ def test_a_crowd_of_equal_fingerprints_stays_small():
     assert set(pairs.first.tolist()) | set(pairs.second.tolist()) == set(range(5000))
 
 
-def test_mirrored_image_has_the_masked_fingerprint():
+def test_flipped_image_has_the_masked_fingerprint():
     for seed in range(20):
         luma = np.asarray(photograph(seed, 32, 32).convert("L"))
-        assert fingerprint(luma[:, ::-1]) == fingerprint(luma) ^ MIRROR_MASK
+        assert fingerprint(luma[:, ::-1]) == fingerprint(luma) ^ FLIP_MASK
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -173,8 +173,8 @@ def test_orientation_as_pillow_turns(orientation):
     image = photograph(1, 30, 20)
     exif = image.getexif()
     exif[0x0112] = orientation
-    turned = ImageOps.exif_transpose(image)
-    assert (upright(np.asarray(image), orientation) == np.asarray(turned)).all()
+    flipped_apart = ImageOps.exif_transpose(image)
+    assert (upright(np.asarray(image), orientation) == np.asarray(flipped_apart)).all()
 
 
 def test_images_that_are_not_there_or_broken(tmp_path):
@@ -196,7 +196,7 @@ def planted(tmp_path):
         {"split": "test", "pixels": twin, "category": "Skirt"},
         {"split": "train", "pixels": jpeg(near.resize((60, 100), 3)), "attributes_positive": [0, 7, 10, 13, 17, 24]},  # 2: leak_near with 3
         {"split": "val", "pixels": near},
-        {"split": "train", "pixels": flipped},  # 4: duplicate_near with 5, mirrored: no label conflict
+        {"split": "train", "pixels": flipped},  # 4: duplicate_near with 5, flipped: no label conflict
         {"split": "train", "pixels": flipped.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "category": "Skirt"},
         {"split": "train", "group": "img/shoot1"},  # 6: leak_group with 7
         {"split": "test", "group": "img/shoot1"},
@@ -214,7 +214,7 @@ def test_everything_that_was_planted_is_found(planted):
         "leak_identical": 1, "leak_near": 1, "leak_group": 2, "conflict_category": 1, "conflict_attributes": 1,
         "duplicate_near": 1, "duplicate_identical": 1, "image_blank": 1,
     }  # fmt: skip
-    [identical], [near], [mirrored] = (
+    [identical], [near], [flipped] = (
         of_kind(result, kind) for kind in ("leak_identical", "leak_near", "duplicate_near")
     )
     assert (identical["key"], identical["other_key"], identical["split"], identical["other_split"]) == (
@@ -225,8 +225,8 @@ def test_everything_that_was_planted_is_found(planted):
     )
     assert (identical["severity"], identical["distance"]) == ("error", 0)
     assert (near["key"], near["other_key"], near["severity"], near["other_split"]) == ("k0002", "k0003", "error", "val")
-    assert {mirrored["key"], mirrored["other_key"]} == {"k0004", "k0005"}
-    assert "mirror image" in mirrored["message"]
+    assert {flipped["key"], flipped["other_key"]} == {"k0004", "k0005"}
+    assert "flipped copy" in flipped["message"]
     assert {(row["key"], row["severity"]) for row in of_kind(result, "leak_group")} == {
         ("k0006", "error"),
         ("k0008", "warning"),

@@ -372,7 +372,7 @@ def test_points_that_stand_still_are_a_collapse_and_fail_after_everything_is_wri
 
     monkeypatch.setattr(Keypoints, "predict", stand_still)
     options = {"workers": 0, "device": "cpu"}
-    with pytest.raises(RejectedError, match="the model collapsed: its points stand nearly still"):
+    with pytest.raises(RejectedError, match="the model collapsed: its landmarks hardly move"):
         evaluate_run(run, str(folder), tmp_path / "out", **options)
     assert "WARNING: the model collapsed" in (tmp_path / "out/summary.txt").read_text()
     line = ["evaluate", str(run), str(folder), "--out", str(tmp_path / "out"), "--workers", "0", "--device", "cpu"]

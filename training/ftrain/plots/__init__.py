@@ -1,1 +1,1 @@
-"""What people read of a model: figures beside their baselines, plots, sheets, and answers in words and images."""
+"""What people read about a model: metrics beside their baselines, plots, contact sheets, and predictions in words and images."""

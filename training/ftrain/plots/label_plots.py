@@ -16,7 +16,7 @@ _NUMBERED = 20  # classes: beyond that, cells are too small for numbers
 def plot_confusion(
     matrix: np.ndarray, names: Sequence[str], subtitle: str = "", title: str = "Ground truth and prediction"
 ) -> bytes:
-    """PNG of counts C, C (row: truth, column: answer), colored by the share of the row; classes that do not occur are left out."""
+    """PNG of counts C, C (row: ground truth, column: prediction), colored by the share of the row; classes that do not occur are left out."""
     counts = np.asarray(matrix)
     kept = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     counts, labels = counts[np.ix_(kept, kept)], [shortened(names[index], 22) for index in kept.tolist()]
@@ -30,7 +30,7 @@ def plot_confusion(
         axes.set_xticks(range(len(kept)), labels, rotation=90, size=7.5)
         totals = [f"{label}  {total}" for label, total in zip(labels, counts.sum(axis=1), strict=True)]
         axes.set_yticks(range(len(kept)), totals, size=7.5)
-        axes.set(xlabel="answer, in % of its truth", ylabel="truth, with its number of images")
+        axes.set(xlabel="prediction, in % of the row", ylabel="ground truth, with its number of images")
         for spine in axes.spines.values():
             spine.set_visible(False)
         if len(kept) <= _NUMBERED:

@@ -38,7 +38,7 @@ class _Study:
     evaluated: EvaluatedSplit
     model: PointErrors
     baseline: PointErrors | None
-    majority: float | None  # share of images that always naming the commonest training garment names right
+    majority: float | None  # share of images that always answering the most frequent training garment is right for
 
 
 def landmark_metrics(
@@ -135,7 +135,7 @@ def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _collapse(study: _Study) -> dict[str, Any]:
-    """Whether the points stand still: their spread over images, in shares of the size, beside that of the true ones."""
+    """Whether the predictions hardly move: their spread over images, in shares of the size, beside that of the true ones."""
     results, counted = study.evaluated.results, study.model.counted
     enough = counted.sum(axis=0) >= _LEAST_FOR_SPREAD
     if not enough.any():
@@ -145,7 +145,7 @@ def _collapse(study: _Study) -> dict[str, Any]:
         relative = np.where(counted[..., None], points / results["size"][:, None], np.nan)[:, enough]
         spreads.append(float(np.sqrt(np.nanvar(relative, axis=0).mean())))
     spread = spreads[0] / max(spreads[1], 1e-9)
-    sentence = f"its points stand nearly still whatever the image shows: their spread is {spread:.0%} of the true one"
+    sentence = f"its landmarks hardly move whatever the image shows: their spread is {spread:.0%} of the true one"
     return {"collapsed": spread < _STILL, "spread": spread, "sentence": sentence}
 
 

@@ -24,7 +24,7 @@ _EM = 0.62 / 72  # inches per point: width of a letter, on the safe side
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the legend: how the mark looks (none for `text`), its color, and what it stands for."""
+    """A line of the legend: how the mark looks (none for `text`), its color, and its meaning."""
 
     kind: Literal["frame", "box", "dashed", "dot", "ring", "text"]
     color: str
@@ -32,7 +32,7 @@ class Entry:
 
 
 class Head:
-    """What stands above the images of a sheet that is `width` inches wide, from `left` inches on; `height` is known before it is drawn."""
+    """The text above the images of a sheet that is `width` inches wide, from `left` inches on; `height` is known before it is drawn."""
 
     def __init__(self, title: str, subtitle: str, entries: Sequence[Entry], width: float, left: float) -> None:
         room = width - 2 * left

@@ -1,6 +1,6 @@
 """Contact sheets for people: tiles of an image with a frame for right or wrong, boxes, points and lines of text below.
 
-What a tile says is its task's affair; how a sheet looks is decided here. Every sheet explains what is drawn on it: frames, boxes
+The task decides what a tile says; this module decides how a sheet looks. Every sheet explains what is drawn on it: frames, boxes
 and points have an entry in its legend (see `ftrain.plots.legend`).
 """
 
@@ -23,8 +23,8 @@ GOOD_COLOR, BAD_COLOR, PREDICTED_COLOR, TRUE_COLOR = "#1f8a4c", "#d0342c", "#0f9
 # Inches: side of an image, height of a line, between tiles, at the edges.
 _TILE, _LINE, _GAP, _SIDE = 2.2, 0.145, 0.1, 0.14
 
-MARKS = {1: "✓", 0: "✗", -1: "?"}  # before an attribute that was named: it is true, it is not, nobody said
-MARKS_ENTRY = Entry("text", "", "✓ named and true   ✗ named but not true   ? not known")
+MARKS = {1: "✓", 0: "✗", -1: "?"}  # before a predicted attribute: true, false, not known
+MARKS_ENTRY = Entry("text", "", "✓ predicted and true   ✗ predicted but false   ? not known")
 ORDER_ENTRY = Entry("text", "", "from the best to the worst")
 
 Box = Sequence[float]
@@ -34,7 +34,7 @@ Box = Sequence[float]
 class Tile:
     """One image of a sheet, uint8 H, W, 3 RGB, with what is drawn on it in its own pixels.
 
-    `good` frames it green (True), red (False) or not at all (None: the query of a search, or no truth). The first of `lines` is
+    `good` frames it green (True), red (False) or not at all (None: the query of a search, or no ground truth). The first of `lines` is
     bold. `boxes` are predicted, `true_boxes` true ones (x1, y1, x2, y2, pixel centers of the corners); `points` N, 2, each with
     one of `point_colors` (all alike where there are none).
     """
@@ -64,7 +64,7 @@ def sheet(
 ) -> bytes:
     """PNG of tiles, row after row of `columns`; None leaves a place free. The same tiles give the same bytes.
 
-    The legend explains what the tiles have: `meaning` says what good, bad, box, true_box and points stand for where it is not the
+    The legend explains what the tiles have: `meaning` says what good, bad, box, true_box and points mean where it is not the
     usual, and `legend` adds entries.
     """
     num_rows = max(1, -(-len(tiles) // columns))
@@ -142,5 +142,5 @@ def _draw_image(axes: Axes, tile: Tile) -> None:
 
 
 def mistaken(answer: str, truth: str | None) -> str:
-    """An answer, with the truth behind it where it is another: the one wording of all sheets. No truth is known where it is None."""
+    """A prediction, followed by the ground truth where it differs: the one wording of all sheets. None: the truth is not known."""
     return answer if truth is None or truth == answer else f"{answer} (true: {truth})"
