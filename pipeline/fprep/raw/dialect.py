@@ -38,7 +38,7 @@ class Dialect:
 class Record:
     """One record: its first line, its fields, and how many further lines they run over.
 
-    `fault` is rule, message and what was found where the first line is no record; `fields` are empty then. With `has_strays`
+    `fault` is rule, message and what was found if the first line is not a record; `fields` are empty then. With `has_strays`
     quotation marks stand inside fields that do not begin with one, as they do where the delimiter is another one.
     """
 

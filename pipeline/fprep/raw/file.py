@@ -171,7 +171,7 @@ class RawFile:
 
 
 def stamp_of(path: Path, name: str) -> tuple[int, int]:
-    """Size and time of change; raises `UsageError` for a file that is no file, or too large."""
+    """Size and time of change; raises `UsageError` for something that is not a regular file, or too large."""
     try:
         found = path.stat()
     except OSError as error:
@@ -192,7 +192,7 @@ def check_stamp(stamp: tuple[int, int], path: Path, name: str) -> None:
 
 
 def read_unchanged(path: Path, name: str) -> bytes:
-    """The bytes of a file; raises `UsageError` for one that is no file, too large, or written to at the same time."""
+    """The bytes of a file; raises `UsageError` for something that is not a regular file, too large, or written to at the same time."""
     stamp = stamp_of(path, name)
     with open_regular(path) as file:
         content = file.read(MAX_FILE + 1)

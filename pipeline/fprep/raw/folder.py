@@ -92,7 +92,7 @@ class RawFolder:
 
     @classmethod
     def open(cls, raw: Sequence[Path], *, follow_links: bool = False) -> RawFolder:
-        """Resolve what the user gave; raises `UsageError` where nothing stands. The root is the common parent of all."""
+        """Resolve what the user gave; raises `UsageError` if a path does not exist. The root is the common parent of all."""
         if not raw:
             raise UsageError("no raw folder given; name at least one folder or annotation file")
         given: list[Path] = []

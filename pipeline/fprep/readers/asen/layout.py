@@ -145,13 +145,13 @@ def _match(folder: Path, names: Sequence[str] | dict[str, Any]) -> str:
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} is no name")
+        raise ValueError(f"{value!r} is not a name")
     return value
 
 
 def _count(value: object) -> int:
     if type(value) is not int or not 1 <= value <= 10_000:
-        raise ValueError(f"{value!r} is no number of values")
+        raise ValueError(f"{value!r} is not a number of values")
     return value
 
 

@@ -169,7 +169,7 @@ def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
 def _entries(document: Entry, key: str, name: str) -> list[Entry]:
     value = document.get(key)
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in cast("list[object]", value)):
-        raise UsageError(f"{name}: {key} is no list of objects ({json.dumps(value)[:60]}); this is no COCO file")
+        raise UsageError(f"{name}: {key} is not a list of objects ({json.dumps(value)[:60]}); this is not a COCO file")
     return cast("list[Entry]", value)
 
 

@@ -80,7 +80,7 @@ class _Found:
 def read_attributes(raw: RawFolder, path: Path, num_attributes: int) -> tuple[ListFile, Ids, Ids]:
     """Paths, positive ids (value 1) and unknown ids (0) of all rows; what is neither is known to be absent (-1).
 
-    The list is as `fprep.readers.deepfashion.lists.read_list` gives it, without numbers. Raises `UsageError` for a file that is no text.
+    The list is as `fprep.readers.deepfashion.lists.read_list` gives it, without numbers. Raises `UsageError` for a file that is not text.
     """
     file = raw.open_file(path)
     found, layout, count, num_heading = _Found(), None, None, -1

@@ -170,7 +170,7 @@ def _columns(place: str, text: str, count: int) -> list[str]:
 
 def attribute_names(rows: Sequence[Sequence[str]], types: Sequence[str]) -> list[str]:
     """Unique names of attributes given as Chinese name, English name and number of the type: the English name; where that
-    stands twice, with the type behind it; where that stands twice too, with the Chinese name."""
+    occurs twice, with the type behind it; where that occurs twice too, with the Chinese name."""
     kinds = [types[int(number) - 1] if re.fullmatch("[1-9][0-9]?", number) and int(number) <= len(types) else number
              for _, _, number in rows]  # fmt: skip
     english = [name for _, name, _ in rows]

@@ -29,7 +29,7 @@ def read_descriptions(raw: RawFolder, path: Path) -> pl.DataFrame:
     """Columns item, color and description, a row for each item and color. A damaged record is rejected at its first line;
     of one item and color with two different descriptions neither is believed, with a warning.
 
-    Raises `UsageError` for a file that is no array.
+    Raises `UsageError` for a file that is not an array.
     """
     file = raw.open_file(path)
     text, num_lines = _text_of(file)
@@ -125,13 +125,13 @@ def _record(text: str, position: int) -> tuple[tuple[str, Description], int, str
     if not isinstance(item, str) or _ITEM.fullmatch(item) is None:
         return nothing, end, f"the item is {str(item)[:40]!r}, expected id_ and eight digits"
     if color is not None and not isinstance(color, str):
-        return nothing, end, f"the color of {item} is no text"
+        return nothing, end, f"the color of {item} is not text"
     if isinstance(sentences, str):
         sentences = [sentences]
     if not isinstance(sentences, list) or not all(isinstance(part, str) for part in cast("list[object]", sentences)):
-        return nothing, end, f"the description of {item} is no list of texts"
+        return nothing, end, f"the description of {item} is not a list of texts"
     parts = [part.strip() for part in cast("list[str]", sentences)]
     description = ((color or "").strip(), "\n".join(part for part in parts if part))
     if any("\ud800" <= letter <= "\udfff" or letter == "\ufffd" for letter in "".join(description)):
-        return nothing, end, f"the color or description of {item} is no valid UTF-8"
+        return nothing, end, f"the color or description of {item} is not valid UTF-8"
     return (item, description), end, ""

@@ -111,7 +111,7 @@ def read_list(
 
     `key` is how the first word of a row begins, which tells rows from header lines; with `PATH` it is checked to be a path
     that may be opened. Heading and blank lines are entered into the books; the caller enters the rows, or `join_lists`
-    does. Raises `UsageError` for a file that is no text.
+    does. Raises `UsageError` for a file that is not text.
     """
     file = raw.open_file(path)
     heading: Heading | None = None
@@ -251,7 +251,7 @@ def unusual_paths(names: pl.Series) -> list[int]:
 
 
 def check_paths(listed: ListFile, unusual: list[int] | None = None) -> None:
-    """Rows whose first word is no path that may be opened have a fault; only the `unusual` ones are looked at if given.
+    """Rows whose first word is not a path that may be opened have a fault; only the `unusual` ones are looked at if given.
 
     `\\` and `./` of the paths are made plain.
     """

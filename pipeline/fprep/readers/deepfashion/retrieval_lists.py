@@ -119,7 +119,7 @@ def label_columns(
 
 def compare_types(raw: RawFolder, rows: ListFile, kept: np.ndarray, places: Mapping[str, np.ndarray],
                   boxes: ListFile | None, landmarks: LandmarkRows | None) -> None:  # fmt: skip
-    """Warn where box list and landmark list call a garment differently."""
+    """Warn if the box list and the landmark list disagree about the clothes type."""
     if boxes is None or landmarks is None:
         return
     both = (places["box"] >= 0) & (places["landmark"] >= 0)

@@ -201,7 +201,7 @@ def form_of(outline: dict[str, Any]) -> Form | None:
 
 
 def _decimals(values: list[Any]) -> np.ndarray:
-    """float64; NaN for what is no number. Values beyond float32 are none either."""
+    """float64; NaN for what is not a number. Values beyond float32 are none either."""
     if not set(map(type, values)) <= _NUMBERS:
         values = [value if value.__class__ in _NUMBERS else np.nan for value in values]
     found = np.array(values, np.float64)

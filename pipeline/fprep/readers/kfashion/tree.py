@@ -1,7 +1,7 @@
 """Where K-Fashion lies on a disk: folders of labels, and the folders of images that belong to them.
 
 Images stand beside the labels or in a parallel tree: `라벨링데이터/<style>/1.json` and `원천데이터_2/<style>/1.jpg`, or `labels`
-and `images`. Names are compared after NFC normalisation, for an archive unpacked on a Mac has them in NFD, and without spaces.
+and `images`. Names are compared after NFC normalization, for an archive unpacked on a Mac has them in NFD, and without spaces.
 """
 
 from __future__ import annotations

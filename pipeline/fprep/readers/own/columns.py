@@ -125,7 +125,7 @@ def fitting_image_column(
 
 
 def looks_like_image(value: str) -> bool:
-    """Whether a value ends as the name of an image does, and is no address of one."""
+    """Whether a value ends as the name of an image does, and is not a URL."""
     return value.strip().lower().endswith(IMAGE_EXTENSIONS) and "://" not in value
 
 

@@ -68,7 +68,7 @@ def add_vocabulary(raw: RawFolder, column: str, dataset: str, values: Iterable[s
 def walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
     """Paths from the root of all images below what was given, by name, and of those whose names are not UTF-8.
 
-    What is no image by its name is counted in a note.
+    Files whose names are not those of images are counted in a note.
     """
     found, misnamed = set[str](), set[str]()
     others = Counter[str]()

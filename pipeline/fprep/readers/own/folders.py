@@ -96,7 +96,7 @@ def _path_or_name(key: str, source: str) -> Callable[[Parts], str]:
 
 
 def _splits(raw: RawFolder, parts: list[Parts]) -> list[str] | None:
-    """The split of each image by its topmost folder, None where that is no split."""
+    """The split of each image by its topmost folder, None if that is not a split."""
     wanted = raw.option("split", ("", "top", "none"), "")
     if wanted == "none":
         return None
@@ -106,7 +106,8 @@ def _splits(raw: RawFolder, parts: list[Parts]) -> list[str] | None:
         raw.notes.append(f"splits are those of the folders {', '.join(sorted(names))}")
         return [SPLIT_NAMES[each[0].casefold()] for each in parts]
     if wanted:
-        raise UsageError(f"--map split=top: the folder {strangers[0]!r} is no split; expected {', '.join(SPLIT_NAMES)}")
+        known = ", ".join(SPLIT_NAMES)
+        raise UsageError(f"--map split=top: the folder {strangers[0]!r} is not a split; expected {known}")
     return None
 
 

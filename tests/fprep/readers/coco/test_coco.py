@@ -146,7 +146,7 @@ def test_no_coco_file_and_nothing_like_it(tmp_path):
     with pytest.raises(UsageError, match="no COCO file here"):
         convert("coco", [tmp_path / "raw"], tmp_path / "out")
     (tmp_path / "raw/x.json").write_text('{"images": [1], "annotations": []}')
-    with pytest.raises(UsageError, match="images is no list of objects"):
+    with pytest.raises(UsageError, match="images is not a list of objects"):
         convert("coco", [tmp_path / "raw"], tmp_path / "out")
 
 

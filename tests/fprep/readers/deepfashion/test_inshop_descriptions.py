@@ -58,9 +58,9 @@ def test_description_of_the_color_of_the_image(raw, tmp_path):
 DAMAGED_RECORDS = [
     ('"color": "Medium blue",', '"color" "Medium blue",', "the record is no JSON object"),
     ('"item": "id_00000004",', '"item": 4,', "the item is '4', expected id_ and eight digits"),
-    ('"color": "Medium blue",', '"color": ["Medium blue"],', "the color of id_00000004 is no text"),
-    ('"color": "Medium blue",', '"color": "Medium \\ud800",', "is no valid UTF-8"),
-    ('"100% cotton"', "100", "the description of id_00000004 is no list of texts"),
+    ('"color": "Medium blue",', '"color": ["Medium blue"],', "the color of id_00000004 is not text"),
+    ('"color": "Medium blue",', '"color": "Medium \\ud800",', "is not valid UTF-8"),
+    ('"100% cotton"', "100", "the description of id_00000004 is not a list of texts"),
 ]
 
 

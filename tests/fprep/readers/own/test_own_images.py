@@ -157,7 +157,7 @@ def test_a_reader_of_known_files_takes_no_mapping(tmp_path):
     ("mapping", "message"),
     [
         ({"category": "lastword"}, "did you mean last-word"),
-        ({"split": "top"}, r"'Coat' is no split"),
+        ({"split": "top"}, r"'Coat' is not a split"),
         ({"split": "yes"}, "expected top or none"),
         ({"group": "item"}, "expected folder"),
     ],
