@@ -76,9 +76,9 @@ class ShardRecord:
         images, annotations = (
             tuple(Member(*map(int, sample[start : start + 3])) for sample in samples) for start in (1, 4)
         )
-        texts = (str(value[name]) for name in _TEXTS)
+        plan_id, name, split, sha256 = (str(value[entry]) for entry in (*_TEXTS, "sha256"))
         keys = tuple(str(sample[0]) for sample in samples)
-        return cls(*texts, int(value["bytes"]), str(value["sha256"]), keys, images, annotations)
+        return cls(plan_id, name, split, int(value["bytes"]), sha256, keys, images, annotations)
 
 
 def shard_name(split: str, number: int) -> str:
