@@ -102,7 +102,7 @@ def test_the_same_run_is_taken_up(shards: ShardSet, copy: RunFolder) -> None:
 def test_another_run_is_set_aside_whole(shards: ShardSet, copy: RunFolder) -> None:
     before = {path.relative_to(copy.path): path.read_bytes() for path in copy.path.rglob("*") if path.is_file()}
     wanted = config(learning_rate=0.5, epochs=2)
-    with pytest.raises(UsageError, match=r"fit\.ema_decay was 0\.9 and is 0\.0 and \d more; choose another --run"):
+    with pytest.raises(UsageError, match=r"fit\.checkpoint_every was 3 and is 100 and \d more; choose another --run"):
         copy.start(wanted, shards, "must")
     assert {path.relative_to(copy.path): path.read_bytes() for path in copy.path.rglob("*") if path.is_file()} == before
     decision = copy.start(wanted, shards, "auto")
