@@ -3,7 +3,7 @@
     python benchmarks/retrieval.py [--rows 139709] [--rounds 7] [--kinds hnsw,ivf] [--index FOLDER]
 
 Three sets of vectors: embeddings as a trained network makes them (categories, items and several views of each, more variance
-along few axes), those of a real index (`--index`, tiled between neighbours where it is smaller), and random directions without
+along few axes), those of a real index (`--index`, tiled between neighbors where it is smaller), and random directions without
 any structure, where no index can gain much at a high recall. Queries are views that no index has seen. Everything runs on one
 thread and in interleaved rounds; figures are CPU milliseconds per query, and ratios are taken within a round. `dimension` is
 the intrinsic one around the queries (Levina and Bickel, NIPS 2004): the lower, the easier for an index.
@@ -162,7 +162,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def intrinsic_dimension(cosines: Any) -> float:
-    """Maximum likelihood from the distances of the first 20 neighbours (Levina and Bickel, with MacKay's mean of inverses)."""
+    """Maximum likelihood from the distances of the first 20 neighbors (Levina and Bickel, with MacKay's mean of inverses)."""
     import numpy as np
 
     distances = np.sqrt(np.maximum(2 - 2 * cosines, 1e-12))

@@ -183,7 +183,7 @@ def test_a_nan_on_any_process_stops_all(
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
-    """Of a model without batch normalisation, by all three ways; and constants keep their bits."""
+    """Of a model without batch normalization, by all three ways; and constants keep their bits."""
     torch.manual_seed(0)
     model = torch.nn.Linear(5, 1)
     model.register_buffer("constant", torch.tensor([0.229, 0.9]))

@@ -92,7 +92,7 @@ def test_round_trip_at_any_point_stride_and_amplitude(x, y, stride, amplitude):
     assert 0.85 * amplitude < score[0, 0] <= amplitude * 1.0001
 
 
-def test_the_quarter_move_points_to_the_higher_neighbour():
+def test_the_quarter_move_points_to_the_higher_neighbor():
     cells = torch.tensor([[10.3, 10.4], [10.3, 9.6], [9.6, 10.4], [10.0, 10.0]])
     found, _ = decode(targets_of(to_pixels(cells, 4)), 4, blur_sigma=1.0, offset="quarter")
     expected = torch.tensor([[10.25, 10.25], [10.25, 9.75], [9.75, 10.25], [10.0, 10.0]])

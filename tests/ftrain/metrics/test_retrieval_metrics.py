@@ -8,7 +8,7 @@ import torch
 
 from fschemas.failures import NonFiniteError
 from ftrain.metrics import retrieval
-from ftrain.metrics.retrieval import attribute_map, judge_retrieval
+from ftrain.metrics.retrieval import attribute_map, evaluate_retrieval
 
 METRICS = ("cosine", "euclidean")
 
@@ -39,7 +39,9 @@ def similarity(query, gallery, metric):
 def test_metrics_by_hand():
     # Gallery by distance from the query at 0: a b a c a, so a stands at 1, 3, 5 and c at 4.
     gallery, items = on_a_line(1, 2, 3, 4, 5), ["a", "b", "a", "c", "a"]
-    found = judge_retrieval(on_a_line(0, 0, 0), gallery, ["a", "c", "d"], items, metric="euclidean", top=(1, 2, 3, 5))
+    found = evaluate_retrieval(
+        on_a_line(0, 0, 0), gallery, ["a", "c", "d"], items, metric="euclidean", top=(1, 2, 3, 5)
+    )
     assert found.first.tolist() == [0, 3, -1]
     assert found.num_relevant.tolist() == [3, 1, 0]
     np.testing.assert_allclose(found.recalls[:2], [[1 / 3, 1 / 3, 2 / 3, 1], [0, 0, 0, 1]])
@@ -65,7 +67,7 @@ def test_agrees_with_torchmetrics_and_scikit_learn(metric, chunk):
     )
 
     query, gallery, items, gallery_items = random_set()
-    found = judge_retrieval(query, gallery, items, gallery_items, metric=metric, top=(1, 5, 20), chunk=chunk)
+    found = evaluate_retrieval(query, gallery, items, gallery_items, metric=metric, top=(1, 5, 20), chunk=chunk)
     scores = similarity(query, gallery, metric)
     assert 0 < (~found.evaluated).sum() < 20
     for number in np.flatnonzero(found.evaluated):
@@ -109,7 +111,7 @@ def assert_same(summary, expected):
 @pytest.mark.parametrize("metric", METRICS)
 def test_agrees_with_pytorch_metric_learning(metric):
     query, gallery, items, gallery_items = random_set(seed=1)
-    found = judge_retrieval(query, gallery, items, gallery_items, metric=metric)
+    found = evaluate_retrieval(query, gallery, items, gallery_items, metric=metric)
     assert_same(found.summary(), musgrave(metric, query, items, gallery, gallery_items))
 
 
@@ -117,21 +119,21 @@ def test_agrees_with_pytorch_metric_learning(metric):
 def test_leaving_one_out_agrees_with_pytorch_metric_learning(metric):
     _, images, _, items = random_set(num_gallery=120, seed=2)
     rows = [f"image {number}" for number in range(120)]
-    found = judge_retrieval(images, images, items, items, query_rows=rows, gallery_rows=rows, metric=metric)
+    found = evaluate_retrieval(images, images, items, items, query_rows=rows, gallery_rows=rows, metric=metric)
     assert_same(found.summary(), musgrave(metric, images, items, images, items, itself=True))
 
 
 def test_a_image_never_finds_itself():
     images, items = on_a_line(0, 1, 5), ["a", "a", "b"]
-    found = judge_retrieval(
+    found = evaluate_retrieval(
         images, images, items, items, query_rows=[7, 8, 9], gallery_rows=[7, 8, 9], metric="euclidean"
     )
     assert found.first.tolist() == [0, 0, -1]  # b has no other image
     assert found.num_relevant.tolist() == [1, 1, 0]
-    blind = judge_retrieval(images, images, items, items, metric="euclidean")
+    blind = evaluate_retrieval(images, images, items, items, metric="euclidean")
     assert blind.num_relevant.tolist() == [2, 2, 1]
     # Also where only some images are in both sets, and where the image's copy in the gallery has another item.
-    other = judge_retrieval(
+    other = evaluate_retrieval(
         images[:1], images, ["a"], ["b", "a", "b"], query_rows=["x"], gallery_rows=["x", "y", "z"], metric="euclidean"
     )
     assert other.first.tolist() == [0]
@@ -140,7 +142,7 @@ def test_a_image_never_finds_itself():
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_foreign_image_as_near_stands_before_the_right_one(metric):
     gallery = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
-    found = judge_retrieval(gallery[:1], gallery, ["a"], ["a", "b", "c"], metric=metric)
+    found = evaluate_retrieval(gallery[:1], gallery, ["a"], ["a", "b", "c"], metric=metric)
     assert found.first.tolist() == [1]
     assert found.average_precision.tolist() == [0.5]
 
@@ -151,7 +153,7 @@ def test_a_network_with_constant_output_finds_nothing(metric, dimension):
     """Equal images must stay equal although a product of matrices rounds differently from column to column."""
     image = np.random.default_rng(0).normal(3, 1, (1, dimension)).astype("f4")
     items = np.arange(300) % 60
-    found = judge_retrieval(image.repeat(50, 0), image.repeat(300, 0), items[:50], items, metric=metric)
+    found = evaluate_retrieval(image.repeat(50, 0), image.repeat(300, 0), items[:50], items, metric=metric)
     assert set(found.first.tolist()) == {295}
 
 
@@ -159,34 +161,34 @@ def test_cosines_that_differ_only_by_rounding_are_equal():
     generator = np.random.default_rng(0)
     query, direction = generator.normal(size=(2, 1, 64)).astype("f4")
     gallery = direction * generator.uniform(0.1, 9, (200, 1)).astype("f4")
-    found = judge_retrieval(query, gallery, ["a"], ["b"] * 100 + ["a"] + ["b"] * 99)
+    found = evaluate_retrieval(query, gallery, ["a"], ["b"] * 100 + ["a"] + ["b"] * 99)
     assert found.first.tolist() == [199]
 
 
 @pytest.mark.parametrize("unknown", ["", -1])
 def test_an_unknown_item_matches_nothing_but_competes(unknown):
     items = [unknown, unknown, "a", "b"] if unknown == "" else [unknown, unknown, 0, 1]
-    found = judge_retrieval(on_a_line(0, 0), on_a_line(1, 2, 3, 4), [unknown, items[2]], items, metric="euclidean")
+    found = evaluate_retrieval(on_a_line(0, 0), on_a_line(1, 2, 3, 4), [unknown, items[2]], items, metric="euclidean")
     assert found.first.tolist() == [-1, 2]
 
 
 def test_no_category_filter():
     """A query is compared with the whole gallery: a nearer image of another garment spoils it."""
-    found = judge_retrieval(on_a_line(0), on_a_line(1, 2), ["skirt/1"], ["blouse/9", "skirt/1"], metric="euclidean")
+    found = evaluate_retrieval(on_a_line(0), on_a_line(1, 2), ["skirt/1"], ["blouse/9", "skirt/1"], metric="euclidean")
     assert found.hits(1).tolist() == [False]
 
 
 def test_empty_sets():
-    nothing = judge_retrieval(np.zeros((0, 4)), np.zeros((3, 4)), [], ["a", "b", "c"]).summary()
+    nothing = evaluate_retrieval(np.zeros((0, 4)), np.zeros((3, 4)), [], ["a", "b", "c"]).summary()
     assert nothing["queries"] == 0
     assert math.isnan(nothing["hit_1"])
-    lonely = judge_retrieval(np.ones((2, 4)), np.zeros((0, 4)), ["a", "b"], []).summary()
+    lonely = evaluate_retrieval(np.ones((2, 4)), np.zeros((0, 4)), ["a", "b"], []).summary()
     assert lonely["queries_without_match"] == 2
     assert math.isnan(lonely["map"])
 
 
-def test_an_embedding_of_length_zero_is_no_neighbour():
-    found = judge_retrieval([[1.0, 0.0]], [[0.0, 0.0], [1.0, 3.0]], ["a"], ["b", "a"])
+def test_an_embedding_of_length_zero_is_no_neighbor():
+    found = evaluate_retrieval([[1.0, 0.0]], [[0.0, 0.0], [1.0, 3.0]], ["a"], ["b", "a"])
     assert found.first.tolist() == [0]
 
 
@@ -194,7 +196,7 @@ def test_an_embedding_that_is_no_number_is_an_error():
     gallery = np.ones((3, 4), np.float32)
     gallery[2, 1] = np.inf
     with pytest.raises(NonFiniteError, match="gallery 2"):
-        judge_retrieval(gallery[:1], gallery, [0], [0, 1, 2])
+        evaluate_retrieval(gallery[:1], gallery, [0], [0, 1, 2])
 
 
 def test_the_full_matrix_is_never_made(monkeypatch):
@@ -207,16 +209,16 @@ def test_the_full_matrix_is_never_made(monkeypatch):
 
     monkeypatch.setattr(retrieval.torch, "empty", watched)
     query, gallery, items, gallery_items = random_set()
-    small = judge_retrieval(query, gallery, items, gallery_items, chunk=8)
+    small = evaluate_retrieval(query, gallery, items, gallery_items, chunk=8)
     assert made == [(8, 150)]
-    np.testing.assert_array_equal(small.first, judge_retrieval(query, gallery, items, gallery_items).first)
+    np.testing.assert_array_equal(small.first, evaluate_retrieval(query, gallery, items, gallery_items).first)
 
 
 def test_the_order_of_the_gallery_does_not_matter():
     query, gallery, items, gallery_items = random_set(seed=4)
     order = np.random.default_rng(0).permutation(len(gallery))
-    first = judge_retrieval(query, gallery, items, gallery_items).summary()
-    second = judge_retrieval(query, gallery[order], items, gallery_items[order]).summary()
+    first = evaluate_retrieval(query, gallery, items, gallery_items).summary()
+    second = evaluate_retrieval(query, gallery[order], items, gallery_items[order]).summary()
     assert first == pytest.approx(second)
 
 

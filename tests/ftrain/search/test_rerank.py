@@ -51,12 +51,12 @@ def on_circle(*degrees):
 
 
 def test_a_stranger_between_two_groups_falls_behind():
-    """The query's own group stands at 5 to 30 degrees; a stranger at -4 is nearer, but has other neighbours."""
+    """The query's own group stands at 5 to 30 degrees; a stranger at -4 is nearer, but has other neighbors."""
     gallery = Features(on_circle(-4, 5, 9, 13, 17, -5, -6, -7, -8, -9))
     query = Features(on_circle(0.4))
     plain = ExactSearch(gallery).search(query, Similarity(), 10)
     assert plain.rows[0, 0] == 0
-    found = rerank_candidates(gallery, plain, Similarity(), 4, neighbours=4, expansion=3, share=0.1)
+    found = rerank_candidates(gallery, plain, Similarity(), 4, neighbors=4, expansion=3, share=0.1)
     assert 0 not in found.rows[0, :1]
     assert np.all(np.diff(found.scores[0]) <= 0)
 
@@ -88,7 +88,7 @@ def test_all_of_a_gallery_as_candidates_is_the_paper():
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     gallery, query, similarity = Features(points[1:]), Features(points[:1]), Similarity("euclidean")
     found = rerank_candidates(
-        gallery, ExactSearch(gallery).search(query, similarity, 40), similarity, 40, neighbours=8, expansion=4
+        gallery, ExactSearch(gallery).search(query, similarity, 40), similarity, 40, neighbors=8, expansion=4
     )
     expected = by_sets(cdist(points, points), 8, 4, 0.3)
     np.testing.assert_array_equal(found.rows[0], np.argsort(expected, kind="stable"))

@@ -23,7 +23,7 @@ from ftrain.data.stream import RawSample
 from ftrain.data.types import EvaluatedSplit
 from ftrain.fit import checkpoint
 from ftrain.metrics.mean_pose import MeanPose
-from ftrain.metrics.normalised_error import normalised_distances, summarise
+from ftrain.metrics.normalized_error import normalized_distances, summarize
 from ftrain.metrics.slices import slices
 from ftrain.tasks.keypoints.report import report
 from ftrain.use.evaluate import SYNTHETIC_NOTE, evaluate_run, summary_lines
@@ -129,10 +129,10 @@ def test_its_metrics_are_those_of_the_task_and_of_the_mean_pose_of_train(evaluat
     with torch.no_grad():
         answer = task.predict({name: torch.from_numpy(np.stack([one[name] for one in encoded])) for name in encoded[0]})
     known = {name: values.numpy() for name, values in answer.items()}
-    errors = normalised_distances(
+    errors = normalized_distances(
         known["points"], known["truth"], known["visibility"], known["garment"], *known["size"].T, FASHIONAI_24
     )
-    expected = summarise(errors, FASHIONAI_24)
+    expected = summarize(errors, FASHIONAI_24)
     for name in ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points"):
         assert metrics["model"][name] == pytest.approx(expected[name], abs=1e-4)
     for garment, part in metrics["garments"].items():
@@ -142,10 +142,10 @@ def test_its_metrics_are_those_of_the_task_and_of_the_mean_pose_of_train(evaluat
     train, test = truth_of(shards, shards.rows("train")), truth_of(shards, shards.rows("test"))
     pose = MeanPose.fit(train["truth"], train["visibility"], train["garment"], *train["size"].T, FASHIONAI_24)
     guess = pose.predict(test["garment"], *test["size"].T)
-    baseline = normalised_distances(
+    baseline = normalized_distances(
         guess, test["truth"], test["visibility"], test["garment"], *test["size"].T, FASHIONAI_24
     )
-    assert metrics["mean_pose"]["ne"] == pytest.approx(summarise(baseline, FASHIONAI_24)["ne"])
+    assert metrics["mean_pose"]["ne"] == pytest.approx(summarize(baseline, FASHIONAI_24)["ne"])
     assert metrics["ratio_to_mean_pose"] == pytest.approx(metrics["model"]["ne"] / metrics["mean_pose"]["ne"])
     assert metrics["ratio_to_mean_pose_low"] <= metrics["ratio_to_mean_pose"] <= metrics["ratio_to_mean_pose_high"]
     parts = metrics["garments"].values()

@@ -15,7 +15,7 @@ from fschemas.shard_set import ShardSet
 from ftrain.fit.distributed import processes
 from ftrain.fit.evaluation import results_of_split
 from ftrain.fit.run_folder import RunFolder
-from ftrain.metrics.normalised_error import mean_error, normalised_distances
+from ftrain.metrics.normalized_error import mean_error, normalized_distances
 from ftrain.tasks.task import Task
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.submit import HEADER, write_submission
@@ -87,7 +87,7 @@ def test_the_pipeline_reads_it_back_and_its_error_is_that_of_the_evaluation(shar
     moved = np.abs(np.array(points) - expected)[np.array(visibility) != Visibility.NOT_APPLICABLE]
     assert 0.4 < moved.max() < 0.502
     garments = table["garment"].to_list()
-    evaluated = normalised_distances(points, truth, visibility, garments, *np.array(sizes).T, FASHIONAI_24)
+    evaluated = normalized_distances(points, truth, visibility, garments, *np.array(sizes).T, FASHIONAI_24)
     metrics = evaluate_run(run, shards.place, tmp_path / "out", tta=False, workers=0, device="cpu")
     exact = metrics["model"]["ne"]
     rounded = mean_error(evaluated)

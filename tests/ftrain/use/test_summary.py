@@ -20,7 +20,7 @@ from ftrain.data.config import FitConfig, RunConfig, Stage
 from ftrain.fit.config import load_config
 from ftrain.fit.profiles import PACKAGED_PARAMS
 from ftrain.tasks.task import tasks
-from ftrain.use.summary import count_parameters, network_of, summarise, summary_lines
+from ftrain.use.summary import count_parameters, network_of, summarize, summary_lines
 
 
 class Classifier(Tiny):
@@ -46,7 +46,7 @@ def config_of(*stages: Stage) -> RunConfig:
 
 def test_a_resnet_50_has_its_published_size() -> None:
     """25.56 M parameters and 4.1 G multiply-adds (He et al., CVPR 2016; torchvision's table: 4.09)."""
-    found = summarise(Classifier().eval(), config_of(), depth=2)
+    found = summarize(Classifier().eval(), config_of(), depth=2)
     assert found["totals"]["parameters"] == found["totals"]["trainable"] == 25_557_032
     assert found["totals"]["multiply_adds"] == 4_089_184_256
     rows = {row["name"]: row for row in found["modules"]}
@@ -70,10 +70,10 @@ def test_stages_say_what_they_train(shards: ShardSet) -> None:
     task = tiny_task(shards.metadata)
     total, head = count_parameters(task)[""], count_parameters(task)["garment_head"]
     frozen = Stage(until=0.5, freeze=("network",))
-    found = summarise(task, config_of(frozen, Stage()))
+    found = summarize(task, config_of(frozen, Stage()))
     assert [stage["trainable"] for stage in found["stages"]] == [head, total]
     assert found["totals"]["trainable"] == total
-    found = summarise(task, config_of(Stage(freeze=("network.backbone",))))
+    found = summarize(task, config_of(Stage(freeze=("network.backbone",))))
     rows = {row["name"]: row for row in found["modules"]}
     assert rows["network.backbone"]["trainable"] == 0
     assert rows["network"]["trainable"] == total - head - rows["network.backbone"]["parameters"]
@@ -83,8 +83,8 @@ def test_one_way_through_the_network_is_counted(shards: ShardSet, tmp_path: Path
     """Neither the mirror image nor turned images count, and the numbers of rows add up."""
     run = write_run(tmp_path / "run", shards, flip_test=True, tta_angles=[-5.0, 5.0])
     task, config = network_of(run, None, None, None, None, [])
-    found = summarise(task, config)
-    plain = summarise(tiny_task(shards.metadata, flip_test=False), tiny_config())
+    found = summarize(task, config)
+    plain = summarize(tiny_task(shards.metadata, flip_test=False), tiny_config())
     assert found["totals"] == plain["totals"]
     assert found["totals"]["multiply_adds"] > 0
     assert found["input"] == [TINY["input_size"]] * 2
@@ -97,7 +97,7 @@ def test_one_way_through_the_network_is_counted(shards: ShardSet, tmp_path: Path
 
 def test_a_task_that_is_shown_no_images_has_parameters_only(shards: ShardSet) -> None:
     task = Tiny(TinyConfig(), shards.metadata).eval()
-    found = summarise(task, config_of())
+    found = summarize(task, config_of())
     assert found["totals"]["multiply_adds"] is None
     assert found["totals"]["parameters"] == sum(parameter.numel() for parameter in task.parameters())
     assert list(summary_lines(found))
@@ -127,7 +127,7 @@ def test_every_profile_has_a_summary_without_a_data_set(task: str, profile: str)
     """A resnet101 of 512 pixels takes 4 s of CPU time; no weights are read."""
     network, config = network_of(None, task, profile, None, None, [])
     assert config == load_config(task, None, profile, [])
-    found = summarise(network, config)
+    found = summarize(network, config)
     assert found["totals"]["multiply_adds"] > 1e7
     assert found["totals"]["parameters"] >= found["totals"]["trainable"] > 1e6
     assert list(summary_lines(found))
@@ -148,13 +148,13 @@ def test_a_task_of_params_needs_no_run(shard_folder: Path, tmp_path: Path) -> No
     )
     task, config = network_of(None, "keypoints", "tiny", params, str(shard_folder), ["model.channels=8"])
     assert config.model["channels"] == 8
-    assert summarise(task, config)["totals"]["parameters"] == count_parameters(task)[""]
+    assert summarize(task, config)["totals"]["parameters"] == count_parameters(task)[""]
 
 
 def test_what_requires_a_gradient_still_does(shards: ShardSet) -> None:
     task = tiny_task(shards.metadata)
     task.network.backbone.requires_grad_(False)
     before = {name: parameter.requires_grad for name, parameter in task.named_parameters()}
-    summarise(task, tiny_config())
+    summarize(task, tiny_config())
     assert {name: parameter.requires_grad for name, parameter in task.named_parameters()} == before
     assert set(before.values()) == {True, False}

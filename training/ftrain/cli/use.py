@@ -150,10 +150,10 @@ def summary(
     if task is not None:
         check_config(task, params_here(params), profile, overrides or [])
 
-    from ftrain.use.summary import network_of, summarise, summary_lines
+    from ftrain.use.summary import network_of, summarize, summary_lines
 
     network, config = network_of(run, task, profile, params, shards, overrides or [])
-    found = summarise(network, config, depth=depth)
+    found = summarize(network, config, depth=depth)
     lines = list(summary_lines(found))
     if run is None and shards is None:
         lines.append(

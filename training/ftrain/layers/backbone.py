@@ -12,7 +12,7 @@ from ftrain.layers.lazy_packages import timm_with
 from ftrain.layers.weights import backbone_weights, pixel_statistics
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """uint8 B, H, W, 3 to float B, 3, H, W in channels_last memory, with the mean and deviation that a backbone expects."""
 
     def __init__(self, backbone: str) -> None:
@@ -37,7 +37,7 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, weights: str = "none", strides: tuple[int, ...] = (32,)) -> None:
         super().__init__()
-        self.normalise = Normalise(name)
+        self.normalize = Normalize(name)
         self.features = feature_backbone(name)
         self.outputs, self.widths = outputs_at(name, self.features, strides)
         self._channels_last_output = gives_channels_last(self.features)
@@ -47,7 +47,7 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Features B, width, H / stride, W / stride of each stride."""
-        features = self.features(self.normalise(image))
+        features = self.features(self.normalize(image))
         chosen = [features[output] for output in self.outputs]
         return [level.permute(0, 3, 1, 2) for level in chosen] if self._channels_last_output else chosen
 

@@ -41,7 +41,7 @@ def color_feature(image: np.ndarray, weight: np.ndarray | None = None) -> np.nda
     votes = _spread(weight, height, width).ravel()
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
     histogram = np.zeros(COLOR_DIMS)
-    axes = [_neighbours(lab[:, axis], centers) for axis, centers in enumerate(_AXES)]
+    axes = [_neighbors(lab[:, axis], centers) for axis, centers in enumerate(_AXES)]
     for lightness, lightness_share in axes[0]:
         for red, red_share in axes[1]:
             for blue, blue_share in axes[2]:
@@ -61,7 +61,7 @@ def color_features(images: np.ndarray, weights: np.ndarray | None = None) -> np.
 _AXES = (np.array(LIGHTNESS_CENTERS), np.array(CHROMA_CENTERS), np.array(CHROMA_CENTERS))
 
 
-def _neighbours(values: np.ndarray, centers: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _neighbors(values: np.ndarray, centers: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """The two nearest centers of each value and their shares, which sum to 1; outside of all, the last one has it all."""
     inside = np.clip(values, centers[0], centers[-1])
     lower = np.clip(np.searchsorted(centers, inside, side="right") - 1, 0, len(centers) - 2)

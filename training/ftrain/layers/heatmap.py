@@ -74,7 +74,7 @@ def decode(maps: Tensor, stride: int, blur_sigma: float = 1.0, offset: Offset = 
     targets for a certain point. h and w are 3 or more.
 
     "parabola" fits one through the logarithms of the three cells of each axis, exact for a Gaussian (Zhang et al., CVPR
-    2020, with a diagonal Hessian). "quarter" moves by 0.25 cells towards the higher neighbour of each axis, 0 between
+    2020, with a diagonal Hessian). "quarter" moves by 0.25 cells towards the higher neighbor of each axis, 0 between
     equals: the sign variant of CPN's move towards the second peak, which noise far away cannot mislead. At stride 4 it
     leaves up to 1 pixel per axis, so it is there for comparison with published figures.
     """
@@ -110,7 +110,7 @@ def _parabola_move(line: Tensor, peak: Tensor) -> Tensor:
 
 
 def _quarter_move(line: Tensor, peak: Tensor) -> Tensor:
-    """A quarter of a cell towards the higher neighbour; 0 between equals and at the border, where one is missing."""
+    """A quarter of a cell towards the higher neighbor; 0 between equals and at the border, where one is missing."""
     last = line.shape[-1] - 1
     before = line.gather(-1, (peak - 1).clamp_min(0).unsqueeze(-1)).squeeze(-1)
     after = line.gather(-1, (peak + 1).clamp_max(last).unsqueeze(-1)).squeeze(-1)

@@ -35,7 +35,7 @@ def triplet_loss(
 ) -> Tensor:  # fmt: skip
     """Mean of max(0, d(anchor, positive) - d(anchor, negative) + margin) over the triplets that are mined in the batch.
 
-    `embedding` B, D (normalised here where the distance is the cosine), `labels` B int64. Which triplets:
+    `embedding` B, D (normalized here where the distance is the cosine), `labels` B int64. Which triplets:
 
     - `batch_hard`: every anchor with its farthest positive and its nearest negative; the mean over all anchors that have
       both (Hermans et al., 2017, section 2).

@@ -203,7 +203,7 @@ class ExactSearch:
 def _lower_bound(scores: np.ndarray, top: int) -> float:
     """A number that at least `top` scores reach, near the `top`-th best.
 
-    The `top`-th best of block maxima: sixty times fewer to sort. A block takes rows from all over, as neighbours are alike.
+    The `top`-th best of block maxima: sixty times fewer to sort. A block takes rows from all over, as neighbors are alike.
     """
     num_blocks = len(scores) // _PER_BLOCK
     if num_blocks < 2 * top:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 def detection_curve(
     distances: ArrayLike, counted: ArrayLike, limit: float = 0.2, num_thresholds: int = 101
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Thresholds t = 0 .. `limit` and the share of counted points whose normalised distance is at most t.
+    """Thresholds t = 0 .. `limit` and the share of counted points whose normalized distance is at most t.
 
     `distances` and `counted` are N, K as in `PointErrors`. Shares are NaN when no point counts.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fschemas.landmarks import LandmarkSet, Visibility
-from ftrain.metrics.normalised_error import garment_indices
+from ftrain.metrics.normalized_error import garment_indices
 
 FloatArray = NDArray[np.float64]
 

@@ -30,8 +30,8 @@ _ROUNDING = 4 * float(
 
 
 @dataclass(frozen=True)
-class RetrievalFigures:
-    """What `judge_retrieval` finds for each of Nq queries; a query without match has first -1 and NaN elsewhere.
+class RetrievalMetrics:
+    """What `evaluate_retrieval` finds for each of Nq queries; a query without match has first -1 and NaN elsewhere.
 
     `first` Nq is the rank of the first right gallery image (0 = first), `num_relevant` Nq the number of right ones, `recalls`
     Nq, len(top) the share of them among the first k, `average_precision`, `map_r`, `r_precision` are Nq. `num_gallery`
@@ -77,7 +77,7 @@ class RetrievalFigures:
         }
 
 
-def judge_retrieval(
+def evaluate_retrieval(
     query: ArrayLike,
     gallery: ArrayLike,
     query_items: ArrayLike,
@@ -88,7 +88,7 @@ def judge_retrieval(
     metric: Literal["cosine", "euclidean"] = "cosine",
     top: Sequence[int] = (1, 5, 10, 20, 30, 40, 50),
     chunk: int = 512,
-) -> RetrievalFigures:
+) -> RetrievalMetrics:
     """Rank the whole gallery Ng, D for every query Nq, D; right are images of the query's item.
 
     Items are strings ("" unknown) or integers (negative unknown); an unknown item matches nothing, but its gallery image competes.
@@ -132,7 +132,7 @@ def attribute_map(
     candidates of the same attribute are ranked by cosine; AP = sum of the precisions at the hits / number of right candidates,
     0 if there is none. `map/<attribute>`: mean over its queries; `map`: mean over all queries (so weighted by their number)
     with its 95 % interval `map_low`, `map_high`; `map_of_attributes`: plain mean of the attributes; `queries`, `gallery`,
-    `queries_without_match` (they count as 0 in all of these). Rows as in `judge_retrieval`.
+    `queries_without_match` (they count as 0 in all of these). Rows as in `evaluate_retrieval`.
     """
     kinds, candidate_kinds = np.asarray(query_attributes), np.asarray(gallery_attributes)
     questions, candidates = np.asarray(query), np.asarray(gallery)
@@ -143,7 +143,7 @@ def attribute_map(
         ask, among = np.flatnonzero(kinds == number), np.flatnonzero(candidate_kinds == number)
         if not len(ask):
             continue
-        found = judge_retrieval(
+        found = evaluate_retrieval(
             questions[ask], candidates[among], np.asarray(query_values)[ask], np.asarray(gallery_values)[among],
             query_rows=None if query_rows is None else np.asarray(query_rows)[ask],
             gallery_rows=None if gallery_rows is None else np.asarray(gallery_rows)[among], chunk=chunk,
@@ -217,9 +217,9 @@ def _ranks(
             yield number, np.sort(better) + np.arange(len(right))
 
 
-def _empty(num_queries: int, num_gallery: int, top: tuple[int, ...]) -> RetrievalFigures:
+def _empty(num_queries: int, num_gallery: int, top: tuple[int, ...]) -> RetrievalMetrics:
     """Figures of queries none of which has a match yet."""
-    return RetrievalFigures(
+    return RetrievalMetrics(
         first=np.full(num_queries, -1, np.int64),
         num_relevant=np.zeros(num_queries, np.int64),
         recalls=np.full((num_queries, len(top)), math.nan),
@@ -231,7 +231,7 @@ def _empty(num_queries: int, num_gallery: int, top: tuple[int, ...]) -> Retrieva
     )
 
 
-def _enter(metrics: RetrievalFigures, number: int, ranks: IntArray) -> None:
+def _enter(metrics: RetrievalMetrics, number: int, ranks: IntArray) -> None:
     """Put down the figures of one query whose right images stand at the ascending `ranks`."""
     num_relevant = len(ranks)
     precisions = np.arange(1, num_relevant + 1) / (ranks + 1)

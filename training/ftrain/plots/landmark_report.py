@@ -20,7 +20,7 @@ from ftrain.data.types import EvaluatedSplit
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.keypoint_curves import detection_curve
 from ftrain.metrics.mean_pose import MeanPose
-from ftrain.metrics.normalised_error import PointErrors, mean_error, normalised_distances, summarise
+from ftrain.metrics.normalized_error import PointErrors, mean_error, normalized_distances, summarize
 from ftrain.metrics.slices import slices
 from ftrain.plots.plots import plot_detection_curve, plot_errors
 
@@ -69,11 +69,11 @@ def _study(landmarks: LandmarkSet, evaluated: EvaluatedSplit) -> _Study:
     truth = (
         results["truth"], results["visibility"], results["garment"], results["size"][:, 0], results["size"][:, 1], landmarks
     )  # fmt: skip
-    model = normalised_distances(results["points"], *truth)
+    model = normalized_distances(results["points"], *truth)
     if not len(evaluated.training_rows):
         return _Study(landmarks, evaluated, model, None, None)
     pose, commonest = _learn_baseline(landmarks, evaluated.shards, evaluated.training_rows)
-    baseline = normalised_distances(pose.predict(*truth[2:5]), *truth)
+    baseline = normalized_distances(pose.predict(*truth[2:5]), *truth)
     return _Study(landmarks, evaluated, model, baseline, float(np.mean(results["garment"] == commonest)))
 
 
@@ -150,7 +150,7 @@ def _collapse(study: _Study) -> dict[str, Any]:
 
 
 def _overall(landmarks: LandmarkSet, errors: PointErrors) -> dict[str, float]:
-    summary = summarise(errors, landmarks)
+    summary = summarize(errors, landmarks)
     chosen = {name: summary[name] for name in _OVERALL if name in summary}
     distances = errors.distances[errors.counted]
     within = {f"pck_{percent}": float(np.mean(distances <= percent / 100)) for percent in _PCK_PERCENTS}

@@ -1,7 +1,7 @@
 """Approximate search with faiss: it finds a short list, which is scored exactly as in the exact search.
 
 Vectors are compressed (the main axes that hold most of the variance, a byte each) and arranged in lists around k-means centers
-(`ivf`; Jegou et al., PAMI 2011) or in a graph of neighbours (`hnsw`; Malkov and Yashunin, PAMI 2020). How many lists are
+(`ivf`; Jegou et al., PAMI 2011) or in a graph of neighbors (`hnsw`; Malkov and Yashunin, PAMI 2020). How many lists are
 probed, or how wide the graph is searched, is never fixed: a sweep against exact search chooses the least that reaches the wanted
 recall of the first 20. A system that probed one list only lost what lies beyond its border, and did not know how much.
 """
@@ -33,7 +33,7 @@ _MOST_COMPARED = 0.2  # share of the images; beyond it a matrix product is about
 _LINKS = 24  # of a node of the graph
 _TRAINING_VECTORS = 65_536
 _VALUES = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
-_SHORTLIST = (50, 2.5)  # rows at least, and per wanted one: compression swaps near neighbours
+_SHORTLIST = (50, 2.5)  # rows at least, and per wanted one: compression swaps near neighbors
 _COLOR_SHORTLIST = (200, 10.0)  # the same where color has a say that the index does not know of
 
 APPROXIMATION_SHAPE = {  # of `Approximation.to_json`

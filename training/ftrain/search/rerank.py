@@ -1,6 +1,6 @@
-"""Re-ranking by k-reciprocal neighbours (Zhong et al., CVPR 2017): who is near me and has me near is worth more.
+"""Re-ranking by k-reciprocal neighbors (Zhong et al., CVPR 2017): who is near me and has me near is worth more.
 
-The paper compares every query with the whole gallery. Here one query and its best candidates are all there is: neighbours are
+The paper compares every query with the whole gallery. Here one query and its best candidates are all there is: neighbors are
 looked for among them only, so memory is (M + 1) squared whatever the gallery, and one query is answered at a time. With all of
 a gallery as candidates the result is the paper's for that query.
 """
@@ -25,13 +25,13 @@ def rerank_candidates(
     similarity: Similarity,
     top: int,
     *,
-    neighbours: int = 20,
+    neighbors: int = 20,
     expansion: int = 6,
     share: float = 0.3,
 ) -> Found:
     """The `top` of the candidates in `found` by the mixed distance of the paper; scores become minus that distance.
 
-    `neighbours` and `expansion` are k1 and k2 of the paper, `share` is its lambda, the weight of the original distance.
+    `neighbors` and `expansion` are k1 and k2 of the paper, `share` is its lambda, the weight of the original distance.
     """
     top = min(top, found.rows.shape[1])
     result = Found(
@@ -39,7 +39,7 @@ def rerank_candidates(
     )
     for number, rows in enumerate(found.rows):
         distances = _distances(gallery, rows, found.scores[number], similarity)
-        mixed = reciprocal_distances(distances, neighbours, expansion, share)
+        mixed = reciprocal_distances(distances, neighbors, expansion, share)
         best = np.lexsort((rows, np.round(mixed, 12)))[:top]
         result.rows[number], result.scores[number] = rows[best], -mixed[best]
         result.deep[number], result.color[number] = found.deep[number, best], found.color[number, best]
@@ -47,14 +47,14 @@ def rerank_candidates(
 
 
 def reciprocal_distances(
-    distances: np.ndarray, neighbours: int = 20, expansion: int = 6, share: float = 0.3
+    distances: np.ndarray, neighbors: int = 20, expansion: int = 6, share: float = 0.3
 ) -> np.ndarray:
     """Mixed distances, M, from image 0 to the M others of `distances`, (M + 1) squared with a diagonal of 0."""
     count = len(distances)
     scaled = distances / np.maximum(distances.max(axis=1, keepdims=True), np.finfo(float).tiny)
     order = np.argsort(scaled, axis=1, kind="stable")
-    wide, narrow = _reciprocal(order, neighbours), _reciprocal(order, round(neighbours / 2))
-    # A neighbour's own, narrower set joins where two thirds of it are there already (equation 5).
+    wide, narrow = _reciprocal(order, neighbors), _reciprocal(order, round(neighbors / 2))
+    # A neighbor's own, narrower set joins where two thirds of it are there already (equation 5).
     shared = wide.astype(np.int64) @ narrow.T.astype(np.int64)
     joins = wide & (3 * shared >= 2 * narrow.sum(axis=1)[None, :])
     members = wide | (joins.astype(np.int64) @ narrow.astype(np.int64) > 0)
@@ -67,10 +67,10 @@ def reciprocal_distances(
     return (1 - share) * jaccard + share * scaled[0, 1:]
 
 
-def _reciprocal(order: np.ndarray, neighbours: int) -> np.ndarray:
-    """Whether each is among the nearest of the other, both ways, (M + 1) squared; everyone is his own neighbour."""
+def _reciprocal(order: np.ndarray, neighbors: int) -> np.ndarray:
+    """Whether each is among the nearest of the other, both ways, (M + 1) squared; everyone is his own neighbor."""
     near = np.zeros(order.shape, dtype=bool)
-    np.put_along_axis(near, order[:, : neighbours + 1], values=True, axis=1)
+    np.put_along_axis(near, order[:, : neighbors + 1], values=True, axis=1)
     return near & near.T
 
 

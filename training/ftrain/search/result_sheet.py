@@ -52,7 +52,7 @@ def _subtitle(answer: dict[str, Any], shards: ShardSet | None) -> str:
     parts = [f"score: {similarity} of deep features" + (f" + {weight:g} x that of colors" if weight else "")]
     if answer["reranked"]:
         parts = [
-            f"re-ranked by k-reciprocal neighbours; score: minus their distance; similarity: {parts[0].partition(': ')[2]}"
+            f"re-ranked by k-reciprocal neighbors; score: minus their distance; similarity: {parts[0].partition(': ')[2]}"
         ]
     if shards is None:
         parts.append("the shard set is not where the index says, name it with --shards for images")

@@ -9,7 +9,7 @@ import numpy as np
 
 from fschemas.landmarks import LandmarkSet, Visibility
 from ftrain.data.types import Rows
-from ftrain.metrics.normalised_error import normalised_distances
+from ftrain.metrics.normalized_error import normalized_distances
 
 _LEAST_RANKED = 3  # recall@3 says nothing of so few attributes
 
@@ -24,7 +24,7 @@ def counts_for_error(annotation: dict[str, Any], landmarks: LandmarkSet) -> bool
     points = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1)[None]
     seen = np.asarray(annotation["landmark_visibility"])[None]
     garments, width, height = [annotation["garment"]], [annotation["width"]], [annotation["height"]]
-    return bool(normalised_distances(points, points, seen, garments, width, height, landmarks).counted.any())
+    return bool(normalized_distances(points, points, seen, garments, width, height, landmarks).counted.any())
 
 
 def has_attributes(rows: Rows, groups: Sequence[Sequence[int]] = (), count: int | None = None) -> bool:

@@ -23,7 +23,7 @@ from fschemas.publish import exclusive, publish_bytes, publish_sealed, withdraw
 from ftrain.data.stream import Batch
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.trained_task import as_batch
-from ftrain.layers.backbone import Normalise
+from ftrain.layers.backbone import Normalize
 from ftrain.tasks.task import Task
 from ftrain.use.export_formats import (
     BATCH,
@@ -195,10 +195,10 @@ def _preprocessing(task: Task, example: Batch) -> dict[str, Any]:
     shown = {name: text for name, text in found.items() if name in ("image", "place") or name in example}
     if "image" in example:
         shown["input_size"] = [int(example["image"].shape[2]), int(example["image"].shape[1])]
-    normalise = next((module for module in task.modules() if isinstance(module, Normalise)), None)
-    if normalise is not None:
+    normalize = next((module for module in task.modules() if isinstance(module, Normalize)), None)
+    if normalize is not None:
         shown["normalization"] = {
-            "where": "inside the model", "mean": _numbers(normalise.mean), "deviation": _numbers(normalise.deviation),
+            "where": "inside the model", "mean": _numbers(normalize.mean), "deviation": _numbers(normalize.deviation),
         }  # fmt: skip
     return shown
 

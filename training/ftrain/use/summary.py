@@ -81,7 +81,7 @@ def _facts_of(dataset: str, config: RunConfig) -> dict[str, Any]:
     return {**shards.metadata, "names": names_to_learn(config, shards)}
 
 
-def summarise(task: Task, config: RunConfig, *, depth: int = 2) -> dict[str, Any]:
+def summarize(task: Task, config: RunConfig, *, depth: int = 2) -> dict[str, Any]:
     """The table as plain JSON values: `modules` (one a row), `totals`, and what each stage trains.
 
     `multiply_adds` and `output` are None for a task that cannot be shown single images, and `output` for modules that are not

@@ -122,7 +122,7 @@ def test_trunk_and_deep_stages_are_the_network_that_was_cut(name, stride):
     reference.load_state_dict(whole)
     image = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
-        expected = reference(backbone.normalise(image))
+        expected = reference(backbone.normalize(image))
         trunk = backbone(image)[-1]
         found = deep(trunk)
     strides = reference.feature_info.reduction()

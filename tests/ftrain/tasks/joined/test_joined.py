@@ -29,7 +29,7 @@ from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, pa
 from ftrain.use.evaluate import evaluate_run
 from ftrain.use.export import export_run
 from ftrain.use.predict import PredictOptions, predict_images
-from ftrain.use.summary import network_of, summarise, summary_lines
+from ftrain.use.summary import network_of, summarize, summary_lines
 
 CPU = torch.device("cpu")
 COUNTS = {"train": 24, "query": 12, "gallery": 18}
@@ -195,8 +195,8 @@ def test_an_embedding_of_several_runs_takes_any_images(runs: Path, tmp_path: Pat
 
 def test_a_summary_counts_every_run_once(runs: Path) -> None:
     network, config = network_of(runs / "joined", None, None, None, None, [])
-    found = summarise(network, config)
-    single = [summarise(*network_of(runs / name, None, None, None, None, [])) for name in ("search", "close", "whole")]
+    found = summarize(network, config)
+    single = [summarize(*network_of(runs / name, None, None, None, None, [])) for name in ("search", "close", "whole")]
     assert found["totals"]["parameters"] == sum(one["totals"]["parameters"] for one in [single[0], *single])
     assert found["totals"]["trainable"] == 0
     assert found["totals"]["multiply_adds"] > sum(one["totals"]["multiply_adds"] for one in single)

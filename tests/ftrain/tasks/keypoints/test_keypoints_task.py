@@ -174,7 +174,7 @@ def test_predictions_of_perfect_maps_are_the_truth_in_pixels_of_the_source(flip,
     batch = batch_of(task, range(6), DEEPFASHION_8)
     with_points = batch["visibility"] >= Visibility.OCCLUDED
     perfect = gaussian_targets(batch["points"], with_points, (16, 16), 4, 1.4)
-    plain = task.normalise(batch["image"])
+    plain = task.normalize(batch["image"])
     views = {angle: rotate(plain, angle) if angle else plain for angle in (0.0, *angles)}
 
     def maps_of(image):

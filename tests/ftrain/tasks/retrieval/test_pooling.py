@@ -2,16 +2,16 @@
 
 import torch
 
-from ftrain.tasks.retrieval.pooling import GeneralisedMean, strength
+from ftrain.tasks.retrieval.pooling import GeneralizedMean, strength
 
 
 def test_generalised_means_stand_between_average_and_maximum() -> None:
     features = torch.rand(2, 5, 3, 4) + 0.1
-    torch.testing.assert_close(GeneralisedMean(1.0)(features), features.mean(dim=(2, 3)))
-    torch.testing.assert_close(GeneralisedMean(200.0)(features), features.amax(dim=(2, 3)), rtol=0.02, atol=0)
-    torch.testing.assert_close(GeneralisedMean(2.0)(features), features.square().mean(dim=(2, 3)).sqrt())
+    torch.testing.assert_close(GeneralizedMean(1.0)(features), features.mean(dim=(2, 3)))
+    torch.testing.assert_close(GeneralizedMean(200.0)(features), features.amax(dim=(2, 3)), rtol=0.02, atol=0)
+    torch.testing.assert_close(GeneralizedMean(2.0)(features), features.square().mean(dim=(2, 3)).sqrt())
     dead = torch.zeros(1, 5, 3, 3, requires_grad=True)
-    GeneralisedMean()(dead).sum().backward()
+    GeneralizedMean()(dead).sum().backward()
     assert dead.grad is not None
     assert torch.isfinite(dead.grad).all()
 

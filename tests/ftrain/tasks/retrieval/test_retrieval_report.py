@@ -17,7 +17,7 @@ from tests.shard_sets import CATEGORIES, write_label_set
 from fschemas.failures import UsageError
 from fschemas.shard_set import ShardSet
 from ftrain.data.types import EvaluatedSplit
-from ftrain.metrics.retrieval import judge_retrieval
+from ftrain.metrics.retrieval import evaluate_retrieval
 from ftrain.tasks.retrieval import report as retrieval_report
 from ftrain.tasks.retrieval.chance import chance_metrics
 from ftrain.tasks.retrieval.report import collapse, color_weights, report, summary
@@ -99,7 +99,7 @@ def test_queries_and_gallery_are_kept_apart_and_one_is_left_out_otherwise(shards
     numbers = report(task_of("item"), official, tmp_path / "official")
     rows, embedding, items = official.results["row"], official.results["embedding"], shards.columns["item"]
     asks = np.isin(shards.columns["split"][rows], ["query"])
-    alone = judge_retrieval(embedding[asks], embedding[~asks], items[rows[asks]], items[rows[~asks]]).summary()
+    alone = evaluate_retrieval(embedding[asks], embedding[~asks], items[rows[asks]], items[rows[~asks]]).summary()
     assert {name: numbers["model"][name] for name in ("hit_1", "hit_5", "recall_5", "map")} == {
         name: alone[name] for name in ("hit_1", "hit_5", "recall_5", "map")
     }

@@ -27,7 +27,7 @@ from ftrain.fit.optimization import check_stages, make_optimizer, set_rate
 from ftrain.fit.run_folder import RunFolder
 from ftrain.fit.splits import Splits, sampler_of
 from ftrain.fit.tracking import Trackers
-from ftrain.metrics.retrieval import judge_retrieval
+from ftrain.metrics.retrieval import evaluate_retrieval
 from ftrain.tasks.style.attribute_search import Entries, chance_metrics, entries, nearest, search_metrics
 from ftrain.tasks.style.config import StyleConfig
 from ftrain.tasks.style.labels import Labels, attribute_labels, style_labels
@@ -346,7 +346,7 @@ def test_queries_find_the_gallery_and_never_themselves():
     assert 3 not in near[1].tolist()
     metrics = search_metrics(labels, results)
     vectors, rows = results["embedding"][:, 0], np.arange(5)
-    own = judge_retrieval(
+    own = evaluate_retrieval(
         vectors[[0, 4]], vectors[[1, 2, 4]], ["a", "b"], ["a", "b", "b"], query_rows=rows[[0, 4]], gallery_rows=rows[[1, 2, 4]]
     )  # fmt: skip
     assert metrics["map"] == pytest.approx(own.summary()["map"])

@@ -71,7 +71,7 @@ class BoxMaps(nn.Module):
 
 
 def box_loss(boxes: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """L1 plus generalised IoU loss (Rezatofighi et al., CVPR 2019) of boxes B, 4: a mean over rows, those not `known` B as 0."""
+    """L1 plus generalized IoU loss (Rezatofighi et al., CVPR 2019) of boxes B, 4: a mean over rows, those not `known` B as 0."""
     distances = (boxes - truth).abs().mean(dim=1)
     overlaps = generalized_box_iou_loss(boxes, truth, reduction="none")
     return ((distances + overlaps) * known).mean()

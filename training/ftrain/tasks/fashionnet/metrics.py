@@ -13,8 +13,8 @@ from ftrain.data.types import Results
 from ftrain.metrics.attributes import attribute_recall, group_accuracy
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.classification import balanced_accuracy, classification_metrics
-from ftrain.metrics.normalised_error import normalised_distances, summarise
-from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
+from ftrain.metrics.normalized_error import normalized_distances, summarize
+from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval
 from ftrain.tasks.fashionnet.labels import Answers
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def measure(task: FashionNet, results: Results) -> dict[str, Any]:
     attributes' `attributes_top_1` or `attributes_recall_5_micro`, and `map` of each image among all others of the split.
     """
     answers = task.answers
-    errors = normalised_distances(
+    errors = normalized_distances(
         results["points"], results["truth"], results["visibility"], results["garment"],
         results["size"][:, 0], results["size"][:, 1], answers.landmarks,
     )  # fmt: skip
-    found: dict[str, Any] = dict(summarise(errors, answers.landmarks, num_resamples=0))
+    found: dict[str, Any] = dict(summarize(errors, answers.landmarks, num_resamples=0))
     found |= visibility_metrics(results["visibility_scores"].argmax(axis=2), results["visibility"])
     found |= label_metrics(answers, results)
     if "embedding" in results and (results["item"] >= 0).any():
@@ -101,11 +101,11 @@ def applicable(visibility: np.ndarray) -> NDArray[np.bool_]:
     return visibility != Visibility.NOT_APPLICABLE.value
 
 
-def retrieval(results: Results, splits: np.ndarray | None) -> RetrievalFigures:
+def retrieval(results: Results, splits: np.ndarray | None) -> RetrievalMetrics:
     """Queries against the gallery where `splits` N names both; else every image among all others."""
     embedding, items, rows = results["embedding"], results["item"], results["row"]
     query, gallery = query_and_gallery(splits, len(rows))
-    return judge_retrieval(
+    return evaluate_retrieval(
         embedding[query],
         embedding[gallery],
         items[query],

@@ -15,7 +15,7 @@ from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.attributes import group_labels
 from ftrain.metrics.classification import answers as class_answers
 from ftrain.metrics.classification import class_ranks, dominance
-from ftrain.metrics.normalised_error import PointErrors
+from ftrain.metrics.normalized_error import PointErrors
 from ftrain.metrics.slices import slices
 from ftrain.plots import label_report
 from ftrain.plots.label_plots import plot_bars

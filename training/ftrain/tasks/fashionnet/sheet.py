@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ftrain.data.types import EvaluatedSplit
-from ftrain.metrics.normalised_error import PointErrors
+from ftrain.metrics.normalized_error import PointErrors
 from ftrain.plots import label_report
 from ftrain.plots.legend import side_entries
 from ftrain.plots.overlay import side_color

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftrain.data.types import Results
-from ftrain.metrics.normalised_error import normalised_distances, summarise
+from ftrain.metrics.normalized_error import normalized_distances, summarize
 
 if TYPE_CHECKING:
     from ftrain.tasks.keypoints.task import Keypoints
@@ -17,6 +17,6 @@ def measure(task: Keypoints, results: Results) -> dict[str, Any]:
     """NE with its parts and interval, and the share of garments predicted right."""
     points, truth, visibility, garment = (results[name] for name in ("points", "truth", "visibility", "garment"))
     width, height = results["size"].T
-    errors = normalised_distances(points, truth, visibility, garment, width, height, task.landmarks)
+    errors = normalized_distances(points, truth, visibility, garment, width, height, task.landmarks)
     predicted = results["garment_scores"].argmax(axis=1)
-    return {**summarise(errors, task.landmarks), "garment_accuracy": float(np.mean(predicted == garment))}
+    return {**summarize(errors, task.landmarks), "garment_accuracy": float(np.mean(predicted == garment))}

@@ -2,7 +2,7 @@
 
 GlobalNet is a feature pyramid that predicts maps at every level; RefineNet brings the levels together and predicts once
 more, for the points that GlobalNet finds hard. Two deviations, neither of which changes what can be computed: the 1x1
-convolution of the top-down path comes before its upsampling (it has neither normalisation nor activation, so the two
+convolution of the top-down path comes before its upsampling (it has neither normalization nor activation, so the two
 commute) and is four times cheaper there; the last convolutions start near zero, so that the first maps are empty.
 """
 
@@ -32,7 +32,7 @@ class KeypointMaps(NamedTuple):
 
 
 def _convolution(num_inputs: int, num_outputs: int, kernel: int, *, activate: bool = True) -> nn.Sequential:
-    """Convolution without bias, batch normalisation and, if asked for, ReLU."""
+    """Convolution without bias, batch normalization and, if asked for, ReLU."""
     layers: list[nn.Module] = [
         nn.Conv2d(num_inputs, num_outputs, kernel, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(num_outputs),
@@ -166,7 +166,7 @@ class CascadedPyramidNetwork(nn.Module):
         self.refine_net = RefineNet(len(widths), num_points, channels, refine_channels or max(1, channels // 2))
 
     def forward(self, image: Tensor) -> KeypointMaps:
-        """Images B, 3, H, W, normalised as the backbone expects, to maps; H and W are multiples of 32."""
+        """Images B, 3, H, W, normalized as the backbone expects, to maps; H and W are multiples of 32."""
         return self.maps_and_features(image)[0]
 
     def maps_and_features(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:

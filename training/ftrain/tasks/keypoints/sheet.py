@@ -11,7 +11,7 @@ from fschemas.landmarks import LandmarkSet, Visibility
 from fschemas.palette import SIDE_COLORS
 from ftrain.data.image import decode_exactly
 from ftrain.data.types import EvaluatedSplit
-from ftrain.metrics.normalised_error import PointErrors
+from ftrain.metrics.normalized_error import PointErrors
 from ftrain.plots.legend import Entry, Head, side_entries
 from ftrain.plots.overlay import side_color
 from ftrain.plots.plots import STYLE, to_png

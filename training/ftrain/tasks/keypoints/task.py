@@ -22,7 +22,7 @@ from ftrain.data.stream import Batch, RawSample
 from ftrain.data.types import Rows
 from ftrain.data.view import known_landmarks, landmarks_in_view, view_of_sample
 from ftrain.layers.affine import points_of_source
-from ftrain.layers.backbone import Normalise
+from ftrain.layers.backbone import Normalize
 from ftrain.layers.heatmap import decode, flip_maps, gaussian_targets, pyramid_sigmas
 from ftrain.layers.weights import backbone_weights
 from ftrain.tasks.keypoints.config import KeypointsConfig
@@ -84,7 +84,7 @@ class Keypoints(Task):
             valid[row, list(points)] = True
         self.register_buffer("valid", valid, persistent=False)
         self.valid: Tensor
-        self.normalise = Normalise(config.backbone)
+        self.normalize = Normalize(config.backbone)
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ class Keypoints(Task):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """`loss` and its parts `global`, `refined`, `garment`; each is 1 for empty maps whatever the size."""
         config = self.config
-        image = self.normalise(batch["image"])
+        image = self.normalize(batch["image"])
         maps, garment_scores = self._maps(image)
         seen = batch["point_visibility"]
         applicable = self.valid[batch["garment"]] & _inside(batch["points"], config.input_size)
@@ -142,7 +142,7 @@ class Keypoints(Task):
 
         The ground truth in the batch is passed on.
         """
-        image = self.normalise(batch["image"])
+        image = self.normalize(batch["image"])
         maps, garment_scores = self._averaged_maps(image)
         points, scores = decode(maps.float(), _STRIDE, self.config.blur_sigma, self.config.offset)
         source = points_of_source(points, batch["matrix"], batch["size"])

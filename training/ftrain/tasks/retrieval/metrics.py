@@ -9,7 +9,7 @@ import numpy as np
 from fschemas.failures import UsageError
 from ftrain.data.search_roles import GALLERY, QUERY
 from ftrain.data.types import Results
-from ftrain.metrics.retrieval import judge_retrieval
+from ftrain.metrics.retrieval import evaluate_retrieval
 
 if TYPE_CHECKING:
     from ftrain.tasks.retrieval.task import Retrieval
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def measure(task: Retrieval, results: Results) -> dict[str, Any]:
     """hit@k, recall@k, mAP; by the roles of query and gallery, or leaving one out if there are none."""
     query, gallery = results["role"] != GALLERY, results["role"] != QUERY
-    metrics = judge_retrieval(
+    metrics = evaluate_retrieval(
         results["embedding"][query], results["embedding"][gallery], results["identity"][query], results["identity"][gallery],
         query_rows=results["row"][query], gallery_rows=results["row"][gallery],
     ).summary()  # fmt: skip

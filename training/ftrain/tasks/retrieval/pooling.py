@@ -10,7 +10,7 @@ from torch import Tensor, nn
 _LEAST = 1e-6
 
 
-class GeneralisedMean(nn.Module):
+class GeneralizedMean(nn.Module):
     """GeM pooling (Radenovic et al., TPAMI 2019): the p-th root of the mean of p-th powers, with a learnt p.
 
     p = 1 is the average, large p the maximum. Values below 0 count as 0. Computed in float32.

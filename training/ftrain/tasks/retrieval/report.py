@@ -23,7 +23,7 @@ from fschemas.wording import count
 from ftrain.data.types import EvaluatedSplit, Results
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
-from ftrain.metrics.retrieval import RetrievalFigures, judge_retrieval
+from ftrain.metrics.retrieval import RetrievalMetrics, evaluate_retrieval
 from ftrain.metrics.slices import slices
 from ftrain.plots.label_plots import plot_bars
 from ftrain.plots.label_report import classification, labels_of, metric_lines, spread, subtitle, write_classification
@@ -56,8 +56,8 @@ class _Study:
     asks: Rows
     answers: Rows
     protocol: str
-    model: RetrievalFigures
-    baseline: RetrievalFigures | None
+    model: RetrievalMetrics
+    baseline: RetrievalMetrics | None
 
     @property
     def queries(self) -> Rows:
@@ -180,8 +180,8 @@ def _study(identity: str, evaluated: EvaluatedSplit) -> _Study:
     return _Study(evaluated, labels, *places, protocol, model, baseline)
 
 
-def _judge(embedding: np.ndarray, rows: Rows, asks: Rows, answers: Rows, labels: np.ndarray) -> RetrievalFigures:
-    return judge_retrieval(
+def _judge(embedding: np.ndarray, rows: Rows, asks: Rows, answers: Rows, labels: np.ndarray) -> RetrievalMetrics:
+    return evaluate_retrieval(
         embedding[asks], embedding[answers], labels[rows[asks]], labels[rows[answers]],
         query_rows=rows[asks], gallery_rows=rows[answers], top=TOP,
     )  # fmt: skip
@@ -192,7 +192,7 @@ def _compared(study: _Study) -> Rows:
     return len(study.answers) - np.isin(study.asks, study.answers)
 
 
-def _intervals(study: _Study, metrics: RetrievalFigures) -> dict[str, float]:
+def _intervals(study: _Study, metrics: RetrievalMetrics) -> dict[str, float]:
     """95 % intervals over items: images of one item are found or missed together."""
     found: dict[str, float] = {}
     for name, values in _per_query(metrics).items():
@@ -200,7 +200,7 @@ def _intervals(study: _Study, metrics: RetrievalFigures) -> dict[str, float]:
     return found | {"items": float(len(np.unique(study.labels[study.queries][metrics.evaluated])))}
 
 
-def _gain(study: _Study, baseline: RetrievalFigures) -> dict[str, float]:
+def _gain(study: _Study, baseline: RetrievalMetrics) -> dict[str, float]:
     """Differences to the baseline query by query, with their intervals: narrower than both intervals suggest."""
     found: dict[str, float] = {}
     below = _per_query(baseline)
@@ -211,7 +211,7 @@ def _gain(study: _Study, baseline: RetrievalFigures) -> dict[str, float]:
     return found
 
 
-def _per_query(metrics: RetrievalFigures) -> dict[str, np.ndarray]:
+def _per_query(metrics: RetrievalMetrics) -> dict[str, np.ndarray]:
     return {"hit_1": metrics.hits(1).astype(np.float64), "map": metrics.average_precision}
 
 
@@ -256,7 +256,7 @@ def _ranked(study: _Study) -> Rows:
     return ranked
 
 
-def _worst_first(metrics: RetrievalFigures) -> Rows:
+def _worst_first(metrics: RetrievalMetrics) -> Rows:
     """Numbers of queries: by average precision, then by the rank of the first hit; those without a match last."""
     precision = np.where(metrics.evaluated, metrics.average_precision, 2.0)
     return np.lexsort((-metrics.first, precision))

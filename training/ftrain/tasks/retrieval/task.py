@@ -29,7 +29,7 @@ from ftrain.tasks.label_checks import has_pairs
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.retrieval.config import RetrievalConfig
 from ftrain.tasks.retrieval.encoder import RetrievalEncoder
-from ftrain.tasks.retrieval.pooling import AveragePooling, GeneralisedMean, strength
+from ftrain.tasks.retrieval.pooling import AveragePooling, GeneralizedMean, strength
 from ftrain.tasks.task import Task
 
 
@@ -51,7 +51,7 @@ class Retrieval(Task):
         numbers = names_as_ids(dataset, "category") if self.categories else {}
         self.encoder = RetrievalEncoder(config, numbers, {name: number for number, name in enumerate(items)})
         self.backbone = Backbone(config.backbone, config.weights)
-        self.pool = GeneralisedMean() if config.pooling == "gem" else AveragePooling()
+        self.pool = GeneralizedMean() if config.pooling == "gem" else AveragePooling()
         self.embed = nn.Linear(self.backbone.widths[-1], config.embedding_dim)
         nn.init.orthogonal_(
             self.embed.weight

@@ -93,7 +93,7 @@ def crops(images: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 
 def _region_of_peak(values: Tensor, bright: Tensor) -> Tensor:
-    """The cells B, h, w that hang together with the highest one, by steps to bright neighbours (also diagonal ones)."""
+    """The cells B, h, w that hang together with the highest one, by steps to bright neighbors (also diagonal ones)."""
     height, width = values.shape[-2:]
     peak = values.flatten(1).argmax(dim=1)
     places = torch.arange(height * width, device=values.device).reshape(1, height, width)

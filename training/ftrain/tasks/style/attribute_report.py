@@ -21,7 +21,7 @@ from ftrain.tasks.style.attended import LOOKED, attended_image
 from ftrain.tasks.style.attribute_search import Entries, chance_metrics, entries, nearest, search_metrics
 from ftrain.tasks.style.labels import Labels
 
-_NEIGHBOURS = 5
+_NEIGHBORS = 5
 _ROWS = 8
 _MOST_QUERIES = 2000  # of an attribute, for the table of images and the guard; mAP takes all
 
@@ -50,7 +50,7 @@ def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
     if "scores" in results:
         _add_named(labels, evaluated, numbers)
     searches = {
-        number: nearest(results, found, number, _MOST_QUERIES, _NEIGHBOURS) for number in np.unique(found.attributes)
+        number: nearest(results, found, number, _MOST_QUERIES, _NEIGHBORS) for number in np.unique(found.attributes)
     }
     numbers["collapse"] = _collapse(labels, found, searches)
     _write(labels, evaluated, numbers, found, searches, out)
@@ -83,13 +83,13 @@ def _by_id(labels: Labels, results: Results) -> np.ndarray:
 
 
 def _collapse(labels: Labels, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """The attribute under which one value dominates most among the nearest neighbours: of a constant embedding it does."""
+    """The attribute under which one value dominates most among the nearest neighbors: of a constant embedding it does."""
     worst: dict[str, Any] = {"answer": "", "share": 0.0, "true_share": 0.0, "collapsed": False}
-    for number, (asked, neighbours) in searches.items():
-        if not neighbours.size:
+    for number, (asked, neighbors) in searches.items():
+        if not neighbors.size:
             continue
         names = [f"{labels.attributes[number]}/{value}" for value in labels.values[number]]
-        one = dominance(found.values[neighbours[:, 0]], found.values[asked], names)
+        one = dominance(found.values[neighbors[:, 0]], found.values[asked], names)
         if (one["collapsed"], one["share"]) > (worst["collapsed"], worst["share"]):
             worst = one
     return worst
@@ -110,7 +110,7 @@ def _write(
     publish_bytes(
         out / "plots/attributes.png", plot_bars(bars, "mAP of each attribute", title, "mAP in %", "random order")
     )
-    header = ("key", "attribute", "value", "nearest", "nearest_value", f"right_of_{_NEIGHBOURS}")
+    header = ("key", "attribute", "value", "nearest", "nearest_value", f"right_of_{_NEIGHBORS}")
     publish_bytes(out / "images.csv", csv_bytes(header, _image_rows(labels, evaluated, found, searches)))
     publish_bytes(out / "predictions.png", _sheet(labels, evaluated, found, searches, title))
 
@@ -121,9 +121,9 @@ def _image_rows(
     """A row for each query (at most 2,000 an attribute): how many of its nearest images have its value, the fewest first."""
     keys = evaluated.shards.columns["key"][evaluated.results["row"]]
     rows: list[tuple[object, ...]] = []
-    for number, (asked, neighbours) in searches.items():
+    for number, (asked, neighbors) in searches.items():
         values = labels.values[number]
-        for query, near in zip(asked.tolist(), neighbours.tolist(), strict=True):
+        for query, near in zip(asked.tolist(), neighbors.tolist(), strict=True):
             value = found.values[query]
             right = float(np.mean(found.values[near] == value)) if near else 0.0
             first = (str(keys[found.images[near[0]]]), values[found.values[near[0]]]) if near else ("", "")
@@ -142,20 +142,20 @@ def _sheet(
     tiles: list[Tile | None] = []
     largest = sorted(searches, key=lambda number: -len(searches[number][0]))[:_ROWS]
     for number in sorted(largest):
-        asked, neighbours = searches[number]
-        if not neighbours.size:
+        asked, neighbors = searches[number]
+        if not neighbors.size:
             continue
         place = len(asked) // 2
         query, values = int(asked[place]), labels.values[number]
         row: list[Tile | None] = []
-        for entry in (query, *neighbours[place].tolist()):
+        for entry in (query, *neighbors[place].tolist()):
             right = None if entry == query else bool(found.values[entry] == found.values[query])
             head = [labels.attributes[number].replace("_", " ")] if entry == query else []
             image = attended_image(evaluated, int(found.images[entry]), number)
             row.append(Tile(image, [*head, values[found.values[entry]]], right))
-        tiles += [*row, *[None] * (_NEIGHBOURS + 1 - len(row))]
+        tiles += [*row, *[None] * (_NEIGHBORS + 1 - len(row))]
     meaning = {"good": "green frame: the same value", "bad": "red frame: another value"}
     legend = [Entry("text", "", LOOKED), Entry("text", "", "first of a row: the query")]
     return sheet(
-        tiles, "Images and their nearest under an attribute", title, _NEIGHBOURS + 1, meaning=meaning, legend=legend
+        tiles, "Images and their nearest under an attribute", title, _NEIGHBORS + 1, meaning=meaning, legend=legend
     )

@@ -1,4 +1,4 @@
-"""Search by attribute as the ASEN papers evaluate it, and its baselines: chance, and what a nearest neighbour says."""
+"""Search by attribute as the ASEN papers evaluate it, and its baselines: chance, and what a nearest neighbor says."""
 
 from __future__ import annotations
 

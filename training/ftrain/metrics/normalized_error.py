@@ -1,4 +1,4 @@
-"""Normalised error (NE) of landmarks: the number of the FashionAI challenge and of the DeepFashion landmark tables.
+"""Normalized error (NE) of landmarks: the number of the FashionAI challenge and of the DeepFashion landmark tables.
 
 NE = sum over visible true points of distance / normaliser, divided by the number of such points, over the whole set
 (micro: not a mean of image means). The normaliser is the distance of the garment's normaliser pair in the truth
@@ -25,7 +25,7 @@ from ftrain.metrics.keypoint_curves import area_under_curve, detection_curve
 
 @dataclass(frozen=True)
 class PointErrors:
-    """Normalised distances of N images, the base of every landmark number.
+    """Normalized distances of N images, the base of every landmark number.
 
     `distances` N, K are float64 and 0 where `counted` N, K is false; `garments` N index `tuple(landmark_set.garments)`;
     `excluded` N marks images without normaliser, `excluded_points` N their visible points.
@@ -74,7 +74,7 @@ def normalisers(
     return np.repeat(distance[:, None], 2, axis=1)
 
 
-def normalised_distances(
+def normalized_distances(
     predicted: ArrayLike,
     points: ArrayLike,
     visibility: ArrayLike,
@@ -83,7 +83,7 @@ def normalised_distances(
     height: ArrayLike,
     landmark_set: LandmarkSet,
 ) -> PointErrors:
-    """Normalised distance of every visible point of N images.
+    """Normalized distance of every visible point of N images.
 
     `predicted` and `points` are N, K, 2 pixels of the original image, `visibility` N, K, `garments` N names or
     indices, `width` and `height` N pixels. Raises `NonFiniteError` for a prediction that is not finite where it counts.
@@ -117,7 +117,7 @@ def mean_error(errors: PointErrors, among: NDArray[np.bool_] | None = None) -> f
     return math.fsum(errors.distances[counted].tolist()) / num_points if num_points else math.nan
 
 
-def summarise(
+def summarize(
     errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int = 1000, seed: int = 0
 ) -> dict[str, float]:
     """All numbers of a set, as shares (0.0477 is "4.77 %"); NaN where no point counts.

@@ -13,7 +13,7 @@ from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 from ftrain.metrics.bootstrap import ratio_interval
 from ftrain.metrics.keypoint_curves import area_under_curve, detection_curve
 from ftrain.metrics.mean_pose import MeanPose
-from ftrain.metrics.normalised_error import mean_error, normalised_distances, summarise
+from ftrain.metrics.normalized_error import mean_error, normalized_distances, summarize
 
 REAL = Path(os.environ.get("FASHIONKIT_REAL", Path(__file__).parents[4] / "shared" / "real"))
 
@@ -61,7 +61,7 @@ def mean(values):
 
 
 def measure(landmark_set, images, **options):
-    return summarise(normalised_distances(*images, landmark_set), landmark_set, **options)
+    return summarize(normalized_distances(*images, landmark_set), landmark_set, **options)
 
 
 def skirt(visibility=(2, 2, 2, 2), waist=100.0):
@@ -235,7 +235,7 @@ def test_the_mean_pose_is_exact_where_all_images_look_alike():
         truth = (images[1] + 0.5) * scale - 0.5
         width, height = np.array([200 * scale]), np.array([400 * scale])
         guess = pose.predict(["skirt"], width, height)
-        errors = normalised_distances(guess, truth, images[2], ["skirt"], width, height, FASHIONAI_24)
+        errors = normalized_distances(guess, truth, images[2], ["skirt"], width, height, FASHIONAI_24)
         assert mean_error(errors) == pytest.approx(0, abs=1e-6)
 
 
@@ -254,12 +254,12 @@ def test_real_answers_of_the_challenge():
         pytest.skip("the challenge's answers are not here")
     points, visibility, garments = read_answers(path)
     size = np.full(len(garments), 512)
-    perfect = normalised_distances(points, points, visibility, garments, size, size, FASHIONAI_24)
+    perfect = normalized_distances(points, points, visibility, garments, size, size, FASHIONAI_24)
     assert len(garments) == 9996
     assert mean_error(perfect) == 0
     pose = MeanPose.fit(points, visibility, garments, size, size, FASHIONAI_24)
     guess = pose.predict(garments, size, size)
-    baseline = normalised_distances(guess, points, visibility, garments, size, size, FASHIONAI_24)
+    baseline = normalized_distances(guess, points, visibility, garments, size, size, FASHIONAI_24)
     errors, excluded_images, excluded_points = plain_errors(
         guess, points, visibility, garments, size, size, FASHIONAI_24
     )
