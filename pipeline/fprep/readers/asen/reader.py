@@ -22,14 +22,15 @@ from fprep.readers.asen.layout import SPLITS, Layout, find_layout, image_home, p
 from fprep.readers.fashionai import attributes as fashionai_attributes
 from fprep.readers.reader import frame_of, reader, safe_key, source_columns
 from fschemas.failures import UsageError
+from fschemas.splits import QUERY_AND_GALLERY
 from fschemas.tables import SampleTable, table_class
 from fschemas.vocabularies import Vocabulary
 
 # split of the files, role of the label file -> split of the table; an image in several takes the first that fits
 _SPLIT_OF = {
-    ("valid", "query"): "val_query", ("valid", "candidate"): "val_gallery", ("valid", "label"): "val",
-    ("test", "query"): "query", ("test", "candidate"): "gallery", ("test", "label"): "test", ("train", "label"): "train",
-    ("train", "query"): "train", ("train", "candidate"): "train",
+    **dict(zip((("valid", "query"), ("valid", "candidate")), QUERY_AND_GALLERY["val"], strict=True)), ("valid", "label"): "val",
+    **dict(zip((("test", "query"), ("test", "candidate")), QUERY_AND_GALLERY["test"], strict=True)), ("test", "label"): "test",
+    ("train", "label"): "train", ("train", "query"): "train", ("train", "candidate"): "train",
 }  # fmt: skip
 _ORDER = ("query", "candidate", "label")
 

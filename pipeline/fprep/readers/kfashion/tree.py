@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fprep.raw.folder import RawFolder
+from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.walk import list_folder, readable
 
 _LABELS = re.compile(r"^(\[?라벨\]?|라벨링데이터|labels?|annotations?)")
 _IMAGES = re.compile(r"^(\[?원천\]?|원천데이터|images?|images?)")
 _SPLITS = {"training": "train", "train": "train", "validation": "val", "valid": "val", "val": "val"}
-_IMAGE_ENDS = (".jpg", ".jpeg", ".png")
 
 
 @dataclass
@@ -65,7 +65,7 @@ def scan(raw: RawFolder) -> dict[str, Folder]:
                 end = name[-5:].lower()
                 if end == ".json":
                     (folder.labels if is_text and _is_text(name) else folder.misnamed).append(name)
-                elif end.endswith(_IMAGE_ENDS) or end == ".jpeg":
+                elif end.endswith(IMAGE_EXTENSIONS):
                     folder.has_images = True
                     folder.is_regular &= name.endswith(".jpg")
                 else:
@@ -133,7 +133,7 @@ def _is_id(stem: str, number: int) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith((*_IMAGE_ENDS, ".jpeg"))
+    return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def _prefix(folder: Folder) -> str:

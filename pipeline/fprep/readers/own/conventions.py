@@ -12,12 +12,13 @@ from fprep.raw.folder import RawFolder
 from fprep.readers.class_names import shortened
 from fschemas import wording
 from fschemas.image_limits import IMAGE_EXTENSIONS
+from fschemas.splits import QUERY_AND_GALLERY
 from fschemas.vocabularies import Vocabulary
 from fschemas.walk import readable
 
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test",
-    "testing": "test", "query": "query", "gallery": "gallery",
+    "testing": "test", **{name: name for name in QUERY_AND_GALLERY["test"]},
 }  # fmt: skip
 _WORDS = re.compile(r"[\s_.-]+")
 

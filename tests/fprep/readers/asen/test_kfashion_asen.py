@@ -174,8 +174,8 @@ BAD = [
     ({"meta": None}, "meta.json is missing; put it beside"),
     ({"meta": [1]}, "no object"),
     ({"meta": {"A": {"attributes": [{"name": "x"}]}}}, "attributes are not told as ASEN does"),
-    ({"meta": {"A": {"attributes": [{"name": "x", "num": "3"}]}}}, "is no number of values"),
-    ({"meta": {"A": 1, "B": 2}}, "no section for the folder 'x'; it has A, B"),
+    ({"meta": {"A": {"attributes": [{"name": "x", "num": "3"}]}}}, "is not a number of values"),
+    ({"meta": {"A": 1, "B": 2}}, "no section for the folder 'x', only A, B"),
     ({"meta": GROUPS, "query_test": ["0 0 0"]}, "filenames_test.txt is missing"),
 ]
 
