@@ -28,7 +28,9 @@ app = typer.Typer(
 
 @app.callback()
 def _program(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=print_version, help=_VERSION)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")
+    ] = False,
 ) -> None:
     """Raw fashion annotation files to validated tables and WebDataset shards."""
 
@@ -48,7 +50,6 @@ _NUM_IMAGES = "Number of images: 1000, or the published number with --no-images.
 _SIZE = "Long side in pixels of a resized copy; 0 keeps the original bytes."
 _TEST_SHARE = "Test share where no labelled test rows are given."
 _VAL_SHARE = "Validation share where the data set has none."
-_VERSION = "Print the version."
 _WITH_IMAGES = "Render images, or write annotations only."
 _MAP_HELP = (
     "What your own files mean; repeatable. csv: image, category, style, substyle, item, group, split, domain, attributes=COLUMN, "

@@ -103,14 +103,14 @@ def draw_bars(axes: Axes, parts: Mapping[str, Mapping[str, float]], baseline_nam
     if all("low" in parts[name] for name in names):
         low, ends = (np.array([100 * parts[name][end] for name in names]) for end in ("low", "high"))
         spread = np.maximum(0, [values - low, ends - values])
-        bar = {"ecolor": TEXT_COLOR, "elinewidth": 1.1, "capsize": 2.5, "capthick": 1.1}
+        bar: dict[str, Any] = {"ecolor": TEXT_COLOR, "elinewidth": 1.1, "capsize": 2.5, "capthick": 1.1}
         axes.errorbar(values, places, xerr=spread, fmt="none", **bar)
         ends = np.maximum(values, ends)
     baselines = {place: 100 * parts[name]["baseline"] for place, name in enumerate(names) if "baseline" in parts[name]}
     if baselines:
         axes.plot([*baselines.values()], [*baselines], "|", color=BASELINE_COLOR, ms=9, mew=2.2, label=baseline_name)
-    beside: Any = {"textcoords": "offset points", "xytext": (4, -0.5), "va": "center"}
-    margin: Any = {**beside, "xycoords": ("axes fraction", "data"), "size": 7.5, "color": FAINT_COLOR}
+    beside: dict[str, Any] = {"textcoords": "offset points", "xytext": (4, -0.5), "va": "center"}
+    margin: dict[str, Any] = {**beside, "xycoords": ("axes fraction", "data"), "size": 7.5, "color": FAINT_COLOR}
     for place, value, end, name in zip(places, values, ends, names, strict=True):
         axes.annotate(f"{value:.1f}", (end, place), size=8, **beside)
         if "count" in parts[name]:
