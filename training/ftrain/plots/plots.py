@@ -116,7 +116,8 @@ def draw_bars(axes: Axes, parts: Mapping[str, Mapping[str, float]], baseline_nam
         if "count" in parts[name]:
             axes.annotate(f"{parts[name]['count']:.0f}", (1, place), **margin)
     if any("count" in part for part in parts.values()):
-        axes.annotate(count_name, (1, len(names) - 0.45), **{**margin, "xytext": (4, 0), "va": "bottom"})
+        margin.update(xytext=(4, 0), va="bottom")
+        axes.annotate(count_name, (1, len(names) - 0.45), **margin)
     axes.set_yticks(places, [shortened(name.replace("_", " "), 30) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.spines["left"].set_visible(False)
