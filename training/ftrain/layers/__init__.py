@@ -1,1 +1,1 @@
-"""Building blocks of the models: networks without tasks, target encoders and decoders, loss reductions."""
+"""Building blocks of the models: backbones, target encoders and decoders, losses, pooling."""

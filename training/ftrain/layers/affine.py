@@ -1,4 +1,4 @@
-"""Affine matrices on the device, as operations that `torch.export` can trace: what `ftrain.data.image` does in workers with OpenCV."""
+"""Affine matrices on the device, traceable by `torch.export` (`ftrain.data.image` is the OpenCV counterpart)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def invert_matrices(matrices: Tensor) -> Tensor:
-    """The inverses of 2 x 3 matrices B, 2, 3, computed in float64 and given in it."""
+    """Return the inverses of affine matrices B, 2, 3 as float64 B, 2, 3."""
     a, b, c, d, e, f = matrices.double().flatten(1).unbind(1)
     scale = 1.0 / (a * e - b * d)
     inverse = (e * scale, -b * scale, -d * scale, a * scale)
@@ -16,9 +16,10 @@ def invert_matrices(matrices: Tensor) -> Tensor:
 
 
 def points_of_source(points: Tensor, matrices: Tensor, size: Tensor) -> Tensor:
-    """Points B, K, 2 in pixels of the network's input put back to pixels of the source, and inside it.
+    """Map points B, K, 2 (x, y in input pixels) to source pixels, clamped to the source image.
 
-    `matrices` B, 2, 3 take the source to the input, as the encoder gives them; `size` B, 2 is the source's width and height.
+    `matrices` B, 2, 3 map source to input pixels, as returned by the encoder; `size` B, 2 is the source's width and
+    height.
     """
     back = invert_matrices(matrices).to(points.dtype)
     source = torch.einsum("bij,bkj->bki", back[:, :, :2], points) + back[:, None, :, 2]
@@ -26,7 +27,10 @@ def points_of_source(points: Tensor, matrices: Tensor, size: Tensor) -> Tensor:
 
 
 def region_in_source(matrix: Tensor, size: int) -> Tensor:
-    """Edges x1, y1, x2, y2 in the source of an upright input of `size` pixels, by matrices B, 2, 3; the source begins at 0."""
+    """Return the source region covered by an unrotated input of `size` pixels: edges B, 4 (x1, y1, x2, y2).
+
+    `matrix` B, 2, 3 maps source to input pixels. Edges are measured from the left and upper edge of the source.
+    """
     scale = matrix[:, [0, 1], [0, 1]]
     start = (-0.5 - matrix[:, :, 2]) / scale + 0.5
     return torch.cat([start, start + size / scale], dim=1)

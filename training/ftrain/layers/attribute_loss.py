@@ -1,7 +1,7 @@
-"""Losses of attributes: balanced binary cross-entropy that leaves unknown ids out, and a softmax per group of exclusive ones.
+"""Attribute losses: balanced binary cross-entropy that ignores unknown ids, and softmax over exclusive groups.
 
-Every loss is a mean over the rows of a batch, rows without a known id counting as 0: what a row adds does not depend on
-the others, so that micro-batches and ranks add up to the loss of the whole batch.
+Every loss is a mean over the rows of a batch; rows without a known id contribute 0. The contribution of a row does not
+depend on the other rows, so that micro-batches and ranks add up to the loss of the whole batch.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_NEVER = -1e4  # a logit whose exponential is 0, and which times 0 is not NaN
+_NEVER = -1e4  # a logit with an exponential of 0 that does not become NaN when multiplied by 0
 
 
 def attribute_targets(annotation: Mapping[str, Any], num_attributes: int) -> np.ndarray:
-    """int8 A of a sample's annotation: 1 positive, 0 known to be absent, -1 unknown (ids listed as unknown or as maybe).
+    """Return the targets of an annotation, int8 A: 1 positive, 0 negative, -1 unknown (ids listed as unknown or maybe).
 
-    Raises `ValueError` or `IndexError` for ids that are none.
+    Raises `ValueError` or `IndexError` for ids that do not exist.
     """
     targets = np.zeros(num_attributes, np.int8)
     for name, value in (("attributes_unknown", -1), ("attributes_maybe", -1), ("attributes_positive", 1)):
         ids = np.asarray(annotation.get(name, ()), np.int64)
-        if ids.size and ids.min() < 0:  # would count from the end
+        if ids.size and ids.min() < 0:  # a negative index would count from the end
             raise ValueError(f"{name} holds {ids.min()}")
         targets[ids] = value
     return targets
@@ -34,12 +34,12 @@ def attribute_targets(annotation: Mapping[str, Any], num_attributes: int) -> np.
 def binary_loss(
     logits: Tensor, targets: Tensor, *, balanced: bool = True, positive_rate: float | None = None
 ) -> Tensor:
-    """Sigmoid cross-entropy of `logits` B, A against `targets` B, A (1, 0, or -1 for unknown ids, which are left out).
+    """Binary cross-entropy of `logits` B, A against `targets` B, A (1, 0, or -1 for unknown ids, which are ignored).
 
-    `balanced` weighs positives by the rate of negatives and negatives by the rate of positives (Liu et al., CVPR 2016,
-    section 3.2), so that the few positives of an image count as much as its hundreds of negatives. The rate is that of the
-    image's own known ids, or `positive_rate`, the share of positives in the training set. Not `balanced`: a plain mean over
-    known ids. Logits of 0 cost log 2 whatever the rate (an image without positives: half of that).
+    `balanced` weights positives by the rate of negatives and vice versa (Liu et al., CVPR 2016, section 3.2), so that
+    the few positives of an image count as much as its hundreds of negatives. The rate is computed from the known ids of
+    each image, unless `positive_rate`, the share of positives in the training set, is given. If not `balanced`, returns
+    the plain mean over known ids. Logits of 0 cost log 2 at any rate (half of that for an image without positives).
     """
     positive, negative = targets == 1, targets == 0
     costs = F.binary_cross_entropy_with_logits(logits.float(), positive.float(), reduction="none")
@@ -55,11 +55,11 @@ def binary_loss(
 
 
 def exclusive_loss(logits: Tensor, targets: Tensor, groups: Sequence[Sequence[int]], smoothing: float = 0.0) -> Tensor:
-    """Softmax cross-entropy within each group of ids, of which an image has exactly one: mean over its known groups.
+    """Softmax cross-entropy within each group of exclusive ids, averaged over the known groups of an image.
 
-    `logits` and `targets` are B, A as in `binary_loss`. A group without a positive id is unknown and left out; so is an unknown
-    id of a group with one (FashionAI's "maybe"): it is neither wanted nor punished. `smoothing` is the share of the target that
-    is spread over the known ids of the group (Szegedy et al., CVPR 2016, section 7).
+    `logits` and `targets` are B, A as in `binary_loss`. A group without a positive id is unknown and ignored. Unknown
+    ids of a known group (FashionAI's "maybe") are masked: they are neither rewarded nor penalized. `smoothing` is the
+    share of the target that is spread over the known ids of the group (Szegedy et al., CVPR 2016, section 7).
     """
     costs: list[Tensor] = []
     known: list[Tensor] = []
@@ -78,7 +78,7 @@ def exclusive_loss(logits: Tensor, targets: Tensor, groups: Sequence[Sequence[in
 
 
 def exclusive_shares(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
-    """Probabilities B, A: a softmax within each group; ids in no group get a sigmoid."""
+    """Return probabilities B, A of logits B, A: softmax within each group, sigmoid for ids without a group."""
     shares = logits.float().sigmoid()
     for members in groups:
         shares[:, list(members)] = logits[:, list(members)].float().softmax(dim=1)
@@ -86,6 +86,6 @@ def exclusive_shares(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
 
 
 def class_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Softmax cross-entropy of `logits` B, C against `labels` B, -1 for unknown ones: a mean over all rows, unknown ones as 0."""
+    """Softmax cross-entropy of `logits` B, C against `labels` B (-1: unknown), as a mean over all rows (unknown: 0)."""
     costs = F.cross_entropy(logits.float(), labels, ignore_index=-1, label_smoothing=smoothing, reduction="sum")
     return costs / len(labels)

@@ -1,4 +1,4 @@
-"""Any timm network as a feature pyramid, with the pixel statistics that it was trained with."""
+"""timm networks as feature pyramids, with the pixel statistics they were trained with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ftrain.layers.weights import backbone_weights, pixel_statistics
 
 
 class Normalize(nn.Module):
-    """uint8 B, H, W, 3 to float B, 3, H, W in channels_last memory, with the mean and deviation that a backbone expects."""
+    """Normalize uint8 B, H, W, 3 to float B, 3, H, W (channels_last) with the pixel statistics of a backbone."""
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
@@ -29,10 +29,11 @@ class Normalize(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A timm network that takes uint8 B, H, W, 3 and gives its features at `strides`, finest first.
+    """A timm network that maps uint8 B, H, W, 3 to feature maps at `strides`, finest first.
 
-    `weights` is `none`, `imagenet` or a file, as in `layers.weights`. `widths` are the channels of the features. Raises
-    `UsageError` for an unknown network, one without those strides, and weights that do not fit.
+    `weights` is `none`, `imagenet` or a file, as in `layers.weights`. `widths` holds the number of channels of each
+    feature map. Raises `UsageError` for an unknown network, a network without these strides, or weights that do not
+    fit.
     """
 
     def __init__(self, name: str, weights: str = "none", strides: tuple[int, ...] = (32,)) -> None:
@@ -46,19 +47,19 @@ class Backbone(nn.Module):
             load_backbone_state(self.features, state)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Features B, width, H / stride, W / stride of each stride."""
+        """Return one feature map B, width, H / stride, W / stride per stride."""
         features = self.features(self.normalize(image))
         chosen = [features[output] for output in self.outputs]
         return [level.permute(0, 3, 1, 2) for level in chosen] if self._channels_last_output else chosen
 
 
 def gives_channels_last(backbone: nn.Module) -> bool:
-    """Whether the features are B, H, W, C, as those of Swin and its like."""
+    """Whether the features have shape B, H, W, C, as in Swin."""
     return str(getattr(backbone, "output_fmt", "")).endswith("NHWC")
 
 
 def feature_backbone(name: str) -> nn.Module:
-    """The timm backbone of that name as a feature pyramid with fresh weights."""
+    """Create the timm backbone `name` as a feature pyramid with new weights."""
     timm = timm_with(name)
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -71,7 +72,7 @@ def feature_backbone(name: str) -> nn.Module:
 
 
 def outputs_at(name: str, backbone: nn.Module, wanted: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Which outputs of the backbone stand at the strides (the deepest of each), and how wide they are."""
+    """Return the indices of the outputs at the `wanted` strides (the deepest of each) and their numbers of channels."""
     strides: list[int] = backbone.feature_info.reduction()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     widths: list[int] = backbone.feature_info.channels()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     deepest = {stride: output for output, stride in enumerate(strides)}
@@ -83,17 +84,17 @@ def outputs_at(name: str, backbone: nn.Module, wanted: tuple[int, ...]) -> tuple
 
 
 def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put weights into a features-only backbone; entries that it does not need, as a classifier's, are left out.
+    """Load weights into a features-only backbone; surplus entries, such as those of a classifier, are ignored.
 
-    timm joins some module names with `_` where the classifier has `.` (`stages_0` for `stages.0`); both are understood.
-    Raises `UsageError` for a missing weight or another shape.
+    timm joins some module names with `_` where the classifier has `.` (`stages_0` for `stages.0`); both are accepted.
+    Raises `UsageError` if a weight is missing or has a different shape.
     """
     given = {name.replace(".", "_"): value for name, value in state.items()}
     chosen: dict[str, Tensor] = {}
     for name, own in backbone.state_dict().items():
         value = given.get(name.replace(".", "_"))
         if value is None and name.endswith("num_batches_tracked"):
-            value = own  # the oldest files of torchvision do not have it
+            value = own  # missing in the oldest torchvision files
         if value is None:
             raise UsageError(f"the weights hold nothing for {name}; give the weights of the same timm backbone")
         if value.shape != own.shape:

@@ -1,14 +1,15 @@
-"""The color of a garment as a vector whose dot product is a similarity: a soft histogram in CIELAB, weighted by place.
+"""Color of a garment as a vector with the dot product as similarity: a spatially weighted soft histogram in CIELAB.
 
-The system that this follows compared the ten strongest cells of a 7 x 7 image position by position, in whatever order they
-came, on pixels without their mean: a red garment with a white collar was far from itself moved by a cell. Here every pixel
-votes for the eight nearest of 5 x 5 x 5 colors (lightness, a*, b*; linear interpolation, so that a little more light moves
-the vector only a little), and place decides the weight of its vote only. Of the shares the square root is taken: the dot
-product of two features is the Bhattacharyya coefficient, 1 for equal and 0 for disjoint colors, and their Euclidean distance
-is sqrt(2) times Hellinger's. Square roots also keep a white background from drowning a small bright print.
+The system this replaces compared the ten strongest cells of a 7 x 7 image cell by cell, in arbitrary order, on pixels
+with the mean subtracted: a red garment with a white collar was far from itself shifted by one cell. Here each pixel
+votes for the eight nearest of 5 x 5 x 5 colors (lightness, a*, b*) with linear interpolation, so that a small change of
+light moves the vector only slightly; its position only determines the weight of its vote. The feature is the square
+root of the shares: the dot product of two features is the Bhattacharyya coefficient, 1 for equal and 0 for disjoint
+colors, and their Euclidean distance is sqrt(2) times the Hellinger distance. The square root also keeps a white
+background from dominating a small bright print.
 
-Colors are compared in CIELAB because equal steps look equally large there. Lightness, which shade and exposure change, counts
-as much as each of a* and b*, but its steps are as wide as theirs; that is coarse on purpose.
+CIELAB is used because it is perceptually uniform. Lightness, which changes with shade and exposure, counts as much as
+each of a* and b*, but its bins are just as wide, which is deliberately coarse.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-# Centers of the votes. Around grey, where most clothes are, they stand closer.
+# Bin centers. They are denser around gray, the color of most clothes.
 LIGHTNESS_CENTERS = (10.0, 30.0, 50.0, 70.0, 90.0)
 CHROMA_CENTERS = (-64.0, -24.0, 0.0, 24.0, 64.0)
 COLOR_DIMS = len(LIGHTNESS_CENTERS) * len(CHROMA_CENTERS) ** 2  # 125
 
-_SIDE = 64  # pixels: larger images are averaged down first
-_PRIOR = (0.2, 0.3)  # deviation of the center prior, shares of width and height
+_SIDE = 64  # pixels; larger images are downscaled first
+_PRIOR = (0.2, 0.3)  # standard deviation of the center prior as shares of width and height
 
 
 def color_feature(image: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """The color of the weighted part of an image: float32 C = 125, not negative, of length 1.
+    """Return the color of the weighted part of an image: float32 C = 125, non-negative, L2-normalized.
 
-    `image` is uint8 H, W, 3 RGB. `weight` (any size h, w, negative values count as 0) says how much each place counts: the
-    spatial activation of a network, a mask, the inside of a box. Without it, or where it is 0 everywhere, places count less and
-    less away from the center.
+    `image` is RGB uint8 H, W, 3. `weight` (any size h, w; negative values count as 0) is a spatial weight: the
+    activation of a network, a mask, the inside of a box. Without it, or if it is 0 everywhere, the weight falls off
+    from the image center.
     """
     small = image
     factor = _SIDE / max(image.shape[:2])
@@ -53,7 +54,7 @@ def color_feature(image: np.ndarray, weight: np.ndarray | None = None) -> np.nda
 
 
 def color_features(images: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """`color_feature` of B images, uint8 B, H, W, 3 with weights B, h, w or none: float32 B, 125."""
+    """`color_feature` of B images uint8 B, H, W, 3 with optional weights B, h, w: float32 B, 125."""
     one = [color_feature(image, None if weights is None else weights[number]) for number, image in enumerate(images)]
     return np.stack(one) if one else np.empty((0, COLOR_DIMS), np.float32)
 
@@ -62,7 +63,7 @@ _AXES = (np.array(LIGHTNESS_CENTERS), np.array(CHROMA_CENTERS), np.array(CHROMA_
 
 
 def _neighbors(values: np.ndarray, centers: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The two nearest centers of each value and their shares, which sum to 1; outside of all, the last one has it all."""
+    """Return the two nearest centers of each value with their shares, which sum to 1. Values out of range are clamped."""
     inside = np.clip(values, centers[0], centers[-1])
     lower = np.clip(np.searchsorted(centers, inside, side="right") - 1, 0, len(centers) - 2)
     upper_share = (inside - centers[lower]) / (centers[lower + 1] - centers[lower])
@@ -70,7 +71,7 @@ def _neighbors(values: np.ndarray, centers: np.ndarray) -> list[tuple[np.ndarray
 
 
 def _spread(weight: np.ndarray | None, height: int, width: int) -> np.ndarray:
-    """The weight of every pixel, float64 H, W, with a sum above 0."""
+    """Return the weight of each pixel, float64 H, W, with a positive sum."""
     if weight is not None:
         given = np.maximum(np.nan_to_num(np.asarray(weight, dtype=np.float32)), 0)
         shrinks = given.shape[0] > height or given.shape[1] > width

@@ -1,4 +1,4 @@
-"""A timm network cut in two: a trunk that several branches share, and the deep stages, of which each branch has its own copy."""
+"""A timm network split in two: a trunk shared by several branches, and deep stages copied for each branch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ftrain.layers.lazy_packages import FeatureListNet
 
 
 class DeepStages(nn.Module):
-    """The stages of a timm network behind a cut: B, C, H, W to B, `width`, H', W' at `stride` of the image.
+    """The stages of a timm network after a cut: B, C, H, W to B, `width`, H', W' at `stride` relative to the image.
 
-    Its tensors have timm's names, so that a weight file of the whole network fills it as well (`load_backbone_state`).
+    Tensors keep timm's names, so that a weight file of the whole network can be loaded (`load_backbone_state`).
     """
 
     def __init__(self, stages: OrderedDict[str, nn.Module], feature_info: Any, *, channels_last: bool) -> None:
@@ -36,10 +36,11 @@ class DeepStages(nn.Module):
 
 
 def cut_after(backbone: Backbone, name: str, stride: int) -> DeepStages:
-    """Take the stages behind `stride` out of a backbone and return them; what is left computes the features up to there.
+    """Remove the stages after `stride` from a backbone and return them.
 
-    The cut is behind the last stage at `stride` (behind conv4_3 of VGG-16 at stride 8). Raises `UsageError` for a network
-    that is not a chain of stages, such as HRNet, or that has nothing behind the cut.
+    The backbone then computes the features before the cut, which follows the last stage at `stride` (conv4_3 of VGG-16
+    at stride 8). Raises `UsageError` for a network that is not sequential, such as HRNet, or that has no stages after
+    the cut.
     """
     features: Any = backbone.features
     strides: list[int] = features.feature_info.reduction()
@@ -55,7 +56,7 @@ def cut_after(backbone: Backbone, name: str, stride: int) -> DeepStages:
 
 
 def _chain(features: Any, output: int) -> OrderedDict[str, nn.Module] | None:
-    """The modules behind the given output, removed from the network; None where it is not known to be a chain."""
+    """Remove and return the modules after the given output; None if the network is not sequential."""
     if isinstance(features, FeatureListNet):
         names = list(features.keys())
         behind = names[names.index(_layer_of(features.return_layers, output)) + 1 :]
@@ -69,5 +70,5 @@ def _chain(features: Any, output: int) -> OrderedDict[str, nn.Module] | None:
 
 
 def _layer_of(return_layers: dict[str, Any], output: int) -> str:
-    """The name of the module that gives an output; timm lists them in order."""
+    """Return the name of the module of an output; timm lists them in order."""
     return list(return_layers)[output]

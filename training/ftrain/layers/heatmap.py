@@ -1,9 +1,9 @@
-"""Heat maps: from points to Gaussian targets and back.
+"""Heat maps: encode keypoints as Gaussian targets, and decode them.
 
-The center rule: a map of stride s covers the image in cells of s x s pixels, and cell i has its center at pixel
-coordinate `i * s + (s - 1) / 2` (pixel centers, origin top left): cell 0 at stride 4 covers pixels 0 to 3, center 1.5.
-Leaving the shift out costs 0.4 percentage points of NE at 512 pixels (the "+2 px" of FashionAI's competitors).
-A mirrored image has exactly mirrored cells, so maps can be flipped without a shift.
+Cell centers: a map of stride s covers the image in cells of s x s pixels. Cell i has its center at pixel coordinate `i
+* s + (s - 1) / 2` (pixel centers, origin top left); at stride 4, cell 0 covers pixels 0 to 3 and its center is 1.5.
+Omitting the shift costs 0.4 percentage points of NE at 512 pixels (the "+2 px" of FashionAI's competitors). Flipping an
+image flips its cells exactly, so maps can be flipped without a shift.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from torch import Tensor
 
 Offset = Literal["parabola", "quarter"]
 PAPER_SIGMA = 1.4
-"""Standard deviation in cells of CPN's finest target: a 7x7 kernel under OpenCV's rule 0.3 ((k - 1) / 2 - 1) + 0.8."""
+"""Standard deviation in cells of CPN's finest target: a 7 x 7 kernel under OpenCV's rule 0.3 ((k - 1) / 2 - 1) + 0.8.
+"""
 
 PYRAMID_SIGMA_RATIOS = tuple(sigma / PAPER_SIGMA for sigma in (1.4, 1.7, 2.0, 2.6))
-"""Target widths per level of GlobalNet, finest first, for CPN's kernels 7, 9, 11, 15, relative to the finest."""
+"""Target widths of GlobalNet's levels relative to the finest, finest first: CPN's kernels 7, 9, 11, 15."""
 
 
 def pyramid_sigmas(sigma: float, ratios: Sequence[float] = PYRAMID_SIGMA_RATIOS) -> tuple[float, ...]:
-    """Standard deviations in cells of the targets of GlobalNet's levels, finest first."""
+    """Return the standard deviations, in cells, of the targets of GlobalNet's levels, finest first."""
     return tuple(sigma * ratio for ratio in ratios)
 
 
 def to_cells(pixels: Tensor, stride: int) -> Tensor:
-    """Pixel coordinates to cell coordinates; the center of cell i is i."""
+    """Convert pixel coordinates (any shape) to cell coordinates; the center of cell i is i."""
     return (pixels - (stride - 1) / 2) / stride
 
 
 def to_pixels(cells: Tensor, stride: int) -> Tensor:
-    """Cell coordinates to pixel coordinates: cell i has its center at i * stride + (stride - 1) / 2."""
+    """Convert cell coordinates (any shape) to pixel coordinates: the center of cell i is i * stride + (stride - 1) / 2."""
     return cells * stride + (stride - 1) / 2
 
 
 def gaussian_targets(
     points: Tensor, weight: Tensor, size: tuple[int, int], stride: int, sigma: float, amplitude: float = 1.0
 ) -> Tensor:
-    """Target maps B, K, h, w (float32, on the device of `points`) with a Gaussian round every point of weight above 0.
+    """Return target maps, float32 B, K, h, w, with a Gaussian around each point of positive weight.
 
-    `points` are B, K, 2 pixels (x, y); `size` is (h, w) and `sigma` the standard deviation, both in cells. A point of
-    weight 0 has an empty map whatever its coordinates; a point outside the image leaves the tail of its Gaussian.
-    The peak is `amplitude` at the point itself, so a cell reaches it only when the point lies on its center.
+    `points` are B, K, 2 pixels (x, y), `weight` is B, K; `size` (h, w) and the standard deviation `sigma` are in cells.
+    A point of weight 0 yields an empty map, whatever its coordinates; a point outside the image leaves the tail of its
+    Gaussian. The peak is `amplitude` at the point itself, so a cell reaches it only if the point lies on its center.
     """
     present = weight > 0
     cells = to_cells(torch.where(present.unsqueeze(-1), points, 0.0).float(), stride)
@@ -55,28 +56,28 @@ def gaussian_targets(
 
 
 def _profile(center: Tensor, num_cells: int, sigma: float) -> Tensor:
-    """One-dimensional Gaussian (..., num_cells) with peak 1 at `center` (...)."""
+    """Return a one-dimensional Gaussian (..., num_cells) with peak 1 at `center` (...)."""
     cells = torch.arange(num_cells, device=center.device, dtype=torch.float32)
     return torch.exp(-0.5 * ((cells - center.unsqueeze(-1)) / sigma) ** 2)
 
 
 def flip_maps(maps: Tensor, partners: Sequence[int] | Tensor) -> Tensor:
-    """Maps B, K, h, w of a mirrored image, put back: mirrored along the width, left and right channels swapped."""
+    """Flip maps B, K, h, w of a flipped image back: along the width, with left and right channels swapped."""
     order = torch.as_tensor(partners, device=maps.device, dtype=torch.long)
     return maps.flip(-1).index_select(1, order)
 
 
 def decode(maps: Tensor, stride: int, blur_sigma: float = 1.0, offset: Offset = "parabola") -> tuple[Tensor, Tensor]:
-    """Points B, K, 2 (float32 pixels: x, y) and scores B, K (float32) of predicted maps B, K, h, w.
+    """Decode maps B, K, h, w to points B, K, 2 (float32 pixels: x, y) and scores B, K (float32).
 
-    The maps are smoothed with a Gaussian of `blur_sigma` cells (0: not at all); the highest cell is moved within the
-    cell by `offset` and put back to pixels. The score is the unsmoothed map at that cell, about the amplitude of the
-    targets for a certain point. h and w are 3 or more.
+    The maps are smoothed with a Gaussian of `blur_sigma` cells (0: not at all); the highest cell is refined by `offset`
+    and converted to pixels. The score is the unsmoothed map at that cell, close to the target amplitude for a confident
+    point. h and w must be at least 3.
 
-    "parabola" fits one through the logarithms of the three cells of each axis, exact for a Gaussian (Zhang et al., CVPR
-    2020, with a diagonal Hessian). "quarter" moves by 0.25 cells towards the higher neighbor of each axis, 0 between
-    equals: the sign variant of CPN's move towards the second peak, which noise far away cannot mislead. At stride 4 it
-    leaves up to 1 pixel per axis, so it is there for comparison with published figures.
+    "parabola" fits a parabola to the logarithms of three cells per axis, exact for a Gaussian (Zhang et al., CVPR 2020,
+    with a diagonal Hessian). "quarter" shifts by 0.25 cells toward the higher neighbor of each axis, 0 if both are
+    equal: the sign variant of CPN's shift toward the second peak, robust to distant noise. Its error is up to 1 pixel
+    per axis at stride 4; it exists for comparison with published results.
     """
     with torch.no_grad(), torch.autocast(device_type=maps.device.type, enabled=False):
         plain = maps.float()
@@ -92,14 +93,14 @@ def decode(maps: Tensor, stride: int, blur_sigma: float = 1.0, offset: Offset = 
 
 
 def _line(maps: Tensor, index: Tensor, axis: int) -> Tensor:
-    """The row (axis 2) or column (axis 3) `index` B, K of each map."""
+    """Return row (axis 2) or column (axis 3) `index` B, K of each map."""
     shape = [-1, -1, 1, maps.shape[3]] if axis == 2 else [-1, -1, maps.shape[2], 1]
     return maps.gather(axis, index[..., None, None].expand(shape)).squeeze(axis)
 
 
 def _parabola_move(line: Tensor, peak: Tensor) -> Tensor:
     """Distance in cells, at most 0.5, from the highest cell to the vertex of the parabola through the logarithms."""
-    middle = peak.clamp(1, line.shape[-1] - 2)  # at the border the three outermost cells serve, and extrapolate
+    middle = peak.clamp(1, line.shape[-1] - 2)  # at the border, extrapolate from the three outermost cells
     baseline = (line.amax(-1, keepdim=True) * 1e-3).clamp_min(1e-12)
     logarithm = torch.maximum(line, baseline).log()
     before, center, after = (logarithm.gather(-1, (middle + step).unsqueeze(-1)).squeeze(-1) for step in (-1, 0, 1))
@@ -110,7 +111,7 @@ def _parabola_move(line: Tensor, peak: Tensor) -> Tensor:
 
 
 def _quarter_move(line: Tensor, peak: Tensor) -> Tensor:
-    """A quarter of a cell towards the higher neighbor; 0 between equals and at the border, where one is missing."""
+    """A quarter of a cell toward the higher neighbor; 0 if both are equal, and at the border, where one is missing."""
     last = line.shape[-1] - 1
     before = line.gather(-1, (peak - 1).clamp_min(0).unsqueeze(-1)).squeeze(-1)
     after = line.gather(-1, (peak + 1).clamp_max(last).unsqueeze(-1)).squeeze(-1)
@@ -119,10 +120,10 @@ def _quarter_move(line: Tensor, peak: Tensor) -> Tensor:
 
 
 def _smoothed(maps: Tensor, sigma: float) -> Tensor:
-    """Blurred maps, except for points near the border, which keep the unblurred map round the blurred peak.
+    """Blur maps. Peaks near the border keep the unblurred map around the blurred peak.
 
-    There half of the kernel has nothing to see, and any padding pulls the peak by one to two cells. The blur still
-    decides which peak it is: cells farther from it than the pull can reach become minus infinity.
+    Half of the kernel lies outside the map there, and any padding shifts the peak by one to two cells. The blur still
+    selects the peak: cells farther from it than this shift become minus infinity.
     """
     height, width = maps.shape[2:]
     vertical, horizontal = _blur_matrix(height, sigma, maps.device), _blur_matrix(width, sigma, maps.device)
@@ -140,7 +141,7 @@ def _smoothed(maps: Tensor, sigma: float) -> Tensor:
 
 
 def _blur_matrix(num_cells: int, sigma: float, device: torch.device) -> Tensor:
-    """Gaussian blur along one axis as a matrix; rows sum to 1, so the kernel is cut, not padded, at the border."""
+    """Gaussian blur along one axis as a matrix; rows sum to 1, so the kernel is truncated, not padded, at the border."""
     cells = torch.arange(num_cells, device=device, dtype=torch.float32)
     distance = (cells[:, None] - cells[None, :]).abs()
     kernel = torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= math.ceil(3 * sigma))

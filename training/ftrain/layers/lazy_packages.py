@@ -1,8 +1,9 @@
-"""timm and torchvision without what a run does not use, so that `ftrain predict` starts in a third of the time.
+"""Lazy import of timm and torchvision, so that `ftrain predict` starts in a third of the time.
 
-`import timm` imports all of its 110 files of networks, torchvision's data sets, torch._dynamo, sympy and the client of the
-Hugging Face hub. Here the packages are in `sys.modules` without having run their `__init__`, so that single modules of them can
-be imported. Asking a package for anything else (`timm.list_models`) runs its `__init__` after all, so other code notices nothing.
+`import timm` imports all of its 110 model files, torchvision's data sets, torch._dynamo, sympy and the client of the
+Hugging Face hub. Here the packages are put into `sys.modules` without running their `__init__`, so that single modules
+can be imported. Any other attribute (`timm.list_models`) triggers the `__init__`, so the change is transparent to other
+code.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ _LOCK = RLock()
 
 
 def timm_with(network: str) -> ModuleType:
-    """timm with at least that network registered: `create_model`, `is_model` and `get_pretrained_cfg` know it."""
+    """Return timm with at least this network registered for `create_model`, `is_model` and `get_pretrained_cfg`."""
     timm = importlib.import_module("timm")
     if "__getattr__" in vars(timm):  # deferred
         architecture = network.split(".", maxsplit=1)[0].encode()
         defines = re.compile(rb"^def %s\(" % re.escape(architecture), re.MULTILINE)
         files = Path(*sys.modules["timm.models"].__path__).glob("[!_]*.py")
         found = next((file.stem for file in files if defines.search(file.read_bytes())), None)
-        if found is None:  # an old name, or none at all
+        if found is None:  # a deprecated or unknown name
             timm.list_models()
         else:
             importlib.import_module(f"timm.models.{found}")
@@ -36,7 +37,7 @@ def timm_with(network: str) -> ModuleType:
 
 
 def _defer(name: str) -> None:
-    """Put a package into `sys.modules` that runs its `__init__` when it is asked for what it does not have yet."""
+    """Put a package into `sys.modules` that runs its `__init__` on the first access to a missing attribute."""
     spec = find_spec(name)
     if name in sys.modules or spec is None or spec.loader is None:
         return
@@ -50,7 +51,7 @@ def _defer(name: str) -> None:
                 if name == "timm":
                     importlib.reload(importlib.import_module("timm.models._hub"))  # this time with the hub's client
                 loader.exec_module(package)
-                if name == "torchvision.ops":  # what torch.export and torch.compile have to know of them
+                if name == "torchvision.ops":  # operator registrations for torch.export and torch.compile
                     importlib.import_module("torchvision._meta_registrations")
         return getattr(package, attribute)
 
@@ -68,7 +69,7 @@ def _start() -> None:
     timm = sys.modules["timm"]
     if "__getattr__" not in vars(timm):
         return
-    constants = vars(importlib.import_module("timm.data.constants"))  # what networks import from timm.data
+    constants = vars(importlib.import_module("timm.data.constants"))  # networks import these from timm.data
     vars(sys.modules["timm.data"]).update({name: value for name, value in constants.items() if name.isupper()})
     vars(timm)["__version__"] = importlib.import_module("timm.version").__version__
     hub = sys.modules.get("huggingface_hub")

@@ -1,8 +1,8 @@
-"""Losses that order embeddings: the triplet loss with mining inside the batch, and proxy anchors.
+"""Losses for embeddings: triplet loss with mining within the batch, and proxy anchor.
 
-A label below 0 is unknown: such an image is neither anchor nor positive nor negative, because it may show the very item that it
-would be pushed away from. All shapes are those of the batch alone, nothing is random, and the gradient is finite even where
-all embeddings are equal. Computed in float32, also under autocast.
+A label below 0 is unknown: such an image is neither anchor nor positive nor negative, because it may show the very item
+it would be pushed away from. All shapes depend on the batch size alone, nothing is random, and the gradient is finite
+even if all embeddings are equal. Computed in float32, also under autocast.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ftrain.data.config import Distance, Mining
 
-_LEAST_SQUARE = 1e-12  # below it the square root of a distance has no gradient
+_LEAST_SQUARE = 1e-12  # the square root of a distance has no gradient below this
 
 
 def distances(embedding: Tensor, distance: Distance = "cosine") -> Tensor:
-    """Distances B, B of embeddings B, D in float32: 1 - cosine (0 … 2), or Euclidean between the vectors as they are."""
+    """Return float32 distances B, B of embeddings B, D: 1 - cosine (0 … 2), or Euclidean without normalization."""
     with torch.autocast(embedding.device.type, enabled=False):
         vectors = embedding.float()
         if distance == "cosine":
@@ -33,17 +33,17 @@ def distances(embedding: Tensor, distance: Distance = "cosine") -> Tensor:
 def triplet_loss(
     embedding: Tensor, labels: Tensor, *, margin: float = 0.2, mining: Mining = "batch_hard", distance: Distance = "cosine",
 ) -> Tensor:  # fmt: skip
-    """Mean of max(0, d(anchor, positive) - d(anchor, negative) + margin) over the triplets that are mined in the batch.
+    """Mean of max(0, d(anchor, positive) - d(anchor, negative) + margin) over the triplets mined in the batch.
 
-    `embedding` B, D (normalized here where the distance is the cosine), `labels` B int64. Which triplets:
+    `embedding` is B, D (normalized here if the distance is the cosine), `labels` is int64 B. Mining strategies:
 
-    - `batch_hard`: every anchor with its farthest positive and its nearest negative; the mean over all anchors that have
+    - `batch_hard`: each anchor with its farthest positive and nearest negative, averaged over all anchors that have
       both (Hermans et al., 2017, section 2).
-    - `semi_hard`: every anchor and positive with the nearest negative that is farther than the positive, but within the
-      margin; pairs without one are left out (Schroff et al., FaceNet, CVPR 2015, section 3.2).
-    - `all`: every triplet that violates the margin (Hermans et al., section 2: batch all, mean of what is not zero).
+    - `semi_hard`: each anchor-positive pair with the nearest negative that is farther than the positive but within the
+      margin; pairs without one are ignored (Schroff et al., FaceNet, CVPR 2015, section 3.2).
+    - `all`: every triplet that violates the margin (Hermans et al., section 2: batch all, mean of the non-zero terms).
 
-    0 where no triplet can be formed. `semi_hard` and `all` take memory for B x B x B numbers.
+    Returns 0 if no triplet can be formed. `semi_hard` and `all` need memory for B x B x B numbers.
     """
     apart = distances(embedding, distance)
     known = labels >= 0
@@ -66,11 +66,11 @@ def triplet_loss(
 
 
 class ProxyAnchor(nn.Module):
-    """Proxy-anchor loss (Kim et al., CVPR 2020, equation 4): a learnt vector per class, which all images of a batch pull or push.
+    """Proxy-anchor loss (Kim et al., CVPR 2020, equation 4): one learnable proxy per class.
 
-    With s the cosine of image and proxy, the loss is the mean over proxies with an image in the batch of
-    log(1 + sum exp(-scale (s - margin))) over their images, and the mean over all proxies of
-    log(1 + sum exp(scale (s + margin))) over the others. Proxies learn about a hundred times faster than a network.
+    With s the cosine of image and proxy, the loss is the mean over proxies with an image in the batch of log(1 + sum
+    exp(-scale (s - margin))) over their images, plus the mean over all proxies of log(1 + sum exp(scale (s + margin)))
+    over the other images. Proxies need about 100 times the learning rate of the network.
     """
 
     def __init__(self, num_classes: int, dim: int, margin: float = 0.1, scale: float = 32.0) -> None:
@@ -80,7 +80,7 @@ class ProxyAnchor(nn.Module):
         nn.init.kaiming_normal_(self.proxies, mode="fan_out")
 
     def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        """The loss, a scalar, of embeddings B, D and labels B int64 in 0 … num_classes - 1; below 0 is unknown."""
+        """Return the scalar loss of embeddings B, D and int64 labels B in 0 … num_classes - 1; below 0 is unknown."""
         with torch.autocast(embedding.device.type, enabled=False):
             cosine = F.normalize(embedding.float(), dim=1) @ F.normalize(self.proxies, dim=1).T
         known = (labels >= 0)[:, None]
@@ -91,11 +91,11 @@ class ProxyAnchor(nn.Module):
 
 
 def _mean(values: Tensor, among: Tensor) -> Tensor:
-    """Mean of `values` where `among`; 0, with a gradient of 0, where that is nowhere. What is left out may be infinite."""
+    """Mean of `values` where `among` is true; 0 with a gradient of 0 if it never is. Ignored values may be infinite."""
     return torch.where(among, values, 0.0).sum() / among.sum().clamp_min(1)
 
 
 def _log_one_plus_sum(exponents: Tensor, among: Tensor) -> Tensor:
-    """log(1 + sum of exp over the rows that are `among`) of each column of B, C: the 1 is a row of zeros."""
+    """log(1 + sum of exp over the rows where `among` is true), per column of B, C; a row of zeros provides the 1."""
     rows = torch.cat([exponents.masked_fill(~among, -math.inf), exponents.new_zeros(1, exponents.shape[1])])
     return rows.logsumexp(dim=0)

