@@ -1,1 +1,1 @@
-"""Metrics: functions that define each number, on arrays of a whole set."""
+"""Metrics: functions on the arrays of a whole split."""

@@ -1,9 +1,9 @@
-"""Figures of many attributes at once: recall among the first k, accuracy within exclusive groups, average precision.
+"""Multi-label attribute metrics: recall@k, accuracy within exclusive groups, and average precision.
 
-Three definitions of recall@k are in use; they stand side by side here, each ranked within the type it is named for:
-`micro` = all hits / all positives of the set (the FashionNet table as its reproductions compute it), `macro` = mean over
-images of hits / min(k, positives), `strict` = mean over images of hits / positives. An attribute that is unknown for a
-image is neither a positive nor a rival there; pass an all-true `known` to let it compete. Ties count against the model.
+Three definitions of recall@k are in use, and all three are computed, each ranked within one attribute type: `micro` =
+all hits / all positives of the set (as reproductions of the FashionNet table compute it), `macro` = mean over images of
+hits / min(k, positives), `strict` = mean over images of hits / positives. An attribute that is unknown for an image is
+neither a positive nor a competitor there; pass an all-true `known` to rank it too. Ties count against the model.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def attribute_recall(
     types: Mapping[str, Sequence[int]] | None = None,
     top: Sequence[int] = (3, 5),
 ) -> dict[str, dict[str, float]]:
-    """Recall among the first k of `scores` N, A: the figures of "all" attributes and of each of `types` (name: ids).
+    """Compute recall@k of `scores` N, A over all attributes ("all") and within each of `types` (name: ids).
 
-    `positive` and `known` are N, A bool; a positive that is not known does not count. For a type the ranking is within its
-    ids only. Each entry has `recall_<k>_micro`, `_macro`, `_strict` (for k below the number of attributes ranked; NaN
-    without positives), `positives`, `images` (those with a positive, over which macro and strict are means) and
-    `attributes`; "all" also the 95 % interval over images `recall_<k>_micro_low` and `_high`.
+    `positive` and `known` are N, A bool; a positive that is not known does not count. A type ranks its own ids only.
+    Each entry has `recall_<k>_micro`, `_macro` and `_strict` (for k below the number of ranked attributes; NaN without
+    positives), `positives`, `images` (with at least one positive; macro and strict are means over them) and
+    `attributes`. "all" also has the 95% interval over images, `recall_<k>_micro_low` and `_high`.
     """
     values, truth, seen = _checked(scores, positive, known)
     assert types is None or "all" not in types, "a type cannot be named 'all'"
@@ -54,9 +54,9 @@ def attribute_recall(
 
 
 def positive_positions(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> tuple[IntArray, IntArray, IntArray]:
-    """Where each known positive stands in its row: rows P, columns P and positions P, 0 = first.
+    """Rank each known positive within its row: rows P, columns P and positions P (0 = first).
 
-    `scores`, `positive`, `known` are N, A. Known negatives with the same score stand before it.
+    `scores`, `positive` and `known` are N, A. Known negatives with the same score rank first.
     """
     values, truth, seen = _checked(scores, positive, known)
     rows, columns = np.nonzero(truth)
@@ -75,17 +75,17 @@ def positive_positions(scores: ArrayLike, positive: ArrayLike, known: ArrayLike)
 def group_accuracy(
     scores: ArrayLike, positive: ArrayLike, known: ArrayLike, groups: Mapping[str, Sequence[int]]
 ) -> dict[str, dict[str, float]]:
-    """Top-1 accuracy within exclusive groups (name: ids) of `scores` N, A: the figures of each group and their "mean".
+    """Compute top-1 accuracy of `scores` N, A within exclusive groups (name: ids), per group and as "mean".
 
-    An image is evaluated in a group where exactly one of its ids is positive and known; all ids of the group compete there.
-    Each group has `top_1`, `macro_f1`, `balanced_accuracy` and `count` (images evaluated; the figures are NaN without any);
-    "mean" has their means over the groups with images, `top_1_low` and `top_1_high` (95 % interval over images) and
-    `count` (images evaluated in at least one group).
+    An image is evaluated in a group if exactly one of its ids is positive and known; all ids of the group compete. Each
+    group has `top_1`, `macro_f1`, `balanced_accuracy` (NaN without evaluated images) and `count` (evaluated images).
+    "mean" averages the groups with evaluated images, and has `top_1_low` and `top_1_high` (95% interval over images)
+    and `count` (images evaluated in at least one group).
     """
     values, truth, _ = _checked(scores, positive, known)
     assert "mean" not in groups, "a group cannot be named 'mean'"
     result: dict[str, dict[str, float]] = {}
-    outcomes = np.zeros((len(values), len(groups)), np.int64)  # 0 not evaluated, 1 wrong, 2 right
+    outcomes = np.zeros((len(values), len(groups)), np.int64)  # 0 not evaluated, 1 wrong, 2 correct
     for number, (name, ids) in enumerate(groups.items()):
         columns = np.array(ids, np.int64)
         labels = group_labels(truth[:, columns])
@@ -109,9 +109,9 @@ def group_accuracy(
 def group_majority(
     training_positive: ArrayLike, positive: ArrayLike, known: ArrayLike, groups: Mapping[str, Sequence[int]]
 ) -> dict[str, dict[str, float]]:
-    """`group_accuracy` of never looking: in each group the id that is positive most often in training.
+    """`group_accuracy` of the majority baseline: in each group, the id that is positive most often in training.
 
-    `training_positive` is M, A bool (or its sums A), `positive` and `known` are N, A as there.
+    `training_positive` is M, A bool (or its column sums, A); `positive` and `known` are N, A bool.
     """
     learnt = np.asarray(training_positive)
     counts = learnt if learnt.ndim == 1 else learnt.astype(bool).sum(axis=0)
@@ -119,15 +119,15 @@ def group_majority(
 
 
 def group_labels(positive: ArrayLike) -> IntArray:
-    """The one positive of each row of `positive` N, G as index into the group: N, -1 where not exactly one is."""
+    """Return the index of the only positive in each row of `positive` N, G: N; -1 unless exactly one is positive."""
     marked = np.asarray(positive).astype(bool)
     return np.where(marked.sum(axis=1) == 1, marked.argmax(axis=1), -1).astype(np.int64)
 
 
 def average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> FloatArray:
-    """Average precision A of each attribute over the images for which it is known; NaN without a positive.
+    """Average precision of each attribute (A) over the images for which it is known; NaN without a positive.
 
-    AP = sum over thresholds of (recall step) x precision; images of equal score pass a threshold together, as in
+    AP = sum over thresholds of (increase in recall) x precision; images with equal scores share a threshold, as in
     scikit-learn. All arguments are N, A.
     """
     values, truth, seen = _checked(scores, positive, known)
@@ -145,7 +145,7 @@ def average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) 
 
 
 def mean_average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayLike) -> float:
-    """Mean of `average_precision` over the attributes that have a known positive; NaN when none has."""
+    """Mean of `average_precision` over the attributes with a known positive; NaN if there are none."""
     precisions = average_precision(scores, positive, known)
     return _mean(precisions[~np.isnan(precisions)].tolist())
 
@@ -153,7 +153,7 @@ def mean_average_precision(scores: ArrayLike, positive: ArrayLike, known: ArrayL
 def _checked(
     scores: ArrayLike, positive: ArrayLike, known: ArrayLike
 ) -> tuple[NDArray[np.floating], BoolArray, BoolArray]:
-    """Scores, known positives and known, all N, A; `NonFiniteError` for NaN."""
+    """Return scores, known positives and known as arrays N, A. Raises `NonFiniteError` for a NaN score."""
     values, truth, seen = np.asarray(scores), np.asarray(positive).astype(bool), np.asarray(known).astype(bool)
     assert values.ndim == 2, values.shape
     assert values.shape == truth.shape == seen.shape, (values.shape, truth.shape, seen.shape)
@@ -166,7 +166,7 @@ def _checked(
 def _recalls(
     rows: IntArray, positions: IntArray, num_rows: int, top: Sequence[int], interval: bool
 ) -> dict[str, float]:
-    """The figures of positives that stand at `positions` P of the `rows` P."""
+    """Compute the metrics of P positives at `positions` within their `rows`, both P."""
     positives = np.bincount(rows, minlength=num_rows)
     among = positives > 0
     metrics: dict[str, float] = {}
@@ -185,7 +185,9 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _mean_of_groups(weights: FloatArray, outcomes: IntArray) -> FloatArray:
-    """Mean accuracy R over the groups that are evaluated in a draw; `outcomes` M, G as in `group_accuracy`."""
+    """Mean accuracy over the groups evaluated in each resample: R; `weights` R, M, `outcomes` M, G as in
+    `group_accuracy`.
+    """
     evaluated, right = weights @ (outcomes > 0), weights @ (outcomes == 2)
     accuracy = np.where(evaluated > 0, right / np.maximum(evaluated, 1.0), 0.0)
     return accuracy.sum(axis=1) / np.maximum((evaluated > 0).sum(axis=1), 1)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals (Efron and Tibshirani, 1993, chapter 13) that resample images, not points."""
+"""Bootstrap intervals (Efron and Tibshirani, 1993, chapter 13) that resample images, not landmarks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def ratio_interval(
 ) -> tuple[float, float]:
     """Percentile interval of sum(sums) / sum(counts) over resampled images.
 
-    `sums` and `counts` are N, one entry an image: points of one image err together, so whole images are drawn,
-    N of N with replacement. The same images in any order give the same interval. NaN, NaN when nothing counts.
+    `sums` and `counts` are N, one entry per image. Errors within an image are correlated, so whole images are
+    resampled, N of N with replacement. The order of the images does not matter. Returns NaN, NaN if all counts are
+    zero.
     """
     values = np.stack((np.asarray(sums, np.float64), np.asarray(counts, np.float64)), axis=1)
     values = values[values[:, 1] > 0]
@@ -42,12 +43,12 @@ def pattern_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of any figure that depends only on how often each kind of image occurs.
+    """Percentile interval of any metric that depends only on how often each kind of image occurs.
 
-    `patterns` N, W describe the images by integers (such as truth and answer); `figure(weights, kinds)` takes the
-    counts R, M of the M different patterns `kinds` M, W in R draws and gives R values. Drawing N of N images with
-    replacement is drawing those counts from a multinomial, so cost and result do not depend on the order of images.
-    NaN, NaN without images; draws for which the figure is NaN are left out.
+    `patterns` N, W describe the images by integers (such as label and prediction). `figure(weights, kinds)` takes the
+    counts R, M of the M distinct patterns `kinds` M, W in R resamples and returns R values. Resampling N of N images
+    with replacement equals drawing these counts from a multinomial, so neither cost nor result depends on the order of
+    images. Returns NaN, NaN without images; resamples in which the metric is NaN are left out.
     """
     images = np.asarray(patterns, np.int64)
     if not len(images):

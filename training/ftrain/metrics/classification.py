@@ -1,7 +1,7 @@
-"""Figures of one answer among C classes: top-k accuracy, macro-F1, balanced accuracy, baseline, and a guard against collapse.
+"""Single-label classification metrics: top-k accuracy, macro-F1, balanced accuracy, majority baseline, collapse check.
 
-Rows with a negative label are unknown and evaluated nowhere. Ties count against the model: a class that shares its score
-with another has not been recognized, so that a network with constant output scores 0, not the share of class 0.
+Rows with a negative label are unknown and ignored. Ties count against the model: a class that shares its score with
+another one is not recognized, so a network with constant output scores 0, not the share of class 0.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ftrain.metrics.bootstrap import pattern_interval, ratio_interval
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-_LEAST_OTHERS = 5  # images of other classes that a set needs before their neglect can be told
-_NEGLECT = 0.2  # other classes answered less than a fifth as often as they occur: one answer dominates
+_LEAST_OTHERS = 5  # fewer images of other classes are too few to detect a collapse
+_NEGLECT = 0.2  # collapsed: other classes are predicted less than a fifth as often as they occur
 _SCORES_AT_ONCE = 8_000_000
 
 
 def class_ranks(scores: ArrayLike, labels: ArrayLike) -> IntArray:
-    """How many classes of `scores` N, C stand before the true one `labels` N: N ranks, 0 = first.
+    """Rank of the true class `labels` N among `scores` N, C: N, the number of classes with a higher or equal score.
 
-    Equal scores stand before it. A label below 0 gives -1. Raises `NonFiniteError` for a score that is NaN in a row
-    with a label; infinities are allowed (a class that is masked out has -inf).
+    0 is first; -1 if the label is negative. Raises `NonFiniteError` for a NaN score in a row with a label; infinities
+    are allowed (a masked class has -inf).
     """
     values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
     num_rows, num_classes = values.shape
@@ -47,7 +47,10 @@ def class_ranks(scores: ArrayLike, labels: ArrayLike) -> IntArray:
 
 
 def answers(scores: ArrayLike, labels: ArrayLike) -> IntArray:
-    """The class N that each row of `scores` N, C answers: the highest, and of several highest one that is not `labels` N."""
+    """Predicted class of each row of `scores` N, C: N, the argmax.
+
+    Among ties, it is one that differs from the label in `labels` N.
+    """
     values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
     predicted = values.argmax(axis=1).astype(np.int64) if values.shape[1] else np.zeros(len(values), np.int64)
     lucky = np.flatnonzero((predicted == truth) & (class_ranks(values, truth) > 0))
@@ -58,7 +61,7 @@ def answers(scores: ArrayLike, labels: ArrayLike) -> IntArray:
 
 
 def confusion(predicted: ArrayLike, labels: ArrayLike, num_classes: int) -> IntArray:
-    """Counts C, C of rows with a label: the row of the matrix is the truth, its column the answer."""
+    """Confusion matrix C, C over rows with a label: rows are labels, columns are predictions."""
     guess, truth = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
     evaluated = truth >= 0
     pairs = truth[evaluated] * num_classes + guess[evaluated]
@@ -68,12 +71,12 @@ def confusion(predicted: ArrayLike, labels: ArrayLike, num_classes: int) -> IntA
 
 
 def classification_metrics(scores: ArrayLike, labels: ArrayLike, *, top: Sequence[int] = (1, 3, 5)) -> dict[str, float]:
-    """The figures of `scores` N, C against `labels` N, all as shares.
+    """Compute the metrics of `scores` N, C against `labels` N, as shares.
 
-    `top_<k>` (the true class is among the first k; always k = 1, others only where k < C), `top_1_low` and `top_1_high`
-    (95 % interval over images), `macro_f1` with its interval and `balanced_accuracy` (means of F1 and of recall over
-    the classes that occur in `labels`; answers of other classes count as errors), `count` (rows with a label).
-    NaN where no row has a label.
+    `top_<k>` (the true class is among the first k; k = 1 always, others only for k < C), `top_1_low` and `top_1_high`
+    (95% interval over images), `macro_f1` with its interval and `balanced_accuracy` (means of F1 and recall over the
+    classes that occur in `labels`; predictions of other classes count as errors), `count` (rows with a label). NaN if
+    no row has a label.
     """
     values, truth = np.asarray(scores), np.asarray(labels).astype(np.int64)
     ranks, predicted = class_ranks(values, truth), answers(values, truth)
@@ -93,7 +96,7 @@ def classification_metrics(scores: ArrayLike, labels: ArrayLike, *, top: Sequenc
 
 
 def macro_f1(pairs: ArrayLike) -> float:
-    """Mean F1 over the classes that occur in the truth, of `pairs` N, 2: truth and answer; NaN without pairs."""
+    """Mean F1 over the classes that occur as labels; `pairs` is N, 2 (label, prediction). NaN without pairs."""
     values = np.asarray(pairs, np.int64).reshape(-1, 2)
     if not len(values):
         return math.nan
@@ -102,7 +105,7 @@ def macro_f1(pairs: ArrayLike) -> float:
 
 
 def balanced_accuracy(pairs: ArrayLike) -> float:
-    """Mean recall over the classes that occur in the truth, of `pairs` N, 2: truth and answer; NaN without pairs."""
+    """Mean recall over the classes that occur as labels; `pairs` is N, 2 (label, prediction). NaN without pairs."""
     truth, predicted = np.asarray(pairs, np.int64).reshape(-1, 2).T
     if not len(truth):
         return math.nan
@@ -114,9 +117,9 @@ def balanced_accuracy(pairs: ArrayLike) -> float:
 def majority_metrics(
     training_labels: ArrayLike, labels: ArrayLike, num_classes: int, *, top: Sequence[int] = (1, 3, 5)
 ) -> dict[str, float]:
-    """`classification_figures` of never looking: the classes in the order of their frequency in training.
+    """`classification_metrics` of the majority baseline: classes ranked by their frequency in training.
 
-    Of equally frequent classes the one with the lower index comes first.
+    Among equally frequent classes, the lower index ranks first.
     """
     learnt = np.asarray(training_labels).astype(np.int64)
     counts = np.bincount(learnt[learnt >= 0], minlength=num_classes)
@@ -125,7 +128,7 @@ def majority_metrics(
 
 
 def frequency_scores(counts: ArrayLike) -> FloatArray:
-    """Scores C, all different, that rank classes by `counts` C, the lower index first among equals."""
+    """Distinct scores C that rank classes by `counts` C; among equal counts, the lower index ranks first."""
     values = np.asarray(counts)
     scores = np.empty(len(values))
     scores[np.argsort(-values, kind="stable")] = -np.arange(len(values), dtype=np.float64)
@@ -133,9 +136,9 @@ def frequency_scores(counts: ArrayLike) -> FloatArray:
 
 
 def per_class(scores: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and count (rows) of every class that occurs in `labels`, in the order of `names` C.
+    """Precision, recall, F1 and count (rows) of every class that occurs in `labels` N, in the order of `names` C.
 
-    The precision of a class that is never answered is 0.
+    `scores` is N, C. The precision of a class that is never predicted is 0.
     """
     matrix = confusion(answers(scores, labels), labels, len(names))
     hits, answered, occurring = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
@@ -151,13 +154,14 @@ def per_class(scores: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> dic
 
 
 def dominance(predicted: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> dict[str, str | float | bool]:
-    """Does one answer drown the others? Over rows with a label: `answer`, its `share`, its `true_share`, `collapsed`.
+    """Check whether one class dominates the predictions: `answer`, its `share`, its `true_share`, `collapsed`.
 
-    `answer` is the most frequent one, `true_share` its share of the labels. The model has collapsed when all other answers
-    together come less than a fifth as often as they should: 1 - share < 0.2 (1 - true_share). So a constant model is
-    caught on a balanced set (share 1, true share 1/C) and on one with a majority of 77 % alike; one that answers that
-    majority in 90 % of the cases is merely weak; and a set that truly has one class condemns nobody, because with fewer
-    than 5 images of other classes nothing can be told.
+    `predicted` and `labels` are N; rows without a label are ignored. `answer` is the class predicted most often,
+    `share` and `true_share` its shares of the predictions and of the labels. The model has collapsed if all other
+    classes together are predicted less than a fifth as often as they occur: 1 - share < 0.2 (1 - true_share). This
+    catches a constant model both on a balanced set (share 1, true share 1/C) and on one with a 77% majority. A model
+    that predicts that majority for 90% of the images is merely weak, and a set with fewer than 5 images of other
+    classes is too small for a verdict.
     """
     guess, truth = np.asarray(predicted).astype(np.int64), np.asarray(labels).astype(np.int64)
     evaluated = truth >= 0
@@ -174,7 +178,9 @@ def dominance(predicted: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> 
 
 
 def _macro_f1(weights: FloatArray, kinds: IntArray) -> FloatArray:
-    """Mean F1 R over the classes in the truth, of counts `weights` R, M of the pairs `kinds` M, 2 (truth, answer)."""
+    """Mean F1 over the classes that occur as labels: R; `weights` R, M counts the pairs `kinds` M, 2 (label,
+    prediction).
+    """
     num_classes = int(kinds.max()) + 1
     right = kinds[:, 0] == kinds[:, 1]
     occurring, answered = (_sums_by_class(weights, kinds[:, side], num_classes) for side in (0, 1))
@@ -184,7 +190,7 @@ def _macro_f1(weights: FloatArray, kinds: IntArray) -> FloatArray:
 
 
 def _sums_by_class(weights: FloatArray, classes: IntArray, num_classes: int) -> FloatArray:
-    """Sums R, C of the columns of `weights` R, M that belong to each class of `classes` M."""
+    """Sum the columns of `weights` R, M by class (`classes` M): R, C."""
     sums = np.zeros((len(weights), num_classes))
     if len(classes):
         order = np.argsort(classes, kind="stable")

@@ -1,9 +1,9 @@
-"""Exact search: one matrix product in single precision finds a short list, double precision decides it.
+"""Exact search: a matrix product in single precision selects a short list, and double precision ranks it.
 
-A score that single precision gives is off by less than a bound that is known (Higham, Accuracy and Stability of Numerical
-Algorithms, section 3.1). So all rows within twice the bound of the k-th best are scored again in double precision, each by the
-same sum whatever its place, and sorted. The answer is the one of brute force in double precision: it depends neither on how
-queries are batched, nor on the number of threads, nor on the device, and of equal rows the lowest comes first.
+The error of a single-precision score has a known bound (Higham, Accuracy and Stability of Numerical Algorithms, section
+3.1). All rows within twice this bound of the k-th best score are scored again in double precision, each with the same
+summation order, and sorted. The result equals brute force in double precision: it does not depend on batching, the
+number of threads or the device. Among equal rows, the lowest comes first.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Metric = Literal["cosine", "euclidean"]
 
 MOST_COLOR_WEIGHT = 1e6
 _UNIT = 2.0**-24  # unit roundoff of single precision
-_BLOCK_BYTES = 64 << 20  # of scores at a time: the whole query x gallery matrix never exists
-_PER_BLOCK = 64  # rows whose best stands for them when the bound of the k-th best is sought
+_BLOCK_BYTES = 64 << 20  # of scores at a time; the whole query x gallery matrix is never materialized
+_PER_BLOCK = 64  # rows per block; the block maxima give the lower bound of the k-th best score
 _PAIRS = 1 << 14  # scored in double precision at a time
 
 
 @dataclass(frozen=True)
 class Found:
-    """The best rows of each query, best first; the parts of the score are kept apart."""
+    """The best rows of each of B queries, best first, with the components of their scores."""
 
     rows: np.ndarray  # B, K int64
     scores: np.ndarray  # B, K float64; higher is better
-    deep: np.ndarray  # B, K float64: cosine, or minus the Euclidean distance, of the deep features
-    color: np.ndarray  # B, K float64: the same of the color features; 0 where they do not count
+    deep: np.ndarray  # B, K float64: cosine, or negative Euclidean distance, of the deep features
+    color: np.ndarray  # B, K float64: the same for the color features; 0 if they are not used
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ class Features:
 
 @dataclass(frozen=True)
 class Similarity:
-    """How alike two images are: the similarity of their deep features and `color_weight` times that of their colors.
+    """Similarity of two images: that of their deep features plus `color_weight` times that of their color features.
 
-    `cosine` is the dot product of features of length 1, `euclidean` minus the distance. On deep features alone both put
-    features of length 1 in the same order; with color they do not, as sums of products and of distances differ.
+    `cosine` is the dot product of features of length 1, `euclidean` the negative distance. On deep features of length 1
+    both give the same order; with color they do not, because sums of products and sums of distances differ.
     """
 
     metric: Metric = "cosine"
     color_weight: float = 0.0
 
     def check(self, gallery: Features, queries: Features) -> None:
-        """Raise `UsageError` where queries and gallery cannot be compared."""
+        """Raise `UsageError` if queries and gallery cannot be compared."""
         if queries.deep.ndim != 2 or queries.deep.shape[1] != gallery.deep.shape[1]:
             mine, theirs = queries.deep.shape[-1], gallery.deep.shape[1]
             raise UsageError(f"the queries have {mine} dimensions, the index has {theirs}; use the run of the index")
-        if not 0 <= self.color_weight <= MOST_COLOR_WEIGHT:  # more would overflow single precision
+        if not 0 <= self.color_weight <= MOST_COLOR_WEIGHT:  # a larger weight would overflow single precision
             raise UsageError(f"color weight {self.color_weight:g}: take a number between 0 and {MOST_COLOR_WEIGHT:g}")
         if not self.color_weight:
             return
@@ -95,9 +95,9 @@ class Similarity:
     def pairs(
         self, gallery: Features, queries: Features, number: int, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Deep and color similarity of query `number` and some rows, in double precision.
+        """Deep and color similarity of query `number` and R rows of the gallery: two arrays R, float64.
 
-        Every pair by itself, not as a matrix product, of which a place near the edge changes the last bits.
+        Each pair is computed separately: in a matrix product, the last bits depend on the position within a block.
         """
         deep = self._similarity(gallery.deep, queries.deep[number], rows)
         if not self.color_weight:
@@ -118,7 +118,9 @@ class Similarity:
         return -np.sqrt(np.einsum("nd,nd->n", wide, wide))
 
     def decide(self, gallery: Features, queries: Features, shortlists: list[np.ndarray], top: int) -> Found:
-        """The best `top` of each query's short list (sorted rows, at least `top` of them), in double precision."""
+        """Rank each query's short list (sorted rows, at least `top` of them) in double precision and keep the best
+        `top`.
+        """
         found = Found(*(np.zeros((len(queries), top), kind) for kind in (np.int64, np.float64, np.float64, np.float64)))
         for number, rows in enumerate(shortlists):
             deep, color = self.pairs(gallery, queries, number, rows)
@@ -130,7 +132,7 @@ class Similarity:
 
 
 class ExactSearch:
-    """All rows of a gallery compared with every query; on a GPU the features are kept there."""
+    """Compare every query with all rows of a gallery; on a GPU, the features stay on the device."""
 
     def __init__(self, gallery: Features, device: torch.device | None = None) -> None:
         self.gallery = gallery
@@ -140,9 +142,10 @@ class ExactSearch:
             self._color = None if gallery.color is None else torch.from_numpy(gallery.color).to(self.device)
 
     def search(self, queries: Features, similarity: Similarity, top: int) -> Found:
-        """The `top` most alike rows of each query (all rows where there are fewer), of equal ones the lowest first.
+        """Return the `top` most similar rows of each query (all rows if there are fewer); ties go to the lowest row.
 
-        Memory is bounded whatever the number of queries. Raises `UsageError` for other dimensions or missing colors.
+        Memory is bounded for any number of queries. Raises `UsageError` if dimensions differ or color features are
+        missing.
         """
         similarity.check(self.gallery, queries)
         top = min(top, len(self.gallery))
@@ -156,7 +159,7 @@ class ExactSearch:
         return similarity.decide(self.gallery, queries, shortlists, top)
 
     def _scores(self, queries: Features, similarity: Similarity) -> np.ndarray | torch.Tensor:
-        """Scores B, N in single precision, or for Euclidean distances without color their squares, negative."""
+        """Single-precision scores B, N; for Euclidean distances without color, negative squared distances."""
         weight, is_cosine = similarity.color_weight, similarity.metric == "cosine"
         scores = self._products(queries.deep, "deep")
         if not is_cosine:
@@ -174,7 +177,7 @@ class ExactSearch:
 
     def _products(self, queries: np.ndarray, part: Literal["deep", "color"]) -> np.ndarray | torch.Tensor:
         if self.device is None:
-            # NumPy's BLAS reads memory twice as fast as torch's for one query, and is 1.3 times as fast for a hundred.
+            # For one query, NumPy's BLAS reads memory twice as fast as torch's; for a hundred, it is 1.3 times as fast.
             return np.matmul(queries, getattr(self.gallery, part).T)
         rows = self._deep if part == "deep" else self._color
         assert rows is not None
@@ -183,7 +186,9 @@ class ExactSearch:
     def _negative_squares(
         self, products: np.ndarray | torch.Tensor, mine: np.ndarray, theirs: np.ndarray
     ) -> np.ndarray | torch.Tensor:
-        """Minus the squared distances, made of the products in place, never above 0."""
+        """Convert products B, N to negative squared distances in place, at most 0; squared lengths `mine` B and
+        `theirs` N.
+        """
         if isinstance(products, torch.Tensor):
             lengths = torch.from_numpy(theirs).to(products.device), torch.from_numpy(mine[:, None]).to(products.device)
             return products.mul_(2).sub_(lengths[0]).sub_(lengths[1]).clamp_(max=0)
@@ -193,7 +198,9 @@ class ExactSearch:
         return np.minimum(products, 0, out=products)
 
     def _above(self, scores: np.ndarray | torch.Tensor, top: int, slack: float) -> list[np.ndarray]:
-        """Per query the sorted rows that may be among the best `top`, at least as many."""
+        """Return, for each query, the sorted rows that may be among the best `top` (at least `top` of them); `scores`
+        is B, N.
+        """
         if isinstance(scores, torch.Tensor):
             bounds = scores.topk(top, dim=1).values[:, -1:] - slack
             return [torch.nonzero(row >= bound)[:, 0].cpu().numpy() for row, bound in zip(scores, bounds, strict=True)]
@@ -201,9 +208,10 @@ class ExactSearch:
 
 
 def _lower_bound(scores: np.ndarray, top: int) -> float:
-    """A number that at least `top` scores reach, near the `top`-th best.
+    """Return a number that at least `top` of the `scores` N reach, close to the `top`-th best.
 
-    The `top`-th best of block maxima: sixty times fewer to sort. A block takes rows from all over, as neighbors are alike.
+    It is the `top`-th best block maximum, which leaves 64 times fewer numbers to sort. The rows of a block are spread
+    over the gallery, because neighboring rows are similar.
     """
     num_blocks = len(scores) // _PER_BLOCK
     if num_blocks < 2 * top:
@@ -213,7 +221,7 @@ def _lower_bound(scores: np.ndarray, top: int) -> float:
 
 
 def _error_bound(gallery: Features, queries: Features, similarity: Similarity) -> float:
-    """By how much a score of `_scores` may be off."""
+    """Upper bound of the error of the scores of `_scores`."""
 
     def of(mine: np.ndarray, theirs: np.ndarray, dims: int) -> float:
         longest = float(np.sqrt(mine.max(initial=0))), float(np.sqrt(theirs.max(initial=0)))

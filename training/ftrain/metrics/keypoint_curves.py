@@ -1,4 +1,4 @@
-"""Share of key points found within a distance: the PCK curve (Yang and Ramanan, 2013) and the area under it."""
+"""The PCK curve (Yang and Ramanan, 2013), the share of keypoints within a distance, and the area under it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 def detection_curve(
     distances: ArrayLike, counted: ArrayLike, limit: float = 0.2, num_thresholds: int = 101
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Thresholds t = 0 .. `limit` and the share of counted points whose normalized distance is at most t.
+    """Return thresholds T from 0 to `limit` and, for each, the share of counted keypoints within that distance.
 
-    `distances` and `counted` are N, K as in `PointErrors`. Shares are NaN when no point counts.
+    `distances` and `counted` are N, K as in `PointErrors`. Shares are NaN if no keypoint is counted.
     """
     thresholds = np.linspace(0.0, limit, num_thresholds)
     chosen = np.sort(np.asarray(distances, np.float64)[np.asarray(counted, bool)])
@@ -23,6 +23,6 @@ def detection_curve(
 
 
 def area_under_curve(thresholds: ArrayLike, shares: ArrayLike) -> float:
-    """Trapezoidal area under the curve, divided by the width of its range: 1 for a model without error."""
+    """Trapezoidal area under the curve, divided by the range of the thresholds: 1 for a perfect model. Both are T."""
     places = np.asarray(thresholds, np.float64)
     return float(np.trapezoid(np.asarray(shares, np.float64), places) / (places[-1] - places[0]))

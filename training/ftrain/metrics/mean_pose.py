@@ -1,4 +1,4 @@
-"""The mean pose: what a model that never looks at the image would predict; the baseline for landmark models."""
+"""The mean pose, a baseline for landmark models that ignores the image."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MeanPose:
-    """Mean place of every point of every garment: `means` G, K, 2 in shares of width and height, within [0, 1].
+    """Mean position of every landmark per garment: `means` G, K, 2, as shares of width and height within [0, 1].
 
-    A point that a garment never shows in training takes its mean over all garments, and one never seen the middle.
+    A landmark that a garment never has in training gets its mean over all garments; one that never occurs, the image
+    center.
     """
 
     landmark_set: LandmarkSet
@@ -34,9 +35,9 @@ class MeanPose:
         height: ArrayLike,
         landmark_set: LandmarkSet,
     ) -> MeanPose:
-        """Means over the points with coordinates (occluded ones too) of N training images.
+        """Average the landmarks with coordinates (including occluded ones) of N training images.
 
-        `points` N, K, 2 pixels, `visibility` N, K, `garments` N names or indices, `width` and `height` N pixels.
+        `points` N, K, 2 in pixels, `visibility` N, K, `garments` N names or indices, `width` and `height` N in pixels.
         """
         relative = (np.asarray(points, np.float64) + 0.5) / _sizes(width, height)
         located = np.asarray(visibility) >= Visibility.OCCLUDED
@@ -49,15 +50,15 @@ class MeanPose:
         return cls(landmark_set, np.clip(_ratio(sums, counts, overall), 0.0, 1.0))
 
     def predict(self, garments: Sequence[str] | ArrayLike, width: ArrayLike, height: ArrayLike) -> FloatArray:
-        """Points N, K, 2 in pixels of images of those garments and sizes."""
+        """Predict landmarks N, K, 2 in pixels for N garments and image sizes."""
         return self.means[garment_indices(garments, self.landmark_set)] * _sizes(width, height) - 0.5
 
 
 def _sizes(width: ArrayLike, height: ArrayLike) -> FloatArray:
-    """N, 1, 2 pixels."""
+    """Stack widths and heights: N, 1, 2 in pixels."""
     return np.stack((np.asarray(width, np.float64), np.asarray(height, np.float64)), axis=-1)[:, None, :]
 
 
 def _ratio(sums: FloatArray, counts: FloatArray, fallback: FloatArray) -> FloatArray:
-    """sums / counts, and the fallback where nothing was counted."""
+    """Return sums / counts, or the fallback where the count is 0."""
     return np.where(counts > 0, sums / np.maximum(counts, 1.0), fallback)

@@ -1,11 +1,13 @@
-"""Normalized error (NE) of landmarks: the number of the FashionAI challenge and of the DeepFashion landmark tables.
+"""Normalized error (NE) of landmarks, the metric of the FashionAI challenge and of the DeepFashion landmark tables.
 
-NE = sum over visible true points of distance / normaliser, divided by the number of such points, over the whole set
-(micro: not a mean of image means). The normaliser is the distance of the garment's normaliser pair in the truth
-(armpits or waistband ends); a set without pairs divides x by the width and y by the height of the image.
+NE = sum over visible landmarks of distance / normalizer, divided by the number of these landmarks, over the whole set
+(micro average, not a mean of image means). The normalizer is the ground-truth distance between the two landmarks of the
+garment's normalizer pair (armpits or waistband ends). A landmark set without pairs divides x by the image width and y
+by the image height.
 
-An image without normaliser (an end of the pair has no coordinates, or both ends coincide; 53 of 9,996 lack an end in
-FashionAI's test a) is excluded and counted: public code divides by 1e6, 256 or 100 instead, each with another result.
+An image without normalizer (an end of the pair has no coordinates, or both ends coincide) is excluded and counted; in
+FashionAI's test a, 53 of 9,996 images lack an end. Public implementations divide by 1e6, 256 or 100 instead, each with
+a different result.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ from ftrain.metrics.keypoint_curves import area_under_curve, detection_curve
 
 @dataclass(frozen=True)
 class PointErrors:
-    """Normalized distances of N images, the base of every landmark number.
+    """Normalized distances of N images, from which all landmark metrics are computed.
 
-    `distances` N, K are float64 and 0 where `counted` N, K is false; `garments` N index `tuple(landmark_set.garments)`;
-    `excluded` N marks images without normaliser, `excluded_points` N their visible points.
+    `distances` N, K are float64, and 0 where `counted` N, K is false; `garments` N index
+    `tuple(landmark_set.garments)`; `excluded` N marks images without normalizer, `excluded_points` N counts their
+    visible landmarks.
     """
 
     distances: NDArray[np.float64]
@@ -39,7 +42,10 @@ class PointErrors:
 
 
 def garment_indices(garments: Sequence[str] | ArrayLike, landmark_set: LandmarkSet) -> NDArray[np.int64]:
-    """Garments N, names or indices, as indices into `tuple(landmark_set.garments)`; `UsageError` for an unknown one."""
+    """Convert garments N (names or indices) to indices N into `tuple(landmark_set.garments)`.
+
+    Raises `UsageError` for an unknown garment.
+    """
     names = list(landmark_set.garments)
     values = np.asarray(garments)
     if values.dtype.kind == "U":
@@ -60,9 +66,9 @@ def normalisers(
     height: NDArray[np.number],
     landmark_set: LandmarkSet,
 ) -> NDArray[np.float64]:
-    """What divides dx and dy of each image: N, 2 pixels; 0 for an image without normaliser.
+    """Divisors of dx and dy for each image: N, 2 in pixels; 0 for an image without normalizer.
 
-    `points` N, K, 2 and `visibility` N, K are the truth, `garments` N indices.
+    `points` N, K, 2 and `visibility` N, K are the ground truth, `garments` N indices.
     """
     if not landmark_set.normaliser_pairs:
         return np.stack((np.asarray(width, np.float64), np.asarray(height, np.float64)), axis=-1)
@@ -83,10 +89,10 @@ def normalized_distances(
     height: ArrayLike,
     landmark_set: LandmarkSet,
 ) -> PointErrors:
-    """Normalized distance of every visible point of N images.
+    """Normalized distance of every visible landmark of N images.
 
-    `predicted` and `points` are N, K, 2 pixels of the original image, `visibility` N, K, `garments` N names or
-    indices, `width` and `height` N pixels. Raises `NonFiniteError` for a prediction that is not finite where it counts.
+    `predicted` and `points` are N, K, 2 in pixels of the original image, `visibility` N, K, `garments` N names or
+    indices, `width` and `height` N in pixels. Raises `NonFiniteError` if a counted prediction is not finite.
     """
     guess, truth, seen = np.asarray(predicted, np.float64), np.asarray(points, np.float64), np.asarray(visibility)
     kinds = garment_indices(garments, landmark_set)
@@ -108,9 +114,9 @@ def normalized_distances(
 
 
 def mean_error(errors: PointErrors, among: NDArray[np.bool_] | None = None) -> float:
-    """NE over the counted points (of those `among` N, K, if given); NaN when there is none.
+    """NE over the counted landmarks (within `among` N, K, if given); NaN if there are none.
 
-    Summed exactly, so the order of the images cannot change the last digit.
+    The sum is exact, so the order of the images does not matter.
     """
     counted = errors.counted if among is None else errors.counted & among
     num_points = int(counted.sum())
@@ -120,13 +126,14 @@ def mean_error(errors: PointErrors, among: NDArray[np.bool_] | None = None) -> f
 def summarize(
     errors: PointErrors, landmark_set: LandmarkSet, num_resamples: int = 1000, seed: int = 0
 ) -> dict[str, float]:
-    """All numbers of a set, as shares (0.0477 is "4.77 %"); NaN where no point counts.
+    """Compute all metrics of a set, as shares (0.0477 is "4.77%"); NaN if no landmark is counted.
 
-    "ne" with "ne_low" and "ne_high" (95 % interval over `num_resamples` draws of images with replacement, 0: none), "pck_auc" (area
-    under the share of points within t, t up to 0.2), "ne_mean_of_points" (mean of the points' means, as the DeepFashion tables
-    reduce), "ne_garment/<garment>" and "ne_point/<point>" where any counts, "images", "points", "excluded_images",
-    "excluded_points". For a set without pairs also "ne_diluted": invisible points count as found without error, as mmfashion
-    computes NE; for comparison with its tables only. Neither batches nor the order of images change a digit.
+    "ne" with "ne_low" and "ne_high" (95% bootstrap interval over `num_resamples` resamples of images; 0: none),
+    "pck_auc" (area under the PCK curve up to 0.2), "ne_mean_of_points" (mean of the landmarks' means, as in the
+    DeepFashion tables), "ne_garment/<garment>" and "ne_point/<landmark>" where any landmark is counted, "images",
+    "points", "excluded_images" and "excluded_points". A landmark set without pairs also has "ne_diluted", for
+    comparison with the tables of mmfashion only: invisible landmarks count as predicted without error. No result
+    depends on batching or on the order of images.
     """
     result = {"ne": mean_error(errors)}
     if num_resamples:

@@ -1,10 +1,10 @@
-"""Retrieval figures by the official query and gallery: hit@k, recall@k, mAP, R-precision, without the full matrix.
+"""Retrieval metrics for official query and gallery splits: hit@k, recall@k, mAP and R-precision, in chunks of queries.
 
-In-shop protocol (Liu et al., CVPR 2016): every query image is compared with every gallery image, whatever its category.
-hit@k: an image of the same item is among the first k (the papers' "recall" or "top-k accuracy"); recall@k: the share
-of the item's gallery images among the first k (what mmfashion calls top-k); mAP: mean of the average precision over the
-whole ranking; mAP@R and R-precision as in Musgrave et al., "A Metric Learning Reality Check", ECCV 2020.
-Ties count against the model: a foreign image as near as the right one stands before it.
+In-shop protocol (Liu et al., CVPR 2016): every query image is compared with every gallery image, across categories.
+hit@k: an image of the same item is among the first k ("recall" or "top-k accuracy" in papers). recall@k: the share of
+the item's gallery images among the first k (top-k in mmfashion). mAP: mean of the average precision over the whole
+ranking. mAP@R and R-precision: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020. Ties count against the
+model: a non-matching image at the same distance ranks before the match.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ FloatArray = NDArray[np.float64]
 
 _ROUNDING = 4 * float(
     np.finfo(np.float32).eps
-)  # products of float32 that differ by less, relative to the lengths, are equal
+)  # float32 products that differ by less, relative to the lengths, count as equal
 
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
-    """What `evaluate_retrieval` finds for each of Nq queries; a query without match has first -1 and NaN elsewhere.
+    """Metrics of each of Nq queries; for a query without match, `first` is -1 and the others are NaN.
 
-    `first` Nq is the rank of the first right gallery image (0 = first), `num_relevant` Nq the number of right ones, `recalls`
-    Nq, len(top) the share of them among the first k, `average_precision`, `map_r`, `r_precision` are Nq. `num_gallery`
-    counts images.
+    `first` Nq is the rank of the first match (0 = first), `num_relevant` Nq the number of matches, `recalls` Nq,
+    len(top) the share of the matches among the first k. `average_precision`, `map_r` and `r_precision` are Nq.
+    `num_gallery` counts images.
     """
 
     first: IntArray
@@ -49,18 +49,19 @@ class RetrievalMetrics:
 
     @property
     def evaluated(self) -> NDArray[np.bool_]:
-        """Nq: the queries with a right image in the gallery, over which every figure is a mean."""
+        """Mask Nq of the queries with a match in the gallery; all means are over these."""
         return self.num_relevant > 0
 
     def hits(self, k: int) -> NDArray[np.bool_]:
-        """Nq: a right image is among the first k."""
+        """Mask Nq of the queries with a match among the first k."""
         return self.evaluated & (self.first < k)
 
     def summary(self) -> dict[str, float]:
-        """`hit_<k>` and `recall_<k>` for each k, `map`, `map_r`, `r_precision`: means over the queries with a match (else NaN).
+        """Return `hit_<k>` and `recall_<k>` for each k, `map`, `map_r` and `r_precision`, with intervals and counts.
 
-        `hit_1_low`, `hit_1_high`, `map_low`, `map_high`: 95 % intervals over queries. `queries` counts all of them,
-        `queries_without_match` those that no gallery image can answer and that are left out of the figures, `gallery` images.
+        Metrics are means over the queries with a match (NaN if there are none). `hit_1_low`, `hit_1_high`, `map_low`
+        and `map_high` are 95% intervals over queries. `queries` counts all queries, `queries_without_match` those left
+        out because the gallery has no match, `gallery` the gallery images.
         """
         evaluated = self.evaluated
         metrics = {f"hit_{k}": _mean(self.hits(k)[evaluated]) for k in sorted({1, *self.top})}
@@ -89,12 +90,13 @@ def evaluate_retrieval(
     top: Sequence[int] = (1, 5, 10, 20, 30, 40, 50),
     chunk: int = 512,
 ) -> RetrievalMetrics:
-    """Rank the whole gallery Ng, D for every query Nq, D; right are images of the query's item.
+    """Rank the whole gallery Ng, D for every query Nq, D; images of the query's item are matches.
 
-    Items are strings ("" unknown) or integers (negative unknown); an unknown item matches nothing, but its gallery image competes.
-    `query_rows` Nq and `gallery_rows` Ng name images (row numbers or keys): an image never finds itself, so that one set may
-    serve as both, leaving one out. `chunk` queries are compared at a time: beside the embeddings, memory is `chunk` x Ng x 4 bytes.
-    Raises `NonFiniteError` for an embedding that is not finite.
+    Items are strings ("" unknown) or integers (negative unknown). An unknown item matches nothing, but its gallery
+    images are ranked. `query_rows` Nq and `gallery_rows` Ng identify images (row numbers or keys): an image never
+    matches itself, so one set can be both query and gallery (leave-one-out). `chunk` queries are compared at a time;
+    besides the embeddings, this takes `chunk` x Ng x 4 bytes. Raises `NonFiniteError` for an embedding that is not
+    finite.
     """
     assert metric in ("cosine", "euclidean"), metric
     assert (query_rows is None) == (gallery_rows is None), "query_rows and gallery_rows belong together"
@@ -125,14 +127,16 @@ def attribute_map(
     gallery_rows: ArrayLike | None = None,
     chunk: int = 512,
 ) -> dict[str, float]:
-    """Attribute-specific retrieval as in ASEN (Ma et al., AAAI 2020): how early images of the same value come.
+    """Attribute-specific retrieval as in ASEN (Ma et al., AAAI 2020): mAP of images with the same attribute value.
 
-    Each entry of `query` Nq, D and `gallery` Ng, D is an image seen under one attribute: `query_attributes` Nq and
-    `gallery_attributes` Ng index `names`, `query_values` and `gallery_values` are its values there (integers or strings). The
-    candidates of the same attribute are ranked by cosine; AP = sum of the precisions at the hits / number of right candidates,
-    0 if there is none. `map/<attribute>`: mean over its queries; `map`: mean over all queries (so weighted by their number)
-    with its 95 % interval `map_low`, `map_high`; `map_of_attributes`: plain mean of the attributes; `queries`, `gallery`,
-    `queries_without_match` (they count as 0 in all of these). Rows as in `evaluate_retrieval`.
+    Each row of `query` Nq, D and `gallery` Ng, D embeds an image under one attribute: `query_attributes` Nq and
+    `gallery_attributes` Ng index `names`, and `query_values` Nq and `gallery_values` Ng are the values of that
+    attribute (integers or strings). Candidates of the same attribute are ranked by cosine. AP = sum of the precisions
+    at the hits / number of matches; 0 without matches.
+
+    `map/<attribute>`: mean over its queries. `map`: mean over all queries, with its 95% interval `map_low`, `map_high`.
+    `map_of_attributes`: unweighted mean over attributes. Also `queries`, `gallery` and `queries_without_match` (they
+    count as 0 in all means). `query_rows`, `gallery_rows` and `chunk` are those of `evaluate_retrieval`.
     """
     kinds, candidate_kinds = np.asarray(query_attributes), np.asarray(gallery_attributes)
     questions, candidates = np.asarray(query), np.asarray(gallery)
@@ -163,7 +167,7 @@ def attribute_map(
 
 
 class _Positions:
-    """Where each code stands in a list of codes; codes below 0 stand nowhere."""
+    """Positions of each code in an array of codes N; negative codes have none."""
 
     def __init__(self, codes: IntArray) -> None:
         self._order = np.argsort(codes, kind="stable")
@@ -178,14 +182,14 @@ class _Positions:
 
 
 class _Truth:
-    """What each query shall find and what it must not: the gallery positions of its item, and those of itself."""
+    """Ground truth of each query: the gallery positions of its item, and those of the query image itself."""
 
     def __init__(self, items: tuple[IntArray, IntArray], rows: tuple[IntArray, IntArray] | None) -> None:
         self._items, self._of_item = items[0], _Positions(items[1])
         self._rows, self._of_row = (rows[0], _Positions(rows[1])) if rows else (None, None)
 
     def of(self, query: int) -> tuple[IntArray, IntArray]:
-        """Positions of the right candidates, without the query itself, and positions of the query itself."""
+        """Positions of the matches (without the query itself), and positions of the query itself."""
         right = self._of_item.of(int(self._items[query]))
         if self._rows is None or self._of_row is None:
             return right, right[:0]
@@ -196,9 +200,12 @@ class _Truth:
 def _ranks(
     questions: torch.Tensor, candidates: torch.Tensor, truth: _Truth, metric: str, chunk: int
 ) -> Iterator[tuple[int, IntArray]]:
-    """Number and ascending ranks of the right candidates of each query that has any."""
+    """Yield the number and the ascending ranks of the matches of each query that has any.
+
+    `questions` is Nq, D and `candidates` Ng, D.
+    """
     squares = candidates.square().sum(dim=1)
-    # q.g - |g|^2 / 2 orders candidates as their distance from q does; q.g as their cosine.
+    # q.g - |g|^2 / 2 orders candidates by their distance from q, and q.g by their cosine.
     offsets = squares / -2 if metric == "euclidean" else torch.zeros_like(squares)
     spans, lengths = squares.sqrt().double().numpy(), questions.square().sum(dim=1).sqrt().double().numpy()
     scores = torch.empty(min(chunk, len(questions)), len(candidates))
@@ -218,7 +225,7 @@ def _ranks(
 
 
 def _empty(num_queries: int, num_gallery: int, top: tuple[int, ...]) -> RetrievalMetrics:
-    """Figures of queries none of which has a match yet."""
+    """Metrics of queries before any match is recorded."""
     return RetrievalMetrics(
         first=np.full(num_queries, -1, np.int64),
         num_relevant=np.zeros(num_queries, np.int64),
@@ -232,7 +239,7 @@ def _empty(num_queries: int, num_gallery: int, top: tuple[int, ...]) -> Retrieva
 
 
 def _enter(metrics: RetrievalMetrics, number: int, ranks: IntArray) -> None:
-    """Put down the figures of one query whose right images stand at the ascending `ranks`."""
+    """Store the metrics of one query from the ascending `ranks` of its matches."""
     num_relevant = len(ranks)
     precisions = np.arange(1, num_relevant + 1) / (ranks + 1)
     metrics.first[number], metrics.num_relevant[number] = ranks[0], num_relevant
@@ -243,7 +250,10 @@ def _enter(metrics: RetrievalMetrics, number: int, ranks: IntArray) -> None:
 
 
 def _embeddings(query: ArrayLike, gallery: ArrayLike, metric: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both as float32: of length 1 for the cosine, moved to the middle of the gallery (which rounds less) for the distance."""
+    """Convert both to float32: normalized to length 1 for cosine, centered on the gallery mean for Euclidean distance.
+
+    Centering reduces rounding errors.
+    """
     arrays = [np.asarray(value).astype(np.float32) for value in (query, gallery)]
     for name, array in zip(("query", "gallery"), arrays, strict=True):
         assert array.ndim == 2, array.shape
@@ -261,7 +271,7 @@ def _embeddings(query: ArrayLike, gallery: ArrayLike, metric: str) -> tuple[torc
 
 
 def _codes(first: ArrayLike, second: ArrayLike) -> tuple[IntArray, IntArray]:
-    """Names of two lists as common integers; unknown ones ("" or negative) as -1."""
+    """Encode two arrays of names as common integers; unknown ones ("" or negative) become -1."""
     names = [np.asarray(value) for value in (first, second)]
     joined = np.concatenate([value.astype(str) if value.dtype.kind in "OUS" else value for value in names])
     codes = np.unique(joined, return_inverse=True)[1].astype(np.int64)

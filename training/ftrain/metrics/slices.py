@@ -1,4 +1,4 @@
-"""A figure per slice of a set: by category, pose, size, visibility; weak spots that a mean hides."""
+"""One metric per slice (category, pose, size, visibility), to find weaknesses that a mean hides."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from ftrain.metrics.bootstrap import ratio_interval
 def slices(
     values: ArrayLike, counts: ArrayLike | None, by: Mapping[str, ArrayLike], *, least: int = 20
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """sum(values) / sum(counts) per value of every property: slices[name][value] = {value, low, high, count}.
+    """Compute sum(values) / sum(counts) per value of every property: slices[name][value] = {value, low, high, count}.
 
-    `values` and `counts` are N, one entry an image, as in `ratio_interval`: `values` what is added up (hits, an AP, a sum of
-    distances), `counts` what it is divided by (1; 0 leaves the image out; None: all 1). `by` maps the name of a property
-    to N strings; "" is unknown and in no slice. `count` is the number of images that count; slices with fewer than `least`
-    are left out, because their interval says nothing, and so are properties without any slice. Slices are sorted by name.
+    `values` and `counts` are N, one entry per image, as in `ratio_interval`: `values` are the numerators (hits, average
+    precisions, sums of distances), `counts` the denominators (0 leaves the image out; None: all 1). `by` maps property
+    names to N strings; images with "" are in no slice. `count` is the number of images in the slice. Slices with fewer
+    than `least` images are left out, because their intervals are too wide to be useful, and so are properties without
+    any slice. Slices are sorted by name.
     """
     divisors = np.ones(len(np.asarray(values))) if counts is None else np.asarray(counts, np.float64)
     sums = np.where(divisors > 0, np.asarray(values, np.float64), 0.0)
