@@ -1,4 +1,7 @@
-"""`fprep`: raw annotation files to tables and shards. Heavy imports are inside commands, so that `--help` answers at once."""
+"""`fprep`: convert raw annotation files to tables and shards.
+
+Heavy modules are imported inside the commands to keep `--help` fast.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from fschemas.wording import count
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rich costs half of the start, for frames around words
+    rich_markup_mode=None,  # rich doubles the start-up time, only to draw frames
 )
 
 
@@ -35,7 +38,7 @@ def _program(
     """Raw fashion annotation files to validated tables and WebDataset shards."""
 
 
-CONTINUES = frozenset({"shard"})  # keeps the shards that are finished
+CONTINUES = frozenset({"shard"})  # commands that keep finished work when run again
 _AUGMENT = "Recipe of the copies: light, geometric, strong, or a YAML file."
 _BOXES = "Answers of `ftrain predict`, whose boxes take the place of the table's; repeatable."
 _CHECK_IMAGES = "How thoroughly to check images."
@@ -71,7 +74,7 @@ def sample(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Render synthetic garments into the exact raw layout of a data set."""
+    """Render a synthetic data set in the raw layout of a real one."""
     from fprep.synthetic.command import find_sample, published_images
     from fschemas.cores import available_cores
     from fschemas.progress import Reporter
@@ -109,7 +112,7 @@ def convert(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read raw files into a validated table, with every rejected row and its reason beside it."""
+    """Convert raw files to a validated table, plus a table of rejected rows and reasons."""
     if len(paths) > 1:
         if "/" in dataset:
             from fprep.cli.wrong_folder import not_a_reader
@@ -145,7 +148,7 @@ def convert(
         except ConversionRejected as error:
             found, failure = error.report, error
         except UsageError as error:
-            is_of_an_option = str(error).startswith("--")  # where the folder is not to blame
+            is_of_an_option = str(error).startswith("--")  # not a problem of the folder
             raise UsageError(f"{error}{'' if is_of_an_option else look_around(dataset, raw, out)}") from None
     if failure is not None and not found.kept:
         failure = ConversionRejected(found, f"{failure}{look_around(dataset, raw, out)}")
@@ -169,7 +172,7 @@ def convert(
 
 @app.command()
 def readers(as_json: AsJson = False) -> None:
-    """List the readers with the files that each recognizes and the keys of --map that it takes."""
+    """List the readers, the files each one recognizes, and its --map keys."""
     from fprep.readers.registry import readers as known_readers
 
     values = {
@@ -209,7 +212,7 @@ def shard(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a table and its images into WebDataset shards."""
+    """Write a table and its images as WebDataset shards."""
     check_tables([table])
 
     from fprep.shard.command import shard as run_shard
@@ -236,7 +239,7 @@ def lint(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a finished shard set: digests, index, annotations, keys, and that other loaders read it."""
+    """Check a finished shard set: digests, index, annotations, keys and loaders."""
     check_shards(shards)
 
     from fprep.lint.command import lint as run_lint

@@ -1,4 +1,4 @@
-"""The command `fprep audit`. Heavy imports are inside, so that `--help` answers at once."""
+"""The command `fprep audit`. Heavy modules are imported inside it to keep `--help` fast."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def audit(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find duplicates, leaks between splits and benchmarks, conflicting and implausible labels, and the majority baseline."""
+    """Find duplicates, split leaks and label errors, and compute the majority baseline."""
     check_tables(tables)
 
     from fprep.audit.command import audit as run_audit

@@ -1,4 +1,4 @@
-"""The command `fprep doctor`. Heavy imports are inside, so that `--help` answers at once."""
+"""The command `fprep doctor`. Heavy modules are imported inside it to keep `--help` fast."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def doctor(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say which data set is in a folder, what is wrong with it, and the line that converts it."""
+    """Identify the data set in a folder, list its problems, and print the convert command."""
     check_paths([path], "no such file or folder; give the folder that the archive was unpacked into")
 
     from fprep.doctor.command import doctor as run_doctor

@@ -1,4 +1,4 @@
-"""The command `fprep export`. Heavy imports are inside, so that `--help` answers at once."""
+"""The command `fprep export`. Heavy modules are imported inside it to keep `--help` fast."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def export(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a table in the format of another tool."""
+    """Export a table to the format of another tool."""
     check_tables([table])
 
     from fprep.export.command import describe

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, with one meaning each."""
+"""Options and arguments shared by several commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Paths from a YAML file instead of the command line: names with blanks, quotes, `$` or a leading `-` then reach no shell."""
+"""Paths from a YAML file instead of the command line.
+
+Names with spaces, quotes, `$` or a leading `-` then never pass through a shell.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _MAX_BYTES = 1 << 20
 
 
 def raw_and_out(paths: Sequence[Path], raw_from: str | None) -> tuple[list[Path], Path]:
-    """The raw folders and the output of `fprep convert`; `raw_from` is FILE:KEY, and then `paths` is the output alone."""
+    """Return the raw folders and the output folder of `fprep convert`.
+
+    If `raw_from` (FILE:KEY) is given, `paths` must hold the output folder only.
+    """
     if raw_from is None:
         if len(paths) < 2:
             raise UsageError(
@@ -28,9 +34,9 @@ def raw_and_out(paths: Sequence[Path], raw_from: str | None) -> tuple[list[Path]
 
 
 def paths_from(place: str) -> list[Path]:
-    """The path, or the paths of a list, at FILE:KEY, such as `params.yaml:datasets.kfashion.raw`; `~` is the home folder.
+    """Return the path or list of paths at FILE:KEY, such as `params.yaml:datasets.kfashion.raw`, with `~` expanded.
 
-    Raises `UsageError` for a file or key that is missing and for a value that is no path.
+    Raises `UsageError` if the file or key is missing, or the value is not a path.
     """
     name, colon, key = place.rpartition(":")
     if not colon or not key:

@@ -1,4 +1,4 @@
-"""The command `fprep report`. Heavy imports are inside, so that `--help` answers at once."""
+"""The command `fprep report`. Heavy modules are imported inside it to keep `--help` fast."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def report(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a table as one page of HTML: counts, images with their labels drawn, and what is wrong."""
+    """Write an HTML page about a table: counts, annotated images and problems."""
     check_tables([table])
 
     from fprep.report.command import write_page

@@ -1,4 +1,4 @@
-"""What to say when a conversion was pointed at something else: another data set, a folder of ours, or arguments in another order."""
+"""Hints for a conversion of the wrong input: another data set, a fashionkit output folder, or swapped arguments."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fprep.readers.registry import readers
 from fschemas.failures import FashionkitError, UsageError
 from fschemas.folder_kinds import kind_of_folder
 
-_LOOK_AT = 20_000  # names
+_LOOK_AT = 20_000  # maximum number of file names that doctor reads
 
 
 def not_a_reader(name: str) -> None:
-    """Raise `UsageError` if a path is in the place of the reader."""
+    """Raise `UsageError` if the reader argument is a path."""
     if name in readers() or not ("/" in name or Path(name).exists()):
         return
     found = what_it_is(Path(name))
@@ -24,9 +24,9 @@ def not_a_reader(name: str) -> None:
 
 
 def look_around(reader: str, raw: Sequence[Path], out: Path) -> str:
-    """An addition to an error: what the raw folders are, where they are nothing for this reader; else "".
+    """Return a hint to append to an error: what the raw folders contain if this reader cannot read them, else "".
 
-    A reader of a user's own files takes nearly anything, so that another data set is no surprise there.
+    Readers of a user's own files accept almost any folder, so a folder of another data set may fail only later.
     """
     missing = [path for path in raw if not path.exists()]
     if missing and out.is_dir() and any(out.iterdir()):
@@ -38,13 +38,16 @@ def look_around(reader: str, raw: Sequence[Path], out: Path) -> str:
 
 
 def what_it_is(path: Path, but: str = "") -> str:
-    """In words, such as `is a run folder`, or a data set with the line that converts it; "" for what is unknown or `but`."""
+    """Describe a path: `is a run folder`, or the data set and the command that converts it.
+
+    Returns "" if the content is unknown or belongs to the reader `but`.
+    """
     kind = kind_of_folder(path)
-    if kind is not None and kind.name != "sample":  # which is raw data
+    if kind is not None and kind.name != "sample":  # a sample folder is raw data
         return f"is {kind.words}"
     try:
         diagnoses = [found for found in doctor(path, limit=_LOOK_AT).diagnoses if found.command]
-    except (FashionkitError, OSError):  # what cannot be looked at has an error of its own already
+    except (FashionkitError, OSError):  # an unreadable path is reported elsewhere
         return ""
     if not diagnoses or any(found.reader == but for found in diagnoses):
         return ""

@@ -1,4 +1,4 @@
-"""Run many tasks: `map_tasks(work, tasks)`, in order, on processes of this machine."""
+"""Run many tasks on local processes: `map_tasks(work, tasks)` yields results in task order."""
 
 from fprep.engine.local import advance, map_tasks
 

@@ -1,8 +1,9 @@
-"""The process pool of `fprep`: an ordered map over tasks on this machine that survives workers which die or hang.
+"""The process pool of `fprep`: an ordered map over tasks that survives workers that die or hang.
 
-Each worker gets a few tasks at a time over its own pipe, so that a death is known to belong to them; they are then tried one by
-one, and a task that kills or blocks a worker on its own is answered by `crashed`. Not an executor of the standard library: its
-named semaphores stay in /dev/shm when all processes are killed at once, and one dead worker ends it.
+Each worker receives a few tasks at a time over its own pipe, so a crash can be attributed to them. They are then
+retried one at a time, and a task that kills or blocks its worker again yields the result of `crashed`. The executors of
+the standard library do not fit: their named semaphores remain in /dev/shm if all processes are killed at once, and one
+dead worker ends the pool.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from fschemas.parent_process import die_with_parent
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
-MEMORY_LIMIT = 4 << 30  # bytes of address space that untrusted work may add: a decoder that goes wild fails alone
-_GRACE = 60.0  # seconds for trusted work to clean up after itself
-_listeners: list[Callable[[int], None]] = []  # who `advance` tells
+MEMORY_LIMIT = 4 << 30  # bytes of address space that untrusted work may add, so that a runaway decoder fails alone
+_GRACE = 60.0  # seconds that trusted work gets to clean up after itself
+_listeners: list[Callable[[int], None]] = []  # callbacks of `advance`
 
 
 def map_tasks(
@@ -52,18 +53,21 @@ def map_tasks(
 ) -> Iterator[Answer]:
     """Yield `work(task)` for each task, in order, computed in `workers` processes (0: one per core).
 
-    A task should be a small reference to its input (a path, row numbers), because it is sent to another process. `work` must be
-    importable by a fresh process, and a script that calls this needs a `__main__` guard.
+    A task is sent to another process, so it should be a small reference to its input (a path, row numbers). `work` must
+    be importable in a new process, and a calling script needs an `if __name__ == "__main__"` guard.
 
-    A task whose worker dies, or is silent for `timeout` seconds, is answered by `crashed(task, reason)`, which may raise; without
-    it, that is an `EnvironmentProblem`, as is a worker that cannot start. An exception in `work` is raised here.
+    If the worker of a task dies or is silent for `timeout` seconds, the result is `crashed(task, reason)`, which may
+    raise. Without `crashed`, `EnvironmentProblem` is raised, as it is if a worker cannot start. Exceptions in `work`
+    are re-raised here.
 
-    Untrusted work (decoding files of strangers) always runs in other processes, which get at most `MEMORY_LIMIT` more memory and are
-    killed when the caller stops early. `trusted` work writes files of ours: with one worker it runs in this process, and when the
-    caller stops early, tasks in progress end at their next `advance` and clean up.
+    Untrusted work (decoding third-party files) always runs in other processes. They get at most `MEMORY_LIMIT` bytes of
+    additional memory and are killed if the caller stops early. `trusted` work writes the project's own files: with one
+    worker it runs in this process, and if the caller stops early, tasks in progress end at their next `advance` and
+    clean up.
 
-    Workers get `chunk` tasks at a time. They wait when they are `ahead` chunks each before the answer that is due, so that answers
-    need not all fit into memory (None: no limit). `progress(done, total)` counts tasks, or the `units` of each.
+    Workers get `chunk` tasks at a time. Each may run at most `ahead` chunks ahead of the next result to be yielded,
+    which bounds the results held in memory (None: no limit). `progress(done, total)` counts tasks, or the `units` of
+    each task.
     """
     meter = _Meter(progress, sum(map(units, tasks)))
     count = min(workers or available_cores(), math.ceil(len(tasks) / chunk))
@@ -86,26 +90,27 @@ def _raise_crash(_: object, reason: str) -> NoReturn:
 
 
 def advance(units: int) -> None:
-    """Called by `work`: so many more units of its task are done. Also tells the caller that the worker is alive."""
+    """Report from `work` that `units` more of its task are done. Also shows that the worker is alive."""
     for listener in _listeners:
         listener(units)
 
 
 @contextlib.contextmanager
 def shielded() -> Generator[None]:
-    """Start processes that Ctrl-C and SIGTERM do not reach: their parent decides what these mean, and they die with it.
+    """Shield processes started in this context from Ctrl-C and SIGTERM; they exit with their parent, which handles these.
 
-    A signal that arrives meanwhile takes effect at the end. Blocking it is not enough for that: where a native library has threads,
-    one of them takes the signal, Python's handler runs all the same, and a child that was begun finds no message and complains.
+    A signal that arrives in the meantime is raised at the end. Blocking signals is not enough: if a native library has
+    threads, one of them receives the signal, Python's handler runs anyway, and a child process that is just starting
+    fails with a traceback.
 
-    The new process does not run the main module of this one again: all work is in our packages, and the script of a user of the
-    Python API may have no `if __name__ == "__main__"`, may import torch, or may be no file.
+    The new process does not run the main module again. All work is defined in this package, and the main module of a
+    user of the Python API may lack the `__main__` guard, import torch, or not be a file.
     """
     main = vars(sys.modules["__main__"])
     of_main = {name: main[name] for name in ("__file__", "__spec__") if name in main}
-    resource_tracker.ensure_running()  # now: starting it lets signals through again
+    resource_tracker.ensure_running()  # before masking: starting it unblocks signals
     numbers, came = (signal.SIGINT, signal.SIGTERM), list[int]()
-    mine = threading.current_thread() is threading.main_thread()  # the only one where handlers run and can be set
+    mine = threading.current_thread() is threading.main_thread()  # only the main thread can set and run handlers
     handlers = {number: handler for number in numbers if mine and callable(handler := signal.getsignal(number))}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
@@ -118,13 +123,13 @@ def shielded() -> Generator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         for number in came:
-            signal.raise_signal(number)  # blocked until the next line
+            signal.raise_signal(number)  # blocked until the mask is reset below
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @dataclass
 class _Meter:
-    """Units of work done: those of finished tasks, and so far of tasks in progress."""
+    """Counts units of finished tasks and of tasks in progress."""
 
     show: Callable[[int, int], None] | None
     total: int
@@ -159,13 +164,13 @@ def _map_here(
 
 @dataclass
 class _Worker:
-    """The parent's end of a worker process: over the pipe go tasks, and come units done, answers and errors."""
+    """The parent's end of a worker process. Tasks go out over the pipe; units done, results and errors come back."""
 
     process: Any
     pipe: Connection
     tasks: list[int] = field(default_factory=list[int])  # in progress
     silent: float = 0.0  # seconds
-    begun: int = 0  # units
+    begun: int = 0  # units done in the current chunk
     ready: bool = False
 
 
@@ -178,11 +183,11 @@ class _Pool(Generic[Task, Answer]):
     timeout: float
     units: Callable[[Task], int]
     meter: _Meter
-    window: int  # how far before the answers handed out tasks may be begun
+    window: int  # how many tasks may start ahead of the next result
     queue: deque[list[int]] = field(default_factory=deque[list[int]])
     answers: dict[int, Answer] = field(default_factory=dict[int, Any])
     workers: list[_Worker] = field(default_factory=list[_Worker])
-    given: int = 0  # answers handed out
+    given: int = 0  # number of results yielded
 
     def run(self, count: int) -> Iterator[Answer]:
         while self.given < len(self.tasks):
@@ -192,7 +197,7 @@ class _Pool(Generic[Task, Answer]):
                 self._start(chunk)
             before = time.monotonic()
             ready = wait([worker.pipe for worker in self.workers], timeout=1.0)
-            waited = min(time.monotonic() - before, 2.0)  # less where all of us were stopped, as by Ctrl-Z
+            waited = min(time.monotonic() - before, 2.0)  # less if the whole process group was suspended, as by Ctrl-Z
             for worker in list(self.workers):
                 worker.silent = 0.0 if worker.pipe in ready else worker.silent + waited
                 if worker.pipe in ready:
@@ -205,7 +210,7 @@ class _Pool(Generic[Task, Answer]):
                 yield self.answers.pop(self.given - 1)
 
     def stop(self) -> None:
-        """End all workers; in trusted ones, tasks in progress find the pipe closed."""
+        """End all workers. Trusted ones notice the closed pipe and stop their task."""
         for worker in self.workers:
             worker.pipe.close() if self.trusted else worker.process.kill()
         for worker in list(self.workers):
@@ -213,12 +218,12 @@ class _Pool(Generic[Task, Answer]):
             self._retire(worker)
 
     def _chunk(self) -> list[int]:
-        """The next tasks; none if there are no more, or if the answers before them are still due."""
+        """Return the indices of the next tasks; empty if none are left or too many results are pending."""
         return self.queue.popleft() if self.queue and self.queue[0][0] < self.given + self.window else []
 
     def _start(self, chunk: list[int]) -> None:
         context = multiprocessing.get_context("forkserver")
-        module = getattr(getattr(self.work, "func", self.work), "__module__", "")  # `func` of a partial
+        module = getattr(getattr(self.work, "func", self.work), "__module__", "")  # `func` of a functools.partial
         context.set_forkserver_preload([module] if module != "__main__" else [])  # imported once for all workers
         pipe, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, self.work, self.trusted), daemon=True)
@@ -230,7 +235,7 @@ class _Pool(Generic[Task, Answer]):
 
     def _send(self, worker: _Worker, chunk: list[int]) -> None:
         worker.tasks = chunk
-        with contextlib.suppress(OSError):  # a dead worker is noticed by the next receive
+        with contextlib.suppress(OSError):  # a dead worker is detected at the next receive
             worker.pipe.send([self.tasks[index] for index in chunk])
 
     def _receive(self, worker: _Worker) -> None:
@@ -262,7 +267,7 @@ class _Pool(Generic[Task, Answer]):
         self.meter.finished += self.units(self.tasks[index])
 
     def _next(self, worker: _Worker) -> None:
-        """More work for an idle worker, which is not needed any longer once the queue is empty."""
+        """Give an idle worker more tasks, or retire it if the queue is empty."""
         if chunk := self._chunk():
             self._send(worker, chunk)
         elif not self.queue:
@@ -274,7 +279,7 @@ class _Pool(Generic[Task, Answer]):
         if len(worker.tasks) == 1:
             index = worker.tasks[0]
             self._answer(index, self.crashed(self.tasks[index], reason))
-        else:  # one by one, and at once: their answers may be due
+        else:  # one at a time and first in the queue: their results may be due
             self.queue.extendleft([index] for index in reversed(worker.tasks))
 
     def _retire(self, worker: _Worker) -> None:
@@ -285,11 +290,11 @@ class _Pool(Generic[Task, Answer]):
 
 
 class _AbandonedError(BaseException):
-    """The caller has stopped: nobody wants the task in progress any more."""
+    """Raised in a worker to abort its task when the caller has stopped."""
 
 
 def _serve(pipe: Connection, work: Callable[[Any], Any], trusted: bool) -> None:
-    """The life of a worker, which ends with its pipe."""
+    """Main loop of a worker; ends when its pipe is closed."""
     die_with_parent()
     cv2.setNumThreads(1)
     if not trusted:
@@ -308,13 +313,16 @@ def _serve(pipe: Connection, work: Callable[[Any], Any], trusted: bool) -> None:
             tasks = pipe.recv()
             try:
                 message: Any = [work(task) for task in tasks]
-            except Exception as error:  # noqa: BLE001 - raised again by the parent
+            except Exception as error:  # noqa: BLE001 - re-raised by the parent
                 message = error
             pipe.send(message)
 
 
 def _limit_memory() -> None:
-    """Let this process map `MEMORY_LIMIT` more than now: a script that calls us may have imported torch, which maps several GB."""
+    """Limit the address space to `MEMORY_LIMIT` above its present size.
+
+    The limit is relative because a calling script may have imported torch, which maps several GB.
+    """
     try:
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:  # not Linux

@@ -1,4 +1,4 @@
-"""`fprep shard`: a table to a shard set. The package can be called like its command: see `fprep.shard.command.shard`."""
+"""`fprep shard`: write a table as a shard set. The package itself is callable; see `fprep.shard.command.shard`."""
 
 from fprep.callable_package import make_callable
 

@@ -1,10 +1,10 @@
-"""Augmented copies by albumentations recipes: pixels, points, boxes, visibility and left-right names move together.
+"""Augmented copies by albumentations recipes: pixels, landmarks, boxes and visibility stay consistent.
 
-A recipe is data: class names of albumentations with their arguments. Randomness is a function of (seed, key, copy,
-draw), so a copy is the same whichever process makes it. Of the transforms that move pixels only those are allowed that
-were measured to move keypoints with them, to 0.001 pixels, in pixel-center coordinates (albumentations 2.0.8): its
-resizing transforms are off by half a pixel times (scale - 1), its distortions by one pixel and more, and some blurs
-shift the image and leave the points.
+A recipe is data: albumentations class names and their arguments. Randomness is keyed by (seed, key, copy, draw), so a
+copy does not depend on the process that makes it. Spatial transforms are allowed only if they were measured to move
+keypoints with the pixels to within 0.001 pixels, in pixel-center coordinates (albumentations 2.0.8). Its resizing
+transforms are off by half a pixel times (scale - 1), its distortions by a pixel or more, and some blurs shift the image
+but not the keypoints.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from fschemas.failures import UsageError, did_you_mean
 from fschemas.landmarks import Visibility
 from fschemas.yaml_file import read_yaml
 
-DRAWS = 20  # attempts to keep the box in the image before a copy stays as the image is
-_FILL = [124, 116, 104]  # the mean of ImageNet: what a rotation uncovers
+DRAWS = 20  # attempts to keep the box in the image; then the copy is left unaugmented
+_FILL = [124, 116, 104]  # ImageNet mean, fills the area that a rotation uncovers
 
 _COLOR: dict[str, Any] = {
     "ColorJitter": {"brightness": [0.8, 1.2], "contrast": [0.8, 1.2], "saturation": [0.8, 1.2], "hue": [-0.03, 0.03],
@@ -64,27 +64,31 @@ EXACT_SPATIAL = (
     "Affine", "CenterCrop", "Crop", "D4", "HorizontalFlip", "NoOp", "Pad", "PadIfNeeded", "Perspective", "RandomCrop",
     "RandomCropFromBorders", "RandomRotate90", "Rotate", "SafeRotate", "SquareSymmetry", "Transpose", "VerticalFlip",
 )  # fmt: skip
-_SHIFTING = ("Downscale", "GlassBlur", "MotionBlur", "ZoomBlur")  # measured: the image moves by up to 1 to 5 pixels
+_SHIFTING = (
+    "Downscale",
+    "GlassBlur",
+    "MotionBlur",
+    "ZoomBlur",
+)  # measured: shift the image by up to 1 to 5 pixels
 _NOT_IMAGES = ("FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A name and its transforms, each a mapping of one albumentations class name to its arguments."""
+    """An augmentation recipe: its name and transforms, each mapping one albumentations class name to its arguments."""
 
     name: str
     transforms: tuple[dict[str, dict[str, Any]], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values with the version of albumentations, for the plan of a shard set."""
+        """Return plain JSON values, including the albumentations version, for the plan of a shard set."""
         return {"name": self.name, "transforms": list(self.transforms), "albumentations": _albumentations().__version__}
 
 
 def load_recipe(name: str) -> Recipe:
-    """A built-in recipe by name, or one from a YAML file, checked; raises `UsageError`.
+    """Load and validate a built-in recipe by name, or one from a YAML file. Raises `UsageError`.
 
-    The file is a list; an entry is a class name of albumentations or a mapping of it to arguments: `- Rotate: {limit:
-    20, p: 0.5}`.
+    The file is a list of albumentations class names, with or without arguments: `- Rotate: {limit: 20, p: 0.5}`.
     """
     if name in RECIPES:
         return Recipe(name, tuple(RECIPES[name]))
@@ -105,23 +109,23 @@ def load_recipe(name: str) -> Recipe:
 
 
 class Augmenter:
-    """Applies a recipe to images. `partners` are those of the landmark set; empty when there are no landmarks."""
+    """Applies a recipe to images. `partners` is the flip index of the landmark set, empty if there are no landmarks."""
 
     def __init__(self, recipe: Recipe, partners: tuple[int, ...], seed: int) -> None:
         self.recipe, self.partners, self.seed = recipe, partners, seed
         library = _albumentations()
         self._transforms = [_build(transform, f"recipe {recipe.name}") for transform in recipe.transforms]
         keypoints = library.KeypointParams(format="xy", remove_invisible=False)
-        # NoOp takes keypoints: without any such transform Compose warns that nothing would move them.
+        # Compose warns if no transform accepts keypoints; NoOp does.
         self._compose = library.Compose([*self._transforms, library.NoOp()], keypoint_params=keypoints)
 
     def __call__(self, pixels: np.ndarray, geometry: Geometry, key: str, copy: int) -> tuple[np.ndarray, Geometry]:
-        """An augmented copy of an image, uint8 RGB (H, W, 3), and of its geometry.
+        """Return an augmented copy of an image, uint8 RGB (H, W, 3), and of its geometry.
 
-        Points that leave the image become absent. The box becomes the axis-aligned hull of its moved corners,
-        clipped; a draw that loses it (less than one pixel wide or high) is drawn again, and after 20 draws the copy
-        stays as the image is. A mirroring draw makes left-right partners change places. Raises `UsageError` when the
-        recipe cannot be applied.
+        Points that leave the image become absent. The box becomes the axis-aligned hull of its transformed corners,
+        clipped to the image. A draw that leaves less than one pixel of its width or height is repeated; after 20 draws
+        the image is returned unchanged. If the image is flipped, left and right landmarks are swapped. Raises
+        `UsageError` if the recipe cannot be applied.
         """
         for draw in range(DRAWS):
             moved_pixels, moved, mirrored = self._draw(pixels, geometry, f"{self.seed}/{key}/{copy}/{draw}")
@@ -132,7 +136,7 @@ class Augmenter:
 
     def _draw(self, pixels: np.ndarray, geometry: Geometry, name: str) -> tuple[np.ndarray, Geometry, bool]:
         height, width = pixels.shape[:2]
-        # One seed each: Compose would give all the same, and two flips of probability 0.5 would always happen together.
+        # Separate seeds: with one seed, two flips of probability 0.5 would always happen together.
         for number, transform in enumerate(self._transforms):
             transform.set_random_seed(_seed(f"{name}/{number}"))
         middle = np.array([width / 2, height / 2])
@@ -143,7 +147,7 @@ class Augmenter:
             result = self._compose(image=pixels, keypoints=sent)
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - what a transform does not like it says in its own way
+        except Exception as error:  # noqa: BLE001 - transforms raise all kinds of exceptions
             detail = " ".join(str(error).split())
             place = f"recipe {self.recipe.name}"
             raise UsageError(f"{place}: cannot be applied to {name} ({detail}); correct the recipe") from None
@@ -165,7 +169,10 @@ class Augmenter:
 
 
 def _inside(geometry: Geometry, width: int, height: int) -> Geometry | None:
-    """Points outside become absent, with the one pixel of tolerance of tables; None when nothing of the box is left."""
+    """Mark points outside the image as absent, with the one-pixel tolerance of tables.
+
+    Returns None if less than one pixel of the box is left in either direction.
+    """
     points, limits = geometry.points, np.array([width, height])
     here = geometry.has_coordinates & np.all((points >= -1) & (points <= limits), axis=1)
     lost = geometry.has_coordinates & ~here
@@ -183,8 +190,8 @@ def _seed(name: str) -> int:
 
 
 def _albumentations() -> Any:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else it looks for a newer version on the network
-    # Otherwise it imports torch, which takes seconds and half a gigabyte per worker.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise it checks for a newer version online
+    # Prevents it from importing torch, which takes seconds and half a gigabyte per worker.
     cast("dict[str, object]", sys.modules).setdefault("albumentations.pytorch", None)
     import albumentations
 
@@ -192,7 +199,7 @@ def _albumentations() -> Any:
 
 
 def _entry(path: Path, number: int, entry: object) -> dict[str, dict[str, Any]]:
-    """One entry of a recipe file as a mapping of one class name to arguments."""
+    """Parse one entry of a recipe file into a mapping of one class name to its arguments."""
     if isinstance(entry, str):
         return {entry: {}}
     if isinstance(entry, dict) and len(cast("dict[object, object]", entry)) == 1:
@@ -203,7 +210,7 @@ def _entry(path: Path, number: int, entry: object) -> dict[str, dict[str, Any]]:
 
 
 def _build(transform: dict[str, dict[str, Any]], place: str) -> Any:
-    """The albumentations object; names are looked up in its top-level namespace and nowhere else."""
+    """Build the albumentations transform. Names are looked up in its top-level namespace only."""
     library = _albumentations()
     [(name, arguments)] = transform.items()
     found = getattr(library, name, None)
@@ -217,7 +224,7 @@ def _build(transform: dict[str, dict[str, Any]], place: str) -> Any:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # an unknown argument is only a warning there
+            warnings.simplefilter("error")  # albumentations only warns of unknown arguments
             return found(**{key: _tuples(value) for key, value in arguments.items()})
     except (TypeError, ValueError, UserWarning) as error:
         raise UsageError(f"{place}: {name}: {' '.join(str(error).split())}; correct its arguments") from None

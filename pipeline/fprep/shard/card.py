@@ -1,4 +1,4 @@
-"""The Hugging Face dataset card (README.md) of a shard set and of an export: huggingface_hub writes its metadata."""
+"""The Hugging Face dataset card (README.md) of a shard set or export; huggingface_hub writes its metadata."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ def dataset_card(
     sections: Iterable[str],
     tags: Iterable[str] = (),
 ) -> str:
-    """The card of the data set `name` with these column groups; `files` are patterns by split, `sections` Markdown.
+    """Return the dataset card of `name`. `files` are glob patterns by split, `sections` are Markdown.
 
-    Without `features`, `datasets` guesses types from the first samples: it cuts 1.5 to 1, and an empty list becomes a list of
-    nothing.
+    Without `features`, `datasets` infers types from the first samples: it truncates 1.5 to 1, and an empty list becomes
+    a list of null.
     """
-    from huggingface_hub import DatasetCard, DatasetCardData  # half a second that only the end of a command needs
+    from huggingface_hub import (
+        DatasetCard,
+        DatasetCardData,
+    )  # takes half a second; needed at the end only
 
     tasks = list(dict.fromkeys(_TASKS[group] for group in groups if group in _TASKS))
     data_files = [{"split": split, "path": path} for split, path in files.items()]
@@ -48,7 +51,7 @@ def dataset_card(
 
 
 def landmark_text(landmark_set: dict[str, Any] | None) -> str:
-    """A section about the landmarks, empty without any."""
+    """Return a section about the landmarks, or "" if there are none."""
     if landmark_set is None:
         return ""
     points = ", ".join(f"{number} {name}" for number, name in enumerate(landmark_set["points"]))
@@ -57,13 +60,13 @@ def landmark_text(landmark_set: dict[str, Any] | None) -> str:
 
 
 def vocabulary_text(column: str, vocabulary: dict[str, Any]) -> str:
-    """A section about the vocabulary of a column."""
+    """Return a section about the vocabulary of a column."""
     values = ", ".join(f"{number} {value}" for number, value in enumerate(vocabulary["values"]))
     return f"## Vocabulary of {column}: {vocabulary['name']}\n\n{values}"
 
 
 def license_text(metadata: Mapping[str, Any]) -> str:
-    """The last section: license, paper and citation, as far as the table states them."""
+    """Return the last section: license, paper and citation, where the table has them."""
     terms = f"## License and citation\n\n{metadata.get('license') or 'See the source of the images.'}"
     citation = f"```bibtex\n{metadata['citation']}\n```" if metadata.get("citation") else ""
     return "\n\n".join(part for part in (terms, str(metadata.get("paper") or ""), citation) if part)

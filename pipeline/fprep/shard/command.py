@@ -1,6 +1,6 @@
-"""`fprep shard`: a table becomes a WebDataset shard set with an index, resumable at every shard.
+"""`fprep shard`: write a table as a WebDataset shard set with an index, resumable after every shard.
 
-The plan (`fprep.shard.plan`) says which sample goes into which shard before anything is written.
+The plan (`fprep.shard.plan`) assigns samples to shards before anything is written.
 """
 
 from __future__ import annotations
@@ -36,13 +36,16 @@ def shard(
 ) -> dict[str, Any]:  # fmt: skip
     """Write the shard set of a table into the folder `out` and return a summary.
 
-    `images` replaces the raw root that the table names; `follow_links`: images may lie behind links that leave it. `size`: longest side in pixels, never enlarged; `quality`: of
-    resized and augmented JPEGs. `copies`: augmented copies of every image of the training split, by the recipe
-    `augment` (a name or a YAML file). `shard_samples`: at most so many samples a shard. `limit`: so many images a
-    split, for a trial. `boxes`: answers of `ftrain predict` over shards of the table, whose boxes take the place of its own.
-    `lock`: a split lock that the table must agree with (`fprep.audit.split_lock`); with `leave_out` rows that do not are left
-    out. `workers`: processes, 0 for one per core; the bytes do not depend on it. `progress(done, total)` counts samples.
-    Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`; nothing half-written is left under a final
+    `images` replaces the raw root stored in the table; `follow_links` allows images behind links that leave it. `size`
+    is the longest side in pixels (never enlarged), `quality` the JPEG quality of resized and augmented images. `copies`
+    is the number of augmented copies per training image, made by the recipe `augment` (a name or a YAML file).
+    `shard_samples` is the maximum number of samples per shard, `limit` the maximum number of images per split, for
+    trial runs. `boxes` are predictions of `ftrain predict` on shards of the table; they replace its boxes. `lock` is a
+    split lock that the table must satisfy (`fprep.audit.split_lock`); with `leave_out`, rows that violate it are left
+    out. `workers` is the number of processes (0: one per core); the output does not depend on it. `progress(done,
+    total)` counts samples.
+
+    Raises `UsageError`, `IntegrityError`, `EnvironmentProblem` or `OSError`. No partially written file has a final
     name.
     """
     out = claim_output(Path(out), "shards")
@@ -69,7 +72,7 @@ def shard(
         if len(records) == len(plan.shards) and existing_plan_id(out) == plan.plan_id:
             remove_strangers(out, set(records))
             return _summary(plan, list(records.values()), reused=len(records), unchanged=True)
-        withdraw(out / DATASET_FILE)  # before the first shard of an old set is replaced: no reader may see a mix
+        withdraw(out / DATASET_FILE)  # before the first shard of an old set is replaced: readers must not see a mix
         todo = [planned for planned in plan.shards if planned.name not in records]
         report = _shifted(progress, plan, todo)
         written = write_shards(out, plan.plan_id, options, source, todo, workers, report)
@@ -91,13 +94,13 @@ def _check_options(
     if copies and not augment:
         raise UsageError("--copies needs a recipe; name one, for example `--copies 2 --augment geometric`")
     recipe = load_recipe(augment) if augment else None
-    return recipe if copies else None  # without copies a recipe changes nothing, so it must not change the plan either
+    return recipe if copies else None  # without copies the recipe has no effect, so it must not change the plan id
 
 
 def _shifted(
     progress: Callable[[int, int], None] | None, plan: ShardPlan, todo: list[PlannedShard]
 ) -> Callable[[int, int], None] | None:
-    """Progress over the whole set: what is kept counts as done."""
+    """Return a progress callback for the whole set, in which kept shards count as done."""
     if progress is None:
         return None
     total = sum(len(planned.rows) for planned in plan.shards)
@@ -106,7 +109,7 @@ def _shifted(
 
 
 def _kept(out: Path, plan: ShardPlan) -> dict[str, ShardRecord]:
-    """Records of the shards that exist already, read in full: one that was damaged meanwhile is written again."""
+    """Return the records of existing shards, verified in full; damaged shards are written again."""
     names = [planned.name for planned in plan.shards]
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         records = pool.map(lambda name: is_finished(out, name, plan.plan_id), names)

@@ -1,4 +1,4 @@
-"""The end of a shard set: index.parquet, the README that is a Hugging Face dataset card, and dataset.json, which comes last."""
+"""The last files of a shard set: index.parquet, README.md (a Hugging Face dataset card) and finally dataset.json."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6,}}\.tar")
 _RECORD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6,}}\.json")
 
 _TEXT: tuple[type[pl.DataType], ...] = (pl.String, pl.Enum, pl.Categorical)
-_TEXTS = ("description",)  # sentences: long, and no labels
+_TEXTS = ("description",)  # free text, not labels
 
 
 def finish(out: Path, source: SourceTable, plan: ShardPlan, records: list[ShardRecord]) -> None:
-    """Publish index, card and dataset.json of a set whose shards are all written; `records` in the order of the plan."""
+    """Publish index, card and dataset.json after all shards are written. `records` are in the order of the plan."""
     write_table(out / INDEX_FILE, _index(source, plan, records).to_arrow(), {"plan_id": plan.plan_id})
     metadata = _metadata(out, source, plan, records)
     publish_bytes(out / README_FILE, _card(source, metadata).encode())
@@ -36,7 +36,10 @@ def finish(out: Path, source: SourceTable, plan: ShardPlan, records: list[ShardR
 
 
 def existing_plan_id(out: Path) -> str | None:
-    """The plan id of the finished set in a folder, None where there is none or its index or card is not the one it names."""
+    """Return the plan id of the finished set in a folder.
+
+    Returns None if there is no set, or its index or card does not match dataset.json.
+    """
     try:
         metadata = read_dataset_file(out / DATASET_FILE, str(out))
         whole = sha256_of(out / INDEX_FILE) == metadata["index"]["sha256"] and (out / README_FILE).is_file()
@@ -46,7 +49,7 @@ def existing_plan_id(out: Path) -> str | None:
 
 
 def remove_strangers(out: Path, names: set[str]) -> list[str]:
-    """Remove shards and records that the set does not name, and nothing that is not called like one of ours."""
+    """Remove shards and records that are not in `names`. Files with other kinds of names are kept."""
     removed = [path for path in out.glob("*.tar") if SHARD_NAME.fullmatch(path.name) and path.name not in names]
     records = (out / RECORD_FOLDER).glob("*.json")
     removed += [path for path in records if _RECORD_NAME.fullmatch(path.name) and f"{path.stem}.tar" not in names]
@@ -56,7 +59,7 @@ def remove_strangers(out: Path, names: set[str]) -> list[str]:
 
 
 def label_columns(frame: pl.DataFrame, annotation_columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Annotation columns that samplers can use: strings and whole numbers, no lists."""
+    """Return the annotation columns that samplers can use: strings and integers, no lists."""
     kinds = (*_TEXT, pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64)
     named = [name for name in annotation_columns if name not in _TEXTS]
     return tuple(name for name in named if frame.schema[name].base_type() in kinds)

@@ -1,4 +1,4 @@
-"""What moves with the pixels of an image: packed from a row, moved, and written back into its annotation."""
+"""Coordinates that move with the pixels of an image: read from a row, transformed, and written into its annotation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from fschemas.landmarks import Visibility
 
 Row = dict[str, Any]
-_CORNERS = [0, 1, 2, 1, 2, 3, 0, 3]  # of (x1, y1, x2, y2): four points
+_CORNERS = [0, 1, 2, 1, 2, 3, 0, 3]  # indices into (x1, y1, x2, y2) of the four corners
 
 
 def _no_points() -> np.ndarray:
@@ -19,10 +19,10 @@ def _no_points() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What moves with the pixels. Pixel centers, origin top left.
+    """Coordinates in pixels: pixel centers are integers, origin top left.
 
-    `points` is float64 (K, 2), `visibility` an int array (K,) of `Visibility`; K may be 0. `box` is (x1, y1, x2, y2),
-    float64, or None. `others` (M, 2) are points without a name, as of outlines: they never become absent.
+    `points` is float64 (K, 2) and `visibility` an int array (K,) of `Visibility`; K may be 0. `box` is (x1, y1, x2,
+    y2), float64, or None. `others` (M, 2) are unnamed points such as outlines, which never become absent.
     """
 
     points: np.ndarray
@@ -31,7 +31,7 @@ class Geometry:
     others: np.ndarray = field(default_factory=_no_points)
 
     def resized(self, scale_x: float, scale_y: float) -> Geometry:
-        """After a resize by these factors: x' = (x + 0.5) * s - 0.5; absent points stay at 0."""
+        """Return the geometry after a resize by these factors: x' = (x + 0.5) * s - 0.5. Absent points stay at 0."""
         scale = np.array([scale_x, scale_y])
         points = np.where(self.has_coordinates[:, None], (self.points + 0.5) * scale - 0.5, 0.0)
         box = None if self.box is None else ((self.box.reshape(2, 2) + 0.5) * scale - 0.5).reshape(4)
@@ -39,17 +39,17 @@ class Geometry:
 
     @property
     def has_coordinates(self) -> np.ndarray:
-        """Which points have coordinates, bool (K,)."""
+        """Mask of the points that have coordinates, bool (K,)."""
         return self.visibility >= Visibility.OCCLUDED
 
     @property
     def corners(self) -> np.ndarray:
-        """The four corners of the box, or no point: (4 or 0, 2)."""
+        """The four corners of the box (4, 2), or an empty array (0, 2) if there is no box."""
         return _no_points() if self.box is None else self.box[_CORNERS].reshape(4, 2)
 
 
 def geometry_of(row: Row) -> Geometry:
-    """The geometry of a row: landmarks and box by name; joints, outlines and boxes of single garments in `others`."""
+    """Return the geometry of a row: landmarks, box, and in `others` the joints, outlines and boxes of single garments."""
     points = np.array([row.get("landmark_x", ()), row.get("landmark_y", ())], np.float64).T
     visibility = np.array(row.get("landmark_visibility", ()), np.int64)
     box = row.get("box")
@@ -61,10 +61,10 @@ def geometry_of(row: Row) -> Geometry:
 
 
 def write_geometry(annotation: Row, moved: Geometry, *, is_copy: bool) -> None:
-    """Put moved coordinates into the annotation, in the order of `geometry_of`.
+    """Write moved coordinates into the annotation, in the order of `geometry_of`.
 
-    An augmented copy may be mirrored, and nobody knows the partners of joints: there they become absent. A garment whose
-    box has left the image leaves its lists.
+    Joints become absent in augmented copies: these may be flipped, and the flip pairs of joints are unknown. A garment
+    is removed from its lists if its box has left the image.
     """
     if "landmark_x" in annotation:
         annotation["landmark_x"] = _floats(moved.points[:, 0])
@@ -106,5 +106,5 @@ def _outlines(row: Row) -> list[list[float]]:
 
 
 def _floats(values: np.ndarray) -> list[float]:
-    """Moved coordinates for JSON: to 0.0001 pixels, and never -0.0."""
+    """Round moved coordinates to 0.0001 pixels for JSON, without -0.0."""
     return (np.round(values, 4) + 0.0).tolist()

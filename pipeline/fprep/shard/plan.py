@@ -1,6 +1,6 @@
-"""Which sample goes into which shard: a function of the table's digest and the options alone.
+"""The plan of a shard set: which sample goes into which shard, a pure function of the table's digest and the options.
 
-The SHA-256 of both, the plan id, is in every shard record; a rerun keeps the shards that carry it.
+The SHA-256 of both is the plan id. Every shard record contains it, and a rerun keeps the shards of the same plan.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from fschemas.shard import shard_name
 from fschemas.shard_set import FORMAT
 from fschemas.splits import SPLITS
 
-CONTENT_VERSION = 1  # counts up when the same table and options begin to give other bytes
-# Hugging Face's names of column types. Coordinates are doubles in JSON, so that nothing is cut off.
+CONTENT_VERSION = 1  # increment when the same table and options produce different bytes
+# Hugging Face names of the column types. Coordinates are float64, so JSON numbers keep their precision.
 _FEATURES: dict[Any, str] = {
     pl.String: "string", pl.Enum: "string", pl.Categorical: "string", pl.Boolean: "bool",
     pl.Int8: "int64", pl.Int16: "int64", pl.Int32: "int64", pl.Int64: "int64", pl.Float32: "float64", pl.Float64: "float64",
@@ -33,7 +33,7 @@ _FEATURES: dict[Any, str] = {
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard to be: for each sample the row of the table and the number of the copy (0: the image itself)."""
+    """A planned shard: for each sample, the row of the table and the copy number (0: the image itself)."""
 
     name: str
     split: str
@@ -43,7 +43,7 @@ class PlannedShard:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """All shards of a set in the order of dataset.json; `options` are plain JSON values without paths."""
+    """All shards of a set in the order of dataset.json. `options` are plain JSON values without paths."""
 
     plan_id: str
     shards: tuple[PlannedShard, ...]
@@ -55,7 +55,7 @@ def plan_shards(
     shard_samples: int = 1000, seed: int = 0, splits: tuple[str, ...] | None = None, limit: int | None = None,
     lock: Checked | None = None,
 ) -> ShardPlan:  # fmt: skip
-    """Which sample goes into which shard; `lock` says which rows it leaves out.
+    """Assign samples to shards, without the rows that `lock` excludes.
 
     Raises `UsageError` for a split without rows and for clashing keys.
     """
@@ -95,7 +95,10 @@ def plan_shards(
 
 
 def permutation(length: int, seed: int, name: str) -> np.ndarray:
-    """A permutation keyed by seed and name: the order of raw Philox numbers, which NumPy keeps the same in all versions."""
+    """Return a permutation, int64 (length,), keyed by seed and name.
+
+    It is the order of raw Philox numbers, which are the same in all NumPy versions.
+    """
     key = int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest(), "little")
     return np.argsort(np.random.Philox(key=key).random_raw(length), kind="stable")
 
@@ -113,7 +116,7 @@ def _check_keys(source: SourceTable, shards: list[PlannedShard]) -> None:
 
 
 def _check_columns(source: SourceTable) -> None:
-    """Every JSON key of every sample has a value of a known type, else readers that infer types go wrong."""
+    """Check that every column has a known type: readers that infer types fail on missing keys or unknown values."""
     features(source)
     for name in source.annotation_columns:
         if source.frame[name].null_count():
@@ -121,7 +124,7 @@ def _check_columns(source: SourceTable) -> None:
 
 
 def features(source: SourceTable) -> list[dict[str, Any]]:
-    """Types of a sample in the words of a dataset card; raises `UsageError` for a column that has none."""
+    """Return the feature types of a sample for the dataset card. Raises `UsageError` for an unsupported column type."""
     fields: list[dict[str, Any]] = [
         {"name": name, "dtype": "string" if name in ("key", "split", "group", "image") else "int64"}
         for name in ("key", "split", "group", "width", "height", "image", "copy")

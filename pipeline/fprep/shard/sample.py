@@ -1,8 +1,8 @@
-"""One row of a table becomes a sample: original bytes where possible, else an upright RGB JPEG, and its annotation.
+"""Turn a table row into a sample: a JPEG and its annotation.
 
-Kept as they are: upright JPEGs in RGB or gray that need neither a smaller size nor an augmentation. Everything else is
-decoded, rotated upright by its EXIF orientation, put on white where it is transparent, and encoded as JPEG with full
-color resolution.
+Upright RGB or grayscale JPEGs that need neither resizing nor augmentation keep their original bytes. All other images
+are decoded, rotated upright by their EXIF orientation, composited on white if transparent, and encoded as JPEG without
+chroma subsampling (4:4:4).
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ from fschemas.image_limits import FORMATS
 from fschemas.pixels import as_rgb
 from fschemas.shard import Sample
 
-CONVERSION_QUALITY = 95  # of images that are encoded only because their format demands it
+CONVERSION_QUALITY = 95  # JPEG quality of images encoded only because of their format
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What a sample depends on besides its row: `columns` are those of the annotation, `size` the longest side in pixels.
+    """Options of a sample besides its row.
 
-    `follow_links`: images may lie behind links that leave the root, see `fprep.raw.safe_open.open_inside`.
+    `columns` are the annotation columns, `size` is the longest side in pixels (None: original size), `partners` the
+    flip index of the landmark set. `follow_links` allows images behind links that leave `root`; see
+    `fprep.raw.safe_open.open_inside`.
     """
 
     root: Path
@@ -51,7 +53,7 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of an image before it is decoded. Width and height are pixels as displayed."""
+    """Properties of an image known before decoding. Width and height are in pixels, as displayed (after EXIF rotation)."""
 
     width: int
     height: int
@@ -61,27 +63,26 @@ class Facts:
 
     @property
     def is_plain_jpeg(self) -> bool:
-        """Whether every reader shows the stored bytes as they are meant."""
+        """Whether every reader displays the stored bytes correctly."""
         return self.is_jpeg and self.mode in ("RGB", "L") and self.orientation == 1
 
 
 def sample_key(key: str, copy: int) -> str:
-    """`key` for the image itself, `key-a1`, `key-a2` … for augmented copies."""
+    """Return `key` for the image itself, and `key-a1`, `key-a2`, … for augmented copies."""
     return f"{key}-a{copy}" if copy else key
 
 
 class SampleMaker:
-    """Makes samples of rows (dicts with the columns of a table)."""
+    """Makes samples from rows (dicts of table columns)."""
 
     def __init__(self, options: SampleOptions) -> None:
         self.options = options
         self._augmenter = Augmenter(options.recipe, options.partners, options.seed) if options.recipe else None
 
     def __call__(self, row: dict[str, Any], copy: int = 0) -> Sample:
-        """The sample of a row, or its augmented copy number `copy`.
+        """Return the sample of a row, or its augmented copy number `copy`.
 
-        Raises `IntegrityError` for an image that is missing, cannot be decoded, or is not the one that `fprep convert`
-        saw.
+        Raises `IntegrityError` if the image is missing, cannot be decoded, or has changed since `fprep convert`.
         """
         path = self.options.root / row["image"]
         content = read_image(self.options.root, row["image"], row["sha256"], follow_links=self.options.follow_links)
@@ -102,7 +103,7 @@ class SampleMaker:
         return Sample(sample_key(row["key"], copy), content, self._annotation(row, copy, width, height, moved))
 
     def _target(self, facts: Facts) -> tuple[int, int]:
-        """Width and height after `size`, which never enlarges."""
+        """Return width and height after limiting the longest side to `size`; never enlarges."""
         size, longest = self.options.size, max(facts.width, facts.height)
         if size is None or longest <= size:
             return facts.width, facts.height
@@ -122,7 +123,10 @@ class SampleMaker:
 
 
 def read_image(root: Path, name: str, sha256: str | None, *, follow_links: bool = False) -> bytes:
-    """The bytes of the image `root/name`; raises `IntegrityError` when it is missing, may not be opened, or has another digest."""
+    """Return the bytes of the image `root/name`.
+
+    Raises `IntegrityError` if it is missing, may not be opened, or has a different digest.
+    """
     path = root / name
     try:
         opened = open_inside(os.path.realpath(root), name, follow_links=follow_links)
@@ -140,7 +144,11 @@ def read_image(root: Path, name: str, sha256: str | None, *, follow_links: bool 
 
 
 def decode(content: bytes, facts: Facts, target: tuple[int, int], place: Path) -> np.ndarray:
-    """An image upright and opaque, uint8 RGB (H, W, 3), shrunk to `target` (width, height) by area averaging."""
+    """Decode an image, upright and opaque, to uint8 RGB (H, W, 3).
+
+    It is reduced to `target` (width, height) by area averaging. Raises `IntegrityError` if it cannot be decoded or has
+    an unexpected size.
+    """
     image = _decode_jpeg(content, facts, target) if facts.is_plain_jpeg else None
     if image is None:
         image = _decode_any(content, facts, place)
@@ -153,15 +161,15 @@ def decode(content: bytes, facts: Facts, target: tuple[int, int], place: Path) -
 
 
 def encode(image: np.ndarray, quality: int) -> bytes:
-    """JPEG bytes of an RGB image, colors at full resolution (4:4:4)."""
+    """Encode an RGB image, uint8 (H, W, 3), as JPEG without chroma subsampling (4:4:4)."""
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444", fastdct=False)
 
 
 def _decode_jpeg(content: bytes, facts: Facts, target: tuple[int, int]) -> np.ndarray | None:
-    """The fast way; None when libjpeg finds fault with the file, so that Pillow decides what it is worth.
+    """Decode with libjpeg; returns None if it rejects the file, which is then left to Pillow.
 
-    Shrinking inside the JPEG decoder is used where the factor divides both sides: only then the small grid covers
-    exactly the image, and coordinates scale by the same rule as under area averaging.
+    The decoder's own downscaling is used only if the factor divides both sides. Otherwise the reduced grid would not
+    cover the image exactly, and coordinates would not scale as they do under area averaging.
     """
     least_width = least_height = 0
     for factor in (8, 4, 2):
@@ -178,7 +186,7 @@ def _decode_jpeg(content: bytes, facts: Facts, target: tuple[int, int]) -> np.nd
 
 
 def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
-    """Everything else, by Pillow: the first frame, upright, on white."""
+    """Decode any other image with Pillow: the first frame, upright, on white."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notes on odd metadata; convert has checked the size
@@ -187,7 +195,7 @@ def _decode_any(content: bytes, facts: Facts, place: Path) -> np.ndarray:
             return as_rgb(image if facts.orientation == 1 else ImageOps.exif_transpose(image))
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - hostile bytes make Pillow raise nearly anything
+    except Exception as error:  # noqa: BLE001 - Pillow raises almost any exception on malicious bytes
         raise _undecodable(place, error) from None
 
 
@@ -199,7 +207,10 @@ def _undecodable(place: Path, error: Exception) -> IntegrityError:
 
 
 def _facts(row: dict[str, Any], content: bytes, root: Path, follow_links: bool) -> Facts:
-    """From the table where convert looked at the image, else by the same check, and points outside are then an error."""
+    """Return the facts from the table if convert checked the image, else from the same check.
+
+    Raises `IntegrityError` if that check fails, or landmarks or boxes lie outside the image.
+    """
     known = (row["sha256"], row["width"], row["image_format"], row["image_mode"], row["image_orientation"])
     if None not in known:
         is_jpeg = row["image_format"] == "JPEG"

@@ -1,6 +1,6 @@
-"""The shards of a plan, written side by side. One task is one shard; its bytes do not depend on who writes it.
+"""Parallel writing of the planned shards: one task per shard, with bytes that do not depend on the worker.
 
-A task refers to its rows: they are in a temporary Arrow file with one batch per shard, which all workers map into memory.
+Tasks refer to their rows in a temporary Arrow file with one batch per shard, which all workers memory-map.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from fschemas.failures import EnvironmentProblem
 from fschemas.publish import name_place, temporary_of
 from fschemas.shard import Sample, ShardRecord, record_path, write_shard
 
-Task = tuple[int, PlannedShard]  # the number of its batch of rows
-_STEP = 16  # samples between two reports of progress
-_TIMEOUT = 600.0  # seconds for so many samples
+Task = tuple[int, PlannedShard]  # (index of the batch of rows, shard)
+_STEP = 16  # samples between progress reports
+_TIMEOUT = 600.0  # seconds that this many samples may take
 
 
 def write_shards(
     out: Path, plan_id: str, options: SampleOptions, source: SourceTable, shards: Sequence[PlannedShard], workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, ShardRecord]:  # fmt: skip
-    """Write the planned `shards` of a table and return their records by name; `progress(done, total)` counts samples.
+    """Write the planned `shards` of a table and return their records by name. `progress(done, total)` counts samples.
 
-    `workers`: processes, 0 for one per core; with 1 the work is done in this process. Errors of a worker are raised here after the
-    others have stopped. Raises `EnvironmentProblem` when a worker dies or gives no sign of life for ten minutes.
+    `workers` is the number of processes (0: one per core; 1: run in this process). Errors of a worker are re-raised
+    here after the others have stopped. Raises `EnvironmentProblem` if a worker dies or is silent for ten minutes.
     """
 
     def crashed(task: Task, reason: str) -> NoReturn:
@@ -61,7 +61,7 @@ def _rows_on_disk(out: Path, source: SourceTable, shards: Sequence[PlannedShard]
         yield path
         path.unlink()
     except BaseException as error:
-        with suppress(OSError):  # the first error is the one to report
+        with suppress(OSError):  # report the first error only
             path.unlink(missing_ok=True)
         if isinstance(error, OSError):
             name_place(error, out)
@@ -76,12 +76,12 @@ class _ShardWriter:
     rows: Path
 
     @cached_property
-    def maker(self) -> SampleMaker:  # made by the first task: an error in the recipe is not a dead worker
+    def maker(self) -> SampleMaker:  # created by the first task, so that an error in the recipe is raised as such
         return SampleMaker(self.options)
 
     def __call__(self, task: Task) -> ShardRecord:
         batch, planned = task
-        # Otherwise the record of an old shard could vouch for the new one.
+        # Otherwise the record of an old shard could validate the new one.
         record_path(self.out, planned.name).unlink(missing_ok=True)
         with pa.memory_map(str(self.rows)) as source:
             rows: list[dict[str, Any]] = pa.ipc.open_file(source).get_batch(batch).to_pylist()
