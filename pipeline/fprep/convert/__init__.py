@@ -1,4 +1,7 @@
-"""`fprep convert`: a raw folder to a validated table. The package can be called like its command: see `fprep.convert.command.convert`."""
+"""`fprep convert`: raw folder to validated table.
+
+The package is callable like the command, see `fprep.convert.command.convert`.
+"""
 
 from fprep.callable_package import make_callable
 

@@ -1,6 +1,6 @@
-"""`fprep convert`: a raw folder becomes `table.parquet`, `rejected.parquet` and `report.json`, published in this order.
+"""`fprep convert`: publish `table.parquet`, `rejected.parquet` and `report.json` (in this order) for a raw folder.
 
-Reader, images, duplicates, splits, table rules: at each step a row is kept or rejected with its place and reason.
+Reader, images, duplicates, splits, table rules: each step keeps a row, or rejects it with its location and the reason.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ def convert(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ConvertReport:
-    """Convert `raw` with the reader of that name and publish table, rejected rows and report in the folder `out`.
+    """Convert `raw` with the reader `reader_name` and publish table, rejected rows and report in the folder `out`.
 
-    `check_images` says how thoroughly images are checked: not at all, by header, or by decoding every pixel. With `on_reject`
-    "fail" one rejected row leaves no table; otherwise a share of rejected rows above `max_rejected` is an error after
-    everything is published. `val_share` and `test_share` of train are cut off by group where the dataset has no split of its
-    own; test only where no labelled test rows exist. `group_split` cuts all splits anew, so that no item, group or
-    near-identical image stands on two sides (`fprep.convert.group_split`). `limit` keeps that many rows, evenly spread. `dry_run`
-    publishes nothing. With `follow_links` files behind links that leave the raw folder are read, which the table records for those
-    who open its images later. `mapping` holds what a reader of a user's own files is told about them (`--map`).
+    `check_images` is the thoroughness of the image check: none, header only, or a full decode of every pixel. With
+    `on_reject="fail"`, a single rejected row prevents publication of the table; otherwise a share of rejected rows
+    above `max_rejected` is an error after everything is published. `val_share` and `test_share` are split off train by
+    group if the data set has no such splits; test only if there are no labeled test rows. `group_split` re-splits the
+    data set so that no item, group or near-duplicate image is in two splits (`fprep.convert.group_split`). `limit`
+    keeps that many rows, evenly spaced. `dry_run` publishes nothing. `follow_links` allows links that leave the raw
+    folder; the table records it for commands that open the images later. `mapping` contains the reader's `--map`
+    options.
 
-    Raises `UsageError` for a wrong option or unusable input, `RejectedError` as said and for an empty table,
-    `EnvironmentProblem` when another process writes in `out`, `OSError` for what the disk refuses.
+    Raises `UsageError` for an invalid option or unusable input, `RejectedError` as described above and for an empty
+    table, `EnvironmentProblem` if another process is writing to `out`, and `OSError` for disk errors.
     """
     reader, out = find_reader(reader_name), claim_output(Path(out), "table")
     _check_options(max_rejected, val_share, test_share, limit)
@@ -97,7 +98,7 @@ def _check_options(max_rejected: float, val_share: float, test_share: float, lim
 
 
 def refuse_outputs(raw: Sequence[Path]) -> None:
-    """Raise `UsageError` where a raw folder is a run, a shard set or an index, which no reader reads."""
+    """Raise `UsageError` if a raw folder is a run, a shard set or an index."""
     for path in raw:
         kind = kind_of_folder(path)
         if kind is not None and kind.name in ("run", "shards", "index"):

@@ -27,12 +27,12 @@ from fschemas.wording import count
 
 Progress = Callable[[str, int, int], None]
 
-_ROWS_AT_ONCE = 16384  # where wide columns are put aside
-_LOOK_AT = 8  # so many times fewer rows are looked at where columns are put aside, of so many times larger blocks
+_ROWS_AT_ONCE = 16384  # if wide columns are spilled to disk
+_LOOK_AT = 8  # with spilled columns, check evidence on 1/8 of the rows, in blocks 8 times as large
 
 
 class Conversion:
-    """One run over the rows: `frame` holds those still kept, `rows` gives them with the columns that are put aside."""
+    """One run over the rows. `frame` holds the rows kept so far; `rows` yields them with their spilled columns."""
 
     def __init__(
         self, reader: Reader, raw: RawFolder, report: ConvertReport, tell: Progress, group_split: bool
@@ -44,7 +44,7 @@ class Conversion:
         reader.orientation_of(raw.mapping)
 
     def run(self, images: str, val_share: float, test_share: float, workers: int, limit: int | None) -> None:
-        """Read and check everything; the arguments are those of `fprep.convert.command.convert`."""
+        """Read and check everything. See `fprep.convert.command.convert` for the arguments."""
         self.tell("read", 0, 1)
         frame = self.reader.read(self.raw).collect()
         tell_links(self.raw)
@@ -96,7 +96,7 @@ class Conversion:
         account(self.report, self.raw, self.frame)
 
     def rows(self) -> Iterator[tuple[int, pl.DataFrame]]:
-        """The rows with all columns of the table, a part after the other, and how many rows are before each part."""
+        """Yield (number of preceding rows, rows with all columns of the table) in blocks."""
         schema = columns_of(self.reader.table)
         if self.raw.aside is None:
             yield 0, self.frame.select(*schema)
@@ -108,7 +108,7 @@ class Conversion:
             yield start, rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
     def _aside(self, narrow: pl.DataFrame) -> pl.DataFrame:
-        """The columns that are put aside of these rows, with what it takes to turn them."""
+        """Return the spilled columns of these rows, plus the columns that rotation to upright needs."""
         assert self.raw.aside is not None
         names = ("width", "height", TURN, ASSUMED, "image_orientation")
         sizes = narrow.select(name for name in names if name in narrow.columns)
@@ -142,7 +142,7 @@ class Conversion:
         seen: dict[tuple[str, bytes], tuple[int, str]] = {}
         dropped: set[int] = set()
         for index, (image, file, line) in zip(again.to_list(), twins.iter_rows(), strict=True):
-            if file not in self.raw.files:  # a document: one row by itself
+            if file not in self.raw.files:  # a document contains one row
                 continue
             first, place = seen.setdefault((image, self.raw.line(file, line).content), (index, f"{file}:{line}"))
             if first != index:
@@ -153,7 +153,7 @@ class Conversion:
     def _check_images(self, *, decode: bool, workers: int) -> None:
         tell = functools.partial(self.tell, "images")
         self.frame, facts = look_at_images(self.raw, self.frame, decode=decode, workers=workers, progress=tell)
-        sizes = self.frame.select("width", "height").rows()  # as far as the annotation says them
+        sizes = self.frame.select("width", "height").rows()  # as stated by the annotations
         facts = [compare_size(fact, *size) if size[0] else fact for fact, size in zip(facts, sizes, strict=True)]
         turned, assumed = turns_of(self.frame, self.raw, self.reader, facts, sizes)
         self.frame = self.frame.with_columns(
@@ -176,7 +176,7 @@ class Conversion:
         tell_assumed(self.frame, self.raw, self.reader)
 
     def _check_evidence(self) -> None:
-        """Refuse a table whose coordinates are in another unit or form, and the single rows that are."""
+        """Refuse a table with coordinates in another unit or form, and reject single rows that have them."""
         self.frame = to_pixels(self.frame, self.written)
         evidence = Evidence()
         evidence.add(self.frame)
@@ -200,7 +200,7 @@ class Conversion:
         self._keep(dropped)
 
     def _leave_out_bare_lists(self, facts: list[ImageFacts]) -> list[ImageFacts]:
-        """Lists of names without labels, none of whose images is there, are no rows but files that were not unpacked."""
+        """Leave out lists of unlabeled images none of which exists: these archives were not unpacked."""
         splits, files = self.frame["split"].to_list(), self.frame["source_file"].to_list()
         if all(split == "unlabelled" for split in splits):
             return facts
@@ -213,7 +213,7 @@ class Conversion:
         return [fact for fact, file in zip(facts, files, strict=True) if file not in bare]
 
     def _fill_boxes(self) -> None:
-        """A row without labels has no box: the whole image stands for it, where its size is known."""
+        """Use the whole image as the box of rows without labels, if the image size is known."""
         unknown = (self.frame["box"].is_null() & self.frame["width"].is_null()).arg_true().to_list()
         if unknown:
             self.raw.notes.append(f"left out: {count(len(unknown), 'row')} without a box, of images of unknown size")
@@ -223,7 +223,7 @@ class Conversion:
         self.frame = self.frame.with_columns(pl.col("box").fill_null(whole))
 
     def _drop_duplicates(self) -> None:
-        """A copy of an image goes with all its rows; where a reader gives instances, several rows of one image stay."""
+        """Drop all rows of an image copy. If the reader has `instances`, several rows of one image are kept."""
         images, splits = self.frame["image"], self.frame["split"]
         dropped = duplicate_rows(self.frame, instances=self.reader.instances)
         for index, first, rule in dropped:
@@ -241,7 +241,7 @@ class Conversion:
         self._keep({index for index, _ in twins})
 
     def _want(self, shares: dict[str, float]) -> None:
-        """Remember which splits are to have rows."""
+        """Record the splits that should have rows."""
         self.wanted_splits = {split: share for split, share in shares.items() if share > 0}
         self.wanted_splits |= {"train": 1 - sum(shares.values())} if self.wanted_splits else {}
 
@@ -272,12 +272,12 @@ class Conversion:
         self.tell("check", 1, 1)
 
     def _as_read(self, part: pl.DataFrame, start: int, index: int) -> dict[str, Any]:
-        """A row of `part`, which begins at row `start`, with what is known of how it was written."""
+        """Return row `index` of `part`, which starts at row `start`, with the raw form of its coordinates."""
         extra = {name: self.frame[name][start + index] for name in (TURN, BOX_TEXT) if name in self.frame.columns}
         return {**part.row(index, named=True), **extra}
 
 
 def _table_of(frame: pl.DataFrame, groups: Sequence[str]) -> type[SampleTable]:
-    """The class of `groups`, or of all column groups that the frame has."""
+    """Return the table class of `groups`, or of all column groups in the frame."""
     found = [group for group in groups or COLUMN_GROUPS if set(COLUMN_GROUPS[group]) <= set(frame.columns)]
     return table_class(*found)

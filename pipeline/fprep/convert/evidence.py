@@ -1,7 +1,8 @@
-"""Do the coordinates of a whole table fit its images? Another unit, another form of boxes and exchanged axes are told by all rows.
+"""Check that the coordinates of a table fit its images, to detect another unit, another box format or swapped axes.
 
-One row that does not fit is a fault of this row. When most do not, and all fit as something else, the file is read wrongly:
-the conversion is refused with the likely cause and, where the reader has one, the option that reads it.
+A single row that does not fit is an error in that row. If most rows do not fit, but all of them fit under another
+interpretation, the file is being misread: the conversion is refused with the likely cause and, if the reader has one,
+the option that fixes it.
 """
 
 from __future__ import annotations
@@ -17,30 +18,33 @@ from fprep.readers.reader import Reader
 from fschemas.failures import UsageError
 from fschemas.landmarks import Visibility
 
-_SHARE = 1.5  # no garment is so small: such a box is given in shares of the image, shifted by a pixel at most
-_FEW = 3  # rows that make a pattern
+_SHARE = 1.5  # no garment is this small: such a box is normalized to 0..1, with at most a one-pixel shift
+_FEW = 3  # minimum number of rows that form a pattern
 _NEARLY_ALL = 0.9
 _SOME_INVERTED = 0.1
 _PERCENT = 100.0
-_SURELY_LARGER = 200  # pixels on each side of an image that percentages cannot reach
-_ENOUGH = 50_000  # rows that are looked at, evenly spread
+_SURELY_LARGER = 200  # both image sides are larger, so percentages cannot reach them
+_ENOUGH = 50_000  # maximum number of rows to inspect, evenly spaced
 
 
 @dataclass
 class Evidence:
-    """Boxes and points of the rows seen so far, as arrays: `add` takes rows, `evaluate` raises where they do not fit."""
+    """Boxes and landmarks of the rows seen so far, as arrays.
+
+    `add` collects rows; `evaluate` raises if they do not fit.
+    """
 
     boxes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 4)
     box_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])  # (boxes, 2), NaN where unknown
-    # (rows, 4): smallest and largest x, y of the points
+    # (rows, 4): minimum and maximum x, y of the landmarks
     extents: list[np.ndarray] = field(default_factory=list[np.ndarray])
     point_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    # (boxes), whether the size may be the other way round
+    # (boxes,): True if width and height may be swapped
     box_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])
     point_lying: list[np.ndarray] = field(default_factory=list[np.ndarray])
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Take rows whose coordinates belong to the pixels that `TURN` says (upright where there is no such column)."""
+        """Add rows; the `TURN` column is the orientation of their coordinates (default: upright)."""
         frame = frame.gather_every(max(1, len(frame) // _ENOUGH))
         sizes, lying = _sizes(frame), _may_lie(frame)
         if "box" in frame.columns:
@@ -65,7 +69,7 @@ class Evidence:
         names = (f"{kind}_{name}" for name in ("x", "y", "visibility"))
         x, y, visibility = (frame[name].explode().drop_nulls().to_numpy() for name in names)
         if not len(rows) == len(x) == len(y) == len(visibility):
-            return  # lists of different length, which a rule refuses
+            return  # lists of different lengths are rejected by a rule
         placed = visibility >= Visibility.OCCLUDED
         rows, x, y = rows[placed], x[placed].astype(np.float64), y[placed].astype(np.float64)
         several = np.bincount(rows, minlength=len(frame)) >= 2
@@ -79,10 +83,10 @@ class Evidence:
         self.point_lying.append(lying[several])
 
     def evaluate(self, reader: Reader, form: str = "corners", orientation: str = "upright") -> str:
-        """Raise `UsageError` for a table that is read wrongly; else a note of what only may be wrong, or "".
+        """Raise `UsageError` for a misread table. Otherwise return a note about a possible misreading, or "".
 
-        `form` is how boxes are written in the file, of `fprep.readers.units.BOX_FORMS`; `orientation` is which pixels of images with an EXIF
-        orientation coordinates are taken to belong to where no size tells: "stored" or "upright".
+        `form` is the box format of the file (`fprep.readers.units.BOX_FORMS`). `orientation`, "stored" or "upright", is
+        the assumption for images with an EXIF orientation if no size is stated.
         """
         note = ""
         for what, parts, sides, lie in (
@@ -105,7 +109,7 @@ class Evidence:
 
 
 def share_rows(frame: pl.DataFrame) -> dict[str, pl.Series]:
-    """By column, which rows have a box, or several points, within the first pixel of the image: too small for a garment."""
+    """Return by column the rows that have a box, or all landmarks, within one pixel: too small for a garment."""
     found: dict[str, pl.Series] = {}
     if "box" in frame.columns:
         found["box"] = frame.select((_largest("box") <= _SHARE) & (pl.col("box").list.len() == 4)).to_series()
@@ -121,7 +125,7 @@ def _largest(column: str) -> pl.Expr:
     return pl.max_horizontal(values.max(), -values.min())
 
 
-Cause = tuple[str, str, str]  # what was found, the key of --map, its value
+Cause = tuple[str, str, str]  # problem found, key of --map, value of --map
 
 
 def _shares(values: np.ndarray, what: str) -> Cause | None:
@@ -133,7 +137,7 @@ def _shares(values: np.ndarray, what: str) -> Cause | None:
 
 
 def _forms(boxes: np.ndarray, sizes: np.ndarray, form: str) -> Cause | None:
-    """Boxes that make no sense as they were read, but all do in another form."""
+    """Detect boxes that are invalid as read, but all valid in another format."""
     inverted = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
     count, total, known = int(inverted.sum()), len(boxes), ~np.isnan(sizes[:, 0])
     if form == "corners" and count >= _FEW:
@@ -160,7 +164,7 @@ def _forms(boxes: np.ndarray, sizes: np.ndarray, form: str) -> Cause | None:
 
 
 def _turn(values: np.ndarray, sizes: np.ndarray, what: str, orientation: str) -> Cause | None:
-    """Coordinates on images with an EXIF orientation that leave the pixels that they are taken to belong to, but fit the others."""
+    """Detect coordinates that exceed images in the assumed EXIF orientation, but fit the other one."""
     outside, turned = _outside(values, sizes), _outside(values, sizes[:, ::-1])
     count, other = int(outside.sum()), "stored" if orientation == "upright" else "upright"
     if count < _FEW or 2 * count <= len(values) or turned.mean() > 1 - _NEARLY_ALL:
@@ -193,13 +197,13 @@ def _remedy(reader: Reader, key: str, value: str) -> str:
 
 
 def _outside(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which of (rows, 4) leave their images by more than a pixel; none where the size is not known."""
+    """Return which `values` (rows, 4) exceed their images by more than a pixel; False if the size is unknown."""
     with np.errstate(invalid="ignore"):
         return np.asarray((values[:, :2] < -1).any(1) | (values[:, 2:] > sizes).any(1))
 
 
 def _sizes(frame: pl.DataFrame) -> np.ndarray:
-    """(rows, 2) width and height of the pixels that the coordinates belong to."""
+    """Return (rows, 2): width and height of the pixel grid that the coordinates refer to."""
     sizes = np.column_stack([frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("width", "height")])
     if TURN in frame.columns:
         transposed = (frame[TURN] >= 5).to_numpy()
@@ -208,7 +212,7 @@ def _sizes(frame: pl.DataFrame) -> np.ndarray:
 
 
 def _may_lie(frame: pl.DataFrame) -> np.ndarray:
-    """(rows) whether EXIF turns the image on its side, and no stated size tells which pixels the coordinates belong to."""
+    """Return (rows,): True if EXIF rotates the image by 90 degrees and the orientation was assumed."""
     if ASSUMED not in frame.columns:
         return np.zeros(len(frame), bool)
     return (frame[ASSUMED] & (frame["image_orientation"] >= 5).fill_null(value=False)).to_numpy()

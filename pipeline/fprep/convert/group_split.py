@@ -1,12 +1,14 @@
-"""Splits without leaks: whatever belongs together stays together, be it by item, shoot, bytes or looks.
+"""Leak-free splits: keep rows together that share an item, a shoot, file content or appearance.
 
-Rows are joined by their group, item, image, the pairs that the source names, and by near-identical images where these were
-looked for. The connected parts are put in the order of a hash of their smallest name and fill test, then val, then train, so
-that the shares are met within one part, and nothing depends on the order of the rows. Where images have classes (styles, else
-categories) each class is spread over the splits in the same shares, so that none with several parts is evaluated but never trained.
+Rows are connected by group, item, image, the pairs of the source, and near-duplicate images if these were searched for.
+The connected components, ordered by a hash of their smallest name, fill test, then val, then train. The shares are
+therefore met to within one component, and the result does not depend on the row order. If images have classes (styles,
+else categories), each class is distributed over the splits in the same shares, so that no class with several components
+is evaluated but never trained.
 
-Images that are found by searching for words are found again by other words, and such twins chain most groups into one part.
-Then the groups alone are kept together, and of near-identical images on two sides the one that is less held out has to go.
+In collections from keyword searches, the same images turn up under several keywords, and such duplicates chain most
+groups into one component. In this case only groups are kept together, and of two near-duplicates in different splits,
+the one in the less held-out split is dropped.
 """
 
 from __future__ import annotations
@@ -27,17 +29,17 @@ from fprep.near_duplicates.perceptual_hash import ImageTask, Views, hash_images
 from fschemas import wording
 from fschemas.splits import QUERY_AND_GALLERY
 
-_HELD_BACK = 0.5  # of a split's share: a part that is larger goes to train
-_CHAINED = 0.5  # of all rows in one part by looks alone: nothing is left to cut
+_HELD_BACK = 0.5  # of a split's share: a larger component goes to train
+_CHAINED = 0.5  # of all rows in one component, connected by appearance alone: nothing is left to split
 _CLASSES = ("style", "category")
 _QUERY, _GALLERY = QUERY_AND_GALLERY["test"]
 
 
 @dataclass(frozen=True)
 class GroupSplit:
-    """New `split` and `group` of each row, and what to say of it.
+    """New `split` and `group` of each row, with notes for the report.
 
-    `twins` holds pairs (row that has to go, row of a more held-out split that it looks like).
+    `twins` contains pairs (row to drop, near-duplicate row in a more held-out split).
     """
 
     splits: list[str]
@@ -50,9 +52,9 @@ def regroup(
     frame: pl.DataFrame, root: Path | None, val_share: float, test_share: float, notes: list[str], *,
     follow_links: bool = False, workers: int = 0, progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pl.DataFrame, list[tuple[int, int]]]:  # fmt: skip
-    """The frame with new `split` and `group`, and the `twins` of `GroupSplit`; a note says so.
+    """Return the frame with new `split` and `group`, and the `twins` of `GroupSplit`; adds notes.
 
-    Images below `root` are looked at, if it is given.
+    Images below `root`, if given, are searched for near-duplicates.
     """
     pairs = near_rows(frame, root, follow_links=follow_links, workers=workers, progress=progress) if root else []
     cut = split_by_groups(frame, val_share=val_share, test_share=test_share, pairs=pairs)
@@ -64,10 +66,11 @@ def regroup(
 def split_by_groups(
     frame: pl.DataFrame, *, val_share: float, test_share: float, pairs: Sequence[tuple[int, int]] = ()
 ) -> GroupSplit:
-    """Cut the labelled rows anew into train, val and test; `pairs` are row numbers of near-identical images.
+    """Re-split the labeled rows into train, val and test. `pairs` are row indices of near-duplicate images.
 
-    Unlabelled rows stay so. Where the frame has query and gallery, the test side becomes query and gallery again: consumer
-    images ask and shop images answer, or the first image of each item asks.
+    Unlabeled rows keep their split. If the frame has query and gallery splits, test is divided into query and gallery
+    again: consumer images are queries and shop images form the gallery; otherwise the first image of each item is the
+    query.
     """
     splits: list[str] = frame["split"].cast(pl.String).to_list()
     labelled = np.array([split != "unlabelled" for split in splits])
@@ -96,9 +99,10 @@ def split_by_groups(
 
 
 def _parts(frame: pl.DataFrame, labelled: np.ndarray, pairs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, int]:
-    """What has to stay together, as `connected` numbers it, and the rows of a chain of looks that had to be broken, else 0.
+    """Return component labels (see `connected`) and the number of rows in a chain that was broken up, else 0.
 
-    By groups and looks; by groups alone where looks chain most rows into one part and groups do not.
+    Components connect groups and appearance; groups alone if appearance chains most rows into one component and groups
+    do not.
     """
     edges = _edges(frame)
     parts = connected(len(frame), [*edges, *pairs])
@@ -113,7 +117,7 @@ def _largest(parts: np.ndarray, labelled: np.ndarray) -> int:
 
 
 def _twins(splits: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """(row, its twin in a split that is further from training), one for each such row."""
+    """Return one (row, near-duplicate in a more held-out split) for each row that has one."""
     found: dict[int, int] = {}
     for pair in pairs:
         kept, row = sorted(pair, key=lambda row: PRIORITY[splits[row]])
@@ -123,7 +127,7 @@ def _twins(splits: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[tupl
 
 
 def connected(num_rows: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The smallest row number of each row's connected part, (num_rows,) int64."""
+    """Return the smallest row index of each row's connected component, (num_rows,) int64."""
     labels = np.arange(num_rows)
     if not len(edges):
         return labels
@@ -140,7 +144,7 @@ def connected(num_rows: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def _edges(frame: pl.DataFrame) -> list[tuple[int, int]]:
-    """Every row with the first one that shares its group, item, image or path, and with the images that it is paired with."""
+    """Connect every row to the first row with the same group, item, image or path, and to its paired images."""
     edges: list[tuple[int, int]] = []
     for column in ("group", "item", "sha256", "image"):
         if column in frame.columns:
@@ -156,7 +160,7 @@ def _edges(frame: pl.DataFrame) -> list[tuple[int, int]]:
 
 
 def _class_of_parts(frame: pl.DataFrame, members: dict[int, list[int]]) -> dict[int, str]:
-    """The commonest class of each part; "" for all where the frame has none."""
+    """Return the most frequent class of each component; "" for all if the frame has no classes."""
     column = next((name for name in _CLASSES if name in frame.columns), None)
     if column is None:
         return dict.fromkeys(members, "")
@@ -166,7 +170,7 @@ def _class_of_parts(frame: pl.DataFrame, members: dict[int, list[int]]) -> dict[
 
 
 def _interleaved(names: dict[int, str], sizes: dict[int, int], classes: dict[int, str]) -> list[int]:
-    """Parts in the order of their place within their class, from 0 to 1; in a class the order is that of a hash of the name."""
+    """Order components by their relative position within their class, 0 to 1; within a class, by a hash of the name."""
     digests = {part: hashlib.blake2b(name.encode(), digest_size=8).digest() for part, name in names.items()}
     by_hash = sorted(names, key=lambda part: (digests[part], names[part]))
     totals = Counter[str]()
@@ -180,7 +184,7 @@ def _interleaved(names: dict[int, str], sizes: dict[int, int], classes: dict[int
 
 
 def _fill(order: Sequence[int], sizes: dict[int, int], shares: dict[str, float]) -> dict[int, str]:
-    """Fill each split of `shares` up to its part of all rows; what remains is train."""
+    """Fill each split of `shares` up to its share of all rows; the rest is train."""
     total = sum(sizes.values())
     wanted = {split: share * total for split, share in shares.items()}
     room = dict(wanted)
@@ -196,7 +200,7 @@ def _fill(order: Sequence[int], sizes: dict[int, int], shares: dict[str, float])
 
 
 def _ask_and_answer(frame: pl.DataFrame, sides: list[str]) -> list[str]:
-    """Query and gallery for test."""
+    """Divide test into query and gallery."""
     domains = frame["domain"].cast(pl.String).to_list() if "domain" in frame.columns else [""] * len(frame)
     items = frame["item"].to_list() if "item" in frame.columns else frame["group"].to_list()
     held_out = [row for row, side in enumerate(sides) if side == "test"]
@@ -218,7 +222,7 @@ def _ask_and_answer(frame: pl.DataFrame, sides: list[str]) -> list[str]:
 def near_rows(
     frame: pl.DataFrame, root: Path, *, follow_links: bool = False, workers: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[tuple[int, int]]:  # fmt: skip
-    """Row numbers of near-identical images below `root`; of several rows of one image the first."""
+    """Return row index pairs of near-duplicate images below `root`; for several rows of one image, the first row."""
     known = frame.select("image", "image_orientation").with_row_index("row")
     first, real = known.unique("image", keep="first", maintain_order=True), os.path.realpath(root)
     tasks = [ImageTask(real, image, orientation or 1, follow_links) for _, image, orientation in first.iter_rows()]

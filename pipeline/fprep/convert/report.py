@@ -1,4 +1,4 @@
-"""What a conversion says of itself: report.json (also a DVC metric) and the table of rejected rows."""
+"""The conversion report (report.json, also a DVC metric) and the table of rejected rows."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ TABLE_FORMAT = "fashionkit-table/1"
 TABLE_FILE, REJECTED_FILE, REPORT_FILE = "table.parquet", "rejected.parquet", "report.json"
 
 REJECTED_SCHEMA = {
-    "source_file": pl.String,  # the place of the fault: for files that are joined row by row, the joined one
+    "source_file": pl.String,  # location of the problem; if files are joined row by row, the joined file
     "source_line": pl.Int32,
     "byte_offset": pl.Int64,
     "column": pl.String,
-    "rule": pl.String,  # the first rule that the row broke
+    "rule": pl.String,  # the first broken rule
     "message": pl.String,
     "found": pl.String,
-    "raw": pl.Binary,  # bytes of the line at the place of the fault, at most 4 KiB
-    "rules": pl.List(pl.String),  # all rules that are known to be broken
-    "row_file": pl.String,  # the row that is missing in the table
+    "raw": pl.Binary,  # bytes of the line with the problem, at most 4 KiB
+    "rules": pl.List(pl.String),  # all rules known to be broken
+    "row_file": pl.String,  # location of the rejected row itself
     "row_line": pl.Int32,
 }
 
 _COUNTS = {"*": COUNT}
-REPORT_SHAPE = {  # of `ConvertReport.to_json`; what an earlier version did not write may be missing
+REPORT_SHAPE = {  # fields of `ConvertReport.to_json`; optional if earlier versions did not write them
     "reader": str, "published?": bool, "table_sha256?": str, "rejected_sha256?": str, "rejected_share?": float, "notes?": [str],
     **{f"{name}?": COUNT for name in ("lines", "kept", "rejected", "superseded", "left_out", "joined", "header", "blank")},
     **{f"{name}?": _COUNTS for name in ("rejected_by_rule", "splits", "categories", "warnings")},
@@ -52,11 +52,12 @@ REPORT_SHAPE = {  # of `ConvertReport.to_json`; what an earlier version did not 
 
 @dataclass
 class ConvertReport:
-    """Counts of one conversion; `to_json` gives report.json.
+    """Counts of one conversion; `to_json` returns report.json.
 
-    `lines` = `kept` + `rejected` + `superseded` + `left_out` + `joined` + `header` + `blank`, in all and for each file of
-    `files`. `variants` are the layouts recognized. `categories` counts garments, `totals` compares with published numbers, `warnings` counts what was kept
-    although it is odd. `guessed` are columns that nobody named, by the key of `--map` that would have. `published` says whether a table was written, `table_sha256` which.
+    `lines` = `kept` + `rejected` + `superseded` + `left_out` + `joined` + `header` + `blank`, in total and for each
+    file of `files`. `variants` are the recognized layouts. `categories` counts garments, `totals` compares row counts
+    with published ones, `warnings` counts suspicious rows that were kept. `guessed` contains columns that were guessed,
+    by the `--map` key that sets them. `published` is true if a table was written; `table_sha256` is its digest.
     """
 
     reader: str
@@ -86,12 +87,12 @@ class ConvertReport:
     guessed: dict[str, str] = field(default_factory=dict[str, str])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, the same for the same input."""
+        """Return plain JSON values, deterministic for the same input."""
         return asdict(self)
 
 
 def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
-    """Fill the counts and check the law of rows for every file."""
+    """Fill in the counts and check the row accounting of every file."""
     kept_lines = Counter(kept["source_file"].to_list())
     rejected_lines = Counter(reject.row.file for reject in raw.rejects)
     rejected = {(reject.row.file, reject.row.number) for reject in raw.rejects}
@@ -123,7 +124,7 @@ def account(report: ConvertReport, raw: RawFolder, kept: pl.DataFrame) -> None:
 
 
 def recognized(reader: Reader, raw: RawFolder) -> list[str]:
-    """The variants of the reader that the files it read belong to; one that shares files with those before it does not count."""
+    """Return the recognized variants of the reader; one that shares files with an earlier variant does not count."""
     names = [PurePosixPath(name) for name in (*raw.files, *raw.documents)]
     covered: set[PurePosixPath] = set()
     found: list[str] = []
@@ -136,7 +137,7 @@ def recognized(reader: Reader, raw: RawFolder) -> list[str]:
 
 
 def compare_totals(report: ConvertReport, raw: RawFolder, published: dict[str, int]) -> None:
-    """Enter published and found numbers of rows; a difference is a warning, for excerpts are welcome."""
+    """Record published and actual row counts. A difference is only a warning, because excerpts are allowed."""
     for name in sorted(set(raw.totals) & set(published)):
         report.totals[name] = {"published": published[name], "found": raw.totals[name]}
         if published[name] != raw.totals[name] and "/" not in name:
@@ -144,7 +145,7 @@ def compare_totals(report: ConvertReport, raw: RawFolder, published: dict[str, i
 
 
 def evaluate(report: ConvertReport, out: Path, on_reject: str, max_rejected: float, *, dry_run: bool = False) -> None:
-    """Raise `RejectedError` for an empty table, and where more rows were rejected than is allowed."""
+    """Raise `RejectedError` for an empty table, or if more rows were rejected than allowed."""
     if report.rejected:
         ordered = sorted(report.rejected_by_rule.items(), key=lambda item: -item[1])
         worst, total = ordered[0][0], report.kept + report.rejected + report.left_out
@@ -175,7 +176,7 @@ def evaluate(report: ConvertReport, out: Path, on_reject: str, max_rejected: flo
 
 
 class ConversionRejected(RejectedError):
-    """More rows were rejected than allowed; `report` counts them."""
+    """More rows were rejected than allowed; `report` has the counts."""
 
     def __init__(self, report: ConvertReport, sentence: str) -> None:
         super().__init__(sentence)
@@ -183,7 +184,7 @@ class ConversionRejected(RejectedError):
 
 
 def _guesses(report: ConvertReport) -> str:
-    """The columns that were guessed, any of which may be why rows were rejected, and how to say otherwise."""
+    """Describe the guessed columns, which may be the reason for rejected rows, and how to set them."""
     if not report.guessed:
         return ""
     guesses = " ".join(f"{key}={names}" for key, names in report.guessed.items())
@@ -193,12 +194,12 @@ def _guesses(report: ConvertReport) -> str:
 def publish_conversion(
     out: Path, reader: Reader, raw: RawFolder, rows: Iterable[pl.DataFrame], report: ConvertReport, options: dict[str, Any]
 ) -> None:  # fmt: skip
-    """Publish the rows, given in parts, the rejected ones and the report.
+    """Publish the table from blocks of rows, the rejected rows and the report.
 
-    All three files are written before the first is renamed, so that a full disk leaves an earlier conversion whole.
+    All three files are written before the first is renamed, so that a full disk leaves an earlier conversion intact.
     """
     rejected = rejected_table(raw.rejects)
-    with ExitStack() as renames:  # leaves in reverse order: rejected rows, table, report
+    with ExitStack() as renames:  # exits in reverse order: rejected rows, table, report
         report_path = renames.enter_context(publish(out / REPORT_FILE))
         if report.published:
             table_path = renames.enter_context(publish(out / TABLE_FILE))
@@ -215,7 +216,7 @@ def publish_conversion(
 
 @contextmanager
 def _removal(path: Path) -> Generator[None]:
-    """Remove a file at the end, unless the body failed: a report of no table must not stand beside an old one."""
+    """Remove a file on exit, unless the body failed: a report without a table must not be next to an old table."""
     yield
     path.unlink(missing_ok=True)
 
@@ -231,7 +232,7 @@ def _metadata(
         "column_groups": [group for group, names in COLUMN_GROUPS.items() if all(name in columns for name in names)],
         "landmark_set": reader.landmark_set.to_json() if reader.landmark_set else None,
         "vocabularies": {column: words.to_json() for column, words in sorted(vocabularies.items())},
-        "raw_root": raw_root,  # relative to the folder of the table
+        "raw_root": raw_root,  # relative to the table's folder
         "synthetic": (raw.root / MARKER).is_file(),
         "paper": reader.paper,
         "license": reader.license,
@@ -243,7 +244,7 @@ def _metadata(
 
 
 def rejected_table(rejects: Sequence[Reject]) -> pa.Table:
-    """Rejected rows in the order of their files and lines."""
+    """Return the rejected rows, ordered by file and line."""
     rows = [
         {
             "source_file": reject.place.file,
@@ -264,7 +265,7 @@ def rejected_table(rejects: Sequence[Reject]) -> pa.Table:
 
 
 def plain_arrow(frame: pl.DataFrame) -> pa.Table:
-    """The frame with plain Arrow types (string, list, binary; no dictionaries), which every Parquet reader knows."""
+    """Convert to plain Arrow types (string, list, binary; no dictionaries), which every Parquet reader supports."""
     enums = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Enum)]
     table = frame.with_columns(pl.col(enums).cast(pl.String)).to_arrow(compat_level=pl.CompatLevel.oldest())
     return table.cast(pa.schema([pa.field(entry.name, _plain(entry.type)) for entry in table.schema]))

@@ -1,6 +1,6 @@
-"""The images of the rows of a conversion: found on the disk, checked, and compared with the sizes that annotations state.
+"""Images of the rows of a conversion: find them on disk, check them, and compare them with the annotated sizes.
 
-A stated size decides which pixels coordinates belong to where an image has an EXIF orientation.
+For images with an EXIF orientation, an annotated size decides which orientation the coordinates belong to.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Check = Callable[[list[str]], list[ImageFacts]]
 def look_at_images(
     raw: RawFolder, frame: pl.DataFrame, *, decode: bool, workers: int, progress: Callable[[int, int], None]
 ) -> tuple[pl.DataFrame, list[ImageFacts]]:
-    """The frame with the paths that images have on the disk, and what was found of each row's image.
+    """Return the frame with image paths as on disk, and the facts about the image of each row.
 
-    Rows whose image is missing get the file that is spelled nearly so, if it is the only one; a note counts them.
+    A missing image is replaced by the only file with a similar name, if there is exactly one; a note counts these rows.
     """
     names = list(dict.fromkeys(frame["image"].to_list()))
     root, links = str(raw.root), raw.follow_links
@@ -41,7 +41,10 @@ def look_at_images(
 
 
 def find_images(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with the paths that images have on the disk: as `look_at_images`, but no image is opened, and none need be there."""
+    """Return the frame with image paths as on disk.
+
+    Like `look_at_images`, but images are not opened and may be missing.
+    """
     names: list[str] = frame["image"].unique(maintain_order=True).to_list()
     missing = _not_listed(raw, names)
     matches = raw.images.match((name for name in missing if image_path_fault(name) is None), set(names) - missing)
@@ -49,7 +52,7 @@ def find_images(raw: RawFolder, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _not_listed(raw: RawFolder, names: list[str]) -> set[str]:
-    """The names of which no file is there. Folders are listed one by one, which is faster than a look at each file."""
+    """Return the names without a file. Listing each folder once is faster than checking each file."""
     folders: dict[str, set[str]] = {}
     for name in names:
         folders.setdefault(name.rpartition("/")[0], set()).add(name)
@@ -64,7 +67,7 @@ def _not_listed(raw: RawFolder, names: list[str]) -> set[str]:
 
 
 def tell_links(raw: RawFolder) -> None:
-    """Note the links to folders that were not followed; junk is nobody's business."""
+    """Note the links to folders that were not followed, except in junk folders."""
     walked = raw.walked
     if not walked.links:
         return
@@ -86,7 +89,7 @@ def _take_near(
 
 
 def _renamed(raw: RawFolder, frame: pl.DataFrame, matches: Matches) -> pl.DataFrame:
-    """The frame with the names that were found in the place of those that were missing; they are counted."""
+    """Replace names of missing images by the names of the files found for them, and count these rows."""
     if not matches.found:
         return frame
     names = {name: near.path for name, near in matches.found.items()}
@@ -98,7 +101,7 @@ def _renamed(raw: RawFolder, frame: pl.DataFrame, matches: Matches) -> pl.DataFr
 def turns_of(
     frame: pl.DataFrame, raw: RawFolder, reader: Reader, facts: list[ImageFacts], sizes: list[tuple[int | None, int | None]]
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """How the coordinates of each row have to be turned, and for which rows that is an assumption."""
+    """Return the EXIF orientation of each row's coordinates (rows,) and whether it is assumed (rows,)."""
     has_any = set(COORDINATES) & {*frame.columns, *(raw.aside.schema if raw.aside else ())}
     orientations = np.array([fact.orientation or 1 for fact in facts], np.int8)
     if not has_any or (orientations == 1).all():
@@ -109,7 +112,7 @@ def turns_of(
 
 
 def tell_assumed(frame: pl.DataFrame, raw: RawFolder, reader: Reader) -> None:
-    """Say where no stated size tells which pixels coordinates belong to."""
+    """Warn about rows whose coordinate orientation is assumed because no size is stated."""
     rows = frame.filter(pl.col(ASSUMED)).select("width", "height")
     if len(rows):
         assumed = reader.orientation_of(raw.mapping)
@@ -124,7 +127,7 @@ def tell_assumed(frame: pl.DataFrame, raw: RawFolder, reader: Reader) -> None:
 
 
 def compare_size(fact: ImageFacts, width: int, height: int) -> ImageFacts:
-    """Refuse an image of another size than its labels are for; the size as stored is as good as the upright one."""
+    """Reject an image with a size other than annotated; both the stored and the upright size are accepted."""
     size = fact.width, fact.height
     if fact.rule or (width, height) == size or ((height, width) == size and (fact.orientation or 1) >= 5):
         return fact

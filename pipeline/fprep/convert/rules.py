@@ -1,4 +1,4 @@
-"""Rules of a table class applied to a frame, each refusal told with the column, the value and the rule; and soft warnings."""
+"""Apply the rules of a table class to a frame: rejections with column, value and rule, and warnings."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _RULE_NAMES = {"primary_key": "duplicate_key", "image_path_leaves_root": "path_e
 _LIMBS = ("cuff", "sleeve", "bottom", "front")  # arms and legs cross in ordinary poses, open fronts overlap
 
 Row = dict[str, Any]
-Fault = tuple[str, str, str]  # column, message, what was found
+Fault = tuple[str, str, str]  # column, message, value found
 
 
 def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
-    """Row index -> names of the rules that it breaks, in the order of importance."""
+    """Return row index -> names of the rules it breaks, most important first."""
     broken: dict[int, list[str]] = {}
     if reader.landmark_set is not None:
         rules = landmark_rules(reader.landmark_set)
@@ -44,7 +44,7 @@ def broken_rules(frame: pl.DataFrame, reader: Reader) -> dict[int, list[str]]:
 
 
 def describe(rule: str, row: Row, reader: Reader, written: Written) -> Fault:
-    """Column, message and value of a broken rule; coordinates and size are quoted as they are in the files."""
+    """Return column, message and value of a broken rule; coordinates and sizes are quoted as in the raw files."""
     known = _DESCRIPTIONS.get(rule)
     if known is not None and (reader.landmark_set is not None or rule.startswith(("box", "garment_box"))):
         return known(_as_in_the_file(as_stored(row), reader.origin, written), reader.landmark_set)
@@ -53,7 +53,7 @@ def describe(rule: str, row: Row, reader: Reader, written: Written) -> Fault:
 
 
 def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
-    """Count kept rows with points on the border, with left and right of the trunk exchanged, or without a normaliser."""
+    """Count kept rows with landmarks on the border, with left and right swapped, or without a normalizer."""
     if reader.landmark_set is None or frame.is_empty():
         return
     landmarks = reader.landmark_set
@@ -79,9 +79,9 @@ def count_warnings(frame: pl.DataFrame, reader: Reader, raw: RawFolder) -> None:
 
 
 def _as_in_the_file(row: Row, origin: int, written: Written) -> Row:
-    """The row with coordinates as the raw file counts them: 1 more for files in which the first pixel is 1.
+    """Return the row with coordinates as in the raw file: 1 is added if the file counts pixels from 1.
 
-    `quoted_x` and `quoted_y` are the points in the file's unit and order of axes.
+    `quoted_x` and `quoted_y` are the landmarks in the unit and axis order of the file.
     """
     names = [name for name in ("landmark_x", "landmark_y", "box") if row.get(name)]
     shifted = {name: [value + origin for value in row[name]] for name in names}

@@ -1,4 +1,4 @@
-"""The table that a shard set is made of: opened, checked, and if asked for with boxes that a model found."""
+"""The source table of a shard set: opened, validated, and optionally with predicted boxes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REPEAT = "run `ftrain predict` again"
 
 @dataclass(frozen=True)
 class SourceTable:
-    """An opened table: where it is, its digest, its metadata and its rows; `boxes_digest` of boxes that are not its own."""
+    """An open table: path, digest, metadata and rows. `boxes_digest` is the digest of predicted boxes, or ""."""
 
     path: Path
     sha256: str
@@ -35,7 +35,10 @@ class SourceTable:
 
     @classmethod
     def open(cls, place: Path) -> SourceTable:
-        """Read a table or the one in a folder; raises `UsageError` when missing, `IntegrityError` for broken rows."""
+        """Read a table file or the table in a folder.
+
+        Raises `UsageError` if missing, `IntegrityError` for invalid rows.
+        """
         path = table_path(place)
         check_table_digest(path)
         metadata, frame = read_metadata(path), pl.DataFrame(read_table(path))
@@ -48,10 +51,10 @@ class SourceTable:
         return cls(path, sha256_of(path), metadata, frame)
 
     def with_found_boxes(self, answers: Sequence[Path]) -> SourceTable:
-        """The table with boxes that a model found in place of its own, so that networks can look at the garment alone.
+        """Return the table with its boxes replaced by predicted ones, so that models can crop to the garment.
 
-        `answers` are `predictions.jsonl` of `ftrain predict` over shards of this table, or their folders. Raises `UsageError` where
-        an image has no box there, or one that does not lie in it.
+        `answers` are `predictions.jsonl` files (or their folders) of `ftrain predict` on shards of this table. Raises
+        `UsageError` if an image has no predicted box or its box lies outside the image.
         """
         boxes = _found_boxes([path / _ANSWERS if path.is_dir() else path for path in answers])
         keys = self.frame["key"].to_list()
@@ -75,7 +78,7 @@ class SourceTable:
 
     @property
     def annotation_columns(self) -> tuple[str, ...]:
-        """Columns that go into the annotation of a sample, in the table's order."""
+        """Columns of the sample annotations, in table order."""
         return tuple(name for name in self.frame.columns if name not in SampleTable.column_names())
 
     @property
@@ -85,18 +88,18 @@ class SourceTable:
         return tuple(landmark_set["partners"]) if landmark_set else ()
 
     def raw_root(self, images: Path | None) -> Path:
-        """Where the images are; raises `UsageError` when there is no such folder."""
+        """Return the folder of the images. Raises `UsageError` if it does not exist."""
         root = images or self.path.parent / str(self.metadata.get("raw_root", ""))
         if not root.is_dir():
             raise UsageError(f"{root}: no such folder for the images of {self.path}; name it with --images")
         return root
 
     def rows(self, numbers: tuple[int, ...]) -> list[dict[str, Any]]:
-        """`selected` as dicts."""
+        """Return `selected` as dicts."""
         return self.selected(numbers).to_dicts()
 
     def selected(self, numbers: tuple[int, ...]) -> pl.DataFrame:
-        """Rows in plain types; 32-bit floats as the shortest decimal that gives them back: 12.3 and not 12.30000019."""
+        """Return rows in plain types, 32-bit floats as the shortest decimal that round-trips: 12.3, not 12.30000019."""
         frame = self.frame[list(numbers)]
         short = pl.element().cast(pl.String).cast(pl.Float64)
         shortest = [pl.col(name).list.eval(short) for name, kind in frame.schema.items() if kind == pl.List(pl.Float32)]
@@ -108,7 +111,7 @@ class SourceTable:
 
 
 def table_path(place: Path) -> Path:
-    """The table at a place, a file or the folder that holds it; raises `UsageError` for a folder of another kind."""
+    """Return the path of a table, given the file or its folder. Raises `UsageError` for another kind of folder."""
     if not place.is_dir():
         return place
     require_folder(place, "table", missing="no such table; write it with `fprep convert`")
@@ -116,14 +119,14 @@ def table_path(place: Path) -> Path:
 
 
 def check_table_digest(table: Path) -> None:
-    """Raise `IntegrityError` where the report beside a table, if there is one, names another.
+    """Raise `IntegrityError` if the report next to a table has another digest for it.
 
-    Page checksums do not cover names, types and metadata of a table.
+    Needed because Parquet page checksums do not cover names, types and metadata.
     """
     report = table.with_name(REPORT_FILE)
     try:
         expected = read_json(report, REPORT_SHAPE, sealed=True, remedy="run `fprep convert` again").get("table_sha256")
-    except UsageError:  # there is none
+    except UsageError:  # no report
         return
     if expected and table.exists() and sha256_of(table) != expected:
         raise IntegrityError(
@@ -132,9 +135,10 @@ def check_table_digest(table: Path) -> None:
 
 
 def _found_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
-    """Boxes by key; answers without a box (images that could not be read) are left out.
+    """Return boxes by key; predictions without a box (unreadable images) are skipped.
 
-    Raises `IntegrityError` for a line that does not bear its digest, `UsageError` for what `ftrain predict` did not write.
+    Raises `IntegrityError` for a line that does not match its digest, `UsageError` for other files than those of
+    `ftrain predict`.
     """
     boxes: dict[str, list[float]] = {}
     for path in files:
@@ -145,7 +149,7 @@ def _found_boxes(files: Sequence[Path]) -> dict[str, list[float]]:
         is_sealed = False
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                is_sealed |= SEAL.encode() in line  # its name may be what was damaged
+                is_sealed |= SEAL.encode() in line  # the key name itself may be damaged
                 try:
                     shape, place = {"key?": str, "box?": [float]}, f"{path}:{number}"
                     answer = parse_json(line, shape, sealed=True, place=place, remedy=_REPEAT)

@@ -1,4 +1,4 @@
-"""Which images are the same, what must not straddle splits, and how train is cut. Everything is a function of the rows."""
+"""Duplicate images, leaks between splits, and splitting train. Everything depends on the rows alone."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from fprep.readers.reader import short_hash
 from fschemas.splits import HELD_OUT, SIDES
 from fschemas.wording import count
 
-# Of equal images the first one in the most binding split is kept: a test image must not be trained on.
+# Of identical images, the one in the most held-out split is kept: a test image must not be used for training.
 PRIORITY = {split: ("test", "val", "train", "unlabelled").index(side) for split, side in SIDES.items()}
 
 _STEM = pl.col("image").str.extract(r"([^/]*)$").str.extract(r"^(.*?)(?:\.[^.]*)?$")
-# What tells an image from another: its digest, or without one its name where that is a digest, else its path.
+# Identity of an image: its digest; without one, its name if that is a digest, else its path.
 IDENTITY = pl.coalesce("sha256", pl.when(_STEM.str.contains("^[0-9a-f]{32}$")).then(_STEM), "image").alias("group")
 
 
 def duplicate_rows(frame: pl.DataFrame, *, instances: bool) -> list[tuple[int, int, str]]:
-    """Rows of a table whose image is already there, as `find_duplicates` gives them.
+    """Return the rows that repeat an image, in the format of `find_duplicates`.
 
-    With `instances` rows of one path belong together: they stay, or go as copies of another image all at once.
+    With `instances`, rows with the same path belong together: all are kept, or all are dropped as copies of another
+    image.
     """
     identities = frame.select(IDENTITY).to_series()
     rows = identities.is_duplicated().arg_true()
@@ -42,8 +43,10 @@ def duplicate_rows(frame: pl.DataFrame, *, instances: bool) -> list[tuple[int, i
 def find_duplicates(
     identities: Sequence[str], splits: Sequence[str], images: Sequence[str]
 ) -> list[tuple[int, int, str]]:
-    """Rows to drop as (row, the row that is kept, rule): `leaked_image` when the kept one is held out of training, else
-    `duplicate_image`."""
+    """Return rows to drop as (row, kept row, rule).
+
+    The rule is `leaked_image` if the kept row is held out of training, else `duplicate_image`.
+    """
     order = sorted(range(len(identities)), key=lambda row: (PRIORITY[splits[row]], row))
     kept: dict[str, int] = {}
     dropped: list[tuple[int, int, str]] = []
@@ -57,7 +60,7 @@ def find_duplicates(
 
 
 def cut_train(groups: Iterable[str], *, val_share: float, test_share: float) -> list[str]:
-    """train, val or test for each group, by a hash of the group's name: stable, without randomness, blind to the other rows."""
+    """Return train, val or test for each group, by a hash of its name, independent of all other rows."""
     splits: list[str] = []
     for group in groups:
         digest = hashlib.blake2b(group.encode(), digest_size=8).digest()
@@ -67,16 +70,16 @@ def cut_train(groups: Iterable[str], *, val_share: float, test_share: float) -> 
 
 
 def cut_missing(splits: Sequence[str], groups: Sequence[str], *, val_share: float, test_share: float) -> list[str]:
-    """The splits, with val and test cut off train where the source gives none."""
+    """Return the splits, with val and test split off train if the source has none."""
     shares = shares_to_cut(splits, val_share=val_share, test_share=test_share)
     cut = cut_train(groups, val_share=shares["val"], test_share=shares["test"])
     return [new if old == "train" else old for old, new in zip(splits, cut, strict=True)]
 
 
 def shares_to_cut(splits: Iterable[str], *, val_share: float, test_share: float) -> dict[str, float]:
-    """Which shares of train become val and test: none where the source has that split."""
+    """Return the shares of train that become val and test: 0 if the source has that split."""
     given = set(splits)
-    has_val = "val" in given  # and then a missing test split is the owner's choice
+    has_val = "val" in given  # then a missing test split is deliberate
     return {
         "val": 0.0 if has_val else val_share,
         "test": 0.0 if has_val or any(SIDES[split] == "test" for split in given) else test_share,
@@ -84,7 +87,7 @@ def shares_to_cut(splits: Iterable[str], *, val_share: float, test_share: float)
 
 
 def unique_keys(keys: Sequence[str], images: Sequence[str]) -> list[str]:
-    """The keys, with a hash of the image path behind every one that occurs again."""
+    """Return unique keys: repeated keys get a hash of the image path as suffix."""
     if len(set(keys)) == len(keys):
         return list(keys)
     seen: set[str] = set()
@@ -97,7 +100,7 @@ def unique_keys(keys: Sequence[str], images: Sequence[str]) -> list[str]:
 
 
 def tell_empty_splits(frame: pl.DataFrame, raw: RawFolder, wanted: Mapping[str, float]) -> None:
-    """Say which of the splits that were to be cut have no row."""
+    """Warn about requested splits without rows."""
     sides = Counter(SIDES[split] for split in frame["split"].cast(pl.String).to_list())
     for split in ("train", "val", "test"):
         if split in wanted and not sides[split] and sum(sides[side] for side in ("train", "val", "test")):

@@ -1,1 +1,1 @@
-"""Images that look the same; used by convert (splits) and audit."""
+"""Detection of near-duplicate images, used by convert (splits) and audit."""

@@ -1,7 +1,7 @@
-"""Undo the small shift and stretch between two thumbnails, then say how well they agree.
+"""Undo the small shift and stretch between two thumbnails, then measure their agreement.
 
-Least squares on the linearized image (Lucas and Kanade, IJCAI 1981) with a gain and an offset of brightness, in batches. One
-pixel of a 32-pixel thumbnail is 3 % of the image, so a crop of a few percent is undone in two or three steps.
+Batched least squares on the linearized image (Lucas and Kanade, IJCAI 1981) with a brightness gain and offset. One
+pixel of a 32-pixel thumbnail is 3% of the image, so a crop of a few percent is undone in two or three steps.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 _STEPS = 3
-_FIRST_GATE = 0.95  # correlation after the first step below which a pair is given up
-_MOST_SHIFT, _MOST_STRETCH = 2.5, 0.12  # pixels of the thumbnail, share of its size
-_CAP = 6.0  # luma levels: beyond them the outline of a garment on white would count for everything
+_FIRST_GATE = 0.95  # minimum correlation after the first step; pairs below are abandoned
+_MOST_SHIFT, _MOST_STRETCH = 2.5, 0.12  # pixels of the thumbnail; share of its size
+_CAP = 6.0  # luma levels; larger differences are clipped, or a garment's outline on white would dominate
 
 
 @dataclass(frozen=True)
 class Match:
-    """How well pairs agree: correlation of luma, of its fine detail, and the root mean square difference in levels, each (N,)."""
+    """Agreement of N pairs, each (N,): correlation of luma and of its fine detail, RMS difference in levels."""
 
     correlation: np.ndarray
     detail: np.ndarray
@@ -26,7 +26,7 @@ class Match:
 
 
 def compare_aligned(first: np.ndarray, second: np.ndarray) -> Match:
-    """Align the first images with the second ones, (N, S, S) of luma levels each, and compare them where both show something."""
+    """Align the first images with the second, (N, S, S) luma levels each, and compare them where both are defined."""
     a, b = _smooth(first.astype(np.float32)), _smooth(second.astype(np.float32))
     warp = np.zeros((len(a), 4), np.float32)  # shift x, shift y, stretch x, stretch y
     warp = _step(a, b, warp)
@@ -44,7 +44,7 @@ def compare_aligned(first: np.ndarray, second: np.ndarray) -> Match:
 
 
 def _step(a: np.ndarray, b: np.ndarray, warp: np.ndarray) -> np.ndarray:
-    """One step of Gauss and Newton for b = gain * a(warped) + offset."""
+    """One Gauss-Newton step for b = gain * a(warped) + offset. `a` and `b` are (N, S, S), `warp` is (N, 4)."""
     side = a.shape[1]
     moved, inside = _sample(a, warp)
     down, right = np.gradient(moved, axis=(1, 2))
@@ -62,7 +62,7 @@ def _step(a: np.ndarray, b: np.ndarray, warp: np.ndarray) -> np.ndarray:
 
 
 def _sample(a: np.ndarray, warp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The images at the warped positions, bilinear, and 1 where these are inside, else 0."""
+    """Sample the images at the warped positions, bilinearly; also return a mask, 1 inside the image and 0 outside."""
     side = a.shape[1]
     centered = np.arange(side, dtype=np.float32) - (side - 1) / 2
     columns = np.arange(side) + warp[:, :1] + warp[:, 2:3] * centered  # (N, S): the warp is separable
@@ -99,14 +99,14 @@ def _correlation(first: np.ndarray, second: np.ndarray, inside: np.ndarray) -> n
 
 
 def _smooth(planes: np.ndarray) -> np.ndarray:
-    """Binomial 3 x 3: derivatives of single pixels are noise."""
+    """3 x 3 binomial filter; single-pixel derivatives are noise."""
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
     tall = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
     return (tall[:, :, :-2] + 2 * tall[:, :, 1:-1] + tall[:, :, 2:]) / 4
 
 
 def _blur(planes: np.ndarray) -> np.ndarray:
-    """Mean of 5 x 5."""
+    """5 x 5 mean filter."""
     side = planes.shape[1]
     padded = np.pad(planes, ((0, 0), (2, 2), (2, 2)), mode="edge")
     tall = sum((padded[:, place : place + side] for place in range(1, 5)), padded[:, :side])

@@ -1,9 +1,9 @@
-"""Pairs of images that look the same: candidates by their fingerprints, confirmed by their thumbnails.
+"""Pairs of near-duplicate images: candidates by fingerprint, confirmed by thumbnail.
 
-Candidates share one of four 16-bit bands of the fingerprint but for one bit at most (multi-index hashing; Norouzi, Punjani and
-Fleet, Fast Search in Hamming Space with Multi-Index Hashing, CVPR 2012). So every pair up to 7 bits apart is found, and of
-pairs 8, 9 and 10 apart 96, 88 and 78 %. Shop images on white look alike without being the same: a candidate counts only
-if, after the small shift and stretch of a crop is undone, luma, fine detail and color agree.
+Candidates share one of the four 16-bit bands of the fingerprint up to one bit (multi-index hashing; Norouzi, Punjani
+and Fleet, Fast Search in Hamming Space with Multi-Index Hashing, CVPR 2012). This finds every pair up to 7 bits apart,
+and 96%, 88% and 78% of the pairs 8, 9 and 10 bits apart. Shop images on white look alike without being the same: a
+candidate counts only if luma, fine detail and color agree after the small shift and stretch of a crop is undone.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from fschemas.cores import available_cores
 LARGEST_DISTANCE = 10
 _BANDS, _BAND_BITS = 4, 16
 _MOST_AT_ONCE = 1 << 22  # candidates in memory
-_MOST_EQUAL = 64  # images of one and the same fingerprint that are all compared with each other
-_VERIFY_AT_ONCE = 512  # pairs, 13 MB a thread
+_MOST_EQUAL = 64  # images with the same fingerprint that are all compared with each other
+_VERIFY_AT_ONCE = 512  # pairs, 13 MB per thread
 
-# Measured on 11,327 shop and street photographs and on copies of them, resized, recompressed and cropped by up to 4 %.
-_LEAST_ROUGH = 0.80  # correlation of luma before the alignment
-_MOST_ROUGH_COLOR = 4.0  # mean difference of chroma levels before the alignment
+# Measured on 11,327 shop and street photographs, and on resized, recompressed and cropped (up to 4%) copies of them.
+_LEAST_ROUGH = 0.80  # correlation of luma before alignment
+_MOST_ROUGH_COLOR = 4.0  # mean difference of chroma levels before alignment
 _LEAST_CORRELATION = 0.99
-_LEAST_DETAIL = 0.88  # correlation of what is finer than five pixels of the thumbnail
-_MOST_DIFFERENCE = 14.0  # root mean square of luma levels
+_LEAST_DETAIL = 0.88  # correlation of detail finer than five pixels of the thumbnail
+_MOST_DIFFERENCE = 14.0  # RMS difference of luma levels
 _MOST_COLOR = 3.0
-_GREY = 2.5  # mean distance of chroma from grey below which an image counts as black and white
+_GREY = 2.5  # mean distance of chroma from gray below which an image counts as black and white
 
 
 @dataclass(frozen=True)
 class NearPairs:
-    """Pairs of image numbers, first < second, ascending: bits apart, and whether one is a flipped copy of the other."""
+    """Pairs of image indices, first < second, ascending, with Hamming distance and whether one is flipped."""
 
     first: np.ndarray
     second: np.ndarray
@@ -50,7 +50,7 @@ class NearPairs:
 def near_pairs(
     views: Views, *, distance: int = LARGEST_DISTANCE, progress: Callable[[int, int], None] | None = None
 ) -> NearPairs:
-    """All confirmed pairs of images, by any view of either."""
+    """Return all confirmed pairs of images, by any of their views."""
     pairs, thumbnails = candidate_pairs(views.bits, distance), views.thumbnails
     keep = np.zeros(len(pairs), bool)
 
@@ -59,7 +59,7 @@ def near_pairs(
         keep[part] = look_the_same(thumbnails[pairs.first[part]], thumbnails[pairs.second[part]], pairs.flipped[part])
         return min(start + _VERIFY_AT_ONCE, len(pairs))
 
-    with ThreadPoolExecutor(available_cores()) as threads:  # numpy lets go of the interpreter while it computes
+    with ThreadPoolExecutor(available_cores()) as threads:  # numpy releases the GIL while it computes
         for done in threads.map(verify, range(0, len(pairs), _VERIFY_AT_ONCE)):
             if progress is not None:
                 progress(done, len(pairs))
@@ -68,9 +68,9 @@ def near_pairs(
 
 
 def candidate_pairs(bits: np.ndarray, distance: int = LARGEST_DISTANCE) -> NearPairs:
-    """Pairs at most `distance` bits apart, flipped or not, as far as the bands find them; each pair once, at its nearest.
+    """Return pairs at most `distance` bits apart that share a band, flipped or not, each at its smallest distance.
 
-    Of a crowd with one and the same fingerprint, all are compared with the first only.
+    Of a large group with the same fingerprint, every image is compared with the first only. `bits` is (V,) uint64.
     """
     crowd_first, crowd_second, kept = _crowds(bits)
     found = [(crowd_first, crowd_second, *np.zeros((2, len(crowd_first)), np.uint8))]
@@ -81,7 +81,7 @@ def candidate_pairs(bits: np.ndarray, distance: int = LARGEST_DISTANCE) -> NearP
 
 
 def _distinct(first: np.ndarray, second: np.ndarray, apart: np.ndarray, flipped: np.ndarray) -> NearPairs:
-    """Each pair of two once, at its nearest."""
+    """Keep each pair once, at its smallest distance."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     order = np.lexsort((flipped, apart, high, low))
     low, high, apart, flipped = low[order], high[order], apart[order], flipped[order]
@@ -92,7 +92,7 @@ def _distinct(first: np.ndarray, second: np.ndarray, apart: np.ndarray, flipped:
 
 
 def _crowds(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs (first of a crowd, one beyond the 64th), and the images that remain for the search."""
+    """Return pairs (first of a large group, image beyond the 64th), and the images that remain to be searched."""
     order = np.argsort(bits, kind="stable")
     values = bits[order]
     starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
@@ -102,7 +102,7 @@ def _crowds(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _band_pairs(bits: np.ndarray, band: int, distance: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """first, second, distance, flipped of pairs whose band differs by a bit at most."""
+    """Yield first, second, distance, flipped of pairs that differ by at most one bit in the band."""
     shift = _BAND_BITS * band
     keys = ((bits >> np.uint64(shift)) & np.uint64((1 << _BAND_BITS) - 1)).astype(np.int64)
     order = np.argsort(keys, kind="stable")
@@ -113,7 +113,7 @@ def _band_pairs(bits: np.ndarray, band: int, distance: int) -> Iterator[tuple[np
         mask = (FLIP_MASK >> shift) & ((1 << _BAND_BITS) - 1) if flipped else 0
         for probe in (0, *(1 << bit for bit in range(_BAND_BITS))):
             change = mask ^ probe
-            if change:  # buckets come in pairs: take each from its lower side
+            if change:  # buckets come in pairs: visit each pair once, from its lower side
                 queries = np.flatnonzero((keys & (1 << (change.bit_length() - 1))) == 0)
                 lows, highs = starts[keys[queries] ^ change], starts[(keys[queries] ^ change) + 1]
             else:
@@ -126,7 +126,7 @@ def _band_pairs(bits: np.ndarray, band: int, distance: int) -> Iterator[tuple[np
 
 
 def _expand(queries: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(query, candidate) for every candidate of low … high - 1 of each query, in pieces that fit into memory."""
+    """Yield (query, candidate) for each candidate in low .. high - 1 of each query, in chunks that fit in memory."""
     counts = highs - lows
     ends = np.cumsum(counts)
     start = 0
@@ -143,7 +143,7 @@ def _expand(queries: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> Iterato
 
 
 def look_the_same(first: np.ndarray, second: np.ndarray, flipped: np.ndarray) -> np.ndarray:
-    """Whether the thumbnails (N, THUMBNAIL_BYTES) of each pair show the same image; the second ones are flipped where `flipped` says so."""
+    """Return whether thumbnails match, (N,). Both inputs are (N, THUMBNAIL_BYTES); `flipped` (N,) flips the second."""
     luma, color = split_thumbnails(first)
     other_luma, other_color = (plane.copy() for plane in split_thumbnails(second))
     for plane in (other_luma, other_color):

@@ -1,10 +1,11 @@
-"""A 64-bit fingerprint of what an image shows, and a thumbnail that confirms what the fingerprint suspects.
+"""A 64-bit perceptual hash of an image, and a thumbnail that confirms matches of the hash.
 
-The fingerprint is the signs of 64 low frequencies of the discrete cosine transform of a 32 x 32 luma image (pHash; Zauner,
-Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), with zero instead of the median as threshold: the
-flipped image then has the same bits but for those of odd horizontal frequency, and flipped twins are found at no cost.
-JPEGs are decoded at the smallest size that still has 64 pixels a side, which leaves little but the entropy decoding.
-An image with margins of one color, be they padding or the white of a shop, is seen a second time without them.
+The hash consists of the signs of 64 low frequencies of the discrete cosine transform of a 32 x 32 luma image (pHash;
+Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), with zero instead of the median as
+threshold: flipping the image then only changes the bits of odd horizontal frequencies, and flipped duplicates are found
+at no extra cost. JPEGs are decoded at the smallest size with at least 64 pixels a side, so that entropy decoding
+dominates the cost. An image with single-color margins (padding, or a shop's white background) is hashed a second time
+without them.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from fprep.raw.safe_open import CannotOpen, open_inside, read_all
 SIDE = 32  # pixels of the luma thumbnail
 COLOR_SIDE = 8  # pixels of the two chroma thumbnails
 THUMBNAIL_BYTES = SIDE * SIDE + 2 * COLOR_SIDE * COLOR_SIDE
-BLANK_CONTRAST = 2.0  # standard deviation of luma levels below which an image shows nothing
-_SMALLEST = 64  # pixels a side that are decoded at least, where the image has them
-_MARGIN_RANGE, _MARGIN_DRIFT = 24, 8  # levels within a line of a margin, which JPEG disturbs, and between its lines
-_COARSE = 40  # pixels a side of what is inside of margins, below which it is decoded once more, larger
-_LEAST_MARGIN, _LEAST_INSIDE = 0.02, 0.2  # shares of the side: less is no margin, or nothing but margin
+BLANK_CONTRAST = 2.0  # standard deviation of luma levels below which an image is blank
+_SMALLEST = 64  # minimum pixels a side to decode, if the image has them
+_MARGIN_RANGE, _MARGIN_DRIFT = 24, 8  # luma levels within a margin line (JPEG noise), and between margin lines
+_COARSE = 40  # pixels a side of the area inside the margins, below which the image is decoded again at a larger size
+_LEAST_MARGIN, _LEAST_INSIDE = 0.02, 0.2  # shares of the side
 
-# (vertical, horizontal) frequencies: the lowest 8 x 8 without the mean, and one more for 64.
+# (vertical, horizontal) frequencies: the lowest 8 x 8 without the mean, plus one more to make 64.
 _FREQUENCIES = (*((v, h) for v in range(8) for h in range(8) if v + h), (0, 8))
 _ROWS = np.array([v for v, _ in _FREQUENCIES])
 _COLUMNS = np.array([h for _, h in _FREQUENCIES])
@@ -49,7 +50,7 @@ FLIP_MASK = int(sum(1 << bit for bit, (_, h) in enumerate(_FREQUENCIES) if h % 2
 
 @dataclass(frozen=True, slots=True)
 class ImageTask:
-    """An image to look at: its path relative to the root, and the EXIF orientation (1 to 8) under which it is shown.
+    """An image to hash: its path relative to the root, and its EXIF orientation (1 to 8).
 
     `root` is a real path, without links; `follow_links`: see `fprep.raw.safe_open.open_inside`.
     """
@@ -62,10 +63,10 @@ class ImageTask:
 
 @dataclass(frozen=True, slots=True)
 class ImageHash:
-    """What was seen: SHA-256 of the bytes, the fingerprint, the thumbnail (luma, then both chromas, uint8), the contrast.
+    """SHA-256 of the bytes, perceptual hash, thumbnail (luma, then both chroma planes, uint8) and contrast of an image.
 
-    `fault` is empty, "missing" or "unreadable"; with a fault, the rest is empty. `contrast` is the standard deviation of luma.
-    `inner_bits` and `inner_thumbnail` are of the image without its margins, empty where it has none.
+    `fault` is "", "missing" or "unreadable"; if it is set, the other fields are empty. `contrast` is the standard
+    deviation of luma. `inner_bits` and `inner_thumbnail` belong to the image without its margins; empty if it has none.
     """
 
     sha256: str = ""
@@ -79,8 +80,10 @@ class ImageHash:
 
 @dataclass(frozen=True)
 class Views:
-    """What is compared of images, one or two views of each: `owners` (V,) numbers of the images, `bits` (V,) uint64 and
-    `thumbnails` (V, THUMBNAIL_BYTES) uint8."""
+    """One or two views of each image.
+
+    `owners` (V,) are image indices, `bits` (V,) uint64, `thumbnails` (V, THUMBNAIL_BYTES) uint8.
+    """
 
     owners: np.ndarray
     bits: np.ndarray
@@ -88,7 +91,7 @@ class Views:
 
     @classmethod
     def of(cls, looks: Mapping[int, ImageHash]) -> Views:
-        """The views of images by their numbers, those of blank images left out: they resemble everything."""
+        """Return the views of images by index, without blank images, which resemble everything."""
         shown = {number: look for number, look in looks.items() if not look.fault and look.contrast >= BLANK_CONTRAST}
         inner = {number: look for number, look in shown.items() if look.inner_thumbnail}
         bits = [look.bits for look in shown.values()] + [look.inner_bits for look in inner.values()]
@@ -102,12 +105,12 @@ class Views:
 def hash_images(
     tasks: Sequence[ImageTask], *, workers: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[ImageHash]:
-    """`hash_image` for all tasks, in `workers` processes (0: one per core). The answer does not depend on their number."""
+    """Hash all images in `workers` processes (0: one per core). The result does not depend on their number."""
     return list(map_tasks(hash_image, tasks, crashed=_crashed, workers=workers, progress=progress))
 
 
 def hash_image(task: ImageTask) -> ImageHash:
-    """Look at one image. An image that is missing or broken has a fault; an input/output error of the disk is raised."""
+    """Hash one image. A missing or broken image sets `fault`; an I/O error of the disk is raised."""
     try:
         opened = open_inside(task.root, task.name, follow_links=task.follow_links)
     except CannotOpen as fault:
@@ -133,13 +136,13 @@ def hash_image(task: ImageTask) -> ImageHash:
 
 
 def without_margins(image: np.ndarray) -> np.ndarray | None:
-    """The inside of an image (H, W, 3) that has lines of one brightness on some side; None where it has none, or little else."""
+    """Return an image (H, W, 3) without its single-brightness margins; None if it has none, or little else."""
     plane = np.asarray(
         cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     )  # JPEG smears colors over 16 pixels
     top, bottom = _inside_margins(plane, 1)
     left, right = _inside_margins(plane[top:bottom], 0)
-    if right - left < plane.shape[1]:  # what was between them may have margins of its own
+    if right - left < plane.shape[1]:  # the inside may have margins along the other axis
         above, below = _inside_margins(plane[top:bottom, left:right], 1)
         top, bottom = top + above, top + below
     least = min((bottom - top) / plane.shape[0], (right - left) / plane.shape[1])
@@ -147,18 +150,18 @@ def without_margins(image: np.ndarray) -> np.ndarray | None:
 
 
 def _inside_margins(plane: np.ndarray, axis: int) -> tuple[int, int]:
-    """First and last + 1 of the lines (rows for axis 1) that are not of one brightness like the outermost on their side."""
+    """Return first and last + 1 of the lines (rows for axis 1) inside the uniform margins."""
     lowest, highest = plane.min(axis), plane.max(axis)
     first, last = 0, len(lowest)
     if highest[0] - lowest[0] <= _MARGIN_RANGE:
-        first = _count(lowest, highest) + 1  # and the line that is half margin, as images are decoded smaller
+        first = _count(lowest, highest) + 1  # also skip the mixed line that downsampling leaves at the edge
     if highest[-1] - lowest[-1] <= _MARGIN_RANGE:
         last -= _count(lowest[::-1], highest[::-1]) + 1
     return (first, last) if first < last else (0, len(lowest))
 
 
 def _count(lowest: np.ndarray, highest: np.ndarray) -> int:
-    """How many lines, from the first on, stay near its brightness."""
+    """Count the leading lines with nearly the brightness of the first."""
     middle = (int(lowest[0]) + int(highest[0])) / 2
     is_margin = (lowest >= middle - _MARGIN_RANGE / 2 - _MARGIN_DRIFT) & (
         highest <= middle + _MARGIN_RANGE / 2 + _MARGIN_DRIFT
@@ -167,19 +170,19 @@ def _count(lowest: np.ndarray, highest: np.ndarray) -> int:
 
 
 def _look(image: np.ndarray) -> tuple[int, bytes, float]:
-    """Fingerprint, thumbnail and contrast."""
+    """Return hash, thumbnail and contrast of an image (H, W, 3)."""
     luma, colors = _thumbnails(image)
     return fingerprint(luma), luma.tobytes() + colors.tobytes(), float(luma.std())
 
 
 def fingerprint(luma: np.ndarray) -> int:
-    """The 64 bits of a luma image of 32 x 32: bit k is the sign of frequency k."""
+    """Return the 64-bit hash of a 32 x 32 luma image; bit k is the sign of frequency k."""
     spectrum = _COSINES @ luma.astype(np.float32) @ _COSINES.T
     return int((_POWERS * (spectrum[_ROWS, _COLUMNS] > 0)).sum(dtype=np.uint64))
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """The image (H, W, ...) as displayed under an EXIF orientation."""
+    """Return the image (H, W, ...) as displayed under an EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -190,7 +193,7 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def split_thumbnails(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Luma (N, 32, 32) and chroma (N, 8, 8, 2) of stored thumbnails (N, THUMBNAIL_BYTES), all uint8."""
+    """Return luma (N, 32, 32) and chroma (N, 8, 8, 2) of stored thumbnails (N, THUMBNAIL_BYTES), all uint8."""
     luma = thumbnails[:, : SIDE * SIDE].reshape(-1, SIDE, SIDE)
     return luma, thumbnails[:, SIDE * SIDE :].reshape(-1, COLOR_SIDE, COLOR_SIDE, 2)
 
@@ -204,7 +207,7 @@ def _thumbnails(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _decode(content: bytes, least: int = _SMALLEST) -> np.ndarray:
-    """RGB pixels, of a JPEG at a reduced size that has `least` a side, where the image has them."""
+    """Decode to RGB pixels; a JPEG at a reduced size of at least `least` pixels a side, if the image has them."""
     if content.startswith(b"\xff\xd8"):
         try:
             return simplejpeg.decode_jpeg(
@@ -212,7 +215,7 @@ def _decode(content: bytes, least: int = _SMALLEST) -> np.ndarray:
                 strict=False,
             )  # fmt: skip
         except ValueError:
-            pass  # CMYK and other odd ones are Pillow's
+            pass  # CMYK and other unusual JPEGs are decoded by Pillow
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP", "GIF", "BMP"))
@@ -230,5 +233,5 @@ def _crashed(task: ImageTask, reason: str) -> ImageHash:
 
 @functools.cache
 def _one_thread() -> None:
-    """OpenCV's threads get in the way of one process per core."""
+    """Limit OpenCV to one thread; its threads interfere with one process per core."""
     cv2.setNumThreads(1)
