@@ -1,1 +1,1 @@
-"""From shards to batches on the device."""
+"""Data loading: shards, training plan, worker processes and augmented views."""

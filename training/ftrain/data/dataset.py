@@ -1,4 +1,4 @@
-"""A shard set as a `torch.utils.data.IterableDataset`, for training loops that are not ours."""
+"""A shard set as a `torch.utils.data.IterableDataset`, for other training loops."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ from ftrain.data.stream import Encoder, Generators, RawSample, encode_row
 
 
 class ShardDataset(IterableDataset[dict[str, Any]]):
-    """The samples of a split, in the exact order of `ftrain`'s own training stream, for any number of workers and ranks.
+    """Samples of a split, in the exact order of `ftrain`'s training stream, for any number of workers and ranks.
 
-    Without an `encoder` a sample is a dict:
+    Without an `encoder`, a sample is a dict:
 
-    - `row` (int): its row in the index of the set; `key` (str): its name
-    - `image`: uint8 H, W, 3, RGB, of the size it is stored in; its JPEG bytes with `decode=False`
-    - `annotation` (dict): what `<key>.json` holds, the same keys for every sample of a set: `key`, `split`, `group`, `width`,
-      `height`, and of its labels such as `category`, `box` (x1, y1, x2, y2) and `landmark_x`, `landmark_y`, `landmark_visibility`
-      (K numbers each); coordinates are pixel centers of the stored image
+    - `row` (int): row in the index of the set; `key` (str): name of the sample
+    - `image`: RGB uint8 (H, W, 3) at its stored size, or its JPEG bytes with `decode=False`
+    - `annotation` (dict): content of `<key>.json`, with the same keys for every sample of a set: `key`, `split`,
+      `group`, `width`, `height`, and its labels, such as `category`, `box` (x1, y1, x2, y2) and `landmark_x`,
+      `landmark_y`, `landmark_visibility` (K numbers each); coordinates are pixel centers of the stored image
 
-    With an `encoder` it is what that returns, arrays of fixed shapes by name, with `row` (int64) added. An encoder is a picklable
-    function `(sample, generator) -> dict[str, np.ndarray]`; `sample` has `row`, `image` (JPEG bytes) and `annotation`, and all
-    randomness of the augmentation comes from `generator`, a `np.random.Generator` keyed by `seed` and position, or None without
-    `shuffle`. That of a trained task is `ftrain.load(run).task.encoder`.
+    With an `encoder`, a sample is the output of the encoder, arrays of fixed shapes by name, plus `row` (int64). An
+    encoder is a picklable function `(sample, generator) -> dict[str, np.ndarray]`. `sample` has `row`, `image` (JPEG
+    bytes) and `annotation`. `generator` is the only source of randomness for augmentation: a `np.random.Generator`
+    keyed by `seed` and position, or None without `shuffle`. The encoder of a trained task is
+    `ftrain.load(run).task.encoder`.
 
-    One pass is one epoch. With `shuffle` it is that of `set_epoch` in random order, without its last incomplete batch. Otherwise it
-    is every sample of the split once, in the order of the index. With several ranks (`torch.distributed`, if it is initialized, or
-    `rank` and `world_size`) each takes its slice of every global batch.
+    One pass is one epoch. With `shuffle`, it is the epoch chosen by `set_epoch`, in random order, without its last
+    incomplete batch. Otherwise it is every sample of the split once, in index order. With several ranks (from
+    `torch.distributed`, if initialized, or from `rank` and `world_size`), each rank takes its slice of every global
+    batch.
 
-    `loader()` makes the DataLoader. Whoever makes one passes `batch_size=dataset.batch_size` and no `shuffle`: workers take whole
-    batches in turn, so that another size would mix the order (but still give every sample once).
+    `loader()` returns the DataLoader. To build one yourself, pass `batch_size=dataset.batch_size` and no `shuffle`:
+    workers take whole batches in turn, so another batch size would change the order (but still yield every sample
+    once).
     """
 
     def __init__(
@@ -49,15 +52,16 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
         encoder: Encoder | None = None, decode: bool = True, sampler: Sampler = shuffled, rows: Sequence[int] | np.ndarray | None = None,
         rank: int | None = None, world_size: int | None = None,
     ) -> None:  # fmt: skip
-        """Open a shard set, a folder or any fsspec URL.
+        """Open a shard set in a folder or at any fsspec URL.
 
-        `batch_size` counts the samples of a global batch, over all ranks, as `fit.batch_size`. `rows` of the index replace the
-        split. `sampler` orders an epoch (`ftrain.data.plan`). Raises `UsageError` for a missing set or split and for a batch size
-        that does not divide among the ranks, `IntegrityError` for a damaged set; iterating raises that for a damaged sample.
+        `batch_size` is the size of a global batch over all ranks, like `fit.batch_size`. `rows` of the index replace
+        the split. `sampler` orders an epoch (see `ftrain.data.plan`). Raises `UsageError` if the set or the split does
+        not exist or if the batch size is not divisible by the number of ranks, and `IntegrityError` if the set is
+        damaged. Iteration raises `IntegrityError` for a damaged sample.
         """
         super().__init__()
         self.shards, self.encoder, self.decode, self.shuffle = open_shards(str(shards)), encoder, decode, shuffle
-        """The opened set: `metadata` is dataset.json, `columns` the index."""
+        """The open set: `metadata` is dataset.json, `columns` the index."""
         in_group = dist.is_available() and dist.is_initialized()
         self.rank = rank if rank is not None else dist.get_rank() if in_group else 0
         self.world_size = world_size if world_size is not None else dist.get_world_size() if in_group else 1
@@ -66,23 +70,23 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
                 f"batch_size={batch_size} must divide among {count(self.world_size, 'rank')}, of which this is {self.rank}; change one of them"
             )
         self.batch_size = batch_size // self.world_size
-        """Samples of a batch of this rank, what a DataLoader takes."""
+        """Batch size of this rank, to pass to a DataLoader."""
         self.rows = np.asarray(self.shards.rows(split) if rows is None else rows, np.int64)
         self._positions = micro_batches_of_rank(batch_size, self.world_size, self.rank, self.world_size).reshape(-1)
         self._plan = TrainingPlan(self.rows, batch_size, seed, sampler) if shuffle else None
         self._generators = Generators(seed, batch_size, self._positions)
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with persistent workers
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next pass gives, counted from 0; persistent workers follow."""
+        """Select the epoch of the next pass, counted from 0; persistent workers follow."""
         self._epoch.fill_(epoch)
 
     def loader(self, num_workers: int = 0, **options: Any) -> DataLoader[Any]:
-        """A DataLoader over batches of this rank; `options` are those of DataLoader, such as `collate_fn` and `pin_memory`."""
+        """Return a DataLoader over the batches of this rank; `options` are passed on to DataLoader."""
         return DataLoader(self, batch_size=self.batch_size, num_workers=num_workers, **options)
 
     def __len__(self) -> int:
-        """Samples of one pass of this rank."""
+        """Number of samples in one pass of this rank."""
         if self._plan is not None:
             return self._plan.steps_per_epoch * self.batch_size
         return sum(len(batch) for batch in self._batches())
@@ -90,7 +94,7 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         if worker is not None:
-            self.shards.close()  # a worker opens its own files
+            self.shards.close()  # each worker opens its own files
             cv2.setNumThreads(0)
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         for step, batch in enumerate(self._batches()):
@@ -99,10 +103,10 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
                     yield self._sample(int(row), step, place)
 
     def _batches(self) -> list[np.ndarray]:
-        """The rows of this rank's batches in one pass."""
+        """Rows of the batches of this rank in one pass."""
         if self._plan is None:
             batches = evaluation_batches(self.rows, self.batch_size, self.rank, self.world_size)
-            return [batch[batch >= 0] for batch in batches]  # without padding
+            return [batch[batch >= 0] for batch in batches]  # drop the padding
         steps = self._plan.steps_per_epoch
         first = int(self._epoch) * steps
         return [self._plan.batch(step)[self._positions] for step in range(first, first + steps)]

@@ -1,7 +1,7 @@
-"""Which rows make up each global batch: pure functions of (rows, seed, position), whatever the workers and ranks.
+"""Rows of each global batch: pure functions of (rows, seed, position), independent of workers and ranks.
 
-A position is one integer, the number of optimizer steps done. Ranks take micro-batches of a global batch, workers take whole
-steps, so neither changes the order; a run goes on exactly from its position.
+A position is one integer, the number of completed optimizer steps. Ranks take micro-batches of a global batch and
+workers take whole steps, so neither affects the order; a run resumes exactly at its position.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Sampler = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def shuffled(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Every row once, in a uniformly random order."""
+    """Every row once, in uniformly random order."""
     return generator.permutation(rows)
 
 
 @dataclass(frozen=True)
 class ClassBalanced:
-    """As many draws as there are rows; every class equally often, its rows cycled through in random order."""
+    """Class-balanced sampling: every class equally often, its rows cycled in random order; as many samples as rows."""
 
-    labels: np.ndarray  # one entry a row of the whole index
+    labels: np.ndarray  # one label per row of the index
 
     def __call__(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Round-robin over the classes, then shuffle."""
@@ -40,17 +40,18 @@ class ClassBalanced:
 
 @dataclass(frozen=True)
 class Identities:
-    """P x K (Hermans et al., 2017, section 3): batches of P identities with K images each, the K side by side.
+    """P x K sampling (Hermans et al., 2017, section 3): K adjacent images of each of P identities per batch.
 
-    An epoch gives as many images as there are rows; an identity's images are dealt out K at a time, and filled up with its
-    own where they do not divide. Identities come in rounds, so that none occurs twice in a batch while there are enough.
+    An epoch has as many samples as rows. The images of an identity are split into groups of K, the last one filled up
+    with images of the same identity. The groups are taken in rounds, one per identity, so that an identity does not
+    occur twice in a batch while enough others are left.
     """
 
-    labels: np.ndarray  # one identity a row of the whole index
+    labels: np.ndarray  # one identity per row of the index
     per_identity: int
 
     def __call__(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Deal the images of every identity, then take one hand of each in turn."""
+        """Split the images of every identity into groups of K, then take one group of each in turn."""
         rounds: list[list[np.ndarray]] = []
         order = generator.permutation(rows)
         _, identity = np.unique(self.labels[order], return_inverse=True)
@@ -66,16 +67,16 @@ class Identities:
 
 
 def with_partners(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The rows whose identity is known and has another image among `rows`: one alone has no positive to learn from."""
+    """Rows with a known identity that has another image among `rows`: a single image has no positive to learn from."""
     _, identity, counts = np.unique(labels[rows], return_inverse=True, return_counts=True)
     return rows[(counts[identity] > 1) & (labels[rows] != "")]
 
 
 @dataclass(frozen=True)
 class Windowed:
-    """Every row once; shards in random order, shuffled inside windows of a few shards: remote reading stays sequential."""
+    """Every row once: random order of shards, shuffled within windows of a few shards; remote reads stay sequential."""
 
-    shards: np.ndarray  # shard number of every row of the whole index
+    shards: np.ndarray  # shard number of every row of the index
     window: int = 8
 
     def __call__(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -87,7 +88,7 @@ class Windowed:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Global batches of a run. `batch_size` counts all ranks; an epoch drops its last incomplete batch."""
+    """Global batches of a run. `batch_size` counts all ranks; the last incomplete batch of an epoch is dropped."""
 
     rows: np.ndarray
     batch_size: int
@@ -103,11 +104,11 @@ class TrainingPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch."""
+        """Number of complete batches in an epoch."""
         return len(self.rows) // self.batch_size
 
     def batch(self, step: int) -> np.ndarray:
-        """Rows (int64) of the global batch that the optimizer takes at `step`, counted from 0 over all epochs."""
+        """Rows (int64) of the global batch of optimizer step `step`, counted from 0 over all epochs."""
         epoch, number = divmod(step, self.steps_per_epoch)
         if epoch not in self._epochs:
             self._epochs.clear()
@@ -119,14 +120,14 @@ class TrainingPlan:
 
 
 def model_seed(seed: int, step: int, micro_batch: int) -> int:
-    """What to seed torch with before a micro-batch: 64 bits in which neighbors have nothing in common."""
+    """64-bit seed for torch before a micro-batch; the seeds of adjacent steps are unrelated."""
     return int(np.random.SeedSequence((seed, step, micro_batch)).generate_state(1, np.uint64)[0])
 
 
 def micro_batches_of_rank(batch_size: int, micro_batches: int, rank: int, world_size: int) -> np.ndarray:
-    """Positions inside a global batch that a rank takes, micro-batch by micro-batch: shape (micro_batches / world_size, size).
+    """Positions in a global batch of the micro-batches of a rank: (micro_batches / world_size, micro-batch size).
 
-    Rank r takes the micro-batches m with m mod world_size = r. Raises `UsageError` when the numbers do not divide.
+    Rank r takes the micro-batches m with m mod world_size = r. Raises `UsageError` if the numbers do not divide evenly.
     """
     if batch_size % micro_batches or micro_batches % world_size:
         raise UsageError(
@@ -138,7 +139,10 @@ def micro_batches_of_rank(batch_size: int, micro_batches: int, rank: int, world_
 
 
 def evaluation_batches(rows: np.ndarray, batch_size: int, rank: int, world_size: int) -> list[np.ndarray]:
-    """Batches of one rank that together visit every row exactly once; -1 pads the ends so that all ranks have equal shapes."""
+    """Batches of one rank, padded with -1 to equal shapes on all ranks.
+
+    Together, the ranks visit every row exactly once.
+    """
     per_rank = -(-len(rows) // world_size)
     num_batches = max(1, -(-per_rank // batch_size))
     padded = np.full(num_batches * batch_size * world_size, -1, dtype=np.int64)
@@ -147,7 +151,7 @@ def evaluation_batches(rows: np.ndarray, batch_size: int, rank: int, world_size:
 
 
 def extend_ledger(ledger: str, rows: np.ndarray) -> str:
-    """Chain the consumed rows into a running SHA-256: equal ledgers prove that nothing was lost, repeated or reordered."""
+    """Chain the consumed rows into a running SHA-256: equal ledgers prove that no row was lost, repeated or moved."""
     return hashlib.sha256(bytes.fromhex(ledger) + np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
 
 

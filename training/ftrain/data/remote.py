@@ -1,7 +1,7 @@
-"""Shard sets behind a URL: files come through a bounded local cache, checked by digest before they get their name.
+"""Shard sets at a URL, read through a size-limited local cache whose files are verified by digest.
 
-The cache is addressed by content: `<sha256>.tar`. A set that was uploaded again can therefore not be mixed with its old self,
-sets that share shards share them here too, and one budget counts for all.
+The cache is addressed by content (`<sha256>.tar`). A set that was uploaded again therefore never mixes with its old
+version, sets that share shards also share them in the cache, and one size limit covers all sets.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from fschemas.shard_index import INDEX_FILE
 from fschemas.shard_set import DATASET_FILE, ShardSet, read_dataset_file
 
 _ATTEMPTS = 4
-_PAUSE = 0.5  # seconds before the second attempt, twice as long before each later one
-_GRACE = 30.0  # seconds in which a file that was given out is opened
-_ABANDONED = 3600.0  # seconds after which a half-fetched file has nobody who still writes it
+_PAUSE = 0.5  # seconds before the second attempt, doubled before each later one
+_GRACE = 30.0  # seconds within which a returned file must be opened
+_ABANDONED = 3600.0  # seconds after which a partial download counts as abandoned
 
 
 @dataclass
 class RemoteFiles:
-    """Files under `url` (any fsspec scheme), kept in `cache` up to `budget` bytes; what was used longest ago goes first.
+    """Files below `url` (any fsspec scheme), cached in `cache` up to `budget` bytes, least recently used evicted first.
 
-    A file that somebody was given in the last half minute never goes: it may not be open yet.
+    A file that was returned within the last 30 seconds is never evicted, because it may not be open yet.
     """
 
     url: str
@@ -40,8 +40,8 @@ class RemoteFiles:
     _checked: set[str] = field(default_factory=set[str], repr=False)
 
     def path(self, name: str) -> Path:
-        """The local copy of a file, fetched if it is not there or damaged; raises `IntegrityError` when its digest differs."""
-        if name not in self.digests:  # dataset.json, which says the digests of all others: fetched once by each reader
+        """Local copy of a file, downloaded if missing or damaged. Raises `IntegrityError` if its digest differs."""
+        if name not in self.digests:  # dataset.json holds the digests of all other files: each reader downloads it once
             local = self.cache / f"{hashlib.sha256(self.url.encode()).hexdigest()}.json"
             if name not in self._checked:
                 self._fetch(name, local, None)
@@ -62,7 +62,7 @@ class RemoteFiles:
         return local
 
     def learn(self, metadata: dict[str, Any]) -> None:
-        """Take the digests that dataset.json states."""
+        """Take the digests from dataset.json."""
         self.digests = {shard["name"]: shard["sha256"] for shard in metadata["shards"]}
         self.digests[INDEX_FILE] = metadata["index"]["sha256"]
 
@@ -81,7 +81,7 @@ class RemoteFiles:
                             f"{place}: SHA-256 differs from {DATASET_FILE}; upload the shard set again"
                         )
                 return
-            except IntegrityError as error:  # cut on the way, or truly another file
+            except IntegrityError as error:  # truncated download, or really a different file
                 problem = error
             except Exception as error:  # noqa: BLE001 - each protocol has errors of its own
                 problem = _of_protocol(error)
@@ -118,9 +118,9 @@ class RemoteFiles:
 
 
 def _of_protocol(error: Exception) -> Exception:
-    """What the protocol raised, without the local place that `publish` puts before it: an address is what a person knows.
+    """The error raised by the protocol, without the local path that `publish` prepends: users know only the URL.
 
-    fsspec says of a server that it cannot reach that there is no such file; what happened is the cause of that error.
+    fsspec reports an unreachable server as a missing file; the real reason is the cause of that error.
     """
     cause = error.__cause__
     if isinstance(error, EnvironmentProblem) and isinstance(cause, Exception):
@@ -139,9 +139,10 @@ def _download(place: str, target: Path) -> None:
 
 
 def open_shards(place: str, *, cache: Path | None = None, budget: int = 64 << 30) -> ShardSet:
-    """Open a shard set in a folder or behind a URL such as `s3://bucket/set`.
+    """Open a shard set in a folder or at a URL such as `s3://bucket/set`.
 
-    The cache is `cache`, or `$FASHIONKIT_CACHE`, or a folder among the temporary files; `budget` bounds it in bytes.
+    The cache is `cache`, `$FASHIONKIT_CACHE`, or a folder in the temporary directory; `budget` limits its size in
+    bytes.
     """
     if "://" not in place:
         return ShardSet.open(Path(place))

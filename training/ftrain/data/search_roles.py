@@ -1,4 +1,4 @@
-"""Who is sought and who is searched: the roles of the images of a split when the same thing is to be found again."""
+"""Roles of the images of a split in retrieval: query, gallery, or both."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 from fschemas.splits import GALLERY_SPLITS, QUERY_SPLITS
 
-BOTH, QUERY, GALLERY = 0, 1, 2  # an image is sought among the others, is sought only, is searched only
+BOTH, QUERY, GALLERY = 0, 1, 2  # roles: query and gallery, query only, gallery only
 _ROLES = dict.fromkeys(QUERY_SPLITS, QUERY) | dict.fromkeys(GALLERY_SPLITS, GALLERY)
 
 
 def role_of(annotation: dict[str, Any]) -> int:
-    """The role of a sample in a search, by its split."""
+    """Retrieval role of a sample, determined by its split."""
     return _ROLES.get(annotation["split"], BOTH)
 
 
 def has_match(images: Iterable[tuple[int, set[Any]]]) -> bool:
-    """Whether an image that is sought shares one of its known values with another that is searched.
+    """Whether any query shares one of its known values with another image of the gallery.
 
-    `images` are roles and values; whoever generates them is asked for no more than it takes to find the first match.
+    `images` yields roles and values; it is consumed only up to the first match.
     """
     asked, offered = set[Any](), set[Any]()
     for role, values in images:

@@ -1,6 +1,7 @@
-"""The split lock of a run: shards that were not checked against it are refused, so that no held-out image is trained on.
+"""Split lock of a run: shards that were not checked against it are refused, so that no held-out image is trained on.
 
-`fprep audit --write-lock` writes the lock, `fprep shard --lock` checks a table against it and writes its digest into dataset.json.
+`fprep audit --write-lock` writes the lock; `fprep shard --lock` checks a table against it and writes its digest into
+dataset.json.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from fschemas.failures import IntegrityError
 from fschemas.json_file import read_json
 from fschemas.names import DIGEST
 
-if TYPE_CHECKING:  # opens tables, which takes a while
+if TYPE_CHECKING:  # slow to import
     from fschemas.shard_set import ShardSet
 
 FORMAT = "fashionkit-split-lock/1"
 
 
 def lock_digest(lock: str) -> str:
-    """The digest that a configuration asks for: itself, or that of the lock file it names; empty for none.
+    """Digest of a configured lock: the value itself or the digest of the lock file it refers to; "" if empty.
 
-    Raises `UsageError` for what is neither.
+    Raises `UsageError` for anything else.
     """
     if not lock or DIGEST.fullmatch(lock):
         return lock
@@ -34,7 +35,7 @@ def lock_digest(lock: str) -> str:
 
 
 def check_lock(digest: str, shards: ShardSet) -> None:
-    """Raise `IntegrityError` unless the shards carry this lock; an empty digest asks for nothing."""
+    """Raise `IntegrityError` unless the shards carry this lock; an empty digest requires none."""
     found = shards.metadata.get("lock")
     if digest and found != digest:
         carried = f"the split lock {str(found)[:12]}…" if found else "no split lock"

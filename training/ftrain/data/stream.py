@@ -1,8 +1,8 @@
-"""Samples from shards to batches: decoded and encoded in worker processes, handed over in a shared ring, in the order of a plan.
+"""Batches from shards in plan order, decoded and encoded in worker processes and passed through shared memory.
 
-Workers write each global step into a slot of shared memory that was mapped before they were forked, so nothing is copied,
-pickled or left behind in /dev/shm. The slot of step s is s mod slots: workers begin at most `ahead x workers` steps beyond
-the one in hand, so with two slots more no slot in use is written again.
+Workers write each global step into a slot of shared memory that was mapped before they were forked, so nothing is
+copied, pickled or left over in /dev/shm. Step s uses slot s mod slots. Workers start at most `ahead x workers` steps
+beyond the current one, so two more slots ensure that no slot in use is overwritten.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ftrain.data.plan import TrainingPlan, evaluation_batches
 from ftrain.data.workers import in_order
 
 Batch = dict[str, torch.Tensor]
-WORKER_TIMEOUT = 120.0  # seconds without an answer after which a data worker counts as hung
-# What code that takes an annotation as it should be raises of another one.
+WORKER_TIMEOUT = 120.0  # seconds without a response after which a data worker counts as hung
+# Raised by encoders for an annotation that does not have the expected form.
 _UNUSABLE = (ValueError, KeyError, TypeError, IndexError, OverflowError, cv2.error)
 _AHEAD = 2  # steps that a worker may be ahead
 
 
 @dataclass(frozen=True)
 class RawSample:
-    """One sample as the shards hold it."""
+    """A sample as stored in the shards."""
 
     row: int
     image: bytes
@@ -41,17 +41,18 @@ class RawSample:
 
 
 class Encoder(Protocol):
-    """Turns a sample into arrays of fixed shapes, in a worker. `generator` is None when nothing may be random."""
+    """Converts a sample to arrays of fixed shapes, in a worker. `generator` is None if nothing may be random."""
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """Arrays by name; the stream adds the batch dimension and `row`."""
+        """Return arrays by name; the stream adds the batch dimension and `row`."""
         ...
 
 
 class Generators:
-    """Randomness of augmentation, keyed by the seed and the sample's place in the run, never by worker or rank.
+    """Random generators of augmentation, keyed by the seed and the position of the sample in the run.
 
-    One generator is put to the start of each key: making a new one costs more, as numpy asks the system for entropy first.
+    Independent of worker and rank. One generator is reset for each key: creating a new one is slower, because numpy
+    first reads entropy from the system.
     """
 
     def __init__(self, seed: int, batch_size: int, positions: np.ndarray) -> None:
@@ -61,7 +62,7 @@ class Generators:
         self.start = self.generator.bit_generator.state
 
     def of(self, step: int, place: int) -> np.random.Generator:
-        """The generator of one sample, good until the next is asked for."""
+        """Return the generator of one sample, valid until the next call."""
         drawn = step * self.batch_size + int(self.positions[place])
         self.start["state"]["key"] = np.array([self.seed_word, drawn], dtype=np.uint64)
         self.generator.bit_generator.state = self.start
@@ -69,7 +70,7 @@ class Generators:
 
 
 class _RankBatches(Sequence[np.ndarray]):
-    """The rows of one rank at every step of a plan."""
+    """Rows of one rank at every step of a plan."""
 
     def __init__(self, plan: TrainingPlan, positions: np.ndarray, num_steps: int) -> None:
         self.plan, self.positions, self.num_steps = plan, positions, num_steps
@@ -82,7 +83,7 @@ class _RankBatches(Sequence[np.ndarray]):
 
 
 class _Ring:
-    """Slots of shared memory, each for one batch, and the work of filling them."""
+    """Slots of shared memory, one batch each, and the functions that fill them."""
 
     def __init__(
         self, shards: ShardSet, encoder: Encoder, batches: Sequence[np.ndarray], generators: Generators | None,
@@ -96,7 +97,7 @@ class _Ring:
         self.tensors = {name: torch.from_numpy(view) for name, view in self.views.items()}
 
     def fill(self, step: int) -> None:
-        """Read, encode and write the samples of a step; padding gets the example, so that nothing depends on what was there."""
+        """Read, encode and write the samples of a step; padding gets the example, never old content."""
         slot = step % self.slots
         for place, row in enumerate(self.batches[step]):
             self.views["row"][slot, place] = row
@@ -125,7 +126,7 @@ class _Ring:
             filled.close()  # type: ignore[attr-defined]
 
     def _prepare_worker(self) -> None:
-        self.shards.close()  # a worker opens its own
+        self.shards.close()  # each worker opens its own files
         cv2.setNumThreads(0)
         torch.set_num_threads(1)
         keep_freed_memory()
@@ -137,7 +138,7 @@ class _Ring:
 def encode_row(
     shards: ShardSet, encoder: Encoder, row: int, generator: np.random.Generator | None
 ) -> dict[str, np.ndarray]:
-    """What the encoder makes of a row; raises `IntegrityError` for a sample that it cannot use."""
+    """Encode a row of the index. Raises `IntegrityError` for a sample that the encoder cannot use."""
     image, annotation = shards.read(row)
     try:
         return encoder(RawSample(row, image, annotation), generator)
@@ -149,7 +150,7 @@ def encode_row(
 
 @contextmanager
 def usable_annotations(shards: ShardSet) -> Generator[None]:
-    """Say that it is an annotation of the set that cannot be used, where one is not of the form that it must have."""
+    """Context manager that reports an annotation of the wrong form as an `IntegrityError` of the set."""
     try:
         yield
     except FashionkitError:
@@ -174,10 +175,10 @@ def training_batches(
     workers: int,
     timeout: float = WORKER_TIMEOUT,
 ) -> Iterator[Batch]:
-    """Yield the batches of steps `start` to `stop` - 1 for one rank; `positions` are its places in a global batch.
+    """Yield the batches of steps `start` to `stop` - 1 of one rank; `positions` are its positions in a global batch.
 
-    A batch is valid until the next but one is asked for. Every batch is compared with the plan before it is handed out.
-    Raises `IntegrityError` for a damaged sample and `EnvironmentProblem` for a worker that died or hung.
+    A batch is valid until the second next one is requested. Every batch is compared with the plan before it is
+    returned. Raises `IntegrityError` for a damaged sample and `EnvironmentProblem` for a worker that died or hung.
     """
     steps = range(start, stop)
     if not steps:
@@ -200,7 +201,7 @@ def evaluation_stream(
     workers: int,
     timeout: float = WORKER_TIMEOUT,
 ) -> Iterator[Batch]:
-    """Yield every row of `rows` exactly once over all ranks, unaugmented; places with `row` = -1 are padding."""
+    """Yield every row of `rows` exactly once over all ranks, without augmentation; padding has `row` = -1."""
     batches = evaluation_batches(rows, min(batch_size, len(rows)), rank, world_size)
     ring = _Ring(
         shards, encoder, batches, None,
@@ -210,6 +211,6 @@ def evaluation_stream(
 
 
 def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """Zeros that forked processes share: an anonymous map, which no limit of /dev/shm cuts and no kill leaves behind."""
+    """Zeros shared by forked processes: an anonymous mapping, not limited by /dev/shm and not leaked by kills."""
     buffer = mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize))
     return np.frombuffer(buffer, dtype, count=math.prod(shape)).reshape(shape)

@@ -1,4 +1,4 @@
-"""What tasks, metrics and reports hand to each other."""
+"""Data types shared by tasks, metrics and reports."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ Results = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a shard set, as checks before the first step look at them."""
+    """Rows of a shard set, for checks before the first training step."""
 
     shards: ShardSet
     rows: np.ndarray
 
     def names(self, column: str) -> np.ndarray:
-        """The values of a column of labels of the index, without "" for unknown; none where the set does not have it."""
+        """Known values of a label column of the index, without ""; empty if the set does not have the column."""
         values = self.shards.columns.get(column)
         return np.empty(0, dtype=str) if values is None else values[self.rows][values[self.rows] != ""]
 
     def annotations(self) -> Iterator[dict[str, Any]]:
-        """The annotations one by one, without the images; whoever finds what it looks for stops."""
+        """Yield the annotations one by one, without reading the images."""
         for row in self.rows:
             yield self.shards.read_annotation(int(row))
 
 
 @dataclass(frozen=True)
 class EvaluatedSplit:
-    """Predictions of one split and where they come from: what a report is made of."""
+    """Predictions for one split and their source: the input of a report."""
 
-    results: Results  # as `Task.measure` takes them, sorted by `row`
+    results: Results  # predictions in the format of the task's `measure`, sorted by `row`
     shards: ShardSet
     split: str
-    training_rows: np.ndarray  # plain (not augmented) rows that the run trained on; empty where the set has none
+    training_rows: np.ndarray  # training rows without augmented copies; empty if the set has none
     untrained: Results | None = (
-        None  # what `Task.untrained` predicted for the same rows; None where the task has no such baseline
+        None  # predictions of `Task.untrained` for the same rows; None if the task has no such baseline
     )

@@ -1,7 +1,7 @@
-"""Images from a user's disk: found by content, decoded upright, opaque and RGB whatever their mode, within limits.
+"""Images from a user's disk: found by content, decoded within limits, upright, opaque and RGB in any mode.
 
-The limits and the treatment of transparency, 16 bits and EXIF orientation are those of the pipeline, so that a model sees
-a loose image as it saw the same image in a shard.
+Limits and handling of transparency, 16-bit images and EXIF orientation match the pipeline, so that a model sees a loose
+image exactly as it would in a shard.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 
 
 class ImageError(UsageError):
-    """An image that cannot be used; the sentence does not name it."""
+    """An image that cannot be used; the message does not include its path."""
 
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image and the name for what is written about it: relative, without extension, unique among those found."""
+    """An image and its output name: relative, without extension, unique among the images found."""
 
     path: Path
     name: str
 
 
 def find_images(given: Sequence[Path], skip: Path | None = None) -> list[FoundImage]:
-    """The given files, and in given folders (sorted, with what lies below them) all files that look like images.
+    """The given files, and all images in the given folders and their subfolders, sorted.
 
-    In folders a file counts by its first bytes or by its extension, so that a damaged image is found and reported.
-    Hidden files, what systems and editors leave (`fschemas.walk`) and the folder `skip` are left out. A path that is given twice
-    is taken once, but two names of the same bytes are two images. Raises `UsageError`
-    for a missing path, and when there is no image at all.
+    In folders, a file is recognized by its first bytes or by its extension, so that a damaged image is found and
+    reported. Hidden files, system and editor files (`fschemas.walk`) and the folder `skip` are ignored. A path that is
+    given twice is used once; two files with equal content are two images. Raises `UsageError` for a missing path and if
+    there are no images at all.
     """
     found: dict[str, tuple[Path, str]] = {}
     for place in given:
@@ -74,7 +74,7 @@ def find_images(given: Sequence[Path], skip: Path | None = None) -> list[FoundIm
 
 
 def check_images(given: Sequence[Path]) -> None:
-    """Raise `UsageError` as `find_images` does, having looked no further than to the first image."""
+    """Raise the `UsageError`s of `find_images`, but stop at the first image found."""
     for place in given:
         if not place.is_dir():
             find_images([place])
@@ -89,13 +89,13 @@ def _no_images(given: Sequence[Path]) -> UsageError:
 
 
 def _name_below(folder: Path, path: Path) -> str:
-    """The relative path without extension. A folder that is called like an image must not meet an image's output."""
+    """Relative path without extension; a folder named like an image gets a suffix, so its name is not an output's."""
     *parents, _ = path.relative_to(folder).parts
     return "/".join([*(f"{parent}_" if parent.lower().endswith(".jpg") else parent for parent in parents), path.stem])
 
 
 def _with_unique_names(found: list[tuple[Path, str]]) -> list[FoundImage]:
-    """A name that is taken gets the extension of its image, and then a number. Case does not tell names apart."""
+    """Resolve name conflicts: append the image's extension, then a number. Names that differ only in case conflict."""
     taken: set[str] = set()
     named: list[FoundImage] = []
     for path, name in found:
@@ -134,16 +134,16 @@ def _has_magic(path: Path) -> bool:
 
 @contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Silence Pillow's notes on odd metadata and large images, in all threads: the limits are our own."""
+    """Suppress Pillow's warnings about metadata and large images, in all threads: this package has its own limits."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image as uint8 RGB (H, W, 3): first frame, upright by its EXIF orientation, on white where transparent.
+    """Read an image as RGB uint8 (H, W, 3): first frame, EXIF orientation applied, transparency on white.
 
-    Raises `ImageError` saying what is wrong with it.
+    Raises `ImageError` with the reason.
     """
     try:
         with open_regular(path) as file:
@@ -187,7 +187,7 @@ def _decode(content: bytes) -> np.ndarray:
 
 
 def upright_rgb(image: Image.Image) -> np.ndarray:
-    """A Pillow image of any mode as uint8 RGB (H, W, 3), upright by its EXIF orientation, on white where transparent."""
+    """Convert a Pillow image of any mode to RGB uint8 (H, W, 3), EXIF orientation applied, transparency on white."""
     return np.ascontiguousarray(as_rgb(_upright(image)))
 
 

@@ -1,6 +1,6 @@
-"""How a network looks at an image: the whole of it or a box, placed in a square by one matrix, with augmentation in training.
+"""The network's view of an image: the full image or a box, letterboxed by one matrix, with augmentation in training.
 
-Shared by all tasks, so that points and boxes move with the image in one way only.
+Shared by all tasks, so that landmarks and boxes are transformed with the image in a single way.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _VISIBILITIES = frozenset(value.value for value in Visibility)
 
 @dataclass(frozen=True)
 class View:
-    """What the network is shown: `image` S, S, 3 uint8; `matrix` 2, 3 takes pixels of the source to pixels of the input.
+    """Input of the network: `image` uint8 (S, S, 3); `matrix` float32 (2, 3) maps source pixels to input pixels.
 
-    Where `mirrored`, left and right names of points have to be swapped as well.
+    If `mirrored`, the image was flipped, and left and right landmarks have to be swapped as well.
     """
 
     image: np.ndarray
@@ -34,7 +34,7 @@ class View:
 
 
 def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.Generator | None) -> View:
-    """The view of a sample; random where there is a generator."""
+    """View of a sample, augmented if there is a generator."""
     note = sample.annotation
     box = note["box"] if config.crop == "box" else None
     matrix, mirrored = place(config, note["width"], note["height"], box, generator)
@@ -48,7 +48,7 @@ def view_of_sample(config: ViewConfig, sample: RawSample, generator: np.random.G
 
 
 def view_of_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> View:
-    """The view of an image without annotation, uint8 H, W, 3; of all of it unless a box is given."""
+    """View of an image (H, W, 3), uint8, without annotation: the full image, unless a box is given."""
     height, width = image.shape[:2]
     matrix, mirrored = place(config, width, height, box, None)
     return View(warp_image(image, matrix, (config.input_size, config.input_size)), matrix.astype(np.float32), mirrored)
@@ -57,7 +57,7 @@ def view_of_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | 
 def place(
     config: ViewConfig, width: int, height: int, box: Sequence[float] | None, generator: np.random.Generator | None
 ) -> tuple[np.ndarray, bool]:
-    """The matrix of a view, 2, 3 float64, and whether it mirrors. `box` is x1, y1, x2, y2 in pixels of the source."""
+    """Matrix of a view, float64 (2, 3), and whether it flips. `box` is x1, y1, x2, y2 in source pixels."""
     region = None if box is None else _grown(box, config.box_margin)
     if generator is None:
         return fit_matrix(width, height, config.input_size, region=region), False
@@ -72,9 +72,9 @@ def place(
 
 
 def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-    """`image`, `matrix` and `size` of an image without annotation, uint8 H, W, 3: what the encoders give of one without truth.
+    """Encode an image (H, W, 3), uint8, without ground truth: `image` (S, S, 3), `matrix` (2, 3) and `size` (w, h).
 
-    A `box` is looked at where the configuration says so, else the whole image.
+    Uses the `box` if the configuration crops to boxes, else the full image.
     """
     view = view_of_image(config, image, box if config.crop == "box" else None)
     return {"image": view.image, "matrix": view.matrix, "size": np.array(image.shape[1::-1], np.float32)}
@@ -82,7 +82,11 @@ def encoded_image(config: ViewConfig, image: np.ndarray, box: Sequence[float] | 
 
 @dataclass(frozen=True)
 class SeenLandmarks:
-    """Landmarks of a sample: `truth` K, 2 pixels of the source with their `visibility` K, and both as the view shows them."""
+    """Landmarks of a sample: ground truth in source pixels and landmarks in the view.
+
+    `truth` (K, 2) and `visibility` (K) are those of the annotation; `points` (K, 2) and `point_visibility` (K) are in
+    input pixels, with left and right swapped if the view is flipped.
+    """
 
     truth: np.ndarray
     visibility: np.ndarray
@@ -91,9 +95,9 @@ class SeenLandmarks:
 
 
 def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: View) -> SeenLandmarks:
-    """Move the landmarks of an annotation with the image; where it is mirrored, partners change places.
+    """Transform the K landmarks of an annotation with the image; left-right pairs are swapped if the view is flipped.
 
-    Raises `ValueError` for other points than the landmark set has, or a visibility that is none.
+    Raises `ValueError` for the wrong number of landmarks or an invalid visibility.
     """
     truth = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1).astype(np.float32)
     visibility = np.asarray(annotation["landmark_visibility"], dtype=np.int8)
@@ -111,7 +115,7 @@ def landmarks_in_view(annotation: dict[str, Any], landmarks: LandmarkSet, view: 
 
 
 def known_landmarks(dataset: dict[str, Any], task: str) -> LandmarkSet:
-    """The landmark set of dataset.json; raises `UsageError` where there is none, or where it is another one by now."""
+    """Landmark set of dataset.json. Raises `UsageError` if there is none or if its definition has changed since."""
     stored = dataset.get("landmark_set")
     if not stored:
         raise UsageError(f"the shard set carries no landmarks; the task {task} needs them")
@@ -124,13 +128,13 @@ def known_landmarks(dataset: dict[str, Any], task: str) -> LandmarkSet:
 
 
 def item_number(item: str) -> int:
-    """A number for an item that is the same in every run: 63 bits of a hash of its name; -1 for an unknown one ("")."""
+    """Number of an item, equal in every run: 63 bits of a hash of its name; -1 for "" (unknown)."""
     digest = hashlib.blake2b(item.encode(), digest_size=8, person=b"item").digest()
     return int.from_bytes(digest, "big") >> 1 if item else -1
 
 
 def names_as_ids(dataset: dict[str, Any], vocabulary: str) -> dict[str, int]:
-    """Name to class number of a vocabulary of dataset.json; an empty name, which stands for unknown, is -1."""
+    """Map from name to class index for a vocabulary of dataset.json; "" (unknown) maps to -1."""
     return {"": -1, **{name: number for number, name in enumerate(dataset["vocabularies"][vocabulary]["values"])}}
 
 
@@ -141,7 +145,7 @@ def _grown(box: Sequence[float], margin: float) -> tuple[float, float, float, fl
 
 
 def _erased(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A rectangle of 2 to 20 % of the area, of an aspect between 1:3 and 3:1, made gray."""
+    """Fill a random rectangle with gray: 2% to 20% of the area, aspect ratio between 1:3 and 3:1."""
     size = image.shape[0]
     area, aspect = generator.uniform(0.02, 0.2), np.exp(generator.uniform(-np.log(3), np.log(3)))
     width = min(size, max(1, round(size * np.sqrt(area * aspect))))

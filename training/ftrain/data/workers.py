@@ -1,8 +1,11 @@
-"""Forked processes that do numbered pieces of work and finish them in order. A dead or hung one is noticed and named.
+"""Forked processes that execute numbered tasks and finish them in order.
 
-Why not torch's DataLoader: it reports a dead worker by raising inside whatever the main process is doing, a save included;
-a SIGTERM or Ctrl-C to the process group kills its workers before the step in hand can be saved; and its memory comes from
-/dev/shm, of which a container has 64 MB. Here every worker has a pipe of its own, over which only numbers travel.
+Dead and hung workers are detected and reported.
+
+Reasons not to use torch's DataLoader: it reports a dead worker by raising in whatever the main process is doing,
+including a save; SIGTERM or Ctrl-C to the process group kills its workers before the current step can be saved; and its
+memory comes from /dev/shm, which is 64 MB in a container. Here every worker has its own pipe, which transfers only
+numbers.
 """
 
 from __future__ import annotations
@@ -31,12 +34,12 @@ _DEFERRED = (signal.SIGINT, signal.SIGTERM)
 def in_order(
     work: Work, numbers: Sequence[int], *, workers: int, ahead: int, timeout: float, prepare: Callable[[], None]
 ) -> Iterator[int]:
-    """Yield each number, in order, once `work(number)` is done; the work must leave its result in shared memory.
+    """Yield each number, in order, once `work(number)` is done; `work` must leave its result in shared memory.
 
-    While a number is in the caller's hands, at most `ahead * workers` later ones are begun. `prepare` runs first in every
-    worker; without workers the work is done here. Close the iterator, and the workers are gone.
+    While the caller holds a number, at most `ahead * workers` later ones are in progress. `prepare` runs first in every
+    worker. Without workers, `work` runs in this process. Closing the iterator ends the workers.
 
-    Raises what the work raised, and `EnvironmentProblem` when a worker dies or is silent for `timeout` seconds.
+    Raises the errors of `work`, and `EnvironmentProblem` if a worker dies or does not respond for `timeout` seconds.
     """
     if workers == 0:
         for number in numbers:
@@ -64,16 +67,18 @@ def in_order(
 
 
 class _Worker:
-    """The parent's end of one process."""
+    """The parent's end of a worker process."""
 
     def __init__(self, work: Work, prepare: Callable[[], None]) -> None:
         self.pipe, there = Pipe()
         parent = os.getpid()
-        # Blocked over the fork and for the whole life of the worker: signals to the process group are the parent's business.
+        # Blocked during the fork and for the lifetime of the worker: the parent handles signals to the process group.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which a worker does not need
+                warnings.simplefilter(
+                    "ignore", DeprecationWarning
+                )  # about forking with threads, which a worker does not need
                 self.process = os.fork()
             if self.process == 0:
                 _live(there, work, prepare, parent)
@@ -82,13 +87,13 @@ class _Worker:
         there.close()
 
     def begin(self, number: int) -> None:
-        """Ask for a piece of work; a dead worker is noticed by `finish`."""
+        """Start a task; `finish` detects a dead worker."""
         with suppress(OSError):
             self.pipe.send_bytes(number.to_bytes(8, "little"))
 
     def finish(self, timeout: float) -> None:
-        """Wait for the oldest piece of work that was begun; raises what it raised."""
-        # In slices, so that the time during which the whole machine or process group slept does not count.
+        """Wait for the oldest started task; raises its error."""
+        # In slices, so that time during which the machine or process group was suspended does not count.
         for _ in range(math.ceil(timeout)):
             if self.pipe.poll(min(1.0, timeout)):
                 break
@@ -106,12 +111,12 @@ class _Worker:
             raise known(failure["text"]) if known else RuntimeError(f"in a data worker:\n{failure['text']}")
 
     def kill(self) -> None:
-        """End the process at once: it writes nothing but shared memory that nobody reads any more."""
+        """Kill the process immediately: it writes only shared memory that is no longer read."""
         if self.process:
             os.kill(self.process, signal.SIGKILL)
 
     def bury(self) -> None:
-        """Wait until a killed process is gone."""
+        """Wait until a killed process has ended."""
         self.pipe.close()
         if self.process:
             os.waitpid(self.process, 0)
@@ -125,7 +130,7 @@ class _Worker:
 
 
 def _live(pipe: Connection, work: Work, prepare: Callable[[], None], parent: int) -> None:
-    """The life of a worker; never returns."""
+    """Main loop of a worker; never returns."""
     code = 1
     try:
         die_with_parent()
@@ -143,15 +148,15 @@ def _live(pipe: Connection, work: Work, prepare: Callable[[], None], parent: int
 
 
 def _close_all_but(*kept: int) -> None:
-    """Keep nothing of the parent open: neither the lock of its run folder nor its connections may outlive it."""
+    """Close the parent's open files except `kept`: its lock and its connections must not outlive it."""
     for name in os.listdir("/dev/fd"):
         if int(name) not in kept:
-            with suppress(OSError):  # the listing itself was one of them
+            with suppress(OSError):  # one of them was the directory listing itself
                 os.close(int(name))
 
 
 def _answer(work: Work, number: int) -> bytes:
-    """Nothing when the work was done, otherwise what went wrong."""
+    """Run a task and return nothing if it succeeds, otherwise its error."""
     try:
         work(number)
     except Exception as error:  # noqa: BLE001 - raised again in the parent
