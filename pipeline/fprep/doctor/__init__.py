@@ -1,1 +1,1 @@
-"""The parts of `fprep doctor`: looking around, knowing files by their first bytes, and checking what was found."""
+"""Parts of `fprep doctor`: scanning folders, recognizing files by their first bytes, and checking them."""

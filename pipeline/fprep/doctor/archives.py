@@ -1,4 +1,4 @@
-"""Archives that were not unpacked: what they hold is read from their directory, nothing is written."""
+"""Archives that have not been unpacked: their directory is read, and nothing is written."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from fschemas.wording import count
 _ARCHIVE = re.compile(r".*\.(zip|tar|tgz|tar\.gz|tar\.xz|7z|rar|gz)|.*\.(zip|7z)\.\d{3}|.*\.z\d\d", re.IGNORECASE)
 _TAR = re.compile(r"\.(tar|tgz|tar\.gz|tar\.xz)$", re.IGNORECASE)
 _UNFINISHED = (".part", ".crdownload", ".aria2", ".download", ".filepart")
-_MAX_MEMBERS = 100_000  # of a zip whose directory is read
-_MAX_TAR = 200  # members that are read of a tar, which has no directory
-_MAX_UNPACKED = 1 << 26  # bytes that are unpacked of a compressed tar for the names in it
-_MAX_HEADER = 1 << 20  # bytes; a longer name of a member is none
+_MAX_MEMBERS = 100_000  # entries of a Zip file whose directory is read
+_MAX_TAR = 200  # members read from a tar file, which has no directory
+_MAX_UNPACKED = 1 << 26  # bytes decompressed from a compressed tar file to read member names
+_MAX_HEADER = 1 << 20  # bytes; longer member names are invalid
 _DAMAGED = (
     OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError, struct.error, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 
 
 def look_at_archive(path: Path) -> Iterator[Finding]:
-    """What an archive or an unfinished download is, nothing for other files."""
+    """Yield findings about an archive or an unfinished download; nothing for other files."""
     if path.suffix.lower() in _UNFINISHED:
         yield Finding("warning", "unfinished", path, "an unfinished download; let it finish or remove it")
     if not _ARCHIVE.fullmatch(path.name):
@@ -54,7 +54,7 @@ def look_at_archive(path: Path) -> Iterator[Finding]:
 
 
 def _members(path: Path) -> tuple[list[str], str]:
-    """Names of files in an archive as far as they are cheap to have, and a remark."""
+    """Return the names of files in an archive, as many as are cheap to read, and a remark."""
     try:
         if zipfile.is_zipfile(path):
             number = _num_members(path)
@@ -73,7 +73,7 @@ def _members(path: Path) -> tuple[list[str], str]:
 
 
 class _Begin(io.RawIOBase):
-    """The begin of a tar archive, unpacked as it is read: as much of it as is worth the time, and never much at once."""
+    """The start of a tar archive, decompressed on demand and in bounded amounts."""
 
     def __init__(self, path: Path, reach: int | None) -> None:
         packers = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
@@ -105,12 +105,12 @@ def _names_in_tar(path: Path) -> list[str]:
                 while len(names) < _MAX_TAR and (member := archive.next()) is not None:
                     names.append(member.name)
         except StopIteration:
-            pass  # further members are behind more data than we unpack
+            pass  # reading further members would decompress too much data
     return names
 
 
 def _num_members(path: Path) -> int:
-    """The number of members that the end of a zip states (65535 stands for more than it can say)."""
+    """Return the number of entries according to the end record of a Zip file (65535: at least that many)."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         file.seek(max(0, size - 66_000))
@@ -123,7 +123,7 @@ def _num_members(path: Path) -> int:
 
 
 def _holds(names: list[str]) -> str:
-    """What the members look like, by their names alone."""
+    """Describe the content of an archive by its member names."""
     lasts = {PurePosixPath(name).name.lower() for name in names}
     telling = [entry for entry in SIGNATURES if entry.reader and entry.place]
     known = sorted({entry.reader for entry in telling if PurePosixPath(entry.place).name.lower() in lasts})

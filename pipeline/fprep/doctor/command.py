@@ -1,7 +1,8 @@
-"""`fprep doctor`: what is in a folder, what is wrong with it, and the line that converts it.
+"""`fprep doctor`: identify the data set in a folder, list its problems, and print the convert command.
 
-It looks around without opening anything, knows annotation files by their first bytes, and holds what it found against what the
-readers declare. It writes nothing, and its time is bounded: of a huge tree it looks at a part and says so.
+It scans names without opening files, recognizes annotation files by their first bytes, and compares what it finds with
+what the readers declare. It writes nothing. Its running time is bounded: of a huge tree it scans a part and reports
+this.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from fschemas.walk import is_utf8, list_folder, readable
 from fschemas.wording import count
 
 _TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".json")
-_MAX_HEADS = 4_000  # files whose first bytes are read
+_MAX_HEADS = 4_000  # files of which the first bytes are read
 _HEADS_OF_A_FOLDER = 64
-_MAX_NAMES = 3  # findings of one kind about names
+_MAX_NAMES = 3  # findings of one kind about file names
 
 
 @dataclass
 class Checkup:
-    """What the doctor says of `path`: the data sets there, and findings that belong to none of them."""
+    """The result for `path`: the data sets found, and findings that belong to none of them."""
 
     path: Path
     scan: Scan
@@ -47,11 +48,11 @@ class Checkup:
 
     @property
     def commands(self) -> list[str]:
-        """The lines that convert what can be converted."""
+        """The commands that convert the data sets that can be converted."""
         return [diagnosis.command for diagnosis in self.diagnoses if diagnosis.command]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; paths as a user of the same working folder would type them."""
+        """Return plain JSON values, with paths as typed from the current working directory."""
         return {
             "path": str(self.path),
             "looked_at": {
@@ -69,7 +70,7 @@ class Checkup:
         }  # fmt: skip
 
     def to_text(self) -> str:
-        """The same for a person."""
+        """Return the report as text."""
         names, folders = count(self.scan.entries, "name"), count(len(self.scan.folders), "folder")
         looked = f"{names} in {folders}, {count(self.scan.num_images, 'image')}"
         lines = [f"{self.path}: {looked}" + (f"; {self.scan.incomplete}" if self.scan.incomplete else "")]
@@ -99,7 +100,7 @@ class Checkup:
 
 
 def shown(path: Path, given: Path) -> str:
-    """A path as the user would type it who typed `given`."""
+    """Return a path as the user would type it who typed `given`."""
     return os.path.normpath(given / os.path.relpath(path, real_path(given)))
 
 
@@ -114,8 +115,11 @@ def doctor(
     follow_links: bool = False,
     progress: Progress | None = None,
 ) -> Checkup:
-    """Look at a folder, an archive or an annotation file; `limit`: at most so many names, `try_rows`: convert so many rows of
-    each data set without writing anything. `follow_links` as in `fprep convert`. Raises `UsageError` if `path` does not exist.
+    """Diagnose a folder, archive or annotation file.
+
+    `limit` is the maximum number of file names to scan. `try_rows` is the number of rows of each data set to convert as
+    a trial, without writing anything. `follow_links` is that of `fprep convert`. Raises `UsageError` if `path` does not
+    exist.
     """
     tell = progress or _say_nothing
     path = Path(path)
@@ -141,7 +145,7 @@ def doctor(
 
 
 def _look_around(path: Path, looked: Scan) -> Iterator[Finding]:
-    """What there is to say of the folder itself, and of what cannot be read in it."""
+    """Yield findings about the folder itself and about unreadable content."""
     if (ours := kind_of_folder(path)) is not None:
         yield Finding("note", "ours", looked.root, f"this is {ours.words}, which fprep or ftrain has written")
     if not is_utf8(str(path)):
@@ -166,7 +170,7 @@ def _say_nothing(stage: str, done: int, total: int) -> None:
 
 
 def _start(path: Path) -> Path:
-    """Where to look from: the folder above, where the given one is a part of a data set such as `Anno`, `Eval` or `Img`."""
+    """Return the folder to scan: the parent if the given one is part of a data set, such as `Anno`, `Eval` or `Img`."""
     inner = LABEL_FOLDERS | IMAGE_FOLDERS
     start = path
     while start.is_dir() and start.name.lower() in inner and start.parent != start:
@@ -180,7 +184,7 @@ def _start(path: Path) -> Path:
 
 
 def _know_files(looked: Scan, tell: Progress) -> tuple[dict[Path, tuple[Signature, Head]], list[Finding]]:
-    """Annotation files that are known, and what is wrong with those that only have the name of one."""
+    """Recognize annotation files, and return findings about files that only have the name of one."""
     known: dict[Path, tuple[Signature, Head]] = {}
     ambiguous: dict[Path, tuple[tuple[Signature, ...], Head]] = {}
     findings: list[Finding] = []
@@ -212,7 +216,7 @@ def _know_files(looked: Scan, tell: Progress) -> tuple[dict[Path, tuple[Signatur
 
 
 def _nearness(file: Path, reader: str, known: dict[Path, tuple[Signature, Head]]) -> int:
-    """How many folders a file shares with the nearest known file of a reader."""
+    """Return the number of parent folders that a file shares with the nearest recognized file of a reader."""
     others = [other for other, (signature, _) in known.items() if signature.reader == reader]
     return max((len(Path(os.path.commonpath([file, other])).parts) for other in others), default=0)
 
@@ -234,19 +238,19 @@ def _look_at_names(looked: Scan) -> list[Finding]:
 
 
 def _command(diagnosis: Diagnosis, given: Path, out: str) -> str:
-    """The line with paths as the user types them, quoted for the shell."""
+    """Return the command with paths as the user types them, quoted for the shell."""
     home = real_path(given) if given.is_file() and diagnosis.home == real_path(given).parent else diagnosis.home
     raw = [_as_argument(shown(path, given)) for path in diagnosis.raw or [home]]
     return " ".join(map(shell_word, ["fprep", "convert", diagnosis.reader, *raw, f"tables/{out}", *diagnosis.options]))
 
 
 def _as_argument(path: str) -> str:
-    """A path that is neither taken for an option nor for a home folder."""
+    """Return a path in a form that is not parsed as an option or a home folder."""
     return f"./{path}" if path.startswith(("-", "~")) else path
 
 
 def _name_outputs(diagnoses: list[Diagnosis]) -> list[str]:
-    """A folder name for the table of each: that of the reader, numbered where there are several."""
+    """Return a table folder name for each diagnosis: the reader's name, numbered if there are several."""
     seen = Counter[str]()
     names: list[str] = []
     for diagnosis in diagnoses:
@@ -257,7 +261,7 @@ def _name_outputs(diagnoses: list[Diagnosis]) -> list[str]:
 
 
 def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) -> Finding:
-    """Convert some rows without writing anything, and say how it went."""
+    """Convert some rows without writing anything, and report the result."""
     from fprep.convert.command import convert
 
     check_images = "none" if "--check-images" in diagnosis.options else "header"
@@ -271,7 +275,7 @@ def _try(diagnosis: Diagnosis, rows: int, follow_links: bool, tell: Progress) ->
         return Finding(
             "problem", "trial", diagnosis.home, f"a trial conversion of {count(rows, 'row')} failed: {error}"
         )
-    except Exception as error:  # noqa: BLE001  a fault of a reader must not hide what the doctor saw
+    except Exception as error:  # noqa: BLE001  an error in a reader must not hide the other findings
         words = " ".join(f"by a fault of the reader: {type(error).__name__}: {error}".split())[:225]
         return Finding("problem", "trial", diagnosis.home, f"a trial conversion of {count(rows, 'row')} failed {words}")
     rules = ", ".join(f"{rule} {number}" for rule, number in report.rejected_by_rule.items())

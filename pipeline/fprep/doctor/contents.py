@@ -1,4 +1,4 @@
-"""The first bytes of annotation files: encoding, line ends, what is no annotation at all, and known versions."""
+"""The first bytes of annotation files: encoding, line endings, files that are not annotations, and known versions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class Head:
-    """The start of a file: `raw` the bytes, `sample` the same as UTF-8 without byte order mark and with LF line ends, as far as
-    it could be read so, `text` the beginning of that."""
+    """The start of a file.
+
+    `raw` are the bytes. `sample` is the same in UTF-8 without byte order mark and with LF line endings, as far as it
+    could be decoded. `text` is the beginning of `sample`.
+    """
 
     raw: bytes
     sample: bytes
@@ -34,12 +37,12 @@ class Head:
 
     @property
     def text(self) -> bytes:
-        """What signatures are compared with."""
+        """The bytes that signatures are compared with."""
         return self.sample[:HEAD]
 
 
 def read_head(path: Path, size: int = _SAMPLE) -> Head | None:
-    """The first `size` bytes of a regular file, None for anything else and for what cannot be read."""
+    """Return the first `size` bytes of a regular file, or None if it is not one or cannot be read."""
     try:
         with open_regular(path) as file:
             raw = file.read(size + len(_BOM))
@@ -53,7 +56,7 @@ def read_head(path: Path, size: int = _SAMPLE) -> Head | None:
 
 
 def look_at(path: Path, head: Head, signature: Signature | None) -> Iterator[Finding]:
-    """What is wrong with the bytes of a file."""
+    """Yield problems with the bytes of a file."""
     raw = head.raw
     if not raw.strip(b" \t\r\n" + _BOM):
         yield Finding("problem", "empty", path, f"{head.num_bytes} bytes and no content; restore it from the archive")
@@ -90,7 +93,7 @@ def _encoding(path: Path, head: Head, signature: Signature | None) -> Iterator[F
 
 
 def compare_version(path: Path, head: Head, signature: Signature) -> Finding | None:
-    """Whether a file is the released one, a known edited copy, or neither; None where nothing is recorded of it."""
+    """Check whether a file is the released one, a known edited copy, or neither; None if no version is known."""
     name = signature.place.rpartition("/")[2] or path.name
     versions = [version for version in FINGERPRINTS.get(name, ()) if version.reader == signature.reader]
     if not versions or head.num_bytes > _MAX_FINGERPRINTED:
@@ -112,7 +115,7 @@ def compare_version(path: Path, head: Head, signature: Signature) -> Finding | N
 
 
 def look_at_name(path: Path) -> Finding | None:
-    """What is wrong with the name of a file or folder."""
+    """Return the problem with the name of a file or folder, or None."""
     name = path.name
     if not is_utf8(name):
         told = f"the name '{readable(name)}' is not UTF-8; unpack again with `unzip -O cp949`"

@@ -1,4 +1,4 @@
-"""Which data sets the known files belong to, where each begins, what it lacks, and whether its reader can read it."""
+"""Diagnosis of known files: their data sets, root folders, missing files, and whether the reader can read them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from fprep.readers.registry import readers
 
 Known = Mapping[Path, tuple[Signature, Head]]
 
-_MAX_LISTED = 12  # findings of one kind
+_MAX_LISTED = 12  # maximum number of findings of one kind
 
 
 def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
-    """A diagnosis per data set; `known` are the files of which a signature fits, `given` is what the user named."""
+    """Return one diagnosis per data set. `known` are the files that match a signature, `given` is the path the user
+    typed.
+    """
     found: list[Diagnosis] = []
     by_reader: dict[str, dict[Path, tuple[Signature, Head]]] = {}
     for path, entry in known.items():
@@ -44,7 +46,7 @@ def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
 
 
 def _homes(looked: Scan, name: str, paths: list[Path], *, alone: bool) -> list[Path]:
-    """Where copies of a data set begin. Archives that one reader takes together have one home."""
+    """Return the root folders of the copies of a data set. Archives that one reader combines share one root."""
     homes = sorted({_home(looked, name, path) for path in paths})
     homes = [home for home in homes if not any(home != other and home.is_relative_to(other) for other in homes)]
     if len(homes) < 2 or name not in COLLECTIVE:
@@ -59,7 +61,7 @@ def _homes(looked: Scan, name: str, paths: list[Path], *, alone: bool) -> list[P
 
 
 def _home(looked: Scan, name: str, path: Path) -> Path:
-    """The folder above the topmost one that has annotation files."""
+    """Return the parent of the topmost folder that contains annotation files."""
     parts = path.parent.relative_to(looked.root).parts
     depth = next((index for index, part in enumerate(parts) if part.lower() in LABEL_FOLDERS), len(parts))
     if name in DOCUMENTS and depth and parts[depth - 1].lower() in SPLIT_FOLDERS:
@@ -126,7 +128,7 @@ def _look_at_file(path: Path, signature: Signature, head: Head, names: set[str])
 
 
 def _missing(name: str, home: Path, ours: Known, needed: list[str]) -> Iterator[Finding]:
-    """Files of the release that are not there, and what is lost with them; `needed` are patterns that are spoken of already."""
+    """Report missing files of the release and what they are needed for. `needed` are patterns already reported."""
     present = {path.name for path in ours}
     layouts = {signature.layout for signature, _ in ours.values() if signature.rows} or {""}
     anno = "Anno" if (home / "Anno").is_dir() and not (home / "Anno_coarse").is_dir() else "Anno_coarse"
@@ -140,7 +142,7 @@ def _missing(name: str, home: Path, ours: Known, needed: list[str]) -> Iterator[
 
 
 def _cut(findings: Iterator[Finding], code: str) -> list[Finding]:
-    """The first findings of a kind, and how many more there are."""
+    """Return the first findings of a kind, and one that counts the rest."""
     listed = list(findings)
     if len(listed) <= _MAX_LISTED:
         return listed
@@ -155,7 +157,7 @@ def _check_images(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
         return
     name = ours[listing[0]][0].reader
     homes = [home, *(_home(looked, name, path) for path in listing), *(path.parent for path in listing)]
-    if name == "coco":  # whose images may be in any folder
+    if name == "coco":  # COCO images may be in any folder
         homes += [path for path, folder in looked.folders.items() if folder.images and path.is_relative_to(home)]
     sampled = look_for(looked, list(dict.fromkeys(homes)), sample_rows(listing))
     yield from image_findings(sampled, home, nested=name not in COLLECTIVE)
@@ -163,7 +165,7 @@ def _check_images(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
 
 
 def _check_documents(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]:
-    """For one file an image: whether there are images of the same names."""
+    """Check that images of the same names exist, for data sets with one annotation file per image."""
     stems = {path.stem for path, (signature, _) in ours.items() if signature.name != r"meta.*\.json"}
     folders = [folder for path, folder in looked.folders.items() if path.is_relative_to(home) and folder.images]
     beside = {name.rpartition(".")[0] for folder in folders for name in folder.images}
@@ -178,7 +180,7 @@ def _check_documents(looked: Scan, home: Path, ours: Known) -> Iterator[Finding]
 
 
 def _release_file(name: str, pattern: str) -> str:
-    """What a pattern means in the release."""
+    """Return the file of the release that a pattern matches."""
     file = pattern.rpartition("/")[2]
     for entry in SIGNATURES:
         if entry.reader == name and _matches(file, PurePosixPath(entry.place).name):
@@ -187,9 +189,9 @@ def _release_file(name: str, pattern: str) -> str:
 
 
 def best_variant(reader: Reader, names: list[str]) -> tuple[str, list[str]]:
-    """The variant of which most is there, and its patterns that no name fits; whole variants come before others.
+    """Return the most complete variant and its patterns without a match; complete variants come first.
 
-    Of a reader that takes several archives together, all whole variants.
+    For a reader that combines several archives, return all complete variants.
     """
     scored: list[tuple[int, int, int, str, list[str]]] = []
     for number, (variant, patterns) in enumerate(reader.variants.items()):
@@ -203,14 +205,14 @@ def best_variant(reader: Reader, names: list[str]) -> tuple[str, list[str]]:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Whether a glob pattern with `**/` fits a relative path."""
+    """Whether a glob pattern with `**/` matches a relative path."""
     parts = re.split(r"(\*\*/|\*|\?)", pattern)
     words = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     return re.fullmatch("".join(words.get(part, re.escape(part)) for part in parts), name) is not None
 
 
 def _by_patterns_alone(looked: Scan, reader: Reader, known: Known) -> Iterator[Diagnosis]:
-    """A reader of which no signature is recorded: its patterns decide, on files that nobody else claims."""
+    """Diagnose a reader without a signature by its file patterns, on files that no other reader claims."""
     if reader.name in ("folders", "csv"):
         return
     names = [path.relative_to(looked.root).as_posix() for path in looked.files() if path not in known]

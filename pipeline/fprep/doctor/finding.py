@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""Results of `fprep doctor`: findings and diagnoses."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ ORDER: tuple[Severity, ...] = ("problem", "warning", "note", "good")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about one file or folder; `code` is a fixed word for programs.
+    """A finding about one file or folder. `code` is a stable identifier for programs.
 
-    A "problem" prevents a conversion, with a "warning" it will lack something or be wrong, a "note" is good to know.
+    A "problem" prevents the conversion. A "warning" means that its result will be incomplete or wrong. A "note" is
+    information.
     """
 
     severity: Severity
@@ -24,16 +25,15 @@ class Finding:
 
 
 def more_than(paths: list[Path]) -> str:
-    """`, and 3 more` for what a finding about the first path leaves unsaid."""
+    """Return `, and 3 more` if a finding is about more paths than the first, else ""."""
     return f", and {len(paths) - 1} more" if len(paths) > 1 else ""
 
 
 @dataclass
 class Diagnosis:
-    """A data set at `home`: the reader ("" without one), the variant, `command` to convert it ("" where that cannot
-    work), and what there is to say of its files.
+    """A data set at `home`: its reader ("" if there is none), variant, convert command and findings.
 
-    The command reads `raw` (`home` where there is nothing) and has these `options`.
+    `command` is "" if the conversion cannot work. It reads `raw` (by default `home`) with these `options`.
     """
 
     reader: str

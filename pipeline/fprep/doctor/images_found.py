@@ -1,4 +1,4 @@
-"""Whether the images of the rows exist, where they are, and whether they have the resolution of the boxes."""
+"""Checks whether the images of the rows exist, where they are, and whether their resolution fits the boxes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from fschemas.regular_file import open_regular
 
 NUM_SAMPLES = 48
 _SUFFIX = rb"\.(?:jpe?g|png|webp|bmp|gif)(?![^\s,\";|])"
-_WORD = re.compile(rb"[^\s\"]+?" + _SUFFIX, re.IGNORECASE)  # in lists, whose paths have commas, quotes and semicolons
-_CELL = re.compile(rb"[^,;|\t\"]+?" + _SUFFIX, re.IGNORECASE)  # in tables, whose paths have blanks
+_WORD = re.compile(
+    rb"[^\s\"]+?" + _SUFFIX, re.IGNORECASE
+)  # in lists, whose paths contain commas, quotes and semicolons
+_CELL = re.compile(rb"[^,;|\t\"]+?" + _SUFFIX, re.IGNORECASE)  # in tables, whose paths contain spaces
 _BOX = re.compile(rb"\s(\d+) +(\d+) +(\d+) +(\d+)\s*$")
 _CHUNK = 1 << 14
 _USUAL = (
@@ -35,7 +37,7 @@ _USUAL = (
 
 @dataclass(frozen=True)
 class Row:
-    """A sampled row: the path of its image, the file it is in, and its box where the line ends in one."""
+    """A sampled row: the path of its image, the annotation file, and the box if the line ends with one."""
 
     name: str
     file: Path
@@ -44,7 +46,7 @@ class Row:
 
 @dataclass
 class Sampled:
-    """Sampled rows, the images found by row, and how many were found in front folders that the rows do not lead to."""
+    """Sampled rows, the image found for each, and by folder the number of images found outside their listed path."""
 
     rows: list[Row]
     found: dict[Row, Path] = field(default_factory=dict[Row, Path])
@@ -52,7 +54,7 @@ class Sampled:
 
 
 def sample_rows(paths: Sequence[Path]) -> list[Row]:
-    """Evenly spread rows of files that name images."""
+    """Return evenly spaced rows of files that list images."""
     rows: dict[Row, None] = {}
     each = max(4, NUM_SAMPLES // max(1, len(paths)))
     for path in paths[:NUM_SAMPLES]:
@@ -65,7 +67,7 @@ def sample_rows(paths: Sequence[Path]) -> list[Row]:
 
 
 def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tuple[bytes, re.Match[bytes]]]:
-    """Lines that the pattern fits, at evenly spread places; of a file of one gigabyte as quick as of one of a kilobyte."""
+    """Yield matching lines at evenly spaced positions; the time does not depend on the file size."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -81,7 +83,9 @@ def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tupl
 
 
 def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
-    """Look for images below the homes where the rows lead, in usual folders, and last in folders that end like the row's."""
+    """Search for the images of the rows: at their listed paths, in the usual folders, and last by the end of their
+    path.
+    """
     result = Sampled(rows)
     by_last: dict[str, list[Path]] = {}
     for path, folder in scan.folders.items():
@@ -101,7 +105,7 @@ def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
 
 
 def _below(finder: ImageFinder, name: str) -> Path | None:
-    """The file in one of the usual folders that has the name or, as convert takes it, nearly the name."""
+    """Return the file in one of the usual folders with this name, or nearly this name, as `fprep convert` resolves it."""
     for usual in _USUAL:
         found = finder.only(f"{usual}/{name}" if usual else name)
         place = Path(finder.root, found) if found else None
@@ -111,7 +115,7 @@ def _below(finder: ImageFinder, name: str) -> Path | None:
 
 
 def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] | None:
-    """An image whose path ends like the row's, by as many folders as possible, and the folder in place of the rest."""
+    """Return the image with the longest matching path ending, and the folder that replaces the rest of the path."""
     parts = PurePosixPath(name).parts
     folders = parts[:-1]
     candidates = by_last.get(folders[-1], []) if folders else []
@@ -132,7 +136,7 @@ def _elsewhere(by_last: dict[str, list[Path]], name: str) -> tuple[Path, Path] |
 
 
 def image_findings(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Finding]:
-    """What was found of the sampled images; `nested`: say too where they are, if not where the rows lead."""
+    """Yield findings about the sampled images. With `nested`, also report images found outside their listed path."""
     rows = {row.name: row for row in sampled.rows}
     found = {row.name for row in sampled.found}
     missing = [row for name, row in rows.items() if name not in found]
@@ -160,7 +164,7 @@ def image_findings(sampled: Sampled, home: Path, *, nested: bool) -> Iterator[Fi
 
 
 def size_findings(sampled: Sampled, home: Path, reader: str) -> Iterator[Finding]:
-    """Whether the images have the resolution that the coordinates belong to."""
+    """Check whether the images have the resolution of the coordinates."""
     sizes = {row: size for row, path in sampled.found.items() if (size := _size(path)) is not None}
     if len(sizes) < 3:
         return

@@ -1,4 +1,4 @@
-"""A user's own images: a table with a column of images, or a tree of class or product folders."""
+"""A user's own images: a table with an image column, or a tree of class or product folders."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fschemas.wording import count
 
 
 def diagnose_own_images(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
-    """Diagnoses for the readers `csv` and `folders` of what is outside the folders `taken`, which other readers have.
+    """Return diagnoses for the readers `csv` and `folders`, outside the folders `taken` by other readers.
 
-    Beside other data sets each folder of the root is evaluated by itself.
+    If other data sets are present, each top-level folder is diagnosed separately.
     """
     below = [path for path in looked.folders if path.parent == looked.root and path != looked.root]
     known = readers()
@@ -32,7 +32,7 @@ def diagnose_own_images(looked: Scan, taken: list[Path]) -> list[Diagnosis]:
 
 
 def _folders(looked: Scan, root: Path) -> list[Diagnosis]:
-    """A tree with images in at least two folders beside each other."""
+    """Diagnose a tree that has images in at least two sibling folders."""
     inside = [folder for folder in looked.folders.values() if folder.images and folder.path.is_relative_to(root)]
     counts = {folder.path: len(folder.images) for folder in inside}
     parents = Counter(path.parent for path in counts if path != root)

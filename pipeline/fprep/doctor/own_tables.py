@@ -1,6 +1,6 @@
-"""A user's own table: which column names the images, where those are, and the line that converts it.
+"""A user's own table: its image column, the location of the images, and the convert command.
 
-The table is read by the functions that `fprep convert csv` reads it with; `proposed_columns` says what its other columns may mean.
+The table is parsed by the functions of `fprep convert csv`. `proposed_columns` interprets its other columns.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from fschemas.wording import count
 
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt")
 _MAX_TABLES = 8
-_MAX_BYTES = 4 << 20  # of a table, that proposals are held against
+_MAX_BYTES = 4 << 20  # bytes of a table that proposals are checked against
 _NUM_SAMPLES = 48
-_MAX_LOST = 0.03  # share of rows; `fprep convert` allows 0.05
+_MAX_LOST = 0.03  # share of rows; the default of `fprep convert` is 0.05
 _UNREADABLE = ("empty", "lfs-pointer", "web-page", "utf-16", "not-utf-8")
 
 
 class _Places:
-    """Where the images that a table names are: as `fprep convert csv` looks for them, or anywhere that was looked at."""
+    """Finds the images listed in a table: as `fprep convert csv` does, or anywhere in the scanned folders."""
 
     def __init__(self, looked: Scan, table: Path) -> None:
         self.looked, self.table = looked, table
@@ -45,7 +45,7 @@ class _Places:
                     self.by_name.setdefault(spelling, []).append(folder.path / name)
 
     def find(self, name: str) -> Path | None:
-        """The image of that name."""
+        """Return the path of an image, or None."""
         name = clean_path(name)
         for folder in self.usual:
             if (found := self._file_of(folder, name)) is not None:
@@ -54,23 +54,23 @@ class _Places:
         for path in self.by_name.get(parts[-1], []) if parts else []:
             if path.parent.parts[len(path.parent.parts) - len(parts) + 1 :] == parts[:-1]:
                 return path
-        for folder in self.folders if len(parts) == 1 else []:  # of large folders a part of the names is known
+        for folder in self.folders if len(parts) == 1 else []:  # the scan holds only some names of large folders
             if self.looked.folders[folder].cut and (found := self._file_of(folder, name)) is not None:
                 return folder / found
         return None
 
     def _file_of(self, folder: Path, name: str) -> str | None:
-        """The file below a folder that has the name or, as convert takes it, nearly the name."""
+        """Return the file below a folder with this name, or nearly this name, as `fprep convert` resolves it."""
         if folder not in self.finders:
             self.finders[folder] = ImageFinder(os.path.realpath(folder), MAX_LISTED)
         return self.finders[folder].only(clean_path(name))
 
     def has(self, name: str) -> bool:
-        """Whether there is an image of that name."""
+        """Whether an image of this name exists."""
         return self.find(name) is not None
 
     def folder_to_give(self, names: Sequence[str]) -> Path | None:
-        """The folder to give with the table, None where `fprep convert` finds these images without."""
+        """Return the folder to pass with the table, or None if `fprep convert` finds these images without it."""
         found = [(name, path) for name in names if (path := self.find(name)) is not None]
         if not found or all(
             any(path.is_relative_to(folder) and self._file_of(folder, name) for folder in self.usual)
@@ -86,7 +86,7 @@ class _Places:
         return Path(os.path.commonpath([path.parent for _, path in found]))
 
     def _homes(self, name: str) -> Iterator[Path]:
-        """The folders that a name leads to an image from."""
+        """Yield the folders that an image name can be relative to."""
         parts = PurePosixPath(clean_path(name)).parts
         for path in [*self.by_name.get(parts[-1], []), self.find(name)] if parts else []:
             if path is not None and path.parent.parts[len(path.parent.parts) - len(parts) + 1 :] == parts[:-1]:
@@ -94,7 +94,7 @@ class _Places:
 
 
 def diagnose_tables(looked: Scan, root: Path) -> Iterator[Diagnosis]:
-    """Tables below `root` that have a column that names images."""
+    """Yield a diagnosis for each table below `root` that has an image column."""
     paths = [path for path in looked.files() if path.is_relative_to(root) and path.suffix.lower() in _TABLE_SUFFIXES]
     for path in paths[:_MAX_TABLES]:
         diagnosis = _diagnose(looked, path)
@@ -141,7 +141,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
         folder = places.folder_to_give(some)
         diagnosis.raw = [path, *([folder] if folder else [])]
         diagnosis.options = [] if found else ["--check-images", "none"]
-        if lost > _MAX_LOST:  # else the line would do its work, but end as if it had failed
+        if lost > _MAX_LOST:  # otherwise the command would work but exit with code 3
             diagnosis.options += ["--max-rejected", f"{min(1.0, lost + 0.1):.2f}"]
         for key, value in table.options.items():
             diagnosis.options += ["--map", f"{key}={value}"]
@@ -151,7 +151,7 @@ def _diagnose(looked: Scan, path: Path) -> Diagnosis | None:
 def _lost_share(
     records: Sequence[Record], table: OwnTable, names: Sequence[str], image: int, say: list[Finding]
 ) -> float:
-    """The share of rows that cannot be kept as they are written; what is wrong with the first path is a finding."""
+    """Return the share of rows that cannot be kept as written, and report the problem of the first bad path."""
     faults = [fault for name in names if (fault := image_path_fault(clean_path(name))) is not None]
     if faults:
         severity = "problem" if len(faults) == len(names) else "warning"
@@ -163,7 +163,7 @@ def _lost_share(
 
 
 def _image_column(table: OwnTable, places: _Places) -> int | None:
-    """The column whose values name images; its own name too may be one, where the table has no header."""
+    """Return the column of image paths. If the table has no header, its first path may be in the header row."""
     rows = [table.rows[place * len(table.rows) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if table.rows else []
     exact = fitting_image_column(table.header, rows, lambda value: looks_like_image(value) and places.has(value))
     if exact is None:
@@ -172,7 +172,7 @@ def _image_column(table: OwnTable, places: _Places) -> int | None:
 
 
 def _is_readable(table: OwnTable, places: _Places, say: list[Finding]) -> bool:
-    """Whether `fprep convert` takes the header and the options; what it would guess and we do not propose is taken back."""
+    """Whether `fprep convert` accepts the header and the options. Columns that it would guess wrongly are disabled."""
     options = table.options
     try:
         guessed = map_columns(table.header, options, table.rows[:_NUM_SAMPLES], table.path.name, places.has).guessed
@@ -183,7 +183,7 @@ def _is_readable(table: OwnTable, places: _Places, say: list[Finding]) -> bool:
     return True
 
 
-_LISTS = ("box", "attributes")  # keys that name several columns
+_LISTS = ("box", "attributes")  # keys that take several columns
 
 
 def _tell(table: OwnTable, say: list[Finding]) -> None:

@@ -1,6 +1,6 @@
-"""What the columns of a user's own table may mean, by their names and values: the `--map` options to convert it with.
+"""Infer the meaning of the columns of a user's own table from names and values, as `--map` options.
 
-What is proposed was held against all rows that were looked at, for what `--map` says rejects rows.
+Proposals are checked against all sampled rows, because a wrong `--map` option rejects rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BOXES = (
 
 @dataclass
 class OwnTable:
-    """The names of the columns, and the rows that have as many fields."""
+    """The column names, and the rows with as many fields."""
 
     path: Path
     header: list[str]
@@ -38,18 +38,18 @@ class OwnTable:
     options: dict[str, str] = field(default_factory=dict[str, str])
 
     def values(self, number: int) -> list[str]:
-        """What a column has in its rows, without empty cells."""
+        """Return the non-empty values of a column."""
         return [row[number].strip() for row in self.rows if row[number].strip()]
 
     def taken(self) -> set[str]:
-        """Columns that mean something already."""
+        """Return the columns that already have a meaning."""
         return set(self.options.values())
 
 
 def propose(table: OwnTable, image: int, *, has_images: bool) -> None:
-    """Fill the options of a table whose column `image` names images, by the names and values of the others.
+    """Fill in the options of a table with image column `image`, by the names and values of its other columns.
 
-    Boxes in shares of an image are proposed only where the table `has_images`, whose sizes make pixels of them.
+    Relative boxes are proposed only if the table `has_images`: converting them to pixels requires the image sizes.
     """
     header, options = table.header, table.options
     options["image"] = header[image]
@@ -71,7 +71,7 @@ def propose(table: OwnTable, image: int, *, has_images: bool) -> None:
 
 
 def _fits(table: OwnTable, key: str, number: int) -> bool:
-    """Whether a column of a usual name holds what its name says."""
+    """Whether the values of a column fit its conventional name."""
     values = set(table.values(number))
     if not values:
         return False
@@ -79,7 +79,7 @@ def _fits(table: OwnTable, key: str, number: int) -> bool:
 
 
 def _free(table: OwnTable) -> Iterator[tuple[int, str, list[str]]]:
-    """Columns without a meaning so far: number, name and values."""
+    """Yield columns without a meaning so far: index, name and values."""
     for number, name in enumerate(table.header):
         if name and name not in table.taken() and (values := table.values(number)):
             yield number, name, values
@@ -93,7 +93,7 @@ def _split_column(table: OwnTable) -> int | None:
 
 
 def _item_column(table: OwnTable) -> int | None:
-    """A column called after products, with a product for at most some tens of images each."""
+    """Return a column with a product name and at most some tens of images per product."""
     for number, name, values in _free(table):
         if _ITEM_WORDS.fullmatch(name) and 50 * len(set(values)) >= len(values) and len(set(values)) > 1:
             return number
@@ -101,7 +101,7 @@ def _item_column(table: OwnTable) -> int | None:
 
 
 def _label_column(table: OwnTable) -> int | None:
-    """The column with few values that are words: one that is called like a class, else the one with the most values."""
+    """Return the column with few distinct text values: one with a class-like name, else the one with the most values."""
     found: list[tuple[bool, int, int]] = []
     for number, name, values in _free(table):
         distinct = set(values)
@@ -112,13 +112,15 @@ def _label_column(table: OwnTable) -> int | None:
 
 
 def _propose_box(table: OwnTable, *, has_images: bool) -> None:
-    """Four columns of usual names, or one whose cells are four numbers, in the first form and unit that fits all rows."""
+    """Propose four columns with conventional names, or one with four numbers per cell, in a form and unit that fits all
+    rows.
+    """
     lower = [name.casefold() for name in table.header]
     choices = [([lower.index(name) for name in names], form) for names, form in _BOXES if set(names) <= set(lower)]
     for number, name, _ in _free(table):
         if re.search(r"box|rect", name, re.IGNORECASE):
             choices += [([number], form) for form in ("corners", "size")]
-    for unit in ("pixel", "relative") if has_images else ("pixel",):  # shares become pixels by the sizes of the images
+    for unit in ("pixel", "relative") if has_images else ("pixel",):  # converting relative boxes requires image sizes
         for numbers, form in choices:
             cells = [[row[number] for number in numbers] for row in table.rows]
             boxes = [read_box(cell, form, pixels=unit == "pixel") for cell in cells]
@@ -130,7 +132,7 @@ def _propose_box(table: OwnTable, *, has_images: bool) -> None:
 
 
 def _is_box(box: Sequence[float], unit: str) -> bool:
-    """Whether x1, y1, x2, y2 can be a box in that unit."""
+    """Whether x1, y1, x2, y2 can be a box in this unit."""
     x1, y1, x2, y2 = box
     far = max(x2, y2)
     return x1 >= -1 and y1 >= -1 and x2 > x1 and y2 > y1 and (far > 1 if unit == "pixel" else far <= 1.001)

@@ -1,4 +1,4 @@
-"""A bounded look at a folder: names of folders and files, nothing opened. A tree of millions of images takes a second."""
+"""Bounded scan of a folder: names of folders and files, no file is opened. Millions of images take about a second."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.walk import is_below, is_stored_by_content, list_folder
 from fschemas.wording import count
 
-MAX_ENTRIES = 300_000  # files and folders in all
-MAX_IN_FOLDER = 4_000  # names kept of one folder
+MAX_ENTRIES = 300_000  # files and folders in total
+MAX_IN_FOLDER = 4_000  # names kept per folder
 MAX_DEPTH = 9
 
 
 @dataclass
 class Folder:
-    """One folder: sorted names of files that are no images, and of images; `cut` when it has more than were looked at."""
+    """One folder: sorted names of its images and other files. `cut` if it has more entries than were scanned."""
 
     path: Path
     files: list[str] = field(default_factory=list[str])
@@ -29,26 +29,26 @@ class Folder:
 
 @dataclass
 class Scan:
-    """What is below `root`. `incomplete` is "" or what was not looked at."""
+    """The content of `root`. `incomplete` describes what was not scanned, "" if nothing."""
 
     root: Path
     folders: dict[Path, Folder] = field(default_factory=dict[Path, Folder])
     entries: int = 0
     incomplete: str = ""
     follow_links: bool = False
-    junk: int = 0  # what operating systems and editors left, which no reader looks at
+    junk: int = 0  # files left by operating systems and editors, which readers ignore
     links: list[Path] = field(default_factory=list[Path])  # links that leave the root and are not followed
     unreadable: list[Path] = field(default_factory=list[Path])
-    odd: list[Path] = field(default_factory=list[Path])  # broken links, pipes and the like
+    odd: list[Path] = field(default_factory=list[Path])  # broken links, pipes and other special files
 
     def files(self) -> Iterator[Path]:
-        """Files that are no images, sorted."""
+        """Yield files other than images, sorted."""
         for path in sorted(self.folders):
             yield from (path / name for name in self.folders[path].files)
 
     @property
     def num_images(self) -> int:
-        """How many images were seen."""
+        """The number of images found."""
         return sum(len(folder.images) for folder in self.folders.values())
 
 
@@ -60,10 +60,10 @@ def scan(
     max_depth: int = MAX_DEPTH,
     follow_links: bool = False,
 ) -> Scan:
-    """Look at a folder level by level, so that what is near the root is seen first.
+    """Scan a folder breadth-first, so that entries near the root come first.
 
-    Links are treated as `fprep convert` does: one that leaves the root is noted and, without `follow_links`, not followed.
-    A file gives a scan of this file alone.
+    Links are treated as in `fprep convert`: one that leaves the root is recorded and followed only with `follow_links`.
+    If `root` is a file, only this file is scanned.
     """
     result = Scan(root, follow_links=follow_links)
     if root.is_file():
@@ -91,7 +91,7 @@ def scan(
 
 
 def is_image(name: str) -> bool:
-    """Whether a name ends as that of an image."""
+    """Whether a file name has an image extension."""
     return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
@@ -114,7 +114,7 @@ def _look(result: Scan, path: Path, seen: set[str], limit: int) -> tuple[Folder,
     for name in found.linked:
         target = os.path.realpath(path / name)
         if is_below(target, root):
-            continue  # met on its own way
+            continue  # scanned where its target is
         if not result.follow_links:
             result.links.append(path / name)
         elif target not in seen and not is_below(root, target):
@@ -124,7 +124,7 @@ def _look(result: Scan, path: Path, seen: set[str], limit: int) -> tuple[Folder,
 
 
 def _may_be_opened(result: Scan, place: Path) -> bool:
-    """Whether convert would open a link, a pipe or the like; else it is noted as what it is."""
+    """Whether `fprep convert` would open a link or special file; if not, it is recorded."""
     target = os.path.realpath(place)
     allowed = result.follow_links or is_below(target, os.path.realpath(result.root)) or is_stored_by_content(target)
     if not allowed and Path(target).exists():

@@ -1,8 +1,8 @@
-"""By what a released annotation file is known: its name and its first bytes, because several data sets share names.
+"""Signatures of released annotation files: name and first bytes, because several data sets use the same names.
 
-A signature also says where the release has the file and what it gives, so that what is missing can be named. Sources: the READMEs
-of the DeepFashion benchmarks (Liu et al., CVPR 2016), the FashionAI challenge (Tianchi 2018), K-Fashion (AI-Hub), ASEN (Dong et
-al., IEEE TIP 2021) and DeepFashion2 (Ge et al., CVPR 2019).
+A signature also records the location of the file in the release and its content, so that missing files can be
+described. Sources: the READMEs of the DeepFashion benchmarks (Liu et al., CVPR 2016), the FashionAI challenge (Tianchi
+2018), K-Fashion (AI-Hub), ASEN (Dong et al., IEEE TIP 2021) and DeepFashion2 (Ge et al., CVPR 2019).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fprep.raw.dialect import with_commas
 
-HEAD = 4096  # bytes that are looked at
+HEAD = 4096  # bytes read from each file
 CATEGORY, FINE, INSHOP = "deepfashion-category", "deepfashion-fine", "deepfashion-inshop"
 CONSUMER, LANDMARKS, DEEPFASHION2 = "deepfashion-consumer2shop", "deepfashion-landmarks", "deepfashion2"
 KEYPOINTS, ATTRIBUTES, KFASHION, ASEN = "fashionai-keypoints", "fashionai-attributes", "kfashion", "kfashion-asen"
@@ -23,12 +23,13 @@ COCO = "coco"
 
 @dataclass(frozen=True)
 class Signature:
-    """One kind of file of the data set that `reader` reads ("" for one without a reader, which `gives` names).
+    """One kind of file of the data set that `reader` reads ("" if there is no reader; then `gives` describes the data
+    set).
 
-    `name` is a regular expression for the whole name in lower case, `head` one for the first bytes. `place` is where the release
-    has the file, "" where its name is free. `rows`: its lines name images. `layout` keeps apart files of which a release has
-    only one kind. `crlf` and `bom`: the released file has them. `widths`: how many columns a table has; it is compared with
-    commas between them, whatever its dialect.
+    `name` is a regular expression for the whole file name in lower case, `head` one for the first bytes. `place` is the
+    location in the release, "" if the name is arbitrary. `rows`: its lines contain image paths. `layout` distinguishes
+    alternative files of a release. `crlf` and `bom`: the released file has them. `widths`: possible numbers of columns
+    of a table, which is compared in its comma-separated form.
     """
 
     reader: str
@@ -51,7 +52,7 @@ class Signature:
         return re.compile(self.head, re.MULTILINE)
 
     def fits(self, name: str, head: bytes) -> bool:
-        """Whether a file of this name begins as it should; `head` is UTF-8 without byte order mark."""
+        """Whether a file of this name starts as expected. `head` is UTF-8 without byte order mark."""
         if self._name.fullmatch(name.lower()) is None:
             return False
         return self._head.search(with_commas(head, self.widths) if self.widths else head) is not None
@@ -86,7 +87,7 @@ def _fine(layout: str, folder: str, path: bytes) -> list[Signature]:
 _TWO_LEVELS = rb"^img[^/\s]*/[^/\s]+/img_\d{8}\.jpg"
 _FLAT = rb"^img[^/\s]*/img_\d{8}\.jpg"
 _SHOP = rb"^img[^/\s]*/(WOMEN|MEN)/"
-_ITEMS = rb"^id_\d{8}\s+-?[01]\b"  # of two data sets; the files beside it decide
+_ITEMS = rb"^id_\d{8}\s+-?[01]\b"  # in two data sets; the neighboring files decide
 _STREET = rb"^img[^/\s]*/(TOPS|DRESSES|CLOTHING|TROUSERS)/"
 
 SIGNATURES: tuple[Signature, ...] = (
@@ -134,21 +135,27 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(COCO, r".*\.json", rb'\A\s*\{\s*"(info|images|annotations|categories|licenses|attributes|type)"\s*:', "a COCO file", rows=True),
 )  # fmt: skip
 
-# Folders that have annotation files; the data set begins above them.
+# Folders that contain annotation files; the root of the data set is above them.
 LABEL_FOLDERS = {
     "anno", "anno_coarse", "anno_fine", "eval", "attributes", "segmentation", "annotations", "tests", "split", "annos", "labels",
     "라벨링데이터", "라벨링 데이터",
 }  # fmt: skip
-SPLIT_FOLDERS = {"training", "validation", "train", "val", "test"}  # around those, and read by readers as splits
+SPLIT_FOLDERS = {
+    "training",
+    "validation",
+    "train",
+    "val",
+    "test",
+}  # around the label folders; readers take them as splits
 IMAGE_FOLDERS = {"img", "imgs", "image", "images", "img_highres", "원천데이터", "원천 데이터"}
-# Readers that take any number of archives or documents below one folder.
+# Readers that accept any number of archives or documents below one folder.
 COLLECTIVE = {KEYPOINTS, ATTRIBUTES, KFASHION, DEEPFASHION2, COCO}
-DOCUMENTS = {KFASHION, DEEPFASHION2}  # a file an image, in a folder a split
-# Long side in pixels of the images that the coordinates were made for.
+DOCUMENTS = {KFASHION, DEEPFASHION2}  # one file per image, in one folder per split
+# Long side, in pixels, of the images that the coordinates refer to.
 LONG_SIDE = {CATEGORY: 301, INSHOP: 256, CONSUMER: 301, LANDMARKS: 512, KEYPOINTS: 512}
 
 
 def recognize(path: Path, head: bytes) -> tuple[Signature, ...]:
-    """The first signature that fits, and those of other data sets that cannot be told from it; empty for an unknown file."""
+    """Return the first matching signature and equivalent ones of other data sets; empty for an unknown file."""
     fitting = [signature for signature in SIGNATURES if signature.fits(path.name, head)]
     return tuple(entry for entry in fitting if (entry.name, entry.head) == (fitting[0].name, fitting[0].head))

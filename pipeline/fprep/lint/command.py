@@ -1,7 +1,7 @@
-"""`fprep lint`: is a finished shard set what its dataset.json says, and does every loader read the same of it?
+"""`fprep lint`: check that a finished shard set matches its dataset.json and that every loader reads it the same way.
 
-Nothing is trusted but the bytes: tars are walked header by header and compared with the index, digests are computed anew,
-annotations are parsed, images decoded, and the set is opened with `datasets` and with plain `webdataset`.
+Only the bytes are trusted: tar headers are compared with the index, digests are recomputed, annotations parsed and
+images decoded, and the set is opened with `datasets` and plain `webdataset`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fschemas.table_file import read_table
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be, or (severity "not run") a check that could not be made."""
+    """A problem, or (severity "not run") a check that could not be run."""
 
     place: str
     what: str
@@ -44,12 +44,13 @@ def lint(
     sample_limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Finding]:
-    """Everything that is wrong with the shard set in a folder, in the order of its files; an empty list for a sound set.
+    """Return all problems of a shard set in the order of its files; empty if the set is intact.
 
-    `loaders`: open it with `datasets` and `webdataset` too. `sample_limit`: decode images of at most so many samples a split
-    and let the loaders read no more; structure, digests and annotations are always checked in full. `progress` takes (done,
-    total) of the shards.
-    Raises `UsageError` where there is no finished set; damage is a finding and no error.
+    With `loaders`, the set is also opened with `datasets` and `webdataset`. `sample_limit` is the maximum number of
+    samples per split that are decoded and read by the loaders; structure, digests and annotations are always checked in
+    full. `progress(done, total)` counts shards.
+
+    Raises `UsageError` if there is no finished set. Damage is returned as findings, not raised.
     """
     shards = Path(shards)
     check_shards(shards)
@@ -85,7 +86,10 @@ def lint(
 
 
 def _read_metadata(shards: Path) -> dict[str, Any]:
-    """dataset.json; raises `ValueError` for one that is not of our format, lacks what the checks need or leads elsewhere."""
+    """Read dataset.json.
+
+    Raises `ValueError` if it has another format, lacks required keys or refers to paths outside the folder.
+    """
     metadata = read_dataset_file(shards / DATASET_FILE, str(shards))
     for entry in metadata["shards"]:
         if entry["split"] not in metadata["splits"]:
@@ -120,7 +124,7 @@ def _check_counts(metadata: dict[str, Any], index: pl.DataFrame) -> Iterator[Fin
 
 
 def _check_groups(index: pl.DataFrame) -> Iterator[Finding]:
-    """Groups (items, shoots) in two splits: a test on what was trained on."""
+    """Report groups (items, shoots) that are in two splits: the test split would contain training data."""
     if "group" not in index.columns or "split" not in index.columns:
         return
     roles = index.select("group", pl.col("split").replace(SIDES)).unique()
@@ -150,7 +154,7 @@ def _check_shard(shards: Path, metadata: dict[str, Any], entry: dict[str, Any]) 
 
 
 def _walk(path: Path, entry: dict[str, Any], rows: pl.DataFrame | None, checks: SampleChecks) -> Iterator[Finding]:
-    """Every header and every content of a tar, in pairs of image and annotation."""
+    """Check every header and member of a tar file, in pairs of image and annotation."""
     indexed = rows.to_dicts() if rows is not None and set(POSITION_COLUMNS) <= set(rows.columns) else None
     number = 0
     try:

@@ -1,4 +1,4 @@
-"""Does a shard set come out of other people's loaders as it went in? `datasets` (streaming) and plain `webdataset`, offline."""
+"""Check that third-party loaders read a shard set correctly: `datasets` (streaming) and plain `webdataset`, offline."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from typing import Any
 
 from fschemas.wording import count
 
-# (place, sentence, whether the check was made)
+# (location, problem, whether the check was run)
 Result = tuple[str, str, bool]
 
 
 def check_loaders(
     shards: Path, metadata: dict[str, Any], keys: dict[str, list[str]], limit: int | None
 ) -> Iterator[Result]:
-    """Compare keys, in order, and annotations of every split with what two loaders give; `limit` samples a split, None for all.
+    """Compare the keys (in order) and annotations of every split with the output of two loaders.
 
-    `keys` are the sample keys per split in the order of the shards.
+    `keys` are the expected sample keys by split, in the order of the shards. `limit` is the maximum number of samples
+    per split (None: all).
     """
     with _plainly_named(shards) as place:
         for name, load in (("webdataset", _webdataset), ("datasets", _datasets)):
@@ -39,7 +40,10 @@ def check_loaders(
 
 @contextmanager
 def _plainly_named(shards: Path) -> Generator[Path]:
-    """A folder of links to the files of the set: loaders take `[v2]`, `#3`, `?`, `*` or `::` in a path for a pattern or a URL."""
+    """Yield a temporary folder of links to the files of the set.
+
+    Loaders interpret `[v2]`, `#3`, `?`, `*` or `::` in a path as a pattern or URL.
+    """
     with tempfile.TemporaryDirectory(prefix="fprep-lint-") as folder:
         for path in sorted(shards.iterdir()):
             if path.is_file() and not path.name.startswith("."):
@@ -60,7 +64,7 @@ def _compare(
                 found.append(key)
                 if annotation_key != key:
                     yield place, f"sample {key} comes with the annotation of {annotation_key}", True
-    except Exception as error:  # noqa: BLE001 - a loader may fail on a damaged set in any way
+    except Exception as error:  # noqa: BLE001 - a loader may raise anything on a damaged set
         words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         is_absent = isinstance(error, ImportError | OSError | NotImplementedError) and not found
         if is_absent and _can_be_read(shards, metadata, split):
@@ -77,7 +81,7 @@ def _compare(
 
 
 def _can_be_read(shards: Path, metadata: dict[str, Any], split: str) -> bool:
-    """Whether the first shard of a split is a tar archive that Python reads: else it is the set that is at fault."""
+    """Whether the first shard of a split is a readable tar archive. If not, the set is broken, not the loader."""
     try:
         first = next(entry["name"] for entry in metadata["shards"] if entry["split"] == split)
         with tarfile.open(shards / first) as archive:
@@ -93,9 +97,11 @@ def _webdataset(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[
         yield _checked(sample["__key__"], sample["jpg"]), json.loads(sample["json"])["key"]
 
 
-def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:  # noqa: ARG001 - one signature
+def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:  # noqa: ARG001 - same signature as `_webdataset`
     with tempfile.TemporaryDirectory() as cache:
-        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache)  # read at the import
+        os.environ.update(
+            HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache
+        )  # read when datasets is imported
         datasets: Any = importlib.import_module("datasets")
         samples = datasets.load_dataset(str(shards.resolve()), split=split, streaming=True, cache_dir=cache)
         for sample in samples.cast_column("jpg", datasets.Image(decode=False)):

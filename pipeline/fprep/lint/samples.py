@@ -1,4 +1,4 @@
-"""What `fprep lint` asks of a single sample: tar headers, key, CRC, annotation and image."""
+"""Checks of a single sample for `fprep lint`: tar headers, key, CRC, annotation and image."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _BASE_KEYS = ("key", "split", "group", "width", "height", "image", "copy")
 
 
 class SampleChecks:
-    """Checks sample after sample and remembers what has to agree between them. Faults are sentences."""
+    """Checks samples one by one and collects what must be consistent between them. Problems are reported as text."""
 
     def __init__(self, metadata: dict[str, Any], sample_limit: int | None) -> None:
-        self.keys: dict[str, list[str]] = {}  # per split, in the order of the shards
+        self.keys: dict[str, list[str]] = {}  # by split, in the order of the shards
         self._groups: list[str] = metadata["column_groups"]
         landmark_set = metadata["landmark_set"]
         self._num_points: int | None = len(landmark_set["points"]) if landmark_set else None
@@ -40,7 +40,7 @@ class SampleChecks:
         split: str,
         row: Row | None,
     ) -> Iterator[str]:
-        """The faults of one sample; `row` is its row of the index."""
+        """Yield the problems of one sample. `row` is its row of the index."""
         key = image.name.removesuffix(".jpg")
         keys = self.keys.setdefault(split, [])
         keys.append(key)
@@ -64,7 +64,7 @@ class SampleChecks:
         yield from self._annotation_faults(contents[1], key, split, size)
 
     def doubled_keys(self) -> Iterator[tuple[str, str]]:
-        """(key, sentence) for keys that occur more than once in the whole set."""
+        """Yield (key, problem) for keys that occur more than once in the set."""
         counts = Counter(key for keys in self.keys.values() for key in keys)
         for key, count in sorted(counts.items()):
             if count > 1:
@@ -151,7 +151,10 @@ def _header_faults(info: tarfile.TarInfo, prefix: str, content: bytes, row: dict
 
 
 def _decoded_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG that decodes to its end, else None. Bytes between its segments are forgiven, as at convert."""
+    """Return width and height of a JPEG that decodes to its end, else None.
+
+    Extra bytes between its segments are accepted, as in `fprep convert`.
+    """
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(content)
         check_jpeg(content, int(width), int(height))
@@ -164,7 +167,9 @@ def _decoded_size(content: bytes) -> tuple[int, int] | None:
 
 
 def _kind(value: object) -> str:
-    """`str`, `int`, `float` …, a list by its members: `[float]`, and `[]` when it is empty."""
+    """Return the type of a JSON value: `str`, `int`, `float`, …, and for a list those of its elements: `[float]`, or
+    `[]`.
+    """
     if not isinstance(value, list):
         return type(value).__name__
     return f"[{'|'.join(sorted({type(item).__name__ for item in cast('list[object]', value)}))}]"
