@@ -1,1 +1,1 @@
-"""Image files: whether they are there and whole, and what their headers say."""
+"""Image files: existence, integrity and header."""

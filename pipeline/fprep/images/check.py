@@ -1,8 +1,8 @@
-"""Images as evidence: is the file there, is it an image, whole, of a sane size, and what does its header say.
+"""Image checks: the file exists, is a complete image of a reasonable size, and what its header contains.
 
-Verdicts are rules with a message; an image with one is out of the table. Warnings are kept and counted. A file is opened
-once without following it out of the root and without blocking. Plain JPEGs, which is nearly all, are told by the few bytes
-that matter; whatever is unusual about a file sends it the long way, by Pillow.
+Problems are rules with a message and exclude the image from the table; warnings are counted. A file is opened once,
+without leaving the root and without blocking. Plain JPEGs, the vast majority, are checked by the few bytes that matter;
+anything unusual falls back to Pillow.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What was found: `rule` and `message` for an image that is refused, else the columns of the table.
+    """Facts about an image: `rule` and `message` if it is rejected, else the image columns of the table.
 
-    `width` and `height` are pixels as displayed (EXIF orientation applied), `sha256` is that of the bytes, where all were read.
+    `width` and `height` are pixels as displayed (EXIF orientation applied). `sha256` is set if all bytes were read.
     """
 
     rule: str = ""
@@ -64,16 +64,16 @@ def check_images(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageFacts]:
-    """`check_image` for all names, in `workers` processes (0: all cores). The answer does not depend on their number."""
+    """Check all images in `workers` processes (0: all cores). The result does not depend on their number."""
     work = functools.partial(check_image, root, decode=decode, follow_links=follow_links)
     return list(map_tasks(work, names, crashed=_crashed, workers=workers, progress=progress))
 
 
 def check_image(root: str, name: str, *, decode: bool, follow_links: bool = False) -> ImageFacts:
-    """Check `root/name`. With `decode` every pixel is decoded, strictly: no truncated JPEG passes.
+    """Check `root/name`. With `decode`, every pixel is decoded strictly, so that no truncated JPEG passes.
 
-    Without, only the header and the end of a plain JPEG are read, and there is no `sha256`. Never raises for a bad image;
-    an input/output error of the disk is raised. `follow_links`: see `fprep.raw.safe_open.open_inside`.
+    Otherwise only the header and the end of a plain JPEG are read, and there is no `sha256`. Never raises for a bad
+    image; an I/O error of the disk is raised. `follow_links`: see `fprep.raw.safe_open.open_inside`.
     """
     try:
         opened = open_inside(root, name, follow_links=follow_links)
@@ -100,7 +100,7 @@ def _look(descriptor: int, size: int, name: str, decode: bool) -> ImageFacts:
     if kind is None:
         return ImageFacts("not_an_image", "the content is no JPEG, PNG, WEBP, GIF or BMP", repr(content[:16]))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's notes on odd metadata; the limits are our own
+        warnings.simplefilter("ignore")  # Pillow warns about odd metadata; the size limits are checked here
         return _check_content(content, kind, name, decode)
 
 
@@ -109,7 +109,7 @@ def _crashed(name: str, reason: str) -> ImageFacts:
 
 
 def _glance(descriptor: int, size: int, name: str) -> ImageFacts | None:
-    """The facts of a plain JPEG without reading its pixels; None for anything else."""
+    """Return the facts about a plain JPEG without reading its pixels; None for anything else."""
     plain = plain_jpeg(os.pread(descriptor, HEADER_BYTES, 0), os.pread(descriptor, 2, max(0, size - 2)), size)
     if plain is None:
         return None
@@ -162,9 +162,10 @@ def _check_content(content: bytes, kind: str, name: str, decode: bool) -> ImageF
 
 
 def _decode(content: bytes, kind: str, image: Image.Image) -> None:
-    """Decode all pixels or raise. libjpeg only warns of missing data and Pillow swallows that: simplejpeg's strict mode raises.
+    """Decode all pixels or raise.
 
-    Gray is enough: the bits of all channels are read, and the color conversion is saved.
+    libjpeg only warns about missing data and Pillow ignores the warnings; simplejpeg's strict mode raises. Gray output
+    is sufficient: the bits of all channels are read, and the color conversion is skipped.
     """
     if kind == "JPEG" and image.mode in ("RGB", "L"):
         simplejpeg.decode_jpeg(content, "GRAY")
@@ -174,7 +175,7 @@ def _decode(content: bytes, kind: str, image: Image.Image) -> None:
 
 def _undecodable(content: bytes, kind: str, error: Exception) -> ImageFacts:
     sentence = (str(error).splitlines() or [type(error).__name__])[0]
-    reason = re.sub(r" ?<[^>]*>", "", sentence).strip()[:120]  # no addresses
+    reason = re.sub(r" ?<[^>]*>", "", sentence).strip()[:120]  # without memory addresses
     position, is_scan = first_scan(content) if kind == "JPEG" else (0, True)
     if is_scan or position + 4 > len(content):
         return ImageFacts("truncated_image", f"the {kind} data are cut or damaged ({reason})", f"{len(content)} bytes")
@@ -183,7 +184,7 @@ def _undecodable(content: bytes, kind: str, error: Exception) -> ImageFacts:
 
 def _orientation(image: Image.Image) -> int:
     if image.format == "PNG" and "exif" not in image.info:
-        return 1  # Pillow would decode all pixels to look for it behind them
+        return 1  # Pillow would decode all pixels to look for EXIF after them
     try:
         value = image.getexif().get(0x0112, 1)
     except Exception:  # noqa: BLE001  (damaged EXIF: the image counts as upright)

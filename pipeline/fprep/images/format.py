@@ -1,4 +1,4 @@
-"""What the bytes of an image say without decoding: its kind, whether its end is there, and the header of a plain JPEG."""
+"""Image properties from bytes, without decoding: format, truncation, and the header of a plain JPEG."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import simplejpeg
 
 from fschemas.image_limits import MAX_PIXELS, MAX_SIDE, MIN_SIDE
 
-HEADER_BYTES = 4096  # tables and frame header of a JPEG without EXIF take less than one
+HEADER_BYTES = 4096  # tables and frame header of a JPEG without EXIF fit in this
 _JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB", "CMYK": "CMYK", "YCCK": "CMYK"}  # Pillow's names
 
 _MAGIC = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 
 
 def content_type(content: bytes) -> str | None:
-    """JPEG, PNG, WEBP, GIF or BMP by the first bytes, None for anything else."""
+    """Return JPEG, PNG, WEBP, GIF or BMP by the first bytes, None for anything else."""
     for magic, kind in _MAGIC:
         if content.startswith(magic):
             return kind
@@ -21,10 +21,10 @@ def content_type(content: bytes) -> str | None:
 
 
 def is_cut(content: bytes, kind: str) -> bool:
-    """Whether the end of the file is missing, evaluated by its structure without decoding.
+    """Return whether the end of the file is missing, by its structure and without decoding.
 
-    In the entropy-coded part of a JPEG every 0xFF of data is followed by 0, so an end marker behind the first scan header is
-    a real one: no cut through the scan passes, and a thumbnail's end marker is not taken for it.
+    In the entropy-coded part of a JPEG, every 0xFF of data is followed by 0, so an end marker after the first scan
+    header is genuine: no truncated scan passes, and the end marker of a thumbnail is not mistaken for it.
     """
     if kind == "JPEG":
         position, is_scan = first_scan(content)
@@ -40,7 +40,7 @@ def is_cut(content: bytes, kind: str) -> bool:
 
 
 def plain_jpeg(head: bytes, end: bytes, size: int) -> tuple[int, int, str] | None:
-    """Width, height and mode of a JPEG of sane size, without EXIF, that ends as it should; None sends it the long way."""
+    """Return width, height and mode of a complete JPEG of valid size without EXIF; None requires the full check."""
     if not head.startswith(b"\xff\xd8\xff") or end != b"\xff\xd9":
         return None
     position, is_scan = first_scan(head)
@@ -58,7 +58,7 @@ def plain_jpeg(head: bytes, end: bytes, size: int) -> tuple[int, int, str] | Non
 
 
 def first_scan(content: bytes) -> tuple[int, bool]:
-    """Follow the segments of a JPEG: where the first scan begins and True, or where they break off and False."""
+    """Follow the segments of a JPEG. Return (start of first scan, True) or (position where they break off, False)."""
     position = 2
     while position + 4 <= len(content) and content[position] == 0xFF:
         marker = content[position + 1]

@@ -1,9 +1,9 @@
-"""How a text table is written: its delimiter, Excel's `sep=` line, and records whose quoted fields hold delimiters or line ends.
+"""Dialect of a text table: its delimiter, Excel's `sep=` line, and records with quoted delimiters or line ends.
 
     dialect = find_dialect(file.head(HEAD))
     for record in read_table(file, dialect): ...
 
-`fprep doctor` and `fprep convert` read every table through these functions, so that what one recognizes the other can read.
+`fprep doctor` and `fprep convert` read all tables with these functions, so that both recognize the same files.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from itertools import islice
 from fprep.raw.file import MAX_LINE, RawFile, RawLine
 from fschemas.failures import UsageError, did_you_mean
 
-HEAD = 1 << 16  # bytes that the dialect is found by
-_DELIMITERS = ",;\t|"  # the first of equals is taken
+HEAD = 1 << 16  # bytes that determine the dialect
+_DELIMITERS = ",;\t|"  # the first of several equally good ones is used
 _NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
 _SEP_LINE = re.compile(r'"?sep=(.|\\t)"?\s*', re.IGNORECASE | re.DOTALL)
-_NUM_SAMPLES = 64  # records that a delimiter is evaluated by
+_NUM_SAMPLES = 64  # records that a delimiter is tested on
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """`delimiter` between fields; with `has_sep_line` the first line (`sep=;`) only names it."""
+    """Dialect of a table. With `has_sep_line`, the first line (`sep=;`) only states the delimiter."""
 
     delimiter: str
     has_sep_line: bool = False
@@ -36,10 +36,10 @@ class Dialect:
 
 @dataclass
 class Record:
-    """One record: its first line, its fields, and how many further lines they run over.
+    """One record: its first line, its fields, and the number of additional lines it spans.
 
-    `fault` is rule, message and what was found if the first line is not a record; `fields` are empty then. With `has_strays`
-    quotation marks stand inside fields that do not begin with one, as they do where the delimiter is another one.
+    `fault` is (rule, message, value found) if the first line is not a record; `fields` is empty then. With
+    `has_strays`, fields contain quotation marks without starting with one, as happens with the wrong delimiter.
     """
 
     line: RawLine
@@ -50,16 +50,17 @@ class Record:
 
     @property
     def cells(self) -> list[str]:
-        """The fields without blanks around them, which some programs write after a delimiter or at the end of a line."""
+        """The fields, stripped of the whitespace that some programs write after a delimiter or at the end of a line."""
         return [text.strip(" \t") for text in self.fields]
 
 
 def find_dialect(head: bytes, delimiter: str = "", widths: Collection[int] = ()) -> Dialect:
-    """The dialect of a table from its first bytes (at most HEAD of them, UTF-8 with LF line ends, no byte order mark).
+    """Return the dialect of a table from its first bytes (at most HEAD; UTF-8, LF line ends, no byte order mark).
 
-    The delimiter is the one given, or what a `sep=` line names, or the sign that cuts the header and most records into equally
-    many fields, more than one; signs inside quotes do not count. Of a published format, whose tables have `widths` fields,
-    the sign that cuts the first line into so many comes first: cells of other formats hold several delimiters.
+    The delimiter is the given one, or the one on a `sep=` line, or the character that splits the header and most
+    records into the same number of fields, more than one; quoted characters do not count. For published formats, whose
+    tables have `widths` fields, the character that splits the first line into that many fields takes precedence,
+    because cells of other formats contain several delimiters.
     """
     lines = _lines(head)
     match = _SEP_LINE.fullmatch(lines[0].content.decode("utf-8", "replace")) if lines else None
@@ -70,7 +71,7 @@ def find_dialect(head: bytes, delimiter: str = "", widths: Collection[int] = ())
 
 
 def read_delimiter(value: str) -> str:
-    """The delimiter that `--map delimiter=VALUE` means: one sign, or its name; raises `UsageError`."""
+    """Return the delimiter of `--map delimiter=VALUE`, a character or its name. Raises `UsageError`."""
     found = _NAMES.get(value.casefold(), value)
     if len(found) == 1 and found not in '"\r\n' + string.ascii_letters + string.digits:
         return found
@@ -79,10 +80,10 @@ def read_delimiter(value: str) -> str:
 
 
 def read_records(lines: Iterable[RawLine], dialect: Dialect) -> Iterator[Record]:
-    """The records of a table, the header first, from its lines that are not blank.
+    """Yield the records of a table, header first, from its non-blank lines.
 
-    A quoted field may run over line ends if the record then has as many fields as the header, within MAX_LINE bytes; else the
-    quotation mark costs its own line alone, and reading goes on with the next one.
+    A quoted field may span lines if the record then has as many fields as the header, within MAX_LINE bytes. Otherwise
+    only the line with the quotation mark is rejected, and reading continues with the next line.
     """
     source, waiting, width = iter(lines), deque[RawLine](), 0
     if dialect.has_sep_line:
@@ -95,7 +96,10 @@ def read_records(lines: Iterable[RawLine], dialect: Dialect) -> Iterator[Record]
 
 
 def read_table(file: RawFile, dialect: Dialect) -> Iterator[Record]:
-    """The records of an annotation file. A `sep=` line is entered into its books as a header, what a record runs over as joined."""
+    """Yield the records of an annotation file.
+
+    A `sep=` line is accounted for as a header, and continuation lines of a record as joined.
+    """
     file.accounts["header"] += dialect.has_sep_line
     for record in read_records(file.lines(), dialect):
         file.accounts["joined"] += record.num_more
@@ -105,7 +109,7 @@ def read_table(file: RawFile, dialect: Dialect) -> Iterator[Record]:
 def _read_record(
     line: RawLine, waiting: deque[RawLine], source: Iterator[RawLine], delimiter: str, width: int
 ) -> tuple[Record, list[RawLine]]:
-    """The record that begins with a line, and lines that were looked at but are not its own."""
+    """Return the record that starts with `line`, and the lines that were read ahead but do not belong to it."""
     text = _decode(line)
     if isinstance(text, tuple):
         return Record(line, fault=text), []
@@ -127,13 +131,13 @@ def _read_record(
 
 
 def stray_quote(record: Record) -> tuple[str, str, str] | None:
-    """The fault of a record of a published format that has a quotation mark inside a field: no name or value there has one."""
+    """Return the problem of a published-format record with a quotation mark inside a field; no release has one."""
     fault = ("quoted_row", 'a quotation mark (") inside a field, which these files never use', "")
     return fault if record.has_strays else None
 
 
 class _Fields:
-    """The fields of a record, fed line by line."""
+    """The fields of one record, parsed line by line."""
 
     def __init__(self, delimiter: str) -> None:
         self.delimiter, self.blanks = delimiter, "".join({" ", "\t", "\r"} - {delimiter})
@@ -142,7 +146,7 @@ class _Fields:
         self._parts: list[str] = []
 
     def feed(self, text: str, line_ends: int = 1) -> None:
-        """Go on with a line; `line_ends` stand before it where a quoted field is open."""
+        """Parse the next line. `line_ends` are the line ends before it if a quoted field is open."""
         position = 0
         if self.is_open:
             self._parts.append("\n" * line_ends)
@@ -166,7 +170,10 @@ class _Fields:
                 return
 
     def _quoted(self, text: str, position: int) -> int:
-        """Read a quoted field from within; where the next field starts, behind the text where it ends."""
+        """Parse a quoted field from the inside.
+
+        Return the start of the next field, or a position past the end of the text.
+        """
         while (end := text.find('"', position)) >= 0:
             self._parts.append(text[position:end])
             if not text.startswith('""', end):
@@ -196,7 +203,7 @@ def _decode(line: RawLine) -> str | tuple[str, str, str]:
 
 
 def _lines(head: bytes) -> list[RawLine]:
-    """Lines of the first bytes of a file that are not blank; one that is cut off is left out."""
+    """Return the non-blank lines of the first bytes of a file, without a truncated last line."""
     contents = head.split(b"\n")
     if len(head) >= HEAD and len(contents) > 1:
         contents.pop()
@@ -206,8 +213,11 @@ def _lines(head: bytes) -> list[RawLine]:
 
 
 def _fit(lines: list[RawLine], delimiter: str, widths: Collection[int]) -> tuple[bool, bool, float, int]:
-    """How well a delimiter fits: whether it cuts the first line into as many fields as expected, whether it cuts it at all, the
-    share of records that it cuts alike, the number of fields."""
+    """Return how well a delimiter fits.
+
+    The elements are: whether it splits the first line into an expected number of fields, whether it splits it at all,
+    the share of records with the same number of fields, and the number of fields.
+    """
     records = list(islice(read_records(lines, Dialect(delimiter)), _NUM_SAMPLES))
     width = len(records[0].fields) if records else 0
     alike = sum(len(record.fields) == width and not record.has_strays for record in records)
@@ -215,18 +225,18 @@ def _fit(lines: list[RawLine], delimiter: str, widths: Collection[int]) -> tuple
 
 
 def sample_records(head: bytes, dialect: Dialect) -> list[Record]:
-    """The header and the first records of a table, as far as its first bytes go."""
+    """Return the header and the first records of a table, from its first bytes."""
     return list(read_records(_lines(head), dialect))
 
 
 def with_commas(head: bytes, widths: Collection[int]) -> bytes:
-    """The first records of a table of a published format, one a line with plain commas between fields, whatever its dialect."""
+    """Return the first records of a published table, one per line with plain commas, whatever its dialect."""
     records = sample_records(head, find_dialect(head, widths=widths))
     return "".join(",".join(record.fields) + "\n" for record in records).encode()
 
 
 def read_names(value: str, known: Sequence[str]) -> list[str]:
-    """Names separated by commas; one that holds a comma is quoted as in a table, or stands alone as one of `known`."""
+    """Split names at commas. A name with a comma is quoted as in a table, or is the whole value and one of `known`."""
     if not value or plain_name(value) in known:
         return [value] if value else []
     parser = _Fields(",")
@@ -235,7 +245,7 @@ def read_names(value: str, known: Sequence[str]) -> list[str]:
 
 
 def join_names(names: Sequence[str], known: Sequence[str]) -> str:
-    """What `read_names` reads as these names, all of them among those `known`."""
+    """Return the text that `read_names` parses as these names, all of them in `known`."""
     joined = ",".join(names)
     if len(names) == 1 or not (any(re.search('[",]', name) for name in names) or joined in known):
         return joined
@@ -243,5 +253,5 @@ def join_names(names: Sequence[str], known: Sequence[str]) -> str:
 
 
 def plain_name(text: str) -> str:
-    """One spelling of a column's name: composed (NFC), with single blanks."""
+    """Return the normalized name of a column: NFC, single spaces."""
     return unicodedata.normalize("NFC", " ".join(text.split()))

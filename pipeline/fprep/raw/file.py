@@ -1,6 +1,6 @@
-"""One annotation file: strict lines from bytes, split at LF or CRLF and at nothing else, addressable by number.
+"""An annotation file: strict lines of bytes, split only at LF or CRLF, addressable by number.
 
-A file that has no LF but CRs was written with the line ends of old Macs (Excel's "CSV (Macintosh)"); it is split at the CRs.
+A file with CRs but without LF has the line ends of classic Mac OS (Excel's "CSV (Macintosh)") and is split at CRs.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 from fschemas.failures import UsageError
 from fschemas.regular_file import kind_of, open_regular
 
-MAX_LINE = 1 << 20  # bytes; a longer line is rejected
-MAX_IN_MEMORY = 1 << 27  # bytes; a larger file is read in blocks and not kept
-MAX_FILE = 1 << 31  # bytes of an annotation file
+MAX_LINE = 1 << 20  # bytes; longer lines are rejected
+MAX_IN_MEMORY = 1 << 27  # bytes; larger files are read in blocks and not kept
+MAX_FILE = 1 << 31  # maximum bytes of an annotation file
 BLOCK = 1 << 21  # bytes; more than MAX_LINE
 _LF, _CR = 10, 13
 _BOM = b"\xef\xbb\xbf"
@@ -30,7 +30,7 @@ _LONGEST_GUESS = 1 << 14  # bytes of a line
 
 @dataclass(frozen=True, slots=True)
 class RawLine:
-    """One line: the file (relative to the raw root), the 1-based number, the byte offset, the bytes without the line end."""
+    """A line: file (relative to the raw root), 1-based number, byte offset, and bytes without the line end."""
 
     file: str
     number: int
@@ -43,10 +43,10 @@ class RawLine:
 
 @dataclass(slots=True)
 class Block:
-    """Some lines, one after the other, as an array of bytes; valid until the next block is asked for.
+    """Consecutive lines as an array of bytes, valid until the next block is requested.
 
-    Line `first_line + i` (1-based in the file) is `content[starts[i]:ends[i]]`, without its LF. Where the ends are `guessed`,
-    there is an LF at each of them, but there may be others inside a line: look, and call `count_lines` when one is found.
+    Line `first_line + i` (1-based in the file) is `content[starts[i]:ends[i]]`, without its LF. If the line ends are
+    `guessed`, there is an LF at each of them, but a line may contain more: call `count_lines` if you find one.
     """
 
     first_line: int
@@ -63,16 +63,16 @@ class Block:
 
 
 class RawFile:
-    """An annotation file, addressable by line number. Raises `UsageError` for what cannot be text in UTF-8.
+    """An annotation file, addressable by line number. Raises `UsageError` if it cannot be UTF-8 text.
 
-    Files above MAX_IN_MEMORY stay on disk: they are read block by block, and single lines are read again.
+    Files above MAX_IN_MEMORY stay on disk: they are read in blocks, and single lines are read again.
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self._stamp = stamp_of(path, name)
         self._content = read_unchanged(path, name) if self._stamp[0] <= MAX_IN_MEMORY else None
-        self.has_cr = False  # lines end in CR alone; in `content` of lines and blocks an LF stands for each
+        self.has_cr = False  # lines end in CR alone, which lines and blocks return as LF in `content`
         head = self._content if self._content is not None else self._read(0, BLOCK)
         if not head:
             raise UsageError(f"{name}: the file is empty; restore it from the archive")
@@ -82,26 +82,26 @@ class RawFile:
         if self.has_cr and self._content is not None:
             self._content = head = with_line_feeds(self._content)
         self.has_bom = head.startswith(_BOM)
-        self.has_crlf = b"\r\n" in head  # of a large file: in its first block
+        self.has_crlf = b"\r\n" in head  # for a large file: in its first block
         self.accounts = Counter[str]()
-        self._index: tuple[np.ndarray, np.ndarray] | None = None  # byte offsets where lines start and end
+        self._index: tuple[np.ndarray, np.ndarray] | None = None  # byte offsets of line starts and line ends
 
     def head(self, size: int) -> bytes:
-        """The first bytes, without byte order mark and with an LF for each line end in CR alone."""
+        """Return the first bytes, without byte order mark and with LF in place of lone CRs."""
         return self._read(0, size + 3).removeprefix(_BOM)[:size]
 
     def __len__(self) -> int:
         return len(self._lines()[0])
 
     def line(self, number: int) -> RawLine:
-        """The line of that 1-based number."""
+        """Return the line with this 1-based number."""
         starts, ends = self._lines()
         start, end = int(starts[number - 1]), int(ends[number - 1])
         content = self._read(start, min(end - start, MAX_LINE + 1))
         return RawLine(self.name, number, start, content[:-1] if content.endswith(b"\r") else content)
 
     def lines(self) -> Iterator[RawLine]:
-        """All lines with more than blanks in them; the blank ones are accounted for."""
+        """Yield all non-blank lines; blank ones are accounted for."""
         for number in range(1, len(self) + 1):
             line = self.line(number)
             if line.content.strip(b" \t\r"):
@@ -110,9 +110,11 @@ class RawFile:
                 self.accounts["blank"] += 1
 
     def blocks(self, *, guess: bool = False) -> Iterator[Block]:
-        """All lines, some thousand at a time, for readers that work on arrays; a line above MAX_LINE comes cut and alone.
+        """Yield all lines in blocks of some thousands, for array-based readers.
 
-        With `guess` the line ends of blocks that look as if all lines had one length are guessed, which saves a pass.
+        A line above MAX_LINE is truncated, in its own block.
+
+        With `guess`, line ends are guessed for blocks with seemingly equal line lengths, which saves a pass.
         """
         starts: list[np.ndarray] = []
         ends: list[np.ndarray] = []
@@ -145,7 +147,7 @@ class RawFile:
         return content.replace(b"\r", b"\n") if self.has_cr else content
 
     def _pieces(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Whole lines of a file on disk with their offset, in a buffer that is used again."""
+        """Yield whole lines of a file on disk with their offset, in a reused buffer."""
         buffer = bytearray(BLOCK)
         view, array = memoryview(buffer), np.frombuffer(buffer, np.uint8)
         offset = rest = 0
@@ -171,14 +173,14 @@ class RawFile:
 
 
 def stamp_of(path: Path, name: str) -> tuple[int, int]:
-    """Size and time of change; raises `UsageError` for something that is not a regular file, or too large."""
+    """Return size and modification time. Raises `UsageError` if it is not a regular file, or too large."""
     try:
         found = path.stat()
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise UsageError(f"{name}: a link that leads to itself; restore the file from the archive") from None
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would block forever
         raise UsageError(f"{name}: {kind_of(found.st_mode)}, but must be a regular file; restore it from the archive")
     if found.st_size > MAX_FILE:
         raise UsageError(f"{name}: {found.st_size} bytes are more than an annotation file may have ({MAX_FILE})")
@@ -186,13 +188,16 @@ def stamp_of(path: Path, name: str) -> tuple[int, int]:
 
 
 def check_stamp(stamp: tuple[int, int], path: Path, name: str) -> None:
-    """Raise `UsageError` where a file is no longer what `stamp_of` said of it."""
+    """Raise `UsageError` if a file has changed since `stamp_of`."""
     if stamp_of(path, name) != stamp:
         raise UsageError(f"{name}: the file changed while it was read; run the command again when it is at rest")
 
 
 def read_unchanged(path: Path, name: str) -> bytes:
-    """The bytes of a file; raises `UsageError` for something that is not a regular file, too large, or written to at the same time."""
+    """Return the bytes of a file.
+
+    Raises `UsageError` if it is not a regular file, too large, or modified while being read.
+    """
     stamp = stamp_of(path, name)
     with open_regular(path) as file:
         content = file.read(MAX_FILE + 1)
@@ -203,10 +208,10 @@ def read_unchanged(path: Path, name: str) -> bytes:
 
 
 def is_file(path: Path) -> bool:
-    """Whether an annotation file is at a path.
+    """Return whether an annotation file exists at a path.
 
-    Raises `UsageError` for what has its name and cannot be read: a table without the labels of a file that is there, behind a
-    broken link, would be taken for complete.
+    Raises `UsageError` if the path exists but cannot be read, e.g. a broken link: without the labels of that file, the
+    table would look complete.
     """
     if path.is_file():
         return True
@@ -226,18 +231,18 @@ def is_file(path: Path) -> bool:
 
 
 def ends_in_cr(head: bytes) -> bool:
-    """Whether the lines of a file that begins so end in CR alone: there is no LF, except perhaps at its very end."""
+    """Return whether lines end in CR alone: there is no LF in these first bytes, except perhaps at the very end."""
     body = head.rstrip(b"\r\n")
     return b"\r" in body and b"\n" not in body
 
 
 def with_line_feeds(content: bytes) -> bytes:
-    """Lines that end in CR alone, or in CRLF, with an LF instead; as many bytes in the first case."""
+    """Replace CR and CRLF line ends by LF. For lone CRs, the length stays the same."""
     return content.replace(b"\r", b"\n") if ends_in_cr(content) else content.replace(b"\r\n", b"\n")
 
 
 def is_text(raw: bytes, encoding: str, whole: bool = False) -> bool:
-    """Whether bytes can be read in an encoding; the last character may be cut off unless they are the `whole` file."""
+    """Return whether bytes decode as `encoding`. The last character may be cut off unless this is the `whole` file."""
     for cut in range(1 if whole else 4):
         try:
             raw[: len(raw) - cut].decode(encoding)
@@ -248,13 +253,13 @@ def is_text(raw: bytes, encoding: str, whole: bool = False) -> bool:
 
 
 def foreign_encoding(head: bytes, *, whole: bool = False) -> str:
-    """What the first bytes of a file that is not UTF-8 look like, with the name that `iconv` knows; "" for nothing known."""
+    """Return the likely encoding (`iconv` name) of a file that is not UTF-8, from its first bytes; "" if unknown."""
     encodings = (("cp949", "CP949 (Korean Windows)"), ("gb18030", "GB18030 (Chinese Windows)"))
     return next((name for encoding, name in encodings if is_text(head, encoding, whole)), "")
 
 
 def encoding_fault(content: bytes) -> str:
-    """What is wrong with the bytes of a whole document that should be UTF-8, "" for nothing."""
+    """Return the problem with a whole document that should be UTF-8, "" if there is none."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "UTF-16, but UTF-8 was expected; save it as UTF-8"
     try:
@@ -267,21 +272,21 @@ def encoding_fault(content: bytes) -> str:
 
 
 def _recode(head: bytes, name: str) -> str:
-    """What to do with a file that is not UTF-8 by its first bytes."""
+    """Return the remedy for a file that is not UTF-8, from its first bytes."""
     if head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         return "restore it from the archive"
     return f"save it as UTF-8 (`iconv -f UTF-16 -t UTF-8 {shlex.quote(name)}` into a new file) and run this again"
 
 
 def _line_ends(content: np.ndarray, flags: np.ndarray) -> np.ndarray:
-    """Where lines end: at LFs and at the end. `flags` is room for as many bools."""
+    """Return the line ends: LFs and the end of `content`. `flags` is a scratch array with as many bools."""
     line_ends = np.flatnonzero(np.equal(content, _LF, out=flags))
     whole = len(line_ends) and line_ends[-1] == len(content) - 1
     return line_ends if whole else np.append(line_ends, len(content))
 
 
 def _guess_line_ends(content: np.ndarray) -> np.ndarray | None:
-    """Where lines end, if all have the length of the first; None where that cannot be."""
+    """Return the line ends if all lines are as long as the first; None if they cannot be."""
     step = int((content[:_LONGEST_GUESS] == _LF).argmax()) + 1
     if len(content) % step or not (content[step - 1 :: step] == _LF).all():
         return None
@@ -289,7 +294,7 @@ def _guess_line_ends(content: np.ndarray) -> np.ndarray | None:
 
 
 def _slices(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
-    """Whole lines of a file in memory with their offset, about BLOCK bytes at a time."""
+    """Yield whole lines of a file in memory with their offset, about BLOCK bytes at a time."""
     array, start = np.frombuffer(content, np.uint8), 0
     while start < len(content):
         end = content.rfind(b"\n", start, start + BLOCK) + 1 if len(content) - start > BLOCK else len(content)
@@ -302,7 +307,7 @@ def _slices(content: bytes) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _next_line(file: io.FileIO, offset: int, line_end: bytes) -> int:
-    """Go on behind the next line end; returns where that is, the end of the file where there is none."""
+    """Seek past the next line end and return that offset, or the end of the file."""
     while content := file.read(BLOCK):
         if (place := content.find(line_end)) >= 0:
             return file.seek(offset + place + 1)

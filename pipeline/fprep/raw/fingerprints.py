@@ -1,7 +1,7 @@
-"""Fingerprints of released annotation files, which tell an official file from an edited copy.
+"""Fingerprints of released annotation files, to distinguish official files from edited copies.
 
-A git blob id is the SHA-1 of `blob <size>\\0` and the bytes: copies in public repositories can be compared without a
-download. Sources: blob ids of public repositories; where two unrelated ones have the same, the bytes are the released ones.
+A git blob id is the SHA-1 of `blob <size>\\0` and the bytes, so copies in public repositories can be compared without a
+download. Sources: blob ids in public repositories; if two unrelated ones agree, the bytes are the released ones.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """One known version of a file. `git_blob` may be shortened to its first digits; `edited` says what somebody changed, "" for
-    the released file. `reader` is the name of the dataset's reader."""
+    """A known version of a file.
+
+    `git_blob` may be abbreviated to its first digits. `edited` describes the changes of an edited copy, "" for the
+    released file. `reader` is the reader of the data set.
+    """
 
     reader: str
     git_blob: str
@@ -26,7 +29,7 @@ class Fingerprint:
 
 _CATEGORY, _INSHOP, _CONSUMER = "deepfashion-category", "deepfashion-inshop", "deepfashion-consumer2shop"
 
-# File name -> versions of it; files of different datasets share names.
+# File name -> known versions; files of different data sets may share a name.
 FINGERPRINTS: dict[str, tuple[Fingerprint, ...]] = {
     "list_category_cloth.txt": (
         Fingerprint(_CATEGORY, "b7170bbb72f97c56aa350d37289c963eeef1914a", 882,
@@ -73,7 +76,7 @@ FINGERPRINTS: dict[str, tuple[Fingerprint, ...]] = {
 
 
 def git_blob(path: Path) -> str:
-    """The git blob id of a file: 40 hex digits. Raises `OSError`."""
+    """Return the git blob id of a file: 40 hex digits. Raises `OSError`."""
     with open(path, "rb") as file:
         digest = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size, usedforsecurity=False)
         while content := file.read(1 << 20):
@@ -82,7 +85,7 @@ def git_blob(path: Path) -> str:
 
 
 def known_version(path: Path) -> Fingerprint | None:
-    """The known version that a file is, by its name and bytes; None for one that nobody recorded."""
+    """Return the known version of a file, by its name and bytes; None if it is unknown."""
     versions = FINGERPRINTS.get(path.name, ())
     if not versions:
         return None

@@ -1,8 +1,8 @@
-"""The raw folder as a reader sees it: strict lines from bytes, and an account of every line.
+"""The raw folder as a reader sees it: strict lines of bytes, and an account of every line.
 
-Annotation files are split at LF (or CRLF; at CR where there is no LF) and at nothing else. Whatever a reader does with a line, it says so here; at the
-end of a conversion the law of rows is checked for each file:
-lines = kept + rejected + superseded + left out + joined + header + blank.
+Annotation files are split only at LF or CRLF (at CR if there is no LF). Readers report here what they do with each
+line, and the conversion ends with the row accounting of each file: lines = kept + rejected + superseded + left out +
+joined + header + blank.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from fschemas.landmarks import LandmarkSet
 from fschemas.vocabularies import Vocabulary
 from fschemas.walk import Walked, is_below, is_stored_by_content, is_utf8, list_folder, readable, walk
 
-_MAX_COUNTED = 100_000  # names whose way of differing is looked at
-MAX_RAW = 4096  # bytes of a rejected line that are kept
-# Images stand beside such a folder, not in it.
+_MAX_COUNTED = 100_000  # names that are classified by kind of difference
+MAX_RAW = 4096  # bytes to keep of a rejected line
+# Images are next to such a folder, not in it.
 ANNOTATION_FOLDERS = ("Annotations", "Anno_coarse", "Anno_fine", "Anno", "Eval", "split")
 
 MISNAMED = "the name of this file or of a folder above it is not UTF-8; rename it"
 
-# How a line that is neither kept nor rejected is accounted for.
+# Categories of lines that are neither kept nor rejected.
 ACCOUNTS = ("superseded", "left_out", "joined", "header", "blank")
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that is not in the table: the row, the place of the fault (usually the same line), the rule and what was found."""
+    """A rejected row: the row, the location of the problem (usually the same line), the rule and the value found."""
 
     row: RawLine
     place: RawLine
@@ -49,17 +49,18 @@ class Reject:
 
 @dataclass
 class RawFolder:
-    """What a reader gets: the given folders, their common root, and the books.
+    """Input of a reader: the given folders, their common root, and the row accounting.
 
-    `files` are the annotation files read so far, `rejects` the rows refused, `warnings` counts of things kept but worth a
-    look, `notes` sentences for the report, `totals` what was found where a total is published, `vocabularies` those that only
-    the raw files know, by column. `mapping` holds what the user says with `--map`, `workers` how many processes a reader may
-    start (0: one per core), `progress` takes (done, total) of the reading. `guessed` are columns by the key of `--map` that
-    would have named them, `instances` says that several rows show the same image. `box_form` is how the files write boxes
-    (`fprep.readers.units`), `landmark_set` and `column_groups` what only they know, `splits_are_given` says that none is cut from train
-    although the reader may leave that to `convert`. `aside` is for the wide columns of more rows than memory
-    may hold, where a reader makes it; its file then lies below `scratch`. `follow_links`: whether files behind links that leave
-    the root may be read. `walked` counts what `walk` passed over.
+    `files` are the annotation files read so far, `rejects` the rejected rows, `warnings` counts of suspicious rows that
+    were kept, `notes` sentences for the report, `totals` the row counts to compare with published ones, `vocabularies`
+    those that only the raw files define, by column. `mapping` contains the `--map` options, `workers` is the number of
+    processes a reader may start (0: one per core), `progress` is called with (done, total) while reading. `guessed` are
+    guessed columns by the `--map` key that sets them; `instances` means that several rows show the same image.
+    `box_form` is the box format of the files (`fprep.readers.units`); `landmark_set` and `column_groups` are set if
+    only the files determine them; `splits_are_given` means that no split is cut from train, even if the reader leaves
+    splits to `convert`. `aside`, created by readers with wide columns for more rows than fit in memory, spills to a
+    file below `scratch`. With `follow_links`, files behind links that leave the root may be read. `walked` counts the
+    entries that `walk` skipped.
     """
 
     given: tuple[Path, ...]
@@ -92,7 +93,7 @@ class RawFolder:
 
     @classmethod
     def open(cls, raw: Sequence[Path], *, follow_links: bool = False) -> RawFolder:
-        """Resolve what the user gave; raises `UsageError` if a path does not exist. The root is the common parent of all."""
+        """Resolve the user's paths. Raises `UsageError` if one does not exist. The root is their common parent."""
         if not raw:
             raise UsageError("no raw folder given; name at least one folder or annotation file")
         given: list[Path] = []
@@ -112,30 +113,30 @@ class RawFolder:
         return cls(tuple(sorted(given)), Path(os.path.commonpath(homes)), follow_links)
 
     def walk(self, folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-        """`fschemas.walk.walk` under the rule of this conversion about links."""
+        """Walk a folder with `fschemas.walk.walk`, under the link policy of this conversion."""
         return walk(folder, follow_links=self.follow_links, walked=self.walked)
 
     def folders_in(self, folder: Path) -> list[Path]:
-        """The folders in a folder, links to folders among them, by name; junk and hidden ones are left out."""
+        """Return the subfolders, including links to folders, by name; without junk and hidden ones."""
         found = list_folder(folder)
         return [folder / name for name in sorted([*found.folders, *found.linked])]
 
     @cached_property
     def images(self) -> ImageFinder:
-        """Finds images below the root by names that may be spelled differently on the disk."""
+        """Finder of images below the root, which tolerates spelling differences between annotation and disk."""
         return ImageFinder(str(self.root))
 
     def has_image(self, folder: Path, name: str) -> bool:
-        """Whether the folder, which lies below the root, has a file of that name or nearly that."""
+        """Return whether the folder, which is below the root, has a file with this name or a similar one."""
         return self.images.has("/".join((*folder.relative_to(self.root).parts, name)))
 
     def close(self) -> None:
-        """Give up what was put aside."""
+        """Discard the spilled columns."""
         if self.aside is not None:
             self.aside.close()
 
     def name_of(self, path: Path) -> str:
-        """The path relative to the root, with `/`; bytes that are not UTF-8 become escapes, and `path_of` knows what they were."""
+        """Return the path relative to the root, with `/`. Escapes bytes that are not UTF-8; inverse: `path_of`."""
         name = path.relative_to(self.root).as_posix()
         text = name if name.isascii() else readable(name)
         if text != name:
@@ -143,11 +144,11 @@ class RawFolder:
         return text
 
     def path_of(self, name: str) -> Path:
-        """The path that `name_of` made the name of."""
+        """Return the path for a result of `name_of`."""
         return self._odd_paths.get(name) or self.root / name
 
     def check_link(self, path: Path) -> None:
-        """Raise `UsageError` for an annotation file behind a link that leaves the raw folders, unless links are followed."""
+        """Raise `UsageError` if an annotation file is outside the raw folders by a link, unless links are followed."""
         real = os.path.realpath(path)
         inside = any(is_below(real, str(folder)) for folder in (self.root, *self.given))
         if not (self.follow_links or inside or is_stored_by_content(real)):
@@ -155,7 +156,7 @@ class RawFolder:
             raise UsageError(f"{name}: a symbolic link leads out of the raw folder, to {real}; {HOW_TO_FOLLOW}")
 
     def open_file(self, path: Path) -> RawFile:
-        """Read an annotation file and enter it into the books; a byte order mark and line ends other than LF are noted."""
+        """Open an annotation file and account for it. A byte order mark and line ends other than LF are noted."""
         name = self.name_of(path)
         if name not in self.files:
             self.check_link(path)
@@ -166,7 +167,7 @@ class RawFolder:
         return self.files[name]
 
     def read_document(self, path: Path, limit: int) -> bytes:
-        """The bytes of an annotation file of one row, at most `limit` + 1 of them; raises `CannotOpen`."""
+        """Return at most `limit` + 1 bytes of a one-row annotation file. Raises `CannotOpen`."""
         opened = open_inside(str(self.root), path.relative_to(self.root).as_posix(), follow_links=self.follow_links)
         try:
             return read_all(opened.descriptor, min(opened.size, limit + 1))
@@ -174,10 +175,10 @@ class RawFolder:
             os.close(opened.descriptor)
 
     def count_documents(self, pattern: str, count: int, account: str = "") -> None:
-        """Enter annotation files of one row each into the books, as one entry: a million of them are not kept in memory.
+        """Account for one-row annotation files as a single entry, because a million entries would not fit in memory.
 
-        `pattern` is the folder that they all stand in, relative to the root, with the rest of the name as `*.json`: it is
-        what `document_pattern` makes of each row's `source_file`. With `account` (one of ACCOUNTS) they are no rows.
+        `pattern` is their folder relative to the root, with `*.json` in place of the file name: the result of
+        `document_pattern` for each row's `source_file`. With `account` (one of ACCOUNTS), they are not rows.
         """
         counts = self.documents.setdefault(pattern, Counter())
         counts["lines"] += count
@@ -185,12 +186,12 @@ class RawFolder:
             counts[account] += count
 
     def account(self, file: str, account: str) -> None:
-        """Enter one row of a file or document under one of ACCOUNTS."""
+        """Count one row of a file or document under one of ACCOUNTS."""
         books = self.files[file].accounts if file in self.files else self.documents[document_pattern(file)]
         books[account] += 1
 
     def line(self, file: str, number: int) -> RawLine:
-        """A line by the names that a row has of it; the start of a document is read again."""
+        """Return a line by the file and number that a row has for it; the start of a document is read again."""
         if file in self.files:
             return self.files[file].line(number)
         try:
@@ -199,33 +200,36 @@ class RawFolder:
             return RawLine(file, number, 0, b"")
 
     def option(self, key: str, known: Collection[str], default: str) -> str:
-        """`chosen_option` of this conversion."""
+        """Return `chosen_option` for this conversion."""
         return chosen_option(self.mapping, key, known, default)
 
     def prefix_of(self, folder: Path) -> str:
-        """What makes a path below `folder` one from the root: its name and a `/`, or "" for the root itself."""
+        """Return the prefix for paths in `folder`, relative to the root: its name and `/`, or "" for the root."""
         return "" if folder == self.root else f"{self.name_of(folder)}/"
 
     def nothing_found(self, message: str) -> UsageError:
-        """The error to raise if the given folders hold nothing to read; `message` says what was expected."""
+        """Return the error for folders without readable data; `message` describes what was expected."""
         return UsageError(f"{', '.join(map(str, self.given))}: {message}")
 
     def reject(self, row: RawLine, rule: str, message: str, column: str = "", found: str = "", *, place: RawLine | None = None,
                rules: tuple[str, ...] = ()) -> None:  # fmt: skip
-        """Refuse a row, often with `*fault`. `message` says what is wrong, but not where; `place` is where, if not in the row's own line."""
+        """Reject a row, often with `*fault`.
+
+        `message` describes the problem without its location. `place` is the location, if it is not the row's own line.
+        """
         where = place or row
         message = f"{where}: {message}; row rejected"
         self.rejects.append(Reject(row, where, rule, message, column, found[:200], rules or (rule,)))
 
     def warn(self, rule: str, place: object) -> None:
-        """Count something that is kept; the first ten places are named in the report."""
+        """Count a suspicious row that is kept. The report lists the first ten locations."""
         self.warnings[rule] += 1
         places = self.examples.setdefault(rule, [])
         if len(places) < 10:
             places.append(str(place))
 
     def tell_near(self, names: Mapping[str, str]) -> None:
-        """Count and note images that were taken although their names differ; `names` are as annotated: as on the disk."""
+        """Note and count images found under a similar name. `names` maps annotated names to names on disk."""
         if not names:
             return
         kinds = Counter(HOW[difference_of(*pair)] for pair, _ in zip(names.items(), range(_MAX_COUNTED), strict=False))
@@ -239,11 +243,11 @@ class RawFolder:
             self.warn("near_image_name", f"{name} -> {path}")
 
     def join(self, rows: str, column: str, file: str, numbers: list[int]) -> None:
-        """Say that `column` of the i-th row line of file `rows` stands in line `numbers[line - 1]` of `file` (0: nowhere)."""
+        """Record that `column` of line i of file `rows` is in line `numbers[i - 1]` of `file` (0: missing)."""
         self.joins.setdefault(rows, {})[column] = (file, numbers)
 
     def place(self, row: RawLine, column: str) -> RawLine:
-        """The line where a column of a row stands."""
+        """Return the line that contains a column of a row."""
         for prefix, (file, numbers) in self.joins.get(row.file, {}).items():
             if column.startswith(prefix) and numbers[row.number - 1]:
                 return self.line(file, numbers[row.number - 1])
@@ -251,7 +255,7 @@ class RawFolder:
 
 
 def chosen_option(mapping: Mapping[str, str], key: str, known: Collection[str], default: str) -> str:
-    """What `--map KEY=` says, else `default`; raises `UsageError` for a value that is not `known`."""
+    """Return the value of `--map KEY=`, else `default`. Raises `UsageError` if the value is not `known`."""
     value = mapping.get(key, default)
     if value in known:
         return value
@@ -259,26 +263,26 @@ def chosen_option(mapping: Mapping[str, str], key: str, known: Collection[str], 
 
 
 def real_path(path: Path) -> Path:
-    """The path without links. Unlike `Path.resolve` it raises nothing for a link that leads to itself."""
+    """Resolve all links. Unlike `Path.resolve`, does not raise for a link to itself."""
     return Path(os.path.realpath(path))
 
 
 def absent(path: Path) -> str:
-    """Why nothing is at a path: there is nothing, or a link leads nowhere."""
+    """Return why a path does not exist: it is missing, or a broken link."""
     if path.is_symlink():
         return f"a link to {path.readlink()}, which leads nowhere"
     return "no such file or folder"
 
 
 def document_pattern(name: str) -> str:
-    """`labels/romantic/123.json` is one of `labels/romantic/*.json`."""
+    """Return the pattern of a document: `labels/romantic/123.json` -> `labels/romantic/*.json`."""
     folder, _, last = name.rpartition("/")
     suffix = last.rpartition(".")[2]
     return f"{folder}/*.{suffix}" if folder else f"*.{suffix}"
 
 
 def text_fault(line: RawLine) -> tuple[str, str] | None:
-    """Rule and message for a line that is too long, quoted or not UTF-8, else None."""
+    """Return rule and message for a line that is too long, quoted or not UTF-8, else None."""
     if len(line.content) > MAX_LINE:
         return "line_too_long", f"the line has more than {MAX_LINE} bytes"
     if b'"' in line.content:

@@ -1,8 +1,8 @@
-"""From the image that an annotation names to the file on the disk, where the two are spelled differently.
+"""Find the file on disk for an annotated image name, even if the two are spelled differently.
 
-Archives change names on their way: macOS decomposes accents and Hangul (NFD), Windows writes `\\` and forgets letter case, web
-tools write `%20` and `&amp;`, a conversion makes `.png` of `.jpg`, and tables leave extensions out. A file that is named exactly
-is always taken. Another is taken only where it is the one that comes nearest, and nobody else names it.
+Archives change names in transit: macOS decomposes accents and Hangul (NFD), Windows writes `\\` and ignores letter
+case, web tools write `%20` and `&amp;`, a conversion turns `.jpg` into `.png`, and tables omit extensions. An exact
+match always wins. Another file is used only if it is the single closest match and no other annotation refers to it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from urllib.parse import unquote
 from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.walk import list_folder
 
-MAX_LISTED = 300_000  # names of a folder among which a look at a foreign folder searches
-HOW = ("the same", "Unicode form", "letter case", "escapes", "extension")  # ways to differ, the least first
+MAX_LISTED = 300_000  # maximum names in a folder for inexact matches
+HOW = ("the same", "Unicode form", "letter case", "escapes", "extension")  # kinds of difference, smallest first
 
 _ABSOLUTE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -27,14 +27,17 @@ _DOTS = re.compile(r"(^|(?<=/))(\./)+")
 
 
 def clean_path(text: str) -> str:
-    """An image path with `/` for `\\` and without `./`; everything else stays."""
+    """Normalize an image path: `/` instead of `\\`, no `./`; everything else is kept."""
     if "\\" in text:
         text = re.sub(r"\\+", "/", text)
     return _DOTS.sub("", text) if "./" in text else text
 
 
 def image_path_fault(path: str) -> tuple[str, str] | None:
-    """Rule and message for an image path that must not be opened, else None. Paths are relative, with `/`, inside the root."""
+    """Return rule and message for an image path that must not be opened, else None.
+
+    Paths must be relative, use `/`, and stay inside the root.
+    """
     if not path or path.endswith("/"):
         return "bad_path", f"the image path {path!r} names no file"
     if _ABSOLUTE.match(path):
@@ -50,7 +53,7 @@ def image_path_fault(path: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A file that is spelled nearly as asked: its path from the root, and the largest difference, an index of HOW."""
+    """A file with a similar name: its path from the root, and the largest difference, an index into HOW."""
 
     path: str
     difference: int
@@ -58,16 +61,16 @@ class Near:
 
 @dataclass
 class Matches:
-    """For names whose file is missing: the file that is taken instead, or a sentence on why the near ones are not."""
+    """Matches for names of missing files: the file to use instead, or the reason why no similar file is used."""
 
     found: dict[str, Near] = field(default_factory=dict[str, Near])
     refused: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class ImageFinder:
-    """Finds files below `root` (a real path) by names that may be spelled differently; folders are listed once.
+    """Find files below `root` (a real path) by name, with tolerance for spelling. Each folder is listed once.
 
-    Of a folder at most `limit` names are looked at.
+    At most `limit` names of a folder are considered.
     """
 
     def __init__(self, root: str, limit: int | None = None) -> None:
@@ -75,11 +78,11 @@ class ImageFinder:
         self._listings: dict[str, _Names] = {}
 
     def has(self, path: str) -> bool:
-        """Whether there is such a file, or one with nearly this name."""
+        """Return whether the file, or one with a similar name, exists."""
         return os.path.lexists(os.path.join(self.root, path)) or bool(self.near(path))
 
     def near(self, path: str) -> list[Near]:
-        """All files that come nearest to the name, by path; the exact one alone if it is there."""
+        """Return all closest matches, sorted by path; only the exact match if it exists."""
         found = list(self._search("", path.split("/"), 0))
         if not found and ("%" in path or "&" in path):  # an escaped `/`
             decoded = clean_path(_unescaped(path))
@@ -89,12 +92,15 @@ class ImageFinder:
         return sorted((near for near in found if near.difference == least), key=lambda near: near.path)
 
     def only(self, path: str) -> str | None:
-        """The file of that name, or the only one that comes near; None for a path that must not be opened."""
+        """Return the exact or the only closest match; None if there is none or the path must not be opened."""
         near = self.near(path) if image_path_fault(path) is None else []
         return near[0].path if len(near) == 1 else None
 
     def match(self, missing: Iterable[str], named: Collection[str]) -> Matches:
-        """Files for the `missing` names. `named` are the names whose files are there: these files are nobody else's."""
+        """Match the `missing` names to files.
+
+        `named` are the names of existing files, which are not available as matches.
+        """
         result = Matches()
         near = {name: found for name in missing if (found := self.near(name))}
         claims: dict[str, list[str]] = {}
@@ -138,7 +144,7 @@ class ImageFinder:
 
 
 class _Names:
-    """The names in one folder, by what is compared of them."""
+    """The names in one folder, by the keys they are compared by."""
 
     def __init__(self, folders: list[str], files: list[str]) -> None:
         self.folders: dict[str, list[str]] = {}
@@ -152,11 +158,11 @@ class _Names:
                 self.stems.setdefault(_compared(stem), []).append(name)
 
     def folders_like(self, name: str) -> Iterator[tuple[str, int]]:
-        """Folders that compare equal, and how they differ."""
+        """Yield matching folders, with the kind of difference."""
         yield from ((found, _difference(name, found)) for found in self.folders.get(_compared(name), ()))
 
     def files_like(self, name: str) -> Iterator[tuple[str, int]]:
-        """Files that compare equal; if there are none, images that do without their extension."""
+        """Yield matching files, with the kind of difference; if there are none, images that match without extension."""
         found = self.files.get(_compared(name))
         if found:
             yield from ((other, _difference(name, other)) for other in found)
@@ -166,7 +172,7 @@ class _Names:
 
 
 def _stem(name: str) -> str:
-    """The name without the extension of an image."""
+    """Return the name without its image extension."""
     stem, dot, suffix = name.rpartition(".")
     return stem if stem and f"{dot}{suffix}".lower() in IMAGE_EXTENSIONS else name
 
@@ -179,12 +185,12 @@ def _unescaped(name: str) -> str:
 def _compared(name: str) -> str:
     if name.isascii() and "%" not in name and "&" not in name:
         return name.lower().strip()
-    name = _unescaped(name.casefold())  # before, so that `&EACUTE;` is an escape too
+    name = _unescaped(name.casefold())  # before unescaping, so that `&EACUTE;` is an escape too
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
 
 
 def difference_of(path: str, other: str) -> int:
-    """How two paths of one image differ, an index of HOW."""
+    """Return the difference between two paths of one image, an index into HOW."""
     parts, others = path.split("/"), other.split("/")
     pairs = zip(parts, others, strict=False)
     least = max((_difference(*pair) for pair in pairs if _compared(pair[0]) == _compared(pair[1])), default=0)
@@ -192,7 +198,7 @@ def difference_of(path: str, other: str) -> int:
 
 
 def _difference(name: str, other: str) -> int:
-    """How two names that compare equal differ, an index of HOW."""
+    """Return the difference between two matching names, an index into HOW."""
     if name == other:
         return 0
     name, other = unicodedata.normalize("NFC", name), unicodedata.normalize("NFC", other)

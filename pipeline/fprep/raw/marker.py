@@ -1,4 +1,4 @@
-"""How a raw folder says that its images are synthetic: the writers put a file there, convert and doctor look for it."""
+"""Marker file of synthetic raw trees: the generators write it, convert and doctor look for it."""
 
 MARKER = "SYNTHETIC.txt"
 """File at the root of a synthetic raw tree; `fprep convert` records in the table that its images are synthetic."""

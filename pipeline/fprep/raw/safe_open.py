@@ -1,6 +1,6 @@
-"""Opening files of a raw folder: never out of it by a link unless that was asked for, never a pipe or device, never blocking.
+"""Safe opening of files in a raw folder: no links out of it unless allowed, no pipes or devices, no blocking.
 
-Images and annotation documents are opened here and nowhere else, by `convert`, `shard`, `audit`, `report` and `export` alike.
+All commands (`convert`, `shard`, `audit`, `report`, `export`) open images and annotation documents through this module.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ HOW_TO_FOLLOW = "if you trust the folder, follow its links with --follow-links"
 
 
 class CannotOpen(Exception):
-    """A file that is not opened: `rule` (`missing_image`, `path_escape`, `image_not_a_file`, `unreadable_image`), `message`
-    without the name, and what was `found`."""
+    """Raised for a file that is not opened.
+
+    `rule` is `missing_image`, `path_escape`, `image_not_a_file` or `unreadable_image`; `message` excludes the name;
+    `found` is the value found.
+    """
 
     def __init__(self, rule: str, message: str, found: str) -> None:
         super().__init__(message)
@@ -32,7 +35,7 @@ class CannotOpen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open regular file: its descriptor, its size in bytes, and whether a link led out of the root to it."""
+    """An open regular file: its descriptor, its size in bytes, and whether it is outside the root, by a link."""
 
     descriptor: int
     size: int
@@ -42,9 +45,9 @@ class Opened:
 def open_inside(root: str, name: str, *, follow_links: bool = False) -> Opened:
     """Open the regular file `root/name`; `root` is a real path, without links.
 
-    Links that stay inside are followed, and so are those into a store that names files by their content (see
-    `fschemas.walk.is_stored_by_content`); any other that leaves the root only with `follow_links`. Raises `CannotOpen`, and
-    `OSError` for an input/output error of the disk.
+    Links that stay inside are followed, and so are links into a content-addressed store (see
+    `fschemas.walk.is_stored_by_content`); others that leave the root only with `follow_links`. Raises `CannotOpen`, and
+    `OSError` for an I/O error of the disk.
     """
     if "\0" in name:
         raise CannotOpen("missing_image", "no file has a name with a zero byte", repr(name))
@@ -58,10 +61,10 @@ def open_inside(root: str, name: str, *, follow_links: bool = False) -> Opened:
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise_unopened(error, name)
-    if descriptor < 0:  # a link, in the folder's path or in the file's place: it may lead somewhere else inside
+    if descriptor < 0:  # a link, in the folder's path or at the file itself: its target may still be inside
         path = os.path.realpath(os.path.join(root, name))
         outside = not is_below(path, root)
-        if outside and not os.path.lexists(path):  # what no option would help
+        if outside and not os.path.lexists(path):  # no option would help
             raise CannotOpen("missing_image", f"a link to {path}, which does not exist", name)
         if outside and not follow_links and not is_stored_by_content(path):
             message = f"a symbolic link leads out of the raw root, to {path}; {HOW_TO_FOLLOW}"
@@ -80,15 +83,15 @@ def open_inside(root: str, name: str, *, follow_links: bool = False) -> Opened:
 
 
 def follows_links(metadata: Mapping[str, Any]) -> bool:
-    """Whether a table was converted with `--follow-links`, which holds for everybody who opens its images later."""
+    """Return whether a table was converted with `--follow-links`, which then also applies to later commands."""
     options: Mapping[str, Any] = metadata.get("options") or {}
     return options.get("follow_links") is True
 
 
 def read_all(descriptor: int, size: int) -> bytes:
-    """All bytes of an open file of about `size` bytes, and one more where it has grown."""
+    """Return all bytes of an open file of about `size` bytes, plus one if it has grown."""
     content = os.read(descriptor, size + 1)
-    while 0 < len(content) < size:  # Linux gives at most 2 GiB at once, network file systems less
+    while 0 < len(content) < size:  # Linux reads at most 2 GiB at once, network file systems less
         more = os.read(descriptor, size - len(content))
         if not more:
             break
@@ -97,7 +100,7 @@ def read_all(descriptor: int, size: int) -> bytes:
 
 
 def raise_unopened(error: OSError, name: str) -> NoReturn:
-    """Raise `CannotOpen` for an error that is the file's own, and anything else as it is."""
+    """Raise `CannotOpen` for an error of the file itself; raise any other error unchanged."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
         raise CannotOpen("missing_image", "the image is missing", name) from None
     if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR):

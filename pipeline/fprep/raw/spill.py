@@ -1,7 +1,7 @@
-"""Wide columns of many rows, put aside while the narrow ones are looked at: what a million outlines need is disk, not memory.
+"""Wide columns spilled to disk while the narrow ones are processed: a million outlines do not fit in memory.
 
-A reader puts them batch by batch and gives each row of its frame the number of its place here, in a column `PLACE`. `convert`
-takes them again where it checks and writes rows, some thousands at a time.
+A reader adds batches and stores the spill row of each row of its frame in the column `PLACE`. `convert` reads them
+back, some thousands at a time, when it checks and writes rows.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-PLACE = "aside"  # column of the number of a row among all that were put
-IN_MEMORY = 64 << 20  # bytes that stay in memory
+PLACE = "aside"  # column with the row number in the spill file
+IN_MEMORY = 64 << 20  # bytes kept in memory
 
 
 class Aside:
-    """Batches of rows in a file without a name below `folder` (None: where the system keeps temporary files)."""
+    """Batches of rows in an unnamed temporary file in `folder` (None: the default temporary directory)."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder and str(folder))  # noqa: SIM115 - lives as long as the conversion
-        self._offsets = [0]  # bytes before each batch, and in all
-        self._starts = [0]  # rows before each batch, and in all
+        self._offsets = [0]  # bytes before each batch; last: total
+        self._starts = [0]  # rows before each batch; last: total
         self.schema: dict[str, pl.DataType] = {}
 
     def put(self, batch: bytes) -> pl.Series:
-        """Put rows, an Arrow stream of the same columns each time; their places. Raises `OSError` for what the disk refuses."""
+        """Append an Arrow stream, always with the same columns. Return the row numbers. Raises `OSError`."""
         frame = pl.read_ipc_stream(batch)
         assert self.schema in ({}, dict(frame.schema))
         self.schema = dict(frame.schema)
@@ -42,11 +42,11 @@ class Aside:
         return pl.Series(PLACE, np.arange(self._starts[-2], self._starts[-1], dtype=np.uint32))
 
     def close(self) -> None:
-        """Give up the rows."""
+        """Discard the rows."""
         self._file.close()
 
     def take(self, places: pl.Series) -> pl.DataFrame:
-        """The rows at these places, which ascend."""
+        """Return the rows with these numbers, which must be ascending."""
         wanted = places.to_numpy()
         assert (wanted[1:] > wanted[:-1]).all(), "rows have changed their order"
         numbers = np.searchsorted(self._starts, wanted, side="right") - 1
