@@ -1,4 +1,4 @@
-"""What a task says of single images unless its folder has an `answer.py` of its own: nothing."""
+"""Defaults for tasks without an `answer.py`: single images cannot be predicted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def answer(task: Task, results: Results, number: int, category: str | None = Non
 
 
 def draw(task: Task, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-    """The image as it is."""
+    """Return the image unchanged."""
     del task, answer
     return image
 
 
 def check_category(task: Task, category: str | None) -> None:
-    """Raise `UsageError` for any category."""
+    """Raise `UsageError` if a category is given."""
     if category is not None:
         raise UsageError(f"the task {task.name} takes no category; leave --category out")

@@ -1,4 +1,4 @@
-"""Whether annotations hold anything that can be learned or measured: what several tasks ask before their first step."""
+"""Checks that annotations contain labels to train or evaluate on; several tasks run them before the first step."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fschemas.landmarks import LandmarkSet, Visibility
 from ftrain.data.types import Rows
 from ftrain.metrics.normalized_error import normalized_distances
 
-_LEAST_RANKED = 3  # recall@3 says nothing of so few attributes
+_LEAST_RANKED = 3  # recall@3 is meaningless with so few attributes
 
 
 def has_coordinates(annotation: dict[str, Any]) -> bool:
-    """Whether a landmark is located."""
+    """Whether any landmark has coordinates."""
     return bool((np.asarray(annotation["landmark_visibility"]) >= Visibility.OCCLUDED.value).any())
 
 
 def counts_for_error(annotation: dict[str, Any], landmarks: LandmarkSet) -> bool:
-    """Whether the normalized error counts a landmark: a visible one, on an image whose normalizing distance is known."""
+    """Whether any landmark counts for the normalized error: visible, in an image with a known normalizing distance."""
     points = np.stack([annotation["landmark_x"], annotation["landmark_y"]], axis=-1)[None]
     seen = np.asarray(annotation["landmark_visibility"])[None]
     garments, width, height = [annotation["garment"]], [annotation["width"]], [annotation["height"]]
@@ -28,9 +28,9 @@ def counts_for_error(annotation: dict[str, Any], landmarks: LandmarkSet) -> bool
 
 
 def has_attributes(rows: Rows, groups: Sequence[Sequence[int]] = (), count: int | None = None) -> bool:
-    """Whether an image has a positive attribute; with exclusive `groups` exactly one of a group.
+    """Whether any image has a positive attribute or, with exclusive `groups`, exactly one of a group.
 
-    With the `count` of attributes there must be enough of them to be ranked, unless they are in groups.
+    If the `count` of attributes is given and there are no groups, there must also be more than three to rank.
     """
     if count is not None and not groups and count <= _LEAST_RANKED:
         return False
@@ -42,5 +42,5 @@ def has_attributes(rows: Rows, groups: Sequence[Sequence[int]] = (), count: int 
 
 
 def has_pairs(names: np.ndarray) -> bool:
-    """Whether a name stands twice."""
+    """Whether any name occurs twice."""
     return len(set(names.tolist())) < len(names)

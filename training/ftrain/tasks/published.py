@@ -1,4 +1,4 @@
-"""What dataset.json says of the data sets that the tasks were published on, for a network that is built without a shard set."""
+"""Contents of dataset.json for the data sets the tasks were published on, to build a network without a shard set."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fschemas.vocabularies import vocabulary
 def published_dataset(
     groups: tuple[str, ...], landmarks: LandmarkSet | None = None, *, items: int = 0, **vocabularies: str
 ) -> dict[str, Any]:
-    """The part of dataset.json that a task is built from.
+    """Return the part of dataset.json that a task is built from.
 
-    `groups` are column groups, `vocabularies` the names of those that `fschemas` knows by what they are for, `items` how many
-    products there are in training.
+    `groups` are column groups, `vocabularies` map a purpose to the name of a vocabulary in `fschemas`, `items` is the
+    number of training products.
     """
     return {
         "column_groups": list(groups),

@@ -1,8 +1,8 @@
-"""What a task is: a module whose forward gives losses, with the encoder of its samples. A task knows nothing of devices, ranks,
-optimizers, averaging or files.
+"""The task contract: an `nn.Module` whose `forward` returns losses, plus the encoder that turns samples into inputs.
 
-A new model is one folder in `ftrain/tasks/`: `task.py` with a subclass of `Task`, `config.py` with its configuration, and the
-modules in which `part` looks for what is done with its predictions. The command line finds it by its `name`.
+A task knows nothing about devices, ranks, optimizers, EMA or files. A new model is one folder in `ftrain/tasks/`:
+`task.py` with a subclass of `Task`, `config.py` with its configuration, and the modules that `part` searches for
+metrics, reports and predictions. The command line finds it by its `name`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ftrain.tasks import check_task_name, task_names
 _MODULES = {
     "measure": "metrics", "report": "report", "summary": "report", "answer": "answer", "draw": "answer", "check_category": "answer",
 }  # fmt: skip
-_ROTATIONS = (-10.0, 10.0)  # degrees, if rotations are asked for and the configuration has none
+_ROTATIONS = (-10.0, 10.0)  # degrees, if rotations are requested and the configuration has none
 Part = Literal["measure", "report", "summary", "answer", "draw", "check_category"]
 
 
 @dataclass(frozen=True)
 class Views:
-    """What test-time augmentation averages over: the plain image and these.
+    """Views averaged by test-time augmentation, in addition to the plain image.
 
-    `flip`: each view is flipped left to right as well. `rotations`: degrees; positive ones take the y axis towards the x axis.
-    `scales`: factors by which the image is enlarged around its center.
+    `flip`: also flip each view left to right. `rotations`: degrees; positive angles rotate the y axis toward the x
+    axis. `scales`: factors by which the image is enlarged around its center.
     """
 
     flip: bool = False
@@ -46,15 +46,15 @@ class Views:
 
 
 class Task(nn.Module):
-    """Base of all models. Subclasses set the class variables and write the abstract methods."""
+    """Base class of all models. Subclasses set the class variables and implement the abstract methods."""
 
     name: ClassVar[str]
-    needs: tuple[str, ...]  # column groups of a shard set; those of an instance follow its configuration and labels
+    needs: tuple[str, ...]  # required column groups; those of an instance depend on its configuration and labels
     Config: ClassVar[type[TaskConfig]]
 
-    selected_by: tuple[str, Literal["min", "max"]]  # the metric that chooses the best checkpoint
-    key_metrics: tuple[str, ...] = ()  # what runs are compared by, most important first: see `ftrain.use.key_metrics`
-    view_kinds: ClassVar[tuple[str, ...]] = ()  # fields of `Views` that `predict` can average over
+    selected_by: tuple[str, Literal["min", "max"]]  # metric that selects the best checkpoint
+    key_metrics: tuple[str, ...] = ()  # metrics for comparing runs, most important first; see `ftrain.use.key_metrics`
+    view_kinds: ClassVar[tuple[str, ...]] = ()  # fields of `Views` supported by `predict`
     encoder: Encoder  # picklable; runs in workers
 
     def __init__(self, config: TaskConfig, dataset: dict[str, Any]) -> None:
@@ -67,28 +67,28 @@ class Task(nn.Module):
 
     @classmethod
     def needed_groups(cls, config: TaskConfig) -> tuple[str, ...]:
-        """The column groups that a configuration needs: `needs`, unless a task has several targets, and those of its view."""
+        """Return the column groups a configuration needs: `needs`, unless overridden, and those of its view."""
         return (*cls.needs, *config.groups_to_view())
 
     def label_groups(self) -> tuple[str, ...]:
-        """The column groups without which a sample cannot be evaluated: what a set must agree on with a trained task."""
+        """Return the column groups needed for evaluation, which a shard set must have in common with a trained task."""
         return self.needs
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """The rows of a split that this task uses; all of them unless a subclass says otherwise."""
+        """Return the rows of a split that this task uses; all of them by default."""
         del config, columns
         return rows
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
-        """The splits of a shard set that together are the split a user names: retrieval evaluates query and gallery at once."""
+        """Return the splits that make up the split given by the user, such as query and gallery for retrieval."""
         del known
         return (split,)
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """What the samplers `balanced` and `identities` go by: one string per row of the index, "" for unknown."""
+        """Return labels for the samplers `balanced` and `identities`: one string per row of the index, "" if unknown."""
         del config, columns
         return None
 
@@ -96,45 +96,51 @@ class Task(nn.Module):
     def names_to_learn(
         cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray
     ) -> dict[str, list[str]]:
-        """Names that a model has classes for and that only the training `rows` tell, such as items: {"item": [...]}.
+        """Return class names that only the training `rows` provide, such as items: {"item": [...]}.
 
-        A task finds them under `names` in the dataset.json that it is built with; the run folder keeps them there.
+        The task finds them under `names` in the dataset.json it is built with; the run folder stores them there.
         """
         del config, columns, rows
         return {}
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
-        """What dataset.json would say (see `ftrain.tasks.published`) of the data set that the task was published on.
+        """Return the dataset.json of the data set the task was published on (see `ftrain.tasks.published`).
 
-        `ftrain summary` builds a network on it when there is no shard set. Raises `UsageError` if there is none.
+        `ftrain summary` builds the network from it if there is no shard set. Raises `UsageError` if there is none.
         """
         del config
         raise UsageError(f"the task {cls.name} has no published data set; give --shards SHARDS")
 
     def check_training(self, rows: Rows) -> list[str]:
-        """What will not be learned from these rows, a sentence each; raises `UsageError` if nothing at all can be learned."""
+        """Return a warning for each label that these rows cannot train. Raises `UsageError` if no label can be trained."""
         del rows
         return []
 
     def check_validation(self, rows: Rows) -> None:
-        """Raise `UsageError` if the metric that chooses checkpoints cannot be measured on these rows."""
+        """Raise `UsageError` if the metric that selects checkpoints cannot be computed on these rows."""
         del rows
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Losses of a batch: `loss` (a scalar to minimize) and its parts, for the log."""
+        """Return the scalar `loss` of a batch and its parts, for logging.
+
+        `batch` holds the arrays of the task's encoder, stacked to B, ..., such as `image` (uint8 B, S, S, 3).
+        """
 
     @abstractmethod
     def predict(self, batch: Batch) -> Batch:
-        """Predictions and what is needed to evaluate them, first dimension B; no gradient, no randomness."""
+        """Return predictions, and the ground truth needed to evaluate them, as tensors with first dimension B.
+
+        `batch` is as for `forward`; ground truth may be missing. Deterministic, without gradients.
+        """
 
     def untrained(self) -> Task | None:
-        """The same task before training, with its backbone's given weights, as a baseline; None if that says nothing."""
+        """Return the task with its initial weights, as a baseline; None if such a baseline is meaningless."""
         return None
 
     def fresh(self) -> Self:
-        """The same task with new weights from seed 0, in evaluation mode, with the same test-time augmentation."""
+        """Return the task with new weights from seed 0, in evaluation mode, with the same test-time augmentation."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             fresh = type(self)(self.config, self.dataset).eval()
@@ -142,8 +148,10 @@ class Task(nn.Module):
         return fresh
 
     def set_tta(self, views: Views | bool | None) -> None:
-        """Choose the views of test-time augmentation: `views`, all that the task knows (True), the plain image alone (False),
-        or those of the configuration (None). Raises `UsageError` for views that the task cannot average over.
+        """Choose the views of test-time augmentation.
+
+        `views` are explicit views, True for all views the task supports, False for the plain image alone, or None for
+        those of the configuration. Raises `UsageError` for views the task does not support.
         """
         own = Views(getattr(self.config, "flip_test", False), getattr(self.config, "tta_angles", ()))
         if views is True:
@@ -157,9 +165,9 @@ class Task(nn.Module):
             raise UsageError(f"the task {self.name} has no test-time augmentation by {unknown[0]}")
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """What `predict` needs of an image that is in no shard: uint8 H, W, 3, upright RGB.
+        """Return the inputs of `predict` for an image outside a shard: uint8 H, W, 3, upright RGB.
 
-        A task that looks at bounding boxes takes the whole image unless `box` says where the garment is.
+        A task that crops to bounding boxes uses the whole image unless `box` (x1, y1, x2, y2 in pixels) is given.
         """
         if not isinstance(self.config, ViewConfig):
             raise UsageError(f"the task {self.name} cannot predict single images")
@@ -167,16 +175,17 @@ class Task(nn.Module):
 
 
 def part(task: Task | type[Task], name: Part) -> Callable[..., Any]:
-    """What is done with a task's predictions: a function of its folder, or of that of a task that it derives from.
+    """Find a function that handles the predictions of a task, in its folder or that of a base task.
 
-    - `metrics.py`: `measure(task, results) -> dict`, the metrics of predictions gathered over a split, plain JSON values.
-    - `report.py`: `report(task, evaluated, out) -> dict`, what `ftrain evaluate` says of a split, plain JSON values with `model`
-      among them, and may write tables and plots; `summary(metrics) -> Iterator[str]`, its lines for a person.
-    - `answer.py`: `answer(task, results, number, category=None) -> dict`, what is said of image `number` of a predicted batch, plain
-      JSON values; `draw(task, image, answer) -> image`, drawn on the image (uint8 RGB), which may have been resized since;
-      `check_category(task, category)`, which raises `UsageError` unless images can be predicted as that category (None: any).
+    - `metrics.py`: `measure(task, results) -> dict` computes metrics (JSON values) of the predictions of a whole split.
+    - `report.py`: `report(task, evaluated, out) -> dict` returns the results of `ftrain evaluate` (JSON values,
+      including `model`) and may write tables and plots; `summary(metrics) -> Iterator[str]` yields them as text lines.
+    - `answer.py`: `answer(task, results, number, category=None) -> dict` returns the prediction for image `number` of a
+      batch (JSON values); `draw(task, image, answer) -> image` draws it on the image (uint8 RGB), which may have been
+      resized since; `check_category(task, category)` raises `UsageError` if images cannot be predicted as that category
+      (None: any).
 
-    The modules are imported here, so that a run that predicts waits for no plots. `ftrain.tasks` itself has the defaults.
+    Modules are imported on demand, so that prediction does not load plotting. `ftrain.tasks` itself has the defaults.
     """
     kind = task if isinstance(task, type) else type(task)
     for base in kind.__mro__:
@@ -191,12 +200,12 @@ def part(task: Task | type[Task], name: Part) -> Callable[..., Any]:
 
 
 def tasks() -> dict[str, type[Task]]:
-    """All tasks by name: every module of `ftrain.tasks` is imported and its `Task` subclass taken."""
+    """Return all tasks by name, importing their modules."""
     return {name: find_task(name) for name in task_names()}
 
 
 def find_task(name: str) -> type[Task]:
-    """The task class of that name; raises `UsageError` with the known names."""
+    """Return the task class of that name; raises `UsageError` with the known names."""
     if find_spec(f"ftrain.tasks.{name}") is None:
         check_task_name(name)
     members = vars(importlib.import_module(f"ftrain.tasks.{name}.task")).values()

@@ -1,4 +1,4 @@
-"""What the category task says of one image: in JSON, and drawn on it as a box and a panel of lines with a bar for each score."""
+"""Predictions of the category task for one image: as JSON, and drawn as a box and a panel of labels with score bars."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ftrain.tasks.category.labels import CategoryLabels
 if TYPE_CHECKING:
     from ftrain.tasks.category.task import Category
 
-_RIVALS = 5  # categories that are listed
-_PER_TYPE = 3  # attributes of a type that are listed
-_LINES = 9  # of the panel
+_RIVALS = 5  # categories listed
+_PER_TYPE = 3  # attributes listed per type
+_LINES = 9  # lines of the panel
 _BOX, _BAR, _FAINT = (15, 159, 184), (64, 190, 212), (176, 184, 190)
-_MADE_FOR = 800  # pixels of the longer side that letters and lines are made for
+_MADE_FOR = 800  # longer side, in pixels, at which font and line sizes apply unscaled
 
 
 def answer(task: Category, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-    """Size, category with its score and the runners-up, attributes, bounding box in pixels.
+    """Return size, category with score and runners-up, attributes, and bounding box in pixels.
 
-    `recognized` is false if the best score (of the category, or without one the mean of the best of each group of attributes)
-    is below `least_score`: then nothing is claimed, but the candidates are listed all the same.
+    `recognized` is false if the best score is below `least_score`: the score of the category or, without categories,
+    the mean of the best attribute of each group. `category` is then None, but the candidates are still listed.
     """
     del category
     learned, least_score = task.labels, task.config.score_threshold
@@ -52,7 +52,7 @@ def answer(task: Category, results: Results, number: int, category: str | None =
 
 
 def draw(task: Category, image: np.ndarray, said: dict[str, Any]) -> np.ndarray:
-    """The bounding box and what is said of it."""
+    """Draw the bounding box and the predicted labels."""
     del task
     lines = [Line(f"nothing recognized (all scores below {said['least_score']:.2f})")]
     if said["recognized"]:
@@ -75,7 +75,7 @@ def _category(learned: CategoryLabels, scores: np.ndarray) -> dict[str, Any]:
     if learned.types:
         shares = {name: float(scores[list(members)].sum()) for name, members in learned.types.items()}
         said["type"] = next((name for name, members in learned.types.items() if order[0] in members), None)
-        # The best of each type: a photograph may show several garments, one of each.
+        # Best category of each type: an image may show several garments, one of each.
         said["types"] = {
             name: {
                 "score": round(shares[name], 4),
@@ -98,9 +98,9 @@ def _attributes(learned: CategoryLabels, scores: np.ndarray) -> dict[str, list[d
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a panel: a name, what is said of it, and how sure it is (None: no bar). The first is set larger.
+    """One line of a panel: name, text and score (None: no bar). The first line is larger.
 
-    A score that is a probability is written in percent; others, such as those of attributes learnt with balanced losses, are not.
+    Probabilities are shown in percent; other scores, such as those of attributes trained with balanced losses, are not.
     """
 
     text: str
@@ -112,7 +112,7 @@ class Line:
 def draw_labels(
     image: np.ndarray, lines: Sequence[Line], *, size: tuple[int, int], box: Sequence[float] | None = None
 ) -> np.ndarray:
-    """`image`, uint8 RGB of any size, with the panel at its lower left and the box (pixels of `size`: width, height)."""
+    """Draw a panel at the lower left of `image` (uint8 RGB H, W, 3) and the box (pixels of `size`: width, height)."""
     canvas = np.ascontiguousarray(image).copy()
     height, width = canvas.shape[:2]
     unit = max(width, height) / _MADE_FOR

@@ -1,6 +1,6 @@
-"""A predicted box and what is seen in it: a head that cannot give an impossible box, its losses, pooling that teaches it.
+"""Predicted boxes: heads that always return a valid box, box losses, and pooling that is differentiable in the box.
 
-Boxes here are x1, y1, x2, y2 as shares of the image, edge to edge: 0 is its left or upper edge, 1 its right or lower one.
+Boxes are x1, y1, x2, y2 as shares of the image, edge to edge: 0 is its left or upper edge, 1 its right or lower edge.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from ftrain.layers.lazy_packages import generalized_box_iou_loss
 
-_SAMPLES = 2  # per bin and axis, as ROIAlign takes them
-_FIRST_SLOPE = 8.0  # of maps before anything is learnt: edges at 0.15 and 0.85 or so
-_FIRST_SIDE = 1.4  # its sigmoid, 0.8, is the side of the box before anything is learnt
+_SAMPLES = 2  # per bin and axis, as in ROIAlign
+_FIRST_SLOPE = 8.0  # initial slope of the maps: edges at about 0.15 and 0.85
+_FIRST_SIDE = 1.4  # its sigmoid, 0.8, is the initial side of the box
 
 
 class BoxHead(nn.Module):
-    """Features B, C, H, W to boxes B, 4 inside the image, ordered whatever the weights.
+    """Features B, C, H, W to boxes B, 4 that are ordered and inside the image for any weights.
 
-    A 1 x 1 convolution to 32 channels and one linear layer (Ghadiri's classifier of clothes has the same); of its four values two
-    are the sides, two the share of the room left over that lies before the box.
+    A 1 x 1 convolution to 32 channels and one linear layer, as in Ghadiri's clothing classifier. Two of its four
+    outputs are the sides, two are the share of the remaining space that precedes the box.
     """
 
     def __init__(self, num_channels: int, cells: int) -> None:
@@ -34,7 +34,7 @@ class BoxHead(nn.Module):
             self.out.bias.copy_(torch.tensor([0.0, 0.0, _FIRST_SIDE, _FIRST_SIDE]))
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class; float32."""
+        """See the class. Returns float32."""
         values = self.out(F.relu(self.reduce(features)).flatten(1)).float().sigmoid()
         sides = values[:, 2:]
         first = values[:, :2] * (1 - sides)
@@ -42,10 +42,11 @@ class BoxHead(nn.Module):
 
 
 class BoxMaps(nn.Module):
-    """Features of one or two strides, finest first, to boxes B, 4: each edge is the mean place of a map of its own.
+    """Features of one or two strides, finest first, to boxes B, 4: each edge is the mean position of its own map.
 
-    Integral regression (Sun et al., ECCV 2018): what finds an edge in one place finds it in all, so that a few hundred images
-    teach more than they teach `BoxHead`. `prior` is what the maps are without looking, at first a box of most of the image.
+    Integral regression (Sun et al., ECCV 2018): an edge detector learned at one position works at all of them, so that
+    a few hundred images teach more than with `BoxHead`. `prior` is the bias of the maps, initially a box that covers
+    most of the image.
     """
 
     def __init__(self, widths: Sequence[int], cells: int, channels: int = 64) -> None:
@@ -59,7 +60,7 @@ class BoxMaps(nn.Module):
         self.prior = nn.Parameter(_FIRST_SLOPE * torch.stack([-across, -down, across, down]))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """See the class; float32."""
+        """See the class. `features` are B, C, H, W each. Returns float32."""
         size = features[0].shape[-2:]
         levels = [lateral(level) for lateral, level in zip(self.laterals, features, strict=True)]
         joined = torch.stack([F.interpolate(level, size, mode="nearest") for level in levels]).sum(dim=0)
@@ -71,18 +72,22 @@ class BoxMaps(nn.Module):
 
 
 def box_loss(boxes: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-    """L1 plus generalized IoU loss (Rezatofighi et al., CVPR 2019) of boxes B, 4: a mean over rows, those not `known` B as 0."""
+    """L1 plus generalized IoU loss (Rezatofighi et al., CVPR 2019) of boxes B, 4, averaged over rows.
+
+    Rows that are not `known` (bool B) contribute 0.
+    """
     distances = (boxes - truth).abs().mean(dim=1)
     overlaps = generalized_box_iou_loss(boxes, truth, reduction="none")
     return ((distances + overlaps) * known).mean()
 
 
 def pool_box(features: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """ROIAlign (He et al., ICCV 2017) of one box per image: B, C, size, size from features B, C, H, W and boxes B, 4.
+    """ROIAlign (He et al., ICCV 2017) of one box per image: features B, C, H, W and boxes B, 4 to B, C, size, size.
 
-    The same numbers as `torchvision.ops.roi_align` with aligned=True and two samples per bin and axis, but computed as two
-    products with matrices of bilinear weights, so that gradients reach the boxes as well (as in Jaderberg et al., NIPS 2015, and
-    Jiang et al., ECCV 2018, section 3), nothing is added in an undefined order on a GPU, and an export needs no special operator.
+    Equal to `torchvision.ops.roi_align` with aligned=True and two samples per bin and axis, but computed as two
+    products with matrices of bilinear weights: gradients reach the boxes (as in Jaderberg et al., NIPS 2015, and Jiang
+    et al., ECCV 2018, section 3), the order of summation on a GPU is deterministic, and an export needs no special
+    operator.
     """
     height, width = features.shape[-2:]
     across = _weights(boxes[:, 0], boxes[:, 2], width, size)
@@ -93,7 +98,7 @@ def pool_box(features: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 
 def _weights(start: Tensor, end: Tensor, cells: int, size: int) -> Tensor:
-    """Weight of each cell of one axis in each of `size` bins between two shares of it: B, size, cells."""
+    """Return the weight of each cell of one axis in each of `size` bins between two positions (shares): B, size, cells."""
     number = size * _SAMPLES
     steps = (torch.arange(number, device=start.device, dtype=torch.float32) + 0.5) / number
     places = (start[:, None] + (end - start)[:, None] * steps) * cells - 0.5

@@ -1,4 +1,4 @@
-"""What a category run learns from a shard set, by the names of its vocabularies."""
+"""Labels that a category run learns from a shard set, named as in its vocabularies."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class CategoryLabels:
-    """Categories and attributes in the order of their scores; either is empty where the run does not learn it.
+    """Categories and attributes in the order of their scores; empty if the run does not learn them.
 
-    `types` and `groups` map a name to the indices of its categories and attributes. With `exclusive` an image has one attribute
-    of each group.
+    `types` and `groups` map a name to the indices of its categories and attributes. If `exclusive`, an image has
+    exactly one attribute of each group.
     """
 
     categories: list[str] = field(default_factory=list[str])

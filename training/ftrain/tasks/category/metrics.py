@@ -1,4 +1,4 @@
-"""Metrics of the category task: of the category and its type, of attributes, of boxes."""
+"""Metrics of the category task: category and type, attributes, boxes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def measure(task: Category, results: Results) -> dict[str, Any]:
-    """Metrics of everything that has labels, and `score`, by which checkpoints are chosen."""
+    """Compute metrics of all labels, and `score`, which selects checkpoints."""
     return label_metrics(task.labels, results)
 
 
 def label_metrics(learned: CategoryLabels, results: Results) -> dict[str, Any]:
-    """Flat figures of whatever has labels, and `score`: the mean of top-1 of the category and of what is said of attributes."""
+    """Compute metrics of all labels, flat, and `score`: the mean of the category's top-1 and the main attribute metric."""
     found: dict[str, Any] = {}
     for kind, part in metrics_by_target(learned, results).items():
         found |= {
@@ -42,7 +42,7 @@ def label_metrics(learned: CategoryLabels, results: Results) -> dict[str, Any]:
 
 
 def metrics_by_target(learned: CategoryLabels, results: Results) -> dict[str, dict[str, Any]]:
-    """Figures by what they are of, for predictions or for a baseline that has the same arrays."""
+    """Compute metrics per kind of label, for predictions or for a baseline with the same arrays."""
     parts: dict[str, dict[str, Any]] = {}
     labels = results.get("category")
     if labels is not None and (labels >= 0).any() and "category_scores" in results:
@@ -70,7 +70,7 @@ def metrics_by_target(learned: CategoryLabels, results: Results) -> dict[str, di
 
 
 def _type_metrics(learned: CategoryLabels, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """How often the type of clothes is right: upper, lower or full."""
+    """Accuracy of the type of clothes: upper, lower or full."""
     members = list(learned.types.values())
     owner = np.full(len(learned.categories), -1)
     for number, ids in enumerate(members):
@@ -82,7 +82,7 @@ def _type_metrics(learned: CategoryLabels, scores: np.ndarray, labels: np.ndarra
 
 
 def box_overlap(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over union N of boxes N, 4 (x1, y1, x2, y2, centers of corner pixels, both of which belong to the box)."""
+    """IoU N of boxes N, 4 (x1, y1, x2, y2: centers of the corner pixels, both of which belong to the box)."""
     first, last = np.maximum(boxes[:, :2], truth[:, :2]), np.minimum(boxes[:, 2:], truth[:, 2:])
     shared = np.prod(np.maximum(last - first + 1, 0), axis=1)
     areas = [np.prod(box[:, 2:] - box[:, :2] + 1, axis=1) for box in (boxes, truth)]

@@ -1,8 +1,8 @@
-"""The classifier of clothes: one backbone, a predicted box, what is seen in it beside the whole image, and linear heads.
+"""The clothing classifier: a backbone, a predicted box, features of the box and of the whole image, and linear heads.
 
-After the open classifier of Ghadiri (2019): global average and 3 x 3 features of the predicted box, joined, into one linear layer
-each for attributes and categories. What that one lacks is chosen here: features of a finer stride for the box, a gradient
-that reaches it, a hidden layer, and a branch per type of clothes.
+After the open classifier of Ghadiri (2019): global average and 3 x 3 features of the predicted box, concatenated, into
+one linear layer each for attributes and categories. Optional additions: features of a finer stride for the box,
+gradients that reach the box, a hidden layer, and a branch per type of clothes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ftrain.tasks.category.box import BoxHead, BoxMaps, pool_box
 
 @dataclass(frozen=True)
 class CategoryOutputs:
-    """`boxes` B, 4 (shares of the input), `category` B, C and `attributes` B, A logits; None for a head that is not there."""
+    """`boxes` B, 4 (shares of the input), logits `category` B, C and `attributes` B, A; None for a missing head."""
 
     boxes: Tensor
     category: Tensor | None
@@ -27,14 +27,14 @@ class CategoryOutputs:
 
 
 class _Only(nn.Module):
-    """Features B, F to the logit B, 1 of the only choice."""
+    """Features B, F to the logit B, 1 of the only class."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.new_zeros(len(features), 1)
 
 
 class TypedCategories(nn.Module):
-    """Features B, F to logits B, C of categories: those of a type come from its own branch, the type from a head of its own.
+    """Features B, F to category logits B, C: a head for the type, and a branch for the categories of each type.
 
     The logits are log P(type) + log P(category | type): log-probabilities, so that cross-entropy trains both at once.
     """
@@ -46,7 +46,7 @@ class TypedCategories(nn.Module):
         branches += [rest] if rest else []
         order = [category for members in branches for category in members]
         self.type_head = nn.Linear(num_features, len(branches))
-        # A type of one category has nothing to choose: a branch for it would learn nothing.
+        # A type with a single category needs no branch.
         self.branches = nn.ModuleList(
             nn.Linear(num_features, len(ids)) if len(ids) > 1 else _Only() for ids in branches
         )
@@ -55,7 +55,7 @@ class TypedCategories(nn.Module):
         self.places: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class; float32."""
+        """See the class. Returns float32."""
         types = self.type_head(features).float().log_softmax(dim=1)
         within = [branch(features).float().log_softmax(dim=1) for branch in self.branches]
         joint = [types[:, number, None] + shares for number, shares in enumerate(within)]
@@ -65,10 +65,11 @@ class TypedCategories(nn.Module):
 class CategoryNetwork(nn.Module):
     """uint8 B, H, W, 3 to `CategoryOutputs`.
 
-    `num_categories` and `num_attributes` of 0 leave a head out; `types` (name to category ids) asks for a branch per type.
-    `local_size` cells a side of the box are joined to the global features (0: none) from the features at `local_stride`.
-    `box_head` is `maps` or `flat`, the original's. Where not `box_gradient`, the classification does not move the box. With
-    `true_boxes` something else teaches it; a box that nothing teaches is the whole image.
+    `num_categories` or `num_attributes` of 0 omits a head; `types` (name to category ids) creates a branch per type.
+    `local_size` cells per side of the box, from the features at `local_stride`, are concatenated with the global
+    features (0: none). `box_head` is `maps`, or `flat` as in the original. Without `box_gradient` the classification
+    losses do not train the box. `true_boxes` means that boxes have ground truth; a box that nothing trains is the whole
+    image.
     """
 
     def __init__(

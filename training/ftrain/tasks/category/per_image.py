@@ -1,4 +1,4 @@
-"""Image by image: what the category task got right, the table of the worst, and the tiles of a contact sheet."""
+"""Per-image results of the category task: hits, the table of the worst images, and the tiles of a contact sheet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ftrain.tasks.category.metrics import box_overlap
 
 
 def hits(learned: CategoryLabels, results: Results) -> tuple[np.ndarray, np.ndarray]:
-    """What slices are of: the category right or wrong; without categories the groups, without those attribute hits."""
+    """Return hits and counts, float N, for slices.
+
+    They refer to the category if there is one, else to attribute groups or to the best attribute.
+    """
     number = len(results["row"])
     labels = results.get("category")
     if labels is not None and (labels >= 0).any():
@@ -34,7 +37,7 @@ def hits(learned: CategoryLabels, results: Results) -> tuple[np.ndarray, np.ndar
 def images(
     learned: CategoryLabels, evaluated: EvaluatedSplit
 ) -> tuple[np.ndarray, list[str], list[tuple[object, ...]]]:
-    """How bad each image is (share of its labels that are wrong, then how unsure), and the header and rows of a table."""
+    """Return badness N (share of wrong labels, then uncertainty), and the header and rows of a table, worst first."""
     results, number = evaluated.results, len(evaluated.results["row"])
     wrong, total, unsure = np.zeros(number), np.zeros(number), np.zeros(number)
     header = ["key"]
@@ -65,13 +68,13 @@ def images(
 
 
 def tile(learned: CategoryLabels, evaluated: EvaluatedSplit, number: int, badness: float) -> Tile:
-    """An image with its box, the category and the attributes as answered, and the truth where it is another."""
+    """Return an image with its box, the predicted category and attributes, and the ground truth where it differs."""
     results = evaluated.results
     image, note = label_report.image_of(evaluated, number)
     lines: list[str] = []
     good: bool | None = badness < 0.2
     labels = results.get("category")
-    if labels is not None and (labels >= 0).any():  # the frame says one thing: of images without a category, nothing
+    if labels is not None and (labels >= 0).any():  # the frame refers to the category; images without one have none
         good = None
     if labels is not None and "category_scores" in results and labels[number] >= 0:
         scores = results["category_scores"][number]

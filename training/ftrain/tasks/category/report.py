@@ -1,4 +1,4 @@
-"""The report of the category task: figures beside their baselines, per class, group and type, slices, and the worst images."""
+"""Report of the category task: metrics and baselines, per class, group and type, slices, and the worst images."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _SHEET = 20
 
 @dataclass(frozen=True)
 class _Baselines:
-    """What is learnt from the annotations of training images alone."""
+    """Statistics of the training annotations."""
 
-    categories: np.ndarray  # M class numbers, -1 unknown
-    attribute_counts: np.ndarray  # A: how often each is positive
+    categories: np.ndarray  # M class ids, -1 unknown
+    attribute_counts: np.ndarray  # A: number of images in which each is positive
     mean_box: np.ndarray | None  # 4 as shares of the image
 
     @property
@@ -58,9 +58,9 @@ class _Baselines:
 
 
 def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
+    """Return the metrics of a split; write `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
-    Raises `UsageError` when no image of the split has a label that the run learnt.
+    Raises `UsageError` if no image of the split has a label that the run learned.
     """
     learned, results, notes = task.labels, evaluated.results, label_report.notes_of(evaluated)
     model = label_metrics(learned, results)
@@ -104,7 +104,7 @@ def report(task: Category, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
-    """The numbers of `report` as lines for a person."""
+    """Yield the results of `report` as text lines."""
     baseline = {**metrics.get("majority", {}), **metrics.get("mean_box", {})}
     yield from label_report.metric_lines(metrics["model"], baseline, _NAMES, "never looking")
     for title, parts in (
@@ -131,7 +131,7 @@ def _learn_baselines(learned: CategoryLabels, evaluated: EvaluatedSplit) -> _Bas
 def _baseline_metrics(
     learned: CategoryLabels, evaluated: EvaluatedSplit, baselines: _Baselines
 ) -> dict[str, dict[str, Any]]:
-    """`majority` and `mean_box`: the same figures for answers that never look at the image."""
+    """Compute `majority` and `mean_box`: the same metrics for predictions that ignore the image."""
     if baselines.empty:
         return {}
     results, number = evaluated.results, len(evaluated.results["row"])
@@ -155,7 +155,7 @@ def _baseline_metrics(
 
 
 def _ranked_by_frequency(counts: np.ndarray, num_rows: int) -> np.ndarray:
-    """Positive, so that sums over a type are in proportion as well, and different even where counts are equal."""
+    """Return scores N, C. Positive, so that sums over a type are in proportion too, and distinct even for equal counts."""
     shares = (counts + np.linspace(1e-6, 0, len(counts))) / max(1, counts.sum())
     return np.broadcast_to(shares, (num_rows, len(counts)))
 
@@ -180,7 +180,7 @@ def _types(learned: CategoryLabels, results: Results, baselines: _Baselines) -> 
 def _beside(
     found: dict[str, dict[str, float]], below: dict[str, dict[str, float]], name: str
 ) -> dict[str, dict[str, float]]:
-    """The parts that have a figure, with `value` and `baseline`: that of `name`."""
+    """Return the groups or types that have a metric `name`, with it as `value` and its `baseline`."""
     kept = {key: part for key, part in found.items() if not math.isnan(part.get(name, math.nan))}
     parts: dict[str, dict[str, float]] = {}
     for key, part in kept.items():
@@ -210,7 +210,7 @@ def _write_parts(
 
 
 def _collapse(learned: CategoryLabels, results: Results) -> dict[str, Any]:
-    """Of the categories; without them, of the group of attributes that is answered most one-sidedly out of proportion."""
+    """Check collapse of the categories or, without them, of the attribute group with the most one-sided predictions."""
     labels = results.get("category")
     if labels is not None and (labels >= 0).any():
         return dominance(answers(results["category_scores"], labels), labels, learned.categories)

@@ -1,8 +1,9 @@
-"""Category, attributes and box of the garment on a photograph, with local features from the predicted box.
+"""Category, attributes and box of the garment in an image, with local features from the predicted box.
 
-After the open classifier of Ghadiri (2019), on the benchmark of DeepFashion (Liu et al., CVPR 2016): for any vocabularies of
-categories and attributes. Attributes in exclusive groups are learnt by a softmax per group, others by balanced binary
-cross-entropy."""
+After the open classifier of Ghadiri (2019), on the DeepFashion benchmark (Liu et al., CVPR 2016), for any vocabularies
+of categories and attributes. Attributes in exclusive groups are trained with a softmax per group, others with balanced
+binary cross-entropy.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +31,12 @@ from ftrain.tasks.label_checks import has_attributes
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
 
-_LEAST_SIDE = 0.02  # of the input: a box of which less is in view teaches nothing
+_LEAST_SIDE = 0.02  # share of the input; boxes with a smaller visible part are ignored
 
 
 @dataclass(frozen=True)
 class CategoryEncoder:
-    """Sample to network input: one matrix moves the image and its box."""
+    """Turn a sample into network input; one matrix transforms the image and its box."""
 
     config: CategoryConfig
     categories: dict[str, int]  # name to number; empty where no category is learnt
@@ -43,10 +44,10 @@ class CategoryEncoder:
     has_boxes: bool
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3 uint8, `matrix` 2, 3 (source to input) and `size` of the source, and what there is to learn.
+        """Return `image` uint8 S, S, 3, `matrix` 2, 3 (source to input), `size` 2 of the source, and labels.
 
-        That is, as far as the set has it, `category` (-1: unknown); `attributes` A (1, 0, -1); `box` 4 as shares of the input
-        with `has_box`, and `true_box` in pixels of the source.
+        Labels, as available: `category` (-1: unknown); `attributes` A (1, 0, -1); `box` 4 as shares of the input with
+        `has_box`, and `true_box` 4 in pixels of the source.
         """
         note, view = sample.annotation, view_of_sample(self.config, sample, generator)
         encoded = {
@@ -66,10 +67,10 @@ class CategoryEncoder:
 
 
 class Category(Task):
-    """The classifier of clothes. Either of categories and attributes may be missing in a shard set, and boxes as well."""
+    """The clothing classifier. A shard set may lack categories, attributes or boxes."""
 
     name = "category"
-    needs = ()  # category or attributes, as far as the set has them; each task then needs what it was built for
+    needs = ()  # category or attributes, whichever the set has; an instance needs those it was built for
     Config = CategoryConfig
     selected_by = ("score", "max")
     key_metrics = (
@@ -118,7 +119,7 @@ class Category(Task):
     def names_to_learn(
         cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray
     ) -> dict[str, list[str]]:
-        """The categories that training images have: 46 of DeepFashion's 50, and none where all are unknown."""
+        """Return the categories of the training images: 46 of the 50 of DeepFashion, or none if all are unknown."""
         del config
         return (
             {"category": sorted({str(name) for name in columns["category"][rows]} - {""})}
@@ -128,12 +129,12 @@ class Category(Task):
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Categories, where the index has them."""
+        """Return the categories, if the index has them."""
         del config
         return columns.get("category")
 
     def check_training(self, rows: Rows) -> list[str]:
-        """Two categories, or attributes, or boxes."""
+        """Require two categories, or attributes, or boxes."""
         classes = sorted(set(rows.names("category").tolist()))
         lacks = {}
         if self.labels.categories and len(classes) < 2:
@@ -153,7 +154,7 @@ class Category(Task):
         return [f"nothing is learned for {name}: {why}" for name, why in lacks.items()]
 
     def check_validation(self, rows: Rows) -> None:
-        """One at least of categories and attributes; boxes alone where neither is known."""
+        """Require categories or attributes; boxes are enough if neither is known."""
         if self.labels.categories and len(rows.names("category")):
             return
         if self.labels.attributes and has_attributes(
@@ -174,7 +175,10 @@ class Category(Task):
         )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """`loss` and its parts: `category`, `attributes`, `box`, as far as the shard set has them; each a mean over all rows."""
+        """Return `loss` and its available parts `category`, `attributes`, `box`, each a mean over all rows.
+
+        `batch` holds `image` uint8 B, S, S, 3 and the labels of `CategoryEncoder`.
+        """
         config, outputs = self.config, self.network(batch["image"])
         parts: dict[str, Tensor] = {}
         if outputs.category is not None:
@@ -190,9 +194,9 @@ class Category(Task):
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
-        """`category_scores` B, C and `attribute_scores` B, A (probabilities), `boxes` B, 4 in pixels of the source.
+        """Return `category_scores` B, C and `attribute_scores` B, A (probabilities), and `boxes` B, 4 (source pixels).
 
-        The ground truth in the batch is passed on.
+        The ground truth of the batch is passed on.
         """
         views = [self._scores(self.network(batch["image"]))]
         if self.views.flip:
@@ -202,7 +206,7 @@ class Category(Task):
         boxes = torch.stack([boxes for _, boxes in views]).mean(dim=0)
         results["boxes"] = _box_of_source(boxes * self.config.input_size, batch["matrix"], batch["size"])
         passed_on = ["category", "attributes", "has_box", "size"]
-        if self.config.crop == "image":  # who is shown the box has nothing to find
+        if self.config.crop == "image":  # a model that is shown the true box has no box to find
             passed_on.append("true_box")
         return results | {name: batch[name] for name in passed_on if name in batch}
 
@@ -225,7 +229,7 @@ class Category(Task):
 
 
 def _learnt(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The vocabularies of what is learnt: what the configuration wants and the set carries, but no category that nobody has."""
+    """Return the vocabularies to learn: configured and in the set, unless all categories are unknown."""
     carried, vocabularies = dataset["column_groups"], dataset["vocabularies"]
     learnt = {name: vocabularies[name] for name in config.labels if name in carried and vocabularies[name]["values"]}
     if dataset.get("names", {}).get("category", ["any"]) == []:
@@ -239,19 +243,19 @@ def _learnt(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[s
 
 
 def _box_of_source(edges: Tensor, matrices: Tensor, size: Tensor) -> Tensor:
-    """Edges B, 4 in pixels of an input that is not turned, as centers of the corner pixels in the source, inside it."""
+    """Convert edges B, 4 in pixels of an unrotated input to centers of the corner pixels in the source, clamped to it."""
     back = invert_matrices(matrices).to(edges.dtype)
     corners = torch.einsum("bij,bkj->bki", back[:, :, :2], edges.unflatten(1, (2, 2)) - 0.5) + back[:, None, :, 2]
-    first, last = corners[:, 0] + 0.5, corners[:, 1] - 0.5  # half a pixel inwards
+    first, last = corners[:, 0] + 0.5, corners[:, 1] - 0.5  # half a pixel inward
     first = torch.minimum(first.clamp_min(0), size - 1)
     return torch.cat([first, torch.maximum(torch.minimum(last, size - 1), first)], dim=1)
 
 
 def _box_in_view(box: np.ndarray, view: View) -> tuple[np.ndarray, bool]:
-    """A box of the source as shares of the input, and whether enough of it is in view.
+    """Return a source box as shares of the input, float32 4, and whether enough of it is in view.
 
-    Of a turned box the extent of the ellipse in it is taken: that of its corners would grow with the angle, which garments,
-    that do not fill the corners, do not.
+    The box of a rotated image is the extent of the inscribed ellipse: the extent of the rotated corners would grow with
+    the angle, but garments do not fill the corners.
     """
     size = view.image.shape[0]
     center = move_points((box[:2] + box[2:])[None] / 2, view.matrix)[0]

@@ -1,4 +1,4 @@
-"""What a joined run says of one image: what its first run says, with the joined embedding."""
+"""Predictions of a joined run for one image: those of its first run, with the joined embedding."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def answer(task: Joined, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-    """As `ftrain retrieval`."""
+    """See the retrieval task."""
     return answer_of_retrieval.answer(task.lead, results, number, category)
 
 
 def draw(task: Joined, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-    """As `ftrain retrieval`."""
+    """See the retrieval task."""
     return answer_of_retrieval.draw(task.lead, image, answer)

@@ -1,4 +1,4 @@
-"""Metrics of a joined run: those of its first run, which is one of retrieval."""
+"""Metrics of a joined run: those of its first run, a retrieval run."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 
 def measure(task: Joined, results: Results) -> dict[str, Any]:
-    """As `ftrain retrieval`."""
+    """See the retrieval task."""
     return metrics.measure(task.lead, results)

@@ -1,4 +1,4 @@
-"""The report of a joined run: that of its first run, which is one of retrieval."""
+"""Report of a joined run: that of its first run, a retrieval run."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ summary = report_of_retrieval.summary
 
 
 def report(task: Joined, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-    """As `ftrain retrieval`; the baseline is the backbone of the first run."""
+    """See the retrieval task; the baseline is the backbone of the first run."""
     return report_of_retrieval.report(task.lead, evaluated, out)

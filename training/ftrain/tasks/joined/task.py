@@ -1,8 +1,8 @@
-"""Several runs as one that searches: what each of them sees in an image and says of it, side by side in one embedding.
+"""Several runs joined for search: backbone features and outputs of each run, concatenated into one embedding.
 
-A network that is fine-tuned forgets some of what its given weights told apart, one that learnt attributes knows what products
-do not teach, one that is shown the garment alone sees more of it. `ftrain join` (see `ftrain.search.join`) puts them together
-without a step of training; evaluate, predict, describe, index and query take the joined run as any other.
+Fine-tuning loses some of the pretrained features, a run trained on attributes knows what product labels do not teach,
+and a run on cropped garments sees more detail. `ftrain join` (see `ftrain.search.join`) combines them without training;
+evaluate, predict, describe, index and query accept the joined run like any other.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from ftrain.tasks.retrieval.encoder import RetrievalEncoder
 from ftrain.tasks.retrieval.task import Retrieval
 from ftrain.tasks.task import Task, Views, find_task
 
-_SCORES = ("attribute_scores", "category_scores")  # what a run without an embedding says
+_SCORES = ("attribute_scores", "category_scores")  # outputs used for a run without an embedding
 _LEAST_SCORE = (
-    1e-4  # smaller probabilities are taken as this, so that a class that was never seen does not outweigh all others
+    1e-4  # smaller probabilities are clamped to this, so that a class never seen in training does not dominate
 )
 
 
 class Member(TaskConfig):
-    """One of the runs: its task and configuration, the facts of its shard set, whether it has learnt anything."""
+    """One of the runs: its task and configuration, the dataset.json of its shard set, and whether it was trained."""
 
     task: str
     model: dict[str, Any]
     dataset: dict[str, Any]
-    learnt: bool = True  # False: the backbone with its given weights, as `Task.untrained` has it
+    learnt: bool = True  # False: the backbone with its initial weights, as in `Task.untrained`
 
     def build(self) -> Task:
-        """The task, with weights as they come."""
+        """Build the task, without loading a checkpoint."""
         kind = find_task(self.task)
         built = kind(kind.Config(**self.model), self.dataset)
         if isinstance(built, Retrieval):
@@ -51,27 +51,27 @@ class Member(TaskConfig):
 
 
 class JoinedConfig(TaskConfig):
-    """The runs, the first of which is one of retrieval and says what is found again, and the sizes of what they give."""
+    """The joined runs (the first must be a retrieval run and defines the identity), and the output sizes of each."""
 
     members: tuple[Member, ...] = Field(min_length=1)
-    widths: tuple[int, ...]  # of the parts: of each run what it sees and, if it learnt something, what it says
+    widths: tuple[int, ...]  # of the parts: per run its backbone features and, if it was trained, its output
     embedding_dim: int = Field(512, ge=1)  # of the embedding
 
     def groups_to_view(self) -> tuple[str, ...]:
-        """What any of the runs needs to be shown a sample."""
+        """Return the column groups that any of the runs needs to view a sample."""
         configs = [find_task(member.task).Config(**member.model) for member in self.members]
         return tuple(dict.fromkeys(group for config in configs for group in config.groups_to_view()))
 
 
 @dataclass(frozen=True)
 class JoinedEncoder:
-    """Sample to the inputs of every run, named `0.image`, `1.image`, …; the first one's hold the labels that it is evaluated by."""
+    """Turn a sample into the inputs of every run, named `0.image`, `1.image`, …, and the labels of the first run."""
 
     members: tuple[Task, ...]
     lead: RetrievalEncoder
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """Nothing is random; a joined run does not train."""
+        """Nothing is random, because a joined run is not trained."""
         del generator
         image = decode(sample.image)[0]
         labels = {f"0.{name}": value for name, value in self.lead.labels(sample.annotation).items()}
@@ -79,7 +79,7 @@ class JoinedEncoder:
 
 
 class Joined(Task):
-    """The joined runs. Until `fit` has seen training images, `predict` gives the parts themselves, as `parts`."""
+    """The joined runs. Before `fit`, `predict` returns the unprojected `parts`."""
 
     name = "joined"
     needs = ()
@@ -104,30 +104,31 @@ class Joined(Task):
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The runs, the first one of retrieval."""
+        """The runs; the first is a retrieval run."""
         return tuple(self.members)  # type: ignore[arg-type]
 
     @property
     def lead(self) -> Retrieval:
-        """The first of the runs."""
+        """The first run."""
         return self.members[0]  # type: ignore[return-value]
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
-        """As `ftrain retrieval` has them."""
+        """See the retrieval task."""
         return Retrieval.splits_of(split, known)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Never: there is nothing to train."""
+        """Raise `UsageError`: joined runs are not trained."""
         del batch
         raise UsageError("joined runs are not trained; train the runs, then join them again")
 
     @torch.no_grad()
     def fit(self, parts: Tensor) -> None:
-        """Learn means and the projection from the parts N, sum of `widths`, of N training images.
+        """Compute means and projection from the parts N, sum of `widths`, of N training images.
 
-        Each part is centered and brought to length 1, so that each counts alike. Of the `dim` principal components of all together
-        the strong ones are weakened, by the fourth root of their variance: half of a whitening (Jégou and Chum, ECCV 2012).
+        Each part is centered and L2-normalized, so that all count equally. The `embedding_dim` strongest principal
+        components of their concatenation are divided by the fourth root of their variance: half of a whitening (Jégou
+        and Chum, ECCV 2012).
         """
         parts = parts.double()
         self.part_means.copy_(parts.mean(dim=0))
@@ -140,7 +141,10 @@ class Joined(Task):
         self.fitted = True
 
     def predict(self, batch: Batch) -> Batch:
-        """`embedding` B, D of length 1; all else (`attention`, `color`, labels) is the first run's."""
+        """Return `embedding` B, D of length 1; everything else (`attention`, `color`, labels) comes from the first run.
+
+        `batch` holds the inputs of run `i` as `i.image`, ….
+        """
         said, parts = parts_of(self.tasks, batch)
         if not self.fitted:
             return {"parts": torch.cat(parts, dim=1)}
@@ -148,43 +152,44 @@ class Joined(Task):
         return {**said, "embedding": F.normalize(joined @ self.projection.T, dim=1)}
 
     def check_validation(self, rows: Rows) -> None:
-        """As the first run: what it learned to find again is what the joined one is evaluated by."""
+        """See the first run, which defines the identity."""
         self.lead.check_validation(rows)
 
     def untrained(self) -> Task:
-        """The backbone of the first run, as it was given."""
+        """Return the backbone of the first run with its initial weights."""
         return self.lead.untrained()
 
     def set_tta(self, views: Views | bool | None) -> None:
-        """Those of each run: on, off, or as its configuration says."""
+        """Set the views of each run: on, off, or as configured."""
         self.views = Views()
         for task in self.tasks if hasattr(self, "members") else ():
             task.set_tta(views)
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """The inputs of every run; a box is for those that look at it."""
+        """Return the inputs of every run; only runs that crop use the box."""
         return inputs_of(self.tasks, image, box)
 
     def exportable(self) -> tuple[nn.Module, Batch]:
-        """Never: what the runs see is taken out of the middle of their networks."""
+        """Raise `UsageError`: backbone features come from inside the networks."""
         raise UsageError("joined runs cannot be exported; export each of them")
 
     def _units(self, parts: Tensor) -> Tensor:
-        """Every part brought to length 1."""
+        """L2-normalize each part of B, sum of `widths`."""
         return torch.cat([F.normalize(part, dim=1) for part in parts.split(list(self.config.widths), dim=1)], dim=1)
 
 
 def inputs_of(tasks: Sequence[Task], image: np.ndarray, box: Sequence[float] | None) -> dict[str, np.ndarray]:
-    """The inputs of some tasks for an image, uint8 H, W, 3, each named after its number."""
+    """Return the inputs of all tasks for an image, uint8 H, W, 3, each prefixed with the task's index."""
     inputs = [task.encode_image(image, box) for task in tasks]
     return {f"{number}.{name}": value for number, one in enumerate(inputs) for name, value in one.items()}
 
 
 def parts_of(tasks: Sequence[Task], batch: Batch) -> tuple[Batch, list[Tensor]]:
-    """What the first task predicts, and the parts B, width of all, float32.
+    """Return the predictions of the first task, and the parts of all tasks, float32 B, width each.
 
-    Of each task what its backbone sees: mean and deviation over places of the deepest features, unturned; then, unless it is an
-    untrained one, what it says: its embedding, or the logarithms of its scores. Raises `UsageError` for a task without a backbone.
+    The first part of each task is the mean and standard deviation over positions of its deepest backbone features, for
+    the unrotated image. A trained task adds a second: its embedding, or the logarithms of its scores. Raises
+    `UsageError` for a task without a backbone.
     """
     first: Batch = {}
     parts: list[Tensor] = []
@@ -197,7 +202,7 @@ def parts_of(tasks: Sequence[Task], batch: Batch) -> tuple[Batch, list[Tensor]]:
 
 
 def _watched(task: Task, batch: Batch) -> tuple[Batch, Tensor]:
-    """What a task predicts, nothing if it is an untrained one, and the deepest features B, C, h, w of the unturned image."""
+    """Return the predictions (empty if untrained) and deepest features B, C, h, w of the unrotated image."""
     backbone = next((module for module in task.modules() if isinstance(module, Backbone)), None)
     if backbone is None:
         raise UsageError(f"runs of {task.name} cannot be joined: their network has no backbone to look into")
@@ -217,7 +222,7 @@ def _watched(task: Task, batch: Batch) -> tuple[Batch, Tensor]:
 
 
 def _sayings(said: Batch) -> list[Tensor]:
-    """The embedding, or else the scores as logarithms; none where a task gives neither."""
+    """Return the embedding B, D, or else the log scores B, C; empty if the task outputs neither."""
     if "embedding" in said:
         return [said["embedding"].float().flatten(1)]
     scores = [said[name].float().clamp_min(_LEAST_SCORE).log() for name in _SCORES if name in said]
