@@ -1,1 +1,1 @@
-"""What people read about a model: metrics beside their baselines, plots, contact sheets, and predictions in words and images."""
+"""Plots and reports: metrics next to their baselines, charts, contact sheets, and overlays of predictions."""

@@ -1,4 +1,4 @@
-"""Plots for tasks that answer with labels: confusion matrices, and bars of a metric with its interval and its baseline."""
+"""Plots for classification tasks: confusion matrices, and bar charts of a metric with its interval and baseline."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from matplotlib.figure import Figure
 
 from ftrain.plots.plots import STYLE, TEXT_COLOR, draw_bars, draw_head, shortened, to_png
 
-_NUMBERED = 20  # classes: beyond that, cells are too small for numbers
+_NUMBERED = 20  # classes; with more, the cells are too small for numbers
 
 
 def plot_confusion(
     matrix: np.ndarray, names: Sequence[str], subtitle: str = "", title: str = "Ground truth and prediction"
 ) -> bytes:
-    """PNG of counts C, C (row: ground truth, column: prediction), colored by the share of the row; classes that do not occur are left out."""
+    """Plot counts C, C (row: ground truth, column: prediction) as PNG, colored by the share of the row.
+
+    Classes that do not occur are left out.
+    """
     counts = np.asarray(matrix)
     kept = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     counts, labels = counts[np.ix_(kept, kept)], [shortened(names[index], 22) for index in kept.tolist()]
@@ -48,7 +51,7 @@ def plot_bars(
     unit: str = "share in %",
     baseline_name: str = "baseline",
 ) -> bytes:
-    """PNG of a bar per part (see `draw_bars`); `parts` are as `metrics.slices` gives them for one property."""
+    """Plot one bar per part as PNG (see `draw_bars`); `parts` is one property of the result of `metrics.slices`."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.0, 1.25 + 0.24 * len(parts)), layout="constrained")
         draw_head(figure, title, subtitle)

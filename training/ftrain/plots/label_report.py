@@ -1,4 +1,4 @@
-"""What the reports of tasks that answer with labels share: baselines, slices, tables and plots of a classification."""
+"""Shared parts of classification reports: baselines, slices, tables and plots."""
 
 from __future__ import annotations
 
@@ -36,27 +36,30 @@ _PROPERTIES = (
     "pose",
     "gender",
     "style",
-)  # texts of an annotation that a set is cut by
+)  # annotation fields that define slices
 _BOX_SIZES = (
     (0.15, "small box"),
     (0.4, "medium box"),
     (1e9, "large box"),
-)  # share of the image below which a box is so called
+)  # upper limit of the share of the image, and name
 
 
 def notes_of(evaluated: EvaluatedSplit) -> list[dict[str, Any]]:
-    """The annotations of the evaluated images, in their order."""
+    """Return the annotations of the evaluated images, in order."""
     return [evaluated.shards.read_annotation(int(row)) for row in evaluated.results["row"]]
 
 
 def labels_of(shards: ShardSet, rows: np.ndarray, column: str, names: Sequence[str]) -> np.ndarray:
-    """Class numbers, -1 for unknown, of rows of the index; nothing but the index is read."""
+    """Return class indices N of `rows` N of the index, -1 for unknown. Only the index is read."""
     ids = {name: number for number, name in enumerate(names)}
     return np.array([ids.get(str(value), -1) for value in shards.columns[column][rows]], np.int64)
 
 
 def properties(notes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """What `metrics.slices` cuts a set by: the texts of the annotations, the size of the box, and how much is hidden."""
+    """Return the properties that slice a set: annotation texts, size of the bounding box, and landmark visibility.
+
+    Each maps a name to one string per image; "" is unknown.
+    """
     texts = {name: [str(note.get(name, "")) for note in notes] for name in _PROPERTIES}
     cuts = {name: values for name, values in texts.items() if any(values)}
     if any("box" in note for note in notes):
@@ -74,7 +77,10 @@ def classification(
     *,
     top: Sequence[int] = (1, 3, 5),
 ) -> dict[str, dict[str, Any]]:
-    """`model`, `majority` (where there are training labels) and `collapse` of scores N, C against labels N."""
+    """Return `model`, `majority` (if there are training labels) and `collapse` for scores N, C and labels N.
+
+    `training_labels` is M; negative labels are unknown.
+    """
     numbers: dict[str, dict[str, Any]] = {"model": classification_metrics(scores, labels, top=top)}
     if (training_labels >= 0).any():
         numbers["majority"] = majority_metrics(training_labels, labels, len(names), top=top)
@@ -91,7 +97,10 @@ def write_classification(
     names: Sequence[str],
     subtitle: str,
 ) -> None:
-    """`plots/<name>.csv` and `.png` (recall per class beside that of always answering the commonest), and the confusion."""
+    """Write `plots/<name>.csv` and `.png` (recall per class next to the majority baseline), and the confusion matrix.
+
+    `scores` is N, C, `labels` N, `training_labels` M and `names` C.
+    """
     predicted = answers(scores, labels)
     matrix = confusion(predicted, labels, len(names))
     rows = [[names[index], *matrix[index].tolist()] for index in range(len(names))]
@@ -114,12 +123,12 @@ def write_classification(
 
 
 def ranking_baseline(training_counts: np.ndarray, num_rows: int) -> np.ndarray:
-    """Scores num_rows, A that rank attributes by how often they are positive in training: the prediction of a model that sees nothing."""
+    """Scores num_rows, A of a baseline that ignores the image: attributes ranked by their frequency in training."""
     return np.broadcast_to(frequency_scores(training_counts), (num_rows, len(training_counts)))
 
 
 def positive_counts(notes: Sequence[Mapping[str, Any]], num_attributes: int) -> np.ndarray:
-    """How often each of the attributes is positive in the annotations, A."""
+    """Count how often each attribute is positive in the annotations: A."""
     counts = np.zeros(num_attributes, np.int64)
     for note in notes if num_attributes else ():
         counts += attribute_targets(note, num_attributes) == 1
@@ -127,30 +136,30 @@ def positive_counts(notes: Sequence[Mapping[str, Any]], num_attributes: int) -> 
 
 
 def subtitle(evaluated: EvaluatedSplit, metric: str) -> str:
-    """The line below the title of a plot: the set, its split and one metric."""
+    """Subtitle of a plot: the data set, the split and one metric."""
     metadata = evaluated.shards.metadata
     kind = ", synthetic garments" if metadata.get("synthetic") else ""
     return f"{metadata.get('dataset')}{kind}: {count(len(evaluated.results['row']), 'image')} of {evaluated.split}, {metric}"
 
 
 def percent(value: float) -> str:
-    """A share as a person reads it."""
+    """Format a share as a percentage."""
     return f"{100 * value:.1f} %"
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without what nothing could be said of: JSON knows no NaN."""
+    """Drop values that are not finite, because JSON has no NaN."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def image_of(evaluated: EvaluatedSplit, number: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """The decoded image number `number` of the evaluated ones, uint8 H, W, 3, and its annotation."""
+    """Return the decoded evaluated image with index `number`, uint8 H, W, 3, and its annotation."""
     image, note = evaluated.shards.read(int(evaluated.results["row"][number]))
     return decode_exactly(image), note
 
 
 def spread(badness: np.ndarray, num_tiles: int) -> list[int]:
-    """Numbers of images from the best to the worst in equal steps: what a sheet shows. Equal ones stay in their order."""
+    """Choose evenly spaced images from the best to the worst for a sheet; ties keep their order. `badness` is N."""
     order = np.argsort(badness, kind="stable")
     return order[np.unique(np.linspace(0, len(order) - 1, min(num_tiles, len(order))).round().astype(int))].tolist()
 
@@ -162,7 +171,9 @@ def metric_lines(
     baseline_name: str,
     title: str = "metric",
 ) -> Iterator[str]:
-    """A block of a table for a person: a heading, and metrics of the model (with intervals where there are) beside the baseline's."""
+    """Format a block of a text table: a heading, then metrics of the model (with intervals, if any) next to the
+    baseline.
+    """
     shown = [name for name in names if isinstance(model.get(name), float) and np.isfinite(model[name])]
     if shown:
         yield f"{title:<32}{'model':<30}{baseline_name if baseline else ''}".rstrip()
@@ -175,7 +186,7 @@ def metric_lines(
 
 
 def part_lines(title: str, parts: Mapping[str, Mapping[str, float]], baseline_name: str) -> Iterator[str]:
-    """A block of a table for a person: a heading, and `value` and `baseline` of each part, in the columns of `metric_lines`."""
+    """Format a block of a text table: a heading, then `value` and `baseline` per part, aligned with `metric_lines`."""
     if parts:
         yield f"{title:<32}{'model':<30}{baseline_name if any('baseline' in part for part in parts.values()) else ''}".rstrip()
     for name, part in parts.items():

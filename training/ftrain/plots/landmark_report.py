@@ -1,4 +1,4 @@
-"""What the reports of tasks that predict landmarks share: errors beside those of the mean pose, per garment and point, and slices."""
+"""Shared parts of landmark reports: errors next to the mean pose, per garment and per landmark, and slices."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from ftrain.metrics.slices import slices
 from ftrain.plots.plots import plot_detection_curve, plot_errors
 
 _PCK_PERCENTS = (5, 10, 20)
-_LEAST_FOR_SPREAD, _STILL = 5, 0.1  # images per point; share of the true spread
-_EXTENTS = ("below 40 %", "40 to 70 %", "above 70 %")  # of the long side, spanned by the points
+_LEAST_FOR_SPREAD, _STILL = 5, 0.1  # images per landmark; share of the true spread
+_EXTENTS = ("below 40 %", "40 to 70 %", "above 70 %")  # of the long side, spanned by the landmarks
 _OVERALL = ("ne", "ne_low", "ne_high", "pck_auc", "ne_mean_of_points", "ne_diluted")
 
 
@@ -38,15 +38,16 @@ class _Study:
     evaluated: EvaluatedSplit
     model: PointErrors
     baseline: PointErrors | None
-    majority: float | None  # share of images that always answering the most frequent training garment is right for
+    majority: float | None  # accuracy of always predicting the most frequent training garment
 
 
 def landmark_metrics(
     landmarks: LandmarkSet, evaluated: EvaluatedSplit, out: Path
 ) -> tuple[dict[str, Any], PointErrors, str]:
-    """The numbers of a split, its errors and a line about them; writes `plots/` into `out`.
+    """Return the metrics of a split, its errors and a subtitle; write `plots/` into `out`.
 
-    For every task that predicts `points`; one that names garments as well has `garment_scores`. Raises `UsageError` as `report`.
+    The task must predict `points`; one that also classifies garments predicts `garment_scores`. Raises `UsageError` if
+    the split has no visible landmarks.
     """
     study = _study(landmarks, evaluated)
     if not study.model.counted.any():
@@ -78,7 +79,7 @@ def _study(landmarks: LandmarkSet, evaluated: EvaluatedSplit) -> _Study:
 
 
 def _learn_baseline(landmarks: LandmarkSet, shards: ShardSet, rows: NDArray[np.int64]) -> tuple[MeanPose, int]:
-    """The mean pose of training images, from their annotations alone, and their commonest garment."""
+    """Return the mean pose of the training rows N, from their annotations only, and their most frequent garment."""
     notes = [shards.read_annotation(int(row)) for row in rows]
     points = np.array([[note["landmark_x"], note["landmark_y"]] for note in notes], np.float32).transpose(0, 2, 1)
     visibility = np.array([note["landmark_visibility"] for note in notes], np.int8)
@@ -118,7 +119,7 @@ def _numbers(study: _Study) -> dict[str, Any]:
 
 
 def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
-    """NE of images with and without occluded points, by the share of the image that the garment spans, and by what the set says."""
+    """NE by occlusion, by the share of the image that the landmarks span, and by variation and pose if annotated."""
     results, model = study.evaluated.results, study.model
     seen = results["visibility"] >= Visibility.OCCLUDED.value
     low = np.where(seen[..., None], results["truth"], np.inf).min(axis=1)
@@ -135,7 +136,9 @@ def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _collapse(study: _Study) -> dict[str, Any]:
-    """Whether the predictions hardly move: their spread over images, in shares of the size, beside that of the true ones."""
+    """Check whether the predictions barely vary: compare their spread over images, relative to image size, with the
+    truth's.
+    """
     results, counted = study.evaluated.results, study.model.counted
     enough = counted.sum(axis=0) >= _LEAST_FOR_SPREAD
     if not enough.any():
@@ -158,7 +161,7 @@ def _overall(landmarks: LandmarkSet, errors: PointErrors) -> dict[str, float]:
 
 
 def _part(study: _Study, among: NDArray[np.bool_], *, interval: bool = False) -> dict[str, float | int]:
-    """Numbers of the points `among` N, K."""
+    """Compute the metrics of the landmarks in the mask `among` N, K."""
     model, baseline = study.model, study.baseline
     part: dict[str, float | int] = {"ne": mean_error(model, among)}
     if interval:
@@ -171,12 +174,12 @@ def _part(study: _Study, among: NDArray[np.bool_], *, interval: bool = False) ->
 
 
 def error_sums(errors: PointErrors) -> NDArray[np.float64]:
-    """The summed distances of each image, N, added exactly."""
+    """Exact sum of the distances of each image: N."""
     return np.array([math.fsum(row) for row in errors.distances.tolist()])
 
 
 def _curve(study: _Study) -> tuple[list[str], *tuple[list[float], ...]]:
-    """Names of the columns, then the rows threshold, model, mean pose."""
+    """Return the column names, then rows of threshold, model and (if available) mean pose."""
     thresholds, model = detection_curve(study.model.distances, study.model.counted)
     columns = {"threshold": thresholds, "model": model}
     if study.baseline is not None:

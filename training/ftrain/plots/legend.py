@@ -1,4 +1,4 @@
-"""The head of a sheet: title, subtitle and a legend that is wrapped to the width of the sheet, so that nothing is cut off."""
+"""Head of a sheet: title, subtitle, and a legend wrapped to the width of the sheet so that nothing is cut off."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fschemas.landmarks import LandmarkSet
 from fschemas.palette import SIDE_COLORS, side_of
 from ftrain.plots.plots import FAINT_COLOR, TEXT_COLOR
 
-_TITLE, _TEXT = 13.0, 8.5  # points
-_ROW = 0.2  # inches: a line of the legend or of the subtitle
-_MARK, _BETWEEN = 0.22, 0.2  # inches: room of a mark, and between entries
-_EM = 0.62 / 72  # inches per point: width of a letter, on the safe side
+_TITLE, _TEXT = 13.0, 8.5  # font sizes in points
+_ROW = 0.2  # inches: height of a line of the legend or of the subtitle
+_MARK, _BETWEEN = 0.22, 0.2  # inches: width of a mark, and gap between entries
+_EM = 0.62 / 72  # inches per point of font size: upper estimate of the width of a letter
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the legend: how the mark looks (none for `text`), its color, and its meaning."""
+    """One legend entry: kind of mark (`text` has none), color, and meaning."""
 
     kind: Literal["frame", "box", "dashed", "dot", "ring", "text"]
     color: str
@@ -32,7 +32,9 @@ class Entry:
 
 
 class Head:
-    """The text above the images of a sheet that is `width` inches wide, from `left` inches on; `height` is known before it is drawn."""
+    """Text above the images of a sheet, `width` inches wide with a margin of `left` inches; `height` is known before
+    drawing.
+    """
 
     def __init__(self, title: str, subtitle: str, entries: Sequence[Entry], width: float, left: float) -> None:
         room = width - 2 * left
@@ -45,7 +47,7 @@ class Head:
         self.height = self._legend_top + _ROW * len(self.rows) + (0.08 if self.rows else 0.02)
 
     def draw(self, figure: Figure) -> None:
-        """Draw it at the top of a figure of that width."""
+        """Draw the head at the top of a figure of that width."""
         height, left = figure.get_figheight(), self.left / self.width
         figure.text(left, 1 - 0.12 / height, "\n".join(self.title), size=_TITLE, weight="bold", va="top")
         subtitle = "\n".join(self.subtitle)
@@ -66,7 +68,7 @@ def _draw_mark(figure: Figure, entry: Entry, left: float, middle: float, width: 
         face = entry.color if entry.kind == "dot" else "none"
         edge = "white" if entry.kind == "dot" else entry.color
         place = [(left + 0.08) / width], [middle / height]
-        if entry.kind == "dot":  # a rim, so that a bright color is seen on white
+        if entry.kind == "dot":  # a rim makes bright colors visible on white
             figure.add_artist(Line2D(*place, marker="o", ms=7.4, mfc="#8a9299", mec="none", ls=""))
         figure.add_artist(Line2D(*place, marker="o", ms=6, mfc=face, mec=edge, mew=1.1, ls=""))
     elif entry.kind != "text":
@@ -77,7 +79,7 @@ def _draw_mark(figure: Figure, entry: Entry, left: float, middle: float, width: 
 
 
 def _rows(entries: Sequence[Entry], room: float) -> list[list[Entry]]:
-    """The entries in lines that are no wider than `room` inches; one that is too long for a line is wrapped."""
+    """Arrange the entries in lines of at most `room` inches; an entry that is too long for one line is wrapped."""
     rows: list[list[Entry]] = []
     free = 0.0
     for entry in entries:
@@ -97,7 +99,7 @@ def _width(entry: Entry) -> float:
 
 
 def letters(text: str) -> int:
-    """How many narrow letters are as wide as the text: Korean, Chinese and Japanese ones count twice."""
+    """Width of the text in narrow letters; Korean, Chinese and Japanese ones count twice."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
@@ -106,6 +108,6 @@ def _wrapped(text: str, room: float, size: float) -> list[str]:
 
 
 def side_entries(landmarks: LandmarkSet) -> list[Entry]:
-    """The legend of predicted landmarks."""
+    """Legend entries for predicted landmarks."""
     shown = {side_of(name, landmarks.partners[point], point) for point, name in enumerate(landmarks.points)}
     return [Entry("dot", color, f"predicted, {side}") for side, color in SIDE_COLORS.items() if side in shown]

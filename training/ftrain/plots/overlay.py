@@ -1,4 +1,4 @@
-"""Predictions drawn on an image, without matplotlib, which would take longer to import than a prediction takes."""
+"""Overlays of predictions on images, without matplotlib, whose import takes longer than a prediction."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from fschemas.landmarks import LandmarkSet
 from fschemas.palette import SIDE_COLORS, rgb, side_of
 
 WHITE, INK = (255, 255, 255), (24, 26, 30)
-_SHIFT = 4  # binary places of OpenCV's drawing coordinates
+_SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 Color = tuple[int, int, int]
 
 
 def side_color(landmarks: LandmarkSet, point: int) -> str:
-    """One color for each side of the garment and one for what has no partner, as on the pages of fprep: a swap of sides shows."""
+    """Color of a landmark: one per side of the garment, and one for landmarks without counterpart, as in fprep's
+    reports.
+
+    Predictions with swapped sides are thus easy to see.
+    """
     return SIDE_COLORS[side_of(landmarks.points[point], landmarks.partners[point], point)]
 
 
 def draw_landmarks(pixels: np.ndarray, answer: dict[str, Any], landmarks: LandmarkSet) -> np.ndarray:
-    """The `points` of an answer with their names and lines, and its garment, on an image of `width` x `height`.
+    """Draw the `points` of a prediction with names, skeleton and garment; its coordinates refer to `width` x `height`.
 
-    `pixels` is uint8 RGB of any size, resized from it; the drawing is as large on small images as on big ones.
+    `pixels` is the image at any size, uint8 RGB H, W, 3. Line widths and letters scale with the image.
     """
     canvas = np.ascontiguousarray(pixels).copy()
     height, width = canvas.shape[:2]
@@ -37,7 +41,7 @@ def draw_landmarks(pixels: np.ndarray, answer: dict[str, Any], landmarks: Landma
         landmarks.points.index(point["name"]): (np.array([point["x"], point["y"]]) + 0.5) * factor - 0.5
         for point in answer["points"]
     }
-    unit = max(width, height) / 800  # line widths and letters are made for 800 pixels
+    unit = max(width, height) / 800  # line widths and letters are designed for 800 pixels
     for first, second in landmarks.skeleton:
         if first in places and second in places:
             same = side_color(landmarks, first) == side_color(landmarks, second)
@@ -56,7 +60,7 @@ def draw_landmarks(pixels: np.ndarray, answer: dict[str, Any], landmarks: Landma
 
 
 def _name_points(image: Image.Image, landmarks: LandmarkSet, places: dict[int, np.ndarray], unit: float) -> None:
-    """A label beside each point, where it covers neither another label nor a point, as far as there is room."""
+    """Label each landmark, avoiding other labels and landmarks as far as there is room."""
     pen, font, gap, rim = ImageDraw.Draw(image), label_font(14.5 * unit), 10 * unit, max(1, round(1.8 * unit))
     taken = [np.array([*(place - 7 * unit), *(place + 7 * unit)]) for place in places.values()]
     middle = np.mean(list(places.values()) or [[0, 0]], axis=0)
@@ -78,7 +82,7 @@ def _name_points(image: Image.Image, landmarks: LandmarkSet, places: dict[int, n
 
 
 def _overlap(box: np.ndarray, others: Sequence[np.ndarray]) -> float:
-    """Covered area in pixels."""
+    """Total area of the overlap of `box` with the others, in square pixels."""
     corners = np.stack(others)
     sides = np.minimum(box[2:], corners[:, 2:]) - np.maximum(box[:2], corners[:, :2])
     return float(np.prod(np.maximum(sides, 0), axis=1).sum())
@@ -97,13 +101,13 @@ def _fixed(place: np.ndarray) -> tuple[int, int]:
 
 
 def caption(image: Image.Image, text: str, unit: float) -> None:
-    """A line in the upper left corner; `unit` is the scale of letters and lines, which are made for images of 800 pixels."""
+    """Draw a line of text in the upper left corner; `unit` scales letters and lines (1 for images of 800 pixels)."""
     pen, font, pad = ImageDraw.Draw(image), label_font(20 * unit, bold=True), 9 * unit
     pen.rectangle((0, 0, pen.textlength(text, font) + 2 * pad, 20 * unit + 2 * pad), INK)
     pen.text((pad, 10 * unit + pad), text, WHITE, font, anchor="lm")
 
 
 def label_font(size: float, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Matplotlib's own font, which is installed wherever the plots are: OpenCV's letters differ from version to version."""
+    """Load the font that ships with matplotlib; OpenCV's letters differ between versions."""
     folder = Path(str(find_spec("matplotlib").origin)).with_name("mpl-data") / "fonts/ttf"  # type: ignore[union-attr]
     return ImageFont.truetype(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), max(6.0, size))

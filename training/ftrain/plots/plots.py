@@ -1,4 +1,4 @@
-"""Plots of an evaluation as PNG bytes: the same numbers give the same bytes (no dates, no versions in the files)."""
+"""Evaluation plots as PNG bytes. The same numbers give the same bytes (no dates or versions in the files)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 MODEL_COLOR, BASELINE_COLOR, TEXT_COLOR, FAINT_COLOR = "#0f6d7c", "#b5533c", "#22262a", "#8a9299"
 
-_LETTER = 0.073  # inches: width of a letter of a subtitle, on the safe side
+_LETTER = 0.073  # inches: upper estimate of the width of a letter of a subtitle
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -40,14 +40,14 @@ STYLE: Any = {
 
 
 def to_png(figure: Figure, dpi: int = 150) -> bytes:
-    """The bytes of a figure."""
+    """Render a figure as PNG."""
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(content, format="png", dpi=dpi, metadata={"Software": None})
     return content.getvalue()
 
 
 def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> bytes:
-    """PCK: rows of threshold, share of the model and, where there is one, of the mean pose."""
+    """Plot the PCK curve as PNG; `rows` hold the threshold, the share of the model and, if any, of the mean pose."""
     columns = np.array(rows).T
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
@@ -74,7 +74,7 @@ def plot_detection_curve(rows: Sequence[Sequence[float]], subtitle: str) -> byte
 
 
 def plot_errors(garments: dict[str, dict[str, Any]], points: dict[str, dict[str, Any]], subtitle: str) -> bytes:
-    """NE per garment with its 95 % interval and per landmark, the largest on top, beside the mean pose."""
+    """Plot NE per garment (with 95% interval) and per landmark next to the mean pose as PNG, largest errors on top."""
     columns = {"ne": "value", "ne_low": "low", "ne_high": "high", "mean_pose": "baseline", "count": "count"}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 1.9 + 0.235 * (len(garments) + len(points))), layout="constrained")
@@ -86,15 +86,15 @@ def plot_errors(garments: dict[str, dict[str, Any]], points: dict[str, dict[str,
         ]
         ends = [draw_bars(axes, group, "mean pose", "points") for axes, group in zip(both, parts, strict=True)]
         both[1].set_xlabel("NE in %")
-        both[1].set_xlim(0, 1.14 * max(*ends, 0.1))  # of both, with room for the numbers behind the bars
+        both[1].set_xlim(0, 1.14 * max(*ends, 0.1))  # shared limits, with room for the numbers after the bars
         figure.legend(*both[1].get_legend_handles_labels(), loc="upper right", ncols=2, handlelength=1.2)
         return to_png(figure)
 
 
 def draw_bars(axes: Axes, parts: Mapping[str, Mapping[str, float]], baseline_name: str, count_name: str) -> float:
-    """A bar per part, the largest on top: `value`, and where they are `low`, `high`, `baseline`, `count`; all but it shares.
+    """Draw one bar per part, the largest on top, and return the largest value drawn, in percent.
 
-    Returns the largest of them in percent.
+    Each part has `value` and optionally `low`, `high`, `baseline` and `count`; all but the count are shares.
     """
     names = sorted(parts, key=lambda name: float(parts[name]["value"]))
     values, places = np.array([100 * parts[name]["value"] for name in names]), np.arange(len(names))
@@ -126,12 +126,14 @@ def draw_bars(axes: Axes, parts: Mapping[str, Mapping[str, float]], baseline_nam
 
 
 def shortened(text: str, letters: int = 36) -> str:
-    """The text, or as much of it as fits, with an ellipsis."""
+    """Truncate the text to `letters` characters with an ellipsis."""
     return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
 
 
 def draw_head(figure: Figure, title: str, subtitle: str) -> None:
-    """Title and subtitle of a plot with a constrained layout, the subtitle wrapped to the width of the figure."""
+    """Draw the title and subtitle of a plot with constrained layout; the subtitle is wrapped to the width of the
+    figure.
+    """
     lines = textwrap.wrap(subtitle, max(20, int(figure.get_figwidth() * 0.96 / _LETTER))) or [""]
     figure.suptitle(title + "\n" * len(lines), x=0.02, ha="left", size=12.5, weight="bold")
     place = 1 - 0.37 / figure.get_figheight()
@@ -139,7 +141,7 @@ def draw_head(figure: Figure, title: str, subtitle: str) -> None:
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """Places of labels moved so that neighbors are at least `gap` apart."""
+    """Move label positions (in percent) apart, so that neighbors are at least `gap` apart."""
     order = np.argsort(places)
     moved = list(places)
     for lower, upper in pairwise(order):

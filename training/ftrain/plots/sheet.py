@@ -1,7 +1,7 @@
-"""Contact sheets for people: tiles of an image with a frame for right or wrong, boxes, points and lines of text below.
+"""Contact sheets: tiles of an image with a frame for right or wrong, boxes, landmarks and lines of text.
 
-The task decides what a tile says; this module decides how a sheet looks. Every sheet explains what is drawn on it: frames, boxes
-and points have an entry in its legend (see `ftrain.plots.legend`).
+The task decides the content of a tile, this module the look of the sheet. Everything drawn in color (frames, boxes,
+landmarks) has an entry in the legend (see `ftrain.plots.legend`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ftrain.plots.plots import STYLE, TEXT_COLOR, shortened, to_png
 
 GOOD_COLOR, BAD_COLOR, PREDICTED_COLOR, TRUE_COLOR = "#1f8a4c", "#d0342c", "#0f9fb8", "#f2b705"
 
-# Inches: side of an image, height of a line, between tiles, at the edges.
+# Inches: side of an image, height of a line, gap between tiles, margin.
 _TILE, _LINE, _GAP, _SIDE = 2.2, 0.145, 0.1, 0.14
 
-MARKS = {1: "✓", 0: "✗", -1: "?"}  # before a predicted attribute: true, false, not known
+MARKS = {1: "✓", 0: "✗", -1: "?"}  # before a predicted attribute: true, false, unknown
 MARKS_ENTRY = Entry("text", "", "✓ predicted and true   ✗ predicted but false   ? not known")
 ORDER_ENTRY = Entry("text", "", "from the best to the worst")
 
@@ -32,11 +32,11 @@ Box = Sequence[float]
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a sheet, uint8 H, W, 3 RGB, with what is drawn on it in its own pixels.
+    """One image of a sheet, uint8 H, W, 3 RGB, and the marks drawn on it, in its own pixel coordinates.
 
-    `good` frames it green (True), red (False) or not at all (None: the query of a search, or no ground truth). The first of `lines` is
-    bold. `boxes` are predicted, `true_boxes` true ones (x1, y1, x2, y2, pixel centers of the corners); `points` N, 2, each with
-    one of `point_colors` (all alike where there are none).
+    `good` frames it green (True), red (False) or not at all (None: the query of a search, or no ground truth). The
+    first of `lines` is bold. `boxes` are predictions and `true_boxes` ground truth (x1, y1, x2, y2: pixel centers of
+    the corners); `points` is N, 2 with `point_colors` N (one default color if empty).
     """
 
     image: np.ndarray
@@ -62,10 +62,10 @@ def sheet(
     meaning: Mapping[str, str] | None = None,
     legend: Sequence[Entry] = (),
 ) -> bytes:
-    """PNG of tiles, row after row of `columns`; None leaves a place free. The same tiles give the same bytes.
+    """Render tiles as PNG in rows of `columns`; None leaves a cell empty. The same tiles give the same bytes.
 
-    The legend explains what the tiles have: `meaning` says what good, bad, box, true_box and points mean where it is not the
-    usual, and `legend` adds entries.
+    The legend explains the marks that occur: `meaning` overrides the default texts of good, bad, box, true_box and
+    points, and `legend` adds entries.
     """
     num_rows = max(1, -(-len(tiles) // columns))
     num_lines = max([len(tile.lines) for tile in tiles if tile is not None], default=0)
@@ -96,7 +96,7 @@ def sheet(
 
 
 def drawn_colors(tiles: Sequence[Tile | None]) -> set[str]:
-    """The colors of frames, boxes and points that tell something: each has an entry in the legend."""
+    """Colors of the frames, boxes and landmarks that need a legend entry."""
     some = [tile for tile in tiles if tile is not None]
     colors = {GOOD_COLOR if tile.good else BAD_COLOR for tile in some if tile.good is not None}
     colors |= {PREDICTED_COLOR for tile in some if len(tile.boxes) or (len(tile.points) and not tile.point_colors)}
@@ -105,7 +105,7 @@ def drawn_colors(tiles: Sequence[Tile | None]) -> set[str]:
 
 
 def _entries(tiles: Sequence[Tile | None], meaning: Mapping[str, str]) -> list[Entry]:
-    """What the tiles have that wants to be explained."""
+    """Legend entries for the marks that occur in the tiles."""
     some = [tile for tile in tiles if tile is not None]
     has_points = any(len(tile.points) and not tile.point_colors for tile in some)
     looks = [
@@ -121,7 +121,7 @@ def _entries(tiles: Sequence[Tile | None], meaning: Mapping[str, str]) -> list[E
 def _draw_image(axes: Axes, tile: Tile) -> None:
     height, width = tile.image.shape[:2]
     axes.imshow(tile.image, interpolation="lanczos" if max(height, width) > 64 else "nearest")
-    side = max(height, width) / 2  # a square cell, so that frames and text line up
+    side = max(height, width) / 2  # a square cell, so that frames and text align
     axes.set_xlim((width - 1) / 2 - side, (width - 1) / 2 + side)
     axes.set_ylim((height - 1) / 2 + side, (height - 1) / 2 - side)
     axes.set_facecolor("#f3f4f5")
@@ -142,5 +142,5 @@ def _draw_image(axes: Axes, tile: Tile) -> None:
 
 
 def mistaken(answer: str, truth: str | None) -> str:
-    """A prediction, followed by the ground truth where it differs: the one wording of all sheets. None: the truth is not known."""
+    """Format a prediction, followed by the ground truth if it differs; None means that the truth is unknown."""
     return answer if truth is None or truth == answer else f"{answer} (true: {truth})"

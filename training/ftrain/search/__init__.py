@@ -1,1 +1,1 @@
-"""Images found by their similarity: an index of embeddings on disk, exact and approximate search, color, re-ranking."""
+"""Image similarity search: an index of embeddings on disk, exact and approximate search, color, re-ranking."""

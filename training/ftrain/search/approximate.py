@@ -1,9 +1,10 @@
-"""Approximate search with faiss: it finds a short list, which is scored exactly as in the exact search.
+"""Approximate search with faiss: it selects a short list, which is scored exactly as in exact search.
 
-Vectors are compressed (the main axes that hold most of the variance, a byte each) and arranged in lists around k-means centers
-(`ivf`; Jegou et al., PAMI 2011) or in a graph of neighbors (`hnsw`; Malkov and Yashunin, PAMI 2020). How many lists are
-probed, or how wide the graph is searched, is never fixed: a sweep against exact search chooses the least that reaches the wanted
-recall of the first 20. A system that probed one list only lost what lies beyond its border, and did not know how much.
+Vectors are compressed (PCA to the components that hold most of the variance, one byte each) and arranged in inverted
+lists around k-means centers (`ivf`; Jegou et al., PAMI 2011) or in a neighbor graph (`hnsw`; Malkov and Yashunin, PAMI
+2020). The number of probed lists, or the width of the graph search, is not fixed: a sweep against exact search chooses
+the smallest value that reaches the target recall@20. Probing a single list would lose neighbors beyond its border, by
+an unknown amount.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from ftrain.metrics.exact_search import ExactSearch, Features, Found, Similarity
 Kind = Literal["ivf", "hnsw"]
 
 RECALL_AT = 20
-_FEWEST = 100  # images of a gallery
-_SWEEP_QUERIES = 1000  # at most, and a tenth of the gallery
+_FEWEST = 100  # images in a gallery
+_SWEEP_QUERIES = 1000  # at most, and at most a tenth of the gallery
 _AXES = (96, 128, 192, 256, 384, 512)
-_VARIANCE = 0.8  # share that the kept axes hold at least; more than half of them are not worth the turn
-_MOST_COMPARED = 0.2  # share of the images; beyond it a matrix product is about as fast
-_LINKS = 24  # of a node of the graph
+_VARIANCE = 0.8  # least share of the kept components; if these are more than half, rotation does not pay off
+_MOST_COMPARED = 0.2  # share of the images; beyond it, a matrix product is about as fast
+_LINKS = 24  # per node of the graph
 _TRAINING_VECTORS = 65_536
 _VALUES = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
-_SHORTLIST = (50, 2.5)  # rows at least, and per wanted one: compression swaps near neighbors
-_COLOR_SHORTLIST = (200, 10.0)  # the same where color has a say that the index does not know of
+_SHORTLIST = (50, 2.5)  # minimum of rows, and rows per result: compression swaps near neighbors
+_COLOR_SHORTLIST = (200, 10.0)  # the same if color, which the index does not contain, affects the score
 
-APPROXIMATION_SHAPE = {  # of `Approximation.to_json`
+APPROXIMATION_SHAPE = {  # schema of `Approximation.to_json`
     "kind": re.compile("ivf|hnsw"), "specification": str, "value": COUNT, "target": float, "recall": float, "reached": bool,
     "images": COUNT, "sweep": [{"value": COUNT, "recall": float, "low": float, "compared": float}],
 }  # fmt: skip
@@ -44,7 +45,7 @@ APPROXIMATION_SHAPE = {  # of `Approximation.to_json`
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One value of the sweep: recall of the first 20 with the lower end of its 95 % interval, rows compared per query."""
+    """One value of the sweep: recall@20 with the lower end of its 95% interval, and rows compared per query."""
 
     value: int
     recall: float
@@ -54,10 +55,10 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class Approximation:
-    """What index.json says of an approximate index. `value` is the number of lists to probe, or the width of the search."""
+    """Description of an approximate index in index.json. `value` is the number of probed lists, or the search width."""
 
     kind: Kind
-    specification: str  # of faiss's index factory
+    specification: str  # for faiss's index factory
     value: int
     target: float
     recall: float
@@ -67,23 +68,23 @@ class Approximation:
 
     @property
     def parameter(self) -> str:
-        """What is swept, in faiss's words."""
+        """Name of the tuned parameter in faiss."""
         return "nprobe" if self.kind == "ivf" else "efSearch"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to JSON values."""
         return {"parameter": self.parameter, "recall_at": RECALL_AT, **asdict(self)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Approximation:
-        """The inverse of `to_json`."""
+        """Inverse of `to_json`."""
         fields = {
             name: value[name] for name in ("kind", "specification", "value", "target", "recall", "reached", "images")
         }
         return cls(**fields, sweep=tuple(SweepRow(**row) for row in value["sweep"]))
 
     def lines(self) -> list[str]:
-        """The sweep as a table for people, and a warning where the wanted recall is out of reach."""
+        """The sweep as a text table, with a warning if the target recall is out of reach."""
         head = [f"{self.specification}: {self.parameter} chosen by a sweep against exact search, recall@{RECALL_AT}"]
         head += [f"{self.parameter:>10}  recall   at least  rows compared"]
         rows = [
@@ -104,21 +105,21 @@ class Approximation:
 
 
 class ApproximateSearch:
-    """A faiss index beside the features it was made of."""
+    """A faiss index and the features from which it was built."""
 
     def __init__(self, gallery: Features, index: Any, approximation: Approximation) -> None:
         self.gallery, self.index, self.approximation = gallery, index, approximation
         self.probe(approximation.value)
 
     def probe(self, value: int) -> None:
-        """Set the number of probed lists, or the width of the search."""
+        """Set the number of probed lists, or the search width."""
         faiss = _faiss()
         faiss.ParameterSpace().set_index_parameter(self.index, self.approximation.parameter, int(value))
 
     def search(self, queries: Features, similarity: Similarity, top: int) -> Found:
-        """As `ExactSearch.search`, among the rows that the index suggests; scores are exact.
+        """Like `ExactSearch.search`, but only among rows suggested by the index; scores are exact.
 
-        Raises `UsageError` as that does.
+        Raises the same `UsageError`.
         """
         similarity.check(self.gallery, queries)
         top = min(top, len(self.gallery))
@@ -130,7 +131,7 @@ class ApproximateSearch:
         return similarity.decide(self.gallery, queries, shortlists, top)
 
     def suggest(self, queries: Features, top: int, similarity: Similarity) -> list[np.ndarray]:
-        """Per query the sorted rows among which the best `top` are looked for."""
+        """Short list of each query: sorted candidate rows for the best `top`."""
         least, times = _COLOR_SHORTLIST if similarity.color_weight else _SHORTLIST
         count = min(len(self.gallery), max(least, round(times * top)))
         _, suggested = self.index.search(np.ascontiguousarray(queries.deep), count)
@@ -140,8 +141,8 @@ class ApproximateSearch:
 def build_approximate(gallery: Features, kind: Kind, target: float = 0.98, seed: int = 0) -> ApproximateSearch:
     """Build and tune an index of the deep features (N, D, length 1) of a gallery.
 
-    The same features give the same index. Raises `EnvironmentProblem` where faiss is not installed, `UsageError` for a gallery
-    of fewer than 100.
+    The same features give the same index. Raises `EnvironmentProblem` if faiss is not installed, and `UsageError` for a
+    gallery of fewer than 100 images.
     """
     faiss = _faiss()
     if len(gallery) < _FEWEST:
@@ -151,7 +152,7 @@ def build_approximate(gallery: Features, kind: Kind, target: float = 0.98, seed:
     generator = np.random.default_rng(seed)
     features = np.ascontiguousarray(gallery.deep)
     specification = _specification(features, kind, generator)
-    # Distances, not products: the main axes are those around the mean, and a product would lose its share.
+    # Distances, not inner products: PCA centers the vectors, which changes inner products but not distances.
     inner = faiss.index_factory(features.shape[1], specification, faiss.METRIC_L2)
     if kind == "ivf":
         clustering = faiss.extract_index_ivf(inner).cp
@@ -162,7 +163,7 @@ def build_approximate(gallery: Features, kind: Kind, target: float = 0.98, seed:
     index = faiss.IndexIDMap(inner)
     threads = faiss.omp_get_max_threads()
     try:
-        faiss.omp_set_num_threads(1 if kind == "hnsw" else threads)  # the graph depends on who comes first
+        faiss.omp_set_num_threads(1 if kind == "hnsw" else threads)  # the graph depends on the order of insertion
         index.train(features[sample])
         index.add_with_ids(features[others], others)
         search = ApproximateSearch(
@@ -177,7 +178,7 @@ def build_approximate(gallery: Features, kind: Kind, target: float = 0.98, seed:
 
 
 def load_approximate(path: Path, gallery: Features, approximation: Approximation) -> ApproximateSearch:
-    """Read a faiss file, whose digest was checked, and bring it to the value that the sweep chose."""
+    """Load a faiss file (its digest is already verified) and set the value chosen by the sweep."""
     faiss = _faiss()
     try:
         index = faiss.read_index(str(path))
@@ -192,31 +193,31 @@ def load_approximate(path: Path, gallery: Features, approximation: Approximation
 
 
 def write_approximate(search: ApproximateSearch, path: Path) -> None:
-    """Write the faiss index as one file."""
+    """Write the faiss index to one file."""
     _faiss().write_index(search.index, str(path))
 
 
 def require_faiss() -> None:
-    """Raise `EnvironmentProblem` if faiss is missing, before anything long is begun."""
+    """Raise `EnvironmentProblem` if faiss is missing, before any long computation."""
     check_installed("faiss", instead=", or use --kind exact")
 
 
 def _faiss() -> Any:
     require_faiss()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of its bindings, on Python 3.12
+        warnings.simplefilter("ignore", DeprecationWarning)  # from its bindings on Python 3.12
         import faiss
     return faiss
 
 
 def _specification(features: np.ndarray, kind: Kind, generator: np.random.Generator) -> str:
-    """faiss's words for axes, arrangement and bytes."""
+    """Index factory string of faiss: components, arrangement and quantizer."""
     count, dims = features.shape
     sample = features[np.sort(generator.choice(count, min(count, 20_000), replace=False))].astype(np.float64)
     variances = np.linalg.eigvalsh(np.cov(sample, rowvar=False).reshape(dims, dims))[::-1]
     shares = np.cumsum(variances) / max(variances.sum(), np.finfo(float).tiny)
     axes = next((kept for kept in _AXES if 2 * kept <= dims and kept < count and shares[kept - 1] >= _VARIANCE), None)
-    # As many lists as keep centers and probed rows in balance; a power of two not above 4 sqrt(N).
+    # Balances the cost of comparing centers and probed rows; a power of two, at most 4 sqrt(N).
     num_lists = 2 ** max(0, int(np.log2(4 * np.sqrt(count))))
     num_lists = min(num_lists, max(1, count // 8))
     arrangement = f"IVF{num_lists},SQ8" if kind == "ivf" else f"HNSW{_LINKS}_SQ8"
@@ -224,10 +225,10 @@ def _specification(features: np.ndarray, kind: Kind, generator: np.random.Genera
 
 
 def _tune(search: ApproximateSearch, inside: Features, queries: Features) -> Approximation:
-    """Raise the value until the lower end of the recall's interval reaches the target; the best where none does.
+    """Increase the value until the lower end of the recall interval reaches the target; if none does, choose the best.
 
-    The index holds what is `inside`. The queries are images of the gallery that were held out: to ask for those that it has
-    would flatter it.
+    The index contains the rows `inside`. The queries are held-out gallery images, because queries that are in the index
+    would overestimate recall.
     """
     faiss, approximation, similarity = _faiss(), search.approximation, Similarity()
     top = min(RECALL_AT, len(inside))
@@ -244,7 +245,7 @@ def _tune(search: ApproximateSearch, inside: Features, queries: Features) -> App
             scores, _ = similarity.pairs(search.gallery, queries, number, suggested)
             hits[number] = min(
                 1.0, np.count_nonzero(scores >= worst[number] - 1e-9) / top
-            )  # twins are as good as each other
+            )  # equal images are interchangeable
         low = hits.mean() - 1.96 * hits.std() / np.sqrt(len(hits))
         rows.append(
             SweepRow(value, round(float(hits.mean()), 5), round(float(low), 5), round(stats.ndis / len(queries), 1))

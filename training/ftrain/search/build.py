@@ -1,4 +1,4 @@
-"""`ftrain index RUN SHARDS OUT`: embeddings and colors of a shard set, as an index to query."""
+"""`ftrain index RUN SHARDS OUT`: index the embeddings and colors of a shard set for queries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ftrain.search.approximate import Kind, build_approximate, require_faiss
 from ftrain.search.index_file import write_index
 from ftrain.tasks.task import Task
 
-EMBEDDING, COLOR = "embedding", "color"  # what a task's `predict` calls its deep and its color features
+EMBEDDING, COLOR = "embedding", "color"  # keys of deep and color features in the output of a task's `predict`
 ColorSource = Literal["network", "image", "none"]
 
 
@@ -50,11 +50,12 @@ def build_index(
     workers: int = 2,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Index the images of some splits and return what `out/index.json` holds; an index in `out` is replaced.
+    """Index the images of some splits and return the content of `out/index.json`; an index in `out` is replaced.
 
-    Without `splits` these are the gallery where the set has one, and else all. Colors are the network's own where the task
-    gives some, and else those around the middle of the image. Any images can be indexed, with or without labels of any kind. Raises `UsageError`
-    for a task without embeddings and for a set without boxes where the run looks at them, `EnvironmentProblem` where `kind` needs faiss, `NonFiniteError` for embeddings without length.
+    Without `splits`, the gallery is indexed if the set has one, otherwise all splits. Colors come from the network if
+    the task predicts them, otherwise from the center of the image. Labels are not required. Raises `UsageError` for a
+    task without embeddings and for a set without the bounding boxes that the run needs, `EnvironmentProblem` if `kind`
+    needs faiss and it is missing, and `NonFiniteError` for embeddings of length 0.
     """
     if not 0 < recall <= 1:
         raise UsageError(f"recall {recall:g}: take a share above 0 and not above 1")
@@ -86,16 +87,16 @@ def build_index(
 
 
 def require_embeddings(task: Task, device: torch.device) -> None:
-    """Raise `UsageError` for a task on this device that gives no embeddings, before a whole set has gone through it."""
+    """Raise `UsageError` if the task has no embeddings, before a whole set is encoded."""
     blank = np.zeros((32, 32, 3), np.uint8)
     if EMBEDDING not in predict_batch(task, [task.encode_image(blank)], device):
         raise UsageError(f"the task {task.name} gives no embeddings to search among; take a run of `ftrain retrieval`")
 
 
 def deep_features(results: Results) -> np.ndarray:
-    """The embeddings among predictions, float32 B, D, brought to length 1; those of several attributes B, A, D side by side.
+    """Return the embeddings among predictions, normalized to length 1: float32 B, D.
 
-    Raises `NonFiniteError` where one has no direction.
+    Several attributes (B, A, D) are concatenated to B, A * D. Raises `NonFiniteError` for an embedding of length 0.
     """
     deep = np.ascontiguousarray(results[EMBEDDING], dtype=np.float32).reshape(len(results[EMBEDDING]), -1)
     lengths = np.linalg.norm(deep, axis=1, keepdims=True)
@@ -106,7 +107,7 @@ def deep_features(results: Results) -> np.ndarray:
 
 
 def weights_digest(task: Task) -> str:
-    """SHA-256 over names, shapes and values of a task's state: two runs with the same digest see images alike."""
+    """SHA-256 of the names, shapes and values of a task's state; equal digests mean equal features."""
     digest = hashlib.sha256()
     for name, tensor in sorted(task.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
@@ -116,7 +117,7 @@ def weights_digest(task: Task) -> str:
 
 
 def _rows(task: Task, shards: ShardSet, splits: Sequence[str] | None, *, labelled: bool) -> np.ndarray:
-    """Plain rows (no augmented copies) of the splits that the task can use."""
+    """Rows (without augmented copies) of the splits that the task can use."""
     known = list(shards.metadata["splits"])
     chosen = list(splits) if splits else [GALLERY_SPLITS[0]] if GALLERY_SPLITS[0] in known else known
     rows = np.unique(np.concatenate([shards.rows(split) for split in chosen]))
@@ -145,7 +146,7 @@ def _features(
 
 
 def unit(features: np.ndarray) -> np.ndarray:
-    """Rows of length 1, float32; rows of 0 stay."""
+    """Normalize the rows of `features` N, D to length 1, float32; zero rows stay."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return np.ascontiguousarray(features / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
 
@@ -174,5 +175,5 @@ def _trained(task: Task, state: TrainingState, digest: str) -> dict[str, Any]:
 
 
 def _relative(path: Path, start: Path) -> str:
-    """The path as seen from the index, so that both can be moved together and nothing absolute stands in a file."""
+    """Path relative to the index, so that both can be moved together and no absolute path is stored."""
     return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()

@@ -1,12 +1,12 @@
-"""An index on disk: features, what they belong to, and `index.json`, which is written last and names the others' digests.
+"""An index on disk: features, their items, and `index.json`, which is written last and holds the digests of the others.
 
-    features.npy       float32 N, D: deep features of length 1
-    colors.npy        float32 N, C: color features of length 1 (optional)
-    items.parquet      key, split, item, category, image (path in the raw folder), sha256 (of the image) and row (in the shard set) of each
-    approximate.faiss  the approximate index (optional)
-    index.json         format, what made it, dimensions, the recall sweep, sizes and SHA-256
+    features.npy        float32 N, D: deep features of length 1
+    colors.npy          float32 N, C: color features of length 1 (optional)
+    items.parquet       per image: key, split, item, category, image (path in raw folder), sha256, row (in shard set)
+    approximate.faiss   the approximate index (optional)
+    index.json          format, provenance, dimensions, the recall sweep, sizes and SHA-256
 
-Arrays are plain .npy files, mapped into memory on opening; nothing in the folder can run code.
+Arrays are plain .npy files, memory-mapped on opening; nothing in the folder can execute code.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SHAPE = {
 
 @dataclass(frozen=True)
 class IndexFolder:
-    """An opened index. `items` has the columns of `ITEM_COLUMNS` as arrays; "" where a label is unknown."""
+    """An open index. `items` holds the columns of `ITEM_COLUMNS` as arrays N; "" where a label is unknown."""
 
     path: Path
     note: dict[str, Any]
@@ -56,9 +56,10 @@ class IndexFolder:
 
     @classmethod
     def open(cls, path: Path, *, digests: bool = True) -> IndexFolder:
-        """Open and check an index; without `digests` sizes only, which spares reading it once (0.2 s per 300 MB).
+        """Open and verify an index; without `digests`, only sizes are checked, which saves reading it once (0.2 s per
+        300 MB).
 
-        Raises `UsageError` where there is no finished index, `IntegrityError` where a file is not what index.json says.
+        Raises `UsageError` if there is no complete index, and `IntegrityError` if a file does not match index.json.
         """
         check_index(path)
         note = _read_note(path)
@@ -87,19 +88,21 @@ class IndexFolder:
 
     @property
     def approximation(self) -> Approximation | None:
-        """How the approximate index was tuned; None where there is none."""
+        """Tuning result of the approximate index, or None."""
         stored = self.note["approximate"]
         return None if stored is None else Approximation.from_json(stored)
 
     def searcher(self, device: Any = None) -> ExactSearch | ApproximateSearch:
-        """The search that the index was built for; raises `EnvironmentProblem` where it needs faiss and there is none."""
+        """Return the search for which the index was built; raises `EnvironmentProblem` if it needs faiss and faiss is
+        missing.
+        """
         approximation = self.approximation
         if approximation is None:
             return ExactSearch(self.features, device)
         return load_approximate(self.path / APPROXIMATE_FILE, self.features, approximation)
 
     def place_of(self, name: str) -> str:
-        """Where the index says that its `run` or its `shards` stand: a URL, or a path seen from here."""
+        """Location of the index's `run` or `shards`: a URL, or a path relative to the working directory."""
         place = str(self.note[name]["place"])
         return place if "://" in place else os.path.normpath(self.path / place)
 
@@ -111,9 +114,10 @@ def write_index(
     note: dict[str, Any],
     approximate: ApproximateSearch | None = None,
 ) -> dict[str, Any]:
-    """Publish an index, replacing one that stands there, and return what index.json holds. Call it holding `exclusive(path)`.
+    """Publish an index, replacing an existing one, and return the content of index.json. Call it within
+    `exclusive(path)`.
 
-    `note` says what made it. The same values give the same bytes.
+    `note` is the provenance. The same values give the same bytes.
     """
     withdraw(path / INDEX_FILE)
     _publish_array(path / FEATURES_FILE, features.deep)
@@ -163,7 +167,7 @@ def _read_note(path: Path) -> dict[str, Any]:
 
 
 def _map(path: Path, shape: tuple[int, int], *, finite: bool) -> np.ndarray:
-    """A .npy file mapped into memory. Copy on write: torch wants memory that could be written. `finite`: look at every number."""
+    """Memory-map a .npy file (copy-on-write, because torch requires writable memory); `finite` checks every number."""
     try:
         array = np.load(path, mmap_mode="c").view(np.ndarray)
     except (ValueError, EOFError) as error:
@@ -177,7 +181,7 @@ def _map(path: Path, shape: tuple[int, int], *, finite: bool) -> np.ndarray:
 
 
 def _first_not_finite(array: np.ndarray) -> int | None:
-    """The first row (of N, D) that holds NaN or infinity, or None; read in pieces, for it may be larger than memory."""
+    """First row of `array` N, D with NaN or infinity, or None; read in chunks, because it may exceed memory."""
     for start in range(0, len(array), _ROWS_AT_ONCE):
         finite = np.isfinite(array[start : start + _ROWS_AT_ONCE]).all(axis=1)
         if not finite.all():

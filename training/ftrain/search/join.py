@@ -1,4 +1,4 @@
-"""`ftrain join SHARDS RUN… --run OUT`: several runs as one that searches."""
+"""`ftrain join SHARDS RUN… --run OUT`: combine several runs into one for search."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ from ftrain.tasks.joined.task import Joined, JoinedConfig, Member, inputs_of, pa
 from ftrain.tasks.retrieval.task import Retrieval
 from ftrain.tasks.task import Task
 
-_MOST_IMAGES = 10_000  # to learn means and components from: 5,000 numbers of each are 0.4 GB in double precision
-_FACTS = ("landmark_set", "vocabularies", "column_groups", "names")  # of a shard set that a task is built from
+_MOST_IMAGES = 10_000  # for the means and components: 5,000 dimensions take 0.4 GB in double precision
+_FACTS = (
+    "landmark_set",
+    "vocabularies",
+    "column_groups",
+    "names",
+)  # shard set metadata used to build a task
 
 
 def join_runs(
@@ -43,11 +48,13 @@ def join_runs(
     device: str = "auto",
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Join runs into the run folder `out`; returns its `dimensions`, how many `runs`, `parts` and training `images`.
+    """Join runs into the run folder `out`; return its `dimensions` and the number of `runs`, `parts` and training
+    `images`.
 
-    One of them, a run of retrieval, leads: it says what is found again and on which split it was trained, whose images the means
-    and components are learnt from. Beside each run of retrieval stands its untrained backbone. Raises `UsageError` where none is of
-    retrieval, where the set does not fit that one or has no boxes for a run that looks at them, and where `out` holds a run. `command` is for the receipt.
+    One of the runs, a retrieval run, leads: it defines the retrieved items and the training split, from which the means
+    and components are estimated. Each retrieval run is joined by its untrained backbone. Raises `UsageError` if no run
+    is a retrieval run, if the set does not fit the leading run or lacks the bounding boxes that a run needs, and if
+    `out` already holds a run. `command` is for the receipt.
     """
     out = claim_output(Path(out), "run")
     opened, folder = open_shards(shards), RunFolder(out)
@@ -61,7 +68,7 @@ def join_runs(
         joined.cpu().fit(torch.from_numpy(parts))
         made: dict[str, Any] = {"task": Joined.name, "model": joined.config.model_dump(mode="json")}
         config = lead.model_copy(update={**made, "fit": FitConfig.model_validate({})})
-        discard(folder.checkpoints)  # of this command, killed before its receipt: the runs may have changed since
+        discard(folder.checkpoints)  # left by an interrupted join; the runs may have changed since
         folder.start(config, opened, "never")
         state = TrainingState(plan_id=opened.plan_id, config_digest=config.digest, seed=config.fit.seed)
         save_checkpoint(folder.checkpoints, state, {"model": joined.state_dict()}, keep=1)
@@ -71,7 +78,7 @@ def join_runs(
 
 
 def _check_output(folder: RunFolder) -> None:
-    """Refuse a run; a joined one without its receipt, which is written last, was not finished and may be written anew."""
+    """Refuse an existing run; a joined run without receipt (written last) is incomplete and may be overwritten."""
     if not folder.checkpoints.exists() or not any(folder.checkpoints.glob("step-*")):
         return
     finished = (folder.path / RECEIPT_FILE).exists()
@@ -80,7 +87,9 @@ def _check_output(folder: RunFolder) -> None:
 
 
 def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[list[Task], list[Member], RunConfig]:
-    """The tasks, a leading one first and the untrained ones among them, what is written of each, and the leader's configuration."""
+    """Return the tasks (the leading one first, untrained ones included), their descriptions, and the leader's
+    configuration.
+    """
     loaded = [RunFolder(run).load(checkpoint)[:2] for run in runs]
     leading = next((number for number, (task, _) in enumerate(loaded) if isinstance(task, Retrieval)), None)
     if leading is None:
@@ -100,7 +109,7 @@ def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[l
 
 
 def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSet, dim: int) -> Joined:
-    """The joined task with the weights of its runs, before it has seen an image."""
+    """Build the joined task with the weights of its runs; means and components are not estimated yet."""
     if dim < 1:
         raise UsageError(f"{shards.place}: one training image is too few to join runs by; take a larger set")
     widths = _widths(tasks)
@@ -116,14 +125,14 @@ def _assembled(tasks: Sequence[Task], members: Sequence[Member], shards: ShardSe
 
 @torch.inference_mode()
 def _widths(tasks: Sequence[Task]) -> list[int]:
-    """Widths of the parts, by trying them on a grey image."""
+    """Widths of the parts, measured on a gray image."""
     inputs = inputs_of(tasks, np.full((64, 64, 3), 128, np.uint8), None)
     _, parts = parts_of(tasks, as_batch([inputs], torch.device("cpu")))
     return [part.shape[1] for part in parts]
 
 
 def _rows(lead: Task, config: RunConfig, shards: ShardSet) -> np.ndarray:
-    """Training images of the leading run, at most `_MOST_IMAGES`, evenly spread."""
+    """Training rows of the leading run: at most `_MOST_IMAGES`, evenly spaced."""
     rows = Splits(lead, config, shards).training_images()
     if len(rows) == 0:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""`ftrain query INDEX PHOTOS`: the most alike images of an index, as JSON lines and a contact sheet for each photo."""
+"""`ftrain query INDEX PHOTOS`: the most similar images of an index, as JSON lines and one contact sheet per image."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Photo:
-    """A photo on its way: its SHA-256, what the model needs, its color where the index has colors of images, a small copy."""
+    """A loaded query image: SHA-256, a small copy (uint8 H, W, 3), model inputs, and its color if the index stores
+    colors.
+    """
 
     found: FoundImage
     digest: str
@@ -69,13 +71,13 @@ def query_index(
     device: str = "auto",
     batch_size: int = 16,
 ) -> list[Answer]:
-    """Search an index for the likes of files and folders of photos; publish `results.jsonl` and `sheets/` in `out`.
+    """Search an index for images similar to each query image; publish `results.jsonl` and `sheets/` in `out`.
 
-    `run` and `shards` are those that the index names, unless given. A photo whose bytes are those of an image of the index is not
-    among its own answers, and its item is known, so that hits are framed on its sheet; `item` says it of photos from elsewhere. `boxes`
-    is a run that finds the garment for a run that looks at it alone. A photo that cannot be read has the answer
-    {"image", "error"}: see `refuse_broken`. Raises `UsageError` where the index, the run and the options do not fit each
-    other, `IntegrityError` for a damaged index.
+    `photos` are files and folders. `run` and `shards` default to those recorded in the index. An image that is part of
+    the index (same bytes) is excluded from its own results, and its item is known, so matches are framed on its sheet;
+    `item` is the item of all other images. `boxes` is a run that predicts the bounding box, for a run trained on boxes.
+    An image that cannot be read has the result {"image", "error"}: see `refuse_broken`. Raises `UsageError` if the
+    index, the run and the options do not fit together, and `IntegrityError` for a damaged index.
     """
     if top < 1:
         raise UsageError(f"top {top}: take 1 or more")
@@ -107,7 +109,7 @@ def query_index(
 
 
 def refuse_broken(answers: list[Answer], out: Path) -> None:
-    """Raise `RejectedError` (exit code 3) when there are photos that could not be read."""
+    """Raise `RejectedError` (exit code 3) if any images could not be read."""
     broken = [answer for answer in answers if "error" in answer]
     if broken:
         raise RejectedError(
@@ -118,7 +120,7 @@ def refuse_broken(answers: list[Answer], out: Path) -> None:
 
 @dataclass(frozen=True)
 class _Search:
-    """What is searched, and how."""
+    """The index to search, with the options of the search."""
 
     index: IndexFolder
     searcher: ExactSearch | ApproximateSearch
@@ -127,7 +129,7 @@ class _Search:
     reranks: bool
 
     def __call__(self, queries: Features, without: list[np.ndarray]) -> list[Found]:
-        """The best of each query, without some rows of its own: the photo itself."""
+        """Best results of each query, excluding its own rows in `without` (the same image)."""
         count = num_candidates(self.top) if self.reranks else self.top
         most = max(len(rows) for rows in without)
         found = self.searcher.search(queries, self.similarity, count + most)
@@ -142,7 +144,7 @@ class _Search:
 
 
 class _KnownItems:
-    """Which rows of an index are a photo, and what item it shows. An image is known by its content, never by its path."""
+    """Index rows and items of query images. An image is identified by its content, never by its path."""
 
     def __init__(self, index: IndexFolder, shards: ShardSet | None, item: str | None) -> None:
         self.index, self.shards, self.item = index, shards, item
@@ -151,11 +153,11 @@ class _KnownItems:
             self._rows.setdefault(digest, []).append(row)
 
     def rows(self, photo: _Photo) -> np.ndarray:
-        """Rows of the index that are this very image."""
+        """Rows of the index with the same image."""
         return np.array(self._rows.get(photo.digest, []), dtype=np.int64)
 
     def of(self, photo: _Photo) -> str:
-        """The item, "" where it is not known."""
+        """Item of the image, or "" if unknown."""
         if self.item is not None:
             return self.item
         rows = self.rows(photo)
@@ -163,7 +165,7 @@ class _KnownItems:
 
     @cached_property
     def _others(self) -> dict[str, str]:
-        """Items of images that the set holds beside the indexed and the training ones: those of an official query split."""
+        """Items of images that are neither indexed nor in the training split, such as an official query split."""
         if self.shards is None or "item" not in self.shards.columns:
             return {}
         columns = self.shards.columns
@@ -173,7 +175,7 @@ class _KnownItems:
 
 
 def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Task:
-    """The task that made the index; raises `UsageError` where its weights are others."""
+    """Load the task that built the index; raises `UsageError` if its weights differ."""
     made_by = index.note["run"]
     place = Path(index.place_of("run")) if run is None else run
     if run is None and not place.is_dir():
@@ -188,7 +190,7 @@ def _load_task(index: IndexFolder, run: Path | None, device: torch.device) -> Ta
 
 
 def _images_of(index: IndexFolder, shards: str | None) -> ShardSet | None:
-    """The shard set that thumbnails come from; None where the one that the index names is not there any more."""
+    """Shard set with the thumbnails, or None if the one recorded in the index no longer exists."""
     try:
         opened = open_shards(shards or index.place_of("shards"))
     except (UsageError, OSError):
@@ -215,7 +217,7 @@ def _load(task: Task, index: IndexFolder, photo: FoundImage, find: BoxFinder | N
 
 
 def _queries(task: Task, index: IndexFolder, photos: list[_Photo], device: torch.device) -> Features:
-    """Features of photos, as the index has them."""
+    """Compute features of the query images in the same way as those of the index."""
     if not photos:
         return index.features[:0]
     results = predict_batch(task, [photo.inputs for photo in photos], device)

@@ -1,8 +1,8 @@
-"""Re-ranking by k-reciprocal neighbors (Zhong et al., CVPR 2017): who is near me and has me near is worth more.
+"""Re-ranking by k-reciprocal neighbors (Zhong et al., CVPR 2017).
 
-The paper compares every query with the whole gallery. Here one query and its best candidates are all there is: neighbors are
-looked for among them only, so memory is (M + 1) squared whatever the gallery, and one query is answered at a time. With all of
-a gallery as candidates the result is the paper's for that query.
+The paper compares every query with the whole gallery. Here, each query is re-ranked separately, with neighbors among
+its M best candidates only, so memory is (M + 1) squared for any gallery. With the whole gallery as candidates, the
+result is that of the paper.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import numpy as np
 
 from ftrain.metrics.exact_search import Features, Found, Similarity
 
-CANDIDATES = 100  # at least; five per wanted answer
+CANDIDATES = 100  # at least; five per requested result
 
 
 def num_candidates(top: int) -> int:
-    """How many candidates to look for when `top` answers are wanted."""
+    """Number of candidates for `top` requested results."""
     return max(CANDIDATES, 5 * top)
 
 
@@ -29,9 +29,10 @@ def rerank_candidates(
     expansion: int = 6,
     share: float = 0.3,
 ) -> Found:
-    """The `top` of the candidates in `found` by the mixed distance of the paper; scores become minus that distance.
+    """Re-rank the candidates in `found` by the mixed distance of the paper and keep `top`; scores are negative
+    distances.
 
-    `neighbors` and `expansion` are k1 and k2 of the paper, `share` is its lambda, the weight of the original distance.
+    `neighbors` and `expansion` are k1 and k2 in the paper; `share` is lambda, the weight of the original distance.
     """
     top = min(top, found.rows.shape[1])
     result = Found(
@@ -49,12 +50,12 @@ def rerank_candidates(
 def reciprocal_distances(
     distances: np.ndarray, neighbors: int = 20, expansion: int = 6, share: float = 0.3
 ) -> np.ndarray:
-    """Mixed distances, M, from image 0 to the M others of `distances`, (M + 1) squared with a diagonal of 0."""
+    """Mixed distances M from image 0 to the M others; `distances` is M + 1, M + 1 with a zero diagonal."""
     count = len(distances)
     scaled = distances / np.maximum(distances.max(axis=1, keepdims=True), np.finfo(float).tiny)
     order = np.argsort(scaled, axis=1, kind="stable")
     wide, narrow = _reciprocal(order, neighbors), _reciprocal(order, round(neighbors / 2))
-    # A neighbor's own, narrower set joins where two thirds of it are there already (equation 5).
+    # A neighbor's own, narrower set is added if two thirds of it are already included (equation 5).
     shared = wide.astype(np.int64) @ narrow.T.astype(np.int64)
     joins = wide & (3 * shared >= 2 * narrow.sum(axis=1)[None, :])
     members = wide | (joins.astype(np.int64) @ narrow.astype(np.int64) > 0)
@@ -62,20 +63,20 @@ def reciprocal_distances(
     encoded /= encoded.sum(axis=1, keepdims=True)
     if expansion > 1:  # equation 11
         encoded = encoded[order[:, : min(expansion, count)]].mean(axis=1)
-    overlap = np.minimum(encoded[:1], encoded[1:]).sum(axis=1)  # rows sum to 1, so the maxima sum to 2 less this
+    overlap = np.minimum(encoded[:1], encoded[1:]).sum(axis=1)  # rows sum to 1, so the maxima sum to 2 minus this
     jaccard = 1 - overlap / (2 - overlap)
     return (1 - share) * jaccard + share * scaled[0, 1:]
 
 
 def _reciprocal(order: np.ndarray, neighbors: int) -> np.ndarray:
-    """Whether each is among the nearest of the other, both ways, (M + 1) squared; everyone is his own neighbor."""
+    """Mask M + 1, M + 1 of pairs that are among each other's nearest neighbors; each row is its own neighbor."""
     near = np.zeros(order.shape, dtype=bool)
     np.put_along_axis(near, order[:, : neighbors + 1], values=True, axis=1)
     return near & near.T
 
 
 def _distances(gallery: Features, rows: np.ndarray, scores: np.ndarray, similarity: Similarity) -> np.ndarray:
-    """Distances among one query (place 0) and its candidates, (M + 1) squared, float64: 0 for equal images."""
+    """Distances among one query (index 0) and its M candidates: float64 M + 1, M + 1; 0 for equal images."""
     those, every = gallery[rows], np.arange(len(rows))
     among = np.stack([_combined(*similarity.pairs(those, those, n, every), similarity) for n in range(len(rows))])
     best = 1 + similarity.color_weight if similarity.metric == "cosine" else 0.0

@@ -1,4 +1,4 @@
-"""The contact sheet of a query: the photo on the left, its answers to the right with rank, score, item and category."""
+"""Contact sheet of a query: the query image on the left, then its results with rank, score, item and category."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ftrain.data.image import decode_exactly
 from ftrain.plots.sheet import Tile, sheet
 
 _COLUMNS = 6
-_SIDE = 320  # pixels: larger images are shrunk for their tile
+_SIDE = 320  # pixels; larger images are shrunk for their tile
 _EMPTY = np.full((64, 64, 3), 238, np.uint8)
 
 
 def draw_result(image: np.ndarray, answer: dict[str, Any], shards: ShardSet | None) -> bytes:
-    """PNG of an answer of `query_index` for a photo, uint8 H, W, 3; without `shards` its answers have no images.
+    """Render the results of one query image, uint8 H, W, 3, as PNG; without `shards`, the results have no images.
 
-    Where the item of the photo is known, answers that show it are framed green and others red.
+    If the item of the query is known, results with the same item are framed green, others red.
     """
     shown = [
         answer["item"] or "item not known",
@@ -28,7 +28,7 @@ def draw_result(image: np.ndarray, answer: dict[str, Any], shards: ShardSet | No
     tiles: list[Tile | None] = [Tile(small(image), ["photo", *(line for line in shown if line)])]
     for number, match in enumerate(answer["matches"]):
         if number and number % (_COLUMNS - 1) == 0:
-            tiles.append(None)  # the first column is the photo's
+            tiles.append(None)  # the first column is the query's
         tiles.append(Tile(_thumbnail(match, shards), _lines(match, answer), match["hit"]))
     meaning = {"good": "green frame: the same item", "bad": "red frame: another item"}
     return sheet(tiles, _title(answer), _subtitle(answer, shards), _COLUMNS, meaning=meaning)
@@ -82,7 +82,7 @@ def _thumbnail(match: dict[str, Any], shards: ShardSet | None) -> np.ndarray:
 
 
 def small(image: np.ndarray) -> np.ndarray:
-    """An image of a size fit for a tile."""
+    """Shrink an image, uint8 H, W, 3, to tile size."""
     factor = _SIDE / max(image.shape[:2])
     if factor >= 1:
         return image

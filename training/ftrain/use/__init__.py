@@ -1,1 +1,1 @@
-"""Commands that use a trained run."""
+"""Commands that use trained runs."""

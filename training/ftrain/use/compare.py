@@ -1,4 +1,4 @@
-"""`ftrain compare RUN RUN…`: in what the configurations of runs differ, and what they reach, side by side."""
+"""`ftrain compare RUN RUN…`: differences between the configurations of runs, and their metrics, side by side."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ftrain.use.evaluate import REPORT_FILE
 from ftrain.use.key_metrics import figure_of, read_curve
 
 TABLE_FILE, JSON_FILE, PLOT_FILE = "comparison.csv", "comparison.json", "comparison.png"
-EVALUATION_FOLDER = "evaluation"  # where `ftrain evaluate` writes unless told otherwise
-_WIDEST, _NOTHING = 44, "-"  # letters of a cell; what stands in an empty one
+EVALUATION_FOLDER = "evaluation"  # default output folder of `ftrain evaluate`
+_WIDEST, _NOTHING = 44, "-"  # characters per cell; text of an empty cell
 _EVALUATED = {
     "model": dict,
     "task": str,
     "split": str,
     "samples": int,
     "checkpoint_step": int,
-}  # what a report has at least
+}  # required keys of a report
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: its name in the table, task, flat configuration, a report of its figures, and where they come from."""
+    """One run: its name in the table, task, flat configuration, a report of its metrics, and their source."""
 
     name: str
     path: Path
@@ -48,14 +48,15 @@ class _Run:
 
 
 def compare_runs(places: Sequence[Path], out: Path | None = None, *, reports: Path | None = None) -> dict[str, Any]:
-    """Compare run folders and return plain JSON values; with `out`, publish `comparison.csv`, `.json` and `.png` there.
+    """Compare run folders and return JSON values; with `out`, publish `comparison.csv`, `.json` and `.png` there.
 
-    `runs` of the result are the columns, `configuration` has the parameters that differ, `metrics` the figures; both have a list with
-    an entry per run, and a figure that a run does not have is None. Figures are those of the evaluation in `reports`/<name of the
-    run> or, without `reports`, in `RUN/evaluation`; where there is none, those of the validation that chose the checkpoint.
+    In the result, `runs` are the columns, `configuration` the parameters that differ, `metrics` the metrics; the last
+    two map names to lists with one entry per run, None where a run has no value. Metrics come from the evaluation in
+    `reports`/<name of the run> or, without `reports`, in `RUN/evaluation`; otherwise from the validation that chose the
+    checkpoint.
 
-    Raises `UsageError` for fewer than two runs, for a folder that is no run and for an evaluation of another task, `IntegrityError`
-    for a damaged file.
+    Raises `UsageError` for fewer than two runs, a folder that is not a run, or an evaluation of another task, and
+    `IntegrityError` for a damaged file.
     """
     if len(places) < 2:
         raise UsageError("compare two runs or more: `ftrain compare RUN RUN`")
@@ -77,7 +78,7 @@ def compare_runs(places: Sequence[Path], out: Path | None = None, *, reports: Pa
 
 
 def comparison_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """A comparison as a table for a person: a heading for each block, a column for each run."""
+    """Format a comparison as a text table: one heading per block, one column per run."""
     runs = found["runs"]
     blocks = [
         ("", [("task", [run["task"] for run in runs]), ("figures of", [run["source"] for run in runs])]),
@@ -121,7 +122,7 @@ def _figure_text(part: Mapping[str, float] | None) -> str:
 
 
 def _names(places: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, as many as tell them apart."""
+    """Shortest trailing parts of the paths that distinguish them."""
     parts = [place.resolve().parts for place in places]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
@@ -158,7 +159,7 @@ def _read(place: Path, name: str, reports: Path | None) -> _Run:
 
 
 def _validation(folder: RunFolder) -> tuple[dict[str, Any], str]:
-    """The figures of the validation that chose the checkpoint, in the form of a report, and what they are."""
+    """Metrics of the validation that chose the checkpoint, as a report, and a description of their source."""
     folder.check_curve("validation.csv")
     rows = {int(row["step"]): row for row in read_curve(folder.path / "validation.csv") if row.get("step")}
     if not rows:
@@ -172,7 +173,7 @@ def _validation(folder: RunFolder) -> tuple[dict[str, Any], str]:
 
 
 def _differences(runs: Sequence[_Run]) -> dict[str, list[Any]]:
-    """Parameters that are not the same in all runs: of one task all of them, of several tasks those that every one of them has."""
+    """Parameters that differ between runs; for runs of several tasks, only those that all of them have."""
     names = dict.fromkeys(name for run in runs for name in run.config if name != "task")
     if len({run.task for run in runs}) > 1:
         names = dict.fromkeys(name for name in names if all(name in run.config for run in runs))
@@ -187,7 +188,7 @@ def _metrics(runs: Sequence[_Run]) -> dict[str, list[dict[str, float] | None]]:
 
 
 def _key_names(run: _Run) -> tuple[str, ...]:
-    """What a task is compared by; what chose the checkpoint as well, where nothing else is known."""
+    """Key metrics of a task, or the metric that chose the checkpoint if there are none."""
     task = find_task(run.task)
     return task.key_metrics if "sample" in run.source else (*task.key_metrics, task.selected_by[0])
 

@@ -1,4 +1,4 @@
-"""A comparison of runs as a CSV table and as a plot: a panel for each figure, a line for each run with its 95 % interval."""
+"""A comparison of runs as a CSV table, and as a plot with one panel per metric and one line with interval per run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = 3
 
 
 def table_csv(found: Mapping[str, Any]) -> bytes:
-    """A row for each parameter that differs and each figure, with the ends of its interval below it; a column for each run."""
+    """One row per differing parameter and per metric, followed by the ends of its interval; one column per run."""
     rows: list[list[object]] = []
     for key, values in found["configuration"].items():
         rows.append(
@@ -34,7 +34,7 @@ def table_csv(found: Mapping[str, Any]) -> bytes:
 
 
 def plot_comparison(found: Mapping[str, Any]) -> bytes:
-    """PNG of the figures of a comparison; a panel says that there are none where no run has any."""
+    """Plot the metrics of a comparison as PNG, or an empty panel with a note if no run has any."""
     names, metrics = [run["name"] for run in found["runs"]], found["metrics"]
     columns = min(_COLUMNS, max(1, len(metrics)))
     rows = max(1, math.ceil(len(metrics) / columns))

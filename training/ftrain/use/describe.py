@@ -1,4 +1,4 @@
-"""`ftrain describe PHOTO --runs RUN…`: what several models say of one photograph, in one JSON and one image."""
+"""`ftrain describe PHOTO --runs RUN…`: predictions of several models for one image, as one JSON file and one image."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _FAINT = (110, 116, 124)
 class _Tile:
     title: str
     subtitle: str
-    image: np.ndarray | None  # what the task drew, if it drew anything
-    lines: list[str]  # the answer in words
+    image: np.ndarray | None  # the overlay of the task, if any
+    lines: list[str]  # the prediction as text
 
 
 def describe_photo(
@@ -53,11 +53,11 @@ def describe_photo(
     boxes: Path | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Predict one photograph with the best checkpoint of every run; with `out`, publish the JSON and the image there.
+    """Predict one image with the best checkpoint of every run; with `out`, publish the JSON and the image there.
 
-    `category` is told to those models that can be told; `boxes` is a run that finds the garment for those that look at it alone.
-    Raises `UsageError` without runs, for a photograph that cannot be read, for a run that cannot be shown single images, and for
-    a category or boxes that no model can be told.
+    `category` is passed to the models that accept one; `boxes` is a run that predicts the bounding box, for models
+    trained on boxes. Raises `UsageError` without runs, for an image that cannot be read, for a run that cannot predict
+    single images, and for a category or boxes that no model can use.
     """
     if not runs:
         raise UsageError("no run to describe the photograph with; name one or more with --runs")
@@ -95,19 +95,19 @@ def describe_photo(
 
 
 def description_lines(description: dict[str, Any]) -> Iterator[str]:
-    """A description for a person."""
+    """Format a description as text."""
     for one in description["answers"]:
         yield f"{one['task']} ({one['run']}, step {one['checkpoint_step']})"
         yield from (f"  {line}" for line in answer_lines(one["answer"]))
 
 
 def answer_lines(answer: dict[str, Any]) -> list[str]:
-    """An answer in words, one line a value: shares and scores rounded, long lists of numbers counted only."""
+    """Format a prediction as text, one line per value: scores rounded, long lists of numbers only counted."""
     return [f"{name.replace('_', ' ')}: {_in_words(value)}" for name, value in answer.items()]
 
 
 def _legend(answer: dict[str, Any]) -> list[str]:
-    """What lights and frames in a task's drawing mean."""
+    """Meaning of the highlights and frames in a task's overlay."""
     if "attention" in answer:
         return ["bright: where it looked", *(["frame: the part it saw enlarged"] if "box" in answer else [])]
     return ["frame: the garment"] if "box" in answer else []
@@ -156,11 +156,11 @@ def _answer(
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     results = predict_batch(task, [task.encode_image(image, box)], device)
     answer = part(task, "answer")(task, results, 0, category)
-    return json.loads(json.dumps(answer, allow_nan=False))  # plain values, whatever a task gave
+    return json.loads(json.dumps(answer, allow_nan=False))  # plain JSON values, whatever types the task returned
 
 
 def _tiled(photo: np.ndarray, tiles: Sequence[_Tile]) -> np.ndarray:
-    """One image, uint8 H, W, 3: a tile per model below its title, in rows of three."""
+    """Arrange one titled tile per model in rows of three: uint8 H, W, 3."""
     width = round(min(1.5, max(0.5, photo.shape[1] / photo.shape[0])) * _TILE_HEIGHT)
     columns = min(_COLUMNS, len(tiles))
     rows = math.ceil(len(tiles) / columns)
@@ -183,7 +183,7 @@ def _tiled(photo: np.ndarray, tiles: Sequence[_Tile]) -> np.ndarray:
 
 
 def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """An image as large as fits into width x height, in the middle of white."""
+    """Fit an image into width x height, centered on white: uint8 height, width, 3."""
     factor = min(width / image.shape[1], height / image.shape[0])
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
@@ -194,7 +194,7 @@ def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _words(photo: np.ndarray, lines: Sequence[str], width: int) -> np.ndarray:
-    """A tile for a task that draws nothing: the photograph small, and its answer below."""
+    """Render a tile for a task without overlay: the image, shrunk, above its prediction as text."""
     half = _TILE_HEIGHT // 2
     content = np.full((_TILE_HEIGHT, width, 3), 255, np.uint8)
     content[:half] = _fitted(photo, width, half)
@@ -211,7 +211,7 @@ def _words(photo: np.ndarray, lines: Sequence[str], width: int) -> np.ndarray:
 
 
 def _cut(pen: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
-    """As much of the text as fits."""
+    """Truncate the text to `width` pixels."""
     if pen.textlength(text, font) <= width:
         return text
     while text and pen.textlength(f"{text}…", font) > width:

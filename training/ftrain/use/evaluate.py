@@ -1,4 +1,4 @@
-"""`ftrain evaluate RUN SHARDS`: predictions of a split on any number of processes, evaluated by the task; the main one writes."""
+"""`ftrain evaluate RUN SHARDS`: predict a split on any number of processes; the main process evaluates and writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ftrain.fit.splits import Splits
 from ftrain.tasks.task import Task, find_task, part
 from ftrain.use.key_metrics import key_metrics, publish_curves
 
-REPORT_FILE = "report.json"  # every figure
+REPORT_FILE = "report.json"  # all metrics
 METRICS_FILE = "metrics.json"  # about ten of them, for `dvc metrics diff` and `dvc exp show`; written last
 SUMMARY_FILE = "summary.txt"
 SYNTHETIC_NOTE = "synthetic garments: these numbers say little about photographs"
@@ -46,14 +46,15 @@ def evaluate_run(
     allow_collapse: bool = False,
     lock: str = "",
 ) -> dict[str, Any]:
-    """Evaluate a run on a split and return what `out/report.json` holds (on the main process; the others return {}).
+    """Evaluate a run on a split and return the content of `out/report.json` ({} on all processes but the main one).
 
-    `tta` is what `Task.set_tta` takes. The baselines are learnt from
-    the training split of the same shard set, and left out where it has none. The shards must carry the split lock that the run
-    was trained under, and `lock` (a file or a digest) if it is given. Raises `UsageError` for a run folder of
-    another landmark set or vocabulary and for a split without samples, `IntegrityError` for shards of another lock,
-    `EnvironmentProblem` when another process writes, and, unless `allow_collapse`, `RejectedError` (after everything is
-    written) where one answer dominates the predictions.
+    `tta` is passed to `Task.set_tta`. Baselines are fitted on the training split of the same shard set, and left out if
+    it has none. The shards must carry the split lock that the run was trained under, and `lock` (a file or a digest) if
+    given.
+
+    Raises `UsageError` for a run with another landmark set or vocabulary and for a split without samples,
+    `IntegrityError` for shards with another lock, `EnvironmentProblem` if another process is writing, and, unless
+    `allow_collapse`, `RejectedError` (after everything is written) if one class dominates the predictions.
     """
     out = claim_output(Path(out), "evaluation")
     folder, opened = RunFolder(Path(run)), open_shards(shards)
@@ -79,7 +80,7 @@ def evaluate_run(
 
 
 def refuse_collapse(run: Path, metrics: dict[str, Any]) -> None:
-    """Raise `RejectedError` (exit code 3) where one answer dominates the predictions that a report is about."""
+    """Raise `RejectedError` (exit code 3) if one class dominates the predictions of a report."""
     if collapse := _collapsed(metrics):
         raise RejectedError(f"{run}: {collapse}")
 
@@ -119,7 +120,7 @@ def _judge(
 
 
 def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
-    """The metrics as a short table for a person."""
+    """Format the metrics as a short text table."""
     if not metrics:
         return
     yield (
@@ -136,7 +137,9 @@ def summary_lines(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def _collapsed(metrics: dict[str, Any]) -> str:
-    """A sentence where `collapse` of a report (see `metrics.classification.dominance`) says that one answer dominates, else empty."""
+    """Return a message if the `collapse` section of a report (see `metrics.classification.dominance`) reports one, else
+    "".
+    """
     found = metrics.get("collapse")
     if not found or not found["collapsed"]:
         return ""

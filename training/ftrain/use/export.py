@@ -1,7 +1,8 @@
-"""`ftrain export RUN OUT --to onnx | torch-export`: what a task needs to predict, in a file that runs without this package.
+"""`ftrain export RUN OUT --to onnx | torch-export`: export a task for prediction without this package.
 
-`OUT/export.json` is written last and says what stands in the file: inputs and outputs, how an image becomes an input, the names
-of classes and landmarks, and how far its numbers were from the checkpoint's. A file that differs more than it may is not written.
+`OUT/export.json` is written last and describes the file: inputs and outputs, preprocessing, names of classes and
+landmarks, and the largest differences from the checkpoint's outputs. A file that exceeds the tolerance is not
+published.
 """
 
 from __future__ import annotations
@@ -39,30 +40,32 @@ from ftrain.use.export_formats import (
 NOTE_FILE = "export.json"
 FORMAT = "fashionkit-export/1"
 BATCH_SIZES = (1, 2, 5)  # of the comparison
-_NUM_PARTS = 4 + len(BATCH_SIZES)  # of an export, for progress: loading, tracing, writing, comparing each size
+_NUM_PARTS = 4 + len(BATCH_SIZES)  # progress steps: loading, tracing, writing, and comparing each batch size
 _FILES = {"onnx": "model.onnx", "torch-export": "model.pt2"}
 
 Format = Literal["onnx", "torch-export"]
 
 
 class Exportable(nn.Module):
-    """A task as a function from the batch of `Task.encode_image` to its answers; what it hands on unchanged is left out."""
+    """A task as a function from a batch of `Task.encode_image` to its predictions, without inputs passed through
+    unchanged.
+    """
 
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
 
     def forward(self, batch: Batch) -> Batch:
-        """Answers by name, first dimension B, in a fixed order."""
+        """Predictions by name, first dimension B, in a fixed order."""
         given = {id(tensor) for tensor in batch.values()}
         return {name: tensor for name, tensor in self.task.predict(batch).items() if id(tensor) not in given}
 
 
 def exportable(task: Task) -> tuple[nn.Module, Batch]:
-    """The module to export, Batch to Batch, and a batch of two for an example.
+    """Return the module to export (batch to batch) and an example batch of two.
 
-    A task that has a method `exportable` decides itself; others are exported as `Exportable`. Raises `UsageError` for a task that
-    cannot be shown single images.
+    A task with a method `exportable` chooses its own module; others are wrapped in `Exportable`. Raises `UsageError`
+    for a task that cannot predict single images.
     """
     own = getattr(task, "exportable", None)
     if own is not None:
@@ -73,11 +76,12 @@ def exportable(task: Task) -> tuple[nn.Module, Batch]:
 def export_run(
     run: Path, out: Path, *, to: Format, checkpoint: str = "best", tolerance: float = 1e-3, seed: int = 0
 ) -> dict[str, Any]:
-    """Export a checkpoint and return what `export.json` holds, which also bears its own digest (`seal`).
+    """Export a checkpoint and return the content of `export.json`, which includes its own digest (`seal`).
 
-    `tolerance` bounds |difference| / max(1, largest magnitude) of every output, over batches of 1, 2 and 5 random images drawn
-    from `seed`. The views of test-time augmentation (mirror image, rotations) are left out. Raises `IntegrityError`, with nothing published, when the
-    bound is broken, `EnvironmentProblem` for a missing package, and `UsageError` for a task that cannot be exported.
+    `tolerance` bounds |difference| / max(1, largest magnitude) of every output, over batches of 1, 2 and 5 random
+    images from `seed`. Test-time augmentation (flips, rotations) is not exported. Raises `IntegrityError` if the
+    tolerance is exceeded (nothing is published then), `EnvironmentProblem` for a missing package, and `UsageError` for
+    a task that cannot be exported.
     """
     if out.suffix in (".onnx", ".pt2") or out.is_file():
         raise UsageError(f"{out}: OUT is the folder for {_FILES[to]} and {NOTE_FILE}; leave the name of the file out")
@@ -120,9 +124,7 @@ def export_run(
             "seed": seed,
             "differences": differences,
         },
-        "model": task.config.model_dump(
-            mode="json", exclude={"weights", "local_weights"}
-        ),  # which may be a place on this machine
+        "model": task.config.model_dump(mode="json", exclude={"weights", "local_weights"}),  # which may be a local path
         "landmark_set": task.dataset.get("landmark_set"),
         "vocabularies": task.dataset.get("vocabularies"),
     }
@@ -135,7 +137,7 @@ def export_run(
 
 
 def difference_lines(note: dict[str, Any]) -> Iterator[str]:
-    """How far the exported numbers are from the checkpoint's, for a person."""
+    """Format the differences between the exported outputs and the checkpoint's as text."""
     comparison = note["comparison"]
     for name, found in comparison["differences"].items():
         yield f"{name:<20} largest difference {found['absolute']:.2g}, {found['relative']:.2g} of the largest number"
@@ -143,12 +145,12 @@ def difference_lines(note: dict[str, Any]) -> Iterator[str]:
 
 
 def batch_of(task: Task, images: list[np.ndarray]) -> Batch:
-    """The batch that `predict` takes for decoded images."""
+    """Build the batch for `predict` from decoded images, uint8 H, W, 3."""
     return as_batch([task.encode_image(image) for image in images], torch.device("cpu"))
 
 
 def random_images(count: int, seed: int) -> list[np.ndarray]:
-    """Smooth colored clouds of several sizes: in noise without shapes most models see nothing, and all choices are between equals."""
+    """Smooth colored blobs of several sizes, uint8 H, W, 3; on pure noise, most models' outputs are almost tied."""
     generator = np.random.default_rng([seed, count])
     images: list[np.ndarray] = []
     for _ in range(count):
@@ -185,7 +187,7 @@ def _described(array: np.ndarray) -> dict[str, Any]:
 
 
 def _preprocessing(task: Task, example: Batch) -> dict[str, Any]:
-    """How an image becomes the inputs, for a user of the file alone."""
+    """Preprocessing from image to inputs, for users of the exported file alone."""
     found: dict[str, Any] = {
         "image": "upright RGB, uint8, pixels 0 … 255, B x H x W x 3",
         "place": "as large as fits into the square and centered; what is left over is grey 128; bilinear, averaged when shrunk",

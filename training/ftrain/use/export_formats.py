@@ -1,6 +1,6 @@
-"""The two formats of `ftrain export`: a traced module as an ONNX file or as an archive of torch.export, and how each is run.
+"""The two formats of `ftrain export`, an ONNX file and a torch.export archive, and how to run each.
 
-The same module gives the same bytes, without places on this machine and without pickles.
+The same module gives the same bytes, without local paths or pickles.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Predict = Callable[[Batch], dict[str, np.ndarray]]
 
 
 def traced(module: nn.Module, example: Batch, task_name: str) -> torch.export.ExportedProgram:
-    """The traced module with a dynamic batch, without the places of its source in the files of this machine."""
+    """Trace the module with a dynamic batch size, and remove local source paths."""
     batch = torch.export.Dim(BATCH, min=1)
     try:
         program = torch.export.export(
             module, (example,), dynamic_shapes=({name: {0: batch} for name in example},), strict=False
         )
         program = program.run_decompositions({})
-    except Exception as error:  # torch raises many kinds for what it cannot trace
+    except Exception as error:  # torch raises many types for what it cannot trace
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
             f"the task {task_name} cannot be exported with a batch of any size ({reason[:200]})"
@@ -46,7 +46,7 @@ def traced(module: nn.Module, example: Batch, task_name: str) -> torch.export.Ex
 
 
 def as_archive(program: torch.export.ExportedProgram) -> bytes:
-    """The bytes of a file for `torch.export.load`."""
+    """Serialize a program for `torch.export.load`."""
     program.example_inputs = None  # they would be pickled
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
@@ -54,18 +54,18 @@ def as_archive(program: torch.export.ExportedProgram) -> bytes:
 
 
 def archive_predictor(content: bytes) -> Predict:
-    """The function that an archive holds, loaded as a user would."""
+    """Load an archive as a user would and return its prediction function."""
     module = torch.export.load(io.BytesIO(content)).module()
     return lambda batch: {name: tensor.numpy() for name, tensor in module(batch).items()}
 
 
 def require_onnx() -> None:
-    """Raise `EnvironmentProblem` unless all packages for ONNX are there."""
+    """Raise `EnvironmentProblem` unless all packages for ONNX are installed."""
     check_installed(*EXTRAS["export"])
 
 
 def as_onnx(program: torch.export.ExportedProgram, inputs: list[str]) -> bytes:
-    """The bytes of the ONNX file: inputs and outputs under their own names, no notes on the source."""
+    """Serialize a program as ONNX: original input and output names, no source annotations."""
     import onnx
 
     assert program.call_spec.out_spec is not None
@@ -91,7 +91,7 @@ def as_onnx(program: torch.export.ExportedProgram, inputs: list[str]) -> bytes:
 
 
 def onnx_predictor(content: bytes, inputs: list[str]) -> Predict:
-    """The function that an ONNX file holds, as onnxruntime computes it on the CPU."""
+    """Return the prediction function of an ONNX file, run by onnxruntime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -106,7 +106,7 @@ def onnx_predictor(content: bytes, inputs: list[str]) -> Predict:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter's notes on its own insides are not for users."""
+    """Hide the exporter's internal messages."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

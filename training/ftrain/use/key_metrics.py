@@ -1,4 +1,4 @@
-"""The few figures of an evaluation that runs are compared by: flat, rounded, fit for a column each of `dvc exp show`."""
+"""Headline metrics of an evaluation: flat and rounded, one column each in `dvc exp show`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Any
 from fschemas.csv_text import csv_bytes
 from fschemas.publish import publish_bytes
 
-MOST = 12  # figures; a table of several models is to stay readable
+MOST = 12  # metrics; keeps a table of several models readable
 BASELINES = (
     "mean_pose",
     "majority",
     "untrained",
     "chance",
-)  # parts of a report that never looked at the image, the best known first
+)  # baseline sections of a report, the best known first
 TRAINING_CURVE, VALIDATION_CURVE = "training_curve.csv", "validation_curve.csv"
 _DIGITS = 6
 
 
 def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """At most `MOST` figures of a full report, most important first: `samples`, those of `names`, an interval and a baseline.
+    """Return at most `MOST` metrics of a report, most important first: `samples`, `names`, an interval and a baseline.
 
-    The first of `names` that the report has comes with its 95 % interval (`<name>_low`, `<name>_high`) and with the same figure of
-    a baseline (`<baseline>_<name>`). Figures are those of `report["model"]`; `category/top_1` is that of `report["category"]["model"]`,
-    and its column is called `category_top_1`. Without `names`, the first figures of the model.
+    The first of `names` in the report comes with its 95% interval (`<name>_low`, `<name>_high`) and with the same
+    metric of a baseline (`<baseline>_<name>`). Metrics are read from `report["model"]`; `category/top_1` is read from
+    `report["category"]["model"]`, and its column is `category_top_1`. Without `names`, the first metrics of the model
+    are used.
     """
     model: Mapping[str, Any] = report["model"]
     found = {
@@ -49,10 +50,11 @@ def key_metrics(report: Mapping[str, Any], names: Sequence[str]) -> dict[str, fl
 
 
 def publish_curves(run: Path, out: Path, metric: str) -> None:
-    """Write the learning curves of a run beside its report: `step` and `loss`, `step` and the `metric` that chose the checkpoint.
+    """Write the learning curves of a run next to its report: `step` and `loss`, `step` and the `metric` of the
+    checkpoint.
 
-    A run without such figures (nothing was validated, or nothing was trained) has the header alone, so that the files are there
-    for every run.
+    A run without these values (no validation, or no training) gets files with a header only, so that every run has
+    both.
     """
     for source, target, column in (
         ("training.csv", TRAINING_CURVE, "loss"),
@@ -63,7 +65,7 @@ def publish_curves(run: Path, out: Path, metric: str) -> None:
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:
-    """The rows of `training.csv` or `validation.csv`; none where there is no such file."""
+    """Return the rows of `training.csv` or `validation.csv`; empty if the file does not exist."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
@@ -72,7 +74,7 @@ def read_curve(path: Path) -> list[dict[str, str]]:
 
 
 def figure_of(report: Mapping[str, Any], name: str) -> float | None:
-    """A finite figure of the model, or of one of its parts (`part/name`)."""
+    """Return a finite metric of the model or of one of its sections (`section/name`), or None."""
     part, slash, last = name.rpartition("/")
     metrics = report.get(part, {}).get("model", {}) if slash else report["model"]
     value = metrics.get(last)
@@ -81,6 +83,6 @@ def figure_of(report: Mapping[str, Any], name: str) -> float | None:
 
 
 def _baseline(report: Mapping[str, Any], name: str) -> dict[str, float]:
-    """The figure of the first baseline that has it."""
+    """The same metric of the first baseline that has it."""
     known = [baseline for baseline in BASELINES if isinstance(report.get(baseline, {}).get(name), int | float)]
     return {f"{known[0]}_{name}": report[known[0]][name]} if known else {}

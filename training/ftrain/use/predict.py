@@ -1,6 +1,6 @@
-"""`ftrain predict RUN IMAGES`: a JSON line and an overlay for each image, or each sample of a shard set.
+"""`ftrain predict RUN IMAGES`: one JSON line and one overlay per image, or per sample of a shard set.
 
-Images are read and drawn beside the model.
+Images are read and overlays drawn in threads, in parallel with the model.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from ftrain.use.predictor import Predictor, Shown, shown_file
 
 PREDICTIONS_FILE = "predictions.jsonl"
 OVERLAY_FOLDER = "overlays"
-_OVERLAY_SIDES = (800, 1600)  # pixels: smaller images are enlarged for the drawing, larger ones shrunk
+_OVERLAY_SIDES = (800, 1600)  # pixels; smaller images are enlarged for the overlay, larger ones shrunk
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How images are predicted.
+    """Options of prediction.
 
-    `garment` says what all of them show; without it the model names it. `boxes` is a run that finds the garment for a model that
-    looks at it alone; without it samples have their own box, and of loose images the whole is looked at.
+    `garment` is the garment in all images; without it, the model classifies it. `boxes` is a run that predicts the
+    bounding box, for a model trained on boxes; without it, samples use their own box, and other images are used whole.
     """
 
     garment: str | None = None
@@ -61,11 +61,11 @@ class PredictOptions:
 def predict_images(
     run: Path, images: Sequence[Path], out: Path, options: PredictOptions | None = None
 ) -> list[dict[str, Any]]:
-    """Predict files and folders of images; publish `predictions.jsonl` and `overlays/` in `out` and return the answers.
+    """Predict files and folders of images; publish `predictions.jsonl` and `overlays/` in `out`; return the
+    predictions.
 
-    An image that cannot be read has the answer {"image", "error"}: see `refuse_broken`. Overlays of an earlier call on `out`
-    that the new one does not have are removed. Raises `UsageError` for a missing path, no images at all, or a garment that
-    the run does not know.
+    An image that cannot be read has the entry {"image", "error"}: see `refuse_broken`. Stale overlays of an earlier
+    call are removed from `out`. Raises `UsageError` for a missing path, no images, or a garment unknown to the run.
     """
     out = claim_output(Path(out), "predictions")
     found = find_images(images, skip=out)
@@ -76,10 +76,10 @@ def predict_images(
 def predict_samples(
     run: Path, place: str, out: Path, *, split: str = "test", options: PredictOptions | None = None
 ) -> list[dict[str, Any]]:
-    """As `predict_images` for a split of a shard set (or several, joined by `+`): those samples that an evaluation evaluates.
+    """Like `predict_images`, for a split of a shard set (or several, joined by `+`): the samples of an evaluation.
 
-    Answers begin with their `key`. All samples of the split where the set has no annotations of the kind that the task learns
-    from. Raises `UsageError` for a split without samples.
+    Each prediction begins with its `key`. If the set lacks the annotations that the task learns from, all samples of
+    the split are predicted. Raises `UsageError` for a split without samples.
     """
     out = claim_output(Path(out), "predictions")
     shards, lock = open_shards(place), threading.Lock()
@@ -128,7 +128,7 @@ def _predict(
 
 
 def refuse_broken(answers: list[dict[str, Any]], out: Path) -> None:
-    """Raise `RejectedError` (exit code 3) when there are images that could not be read."""
+    """Raise `RejectedError` (exit code 3) if any images could not be read."""
     broken = [answer for answer in answers if "error" in answer]
     if broken:
         raise RejectedError(
@@ -138,7 +138,7 @@ def refuse_broken(answers: list[dict[str, Any]], out: Path) -> None:
 
 
 def canvas_of(image: np.ndarray) -> np.ndarray:
-    """An image, uint8 H, W, 3, in a size fit for drawing on it."""
+    """Resize an image, uint8 H, W, 3, for drawing on it."""
     height, width = image.shape[:2]
     low, high = _OVERLAY_SIDES
     factor = float(np.clip(1.0, low / max(width, height), high / max(width, height)))

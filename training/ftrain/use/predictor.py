@@ -1,4 +1,4 @@
-"""A trained run that answers for images: what `ftrain predict` and the Python API (`ftrain.load`) share."""
+"""A trained run that predicts images, shared by `ftrain predict` and the Python API (`ftrain.load`)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from ftrain.fit.distributed import find_device
 from ftrain.fit.trained_task import Arrays, load_ahead, load_task, predict_batch
 from ftrain.tasks.task import Task, part
 
-SEEN = "seen"  # in answers of a run that looks at boxes: the box that it was shown, null for the whole image
+SEEN = "seen"  # in predictions of a run that uses boxes: the bounding box, or null for the whole image
 Answer = dict[str, Any]
 ImageLike = str | Path | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An image to predict: the name of its overlay, how its answer begins, how to get it, uint8 H, W, 3, with its own box."""
+    """An image to predict: name of its overlay, first keys of its prediction, and a function that reads it and its box.
+
+    The image is uint8 H, W, 3; the box is None if it has none.
+    """
 
     name: str
     note: Answer
@@ -38,27 +41,28 @@ class Shown:
 
 
 class Predictor:
-    """A trained run on a device. Make one with `ftrain.load`."""
+    """A trained run on a device. Create one with `ftrain.load`."""
 
     def __init__(
         self, run: Path, checkpoint: str, tta: bool | None, device: torch.device, boxes: Path | None = None
     ) -> None:
         self.device = device
         self.task: Task = load_task(run, checkpoint, tta, device)
-        """The trained `torch.nn.Module`; `task.encoder` turns samples of a shard set into its inputs."""
+        """The trained `torch.nn.Module`; `task.encoder` converts samples of a shard set to its inputs."""
         self._find = None if boxes is None else BoxFinder(boxes, self.task, device)
 
     def predict(
         self, images: ImageLike | Sequence[ImageLike], *, category: str | None = None, batch_size: int = 16
     ) -> list[Answer]:
-        """The answers for images, dicts as in the lines of `ftrain predict`, in the order of the images.
+        """Return one prediction (a dict, as in the lines of `ftrain predict`) per image, in order.
 
-        An image is a path (a folder is all images in it), a Pillow image of any mode, or a uint8 array H, W, 3 (RGB) or H, W
-        (gray); a uint8 array N, H, W, 3 is N images. `image` of an answer is the path, or the position among `images` of one
-        that has none. What cannot be read has `error` instead of an answer. `category` says what garment all images show.
-        Coordinates are pixel centers of the image as it was given, upright.
+        An image is a path (a folder means all images in it), a Pillow image of any mode, or a uint8 array H, W, 3 (RGB)
+        or H, W (gray); a uint8 array N, H, W, 3 is N images. `image` of a prediction is the path, or else the position
+        among `images`. An image that cannot be read has `error` instead of a prediction. `category` is the garment in
+        all images. Coordinates are pixel centers of the upright input image.
 
-        Raises `UsageError` for a missing path, no images, an array of another kind, or a category that the run does not know.
+        Raises `UsageError` for a missing path, no images, an array of another shape or type, or a category unknown to
+        the run.
         """
         part(self.task, "check_category")(self.task, category)
         several = not isinstance(images, str | Path | Image.Image) and not (
@@ -73,9 +77,9 @@ class Predictor:
         self, pool: ThreadPoolExecutor, images: Sequence[Shown], category: str | None, batch_size: int,
         keep: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Iterator[list[tuple[Shown, Answer, np.ndarray | None]]]:  # fmt: skip
-        """Yield batches of images with their answers; images are read by the pool, beside the model.
+        """Yield batches of images with their predictions; the pool reads images in parallel with the model.
 
-        With each goes what `keep` makes of the image, None of one that could not be read.
+        Each comes with the result of `keep` for its image, or None if the image could not be read.
         """
         for loaded in load_ahead(pool, partial(self._load, keep), images, batch_size):
             results = predict_batch(
@@ -94,7 +98,7 @@ class Predictor:
     def _load(
         self, keep: Callable[[np.ndarray], np.ndarray] | None, shown: Shown
     ) -> tuple[Shown, Answer, Arrays | None, np.ndarray | None]:
-        """How the answer for an image begins, what the model needs of it, and what is kept of it."""
+        """Return the first keys of an image's prediction, its model inputs, and the result of `keep`."""
         try:
             image, box = shown.read()
         except ImageError as error:
@@ -116,11 +120,12 @@ def load(
     tta: bool | None = None,
     boxes: str | Path | None = None,
 ) -> Predictor:
-    """Load a run folder to predict with.
+    """Load a run folder for prediction.
 
-    `checkpoint` is best, latest or the name of one, `device` is auto, cpu or cuda. `tta` is test-time augmentation: every view of
-    the task, the plain image alone (False), or as the run says (None). `boxes` is a run of `category` that finds the garment, for
-    a run that was trained on bounding boxes. Raises `UsageError` for a folder that is no run, `IntegrityError` for a damaged one.
+    `checkpoint` is best, latest or the name of one; `device` is auto, cpu or cuda. `tta` is test-time augmentation: all
+    views of the task (True), the plain image only (False), or the setting of the run (None). `boxes` is a `category`
+    run that predicts the bounding box, for a run trained on boxes. Raises `UsageError` for a folder that is not a run,
+    and `IntegrityError` for a damaged one.
     """
     check_run(Path(run))
     check_checkpoint(Path(run), checkpoint)
@@ -129,7 +134,7 @@ def load(
 
 
 def shown_file(path: Path, name: str = "") -> Shown:
-    """An image file; `name` is that of its overlay."""
+    """Wrap an image file; `name` is the name of its overlay."""
     return Shown(name, {"image": readable(path)}, lambda: (read_image(path), None))
 
 

@@ -1,6 +1,6 @@
-"""`ftrain submit RUN TEST.csv OUT.csv`: the 26-column file of the FashionAI key points challenge (Tianchi 2018).
+"""`ftrain submit RUN TEST.csv OUT.csv`: the 26-column file of the FashionAI keypoint challenge (Tianchi 2018).
 
-RUN is one run, of all garments or of one; or a folder of runs that are named by their garment (RUN/blouse, RUN/dress, …), as
+RUN is one run, for all garments or for one, or a folder with one run per garment (RUN/blouse, RUN/dress, …), because
 the winners trained one model per category.
 """
 
@@ -54,10 +54,10 @@ def write_submission(
     device: str = "auto",
     batch_size: int = 16,
 ) -> int:
-    """Predict every row of `test` in its order, publish the file `out` and return the number of rows.
+    """Predict every row of `test` in order, publish the file `out` and return the number of rows.
 
-    Valid points of the garment are whole pixels inside the image with visibility 1, all others -1_-1_-1. Raises
-    `UsageError` for a malformed list, a missing or damaged image, and a garment or landmark set the run does not know.
+    Valid landmarks of the garment are whole pixels inside the image with visibility 1, all others -1_-1_-1. Raises
+    `UsageError` for a malformed list, a missing or damaged image, and a garment or landmark set unknown to the run.
     """
     if out.exists() and test.exists() and out.samefile(test):
         raise UsageError(f"{out}: would replace the test list; name another file")
@@ -87,14 +87,17 @@ def write_submission(
 
 
 def _is_submission(content: bytes) -> bool:
-    """Whether a file looks as ours do: no list of images, and no annotation, which has occluded points (visibility 0)."""
+    """Whether a file looks like a submission written by this command.
+
+    An image list has fewer columns, and annotations have occluded landmarks (visibility 0).
+    """
     return content.startswith(",".join(HEADER).encode()) and b"_0," not in content and b"_0\n" not in content
 
 
 def read_test_list(test: Path) -> list[TestRow]:
-    """The rows of test.csv (2 columns) or of an answer file (26); images are looked for beside the file.
+    """Read test.csv (2 columns) or an answer file (26 columns); image paths are relative to the file.
 
-    A byte order mark and CRLF are accepted. Raises `UsageError` naming file:line for anything else that is not as it should be.
+    A byte order mark and CRLF are accepted. Raises `UsageError` with file:line for any other deviation.
     """
     try:
         lines = read_regular(test, _MOST_BYTES).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
@@ -130,7 +133,7 @@ def _row(test: Path, number: int, line: str, num_columns: int) -> TestRow:
 
 
 def _share_out(run: Path, rows: list[TestRow]) -> dict[Path, list[int]]:
-    """Which rows each run predicts: all of them, or those of its garment where RUN is a folder of runs."""
+    """Assign rows to runs: all rows to a single run, or each to the run of its garment."""
     own = {garment: run / garment for garment in FASHIONAI_24.garments if (run / garment / CONFIG_FILE).is_file()}
     if (run / CONFIG_FILE).is_file() or not own:
         return {run: list(range(len(rows)))}
@@ -145,7 +148,7 @@ def _share_out(run: Path, rows: list[TestRow]) -> dict[Path, list[int]]:
 def _predict_rows(
     task: Keypoints, rows: list[TestRow], device: torch.device, pool: ThreadPoolExecutor, batch_size: int
 ) -> Iterator[str]:
-    """The lines of the submission for these rows, in their order."""
+    """Yield the lines of the submission for these rows, in order."""
     for row in rows:
         _check_garment(task, row)
     remaining = iter(rows)

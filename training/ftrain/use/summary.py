@@ -1,9 +1,9 @@
 """`ftrain summary`: parameters, multiply-adds and outputs of a network, module by module.
 
-Conventions. A parameter that several modules share counts where it stands first. It is trainable where a stage of the
-configuration trains it. Multiply-adds are those of convolutions, matrix products and attention for one image at the configured
-input size, on the way of `predict` without test-time augmentation (no mirror image, no turned images); one multiply-add is two
-floating-point operations, so that ResNet-50 at 224 pixels has 4.1 G.
+A parameter shared by several modules counts for the first. It is trainable if a stage of the configuration trains it.
+Multiply-adds are those of convolutions, matrix products and attention in `predict` for one image of the configured
+input size, without test-time augmentation (flips, rotations). One multiply-add is two floating-point operations:
+ResNet-50 at 224 pixels has 4.1 G.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ftrain.tasks.task import Task, find_task
 
 
 def count_parameters(module: nn.Module, depth: int = 1) -> dict[str, int]:
-    """Parameters by module name, down to `depth` dots, and of all together under the name "" (first)."""
+    """Count parameters by module name, down to `depth` dots; the total comes first, under the name ""."""
     counts = {"": 0}
     for name, parameter in module.named_parameters():
         counts[""] += parameter.numel()
@@ -47,10 +47,10 @@ def network_of(
     dataset: str | None,
     overrides: Sequence[str],
 ) -> tuple[Task, RunConfig]:
-    """A fresh network (no weights are read) as a run has it, or as a task would on a shard set.
+    """Build a network without weights, as configured by a run or by a task and a shard set.
 
-    Without a shard set it is that of the data set which the task was published on. Raises `UsageError` unless there is a run or a
-    task.
+    Without a shard set, the data set on which the task was published is assumed. Raises `UsageError` unless a run or a
+    task is given.
     """
     if (run is None) == (task is None):
         raise UsageError("give either a run folder or a --task")
@@ -64,14 +64,14 @@ def network_of(
         assert task is not None
         config = load_config(task, params_here(params), profile, list(overrides))
         facts = _facts_of(dataset, config) if dataset else published_facts(config)
-    with weights_to_come():  # numbers do not depend on them
+    with weights_to_come():  # the counts do not depend on weights
         network = build_task(config, facts)
     network.set_tta(False)
     return network.eval(), config
 
 
 def published_facts(config: RunConfig) -> dict[str, Any]:
-    """What dataset.json says of the data set that a task was published on."""
+    """Metadata (as in dataset.json) of the data set on which a task was published."""
     task = find_task(config.task)
     return task.published_dataset(task.Config(**config.model))
 
@@ -82,10 +82,10 @@ def _facts_of(dataset: str, config: RunConfig) -> dict[str, Any]:
 
 
 def summarize(task: Task, config: RunConfig, *, depth: int = 2) -> dict[str, Any]:
-    """The table as plain JSON values: `modules` (one a row), `totals`, and what each stage trains.
+    """Return the table as JSON values: `modules` (one per row), `totals`, and `stages` with what each trains.
 
-    `multiply_adds` and `output` are None for a task that cannot be shown single images, and `output` for modules that are not
-    called as such. A row's numbers hold those of the rows below it.
+    `multiply_adds` and `output` are None for a task that cannot predict single images; `output` is also None for
+    modules that are not called themselves. The counts of a row include those of its submodules.
     """
     trained = _trained(task, config.fit.stages)
     multiply_adds, outputs, size = _measured(task, depth)
@@ -118,7 +118,7 @@ def summarize(task: Task, config: RunConfig, *, depth: int = 2) -> dict[str, Any
 
 
 def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
-    """The table for a person."""
+    """Format the table as text."""
     rows = [("module", "type", "parameters", "trainable", "multiply-adds", "output")]
     total: dict[str, Any] = {"name": "all", "type": "", "output": None, **summary["totals"]}
     for row in [*summary["modules"], total]:
@@ -144,13 +144,13 @@ def _millions(multiply_adds: int) -> str:
 
 
 def _prefixes(name: str, depth: int) -> list[str]:
-    """The modules, of at most `depth` parts, that a parameter stands in; itself where it stands in none."""
+    """Enclosing modules of a parameter, with at most `depth` parts; the parameter itself if it has none."""
     parts = name.split(".")
     return [".".join(parts[:number]) for number in range(1, min(depth, max(1, len(parts) - 1)) + 1)]
 
 
 def _trained(task: Task, stages: Sequence[Stage]) -> set[str]:
-    """Names of the parameters that at least one of the stages trains."""
+    """Names of the parameters trained by at least one stage."""
     return {
         name
         for name, parameter in task.named_parameters()
@@ -159,7 +159,11 @@ def _trained(task: Task, stages: Sequence[Stage]) -> set[str]:
 
 
 def _measured(task: Task, depth: int) -> tuple[dict[str, int], dict[str, list[list[int]]], list[int] | None]:
-    """Multiply-adds and output shapes by module name ("" for all), and the image's width and height; [] where there are several."""
+    """Return multiply-adds and output shapes by module name ("" for all), and the image's width and height.
+
+    The last is [] if there are several images, and None if the task cannot predict single images. A module that is
+    called several times has one output shape per call.
+    """
     try:
         encoded = task.encode_image(np.full((256, 256, 3), 128, np.uint8))
     except UsageError:
@@ -173,8 +177,8 @@ def _measured(task: Task, depth: int) -> tuple[dict[str, int], dict[str, list[li
     ]
     counter = FlopCounterMode(display=False)
     own_forward, learning = task.forward, [parameter for parameter in task.parameters() if parameter.requires_grad]
-    task.forward = task.predict  # the counter knows modules by the calls of their forward
-    task.requires_grad_(False)  # and asks for the gradient of what they are given, be it a parameter
+    task.forward = task.predict  # the counter hooks into forward
+    task.requires_grad_(False)  # and asks for the gradients of inputs, including parameters
     try:
         with torch.no_grad(), counter:
             task(batch)
@@ -191,7 +195,9 @@ def _measured(task: Task, depth: int) -> tuple[dict[str, int], dict[str, list[li
 
 
 def _of_module(module: nn.Module, place: str, name: str, counts: dict[str, int]) -> dict[str, int]:
-    """Counts of a module and of all below it by name; one that is used by other methods than forward has those of its children."""
+    """Counts of a module and its submodules by name; one that is not called through forward has the sum of its
+    children.
+    """
     found: dict[str, int] = {}
     total = 0
     for child_name, child in module.named_children():
