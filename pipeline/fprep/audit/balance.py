@@ -1,4 +1,4 @@
-"""How labels spread over the splits, and the score of a model that always gives the same answer."""
+"""Label distribution over the splits, and the majority baseline."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _LabelCounts = tuple[str, dict[str, dict[str, int]], dict[str, int], bool]
 
 @dataclass(frozen=True)
 class Baseline:
-    """One label in one split: rows that have it, classes, the most frequent one and its share, the rarest and its rows.
+    """Majority baseline of one label in one split.
 
-    For attributes of which an image may have several (`several`), `share` is the part of the images that have the most
-    frequent one, and `mean` how many an image has.
+    It has the number of labeled rows and classes, the most frequent class with its share, and the rarest class with its
+    rows. For multi-label attributes (`several`), `share` is the fraction of images with the most frequent attribute,
+    and `mean` the average number of attributes per image.
     """
 
     table: str
@@ -39,7 +40,7 @@ class Baseline:
 
 
 def find_balance(table: AuditTable, findings: Findings) -> list[Baseline]:
-    """One baseline per label and split, each of them a finding; and one finding per class that is evaluated but never trained."""
+    """Return and report one baseline per label and split; also report classes evaluated but never trained."""
     baselines: list[Baseline] = []
     for label, counts, totals, several in _label_counts(table):
         for split in (split for split in SPLITS if totals.get(split)):
@@ -71,7 +72,7 @@ def _find_unseen(
 
 
 def _label_counts(table: AuditTable) -> list[_LabelCounts]:
-    """For each label: rows by value and split, rows that have it by split, whether a row may have several values."""
+    """Return for each label: rows by value and split, labeled rows by split, and whether it is multi-label."""
     frame = table.frame.with_columns(pl.col("split").cast(pl.String)).filter(pl.col("split") != "unlabelled")
     found: list[_LabelCounts] = []
     for column in _COLUMNS:

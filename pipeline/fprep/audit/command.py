@@ -1,6 +1,6 @@
-"""`fprep audit`: duplicates, leaks, conflicting and implausible labels, and the baseline, of one table or several together.
+"""`fprep audit`: duplicates, leaks, label problems and the majority baseline of one or several tables.
 
-Writes `audit.parquet`, `audit.txt` and, where asked for, `splits.lock.json` beside the first table.
+Writes `audit.parquet`, `audit.txt` and, on request, `splits.lock.json` next to the first table.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found: `findings` has the columns of `audit_findings.SCHEMA`; `text` is the page for people."""
+    """The result of an audit. `findings` has the columns of `audit.findings.SCHEMA`; `text` is the readable summary."""
 
     findings: pl.DataFrame
     baselines: list[Baseline]
@@ -50,11 +50,11 @@ class Audit:
 
     @property
     def num_leaks(self) -> int:
-        """Findings by which a score would be too good."""
+        """The number of findings that inflate scores."""
         return self.findings.filter((pl.col("severity") == "error") & pl.col("kind").str.starts_with("leak")).height
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values: counts and baselines, and the findings only as numbers."""
+        """Return plain JSON values: counts and baselines, with findings only as counts."""
         counts = self.findings.group_by("severity", "kind", maintain_order=True).len()
         by_severity: dict[str, dict[str, int]] = {}
         for severity, kind, number in counts.iter_rows():
@@ -72,11 +72,14 @@ def audit(
     distance: int = LARGEST_DISTANCE, lock: bool = False, workers: int = 0, limit: int | None = None, dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Audit:  # fmt: skip
-    """Audit the tables together and publish what was found in `out` (the folder of the first table).
+    """Audit the tables together and publish the results in `out` (default: the folder of the first table).
 
-    `images` replaces the raw root of a single table; `follow_links`: images may be behind links that leave it. With `near` every image is decoded at reduced size and compared,
-    `distance` bits of 64 apart at most; without it images are the same by SHA-256 alone. `lock` writes the split lock too.
-    `limit` takes so many rows of each table. `dry_run` publishes nothing. Raises `UsageError` and `IntegrityError`.
+    `images` replaces the raw root of a single table; `follow_links` allows images behind links that leave it. With
+    `near`, every image is decoded at reduced size and compared by a 64-bit hash, up to a Hamming distance of
+    `distance`; otherwise only equal SHA-256 digests count as duplicates. `lock` also writes the split lock. `limit` is
+    the number of rows per table. `dry_run` publishes nothing.
+
+    Raises `UsageError` and `IntegrityError`.
     """
     _check_options(places_of_tables, images, distance, limit, lock)
     tell = progress or _say_nothing
@@ -113,7 +116,7 @@ def audit(
 
 
 def refuse_findings(result: Audit, allowed_not: Literal["leak", "error"] | None) -> None:
-    """Raise `RejectedError` when something was found that the user does not allow: "leak", or "error" for every error."""
+    """Raise `RejectedError` if there is a "leak", or for "error" any finding of severity error."""
     errors = result.findings.filter(pl.col("severity") == "error").height
     count = {"leak": result.num_leaks, "error": errors, None: 0}[allowed_not]
     if count:
@@ -140,7 +143,7 @@ def _check_tables(
 
 
 def _find_rejected(table: AuditTable, findings: Findings) -> None:
-    """What convert has left out as the same image, from `rejected.parquet` beside the table."""
+    """Report the images that convert rejected as duplicates, read from `rejected.parquet` next to the table."""
     path = table.path.with_name("rejected.parquet")
     if not path.is_file():
         return
@@ -173,7 +176,7 @@ def _publish(out: Path, result: Audit, options: dict[str, Any]) -> None:
             ],
             "options": options, "images": result.num_images,
         }  # fmt: skip
-        with ExitStack() as renames:  # leaves in reverse order: the findings come last
+        with ExitStack() as renames:  # published in reverse order: the findings come last
             path = renames.enter_context(publish(out / AUDIT_FILE))
             write_table(path, plain_arrow(result.findings), metadata)
             if result.lock is not None:

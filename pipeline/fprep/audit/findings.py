@@ -1,4 +1,4 @@
-"""Findings: one line each, of a kind that says what is wrong, how bad it is and what to do."""
+"""Findings of an audit. Their kind defines the meaning and the recommended action."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "other_key": pl.String(), "split": pl.String(), "other_split": pl.String(), "distance": pl.Int32(), "message": pl.String(),
 }  # fmt: skip
 
-# What each kind means and what to do, in the order of the summary.
+# Meaning and recommended action of each kind, in the order of the summary.
 _REGROUP, _DECIDE = "convert with --group-split", "look at both and decide; one of them is wrong"
 _HOLD_OUT = f"{_REGROUP}, or shard with --lock and --leave-out"
 KINDS: dict[str, tuple[str, str]] = {
@@ -54,19 +54,19 @@ KINDS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A row as findings name it."""
+    """A table row that findings refer to."""
 
     table: str
     key: str
     split: str
     side: str
     image: str
-    number: int  # of the table
+    number: int  # index of the table
 
 
 @dataclass
 class Findings:
-    """What was found so far."""
+    """Collects findings."""
 
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
@@ -74,7 +74,7 @@ class Findings:
         self, kind: str, severity: str, message: str, place: Place | None = None, other: Place | None = None, *,
         table: str = "", split: str = "", other_split: str = "", distance: int | None = None,
     ) -> None:  # fmt: skip
-        """Enter a finding about a row, perhaps compared with another one; or, without a row, about a table or a split of it."""
+        """Add a finding about a row, optionally compared with another one; without a row, about a table or split."""
         assert kind in KINDS, kind
         assert severity in SEVERITIES, severity
         self.rows.append(
@@ -88,7 +88,7 @@ class Findings:
         )  # fmt: skip
 
     def frame(self) -> pl.DataFrame:
-        """All findings: the worst first, kinds in the order of KINDS, the nearest pairs first."""
+        """Return all findings: the most severe first, then in the order of KINDS, then by distance."""
         frame = pl.DataFrame(self.rows, schema=SCHEMA)
         ranks = (
             pl.col(column).replace_strict({name: rank for rank, name in enumerate(names)}, return_dtype=pl.Int16)
@@ -99,5 +99,5 @@ class Findings:
 
 
 def places(rows: pl.DataFrame) -> list[Place]:
-    """All rows as findings name them."""
+    """Return a reference to each row."""
     return [Place(*values) for values in rows.select("name", "key", "split", "side", "image", "table").iter_rows()]

@@ -1,4 +1,4 @@
-"""Labels that cannot be right, or that their own annotators doubted."""
+"""Implausible labels, and labels that annotators were unsure of."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fprep.audit.tables import AuditTable
 from fschemas.landmarks import Visibility
 from fschemas.wording import count
 
-_OUTSIDE = 0.05  # of the box's longer side: a point may stick out so far
+_OUTSIDE = 0.05  # tolerance for landmarks outside the box, relative to its longer side
 _TINY, _TINY_SIDE = 0.005, 12.0  # share of the image, pixels
 _WHOLE = 0.98  # share of the image
 _LABELS = ("category", "style")
-_LIMBS = ("cuff", "sleeve", "bottom")  # arms and legs cross in ordinary poses
+_LIMBS = ("cuff", "sleeve", "bottom")  # left and right limbs cross in ordinary poses
 
 
 def find_label_faults(table: AuditTable, where: Sequence[Place], findings: Findings) -> None:
-    """Enter every implausible label of a table; `where` are its rows."""
+    """Report every implausible label of a table. `where` are its rows."""
     labelled = (table.frame["split"].cast(pl.String) != "unlabelled").to_numpy()
     if "landmark_x" in table.frame.columns:
         _check_points(table, where, labelled, findings)
@@ -79,7 +79,7 @@ def _check_boxes(
     rows = boxes["row"].to_numpy()[::4]
     sizes = [boxes[side].cast(pl.Float32).fill_null(np.nan).to_numpy()[::4] for side in ("width", "height")]
     width, height = corners[:, 2] - corners[:, 0] + 1, corners[:, 3] - corners[:, 1] + 1
-    share = width * height / (sizes[0] * sizes[1])  # NaN, where the size is unknown, compares as false
+    share = width * height / (sizes[0] * sizes[1])  # NaN (unknown image size) compares as false
     tiny = (np.minimum(width, height) < _TINY_SIDE) | (share < _TINY)
     for kind, severity, hits in (("label_box_tiny", "warning", tiny), ("label_box_whole", "info", share > _WHOLE)):
         for number in np.flatnonzero(hits & labelled[rows]).tolist():
@@ -90,7 +90,7 @@ def _check_boxes(
 
 
 def _check_groups(table: AuditTable, where: Sequence[Place], labelled: np.ndarray, findings: Findings) -> None:
-    """In a vocabulary whose groups exclude each other, every group has one positive member, or is unknown."""
+    """Report groups of an exclusive vocabulary with no value, or with several positive ones."""
     vocabulary: dict[str, Any] = table.metadata.get("vocabularies", {}).get("attributes") or {}
     if not vocabulary.get("exclusive"):
         return
@@ -123,5 +123,5 @@ def _check_presence(frame: pl.DataFrame, where: Sequence[Place], labelled: np.nd
 
 
 def _percent(share: float) -> str:
-    """`0.034 %`, `12 %`, `100 %`: two digits where they say something, never an exponent."""
+    """Format a share as `0.034 %`, `12 %`, `100 %`: two significant digits, never an exponent."""
     return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %" if share >= 1e-6 else "0 %"

@@ -1,6 +1,6 @@
-"""Duplicates, and leaks: what is on both sides of train, val and test, in one table or across several.
+"""Duplicates and leaks between train, val and test, in one table or across several.
 
-An error where train knows a held-out image, item or group; a warning where val knows test.
+A held-out image, item or group in train is an error; a test image, item or group in val is a warning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 
 
 def find_image_faults(where: Sequence[Place], images: Images, findings: Findings) -> None:
-    """Images that are missing, broken, blank, or not what the table says."""
+    """Report images that are missing, damaged, blank or different from the table."""
     whats = {
         "missing": "is missing",
         "unreadable": "cannot be decoded",
@@ -34,10 +34,11 @@ def find_image_faults(where: Sequence[Place], images: Images, findings: Findings
 
 
 def find_identical(where: Sequence[Place], images: Images, findings: Findings) -> list[tuple[int, int]]:
-    """Rows that show the same image under two names or in two tables. Gives the twins as row numbers.
+    """Report rows with identical images under two names or in two tables; return pairs of row indices.
 
-    Of one image the row in the most binding split is the one that others are compared with. Several garments of one image
-    are rows of the same name in one table: no twins, but they must not straddle splits either.
+    Each image is represented by its row in the most binding split, to which the others are compared. Several garments
+    of one image are rows with the same image path in one table: these are not duplicates, but must not be in different
+    splits either.
     """
     twins: list[tuple[int, int]] = []
     for members in _rows_by_number(images.of_row).values():
@@ -60,7 +61,7 @@ def find_identical(where: Sequence[Place], images: Images, findings: Findings) -
 
 
 def find_same_paths(where: Sequence[Place], rows: pl.DataFrame, findings: Findings) -> None:
-    """Images of one family of benchmarks under the same path, where bytes cannot be compared in one of the tables."""
+    """Report images with the same path in one family of benchmarks, if the bytes of one of them are unknown."""
     if rows["table"].n_unique() < 2 or not (rows["sha256"] == "").any():
         return
     unique = rows.with_row_index("index").unique(["table", "image"], keep="first", maintain_order=True)
@@ -83,7 +84,7 @@ def find_same_paths(where: Sequence[Place], rows: pl.DataFrame, findings: Findin
 def find_near(
     where: Sequence[Place], images: Images, pairs: NearPairs, findings: Findings
 ) -> list[tuple[int, int, int]]:
-    """Near-identical images; one finding per row, about its nearest twin. Gives twins as (row, row, bits apart)."""
+    """Report near-identical images, one finding per row about its nearest match; return (row, row, bits apart)."""
     members = _rows_by_number(images.of_row)
     twins: list[tuple[int, int, int]] = []
     seen: dict[tuple[int, bool], int] = {}
@@ -94,7 +95,7 @@ def find_near(
         a, b = (sorted(numbers, key=lambda row: (_RANK[where[row].side], row)) for numbers in sides)
         if not flipped:
             twins.append((a[0], b[0], distance))
-        # The most binding row of one image against the least binding labelled row of the other, both ways.
+        # The most binding row of one image against the least binding labeled row of the other, both ways.
         options = [(_last_labelled(a, where), b[0]), (_last_labelled(b, where), a[0])]
         row, other_row = min(options, key=lambda option: _urgency(where[option[0]], where[option[1]]))
         place, other = where[row], where[other_row]
@@ -113,9 +114,9 @@ def find_near(
 
 
 def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Findings) -> None:
-    """Items and groups on both sides; one finding each.
+    """Report items and groups in several splits, one finding each.
 
-    Names mean the same only within a data set, those with a folder in them within a family of benchmarks.
+    Names are compared within a data set, and those that contain a folder within a family of benchmarks.
     """
     told: set[tuple[str, ...]] = set()
     for column in ("item", "group"):
@@ -135,7 +136,7 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
             present = [side for side in ("train", "val", "test") if row[f"num_{side}"]]
             place, other = where[row[present[0]]], where[row[present[-1]]]
             signature = (place.table, place.key, other.table, other.key)
-            if signature in told or row[column] in (row["image"], row["sha256"]):  # an item, or the image: said already
+            if signature in told or row[column] in (row["image"], row["sha256"]):  # an image or item already reported
                 continue
             told.add(signature)
             counts = " and ".join(f"{row[f'num_{side}']} in {side}" for side in present)
@@ -147,7 +148,7 @@ def find_shared_groups(where: Sequence[Place], rows: pl.DataFrame, findings: Fin
 def find_coarse_leaks(
     tables: Sequence[AuditTable], where: Sequence[Place], rows: pl.DataFrame, findings: Findings
 ) -> None:
-    """Training rows that the coarse benchmark holds out: an error when its table is part of the audit, else a warning."""
+    """Report training rows held out by the coarse benchmark: errors if its table is audited too, else warnings."""
     is_held = (pl.col("side") == "train") & pl.col("coarse_split").is_in(["val", "test"])
     held = rows.with_row_index("index").filter(is_held).select("index", "coarse_split")
     for row, coarse in held.iter_rows():
@@ -159,7 +160,7 @@ def find_coarse_leaks(
 
 
 def _rows_by_number(numbers: np.ndarray) -> dict[int, list[int]]:
-    """The rows that have each number."""
+    """Return the row indices by image index."""
     order = np.argsort(numbers, kind="stable")
     values, starts = np.unique(numbers[order], return_index=True)
     return dict(zip(values.tolist(), (piece.tolist() for piece in np.split(order, starts[1:])), strict=True))
@@ -171,7 +172,7 @@ def _last_labelled(ordered: list[int], where: Sequence[Place]) -> int:
 
 
 def _urgency(place: Place, other: Place) -> tuple[int, int, int, str]:
-    """Errors first, then warnings; else the later row is the one that could go."""
+    """Sort key: errors, then warnings, then others, where the later row is the one to remove."""
     rank = {"error": 0, "warning": 1, "": 2}[_leak(place, other)]
     return rank, -_RANK[place.side], -place.number, "" if place.key > other.key else "~"
 

@@ -1,9 +1,10 @@
-"""The split lock: which split every image and every group belongs to, so that nothing held out is ever trained on.
+"""The split lock: the split of every image and group, so that held-out data is never used for training.
 
-`fprep audit --write-lock` writes it over several tables together: an image that any of them holds out is held out in all. `fprep shard
---lock` refuses a table that says otherwise and writes the lock's digest into dataset.json, and `ftrain --lock` refuses shards
-that do not carry it. An image is known by 64 bits of the SHA-256 of its bytes (where these are unknown by its path, which counts
-within a family of benchmarks), a group by a hash of data set and name. The same tables give the same bytes.
+`fprep audit --write-lock` writes it for several tables together: an image held out in one of them is held out in all.
+`fprep shard --lock` rejects tables that violate it and stores the digest of the lock in dataset.json; `--lock` of
+ftrain commands rejects shard sets without this digest. An image is identified by the first 64 bits of its SHA-256 (if
+unknown, by its path within a family of benchmarks), a group by a hash of data set and name. The same tables give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
 
 LOCK_FILE = "splits.lock.json"
 FORMAT = "fashionkit-split-lock/1"
-_DIGITS = 16  # hex digits of a name: two of a million images share one with a chance of 1 in 37 million
+_DIGITS = 16  # hex digits of a hash: two of a million images collide with probability 1 in 37 million
 _SHAPE = {"digits": COUNT, "images": {"*": str}, "groups": {"*": str}, "digest": DIGEST}
 _RANK = {"test": 0, "val": 1, "train": 2, "unlabelled": 3}
 
 
 @dataclass(frozen=True)
 class SplitLock:
-    """Split of each image, and side (train, val or test) of each group on one side only, by their short hashes."""
+    """The split of each image and the side (train, val or test) of each group with only one side, by short hash."""
 
     images: dict[str, str]
     groups: dict[str, str]
@@ -47,7 +48,7 @@ class SplitLock:
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The file: the names of each split in a row, ascending."""
+        """Return the content of the file: the hashes of each split, concatenated in ascending order."""
         counts = {"images": len(self.images), "groups": len(self.groups)}
         content = {**self._content(), "counts": counts, "digest": self.digest}
         return json.dumps(seal(content), indent=1).encode() + b"\n"
@@ -57,7 +58,7 @@ class SplitLock:
 
     @classmethod
     def read(cls, path: Path) -> SplitLock:
-        """Read a lock; raises `UsageError` when there is none, `IntegrityError` when it is not as it was written."""
+        """Read a lock. Raises `UsageError` if it is missing, `IntegrityError` if it is damaged."""
         path = path / LOCK_FILE if path.is_dir() else path
         command = "`fprep audit TABLE --write-lock`"
         missing, remedy = f"{path}: no such split lock; write one with {command}", f"write it again with {command}"
@@ -69,8 +70,11 @@ class SplitLock:
 
 
 def make_lock(rows: pl.DataFrame, images: Images, pairs: NearPairs) -> SplitLock:
-    """The lock of the rows of an audit. Of an image in several splits the most binding one counts; an image of train that is
-    nearly the same as one held out is held out too. Groups on both sides are decided by their images."""
+    """Create the lock of the rows of an audit.
+
+    The most binding split of an image counts. A training image nearly identical to a held-out one is held out too.
+    Groups on several sides are not locked; only their images are.
+    """
     splits = rows["split"].to_list()
     sides = rows["side"].to_list()
     strongest: dict[int, int] = {}
@@ -93,11 +97,11 @@ def make_lock(rows: pl.DataFrame, images: Images, pairs: NearPairs) -> SplitLock
 
 
 def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: bool = False) -> list[int]:
-    """Compare a table's rows with the lock; `rows` has `key`, `image`, `split`, `group`, `sha256` and `dataset`.
+    """Compare the rows of a table with the lock and return the indices of rows to leave out.
 
-    Gives the numbers of the rows that break it, where these are to be left out. Else raises `IntegrityError` where a held-out
-    image would be trained on or an image or group has another split. Raises `UsageError` where the lock knows nothing of
-    the table. New images pass.
+    `rows` has `key`, `image`, `split`, `group`, `sha256` and `dataset`. New images are accepted. Unless `leave_out` is
+    set, raises `IntegrityError` if a held-out image is in train, or an image or group has another split. Raises
+    `UsageError` if the lock does not cover the table.
     """
     rows = rows.with_row_index("row").filter(pl.col("split") != "unlabelled")
     rows = rows.with_columns(pl.col("split").cast(pl.String), pl.col("sha256").fill_null(""))
@@ -129,14 +133,14 @@ def check_table(lock: SplitLock, rows: pl.DataFrame, place: str, *, leave_out: b
 
 @dataclass(frozen=True)
 class Checked:
-    """What a table's check against a lock gave: the digest of the lock, and the rows that are left out for its sake."""
+    """The result of checking a table: the digest of the lock, and the rows to leave out."""
 
     digest: str
     left_out: tuple[int, ...] = ()
 
 
 def checked_table(path: Path, frame: pl.DataFrame, dataset: str, place: str, *, leave_out: bool) -> Checked:
-    """Check a table against the lock of that path; raises as `SplitLock.read` and `check_table`."""
+    """Check a table against the lock at `path`. Raises the errors of `SplitLock.read` and `check_table`."""
     lock = SplitLock.read(path)
     rows = frame.select("key", "image", "group", "sha256", pl.col("split").cast(pl.String), dataset=pl.lit(dataset))
     return Checked(lock.digest, tuple(check_table(lock, rows, place, leave_out=leave_out)))
@@ -154,7 +158,7 @@ def _groups(rows: pl.DataFrame) -> dict[str, str]:
 
 
 def _same_paths(rows: pl.DataFrame, images: Images) -> list[tuple[int, int]]:
-    """Images of one family under one path, where the bytes of one of them are not known."""
+    """Return pairs of images with the same path in one family if the bytes of one of them are unknown."""
     unknown = set(rows.filter(pl.col("sha256") == "")["image"].to_list())
     first: dict[str, int] = {}
     found: list[tuple[int, int]] = []
@@ -169,13 +173,13 @@ def _image_names(rows: pl.DataFrame) -> list[str]:
 
 
 def _path_names(rows: pl.DataFrame) -> list[str]:
-    """`deepfashion-fine` and `deepfashion-category` show the same images under the same paths."""
+    """Return image paths with their family: `deepfashion-fine` and `deepfashion-category` share images and paths."""
     columns = rows.select("dataset", "image").iter_rows()
     return [_hash(f"{dataset.partition('-')[0]}\0{image}") for dataset, image in columns]
 
 
 def _group_names(rows: pl.DataFrame) -> list[str]:
-    """Empty for a group that is the image itself."""
+    """Return group names, "" for a group that is the image itself."""
     columns = rows.select("group", "dataset", "image", "sha256").iter_rows()
     return ["" if group in other else _hash(f"{dataset}\0group\0{group}") for group, dataset, *other in columns]
 

@@ -1,4 +1,4 @@
-"""The audit on one page, in plain words."""
+"""The audit summary as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDTH = 160
 def summary_text(
     tables: Sequence[AuditTable], findings: pl.DataFrame, baselines: Sequence[Baseline], notes: Sequence[str]
 ) -> str:
-    """Tables, then every kind of finding with its number, what it means, what to do and the worst examples, then the baselines."""
+    """Return the summary: tables, kinds of findings with count, meaning, action and worst examples, and baselines."""
     lines: list[str] = []
     for table in tables:
         counts = table.frame.group_by(pl.col("split").cast(pl.String)).len().sort("split").iter_rows()
@@ -50,7 +50,7 @@ def summary_text(
 
 
 def verdict(findings: pl.DataFrame) -> str:
-    """One sentence: may scores be believed?"""
+    """Return one sentence on whether scores can be trusted."""
     errors = findings.filter((pl.col("severity") == "error") & pl.col("kind").str.starts_with("leak"))
     if not errors.is_empty():
         counts = errors.group_by("kind", maintain_order=True).len().iter_rows()

@@ -1,4 +1,4 @@
-"""The tables of an audit as one list of rows, and one list of the images that they show."""
+"""The tables of an audit as one list of rows and one list of distinct images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fschemas.vocabularies import vocabulary_names
 
 @dataclass(frozen=True)
 class AuditTable:
-    """One table: its name in the findings (the data set's, with a number where two have one), and what convert wrote."""
+    """A table and its metadata. `name` is that of the data set, numbered if several tables share it."""
 
     name: str
     path: Path
@@ -34,31 +34,31 @@ class AuditTable:
 
     @property
     def raw_root(self) -> Path:
-        """Where convert found the images."""
+        """The folder where convert found the images."""
         return self.path.parent / str(self.metadata.get("raw_root", ""))
 
     @property
     def dataset(self) -> str:
-        """Name of the reader."""
+        """The name of the reader."""
         return str(self.metadata.get("dataset", self.path.parent.name))
 
     @property
     def open_vocabularies(self) -> dict[str, list[str]]:
-        """By column, the names of vocabularies that came from the raw files, not from a published data set."""
+        """Vocabularies by column that come from the raw files instead of a published data set."""
         stored: dict[str, dict[str, Any]] = dict(self.metadata.get("vocabularies") or {})
         known = vocabulary_names()
         return {name: list(entry.get("values", ())) for name, entry in stored.items() if entry.get("name") not in known}
 
     @property
     def family(self) -> str:
-        """What benchmarks of the same images share: `deepfashion` of `deepfashion-fine`."""
+        """The common name of benchmarks on the same images: `deepfashion` for `deepfashion-fine`."""
         return self.dataset.partition("-")[0]
 
 
 def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
-    """Read the tables (or those in the folders); with `limit` so many rows of each, evenly spread.
+    """Open the tables (files or their folders); with `limit`, that many evenly spaced rows of each.
 
-    Raises `UsageError` for what is missing, no table, or given twice; `IntegrityError` for what is damaged.
+    Raises `UsageError` if a table is missing, not a table or given twice; `IntegrityError` if it is damaged.
     """
     if not places:
         example = "table.parquet or its folder, for example `fprep audit data/fine`"
@@ -82,8 +82,11 @@ def open_tables(places: Sequence[Path], limit: int | None) -> list[AuditTable]:
 
 
 def rows_of(tables: Sequence[AuditTable]) -> pl.DataFrame:
-    """All rows: `table` (number), `name`, `row`, `key`, `image`, `split`, `side`, `group`, `item`, `sha256`, `orientation`,
-    `coarse_split`, `family`; text is never null."""
+    """Return the rows of all tables in one frame.
+
+    Its columns are `table` (index), `name`, `row`, `key`, `image`, `split`, `side`, `group`, `item`, `sha256`,
+    `orientation`, `dataset`, `coarse_split` and `family`. Text columns have no null.
+    """
     parts: list[pl.DataFrame] = []
     for number, table in enumerate(tables):
         frame = table.frame
@@ -104,11 +107,11 @@ def rows_of(tables: Sequence[AuditTable]) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Images:
-    """The distinct images of all rows.
+    """The distinct images (N) of all rows (R).
 
-    `of_row` gives the number of each row's image. `views` are what is compared of those that were
-    seen, `seen` (P,) says which, `blank` (P,) which show nothing. `faults` names rows whose image is missing, unreadable or
-    other than the table says.
+    `of_row` (R,) is the image index of each row. `views` are the data compared between the images that were read; the
+    masks `seen` (N,) and `blank` (N,) mark images that were read and blank ones. `faults` are (row, problem) for images
+    that are missing, unreadable or different from the table.
     """
 
     of_row: np.ndarray
@@ -122,10 +125,10 @@ def look_at_images(
     tables: Sequence[AuditTable], rows: pl.DataFrame, *, near: bool, images: Path | None = None, follow_links: bool = False, workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:  # fmt: skip
-    """Number the images, and with `near` look at each of them once.
+    """Number the distinct images and, with `near`, decode each of them once.
 
-    Two rows show the same image where the SHA-256 of its bytes is the same, or where it is not known: the table and the path.
-    `images` replaces the raw root of a single table; `follow_links` as convert, where the table does not say so itself.
+    Two rows show the same image if the SHA-256 of its bytes is the same or, if that is unknown, table and path are.
+    `images` replaces the raw root of a single table. `follow_links` also applies to tables converted without it.
     """
     identity = pl.when(pl.col("sha256") != "").then("sha256").otherwise(pl.format("{}/{}", "table", "image"))
     rows = rows.with_columns(identity=identity).with_row_index("index")

@@ -1,4 +1,4 @@
-"""Label conflicts: images that are the same, or nearly so, and whose labels say different things."""
+"""Label conflicts: identical or near-identical images with different labels."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fprep.audit.findings import Findings, Place
 from fprep.audit.tables import AuditTable
 
 _NAMES = ("category", "garment", "style")
-_MOST_NAMED = 5  # attributes in a message
+_MOST_NAMED = 5  # maximum number of attributes in a message
 
 
 class Labels:
-    """Labels of images, several rows of one image (one per garment) taken together."""
+    """Labels of images, merged over the rows (one per garment) of an image."""
 
     def __init__(self, tables: Sequence[AuditTable], where: Sequence[Place]) -> None:
         self.tables, self.where = tables, where
@@ -30,7 +30,7 @@ class Labels:
             self.rows_of_image.setdefault((place.number, place.image), []).append(row)
 
     def values(self, row: int, column: str) -> set[Any]:
-        """All values of the image that a row shows; for a list column the members of all lists."""
+        """Return all values of the image of a row; for a list column, the union of its lists."""
         place = self.where[row]
         stored = self.columns[place.number].get(column)
         if stored is None:
@@ -42,7 +42,7 @@ class Labels:
         return found - {""}
 
     def vocabulary(self, row: int) -> dict[str, Any]:
-        """The attributes of the table that the row is in."""
+        """Return the attribute vocabulary of the table of this row."""
         return self.tables[self.where[row].number].metadata.get("vocabularies", {}).get("attributes") or {}
 
 
@@ -50,7 +50,7 @@ _ATTRIBUTES = ("attributes_positive", "attributes_unknown", "attributes_maybe")
 
 
 def find_conflicts(labels: Labels, twins: Sequence[tuple[int, int, int]], findings: Findings) -> None:
-    """Compare the labels of each pair (row, row, bits apart)."""
+    """Report label conflicts in pairs (row, row, Hamming distance)."""
     for row, other_row, distance in twins:
         place, other = labels.where[row], labels.where[other_row]
         if labels.where[row].side == "unlabelled" or other.side == "unlabelled":
@@ -58,7 +58,7 @@ def find_conflicts(labels: Labels, twins: Sequence[tuple[int, int, int]], findin
         both = f"{place.image} and {other.image}"
         for column in _NAMES:
             values, others = labels.values(row, column), labels.values(other_row, column)
-            if column == "style":  # a sub-style that agrees with the other's style is no conflict
+            if column == "style":  # a sub-style equal to the other's style is not a conflict
                 values, others = values | labels.values(row, "substyle"), others | labels.values(other_row, "substyle")
             if values and others and not values & others:
                 said = f"{_listed(values)} against {_listed(others)}"
@@ -70,7 +70,7 @@ def find_conflicts(labels: Labels, twins: Sequence[tuple[int, int, int]], findin
 
 
 def _attribute_conflict(labels: Labels, row: int, other_row: int) -> str:
-    """What one image is said to have and the other is said not to have; empty where nothing contradicts."""
+    """Describe attributes positive in one image and negative in the other; "" if there are none."""
     vocabulary = labels.vocabulary(row)
     if not vocabulary or vocabulary != labels.vocabulary(other_row):
         return ""

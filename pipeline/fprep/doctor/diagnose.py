@@ -22,9 +22,7 @@ _MAX_LISTED = 12  # maximum number of findings of one kind
 
 
 def diagnose(looked: Scan, known: Known, given: Path) -> list[Diagnosis]:
-    """Return one diagnosis per data set. `known` are the files that match a signature, `given` is the path the user
-    typed.
-    """
+    """Return one diagnosis per data set. `known` are the recognized files, `given` is the path the user typed."""
     found: list[Diagnosis] = []
     by_reader: dict[str, dict[Path, tuple[Signature, Head]]] = {}
     for path, entry in known.items():

@@ -83,9 +83,7 @@ def _lines(path: Path, number: int, pattern: re.Pattern[bytes]) -> Iterator[tupl
 
 
 def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
-    """Search for the images of the rows: at their listed paths, in the usual folders, and last by the end of their
-    path.
-    """
+    """Search for the images of the rows: at their listed paths, in the usual folders, then by the end of the path."""
     result = Sampled(rows)
     by_last: dict[str, list[Path]] = {}
     for path, folder in scan.folders.items():
@@ -105,7 +103,7 @@ def look_for(scan: Scan, homes: Sequence[Path], rows: list[Row]) -> Sampled:
 
 
 def _below(finder: ImageFinder, name: str) -> Path | None:
-    """Return the file in one of the usual folders with this name, or nearly this name, as `fprep convert` resolves it."""
+    """Return the file in one of the usual folders with this name or, as in `fprep convert`, nearly this name."""
     for usual in _USUAL:
         found = finder.only(f"{usual}/{name}" if usual else name)
         place = Path(finder.root, found) if found else None

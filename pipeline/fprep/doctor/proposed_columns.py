@@ -101,7 +101,7 @@ def _item_column(table: OwnTable) -> int | None:
 
 
 def _label_column(table: OwnTable) -> int | None:
-    """Return the column with few distinct text values: one with a class-like name, else the one with the most values."""
+    """Return the column with few distinct text values: one with a class-like name, else the one with most values."""
     found: list[tuple[bool, int, int]] = []
     for number, name, values in _free(table):
         distinct = set(values)
@@ -112,7 +112,7 @@ def _label_column(table: OwnTable) -> int | None:
 
 
 def _propose_box(table: OwnTable, *, has_images: bool) -> None:
-    """Propose four columns with conventional names, or one with four numbers per cell, in a form and unit that fits all
+    """Propose four columns with conventional names, or one with four numbers per cell, if a form and unit fits all
     rows.
     """
     lower = [name.casefold() for name in table.header]

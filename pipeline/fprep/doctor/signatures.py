@@ -23,8 +23,7 @@ COCO = "coco"
 
 @dataclass(frozen=True)
 class Signature:
-    """One kind of file of the data set that `reader` reads ("" if there is no reader; then `gives` describes the data
-    set).
+    """One kind of file of the data set of `reader` ("" if there is none; then `gives` describes the data set).
 
     `name` is a regular expression for the whole file name in lower case, `head` one for the first bytes. `place` is the
     location in the release, "" if the name is arbitrary. `rows`: its lines contain image paths. `layout` distinguishes

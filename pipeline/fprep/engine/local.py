@@ -97,15 +97,7 @@ def advance(units: int) -> None:
 
 @contextlib.contextmanager
 def shielded() -> Generator[None]:
-    """Shield processes started in this context from Ctrl-C and SIGTERM; they exit with their parent, which handles these.
-
-    A signal that arrives in the meantime is raised at the end. Blocking signals is not enough: if a native library has
-    threads, one of them receives the signal, Python's handler runs anyway, and a child process that is just starting
-    fails with a traceback.
-
-    The new process does not run the main module again. All work is defined in this package, and the main module of a
-    user of the Python API may lack the `__main__` guard, import torch, or not be a file.
-    """
+    """Shield processes started in this context from Ctrl-C and SIGTERM; they exit with their parent."""
     main = vars(sys.modules["__main__"])
     of_main = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     resource_tracker.ensure_running()  # before masking: starting it unblocks signals

@@ -97,7 +97,7 @@ def _webdataset(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[
         yield _checked(sample["__key__"], sample["jpg"]), json.loads(sample["json"])["key"]
 
 
-def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:  # noqa: ARG001 - same signature as `_webdataset`
+def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:  # noqa: ARG001
     with tempfile.TemporaryDirectory() as cache:
         os.environ.update(
             HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache

@@ -167,9 +167,7 @@ def _decoded_size(content: bytes) -> tuple[int, int] | None:
 
 
 def _kind(value: object) -> str:
-    """Return the type of a JSON value: `str`, `int`, `float`, …, and for a list those of its elements: `[float]`, or
-    `[]`.
-    """
+    """Return the type of a JSON value: `str`, `int`, `float`, …; of a list that of its elements: `[float]` or `[]`."""
     if not isinstance(value, list):
         return type(value).__name__
     return f"[{'|'.join(sorted({type(item).__name__ for item in cast('list[object]', value)}))}]"

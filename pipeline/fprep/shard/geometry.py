@@ -49,7 +49,7 @@ class Geometry:
 
 
 def geometry_of(row: Row) -> Geometry:
-    """Return the geometry of a row: landmarks, box, and in `others` the joints, outlines and boxes of single garments."""
+    """Return the geometry of a row: landmarks, box, and in `others` the joints, outlines and boxes of its garments."""
     points = np.array([row.get("landmark_x", ()), row.get("landmark_y", ())], np.float64).T
     visibility = np.array(row.get("landmark_visibility", ()), np.int64)
     box = row.get("box")

@@ -53,7 +53,7 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class Facts:
-    """Properties of an image known before decoding. Width and height are in pixels, as displayed (after EXIF rotation)."""
+    """Properties of an image, known before decoding. Width and height are pixels as displayed (after EXIF rotation)."""
 
     width: int
     height: int
