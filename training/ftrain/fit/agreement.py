@@ -1,7 +1,8 @@
-"""What a trained task and a shard set must agree on: per task, and by name.
+"""Compatibility of a trained task and a shard set: column groups, landmark sets and classes matched by name.
 
-A task that learned no labels (an embedding) agrees with any images. Landmarks must be of the same set. Classes are matched by their
-names, whatever number a vocabulary gives them; those that the run does not know count as unknown, and are reported.
+A task without labels (an embedding) is compatible with any images. Landmark sets must be identical. Classes are matched
+by name, regardless of their ids in the vocabularies; classes that the run does not know count as unknown and are
+reported.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from ftrain.data.image import decode
 from ftrain.data.stream import RawSample
 from ftrain.tasks.task import Task
 
-_BY_NAME = ("category", "style")  # columns that hold the name of one class, "" where it is unknown
+_BY_NAME = ("category", "style")  # columns that hold a class name, "" if unknown
 _LISTS = ("attributes_positive", "attributes_unknown", "attributes_maybe")
 
 
 @dataclass(frozen=True)
 class Translation:
-    """Annotations of a shard set in the vocabularies of a run.
+    """Maps annotations of a shard set to the vocabularies of a run.
 
-    `known` has the class names of each column of names; `ids` the run's attribute for each attribute of the set that it knows;
-    `unseen` those attributes of the run that the set never says anything about. Both are None where attributes need no translation.
+    `known` holds the known class names per column. `ids` maps attribute ids of the set to those of the run, for the
+    attributes that the run knows; it is None if attributes need no translation. `unseen` are attributes of the run that
+    the set does not annotate.
     """
 
     known: Mapping[str, frozenset[str]]
@@ -38,7 +40,7 @@ class Translation:
     unseen: tuple[int, ...] = ()
 
     def __call__(self, annotation: dict[str, Any]) -> dict[str, Any]:
-        """The annotation of a sample with unknown names as "" and attributes by the run's numbers."""
+        """Return the annotation with unknown names as "" and attributes as ids of the run."""
         changed = {name: "" for name, known in self.known.items() if annotation.get(name, "") not in known}
         if self.ids is None:
             return {**annotation, **changed}
@@ -53,21 +55,21 @@ class Translation:
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """Sample to network input by the image alone: for images without the annotations that a task was trained with."""
+    """Encodes a sample by its image alone, for images without the annotations that the task was trained with."""
 
     task: Task
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """What `Task.encode_image` gives; nothing is random."""
+        """Return `Task.encode_image` of the sample; never random."""
         del generator
         return self.task.encode_image(decode(sample.image)[0], sample.annotation.get("box"))
 
 
 def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:
-    """The shard set with its labels in the vocabularies of `task`, which was trained in `run`; itself where they are the same.
+    """Return the shard set with its labels in the vocabularies of `task`, which was trained in `run`.
 
-    Raises `UsageError` for a set without a column group that the task is evaluated by, with another landmark set, or where none
-    of its classes is one that the run has learned.
+    Returns the set itself if nothing needs translation. Raises `UsageError` if the set lacks a column group that the
+    task is evaluated with, has another landmark set, or has no class that the run has learned.
     """
     groups = task.label_groups()
     shards.require(groups)
@@ -95,7 +97,7 @@ def agree(task: Task, run: Path, shards: ShardSet) -> ShardSet:
 
 
 def has_annotations(task: Task, shards: ShardSet) -> bool:
-    """Whether a set has everything that the encoder of a task reads, in the same vocabularies; else it goes by the images alone."""
+    """Whether a set has all annotations that the encoder of a task reads, with the same vocabularies."""
     try:
         return agree(task, Path(), shards) is shards
     except UsageError:
@@ -103,7 +105,10 @@ def has_annotations(task: Task, shards: ShardSet) -> bool:
 
 
 def unknown_labels(task: Task, given: ShardSet, split: str) -> dict[str, dict[str, int]]:
-    """How many images of a split show each class, by column, that the run does not know; attributes are counted by the set."""
+    """Number of images of a split per class that the run does not know, by column.
+
+    Unknown attributes are listed with a count of 0: they are those of the whole set.
+    """
     splits = task.splits_of(split, given.metadata["splits"])
     rows = np.isin(given.columns["split"], splits) & (given.columns["copy"] == 0)
     found: dict[str, dict[str, int]] = {}
@@ -119,7 +124,7 @@ def unknown_labels(task: Task, given: ShardSet, split: str) -> dict[str, dict[st
 
 
 def unknown_lines(unknown: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """`unknown_labels` in words, a sentence a column."""
+    """Describe `unknown_labels` in one sentence per column."""
     lines: list[str] = []
     for name, counts in unknown.items():
         if name == "attributes":

@@ -1,4 +1,4 @@
-"""The JSON lines of `predict` and `query`, and the images that belong to them."""
+"""JSON Lines files of `predict` and `query`, and the images that belong to them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fschemas.publish import publish_bytes
 
 
 def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, field: str) -> None:
-    """Write a line an answer into `path`, and remove the images of an earlier call that the new one does not have.
+    """Write one line per prediction to `path`, and delete images of an earlier call that are not among the new ones.
 
-    Each line bears its own digest (`seal`), because `fprep shard --boxes` makes shards of the answers.
-    `field` of an answer names its image, which is in `folder` beside the file; nothing outside of that is removed.
+    Each line carries its own digest (`seal`), because `fprep shard --boxes` reads these files. `field` of a prediction
+    is the file name of its image in `folder`, beside `path`; nothing outside that folder is deleted.
     """
     before = _images_of(path, field)
     lines = "".join(json.dumps(seal(answer), ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
@@ -28,7 +28,7 @@ def publish_answers(path: Path, answers: list[dict[str, Any]], folder: str, fiel
 
 
 def _images_of(path: Path, field: str) -> set[str]:
-    """The images that an earlier call wrote; none where there is no readable account of them."""
+    """Images written by an earlier call; empty if its file is missing or unreadable."""
     try:
         lines = path.read_bytes().splitlines() if path.is_file() else []
         return {

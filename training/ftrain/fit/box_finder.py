@@ -1,7 +1,7 @@
-"""A second run that finds the garment for one that looks at its box alone (`model.crop=box`): `--detector RUN`.
+"""Detector for tasks that are trained on garment boxes (`model.crop=box`): `--detector RUN`.
 
-Detect, then look closer: a network that is shown the garment alone sees more of its details. Photographs from elsewhere have no
-box, so a run of `category` that learned boxes says where the garment is.
+A network that sees only the garment sees more of its details, but images from elsewhere have no boxes. A `category` run
+that was trained on boxes predicts them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Box = Sequence[float]  # x1, y1, x2, y2: centers of the corner pixels, inclusive
 
 
 class BoxFinder:
-    """The run `finder` at work for the run of `task`; one image at a time, from any thread.
+    """Predicts boxes with the run `finder` for the run of `task`; one image at a time, thread-safe.
 
-    Raises `UsageError` where `task` looks at whole images, and where `finder` finds no boxes or needs some itself.
+    Raises `UsageError` if `task` takes full images, and if `finder` predicts no boxes or needs boxes itself.
     """
 
     def __init__(self, finder: Path, task: Task, device: torch.device) -> None:
@@ -38,7 +38,7 @@ class BoxFinder:
             raise UsageError(f"{finder}: finds no boxes; name a run of category that was trained on a set with boxes")
 
     def __call__(self, image: np.ndarray) -> Box:
-        """The box of the garment on an image, uint8 H, W, 3, in its pixels."""
+        """Return the garment box of an image (H, W, 3), uint8, in pixels."""
         return self._answer(image)["box"]
 
     def _answer(self, image: np.ndarray) -> dict[str, Box]:
@@ -47,5 +47,5 @@ class BoxFinder:
 
 
 def looks_at_boxes(task: Task) -> bool:
-    """Whether a task is shown the garment alone."""
+    """Whether the input of a task is cropped to the garment box."""
     return "box" in task.config.groups_to_view()

@@ -1,7 +1,7 @@
-"""Checkpoints: a folder a step with safetensors and JSON, published whole, checked by digest, never a pickle.
+"""Checkpoints: one folder per step with safetensors and JSON (no pickle), published atomically and verified by digest.
 
-`checkpoints/step-00000123/` holds model, EMA and optimizer tensors and `state.json`; `LATEST` and `BEST` name folders.
-A damaged checkpoint is set aside with a reason and the one before it is used.
+`checkpoints/step-00000123/` holds model, EMA and optimizer tensors and `state.json`. The files `LATEST` and `BEST`
+contain folder names. A damaged checkpoint is set aside with a reason, and the previous one is used.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from fschemas.publish import publish, publish_bytes, publish_sealed, sha256_of, 
 from fschemas.regular_file import read_regular
 from ftrain.fit.checkpoint_state import STATE_FILE, TrainingState, read_state, sealed, step_folder
 
-CONFIG_FILE, DATASET_FILE = "config.yaml", "dataset.json"  # of the run; checkpoints hold their digests
+CONFIG_FILE, DATASET_FILE = "config.yaml", "dataset.json"  # files of the run; checkpoints hold their digests
 LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE = "LATEST", "BEST", "best.json"
 
 Tensors = dict[str, dict[str, torch.Tensor]]  # file stem -> name -> tensor
 
 
 def not_finite(tensors: Tensors) -> str | None:
-    """The first tensor that holds NaN or infinity, or None."""
+    """Name of the first tensor that contains NaN or infinity, or None."""
     for file, named in tensors.items():
         for name, tensor in named.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -37,9 +37,10 @@ def not_finite(tensors: Tensors) -> str | None:
 
 
 def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, keep: int) -> Path:
-    """Publish a checkpoint, point LATEST to it and delete older ones, all but `keep` and the best.
+    """Publish a checkpoint, point LATEST to it and delete all but the newest `keep` and the best.
 
-    Raises `NonFiniteError` instead of saving when a tensor holds NaN or infinity, `EnvironmentProblem` when the disk is full.
+    Raises `NonFiniteError` and saves nothing if a tensor contains NaN or infinity; raises `EnvironmentProblem` if the
+    disk is full.
     """
     bad = not_finite(tensors)
     if bad is not None:
@@ -48,7 +49,7 @@ def save_checkpoint(folder: Path, state: TrainingState, tensors: Tensors, *, kee
         )
     target = folder / step_folder(state.step)
     state.files = state.files or _digests(folder.parent)
-    if not target.exists():  # a state of the same step is the same state; what is damaged was set aside
+    if not target.exists():  # the state of a step is unique, and damaged checkpoints were set aside
         with publish(target) as temporary:
             temporary.mkdir()
             for file, named in tensors.items():
@@ -67,14 +68,14 @@ def _digests(run: Path) -> dict[str, str]:
 def _write_tensors(named: dict[str, torch.Tensor], path: Path, target: Path) -> None:
     try:
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in named.items()}, path)
-    except SafetensorError as error:  # its only trouble in writing is the file system
+    except SafetensorError as error:  # safetensors fails to write only because of the file system
         raise EnvironmentProblem(
             f"{target}/{path.name}: cannot be written ({error}); free some space and run the same command again"
         ) from None
 
 
 def retain(folder: Path, state: TrainingState, keep: int) -> None:
-    """Delete all checkpoints but the newest `keep` and the best."""
+    """Delete all checkpoints except the newest `keep` and the best."""
     present = sorted(path for path in folder.glob("step-*") if path.is_dir())
     best = step_folder(state.best["step"]) if state.best else None
     for path in present[:-keep]:
@@ -83,7 +84,7 @@ def retain(folder: Path, state: TrainingState, keep: int) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove all checkpoints of a folder, each in one step, and what points to them."""
+    """Delete all checkpoints of a folder, each atomically, and the pointers to them."""
     for name in (LATEST_FILE, BEST_FILE, BEST_FIGURE_FILE):
         if (folder / name).exists():
             withdraw(folder / name)
@@ -92,24 +93,24 @@ def discard(folder: Path) -> None:
 
 
 def mark_best(folder: Path, state: TrainingState) -> None:
-    """Point BEST to the checkpoint of the best validation so far, or remove a pointer that no validation supports."""
+    """Point BEST to the checkpoint with the best validation metric so far; remove BEST if there is none."""
     if not state.best:
         (folder / BEST_FILE).unlink(missing_ok=True)
         (folder / BEST_FIGURE_FILE).unlink(missing_ok=True)
     elif not _points(folder / BEST_FILE, _signed(step_folder(state.best["step"]))):
-        # Before the pointer: as long as that is old, both are written again.
+        # Before the pointer: while that is old, both are written again.
         publish_sealed(folder / BEST_FIGURE_FILE, state.best)
         _point(folder / BEST_FILE, _signed(step_folder(state.best["step"])))
 
 
 def _point(pointer: Path, name: str) -> None:
-    """Let a pointer file name a checkpoint."""
+    """Write the name of a checkpoint into a pointer file."""
     if not _points(pointer, name):
         publish_bytes(pointer, name.encode() + b"\n")
 
 
 def _signed(name: str) -> str:
-    """The name with its own digest: one wrong bit in a pointer must not choose other weights."""
+    """Return the name followed by its digest, so that a flipped bit in a pointer cannot select other weights."""
     return f"{name} {hashlib.sha256(name.encode()).hexdigest()}"
 
 
@@ -118,11 +119,11 @@ def _points(pointer: Path, name: str) -> bool:
 
 
 def clean(folder: Path, *, keep: int) -> list[str]:
-    """Make a folder of checkpoints fit for going on, while holding the run; says which damaged ones were set aside and why.
+    """Prepare a folder of checkpoints for resuming; return which damaged ones were set aside, and why.
 
-    Checkpoints after the newest sound one are renamed to `damaged-…`, LATEST and BEST set, and what the last save should have
-    deleted, but could not, is deleted. Leftovers of killed saves are gone already: the lock of the run has swept. Raises
-    `IntegrityError` when there are checkpoints and all are damaged.
+    The caller must hold the run folder, which has already removed leftovers of killed saves. Damaged checkpoints newer
+    than the last sound one are renamed to `damaged-…`, LATEST and BEST are updated, and deletions that the last save
+    could not finish are completed. Raises `IntegrityError` if there are checkpoints and all are damaged.
     """
     if not folder.exists():
         return []
@@ -143,7 +144,7 @@ def clean(folder: Path, *, keep: int) -> list[str]:
 
 
 def check(path: Path) -> TrainingState:
-    """Read and verify a checkpoint folder; raises `IntegrityError` saying what is wrong."""
+    """Read and verify a checkpoint folder. Raises `IntegrityError` with the reason if it is damaged."""
     state, digests = read_state(path)
     for name, digest in digests.items():
         if not (path / name).exists() or sha256_of(path / name) != digest:
@@ -152,9 +153,9 @@ def check(path: Path) -> TrainingState:
 
 
 def check_file(folder: Path, name: str) -> None:
-    """Compare a file of the run above `folder` with its digest in the newest checkpoint whose state is whole.
+    """Verify a file of the run folder above `folder` by its digest in the newest checkpoint with a sound state.
 
-    Raises `IntegrityError` where it is missing or was changed; says nothing where no checkpoint holds its digest.
+    Raises `IntegrityError` if the file is missing or was changed; passes if no checkpoint holds its digest.
     """
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
@@ -171,7 +172,7 @@ def check_file(folder: Path, name: str) -> None:
 
 
 def load_tensors(path: Path, file: str) -> dict[str, torch.Tensor]:
-    """The tensors of one safetensors file of a checkpoint; empty when the checkpoint has none."""
+    """Tensors of a safetensors file of a checkpoint by name; empty if the file does not exist."""
     place = path / f"{file}.safetensors"
     if not place.exists():
         return {}
@@ -182,9 +183,9 @@ def load_tensors(path: Path, file: str) -> dict[str, torch.Tensor]:
 
 
 def newest(folder: Path) -> tuple[Path, TrainingState, list[str]] | None:
-    """The newest sound checkpoint, its state and why newer ones were skipped; None where there is none at all.
+    """Newest sound checkpoint, its state and the reasons for skipping newer ones; None if there are no checkpoints.
 
-    Raises `IntegrityError` when there are checkpoints and all are damaged: a run never starts from scratch in silence.
+    Raises `IntegrityError` if there are checkpoints and all are damaged: a run never silently starts from scratch.
     """
     reasons: list[str] = []
     for path in sorted(folder.glob("step-*"), reverse=True):
@@ -198,9 +199,10 @@ def newest(folder: Path) -> tuple[Path, TrainingState, list[str]] | None:
 
 
 def best(folder: Path) -> Path | None:
-    """The checkpoint of the best validation, or None; raises `IntegrityError` where it is gone or the pointer is damaged.
+    """Checkpoint with the best validation metric, or None.
 
-    Without a pointer, as after a kill before it was written, the state of the newest checkpoint says which it is.
+    Without the pointer file, e.g. if the run was killed before writing it, the state of the newest checkpoint
+    determines the best one. Raises `IntegrityError` if the checkpoint is missing or the pointer is damaged.
     """
     pointer, named = folder / BEST_FILE, _best_of_newest(folder)
     if not pointer.exists():
@@ -215,7 +217,7 @@ def best(folder: Path) -> Path | None:
         raise IntegrityError(
             f"{pointer}: {name[:80]!r} is not the name of a checkpoint; restore it, or name one with --checkpoint"
         )
-    # An earlier version wrote the name alone.
+    # An earlier version wrote only the name.
     if text != _signed(name) if digest else named is None or name != named.name:
         raise IntegrityError(
             f"{pointer}: damaged, the name does not have its digest; restore it, or name one with --checkpoint"
@@ -247,8 +249,10 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[s
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """The inverse of `pack_optimizer`. Moments get the memory layout of their parameter back, because the last bits of an
-    update depend on it; `step` counters stay on the CPU, where torch wants them.
+    """Load tensors from `pack_optimizer` into the optimizer.
+
+    Moments get the memory layout of their parameter, because it affects the last bits of an update. `step` counters
+    stay on the CPU, as torch requires.
     """
     parameters = dict(model.named_parameters())
     for key, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""The state of a run, and `state.json` of a checkpoint, which keeps it beside the digests of the other files and its own."""
+"""State of a run, and `state.json` of a checkpoint, which stores it with the digests of all files of the checkpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATE_FILE = "state.json"
 
 @dataclass
 class TrainingState:
-    """The state of a run. `step` optimizer steps are done; random states follow from seed and step alone."""
+    """State of a run after `step` optimizer steps. Random states are not stored: they follow from seed and step."""
 
     step: int = 0
     ledger: str = EMPTY_LEDGER  # running SHA-256 of the consumed rows
@@ -36,25 +36,25 @@ class TrainingState:
     config_digest: str = ""
     learning_rate: float = 0.0
     best: dict[str, Any] = field(default_factory=dict[str, Any])  # {"metric", "value", "step"}
-    validation_due: bool = False  # this step is one to validate after, and that was not finished
-    # What decides the last bits: torch, threads, device; and SHA-256 of the run's other files that decide a result.
+    validation_due: bool = False  # validation is due after this step and has not finished
+    # What affects the last bits (torch, threads, device), and the SHA-256 of the run's other files that affect results.
     made_with: dict[str, Any] = field(default_factory=dict[str, Any])
     files: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def step_folder(step: int) -> str:
-    """`step-00000123`."""
+    """Folder name of a step: `step-00000123`."""
     return f"step-{step:08d}"
 
 
 def amend_state(folder: Path, state: TrainingState) -> None:
-    """Replace the state of the checkpoint of `state.step`, whose tensors stay: validation is done after it was saved."""
+    """Replace the state in the checkpoint of `state.step` and keep its tensors: validation runs after the save."""
     path = folder / step_folder(state.step) / STATE_FILE
     publish_bytes(path, sealed(state, read_json(path, _SHAPE)["digests"]))
 
 
 def sealed(state: TrainingState, digests: dict[str, str]) -> bytes:
-    """The text of state.json, which states its own digest too."""
+    """Return the content of state.json, including its own digest."""
     return _with_seal({"format": FORMAT, **asdict(state), "finite": True, "digests": digests})
 
 
@@ -64,7 +64,10 @@ def _with_seal(note: dict[str, Any]) -> bytes:
 
 
 def read_state(path: Path) -> tuple[TrainingState, dict[str, str]]:
-    """The state of a checkpoint and the digests of its other files; raises `IntegrityError` unless state.json is as it was written."""
+    """State of a checkpoint and digests of its other files.
+
+    Raises `IntegrityError` if state.json is missing or was changed.
+    """
     place = path / STATE_FILE
     try:
         note = read_json(place, _SHAPE, format=FORMAT, remedy=_REMEDY)

@@ -1,4 +1,4 @@
-"""Where the time between two logs went."""
+"""Timing of training steps between two log lines."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import time
 
 
 class Clock:
-    """Splits the time since the last log into waiting for data, computing and all the rest (logging, saving)."""
+    """Splits the time since the last log into waiting for data, computing, and the rest (logging, saving)."""
 
     def __init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        """Begin a new stretch now."""
+        """Start a new interval now."""
         self.start = self.mark = time.perf_counter()
         self.waited, self.computed, self.images, self.steps = 0.0, 0.0, 0, 0
 
     def data_arrived(self) -> None:
-        """A batch is in hand."""
+        """Record that a batch has arrived."""
         now = time.perf_counter()
         self.waited += now - self.mark
         self.mark = now
 
     def step_done(self, images: int) -> None:
-        """The optimizer has taken its step with so many images."""
+        """Record that the optimizer has finished a step with this number of images."""
         now = time.perf_counter()
         self.computed += now - self.mark
         self.mark = now
@@ -31,14 +31,15 @@ class Clock:
         self.steps += 1
 
     def waiting_begins(self) -> None:
-        """The next batch is asked for: what was logged and saved in between was no waiting."""
+        """Record that the next batch is requested; the time since the last step (logging, saving) is not waiting."""
         self.mark = time.perf_counter()
 
     def rates(self) -> dict[str, float]:
-        """What this stretch was like; begins the next one.
+        """Return the rates of this interval and start the next one.
 
-        `images_per_second`; `waiting_share` of its time; `data_seconds` and `compute_seconds`, the mean of a step's waiting for
-        its batch and of its work from there to the optimizer (with the transfer to the device, whose end every step waits for).
+        `images_per_second`; `waiting_share`, fraction of the time spent waiting for data; `data_seconds` and
+        `compute_seconds`, mean time per step to wait for the batch and to process it (including the transfer to the
+        device, which every step waits for).
         """
         seconds, steps = max(1e-9, time.perf_counter() - self.start), max(1, self.steps)
         rates = {

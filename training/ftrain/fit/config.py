@@ -1,7 +1,7 @@
-"""Configuration: frozen pydantic models, filled from defaults, then a profile, then `--set a.b=c`; unknown keys are refused.
+"""Configuration: frozen pydantic models, filled from defaults, a profile and `--set a.b=c`. Unknown keys are refused.
 
-Profiles are those of a params.yaml, and those that the package brings: its own params.yaml, a link in a checkout and a file in the
-wheel. A profile of the user's file takes the place of the one of the same name in the package.
+Profiles come from a params.yaml and from the params.yaml of the package (a link in a checkout, a file in the wheel). A
+profile in the user's file overrides the packaged profile of the same name.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from ftrain.tasks.task import Task, find_task
 def load_config(
     task: str, params: Path | None, profile: str | None, overrides: list[str], *, section: str | None = None
 ) -> RunConfig:
-    """Resolve the configuration of a task; raises `UsageError` for unknown keys, profiles or values, with the nearest match.
+    """Resolve the configuration of a task.
 
-    `section` is the part of `params` that holds the profiles: that of the task's name, unless given. Without a file and a profile the
-    defaults of the models count.
+    `section` is the section of `params` that holds the profiles; the task's name by default. Without a file and a
+    profile, the defaults of the models apply. Raises `UsageError` for unknown keys, profiles or values, with the
+    nearest match.
     """
-    model = find_task(task).Config  # a name that is no task is no missing section either
+    model = find_task(task).Config  # report an unknown task before a missing section
     return load_values(model, task, params, profile, overrides, section)
 
 
 def resolve(values: dict[str, Any], place: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Check plain values against the models of the task and fill in the defaults.
 
-    An error names the override that gave a value, or else the `place` where the values were read.
+    An error refers to the override that set the value, or to `place`, the source of the values.
     """
     return resolve_values(find_task(str(values.get("task"))).Config, values, place, overrides)
 
@@ -45,6 +46,6 @@ def read_config(path: Path) -> RunConfig:
 
 
 def build_task(config: RunConfig, dataset: dict[str, Any]) -> Task:
-    """The task of a configuration, for the landmark set and vocabularies of `dataset`."""
+    """Build the task of a configuration for the landmark set and vocabularies of `dataset`."""
     task = find_task(config.task)
     return task(task.Config(**config.model), dataset)

@@ -1,4 +1,7 @@
-"""Every key of a task's configuration with value, default, type and meaning, for `ftrain config show`. Nothing here imports torch."""
+"""Keys of a task's configuration with value, default, type and help, for `ftrain config show`.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ _NAMES = {str: "text", bool: "true | false", int: "integer", float: "number", ty
 
 @dataclass(frozen=True)
 class ConfigKey:
-    """A key as `--set` takes it, `fit.learning_rate`. Those of the entries of a list, `fit.stages[].until`, have no `value`."""
+    """A key as `--set` takes it, such as `fit.learning_rate`.
+
+    Keys of list entries, `fit.stages[].until`, have no `value`.
+    """
 
     key: str
     value: Any
@@ -35,7 +41,10 @@ class ConfigKey:
 def config_keys(
     task: str, params: Path | None, profile: str | None, overrides: Sequence[str], section: str | None = None
 ) -> tuple[list[ConfigKey], str]:
-    """The keys of the resolved configuration of a task, and where its values come from; raises `UsageError` as training does."""
+    """Keys of the resolved configuration of a task, and the source of its values.
+
+    Raises the same `UsageError`s as training.
+    """
     check_task_name(task)
     model = config_class(task)
     config = load_values(model, task, params, profile, overrides, section)
@@ -62,7 +71,7 @@ def _key(name: str, field: FieldInfo, value: Any) -> ConfigKey:
 
 
 def _plain(value: Any) -> Any:
-    """A default as JSON has it."""
+    """Return a default as JSON values."""
     return json.loads(json.dumps(value, default=lambda model: model.model_dump(mode="json")))
 
 
@@ -72,7 +81,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _type_of(annotation: Any, metadata: Sequence[Any] = ()) -> str:
-    """`integer >= 1`, `cosine | constant`, `list of (text)`: a type in the words of YAML, with its bounds."""
+    """Describe a type with its bounds in YAML terms: `integer >= 1`, `cosine | constant`, `list of (text)`."""
     bounds = [
         f"{sign} {getattr(entry, name):g}"
         for entry in metadata

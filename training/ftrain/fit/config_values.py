@@ -1,6 +1,6 @@
-"""From plain values to a configuration: a profile, then `--set a.b=c`, checked by the models of a task; unknown keys are refused.
+"""Configuration from plain values: a profile, then `--set a.b=c`, checked by the models of a task.
 
-Nothing here imports torch, so that a wrong name or value is answered at once.
+Unknown keys are refused. Nothing here imports torch, so that a wrong key or value is reported immediately.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def check_config(
 
 
 def config_class(task: str) -> type[TaskConfig]:
-    """The class of the `model` section of a task, found without importing torch."""
+    """Class of the `model` section of a task, found without importing torch."""
     module = importlib.import_module(f"ftrain.tasks.{task}.config")
     own = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)
     return [value for value in own if issubclass(value, TaskConfig)][-1]
@@ -45,7 +45,7 @@ def load_values(
     overrides: Sequence[str],
     section: str | None,
 ) -> RunConfig:
-    """The configuration of a task whose `model` section is checked by that class; see `ftrain.fit.config.load_config`."""
+    """Resolve the configuration of a task with `model` for its `model` section; see `ftrain.fit.config.load_config`."""
     values, place = profile_values(task, params, profile, section)
     for override in overrides:
         set_value(values, override)
@@ -89,7 +89,7 @@ def _check(model: type[_Model], values: Any, place: str, prefix: str, overrides:
 
 
 def _origin(name: str, overrides: Sequence[str]) -> str:
-    """The last `--set` that gave a parameter, all of it or a part; empty where none did."""
+    """The last `--set` that set a parameter or a part of it; "" if there is none."""
     for override in reversed(overrides):
         given = override.partition("=")[0]
         if f"{name}.".startswith(f"{given}.") or given.startswith(f"{name}."):
@@ -101,7 +101,7 @@ def _known_names(model: type[BaseModel], parents: tuple[int | str, ...]) -> list
     for parent in parents:
         field = model.model_fields.get(str(parent))
         if field is None:
-            continue  # the number of an entry in a list
+            continue  # index of a list entry
         for inner in (field.annotation, *get_args(field.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 model = inner

@@ -1,4 +1,7 @@
-"""Processes of one run: who we are, and sums in a fixed order. Without torchrun there is one process and nothing is sent."""
+"""Processes of a run: rank, world size and collectives in a fixed order.
+
+Without torchrun, one process and no transfers.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from fschemas.failures import UsageError
 
 @dataclass(frozen=True)
 class Processes:
-    """The place of this process among those that torchrun started."""
+    """Rank, world size and device of this process among those started by torchrun."""
 
     rank: int
     world_size: int
@@ -26,11 +29,11 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and prints."""
+        """Whether this process writes files and prints (rank 0)."""
         return self.rank == 0
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """The tensors of all ranks, in rank order; shapes must be equal."""
+        """Tensors of all ranks in rank order; shapes must be equal."""
         if self.world_size == 1:
             return [tensor]
         tensor = tensor.contiguous()
@@ -39,7 +42,7 @@ class Processes:
         return parts
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
-        """The mean of every figure over all ranks, summed in rank order."""
+        """Mean of each value over all ranks, summed in rank order."""
         if self.world_size == 1:
             return values
         vector = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
@@ -47,7 +50,7 @@ class Processes:
         return dict(zip(values, mean.tolist(), strict=True))
 
     def maximum(self, *numbers: int) -> list[int]:
-        """The largest of each number over all ranks: what all agree on."""
+        """Maximum of each number over all ranks; equal on all ranks."""
         if self.world_size == 1:
             return list(numbers)
         values = torch.tensor(numbers, device=self.device)
@@ -59,7 +62,7 @@ class Processes:
         return bool(self.maximum(int(flag))[0])
 
     def share(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Give all ranks the tensors of rank 0, in place."""
+        """Broadcast the tensors of rank 0 to all ranks, in place."""
         if self.world_size > 1:
             for tensor in tensors:
                 flat = tensor.contiguous()
@@ -67,13 +70,13 @@ class Processes:
                 tensor.copy_(flat)
 
     def wait(self) -> None:
-        """Let all ranks arrive here."""
+        """Wait until all ranks have reached this point."""
         if self.world_size > 1:
             dist.barrier()
 
 
 def find_device(device: str) -> torch.device:
-    """The device of this process: `cpu`, `cuda` or `auto`; raises `UsageError` for a GPU that torch cannot find."""
+    """Device of this process: `cpu`, `cuda` or `auto`. Raises `UsageError` for a GPU that torch cannot find."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no GPU here; use --device cpu or auto")
     use_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
@@ -82,9 +85,10 @@ def find_device(device: str) -> torch.device:
 
 @contextmanager
 def processes(device: str = "auto", workers: int = 0, threads: int | None = None) -> Generator[Processes]:
-    """Join the group that torchrun announces in the environment (nccl on GPUs, gloo on CPUs) and leave it at the end.
+    """Join the process group of torchrun's environment (nccl on GPUs, gloo on CPUs) and leave it at the end.
 
-    The model computes on `threads`; without a number on the cores that `workers` data workers leave, or as OMP_NUM_THREADS says.
+    The model computes with `threads` threads; by default with OMP_NUM_THREADS, or one per core that is not used by the
+    `workers` data workers.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -106,7 +110,7 @@ def processes(device: str = "auto", workers: int = 0, threads: int | None = None
 
 @contextmanager
 def one_process(device: str, workers: int = 0) -> Iterator[torch.device]:
-    """The device of a command that does not share its work among processes, but may have data workers."""
+    """Device of a command that runs in a single process, possibly with data workers."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("this command runs in one process; start it without torchrun")
     cv2.setNumThreads(0)

@@ -1,4 +1,4 @@
-"""Predictions of a whole split: every sample exactly once, on any number of processes, in index order."""
+"""Predictions for a whole split: every sample exactly once, on any number of processes, in index order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ftrain.tasks.task import Task
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device; on the CPU the very same memory."""
+    """Move the batch to a device; on the CPU, its memory is shared."""
     if device.type == "cpu":
         return batch
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
@@ -30,11 +30,11 @@ def results_of_split(
     after_batch: Callable[[], None] | None = None, encoder: Encoder | None = None,
     stage: str = "predicting",
 ) -> Results:  # fmt: skip
-    """Predict `rows` and gather all answers on every rank, sorted by row; `row` is among them.
+    """Predict `rows` and gather the results on every rank, sorted by row; includes `row`.
 
-    `batch_size` counts all ranks. `encoder` replaces that of the task. `after_batch` may raise, on all ranks alike, to
-    stop. `stage` names the work in progress reports. The model is left in evaluation mode.
-    Raises `IntegrityError` unless each row was predicted exactly once.
+    `batch_size` counts all ranks. `encoder` replaces the encoder of the task. `after_batch` may raise, on all ranks
+    alike, to stop. `stage` is the label of progress reports. The model is left in evaluation mode. Raises
+    `IntegrityError` unless each row was predicted exactly once.
     """
     task: Task = model  # type: ignore[assignment]
     task.eval()

@@ -1,8 +1,8 @@
-"""Gradients of a global batch out of micro-batches, on any number of processes.
+"""Gradients of a global batch from micro-batches, on any number of processes.
 
-`accumulate_exactly` gathers the gradient of each micro-batch and adds them in index order, and does the same with the
-statistics of batch normalization, so that the result has the same bits for every number of processes that divides the
-micro-batches. It costs one gathering of micro-batches x parameters numbers a step.
+`accumulate_exactly` gathers the gradients of all micro-batches and sums them in index order, and does the same with the
+statistics of batch normalization. The result is therefore bit-identical for every number of processes that divides the
+number of micro-batches. It gathers micro-batches x parameters numbers per step.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ftrain.data.stream import Batch
 from ftrain.fit.distributed import Processes
 
 Losses = dict[str, torch.Tensor]
-LossFunction = Callable[[Batch, int], Losses]  # (micro-batch, its number in the global batch) -> loss and parts
+LossFunction = Callable[[Batch, int], Losses]  # (micro-batch, its index in the global batch) -> loss and its terms
 
 
 def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
-    """Cut a local batch into its micro-batches."""
+    """Split a local batch into micro-batches."""
     if num_parts == 1:
         return [batch]
     chunks = {name: tensor.chunk(num_parts) for name, tensor in batch.items()}
@@ -30,7 +30,7 @@ def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
 
 
 def accumulate(parts: list[Batch], loss_of: LossFunction, model: Callable[..., object], processes: Processes) -> Losses:
-    """Leave the mean gradient in `.grad`; the mean over processes is taken by DistributedDataParallel."""
+    """Accumulate the mean gradient in `.grad`; DistributedDataParallel averages over processes."""
     totals: Losses = {}
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
@@ -42,9 +42,10 @@ def accumulate(parts: list[Batch], loss_of: LossFunction, model: Callable[..., o
 
 
 def accumulate_exactly(parts: list[Batch], loss_of: LossFunction, task: nn.Module, processes: Processes) -> Losses:
-    """Leave the mean gradient in `.grad` and the mean statistics in the buffers, both summed in the order of micro-batches.
+    """Accumulate the mean gradient in `.grad` and the mean statistics in the buffers, in micro-batch order.
 
-    Losses are those of this process; a count such as `num_batches_tracked` advances once, whatever the number of micro-batches.
+    Returns the losses of this process. Counters such as `num_batches_tracked` advance once, regardless of the number of
+    micro-batches.
     """
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
     buffers = list(task.buffers())
@@ -65,7 +66,7 @@ def accumulate_exactly(parts: list[Batch], loss_of: LossFunction, task: nn.Modul
     by_rank = processes.gather(torch.stack(vectors))
     in_order = [by_rank[m % len(by_rank)][m // len(by_rank)] for m in range(len(parts) * processes.world_size)]
     mean = _ordered_mean(in_order)
-    # What no micro-batch changed keeps its bits: a mean of equal numbers may differ from them in the last one.
+    # Tensors that no micro-batch changed keep their bits: the mean of equal numbers may differ in the last bit.
     first = sum(parameter.numel() for parameter in parameters)
     old = _vector([value for value in before if value.is_floating_point()], like=mean)
     constant = torch.stack([vector[first:] for vector in in_order]).eq(old).all(dim=0)
@@ -94,7 +95,7 @@ def _scatter(vector: torch.Tensor, parameters: list[nn.Parameter], statistics: l
         values = vector[position : position + tensor.numel()].view(tensor.shape)
         position += tensor.numel()
         if isinstance(tensor, nn.Parameter):
-            tensor.grad = torch.empty_like(tensor).copy_(values)  # in the layout of the parameter
+            tensor.grad = torch.empty_like(tensor).copy_(values)  # in the memory layout of the parameter
         else:
             tensor.copy_(values)
 

@@ -1,4 +1,4 @@
-"""Weights to start from: another run, of the same task or of another one, or a timm or torchvision weight file for the backbone."""
+"""Initial weights: from another run, of the same or another task, or from a timm or torchvision backbone file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ftrain.tasks.task import Task
 
 
 def init_from(task: Task, source: Path) -> str:
-    """Take weights from `source` and say in a sentence how many.
+    """Load initial weights from `source`; return a sentence on how many were loaded.
 
-    A folder is a run, whose best checkpoint is taken (averaged weights where it has some): tensors whose name and shape agree,
-    those of a backbone also where the tasks call it differently. A file holds the weights of the backbone alone. Raises
-    `UsageError` when nothing fits, or less than half of the backbone.
+    A folder is a run. Its best checkpoint (EMA weights if it has them) provides all tensors with the same name and
+    shape, and those of the backbone even if the tasks use different names for it. A file holds weights of the backbone
+    only. Raises `UsageError` if nothing fits, or less than half of the backbone.
     """
     return _from_run(task, source) if source.is_dir() else _from_file(task, source)
 
@@ -59,14 +59,14 @@ def _from_file(task: Task, source: Path) -> str:
 
 
 def backbones(task: nn.Module) -> dict[str, nn.Module]:
-    """The outermost timm networks of a task by name; where there are none, the modules that are called backbone."""
+    """The outermost timm networks of a task by name; without timm networks, the modules named backbone."""
     modules = [(name, module) for name, module in task.named_modules() if name]
     networks = {name: module for name, module in modules if hasattr(module, "feature_info")}
     found = networks or {name: module for name, module in modules if name.rpartition(".")[2] == "backbone"}
     return {name: module for name, module in found.items() if not any(name.startswith(f"{outer}.") for outer in found)}
 
 
-# Where a tensor is, whatever the task: (number of the backbone, name in it with `_` for `.`), or (None, name).
+# Task-independent key of a tensor: (index of the backbone, name in it with `_` for `.`), or (None, name).
 _Place = tuple[int | None, str]
 
 
@@ -81,7 +81,7 @@ def _by_place(task: nn.Module) -> dict[_Place, Tensor]:
 
 
 def _fitting(own: Tensor, given: dict[_Place, Tensor], place: _Place) -> Tensor | None:
-    """The tensor for a place. Backbones take from each other: a task may have two of one kind, or one cut in two."""
+    """Tensor for a key, if the shape fits; from any backbone, as a task may have two backbones, or a split one."""
     number, name = place
     others = [] if number is None else sorted({(other, name) for other, _ in given if other is not None})
     for candidate in (place, *others):

@@ -1,4 +1,7 @@
-"""The training loop: steps over a plan, with stages, averaging, checkpoints, signals and a log. torchrun starts it on GPUs."""
+"""Training loop: optimizer steps over a plan, with stages, EMA, checkpoints, signals and logging.
+
+Launched by torchrun.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ NON_FINITE_FILE = "non_finite.json"
 
 
 class Trainer:
-    """One run of one task. `train()` goes from the newest checkpoint of `folder` to the last step."""
+    """One run of one task. `train()` continues from the newest checkpoint of `folder` to the last step."""
 
     def __init__(
         self, task: Task, config: RunConfig, shards: ShardSet, folder: Path, processes: Processes, tracker: Tracker,
@@ -91,7 +94,10 @@ class Trainer:
         self.signals, self.stop = StopSignals(), 0
 
     def train(self) -> TrainingState:
-        """Train to the last step; raises `NonFiniteError` on NaN, `Terminated` or `KeyboardInterrupt` after a clean stop."""
+        """Train to the last step.
+
+        Raises `NonFiniteError` on NaN or infinity, and `Terminated` or `KeyboardInterrupt` after a clean stop.
+        """
         self.resume()
         self.processes.share(tensor for module in self._modules() for tensor in module.state_dict().values())
         with self.signals:
@@ -101,7 +107,7 @@ class Trainer:
         return self.state
 
     def resume(self) -> None:
-        """Take up the newest sound checkpoint, if there is one."""
+        """Load the newest sound checkpoint, if there is one."""
         if self.processes.is_main:
             (self.folder / NON_FINITE_FILE).unlink(missing_ok=True)
             for reason in checkpoint.clean(self.checkpoints, keep=self.fit.keep_checkpoints):
@@ -156,7 +162,7 @@ class Trainer:
         else:
             losses = accumulate(parts, self._losses, self.forward, self.processes)
         norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.fit.max_grad_norm)
-        # One transfer for all figures: on a GPU each would wait for the device on its own.
+        # One transfer for all scalars: on a GPU, each separate transfer would wait for the device.
         metrics = torch.stack([norm.float(), *(value.float() for value in losses.values())]).tolist()
         values = dict(zip(["gradient_norm", *losses], metrics, strict=True))
         self._stop_if_not_finite(step, values)
@@ -170,7 +176,7 @@ class Trainer:
 
     def _losses(self, part: Batch, number: int) -> Losses:
         assert self.stage is not None
-        # What is random inside a model depends on seed and place alone, so that a resumed run draws the same.
+        # Randomness inside a model depends only on seed and position, so that a resumed run samples the same values.
         seed_torch(model_seed(self.fit.seed, self.state.step, number), self.processes.device)
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.fit.amp == "bf16"):
             losses = self.forward(part)
@@ -185,12 +191,12 @@ class Trainer:
         return stage
 
     def _wrap(self) -> None:
-        """Wrap the task for many processes; anew only when other parameters are trained, as the wrapper waits for each one."""
+        """Wrap the task in DDP; again only if other parameters are trained, because DDP waits for each of them."""
         trained = [name for name, parameter in self.task.named_parameters() if parameter.requires_grad]
         if self.processes.world_size == 1 or self.fit.exact or trained == self.wrapped_for:
             return
         self.forward, self.wrapped_for = self.compiled, trained
-        gc.collect()  # the hooks of the old wrapper go with it
+        gc.collect()  # frees the hooks of the old wrapper
         device_ids = [self.processes.device.index] if self.processes.device.type == "cuda" else None
         self.forward = DistributedDataParallel(self.compiled, device_ids=device_ids)
 
@@ -237,9 +243,12 @@ class Trainer:
             log("training", step, self.num_steps, f"step {step}/{self.num_steps}  {note}", note, always=always)
 
     def _validate(self) -> None:
-        """Evaluate the state that was just saved, and note the figure in it. A signal stops this at once: it will be due again."""
+        """Evaluate the state that was just saved and store the metric in it.
+
+        A signal stops this; it is then due again.
+        """
         step, model = self.state.step, self._modules()[-1]
-        # Each process has its own statistics of normalization; those of the first are what is saved.
+        # Each process has its own normalization statistics; those of rank 0 are saved.
         self.processes.share(model.buffers())
         if isinstance(model, AveragedModel):
             model = model.module
@@ -255,13 +264,15 @@ class Trainer:
         value, sign = float(metrics[metric]), 1 if direction == "min" else -1
         if np.isfinite(value) and (not self.state.best or sign * value < sign * self.state.best["value"]):
             self.state.best = {"metric": metric, "value": value, "step": step}
-        # The row before the state: killed in between, the validation is still due, and its row is taken back and written again.
+        # Log before saving the state: if killed in between, validation is still due, and the logged row is rewound.
         self.tracker.log("validation", step, {name: v for name, v in metrics.items() if isinstance(v, float)})
         self.state.validation_due = False
         if self.processes.is_main:
             amend_state(self.checkpoints, self.state)
             checkpoint.mark_best(self.checkpoints, self.state)
-            checkpoint.retain(self.checkpoints, self.state, self.fit.keep_checkpoints)  # the best one before goes
+            checkpoint.retain(
+                self.checkpoints, self.state, self.fit.keep_checkpoints
+            )  # deletes the previous best checkpoint
         self._say(f"step {step}/{self.num_steps}  validation {metric} {value:.4f}")
 
     def _save(self) -> None:
@@ -281,7 +292,7 @@ class Trainer:
 
 
 def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path) -> None:
-    """Load a state into a task; raises `IntegrityError` naming the first tensor that does not fit."""
+    """Load a state dict into a task. Raises `IntegrityError` with the first tensor that does not fit."""
     own = task.state_dict()
     for name in sorted(own.keys() ^ tensors.keys()):
         raise IntegrityError(f"{place}: tensor {name} is {'missing' if name in own else 'unknown to this model'}")
@@ -295,7 +306,7 @@ def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path)
 
 
 def _surroundings(processes: Processes, fit: FitConfig) -> dict[str, Any]:
-    """What, besides the configuration, decides the last bits of weights."""
+    """What affects the last bits of the weights besides the configuration."""
     return {
         "torch": str(torch.__version__), "device": processes.device.type, "processes": "any" if fit.exact else processes.world_size,
         "threads": torch.get_num_threads(),

@@ -1,4 +1,4 @@
-"""Optimizer, rates and stages: pure functions of a configuration and a step."""
+"""Optimizer, learning rates and stages: pure functions of a configuration and a step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ftrain.data.config import FitConfig, Stage
 
 
 def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
-    """One parameter group per (share of the rate, decayed or not, part that a stage names); biases and norms are not decayed.
+    """Build the optimizer with one parameter group per learning rate factor, weight decay and stage prefix.
 
-    A backbone has the share `backbone_lr_scale`, multiplied by `layer_lr_decay` for every layer that lies above (see `layer_heights`).
+    Biases and normalization layers have no weight decay. A backbone has the factor `backbone_lr_scale`, multiplied by
+    `layer_lr_decay` once per layer above (see `layer_heights`).
     """
     heights = layer_heights(name for name, _ in model.named_parameters()) if config.layer_lr_decay < 1 else {}
     parts = [prefix for stage in config.stages for prefix in stage.lr_scales]
@@ -39,28 +40,29 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
 
 
 def ema_decay_at(decay: float, step: int) -> float:
-    """Decay of the moving average of weights at a step (from 0), small at first so that the first weights are soon forgotten.
+    """EMA decay at a step (from 0): small at first, so that the initial weights are forgotten quickly.
 
-    With a constant .998 a quarter of the average after 690 steps is what the heads were before they learned anything. As
-    TensorFlow's ExponentialMovingAverage with `num_updates`: the average reaches over the last tenth of what is done.
+    With a constant decay of 0.998, a quarter of the average after 690 steps is still the untrained heads. Like
+    TensorFlow's ExponentialMovingAverage with `num_updates`, the average covers about the last tenth of the completed
+    steps.
     """
     return min(decay, (1 + step) / (10 + step))
 
 
-# What timm calls the layers of its networks: layer1.0, blocks.0.0, stages_0.blocks.0, s1.b1, features_0, …
+# Layer names in timm networks: layer1.0, blocks.0.0, stages_0.blocks.0, s1.b1, features_0, …
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|blocks?|stages?|features|s)[._]?\d+(?:[._](?:blocks\.|b)?\d+)*(?=\.)")
 _STAGE_ENTRY = re.compile(r"((?:stages|layers)[._]\d+)\.downsample\.")  # belongs to the first block of its stage
 _INSIDE_BACKBONE = re.compile(r"((?:^|.*\.)backbone[^.]*)\.(.*)")
 
 
 def layer_heights(names: Iterable[str]) -> dict[str, int]:
-    """How many layers below the head each parameter of a backbone lies: 1 for its last layer. Other names are left out.
+    """Height of each backbone parameter: the number of layers from the head, 1 for the last layer.
 
-    A layer is a residual or transformer block, or a convolution of a plain network; what comes before the first one (the stem)
-    is one more, and what comes after one belongs to it. These are timm's layers (`timm.optim.param_groups_layer_decay`), after
-    Clark et al., ICLR 2020, and Bao et al., ICLR 2022.
+    Other parameters are omitted. A layer is a residual or transformer block, or a convolution of a plain network.
+    Everything before the first layer (the stem) is one more layer; parameters after a layer belong to it. Follows timm
+    (`timm.optim.param_groups_layer_decay`), Clark et al., ICLR 2020, and Bao et al., ICLR 2022.
     """
-    layers: dict[str, dict[str, int]] = {}  # backbone -> layer -> number from below
+    layers: dict[str, dict[str, int]] = {}  # backbone -> layer -> index from the input
     numbers: dict[str, tuple[str, int]] = {}
     for name in names:
         match = _INSIDE_BACKBONE.match(name)
@@ -78,7 +80,7 @@ def _is_backbone(name: str) -> bool:
 
 
 def rate_at(step: int, num_steps: int, config: FitConfig) -> float:
-    """The learning rate of a step: linear warm-up, then half a cosine down to zero, or constant."""
+    """Learning rate of a step: linear warmup, then cosine decay to zero, or constant."""
     warmup = round(config.warmup_ratio * num_steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
@@ -89,30 +91,30 @@ def rate_at(step: int, num_steps: int, config: FitConfig) -> float:
 
 
 def seed_torch(seed: int, device: torch.device) -> None:
-    """Seed the generators that a model on `device` draws from; `torch.manual_seed` would note the stack for every other kind."""
+    """Seed the generators used on `device`; `torch.manual_seed` records a stack trace for every other device type."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float, rates: Mapping[str, float] | None = None) -> None:
-    """Give every group its share of `rate`, and of that the share that a stage's `lr_scales` have for the part of the model."""
+    """Set the learning rate of every group: `rate` times the factors of the group and of the stage (`lr_scales`)."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["share"] * (rates or {}).get(_longest_prefix(group["part"], rates or {}), 1.0)
 
 
 def _longest_prefix(name: str, prefixes: Iterable[str]) -> str:
-    """The most exact of the prefixes that a name has; empty where it has none."""
+    """The longest of the prefixes that match a name; "" if none does."""
     return max((prefix for prefix in prefixes if name.startswith(prefix)), key=len, default="")
 
 
 def stage_at(step: int, num_steps: int, stages: tuple[Stage, ...]) -> Stage:
-    """The stage that a step belongs to."""
+    """Stage of a step."""
     return next((stage for stage in stages if step < stage.until * num_steps), stages[-1])
 
 
 def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
-    """Raise `UsageError` before the first step for stages out of order, or names that no parameter has."""
+    """Raise `UsageError` for stages out of order and for prefixes that match no parameter."""
     ends = [stage.until for stage in stages]
     if not ends or ends != sorted(set(ends)):
         raise UsageError(f"fit.stages: they end at {ends}; write at least one, in ascending order of `until`")
@@ -128,7 +130,7 @@ def check_stages(model: nn.Module, stages: tuple[Stage, ...]) -> None:
 
 
 def weigh(losses: dict[str, torch.Tensor], stage: Stage) -> dict[str, torch.Tensor]:
-    """Losses with `loss` as the sum of the parts in the weights of a stage; as they are where it names none."""
+    """Recompute `loss` as the sum of the terms with the weights of a stage; unchanged if the stage has no weights."""
     if not stage.loss_weights:
         return losses
     parts = {name: value for name, value in losses.items() if name != "loss"}
@@ -142,7 +144,7 @@ def weigh(losses: dict[str, torch.Tensor], stage: Stage) -> dict[str, torch.Tens
 
 
 def enter_stage(model: nn.Module, stage: Stage) -> None:
-    """Freeze and thaw: frozen parameters get no gradient, and norms without a free parameter keep their statistics."""
+    """Freeze and unfreeze parameters; normalization layers without trainable parameters keep their statistics."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(stage.freeze))
     for module in model.modules():

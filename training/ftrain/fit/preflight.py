@@ -1,6 +1,6 @@
-"""What can be known of a run before its first step: data that teach or measure nothing, a network that a batch does not fit.
+"""Checks before the first step: data without anything to learn or measure, networks that cannot take the batch.
 
-Nothing is written here, and the task is left as it was, so that a refused command has changed nothing.
+Nothing is written, and the task is left unchanged, so a refused command has no effects.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ftrain.fit.splits import Splits, positions_of_rank, sampler_of
 from ftrain.tasks.task import Task
 
 _TIMM = str(Path(find_spec("timm").origin).parent)  # type: ignore[union-attr,arg-type]
-_REHEARSED = 2  # images: whatever a larger batch would meet, two meet as well
+_REHEARSED = 2  # images: any failure of a larger batch also occurs with two
 
 
 def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group: Processes) -> list[str]:
-    """Notes on what a run will not learn, a sentence each.
+    """Return notes on what a run will not learn, one sentence each.
 
-    Raises `UsageError` for data that nothing can be learned from or measured on, settings that do not fit together and a network that
-    cannot take its batches, `EnvironmentProblem` where torch.compile does not work.
+    Raises `UsageError` for data that nothing can be learned from or evaluated on, for incompatible settings and for a
+    network that cannot process its batches; raises `EnvironmentProblem` if torch.compile does not work.
     """
     fit, splits = config.fit, Splits(task, config, shards)
     training, validation = splits.training(), splits.validation()
@@ -57,13 +57,13 @@ def check_before_training(task: Task, config: RunConfig, shards: ShardSet, group
 
 
 def example_batch(task: Task, shards: ShardSet, row: int, size: int) -> Batch:
-    """A batch of `size` times the same sample, without augmentation."""
+    """Batch of `size` copies of the same sample, without augmentation."""
     encoded = {"row": np.int64(row), **encode_row(shards, task.encoder, row, None)}
     return {name: torch.from_numpy(np.stack([array] * size)) for name, array in encoded.items()}
 
 
 def rehearse(task: Task, fit: FitConfig, batch: Batch) -> None:
-    """Take a batch through every stage, the prediction and, where it is asked for, the compiled network; nothing is learned."""
+    """Run a batch through every stage, prediction and, if enabled, the compiled network, without training."""
     device = next(iter(batch.values())).device
     with _unchanged(task, device), torch.autocast(device.type, torch.bfloat16, enabled=fit.amp == "bf16"):
         for stage in fit.stages:
@@ -83,7 +83,7 @@ def rehearse(task: Task, fit: FitConfig, batch: Batch) -> None:
 
 @contextmanager
 def _unchanged(task: Task, device: torch.device) -> Generator[None]:
-    """Put back what a rehearsal changes: statistics, modes, what is trained, gradients and random numbers."""
+    """Restore what a trial run changes: statistics, modes, trainable parameters, gradients and random states."""
     buffers = [buffer.clone() for buffer in task.buffers()]
     modes = [(module, module.training) for module in task.modules()]
     learning = [(parameter, parameter.requires_grad) for parameter in task.parameters()]
@@ -101,7 +101,7 @@ def _unchanged(task: Task, device: torch.device) -> Generator[None]:
 
 @contextmanager
 def _named(place: str, remedy: str) -> Generator[None]:
-    """Say where a sentence is about, and what else there is to do."""
+    """Add the location and a remedy to the message of an error."""
     try:
         yield
     except UsageError as error:
@@ -110,7 +110,7 @@ def _named(place: str, remedy: str) -> Generator[None]:
 
 @contextmanager
 def _refusals(task: Task, batch: Batch, fit: FitConfig) -> Generator[None]:
-    """Make sentences of what torch and timm say of a batch that does not fit."""
+    """Convert errors of torch and timm about a batch that does not fit to `UsageError`."""
     try:
         yield
     except ValueError as error:
@@ -135,7 +135,7 @@ def _refusals(task: Task, batch: Batch, fit: FitConfig) -> Generator[None]:
 
 @contextmanager
 def _compiler_needed() -> Generator[None]:
-    """The same batch went through before, so what fails now is the compiler: missing, or not up to this network."""
+    """Convert errors to compiler errors: the same batch has passed without compilation, so the compiler fails."""
     try:
         yield
     except torch.OutOfMemoryError:

@@ -1,6 +1,6 @@
-"""Plain values of a configuration before a model checks them: profiles, and `--set a.b=c`.
+"""Plain configuration values before validation: profiles and `--set a.b=c`.
 
-Nothing here imports torch, so that a wrong name is answered at once.
+Nothing here imports torch, so that a wrong name is reported immediately.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PACKAGED_PARAMS = Path(__file__).with_name("params.yaml")
 def profile_values(
     task: str, params: Path | None, profile: str | None, named: str | None = None
 ) -> tuple[dict[str, Any], str]:
-    """The values of the profile that is asked for, and where they were read; raises `UsageError` where there is no such profile."""
+    """Values of the requested profile and their source. Raises `UsageError` if the profile does not exist."""
     name = named or task
     if named is not None:
         _require_section(params, named)
@@ -33,7 +33,7 @@ def profile_values(
     if chosen in own:
         return deepcopy(own[chosen]), str(params)
     packaged = _profiles(read_values(PACKAGED_PARAMS).get(task))
-    if asked in packaged:  # without a name the user's file must hold what counts
+    if asked in packaged:  # without a requested profile, the user's file must define the default
         return packaged[asked], f"profile {asked} of ftrain"
     if not isinstance(section, dict) and profile is None:
         known = f"choose a profile of ftrain with --profile ({', '.join(packaged)})" if packaged else "add one"
@@ -61,20 +61,20 @@ def _require_section(params: Path | None, name: str) -> None:
 
 
 def _profiles(section: Any) -> dict[str, dict[str, Any]]:
-    """The profiles of a section of params.yaml, beside which is the name of the one that counts."""
+    """Profiles of a section of params.yaml, without the entry that selects the default."""
     return (
         {name: value for name, value in section.items() if isinstance(value, dict)} if isinstance(section, dict) else {}
     )
 
 
 def params_here(params: Path | None) -> Path | None:
-    """The file that is asked for, or else the params.yaml in the working folder, if there is one."""
+    """The requested file, or the params.yaml in the working directory if there is one."""
     here = Path("params.yaml")
     return params or (here if here.exists() else None)
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; raises `UsageError` where there is none."""
+    """Read the mapping in a YAML file. Raises `UsageError` if it contains none."""
     values = read_yaml(path)
     if not isinstance(values, dict):
         raise UsageError(f"{path}: expected a mapping of names to values")
@@ -82,7 +82,7 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def set_value(section: dict[str, Any], override: str) -> None:
-    """Put the value of `a.b=c` into nested values; raises `UsageError` for what is not written so."""
+    """Set a nested value from `a.b=c`. Raises `UsageError` for other forms."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise UsageError(f"--set {override}: write it as name.of.parameter=value")

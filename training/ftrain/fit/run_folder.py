@@ -1,6 +1,6 @@
-"""A run folder: the resolved configuration, what the shard set was, checkpoints, figures, and a receipt.
+"""Run folder: resolved configuration, description of the shard set, checkpoints, metrics and a receipt.
 
-It is enough to evaluate, predict or continue from on a machine without the training data.
+It is sufficient to evaluate, predict or continue on a machine without the training data.
 """
 
 from __future__ import annotations
@@ -33,30 +33,34 @@ from ftrain.layers.weights import weights_to_come
 from ftrain.tasks.task import Task
 
 RECEIPT_FILE = "receipt.json"
-CURVE_FILES = ("training.csv", "validation.csv")  # evaluations and comparisons read them; digests are in the receipt
+CURVE_FILES = (
+    "training.csv",
+    "validation.csv",
+)  # read by evaluations and comparisons; their digests are in the receipt
 _LOCK_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run at `path`."""
+    """The files of one run in the folder `path`."""
 
     path: Path
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     def require(self) -> None:
-        """Raise `UsageError` that says what the folder is where it is no run folder."""
+        """Raise `UsageError`, with the kind of the folder, if this is not a run folder."""
         check_run(self.path)
 
     @contextmanager
     def hold(self) -> Generator[None]:
-        """Hold the only right to write here; raises `EnvironmentProblem` when another process keeps it for a second.
+        """Hold the exclusive right to write here.
 
-        A data worker that was just forked from a run that was just killed has the lock until it notices, some milliseconds later.
+        Raises `EnvironmentProblem` if another process holds it for more than a second: a data worker that was forked
+        just before its run was killed keeps the lock for some milliseconds, until it notices.
         """
         with ExitStack() as stack:
             for attempt in range(_LOCK_ATTEMPTS):
@@ -73,12 +77,11 @@ class RunFolder:
         self, config: RunConfig, shards: ShardSet, resume: Literal["auto", "never", "must"],
         names: dict[str, list[str]] | None = None,
     ) -> str:  # fmt: skip
-        """Make the folder ready for training and say what was decided: new, resumed, or an old run set aside.
+        """Prepare the folder for training; return whether the run is new or resumed, or an old run was set aside.
 
-        `names` are what the task learns by name besides the vocabularies (see `Task.names_to_learn`).
-
-        `auto` goes on with the same configuration and shard set and sets another run aside; `must` refuses to start anew;
-        `never` refuses a folder that has checkpoints.
+        `names` are class names that the task learns besides the vocabularies (see `Task.names_to_learn`). `auto`
+        continues a run with the same configuration and shard set and sets aside any other run; `must` raises instead of
+        starting from scratch; `never` raises if the folder has checkpoints.
         """
         decision = f"new run in {self.path}"
         if self.checkpoints.exists() and any(self.checkpoints.glob("step-*")):
@@ -94,7 +97,9 @@ class RunFolder:
             if difference:
                 decision = f"{difference}: starting anew, the old run is in {self._set_aside()}"
             else:
-                (self.path / RECEIPT_FILE).unlink(missing_ok=True)  # it is of a finished run, and curves get longer now
+                (self.path / RECEIPT_FILE).unlink(
+                    missing_ok=True
+                )  # belongs to a finished run, whose curves will now grow
                 return f"going on with the run in {self.path}"  # other files stay: checkpoints hold their digests
         elif resume == "must":
             raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")
@@ -120,12 +125,12 @@ class RunFolder:
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.superseded-{number}")).exists():
             number += 1
-        self.path.rename(aside)  # in one go: a kill in between must not leave half a run here and half there
+        self.path.rename(aside)  # atomic: a kill must not leave half a run here and half there
         self.path.mkdir()
         return aside
 
     def dataset(self) -> dict[str, Any]:
-        """What the shard set of the run was; raises `IntegrityError` where the file is not as it was written."""
+        """Read the description of the run's shard set. Raises `IntegrityError` if the file was changed."""
         self.require()
         checkpoint.check_file(self.checkpoints, DATASET_FILE)
         return read_json(
@@ -137,23 +142,23 @@ class RunFolder:
         )
 
     def config(self) -> RunConfig:
-        """The configuration that the run was trained with; raises `IntegrityError` where the file is not as it was written."""
+        """Read the configuration that the run was trained with. Raises `IntegrityError` if the file was changed."""
         self.require()
         path = self.path / CONFIG_FILE
         try:
             config = read_config(path)
         except YamlLimitError:
             raise
-        except UsageError:  # what is damaged may well be no configuration any more
+        except UsageError:  # a damaged file may not be a valid configuration
             checkpoint.check_file(self.checkpoints, CONFIG_FILE)
             raise
         checkpoint.check_file(self.checkpoints, CONFIG_FILE)
         return config
 
     def load(self, which: str = "best") -> tuple[Task, RunConfig, TrainingState]:
-        """The trained task, in evaluation mode on the CPU, its configuration and state.
+        """Load the trained task (evaluation mode, CPU), its configuration and its state.
 
-        `which` is `best`, `latest` or the name of a checkpoint; averaged weights are used where there are some.
+        `which` is `best`, `latest` or the name of a checkpoint. EMA weights are used if there are any.
         """
         config = self.config()
         path = self._checkpoint(which)
@@ -179,14 +184,14 @@ class RunFolder:
         if found is None:
             raise UsageError(f"{self.path}: no checkpoint; train the run first")
         path, _, reasons = found
-        if reasons:  # other weights than those asked for must not be taken in silence
+        if reasons:  # never load other weights than requested silently
             raise IntegrityError(
                 f"{reasons[0].removeprefix('skipped ')}; take a sound one with --checkpoint {path.name}"
             )
         return path
 
     def write_receipt(self, state: TrainingState, command: Sequence[str]) -> None:
-        """What these weights came from: data, configuration, the words of the `command` line and the packages."""
+        """Write the origin of the weights: data, configuration, the `command` line and package versions."""
         packages = {name: version(name) for name in ("fashionkit", "torch", "timm", "numpy", "opencv-python-headless")}
         curves = {name: sha256_of(self.path / name) for name in CURVE_FILES if (self.path / name).exists()}
         publish_json(self.path / RECEIPT_FILE, {
@@ -196,9 +201,9 @@ class RunFolder:
         })  # fmt: skip
 
     def check_curve(self, name: str) -> None:
-        """Compare one of `CURVE_FILES` with its digest in the receipt; raises `IntegrityError` where it was changed.
+        """Verify one of `CURVE_FILES` by its digest in the receipt. Raises `IntegrityError` if it was changed.
 
-        Says nothing where the file is gone, or where no training has ended since the file got longer.
+        Passes if the file does not exist, or if no training has finished since it was last extended.
         """
         path, receipt = self.path / name, self.path / RECEIPT_FILE
         if not (path.is_file() and receipt.is_file()):
@@ -212,7 +217,7 @@ class RunFolder:
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested values under dotted names."""
+    """Flatten nested values to dotted keys."""
     if not isinstance(value, dict):
         return {prefix: value}
     return {

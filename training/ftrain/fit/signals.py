@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish to stop after the step in hand."""
+"""SIGTERM and SIGINT as a request to stop after the current step."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fschemas.failures import Terminated
 
 
 class StopSignals:
-    """Within `with`, the first SIGTERM or SIGINT is only remembered in `number`; a second Ctrl-C interrupts at once."""
+    """Context manager that stores the first SIGTERM or SIGINT in `number`; a second Ctrl-C interrupts immediately."""
 
     def __init__(self) -> None:
         self.number = 0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python has no signals
+        if threading.current_thread() is threading.main_thread():  # Python handles signals only in the main thread
             self._previous = {
                 number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)
             }
@@ -36,7 +36,7 @@ class StopSignals:
 
 
 def stop_for(number: int, step: int) -> None:
-    """Raise what a signal asks for, once `step` is saved: `KeyboardInterrupt` or `Terminated`; nothing for 0."""
+    """Raise `KeyboardInterrupt` or `Terminated` for a signal, after `step` is saved; do nothing for 0."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     if number:

@@ -1,4 +1,4 @@
-"""Which rows of a shard set a run trains on, validates on and is evaluated on, and in which order it takes them."""
+"""Rows of a shard set for training, validation and evaluation of a run, and the order of training."""
 
 from __future__ import annotations
 
@@ -25,44 +25,45 @@ from ftrain.tasks.task import Task, find_task
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows of a shard set as one run uses them.
+    """Rows of a shard set by their use in a run.
 
-    Where the set has no validation split, a share of the groups of the training split (an item, a shoot: what must not be on
-    both sides) is held out, chosen by a hash of the group's name: the same ones in every run.
+    If the set has no validation split, a fraction of the groups of the training split is held out for validation. A
+    group (an item, a shoot) must not be in both. Groups are chosen by a hash of their names, so they are the same in
+    every run.
     """
 
-    task: Task | type[Task]  # a class where the task cannot be built yet
+    task: Task | type[Task]  # a class before the task can be built
     config: RunConfig
     shards: ShardSet
 
     @property
     def holds_out(self) -> bool:
-        """Whether validation is cut out of the training split."""
+        """Whether validation rows are held out from the training split."""
         known = self.shards.metadata["splits"]
         return self._validates and not any(
             name in known for name in self.task.splits_of(self.config.validation_split, known)
         )
 
     def training(self) -> np.ndarray:
-        """Rows to learn from, augmented copies among them."""
+        """Training rows, including augmented copies."""
         rows = self._of(self.config.train_split)
         if self.holds_out:
             rows = rows[~self._held_out(rows)]
         return self._of_interest(rows)
 
     def validation(self) -> np.ndarray:
-        """Rows that choose the best checkpoint; empty where there shall be none."""
+        """Validation rows, which select the best checkpoint; empty if validation is disabled."""
         return self.evaluated(self.config.validation_split) if self._validates else np.empty(0, dtype=np.int64)
 
     def training_images(self) -> np.ndarray:
-        """Rows to learn from without augmented copies; empty where the set has none."""
+        """Training rows without augmented copies; empty if the set has no training split."""
         if self.config.train_split not in self.shards.metadata["splits"]:
             return np.empty(0, dtype=np.int64)
         rows = self.training()
         return rows[self.shards.columns["copy"][rows] == 0]
 
     def evaluated(self, split: str) -> np.ndarray:
-        """Rows of the split (or splits) that a user names; raises `UsageError` for one without samples."""
+        """Rows of the split (or splits) requested by the user. Raises `UsageError` for a split without samples."""
         if split == self.config.validation_split and self.holds_out:
             rows = self._of(self.config.train_split)
             rows = rows[self._held_out(rows) & (self.shards.columns["copy"][rows] == 0)]
@@ -96,9 +97,9 @@ class Splits:
 
 
 def names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
-    """What a task must know of the training samples to be built, besides the vocabularies of the set.
+    """Class names of the training samples that are needed to build a task, besides the vocabularies of the set.
 
-    Raises `UsageError` where the set does not carry the column groups that the task needs.
+    Raises `UsageError` if the set does not have the column groups that the task needs.
     """
     task = find_task(config.task)
     task_config = task.Config(**config.model)
@@ -107,16 +108,19 @@ def names_to_learn(config: RunConfig, shards: ShardSet) -> dict[str, list[str]]:
 
 
 def positions_of_rank(fit: FitConfig, group: Processes) -> np.ndarray:
-    """Places in a global batch of this process: micro-batches x size of one. Raises `UsageError` when the numbers do not divide."""
-    # One micro-batch a process is natural, but with `exact` their number decides the bits and is the user's alone.
+    """Positions of this process in a global batch: (micro-batches, micro-batch size).
+
+    Raises `UsageError` if the numbers do not divide evenly.
+    """
+    # One micro-batch per process by default, but with `exact` their number affects the bits, so the user chooses it.
     micro_batches = fit.micro_batches if fit.exact else max(fit.micro_batches, group.world_size)
     return micro_batches_of_rank(fit.batch_size, micro_batches, group.rank, group.world_size)
 
 
 def sampler_of(task: Task, fit: FitConfig, shards: ShardSet, rows: np.ndarray) -> tuple[Sampler, np.ndarray]:
-    """The sampler of a configuration, and the rows that it can use: P x K leaves out identities with one image.
+    """Sampler of a configuration and the rows that it can use: P x K excludes identities with a single image.
 
-    Raises `UsageError` where the task has nothing to balance, or where no identity has two images.
+    Raises `UsageError` if the task has nothing to balance, or if no identity has two images.
     """
     if fit.sampler == "shuffled":
         return shuffled, rows

@@ -1,4 +1,4 @@
-"""TensorBoard and MLflow behind the two methods of a tracker. Both are optional, extras of the package that `--tracker` asks for."""
+"""TensorBoard and MLflow trackers. Both are optional extras of the package, enabled by `--tracker`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ TRACKERS = ("dvclive", "tensorboard", "mlflow", "none")
 
 
 def default_trackers() -> tuple[str, ...]:
-    """DVCLive, if it is installed; the CSV files of the run folder are written in any case."""
+    """DVCLive, if installed. The CSV files of the run folder are always written."""
     return ("none",) if find_spec("dvclive") is None else ("dvclive",)
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raise `UsageError` for a name that is no tracker, and for others beside `none`; `EnvironmentProblem` if one is not installed."""
+    """Check the names of trackers.
+
+    Raises `UsageError` for an unknown name and for other names besides `none`, `EnvironmentProblem` if a tracker is not
+    installed.
+    """
     for name in names:
         if name not in TRACKERS:
             raise UsageError(f"--tracker {name}: {did_you_mean(name, TRACKERS)}known are {', '.join(TRACKERS)}")
@@ -50,14 +54,14 @@ class TensorboardTracker:
         self._open = SummaryWriter
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
-        """Add the values under `series/`; they are on disk when this returns."""
+        """Log the values as `series/<name>` and flush them to disk."""
         writer = self.writer or self._start(None)
         for name, value in values.items():
             writer.add_scalar(f"{series}/{name}", value, step)
         writer.flush()
 
-    def rewind(self, step: int, *, validated: bool = True) -> None:  # noqa: ARG002 - done again, it gives the same figures
-        """Begin a file that tells readers to drop what they have seen after `step`."""
+    def rewind(self, step: int, *, validated: bool = True) -> None:  # noqa: ARG002 - repeating it gives the same values
+        """Start a new file that makes readers discard events after `step`."""
         if self.folder.exists():
             self._start(step + 1)
 
@@ -70,10 +74,10 @@ class TensorboardTracker:
 
 
 class MlflowTracker:
-    """A run of the experiment `fashionkit`, in `mlflow/` of the run folder or where MLFLOW_TRACKING_URI says.
+    """A run of the experiment `fashionkit`, in `mlflow/` of the run folder or at MLFLOW_TRACKING_URI.
 
-    Its id is kept in `mlflow.json`, so that a run that was stopped goes on under it. MLflow forgets nothing: figures of steps that
-    are done again are not logged again. `parameters` are shown beside the figures. MLflow's telemetry is switched off.
+    Its id is kept in `mlflow.json`, so that a resumed run continues it. MLflow cannot delete metrics, so those of
+    repeated steps are not logged again. `parameters` are logged as well. MLflow's telemetry is disabled.
     """
 
     def __init__(self, folder: Path, parameters: dict[str, Any] | None = None) -> None:
@@ -88,7 +92,7 @@ class MlflowTracker:
         self._metric, self._now = Metric, get_current_time_millis
         self._failures = (MlflowException, ImportError, OSError)
         self.place = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlflow").resolve().as_uri()
-        self.last_steps: dict[str, int] = {}  # what the run had when it was taken up again
+        self.last_steps: dict[str, int] = {}  # last logged steps at the time of resuming
         try:
             self.client = MlflowClient(tracking_uri=self.place)
             self.run = self._take_up(folder / "mlflow.json") or self._create(folder, parameters or {})
@@ -97,8 +101,8 @@ class MlflowTracker:
         weakref.finalize(self, _finish, self.client, self.run)
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
-        """Log the values under `series/`, but for those of steps that the run has already."""
-        now = self._now()  # MLflow's own stamp, as its clients put it on figures
+        """Log the values as `series/<name>`, except for steps that the run already has."""
+        now = self._now()  # the timestamp that MLflow's clients set
         metrics = {f"{series}/{name}": value for name, value in values.items()}
         fresh = [
             self._metric(name, figure, now, step)
@@ -111,10 +115,10 @@ class MlflowTracker:
             raise self._trouble(error) from None
 
     def rewind(self, step: int, *, validated: bool = True) -> None:
-        """Nothing: what was logged after `step` stays, and is not logged a second time."""
+        """Do nothing: values logged after `step` stay and are not logged again."""
 
     def _take_up(self, note: Path) -> str | None:
-        """The run that this folder had before, if the store still knows it."""
+        """The earlier MLflow run of this folder, if the store still has it."""
         try:
             run = str(read_json(note, {"run": str})["run"])
             metrics = self.client.get_run(run).data.metrics
@@ -132,7 +136,7 @@ class MlflowTracker:
         experiment = known.experiment_id if known is not None else self.client.create_experiment(EXPERIMENT)
         run = self.client.create_run(experiment, run_name=folder.resolve().name).info.run_id
         shown = [Param(name, str(value)[:500]) for name, value in parameters.items()]
-        for start in range(0, len(shown), 100):  # as many as a server takes at once
+        for start in range(0, len(shown), 100):  # maximum batch of a server
             self.client.log_batch(run, params=shown[start : start + 100])
         publish_json(folder / "mlflow.json", {"run": run})
         return run
@@ -145,6 +149,6 @@ class MlflowTracker:
 
 
 def _finish(client: MlflowClient, run: str) -> None:
-    """Mark a run as finished when its process ends; one that was killed stays running, as it will be taken up again."""
+    """Mark a run as finished when its process exits; a killed run stays active until it is resumed."""
     with suppress(Exception):
         client.set_terminated(run)

@@ -1,4 +1,4 @@
-"""Where figures of a run go: CSV files in the run folder always, DVCLive beside them by default."""
+"""Metric loggers: CSV files in the run folder, always written, and DVCLive by default."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from fschemas.publish import publish_bytes
 
 
 class Tracker(Protocol):
-    """Receives the figures of a run."""
+    """Logs the metrics of a run."""
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
         """Add a row to `training` or `validation`."""
         ...
 
     def rewind(self, step: int, *, validated: bool = True) -> None:
-        """Forget what was logged after `step`: those steps will be done again, and the validation of `step` unless `validated`."""
+        """Discard rows after `step`, which will be repeated, and the validation of `step` unless `validated`."""
         ...
 
 
 class CsvTracker:
-    """`training.csv` and `validation.csv`: one row a log, one column a figure, fit for `dvc plots`."""
+    """`training.csv` and `validation.csv`, for `dvc plots`: one row per log, one column per metric."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
-        """Append a row; a figure that the file does not have yet gets a column."""
+        """Append a row; a metric that is not in the file yet gets a new column."""
         path = self.folder / f"{series}.csv"
         row = {"step": str(step), **{name: f"{value:.6g}" for name, value in values.items()}}
         rows = [row]
@@ -50,13 +50,13 @@ class CsvTracker:
             file.write(appended)
 
     def rewind(self, step: int, *, validated: bool = True) -> None:
-        """Keep whole rows up to `step`."""
+        """Keep complete rows up to `step`."""
         _rewind_file(self.folder / "training.csv", step, ",")
         _rewind_file(self.folder / "validation.csv", step if validated else step - 1, ",")
 
 
 class DvcliveTracker:
-    """DVCLive in `dvclive/`: it draws the curves of `dvc plots` and of its Studio; experiments stay DVC's own business."""
+    """DVCLive in `dvclive/`, for `dvc plots` and DVC Studio. DVC itself manages experiments."""
 
     def __init__(self, folder: Path) -> None:
         os.environ.setdefault("DVCLIVE_LOGLEVEL", "ERROR")
@@ -69,15 +69,16 @@ class DvcliveTracker:
             self.live._dvc_repo.close()  # noqa: SLF001
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
-        """Log the values under `series/`."""
+        """Log the values as `series/<name>`."""
         self.live.step = step
         for name, value in values.items():
-            # Its summary nests names at slashes, and `map` cannot be a number and hold `map/skirt_length`.
+            # The DVCLive summary nests names at slashes: `map` cannot be both a number and the parent of
+            # `map/skirt_length`.
             self.live.log_metric(f"{series}/{name.replace('/', '.')}", value)
         self.live.make_summary()
 
     def rewind(self, step: int, *, validated: bool = True) -> None:
-        """Keep whole rows up to `step` in each of its files."""
+        """Keep complete rows up to `step` in each file."""
         series = self.folder / "plots/metrics"
         for path in sorted(series.glob("**/*.tsv")):
             is_validation = path.relative_to(series).parts[0] == "validation"
@@ -85,18 +86,18 @@ class DvcliveTracker:
 
 
 class Trackers:
-    """Several trackers as one; none on processes that do not write."""
+    """Several trackers combined; none on ranks that do not write files."""
 
     def __init__(self, *trackers: Tracker) -> None:
         self.trackers = trackers
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:
-        """Log to each."""
+        """Log the values with each tracker."""
         for tracker in self.trackers:
             tracker.log(series, step, values)
 
     def rewind(self, step: int, *, validated: bool = True) -> None:
-        """Rewind each."""
+        """Rewind each tracker."""
         for tracker in self.trackers:
             tracker.rewind(step, validated=validated)
 
@@ -106,7 +107,7 @@ def _in_order(columns: list[str], rows: list[dict[str, str]]) -> list[list[str]]
 
 
 def _rewind_file(path: Path, step: int, separator: str) -> None:
-    """Keep the header and the whole rows whose first column, the step, is at most `step`; a file without rows goes."""
+    """Keep the header and complete rows with a step (first column) up to `step`; delete a file without rows."""
     if not path.is_file():
         return
     content = _text_of(path)
@@ -120,7 +121,7 @@ def _rewind_file(path: Path, step: int, separator: str) -> None:
 
 
 def _text_of(path: Path) -> str:
-    """The text of a file of figures; raises `IntegrityError` where it is not UTF-8."""
+    """Read a file of metrics. Raises `IntegrityError` if it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -32,7 +32,7 @@ from ftrain.tasks.task import Task
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What the command line says besides the configuration: where and on what, not what is learned."""
+    """Command-line options besides the configuration: paths, device and logging. They do not affect what is learned."""
 
     shards: str
     run: Path
@@ -46,12 +46,12 @@ class TrainOptions:
     device: str = "auto"
     limit_steps: int | None = None
     trackers: tuple[str, ...] = field(default_factory=default_trackers)
-    command: tuple[str, ...] = ()  # the words of the command line, for the receipt
-    section: str | None = None  # of `params`; that of the task's name if None
+    command: tuple[str, ...] = ()  # the command line, for the receipt
+    section: str | None = None  # section of `params`; the task's name if None
 
 
 def train(task_name: str, options: TrainOptions) -> dict[str, Any]:
-    """Train and return the best validation figure; everything else is in the run folder."""
+    """Train and return the best validation metric; everything else is in the run folder."""
     check_trackers(options.trackers)
     options = replace(options, run=claim_output(Path(options.run), "run"))
     config = load_config(task_name, options.params, options.profile, list(options.overrides), section=options.section)
@@ -70,7 +70,7 @@ def _train(config: RunConfig, shards: ShardSet, options: TrainOptions, group: Pr
     names = names_to_learn(config, shards)
     task = build_task(config, {**shards.metadata, "names": names})
     notes = check_before_training(task, config, shards, group)
-    if options.init_from is not None:  # before the folder is touched, which may be the one that is named here
+    if options.init_from is not None:  # before changing the folder, which may be the source
         notes.append(init_from(task, options.init_from))
     group.wait()
     run = RunFolder(options.run)

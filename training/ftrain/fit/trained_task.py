@@ -1,4 +1,4 @@
-"""A trained task at work: loaded from its run onto a device, and asked for a batch of images."""
+"""Loading a trained task from its run and predicting batches of images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Loaded = TypeVar("Loaded")
 
 
 def load_task(run: Path, checkpoint: str, tta: bool | None, device: torch.device) -> Task:
-    """The trained task of a run, ready on the device, with test-time augmentation as `set_tta` takes it."""
+    """Load the trained task of a run onto the device, with test-time augmentation according to `set_tta`."""
     task, _, _ = RunFolder(Path(run)).load(checkpoint)
     task.set_tta(tta)
     task.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -30,21 +30,21 @@ def load_task(run: Path, checkpoint: str, tta: bool | None, device: torch.device
 
 @torch.inference_mode()
 def predict_batch(task: Task, inputs: list[Arrays], device: torch.device) -> Results:
-    """Predictions of encoded images, as arrays with the first dimension len(inputs); {} for none."""
+    """Predict encoded images: arrays with first dimension len(inputs); {} if there are no inputs."""
     if not inputs:
         return {}
     return {name: tensor.cpu().numpy() for name, tensor in task.predict(as_batch(inputs, device)).items()}
 
 
 def as_batch(inputs: Sequence[Arrays], device: torch.device) -> Batch:
-    """Encoded images as the batch that `predict` takes."""
+    """Collate encoded images to a batch for `predict`."""
     return {name: torch.from_numpy(np.stack([one[name] for one in inputs])).to(device) for name in inputs[0]}
 
 
 def load_ahead(
     pool: ThreadPoolExecutor, load: Callable[[Item], Loaded], items: Sequence[Item], batch_size: int
 ) -> Iterator[list[Loaded]]:
-    """Yield batches of loaded items in order, while the next batch is being loaded by the pool."""
+    """Yield batches of loaded items in order, while a thread pool loads the next batch."""
     batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
     ahead = [pool.submit(load, item) for item in batches[0]] if batches else []
     for following in [*batches[1:], []]:
