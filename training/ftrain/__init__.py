@@ -1,6 +1,7 @@
-"""Streaming trainers that read shard sets: stream, loop, tasks, metrics.
+"""Training and inference on shard sets: data streaming, training loop, tasks, metrics and search.
 
-The Python API (docs/python-api.md): `load` a run and predict with it; `ShardDataset` streams a shard set to any training loop.
+Python API (docs/python-api.md): `load` a run and predict with it; stream a shard set to any training loop with
+`ShardDataset`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["Predictor", "ShardDataset", "load"]
 _PLACES = {"Predictor": "ftrain.use.predictor", "ShardDataset": "ftrain.data.dataset", "load": "ftrain.use.predictor"}
 
-let_waiting_threads_sleep()  # here, as every way to torch leads through this file, and OpenMP reads its settings when it is loaded
+let_waiting_threads_sleep()  # OpenMP reads its settings when torch loads it
 
 
 def __getattr__(name: str) -> Any:
-    """The API, imported when it is asked for: torch takes seconds."""
+    """Import the names of the API on first use: torch takes seconds."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

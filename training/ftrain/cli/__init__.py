@@ -1,4 +1,4 @@
-"""`ftrain`: train, evaluate, predict. Heavy imports are inside the commands, so that `--help` answers at once."""
+"""`ftrain`: train, evaluate, predict. Commands import heavy modules lazily, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rich costs half of the start, for frames around words
+    rich_markup_mode=None,  # rich doubles the startup time only to draw frames
 )
 
 
@@ -112,7 +112,7 @@ def _training_command(task_name: str) -> None:
         say(result, f"{run}: step {result['step']}, {found}", as_json=as_json)
 
     command.__doc__ = _first_line_of_module(task_name)
-    if task_name != "keypoints":  # of the others none can learn one garment alone
+    if task_name != "keypoints":  # the other tasks have no models of a single garment
         signature = inspect.signature(command, eval_str=True)
         kept = [parameter for name, parameter in signature.parameters.items() if name != "category"]
         command.__signature__ = signature.replace(parameters=kept)  # pyright: ignore[reportFunctionMemberAccess]
@@ -120,12 +120,12 @@ def _training_command(task_name: str) -> None:
 
 
 def _first_line_of_module(task_name: str) -> str:
-    """The summary of a task, read without importing it: torch takes seconds."""
+    """First line of a task's docstring, read without importing the task: torch takes seconds."""
     path = Path(ftrain.tasks.__path__[0], task_name, "task.py")
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or task_name).splitlines()[0]
 
 
-CONTINUES = frozenset(task_names())  # training, from its checkpoint
+CONTINUES = frozenset(task_names())  # training continues from its checkpoint
 for _name in task_names():
     _training_command(_name)
 
@@ -150,7 +150,7 @@ def evaluate(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
-    """Evaluate a run on a split: metrics as JSON and CSV, plots as PNG, the baseline beside them."""
+    """Evaluate a run on a split: metrics (JSON, CSV), plots and the baseline."""
     from ftrain.data.split_lock import lock_digest
 
     check_run(run)
@@ -171,10 +171,10 @@ def evaluate(
             device=device,
             batch_size=batch_size,
             tta=tta,
-            allow_collapse=True,  # refused below, when everything is printed
+            allow_collapse=True,  # refused below, after the output is printed
             lock=digest,
         )
-    if metrics:  # only the main process of torchrun has any
+    if metrics:  # only the main process of torchrun has metrics
         say(metrics, "\n".join([*summary_lines(metrics), f"written to {target}"]), as_json=as_json)
     if not allow_collapse:
         refuse_collapse(run, metrics)
@@ -198,7 +198,10 @@ def submit(
     quiet: Quiet = False,
     batch_size: BatchSize = 16,
 ) -> None:
-    """Write the 26-column file of the FashionAI challenge, with the checkpoint that validation NE chose."""
+    """Write the 26-column file of the FashionAI challenge.
+
+    Uses the checkpoint with the best validation NE.
+    """
     check_run_or_runs(run, FASHIONAI_24.garments)
     check_file(test, "no such file", "give the test.csv of the challenge")
 
@@ -221,6 +224,6 @@ def main() -> None:
 
 def _run() -> object:
     result = app(standalone_mode=False)
-    if result == ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+    if result == ExitCode.INTERRUPTED:  # typer's exit code for Ctrl-C, without a message
         raise KeyboardInterrupt
     return result

@@ -1,4 +1,4 @@
-"""`ftrain config`: what can be configured."""
+"""`ftrain config`: show the configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What can be
 
 @app.callback()
 def _group() -> None:
-    """What can be configured."""
+    """Show the configuration."""
 
 
 @app.command()
@@ -38,7 +38,10 @@ def show(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Print every key with its value, default, type and meaning; values other than the default are marked."""
+    """Print every key with its value, default, type and help.
+
+    Values other than the default are marked.
+    """
     from ftrain.fit.config_keys import config_keys
     from ftrain.fit.profiles import params_here
 
@@ -54,7 +57,7 @@ _WIDTH = 100  # columns of a terminal
 
 
 def _print_table(title: str, keys: list[ConfigKey]) -> None:
-    """Two lines a key: its name, value, default and type, and below them what it means."""
+    """Print two lines per key: its name, value, default and type, then its help."""
     defaults = {key.key: key.default for key in keys}
     rows = [("key", "value", "default", "type"), *(_cells(key, defaults) for key in keys)]
     widths = [min(limit, max(len(row[column]) for row in rows)) for column, limit in enumerate((40, 22, 22))]
@@ -82,12 +85,12 @@ def _cells(key: ConfigKey, defaults: dict[str, Any]) -> tuple[str, str, str, str
 
 
 def _other_than_default(value: Any, prefix: str, defaults: dict[str, Any]) -> Any:
-    """The entries of a list without what every entry has unless it is given."""
+    """List entries without the values that are equal to their defaults."""
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         return value
     return [{name: part for name, part in entry.items() if part != defaults.get(prefix + name)} for entry in value]
 
 
 def _shown(value: Any) -> str:
-    """A value as `--set` takes it."""
+    """Format a value as `--set` takes it."""
     return printable(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands of `ftrain` share."""
+"""Arguments and options shared by several commands of `ftrain`."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ Tta = Annotated[
 
 
 def command_line() -> tuple[str, ...]:
-    """The words that this process was started with, the program by its name alone."""
+    """Command line of this process, with the program reduced to its name."""
     return (Path(sys.argv[0]).name, *sys.argv[1:])

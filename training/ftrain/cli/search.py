@@ -1,4 +1,4 @@
-"""`ftrain join`, `ftrain index` and `ftrain query`: runs that search together, an index, the most alike images of a photo."""
+"""`ftrain join`, `ftrain index` and `ftrain query`: combine runs, index a shard set, search for similar images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ftrain.cli.options import BatchSize, Checkpoint, Detector, Device, Quiet, R
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
+    """Add the commands of this module to the app."""
     app.command(rich_help_panel="Use")(join)
     app.command(rich_help_panel="Use")(index)
     app.command(rich_help_panel="Use")(query)
@@ -35,7 +35,7 @@ def join(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Join several runs into one that searches with what all of them see and say; nothing is trained."""
+    """Combine several runs into one search model, without training."""
     check_shards(shards)
     for one in runs:
         check_run(one)
@@ -116,7 +116,10 @@ def query(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON lines.")] = False,
 ) -> None:
-    """Find the most alike images of an index: a JSON line and a contact sheet each. Exit code 3 when photos cannot be read."""
+    """Find the most similar images of an index: JSON lines and contact sheets.
+
+    Exit code 3 if photos cannot be read.
+    """
     check_index(folder)
     check_run(run)
     check_run(detector)

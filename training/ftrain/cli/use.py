@@ -17,7 +17,7 @@ from ftrain.cli.options import BatchSize, Checkpoint, Detector, Device, Quiet, R
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the commands of this module to the app."""
     for command in (predict, describe, export, summary, compare):
         app.command(rich_help_panel="Use")(command)
 
@@ -40,7 +40,10 @@ def predict(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON lines.")] = False,
 ) -> None:
-    """Predict images: a JSON line and an overlay image each. Exit code 3 when some cannot be read."""
+    """Predict images: one JSON line and one overlay image each.
+
+    Exit code 3 if some images cannot be read.
+    """
     check_run(run)
     check_checkpoint(run, checkpoint)
     check_run(detector)
@@ -80,7 +83,7 @@ def describe(
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
-    """Show one photograph to several models: their answers in one JSON and one image."""
+    """Predict one photo with several models: one JSON document and one image."""
     asked = [*(runs or []), *(more_runs or [])]
     check_photo(photo)
     for one in (*asked, detector):
@@ -109,7 +112,10 @@ def export(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what export.json holds.")] = False,
 ) -> None:
-    """Write a model that runs without this package; its numbers are compared with the checkpoint's first."""
+    """Export a model that runs without this package.
+
+    Its outputs are first compared with those of the checkpoint.
+    """
     check_run(run)
     check_checkpoint(run, checkpoint)
     claim_output(out, "model")
@@ -138,7 +144,7 @@ def summary(
     depth: Annotated[int, typer.Option(min=1, help="How far to go into modules.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Table of a network: parameters, multiply-adds for one image and outputs, module by module."""
+    """Print parameters, multiply-adds per image and output shapes by module."""
     from ftrain.fit.config_values import check_config
     from ftrain.fit.profiles import params_here
 
@@ -172,7 +178,7 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Compare runs: the parameters that differ and the metrics with their intervals, side by side."""
+    """Compare runs: differing parameters, and metrics with their intervals."""
     for run in runs:
         check_run(run)
     check_paths([evaluations], "no such folder of evaluations")

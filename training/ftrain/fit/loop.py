@@ -270,9 +270,7 @@ class Trainer:
         if self.processes.is_main:
             amend_state(self.checkpoints, self.state)
             checkpoint.mark_best(self.checkpoints, self.state)
-            checkpoint.retain(
-                self.checkpoints, self.state, self.fit.keep_checkpoints
-            )  # deletes the previous best checkpoint
+            checkpoint.retain(self.checkpoints, self.state, self.fit.keep_checkpoints)  # deletes the previous best
         self._say(f"step {step}/{self.num_steps}  validation {metric} {value:.4f}")
 
     def _save(self) -> None:

@@ -33,10 +33,8 @@ from ftrain.layers.weights import weights_to_come
 from ftrain.tasks.task import Task
 
 RECEIPT_FILE = "receipt.json"
-CURVE_FILES = (
-    "training.csv",
-    "validation.csv",
-)  # read by evaluations and comparisons; their digests are in the receipt
+# Read by evaluations and comparisons; their digests are in the receipt.
+CURVE_FILES = ("training.csv", "validation.csv")
 _LOCK_ATTEMPTS = 20
 
 
@@ -97,9 +95,8 @@ class RunFolder:
             if difference:
                 decision = f"{difference}: starting anew, the old run is in {self._set_aside()}"
             else:
-                (self.path / RECEIPT_FILE).unlink(
-                    missing_ok=True
-                )  # belongs to a finished run, whose curves will now grow
+                # It belongs to a finished run; the curves are now extended.
+                (self.path / RECEIPT_FILE).unlink(missing_ok=True)
                 return f"going on with the run in {self.path}"  # other files stay: checkpoints hold their digests
         elif resume == "must":
             raise UsageError(f"{self.path}: no checkpoint to resume from; train without --resume must")
