@@ -1,11 +1,11 @@
-"""`list_attr_img.txt` of DeepFashion (289,222 rows x 1,000 values, 0.9 GB): parsing into paths, positive and unknown ids.
+"""Parse `list_attr_img.txt` of DeepFashion (289,222 rows x 1,000 values, 0.9 GB) with several methods.
 
     python benchmarks/attributes.py [--rows 289222] [--peer-rows 28922] [--rounds 3] [--keep FOLDER]
 
-Draws the six lists and the partition of a Category and Attribute release of that size, in their layout, and measures in one
-run: `wc -l` on the list, our parser, splitting with polars, a Python loop over lines (on the first `--peer-rows`
-rows, scaled up), then the whole `fprep convert --check-images none`. Figures are CPU seconds; parsers run in a fresh process each,
-and start-up does not count. Ratios of one run are what counts on a shared machine.
+Generates the six lists and the partition of a Category and Attribute release of that size, in the original format, and
+compares `wc -l`, the parser of fashionkit, splitting with polars, and a Python loop over lines (on the first
+`--peer-rows` rows, scaled up). Then it runs the whole `fprep convert --check-images none`. Times are CPU seconds,
+without start-up; each parser runs in a fresh process. On a shared machine, compare ratios within one run only.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import numpy as np
 
 from fschemas.cores import let_waiting_threads_sleep
 
-let_waiting_threads_sleep()  # before torch or another library loads OpenMP; also for what is started from here
+let_waiting_threads_sleep()  # before torch or another library loads OpenMP; inherited by child processes
 
 NUM_ATTRIBUTES, SEED, BLOCK = 1000, 0, 4096
 PUBLISHED_ROWS = 289_222
 POSITIVES, UNKNOWNS = 3.3, 1.0  # ids per row, on average
-MOST_MEMORY = 2.0  # GiB of the whole conversion
-# At most this share of ours, at least this multiple of ours.
+MOST_MEMORY = 2.0  # GiB, for the whole conversion
+# Largest allowed or smallest required CPU time, as a multiple of fashionkit's.
 TARGETS = {"wc -l": ("<=", 4.0), "polars split": (">=", 20.0), "Python line loop": (">=", 50.0)}
 
 
@@ -42,7 +42,7 @@ _SILENT = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 
 
 def main() -> None:
-    """Run everything and print one table."""
+    """Run all benchmarks and print one table."""
     if sys.argv[1:2] == ["--worker"]:
         worker(sys.argv[2], Path(sys.argv[3]))
         return
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def measure(raw: Path, excerpt: Path, scale: float) -> dict[str, float]:
-    """CPU seconds of every method, one after the other."""
+    """Measure the CPU seconds of every method, one after the other."""
     path = raw / "Anno_coarse/list_attr_img.txt"
     seconds = {"wc -l": cpu_of(["wc", "-l", str(path)])[0]}
     answers = {
@@ -83,7 +83,7 @@ def measure(raw: Path, excerpt: Path, scale: float) -> dict[str, float]:
 
 
 def print_table(rounds: list[dict[str, float]], num_rows: int, peer_rows: int) -> bool:
-    """Median CPU seconds and the median of the ratios within the rounds; True when an aim is missed."""
+    """Print median CPU seconds and median ratios within rounds; return True if a target is missed."""
     missed = False
     print(f"{num_rows} rows x {NUM_ATTRIBUTES} values; peers on {peer_rows} rows, scaled up; {len(rounds)} rounds")
     print(f"{'method':18} {'CPU s':>8} {'/ ours':>8} {'range':>15}  target")
@@ -105,7 +105,7 @@ def print_table(rounds: list[dict[str, float]], num_rows: int, peer_rows: int) -
 
 
 def print_conversion(raw: Path, out: Path, num_rows: int) -> bool:
-    """Time and memory of the whole conversion; True when it takes 2 GiB or more."""
+    """Print time and memory of the whole conversion; return True if it takes 2 GiB or more."""
     command = [
         str(Path(sys.executable).with_name("fprep")),
         "convert",
@@ -128,7 +128,7 @@ def print_conversion(raw: Path, out: Path, num_rows: int) -> bool:
 
 
 def cpu_of(command: list[str]) -> tuple[float, int]:
-    """CPU seconds of a command, and its peak memory in KiB."""
+    """Return the CPU seconds of a command, and its peak memory in KiB."""
     process = os.posix_spawn(shutil.which(command[0]) or command[0], command, os.environ, file_actions=_SILENT)
     _, status, usage = os.wait4(process, 0)
     assert status == 0, f"{command} failed"
@@ -136,13 +136,13 @@ def cpu_of(command: list[str]) -> tuple[float, int]:
 
 
 def run_worker(name: str, raw: Path) -> dict[str, Any]:
-    """Run one parser in a process of its own."""
+    """Run one parser in its own process."""
     command = [sys.executable, __file__, "--worker", name, str(raw)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def worker(name: str, raw: Path) -> None:
-    """In the child: a few rows to have everything imported and warm, then the clock."""
+    """In the child process: warm up on a few rows, then measure."""
     prepare = {"fprep": parse_ours, "polars split": parse_polars, "Python line loop": parse_lines}[name]
     with tempfile.TemporaryDirectory() as scratch:
         write_excerpt(raw, Path(scratch) / "few", 64)
@@ -155,7 +155,7 @@ def worker(name: str, raw: Path) -> None:
 
 
 def parse_ours(raw: Path) -> Callable[[], tuple[int, int, int]]:
-    """The parser of the reader, from the path to columns."""
+    """The parser of the reader, from path to columns."""
     from fprep.raw.folder import RawFolder
     from fprep.readers.deepfashion.attribute_matrix import read_attributes
 
@@ -171,7 +171,7 @@ def parse_ours(raw: Path) -> Callable[[], tuple[int, int, int]]:
 
 
 def parse_polars(raw: Path) -> Callable[[], tuple[int, int, int]]:
-    """Lines split at runs of blanks, values compared in lists."""
+    """Split lines at runs of spaces and compare the values in lists."""
     import polars as pl
 
     def parse() -> tuple[int, int, int]:
@@ -190,7 +190,7 @@ def parse_polars(raw: Path) -> Callable[[], tuple[int, int, int]]:
 
 
 def parse_lines(raw: Path) -> Callable[[], tuple[int, int, int]]:
-    """What the seeds do: split each line, go through its values."""
+    """Split each line and loop over its values."""
 
     def parse() -> tuple[int, int, int]:
         names: list[str] = []
@@ -211,7 +211,7 @@ def parse_lines(raw: Path) -> Callable[[], tuple[int, int, int]]:
 
 
 def write_excerpt(raw: Path, excerpt: Path, peer_rows: int) -> tuple[int, int]:
-    """The first rows of the attribute list; returns the number of rows of the whole and of the excerpt."""
+    """Copy the first rows of the attribute list; return the number of rows of the original and of the excerpt."""
     (excerpt / "Anno_coarse").mkdir(parents=True)
     with (
         open(raw / "Anno_coarse/list_attr_img.txt", "rb") as source,
@@ -225,7 +225,7 @@ def write_excerpt(raw: Path, excerpt: Path, peer_rows: int) -> tuple[int, int]:
 
 
 def write_release(raw: Path, num_rows: int) -> None:
-    """All per-image lists and the partition for `num_rows` images; labels are random, the layout is that of the release."""
+    """Write all per-image lists and the partition for `num_rows` images: original format, random labels."""
     from fschemas.vocabularies import vocabulary
 
     categories = vocabulary("deepfashion-category-50")
@@ -274,7 +274,7 @@ def write_release(raw: Path, num_rows: int) -> None:
 
 
 def write_vocabularies(folder: Path) -> None:
-    """The lists of the 50 categories and the 1,000 attributes."""
+    """Write the lists of the 50 categories and the 1,000 attributes."""
     from fschemas.vocabularies import vocabulary
 
     for name, stem, width, types in (
@@ -289,7 +289,7 @@ def write_vocabularies(folder: Path) -> None:
 
 
 def write_list(path: Path, header: str, names: list[str], values: Iterator[str]) -> None:
-    """Count, header, padded paths and values."""
+    """Write count, header, padded paths and values."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         file.write(f"{len(names)}\n{'image_name':<70} {header}\n")
@@ -297,7 +297,7 @@ def write_list(path: Path, header: str, names: list[str], values: Iterator[str])
 
 
 def write_attributes(path: Path, names: list[str], generator: np.random.Generator) -> None:
-    """The list of attribute values, each in two places behind a blank."""
+    """Write the list of attribute values, each right-aligned in two characters after a space."""
     empty = np.frombuffer(b" -1" * NUM_ATTRIBUTES + b"\n", np.uint8)
     with open(path, "wb") as file:
         file.write(f"{len(names)}\n{'image_name':<70} attribute_labels\n".encode())

@@ -1,9 +1,10 @@
-"""Image checks of `fprep convert` against a bare decode loop over the same files: images per CPU-second, as ratios.
+"""Image checks of `fprep convert` compared with a bare decode loop over the same files.
 
     python benchmarks/images.py [--images 2000] [--rounds 3]
 
-The bare loop opens, reads and decodes with simplejpeg, and does nothing else. A full check decodes too, and looks at
-header, end, size, mode, orientation and digest; a header check does all but decode. One process each, interleaved.
+The bare loop only opens, reads and decodes with simplejpeg. A full check also decodes, and checks header, end of file,
+size, mode, orientation and digest; a header check does all of this except decoding. One process each, interleaved;
+results are ratios of images per CPU-second.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pathlib import Path
 
 from fschemas.cores import let_waiting_threads_sleep
 
-let_waiting_threads_sleep()  # before torch or another library loads OpenMP; also for what is started from here
+let_waiting_threads_sleep()  # before torch or another library loads OpenMP; inherited by child processes
 
 AIMS = {"full check": 0.8, "header check": 10.0}
 SIZES = {"512 px": None, "300 px": 300}
 
 
 def prepare(folder: Path, images: int) -> dict[str, list[str]]:
-    """Synthetic garments of 512 pixels and a copy of 300, as plain files; names relative to the folder."""
+    """Write synthetic garments at 512 pixels and copies at 300, as plain files; return names relative to the folder."""
     import cv2
 
     from fprep.synthetic.command import find_sample
@@ -44,7 +45,7 @@ def prepare(folder: Path, images: int) -> dict[str, list[str]]:
 
 
 def loops(root: Path) -> dict[str, Callable[[str], object]]:
-    """One function of a file name per contestant."""
+    """Return one function of a file name per method."""
     import simplejpeg
 
     from fprep.images.check import check_image
@@ -61,7 +62,7 @@ def loops(root: Path) -> dict[str, Callable[[str], object]]:
 
 
 def rate(work: Callable[[str], object], names: list[str]) -> float:
-    """Images per CPU-second."""
+    """Measure images per CPU-second."""
     start = time.process_time()
     for name in names:
         work(name)

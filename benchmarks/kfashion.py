@@ -1,13 +1,15 @@
-"""Reading K-Fashion labels against `open` + `json.load`: files per CPU-second as ratios, in one interleaved run.
+"""Reading K-Fashion labels compared with `open` + `json.load`, in files per CPU-second.
 
     python benchmarks/kfashion.py [--files 6000] [--rounds 5] [--workers 2] [--convert]
 
-The files are generated like those of the release: compact JSON of 4.8 KB in the middle, one to three garments with labels and polygons
-of up to 100 points, whose keys stand in the order of a Java HashMap. `open` + `json.load` only parses; the reader goes on to
-checked Arrow columns (boxes, labels as ids, unknown ids, styles), with polygons or without (`--map polygons=no`). A loop that
-makes the same columns of `json.load` in the plain way is beside it. CPU time of one process, all contestants in each round;
-the median of the rounds' ratios is evaluated, and a missed aim is exit code 1. `os.read` + orjson is a bound: it stops where
-the reader begins. With `--convert` also the wall time and the memory of a whole `fprep convert --check-images none`.
+The generated files resemble the release: compact JSON with a median of 4.8 KB, one to three garments with labels and
+polygons of up to 100 points, keys in the order of a Java HashMap. `open` + `json.load` only parses; the reader also
+builds validated Arrow columns (boxes, label ids, unknown ids, styles), with or without polygons (`--map polygons=no`).
+A straightforward loop that builds the same columns from `json.load` is included, and `os.read` + orjson as a bound: it
+stops where the reader begins.
+
+All methods run in each round, in one process. The median of the ratios within rounds counts, and a missed target is
+exit code 1. `--convert` also measures wall time and memory of a whole `fprep convert --check-images none`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from fprep.readers.kfashion.documents import Task, read_task
 from fprep.readers.kfashion.labels import ATTRIBUTES, PARTS, STYLES
 from fschemas.cores import let_waiting_threads_sleep
 
-let_waiting_threads_sleep()  # before torch or another library loads OpenMP; also for what is started from here
+let_waiting_threads_sleep()  # before torch or another library loads OpenMP; inherited by child processes
 
 AIMS = {"fprep kfashion": 3.0, "fprep kfashion, polygons=no": 3.0}
 BASE = "open + json.load"
@@ -45,7 +47,7 @@ LISTS = ("소재", "프린트", "디테일")
 
 @functools.cache
 def key_order(points: int) -> tuple[str, ...]:
-    """Keys of a polygon in the order in which a Java HashMap gives them."""
+    """Keys of a polygon in the iteration order of a Java HashMap."""
     keys = [f"{axis}좌표{point}" for point in range(1, points + 1) for axis in "XY"]
     capacity = 16
     while 0.75 * capacity < len(keys):
@@ -59,7 +61,7 @@ def key_order(points: int) -> tuple[str, ...]:
 
 
 def draw_record(number: int, draw: random.Random) -> bytes:
-    """One file of the release."""
+    """Generate one file of the release."""
     parts = draw.sample(PARTS, draw.choice((1, 1, 2, 2, 2, 3)))
     rects: dict[str, Any] = {part: [{}] for part in PARTS}
     polygons: dict[str, Any] = {part: [{}] for part in PARTS}
@@ -96,7 +98,7 @@ def draw_labels(part: str, draw: random.Random) -> dict[str, Any]:
 
 
 def shorten(value: float) -> float:
-    """Six digits, as the release has them."""
+    """Round to six digits, as in the release."""
     return float(f"{value:.6g}")
 
 
@@ -114,7 +116,7 @@ def load_fast(folder: str, names: list[str]) -> None:
 
 
 def plain_loop(folder: str, names: list[str]) -> None:
-    """The columns of the reader, as one writes them down first: no checks, no spellings, no unknown ids."""
+    """Build the columns of the reader in a straightforward way: no validation, no spelling variants, no unknown ids."""
     ids = ATTRIBUTES.ids
     rows: list[Any] = []
     for name in names:
@@ -146,7 +148,7 @@ def reader(folder: str, names: list[str], *, polygons: bool) -> None:
 
 
 def measure(runs: dict[str, Callable[[str, list[str]], None]], folder: Path, rounds: int) -> list[dict[str, float]]:
-    """CPU-microseconds per file of each run, round by round."""
+    """Measure the CPU microseconds per file of each method in each round."""
     names = sorted(os.listdir(folder))
     found: list[dict[str, float]] = []
     for _ in range(rounds + 1):
@@ -155,11 +157,11 @@ def measure(runs: dict[str, Callable[[str, list[str]], None]], folder: Path, rou
             start = time.process_time()
             run(str(folder), names)
             found[-1][name] = (time.process_time() - start) / len(names) * 1e6
-    return found[1:]  # the first round has warmed up
+    return found[1:]  # the first round warms up
 
 
 def print_table(rounds: list[dict[str, float]]) -> bool:
-    """Medians of the rounds, and of the ratios within them; True when an aim is missed."""
+    """Print medians of the rounds and of the ratios within them; return True if a target is missed."""
     missed = False
     print(f"{'':30}  us CPU a file  files a CPU-second  times {BASE} (lowest, highest)")
     for name in rounds[0]:

@@ -1,10 +1,10 @@
-"""Threads that wait asleep against threads that spin: the same training steps, idle and beside one busy process.
+"""OpenMP threads that sleep while waiting compared with threads that spin, idle and under load.
 
     python benchmarks/openmp.py SHARDS [--task category] [--profile tiny] [--steps 20] [--workers 1]
 
-`spin` is what torch and OpenMP do unless told otherwise (a thread on every core, which spins while it waits), `sleep` what `ftrain`
-asks for (a thread on every core that the data workers leave, which sleeps). Start-up is taken out: it is measured by runs of
-one step. CPU time is that of the whole process tree. The load of the machine is printed, as it decides what wall time says.
+`spin` is the default of torch and OpenMP (one thread per core, spinning while it waits), `sleep` the setting of
+`ftrain` (one sleeping thread per core that the data workers leave free). Start-up time, measured by one-step runs, is
+subtracted. CPU time is that of the whole process tree. The load average is printed, because wall time depends on it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from fschemas.cores import available_cores, let_waiting_threads_sleep
 
-# KMP_BLOCKTIME is Intel's default here and nothing to GNU's OpenMP: a choice that keeps `ftrain` from making its own.
+# 200 is Intel's default for KMP_BLOCKTIME, and GNU's OpenMP ignores it; setting it disables the policy of `ftrain`.
 POLICIES = {"spin": {"KMP_BLOCKTIME": "200"}, "sleep": {}}
 OURS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
 BUSY = "while True: pass"
@@ -54,7 +54,7 @@ def main() -> None:
 
 @contextmanager
 def busy_process(*, asked: bool) -> Iterator[None]:
-    """One process that computes all the time, if it is asked for."""
+    """Run a busy process in the background, if asked for."""
     process = subprocess.Popen([sys.executable, "-c", BUSY]) if asked else None
     try:
         yield
@@ -65,7 +65,7 @@ def busy_process(*, asked: bool) -> Iterator[None]:
 
 
 def measured(arguments: argparse.Namespace, policy: dict[str, str], steps: int) -> tuple[float, float]:
-    """CPU and wall seconds of a training of so many steps."""
+    """Measure the CPU and wall seconds of a training run of `steps` steps."""
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     with tempfile.TemporaryDirectory() as folder:
         words = [

@@ -1,16 +1,17 @@
-"""Search among 139,709 embeddings of 512 numbers: exact against the seed's way, and approximate against exact, in one run.
+"""Search among 139,709 embeddings of 512 dimensions: exact against scipy, and approximate against exact, in one run.
 
     python benchmarks/retrieval.py [--rows 139709] [--rounds 7] [--kinds hnsw,ivf] [--index FOLDER]
 
-Three sets of vectors: embeddings as a trained network makes them (categories, items and several views of each, more variance
-along few axes), those of a real index (`--index`, tiled between neighbors where it is smaller), and random directions without
-any structure, where no index can gain much at a high recall. Queries are views that no index has seen. Everything runs on one
-thread and in interleaved rounds; figures are CPU milliseconds per query, and ratios are taken within a round. `dimension` is
-the intrinsic one around the queries (Levina and Bickel, NIPS 2004): the lower, the easier for an index.
+Three sets of vectors: embeddings like those of a trained network (categories, items and several views of each, with
+most variance along few components), those of a real index (`--index`, interpolated between neighbors if it is smaller),
+and random directions without structure, for which no index can gain much at high recall. Queries are views that are not
+indexed. Everything runs on one thread in interleaved rounds; times are CPU milliseconds per query, and ratios are taken
+within a round. `dimension` is the intrinsic dimension around the queries (Levina and Bickel, NIPS 2004); the lower it
+is, the easier the search.
 
-The seed's way is scipy's `cdist` in double precision and a sort, on features that it kept in single precision: `cdist` converts
-them at each call. `cdist, ready` is the same on features that were converted before, which takes twice the memory. Exact search
-reads every feature once and can be no faster than the memory is: next to it, that row shows what better conversion alone brings.
+The reference is scipy's `cdist` in double precision followed by a sort, on features in single precision, which `cdist`
+converts on each call. `cdist, ready` uses features converted in advance, at twice the memory. Exact search reads every
+feature once and is bound by memory bandwidth; that row shows how much of the gain comes from avoiding the conversion.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 from fschemas.cores import let_waiting_threads_sleep
 
-let_waiting_threads_sleep()  # before torch or another library loads OpenMP; also for what is started from here
+let_waiting_threads_sleep()  # before torch or another library loads OpenMP; inherited by child processes
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 DIMS, TOP, RECALL, SEED = 512, 20, 0.98, 0
@@ -35,8 +36,8 @@ AIMS = {"one query": 4.0, "batch of 100": 15.0, "approximate": 50.0}
 
 
 def main() -> None:
-    """Run everything on one thread."""
-    if any(os.environ.get(name) != "1" for name in THREADS):  # BLAS reads them when it is loaded
+    """Run all benchmarks on one thread."""
+    if any(os.environ.get(name) != "1" for name in THREADS):  # BLAS reads them on loading
         os.environ.update(dict.fromkeys(THREADS, "1"))
         os.execv(sys.executable, [sys.executable, *sys.argv])
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -54,13 +55,13 @@ def main() -> None:
     if not options.no_random:
         sets["random"] = lambda: unclustered(options.rows)
     for name, make in sets.items():
-        some = kinds[-1:] if name == "random" else kinds  # a graph of random vectors takes minutes to say the same
+        some = kinds[-1:] if name == "random" else kinds  # a graph of random vectors takes minutes, to the same effect
         missed |= measure(name, *make(), some, options.rounds)
     sys.exit(1 if missed else 0)
 
 
 def measure(name: str, gallery: Any, queries: Any, kinds: list[str], rounds: int) -> bool:
-    """Build, time and evaluate one set of vectors; True when an aim is missed."""
+    """Build, time and evaluate one set of vectors; return True if a target is missed."""
     import numpy as np
 
     from ftrain.metrics.exact_search import ExactSearch, Features, Similarity
@@ -89,7 +90,7 @@ def measure(name: str, gallery: Any, queries: Any, kinds: list[str], rounds: int
         methods[kind] = lambda search=search: [search.search(asked[n : n + 1], similarity, TOP) for n in range(SINGLES)]
         methods[f"{kind}, batch"] = lambda search=search: search.search(asked[:BATCH], similarity, TOP)
     counts = {method: BATCH if "batch" in method else SINGLES if method in searches else 1 for method in methods}
-    for call in methods.values():  # memory touched for the first time costs more than the search
+    for call in methods.values():  # the first access to memory costs more than the search
         call()
     seconds = [{method: timed(call) / counts[method] for method, call in methods.items()} for _ in range(rounds)]
     recalls = {"seed": share_found(seeds_answers(queries, wide), truth.rows), "exact": 1.0}
@@ -99,7 +100,7 @@ def measure(name: str, gallery: Any, queries: Any, kinds: list[str], rounds: int
 
 
 def report(name: str, rounds: list[dict[str, float]], recalls: dict[str, float], kinds: list[str]) -> bool:
-    """Print one table; True when an aim is missed. Random vectors have no aim."""
+    """Print one table; return True if a target is missed. Random vectors have no target."""
     missed = False
     print(
         f"  {'':16s}{'ms a query':>11s}  {'recall@20':>9s}  ratio (median, lowest to highest of {len(rounds)} rounds)"
@@ -133,7 +134,7 @@ def report(name: str, rounds: list[dict[str, float]], recalls: dict[str, float],
 
 
 def seeds_way(queries: Any, gallery: Any) -> Any:
-    """All distances in double precision, then a full sort."""
+    """Compute all distances in double precision, then sort them fully."""
     import numpy as np
     from scipy.spatial.distance import cdist
 
@@ -141,28 +142,28 @@ def seeds_way(queries: Any, gallery: Any) -> Any:
 
 
 def seeds_answers(queries: Any, gallery: Any) -> Any:
-    """Answers to the first queries, to compare exact search with."""
+    """Results for the first queries, for comparison with exact search."""
     import numpy as np
 
     return np.concatenate([seeds_way(queries[n : n + 1], gallery) for n in range(50)])
 
 
 def share_found(theirs: Any, ours: Any) -> float:
-    """Share of ours among theirs."""
+    """Share of `ours` that is among `theirs`."""
     import numpy as np
 
     return float(np.mean([len(np.intersect1d(a, b)) / TOP for a, b in zip(theirs, ours, strict=False)]))
 
 
 def timed(call: Callable[[], object]) -> float:
-    """CPU seconds of a call."""
+    """Measure the CPU seconds of a call."""
     start = time.process_time()
     call()
     return time.process_time() - start
 
 
 def intrinsic_dimension(cosines: Any) -> float:
-    """Maximum likelihood from the distances of the first 20 neighbors (Levina and Bickel, with MacKay's mean of inverses)."""
+    """Maximum likelihood estimate from the first 20 neighbors (Levina and Bickel, with MacKay's mean of inverses)."""
     import numpy as np
 
     distances = np.sqrt(np.maximum(2 - 2 * cosines, 1e-12))
@@ -170,11 +171,11 @@ def intrinsic_dimension(cosines: Any) -> float:
 
 
 def clustered(rows: int) -> tuple[Any, Any]:
-    """Embeddings like those of a trained network, and views of the same items that are not among them.
+    """Generate embeddings like those of a trained network, and held-out views of the same items as queries.
 
-    50 categories of unequal size; 2 to 40 views an item (7 on average, as in DeepFashion's in-shop set); categories, items and
-    views spread along the same axes, whose variance falls as rank to the power -1.5; a view is half as far from its item as an
-    item is from its category.
+    50 categories of unequal size; 2 to 40 views per item (7 on average, as in DeepFashion In-shop). Categories, items
+    and views vary along the same components, with variance proportional to rank to the power -1.5. A view is half as
+    far from its item as an item is from its category.
     """
     import numpy as np
 
@@ -195,7 +196,7 @@ def clustered(rows: int) -> tuple[Any, Any]:
 
 
 def unclustered(rows: int) -> tuple[Any, Any]:
-    """Directions without structure."""
+    """Generate directions without structure."""
     import numpy as np
 
     generator = np.random.default_rng(SEED)
@@ -204,10 +205,10 @@ def unclustered(rows: int) -> tuple[Any, Any]:
 
 
 def tiled(folder: Path, rows: int) -> tuple[Any, Any]:
-    """The embeddings of an index, of which 1,000 are held out as queries.
+    """Load the embeddings of an index and hold out 1,000 of them as queries.
 
-    Where there are fewer than `rows`, each is joined by points between it and five of its ten nearest, which stay where the network
-    puts images and are no copies; queries are then such points too.
+    If there are fewer than `rows`, points between each embedding and five of its ten nearest neighbors are added. They
+    are not copies but stay on the manifold of the embeddings; the queries are then such points too.
     """
     import numpy as np
 
@@ -229,7 +230,7 @@ def tiled(folder: Path, rows: int) -> tuple[Any, Any]:
 
 
 def unit(vectors: Any) -> Any:
-    """Of length 1, in place."""
+    """Normalize to length 1, in place."""
     import numpy as np
 
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

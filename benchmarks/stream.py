@@ -1,12 +1,12 @@
-"""What an image costs the data workers of each task: its encoder as the commands run it, bare decoding, the same recipe in albumentations.
+"""CPU cost of an image in the data workers of each task, compared with decoding and albumentations.
 
     python benchmarks/stream.py [--profile full] [--images 200] [--rounds 5] [--shards keypoints=SET ...]
 
-The encoder is the one that `ftrain TASK` hands to its workers, with the settings of the profile: it decodes a JPEG, moves the image
-and its landmarks or box by one random matrix, and changes the colors. albumentations gets the same decoded size, ranges and
-output (uint8, the points moved). Everything runs in one process on one thread; the three take turns on each image, so that a
-busy machine slows all of them alike. The figures are CPU time. Without `--shards` the images are synthetic garments of the size
-that the data set has; photographs compress differently.
+The encoder is the one used by `ftrain TASK`, with the settings of the profile: it decodes a JPEG, warps the image and
+its landmarks or box by one random matrix, and jitters the colors. albumentations gets the same decoded size, ranges and
+output (uint8, transformed landmarks). Everything runs in one process on one thread, and the three methods alternate on
+each image, so a busy machine slows all of them equally. Results are CPU time. Without `--shards`, the images are
+synthetic garments of the data set's image size; real photos compress differently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from fschemas.cores import let_waiting_threads_sleep
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-let_waiting_threads_sleep()  # before anything brings torch
+let_waiting_threads_sleep()  # before torch is imported
 DATASETS = {
     "keypoints": "fashionai-keypoints", "category": "deepfashion-category", "fashionnet": "deepfashion-category",
     "retrieval": "deepfashion-inshop", "style": "kfashion",
@@ -32,7 +32,7 @@ DATASETS = {
 
 
 def prepare(folder: Path, dataset: str, images: int) -> Path:
-    """A shard set of synthetic garments in their original bytes."""
+    """Write a shard set of synthetic garments with their original bytes."""
     from fprep.convert.command import convert
     from fprep.shard.command import shard
     from fprep.synthetic.command import find_sample
@@ -45,7 +45,7 @@ def prepare(folder: Path, dataset: str, images: int) -> Path:
 
 
 def recipe(config: Any, has_points: bool) -> Callable[[bytes, dict[str, Any]], Any]:
-    """The view of a task in albumentations: the long side fits a gray square; rotation, zoom, shift, flip and color as configured."""
+    """The view of a task in albumentations: letterbox, then rotation, scale, shift, flip and color as configured."""
     import albumentations as A
     import cv2
     import numpy as np
@@ -74,7 +74,7 @@ def recipe(config: Any, has_points: bool) -> Callable[[bytes, dict[str, Any]], A
 
 
 def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int) -> dict[str, list[float]]:
-    """Microseconds of CPU per image, of each round, for the encoder, bare decoding and albumentations."""
+    """Measure CPU microseconds per image in each round, for the encoder, bare decoding and albumentations."""
     import cv2
     import numpy as np
     import simplejpeg
@@ -92,7 +92,7 @@ def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int
     rows = opened.rows("train")[:images]
     weights = [
         name for name in find_task(task_name).Config.model_fields if name.endswith("weights")
-    ]  # the network is not asked
+    ]  # the network is not needed
     config = load_config(task_name, None, profile, [f"model.{name}=none" for name in weights])
     task = build_task(config, {**opened.metadata, "names": names_to_learn(config, opened)})
     samples = [RawSample(int(row), *opened.read(int(row))) for row in rows]
@@ -103,7 +103,7 @@ def measure(task_name: str, profile: str, shards: Path, images: int, rounds: int
         "albumentations": lambda sample, _: theirs(sample.image, sample.annotation),
     }
     found: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):  # the first one warms up
+    for number in range(rounds + 1):  # the first round warms up
         spent = dict.fromkeys(ways, 0.0)
         for position, sample in enumerate(samples):
             for name, way in ways.items():

@@ -1,4 +1,4 @@
-"""What a trained run says of images: `python examples/predict.py RUN IMAGE...`."""
+"""Predict images with a trained run: `python examples/predict.py RUN IMAGE...`."""
 
 import sys
 
@@ -13,7 +13,7 @@ model = ftrain.load(run)
 for answer in model.predict(images):
     print(answer)
 
-# Pillow images and arrays are answered for in the same way.
+# Pillow images and arrays work in the same way.
 photo = Image.open(images[0]).convert("RGB")
 flipped = np.asarray(photo)[:, ::-1]
 for answer in model.predict([photo, flipped]):

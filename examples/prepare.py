@@ -1,6 +1,7 @@
 """From a raw folder to shards: `python examples/prepare.py fashionai-keypoints RAW OUT`.
 
-`fprep readers` lists the data sets; `fprep sample fashionai-keypoints RAW --num-images 200` writes a synthetic one to try it with.
+`fprep readers` lists the data sets; `fprep sample fashionai-keypoints RAW --num-images 200` writes a synthetic one to
+try.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""A training loop of your own over a shard set: `python examples/train_loop.py SHARDS`.
+"""A custom training loop over a shard set: `python examples/train_loop.py SHARDS`.
 
-A small convolutional network learns the garment (`garment` of the annotation) from whole images. Order and augmentation are those of
-`seed` and position alone, so another number of workers gives the same batches.
+A small convolutional network learns the garment (`garment` of the annotation) from whole images. Order and augmentation
+depend on `seed` and position only, so the batches are the same for any number of workers.
 """
 
 import argparse
@@ -18,7 +18,7 @@ SIDE = 64  # pixels
 
 
 class Encode:
-    """A sample as the network takes it: `image` uint8 3, SIDE, SIDE and `label` int64. It runs in the workers."""
+    """Encode a sample in a data worker: `image` uint8 3, SIDE, SIDE and `label` int64."""
 
     def __init__(self, classes: list[str]) -> None:
         self.classes = classes
@@ -52,7 +52,7 @@ def main() -> None:
         for width in (16, 32, 64)
     ]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(len(classes)))
-    model(torch.zeros(2, 3, SIDE, SIDE))  # the lazy layers get their sizes
+    model(torch.zeros(2, 3, SIDE, SIDE))  # initializes the lazy layers
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for epoch in range(options.epochs):
         training.set_epoch(epoch)

@@ -185,9 +185,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _mean_of_groups(weights: FloatArray, outcomes: IntArray) -> FloatArray:
-    """Mean accuracy over the groups evaluated in each resample: R; `weights` R, M, `outcomes` M, G as in
-    `group_accuracy`.
-    """
+    """Mean accuracy R over the groups evaluated in each resample (`weights` R, M; `outcomes` M, G)."""
     evaluated, right = weights @ (outcomes > 0), weights @ (outcomes == 2)
     accuracy = np.where(evaluated > 0, right / np.maximum(evaluated, 1.0), 0.0)
     return accuracy.sum(axis=1) / np.maximum((evaluated > 0).sum(axis=1), 1)

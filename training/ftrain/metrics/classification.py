@@ -178,9 +178,7 @@ def dominance(predicted: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> 
 
 
 def _macro_f1(weights: FloatArray, kinds: IntArray) -> FloatArray:
-    """Mean F1 over the classes that occur as labels: R; `weights` R, M counts the pairs `kinds` M, 2 (label,
-    prediction).
-    """
+    """Mean F1 R over the classes with labels; `weights` R, M counts the pairs `kinds` M, 2 (label, prediction)."""
     num_classes = int(kinds.max()) + 1
     right = kinds[:, 0] == kinds[:, 1]
     occurring, answered = (_sums_by_class(weights, kinds[:, side], num_classes) for side in (0, 1))

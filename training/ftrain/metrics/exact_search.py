@@ -118,9 +118,7 @@ class Similarity:
         return -np.sqrt(np.einsum("nd,nd->n", wide, wide))
 
     def decide(self, gallery: Features, queries: Features, shortlists: list[np.ndarray], top: int) -> Found:
-        """Rank each query's short list (sorted rows, at least `top` of them) in double precision and keep the best
-        `top`.
-        """
+        """Rank each query's short list (sorted rows, at least `top`) in double precision and keep the best `top`."""
         found = Found(*(np.zeros((len(queries), top), kind) for kind in (np.int64, np.float64, np.float64, np.float64)))
         for number, rows in enumerate(shortlists):
             deep, color = self.pairs(gallery, queries, number, rows)
@@ -186,8 +184,9 @@ class ExactSearch:
     def _negative_squares(
         self, products: np.ndarray | torch.Tensor, mine: np.ndarray, theirs: np.ndarray
     ) -> np.ndarray | torch.Tensor:
-        """Convert products B, N to negative squared distances in place, at most 0; squared lengths `mine` B and
-        `theirs` N.
+        """Convert products B, N to negative squared distances in place, at most 0.
+
+        `mine` B and `theirs` N are squared lengths.
         """
         if isinstance(products, torch.Tensor):
             lengths = torch.from_numpy(theirs).to(products.device), torch.from_numpy(mine[:, None]).to(products.device)
@@ -198,9 +197,7 @@ class ExactSearch:
         return np.minimum(products, 0, out=products)
 
     def _above(self, scores: np.ndarray | torch.Tensor, top: int, slack: float) -> list[np.ndarray]:
-        """Return, for each query, the sorted rows that may be among the best `top` (at least `top` of them); `scores`
-        is B, N.
-        """
+        """Return, for each row of `scores` B, N, the sorted columns that may be among the best `top`."""
         if isinstance(scores, torch.Tensor):
             bounds = scores.topk(top, dim=1).values[:, -1:] - slack
             return [torch.nonzero(row >= bound)[:, 0].cpu().numpy() for row, bound in zip(scores, bounds, strict=True)]

@@ -171,8 +171,9 @@ def metric_lines(
     baseline_name: str,
     title: str = "metric",
 ) -> Iterator[str]:
-    """Format a block of a text table: a heading, then metrics of the model (with intervals, if any) next to the
-    baseline.
+    """Format a block of a text table: a heading, then metrics of the model and of the baseline.
+
+    Metrics with `_low` and `_high` are shown with their interval.
     """
     shown = [name for name in names if isinstance(model.get(name), float) and np.isfinite(model[name])]
     if shown:

@@ -136,9 +136,7 @@ def _slices(study: _Study) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _collapse(study: _Study) -> dict[str, Any]:
-    """Check whether the predictions barely vary: compare their spread over images, relative to image size, with the
-    truth's.
-    """
+    """Check whether the predictions barely vary over images, compared with the ground truth."""
     results, counted = study.evaluated.results, study.model.counted
     enough = counted.sum(axis=0) >= _LEAST_FOR_SPREAD
     if not enough.any():

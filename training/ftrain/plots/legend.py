@@ -32,8 +32,9 @@ class Entry:
 
 
 class Head:
-    """Text above the images of a sheet, `width` inches wide with a margin of `left` inches; `height` is known before
-    drawing.
+    """Text above the images of a sheet, `width` inches wide with a margin of `left` inches.
+
+    `height` in inches is known before drawing.
     """
 
     def __init__(self, title: str, subtitle: str, entries: Sequence[Entry], width: float, left: float) -> None:

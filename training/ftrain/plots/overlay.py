@@ -21,8 +21,9 @@ Color = tuple[int, int, int]
 
 
 def side_color(landmarks: LandmarkSet, point: int) -> str:
-    """Color of a landmark: one per side of the garment, and one for landmarks without counterpart, as in fprep's
-    reports.
+    """Color of a landmark by side of the garment, as in fprep's reports.
+
+    Landmarks without counterpart have a third color. Predictions with swapped sides are thus easy to see.
 
     Predictions with swapped sides are thus easy to see.
     """

@@ -131,9 +131,7 @@ def shortened(text: str, letters: int = 36) -> str:
 
 
 def draw_head(figure: Figure, title: str, subtitle: str) -> None:
-    """Draw the title and subtitle of a plot with constrained layout; the subtitle is wrapped to the width of the
-    figure.
-    """
+    """Draw the title and subtitle of a plot with constrained layout; the subtitle is wrapped to the figure."""
     lines = textwrap.wrap(subtitle, max(20, int(figure.get_figwidth() * 0.96 / _LETTER))) or [""]
     figure.suptitle(title + "\n" * len(lines), x=0.02, ha="left", size=12.5, weight="bold")
     place = 1 - 0.37 / figure.get_figheight()

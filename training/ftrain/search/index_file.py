@@ -56,8 +56,7 @@ class IndexFolder:
 
     @classmethod
     def open(cls, path: Path, *, digests: bool = True) -> IndexFolder:
-        """Open and verify an index; without `digests`, only sizes are checked, which saves reading it once (0.2 s per
-        300 MB).
+        """Open and verify an index; without `digests`, check sizes only, which saves 0.2 s per 300 MB.
 
         Raises `UsageError` if there is no complete index, and `IntegrityError` if a file does not match index.json.
         """
@@ -93,9 +92,7 @@ class IndexFolder:
         return None if stored is None else Approximation.from_json(stored)
 
     def searcher(self, device: Any = None) -> ExactSearch | ApproximateSearch:
-        """Return the search for which the index was built; raises `EnvironmentProblem` if it needs faiss and faiss is
-        missing.
-        """
+        """Return the search for which the index was built; raises `EnvironmentProblem` if it lacks faiss."""
         approximation = self.approximation
         if approximation is None:
             return ExactSearch(self.features, device)
@@ -114,8 +111,9 @@ def write_index(
     note: dict[str, Any],
     approximate: ApproximateSearch | None = None,
 ) -> dict[str, Any]:
-    """Publish an index, replacing an existing one, and return the content of index.json. Call it within
-    `exclusive(path)`.
+    """Publish an index, replacing an existing one, and return the content of index.json.
+
+    Call it within `exclusive(path)`.
 
     `note` is the provenance. The same values give the same bytes.
     """

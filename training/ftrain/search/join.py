@@ -48,8 +48,7 @@ def join_runs(
     device: str = "auto",
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Join runs into the run folder `out`; return its `dimensions` and the number of `runs`, `parts` and training
-    `images`.
+    """Join runs into the run folder `out`; return `dimensions` and numbers of `runs`, `parts` and training `images`.
 
     One of the runs, a retrieval run, leads: it defines the retrieved items and the training split, from which the means
     and components are estimated. Each retrieval run is joined by its untrained backbone. Raises `UsageError` if no run
@@ -87,9 +86,7 @@ def _check_output(folder: RunFolder) -> None:
 
 
 def _members(runs: Sequence[Path], shards: ShardSet, checkpoint: str) -> tuple[list[Task], list[Member], RunConfig]:
-    """Return the tasks (the leading one first, untrained ones included), their descriptions, and the leader's
-    configuration.
-    """
+    """Return the tasks (leading one first, untrained ones included), their entries, and the leader's configuration."""
     loaded = [RunFolder(run).load(checkpoint)[:2] for run in runs]
     leading = next((number for number, (task, _) in enumerate(loaded) if isinstance(task, Retrieval)), None)
     if leading is None:

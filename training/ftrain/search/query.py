@@ -44,9 +44,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Photo:
-    """A loaded query image: SHA-256, a small copy (uint8 H, W, 3), model inputs, and its color if the index stores
-    colors.
-    """
+    """A loaded query image: SHA-256, thumbnail (uint8 H, W, 3), model inputs, and color feature (None if unused)."""
 
     found: FoundImage
     digest: str

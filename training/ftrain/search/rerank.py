@@ -29,8 +29,9 @@ def rerank_candidates(
     expansion: int = 6,
     share: float = 0.3,
 ) -> Found:
-    """Re-rank the candidates in `found` by the mixed distance of the paper and keep `top`; scores are negative
-    distances.
+    """Re-rank the candidates in `found` by the paper's mixed distance and keep `top`.
+
+    Scores of the result are negative distances.
 
     `neighbors` and `expansion` are k1 and k2 in the paper; `share` is lambda, the weight of the original distance.
     """

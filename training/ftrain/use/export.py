@@ -47,8 +47,9 @@ Format = Literal["onnx", "torch-export"]
 
 
 class Exportable(nn.Module):
-    """A task as a function from a batch of `Task.encode_image` to its predictions, without inputs passed through
-    unchanged.
+    """A task as a function from a batch of `Task.encode_image` to its predictions.
+
+    Inputs that it passes through unchanged are left out.
     """
 
     def __init__(self, task: Task) -> None:

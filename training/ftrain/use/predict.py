@@ -61,10 +61,9 @@ class PredictOptions:
 def predict_images(
     run: Path, images: Sequence[Path], out: Path, options: PredictOptions | None = None
 ) -> list[dict[str, Any]]:
-    """Predict files and folders of images; publish `predictions.jsonl` and `overlays/` in `out`; return the
-    predictions.
+    """Predict files and folders of images; publish `predictions.jsonl` and `overlays/` in `out`.
 
-    An image that cannot be read has the entry {"image", "error"}: see `refuse_broken`. Stale overlays of an earlier
+    Returns the predictions. An unreadable image has the entry {"image", "error"}: see `refuse_broken`. Stale overlays of an earlier
     call are removed from `out`. Raises `UsageError` for a missing path, no images, or a garment unknown to the run.
     """
     out = claim_output(Path(out), "predictions")

@@ -195,8 +195,9 @@ def _measured(task: Task, depth: int) -> tuple[dict[str, int], dict[str, list[li
 
 
 def _of_module(module: nn.Module, place: str, name: str, counts: dict[str, int]) -> dict[str, int]:
-    """Counts of a module and its submodules by name; one that is not called through forward has the sum of its
-    children.
+    """Counts of a module and its submodules by name.
+
+    A module that is not called through forward has the sum of its children.
     """
     found: dict[str, int] = {}
     total = 0
