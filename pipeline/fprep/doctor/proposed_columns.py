@@ -112,9 +112,7 @@ def _label_column(table: OwnTable) -> int | None:
 
 
 def _propose_box(table: OwnTable, *, has_images: bool) -> None:
-    """Propose four columns with conventional names, or one with four numbers per cell, if a form and unit fits all
-    rows.
-    """
+    """Propose four columns with conventional names, or one with four numbers per cell, that fit all rows as boxes."""
     lower = [name.casefold() for name in table.header]
     choices = [([lower.index(name) for name in names], form) for names, form in _BOXES if set(names) <= set(lower)]
     for number, name, _ in _free(table):

@@ -1,6 +1,6 @@
-"""Formats that `fprep export` writes: every module here with a function `write` is one, named after the module.
+"""Export formats of `fprep export`: each module with a function `write` is a format, named after the module.
 
     def write(job: ExportJob, folder: Path) -> None: ...
 
-`fprep.export.job` and `fprep.export.geometry` are what they share.
+They share `fprep.export.job` and `fprep.export.geometry`.
 """

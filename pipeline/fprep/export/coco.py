@@ -1,12 +1,12 @@
-"""COCO: `annotations/<split>.json` with boxes, keypoints, outlines and attributes (Lin et al., Microsoft COCO, ECCV 2014).
+"""COCO: `annotations/<split>.json` with boxes, keypoints, outlines and attributes (Lin et al., ECCV 2014).
 
-Every category has all points of the landmark set, in its order, and the edges that its garment has. `file_name` is the path below
-the raw root. Attributes are as in Fashionpedia (Jia et al., ECCV 2020): a list of their own, and `attribute_ids` of an
-annotation. All ids count from 1. Boxes and outlines count from the corner of the top left pixel, points from its center.
+Every category has all points of the landmark set, in its order, and the edges of its garment. `file_name` is relative
+to the raw root. Attributes follow Fashionpedia (Jia et al., ECCV 2020): a separate list, and `attribute_ids` per
+annotation. All ids start at 1. Boxes and outlines use the corner of the top left pixel as origin, keypoints its center.
 
-`fprep convert coco` makes an equal table of it again: `info.table` states column groups and vocabularies, `labels` of an annotation
-hold the row's other columns (and its box or outlines where those of COCO had to be cut at the border), and `rows` of an image the
-rows that have no annotation, or several.
+The export is lossless: `fprep convert coco` restores an equal table. `info.table` holds column groups and vocabularies,
+`labels` of an annotation the other columns of the row (and its box or outlines if COCO's had to be clipped), and `rows`
+of an image its rows without an annotation or with several.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fprep.export.job import UNLABELLED, ExportJob, compact_json, write_list
 from fschemas.tables import COLUMN_GROUPS
 from fschemas.wording import count
 
-# Column groups that have a place of their own; columns of all others go into "labels" of an annotation, as they are.
+# Column groups with COCO fields of their own; all other columns go unchanged into "labels" of an annotation.
 _SHAPES = {"landmarks", "box", "polygons", "garments", "attributes", "maybe"}
 _IDS = {
     "attributes_positive": "attribute_ids",
@@ -36,7 +36,7 @@ _FROM = {
 
 
 def write(job: ExportJob, folder: Path) -> None:
-    """Write one file a split."""
+    """Write one file per split."""
     job.need_sizes()
     names = class_names(job)
     ids = {name: number for number, name in enumerate(names, 1)}
@@ -88,7 +88,7 @@ def _images(job: ExportJob, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _table(job: ExportJob) -> dict[str, Any]:
-    """What the table states that COCO has no place for."""
+    """Return the metadata of the table that COCO has no field for."""
     named = str(job.metadata.get("table") or "").split("+")
     groups = named if set(named) == set(job.groups) else list(job.groups)
     landmarks = job.landmark_set
@@ -130,7 +130,7 @@ def _annotation(job: ExportJob, instance: Instance, number: int, image_id: int, 
 
 
 def _cut(instance: Instance, value: dict[str, Any]) -> dict[str, Any]:
-    """Box and outlines of the row, where they are not what COCO's fields give back."""
+    """Return box and outlines of the row if they cannot be restored from COCO's fields."""
     x, y, width, height = value["bbox"]
     found: dict[str, Any] = {}
     if instance.box_from == "box" and not _same((x, y, x + width - 1, y + height - 1), instance.source_box):
@@ -145,18 +145,18 @@ def _cut(instance: Instance, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Equal in the precision of a table."""
+    """Whether values are equal in the float32 precision of a table."""
     return bool((np.array(one, np.float32) == np.array(other, np.float32)).all())
 
 
 def _outline(polygon: tuple[float, ...], width: int, height: int) -> list[float]:
-    """Pixel centers become pixel corners, inside the image."""
+    """Convert pixel centers to pixel corners, clipped to the image."""
     sizes = (width, height)
     return [_short(min(max(value + 0.5, 0.0), float(sizes[index % 2]))) for index, value in enumerate(polygon)]
 
 
 def _short(value: float) -> float:
-    """As few digits as give the same place in the precision of a table."""
+    """Round to as few digits as preserve the value in the float32 precision of a table."""
     rounded = round(value, 4)
     return rounded if np.float32(rounded - 0.5) == np.float32(value - 0.5) else value
 

@@ -1,7 +1,7 @@
 """`fprep export`: a table in the format of another tool, published as one folder.
 
-The formats are the modules of `fprep.export`. The same table, images and options give the same bytes. `export.json` in the
-folder says what it was made from, and bears a digest of the folder: exported again, an export that is whole is left as it is.
+The formats are modules of `fprep.export`. The same table, images and options give the same bytes. `export.json` records
+the source and a digest of the folder; an intact export is not written again.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _USED_BY = {"copy": ("yolo-pose",), "include_images": ("hf",), "predictions": ("
 
 
 class Format(Protocol):
-    """What a module of `fprep.export` holds."""
+    """Interface of a format module of `fprep.export`."""
 
     def write(self, job: ExportJob, folder: Path) -> None:
-        """Write everything into the empty `folder`."""
+        """Write the export into the empty `folder`."""
         ...
 
 
 def formats() -> dict[str, Format]:
-    """All formats by name: the modules of `fprep.export` that have a function `write`."""
+    """Return all formats by name: the modules of `fprep.export` with a function `write`."""
     found: dict[str, Format] = {}
     for info in pkgutil.iter_modules(fprep.export.__path__):
         module = importlib.import_module(f"fprep.export.{info.name}")
@@ -50,7 +50,7 @@ def formats() -> dict[str, Format]:
 
 
 def find_format(name: str) -> Format:
-    """The format of that name; raises `UsageError` with the nearest match."""
+    """Return the format of that name. Raises `UsageError` with the nearest match."""
     known = formats()
     if name not in known:
         raise UsageError(f"unknown format {name!r}; {did_you_mean(name, known)}known are {', '.join(known)}")
@@ -62,14 +62,15 @@ def export(
     predictions: bool = False, limit: int | None = None, dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write the table `table` (or the one in that folder) in the format `to` as the folder `out`, and return a summary.
+    """Export `table` (a file or its folder) in the format `to` to the folder `out`, and return a summary.
 
-    `images` replaces the raw root that the table names. `copy` (yolo-pose) copies images instead of linking them,
-    `include_images` (hf) also those whose license does not allow it, `predictions` (label-studio) writes labels as guesses
-    to be corrected. `limit` takes that many rows, evenly spread. `progress(done, total)` counts images.
+    `images` replaces the raw root stored in the table. `copy` (yolo-pose) copies images instead of linking them,
+    `include_images` (hf) includes images that their license does not allow to redistribute, `predictions`
+    (label-studio) writes labels as predictions to be corrected. `limit` is the number of evenly spaced rows.
+    `progress(done, total)` counts images.
 
-    Raises `UsageError` for an unknown format, an option that the format does not have, a table without what the format needs
-    and an `out` that holds something else; `IntegrityError` for a damaged table or an image that changed; `OSError`.
+    Raises `UsageError` for an unknown format, an option or table that the format does not support, and an `out` with
+    other content; `IntegrityError` for a damaged table or a changed image; `OSError`.
     """
     writer = find_format(to)
     options = ExportOptions(copy, include_images, predictions, limit)
@@ -110,7 +111,7 @@ def export(
 
 
 def describe(summary: dict[str, Any], out: Path, *, dry_run: bool) -> str:
-    """The summary in a few lines."""
+    """Return the summary as a few lines of text."""
     splits = ", ".join(f"{count} {split}" for split, count in summary["splits"].items())
     what = f"{summary['dataset']} as {summary['format']}, {count(summary['rows'], 'row')}, images {splits}"
     if summary["unchanged"]:
@@ -123,13 +124,13 @@ def describe(summary: dict[str, Any], out: Path, *, dry_run: bool) -> str:
 
 
 def _receipt(job: ExportJob, to: str) -> dict[str, Any]:
-    """What decides the content; the id is its SHA-256."""
+    """Return everything that determines the content, with its SHA-256 as id."""
     content = {"export": FORMAT, "to": to, "table_sha256": job.source.sha256, "options": asdict(job.options)}
     return {"id": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(), **content}
 
 
 def _existing(out: Path) -> str | None:
-    """The id of the export in a folder; raises `IntegrityError` if one of its files is not as it was written."""
+    """Return the id of the export in a folder. Raises `IntegrityError` if one of its files has changed."""
     if not (out / RECEIPT).exists():
         return None
     again = "remove the folder and run `fprep export` again"
@@ -140,9 +141,9 @@ def _existing(out: Path) -> str | None:
 
 
 def _digest_of(folder: Path) -> str:
-    """The SHA-256 of the names and contents of an export without its receipt; of links the names alone.
+    """Return the SHA-256 of the names and contents of an export (of links: names only), without its receipt.
 
-    What others leave there does not count: hidden files, and the caches of labels that trainers of YOLO make.
+    Files added by others are ignored: hidden files, and label caches of YOLO trainers.
     """
     digest = hashlib.sha256()
     for place, folders, files in os.walk(folder):

@@ -1,8 +1,8 @@
-"""Croissant 1.0 (Akhtar et al., Croissant: A Metadata Format for ML-Ready Datasets, 2024): `croissant.json` and the rows it describes.
+"""Croissant 1.0 (Akhtar et al., 2024): `croissant.json` and the rows it describes.
 
-`table.parquet` holds the rows. Images are described by their path in the original archive and their digest, not included.
-Splits, landmarks and vocabularies are record sets of their own. Columns of nested lists cannot be described in Croissant 1.0; they are
-in the Parquet file only.
+`table.parquet` holds the rows. Images are not included, but described by their digest and their path in the original
+archive. Splits, landmarks and vocabularies are separate record sets. Croissant 1.0 cannot describe columns of nested
+lists, which are in the Parquet file only.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _head(job: ExportJob, digest: str) -> dict[str, Any]:
 
 
 def _fields(job: ExportJob) -> tuple[list[dict[str, Any]], list[str]]:
-    """A field per column of the table, and the columns that cannot be one."""
+    """Return a field per column of the table, and the columns that Croissant cannot describe."""
     fields: list[dict[str, Any]] = []
     left_out: list[str] = []
     for name, kind in job.frame.schema.items():
@@ -131,7 +131,7 @@ def _fields(job: ExportJob) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _side_sets(job: ExportJob) -> list[dict[str, Any]]:
-    """Splits, landmarks and vocabularies, with their values in place."""
+    """Return the record sets of splits, landmarks and vocabularies with inline data."""
     roles = {"train": "cr:TrainingSplit", "val": "cr:ValidationSplit"}
     splits = [{"name": split, "url": roles.get(split, "cr:TestSplit")} for split in job.splits]
     sets = [_inline("splits", "cr:Split", {"name": "sc:Text", "url": "sc:URL"}, splits)]

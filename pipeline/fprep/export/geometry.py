@@ -1,8 +1,8 @@
-"""Boxes, outlines and points of a row as other formats want them.
+"""Boxes, outlines and points of a row in the conventions of other formats.
 
-Two systems of coordinates meet here. In tables the center of the top left pixel is (0, 0) and a box holds its corner pixels. In
-COCO boxes and in normalised coordinates the corner of the top left pixel is (0, 0): half a pixel more, and a box that holds the
-pixels 2 to 4 goes from 2 to 5.
+Two coordinate systems meet here. In tables, the center of the top left pixel is (0, 0) and boxes include their corner
+pixels. In COCO boxes and normalized coordinates, its corner is (0, 0): coordinates are half a pixel larger, and a box
+over the pixels 2 to 4 extends from 2 to 5.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ _MARGIN = 0.1  # of the extent of the points, on each side
 
 @dataclass(frozen=True)
 class Instance:
-    """A garment of an image: its class, its box, its outlines and its points.
+    """A garment of an image: class, box, outlines and points.
 
-    `box` is x1, y1, x2, y2 between pixel corners, inside the image; `box_from` says where it comes from. `source_box` is that of the
-    row, where it has one, and `num_outlines` how many outlines that has, also those of less than three points. `polygons` are x, y,
-    x, y … and `points` (x, y, v) in pixel centers, v as in COCO: 0 not labelled (x = y = 0), 1 labelled but hidden, 2 visible.
+    `box` is (x1, y1, x2, y2) in pixel corners, inside the image; `box_from` is its source. `source_box` is the box of
+    the row, if any. `num_outlines` counts the outlines of the row, including those with fewer than three points.
+    `polygons` are (x, y, x, y, …) and `points` are K x (x, y, v), in pixel centers, with v as in COCO: 0 not labeled (x
+    = y = 0), 1 occluded, 2 visible.
     """
 
     label: str
@@ -38,7 +39,7 @@ class Instance:
 
 
 def class_names(job: ExportJob) -> tuple[str, ...]:
-    """The classes of the table: garments of the landmark set in its own order, parts, categories, or the one class `garment`."""
+    """Return the classes of the table: garments of the landmark set, parts, categories, or just `garment`."""
     if job.landmark_set is not None:
         known = LANDMARK_SETS.get(job.landmark_set["name"])
         return tuple(known.garments if known else job.landmark_set["garments"])
@@ -53,7 +54,7 @@ def class_names(job: ExportJob) -> tuple[str, ...]:
 
 
 def instances(row: dict[str, Any]) -> list[Instance]:
-    """The garments of a row; none where nothing is labelled. The size of the image must be known."""
+    """Return the garments of a row, which may be none. The image size must be known."""
     if row["split"] == UNLABELLED:
         return []
     if "garments" in row:
@@ -69,13 +70,13 @@ def instances(row: dict[str, Any]) -> list[Instance]:
 
 
 def corner_box(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
-    """A box of pixel centers, inclusive, as one between pixel corners, cut off at the border of the image."""
+    """Convert an inclusive box in pixel centers to pixel corners, clipped to the image."""
     x1, y1, x2, y2 = box
     return _inside(x1, width), _inside(y1, height), _inside(x2 + 1, width), _inside(y2 + 1, height)
 
 
 def polygon_area(polygon: Sequence[float]) -> float:
-    """The area of x, y, x, y …: Gauss' formula."""
+    """Return the area of a polygon (x, y, x, y, …) by the shoelace formula."""
     xs, ys = polygon[0::2], polygon[1::2]
     pairs = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
     return abs(sum(x * next_y - next_x * y for x, y, next_x, next_y in pairs)) / 2

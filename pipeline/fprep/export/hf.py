@@ -1,7 +1,7 @@
-"""A folder for the Hugging Face Hub: images with `metadata.jsonl` per split (imagefolder), and README.md, the card.
+"""A folder for the Hugging Face Hub (imagefolder): images with `metadata.jsonl` per split, and the dataset card.
 
-Where the license of the images does not let anybody pass them on, only what we know of them is written, as
-`data/<split>.jsonl`: `source_image` says which image is meant.
+If the license does not allow redistribution of the images, only their annotations are written, to `data/<split>.jsonl`,
+where `source_image` identifies the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fprep.shard.card import dataset_card, landmark_text, license_text, vocabula
 from fschemas.names import output_name
 from fschemas.publish import publish_bytes
 
-_MOST_FILES = 5000  # in a folder: the Hub refuses more than 10,000
+_MOST_FILES = 5000  # per folder; the Hub rejects more than 10,000
 _KNOWN = ("key", "width", "height", "group", "sha256")
 _CONVENTIONS = (
     "Coordinates are pixels of the upright image; the center of the top left pixel is (0, 0). A box is x1, y1, x2, y2, its "
@@ -27,7 +27,7 @@ _TEXT = (pl.String, pl.Enum, pl.Categorical)
 
 
 def write(job: ExportJob, folder: Path) -> None:
-    """Write metadata, images where they may be redistributed, and the card."""
+    """Write metadata, images that may be redistributed, and the card."""
     with_images = job.options.include_images or may_be_published(job.metadata)
     if not with_images:
         terms = job.metadata.get("license") or "none is stated"
@@ -80,7 +80,7 @@ def _card(job: ExportJob, *, with_images: bool) -> str:
 
 
 def _features(job: ExportJob, *, with_images: bool) -> list[dict[str, Any]]:
-    """Types of the columns."""
+    """Return the types of the columns."""
     schema = job.source.frame.schema
     listed = [{"name": name, **_feature(schema[name])} for name in (*_KNOWN, *job.source.annotation_columns)]
     head: list[dict[str, Any]] = [{"name": "image", "dtype": "image"}] if with_images else []

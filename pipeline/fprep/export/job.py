@@ -1,4 +1,4 @@
-"""What a format gets: the chosen rows of a table, image by image, and where the images are."""
+"""The input of a format: the selected rows of a table by image, and the location of the images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fschemas.failures import UsageError
 from fschemas.image_limits import EXTENSIONS
 from fschemas.splits import SPLITS
 
-CHUNK = 1024  # images whose rows are in memory at once
+CHUNK = 1024  # images per chunk of rows held in memory
 UNLABELLED = "unlabelled"
 
 _OPEN = re.compile(r"\b(CC0|CC[ -]BY|public domain|MIT|Apache|BSD|Unlicense|ODC-BY|PDDL)\b", re.IGNORECASE)
@@ -30,8 +30,11 @@ _CLOSED = re.compile(r"no redistribution|not be (re)?distributed|do not (re)?dis
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Choices of the user. `copy`: images are copied where they would be linked. `include_images`: also those whose license
-    does not allow it. `predictions`: labels are guesses to be corrected. `limit`: so many rows, evenly spread."""
+    """Options of an export.
+
+    `copy`: copy images instead of linking them. `include_images`: even those that their license does not allow to
+    redistribute. `predictions`: labels are predictions to be corrected. `limit`: number of evenly spaced rows.
+    """
 
     copy: bool = False
     include_images: bool = False
@@ -41,9 +44,9 @@ class ExportOptions:
 
 @dataclass
 class ExportJob:
-    """One export. A format calls `progress` once per image, adds to `counts` and says in `notes` what a reader must know.
+    """One export. A format calls `progress` once per image, adds to `counts`, and puts remarks for the user in `notes`.
 
-    `final` is the folder under its last name, which links are made for; the format writes into another, temporary one.
+    `final` is the published path of the folder, the base of relative links; the format writes to a temporary folder.
     """
 
     source: SourceTable
@@ -53,7 +56,7 @@ class ExportJob:
     progress: Callable[[], None] = lambda: None
     notes: list[str] = field(default_factory=list[str])
     counts: dict[str, int] = field(default_factory=dict[str, int])
-    _ways: dict[Path, str] = field(default_factory=dict[Path, str])  # from folders of images to the raw root
+    _ways: dict[Path, str] = field(default_factory=dict[Path, str])  # relative paths from image folders to the raw root
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -72,7 +75,7 @@ class ExportJob:
 
     @property
     def landmark_set(self) -> dict[str, Any] | None:
-        """The landmark set as plain JSON values, None where there are no landmarks."""
+        """The landmark set as plain JSON values, or None."""
         return self.metadata.get("landmark_set") if "landmarks" in self.groups else None
 
     @property
@@ -82,7 +85,7 @@ class ExportJob:
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
-        """The chosen rows, by their number in the table."""
+        """Indices of the selected rows in the table."""
         height, limit = self.source.frame.height, self.options.limit
         if limit is None or limit >= height:
             return tuple(range(height))
@@ -90,12 +93,12 @@ class ExportJob:
 
     @cached_property
     def frame(self) -> pl.DataFrame:
-        """The chosen rows."""
+        """The selected rows."""
         return self.source.frame[list(self.numbers)]
 
     @cached_property
     def splits(self) -> dict[str, list[list[int]]]:
-        """For each split with rows, in the order of `SPLITS`: the row numbers of each image, in the order of the table."""
+        """By split, in the order of `SPLITS`: the row indices of each image, in table order."""
         found: dict[str, dict[str, list[int]]] = {}
         columns = self.frame["split"].cast(pl.String).to_list(), self.frame["image"].to_list()
         for number, split, image in zip(self.numbers, *columns, strict=True):
@@ -103,7 +106,7 @@ class ExportJob:
         return {split: list(found[split].values()) for split in SPLITS if split in found}
 
     def images(self, split: str, *, again: bool = False) -> Iterator[list[dict[str, Any]]]:
-        """The rows of each image of a split, as dicts; `again`: the images were counted before."""
+        """Yield the rows of each image of a split, as dicts. `again`: do not count the images for progress."""
         images = self.splits[split]
         for start in range(0, len(images), CHUNK):
             chunk = images[start : start + CHUNK]
@@ -114,25 +117,25 @@ class ExportJob:
                     self.progress()
 
     def need_sizes(self) -> None:
-        """Raise `UsageError` where the size of an image is not known."""
+        """Raise `UsageError` if the size of an image is unknown."""
         unknown = self.frame["width"].null_count()
         if unknown:
             what = f"the size of {wording.count(unknown, 'image')} is not known, and this format needs it"
             raise UsageError(f"{self.source.path}: {what}; run `fprep convert` again with `--check-images header`")
 
     def need(self, group: str, others: str) -> None:
-        """Raise `UsageError` for a table without that column group; `others` are formats that do without."""
+        """Raise `UsageError` if the table lacks the column group. `others` are formats that do not need it."""
         if group not in self.groups:
             has = ", ".join(self.groups) or "no labels"
             raise UsageError(f"{self.source.path}: this format needs {group}, but the table has {has}; take {others}")
 
     @cached_property
     def raw_root(self) -> Path:
-        """Where the images are; raises `UsageError` when there is no such folder."""
+        """The folder of the images. Raises `UsageError` if it does not exist."""
         return self.source.raw_root(self.image_root_given)
 
     def place_image(self, row: dict[str, Any], target: Path, folder: Path, *, copy: bool) -> None:
-        """Put the image of a row at `folder/target`: a copy whose digest was checked, or a relative link to the raw image."""
+        """Put the image of a row at `folder/target`: a copy with verified digest, or a relative link."""
         path = self.raw_root / row["image"]
         place = folder / target
         if place.parent not in self._ways:
@@ -148,35 +151,35 @@ class ExportJob:
             raise UsageError(f"{path}: no such image; give the raw root with --images, or convert again")
 
     def count(self, name: str, more: int = 1) -> None:
-        """Count something for the summary."""
+        """Add to a counter of the summary."""
         self.counts[name] = self.counts.get(name, 0) + more
 
 
 def compact_json(value: Any) -> str:
-    """A JSON value on one line, the names as they are."""
+    """Return a JSON value on one line, with non-ASCII characters unescaped."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def write_list(file: TextIO, items: Iterable[Any]) -> None:
-    """A JSON array, an item a line."""
+    """Write a JSON array with one item per line."""
     file.write("[")
     file.writelines(f"{',' if number else ''}\n{compact_json(item)}" for number, item in enumerate(items))
     file.write("\n]")
 
 
 def image_suffix(row: dict[str, Any]) -> str:
-    """The suffix that fits the content of the image, else that of its name."""
+    """Return the suffix that fits the content of the image, or else that of its name."""
     known = EXTENSIONS.get(row["image_format"] or "")
     return known[0] if known else Path(row["image"]).suffix.lower() or ".jpg"
 
 
 def may_be_published(metadata: dict[str, Any]) -> bool:
-    """Whether the license of the images lets anybody pass them on: synthetic images may be, others must say so."""
+    """Whether the images may be redistributed: synthetic ones may, others only if their license allows it."""
     terms = str(metadata.get("license") or "")
     return bool(metadata.get("synthetic")) or (bool(_OPEN.search(terms)) and not _CLOSED.search(terms))
 
 
 def size_of(folder: Path) -> tuple[int, int]:
-    """Files and bytes below a folder; links count as files of no bytes."""
+    """Return the number of files and bytes below a folder. Links count as empty files."""
     files = [path for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
     return len(files), sum(path.stat().st_size for path in files if not path.is_symlink())

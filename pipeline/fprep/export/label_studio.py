@@ -1,8 +1,8 @@
-"""Label Studio: `tasks.json` to import and `labeling_config.xml` for the project, so that labels can be seen and corrected.
+"""Label Studio: `tasks.json` to import and the project's `labeling_config.xml`, to view and correct labels.
 
-Positions are percent of the size of the image, counted from the corner of its top left pixel. Each garment is a rectangle; its
-points and outlines have it as their parent. Whether a point is hidden is a choice of its region; the labels of the image are
-choices of the task. Images are named for Label Studio's local files (`LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT` is the raw root).
+Positions are in percent of the image size, with the corner of the top left pixel as origin. Each garment is a
+rectangle, the parent of its points and outlines. Visibility is a choice of each point region; image labels are choices
+of the task. Image URLs use Label Studio's local files (`LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT` is the raw root).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from fprep.export.job import UNLABELLED, ExportJob, write_list
 from fschemas.publish import publish_bytes
 
 LOCAL_FILES = "/data/local-files/?d="
-_POINT_SIZE = 0.6  # of a point, in percent
+_POINT_SIZE = 0.6  # width of a point, in percent
 _CHOICES = ("category", "style", "substyle", "domain", "gender", "pose", "color", "variation")
-_MOST_CHOICES = 2000  # a page with more does not open
+_MOST_CHOICES = 2000  # the page does not open with more
 
 
 def write(job: ExportJob, folder: Path) -> None:
-    """Write the tasks of all splits and the configuration."""
+    """Write the tasks of all splits and the labeling configuration."""
     job.need_sizes()
     names, choices = class_names(job), _choices(job)
     config = _config(job, names, choices)
@@ -102,7 +102,7 @@ def _percent(value: float, size: int) -> float:
 
 
 def _choices(job: ExportJob) -> dict[str, list[str]]:
-    """What the labels of an image can be, by column; columns with too many values for a page are left out."""
+    """Return the possible image labels by column, without columns that have too many values for a page."""
     found: dict[str, list[str]] = {}
     for column in _CHOICES:
         if column not in job.frame.columns:

@@ -1,8 +1,8 @@
-"""Ultralytics' layout for pose: `images/<split>/`, `labels/<split>/` and `data.yaml`.
+"""Ultralytics YOLO pose: `images/<split>/`, `labels/<split>/` and `data.yaml`.
 
-A label line is `class cx cy w h` and `x y v` per point, all divided by the size of the image as it is displayed. Coordinates count
-from the corner of the top left pixel, so that they stay right in a resized image: x = (pixel center + 0.5) / width. Points with
-v = 0 are `0 0 0`.
+A label line is `class cx cy w h` followed by `x y v` per keypoint, relative to the size of the image as displayed. The
+origin is the corner of the top left pixel, so coordinates remain exact after resizing: x = (pixel center + 0.5) /
+width. Keypoints with v = 0 are `0 0 0`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fschemas.names import output_name
 from fschemas.publish import publish_bytes
 from fschemas.splits import QUERY_SPLITS
 
-_DIGITS = 7  # of a share: a thousandth of a pixel in an image of 10,000
+_DIGITS = 7  # decimals of a relative coordinate: a thousandth of a pixel at a width of 10,000
 
 
 def write(job: ExportJob, folder: Path) -> None:
@@ -45,7 +45,7 @@ def write(job: ExportJob, folder: Path) -> None:
 
 
 def label_line(instance: Instance, ids: dict[str, int]) -> str:
-    """The line of a garment, without line end."""
+    """Return the label line of a garment, without line ending."""
     width, height = instance.row["width"], instance.row["height"]
     x1, y1, x2, y2 = instance.box
     box = ((x1 + x2) / 2, width), ((y1 + y2) / 2, height), (x2 - x1, width), (y2 - y1, height)

@@ -99,9 +99,8 @@ def _webdataset(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[
 
 def _datasets(shards: Path, metadata: dict[str, Any], split: str) -> Iterator[tuple[str, object]]:  # noqa: ARG001
     with tempfile.TemporaryDirectory() as cache:
-        os.environ.update(
-            HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache
-        )  # read when datasets is imported
+        # Read when `datasets` is imported.
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_DATASETS_CACHE=cache)
         datasets: Any = importlib.import_module("datasets")
         samples = datasets.load_dataset(str(shards.resolve()), split=split, streaming=True, cache_dir=cache)
         for sample in samples.cast_column("jpg", datasets.Image(decode=False)):

@@ -1,4 +1,4 @@
-"""Which findings of the audit a page shows, and the images that they are about, of this table and of others."""
+"""Audit findings shown on a page, and their images, from this table and others."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SEVERITIES = ("error", "warning", "info")
 _TEXT = ("kind", "severity", "table", "key", "other_table", "other_key", "split", "other_split", "message")
 
 Row = dict[str, Any]
-RowId = tuple[str, int]  # name of another table of the audit, or "" for the table of the page; number of the row
+RowId = tuple[str, int]  # (name of another table of the audit, or "" for that of the page; row index)
 
 
 @dataclass(frozen=True)
 class Side:
-    """One image of a finding; without `row` only its names are known."""
+    """One image of a finding. Without `row`, only its names are known."""
 
     row: RowId | None
     table: str
@@ -33,7 +33,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the audit with the images that it is about; `distance` counts bits of fingerprints that differ."""
+    """One finding of the audit with its images. `distance` is the number of differing bits of the image hashes."""
 
     kind: str
     severity: str
@@ -43,15 +43,15 @@ class Finding:
 
     @property
     def num_images(self) -> int:
-        """How many images it shows."""
+        """The number of images shown."""
         return sum(side.row is not None for side in self.sides)
 
 
 class OtherTables:
-    """The tables of an audit by their names there; others than the page's are opened when a finding needs them.
+    """The tables of an audit by name. Tables other than that of the page are opened on demand.
 
-    The audit lists their places and digests. A table that is not there any more, or is another one by now, is no error: its
-    images are not shown.
+    The audit lists their paths and digests. If a table is missing or has changed, its images are not shown; this is not
+    an error.
     """
 
     def __init__(self, data: PageData) -> None:
@@ -69,7 +69,7 @@ class OtherTables:
             self.own = {data.dataset}
 
     def source(self, name: str) -> SourceTable | None:
-        """A table by its name in the audit, "" for that of the page; None where it is not at hand."""
+        """Return a table by its name in the audit ("" for that of the page), or None if it is unavailable."""
         if name == "":
             return self._data.source
         if name not in self._opened:
@@ -77,7 +77,7 @@ class OtherTables:
         return self._opened[name]
 
     def find(self, table: str, key: str) -> RowId | None:
-        """The row of a key, or None where it is not at hand."""
+        """Return the row with a key, or None if it is unavailable."""
         name = "" if table in self.own or not table else table
         source = self.source(name)
         if source is None:
@@ -105,13 +105,13 @@ def _numbers(source: SourceTable) -> dict[str, int]:
 
 
 def severity_rank() -> pl.Expr:
-    """0 for an error, then warnings, notes, and what is unknown."""
+    """Sort key: 0 for errors, then warnings, infos and unknown severities."""
     ranks: Mapping[str, int] = {name: rank for rank, name in enumerate(_SEVERITIES)}
     return pl.col("severity").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int32)
 
 
 def choose_findings(data: PageData, others: OtherTables, budget: int) -> list[Finding]:
-    """The worst findings with at most `budget` images: by severity, one kind after the other, in the order of the audit."""
+    """Choose the worst findings with at most `budget` images: by severity, cycling through kinds, in audit order."""
     if data.audit is None or data.audit.is_empty():
         return []
     audit = data.audit.with_columns(pl.col(_TEXT).cast(pl.String).fill_null(""), pl.col("distance").cast(pl.Float64))

@@ -1,6 +1,6 @@
-"""Charts: rows of bars that templates draw, and histograms and scatter plots as SVG of matplotlib.
+"""Charts: rows of bars drawn by templates, and histograms and scatter plots as SVG of matplotlib.
 
-An SVG has no color of its own: groups have CSS classes, so that the style sheet of the page decides, in light and dark.
+The SVG contains no colors: groups have CSS classes, and the style sheet of the page colors them in light and dark mode.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from fprep.report.page import escape
 from fschemas.wording import count
 
-_WIDTH, _HEIGHT = 420, 240  # of a chart, in its own units; they are CSS pixels on a wide screen
+_WIDTH, _HEIGHT = 420, 240  # size of a chart in SVG units, which are CSS pixels on a wide screen
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 10, 40  # margins around the plot
-_CLOUD, _REACH = 220, 0.58  # side of a cloud of points, in units of the SVG and (half of it) of the points
+_CLOUD, _REACH = 220, 0.58  # side of a point cloud in SVG units, and half of it in units of the points
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "fprep", "path.simplify": False}
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-# What is left of matplotlib's markup: groups with a class and a title instead of an id, paths of one decimal, bare texts.
+# Simplifies matplotlib's markup: classes and titles instead of ids, paths with one decimal, plain text.
 _SLIM = tuple((re.compile(pattern, re.DOTALL), new) for pattern, new in (
     (r".*?(<g .*)</svg>\s*", r"\1"),
     (r"<defs>.*?</defs>", ""),
@@ -49,7 +49,7 @@ _SLIM = tuple((re.compile(pattern, re.DOTALL), new) for pattern, new in (
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of a bar chart: `parts` are CSS class, length and name; `text` is behind the bar; `label` may be empty."""
+    """One line of a bar chart. `parts` are (CSS class, length, name); `text` follows the bar; `label` may be empty."""
 
     label: str
     parts: Sequence[tuple[str, int, str]]
@@ -58,10 +58,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart with its title and a `note` that says how to read it: an SVG, bars, or `parts` with bars of their own.
+    """A chart with title and explanatory `note`: an SVG, bars, or `parts` with their own bars.
 
-    `whole` is the length of a full track (0: the longest bar). The first `shown` bars are open, `most_hidden` more can be
-    unfolded, the rest is counted.
+    `whole` is the length of a full track (0: the longest bar). The first `shown` bars are visible, up to `most_hidden`
+    more can be unfolded, and the rest is counted.
     """
 
     title: str
@@ -76,12 +76,12 @@ class Panel:
 
     @property
     def longest(self) -> float:
-        """The length of a full track, above 0."""
+        """The length of a full track, always positive."""
         return self.whole or max((sum(part[1] for part in bar.parts) for bar in self.rows), default=0) or 1
 
 
 def bars_of(counts: Mapping[str, int], color: str) -> list[Bar]:
-    """Bars of one color, the longest first."""
+    """Return bars of one color, longest first."""
     ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     return [Bar(name, [(color, number, "")], count(number)) for name, number in ordered]
 
@@ -89,9 +89,10 @@ def bars_of(counts: Mapping[str, int], color: str) -> list[Bar]:
 def histogram(
     counts: Sequence[int], edges: Sequence[float], name: str, unit: str, ticks: Sequence[tuple[float, str]] = ()
 ) -> Markup:
-    """Columns of `counts` between `edges` (one more than counts) over the axis `name`; `unit` is what is counted.
+    """Histogram of `counts` between `edges` (one more than counts).
 
-    `ticks` are positions on the axis and their labels; without them, round numbers.
+    `name` labels the x axis, `unit` is what is counted, and `ticks` are axis positions and labels (default: round
+    numbers).
     """
     figure, axes = _plot(name, unit, (edges[0], edges[-1]), (0, max(*counts, 1) * 1.05))
     for number, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
@@ -104,7 +105,7 @@ def histogram(
 
 
 def scatter(points: Sequence[tuple[float, float, int]], names: tuple[str, str]) -> Markup:
-    """Circles at (x, y), their area growing with the count; both axes begin at 0 and have one scale."""
+    """Scatter plot of (x, y, count), with circle area growing with count. Both axes start at 0 and share one scale."""
     room = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     per_unit = max(max(point[axis] for point in points) * 1.08 / room[axis] for axis in (0, 1))
     reach = per_unit * room[0], per_unit * room[1]
@@ -122,8 +123,10 @@ def cloud(
     medians: Iterable[tuple[str, Any, str]],
     edges: Iterable[tuple[Any, Any]],
 ) -> Markup:
-    """Points (x, y) from -0.5 to 0.5, y downward: `specks` of a landmark with its side, `medians` of side, point and title,
-    and the `edges` between medians."""
+    """Point cloud with x and y in -0.5 … 0.5, y down.
+
+    `specks` are (side, points) of a landmark, `medians` are (side, point, title), and `edges` connect medians.
+    """
     figure = Figure(figsize=(_CLOUD / 72, _CLOUD / 72), dpi=72)
     figure.patch.set_visible(False)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -139,7 +142,7 @@ def cloud(
 
 
 def _plot(x_name: str, y_name: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> tuple[Figure, Axes]:
-    """A plot with grid lines, numbers and the names of both axes below it."""
+    """Create a plot with grid lines, tick labels and axis names."""
     figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), dpi=72)
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     axes = figure.add_axes((_LEFT / _WIDTH, _BOTTOM / _HEIGHT, width / _WIDTH, height / _HEIGHT))
@@ -162,7 +165,7 @@ def _number(value: float, _: int) -> str:
 
 
 def _dots(axes: Axes, points: Sequence[Any], width: float, gid: str) -> None:
-    """Dots as lines of no length: in SVG a tenth of the size of circles."""
+    """Draw dots as zero-length lines, which take a tenth of the SVG size of circles."""
     x, y = np.array([(point, point, (np.nan, np.nan)) for point in points]).reshape(-1, 2).T
     axes.plot(x, y, lw=width, gid=gid)
 
@@ -176,4 +179,4 @@ def _svg(figure: Figure, kind: str, name: str) -> Markup:
         body = pattern.sub(new, body)
     width, height = (round(72 * side) for side in figure.get_size_inches())
     head = f'<svg viewBox="0 0 {width} {height}" class="{kind}" role="img" aria-label="{escape(name)}">'
-    return Markup(f"{head}{body}</svg>")  # noqa: S704 - matplotlib escapes its texts
+    return Markup(f"{head}{body}</svg>")  # noqa: S704 - matplotlib escapes its text

@@ -1,4 +1,4 @@
-"""Which images a page shows: the same ones for the same table, spread over splits, classes, items and kinds of findings."""
+"""Deterministic selection of the images on a page, spread over splits, classes, items and kinds of findings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _MOST_PER_ITEM = 6
 
 @dataclass(frozen=True)
 class Choice:
-    """Row numbers of `PageData.source.frame`, by where they are shown, and findings."""
+    """Row indices of `PageData.source.frame` by section, and findings."""
 
-    sheets: dict[str, list[int]] = field(default_factory=dict[str, list[int]])  # split to rows
-    items: dict[str, list[int]] = field(default_factory=dict[str, list[int]])  # item to rows
+    sheets: dict[str, list[int]] = field(default_factory=dict[str, list[int]])  # split to row indices
+    items: dict[str, list[int]] = field(default_factory=dict[str, list[int]])  # item to row indices
     findings: list[Finding] = field(default_factory=list[Finding])
 
     def rows(self) -> list[RowId]:
-        """All rows once, in the order of their first use."""
+        """Return all rows without duplicates, in the order of their first use."""
         groups = [*self.sheets.values(), *self.items.values()]
         found = [("", number) for group in groups for number in group]
         found += [side.row for finding in self.findings for side in finding.sides if side.row is not None]
@@ -30,7 +30,10 @@ class Choice:
 
 
 def choose(data: PageData, others: OtherTables, images: int) -> Choice:
-    """At most `images` images in all: half of them in contact sheets; what items and findings do not need goes there too."""
+    """Choose up to `images` images: half for contact sheets, a quarter each for items and findings.
+
+    Contact sheets also get what items and findings leave.
+    """
     findings = choose_findings(data, others, images // 4)
     used = sum(finding.num_images for finding in findings)
     items = _items(data, images // 4)
@@ -39,10 +42,10 @@ def choose(data: PageData, others: OtherTables, images: int) -> Choice:
 
 
 def allot(sizes: Mapping[str, int], budget: int) -> dict[str, int]:
-    """Share a budget among groups: as evenly as their sizes permit, the larger ones first; groups may get nothing."""
+    """Distribute a budget over groups as evenly as their sizes permit, larger ones first. Groups may get nothing."""
     shares = dict.fromkeys(sizes, 0)
     order = sorted(sizes, key=lambda name: (-sizes[name], name))
-    if budget < len(order):  # common and rare ones alike
+    if budget < len(order):  # mix common and rare groups
         order = [order[index] for index in evenly(len(order), budget)]
     while budget > 0:
         hungry = [name for name in order if shares[name] < sizes[name]][:budget]
@@ -61,14 +64,14 @@ def _sheets(data: PageData, budget: int) -> dict[str, list[int]]:
 
 
 def _spread(frame: pl.DataFrame, wanted: int) -> list[int]:
-    """Row numbers, evenly spread in each class, class by class."""
+    """Return row indices, evenly spaced within each class, class by class."""
     members = dict(frame.group_by("class").agg("number").sort("class").rows())
     shares = allot({name: len(rows) for name, rows in members.items()}, wanted)
     return [members[name][index] for name in members for index in evenly(len(members[name]), shares[name])]
 
 
 def _numbered(data: PageData) -> pl.DataFrame:
-    """Number in the whole table, split and class of every row of the page."""
+    """Return index in the whole table, split and class of every row of the page."""
     keys = data.source.frame.select("key").with_row_index("number")
     numbers = data.frame.select("key").join(keys, on="key", how="left", maintain_order="left")["number"]
     column = data.class_column()
@@ -82,7 +85,7 @@ def _numbered(data: PageData) -> pl.DataFrame:
 
 
 def _items(data: PageData, budget: int) -> dict[str, list[int]]:
-    """Items with several images, evenly spread; of each at most six images, from as many splits and sources as it has."""
+    """Choose evenly spaced items with several images, each with up to six from many splits and sources."""
     if not data.has("item") or budget < 2:
         return {}
     domain = texts(data.frame, "domain") if data.has("domain") else pl.lit("")

@@ -1,6 +1,6 @@
-"""`fprep report`: one page of HTML that shows what is in a table: counts, images with their labels drawn, and what is wrong.
+"""`fprep report`: one HTML page about a table, with counts, annotated images and problems.
 
-The page needs nothing but itself: no script, no file beside it, no network. The same table and images give the same bytes.
+The page is self-contained: no script, no other file, no network. The same table and images give the same bytes.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def write_page(
     table: Path, out: Path, *, audit: Path | None = None, images: str | None = None, max_images: int = 60,
     limit: int | None = None, follow_links: bool = False, dry_run: bool = False, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Publish the page of a table as the file `out` and return a summary.
+    """Write the page of a table to the file `out` and return a summary.
 
-    `table` is a table.parquet or its folder, `audit` an audit.parquet elsewhere than beside it. `images` is the raw root, if
-    it is no longer where convert found it, or "none" for a page without images. `max_images` bounds their number in all,
-    `limit` the rows that are looked at, evenly spread. `follow_links`: images may be behind links
-    that leave the raw root, which the table says itself where it was converted so. `dry_run` makes the page and publishes nothing.
+    `table` is a table.parquet or its folder, `audit` an audit.parquet that is not next to it. `images` is the raw root
+    if it has moved, or "none" for a page without images. `max_images` is the maximum number of images, `limit` the
+    number of evenly spaced rows to use. `follow_links` allows images behind links that leave the raw root, even if the
+    table was converted without it. `dry_run` creates the page but does not publish it.
 
-    Raises `UsageError` for a wrong option or a missing table, `IntegrityError` for a damaged one, `OSError` for what the disk
-    refuses. An image that is gone or damaged is no error: the page says so in its place.
+    Raises `UsageError` for a wrong option or a missing table, `IntegrityError` for a damaged one, and `OSError`. A
+    missing or damaged image is not an error: the page shows the problem in its place.
     """
     _check(max_images, limit)
     out = claim_file(Path(out), "a page of `fprep report`", _is_page)
@@ -98,7 +98,7 @@ def _sections(data: PageData, images: Images, choice: Choice) -> list[Section]:
 
 
 def _facts(data: PageData) -> Iterator[tuple[int, str]]:
-    """The numbers at the top of the page, and what each counts, in the singular."""
+    """Yield the numbers at the top of the page, each with what it counts, in the singular."""
     yield len(data.frame), "image" if data.frame["image"].n_unique() == len(data.frame) else "row"
     yield len(data.splits), "split"
     for column in (data.class_column(), "item" if data.has("item") else None):

@@ -1,4 +1,4 @@
-"""What a page is made of: the table, and beside it the conversion's report, the rejected rows and the audit."""
+"""The input of a page: the table and, next to it, the conversion report, rejected rows and audit."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from fschemas.splits import SPLITS
 from fschemas.table_file import read_metadata, read_table
 
 AUDIT_FILE = "audit.parquet"
-CLASS_COLUMNS = ("category", "garment", "style")  # the first that says something names the class of an image
+CLASS_COLUMNS = ("category", "garment", "style")  # the first non-empty one is the class of an image
 
 
 @dataclass(frozen=True)
 class PageData:
-    """Everything that sections look at. `frame` holds the rows of the page, of `total` in the table."""
+    """The data of all sections. `frame` holds the rows of the page, out of `total` in the table."""
 
     source: SourceTable
     frame: pl.DataFrame
     total: int
-    report: dict[str, Any]  # report.json, empty where there is none
+    report: dict[str, Any]  # report.json, empty if missing
     rejected: pl.DataFrame | None
     audit: pl.DataFrame | None
     remarks: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class PageData:
         return str(self.metadata.get("dataset") or self.source.path.stem)
 
     def vocabulary(self, column: str) -> dict[str, Any]:
-        """The vocabulary of a column as JSON values, empty where the table names none."""
+        """Return the vocabulary of a column as JSON values, empty if it has none."""
         vocabularies: dict[str, dict[str, Any]] = self.metadata.get("vocabularies") or {}
         return vocabularies.get(column, {})
 
@@ -57,7 +57,7 @@ class PageData:
         return all(column in self.frame.columns for column in columns)
 
     def class_column(self) -> str | None:
-        """The column that says what an image shows: the first that is filled; None where no row says it."""
+        """The column with the class of an image: the first one with values, or None."""
         for column in CLASS_COLUMNS:
             if self.has(column) and (self.frame[column] != "").any():
                 return column
@@ -65,9 +65,9 @@ class PageData:
 
 
 def load(table: Path, audit: Path | None, limit: int | None) -> PageData:
-    """Open the table and what belongs to it.
+    """Open the table and the files that belong to it.
 
-    Raises `UsageError` for what is missing, `IntegrityError` for what is damaged or does not belong together.
+    Raises `UsageError` if one is missing, `IntegrityError` if one is damaged or they do not belong together.
     """
     source = SourceTable.open(table)
     remarks: list[str] = []
@@ -88,7 +88,7 @@ def load(table: Path, audit: Path | None, limit: int | None) -> PageData:
 
 
 def evenly(total: int, wanted: int) -> list[int]:
-    """`wanted` of the numbers 0 … total - 1 (all, if there are fewer), evenly spread and ascending."""
+    """Return `wanted` of the numbers 0 … total - 1 (or all), evenly spaced and ascending."""
     wanted = min(total, wanted)
     return [(2 * index + 1) * total // (2 * wanted) for index in range(wanted)]
 
@@ -133,7 +133,7 @@ def _audit(path: Path, *, given: bool, remarks: list[str]) -> pl.DataFrame | Non
 
 
 def _audited(path: Path, sha256: str, remarks: list[str]) -> dict[str, Any]:
-    """What the audit says of its tables."""
+    """Return the audit's entries about its tables."""
     try:
         metadata = read_metadata(path)
     except UsageError:  # a plain Parquet file
@@ -146,18 +146,18 @@ def _audited(path: Path, sha256: str, remarks: list[str]) -> dict[str, Any]:
 
 
 def texts(frame: pl.DataFrame, column: str) -> pl.Series:
-    """A column as strings without null."""
+    """Return a column as strings without nulls."""
     return frame[column].cast(pl.String).fill_null("")
 
 
 def counts_by_split(data: PageData, column: str) -> list[tuple[str, dict[str, int]]]:
-    """Value and its rows per split, the most frequent first; values of equal number in the order of their names."""
+    """Return (value, rows by split), the most frequent first, ties in alphabetical order."""
     values = texts(data.frame, column).alias("value")
     return sorted_by_total(data.frame.select(texts(data.frame, "split").alias("split"), values))
 
 
 def sorted_by_total(values: pl.DataFrame) -> list[tuple[str, dict[str, int]]]:
-    """`counts_by_split` of the columns `value` and `split`."""
+    """Do the same as `counts_by_split` for the columns `value` and `split`."""
     counts: dict[str, dict[str, int]] = {}
     for value, split, number in values.group_by("value", "split").len().rows():
         counts.setdefault(value, {})[split] = number
@@ -165,11 +165,11 @@ def sorted_by_total(values: pl.DataFrame) -> list[tuple[str, dict[str, int]]]:
 
 
 def flat(series: pl.Series, most: int = 20_000) -> list[pl.Series]:
-    """All elements of a list column, in pieces of so many rows: long lists of many rows do not fit into memory at once."""
+    """Return all elements of a list column in chunks of at most `most` rows, which bounds memory."""
     return [series[start : start + most].explode().drop_nulls() for start in range(0, len(series), most)]
 
 
 def names_of(metadata: dict[str, Any], column: str, ids: Sequence[int]) -> list[str]:
-    """Names of ids of a column's vocabulary, from the metadata of a table."""
+    """Return the names of ids in the vocabulary of a column, from the metadata of a table."""
     values: list[str] = ((metadata.get("vocabularies") or {}).get(column) or {}).get("values") or []
     return [values[number] if 0 <= number < len(values) else f"#{number}" for number in ids]

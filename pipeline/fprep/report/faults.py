@@ -1,4 +1,4 @@
-"""Sections of what is wrong: rejected rows by rule with their first examples, and what was kept with a warning."""
+"""Sections about problems: rejected rows by rule with examples, and rows kept with a warning."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fprep.report.page import Section, section
 from fschemas.wording import count
 
 _EXAMPLES = 5
-_RAW = 160  # bytes of a raw line that are shown
+_RAW = 160  # maximum bytes of a raw line to show
 
 
 def rejected_section(data: PageData) -> Section | None:
-    """Rejected rows by rule, with file:line, message and raw bytes of the first of each."""
+    """Section of rejected rows by rule, with file:line, message and raw bytes of the first ones."""
     if not data.report:
         return None
     by_rule: dict[str, int] = data.report.get("rejected_by_rule") or {}
@@ -27,7 +27,7 @@ def rejected_section(data: PageData) -> Section | None:
 
 
 def _examples(rejected: pl.DataFrame | None, rule: str) -> list[tuple[str, str, str]]:
-    """Place, message and raw line of the first rows that broke a rule."""
+    """Return location, message and raw line of the first rows that broke a rule."""
     found: list[tuple[str, str, str]] = []
     if rejected is None:
         return found
@@ -40,7 +40,7 @@ def _examples(rejected: pl.DataFrame | None, rule: str) -> list[tuple[str, str, 
 
 
 def warning_section(data: PageData) -> Section | None:
-    """What was kept although it is odd, with examples, and the notes of the conversion."""
+    """Section of rows kept with a warning, with examples, and the notes of the conversion."""
     warnings: dict[str, int] = data.report.get("warnings") or {}
     notes: list[Any] = data.report.get("notes") or []
     if not warnings and not notes:

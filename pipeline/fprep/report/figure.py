@@ -1,4 +1,4 @@
-"""An image with its labels: the small JPEG, the marks over it, its class, chips and all columns; and reading them all."""
+"""An image with its labels (thumbnail, overlay, class, chips and all columns), and reading the images of a page."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from fschemas.wording import count
 
 Row = dict[str, Any]
 NO_IMAGES = "none"
-_CHIPS = 8  # labels below an image; its details have all of them
+_CHIPS = 8  # labels below an image; its details show all
 _CHIP_COLUMNS = ("style", "substyle", "garment", "domain", "gender", "pose", "color", "variation")
 _HIDDEN = ("image_mode", "image_orientation", "sha256", "source_line")
-_LISTED = 40  # values of a list in the details
+_LISTED = 40  # maximum list values in the details
 
 
 @dataclass(frozen=True)
 class Style:
-    """How images of one table are drawn: its metadata and the names of its landmarks."""
+    """Drawing style of a table: its metadata and the names of its landmarks and joints."""
 
     metadata: dict[str, Any]
     landmarks: PointNames
@@ -33,7 +33,7 @@ class Style:
 
     @classmethod
     def of(cls, metadata: dict[str, Any]) -> Style:
-        """The style of a table with this metadata."""
+        """Return the style of a table with this metadata."""
         joints: dict[str, Any] = (metadata.get("vocabularies") or {}).get("joint") or {}
         names = PointNames.of_joints(joints.get("values") or ())
         return cls(metadata, PointNames.of(metadata.get("landmark_set")), names)
@@ -41,22 +41,22 @@ class Style:
 
 @dataclass(frozen=True)
 class Images:
-    """The chosen images of a page and how to draw them. `nothing` says why there are none, empty if there are some."""
+    """The chosen images of a page and how to draw them. `nothing` explains why there are none, "" if there are some."""
 
     data: PageData
-    styles: Mapping[str, Style]  # by table, "" is that of the page
+    styles: Mapping[str, Style]  # by table; "" is that of the page
     nothing: str = ""
     rows: Mapping[RowId, Row] = field(default_factory=dict[RowId, Row])
     small: Mapping[RowId, Thumbnail] = field(default_factory=dict[RowId, Thumbnail])
 
     @property
     def shape(self) -> str:
-        """Width to height of the frames: what half of the images are wider than."""
+        """The aspect ratio (width / height) of the frames: the median of the images, within limits."""
         aspects = sorted(entry.width / entry.height for entry in self.small.values() if entry.content)
         return f"{min(1.6, max(0.62, aspects[len(aspects) // 2])):.2f}" if aspects else "0.75"
 
     def figure(self, number: RowId) -> dict[str, Any]:
-        """What the template `figures.html` shows of an image: everything drawn over it, its class, its labels and all its columns."""
+        """Return the data of an image for the template `figures.html`: overlay, class, labels and all columns."""
         row, small, style = self.rows[number], self.small[number], self.styles[number[0]]
         width, height, scale = small.width, small.height, small.width / max(1, small.full_width)
         if not small.content:
@@ -73,7 +73,7 @@ class Images:
 
 
 def _chips(row: Row, metadata: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """CSS class, text and column of each label below an image."""
+    """Return CSS class, text and column of each label below an image."""
     unsaid = (None, "", "unknown", "normal", _title(row))
     chips = [("chip", str(row[name]), name) for name in _CHIP_COLUMNS if row.get(name) not in unsaid]
     chips += [("chip", name, "garment") for name in (row.get("garments") or ())]
@@ -98,7 +98,7 @@ def _value(name: str, value: Any, row: Row, metadata: dict[str, Any]) -> str:
 
 
 def _title(row: Row) -> str:
-    """What the image shows: its first class."""
+    """Return the first class of an image."""
     for name in ("category", "garment", "style"):
         if row.get(name):
             return str(row[name])
@@ -106,7 +106,7 @@ def _title(row: Row) -> str:
 
 
 def _extent(row: Row) -> tuple[float, float]:
-    """The size of an image that is missing, from the table or from its labels."""
+    """Return the size of a missing image, from the table or its labels."""
     if row.get("width") and row.get("height"):
         return row["width"], row["height"]
     box = row.get("box") or [0, 0, 0, 0]
@@ -125,9 +125,10 @@ def read_images(
     *,
     follow_links: bool = False,
 ) -> Images:
-    """Read the images of these rows; where there is none at all, say why. `tell(done, total)` counts them.
+    """Read the images of these rows. If none can be read, the result explains why. `tell(done, total)` counts them.
 
-    `images` is the raw root of the page's table if it has moved, or "none". Raises `UsageError` if it is no folder.
+    `images` is the raw root of the page's table if it has moved, or "none". Raises `UsageError` if the folder does not
+    exist.
     """
     styles = {"": Style.of(data.metadata)}
     root = Path(images) if images else data.source.path.parent / str(data.metadata.get("raw_root", ""))

@@ -1,4 +1,4 @@
-"""Sections of numbers: rows, splits and classes, attributes, other labels."""
+"""Sections with numbers: rows, splits and classes, attributes, and other labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fprep.report.data import CLASS_COLUMNS, PageData, counts_by_split, flat, so
 from fprep.report.page import Section, percent, section
 from fschemas.wording import count
 
-# Color classes of the style sheet, by their meaning.
+# Color classes of the style sheet, by meaning.
 _ACCOUNTS = (
     ("kept", "good", "kept"), ("rejected", "bad", "rejected"), ("superseded", "quiet1", "superseded"),
     ("left_out", "quiet2", "left out"), ("joined", "quiet3", "joined to other rows"), ("header", "quiet4", "headers"),
@@ -35,7 +35,7 @@ _KINDS = {"attributes_positive": "positive", "attributes_maybe": "maybe", "attri
 
 
 def rows_section(data: PageData) -> Section | None:
-    """What became of every line, in all and per file, and the published totals."""
+    """The account of every line, in total and per file, and the published totals."""
     report = data.report
     if not report.get("lines"):
         return None
@@ -71,7 +71,7 @@ def split_section(data: PageData) -> Section:
 
 
 def _by_split(data: PageData, numbers: Mapping[str, int]) -> list[tuple[str, int, str]]:
-    """Parts of a bar: the color of each split, its rows and its name."""
+    """Return the parts of a bar: color, rows and name of each split."""
     return [(f"split{index + 1}", numbers[split], split) for index, split in enumerate(data.splits) if split in numbers]
 
 
@@ -84,7 +84,7 @@ def _label_chart(data: PageData, column: str) -> Panel:
     named = [(value, sum(by_split.values())) for value, by_split in counts if value not in _NOTHING]
     stated = sum(number for _, number in named)
     note = count(len(named), "value")
-    if column in CLASS_COLUMNS:  # the baseline that a classifier has to beat
+    if column in CLASS_COLUMNS:  # the majority baseline
         note += f"; always guessing “{named[0][0]}” is right in {percent(named[0][1], stated)}"
     if stated < len(data.frame):
         note += f"; stated in {percent(stated, len(data.frame))} of the rows"
@@ -100,7 +100,7 @@ def _garments_chart(data: PageData) -> Panel:
 
 
 def attribute_section(data: PageData) -> Section | None:
-    """Positives, possible and unknown ones per attribute, in the groups of the vocabulary."""
+    """Positive, possible and unknown rows per attribute, by group of the vocabulary."""
     if not data.has("attributes_positive", "attributes_unknown"):
         return None
     vocabulary = data.vocabulary("attributes")
@@ -126,7 +126,7 @@ def attribute_section(data: PageData) -> Section | None:
 
 
 def _count_ids(lists: pl.Series, size: int) -> np.ndarray:
-    """How often each id occurs, int64, at least `size` of them."""
+    """Count how often each id occurs: int64, length at least `size`."""
     counts = np.zeros(size, np.int64)
     for piece in flat(lists):
         more = np.bincount(piece.cast(pl.Int64).to_numpy().clip(0, _MAX_IDS), minlength=size)
@@ -139,13 +139,13 @@ def _attribute_chart(
     num_rows: int, group: str, members: list[int], names: list[str], numbers: dict[str, np.ndarray]
 ) -> Panel:
     found = {index: {kind: int(counts[index]) for kind, counts in numbers.items()} for index in members}
-    # What is unknown of every member alike belongs to the group: it would hide the rest behind a long hatched bar.
+    # Rows unknown for all members are attributed to the group: their hatched bars would dwarf the others.
     known = num_rows - min(entry["unknown"] for entry in found.values())
     for entry in found.values():
         entry["unknown"] -= num_rows - known
     ordered = sorted(members, key=lambda index: (-found[index]["positive"], -found[index].get("maybe", 0), index))
     longest = max(entry["positive"] + entry.get("maybe", 0) for entry in found.values())
-    rare = longest < known / 4  # bars as long as all images would show nothing: the most frequent one fills the track
+    rare = longest < known / 4  # bars scaled to all images would be invisible, so the most frequent one fills the track
     rows: list[Bar] = []
     for index in ordered:
         parts = [(kind, number, kind) for kind, number in found[index].items() if not (rare and kind == "unknown")]

@@ -1,7 +1,7 @@
-"""What is drawn over an image, as SVG in the pixels of the small image: boxes, outlines, landmarks, skeleton, joints.
+"""The SVG overlay of an image: boxes, outlines, landmarks, skeleton and joints, in pixels of the thumbnail.
 
-Left points are blue, right ones orange, those without a partner yellow; a ring is an occluded point. Coordinates of tables are
-pixel centers, those of SVG pixel corners: x becomes (x + 0.5) * scale.
+Left landmarks are blue, right ones orange, unpaired ones yellow; a ring is an occluded one. Tables use pixel-center
+coordinates, SVG uses pixel corners: x becomes (x + 0.5) * scale.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _COLORS = (
     "#ffd84d",
     "#cbb0ff",
     "#ffab7a",
-)  # of garments; bright, for names on photographs
+)  # of garments; bright, to be readable on photographs
 _STATES = {Visibility.OCCLUDED: "occluded", Visibility.VISIBLE: "visible"}
 
 
 @dataclass(frozen=True)
 class PointNames:
-    """Names, sides and edges of a landmark set, from the JSON values of a table's metadata."""
+    """Names, sides and edges of a landmark set, from the metadata of a table."""
 
     names: tuple[str, ...] = ()
     sides: tuple[str, ...] = ()  # left, right or middle: CSS classes
@@ -38,7 +38,7 @@ class PointNames:
 
     @classmethod
     def of(cls, landmark_set: dict[str, Any] | None) -> PointNames:
-        """The landmark set of a table; no names without one."""
+        """Return the names of a table's landmark set, empty if it has none."""
         if not landmark_set:
             return cls()
         names = tuple(str(name) for name in landmark_set["points"])
@@ -48,26 +48,26 @@ class PointNames:
 
     @classmethod
     def of_joints(cls, names: Sequence[str]) -> PointNames:
-        """Joints have names only."""
+        """Return the names of joints, which have no sides or edges."""
         return cls(tuple(names), tuple(side_of(name, -1, -1) for name in names))
 
     def name(self, index: int) -> str:
-        """The name of a point, its number where the set is shorter."""
+        """Return the name of a point, or its index if the set is shorter."""
         return self.names[index] if index < len(self.names) else f"point {index}"
 
     def side(self, index: int) -> str:
-        """The CSS class of a point's side."""
+        """Return the CSS class of a point's side."""
         return self.sides[index] if index < len(self.sides) else "middle"
 
 
 def marks(row: Row, landmarks: PointNames, joints: PointNames, scale: float) -> Markup:
-    """Everything that is drawn of a row: groups of the classes `boxes` and `points`, which the page can hide."""
+    """Return the whole overlay of a row, in groups of the classes `boxes` and `points`, which the page can hide."""
     points = [_points(row, "joint", joints, scale), _points(row, "landmark", landmarks, scale)]
     return render("marks.svg", areas=list(_areas(row, scale)), points=points)
 
 
 def _areas(row: Row, scale: float) -> Iterator[dict[str, Any]]:
-    """Outlines and boxes, as the template draws them."""
+    """Yield outlines and boxes for the template."""
     for number, polygon in enumerate(row.get("polygons") or ()):
         yield _outline(polygon, scale, number, "")
     corners: list[float] = row.get("garment_boxes") or []
@@ -90,7 +90,7 @@ def _outline(values: Sequence[float], scale: float, number: int, name: str) -> d
 
 
 def _box(box: Sequence[float], scale: float, name: str = "", color: str = "") -> Iterator[dict[str, Any]]:
-    """A rectangle along the outer edges of its corner pixels, with its name in its upper left corner."""
+    """Yield a rectangle along the outer edges of the corner pixels, with its name in the top left corner."""
     if len(box) == 4 and box[2] > box[0] and box[3] > box[1]:
         width, height = round((box[2] + 1 - box[0]) * scale, 1), round((box[3] + 1 - box[1]) * scale, 1)
         left, top = round(box[0] * scale, 1), round(box[1] * scale, 1)
@@ -98,7 +98,7 @@ def _box(box: Sequence[float], scale: float, name: str = "", color: str = "") ->
 
 
 def _points(row: Row, kind: str, names: PointNames, scale: float) -> dict[str, Any]:
-    """Skeleton and points of the columns `kind_x`, `kind_y`, `kind_visibility`; the present ones only."""
+    """Return skeleton and points of the columns `kind_x`, `kind_y` and `kind_visibility`, without missing points."""
     codes: list[int] = row.get(f"{kind}_visibility") or []
     places = {
         index: (_place(row[f"{kind}_x"][index], scale), _place(row[f"{kind}_y"][index], scale))

@@ -1,6 +1,6 @@
-"""The HTML page: jinja2 templates that escape every value, and sections that fill them.
+"""The HTML page: jinja2 templates that escape every value, and the sections that fill them.
 
-Texts of a table are foreign: `printable` cleans each of them before a template prints it.
+Strings of a table are untrusted: `printable` cleans each one before a template prints it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from markupsafe import escape as escape_markup
 from fschemas.palette import SIDE_COLORS
 from fschemas.wording import count
 
-LONGEST_TEXT = 300  # characters of a foreign text that a page shows
-# Controls, characters that change the direction of text, halves of surrogate pairs: shown by their number, never sent to a browser.
+LONGEST_TEXT = 300  # maximum characters of an untrusted string
+# Control characters, bidirectional formatting and lone surrogates: shown as code points, never sent to a browser.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; `name` is its anchor."""
+    """A part of the page. `name` is its anchor."""
 
     name: str
     title: str
@@ -35,9 +35,9 @@ class Section:
 
 
 def printable(value: object, longest: int = LONGEST_TEXT) -> object:
-    """A value as a template prints it: text composed (NFC), without unprintable characters, at most `longest` characters.
+    """Prepare a value for a template: text in NFC, without unprintable characters, at most `longest` characters.
 
-    Markup stays as it is, None is empty, and a float has no more digits than it needs.
+    Markup is unchanged, None becomes empty, and a float is printed without superfluous digits.
     """
     if isinstance(value, float):
         return f"{value:g}"
@@ -49,17 +49,17 @@ def printable(value: object, longest: int = LONGEST_TEXT) -> object:
 
 
 def escape(value: object, longest: int = LONGEST_TEXT) -> Markup:
-    """Any value as HTML text."""
+    """Return any value as HTML text."""
     return escape_markup(printable(value, longest))
 
 
 def breakable(name: str) -> Markup:
-    """A name that may continue on the next line after an underscore."""
+    """Return a name that may wrap after an underscore."""
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def percent(part: float, whole: float) -> str:
-    """A share for people: `12 %`, `0.4 %`, `<0.1 %`."""
+    """Format a share as `12 %`, `0.4 %` or `<0.1 %`."""
     share = 100 * part / whole if whole else 0.0
     if 0 < share < 0.1:
         return "<0.1 %"
@@ -77,15 +77,15 @@ TEMPLATES.filters |= {"breakable": breakable, "long": escape, "whole": partial(e
 
 
 def render(template: str, **values: Any) -> Markup:
-    """The markup of a template of this package."""
-    return Markup(TEMPLATES.get_template(template).render(values))  # noqa: S704 - templates escape what they print
+    """Render a template of this package."""
+    return Markup(TEMPLATES.get_template(template).render(values))  # noqa: S704 - templates escape their values
 
 
 def section(name: str, title: str, **values: Any) -> Section:
-    """A section from the template of its name."""
+    """Render the template of this name as a section."""
     return Section(name, title, render(f"{name}.html", **values))
 
 
 def document(title: str, sections: Iterable[Section], **values: Any) -> bytes:
-    """The whole page as UTF-8. Its policy forbids scripts and everything from outside."""
+    """Return the whole page as UTF-8. Its content security policy forbids scripts and external resources."""
     return render("page.html", title=title, sections=list(sections), colors=SIDE_COLORS, **values).encode()

@@ -1,4 +1,4 @@
-"""Sections of geometry: what is known of each landmark, where the landmarks of a garment are, boxes, and image sizes."""
+"""Sections about geometry: landmark visibility, landmark positions per garment, boxes and image sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fschemas.landmarks import Visibility
 from fschemas.wording import count
 
 _CLOUD_ROWS = 160
-_MOST_POINTS = 40  # of a landmark set whose points fit into one chart
+_MOST_POINTS = 40  # maximum landmarks for a single chart
 _MOST_IN_COLUMN = 12
 _MOST_CIRCLES = 1500
 _STATES = (
@@ -34,7 +34,7 @@ _KINDS = (
 
 
 def landmark_section(data: PageData, names: PointNames, joints: PointNames) -> Section | None:
-    """How often each landmark is visible, occluded or missing, and clouds of landmarks per garment."""
+    """Counts of visible, occluded and missing landmarks, and scatter plots of landmarks per garment."""
     charts: list[Panel] = []
     clouds: list[tuple[str, int, Markup]] = []
     if data.has("landmark_x"):
@@ -51,7 +51,7 @@ def landmark_section(data: PageData, names: PointNames, joints: PointNames) -> S
 
 
 def _states(lists: pl.Series, size: int) -> np.ndarray:
-    """For each of `_STATES`, how many rows have it at each point: int64 (3, points)."""
+    """Count the rows of each state in `_STATES` per landmark: int64 (3, K)."""
     size = max(size, int(lists.list.len().max() or 0))  # pyright: ignore[reportArgumentType]
     counts = np.zeros((len(_STATES), size), np.int64)
     for piece in flat(lists.filter(lists.list.len() == size)):
@@ -61,7 +61,7 @@ def _states(lists: pl.Series, size: int) -> np.ndarray:
 
 
 def _state_charts(data: PageData, names: PointNames, garments: Sequence[str]) -> Iterator[Panel]:
-    """All landmarks of a small set in one or two columns, those of a large one by garment."""
+    """Yield the landmarks of a small set in one or two columns, those of a large one by garment."""
     states = _states(data.frame["landmark_visibility"], len(names.names))
     if len(names.names) <= _MOST_POINTS:
         size = states.shape[1]
@@ -91,7 +91,7 @@ def _state_panel(
 
 
 def _cloud(data: PageData, names: PointNames, garment: str) -> Markup | None:
-    """A scatter of the landmarks of one garment, shifted and scaled to their common box, with the skeleton of the medians."""
+    """Scatter plot of the landmarks of a garment, normalized by their common box, with the skeleton of the medians."""
     rows = data.frame.filter(pl.col("garment") == garment).select("landmark_x", "landmark_y", "landmark_visibility")
     known = pl.col("landmark_visibility").list.eval(pl.element() >= Visibility.OCCLUDED.value)
     rows = rows.filter(known.list.sum() >= 3)
@@ -116,7 +116,7 @@ def _cloud(data: PageData, names: PointNames, garment: str) -> Markup | None:
 
 
 def size_section(data: PageData) -> Section:
-    """Sizes, formats, color modes and orientations of the images, and how much of them the boxes cover."""
+    """Sizes, formats, color modes and orientations of the images, and the area covered by boxes."""
     known = data.frame.filter(pl.col("width").is_not_null())
     charts: list[Panel] = []
     words = "The table was converted without opening images (--check-images none): nothing is known of their sizes."

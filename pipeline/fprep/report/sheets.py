@@ -1,4 +1,4 @@
-"""Sections with images: contact sheets per split, items in rows, the audit's worst pairs side by side."""
+"""Sections with images: contact sheets per split, items in rows, and the worst pairs of the audit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fprep.report.figure import Images
 from fprep.report.page import Section, percent, section
 from fschemas.wording import count
 
-_NUM_LINES = 12  # lines of the audit as text, per kind
+_NUM_LINES = 12  # lines of audit text per kind
 
 
 def sheet_section(images: Images, choice: Choice) -> Section:
-    """Contact sheets, one per split, the classes in the order of their names, and switches that work without a script."""
+    """Contact sheets, one per split, sorted by class, with toggles that work without scripts."""
     if images.nothing or not choice.sheets:
         return section("images", "Images", nothing=images.nothing or "No images were asked for (--max-images 0).")
     data = images.data
@@ -36,7 +36,7 @@ def sheet_section(images: Images, choice: Choice) -> Section:
 
 
 def item_section(images: Images, choice: Choice) -> Section | None:
-    """How many images items have, and some items with their images in a row."""
+    """The number of images per item, and some items with their images in a row."""
     if not images.data.has("item"):
         return None
     named = images.data.frame.filter(pl.col("item") != "")

@@ -1,6 +1,6 @@
-"""Small images for a page: read as a shard set reads them, shrunk, encoded as JPEG; a bad one becomes a sentence.
+"""Thumbnails for a page: read as for a shard set, reduced and encoded as JPEG. A bad image becomes a message.
 
-Imported by worker processes: no polars here.
+Imported by worker processes, so polars is not imported here.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from fprep.images.check import check_image
 from fprep.shard.sample import Facts, decode, read_image
 from fschemas.failures import IntegrityError
 
-LONG_SIDE = 340  # pixels of a small image
+LONG_SIDE = 340  # long side in pixels
 QUALITY = 76
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small JPEG of `width` x `height` pixels and the size of the image as displayed, or the `problem` with it."""
+    """A JPEG of `width` x `height` pixels and the size of the image as displayed, or a `problem`."""
 
     content: bytes = b""
     width: int = 0
@@ -49,13 +49,13 @@ def thumbnails(
     *,
     follow_links: bool = False,
 ) -> list[Thumbnail]:
-    """Small images of (path below `root`, digest or None), each made in a worker that a hostile file may kill."""
+    """Create thumbnails of (path below `root`, digest or None) in workers, which malicious files may crash."""
     work = functools.partial(thumbnail, os.path.realpath(root), follow_links=follow_links)
     return list(map_tasks(work, tasks, crashed=_crashed, progress=progress))
 
 
 def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = False) -> Thumbnail:
-    """The small image of one (path, digest). Never raises for a bad image; an input/output error of the disk is raised."""
+    """Create the thumbnail of one (path, digest). Bad images do not raise; I/O errors of the disk do."""
     name, sha256 = task
     found = check_image(root, name, decode=False, follow_links=follow_links)
     if found.rule:
@@ -70,7 +70,7 @@ def thumbnail(root: str, task: tuple[str, str | None], *, follow_links: bool = F
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
             return Thumbnail(problem="the image has changed since convert (SHA-256 differs)")
         image = decode(content, facts, target, Path(name))
-    except IntegrityError:  # its message may hold an address in memory
+    except IntegrityError:  # its message may contain a memory address
         return Thumbnail(problem="the image cannot be decoded")
     small = simplejpeg.encode_jpeg(np.ascontiguousarray(image), QUALITY, "RGB", "420", fastdct=False)
     return Thumbnail(small, *target, facts.width, facts.height)
