@@ -1,4 +1,4 @@
-"""What the retrieval task says of one image: its embedding, and the category if the model has classes of them."""
+"""Predictions of the retrieval task for one image: its embedding, and the category if it has a classifier."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def answer(task: Retrieval, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-    """The `embedding`, to four decimals; of a model with classes, the best category with its score, and `recognized`.
+    """Return the `embedding`, to four decimals, and with a classifier `category`, `category_score` and `recognized`.
 
-    Below `least_score` the category is None.
+    The category is None if its score is below `least_score`.
     """
     del category
     least_score = task.config.score_threshold
@@ -36,7 +36,7 @@ def answer(task: Retrieval, results: Results, number: int, category: str | None 
 
 
 def draw(task: Retrieval, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-    """The category in a corner of the image; the plain image if the model has none."""
+    """Draw the category in a corner of the image; without a classifier, return the image unchanged."""
     del task
     if "category" not in answer:
         return image

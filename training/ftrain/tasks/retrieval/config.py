@@ -1,4 +1,4 @@
-"""What can be chosen of the retrieval task."""
+"""Configuration of the retrieval task."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class RetrievalConfig(ViewConfig):
     backbone: str = "resnet18"
     """timm name of the network, with its tag if it has one."""
     weights: str = "none"
-    """Weights that the backbone starts from: none, imagenet, or the path of a file."""
+    """Initial weights of the backbone: none, imagenet, or the path of a file."""
     embedding_dim: int = Field(512, ge=2, le=65_536)
-    """Length of the embedding."""
+    """Dimension of the embedding."""
     pooling: Literal["average", "gem"] = "average"
     """Pooling of the feature map: average, or generalized mean."""
     neck: Literal["none", "batch_norm"] = "none"
-    """batch_norm: between triplets and classifier (Luo et al., CVPRW 2019)."""
+    """batch_norm: between triplet loss and classifier (Luo et al., CVPRW 2019)."""
     labels: Identity = "item"
-    """What is found again, and what triplets go by."""
+    """Identity: what is retrieved, and the labels of the triplets."""
     classify: Literal["category", "item", "none"] = "category"
     """Classes of the cross-entropy."""
     classification_weight: float = Field(1.0, ge=0)
-    """Weight of the cross-entropy; a loss of weight 0 is left out."""
+    """Weight of the cross-entropy; a loss of weight 0 is not computed."""
     triplet_weight: float = Field(1.0, ge=0)
     """Weight of the triplet loss."""
     proxy_weight: float = Field(0.0, ge=0)
@@ -37,18 +37,18 @@ class RetrievalConfig(ViewConfig):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing of the cross-entropy."""
     cosine_scale: float = Field(0.0, ge=0)
-    """0: a linear classifier; else the cosine with each class times this (Zhai and Wu, BMVC 2019)."""
+    """0: linear classifier; else scale of a cosine classifier (Zhai and Wu, BMVC 2019)."""
     triplet_margin: float = Field(0.2, ge=0)
-    """Margin of triplets."""
+    """Margin of the triplet loss."""
     mining: Mining = "batch_hard"
-    """Which triplets count."""
+    """Triplet mining strategy."""
     distance: Distance = "cosine"
-    """Distance of two embeddings."""
+    """Distance of two embeddings in the triplet loss."""
     proxy_margin: float = 0.1
     """Margin of the proxy loss."""
     proxy_scale: float = Field(32.0, gt=0)
     """Scale of the proxy loss."""
     flip_test: bool = False
-    """Test-time augmentation: embed the image and its flip together."""
+    """Test-time augmentation: combine the embeddings of the image and its flip."""
     score_threshold: float = Field(0.2, ge=0, le=1)
-    """Below this score `ftrain predict` names no category."""
+    """Minimum score at which `ftrain predict` returns a category."""

@@ -1,4 +1,4 @@
-"""What the retrieval task is given: its configuration, and samples as its network sees them."""
+"""Encoder of the retrieval task: samples to network inputs and labels."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ftrain.tasks.retrieval.config import RetrievalConfig
 
 @dataclass(frozen=True)
 class RetrievalEncoder:
-    """Sample to network input and its labels as numbers."""
+    """Turn a sample into network input and numeric labels."""
 
     config: RetrievalConfig
-    categories: dict[str, int]  # "" and, in a set without categories, every name: -1
-    items: dict[str, int]  # of training, where the losses need classes of them
+    categories: dict[str, int]  # -1 for "" and, in a set without categories, for every name
+    items: dict[str, int]  # training items, if the losses need them as classes
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3 uint8 and the `labels`."""
+        """Return `image` uint8 S, S, 3 and the `labels`."""
         return {"image": view_of_sample(self.config, sample, generator).image, **self.labels(sample.annotation)}
 
     def labels(self, note: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Numbers of `identity`, `category` and `item_class` (-1 unknown) of an annotation, and its `role` in a search."""
+        """Return int64 scalars `identity`, `category`, `item_class` (-1 unknown) and the `role` in the search."""
         item, category = str(note.get("item", "")), self.categories.get(note.get("category", ""), -1)
         numbers = {
             "identity": item_number(item) if self.config.labels == "item" else category,

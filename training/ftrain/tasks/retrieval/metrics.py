@@ -1,4 +1,4 @@
-"""Metrics of the retrieval task while it trains."""
+"""Validation metrics of the retrieval task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def measure(task: Retrieval, results: Results) -> dict[str, Any]:
-    """hit@k, recall@k, mAP; by the roles of query and gallery, or leaving one out if there are none."""
+    """Compute hit@k, recall@k and mAP: query against gallery if there are roles, else leave-one-out."""
     query, gallery = results["role"] != GALLERY, results["role"] != QUERY
     metrics = evaluate_retrieval(
         results["embedding"][query], results["embedding"][gallery], results["identity"][query], results["identity"][gallery],

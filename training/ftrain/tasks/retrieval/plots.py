@@ -1,4 +1,4 @@
-"""Plots of a retrieval: rankings with their hits framed, and hit@k beside the baselines."""
+"""Retrieval plots: rankings with framed hits, and hit@k with baselines."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FOUND = {"good": "green frame: the same one", "bad": "red frame: another one"}
 def ranking_sheet(
     shards: ShardSet, queries: np.ndarray, ranked: np.ndarray, labels: np.ndarray, subtitle: str, notes: Sequence[str]
 ) -> bytes:
-    """PNG with a line for each query: its image and the first ones found, hits framed green, others red.
+    """Return a PNG with one row per query: its image and the top results, hits framed green, others red.
 
-    `queries` Q and `ranked` Q, k are rows of the set (a rank of -1 is left free), `labels` N the identity of every row,
-    `notes` Q what is said below each query.
+    `queries` Q and `ranked` Q, k are rows of the set (-1: empty tile), `labels` N is the identity of every row, `notes`
+    has Q captions of the queries.
     """
     tiles: list[Tile | None] = []
     for query, found, note in zip(queries.tolist(), ranked.tolist(), notes, strict=True):
@@ -40,7 +40,7 @@ def ranking_sheet(
 
 
 def plot_hits(curves: Mapping[str, Mapping[int, float]], subtitle: str) -> bytes:
-    """PNG of hit@k over k, one curve for each of `curves`: the model first, then its baselines."""
+    """Return a PNG of hit@k over k, with one curve per entry of `curves`: the model first, then its baselines."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.6, 4.4), layout="constrained")
         draw_head(figure, "Share of queries with a hit among the first k", subtitle)

@@ -1,4 +1,4 @@
-"""From a map of features to one vector."""
+"""Pooling of feature maps to vectors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LEAST = 1e-6
 
 
 class GeneralizedMean(nn.Module):
-    """GeM pooling (Radenovic et al., TPAMI 2019): the p-th root of the mean of p-th powers, with a learnt p.
+    """GeM pooling (Radenovic et al., TPAMI 2019): the p-th root of the mean of p-th powers, with a learnable p.
 
-    p = 1 is the average, large p the maximum. Values below 0 count as 0. Computed in float32.
+    p = 1 is the average, large p approaches the maximum. Negative values count as 0. Computed in float32.
     """
 
     def __init__(self, power: float = 3.0) -> None:
@@ -21,7 +21,7 @@ class GeneralizedMean(nn.Module):
         self.power = nn.Parameter(torch.tensor(power))
 
     def forward(self, features: Tensor) -> Tensor:
-        """B, C, H, W to B, C."""
+        """Pool B, C, H, W to B, C."""
         with torch.autocast(features.device.type, enabled=False):
             exponents = self.power * features.float().clamp_min(_LEAST).log().flatten(
                 2
@@ -30,7 +30,7 @@ class GeneralizedMean(nn.Module):
 
 
 class AveragePooling(nn.Module):
-    """The mean over all places: B, C, H, W to B, C."""
+    """Mean over all positions: B, C, H, W to B, C."""
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
@@ -38,7 +38,7 @@ class AveragePooling(nn.Module):
 
 
 def strength(features: Tensor) -> Tensor:
-    """How strongly a network answers at each place of B, C, H, W: B, H, W float32 in 0 … 1, 0 at the weakest place."""
+    """Return the activation strength of features B, C, H, W, float32 B, H, W, scaled to 0 … 1 per image."""
     length = features.float().square().sum(dim=1).sqrt()
     least, most = length.amin(dim=(1, 2), keepdim=True), length.amax(dim=(1, 2), keepdim=True)
     return (length - least) / (most - least).clamp_min(_LEAST)

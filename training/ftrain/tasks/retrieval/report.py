@@ -1,8 +1,8 @@
-"""What is said of a retrieval: figures beside the untrained backbone and chance, slices, tables, rankings to look at.
+"""Retrieval report: metrics with the untrained backbone and chance as baselines, slices, tables, sample rankings.
 
-Where a set has query and gallery images, every query is compared with the whole gallery, whatever the category (the official
-in-shop protocol). Else each image is compared with all others of the split, leaving itself out; with several splits
-(`test+train`) the images of the first one ask, and all of them answer.
+If a set has query and gallery images, every query is compared with the whole gallery, regardless of category (the
+official in-shop protocol). Otherwise each image is compared with all other images of the split (leave-one-out). With
+several splits (`test+train`), the images of the first are the queries and the images of all are the gallery.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 TOP = (1, 5, 10, 20, 50)
 _COLOR_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_SLICED = ("category", "pose", "color", "gender", "variation", "garment")  # columns of the index, where a set has them
+_SLICED = ("category", "pose", "color", "gender", "variation", "garment")  # index columns used for slices
 _ALIKE, _COLLAPSED = 0.99, "nearly the same embedding"
 _LABELS = {
     **{f"hit_{k}": f"hit@{k}: a right one among {k}" for k in TOP},
@@ -49,10 +49,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Study:
-    """Who asks and who answers, as places in the results, and what the model and its baseline find."""
+    """Indices of queries and gallery in the results, and the metrics of the model and its baseline."""
 
     evaluated: EvaluatedSplit
-    labels: np.ndarray  # what is found again, a string for every row of the set
+    labels: np.ndarray  # identity of every row of the set
     asks: Rows
     answers: Rows
     protocol: str
@@ -61,16 +61,16 @@ class _Study:
 
     @property
     def queries(self) -> Rows:
-        """Rows of the set that ask."""
+        """Rows of the set that are queries."""
         return self.evaluated.results["row"][self.asks]
 
 
 def report(task: Retrieval, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
+    """Return the metrics of a split; write `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
     Raises `UsageError` if no query has a match in the gallery.
     """
-    identity = task.config.labels  # item or category: what has to be found again
+    identity = task.config.labels  # item or category
     categories = task.categories if task.config.classify == "category" else ()  # classes of `class_scores`
     study = _study(identity, evaluated)
     numbers: dict[str, Any] = {
@@ -99,7 +99,7 @@ def report(task: Retrieval, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
-    """The numbers of `report` as lines for a person."""
+    """Yield the results of `report` as text lines."""
     model, baseline, chance = metrics["model"], metrics.get("untrained", {}), metrics["chance"]
     left_out = int(model["queries_without_match"])
     yield (
@@ -121,10 +121,11 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Are all embeddings N, D nearly equal? In the form of `metrics.classification.dominance`, with the mean cosine of all pairs.
+    """Check whether all embeddings N, D are nearly equal, in the format of `metrics.classification.dominance`.
 
-    `share` of the images have a cosine above .99 with the mean embedding; `true_share` show the commonest of `labels` N. All
-    is lost where the mean cosine of two images is above .99, though they are not all of one item.
+    `share` of the images have a cosine above .99 with the mean embedding; `true_share` have the most frequent of the
+    `labels` N. The embedding has collapsed if the mean cosine of all pairs, `mean_cosine`, is above .99 although the
+    labels differ.
     """
     unit = embedding.astype(np.float64)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
@@ -143,12 +144,12 @@ def collapse(embedding: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def color_weights(results: Results, asks: Rows, answers: Rows, labels: np.ndarray) -> list[dict[str, float]]:
-    """hit@1 and mAP where the dot product of colors counts `weight` times beside that of embeddings: to choose it by."""
+    """Compute hit@1 and mAP for several weights of color similarity relative to embedding similarity, to choose one."""
     found: list[dict[str, float]] = []
     for weight in _COLOR_WEIGHTS:
         both = np.concatenate(
             [results["embedding"], np.sqrt(weight) * results["color"]], axis=1
-        )  # one dot product for the sum
+        )  # one dot product computes the weighted sum
         metrics = _judge(both, results["row"], asks, answers, labels).summary()
         found.append({"weight": weight, "hit_1": metrics["hit_1"], "map": metrics["map"]})
     return found
@@ -188,12 +189,12 @@ def _judge(embedding: np.ndarray, rows: Rows, asks: Rows, answers: Rows, labels:
 
 
 def _compared(study: _Study) -> Rows:
-    """With how many images each query is compared: not with itself."""
+    """Return the number of images each query is compared with, excluding itself."""
     return len(study.answers) - np.isin(study.asks, study.answers)
 
 
 def _intervals(study: _Study, metrics: RetrievalMetrics) -> dict[str, float]:
-    """95 % intervals over items: images of one item are found or missed together."""
+    """Compute 95% intervals over items, since images of one item are found or missed together."""
     found: dict[str, float] = {}
     for name, values in _per_query(metrics).items():
         found[f"{name}_low"], found[f"{name}_high"] = _interval_over_items(study, values)
@@ -201,7 +202,7 @@ def _intervals(study: _Study, metrics: RetrievalMetrics) -> dict[str, float]:
 
 
 def _gain(study: _Study, baseline: RetrievalMetrics) -> dict[str, float]:
-    """Differences to the baseline query by query, with their intervals: narrower than both intervals suggest."""
+    """Compute paired differences to the baseline with intervals, which are narrower than those of either model."""
     found: dict[str, float] = {}
     below = _per_query(baseline)
     for name, values in _per_query(study.model).items():
@@ -245,7 +246,7 @@ def _write(study: _Study, numbers: dict[str, Any], line: str, out: Path) -> None
 
 
 def _ranked(study: _Study) -> Rows:
-    """Rows of the first images found for each query, itself left out: Nq, 5; -1 where there are no more."""
+    """Return the rows of the top 5 results of each query, excluding itself: Nq, 5; -1 if there are fewer."""
     rows, embedding = study.evaluated.results["row"], study.evaluated.results["embedding"].astype(np.float32)
     gallery, queries = Features(embedding[study.answers]), Features(embedding[study.asks])
     best = rows[study.answers][ExactSearch(gallery).search(queries, Similarity(), SHEET_RANKS + 1).rows]
@@ -257,13 +258,13 @@ def _ranked(study: _Study) -> Rows:
 
 
 def _worst_first(metrics: RetrievalMetrics) -> Rows:
-    """Numbers of queries: by average precision, then by the rank of the first hit; those without a match last."""
+    """Return query indices by average precision, then by rank of the first hit; queries without a match last."""
     precision = np.where(metrics.evaluated, metrics.average_precision, 2.0)
     return np.lexsort((-metrics.first, precision))
 
 
 def _image_row(study: _Study, ranked: Rows, place: int) -> tuple[object, ...]:
-    """Key and label of a query, rank of the first hit, average precision, key and label of what is found first."""
+    """Return key and label of a query, rank of the first hit, average precision, and key and label of the top result."""
     keys, metrics = study.evaluated.shards.columns["key"], study.model
     row, found = int(study.queries[place]), int(ranked[place, 0])
     known = bool(metrics.evaluated[place])

@@ -1,8 +1,9 @@
-"""Find the same garment again: embeddings of length 1 by cross-entropy, triplets mined in the batch, and proxy anchors.
+"""Retrieval of the same garment: embeddings trained with cross-entropy, triplets mined in the batch, and proxy anchors.
 
-After ihciah/deep-fashion-retrieval: a ResNet-50 with a 512-d deep feature, cross-entropy over categories plus a triplet loss, the
-backbone frozen and then thawed (`fit.stages`). Batches are P identities x K images (`fit.sampler=identities`), so that every
-image is an anchor and meets its positives. Evaluated by DeepFashion's in-shop protocol (Liu et al., CVPR 2016).
+After ihciah/deep-fashion-retrieval: a ResNet-50 with a 512-d deep feature, cross-entropy over categories plus a triplet
+loss, with the backbone frozen, then unfrozen (`fit.stages`). Batches are P identities x K images
+(`fit.sampler=identities`), so that every image is an anchor with positives. Evaluated by DeepFashion's in-shop protocol
+(Liu et al., CVPR 2016).
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from ftrain.tasks.task import Task
 
 
 class Retrieval(Task):
-    """The retrieval task, for items (products) or, where a set has none, categories."""
+    """The retrieval task, for items (products) or, if a set has none, categories."""
 
     name = "retrieval"
-    needs = ()  # item or category, as the configuration says: see `names_to_learn`
+    needs = ()  # item or category, depending on the configuration; checked in `names_to_learn`
     Config = RetrievalConfig
     selected_by = ("map", "max")
     key_metrics = ("hit_1", "hit_10", "hit_20", "map", "map_r", "category/top_1")
@@ -53,9 +54,7 @@ class Retrieval(Task):
         self.backbone = Backbone(config.backbone, config.weights)
         self.pool = GeneralizedMean() if config.pooling == "gem" else AveragePooling()
         self.embed = nn.Linear(self.backbone.widths[-1], config.embedding_dim)
-        nn.init.orthogonal_(
-            self.embed.weight
-        )  # keeps angles: at the start an embedding tells what the backbone's features tell
+        nn.init.orthogonal_(self.embed.weight)  # the initial embedding preserves the angles between backbone features
         nn.init.zeros_(self.embed.bias)
         self.neck = nn.BatchNorm1d(config.embedding_dim) if config.neck == "batch_norm" else nn.Identity()
         num_classes = {"category": len(self.categories), "item": len(items), "none": 0}[config.classify]
@@ -67,11 +66,11 @@ class Retrieval(Task):
             if config.proxy_weight
             else None
         )
-        self.learnt = True  # False: embeddings are the features of the backbone
+        self.learnt = True  # False: embeddings are the backbone features
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
-        """`test` is query and gallery where a set has them; `test+train` evaluates test among the images of both."""
+        """`test` is query and gallery if a set has them; `test+train` retrieves test images among both splits."""
         parts = split.split("+")
         if len(parts) > 1:
             if strangers := [part for part in parts if part not in known]:
@@ -82,7 +81,7 @@ class Retrieval(Task):
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """What is found again: item or category."""
+        """Return the identity: item or category."""
         assert isinstance(config, RetrievalConfig)
         return columns.get(config.labels)
 
@@ -90,9 +89,9 @@ class Retrieval(Task):
     def names_to_learn(
         cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray
     ) -> dict[str, list[str]]:
-        """The items of training, where cross-entropy or proxies need them as classes.
+        """Return the training items, if cross-entropy or proxies need them as classes.
 
-        Raises `UsageError` where no training image has what is to be found again.
+        Raises `UsageError` if no training image has a known identity.
         """
         assert isinstance(config, RetrievalConfig)
         if config.labels not in columns or not (columns[config.labels][rows] != "").any():
@@ -106,7 +105,7 @@ class Retrieval(Task):
         return {"item": [str(name) for name in np.unique(columns["item"][rows]) if name]}
 
     def check_training(self, rows: Rows) -> list[str]:
-        """Pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
+        """Require pairs for triplets, and at least two classes for the cross-entropy and the proxies."""
         config, lacks = self.config, {}
         sought, several = rows.names(config.labels), "two at least are needed to tell apart"
         if config.triplet_weight and not has_pairs(sought):
@@ -135,7 +134,7 @@ class Retrieval(Task):
         return [f"model.{name}: {why}" for name, why in lacks.items()]
 
     def check_validation(self, rows: Rows) -> None:
-        """An image that is sought, and another of the same item or category among those that are searched."""
+        """Require a query image and a gallery image of the same identity."""
         assert isinstance(self.encoder, RetrievalEncoder)
         labels = map(self.encoder.labels, rows.annotations())
         if not has_match((int(found["role"]), {int(found["identity"])} - {-1}) for found in labels):
@@ -143,12 +142,15 @@ class Retrieval(Task):
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
-        """In-shop: 3,997 items to learn, 17 categories."""
+        """In-shop: 3,997 training items, 17 categories."""
         del config
         return published_dataset(("item", "category"), items=3997, category="deepfashion-inshop-category-17")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """`loss` and its weighted parts `classification`, `triplet`, `proxy`, as far as the configuration has them."""
+        """Return `loss` and its configured, weighted parts `classification`, `triplet`, `proxy`.
+
+        `batch` holds `image` uint8 B, S, S, 3 and the labels of `RetrievalEncoder`, int64 B.
+        """
         config = self.config
         parts: dict[str, Tensor] = {}
         deep = self.embed(self.pool(self.backbone(batch["image"])[-1]))
@@ -167,9 +169,10 @@ class Retrieval(Task):
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
-        """`embedding` B, D of length 1; `attention` B, h, w; `class_scores` B, C; `color` B, 125 (not in an exported graph).
+        """Return `embedding` B, D of length 1, `attention` B, h, w, `class_scores` B, C and `color` B, 125.
 
-        The numbers of identity, category and role are passed on.
+        `class_scores` needs a category classifier; `color` is not part of an exported graph. The labels identity,
+        category and role of the batch are passed on.
         """
         embedding, scores, attention = self._view(batch["image"])
         if self.views.flip:
@@ -185,17 +188,17 @@ class Retrieval(Task):
         return found | {name: batch[name] for name in ("identity", "category", "role") if name in batch}
 
     def untrained(self) -> Retrieval:
-        """The given backbone's pooled features, of another dimension, in place of the embedding."""
+        """Return a task with the pooled initial backbone features, of another dimension, as the embedding."""
         baseline = self.fresh()
         baseline.learnt = False
         return baseline
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3 of an image without annotation, uint8 H, W, 3."""
+        """Return `image` S, S, 3 for an image uint8 H, W, 3 without annotation."""
         return {"image": super().encode_image(image, box)["image"]}
 
     def _view(self, image: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Embedding of length 1, class probabilities (if any) and attention of one view."""
+        """Return the L2-normalized embedding, class probabilities (or None) and attention of one view."""
         features = self.backbone(image)[-1]
         pooled = self.pool(features)
         if not self.learnt:
@@ -216,7 +219,7 @@ class Retrieval(Task):
         )
 
     def _cross_entropy(self, through: Tensor, labels: Tensor) -> Tensor:
-        """The mean over known labels; 0 where there is none, and not NaN as torch has it."""
+        """Return the mean over known labels; 0, not NaN as in torch, if there are none."""
         known = labels >= 0
         losses = F.cross_entropy(
             self._logits(through), labels.clamp_min(0), reduction="none", label_smoothing=self.config.label_smoothing
@@ -229,7 +232,7 @@ def _learns_items(config: RetrievalConfig) -> bool:
 
 
 def _categories(config: RetrievalConfig, dataset: dict[str, Any]) -> tuple[str, ...]:
-    """Names of all categories, none where the set has no vocabulary of them; raises `UsageError` where they are needed."""
+    """Return the category names, empty without a vocabulary; raises `UsageError` if they are needed."""
     vocabulary = dataset["vocabularies"].get("category")
     needed = [f"model.{key}=category" for key in ("labels", "classify") if getattr(config, key) == "category"]
     if needed and not (vocabulary and vocabulary["values"]):

@@ -1,4 +1,4 @@
-"""What can be chosen of the style task."""
+"""Configuration of the style task."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ Styles = Literal["fine", "main"]
 
 
 class StyleConfig(ViewConfig):
-    """Network, image and losses. Defaults are the tiny profile; the weights of the losses are those published."""
+    """Network, image and losses. Defaults are the tiny profile with the published loss weights."""
 
     target: Literal["style", "attributes"] = "style"
-    """What is learned: styles, or attributes to search by."""
+    """Labels to learn: styles, or attributes to search by."""
     styles: Styles = "fine"
-    """Classes: styles as they are, or the main styles of K-Fashion."""
+    """Classes: the styles of the data set, or the main styles of K-Fashion."""
     backbone: str = "resnet18"
     """timm name of the network, with its tag if it has one."""
     weights: str = "none"
-    """Weights that the backbone starts from: none, imagenet, or the path of a file."""
+    """Initial weights of the backbone: none, imagenet, or the path of a file."""
     local_backbone: str = ""
     """timm name of the network of the local branch; empty: no local branch."""
     local_weights: str = "none"
-    """Weights that the local branch starts from, like `weights`."""
+    """Initial weights of the local branch, like `weights`."""
     local_size: int = Field(64, ge=32, le=4096, multiple_of=16)
     """Side of the attended square, pixels."""
     detail: int = Field(2, ge=1, le=4)
-    """The attended square is cut out of an image of this many times input_size."""
+    """The attended square is cropped from an image of this many times input_size."""
     threshold: float = Field(0.1, gt=0, le=0.7)
-    """Threshold of the attention map, stretched to 0 … 1."""
+    """Threshold of the attention map, scaled to 0 … 1."""
     local_share: float = Field(0.4, ge=0, le=1)
-    """Share of the local branch in the similarity of two images."""
+    """Weight of the local branch in the similarity of two images."""
     embedding_dim: int = Field(256, ge=8, le=65_536, multiple_of=2)
-    """Length of the embedding."""
+    """Dimension of the embedding."""
     attribute_width: int = Field(128, ge=8, le=65_536)
-    """Width of the embedded attribute."""
+    """Dimension of the attribute embedding."""
     head: Literal["arcface", "linear", "none"] = "arcface"
-    """Classifier; none: attributes only, by triplets alone, as published."""
+    """Classifier; none (attributes only): triplet loss alone, as published."""
     arcface_scale: float = Field(10.0, gt=0)
     """Scale of ArcFace."""
     arcface_margin: float = Field(0.5, ge=0, lt=1.57)
     """Margin of ArcFace, radians."""
     dropout: float = Field(0.1, ge=0, lt=1)
-    """Dropout below the classifier."""
+    """Dropout in the neck before the classifier."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing."""
     class_loss_weight: float = Field(1.0, ge=0)
@@ -55,14 +55,14 @@ class StyleConfig(ViewConfig):
     local_loss_weight: float = Field(0.01, ge=0)
     """Weight of the triplet loss of the local branch."""
     align_loss_weight: float = Field(0.01, ge=0)
-    """Weight of aligning local and global branch."""
+    """Weight of the loss that aligns the local with the global branch."""
     category_loss_weight: float = Field(0.0, ge=0)
-    """Weight of naming the garment, which says much about the style; 0: not learned."""
+    """Weight of the garment category loss, an auxiliary task for styles; 0: not learned."""
     triplet_margin: float = Field(0.2, gt=0)
-    """Margin of triplets, in cosine distance."""
+    """Margin of the triplet loss, in cosine distance."""
     mining: Mining = "batch_hard"
-    """Which triplets count."""
+    """Triplet mining strategy."""
     flip_test: bool = True
     """Test-time augmentation: average with the flipped image."""
     certainty_threshold: float = Field(0.15, ge=0, lt=1)
-    """Below this share of the way from chance to 1 nothing counts as recognized."""
+    """Minimum score to recognize a value, on a scale from 0 (chance) to 1 (certain)."""

@@ -1,9 +1,10 @@
-"""Fashion styles, or attributes to be found again, by attribute-specific attention (ASEN++; Dong et al., TIP 2021).
+"""Fashion styles, or retrieval by attribute, with attribute-specific attention (ASEN++; Dong et al., TIP 2021).
 
-Style: one attribute, whose embedding and the deep features of the image go through a neck to a head of classes (ArcFace or
-linear). Attributes: an embedding of the image under every attribute, so that images with the same value are near. The global
-branch sees the whole image, the local one (optional) the square that the global one attends to; which of them learns
-when is configuration (`fit.stages`), as in the paper: first the global one, then both, the global one slowly.
+Style: a single attribute, with its embedding and the deep features of the image passed through a neck to a classifier
+(ArcFace or linear). Attributes: an embedding of the image under every attribute, so that images with the same value are
+close. The global branch sees the whole image, the optional local branch the square the global branch attends to.
+`fit.stages` configures which of them is trained when, as in the paper: first the global branch, then both, the global
+one with a lower learning rate.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ftrain.tasks.task import Task
 
 
 class Style(Task):
-    """The style task: what it needs and what it is evaluated by follow the target."""
+    """The style task. Required column groups and metrics depend on `config.target`."""
 
     name = "style"
     needs = ("style",)
@@ -63,7 +64,7 @@ class Style(Task):
         else:
             self.backbone = attended_backbone(config.backbone, config.weights)
         self.attribute_vectors = nn.Parameter(torch.randn(len(self.labels.attributes), config.attribute_width))
-        # Features and attribute meet in half as many numbers as the features have: 512 of 1,024, as published.
+        # The common space has half the dimension of the features, as published: 512 of 1,024.
         width = self.backbone.widths[0]
         self.attention = AttributeAttention(width, config.attribute_width, max(8, width // 2), config.embedding_dim)
         self.neck = StyleNeck(self.backbone.widths[1], config.embedding_dim, config.dropout) if of_style else None
@@ -71,7 +72,7 @@ class Style(Task):
         self.heads = nn.ModuleList(
             _head(config, evaluated, len(values)) for values in self.labels.values if config.head != "none"
         )
-        num_categories = len(categories) - 1  # without "", which is unknown
+        num_categories = len(categories) - 1  # "" is unknown, not a class
         self.category_head = nn.Linear(self.backbone.widths[1], num_categories) if categories else None
         self.local: LocalBranch | None = None
         if config.local_backbone:
@@ -79,13 +80,13 @@ class Style(Task):
                 config.local_backbone, config.local_weights, config.local_size, config.threshold, config.attribute_width,
                 config.embedding_dim,
             )  # fmt: skip
-        # A branch that has not learnt yet says nothing of similarity.
+        # An untrained local branch does not contribute to the similarity.
         self.register_buffer("local_trained", torch.tensor(False))
         self.local_trained: Tensor
 
     @classmethod
     def needed_groups(cls, config: TaskConfig) -> tuple[str, ...]:
-        """Attributes, or styles and what is learnt beside them."""
+        """Return attributes, or styles and their auxiliary labels."""
         assert isinstance(config, StyleConfig)
         if config.target == "attributes":
             return ("attributes", *config.groups_to_view())
@@ -93,7 +94,7 @@ class Style(Task):
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """Images whose style is known; of attributes all."""
+        """Return the images with a known style; all images for attributes."""
         assert isinstance(config, StyleConfig)
         if config.target == "attributes" or "style" not in columns:
             return rows
@@ -104,13 +105,13 @@ class Style(Task):
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
-        """Query and gallery are the test set, val_query and val_gallery the validation set, where a data set has those."""
+        """Query and gallery form the test set, val_query and val_gallery the validation set, if a data set has them."""
         pair = QUERY_AND_GALLERY.get(split, ())
         return pair if split not in known and any(name in known for name in pair) else (split,)
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """The style, fine or main."""
+        """Return the style, fine or main."""
         assert isinstance(config, StyleConfig)
         if config.target == "attributes":
             return None
@@ -120,7 +121,7 @@ class Style(Task):
         return np.array([groups.get(str(style), "") for style in columns["style"]])
 
     def check_training(self, rows: Rows) -> list[str]:
-        """Two styles, or two values of an attribute."""
+        """Require two styles, or two values of an attribute."""
         seen: list[set[int]] = [set() for _ in self.labels.attributes]
         for note in rows.annotations():
             for number, value in enumerate(self.labels.values_of(note, None)):
@@ -134,7 +135,7 @@ class Style(Task):
         )
 
     def check_validation(self, rows: Rows) -> None:
-        """A known style; of attributes a value that an image which is sought shares with one that is searched."""
+        """Require a known style or, for attributes, a query and a gallery image with a common value."""
         if self.config.target == "style":
             if not any((self.labels.values_of(note, None) >= 0).any() for note in rows.annotations()):
                 raise UsageError("no image has a style")
@@ -142,22 +143,22 @@ class Style(Task):
             raise UsageError("no two images share a value of an attribute, so nothing can be found again")
 
     def _known_values(self, note: dict[str, Any]) -> set[tuple[int, int]]:
-        """The values of an image, each with the number of its attribute."""
+        """Return the known values of an image as pairs (attribute index, value index)."""
         return {(number, int(value)) for number, value in enumerate(self.labels.values_of(note, None)) if value >= 0}
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
-        """K-Fashion: 24 styles, with the categories of DeepFashion beside them; of attributes FashionAI, 54 of 8 kinds."""
+        """K-Fashion: 24 styles, with the DeepFashion categories; for attributes FashionAI: 54 values of 8 attributes."""
         assert isinstance(config, StyleConfig)
         if config.target == "attributes":
             return published_dataset(("attributes",), attributes="fashionai-attribute-54")
         return published_dataset(("style", "category"), style="kfashion-style-24", category="deepfashion-category-50")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """`loss` and its parts: `classes`, `triplet`, `local` (triplets of the local branch) and `align` (1 - cosine of both),
-        and `category` where it is learnt.
+        """Return `loss` and its parts `classes`, `triplet`, `local`, `align` and, if configured, `category`.
 
-        While the local branch is frozen it is not computed.
+        `local` is the triplet loss of the local branch, `align` is 1 - cosine between the branches. The local branch is
+        not computed while it is frozen. `batch` holds `image` uint8 B, S, S, 3 and the labels of `StyleEncoder`.
         """
         config, values = self.config, batch["values"]
         embedding, maps, deep = self._look(batch["image"])
@@ -185,11 +186,12 @@ class Style(Task):
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def predict(self, batch: Batch) -> Batch:
-        """`embedding` B, A, D (float16, length 1), `attention` B, A, h, w the attended `box` B, A, 4 (shares of the input)
-        and `region` B, 4: where the input lies in the source (pixels from its top left corner, edge to edge).
+        """Return `embedding` B, A, D (float16, length 1), `attention` B, A, h, w, `box` B, A, 4 and `region` B, 4.
 
-        With a head `scores` B, C: probabilities of the styles, or of the values of attributes in the order of `labels.values`.
-        The ground truth in the batch is passed on.
+        `box` is the attended square (shares of the input; with a local branch), `region` the part of the source covered
+        by the input (pixels from its top left corner, edge to edge). With a head also `scores` B, C: probabilities of
+        the styles, or of the attribute values in the order of `labels.values`. The ground truth of the batch is passed
+        on.
         """
         answers = self._answers(batch["image"])
         if self.views.flip:
@@ -203,11 +205,11 @@ class Style(Task):
         return {**answers, "region": region, **passed_on}
 
     def untrained(self) -> Style | None:
-        """For attributes: the same network before training, seed 0."""
+        """For attributes: the same network before training, from seed 0."""
         return None if self.config.target == "style" else self.fresh()
 
     def encode_image(self, image: np.ndarray, box: Sequence[float] | None = None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3, `matrix` 2, 3 and `size` 2 of an image without annotation, uint8 H, W, 3."""
+        """Return `image` S, S, 3, `matrix` 2, 3 and `size` 2 for an image uint8 H, W, 3 without annotation."""
         return encoded_image(prepared_view(self.config), image, box)
 
     def _categories(self, of_style: bool) -> dict[str, int]:
@@ -220,7 +222,7 @@ class Style(Task):
         return names_as_ids(self.dataset, "category")
 
     def _look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Embeddings B, A, E and maps B, A, h, w of the global branch, and the deep features for styles."""
+        """Return embeddings B, A, E and maps B, A, h, w of the global branch, and the deep features for styles."""
         whole = image
         if self.config.detail > 1 and self.local is not None:
             whole = F.avg_pool2d(image.permute(0, 3, 1, 2).float(), self.config.detail).permute(0, 2, 3, 1)
@@ -250,7 +252,7 @@ class Style(Task):
         return {**answers, "embedding": torch.cat([(1 - share).sqrt() * embedding, share.sqrt() * local], dim=2)}
 
     def _evaluated(self, embedding: Tensor, deep: Tensor | None) -> list[Tensor]:
-        """What each head looks at: B, E / 2 behind the neck for styles, the embedding of each attribute otherwise."""
+        """Return the input of each head: B, E / 2 from the neck for styles, else the embedding B, E of each attribute."""
         if self.neck is None:
             return list(embedding.unbind(dim=1))
         assert deep is not None
