@@ -109,7 +109,7 @@ class Evidence:
 
 
 def share_rows(frame: pl.DataFrame) -> dict[str, pl.Series]:
-    """Return by column the rows with a box, or with two or more landmarks, within one pixel: too small for a garment."""
+    """Return by column the rows with a box, or with several landmarks, within one pixel: too small for a garment."""
     found: dict[str, pl.Series] = {}
     if "box" in frame.columns:
         found["box"] = frame.select((_largest("box") <= _SHARE) & (pl.col("box").list.len() == 4)).to_series()

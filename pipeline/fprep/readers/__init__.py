@@ -1,1 +1,4 @@
-"""One file or folder per raw data set. `fprep.readers.registry.readers` finds every `Reader` here; nothing has to be registered."""
+"""One file or folder per raw data set.
+
+`fprep.readers.registry.readers` discovers every `Reader`; there is no list to edit.
+"""

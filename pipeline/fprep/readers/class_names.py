@@ -1,4 +1,4 @@
-"""Names of classes that a person would take for one: they differ in case, whitespace, Unicode form or look-alike letters alone."""
+"""Confusable class names: they differ only in case, whitespace, Unicode form or look-alike letters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from fprep.raw.folder import RawFolder
 
-# Letters of other scripts that look like Latin ones (Unicode Technical Standard 39, the common Cyrillic and Greek ones).
+# Letters of other scripts that look like Latin ones (Unicode Technical Standard 39; common Cyrillic and Greek ones).
 _LOOK_ALIKE = str.maketrans(
     "АВЕЅІЈКМНОРСТУХаеіјѕорсухԁԛԝһӏ" "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαινορυχϲ" "ıɑɡ",
     "ABESIJKMHOPCTYXaeijsopcyxdqwhl" "ABEZHIKMNOPTYXaivopuxc" "iag",
@@ -20,14 +20,14 @@ _MAX_TOLD = 5
 
 
 def skeleton(name: str) -> str:
-    """What is left of a name without case, whitespace, invisible characters, compatibility forms and look-alike letters."""
+    """Reduce a name for comparison: no case, whitespace, invisible characters, compatibility forms or look-alikes."""
     text = unicodedata.normalize("NFKC", name).translate(_LOOK_ALIKE)
     kept = (character for character in text if not character.isspace() and unicodedata.category(character) != "Cf")
     return unicodedata.normalize("NFC", "".join(kept).casefold()).translate(_LOOK_ALIKE)
 
 
 def near_names(names: Iterable[str]) -> list[list[str]]:
-    """Groups of different names with one skeleton, each sorted, in the order of their first names."""
+    """Return groups of distinct names with the same skeleton, each sorted, ordered by first name."""
     found: dict[str, set[str]] = {}
     for name in names:
         if name:
@@ -36,7 +36,7 @@ def near_names(names: Iterable[str]) -> list[list[str]]:
 
 
 def how_they_differ(group: Iterable[str]) -> str:
-    """In words, such as `case` or `look-alike letters`: the least that makes the names one."""
+    """Describe the smallest difference that separates the names, such as `case` or `look-alike letters`."""
     names = list(group)
     steps = {
         "Unicode form": lambda name: unicodedata.normalize("NFC", name),
@@ -53,7 +53,7 @@ def how_they_differ(group: Iterable[str]) -> str:
 
 
 def near_names_of(frame: pl.DataFrame, vocabularies: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """By column, a sentence for each group of names that a table has: those of its columns, and of the vocabularies given."""
+    """Return a sentence for each group of confusable names, by column, for the table's columns and the vocabularies."""
     names: dict[str, Counter[str]] = {}
     for column in _COLUMNS:
         if column in frame.columns:
@@ -68,20 +68,20 @@ def _tell(column: str, counts: Counter[str]) -> list[str]:
     told: list[str] = []
     for group in near_names(counts):
         how = how_they_differ(group)
-        write = repr if how.startswith(("case", "whitespace")) else ascii  # what cannot be seen is written out
+        write = repr if how.startswith(("case", "whitespace")) else ascii  # write invisible differences as escapes
         shown = ", ".join(f"{write(name)} ({counts[name]})" for name in group)
         told.append(f"{column}: {shown} differ in {how} alone; if they are one class, spell them alike")
     return told
 
 
 def shortened(told: list[str]) -> list[str]:
-    """The first of many sentences, and how many more there are."""
+    """Return the first sentences, and the number of remaining ones."""
     more = [f"{len(told) - _MAX_TOLD} more names differ so"] if len(told) > _MAX_TOLD else []
     return [*told[:_MAX_TOLD], *more]
 
 
 def tell_near_names(frame: pl.DataFrame, raw: RawFolder) -> None:
-    """Classes that only differ in case and the like: two classes for the models, one for whoever wrote them."""
+    """Warn about confusable class names: separate classes for a model, but probably meant as one."""
     vocabularies = {column: vocabulary.values for column, vocabulary in raw.vocabularies.items()}
     for told in near_names_of(frame, vocabularies).values():
         raw.notes += shortened(told)

@@ -1,4 +1,4 @@
-"""JSON documents of annotations: what is not a document, and why a part of one is refused."""
+"""JSON annotation documents: parsing, and reasons for rejecting a document or a part of it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fprep.raw.file import encoding_fault
 
 Entry = dict[str, Any]  # a JSON object
 
-LIMIT = 100_000  # pixels; a number beyond it is a fault and not a coordinate
+LIMIT = 100_000  # pixels; larger numbers are not valid coordinates
 
 
 class Fault(NamedTuple):
-    """Why an item is refused: the rule, the sentence, the column and what was found. `raw.reject(line, *fault)` takes it."""
+    """Why an item is rejected: rule, sentence, column and value found, as in `raw.reject(line, *fault)`."""
 
     rule: str
     message: str
@@ -21,12 +21,12 @@ class Fault(NamedTuple):
     found: str = ""
 
     def within(self, place: str) -> Fault:
-        """The same fault, whose sentence says where in the document it is."""
+        """Prefix the sentence with the location in the document."""
         return self._replace(message=f"{place}: {self.message}")
 
 
 def parse_document(content: bytes) -> Entry | Fault:
-    """The JSON object in `content`; NaN, Infinity, other encodings and anything but an object are a fault."""
+    """Parse the JSON object in `content`; NaN, Infinity, other encodings and non-objects return a `Fault`."""
     if not content.strip():
         return Fault("empty_file", "the file is empty")
     try:
@@ -41,7 +41,7 @@ def parse_document(content: bytes) -> Entry | Fault:
 
 
 def whole_number_of(entry: Entry, name: str, *, low: int = 0, high: int = 2**31) -> int | Fault:
-    """A whole number of an entry, from `low` to `high`; `True` and "1" are a fault."""
+    """Return an integer of an entry, from `low` to `high`; `True` and "1" return a `Fault`."""
     value = entry.get(name)
     if type(value) is int and low <= value <= high:
         return value
@@ -50,7 +50,7 @@ def whole_number_of(entry: Entry, name: str, *, low: int = 0, high: int = 2**31)
 
 
 def numbers_of(value: object, name: str) -> list[float] | Fault:
-    """A list of numbers that can be coordinates; `True` and "1" are a fault. `name` is what messages call it."""
+    """Return a list of numbers in the coordinate range; `True` and "1" return a `Fault`. `name` is used in messages."""
     if not isinstance(value, list):
         return Fault("bad_number", f"{name} is {type(value).__name__}, expected a list of numbers", name)
     numbers = cast("list[float]", value)
@@ -63,7 +63,7 @@ def numbers_of(value: object, name: str) -> list[float] | Fault:
 
 
 def polygons_of(value: object) -> list[list[float]] | Fault:
-    """The polygons (x, y, x, y …) of a `segmentation`, as they are written."""
+    """Return the polygons (x, y, x, y …) of a `segmentation`, as written."""
     if not isinstance(value, list):
         return Fault("bad_polygon", f"segmentation is {type(value).__name__}, expected a list of polygons", "polygons")
     polygons: list[list[float]] = []

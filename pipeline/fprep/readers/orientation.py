@@ -1,8 +1,8 @@
-"""EXIF orientation of annotations: which pixels coordinates belong to, and from stored pixels to the upright image of the table.
+"""EXIF orientation of annotations: find the pixel grid of coordinates, and map stored pixels to the upright image.
 
-A stated size decides: labels for 64 x 112 of an image that is stored as 112 x 64 and displayed as 64 x 112 belong to the upright
-image. Where no size is stated, or the sizes are the same (squares, half turns, mirrors), the reader's `orientation` is assumed and the
-rows are counted with a warning; `--map orientation=` says otherwise.
+A stated size decides: labels for 64 x 112, on an image stored as 112 x 64 and displayed as 64 x 112, belong to the
+upright image. If no size is stated, or both sizes are equal (squares, 180-degree rotations, flips), the reader's
+`orientation` is assumed and the rows are counted with a warning; `--map orientation=` overrides it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from fschemas.landmarks import Visibility
 
 Row = dict[str, Any]
 
-TURN = "coordinate_turn"  # column: the EXIF orientation by which the coordinates of a row have to be turned; 1 for none
-ASSUMED = "assumed_orientation"  # column: whether the turn of a row is an assumption
+TURN = "coordinate_turn"  # column: EXIF orientation to apply to the coordinates of a row; 1 for none
+ASSUMED = "assumed_orientation"  # column: whether the orientation of a row is assumed
 COORDINATES = (
     "landmark_x", "landmark_y", "box", "joint_x", "joint_y", "polygons", "garment_polygons", "garment_boxes",
 )  # fmt: skip
-_BACK = {6: 8, 8: 6}  # the orientation that undoes another one; all others undo themselves
+_BACK = {6: 8, 8: 6}  # orientations with another inverse; all others are their own inverse
 _ROWS_AT_ONCE = 16384
 
 
 def upright_point(x: float, y: float, orientation: int, width: int, height: int) -> tuple[float, float]:
-    """Where a stored pixel center is displayed. `orientation` is the EXIF value 1-8, `width` and `height` the displayed size."""
-    if orientation >= 5:  # transposed first; what follows happens in the displayed frame
+    """Map a stored pixel center to the displayed image.
+
+    `orientation` is the EXIF value 1-8; `width` and `height` are the displayed size.
+    """
+    if orientation >= 5:  # transpose first; flips are in the displayed frame
         x, y = y, x
     flips_x = orientation in (2, 3, 6, 7)
     flips_y = orientation in (3, 4, 7, 8)
@@ -37,10 +40,10 @@ def upright_point(x: float, y: float, orientation: int, width: int, height: int)
 def turns(
     orientations: np.ndarray, upright: np.ndarray, stated: np.ndarray, assumed: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """By which EXIF orientation the coordinates of each row have to be turned, and the rows for which that was assumed.
+    """Return the EXIF orientation to apply to coordinates, (rows,) int8, and whether it is assumed, (rows,) bool.
 
-    `orientations` (rows,) are those of the images, `upright` (rows, 2) their displayed width and height, `stated` (rows, 2) the
-    size that the labels are for, 0 where it is not stated.
+    `orientations` (rows,) are those of the images, `upright` (rows, 2) their displayed width and height, `stated`
+    (rows, 2) the annotated size, 0 if it is not stated.
     """
     tells = (orientations >= 5) & (upright[:, 0] != upright[:, 1]) & (stated[:, 0] > 0)
     is_upright = np.where(tells, (stated == upright).all(1), assumed == "upright")
@@ -49,9 +52,9 @@ def turns(
 
 
 def turn_upright(frame: pl.DataFrame) -> pl.DataFrame:
-    """Turn the points, boxes and outlines of rows by their `TURN`; `width` and `height` are those of the upright image already.
+    """Rotate landmarks, boxes and outlines to upright, according to the column `TURN`.
 
-    Blocks of rows without such a row are not copied.
+    `width` and `height` already belong to the upright image. Blocks without rows to rotate are not copied.
     """
     if TURN not in frame.columns or not (turned := frame[TURN] != 1).any():
         return frame
@@ -75,7 +78,7 @@ def turn_upright(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def as_stored(row: Row) -> Row:
-    """A row with coordinates and size as they were before it was turned, for messages."""
+    """Return a row with coordinates and size before rotation to upright, for messages."""
     turn = int(row.get(TURN) or 1)
     if turn == 1 or not row["width"]:
         return row
@@ -84,7 +87,7 @@ def as_stored(row: Row) -> Row:
 
 
 def moved(row: Row, orientation: int) -> Row:
-    """The coordinate columns of a row, turned by `orientation` into an image of the row's width and height."""
+    """Return the coordinate columns of a row, mapped by `orientation` into an image with the row's width and height."""
     values: Row = {name: row[name] for name in COORDINATES if name in row}
     turn = (orientation, row["width"], row["height"])
     for kind in ("landmark", "joint"):
@@ -116,7 +119,7 @@ def _outline(outline: list[float], turn: tuple[int, int, int]) -> list[float]:
 
 
 def _box(box: list[float], turn: tuple[int, int, int]) -> list[float]:
-    """An inverted box stays inverted, so that the rule sees it."""
+    """Transform a box; an inverted box stays inverted, so that the rule detects it."""
     x1, y1, x2, y2 = box
     (left, top), (right, bottom) = upright_point(x1, y1, *turn), upright_point(x2, y2, *turn)
     if x1 > x2 or y1 > y2:

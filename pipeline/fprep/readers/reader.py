@@ -1,9 +1,9 @@
-"""Readers: one decorated function per raw data set, found by looking into `fprep.readers`.
+"""The reader contract: one decorated function per raw data set, discovered in `fprep.readers`.
 
     @reader(name="my-dataset", table=table_class("landmarks"), landmark_set=…, variants={"archive": ("train.csv",)}, …)
     def my_dataset(raw: RawFolder) -> pl.LazyFrame: ...
 
-A reader parses annotation files and nothing else: it decodes no image and writes nothing.
+A reader only parses annotation files: it decodes no images and writes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fschemas.vocabularies import Vocabulary
 
 Read = Callable[[RawFolder], pl.LazyFrame]
 
-BOX_TEXT = "box_text"  # optional column of a reader: the bounding box as it is written in the file, for messages
+BOX_TEXT = "box_text"  # optional column of a reader: the bounding box as written in the file, for messages
 IMAGE_COLUMNS = ("width", "height", "sha256", "image_format", "image_mode", "image_orientation")
 
 
@@ -36,20 +36,20 @@ def _reads_nothing(_: RawFolder) -> pl.LazyFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """A raw data set and the function that reads it; `reader`, another name of this class, decorates the function.
+    """A raw data set and the function that reads it. The alias `reader` of this class decorates the function.
 
-    Required: `name`; the `table` class; `variants`, by recognized layout the files (glob patterns below a raw folder) that
-    must exist; `paper`, `license` and `citation` for data cards. The function, `read`, returns the columns of `table`. It may
-    leave out the image columns, and `group`, which then becomes the image itself.
+    Required: `name`; the `table` class; `variants`, the recognized layouts, each with the files (glob patterns below a
+    raw folder) that must exist; `paper`, `license` and `citation` for data cards. The function, `read`, returns the
+    columns of `table`. It may omit the image columns, and `group`, which then defaults to the image.
 
-    Optional: `landmark_set`; `vocabularies`, by column (`attributes`, `category`, `style`) what its ids and names are;
-    `totals`, published numbers of rows by name (`part/…` for a part of one), which the reader compares by counting in
-    `RawFolder.totals`; `splits`, whether the raw files decide train and val ("given") or `convert` cuts them from train
-    ("cut"); `origin`, the raw coordinate of the first pixel, for messages; `any_groups`: `read` returns the columns of
-    `SampleTable` and of as many column groups as the raw files have; `instances`: several rows may show the same image, each
-    another garment of it; `mapping`, the keys of `--map KEY=VALUE` that the reader takes, each with a sentence about it (they
-    arrive in `RawFolder.mapping`); `orientation`: which pixels coordinates belong to if an image has an EXIF orientation and
-    no size is stated, those "stored" or those of the "upright" image.
+    Optional: `landmark_set`; `vocabularies` of ids and names, by column (`attributes`, `category`, `style`); `totals`,
+    published row counts by name (`part/…` for a subset), to which the reader adds the actual counts in
+    `RawFolder.totals`; `splits`, "given" if the raw files define train and val, "cut" if `convert` splits them off
+    train; `origin`, the raw coordinate of the first pixel, for messages; `any_groups`, if `read` returns the columns of
+    `SampleTable` and of the column groups found in the raw files; `instances`, if several rows may show the same image,
+    each a different garment in it; `mapping`, the `--map KEY=VALUE` keys of the reader with their descriptions (the
+    values arrive in `RawFolder.mapping`); `orientation`, the pixel grid of the coordinates if an image has an EXIF
+    orientation and no size is stated: "stored" or "upright".
     """
 
     name: str
@@ -70,7 +70,7 @@ class Reader:
     orientation: Literal["stored", "upright"] = "stored"
 
     def __post_init__(self) -> None:
-        """Every reader of coordinates takes `--map orientation=`."""
+        """Add `--map orientation=` to every reader of coordinates."""
         if set(COORDINATES) & set(self.table.column_names()) or "unit" in self.mapping:
             other = "stored" if self.orientation == "upright" else "upright"
             sentence = (
@@ -80,11 +80,11 @@ class Reader:
             object.__setattr__(self, "mapping", {**self.mapping, "orientation": sentence})
 
     def __call__(self, read: Read) -> Reader:
-        """The reader with the function that it decorates."""
+        """Return the reader with the decorated function."""
         return replace(self, read=read)
 
     def orientation_of(self, mapping: Mapping[str, str]) -> str:
-        """What `--map orientation=` says ("stored" or "upright"), else the reader's own; raises `UsageError` for anything else."""
+        """Return `--map orientation=` ("stored" or "upright"), else the reader's own. Raises `UsageError` otherwise."""
         known = ("stored", "upright")
         return chosen_option(mapping, "orientation", known, self.orientation)
 
@@ -93,7 +93,7 @@ reader = Reader
 
 
 def read_mapping(reader: Reader, entries: Sequence[str]) -> dict[str, str]:
-    """`KEY=VALUE` entries as a dict; raises `UsageError` for what the reader does not take."""
+    """Parse `KEY=VALUE` entries. Raises `UsageError` for keys that the reader does not accept."""
     mapping: dict[str, str] = {}
     for entry in entries:
         key, equals, value = entry.partition("=")
@@ -107,7 +107,7 @@ def read_mapping(reader: Reader, entries: Sequence[str]) -> dict[str, str]:
 
 
 def check_mapping(reader: Reader, mapping: Mapping[str, str]) -> None:
-    """Raise `UsageError` for the first key that the reader does not take."""
+    """Raise `UsageError` for the first key that the reader does not accept."""
     for key in (key for key in mapping if key not in reader.mapping):
         if not set(reader.mapping) - {"orientation"}:
             but = " but orientation" if reader.mapping else ""
@@ -117,25 +117,26 @@ def check_mapping(reader: Reader, mapping: Mapping[str, str]) -> None:
 
 
 def safe_key(text: str) -> str:
-    """A sample key: ASCII letters, digits, `_` and `-`, at most 90. A hash tells apart texts that had to be changed."""
+    """Return a sample key of at most 90 ASCII letters, digits, `_` and `-`. Altered texts get a hash to stay distinct."""
     key = re.sub(r"[^A-Za-z0-9_-]+", "_", text)
     return key if key == text and len(key) <= 90 else f"{key[:80]}-{short_hash(text)}"
 
 
 def short_hash(text: str) -> str:
-    """Eight hex digits that depend on the text alone."""
+    """Return eight hex digits that depend on the text alone."""
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def columns_of(table: type[SampleTable]) -> dict[str, pl.DataType]:
-    """Column names and polars types of a table class, in its order."""
+    """Return column names and polars types of a table class, in its order."""
     return {name: column.dtype for name, column in table.columns().items()}
 
 
 def frame_of(table: type[SampleTable], columns: Mapping[str, Any]) -> pl.DataFrame:
-    """A frame of columns, given as lists, arrays (N or N x K) or series, with the types that `table` has for them.
+    """Build a frame from lists, arrays (N or N x K) or series, with the column types of `table`.
 
-    Enumerations stay text, so that a rule of the table can refuse a value; columns that the table does not have keep their type.
+    Enumerations stay text, so that a rule of the table can reject a value. Columns that the table lacks keep their
+    type.
     """
     kinds = {name: pl.String() if isinstance(kind, pl.Enum) else kind for name, kind in columns_of(table).items()}
     series: list[pl.Series] = []
@@ -148,6 +149,6 @@ def frame_of(table: type[SampleTable], columns: Mapping[str, Any]) -> pl.DataFra
 
 
 def source_columns(lines: Iterable[RawLine]) -> dict[str, list[Any]]:
-    """The columns that say which line of which file each row is."""
+    """Return the columns with the source file and line of each row."""
     lines = list(lines)
     return {"source_file": [line.file for line in lines], "source_line": [line.number for line in lines]}

@@ -1,4 +1,4 @@
-"""All readers, found by looking: nothing is registered by hand."""
+"""All readers, discovered by importing `fprep.readers`; nothing is registered by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fschemas.failures import UsageError, did_you_mean
 
 
 def readers() -> dict[str, Reader]:
-    """All readers by name: every `Reader` that a module of `fprep.readers` defines."""
+    """Return all readers by name: every `Reader` defined in a module of `fprep.readers`."""
     found: dict[str, Reader] = {}
     for info in pkgutil.walk_packages(fprep.readers.__path__, "fprep.readers."):
         for value in vars(importlib.import_module(info.name)).values():
@@ -22,7 +22,7 @@ def readers() -> dict[str, Reader]:
 
 
 def find_reader(name: str) -> Reader:
-    """The reader of that name; raises `UsageError` with the nearest match."""
+    """Return the reader with this name. Raises `UsageError` with the closest match."""
     known = readers()
     if name in known:
         return known[name]

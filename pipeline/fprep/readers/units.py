@@ -1,4 +1,4 @@
-"""Coordinates in another unit or with exchanged axes, which the user names with `--map unit=` and `--map axes=`, become pixels."""
+"""Conversion of coordinates in another unit (`--map unit=`) or with swapped axes (`--map axes=`) to pixels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fschemas.wording import are, count
 
 Row = dict[str, Any]
 
-UNITS = {"pixel": None, "relative": 1.0, "percent": 100.0}  # what the whole side of an image is
+UNITS = {"pixel": None, "relative": 1.0, "percent": 100.0}  # value that corresponds to the whole side of an image
 AXES = ("xy", "yx")
 BOX_FORMS = ("corners", "size", "center")  # x1, y1, x2, y2; x, y, width, height; center, width, height
-PLACE_KEYS = {  # of --map
+PLACE_KEYS = {  # for --map
     "unit": "pixel (default), relative (0 to 1 of the image's width and height) or percent: what boxes and points are given in",
     "axes": "xy (default), or yx where the file gives y before x",
 }
@@ -28,14 +28,17 @@ _OUTLINES = ("polygons", "garment_polygons")
 
 @dataclass(frozen=True)
 class Written:
-    """How coordinates are written in the raw files: `whole` is the value of a whole side (None: pixels), `swapped` says y, x."""
+    """How the raw files write coordinates.
+
+    `whole` is the value that corresponds to a whole side (None: pixels); `swapped` means y, x order.
+    """
 
     whole: float | None = None
     swapped: bool = False
 
     @classmethod
     def of(cls, mapping: Mapping[str, str]) -> Written:
-        """What `--map` says; raises `UsageError` for an unknown value."""
+        """Parse the `--map` options. Raises `UsageError` for an unknown value."""
         unit = chosen_option(mapping, "unit", UNITS, "pixel")
         return cls(UNITS[unit], chosen_option(mapping, "axes", AXES, "xy") == "yx")
 
@@ -46,7 +49,7 @@ class Written:
 
 
 def corners_of(numbers: Sequence[float], form: str, *, pixels: bool) -> list[float]:
-    """A box of one of BOX_FORMS as x1, y1, x2, y2: in pixels the corner pixels, else from border to border."""
+    """Convert a box in one of BOX_FORMS to x1, y1, x2, y2: corner pixels for pixel units, else edge to edge."""
     first, second, third, fourth = numbers
     if form == "corners":
         return [first, second, third, fourth]
@@ -57,10 +60,10 @@ def corners_of(numbers: Sequence[float], form: str, *, pixels: bool) -> list[flo
 
 
 def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
-    """The coordinates of the frame as x, y in pixel centers of the pixels that they belong to.
+    """Convert the coordinates of the frame to x, y in pixel centers of the annotated pixel grid.
 
-    Relative boxes lie between pixel corners: 0 to 1 is the whole image, 0 to width - 1 in pixel centers. Raises `UsageError` where the
-    size of an image is not known.
+    Relative boxes refer to pixel edges: 0 to 1 is the whole image, which is 0 to width - 1 in pixel centers. Raises
+    `UsageError` if the size of an image is unknown.
     """
     if written.plain:
         return frame
@@ -70,7 +73,7 @@ def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
     turned = pl.col(TURN) >= 5 if TURN in frame.columns else pl.lit(value=False)
     sides = [pl.when(turned).then(other).otherwise(side) for side, other in (("width", "height"), ("height", "width"))]
     scale = [side.cast(pl.Float64) / written.whole if written.whole else pl.lit(1.0) for side in sides]
-    point, corner = (0.5, 1.0) if written.whole else (0.0, 0.0)  # from pixel corners to centers
+    point, corner = (0.5, 1.0) if written.whole else (0.0, 0.0)  # from pixel edges to centers
     columns: list[pl.Expr] = []
     for pair in _PAIRS:
         if pair[0] in frame.columns:
@@ -96,7 +99,7 @@ def to_pixels(frame: pl.DataFrame, written: Written) -> pl.DataFrame:
 
 
 def as_written(row: Row, written: Written) -> Row:
-    """The points of a row as they are in the file, for messages; the row is that of the pixels that they belong to."""
+    """Return a row with its landmarks as in the file, for messages; the input row is in the annotated pixel grid."""
     if written.plain or not row["width"]:
         return row
     values: Row = {}
@@ -111,7 +114,7 @@ def as_written(row: Row, written: Written) -> Row:
 
 
 def _scaled(values: pl.Expr, scale: pl.Expr, shift: float, visibility: pl.Expr) -> pl.Expr:
-    """Lists of coordinates times a number per row; points without a place stay at 0."""
+    """Multiply lists of coordinates by a number per row; landmarks without coordinates stay at 0."""
     placed = visibility.list.eval((pl.element() > 0).cast(pl.Float64))
     return (values.cast(pl.List(pl.Float64)) * scale * placed - placed * shift).cast(pl.List(pl.Float32))
 

@@ -1,1 +1,1 @@
-"""ASEN's text layout of FashionAI and K-Fashion."""
+"""Reader for ASEN's text layout of FashionAI and K-Fashion."""

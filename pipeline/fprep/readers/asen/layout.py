@@ -1,7 +1,8 @@
-"""The text layout of ASEN (Ma et al., AAAI 2020): where its files lie, which attributes they number, what a label line says.
+"""The text layout of ASEN (Ma et al., AAAI 2020): file locations, attribute numbering and label lines.
 
-`filenames_<split>.txt` names an image a line; in the label files the place of that line, from 0, stands for the image. Two
-forms of meta.json are known: one dataset with the names of its values, or sections of several datasets with counts only.
+`filenames_<split>.txt` lists one image per line; label files refer to an image by its line number, counting from 0.
+There are two forms of meta.json: one data set with the names of its values, or sections of several data sets with
+counts only.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _META = ("meta.json", "meta_v1.json")
 _LABEL = re.compile(rb"[0-9]{1,9}(?:[ \t]+[0-9]{1,9}[ \t]+[0-9]{1,9})+[ \t]*")
 _FASHIONAI = vocabulary("fashionai-attribute-54")
 
-# What meta.json says of the datasets that ASEN uses, for trees that came without it.
+# Contents of meta.json for the data sets that ASEN uses, for trees without this file.
 _KNOWN: dict[str, tuple[tuple[str, int], ...]] = {
     "kfashion": (("style", 3),),
     "fashionai": tuple((name, len(members)) for name, members in _FASHIONAI.groups.items()),
@@ -42,12 +43,12 @@ _KNOWN: dict[str, tuple[tuple[str, int], ...]] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """One dataset in this layout: its folder, its name and its attributes with their numbers of values, in the order of ids."""
+    """One data set in this layout: its folder, its name, and its attributes with their value counts, in id order."""
 
     folder: Path
     name: str
     attributes: tuple[tuple[str, int], ...]
-    values: dict[str, tuple[str, ...]]  # names of the values, where meta.json gives them
+    values: dict[str, tuple[str, ...]]  # names of the values, if meta.json has them
 
     @property
     def is_style(self) -> bool:
@@ -68,13 +69,13 @@ class Layout:
         return Vocabulary(f"asen-{self.name}-{kind}-{len(names)}", tuple(names), {} if self.is_style else groups)
 
     def files(self, split: str) -> dict[str, Path]:
-        """The label files of a split that are there, by role."""
+        """Return the existing label files of a split, by role."""
         paths = {role: self.folder / f"{role}_{split}.txt" for role in ROLES}
         return {role: path for role, path in paths.items() if is_file(path)}
 
 
 def find_layout(raw: RawFolder) -> Layout:
-    """The one dataset below the given folders, at most three folders deep; raises `UsageError` for none and for several."""
+    """Find the only data set at most three folders deep. Raises `UsageError` if there is none or several."""
     folders: dict[Path, None] = {}
     for given in raw.given:
         place = given if given.is_dir() else given.parent
@@ -137,7 +138,7 @@ def _with_meta(raw: RawFolder, folder: Path) -> Layout:
 
 
 def _match(folder: Path, names: Sequence[str] | dict[str, Any]) -> str:
-    """The name that the folder, or the nearest folder above it, has."""
+    """Return the name that matches the folder or its nearest matching parent."""
     by_lower = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in names}
     parts = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in reversed(folder.parts[-3:])]
     return next((by_lower[part] for part in parts if part in by_lower), "")
@@ -156,7 +157,7 @@ def _count(value: object) -> int:
 
 
 def _note_absent(raw: RawFolder, folder: Path, section: dict[str, Any]) -> None:
-    """Files that meta.json names and nobody has: the lists of K-Fashion were released without those of its test split."""
+    """Note files that meta.json lists but the tree lacks: the release of K-Fashion lacks those of its test split."""
     named: list[object] = []
     for split in SPLITS:
         files = section.get(split, {})
@@ -168,7 +169,7 @@ def _note_absent(raw: RawFolder, folder: Path, section: dict[str, Any]) -> None:
 
 
 def parse_label(content: bytes) -> tuple[int, list[tuple[int, int]]] | None:
-    """Place of the image and (attribute, value) pairs of a label line, or None for a line of another form."""
+    """Parse a label line into image index and (attribute, value) pairs; None if it has another form."""
     if _LABEL.fullmatch(content) is None:
         return None
     first, *numbers = map(int, content.split())
@@ -176,7 +177,7 @@ def parse_label(content: bytes) -> tuple[int, list[tuple[int, int]]] | None:
 
 
 def image_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
-    """What stands before the names of images to make them paths from the raw root; looks for the first few of them."""
+    """Return the prefix that turns image names into paths from the raw root; checks the first few images."""
     folder = layout.folder
     inner = raw.folders_in(folder)
     homes = [folder, *inner, *(place / "images" for place in (folder, *inner)), folder.parent]
@@ -189,7 +190,7 @@ def image_home(raw: RawFolder, layout: Layout, names: Sequence[str]) -> str:
 
 
 def spelt_as_on_disk(root: Path, prefix: str, names: Sequence[str]) -> list[str]:
-    """The names, with folders in the normal form (NFC or NFD) that the disk has: macOS unpacks Hangul decomposed."""
+    """Return the names with folders in the Unicode form (NFC or NFD) used on disk: macOS decomposes Hangul."""
     folders = {name.rpartition("/")[0] for name in names if not name.isascii()}
     spelt: dict[str, str] = {}
     for folder in folders:

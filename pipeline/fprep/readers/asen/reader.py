@@ -1,9 +1,10 @@
-"""The text layout of ASEN: `filenames_<split>.txt`, `label_train.txt`, `query_` and `candidate_{valid,test}.txt`, meta.json.
+"""Reader for the text layout of ASEN. Files: `filenames_<split>.txt`, `label_train.txt`, `query_` and
+`candidate_{valid,test}.txt`, meta.json.
 
-K-Fashion comes in it with one attribute, the style (3 classes), and so do FashionAI, DARN and DeepFashion with several. A row is
-a line of `filenames_…`; label lines `place attribute value …` join it. Query and candidate images of valid become val_query
-and val_gallery, those of test query and gallery. Of an attribute that an image is labelled for, the other values are known to
-be absent, as ASEN compares them; attributes that nobody labelled are unknown.
+K-Fashion has one attribute in this layout, the style (3 classes); FashionAI, DARN and DeepFashion have several. A row
+is a line of `filenames_…`; label lines `index attribute value …` are joined to it. Query and candidate images of valid
+become val_query and val_gallery, those of test query and gallery. If an image is labeled for an attribute, the other
+values of the attribute are absent, as in ASEN's comparison; unlabeled attributes are unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from fschemas.splits import QUERY_AND_GALLERY
 from fschemas.tables import SampleTable, table_class
 from fschemas.vocabularies import Vocabulary
 
-# split of the files, role of the label file -> split of the table; an image in several takes the first that fits
+# (split of the files, role of the label file) -> split of the table. An image with several roles takes the first match.
 _SPLIT_OF = {
     **dict(zip((("valid", "query"), ("valid", "candidate")), QUERY_AND_GALLERY["val"], strict=True)), ("valid", "label"): "val",
     **dict(zip((("test", "query"), ("test", "candidate")), QUERY_AND_GALLERY["test"], strict=True)), ("test", "label"): "test",
@@ -37,7 +38,7 @@ _ORDER = ("query", "candidate", "label")
 
 @dataclass
 class _Image:
-    """A line of filenames: pairs of attribute and value with the label line of each, the roles of the files it is in."""
+    """A line of a filenames list: (attribute, value) pairs with their label lines, and the roles of its files."""
 
     line: RawLine
     good: bool
@@ -62,7 +63,7 @@ class _Image:
     "Shouling}, booktitle={AAAI}, year={2020}}",
 )  # fmt: skip
 def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of train, valid and test of one dataset: the group style where that is its attribute, else attributes."""
+    """Read train, valid and test of one data set; column group style if that is its attribute, else attributes."""
     layout = find_layout(raw)
     words = layout.vocabulary()
     raw.vocabularies["style" if layout.is_style else "attributes"] = words
@@ -89,7 +90,7 @@ def kfashion_asen(raw: RawFolder) -> pl.LazyFrame:
 
 
 def _images(raw: RawFolder, file: RawFile) -> dict[int, _Image]:
-    """Images by the 0-based place of their line."""
+    """Return images by the 0-based index of their line."""
     images: dict[int, _Image] = {}
     for line in file.lines():
         fault = text_fault(line) or image_path_fault(clean_path(line.content.decode().strip(" \t")))
@@ -100,7 +101,7 @@ def _images(raw: RawFolder, file: RawFile) -> dict[int, _Image]:
 
 
 def _join(raw: RawFolder, file: RawFile, role: str, layout: Layout, images: dict[int, _Image]) -> None:
-    """Give the images their labels. A line that names no image is itself rejected; one with a wrong value its image."""
+    """Attach labels to the images. A label line without image is rejected; an invalid value rejects its image."""
     for line in file.lines():
         parsed = parse_label(line.content)
         if parsed is None:
@@ -144,7 +145,7 @@ def _label_fault(layout: Layout, image: _Image, pair: tuple[int, int]) -> tuple[
 def _check_annotations(
     raw: RawFolder, layout: Layout, split: str, images: dict[int, _Image], words: Vocabulary
 ) -> None:
-    """Compare with `<split>/Annotations/label.csv` of FashionAI, from which the lists were made."""
+    """Compare with FashionAI's `<split>/Annotations/label.csv`, the source of the lists."""
     homes = [layout.folder, *raw.folders_in(layout.folder)]
     path = next((csv for home in homes if is_file(csv := home / split / "Annotations" / "label.csv")), None)
     if path is None or layout.name != "fashionai":
@@ -188,7 +189,7 @@ def _frame(
 
 
 def _unknown(layout: Layout, named: list[tuple[int, ...]]) -> pl.Series:
-    """Ids of the attributes that an image is not labelled for; made once for each combination, then repeated."""
+    """Return the ids of the unlabeled attributes of each image, computed once per combination."""
     combinations = {attributes: place for place, attributes in enumerate(dict.fromkeys(named))}
     lists = [
         [_id(layout, (other, value)) for other, (_, count) in enumerate(layout.attributes) if other not in attributes
@@ -207,7 +208,7 @@ def _table_splits(raw: RawFolder, split: str, images: list[_Image]) -> Iterator[
 
 
 def _key(name: str) -> str:
-    """The last folder and the name, or the name alone where the folder is not ASCII."""
+    """Return the last folder and the name, or the name alone if the folder is not ASCII."""
     folder, _, last = name.rpartition("/")
     stem = last.rpartition(".")[0] or last
     return safe_key(f"{folder.rpartition('/')[2]}-{stem}" if folder and name.isascii() else stem)

@@ -1,1 +1,1 @@
-"""COCO files."""
+"""Reader for COCO files."""

@@ -1,4 +1,4 @@
-"""Tables of COCO files: those of other programs, and those of `fprep export`, which hold all that a table has."""
+"""Tables from COCO files of other programs, and from those of `fprep export`, which contain all table columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fschemas.vocabularies import Vocabulary
 
 
 def read_rows(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
-    """The rows of all files; what is no row is entered into the books of `raw`, with its reason."""
+    """Return the rows of all files; entries that are not rows are accounted for in `raw`, with the reason."""
     ours = [file for file in files if file.labels is not None]
     if ours and len(ours) == len(files):
         return _read_ours(raw, ours)
@@ -30,7 +30,7 @@ def read_rows(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
 
 
 def _read_ours(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
-    """The rows of a table that `fprep export` wrote, equal to those of the table but for where they come from."""
+    """Return the rows of a table exported by `fprep export`, equal to the original except for the source columns."""
     labels = files[0].labels
     assert labels is not None
     groups = raw.column_groups = tuple(group for group in labels["column_groups"] if group in GROUPS)
@@ -50,10 +50,10 @@ def _read_ours(raw: RawFolder, files: Sequence[CocoFile]) -> pl.DataFrame:
 
 
 class _OurAnnotations(Annotations):
-    """Rows by their keys: an annotation has the labels of its row, and an image those of rows without an annotation."""
+    """Annotations by row key: an annotation has the labels of its row, an image those of rows without annotation."""
 
     def rows(self) -> list[Entry]:
-        """A row for every annotation and for every row that an image lists; annotations of listed rows are parts of them."""
+        """Return a row per annotation and per row listed by an image; annotations of listed rows are parts of them."""
         raw, file = self.raw, self.file
         entries = [(number, row) for number, image in file.images.items() for row in image.get("rows", [])]
         listed = {str(row.get("key")): (number, row) for number, row in entries}
@@ -74,7 +74,7 @@ class _OurAnnotations(Annotations):
         return found
 
     def _whole(self, number: int, entry: Entry, labels: Entry, parts: Sequence[Entry] = ()) -> Entry | Fault:
-        """A row of an annotation or of a listed row; labels go before what is computed from COCO's own fields."""
+        """Return the row of an annotation or listed row; `labels` override values from COCO's own fields."""
         row = self.head_of(entry, number)
         if isinstance(row, Fault):
             return row

@@ -1,7 +1,7 @@
-"""COCO files (Lin et al., Microsoft COCO, ECCV 2014): lists that refer to each other by ids, with their keys in any order.
+"""COCO files (Lin et al., Microsoft COCO, ECCV 2014): lists that reference each other by id, with keys in any order.
 
-Nothing is known by its position: images, categories and attributes are found by their ids, and categories have the names that the
-file gives them. What `fprep export --to coco` wrote is recognized, because it holds more than COCO has a place for.
+Nothing depends on positions: images, categories and attributes are found by id, and categories keep the names of the
+file. Files written by `fprep export --to coco` are recognized, because they contain more than COCO fields.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from fschemas.regular_file import open_regular
 from fschemas.splits import SPLITS
 from fschemas.walk import walk
 
-MAX_COCO = 1 << 30  # bytes of a file, which is parsed whole
+MAX_COCO = 1 << 30  # bytes; files are parsed as a whole
 _BLOCK = 1 << 22
-_MAX_DEPTH = 5  # of folders that are looked into for COCO files
-_MAX_FOLDERS = 10_000  # that are looked into for images
+_MAX_DEPTH = 5  # levels of folders to search for COCO files
+_MAX_FOLDERS = 10_000  # to search for images
 _KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[')
 _SPLIT_WORDS = {**{name: name for name in SPLITS}, **SPLIT_NAMES}
 _WORD = re.compile(r"val_query|val_gallery|[a-z]+")
@@ -35,10 +35,10 @@ _IMAGE_FOLDERS = ("", "image", "images", "img", "imgs", "data")
 
 @dataclass(frozen=True)
 class CocoFile:
-    """One file: entries by id (as text, since 7 and "7" are one), annotations in their order.
+    """One file: entries by id (as text, since 7 and "7" are the same), annotations in file order.
 
-    `ambiguous` are ids that several images have. `labels` are the column groups and vocabularies that our own export states in
-    `info`, None for files of other programs.
+    `ambiguous` are ids used by several images. `labels` are the column groups and vocabularies that `fprep export`
+    writes to `info`, None for files of other programs.
     """
 
     name: str
@@ -51,19 +51,19 @@ class CocoFile:
     labels: Entry | None
 
     def category_name(self, entry: Entry) -> str | None:
-        """The name of an annotation's category, None where the file has no such id."""
+        """Return the category name of an annotation, None if the file lacks its id."""
         category = self.categories.get(str(entry.get("category_id")))
         return None if category is None else str(category.get("name", "")).strip() or None
 
 
 def _is_coco(path: Path) -> bool:
-    """Whether a JSON file has the list `images` or `annotations`, wherever in the file it is; raises `UsageError` as `is_file`."""
+    """Return whether a JSON file has the list `images` or `annotations`. Raises `UsageError` like `is_file`."""
     if not is_file(path):
         return False
     with open_regular(path) as file:
         rest = b""
         start = file.read(_BLOCK)
-        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):  # whoever reads it says that it must be UTF-8
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):  # not UTF-8; `read_coco` reports it
             return _KEYS.search(start.decode("utf-16", "ignore").encode("utf-8", "ignore")) is not None
         if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
             return False
@@ -75,7 +75,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def coco_files(raw: RawFolder) -> list[Path]:
-    """The COCO files among what was given and at most five folders below, by name; raises `UsageError` where there is none."""
+    """Return the COCO files, at most five levels deep, by name. Raises `UsageError` if none exist."""
     found: dict[Path, None] = {}
     for given in raw.given:
         if given.is_file():
@@ -91,7 +91,7 @@ def coco_files(raw: RawFolder) -> list[Path]:
 
 
 def is_coco_among(raw: RawFolder, path: Path) -> bool:
-    """Whether a file that was not named, but found in a folder, is one; what cannot be looked into is rejected, for nobody knows."""
+    """Return whether a file found in a folder is a COCO file; a file that cannot be read is rejected."""
     try:
         return _is_coco(path)
     except UsageError as error:
@@ -102,7 +102,7 @@ def is_coco_among(raw: RawFolder, path: Path) -> bool:
 
 
 def read_coco(raw: RawFolder, path: Path) -> CocoFile:
-    """Parse a COCO file; raises `UsageError` for what is none."""
+    """Parse a COCO file. Raises `UsageError` if it is not one."""
     name = raw.name_of(path)
     raw.check_link(path)
     if path.stat().st_size > MAX_COCO:
@@ -124,7 +124,7 @@ def read_coco(raw: RawFolder, path: Path) -> CocoFile:
 
 
 def split_named(name: str) -> str | None:
-    """The split that the name of a file or of a folder above it says, such as `instances_val2017.json` or `valid/_annotations.json`."""
+    """Return the split in the name of a file or folder: `instances_val2017.json`, `valid/_annotations.json`."""
     stem, *folders = [part.lower() for part in reversed(name.removesuffix(".json").split("/"))]
     for part in (stem, *folders):
         words = [_SPLIT_WORDS[word] for word in _WORD.findall(part) if word in _SPLIT_WORDS]
@@ -134,8 +134,10 @@ def split_named(name: str) -> str | None:
 
 
 def image_prefix(raw: RawFolder, path: Path, names: Sequence[str]) -> str:
-    """Where the images of a COCO file lie, as a prefix from the root: beside it, in a folder as the usual layouts have it, else in
-    the folder below the root that has most of them."""
+    """Return the prefix of a COCO file's images, relative to the root.
+
+    The images are next to the file, in a folder of the usual layouts, or else in the folder with most of them.
+    """
     stem = path.stem.lower()
     own = [folder for folder in ("train2017", "val2017", "test2017", "train2020", "val2020") if folder in stem]
     splits = ("", "train/", "validation/", "val/", "valid/", "test/")

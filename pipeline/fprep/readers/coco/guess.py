@@ -1,4 +1,4 @@
-"""A plan for COCO files of which nothing is known: column groups, vocabularies, and the landmark set whose points the categories name."""
+"""Plan for arbitrary COCO files: column groups, vocabularies, and the landmark set that matches the keypoints."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fschemas.vocabularies import Vocabulary, vocabulary, vocabulary_names
 
 
 def spelled(name: str) -> str:
-    """One spelling of a category: `long_sleeved_shirt`, as another conversion of the data set has it, is `long sleeve top`."""
+    """Normalize a category name: `long_sleeved_shirt`, used by another conversion, becomes `long sleeve top`."""
     words = re.split(r"[^a-z0-9]+", name.lower())
     return "".join("sleeve" if word == "sleeved" else word for word in words).replace("sleeveshirt", "sleevetop")
 
 
 def make_plan(raw: RawFolder, files: Sequence[CocoFile]) -> Plan:
-    """The column groups and vocabularies of all files together; enters the vocabularies."""
+    """Return the common column groups and vocabularies of all files, and store the vocabularies."""
     annotations = [entry for file in files for entry in file.annotations]
     spellings, entries = Spellings(), [entry for file in files for entry in file.categories.values()]
     names = list(dict.fromkeys(spellings.plain("category", str(entry.get("name", ""))) for entry in entries))
@@ -52,7 +52,7 @@ def make_plan(raw: RawFolder, files: Sequence[CocoFile]) -> Plan:
 
 
 def _known(kind: str, values: tuple[str, ...], groups: dict[str, tuple[int, ...]]) -> Vocabulary:
-    """The vocabulary of these values in this order that a data set has, else one of its own."""
+    """Return the known vocabulary with these values in this order, else a new one."""
     for name in vocabulary_names():
         if vocabulary(name).values == values:
             return vocabulary(name)
@@ -74,7 +74,10 @@ def _attributes(files: Sequence[CocoFile]) -> Vocabulary:
 def _match_points(
     files: Sequence[CocoFile], used: set[str]
 ) -> tuple[LandmarkSet | None, dict[str, tuple[str, tuple[int, ...]]]]:
-    """The landmark set whose points all used categories name, and by category its garment and where the i-th point stands."""
+    """Return the landmark set whose landmarks occur in all used categories.
+
+    Also returns, by category, its garment and the landmark index of each keypoint.
+    """
     categories = {plain(str(entry.get("name", ""))): entry for file in files for entry in file.categories.values()}
     for landmarks in LANDMARK_SETS.values():
         found: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -98,7 +101,7 @@ def _match_category(name: str, category: Entry, landmarks: LandmarkSet) -> tuple
     by_name = {spelled(garment): garment for garment in landmarks.garments}
     garment = by_name.get(spelled(name))
     if garment is not None and words == [str(number) for number in range(1, len(landmarks) + 1)]:
-        return garment, tuple(range(len(landmarks)))  # numbered, and as many as the garment's set has
+        return garment, tuple(range(len(landmarks)))  # numbered keypoints, as many as the garment has landmarks
     places = tuple(numbers.get(word, -1) for word in words)
     if -1 in places or len(set(places)) < len(places):
         return None

@@ -1,10 +1,10 @@
-"""COCO files of any program: a row a garment, with its category, box, outlines, attributes, and points of a known landmark set.
+"""Reader for COCO files of any program: one row per garment with category, box, outlines, attributes, landmarks.
 
     fprep convert coco my-set/ table/            # annotations and images below one folder
 
-Categories have the names that the file gives them, ids are whatever the file says, and keys may come in any order. Splits are those
-that file or folder names say (`instances_val2017.json`, `valid/_annotations.coco.json`). Points are read where the categories name
-those of a landmark set that we know. `fprep export --to coco` writes more than COCO has a place for, and comes back as the same table.
+Category names, ids and key order are those of the file. Splits come from file or folder names
+(`instances_val2017.json`, `valid/_annotations.coco.json`). Keypoints are read if the categories define those of a known
+landmark set. Files of `fprep export --to coco` contain more than COCO fields and are read back as the same table.
 """
 
 from __future__ import annotations
@@ -36,5 +36,5 @@ from fschemas.tables import SampleTable
     citation="none: the format is COCO's, the images are your own",
 )
 def coco(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of all annotations. `source_line` is the number of the annotation in its file."""
+    """Read the rows of all annotations. `source_line` is the number of the annotation in its file."""
     return read_rows(raw, [read_coco(raw, path) for path in coco_files(raw)]).lazy()

@@ -1,12 +1,12 @@
-"""Annotations of COCO files to rows of a table: a row a garment, with the column groups of a plan.
+"""Rows of a table from COCO annotations: one row per garment, with the column groups of a plan.
 
     files = [read_coco(raw, path) for path in coco_files(raw)]
     plan = Plan(("category", "box", "polygons", "attributes"), attributes=vocabulary("my-attributes"))
     return frame_of_rows([row for file in files for row in Annotations(raw, file, plan).rows()], plan).lazy()
 
-A reader of one data set writes its plan down, as above; the reader `coco` makes one of what any files hold (`guess.py`).
-Boxes and outlines of COCO count from the corner of the top left pixel, points from its center: a box of x, y, width, height has its
-last pixel at x + width - 1, and half a pixel is taken from outlines (as the masks of pycocotools have them).
+The reader of a specific data set writes its plan as above; the reader `coco` derives one from the files (`guess.py`).
+COCO boxes and outlines start at the corner of the top left pixel, keypoints at its center: a box x, y, width, height
+has its last pixel at x + width - 1, and outlines are shifted by half a pixel (as in the masks of pycocotools).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _BASE = ("key", "image", "width", "height", "split", "group", "source_file", "so
 
 @dataclass(frozen=True)
 class Plan:
-    """What the rows have: their column groups, among `category`, `box`, `polygons`, `attributes` and `landmarks`.
+    """The columns of the rows: column groups among `category`, `box`, `polygons`, `attributes` and `landmarks`.
 
-    `form` is how boxes are written (`fprep.readers.units.BOX_FORMS`), `pixels` whether coordinates are pixels. `categories` and
-    `attributes` are known by their names in the file; with `categories` another name is a fault. `garments` gives, by category name, the garment of `landmarks` and the index in it of each keypoint of
-    the file.
+    `form` is the box format (`fprep.readers.units.BOX_FORMS`); `pixels` is true if coordinates are pixels. `categories`
+    and `attributes` are matched by their names in the file; with `categories`, any other name is a fault. `garments`
+    maps a category name to its garment of `landmarks` and to the landmark index of each keypoint in the file.
     """
 
     groups: tuple[str, ...]
@@ -54,9 +54,11 @@ class Plan:
 
 
 class Annotations:
-    """The annotations of one file as rows. What is not a row is rejected with its reason, and everything is accounted for.
+    """The annotations of one file as rows.
 
-    A data set that writes more into its annotations overrides `row` and adds to what it gives.
+    Everything is accounted for; anything that is not a row is rejected with a reason.
+
+    A data set with additional annotation fields overrides `row` and extends its result.
     """
 
     def __init__(self, raw: RawFolder, file: CocoFile, plan: Plan) -> None:
@@ -68,7 +70,7 @@ class Annotations:
             self.head = content.read(MAX_RAW)
 
     def rows(self) -> list[Entry]:
-        """A row for each annotation; crowds are left out, and images without an annotation are counted."""
+        """Return one row per annotation; crowds are left out, and images without annotations are counted."""
         raw, name = self.raw, self.file.name
         raw.count_documents(document_pattern(name), len(self.file.annotations))
         found: list[Entry] = []
@@ -89,7 +91,7 @@ class Annotations:
         return found
 
     def kept(self, number: int, row: Entry | Fault) -> list[Entry]:
-        """The row of annotation `number` (1-based) in a list; a fault is rejected and leaves none."""
+        """Return the row of annotation `number` (1-based) in a list; a fault is rejected and returns an empty list."""
         if not isinstance(row, Fault):
             return [row]
         line, place = RawLine(self.file.name, number, 0, self.head), RawLine(self.file.name, 1, 0, self.head)
@@ -97,7 +99,7 @@ class Annotations:
         return []
 
     def row(self, number: int, entry: Entry) -> Entry | Fault:
-        """The columns of annotation `number`, or the first thing that is wrong with it."""
+        """Return the columns of annotation `number`, or the first fault in it."""
         row = self.head_of(entry, number)
         if isinstance(row, Fault):
             return row
@@ -114,7 +116,7 @@ class Annotations:
         return next((fault for add in adds if (fault := add(row, entry)) is not None), row)
 
     def head_of(self, entry: Entry, number: int) -> Entry | Fault:
-        """The columns that every row has."""
+        """Return the columns that every row has."""
         image_id = str(entry.get("image_id"))
         image = self.file.images.get(image_id)
         if image is None:
@@ -132,7 +134,7 @@ class Annotations:
         }  # fmt: skip
 
     def add_polygons(self, row: Entry, entry: Entry) -> Fault | None:
-        """Add `polygons`; run-length encoded masks leave none, with a warning."""
+        """Add `polygons`; run-length encoded masks yield none, with a warning."""
         outlines: object = entry.get("segmentation")
         row["polygons"] = list[list[float]]()
         if isinstance(outlines, dict):
@@ -147,7 +149,7 @@ class Annotations:
         return None
 
     def add_box(self, row: Entry, entry: Entry) -> Fault | None:
-        """Add `box`, which is that of the outline where there is none; after `add_polygons`."""
+        """Add `box`, by default the bounding box of the outline; call after `add_polygons`."""
         values = numbers_of(entry.get("bbox", []), "bbox")
         if isinstance(values, Fault) or len(values) not in (0, 4):
             found = str(entry.get("bbox"))[:100]
@@ -163,7 +165,7 @@ class Annotations:
         return None
 
     def add_points(self, row: Entry, entry: Entry) -> Fault | None:
-        """Add the columns of landmarks, if the plan has a landmark set and the category keypoints of it."""
+        """Add the landmark columns, if the plan has a landmark set and the category has keypoints of it."""
         landmarks = self.plan.landmarks
         known = self.plan.garments.get(self.file.category_name(entry) or "")
         if landmarks is None or known is None:
@@ -194,7 +196,7 @@ class Annotations:
         return None
 
     def add_attributes(self, row: Entry, entry: Entry) -> Fault | None:
-        """What an annotation with attributes does not name is absent; where it names none, nobody looked."""
+        """Add attributes: unlisted ones are absent, or unknown if the annotation lists none."""
         known = self.plan.attributes
         if known is None:
             return None
@@ -215,7 +217,7 @@ class Annotations:
 
 
 def frame_of_rows(rows: Sequence[Entry], plan: Plan) -> pl.DataFrame:
-    """The rows as a frame with the columns of the plan, and the box as it is written."""
+    """Return the rows as a frame with the columns of the plan, and the box as written."""
     groups = [name for group in plan.groups for name in COLUMN_GROUPS[group]]
     table = table_class(*plan.groups) if plan.groups else SampleTable
     columns = {name: [row[name] for row in rows] for name in (*_BASE, *groups)}
@@ -224,7 +226,7 @@ def frame_of_rows(rows: Sequence[Entry], plan: Plan) -> pl.DataFrame:
 
 
 def stated_size(image: Entry) -> tuple[int | None, int | None]:
-    """Width and height that the entry of an image states; None, None where it states none."""
+    """Return the stated width and height of an image entry, or None, None."""
     width, height = image.get("width"), image.get("height")
     if type(width) is int and type(height) is int and min(width, height) >= MIN_SIDE and max(width, height) <= MAX_SIDE:
         return width, height
