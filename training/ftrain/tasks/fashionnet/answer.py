@@ -1,4 +1,4 @@
-"""What FashionNet says of one image: as plain values, and drawn on the image."""
+"""Predictions of the fashionnet task for one image: as JSON, and drawn on the image."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from ftrain.tasks.fashionnet.task import FashionNet
 
 _FIRST_CATEGORIES, _FIRST_ATTRIBUTES = 3, 6
-_LEAST_ATTRIBUTE = 0.5  # score from which on an attribute is named
+_LEAST_ATTRIBUTE = 0.5  # minimum score at which an attribute is reported
 _VISIBILITIES = ("visible", "occluded", "absent")
 
 
 def answer(task: FashionNet, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-    """Size, category with its score (`category` if given), attributes, and the landmarks that are thought to be in the image.
+    """Return size, category with score (`category` if given), attributes, and the landmarks predicted to be present.
 
-    `recognized` is false, and nothing is named, where no landmark is thought to be there, or where the score is below `score_threshold`:
-    `category_score`, or without categories `landmark_score`, the mean certainty of the landmarks that are there. Coordinates are pixels.
+    `recognized` is false, and attributes and landmarks are empty, if no landmark is predicted or the score is below
+    `score_threshold`. The score is `category_score` or, without categories, `landmark_score`, the mean presence
+    probability of the landmarks. Coordinates are pixels.
     """
     answers, least_score = task.answers, task.config.score_threshold
     width, height = (int(side) for side in results["size"][number])
@@ -47,7 +48,7 @@ def answer(task: FashionNet, results: Results, number: int, category: str | None
 
 
 def draw(task: FashionNet, pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-    """The landmarks of an answer on its image, what the garment is above them, and its attributes below."""
+    """Draw the landmarks with the category above and the attributes below."""
     name = answer.get("category") or ("garment" if answer["recognized"] else "nothing recognized")
     named = {**answer, "garment": name, "garment_score": answer.get("category_score")}
     drawn = draw_landmarks(pixels, named, task.landmarks)
@@ -66,14 +67,14 @@ def draw(task: FashionNet, pixels: np.ndarray, answer: dict[str, Any]) -> np.nda
 
 
 def check_category(task: FashionNet, category: str | None) -> None:
-    """One of the categories of the run, if it has any."""
+    """Raise `UsageError` unless `category` is None or a category of the run."""
     if category is not None and category not in task.answers.categories:
         known = ", ".join(task.answers.categories) or "none: the run did not learn categories"
         raise UsageError(f"unknown category {category!r}; known are {known}")
 
 
 def _points(landmarks: LandmarkSet, results: Results, number: int) -> list[dict[str, Any]]:
-    """The landmarks that are more likely in the image than not: `score` is that probability."""
+    """Return the landmarks more likely present than not; `score` is that probability."""
     points: list[dict[str, Any]] = []
     for point, name in enumerate(landmarks.points):
         shares = results["visibility_scores"][number, point]
@@ -86,7 +87,7 @@ def _points(landmarks: LandmarkSet, results: Results, number: int) -> list[dict[
 
 
 def named_attributes(answers: Answers, results: Results, number: int) -> list[dict[str, Any]]:
-    """Of exclusive groups the likeliest of each; else the first few that are more likely than not."""
+    """Return the best attribute of each exclusive group, else the top attributes with a score of at least 0.5."""
     if "attribute_scores" not in results:
         return []
     shares = results["attribute_scores"][number]

@@ -1,4 +1,4 @@
-"""What the fashionnet task is given: its configuration, and samples as its network sees them."""
+"""Encoder of the fashionnet task: samples to network inputs and labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ftrain.tasks.fashionnet.config import FashionNetConfig
 
 @dataclass(frozen=True)
 class FashionNetEncoder:
-    """Sample to network input: one matrix moves the image and its landmarks."""
+    """Turn a sample into network input; one matrix transforms the image and its landmarks."""
 
     config: FashionNetConfig
     landmarks: LandmarkSet
@@ -24,7 +24,12 @@ class FashionNetEncoder:
     has_items: bool
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3 uint8; `points` K, 2 in its pixels; `truth` K, 2 in pixels of the source; labels, -1 for unknown ones."""
+        """Return the image, landmarks, ground truth and labels of a sample.
+
+        `image` is uint8 S, S, 3; `points` K, 2 are in input pixels and `truth` K, 2 in source pixels, with
+        `point_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `size` 2 is the source's width and
+        height. Labels: `garment`, and if available `category`, `attributes` A and `item`, -1 if unknown.
+        """
         note, view = sample.annotation, view_of_sample(self.config, sample, generator)
         seen = landmarks_in_view(note, self.landmarks, view)
         labels: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""What a FashionNet predicts, by name."""
+"""Labels predicted by FashionNet."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fschemas.landmarks import LandmarkSet
 
 @dataclass(frozen=True)
 class Answers:
-    """What a FashionNet answers with: its landmark set and the vocabularies of its heads, empty where it has none."""
+    """The landmark set and the vocabularies of the heads; empty for missing heads."""
 
     landmarks: LandmarkSet
     categories: Sequence[str]
     attributes: Sequence[str]
-    types: Mapping[str, Sequence[int]]  # of attributes
-    exclusive: bool  # of each type an image has exactly one
+    types: Mapping[str, Sequence[int]]  # type name to attribute indices
+    exclusive: bool  # whether an image has exactly one attribute of each type

@@ -1,4 +1,4 @@
-"""The figures of FashionNet's answers: landmarks, visibility, category, attributes, retrieval; for validation and for the report."""
+"""FashionNet metrics: landmarks, visibility, category, attributes, retrieval; for validation and for the report."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ IntArray = NDArray[np.int64]
 
 
 def measure(task: FashionNet, results: Results) -> dict[str, Any]:
-    """All figures of a split, and `quality`, the mean of one share per answer, by which checkpoints are chosen.
+    """Compute all metrics of a split, and `quality`, the mean of the main metrics, which selects checkpoints.
 
-    These are `pck_auc` (area under the share of landmarks within a distance, up to 0.2), `top_1` of the category, the
-    attributes' `attributes_top_1` or `attributes_recall_5_micro`, and `map` of each image among all others of the split.
+    The main metrics are `pck_auc` (area under the share of landmarks within a distance, up to 0.2), `top_1` of the
+    category, `attributes_top_1` or `attributes_recall_5_micro`, and `map` of each image among all others of the split.
     """
     answers = task.answers
     errors = normalized_distances(
@@ -45,7 +45,7 @@ def measure(task: FashionNet, results: Results) -> dict[str, Any]:
 
 
 def label_metrics(answers: Answers, results: Results) -> dict[str, float]:
-    """Figures of the category as they are called, and those of the attributes under `attributes_…`; none where nothing is known."""
+    """Compute category metrics, and attribute metrics with the prefix `attributes_`, for known labels."""
     found: dict[str, float] = {}
     if "category_scores" in results and (results["category"] >= 0).any():
         found |= classification_metrics(results["category_scores"], results["category"])
@@ -58,9 +58,9 @@ def label_metrics(answers: Answers, results: Results) -> dict[str, float]:
 
 
 def attribute_metrics(answers: Answers, scores: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, float]]:
-    """Figures per type of attribute of scores N, A against targets N, A (1, 0, -1 unknown): accuracy where exclusive, else recall.
+    """Compute metrics per type of attribute: accuracy if exclusive, else recall.
 
-    "mean" or "all" stands for all of them.
+    `scores` are N, A; `targets` N, A (1, 0, -1 unknown). The key "mean" or "all" holds the overall metrics.
     """
     positive, known = targets == 1, targets >= 0
     if answers.exclusive:
@@ -69,7 +69,7 @@ def attribute_metrics(answers: Answers, scores: np.ndarray, targets: np.ndarray)
 
 
 def visibility_metrics(predicted: np.ndarray, visibility: np.ndarray) -> dict[str, float]:
-    """Share of applicable landmarks N, K whose visibility is named right, with its interval, and the mean recall of the three."""
+    """Return the accuracy, its interval, and the balanced accuracy of the visibility N, K of applicable landmarks."""
     truth, evaluated = classes_of(visibility), applicable(visibility)
     if not evaluated.any():
         return {}
@@ -85,24 +85,24 @@ def visibility_metrics(predicted: np.ndarray, visibility: np.ndarray) -> dict[st
 
 
 def commonest_visibility(visibility: np.ndarray) -> IntArray:
-    """The class K of each landmark that is the most frequent one in `visibility` N, K."""
+    """Return the most frequent visibility class of each landmark, K, in `visibility` N, K."""
     truth, evaluated = classes_of(visibility), applicable(visibility)
     counts = np.stack([((truth == index) & evaluated).sum(axis=0) for index in range(3)])
     return counts.argmax(axis=0)
 
 
 def classes_of(visibility: np.ndarray) -> IntArray:
-    """As `layers.landmark_pooling.visibility_classes`: 0 visible, 1 occluded, 2 absent or not applicable."""
+    """Like `landmark_pooling.visibility_classes`: 0 visible, 1 occluded, 2 absent or not applicable."""
     return Visibility.VISIBLE.value - np.maximum(visibility.astype(np.int64), Visibility.ABSENT.value)
 
 
 def applicable(visibility: np.ndarray) -> NDArray[np.bool_]:
-    """Which landmarks the garment has."""
+    """Return which landmarks the garment has."""
     return visibility != Visibility.NOT_APPLICABLE.value
 
 
 def retrieval(results: Results, splits: np.ndarray | None) -> RetrievalMetrics:
-    """Queries against the gallery where `splits` N names both; else every image among all others."""
+    """Evaluate queries against the gallery if `splits` N has both; otherwise leave-one-out."""
     embedding, items, rows = results["embedding"], results["item"], results["row"]
     query, gallery = query_and_gallery(splits, len(rows))
     return evaluate_retrieval(
@@ -116,7 +116,7 @@ def retrieval(results: Results, splits: np.ndarray | None) -> RetrievalMetrics:
 
 
 def query_and_gallery(splits: np.ndarray | None, num_rows: int) -> tuple[IntArray, IntArray]:
-    """Numbers of the images that are sought, and of those among which they are."""
+    """Return the indices of the queries and of the gallery images."""
     query, gallery = QUERY_AND_GALLERY["test"]
     if splits is not None and {query, gallery} <= set(splits.tolist()):
         return np.flatnonzero(splits == query), np.flatnonzero(splits == gallery)

@@ -1,11 +1,12 @@
 """FashionNet (Liu et al., DeepFashion, CVPR 2016): one trunk, and a pose, a local and a global branch.
 
-    image -> trunk (conv1-4) -+-> conv5_pose -> fc6, fc7 -> landmarks, visibility          (where is the garment?)
+    image -> trunk (conv1-4) -+-> conv5_pose -> fc6, fc7 -> landmarks, visibility
                                 +-> windows around these landmarks -> fc6_local   --+
                                 +-> conv5_global -> fc6_global                    --+-> fc7_fusion -> category, attributes, embedding
 
-Beyond the paper, any chain of timm stages serves as trunk and conv5; landmarks may come from a map with soft-argmax instead of
-a fully connected layer; and a `pool` neck replaces the layers on flattened maps, which hold most parameters of the original.
+Beyond the paper, any sequential timm network can provide trunk and conv5; landmarks may be predicted by heat maps with
+soft-argmax instead of a fully connected layer; and a `pool` neck replaces the layers on flattened maps, which hold most
+parameters of the original.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from ftrain.tasks.fashionnet.landmark_pooling import gates, pool_landmarks
 from ftrain.tasks.fashionnet.soft_argmax import soft_argmax
 
 NUM_VISIBILITIES = 3  # visible, occluded, absent
-_POSE_CHANNELS = 128  # of the `pool` neck's map that keeps places for the pose branch
+_POSE_CHANNELS = 128  # channels of the map for the pose branch with the `pool` neck, which keeps positions
 
 
 @dataclass(frozen=True)
 class Heads:
-    """How wide the outputs are; 0 leaves a head out. `auxiliary` is the category as the pose branch sees it."""
+    """Output sizes; 0 omits a head. `auxiliary` is the category head of the pose branch."""
 
     points: int
     category: int = 0
@@ -41,7 +42,7 @@ class Heads:
 
 @dataclass(frozen=True)
 class Pose:
-    """`points` B, K, 2 in pixels of the input; `visibility` B, K, 3 and `auxiliary` B, C logits; `maps` B, K, h, w logits."""
+    """`points` B, K, 2 in input pixels; logits `visibility` B, K, 3 and `auxiliary` B, C; logit maps `maps` B, K, h, w."""
 
     points: Tensor
     visibility: Tensor
@@ -51,7 +52,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Seen:
-    """All answers of the network: logits `category` B, C and `attributes` B, A, and `embedding` B, D of length 1."""
+    """All outputs of the network: logits `category` B, C and `attributes` B, A, and `embedding` B, D of length 1."""
 
     pose: Pose
     category: Tensor | None
@@ -60,7 +61,7 @@ class Seen:
 
 
 class FashionNetwork(nn.Module):
-    """uint8 images B, S, S, 3 to landmarks, and from their surroundings and the whole to category, attributes, embedding."""
+    """uint8 images B, S, S, 3 to landmarks, and from local and global features to category, attributes, embedding."""
 
     def __init__(self, config: NetworkConfig, heads: Heads) -> None:
         super().__init__()
@@ -84,7 +85,7 @@ class FashionNetwork(nn.Module):
 
 
 class PoseBranch(nn.Module):
-    """conv5_pose, fc6, fc7: where the landmarks are, and whether they can be seen. `levels` are the trunk's, finest first."""
+    """conv5_pose, fc6, fc7: landmark positions and visibility. `levels` are the trunk's features, finest first."""
 
     def __init__(self, config: NetworkConfig, heads: Heads, deep: DeepStages, widths: Sequence[int]) -> None:
         super().__init__()
@@ -123,18 +124,21 @@ class PoseBranch(nn.Module):
 
 
 class MapDecoder(nn.Module):
-    """Deep features, taken up through the finer ones of the trunk (Lin et al., FPN, CVPR 2017) to a map per landmark."""
+    """Feature pyramid decoder (Lin et al., FPN, CVPR 2017) from deep and trunk features to one map per landmark."""
 
     def __init__(self, deep_width: int, widths: Sequence[int], channels: int, num_points: int) -> None:
         super().__init__()
         self.top = _conv(deep_width, channels, 1)
         self.lateral = nn.ModuleList(_conv(width, channels, 1) for width in widths)
         self.smooth = nn.ModuleList(_conv(channels, channels, 3) for _ in widths)
-        self.maps = nn.Conv2d(channels, num_points, 1, bias=False)  # a softmax over places takes no notice of a bias
-        nn.init.normal_(self.maps.weight, std=1e-3)  # flat maps at first: every point in the middle
+        self.maps = nn.Conv2d(channels, num_points, 1, bias=False)  # softmax over positions is invariant to a bias
+        nn.init.normal_(self.maps.weight, std=1e-3)  # initially flat maps with every point in the center
 
     def forward(self, deep: Tensor, levels: Sequence[Tensor]) -> Tensor:
-        """Maps B, K, h, w of the size of the finest level."""
+        """Return maps B, K, h, w of the size of the finest level.
+
+        `deep` and `levels` (finest first) are B, C, h, w.
+        """
         features = self.top(deep)
         for lateral, smooth, level in zip(reversed(self.lateral), reversed(self.smooth), reversed(levels), strict=True):
             larger = F.interpolate(features, size=level.shape[-2:], mode="bilinear", align_corners=False)
@@ -156,7 +160,7 @@ class LocalBranch(nn.Module):
         self.layer = nn.Linear(num_points * width * config.pooled**2, config.local_width)
 
     def forward(self, features: Tensor, pose: Pose) -> Tensor:
-        """B, local_width."""
+        """Map trunk features B, C, h, w to B, local_width."""
         windows = pool_landmarks(
             self.reduce(features), pose.points, gates(pose.visibility, self.gate),
             stride=self.stride, window=self.window, size=self.size,
@@ -174,13 +178,13 @@ class GlobalBranch(nn.Module):
         self.layer = nn.Linear(deep.width * cells, config.global_width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """B, global_width."""
+        """Map trunk features B, C, h, w to B, global_width."""
         deep = self.backbone(features)
         return self.layer(deep.flatten(1) if self.neck == "flatten" else deep.mean(dim=(2, 3)))
 
 
 class Fusion(nn.Module):
-    """fc7_fusion and the heads on it."""
+    """fc7_fusion and its heads."""
 
     def __init__(self, config: NetworkConfig, heads: Heads, width: int) -> None:
         super().__init__()
@@ -194,7 +198,7 @@ class Fusion(nn.Module):
         self.embedding = nn.Linear(width, heads.embedding) if heads.embedding else None
 
     def forward(self, joined: Tensor, pose: Pose) -> Seen:
-        """The answers for features B, width of the global and local branch side by side."""
+        """Compute the outputs from the concatenated global and local features B, width."""
         hidden = self.layers(joined)
         category, attributes, embedding = (
             None if head is None else head(hidden).float() for head in (self.category, self.attributes, self.embedding)

@@ -1,4 +1,4 @@
-"""What `ftrain evaluate` says of a FashionNet: every answer beside the baseline of never looking, slices, tables, plots, a sheet."""
+"""Report of the fashionnet task: metrics with baselines that ignore the image, slices, tables, plots, a contact sheet."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ftrain.tasks.fashionnet.task import FashionNet
 
 _SHEET_IMAGES = 20
-_FAR = 0.2  # NE from which on an image's landmarks are as bad as can be
+_FAR = 0.2  # NE at and above which an image's landmarks have maximum badness
 _LABELS = {
     "ne": "landmarks, NE",
     "pck_10": "landmarks within 10 %",
@@ -56,16 +56,16 @@ _BASELINES = {"mean_pose": "mean pose", "majority": "majority", "untrained": "un
 
 @dataclass(frozen=True)
 class _Scores:
-    """How good each of N images is, as shares; None where the split or the network has nothing of the kind."""
+    """Scores of N images as shares; None if the split lacks the labels or the network the head."""
 
     errors: PointErrors
     category: np.ndarray | None  # 1 right, 0 wrong, NaN unknown
     attributes: np.ndarray | None  # share of the image's attributes found, NaN unknown
-    items: np.ndarray | None  # rank of the first right image, -1 without one
+    items: np.ndarray | None  # rank of the first match, -1 without one
 
 
 def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
+    """Return the metrics of a split; write `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
     answers = task.answers
     results, shards = evaluated.results, evaluated.shards
     splits = shards.columns["split"][results["row"]]
@@ -92,7 +92,7 @@ def report(task: FashionNet, evaluated: EvaluatedSplit, out: Path) -> dict[str, 
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
-    """Model and baselines side by side, and the types of attributes."""
+    """Yield model and baselines side by side, and the types of attributes."""
     baselines = [name for name in _BASELINES if name in metrics]
     yield (
         f"{'metric':<26}{'model, 95 % interval':<28}"
@@ -178,7 +178,7 @@ def _report_attributes(
 
 
 def _guard_groups(answers: Answers, results: Results, numbers: dict[str, Any]) -> None:
-    """In a set without categories the model has collapsed where one answer dominates in every group of attributes."""
+    """Without categories, report a collapse if one class dominates in every group of attributes."""
     found: list[dict[str, Any]] = []
     for members in answers.types.values():
         columns = list(members)
@@ -195,7 +195,7 @@ def _guard_groups(answers: Answers, results: Results, numbers: dict[str, Any]) -
 
 
 def _attribute_scores(answers: Answers, results: Results) -> np.ndarray:
-    """Share of the groups named right, or of the positives among as many first ones; NaN where nothing is known."""
+    """Return the accuracy over groups, or R-precision of the positives, per image; NaN if nothing is known."""
     scores, targets = results["attribute_scores"], results["attributes"]
     if answers.exclusive:
         labels = np.stack([group_labels(targets[:, list(members)] == 1) for members in answers.types.values()], axis=1)
@@ -226,7 +226,7 @@ def _report_items(evaluated: EvaluatedSplit, splits: np.ndarray, numbers: dict[s
 
 
 def _slices(evaluated: EvaluatedSplit, scores: _Scores, of_landmarks: dict[str, Any]) -> dict[str, Any]:
-    """Slices of each answer; those of landmarks are NE."""
+    """Return the slices of each metric; those of landmarks are NE."""
     properties = label_report.properties(label_report.notes_of(evaluated))
     parts: dict[str, Any] = {"ne": of_landmarks}
     right = None if scores.items is None else np.where(scores.items >= 0, scores.items == 0, np.nan)
@@ -237,7 +237,7 @@ def _slices(evaluated: EvaluatedSplit, scores: _Scores, of_landmarks: dict[str, 
 
 
 def _badness(scores: _Scores) -> np.ndarray:
-    """N: 0 for an image of which everything is right, 1 where everything is wrong."""
+    """Return the badness N: 0 if everything is right, 1 if everything is wrong."""
     counts = scores.errors.counted.sum(axis=1)
     of_points = np.where(counts > 0, scores.errors.distances.sum(axis=1) / np.maximum(counts, 1), np.nan)
     parts = [np.minimum(of_points / _FAR, 1.0)]

@@ -1,4 +1,4 @@
-"""The contact sheet of an evaluation of FashionNet."""
+"""Contact sheet of a FashionNet evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ftrain.tasks.fashionnet.labels import Answers
 def prediction_sheet(
     answers: Answers, evaluated: EvaluatedSplit, errors: PointErrors, chosen: Sequence[int], subtitle: str
 ) -> bytes:
-    """PNG of the chosen images with their predicted landmarks, the category and the attributes beside the true ones."""
+    """Return a PNG of the chosen images with predicted landmarks, and predicted and true category and attributes."""
     tiles = [_tile(answers, evaluated, errors, number) for number in chosen]
     legend = [*side_entries(answers.landmarks), *([MARKS_ENTRY] if answers.attributes else []), ORDER_ENTRY]
     meaning = {"good": "green frame: category right", "bad": "red frame: wrong"}

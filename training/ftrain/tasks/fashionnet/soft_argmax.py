@@ -1,4 +1,4 @@
-"""Points as the mean of a probability map: soft-argmax (Sun et al., Integral human pose regression, ECCV 2018)."""
+"""Soft-argmax: keypoints as the mean of a probability map (Sun et al., Integral Human Pose Regression, ECCV 2018)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ftrain.layers.heatmap import gaussian_targets, to_pixels
 
 
 def soft_argmax(maps: Tensor, stride: int) -> Tensor:
-    """Points B, K, 2 (float32 pixels: x, y) of maps of logits B, K, h, w: the mean place under their softmax.
+    """Return points B, K, 2 (float32 pixels: x, y) of logit maps B, K, h, w: the mean position under their softmax.
 
-    It is differentiable, finer than a cell, and inside the outermost centers of cells. Maps without contrast give the middle.
+    Differentiable, finer than a cell, and within the outermost cell centers. Flat maps yield the center.
     """
     with torch.autocast(maps.device.type, enabled=False):
         height, width = maps.shape[2:]
@@ -22,9 +22,10 @@ def soft_argmax(maps: Tensor, stride: int) -> Tensor:
 
 
 def map_loss(maps: Tensor, points: Tensor, counted: Tensor, stride: int, sigma: float) -> Tensor:
-    """Cross-entropy B, K of the softmax of maps of logits B, K, h, w against Gaussians of `sigma` cells around the points.
+    """Cross-entropy B, K of the softmax of logit maps B, K, h, w against Gaussians of `sigma` cells around the points.
 
-    It keeps a map to one peak, which the mean place alone does not ask for. `points` B, K, 2 in pixels; 0 where not `counted` B, K.
+    Encourages a single peak, which the mean position alone does not. `points` are B, K, 2 in pixels; 0 where `counted`
+    B, K is false.
     """
     with torch.autocast(maps.device.type, enabled=False):
         targets = gaussian_targets(points, counted, (maps.shape[2], maps.shape[3]), stride, sigma).flatten(2)

@@ -1,7 +1,7 @@
-"""Landmarks, category, attributes and items of garments at once: FashionNet (Liu et al., CVPR 2016), predicted and retrieved.
+"""FashionNet (Liu et al., CVPR 2016): landmarks, category, attributes and item retrieval in one model.
 
-The network stands in `layers.fashionnet`. The two steps of the paper, landmarks first and then what is pooled around them, are
-stages of a run (`fit.stages`). Differences from the original are listed in docs/models/fashionnet.md.
+The network is in `network.py`. The paper's two steps, landmarks first, then the heads that pool around them, are stages
+of a run (`fit.stages`). Differences from the original are listed in docs/models/fashionnet.md.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from ftrain.tasks.label_checks import counts_for_error, has_attributes, has_coor
 from ftrain.tasks.published import published_dataset
 from ftrain.tasks.task import Task
 
-_UNIT = 0.1  # share of the input's side: a point so far off costs 1
-_SIGMA = 1.2  # of the targets of landmark maps, in cells
+_UNIT = 0.1  # share of the input side; a point at this distance has loss 1
+_SIGMA = 1.2  # of the heat map targets, in cells
 _TRUTHS = ("truth", "visibility", "garment", "category", "attributes", "item")
 
 _LACKS = {
@@ -47,7 +47,7 @@ _LACKS = {
 
 
 class FashionNet(Task):
-    """Landmarks and visibility first, and by them category, attributes and an embedding for retrieval."""
+    """Predicts landmarks and visibility, and from features around them category, attributes and a retrieval embedding."""
 
     name = "fashionnet"
     needs = ("landmarks",)
@@ -90,25 +90,25 @@ class FashionNet(Task):
         ))  # fmt: skip
 
     def label_groups(self) -> tuple[str, ...]:
-        """Landmarks, and what the heads answer."""
+        """Landmarks, and the labels of the heads."""
         heads = _heads(self.config, self.dataset)
         return (*self.needs, *("item" if head == "embedding" else head for head in heads))
 
     @classmethod
     def splits_of(cls, split: str, known: Collection[str]) -> tuple[str, ...]:
-        """`test` of a set for retrieval is its queries and its gallery; neither is ever validated on."""
+        """`test` of a retrieval set is query and gallery; neither is used for validation."""
         pair = QUERY_AND_GALLERY["test"]
         return pair if split == "test" and split not in known and set(pair) <= set(known) else (split,)
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Items, for batches of P items with K images; in a set without items the category, for balanced ones."""
+        """Return items, for batches of P items x K images, or else categories, for balanced batches."""
         del config
         found = [columns[name] for name in ("item", "category") if name in columns and (columns[name] != "").any()]
         return found[0] if found else None
 
     def check_training(self, rows: Rows) -> list[str]:
-        """Landmarks or labels; items with a partner for the embedding."""
+        """Require landmarks or labels; items with a second image for the embedding."""
         known = [("category", len(set(rows.names("category").tolist())) > 1)] if self.answers.categories else []
         known += [("attributes", has_attributes(rows))] if self.answers.attributes else []
         if self.network.fusion.embedding is not None:
@@ -122,7 +122,7 @@ class FashionNet(Task):
         return [f"nothing is learned for {name}: {_LACKS[name]}" for name, learned in known if not learned]
 
     def check_validation(self, rows: Rows) -> None:
-        """One at least of visible landmarks, categories, attributes and items with a partner."""
+        """Require visible landmarks, categories, attributes or items with a second image."""
         known = (
             (self.network.fusion.embedding is not None and has_pairs(rows.names("item")))
             or (self.answers.categories and len(rows.names("category")))
@@ -142,9 +142,11 @@ class FashionNet(Task):
         )  # fmt: skip
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """`loss` and its parts `landmarks`, `maps`, `visibility`, `auxiliary`, `category`, `attributes`, `triplet`.
+        """Return `loss` and its parts.
 
-        What the network or the shard set does not have costs 0. All but the triplets are means over the images of the batch.
+        The parts are `landmarks`, `maps`, `visibility`, `auxiliary`, `category`, `attributes` and `triplet`; those
+        without a head or labels are 0. All but the triplet loss are means over the images of the batch. `batch` holds
+        the arrays of `FashionNetEncoder`, stacked.
         """
         config, seen = self.config, self.network(batch["image"])
         inside = ((batch["points"] >= 0) & (batch["points"] <= config.input_size - 1)).all(dim=2)
@@ -168,9 +170,9 @@ class FashionNet(Task):
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def _pose_losses(self, pose: Pose, batch: Batch, inside: Tensor) -> dict[str, Tensor]:
-        """Places learn from the points that have coordinates in the view, visibility from all: what was cut off is absent."""
+        """Landmark losses use points with coordinates in view, visibility all points; cropped points are absent."""
         config, visibility = self.config, batch["point_visibility"]
-        located = inside & (visibility >= Visibility.OCCLUDED.value)  # plain numbers: torch.compile does not know enums
+        located = inside & (visibility >= Visibility.OCCLUDED.value)  # plain numbers for torch.compile, not enums
         classes = visibility_classes(torch.where(inside, visibility, Visibility.ABSENT.value))
         wanted = torch.where(located[..., None], batch["points"], pose.points.detach())
         squares = ((pose.points - wanted) / (_UNIT * config.input_size)).square().sum(dim=2)
@@ -184,10 +186,10 @@ class FashionNet(Task):
         return parts
 
     def predict(self, batch: Batch) -> Batch:
-        """`points` B, K, 2 in pixels of the source and inside it, `visibility_scores` B, K, 3 (visible, occluded, absent).
+        """Return `points` B, K, 2 in source pixels and `visibility_scores` B, K, 3 (visible, occluded, absent).
 
-        Where the network has them `category_scores` B, C, `attribute_scores` B, A and `embedding` B, D. The ground truth
-        in the batch is passed on.
+        Depending on the heads also `category_scores` B, C, `attribute_scores` B, A and `embedding` B, D. Points are
+        clamped to the source image. The ground truth of the batch is passed on.
         """
         seen = self.network(batch["image"])
         views = [_probabilities(seen, self.groups)]
@@ -200,19 +202,19 @@ class FashionNet(Task):
         return {**found, "size": batch["size"], **{name: batch[name] for name in _TRUTHS if name in batch}}
 
     def _flipped_back(self, flipped: Batch) -> Batch:
-        """Predictions of a flipped image as those of the image itself: left and right are swapped."""
+        """Convert predictions of a flipped image to those of the image: swap left and right."""
         partners = list(self.landmarks.partners)
         points = flipped["points"][:, partners]
         points = torch.stack([self.config.input_size - 1 - points[..., 0], points[..., 1]], dim=-1)
         return {**flipped, "points": points, "visibility_scores": flipped["visibility_scores"][:, partners]}
 
     def untrained(self) -> FashionNet | None:
-        """With fresh heads on the given backbone: what its features alone find in a gallery; None if nothing is retrieved."""
+        """Return the task with new heads on the initial backbone, as a retrieval baseline; None without an embedding."""
         return None if self.network.fusion.embedding is None else self.fresh()
 
 
 def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:
-    """The answers in float32: points in pixels of the input, and scores that can be averaged."""
+    """Return float32 points in input pixels, and probabilities that can be averaged."""
     found = {"points": seen.pose.points.float(), "visibility_scores": seen.pose.visibility.float().softmax(dim=2)}
     if seen.category is not None:
         found["category_scores"] = seen.category.softmax(dim=1)
@@ -224,7 +226,7 @@ def _probabilities(seen: Seen, groups: tuple[tuple[int, ...], ...]) -> Batch:
 
 
 def _heads(config: FashionNetConfig, dataset: dict[str, Any]) -> tuple[Head, ...]:
-    """The heads that the shard set has labels for, and that are wanted."""
+    """Return the heads that are configured and have labels in the shard set."""
     groups = dataset["column_groups"]
     has = {
         name: name in groups and bool(dataset["vocabularies"][name]["values"]) for name in ("category", "attributes")

@@ -1,4 +1,4 @@
-"""What the keypoints task says of one image: in JSON, and drawn on it."""
+"""Predictions of the keypoints task for one image: as JSON, and drawn on the image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def answer(task: Keypoints, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-    """Size, garment (`category`, or the predicted one) with its score, and its landmarks in pixels, rounded to their precision."""
+    """Return size, garment (`category`, or the predicted one) with its score, and its landmarks in pixels."""
     landmarks, scores = task.landmarks, results["garment_scores"][number]
     garments = list(landmarks.garments)
     garment = category or task.config.category or garments[int(scores.argmax())]
@@ -34,12 +34,15 @@ def answer(task: Keypoints, results: Results, number: int, category: str | None 
 
 
 def draw(task: Keypoints, image: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-    """Landmarks with their names and the lines between them."""
+    """Draw the landmarks with their names and the lines between them."""
     return draw_landmarks(image, answer, task.landmarks)
 
 
 def check_category(task: Keypoints, category: str | None) -> None:
-    """A garment of the landmark set, and none but the one that a run of one garment was trained for."""
+    """Raise `UsageError` unless `category` is a garment of the landmark set that the run can predict.
+
+    A run of one garment predicts that garment only; a run without a garment classifier needs a category.
+    """
     own = task.config.category
     if category is not None:
         task.landmarks.valid_points(category)  # raises for an unknown garment

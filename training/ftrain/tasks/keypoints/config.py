@@ -1,4 +1,4 @@
-"""What can be chosen of the key-point task."""
+"""Configuration of the keypoints task."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ class KeypointsConfig(ViewConfig):
     backbone: str = "resnet18"
     """timm name of the network, with its tag if it has one."""
     weights: str = "none"
-    """Weights that the backbone starts from: none, imagenet, or the path of a file."""
+    """Initial weights of the backbone: none, imagenet, or the path of a file."""
     channels: int = Field(64, ge=8, le=65_536)
-    """Width of the feature pyramid and of RefineNet."""
+    """Channels of the feature pyramid and of RefineNet."""
     sigma: float = Field(1.4, gt=0)
     """Standard deviation of the finest target, in cells of 4 pixels."""
     ohkm_fraction: float = Field(0.5, gt=0, le=1)
     """Online hard keypoint mining: share of the valid keypoints that train RefineNet."""
     garment_loss_weight: float = Field(0.05, ge=0)
-    """Weight of naming the garment."""
+    """Weight of the garment classification loss."""
     category: str | None = None
     """Train and evaluate one garment only; null: all in one model."""
     rotation: float = Field(30.0, ge=0)
-    """Augmentation: largest rotation either way, degrees."""
+    """Augmentation: maximum rotation in either direction, degrees."""
     scale: tuple[float, float] = (0.75, 1.3)
     """Augmentation: range of the scale factor."""
     translate: float = Field(0.1, ge=0)
-    """Augmentation: largest shift either way, as a share of the input size."""
+    """Augmentation: maximum shift in either direction, as a share of the input size."""
     blur_sigma: float = Field(1.0, ge=0)
     """Standard deviation of the blur of predicted heat maps, in cells."""
     offset: Offset = "parabola"
-    """Peak below a cell: log-parabola, or a quarter of a cell toward the second highest (CPN)."""
+    """Subcell refinement: log-parabola, or a quarter cell toward the higher neighbor (CPN)."""
     flip_test: bool = True
     """Test-time augmentation: average with the flipped image."""
     tta_angles: tuple[float, ...] = ()

@@ -1,4 +1,4 @@
-"""Losses on heat maps per point, and online hard key point mining (OHKM; CPN, Chen et al., CVPR 2018, section 3.3)."""
+"""Heat map losses per keypoint, and online hard keypoint mining (OHKM; CPN, Chen et al., CVPR 2018, section 3.3)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def per_point_loss(maps: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared error over the cells of each map (B, K, h, w), times `weight` B, K: B, K in float32.
+    """Mean squared error over the cells of maps B, K, h, w, times `weight` B, K: float32 B, K.
 
-    A point of weight 0 costs nothing and gets no gradient, whatever stands in its map.
+    A point of weight 0 has no loss and no gradient, whatever the content of its map.
     """
     used = (weight > 0)[..., None, None]
     difference = torch.where(used, maps.float() - targets.float(), 0.0)
@@ -17,34 +17,34 @@ def per_point_loss(maps: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
 
 
 def mean_keypoint_loss(point_loss: Tensor, valid: Tensor) -> Tensor:
-    """Mean over the valid points of a sample, then over the samples that have any; 0 when none has.
+    """Mean over the valid points of a sample, then over the samples that have any; 0 if there are none.
 
-    `point_loss` and `valid` are B, K. Used for GlobalNet, which learns all points alike.
+    `point_loss` and `valid` are B, K. Used for GlobalNet, which trains on all points.
     """
     return _mean_over_chosen(point_loss, valid.bool())
 
 
 def hard_keypoint_loss(point_loss: Tensor, valid: Tensor, share: float = 0.5) -> Tensor:
-    """Mean over the hardest points of a sample, then over the samples that have a valid point; 0 when none has.
+    """Mean over the hardest points of a sample, then over the samples with a valid point; 0 if there are none.
 
-    `point_loss` and `valid` are B, K. Each sample chooses ceil(share * number of its valid points), so a skirt with
-    four points trains two of them and never an invalid one. Equal losses are chosen in the order of the points.
+    `point_loss` and `valid` are B, K. Selects ceil(share * number of valid points) per sample, so a skirt with four
+    points trains two of them and never an invalid one. Ties are broken by the order of the points.
     """
     return _mean_over_chosen(point_loss, hardest_points(point_loss, valid, share))
 
 
 def hardest_points(point_loss: Tensor, valid: Tensor, share: float = 0.5) -> Tensor:
-    """Mask B, K of the valid points with the highest loss, ceil(share * valid) in each sample."""
+    """Return a mask B, K of the valid points with the highest loss, ceil(share * valid) per sample."""
     assert 0 < share <= 1, share
     valid = valid.bool()
     num_chosen = torch.ceil(valid.sum(dim=1, keepdim=True) * share - 1e-4)  # 0.3 * 10 is 3, not 4
     hardest_first = point_loss.detach().masked_fill(~valid, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    rank = hardest_first.argsort(dim=1)  # the inverse of a permutation
+    rank = hardest_first.argsort(dim=1)  # inverse permutation
     return (rank < num_chosen) & valid
 
 
 def _mean_over_chosen(point_loss: Tensor, chosen: Tensor) -> Tensor:
-    """Mean per sample over the chosen points, then over the samples that chose any."""
+    """Mean per sample over the chosen points, then over the samples with any."""
     num_chosen = chosen.sum(dim=1)
     per_sample = torch.where(chosen, point_loss, 0.0).sum(dim=1) / num_chosen.clamp_min(1)
     return per_sample.sum() / (num_chosen > 0).sum().clamp_min(1)

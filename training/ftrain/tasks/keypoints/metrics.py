@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def measure(task: Keypoints, results: Results) -> dict[str, Any]:
-    """NE with its parts and interval, and the share of garments predicted right."""
+    """Compute NE with its breakdown and interval, and the accuracy of the garment."""
     points, truth, visibility, garment = (results[name] for name in ("points", "truth", "visibility", "garment"))
     width, height = results["size"].T
     errors = normalized_distances(points, truth, visibility, garment, width, height, task.landmarks)

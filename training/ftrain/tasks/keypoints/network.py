@@ -1,9 +1,9 @@
-"""Cascaded Pyramid Network for key points (Chen et al., CVPR 2018, sections 3.2 and 3.3) on any timm feature pyramid.
+"""Cascaded Pyramid Network for keypoints (Chen et al., CVPR 2018, sections 3.2 and 3.3) on any timm feature pyramid.
 
-GlobalNet is a feature pyramid that predicts maps at every level; RefineNet brings the levels together and predicts once
-more, for the points that GlobalNet finds hard. Two deviations, neither of which changes what can be computed: the 1x1
-convolution of the top-down path comes before its upsampling (it has neither normalization nor activation, so the two
-commute) and is four times cheaper there; the last convolutions start near zero, so that the first maps are empty.
+GlobalNet is a feature pyramid that predicts maps at every level; RefineNet merges the levels and predicts again, for
+the points that are hard for GlobalNet. Two deviations do not affect expressiveness: the 1x1 convolution of the top-down
+path precedes its upsampling (they commute, because there is neither normalization nor activation), where it is four
+times cheaper; and the last convolutions are initialized near zero, so that the initial maps are empty.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ PYRAMID_STRIDES = (4, 8, 16, 32)
 
 
 class KeypointMaps(NamedTuple):
-    """What the network predicts; every map has B, K, H / 4, W / 4 cells.
+    """Predicted heat maps, each B, K, H / 4, W / 4.
 
-    `global_maps` are the four predictions of GlobalNet, the finest level (stride 4) first; `refined` is RefineNet's.
+    `global_maps` are the four predictions of GlobalNet, from the finest level (stride 4); `refined` is that of
+    RefineNet.
     """
 
     global_maps: list[Tensor]
@@ -32,7 +33,7 @@ class KeypointMaps(NamedTuple):
 
 
 def _convolution(num_inputs: int, num_outputs: int, kernel: int, *, activate: bool = True) -> nn.Sequential:
-    """Convolution without bias, batch normalization and, if asked for, ReLU."""
+    """Convolution without bias, batch normalization and optional ReLU."""
     layers: list[nn.Module] = [
         nn.Conv2d(num_inputs, num_outputs, kernel, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(num_outputs),
@@ -41,7 +42,7 @@ def _convolution(num_inputs: int, num_outputs: int, kernel: int, *, activate: bo
 
 
 def _prediction(num_inputs: int, num_points: int) -> nn.Conv2d:
-    """The 3x3 convolution that ends a branch in one map per point; starts near zero."""
+    """3x3 convolution at the end of a branch with one map per point; initialized near zero."""
     layer = nn.Conv2d(num_inputs, num_points, 3, padding=1)
     nn.init.normal_(layer.weight, std=1e-3)
     nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
@@ -49,7 +50,7 @@ def _prediction(num_inputs: int, num_points: int) -> nn.Conv2d:
 
 
 def _initialise(module: nn.Module) -> None:
-    """He initialisation of every convolution, before the prediction layers are put in."""
+    """He initialization of every convolution, before the prediction layers are added."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -58,7 +59,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _resize(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, without aligned corners: cell centers keep their place in the image (see `heatmap`)."""
+    """Bilinear, without aligned corners: cell centers keep their position in the image (see `heatmap`)."""
     if (features.shape[-2], features.shape[-1]) == size:
         return features
     return functional.interpolate(features, size=size, mode="bilinear", align_corners=False)
@@ -69,7 +70,7 @@ def _size(features: Tensor) -> tuple[int, int]:
 
 
 class Bottleneck(nn.Module):
-    """Residual 1x1, 3x3, 1x1 block (He et al., CVPR 2016), with a 1x1 convolution as shortcut to another width."""
+    """Residual 1x1, 3x3, 1x1 block (He et al., CVPR 2016), with a 1x1 convolution as shortcut if the width changes."""
 
     def __init__(self, num_inputs: int, num_outputs: int, num_inner: int) -> None:
         super().__init__()
@@ -82,15 +83,15 @@ class Bottleneck(nn.Module):
         self.shortcut = nn.Identity() if same else _convolution(num_inputs, num_outputs, 1, activate=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """B, num_inputs, h, w to B, num_outputs, h, w."""
+        """Map B, num_inputs, h, w to B, num_outputs, h, w."""
         return functional.relu(self.shortcut(features) + self.residual(features))
 
 
 class GlobalNet(nn.Module):
     """Feature pyramid with a predictor per level (CPN, section 3.2).
 
-    Level by level from the coarsest: lateral 1x1 convolution, plus the level above through a 1x1 convolution and a
-    bilinear upsampling; the predictor is a 1x1 and a 3x3 convolution, its maps are resized to the finest level.
+    From the coarsest level: lateral 1x1 convolution, plus the level above after a 1x1 convolution and bilinear
+    upsampling. The predictor is a 1x1 and a 3x3 convolution; its maps are resized to the finest level.
     """
 
     def __init__(self, backbone_channels: tuple[int, ...], num_points: int, channels: int) -> None:
@@ -103,7 +104,10 @@ class GlobalNet(nn.Module):
         self.predict = nn.ModuleList(_prediction(channels, num_points) for _ in levels)
 
     def forward(self, pyramid: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Backbone features, finest first, to (fused features per level, maps per level at the finest size)."""
+        """Return fused features per level and maps per level at the finest size, from backbone features, finest first.
+
+        Features are B, C, h, w; maps are B, K, H / 4, W / 4.
+        """
         fused: list[Tensor] = []
         for level in reversed(range(len(pyramid))):
             features = self.lateral[level](pyramid[level])
@@ -119,7 +123,7 @@ class GlobalNet(nn.Module):
 
 
 class RefineNet(nn.Module):
-    """Joins all levels (CPN, section 3.3): i bottlenecks on level i, resize, concatenate, one bottleneck, 3x3 K."""
+    """Merges all levels (CPN, section 3.3): i bottlenecks on level i, resize, concatenate, one bottleneck, 3x3 K."""
 
     def __init__(self, num_levels: int, num_points: int, channels: int, inner_channels: int) -> None:
         super().__init__()
@@ -132,7 +136,7 @@ class RefineNet(nn.Module):
         self.predict = _prediction(channels, num_points)
 
     def forward(self, fused: list[Tensor]) -> Tensor:
-        """Fused features per level, finest first, to B, K maps of the finest size."""
+        """Map fused features per level (B, C, h, w, finest first) to maps B, K, h, w of the finest size."""
         finest = _size(fused[0])
         joined = [_resize(branch(features), finest) for branch, features in zip(self.levels, fused, strict=True)]
         return self.predict(self.join(torch.cat(joined, dim=1)))
@@ -142,9 +146,9 @@ class CascadedPyramidNetwork(nn.Module):
     """GlobalNet and RefineNet on a timm backbone with features at strides 4, 8, 16 and 32.
 
     `channels` is the width of the pyramid (256 in the paper; 64 to 96 for a small network), `refine_channels` that
-    inside RefineNet's bottlenecks (half of it unless given). `pretrained_state` holds backbone weights under timm's
-    names, of the classifier or of the features-only network; nothing is ever downloaded. Raises `UsageError` for an
-    unknown backbone, one without those strides, and weights that do not fit.
+    inside RefineNet's bottlenecks (default: half of it). `pretrained_state` holds backbone weights under timm's names,
+    of the classifier or of the features-only network; nothing is downloaded. Raises `UsageError` for an unknown
+    backbone, a backbone without these strides, and weights that do not fit.
     """
 
     def __init__(
@@ -166,11 +170,11 @@ class CascadedPyramidNetwork(nn.Module):
         self.refine_net = RefineNet(len(widths), num_points, channels, refine_channels or max(1, channels // 2))
 
     def forward(self, image: Tensor) -> KeypointMaps:
-        """Images B, 3, H, W, normalized as the backbone expects, to maps; H and W are multiples of 32."""
+        """Map images B, 3, H, W, normalized for the backbone, to keypoint maps; H and W are multiples of 32."""
         return self.maps_and_features(image)[0]
 
     def maps_and_features(self, image: Tensor) -> tuple[KeypointMaps, Tensor]:
-        """As `forward`, and the backbone's features at stride 32: B, `coarsest_channels`, H / 32, W / 32."""
+        """Like `forward`, plus the backbone features at stride 32: B, `coarsest_channels`, H / 32, W / 32."""
         if image.shape[-2] % PYRAMID_STRIDES[-1] or image.shape[-1] % PYRAMID_STRIDES[-1]:
             size = f"{image.shape[-1]}x{image.shape[-2]}"
             raise UsageError(f"the image is {size} pixels; give a width and a height that are multiples of 32")

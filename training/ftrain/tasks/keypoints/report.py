@@ -1,4 +1,4 @@
-"""The report of predicted keypoints: metrics beside the mean pose, tables, plots and a sheet of images."""
+"""Report of the keypoints task: metrics with the mean-pose baseline, tables, plots and a contact sheet."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _LABELS = {
 
 
 def report(task: Keypoints, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
+    """Return the metrics of a split; write `plots/`, `images.csv` (worst first) and `predictions.png` into `out`.
 
-    Raises `UsageError` when no visible point of the split can be evaluated.
+    Raises `UsageError` if no visible point of the split can be evaluated.
     """
     landmarks = task.landmarks
     numbers, errors, subtitle = landmark_metrics(landmarks, evaluated, out)
@@ -43,7 +43,7 @@ def report(task: Keypoints, evaluated: EvaluatedSplit, out: Path) -> dict[str, A
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
-    """The numbers of `report` as lines for a person."""
+    """Yield the results of `report` as text lines."""
     model, baseline = metrics["model"], metrics.get("mean_pose", {})
     columns = ["model", *(["mean pose"] if baseline else [])]
     yield _line("metric", columns)
@@ -65,7 +65,7 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def _image_rows(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: PointErrors) -> list[tuple[object, ...]]:
-    """Key, garment, NE and number of counted points of every image, the worst first, those without NE last."""
+    """Return key, garment, NE and number of counted points per image, worst first, images without NE last."""
     garments, keys = list(landmarks.garments), evaluated.shards.columns["key"]
     counts = errors.counted.sum(axis=1)
     rows: list[tuple[object, ...]] = []

@@ -1,4 +1,4 @@
-"""Rotating images and maps around their center, on the device, for test-time augmentation."""
+"""Rotation of images and maps around their center, on the device, for test-time augmentation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch import Tensor
 
 
 def rotate(values: Tensor, degrees: float, scale: float = 1.0) -> Tensor:
-    """Rotate B, C, H, W around the center of the image and enlarge by `scale`, bilinearly; zeros come in from outside.
+    """Rotate B, C, H, W around the image center and enlarge by `scale`, bilinearly; the outside is zero.
 
-    Positive angles take the y axis towards the x axis on the screen; `rotate(rotate(x, a), -a)` is x except for the corners.
+    Positive angles rotate the y axis toward the x axis on the screen; `rotate(rotate(x, a), -a)` is x except for the
+    corners.
     """
     radians = math.radians(degrees)
     cosine, sine = math.cos(radians) / scale, math.sin(radians) / scale
     height, width = values.shape[-2:]
-    # affine_grid works in shares of half a side, so the ratio of the sides enters where x and y mix.
+    # affine_grid uses units of half a side, hence the aspect ratio in the terms that mix x and y.
     matrix = torch.tensor(
         [[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]], device=values.device, dtype=values.dtype
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The contact sheet of an evaluation of keypoints: predicted and true landmarks on about twenty images."""
+"""Contact sheet of a keypoint evaluation: predicted and true landmarks on about 20 images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHEET_IMAGES, _LEAST_COLUMNS = 20, 4
 
 
 def contact_sheet(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: PointErrors, subtitle: str) -> bytes:
-    """PNG of about twenty images with predicted and true points: of every garment the best, the worst and steps between."""
+    """Return a PNG of about 20 images with predicted and true points, from the best to the worst of each garment."""
     chosen = _chosen(landmarks, errors)
     num_columns = max(_LEAST_COLUMNS, *(len(tiles) for tiles in chosen)) if len(chosen) > 2 else 5
     rows = [tiles[start : start + num_columns] for tiles in chosen for start in range(0, len(tiles), num_columns)]
@@ -50,7 +50,7 @@ def contact_sheet(landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors: Poi
 
 
 def _chosen(landmarks: LandmarkSet, errors: PointErrors) -> list[list[int]]:
-    """Per garment the numbers of images, from the best to the worst in equal steps."""
+    """Return image indices per garment, evenly spaced from the best to the worst."""
     counts = errors.counted.sum(axis=1)
     means = errors.distances.sum(axis=1) / np.maximum(counts, 1)
     present = [index for index in range(len(landmarks.garments)) if (counts[errors.garments == index] > 0).any()]
@@ -74,9 +74,7 @@ def _tile(axes: Axes, landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors:
     axes.imshow(pixels, interpolation="lanczos")
     axes.set_xlim(-0.5, pixels.shape[1] - 0.5)
     axes.set_ylim(pixels.shape[0] - 0.5, -0.5)
-    valid = [
-        point for point in landmarks.valid_points(garment) if seen[point]
-    ]  # without truth there is nothing to compare
+    valid = [point for point in landmarks.valid_points(garment) if seen[point]]  # skip landmarks without ground truth
     edges = np.array([edge for edge in landmarks.skeleton if edge[0] in valid and edge[1] in valid], int).reshape(-1, 2)
     for color, width in (("white", 1.9), ("#3d454d", 0.8)):
         axes.plot(*_broken_line(guess[edges]), color=color, lw=width, solid_capstyle="round")
@@ -94,6 +92,6 @@ def _tile(axes: Axes, landmarks: LandmarkSet, evaluated: EvaluatedSplit, errors:
 
 
 def _broken_line(segments: np.ndarray) -> np.ndarray:
-    """Segments N, 2, 2 as one line, x and y, that NaN interrupts."""
+    """Join segments N, 2, 2 to one line of x and y coordinates, interrupted by NaN: 2, 3 N."""
     gaps = np.full((len(segments), 1, 2), np.nan)
     return np.concatenate([segments, gaps], axis=1).reshape(-1, 2).T

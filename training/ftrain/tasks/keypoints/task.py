@@ -1,8 +1,8 @@
-"""Keypoints of garments with the cascaded pyramid network (Chen et al., CVPR 2018, section 3), for any landmark set.
+"""Garment keypoints with the Cascaded Pyramid Network (Chen et al., CVPR 2018, section 3), for any landmark set.
 
-Losses as in the paper: all levels of GlobalNet learn the visible points, RefineNet learns the hardest half of the points
-that have coordinates (OHKM, section 3.3), among the valid points of the garment only. Beyond the paper, a small head predicts
-the garment, so that an image of unknown category can be used.
+Losses as in the paper: all levels of GlobalNet train on the visible points, RefineNet on the hardest half of the points
+with coordinates (OHKM, section 3.3), restricted to the valid points of the garment. Beyond the paper, a small head
+predicts the garment, so that images of unknown category can be used.
 """
 
 from __future__ import annotations
@@ -38,13 +38,18 @@ _STRIDE = PYRAMID_STRIDES[0]
 
 @dataclass(frozen=True)
 class KeypointEncoder:
-    """Sample to network input: one matrix moves the image and its points."""
+    """Turn a sample into network input; one matrix transforms the image and its points."""
 
     config: KeypointsConfig
     landmarks: LandmarkSet
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3 uint8; `points` K, 2 and `matrix` 2, 3 (source to input); `truth` K, 2 in pixels of the source."""
+        """Return the image, landmarks and ground truth of a sample.
+
+        `image` is uint8 S, S, 3; `points` K, 2 are in input pixels and `truth` K, 2 in source pixels, with
+        `point_visibility` K and `visibility` K; `matrix` 2, 3 maps source to input; `garment` is an index; `size` 2 is
+        the source's width and height.
+        """
         note, view = sample.annotation, view_of_sample(self.config, sample, generator)
         landmarks = landmarks_in_view(note, self.landmarks, view)
         return {
@@ -88,7 +93,7 @@ class Keypoints(Task):
 
     @classmethod
     def rows_of_interest(cls, config: TaskConfig, columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """All rows, or those of the one garment."""
+        """Return all rows, or those of the configured garment."""
         assert isinstance(config, KeypointsConfig)
         if config.category is None:
             return rows
@@ -98,30 +103,33 @@ class Keypoints(Task):
         return chosen
 
     def check_training(self, rows: Rows) -> list[str]:
-        """At least one landmark with coordinates."""
+        """Require a landmark with coordinates."""
         if not any(has_coordinates(note) for note in rows.annotations()):
             raise UsageError("no training image has a landmark with coordinates; take another set")
         return []
 
     def check_validation(self, rows: Rows) -> None:
-        """At least one visible landmark on an image whose normalizing distance is known."""
+        """Require a visible landmark in an image with a known normalizing distance."""
         if not any(counts_for_error(note, self.landmarks) for note in rows.annotations()):
             raise UsageError("no image has a visible landmark and the distance that errors are divided by")
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
-        """FashionAI, 24 landmarks."""
+        """FashionAI: 24 landmarks."""
         del config
         return published_dataset(("landmarks",), FASHIONAI_24)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """`loss` and its parts `global`, `refined`, `garment`; each is 1 for empty maps whatever the size."""
+        """Return `loss` and its parts `global`, `refined` and `garment`; map losses are 1 for empty maps of any size.
+
+        `batch` holds the arrays of `KeypointEncoder`, stacked.
+        """
         config = self.config
         image = self.normalize(batch["image"])
         maps, garment_scores = self._maps(image)
         seen = batch["point_visibility"]
         applicable = self.valid[batch["garment"]] & _inside(batch["points"], config.input_size)
-        visible = (seen == Visibility.VISIBLE.value) & applicable  # plain numbers: torch.compile does not know enums
+        visible = (seen == Visibility.VISIBLE.value) & applicable  # plain numbers for torch.compile, not enums
         labelled = (seen >= Visibility.OCCLUDED.value) & applicable
         size = (maps.refined.shape[-2], maps.refined.shape[-1])
         levels: list[Tensor] = []
@@ -138,9 +146,9 @@ class Keypoints(Task):
         return {"loss": parts["global"] + parts["refined"] + parts["garment"], **parts}
 
     def predict(self, batch: Batch) -> Batch:
-        """`points` B, K, 2 in pixels of the source and inside it, `scores` B, K (peak heights), `garment_scores` B, G.
+        """Return `points` B, K, 2 in source pixels, `scores` B, K (peak heights) and `garment_scores` B, G.
 
-        The ground truth in the batch is passed on.
+        Points are clamped to the source image. The ground truth of the batch is passed on.
         """
         image = self.normalize(batch["image"])
         maps, garment_scores = self._averaged_maps(image)
@@ -155,9 +163,9 @@ class Keypoints(Task):
         return maps, self.garment_head(coarsest.mean(dim=(2, 3)))
 
     def _averaged_maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Refined maps B, K, h, w averaged over the views of test-time augmentation, and the garment scores of the plain image.
+        """Return refined maps B, K, h, w averaged over the test-time views, and garment logits B, G of the plain image.
 
-        Cells that a rotated or enlarged view does not show are averaged over the others.
+        Cells outside a rotated or enlarged view are averaged over the other views.
         """
         total, garment_scores = self._view(image)
         weight = torch.ones_like(total[:, :1])
@@ -168,7 +176,7 @@ class Keypoints(Task):
         return total / weight, garment_scores
 
     def _view(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Refined maps of one view (averaged with those of its flip, if flips are on) and the garment scores of it alone."""
+        """Return refined maps of one view, averaged with its flip if enabled, and garment logits of the unflipped view."""
         maps, garment_scores = self._maps(image)
         refined = maps.refined.float()
         if self.views.flip:
@@ -182,5 +190,5 @@ def _inside(points: Tensor, size: int) -> Tensor:
 
 
 def _unit(size: tuple[int, int], sigma: float) -> float:
-    """Factor from a mean over cells to a share of the target's energy, the integral of its square: pi sigma squared."""
+    """Return the factor from a mean over cells to a share of the target's energy (its squared integral, pi sigma^2)."""
     return size[0] * size[1] / (np.pi * sigma**2)

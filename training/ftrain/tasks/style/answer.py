@@ -1,4 +1,4 @@
-"""What the style task says of one image: answers with scores, and where the network looked, as data and as a drawing."""
+"""Predictions of the style task for one image, with scores and attention: as JSON, and drawn on the image."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from ftrain.plots.overlay import INK, WHITE, label_font
 if TYPE_CHECKING:
     from ftrain.tasks.style.task import Style
 
-_MOST = 5  # answers that are named
-_GLOW = np.array([255, 214, 120], np.float32)  # of what is attended to
+_MOST = 5  # candidates listed
+_GLOW = np.array([255, 214, 120], np.float32)  # color of the attended areas
 _ACCENT = (15, 159, 184)
-_TILE = 420  # pixels, longer side of one attribute's image
+_TILE = 420  # pixels, longer side of the image of one attribute
 
 
 def answer(task: Style, results: Results, number: int, category: str | None = None) -> dict[str, Any]:
-    """Size, the style (or the value of each attribute) with its score, and where the network looked.
+    """Return size, the style (or the value of each attribute) with its score, and the attention.
 
-    "" stands where the best score is not above `least_score`: chance and `certainty_threshold` of the way from there to 1. `attention` is
-    a grid of 0 … 255 over `region`, the square that the network saw, and `box` the part of it that the local branch
-    saw; both x1, y1, x2, y2 in pixels, edge to edge, and they may reach beyond the image.
+    The value is "" unless the best score exceeds `least_score`: chance plus `certainty_threshold` of the distance from
+    chance to 1. `attention` is a grid of 0 … 255 over `region`, the square covered by the network input; `box` is the
+    part of it covered by the local branch. Both are x1, y1, x2, y2 in pixels, edge to edge, and may extend beyond the
+    image.
     """
     del category
     labels, least_certainty = task.labels, task.config.certainty_threshold
@@ -82,14 +83,14 @@ def _rounded(numbers: np.ndarray) -> list[float]:
 
 
 def glow(pixels: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """A pixels, uint8 H, W, 3, dimmed where the network did not look and warm where it did.
+    """Dim the parts of an image, uint8 H, W, 3, with little attention, and tint those with much.
 
     `attention` h, w (0 … 1) covers `region` (edges x1, y1, x2, y2 in pixels of this image).
     """
     height, width = pixels.shape[:2]
     rows, columns = attention.shape
     step = (region[2:] - region[:2]) / (columns, rows)
-    # Center of a pixel -> place in the grid, where 0 is the center of the first cell.
+    # Pixel center -> grid coordinate; 0 is the center of the first cell.
     matrix = np.array(
         [[1 / step[0], 0, (0.5 - region[0]) / step[0] - 0.5], [0, 1 / step[1], (0.5 - region[1]) / step[1] - 0.5]]
     )
@@ -103,7 +104,7 @@ def glow(pixels: np.ndarray, attention: np.ndarray, region: np.ndarray) -> np.nd
 
 
 def draw(task: Style, pixels: np.ndarray, answer: dict[str, Any]) -> np.ndarray:
-    """The image under its attention, with the attended square and the likeliest answers; of attributes a sheet of one each."""
+    """Draw the attention, the attended square and the top predictions; for attributes, a grid of images."""
     del task
     if "attributes" not in answer:
         return _draw_one(pixels, answer, answer, "", [(entry["style"], entry["score"]) for entry in answer["styles"]])
@@ -132,7 +133,7 @@ def _draw_one(
     height, width = pixels.shape[:2]
     factor = np.array([width / whole["width"], height / whole["height"]] * 2)
     canvas = glow(pixels, np.array(part["attention"]) / 255, np.array(whole["region"]) * factor)
-    unit = max(width, height) / 800  # letters and lines are made for 800 pixels
+    unit = max(width, height) / 800  # line and font sizes are for 800 pixels
     if "box" in part:
         left, top, right, bottom = (round(value) for value in np.array(part["box"]) * factor)
         for color, thickness in ((WHITE, 4.5), (_ACCENT, 2.2)):
@@ -145,7 +146,7 @@ def _draw_one(
 
 
 def _write(image: Image.Image, title: str, part: dict[str, Any], named: list[tuple[str, float]], unit: float) -> None:
-    """A title, and a line with a bar for every answer; the first is bold if it counts as recognized."""
+    """Draw a title, and one line with a bar per candidate; the first is bold if it is recognized."""
     pen, pad, line = ImageDraw.Draw(image), 9 * unit, 27 * unit
     lines: list[tuple[str, float | None, bool]] = [(title, None, True)] if title else []
     if "value" in part or "style" in part:

@@ -1,4 +1,4 @@
-"""Classification on the sphere with an additive angular margin (ArcFace; Deng et al., CVPR 2019)."""
+"""Classification with an additive angular margin (ArcFace; Deng et al., CVPR 2019)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class ArcFace(nn.Module):
-    """One direction per class; logits are `scale` times the cosine between it and the embedding.
+    """One direction per class; the logits are `scale` times its cosine with the embedding.
 
-    In training the angle to the true class is enlarged by `margin` (radians). The scale stays in inference: without it
-    the softmax of C cosines is nearly flat, and probabilities mean nothing.
+    In training `margin` (radians) is added to the angle of the true class. The scale also applies at inference: without
+    it, the softmax of C cosines is nearly flat and the probabilities are meaningless.
     """
 
     def __init__(self, width: int, num_classes: int, scale: float = 10.0, margin: float = 0.5) -> None:
@@ -23,19 +23,19 @@ class ArcFace(nn.Module):
         nn.init.xavier_uniform_(self.directions)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Logits ..., C float32 of embeddings ..., width of any length, without margin."""
+        """Return float32 logits ..., C of embeddings ..., width (any norm), without margin."""
         return self.scale * self._cosines(embedding)
 
     def with_margin(self, embedding: Tensor, true: Tensor) -> Tensor:
-        """Logits for the training loss; `true` ..., C bool marks the class (or classes) of each row."""
+        """Return training logits ..., C of embeddings ..., width; `true` (bool ..., C) marks the true classes."""
         cosines = self._cosines(embedding)
         return self.scale * torch.where(true, self._widened(cosines), cosines)
 
     def _widened(self, cosines: Tensor) -> Tensor:
-        """Cosines of the angles enlarged by the margin.
+        """Return the cosines of the angles plus the margin.
 
-        Where an angle would pass 180 degrees, the cosine goes on falling in a straight line (`easy_margin` off in the paper's
-        code), so that a wider angle is never rewarded.
+        Beyond 180 degrees the cosine continues linearly (`easy_margin` off in the paper's code), so that a wider angle
+        is never rewarded.
         """
         sines = (1 - cosines.square()).clamp_min(1e-6).sqrt()
         widened = cosines * math.cos(self.margin) - sines * math.sin(self.margin)

@@ -1,4 +1,4 @@
-"""An image under the attention of the network: bright where it looked, dark where it did not."""
+"""Visualization of attention: bright where it is high, dark where it is low."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOOKED = "bright: where the network looked, dark: where it did not"
 
 
 def attended_image(evaluated: EvaluatedSplit, number: int, attribute: int) -> np.ndarray:
-    """Image `number` of the results under the attention of an attribute, uint8 H, W, 3."""
+    """Return image `number` of the results with the attention of an attribute, uint8 H, W, 3."""
     results, (image, _) = evaluated.results, image_of(evaluated, number)
     height, width = image.shape[:2]
     factor = np.array([width, height, width, height]) / np.tile(results["size"][number], 2)

@@ -1,7 +1,8 @@
-"""Attribute-specific embeddings: spatial and channel attention that an attribute steers, and the crop that a map points at.
+"""Attribute-specific embeddings: spatial and channel attention guided by an attribute, and crops around peaks.
 
-ASEN (Ma et al., "Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding Network", AAAI 2020) and ASEN++
-(Dong et al., "Fine-Grained Fashion Similarity Prediction by Attribute-Specific Embedding Learning", IEEE TIP 2021).
+ASEN (Ma et al., "Fine-Grained Fashion Similarity Learning by Attribute-Specific Embedding Network", AAAI 2020) and
+ASEN++ (Dong et al., "Fine-Grained Fashion Similarity Prediction by Attribute-Specific Embedding Learning", IEEE TIP
+2021).
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_FLAT = 1e-3  # a map whose brightest cell exceeds the darkest by less, relative to it, points nowhere
-_FINER = 4  # a box is found on a grid so many times finer than the map
-_SAMPLES = 2  # of each side of a pixel of the crop
+_FLAT = 1e-3  # a map is flat if (max - min) / max is at most this
+_FINER = 4  # boxes are computed on a grid this many times finer than the map
+_SAMPLES = 2  # per side of a pixel of the crop
 
 
 class AttributeAttention(nn.Module):
     """Features B, `width`, h, w and A attributes to an embedding of each image under each attribute.
 
-    Spatial: features and attribute are moved into a space of `common` numbers, and the softmax over cells of their product (divided
-    by the root of `common`) weighs the cells. Channel: a gate of the pooled features and the attribute, of two layers with
-    `width / 2` numbers between. Then a linear layer to `embedding` numbers. Embeddings are compared by their cosine.
+    Spatial attention: features and attribute are projected to `common` dimensions; the softmax over cells of their
+    scaled dot product (divided by the square root of `common`) weights the cells. Channel attention: a gate computed
+    from the pooled features and the attribute by two layers with `width / 2` hidden units. A linear layer projects to
+    `embedding` dimensions. Compare embeddings by their cosine.
     """
 
     def __init__(self, width: int, attribute_width: int, common: int, embedding: int) -> None:
@@ -34,9 +36,9 @@ class AttributeAttention(nn.Module):
         self.project = nn.Linear(width, embedding)
 
     def forward(self, features: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings B, A, E, of any length, and maps B, A, h, w that sum to 1, both float32.
+        """Return embeddings B, A, E (not normalized) and maps B, A, h, w that sum to 1, both float32.
 
-        `attributes` are the vectors A, D of all attributes, asked of every image, or B, A, D: of each image its own.
+        `attributes` are vectors A, D shared by all images, or B, A, D per image.
         """
         batch_size, _, height, columns = features.shape
         attributes = attributes.expand(batch_size, -1, -1) if attributes.dim() == 2 else attributes
@@ -51,12 +53,12 @@ class AttributeAttention(nn.Module):
 
 @torch.no_grad()
 def attended_boxes(maps: Tensor, threshold: float, least: float) -> Tensor:
-    """Squares B, 4 (x1, y1, x2, y2 as shares of the image, edges of pixels) around what maps B, h, w point at.
+    """Return squares B, 4 (x1, y1, x2, y2 as shares of the image, pixel edges) around the peaks of maps B, h, w.
 
-    A map is stretched to 0 … 1 and cut at `threshold`; of the bright regions only the one with the brightest cell counts (ASEN++
-    takes the box of all of them, so that one stray cell opens it to the whole image). The box becomes a square of its
-    longer side, at least `least` of the image, moved inside. A flat map gives the whole image. No gradient, and no number
-    leaves the device.
+    A map is scaled to 0 … 1 and thresholded at `threshold`; only the bright region that contains the peak counts
+    (ASEN++ uses the box of all regions, so that one stray cell extends it to the whole image). The box is extended to a
+    square of its longer side, at least `least` of the image, and moved inside. A flat map yields the whole image.
+    Without gradients and without device synchronization.
     """
     height, width = maps.shape[-2:]
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
@@ -77,11 +79,11 @@ def attended_boxes(maps: Tensor, threshold: float, least: float) -> Tensor:
 
 
 def crops(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Cut `boxes` B, 4 (shares, as of `attended_boxes`) out of images B, S, S, 3 and resize: B, size, size, 3 float32.
+    """Crop `boxes` B, 4 (shares, as in `attended_boxes`) from images B, S, S, 3 and resize: float32 B, size, size, 3.
 
     Values stay in 0 … 255. Each pixel is the mean of four bilinear samples.
     """
-    from torchvision.ops import roi_align  # takes a second, which runs without a local branch need not wait for
+    from torchvision.ops import roi_align  # this import takes a second; needed only with a local branch
 
     side = images.shape[1]
     with torch.autocast(images.device.type, enabled=False):
@@ -93,13 +95,13 @@ def crops(images: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 
 def _region_of_peak(values: Tensor, bright: Tensor) -> Tensor:
-    """The cells B, h, w that hang together with the highest one, by steps to bright neighbors (also diagonal ones)."""
+    """Return the mask B, h, w of the cells connected to the peak by bright neighbors (including diagonal ones)."""
     height, width = values.shape[-2:]
     peak = values.flatten(1).argmax(dim=1)
     places = torch.arange(height * width, device=values.device).reshape(1, height, width)
     region = (places == peak[:, None, None]).float()
     within = bright.float()
-    for _ in range(height + width):  # far enough for all but mazes
+    for _ in range(height + width):  # enough except for maze-like regions
         region = F.max_pool2d(region, 3, stride=1, padding=1) * within
     return region > 0
 
@@ -109,7 +111,7 @@ def _enlarged(values: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _extent(marked: Tensor) -> tuple[Tensor, Tensor]:
-    """Edges of the first and the last marked of B, N places, as shares of N."""
+    """Return the edges of the first and last marked position of B, N, as shares of N."""
     num_places = marked.shape[1]
     places = torch.arange(num_places, device=marked.device, dtype=torch.float32)
     first = torch.where(marked, places, float(num_places)).amin(dim=1)

@@ -1,4 +1,4 @@
-"""What `ftrain evaluate` says of attributes that are searched for: mAP as in the ASEN papers, and what the heads name."""
+"""Report of attribute retrieval: mAP as in the ASEN papers, and the accuracy of the heads."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ftrain.tasks.style.labels import Labels
 
 _NEIGHBORS = 5
 _ROWS = 8
-_MOST_QUERIES = 2000  # of an attribute, for the table of images and the guard; mAP takes all
+_MOST_QUERIES = 2000  # per attribute, for the table of images and the collapse check; mAP uses all
 
 
 def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
+    """Return the metrics of a split; write `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
     results, found = evaluated.results, entries(labels, evaluated.results)
     if not (found.asks.any() and found.offers.any()):
         raise UsageError(
@@ -58,7 +58,7 @@ def report(labels: Labels, evaluated: EvaluatedSplit, out: Path) -> dict[str, An
 
 
 def _add_named(labels: Labels, evaluated: EvaluatedSplit, numbers: dict[str, Any]) -> None:
-    """What the heads answer, where an image has exactly one value of an attribute, beside the commonest value of training."""
+    """Add metrics of the heads for images with exactly one value of an attribute, and the majority baseline."""
     groups = dict(zip(labels.attributes, labels.ids, strict=True))
     positive, scores = evaluated.results["positive"].astype(bool), _by_id(labels, evaluated.results)
     known = np.ones_like(positive)
@@ -76,14 +76,14 @@ def _add_named(labels: Labels, evaluated: EvaluatedSplit, numbers: dict[str, Any
 
 
 def _by_id(labels: Labels, results: Results) -> np.ndarray:
-    """Scores N, V in the order of the vocabulary; they come in that of the attributes."""
+    """Return scores N, V in the order of the vocabulary; the input is ordered by attribute."""
     scores = np.zeros((len(results["scores"]), labels.num_ids), np.float32)
     scores[:, [number for ids in labels.ids for number in ids]] = results["scores"]
     return scores
 
 
 def _collapse(labels: Labels, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """The attribute under which one value dominates most among the nearest neighbors: of a constant embedding it does."""
+    """Return the dominance of the attribute with the most one-sided nearest neighbors, as a constant embedding has."""
     worst: dict[str, Any] = {"answer": "", "share": 0.0, "true_share": 0.0, "collapsed": False}
     for number, (asked, neighbors) in searches.items():
         if not neighbors.size:
@@ -118,7 +118,7 @@ def _write(
 def _image_rows(
     labels: Labels, evaluated: EvaluatedSplit, found: Entries, searches: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[object, ...]]:  # fmt: skip
-    """A row for each query (at most 2,000 an attribute): how many of its nearest images have its value, the fewest first."""
+    """Return one row per query (at most 2,000 per attribute) with the share of neighbors that match, lowest first."""
     keys = evaluated.shards.columns["key"][evaluated.results["row"]]
     rows: list[tuple[object, ...]] = []
     for number, (asked, neighbors) in searches.items():
@@ -138,7 +138,7 @@ def _sheet(
     searches: dict[int, tuple[np.ndarray, np.ndarray]],
     title: str,
 ) -> bytes:
-    """A query of each attribute and its nearest images, each under the attention of the attribute."""
+    """Return a sheet with one query per attribute and its nearest images, each with the attention of the attribute."""
     tiles: list[Tile | None] = []
     largest = sorted(searches, key=lambda number: -len(searches[number][0]))[:_ROWS]
     for number in sorted(largest):

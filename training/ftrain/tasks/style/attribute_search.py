@@ -1,4 +1,4 @@
-"""Search by attribute as the ASEN papers evaluate it, and its baselines: chance, and what a nearest neighbor says."""
+"""Attribute retrieval as evaluated in the ASEN papers, its chance baseline, and nearest neighbors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Entries:
-    """Images seen under an attribute for a value that they have: E images (places in the results), attributes and values.
+    """Pairs of an image and a value it has: E image indices (in the results), attributes and values.
 
-    An image with several values of a type stands here once for each, as in the lists of the ASEN papers. `asks` and `offers`
-    say which are queries and which candidates: all are both where a split is not cut into query and gallery.
+    An image with several values of an attribute has one entry per value, as in the lists of the ASEN papers. `asks`
+    marks queries, `offers` gallery entries; all entries are both if a split is not divided into query and gallery.
     """
 
     images: IntArray
@@ -32,7 +32,7 @@ class Entries:
 
 
 def entries(labels: Labels, results: Results) -> Entries:
-    """The known values of all images of a split."""
+    """Return the known values of all images of a split."""
     if labels.classes is not None:
         images = np.flatnonzero(results["values"][:, 0] >= 0)
         columns = [(images, np.zeros_like(images), results["values"][images, 0].astype(np.int64))]
@@ -47,7 +47,7 @@ def entries(labels: Labels, results: Results) -> Entries:
 
 
 def search_metrics(labels: Labels, results: Results, chosen: Entries | None = None) -> dict[str, float]:
-    """`metrics.retrieval.attribute_map` of the embeddings; figures that nothing could be said of are left out."""
+    """Compute `metrics.retrieval.attribute_map` of the embeddings, without undefined values."""
     found = chosen or entries(labels, results)
     places = {True: np.flatnonzero(found.asks), False: np.flatnonzero(found.offers)}
     vectors = {side: results["embedding"][found.images[at], found.attributes[at]] for side, at in places.items()}
@@ -60,17 +60,17 @@ def search_metrics(labels: Labels, results: Results, chosen: Entries | None = No
 
 
 def chance_metrics(labels: Labels, found: Entries) -> dict[str, float]:
-    """mAP of candidates in random order: its expectation, per attribute and over all queries.
+    """Return the expected mAP of a random ranking, per attribute and over all queries.
 
-    With R right ones among N, the k-th candidate is one with the same probability for every k, and of the k - 1 before it
-    a share of (R - 1) / (N - 1) is right; the mean over k is H(N) / N + (R - 1) / (N - 1) (1 - H(N) / N).
+    With R matches among N, each rank k has the same probability of a match, and of the k - 1 candidates before it a
+    share of (R - 1) / (N - 1) is expected to match; the mean over k is H(N) / N + (R - 1) / (N - 1) (1 - H(N) / N).
     """
     expected = np.zeros(int(found.asks.sum()))
     asked = found.attributes[found.asks]
     for number in np.unique(asked).tolist():
         among, asks = (found.attributes == number) & found.offers, (found.attributes == number) & found.asks
         counts = np.bincount(found.values[among], minlength=int(found.values.max()) + 1)
-        itself = found.offers[asks]  # an image does not find itself
+        itself = found.offers[asks]  # an image is not its own candidate
         right, total = counts[found.values[asks]] - itself, int(among.sum()) - itself
         harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, among.sum() + 1))])[total] / np.maximum(total, 1)
         others = (right - 1) / np.maximum(total - 1, 1)
@@ -84,9 +84,9 @@ def chance_metrics(labels: Labels, found: Entries) -> dict[str, float]:
 def nearest(
     results: Results, found: Entries, attribute: int, most_queries: int, count: int
 ) -> tuple[IntArray, IntArray]:
-    """Some queries of an attribute (entries Q, evenly spread) and the `count` nearest candidates of each (entries Q, K).
+    """Return evenly spaced queries of an attribute (entries Q) and the nearest candidates of each (entries Q, K).
 
-    Fewer than `count` where there are not so many candidates.
+    K is `count`, or less if there are fewer candidates.
     """
     asks = np.flatnonzero((found.attributes == attribute) & found.asks)
     offers = np.flatnonzero((found.attributes == attribute) & found.offers)

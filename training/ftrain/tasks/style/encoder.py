@@ -1,4 +1,4 @@
-"""What the style task is given: its configuration, and samples as its network sees them."""
+"""Encoder of the style task: samples to network inputs and labels."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from ftrain.tasks.style.labels import Labels
 
 @dataclass(frozen=True)
 class StyleEncoder:
-    """Sample to network input."""
+    """Turn a sample into network input."""
 
     config: StyleConfig
     labels: Labels
-    categories: dict[str, int]  # class of each category, -1 of ""; empty where categories are not learnt
+    categories: dict[str, int]  # class of each category, -1 for ""; empty if categories are not learned
 
     def __call__(self, sample: RawSample, generator: np.random.Generator | None) -> dict[str, np.ndarray]:
-        """`image` S, S, 3 uint8 of `input_size` (with a local branch `detail` times as large); `matrix` 2, 3 from the source.
+        """Return `image` uint8 S, S, 3, `matrix` 2, 3 (source to input), `size` 2 of the source, and labels.
 
-        `values` A (one of each attribute, -1 unknown), `asked` the attribute that the local branch learns, `role` in a search,
-        of attributes `positive` V uint8, all values that the image has, and `category` where it is learnt.
+        S is `input_size`, with a local branch `detail` times that. Labels: `values` A (one per attribute, -1 unknown),
+        `asked` (the attribute that trains the local branch), `role` in the search; for attributes `positive` V uint8
+        (all values of the image), and `category` if it is learned.
         """
         note, view = sample.annotation, view_of_sample(prepared_view(self.config), sample, generator)
         values = self.labels.values_of(note, generator)
@@ -42,7 +43,7 @@ class StyleEncoder:
 
 
 def prepared_view(config: StyleConfig) -> ViewConfig:
-    """The view that workers prepare: larger where the local branch cuts its square out of it."""
+    """Return the view that workers prepare: enlarged if the local branch crops from it."""
     if not config.local_backbone:
         return config
     return config.model_copy(update={"input_size": config.input_size * config.detail})

@@ -1,7 +1,7 @@
-"""What the style task learns from annotations: styles as classes (fine or main ones), or attributes with their values.
+"""Labels of the style task: styles as classes (fine or main), or attributes with their values.
 
-Everywhere an image has one value, or none that is known (-1), under each attribute: the style is the only attribute
-of style data, an exclusive group (or a type, of whose values an image may have several) each attribute of the others.
+An image has one value, or none known (-1), per attribute: the style is the only attribute of style data; otherwise each
+exclusive group is an attribute, or each type, of which an image may have several values.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ _WITH_MAIN_STYLES = "kfashion-style-24"
 
 @dataclass(frozen=True)
 class Labels:
-    """Names of the attributes A and, of each, of its values; `ids` are the values' places in the vocabulary of attributes.
+    """Names of the A attributes and of their values; `ids` are the values' indices in the attribute vocabulary.
 
-    `classes` gives the class of a style by its name and -1 for "" (only where styles are learnt).
+    `classes` maps the name of a style to its class, and "" to -1 (only for styles).
     """
 
     attributes: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
     ids: tuple[tuple[int, ...], ...] = ()
     classes: dict[str, int] | None = None
-    originals: tuple[str, ...] = ()  # the styles as the data set calls them, where `values` has English for them
+    originals: tuple[str, ...] = ()  # original style names, if `values` has English names
 
     @property
     def num_ids(self) -> int:
-        """Size of the vocabulary of attributes; 0 where styles are learnt."""
+        """Size of the attribute vocabulary; 0 for styles."""
         return 1 + max((max(ids) for ids in self.ids), default=-1)
 
     def positive(self, annotation: dict[str, Any]) -> np.ndarray:
-        """Which values of the vocabulary the image has: uint8 V."""
+        """Return which values of the vocabulary an image has, uint8 V."""
         marks = np.zeros(self.num_ids, np.uint8)
         found = [number for number in annotation["attributes_positive"] if number < self.num_ids]
         marks[found] = 1
         return marks
 
     def values_of(self, annotation: dict[str, Any], generator: np.random.Generator | None) -> np.ndarray:
-        """One value of each attribute, its place among them, int64 A, -1 where none is known.
+        """Return the index of one value per attribute, int64 A, -1 if none is known.
 
-        Of several values of a type one is drawn, or without a generator the first taken.
+        One of several values is chosen at random, or the first without a generator.
         """
         if self.classes is not None:
             return np.array([self.classes[annotation["style"]]], np.int64)
@@ -61,7 +61,7 @@ class Labels:
 
 
 def style_labels(dataset: dict[str, Any], styles: Styles) -> Labels:
-    """Styles of a data set as classes; raises `UsageError` where it has none, or no main styles where they are asked for."""
+    """Return the styles of a data set as classes; raises `UsageError` without styles or the requested main styles."""
     known: dict[str, Any] | None = dataset["vocabularies"].get("style")
     if not known or len(known["values"]) < 2:
         raise UsageError("the shard set has no styles, or one only; model.target=attributes learns attributes instead")
@@ -82,7 +82,7 @@ def style_labels(dataset: dict[str, Any], styles: Styles) -> Labels:
 
 
 def main_styles(name: str = _WITH_MAIN_STYLES) -> dict[str, str]:
-    """The main style of every style of K-Fashion (10 of 23, and "other"); {} for vocabularies of another name."""
+    """Map each style of K-Fashion (23 in 10 groups, and "other") to its main style; {} for any other vocabulary."""
     if name != _WITH_MAIN_STYLES:
         return {}
     known = vocabulary(name)
@@ -90,7 +90,7 @@ def main_styles(name: str = _WITH_MAIN_STYLES) -> dict[str, str]:
 
 
 def attribute_labels(dataset: dict[str, Any]) -> Labels:
-    """The groups (or types) of a vocabulary of attributes; raises `UsageError` where the attributes are not grouped."""
+    """Return the groups (or types) of an attribute vocabulary; raises `UsageError` if attributes are not grouped."""
     known: dict[str, Any] = dataset["vocabularies"].get("attributes") or {"groups": {}, "values": [], "name": "none"}
     groups = {name: ids for name, ids in known["groups"].items() if len(ids) > 1}
     if not groups:

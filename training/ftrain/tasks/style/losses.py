@@ -1,4 +1,4 @@
-"""Losses of images that have one known value, or none, of each of several attributes."""
+"""Losses for images with at most one known value per attribute."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ftrain.tasks.style.arcface import ArcFace
 def value_loss(
     heads: Iterable[nn.Module], seen: Sequence[Tensor], values: Tensor, num_values: Sequence[int], smoothing: float
 ) -> Tensor:
-    """Cross-entropy of every known value: mean over the attributes of an image, then over images (0 where none is known).
+    """Cross-entropy of the known values: mean over the attributes of an image, then over images (0 if none is known).
 
-    For each of A attributes `heads` has the classifier and `seen` what that looks at, B, D; `values` B, A are int64, -1 unknown.
+    For each of A attributes, `heads` has the classifier and `seen` its input B, D; `values` is int64 B, A, -1 unknown.
     """
     costs = torch.zeros(values.shape[0], device=values.device)
     for number, (head, evaluated) in enumerate(zip(heads, seen, strict=True)):
@@ -31,7 +31,7 @@ def value_loss(
 
 
 def value_triplets(embedding: Tensor, values: Tensor, *, margin: float, mining: Mining) -> Tensor:
-    """Triplets within each attribute of embeddings B, A, E, mined in the batch: mean over the known values B, A."""
+    """Triplet loss within each attribute of embeddings B, A, E, mined in the batch, weighted by the known values B, A."""
     known = (values >= 0).sum(dim=0)
     losses = [
         triplet_loss(embedding[:, number], values[:, number], margin=margin, mining=mining)

@@ -1,4 +1,4 @@
-"""Metrics of the style task: of the classes, or of the search by attribute."""
+"""Metrics of the style task: classification, or retrieval by attribute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOP = (1, 3)
 
 
 def measure(task: Style, results: Results) -> dict[str, Any]:
-    """Style: top-k, macro-F1, balanced accuracy. Attributes: mAP of each and over all."""
+    """Compute top-k, macro-F1 and balanced accuracy for styles; mAP per attribute and overall for attributes."""
     if task.labels.classes is None:
         return search_metrics(task.labels, results)
     metrics = classification_metrics(results["scores"], results["values"][:, 0], top=TOP)

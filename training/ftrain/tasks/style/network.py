@@ -1,7 +1,7 @@
-"""The two branches of ASEN++ on any timm network, and the neck between its features and a head of classes.
+"""The two branches of ASEN++ on any timm network, and the neck between its features and a classifier.
 
-Dong et al., "Fine-Grained Fashion Similarity Prediction by Attribute-Specific Embedding Learning", IEEE TIP 2021: a global branch
-looks at the whole image, a local one, with a smaller network, at what the global one attends to.
+Dong et al., "Fine-Grained Fashion Similarity Prediction by Attribute-Specific Embedding Learning", IEEE TIP 2021: a
+global branch processes the whole image, a smaller local network the region the global branch attends to.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ftrain.layers.backbone import Backbone
 from ftrain.layers.cut_backbone import cut_after
 from ftrain.tasks.style.attention import AttributeAttention, attended_boxes, crops
 
-ATTENDED_STRIDE, DEEP_STRIDE = 16, 32  # of the features that attention works on, and of those behind the whole network
+ATTENDED_STRIDE, DEEP_STRIDE = 16, 32  # of the features for attention, and of the final features
 
 
 def attended_backbone(name: str, weights: str) -> Backbone:
-    """A network up to stride 16: what lies behind it is taken away, as it would never learn."""
+    """Create a network up to stride 16, without the later stages, which would never be trained."""
     backbone = Backbone(name, weights, (ATTENDED_STRIDE,))
     try:
         cut_after(backbone, name, ATTENDED_STRIDE)
@@ -31,9 +31,10 @@ def attended_backbone(name: str, weights: str) -> Backbone:
 
 
 class LocalBranch(nn.Module):
-    """The second look: the attended square of an image, cut out at a higher resolution, seen under the attribute that chose it.
+    """Local branch: crops the attended square from a larger image and embeds it under the attribute that selected it.
 
-    `threshold` cuts the attention map; the square has at least `size` pixels of the image, so that nothing is enlarged.
+    `threshold` cuts the attention map; the square covers at least `size` pixels of the image, so that it is never
+    upscaled.
     """
 
     def __init__(
@@ -46,23 +47,24 @@ class LocalBranch(nn.Module):
         self.attention = AttributeAttention(width, attribute_width, width, embedding)
 
     def boxes(self, image_size: int, maps: Tensor) -> Tensor:
-        """The squares B, 4 (shares of the image) that maps B, h, w point at."""
+        """Return the squares B, 4 (shares of the image) attended by maps B, h, w."""
         return attended_boxes(maps.detach(), self.threshold, min(1.0, self.size / image_size))
 
     def forward(self, images: Tensor, maps: Tensor, attributes: Tensor) -> Tensor:
-        """Embeddings B, E of images B, S, S, 3 (0 … 255) under one attribute each: maps B, h, w and vectors B, D of it.
+        """Return embeddings B, E of images B, S, S, 3 (0 … 255) under one attribute each.
 
-        No gradient flows into the choice of the square.
+        `maps` B, h, w and `attributes` B, D are its attention maps and vectors. The choice of the square has no
+        gradient.
         """
         cut = crops(images, self.boxes(images.shape[1], maps), self.size)
         return self.attention(self.backbone(cut)[0], attributes[:, None])[0][:, 0]
 
 
 class StyleNeck(nn.Module):
-    """Attribute-specific embedding B, E and deep features B, W, h, w of an image to E / 2 numbers for a head of classes.
+    """Attribute-specific embedding B, E and deep features B, W, h, w to B, E / 2, the input of a classifier.
 
-    The layers are those of the K-Fashion classifier that ASEN++ was extended to. It had no activation between them, so that its
-    four layers could do no more than one: here stands a GELU behind all but the last.
+    The layers are those of the K-Fashion classifier that extended ASEN++. The original had no activations, so that its
+    four layers were equivalent to one; here a GELU follows all but the last.
     """
 
     def __init__(self, width: int, embedding: int, dropout: float) -> None:

@@ -1,4 +1,4 @@
-"""What `ftrain evaluate` says of a style model: styles here, attributes that are searched for in `attribute_report`."""
+"""Report of the style task for styles; see `attribute_report` for attributes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _ROWS, _COLUMNS = 4, 5
 
 
 def report(task: Style, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
-    """The numbers of a split; writes `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
+    """Return the metrics of a split; write `plots/`, `images.csv` (worst first) and `predictions.png` into `out`."""
     labels = task.labels
     if labels.classes is None:
         return report_attributes(labels, evaluated, out)
@@ -64,7 +64,7 @@ def report(task: Style, evaluated: EvaluatedSplit, out: Path) -> dict[str, Any]:
 
 
 def summary(metrics: dict[str, Any]) -> Iterator[str]:
-    """The numbers of `report` as lines for a person."""
+    """Yield the results of `report` as text lines."""
     model, majority = metrics["model"], metrics.get("majority", {})
     searched = metrics.get("untrained") or metrics["chance"]
     yield from metric_lines(model, majority, _ANSWERED, "majority", "answers")
@@ -85,7 +85,7 @@ def summary(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def calibration_error(scores: np.ndarray, truth: np.ndarray) -> float:
-    """How far the best score is from the share of right answers: mean over 15 bins, weighted by images (Guo et al., ICML 2017)."""
+    """Expected calibration error with 15 bins weighted by images, scores N, C, truth N (Guo et al., ICML 2017)."""
     known = truth >= 0
     best, right = scores[known].max(axis=1), scores[known].argmax(axis=1) == truth[known]
     bins = np.minimum((best * _BINS).astype(int), _BINS - 1)
@@ -117,7 +117,7 @@ def _numbers(labels: Labels, evaluated: EvaluatedSplit) -> dict[str, Any]:
 
 
 def learnt_classes(labels: Labels, evaluated: EvaluatedSplit) -> np.ndarray:
-    """Classes of the training images, by the names of the data set, which need not be those that an answer has."""
+    """Return the classes of the training images, from the data set's style names rather than the predicted ones."""
     assert labels.classes is not None
     styles = evaluated.shards.columns["style"][evaluated.training_rows]
     return np.array([labels.classes.get(str(style), -1) for style in styles], np.int64)
@@ -136,7 +136,7 @@ def _image_rows(labels: Labels, evaluated: EvaluatedSplit) -> list[tuple[object,
 
 
 def _sheet(labels: Labels, evaluated: EvaluatedSplit, title: str) -> bytes:
-    """A row for each of the commonest styles: the image that was surest right, the one that was surest wrong, steps between."""
+    """Return a sheet with one row per frequent style, from the most confident hit to the most confident error."""
     results = evaluated.results
     truth, scores = results["values"][:, 0], results["scores"]
     doubt = 1 - scores[np.arange(len(truth)), truth]
