@@ -117,7 +117,7 @@ def check_mapping(reader: Reader, mapping: Mapping[str, str]) -> None:
 
 
 def safe_key(text: str) -> str:
-    """Return a sample key of at most 90 ASCII letters, digits, `_` and `-`. Altered texts get a hash to stay distinct."""
+    """Return a sample key of at most 90 ASCII letters, digits, `_` and `-`. Altered texts get a hash."""
     key = re.sub(r"[^A-Za-z0-9_-]+", "_", text)
     return key if key == text and len(key) <= 90 else f"{key[:80]}-{short_hash(text)}"
 

@@ -1,10 +1,10 @@
-"""Reader for the text layout of ASEN. Files: `filenames_<split>.txt`, `label_train.txt`, `query_` and
-`candidate_{valid,test}.txt`, meta.json.
+"""Reader for the text layout of ASEN.
 
-K-Fashion has one attribute in this layout, the style (3 classes); FashionAI, DARN and DeepFashion have several. A row
-is a line of `filenames_…`; label lines `index attribute value …` are joined to it. Query and candidate images of valid
-become val_query and val_gallery, those of test query and gallery. If an image is labeled for an attribute, the other
-values of the attribute are absent, as in ASEN's comparison; unlabeled attributes are unknown.
+Files: `filenames_<split>.txt`, `label_train.txt`, `query_` and `candidate_{valid,test}.txt`, meta.json. K-Fashion has
+one attribute in this layout, the style (3 classes); FashionAI, DARN and DeepFashion have several. A row is a line of
+`filenames_…`; label lines `index attribute value …` are joined to it. Query and candidate images of valid become
+val_query and val_gallery, those of test query and gallery. If an image is labeled for an attribute, the other values of
+the attribute are absent, as in ASEN's comparison; unlabeled attributes are unknown.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The five DeepFashion benchmarks and the list formats that they share."""
+"""Readers of the five DeepFashion benchmarks, and the list formats that they share."""

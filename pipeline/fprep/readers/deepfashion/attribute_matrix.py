@@ -1,8 +1,8 @@
-"""Fast parser of `list_attr_img.txt`: 0.9 GB of text that say -1 nearly everywhere become lists of the ids that are 1 or 0.
+"""Fast parser of `list_attr_img.txt`: 0.9 GB of text, nearly all of it -1, to lists of the ids that are 1 or 0.
 
-The released file writes each value right-aligned in two places behind a blank, so the values of a row are its last 3 K bytes,
-and comparing them with a row of nothing but ` -1` leaves the few places that say something. A row that does not have this
-form, whatever the reason, goes through the strict parser of all lists, which takes any blanks between the values.
+The released file right-aligns each value in two columns after a space, so the values of a row are its last 3 K bytes,
+and a comparison with a row of only ` -1` yields the few positions with other values. Rows in any other form go through
+the strict parser of all lists, which accepts any whitespace between the values.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from fprep.raw.folder import MAX_LINE, RawFolder
 from fprep.readers.deepfashion.list_rows import Fault, Part, read_heading, read_part
 from fprep.readers.deepfashion.lists import ListFile, check_count, check_paths, unusual_paths
 
-_ABSENT = b" -1"  # as most values are written
+_ABSENT = b" -1"  # the vast majority of values
 _WIDTH = len(_ABSENT)
 _AT_ONCE = 256  # rows
-_LONGEST_NAME = 512  # bytes before the values; a row with more is read slowly
+_LONGEST_NAME = 512  # bytes before the values; longer rows take the slow path
 _ASCII = bytes(range(128)) + bytes(128)
 _BLANK, _LF = b" \n"
-# What turns " -1" into "  1" and "  0": exclusive or with the separator (never), the tens and the unit.
+# XOR masks from " -1" to "  1" and "  0": for the separator (never), the tens and the unit.
 _CHANGES = np.array([0, ord("-") ^ _BLANK, ord("1") ^ ord("0")], np.uint8)
 
 
 @dataclass
 class Ids:
-    """Ids of N rows, one row after the other: row i has `counts[i]` of them, ascending."""
+    """Ids of N rows, concatenated: row i has `counts[i]` of them, ascending. `counts` is (N,), `values` is (total,)."""
 
     counts: np.ndarray
     values: np.ndarray
 
     def lists(self, rows: np.ndarray) -> pl.Series:
-        """The ids of these rows (indices) as a column of list[int16]."""
+        """Return the ids of `rows` (K,), row indices, as a column of list[int16]."""
         counts, values = self.counts[rows], self.values
         if not np.array_equal(rows, np.arange(len(self.counts))):
             first = (np.cumsum(self.counts) - self.counts)[rows]
             values = values[np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())]
         offsets = pa.py_buffer(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
-        # From buffers: pa.array looks whether its argument is of pandas, and imports that.
+        # From buffers, because pa.array checks for pandas objects and imports pandas.
         content = pa.py_buffer(np.ascontiguousarray(values, np.int16))
         items = pa.Array.from_buffers(pa.int16(), len(values), [None, content])
         column = pa.Array.from_buffers(pa.large_list(pa.int16()), len(counts), [None, offsets], children=[items])
@@ -51,23 +51,23 @@ class Ids:
 
 
 class _Layout:
-    """How the released file writes a row: K values as in `template`, then the blanks `tail`."""
+    """Form of a row in the released file: K values as in `template`, then the spaces `tail`."""
 
     def __init__(self, num_attributes: int, tail: bytes) -> None:
         self.num_attributes, self.tail = num_attributes, tail
         self.template = np.frombuffer(_ABSENT * num_attributes, np.uint8)
         self.width = len(self.template) + len(tail)
         self.words = self.template[: len(self.template) // 8 * 8].view(np.uint64)
-        # Used again for every block: fresh pages would cost more than the comparison.
+        # Reused for every block: fresh pages would cost more than the comparison.
         self.differs = np.empty((BLOCK // self.width + 1, len(self.words)), bool)
 
 
 @dataclass
 class _Found:
-    """Rows of the blocks so far. An id is kept as row * number of attributes + id, rows counted in the file."""
+    """Rows of the blocks so far. An id is stored as row * number of attributes + id, with rows counted in the file."""
 
     lines: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    names: list[bytes] = field(default_factory=list[bytes])  # padded with blanks
+    names: list[bytes] = field(default_factory=list[bytes])  # padded with spaces
     name_sizes: list[np.ndarray] = field(default_factory=list[np.ndarray])
     positive: list[np.ndarray] = field(default_factory=list[np.ndarray])
     unknown: list[np.ndarray] = field(default_factory=list[np.ndarray])
@@ -78,9 +78,10 @@ class _Found:
 
 
 def read_attributes(raw: RawFolder, path: Path, num_attributes: int) -> tuple[ListFile, Ids, Ids]:
-    """Paths, positive ids (value 1) and unknown ids (0) of all rows; what is neither is known to be absent (-1).
+    """Return paths, positive ids (value 1) and unknown ids (0) of all rows; all others are absent (-1).
 
-    The list is as `fprep.readers.deepfashion.lists.read_list` gives it, without numbers. Raises `UsageError` for a file that is not text.
+    The list has the form of `fprep.readers.deepfashion.lists.read_list`, without numbers. Raises `UsageError` for a
+    file that is not text.
     """
     file = raw.open_file(path)
     found, layout, count, num_heading = _Found(), None, None, -1
@@ -109,7 +110,7 @@ def read_attributes(raw: RawFolder, path: Path, num_attributes: int) -> tuple[Li
 
 
 def _tail(block: Block, num_heading: int) -> bytes:
-    """Blanks behind the last value of the first row."""
+    """Return the spaces after the last value of the first row."""
     if num_heading >= len(block.starts):
         return b""
     line = block.content[block.starts[num_heading] : block.ends[num_heading]].tobytes()
@@ -117,9 +118,9 @@ def _tail(block: Block, num_heading: int) -> bytes:
 
 
 def _read_block(file: RawFile, block: Block, skip: int, layout: _Layout, found: _Found) -> None:
-    """Enter the rows of a block from its line `skip` on."""
+    """Add the rows of a block, starting at its line `skip`."""
     starts, ends = block.starts[skip:], block.ends[skip:]
-    sizes = ends - starts - layout.width  # of what stands before the values
+    sizes = ends - starts - layout.width  # bytes before the values
     fits = (sizes > 0) & (sizes <= _LONGEST_NAME)
     fast = np.flatnonzero(fits)
     names, values = _columns(block.content, starts[fast], ends[fast], sizes[fast], layout.width)
@@ -148,12 +149,12 @@ def _read_block(file: RawFile, block: Block, skip: int, layout: _Layout, found: 
 def _columns(
     content: np.ndarray, starts: np.ndarray, ends: np.ndarray, sizes: np.ndarray, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The names (padded with blanks) and the last `width` bytes of rows, as two arrays of one row each."""
+    """Return the names (padded with spaces) and the last `width` bytes of rows, as two uint8 arrays (rows, bytes)."""
     if not len(starts):
         return np.zeros((0, 1), np.uint8), np.zeros((0, width), np.uint8)
     size, step = int(sizes[0]), int(ends[0] - starts[0]) + 1
     end = int(starts[0]) + len(starts) * step
-    if ends[-1] + 1 == end and end <= len(content) and (sizes == size).all():  # one after the other, all of one length
+    if ends[-1] + 1 == end and end <= len(content) and (sizes == size).all():  # contiguous rows of equal length
         matrix = content[starts[0] : end].reshape(-1, step)
         return matrix[:, :size], matrix[:, size:-1]
     line = content.data
@@ -165,7 +166,10 @@ def _columns(
 
 
 def _decode(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which rows hold anything but `-1`, ` 1` and ` 0` in their places, and codes of what is 1 and of what is 0."""
+    """Return the rows with anything but `-1`, ` 1` and ` 0`, and the codes of values 1 and of values 0.
+
+    `values` is (rows, `layout.width`) uint8.
+    """
     places, changes = _differences(values, layout)
     part = places % _WIDTH
     followed = np.zeros(len(places), bool)
@@ -182,7 +186,7 @@ def _decode(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.ndarray
 
 
 def _differences(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.ndarray]:
-    """Places (row * width + column, ascending) of the bytes that are not those of the template, and their exclusive or."""
+    """Return ascending positions (row * width + column) of bytes that differ from the template, and their XOR."""
     num_words, width = len(layout.words), len(layout.template)
     if num_words * 8 != width:
         changes = (values[:, :width] ^ layout.template).reshape(-1)
@@ -198,7 +202,7 @@ def _differences(values: np.ndarray, layout: _Layout) -> tuple[np.ndarray, np.nd
 
 
 def _of_rows(codes: np.ndarray, rows: np.ndarray, strange: np.ndarray, num_attributes: int) -> np.ndarray:
-    """Codes without those of strange rows, and with the row numbers of the block."""
+    """Return the codes without those of strange rows, with the row numbers of the block."""
     row, number = np.divmod(codes, num_attributes)
     return (rows[row] * num_attributes + number)[~strange[row]]
 
@@ -207,10 +211,10 @@ def _with_slow_rows(
     file: RawFile, block: Block, skip: int, slow: np.ndarray, fast_names: np.ndarray, fast_codes: list[np.ndarray],
     num_attributes: int, found: _Found,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Lines, names and codes of all rows of a block; those of `slow` are read with the parser of all lists."""
+    """Return lines, names and codes of all rows of a block; `slow` rows are read with the parser of all lists."""
     rows = np.flatnonzero(slow)
     part = _read_slowly(file, block, rows + skip)
-    rows = rows[part.lines - 1]  # without blank ones
+    rows = rows[part.lines - 1]  # without blank lines
     is_row = ~slow
     is_row[rows] = True
     place = np.cumsum(is_row) - 1
@@ -250,7 +254,7 @@ def _part_of(file: RawFile, lines: list[bytes]) -> Part:
 def _read_names_again(
     file: RawFile, lines: np.ndarray, names: pl.Series, rows: list[int], faults: dict[int, Fault], num_attributes: int
 ) -> None:
-    """Read these rows with the parser of all lists: what stands before the values is not just a plain path."""
+    """Read these rows with the parser of all lists: the text before the values is not just a plain path."""
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
         part = _part_of(file, [file.line(int(lines[row])).content for row in some])
@@ -273,7 +277,7 @@ def _check_numbers(part: Part, num_attributes: int) -> None:
 
 
 def _names(found: _Found) -> pl.Series:
-    """What stands before the values of each row, without the padding; characters that are not ASCII become control ones."""
+    """Return the text before the values of each row, without padding; non-ASCII characters become control codes."""
     content, sizes = b"".join(found.names), np.concatenate([np.zeros(0, np.int64), *found.name_sizes])
     if not content.isascii():
         content = content.translate(_ASCII)

@@ -1,11 +1,13 @@
-"""DeepFashion Category and Attribute Prediction: 289,222 images, 50 categories, 1,000 attributes, boxes, 8 landmarks.
+"""Reader for DeepFashion Category and Attribute Prediction. 289,222 images, 50 categories, 1,000 attributes, boxes, 8
+landmarks.
 
-`Anno/` in the old release, `Anno_coarse/` in the present one; both hold the same lists, each with a count line and a header
-line. The rows are those of `Eval/list_eval_partition.txt`; the other lists are joined by path, as far as they are there.
+The lists are in `Anno/` in the old release and in `Anno_coarse/` in the current one; both have the same content, with a
+count line and a header line. The rows are those of `Eval/list_eval_partition.txt`; the other lists are joined by path
+if they exist.
 
-Boxes and points are 1-based pixels, inclusive, and become pixel centers (1 is 0). Visibility is 0 visible, 1 occluded, 2 cut off.
-An attribute is 1 (positive), -1 (known to be absent) or 0 (unknown). Category labels are 1-based; Cape, Nightdress, Shirtdress
-and Sundress were merged into Dress, so that 46 of the 50 occur.
+Boxes and landmarks are 1-based pixels, inclusive, and become pixel centers (1 becomes 0). Visibility is 0 visible, 1
+occluded, 2 truncated. An attribute is 1 (positive), -1 (absent) or 0 (unknown). Category labels are 1-based; Cape,
+Nightdress, Shirtdress and Sundress were merged into Dress, so that 46 of the 50 occur.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ _LISTS = {"category": "list_category_img.txt", "attributes": "list_attr_img.txt"
     citation=CITATION,
 )
 def deepfashion_category(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of every Category and Attribute folder found, with the column groups that its lists give."""
+    """Read every Category and Attribute folder found, with the column groups of its lists."""
     benchmarks = find_benchmarks(raw, (_LISTS["category"], _LISTS["attributes"]))
     return pl.concat([_read(raw, benchmark) for benchmark in benchmarks], how="diagonal").lazy()
 
@@ -101,7 +103,7 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
 
 
 def _read_lists(raw: RawFolder, benchmark: Benchmark) -> dict[str, ListFile]:
-    """Category labels, boxes and landmarks, as far as they are there."""
+    """Return the category, box and landmark lists that exist."""
     lists: dict[str, ListFile] = {}
     missing = [name for name in _LISTS.values() if benchmark.file(name) is None]
     if missing:
@@ -119,9 +121,9 @@ def _same_garment(
     raw: RawFolder, rows: ListFile, kept: np.ndarray, places: dict[str, np.ndarray], lists: dict[str, ListFile],
     landmarks: LandmarkRows,
 ) -> np.ndarray:  # fmt: skip
-    """Rows (of those kept) whose landmarks are those of a garment of their category; the others are refused.
+    """Return the kept rows whose landmarks belong to a garment of their category; the others are rejected.
 
-    The released lists agree in every row, so that one of two labels that differ is wrong.
+    The released lists agree in every row, so one of two conflicting labels is wrong.
     """
     kinds = np.zeros(len(_CATEGORIES), int)
     for kind, garment in enumerate(GARMENTS):
@@ -138,7 +140,7 @@ def _same_garment(
 
 
 def _categories(raw: RawFolder, rows: ListFile, kept: np.ndarray, listed: ListFile, places: np.ndarray) -> pl.Series:
-    """Category names; what a folder is called is its last word in every released row that could be looked at."""
+    """Return category names; the last word of the folder name is the category in all released rows checked."""
     names = pl.Series(np.array(_CATEGORIES.values)[listed.matrix(1)[places, 0] - 1], dtype=pl.String)
     folders = rows.names.gather(kept).str.extract(r"([^/]*)/[^/]*$").fill_null("")
     folders = folders.str.extract(r"([^_]*)$").fill_null("")

@@ -1,7 +1,7 @@
-"""Where images of the fine annotation stand in the coarse benchmark, whose split is another one of the same images.
+"""Split in the coarse benchmark of images of the fine annotation; the two benchmarks split the same images differently.
 
 4,188 of the 14,000 images of fine-train and 653 of the 2,000 of fine-val are test images of the Category and Attribute
-benchmark: who trains on both must leave them out.
+benchmark: models trained on both must exclude them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ RULE = "in_coarse_test"
 
 
 def add_coarse_split(raw: RawFolder, folders: Sequence[Path], frame: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
-    """The frame with the column coarse_split, if the partition of the coarse benchmark lies beside one of the `folders`.
+    """Add the column coarse_split if the partition of the coarse benchmark is next to one of the `folders`.
 
-    `names` are the images as the lists call them. Training and validation rows that the coarse benchmark tests on are warned of.
+    `names` are the images as written in the lists. Warns about train and val rows in the coarse benchmark's test split.
     """
     paths = dict.fromkeys(path for folder in folders if (path := _partition_beside(raw, folder)) is not None)
     if not paths:
@@ -53,7 +53,7 @@ def _partition_beside(raw: RawFolder, folder: Path) -> Path | None:
 
 
 def _read(raw: RawFolder, path: Path) -> pl.DataFrame:
-    """Name and split of every good row; all rows are entered into the books as joined."""
+    """Return name and split of every valid row; all rows are accounted for as joined."""
     rows = read_list(raw, path, words=2)
     for row, (_, message, _) in rows.faults.items():
         raw.warn("bad_partition_row", f"{rows.line(row)}: {message}")

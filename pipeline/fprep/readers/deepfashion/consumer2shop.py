@@ -1,9 +1,9 @@
-"""DeepFashion Consumer-to-shop Clothes Retrieval: images of an item by consumers and by its shop, and pairs of them.
+"""Reader for DeepFashion Consumer-to-shop Clothes Retrieval: consumer and shop images of items, and pairs of them.
 
-`Eval/list_eval_partition.txt` has a row per pair (and counts pairs), so the rows of the table are those of the box list, or of
-the landmark list where there is none. The split of an image is that of its item's pairs: of val and test, images by
-consumers are the queries and images by shops the gallery. Consumers' images are called `comsumer_NN.jpg` in the release;
-a copy with `consumer_` is read all the same. Boxes and points are 1-based pixels (up to 301) and become pixel centers.
+`Eval/list_eval_partition.txt` has one row per pair (and counts pairs), so the table has the rows of the box list, or of
+the landmark list if there is none. The split of an image is that of its item's pairs; in val and test, consumer images
+are queries and shop images the gallery. The release calls consumer images `comsumer_NN.jpg`; copies with `consumer_`
+are accepted. Boxes and landmarks are 1-based pixels (up to 301) and become pixel centers.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _SIDE = 301  # pixels of the longest side of the images that the coordinates bel
     citation=CITATION,
 )
 def deepfashion_consumer2shop(raw: RawFolder) -> pl.LazyFrame:
-    """A row for each image of the box lists found, with as many column groups as there are lists."""
+    """Read a row for each image of the box lists found, with as many column groups as there are lists."""
     return pl.concat([_read(raw, path, home) for path, home in partition_files(raw)], how="diagonal").lazy()
 
 
@@ -117,7 +117,7 @@ def _read_lists(raw: RawFolder, home: Path) -> dict[str, ListFile]:
 
 
 def _domains(raw: RawFolder, rows: ListFile, boxes: ListFile | None) -> pl.Series:
-    """Who took each image: by its name, which the box list may contradict (a warning), else by the box list."""
+    """Return the domain of each image, from its name (warning if the box list disagrees), else from the box list."""
     word = rows.names.str.extract_groups("/(comsumer|shop)_[^/]*$").struct.field("1")
     named = word.replace({"comsumer": "consumer"}).fill_null("unknown").rename("named")
     if boxes is None:
@@ -160,8 +160,10 @@ def _add_attributes(raw: RawFolder, home: Path, frame: pl.DataFrame) -> pl.DataF
 
 
 def _columns(place: str, text: str, count: int) -> list[str]:
-    """Columns with two or more blanks between them; they are padded by display width, and names hold single blanks. The
-    released file has a tab among the blanks of one row."""
+    """Split a line into columns at two or more spaces.
+
+    Columns are padded by display width, and names contain single spaces. One released row has a tab among the spaces.
+    """
     columns = re.split(r"(?: {2,}|\t)[ \t]*", text)
     if len(columns) != count:
         raise UsageError(f"{place}: {len(columns)} columns, expected {count}; restore the file from the archive")
@@ -169,8 +171,11 @@ def _columns(place: str, text: str, count: int) -> list[str]:
 
 
 def attribute_names(rows: Sequence[Sequence[str]], types: Sequence[str]) -> list[str]:
-    """Unique names of attributes given as Chinese name, English name and number of the type: the English name; where that
-    occurs twice, with the type behind it; where that occurs twice too, with the Chinese name."""
+    """Return unique attribute names from rows of Chinese name, English name and type number.
+
+    The name is the English one; if it is not unique, the type is appended; if that is not unique either, the Chinese
+    name.
+    """
     kinds = [types[int(number) - 1] if re.fullmatch("[1-9][0-9]?", number) and int(number) <= len(types) else number
              for _, _, number in rows]  # fmt: skip
     english = [name for _, name, _ in rows]

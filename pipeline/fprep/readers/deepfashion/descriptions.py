@@ -1,8 +1,9 @@
 """`list_description_inshop.json` of DeepFashion In-shop: an array of `{item, color, description: [sentences]}`.
 
-The README calls it "each row"; the released file is a JSON array with an indent of four. Records are read one by one, so that
-a damaged one costs itself only, and every line of the file is accounted for. A third of the items was photographed in several
-colors, but a record names one: it is believed only of items with one variant, or where it is that of the image.
+The README says "each row", but the released file is a JSON array with an indent of four. Records are parsed one by one,
+so that a damaged record affects only itself, and every line is accounted for. A third of the items was photographed in
+several colors, but a record has only one color: it is used only for items with a single variant, or if it matches the
+color of the image.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ _NEXT_RECORD = re.compile(r"\n[ \t]*\{")
 _ITEM = re.compile(r"id_[0-9]{8}")
 _FIELDS = ("item", "color", "description")
 
-Description = tuple[str, str]  # color, and the sentences with a line feed between them
+Description = tuple[str, str]  # color; sentences joined by line feeds
 
 
 def read_descriptions(raw: RawFolder, path: Path) -> pl.DataFrame:
-    """Columns item, color and description, a row for each item and color. A damaged record is rejected at its first line;
-    of one item and color with two different descriptions neither is believed, with a warning.
+    """Return columns item, color and description, one row per item and color.
 
-    Raises `UsageError` for a file that is not an array.
+    A damaged record is rejected at its first line. If an item and color has two different descriptions, both are
+    ignored, with a warning. Raises `UsageError` for a file that is not an array.
     """
     file = raw.open_file(path)
     text, num_lines = _text_of(file)
     found: dict[tuple[str, str], str] = {}
-    refused: set[int] = set()  # lines: a line is refused once, however many records stand in it
+    refused: set[int] = set()  # lines; a line is rejected once, even if it contains several records
     position, number, counted = _start(file, text), 1, 0
     while position < len(text) and text[position] == "{":
         number, counted = number + text.count("\n", counted, position), position
@@ -55,7 +56,7 @@ def read_descriptions(raw: RawFolder, path: Path) -> pl.DataFrame:
 
 
 def add_descriptions(frame: pl.DataFrame, records: pl.DataFrame, *, has_colors: bool) -> pl.DataFrame:
-    """Add the column description to images with `item`, `color` and `variant`, and without a color list the color too."""
+    """Add the column description, by `item`, `color` and `variant`; without a color list, also the color."""
     same = records.rename({"description": "of_color"})
     agreed = records.group_by("item").agg(
         pl.col("description").first().alias("of_item"),
@@ -74,7 +75,7 @@ def add_descriptions(frame: pl.DataFrame, records: pl.DataFrame, *, has_colors: 
 
 
 def _text_of(file: RawFile) -> tuple[str, int]:
-    """The whole text, and how many lines have something in them."""
+    """Return the whole text and the number of non-blank lines."""
     lines = list(file.lines())
     contents = [b""] * len(file)
     for line in lines:
@@ -88,7 +89,7 @@ def _text_of(file: RawFile) -> tuple[str, int]:
 
 
 def _start(file: RawFile, text: str) -> int:
-    """The place of the first record."""
+    """Return the position of the first record."""
     position = _blank(text, 0)
     if text[position : position + 1] != "[":
         raise UsageError(f"{file.name}: not a JSON array of {{item, color, description}}; restore it from the archive")
@@ -102,7 +103,7 @@ def _blank(text: str, position: int) -> int:
 
 
 def _after(text: str, end: int) -> int:
-    """The place of the next record or of the closing bracket, behind a comma, if need be after skipping what is no JSON."""
+    """Return the position of the next record (after a comma) or of the closing bracket, skipping invalid JSON."""
     position = _blank(text, end)
     if text[position : position + 1] == ",":
         position = _blank(text, position + 1)
@@ -113,7 +114,7 @@ def _after(text: str, end: int) -> int:
 
 
 def _record(text: str, position: int) -> tuple[tuple[str, Description], int, str]:
-    """The record that starts here, where it ends, and what is wrong with it."""
+    """Return the record at `position`, its end, and its problem."""
     nothing = ("", ("", ""))
     try:
         value, end = json.JSONDecoder().raw_decode(text, position)

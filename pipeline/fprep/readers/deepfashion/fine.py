@@ -1,10 +1,11 @@
-"""DeepFashion fine annotation: parallel text files, row i of each belongs to image i of `<split>.txt`.
+"""Reader for the DeepFashion fine annotation: parallel text files, with row i of each for image i of `<split>.txt`.
 
-Two layouts. "course" is a common re-release of 7,000 images: `split/train.txt`, `train_attr.txt` (six class ids),
-`train_bbox.txt`, `train_landmards.txt` (misspelt so). "official" is `Anno_fine/`: `train_attr.txt` holds 26 x 0/1 and
-`train_cate.txt` may give the category. Boxes and points are 1-based and become pixel centers (1 is 0); `0 0` is absent.
+There are two layouts. "course" is a common re-release of 7,000 images: `split/train.txt`, `train_attr.txt` (six class
+ids), `train_bbox.txt`, `train_landmards.txt` (sic). "official" is `Anno_fine/`: `train_attr.txt` has 26 x 0/1, and
+`train_cate.txt`, if present, the category. Boxes and landmarks are 1-based and become pixel centers (1 becomes 0); `0
+0` is absent.
 
-Points are packed from the left in the order of the clothes type, which the course layout does not state (`packed_landmarks`).
+Landmarks are packed to the left in the order of the clothes type, which the course layout lacks (`packed_landmarks`).
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ _PLACE_COLUMNS = (*COLUMN_GROUPS["box"], *COLUMN_GROUPS["landmarks"])
     citation=CITATION,
 )  # fmt: skip
 def deepfashion_fine(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of train, val and test of every fine folder found; a split without label files becomes "unlabelled".
+    """Read train, val and test of every fine folder found; a split without label files becomes "unlabelled".
 
-    Where the partition of the coarse benchmark lies beside the folder, rows also say where they stand in that.
+    If the partition of the coarse benchmark is next to the folder, rows also have their split in it.
     """
     frames: list[pl.DataFrame] = []
     names: list[pl.Series] = []
@@ -160,7 +161,7 @@ def _label_file(folder: Path, split: str, ends: tuple[str, ...]) -> Path | None:
 
 
 def _data_lines(raw: RawFolder, file: RawFile, *, is_list: bool) -> list[RawLine]:
-    """Lines with data: without blank ones and without the header line that one re-release inserted."""
+    """Return the data lines: without blank lines and without the header line that one re-release added."""
     lines = list(file.lines())
     first = lines[0].content.split() if lines else []
     is_data = re.search(rb"[/\\]", lines[0].content) if lines and is_list else any(map(_NUMBER.fullmatch, first))
@@ -209,7 +210,7 @@ def _read_labels(
 
 
 def _numbers(column: str, line: RawLine) -> list[int] | tuple[str, str, str]:
-    """The numbers of a label row, or rule, message and what was found."""
+    """Return the numbers of a label row, or (rule, message, value found)."""
     tokens = line.content.split()
     for token in tokens:
         if _NUMBER.fullmatch(token) is None:
@@ -233,7 +234,7 @@ def _numbers(column: str, line: RawLine) -> list[int] | tuple[str, str, str]:
 
 
 def _attributes(numbers: list[int]) -> list[int] | tuple[str, str, str]:
-    """Ids of the vocabulary, one per group, from six class ids or from 26 flags."""
+    """Return ids of the vocabulary, one per group, from six class ids or from 26 flags."""
     found = " ".join(map(str, numbers))
     if len(numbers) == len(_GROUPS):
         for (group, members), value in zip(_VOCABULARY.groups.items(), numbers, strict=True):
@@ -276,7 +277,7 @@ def _labelled_frame(
 
 
 def _prefix(raw: RawFolder, folder: Path) -> str:
-    """What stands before the paths of the lists, seen from the root."""
+    """Return the prefix of the list paths, relative to the root."""
     home = next((place for place in (folder.parent, folder.parent / "Img") if (place / "img").is_dir()), folder.parent)
     return raw.prefix_of(home)
 
@@ -285,7 +286,7 @@ def _frame(
     raw: RawFolder, folder: Path, split: str, rows: list[RawLine], garments: np.ndarray, points: np.ndarray, box: np.ndarray | None,
     attributes: np.ndarray, categories: list[str] | None = None,
 ) -> pl.DataFrame:  # fmt: skip
-    """Columns of the table for images in `rows`; `points` N x 8 x 2 in their slots, 1-based, 0 0 where absent."""
+    """Return table columns for the images in `rows`; `points` is N x 8 x 2 in landmark slots, 1-based, 0 if absent."""
     names = [clean_path(line.content.decode().strip(" \t")) for line in rows]
     prefix = _prefix(raw, folder)
     has_point = np.array([[index in DEEPFASHION_8.garments[name] for index in range(_NUM_POINTS)] for name in GARMENTS])

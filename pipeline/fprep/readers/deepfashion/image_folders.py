@@ -1,7 +1,7 @@
-"""Where the images of a benchmark were unpacked, and whether they are those that its coordinates belong to.
+"""Find the unpacked images of a benchmark, and check that they are the ones the coordinates belong to.
 
-Lists say `img/…`, also where the high-resolution images of `img_highres/…` are meant. Archives get unpacked into `img/`,
-`Img/img/`, or deeper, such as `img/img/img_highres_seg-003/img_highres/`.
+Lists use `img/…` even for the high-resolution images of `img_highres/…`. Archives are unpacked to `img/`, `Img/img/`,
+or deeper, e.g. `img/img/img_highres_seg-003/img_highres/`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ _NUM_PROBES = 16
 
 
 def find_images(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[str, bool]:
-    """The folder, relative to the root and with `/` at the end (or ""), that stands for `img/` in the lists; whether its name
-    says that it is of high resolution.
+    """Return the folder that corresponds to `img/` in the lists, and whether its name indicates high resolution.
 
-    `markers` are the folders in it, of which one must be there. Of several candidates one of low resolution comes first, and
-    of these the one with the shortest path; without any it is `img/` beside the lists.
+    The folder is relative to the root and ends in `/` (or is ""). `markers` are subfolders, at least one of which must
+    exist. Low-resolution folders are preferred, then the shortest path; the default is `img/` next to the lists.
     """
     found: list[tuple[bool, int, str]] = []
     lower = {marker.lower() for marker in markers}
@@ -47,12 +46,12 @@ def find_images(raw: RawFolder, home: Path, markers: Sequence[str]) -> tuple[str
 
 
 def evenly_spread(names: pl.Series, count: int) -> list[str]:
-    """At most `count` of the names, from the first to the last."""
+    """Return at most `count` of the names, evenly spaced from the first to the last."""
     return names.gather(np.unique(np.linspace(0, len(names) - 1, count).astype(int))).to_list() if len(names) else []
 
 
 def are_larger(raw: RawFolder, images: pl.Series, side: int) -> bool:
-    """Whether most of some evenly spread images, as far as they are there, have a side of more than `side` pixels."""
+    """Return whether most of a sample of the existing images have a side above `side` pixels."""
     chosen, root = evenly_spread(images, _NUM_PROBES), str(raw.root)
     facts = [check_image(root, name, decode=False, follow_links=raw.follow_links) for name in chosen]
     sizes = [max(fact.width, fact.height) for fact in facts if fact.width and fact.height]
@@ -60,8 +59,11 @@ def are_larger(raw: RawFolder, images: pl.Series, side: int) -> bool:
 
 
 def spelling_on_disk(raw: RawFolder, images: pl.Series, spellings: Sequence[tuple[str, str]]) -> pl.Series:
-    """The paths as the unpacked images are spelt: where the first path with one spelling is not there, but is with the
-    other, all such paths are changed, with a note. `spellings` are pairs: in the lists, on the disk."""
+    """Return the paths with the spelling used on disk.
+
+    If the first path with a spelling does not exist, but does with the alternative, all such paths are changed, with a
+    note. `spellings` are pairs (in the lists, on disk).
+    """
     for listed, other in spellings:
         first = next(iter(images.filter(images.str.contains(listed, literal=True)).head(1)), None)
         if first is None or (raw.root / first).exists() or not (raw.root / first.replace(listed, other, 1)).exists():

@@ -1,10 +1,10 @@
-"""DeepFashion In-shop Clothes Retrieval: one item photographed several times by a shop; splits train, query and gallery.
+"""Reader for DeepFashion In-shop Clothes Retrieval: shop photographs, several per item, in train, query and gallery.
 
-The rows are those of `Eval/list_eval_partition.txt`; everything else is joined, by image or by item, as far as it is there.
-Gender and folder category come from the path `img/{WOMEN|MEN}/<folder>/<item>/NN_V_<view>.jpg`: 99 items have images in
-several folders, so the category is one of the image. Boxes and points are 1-based pixels of the 256 x 256 images (img.zip)
-and become pixel centers. Where the images are those of `img_highres`, there is no scale that the lists state: boxes and
-landmarks are left out, with a note.
+The rows are those of `Eval/list_eval_partition.txt`; everything else is joined by image or by item if it exists. Gender
+and category come from the path `img/{WOMEN|MEN}/<folder>/<item>/NN_V_<view>.jpg`; 99 items have images in several
+folders, so the category belongs to the image. Boxes and landmarks are 1-based pixels of the 256 x 256 images (img.zip)
+and become pixel centers. With the images of `img_highres`, boxes and landmarks are left out, with a note, because the
+lists do not state the scale.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _SIDE = 256  # pixels of a side of the images that the coordinates belong to
     citation=CITATION,
 )
 def deepfashion_inshop(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of all partition files found, with as many column groups as there are lists."""
+    """Read all partition files found, with as many column groups as there are lists."""
     frames = [_read(raw, path, home) for path, home in partition_files(raw)]
     return pl.concat(frames, how="diagonal").lazy()
 
@@ -134,7 +134,7 @@ def _check_views(
     codes: pl.Series,
     boxes: ListFile | None,
 ) -> None:
-    """Warn of file names without a view, and of views that the box list calls otherwise (7_additional is not among its six)."""
+    """Warn about file names without a view, and views that differ from the box list (which lacks 7_additional)."""
     views = codes.replace_strict(_POSE_TYPES, default=0, return_dtype=pl.Int32).gather(kept).to_numpy()
     for row in kept[(codes.gather(kept) == "").to_numpy()].tolist():
         raw.warn("unknown_view", rows.line(row))
@@ -152,7 +152,7 @@ def _check_views(
 def _add_words(
     raw: RawFolder, home: Path, frame: pl.DataFrame, places: dict[str, np.ndarray], colors: ListFile | None
 ) -> pl.DataFrame:
-    """Columns color and description, and the attributes of the item."""
+    """Add the columns color and description, and the attributes of the item."""
     color = pl.Series([""] * len(frame), dtype=pl.String)
     if colors is not None and colors.texts is not None:
         color = pl.concat([colors.texts, pl.Series([""])]).gather(places["color"] % (len(colors) + 1))

@@ -1,7 +1,7 @@
-"""Attributes that a retrieval benchmark gives per item (`list_attr_items.txt`), and the lists that go with them.
+"""Attributes per item of a retrieval benchmark (`list_attr_items.txt`), and the lists that go with them.
 
-1 is positive, -1 negative, 0 unknown. The released In-shop list is said to name some items twice: equal rows count once, of
-different ones only what they agree on is known.
+1 is positive, -1 negative, 0 unknown. The released In-shop list reportedly repeats some items: identical rows count
+once; for different ones, only the values they agree on are known.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _ITEM_NAME = r"^id_[0-9]{8}$"
 
 
 def add_item_attributes(raw: RawFolder, path: Path | None, count: int, frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with the attributes of each row's `item`, from the list of `count` flags per item, if there is one.
+    """Add the attributes of each row's `item` from the list of `count` flags per item, if it exists.
 
-    A bad row of the list is rejected by itself, and its item has unknown attributes. Items of the frame that the list does not
-    name are counted as a warning, and everything about them is unknown.
+    A bad row of the list is rejected, and its item has unknown attributes. Items missing from the list are counted as a
+    warning, and all their attributes are unknown.
     """
     if path is None:
         return frame
@@ -61,7 +61,7 @@ def add_item_attributes(raw: RawFolder, path: Path | None, count: int, frame: pl
 
 
 def check_items(raw: RawFolder, path: Path, wanted: pl.Series) -> None:
-    """Compare the list of items, a count line and one id a line, with the items of the images; differences are warnings."""
+    """Compare the item list (a count line, then one id per line) with the images' items; differences are warnings."""
     file = raw.open_file(path)
     listed: dict[str, int] = {}
     count: int | None = None
@@ -86,7 +86,7 @@ def check_items(raw: RawFolder, path: Path, wanted: pl.Series) -> None:
 
 
 def vocabulary_lines(raw: RawFolder, path: Path, header: str = "attribute_") -> list[tuple[str, str]]:
-    """Place and text of each line of a vocabulary file below its heading; enters all lines into the books."""
+    """Return location and text of each line of a vocabulary file below its heading; accounts for all lines."""
     file = raw.open_file(path)
     rows: list[tuple[str, str]] = []
     for line in file.lines():
@@ -102,9 +102,9 @@ def vocabulary_lines(raw: RawFolder, path: Path, header: str = "attribute_") -> 
 
 
 def compare_names(name: str, found: Sequence[tuple[str, str]], expected: Sequence[str]) -> None:
-    """Raise `UsageError` at the first name that is not the expected one, or for another number of names.
+    """Raise `UsageError` at the first name that differs from the expected one, or for another number of names.
 
-    `name` is that of the file, `found` are places and names.
+    `name` is the file name; `found` are pairs of location and name.
     """
     for (place, text), value in zip(found, expected, strict=False):
         if text != value:
@@ -124,7 +124,7 @@ def _account(raw: RawFolder, listed: ListFile, good: np.ndarray, wanted: pl.Seri
 
 
 def _merge_twins(raw: RawFolder, listed: ListFile, good: np.ndarray, names: pl.Series, flags: np.ndarray) -> np.ndarray:
-    """Where rows of one item differ, the first of them gets 0."""
+    """Set the first row of an item to 0 where rows of the item differ."""
     rows = (
         pl.DataFrame({"name": names, "row": np.arange(len(names))})
         .group_by("name", maintain_order=True)
@@ -139,7 +139,7 @@ def _merge_twins(raw: RawFolder, listed: ListFile, good: np.ndarray, names: pl.S
 
 
 def _ids(flags: np.ndarray) -> pl.Series:
-    """Per row the columns that are set, as lists of Int16."""
+    """Return the ids of the set columns of each row, as lists of Int16. `flags` is (rows, attributes) bool."""
     rows, columns = np.nonzero(flags)
     offsets = np.searchsorted(rows, np.arange(len(flags) + 1)).astype(np.int32)
     lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(columns.astype(np.int16)))

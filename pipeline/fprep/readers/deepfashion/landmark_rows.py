@@ -1,7 +1,8 @@
-"""Rows of DeepFashion landmark lists: clothes type, perhaps a variation type, then visibility, x and y of 6, 4 or 8 points.
+"""Rows of DeepFashion landmark lists: clothes type, optional variation type, then visibility, x, y per landmark.
 
-Order (READMEs): upper 6 = collar, sleeve, hem; lower 4 = waistline, hem; full 8 = collar, sleeve, waistline, hem; left before
-right. Visibility is the reverse of COCO's: 0 visible, 1 occluded, 2 truncated (then x and y are 0). The first pixel is 1.
+There are 6, 4 or 8 landmarks. Order (READMEs): upper 6 = collar, sleeve, hem; lower 4 = waistline, hem; full 8 =
+collar, sleeve, waistline, hem; left before right. Visibility is the reverse of COCO's: 0 visible, 1 occluded, 2
+truncated (then x and y are 0). The first pixel is 1.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], 
 
 
 class LandmarkRows:
-    """Landmarks of the N rows of a list that was read with `numbers=None`; faults of rows are entered into the list.
+    """Landmarks of the N rows of a list read with `numbers=None`; faults of rows are added to the list.
 
-    `garments` (N + 1) index GARMENTS, `variations` (N + 1) VARIATIONS, -1 where the list has no such column, which most of its
-    good rows decide; `points` is
-    N + 1 x 8 x 2 in pixel centers, 0 where absent, and `visibility` N + 1 x 8. The last entry, -1, stands for no row.
+    `garments` (N + 1) index GARMENTS. `variations` (N + 1) index VARIATIONS, -1 if the list lacks this column (decided
+    by the majority of valid rows). `points` is N + 1 x 8 x 2 in pixel centers, 0 if absent, and `visibility` N + 1 x 8.
+    The last entry, index -1, is for images without a row.
     """
 
     def __init__(self, raw: RawFolder, listed: ListFile) -> None:
@@ -77,7 +78,7 @@ class LandmarkRows:
                     raw.warn(rule, listed.line(row))
 
     def columns(self, places: np.ndarray) -> dict[str, pl.Series]:
-        """The columns of the groups landmarks and variation for these rows."""
+        """Return the columns of the groups landmarks and variation for these row indices."""
         lists = {"landmark_x": self.points[places, :, 0], "landmark_y": self.points[places, :, 1]}
         columns = {name: pl.Series(name, values).arr.to_list() for name, values in lists.items()}
         columns["landmark_visibility"] = pl.Series("landmark_visibility", self.visibility[places]).arr.to_list()
@@ -88,7 +89,7 @@ class LandmarkRows:
 
 
 def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
-    """The columns of `LandmarkRows.columns` for images without a row: no point is known."""
+    """Return `LandmarkRows.columns` for images without a row: all landmarks are missing."""
     applicable = np.zeros((len(GARMENTS), _NUM_POINTS), bool)
     for garment, slots in enumerate(_SLOTS):
         applicable[garment, list(slots)] = True
@@ -101,7 +102,7 @@ def absent_landmarks(garments: np.ndarray) -> dict[str, pl.Series]:
 
 
 def _has_variation(listed: ListFile) -> bool:
-    """Whether the rows of a list have a variation type: a row that is rejected, or of another form, must not decide for the others."""
+    """Return whether the rows of a list have a variation type, by majority, so that malformed rows do not decide."""
     good = np.ones(len(listed), bool)
     good[list(listed.faults)] = False
     forms = listed.counts[good] % 3

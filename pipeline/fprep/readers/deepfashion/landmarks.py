@@ -1,8 +1,9 @@
-"""DeepFashion Fashion Landmark Detection: 123,016 images with box, 8 landmarks, variation and, since v1.1, 14 joints.
+"""Reader for DeepFashion Fashion Landmark Detection. 123,016 images with box, 8 landmarks, variation and, since v1.1,
+14 joints.
 
-Rows are those of `Eval/list_eval_partition.txt`; `Anno/list_bbox.txt`, `list_landmarks.txt` and `list_joints.txt` are joined by path.
-Boxes and points are 1-based pixels and become pixel centers (1 is 0). Visibility is 0 visible, 1 occluded, 2 cut off; a joint is
-0 visible or 1 invisible. The README names no joint, so they are called by their number.
+Rows are those of `Eval/list_eval_partition.txt`; `Anno/list_bbox.txt`, `list_landmarks.txt` and `list_joints.txt` are
+joined by path. Boxes and landmarks are 1-based pixels and become pixel centers (1 becomes 0). Visibility is 0 visible,
+1 occluded, 2 truncated; a joint is 0 visible or 1 invisible. The README does not name the joints, so they are numbered.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _CODES = np.array([Visibility.VISIBLE, Visibility.OCCLUDED, Visibility.ABSENT], 
     "author={Liu, Ziwei and Yan, Sijie and Luo, Ping and Wang, Xiaogang and Tang, Xiaoou}, booktitle={ECCV}, year={2016}}",
 )
 def deepfashion_landmarks(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of every Landmark Detection folder found, with the column groups that its lists give."""
+    """Read every Landmark Detection folder found, with the column groups of its lists."""
     benchmarks = find_benchmarks(raw, ("list_landmarks.txt",), strangers=("list_category_img.txt", "list_attr_img.txt"))
     return pl.concat([_read(raw, benchmark) for benchmark in benchmarks], how="diagonal").lazy()
 
@@ -76,13 +77,14 @@ def _read(raw: RawFolder, benchmark: Benchmark) -> pl.DataFrame:
 
 
 class _Joints:
-    """Joints of the N rows of a list; faults of rows are entered into it.
+    """Joints of the N rows of a list; faults of rows are added to it.
 
-    `points` is N + 1 x 14 x 2 in pixel centers, 0 where absent, `visibility` N + 1 x 14. The last entry, -1, stands for no row.
+    `points` is N + 1 x 14 x 2 in pixel centers, 0 if absent, `visibility` N + 1 x 14. The last entry, index -1, is for
+    images without a row.
     """
 
     def __init__(self, raw: RawFolder, listed: ListFile) -> None:
-        num_leading = listed.counts - 3 * NUM_JOINTS  # clothes type and variation type, by arithmetic
+        num_leading = listed.counts - 3 * NUM_JOINTS  # clothes type and variation type, if present
         fits = (num_leading >= 0) & (num_leading <= 2)
         counts, expected = listed.counts, f"clothes type, variation type and {3 * NUM_JOINTS} for {NUM_JOINTS} joints"
         listed.require(fits, "wrong_columns", lambda row: f"{counts[row]} numbers, expected {expected}", counts)
@@ -100,14 +102,14 @@ class _Joints:
         codes = _CODES[np.clip(states, 0, len(_CODES) - 1)]
         codes[(places == 0).all(2)] = Visibility.ABSENT
         present = codes >= Visibility.OCCLUDED
-        for row in np.flatnonzero((states == 2).any(1) & known).tolist():  # a code of landmarks
+        for row in np.flatnonzero((states == 2).any(1) & known).tolist():  # a code used for landmarks only
             raw.warn("joint_cut_off", listed.line(row))
         self.visibility = np.concatenate([codes, np.zeros((1, NUM_JOINTS), np.int8)])
         self.points = np.zeros((len(listed) + 1, NUM_JOINTS, 2), np.float32)
         self.points[:-1] = np.where(present[:, :, None], places - 1, 0)
 
     def columns(self, places: np.ndarray) -> dict[str, pl.Series]:
-        """The columns of the group joints for these rows."""
+        """Return the columns of the group joints for these row indices."""
         x, y = self.points[places, :, 0], self.points[places, :, 1]
         columns = {"joint_x": x, "joint_y": y, "joint_visibility": self.visibility[places]}
         return {name: pl.Series(values).arr.to_list() for name, values in columns.items()}

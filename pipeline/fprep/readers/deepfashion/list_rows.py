@@ -1,4 +1,4 @@
-"""Rows of a list file from blocks of bytes, by whole arrays: where the columns are, words as text, whole numbers as int32."""
+"""Array-based parsing of list file rows from blocks of bytes: column bounds, words as text, integers as int32."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 from fprep.raw.file import Block, RawFile, RawLine
 from fprep.raw.folder import MAX_LINE, RawFolder, text_fault
 
-Fault = tuple[str, str, str]  # rule, message without the place, what was found
+Fault = tuple[str, str, str]  # rule, message without location, value found
 
-PATH = re.compile(rb"[^ \t]*[/\\]")  # how the key of a row begins where it is a path; headers have no slash
+PATH = re.compile(rb"[^ \t]*[/\\]")  # start of a row whose key is a path; headers have no slash
 _NUMBER_BYTES = 7  # longest number: a sign and six digits
 
 
 @dataclass
 class Heading:
-    """What stands before the first row: the line with the count, and how many lines there are."""
+    """The lines before the first row: the line with the count, and the number of lines."""
 
     count: int | None = None
     num_lines: int = 0
 
 
 def read_heading(raw: RawFolder, file: RawFile, block: Block, key: re.Pattern[bytes] = PATH) -> Heading:
-    """Look at the lines before the first row and enter them into the books; what is missing is a warning."""
+    """Parse and account for the lines before the first row; missing ones are a warning."""
     heading, has_header = Heading(), False
     for start, end in zip(block.starts[:8].tolist(), block.ends[:8].tolist(), strict=True):
         content = block.content[start : min(end, start + MAX_LINE)].tobytes().strip(b" \t\r")
@@ -50,7 +50,7 @@ def read_heading(raw: RawFolder, file: RawFile, block: Block, key: re.Pattern[by
 
 @dataclass
 class Part:
-    """The rows of one block; the fields are those of `fprep.readers.deepfashion.lists.ListFile`."""
+    """The rows of one block, with the fields of `fprep.readers.deepfashion.lists.ListFile`."""
 
     lines: np.ndarray
     words: list[list[str]]
@@ -62,7 +62,7 @@ class Part:
 
 
 def read_part(file: RawFile, block: Block, num_heading: int, words: int, text: bool) -> Part:
-    """The rows of a block, without the `num_heading` first lines of the file: leading words, then numbers or text."""
+    """Return the rows of a block, after the `num_heading` first lines of the file: words, then numbers or text."""
     starts, ends, first = tokens(block)
     row_lines = np.arange(len(block.starts), dtype=np.int32) + block.first_line
     in_body = row_lines > num_heading
@@ -109,7 +109,7 @@ def _content(block: Block, content: bytes, line_row: int) -> bytes:
 
 
 def _suspects(block: Block, content: bytes, rows: np.ndarray, non_ascii: bool) -> Iterator[tuple[int, int]]:
-    """Rows (index in the part, index in the block) that are too long, quoted or not ASCII."""
+    """Yield rows (index in the part, index in the block) that are too long, quoted or not ASCII."""
     marks = [np.flatnonzero(block.content == ord('"'))] if b'"' in content else []
     if non_ascii:
         marks.append(np.flatnonzero(block.content >= 128))
@@ -120,19 +120,22 @@ def _suspects(block: Block, content: bytes, rows: np.ndarray, non_ascii: bool) -
 
 
 def tokens(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Starts and ends of all runs without blanks, and for each line the index of its first one (one entry more than lines)."""
+    """Return starts and ends of non-blank runs (tokens), and the first token of each line.
+
+    The last array has one entry more than there are lines.
+    """
     content = block.content
     blank = (content == 32) | (content == 9) | (content == 10)
     last = np.maximum(block.ends - 1, 0)
     blank[last[content[last] == 13]] = True
-    blank[: block.starts[0]] = True  # a byte order mark
+    blank[: block.starts[0]] = True  # byte order mark
     edges = np.flatnonzero(np.diff(blank, prepend=True, append=True))
     starts, ends = edges[0::2], edges[1::2]
     return starts, ends, np.append(np.searchsorted(starts, block.starts), len(starts))
 
 
 def parse_integers(content: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens `content[start:end]` as int32, and which of them are whole numbers: `-?[0-9]{1,6}`, nothing else."""
+    """Parse the tokens `content[start:end]` to int32, and return which are integers: `-?[0-9]{1,6}`, nothing else."""
     negative = content[starts] == ord("-") if len(starts) else np.zeros(0, bool)
     place, size = starts + negative, ends - starts - negative
     valid = (size > 0) & (size < _NUMBER_BYTES)

@@ -1,12 +1,12 @@
 """List files of the DeepFashion benchmarks: a count line, a header line, then rows of padded columns.
 
-    boxes = read_list(raw, folder / "list_bbox.txt", numbers=4)      # names, lines, numbers, and what is wrong with which row
-    kept, places = join_lists(raw, rows, {"box": boxes})             # rows are refused where a list has no good row for them
+    boxes = read_list(raw, folder / "list_bbox.txt", numbers=4)      # names, lines, numbers, and faults by row
+    kept, places = join_lists(raw, rows, {"box": boxes})             # rejects rows without a valid row in each list
     box = boxes.matrix(4)[places["box"]]
 
-A row begins with one or more words (the first is the key, usually the image's path), and goes on with whole numbers or
-with text. Columns are separated by blanks and tabs, never by their place: paths are longer than the padding. What is odd of a
-file (no count line, no header, another number of rows than announced) is a warning, what is odd of a row a fault of it.
+A row starts with one or more words (the first is the key, usually the path of the image), followed by integers or text.
+Columns are separated by spaces and tabs, not by position: paths may be longer than the padding. Irregularities of a
+file (missing count line or header, wrong row count) are warnings; those of a row are faults.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fprep.raw.image_names import clean_path, image_path_fault
 from fprep.readers.deepfashion.list_rows import PATH, Fault, Heading, Part, read_heading, read_part
 from fprep.readers.reader import safe_key
 
-# Paths that need no closer look: parts that begin with a letter, a digit or _, and hold what released files have.
+# Paths that need no further check: parts of common characters, starting with a letter, digit or _.
 _PLAIN_PATH = r"^[A-Za-z0-9_][A-Za-z0-9_&.,';()%+!-]*(/[A-Za-z0-9_][A-Za-z0-9_&.,';()%+!-]*)*$"
 
 Values = pl.Series | np.ndarray | list[Any]
@@ -35,11 +35,11 @@ Values = pl.Series | np.ndarray | list[Any]
 
 @dataclass
 class ListFile:
-    """The N rows of a list file, good or bad; `faults` says by row index what is wrong with the bad ones.
+    """The N rows of a list file, valid or not; `faults` maps the index of an invalid row to its problem.
 
-    `lines` (N) are 1-based line numbers. `words` are the leading columns, `words[0]` the keys; "" where a row is too short.
-    Row i has `counts[i]` numbers behind its words; they stand one row after the other in `numbers`. `texts` is the rest of
-    each line instead, if that was asked for.
+    `lines` (N) are 1-based line numbers. `words` are the leading columns, `words[0]` the keys; "" if a row is too
+    short. Row i has `counts[i]` numbers after its words, concatenated for all rows in `numbers`. `texts` is the rest of
+    each line instead, if requested.
     """
 
     file: RawFile
@@ -59,11 +59,11 @@ class ListFile:
         return self.words[0]
 
     def line(self, row: int) -> RawLine:
-        """The line of a row, for messages."""
+        """Return the line of a row, for messages."""
         return self.file.line(int(self.lines[row]))
 
     def matrix(self, width: int) -> np.ndarray:
-        """The numbers as N x `width` int32: longer rows are cut, shorter ones filled with 0."""
+        """Return the numbers as N x `width` int32: longer rows are truncated, shorter ones padded with 0."""
         if len(self) and (self.counts == width).all():
             return self.numbers.reshape(-1, width)
         filled = np.zeros((len(self), width), np.int32)
@@ -74,7 +74,7 @@ class ListFile:
         return filled
 
     def frame(self, kept: np.ndarray, columns: Mapping[str, pl.Series]) -> pl.DataFrame:
-        """The rows `kept` (indices, K) with their sample keys, file and line, and with `columns` (K) of the table."""
+        """Return the rows `kept` (indices, K) with sample key, file and line, and with the table's `columns` (K)."""
         return pl.DataFrame({
             "key": keys_of(self.names.gather(kept)), **columns,
             "source_file": pl.repeat(self.file.name, len(kept), eager=True), "source_line": pl.Series(self.lines[kept], dtype=pl.Int32),
@@ -83,9 +83,11 @@ class ListFile:
     def require(
         self, good: ArrayLike, rule: str, message: str | Callable[[int], str], found: Values | None = None
     ) -> None:
-        """Give rows where `good` (N, bool) is False a fault, unless they have one; `found` (N) are the values to quote.
+        """Add a fault to rows where `good` (N, bool) is False, unless they have one.
 
-        `message` is one for all rows, or made of the index of the row.
+        `found` (N) are the values to quote.
+
+        `message` is one text for all rows, or a function of the row index.
         """
         for row in np.flatnonzero(~np.asarray(good, bool)).tolist():
             if row not in self.faults:
@@ -93,13 +95,13 @@ class ListFile:
                 self.faults[row] = (rule, text, str((self.names if found is None else found)[row])[:200])
 
     def require_known(self, values: pl.Series, known: Collection[str], rule: str, what: str) -> None:
-        """Every row has one of the `known` values (N)."""
+        """Require one of the `known` values in every row (N)."""
         expected = ", ".join(known)
         good = values.is_in(list(known))
         self.require(good, rule, lambda row: f"{what} {values[row][:40]!r}, expected {expected}", values)
 
     def require_between(self, values: np.ndarray, low: int, high: int, rule: str, what: str) -> None:
-        """Every row has a number (N) from `low` to `high`."""
+        """Require a number (N) from `low` to `high` in every row."""
         good = (values >= low) & (values <= high)
         self.require(good, rule, lambda row: f"{what} {values[row]}, expected {low} to {high}", values)
 
@@ -107,11 +109,11 @@ class ListFile:
 def read_list(
     raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None = 0, text: bool = False, key: re.Pattern[bytes] = PATH
 ) -> ListFile:  # fmt: skip
-    """Read a list: `words` leading columns, then `numbers` whole numbers (None: any count), or with `text` the rest as text.
+    """Read a list: `words` leading columns, then `numbers` integers (None: any count), or the rest as text with `text`.
 
-    `key` is how the first word of a row begins, which tells rows from header lines; with `PATH` it is checked to be a path
-    that may be opened. Heading and blank lines are entered into the books; the caller enters the rows, or `join_lists`
-    does. Raises `UsageError` for a file that is not text.
+    `key` matches the start of the first word of a row, to distinguish rows from header lines; with `PATH`, the word
+    must also be a path that may be opened. Heading and blank lines are accounted for here, rows by the caller or
+    `join_lists`. Raises `UsageError` for a file that is not text.
     """
     file = raw.open_file(path)
     heading: Heading | None = None
@@ -134,7 +136,7 @@ def read_list(
 
 
 def check_count(raw: RawFolder, file: RawFile, count: int | None, num_rows: int) -> None:
-    """Warn where the count line announces another number of rows than there are."""
+    """Warn if the count line differs from the number of rows."""
     if count is not None and count != num_rows:
         raw.warn("count_differs", f"{file.name}: announces {count} rows, has {num_rows}")
 
@@ -147,11 +149,12 @@ def join_lists(
     keys: Mapping[str, pl.Series] | None = None,
     optional: Collection[str] = (),
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Find the row of each other list that belongs to each row of `rows`, and refuse those that have none or a bad one.
+    """Find the row of each other list for each row of `rows`; reject rows without one or with an invalid one.
 
-    `others` are lists by the table's column (or its beginning: "landmark") that they hold. Their keys are compared with the
-    names of `rows`, or with `keys[column]` (N). In an `optional` list rows may be missing, not bad. Returns the indices of the rows kept, ascending, and
-    for each column the row index in that list (-1: none). All lines of all lists are entered into the books.
+    `others` are lists by the table column (or its prefix, e.g. "landmark") that they contain. Their keys are matched
+    with the names of `rows`, or with `keys[column]` (N). In an `optional` list, rows may be missing, but not invalid.
+    Returns the indices of the kept rows, ascending, and for each column the row index in that list (-1: none). All
+    lines of all lists are accounted for.
     """
     good = np.ones(len(rows), bool)
     _refuse(raw, rows, good, "image", rows, np.arange(len(rows)), rows.faults)
@@ -179,7 +182,7 @@ def _refuse(
 ) -> None:  # fmt: skip
     if not faults:
         return
-    bad = np.zeros(len(other) + 1, bool)  # the last one for -1: no row
+    bad = np.zeros(len(other) + 1, bool)  # the last entry is for -1: no row
     bad[list(faults)] = True
     for row in np.flatnonzero(good & bad[found]).tolist():
         rule, message, what = faults[int(found[row])]
@@ -188,7 +191,7 @@ def _refuse(
 
 
 def _places(raw: RawFolder, wanted: pl.Series, other: ListFile, faults: dict[int, Fault]) -> np.ndarray:
-    """Index of the first row of `other` with each wanted key, -1 where there is none; enters its rows into the books."""
+    """Return the index of the first row of `other` with each wanted key, -1 if there is none; accounts for its rows."""
     if wanted.equals(other.names) and other.names.is_unique().all():
         other.file.accounts["joined"] += len(other)
         return np.arange(len(other))
@@ -207,7 +210,7 @@ def _places(raw: RawFolder, wanted: pl.Series, other: ListFile, faults: dict[int
 
 
 def _compare_twins(raw: RawFolder, other: ListFile, twins: list[int], faults: dict[int, Fault]) -> None:
-    """Equal rows of one key are a warning, different ones a fault of the first, which is the one that is joined."""
+    """Warn about identical rows with one key; different ones are a fault of the first row, which is joined."""
     contents = [other.line(row).content.split() for row in twins]
     for row, content in zip(twins[1:], contents[1:], strict=True):
         raw.warn("repeated_row", other.line(row))
@@ -232,28 +235,28 @@ def _joined_parts(file: RawFile, parts: list[Part], words: int, text: bool) -> L
 
 
 def keys_of(names: pl.Series) -> pl.Series:
-    """Sample keys of image paths: without `img/` and the extension, folders joined by `-`."""
+    """Return sample keys of image paths: without `img/` and the extension, folders joined by `-`."""
     keys = names.str.replace("^img/", "").str.replace(r"\.[^./]*$", "").str.replace_all("/", "-", literal=True)
     return pl.Series([safe_key(key) for key in keys.to_list()], dtype=pl.String)
 
 
 def clean_paths(names: pl.Series) -> pl.Series:
-    """`fprep.raw.image_names.clean_path` of all names."""
+    """Apply `fprep.raw.image_names.clean_path` to all names."""
     if not names.str.contains(r"\\|\./").any():
         return names
     return names.map_elements(clean_path, return_dtype=pl.String)
 
 
 def unusual_paths(names: pl.Series) -> list[int]:
-    """Indices of names that are not plainly paths that may be opened."""
+    """Return the indices of names that are not plainly valid paths."""
     plain = names.str.contains(_PLAIN_PATH) & (names.str.len_bytes() <= 255)
     return (~plain).arg_true().to_list()
 
 
 def check_paths(listed: ListFile, unusual: list[int] | None = None) -> None:
-    """Rows whose first word is not a path that may be opened have a fault; only the `unusual` ones are looked at if given.
+    """Add a fault to rows whose first word is not a path that may be opened; checks only the `unusual` rows if given.
 
-    `\\` and `./` of the paths are made plain.
+    `\\` and `./` in the paths are normalized.
     """
     unusual = unusual_paths(listed.names) if unusual is None else unusual
     cleaned = {row: clean_path(listed.names[row]) for row in unusual}

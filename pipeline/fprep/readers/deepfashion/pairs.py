@@ -1,4 +1,4 @@
-"""Pairs of images of one item: `Eval/list_eval_partition.txt` of Consumer-to-shop, and what it says of each image."""
+"""Image pairs of the same item, and their splits: `Eval/list_eval_partition.txt` of Consumer-to-shop."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fprep.readers.deepfashion.lists import ListFile, clean_paths
 from fprep.readers.deepfashion.retrieval_lists import read_rows
 
 PATH_PARTS = r"^img/[^/]+/[^/]+/(id_[0-9]{8})/([^/]+)$"
-_BINDING = ("test", "val", "train")  # an item that stands in several splits goes to the first of them
+_BINDING = ("test", "val", "train")  # an item in several splits goes to the first of these
 
 
 def released_names(raw: RawFolder, file: str, names: pl.Series) -> pl.Series:
-    """The paths as the release spells them: `comsumer_`. Somebody's correction is undone, with a warning."""
+    """Return the paths with the release's spelling, `comsumer_`; corrected copies are reverted, with a warning."""
     repaired = names.str.contains("/consumer_", literal=True)
     if repaired.any():
         raw.warn("repaired_spelling", f"{file}: {repaired.sum()} paths say consumer_, the release says comsumer_")
@@ -25,7 +25,7 @@ def released_names(raw: RawFolder, file: str, names: pl.Series) -> pl.Series:
 
 
 class Pairs:
-    """The good pairs of a partition file: columns a, b (paths), item, split."""
+    """The valid pairs of a partition file: columns a, b (paths), item, split."""
 
     def __init__(self, file: RawFile, frame: pl.DataFrame) -> None:
         self.file, self.frame = file, frame
@@ -37,12 +37,12 @@ class Pairs:
         return len(self.frame)
 
     def split_of(self, items: pl.Series) -> pl.Series:
-        """The split of each item (N), "" for one without a pair."""
+        """Return the split of each item (N), "" for an item without pairs."""
         joined = pl.DataFrame({"item": items}).join(self._splits, on="item", how="left", maintain_order="left")
         return joined["split"].fill_null("")
 
     def partners_of(self, names: pl.Series, images: pl.Series) -> pl.Series:
-        """For each image (N, by its path in the lists) the `images` of those that it is paired with, ascending."""
+        """Return for each image (N, by its path in the lists) the `images` that it is paired with, ascending."""
         pairs = self.frame.select("a", "b")
         both = pl.concat([pairs, pairs.select(pl.col("b").alias("a"), pl.col("a").alias("b"))])
         known = pl.DataFrame({"b": names, "partner": images}).unique("b", maintain_order=True)
@@ -52,9 +52,9 @@ class Pairs:
 
 
 def read_pairs(raw: RawFolder, path: Path, images: pl.Series) -> Pairs:
-    """Read a partition file; bad rows are rejected by themselves. `images` are the paths that have a row in the table.
+    """Read a partition file; bad rows are rejected. `images` are the paths that have a row in the table.
 
-    All lines are entered into the books: pairs of which no image is listed are left out, with a warning.
+    All lines are accounted for; pairs without a listed image are left out, with a warning.
     """
     listed = read_rows(raw, path, words=4)
     first, second = (released_names(raw, listed.file.name, clean_paths(column)) for column in listed.words[:2])

@@ -1,4 +1,4 @@
-"""What the two retrieval benchmarks of DeepFashion share: where their lists stand, and how boxes and landmarks become columns."""
+"""Shared code of DeepFashion's two retrieval benchmarks: list locations, columns of boxes and landmarks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOLDERS = ("Anno", "anno", "Anno/attributes", "anno/attributes", ".", "attribut
 
 
 def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
-    """Partition files with the folder of their benchmark; raises `UsageError` where there is none."""
+    """Return the partition files with the folder of their benchmark. Raises `UsageError` if there are none."""
     found: set[Path] = set()
     for place in raw.given:
         if place.is_file():
@@ -38,13 +38,13 @@ def partition_files(raw: RawFolder) -> list[tuple[Path, Path]]:
 
 
 def annotation_file(home: Path, *names: str) -> Path | None:
-    """The first of these files in the usual places of a benchmark."""
+    """Return the first of these files in the usual folders of a benchmark."""
     places = [home / folder / name for name in names for folder in _FOLDERS]
     return next((path for path in places if is_file(path)), None)
 
 
 def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None = 0, text: bool = False) -> ListFile:
-    """`read_list`, but raises `UsageError` for a file without a single row, such as one that was emptied by a tool."""
+    """Read a list with `read_list`; raises `UsageError` for a file without rows, e.g. one emptied by a tool."""
     listed = read_list(raw, path, words=words, numbers=numbers, text=text)
     if not len(listed):
         name = listed.file.name
@@ -53,7 +53,7 @@ def read_rows(raw: RawFolder, path: Path, *, words: int = 1, numbers: int | None
 
 
 def read_boxes(raw: RawFolder, path: Path) -> ListFile:
-    """A box list: image, clothes type, another type, x_1, y_1, x_2, y_2."""
+    """Read a box list: image, clothes type, another type, x_1, y_1, x_2, y_2."""
     listed = read_rows(raw, path, numbers=6)
     listed.require_between(listed.matrix(6)[:, 0], 1, len(GARMENTS), "bad_clothes_type", "clothes type")
     return listed
@@ -62,7 +62,7 @@ def read_boxes(raw: RawFolder, path: Path) -> ListFile:
 def join_labels(
     raw: RawFolder, rows: ListFile, lists: Mapping[str, ListFile]
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """`join_lists` with rows that may be missing: without box and landmarks nobody knows the garment, and a row is refused.
+    """Join lists in which rows may be missing; a row without box and landmarks is rejected: its garment is unknown.
 
     One of `lists` may be `rows` itself.
     """
@@ -82,7 +82,7 @@ def join_labels(
 
 
 def do_not_fit(raw: RawFolder, images: pl.Series, image_folder: str, is_highres: bool, side: int) -> bool:
-    """Whether the images are larger than those of `side` pixels that boxes and landmarks belong to, which is told."""
+    """Return whether the images are larger than the `side` pixels that the coordinates belong to; adds a note if so."""
     if not is_highres and not are_larger(raw, images, side):
         return False
     raw.warn("high_resolution", image_folder)
@@ -96,7 +96,10 @@ def do_not_fit(raw: RawFolder, images: pl.Series, image_folder: str, is_highres:
 def label_columns(
     places: Mapping[str, np.ndarray], boxes: ListFile | None, landmarks: LandmarkRows | None
 ) -> list[pl.Series]:
-    """Columns of the groups box, landmarks and variation, as far as there are lists. `places` are rows of them, -1 for none."""
+    """Return columns of the groups box, landmarks and variation for the given lists.
+
+    `places` are their rows, -1 if missing.
+    """
     columns: list[pl.Series] = []
     numbers = boxes.matrix(6) if boxes is not None else np.zeros((0, 6), np.int32)
     if boxes is not None:
@@ -129,7 +132,7 @@ def compare_types(raw: RawFolder, rows: ListFile, kept: np.ndarray, places: Mapp
 
 
 def refuse_leaks(rows: ListFile, items: pl.Series, splits: pl.Series, held_out: Sequence[str]) -> None:
-    """Training rows of an item that is also held out get a fault."""
+    """Add a fault to training rows of an item that is also held out."""
     good = np.ones(len(rows), bool)
     good[list(rows.faults)] = False
     is_held_out = splits.is_in(list(held_out)).to_numpy() & good
@@ -139,5 +142,5 @@ def refuse_leaks(rows: ListFile, items: pl.Series, splits: pl.Series, held_out: 
 
 
 def _padded(values: np.ndarray) -> np.ndarray:
-    """One row more, for place -1."""
+    """Append a row for index -1."""
     return np.concatenate([values, np.zeros((1, values.shape[1]), values.dtype)])

@@ -1,4 +1,4 @@
-"""Where the lists and images of DeepFashion's Category and Attribute and Landmark benchmarks stand, and their word lists."""
+"""Lists and images of DeepFashion's Category and Attribute and Landmark benchmarks on disk, and their word lists."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ CITATION = (
 PARTITION = "list_eval_partition.txt"
 SPLITS = ("train", "val", "test")
 _ANNOTATION = ("Anno_coarse", "Anno", "anno", "Anno/Anno_coarse", ".")
-# What stands for `img/` of the lists: unpacked as meant, inside the folder of the archive, twice, or as a download names it.
+# Folders for `img/` of the lists: as intended, inside the archive's folder, nested twice, or named by the download.
 _IMAGES = ("img", "Img/img", "img/img", "Img/img/img", "img-001/img", "img-001", "Img")
 _NUM_PROBES = 16
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A folder with lists, the partition that belongs to it, and the folder that paths of images begin in."""
+    """A folder with lists, the partition that belongs to it, and the folder that image paths are relative to."""
 
     lists: Path
     partition: Path
     home: Path
 
     def file(self, name: str) -> Path | None:
-        """A list by name, None where it is not there."""
+        """Return the path of a list, None if it does not exist."""
         return path if is_file(path := self.lists / name) else None
 
 
 def find_benchmarks(raw: RawFolder, needed: Collection[str], strangers: Collection[str] = ()) -> list[Benchmark]:
-    """Folders that hold one of the `needed` lists and none of the `strangers`, which belong to another benchmark.
+    """Find folders with one of the `needed` lists and none of the `strangers`, which belong to another benchmark.
 
-    Looks into the given folders and one level below. Raises `UsageError` where there is none, or no partition for one.
+    Searches the given folders and one level below. Raises `UsageError` if there are none, or one lacks a partition.
     """
     folders: dict[Path, None] = {}
     for place in [place for place in raw.given if place.is_dir()]:
@@ -86,7 +86,7 @@ def _is_given(raw: RawFolder, path: Path) -> bool:
 
 
 def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
-    """The rows of a benchmark: image and split. Raises `UsageError` for a list without rows."""
+    """Read the rows of a benchmark: image and split. Raises `UsageError` for a list without rows."""
     rows = read_list(raw, benchmark.partition, words=2)
     if not len(rows):
         raise UsageError(f"{rows.file.name}: no row that begins with the path of an image; restore it from the archive")
@@ -99,7 +99,7 @@ def read_partition(raw: RawFolder, benchmark: Benchmark) -> ListFile:
 
 
 def image_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
-    """Paths relative to the root for names as the lists have them, after a look at where the images were unpacked."""
+    """Return paths relative to the root for names in the lists, by probing where the images were unpacked."""
     base = raw.prefix_of(home)
     inside = names.str.starts_with("img/")
     if not inside.any():
@@ -114,7 +114,7 @@ def image_paths(raw: RawFolder, home: Path, names: pl.Series) -> pl.Series:
 
 
 def warn_of_case(raw: RawFolder, names: pl.Series) -> None:
-    """Folders that differ in letter case alone overwrite each other on file systems that do not tell it apart."""
+    """Warn about folders that differ only in case, which overwrite each other on case-insensitive file systems."""
     folders = names.str.replace(r"/[^/]*$", "").unique().sort()
     alike = folders.to_frame("folder").with_columns(pl.col("folder").str.to_lowercase().alias("lower"))
     by_lower = alike.group_by("lower", maintain_order=True).agg("folder")
@@ -123,12 +123,10 @@ def warn_of_case(raw: RawFolder, names: pl.Series) -> None:
 
 
 def check_words(raw: RawFolder, path: Path | None, words: Vocabulary, what: str, kinds: Sequence[str]) -> None:
-    """Compare a list of names and types with the released one, which `words` holds; ids in other lists count its rows.
+    """Compare a list of names and types with the released one in `words`; ids in other lists are its row numbers.
 
-    `kinds` are the groups of `words` in the order of the type numbers, 1 first.
-
-    A copy with the same names in the same order is accepted with a warning, whatever its form; raises `UsageError` for
-    another list.
+    `kinds` are the groups of `words` in the order of the type numbers, 1 first. A copy with the same names in the same
+    order is accepted with a warning, whatever its form. Raises `UsageError` for another list.
     """
     if path is None:
         raw.notes.append(f"list_{what}_cloth.txt is not here; ids are taken as those of the released list")
