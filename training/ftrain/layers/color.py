@@ -63,7 +63,7 @@ _AXES = (np.array(LIGHTNESS_CENTERS), np.array(CHROMA_CENTERS), np.array(CHROMA_
 
 
 def _neighbors(values: np.ndarray, centers: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the two nearest centers of each value with their shares, which sum to 1. Values out of range are clamped."""
+    """Return the two nearest centers of each value with their shares (sum 1). Values out of range are clamped."""
     inside = np.clip(values, centers[0], centers[-1])
     lower = np.clip(np.searchsorted(centers, inside, side="right") - 1, 0, len(centers) - 2)
     upper_share = (inside - centers[lower]) / (centers[lower + 1] - centers[lower])

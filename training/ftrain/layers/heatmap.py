@@ -35,7 +35,7 @@ def to_cells(pixels: Tensor, stride: int) -> Tensor:
 
 
 def to_pixels(cells: Tensor, stride: int) -> Tensor:
-    """Convert cell coordinates (any shape) to pixel coordinates: the center of cell i is i * stride + (stride - 1) / 2."""
+    """Convert cell coordinates to pixel coordinates (any shape): cell i has center i * stride + (stride - 1) / 2."""
     return cells * stride + (stride - 1) / 2
 
 
@@ -141,7 +141,7 @@ def _smoothed(maps: Tensor, sigma: float) -> Tensor:
 
 
 def _blur_matrix(num_cells: int, sigma: float, device: torch.device) -> Tensor:
-    """Gaussian blur along one axis as a matrix; rows sum to 1, so the kernel is truncated, not padded, at the border."""
+    """Gaussian blur along one axis as a matrix; rows sum to 1: the kernel is truncated, not padded, at the border."""
     cells = torch.arange(num_cells, device=device, dtype=torch.float32)
     distance = (cells[:, None] - cells[None, :]).abs()
     kernel = torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= math.ceil(3 * sigma))

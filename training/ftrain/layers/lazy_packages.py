@@ -63,7 +63,7 @@ def _defer(name: str) -> None:
 
 
 def _start() -> None:
-    """Defer the packages, and give timm the functions that load no network."""
+    """Defer the packages, and set the timm functions that do not import all networks."""
     for name in _DEFERRED:
         _defer(name)
     timm = sys.modules["timm"]

@@ -41,7 +41,7 @@ def weights_to_come() -> Generator[None]:
 
 
 def pixel_statistics(backbone: str) -> tuple[Tensor, Tensor]:
-    """Return the mean and standard deviation (3 each, pixels in 0 … 255) of timm's training, or ImageNet's if unknown."""
+    """Return mean and standard deviation (3 each, pixels in 0 … 255) of timm's training, or ImageNet's if unknown."""
     settings = timm_with(backbone).get_pretrained_cfg(backbone, allow_unregistered=True)
     mean, deviation = _IMAGENET if settings is None else (settings.mean, settings.std)
     return torch.tensor(mean) * 255, torch.tensor(deviation) * 255

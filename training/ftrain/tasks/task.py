@@ -88,7 +88,7 @@ class Task(nn.Module):
 
     @classmethod
     def sampling_labels(cls, config: TaskConfig, columns: dict[str, np.ndarray]) -> np.ndarray | None:
-        """Return labels for the samplers `balanced` and `identities`: one string per row of the index, "" if unknown."""
+        """Return labels for the samplers `balanced` and `identities`: one string per index row, "" if unknown."""
         del config, columns
         return None
 
@@ -113,7 +113,7 @@ class Task(nn.Module):
         raise UsageError(f"the task {cls.name} has no published data set; give --shards SHARDS")
 
     def check_training(self, rows: Rows) -> list[str]:
-        """Return a warning for each label that these rows cannot train. Raises `UsageError` if no label can be trained."""
+        """Return a warning per label that these rows cannot train. Raises `UsageError` if no label can be trained."""
         del rows
         return []
 

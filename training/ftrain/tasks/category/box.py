@@ -98,7 +98,7 @@ def pool_box(features: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 
 def _weights(start: Tensor, end: Tensor, cells: int, size: int) -> Tensor:
-    """Return the weight of each cell of one axis in each of `size` bins between two positions (shares): B, size, cells."""
+    """Return the weights of cells of an axis in `size` bins between two positions B (shares): B, size, cells."""
     number = size * _SAMPLES
     steps = (torch.arange(number, device=start.device, dtype=torch.float32) + 0.5) / number
     places = (start[:, None] + (end - start)[:, None] * steps) * cells - 0.5

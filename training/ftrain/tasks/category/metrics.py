@@ -23,7 +23,7 @@ def measure(task: Category, results: Results) -> dict[str, Any]:
 
 
 def label_metrics(learned: CategoryLabels, results: Results) -> dict[str, Any]:
-    """Compute metrics of all labels, flat, and `score`: the mean of the category's top-1 and the main attribute metric."""
+    """Compute flat metrics of all labels, and `score`: the mean of category top-1 and the main attribute metric."""
     found: dict[str, Any] = {}
     for kind, part in metrics_by_target(learned, results).items():
         found |= {

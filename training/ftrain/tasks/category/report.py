@@ -155,7 +155,7 @@ def _baseline_metrics(
 
 
 def _ranked_by_frequency(counts: np.ndarray, num_rows: int) -> np.ndarray:
-    """Return scores N, C. Positive, so that sums over a type are in proportion too, and distinct even for equal counts."""
+    """Return scores N, C: positive, so that sums over a type are proportional, and distinct even for equal counts."""
     shares = (counts + np.linspace(1e-6, 0, len(counts))) / max(1, counts.sum())
     return np.broadcast_to(shares, (num_rows, len(counts)))
 

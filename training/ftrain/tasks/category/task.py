@@ -39,7 +39,7 @@ class CategoryEncoder:
     """Turn a sample into network input; one matrix transforms the image and its box."""
 
     config: CategoryConfig
-    categories: dict[str, int]  # name to number; empty where no category is learnt
+    categories: dict[str, int]  # name to id; empty if categories are not learned
     num_attributes: int
     has_boxes: bool
 
@@ -243,7 +243,7 @@ def _learnt(config: CategoryConfig, dataset: dict[str, Any]) -> dict[str, dict[s
 
 
 def _box_of_source(edges: Tensor, matrices: Tensor, size: Tensor) -> Tensor:
-    """Convert edges B, 4 in pixels of an unrotated input to centers of the corner pixels in the source, clamped to it."""
+    """Convert edges B, 4 in pixels of an unrotated input to corner pixel centers in the source, clamped to it."""
     back = invert_matrices(matrices).to(edges.dtype)
     corners = torch.einsum("bij,bkj->bki", back[:, :, :2], edges.unflatten(1, (2, 2)) - 0.5) + back[:, None, :, 2]
     first, last = corners[:, 0] + 0.5, corners[:, 1] - 0.5  # half a pixel inward

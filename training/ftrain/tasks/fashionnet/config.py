@@ -63,7 +63,7 @@ class FashionNetConfig(NetworkConfig):
     distance: Literal["absolute", "squared"] = "absolute"
     """Landmark loss: absolute distance, or squared as published."""
     heatmap_loss_weight: float = Field(0.2, ge=0)
-    """Weight of the heat map loss beside the coordinate loss."""
+    """Weight of the heat map loss relative to the coordinate loss."""
     triplet_margin: float = Field(0.2, gt=0)
     """Margin of the triplet loss, in cosine distance."""
     mining: Mining = "batch_hard"

@@ -56,7 +56,7 @@ def pool_landmarks(features: Tensor, points: Tensor, gate: Tensor, *, stride: in
 
 
 def _weights(centers: Tensor, window: float, num_cells: int, size: int) -> Tensor:
-    """Return the weight of each cell of one axis in each bin of windows around `centers` B, K: B, K, size, num_cells."""
+    """Return the weight of each cell of an axis in each bin of windows around `centers` B, K: B, K, size, num_cells."""
     steps = (torch.arange(size * _SAMPLES, device=centers.device, dtype=torch.float32) + 0.5) / (size * _SAMPLES) - 0.5
     places = centers[..., None] + window * steps
     inside = (places >= -1) & (places <= num_cells)

@@ -42,7 +42,7 @@ class Heads:
 
 @dataclass(frozen=True)
 class Pose:
-    """`points` B, K, 2 in input pixels; logits `visibility` B, K, 3 and `auxiliary` B, C; logit maps `maps` B, K, h, w."""
+    """`points` B, K, 2 in input pixels; logits `visibility` B, K, 3, `auxiliary` B, C and `maps` B, K, h, w."""
 
     points: Tensor
     visibility: Tensor

@@ -1,4 +1,4 @@
-"""Report of the fashionnet task: metrics with baselines that ignore the image, slices, tables, plots, a contact sheet."""
+"""Report of the fashionnet task: metrics with image-blind baselines, slices, tables, plots, a contact sheet."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _LACKS = {
 
 
 class FashionNet(Task):
-    """Predicts landmarks and visibility, and from features around them category, attributes and a retrieval embedding."""
+    """Landmarks and visibility, and from the features around them category, attributes and an embedding."""
 
     name = "fashionnet"
     needs = ("landmarks",)
@@ -209,7 +209,7 @@ class FashionNet(Task):
         return {**flipped, "points": points, "visibility_scores": flipped["visibility_scores"][:, partners]}
 
     def untrained(self) -> FashionNet | None:
-        """Return the task with new heads on the initial backbone, as a retrieval baseline; None without an embedding."""
+        """Return the task with new heads on the initial backbone, as retrieval baseline; None without an embedding."""
         return None if self.network.fusion.embedding is None else self.fresh()
 
 

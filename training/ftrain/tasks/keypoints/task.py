@@ -176,7 +176,7 @@ class Keypoints(Task):
         return total / weight, garment_scores
 
     def _view(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return refined maps of one view, averaged with its flip if enabled, and garment logits of the unflipped view."""
+        """Return refined maps of a view, averaged with its flip if enabled, and garment logits without flip."""
         maps, garment_scores = self._maps(image)
         refined = maps.refined.float()
         if self.views.flip:

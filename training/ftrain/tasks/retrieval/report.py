@@ -264,7 +264,7 @@ def _worst_first(metrics: RetrievalMetrics) -> Rows:
 
 
 def _image_row(study: _Study, ranked: Rows, place: int) -> tuple[object, ...]:
-    """Return key and label of a query, rank of the first hit, average precision, and key and label of the top result."""
+    """Return key and label of a query, rank of the first hit, average precision, key and label of the top result."""
     keys, metrics = study.evaluated.shards.columns["key"], study.model
     row, found = int(study.queries[place]), int(ranked[place, 0])
     known = bool(metrics.evaluated[place])

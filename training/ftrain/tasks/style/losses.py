@@ -31,7 +31,7 @@ def value_loss(
 
 
 def value_triplets(embedding: Tensor, values: Tensor, *, margin: float, mining: Mining) -> Tensor:
-    """Triplet loss within each attribute of embeddings B, A, E, mined in the batch, weighted by the known values B, A."""
+    """Triplet loss per attribute of embeddings B, A, E, mined in the batch, weighted by the known values B, A."""
     known = (values >= 0).sum(dim=0)
     losses = [
         triplet_loss(embedding[:, number], values[:, number], margin=margin, mining=mining)

@@ -148,7 +148,7 @@ class Style(Task):
 
     @classmethod
     def published_dataset(cls, config: TaskConfig) -> dict[str, Any]:
-        """K-Fashion: 24 styles, with the DeepFashion categories; for attributes FashionAI: 54 values of 8 attributes."""
+        """K-Fashion: 24 styles, with DeepFashion categories; for attributes FashionAI: 54 values of 8 attributes."""
         assert isinstance(config, StyleConfig)
         if config.target == "attributes":
             return published_dataset(("attributes",), attributes="fashionai-attribute-54")
@@ -252,7 +252,7 @@ class Style(Task):
         return {**answers, "embedding": torch.cat([(1 - share).sqrt() * embedding, share.sqrt() * local], dim=2)}
 
     def _evaluated(self, embedding: Tensor, deep: Tensor | None) -> list[Tensor]:
-        """Return the input of each head: B, E / 2 from the neck for styles, else the embedding B, E of each attribute."""
+        """Return the input of each head: B, E / 2 of the neck for styles, else the embedding B, E per attribute."""
         if self.neck is None:
             return list(embedding.unbind(dim=1))
         assert deep is not None
