@@ -1,1 +1,1 @@
-"""Synthetic data: garments that are rendered, and trees of files in the layout of every raw format."""
+"""Synthetic data: rendered garments, written in the raw layout of every supported data set."""

@@ -1,4 +1,4 @@
-"""Finding the writer of sample data: every module of `fprep.synthetic.layouts` with a `LAYOUT` is named after a data set."""
+"""Discovery of sample writers: a module of `fprep.synthetic.layouts` with a `LAYOUT` is named after its data set."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from fschemas.failures import UsageError, did_you_mean
 
 
 def find_sample(dataset: str) -> Callable[..., dict[str, int]]:
-    """The writer for a data set: takes a folder and, by keyword, the fields of `Request`, and returns what it wrote, counted by kind.
+    """Return the writer of a data set.
 
-    The same seed gives the same bytes, whatever the number of workers. Raises `UsageError` with the known names.
+    It takes a folder and, as keyword arguments, the fields of `Request`; it returns the number of files or rows written
+    by kind. The same seed gives the same bytes for any number of workers. Raises `UsageError` with the known names.
     """
     layout = find_layout(dataset)
     return lambda out, **options: layout.write_sample(dataset, Path(out), Request(**options))
 
 
 def find_layout(dataset: str) -> Layout:
-    """The raw format of a data set; raises `UsageError` with the known names."""
+    """Return the raw format of a data set. Raises `UsageError` with the known names."""
     known = _layouts()
     if dataset not in known:
         guess = did_you_mean(dataset, known)
@@ -31,12 +32,12 @@ def find_layout(dataset: str) -> Layout:
 
 
 def published_images(dataset: str) -> int:
-    """How many images the real data set has; raises `UsageError` for an unknown name."""
+    """Return the number of images of the real data set. Raises `UsageError` for an unknown name."""
     return find_layout(dataset).published
 
 
 def sample_names() -> list[str]:
-    """The data sets that there is sample data for."""
+    """Return the data sets that have sample data."""
     return list(_layouts())
 
 

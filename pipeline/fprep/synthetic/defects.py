@@ -1,4 +1,4 @@
-"""Defects of real archives that are planted into synthetic ones: damaged images, and the account of what was done to which row."""
+"""Defects of real archives that are inserted into synthetic ones: damaged images, and a record of each change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _in_mode(mode: str) -> Change:
 
 
 def _with_orientation(content: bytes) -> bytes:
-    """The same JPEG with an EXIF segment (big-endian TIFF, one entry: tag 0x0112, orientation 6) after its start marker."""
+    """Insert an EXIF segment after the start marker (big-endian TIFF, one entry: tag 0x0112, orientation 6)."""
     tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
     body = b"Exif\x00\x00" + tiff
     return content[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + content[2:]
@@ -50,26 +50,26 @@ IMAGE_DEFECTS: dict[str, tuple[str, Change | None, str]] = {
     "cmyk_image": ("a JPEG with four channels, CMYK", _in_mode("CMYK"), "kept"),
     "missing_image": ("the file was deleted", None, "rejected"),
 }
-"""Rule, then what was done, how (None: the file is deleted), and the verdict of a row with such an image."""
+"""By rule: description, change (None: delete the file), and the verdict on a row with such an image."""
 
 
 class Spoiler(Generic[T]):
-    """Takes one untouched row after the other, so that none gets two defects, and keeps account in `planted`."""
+    """Selects unmodified rows one by one, so that none gets two defects, and records defects in `planted`."""
 
     def __init__(self, folder: Path, untouched: Sequence[T]) -> None:
-        """`untouched` are the rows (or images, or documents) in the order in which they are taken."""
+        """`untouched` are the rows (or images, or documents) in the order of use."""
         self.folder = folder
         self.untouched = list(untouched)
         self.planted: list[Defect] = []
 
     def take(self, suits: Callable[[T], bool] = lambda _: True) -> T:
-        """The next untouched row that suits."""
+        """Return the next unmodified row that suits."""
         return self.untouched.pop(next(index for index, row in enumerate(self.untouched) if suits(row)))
 
     def note(
         self, file: str, line: int | None, image: str | None, rule: str, what: str, verdict: str = "rejected"
     ) -> None:
-        """Enter a defect."""
+        """Record a defect."""
         self.planted.append(Defect(file, line, image, rule, what, verdict))
 
     def change_file(self, file: str, change: Change) -> None:
@@ -78,7 +78,7 @@ class Spoiler(Generic[T]):
         path.write_bytes(change(path.read_bytes()))
 
     def damage(self, image: str, rule: str) -> tuple[str, str, str]:
-        """Spoil the file of an image as `IMAGE_DEFECTS` says; returns the rule, what was done and the verdict."""
+        """Damage an image file as defined by `IMAGE_DEFECTS`; return rule, description and verdict."""
         what, change, verdict = IMAGE_DEFECTS[rule]
         if change is None:
             (self.folder / image).unlink()

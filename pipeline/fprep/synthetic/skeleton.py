@@ -1,7 +1,7 @@
-"""What every writer of a synthetic raw tree shares. A module of `fprep.synthetic.layouts` declares only what its raw format needs.
+"""Shared code of the writers of synthetic raw trees; modules of `layouts` add only what is specific to a format.
 
-The skeleton checks the request, starts the processes, reports progress, writes the marker file and the list of planted defects,
-and publishes the folder under its name when it is complete.
+It validates the request, starts the processes, reports progress, writes the marker file and the list of inserted
+defects, and publishes the folder when it is complete.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from fschemas.wording import are, count
 
 T = TypeVar("T")
 JPEG_QUALITY = 88
-_IMAGES_PER_WORKER = 8  # a process that starts for fewer costs more than it renders
+_IMAGES_PER_WORKER = 8  # below this, starting a process costs more than rendering
 _DOCUMENTS_PER_WORKER = 2000
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `fprep sample` was asked for. Without `with_images` only annotations are written, with invented coordinates."""
+    """Request of `fprep sample`. Without `with_images`, only annotations are written, with made-up coordinates."""
 
     images: int
     seed: int
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Defect:
-    """One planted quirk. `line` is 1-based, None for a whole file; `verdict` is `rejected`, `kept` or `blank`."""
+    """One inserted defect. `line` is 1-based, None for a whole file; `verdict` is `rejected`, `kept` or `blank`."""
 
     file: str
     line: int | None
@@ -58,10 +58,10 @@ class Defect:
 
 @dataclass(frozen=True)
 class Layout:
-    """A raw format. `write` fills a folder and returns how many rows each part has; `plant` spoils some of what was written.
+    """A raw format. `write` fills a folder and returns the number of rows per part; `plant` then inserts defects.
 
-    `published` is the number of images of the real data set. `plant` may change the counts. A format without it refuses `--defects`
-    and refers to `defects_elsewhere`. Unless there are `annotations_alone`, `--no-images` is refused.
+    `published` is the number of images of the real data set. `plant` may change the counts. A format without it rejects
+    `--defects` and refers to `defects_elsewhere`. `--no-images` is rejected unless `annotations_alone` is set.
     """
 
     published: int
@@ -71,12 +71,13 @@ class Layout:
     least_for_defects: int = 1
     annotations_alone: bool = True
     defects_elsewhere: str = ""
-    wrap_defects: bool = False  # into an object, which no reader of JSON records takes for one of its own
+    wrap_defects: bool = False  # in an object, so that readers of JSON records ignore the file
 
     def write_sample(self, name: str, out: Path, request: Request) -> dict[str, int]:
-        """Write a sample of the data set `name` into `out` and return what it contains, counted by kind.
+        """Write a sample of the data set `name` to `out` and return counts by kind.
 
-        Raises `UsageError` for an occupied folder, too few images, no workers, and for what this format does not have.
+        Raises `UsageError` for a non-empty folder, too few images, no workers, and options that this format does not
+        support.
         """
         least = self.least_for_defects if request.defects else self.least
         if request.defects and self.plant is None:
@@ -110,9 +111,9 @@ class Layout:
 def map_groups(
     request: Request, render: Callable[[Any], Any], groups: Sequence[Any], sizes: Iterable[int], *, spread: bool = False
 ) -> Iterator[Any]:
-    """The results of `render` for each group of images, in order; reports the images of each when it is done.
+    """Yield `render(group)` for each group of images, in order; reports progress by images.
 
-    Without images one process does it all, unless the work is to be `spread` all the same.
+    Without images, one process does all the work, unless `spread` is set.
     """
     busy = request.images // (_IMAGES_PER_WORKER if request.with_images else _DOCUMENTS_PER_WORKER)
     workers = min(request.workers, busy) if request.with_images or spread else 1
@@ -126,32 +127,32 @@ def map_groups(
 
 @cache
 def read_words(module_file: str) -> dict[str, dict[str, Any]]:
-    """The tables of the TOML file beside a layout: what its data set calls the kinds, prints, colors and parts of garments."""
+    """Read the TOML file next to a layout: the data set's names of kinds, prints, colors and parts of garments."""
     return tomllib.loads(Path(module_file).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 def chance(*numbers: int) -> np.random.Generator:
-    """A source of chance that depends on these numbers only."""
+    """Return a random generator seeded by these numbers."""
     return np.random.default_rng(np.random.SeedSequence(numbers))
 
 
 def shuffled(items: Sequence[T], generator: np.random.Generator) -> list[T]:
-    """The items in random order."""
+    """Return the items in random order."""
     return [items[index] for index in generator.permutation(len(items)).tolist()]
 
 
 def draw_splits(generator: np.random.Generator, shares: Mapping[str, float], num_images: int) -> list[str]:
-    """A split for each image, as often as its share says."""
+    """Sample a split for each image, with the given shares."""
     bounds = np.cumsum(list(shares.values())) / sum(shares.values())
     names = list(shares)
     return [names[index] for index in np.searchsorted(bounds, generator.random(num_images))]
 
 
 def group_sizes(request: Request, low: int, high: int, mean_at_full_size: int = 0, least: int = 1) -> Iterator[int]:
-    """How many images each item has, from `low` to `high`, until all images are given away; large samples go on with small.
+    """Yield the number of images per item, from `low` to `high`, until all images are assigned.
 
-    `mean_at_full_size` replaces the range in samples of more than 20,000 images. The last item takes up to `least` - 1 more, so
-    that none has fewer than `least`.
+    In samples of more than 20,000 images, `mean_at_full_size` replaces the range. The last item takes up to `least` - 1
+    more images, so that none has fewer than `least`.
     """
     if request.images > 20_000 and mean_at_full_size:
         low, high = mean_at_full_size // 2, mean_at_full_size + mean_at_full_size // 2
@@ -164,20 +165,20 @@ def group_sizes(request: Request, low: int, high: int, mean_at_full_size: int = 
 
 
 def write_image(path: Path, image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> None:
-    """Write (H, W, 3) RGB as JPEG, with its folders."""
+    """Write an RGB image, uint8 (H, W, 3), as JPEG. Creates parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(jpeg_bytes(image, quality))
 
 
 def jpeg_bytes(image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
-    """The JPEG file of an image (H, W, 3) RGB."""
+    """Encode an RGB image, uint8 (H, W, 3), as JPEG."""
     done, buffer = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "a rendered image can be encoded"
     return buffer.tobytes()
 
 
 def write_text(path: Path, lines: Iterable[str], *, newline: str = "\n", encoding: str = "utf-8") -> None:
-    """Write lines as they come, every one ended, with the folders above; without a line there is no file, which readers refuse."""
+    """Write lines to a file, creating parent folders. No lines means no file, because readers reject empty ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = iter(lines)
     first = next(lines, None)

@@ -1,15 +1,15 @@
-"""What DeepFashion's benchmarks share: boxes and landmarks measured on rendered images, the text of their rows, and defects of lists.
+"""Shared code of the DeepFashion benchmarks: coordinates in rendered images, text of rows, and defects of lists.
 
-Crosswalk from the 24 FashionAI points to DeepFashion's eight (viewer's left and right, as on frontal photographs; they change
-places in back views, as in the released files):
+Crosswalk from the 24 FashionAI landmarks to DeepFashion's eight (left and right as seen in frontal views; swapped in
+back views, as in the released files):
 
 - collar: `neckline_left/right`.
 - sleeve: `cuff_left/right_out`, the outer end of the cuff; without sleeves the shoulder, without shoulders the armpit.
-- waistline: `waistband` of skirts and trousers; of dresses and coats `waistline`, or, where no seam or belt marks it, the
-  point of the side seam (armpit to hem) at the height of the natural waist.
+- waistline: `waistband` of skirts and trousers; `waistline` of dresses and coats or, without a seam or belt, the point
+  of the side seam (armpit to hem) at the height of the natural waist.
 - hem: `hemline` of skirts and dresses, `top_hem` of tops and coats, `bottom_left/right_out` of trousers.
 
-Coordinates in the files are whole, 1-based pixels. Visibility: 0 visible, 1 occluded, 2 cut off (at 0 0).
+Coordinates in the files are integer, 1-based pixels. Visibility: 0 visible, 1 occluded, 2 cut off (at 0 0).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from fschemas.landmarks import DEEPFASHION_8, FASHIONAI_24, Visibility
 EVAL, IMAGES = "Eval/list_eval_partition.txt", "Img"
 
 WIDTH, HEIGHT, BOX, VARIATION, POINTS = 0, 1, slice(2, 6), 6, slice(7, 31)
-"""Columns of the marks of an image: 31 whole numbers; points are 8 x (visibility, x, y), visibility -1 where not applicable."""
+"""Columns of the marks of an image, int (31,). Landmarks are 8 x (visibility, x, y), visibility -1 if not applicable.
+"""
 NUM_COLUMNS = 31
 _POINT = {name: index for index, name in enumerate(FASHIONAI_24.points)}
 _ARMPIT_HEIGHT = 17.0
@@ -46,14 +47,14 @@ _CANDIDATES = {
 
 
 def clothes_type(item: Item) -> int:
-    """DeepFashion's clothes type: 1 upper-body, 2 lower-body, 3 full-body (dresses and long coats)."""
+    """Return DeepFashion's clothes type: 1 upper-body, 2 lower-body, 3 full-body (dresses and long coats)."""
     if item.category in ("skirt", "trousers"):
         return 2
     return 3 if item.category == "dress" or item.kind in _LONG else 1
 
 
 def measure(shot: Shot, piece: Piece) -> NDArray[np.int32]:
-    """Marks (31,) of a piece of a photograph."""
+    """Return the marks (31,) of a garment in an image."""
     marks = np.full(NUM_COLUMNS, -1, np.int32)
     height, width = shot.image.shape[:2]
     marks[[WIDTH, HEIGHT, VARIATION]] = width, height, shot.variation
@@ -71,7 +72,7 @@ def measure(shot: Shot, piece: Piece) -> NDArray[np.int32]:
 
 
 def valid_points(garment_type: int) -> tuple[int, ...]:
-    """Indices of the landmarks that a clothes type has."""
+    """Return the indices of the landmarks of a clothes type."""
     return DEEPFASHION_8.garments[("upper", "lower", "full")[garment_type - 1]]
 
 
@@ -83,12 +84,12 @@ def _eighth(piece: Piece, name: str) -> tuple[float, float, Visibility]:
             x, y = piece.points[index].tolist()
             return x, y, Visibility(int(piece.visibility[index]))
         if piece.visibility[index] == Visibility.ABSENT and part == "sleeve" and piece.item.design.sleeve:
-            return 0.0, 0.0, Visibility.ABSENT  # a cuff outside the image
+            return 0.0, 0.0, Visibility.ABSENT  # the cuff is outside the image
     return _side_seam(piece, side) if part == "waistline" else (0.0, 0.0, Visibility.ABSENT)
 
 
 def _side_seam(piece: Piece, side: str) -> tuple[float, float, Visibility]:
-    """The side seam at the height of the natural waist."""
+    """Return the point of the side seam at the height of the natural waist."""
     hem = "hemline" if piece.item.category == "dress" else "top_hem"
     ends = [_POINT[f"armpit_{side}"], _POINT[f"{hem}_{side}"]]
     if (piece.visibility[ends] < Visibility.OCCLUDED).any() or piece.item.design.waist is not None:
@@ -107,7 +108,7 @@ _TEMPLATE_LOWER = np.array([[0.3, 0.02], [0.7, 0.02], [0.1, 0.98], [0.9, 0.98]])
 
 
 def invent(item: Item, generator: np.random.Generator, count: int, side: int) -> NDArray[np.int32]:
-    """Marks (count, 31) of images that are not rendered: plausible coordinates in a frame whose longer side is `side`."""
+    """Return marks (count, 31) for unrendered images: plausible coordinates in a frame with the longer side `side`."""
     marks = np.full((count, NUM_COLUMNS), -1, np.int32)
     size = np.stack([np.round(side * generator.uniform(0.6, 1.0, count)), np.full(count, side)], axis=1)
     low = generator.uniform(0.01, 0.25, (count, 2)) * size
@@ -128,24 +129,24 @@ def invent(item: Item, generator: np.random.Generator, count: int, side: int) ->
 
 
 def padded(path: str) -> str:
-    """A path in its column: 70 wide, left-justified, and one space."""
+    """Return a path padded to its column: 70 wide, left-justified, and one space."""
     return f"{path:<70} "
 
 
 def box_text(marks: list[int]) -> str:
-    """Box of a row: four zero-padded numbers."""
+    """Return the box of a row: four zero-padded numbers."""
     return "{:03d} {:03d} {:03d} {:03d}".format(*marks[BOX])
 
 
 def landmark_text(marks: list[int]) -> str:
-    """Landmarks of a row, `  v xxx yyy` each and a space after the last; what the type does not have is left out."""
+    """Return the landmarks of a row as ` v xxx yyy`, without inapplicable ones and with a trailing space."""
     numbers = marks[POINTS]
     triples = [numbers[place : place + 3] for place in range(0, len(numbers), 3)]
     return "".join(f"  {v} {x:03d} {y:03d}" for v, x, y in triples if v >= 0) + " "
 
 
 def landmark_header(*, variation: bool) -> str:
-    """Header of a landmark list."""
+    """Return the header of a landmark list."""
     names = [f"landmark_visibility_{n}  landmark_location_x_{n}  landmark_location_y_{n}" for n in range(1, 9)]
     return padded("image_name") + "  ".join(["clothes_type", *(["variation_type"] if variation else []), *names])
 
@@ -154,9 +155,9 @@ def render_marks(
     folder: Path | None, item: Item, paths: Sequence[str], keys: tuple[int, ...], side: int,
     shoot: Callable[[np.random.Generator, int], Shot], qualities: Sequence[int] = (),
 ) -> NDArray[np.int32]:  # fmt: skip
-    """Marks (count, 31) of the images of an item, which are written below `folder` if there is one, else invented.
+    """Render the images of an item below `folder`, or make up coordinates if it is None; return marks (count, 31).
 
-    `shoot` photographs image `index` with the source of chance (*keys, index).
+    `shoot` photographs image `index` with a generator seeded by (*keys, index).
     """
     if folder is None:
         return invent(item, chance(*keys), len(paths), side)
@@ -169,11 +170,11 @@ def render_marks(
 
 
 def write_list(path: Path, header: str, lines: Sequence[str], num_items: int | None = None) -> None:
-    """Write a list: how many lines (or items) follow, the header, the lines."""
+    """Write a list: the number of lines (or items), the header, the lines."""
     write_text(path, [str(len(lines) if num_items is None else num_items), header, *lines])
 
 
-# Rule, what was done, pattern, replacement, and the verdict unless it is `rejected`.
+# Rule, description, pattern, replacement, and the verdict if it is not `rejected`.
 ListDefect = tuple[str, str, str, str] | tuple[str, str, str, str, str]
 
 _BOX = r"(\d{3}) (\d{3}) (\d{3}) (\d{3})$"
@@ -190,7 +191,7 @@ UNKNOWN_SPLIT: ListDefect = ("unknown_split", "the status is valid", r"\w+$", "v
 
 
 def landmark_defects(cut: int) -> tuple[ListDefect, ...]:
-    """Landmarks that cannot be read or cannot be; `cut` numbers less fit neither layout."""
+    """Return defects of unreadable or impossible landmarks. With `cut` numbers removed, a row fits neither layout."""
     return (
         ("bad_visibility", "the last visibility is 3", r"\d (\d{3} \d{3}) $", r"3 \1 "),
         ("wrong_columns", f"cut by {cut}: the last numbers are missing", rf"( \d{{3}}){{{cut}}} $", " "),
@@ -199,15 +200,15 @@ def landmark_defects(cut: int) -> tuple[ListDefect, ...]:
 
 
 class ListSpoiler(Spoiler[str]):
-    """Spoils the rows of untouched images in the lists, or the images themselves. Line numbers are those of the lists in the end."""
+    """Inserts defects into rows of unmodified images, or into the images. Line numbers refer to the final lists."""
 
     def __init__(self, folder: Path, seed: int, files: dict[str, str]) -> None:
-        """`files` gives short names to the lists (below `folder`); the first names the images, which lie below `IMAGES`."""
+        """`files` maps short names to lists below `folder`; the first one lists the images, relative to `IMAGES`."""
         self.files = files
         self.lines = {name: (folder / file).read_text(encoding="utf-8").splitlines() for name, file in files.items()}
         rows = next(iter(self.lines.values()))[2:]
         super().__init__(folder, shuffled(list(dict.fromkeys(row.split()[0] for row in rows)), chance(seed, 127)))
-        self._texts: list[tuple[str, str]] = []  # short name and text of the line of each entry
+        self._texts: list[tuple[str, str]] = []  # short name and line text of each entry
 
     def change(self, name: str, *defects: ListDefect) -> None:
         """Rewrite one row of a list for each defect."""
@@ -218,7 +219,7 @@ class ListSpoiler(Spoiler[str]):
             self.enter(name, path, rule, what, *verdict, text=text)
 
     def remove(self, name: str, verdict: str = "rejected") -> None:
-        """Delete the row of an image from one list, whose count line is then one too high."""
+        """Delete the row of an image from one list; its count line is then too high by one."""
         path = self.take()
         del self.lines[name][self._index(name, path)]
         self.enter(name, path, "missing_row", "the row was deleted", verdict)
@@ -231,7 +232,7 @@ class ListSpoiler(Spoiler[str]):
         self.enter(name, path, "repeated_row", "the row stands twice", "kept")
 
     def spoil_images(self, name: str) -> None:
-        """Files that are damaged, missing, or not what their name says."""
+        """Damaged, missing and mislabeled image files."""
         for rule in IMAGE_DEFECTS:
             path = self.take()
             self.enter(
@@ -241,12 +242,12 @@ class ListSpoiler(Spoiler[str]):
     def enter(
         self, name: str, image: str | None, rule: str, what: str, verdict: str = "rejected", text: str = ""
     ) -> None:
-        """Enter a defect of a list, of its line `text` or else of all of it."""
+        """Record a defect of the line `text` of a list, or of the whole list."""
         self._texts.append((name, text))
         self.note(self.files[name], None, image, rule, what, verdict)
 
     def finish(self, **newlines: str) -> list[Defect]:
-        """Write the lists and return what was planted; a list may have other line ends."""
+        """Write the lists, with optional line endings by list, and return the inserted defects."""
         for name, lines in self.lines.items():
             newline = newlines.get(name, "\n")
             (self.folder / self.files[name]).write_bytes("".join(line + newline for line in lines).encode())

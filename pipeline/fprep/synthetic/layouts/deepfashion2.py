@@ -1,10 +1,11 @@
-"""Sample of DeepFashion2 (Ge et al., CVPR 2019): `{train,validation}/annos/NNNNNN.json` beside `image/NNNNNN.jpg`, and `test/image`.
+"""Sample of DeepFashion2 (Ge et al., CVPR 2019): `{train,validation}/{annos,image}/NNNNNN.{json,jpg}` and `test/image`.
 
-A pair is an outfit that a shop and several users photographed; its garments carry a style above 0 where both sides have them.
-Items are numbered, not always without gaps; landmarks are those of the garment's category, 2 visible, 1 occluded, 0 not labelled.
+A pair is an outfit photographed by a shop and several users; garments on both sides have a style above 0. Image numbers
+may have gaps. Landmarks are those of the garment's category: 2 visible, 1 occluded, 0 not labeled.
 
-The points that FashionAI marks too come over by the table beside this module; those between them on the outline and on the neckline are
-interpolated, which is where they lie on the synthetic garment but for bent sleeves. The open edges of outwear stay unlabelled.
+Landmarks shared with FashionAI are mapped by the TOML file next to this module. Those between them on the outline and
+the neckline are interpolated, which is exact on the synthetic garments except for bent sleeves. Open edges of outerwear
+remain unlabeled.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _SLING_NECKS = ("straps", "sweetheart")
 
 @dataclass(frozen=True)
 class Pair:
-    """An outfit with `count` images, the first by a shop; `first` is the number of images of its split before it."""
+    """An outfit with `count` images, the first by a shop. `first` is the number of earlier images in its split."""
 
     number: int
     split: str
@@ -104,7 +105,7 @@ def _render_pair(folder: Path, with_images: bool, seed: int, pair: Pair) -> int:
 
 
 def _entry(shot: Shot, piece: Piece, style: int) -> dict[str, Any]:
-    """The entry of one garment in a document."""
+    """Return the entry of one garment in a document."""
     category = category_of(piece.item)
     landmarks = landmarks_of(piece, category)
     hidden, area = landmarks[2::3].count(1) / max(len(landmarks) / 3, 1), piece.mask.mean()
@@ -123,7 +124,7 @@ def _category_id(category: str) -> int:
 
 
 def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
-    """Outlines of the visible parts as x, y, x, y …; specks are left out unless there is nothing else."""
+    """Return outlines of the visible parts as x, y, x, y, …, without specks unless there is nothing else."""
     contours: Sequence[Any] = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     outlines = [cv2.approxPolyDP(contour, 1.0, True)[:, 0] for contour in contours if cv2.contourArea(contour) > 40]
     found = [[float(value) for value in outline.ravel()] for outline in outlines if len(outline) >= 3]
@@ -135,7 +136,7 @@ def _polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
 
 
 def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[str, Any]:
-    """An entry with plausible coordinates for an image that is not rendered."""
+    """Return an entry with plausible coordinates for an image that is not rendered."""
     category = category_of(item)
     left, top = generator.integers(10, 150, 2).tolist()
     right, bottom = left + int(generator.integers(120, 300)), top + int(generator.integers(150, 400))
@@ -151,7 +152,7 @@ def _invented(generator: np.random.Generator, item: Item, style: int) -> dict[st
 
 
 def category_of(item: Item) -> str:
-    """One of the 13 categories."""
+    """Return one of the 13 categories."""
     if item.category == "skirt":
         return "skirt"
     if item.category == "trousers":
@@ -166,7 +167,7 @@ def category_of(item: Item) -> str:
 
 
 def landmarks_of(piece: Piece, category: str) -> list[int]:
-    """x, y, v of the category's own points in pixels: 2 visible, 1 occluded, 0 not labelled (at 0 0)."""
+    """Return x, y, v of the category's landmarks in pixels: 2 visible, 1 occluded, 0 not labeled (at 0 0)."""
     known = _anchors(piece, category)
     chain = _chain(category)
     _fill(known, chain)
@@ -188,7 +189,7 @@ def landmarks_of(piece: Piece, category: str) -> list[int]:
 
 
 def _anchors(piece: Piece, category: str) -> dict[int, NDArray[np.float64]]:
-    """Places of the points that FashionAI marks, by their number in the README."""
+    """Return the positions of landmarks shared with FashionAI, by their number in DeepFashion2's README."""
     numbers = crosswalk(category)
     if category.startswith("sling"):
         numbers |= {0: 2, 1: 6}  # the upper corners of the bodice or the straps
@@ -197,7 +198,7 @@ def _anchors(piece: Piece, category: str) -> dict[int, NDArray[np.float64]]:
 
 
 def crosswalk(category: str) -> dict[int, int]:
-    """FashionAI's points of a garment of this category, and the numbers of the corresponding points in DeepFashion2's README."""
+    """Map FashionAI landmark indices of a category to the corresponding numbers in DeepFashion2's README."""
     start, found = RANGES[category].start, dict[int, int]()
     for name, number in _CROSSWALK[category].items():
         point = FASHIONAI_24.points.index(name)
@@ -207,14 +208,14 @@ def crosswalk(category: str) -> dict[int, int]:
 
 
 def _chain(category: str) -> list[int]:
-    """Numbers of the points in the order of the outline."""
+    """Return landmark numbers in the order of the outline."""
     first, last = OUTLINES[category].contour
     run = list(range(first, last + 1))
     return [1, *run, 3] if category in _LOWER else run
 
 
 def _fill(known: dict[int, NDArray[np.float64]], chain: list[int]) -> None:
-    """Put the points between two known ones of the outline on the straight line between them."""
+    """Interpolate landmarks linearly between known ones of the outline."""
     anchors = [place for place, number in enumerate(chain) if number in known]
     for before, after in itertools.pairwise(anchors):
         start, end = known[chain[before]], known[chain[after]]
@@ -233,7 +234,7 @@ def _fill_neck(known: dict[int, NDArray[np.float64]]) -> None:
 
 
 def oval_points(category: str, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Whole pixel coordinates (K, 2) of a category's points on an oval from `low` to `high`, left points on the left."""
+    """Return pixel coordinates (K, 2) of a category's landmarks on an oval from `low` to `high`; left is left."""
     first, last = OUTLINES[category].contour
     numbers = np.arange(1, len(OUTLINES[category]) + 1)
     angle = (numbers - first + 0.5) / (last - first + 1) * 2 * np.pi
@@ -248,7 +249,7 @@ def oval_points(category: str, low: NDArray[np.int64], high: NDArray[np.int64]) 
 
 
 def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
-    """Spoil training documents and images; every entry is about `item1` of its document unless it says otherwise."""
+    """Insert defects into training documents and images. Entries are about `item1` unless stated otherwise."""
     names = sorted(path.stem for path in (folder / "train/annos").iterdir())
     spoiler = Spoiler(folder, shuffled(names, chance(request.seed, 126)))
 

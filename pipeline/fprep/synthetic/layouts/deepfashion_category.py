@@ -1,8 +1,8 @@
-"""Sample of DeepFashion's Category and Attribute Prediction benchmark (Liu et al., CVPR 2016): its lists, byte layout and quirks.
+"""Sample of DeepFashion's Category and Attribute Prediction benchmark (Liu et al., CVPR 2016).
 
-`Anno_coarse` holds the six lists, `Anno_fine` the later fine annotation of some of the images with a split of its own (which
-leaks into the coarse test set, as in the release), `Eval` the partition, `Img/img/<Product>/img_NNNNNNNN.jpg` the images. The
-attributes of `list_attr_img.txt` are three-valued: 1 yes, -1 no, 0 not known. The lists of the fine annotation are parallel and
+`Anno_coarse` holds the six lists, `Anno_fine` the later fine annotation of some images with its own split (which leaks
+into the coarse test set, as in the release), `Eval` the partition, `Img/img/<Product>/img_NNNNNNNN.jpg` the images.
+Attributes in `list_attr_img.txt` are 1 (yes), -1 (no) or 0 (unknown). The lists of the fine annotation are parallel and
 have no headers: row i of each belongs to image i of `<split>.txt`.
 """
 
@@ -47,7 +47,7 @@ KIND_WEIGHTS: dict[str, float] = WORDS["weight"]
 
 @dataclass(frozen=True)
 class Product:
-    """A folder of images of one item; `first` is the row of the first of `count` images in every list."""
+    """A folder of images of one item. `first` is the row of the first of its `count` images in every list."""
 
     number: int
     name: str
@@ -57,13 +57,13 @@ class Product:
 
     @property
     def paths(self) -> list[str]:
-        """The images as the lists name them."""
+        """The image paths as in the lists."""
         return [f"img/{self.name}/img_{number:08d}.jpg" for number in range(1, self.count + 1)]
 
 
 @dataclass(frozen=True)
 class Coarse:
-    """Everything that the lists say: products in order, marks (N, 31) of all images and their paths."""
+    """The content of the lists: products in order, marks (N, 31) of all images, and image paths."""
 
     products: list[Product]
     marks: NDArray[np.int32]
@@ -71,12 +71,12 @@ class Coarse:
 
 
 def item_of(seed: int, number: int) -> Item:
-    """Item `number` of a sample of this benchmark."""
+    """Return item `number` of a sample of this benchmark."""
     return draw_item(seed, number, KIND_WEIGHTS)
 
 
 def render_coarse(folder: Path, request: Request) -> Coarse:
-    """Render the images (or invent their boxes and landmarks) and gather what the lists say."""
+    """Render the images (or make up boxes and landmarks) and collect the content of the lists."""
     products = list(_products(request))
     render = partial(_render_product, folder if request.with_images else None, request.seed)
     marks = np.concatenate(list(map_groups(request, render, products, [product.count for product in products])))
@@ -112,7 +112,7 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
     group_of = {code: _TYPES.index(group) + 1 for group, codes in attributes.groups.items() for code in codes}
     names = [f"{name:<15}{type_of[name]}" for name in categories.values]
     df.write_list(anno / "list_category_cloth.txt", "category_name  category_type", names)
-    # The release ends some rows in spaces.
+    # Some rows of the release have trailing spaces.
     names = [f"{name:<29}{group_of[i]}{'  ' if i % 21 == 12 else ''}" for i, name in enumerate(attributes.values)]
     df.write_list(anno / "list_attr_cloth.txt", "attribute_name  attribute_type", names)
     products = [product for product in coarse.products for _ in range(product.count)]
@@ -126,7 +126,7 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
     df.write_list(anno / "list_bbox.txt", head + "x_1  y_1  x_2  y_2", texts)
     texts = [f"{df.padded(path)}{kind[product.number]}{df.landmark_text(marks)}" for path, product, marks in rows]
     df.write_list(anno / "list_landmarks.txt", df.landmark_header(variation=False), texts)
-    # Images of one product fall on both sides of the split, as in the release.
+    # Images of one product are in several splits, as in the release.
     splits = draw_splits(chance(seed, 103), _SPLITS, len(rows))
     texts = [df.padded(path) + split for path, split in zip(coarse.paths, splits, strict=True)]
     df.write_list(folder / df.EVAL, head + "evaluation_status", texts)
@@ -135,7 +135,7 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
 
 
 def _write_attributes(path: Path, products: Sequence[Product], seed: int) -> None:
-    """Write `list_attr_img.txt` product by product: 1,000 values in columns of width 2 after a space each."""
+    """Write `list_attr_img.txt` product by product: 1,000 values, each in two columns after a space."""
     total = sum(product.count for product in products)
     with path.open("wb") as file:
         file.write(f"{total}\n{df.padded('image_name')}attribute_labels\n".encode())
@@ -150,7 +150,7 @@ def _write_attributes(path: Path, products: Sequence[Product], seed: int) -> Non
 
 
 def write_fine(folder: Path, coarse: Coarse, seed: int) -> dict[str, int]:
-    """Write `Anno_fine` for up to half of the images, at most the published 20,000; returns the rows of each split."""
+    """Write `Anno_fine` for up to half of the images, at most the published 20,000; return rows per split."""
     num_fine = min(_PUBLISHED_FINE, (len(coarse.paths) + 1) // 2)
     chosen = chance(seed, 105).permutation(len(coarse.paths))[:num_fine].tolist()
     product_of = [product for product in coarse.products for _ in range(product.count)]
@@ -177,7 +177,7 @@ def write_fine(folder: Path, coarse: Coarse, seed: int) -> dict[str, int]:
 
 
 def _packed_text(marks: list[int]) -> str:
-    """Eight points packed from the left in the order of the clothes type; an absent one is an unpadded `0 0`."""
+    """Return eight landmarks packed from the left in the order of the clothes type; absent ones are `0 0`, unpadded."""
     numbers = marks[df.POINTS]
     triples = [numbers[start : start + 3] for start in range(0, len(numbers), 3)]
     points = [f"{x:03d} {y:03d}" if visibility < 2 else "0 0" for visibility, x, y in triples if visibility >= 0]
@@ -204,7 +204,7 @@ def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defe
 
 
 def attribute_ids(item: Item) -> tuple[list[int], list[int]]:
-    """Positive and unknown ids of the 1,000 attributes; fabrics that no image tells apart are unknown."""
+    """Return positive and unknown ids of the 1,000 attributes. Fabrics that look alike in images are unknown."""
     ids = vocabulary("deepfashion-attribute-1000").ids
     positive = {ids[word] for word in _words(item)}
     unsure = WORDS["unsure_fabric"].get(item.fabric, "").split(",")
@@ -246,12 +246,15 @@ def _shape_words(item: Item) -> tuple[str, ...]:
 
 
 def dress_length(item: Item) -> str:
-    """mini above the knee, midi to the calf, maxi below."""
+    """Return the length of a dress: mini above the knee, midi to the calf, maxi below."""
     return "mini" if item.end < 98 else "midi" if item.end < 123 else "maxi"
 
 
 def fine_ids(item: Item) -> list[int]:
-    """Ids of the 26 fine attributes, one of each group. Dots count as embroidery, thin linen as chiffon, fleece as faux fur."""
+    """Return ids of the 26 fine attributes, one per group.
+
+    Dots map to embroidery, thin linen to chiffon, fleece to faux fur.
+    """
     striped, lattice = item.print.startswith("stripes"), item.print in ("gingham", "tartan", "houndstooth")
     texture = WORDS["fine_print"].get(item.print, "striped" if striped else "lattice" if lattice else "solid")
     texture = "graphic" if item.design.motif != "none" else "pleated" if item.design.pleats > 5 else texture
@@ -265,7 +268,10 @@ def fine_ids(item: Item) -> list[int]:
 
 
 def product_name(item: Item, taken: set[str]) -> str:
-    """Name of a product's folder, which ends in the category and is added to `taken`; names keep the HTML entities of the release."""
+    """Return the folder name of a product and add it to `taken`.
+
+    It ends in the category and contains HTML entities, as in the release.
+    """
     generator, design, flavors = np.random.default_rng(item.design.seed), item.design, WORDS["product"]["flavors"]
     words = [WORDS["print_name"].get(item.print, ""), WORDS["neck_name"].get(item.neck, "")]
     words += [

@@ -1,8 +1,9 @@
-"""Sample of DeepFashion's Consumer-to-shop benchmark (Liu et al., CVPR 2016): `comsumer_NN.jpg` (so misspelt) and `shop_NN.jpg`.
+"""Sample of DeepFashion's Consumer-to-shop benchmark (Liu et al., CVPR 2016).
 
-A shop photographs an item well lit before a plain ground; consumers do so at home, tilted, in bad light, among their things. The
-lists pair them; the partition counts pairs, not images; the attribute list has a byte order mark and CRLF, as in the release.
-The two text files beside this module are vocabularies: Chinese and English names of 303 attributes, and of their 18 types.
+Images are named `comsumer_NN.jpg` (sic) and `shop_NN.jpg`. Shop images are well lit on a plain background; consumer
+images are taken at home, tilted, in poor light and among clutter. The lists pair them, the partition counts pairs
+instead of images, and the attribute list has a byte order mark and CRLF, as in the release. The two text files next to
+this module are vocabularies: Chinese and English names of 303 attributes, and of their 18 types.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _KIND_WEIGHTS = {**dict.fromkeys(WORDS["folder"], 1.0), "tee": 4.0, "dress": 3.0
 
 @dataclass(frozen=True)
 class Listing:
-    """One item: `shops` images by shops, `consumers` by consumers."""
+    """One item: the number of `shops` and `consumers` images."""
 
     number: int
     name: str
@@ -39,14 +40,14 @@ class Listing:
 
     @property
     def paths(self) -> list[str]:
-        """Consumers first, as the lists do."""
+        """The image paths, consumers first, as in the lists."""
         counts = (("comsumer", self.consumers), ("shop", self.shops))
         images = [f"{who}_{number:02d}" for who, count in counts for number in range(1, count + 1)]
         return [f"img/{self.folder}/{self.name}/{image}.jpg" for image in images]
 
 
 def item_of(seed: int, number: int) -> Item:
-    """Item `number` of a sample of this benchmark."""
+    """Return item `number` of a sample of this benchmark."""
     return draw_item(seed, number, _KIND_WEIGHTS)
 
 
@@ -105,7 +106,7 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
 
 
 def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[str, int]:
-    """Each consumer's image with one or all of the shop's."""
+    """Pair each consumer image with one or all shop images."""
     counts = {"train": 0, "val": 0, "test": 0}
     rows: list[str] = []
     for listing in listings:
@@ -132,7 +133,7 @@ def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defe
 
 
 def _wide(text: str, width: int) -> str:
-    """Text padded to a width on the screen, where Chinese characters are two wide."""
+    """Pad text to a display width; Chinese characters are two columns wide."""
     taken = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
     return text + " " * max(width - taken, 2)
 
@@ -144,24 +145,24 @@ def _rows(name: str) -> list[tuple[str, ...]]:
 
 
 def attribute_names() -> list[tuple[str, ...]]:
-    """The 303 attributes in order: Chinese and English name, number of the type."""
+    """Return the 303 attributes in order: Chinese and English name, number of the type."""
     return _rows("attributes")
 
 
 def folder_of(item: Item) -> str:
-    """Department and folder."""
+    """Return department and folder."""
     bare = item.category == "dress" and item.sleeve == "none"
     return "DRESSES/Sleeveless_Dress" if bare else WORDS["folder"][item.kind]
 
 
 def attribute_ids(item: Item) -> list[int]:
-    """Ids of what is visible; a name with several ids in one type means the first."""
+    """Return the ids of visible attributes. If a name has several ids in one type, use the first."""
     ids = {(int(number), english): code for code, (_, english, number) in reversed(list(enumerate(attribute_names())))}
     return sorted(ids[pair] for pair in set(_words(item)))
 
 
 def _words(item: Item) -> Iterator[tuple[int, str]]:
-    """Number of a type, and what is true of the item in it."""
+    """Yield (number of a type, attribute of the item in this type)."""
     design = item.design
     yield 10, "Pattern" if design.motif != "none" else WORDS["print"][item.print]
     if item.fabric in WORDS["fabric"]:

@@ -1,6 +1,6 @@
-"""Sample of DeepFashion's fine annotation alone: `Anno_fine` and its images, as in the tree of the category benchmark.
+"""Sample of DeepFashion's fine annotation alone: `Anno_fine` and its images, in the tree of the category benchmark.
 
-Half of the rendered images get the fine annotation, the other half are not listed.
+Half of the rendered images have the fine annotation; the others are not listed.
 """
 
 from __future__ import annotations

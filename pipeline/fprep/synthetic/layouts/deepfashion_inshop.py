@@ -1,7 +1,8 @@
-"""Sample of DeepFashion's In-shop Clothes Retrieval benchmark (Liu et al., CVPR 2016), version 2.0 without masks and DensePose.
+"""Sample of DeepFashion's In-shop Clothes Retrieval benchmark (Liu et al., CVPR 2016).
 
-Items of a shop in one or two colors, each photographed from several sides before a plain ground. Names, row widths, trailing spaces
-and the order of rows are those of the released files; `Img/img` holds the images, 256 x 256.
+Version 2.0, without masks and DensePose. Items of a shop in one or two colors are photographed from several sides on a
+plain background. Names, row widths, trailing spaces and row order follow the release. `Img/img` holds the images, 256 x
+256.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ class Listing:
 
     @property
     def name(self) -> str:
-        """The item's id in the lists."""
+        """The item id in the lists."""
         return f"id_{self.number + 1:08d}"
 
 
 def item_of(seed: int, number: int, variant: int = 0) -> Item:
-    """Item `number` of a sample in its first or second color."""
+    """Return item `number` of a sample in its first or second color."""
     item = draw_item(seed, number, WORDS["weight"])
     if not variant:
         return item
@@ -76,7 +77,7 @@ def _listings(request: Request) -> Iterator[Listing]:
 
 
 def _render_listing(folder: Path | None, seed: int, listing: Listing) -> NDArray[np.int32]:
-    """Marks of an item's images, worn by the model whom the shop hired for the item."""
+    """Return the marks of an item's images, which all show the same model."""
     item, wearer = item_of(seed, listing.number), draw_person(chance(seed, 109, listing.number))
     if gender_of(item) == "MEN":
         wearer = replace(wearer, hair_style="short", tights=None)
@@ -119,14 +120,14 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
     (anno / "list_description_inshop.json").write_bytes(text.encode())
     write_text(anno / "attributes/list_attr_cloth.txt", ["463", "attribute_name", *ids])
     df.write_list(anno / "attributes/list_attr_items.txt", "item_id attribute_labels", attributes)
-    # The released color list has an order of its own: here every seventh image comes first.
+    # The released color list has its own order; here every seventh image comes first.
     ordered = [colors[index] for index in sorted(range(len(colors)), key=lambda index: index % 7 != 3)]
     df.write_list(anno / "attributes/list_color_cloth.txt", "image_name  clothes_color", ordered)
     return _write_partition(folder, listings, seed)
 
 
 def _write_partition(folder: Path, listings: list[Listing], seed: int) -> dict[str, int]:
-    """Train first, then query and gallery mixed; both have every test item."""
+    """Write train first, then query and gallery interleaved; both contain every test item."""
     rows: dict[bool, list[str]] = {False: [], True: []}
     counts = {"train": 0, "query": 0, "gallery": 0, "items": len(listings)}
     for listing in listings:
@@ -153,19 +154,19 @@ def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defe
 
 
 def gender_of(item: Item) -> str:
-    """WOMEN, or MEN for a third of what both wear."""
+    """Return WOMEN, or MEN for a third of the unisex items."""
     wearers = KINDS[item.kind].gender
     return "MEN" if wearers == "M" or (wearers == "WM" and item.design.seed % 3 == 0) else "WOMEN"
 
 
 def folder_of(item: Item) -> str:
-    """The department's folder."""
+    """Return the folder of the department."""
     folder = "Graphic_Tees" if item.kind == "tee" and item.design.motif != "none" else WORDS["folder"][item.kind]
     return WORDS["mens_folder"].get(folder, folder) if gender_of(item) == "MEN" else folder
 
 
 def color_of(item: Item) -> str:
-    """The color as the shop calls it, with the second one of a print."""
+    """Return the shop's name of the color, including the second color of a print."""
     first = WORDS["color"][item.color]
     if item.fabric == "denim":
         return WORDS["denim_color"].get(item.color, first)
@@ -173,7 +174,7 @@ def color_of(item: Item) -> str:
 
 
 def attribute_words(item: Item) -> list[str]:
-    """Names among the 463 that are true of the item."""
+    """Return the attributes of the item, out of the 463 names."""
     return sorted(set(filter(None, _words(item))))
 
 
@@ -198,7 +199,7 @@ def _words(item: Item) -> Iterator[str]:
 
 
 def description_of(item: Item) -> list[str]:
-    """Sentences of the shop; the first ends in a space, as most of the released ones do."""
+    """Return the shop's description. The first sentence ends in a space, as in most released ones."""
     words = [word for word in attribute_words(item) if " " not in word]
     first = f"A {color_of(item).lower()} {item.kind} with {', '.join(words[:4])} details. "
     if item.look == "romantic":

@@ -1,7 +1,8 @@
 """Sample of DeepFashion's Fashion Landmark Detection benchmark (Liu et al., ECCV 2016), version 1.1 with joints.
 
-Images lie flat in `Img/img`, numbered with gaps; boxes, landmarks with a variation type and 14 joints (0 visible, 1 invisible) are
-in lists of their own. The README of the release does not say which joint is which; here they are those of `shoot.JOINTS`.
+Images are in the flat folder `Img/img`, numbered with gaps. Separate lists hold boxes, landmarks with a variation type,
+and 14 joints (0 visible, 1 invisible). The README of the release does not define the order of the joints; here it is
+that of `shoot.JOINTS`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
 
 def _render_image(folder: Path | None, seed: int, index: int) -> _Row:
     item, generator = draw_item(seed, index, KIND_WEIGHTS), chance(seed, 122, index)
-    path = f"img/img_{index + 1 + index // 90:08d}.jpg"  # some numbers are left out
+    path = f"img/img_{index + 1 + index // 90:08d}.jpg"  # some numbers are skipped
     if folder is None:
         marks = df.invent(item, generator, 1, 512)[0]
         joints = np.concatenate([generator.integers(0, 2, (14, 1)), generator.integers(1, 300, (14, 2))], axis=1)
@@ -59,7 +60,10 @@ def _render_image(folder: Path | None, seed: int, index: int) -> _Row:
 
 
 def _joints(shot: Shot) -> NDArray[np.int64]:
-    """14 x (0 visible or 1 invisible, x, y); 0 0 outside the image and where the clothes are not worn."""
+    """Return joints 14 x (0 visible or 1 invisible, x, y).
+
+    x = y = 0 outside the image and if the clothes are not worn.
+    """
     found = np.zeros((len(JOINTS), 3), np.int64)
     found[:, 0] = 1
     if shot.joints is not None:

@@ -1,8 +1,9 @@
-"""Sample of the FashionAI attribute recognition challenge (Tianchi 2018): archives base, web (warm-up) and rank (asked for).
+"""Sample of the FashionAI attribute challenge (Tianchi 2018): archives base, web (warm-up) and rank (test questions).
 
-A row `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>` labels one image for one of eight attributes, with a letter
-per value: one y, m where a length lies close to the next value, n for the rest; the first value says that the part is not to be
-seen. Values that the renderer cannot sew (puritan collars, shawl lapels, one shoulder) do not occur.
+A row `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>` labels one image for one of eight attributes,
+with one letter per value: one y, m for a length close to the next value, n otherwise. The first value means that the
+part is not visible. Values that the renderer does not support (puritan collars, shawl lapels, one shoulder) do not
+occur.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "neckline_design": ("tee", "tank", "blouse", "crop top", "sweater", *_DRESSES),
     "neck_design": ("turtleneck", "jacket"),
 }
-_STEPS: dict[str, tuple[float, ...]] = {  # upper bounds of the values from the second on: cm below the neck, or shares
+_STEPS: dict[str, tuple[float, ...]] = {  # upper bounds from the second value on, in cm below the neck or as shares
     "skirt_length": (98, 116, 130, 142, 999),
     "coat_length": (52, 62, 74, 88, 108, 126, 999),
     "pant_length": (0.42, 0.58, 0.77, 0.905, 9),
@@ -45,7 +46,7 @@ _NECKLINES = {
     "v": "V Neck", "boat": "Straight Neck", "square": "Square Neckline", "round": "Round Neckline",
     "sweetheart": "Sweat Heart Neck", "straps": "Deep V Neckline",
 }  # fmt: skip
-_PARTS = {  # points of which one must lie in the image for the part to be seen
+_PARTS = {  # landmarks, one of which must be in the image for the part to be visible
     "skirt_length": ("hemline_left", "hemline_right"), "coat_length": ("top_hem_left", "top_hem_right"),
     "pant_length": ("bottom_left_out", "bottom_right_out"), "sleeve_length": ("cuff_left_out", "cuff_right_out"),
 }  # fmt: skip
@@ -53,7 +54,7 @@ _PARTS = {  # points of which one must lie in the image for the part to be seen
 
 @dataclass(frozen=True)
 class Row:
-    """A labelled image: where it lies below its archive, its attribute, its label, its archive's list."""
+    """A labeled image: its path in the archive, attribute, label and the list of its archive."""
 
     path: str
     attribute: str
@@ -62,12 +63,12 @@ class Row:
 
     @classmethod
     def parse(cls, line: str) -> Row:
-        """The row of a line of base."""
+        """Parse a line of the base list."""
         path, attribute, label = line.split(",")
         return cls(path, attribute.removesuffix("_labels"), label)
 
     def text(self) -> str:
-        """The line of the list."""
+        """Return the line of the list."""
         return f"{self.path},{self.attribute}_labels,{'?' if self.file == RANK else self.label}"
 
 
@@ -81,7 +82,7 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
 
 
 def label_of(attribute: str, item: Item, *, seen: bool) -> str:
-    """The letters of an item; a part that is not `seen` is labelled Invisible."""
+    """Return the letters of an item; a part that is not `seen` is labeled Invisible."""
     names = vocabulary("fashionai-attribute-54").values
     values = [name.split("/", 1)[1] for name in names if name.startswith(f"{attribute}/")]
     letters = ["n"] * len(values)
@@ -140,7 +141,7 @@ def _render_row(folder: Path | None, seed: int, index: int) -> Row:
 
 
 def _suits(attribute: str, item: Item) -> bool:
-    """Necklines without a collar over them, and high necks."""
+    """Whether the neckline is not covered by a collar and the neck is not high."""
     if attribute == "neckline_design":
         return item.design.collar == "none"
     return attribute != "neck_design" or item.neck in ("turtleneck", "stand")
@@ -155,7 +156,7 @@ def _is_seen(attribute: str, piece: Piece) -> bool:
 
 
 def _plant(folder: Path, request: Request, counts: dict[str, int]) -> list[Defect]:
-    """Spoil rows of base and images."""
+    """Insert defects into rows of base and images."""
     rows = [Row.parse(line) for line in (folder / BASE).read_text(encoding="utf-8").splitlines()]
     spoiler = Spoiler(folder, shuffled(range(len(rows)), chance(request.seed, 116)))
 
@@ -181,6 +182,4 @@ def _plant(folder: Path, request: Request, counts: dict[str, int]) -> list[Defec
     return spoiler.planted
 
 
-LAYOUT = Layout(
-    published=99_763, write=_write, plant=_plant, least_for_defects=60
-)  # 89,683 of base and 10,080 asked for
+LAYOUT = Layout(published=99_763, write=_write, plant=_plant, least_for_defects=60)  # 89,683 of base and 10,080 of rank

@@ -1,8 +1,8 @@
-"""Sample of the FashionAI key points challenge: its archives, names, CSV dialect and quirks, with synthetic images.
+"""Sample of the FashionAI keypoint challenge: its archives, names, CSV dialect and quirks, with synthetic images.
 
-Layout and encoding follow the round-1 archives (Tianchi 2018): `train.csv` inside `Annotations/` with 26 columns, `test.csv`
-with two, the answers of test a beside the archives, images under `Images/<category>/<md5 of the bytes>.jpg`. Image i depends on
-(seed, i) only; four fifths of the images are for training.
+Layout and encoding follow the round-1 archives (Tianchi 2018): `train.csv` in `Annotations/` with 26 columns,
+`test.csv` with two, the ground truth of test a next to the archives, and images named `Images/<category>/<md5 of the
+bytes>.jpg`. Image i depends only on (seed, i). Four fifths of the images are for training.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _HEADER = ",".join(("image_id", "image_category", *FASHIONAI_24.points))
 _WARM_UP_IMAGES = 5
 _TRAIN_CYCLE = [
     CATEGORIES[index] for index in (0, 1, 2, 3, 4, 0, 2, 4, 1, 0, 3, 2, 4)
-]  # shares of the real train archive
+]  # proportions of the real train archive
 
 
 @dataclass(frozen=True)
 class Row:
-    """One annotated image: its path below the archive, its category and its 24 cells `x_y_v`."""
+    """One annotated image: path relative to the archive, category and 24 cells `x_y_v`."""
 
     image_id: str
     category: str
@@ -47,12 +47,12 @@ class Row:
 
     @classmethod
     def parse(cls, line: str) -> Row:
-        """The row of a line of a 26-column CSV."""
+        """Parse a line of a 26-column CSV."""
         image_id, category, *cells = line.split(",")
         return cls(image_id, category, tuple(cells))
 
     def text(self) -> str:
-        """The line of a 26-column CSV, without its end."""
+        """Return the line of a 26-column CSV, without line ending."""
         return ",".join((self.image_id, self.category, *self.cells))
 
 
@@ -71,13 +71,13 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
 
 
 def draw_image(seed: int, index: int) -> Image:
-    """Image `index` of a sample, 512 pixels on its longer side."""
+    """Render image `index` of a sample, with a longer side of 512 pixels."""
     generator = chance(seed, index)
     return render(draw_design(generator, _category(index)), generator)
 
 
 def cells_of(image: Image) -> tuple[str, ...]:
-    """The 24 cells of an image: whole pixels, 1 visible, 0 occluded, `-1_-1_-1` for the rest."""
+    """Return the 24 cells of an image: integer pixels, 1 visible, 0 occluded, `-1_-1_-1` otherwise."""
     return tuple(
         f"{round(float(x))}_{round(float(y))}_{int(visibility == Visibility.VISIBLE)}"
         if visibility >= Visibility.OCCLUDED
@@ -87,7 +87,7 @@ def cells_of(image: Image) -> tuple[str, ...]:
 
 
 def _render_row(folder: Path, seed: int, archive: str | None, index: int) -> Row:
-    """Write image `index` into an archive, or into the one that it belongs to; named after its bytes, as in the real archives."""
+    """Write image `index` to the given archive or its own one, named after its bytes as in the real archives."""
     image = draw_image(seed, index)
     content = jpeg_bytes(image.image)
     image_id = f"Images/{image.category}/{_digest(content)}.jpg"
@@ -110,19 +110,19 @@ def _is_test(index: int) -> bool:
 
 
 def _category(index: int) -> str:
-    """Category of image `index`: a fixed cycle, so that small samples hold all five."""
+    """Return the category of image `index`: a fixed cycle, so that small samples contain all five."""
     if _is_test(index):
         return CATEGORIES[index // 5 % 5]
     return _TRAIN_CYCLE[(index - index // 5) % len(_TRAIN_CYCLE)]
 
 
 def _by_category(rows: Sequence[Row]) -> list[Row]:
-    """The rows grouped by category, in the order of the archives."""
+    """Group the rows by category, in the order of the archives."""
     return sorted(rows, key=lambda row: CATEGORIES.index(row.category))
 
 
 def _plant(folder: Path, request: Request, counts: dict[str, int]) -> list[Defect]:
-    """Spoil training rows and images, at least one row for each rule, and add the warm-up archive."""
+    """Insert defects into training rows and images, at least one row per rule, and add the warm-up archive."""
     spoiler = _RowSpoiler(folder, request)
     spoiler.spoil_images()
     spoiler.spoil_rows()
@@ -145,7 +145,7 @@ def _plant(folder: Path, request: Request, counts: dict[str, int]) -> list[Defec
 
 
 def _write_warm_up(folder: Path, repeated: Row, request: Request) -> list[Row]:
-    """A second, older training archive with a byte order mark and CRLF; one of its images is also in the train archive."""
+    """Write a second, older training archive with BOM and CRLF; it repeats one image of the train archive."""
     _make_folders(folder, WARM_UP)
     (folder / WARM_UP_CSV).parent.mkdir()
     indices = range(request.images, request.images + _WARM_UP_IMAGES)
@@ -159,7 +159,7 @@ def _write_warm_up(folder: Path, repeated: Row, request: Request) -> list[Row]:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the CSV: the row that it had at first, the one that it has now, and rule, what was done and verdict of a defect."""
+    """A line of the CSV: original row, current row, and the rule, description and verdict of its defect."""
 
     origin: Row | None
     row: Row | None
@@ -167,7 +167,7 @@ class _Line:
 
 
 class _RowSpoiler(Spoiler[Row]):
-    """Takes one untouched training row after the other and spoils it in place."""
+    """Inserts defects into unmodified training rows, one by one."""
 
     def __init__(self, folder: Path, request: Request) -> None:
         lines = {file: (folder / file).read_text(encoding="utf-8").splitlines()[1:] for file in (TRAIN_CSV, ANSWER_CSV)}
@@ -177,7 +177,7 @@ class _RowSpoiler(Spoiler[Row]):
         self.lines = [_Line(row, row) for row in rows]
 
     def spoil_images(self) -> None:
-        """Files that are damaged, missing, or not what their name says."""
+        """Damaged, missing and mislabeled image files."""
         for rule in ("truncated_image", "zero_byte_image", "not_an_image", "missing_image"):
             row = self.take()
             self.put(row, row, *self.damage(row.image_id, rule))
@@ -207,7 +207,7 @@ class _RowSpoiler(Spoiler[Row]):
         self.put(row, replace(row, image_id="/" + row.image_id), "absolute_path", "a path that starts at the root")
 
     def spoil_cells(self) -> None:
-        """Cells that cannot be read, points outside the image, points that are swapped, missing or not the garment's."""
+        """Unreadable cells, landmarks outside the image, and swapped, missing or inapplicable landmarks."""
         for cell in ("12_x_1", "1_000_5_1", "nan_3_1"):
             self.change_cell("bad_cell", cell, "the cell is " + cell)
         self.change_cell("bad_visibility", "{x}_{y}_3", "visibility 3")
@@ -225,7 +225,7 @@ class _RowSpoiler(Spoiler[Row]):
         self.put(row, wrong, "not_applicable_point", "a skirt with neckline_left")
 
     def repeat(self) -> None:
-        """A row twice, an image twice, an image of the test set among the training ones."""
+        """A duplicate row, a duplicate image, and a test image in training."""
         row = self.take()
         self.insert(row, row, "duplicate_row", "the line before once more")
         row = self.take()
@@ -238,7 +238,7 @@ class _RowSpoiler(Spoiler[Row]):
         self.insert(row, self.leaked, "leaked_image", "an image of test a")
 
     def put(self, row: Row, spoilt: Row, *defect: str) -> None:
-        """Replace a row by a spoilt one."""
+        """Replace a row with a defective one."""
         self.lines[self._index(row)] = _Line(row, spoilt, defect)
 
     def insert(self, row: Row, copy: Row, *defect: str) -> None:
@@ -253,7 +253,7 @@ class _RowSpoiler(Spoiler[Row]):
         return replace(row, image_id=image_id)
 
     def change_cell(self, rule: str, pattern: str, what: str, verdict: str = "rejected") -> None:
-        """Rewrite the rightmost visible cell of a row: `{x}`, `{y}` and `{width}` of the pattern are filled in."""
+        """Rewrite the rightmost visible cell of a row. `pattern` may contain `{x}`, `{y}` and `{width}`."""
         row = self.take()
         cells = [cell.split("_") for cell in row.cells]
         visible = [index for index, cell in enumerate(row.cells) if cell.endswith("_1") and cell != NOT_ANNOTATED]

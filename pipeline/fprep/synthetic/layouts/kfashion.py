@@ -1,8 +1,8 @@
-"""Sample of K-Fashion (AI-Hub 7988): `K-Fashion 이미지/{Training,Validation}`, one JSON and one JPEG an image in a folder per style.
+"""Sample of K-Fashion (AI-Hub 7988): `K-Fashion 이미지/{Training,Validation}` with a folder per style.
 
-Outfits in 23 styles, each photographed a few times; style, labels, rectangles and polygons of up to four parts as in the
-released documents: compact UTF-8 without a line end, `[{}]` for what is absent, polygon keys numbered in arbitrary order,
-rectangles half a pixel outside the polygon, widths of 800.
+Each image has a JSON and a JPEG file. Outfits in 23 styles are photographed a few times each. Documents have style,
+labels, rectangles and polygons of up to four parts as in the release: compact UTF-8 without a trailing newline, `[{}]`
+for absent parts, polygon keys numbered in arbitrary order, rectangles half a pixel outside the polygon, width 800.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from fprep.synthetic.skeleton import (
 
 ROOT, LABELS, IMAGES = "K-Fashion 이미지", "라벨링데이터", "원천데이터_1"
 WIDTH = 800
-_RENDERED_WIDTH = 480  # images are rendered smaller and enlarged
+_RENDERED_WIDTH = 480  # images are rendered smaller and upscaled
 _HEIGHTS = (800, 1000, 1066, 1067, 1200)
 _VIEWS = {"shop": 3.0, "any": 2.0, "street": 3.0, "home": 1.0}
 _SHOPS = ("Ave29th", "nt2157k07", "IMG", "로즈로코", "(116)IMG", "daily★look", "a, b 코디", "Ⅱ season")
@@ -50,7 +50,7 @@ Polygon = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Session:
-    """One outfit and how often it is photographed; `first` numbers its images among all."""
+    """A shoot of one outfit. `first` is the index of its first image."""
 
     number: int
     first: int
@@ -58,7 +58,7 @@ class Session:
 
     @property
     def split(self) -> str:
-        """Every eighth outfit is for validation."""
+        """The split: every eighth outfit is for validation."""
         return "Validation" if self.number % 8 == 7 else "Training"
 
 
@@ -74,12 +74,12 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
 
 
 def identifier_of(index: int) -> int:
-    """Number of an image: unique, not in the order of the images."""
+    """Return the id of an image: unique, in an order unrelated to the images."""
     return 100_000 + index * 611_953 % 1_300_021
 
 
 def outfit_of(seed: int, number: int) -> tuple[str, list[Item]]:
-    """Look and garments of session `number`."""
+    """Return look and garments of shoot `number`."""
     generator = chance(seed, 111, number)
     look = pick(generator, WORDS["weight"])
     return look, draw_outfit(generator, number, look)
@@ -123,7 +123,7 @@ def document_of(
     identifier: int, file_name: str, time: str, height: int, look: str, shapes: list[tuple[Item, Polygon]],
     generator: np.random.Generator,
 ) -> Document:  # fmt: skip
-    """The annotation document of an image, as in the release."""
+    """Return the annotation document of an image, as in the release."""
     style: dict[str, str] = {}
     if generator.random() < 0.97:
         style["스타일"] = "키치/키덜트" if look == "kitsch" and generator.random() < 0.5 else STYLE_OF_LOOK[look]
@@ -152,7 +152,7 @@ def document_of(
 
 
 def _shapes(shot: Shot, size: tuple[int, int]) -> list[tuple[Item, Polygon]]:
-    """Each garment's largest outline in pixels of the enlarged image; one that shows too little has none."""
+    """Return each garment's largest outline in pixels of the upscaled image, unless it is barely visible."""
     scale = np.array(size) / np.array(shot.image.shape[1::-1])
     found: list[tuple[Item, Polygon]] = []
     for piece in shot.pieces:
@@ -163,7 +163,7 @@ def _shapes(shot: Shot, size: tuple[int, int]) -> list[tuple[Item, Polygon]]:
 
 
 def outline_of(mask: NDArray[np.bool_], tolerance: float = 1.2) -> Polygon | None:
-    """The largest connected outline (N, 2) of a mask (H, W), simplified to `tolerance` pixels; None for next to nothing."""
+    """Return the largest connected outline (N, 2) of a mask (H, W), simplified to `tolerance` pixels; None if tiny."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     largest = max(contours, key=cv2.contourArea, default=None)
     if largest is None or cv2.contourArea(largest) < 60:
@@ -172,13 +172,13 @@ def outline_of(mask: NDArray[np.bool_], tolerance: float = 1.2) -> Polygon | Non
     return outline if len(outline) >= 3 else None
 
 
-_EXTENT = {  # share of the height where a garment begins and ends
+_EXTENT = {  # start and end of a garment as shares of the image height
     "outwear": (0.12, 0.7), "blouse": (0.1, 0.5), "dress": (0.1, 0.85), "skirt": (0.42, 0.8), "trousers": (0.42, 0.95),
 }  # fmt: skip
 
 
 def _invented(generator: np.random.Generator, item: Item, height: int) -> Polygon:
-    """A plausible outline in an image that is not rendered."""
+    """Return a plausible outline for an image that is not rendered."""
     top, bottom = np.array(_EXTENT[item.category]) * height
     angle = np.linspace(0, 2 * np.pi, int(generator.integers(8, 30)), endpoint=False)
     center = np.array([generator.uniform(300, 500), (top + bottom) / 2])
@@ -188,17 +188,17 @@ def _invented(generator: np.random.Generator, item: Item, height: int) -> Polygo
 
 
 def _six(value: float) -> float:
-    """Six significant digits."""
+    """Round to six significant digits."""
     return float(f"{value:.6g}")
 
 
 def part_of(item: Item) -> str:
-    """아우터, 하의, 원피스 or 상의."""
+    """Return 아우터, 하의, 원피스 or 상의."""
     return WORDS["part"][item.category]
 
 
 def labels_of(item: Item) -> dict[str, Any]:
-    """The labels of a part, in the order of the released files."""
+    """Return the labels of a part, in the order of the released files."""
     two = item.print != "plain" or item.design.motif != "none"
     labels: dict[str, Any] = {"기장": length_of(item), "색상": WORDS["color"][item.color]}
     labels |= {"서브색상": WORDS["color"][item.accent]} if two else {}
@@ -220,13 +220,13 @@ def labels_of(item: Item) -> dict[str, Any]:
 
 
 def category_of(item: Item) -> str:
-    """One of the 21 categories."""
+    """Return one of the 21 categories."""
     other = {"skirt": "스커트", "trousers": "팬츠", "dress": "드레스"}.get(item.category, "")
     return WORDS["category"].get(item.kind, other)
 
 
 def length_of(item: Item) -> str:
-    """기장, whose values depend on the part; `노말` is the spelling of outerwear, `노멀` that of tops."""
+    """Return 기장 (length), whose values depend on the part. `노말` is the spelling of outerwear, `노멀` that of tops."""
     if item.category == "blouse":
         return "크롭" if item.end < 50 else "노멀" if item.end < 67 else "롱"
     if item.category == "outwear":
@@ -269,7 +269,7 @@ def _details(document: Document) -> Document:
 
 
 def _first(document: Document, kind: str) -> Document:
-    """The first part that is there."""
+    """Return the first part that is present."""
     return next(cast("Document", part[0]) for part in _details(document)[kind].values() if part[0])
 
 
@@ -285,7 +285,7 @@ def _set_other_style(document: Document) -> None:
 
 
 def _edit(change: Callable[[Document], object]) -> Callable[[bytes], bytes]:
-    """Change the values of a document."""
+    """Return a function that edits the values of a document."""
 
     def edited(content: bytes) -> bytes:
         document = cast("Document", json.loads(content))
@@ -295,7 +295,7 @@ def _edit(change: Callable[[Document], object]) -> Callable[[bytes], bytes]:
     return edited
 
 
-# Rule, what was done, how, and the verdict: quirks counted in real documents, and damaged files.
+# Rule, description, edit and verdict: quirks found in real documents, and damaged files.
 _DEFECTS: tuple[tuple[str, str, Callable[[bytes], bytes], str], ...] = (
     ("box_cut_at_border", "X좌표 of a rectangle is -3.5",
      _edit(lambda document: _first(document, "렉트좌표").update({"X좌표": -3.5})), "kept"),
@@ -321,7 +321,7 @@ _DEFECTS: tuple[tuple[str, str, Callable[[bytes], bytes], str], ...] = (
 
 
 def _plant(folder: Path, request: Request, _counts: dict[str, int]) -> list[Defect]:
-    """Spoil training documents and images."""
+    """Insert defects into training documents and images."""
     labels, images = f"{ROOT}/Training/{LABELS}", f"{ROOT}/Training/{IMAGES}"
     stems = sorted(str(path.relative_to(folder / labels))[:-5] for path in (folder / labels).rglob("*.json"))
     spoiler = Spoiler(folder, shuffled(stems, chance(request.seed, 128)))

@@ -1,7 +1,8 @@
-"""Sample of K-Fashion in the text layout of ASEN (Ma et al., AAAI 2020): lists of names, labels, queries and candidates.
+"""Sample of K-Fashion in the text layout of ASEN (Ma et al., AAAI 2020).
 
-One attribute, the style, in three classes that can be seen: 0 plain without color (black, white, grey), 1 plain in a color, 2 with a
-print. A folder of a style holds images of several classes, as in the re-release; so the folder does not tell the class.
+Its files are lists of names, labels, queries and candidates. The only attribute is the style, with three visually
+distinct classes: 0 plain without color (black, white, gray), 1 plain in a color, 2 printed. As in the re-release, the
+folder of a style holds images of several classes, so it does not reveal the class.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ ROOT, META = "data/Kfashion", "data/meta.json"
 _SIDE = 320
 _VIEWS = {"shop": 3.0, "any": 2.0, "street": 2.0, "home": 1.0}
 
-Named = tuple[str, int, bool]  # path, class, is it for validation
+Named = tuple[str, int, bool]  # path, class, whether it is for validation
 
 
 def class_of(outfit: Sequence[Item]) -> int:
-    """0 plain and colorless, 1 plain and colored, 2 printed, by the piece that covers most."""
+    """Return 0 (plain, no color), 1 (plain, colored) or 2 (printed), by the garment that covers most of the body."""
     item = next((item for item in outfit if item.category in ("dress", "blouse")), outfit[0])
     if item.print != "plain" or item.design.motif != "none":
         return 2
@@ -85,7 +86,7 @@ def _write(folder: Path, request: Request) -> dict[str, int]:
 
 
 def _plant(folder: Path, _request: Request, _counts: dict[str, int]) -> list[Defect]:
-    """Spoil the last training rows."""
+    """Insert defects into the last training rows."""
     files = [f"{ROOT}/filenames_train.txt", f"{ROOT}/label_train.txt"]
     names, labels = ((folder / file).read_text(encoding="utf-8").splitlines() for file in files)
     last, (name_list, label_list) = len(names), files
@@ -93,7 +94,7 @@ def _plant(folder: Path, _request: Request, _counts: dict[str, int]) -> list[Def
     for rule, text in (("unknown_attribute", "0 3"), ("unknown_attribute", "7 0"), ("bad_label", "0 one")):
         row = spoiler.take()
         labels[row] = f"{row} {text}"
-        image = names[row] if rule == "unknown_attribute" else None  # a line that cannot be read concerns no image
+        image = names[row] if rule == "unknown_attribute" else None  # an unreadable line is not about an image
         spoiler.note(label_list, row + 1, image, rule, f"the label is {text!r}")
     labels.append(f"{last + 1000} 0 1")
     spoiler.note(label_list, last + 1, None, "unknown_image", "a place beyond the list of names")
@@ -110,7 +111,7 @@ def _plant(folder: Path, _request: Request, _counts: dict[str, int]) -> list[Def
 
 
 def _meta() -> list[str]:
-    """`meta.json` in its second version, indented by tabs; it names test files that the re-release does not have."""
+    """Return version 2 of `meta.json`, indented by tabs; it lists test files that the re-release lacks."""
     words = vocabulary("fashionai-attribute-54")
     fashionai = [{"name": name, "num": len(places)} for name, places in words.groups.items()]
     sizes = {"texture": 156, "fabric": 218, "shape": 180, "part": 216, "style": 230}
