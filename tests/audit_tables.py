@@ -1,4 +1,4 @@
-"""Small tables with images that look like something, for tests of the audit, the split lock and the group split."""
+"""Small tables with distinguishable images, for tests of the audit, the split lock and the group split."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 def photograph(seed: int, width: int = 120, height: int = 200) -> Image.Image:
-    """Blots of color, coarse and fine; every seed another pixels."""
+    """Render coarse and fine colored blobs; every seed gives different pixels."""
     generator = np.random.default_rng(seed)
     layers = [
         np.asarray(
@@ -41,7 +41,7 @@ def photograph(seed: int, width: int = 120, height: int = 200) -> Image.Image:
 
 
 def jpeg(pixels: Image.Image, quality: int = 92) -> bytes:
-    """The pixels as JPEG."""
+    """Encode an image as JPEG."""
     return simplejpeg.encode_jpeg(np.ascontiguousarray(np.asarray(pixels)), quality)
 
 
@@ -49,8 +49,10 @@ def write_audit_table(
     folder: Path, rows: list[dict[str, Any]], *, groups: tuple[str, ...] = ("landmarks", "box", "attributes", "category"),
     dataset: str = "squares", digests: bool = True,
 ) -> Path:  # fmt: skip
-    """Write a table and its images. A row gives `split`, `pixels` (a PIL pixels or JPEG bytes) and whatever else differs from
-    `DEFAULTS`; gives the folder of the table."""
+    """Write a table and its images, and return the table folder.
+
+    A row gives `split`, `pixels` (a Pillow image or JPEG bytes) and any values that differ from `DEFAULTS`.
+    """
     table = table_class(*groups)
     columns = [*SampleTable.column_names(), *(name for group in groups for name in COLUMN_GROUPS[group])]
     complete: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""The commands in this process: most tests of a command ask what it says and how it ends, and a process costs a second to start."""
+"""Run commands in this process: most tests check only output and exit code, and starting a process takes a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ APPS = {"fprep": fprep.cli.app, "ftrain": ftrain.cli.app}
 
 
 def run_command(program: str, *words: object) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run` with text output; an expected failure is the sentence and the exit code that `main` makes of it."""
+    """Like `subprocess.run` with text output; an expected failure gives the message and exit code of `main`."""
     arguments = [str(word) for word in words]
     result = CliRunner().invoke(APPS[program], arguments)
     told = explain(result.exception) if result.exception else None

@@ -1,4 +1,4 @@
-"""Shared by all tests: threads that neither spin nor outnumber the cores, whichever file imports torch first; folders in memory."""
+"""Shared by all tests: threads that neither spin nor outnumber the cores, and temporary folders in memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 for _threads in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_threads, str(max(1, available_cores() // _processes)))
 
-# Tests write gigabytes in thousands of synced files: on a disk they would mostly wait.
+# Tests write gigabytes in thousands of synced files; on a disk, they would mostly wait.
 _MEMORY = Path("/dev/shm")
 if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
-# A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every command that they start.
+# A shell that starts the tests in the background makes them, and every command that they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

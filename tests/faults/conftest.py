@@ -1,4 +1,4 @@
-"""Fork servers, started once: one with the pipeline imported, one with torch too."""
+"""Fork servers, started once: one with the pipeline imported, one with torch as well."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.faults.harness import Forge
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Campaigns take as long as they take."""
+    """Disable the timeout for campaigns."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents and "kills" in item.name:
@@ -37,7 +37,7 @@ def torch_forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: thousands of syncs are waited for in vain on a busy disk."""
+    """A folder in memory if available, because thousands of syncs on a busy disk take long."""
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK):
         yield tmp_path

@@ -1,6 +1,7 @@
-"""Trials with killed and failing processes: the client of the fork server, and what must hold after any of them.
+"""Trials with killed and failing processes: the client of the fork server, and the invariants after any trial.
 
-A failing campaign prints a command that repeats its trial: FASHIONKIT_SEED fixes the delays, FASHIONKIT_KILLS their number.
+A failing campaign prints a command that repeats its trial: FASHIONKIT_SEED fixes the delays, FASHIONKIT_KILLS their
+number.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from tests.faults.layer import Layer
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT, INTEGRITY, USAGE, REJECTED = 4, 5, 2, 3
 
-Snapshot = dict[str, str]  # path below the folder -> SHA-256
+Snapshot = dict[str, str]  # path relative to the folder -> SHA-256
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporaries in a folder."""
+    """Temporary files in a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob(".tmp.*"))
 
 
 @dataclass
 class Outcome:
-    """How a child ended: exit code (negative: signal), the job's answer, what it printed."""
+    """How a child ended: exit code (negative: signal), result of the job, and output."""
 
     code: int | None
     seconds: float = 0.0
@@ -49,7 +50,7 @@ class Outcome:
 
 
 class Forge:
-    """The client's end of `tests.faults.server`."""
+    """Client of `tests.faults.server`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "log"
@@ -65,7 +66,7 @@ class Forge:
 
     def run(self, job: str, /, *, stop: dict[str, Any] | None = None, fault: dict[str, Any] | None = None, uid: int = 0,
             environment: dict[str, str] | None = None, ignored: list[int] | None = None, **arguments: Any) -> Outcome:  # fmt: skip
-        """Fork a child that does the job (a function of the server) and wait for its end."""
+        """Fork a child that runs the job (a function of the server) and wait for it to end."""
         for name in ("out", "err"):
             Path(f"{self.log}.{name}").unlink(missing_ok=True)
         answer = self.ask({
@@ -108,9 +109,9 @@ class Forge:
 
 @dataclass
 class Work:
-    """A job on a folder `out`, from an old state of it to a new one.
+    """A job that takes a folder `out` from an old state to a new one.
 
-    `before` is a copy of the old state, None for no folder; `sound(out)` raises when what stands there cannot be opened.
+    `before` is a copy of the old state, None for no folder; `sound(out)` raises if the output cannot be opened.
     """
 
     forge: Forge
@@ -124,7 +125,7 @@ class Work:
     seconds: float = 0.0
 
     def learn(self, folder: Path) -> Outcome:
-        """Run without a fault: what the old and the new state are, and how long it takes in a process of its own."""
+        """Run without a fault to record the old and new states, and the duration in a separate process."""
         out = self.fresh(folder)
         self.old = snapshot(out) if out.exists() else {}
         outcome = self.fork(out)
@@ -138,7 +139,7 @@ class Work:
         return outcome
 
     def fresh(self, folder: Path) -> Path:
-        """`folder/out` in its old state."""
+        """Create `folder/out` in its old state."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         if self.before is not None:
@@ -146,34 +147,34 @@ class Work:
         return folder / "out"
 
     def fork(self, out: Path, **options: Any) -> Outcome:
-        """Do the job in a process that may be killed."""
+        """Run the job in a process that may be killed."""
         return self.forge.run(self.job, out=str(out), **self.arguments, **options)
 
     def run(self, out: Path, fault: Layer | None = None) -> Outcome:
-        """Do the job in this process."""
+        """Run the job in this process."""
         value, error = answer(self.job, {"out": str(out), **self.arguments}, fault)
         return Outcome(0, value=value, error=error, calls=fault.calls if fault else [])
 
     def inspect(self, out: Path) -> None:
-        """Nothing half-written stands under a final name, and what looks finished is."""
+        """Check that nothing under a final name is half-written, and that output that looks finished is."""
         for name, digest in (snapshot(out) if out.exists() else {}).items():
             assert digest in self.allowed.get(name, ()), f"{name} is neither the old nor the new file"
         if out.exists():
             self.sound(out)
 
     def finish(self, out: Path) -> None:
-        """The same command again gives the new state, to the byte, and leaves no temporary."""
+        """Check that rerunning the command gives exactly the new state and leaves no temporary files."""
         outcome = self.run(out)
         assert outcome.error is None, outcome.error
         assert snapshot(out) == self.new, "the folder differs from that of an uninterrupted run"
         assert leftovers(out.parent) == []
 
     def trace(self, folder: Path) -> list[tuple[str, str]]:
-        """The file-changing calls of an undisturbed run."""
+        """File-changing calls of an undisturbed run."""
         return self.run(self.fresh(folder), Layer(folder)).calls
 
     def faults(self, folder: Path, kind: str) -> int:
-        """Let every call fail by `kind`, one trial each, and check what is left each time. Gives their number."""
+        """Let every call fail with `kind`, one trial each, and check the outcome; return the number of trials."""
         self.learn(folder)
         count = len(self.trace(folder))
         for at in range(1, count + 1):
@@ -200,7 +201,10 @@ class Work:
 
 
 def kills(work: Work, folder: Path, share: float, default: int = 60) -> None:
-    """SIGKILL the process group until `share` of FASHIONKIT_KILLS runs died, after uniform delays over 1.2 times a whole run."""
+    """SIGKILL the process group after random delays until `share` of FASHIONKIT_KILLS runs died.
+
+    Delays are uniform over 1.2 times a whole run.
+    """
     work.learn(folder)
     wanted, seed = int(os.environ.get("FASHIONKIT_KILLS", default)), int(os.environ.get("FASHIONKIT_SEED", "1"))
     count = max(1, round(wanted * share))

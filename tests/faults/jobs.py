@@ -1,4 +1,4 @@
-"""What the trials do: the library calls behind the commands, small checkpoints, publishing itself, and whole command lines."""
+"""Jobs of the trials: library calls of the commands, small checkpoints, publishing itself, and whole command lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fschemas.failures import explain
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Digests of all files in a folder but the temporaries."""
+    """Digests of all files in a folder except temporary ones."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -22,21 +22,21 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 
 def convert(raw: str, out: str, reader: str = "deepfashion-fine", **options: Any) -> None:
-    """The library call behind `fprep convert`."""
+    """The library call of `fprep convert`."""
     from fprep.convert.command import convert as run
 
     run(reader, [Path(raw)], Path(out), **{"check_images": "none", "max_rejected": 1.0, "workers": 1, **options})
 
 
 def shard(table: str, out: str, **options: Any) -> None:
-    """The library call behind `fprep shard`."""
+    """The library call of `fprep shard`."""
     from fprep.shard.command import shard as run
 
     run(Path(table), Path(out), **{"shard_samples": 3, "workers": 1, **options})
 
 
 def publishing(out: str, version: int, count: int = 2) -> dict[str, list[str]]:
-    """Publish files, JSON and a folder, as `fschemas.publish` is meant to be used."""
+    """Publish files, JSON and a folder through `fschemas.publish`."""
     from fschemas.publish import exclusive, publish, publish_bytes, publish_json, remove_leftovers
 
     folder = Path(out)
@@ -54,9 +54,9 @@ def publishing(out: str, version: int, count: int = 2) -> dict[str, list[str]]:
 
 
 def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
-    """A training without a model: save every step, evaluate every second one, go on where the newest checkpoint stands.
+    """Training without a model: save every step, evaluate every second one, resume from the newest checkpoint.
 
-    Gives all digests that a file had after any of the calls.
+    Returns all digests that each file had after any of the calls.
     """
     import torch
 
@@ -93,7 +93,7 @@ def checkpoints(out: str, steps: int, keep: int = 2) -> dict[str, list[str]]:
 
 
 def cli(command: str, arguments: list[str]) -> None:
-    """A console script, as its entry point calls it."""
+    """A console script, called through its entry point."""
     if command == "ftrain":
         from ftrain.cli import main
     else:
@@ -103,7 +103,7 @@ def cli(command: str, arguments: list[str]) -> None:
 
 
 def read_table(place: str) -> str:
-    """Everything that later commands take from a table folder, as a digest."""
+    """Digest of everything that later commands read from a table folder."""
     from fschemas.table_file import read_metadata
     from fschemas.table_file import read_table as read
 
@@ -115,7 +115,7 @@ def read_table(place: str) -> str:
 
 
 def read_shards(place: str) -> str:
-    """Everything that a trainer takes from a shard set, as a digest."""
+    """Digest of everything that a trainer reads from a shard set."""
     from fschemas.shard_set import ShardSet
 
     shards = ShardSet.open(place)
@@ -125,7 +125,7 @@ def read_shards(place: str) -> str:
 
 
 def read_run(place: str) -> str:
-    """Everything that evaluation, prediction and resuming take from a run folder, as a digest."""
+    """Digest of everything that evaluation, prediction and resuming read from a run folder."""
     from ftrain.fit.run_folder import RunFolder
 
     run = RunFolder(Path(place))
@@ -139,7 +139,7 @@ def read_run(place: str) -> str:
 
 
 def read_index(place: str) -> str:
-    """Everything that a query takes from an index, as a digest."""
+    """Digest of everything that a query reads from an index."""
     from ftrain.search.index_file import IndexFolder
 
     index = IndexFolder.open(Path(place))
@@ -160,7 +160,7 @@ JOBS = {
 
 
 def answer(job: str, arguments: dict[str, Any], layer: Layer | None = None) -> tuple[Any, dict[str, Any] | None]:
-    """What a job gives, or how its error reads; under a fault layer if there is one."""
+    """Return the result of a job, or its error; with a fault layer if given."""
     try:
         if layer is not None:
             layer.install()

@@ -1,9 +1,9 @@
 # ruff: noqa: PTH100, PTH112, PTH115, PTH120
-"""Faults at chosen file-changing calls of a process, without ptrace and without a word in the code under test.
+"""Fault injection at chosen file-changing calls of a process, without ptrace and without changes to the tested code.
 
-`install` wraps the calls of `os` and `open` that change files below a folder. The k-th of them fails once with EIO, fails
-with ENOSPC as all writes after it do (a full disk stays full), or ends the process as SIGKILL would; a write that fails has
-already brought half of its bytes to the disk. The calls are noted, so that their order can be checked.
+`install` wraps the calls of `os` and `open` that change files below a folder. The k-th of them fails once with EIO,
+fails with ENOSPC together with all later writes (a full disk stays full), or ends the process like SIGKILL. A failing
+write has already written half of its bytes. The calls are recorded, so that their order can be checked.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any
 KINDS = ("ENOSPC", "EIO", "KILL")
 _OPEN = builtins.open
 _OS_OPEN = os.open
-_GROWS = ("write", "create", "mkdir")  # what a full disk refuses from then on
+_GROWS = ("write", "create", "mkdir")  # refused once the disk is full
 
 
 class Layer:
-    """Counts the calls below `root`; call number `at` (from 1, 0 for none) gets the fault `kind`."""
+    """Count the calls below `root`; call number `at` (from 1; 0 for none) gets the fault `kind`."""
 
     def __init__(self, root: Path, kind: str = "EIO", at: int = 0) -> None:
         self.root, self.kind, self.at = os.path.realpath(root), kind, at
@@ -36,7 +36,7 @@ class Layer:
         return not self.is_off and path.startswith(self.root + os.sep)
 
     def call(self, operation: str, path: str, half: Callable[[], object] = lambda: None) -> None:
-        """Note a call, or let it fail; `half` does a part of it first."""
+        """Record a call or let it fail; `half` performs part of it first."""
         if self.is_full and operation in _GROWS:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if operation == "write" else [path]))
         self.calls.append((operation, os.path.relpath(path, self.root)))
@@ -62,12 +62,12 @@ class Layer:
             self._replace(os, name, self._on_path(name, getattr(os, name)))
         for name in ("rename", "replace", "link"):
             self._replace(os, name, self._on_two_paths(name, getattr(os, name)))
-        for module, name in (("ftrain.fit.checkpoint", "save_file"),):  # what Rust writes
+        for module, name in (("ftrain.fit.checkpoint", "save_file"),):  # written by Rust
             if module in sys.modules:
                 self._replace(sys.modules[module], name, self._on_saved_tensors(getattr(sys.modules[module], name)))
 
     def uninstall(self) -> None:
-        """Give the process its own calls back."""
+        """Restore the original calls."""
         self.is_off = True
         for owner, name, original in self._originals:
             setattr(owner, name, original)
@@ -92,7 +92,7 @@ class Layer:
     def _on_path(self, operation: str, original: Any) -> Any:
         def wrapped(path: Any, *arguments: Any, dir_fd: int | None = None, **options: Any) -> Any:
             place = _absolute(path, dir_fd)
-            if self.covers(place) and not (operation == "mkdir" and os.path.isdir(place)):  # that one changes nothing
+            if self.covers(place) and not (operation == "mkdir" and os.path.isdir(place)):  # no change if it exists
                 self.call(operation, place)
             return original(path, *arguments, **({} if dir_fd is None else {"dir_fd": dir_fd}), **options)
 
@@ -155,14 +155,14 @@ class _Raw(io.FileIO):
 
 
 def install_from_environment() -> None:
-    """In a process started with `FASHIONKIT_FAULT=kind:at:root`: the fault layer, in workers of a pool alone."""
+    """In a process started with `FASHIONKIT_FAULT=kind:at:root`: install the fault layer, in pool workers only."""
     kind, at, root = os.environ["FASHIONKIT_FAULT"].split(":", 2)
     if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
         Layer(Path(root), kind, int(at)).install()
 
 
 def disorder(calls: list[tuple[str, str]]) -> list[str]:
-    """What a power cut could tear: renames of content that was not synced before, or whose folder was not synced after."""
+    """Return renames that a power failure could corrupt: content or folder is not synced."""
     faults: list[str] = []
     for number, (operation, target) in enumerate(calls):
         if not operation.startswith(("rename ", "replace ")) or ".tmp." in target:

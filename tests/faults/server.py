@@ -1,7 +1,7 @@
-"""The process that imports once and forks a child for every trial. Requests and answers are lines of JSON.
+"""A process that imports once and forks a child for every trial. Requests and responses are lines of JSON.
 
-A child leads its own process group. It is stopped by a signal after a delay, or as soon as a file appears; whatever is then
-left of the group is waited for, so that a trial never disturbs the next one.
+A child leads its own process group. It is stopped by a signal after a delay, or as soon as a file appears. The server
+then waits for the rest of the group, so that trials do not disturb each other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PATIENCE = 90.0  # seconds until a trial counts as hung
 
 
 def _child(request: dict[str, Any], answer_to: int) -> None:
-    """Do one job and answer; never returns."""
+    """Run one job and send its result; never returns."""
     code, result = 1, dict[str, Any]()
     layer: Layer | None = None
     try:
@@ -39,7 +39,7 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
             os.dup2(os.open(f"{request['log']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.update(request.get("environment", {}))
-        # A job in the background of a shell inherits an ignored SIGINT, which no user at a terminal has.
+        # Background jobs of a shell inherit an ignored SIGINT, unlike commands in a terminal.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in request["ignored"]:
             signal.signal(number, signal.SIG_IGN)
@@ -54,7 +54,7 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
         code = 0
     except SystemExit as leaving:
         code = int(leaving.code or 0)
-    except KeyboardInterrupt:  # before the command has begun
+    except KeyboardInterrupt:  # before the command has started
         code = 130
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,7 +70,7 @@ def _child(request: dict[str, Any], answer_to: int) -> None:
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     read, write = os.pipe()
     start = time.monotonic()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # until the child can answer for them
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # until the child can handle them
     pid = os.fork()
     if pid == 0:
         os.setsid()
@@ -107,7 +107,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _until(stop: dict[str, Any], read: int, start: float) -> tuple[bool, bytes]:
-    """Wait for the moment of the signal; whether the child ended before."""
+    """Wait until the time of the signal; return whether the child ended before."""
     content = b""
     while True:
         if "when" in stop:  # a file appears
@@ -133,7 +133,7 @@ def _send(pid: int, stop: dict[str, Any]) -> None:
 
 
 def _wait_for_group(pid: int) -> int:
-    """How many of the group are left after 20 seconds (they are orphans of ours by then: this process adopts them)."""
+    """Number of processes left in the group after 20 seconds (this process adopts orphans)."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         try:
@@ -148,7 +148,7 @@ def _wait_for_group(pid: int) -> int:
 
 def _serve() -> None:
     for name in _IMPORTS:
-        with contextlib.suppress(ImportError):  # it only saves time
+        with contextlib.suppress(ImportError):  # only saves time
             importlib.import_module(name)
     from fprep.readers.registry import readers
 

@@ -1,4 +1,4 @@
-"""The short version of the campaigns: a few trials of each kind of fault, against the real commands."""
+"""A short version of the campaigns: a few trials of each kind of fault, against the real commands."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_short_campaign(bench: Bench, scratch: Path, name: str) -> None:
     if name == "full-disks" and os.geteuid() != 0:
         pytest.skip("only root may mount; not run")
     cases = list(dict.fromkeys(CAMPAIGNS[name].cases()))
-    step = max(1, len(cases) // _TRIALS[name])  # cases spread over the list, other commands in other campaigns
+    step = max(1, len(cases) // _TRIALS[name])  # cases spread over the list, with different commands per campaign
     trials = [TrialName(name, cases[(number * step) % len(cases)], number) for number in range(_TRIALS[name])]
     found = {str(trial): run_trial(CAMPAIGNS, trial, _SEED, bench, scratch / "trial") for trial in trials}
     assert not {trial: words for trial, words in found.items() if words}

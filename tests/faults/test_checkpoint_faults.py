@@ -1,4 +1,4 @@
-"""Saving, amending and retaining checkpoints under kills, failing calls and a disk that runs full inside of safetensors."""
+"""Saving, amending and pruning checkpoints under kills, failing calls and a disk that fills up within safetensors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ftrain.fit import checkpoint
 
 
 def work_of(forge: Forge, scratch: Path | None = None, steps: int = 4) -> Work:
-    """Save up to a step; with `scratch` over a folder of three steps."""
+    """Save up to a step; with `scratch`, on top of a folder of three steps."""
     if scratch is not None:
         assert forge.run("checkpoints", out=str(scratch / "before"), steps=3).error is None
     return Work(forge, "checkpoints", {"steps": steps}, scratch and scratch / "before", sound)
 
 
 def sound(out: Path) -> None:
-    """Every checkpoint under its name is whole, and the pointers name one that is there."""
+    """Check that every checkpoint under its final name is complete, and that the pointers refer to existing ones."""
     for folder in out.glob("step-*"):
         checkpoint.check(folder)
     assert not list(out.glob("damaged-*"))

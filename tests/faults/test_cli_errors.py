@@ -1,4 +1,4 @@
-"""What the command lines say of wrong words, wrong files and wrong places: one sentence, the right exit code, no traceback."""
+"""Command-line errors for wrong arguments, files and paths: one message, the right exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sentence(err: str) -> str:
-    """The one sentence on stderr."""
+    """The single message on stderr."""
     lines = err.strip().splitlines()
     assert len(lines) == 1, err
     assert lines[0].startswith(("fprep: ", "ftrain: "))
@@ -83,7 +83,7 @@ def test_usage_that_the_parser_sees(forge: Forge, arguments: list[object], words
 
 
 def test_bad_rows_and_images(forge: Forge, tmp_path: Path) -> None:
-    """Exit code 3, the good rows are there, and each of the others stands with place and reason in rejected.parquet."""
+    """Exit code 3; good rows are converted, and rejected.parquet lists all others with location and reason."""
     shutil.copytree(TREES / "fashionai_keypoints", tmp_path / "raw")
     images = tmp_path / "raw" / TRAIN / "Images"
     annotation = tmp_path / "raw" / TRAIN / "Annotations/train.csv"
@@ -152,7 +152,7 @@ def test_damaged_shard_set(
 
 
 def test_damaged_table(forge: Forge, tmp_path: Path) -> None:
-    """Bits flipped anywhere, also in names and metadata, which have no checksum in Parquet, and cuts."""
+    """Bits flipped anywhere, including names and metadata, which have no checksum in Parquet, and truncation."""
     assert forge.cli(*_arguments("convert", TREES / "deepfashion_fine", Path(), tmp_path / "made")).code == 0
     table = tmp_path / "made/table.parquet"
     sound = table.read_bytes()
@@ -206,7 +206,7 @@ def _arguments(command: str, raw: Path, table: Path, out: Path) -> list[object]:
 
 @pytest.fixture
 def open_folder(table: Path) -> Iterator[Path]:
-    """A folder that nobody can read, with a raw tree and a table in it: that of pytest is closed to others."""
+    """A world-readable folder with a raw tree and a table; pytest's own is closed to other users."""
     skip_without_root()
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
@@ -222,7 +222,7 @@ def open_folder(table: Path) -> Iterator[Path]:
 def test_not_writable(forge: Forge, open_folder: Path, command: str, place: str) -> None:
     (open_folder / "out").mkdir()
     (open_folder / "shared").mkdir()
-    os.chown(open_folder / "shared", NOBODY, NOBODY)  # so that only the folder below it is closed
+    os.chown(open_folder / "shared", NOBODY, NOBODY)  # so that only the folder below is closed
     table = open_folder / "made/table/table.parquet"
     if place == "shared/finished":
         assert forge.cli(*_arguments(command, open_folder / "raw", table, open_folder / place)).code == 0
@@ -230,7 +230,7 @@ def test_not_writable(forge: Forge, open_folder: Path, command: str, place: str)
     before = snapshot(open_folder)
     outcome = forge.cli(*_arguments(command, open_folder / "raw", table, open_folder / place), uid=NOBODY)
     if command == "shard" and place == "shared/finished":
-        assert outcome.code in (0, 4)  # there is nothing to write
+        assert outcome.code in (0, 4)  # nothing needs to be written
     else:
         assert outcome.code == 4
     if outcome.code:
@@ -242,7 +242,7 @@ def test_not_writable(forge: Forge, open_folder: Path, command: str, place: str)
 
 @pytest.mark.parametrize("command", ["convert", "shard"])
 def test_folder_of_ours_in_a_parent_of_others(forge: Forge, open_folder: Path, command: str) -> None:
-    """As a volume mounted into a container: the lock cannot stand beside it, and still only one may write."""
+    """A volume in a container: no lock next to the folder, but one writer only."""
     out = open_folder / "out"
     out.mkdir()
     os.chown(out, NOBODY, NOBODY)
@@ -284,7 +284,7 @@ def test_output_that_nobody_takes(target: str, code: int) -> None:
 
 
 def test_closed_terminal(tmp_path: Path, table: Path) -> None:
-    """Progress that nobody reads does not end unfinished work with 0."""
+    """A closed progress stream does not end unfinished work with exit code 0."""
     script = Path(sys.executable).with_name("fprep")
     arguments = [script, "shard", table, tmp_path / "out", "--workers", "1", "--shard-samples", "1"]
     read, write = os.pipe()
@@ -297,7 +297,7 @@ def test_closed_terminal(tmp_path: Path, table: Path) -> None:
 
 
 def test_early_signal(table: Path, tmp_path: Path) -> None:
-    """The console script itself, interrupted at some time of its start: the signal's own end or ours, and nothing published."""
+    """The real console script, interrupted during start-up: default or handled exit, and nothing published."""
     script = Path(sys.executable).with_name("fprep")
     process = subprocess.Popen([script, "shard", table, tmp_path / "out"], stderr=subprocess.PIPE, text=True)
     time.sleep(0.1)

@@ -18,13 +18,13 @@ OPTIONS = {"raw": str(RAW)}
 
 @pytest.fixture
 def work(forge: Forge, scratch: Path) -> Work:
-    """A whole conversion over one of a few rows only."""
+    """A whole conversion on top of one of only a few rows."""
     assert forge.run("convert", out=str(scratch / "before"), limit=4, **OPTIONS).error is None
     return Work(forge, "convert", OPTIONS, scratch / "before", sound)
 
 
 def sound(out: Path) -> None:
-    """The tables that are there can be read, and the report is JSON."""
+    """Check that existing tables can be read, and that the report is JSON."""
     for name in ("table.parquet", "rejected.parquet"):
         if (out / name).exists():
             assert read_table(out / name).num_columns > 5
@@ -43,7 +43,7 @@ def test_kills_while_workers_look_at_images(forge: Forge, scratch: Path) -> None
     )
 
 
-@pytest.mark.slow  # two runs for each of a hundred calls; the test below does the same for one kind
+@pytest.mark.slow  # two runs for each of a hundred calls; the test below covers one kind
 @pytest.mark.parametrize("kind", ["ENOSPC", "EIO", "KILL"])
 def test_every_call_fails(work: Work, scratch: Path, kind: str) -> None:
     assert work.faults(scratch / "work", kind) > 30
@@ -54,7 +54,7 @@ def test_every_call_fails_in_a_new_folder(forge: Forge, scratch: Path) -> None:
 
 
 def test_full_disk_before_the_first_rename_changes_nothing(work: Work, scratch: Path) -> None:
-    """All three files are written before the first is renamed: an earlier conversion survives as a whole."""
+    """All three files are written before the first is renamed, so an earlier conversion survives intact."""
     work.learn(scratch / "work")
     calls = work.trace(scratch / "work")
     first = next(

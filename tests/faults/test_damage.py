@@ -1,4 +1,4 @@
-"""One wrong bit, in any byte of what decides a result: exit code 5, or the same result; never another result, never another error."""
+"""One flipped bit in any byte that affects a result: exit code 5 or the same result, never anything else."""
 
 from __future__ import annotations
 
@@ -39,13 +39,16 @@ from ftrain.tasks.task import Task
 from ftrain.use import compare as compare_module
 
 RAW = tree_of("folders")
-SMALL, SAMPLED = 1500, 150  # bytes: of a file that is longer than the first, so many
+SMALL, SAMPLED = 1500, 150  # bytes; of a file longer than the first, this many are sampled
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`table` with its report and lock, `set`, `run` with two checkpoints of which the older is the best, `index`, `answers` of a
-    model that finds boxes in `boxed`, `export` of that, `evaluated` and `validated` runs."""
+    """All kinds of outputs.
+
+    `table` with its report and lock, `set`, `run` with two checkpoints (the older is the best), `index`, `answers` of a
+    model that predicts boxes for `boxed`, its `export`, and the runs `evaluated` and `validated`.
+    """
     folder = tmp_path_factory.mktemp("damage")
     convert("folders", [RAW], folder / "table", check_images="none", max_rejected=1.0, workers=1)
     audit([folder / "table"], lock=True, near=False)
@@ -98,7 +101,7 @@ def _the_small_task_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find(name: str) -> type[Task]:
-    """As `ftrain.tasks.task.find_task`."""
+    """Stand-in for `ftrain.tasks.task.find_task`."""
     if name != "likes":
         raise UsageError(f"unknown task {name!r}")
     return search_runs.Likes
@@ -155,7 +158,7 @@ def read_export(folder: Path) -> Any:
 
 
 def known(document: dict[str, Any]) -> dict[str, Any]:
-    """Without its digest, whose name may be what was damaged."""
+    """The document without its digest, whose name may be damaged."""
     digests = {name: seal({key: value for key, value in document.items() if key != name})[SEAL] for name in document}
     return {name: value for name, value in document.items() if value != digests[name]}
 
@@ -174,7 +177,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
 KIND = (
     "export/export.json",
     "answers/predictions.jsonl",
-)  # nothing else tells what their folders are: without them, strangers
+)  # without these files, the kind of their folder is unknown
 
 
 SLOW = "export/export.json"  # a whole export for each of its bytes
@@ -196,7 +199,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(work: Path, name: str) -> N
             _expect_integrity_or(expected, lambda: read(work), f"{name}: bit {place % 8} of byte {place}")
         for size in (0, 1, len(content) // 2, len(content) - 1):
             path.write_bytes(content[:size])
-            # Whole lines less: every image of the table that has no answer is named.
+            # Truncated at a line: every image of the table without prediction is reported.
             also = (ExitCode.USAGE,) if name in KIND and (size < 2 or content[size - 1 : size] == b"\n") else ()
             _expect_integrity_or(expected, lambda: read(work), f"{name}: cut to {size} bytes", also)
     finally:
@@ -231,7 +234,7 @@ def test_a_lost_pointer_is_found_again_in_the_state(work: Path, tmp_path: Path) 
     run = RunFolder(Path(shutil.copytree(work / "run", tmp_path / "run")))
     (run.checkpoints / "BEST").unlink()
     assert run.load()[2].step == 3
-    (run.checkpoints / "BEST").write_text("step-00000003\n")  # as earlier versions wrote it
+    (run.checkpoints / "BEST").write_text("step-00000003\n")  # the format of earlier versions
     assert run.load()[2].step == 3
     (run.checkpoints / "BEST").write_text("step-00000006\n")
     with pytest.raises(IntegrityError, match="damaged"):

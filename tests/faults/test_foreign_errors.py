@@ -1,4 +1,4 @@
-"""Errors of other libraries end in one sentence and the right exit code. Each is raised by the library itself where that is possible."""
+"""Errors of third-party libraries give one message and the right exit code; most are raised by the library itself."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BIG = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
 
 @contextmanager
 def full_disk():
-    """No file may grow beyond 4 kB, as on a full disk."""
+    """Limit the file size to 4 kB to simulate a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -55,7 +55,7 @@ def on_full_disk(write: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def throw(kind: str, message: str) -> Callable[[], Any]:
-    """Raise an error of a class of that name, for what needs a GPU, a network or a package that is not installed."""
+    """Raise an error of a class of that name, for cases that need a GPU, a network or a missing package."""
 
     def run() -> None:
         module, _, name = kind.rpartition(".")
@@ -288,7 +288,7 @@ RAISED: dict[str, tuple[Callable[[], Any], ExitCode, str]] = {
     "torch: no compiler": (compiled, ENVIRONMENT, "without --compile"),
     "torch: compiling": (throw("torch._dynamo.exc.Unsupported", "call_function …"), ENVIRONMENT, "without --compile"),
     "python: threads": (lambda: _raise(RuntimeError("can't start new thread")), ENVIRONMENT, "threads"),
-    # files of tensors and arrays
+    # tensor and array files
     "safetensors: damaged": (safetensors_of(write=False), INTEGRITY, "safetensors file is damaged"),
     "safetensors: full disk": (on_full_disk(safetensors_of(write=True)), ENVIRONMENT, "larger than allowed|free some space"),
     "numpy: full disk": (on_full_disk(lambda: np.arange(10**5).tofile("a.bin")), ENVIRONMENT, "free some space"),
@@ -335,7 +335,7 @@ RAISED: dict[str, tuple[Callable[[], Any], ExitCode, str]] = {
     "DVCLive: value": (dvclive_value, ENVIRONMENT, "--tracker none"),
     "DVC: no repository": (dvc_read, ENVIRONMENT, "dvc status"),
     "mlflow": (throw("mlflow.exceptions.MlflowException", "API request failed"), ENVIRONMENT, "MLFLOW_TRACKING_URI"),
-    # Python's own
+    # Python's standard library
     "tar": (partial(tarfile.open, "junk"), INTEGRITY, "damaged"),
     "zip": (lambda: zipfile.ZipFile("junk"), INTEGRITY, "damaged"),
     "zlib": (lambda: zlib.decompress(b"junk"), INTEGRITY, "damaged"),
@@ -354,7 +354,7 @@ def _raise(error: BaseException) -> None:
 
 @pytest.fixture
 def junk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a file of no kind."""
+    """A working folder with a file of unknown format."""
     for name in ("junk", "junk.npy"):
         (tmp_path / name).write_bytes(b"junk" * 50)
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):

@@ -1,4 +1,4 @@
-"""Real faults of the kernel: disks that run full, and errors and kills injected at system calls of the real commands."""
+"""Real kernel faults: disks that fill up, and errors and kills injected at system calls of the real commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Disk:
-    """A small file system in memory."""
+    """A small in-memory file system."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -63,10 +63,10 @@ def arguments_of(command: str, table: Path, out: Path) -> list[object]:
 @pytest.mark.parametrize("command", ["convert", "shard"])
 @pytest.mark.parametrize("unit", ["size", "nr_inodes"])
 def test_full_disk(forge: Forge, table: Path, tmp_path: Path, disk: Disk, command: str, unit: str) -> None:
-    """Ever larger disks: one sentence and exit code 4 until it fits, each run going on from the one before."""
+    """On ever larger disks: one message and exit code 4 until the output fits, each run resuming the one before."""
     assert (
         forge.cli(*arguments_of(command, table, tmp_path / "whole/out")).code == 0
-    )  # as deep: the table names its raw root
+    )  # same depth, because the table stores its raw root
     out, refused = disk.place / "out", 0
     step = 1 if command == "convert" else 3
     sizes = (
@@ -90,7 +90,7 @@ def test_full_disk(forge: Forge, table: Path, tmp_path: Path, disk: Disk, comman
 
 
 def test_full_disk_under_checkpoints(torch_forge: Forge, tmp_path: Path, disk: Disk) -> None:
-    """Tensors are written by safetensors itself: its errors are told like ours, and it leaves nothing behind."""
+    """safetensors writes tensors itself: its errors are reported like all others, and it leaves no files."""
     from ftrain.fit import checkpoint
 
     assert torch_forge.run("checkpoints", out=str(tmp_path / "whole"), steps=4).error is None
@@ -113,12 +113,12 @@ def test_full_disk_under_checkpoints(torch_forge: Forge, tmp_path: Path, disk: D
     whole, found = snapshot(tmp_path / "whole"), snapshot(out)
     assert {
         name: digest for name, digest in found.items() if not name.startswith("step-00000001/")
-    } == whole  # one may outstay
+    } == whole  # one may be left
 
 
 @pytest.mark.parametrize(("kind", "at"), [("ENOSPC", 4), ("KILL", 7)])
 def test_faults_in_workers(forge: Forge, table: Path, scratch: Path, kind: str, at: int) -> None:
-    """A call fails in the workers of a pool, which import nothing of these tests: through sitecustomize."""
+    """A call fails in pool workers, which import nothing from these tests, through sitecustomize."""
     faulty = {"FASHIONKIT_FAULT": f"{kind}:{at}:{scratch}", "PYTHONPATH": f"{SITE}:{ROOT}"}
     arguments = ["shard", table, scratch / "out", "--shard-samples", 1, "--workers", 2, "--quiet"]
     outcome = forge.cli(*arguments, environment=faulty)
@@ -170,14 +170,14 @@ def under_strace(strace: str, log: Path, arguments: list[object], *injections: s
 
 
 def number_of_call(log: Path, name: str, words: str) -> int:
-    """Which of the calls of the main process has these words, from 1."""
+    """Number (from 1) of the main process's first call that contains these words."""
     lines = log.read_text(errors="replace").splitlines()
-    process = next(line.split()[0] for line in lines if " rename(" in line)  # other lines tell of threads that end
+    process = next(line.split()[0] for line in lines if " rename(" in line)  # other lines report threads that end
     calls = [line for line in lines if re.match(rf"{process} +{name}\(", line)]
     return next(number for number, line in enumerate(calls, 1) if words in line)
 
 
-@pytest.mark.slow  # strace watches whole commands, four times each
+@pytest.mark.slow  # strace runs whole commands, four times each
 @pytest.mark.parametrize("command", ["convert", "shard"])
 def test_injected_by_the_kernel(forge: Forge, strace: str, table: Path, tmp_path: Path, command: str) -> None:
     """The real console script: no space at a write, a kill at a rename."""

@@ -1,4 +1,4 @@
-"""`fschemas.publish` under kills and failing calls: old or new, never between, and nothing left after an error."""
+"""`fschemas.publish` under kills and failing calls: old or new, never in between, and nothing left after an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.faults.layer import disorder
 
 @pytest.fixture
 def work(forge: Forge, scratch: Path) -> Work:
-    """A second version over a first one."""
+    """A second version on top of a first one."""
     forge.run("publish", out=str(scratch / "before"), version=1)
     return Work(forge, "publish", {"version": 2}, scratch / "before")
 

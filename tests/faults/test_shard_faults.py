@@ -22,13 +22,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(forge: Forge, table: Path, scratch: Path) -> Work:
-    """A set of another seed over an old one: the names are the same, the bytes are not."""
+    """A shard set with another seed on top of an old one: same names, different bytes."""
     assert forge.run("shard", table=str(table), out=str(scratch / "before")).error is None
     return Work(forge, "shard", {"table": str(table), "seed": 1}, scratch / "before", sound)
 
 
 def sound(out: Path) -> None:
-    """What can be opened is whole, and everything in it can be read."""
+    """Check that whatever can be opened is complete, and that everything in it can be read."""
     try:
         shards = ShardSet.open(out, digests=True)
     except UsageError:
@@ -52,7 +52,7 @@ def test_kills_with_a_pool(forge: Forge, table: Path, scratch: Path) -> None:
     kills(Work(forge, "shard", {"table": str(table), "workers": 2}, None, sound), scratch / "work", 0.07)
 
 
-@pytest.mark.slow  # two runs for each of a hundred calls; the test below does the same for one kind
+@pytest.mark.slow  # two runs for each of a hundred calls; the test below covers one kind
 @pytest.mark.parametrize("kind", ["ENOSPC", "EIO", "KILL"])
 def test_every_call_fails(work: Work, scratch: Path, kind: str) -> None:
     assert work.faults(scratch / "work", kind) > 50
@@ -63,7 +63,7 @@ def test_every_call_fails_in_a_new_folder(forge: Forge, table: Path, scratch: Pa
 
 
 def test_going_back_after_a_fault(forge: Forge, table: Path, scratch: Path) -> None:
-    """A new set stops anywhere, and the old one is asked for again: the shards have the same names and sizes, not the same bytes."""
+    """A new set is interrupted, then the old one is requested again: same shard names and sizes, different bytes."""
     old = {"table": str(table), "shard_samples": 10}
     assert forge.run("shard", out=str(scratch / "before"), **old).error is None
     work = Work(forge, "shard", {**old, "seed": 1}, scratch / "before", sound)

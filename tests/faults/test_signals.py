@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C at the command line: one sentence, 143 or 130, nothing half-done, and no process is left."""
+"""SIGTERM and Ctrl-C at the command line: one message, exit code 143 or 130, nothing half-written, no process left."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_end(number: signal.Signals, code: int | None, err: str) -> None:
 def test_shard_is_stopped_in_the_middle(
     forge: Forge, table: Path, scratch: Path, number: signal.Signals, group: bool, workers: int
 ) -> None:
-    """As soon as the first shard is finished: of 40, so the end is far."""
+    """As soon as the first of 40 shards is finished, far from the end."""
     out = scratch / "out"
     when = {"folder": str(out), "pattern": "meta/train-*.json"}
     outcome = forge.cli(*shard_arguments(table, out, workers), stop={"signal": number, "when": when, "group": group})
@@ -73,7 +73,7 @@ def sound_set(out: Path) -> None:
 @pytest.mark.parametrize("number", ENDS)
 @pytest.mark.parametrize("command", ["convert", "shard"])
 def test_at_random_moments(forge: Forge, table: Path, scratch: Path, number: signal.Signals, command: str) -> None:
-    """While modules are imported, workers start, native code runs, or everything is done: the same ends, the same sentence."""
+    """During imports, worker start-up or native code, or after everything is done: same exit codes, same message."""
     seed = int(os.environ.get("FASHIONKIT_SEED", "1"))
     generator, stopped = random.Random(seed), 0
 
@@ -82,7 +82,7 @@ def test_at_random_moments(forge: Forge, table: Path, scratch: Path, number: sig
 
     whole = forge.cli(*arguments(scratch / "whole"))
     assert whole.code == 0, whole.err
-    for trial in range(12):  # a job may end before its signal on a busy machine: go on until one was stopped
+    for trial in range(12):  # on a busy machine, a job may end before its signal; retry until one was stopped
         if trial >= 2 and stopped:
             break
         out = scratch / str(trial)
@@ -100,10 +100,10 @@ def test_at_random_moments(forge: Forge, table: Path, scratch: Path, number: sig
 
 @pytest.mark.parametrize("number", ENDS)
 def test_a_signal_waits_until_a_process_is_started(number: signal.Signals) -> None:
-    """A thread of a native library takes a signal that the main thread blocks, and Python handles it in the main thread."""
+    """A native library's thread receives a signal that the main thread blocks; Python handles it in the main thread."""
     came, ended = [], threading.Event()
     before = signal.signal(number, lambda number, _: came.append(number))
-    thread = threading.Thread(target=ended.wait)  # begun outside, so that it blocks nothing
+    thread = threading.Thread(target=ended.wait)  # started outside, so that it blocks nothing
     thread.start()
     try:
         with shielded():
@@ -120,7 +120,7 @@ def test_a_signal_waits_until_a_process_is_started(number: signal.Signals) -> No
 
 @pytest.mark.parametrize("number", ENDS)
 def test_a_sample_is_stopped_in_the_middle(forge: Forge, scratch: Path, number: signal.Signals) -> None:
-    """To the whole group, as a terminal sends Ctrl-C: workers say nothing of it."""
+    """To the whole group, like Ctrl-C in a terminal; workers print nothing."""
     when = {"folder": str(scratch), "pattern": "**/*.jpg"}
     arguments = ["sample", "fashionai-keypoints", scratch / "out", "--num-images", 400, "--workers", 2, "--quiet"]
     outcome = forge.cli(*arguments, stop={"signal": number, "when": when, "group": True})
@@ -128,7 +128,7 @@ def test_a_sample_is_stopped_in_the_middle(forge: Forge, scratch: Path, number: 
 
 
 def test_workers_die_with_their_parent(forge: Forge, table: Path, scratch: Path) -> None:
-    """SIGKILL to the leader alone, as an out-of-memory killer would: `Forge.run` sees to it that no worker is left."""
+    """SIGKILL to the leader only, like the out-of-memory killer; `Forge.run` checks that no worker is left."""
     out = scratch / "out"
     stop = {"signal": signal.SIGKILL, "when": {"folder": str(out), "pattern": "meta/train-*.json"}, "group": False}
     outcome = forge.cli(*shard_arguments(table, out, 2), stop=stop)
@@ -140,7 +140,7 @@ def test_workers_die_with_their_parent(forge: Forge, table: Path, scratch: Path)
 
 
 def test_ignored_signals_stay_ignored(forge: Forge, table: Path, scratch: Path) -> None:
-    """A job in the background of a script ignores Ctrl-C."""
+    """A background job of a script ignores Ctrl-C."""
     out = scratch / "out"
     stop = {"signal": signal.SIGINT, "when": {"folder": str(out), "pattern": "meta/train-*.json"}, "group": True}
     outcome = forge.cli(*shard_arguments(table, out, 1), stop=stop, ignored=[signal.SIGINT])
@@ -150,6 +150,6 @@ def test_ignored_signals_stay_ignored(forge: Forge, table: Path, scratch: Path) 
 
 
 def test_handlers_of_bad_data_do_not_swallow_a_stop() -> None:
-    """Many places take `ValueError` or any `Exception` for damaged data, and a signal may come in the middle of them."""
+    """Code that catches `ValueError` or `Exception` for damaged data must not swallow a signal."""
     assert not issubclass(Terminated, Exception)
     assert explain(Terminated("stopped")) == (143, "stopped")

@@ -1,4 +1,4 @@
-"""What `ftrain` says at the command line of wrong words and damaged shards."""
+"""Errors of `ftrain` at the command line for wrong arguments and damaged shards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shards(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trainer(torch_forge: Forge) -> Forge:
-    """With the task imported too: that takes longer than a trial."""
+    """A server with the task imported as well, because that takes longer than a trial."""
     torch_forge.ask({"job": "import", "module": "ftrain.tasks.keypoints.task"})
     return torch_forge
 

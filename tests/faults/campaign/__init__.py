@@ -1,1 +1,1 @@
-"""Campaigns of faults against the real commands; `python -m tests.faults.campaign --help` runs them."""
+"""Fault-injection campaigns against the real commands; see `python -m tests.faults.campaign --help`."""

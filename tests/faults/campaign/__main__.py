@@ -1,4 +1,4 @@
-"""Run the campaigns: `python -m tests.faults.campaign --minutes 10`."""
+"""Run the fault-injection campaigns: `python -m tests.faults.campaign --minutes 10`."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ CAMPAIGNS: dict[str, Campaign] = {
         Concurrency(),
     )
 }
-_TELL = 60  # seconds between lines of progress
+_TELL = 60  # seconds between progress lines
 _RECORD = ROOT / "docs/reliability.json"
 
 
 class Runner:
-    """Trials on several fork servers at once, until the list is done or the time is up."""
+    """Run trials on several fork servers in parallel until the list is finished or the time is up."""
 
     def __init__(self, names: list[TrialName], seed: int, deadline: float, scratch: Path) -> None:
         self.seed, self.deadline, self.scratch = seed, deadline, scratch
@@ -56,7 +56,7 @@ class Runner:
             self._names.put(name)
 
     def run(self, benches: list[Bench]) -> None:
-        """Work through the list, one thread for each fork server."""
+        """Run the list of trials, with one thread per fork server."""
         threads = [threading.Thread(target=self._work, args=(bench, number)) for number, bench in enumerate(benches)]
         for thread in threads:
             thread.start()
@@ -83,12 +83,12 @@ class Runner:
 
 
 def main() -> int:
-    """Parse the command line, run, and write the record and the page; the exit code is 1 when a trial failed."""
+    """Parse the command line, run, and write the record and the page; the exit code is 1 if a trial failed."""
     options = _parse()
     wanted = dict(entry.split("=") for entry in options.trials)
     chosen = {name: CAMPAIGNS[name] for name in (options.only or wanted or CAMPAIGNS)}
     if os.geteuid() != 0:
-        chosen.pop("full-disks", None)  # nobody else may mount
+        chosen.pop("full-disks", None)  # requires permission to mount
     if options.recheck:
         record = json.loads(_RECORD.read_text(encoding="utf-8"))
         options.seed = record["seed"]
@@ -130,7 +130,7 @@ def _failures(record: dict[str, Any]) -> list[list[str]]:
 
 
 def _note_fixed(record: dict[str, Any], runner: Runner) -> None:
-    """Write beside each failure of a record the commit at which its trial passes."""
+    """Record, next to each failure, the commit at which its trial passes."""
     failing = {str(name) for cases in runner.tallies.values() for case in cases.values() for name, _ in case.failures}
     for failure in _failures(record):
         failure[2:] = [] if failure[0] in failing else [_commit()]
@@ -154,7 +154,7 @@ def _record(runner: Runner, seed: int, minutes: float) -> dict[str, Any]:
 
 
 def _sum(record: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """A record with the trials of a later run added, which were others (`--first`)."""
+    """Add the trials of a later run with different trials (`--first`) to a record."""
     assert record["seed"] == more["seed"], "trials of one seed are added"
     record["commands"] += more["commands"]
     record["minutes"] += more["minutes"]

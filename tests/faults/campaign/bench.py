@@ -1,4 +1,4 @@
-"""What the campaigns work on: raw trees, tables, shard sets, runs and an index, all made by the commands themselves."""
+"""Inputs of the campaigns: raw trees, tables, shard sets, runs and an index, all made by the commands themselves."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ MODELS = {
 
 @dataclass
 class Bench:
-    """Inputs below `root`, and a fork server that runs commands; one for each thread."""
+    """Inputs below `root`, and a fork server that runs commands; one per thread."""
 
     root: Path
     forge: Forge
-    known: dict[str, Any] = field(default_factory=dict[str, Any])  # what a campaign learned of a command
+    known: dict[str, Any] = field(default_factory=dict[str, Any])  # results that a campaign caches per command
 
     @classmethod
     def start(cls, root: Path, log: Path) -> Bench:
@@ -51,7 +51,7 @@ class Bench:
         return self.forge.cli(*arguments, command="ftrain", **options)
 
     def build(self) -> None:
-        """Make every input with the commands; about half a minute."""
+        """Create all inputs with the commands; takes about half a minute."""
         for name, count in _DATASETS.items():
             raw, table, shards = (self.root / part / name for part in ("raw", "tables", "shards"))
             self._must(self.fprep("sample", name, raw, "--num-images", count, "--workers", 1, "-q"))
@@ -65,7 +65,7 @@ class Bench:
         shutil.copy(image, self.root / "photo.jpg")
 
     def training(self, model: str, run: Path, steps: int = 4) -> Sequence[object]:
-        """The arguments of a training of four small steps, with a checkpoint after each."""
+        """Arguments of a training run of four small steps, with a checkpoint after each."""
         dataset, options = MODELS[model]
         return [model, self.shards(dataset), "--run", run, "--limit-steps", steps, "-s", "fit.batch_size=4", "-s", "fit.epochs=2",
                 *options, *_FIT, *_TRAIN]  # fmt: skip
@@ -75,11 +75,11 @@ class Bench:
         return self.root / "raw" / dataset
 
     def table(self, dataset: str) -> Path:
-        """Its table."""
+        """The table of a data set."""
         return self.root / "tables" / dataset
 
     def shards(self, dataset: str) -> Path:
-        """Its shard set."""
+        """The shard set of a data set."""
         return self.root / "shards" / dataset
 
     def run(self, model: str) -> Path:
@@ -88,7 +88,7 @@ class Bench:
 
     @property
     def photo(self) -> Path:
-        """A photograph that no table knows by that name."""
+        """An image whose name is in no table."""
         return self.root / "photo.jpg"
 
     @staticmethod

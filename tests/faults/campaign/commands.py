@@ -1,4 +1,4 @@
-"""Every command that writes, with small inputs, as the campaigns run it."""
+"""All commands that write, with the small inputs of the campaigns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Arguments = Sequence[object]
 class Command:
     """A console script and its arguments for an output path.
 
-    `steps`: it publishes part by part and continues after a stop. `once`: it refuses to write over what it finished.
+    `steps`: it publishes incrementally and resumes when interrupted. `once`: it refuses to overwrite finished output.
     """
 
     script: str

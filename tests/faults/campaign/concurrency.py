@@ -1,4 +1,4 @@
-"""Two processes at once: two writers of one output, and a reader of what a writer replaces."""
+"""Concurrent processes: two writers of one output, and a reader of what a writer replaces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READING = "read-while-sharding"
 
 @dataclass(frozen=True)
 class Concurrency:
-    """The same command twice at once, or a reader beside a writer."""
+    """Run the same command twice at once, or a reader next to a writer."""
 
     name: str = "concurrency"
     about: str = "the same command twice at once with the same output, or a shard set read while it is rewritten"
@@ -53,7 +53,7 @@ class Concurrency:
         check_and_finish(bench, case, folder, whole)
 
     def _read(self, bench: Bench, folder: Path, draw: random.Random) -> None:
-        """A training reads a set that is written again with another seed."""
+        """Train on a shard set while it is rewritten with another seed."""
         shards, table = folder / "shards", bench.table("deepfashion-category")
         shutil.copytree(bench.shards("deepfashion-category"), shards)
         again = ["shard", table, shards, "--shard-samples", 4, "--size", 64, "--workers", 1, "--seed", 3, "-q"]
@@ -68,7 +68,7 @@ class Concurrency:
 
     @staticmethod
     def _together(first, second, draw: random.Random, seconds: float) -> list[Outcome]:  # type: ignore[no-untyped-def]
-        """Run both, the second after a share of the time that the first takes."""
+        """Run both, starting the second after a random share of the first one's duration."""
         found: list[Outcome | BaseException] = [AssertionError("not run")] * 2
 
         def work(number: int, job) -> None:  # type: ignore[no-untyped-def]

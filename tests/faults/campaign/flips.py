@@ -1,4 +1,4 @@
-"""Flipped bits, cuts and lost files in what the commands wrote: a reader says so, or gives what it gave before."""
+"""Flipped bits, truncated and missing files in outputs: a reader reports them, or returns the same result as before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.faults.campaign.bench import Bench
 from tests.faults.campaign.trial import check
 from tests.faults.harness import INTEGRITY, USAGE, Outcome
 
-# What is damaged, and the job or the command that reads it. Jobs take a fortieth of the time of a command, and more of the content.
+# Damaged inputs, and the job or command that reads them. A job takes a fortieth of a command's time and reads more.
 _JOBS = {"table": "read_table", "shards": "read_shards", "run": "read_run", "index": "read_index"}
 _COMMANDS = ("lint", "evaluate", "predict", "query", "resume", "shard-again")
 _SMALL = 4096
@@ -20,14 +20,14 @@ _SMALL = 4096
 
 @dataclass(frozen=True)
 class Flips:
-    """One flipped bit, one changed byte, a cut or a missing file in a table, a shard set, a run or an index."""
+    """One flipped bit, one changed byte, a truncated or a missing file in a table, a shard set, a run or an index."""
 
     name: str = "flips"
     about: str = "one flipped bit (or a cut, or a lost file) in a table, a shard set, a run or an index"
     promise: str = "exit code 5, or exactly the result of the undamaged input"
 
     def cases(self) -> Sequence[str]:
-        """Readers of whole folders ten times for each command."""
+        """Readers of whole folders, ten times as often as commands."""
         return [*(case for _ in range(10) for case in _JOBS), *_COMMANDS]
 
     def run(self, case: str, bench: Bench, folder: Path, draw: random.Random) -> None:
@@ -37,7 +37,7 @@ class Flips:
         expected = self._expected(case, bench, place, folder)
         where = damage(place, draw)
         outcome = self._read(case, bench, place, folder)
-        if outcome.error is not None:  # a job says how it failed, a command by its exit code
+        if outcome.error is not None:  # a job reports how it failed, a command its exit code
             code, words = outcome.error["code"], outcome.error["sentence"]
         else:
             code, words = outcome.code, outcome.err.strip()
@@ -58,7 +58,7 @@ class Flips:
         }[case]  # fmt: skip
 
     def _read(self, case: str, bench: Bench, place: Path, folder: Path) -> Outcome:
-        """Read what stands at `place`."""
+        """Read the folder at `place`."""
         shutil.rmtree(folder / "out", ignore_errors=True)
         out, cpu = folder / "out", ["--device", "cpu"]
         if case in _JOBS:
@@ -82,7 +82,7 @@ class Flips:
         return bench.ftrain(*bench.training("category", place))
 
     def _expected(self, case: str, bench: Bench, place: Path, folder: Path) -> object:
-        """The result for the undamaged copy, found out once."""
+        """The result for the undamaged copy, computed once."""
         key = f"expected {case} {folder}"
         if key not in bench.known:
             outcome = self._read(case, bench, place, folder)
@@ -95,14 +95,14 @@ class Flips:
         return bench.known[key]
 
     def _result(self, case: str, outcome: Outcome, place: Path, folder: Path) -> object:
-        """What a reading gave."""
+        """The result of a job or command."""
         if case in _JOBS:
             return outcome.value
         if case == "lint":
             return "sound"
         if case == "shard-again":  # repaired, or refused
             return {path.name: path.read_bytes() for path in sorted(place.rglob("*.tar"))}
-        if case == "resume":  # what counts is the model that stands at the end
+        if case == "resume":  # what counts is the final model
             return {
                 path.name: path.read_bytes()
                 for path in sorted((place / "checkpoints/step-00000004").glob("*.safetensors"))
@@ -112,7 +112,7 @@ class Flips:
 
 
 def damage(place: Path, draw: random.Random) -> str:
-    """Damage one file below `place`, small files as often as large ones; says what was done."""
+    """Damage one file below `place`, small files as often as large ones; return a description."""
     files = sorted(path for path in place.rglob("*") if path.is_file() and path.stat().st_size)
     small = [path for path in files if path.stat().st_size <= _SMALL]
     path = draw.choice(small if small and draw.random() < 0.5 else files)

@@ -1,4 +1,4 @@
-"""Images and model files that want something else than to be read: bombs, damage, pipes, pickles, names that lead elsewhere."""
+"""Hostile images and model files: decompression bombs, damage, pipes, pickles, and names that escape their folder."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.faults.campaign.trial import check
 from tests.faults.harness import INTEGRITY, USAGE
 from tests.faults.jobs import snapshot
 
-_SECONDS = 20.0  # of a command on one hostile image, on a busy machine
+_SECONDS = 20.0  # for a command with one hostile image, on a busy machine
 _IMAGE_COMMANDS = ("convert", "predict", "describe", "query", "doctor")
 
 
 @dataclass(frozen=True)
 class HostileImages:
-    """An image that is damaged, enormous or not an image, beside good ones."""
+    """A damaged, enormous or fake image next to good ones."""
 
     name: str = "hostile-images"
     about: str = (
@@ -36,11 +36,11 @@ class HostileImages:
     promise: str = "one-sentence error or a rejected row within 20 seconds; the good image is processed"
 
     def cases(self) -> Sequence[str]:
-        """Commands that decode images which nobody has checked."""
+        """Commands that decode unchecked images."""
         return _IMAGE_COMMANDS
 
     def run(self, case: str, bench: Bench, folder: Path, draw: random.Random) -> None:
-        """Put a hostile image beside a good one."""
+        """Place a hostile image next to a good one."""
         kind = draw.choice(list(IMAGES))
         images, out = folder / "images" / "dress", folder / "out"
         images.mkdir(parents=True)
@@ -94,7 +94,7 @@ def _png_bomb(path: Path, good: bytes, draw: random.Random) -> None:
 
 
 def _many_scans(path: Path, good: bytes, draw: random.Random) -> None:
-    """A progressive JPEG whose last scan is repeated: small on disk, slow to decode."""
+    """A progressive JPEG with a repeated last scan: small on disk, slow to decode."""
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((1024, 1024, 3), np.uint8)).save(buffer, "JPEG", progressive=True)
     content = buffer.getvalue()
@@ -153,7 +153,7 @@ _MODEL_COMMANDS = ("predict", "evaluate", "resume", "init-from", "query")
 
 @dataclass(frozen=True)
 class HostileModels:
-    """Run folders, weight files and indices that somebody else made."""
+    """Untrusted run folders, weight files and indices."""
 
     name: str = "hostile-models"
     about: str = "a run, a weight file or an index with a pickle, an absurd header, wrong types, deep JSON, a YAML bomb, links or `../`"
@@ -230,7 +230,7 @@ _UNREAD = (
 
 
 def _not_read(kind: str) -> bool:
-    """Whether the file is one that the command has no use for: notes, and checkpoints before the last."""
+    """Whether the command does not read the file: notes, and all checkpoints but the last."""
     return any(name in kind for name in _UNREAD) or ("step-" in kind and _LAST not in kind)
 
 

@@ -1,4 +1,4 @@
-"""Kills at random moments, and calls that fail: afterwards nothing is half-written, and the same command finishes the work."""
+"""Kills at random moments, and failing calls: nothing is left half-written, and the same command finishes the work."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from tests.faults.campaign.trial import check
 from tests.faults.harness import ENVIRONMENT, USAGE, Outcome, leftovers
 from tests.faults.jobs import snapshot
 
-_TIMES = ("training.csv",)  # holds seconds, so that no two runs write the same bytes
-_RECEIPT = "receipt.json"  # holds digests of the curves, and one of them holds seconds
+_TIMES = ("training.csv",)  # contains times, so that no two runs write the same bytes
+_RECEIPT = "receipt.json"  # contains digests of the curves, one of which contains times
 
 
 @dataclass
 class Finished:
-    """What an undisturbed run of a command writes, and how many seconds it takes."""
+    """The output of an undisturbed run of a command, and its duration in seconds."""
 
     tree: dict[str, str]
     seconds: float
 
 
 def run(bench: Bench, case: str, out: Path, **options: Any) -> Outcome:
-    """Run the command of a case for an output folder."""
+    """Run the command of a case with an output folder."""
     command = COMMANDS[case]
     return bench.forge.cli(*command.arguments(bench, out), command=command.script, **options)
 
 
 def finished(bench: Bench, case: str, folder: Path) -> Finished:
-    """What the command writes into `folder/out`; found out once, by a run in a neighboring folder of the same depth."""
+    """The output of the command in `folder/out`, computed once by a run in a neighboring folder of the same depth."""
     key = f"finished {case} {folder}"
     if key not in bench.known:
         outcome = run(bench, case, folder / "out")
@@ -48,7 +48,7 @@ def finished(bench: Bench, case: str, folder: Path) -> Finished:
 
 
 def tree(out: Path) -> dict[str, str]:
-    """Digests of the files that two undisturbed runs write alike."""
+    """Digests of the files that are identical in two undisturbed runs."""
     if not out.exists():
         return {}
     found = {name: digest for name, digest in snapshot(out).items() if name not in _TIMES}
@@ -58,7 +58,7 @@ def tree(out: Path) -> dict[str, str]:
 
 
 def check_and_finish(bench: Bench, case: str, folder: Path, whole: Finished) -> None:
-    """What a disturbed run leaves under final names is whole, and the same command gives the tree of an undisturbed run."""
+    """Check that files under final names are complete, and that rerunning the command gives the undisturbed output."""
     out = folder / "out"
     if not COMMANDS[case].steps:
         torn = [name for name, digest in tree(out).items() if whole.tree.get(name) != digest]
@@ -75,7 +75,7 @@ def check_and_finish(bench: Bench, case: str, folder: Path, whole: Finished) -> 
 
 
 def is_refused(case: str, outcome: Outcome, out: Path, whole: Finished) -> bool:
-    """Whether a command that writes only once found its work done."""
+    """Whether a command that writes only once refused to run because its work is done."""
     return COMMANDS[case].once and outcome.code == USAGE and tree(out) == whole.tree
 
 
@@ -106,7 +106,7 @@ class Kills:
 
 @dataclass(frozen=True)
 class FailingCalls:
-    """One call that changes files fails: a full disk (which stays full), an input/output error, or a kill in the middle."""
+    """One file-changing call fails: a full disk (which stays full), an I/O error, or a kill in the middle."""
 
     name: str = "failing-calls"
     about: str = (
@@ -115,7 +115,7 @@ class FailingCalls:
     promise: str = "exit code 4 and a one-sentence error with the path; running the same command again gives the result of an undisturbed run"
 
     def cases(self) -> Sequence[str]:
-        """All commands that write from one process: the calls of a pool are not seen."""
+        """All commands that write from one process; calls in worker pools are not intercepted."""
         return [name for name in COMMANDS if name != "shard-pool"]
 
     def run(self, case: str, bench: Bench, folder: Path, draw: random.Random) -> None:
@@ -126,7 +126,7 @@ class FailingCalls:
         outcome = run(bench, case, folder / "out", fault={"root": str(folder), "kind": kind, "at": at})
         if kind == "KILL":
             check(outcome.code in (137, 0), f"{kind} at call {at} ends it with {outcome.code}: {outcome.err.strip()}")
-        elif outcome.code != 0 or kind == "ENOSPC":  # what is only a courtesy, such as a note in a log, may fail unseen
+        elif outcome.code != 0 or kind == "ENOSPC":  # optional writes, such as a line in a log, may fail silently
             check(
                 outcome.code in (0, ENVIRONMENT), f"{kind} at call {at} ends with {outcome.code}: {outcome.err.strip()}"
             )
@@ -136,7 +136,7 @@ class FailingCalls:
         check_and_finish(bench, case, folder, whole)
 
     def _calls(self, bench: Bench, case: str, folder: Path) -> int:
-        """How many file-changing calls an undisturbed run makes."""
+        """Number of file-changing calls of an undisturbed run."""
         key = f"calls {case}"
         if key not in bench.known:
             bench.known[key] = len(
@@ -148,7 +148,7 @@ class FailingCalls:
 
 @dataclass(frozen=True)
 class FullDisks:
-    """A real file system in memory that is too small for the output."""
+    """A real in-memory file system that is too small for the output."""
 
     name: str = "full-disks"
     about: str = "a real file system (tmpfs) of random size, too small for the output"
@@ -161,7 +161,7 @@ class FullDisks:
         return list(COMMANDS)
 
     def run(self, case: str, bench: Bench, folder: Path, draw: random.Random) -> None:
-        """Run on a small disk, make it larger, and run again."""
+        """Run on a small disk, enlarge it, and run again."""
         disk = folder / "disk"
         disk.mkdir()
         _mount(disk, "size=64m")
@@ -178,7 +178,7 @@ class FullDisks:
             subprocess.run(["umount", "-l", str(disk)], check=True)
 
     def _kilobytes(self, bench: Bench, case: str, disk: Path) -> int:
-        """The size of the finished output in whole pages."""
+        """Size of the finished output in whole pages."""
         key = f"size {case}"
         if key not in bench.known:
             run(bench, case, disk / "out")
@@ -192,6 +192,6 @@ def _mount(disk: Path, options: str) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Empty a folder without removing it: it may be a mount point."""
+    """Empty a folder without removing it, because it may be a mount point."""
     for entry in folder.iterdir():
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()

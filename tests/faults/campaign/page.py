@@ -1,4 +1,4 @@
-"""`docs/reliability.md` from the record of a campaign."""
+"""Generate `docs/reliability.md` from the record of a campaign."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMAND = "python -m tests.faults.campaign"
 
 
 def page(record: Mapping[str, Any], campaigns: Mapping[str, Campaign]) -> str:
-    """The page as Markdown."""
+    """Render the page as Markdown."""
     total = sum(case["tried"] for cases in record["campaigns"].values() for case in cases.values())
     failures = [
         failure for cases in record["campaigns"].values() for case in cases.values() for failure in case["failures"]

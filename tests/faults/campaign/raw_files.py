@@ -1,4 +1,4 @@
-"""Broken annotation files of every reader, and trees with entries that nobody expects."""
+"""Broken annotation files of every reader, and trees with unexpected entries."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.trees import tree_of
 from fprep.readers.registry import readers
 from fschemas.table_file import read_table
 
-# A mutation of one line that leaves the other lines alone costs their rows nothing.
+# A mutation of one line that leaves the other lines intact must not affect their rows.
 _ONE_LINE = ("number", "add-column", "latin-1", "unicode-space")
 
 
 @dataclass(frozen=True)
 class RawFiles:
-    """One of the mutations of `tests.fprep.readers.mutations`, or an unexpected entry in the tree, for each reader."""
+    """A mutation of `tests.fprep.readers.mutations`, or an unexpected entry in the tree, for each reader."""
 
     name: str = "raw-files"
     about: str = "a broken annotation file (17 kinds of damage) or an unexpected entry (pipe, link, device, odd name) in a raw tree"
@@ -64,7 +64,7 @@ class RawFiles:
         return ["convert", case, raw, out, "--check-images", "none", "--workers", 1, "--max-rejected", 1, "-q"]
 
     def _whole(self, case: str, bench: Bench, raw: Path, out: Path) -> set[str]:
-        """Keys of the undamaged tree, found out once."""
+        """Keys of the undamaged tree, computed once."""
         key = f"rows of {case}"
         if key not in bench.known:
             outcome = bench.fprep(*self._arguments(case, raw, out))

@@ -1,4 +1,4 @@
-"""A trial is one fault against one command; its name and the seed decide everything about it, so that it can be replayed."""
+"""A trial is one fault against one command, fully determined by its name and the seed, so it can be replayed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Protocol
 
 from tests.faults.campaign.bench import Bench
 
-_MANY = 200  # trials of a case: more than anybody waits for
+_MANY = 200  # trials per case; more than any run completes
 
 
 class FaultFound(AssertionError):
-    """What a command did that it must not do."""
+    """Forbidden behavior of a command."""
 
 
 def check(holds: bool, message: str) -> None:
@@ -26,18 +26,18 @@ def check(holds: bool, message: str) -> None:
 
 
 class Campaign(Protocol):
-    """One kind of fault. `cases` names what it is tried on; `run` raises `FaultFound` when a promise is broken."""
+    """One kind of fault. `cases` lists its targets; `run` raises `FaultFound` if a guarantee is violated."""
 
     name: str
     about: str
     promise: str
 
     def cases(self) -> Sequence[str]:
-        """The commands, readers or files that the fault is tried on."""
+        """The commands, readers or files that receive the fault."""
         ...
 
     def run(self, case: str, bench: Bench, folder: Path, draw: random.Random) -> None:
-        """Inject one fault, chosen by `draw`, and check what is left; `folder` is empty and belongs to the trial."""
+        """Inject one fault, chosen by `draw`, and check the outcome; `folder` is empty and belongs to the trial."""
         ...
 
 
@@ -54,7 +54,7 @@ class TrialName:
 
     @classmethod
     def parse(cls, text: str) -> TrialName:
-        """Read `kills/shard/17`; raises `ValueError` for anything else."""
+        """Parse `kills/shard/17`; raises `ValueError` for anything else."""
         campaign, case, number = text.split("/")
         return cls(campaign, case, int(number))
 
@@ -68,7 +68,7 @@ class Tally:
 
 
 def run_trial(campaigns: Mapping[str, Campaign], name: TrialName, seed: int, bench: Bench, folder: Path) -> str:
-    """Run one trial in an emptied `folder`; the sentence of the fault that it found, or an empty string."""
+    """Run one trial in an emptied `folder`; return a description of the failure, or an empty string."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -81,7 +81,10 @@ def run_trial(campaigns: Mapping[str, Campaign], name: TrialName, seed: int, ben
 def rounds(
     campaigns: Mapping[str, Campaign], wanted: Mapping[str, int], first: int = 0, *, endless: bool
 ) -> list[TrialName]:
-    """Trials of all cases in turn: as many of a campaign as `wanted` says; otherwise one of each case, or very many."""
+    """List the trials of all cases in turn, as many per campaign as in `wanted`.
+
+    Without an entry in `wanted`, it is one per case, or very many if `endless`.
+    """
     names: list[TrialName] = []
     for campaign in campaigns.values():
         cases = campaign.cases()

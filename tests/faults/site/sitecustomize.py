@@ -1,4 +1,4 @@
-"""On PYTHONPATH, this brings the fault layer into workers of a pool, which import nothing of the tests."""
+"""On PYTHONPATH, this installs the fault layer in pool workers, which import nothing from the tests."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""The audit finds what was planted, says it of the right rows, and nothing else."""
+"""The audit finds what was planted, in the right rows, and nothing else."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_changed_copies_are_found_among_others(tmp_path, change, is_flipped):
 
 @pytest.mark.parametrize("scale", [1, 2.7])
 def test_two_shop_images_of_one_garment_on_white(tmp_path, scale):
-    """Each has margins of its own."""
-    garment = photograph(5, 120, 240).filter(ImageFilter.GaussianBlur(3))  # as fine as photographs are
+    """Each with different margins."""
+    garment = photograph(5, 120, 240).filter(ImageFilter.GaussianBlur(3))  # as fine as real photos
     looks = []
     for sides, size in (((60, 80, 60, 80), 1.0), ((100, 20, 40, 60), scale)):
         padded = ImageOps.expand(garment, sides, "#fafafa")
@@ -112,7 +112,7 @@ def test_a_plain_image_and_a_gradient_have_no_inside():
 
 
 def test_another_print_on_the_same_shirt_is_no_twin(tmp_path):
-    """Shop images share everything but what is sold: a thumbnail's outline must not decide."""
+    """Shop images share everything but the product; the silhouette alone must not decide."""
     shirt = np.full((200, 120, 3), 250, np.uint8)
     shirt[40:170, 25:95] = 40
     first, second = shirt.copy(), shirt.copy()
@@ -131,7 +131,10 @@ def test_pairs_of_which_none_comes_near_are_no_fault():
 
 
 def test_candidates_are_those_of_the_definition():
-    """Against all pairs by brute force: every pair up to 7 bits, none beyond the limit, each once, at its nearest."""
+    """Compared with brute force: every pair up to 7 bits, none beyond the limit.
+
+    Each pair occurs once, at its minimum.
+    """
     generator = np.random.default_rng(3)
     bits = generator.integers(0, 2**63, 300, dtype=np.uint64) * np.uint64(2) + generator.integers(
         0, 2, 300, dtype=np.uint64
@@ -188,7 +191,7 @@ def test_images_that_are_not_there_or_broken(tmp_path):
 
 @pytest.fixture
 def planted(tmp_path):
-    """A table with one of each leak, duplicate and conflict."""
+    """A table with one of each kind of leak, duplicate and conflict."""
     twin, near = photograph(1), photograph(2)
     flipped = photograph(3)
     return write_audit_table(tmp_path, [
@@ -282,7 +285,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         "label_point_outside_image",
     ),
     ({"box": [10.0, 60.0, 110.0, 180.0]}, "label_point_outside_box"),
-    ({"box": [10.0, 35.0, 110.0, 180.0]}, ""),  # sticks out a little
+    ({"box": [10.0, 35.0, 110.0, 180.0]}, ""),  # slightly outside
     ({"box": [10.0, 10.0, 20.0, 180.0], "landmark_x": [15.0] * 8}, "label_box_tiny"),
     ({"box": [0.0, 0.0, 119.0, 199.0]}, "label_box_whole"),
     ({"landmark_visibility": [0] * 8, "landmark_x": [0.0] * 8, "landmark_y": [0.0] * 8}, "label_no_points"),
@@ -305,7 +308,7 @@ def test_implausible_labels(tmp_path, values, kind):
 
 
 def test_leaks_between_benchmarks(tmp_path):
-    """Trained on in one table, tested on in the other: by bytes, by looks, by what the fine table says of the coarse one."""
+    """Training image in one table, test image in the other: by bytes, by appearance, and by the fine table's paths."""
     same, near = photograph(1), photograph(2)
     groups = ("category", "coarse_split")
     fine = write_audit_table(tmp_path / "fine", [
@@ -328,7 +331,7 @@ def test_leaks_between_benchmarks(tmp_path):
         "error"
     }
     assert of_kind(result, "leak_identical")[0]["other_table"] == "deepfashion-category"
-    assert of_kind(result, "duplicate_identical")[0]["severity"] == "info"  # one benchmark's test image is the other's
+    assert of_kind(result, "duplicate_identical")[0]["severity"] == "info"  # the same test image in both
     alone = audit([fine], dry_run=True)
     assert kinds(alone) == {"leak_coarse_split": 1}
     assert alone.num_leaks == 0
@@ -336,7 +339,7 @@ def test_leaks_between_benchmarks(tmp_path):
 
 @pytest.mark.parametrize(("dataset", "leaks"), [("deepfashion-category", 1), ("kfashion", 0)])
 def test_paths_stand_for_images_within_a_family(tmp_path, dataset, leaks):
-    """Without digests and images only the path is left; in another family it means nothing."""
+    """Without digests and images, only the path identifies an image, and only within a family."""
     one = write_audit_table(tmp_path / "a", [{"split": "train"}], digests=False, dataset="deepfashion-fine")
     two = write_audit_table(tmp_path / "b", [{"split": "test"}], digests=False, dataset=dataset)
     assert audit([one, two], near=False, dry_run=True).num_leaks == leaks
@@ -417,13 +420,13 @@ def test_every_kind_has_words():
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real photographs are not here")
 def test_real_photographs(tmp_path):
-    """Six thousand photographs: the twins that a person looked at, and no other; half of them are labelled differently."""
+    """Six thousand photos: exactly the pairs found by manual inspection; half of them have different labels."""
     convert(
         "deepfashion-fine", [REAL], tmp_path, check_images="header"
-    )  # without digests, so that identical images stay
+    )  # without digests, so that identical images are kept
     result = audit([tmp_path], dry_run=True)
     pairs = {tuple(sorted((row["key"], row["other_key"]))) for row in of_kind(result, "duplicate_near")}
     assert pairs == {("00557", "03415"), ("02740", "03716"), ("03343", "04639"), ("00570", "01579"), ("02762", "03240")}
     assert (kinds(result)["duplicate_identical"], kinds(result)["conflict_attributes"]) == (5, 5)
-    [leak] = of_kind(result, "leak_near")  # a copy with a white frame, which no hash of the whole image finds
+    [leak] = of_kind(result, "leak_near")  # a copy with a white frame, which no hash of the whole image detects
     assert (leak["key"], leak["other_key"], result.num_leaks) == ("00352", "05370", 1)

@@ -1,4 +1,4 @@
-"""The split lock: written by the audit, checked by shard, carried by the shard set, asked for by the trainer."""
+"""The split lock: written by the audit, verified by shard, carried by the shard set, required by the trainer."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_new_image_of_a_locked_group_is_refused_and_another_one_passes(table, tm
 
 
 def test_what_one_benchmark_holds_out_another_must_not_train(tmp_path):
-    """The lock of both: identical and near-identical images are held out wherever one of the tables holds them out."""
+    """The lock of both: identical and near-identical images are held out if either table holds them out."""
     same, near = photograph(1), photograph(2)
     fine = write_audit_table(tmp_path / "fine", [
         {"split": "train", "pixels": same}, {"split": "train", "pixels": jpeg(near, 50)}, {"split": "train"},
@@ -116,7 +116,7 @@ def test_what_one_benchmark_holds_out_another_must_not_train(tmp_path):
 
 
 def test_paths_of_a_family_are_locked_together(tmp_path):
-    """Without digests the same path in two benchmarks of a family is one image, also where one table has digests."""
+    """Without digests, the same path in two benchmarks of a family is one image, even if one table has digests."""
     for number, digests in enumerate((False, True)):
         fine = write_audit_table(
             tmp_path / f"fine{number}",
@@ -161,7 +161,10 @@ def test_lock_of_something_else_or_damaged(table, tmp_path):
 
 
 def test_trainer_asks_for_the_lock(table, tmp_path):
-    """`ftrain --lock` ends with 5 before the first step, and passes shards that carry it; no weight depends on it."""
+    """`ftrain --lock` exits with 5 before the first step, and accepts shards that carry it.
+
+    The weights do not depend on it.
+    """
     shard(table, tmp_path / "without", workers=1)
     shard(table, tmp_path / "with", lock=table, workers=1)
     digest = SplitLock.read(table).digest

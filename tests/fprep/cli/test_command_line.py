@@ -1,4 +1,7 @@
-"""What every command of fprep has: `--json`, `--limit` (`--num-images` in `sample`), `--quiet`, and `--dry-run` where it writes; progress goes to stderr."""
+"""Options of every fprep command: `--json`, `--limit`, `--quiet`, and `--dry-run` if it writes; progress on stderr.
+
+`sample` has `--num-images` instead of `--limit`.
+"""
 
 import json
 import os
@@ -41,7 +44,7 @@ def test_all_commands_are_known():
 def test_options_that_all_have(name):
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     expected = {"--json"} | ({"--dry-run"} if name in WRITING else set())
-    if name != "readers":  # which reads nothing and answers at once
+    if name != "readers":  # it reads nothing and returns at once
         expected |= {"--quiet", "--num-images" if name == "sample" else "--limit"}
     assert expected <= options
 

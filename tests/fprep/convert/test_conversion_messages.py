@@ -1,4 +1,4 @@
-"""What a conversion says: all counts whatever the exit code, the folder that it was pointed at, empty splits, near-equal names."""
+"""Messages of a conversion: counts for every exit code, the input folder, empty splits, similar names."""
 
 import json
 
@@ -22,7 +22,7 @@ from fschemas.wording import count
 
 
 def images_of(folder, rows, header="image,category"):
-    """A CSV of these rows after the name of the image, with an image each."""
+    """Write a CSV of these rows after the image name, with one image each."""
     folder.mkdir(parents=True)
     lines = [header]
     for number, row in enumerate(rows):
@@ -34,7 +34,7 @@ def images_of(folder, rows, header="image,category"):
 
 
 def say(*arguments):
-    """stdout and the error of a command line, in this process."""
+    """Run a command line in this process; return stdout and the error."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     return result.stdout, result.exception
 

@@ -1,4 +1,4 @@
-"""What convert promises whatever the dataset: exit codes, whole outputs, independence of workers, and limits."""
+"""Guarantees of convert for all data sets: exit codes, complete outputs, independence of workers, and limits."""
 
 import hashlib
 import json
@@ -105,7 +105,7 @@ def test_output_does_not_depend_on_workers(raw, tmp_path, images):
 
 
 def test_output_does_not_depend_on_environment(raw, tmp_path):
-    """Another hash seed, locale, time zone and working folder give the same bytes."""
+    """Another hash seed, locale, time zone or working folder gives the same bytes."""
     run(raw, tmp_path / "here", check_images="full")
     program = (
         "import sys, pathlib\nfrom fprep.convert.command import convert\n"

@@ -1,4 +1,4 @@
-"""`convert --group-split`: nothing that belongs together is parted, shares are met, and nothing depends on the order of rows."""
+"""`convert --group-split`: groups stay together, shares are met, and nothing depends on the order of rows."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_connected_parts_against_a_plain_search():
     ],
 )
 def test_what_belongs_together_stays_together(columns, pairs):
-    """Many copies of a small pattern, so that every way to part it would be seen."""
+    """Many copies of a small pattern, so that every way to separate it would be seen."""
     copies = 40
     spread = {name: [f"{value}/{copy}" if value else value for copy in range(copies) for value in values] if name != "pairs"
               else [[f"img/{int(path[4:-4]) + 6 * copy}.jpg" for path in value] for copy in range(copies) for value in values]
@@ -84,7 +84,7 @@ def test_what_belongs_together_stays_together(columns, pairs):
 
 @pytest.mark.parametrize("largest", [1, 30, 700])
 def test_shares_are_met(largest):
-    """Also where one part is larger than a share: it goes to train."""
+    """Even if one group is larger than a share: it goes to train."""
     groups = [f"g{row}" if row >= largest else "large" for row in range(1000)]
     cut = split_by_groups(frame_of(group=groups), val_share=0.1, test_share=0.15)
     counts = {split: cut.splits.count(split) for split in ("val", "test")}
@@ -94,7 +94,7 @@ def test_shares_are_met(largest):
 
 
 def test_classes_are_spread_over_the_splits():
-    """A hash alone put all three folders of a class into test, so that a quarter of it could not be named right."""
+    """A hash alone put all three folders of a class into test, so that a quarter of test could not be classified."""
     folders = {"Dress": 23, "Top": 20, "Shorts": 10, "Blouse": 3, "Tee": 2, "Sweater": 1}
     rows = [
         (name, f"{name}/{folder}") for name, number in folders.items() for folder in range(number) for _ in range(40)
@@ -111,7 +111,7 @@ def test_classes_are_spread_over_the_splits():
 
 
 def test_looks_that_chain_everything_cost_their_rows_instead():
-    """As among answers to searches for words: the same image comes back for other words."""
+    """As in results of text searches: the same image is returned for different words."""
     groups = [f"g{row // 10}" for row in range(400)]
     pairs = [(10 * group, 10 * group + 10) for group in range(39)]
     cut = split_by_groups(frame_of(group=groups), val_share=0.1, test_share=0.2, pairs=pairs)
@@ -160,7 +160,7 @@ def test_unlabelled_rows_stay():
 
 @pytest.fixture
 def raw(tmp_path):
-    """Sixty images, thirty of which are a smaller copy of another one: a split by image would part about ten pairs."""
+    """Sixty images, half of them smaller copies of another one: a split by image would separate about ten pairs."""
     folder = tmp_path / "raw"
     (folder / "Images/skirt").mkdir(parents=True)
     points = [f"{20 + k}_{30 + k}_1" if k in FASHIONAI_24.garments["skirt"] else "-1_-1_-1" for k in range(24)]
@@ -206,7 +206,7 @@ def test_without_images_groups_are_all_that_is_known(raw, tmp_path):
 
 
 def test_rows_that_look_like_a_held_out_one_are_rejected(tmp_path):
-    """Folders that all share an image with the next one, in another size: twelve of them, four images each."""
+    """Twelve folders of four images; each shares an image with the next one, in another size."""
     for folder in range(12):
         place = tmp_path / f"raw/{folder:02}_Dress"
         place.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Which rows show the same image, whether a row is an image or one garment of it."""
+"""Rows of the same image are found, whether a row is an image or one garment of it."""
 
 import polars as pl
 import pytest

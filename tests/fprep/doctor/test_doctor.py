@@ -1,4 +1,4 @@
-"""What `fprep doctor` says of folders as people have them: nested, half unpacked, edited, saved by the wrong program."""
+"""`fprep doctor` on realistic folders: nested, partly unpacked, edited, saved by the wrong program."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def findings(checkup, code):
 
 
 def inshop(folder, *, size=(256, 256), images="img", boxes="050 060 200 250"):
-    """A small in-shop benchmark; `images` stands for `img` of the rows, None for none."""
+    """Write a small in-shop benchmark; `images` replaces `img` in the rows, None for none."""
     (folder / "Anno").mkdir(parents=True)
     (folder / "Eval").mkdir()
     rows = "".join(f"{name:<70} {name.split('/')[3]:<11} {'train':<11}\n" for name in NAMES)
@@ -142,7 +142,7 @@ def test_a_download_that_broke_off(tmp_path):
 
 
 def test_a_damaged_archive_is_one_finding(tmp_path):
-    """Whatever bytes of an archive are damaged, the rest of the folder is looked at."""
+    """Whichever bytes of an archive are damaged, the rest of the folder is inspected."""
     plain, packed = io.BytesIO(), io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as archive:
         for number in range(4):
@@ -165,7 +165,7 @@ def test_a_damaged_archive_is_one_finding(tmp_path):
 
 
 def test_a_packed_tar_is_unpacked_only_as_far_as_it_is_worth(tmp_path, monkeypatch):
-    """A member may claim to have terabytes of zeros, and its name gigabytes."""
+    """A member may claim to contain terabytes of zeros, and its name gigabytes."""
     monkeypatch.setattr("fprep.doctor.archives._MAX_UNPACKED", 1 << 20)
     first, name = tarfile.TarInfo("a.jpg"), tarfile.TarInfo("long")
     first.size, name.size, name.type = 1 << 24, 1 << 30, tarfile.GNUTYPE_LONGNAME
@@ -312,7 +312,7 @@ def test_git_blob_is_that_of_git(tmp_path):
     (tmp_path / "file").write_bytes(b"hello\n")
     assert (
         git_blob(tmp_path / "file") == hashlib.sha1(b"blob 6\0hello\n").hexdigest()
-    )  # `git hash-object` says ce013625…
+    )  # `git hash-object` prints ce013625…
     assert git_blob(tmp_path / "file") == "ce013625030ba8dba906f756967f9e9ca394464a"
 
 
@@ -408,7 +408,7 @@ def test_command(tmp_path, monkeypatch):
     assert str(tmp_path) not in done.stdout
     shutil.rmtree(tmp_path / "raw/split")
     done = run_command("fprep", "doctor", "raw")
-    assert done.returncode in (0, 2)  # the images may be anybody's own
+    assert done.returncode in (0, 2)  # the images may belong to any data set
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
@@ -465,7 +465,7 @@ def test_paths_with_commas_and_entities_are_found(tmp_path):
 
 @pytest.fixture
 def own_readers(monkeypatch):
-    """Readers for a user's own images, with the keys that a test needs."""
+    """Readers for a user's own images, with the options that a test needs."""
     base = readers()["deepfashion2"]
     keys = {"image": "the column of images", "style": "…", "category": "…"}
     own = {

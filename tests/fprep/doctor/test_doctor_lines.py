@@ -1,4 +1,4 @@
-"""Every command line that `fprep doctor` prints works as printed, whatever folders, tables and columns are called."""
+"""Every command line printed by `fprep doctor` works as printed, for any names of folders, tables and columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Image.new("RGB", (12, 12), "grey").save(PIXELS, "JPEG")
 
 
 def run_line(line: str, *options: str) -> tuple[pl.DataFrame, Path]:
-    """Run what a shell would make of a printed line, in this process; the table and the raw root that it names."""
+    """Run a printed line, parsed as by a shell, in this process; return the table and its raw root."""
     program, *words = shlex.split(line)
     assert program == "fprep"
     out = next(Path(word) for word in words if word.startswith("tables/"))
@@ -69,7 +69,7 @@ PLAIN = {
 
 
 def write_table(root: Path, case: dict[str, object]) -> None:
-    """A table with a column of images, one of two labels and one of numbers, and the images."""
+    """Write a table with columns of images, of two labels and of numbers, and the images."""
     home = root / str(case["folder"])
     (home / str(case["place"])).mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
@@ -100,7 +100,7 @@ def test_lines_for_tables_work_as_printed(case):
         write_table(Path(place), case)
         lines = doctor(Path(case["folder"])).commands
         words = [*case["images"], *case["columns"], case["label"]]
-        if not any(sign in word for word in words for sign in SIGNS + '"'):  # else two dialects may be the same bytes
+        if not any(sign in word for word in words for sign in SIGNS + '"'):  # otherwise, dialects may coincide
             assert len(lines) == 1, doctor(Path(case["folder"])).to_text()
         for line in lines:
             table, root = run_line(line, "--check-images", "none")
@@ -131,7 +131,7 @@ IDS = [f"{number:08x}-16fd-4a76" for number in range(24)]
 
 
 def test_an_unknown_folder_with_a_table_and_images(tmp_path, monkeypatch):
-    """As a public set of clothing has it: names without an extension, in a folder beside the table."""
+    """As in a public clothing data set: names without extension, in a folder next to the table."""
     monkeypatch.chdir(tmp_path)
     put(tmp_path / "set", *(f"images/{name}.jpg" for name in IDS))
     rows = [

@@ -1,4 +1,4 @@
-"""Trusted work of `map_tasks`: progress in units, deaths and hangs as errors, and tasks that clean up when the caller stops."""
+"""Trusted work of `map_tasks`: progress in units, crashes and hangs as errors, and cleanup when the caller stops."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What `fprep export` writes is opened again by the tools that it is meant for, and says what the table says."""
+"""Outputs of `fprep export` open in the tools they are meant for, with the content of the table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rows_of(path, split=None):
 
 
 def in_groups(folder, groups, rows, vocabularies=None):
-    """A table of these column groups, made of the images of a small table."""
+    """Write a table of these column groups with the images of a small table."""
     base = pl.DataFrame(read_table(write_small_table(folder, {"train": len(rows)})))
     kind = table_named(groups)
     plain = [{**image, **row} for image, row in zip(base.to_dicts(), rows, strict=True)]

@@ -1,4 +1,4 @@
-"""The image zoo: every kind of file gets its verdict, every cut JPEG is found, and a dying decoder takes nothing with it."""
+"""Every kind of image file gets its result, truncated JPEGs are found, and a crashing decoder affects nothing else."""
 
 import io
 import os
@@ -193,7 +193,7 @@ def test_exception_in_a_worker_is_raised_here():
 
 
 def test_worker_that_cannot_start_is_no_verdict_on_images(tmp_path, monkeypatch):
-    monkeypatch.setattr("fprep.engine.local._serve", os.abort)  # takes no arguments: every worker ends with a TypeError
+    monkeypatch.setattr("fprep.engine.local._serve", os.abort)  # takes no arguments, so every worker gets a TypeError
     with pytest.raises(EnvironmentProblem, match="a worker cannot start"):
         check_images(str(tmp_path), ["a.jpg"], decode=True)
 

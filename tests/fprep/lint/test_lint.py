@@ -1,4 +1,4 @@
-"""`fprep lint` finds every kind of damage, names it, and is silent on a sound set."""
+"""`fprep lint` finds and names every kind of damage, and is silent on an intact set."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_place_without_a_set(tmp_path: Path) -> None:
 
 
 def write_altered(folder: Path, alter: Callable[[list[Sample]], list[Sample]]) -> Path:
-    """A set whose samples were altered before they were written, with digests and index that fit."""
+    """Write a set of altered samples, with matching digests and index."""
     source = SourceTable.open(write_small_table(folder, {"train": 6}))
     plan = plan_shards(source, shard_samples=10)
     maker = SampleMaker(SampleOptions(folder / "raw", source.annotation_columns))
@@ -152,7 +152,7 @@ def write_altered(folder: Path, alter: Callable[[list[Sample]], list[Sample]]) -
 
 
 def annotated(**values: Any) -> Callable[[list[Sample]], list[Sample]]:
-    """The fourth sample with other annotation values."""
+    """Give the fourth sample other annotation values."""
     return lambda samples: [
         replace(sample, annotation={**sample.annotation, **values}) if number == 3 else sample
         for number, sample in enumerate(samples)

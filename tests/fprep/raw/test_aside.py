@@ -1,4 +1,4 @@
-"""Rows that do not fit into memory: wide columns on disk, answers of workers in order and no further ahead than is bearable."""
+"""Rows that do not fit into memory: wide columns on disk, worker results in order and with bounded read-ahead."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
 
 
 def tree(folder, *, turned=()):
-    """30 records with images; those of `turned` are stored on their side, and labeled as they are stored."""
+    """30 records with images; those of `turned` are stored rotated, and labeled as stored."""
     (folder / "모던").mkdir(parents=True)
     for number in range(30):
         garments = {"상의": ((2.0, 4.0, 17, 45), DIAMOND, {"색상": "레드" if number % 2 else "블루"})}
@@ -86,7 +86,7 @@ def test_a_conversion_in_many_parts_is_the_same(tmp_path, monkeypatch, turned):
     assert (len(table), report["rejected"]) == (29, 1)
     widths = dict(table.select("key", "width").iter_rows())
     assert {int(key) for key, width in widths.items() if width == 60} == set(turned)
-    if turned:  # 40 x 60 as shown: the outline was turned with the image
+    if turned:  # 40 x 60 as displayed: the outline was rotated with the image
         first, last = (table.filter(pl.col("key") == key)["garment_polygons"][0][0].to_list() for key in ("2", "3"))
         assert first != last
 
@@ -118,7 +118,7 @@ def nap(task: tuple[float, int]) -> int:
 
 
 def test_answers_come_in_order_and_not_too_far_ahead(monkeypatch):
-    """Workers wait for the slow first task once they are a few chunks ahead of it."""
+    """Workers wait for the slow first task once they are a few chunks ahead."""
     tasks = [(1.0 if number == 0 else 0.0, number) for number in range(40)]
     most: list[int] = []
     found: list[int] = []

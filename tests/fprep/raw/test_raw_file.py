@@ -45,9 +45,9 @@ def test_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
     ("content", "lines"),
     [
         (b"a\rb\r", [b"a", b"b"]),
-        (b"a\rb\r\n", [b"a", b"b"]),  # and one LF at the end, as some editors add it
+        (b"a\rb\r\n", [b"a", b"b"]),  # and a final LF, as some editors add it
         (b"a\r\nb\r\n", [b"a", b"b"]),
-        (b"a\rb\nc", [b"a\rb", b"c"]),  # a CR in a file of LF lines is no line end
+        (b"a\rb\nc", [b"a\rb", b"c"]),  # a CR in a file with LF line ends is not a line end
         (b"\xef\xbb\xbfa\rb", [b"a", b"b"]),
         (b"a\r", [b"a"]),
     ],

@@ -1,4 +1,4 @@
-"""Ways to break a raw annotation file, each a function of its bytes and a random generator."""
+"""Mutations of a raw annotation file, each a function of its bytes and a random generator."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _swap_lines(content: bytes, draw: random.Random) -> bytes:
 
 
 def _token(values: list[bytes]) -> Mutation:
-    """Put a strange value in the place of one token, whatever separates tokens."""
+    """Replace one token by a strange value, whatever the separator."""
 
     def change(line: bytes, draw: random.Random) -> list[bytes]:
         separator = b"," if b"," in line else b" "

@@ -1,4 +1,4 @@
-"""What is wrong with one line changes no other row: the same columns, the same vocabularies, the same values."""
+"""An error in one line affects no other row: same columns, same vocabularies, same values."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from fprep.readers.registry import readers
 from fschemas.failures import FashionkitError
 from fschemas.table_file import read_metadata, read_table
 
-# Without lines: `folders` has no annotation files, and a COCO file is one document, of which a broken byte takes all rows.
+# `folders` has no annotation files, and a COCO file is one document, so one broken byte affects all rows.
 READERS = {name: reader for name, reader in readers().items() if name not in ("folders", "coco")}
 PLACES = ["source_file", "source_line"]
 
 
 def one_more(line: bytes) -> bytes:
-    """One number more than there should be, as the second one."""
+    """Insert an extra number as the second one."""
     return re.sub(rb"^([^ ,]+[ ,]+[^ ,]+)([ ,]+)", rb"\g<1>\g<2>2\g<2>", line)
 
 
 def bad_byte(line: bytes) -> bytes:
-    """The same, and a byte that is no text."""
+    """Insert an extra number and an invalid byte."""
     return one_more(line) + b"\xff"
 
 
 def other_path(line: bytes) -> bytes:
-    """The first letter is another one, by which the path leads elsewhere."""
+    """Change the first letter, so that the path does not exist."""
     return b"x" + line[1:]
 
 
@@ -58,7 +58,7 @@ def test_a_bad_line_changes_no_other_row(name, change, tmp_path):
         path.write_bytes(b"\n".join(lines))
         try:
             table, changed = read(name, raw, out)
-        except FashionkitError:  # the file as a whole is refused
+        except FashionkitError:  # the whole file is refused
             continue
         finally:
             path.write_bytes(content)
@@ -67,4 +67,4 @@ def test_a_bad_line_changes_no_other_row(name, change, tmp_path):
         assert changed["vocabularies"].keys() == metadata["vocabularies"].keys(), place
         kept = set(map(repr, table.drop(PLACES).rows()))
         other = [row[0] for row in whole.drop(PLACES).rows() if repr(row) not in kept]
-        assert len(other) <= 3, f"{place}: {other}"  # images of one item, where a line is about an item
+        assert len(other) <= 3, f"{place}: {other}"  # images of one item, if a line describes an item

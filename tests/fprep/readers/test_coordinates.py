@@ -1,4 +1,4 @@
-"""Coordinates against the evidence of the images: which pixels they belong to, in which unit and form they are, and what messages quote."""
+"""Coordinates checked against the images: pixel frame, unit and form, and the values quoted in messages."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _UNDO = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
 
 
 def stored(box, orientation, size=(WIDTH, HEIGHT)):
-    """A box of the upright image in the pixels as they are stored."""
+    """A box of the upright image in stored pixels."""
     width, height = size if orientation < 5 else size[::-1]
     corners = [upright_point(x, y, _UNDO[orientation], width, height) for x, y in (box[:2], box[2:])]
     (x1, y1), (x2, y2) = corners
@@ -31,7 +31,7 @@ def stored(box, orientation, size=(WIDTH, HEIGHT)):
 
 
 def draw(folder, orientations, size=(WIDTH, HEIGHT)):
-    """Images that are displayed upright in this size, each stored with its orientation."""
+    """Write images with this size when displayed, each stored with its orientation."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, orientation in enumerate(orientations):
         upright = Image.fromarray(np.random.default_rng(number).integers(0, 255, (size[1], size[0], 3), np.uint8))
@@ -75,7 +75,7 @@ EVERY = range(1, 9)
 
 @pytest.mark.parametrize("states", ["upright", "stored"])
 def test_a_stated_size_decides(tmp_path, states):
-    """Where the size tells the two apart; half turns and mirrors have the same size, and are taken for upright."""
+    """The size distinguishes the two; 180 degree rotations and flips keep the size, and are assumed upright."""
     draw(tmp_path / "raw", EVERY)
     as_stored = [states == "stored" and orientation >= 5 for orientation in EVERY]
     boxes = [stored(BOX, o) if flag else BOX for o, flag in zip(EVERY, as_stored, strict=True)]
@@ -102,7 +102,7 @@ def test_without_a_size_the_option_decides(tmp_path, reader, option, frame):
 @pytest.mark.parametrize("frame", ["upright", "stored"])
 @pytest.mark.parametrize("reader", ["csv", "coco"])
 def test_boxes_that_fit_the_other_pixels_name_the_orientation(tmp_path, reader, frame):
-    """Not `--map axes=yx`, which fits as well where all images lie on their side, and reads other places."""
+    """Not `--map axes=yx`, which also fits if all images are rotated, but reads the wrong pixels."""
     orientations, box = (1, 6, 5, 8, 7), [4, 10, 30, 100]
     draw(tmp_path / "raw", orientations)
     boxes = [stored(box, orientation) if frame == "stored" else box for orientation in orientations]
@@ -131,7 +131,7 @@ def test_squares_are_said_to_be_ambiguous(tmp_path):
 
 
 def test_an_image_turned_after_it_was_labeled_is_refused(tmp_path):
-    """No tag says how: neither frame is right."""
+    """Without an orientation tag, neither frame is right."""
     draw(tmp_path / "raw", [1, 1])
     raw = coco_of(tmp_path / "raw", [BOX, [20, 5, 90, 40]], [(WIDTH, HEIGHT), (HEIGHT, WIDTH)])
     report, _ = run("coco", raw, tmp_path / "out")
@@ -139,7 +139,7 @@ def test_an_image_turned_after_it_was_labeled_is_refused(tmp_path):
 
 
 def test_turning_depends_on_nothing_else():
-    """Hand-worked: orientation, upright size, stated size (0: none), what is assumed."""
+    """Hand-worked: orientation, upright size, stated size (0: none), assumption."""
     orientations = np.array([1, 6, 6, 6, 3, 6], np.int8)
     upright = np.array([[64, 112]] * 5 + [[64, 64]])
     sizes = np.array([[64, 112], [64, 112], [112, 64], [0, 0], [64, 112], [64, 64]])
@@ -269,7 +269,7 @@ def _shares_of_deepfashion2(raw):
     ("name", "change"), [("kfashion", _shares_of_kfashion), ("deepfashion2", _shares_of_deepfashion2)]
 )
 def test_official_readers_refuse_shares_too(tmp_path, name, change):
-    """They have no option to read them, and say what their files should hold."""
+    """They have no option to read them; the message describes the expected content."""
     shutil.copytree(tree_of(name), tmp_path / "raw")
     change(tmp_path / "raw")
     with pytest.raises(UsageError, match=rf"lie within 0 to 1.*{name} has x1, y1, x2, y2"):
@@ -277,7 +277,7 @@ def test_official_readers_refuse_shares_too(tmp_path, name, change):
 
 
 def test_a_few_strange_boxes_prove_nothing(tmp_path):
-    """Two inverted boxes of two are two rejected rows, as ever."""
+    """Two inverted boxes of two are two rejected rows, as usual."""
     draw(tmp_path / "raw", [1, 1])
     with pytest.raises(RejectedError, match="box_inverted"):
         run("csv", csv_of(tmp_path / "raw", [[30, 70, 20, 30]] * 2), tmp_path / "out")
@@ -315,7 +315,7 @@ _STATED = ("width", "height", "이미지 너비", "이미지 높이")
 
 
 def scale_stated_sizes(value, share):
-    """A document with the sizes that it states of images made smaller, and all coordinates as they are."""
+    """Reduce the image sizes stated in a document, but keep all coordinates."""
     if isinstance(value, list):
         return [scale_stated_sizes(entry, share) for entry in value]
     if not isinstance(value, dict):
@@ -329,7 +329,7 @@ def scale_stated_sizes(value, share):
 
 
 def shrink(raw, share):
-    """Make the images smaller, and the sizes of them that documents state, but not the annotations."""
+    """Shrink the images and the sizes stated in documents, but not the annotations."""
     for path in sorted(raw.rglob("*")):
         if path.suffix in (".jpg", ".png") and path.stat().st_size > 100:
             with Image.open(path) as image:
@@ -344,7 +344,7 @@ def shrink(raw, share):
 
 
 def boxes_outside(table):
-    """How many boxes the table has, and which leave their images by more than the pixel that is allowed."""
+    """Number of boxes in the table, and those that leave their image by more than the tolerance of one pixel."""
     count, outside = 0, []
     for row in table.iter_rows(named=True):
         flat = [*(row.get("box") or []), *(row.get("garment_boxes") or [])]
@@ -357,7 +357,7 @@ def boxes_outside(table):
 
 @pytest.fixture(scope="module")
 def trees_with_boxes(tmp_path_factory):
-    """The tiny raw trees, by reader, of those whose tables have boxes of garments; COCO both with a row and a list of garments."""
+    """The tiny raw trees of readers with garment boxes, by reader; COCO both per image and per garment."""
     trees = {name: tree_of(name) for name in readers()}
     home = tmp_path_factory.mktemp("garments")
     convert("kfashion", [trees["kfashion"]], home / "table", check_images="full", max_rejected=1.0, workers=1)
@@ -380,7 +380,7 @@ def test_every_reader_with_boxes_is_tried():
 
 @pytest.mark.parametrize("name", WITH_BOXES)
 def test_no_box_is_kept_outside_its_image(name, trees_with_boxes, tmp_path):
-    """Annotations of larger images than those that are here: such boxes are cut at the border, or their rows are rejected."""
+    """With annotations of larger images than those present, boxes are clipped, or their rows rejected."""
     shutil.copytree(trees_with_boxes[name], tmp_path / "raw")
     options = {"check_images": "full", "max_rejected": 1.0, "workers": 1}
     before = convert(name.split(" ")[0], [tmp_path / "raw"], tmp_path / "before", **options)

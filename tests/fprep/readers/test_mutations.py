@@ -1,7 +1,8 @@
-"""Raw files broken at random: never a traceback, never a hang, good rows stay, bad rows are rejected with place and reason.
+"""Randomly broken raw files: no traceback, no hang, good rows stay, bad rows are rejected with location and reason.
 
-`FASHIONKIT_MUTATIONS` is the number of mutations per reader (10; the slow test makes 100; before a release choose 1,000). A failure
-names the seed that repeats it: `FASHIONKIT_SEED=7 FASHIONKIT_MUTATIONS=1 pytest tests/fprep/readers/test_mutations.py -k my-dataset`.
+`FASHIONKIT_MUTATIONS` is the number of mutations per reader (10; the slow test runs 100; use 1,000 before a release). A
+failure prints the seed that repeats it: `FASHIONKIT_SEED=7 FASHIONKIT_MUTATIONS=1 pytest
+tests/fprep/readers/test_mutations.py -k my-dataset`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ READERS = readers()
 
 
 class _Outside:
-    """Files opened outside of where a conversion has any business, seen by an audit hook (which cannot be removed)."""
+    """Files opened outside the folders of a conversion, recorded by an audit hook (which cannot be removed)."""
 
     def __init__(self) -> None:
         self.allowed: tuple[str, ...] | None = None
@@ -107,7 +108,7 @@ def _campaign(reader: Reader, folder: Path, outside: _Outside, number: int) -> N
 
 
 def _check_rows(out: Path, whole: set[str], name: str, place: str) -> None:
-    """Rows are lost only with a reason, and a fault in one line costs no other row."""
+    """Check that rows are lost only with a reason, and that an error in one line costs no other row."""
     rejected = pl.DataFrame(read_table(out / "rejected.parquet"))
     assert (rejected["rule"] != "").all(), place
     assert (rejected["message"] != "").all(), place

@@ -1,6 +1,6 @@
-"""Raw trees as disks and tools leave them: junk, other spellings, links, pipes. Every reader goes through every one of them.
+"""Raw trees as disks and tools leave them: junk, spelling variants, links, pipes; each applied to every reader.
 
-A tree `tests/raw/<module>` is copied, spoiled in one way, and converted; the table must be that of the clean tree.
+A tree `tests/raw/<module>` is copied, altered in one way, and converted; the table must be that of the clean tree.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from fschemas.table_file import read_table
 from fschemas.walk import Walked, is_junk, is_stored_by_content, walk
 
 READERS = readers()
-NAMED = sorted(set(READERS) - {"folders"})  # whose rows name their images
+NAMED = sorted(set(READERS) - {"folders"})  # readers with image names in rows
 IMAGES = (".jpg", ".png")
 JUNK = (
     "._{}", ".DS_Store", "Thumbs.db", "desktop.ini", "{}~", "#{}#", ".#{}", ".{}.swp", "__MACOSX/._{}", "__MACOSX/{}",
@@ -146,7 +146,7 @@ def test_images_are_found_under_other_spellings(name, spelling, tmp_path, clean)
 
 @pytest.mark.parametrize("name", NAMED)
 def test_folders_of_images_are_found_decomposed_and_in_capitals(name, tmp_path, clean):
-    """macOS decomposes Hangul, and a file system without letter case forgets it. Two folders that only case tells apart stay."""
+    """macOS decomposes Hangul, and some file systems ignore case. Folders that differ only in case stay separate."""
     raw = copied(name, tmp_path)
     places = (
         {path.parent for path in files_of(raw, images=True)}
@@ -164,7 +164,7 @@ def test_folders_of_images_are_found_decomposed_and_in_capitals(name, tmp_path, 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_backslashes_in_the_lists(name, tmp_path, clean):
-    """A list that a Windows program wrote; JSON documents do not name their images."""
+    """A list written on Windows; JSON documents contain no image paths."""
     raw = copied(name, tmp_path)
     suffixes = (b".jpg", b".png")
     for path in files_of(raw, images=False):
@@ -212,11 +212,11 @@ def test_separators(text, path):
 
 
 def store(raw: Path, links: Path, cache: Path, *, digest: bool) -> None:
-    """Every file of `raw` becomes a link in `links` to a file in `cache`, called by its digest or by a number."""
+    """Replace every file of `raw` by a link in `links` to a file in `cache`, named by its digest or by a number."""
     cache.mkdir()
     for number, path in enumerate(sorted(path for path in raw.rglob("*") if path.is_file())):
         name = hashlib.md5(path.read_bytes()).hexdigest() if digest else f"{number}{path.suffix}"
-        target = cache / name[:2] / name[2:] if digest and number % 2 else cache / name  # DVC puts two digits in front
+        target = cache / name[:2] / name[2:] if digest and number % 2 else cache / name  # DVC puts two digits first
         target.parent.mkdir(exist_ok=True)
         shutil.copy(path, target)
         link = links / path.relative_to(raw)
@@ -283,7 +283,7 @@ def test_folders_behind_links(tmp_path):
     raw = copied("folders", tmp_path)
     (raw / "Long_Coat").rename(tmp_path / "Long_Coat")
     (raw / "Long_Coat").symlink_to(tmp_path / "Long_Coat")
-    (raw / "again").symlink_to(raw / "Red_Dress")  # stays inside: its images are met anyway
+    (raw / "again").symlink_to(raw / "Red_Dress")  # inside the tree: its images are found anyway
     report, table = converted("folders", raw, tmp_path / "out")
     assert not table["image"].str.starts_with("Long_Coat").any()
     assert any("1 leave the raw folder" in note and "--follow-links" in note for note in report.notes)
@@ -304,7 +304,7 @@ def test_walk_ends_where_links_go_in_circles(tmp_path):
     assert found == [tmp_path / "a"]
     assert (walked.links, walked.outside) == (3, 3)
     followed = [place.name for place, _, _ in walk(tmp_path / "a", follow_links=True)]
-    assert followed == ["a", "b"]  # never a folder above, which would lead back
+    assert followed == ["a", "b"]  # never an ancestor, which would cause a cycle
 
 
 def test_doctor_does_not_follow_a_link_to_everything(tmp_path):
@@ -330,7 +330,7 @@ def test_dangling_link_is_named_as_one(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_one_bad_image_is_one_rejected_row(name, tmp_path, clean):
-    """A link that leads to itself, a pipe and a device cost their rows, quickly, and nothing else."""
+    """A cyclic link, a pipe or a device is rejected quickly, and nothing else is affected."""
     raw = copied(name, tmp_path)
     images = dict.fromkeys(clean(name)[1]["image"])
     spoiled = list(images)[:3] if len(images) > 3 else list(images)[:1]
@@ -384,7 +384,7 @@ def test_an_annotation_that_leads_to_itself_is_told_in_a_sentence(name, tmp_path
 @pytest.mark.parametrize("spoil", [lambda path: path.symlink_to("/gone/file"), os.mkfifo], ids=["link", "pipe"])
 @pytest.mark.parametrize("name", NAMED)
 def test_an_annotation_file_that_cannot_be_read_is_never_passed_over(name, spoil, tmp_path):
-    """A checkout without its cache: labels behind a broken link are no labels that the data set lacks."""
+    """A checkout without its cache: labels at a broken link are not the same as missing labels."""
     raw = copied(name, tmp_path)
     silent: list[str] = []
     for path in files_of(raw, images=False)[:16]:

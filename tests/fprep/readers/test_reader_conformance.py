@@ -1,4 +1,4 @@
-"""What every reader must fulfil, checked on its tiny raw tree `tests/raw/<module>`. New readers are picked up by themselves."""
+"""Requirements for all readers, checked on the tiny raw trees `tests/raw/<module>`; readers are found automatically."""
 
 import csv
 import io
@@ -26,12 +26,12 @@ READERS = readers()
 
 
 def accounted_as(name: str, report) -> str:
-    """The entry of the report that a source file is counted under: its own, or that of its folder of documents."""
+    """The report entry of a source file: its own, or that of its folder of documents."""
     return name if name in report.files else document_pattern(name)
 
 
 def table_of(reader: Reader, out: Path):
-    """The table class of a conversion: the reader's, or what its metadata names where the reader has any groups."""
+    """The table class of a conversion: the reader's, or that of its metadata if the reader accepts any groups."""
     return table_named(str(read_metadata(out / "table.parquet")["table"])) if reader.any_groups else reader.table
 
 
@@ -74,7 +74,7 @@ def test_law_of_rows(converted):
 def test_every_line_of_the_files_was_read(converted):
     reader, _, report = converted
     for name, counts in report.files.items():
-        if "*" in name:  # documents: at least one row each, whatever became of it
+        if "*" in name:  # documents: at least one row each, accepted or not
             assert counts["lines"] >= len(list(tree_of(reader).glob(name))) > 0
             continue
         content = (tree_of(reader) / name).read_bytes()
@@ -93,7 +93,7 @@ def test_table_fulfils_its_class(converted):
 
 
 def test_groups_do_not_straddle_splits(converted):
-    """Query and gallery share items by design: they are one side."""
+    """Query and gallery share items by design and count as one split."""
     _, out, _ = converted
     frame = pl.DataFrame(read_table(out / "table.parquet", columns=["split", "group"]))
     side = (
@@ -159,7 +159,7 @@ def test_unknown_reader_names_the_nearest():
 
 @pytest.mark.parametrize("name", sorted(set(READERS) - {"folders"}))
 def test_lines_that_end_in_cr_alone_are_read_all_the_same(name, tmp_path):
-    """As old Macs write them, and Excel's "CSV (Macintosh)"; the books are those of the same lines with LF."""
+    """As written by old Macs and by Excel's "CSV (Macintosh)"; the row counts are those of the same lines with LF."""
     shutil.copytree(tree_of(find_reader(name)), tmp_path / "raw")
     whole = convert(name, [tmp_path / "raw"], tmp_path / "lf", check_images="none", max_rejected=1.0, workers=1)
     for path in (tmp_path / "raw").rglob("*"):
@@ -191,7 +191,7 @@ DIALECTS = {
 
 
 def rewrite(path: Path, dialect: dict) -> None:
-    """Write a comma-separated table as another program would; a line with a quotation mark too many keeps it."""
+    """Rewrite a comma-separated table in another dialect; a line with an unmatched quotation mark stays."""
     end = dialect.get("lineterminator", "\n")
     text = io.StringIO()
     options = {key: value for key, value in dialect.items() if key in ("delimiter", "quoting")}
@@ -208,7 +208,7 @@ def rewrite(path: Path, dialect: dict) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("name", DELIMITED)
 def test_tables_are_read_in_every_dialect(name, dialect, tmp_path):
-    """As spreadsheets save them; the table is that of the comma-separated file, and doctor proposes a line that works."""
+    """As saved by spreadsheets: same table as the comma-separated file, and doctor proposes a line that works."""
     shutil.copytree(tree_of(find_reader(name)), tmp_path / "raw")
     options = {"check_images": "none", "max_rejected": 1.0, "workers": 1}
     whole = convert(name, [tmp_path / "raw"], tmp_path / "plain", **options)

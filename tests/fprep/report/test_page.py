@@ -1,4 +1,4 @@
-"""`fprep report`: the page is whole, escaped, the same every time, and shows what is in the table and what is wrong with it."""
+"""`fprep report`: the page is complete, escaped and reproducible, and shows the table and its problems."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VOID = {"meta", "img", "input", "br", "wbr"}
 
 
 class Page(HTMLParser):
-    """Tags, attributes and texts of a page, with every tag closed where it must be."""
+    """Tags, attributes and texts of a page; checks that every tag is closed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -82,18 +82,18 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small table with its images; not to be changed."""
+    """The folder of a small table with its images; read-only."""
     return write_small_table(tmp_path_factory.mktemp("small"), COUNTS).parent
 
 
 @pytest.fixture
 def table(small: Path, tmp_path: Path) -> Path:
-    """A copy to be changed."""
+    """A copy that may be modified."""
     return Path(shutil.copytree(small.parent, tmp_path / "copy")) / "table"
 
 
 def full_row(raw: Path, number: int) -> dict[str, Any]:
-    """A row of a table with all column groups, in words that would break a careless page."""
+    """A row of a table with all column groups, with texts that require escaping."""
     width, height = 60 + number, 90
     image = np.full((height, width, 3), 40 + 5 * number, np.uint8)
     row = row_of(
@@ -361,7 +361,7 @@ def test_worst_pairs_stand_side_by_side(table: Path, tmp_path: Path):
     assert (summary["pairs"], summary["remarks"][1:]) == (4, [])
     assert len(page.of_class("finding")) == 4
     places = [page.source.index(f"<b>{kind}") for kind in ("leak_near", "leak_identical", "label_box_tiny")]
-    assert places == sorted(places)  # errors first, one kind after the other
+    assert places == sorted(places)  # errors first, grouped by kind
     cells = page.source.split('class="finding"')[1:]
     assert [cell.count("<img") for cell in cells] == [2, 1, 2, 1]
     assert "squares#2" in cells[2]
@@ -419,7 +419,7 @@ def test_a_very_large_table_stays_a_small_page(tmp_path: Path):
     )
     summary = write_page(tmp_path / "table.parquet", tmp_path / "a.html", images="none")
     assert summary["bytes"] < 300_000
-    assert "and 1,580 more" in Page(tmp_path / "a.html").text  # 20 stand open, 400 folded
+    assert "and 1,580 more" in Page(tmp_path / "a.html").text  # 20 are visible, 400 collapsed
 
 
 @pytest.mark.parametrize(
@@ -429,7 +429,7 @@ def test_a_very_large_table_stays_a_small_page(tmp_path: Path):
         ("a\0b\x1b[1m", "a\\u0000b\\u001b[1m"),
         ("\u202egnp.exe", "\\u202egnp.exe"),
         ("half \ud800 pair", "half \\ud800 pair"),
-        ("\u1112\u1161\u11ab\u1100\u1173\u11af", "한글"),  # decomposed, as macOS writes names of files
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af", "한글"),  # decomposed, as macOS writes file names
         ("two\nlines\tapart\r", "two lines apart\\u000d"),
         ("x" * 301, "x" * 299 + "…"),
     ],

@@ -28,12 +28,7 @@ from ftrain.tasks.retrieval.task import Retrieval
 from ftrain.tasks.task import Task
 
 _MOST_IMAGES = 10_000  # for the means and components: 5,000 dimensions take 0.4 GB in double precision
-_FACTS = (
-    "landmark_set",
-    "vocabularies",
-    "column_groups",
-    "names",
-)  # shard set metadata used to build a task
+_FACTS = ("landmark_set", "vocabularies", "column_groups", "names")  # shard set metadata used to build a task
 
 
 def join_runs(
@@ -51,7 +46,7 @@ def join_runs(
     """Join runs into the run folder `out`; return `dimensions` and numbers of `runs`, `parts` and training `images`.
 
     One of the runs, a retrieval run, leads: it defines the retrieved items and the training split, from which the means
-    and components are estimated. Each retrieval run is joined by its untrained backbone. Raises `UsageError` if no run
+    and components are estimated. Each retrieval run is paired with its untrained backbone. Raises `UsageError` if no run
     is a retrieval run, if the set does not fit the leading run or lacks the bounding boxes that a run needs, and if
     `out` already holds a run. `command` is for the receipt.
     """

@@ -63,8 +63,9 @@ def predict_images(
 ) -> list[dict[str, Any]]:
     """Predict files and folders of images; publish `predictions.jsonl` and `overlays/` in `out`.
 
-    Returns the predictions. An unreadable image has the entry {"image", "error"}: see `refuse_broken`. Stale overlays of an earlier
-    call are removed from `out`. Raises `UsageError` for a missing path, no images, or a garment unknown to the run.
+    Returns the predictions. An unreadable image has the entry {"image", "error"}: see `refuse_broken`. Stale overlays
+    of an earlier call are removed from `out`. Raises `UsageError` for a missing path, no images, or a garment unknown
+    to the run.
     """
     out = claim_output(Path(out), "predictions")
     found = find_images(images, skip=out)

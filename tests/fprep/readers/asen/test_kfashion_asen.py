@@ -1,4 +1,4 @@
-"""Lists in the layout of ASEN: styles and attribute triples, query and candidates, meta.json in both forms."""
+"""Lists in the ASEN format: styles and attribute triples, query and candidates, both forms of meta.json."""
 
 import json
 import os
@@ -212,7 +212,7 @@ def test_every_real_row_of_fashionai(tmp_path):
     report, table, rejected = run(REAL / "asen_fashionai", tmp_path / "out")
     assert (report.lines, report.kept, report.joined, report.header, len(rejected)) == (90094, 36000, 54000, 94, 0)
     assert report.splits == {"gallery": 14400, "query": 3600, "val_gallery": 14400, "val_query": 3600}
-    assert "label_csv_differs" not in report.warnings  # all 18,000 values of label.csv are those of the lists
+    assert "label_csv_differs" not in report.warnings  # all 18,000 values of label.csv match the lists
     groups = list(vocabulary("fashionai-attribute-54").groups.items())
     folder = table["image"].str.extract(r"/([a-z]+)_[a-z]+_labels/").to_list()
     for part, (value,) in zip(folder, table["attributes_positive"].to_list(), strict=True):

@@ -1,4 +1,4 @@
-"""COCO files are read by their own names and ids, and what `fprep export` writes comes back as the table that it was."""
+"""COCO files are read by their own names and ids, and `fprep export` output converts back to the same table."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ REAL = Path(__file__).parents[5].parent / "shared/real/fashionpedia/sample.json"
 
 
 def write(folder, document, name="instances_train2017.json", size=(64, 112)):
-    """A COCO file with its images beside it."""
+    """Write a COCO file with its images next to it."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(document["images"]):
         pixels = np.random.default_rng(number).integers(0, 255, (size[1], size[0], 3), np.uint8)
@@ -46,7 +46,7 @@ def test_images_in_a_folder_of_any_name(tmp_path, place, front):
 
 
 def document(**annotation):
-    """Two images, three garments, with ids that are no numbers in order."""
+    """Two images and three garments, with non-consecutive ids."""
     images = [
         {"id": 70, "file_name": "a.png", "width": 64, "height": 112},
         {"id": "x", "file_name": "b.png", "width": 64, "height": 112},
@@ -152,7 +152,7 @@ def test_no_coco_file_and_nothing_like_it(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(READERS))
 def test_our_own_export_comes_back_as_an_equal_table(name, tmp_path):
-    """Every reader's table, through COCO: only the annotation file and its lines are others."""
+    """Every reader's table, through COCO: only annotation file and line numbers differ."""
     raw, first = tmp_path / "raw", tmp_path / "first"
     shutil.copytree(tree_of(READERS[name]), raw)
     convert(name, [raw], first, max_rejected=1.0, workers=1)

@@ -1,4 +1,4 @@
-"""Category and Attribute reader: both trees, every list missing or edited, labels that disagree, and the real files."""
+"""Category and Attribute reader: both trees, every list missing or edited, conflicting labels, and the real files."""
 
 import os
 import shutil
@@ -281,7 +281,7 @@ def test_real_first_rows(tmp_path):
 
 @needs_real
 def test_real_test_set(tmp_path):
-    """All 40,000 test images with their categories, which an owner published; the lists are written back from them."""
+    """All 40,000 test images with their categories, from a public copy; the lists are reconstructed from them."""
     tsv = (BENCHMARK / "derived/coarse_test_40000_category_and_path.tsv").read_text().split("\n")
     pairs = [line.split("\t") for line in tsv[1:] if line]
     assert len(pairs) == 40_000

@@ -1,4 +1,4 @@
-"""Consumer-to-shop reader: splits and pairs from the partition, spellings of copies, the vocabulary, and damaged rows."""
+"""Consumer-to-shop reader: splits and pairs from the partition, spellings of copies, vocabulary, and damaged rows."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""DeepFashion fine reader: both layouts, unpacking of points, and files that do not belong together."""
+"""DeepFashion fine reader: both layouts, unpacking of landmarks, and files that do not belong together."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ BOX = "1 1 101 201"
 
 
 def points(*heights: int | None) -> str:
-    """Packed pairs at these heights, left and right in turn; None is absent."""
+    """Packed pairs at these heights, alternately left and right; None is absent."""
     pairs = ["0 0" if height is None else f"{20 + 50 * (k % 2)} {height:03d}" for k, height in enumerate(heights)]
     return " ".join(pairs + ["0 0"] * (8 - len(pairs)))
 
@@ -272,7 +272,7 @@ def test_without_the_coarse_partition_nothing_is_said(tmp_path):
 
 @pytest.mark.skipif(not FINE.is_dir(), reason="the real fine lists are not here")
 def test_real_fine_lists_against_the_coarse_test_set(tmp_path):
-    """Paths and attributes of all 20,000 images; boxes and points are in no public copy."""
+    """Paths and attributes of all 20,000 images; no public copy has boxes and landmarks."""
     raw = tmp_path / "raw"
     shutil.copytree(FINE / "Anno_fine", raw / "Anno_fine")
     pairs = (FINE / "derived/coarse_test_40000_category_and_path.tsv").read_text().split("\n")[1:]

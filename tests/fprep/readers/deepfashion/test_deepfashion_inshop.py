@@ -1,4 +1,4 @@
-"""In-shop reader: what is joined by image and by item, resolutions, releases without some lists, and damaged rows."""
+"""In-shop reader: joins by image and by item, resolutions, releases without some lists, and damaged rows."""
 
 import os
 import shutil
@@ -104,7 +104,7 @@ def test_releases_with_fewer_lists(raw, tmp_path, removed, groups):
     assert read_metadata(tmp_path / "out/table.parquet")["column_groups"] == groups
     assert table.height == (14 if "Anno" in removed else 13 if LANDMARKS in removed else 12)
     row = row_of(table, "WOMEN-Dresses-id_00000002-02_1_front")
-    assert (row["color"], row["pose"]) == ("", "front")  # three variants of the item: the description names one color
+    assert (row["color"], row["pose"]) == ("", "front")  # three variants; the description mentions one color
 
 
 def image(path: Path, width: int, height: int) -> None:

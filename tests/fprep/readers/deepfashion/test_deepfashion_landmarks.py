@@ -1,4 +1,4 @@
-"""Fashion Landmark Detection reader: columns, joints by arithmetic, lists left out, and real images with real points."""
+"""Fashion Landmark Detection reader: columns, derived joints, missing lists, and real images with real landmarks."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def raw(tmp_path):
 
 
 def rewrite(path: Path, change) -> None:
-    """Change the rows of a list; `change` gets path and numbers and gives what follows the path."""
+    """Rewrite the rows of a list; `change` maps path and numbers to the text after the path."""
     count, header, *rows = path.read_text().removesuffix("\n").split("\n")
     parts = [row.split() for row in rows]
     path.write_text("\n".join([count, header, *(f"{name} {change(numbers)}" for name, *numbers in parts), ""]))
@@ -58,11 +58,11 @@ def test_columns_of_a_row(tmp_path, raw):
         2,
         2,
         0,
-    ]  # invisible: with a place, and without
+    ]  # invisible, with and without coordinates
     assert (joints["joint_x"][8], joints["joint_y"][8], joints["joint_x"][3]) == (19, 51, 0)
     names = read_metadata(tmp_path / "out/table.parquet")["vocabularies"]["joint"]["values"]
     assert names == [f"joint_{number}" for number in range(1, 15)]
-    without = table.row(-1, named=True)  # no row in the list of joints
+    without = table.row(-1, named=True)  # not in the list of joints
     assert set(without["joint_visibility"]) == {0}
 
 
@@ -114,7 +114,7 @@ def test_images_are_found_where_they_were_unpacked(tmp_path, raw, folder):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 def test_real_images_and_points(tmp_path):
-    """The two released images that a library tests with; their points were converted to COCO's codes and are written back."""
+    """Two released images from a library's tests; their landmarks, in COCO's codes, are converted back."""
     labels = json.loads((REAL / "mmpose_fld/test_fld.json").read_text())
     names = {image["id"]: image["file_name"] for image in labels["images"]}
     lists = {"Eval/list_eval_partition": [], "Anno/list_bbox": [], "Anno/list_landmarks": []}

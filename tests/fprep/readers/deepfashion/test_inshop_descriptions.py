@@ -1,4 +1,4 @@
-"""Descriptions of In-shop items: which image gets them, and damaged records."""
+"""Descriptions of In-shop items: assignment to images, and damaged records."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_colors_of_descriptions_are_believed_of_items_with_one_variant(raw, tmp_
 def test_description_of_the_color_of_the_image(raw, tmp_path):
     records = json.loads((raw / DESCRIPTIONS).read_text())
     records.append({"item": "id_00000230", "color": "White", "description": ["A blouse. ", "Sheer"]})
-    (raw / DESCRIPTIONS).write_text(json.dumps(records))  # also on one line
+    (raw / DESCRIPTIONS).write_text(json.dumps(records))  # on one line
     _, table, _ = run(raw, tmp_path / "out")
     found = dict(table.filter(pl.col("item") == "id_00000230").select("color", "description").rows())
     assert found == {"White": "A blouse.\nSheer", "Black-white": "A striped tee.", "": ""}

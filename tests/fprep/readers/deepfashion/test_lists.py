@@ -1,4 +1,4 @@
-"""List files and the attribute matrix: every heading, every kind of bad row, joins, and a line-by-line oracle on broken files."""
+"""List files and the attribute matrix: headers, bad rows, joins, and a reference parser on broken files."""
 
 import random
 import re
@@ -168,7 +168,7 @@ ALPHABET = [
 
 
 def broken(random_number: random.Random, content: bytes) -> bytes:
-    """The content with up to three pieces put in, taken out or doubled."""
+    """The content with up to three fragments inserted, deleted or duplicated."""
     for _ in range(random_number.randint(1, 3)):
         start = random_number.randrange(len(content))
         end = min(len(content), start + random_number.choice([0, 1, 1, 2, 9, 40]))
@@ -180,7 +180,7 @@ def broken(random_number: random.Random, content: bytes) -> bytes:
 def oracle(
     content: bytes, num_values: int, allowed: re.Pattern[bytes]
 ) -> tuple[dict[int, tuple[bytes, list[int]]], int]:
-    """Good rows by line number, and how many rows there are, one line after the other, in plain Python."""
+    """Reference parser in plain Python: good rows by line number, and the number of rows."""
     lines = content.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
@@ -232,7 +232,7 @@ def test_broken_lists_agree_with_the_oracle(tmp_path, seed):
 def matrix_text(
     num_rows: int, num_attributes: int, seed: int, layout: str = "{:2d}", end: str = ""
 ) -> tuple[bytes, np.ndarray]:
-    """A list of attribute values in the released layout, and the values."""
+    """A list of attribute values in the released format, and the values."""
     generator = np.random.default_rng(seed)
     values = generator.choice([-1, 0, 1], (num_rows, num_attributes), p=[0.9, 0.05, 0.05])
     lines = [f"img/Folder_{'x' * (60 if row % 5 == 4 else row % 3)}/{row}.jpg" for row in range(num_rows)]
@@ -267,7 +267,7 @@ def test_attributes(tmp_path, monkeypatch, num_attributes, layout, end, block):
 
 
 def check_attributes(raw: RawFolder, path: Path, content: bytes, num_attributes: int) -> None:
-    """The list holds the good rows of the oracle, and a fault for every other row."""
+    """Check that the list has the reference parser's good rows, and a problem for every other row."""
     listed, positive, unknown = read_attributes(raw, path, num_attributes)
     good, num_rows = oracle(content, num_attributes, re.compile(rb"-?0*[01]"))
     rows = np.array([row for row in range(len(listed)) if row not in listed.faults], int)
@@ -299,7 +299,7 @@ def test_broken_attribute_lists_agree_with_the_oracle(tmp_path, monkeypatch, see
 
 
 def test_line_ends_that_keep_the_rhythm_are_found(tmp_path, monkeypatch):
-    """Where lines of one length are guessed, a blank that became a line end does not change the length of two lines together."""
+    """If lines are assumed to have equal length, a space replaced by a line end keeps the total length of two lines."""
     for module in (fprep.raw.file, fprep.readers.deepfashion.attribute_matrix):
         monkeypatch.setattr(module, "BLOCK", 512)
     names = [f"{f'img/F/{row}.jpg':<70}" for row in range(20)]

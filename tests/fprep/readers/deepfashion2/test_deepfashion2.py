@@ -1,4 +1,4 @@
-"""DeepFashion2 reader: garments of a document, items and domains, copies of images, and documents that are wrong."""
+"""DeepFashion2 reader: garments of a document, items and domains, copies of images, and invalid documents."""
 
 import json
 import os
@@ -228,7 +228,7 @@ def test_every_real_row_is_accounted_for(tmp_path):
     assert table["item"].to_list() == ["train-22-1", "train-22-2"]
     x, visibility = (np.array(table[f"landmark_{name}"].to_list()) for name in ("x", "visibility"))
     assert (visibility > 0).sum(1).tolist() == [28, 31]
-    # Point 2 of the neck is on the left of the image, its partner on the right: the numbering runs as in our data.
+    # Neck point 2 is on the left of the image, its counterpart on the right: the numbering matches the real data.
     left, right = (DEEPFASHION2_294.points.index(f"neck_{number}/long sleeve dress") for number in (2, 6))
     assert DEEPFASHION2_294.partners[left] == right
     assert (x[:, left] < x[:, right]).all()

@@ -1,4 +1,4 @@
-"""FashionAI attribute reader: what a label means, which file is what, and rows that are wrong."""
+"""FashionAI attribute reader: meaning of labels, file types, and invalid rows."""
 
 import os
 from pathlib import Path
@@ -67,14 +67,14 @@ def test_questions_and_their_answers(tmp_path):
     write(tmp_path / "rank/Tests/question.csv", *(row(number, "?") for number in range(100, 105)))
     write(tmp_path / "rank/images.txt", "no CSV file")
     report, table, _ = run(tmp_path, tmp_path / "out")
-    assert report.superseded == 1  # 101 has a label in base, which stays train
+    assert report.superseded == 1  # 101 has a label in base, which remains train
     splits = dict(table.select("image", "split").rows())
     assert splits[f"rank/{name(100)}"] == "unlabelled"
     assert splits[f"base/{name(101)}"] != "unlabelled"
     assert f"rank/{name(101)}" not in splits
     assert set(table.filter(split="unlabelled")["attributes_unknown"].list.len()) == {54}
-    assert {"train", "val", "test"} <= set(table["split"])  # cut, for nothing is given
-    # The answers published later are test, found beside the questions, and end the cutting of test.
+    assert {"train", "val", "test"} <= set(table["split"])  # split automatically, because none is given
+    # Answers published later become test, are found next to the questions, and end the automatic test split.
     write(tmp_path / "s1a.csv", *(row(number, "nnynnn") + ",0" for number in (100, 102, 103)))
     report, table, rejected = run(tmp_path, tmp_path / "out")
     assert set(table.filter(split="test")["image"]) == {f"rank/{name(number)}" for number in (100, 102, 103)}
@@ -145,7 +145,7 @@ def test_folder_without_labels(tmp_path):
     write(tmp_path / "other.csv", "a,b,c", "1,2,3")
     with pytest.raises(UsageError, match=r"no FashionAI attribute labels here; expected Annotations/label\.csv"):
         run(tmp_path, tmp_path / "out")
-    with pytest.raises(RejectedError):  # but a file that is named is read
+    with pytest.raises(RejectedError):  # but an explicitly given file is read
         run(tmp_path / "other.csv", tmp_path / "out")
 
 

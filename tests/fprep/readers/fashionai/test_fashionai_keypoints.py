@@ -1,4 +1,4 @@
-"""FashionAI reader: archive layouts, cells and splits; an oracle plants defects and every row must be accounted for."""
+"""FashionAI keypoint reader: archive layouts, cells and splits; with planted defects, every row is accounted for."""
 
 import hashlib
 import io
@@ -30,7 +30,7 @@ def name_of(number: int, garment: str) -> str:
 
 
 def row(number: int, garment: str = "blouse", **cells: str) -> str:
-    """A labelled row: point k stands at (10 + k, 20 + number), visible; `cells` replaces some."""
+    """A labeled row: keypoint k is at (10 + k, 20 + number), visible; `cells` replaces some."""
     valid = FASHIONAI_24.garments[garment]
     default = [f"{10 + k}_{20 + number % 50}_1" if k in valid else "-1_-1_-1" for k in range(len(FASHIONAI_24))]
     values = [cells.get(point, default[k]) for k, point in enumerate(FASHIONAI_24.points)]
@@ -97,7 +97,7 @@ def test_defect_is_rejected_at_its_line(tmp_path, rule, cells):
 
 
 def test_fuzzed_files_lose_no_good_row_and_let_no_bad_one_in(tmp_path):
-    """60 files of 12 rows with planted defects, an occasional CRLF, byte order mark, blank line or missing last newline."""
+    """60 files of 12 rows with planted defects, some with CRLF, byte order mark, blank line or no final newline."""
     rng = random.Random(11)
     defects = [(rule, cells) for rule, variants in DEFECTS.items() for cells in variants]
     for trial in range(60):
@@ -177,7 +177,7 @@ def test_long_line_is_rejected(tmp_path):
 
 @pytest.fixture
 def archives(tmp_path):
-    """Train, warm-up and test archives, with an answer file beside them that answers one of two test rows."""
+    """Train, warm-up and test archives, with an answer file for one of two test rows next to them."""
     train = tmp_path / "fashionAI_key_points_train_20180227"
     warm_up = tmp_path / "fashionAI_key_points_train_warm_up_20180222"
     test = tmp_path / "fashionAI_key_points_test_a_20180227"
@@ -287,7 +287,7 @@ def test_odd_rows_are_kept_and_counted(tmp_path, cells, warning):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_points_of_rotated_images_stay_on_their_pixels(tmp_path, orientation):
-    """A white dot at the stored point is at the table's point once the image is upright."""
+    """A white dot at the stored coordinates is at the table's coordinates in the upright image."""
     stored = np.zeros((96, 64, 3), np.uint8)
     stored[30:33, 10:13] = 255
     block = Image.Exif()
@@ -307,7 +307,7 @@ def test_points_of_rotated_images_stay_on_their_pixels(tmp_path, orientation):
 
 
 def test_defective_sample_is_seen_through(tmp_path):
-    """Every planted defect of a synthetic archive is found at its place; poses may add warnings of their own, but no more."""
+    """Every planted defect of a synthetic archive is found in its row; poses may add warnings, but no rejections."""
     find_sample("fashionai-keypoints")(tmp_path / "raw", images=70, seed=0, workers=1, defects=True)
     report, _, rejected = run(tmp_path / "raw", tmp_path / "out", check_images="full")
     defects = json.loads((tmp_path / "raw/defects.json").read_text())
@@ -330,7 +330,7 @@ def test_real_answers_of_test_a(tmp_path):
     report, table, _ = run(REAL / "round1_test_a", tmp_path / "out")
     assert (report.lines, report.kept, report.rejected, report.header) == (9997, 9996, 0, 1)
     assert report.categories == {"blouse": 1977, "dress": 2038, "outwear": 2043, "skirt": 1980, "trousers": 1958}
-    assert report.warnings == {"missing_normaliser": 53, "swapped_left_right": 8}  # the numbers counted by hand
+    assert report.warnings == {"missing_normaliser": 53, "swapped_left_right": 8}  # counted by hand
     assert all(total["published"] == total["found"] for total in report.totals.values())
     assert table["split"].unique().to_list() == ["test"]
 

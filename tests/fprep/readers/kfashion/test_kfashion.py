@@ -1,4 +1,4 @@
-"""K-Fashion reader: records in every spelling, boxes and polygons, what is unknown, shoots, trees on disk, and the real files."""
+"""K-Fashion reader: spelling variants, boxes and polygons, unknown labels, shoots, trees on disk, and real files."""
 
 import csv
 import io
@@ -474,7 +474,7 @@ def test_real_records(tmp_path):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real files are not here")
 def test_real_rects():
-    """65,487 records of rects: what formats.md counts in them is what the reader does with them."""
+    """65,487 records of rects: the reader treats them as counted in formats.md."""
     contents: list[bytes] = []
     order = ("아우터", "상의", "하의", "원피스")  # of the derived lists
     num_rects = 0
@@ -499,7 +499,7 @@ def test_real_rects():
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real files are not here")
 def test_real_names_and_styles():
-    """64,026 rows of the validation labels: every style is known, and most names tell a shoot."""
+    """64,026 rows of the validation labels: every style is known, and most names identify a shoot."""
     rows = pl.DataFrame(list(real_rows("fashion_data_cleaned_val.zip")))
     assert len(rows) == 64026
     assert set(rows["스타일"]) <= set(STYLES.values)

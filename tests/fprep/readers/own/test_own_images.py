@@ -1,4 +1,4 @@
-"""The readers `folders` and `csv`: what `--map` says, what goes without it, and real images."""
+"""The readers `folders` and `csv`: `--map`, defaults without it, and real images."""
 
 import csv
 import io
@@ -56,7 +56,7 @@ def test_folders_without_a_mapping(tmp_path):
     assert report.kept == 5
     assert column(table, "category")["Red_Dress/1.jpg"] == "Red_Dress"
     assert column(table, "item")["Coat/2.png"] == "Coat"
-    assert table["group"].n_unique() == 5  # folders are classes: a class on one side only could not be learnt
+    assert table["group"].n_unique() == 5  # folders are classes: a class in one split only could not be learned
     metadata = read_metadata(tmp_path / "out/table.parquet")
     assert metadata["vocabularies"]["category"]["values"] == ["Coat", "Long Blue-Dress", "Red_Dress"]
     assert "mapping" not in metadata["options"]
@@ -324,7 +324,7 @@ def test_real_style_photographs(tmp_path):
 
 @pytest.mark.skipif(not (REAL / "kfashion_aihub").is_dir(), reason="real files are not here")
 def test_real_rows_with_odd_names_and_quotes(tmp_path):
-    """64,026 rows of K-Fashion's validation labels as a CSV, with commas, brackets and Korean sentences in the names."""
+    """64,026 rows of K-Fashion's validation labels as CSV, with commas, brackets and Korean sentences in the names."""
     with zipfile.ZipFile(REAL / "kfashion_aihub/derived/fashion_data_cleaned_val.zip") as archive:
         content = archive.read(archive.namelist()[0])
     (tmp_path / "labels.csv").write_bytes(content)
@@ -337,7 +337,7 @@ def test_real_rows_with_odd_names_and_quotes(tmp_path):
     styles: dict[str, set[str]] = {}
     for row in rows:
         styles.setdefault(row["이미지파일명"], set()).add(row["스타일"])
-    contradictions = sum(len(found) > 1 for found in styles.values())  # few: two images of one name, and no row a label
+    contradictions = sum(len(found) > 1 for found in styles.values())  # few images share a name
     assert report.kept + report.rejected + report.joined == len(rows) == 64026
     assert report.rejected_by_rule == {
         "bad_path": 14,

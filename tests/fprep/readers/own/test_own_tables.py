@@ -1,4 +1,4 @@
-"""A user's own tables: dialects, guesses that do not fit, and several rows of one image."""
+"""A user's own tables: dialects, guesses that do not fit, and several rows per image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fschemas.table_file import read_metadata, read_table
 
 
 def run(tmp_path: Path, text: str | bytes, *, check_images: str = "none", max_rejected: float = 1.0, **mapping: str):
-    """Convert a table beside six images 0.jpg … 5.jpg."""
+    """Convert a table next to six images 0.jpg … 5.jpg."""
     raw = tmp_path / "raw"
     raw.mkdir(exist_ok=True)
     for number in range(6):
@@ -91,7 +91,7 @@ def test_a_long_quoted_cell_is_a_cell(tmp_path):
 
 @pytest.mark.parametrize("value", ["semicolon", ";", "Semicolon"])
 def test_the_delimiter_can_be_said(tmp_path, value):
-    text = "image,a;label,b\n0.jpg,a;x,y\n"  # a comma cuts it as well
+    text = "image,a;label,b\n0.jpg,a;x,y\n"  # a comma separates it as well
     _, table = run(tmp_path, text, delimiter=value, image="image,a", category="label,b")
     assert table["category"].to_list() == ["x,y"]
 
@@ -116,7 +116,7 @@ def test_a_quotation_mark_that_is_not_closed_costs_its_own_line(tmp_path):
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
 def test_records_are_those_that_the_standard_library_wrote(rows, delimiter, quoting):
-    """Blanks around a field are not kept by either side, a CR in a field not by lines, and blanks of blank lines not at all."""
+    """Neither side keeps spaces around a field; lines lose a CR in a field, and spaces in blank lines are dropped."""
     width = len(rows[0])
     rows = [[field.replace("\r", "").strip() for field in (*row, *("x",) * width)][:width] for row in rows]
     rows = [[re.sub(r"\n[ \t]+(?=\n)", "\n", field) for field in (*row[:-1], row[-1] or "z")] for row in rows]
@@ -175,9 +175,7 @@ def test_a_guess_that_does_not_fit_is_given_up(tmp_path, column, values, key):
     assert f"{column} was guessed to be the {key}" in note
     assert f"--map {key}={column} reads it and rejects these rows" in note
     assert key not in report.guessed
-    report, _ = run(
-        tmp_path, f"{text}\n0.jpg,b,\n", **{key: column}
-    )  # a row without a value, so that a table is written
+    report, _ = run(tmp_path, f"{text}\n0.jpg,b,\n", **{key: column})  # a row without value, so that a table is written
     assert set(report.rejected_by_rule) == {f"unknown_{key}"}
 
 
@@ -253,7 +251,7 @@ def test_a_few_contradictions_are_no_labels(tmp_path):
     rows = "".join(f"{number}.jpg,a\n" for number in range(40))
     report, table = run(tmp_path, f"image,label\n{rows}7.jpg,b\n8.jpg,a \n")
     assert report.rejected_by_rule == {"conflicting_rows": 1}
-    assert (report.kept, report.joined) == (40, 1)  # 8.jpg is said twice, with a blank more
+    assert (report.kept, report.joined) == (40, 1)  # 8.jpg occurs twice, once with an extra space
     assert table["category"].unique().to_list() == ["a"]
     message = read_table(tmp_path / "out/rejected.parquet")["message"][0].as_py()
     assert "'b', but 'a' in a row before" in message
@@ -278,7 +276,7 @@ def test_a_row_a_garment_by_its_product(tmp_path):
     report, table = run(tmp_path, text, check_images="header")
     assert (report.kept, report.rejected) == (4, 0)
     assert table["item"].to_list() == ["p1", "p2", "p2", "p3"]
-    assert table["group"].to_list() == ["p1", "p1", "p1", "p3"]  # nothing of an image straddles splits
+    assert table["group"].to_list() == ["p1", "p1", "p1", "p3"]  # images of one group are never in different splits
 
 
 def test_garments_of_one_image_are_in_one_split(tmp_path):
