@@ -1,9 +1,8 @@
-"""Reader for DeepFashion Category and Attribute Prediction. 289,222 images, 50 categories, 1,000 attributes, boxes, 8
-landmarks.
+"""Reader for DeepFashion Category and Attribute Prediction.
 
-The lists are in `Anno/` in the old release and in `Anno_coarse/` in the current one; both have the same content, with a
-count line and a header line. The rows are those of `Eval/list_eval_partition.txt`; the other lists are joined by path
-if they exist.
+289,222 images, 50 categories, 1,000 attributes, boxes, 8 landmarks. The lists are in `Anno/` in the old release and in
+`Anno_coarse/` in the current one; both have the same content, with a count line and a header line. The rows are those
+of `Eval/list_eval_partition.txt`; the other lists are joined by path if they exist.
 
 Boxes and landmarks are 1-based pixels, inclusive, and become pixel centers (1 becomes 0). Visibility is 0 visible, 1
 occluded, 2 truncated. An attribute is 1 (positive), -1 (absent) or 0 (unknown). Category labels are 1-based; Cape,

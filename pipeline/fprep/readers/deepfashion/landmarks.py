@@ -1,9 +1,9 @@
-"""Reader for DeepFashion Fashion Landmark Detection. 123,016 images with box, 8 landmarks, variation and, since v1.1,
-14 joints.
+"""Reader for DeepFashion Fashion Landmark Detection.
 
-Rows are those of `Eval/list_eval_partition.txt`; `Anno/list_bbox.txt`, `list_landmarks.txt` and `list_joints.txt` are
-joined by path. Boxes and landmarks are 1-based pixels and become pixel centers (1 becomes 0). Visibility is 0 visible,
-1 occluded, 2 truncated; a joint is 0 visible or 1 invisible. The README does not name the joints, so they are numbered.
+123,016 images with box, 8 landmarks, variation and, since v1.1, 14 joints. Rows are those of
+`Eval/list_eval_partition.txt`; `Anno/list_bbox.txt`, `list_landmarks.txt` and `list_joints.txt` are joined by path.
+Boxes and landmarks are 1-based pixels and become pixel centers (1 becomes 0). Visibility is 0 visible, 1 occluded, 2
+truncated; a joint is 0 visible or 1 invisible. The README does not name the joints, so they are numbered.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""DeepFashion2."""
+"""Reader for DeepFashion2."""

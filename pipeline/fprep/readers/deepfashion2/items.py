@@ -1,6 +1,6 @@
-"""Garments of DeepFashion2 documents: what one item must look like, and many of them as columns.
+"""Garments of DeepFashion2 documents: validation of single items, and many items as columns.
 
-All numbers are pixels from 0, as in the images. Nothing here knows where the documents lie.
+All coordinates are 0-based pixels. This module is independent of where the documents are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _RANGES = [range(points[0], points[-1] + 1) for points in DEEPFASHION2_294.garme
 
 
 class Garment(NamedTuple):
-    """One good item: `category` is an index, `points` K x 3 (x, y, code) of its own K points, `polygons` x, y, x, y …"""
+    """A valid item: `category` is an index, `points` K x 3 (x, y, code) of its K landmarks, `polygons` x, y, x, y …"""
 
     category: int
     style: int
@@ -40,13 +40,13 @@ class Garment(NamedTuple):
 
 @dataclass
 class Garments:
-    """Columns of many items. `add` takes one; `columns` gives them as columns, the long ones as flat arrays."""
+    """Columns of many items. `add` appends one; `columns` returns all, the long ones as flat arrays."""
 
     texts: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     items: list[Garment] = field(default_factory=list[Garment])
 
     def add(self, garment: Garment, **texts: object) -> None:
-        """Take a garment and the values of its other columns, always the same ones."""
+        """Append a garment with the values of its other columns, always the same ones."""
         self.items.append(garment)
         for name, text in texts.items():
             self.texts.setdefault(name, []).append(text)
@@ -55,7 +55,7 @@ class Garments:
         return len(self.items)
 
     def columns(self) -> dict[str, Any]:
-        """The columns of the groups category, landmarks, box and polygons, and those given to `add`."""
+        """Return the columns of the groups category, landmarks, box and polygons, and those passed to `add`."""
         count = len(self.items)
         x, y = np.zeros((2, count, _NUM_POINTS), np.float32)
         visibility = np.full((count, _NUM_POINTS), Visibility.NOT_APPLICABLE.value, np.int8)
@@ -64,7 +64,7 @@ class Garments:
             place = slice(own.start, own.stop)
             x[row, place] = np.where(labelled, garment.points[:, 0], 0)
             y[row, place] = np.where(labelled, garment.points[:, 1], 0)
-            visibility[row, place] = garment.points[:, 2]  # 0 not labelled, 1 occluded, 2 visible, as in Visibility
+            visibility[row, place] = garment.points[:, 2]  # 0 not labeled, 1 occluded, 2 visible, as in Visibility
         names = [CATEGORIES[garment.category] for garment in self.items]
         return {
             **self.texts, "category": names, "garment": names,
@@ -84,7 +84,7 @@ def _nested(rows: Sequence[list[list[float]]]) -> pl.Series:
 
 
 def item_numbers(document: dict[str, Any]) -> tuple[dict[int, str], list[str]]:
-    """Numbers of the items in ascending order with their keys, and the keys of other objects, which may be misnamed items."""
+    """Return the keys of the items by ascending number, and the keys of other objects, possibly misnamed items."""
     found: dict[int, str] = {}
     strange: list[str] = []
     for key, value in document.items():
@@ -96,7 +96,7 @@ def item_numbers(document: dict[str, Any]) -> tuple[dict[int, str], list[str]]:
 
 
 def domain_of(document: dict[str, Any]) -> str | Fault:
-    """Who took the image of a document."""
+    """Return the domain of a document's image: shop or consumer."""
     source = document.get("source")
     if isinstance(source, str) and source in DOMAINS:
         return DOMAINS[source]
@@ -104,7 +104,7 @@ def domain_of(document: dict[str, Any]) -> str | Fault:
 
 
 def read_item(item: object) -> Garment | Fault:
-    """A garment from `item1` of a document, or the first thing that is wrong with it."""
+    """Return a garment from an `item1` … `itemN` of a document, or the first fault in it."""
     if not isinstance(item, dict):
         return Fault("bad_item", f"this is {type(item).__name__}, expected an object")
     entry = cast("dict[str, Any]", item)
@@ -125,9 +125,9 @@ def read_item(item: object) -> Garment | Fault:
 
 
 def read_annotation(entry: dict[str, Any], name: str | None = None) -> Garment | Fault:
-    """A garment from an annotation of the COCO conversion: box as x, y, width, height, and all 294 points.
+    """Return a garment from an annotation of the COCO conversion: box as x, y, width, height, and all 294 landmarks.
 
-    `name` is what the file calls the category, None where it has no categories: then the number is that of the release.
+    `name` is the category name in the file, None if it has no categories: then the number is that of the release.
     """
     named = {spelled(known): number for number, known in enumerate(CATEGORIES, start=1)}
     category, style = (

@@ -1,8 +1,9 @@
-"""DeepFashion2: one JSON document an image, `<split>/annos/000001.json` beside `<split>/image/000001.jpg`; a row a garment.
+"""Reader for DeepFashion2: one JSON document per image, one row per garment.
 
-A document holds source, pair_id and item1 … itemN, not always without gaps. Box, points (294 in 13 categories) and polygons are
-pixels from 0. Garments with the same pair and the same style above 0 are one item; style 0 is no item. What must not straddle
-splits is the pair. The COCO conversion of the dataset's tools (one JSON file a split) is read too, where no documents are.
+Documents are `<split>/annos/000001.json` next to `<split>/image/000001.jpg`. A document contains source, pair_id and
+item1 … itemN, sometimes with gaps. Box, landmarks (294 in 13 categories) and polygons are 0-based pixels. Garments with
+the same pair and the same style above 0 are one item; style 0 is not an item. A pair must not straddle splits. The COCO
+conversion by the data set's tools (one JSON file per split) is read if there are no documents.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _TABLE = table_class("category", "landmarks", "box", "polygons", "item", "domain
 _SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 _COLUMNS = [name for name in columns_of(_TABLE) if name not in IMAGE_COLUMNS]
 _NO_ROWS = frame_of(_TABLE, {name: [] for name in _COLUMNS})
-_CHUNK = 4096  # documents whose garments become columns at once
+_CHUNK = 4096  # documents that are converted to columns at once
 
 
 @reader(
@@ -53,7 +54,10 @@ _CHUNK = 4096  # documents whose garments become columns at once
     "Xiaogang and Tang, Xiaoou and Luo, Ping}, booktitle={CVPR}, year={2019}}",
 )
 def deepfashion2(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of all garments. `source_line` is the number of the item in its document, or of the annotation in a COCO file."""
+    """Read the rows of all garments.
+
+    `source_line` is the number of the item in its document, or of the annotation in a COCO file.
+    """
     folders, files = _annotations(raw)
     frames = [_NO_ROWS]
     for folder in folders:
@@ -67,7 +71,7 @@ def deepfashion2(raw: RawFolder) -> pl.LazyFrame:
 
 
 def _annotations(raw: RawFolder) -> tuple[list[Path], list[Path]]:
-    """Folders of documents and COCO files, at most four folders deep; image folders are not entered."""
+    """Return folders of documents and COCO files, at most four folders deep; image folders are skipped."""
     folders: dict[Path, None] = {}
     files: dict[Path, None] = {}
     for given in raw.given:
@@ -116,7 +120,7 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
     content, document = _document(raw, path)
     numbers, strange = ({}, []) if isinstance(document, Fault) else item_numbers(document)
     first_free = max(numbers, default=0) + 1
-    misnamed = dict(enumerate(strange, start=first_free))  # what should be rows gets the numbers behind the others
+    misnamed = dict(enumerate(strange, start=first_free))  # objects that should be items are numbered after the others
     count = len(numbers) + len(misnamed)
     is_blank = not count and isinstance(document, dict)
     raw.count_documents(document_pattern(name), max(1, count), "blank" if is_blank else "")
@@ -154,7 +158,7 @@ def _read_document(raw: RawFolder, path: Path, image: str, split: str, garments:
 
 
 def _document(raw: RawFolder, path: Path) -> tuple[bytes, dict[str, Any] | Fault]:
-    """The bytes of a document and what they say, or what is wrong with them or with its name."""
+    """Return the bytes and content of a document, or the fault in them or in its name."""
     if raw.name_of(path) != path.relative_to(raw.root).as_posix():
         return b"", Fault("bad_name", MISNAMED)
     try:
@@ -167,7 +171,7 @@ def _document(raw: RawFolder, path: Path) -> tuple[bytes, dict[str, Any] | Fault
 
 
 def _read_coco(raw: RawFolder, path: Path) -> pl.DataFrame:
-    """The rows of a COCO file; one that `fprep export` wrote has all columns of the table it was made of."""
+    """Return the rows of a COCO file; one written by `fprep export` has all columns of the original table."""
     file = read_coco(raw, path)
     if file.labels is not None:
         return _conform_ours(read_rows(raw, [file]), file)

@@ -1,1 +1,1 @@
-"""FashionAI: keypoints and attributes."""
+"""Readers for FashionAI: keypoints and attributes."""

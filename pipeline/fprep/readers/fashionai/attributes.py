@@ -1,11 +1,11 @@
-"""FashionAI attribute recognition (Tianchi 2018): rows `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>`.
+"""Reader for FashionAI attribute recognition (Tianchi 2018).
 
-Recognized: `Annotations/label.csv` of base, `Annotations/skirt_length_labels.csv` of web (the warm-up), `Tests/question.csv` of
-rank and z_rank, and any CSV file whose first row has this form, such as answers published later or an owner's split.
-A label is a word over y, n and m with one letter per value of the attribute: y is positive, m ("maybe") a soft target, n known
-to be absent. A row speaks of one attribute; the other seven are unknown. `?` stands for a label that is asked for. A file of
-probabilities is a submission and is left out. Copies that a spreadsheet saved with another delimiter or with quotes are read as
-well (`fprep.raw.dialect`).
+Rows are `Images/<attribute>_labels/<md5>.jpg,<attribute>_labels,<label>`. Recognized files: `Annotations/label.csv` of
+base, `Annotations/skirt_length_labels.csv` of web (the warm-up), `Tests/question.csv` of rank and z_rank, and any CSV
+file with a first row of this form, e.g. answers published later or a custom split. A label is a string over y, n and m
+with one letter per value of the attribute: y is positive, m ("maybe") a soft target, n absent. A row covers one
+attribute; the other seven are unknown. `?` marks a test question. A file of probabilities is a submission and is left
+out. Copies saved by a spreadsheet with another delimiter or with quotes are accepted (`fprep.raw.dialect`).
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _VOCABULARY = vocabulary("fashionai-attribute-54")
 _ALL = list(range(len(_VOCABULARY)))
 _OTHERS = {name: [value for value in _ALL if value not in members] for name, members in _VOCABULARY.groups.items()}
 _KNOWN_NAMES = re.compile(r"label\.csv|question\.csv|[a-z]+_(length|design)_labels\.csv|.*answer.*\.csv")
-WIDTHS = (3, 4)  # columns: image, attribute, label, and in some answers one more
+WIDTHS = (3, 4)  # columns: image, attribute, label, and one more in some answers
 _ROW = re.compile(rb"^[^,\n]*[/\\][^,/\\\n]*,[a-z]+_(length|design)_labels,", re.MULTILINE)
 _PROBABILITIES = re.compile(r"[0-9.]+(;[0-9.]+)+")
-_HOMES = ("Annotations", "Tests")  # a CSV file in one of these speaks of images beside it
+_HOMES = ("Annotations", "Tests")  # the images of CSV files in these folders are next to them
 _ROLES = {"train": 0, "test": 1, "unlabelled": 2}
 _BASE = (11320, 8393, 7034, 5696, 17148, 7460, 19333, 13299)
 _BASE_ORDER = ("coat_length", "collar_design", "lapel_design", "neck_design", "neckline_design", "pant_length", "skirt_length",
@@ -44,7 +44,7 @@ _BASE_ORDER = ("coat_length", "collar_design", "lapel_design", "neck_design", "n
 
 
 class Label(NamedTuple):
-    """What one row says of one attribute, as ids of the vocabulary `fashionai-attribute-54`."""
+    """Label of one row, as ids of the vocabulary `fashionai-attribute-54`."""
 
     positive: int
     maybe: tuple[int, ...]
@@ -52,7 +52,7 @@ class Label(NamedTuple):
 
 @dataclass
 class _Rows:
-    """Rows of one file; `labels` is None where a label is asked for."""
+    """Rows of one file; `labels` is None for questions."""
 
     lines: list[RawLine] = field(default_factory=list[RawLine])
     names: list[str] = field(default_factory=list[str])
@@ -83,10 +83,10 @@ class _Rows:
     "booktitle={CVPR Workshops}, year={2019}}",
 )  # fmt: skip
 def fashionai_attributes(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of all label files below the given folders.
+    """Read all label files below the given folders.
 
-    A labelled row replaces the question after the same image. A file most of whose images are asked for, or one named
-    `…answer…` or `…_test.csv`, is test; every other label is train, from which `convert` cuts.
+    A labeled row supersedes a question about the same image. The split is test for a file with mostly questioned
+    images, or named `…answer…` or `…_test.csv`; all other labels are train, from which `convert` splits val and test.
     """
     files = {path: raw.open_file(path) for path in _annotation_files(raw)}
     parsed = {path: rows for path, file in files.items() if (rows := _parse(raw, file, path)) is not None}
@@ -126,7 +126,7 @@ def _annotation_files(raw: RawFolder) -> list[Path]:
 
 
 def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
-    """CSV files, at most four folders deep; image folders are not entered."""
+    """Return CSV files, at most four folders deep; image folders are skipped."""
     found: list[Path] = []
     for place, folders, files in raw.walk(folder):
         depth = len(place.relative_to(folder).parts)
@@ -150,7 +150,7 @@ def _home(path: Path) -> Path:
 
 
 def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows | None:
-    """The rows of a file, or None for a submission."""
+    """Return the rows of a file, or None for a submission."""
     records = list(read_table(file, find_dialect(file.head(HEAD), widths=WIDTHS)))
     if records and len(records[0].fields) in WIDTHS and not re.search(r"[/\\]", "".join(records[0].fields)):
         file.accounts["header"] += 1
@@ -184,7 +184,7 @@ def _count(raw: RawFolder, path: Path, counts: Counter[str]) -> None:
 
 
 def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
-    """Enter the row or reject it; gives the attribute, "" where it is not known."""
+    """Add or reject a row; return the attribute, "" if it is unknown."""
     line, cells = record.line, record.cells
     if (fault := record.fault or stray_quote(record)) is not None:
         rule, message, _ = fault
@@ -217,7 +217,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows) -> str:
 
 
 def parse_label(attribute: str, word: str) -> Label | str:
-    """Ids of what a word over y, n and m says of `attribute`, or a sentence with what is wrong with it."""
+    """Parse a label over y, n and m of `attribute` into ids, or return a description of the problem."""
     members = _VOCABULARY.groups[attribute]
     shown = repr(word[:60])
     if not word or word.strip("ynm"):

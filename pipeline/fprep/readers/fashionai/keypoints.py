@@ -1,8 +1,9 @@
-"""FashionAI key points (Tianchi 2018): archives with `Images/<category>/<md5>.jpg` and one CSV of `x_y_v` cells.
+"""Reader for FashionAI keypoints (Tianchi 2018).
 
-Recognized: the warm-up and train archives (`Annotations/annotations.csv`, `Annotations/train.csv`), the test archives
-(`test.csv`, names only), the answer files published later, and bare CSV files, with or without the header line. Copies that a
-spreadsheet saved with another delimiter or with quotes are read as well (`fprep.raw.dialect`).
+Archives contain `Images/<category>/<md5>.jpg` and one CSV file of `x_y_v` cells. Recognized: the warm-up and train
+archives (`Annotations/annotations.csv`, `Annotations/train.csv`), the test archives (`test.csv`, names only), the
+answer files published later, and standalone CSV files, with or without a header. Copies saved by a spreadsheet with
+another delimiter or with quotes are accepted (`fprep.raw.dialect`).
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ _TABLE = table_class("landmarks")
 _POINTS = FASHIONAI_24.points
 _HEADER = ("image_id", "image_category", *_POINTS)
 _FILE_NAMES = re.compile(r"(annotations|train|test|.*answer.*)\.csv")
-_WIDTHS = (2, len(_HEADER))  # columns of test.csv, and of a labelled file
+_WIDTHS = (2, len(_HEADER))  # columns of test.csv, and of a labeled file
 _POINT_CELLS = re.compile(",".join([r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-1|0|1)"] * len(_POINTS)))
 _CELL = re.compile(r"(-?[0-9]{1,5})_(-?[0-9]{1,5})_(-?[0-9]{1,5})")
 _ABSENT = (-1, -1, -1)
 _ROLES = {"train": 0, "test": 1, "unlabelled": 2}
 
-# Published numbers of rows, and what tells an archive by its path.
+# Published row counts, with the path patterns of the archives.
 _ARCHIVES = (
     ("round-2-test-a", re.compile(r"(test_a_20180426|round2_test_a)")),
     ("round-2-test-b", re.compile(r"(test_b_20180530|round2_test_b)")),
@@ -65,7 +66,7 @@ def _published_totals() -> dict[str, int]:
 
 @dataclass
 class _Rows:
-    """Columns of one file while it is parsed; `cells` has 72 numbers (x, y, v of 24 points) per labelled row."""
+    """Columns of one file during parsing; `cells` has 72 numbers (x, y, v of 24 keypoints) per labeled row."""
 
     role: str
     lines: list[RawLine] = field(default_factory=list[RawLine])
@@ -94,9 +95,10 @@ class _Rows:
     "booktitle={CVPR Workshops}, year={2019}}",
 )
 def fashionai_keypoints(raw: RawFolder) -> pl.LazyFrame:
-    """Rows of all CSV files below the given folders. An answer replaces the row of the same image in `test.csv`.
+    """Read all CSV files below the given folders. An answer supersedes the row of the same image in `test.csv`.
 
-    Coordinates are pixel indices (0 is the left column); v 1 is visible, 0 occluded, -1_-1_-1 absent or not applicable.
+    Coordinates are pixel indices (0 is the left column); v is 1 visible, 0 occluded; -1_-1_-1 is missing or not
+    applicable.
     """
     paths = _annotation_files(raw)
     parsed = {path: _parse(raw, raw.open_file(path), path) for path in paths}
@@ -133,7 +135,7 @@ def _annotation_files(raw: RawFolder) -> list[Path]:
 
 
 def _csv_files(raw: RawFolder, folder: Path) -> list[Path]:
-    """CSV files with the names of the archives, at most three folders deep; image folders are not entered."""
+    """Return CSV files named as in the archives, at most three folders deep; image folders are skipped."""
     found: list[Path] = []
     for place, folders, files in raw.walk(folder):
         depth = len(place.relative_to(folder).parts)
@@ -147,7 +149,7 @@ def _archive_of(path: Path) -> Path:
 
 
 def _home(raw: RawFolder, folder: Path, name: str, listed: dict[str, Path], siblings: list[Path]) -> Path:
-    """The archive of an answered image: the one whose test.csv names it, else a sibling that has the file."""
+    """Return the archive of an answered image: the one with the image in its test.csv, else a sibling with the file."""
     if name in listed:
         return listed[name]
     return next((place for place in siblings if raw.has_image(place, name)), folder)
@@ -181,7 +183,7 @@ def _parse(raw: RawFolder, file: RawFile, path: Path) -> _Rows:
 
 
 def _first_record(file: RawFile, records: Iterator[Record]) -> tuple[list[Record], Record | None]:
-    """The first record that can be read, and rows before it that cannot; raises `UsageError` where a header cannot be read."""
+    """Return the first valid record and the invalid rows before it. Raises `UsageError` if a header is invalid."""
     faulty: list[Record] = []
     for record in records:
         if record.fault is None:
@@ -237,7 +239,7 @@ def _parse_row(raw: RawFolder, record: Record, rows: _Rows, labelled: bool, coun
 
 
 def _reject_form(raw: RawFolder, record: Record, labelled: bool) -> None:
-    """Reject a row that does not have the form of its file, with the first cell that is to blame."""
+    """Reject a row that does not have the form of its file; the message has the first offending cell."""
     line, cells, width = record.line, record.cells, _WIDTHS[labelled]
     if len(cells) != width:
         return raw.reject(line, "wrong_columns", f"{len(cells)} columns, expected {width}", found=str(len(cells)))

@@ -1,1 +1,1 @@
-"""K-Fashion."""
+"""Reader for K-Fashion."""

@@ -1,4 +1,4 @@
-"""Columns of K-Fashion records under construction: flat lists, which are checked and cut to the images all at once."""
+"""Columns of K-Fashion records during parsing: flat lists, validated and clipped to the images in bulk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STYLES = {"": -1, **STYLES.ids}
 
 
 class Columns:
-    """Rows of one batch. `positive` holds ids of all rows, `unknown` arrays of ids; `end_row` says that a row ends here."""
+    """Rows of one batch. `positive` has the ids of all rows, `unknown` arrays of ids; `end_row` ends a row."""
 
     def __init__(self) -> None:
         self.files: list[str] = []
@@ -36,13 +36,13 @@ class Columns:
         self.parts: list[int] = []
         self.rects: list[Any] = []  # x, y, width, height of each garment as in the record
         self.points: list[bytes] = []  # polygon of each garment: float32 in the order of the record
-        self.orders: list[np.ndarray] = []  # of each garment: which value comes first, which second …
+        self.orders: list[np.ndarray] = []  # of each garment: indices that sort its values
         self.positive: list[int] = []
         self.unknown: list[np.ndarray] = []
-        self.ends: list[int] = []  # of garments, positive ids and unknown arrays, after each row
+        self.ends: list[int] = []  # cumulative counts of garments, positive ids and unknown arrays after each row
 
     def add_garment(self, part: int, rect: dict[str, Any], outline: dict[str, Any], tell: Tell) -> None:
-        """A garment of the row at hand, with its rect and polygon as in the record."""
+        """Add a garment to the current row, with its rect and polygon as in the record."""
         self.parts.append(part)
         try:
             self.rects += _four(rect)
@@ -62,7 +62,7 @@ class Columns:
         self.orders.append(order)
 
     def end_row(self, file: str, image: dict[str, Any], style: str, substyle: str) -> None:
-        """The garments and ids since the last row are those of this file."""
+        """End the current row: the garments and ids since the last row belong to this file."""
         self.files.append(file)
         self.images += map(image.get, _IMAGE)
         original = image.get("이미지 파일명")
@@ -71,9 +71,9 @@ class Columns:
         self.ends += (len(self.parts), len(self.positive), len(self.unknown))
 
     def to_arrow(self, tell: Tell) -> tuple[bytes, bytes]:
-        """The rows as two Arrow streams: the narrow columns, and the wide ones.
+        """Return the rows as two Arrow streams: narrow columns and wide columns.
 
-        Garments with an impossible box are left out, and told with the file's name.
+        Garments with an invalid box are left out, with a warning per file.
         """
         num_rows = len(self.files)
         ends = np.array(self.ends, np.int64).reshape(-1, 3)
@@ -90,7 +90,7 @@ class Columns:
         garments = np.bincount(rows[kept], minlength=num_rows)
         found = np.repeat(np.arange(num_rows), num_positive) << 10 | np.array(self.positive, np.int64)
         found.sort()
-        found = found[np.diff(found, prepend=-1) != 0]  # each id once in a row
+        found = found[np.diff(found, prepend=-1) != 0]  # unique ids per row
         lengths = np.array([len(ids) for ids in self.unknown], np.int64)
         unknown = np.bincount(np.repeat(np.arange(num_rows), num_unknown), lengths, num_rows).astype(np.int64)
         styles = np.array(self.styles, np.int8).reshape(-1, 2)
@@ -113,7 +113,7 @@ class Columns:
         return _stream(narrow), _stream(wide)
 
     def _drop_infinite(self, rows: np.ndarray, tell: Tell) -> None:
-        """Numbers beyond float32 are no coordinates."""
+        """Drop garments with coordinates that overflow float32."""
         if np.isfinite(np.frombuffer(b"".join(self.points), np.float32)).all():
             return
         for index, points in enumerate(self.points):
@@ -122,7 +122,7 @@ class Columns:
                 tell("polygon_with_gaps", self.files[rows[index]])
 
     def _ordered(self) -> np.ndarray:
-        """All polygons, one after the other: x and y of point 1, of point 2 …"""
+        """Return all polygons, concatenated: x and y of point 1, of point 2 …"""
         if not any(self.points):
             return np.zeros(0, np.float32)
         counts = np.array([len(order) for order in self.orders], np.int64)
@@ -131,7 +131,7 @@ class Columns:
         return np.frombuffer(b"".join(self.points), np.float32)[places]
 
     def _outlines(self, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Polygons of the garments that are kept, and how many coordinates each has."""
+        """Return the polygons of the kept garments, and the number of coordinates of each."""
         counts = np.array([len(points) for points in self.points], np.int64) // 4
         points = self._ordered()
         if len(kept) < len(counts):
@@ -141,10 +141,10 @@ class Columns:
         return points, counts[kept]
 
     def _boxes(self, rows: np.ndarray, sizes: np.ndarray, tell: Tell) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes in pixel centers within the images, and which garments have one.
+        """Return boxes in pixel centers, clipped to the images, and which garments have one.
 
-        A rect begins at the left edge of the first pixel of its polygon, half a pixel before that pixel's center, and its
-        width is the distance of the outermost points. -0.5 is therefore the border of the image and no fault.
+        A rect starts at the left edge of the first pixel of its polygon, half a pixel before that pixel's center, and
+        its width is the distance between the outermost points. -0.5 is therefore the border of the image and valid.
         """
         rects = _decimals(self.rects).reshape(-1, 4)
         boxes = rects + 0.5
@@ -172,7 +172,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Form:
-    """How the polygons of N points are written: the keys, which value comes first, and how they become float32."""
+    """Form of the polygons with N points: the keys, the order of the values, and their conversion to float32."""
 
     keys: list[str]
     order: np.ndarray
@@ -184,9 +184,10 @@ _FORMS: dict[int, Form] = {}
 
 
 def form_of(outline: dict[str, Any]) -> Form | None:
-    """The form of a polygon; None unless it has points 1 … N, at least three.
+    """Return the form of a polygon; None unless it has points 1 … N, at least three.
 
-    The order of the keys is arbitrary, but the release wrote a Java HashMap: the same for all polygons of N points.
+    The keys have an arbitrary order, but the same one in all polygons of N points, because the release was written from
+    a Java HashMap.
     """
     keys = list(outline)
     known = _FORMS.get(len(keys))
@@ -201,7 +202,7 @@ def form_of(outline: dict[str, Any]) -> Form | None:
 
 
 def _decimals(values: list[Any]) -> np.ndarray:
-    """float64; NaN for what is not a number. Values beyond float32 are none either."""
+    """Convert to float64; NaN for non-numbers and for values that overflow float32."""
     if not set(map(type, values)) <= _NUMBERS:
         values = [value if value.__class__ in _NUMBERS else np.nan for value in values]
     found = np.array(values, np.float64)
@@ -209,13 +210,13 @@ def _decimals(values: list[Any]) -> np.ndarray:
 
 
 def _whole_numbers(values: list[Any]) -> np.ndarray:
-    """int64; -1 for what is not a whole number of at most 62 bits."""
+    """Convert to int64; -1 for anything but an integer of at most 62 bits."""
     if not set(map(type, values)) <= {int} or max(values, default=0) >> 62:
         values = [value if value.__class__ is int and 0 <= value < 1 << 62 else -1 for value in values]
     return np.array(values, np.int64)
 
 
-# Arrow arrays are made of buffers: pyarrow's own conversions import pandas, where it is installed, in every process.
+# From buffers, because pyarrow's own conversions import pandas, if it is installed, in every process.
 
 
 def _numbers(values: np.ndarray) -> Any:

@@ -1,7 +1,7 @@
-"""Records of K-Fashion to columns, many files in one call, so that processes can share the work.
+"""K-Fashion records to columns, many files per call, so that processes can share the work.
 
-A file is read with three system calls and parsed by orjson while it is in the caches; nothing of it is kept but columns.
-Without polygons, four fifths of the bytes are cut out before they are parsed.
+A file is read with three system calls and parsed by orjson while it is cached; only columns are kept. Without polygons,
+four fifths of the bytes are cut out before parsing.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from fprep.readers.kfashion.labels import PARTS, part_ids, style_of, unknown_ids
 from fschemas.regular_file import kind_of
 
 MAX_DOCUMENT = 1 << 20  # bytes
-MAX_RAW = 4096  # bytes of a refused record that are kept
+MAX_RAW = 4096  # bytes to keep of a rejected record
 _RECTS, _POLYGONS, _LABELS = "렉트좌표", "폴리곤좌표", "라벨링"
 _FRONT, _BACK = f'"{_POLYGONS}":'.encode(), f',"{_LABELS}":'.encode()
 _NO_FILE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ENOENT)
-_SHORTEST = 200  # bytes before the polygons: so long are the keys alone
+_SHORTEST = 200  # minimum bytes before the polygons: the length of the keys alone
 _ABSENT: list[dict[str, Any]] = [{}]
 _NOTHING: dict[str, Any] = {}
 _NO_OUTLINES = (None, _ABSENT)
@@ -42,10 +42,10 @@ Sections = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Files of one `folder` below the real path `root`.
+    """Files in one `folder` below the real path `root`.
 
-    `style` is the style that the folder's name is, or ""; `polygons` False leaves these out; `follow_links`: files may lie
-    behind links that leave the root.
+    `style` is the style in the folder's name, or ""; `polygons=False` skips them; `follow_links` allows links that
+    leave the root.
     """
 
     root: str
@@ -58,9 +58,10 @@ class Task:
 
 @dataclass
 class Answer:
-    """Columns of the files that are rows, as two Arrow streams; the others with reasons; counts of oddities with examples.
+    """Result of a task: columns of the valid files, rejects with reasons, counts of oddities with examples.
 
-    `rows` holds the narrow columns, `wide` those of garments and labels. `rejects` holds (file, rule, message, what was found, first bytes), `foreign` the JSON files that are no records at all.
+    `rows` is an Arrow stream of the narrow columns, `wide` one of garments and labels. `rejects` contains (file, rule,
+    message, value found, first bytes), `foreign` the JSON files that are not records.
     """
 
     rows: bytes
@@ -72,11 +73,11 @@ class Answer:
 
 
 class NotARecord(Exception):
-    """Rule, message and what was found; the rule `foreign` is for JSON of another kind."""
+    """Rule, message and value found; the rule `foreign` is for other kinds of JSON."""
 
 
 def read_task(task: Task) -> Answer:
-    """Read and parse the files of a task; the order is kept. Raises `OSError` for what the disk refuses."""
+    """Read and parse the files of a task, in order. Raises `OSError` for disk errors."""
     parser = _Parser(task)
     folder = os.open(os.path.join(task.root, task.folder), os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -96,7 +97,7 @@ def read_task(task: Task) -> Answer:
 
 
 def parse_records(names: Sequence[str], contents: Sequence[bytes], style: str, *, polygons: bool = True) -> Answer:
-    """Parse records that are in memory; `style` is that of their folder."""
+    """Parse records in memory; `style` is that of their folder."""
     parser = _Parser(Task("", "", tuple(names), style, polygons))
     for name, content in zip(names, contents, strict=True):
         parser.parse(name, content)
@@ -124,7 +125,7 @@ def _read(name: str, folder: int, task: Task) -> bytes:
 
 @contextlib.contextmanager
 def _without_collector() -> Generator[None]:
-    """Thousands of small objects and no cycles: the collector would go through them again and again."""
+    """Disable garbage collection: thousands of small objects without cycles would be scanned repeatedly."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -156,18 +157,18 @@ class _Parser:
                 self.rejects.append((name, *fault.args, content[:MAX_RAW]))
 
     def refuse(self, name: str, error: OSError) -> None:
-        """Reject a file that cannot be opened; an error of the disk is raised."""
+        """Reject a file that cannot be opened; disk errors are raised."""
         if error.errno not in _NO_FILE:
             raise error
         message = f"the file cannot be opened ({os.strerror(error.errno)}): a link, a folder, or without permission"
         self.rejects.append((name, "unreadable_file", message, name, b""))
 
     def answer(self) -> Answer:
-        """What was found in all files."""
+        """Return the result for all files."""
         return Answer(*self.columns.to_arrow(self.tell), self.rejects, self.foreign, self.warnings, self.examples)
 
     def tell(self, rule: str, name: str = "") -> None:
-        """Count an oddity of a record, by default of the one at hand."""
+        """Count an oddity of a record, by default the current one."""
         self.warnings[rule] += 1
         examples = self.examples.setdefault(rule, [])
         if len(examples) < 10:
@@ -186,15 +187,17 @@ class _Parser:
                 columns.unknown.append(part_ids(part, named[0], columns.positive, tell))
             else:
                 self._unusual_part(index, _objects(boxes), _objects(named), _objects(outlines))
-        if len(columns.unknown) == num_unknown:  # no part at all: nobody looked
+        if len(columns.unknown) == num_unknown:  # no garment at all: not annotated
             columns.unknown += [unknown_ids(part, ()) for part in PARTS]
         style, substyle = style_of(labels.get("스타일"), self.style, tell)
         columns.end_row(self.name, image, style, substyle)
 
     def _unusual_part(self, index: int, rects: Objects, named: Objects, outlines: Objects) -> None:
-        """No rect, no label, or several garments of one part: the i-th rect and the i-th polygon belong together.
+        """Add a part without rect or labels, or with several garments.
 
-        What either garment has is there, and unknown is what neither names.
+        The i-th rect and the i-th polygon belong together.
+
+        Labels of any garment are positive; families that no garment mentions are unknown.
         """
         if not (rects or named or outlines):
             return
@@ -206,7 +209,7 @@ class _Parser:
 
 
 def _parse(content: bytes, *, polygons: bool) -> Sections:
-    """The sections of a record; raises `NotARecord`."""
+    """Return the sections of a record. Raises `NotARecord`."""
     if len(content) > MAX_DOCUMENT:
         raise NotARecord("file_too_long", f"more than {MAX_DOCUMENT} bytes", str(len(content)))
     if not polygons:
@@ -215,7 +218,7 @@ def _parse(content: bytes, *, polygons: bool) -> Sections:
             try:
                 return _sections(orjson.loads(content[:front] + content[back + 1 :]))
             except (orjson.JSONDecodeError, NotARecord):
-                pass  # the keys stand in another order than usual
+                pass  # unusual key order
     try:
         record = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -225,7 +228,7 @@ def _parse(content: bytes, *, polygons: bool) -> Sections:
 
 
 def load_record(content: bytes) -> Any:
-    """The JSON value of a file; raises `NotARecord`."""
+    """Return the JSON value of a file. Raises `NotARecord`."""
     if not content.strip():
         raise NotARecord("empty_file", "the file is empty", "")
     try:
@@ -237,7 +240,7 @@ def load_record(content: bytes) -> Any:
 
 
 def _sections(record: Any) -> Sections:
-    """Image, rects, polygons and labels of a record; raises `NotARecord`."""
+    """Return image, rects, polygons and labels of a record. Raises `NotARecord`."""
     try:
         details = record["데이터셋 정보"]["데이터셋 상세설명"]
         image, rects, labels = record["이미지 정보"], details[_RECTS], details[_LABELS]
@@ -261,11 +264,11 @@ def _sections(record: Any) -> Sections:
 
 
 def _is_single(value: Any) -> TypeGuard[Objects]:
-    """A list of one object with something in it, which nearly all are."""
+    """Return whether this is a list with a single non-empty object, as nearly all are."""
     return value.__class__ is list and len(value) == 1 and value[0].__class__ is dict and bool(value[0])
 
 
 def _objects(value: Any) -> Objects:
-    """The entries of a part: `[{}]`, `[]`, null and a missing part are none."""
+    """Return the entries of a part; `[{}]`, `[]`, null and a missing part have none."""
     values = value if value.__class__ is list else [value]
     return [entry for entry in values if entry.__class__ is dict and entry]

@@ -1,10 +1,11 @@
-"""K-Fashion (AI-Hub 7988 and 51): a JSON file an image, `라벨링데이터/<style>/<id>.json`; styles, garments, labels.
+"""Reader for K-Fashion (AI-Hub 7988 and 51): styles, garments and labels.
 
-Each of four parts (아우터, 하의, 원피스, 상의) may have a rect, a polygon and labels of eleven families. Polygons are in pixel
-centers: on images of 800 pixels they reach from 0 to 799. A rect begins half a pixel before the polygon. What is unknown and
-what is absent, and how shoots are told from file names, says `kfashion_labels`. A file that cannot be parsed is rejected;
-a garment with an impossible rect (no size, outside the image, not four numbers) is left out of its row with a warning, while its
-labels stay. The official test set was never published: Training is train, Validation is val. Elsewhere splits are cut by shoot.
+There is one JSON file per image, `라벨링데이터/<style>/<id>.json`. Each of four parts (아우터, 하의, 원피스, 상의) may have a rect, a
+polygon and labels of eleven families. Polygons are in pixel centers: on 800-pixel images they range from 0 to 799. A
+rect starts half a pixel before the polygon. See `kfashion/labels.py` for unknown and absent labels and for shoots. A
+file that cannot be parsed is rejected. A garment with an invalid rect (no size, outside the image, not four numbers) is
+left out of its row with a warning; its labels are kept. The official test set was never published: Training is train,
+Validation is val. Other trees are split by shoot.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from fschemas.vocabularies import vocabulary
 from fschemas.walk import readable
 from fschemas.wording import count
 
-_TASK = 256  # files that one call parses
-_CHUNK = 8  # calls that a process gets at a time
-_ALONE = 8 * _TASK  # so few files are not worth other processes
+_TASK = 256  # files per call
+_CHUNK = 8  # calls per chunk sent to a process
+_ALONE = 8 * _TASK  # files up to which no other processes are started
 
 
 @reader(
@@ -45,7 +46,7 @@ _ALONE = 8 * _TASK  # so few files are not worth other processes
     "howpublished={AI-Hub}, year={2020}}",
 )
 def kfashion(raw: RawFolder) -> pl.LazyFrame:
-    """One row an image. Files that are JSON but no records are left out."""
+    """Read one row per image. JSON files that are not records are left out."""
     polygons = raw.option("polygons", ("yes", "no"), "yes")
     folders = scan(raw)
     images = ImageFolders(raw.root, folders)
@@ -91,7 +92,7 @@ def _crashed(task: Task, reason: str) -> Answer:
 
 
 def _count(raw: RawFolder, folders: Iterable[Folder]) -> None:
-    """Enter all files into the books."""
+    """Account for all files."""
     for folder in folders:
         for pattern, number in Counter(document_pattern(_name(folder, name)) for name in folder.labels).items():
             raw.count_documents(pattern, number)
@@ -102,7 +103,7 @@ def _count(raw: RawFolder, folders: Iterable[Folder]) -> None:
 
 
 def _account(raw: RawFolder, folder: Folder, answer: Answer) -> None:
-    """Enter what is no row with its reason, and what is odd."""
+    """Account for files that are not rows, with the reason, and count oddities."""
     for file, rule, message, found, content in answer.rejects:
         raw.reject(RawLine(_name(folder, file), 1, 0, content), rule, message, found=found)
     for file in answer.foreign:

@@ -1,7 +1,7 @@
-"""Where K-Fashion lies on a disk: folders of labels, and the folders of images that belong to them.
+"""Directory tree of K-Fashion: folders of labels, and the folders of the corresponding images.
 
-Images stand beside the labels or in a parallel tree: `라벨링데이터/<style>/1.json` and `원천데이터_2/<style>/1.jpg`, or `labels`
-and `images`. Names are compared after NFC normalization, for an archive unpacked on a Mac has them in NFD, and without spaces.
+Images are next to the labels or in a parallel tree: `라벨링데이터/<style>/1.json` and `원천데이터_2/<style>/1.jpg`, or `labels`
+and `images`. Names are compared without spaces and after NFC normalization, because archives unpacked on a Mac use NFD.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SPLITS = {"training": "train", "train": "train", "validation": "val", "valid": 
 
 @dataclass
 class Folder:
-    """A folder of the tree: its path from the root in the disk's spelling, its label files, and what images it has.
+    """A folder of the tree: its path from the root as spelled on disk, its label files, and what images it has.
 
-    `misnamed` are label files whose name, or that of a folder above, is not UTF-8.
+    `misnamed` are label files with a non-UTF-8 byte in their name or in that of a parent folder.
     """
 
     path: str
@@ -35,12 +35,12 @@ class Folder:
 
 
 def plain(name: str) -> str:
-    """A folder's name as it is compared: NFC, without spaces, small."""
+    """Normalize a folder name for comparison: NFC, no spaces, lowercase."""
     return unicodedata.normalize("NFC", name).replace(" ", "").casefold()
 
 
 def split_of(path: str) -> str:
-    """train or val by the folders of a path; train where none says it."""
+    """Return train or val by the folders of a path; train by default."""
     for part in reversed(path.split("/")):
         split = _SPLITS.get(plain(part).lstrip("0123456789."))
         if split:
@@ -49,7 +49,7 @@ def split_of(path: str) -> str:
 
 
 def scan(raw: RawFolder) -> dict[str, Folder]:
-    """All folders below what was given, by path. Raises `UsageError` where there is no label file."""
+    """Return all folders below the raw folders, by path. Raises `UsageError` if there is no label file."""
     folders: dict[str, Folder] = {}
     archives = 0
     for given in raw.given:
@@ -82,7 +82,7 @@ def _is_text(name: str) -> bool:
 
 
 class ImageFolders:
-    """Finds the image of a record: `<stem>.jpg` or `<id>.jpg`; `near` are those that are spelled otherwise, by the usual name."""
+    """Find the image of a record: `<stem>.jpg` or `<id>.jpg`. `near` maps usual to unusual spellings."""
 
     def __init__(self, root: Path, folders: dict[str, Folder]) -> None:
         self.root = root
@@ -93,7 +93,7 @@ class ImageFolders:
             self.by_plain_path.setdefault(_without_kind(folder.path)[1], []).append(folder)
 
     def of(self, labels: Folder) -> list[Folder]:
-        """Folders that hold the images of a folder of labels, likeliest first."""
+        """Return the folders with the images of a folder of labels, most likely first."""
         kind, path = _without_kind(labels.path)
         if labels.has_images or not kind:
             return [labels]
@@ -101,7 +101,7 @@ class ImageFolders:
         return found or [labels]
 
     def images(self, labels: Folder, stems: list[str], ids: list[int]) -> list[str]:
-        """Paths of the images of records, from the root; where none is there, the one that should be."""
+        """Return image paths of records from the root; for missing images, the expected path."""
         candidates = self.of(labels)
         first = _prefix(candidates[0])
         if len(candidates) == 1 and candidates[0].is_regular and all(map(_is_id, stems, ids)):
@@ -110,7 +110,7 @@ class ImageFolders:
         return [self._find(there, first, stem, number) for stem, number in zip(stems, ids, strict=True)]
 
     def _files(self, folder: Folder) -> dict[str, list[str]]:
-        """The images in a folder by their names in NFC without extension."""
+        """Return the images in a folder by their NFC names without extension."""
         files: dict[str, list[str]] = {}
         for name in filter(_is_image, list_folder(self.root / folder.path).files):
             files.setdefault(unicodedata.normalize("NFC", name.rpartition(".")[0]), []).append(_prefix(folder) + name)
@@ -141,7 +141,7 @@ def _prefix(folder: Folder) -> str:
 
 
 def _without_kind(path: str) -> tuple[str, str]:
-    """What a path says it holds (labels, images or ""), and the path as it is compared, without the folder that says so."""
+    """Return the kind of content in a path (labels, images or ""), and the normalized path without that component."""
     parts = [plain(part) for part in path.split("/")]
     for index in range(len(parts) - 1, -1, -1):
         for kind, pattern in (("labels", _LABELS), ("images", _IMAGES)):

@@ -1,1 +1,1 @@
-"""A user's own images: folders of classes, or a table."""
+"""Readers for a user's own images: class folders, or a table."""

@@ -1,7 +1,7 @@
-"""What the columns of a user's own table mean: said with `--map`, or guessed by their names and values.
+"""Meaning of the columns of a user's own table: set with `--map`, or guessed from names and values.
 
-A guess never rejects a row: one that does not fit the values is given up with a note. `fprep convert csv` reads by these
-functions, and `fprep doctor` writes its `--map` options by them.
+A guess never rejects a row: if values do not fit, the guess is dropped with a note. `fprep convert csv` and the `--map`
+options that `fprep doctor` suggests share these functions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ USUAL_NAMES = {
 }  # fmt: skip
 USUAL_BOXES = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("x_1", "y_1", "x_2", "y_2"))
 DOMAINS = ("shop", "consumer", "unknown")
-# Of columns whose values are not the user's own.
+# For columns with a fixed set of values.
 KNOWN_VALUES = {"split": tuple(dict.fromkeys((*SPLIT_NAMES, *SPLITS))), "domain": DOMAINS}
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
@@ -39,7 +39,7 @@ NamesImage = Callable[[str], bool]
 
 @dataclass
 class Columns:
-    """Column numbers by what they mean; `guessed` are the keys of `--map` that nobody said."""
+    """Column numbers by meaning; `guessed` are the `--map` keys that were guessed."""
 
     header: list[str]
     single: dict[str, int]
@@ -48,17 +48,17 @@ class Columns:
     guessed: set[str] = field(default_factory=set[str])
 
     def names_of(self, key: str) -> str:
-        """The columns of a key as `--map` takes them."""
+        """Return the columns of a key, in `--map` syntax."""
         numbers = self.box if key == "box" else self.attributes if key == "attributes" else [self.single[key]]
         return join_names([self.header[number] for number in numbers], self.header)
 
     def said(self) -> dict[str, str]:
-        """Everything as `--map` takes it, by key."""
+        """Return all mappings by key, in `--map` syntax."""
         keys = [*self.single, *(["box"] if self.box else []), *(["attributes"] if self.attributes else [])]
         return {key: self.names_of(key) for key in keys}
 
     def unused(self) -> list[str]:
-        """Names of the other columns."""
+        """Return the names of the unmapped columns."""
         used = {*self.single.values(), *self.box, *self.attributes}
         return [name for number, name in enumerate(self.header) if number not in used]
 
@@ -66,10 +66,10 @@ class Columns:
 def map_columns(
     header: Sequence[str], mapping: Mapping[str, str], rows: Sequence[Sequence[str]], file: str, names_image: NamesImage
 ) -> Columns:
-    """The columns of a table with this header: those that `mapping` names, and guesses for the other keys.
+    """Return the columns of a table with this header: those in `mapping`, and guesses for the other keys.
 
-    `rows` are some rows of it, and `names_image` says of a value whether it is the name of an image: they decide between
-    columns that may hold the images. Raises `UsageError` for names that are not there, and where no column can be the images.
+    `rows` are sample rows, and `names_image` tests whether a value is the name of an image; both decide between
+    candidate image columns. Raises `UsageError` for missing column names, and if there is no image column.
     """
     names = [plain_name(name) for name in header]
     twice = next((name for name in names if name and names.count(name) > 1), None)
@@ -110,9 +110,10 @@ def map_columns(
 def fitting_image_column(
     names: Sequence[str], rows: Sequence[Sequence[str]], names_image: NamesImage
 ) -> int | None:  # fmt: skip
-    """The column most of whose values are names of images, None where there is none.
+    """Return the column with mostly image names, None if there is none.
 
-    Of equals the first with a usual name, then the one with the most values: numbers may be names of images by chance.
+    Ties go to the first usual column name, then to the column with the most values: numbers may be image names by
+    chance.
     """
     usual = {name: -place for place, name in enumerate(USUAL_NAMES["image"])}
     found: list[tuple[float, int, int, int]] = []
@@ -125,17 +126,17 @@ def fitting_image_column(
 
 
 def looks_like_image(value: str) -> bool:
-    """Whether a value ends as the name of an image does, and is not a URL."""
+    """Return whether a value ends in an image extension and is not a URL."""
     return value.strip().lower().endswith(IMAGE_EXTENSIONS) and "://" not in value
 
 
 def value_fits(key: str, value: str) -> bool:
-    """Whether a value of the split or domain column is one of those that there are, or none."""
+    """Return whether a value of the split or domain column is empty or valid."""
     return not value or value.casefold() in KNOWN_VALUES[key]
 
 
 def read_box(cells: Sequence[str], form: str, *, pixels: bool) -> list[float] | None:
-    """x1, y1, x2, y2 of a box in one of BOX_FORMS; [] for empty cells, None for what are not four numbers."""
+    """Return x1, y1, x2, y2 of a box in one of BOX_FORMS; [] for empty cells, None unless there are four numbers."""
     numbers = cells if len(cells) == 4 else re.split(r"[\s,;]+", cells[0].strip().strip("[]()").strip())
     numbers = [number.strip() for number in numbers]
     if not any(numbers):
@@ -150,7 +151,7 @@ def _usual(names: Sequence[str], usual: Sequence[str]) -> int | None:
 
 
 def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]], names_image: NamesImage) -> int | None:
-    """By values that name files which are here, that end like names of images, that lack an extension; else by its name."""
+    """Find the image column by values (existing files, image names, names without extension), else by its name."""
     for fits in (lambda value: looks_like_image(value) and names_image(value), looks_like_image, names_image):
         number = fitting_image_column(names, rows, fits)
         if number is not None:

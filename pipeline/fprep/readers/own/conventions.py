@@ -1,4 +1,4 @@
-"""What the readers of a user's own images share: names of splits, what counts as an image, open vocabularies."""
+"""Shared by the readers of a user's own images: split names, image files, open vocabularies."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _WORDS = re.compile(r"[\s_.-]+")
 
 
 def plain(text: str) -> str:
-    """One spelling of a name: NFC, no blanks at the ends."""
+    """Normalize a name: NFC, stripped."""
     return unicodedata.normalize("NFC", text).strip()
 
 
 class Spellings:
-    """Names of classes in one spelling each, and an account of those that were written in several.
+    """Class names in normalized spelling, with a record of the names that occurred in several spellings.
 
-    On a screen "Café" looks the same however its é is stored, so nobody means two classes by it; but nothing is merged in silence.
+    "Café" looks the same however its é is encoded, so both spellings are the same class; but the merge is reported.
     """
 
     def __init__(self) -> None:
         self._written: dict[tuple[str, str], set[str]] = {}
 
     def plain(self, column: str, text: str) -> str:
-        """`plain` of a name in a column."""
+        """Normalize a name in a column and record its spelling."""
         name = plain(text)
         self._written.setdefault((column, name), set()).add(text)
         return name
 
     def tell(self, raw: RawFolder) -> None:
-        """Note and count the names that were written in several ways."""
+        """Note and count the names with several spellings."""
         told = [
             f"{column}: {', '.join(ascii(text) for text in sorted(texts))} are read as one, {name!r}"
             for (column, name), texts in sorted(self._written.items())
@@ -56,20 +56,20 @@ class Spellings:
 
 
 def last_word(text: str) -> str:
-    """`Abstract_Print_Dress` is a `Dress`."""
+    """Return the last word of a name: `Dress` for `Abstract_Print_Dress`."""
     return next((word for word in reversed(_WORDS.split(text)) if word), "")
 
 
 def add_vocabulary(raw: RawFolder, column: str, dataset: str, values: Iterable[str]) -> None:
-    """The names that a column has become its vocabulary; "" is none."""
+    """Make the distinct names of a column its vocabulary, without ""."""
     names = tuple(sorted(set(values) - {""}))
     raw.vocabularies[column] = Vocabulary(f"{dataset}-{column}", names)
 
 
 def walk_images(raw: RawFolder) -> tuple[list[str], list[str]]:
-    """Paths from the root of all images below what was given, by name, and of those whose names are not UTF-8.
+    """Return the sorted paths from the root of all images, and of those with non-UTF-8 names.
 
-    Files whose names are not those of images are counted in a note.
+    Files without an image extension are counted in a note.
     """
     found, misnamed = set[str](), set[str]()
     others = Counter[str]()

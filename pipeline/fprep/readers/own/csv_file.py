@@ -1,11 +1,12 @@
-"""A user's own table: a row an image (or a row a label or a garment of it), and a mapping of its columns to what a table holds.
+"""Reader for a user's own table: one row per image (or per label or garment in it), with a column mapping.
 
     fprep convert csv shop.csv table/ --map image=photo --map category=kind --map box=x1,y1,x2,y2
 
-Without `--map` columns with usual names are taken (`image`, `path`, `category`, `label`, `style`, `product`, `split` …), or for
-the images the column whose values are names of images that are here, and it is said which. A guess that does not fit is given
-up with a note; only what `--map` says rejects rows. Comma, semicolon, tab or `|` between fields (`fprep.raw.dialect`). An
-empty cell is unknown. Images are looked for beside the table, in the folders given with it, and in `img` or `images` there.
+Without `--map`, columns with usual names are used (`image`, `path`, `category`, `label`, `style`, `product`, `split`
+…), or for the images the column whose values are names of existing images; the choice is reported. A guess that does
+not fit is dropped with a note; only `--map` columns reject rows. Fields are separated by comma, semicolon, tab or `|`
+(`fprep.raw.dialect`). An empty cell is unknown. Images are searched next to the table, in the other given folders, and
+in `img` or `images` there.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from fschemas.vocabularies import Vocabulary
 from fschemas.walk import list_folder
 from fschemas.wording import are, count
 
-Fault = tuple[str, str, str, str]  # rule, message, column, what was found
+Fault = tuple[str, str, str, str]  # rule, message, column, value found
 
 
 @dataclass
 class _Rows:
-    """Rows that are kept so far; `strange` are values that do not fit a guessed column, by its key, in the order of the file."""
+    """Rows kept so far. `strange` are values that do not fit a guessed column, by key, in file order."""
 
     good: list[OwnRow] = field(default_factory=list[OwnRow])
     strange: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -68,7 +69,7 @@ class _Rows:
     citation="none: a user's own images",
 )
 def csv_file(raw: RawFolder) -> pl.LazyFrame:
-    """One row an image, or a garment of one, with the column groups that are mapped."""
+    """Read one row per image, or per garment, with the mapped column groups."""
     path = _file(raw)
     file = raw.open_file(path)
     form, pixels = raw.option("box-form", BOX_FORMS, "corners"), raw.mapping.get("unit", "pixel") == "pixel"
@@ -121,7 +122,7 @@ def _check_header(file: RawFile, header: Record) -> None:
 
 
 def _tell(raw: RawFolder, file: RawFile, columns: Columns) -> None:
-    """Say which columns are read, and which of them were guessed."""
+    """Note which columns are read, and which of them were guessed."""
     said = " ".join(f"{key}={names}" for key, names in columns.said().items())
     unused = ", ".join(columns.unused())
     raw.notes.append(f"{file.name}: columns {said}{f'; not used: {unused}' if unused else ''}")
@@ -134,7 +135,7 @@ def _tell(raw: RawFolder, file: RawFile, columns: Columns) -> None:
 
 
 def _read_row(record: Record, columns: Columns, rows: _Rows, *, form: str, pixels: bool) -> Fault | None:
-    """Add a row; or say what is wrong with it."""
+    """Add a row, or return its fault."""
     if record.fault is not None:
         rule, message, found = record.fault
         return rule, message, "", found
@@ -173,7 +174,7 @@ def _one_line(cell: str) -> str:
 
 
 def _give_up_guesses(raw: RawFolder, file: RawFile, columns: Columns, rows: _Rows) -> None:
-    """Guessed columns with values that do not fit are not read: nobody said that they mean this."""
+    """Drop guessed columns with values that do not fit, since the guess may be wrong."""
     for key, strange in rows.strange.items():
         names = columns.names_of(key)
         examples = ", ".join(repr(value[:40]) for value in list(dict.fromkeys(strange))[:3])
@@ -224,7 +225,7 @@ def _frame(
 
 
 def _keys(images: list[str]) -> list[str]:
-    """Keys by the paths of the images; further rows of an image are numbered."""
+    """Return keys from image paths; additional rows of an image are numbered."""
     counts = Counter[str]()
     keys: list[str] = []
     for image in images:
@@ -235,7 +236,7 @@ def _keys(images: list[str]) -> list[str]:
 
 
 def _attribute_values(columns: Columns, rows: list[OwnRow], label_keys: list[str]) -> dict[str, list[list[str]]]:
-    """The values that each row has of each column that is read as attributes."""
+    """Return the values of each row, for each column that is read as attributes."""
     names = [columns.header[number] for number in columns.attributes]
     found = {name: [row.attributes[place] for row in rows] for place, name in enumerate(names)}
     for key in label_keys:
@@ -245,7 +246,7 @@ def _attribute_values(columns: Columns, rows: list[OwnRow], label_keys: list[str
 
 
 def _attributes(raw: RawFolder, columns: dict[str, list[list[str]]]) -> dict[str, pl.Series]:
-    """One attribute per value of a column; a row without a value leaves the column's attributes unknown."""
+    """Return one attribute per value of a column; a row without a value leaves the column's attributes unknown."""
     values: list[str] = []
     groups: dict[str, tuple[int, ...]] = {}
     for name, rows in columns.items():

@@ -1,11 +1,11 @@
-"""A user's own images in folders: a folder a class or a product. No annotation file; every image is a row.
+"""Reader for a user's own images in folders, one folder per class or product. No annotation file; one row per image.
 
     fprep convert folders shop/ table/ --map category=last-word --map item=folder
 
-Without `--map` the class is the name of the folder that holds the image, and the item is that folder. Where the topmost folders
-are called train, val and test (or validation, query, gallery …), they are the splits; otherwise splits are cut. What must not
-straddle them is the item, where some class has several; where each class has only one folder, folders are classes and not
-products, and each image stands for itself.
+Without `--map`, the class is the name of the folder with the image, and the item is that folder. If the top-level
+folders are called train, val and test (or validation, query, gallery …), they are the splits; otherwise the data set is
+split. Items must not straddle splits if some class has several. If each class has only one folder, folders are classes
+rather than products, and each image is independent.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _WHERE = "folder, last-word (of the folder's name), parent, top, path or none"
     citation="none: a user's own images",
 )
 def folders(raw: RawFolder) -> pl.LazyFrame:
-    """One row an image, with category, item and style as far as they are mapped."""
+    """Read one row per image, with the mapped columns category, item and style."""
     defaults = {"category": "folder", "item": "folder", "style": "none"}
     sources = {key: raw.option(key, _SOURCES, default) for key, default in defaults.items()}
     images, misnamed = walk_images(raw)
@@ -91,12 +91,12 @@ def folders(raw: RawFolder) -> pl.LazyFrame:
 
 
 def _path_or_name(key: str, source: str) -> Callable[[Parts], str]:
-    """A folder is called by its name, but as an item or a group it is told from others of the same name by its path."""
+    """Return how to name a folder: by its name, but items and groups by path, to distinguish equal names."""
     return _SOURCES["path" if source == "folder" and key in ("item", "group") else source]
 
 
 def _splits(raw: RawFolder, parts: list[Parts]) -> list[str] | None:
-    """The split of each image by its topmost folder, None if that is not a split."""
+    """Return the split of each image by its top-level folder, None if these are not splits."""
     wanted = raw.option("split", ("", "top", "none"), "")
     if wanted == "none":
         return None

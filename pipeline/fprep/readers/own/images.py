@@ -1,4 +1,4 @@
-"""Where the images of a user's own table are, and which file a name means."""
+"""Image lookup for a user's own table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _NUM_SAMPLES = 20
 
 
 class ImagePlaces:
-    """The folders where the images of a table may be: beside it, in the raw folders given with it, and in `img` or `images` there.
+    """Folders that may contain a table's images: next to it, the given raw folders, and `img` or `images` in these.
 
-    With `--map folder=` that folder alone; raises `UsageError` where it is not there.
+    With `--map folder=`, only that folder. Raises `UsageError` if it does not exist.
     """
 
     def __init__(self, raw: RawFolder, table: Path) -> None:
@@ -37,11 +37,11 @@ class ImagePlaces:
         self.folders = [folder for folder in folders if folder.is_relative_to(raw.root)]
 
     def has(self, name: str) -> bool:
-        """Whether a name is that of an image in one of the folders, exactly or nearly."""
+        """Return whether the name, or a similar one, is an image in one of the folders."""
         return any(self._in(folder, name) for folder in self.folders)
 
     def find(self, names: Sequence[str]) -> list[str]:
-        """Paths from the raw root: below the folder that has most of the images, with the extension that a name lacks."""
+        """Return paths from the raw root: below the folder with most of the images, with missing extensions added."""
         some = [names[place * len(names) // _NUM_SAMPLES] for place in range(_NUM_SAMPLES)] if names else []
         home = max(self.folders, key=lambda folder: sum(self._in(folder, name) for name in some))
         prefix = self.raw.prefix_of(home)
@@ -55,7 +55,7 @@ class ImagePlaces:
         return self._find_below(home, names, found)
 
     def _find_below(self, home: Path, names: Sequence[str], paths: list[str]) -> list[str]:
-        """The same for images that lie in folders which the table does not name; only a name that occurs once is taken."""
+        """Also find images in subfolders that the table omits; only names that occur once are used."""
         below = self._by_name()
         found: list[str] = []
         for name, path in zip(names, paths, strict=True):
@@ -68,7 +68,7 @@ class ImagePlaces:
         return found
 
     def _by_name(self) -> dict[str, list[str]]:
-        """Paths from the raw root of all images below the folders, by their names with and without extension."""
+        """Return paths from the raw root of all images below the folders, by name with and without extension."""
         paths: dict[str, None] = {}
         for folder in self.folders:
             for place, _, files in walk(folder, follow_links=self.raw.follow_links, on_error=lambda _: None):
@@ -85,7 +85,7 @@ class ImagePlaces:
         return image_path_fault(name) is None and self.raw.has_image(folder, name)
 
     def _with_suffix(self, prefix: str, name: str) -> str:
-        """The one file that has this name and an extension; the name itself where there is none, or several."""
+        """Return the only file with this name plus an extension; the name itself if there are none or several."""
         near = [found.path for found in self.raw.images.near(prefix + name)]
         own = [path for path in near if _has_suffix(path) and path.rpartition(".")[0] == prefix + name]
         return own[0] if len(near) == len(own) == 1 else prefix + name

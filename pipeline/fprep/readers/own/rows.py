@@ -1,7 +1,7 @@
-"""Several rows of one image in a user's own table: further labels of it, further garments in it, or a contradiction.
+"""Several rows of one image in a user's own table: additional labels, additional garments, or contradictions.
 
-None of them is lost as a duplicate: rows with other boxes or other products are garments and stay rows, rows with other labels
-become attributes of one row, rows that say the same again are joined with the first, and what contradicts is rejected.
+None is dropped as a duplicate: rows with other boxes or products are garments and stay rows, rows with other labels
+become attributes of one row, repeated rows are joined to the first, and contradictory rows are rejected.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from fschemas.wording import count
 
 ROW_MEANINGS = ("image", "label", "garment")  # values of `--map rows=`
 LABEL_KEYS = ("category", "style")
-_MIN_SHARE = 0.05  # of images with several labels, above which a row is taken for a label
+_MIN_SHARE = 0.05  # share of images with several labels, above which a row is assumed to be a label
 _MAX_EXAMPLES = 3
 
 
 @dataclass
 class OwnRow:
-    """A row: its line, the image as written, single values by key, x1, y1, x2, y2 or [], the values of attribute columns,
-    and the box as written.
+    """A row of the table.
 
-    `labels` has all values of the keys in LABEL_KEYS; they are one each until rows are joined.
+    Fields: line, image as written, single values by key, box (x1, y1, x2, y2 or []), values of the attribute columns,
+    and the box as written. `labels` has all values of the keys in LABEL_KEYS, one each until rows are joined.
     """
 
     line: RawLine
@@ -36,16 +36,16 @@ class OwnRow:
     labels: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def give_up(self, key: str) -> None:
-        """Forget what a column said."""
+        """Drop the value of a column."""
         if key == "box":
             self.box = []
         self.values.pop(key, None)
 
 
 def merge_rows(raw: RawFolder, rows: list[OwnRow], meaning: str) -> tuple[list[OwnRow], list[str]]:
-    """The rows that stay, and the keys of LABEL_KEYS that became attributes because images have several values of them.
+    """Return the remaining rows, and the keys of LABEL_KEYS that became attributes: images have several values of them.
 
-    `meaning` is one of ROW_MEANINGS, or "" for what the rows look like. Joined rows and rejected ones are entered into the books.
+    `meaning` is one of ROW_MEANINGS, or "" to infer it. Joined and rejected rows are accounted for.
     """
     again = _repeated(rows)
     if not again or meaning == "image":
@@ -72,7 +72,7 @@ def merge_rows(raw: RawFolder, rows: list[OwnRow], meaning: str) -> tuple[list[O
 
 
 def _repeated(rows: Iterable[OwnRow]) -> list[list[OwnRow]]:
-    """Rows of one image, where there are several; copies of a line do not count, which the conversion rejects by itself."""
+    """Return the groups of distinct rows with the same image; the conversion rejects identical lines itself."""
     members: dict[str, dict[bytes, OwnRow]] = {}
     for row in rows:
         members.setdefault(row.image, {}).setdefault(row.line.content, row)
@@ -80,12 +80,12 @@ def _repeated(rows: Iterable[OwnRow]) -> list[list[OwnRow]]:
 
 
 def _are_garments(members: Sequence[OwnRow]) -> bool:
-    """Whether rows of one image tell of several boxes or products."""
+    """Return whether rows of one image have several boxes or products."""
     return any(len({value for value in values if value}) > 1 for values in zip(*map(_garment, members), strict=True))
 
 
 def _garments(members: Sequence[OwnRow]) -> list[list[OwnRow]]:
-    """Rows of one image by the garment that they tell of."""
+    """Group rows of one image by garment."""
     found: dict[tuple[tuple[float, ...], str], list[OwnRow]] = {}
     for row in members:
         found.setdefault(_garment(row), []).append(row)
@@ -97,14 +97,14 @@ def _garment(row: OwnRow) -> tuple[tuple[float, ...], str]:
 
 
 def _is_label(units: Sequence[Sequence[OwnRow]], key: str, num_rows: int) -> bool:
-    """Whether so many images have several values of a key that a row must be meant for a label."""
+    """Return whether enough images have several values of a key to conclude that a row is a label."""
     several = sum(len({row.values.get(key, "") for row in unit} - {""}) > 1 for unit in units)
     num_units = num_rows - sum(len(unit) - 1 for unit in units)
     return several > 0 and several >= _MIN_SHARE * num_units
 
 
 def _reject_all(raw: RawFolder, first: OwnRow, others: Iterable[OwnRow], keys: Sequence[str]) -> dict[int, str]:
-    """Reject rows that contradict those of the same image before them; ids of the rows."""
+    """Reject rows that contradict earlier rows of the same image; return their ids."""
     rejected: dict[int, str] = {}
     known = {key: _said(first, key) for key in keys}
     for row in others:
@@ -124,7 +124,7 @@ def _said(row: OwnRow, key: str) -> str:
 
 
 def _join(first: OwnRow, row: OwnRow) -> None:
-    """Add what a row says to the first one of its image."""
+    """Add the values of a row to the first row of its image."""
     for key in LABEL_KEYS:
         first.labels.setdefault(key, [first.values.get(key, "")]).append(row.values.get(key, ""))
     for key, value in row.values.items():
@@ -137,7 +137,7 @@ def _join(first: OwnRow, row: OwnRow) -> None:
 def _tell(
     raw: RawFolder, again: Sequence[Sequence[OwnRow]], *, garments: bool, label_keys: Sequence[str], num_joined: int
 ) -> None:  # fmt: skip
-    """Say how the rows were understood."""
+    """Note how the rows were interpreted."""
     file, image = again[0][0].line.file, again[0][0].image
     if garments:
         raw.notes.append(
@@ -156,7 +156,7 @@ def _tell(
 
 
 def joined_groups(images: Sequence[str], groups: Sequence[str]) -> list[str]:
-    """Groups of rows, where rows of one image are always of one group: that of its first row that has one."""
+    """Return groups such that rows of one image share a group: that of its first row with one."""
     parents: dict[str, str] = {}
 
     def root(group: str) -> str:
