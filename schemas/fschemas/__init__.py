@@ -1,1 +1,1 @@
-"""The contract between `fprep` and `ftrain`: how tables, shard sets and finished files look."""
+"""File formats shared by `fprep` and `ftrain`: tables, shard sets and the publishing of finished files."""

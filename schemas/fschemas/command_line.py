@@ -1,4 +1,4 @@
-"""The frame of both console scripts: every error becomes one sentence and an exit code, a traceback only on `--debug`."""
+"""Entry point of both console scripts: errors become one sentence and an exit code; tracebacks only with `--debug`."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from fschemas.failures import ExitCode, Terminated, UsageError, explain
 from fschemas.parent_process import die_with_dvc
 from fschemas.progress import restore_terminal
 
-# What a terminal obeys instead of showing it, what turns text around, and bytes of names that are no text.
+# Terminal control characters, bidirectional overrides, and bytes of file names that are not valid UTF-8.
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """Text that may hold names of files and classes of anybody, with escapes for what is no text: `\\x1b`, `\\xff`."""
+    """Escape unprintable characters, e.g. in names of files and classes from other sources: `\\x1b`, `\\xff`."""
     return _NO_TEXT.sub(lambda match: _escape(ord(match[0])), text)
 
 
 def _escape(code: int) -> str:
-    code -= 0xDC00 if 0xDC80 <= code <= 0xDCFF else 0  # a byte of a name that is not UTF-8
+    code -= 0xDC00 if 0xDC80 <= code <= 0xDCFF else 0  # a byte of a file name that is not valid UTF-8
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def shell_word(word: str) -> str:
-    """A word of a command line as a shell reads it, on one line that can be copied: `$'a\\x1b'` where a terminal would obey it."""
+    """Quote a word of a command line for the shell, on one copyable line; `$'a\\x1b'` for control characters."""
     if printable(word) == word and "\n" not in word:
         return shlex.quote(word)
     plain = word.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
@@ -43,7 +43,7 @@ def shell_word(word: str) -> str:
 
 
 def say(value: Any, text: str, *, as_json: bool) -> None:
-    """Print the result of a command on stdout: as JSON, or as text."""
+    """Print the result of a command to stdout, as JSON or as text."""
     if as_json:
         line = json.dumps(value, ensure_ascii=False)
         text = line if line == printable(line) else json.dumps(value)
@@ -51,7 +51,7 @@ def say(value: Any, text: str, *, as_json: bool) -> None:
 
 
 def say_each(values: Iterable[Any], text: str, *, as_json: bool) -> None:
-    """Print the results of a command on stdout: as a line of JSON each, or as one text."""
+    """Print the results of a command to stdout, as JSON Lines or as one text."""
     if not as_json:
         say(None, text, as_json=False)
         return
@@ -60,7 +60,7 @@ def say_each(values: Iterable[Any], text: str, *, as_json: bool) -> None:
 
 
 def print_version(wanted: bool) -> None:
-    """What `--version` does: print the version of the distribution, which all three packages share, and leave."""
+    """Callback of `--version`: print the version of the distribution, which all three packages share, and exit."""
     if wanted:
         from importlib.metadata import version
 
@@ -69,9 +69,10 @@ def print_version(wanted: bool) -> None:
 
 
 def run_command(command: Callable[[], object], name: str, continues: Collection[str] = ()) -> None:
-    """Run a command line and leave the process with its exit code (DESIGN: 0, 2, 3, 4, 5, 6, 130, 143).
+    """Run a command line and exit with its exit code (0, 2, 3, 4, 5, 6, 130 or 143; see `ExitCode`).
 
-    `continues` names the commands that go on from where they were stopped; the others start over, and say so when stopped.
+    `continues` lists the commands that resume after a stop. For the others, the message after a stop states that they
+    start over.
     """
     debug = "--debug" in sys.argv
     if debug:
@@ -82,14 +83,14 @@ def run_command(command: Callable[[], object], name: str, continues: Collection[
     code, sentence = _run(command, stop, debug=debug)
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         sentence = f"{sentence}; {_after_a_stop(continues)}"
-    sentence = printable(sentence).replace("\n", "\\n")  # one line, whatever the names in it
+    sentence = printable(sentence).replace("\n", "\\n")  # keep it on one line, whatever the names in it
     _leave(code, f"{name}: {sentence}\n" if sentence else "", stop)
 
 
 def expand_home(argument: str) -> str:
-    """An argument with `~` for the home folder, where the shell left it: quoted, in `--out=~/x`, or in a command of DVC.
+    """Expand `~` where the shell did not: quoted, in `--out=~/x`, or in a DVC command.
 
-    What exists under that very name stays as it is.
+    The argument is left unchanged if a file with that literal name exists.
     """
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     if not (value == "~" or value.startswith("~/")) or Path(value).exists():
@@ -98,14 +99,14 @@ def expand_home(argument: str) -> str:
 
 
 class _Stop:
-    """What SIGTERM and Ctrl-C do: raise `Terminated` or `KeyboardInterrupt`, and keep the signal's `number`.
+    """Signal handler for SIGTERM and Ctrl-C: raises `Terminated` or `KeyboardInterrupt` and stores the signal `number`.
 
-    Such errors are raised anywhere. Native code that they come through makes other errors of them and complains on stderr, so
-    that is closed from the first signal on. A signal that whoever started us ignores stays ignored.
+    These errors can be raised anywhere. Native code may turn them into other errors and complain on stderr, so stderr
+    is closed from the first signal on. A signal that the parent process ignores stays ignored.
     """
 
     def __init__(self, *, debug: bool) -> None:
-        self.number = 0  # not the error itself: with it, all frames and what they hold would live on
+        self.number = 0  # not the error itself, which would keep all frames and their objects alive
         self._debug, self._stderr = debug, -1
         for number in (signal.SIGTERM, signal.SIGINT):
             if signal.getsignal(number) != signal.SIG_IGN:
@@ -120,7 +121,7 @@ class _Stop:
         raise _error_of(number)
 
     def ignore(self) -> None:
-        """From now on it is decided how this ends. Opens stderr again."""
+        """Ignore signals from now on, because the exit code is decided, and reopen stderr."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         if self._stderr >= 0:
@@ -130,7 +131,7 @@ class _Stop:
 
 
 def _after_a_stop(continues: Collection[str]) -> str:
-    """What running the command again does; its name is the first word of the command line."""
+    """Return what happens if the command, the first word of the command line, runs again."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     return "run the same command again to continue" if command in continues else "run again, the command starts over"
 
@@ -142,14 +143,14 @@ def _error_of(number: int) -> BaseException:
 
 
 def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[int, str]:
-    """The exit code and what there is to say."""
+    """Return the exit code and the message, which may be empty."""
     try:
-        if "" in sys.argv[1:]:  # as a path it would be the current folder
+        if "" in sys.argv[1:]:  # as a path, it would be the current folder
             raise UsageError(f"argument {sys.argv.index('', 1)} is empty; is a variable of the shell not set?")
         result = command()
-        sys.stdout.flush()  # here, where a full disk is still an error of ours
+        sys.stdout.flush()  # so that a full disk is still reported as an error
     except SystemExit as leaving:
-        if isinstance(leaving.__context__, BrokenPipeError):  # of which typer makes a 1, without a word
+        if isinstance(leaving.__context__, BrokenPipeError):  # typer exits with 1 and no message
             return _of_broken_pipe(leaving.__context__)
         if not stop.number:
             return leaving.code if isinstance(leaving.code, int) else ExitCode.DONE, ""
@@ -167,7 +168,7 @@ def _run(command: Callable[[], object], stop: _Stop, *, debug: bool) -> tuple[in
             return explain(error) or (1, _internal(error))
     else:
         code = result if isinstance(result, int) else ExitCode.DONE
-        if code != ExitCode.INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+        if code != ExitCode.INTERRUPTED:  # typer's exit code for Ctrl-C, without a message
             return code, ""
     told = explain(_error_of(stop.number))
     assert told is not None
@@ -180,7 +181,7 @@ def _internal(error: BaseException) -> str:
 
 
 def _of_broken_pipe(error: BrokenPipeError) -> tuple[int, str]:
-    """No error where the other end of our output is closed, as under `| head`; other pipes lead to workers."""
+    """Handle a closed pipe: not an error if it is stdout or stderr, as with `| head`; other pipes lead to workers."""
     poll = select.poll()
     for descriptor in (1, 2):
         poll.register(descriptor, select.POLLOUT)
@@ -190,13 +191,13 @@ def _of_broken_pipe(error: BrokenPipeError) -> tuple[int, str]:
 
 
 def _leave(code: int, sentence: str, stop: _Stop) -> None:
-    """Leave without joining pools or threads: what had to be on disk is there, and a hung worker must not hold the exit."""
+    """Exit without joining pools or threads: all output is on disk, and a hung worker must not delay the exit."""
     stop.ignore()
     for stream, text in ((sys.stdout, ""), (sys.stderr, restore_terminal() + sentence)):
-        with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe: nobody can be told
+        with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe cannot be reported
             stream.write(text)
             stream.flush()
     if code:
-        gc.collect()  # semaphores of a pool, which are otherwise called leaked
+        gc.collect()  # frees semaphores of a pool, which would be reported as leaked
         os._exit(int(code))
     sys.exit(0)

@@ -1,8 +1,8 @@
-"""CSV text that a spreadsheet shows instead of running it: the one writer of all tables in CSV.
+"""Writer of all CSV tables; prevents formula injection in spreadsheets.
 
-A cell that begins with `= + - @`, a tab or a line end is a formula to Excel, LibreOffice and Google Sheets, also behind blanks
-and at the begin of an inner line, and a formula can start programs or send data away. Such text gets an apostrophe in front,
-which `plain_text` takes away again. Numbers stay numbers.
+Excel, LibreOffice and Google Sheets treat a cell as a formula if it begins with `= + - @`, a tab or a line break, even
+after whitespace and at the start of an inner line. Formulas can start programs or leak data. Such text is prefixed with
+an apostrophe, which `plain_text` removes. Numbers are left unchanged.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-](?:inf|nan)
 
 
 def safe_text(text: str) -> str:
-    """The text of a cell with an apostrophe before whatever a spreadsheet would take for a formula; numbers stay as they are."""
+    """Prefix text that a spreadsheet would treat as a formula with an apostrophe; leave numbers unchanged."""
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub("'", text)
 
 
 def plain_text(cell: str) -> str:
-    """The inverse of `safe_text`."""
+    """Invert `safe_text`."""
     return _ESCAPED.sub("", cell)
 
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """A header and rows as UTF-8: floats with six decimals, so that the same numbers give the same bytes, all text made safe."""
+    """Encode a header and rows as UTF-8 CSV. Floats have six decimals, so that equal numbers give equal bytes."""
     return csv_rows((header, *rows))
 
 
 def csv_rows(rows: Iterable[Sequence[object]]) -> bytes:
-    """Rows alone, to be appended to a file."""
+    """Encode rows without a header, for appending to a file."""
     lines = (",".join(map(_cell, row)) or '""' for row in rows)
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
 
 
 def csv_table(name: str, columns: Sequence[str], parts: Mapping[str, Mapping[str, float | int]]) -> bytes:
-    """One row a part; a column that no part has is left out."""
+    """Encode one row per part; columns that no part has are omitted."""
     kept = [column for column in columns if any(column in part for part in parts.values())]
     return csv_bytes([name, *kept], [[key, *(part[column] for column in kept)] for key, part in parts.items()])
 
 
 def _cell(value: object) -> str:
-    """A quoted cell where it must be: the standard library leaves a carriage return bare, which ends a row for every reader."""
+    """Format a cell. The standard library does not quote carriage returns, which readers treat as the end of a row."""
     if value is None:
         return ""
     if not isinstance(value, str):

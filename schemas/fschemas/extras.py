@@ -1,4 +1,4 @@
-"""Optional parts of the installation: which extra of the package brings which module."""
+"""Optional dependencies: the extra of the package that installs each module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 def not_installed(module: str | None) -> str | None:
-    """What to say of a module that cannot be imported, which may be a submodule; None where no extra brings it."""
+    """Message for a module, or submodule, that cannot be imported; None if no extra installs it."""
     package = (module or "").partition(".")[0]
     for extra, packages in EXTRAS.items():
         if package in packages:

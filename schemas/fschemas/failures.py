@@ -1,4 +1,4 @@
-"""Errors that users see, and the exit code each one ends a command with."""
+"""Errors for users, and the exit code of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fschemas.foreign import explain_foreign, shortened, system_error_of
 
 
 class ExitCode(IntEnum):
-    """What a finished command says to the shell, to DVC and to Slurm."""
+    """Exit code of a command, for the shell, DVC and Slurm."""
 
     DONE = 0
     USAGE = 2
@@ -22,46 +22,46 @@ class ExitCode(IntEnum):
     INTEGRITY = 5
     NON_FINITE = 6
     INTERRUPTED = 130
-    BROKEN_PIPE = 141  # nobody reads our output anymore, as under `| head`: 128 + SIGPIPE, as other programs
+    BROKEN_PIPE = 141  # closed pipe, as with `| head`: 128 + SIGPIPE, like other programs
     TERMINATED = 143
 
 
 class FashionkitError(ValueError):
-    """Base of every error with a sentence for the user: place, value, remedy."""
+    """Base of all errors with a message for the user: location, problem, remedy."""
 
     exit_code = ExitCode.USAGE
 
 
 class UsageError(FashionkitError):
-    """A wrong option, an unknown name, a missing input."""
+    """A wrong option, an unknown name or a missing input."""
 
 
 class RejectedError(FashionkitError):
-    """The work is finished, but more rows were rejected than the user allowed."""
+    """The work is finished, but more rows were rejected than allowed."""
 
     exit_code = ExitCode.REJECTED
 
 
 class EnvironmentProblem(FashionkitError):
-    """The disk, the memory, a permission or a held lock is in the way."""
+    """A problem of the disk, memory, permissions or a lock."""
 
     exit_code = ExitCode.ENVIRONMENT
 
 
 class IntegrityError(FashionkitError):
-    """A file is not what its digest, size or record says."""
+    """A file does not match its digest, size or record."""
 
     exit_code = ExitCode.INTEGRITY
 
 
 class NonFiniteError(FashionkitError):
-    """A loss, a gradient or a weight is NaN or infinite."""
+    """A loss, gradient or weight is NaN or infinite."""
 
     exit_code = ExitCode.NON_FINITE
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. Like `KeyboardInterrupt` no `Exception`: it comes anywhere, and no handler of bad data may swallow it."""
+    """SIGTERM was received. Not an `Exception`, like `KeyboardInterrupt`: handlers of bad data must not swallow it."""
 
     exit_code = ExitCode.TERMINATED
 
@@ -90,7 +90,7 @@ _REMEDIES = {
 
 
 def explain(error: BaseException) -> tuple[ExitCode, str] | None:
-    """The exit code and one sentence for an error of the user's world, or None for a bug of ours."""
+    """Exit code and message of an error in the user's data or environment; None for a bug in this package."""
     if isinstance(error, FashionkitError | Terminated):
         return error.exit_code, str(error)
     if isinstance(error, KeyboardInterrupt):
@@ -106,7 +106,7 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
     known = explain_foreign(error)
     if known is not None:
         return ExitCode(known[0]), known[1]
-    if isinstance(error, OSError):  # without a number: raised by a library that reads or writes for us
+    if isinstance(error, OSError):  # without errno: raised by a library that does I/O for this package
         words = shortened(str(error)) or type(error).__name__
         if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
             return ExitCode.USAGE, f"{words}: no such file or folder"
@@ -115,9 +115,9 @@ def explain(error: BaseException) -> tuple[ExitCode, str] | None:
 
 
 def placed(error: Exception, place: object) -> FashionkitError | None:
-    """The error of another library as one of ours that names the place it was at, if it is one of the environment; else None.
+    """Convert an environment error of another library to a `FashionkitError` with its location; None for other errors.
 
-    For errors that say no place themselves: those of the operating system have one, and ours do.
+    For errors without a location. Errors of the operating system and of this package already have one.
     """
     if isinstance(error, FashionkitError) or getattr(error, "errno", None) is not None:
         return None
@@ -136,14 +136,14 @@ def _of_the_system(error: BaseException, number: int) -> tuple[ExitCode, str]:
     return (ExitCode.USAGE if missing else ExitCode.ENVIRONMENT), f"{place}{_REMEDIES.get(number, os.strerror(number))}"
 
 
-_NEAR = 0.67  # of `difflib`: about one letter in three may be another
+_NEAR = 0.67  # of `difflib`: about one letter in three may differ
 _SHORTEST_PART = 3
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`did you mean light? ` with the nearest of the known names, empty where none is near: nonsense gets no suggestion.
+    """Return `did you mean light? ` with the closest known name, or "" if none is close.
 
-    Near is a name with a few letters changed, or one that contains what was given, or is contained in it.
+    A name is close if a few letters differ, or if one of the two contains the other.
     """
     plain = {_letters(entry): entry for entry in known}
     given = _letters(name)

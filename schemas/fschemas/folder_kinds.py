@@ -1,6 +1,6 @@
-"""What a folder is, told by what lies in it: an output of one of our commands, raw data of a reader, images, or nothing of these.
+"""Detection of folder types by their content: outputs of commands, raw data of a reader, or images.
 
-Nothing is opened that is not a regular file, and at most a few KiB of it are read.
+Only regular files are opened, and at most a few KiB of each are read.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from fschemas.failures import FashionkitError
 from fschemas.image_limits import IMAGE_EXTENSIONS
 from fschemas.regular_file import open_regular
 
-_BEGIN = 1 << 16  # bytes that are read of a file
-_LIST = 10_000  # names of a folder that are looked at
-# Why a file cannot be a mark of ours. A disk that fails says nothing about a folder, and is an error.
+_BEGIN = 1 << 16  # bytes read of a file
+_LIST = 10_000  # maximum number of names read of a folder
+# A file with such an error is not recognized. Other disk errors do not identify the folder, and are raised.
 _NOT_OURS = (FileNotFoundError, NotADirectoryError, PermissionError, FashionkitError)
-_FOLDERS = 50  # that are looked into for raw data
-# What operating systems, Git, DVC and our own killed processes leave; a folder with nothing else is empty.
+_FOLDERS = 50  # maximum number of subfolders searched for raw data
+# Left by operating systems, Git, DVC and killed commands; a folder without other names is empty.
 _IGNORED = re.compile(
     r"\.tmp\..*|\..*\.lock|\.git(ignore|keep|attributes)|\.dvcignore|\.nfs.*|\.fuse_hidden.*|\.DS_Store|\._.*|\.directory|"
     r"Thumbs\.db|desktop\.ini|lost\+found"
@@ -34,7 +34,7 @@ _SHARD = re.compile(r"[a-z_]+-\d{6,}\.(tar|json)")
 
 @dataclass(frozen=True)
 class FolderKind:
-    """A kind of folder: its name, what it is called in messages, the names that its command writes, and whether one is it."""
+    """A type of folder: its name, its name in messages, the files that its command writes, and a predicate."""
 
     name: str
     words: str
@@ -43,7 +43,7 @@ class FolderKind:
 
 
 def _json_has(path: Path, *keys: str, form: str = "") -> bool:
-    """Whether a JSON object has these keys and perhaps a format; decided by its first bytes where it is large."""
+    """Whether a JSON object has these keys and this format; a large file is judged by its first bytes."""
     text = _begin(path)
     try:
         value: object = json.loads(text)
@@ -57,7 +57,7 @@ def _json_has(path: Path, *keys: str, form: str = "") -> bool:
 
 def _begin(path: Path) -> str:
     try:
-        if not path.is_file():  # most are missing: of folders above an output, nothing is opened that is not there
+        if not path.is_file():  # usually missing; never open what is not a file
             return ""
         with open_regular(path) as file:
             return file.read(_BEGIN).decode("utf-8", "replace")
@@ -66,7 +66,7 @@ def _begin(path: Path) -> str:
 
 
 def _is_table_file(path: Path) -> bool:
-    """Whether a Parquet file carries our metadata, which is in its last bytes."""
+    """Whether a Parquet file contains this package's metadata, which is in its last bytes."""
     try:
         if not path.is_file():
             return False
@@ -185,7 +185,7 @@ _KINDS = (
 )  # fmt: skip
 BY_NAME = {kind.name: kind for kind in _KINDS}
 
-# Files and folders by which raw data are known, in the folder itself or one or two below it; the first that fits counts.
+# Files and folders that identify raw data, in the folder itself or up to two levels below; the first match counts.
 _RAW_MARKS = (
     ("deepfashion-inshop", ("list_item_inshop.txt", "list_bbox_inshop.txt", "list_description_inshop.json")),
     ("deepfashion-consumer2shop", ("list_item_consumer2shop.txt", "list_bbox_consumer2shop.txt")),
@@ -204,12 +204,12 @@ _RAW_MARKS = (
 
 
 def kind_of_folder(path: Path) -> FolderKind | None:
-    """The kind of output that a folder is; None for any other folder, a file, or nothing."""
+    """Output type of a folder; None for any other folder, for a file and for a missing path."""
     return next((kind for kind in _KINDS if kind.is_one(path)), None) if path.is_dir() else None
 
 
 def raw_data_of(path: Path) -> str | None:
-    """The reader whose raw data lie in a folder or up to two below it, by the names of files; None where they are unknown."""
+    """Reader of the raw data in a folder, or up to two levels below it, by file names; None if unknown."""
     level = [path]
     for _ in range(3):
         names = {name for folder in level for name in names_in(folder)}
@@ -224,7 +224,7 @@ def raw_data_of(path: Path) -> str | None:
 
 
 def what_is(path: Path) -> str:
-    """What is at a path, in words that follow "this is": `a run folder`, `raw data of deepfashion-category`, `an empty folder`."""
+    """Describe a path in words that follow "this is": `a run folder`, `raw data of deepfashion-category`."""
     if not path.exists():
         return "a broken link" if path.is_symlink() else "nothing"
     if not path.is_dir():
@@ -245,12 +245,12 @@ def what_is(path: Path) -> str:
 
 
 def foreign_names(path: Path) -> list[str]:
-    """The names in a folder, sorted, without what systems and killed processes leave; at most 10,000."""
+    """Sorted names in a folder, at most 10,000, without leftovers of systems and killed commands."""
     return sorted(name for name in names_in(path) if not _IGNORED.fullmatch(name))
 
 
 def names_in(path: Path) -> Collection[str]:
-    """The names in a folder in any order, at most 10,000; none where it cannot be listed."""
+    """Unsorted names in a folder, at most 10,000; empty if it cannot be listed."""
     names: list[str] = []
     with suppress(OSError), os.scandir(path) as entries:
         for entry in entries:

@@ -1,8 +1,8 @@
-"""Which folders a command may write into or read from.
+"""Rules for the folders that a command may write to or read from.
 
-Every command that writes calls `claim_output` before it changes anything: a missing or an empty folder and one of its own kind are
-taken, all else is refused with a sentence that says what it is. Every command that reads a folder of another command says the same
-of a wrong one (`explain_wrong`). `fschemas.folder_kinds` tells what a folder is.
+Every command that writes calls `claim_output` before it changes anything. A missing folder, an empty one and one of its
+own type are accepted; anything else is refused with a message that describes it. Commands that read a folder of another
+command describe a wrong one in the same way (`explain_wrong`). `fschemas.folder_kinds` detects the type.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from fschemas.folder_kinds import BY_NAME, foreign_names, kind_of_folder, names_
 from fschemas.regular_file import open_regular
 from fschemas.walk import is_utf8, readable
 
-_TOGETHER = {"table": ("table", "audit"), "audit": ("audit", "table")}  # kinds that share a folder
-_CLOSED = ("shards", "index", "model", "export")  # nothing else may be inside: other programs read all files there
+_TOGETHER = {"table": ("table", "audit"), "audit": ("audit", "table")}  # types that share a folder
+_CLOSED = ("shards", "index", "model", "export")  # must not contain other files: other programs read every file in them
 
 
 def claim_output(path: Path, kind: str) -> Path:
-    """Refuse an output folder that would be mixed or overwritten; returns the folder to write into, which need not exist yet.
+    """Check that an output folder may be written to; return the folder to use, which need not exist yet.
 
-    Taken are a missing folder, an empty one, one of this `kind`, and what an interrupted command of this kind has left. A link to
-    a folder is that folder: the real path is returned. Raises `UsageError`, having changed nothing, for a folder of anything else,
-    a file, a link that leads nowhere, and a place inside of a shard set, an index or an export.
+    Accepted are a missing folder, an empty one, one of this `kind`, and an incomplete one of an interrupted command of
+    this kind. Links are resolved: the real path is returned. Raises `UsageError`, without changes, for a folder with
+    any other content, a file, a dangling link, and a path inside a shard set, an index or an export.
     """
     own, place = BY_NAME[kind], _real(path)
     if place.exists() and not place.is_dir():
@@ -46,10 +46,10 @@ def claim_output(path: Path, kind: str) -> Path:
 
 
 def claim_file(path: Path, words: str, is_own: Callable[[bytes], bool]) -> Path:
-    """As `claim_output` for one file: taken are a missing one, an empty one, and one whose first and last 4 KiB `is_own` knows.
+    """Check that an output file may be written; return its resolved path.
 
-    A link to a file is that file. Raises `UsageError` for any other file, a folder, a link that leads nowhere, and a place inside
-    of a shard set, an index or an export.
+    Accepted are a missing file, an empty one, and one that `is_own` recognizes by its first and last 4 KiB. Raises
+    `UsageError` for any other file, a folder, a dangling link, and a path inside a shard set, an index or an export.
     """
     place = _real(path)
     if place.is_dir():
@@ -67,9 +67,9 @@ def claim_file(path: Path, words: str, is_own: Callable[[bytes], bool]) -> Path:
 
 
 def explain_wrong(path: Path, wanted: str, *, missing: str) -> UsageError:
-    """The error for a path that is not a folder of the kind `wanted` (`run`, `shards`, `table`, `index`): what it is instead.
+    """Error for a path that is not a folder of the kind `wanted` (`run`, `shards`, `table`, `index`).
 
-    `missing` is the sentence for a path where there is nothing of ours, an empty or a missing folder.
+    The message describes what it is instead. `missing` is the message for a missing or empty folder or an unknown one.
     """
     found, kind = what_is(path), kind_of_folder(path)
     if not path.exists() or found == "an empty folder" or (kind is not None and kind.name == wanted):
@@ -80,9 +80,9 @@ def explain_wrong(path: Path, wanted: str, *, missing: str) -> UsageError:
 
 
 def require_folder(path: Path, wanted: str, *, missing: str) -> None:
-    """Raise `explain_wrong` where a folder is known to be of another kind than `wanted`, or is nothing that we wrote.
+    """Raise `explain_wrong` if a folder is of another kind than `wanted`, or was not written by this package.
 
-    A folder of that kind passes, and so does one that is damaged beyond recognition: whoever opens it says more of it.
+    A folder of that kind passes, even if damaged: the function that opens it reports the details.
     """
     kind = kind_of_folder(path)
     if kind is not None and kind.name in _TOGETHER.get(wanted, (wanted,)):
@@ -97,7 +97,7 @@ def require_folder(path: Path, wanted: str, *, missing: str) -> None:
 
 
 def _way(path: Path, wanted: str) -> str:
-    """What to do to get from what a path is to what is wanted."""
+    """Remedy: the steps from the kind of `path` to the kind `wanted`."""
     kind, reader = kind_of_folder(path), raw_data_of(path) if path.is_dir() else None
     if kind is None and reader is not None:
         steps = {"table": "", "shards": ", then `fprep shard`"}.get(wanted, ", `fprep shard`, and train on the shards")
@@ -127,8 +127,7 @@ _WAYS = {
 
 
 def _real(path: Path) -> Path:
-    """The place that a path leads to: of a link its target. Raises `UsageError` for a link that leads nowhere, also on the way, and
-    for a name that no file of ours could hold."""
+    """Resolve a path. Raises `UsageError` for a dangling link, also in a parent, and for a name that is not UTF-8."""
     if not is_utf8(str(path)):
         raise UsageError(f"{readable(path)}: the name is not UTF-8; choose another output")
     for place in (path, *path.parents):
@@ -140,7 +139,7 @@ def _real(path: Path) -> Path:
 
 
 def _exists(path: Path) -> bool:
-    """Whether a link leads somewhere; a loop does not."""
+    """Whether the target of a link exists; False for a loop."""
     try:
         os.stat(path)
     except OSError as error:
@@ -158,6 +157,6 @@ def _refuse_inside(path: Path, place: Path) -> None:
 
 
 def _is_begun(place: Path) -> bool:
-    """Whether one of our commands has held this folder: it leaves the lock beside it."""
+    """Whether a command of this package has held this folder, which leaves a lock file beside it."""
     real = Path(os.path.realpath(place))
     return (real.parent / f".{real.name}.lock").exists()

@@ -1,6 +1,6 @@
-"""What errors of other libraries mean for a user: found in the table of `foreign_errors`, with the number of a system error before all.
+"""Messages for errors of other libraries, from the table in `foreign_errors`; system error numbers take precedence.
 
-A library is never imported here. Whatever is not in the table is a fault of ours, and is shown as one.
+Libraries are never imported here. An error that is not in the table is reported as an internal error.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 
 from fschemas.foreign_errors import KNOWN
 
-_LONGEST = 200  # letters of a foreign message that are worth quoting
+_LONGEST = 200  # maximum length of a quoted message
 
 _FULL = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE,
 )  # fmt: skip
-# What libraries that lose the number of a system error still say of it.
+# Messages of libraries that lose the number of a system error.
 _BY_WORDS = {
     os.strerror(number): number for number in (*_FULL, errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 }
@@ -32,9 +32,9 @@ _NOISE = (
 
 
 def explain_foreign(error: BaseException) -> tuple[int, str] | None:
-    """The exit code and one sentence for a known error of another library or of Python, or None.
+    """Exit code and message for a known error of another library or of Python; None for others.
 
-    Where the error itself is not known, those that it was explicitly raised from are asked.
+    If the error itself is unknown, its explicit causes (`raise … from`) are checked.
     """
     asked: BaseException | None = error
     for _ in range(5):
@@ -48,13 +48,13 @@ def explain_foreign(error: BaseException) -> tuple[int, str] | None:
 
 
 def system_error_of(error: BaseException) -> int | None:
-    """The number of the system error behind an error: its own, or the one that its message quotes; None where there is none.
+    """System error number (errno) of an error, from the error itself or from its message; None if there is none.
 
-    Rust's libraries write `(os error 28)`, C++ ones the system's words alone; those count for full disks, memory and limits in any
-    error, and for missing files and permissions in an `OSError` only.
+    Rust libraries write `(os error 28)`, C++ libraries only the system's message. Messages about full disks, memory and
+    limits count in any error, those about missing files and permissions only in an `OSError`.
     """
     if isinstance(error, OSError) and error.errno is not None:
-        own_numbers = type(error).__module__ in ("ssl", "socket")  # of TLS and of name servers, which mean other things
+        own_numbers = type(error).__module__ in ("ssl", "socket")  # TLS and name resolution errors: not errno
         return None if own_numbers else error.errno
     message = str(error)
     rust = _RUST.search(message)
@@ -67,7 +67,7 @@ def system_error_of(error: BaseException) -> int | None:
 
 
 def shortened(message: str) -> str:
-    """One line of a foreign message, without colors, addresses in C++ sources and advice that follows."""
+    """First line of a message, without colors, addresses in C++ sources and trailing advice."""
     for noise in _NOISE:
         message = noise.sub("", message.replace("\n", " "))
     message = " ".join(message.split()).strip(" .;")

@@ -1,4 +1,4 @@
-"""The known errors of other libraries: by the full name of the class and words of the message, with exit code and sentence."""
+"""Known errors of other libraries: full class name and message pattern, with exit code and message for the user."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ _ENVIRONMENT, _INTEGRITY, _USAGE = 4, 5, 2
 
 @dataclass(frozen=True)
 class Known:
-    """Errors of one kind: `kinds` are full names of classes, of which one must be the error's or an ancestor of it (a name that
-    ends with a dot stands for all classes of that module), `words` is searched in the message. In `sentence`, `{words}` is the
-    shortened message and `{name}` a named group of `words`."""
+    """Errors of one kind.
+
+    `kinds` are full class names of the error or of a base class; a name that ends with a dot matches all classes of
+    that module. `words` is a pattern that is searched in the message. In `sentence`, `{words}` is the shortened message
+    and `{name}` a named group of `words`.
+    """
 
     library: str
     kinds: tuple[str, ...]
@@ -34,7 +37,7 @@ _PROCESSES = f"the processes of this run lost each other ({{words}}); see what e
 _IMAGE = "an image file cannot be read ({words}); restore it from its source, or remove it"
 
 KNOWN: tuple[Known, ...] = (
-    # Memory and devices of torch.
+    # torch: memory and devices.
     _known("torch", "torch.OutOfMemoryError torch.cuda.OutOfMemoryError", "", _ENVIRONMENT, _GPU_MEMORY),
     _known("torch", _RUNTIME, r"(CUDA|HIP|cuDNN|CUBLAS|cublas)\S* (error: )?(out of memory|\S*ALLOC_FAILED)", _ENVIRONMENT, _GPU_MEMORY),
     _known("torch", _RUNTIME, r"DefaultCPUAllocator|not enough memory: you tried to allocate|std::bad_alloc", _ENVIRONMENT, _MEMORY),
@@ -53,7 +56,7 @@ KNOWN: tuple[Known, ...] = (
         r"CUDA error|cuDNN error|CUBLAS_STATUS|CUDNN_STATUS|NVRTC|unspecified launch failure|uncorrectable ECC", _ENVIRONMENT,
         f"the GPU reports an error ({{words}}); look at nvidia-smi and at other processes on it {_AGAIN}",
     ),
-    # What torch reads and writes.
+    # torch: reading and writing.
     _known(
         "torch", "_pickle.UnpicklingError pickle.UnpicklingError", r"weights.only|unsupported (global|class|operand)", _INTEGRITY,
         "a weight file holds more than tensors, so that reading it could run code; it is refused: store it as safetensors",
@@ -71,7 +74,7 @@ KNOWN: tuple[Known, ...] = (
         "torch", _RUNTIME, r"loading state_dict for (?P<network>\w+)", _INTEGRITY,
         "the weights do not fit the network {network}: {words}; take weights of the same model and configuration",
     ),
-    # Its workers, shared memory and threads.
+    # torch: data workers, shared memory and threads.
     _known(
         "torch", _RUNTIME, r"DataLoader worker .*(exited unexpectedly|is killed by signal)|unable to (open|mmap|write|allocate).*shm|"
         r"shared memory|insufficient shared memory", _ENVIRONMENT,
@@ -82,7 +85,7 @@ KNOWN: tuple[Known, ...] = (
         f"too many open files; raise the limit (ulimit -n) or use fewer workers {_AGAIN}",
     ),
     _known("python", _RUNTIME, r"can't start new thread", _ENVIRONMENT, f"no more threads may be started here; raise the limit {_AGAIN}"),
-    # Several processes.
+    # torch: several processes.
     _known("torch", "torch.distributed.DistError torch.distributed.DistBackendError", "", _ENVIRONMENT, _PROCESSES),
     _known(
         "torch", _RUNTIME, r"gloo|NCCL|connection (closed|reset) by peer|Timed out (waiting|initializing)|Broken pipe|"
@@ -92,7 +95,7 @@ KNOWN: tuple[Known, ...] = (
         "torch", "builtins.ValueError", r"environment variable (?P<variable>RANK|WORLD_SIZE|MASTER_ADDR|MASTER_PORT|LOCAL_RANK)\b",
         _USAGE, "the environment variable {variable} is not set; start several processes with torchrun",
     ),
-    # Compiling.
+    # torch: compiling.
     _known(
         "torch", f"torch._inductor. torch._dynamo. triton. {_RUNTIME}",
         r"InvalidCxxCompiler|No working C\+\+ compiler|Failed to find C compiler|CppCompileError|C\+\+ compile error|Python\.h", _ENVIRONMENT,
@@ -102,7 +105,7 @@ KNOWN: tuple[Known, ...] = (
         "torch", "torch._inductor. torch._dynamo. triton.", "", _ENVIRONMENT,
         "torch.compile cannot compile this network here ({words}); train without --compile",
     ),
-    # Sizes that a network or a layer cannot work with
+    # torch: unsupported sizes of a network or layer.
     _known(
         "torch", "builtins.ValueError", r"Expected more than 1 value per channel when training", _USAGE,
         "batch normalization cannot train on a batch of one; use larger batches (fit.batch_size, fit.micro_batches)",
@@ -134,7 +137,7 @@ KNOWN: tuple[Known, ...] = (
         "faiss", _RUNTIME, r"faiss.*(training points|could not parse index string|index_factory)", _USAGE,
         "faiss cannot build such an index of so few images ({words}); use --kind exact",
     ),
-    # fsspec and what lies behind it
+    # fsspec and its backends
     _known(
         "fsspec", "builtins.ValueError", r"Protocol not known: (?P<protocol>\S+)", _USAGE,
         "{protocol}:// is no storage that is known here; use a local folder, s3://, gs://, https:// or another scheme of fsspec",
@@ -203,7 +206,7 @@ KNOWN: tuple[Known, ...] = (
            "ONNX Runtime cannot run the model ({words}); export it again"),
     # trackers
     _known("mlflow", "mlflow.exceptions.", "", _ENVIRONMENT, "MLflow fails ({words}); check MLFLOW_TRACKING_URI, or train without --tracker mlflow"),
-    # Python's own
+    # Python itself
     _known("python", "tarfile.TarError zipfile.BadZipFile gzip.BadGzipFile zlib.error _lzma.LZMAError lzma.LZMAError", "", _INTEGRITY,
            "an archive or a compressed file is damaged or is none ({words}); fetch it again"),
     _known("python", "concurrent.futures.process.BrokenProcessPool concurrent.futures._base.BrokenExecutor", "", _ENVIRONMENT,

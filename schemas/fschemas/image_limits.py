@@ -1,6 +1,6 @@
-"""Formats and extensions of images, and what an image may ask of a decoder, for `convert`, `shard` and every command that looks at images.
+"""Image formats and file extensions, and decoder limits for `convert`, `shard` and every command that reads images.
 
-Bytes, pixels and scans bound the memory and the time of a decoder before it begins; `within` bounds the time of the rest.
+Limits on bytes, pixels and scans bound the memory and time of a decoder in advance; `within` bounds the actual time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from fschemas.failures import IntegrityError
 
-EXTENSIONS = {  # lower case, by format; the first one is usual
+EXTENSIONS = {  # lower case, by format; the first one is the usual one
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "GIF": (".gif",), "BMP": (".bmp",),
 }  # fmt: skip
 FORMATS = tuple(EXTENSIONS)
@@ -19,30 +19,31 @@ IMAGE_EXTENSIONS = tuple(extension for extensions in EXTENSIONS.values() for ext
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 40_000_000
 MIN_SIDE, MAX_SIDE = 8, 16384
-# A scan goes over all coefficients again, whatever its size: 4,000 empty ones are 100 KB and minutes. libjpeg's progressive script
-# has 10, mozjpeg's search ends below 64, libjpeg's manual advises against 100. The product bounds the time: half a minute.
+# Each scan processes all coefficients, whatever its size: 4,000 empty scans take 100 KB and minutes of time. libjpeg's
+# progressive script has 10 scans, mozjpeg's search less than 64, and libjpeg's manual advises against 100. The product
+# below bounds the time to half a minute.
 MAX_SCANS = 100
-MAX_SCANNED_PIXELS = 1_200_000_000  # 30 scans of the largest image, 100 of one of 12 megapixels
-MAX_SEGMENTS = 20_000  # marker segments of a JPEG or chunks of a PNG, which readers collect one by one
-SECONDS = 60.0  # for one image
+MAX_SCANNED_PIXELS = 1_200_000_000  # 30 scans of the largest image, 100 scans of 12 megapixels
+MAX_SEGMENTS = 20_000  # marker segments of a JPEG or chunks of a PNG, which decoders process one by one
+SECONDS = 60.0  # per image
 
 _Value = TypeVar("_Value")
 
 
 class TooMuchError(IntegrityError):
-    """An image that asks too much of a decoder; the sentence does not name it."""
+    """An image that exceeds the decoder limits; the message does not include its path."""
 
 
 def count_scans(jpeg: bytes) -> int:
-    """How many scans a JPEG has, at most: start-of-scan markers, also those of a thumbnail among its metadata.
+    """Upper bound on the number of scans of a JPEG: start-of-scan markers, including those of embedded thumbnails.
 
-    In entropy-coded data a byte 0xFF is followed by 0 or a restart marker, so no data look like one.
+    In entropy-coded data, a byte 0xFF is followed by 0 or a restart marker, so it cannot look like one.
     """
     return jpeg.count(b"\xff\xda")
 
 
 def check_jpeg(jpeg: bytes, width: int, height: int) -> None:
-    """Raise `TooMuchError` where a JPEG of that size would keep a decoder busy for too long, by its pixels or its scans."""
+    """Raise `TooMuchError` if a JPEG of this size takes too long to decode because of its pixels or scans."""
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise TooMuchError(f"{width} x {height} is more than {MAX_PIXELS} pixels or {MAX_SIDE} on a side")
     scans = count_scans(jpeg)
@@ -51,9 +52,10 @@ def check_jpeg(jpeg: bytes, width: int, height: int) -> None:
 
 
 def count_segments(content: bytes) -> int:
-    """How many marker segments a JPEG has before its first scan, or chunks a PNG; 0 for other kinds.
+    """Number of marker segments of a JPEG before its first scan, or of chunks of a PNG; 0 for other formats.
 
-    Raises `TooMuchError` for more than `MAX_SEGMENTS`: Pillow takes up each one by itself, a million of them in minutes.
+    Raises `TooMuchError` for more than `MAX_SEGMENTS`: Pillow processes each one separately, a million of them in
+    minutes.
     """
     is_jpeg = content.startswith(b"\xff\xd8\xff")
     if not is_jpeg and not content.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -75,9 +77,9 @@ def count_segments(content: bytes) -> int:
 
 
 def within(work: Callable[[], _Value], seconds: float = SECONDS) -> _Value:
-    """The result of `work`, done in a thread that is given up after `seconds`, with `TooMuchError`; its errors are raised here.
+    """Run `work` in a thread and return its result; raise `TooMuchError` after `seconds`, or the error of `work`.
 
-    No thread can be stopped: what was given up goes on until it is done or the process ends, which does not wait for it.
+    A thread cannot be stopped: after a timeout, it keeps running until it is done or the process exits.
     """
     outcome: list[Any] = []
 

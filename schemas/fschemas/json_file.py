@@ -1,15 +1,15 @@
-"""JSON documents that we wrote ourselves, read as strictly as they are written: whatever is wrong with one is one sentence.
+"""Strict reader for JSON documents written by this package; every problem is reported as a one-sentence error.
 
-A **shape** says what a document must hold, in JSON's own form:
+A **shape** describes the expected content of a document in JSON form:
 
-    str, int, float, bool, dict, list    a value of that kind; `float` takes whole numbers too, neither takes true or NaN
+    str, int, float, bool, dict, list    a value of that type; `float` accepts integers, neither accepts true or NaN
     None                                 null
-    range(0, 10)                         a whole number of that range; `COUNT` is any that is not negative
-    re.compile("[0-9a-f]{64}")           a string that matches as a whole, such as `names.DIGEST`
+    range(0, 10)                         an integer in that range; `COUNT` is any non-negative integer
+    re.compile("[0-9a-f]{64}")           a string that matches completely, such as `names.DIGEST`
     [shape]                              a list of such values
     (shape, shape)                       one of these
-    {"a": shape, "b?": shape, "*": shape}  an object with `a`, perhaps with `b`, whose other values are all of the last shape;
-                                         without "*" further names hold anything
+    {"a": shape, "b?": shape, "*": shape}  an object with `a`, optionally `b`, and other values of the last shape;
+                                         without "*", other entries can have any value
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any, cast
 from fschemas.failures import IntegrityError, UsageError
 from fschemas.regular_file import open_regular
 
-Shape = Any  # as above; a recursive alias says no more
+Shape = Any  # as above; a recursive alias would add nothing
 COUNT = range(1 << 62)
 SEAL = "seal"
 _MOST_BYTES = 1 << 30  # a split lock of 30 million images
-_DEEPEST = 64  # ours nest up to 8 deep; Python gives up at about 1,000
+_DEEPEST = 64  # documents of this package nest up to 8 levels; Python fails at about 1,000
 _REMEDY = "restore the file, or write it again with the command that made it"
 _KINDS: dict[type, str] = {
     str: "a string", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object",
@@ -47,14 +47,15 @@ def read_json(
     remedy: str = _REMEDY,
     limit: int = _MOST_BYTES,
 ) -> dict[str, Any]:
-    """The JSON object in a file of ours, checked against `shape` (see the module).
+    """Read a JSON object and check it against `shape` (see the module).
 
-    The digest of a `sealed` document (see `seal`) is compared with its content, so that no bit of it changes in silence.
+    For a `sealed` document (see `seal`), its digest is compared with the content, so that no change goes unnoticed.
+    Messages refer to the file as `place` (by default its path).
 
-    Messages call the file `place` (by default its path). Raises `UsageError` where there is no such file (`missing` is the sentence),
-    where it is no regular file, and where its entry "format" names another one than `format`; `IntegrityError` with the name of the entry at fault
-    and `remedy` where the file is empty, larger than `limit` bytes, not UTF-8, not JSON, nested too deeply, no object, or not of
-    the shape. Other errors of the disk pass through.
+    Raises `UsageError` if the file does not exist (with the message `missing`), is not a regular file, or has another
+    "format" than `format`. Raises `IntegrityError`, with the entry and `remedy`, if the file is empty, larger than
+    `limit` bytes, not UTF-8, not JSON, nested too deeply, not an object, or not of the expected shape. Other disk
+    errors are not caught.
     """
     place = place or str(path)
     try:
@@ -76,7 +77,7 @@ def parse_json(
     place: str,
     remedy: str = _REMEDY,
 ) -> dict[str, Any]:
-    """As `read_json`, for the content of a file or one line of it."""
+    """Parse the content of a file, or one line of it, like `read_json`."""
     try:
         value: object = json.loads(content.decode(), parse_constant=_refuse)
     except UnicodeDecodeError as error:
@@ -86,7 +87,7 @@ def parse_json(
     except RecursionError:
         raise IntegrityError(f"{place}: nested too deeply to be a file of ours; {remedy}") from None
     except ValueError as error:
-        # Of a long number, Python names a function to call.
+        # For a long number, Python's message refers to a function to call.
         reason = "a number of too many digits" if "set_int_max_str_digits" in str(error) else str(error)
         raise IntegrityError(
             f"{place}: {'not valid JSON' if content.strip() else 'empty'} ({reason}); {remedy}"
@@ -108,20 +109,23 @@ def parse_json(
 
 
 def seal(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the SHA-256 of its values as a last entry, whatever their order and layout in a file."""
+    """Add the SHA-256 of the values as last entry; it does not depend on their order and layout in a file."""
     content = {name: value for name, value in document.items() if name != SEAL}
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return {**content, SEAL: hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()}
 
 
 def _broken_seal(document: dict[str, Any]) -> str:
-    """Empty where an earlier version wrote the document, which sealed nothing: no single damage makes a sealed one look like that."""
+    """Describe a wrong seal.
+
+    "" for unsealed documents of earlier versions; no single error makes a sealed document look like one.
+    """
     whole = SEAL not in document or seal(document)[SEAL] == document[SEAL]
     return "" if whole else "was changed since it was written (it does not bear its own digest)"
 
 
 def fault_of(value: object, shape: Shape, name: str = "") -> str:
-    """What is wrong with a JSON value, beginning with the dotted name of the entry; empty where it has the shape."""
+    """Describe the problem of a JSON value, starting with the dotted name of the entry; "" if it has the shape."""
     if isinstance(shape, tuple):
         faults = [fault_of(value, one, name) for one in cast("tuple[Shape, ...]", shape)]
         return "" if "" in faults else faults[0]
@@ -163,7 +167,7 @@ def _fits(value: object, shape: Shape) -> bool:
 
 
 def _found(value: object, shape: Shape) -> str:
-    """`is a string instead of a number`, or the value where it is of the right kind."""
+    """Describe a wrong value: `is a string instead of a number`, or the value if its type is right."""
     if isinstance(shape, range) and type(value) is int:
         return f"is {value}, which is not possible"
     if isinstance(shape, re.Pattern) and isinstance(value, str):
@@ -182,7 +186,7 @@ def _refuse(constant: str) -> object:
 
 
 def _deep(document: dict[str, object]) -> str:
-    """What no later step could cope with: nesting, and halves of surrogate pairs, which cannot be written or printed."""
+    """Describe content that later steps cannot handle: deep nesting, and lone surrogates, which cannot be encoded."""
     level: list[object] = [document]
     for _ in range(_DEEPEST):
         inner: list[object] = []

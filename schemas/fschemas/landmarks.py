@@ -1,7 +1,7 @@
-"""Landmark sets as data: names, left-right partners, valid points per garment, what normalizes an error.
+"""Landmark sets: names, left-right pairs, landmarks per garment and normalization of errors.
 
-Sources: FashionAI keypoints challenge (Tianchi 2018) and the READMEs of the DeepFashion benchmarks (Liu et al., CVPR 2016)
-and of DeepFashion2 (Ge et al., CVPR 2019).
+Sources: FashionAI keypoints challenge (Tianchi 2018) and the READMEs of the DeepFashion benchmarks (Liu et al., CVPR
+2016) and of DeepFashion2 (Ge et al., CVPR 2019).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LANDMARK_SET_SHAPE = {  # of `LandmarkSet.to_json`
 
 
 class Visibility(IntEnum):
-    """What is known of one landmark. Ordered so that `>= OCCLUDED` means "has coordinates"."""
+    """Visibility of a landmark, ordered so that `>= OCCLUDED` means "has coordinates"."""
 
-    NOT_APPLICABLE = -1  # the garment has no such point (the cuff of a skirt)
-    ABSENT = 0  # the garment has it, the annotation does not: cut off or not labeled; x and y are 0
-    OCCLUDED = 1  # coordinates are known, the point is hidden
+    NOT_APPLICABLE = -1  # the garment has no such landmark (the cuff of a skirt)
+    ABSENT = 0  # not annotated although the garment has it: cut off or unlabeled; x and y are 0
+    OCCLUDED = 1  # coordinates are known, the landmark is hidden
     VISIBLE = 2
 
 
@@ -32,9 +32,9 @@ class Visibility(IntEnum):
 class LandmarkSet:
     """A fixed order of K landmarks.
 
-    `partners[i]` is the index that takes the place of point i in a mirrored image. `garments` gives the valid indices
-    per garment. `normaliser_pairs` gives, per garment, the two points whose distance divides an error; a set without pairs
-    divides x by the width and y by the height of the image.
+    `partners[i]` is the index of landmark i in a flipped image. `garments` gives the valid indices per garment.
+    `normaliser_pairs` gives, per garment, the two landmarks whose distance normalizes an error; in a set without pairs,
+    x is divided by the width and y by the height of the image.
     """
 
     name: str
@@ -48,14 +48,14 @@ class LandmarkSet:
         return len(self.points)
 
     def valid_points(self, garment: str) -> tuple[int, ...]:
-        """Indices of the points that the garment has; raises `UsageError` for an unknown garment."""
+        """Indices of the landmarks that the garment has. Raises `UsageError` for an unknown garment."""
         if garment not in self.garments:
             known = ", ".join(self.garments)
             raise UsageError(f"landmark set {self.name} has no garment {garment!r}; it knows {known}")
         return self.garments[garment]
 
     def to_json(self) -> dict[str, object]:
-        """The set as plain JSON values, written into tables, shard sets and run folders."""
+        """Return the set as plain JSON values, for tables, shard sets and run folders."""
         return {
             "name": self.name,
             "points": list(self.points),
@@ -67,7 +67,7 @@ class LandmarkSet:
 
 
 def _partners_by_name(points: tuple[str, ...]) -> tuple[int, ...]:
-    """Left and right change places; in and out do not."""
+    """Flip indices: swap left and right, but not in and out."""
     mirrored = [name.replace("left", "?").replace("right", "left").replace("?", "right") for name in points]
     return tuple(points.index(name) for name in mirrored)
 
@@ -124,7 +124,7 @@ LANDMARK_SETS = {landmark_set.name: landmark_set for landmark_set in (FASHIONAI_
 
 
 def landmark_set(name: str) -> LandmarkSet:
-    """The landmark set of that name; raises `UsageError` with the known names."""
+    """Return the landmark set of that name. Raises `UsageError`, with the known names, if there is none."""
     if name not in LANDMARK_SETS:
         raise UsageError(f"unknown landmark set {name!r}; known are {', '.join(LANDMARK_SETS)}")
     return LANDMARK_SETS[name]

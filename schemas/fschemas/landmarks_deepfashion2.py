@@ -1,8 +1,8 @@
-"""The 294 landmarks of DeepFashion2 as compact data: 13 categories, each with its own consecutive range.
+"""The 294 landmarks of DeepFashion2 as compact data: 13 categories, each with a consecutive range of indices.
 
-Source: figure 2 of the dataset's README (Ge et al., DeepFashion2, CVPR 2019). Points are numbered from 1 within a category, along
-the outline: the neck first, then from the shoulder on the left of an image from the front, down the sleeve, along the hem
-and up again. A point is called after its part and its number, as in `sleeve_9/short sleeve top`.
+Source: figure 2 of the dataset's README (Ge et al., DeepFashion2, CVPR 2019). Landmarks are numbered from 1 within a
+category, along the outline: first the neck, then from the shoulder on the left of a front-view image down the sleeve,
+along the hem and up again. A landmark is named after its part and number, as in `sleeve_9/short sleeve top`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Pairs = tuple[tuple[int, int], ...]
 class Outline:
     """One category. All numbers are those of the README, from 1.
 
-    `parts` gives the last number of each part, in order. `contour` is the first and last point of the run that a mirror
-    turns end for end; `mirrored` are the pairs outside of it (what is in neither is its own partner). `edges` joins points
-    that do not follow each other in the run.
+    `parts` gives the last number of each part, in order. `contour` is the first and last number of the range whose
+    order is reversed by a flip; `mirrored` are the pairs outside it (landmarks in neither are their own partners).
+    `edges` connects landmarks that are not consecutive.
     """
 
     parts: tuple[tuple[str, int], ...]
@@ -31,7 +31,7 @@ class Outline:
 
 
 def _upper_body(sleeve: int, side: int) -> Outline:
-    """A garment with a closed front: neck, `sleeve` points per sleeve (0: none), `side` points from armpit to hem."""
+    """Garment with a closed front: neck, `sleeve` landmarks per sleeve (0: none), `side` from armpit to hem."""
     last, parts = 6, [("neck", 6)]
     for part, count in (("sleeve", sleeve), ("side", side), ("hem", 3), ("side", side), ("sleeve", sleeve)):
         last += count
@@ -44,7 +44,7 @@ _NECK = ((1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 1))
 OUTLINES = {
     "short sleeve top": _upper_body(sleeve=5, side=3),
     "long sleeve top": _upper_body(sleeve=9, side=3),
-    # The two outwears have an open front: two edges from the neck to the hem, numbered after everything else.
+    # Outwear has an open front: two edges from the neck to the hem, numbered after all others.
     "short sleeve outwear": Outline(
         parts=(("neck", 6), ("sleeve", 11), ("side", 14), ("hem", 17), ("side", 20), ("sleeve", 25), ("front", 31)),
         contour=(7, 25),
@@ -113,12 +113,12 @@ def _skeleton(start: int, outline: Outline) -> list[tuple[int, int]]:
     first, last = outline.contour
     open_hem = {
         pair for pair in outline.mirrored if first <= min(pair) <= last
-    }  # the hem of an open front ends at such a point
+    }  # the hem of an open front ends at such a landmark
     run = [(number, number + 1) for number in range(first, last) if number not in {min(pair) for pair in open_hem}]
     return [(start + a - 1, start + b - 1) for a, b in (*outline.edges, *run)]
 
 
-RANGES = _ranges()  # category -> indices of its points among the 294
+RANGES = _ranges()  # category -> indices of its landmarks among the 294
 POINTS = tuple(name for category, outline in OUTLINES.items() for name in _names(category, outline))
 PARTNERS = tuple(
     index for category, outline in OUTLINES.items() for index in _partners(RANGES[category].start, outline)

@@ -1,4 +1,4 @@
-"""Colors of what is drawn on images, for the pages of fprep and the overlays and sheets of ftrain alike: one meaning, one color."""
+"""Colors of overlays on images, with the same meaning in the pages of fprep and the sheets of ftrain."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Literal
 
 Side = Literal["left", "right", "middle"]
 
-# Of landmarks: bright enough for photographs, told apart by people who confuse red and green.
+# Of landmarks: bright enough for photos, and distinguishable with red-green color blindness.
 SIDE_COLORS: dict[Side, str] = {"left": "#35b3f5", "right": "#ff8a2a", "middle": "#ffe14d"}
 
 
 def side_of(name: str, partner: int, index: int) -> Side:
-    """The side of landmark number `index`: by its name, else by the landmark that takes its place in a mirrored image.
+    """Side of landmark `index`, by its name or else by the landmark that replaces it in a flipped image.
 
-    A `partner` below 0, or the landmark itself, says that it has none.
+    It has no partner if `partner` is below 0 or the landmark itself.
     """
     lowered = name.lower()
     if "left" in lowered:
@@ -26,6 +26,6 @@ def side_of(name: str, partner: int, index: int) -> Side:
 
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0 … 255, of `#rrggbb`."""
+    """Red, green and blue (0 … 255) of `#rrggbb`."""
     red, green, blue = bytes.fromhex(color.removeprefix("#"))
     return red, green, blue

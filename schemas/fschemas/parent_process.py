@@ -1,4 +1,4 @@
-"""Processes that end with whoever started them."""
+"""Processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
-    """Ask Linux to send this process a signal when its parent dies (no effect elsewhere). For pool workers and DVC stages."""
+    """Ask Linux to signal this process when its parent dies (no effect elsewhere). For pool workers and DVC stages."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
 
 
 def die_with_dvc() -> None:
-    """Inside a DVC stage, stop when DVC dies: DVC leaves its stages running, and the next `dvc repro` starts a second one."""
+    """Stop a DVC stage when DVC dies: DVC leaves its stages running, and the next `dvc repro` starts a second one."""
     if os.environ.get("DVC_STAGE") or os.environ.get("DVC_ROOT"):
         die_with_parent(signal.SIGTERM)

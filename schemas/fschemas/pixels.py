@@ -1,4 +1,4 @@
-"""What any image looks like as RGB: a photograph that is predicted must look as it would in a shard set."""
+"""Conversion of images to RGB, the same in prediction and in shard sets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from PIL import Image
 
 
 def as_rgb(image: Image.Image) -> np.ndarray:
-    """uint8 (H, W, 3) of an opened image of any mode: 16-bit gray scaled, transparency on white."""
-    if image.mode.startswith("I"):  # 16 bits of gray; Pillow's own conversion clips them
+    """Convert an open image of any mode to uint8 (H, W, 3): 16-bit gray is scaled, transparency is white."""
+    if image.mode.startswith("I"):  # 16-bit gray, which Pillow's own conversion clips
         grey = np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.has_transparency_data:

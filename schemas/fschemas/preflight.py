@@ -1,6 +1,6 @@
-"""What commands look at before anything slow is imported: whether paths lead to what is needed.
+"""Path checks of commands before slow imports.
 
-Whoever opens a folder asks the same functions again, so the sentences are the same; only content is checked later.
+Functions that open a folder call the same checks, so messages are the same; content is checked later.
 """
 
 from __future__ import annotations
@@ -20,33 +20,36 @@ _INDEX_FILE, _CONFIG_FILE, _DATASET_FILE = "index.json", "config.yaml", "dataset
 
 
 def check_installed(*modules: str, instead: str = "") -> None:
-    """Raise `EnvironmentProblem` for the first module of an extra that is not installed; `instead` is what else can be done."""
+    """Raise `EnvironmentProblem` for the first module that is not installed; `instead` describes an alternative."""
     for module in modules:
         if find_spec(module) is None:
             raise EnvironmentProblem(f"{not_installed(module)}{instead}")
 
 
 def check_run(run: Path | None) -> None:
-    """Raise `UsageError` that says what a folder is where it is no run; None is none asked for."""
+    """Raise `UsageError` that describes a folder if it is not a run; None passes."""
     if run is not None:
         require_folder(run, "run", missing=f"not a run folder ({_CONFIG_FILE} is missing); train one with `ftrain`")
 
 
 def check_run_or_runs(run: Path, names: Iterable[str]) -> None:
-    """As `check_run`, but a folder that holds a run of one of the `names` passes."""
+    """Like `check_run`, but accepts a folder that contains a run for one of the `names`."""
     if not any((run / name / _CONFIG_FILE).is_file() for name in names):
         check_run(run)
 
 
 def check_checkpoint(run: Path, which: str) -> None:
-    """Raise `UsageError` for a checkpoint that a run does not have; `best` and `latest` depend on what is sound, and pass."""
+    """Raise `UsageError` for a checkpoint that a run does not have.
+
+    Accepts `best` and `latest`, which are resolved later.
+    """
     checkpoints = run / "checkpoints"
     if which not in ("best", "latest") and not (CHECKPOINT_NAME.fullmatch(which) and (checkpoints / which).is_dir()):
         raise UsageError(f"{checkpoints}: no checkpoint {which!r}")
 
 
 def check_shards(place: str | Path | None) -> None:
-    """Raise `UsageError` that says what a folder is where it is no shard set: a look at names, not at the content. A URL passes."""
+    """Raise `UsageError` that describes a folder if it is not a shard set. Checks only file names; URLs pass."""
     if place is not None and "://" not in str(place):
         missing = f"no finished shard set here ({_DATASET_FILE} is missing); run `fprep shard` first"
         require_folder(Path(place), "shards", missing=missing)
@@ -58,21 +61,21 @@ def is_shard_set(place: str) -> bool:
 
 
 def check_index(index: Path) -> None:
-    """Raise `UsageError` that says what a folder is where it is no index."""
+    """Raise `UsageError` that describes a folder if it is not an index."""
     require_folder(
         index, "index", missing=f"no finished index here ({_INDEX_FILE} is missing); build one with `ftrain index`"
     )
 
 
 def check_tables(tables: Iterable[Path]) -> None:
-    """Raise `UsageError` at the first that is neither a file nor a folder."""
+    """Raise `UsageError` at the first path that is neither a file nor a folder."""
     for table in tables:
         if not table.exists():
             raise UsageError(f"{table}: no such table; write it with `fprep convert`")
 
 
 def check_file(path: Path, missing: str, remedy: str) -> None:
-    """Raise `UsageError` that says what is at a path where it is no file."""
+    """Raise `UsageError` that describes a path if it is not a file."""
     if not path.exists():
         raise UsageError(f"{path}: {missing}; {remedy}")
     if path.is_dir():
@@ -91,7 +94,7 @@ def check_photo(photo: Path) -> None:
 
 
 def check_paths(paths: Iterable[Path | None], what: str) -> None:
-    """Raise `UsageError` at the first path that leads nowhere: `what` says what is missing, and perhaps what to do."""
+    """Raise `UsageError` at the first path that does not exist; `what` is the message, possibly with a remedy."""
     for path in paths:
         if path is not None and not path.exists():
             raise UsageError(f"{path}: {what}")

@@ -1,7 +1,7 @@
-"""Progress on stderr: one bar in a terminal, few plain lines elsewhere, nothing when asked to be quiet.
+"""Progress on stderr: a bar in a terminal, a few plain lines elsewhere, nothing in quiet mode.
 
-A bar is one line that is written over. It needs no thread, which a process that forks must not have, and the cursor stays visible;
-`restore_terminal` is what every command does at its end, however it ends.
+A bar is one line that is overwritten. It needs no thread, which a forking process must not have, and the cursor stays
+visible. Every command ends with `restore_terminal`.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ _SHOW_CURSOR = "\x1b[?25h"
 _CLEAR = "\r\x1b[K"
 _BETWEEN_FRAMES = 0.1  # seconds
 _BAR = 24  # characters
-_FIRST_LINES = 20  # of a log that are always written
-_SOON, _LATER = 5.0, 30.0  # seconds between plain lines: at a new tenth of the work, and at any moment
-_active: list[Reporter] = []  # those of the commands that run, the innermost last
-_drawn: list[Reporter] = []  # the one whose bar is shown
+_FIRST_LINES = 20  # log lines that are always written
+_SOON, _LATER = 5.0, 30.0  # seconds between plain lines: at a new tenth of the work, and at any time
+_active: list[Reporter] = []  # reporters of running commands, innermost last
+_drawn: list[Reporter] = []  # the reporter whose bar is visible
 
 
 def show(stage: str, done: int, total: int) -> None:
-    """Report to the command that runs, if one is running: work that is far below a command need not carry its reporter along."""
+    """Report progress to the running command, if any: code deep below a command does not need its reporter."""
     if _active:
         _active[-1](stage, done, total)
 
 
 def is_live() -> bool:
-    """Whether a bar is shown in a terminal, so that a call for every step is worth it."""
+    """Whether a bar is visible in a terminal, so that a call per step is worthwhile."""
     return bool(_active) and _active[-1].live
 
 
 def log(stage: str, done: int, total: int, sentence: str, note: str, *, always: bool = False) -> None:
-    """A line of a log, see `Reporter.log`; without a running command the line alone."""
+    """Write a log line, see `Reporter.log`; without a running command, only the line itself."""
     if _active:
         _active[-1].log(stage, done, total, sentence, note, always=always)
     else:
@@ -43,14 +43,15 @@ def log(stage: str, done: int, total: int, sentence: str, note: str, *, always: 
 
 
 class Reporter:
-    """Reports stages of work, as a context manager; call it with (stage, done, total).
+    """Context manager that reports stages of work; call it with (stage, done, total).
 
-    Without a terminal a stage writes a line at each new tenth, at least 5 s apart, and else every 30 s, or every tenth of the time
-    that it has taken so far: some tens of lines for a day. The last line of a stage is written once.
+    Without a terminal, a stage writes a line at each new tenth, at least 5 s apart, and otherwise every 30 s or every
+    tenth of its elapsed time, whichever is longer: some tens of lines per day. The last line of a stage is written
+    once.
     """
 
     def __init__(self, *, unit: str = "images", units: Mapping[str, str] | None = None, quiet: bool = False) -> None:
-        """`unit` is what is counted, `units` where a stage counts something else. Of several processes the first reports."""
+        """`unit` is what is counted, `units` overrides it per stage. With several processes, only the first reports."""
         quiet = quiet or os.environ.get("RANK", "0") != "0"
         self.unit, self.units, self.quiet = unit, units or {}, quiet
         self.live = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -68,12 +69,12 @@ class Reporter:
         self.leave_line()
 
     def advance(self, stage: str, more: int, total: int) -> None:
-        """Show that `more` are through since the last call."""
+        """Report `more` finished since the last call."""
         self.counts[stage] = self.counts.get(stage, 0) + more
         self(stage, self.counts[stage], total)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` are through."""
+        """Report `done` of `total` finished."""
         if self.quiet or total < 1:
             return
         now = time.monotonic()
@@ -91,9 +92,9 @@ class Reporter:
             self.leave_line()
 
     def log(self, stage: str, done: int, total: int, sentence: str, note: str, *, always: bool = False) -> None:
-        """A line of a log: the first 20, those that are written `always`, and else as rarely as plain progress.
+        """Write a log line: the first 20, those with `always`, and others as rarely as plain progress.
 
-        In a terminal `note` is shown behind the bar instead.
+        In a terminal, `note` is shown after the bar instead.
         """
         if self.quiet:
             return
@@ -148,7 +149,7 @@ class Reporter:
         sys.stderr.flush()
 
     def leave_line(self) -> None:
-        """Let the bar stand as it is, and go to the next line."""
+        """Keep the current bar and go to the next line."""
         if _drawn and _drawn[0] is self:
             _drawn.clear()
             sys.stderr.write("\n")
@@ -156,20 +157,20 @@ class Reporter:
 
 
 def say(sentence: str) -> None:
-    """Write a sentence on stderr, above the bar if there is one."""
+    """Write a line to stderr, above the bar if there is one."""
     sys.stderr.write(f"{_CLEAR if _drawn else ''}{sentence}\n")
     sys.stderr.flush()
 
 
 def restore_terminal() -> str:
-    """What has to be written to a terminal on stderr when a command ends: a visible bar is cleared, the cursor shown.
+    """Terminal codes to write to stderr at the end of a command: clear a visible bar, show the cursor.
 
-    Libraries that we call draw bars too, and hide the cursor for it; a signal can come before they show it again.
+    Other libraries draw bars too and hide the cursor; a signal can arrive before they show it again.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return ""
     _drawn.clear()
-    return _SHOW_CURSOR + _CLEAR  # the end of a bar's line is not always written: a signal closes stderr first
+    return _SHOW_CURSOR + _CLEAR  # the end of a bar's line may be missing: a signal closes stderr first
 
 
 def _width() -> int:

@@ -1,7 +1,7 @@
-"""How finished output gets onto disk: whole, durable and one writer at a time.
+"""Atomic and durable publishing of output files and folders, with one writer at a time.
 
-The protocol is temporary name in the same folder, write, fsync, rename, fsync the folder. A file or folder under its final
-name is therefore complete, whatever was killed or ran full on the way.
+Protocol: temporary name in the same folder, write, fsync, rename, fsync the folder. A file or folder under its final
+name is therefore complete, even if a process was killed or a disk was full.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ TEMPORARY_PREFIX = ".tmp."
 _HOST = re.sub("[^A-Za-z0-9-]", "-", socket.gethostname())[:40] or "here"
 _LONGEST_NAME = 255  # bytes
 _DAY = 86_400.0
-_SYNC_EACH = 1000  # files; more are brought to the disk with all else that is on its way to their file system
+_SYNC_EACH = 1000  # files; for more, the whole file system is synced
 
 
 @contextmanager
 def publish(final: Path) -> Generator[Path]:
-    """Yield a temporary path beside `final`; what the body writes there (a file or a folder) becomes `final` on success.
+    """Yield a temporary path beside `final`; the file or folder that the body writes there becomes `final` on success.
 
-    An existing file is replaced in one step; an existing folder is never replaced. On any error the temporary is removed and
-    `final` stays as it was. Errors of the operating system carry the path of `final`, also where a library lost their number.
+    An existing file is replaced atomically; an existing folder is never replaced. On any error, the temporary is
+    removed and `final` is left unchanged. Errors of the operating system carry the path of `final`, even if a library
+    lost their number.
     """
     final = Path(final)
     temporary = temporary_of(final)
@@ -52,7 +53,7 @@ def publish(final: Path) -> Generator[Path]:
         os.rename(temporary, final) if temporary.is_dir() else os.replace(temporary, final)
         _sync(final.parent)
     except BaseException as error:
-        with suppress(OSError):  # the first error is the one to tell
+        with suppress(OSError):  # report the first error
             _remove(temporary)
         if isinstance(error, OSError):
             name_place(error, final)
@@ -69,18 +70,18 @@ def publish_bytes(final: Path, content: bytes) -> None:
 
 
 def publish_json(final: Path, value: object) -> None:
-    """Publish a JSON file: UTF-8, two blanks of indent, keys in the given order, no NaN, newline at the end."""
+    """Publish a JSON file: UTF-8, indent of 2, keys in the given order, no NaN, newline at the end."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     publish_bytes(final, text.encode() + b"\n")
 
 
 def publish_sealed(final: Path, document: dict[str, Any]) -> None:
-    """As `publish_json`, for a document that decides results: with its own digest, which `read_json(…, sealed=True)` asks for."""
+    """Publish a JSON document with its own digest, which `read_json(…, sealed=True)` verifies."""
     publish_json(final, seal(document))
 
 
 def withdraw(final: Path) -> None:
-    """Take a published file away, so that a power cut does not bring it back. No error when there is none."""
+    """Delete a published file durably: a power failure does not restore it. No error if it does not exist."""
     final = Path(final)
     try:
         final.unlink(missing_ok=True)
@@ -91,18 +92,18 @@ def withdraw(final: Path) -> None:
 
 
 def withdraw_folder(final: Path) -> None:
-    """Take a published folder away: half of it is never visible under its name."""
+    """Delete a published folder atomically: it is never visible half deleted."""
     final, going = Path(final), temporary_of(Path(final))
     try:
         shutil.rmtree(final.rename(going))
     except OSError as error:
-        _remove(going)  # as far as that goes; the next sweep takes the rest
+        _remove(going)  # as far as possible; the next cleanup removes the rest
         name_place(error, final)
         raise
 
 
 def temporary_of(final: Path) -> Path:
-    """The name under which this process writes what is to become `final`: beside it, with our host and process number."""
+    """Temporary name of this process for `final`: in the same folder, with host and process number."""
     mark = f".{_HOST}.{os.getpid()}"
     name = final.name
     if len(os.fsencode(name)) > _LONGEST_NAME - len(TEMPORARY_PREFIX) - len(mark):
@@ -111,10 +112,10 @@ def temporary_of(final: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> list[str]:
-    """Delete temporaries that killed writers left: in `folder`, in all folders below it, and beside it those of itself.
+    """Delete temporaries of killed writers: in `folder` and all folders below it, and those of `folder` beside it.
 
-    `exclusive` does this for every command that writes into a folder. Names of removed ones are returned, relative to the parent
-    of the folder. Links are not followed, and what another living process of this host writes in a folder below stays.
+    `exclusive` calls this for every command that writes to a folder. Returns the deleted names, relative to the parent
+    of the folder. Links are not followed, and temporaries of other living processes of this host are kept.
     """
     folder = Path(folder)
     found = _temporaries_of(folder)
@@ -129,16 +130,16 @@ def remove_leftovers(folder: Path) -> list[str]:
 
 
 def remove_leftovers_of(final: Path) -> None:
-    """Delete what killed writers left of a single file, for which nobody holds a lock: other hosts have a day to finish theirs."""
+    """Delete temporaries of killed writers of a single file, which has no lock; those of other hosts after a day."""
     for path in _temporaries_of(Path(final)):
-        with suppress(FileNotFoundError):  # another process sweeps too
+        with suppress(FileNotFoundError):  # another process cleans up too
             age = time.time() - path.stat().st_mtime
             if not is_being_written(path) and (age > _DAY or _writer(path)[0] == _HOST):
                 _remove(path)
 
 
 def is_being_written(temporary: Path) -> bool:
-    """Whether another process of this host lives that began this temporary. One that nobody has waited for is dead."""
+    """Whether the writer of this temporary is another living process of this host. Zombies count as dead."""
     host, process = _writer(temporary)
     if host != _HOST or process in (0, os.getpid()):
         return False
@@ -165,19 +166,18 @@ def _temporaries_of(final: Path) -> list[Path]:
 
 
 def _writer(temporary: Path) -> tuple[str, int]:
-    """Host and process number in the name of a temporary; ("", 0) where it has none."""
+    """Host and process number in the name of a temporary; ("", 0) if it has none."""
     parts = temporary.name.rsplit(".", 2)
     return (parts[1], int(parts[2])) if len(parts) == 3 and parts[2].isascii() and parts[2].isdigit() else ("", 0)
 
 
 @contextmanager
 def exclusive(folder: Path) -> Generator[None]:
-    """Hold the only right to write in `folder`, and remove what killed writers left there (`remove_leftovers`).
+    """Hold the exclusive right to write to `folder`, and remove leftovers of killed writers (`remove_leftovers`).
 
-    Raises `EnvironmentProblem` when another process has that right.
-
-    The lock is a `flock` on a hidden file beside the folder, so that the kernel frees it at death and no lock file becomes
-    part of a DVC output. The folder is created when it is missing. Raises `EnvironmentProblem` too where it is not writable.
+    The lock is a `flock` on a hidden file beside the folder, so that the kernel releases it at process death and no
+    lock file becomes part of a DVC output. The folder is created if missing. Raises `EnvironmentProblem` if another
+    process holds the lock or the folder is not writable.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -207,7 +207,7 @@ def exclusive(folder: Path) -> Generator[None]:
 
 @contextmanager
 def new_folder(out: Path) -> Generator[None]:
-    """`exclusive(out)` for a folder that is to be published in one piece: on an error it is not left behind empty."""
+    """`exclusive(out)` for a folder that is published as a whole: on an error, no empty folder is left."""
     existed = Path(out).exists()
     try:
         with exclusive(out):
@@ -220,7 +220,7 @@ def new_folder(out: Path) -> Generator[None]:
 
 
 def _open_lock(folder: Path) -> int:
-    """The hidden file beside the folder, or the folder itself where its parent is not ours, as that of a mounted volume."""
+    """Open the lock: a hidden file beside the folder, or the folder itself if its parent is read-only (a mount)."""
     place = folder.resolve()
     try:
         return os.open(place.parent / f".{place.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -231,19 +231,19 @@ def _open_lock(folder: Path) -> int:
 
 
 def _holder(descriptor: int) -> str:
-    with suppress(OSError):  # a folder cannot say
+    with suppress(OSError):  # a folder has no content to read
         return os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
     return "another process"
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a regular file, in hex; raises `UsageError` for a pipe or device."""
+    """SHA-256 of a regular file, in hex. Raises `UsageError` for a pipe or device."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def name_place(error: OSError, final: Path) -> None:
-    """Let an error of the operating system name what the user knows, where it names nothing or a temporary."""
+    """Set the path of an operating system error to `final` if it has none or that of a temporary."""
     if error.errno is not None and (error.filename is None or TEMPORARY_PREFIX in str(error.filename)):
         error.filename = str(final)
 
@@ -264,7 +264,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_tree(path: Path) -> None:
-    """Bring a file, or a folder with all in it, to the disk: each by itself, or very many at once with their file system."""
+    """Sync a file, or a folder with its content, to disk: file by file, or the whole file system if there are many."""
     places = list(itertools.islice(_sync_order(path), _SYNC_EACH + 1))
     if len(places) <= _SYNC_EACH:
         for place in places:
@@ -282,7 +282,7 @@ def _sync_tree(path: Path) -> None:
 
 
 def _sync_order(path: Path) -> Generator[Path]:
-    """A file, or a folder behind all that is in it. Links are left out: their targets are not ours, and the folder keeps the link."""
+    """Yield a file, or the content of a folder and then the folder. Links are skipped: only the folder stores them."""
     if path.is_symlink():
         return
     if path.is_dir():

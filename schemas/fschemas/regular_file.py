@@ -1,4 +1,4 @@
-"""Opening files that other people wrote: never a pipe, a device or a socket, and never more bytes than asked for."""
+"""Safe opening of files from other sources: no pipes, devices or sockets, and a size limit."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _KINDS = {
 
 
 def kind_of(mode: int) -> str:
-    """What a `st_mode` that is not a regular file is, in words: `a pipe (FIFO)`, `a device`, `a folder`."""
+    """Describe a `st_mode` that is not a regular file: `a pipe (FIFO)`, `a device`, `a folder`."""
     return _KINDS.get(stat.S_IFMT(mode), "not a regular file")
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a file for reading without ever blocking; raises `UsageError` for anything but a regular file.
+    """Open a file for reading without blocking. Raises `UsageError` for anything but a regular file.
 
-    Opening a FIFO without a writer blocks forever, and reading `/dev/zero` never ends: `O_NONBLOCK` avoids the first, the
-    check of the open descriptor (not of the path, which may change in between) the second. Links are followed.
+    Opening a FIFO without a writer blocks forever, and reading `/dev/zero` never ends. `O_NONBLOCK` avoids the first;
+    checking the open descriptor (not the path, which may change in between) avoids the second. Links are followed.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -38,7 +38,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """The bytes of a regular file; raises `UsageError` for anything else and for a file of more than `limit` bytes."""
+    """Read a regular file. Raises `UsageError` for anything else and for a file of more than `limit` bytes."""
     with open_regular(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:

@@ -1,7 +1,7 @@
-"""One shard: a plain WebDataset tar with `<key>.jpg` and `<key>.json` per sample, and the record that proves it whole.
+"""A shard: a plain WebDataset tar with `<key>.jpg` and `<key>.json` per sample, and the record that verifies it.
 
-The tar is a pure function of its samples (ustar headers, fixed owner, mode and time), is hashed while it is written, and is
-published before its record: a record therefore names a finished tar.
+The tar is a pure function of its samples (ustar headers, fixed owner, mode and time). It is hashed while it is written
+and published before its record, so a record always refers to a finished tar.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _RECORD_SHAPE = {**_TEXTS, "bytes": COUNT, "sha256": DIGEST, "samples": [[(str, 
 
 @dataclass(frozen=True)
 class Sample:
-    """A key (ASCII, no dots), JPEG bytes and an annotation whose JSON keys are the same in every sample of a set."""
+    """Key (ASCII, no dots), JPEG bytes and annotation, with the same JSON keys in every sample of a set."""
 
     key: str
     image: bytes
@@ -38,7 +38,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Member:
-    """Where the content of a tar member lies, in bytes, and its CRC-32."""
+    """Position of a tar member's content in bytes, and its CRC-32."""
 
     offset: int
     size: int
@@ -47,7 +47,7 @@ class Member:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What `meta/<name>.json` says of a shard: the plan that it belongs to, its digest, and where every sample lies."""
+    """Content of `meta/<name>.json`: plan id and digest of a shard, and the positions of its samples."""
 
     plan_id: str
     name: str
@@ -59,7 +59,7 @@ class ShardRecord:
     annotations: tuple[Member, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, one short list per sample."""
+        """Return plain JSON values, one short list per sample."""
         samples = [
             [key, image.offset, image.size, image.crc, annotation.offset, annotation.size, annotation.crc]
             for key, image, annotation in zip(self.keys, self.images, self.annotations, strict=True)
@@ -71,7 +71,7 @@ class ShardRecord:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ShardRecord:
-        """The inverse of `to_json`; raises `KeyError`, `TypeError` or `ValueError` for anything else."""
+        """Invert `to_json`. Raises `KeyError`, `TypeError` or `ValueError` for anything else."""
         samples = value["samples"]
         images, annotations = (
             tuple(Member(*map(int, sample[start : start + 3])) for sample in samples) for start in (1, 4)
@@ -82,17 +82,17 @@ class ShardRecord:
 
 
 def shard_name(split: str, number: int) -> str:
-    """`train-000012.tar`."""
+    """File name of a shard: `train-000012.tar`."""
     return f"{split}-{number:06d}.tar"
 
 
 def record_path(folder: Path, name: str) -> Path:
-    """`meta/train-000012.json`: in a folder of its own, because loaders of Hugging Face take JSON beside tars for data."""
+    """Path of a record: `meta/train-000012.json`, as Hugging Face loads JSON files beside tars as data."""
     return folder / RECORD_FOLDER / f"{name.removesuffix('.tar')}.json"
 
 
 def write_shard(folder: Path, name: str, split: str, plan_id: str, samples: Iterable[Sample]) -> ShardRecord:
-    """Publish the tar `folder/name` and then its record."""
+    """Publish the tar `folder/name`, then its record."""
     keys: list[str] = []
     images: list[Member] = []
     annotations: list[Member] = []
@@ -122,9 +122,9 @@ def write_shard(folder: Path, name: str, split: str, plan_id: str, samples: Iter
 
 
 def read_record(folder: Path, name: str) -> ShardRecord | None:
-    """The record of a shard, or None when there is none or it is damaged: such a shard has to be written again.
+    """Read the record of a shard; None if it is missing or damaged, so that the shard has to be written again.
 
-    Errors of the disk (`OSError`) pass through.
+    Disk errors (`OSError`) are not caught.
     """
     try:
         return ShardRecord.from_json(read_json(record_path(folder, name), _RECORD_SHAPE, sealed=True))
@@ -133,7 +133,7 @@ def read_record(folder: Path, name: str) -> ShardRecord | None:
 
 
 def is_finished(folder: Path, name: str, plan_id: str, *, digests: bool = True) -> ShardRecord | None:
-    """The record, if it carries this plan id and the tar has the recorded size and, with `digests`, the recorded SHA-256."""
+    """Return the record if its plan id matches and the tar has the recorded size and, with `digests`, SHA-256."""
     record = read_record(folder, name)
     if record is None or record.plan_id != plan_id or record.name != name:
         return None

@@ -1,4 +1,4 @@
-"""The index of a shard set, `index.parquet`: where every sample lies, and the labels that samplers need."""
+"""Index of a shard set, `index.parquet`: positions of all samples, and the labels that samplers need."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import pyarrow.compute
 from fschemas.failures import IntegrityError
 from fschemas.names import KEY_PATTERN
 
-pc: Any = pyarrow.compute  # its functions are made on import, so that type checkers know none
+pc: Any = pyarrow.compute  # functions are created at import, so type checkers do not know them
 INDEX_FILE = "index.parquet"
 
-# Columns of index.parquet that say where a sample lies; the other columns are labels that samplers need.
+# Columns of index.parquet with the position of a sample; the other columns are labels for samplers.
 POSITION_COLUMNS = (
     "key", "split", "group", "copy", "shard", "image_offset", "image_size", "image_crc",
     "json_offset", "json_size", "json_crc",
 )  # fmt: skip
 
-DIGEST_COLUMN = "sha256"  # of the source image of each sample, "" if unknown; read on demand, older sets lack it
+DIGEST_COLUMN = "sha256"  # of each source image, "" if unknown; read on demand, missing in older sets
 
 
 def check_index(place: str, table: pa.Table, num_shards: int) -> None:
-    """Raise `IntegrityError` for keys that no writer of ours makes and for samples without a place.
+    """Raise `IntegrityError` for keys that no writer of this package creates and for samples without a position.
 
-    Keys become names of files: one such as `../../x` must not get any further.
+    Keys become file names, so a key such as `../../x` must be stopped here.
     """
     missing = [name for name in POSITION_COLUMNS if name not in table.column_names]
     if missing:
@@ -36,7 +36,7 @@ def check_index(place: str, table: pa.Table, num_shards: int) -> None:
     if not pc.all(pc.fill_null(sound, False)).as_py():
         key = pc.filter(keys, pc.invert(pc.fill_null(sound, False)))[0].as_py()
         raise IntegrityError(f"{place}: {key!r} is not a key of a sample; do not use this set, or write it again")
-    if pc.count_distinct(keys).as_py() != len(keys):  # files named after them would be written twice at a time
+    if pc.count_distinct(keys).as_py() != len(keys):  # files named after duplicates would be written concurrently
         raise IntegrityError(f"{place}: a key occurs twice; do not use this set, or write it again")
     for name in POSITION_COLUMNS[4:]:
         column = table.column(name)
@@ -47,9 +47,9 @@ def check_index(place: str, table: pa.Table, num_shards: int) -> None:
 
 
 def as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
-    """Numbers as they are, strings as fixed-width unicode: comparisons stay vectorized and workers share pages after a fork.
+    """Convert numbers to arrays and strings to fixed-width unicode arrays: vectorized, and shared by forked workers.
 
-    Without `DIGEST_COLUMN`: 64 characters of each sample would be most of the memory, and only a search needs them.
+    Excludes `DIGEST_COLUMN`: 64 characters per sample would take most of the memory, and only retrieval needs them.
     """
     arrays: dict[str, np.ndarray] = {}
     for name in table.column_names:
@@ -57,6 +57,6 @@ def as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
             continue
         column = table.column(name).combine_chunks()
         is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        # Not by `to_numpy`: that imports pandas, which takes a second.
+        # Not `to_numpy`, which imports pandas and takes a second.
         arrays[name] = np.from_dlpack(column) if is_number and len(column) else np.array(column.to_pylist())
     return arrays

@@ -1,7 +1,8 @@
-"""A finished shard set: `dataset.json`, `index.parquet` and the tars that they name.
+"""A finished shard set: `dataset.json`, `index.parquet` and the tars listed in them.
 
-`dataset.json` is written last; its existence means complete. Readers open a set only through it and never list a folder.
-A sample is read by its offset and checked by its CRC, so one damaged header cannot hide the rest of a shard.
+`dataset.json` is written last; its existence means that the set is complete. Readers open a set only through it and
+never list a folder. Samples are read by offset and verified by CRC, so a damaged header does not hide the rest of a
+shard.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from fschemas.vocabularies import VOCABULARY_SHAPE
 
 FORMAT = "fashionkit-shards/1"
 DATASET_FILE = "dataset.json"
-_MOST_OPEN = 64  # shards of one process; what a cache has dropped keeps its disk space until it is closed
+_MOST_OPEN = 64  # shards per process; files evicted from a cache keep their disk space until they are closed
 
-# What dataset.json says of the samples; a run folder keeps this much of it.
+# Description of the samples in dataset.json; run folders store a copy of it.
 DATASET_SHAPE = {
     "plan_id": str, "column_groups": [str], "landmark_set": (None, LANDMARK_SET_SHAPE), "vocabularies": {"*": VOCABULARY_SHAPE},
     "splits": {"*": {"samples": COUNT, "shards": COUNT}}, "dataset?": (None, str), "synthetic?": bool, "lock?": (None, str),
@@ -43,10 +44,10 @@ _SET_SHAPE = {
 
 
 class Files(Protocol):
-    """Where the files of a set come from: a folder, or a local cache before a bucket."""
+    """Source of the files of a set: a folder, or a local cache of a bucket."""
 
     def path(self, name: str) -> Path:
-        """A local path with the content of `name`; raises `UsageError` when there is none."""
+        """Local path of the file `name`. Raises `UsageError` if there is none."""
         ...
 
 
@@ -63,7 +64,7 @@ class Folder:
 
 @dataclass
 class ShardSet:
-    """An opened set: `metadata` is dataset.json, `columns` the index as numpy arrays, one entry a sample."""
+    """An open shard set: `metadata` is dataset.json, `columns` the index as arrays with one entry per sample."""
 
     place: str
     metadata: dict[str, Any]
@@ -75,10 +76,10 @@ class ShardSet:
 
     @classmethod
     def open(cls, place: str | Path, files: Files | None = None, *, digests: bool = False) -> ShardSet:
-        """Open the set at a folder (or, with `files`, anywhere) and check it before the first sample is read.
+        """Open the set in a folder (or, with `files`, anywhere) and verify it before the first sample is read.
 
-        Sizes of all shards and the digest of the index are always checked, with `digests` every shard's SHA-256 too.
-        Raises `UsageError` where there is no finished set, `IntegrityError` where a file is not what dataset.json says.
+        Sizes of all shards and the digest of the index are always verified, with `digests` also the SHA-256 of every
+        shard. Raises `UsageError` if there is no finished set, `IntegrityError` if a file does not match dataset.json.
         """
         if files is None:
             check_shards(Path(place))
@@ -106,7 +107,7 @@ class ShardSet:
         return shard_set
 
     def check_shards(self, *, digests: bool) -> None:
-        """Compare every shard with its entry; raises `IntegrityError` at the first that differs."""
+        """Compare every shard with its entry in dataset.json. Raises `IntegrityError` at the first difference."""
         for shard in self.metadata["shards"]:
             path = self.files.path(shard["name"])
             size = path.stat().st_size if path.exists() else None
@@ -124,18 +125,18 @@ class ShardSet:
 
     @property
     def plan_id(self) -> str:
-        """What the content of the set is a function of: table and options."""
+        """Identifier of the content of the set, derived from table and options."""
         return str(self.metadata["plan_id"])
 
     def require(self, groups: tuple[str, ...]) -> None:
-        """Raise `UsageError` unless the set carries these column groups."""
+        """Raise `UsageError` unless the set has these column groups."""
         missing = [group for group in groups if group not in self.metadata["column_groups"]]
         if missing:
             carried = ", ".join(self.metadata["column_groups"]) or "no annotation"
             raise UsageError(f"{self.place}: the task needs {', '.join(missing)}, but this shard set carries {carried}")
 
     def rows(self, split: str) -> np.ndarray:
-        """Row numbers (int64) of a split in index order; raises `UsageError` for a split without samples."""
+        """Row numbers (int64) of a split in index order. Raises `UsageError` for a split without samples."""
         rows = np.flatnonzero(self.columns["split"] == split)
         if len(rows) == 0:
             known = ", ".join(f"{name} ({entry['samples']})" for name, entry in self.metadata["splits"].items())
@@ -143,7 +144,10 @@ class ShardSet:
         return rows
 
     def read(self, row: int) -> tuple[bytes, dict[str, Any]]:
-        """JPEG bytes and annotation of one sample; raises `IntegrityError` when a CRC differs or the shard is cut."""
+        """Read JPEG bytes and annotation of a sample.
+
+        Raises `IntegrityError` if a CRC differs or the shard is truncated.
+        """
         columns = self.columns
         start, size = int(columns["image_offset"][row]), int(columns["image_size"][row])
         json_start, json_size = int(columns["json_offset"][row]), int(columns["json_size"][row])
@@ -154,14 +158,15 @@ class ShardSet:
         return image, self._annotation(row, text)
 
     def read_annotation(self, row: int) -> dict[str, Any]:
-        """The annotation alone, without reading the image; raises as `read` does."""
+        """Read the annotation of a sample without its image. Raises the same errors as `read`."""
         start, size = int(self.columns["json_offset"][row]), int(self.columns["json_size"][row])
         return self._annotation(row, os.pread(self._descriptor(int(self.columns["shard"][row])), size, start))
 
     def image_digests(self, rows: np.ndarray) -> list[str]:
-        """SHA-256 (hex) of the source images of some rows, which is their identity whatever path they have.
+        """SHA-256 (hex) of the source images of some rows, which identifies them regardless of their paths.
 
-        Where the set does not say it, that of the stored JPEG: of the same bytes, unless `fprep shard` resized or re-encoded it.
+        If the set does not have them, those of the stored JPEGs, which are equal unless `fprep shard` resized or
+        re-encoded them.
         """
         path = self.files.path(INDEX_FILE)
         known = read_table(path, [DIGEST_COLUMN]).column(0).to_pylist() if self._has_digests else None
@@ -175,9 +180,9 @@ class ShardSet:
         self, translation: Callable[[dict[str, Any]], dict[str, Any]], vocabularies: dict[str, Any],
         known: Mapping[str, frozenset[str]],
     ) -> ShardSet:  # fmt: skip
-        """The same set with every annotation changed by `translation`, for whoever knows other `vocabularies`.
+        """Return the set with `translation` applied to every annotation, and with other `vocabularies`.
 
-        Of columns named in `known` other values become "".
+        `known` maps columns to known values; other values of these columns become "".
         """
         columns = dict(self.columns)
         for name in known.keys() & columns.keys():
@@ -186,13 +191,13 @@ class ShardSet:
         return replace(self, metadata=metadata, columns=columns, _translation=translation, _descriptors={})
 
     def close(self) -> None:
-        """Close the shards that were opened."""
+        """Close all open shards."""
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_descriptors": {}}  # a worker process opens its own
+        return {**self.__dict__, "_descriptors": {}}  # each worker process opens its own
 
     def _annotation(self, row: int, text: bytes) -> dict[str, Any]:
         if zlib.crc32(text) != self.columns["json_crc"][row]:
@@ -202,7 +207,7 @@ class ShardSet:
         except (
             ValueError,
             RecursionError,
-        ):  # not by `parse_json`, which takes longer, and this is done for every sample
+        ):  # not `parse_json`, which is slower: this runs for every sample
             raise self._damaged(row) from None
         return annotation if self._translation is None else self._translation(annotation)
 
@@ -215,7 +220,7 @@ class ShardSet:
         return _unless_rewritten(error, self.place, self.metadata, self.files)
 
     def _descriptor(self, shard: int) -> int:
-        """An open shard, moved to the end of those in use; the one used longest ago is closed for it."""
+        """Open a shard and mark it as most recently used; closes the least recently used one if too many are open."""
         descriptor = self._descriptors.pop(shard, None)
         if descriptor is None:
             descriptor = self._open(self.metadata["shards"][shard]["name"])
@@ -227,16 +232,16 @@ class ShardSet:
     def _open(self, name: str) -> int:
         try:
             return os.open(self.files.path(name), os.O_RDONLY)
-        except FileNotFoundError:  # another process made room in a shared cache between the two calls
+        except FileNotFoundError:  # another process evicted it from a shared cache between the two calls
             return os.open(self.files.path(name), os.O_RDONLY)
 
 
 def _unless_rewritten(error: IntegrityError, place: str, metadata: dict[str, Any], files: Files) -> FashionkitError:
-    """The error, or that the set was written anew since it was opened: then nothing is damaged, and nothing must be deleted."""
+    """Return the error, or that the set was rewritten since it was opened: then nothing is damaged or to be deleted."""
     try:
         if read_dataset_file(files.path(DATASET_FILE), place) == metadata:
             return error
-    except UsageError:  # taken away, as the first step of writing
+    except UsageError:  # removed, the first step of rewriting
         pass
     except (IntegrityError, OSError):
         return error
@@ -246,7 +251,10 @@ def _unless_rewritten(error: IntegrityError, place: str, metadata: dict[str, Any
 
 
 def read_dataset_file(path: Path, place: str) -> dict[str, Any]:
-    """dataset.json of a shard set, in messages that of the folder or URL `place`; raises as `read_json` does."""
+    """Read dataset.json of a shard set at `place` (folder or URL, for messages).
+
+    Raises the same errors as `read_json`.
+    """
     return read_json(
         path, _SET_SHAPE, format=FORMAT, sealed=True, place=f"{place}/{DATASET_FILE}",
         missing=f"{place}: no finished shard set here ({DATASET_FILE} is missing); run `fprep shard` first",

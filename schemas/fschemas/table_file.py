@@ -1,4 +1,4 @@
-"""Tables on disk: one Parquet file with checksummed pages, our metadata beside the columns, published whole."""
+"""Tables on disk: one Parquet file with page checksums and metadata, published atomically."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SHAPE = {
 
 
 def write_table(path: Path, table: pa.Table, metadata: dict[str, Any] | None = None) -> None:
-    """Publish `table` with `metadata` (plain JSON values). The same table and metadata give the same bytes."""
+    """Publish `table` with `metadata` (plain JSON values). Equal tables and metadata give equal bytes."""
     write_tables(path, [table], metadata)
 
 
 def write_tables(path: Path, parts: Iterable[pa.Table], metadata: dict[str, Any] | None = None) -> None:
-    """As `write_table` with the rows of all `parts`, at least one, of which no two need be in memory at once."""
+    """Like `write_table`, for the rows of all `parts` (at least one), which need not be in memory at the same time."""
     note = json.dumps(metadata or {}, ensure_ascii=False, sort_keys=True).encode()
     each = iter(parts)
     first = next(each).replace_schema_metadata()
@@ -51,16 +51,19 @@ def write_tables(path: Path, parts: Iterable[pa.Table], metadata: dict[str, Any]
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a table with its page checksums verified; raises `UsageError` when missing, `IntegrityError` when damaged.
+    """Read a table and verify its page checksums. Raises `UsageError` if it is missing, `IntegrityError` if damaged.
 
-    Errors of the disk (`OSError` with a number) pass through.
+    Disk errors (`OSError` with a number) are not caught.
     """
     with _parquet(path) as file:
         return file.read(columns=columns)
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata that `write_table` stored; raises as `read_table` does, and `UsageError` for a foreign Parquet file."""
+    """Read the metadata stored by `write_table`.
+
+    Raises the errors of `read_table`, and `UsageError` for other files.
+    """
     with _parquet(path) as file:
         stored = file.metadata.metadata or {}
         if METADATA_KEY not in stored:
@@ -70,9 +73,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _parquet(path: Path) -> Generator[pq.ParquetFile]:
-    """Whatever a damaged file makes of pyarrow becomes one sentence; `pq.read_table` would do, but imports pandas, a second."""
+    """Open a Parquet file and convert pyarrow's errors for damaged files. `pq.read_table` imports pandas, a second."""
     try:
-        open_regular(path).close()  # a pipe would be waited for
+        open_regular(path).close()  # do not wait for a pipe
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
             _check_seal(path, file)
             yield file
@@ -87,26 +90,27 @@ def _parquet(path: Path) -> Generator[pq.ParquetFile]:
 
 
 def _seal(schema: pa.Schema, note: bytes, rows: int) -> bytes:
-    """A digest of what page checksums leave out: the names and types of the columns, our metadata, the number of rows."""
+    """Digest of what page checksums do not cover: column names and types, metadata and number of rows."""
     columns = "\n".join(f"{field.name}: {_type_name(field.type)}" for field in schema)
     return hashlib.sha256(b"\0".join((columns.encode(), note, str(rows).encode()))).hexdigest().encode()
 
 
 def _type_name(kind: pa.DataType) -> str:
-    """A type without what a round trip through Parquet may change: offsets and views of strings, names of list elements."""
+    """Name of a type, without what a Parquet round trip may change: string offsets and views, list element names."""
     if pa.types.is_struct(kind):
         return f"struct of {', '.join(f'{field.name}: {_type_name(field.type)}' for field in kind)}"
     if isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
         return f"list of {_type_name(kind.value_type)}"
-    if pa.types.is_dictionary(
-        kind
-    ):  # categories: Parquet keeps their values, and may number them by another integer type
+    if pa.types.is_dictionary(kind):  # Parquet keeps the values of categories, but may change their integer type
         return _type_name(kind.value_type)
     return str(kind).removeprefix("large_").removesuffix("_view")
 
 
 def _check_seal(path: Path, file: pq.ParquetFile) -> None:
-    """Raise `IntegrityError` for a table of ours whose footer changed; a foreign Parquet file has neither metadata nor seal."""
+    """Raise `IntegrityError` for a table of this package with a changed footer.
+
+    Other files have no metadata or seal.
+    """
     footer = file.metadata
     stored = footer.metadata or {}
     note = stored.get(METADATA_KEY, b"")
@@ -117,7 +121,7 @@ def _check_seal(path: Path, file: pq.ParquetFile) -> None:
 
 
 def _names_seal(path: Path) -> bool:
-    """Whether the bytes of the footer name our seal: a flipped bit can hide it from Parquet's own reader."""
+    """Whether the raw footer contains the seal: a flipped bit can hide it from the Parquet reader."""
     with open_regular(path) as file:
         file.seek(-8, 2)
         size = int.from_bytes(file.read(4), "little")

@@ -1,8 +1,8 @@
-"""Table classes: what a row must hold, checked by dataframely. The only modules that import polars are this one and `fprep`.
+"""Table schemas, validated by dataframely. Only this module and `fprep` import polars.
 
-A class stands for one kind of annotation, a column group; `table_class` joins those that a dataset carries. `filter` of a class
-gives the accepted rows and the rejected ones with the rule that each broke. No label column is null: an unknown name is "",
-an unknown number -1, and what is not known of attributes is in `attributes_unknown`.
+A class corresponds to one kind of annotation, a column group; `table_class` combines the groups of a dataset. `filter`
+of a class returns the accepted rows, and the rejected rows with the rules they broke. Label columns are never null: an
+unknown name is "", an unknown number -1, and unknown attributes are in `attributes_unknown`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from fschemas.splits import SPLITS
 
 
 class SampleTable(dy.Schema):
-    """Columns of every table: one row an image."""
+    """Columns of every table: one row per image."""
 
-    key = dy.String(primary_key=True, regex=r"^[A-Za-z0-9_-]{1,94}$")  # sample name in shards: ASCII, no dots
+    key = dy.String(primary_key=True, regex=r"^[A-Za-z0-9_-]{1,94}$")  # name of the sample in shards: ASCII, no dots
     image = dy.String(nullable=False, min_length=1)  # path relative to the raw root, "/" between folders
-    # Pixels as displayed (EXIF orientation applied); null: not looked at.
+    # Pixels as displayed (EXIF orientation applied); null: image not read.
     width = dy.Int32(nullable=True, min=MIN_SIDE, max=MAX_SIDE)
     height = dy.Int32(nullable=True, min=MIN_SIDE, max=MAX_SIDE)
     split = dy.Enum(SPLITS, nullable=False)
-    group = dy.String(nullable=False, min_length=1)  # what must not straddle splits: item, shoot, or the image itself
-    sha256 = dy.String(nullable=True, regex=r"^[0-9a-f]{64}$")  # of the image's bytes; null: not looked at
+    group = dy.String(nullable=False, min_length=1)  # must not be in several splits: item, shoot, or the image itself
+    sha256 = dy.String(nullable=True, regex=r"^[0-9a-f]{64}$")  # of the image's bytes; null: image not read
     image_format = dy.Enum(FORMATS, nullable=True)  # by content, not by extension
-    image_mode = dy.String(nullable=True)  # Pillow's name: RGB, L, CMYK, P …
+    image_mode = dy.String(nullable=True)  # Pillow mode: RGB, L, CMYK, P …
     image_orientation = dy.Int8(nullable=True, min=1, max=8)  # EXIF; 1 is upright
     source_file = dy.String(nullable=False)  # annotation file, relative to the raw root
-    source_line = dy.Int32(nullable=False, min=1)  # 1-based line in it
+    source_line = dy.Int32(nullable=False, min=1)  # line in it, from 1
 
     @dy.rule()
     def image_path_leaves_root(cls) -> pl.Expr:
@@ -49,16 +49,16 @@ class SampleTable(dy.Schema):
 
 
 class LandmarkColumns(SampleTable):
-    """Landmarks of one landmark set, the fixed order of which is in the table's metadata."""
+    """Landmarks of one landmark set, in its fixed order, which is in the table's metadata."""
 
     garment = dy.String(nullable=False, min_length=1)  # a garment of the landmark set
-    landmark_x = dy.List(dy.Float32(), nullable=False)  # pixels, center of the left column is 0; 0 where absent
-    landmark_y = dy.List(dy.Float32(), nullable=False)  # pixels, center of the top row is 0; 0 where absent
+    landmark_x = dy.List(dy.Float32(), nullable=False)  # pixels, 0 is the center of the left column; 0 if missing
+    landmark_y = dy.List(dy.Float32(), nullable=False)  # pixels, 0 is the center of the top row; 0 if missing
     landmark_visibility = dy.List(dy.Int8(), nullable=False)  # fschemas.landmarks.Visibility
 
     @dy.rule()
     def landmark_lists_differ_in_length(cls) -> pl.Expr:
-        """The three lists have one entry per point."""
+        """The three lists have one entry per landmark."""
         length = pl.col("landmark_x").list.len()
         return (pl.col("landmark_y").list.len() == length) & (pl.col("landmark_visibility").list.len() == length)
 
@@ -70,19 +70,19 @@ class LandmarkColumns(SampleTable):
 
     @dy.rule()
     def point_outside(cls) -> pl.Expr:
-        """Coordinates lie in the image. One pixel more is allowed: annotators click on the border, and 0 … width occurs."""
+        """Coordinates are inside the image, with one pixel of tolerance: annotators click on the border."""
         return _inside("landmark_x", "width") & _inside("landmark_y", "height")
 
 
 class BoxColumns(SampleTable):
-    """The box of the garment."""
+    """Bounding box of the garment."""
 
     # x1, y1, x2, y2: centers of the corner pixels, inclusive
     box = dy.List(dy.Float32(), nullable=False, min_length=4, max_length=4)
 
     @dy.rule()
     def box_inverted(cls) -> pl.Expr:
-        """Right of left, below top, not empty."""
+        """x1 < x2, y1 < y2: not inverted, not empty."""
         corner = pl.col("box").list
         return (corner.get(2, null_on_oob=True) > corner.get(0, null_on_oob=True)) & (
             corner.get(3, null_on_oob=True) > corner.get(1, null_on_oob=True)
@@ -90,7 +90,7 @@ class BoxColumns(SampleTable):
 
     @dy.rule()
     def box_outside(cls) -> pl.Expr:
-        """Inside the image, one pixel of tolerance on each side."""
+        """Inside the image, with one pixel of tolerance on each side."""
         corner = pl.col("box").list
         low = pl.min_horizontal(corner.get(0, null_on_oob=True), corner.get(1, null_on_oob=True)) >= -1
         right = pl.col("width").is_null() | (corner.get(2, null_on_oob=True) <= pl.col("width"))
@@ -99,65 +99,65 @@ class BoxColumns(SampleTable):
 
 
 class AttributeColumns(SampleTable):
-    """Attributes of the vocabulary "attributes" of the table: what is neither positive nor unknown is known to be absent."""
+    """Attributes of the vocabulary "attributes"; those neither positive nor unknown are known to be absent."""
 
     attributes_positive = dy.List(dy.Int16(), nullable=False)  # ids of the vocabulary, ascending
-    attributes_unknown = dy.List(dy.Int16(), nullable=False)  # ids of which the source says nothing, ascending
+    attributes_unknown = dy.List(dy.Int16(), nullable=False)  # ids that the source does not annotate, ascending
 
     @dy.rule()
     def attribute_both_positive_and_unknown(cls) -> pl.Expr:
-        """An id is in one list at most."""
+        """An id is in at most one of the lists."""
         return pl.col("attributes_positive").list.set_intersection("attributes_unknown").list.len() == 0
 
 
 class MaybeColumns(SampleTable):
-    """Attributes that the annotators called possible (FashionAI's "m"): soft targets, neither positive nor unknown."""
+    """Attributes marked as possible by annotators (FashionAI's "m"): soft targets, neither positive nor unknown."""
 
     attributes_maybe = dy.List(dy.Int16(), nullable=False)  # ids of the vocabulary "attributes", ascending
 
 
 class CategoryColumns(SampleTable):
-    """What kind of garment it is."""
+    """Category of the garment."""
 
-    category = dy.String(nullable=False)  # a name of the vocabulary "category"; "" where nobody says
+    category = dy.String(nullable=False)  # name in the vocabulary "category"; "" if unknown
 
 
 class ItemColumns(SampleTable):
-    """Which product the image shows; images of one item are positives of retrieval."""
+    """Product shown in the image; images of the same item are positives in retrieval."""
 
-    item = dy.String(nullable=False)  # unique in the table; "" where nobody says
+    item = dy.String(nullable=False)  # unique in the table; "" if unknown
 
 
 class DomainColumns(SampleTable):
-    """Who took the image."""
+    """Domain of the image: shop or consumer."""
 
     domain = dy.Enum(("shop", "consumer", "unknown"), nullable=False)
 
 
 class PairColumns(SampleTable):
-    """Which images the source pairs with this one."""
+    """Images that the source pairs with this one."""
 
     pairs = dy.List(dy.String(), nullable=False)  # paths as in `image`, ascending
 
 
 class ShopColumns(SampleTable):
-    """What a shop says of a product image."""
+    """Shop metadata of a product image."""
 
     gender = dy.Enum(("women", "men", "unknown"), nullable=False)
-    pose = dy.String(nullable=False)  # view: front, side, back, full, flat, additional; "" where nobody says
+    pose = dy.String(nullable=False)  # view: front, side, back, full, flat, additional; "" if unknown
     color = dy.String(nullable=False)
     description = dy.String(nullable=False)
 
 
 class StyleColumns(SampleTable):
-    """The style of the whole image."""
+    """Style of the whole image."""
 
-    style = dy.String(nullable=False)  # a name of the vocabulary "style"; "" where nobody says
-    substyle = dy.String(nullable=False)  # a second style; "" for none
+    style = dy.String(nullable=False)  # name in the vocabulary "style"; "" if unknown
+    substyle = dy.String(nullable=False)  # second style; "" if none
 
 
 class VariationColumns(SampleTable):
-    """How hard an image is to read (DeepFashion's variation type)."""
+    """Difficulty of an image (DeepFashion's variation type)."""
 
     variation = dy.Enum(
         ("normal", "medium-pose", "large-pose", "medium-zoom", "large-zoom", "unknown"), nullable=False
@@ -165,30 +165,30 @@ class VariationColumns(SampleTable):
 
 
 class JointColumns(SampleTable):
-    """Joints of the person who wears the garment, in the order of the vocabulary "joint"."""
+    """Body joints of the wearer, in the order of the vocabulary "joint"."""
 
-    joint_x = dy.List(dy.Float32(), nullable=False)  # pixel centers; 0 where absent
+    joint_x = dy.List(dy.Float32(), nullable=False)  # pixel centers; 0 if missing
     joint_y = dy.List(dy.Float32(), nullable=False)
-    joint_visibility = dy.List(dy.Int8(), nullable=False)  # as of landmarks
+    joint_visibility = dy.List(dy.Int8(), nullable=False)  # like landmarks
 
 
 class GarmentsColumns(SampleTable):
-    """Several garments of one image: parallel lists, one entry a garment."""
+    """Several garments in one image: parallel lists, one entry per garment."""
 
-    garments = dy.List(dy.String(), nullable=False)  # names of the vocabulary "part"
-    garment_boxes = dy.List(dy.Float32(), nullable=False)  # x1, y1, x2, y2 of each garment, one after the other
-    # x, y, x, y … of each garment; empty where there is none
+    garments = dy.List(dy.String(), nullable=False)  # names in the vocabulary "part"
+    garment_boxes = dy.List(dy.Float32(), nullable=False)  # x1, y1, x2, y2 of each garment, concatenated
+    # x, y, x, y … of each garment; empty if it has none
     garment_polygons = dy.List(dy.List(dy.Float32()), nullable=False)
 
     @dy.rule()
     def garment_lists_differ_in_length(cls) -> pl.Expr:
-        """Four corners and one polygon per garment."""
+        """Four box coordinates and one polygon per garment."""
         length = pl.col("garments").list.len()
         return (pl.col("garment_boxes").list.len() == 4 * length) & (pl.col("garment_polygons").list.len() == length)
 
     @dy.rule()
     def garment_box_outside(cls) -> pl.Expr:
-        """Inside the image, one pixel of tolerance on each side, as for the box of a single garment."""
+        """Inside the image, with one pixel of tolerance on each side, as for `box`."""
         corners = pl.col("garment_boxes").list
         across, down = corners.gather_every(2, 0).list, corners.gather_every(2, 1).list
         right = pl.col("width").is_null() | (across.max() <= pl.col("width"))
@@ -197,13 +197,13 @@ class GarmentsColumns(SampleTable):
 
 
 class CoarseSplitColumns(SampleTable):
-    """The split of the image in another benchmark of the same images, so that nobody trains on its test set."""
+    """Split of the image in another benchmark on the same images, so that its test set is never trained on."""
 
-    coarse_split = dy.String(nullable=False)  # split of the Category and Attribute benchmark; "" where it is not known
+    coarse_split = dy.String(nullable=False)  # split of the Category and Attribute benchmark; "" if unknown
 
 
 class PolygonColumns(SampleTable):
-    """The outline of the garment."""
+    """Outline of the garment."""
 
     polygons = dy.List(dy.List(dy.Float32()), nullable=False)  # each x, y, x, y … in pixel centers
 
@@ -219,7 +219,7 @@ GROUPS: dict[str, type[SampleTable]] = {
     "style": StyleColumns, "variation": VariationColumns, "joints": JointColumns, "garments": GarmentsColumns,
     "polygons": PolygonColumns, "coarse_split": CoarseSplitColumns,
 }  # fmt: skip
-# Which columns make up an annotation; a task names the groups that it needs.
+# Columns of each kind of annotation; a task lists the groups that it needs.
 COLUMN_GROUPS: dict[str, tuple[str, ...]] = {
     group: tuple(name for name in columns.column_names() if name not in SampleTable.column_names())
     for group, columns in GROUPS.items()
@@ -228,14 +228,14 @@ COLUMN_GROUPS: dict[str, tuple[str, ...]] = {
 
 @functools.cache
 def table_class(*groups: str) -> type[SampleTable]:
-    """The table class with these column groups, in their order; its name is theirs, joined by `+`."""
+    """Table class with these column groups, in this order; its name joins their names with `+`."""
     if not groups:
         return SampleTable
     return cast("type[SampleTable]", types.new_class("+".join(groups), tuple(GROUPS[group] for group in groups)))
 
 
 def table_named(name: str) -> type[SampleTable]:
-    """The class that a table's metadata names; raises `UsageError` for an unknown group."""
+    """Table class with the name in a table's metadata. Raises `UsageError` for an unknown group."""
     if name == SampleTable.__name__:
         return SampleTable
     groups = name.split("+")
@@ -246,7 +246,7 @@ def table_named(name: str) -> type[SampleTable]:
 
 
 def landmark_rules(landmarks: LandmarkSet) -> dict[str, pl.Expr]:
-    """Rules that need the landmark set: each expression is true for a good row. Keys are the rule names in reports."""
+    """Rules that depend on the landmark set, by name in reports; each expression is true for a valid row."""
     visibility = pl.col("landmark_visibility").list
     not_applicable: list[pl.Expr] = []
     for garment, valid in landmarks.garments.items():

@@ -1,8 +1,8 @@
-"""Vocabularies as data: the place of a name in its file is the 0-based id that tables, shards and models use.
+"""Vocabularies: the 0-based line number of a name in its file is its id in tables, shards and models.
 
-One file each in `vocabulary/`: a line per value, with its group behind a tab where there are groups. English names of values and
-groups that are in another script are in `<name>.english.tsv`. Sources: READMEs and list
-files of DeepFashion (Liu et al., CVPR 2016), DeepFashion2 (Ge et al., CVPR 2019), the FashionAI challenge (Tianchi 2018) and
+Each is a file in `vocabulary/` with one value per line, followed by a tab and its group if there are groups.
+`<name>.english.tsv` translates names of values and groups in other scripts. Sources: READMEs and list files of
+DeepFashion (Liu et al., CVPR 2016), DeepFashion2 (Ge et al., CVPR 2019), the FashionAI challenge (Tianchi 2018) and
 K-Fashion (AI-Hub 2020).
 """
 
@@ -16,9 +16,9 @@ from fschemas.failures import UsageError
 from fschemas.json_file import COUNT
 
 _FOLDER = Path(__file__).with_name("vocabulary")
-# Vocabularies of whose every group an image has one member (or none that is known).
+# Vocabularies with exactly one (or no known) member of each group per image.
 _EXCLUSIVE = {"deepfashion-fine-26", "fashionai-attribute-54"}
-# Of `Vocabulary.to_json`.
+# of `Vocabulary.to_json`
 VOCABULARY_SHAPE = {"name": str, "values": [str], "groups": {"*": [COUNT]}, "exclusive": bool}
 
 
@@ -26,7 +26,7 @@ VOCABULARY_SHAPE = {"name": str, "values": [str], "groups": {"*": [COUNT]}, "exc
 class Vocabulary:
     """Names in a fixed order; `groups` maps a group name to the ids of its members.
 
-    With `exclusive` an image has exactly one member of each group.
+    With `exclusive`, an image has exactly one member of each group.
     """
 
     name: str
@@ -39,23 +39,23 @@ class Vocabulary:
 
     @functools.cached_property
     def ids(self) -> dict[str, int]:
-        """Name to id."""
+        """Map from name to id."""
         return {value: number for number, value in enumerate(self.values)}
 
     def to_json(self) -> dict[str, object]:
-        """The vocabulary as plain JSON values, written into tables, shard sets and run folders."""
+        """Return the vocabulary as plain JSON values, for tables, shard sets and run folders."""
         groups = {group: list(members) for group, members in self.groups.items()}
         return {"name": self.name, "values": list(self.values), "groups": groups, "exclusive": self.exclusive}
 
 
 def vocabulary_names() -> tuple[str, ...]:
-    """The names of all vocabularies."""
+    """Names of all vocabularies."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.txt")))
 
 
 @functools.cache
 def vocabulary(name: str) -> Vocabulary:
-    """The vocabulary of that name; raises `UsageError` with the known names."""
+    """Return the vocabulary of that name. Raises `UsageError`, with the known names, if there is none."""
     if name not in vocabulary_names():
         raise UsageError(f"unknown vocabulary {name!r}; known are {', '.join(vocabulary_names())}")
     lines = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -71,7 +71,7 @@ def vocabulary(name: str) -> Vocabulary:
 
 @functools.cache
 def english_names(name: str) -> dict[str, str]:
-    """English for the values and groups of a vocabulary that is written in another script; {} for all others."""
+    """English translations of the values and groups of a vocabulary in another script; {} for all others."""
     path = _FOLDER / f"{name}.english.tsv"
     if name not in vocabulary_names() or not path.is_file():
         return {}

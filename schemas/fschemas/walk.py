@@ -1,10 +1,10 @@
-"""Looking through folders that other people made: sorted, without what operating systems and editors leave behind.
+"""Sorted traversal of folders from other sources, without files left by operating systems and editors.
 
     for place, folders, files in walk(Path("raw")):
         folders[:] = [name for name in folders if name != "Images"]  # do not enter these
 
-Readers, `fprep doctor` and the commands that take loose images all see a folder through this module, so that none of them
-takes `._train.csv` of macOS or `labels.json~` of an editor for data.
+Readers, `fprep doctor` and commands that take loose images all traverse folders with this module, so that none of them
+treats `._train.csv` of macOS or `labels.json~` of an editor as data.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Written by macOS, Windows and network storage beside the files of a user.
+# Written by macOS, Windows and network storage among the files of a user.
 _JUNK_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "@eadir", "lost+found"}
 _JUNK_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "dwsync.xml"}
 _BACKUP = re.compile(r".*~|#.*#|.*\.sw[nop]", re.IGNORECASE | re.DOTALL)
@@ -25,11 +25,11 @@ _ANNEX_KEY = re.compile(r"(MD5|SHA1|SHA2\d\d|SHA3_\d{3}|SHA\d{3}|BLAKE2\w*|BLAKE
 
 @dataclass
 class Listing:
-    """The names in one folder, sorted. `linked` are links to folders; everything else that is no folder is in `files`.
+    """Sorted names in one folder: `folders`, `linked` (links to folders) and `files` (everything else).
 
-    A link that leads nowhere, a pipe and a device are files: whoever opens them says what is wrong. Those of the files that are
-    links or no regular files are in `odd` too. `junk` counts what was
-    passed over, hidden names apart; `cut` says that the folder has more names than were asked for.
+    Dangling links, pipes and devices are files; the function that opens them reports the problem. `odd` are the files
+    that are links or not regular files. `junk` counts skipped names, except hidden ones. `cut` is true if the folder
+    has more names than the limit.
     """
 
     folders: list[str] = field(default_factory=list[str])
@@ -42,7 +42,7 @@ class Listing:
 
 @dataclass
 class Walked:
-    """What a walk passed over: junk, and links to folders that were not followed, `outside` those that leave the root."""
+    """Names that a walk skipped: `junk`, and unfollowed `links` to folders, of which `outside` leave the root."""
 
     junk: int = 0
     links: int = 0
@@ -50,9 +50,9 @@ class Walked:
 
 
 def is_junk(name: str, *, is_folder: bool = False) -> bool:
-    """Whether an operating system or an editor left this: `._name`, `__MACOSX`, `.DS_Store`, `Thumbs.db`, `name~` and the like.
+    """Whether an operating system or an editor left this file: `._name`, `__MACOSX`, `.DS_Store`, `name~`, etc.
 
-    Hidden names count as junk. A folder is junk by fewer names than a file: `#sale#` may be somebody's class.
+    Hidden names are junk. Fewer names are junk for folders than for files: `#sale#` may be a class.
     """
     if name.startswith("."):
         return True
@@ -62,7 +62,7 @@ def is_junk(name: str, *, is_folder: bool = False) -> bool:
 
 
 def list_folder(folder: Path | str, limit: int | None = None) -> Listing:
-    """The names in a folder, at most `limit` of them (which ones the disk decides). Raises `OSError`."""
+    """List a folder, at most `limit` names in disk order. Raises `OSError`."""
     found = Listing()
     with os.scandir(folder) as entries:
         for number, entry in enumerate(entries):
@@ -96,11 +96,11 @@ def walk(
     walked: Walked | None = None,
     on_error: Callable[[OSError], None] | None = None,
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Folder, names of its folders and names of its files, from the top down; what is taken out of `folders` is not entered.
+    """Yield each folder with its subfolder and file names, top down; names removed from `folders` are not entered.
 
-    Links to folders are not followed, or with `follow_links` those that lead out of `top`, each folder once: what a link
-    inside leads to is met on its own way. `walked` counts what was passed over. A folder that cannot be read raises its
-    `OSError`, or gives it to `on_error`.
+    Links to folders are not followed; with `follow_links`, those to folders outside `top` are, each folder once
+    (targets inside are visited anyway). `walked` counts what was skipped. A folder that cannot be read raises its
+    `OSError`, or passes it to `on_error`.
     """
     counts = walked if walked is not None else Walked()
     root, seen = os.path.realpath(top), set[str]()
@@ -131,15 +131,15 @@ def walk(
 
 
 def is_below(path: str, root: str) -> bool:
-    """Whether an absolute path without links is the folder `root` or lies in it."""
+    """Whether an absolute path without links is the folder `root` or is inside it."""
     return path == root or path.startswith(root if root.endswith(os.sep) else root + os.sep)
 
 
 def is_stored_by_content(path: str) -> bool:
-    """Whether a file is one of a store that names files by what is in them: DVC's cache, Hugging Face's blobs, git-annex.
+    """Whether a file is in a content-addressed store: DVC's cache, Hugging Face's blobs, git-annex.
 
-    The name is an MD5, SHA-1 or SHA-256 digest, in DVC with the first two digits as the folder. Nobody who makes a raw folder
-    can make such a name lead to a file of his choice, so that links into such a store are as good as the files.
+    Its name is an MD5, SHA-1 or SHA-256 digest (in DVC with the first two digits as folder). The author of a raw folder
+    cannot choose the file that such a name refers to, so links into such a store are as good as the files.
     """
     above, _, last = path.rpartition(os.sep)
     folder = above.rpartition(os.sep)[2]
@@ -150,15 +150,15 @@ def is_stored_by_content(path: str) -> bool:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a loop of links, or a folder above that may not be read
+    except OSError:  # a link loop, or a parent folder without permission
         return False
 
 
 def is_utf8(path: str) -> bool:
-    """Whether a path can be written as UTF-8: no part of it has bytes that are no text."""
+    """Whether a path can be encoded as UTF-8, i.e. contains no undecodable bytes."""
     return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def readable(path: Path | str) -> str:
-    """A path as text that UTF-8 can hold: bytes of a name that are no text become escapes such as `\\xff`."""
+    """Path as valid UTF-8 text; undecodable bytes become escapes such as `\\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

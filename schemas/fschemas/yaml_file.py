@@ -1,7 +1,7 @@
-"""YAML that a user wrote: read within limits, so that no file takes all memory or time.
+"""YAML files of users, read within limits on memory and time.
 
-Anchors and aliases are allowed, for DVC's users share values with them, but a document must stay small when all of them are
-written out: nine lines of nested aliases stand for a billion values.
+Anchors and aliases are allowed, because DVC users share values with them, but the expanded document must be small: nine
+lines of nested aliases can expand to a billion values.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import yaml
 from fschemas.failures import UsageError
 from fschemas.regular_file import read_regular
 
-MOST_BYTES = 256 << 10  # PyYAML reads about 100 KiB a second; the largest params.yaml of a project takes some 20 KiB
-MOST_VALUES = 100_000  # with every alias written out
+MOST_BYTES = 256 << 10  # PyYAML reads about 100 KiB per second; the largest params.yaml of a project has about 20 KiB
+MOST_VALUES = 100_000  # with all aliases expanded
 MOST_LEVELS = 100
 _TOO_LARGE = object()
 
 
 class YamlLimitError(UsageError):
-    """YAML that is larger, or stands for more, than is read."""
+    """YAML that exceeds the limits, possibly after expanding aliases."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, and nothing nested so deeply that reading takes quadratic time and then the whole stack."""
+    """Safe loader (plain values only) with a nesting limit: deep nesting takes quadratic time and all of the stack."""
 
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 - PyYAML's name
-        """Begin a list or mapping in brackets."""
+        """Start a list or mapping in brackets."""
         self._check(self.flow_level)
         super().fetch_flow_collection_start(TokenClass)
 
     def add_indent(self, column: int) -> bool:
-        """Begin a list or mapping by indentation."""
+        """Start a list or mapping by indentation."""
         self._check(len(self.indents))
         return super().add_indent(column)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Read a mapping; of a key that occurs twice in it, YAML's own loader would take the last."""
+        """Read a mapping. Raises an error for duplicate keys, of which PyYAML would keep the last."""
         node = super().compose_mapping_node(anchor)
         seen = set[str]()
         for key, _ in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """The value in a YAML file; raises `UsageError` where it is missing, no regular file, not valid YAML, or beyond the limits."""
+    """Read a YAML file. Raises `UsageError` if it is missing, not a regular file, not valid YAML, or too large."""
     try:
         content = read_regular(path, MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
@@ -63,12 +63,12 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(content: bytes | str, place: str) -> Any:
-    """The value of a YAML text, plain values only; `place` begins the sentence of a `UsageError`."""
+    """Parse YAML text, plain values only; `place` is the source in messages of `UsageError`."""
     if len(content) > MOST_BYTES:
         raise YamlLimitError(f"{place}: more than {MOST_BYTES} characters of YAML, the most that is read; shorten it")
     try:
         value = _value(content)
-    # Not all that a scalar can do wrong is an error of YAML's: a date of month 13, a number of 5,000 digits.
+    # Scalars can raise other errors than YAML's: a date with month 13, a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, OverflowError, TypeError) as error:
         raise UsageError(f"{place}: not valid YAML ({' '.join(str(error).split())})") from None
     if value is _TOO_LARGE:
@@ -88,11 +88,11 @@ def _value(content: bytes | str) -> Any:
 
 
 def _weight(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for, each alias counted as a copy; too many for a node that holds itself."""
+    """Number of values of a node, each alias counted as a copy; above the limit for a node that contains itself."""
     key = id(node)
     if key in known:
         return known[key]
-    known[key] = MOST_VALUES + 1  # while it is being counted
+    known[key] = MOST_VALUES + 1  # while its children are being counted
     children: list[yaml.Node] = []
     if isinstance(node, yaml.SequenceNode):
         children = cast("list[yaml.Node]", node.value)

@@ -89,7 +89,7 @@ class Trainer:
         )
         self.compiled: Any = torch.compile(task) if fit.compile else task
         self.forward: Callable[[Batch], Losses] = self.compiled
-        self.wrapped_for: list[str] = []  # parameters
+        self.wrapped_for: list[str] = []  # names of its trainable parameters
         self.stage: Stage | None = None
         self.signals, self.stop = StopSignals(), 0
 
@@ -304,7 +304,7 @@ def load_weights(task: nn.Module, tensors: dict[str, torch.Tensor], place: Path)
 
 
 def _surroundings(processes: Processes, fit: FitConfig) -> dict[str, Any]:
-    """What affects the last bits of the weights besides the configuration."""
+    """Settings besides the configuration that affect the last bits of the weights."""
     return {
         "torch": str(torch.__version__), "device": processes.device.type, "processes": "any" if fit.exact else processes.world_size,
         "threads": torch.get_num_threads(),
