@@ -1,6 +1,6 @@
-"""Synthetic garments: a design, a photograph of it, and where its 24 FashionAI points lie.
+"""Synthetic garments: a design, photographs of it, and the positions of its 24 FashionAI landmarks.
 
-`render.render` is the entry. A `design.Design` says what the garment is and stays the same over photographs of it; everything
-that depends on the photographer, the wearer and the room is drawn anew for each image. All geometry is in centimeters of the wearer
-(x to the viewer's right, y down, origin at the pit of the neck) until the camera maps it to pixels.
+`render.render` is the entry point. A `design.Design` defines a garment and is the same in all its photographs; camera,
+wearer and background are sampled for each image. All geometry is in centimeters of the wearer (x to the viewer's right,
+y down, origin at the pit of the neck) until the camera maps it to pixels.
 """

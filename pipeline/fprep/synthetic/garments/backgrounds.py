@@ -1,4 +1,4 @@
-"""The background of a garment: studio, room, street, wall, or the surface it lies on."""
+"""The background of a garment: studio, room, street, wall, or a surface."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Floats = NDArray[np.float32]
 
 
 def draw_background(generator: Rng, height: int, width: int, setting: str) -> Image:
-    """A background (height, width, 3) that suits a setting of `figure.SETTINGS`, or a place: shop, home, street."""
+    """Sample a background (height, width, 3) for a setting of `figure.SETTINGS`, or one of shop, home, street."""
     kinds, shares = _KINDS[setting]
     kind = kinds[int(generator.choice(len(kinds), p=np.array(shares) / sum(shares)))]
     rows, columns = (height + 1) // 2, (width + 1) // 2
@@ -28,7 +28,7 @@ def draw_background(generator: Rng, height: int, width: int, setting: str) -> Im
 
 
 def _tone(generator: Rng, low: float, high: float, colorful: float) -> _Floats:
-    """A muted color of the given brightness."""
+    """Sample a muted color of the given brightness."""
     rgb = colorsys.hsv_to_rgb(generator.random(), colorful * generator.random(), generator.uniform(low, high) / 255)
     return np.array(rgb, np.float32) * 255
 
@@ -67,7 +67,7 @@ def _room(generator: Rng, rows: int, columns: int) -> _Floats:
 
 
 def _box(generator: Rng, image: _Floats, color: _Floats, rows: int, columns: int) -> None:
-    """A frame, shelf, door or plant pot."""
+    """Draw a frame, shelf, door or plant pot."""
     x, y = generator.uniform(-0.1, 0.9) * columns, generator.uniform(-0.1, 0.6) * rows
     w, h = generator.uniform(0.1, 0.4) * columns, generator.uniform(0.1, 0.7) * rows
     cv2.rectangle(image, (int(x), int(y)), (int(x + w), int(y + h)), color.tolist(), -1)

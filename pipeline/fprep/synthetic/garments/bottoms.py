@@ -1,4 +1,4 @@
-"""Skirts, trousers and shorts, and the waistband that they share."""
+"""Skirts, trousers and shorts, and their waistbands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fprep.synthetic.garments.shapes import Limb, Part, Points, Rng, points_of, 
 from fprep.synthetic.garments.sleeves import crosser
 from fprep.synthetic.garments.trunk import Garment, Profile, shade
 
-WAISTBAND, HEMLINE = (15, 16), (17, 18)  # of FASHIONAI_24, viewer's left first
+WAISTBAND, HEMLINE = (15, 16), (17, 18)  # indices of FASHIONAI_24, viewer's left first
 _U = np.linspace(-1, 1, 25)
 _FRONT = 0.8 * np.sqrt(1 - _U * _U)
 CROTCH_POINT, BOTTOM_IN, BOTTOM_OUT = 19, (20, 22), (21, 23)
@@ -23,7 +23,7 @@ _LEG = 2 * THIGH
 
 
 def build_skirt(design: Design, figure: Figure, generator: Rng) -> Garment:
-    """Parts of a skirt in the pose of the figure."""
+    """Return the parts of a skirt in the pose of the figure."""
     waist = waist_height(design)
     bottom, waist_width = waist + design.length, waist_width_of(design)
     hip_share = min((HIP - waist) / design.length, 0.9)
@@ -50,29 +50,29 @@ def build_skirt(design: Design, figure: Figure, generator: Rng) -> Garment:
 
 
 def waist_height(design: Design) -> float:
-    """Height of the waistband."""
+    """Return the height of the waistband."""
     assert design.waist is not None, "skirts and trousers have a waistband"
     return design.waist
 
 
 def waist_width_of(design: Design) -> float:
-    """Half-width of the body at the waistband, which widens below the natural waist."""
+    """Return the half-width of the body at the waistband, which is larger below the natural waist."""
     return float(np.interp(waist_height(design), [34, 40, 48, 58], [12.6, 12.9, 15.2, 18.0])) + 0.3 * design.ease
 
 
 def waist_line(design: Design, figure: Figure, waist_width: float) -> Points:
-    """Posed upper edge of the waistband (25, 2) from left to right."""
+    """Return the posed upper edge of the waistband (25, 2) from left to right."""
     return figure.torso(np.stack([_U * waist_width, waist_height(design) + 1.2 * (1 - _U**2)], axis=1), _FRONT)
 
 
 def inside_of(design: Design, top: Points, bottom: Points) -> Part:
-    """The inner back, seen above a sagging waistband or below a raised front hem."""
+    """Return the inner back, visible above a sagging waistband or below a raised front hem."""
     outline = np.concatenate([shift(top, 0, -1.3), shift(bottom, 0, -2)[::-1]])
     return Part([outline], shade(design.color, 0.5), relief=5.0, shadow=0.0)
 
 
 def build_waistband(design: Design, figure: Figure, part: Part, width: Profile, landmarks: dict[int, Points]) -> Part:
-    """A band or belt along the upper edge of `part`, with button, buckle and loops; it carries the waistband points."""
+    """Return a band or belt along the upper edge of `part`, with button, buckle, loops and the waistband landmarks."""
     waist, height = waist_height(design), 4.2 if design.belt else 3.2
     upper, lower = (
         figure.torso(np.stack([_U * (width(y) + 0.15), y + 1.2 * (1 - _U**2)], axis=1), _FRONT)
@@ -98,7 +98,7 @@ def build_waistband(design: Design, figure: Figure, part: Part, width: Profile, 
 
 
 def _add_details(part: Part, figure: Figure, design: Design, width: Profile, waist: float, bottom: float) -> None:
-    """Tiers, front closure, pockets."""
+    """Add tiers, front closure and pockets."""
     for tier in range(1, design.tiers):
         y = waist + design.length * tier / design.tiers
         line = np.stack([_U * width(y), y + 0.6 * design.hem_sag * (1 - _U**2)], axis=1)
@@ -135,12 +135,12 @@ class _Pelvis:
         self.front = spline(np.concatenate([self.crotch[None], figure.torso(middle, np.array([0.7, 0.8]))]), 4)
 
     def outline(self) -> Points:
-        """Posed outline of the seat."""
+        """Return the posed outline of the seat."""
         return np.concatenate([self.sides[0], shift(self.crotch[None], 0, 4), self.sides[1][::-1]])
 
 
 def build_trousers(design: Design, figure: Figure, generator: Rng) -> Garment:
-    """Parts of trousers in the pose of the figure: two halves, each a leg with its side of the seat, and the waistband."""
+    """Return the parts of trousers in the pose of the figure: two halves (leg and side of the seat), waistband."""
     pelvis = _Pelvis(design, figure)
     cover = (pelvis.waist + design.length - pelvis.crotch_height) / _LEG
     halves = [_half(design, figure, pelvis, index, cover, generator) for index in (0, 1)]
@@ -172,7 +172,7 @@ def _half(design: Design, figure: Figure, pelvis: _Pelvis, index: int, cover: fl
 
 
 def _width(design: Design, thigh: float, cover: float) -> Callable[[float], float]:
-    """Half-width (cm) of the leg at a fraction of its length."""
+    """Return the half-width of the leg, in cm, as a function of the fraction of its length."""
     if cover > 0.6:
         flare = 0.5 * (design.hem - 9) * (0.4 if design.ease < 1.5 else 1.0)
         knee = 6.6 + 0.9 * design.ease if design.hem < 11 else 7.0 + flare
@@ -189,7 +189,7 @@ def _width(design: Design, thigh: float, cover: float) -> Callable[[float], floa
 def _dress_leg(
     part: Part, limb: Limb, design: Design, cross: Callable[[float, float], Points], cover: float, generator: Rng
 ) -> None:
-    """Hem, outer seam, crease line and folds of one leg."""
+    """Add hem, outer seam, crease line and folds to one leg."""
     edge = 0.07 if design.trim else 0.05
     part.stroke(np.array([cross(cover - edge * cover, share) for share in (-1.0, 0.0, 1.0)]), 0.4, 0.66)
     part.stroke(np.array([cross(float(t), 0.86) for t in np.linspace(0.12, 1, 6) * cover]), 0.25, 0.8)
@@ -210,7 +210,7 @@ def _dress_leg(
 
 
 def _dress_seat(part: Part, figure: Figure, design: Design, pelvis: _Pelvis, sign: float, generator: Rng) -> None:
-    """Pocket, fly, and the creases that radiate from the crotch."""
+    """Add pocket, fly, and the creases that radiate from the crotch."""
     low = pelvis.crotch_height
     for _ in range(int(generator.integers(1, 4))):
         start = np.array([sign * generator.uniform(0.5, 2), low - generator.uniform(0, 4)])

@@ -1,4 +1,4 @@
-"""Painting parts: color, lines, soft light and who hides whom, in pixels."""
+"""Painting of parts in pixels: color, lines, soft light and occlusion."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from fprep.synthetic.garments.prints import TILE_SCALE, TILE_SIDE, smooth_patch
 from fprep.synthetic.garments.shapes import Color, Part, Points, Rng
 
 _SHIFT = 4  # sub-pixel bits of polygon corners
-_PROBE = 5  # pixels at a side of 512: radius of the disc in which a landmark must be seen
+_PROBE = 5  # for a long side of 512 pixels: radius of the disc that decides the visibility of a landmark
 
 
 @dataclass(frozen=True)
 class Camera:
-    """`matrix` (3, 3) maps scene centimeters to pixel centers; `scale` is pixels a centimeter near the garment."""
+    """A camera. `matrix` (3, 3) maps scene cm to pixel centers; `scale` is pixels per cm near the garment."""
 
     matrix: NDArray[np.float64]
     scale: float
 
     def project(self, points: Points) -> Points:
-        """Pixels (N, 2) of scene points."""
+        """Map scene points (N, 2) to pixels (N, 2)."""
         mapped = points @ self.matrix[:, :2].T + self.matrix[:, 2]
         return mapped[:, :2] / mapped[:, 2:]
 
     def unproject(self, pixels: Points) -> Points:
-        """Scene points (N, 2) of pixels."""
+        """Map pixels (N, 2) to scene points (N, 2)."""
         inverse = np.linalg.inv(self.matrix)
         mapped = pixels @ inverse[:, :2].T + inverse[:, 2]
         return mapped[:, :2] / mapped[:, 2:]
@@ -43,14 +43,14 @@ class _Probe:
 
 
 class Canvas:
-    """An image in the making.
+    """An image in progress.
 
-    `albedo` (H, W, 3) is color without light, `ink` (H, W) darkens it line by line, `light` (h, w) is brightness at half the
-    size, `owner` (H, W) the number of the part that is seen at each pixel (0 is the background).
+    `albedo` (H, W, 3) is unlit color, `ink` (H, W) the darkening by lines, `light` (h, w) the brightness at half
+    resolution, and `owner` (H, W) the number of the part visible at each pixel (0: background).
     """
 
     def __init__(self, background: NDArray[np.uint8], camera: Camera, lamp: Points, generator: Rng) -> None:
-        """Start from a background (H, W, 3); `lamp` is the direction (x, y) that light comes from, length 0 … 1."""
+        """Start from a background (H, W, 3). `lamp` is the direction (x, y) toward the light, of length 0 … 1."""
         self.albedo = background
         height, width = background.shape[:2]
         self.ink = np.full((height, width), 255, np.uint8)
@@ -63,7 +63,7 @@ class Canvas:
         self._count = 0
 
     def paint(self, part: Part) -> None:
-        """Paint a part over everything so far and remember its landmarks."""
+        """Paint a part over everything so far and record its landmarks."""
         self._count += 1
         outlines = [self.camera.project(outline) for outline in part.outlines]
         corners = np.concatenate(outlines)
@@ -91,7 +91,7 @@ class Canvas:
         self._probe(part)
 
     def visible(self) -> dict[int, tuple[Points, bool]]:
-        """Pixel center of every landmark and whether its surroundings are still those of its part."""
+        """Return the pixel center of every landmark and whether its neighborhood still belongs to its part."""
         seen: dict[int, tuple[Points, bool]] = {}
         for probe in self._probes:
             after = int(np.count_nonzero(self._disc(probe.center) == probe.label))
@@ -99,7 +99,7 @@ class Canvas:
         return seen
 
     def cast_shadow(self, shift: Points, softness: float, strength: float) -> None:
-        """Darken the background by the silhouette of everything painted, moved by `shift` pixels and blurred."""
+        """Darken the background by the silhouette of everything painted, shifted by `shift` pixels and blurred."""
         small = (self.owner[::4, ::4] > 0).astype(np.float32)
         move = np.array([[1, 0, shift[0] / 4], [0, 1, shift[1] / 4]], dtype=np.float64)
         soft = cv2.GaussianBlur(cv2.warpAffine(small, move, small.shape[::-1]), (0, 0), max(softness / 4, 0.6))
@@ -108,7 +108,7 @@ class Canvas:
         self.light *= 1 - strength * cv2.resize(soft, size, interpolation=cv2.INTER_LINEAR) * behind
 
     def lit(self) -> NDArray[np.float32]:
-        """The image (H, W, 3) with light on it, 0 … 255 and above."""
+        """Return the lit image (H, W, 3), 0 … 255 or above."""
         height, width = self.ink.shape
         light = cv2.resize(self.light, (width, height), interpolation=cv2.INTER_LINEAR)
         light *= self.ink.astype(np.float32) * (1 / 255)
@@ -134,7 +134,7 @@ class Canvas:
         target[:] = cv2.blendLinear(cloth, np.ascontiguousarray(target), weight, 1 - weight)
 
     def _cloth(self, part: Part, tile: NDArray[np.uint8], shape: tuple[int, ...], offset: Points) -> NDArray[np.uint8]:
-        """The tile wrapped over a window: cloth coordinates on a coarse grid, with some drape, then interpolated."""
+        """Wrap the tile over a window: cloth coordinates on a coarse grid, slightly draped, then interpolated."""
         height, width = shape
         rows, columns = max(height // 12, 2), max(width // 12, 2)
         across, down = (np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows
@@ -161,7 +161,7 @@ class Canvas:
         cv2.polylines(image, [pixels], False, color, thickness, cv2.LINE_AA, _SHIFT)
 
     def _shade(self, part: Part, mask: NDArray[np.uint8], window: tuple[slice, slice], offset: Points) -> None:
-        """Round the part off at its edges, press its folds in, light it, and let it shade what lies under it."""
+        """Shade a part: round its edges, press in its folds, light it, and cast its contact shadow."""
         rows, columns = window
         low = np.s_[rows.start // 2 : (rows.stop + 1) // 2, columns.start // 2 : (columns.stop + 1) // 2]
         target = self.light[low]
@@ -190,7 +190,7 @@ class Canvas:
             self._contact_shadow(part, weight, low, scale)
 
     def _contact_shadow(self, part: Part, weight: NDArray[np.float32], low: tuple[slice, slice], scale: float) -> None:
-        """Darken earlier parts close around this one, on the side away from the lamp."""
+        """Darken earlier parts close to this one, on the side away from the lamp."""
         reach = int(max(3.0 * scale, 2))
         height, width = self.light.shape
         rows = slice(max(low[0].start - 2 * reach, 0), min(low[0].stop + 2 * reach, height))
@@ -205,7 +205,7 @@ class Canvas:
         self.light[rows, columns] *= 1 - part.shadow * soft * below[: wide.shape[0], : wide.shape[1]]
 
     def _folds(self, part: Part, size: tuple[int, int], half_offset: Points, scale: float) -> NDArray[np.float32]:
-        """Depth (h, w) of the creases in half-size pixels."""
+        """Return the depth (h, w) of the creases at half resolution."""
         depth = np.zeros((size[1], size[0]), np.uint8)
         width = float(np.mean([fold.width for fold in part.folds])) * scale
         for fold in part.folds:
@@ -225,7 +225,7 @@ class Canvas:
             self._probes.append(_Probe(self._count, before, landmark, center))
 
     def _disc(self, center: Points) -> NDArray[np.uint8]:
-        """Owners of the pixels in a small square around a point; empty outside the image."""
+        """Return the owners of the pixels in a small square around a point; empty outside the image."""
         reach = max(round(_PROBE * max(self.ink.shape) / 512), 2)
         column, row = (round(float(value)) for value in np.clip(center, -9999, 9999))
         rows, columns = (slice(max(at - reach, 0), max(at + reach + 1, 0)) for at in (row, column))

@@ -15,7 +15,10 @@ _CENTER_FRONT = 2
 
 
 def build_collar(design: Design, figure: Figure, tile: NDArray[np.uint8], body: Part) -> tuple[list[Part], list[Part]]:
-    """Parts behind the neck and parts on the trunk. Neckline points move from `body` to the collar that covers them."""
+    """Return parts behind the neck and parts on the trunk.
+
+    Neckline landmarks move from `body` to the collar that covers them.
+    """
     kind = "stand" if figure.back and design.collar in ("shirt", "lapel") else design.collar
     builders = {"shirt": _shirt, "stand": _stand, "turtleneck": _turtleneck, "lapel": _lapel, "hood": _hood}
     behind, front, neckline = builders[kind](design, figure)
@@ -33,7 +36,7 @@ _Built = tuple[list[Part], list[Part], tuple[tuple[Part, Points], tuple[Part, Po
 def _leaves(
     design: Design, figure: Figure, half: Points, front: NDArray[np.float64], mark: tuple[float, float], relief: float
 ) -> _Built:
-    """The same leaf on both sides, with the neckline point `mark` on each."""
+    """Return the same leaf on both sides, with the neckline landmark `mark` on each."""
     parts: list[Part] = []
     marks: list[Points] = []
     for sign in (-1.0, 1.0):
@@ -65,7 +68,7 @@ def _lapel(design: Design, figure: Figure) -> _Built:
 
 
 def _band(design: Design, figure: Figure, height: float, split: bool) -> _Built:
-    """A tube around the neck with its upper edge at `height`."""
+    """Return a tube around the neck with its upper edge at `height`."""
     u = np.linspace(-1, 1, 9)
     upper = figure.torso(np.stack([5.9 * u, height + 1.6 * (1 - u * u)], axis=1), np.sqrt(1 - u * u) * 0.8)
     edge = np.stack([7.0 * u, -0.8 + (design.neck_depth + 1.2) * (1 - u * u)], axis=1)

@@ -1,4 +1,4 @@
-"""What a garment is, apart from any image of it."""
+"""The definition of a garment, independent of any image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ CROTCH = 74.0
 
 @dataclass(frozen=True)
 class Design:
-    """One garment. Lengths in cm; `length` runs from the pit of the neck, for skirts and trousers from the waistband.
+    """One garment. Lengths are in cm; `length` starts at the pit of the neck, for skirts and trousers at the waistband.
 
-    `ease` is how much wider than the body it is cut (half-width), `hem` the half-width of the hem or of a trouser opening,
-    `waist` the height of the waist (a seam, a belt, a waistband) or None where there is none to be seen, `sleeve` the covered
-    share of the arm (0 none, 1 to the wrist). `wardrobe` draws designs.
+    `ease` is the additional half-width relative to the body, `hem` the half-width of the hem or trouser opening,
+    `waist` the height of a visible waist (a seam, belt or waistband) or None, and `sleeve` the covered share of the arm
+    (0: none, 1: to the wrist). Designs are sampled by `wardrobe`.
     """
 
     category: str
@@ -33,7 +33,7 @@ class Design:
     hem: float
     gloss: float
     trim: bool
-    weave: str = "smooth"  # linen, denim, knit, fleece
+    weave: str = "smooth"  # smooth, linen, denim, knit, fleece
     hem_sag: float = 0.0
     waist: float | None = None
     belt: bool = False

@@ -1,4 +1,4 @@
-"""The wearer's bones in a pose, or the way a garment is laid or hung when it is not worn. In centimeters."""
+"""The pose of the wearer, or how a garment is laid or hung if it is not worn. In centimeters."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from fprep.synthetic.garments.shapes import Limb, Points, Rng, direction, rotate
 
-SETTINGS = ("model", "ghost", "hanger", "flat")  # worn, on an invisible form, on a hanger, on a surface
+SETTINGS = ("model", "ghost", "hanger", "flat")  # worn, on an invisible mannequin, on a hanger, on a surface
 UPPER_ARM, FOREARM = 29.0, 25.0
 THIGH, SHIN = 40.0, 40.0
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Angles in radians from straight down, positive away from the body; `short` is the foreshortening of the forearm."""
+    """Angles in radians from straight down, positive away from the body; `short` is the forearm's foreshortening."""
 
     upper: float
     lower: float
@@ -27,7 +27,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Leg:
-    """Angles in radians from straight down, positive away from the body; `short` is the foreshortening of the shin."""
+    """Angles in radians from straight down, positive away from the body; `short` is the shin's foreshortening."""
 
     upper: float
     lower: float
@@ -36,7 +36,7 @@ class Leg:
 
 @dataclass(frozen=True)
 class Figure:
-    """A body in a pose. Index 0 of arms and legs is the one on the viewer's left."""
+    """A body in a pose. Index 0 of arms and legs is on the viewer's left."""
 
     setting: str
     lean: float
@@ -49,9 +49,10 @@ class Figure:
     back: bool
 
     def torso(self, points: Points, front: float | NDArray[np.float64] = 0.0) -> Points:
-        """Move points of the upright frontal body into the pose; `front` (0 … 1) is how far they lie on its front.
+        """Move points (N, 2) of the upright frontal body into the pose.
 
-        Turning narrows the silhouette of an elliptic trunk (depth 0.65 of the width) and shifts its front.
+        `front` (0 … 1) is 1 for points on the front of the body. Rotation narrows the silhouette of the elliptic trunk
+        (depth 0.65 of the width) and shifts its front.
         """
         narrow = np.hypot(np.cos(self.yaw), 0.65 * np.sin(self.yaw))
         low = _smooth_step(points[:, 1] / 55.0)
@@ -61,12 +62,12 @@ class Figure:
         return rotate(np.stack([x, y], axis=1), self.lean, np.array([0.0, 45.0]))
 
     def upright(self, points: Points) -> Points:
-        """The inverse of `torso` but for the tilts: cloth coordinates of the trunk."""
+        """Invert `torso` except for the tilts: cloth coordinates of the trunk."""
         still = rotate(points, -self.lean, np.array([0.0, 45.0]))
         return still - np.stack([self.hip_shift * _smooth_step(still[:, 1] / 55.0), np.zeros(len(still))], axis=1)
 
     def arm(self, index: int, shoulder: Points, armpit: Points) -> Limb:
-        """The arm whose cloth or skin starts at two points of the (posed) trunk."""
+        """Return the arm of a sleeve or skin that starts at two posed points of the trunk."""
         arm, side = self.arms[index], (-1, 1)[index]
         root = 0.6 * shoulder + 0.4 * armpit + direction(arm.upper, side) * 1.5 + np.array([-side * 1.2, -1.0])
         elbow = root + direction(arm.upper, side) * UPPER_ARM
@@ -74,7 +75,7 @@ class Figure:
         return Limb(root, elbow, wrist, shoulder, armpit, side)
 
     def leg(self, index: int, outer: Points, inner: Points) -> Limb:
-        """The leg that starts between the hip and the crotch (posed)."""
+        """Return the leg between the posed hip and crotch points."""
         leg, side = self.legs[index], (-1, 1)[index]
         root = (outer + inner) / 2 + np.array([side * 0.3, 0.0])
         knee = root + direction(leg.upper, side) * THIGH
@@ -88,7 +89,7 @@ def _smooth_step(t: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def draw_figure(generator: Rng, category: str, stride: float) -> Figure:
-    """Draw who or what holds the garment, and how; `stride` (0 … 1) is how far the legs can part."""
+    """Sample the setting and pose for a garment; `stride` (0 … 1) is how far the legs can part."""
     upper = category in ("blouse", "outwear", "dress")
     shares = [0.72, 0.07, 0.11, 0.10] if upper else [0.8, 0.06, 0.04, 0.10]
     setting = str(generator.choice(SETTINGS, p=shares))
@@ -111,7 +112,7 @@ def draw_figure(generator: Rng, category: str, stride: float) -> Figure:
 
 
 def _draw_still(generator: Rng, setting: str) -> Figure:
-    """A garment without a wearer: nearly symmetric, sleeves straight or folded a little."""
+    """Sample a garment without a wearer: nearly symmetric, sleeves straight or slightly folded."""
     degrees = np.pi / 180
     spread = generator.uniform(12, 32) if setting != "flat" else generator.uniform(14, 58)
     legs = generator.uniform(1.5, 8)

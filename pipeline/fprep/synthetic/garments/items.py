@@ -1,7 +1,7 @@
-"""Items: garments that a shop could sell, with everything about them that can be seen in an image.
+"""Items: garments for sale, with all properties that are visible in an image.
 
-An item is drawn once and photographed many times (`shoot.photograph`). What data sets call attributes is read off its design
-here, so that every label of a sample is true of the pixels.
+An item is sampled once and photographed many times (`shoot.photograph`). Attributes are derived from its design, so
+every label of a sample agrees with the pixels.
 """
 
 from __future__ import annotations
@@ -35,57 +35,57 @@ class Item:
 
     @property
     def category(self) -> str:
-        """FashionAI category."""
+        """The FashionAI category."""
         return self.design.category
 
     @property
     def print(self) -> str:
-        """Key of `prints.PRINTS`."""
+        """The key of `prints.PRINTS`."""
         return self.design.cloth.kind
 
     @property
     def sleeve(self) -> str:
-        """The nearest key of `SLEEVES`; "none" for what has no sleeves."""
+        """The nearest key of `SLEEVES`; "none" without sleeves."""
         return min(SLEEVES, key=lambda name: abs(SLEEVES[name] - self.design.sleeve))
 
     @property
     def end(self) -> float:
-        """Height of the hem, in cm below the pit of the neck."""
+        """The height of the hem, in cm below the pit of the neck."""
         return self.design.length + (self.design.waist or 0.0 if self.category in ("skirt", "trousers") else 0.0)
 
     @property
     def leg_share(self) -> float:
-        """How much of the leg trousers cover, 0 … 1."""
+        """The share of the leg that trousers cover, 0 … 1."""
         return (self.end - CROTCH) / 74.0
 
     @property
     def neck(self) -> str:
-        """A collar's name, or the neckline's where there is none; empty for skirts and trousers."""
+        """The collar, or the neckline if there is none; "" for skirts and trousers."""
         if self.category in ("skirt", "trousers"):
             return ""
         return self.design.collar if self.design.collar != "none" else self.design.neckline
 
     @property
     def fabric(self) -> str:
-        """What the cloth looks like: its weave, or leather."""
+        """The visible fabric: the weave, or leather."""
         return "leather" if self.design.gloss >= _LEATHER_GLOSS else self.design.weave
 
     @property
     def fit(self) -> str:
-        """tight, regular or loose."""
+        """The fit: tight, regular or loose."""
         tight, loose = (1.0, 2.6) if self.category in ("skirt", "trousers") else (1.8, 4.2)
         return "tight" if self.design.ease < tight else "loose" if self.design.ease > loose else "regular"
 
 
 def draw_item(seed: int, number: int, kinds: Mapping[str, float], looks: Mapping[str, float] | None = None) -> Item:
-    """Item `number` of a sample: its kind and look by weight, the rest by chance, all from (seed, number) alone."""
+    """Sample item `number`: kind and look by weight, the rest at random. It depends only on (seed, number)."""
     generator = np.random.default_rng(np.random.SeedSequence((seed, 101, number)))
     look = pick(generator, looks or dict.fromkeys(LOOKS, 1.0))
     return item_of(generator, number, pick(generator, kinds), look)
 
 
 def item_of(generator: Rng, number: int, kind: str, look: str) -> Item:
-    """An item of this kind and look."""
+    """Sample an item of this kind and look."""
     rules, style = KINDS[kind], LOOKS[look]
     color = _one(generator, rules.colors or style.colors)
     accents = [name for name in style.accents if name != color]
@@ -117,7 +117,10 @@ def item_of(generator: Rng, number: int, kind: str, look: str) -> Item:
 
 
 def draw_outfit(generator: Rng, number: int, look: str) -> list[Item]:
-    """Garments of one look that go together, from the skin outwards: a dress, or a lower and an upper piece; perhaps a coat."""
+    """Sample matching garments of one look, from the skin outward.
+
+    These are a dress or a lower and an upper garment, and possibly a coat.
+    """
     kinds = LOOKS[look].kinds
 
     def some(*categories: str) -> list[str]:
@@ -135,7 +138,7 @@ def draw_outfit(generator: Rng, number: int, look: str) -> list[Item]:
 
 
 def pick(generator: Rng, weights: Mapping[str, float]) -> str:
-    """A key, as often as its weight says."""
+    """Sample a key by weight."""
     shares = np.cumsum(list(weights.values()))
     return list(weights)[int(np.searchsorted(shares, generator.random() * shares[-1], side="right"))]
 

@@ -1,4 +1,4 @@
-"""Kinds of garments that a person can name, each with the ranges its measures are drawn from."""
+"""Kinds of garments, each with the ranges of its measures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Fields = dict[str, Any]  # fields of Design
 SLEEVES = {
     "none": 0.0, "cap": 0.19, "short": 0.32, "elbow": 0.5, "three-quarter": 0.7, "wrist": 0.88, "long": 1.0, "extra long": 1.12,
 }  # fmt: skip
-_NECKS = {  # lowest and highest width and depth
+_NECKS = {  # ranges of width and depth
     "round": (6.8, 9.0, 5, 10), "v": (6.5, 8.5, 13, 20), "square": (8.5, 11.5, 9, 14), "boat": (11, 14, 1.5, 4.0),
     "straps": (8.5, 10.5, 11, 16), "sweetheart": (13.5, 13.5, 10.5, 13.5),
 }  # fmt: skip
@@ -23,12 +23,12 @@ _LEG = 74.0  # cm from the crotch to the end of full-length trousers
 
 @dataclass(frozen=True)
 class Kind:
-    """`category` is that of FashionAI; `draw` gives the fields of a `Design`; `gender` is who wears it: W, M or both."""
+    """A kind of garment: FashionAI `category`, a sampler `draw` of `Design` fields, and `gender` (W, M or both)."""
 
     category: str
     draw: Callable[[Rng], _Fields]
     gender: str = "WM"
-    colors: tuple[str, ...] = ()  # instead of those of the look
+    colors: tuple[str, ...] = ()  # override those of the look
     plain: bool = False
 
 
@@ -37,7 +37,7 @@ def _one(generator: Rng, *options: str) -> str:
 
 
 def _chosen(generator: Rng, fixed: _Fields) -> _Fields:
-    """The fields, with one of each list of options."""
+    """Return the fields, with one option chosen from each list."""
     return {name: _one(generator, *value) if isinstance(value, list) else value for name, value in fixed.items()}
 
 
@@ -57,7 +57,7 @@ def _top(
     length: tuple[float, float], ease: tuple[float, float], sleeves: tuple[str, ...], necks: tuple[str, ...],
     shapes: tuple[str, ...] = ("straight",), flare: tuple[float, float] = (-1.0, 2.0), **fixed: Any,
 ) -> Callable[[Rng], _Fields]:  # fmt: skip
-    """Blouses and outerwear: half-width of the hem is that of the body plus ease plus flare."""
+    """Return a sampler of blouses or outerwear. The half-width of the hem is that of the body plus ease plus flare."""
     outwear = bool(fixed.pop("outwear", False))
 
     def draw(generator: Rng) -> _Fields:
@@ -107,7 +107,7 @@ def _skirt(length: tuple[float, float], hem: tuple[float, float], **fixed: Any) 
 def _trousers(
     share: tuple[float, float], hem: tuple[float, float], ease: tuple[float, float], **fixed: Any
 ) -> Callable[[Rng], _Fields]:
-    """`share` is how much of the leg is covered."""
+    """Return a sampler of trousers. `share` is the range of the covered share of the leg."""
 
     def draw(generator: Rng) -> _Fields:
         waist = WAIST + within(generator, -2, 7)

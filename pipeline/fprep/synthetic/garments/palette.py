@@ -1,4 +1,4 @@
-"""Named colors of clothing and looks: which colors, prints and garments go together, so that a style can be seen."""
+"""Named colors and looks: which colors, prints and garments are combined, so that styles are visually distinct."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACHROMATIC = ("black", "white", "grey")
 
 @dataclass(frozen=True)
 class Look:
-    """A way of dressing: equally likely colors, accents and prints (a name may occur twice), and the garments worn for it."""
+    """A style: equally likely colors, accents and prints (repeated names count twice), and its kinds of garments."""
 
     colors: tuple[str, ...]
     accents: tuple[str, ...]
@@ -38,12 +38,12 @@ LOOKS = {
 
 
 def draw_named_color(generator: Rng, name: str) -> Color:
-    """The color as one dyer makes it: a little lighter or darker, a little off."""
+    """Sample a variant of a named color, slightly different in brightness and hue."""
     rgb = np.array(COLORS[name]) * generator.uniform(0.92, 1.06) + generator.uniform(-5, 5, 3)
     red, green, blue = np.clip(rgb, 12, 250)
     return float(red), float(green), float(blue)
 
 
 def nearest_color(color: Color) -> str:
-    """Name of the nearest named color."""
+    """Return the name of the nearest named color."""
     return min(COLORS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLORS[name], color, strict=True)))

@@ -1,4 +1,4 @@
-"""The wearer: skin, hair, shoes; and things that come between the garment and the camera."""
+"""The wearer (skin, hair, shoes), and objects between garment and camera."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _HAIRS: tuple[Color, ...] = ((32, 26, 24), (58, 40, 30), (96, 64, 40), (150, 108
 
 @dataclass(frozen=True)
 class Person:
-    """Looks of the wearer, not of the garment."""
+    """The looks of the wearer."""
 
     skin: Color
     hair: Color
     hair_style: str  # short, bob, long, bun
-    hair_front: tuple[bool, bool]  # a lock over the shoulder, per side
+    hair_front: tuple[bool, bool]  # a lock over the shoulder, by side
     shoe: Color
     tights: Color | None
 
 
 def draw_person(generator: Rng) -> Person:
-    """Draw a wearer."""
+    """Sample a wearer."""
     skin = _SKINS[int(generator.integers(len(_SKINS)))]
     return Person(
         skin=skin,
@@ -57,7 +57,7 @@ def draw_person(generator: Rng) -> Person:
 
 
 def body_parts(person: Person, figure: Figure) -> list[Part]:
-    """Neck, chest and hips in skin color; clothes go over them."""
+    """Return neck, chest and hips in skin color, below the clothes."""
     half = path("4.8,-11 5.2,-4 7.5,-1.6 15.5,1.2 17.6,4.5 15.4,17 13.0,38 17.6,58 17.4,72 0,76")
     outline = np.concatenate([half, (half * (-1.0, 1.0))[::-1]])
     trunk = Part([figure.torso(outline)], person.skin, relief=5.0, shadow=0.2)
@@ -67,7 +67,7 @@ def body_parts(person: Person, figure: Figure) -> list[Part]:
 
 
 def hair_behind(person: Person, figure: Figure) -> list[Part]:
-    """Long hair that falls behind the shoulders."""
+    """Return long hair behind the shoulders."""
     if person.hair_style not in ("long", "bob") or figure.back:
         return []
     low = 14.0 if person.hair_style == "long" else -6.0
@@ -78,7 +78,7 @@ def hair_behind(person: Person, figure: Figure) -> list[Part]:
 
 
 def head_parts(person: Person, figure: Figure) -> list[Part]:
-    """A head with a face, or from behind, hair only."""
+    """Return a head with a face, or only hair in back views."""
     turn = 5.0 * np.sin(figure.yaw)
     skull = ellipse((0.35 * turn, -21.0), 7.6, 11.0, 22)
     face = Part([figure.torso(skull)], person.skin, relief=4.0, shadow=0.4)
@@ -102,7 +102,7 @@ def head_parts(person: Person, figure: Figure) -> list[Part]:
 
 
 def hair_locks(person: Person, figure: Figure) -> list[Part]:
-    """Hair in front of the shoulders, which hides the neckline and sometimes the shoulder seam."""
+    """Return hair in front of the shoulders, which occludes the neckline and sometimes the shoulder seam."""
     if person.hair_style != "long" or figure.back:
         return []
     locks: list[Part] = []
@@ -118,7 +118,7 @@ def hair_locks(person: Person, figure: Figure) -> list[Part]:
 
 
 def arm_skin(person: Person, limb: Limb) -> Part:
-    """A bare arm with its hand."""
+    """Return a bare arm with its hand."""
 
     def width(t: float) -> float:
         return float(np.interp(t, [0, 0.15, 0.5, 0.65, 1.0], [5.2, 5.0, 3.9, 3.9, 2.6]))
@@ -135,7 +135,7 @@ def arm_skin(person: Person, limb: Limb) -> Part:
 
 
 def leg_parts(person: Person, figure: Figure) -> list[Part]:
-    """Bare legs and shoes."""
+    """Return bare legs and shoes."""
     parts: list[Part] = []
     for index, sign in ((0, -1.0), (1, 1.0)):
         hip, crotch = figure.torso(points_of((sign * 17.6, 62), (0, 75)))
@@ -157,7 +157,7 @@ def _shoe(person: Person, limb: Limb, sign: float) -> Part:
 
 
 def occluders(generator: Rng, figure: Figure, arms: list[Limb]) -> list[Part]:
-    """Nothing most of the time; else a bag in a hand or across the body, a scarf."""
+    """Sample occluders: usually none, else a bag in a hand or across the body, or a scarf."""
     roll = generator.random()
     color = draw_color(generator)
     lowered = [arm for arm in arms if arm.end[1] > arm.joint[1]]

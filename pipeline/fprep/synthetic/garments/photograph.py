@@ -15,8 +15,10 @@ from fprep.synthetic.garments.shapes import Points, Rng
 
 @dataclass(frozen=True)
 class Photograph:
-    """Decisions of the photographer. `fill` is the share of the frame that the garment spans, `place` where its center lies
-    in the free room (0 … 1), `tilt` the roll in radians, `keystone` the perspective, `lamp` where light comes from.
+    """Camera settings of an image.
+
+    `fill` is the share of the frame that the garment spans, `place` the position of its center in the remaining space
+    (0 … 1), `tilt` the roll in radians, `keystone` the perspective, and `lamp` the direction of the light.
     """
 
     height: int
@@ -36,7 +38,7 @@ class Photograph:
 
 
 def draw_photograph(generator: Rng, size: int) -> Photograph:
-    """Draw the settings of one image with a longer side of `size` pixels."""
+    """Sample the settings of one image with a longer side of `size` pixels."""
     shape = generator.random()
     height, width = size, size
     if shape > 0.88:
@@ -70,7 +72,7 @@ def draw_photograph(generator: Rng, size: int) -> Photograph:
 
 
 def frame(photograph: Photograph, outlines: Points) -> Camera:
-    """Point the camera at a garment whose outlines (N, 2 centimeters) should span `fill` of the frame."""
+    """Point the camera at a garment with outlines (N, 2), in cm, that should span `fill` of the frame."""
     size = np.array([photograph.width, photograph.height], dtype=np.float64)
     middle = (outlines.min(axis=0) + outlines.max(axis=0)) / 2
     cos, sin = np.cos(photograph.tilt), np.sin(photograph.tilt)
@@ -88,7 +90,7 @@ def frame(photograph: Photograph, outlines: Points) -> Camera:
 
 
 def develop(photograph: Photograph, lit: NDArray[np.float32], generator: Rng) -> NDArray[np.uint8]:
-    """Lens and sensor: (H, W, 3) light to an 8-bit image with vignette, blur, white balance, contrast and noise."""
+    """Apply lens and sensor to light (H, W, 3): vignette, blur, white balance, contrast and noise; returns uint8."""
     height, width = lit.shape[:2]
     if photograph.blur:
         lit = np.asarray(cv2.GaussianBlur(lit, (0, 0), photograph.blur * max(height, width) / 512), np.float32)

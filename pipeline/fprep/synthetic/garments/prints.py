@@ -1,4 +1,4 @@
-"""Cloth: a small tile with print and weave, wrapped over a garment, and the fixed bank of noise that textures come from."""
+"""Cloth: a small tile with print and weave, wrapped over a garment, and a fixed bank of noise for textures."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 
 from fprep.synthetic.garments.shapes import Color, Points, Rng, path, shift
 
-TILE_SCALE = 6.0  # pixels a centimeter
+TILE_SCALE = 6.0  # pixels per centimeter
 TILE_SIDE = 180  # pixels, 30 cm of cloth
 _BANK_SIDE = 1024
 
 
 @dataclass(frozen=True)
 class Print:
-    """What is printed on or woven into the cloth. `pitch` is the size of the motif in cm; `seed` fixes random motifs."""
+    """The print or weave pattern of the cloth. `pitch` is the size of the motif in cm; `seed` fixes random motifs."""
 
     kind: str  # a key of PRINTS
-    colors: tuple[Color, Color]  # second and third color; the first is that of the garment
+    colors: tuple[Color, Color]  # second and third color, after that of the garment
     pitch: float
     seed: int
 
 
 @lru_cache(maxsize=1)
 def noise_bank() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """White noise (1024, 1024, 3), standard deviation 32, and wrapped smooth noise (256, 256, 4) in about -1 … 1.
+    """Return white noise (1024, 1024, 3), std 32, and periodic smooth noise (256, 256, 4) in about -1 … 1.
 
-    The same in every process, whatever the seed of the sample, so that no image pays for its own noise.
+    It is the same in every process and for every seed, which avoids generating noise for each image.
     """
     generator = np.random.default_rng(20180227)
     white = generator.normal(0, 32, (_BANK_SIDE, _BANK_SIDE, 3))
@@ -48,13 +48,13 @@ def noise_bank() -> tuple[NDArray[np.int8], NDArray[np.float32]]:
 
 
 def grain_patch(generator: Rng, height: int, width: int) -> NDArray[np.int8]:
-    """A random view (height, width, 3) into the white noise, at most 1024 on a side."""
+    """Return a random crop (height, width, 3) of the white noise, at most 1024 per side."""
     top, left = generator.integers(0, _BANK_SIDE - height + 1), generator.integers(0, _BANK_SIDE - width + 1)
     return noise_bank()[0][top : top + height, left : left + width]
 
 
 def smooth_patch(generator: Rng, height: int, width: int, cells: float) -> NDArray[np.float32]:
-    """Smooth noise (height, width) in about -1 … 1 with about `cells` blobs across its longer side."""
+    """Return smooth noise (height, width) in about -1 … 1 with about `cells` blobs along its longer side."""
     window = int(np.clip(256 * cells / 4, 8, 250))
     top, left = generator.integers(0, 256 - window + 1, 2)
     field = noise_bank()[1][top : top + window, left : left + window, int(generator.integers(0, 4))]
@@ -62,7 +62,7 @@ def smooth_patch(generator: Rng, height: int, width: int, cells: float) -> NDArr
 
 
 def cloth_tile(cloth: Print, color: Color, weave: str) -> NDArray[np.uint8]:
-    """Tile (180, 180, 3), 6 pixels a centimeter, that can be wrapped without a seam."""
+    """Return a periodic tile (180, 180, 3), 6 pixels per cm."""
     generator = np.random.default_rng(cloth.seed)
     tile = np.empty((TILE_SIDE, TILE_SIDE, 3), np.float32)
     tile[:] = color
@@ -71,7 +71,7 @@ def cloth_tile(cloth: Print, color: Color, weave: str) -> NDArray[np.uint8]:
 
 
 def _weave(kind: str, generator: Rng) -> NDArray[np.float32]:
-    """Brightness (180, 180) of the threads, mean about 1."""
+    """Return the brightness (180, 180) of the threads, mean about 1."""
     down, across = np.mgrid[0:TILE_SIDE, 0:TILE_SIDE].astype(np.float32)
     grain = noise_bank()[0][:TILE_SIDE, :TILE_SIDE, int(generator.integers(0, 3))].astype(np.float32) / 32
     if kind == "denim":
@@ -93,16 +93,16 @@ Painter = Callable[[NDArray[np.float32], Print, Rng], None]
 
 
 def _periods(pitch: float) -> int:
-    """How many times a motif of `pitch` cm fits into the tile, a whole number, so that it wraps."""
+    """Return how often a motif of `pitch` cm fits into the tile, as an integer so that it wraps."""
     return max(1, round(TILE_SIDE / TILE_SCALE / pitch))
 
 
 def _plain(_tile: NDArray[np.float32], _cloth: Print, _generator: Rng) -> None:
-    """Nothing but the color of the garment."""
+    """Leave the tile in the color of the garment."""
 
 
 def _wave(cloth: Print) -> NDArray[np.float32]:
-    """Phase 0 … 1 of the repeat along one side of the tile."""
+    """Return the phase 0 … 1 of the pattern along one side of the tile."""
     return np.asarray(np.arange(TILE_SIDE) * _periods(cloth.pitch) / TILE_SIDE % 1.0, np.float32)
 
 
@@ -138,7 +138,7 @@ def _tartan(tile: NDArray[np.float32], cloth: Print, _generator: Rng) -> None:
 
 
 def _wrapped_polygons(tile: NDArray[np.float32], shapes: list[tuple[Points, Color]]) -> None:
-    """Fill polygons (tile pixels), also where they come in again over the opposite edges."""
+    """Fill polygons (tile pixels), wrapping them around the edges."""
     for outline, color in shapes:
         low, high = outline.min(axis=0), outline.max(axis=0)
         for down in (-TILE_SIDE, 0, TILE_SIDE):
@@ -161,7 +161,7 @@ def _dots(tile: NDArray[np.float32], cloth: Print, generator: Rng) -> None:
 
 
 def _scattered(generator: Rng, count: int) -> Points:
-    """Points spread over the tile without clumps: a jittered grid."""
+    """Return evenly scattered points on the tile: a jittered grid."""
     side = int(np.ceil(np.sqrt(count)))
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)
     return (grid + 0.5 + generator.uniform(-0.38, 0.38, grid.shape)) * (TILE_SIDE / side)
@@ -187,7 +187,7 @@ def _floral(tile: NDArray[np.float32], cloth: Print, generator: Rng) -> None:
 
 
 def _blobs(tile: NDArray[np.float32], cloth: Print, generator: Rng) -> None:
-    """Camouflage, leopard, tie-dye: level sets of smooth noise."""
+    """Camouflage, leopard or tie-dye: level sets of smooth noise."""
     repeat = cv2.resize(noise_bank()[1], (TILE_SIDE, TILE_SIDE), interpolation=cv2.INTER_LINEAR)
     periods = int(np.clip(_periods(cloth.pitch) // 3, 1, 3))
     field = np.tile(repeat[::periods, ::periods], (periods, periods, 1))[:TILE_SIDE, :TILE_SIDE]

@@ -1,4 +1,4 @@
-"""From a design and a source of chance to an image with its points."""
+"""Render a design to an image with landmarks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from fprep.synthetic.garments.trunk import Garment
 
 @dataclass(frozen=True)
 class Image:
-    """`image` (H, W, 3) RGB, `points` (24, 2) pixel centers, 0 where absent, `visibility` (24,) values of `Visibility`."""
+    """A rendered garment.
+
+    `image` is uint8 RGB (H, W, 3), `points` (24, 2) are landmarks in pixel centers (0 if absent), `visibility` (24,)
+    are values of `Visibility`.
+    """
 
     image: NDArray[np.uint8]
     points: NDArray[np.float32]
@@ -27,9 +31,9 @@ class Image:
 
 
 def render(design: Design, photograph_rng: Rng, size: int = 512) -> Image:
-    """Photograph a garment: the longer side of the image has `size` pixels.
+    """Render a photograph of a garment; the longer side has `size` pixels.
 
-    Everything but the garment is drawn from `photograph_rng`; equal states give equal pixels.
+    Everything but the garment is sampled from `photograph_rng`: the same state gives the same pixels.
     """
     generator = photograph_rng
     photo = draw_photograph(generator, size)
@@ -46,7 +50,7 @@ def render(design: Design, photograph_rng: Rng, size: int = 512) -> Image:
 
 
 def _worn(design: Design, garment: Garment, figure: Figure, person: Person, generator: Rng) -> list[Part]:
-    """The garment on a wearer with the rest of an outfit, in painting order."""
+    """Return the garment on a wearer with the rest of an outfit, in painting order."""
     behind, trunk = list(garment.behind), list(garment.trunk)
     arms, sleeves = garment.arms, garment.sleeves
     if design.category in ("blouse", "outwear"):

@@ -1,4 +1,4 @@
-"""What is in front of the camera: garments on a wearer with the rest of an outfit, or alone, painted in order and photographed."""
+"""The scene: garments on a wearer with the rest of an outfit, or alone, painted in order and photographed."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ NUM_POINTS = len(FASHIONAI_24)
 
 
 def build(design: Design, figure: Figure, generator: Rng) -> Garment:
-    """Parts of a garment of any category."""
+    """Return the parts of a garment of any category."""
     builder = {"skirt": build_skirt, "trousers": build_trousers}.get(design.category, build_top)
     return builder(design, figure, generator)
 
 
 def stride(design: Design) -> float:
-    """How far legs can part in the garment, 0 … 1: little in a narrow skirt."""
+    """Return how far the legs can part in the garment, 0 … 1: little in a narrow skirt."""
     return 0.3 if design.category in ("dress", "skirt") and design.hem < 24 else 1.0
 
 
 def companion(generator: Rng, category: str, figure: Figure, tucked_at: float | None = None) -> Garment:
-    """A quiet garment of the wearer's own, without landmarks; a tucked top ends narrow at the height `tucked_at`."""
+    """Return a plain garment to complete the outfit, without landmarks.
+
+    A tucked top narrows and ends at the height `tucked_at`.
+    """
     design = plain_design(generator, category)
     if tucked_at is not None:
         design = replace(design, length=tucked_at, hem=12.0, hem_sag=0.0, ease=min(design.ease, 3.0))
@@ -50,7 +53,7 @@ def worn_parts(
     person: Person, figure: Figure, behind: list[Part], trunk: list[Part], arms: Sequence[Limb],
     sleeves: Sequence[Part | None],
 ) -> list[Part]:  # fmt: skip
-    """Everything in painting order: hair, hidden arms, body, the clothes from the skin outwards, head, arms."""
+    """Return all parts in painting order: hair, hidden arms, body, clothes from the skin outward, head, arms."""
     hidden: list[Part] = []
     shown: list[Part] = []
     for limb, sleeve, arm in zip(arms, sleeves, figure.arms, strict=True):
@@ -62,7 +65,7 @@ def worn_parts(
 
 
 def still_parts(design: Design, garment: Garment, figure: Figure) -> list[Part]:
-    """The garment alone."""
+    """Return the parts of the garment alone."""
     scene: list[Part] = []
     if figure.setting == "hanger":
         wood = (186.0, 150.0, 104.0)
@@ -80,14 +83,14 @@ def still_parts(design: Design, garment: Garment, figure: Figure) -> list[Part]:
 
 
 def set_up(photo: Photograph, built: Sequence[Garment], place: str, generator: Rng) -> Canvas:
-    """Point the camera at garments, with a background behind them."""
+    """Point the camera at garments and render the background."""
     camera = frame(photo, np.concatenate([line for one in built for part in one.parts() for line in part.outlines]))
     background = draw_background(generator, photo.height, photo.width, place)
     return Canvas(background, camera, np.array(photo.lamp), generator)
 
 
 def expose(canvas: Canvas, photo: Photograph, scene: list[Part], setting: str, generator: Rng) -> NDArray[np.uint8]:
-    """Paint a scene in its setting and develop the photograph (H, W, 3)."""
+    """Paint a scene in its setting and return the photograph (H, W, 3)."""
     for part in scene:
         canvas.paint(part)
     reach = (0.02 if setting == "flat" else 0.06) * max(photo.height, photo.width)
@@ -96,9 +99,9 @@ def expose(canvas: Canvas, photo: Photograph, scene: list[Part], setting: str, g
 
 
 def locate(canvas: Canvas, category: str, first: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Points (24, 2) and visibility (24,) of a garment whose landmarks are numbered from `first`.
+    """Return points (24, 2) and visibility (24,) of a garment with landmarks numbered from `first`.
 
-    What lies outside the image or was not sewn is absent.
+    Landmarks outside the image or missing from the design are absent.
     """
     height, width = canvas.owner.shape
     points = np.zeros((NUM_POINTS, 2), np.float32)

@@ -1,4 +1,4 @@
-"""Closures, pockets, tiers and the way cloth falls into folds."""
+"""Closures, pockets, tiers and folds of cloth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BRASS: Color = (196.0, 176.0, 120.0)
 
 
 def add_seams(part: Part, trunk: Trunk, figure: Figure, hem: Points) -> None:
-    """Front closure, hem stitching, waist seam, pockets and tiers of a top; `hem` is posed."""
+    """Add front closure, hem stitching, waist seam, pockets and tiers to a top. `hem` is posed."""
     design = trunk.design
     part.stroke(shift(hem, 0, -2), 0.25, 0.82)
     if design.waist is not None and not design.belt and design.category == "dress":
@@ -31,13 +31,13 @@ def add_seams(part: Part, trunk: Trunk, figure: Figure, hem: Points) -> None:
 
 
 def _across(trunk: Trunk, figure: Figure, y: float, width: float, tone: float) -> Stroke:
-    """A horizontal seam, bowed a little because the body is round."""
+    """Return a horizontal seam, slightly curved because the body is round."""
     u = np.linspace(-1, 1, 9)
     return Stroke(figure.torso(np.stack([u * trunk.width(y), y + 1.0 * (1 - u**2)], axis=1)), width, tone)
 
 
 def _add_closure(part: Part, figure: Figure, design: Design, y: Points) -> None:
-    """Buttons or a zip down the front at heights `y`."""
+    """Add buttons or a zipper down the front at heights `y`."""
     if design.closure not in ("buttons", "double", "zip"):
         return
     coat = design.category == "outwear"
@@ -68,7 +68,7 @@ def _add_pockets(part: Part, figure: Figure, design: Design) -> None:
 
 
 def add_folds(part: Part, trunk: Trunk, figure: Figure, generator: Rng) -> None:
-    """Creases from the armpits and the waist of a top, and long folds in what hangs below."""
+    """Add creases at the armpits and waist of a top, and long folds below."""
     design = trunk.design
     softness = 0.45 + 0.06 * design.ease
 
@@ -97,7 +97,7 @@ def add_folds(part: Part, trunk: Trunk, figure: Figure, generator: Rng) -> None:
 def add_skirt_folds(
     part: Part, width: Profile, figure: Figure, design: Design, span: tuple[float, float], generator: Rng
 ) -> None:
-    """Folds that hang between the two heights of `span`; even and sharp when the cloth is pleated."""
+    """Add vertical folds between the two heights of `span`, even and sharp for pleated cloth."""
     top, bottom = span
     count = int(generator.integers(2, 5) + max(design.hem - 20, 0) / 4)
     us = np.linspace(-0.95, 0.95, design.pleats) if design.pleats else generator.uniform(-0.92, 0.92, count)

@@ -1,4 +1,4 @@
-"""Curves, limbs and the parts that an image is painted from. All points are (N, 2) float64 centimeters, y down."""
+"""Curves, limbs and the parts that make up an image. All points are (N, 2) float64 in cm, y down."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 Rng = np.random.Generator
-Color = tuple[float, float, float]  # red, green, blue in 0 … 255
+Color = tuple[float, float, float]  # red, green, blue, 0 … 255
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line on a part: darkens what is under it to `tone`, or paints `color`. `width` in cm."""
+    """A line on a part: darkens it to `tone`, or paints it with `color`. `width` in cm."""
 
     points: Points
     width: float = 0.35
@@ -25,7 +25,7 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Fold:
-    """A crease along `points` (deep at the first point, running out at the last), `width` in cm, `depth` in 0 … 1."""
+    """A crease along `points`, deepest at the first point and fading to the last; `width` in cm, `depth` 0 … 1."""
 
     points: Points
     width: float = 1.2
@@ -34,7 +34,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Dot:
-    """A button, an eye, a rivet: center and radius in cm."""
+    """A button, eye or rivet: center and radius in cm."""
 
     center: Points
     radius: float
@@ -43,13 +43,12 @@ class Dot:
 
 @dataclass
 class Part:
-    """One surface of the scene, painted over everything before it.
+    """One surface of the scene, painted over all earlier ones.
 
-    `outlines` are polygons whose union is the surface. `tile` (see `prints`) is wrapped over it along `surface`,
-    which maps scene centimeters to cloth centimeters. `relief` is how far from the edge (cm) the surface
-    bends away (0: a print, which leaves the light as it is); `rounded_with` are polygons that it continues into, so that no rim
-    appears there. `landmarks` are FashionAI
-    indices to points that are seen only while this part is.
+    `outlines` are polygons whose union is the surface. `tile` (see `prints`) is wrapped over it by `surface`, which
+    maps scene to cloth coordinates, both in cm. `relief` is the distance from the edge, in cm, over which the surface
+    curves away (0: a flat print, without shading). `rounded_with` are polygons that continue the surface, so that no
+    rim is shaded between them. `landmarks` maps FashionAI indices to points that are visible only where this part is.
     """
 
     outlines: list[Points]
@@ -74,22 +73,22 @@ class Part:
         self.folds.append(Fold(points, width, depth))
 
     def dot(self, center: Points, radius: float, color: Color) -> None:
-        """Add a button or the like."""
+        """Add a button or similar."""
         self.dots.append(Dot(center, radius, color))
 
 
 def points_of(*pairs: Sequence[float]) -> Points:
-    """(N, 2) array from x, y pairs."""
+    """Return x, y pairs as an array (N, 2)."""
     return np.array(pairs, dtype=np.float64)
 
 
 def path(text: str) -> Points:
-    """(N, 2) array from `x,y x,y …`, as in the `points` of an SVG polygon."""
+    """Parse `x,y x,y …`, as in the `points` of an SVG polygon, into an array (N, 2)."""
     return np.array([pair.split(",") for pair in text.split()], dtype=np.float64)
 
 
 def shift(points: Points, x: float, y: float) -> Points:
-    """The points moved to the right and down."""
+    """Shift points right and down."""
     return points + np.array([x, y])
 
 
@@ -97,7 +96,7 @@ _BASIS = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]])
 
 
 def spline(control: Points, samples: int = 6, *, closed: bool = False) -> Points:
-    """Catmull-Rom curve through the control points with `samples` points a span; a closed one does not repeat its start."""
+    """Return a Catmull-Rom curve with `samples` points per span. A closed one does not repeat its start."""
     ends = (
         (control[-1:], control[:2]) if closed else (2 * control[:1] - control[1:2], 2 * control[-1:] - control[-2:-1])
     )
@@ -110,35 +109,38 @@ def spline(control: Points, samples: int = 6, *, closed: bool = False) -> Points
 
 
 def loop(control: Points, samples: int = 4) -> Points:
-    """A closed Catmull-Rom curve."""
+    """Return a closed Catmull-Rom curve."""
     return spline(control, samples, closed=True)
 
 
 def ellipse(center: Sequence[float], radius_x: float, radius_y: float, samples: int = 20) -> Points:
-    """A closed ellipse."""
+    """Return a closed ellipse."""
     angle = np.arange(samples) * (2 * np.pi / samples)
     return np.stack([center[0] + radius_x * np.cos(angle), center[1] + radius_y * np.sin(angle)], axis=1)
 
 
 def between(start: Points, end: Points, t: NDArray[np.float64] | float) -> Points:
-    """Points of the straight line from `start` to `end` at `t` in 0 … 1."""
+    """Return points of the line from `start` to `end` at `t` in 0 … 1."""
     return start + np.multiply.outer(np.asarray(t), end - start)
 
 
 def rotate(points: Points, angle: float, about: Points) -> Points:
-    """Rotate clockwise on the screen by `angle` radians about a point."""
+    """Rotate points about `about` by `angle` radians, clockwise on the screen."""
     cos, sin = np.cos(angle), np.sin(angle)
     return (points - about) @ np.array([[cos, sin], [-sin, cos]]) + about
 
 
 def direction(angle: float, side: int) -> Points:
-    """Unit vector at `angle` radians from straight down, positive away from the body; `side` -1 is the viewer's left."""
+    """Return the unit vector at `angle` radians from straight down, positive away from the body.
+
+    `side` is -1 for the viewer's left.
+    """
     return np.array([side * np.sin(angle), np.cos(angle)])
 
 
 @dataclass(frozen=True)
 class Limb:
-    """Two bones from `root` over `joint` to `end`; cloth and skin are joined to the body from `outer_root` to `inner_root`."""
+    """Two bones from `root` over `joint` to `end`. Cloth and skin meet the body from `outer_root` to `inner_root`."""
 
     root: Points
     joint: Points
@@ -148,7 +150,7 @@ class Limb:
     side: int
 
     def place(self, t: float) -> tuple[Points, Points]:
-        """Point of the bones at the fraction `t` of their length (beyond 1 goes on straight), and the outward normal there."""
+        """Return the point at the fraction `t` of the bones (extrapolated beyond 1), and the outward normal there."""
         upper, lower = self.joint - self.root, self.end - self.joint
         lengths = float(np.hypot(*upper)), float(np.hypot(*lower))
         way = t * sum(lengths)
@@ -159,12 +161,15 @@ class Limb:
         return self.joint + along * (way - lengths[0]), self._outward(along)
 
     def bend(self) -> float:
-        """Fraction of the length at which the joint lies."""
+        """Return the fraction of the length at the joint."""
         upper, lower = np.hypot(*(self.joint - self.root)), np.hypot(*(self.end - self.joint))
         return float(upper / (upper + lower))
 
     def outlines(self, cover: float, widths: Callable[[float], float]) -> tuple[list[Points], Points, Points]:
-        """Polygons of a tube of half-width `widths(t)` over the first `cover` of the limb; inner and outer corner of its end."""
+        """Return polygons of a tube over the share `cover` of the limb, and its inner and outer end corners.
+
+        `widths(t)` is the half-width in cm.
+        """
         bend = self.bend()
         first_end = min(cover, bend)
         outer, inner = [self.outer_root], [self.inner_root]
@@ -180,7 +185,7 @@ class Limb:
         return polygons, inner[-1], outer[-1]
 
     def surface(self) -> Callable[[Points], Points]:
-        """Cloth coordinates that follow the limb: across and along it, turning at the joint."""
+        """Return a mapping to cloth coordinates across and along the limb, bending at the joint."""
         upper, lower = self.joint - self.root, self.end - self.joint
         turn_upper = -np.arctan2(upper[0], upper[1])
         turn_lower = -np.arctan2(lower[0], lower[1])

@@ -1,4 +1,4 @@
-"""Photographing items: as a shop does, as a consumer does, from the front, the side, behind, close, far or laid flat."""
+"""Photographing items like a shop or a consumer: from the front, side or back, close, far or laid flat."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ from fprep.synthetic.garments.trunk import Garment
 
 
 class View(NamedTuple):
-    """How an image is taken. `settings` are of `figure.SETTINGS`, `place` is a key of backgrounds ("" suits the setting),
-    `fill` the share of the frame that the garment spans, `roughness` 0 (studio) … 1 (a phone in bad light).
+    """Viewing conditions of an image.
+
+    `settings` are of `figure.SETTINGS`, `place` is a key of backgrounds ("": fitting the setting), `fill` the share of
+    the frame that the garment spans, and `roughness` ranges from 0 (studio) to 1 (a phone in poor light).
     """
 
     settings: tuple[str, ...] = ("model",)
     place: str = ""
     fill: tuple[float, float] = (0.62, 0.9)
-    yaw: tuple[float, float] = (0.0, 14.0)  # degrees, either way
+    yaw: tuple[float, float] = (0.0, 14.0)  # degrees, in either direction
     roughness: float = 0.2
     back: bool = False
 
@@ -47,7 +49,7 @@ JOINTS = (
     "head", "neck", "shoulder_left", "elbow_left", "wrist_left", "shoulder_right", "elbow_right", "wrist_right",
     "hip_left", "knee_left", "ankle_left", "hip_right", "knee_right", "ankle_right",
 )  # fmt: skip
-"""Joints of the wearer; left is the viewer's."""
+"""Joints of the wearer; left is the viewer's left."""
 
 VIEWS: dict[str, View] = {
     "front": View(place="shop", roughness=0.0),
@@ -65,8 +67,10 @@ VIEWS: dict[str, View] = {
 
 @dataclass(frozen=True)
 class Piece:
-    """One garment in an image. `points` (24, 2) pixel centers, 0 where absent, `visibility` (24,); `mask` (H, W) is what is seen
-    of it; `box` is its extent (left, top, right, bottom), pixel centers, both ends included.
+    """One garment in an image.
+
+    `points` (24, 2) are pixel centers, 0 if absent; `visibility` is (24,); `mask` (H, W) is its visible area; `box` is
+    (left, top, right, bottom) in pixel centers, inclusive.
     """
 
     item: Item
@@ -78,9 +82,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Shot:
-    """A photograph: `image` (H, W, 3) RGB, the pieces that can be seen in the order of the outfit, and how it was taken.
+    """A photograph: `image` (H, W, 3) RGB, the visible pieces in the order of the outfit, and the camera settings.
 
-    `joints` (14, 2) are those of `JOINTS` in pixel centers, also outside the image; None where the clothes are not worn.
+    `joints` (14, 2) are those of `JOINTS` in pixel centers, possibly outside the image; None if the clothes are not
+    worn.
     """
 
     image: NDArray[np.uint8]
@@ -101,9 +106,9 @@ class Shot:
 def photograph(
     outfit: Sequence[Item], generator: Rng, view: View, size: int | tuple[int, int], person: Person | None = None
 ) -> Shot:
-    """Photograph an outfit (any of a lower, an upper, an outer piece, or a dress); `size` is the longer side or (height, width).
+    """Photograph an outfit: lower, upper and outer garment, or a dress. `size` is the longer side or (height, width).
 
-    The wearer completes the outfit with quiet garments of their own. What is drawn comes from `generator` alone.
+    Other garments of the wearer are plain. All randomness comes from `generator`.
     """
     last = outfit[-1].design
     setting = view.settings[int(generator.integers(len(view.settings)))]
@@ -137,7 +142,7 @@ def photograph_seen(
     outfit: Sequence[Item], generator: Rng, choose: Callable[[], tuple[str, int | tuple[int, int]]],
     person: Person | None = None,
 ) -> Shot:  # fmt: skip
-    """Photograph with names of views and sizes from `choose` until something of the outfit can be seen."""
+    """Photograph with views and sizes from `choose` until part of the outfit is visible."""
     while True:
         view, size = choose()
         shot = photograph(outfit, generator, VIEWS[view], size, person)
@@ -146,7 +151,7 @@ def photograph_seen(
 
 
 def _joints(figure: Figure) -> NDArray[np.float64]:
-    """The wearer's joints (14, 2) in centimeters, in the order of `JOINTS`."""
+    """Return the wearer's joints (14, 2) in cm, in the order of `JOINTS`."""
     trunk = figure.torso(path("-18,2.5 18,2.5 -15.5,17 15.5,17 -17.6,62 17.6,62 0,75 0,-3 0,-33"))
     arms = [figure.arm(index, trunk[index], trunk[2 + index]) for index in (0, 1)]
     legs = [figure.leg(index, trunk[4 + index], trunk[6]) for index in (0, 1)]
@@ -155,7 +160,7 @@ def _joints(figure: Figure) -> NDArray[np.float64]:
 
 
 def _settings(photo: Photograph, generator: Rng, view: View, size: int | tuple[int, int]) -> Photograph:
-    """The photographer's decisions under a view."""
+    """Return the camera settings of a view."""
     rough = view.roughness
     if isinstance(size, tuple):
         photo = replace(photo, height=size[0], width=size[1])
@@ -177,7 +182,7 @@ def _settings(photo: Photograph, generator: Rng, view: View, size: int | tuple[i
 
 
 def _worn(designs: list[Design], built: list[Garment], figure: Figure, person: Person, generator: Rng) -> list[Part]:
-    """Everything in painting order: hair, hidden arms, body, the clothes from the skin outwards, head, arms."""
+    """Return all parts in painting order: hair, hidden arms, body, clothes from the skin outward, head, arms."""
     by_category = {design.category: garment for design, garment in zip(designs, built, strict=True)}
     lower = by_category.get("trousers") or by_category.get("skirt")
     outer, dress, upper = by_category.get("outwear"), by_category.get("dress"), by_category.get("blouse")
@@ -198,7 +203,7 @@ def _worn(designs: list[Design], built: list[Garment], figure: Figure, person: P
 
 
 def _piece(canvas: Canvas, number: int, item: Item, garment: Garment, numbers: dict[int, int]) -> Piece | None:
-    """What can be seen of a garment, or None when that is nothing."""
+    """Return the visible part of a garment, or None."""
     owned = np.zeros(256, np.bool_)
     owned[[numbers[id(part)] for part in garment.parts() if id(part) in numbers]] = True
     mask = owned[canvas.owner]

@@ -1,4 +1,4 @@
-"""Sleeves: a tube along an arm, with its cuff, seam and creases."""
+"""Sleeves: a tube along an arm, with cuff, seam and creases."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fprep.synthetic.garments.figure import Figure
 from fprep.synthetic.garments.shapes import Limb, Part, Points, Rng, ellipse
 from fprep.synthetic.garments.trunk import Trunk
 
-CUFF_IN, CUFF_OUT = (9, 11), (10, 12)  # of FASHIONAI_24, viewer's left first
+CUFF_IN, CUFF_OUT = (9, 11), (10, 12)  # indices of FASHIONAI_24, viewer's left first
 
 
 def build_sleeve(
     trunk: Trunk, figure: Figure, index: int, tile: NDArray[np.uint8], generator: Rng
 ) -> tuple[Part | None, Limb]:
-    """The sleeve of one arm (0 is the viewer's left; None for a sleeveless design) and the arm's bones."""
+    """Return the sleeve of an arm (0: viewer's left; None for a sleeveless design) and the arm's bones."""
     design = trunk.design
     shoulder, armpit = trunk.armhole(figure, index)
     limb = figure.arm(index, shoulder, armpit)
@@ -38,7 +38,10 @@ def build_sleeve(
 
 
 def crosser(limb: Limb, width: Callable[[float], float]) -> Callable[[float, float], Points]:
-    """Point at a fraction `t` of a limb and at a share of its half-width, -1 (inner edge) … 1 (outer edge)."""
+    """Return a function from the fraction `t` of a limb and a share of its half-width to points.
+
+    The share is -1 at the inner edge and 1 at the outer edge.
+    """
 
     def cross(t: float, share: float) -> Points:
         center, normal = limb.place(t)
@@ -48,7 +51,7 @@ def crosser(limb: Limb, width: Callable[[float], float]) -> Callable[[float, flo
 
 
 def _width(design: Design) -> Callable[[float], float]:
-    """Half-width (cm) of the sleeve at a fraction of the arm."""
+    """Return the half-width of the sleeve, in cm, as a function of the fraction of the arm."""
     ease = design.ease * (0.3 if design.sleeve_shape == "slim" else 1.0)
     knots = [6.4 + 0.4 * ease, 5.1 + 0.35 * ease, 4.2 + 0.3 * ease]
 
@@ -81,7 +84,7 @@ def _add_cuff(part: Part, design: Design, cross: Callable[[float, float], Points
 def _add_creases(
     part: Part, limb: Limb, design: Design, cross: Callable[[float, float], Points], generator: Rng
 ) -> None:
-    """Creases from the inside of the elbow and along the tube."""
+    """Add creases at the inner elbow and along the tube."""
     cover, bend = design.sleeve, limb.bend()
     if cover > bend + 0.05:
         for _ in range(int(generator.integers(2, 5))):

@@ -1,4 +1,4 @@
-"""Blouses, coats and dresses: the trunk and what is sewn to it. Built upright, then moved into the pose."""
+"""Blouses, coats and dresses: the trunk and what is sewn to it. Built upright, then posed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NECKLINE, CENTER_FRONT, SHOULDER, ARMPIT, WAISTLINE, TOP_HEM, HEMLINE = (
 
 
 def build_top(design: Design, figure: Figure, generator: Rng) -> Garment:
-    """Parts of a blouse, a coat or a dress in the pose of the figure."""
+    """Return the parts of a blouse, coat or dress in the pose of the figure."""
     trunk = Trunk(design, figure)
     tile = cloth_tile(design.cloth, design.color, design.weave)
     body = _body(trunk, figure, tile, generator)
@@ -51,7 +51,7 @@ def build_top(design: Design, figure: Figure, generator: Rng) -> Garment:
 
 @dataclass
 class _Seams:
-    """Posed outlines of a trunk: armholes from shoulder to armpit, sides downwards, neckline and hem from left to right."""
+    """Posed outlines of a trunk: armholes (shoulder to armpit), sides (downward), neckline and hem (left to right)."""
 
     armholes: tuple[Points, Points]
     sides: tuple[Points, Points]
@@ -59,7 +59,7 @@ class _Seams:
     hem: Points
 
     def outline(self, neck: Points) -> Points:
-        """The whole trunk below the given neckline."""
+        """Return the outline of the trunk below the given neckline."""
         (left_arm, right_arm), (left, right) = self.armholes, self.sides
         return np.concatenate([left_arm, left[1:], self.hem[1:-1], right[:0:-1], right_arm[::-1], neck[::-1]])
 
@@ -103,7 +103,7 @@ def _body(trunk: Trunk, figure: Figure, tile: NDArray[np.uint8], generator: Rng)
 
 
 def _landmarks(trunk: Trunk, seams: _Seams) -> dict[int, Points]:
-    """The points that the design has on its trunk: no shoulder without one, no waistline without a waist."""
+    """Return the landmarks on the trunk of the design: no shoulder for strapless tops, no waistline without a waist."""
     design = trunk.design
     marks: dict[int, Points] = {NECKLINE[0]: seams.neck[0], NECKLINE[1]: seams.neck[-1]}
     if design.category != "outwear":
@@ -120,7 +120,7 @@ def _landmarks(trunk: Trunk, seams: _Seams) -> dict[int, Points]:
 
 
 def _straps(trunk: Trunk, figure: Figure) -> tuple[Points, list[Points]]:
-    """Upper edge of a bodice cut in a shallow V, and its two thin straps, whose first point is at the neck."""
+    """Return the upper edge of a bodice, a shallow V, and its two thin straps, which start at the neck."""
     top, corner = 8.5, float(trunk.neck[0]) + 2.0
     u = np.linspace(-1, 1, 13)
     edge = np.stack([u * corner, top + (1 - np.abs(u) ** 1.3) * (trunk.design.neck_depth - top)], axis=1)
@@ -130,7 +130,7 @@ def _straps(trunk: Trunk, figure: Figure) -> tuple[Points, list[Points]]:
 
 
 def _open_fronts(trunk: Trunk, figure: Figure, seams: _Seams) -> list[Points]:
-    """The two halves of a coat that is worn open."""
+    """Return the two halves of an open coat."""
     gap, middle = trunk.gap(), len(seams.hem) // 2
     fronts: list[Points] = []
     for index, sign in ((0, -1.0), (1, 1.0)):
@@ -143,7 +143,7 @@ def _open_fronts(trunk: Trunk, figure: Figure, seams: _Seams) -> list[Points]:
 
 
 def _back_panel(trunk: Trunk, figure: Figure) -> Part:
-    """The inside of the back, seen through the neckline and an open front, with its label."""
+    """Return the inside of the back with its label, visible through the neckline and an open front."""
     neck = trunk.neck_curve(back=not figure.back)
     lowest = float(trunk.neck_curve()[:, 1].max())
     lower = float(trunk.side[-1, 1]) if trunk.design.closure == "open" else max(lowest + 3, 20.0)
@@ -162,7 +162,7 @@ def _back_panel(trunk: Trunk, figure: Figure) -> Part:
 
 
 def _belt(trunk: Trunk, figure: Figure, body: Part) -> Part:
-    """A belt at the waist, which takes over the waistline points."""
+    """Return a belt at the waist, which gets the waistline landmarks."""
     y, u = trunk.waist, np.linspace(-1, 1, 9)
     upper, lower = (
         np.stack([u * (trunk.width(height) + 0.3), height + 1.0 * (1 - u**2)], axis=1) for height in (y - 1.8, y + 1.8)
@@ -179,7 +179,7 @@ def _belt(trunk: Trunk, figure: Figure, body: Part) -> Part:
 
 
 def _motif(design: Design, figure: Figure) -> Part:
-    """A print on the chest."""
+    """Return a print on the chest."""
     center = np.array([0.0, 24.0])
     if design.motif == "disc":
         outlines = [ellipse(tuple(center), 6.5, 6.5, 24)]

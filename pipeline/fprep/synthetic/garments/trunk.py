@@ -16,7 +16,7 @@ from fprep.synthetic.garments.shapes import Color, Limb, Part, Points, Rng, poin
 
 @dataclass
 class Garment:
-    """Parts in three layers: behind the wearer, on the trunk, and one sleeve for each arm (with the arm's own bones)."""
+    """Parts of a garment in three layers: behind the wearer, on the trunk, and one sleeve per arm (with its bones)."""
 
     behind: list[Part] = field(default_factory=list[Part])
     trunk: list[Part] = field(default_factory=list[Part])
@@ -24,21 +24,21 @@ class Garment:
     arms: list[Limb] = field(default_factory=list[Limb])
 
     def parts(self) -> list[Part]:
-        """Every part of the garment."""
+        """All parts of the garment."""
         return [*self.behind, *self.trunk, *(sleeve for sleeve in self.sleeves if sleeve is not None)]
 
 
 def shade(color: Color, factor: float) -> Color:
-    """A darker (below 1) or lighter tone of a color."""
+    """Return a darker (factor below 1) or lighter tone of a color."""
     red, green, blue = (min(value * factor, 255.0) for value in color)
     return red, green, blue
 
 
 class Profile:
-    """Half-width of a garment by height, from its right `side` (N, 2) read downwards."""
+    """Half-width of a garment by height, from its right `side` (N, 2), ordered downward."""
 
     def __init__(self, side: Points) -> None:
-        """Keep the side seam."""
+        """Store the side seam."""
         self.side = side
 
     @overload
@@ -46,12 +46,12 @@ class Profile:
     @overload
     def __call__(self, y: NDArray[np.float64]) -> NDArray[np.float64]: ...
     def __call__(self, y: NDArray[np.float64] | float) -> NDArray[np.float64] | float:
-        """Half-width (cm) at a height or at each of several."""
+        """Return the half-width in cm at one or several heights."""
         found = np.interp(y, self.side[:, 1], self.side[:, 0])
         return found if isinstance(y, np.ndarray) else float(found)
 
     def surface(self, figure: Figure, reference: float) -> Callable[[Points], Points]:
-        """Cloth coordinates that spread with the garment, so that stripes run along its sides."""
+        """Return a mapping to cloth coordinates that widen with the garment, so that stripes follow its sides."""
 
         def to_cloth(points: Points) -> Points:
             upright = figure.upright(points)
@@ -62,10 +62,10 @@ class Profile:
 
 
 class Trunk:
-    """A blouse, a coat or a dress before the pose: `neck`, `shoulder`, `armpit` are points of its right half (x positive)."""
+    """An upright blouse, coat or dress. `neck`, `shoulder` and `armpit` are points of its right half (x positive)."""
 
     def __init__(self, design: Design, figure: Figure) -> None:
-        """Measure the design on the body; raised arms of the figure lift the shoulders."""
+        """Measure the design on the body; raised arms of the figure raise the shoulders."""
         self.design = design
         ease = design.ease
         drop = max(ease - 2.5, 0.0) * 0.6
@@ -93,14 +93,14 @@ class Trunk:
         self.width = Profile(self.side)
 
     def armhole(self, figure: Figure, index: int) -> tuple[Points, Points]:
-        """Posed shoulder and armpit; a raised arm lifts the shoulder and draws it in."""
+        """Return the posed shoulder and armpit. A raised arm raises the shoulder and moves it inward."""
         lift = self._lift[index]
         upright = np.array([self.shoulder - (0.5 * lift, lift), self.armpit - (0.0, 0.35 * lift)])
         placed = figure.torso(upright * ((-1.0, 1.0)[index], 1.0))
         return placed[0], placed[1]
 
     def neck_curve(self, *, back: bool = False) -> Points:
-        """Upright neckline (17, 2) from the viewer's left to the viewer's right, lowest at index 8."""
+        """Return the upright neckline (17, 2) from the viewer's left to right, lowest at index 8."""
         width, top = self.neck
         kind, depth = ("round", top + 2.5) if back else (self.design.neckline, self.design.neck_depth)
         u = np.linspace(-1, 1, 17)
@@ -118,13 +118,13 @@ class Trunk:
         return np.stack([u * width, top + fall * (depth - top)], axis=1)
 
     def hem_curve(self, generator: Rng) -> Points:
-        """Upright hem (25, 2) from left to right: sagging in the middle, wavy when it is wide."""
+        """Return the upright hem (25, 2) from left to right: sagging in the middle, wavy if wide."""
         u = np.linspace(-1, 1, 25)
         waves = max(self.design.hem - 22, 0) * 0.07 + (0.5 if self.design.pleats else 0.0)
         ripple = waves * np.sin(u * np.pi * generator.uniform(2.0, 4.5) + generator.uniform(0, 6)) * (1 - u**4)
         return np.stack([u * self.side[-1, 0], self.side[-1, 1] + self.design.hem_sag * (1 - u**2) + ripple], axis=1)
 
     def gap(self) -> Points:
-        """Upright inner edge of the right half of an open coat front, downwards."""
+        """Return the upright inner edge of the right half of an open coat front, ordered downward."""
         length = self.design.length
         return spline(points_of((self.neck[0] - 0.5, self.neck[1] + 1), (5.0, 18), (5.5, WAIST), (9.0, length + 1)), 5)

@@ -1,4 +1,4 @@
-"""Drawing designs: which garments exist and how often."""
+"""Sampling of designs: which garments exist and how often."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHIRT_COLLAR: _Fields = {
 
 
 def draw_design(generator: Rng, category: str) -> Design:
-    """Draw a garment of the category; the same state of the generator gives the same garment."""
+    """Sample a garment of the category. The same generator state gives the same garment."""
     color = draw_color(generator)
     accent = _contrast(generator, color)
     fields: _Fields = {
@@ -34,7 +34,7 @@ def draw_design(generator: Rng, category: str) -> Design:
 
 
 def plain_design(generator: Rng, category: str) -> Design:
-    """A garment worn with another one: quiet, so that it is not taken for the subject."""
+    """Sample a garment worn with another one, plain enough not to look like the subject."""
     design = draw_design(generator, category)
     design = replace(design, cloth=Print("plain", design.cloth.colors, 4.0, design.seed))
     if category != "blouse":
@@ -45,7 +45,7 @@ def plain_design(generator: Rng, category: str) -> Design:
 
 
 def draw_color(generator: Rng) -> Color:
-    """A color of clothing: white, black, grey, navy and beige more than half of the time, otherwise any hue."""
+    """Sample a color of clothing: mostly white, black, gray, navy or beige, otherwise any hue."""
     kind = generator.random()
     if kind < 0.16:
         rgb = generator.uniform(222, 250) + generator.uniform(-8, 5, 3)
@@ -65,7 +65,7 @@ def draw_color(generator: Rng) -> Color:
 
 
 def _contrast(generator: Rng, color: Color) -> Color:
-    """A color that is clearly different from the given one."""
+    """Sample a color clearly different from the given one."""
     for _ in range(7):
         other = draw_color(generator)
         if sum(abs(a - b) for a, b in zip(color, other, strict=True)) > 170:
@@ -74,7 +74,7 @@ def _contrast(generator: Rng, color: Color) -> Color:
 
 
 def within(generator: Rng, low: float, high: float) -> float:
-    """A measure between two bounds."""
+    """Sample a measure between two bounds."""
     return float(generator.uniform(low, high))
 
 
@@ -99,20 +99,20 @@ def _draw_print(generator: Rng, category: str, accent: Color) -> Print:
 
 
 def _sleeve(generator: Rng, weights: Sequence[float]) -> _Fields:
-    """Weights of: none, cap, short, elbow, three quarter, long."""
+    """Sample a sleeve with weights of: none, cap, short, elbow, three quarter, long."""
     cover = float(generator.choice([0.0, 0.2, 0.33, 0.5, 0.72, 1.0], p=np.asarray(weights) / np.sum(weights)))
     shape = _pick(generator, ["straight", "slim", "bell", "puff"], [5, 3, 1.6, 1.4])
     return {"sleeve": cover + (within(generator, -0.04, 0.05) if cover else 0.0), "sleeve_shape": shape}
 
 
-_NECKS = {  # lowest and highest width and depth
+_NECKS = {  # ranges of width and depth
     "round": (6.8, 9.5, 4, 11), "v": (6.5, 9.0, 11, 20), "square": (8, 11.5, 8, 14), "boat": (10.5, 14, 1.5, 4.5),
     "straps": (8.5, 10.5, 11, 16), "sweetheart": (13.5, 13.5, 10.5, 13.5),
 }  # fmt: skip
 
 
 def _neck(generator: Rng, weights: Sequence[float]) -> _Fields:
-    """Weights of the first few of `_NECKS`; a neckline without shoulders has no sleeves."""
+    """Sample a neckline with weights of the first few of `_NECKS`; one without shoulders has no sleeves."""
     kind = _pick(generator, list(_NECKS)[: len(weights)], weights)
     narrow, wide, shallow, deep = _NECKS[kind]
     width, depth = within(generator, narrow, wide), within(generator, shallow, deep)
