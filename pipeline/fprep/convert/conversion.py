@@ -28,7 +28,7 @@ from fschemas.wording import count
 Progress = Callable[[str, int, int], None]
 
 _ROWS_AT_ONCE = 16384  # if wide columns are spilled to disk
-_LOOK_AT = 8  # with spilled columns, check evidence on 1/8 of the rows, in blocks 8 times as large
+_LOOK_AT = 8  # with spilled columns, evidence samples blocks 1/8 as large, 8 times as far apart
 
 
 class Conversion:

@@ -112,9 +112,8 @@ class RawFile:
     def blocks(self, *, guess: bool = False) -> Iterator[Block]:
         """Yield all lines in blocks of some thousands, for array-based readers.
 
-        A line above MAX_LINE is truncated, in its own block.
-
-        With `guess`, line ends are guessed for blocks with seemingly equal line lengths, which saves a pass.
+        A line above MAX_LINE is truncated, in its own block. With `guess`, line ends are guessed for blocks with
+        seemingly equal line lengths, which saves a pass.
         """
         starts: list[np.ndarray] = []
         ends: list[np.ndarray] = []

@@ -56,9 +56,8 @@ class Plan:
 class Annotations:
     """The annotations of one file as rows.
 
-    Everything is accounted for; anything that is not a row is rejected with a reason.
-
-    A data set with additional annotation fields overrides `row` and extends its result.
+    Everything is accounted for; anything that is not a row is rejected with a reason. A data set with additional
+    annotation fields overrides `row` and extends its result.
     """
 
     def __init__(self, raw: RawFolder, file: CocoFile, plan: Plan) -> None:

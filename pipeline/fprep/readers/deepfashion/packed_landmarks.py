@@ -53,9 +53,9 @@ def garment_of_points(present: np.ndarray, box: np.ndarray, points: np.ndarray, 
     rules were derived from the ambiguous images of the course subset:
 
     1. A landmark in pairs 7-8 means full.
-    2. The last pair is 5-6: the hem of an upper garment, unless it is clearly above the lower edge of the box, which then
-       encloses a hidden hem: above 3/4 of the box height for dresses, or, without long sleeves or a cuff that is lower,
-       above 0.65 of it (rompers). Then it is the waistline of a full garment.
+    2. The last pair is 5-6: the hem of an upper garment, unless it is clearly above the lower edge of the box, which
+       then encloses a hidden hem: above 3/4 of the box height for dresses, or, without long sleeves or a cuff that is
+       lower, above 0.65 of it (rompers). Then it is the waistline of a full garment.
     3. Only pairs 1-4: a dress is full, unless 3-4 are in the lowest quarter (waistline and hem of a maxi/mini skirt);
        sleeves or a neckline mean upper; everything else is lower, unless 3-4 are in the top 0.4 of the box (straps).
     4. No landmarks: by attributes, a dress is full, sleeves or a neckline mean upper, and the rest defaults to full.
