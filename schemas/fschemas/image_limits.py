@@ -86,7 +86,7 @@ def within(work: Callable[[], _Value], seconds: float = SECONDS) -> _Value:
     def run() -> None:
         try:
             outcome.extend((True, work()))
-        except BaseException as error:  # noqa: BLE001 - raised in the thread that asked
+        except BaseException as error:  # noqa: BLE001 - re-raised in the calling thread
             outcome.extend((False, error))
 
     thread = threading.Thread(target=run, daemon=True)

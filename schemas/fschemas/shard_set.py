@@ -136,7 +136,7 @@ class ShardSet:
             raise UsageError(f"{self.place}: the task needs {', '.join(missing)}, but this shard set carries {carried}")
 
     def rows(self, split: str) -> np.ndarray:
-        """Row numbers (int64) of a split in index order. Raises `UsageError` for a split without samples."""
+        """Row numbers (N,), int64, of a split in index order. Raises `UsageError` for a split without samples."""
         rows = np.flatnonzero(self.columns["split"] == split)
         if len(rows) == 0:
             known = ", ".join(f"{name} ({entry['samples']})" for name, entry in self.metadata["splits"].items())

@@ -108,7 +108,7 @@ class TrainingPlan:
         return len(self.rows) // self.batch_size
 
     def batch(self, step: int) -> np.ndarray:
-        """Rows (int64) of the global batch of optimizer step `step`, counted from 0 over all epochs."""
+        """Rows (B,), int64, of the global batch of optimizer step `step`, counted from 0 over all epochs."""
         epoch, number = divmod(step, self.steps_per_epoch)
         if epoch not in self._epochs:
             self._epochs.clear()
@@ -139,7 +139,7 @@ def micro_batches_of_rank(batch_size: int, micro_batches: int, rank: int, world_
 
 
 def evaluation_batches(rows: np.ndarray, batch_size: int, rank: int, world_size: int) -> list[np.ndarray]:
-    """Batches of one rank, padded with -1 to equal shapes on all ranks.
+    """Batches (B,) of one rank, padded with -1 to equal shapes on all ranks.
 
     Together, the ranks visit every row exactly once.
     """

@@ -83,7 +83,7 @@ class RemoteFiles:
                 return
             except IntegrityError as error:  # truncated download, or really a different file
                 problem = error
-            except Exception as error:  # noqa: BLE001 - each protocol has errors of its own
+            except Exception as error:  # noqa: BLE001 - each protocol has its own errors
                 problem = _of_protocol(error)
                 if isinstance(problem, FileNotFoundError):
                     raise UsageError(f"{place}: no such object; upload a shard set that `fprep lint` accepts") from None

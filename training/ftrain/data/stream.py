@@ -177,8 +177,9 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Yield the batches of steps `start` to `stop` - 1 of one rank; `positions` are its positions in a global batch.
 
-    A batch is valid until the second next one is requested. Every batch is compared with the plan before it is
-    returned. Raises `IntegrityError` for a damaged sample and `EnvironmentProblem` for a worker that died or hung.
+    A batch holds tensors (B, …) by name, and `row` (B). It is valid until the second next one is requested. Every batch
+    is compared with the plan before it is returned. Raises `IntegrityError` for a damaged sample and
+    `EnvironmentProblem` for a worker that died or hung.
     """
     steps = range(start, stop)
     if not steps:

@@ -164,7 +164,7 @@ def read_image(path: Path) -> np.ndarray:
         raise
     except TooMuchError as error:
         raise ImageError(str(error)) from None
-    except Exception as error:  # noqa: BLE001 - hostile bytes make Pillow raise nearly anything
+    except Exception as error:  # noqa: BLE001 - malicious files make Pillow raise almost anything
         detail = " ".join(str(error).split())[:120] or type(error).__name__
         raise ImageError(f"cannot be decoded ({detail})") from None
 
@@ -194,6 +194,6 @@ def upright_rgb(image: Image.Image) -> np.ndarray:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # noqa: BLE001 - damaged EXIF: the image counts as upright
+    except Exception:  # noqa: BLE001 - damaged EXIF: treat the image as upright
         return image
     return image if orientation == 1 else ImageOps.exif_transpose(image)

@@ -49,7 +49,7 @@ def in_order(
     pool: list[_Worker] = []
     try:
         for _ in range(min(workers, len(numbers))):
-            pool.append(_Worker(work, prepare))  # noqa: PERF401 - what was started must be in the list when the next fails
+            pool.append(_Worker(work, prepare))  # noqa: PERF401 - keep started workers in `pool` if the next one fails
         begun = ahead * len(pool)
         for place, number in enumerate(numbers[:begun]):
             pool[place % len(pool)].begin(number)
@@ -141,7 +141,7 @@ def _live(pipe: Connection, work: Work, prepare: Callable[[], None], parent: int
             pipe.send_bytes(_answer(work, number))
     except (EOFError, OSError):
         code = 0
-    except BaseException:  # noqa: BLE001 - shown here, and the parent sees the end of the pipe
+    except BaseException:  # noqa: BLE001 - printed here; the parent detects the closed pipe
         traceback.print_exc()
     finally:
         os._exit(code)
@@ -159,7 +159,7 @@ def _answer(work: Work, number: int) -> bytes:
     """Run a task and return nothing if it succeeds, otherwise its error."""
     try:
         work(number)
-    except Exception as error:  # noqa: BLE001 - raised again in the parent
+    except Exception as error:  # noqa: BLE001 - re-raised in the parent
         code, text = explain(error) or (ExitCode.DONE, traceback.format_exc())
         return json.dumps({"code": int(code), "text": text}).encode()
     return b""

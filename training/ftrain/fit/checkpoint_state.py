@@ -37,7 +37,7 @@ class TrainingState:
     learning_rate: float = 0.0
     best: dict[str, Any] = field(default_factory=dict[str, Any])  # {"metric", "value", "step"}
     validation_due: bool = False  # validation is due after this step and has not finished
-    # Settings that affect the last bits (torch, threads, device), and SHA-256 of the run's other files that affect results.
+    # Settings that affect the last bits (torch, threads, device), and SHA-256 of other files of the run that do.
     made_with: dict[str, Any] = field(default_factory=dict[str, Any])
     files: dict[str, str] = field(default_factory=dict[str, str])
 

@@ -30,7 +30,7 @@ def results_of_split(
     after_batch: Callable[[], None] | None = None, encoder: Encoder | None = None,
     stage: str = "predicting",
 ) -> Results:  # fmt: skip
-    """Predict `rows` and gather the results on every rank, sorted by row; includes `row`.
+    """Predict `rows` and gather the results on every rank: arrays (N, …) by name, sorted by `row` (N).
 
     `batch_size` counts all ranks. `encoder` replaces the encoder of the task. `after_batch` may raise, on all ranks
     alike, to stop. `stage` is the label of progress reports. The model is left in evaluation mode. Raises

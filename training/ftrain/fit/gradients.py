@@ -22,7 +22,7 @@ LossFunction = Callable[[Batch, int], Losses]  # (micro-batch, its index in the 
 
 
 def split_batch(batch: Batch, num_parts: int) -> list[Batch]:
-    """Split a local batch into micro-batches."""
+    """Split a local batch, tensors (B, …), into micro-batches of B / `num_parts` samples."""
     if num_parts == 1:
         return [batch]
     chunks = {name: tensor.chunk(num_parts) for name, tensor in batch.items()}

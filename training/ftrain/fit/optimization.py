@@ -42,7 +42,7 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
 def ema_decay_at(decay: float, step: int) -> float:
     """EMA decay at a step (from 0): small at first, so that the initial weights are forgotten quickly.
 
-    With a constant decay of 0.998, a quarter of the average after 690 steps is still the untrained heads. Like
+    With a constant decay of 0.998, a quarter of the average after 690 steps still comes from the untrained heads. Like
     TensorFlow's ExponentialMovingAverage with `num_updates`, the average covers about the last tenth of the completed
     steps.
     """

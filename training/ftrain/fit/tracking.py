@@ -65,7 +65,7 @@ class DvcliveTracker:
 
         self.folder = folder / "dvclive"
         self.live = Live(dir=str(self.folder), resume=True, save_dvc_exp=False, dvcyaml=None, report=None)
-        if self.live._dvc_repo is not None:  # noqa: SLF001 - it read the commit, and leaves Git's packs open for ever
+        if self.live._dvc_repo is not None:  # noqa: SLF001 - it has read the commit and keeps Git packs open
             self.live._dvc_repo.close()  # noqa: SLF001
 
     def log(self, series: str, step: int, values: dict[str, float]) -> None:

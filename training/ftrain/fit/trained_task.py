@@ -37,7 +37,7 @@ def predict_batch(task: Task, inputs: list[Arrays], device: torch.device) -> Res
 
 
 def as_batch(inputs: Sequence[Arrays], device: torch.device) -> Batch:
-    """Collate encoded images to a batch for `predict`."""
+    """Collate encoded images to a batch for `predict`: tensors (B, …) by name."""
     return {name: torch.from_numpy(np.stack([one[name] for one in inputs])).to(device) for name in inputs[0]}
 
 
