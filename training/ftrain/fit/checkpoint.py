@@ -122,7 +122,7 @@ def clean(folder: Path, *, keep: int) -> list[str]:
     """Prepare a folder of checkpoints for resuming; return which damaged ones were set aside, and why.
 
     The caller must hold the run folder, which has already removed leftovers of killed saves. Damaged checkpoints newer
-    than the last sound one are renamed to `damaged-…`, LATEST and BEST are updated, and deletions that the last save
+    than the last valid one are renamed to `damaged-…`, LATEST and BEST are updated, and deletions that the last save
     could not finish are completed. Raises `IntegrityError` if there are checkpoints and all are damaged.
     """
     if not folder.exists():
@@ -153,7 +153,7 @@ def check(path: Path) -> TrainingState:
 
 
 def check_file(folder: Path, name: str) -> None:
-    """Verify a file of the run folder above `folder` by its digest in the newest checkpoint with a sound state.
+    """Verify a file of the run folder above `folder` by its digest in the newest checkpoint with a valid state.
 
     Raises `IntegrityError` if the file is missing or was changed; passes if no checkpoint holds its digest.
     """
@@ -183,7 +183,7 @@ def load_tensors(path: Path, file: str) -> dict[str, torch.Tensor]:
 
 
 def newest(folder: Path) -> tuple[Path, TrainingState, list[str]] | None:
-    """Newest sound checkpoint, its state and the reasons for skipping newer ones; None if there are no checkpoints.
+    """Newest valid checkpoint, its state and the reasons for skipping newer ones; None if there are no checkpoints.
 
     Raises `IntegrityError` if there are checkpoints and all are damaged: a run never silently starts from scratch.
     """

@@ -107,7 +107,7 @@ class Trainer:
         return self.state
 
     def resume(self) -> None:
-        """Load the newest sound checkpoint, if there is one."""
+        """Load the newest valid checkpoint, if there is one."""
         if self.processes.is_main:
             (self.folder / NON_FINITE_FILE).unlink(missing_ok=True)
             for reason in checkpoint.clean(self.checkpoints, keep=self.fit.keep_checkpoints):
