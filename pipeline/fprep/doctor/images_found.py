@@ -23,10 +23,8 @@ from fschemas.regular_file import open_regular
 
 NUM_SAMPLES = 48
 _SUFFIX = rb"\.(?:jpe?g|png|webp|bmp|gif)(?![^\s,\";|])"
-_WORD = re.compile(
-    rb"[^\s\"]+?" + _SUFFIX, re.IGNORECASE
-)  # in lists, whose paths contain commas, quotes and semicolons
-_CELL = re.compile(rb"[^,;|\t\"]+?" + _SUFFIX, re.IGNORECASE)  # in tables, whose paths contain spaces
+_WORD = re.compile(rb"[^\s\"]+?" + _SUFFIX, re.IGNORECASE)  # in lists: paths with commas, quotes and semicolons
+_CELL = re.compile(rb"[^,;|\t\"]+?" + _SUFFIX, re.IGNORECASE)  # in tables: paths with spaces
 _BOX = re.compile(rb"\s(\d+) +(\d+) +(\d+) +(\d+)\s*$")
 _CHUNK = 1 << 14
 _USUAL = (

@@ -139,13 +139,8 @@ LABEL_FOLDERS = {
     "anno", "anno_coarse", "anno_fine", "eval", "attributes", "segmentation", "annotations", "tests", "split", "annos", "labels",
     "라벨링데이터", "라벨링 데이터",
 }  # fmt: skip
-SPLIT_FOLDERS = {
-    "training",
-    "validation",
-    "train",
-    "val",
-    "test",
-}  # around the label folders; readers take them as splits
+# Folders that contain the label folders; readers use them as splits.
+SPLIT_FOLDERS = {"training", "validation", "train", "val", "test"}
 IMAGE_FOLDERS = {"img", "imgs", "image", "images", "img_highres", "원천데이터", "원천 데이터"}
 # Readers that accept any number of archives or documents below one folder.
 COLLECTIVE = {KEYPOINTS, ATTRIBUTES, KFASHION, DEEPFASHION2, COCO}

@@ -64,12 +64,8 @@ EXACT_SPATIAL = (
     "Affine", "CenterCrop", "Crop", "D4", "HorizontalFlip", "NoOp", "Pad", "PadIfNeeded", "Perspective", "RandomCrop",
     "RandomCropFromBorders", "RandomRotate90", "Rotate", "SafeRotate", "SquareSymmetry", "Transpose", "VerticalFlip",
 )  # fmt: skip
-_SHIFTING = (
-    "Downscale",
-    "GlassBlur",
-    "MotionBlur",
-    "ZoomBlur",
-)  # measured: shift the image by up to 1 to 5 pixels
+# Measured: these shift the image by up to 1 to 5 pixels.
+_SHIFTING = ("Downscale", "GlassBlur", "MotionBlur", "ZoomBlur")
 _NOT_IMAGES = ("FromFloat", "Normalize", "ToFloat", "ToTensor3D", "ToTensorV2")
 
 

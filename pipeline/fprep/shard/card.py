@@ -29,10 +29,8 @@ def dataset_card(
     Without `features`, `datasets` infers types from the first samples: it truncates 1.5 to 1, and an empty list becomes
     a list of null.
     """
-    from huggingface_hub import (
-        DatasetCard,
-        DatasetCardData,
-    )  # takes half a second; needed at the end only
+    # Takes half a second and is only needed at the end of a command.
+    from huggingface_hub import DatasetCard, DatasetCardData
 
     tasks = list(dict.fromkeys(_TASKS[group] for group in groups if group in _TASKS))
     data_files = [{"split": split, "path": path} for split, path in files.items()]

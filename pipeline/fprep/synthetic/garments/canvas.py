@@ -91,7 +91,7 @@ class Canvas:
         self._probe(part)
 
     def visible(self) -> dict[int, tuple[Points, bool]]:
-        """Return the pixel center of every landmark and whether its neighborhood still belongs to its part."""
+        """Return the pixel center (2,) of every landmark and whether its neighborhood still belongs to its part."""
         seen: dict[int, tuple[Points, bool]] = {}
         for probe in self._probes:
             after = int(np.count_nonzero(self._disc(probe.center) == probe.label))
@@ -99,7 +99,7 @@ class Canvas:
         return seen
 
     def cast_shadow(self, shift: Points, softness: float, strength: float) -> None:
-        """Darken the background by the silhouette of everything painted, shifted by `shift` pixels and blurred."""
+        """Darken the background by the blurred silhouette of everything painted, shifted by `shift` (2,) pixels."""
         small = (self.owner[::4, ::4] > 0).astype(np.float32)
         move = np.array([[1, 0, shift[0] / 4], [0, 1, shift[1] / 4]], dtype=np.float64)
         soft = cv2.GaussianBlur(cv2.warpAffine(small, move, small.shape[::-1]), (0, 0), max(softness / 4, 0.6))
