@@ -112,7 +112,7 @@ def convert(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert raw files to a validated table, plus a table of rejected rows and reasons."""
+    """Convert raw files to a validated table and rejected rows."""
     if len(paths) > 1:
         if "/" in dataset:
             from fprep.cli.wrong_folder import not_a_reader
@@ -172,7 +172,7 @@ def convert(
 
 @app.command()
 def readers(as_json: AsJson = False) -> None:
-    """List the readers, the files each one recognizes, and its --map keys."""
+    """List the readers with their file patterns and --map keys."""
     from fprep.readers.registry import readers as known_readers
 
     values = {
@@ -239,7 +239,7 @@ def lint(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a finished shard set: digests, index, annotations, keys and loaders."""
+    """Check a finished shard set, including that loaders can read it."""
     check_shards(shards)
 
     from fprep.lint.command import lint as run_lint

@@ -32,7 +32,7 @@ def audit(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find duplicates, split leaks and label errors, and compute the majority baseline."""
+    """Find duplicates, leaks and label errors; compute the baseline."""
     check_tables(tables)
 
     from fprep.audit.command import audit as run_audit

@@ -23,7 +23,7 @@ def doctor(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Identify the data set in a folder, list its problems, and print the convert command."""
+    """Identify a data set and its problems; print the convert command."""
     check_paths([path], "no such file or folder; give the folder that the archive was unpacked into")
 
     from fprep.doctor.command import doctor as run_doctor

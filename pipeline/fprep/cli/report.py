@@ -28,7 +28,7 @@ def report(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write an HTML page about a table: counts, annotated images and problems."""
+    """Write an HTML report of a table, with images and problems."""
     check_tables([table])
 
     from fprep.report.command import write_page
